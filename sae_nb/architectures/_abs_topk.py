@@ -43,6 +43,7 @@ class AbsTopK(OneStep):
     k: int
 
     live_numbers = ("k", "aux_weight")
+    fixed_codes = True
 
     def __post_init__(self) -> None:
         check_k(self.k, self.n_atoms)

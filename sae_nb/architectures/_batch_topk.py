@@ -60,6 +60,7 @@ class BatchTopK(OneStep):
     k: float
 
     live_numbers: ClassVar[tuple[str, ...]] = ("k", "aux_weight")
+    fixed_codes = True
 
     threshold: Tensor = field(init=False)
 
@@ -106,7 +107,8 @@ class BatchTopK(OneStep):
 
     def _smallest_kept(self, codes: SparseCodes, k: float) -> Tensor:
         """The smallest pre-code that was kept: what was left out lies below."""
-        return codes.values.min()
+        fills = codes.support.fills
+        return (codes.values if fills is None else codes.values.masked_fill(fills, torch.inf)).min()
 
     def _largest_left_out(self, codes: SparseCodes, x: Rows) -> Tensor:
         """The largest pre-code that was not kept, or 0: the smallest where one more is kept."""

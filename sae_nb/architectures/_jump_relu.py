@@ -17,7 +17,7 @@ from sae_nb.architectures._sparsity import check_l0
 from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
 from sae_nb.checks import Between, Weight, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import per_entry
+from sae_nb.kernels import per_entry, threshold_encode
 
 # -------------------------------------------------------------------------------------------------
 # Derivatives lent to a step: only pre-codes within half a window of their threshold feel it.
@@ -146,6 +146,7 @@ class JumpReLU(OneStep):
     ] = 0.5
 
     live_numbers = ("l0", "sparsity", "aux_weight")
+    fixed_codes = True
 
     def __post_init__(self) -> None:
         self.l0 = check_l0(min(L0, self.n_atoms / 4) if self.l0 is None else self.l0, self.n_atoms)
@@ -174,7 +175,12 @@ class JumpReLU(OneStep):
         return ThresholdProx(self.thresholds)
 
     def _candidates(self, x: Rows) -> SparseCodes:
-        return self._with(ThresholdProx(self.thresholds * (1 - self.bandwidth / 2)), x)
+        (seen, centre), encoder = self._seen(x), self.encoder
+        offset, limits = (
+            encoder.bias / self.scaling.scale,
+            self.thresholds * (1 - self.bandwidth / 2),
+        )
+        return threshold_encode(seen, encoder.weight, offset, thresholds=limits, centre=centre)
 
     def _strengths(self, candidates: SparseCodes) -> SparseCodes:
         theta = per_entry(self.thresholds, candidates)

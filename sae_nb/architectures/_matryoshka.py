@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures._batch_topk import BatchTopK
@@ -19,6 +19,7 @@ from sae_nb.architectures.parts._proxes import Prox, Rows
 from sae_nb.checks import at_least, check_count, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import nested_squared_error
+from sae_nb.kernels._backends import kept_pre_codes
 
 SHARES = (1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """Default group sizes as shares of n_atoms (bartbussmann/matryoshka_sae, main.py)."""
@@ -113,10 +114,12 @@ class Matryoshka(BatchTopK):
         widths = self._drawn_widths() if self.random_prefixes and self.training else self.widths
         return nested_reconstruction(self, target, codes, widths)
 
-    def _drawn_widths(self) -> tuple[int, ...]:
+    def _drawn_widths(self) -> tuple[int, ...] | Tensor:
         n = (self.random_prefixes or 1) - 1
         if n == 0 or self.n_atoms == 1:
             return (self.n_atoms,)
+        if kept_pre_codes() is not None:
+            return drawn_on(self.device, self.n_atoms, n)
         # P(prefix ≥ m) ∝ m^−½: short prefixes are common, and none is impossible.
         tail = torch.arange(1, self.n_atoms + 1, dtype=torch.float64).pow(-PARETO)
         drawn = torch.multinomial(tail[:-1] - tail[1:], n) + 1
@@ -136,8 +139,17 @@ class Matryoshka(BatchTopK):
         return super()._checked_k(k)
 
 
+def drawn_on(device: torch.device, n_atoms: int, n: int) -> Int[Tensor, " n_plus_1"]:
+    """Draw n prefixes there, by the same law and without a wait; the whole dictionary is added."""
+    tail = torch.arange(1, n_atoms + 1, dtype=torch.float64, device=device).pow(-PARETO)
+    chance = (tail[:-1] - tail[1:]).float()
+    # The n largest of chance / exponential are n draws without replacement.
+    drawn = (chance / torch.empty_like(chance).exponential_()).topk(n).indices + 1
+    return torch.cat([drawn.sort().values, tail.new_full((1,), n_atoms)]).to(torch.int32)
+
+
 def nested_reconstruction(
-    sae: OneStep, target: Rows, codes: SparseCodes, widths: tuple[int, ...]
+    sae: OneStep, target: Rows, codes: SparseCodes, widths: tuple[int, ...] | Tensor
 ) -> tuple[Parts, Tensor, Tensor]:
     """Return the unexplained share of variance, as the mean over prefixes of the dictionary; x̂ and residual."""
     errors, x_hat, residual = nested_squared_error(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -20,6 +21,7 @@ from sae_nb.architectures._revival import (
     REVIVALS,
     AtomRows,
     Dead,
+    Masked,
     Revival,
     as_directions,
     as_long_as_others,
@@ -30,6 +32,7 @@ from sae_nb.architectures.parts._proxes import Centre, Penalty, Prox, Rows, Thre
 from sae_nb.checks import Count, OneOf, Weight, check_k
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import batch_topk_encode
+from sae_nb.kernels._backends import takes_triton, training_step
 
 TURN_PER_STEP = 0.08
 """Radians an atom may turn in one Adam step. Ours: best of 0.008 … 0.3 at 300–400 steps of 2048 rows
@@ -59,6 +62,10 @@ class OneStep(SparseAutoencoder):
     """Length of a resampled encoder row, as a share of the others' mean. Ours: where atoms compete for k
     places, a short row never wins one, and dies again."""
 
+    fixed_codes: ClassVar[bool] = False
+    """Whether codes of a training step may hold padding, entries of value 0 that no one chose: then, on a card
+    with Triton, a step has one shape and waits for nothing."""
+
     not_mapped = ""
 
     def __post_init__(self) -> None:
@@ -85,13 +92,17 @@ class OneStep(SparseAutoencoder):
         dead.
         """
         x, target = self.split(x)
-        candidates = self._candidates(x)
-        codes = self._strengths(candidates)
-        left = self._left_for_atoms(x, target)
-        parts, x_hat, residual = self._reconstruction(left, codes)
-        parts |= self._terms(left, candidates, codes, step_fraction)
-        self._revive(parts, x, residual, silent_tokens, dead_after, step_fraction)
+        with training_step() if self._has_one_shape(x) else nullcontext():
+            candidates = self._candidates(x)
+            codes = self._strengths(candidates)
+            left = self._left_for_atoms(x, target)
+            parts, x_hat, residual = self._reconstruction(left, codes)
+            parts |= self._terms(left, candidates, codes, step_fraction)
+            self._revive(parts, x, residual, silent_tokens, dead_after, step_fraction)
         return TrainingLoss.of(parts, codes, x_hat if left is target else target - residual)
+
+    def _has_one_shape(self, x: Rows) -> bool:
+        return self.fixed_codes and takes_triton(x)
 
     def _revive(
         self,
@@ -108,7 +119,8 @@ class OneStep(SparseAutoencoder):
         if way.resamples:
             self._free_atoms()
             left = self.operator.counted(residual)
-            self.to_resample = way.marked(left, silent_tokens, dead_after, step_fraction)
+            when = (silent_tokens, dead_after, step_fraction)
+            self.to_resample = way.marked(left, *when, masked=self._has_one_shape(x))
         else:
             term = self._auxiliary(x, residual, silent_tokens >= dead_after, find)
             parts["auxiliary"] = (self.aux_weight * way.weight(step_fraction), term)
@@ -233,15 +245,18 @@ class OneStep(SparseAutoencoder):
         term = self._way_back.term
         if not self.aux_weight or term is None:
             return x.new_zeros(())
-        dead = find(is_dead.nonzero().flatten())
-        if not dead.n:
-            return x.new_zeros(())
+        if find is Dead and self._has_one_shape(x):
+            dead: Dead = Masked(is_dead)
+        else:
+            dead = find(is_dead.nonzero().flatten())
+            if not dead.n:
+                return x.new_zeros(())
         (seen, centre), counted = self._seen(x), self.operator.counted
         return term(
             seen,
             counted(residual),
             self.encoder,
-            counted(self.operator.atoms().index_select(0, dead.atoms)),
+            counted(dead.of(self.operator.atoms())),
             dead=dead,
             aux_k=self.aux_k,
             centre=centre,

@@ -60,10 +60,15 @@ Recipe = TrainingDefaults
 """Its name until 0.2."""
 
 
-def ramp(step_fraction: float, over: float) -> float:
+def ramp(step_fraction: Fraction, over: float) -> Fraction:
     """Return how far a term of the loss has set in: 0 at the start of the run, 1 once `over` of it is past."""
+    if isinstance(step_fraction, Tensor):
+        return (step_fraction / over).clamp(max=1)
     return 1.0 if step_fraction >= over else step_fraction / over
 
+
+Fraction = float | Float[Tensor, ""]
+"""Share of a run that is over; on a card a tensor, where a recorded step reads it anew."""
 
 Silence = Int[Tensor, " n_atoms"]
 """Rows since each atom last fired."""

@@ -52,6 +52,8 @@ class ReLU(Priced):
     _: KW_ONLY
     sparsity: Weight = SPARSITY
 
+    fixed_codes = True
+
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
     ) -> Parts:

@@ -23,6 +23,8 @@ from sae_nb.architectures.parts._operators import LearnedAdjoint
 from sae_nb.architectures.parts._proxes import Centre, Matrix, Rows
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import squared_error, topk_encode
+from sae_nb.kernels._backends import takes_triton
+from sae_nb.kernels._coding import topk_among
 
 LAST_RESAMPLING = 0.6
 """Share of the run after which no atom is resampled, so that the last ones settle. Ours: Gated on a vision
@@ -30,7 +32,8 @@ transformer (d_in 64, 512 atoms, 1000 steps) explains 0.937 of the variance so, 
 end, 0.935 without any."""
 
 Marked = tuple[Int[Tensor, " n_resampled"], Float[Tensor, "n_resampled d_in"]]
-"""Atoms that are reset after a step, and the directions that replace them."""
+"""Atoms that are reset after a step, and the directions that replace them; on a card with Triton a mask of all
+atoms, and a direction for each."""
 
 # -------------------------------------------------------------------------------------------------
 # What is kept per atom.
@@ -57,13 +60,16 @@ def as_directions(directions: Tensor, _alive: Bool[Tensor, " n_atoms"]) -> Tenso
 
 def at_median(rows: Tensor) -> AtomRows:
     """Begin a number per atom at the median over all atoms."""
-    return AtomRows(rows, lambda *_: float(rows.median()))
+    return AtomRows(rows, lambda *_: rows.median() if takes_triton(rows) else float(rows.median()))
 
 
 def as_long_as_others(rows: Tensor, share: float) -> AtomRows:
     """Begin a row as its direction, at a share of the mean length of the rows that live on."""
 
     def begins(directions: Tensor, alive: Bool[Tensor, " n_atoms"]) -> Tensor:
+        if takes_triton(rows):
+            total, n = (rows.norm(dim=1) * alive).sum(), alive.sum()
+            return share * torch.where(n > 0, total / n.clamp(min=1), 1.0) * directions
         length = rows[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
         return share * length * directions
 
@@ -74,6 +80,12 @@ def as_long_as_others(rows: Tensor, share: float) -> AtomRows:
 def set_anew(kept: Iterable[AtomRows], marked: Marked, n_atoms: int) -> None:
     """Give resampled atoms the rows they begin with."""
     atoms, directions = marked
+    if atoms.dtype == torch.bool:
+        for one in kept:
+            begins = one.begins(directions, ~atoms) if callable(one.begins) else one.begins
+            here = atoms.view(-1, *[1] * (one.rows.ndim - 1))
+            one.rows.copy_(torch.where(here, begins, one.rows))
+        return
     alive = torch.ones(n_atoms, dtype=torch.bool, device=atoms.device)
     alive[atoms] = False
     for one in kept:
@@ -94,6 +106,14 @@ class Dead:
     def __init__(self, atoms: Int[Tensor, " n_dead"]) -> None:
         self.atoms, self.n = atoms, len(atoms)
 
+    def of(self, rows: Tensor) -> Tensor:
+        """Return the rows of these atoms."""
+        return rows.index_select(0, self.atoms)
+
+    def share(self, aux_k: int) -> float | Tensor:
+        """Return min(n / aux_k, 1)."""
+        return min(self.n / aux_k, 1.0)
+
     def codes(self, x: Rows, weight: Matrix, bias: Tensor, centre: Centre, k: int) -> SparseCodes:
         """Return the k largest positive pre-codes of each row."""
         return topk_encode(x, weight, bias, k=k, centre=centre)
@@ -106,6 +126,29 @@ class Dead:
     def mean(self, values: Float[Tensor, " n_dead"]) -> Float[Tensor, ""]:
         """Return the mean over the dead atoms."""
         return values.mean()
+
+
+class Masked(Dead):
+    """The same on a card with Triton, where their number stays: tables hold all atoms, and a mask which."""
+
+    def __init__(self, is_dead: Bool[Tensor, " n_atoms"]) -> None:
+        self.is_dead, self.n = is_dead, len(is_dead)
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Return the rows of all atoms."""
+        return rows
+
+    def share(self, aux_k: int) -> float | Tensor:
+        """Return min(n / aux_k, 1)."""
+        return (self.is_dead.sum() / aux_k).clamp(max=1)
+
+    def codes(self, x: Rows, weight: Matrix, bias: Tensor, centre: Centre, k: int) -> SparseCodes:
+        """Return the k largest positive pre-codes of each row among dead atoms."""
+        return topk_among(x, weight, bias, k=k, among=self.is_dead, centre=centre)
+
+    def mean(self, values: Float[Tensor, " n_atoms"]) -> Float[Tensor, ""]:
+        """Return the mean over the dead atoms; 0 where there are none."""
+        return (values * self.is_dead).sum() / self.is_dead.sum().clamp(min=1)
 
 
 def auxk_loss(
@@ -128,14 +171,13 @@ def auxk_loss(
     Source: Gao et al., "Scaling and evaluating sparse autoencoders", arXiv 2406.04093; the factor
     min(n_dead / k_aux, 1) is EleutherAI/sparsify's and SAELens's.
     """
-    weight = adjoint.weight.index_select(0, dead.atoms)
-    bias = adjoint.bias.index_select(0, dead.atoms) / scale
+    weight, bias = dead.of(adjoint.weight), dead.of(adjoint.bias) / scale
     codes = dead.codes(x, weight, bias, centre, min(aux_k, dead.n))
     error = dead.error(codes, atoms, residual)
     spread = (residual - residual.mean(dim=0)).square().sum()
     # A residual without spread has nothing to teach; the division would give NaN.
     share = torch.where(spread > 0, error / spread.clamp_min(torch.finfo(x.dtype).tiny), 0 * error)
-    return share * min(dead.n / aux_k, 1.0)
+    return share * dead.share(aux_k)
 
 
 def push_up_loss(
@@ -153,8 +195,7 @@ def push_up_loss(
 
     Source: KempnerInstitute/overcomplete, docs/saes/dead_codes.md.
     """
-    weight = adjoint.weight.index_select(0, dead.atoms)
-    bias = adjoint.bias.index_select(0, dead.atoms)
+    weight, bias = dead.of(adjoint.weight), dead.of(adjoint.bias)
     mean = x.mean(dim=0)
     mean_row = (mean if centre is None else mean - centre.detach()) * scale
     return -dead.mean(weight @ mean_row + bias)
@@ -198,6 +239,26 @@ def resampled_atoms(
     return dead[: len(rows)], torch.nn.functional.normalize(residual[rows], dim=1)
 
 
+@torch.no_grad()
+def resampled_by_mask(
+    residual: Rows, is_due: Bool[Tensor, " n_atoms"]
+) -> tuple[Bool[Tensor, " n_atoms"], Float[Tensor, "n_atoms d_in"]]:
+    """Return the same choice as a mask, with a direction for every atom; nothing waits for a number."""
+    line = residual.double().square().sum(dim=1).cumsum(dim=0)
+    n = is_due.sum().clamp(max=len(residual))
+    place = torch.arange(min(len(is_due), len(residual)), device=line.device)
+    row = torch.searchsorted(line, (place + 0.5) / n * line[-1]).clamp_max(len(line) - 1)
+    is_new = (place < n) & (line[-1] > 0)
+    is_new &= row != torch.cat([row.new_full((1,), -1), row[:-1]])
+    # Different rows move up; the others go behind the end.
+    at = torch.where(is_new, is_new.cumsum(dim=0) - 1, len(place))
+    rows = row.new_zeros(len(place) + 1).scatter_(0, at, row)
+    rank = is_due.cumsum(dim=0) - 1
+    takes = is_due & (rank < is_new.sum())
+    chosen = rows[rank.clamp(0, len(place) - 1)]
+    return takes, torch.nn.functional.normalize(residual[chosen], dim=1)
+
+
 # -------------------------------------------------------------------------------------------------
 # The records.
 
@@ -223,8 +284,10 @@ class Revival:
         """Whether atoms are reset; then they must be free to be set one by one."""
         return self.term is None
 
-    def weight(self, step_fraction: float) -> float:
+    def weight(self, step_fraction: float | Tensor) -> float | Tensor:
         """Return what the weight of the term is multiplied by."""
+        if isinstance(step_fraction, Tensor):
+            return (1 - step_fraction / self.gone_by).clamp(min=0)
         return max(0.0, 1 - step_fraction / self.gone_by)
 
     def marked(
@@ -232,10 +295,14 @@ class Revival:
         residual: Rows,
         silent_tokens: Int[Tensor, " n_atoms"],
         dead_after: int,
-        step_fraction: float,
+        step_fraction: float | Tensor,
+        *,
+        masked: bool = False,
     ) -> Marked | None:
-        """Return which atoms are reset after this step; None if no atom is due."""
+        """Return which atoms are reset after this step; None if no atom is due, unless by a mask."""
         is_due = due(silent_tokens, dead_after, len(residual)) & (step_fraction < self.until)
+        if masked:
+            return resampled_by_mask(residual, is_due)
         dead = is_due.nonzero().flatten()
         return resampled_atoms(residual, dead) if len(dead) else None
 

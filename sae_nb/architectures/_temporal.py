@@ -134,6 +134,7 @@ class Temporal(OneStep):
 
     not_mapped = "its attention and its atoms are learned and used together"
 
+    fixed_codes = False
     reads_sequences = True
 
     longest_trained: Tensor

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_count
@@ -46,6 +46,11 @@ class Support:
 
     path: Any = None
     """The path that made the codes, where there was a choice; decoding then takes the same one."""
+
+    @property
+    def fills(self) -> Bool[Tensor, " nnz"] | None:
+        """Which entries are none: padding, where codes have a fixed size. None: there is none."""
+        return None
 
     @cached_property
     def by_atom(self) -> Grouping:

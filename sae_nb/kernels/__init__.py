@@ -1,8 +1,8 @@
 """Sparse arithmetic behind one set of functions: encoding and decoding with sparse gradients.
 
 Three backends compute the same thing: `reference` (dense torch, differentiable to any order, the
-definition), `cpu` (torch products in tiles and compiled loops) and `cuda` (gathers or dense bf16,
-whichever is faster there). `auto` takes `cuda` on a GPU, `cpu` on the CPU in fp32 and fp64, and
+definition), `cpu` (torch products in tiles and compiled loops) and `cuda` (Triton's kernels, or torch's
+gathers where Triton is not). `auto` takes `cuda` on a GPU, `cpu` on the CPU in fp32 and fp64, and
 `reference` elsewhere. fp16 and bf16 have no compiled loops: cast them to fp32 first, as SAEs do.
 """
 

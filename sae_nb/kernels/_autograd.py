@@ -18,7 +18,7 @@ from sae_nb.codes._support import Support, offsets_of
 from sae_nb.kernels._backends import Backend, Entries, PreCodes, Primitives
 
 
-def primitives_of(backend: Backend, support: Support) -> Primitives:
+def primitives_of(backend: Backend, support: Support, values: Tensor) -> Primitives:
     """Return the primitives that decode: the CPU's loops, or on a GPU the path that made the codes."""
     if backend == "cpu":
         from sae_nb.kernels._cpu import Cpu
@@ -26,7 +26,7 @@ def primitives_of(backend: Backend, support: Support) -> Primitives:
         return Cpu()
     from sae_nb.kernels import _cuda as cuda
 
-    return support.path or cuda.Sparse()
+    return support.path or cuda.of(values)
 
 
 def chosen(primitives: Primitives, pre_codes: PreCodes, entries: Entries) -> SparseCodes:
@@ -34,9 +34,10 @@ def chosen(primitives: Primitives, pre_codes: PreCodes, entries: Entries) -> Spa
 
     The choice of entries is constant, so one gradient serves every selection.
     """
-    support = Support(entries.atoms, entries.offsets, pre_codes.n_atoms)
+    support = entries.support or Support(entries.atoms, entries.offsets, pre_codes.n_atoms)
     support.path = primitives
-    values = _Chosen.apply(*pre_codes.tensors, entries.values, support, primitives)  # type: ignore[no-untyped-call]
+    how = (support, primitives, entries.centred)
+    values = _Chosen.apply(*pre_codes.tensors, entries.values, *how)  # type: ignore[no-untyped-call]
     return SparseCodes._made(values, support)
 
 
@@ -63,28 +64,31 @@ class _Chosen(torch.autograd.Function):
         values: Tensor,
         support: Support,
         primitives: Primitives,
+        centred: Tensor | None,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, centre)  # type: ignore[arg-type]
+        ctx.save_for_backward(x, weight, centre, centred)  # type: ignore[arg-type]
         ctx.support, ctx.primitives = support, primitives
         return values.view_as(values)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: _Kept, grad_values: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, centre = ctx.saved_tensors
+        x, weight, centre, centred = ctx.saved_tensors
         support, primitives = ctx.support, ctx.primitives
         grad_values = grad_values.contiguous()
         need_x, need_weight, need_bias, need_centre, *_ = ctx.needs_input_grad
         grad_x = grad_weight = grad_bias = grad_centre = None
         if need_weight:
-            centred = x if centre is None else x - centre
+            if centred is None:
+                centred = x if centre is None else x - centre
             grad_weight = primitives.sum_inputs(grad_values, support, centred)
         if need_bias or need_centre:
             grad_bias = primitives.totals(grad_values, support)
             grad_centre = -(grad_bias @ weight) if need_centre else None
         if need_x:
             grad_x = primitives.sum_atoms(grad_values, support, weight)
-        return grad_x, grad_weight, grad_bias if need_bias else None, grad_centre, None, None, None
+        grad_bias = grad_bias if need_bias else None
+        return grad_x, grad_weight, grad_bias, grad_centre, None, None, None, None
 
 
 class Decoded(torch.autograd.Function):
@@ -130,10 +134,9 @@ class SquaredError(torch.autograd.Function):
         support: Support,
         primitives: Primitives,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        x_hat, residual, error, columns = primitives.residuals(
-            values, support, dictionary, bias, target
-        )
-        ctx.save_for_backward(values, dictionary, residual, columns)
+        found = primitives.residuals(values, support, dictionary, bias, target)
+        x_hat, residual, error, columns, dots, rough = found
+        ctx.save_for_backward(values, dictionary, residual, columns, dots, rough)  # type: ignore[arg-type]
         ctx.support, ctx.primitives = support, primitives
         ctx.mark_non_differentiable(x_hat, residual)
         return error, x_hat, residual
@@ -141,16 +144,19 @@ class SquaredError(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: _Kept, grad_error: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        values, dictionary, residual, columns = ctx.saved_tensors
+        values, dictionary, residual, columns, dots, rough = ctx.saved_tensors
         support, primitives = ctx.support, ctx.primitives
         need_values, need_dictionary, need_bias, need_target, *_rest = ctx.needs_input_grad
         slope = -2 * grad_error
         grad_values = grad_dictionary = None
         if need_values:
-            grad_values = primitives.scaled(primitives.dots(residual, support, dictionary), slope)
+            if dots is None:
+                dots = primitives.dots(residual, support, dictionary)
+            grad_values = primitives.scaled(dots, slope)
         if need_dictionary:
             scaled = primitives.scaled(values, slope)
-            grad_dictionary = primitives.sum_inputs(scaled, support, residual)
+            left = residual if rough is None else rough
+            grad_dictionary = primitives.sum_inputs(scaled, support, left)
         grad_bias = columns * slope if need_bias else None
         grad_target = residual * -slope if need_target else None
         return grad_values, grad_dictionary, grad_bias, grad_target, None, None
@@ -239,15 +245,20 @@ class NestedSquaredError(torch.autograd.Function):
         widths: tuple[int, ...],
         primitives: Primitives,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        order, stacked = stacked_by_group(support, widths)
-        parts = primitives.sum_atoms(values[order], stacked, dictionary)
-        residuals = parts.view(len(widths), *target.shape).neg_()
-        residuals[0] += target if bias is None else target - bias
-        for g in range(1, len(widths)):
-            residuals[g] += residuals[g - 1]
-        errors = torch.stack([torch.vdot(flat, flat) for flat in residuals.flatten(1)])
+        order = None
+        nested = getattr(primitives, "nested", None)
+        if nested is not None:
+            residuals, errors, stacked = nested(values, support, dictionary, bias, target, widths)
+        else:
+            order, stacked = stacked_by_group(support, widths)
+            parts = primitives.sum_atoms(values[order], stacked, dictionary)
+            residuals = parts.view(len(widths), *target.shape).neg_()
+            residuals[0] += target if bias is None else target - bias
+            for g in range(1, len(widths)):
+                residuals[g] += residuals[g - 1]
+            errors = torch.stack([torch.vdot(flat, flat) for flat in residuals.flatten(1)])
         full = residuals[-1].clone()
-        ctx.save_for_backward(values, dictionary, residuals, order)
+        ctx.save_for_backward(values, dictionary, residuals, order)  # type: ignore[arg-type]
         ctx.support, ctx.primitives = stacked, primitives
         ctx.mark_non_differentiable(x_hat := target - full, full)
         return errors, x_hat, full
@@ -264,10 +275,15 @@ class NestedSquaredError(torch.autograd.Function):
         table = slopes.flatten(0, 1)
         grad_values = grad_dictionary = None
         if need_values:
-            grad_values = torch.empty_like(values)
-            grad_values[order] = primitives.dots(table, stacked, dictionary)
+            dots = primitives.dots(table, stacked, dictionary)
+            if order is None:
+                grad_values = dots
+            else:
+                grad_values = torch.empty_like(values)
+                grad_values[order] = dots
         if need_dictionary:
-            grad_dictionary = primitives.sum_inputs(values[order], stacked, table)
+            ordered = values if order is None else values[order]
+            grad_dictionary = primitives.sum_inputs(ordered, stacked, table)
         grad_bias = slopes[0].sum(dim=0) if need_bias else None
         grad_target = -slopes[0] if need_target else None
         return grad_values, grad_dictionary, grad_bias, grad_target, None, None, None

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
@@ -82,6 +83,16 @@ class Entries(NamedTuple):
     atoms: Int[Tensor, " nnz"]
     offsets: Int[Tensor, " rows_plus_1"]
 
+    @property
+    def support(self) -> Support | None:
+        """The support that goes with them, where the selection made one."""
+        return None
+
+    @property
+    def centred(self) -> Rows | None:
+        """The rows x − c as the product took them, where they were kept."""
+        return None
+
 
 class Residuals(NamedTuple):
     """A reconstruction against its target."""
@@ -90,6 +101,10 @@ class Residuals(NamedTuple):
     residual: Rows
     squared_error: Float[Tensor, ""]
     column_sums: Row
+    dots: Values | None = None
+    """⟨r_i, t_j⟩ at the entries, where they were taken at once."""
+    rough: Rows | None = None
+    """The residual as sums by atom read it, where that is not `residual`."""
 
 
 @runtime_checkable
@@ -130,6 +145,8 @@ class Primitives(Protocol):
 
     def totals(self, values: Values, support: Support) -> PerAtom:
         """Return for each atom the sum of its values."""
+
+    # One that also has `nested` decodes all prefixes of a dictionary at once; see `_triton_primitives`.
 
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
@@ -205,8 +222,54 @@ def check_fit(x: Tensor, weight: Tensor, vectors: dict[str, tuple[Tensor | None,
             )
 
 
+@cache
+def has_triton(device: torch.device) -> bool:
+    """Return whether Triton runs on a device; where it does not, `paths_taken()` says why."""
+    try:
+        from sae_nb.kernels import _triton as kernels
+
+        bins = torch.zeros(256, dtype=torch.int32, device=device)
+        with torch.cuda.device_of(bins):  # type: ignore[no-untyped-call]
+            kernels.pick_digit[(1,)](bins, torch.zeros_like(bins), SHIFT=0, WIDTH=8)
+    except Exception as error:  # noqa: BLE001 - Triton, a compiler, a driver: whatever is missing
+        from sae_nb.kernels._dense import note
+
+        note("triton", "torch instead", f"{type(error).__name__}: {str(error)[:200]}")
+        return False
+    return True
+
+
+def takes_triton(x: Tensor) -> bool:
+    """Return whether Triton's kernels compute these rows: fp32 on a card, where Triton is."""
+    return x.dtype == torch.float32 and pick("auto", x) == "cuda" and has_triton(x.device)
+
+
+PreCodesOfStep = dict[tuple[int, int], tuple[PreCodes, Tensor, Tensor]]
+"""By the addresses of input and weight: what they are made from, rows x − c, and dense pre-codes."""
+
+_STEP: ContextVar[PreCodesOfStep | None] = ContextVar("step", default=None)
+
+
+@contextmanager
+def training_step() -> Iterator[None]:
+    """Hold while a loss is computed whose codes, on a card, are to have a fixed number of entries.
+
+    Pre-codes stay to its end, so that a second selection of the same ones needs no second product.
+    """
+    before = _STEP.set({})
+    try:
+        yield
+    finally:
+        _STEP.reset(before)
+
+
+def kept_pre_codes() -> PreCodesOfStep | None:
+    """Return the pre-codes of the training step under way; None outside of one."""
+    return _STEP.get()
+
+
 Precision = Literal["auto", "float32"]
-"""`auto`: bf16 products where a measurement finds them faster; `float32`: never."""
+"""`auto`: bf16 products in training steps on a GPU with Triton; `float32`: never."""
 
 _WANTED: ContextVar[Precision] = ContextVar("precision", default="auto")
 

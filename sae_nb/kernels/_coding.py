@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import (
@@ -37,6 +37,8 @@ from sae_nb.kernels._backends import (
     check_dictionary,
     check_fit,
     check_tensors,
+    is_exact,
+    kept_pre_codes,
     pick,
 )
 from sae_nb.kernels._memory import explain_out_of_memory
@@ -118,6 +120,26 @@ def topk_encode(
     kept = pre_codes.detach()
     name = f"{'abs-topk' if signed else 'topk'} k {k}"
     return _encoded(backend, pre_codes, lambda p: p.topk(kept, k, signed=signed), name, k)
+
+
+def topk_among(
+    x: Float[Tensor, "rows d_in"],
+    weight: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " n_atoms"] | None,
+    *,
+    k: int,
+    among: Bool[Tensor, " n_atoms"],
+    centre: Float[Tensor, " d_in"] | None = None,
+) -> SparseCodes:
+    """Keep, in each row, the k largest positive pre-codes of some atoms; on a card with Triton."""
+    from sae_nb.kernels._triton_primitives import Triton
+
+    pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
+    kept = pre_codes.detach()
+    with torch.no_grad():
+        primitives = Triton(half=not is_exact())
+        entries = primitives.topk(kept, k, among=among)
+    return autograd.chosen(primitives, pre_codes, entries)
 
 
 def batch_topk_encode(
@@ -207,7 +229,10 @@ def threshold_encode(
         check_data(thresholds, name="thresholds")
     if not len(weight):
         raise ValueError("`weight` must have at least one atom, got none.")
-    limits = torch.as_tensor(thresholds, dtype=x.dtype, device=x.device).detach()
+    if isinstance(thresholds, Tensor):
+        limits = thresholds.detach().to(x)
+    else:
+        limits = x.new_full((), thresholds)  # written there, not sent
     limits = limits.expand(len(weight)) if limits.ndim == 0 else limits
     pre_codes = _checked(x, weight, bias, centre, thresholds=limits)
     if isinstance(weight, MappedMatrix):
@@ -267,9 +292,13 @@ def _chosen(
     else:
         from sae_nb.kernels import _cuda as cuda
 
-        primitives = cuda.primitives(pre_codes, choose, name)
+        primitives = cuda.primitives(pre_codes, name)
     with torch.no_grad():
         entries = choose(primitives)
+        if entries.support is not None and kept_pre_codes() is None:
+            from sae_nb.kernels._triton_primitives import without_padding
+
+            entries = without_padding(entries)
     return autograd.chosen(primitives, pre_codes, entries)
 
 
@@ -319,7 +348,7 @@ def decode(
         return x_hat if bias is None else x_hat + bias
     if chosen == "reference":
         return reference.decode(codes, dictionary, bias)
-    primitives = primitives_of(chosen, codes.support)
+    primitives = primitives_of(chosen, codes.support, codes.values)
     return autograd.Decoded.apply(codes.values, dictionary, bias, codes.support, primitives)  # type: ignore[no-untyped-call]
 
 
@@ -361,7 +390,7 @@ def squared_error(
     chosen = pick(backend, codes.values)
     if chosen == "reference":
         return reference.squared_error(codes, dictionary, bias, target)
-    how = (codes.support, primitives_of(chosen, codes.support))
+    how = (codes.support, primitives_of(chosen, codes.support, codes.values))
     return autograd.SquaredError.apply(codes.values, dictionary, bias, target.contiguous(), *how)  # type: ignore[no-untyped-call]
 
 
@@ -423,8 +452,8 @@ def tails_squared_error(
     if chosen == "reference":
         return reference.tails_squared_error(codes, dictionaries, bias, target)
     supports = tuple(one.support for one in codes)
-    how = (supports, tuple(primitives_of(chosen, support) for support in supports))
     values = [one.values for one in codes]
+    how = (supports, tuple(primitives_of(chosen, one.support, one.values) for one in codes))
     return autograd.TailsSquaredError.apply(bias, target, *how, *values, *dictionaries)  # type: ignore[no-untyped-call]
 
 
@@ -442,7 +471,7 @@ def nested_squared_error(
     bias: Float[Tensor, " d_in"] | None,
     target: Float[Tensor, "rows d_in"],
     *,
-    widths: Sequence[int],
+    widths: Sequence[int] | Int[Tensor, " groups"],
     backend: Backend = "auto",
 ) -> tuple[Float[Tensor, " groups"], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
     """Decode with the first m_g atoms alone, for every g: Σ‖target − x̂_g‖², x̂_g = z_{:m_g} D_{:m_g} + b.
@@ -482,6 +511,9 @@ def nested_squared_error(
     check_dictionary(codes, dictionary)
     check_fit(target, dictionary, {"bias": (bias, dictionary.shape[1])})
     _check_rows(codes, target)
+    if isinstance(widths, Tensor) and kept_pre_codes() is not None:
+        drawn = (codes.support, widths, primitives_of("cuda", codes.support, codes.values))
+        return autograd.NestedSquaredError.apply(codes.values, dictionary, bias, target, *drawn)  # type: ignore[no-untyped-call]
     ends = check_integers(widths, name="widths")
     if not ends or ends[-1] != codes.n_atoms or any(a >= b for a, b in zip((0, *ends), ends)):
         raise ValueError(
@@ -491,7 +523,7 @@ def nested_squared_error(
     chosen = pick(backend, codes.values)
     if chosen == "reference":
         return reference.nested_squared_error(codes, dictionary, bias, target, ends)
-    how = (codes.support, ends, primitives_of(chosen, codes.support))
+    how = (codes.support, ends, primitives_of(chosen, codes.support, codes.values))
     return autograd.NestedSquaredError.apply(codes.values, dictionary, bias, target, *how)  # type: ignore[no-untyped-call]
 
 
@@ -530,7 +562,7 @@ def per_entry(
     chosen = pick(backend, vector)
     if chosen == "reference":
         return vector[codes.atoms.long()]
-    primitives = primitives_of(chosen, codes.support)
+    primitives = primitives_of(chosen, codes.support, codes.values)
     return autograd.PerEntry.apply(vector, codes.support, primitives)  # type: ignore[no-untyped-call]
 
 

@@ -519,7 +519,7 @@ class _Tile:
         found = (offsets, values, atoms, self._pieces)
         with parallel():
             fill_above(*self._parts, limit, self._maxima, *found)
-        return Entries(*(torch.from_numpy(part) for part in (values, atoms, offsets)))
+        return _entries(values, atoms, offsets)
 
 
 def _full_tiles(pre_codes: PreCodes, floor: Tensor) -> Iterator[_Tile]:
@@ -543,7 +543,11 @@ def _thinned(found: Entries, n_kept: int) -> tuple[Entries, float]:
     kept[equal[: n_kept - int(np.count_nonzero(kept))]] = True
     before = np.concatenate([[0], np.cumsum(kept)])
     parts = (values[kept], found.atoms.numpy()[kept], before[offsets])
-    return Entries(*(torch.from_numpy(part) for part in parts)), float(smallest)
+    return _entries(*parts), float(smallest)
+
+
+def _entries(values: np.ndarray, atoms: np.ndarray, offsets: np.ndarray) -> Entries:
+    return Entries(torch.from_numpy(values), torch.from_numpy(atoms), torch.from_numpy(offsets))
 
 
 def _nothing(pre_codes: PreCodes) -> Entries:
@@ -567,7 +571,7 @@ def _packed(values: np.ndarray, atoms: np.ndarray, counts: np.ndarray) -> Entrie
     packed_values = np.empty(offsets[-1], dtype=values.dtype)
     packed_atoms = np.empty(offsets[-1], dtype=atoms.dtype)
     pack(values, atoms, offsets, packed_values, packed_atoms)
-    return Entries(*(torch.from_numpy(part) for part in (packed_values, packed_atoms, offsets)))
+    return _entries(packed_values, packed_atoms, offsets)
 
 
 def _join(parts: list[Entries]) -> Entries:

@@ -26,7 +26,7 @@ class Path:
     """The operation."""
 
     chosen: str
-    """The way taken: `sparse`, `dense` or `dense bf16`."""
+    """The way taken: `triton bf16`, `triton`, `sparse` or `dense`."""
 
     reason: str
     """The number that decided: a density, or two measured times."""

@@ -71,7 +71,9 @@ def _with_gradient(pre_codes: PreCodes, codes: SparseCodes | None) -> SparseCode
     narrow = PreCodes(pre_codes.x, weight, bias, pre_codes.centre)
     support = SparseCodes(codes.values, place, codes.offsets, len(used)).support
     entries = Entries(codes.values, place, codes.offsets)
-    return codes.with_values(chosen(primitives_of("cpu", support), narrow, entries).values)
+    return codes.with_values(
+        chosen(primitives_of("cpu", support, codes.values), narrow, entries).values
+    )
 
 
 def _used(codes: SparseCodes) -> tuple[Int[Tensor, " used"], Int[Tensor, " nnz"]]:

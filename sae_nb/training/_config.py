@@ -96,9 +96,9 @@ class TrainConfig:
     """Steps between two checkpoints; the last step is always one. Ours."""
 
     precision: Precision = "auto"
-    """Of a step's products on a GPU. "auto": bf16 where measured to be faster than fp32 gathers (which
-    way was taken: `sae_nb.kernels.paths_taken()`); "float32": never. Parameters, sums, optimiser and
-    kept codes are fp32 either way; a CPU computes in fp32 always."""
+    """Of a step's products and gathered rows on a GPU. "auto": bf16 where Triton runs (which way was taken:
+    `sae_nb.kernels.paths_taken()`); "float32": never. Parameters, sums, optimiser and kept codes are fp32
+    either way; a CPU computes in fp32 always."""
 
     shard_atoms: bool = False
     """Whether several workers (`workers`) cut the dictionary by atoms and each see the whole batch, in

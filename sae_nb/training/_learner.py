@@ -196,7 +196,10 @@ class Learner:
         for parameter in self.sae.atom_parameters():
             state = self.optimiser.state.get(parameter, {})
             for name in ("exp_avg", "exp_avg_sq"):
-                if name in state:
+                if name in state and resampled.dtype == torch.bool:
+                    here = resampled.view(-1, *[1] * (state[name].ndim - 1))
+                    state[name].masked_fill_(here, 0.0)
+                elif name in state:
                     state[name].index_fill_(0, resampled, 0.0)
 
     @torch.no_grad()

@@ -98,9 +98,13 @@ class Team:
         `resampled` holds atoms and the directions that replace them; `like` has the device, precision and
         last axis of the directions.
         """
+        if self.alone:
+            return resampled
+        if resampled is not None and resampled[0].dtype == torch.bool:
+            resampled = (resampled[0].nonzero().flatten(), resampled[1][resampled[0]])
         n = self.gather(0 if resampled is None else len(resampled[0]))[0]
-        if n == 0 or self.alone:
-            return resampled if self.alone else None
+        if n == 0:
+            return None
         if resampled is None or not self.is_first:
             atoms = torch.zeros(n, dtype=torch.int64, device=like.device)
             resampled = (atoms, like.new_zeros(n, like.shape[-1]))

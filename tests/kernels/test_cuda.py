@@ -1,8 +1,7 @@
-"""The GPU's choice between gathers and dense bf16, made by measurement and named."""
+"""What a GPU computes by torch alone, and on a device the whole path against the reference."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -15,60 +14,14 @@ from sae_nb.kernels import (
     batch_topk_encode,
     decode,
     nested_squared_error,
-    paths_taken,
     per_entry,
     squared_error,
     threshold_encode,
     topk_encode,
 )
-from sae_nb.kernels._backends import PreCodes, is_exact, precision
+from sae_nb.kernels._backends import PreCodes, is_exact
 from sae_nb.kernels._dense import BLOCK, Dense, largest
 from sae_nb.training import TrainConfig, train
-
-
-class Slow(Dense):
-    def topk(self, *inputs: Any, **options: Any) -> Any:
-        time.sleep(0.02)
-        return super().topk(*inputs, **options)
-
-
-def topk_of(pre_codes: PreCodes) -> Any:
-    return lambda primitives: primitives.topk(pre_codes, 4)
-
-
-def test_the_faster_path_is_chosen_and_named() -> None:
-    pre_codes = PreCodes(torch.randn(64, 8), torch.randn(128, 8))
-    wanted = (pre_codes, topk_of(pre_codes), "topk k 4")
-    slow = Slow(torch.bfloat16)
-    assert cuda.fastest((cuda.Sparse(), slow), *wanted).name == "sparse"
-    path = paths_taken()["topk step"]
-    assert path.chosen == "sparse"
-    assert "dense bf16" in path.reason
-    assert "64 × 8, 128 atoms, topk k 4" in path.reason
-    slow.dtype = None
-    assert cuda.fastest((slow, Dense(torch.bfloat16)), *wanted).name == "dense bf16"
-
-
-@pytest.mark.slow
-def test_codes_that_people_keep_are_never_bf16() -> None:
-    """Without a gradient, in fp64 or under deterministic algorithms nothing is timed."""
-    x, weight = torch.randn(64, 8), torch.randn(128, 8)
-
-    def name_of(pre_codes: PreCodes) -> str:
-        return cuda.primitives(pre_codes, topk_of(pre_codes.detach()), "topk k 4").name
-
-    trained = PreCodes(x, weight.requires_grad_())
-    assert name_of(trained.detach()) == "sparse"
-    assert name_of(PreCodes(x.double(), weight.detach().double().requires_grad_())) == "sparse"
-    with torch.no_grad():
-        assert name_of(trained) == "sparse"
-    torch.use_deterministic_algorithms(True)
-    try:
-        assert name_of(trained) == "sparse"
-    finally:
-        torch.use_deterministic_algorithms(False)
-    with precision("float32"):
-        assert name_of(trained) == "sparse"
 
 
 def test_training_holds_the_precision_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,23 +39,6 @@ def test_training_holds_the_precision_it_was_asked_for(monkeypatch: pytest.Monke
         train(TopK(d_in=4, n_atoms=8, k=2), torch.randn(16, 4), config, progress=False)
     assert seen == [True, True, False, False]
     assert not is_exact()
-
-
-def test_a_choice_is_made_once_for_a_size_and_a_selection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second batch of about the same size does not measure again; another selection does."""
-    asked = []
-
-    def fake(candidates: Any, *_: Any) -> Any:
-        asked.append(candidates)
-        return candidates[-1]
-
-    monkeypatch.setattr(cuda, "fastest", fake)
-    monkeypatch.setattr(cuda, "_CHOICES", {})
-    weight = torch.randn(128, 8).requires_grad_()
-    for rows, name in ((64, "topk k 4"), (60, "topk k 4"), (64, "batch-topk k 4")):
-        pre_codes = PreCodes(torch.randn(rows, 8), weight)
-        assert cuda.primitives(pre_codes, topk_of(pre_codes), name).name == "dense bf16"
-    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("n_atoms", [4 * 3 * BLOCK, 1000, 40])

@@ -197,7 +197,7 @@ class ColumnTopKProx:
         with torch.no_grad():
             entries = _largest_of_columns(pre_codes.detach(), self.counts(len(x)).to(x.device))
         support = Support(entries.atoms, entries.offsets, len(weight))
-        return chosen(primitives_of(backend, support), pre_codes, entries)
+        return chosen(primitives_of(backend, support, entries.values), pre_codes, entries)
 
 
 def _largest_of_columns(pre_codes: PreCodes, counts: Int[Tensor, " n_atoms"]) -> Entries:

@@ -372,7 +372,9 @@ class SimplexProx(Penalty):
         found = SparseCodes.concatenate(parts)
         pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
         entries = Entries(found.values, found.atoms, found.offsets)
-        return _on_support(chosen(primitives_of(backend, found.support), pre_codes, entries))
+        return _on_support(
+            chosen(primitives_of(backend, found.support, found.values), pre_codes, entries)
+        )
 
     def _shifted(self, v: Tensor, step: float) -> Tensor:
         # Relative to the largest entry, so that sums of large numbers keep their digits.

@@ -57,6 +57,8 @@ class FeatureChoice(BatchTopK):
     [10.0, 10.0, 10.0, 10.0, 10.0, 10.0, 10.0, 10.0]
     """
 
+    fixed_codes = False
+
     _: KW_ONLY
     exponent: Weight = 0.0
     offset: Weight = 0.0

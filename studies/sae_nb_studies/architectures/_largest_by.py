@@ -45,7 +45,7 @@ class LargestBy:
             found = SparseCodes.concatenate(parts)
         pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
         entries = Entries(found.values, found.atoms, found.offsets)
-        return chosen(primitives_of(backend, found.support), pre_codes, entries)
+        return chosen(primitives_of(backend, found.support, found.values), pre_codes, entries)
 
     def _of_tile(self, u: Dense, rows: slice) -> SparseCodes:
         score, strength = self.score(u, rows)

@@ -54,6 +54,8 @@ class MaskedSAE(BatchTopK):
     []
     """
 
+    fixed_codes = False
+
     _: KW_ONLY
     masked: Annotated[float, Between(0, 1, "()")] = 0.5
     masked_weight: Weight = 1.0

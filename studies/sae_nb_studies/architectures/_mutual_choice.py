@@ -65,6 +65,8 @@ class MutualChoice(BatchTopK):
     (1.0, 0.0, [6])
     """
 
+    fixed_codes = False
+
     _: KW_ONLY
     aux_zipf: Share = 0.5
 

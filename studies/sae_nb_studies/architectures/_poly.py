@@ -61,6 +61,8 @@ class PolySAE(TopK):
     (torch.Size([3, 4]), ['atom', 'other', 'score'])
     """
 
+    fixed_codes = False
+
     _: KW_ONLY
     rank: int | None = None
 

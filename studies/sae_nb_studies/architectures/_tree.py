@@ -93,6 +93,8 @@ class TreeSAE(BatchTopK):
 
     not_mapped = "its codes are chosen level by level, with all weights of a level at once"
 
+    fixed_codes = False
+
     _: KW_ONLY
     groups: Sequence[int] | None = None
     k_shares: Sequence[float] | None = None
@@ -267,7 +269,7 @@ class _TreeProx:
             return found.with_values(affine(x, weight, bias, centre)[rows, atoms])
         pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
         entries = Entries(found.values, found.atoms, found.offsets)
-        return chosen(primitives_of(backend, found.support), pre_codes, entries)
+        return chosen(primitives_of(backend, found.support, found.values), pre_codes, entries)
 
     @torch.no_grad()
     def _entries(
