@@ -1,0 +1,798 @@
+"""The pursuits' kernels in Triton: one program per input, masks for any number of atoms, widths and steps.
+
+Imported only where Triton runs them: on a card, or in Triton's interpreter (`TRITON_INTERPRET=1`).
+`_card.py` launches them. Nothing here, and nothing between two launches, waits for the card.
+
+A row's `state` is 0 while it is running; 1 finished; 2 finished because the best atom depends on those
+chosen; 3 its norm is not a finite number. Only rows of state 0 take steps.
+"""
+
+# mypy: ignore-errors
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+GROUP = tl.constexpr(32)
+"""Neighbours of which the two best come out of a product."""
+
+ONE = tl.constexpr(65536)
+"""Added once for each contender to the sum of their places: the sum is place + ONE only where there is one.
+Right for up to 32 768 places: the sum of all stays below 2³², and its upper half is never 1 again."""
+
+ROUNDING = tl.constexpr(1.2e-7)
+"""A rounding error of fp32, in units of what is rounded."""
+
+MANY = tl.constexpr(64)
+"""Contenders above which a row's correlations are made anew."""
+
+NONE = tl.constexpr(float("-inf"))
+
+
+# --------------------------------------------------------------------------------- products in 16 bits
+
+
+@triton.jit
+def split_rows(rows, halves, back, scale, state, d, ATOMS: tl.constexpr, W: tl.constexpr):
+    """Write rows as two numbers of 16 bits each: atoms as [high, low, high], inputs as [high, high, low].
+
+    One product of the two is then x Dᵀ but for low · low, and `back` turns its rows into x Dᵀ. Inputs are
+    scaled by their largest number, atoms all by `scale`, so that 16 bits neither overflow nor vanish.
+    """
+    i = tl.program_id(0).to(tl.int64)
+    w = tl.arange(0, W)
+    has = w < d
+    v = tl.load(rows + i * d + w, mask=has, other=0.0)
+    if ATOMS:
+        s = tl.load(scale)
+    else:
+        largest = tl.maximum(tl.max(tl.abs(v), axis=0), 1e-35)
+        s = 512.0 / largest
+        tl.store(back + i, largest / (512.0 * tl.load(scale)))
+        if not (tl.sum(v * v, axis=0) < float("inf")):
+            tl.store(state + i, 3)
+    v *= s
+    high = v.to(tl.float16)
+    low = (v - high.to(tl.float32)).to(tl.float16)
+    at = halves + i * 3 * d + w
+    tl.store(at, high, mask=has)
+    if ATOMS:
+        tl.store(at + d, low, mask=has)
+        tl.store(at + 2 * d, high, mask=has)
+    else:
+        tl.store(at + d, high, mask=has)
+        tl.store(at + 2 * d, low, mask=has)
+
+
+@triton.jit
+def round_gram(panel, gram, scale, grain, total, SIZE: tl.constexpr):
+    """Write products of scaled atoms as the nearest whole numbers of `grain`."""
+    e = tl.program_id(0).to(tl.int64) * SIZE + tl.arange(0, SIZE)
+    s = tl.load(scale)
+    v = tl.load(panel + e, mask=e < total, other=0.0) / (s * s * tl.load(grain))
+    tl.store(gram + e, tl.floor(v + 0.5).to(tl.int16), mask=e < total)
+
+
+@triton.jit
+def start_rows(x, r, r16, norms, state, d, k, TRACE: tl.constexpr, W: tl.constexpr):
+    """Set r = x, and r / ‖r‖ in 16 bits."""
+    i = tl.program_id(0).to(tl.int64)
+    w = tl.arange(0, W)
+    has = w < d
+    v = tl.load(x + i * d + w, mask=has, other=0.0)
+    if not (tl.sum(v * v, axis=0) < float("inf")):
+        tl.store(state + i, 3)
+    _leave(v, r, r16, norms, i, 0, d, k, w, has, TRACE)
+
+
+@triton.jit
+def product_best(
+    a, b, key1, key2, M, N, KD, SIGNED: tl.constexpr, EVEN: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GM: tl.constexpr,
+):  # fmt: skip
+    """Keep of a bᵀ only the two largest positive numbers of each group of columns, as keys that sort.
+
+    A key is the bits of the number, of which the last five are the column within the group; 0: no number.
+    `SIGNED`: of |a bᵀ|. `EVEN`: KD is a multiple of BK.
+    """
+    pid = tl.program_id(0)
+    nm, nn = tl.cdiv(M, BM), tl.cdiv(N, BN)
+    per = GM * nn
+    first = (pid // per) * GM
+    size = tl.minimum(nm - first, GM)
+    pm = first + (pid % per) % size
+    pn = (pid % per) // size
+    rm = pm * BM + tl.arange(0, BM)
+    rn = pn * BN + tl.arange(0, BN)
+    rk = tl.arange(0, BK)
+    # Beyond the end the first rows are read again, and masked below.
+    pa = a + (rm % M)[:, None].to(tl.int64) * KD + rk[None, :]
+    pb = b + (rn % N)[None, :].to(tl.int64) * KD + rk[:, None]
+    acc = tl.zeros((BM, BN), dtype=tl.float32)
+    for start in range(0, KD, BK):
+        if EVEN:
+            acc = tl.dot(tl.load(pa), tl.load(pb), acc)
+        else:
+            left = tl.load(pa, mask=(start + rk < KD)[None, :], other=0.0)
+            right = tl.load(pb, mask=(start + rk < KD)[:, None], other=0.0)
+            acc = tl.dot(left, right, acc)
+        pa += BK
+        pb += BK
+    if SIGNED:
+        acc = tl.abs(acc)
+    acc = tl.where((rn < N)[None, :], tl.maximum(acc, 0.0), 0.0)
+    bits = acc.to(tl.int32, bitcast=True)
+    column = (tl.arange(0, BN) % GROUP)[None, :]
+    keys = tl.reshape((bits & (-GROUP)) | column, (BM, BN // GROUP, GROUP))
+    one = tl.max(keys, axis=2)
+    two = tl.max(tl.where(keys == one[:, :, None], 0, keys), axis=2)
+    groups = tl.cdiv(N, GROUP)
+    rb = pn * (BN // GROUP) + tl.arange(0, BN // GROUP)
+    at = rm[:, None].to(tl.int64) * groups + rb[None, :]
+    there = (rm < M)[:, None] & (rb < groups)[None, :]
+    tl.store(key1 + at, one, mask=there)
+    tl.store(key2 + at, two, mask=there)
+
+
+# ------------------------------------------------------------------------------------ matching pursuit
+
+
+@triton.jit
+def matching_steps(
+    c, back, r, gram, grain, dictionary, largest, floors, limits, picks, amounts, norms, steps, state,
+    n, d, first, last, k, start_error,
+    SIGNED: tl.constexpr, RESELECT: tl.constexpr, WATCH: tl.constexpr, TRACE: tl.constexpr,
+    N: tl.constexpr, W: tl.constexpr, KC: tl.constexpr,
+):  # fmt: skip
+    """Take steps first … last of one input, with Gram rows of 16 bits.
+
+    Correlations are in registers, off by at most `error`: all atoms within 2 error of the largest are
+    compared by fp32 products with the residual. Where they are many, or error is as large as the largest
+    correlation, the row's correlations are made anew.
+    """
+    i = tl.program_id(0).to(tl.int64)
+    if tl.load(state + i) != 0:
+        return
+    cols = tl.arange(0, N)
+    w = tl.arange(0, W)
+    has = w < d
+    now = tl.load(c + i * n + cols, mask=cols < n, other=0.0, eviction_policy="evict_first")
+    now = tl.where(cols < n, now * tl.load(back + i), NONE)
+    if not RESELECT:
+        for e in range(0, first):
+            now = tl.where(cols == tl.load(picks + i * k + e), NONE, now)
+    left = tl.load(r + i * d + w, mask=has, other=0.0)
+    floor, limit = tl.load(floors + i), tl.load(limits + i)
+    unit, longest = tl.load(grain), tl.load(largest)
+    squared = tl.sum(left * left, axis=0)
+    reach = tl.sqrt(squared) * longest  # no correlation is larger
+    error = start_error * reach
+    longest = longest * longest
+    if TRACE:
+        if first == 0:
+            tl.store(norms + i * (k + 1), tl.sqrt(squared))
+    t = first
+    running = 1
+    while (t < last) & (running > 0):
+        score = now
+        if SIGNED:
+            score = tl.where(now > NONE, tl.abs(now), NONE)
+        top = tl.max(score, axis=0)
+        least = top - 2 * error
+        s = tl.sum(tl.where(score >= least, cols + ONE, 0), axis=0)
+        j = s & (ONE - 1)
+        if (s >> 16) != 1:
+            rest = tl.sum(left * left, axis=0)
+            j = j * 0
+            if rest * longest <= floor * floor:
+                running = running * 0
+            elif ((s >> 16) > MANY) | (s < ONE) | (error >= top):
+                for b in range(0, n, KC):
+                    rows = b + tl.arange(0, KC)
+                    at = rows[:, None].to(tl.int64) * d + w[None, :]
+                    tile = tl.load(dictionary + at, mask=(rows < n)[:, None] & has[None, :], other=0.0)
+                    tl.store(c + i * n + rows, tl.sum(tile * left[None, :], axis=1), mask=rows < n)
+                tl.debug_barrier()
+                anew = tl.load(c + i * n + cols, mask=cols < n, other=0.0, cache_modifier=".cg")
+                tl.debug_barrier()
+                now = tl.where(now > NONE, anew, NONE)
+                score = now
+                if SIGNED:
+                    score = tl.where(now > NONE, tl.abs(now), NONE)
+                top, j = tl.max(score, axis=0, return_indices=True)
+                reach = tl.sqrt(rest * longest)
+                error = 4 * ROUNDING * reach
+            else:
+                best = NONE + top * 0.0
+                cur = j - 1
+                while cur < N:
+                    cur = tl.min(tl.where((score >= least) & (cols > cur), cols, N), axis=0)
+                    if cur < N:
+                        other = tl.load(dictionary + cur.to(tl.int64) * d + w, mask=has, other=0.0)
+                        product = tl.sum(left * other, axis=0)
+                        if SIGNED:
+                            product = tl.abs(product)
+                        j = tl.where(product > best, cur, j)
+                        best = tl.maximum(product, best)
+        j = tl.minimum(j, n - 1)
+        row = tl.load(gram + j.to(tl.int64) * n + cols, mask=cols < n, other=0, eviction_policy="evict_first")
+        atom = tl.load(dictionary + j.to(tl.int64) * d + w, mask=has, other=0.0, eviction_policy="evict_last")
+        # The coefficient comes from the residual itself.
+        a = tl.sum(left * atom, axis=0)
+        size = tl.abs(a)
+        wanted = (size if SIGNED else a) > floor
+        if not RESELECT:
+            wanted = wanted & (top > NONE)
+        if WATCH:
+            wanted = wanted & (squared > limit)
+        running = tl.where(wanted, running, 0)
+        a = tl.where(running > 0, a, 0.0)
+        left -= a * atom
+        now -= (a * unit) * row.to(tl.float32)
+        if not RESELECT:
+            now = tl.where(cols == j, NONE, now)
+        error += size * (0.5 * unit + start_error * longest) + ROUNDING * (reach + size * longest)
+        reach *= tl.maximum(longest - 1, 1.0)  # atoms longer than √2 may lengthen the residual
+        if WATCH or TRACE:
+            squared = tl.sum(left * left, axis=0)
+        if running > 0:
+            tl.store(picks + i * k + t, j)
+            tl.store(amounts + i * k + t, a)
+            if TRACE:
+                tl.store(norms + i * (k + 1) + t + 1, tl.sqrt(squared))
+            t += 1
+    tl.store(steps + i, t)
+    tl.store(state + i, (1 - running).to(tl.int8))
+    if last < k:
+        tl.store(r + i * d + w, left, mask=has)
+
+
+@triton.jit
+def matching_update(
+    key1, key2, r, r16, dictionary, largest, floors, limits, picks, amounts, norms, steps, state,
+    t, n, d, k, window,
+    SIGNED: tl.constexpr, RESELECT: tl.constexpr, WATCH: tl.constexpr, TRACE: tl.constexpr,
+    NB: tl.constexpr, KC: tl.constexpr, W: tl.constexpr,
+):  # fmt: skip
+    """Take one step of matching pursuit after a product of all residuals."""
+    i = tl.program_id(0).to(tl.int64)
+    if tl.load(state + i) != 0:
+        return
+    w = tl.arange(0, W)
+    has = w < d
+    left = tl.load(r + i * d + w, mask=has, other=0.0)
+    j = _pick(
+        key1, key2, left, dictionary, largest, floors, limits, picks, i, t, n, d, k, window, w, has,
+        SIGNED, not RESELECT, WATCH, NB, KC,
+    )  # fmt: skip
+    if j < 0:
+        tl.store(state + i, 1)
+        return
+    atom = tl.load(dictionary + j.to(tl.int64) * d + w, mask=has, other=0.0)
+    a = tl.sum(left * atom, axis=0)
+    _leave(left - a * atom, r, r16, norms, i, t + 1, d, k, w, has, TRACE)
+    tl.store(picks + i * k + t, j)
+    tl.store(amounts + i * k + t, a)
+    tl.store(steps + i, t + 1)
+
+
+@triton.jit
+def merge_steps(picks, atoms, places, sizes, steps, k, K: tl.constexpr):
+    """List the atoms that the steps of one input chose, each once, and where each step's is in the list."""
+    i = tl.program_id(0).to(tl.int64)
+    taken = tl.load(steps + i)
+    ks = tl.arange(0, K)
+    chosen = tl.load(picks + i * k + ks, mask=ks < taken, other=-1)
+    place = ks * 0 - 1
+    m = taken * 0
+    for t in range(taken):
+        j = tl.sum(tl.where(ks == t, chosen, 0), axis=0)
+        earlier = tl.min(tl.where(chosen == j, ks, K), axis=0)
+        seen = earlier < t
+        p = tl.where(seen, tl.sum(tl.where(ks == earlier, place, 0), axis=0), m)
+        place = tl.where(ks == t, p, place)
+        tl.store(atoms + i * k + p, j)
+        m += tl.where(seen, 0, 1)
+    tl.store(places + i * k + ks, place, mask=ks < taken)
+    tl.store(sizes + i, m)
+
+
+# ---------------------------------------------------------------------------- a step after a product
+
+
+@triton.jit
+def _leave(left, r, r16, norms, i, t, d, k, w, has, TRACE: tl.constexpr):
+    """Store a residual, and its direction in 16 bits for the next product."""
+    size = tl.sqrt(tl.sum(left * left, axis=0))
+    tl.store(r + i * d + w, left, mask=has)
+    tl.store(r16 + i * d + w, (left / tl.maximum(size, 1e-30)).to(tl.float16), mask=has)
+    if TRACE:
+        tl.store(norms + i * (k + 1) + t, size)
+
+
+@triton.jit
+def _pick(
+    key1, key2, left, dictionary, largest, floors, limits, atoms, i, m, n, d, k, window, w, has,
+    SIGNED: tl.constexpr, EXCLUDE: tl.constexpr, WATCH: tl.constexpr, NB: tl.constexpr, KC: tl.constexpr,
+):  # fmt: skip
+    """Return the atom that an input wants; −1 if it has come to its end.
+
+    All atoms within `window` of the best key are compared by fp32 products. `EXCLUDE`: not one of the first
+    m of `atoms`; a group whose best is among them is searched through where it matters.
+    """
+    rest = tl.sum(left * left, axis=0)
+    floor, longest = tl.load(floors + i), tl.load(largest)
+    j = tl.max(has.to(tl.int32), axis=0) * 0
+    best = rest * 0.0 + floor
+    going = rest * longest * longest > floor * floor
+    if WATCH:
+        going = going & (rest > tl.load(limits + i))
+    if going:
+        nb = tl.cdiv(n, GROUP)
+        b = tl.arange(0, NB)
+        there = b < nb
+        one = tl.load(key1 + i * nb + b, mask=there, other=-1)
+        two = tl.load(key2 + i * nb + b, mask=there, other=-1)
+        if EXCLUDE:
+            for e in range(0, m):
+                atom = tl.load(atoms + i * k + e, cache_modifier=".cg")
+                its = (b == atom // GROUP) & ((one & (GROUP - 1)) == atom % GROUP)
+                one = tl.where(its, two, one)  # a bound of what is left of the group
+        top = tl.max(one, axis=0)
+        value = (top & (-GROUP)).to(tl.float32, bitcast=True)
+        low = (tl.maximum(value - window, 0.0)).to(tl.int32, bitcast=True) & (-GROUP)
+        # What is below the error of the product may be as good as the largest.
+        low = tl.where(value > window, tl.maximum(low, 1), 0)
+        near = there & (one >= low)
+        s = tl.sum(tl.where(near, b + ONE, 0), axis=0)
+        second = tl.max(tl.where(near, two, -1), axis=0)
+        j = (s & (ONE - 1)) * GROUP + (top & (GROUP - 1))
+        if ((s >> 16) != 1) | (second >= low):
+            j = j * 0 - 1
+            cur = j
+            while cur < NB:
+                cur = tl.min(tl.where(near & (b > cur), b, NB), axis=0)
+                if cur < NB:
+                    k2 = tl.load(key2 + i * nb + cur)
+                    k1 = tl.load(key1 + i * nb + cur)
+                    if k2 < low:
+                        # Its second best is out of the question: one atom of the group is left.
+                        atom = cur * GROUP + (k1 & (GROUP - 1))
+                        other = tl.load(dictionary + atom.to(tl.int64) * d + w, mask=has, other=0.0)
+                        score = tl.sum(left * other, axis=0)
+                        if SIGNED:
+                            score = tl.abs(score)
+                        if EXCLUDE:
+                            for e in range(0, m):
+                                old = tl.load(atoms + i * k + e, cache_modifier=".cg")
+                                score = tl.where(atom == old, NONE, score)
+                        j = tl.where(score > best, atom, j)
+                        best = tl.maximum(score, best)
+                    else:
+                        for q in range(0, GROUP, KC):
+                            each = cur * GROUP + q + tl.arange(0, KC)
+                            inside = each < n
+                            at = each[:, None].to(tl.int64) * d + w[None, :]
+                            tile = tl.load(dictionary + at, mask=inside[:, None] & has[None, :], other=0.0)
+                            scores = tl.sum(tile * left[None, :], axis=1)
+                            if SIGNED:
+                                scores = tl.abs(scores)
+                            scores = tl.where(inside, scores, NONE)
+                            if EXCLUDE:
+                                for e in range(0, m):
+                                    old = tl.load(atoms + i * k + e, cache_modifier=".cg")
+                                    scores = tl.where(each == old, NONE, scores)
+                            score, where = tl.max(scores, axis=0, return_indices=True)
+                            j = tl.where(score > best, cur * GROUP + q + where, j)
+                            best = tl.maximum(score, best)
+        else:
+            atom = tl.minimum(j, n - 1)
+            other = tl.load(dictionary + atom.to(tl.int64) * d + w, mask=has, other=0.0)
+            score = tl.sum(left * other, axis=0)
+            if SIGNED:
+                score = tl.abs(score)
+            j = tl.where(score > floor, atom, -1)
+    else:
+        j = j - 1
+    return j
+
+
+# ------------------------------------------------------------------------- the pursuits that refit
+
+
+@triton.jit
+def _rest_of(x, dictionary, atoms, z, i, m, d, k, w, has, KC: tl.constexpr, W: tl.constexpr):
+    """Return x − Σ z_j d_j over the m atoms of an input."""
+    acc = tl.load(x + i * d + w, mask=has, other=0.0)
+    for s in range(0, m, KC):
+        e = s + tl.arange(0, KC)
+        j = tl.load(atoms + i * k + e, mask=e < m, other=0, cache_modifier=".cg").to(tl.int64)
+        v = tl.load(z + i * k + e, mask=e < m, other=0.0, cache_modifier=".cg").to(tl.float32)
+        inside = (e < m)[:, None] & has[None, :]
+        tile = tl.load(dictionary + j[:, None] * d + w[None, :], mask=inside, other=0.0)
+        acc -= tl.sum(tile * v[:, None], axis=0)
+    return acc
+
+
+@triton.jit
+def _dots(v, out, dictionary, atoms, i, m, d, k, w, has, KC: tl.constexpr):
+    """Write ⟨v, d_j⟩ of the m atoms of an input, in fp64."""
+    for s in range(0, m, KC):
+        e = s + tl.arange(0, KC)
+        j = tl.load(atoms + i * k + e, mask=e < m, other=0, cache_modifier=".cg").to(tl.int64)
+        inside = (e < m)[:, None] & has[None, :]
+        tile = tl.load(dictionary + j[:, None] * d + w[None, :], mask=inside, other=0.0)
+        tl.store(out + i * k + e, tl.sum(tile * v[None, :], axis=1).to(tl.float64), mask=e < m)
+
+
+@triton.jit
+def _products(
+    atom, j, gram, work, dictionary, atoms, i, m, n, d, k, w, has, GRAM: tl.constexpr, K: tl.constexpr,
+    KC: tl.constexpr,
+):  # fmt: skip
+    """Write the products of one atom with the m of an input, from the Gram matrix where there is one."""
+    if GRAM:
+        ks = tl.arange(0, K)
+        ids = tl.load(atoms + i * k + ks, mask=ks < m, other=0, cache_modifier=".cg").to(tl.int64)
+        g = tl.load(gram + j.to(tl.int64) * n + ids, mask=ks < m, other=0.0)
+        tl.store(work + i * k + ks, g.to(tl.float64), mask=ks < m)
+    else:
+        _dots(atom, work, dictionary, atoms, i, m, d, k, w, has, KC)
+    tl.debug_barrier()
+
+
+@triton.jit
+def _times(inverse, vector, i, m, k, ks, RC: tl.constexpr, K: tl.constexpr):
+    """Return the inverse of an input's small Gram matrix times a vector in memory."""
+    out = tl.zeros((K,), dtype=tl.float64)
+    for s in range(0, m, RC):
+        e = s + tl.arange(0, RC)
+        at = (i * k + e[:, None]) * k + ks[None, :]
+        inside = (e < m)[:, None] & (ks < m)[None, :]
+        tile = tl.load(inverse + at, mask=inside, other=0.0, cache_modifier=".cg")
+        right = tl.load(vector + e, mask=e < m, other=0.0, cache_modifier=".cg").to(tl.float64)
+        out += tl.sum(tile * right[:, None], axis=0)
+    return out
+
+
+@triton.jit
+def _enter(inverse, row, i, q, m, k, ks, across, gamma, RC: tl.constexpr):
+    """Let slot q enter the inverse: + γ e eᵀ with e = S⁻¹ s − 1_q, s its products, in `row`."""
+    e_cols = tl.where(ks == q, -1.0, across)
+    products = tl.load(row + ks, mask=ks < m, other=0.0, cache_modifier=".cg").to(tl.float64)
+    for s in range(0, m, RC):
+        e = s + tl.arange(0, RC)
+        at = (i * k + e[:, None]) * k + ks[None, :]
+        inside = (e < m)[:, None] & (ks < m)[None, :]
+        tile = tl.load(inverse + at, mask=inside, other=0.0, cache_modifier=".cg")
+        e_rows = tl.where(e == q, -1.0, tl.sum(tile * products[None, :], axis=1))
+        tl.store(inverse + at, tile + gamma * e_rows[:, None] * e_cols[None, :], mask=inside)
+    tl.debug_barrier()
+
+
+@triton.jit
+def _exit(inverse, work, i, f, m, k, ks, RC: tl.constexpr):
+    """Let slot f leave the inverse: − u uᵀ / u_f with its row u, and f's row and column are nothing."""
+    u_cols = tl.load(inverse + (i * k + f) * k + ks, mask=ks < m, other=0.0, cache_modifier=".cg")
+    u_f = tl.sum(tl.where(ks == f, u_cols, 0.0), axis=0)
+    tl.store(work + i * k + ks, u_cols, mask=ks < m)
+    tl.debug_barrier()
+    for s in range(0, m, RC):
+        e = s + tl.arange(0, RC)
+        at = (i * k + e[:, None]) * k + ks[None, :]
+        inside = (e < m)[:, None] & (ks < m)[None, :]
+        u_rows = tl.load(work + i * k + e, mask=e < m, other=0.0, cache_modifier=".cg")
+        tile = tl.load(inverse + at, mask=inside, other=0.0, cache_modifier=".cg")
+        tile -= u_rows[:, None] * u_cols[None, :] / tl.maximum(u_f, 1e-300)
+        tile = tl.where((e == f)[:, None] | (ks == f)[None, :], 0.0, tile)
+        tl.store(inverse + at, tile, mask=inside)
+    tl.debug_barrier()
+
+
+@triton.jit
+def _note(x, r, r16, dictionary, atoms, z, places, norms, history, steps, sizes, i, t, place, m, d, k, w, has,
+          TRACE: tl.constexpr, K: tl.constexpr, KC: tl.constexpr, W: tl.constexpr):  # fmt: skip
+    """Finish a step: the new residual, and what the step chose."""
+    tl.debug_barrier()
+    left = _rest_of(x, dictionary, atoms, z, i, m, d, k, w, has, KC, W)
+    _leave(left, r, r16, norms, i, t + 1, d, k, w, has, TRACE)
+    tl.store(places + i * k + t, place)
+    tl.store(steps + i, t + 1)
+    tl.store(sizes + i, m)
+    if TRACE:
+        ks = tl.arange(0, K)
+        v = tl.load(z + i * k + ks, mask=ks < m, other=0.0, cache_modifier=".cg")
+        tl.store(history + (i * k + t) * k + ks, v.to(history.dtype.element_ty), mask=ks < m)
+
+
+@triton.jit
+def _dependent(left, state, floors, i):
+    """End a row whose best atom depends on those it has; 1 where they explain it all the same."""
+    floor = tl.load(floors + i)
+    explained = tl.sum(left * left, axis=0) <= 1e4 * floor * floor
+    tl.store(state + i, tl.where(explained, 1, 2).to(tl.int8))
+
+
+@triton.jit
+def least_squares_update(
+    key1, key2, x, r, r16, dictionary, gram, largest, floors, limits, atoms, places, z, inverse, work,
+    norms, history, steps, sizes, state, t, n, d, k, window, threshold,
+    SIGNED: tl.constexpr, WATCH: tl.constexpr, TRACE: tl.constexpr, GRAM: tl.constexpr,
+    NB: tl.constexpr, K: tl.constexpr, RC: tl.constexpr, KC: tl.constexpr, W: tl.constexpr,
+):  # fmt: skip
+    """Take one step of OMP: choose, let the inverse of the small Gram matrix grow by one, refit."""
+    i = tl.program_id(0).to(tl.int64)
+    if tl.load(state + i) != 0:
+        return
+    w = tl.arange(0, W)
+    has = w < d
+    left = tl.load(r + i * d + w, mask=has, other=0.0)
+    m = tl.load(sizes + i)
+    j = _pick(
+        key1, key2, left, dictionary, largest, floors, limits, atoms, i, m, n, d, k, window, w, has,
+        SIGNED, True, WATCH, NB, KC,
+    )  # fmt: skip
+    if j < 0:
+        tl.store(state + i, 1)
+        return
+    atom = tl.load(dictionary + j.to(tl.int64) * d + w, mask=has, other=0.0)
+    rho = tl.sum(left * atom, axis=0).to(tl.float64)
+    own = tl.sum(atom * atom, axis=0).to(tl.float64)
+    _products(atom, j, gram, work, dictionary, atoms, i, m, n, d, k, w, has, GRAM, K, KC)
+    ks = tl.arange(0, K)
+    row = work + i * k
+    across = _times(inverse, row, i, m, k, ks, RC, K)
+    g = tl.load(row + ks, mask=ks < m, other=0.0, cache_modifier=".cg")
+    gap = own - tl.sum(across * g, axis=0)
+    if gap <= threshold:
+        _dependent(left, state, floors, i)
+        return
+    tl.store(row + m, own)
+    tl.debug_barrier()
+    _enter(inverse, row, i, m, m + 1, k, ks, across, 1.0 / gap, RC)
+    a = rho / gap
+    v = tl.load(z + i * k + ks, mask=ks < m, other=0.0) - a * across
+    tl.store(z + i * k + ks, tl.where(ks == m, a, v), mask=ks <= m)
+    tl.store(atoms + i * k + m, j)
+    _note(x, r, r16, dictionary, atoms, z, places, norms, history, steps, sizes, i, t, m, m + 1, d, k, w, has,
+          TRACE, K, KC, W)  # fmt: skip
+
+
+@triton.jit
+def non_negative_update(
+    key1, key2, x, r, r16, dictionary, gram, largest, floors, limits, atoms, places, z, inverse, work,
+    system, right, passive, norms, history, steps, sizes, state, t, n, d, k, window, threshold,
+    WATCH: tl.constexpr, TRACE: tl.constexpr, GRAM: tl.constexpr,
+    NB: tl.constexpr, K: tl.constexpr, RC: tl.constexpr, KC: tl.constexpr, W: tl.constexpr,
+):  # fmt: skip
+    """The same with coefficients ≥ 0: Lawson and Hanson's active set, atoms entering and leaving the inverse."""
+    i = tl.program_id(0).to(tl.int64)
+    if tl.load(state + i) != 0:
+        return
+    w = tl.arange(0, W)
+    has = w < d
+    left = tl.load(r + i * d + w, mask=has, other=0.0)
+    m = tl.load(sizes + i)
+    j = _pick(
+        key1, key2, left, dictionary, largest, floors, limits, atoms, i, m, n, d, k, window, w, has,
+        False, True, WATCH, NB, KC,
+    )  # fmt: skip
+    if j < 0:
+        tl.store(state + i, 1)
+        return
+    # 1. grow the system S z = b
+    floor = tl.load(floors + i).to(tl.float64)
+    atom = tl.load(dictionary + j.to(tl.int64) * d + w, mask=has, other=0.0)
+    start = tl.load(x + i * d + w, mask=has, other=0.0)
+    _products(atom, j, gram, work, dictionary, atoms, i, m, n, d, k, w, has, GRAM, K, KC)
+    ks = tl.arange(0, K)
+    size = m + 1
+    used = ks < size
+    S = system + i * k * k
+    b = right + i * k
+    g = tl.load(work + i * k + ks, mask=ks < m, other=0.0, cache_modifier=".cg").to(tl.float32)
+    g = tl.where(ks == m, tl.sum(atom * atom, axis=0), g)
+    tl.store(S + m * k + ks, g, mask=used)
+    tl.store(S + ks * k + m, g, mask=used)
+    tl.store(b + m, tl.sum(start * atom, axis=0).to(tl.float64))
+    v = tl.load(z + i * k + ks, mask=ks < m, other=0.0)
+    inside = tl.load(passive + i * k + ks, mask=ks < m, other=0)
+    tl.debug_barrier()
+    bs = tl.load(b + ks, mask=used, other=0.0, cache_modifier=".cg")
+    # 2. solve it
+    q = m
+    dependent = m * 0
+    rounds = 3 * size + 3
+    while rounds > 0:
+        # 2a. a slot enters
+        across = _times(inverse, S + q * k, i, size, k, ks, RC, K)
+        g64 = tl.load(S + q * k + ks, mask=used, other=0.0, cache_modifier=".cg").to(tl.float64)
+        gap = tl.sum(tl.where(ks == q, g64, 0.0), axis=0) - tl.sum(across * g64, axis=0)
+        enters = gap > threshold
+        dependent = tl.where(enters | (rounds < 3 * size + 3), dependent, 1)
+        if enters:
+            _enter(inverse, S + q * k, i, q, size, k, ks, across, 1.0 / gap, RC)
+            inside = tl.where(ks == q, 1, inside)
+        aim = _times(inverse, b, i, size, k, ks, RC, K)
+        # 2b. slots leave until all of the solution is positive
+        worst = tl.min(tl.where(inside > 0, aim, 1.0), axis=0)
+        while (worst <= 0) & (rounds > 0):
+            rounds -= 1
+            way = tl.where((inside > 0) & (aim <= 0), v / tl.maximum(v - aim, 1e-300), 2.0)
+            share, f = tl.min(way, axis=0, return_indices=True)
+            v = tl.where(inside > 0, tl.maximum(v + share * (aim - v), 0.0), 0.0)
+            v = tl.where(ks == f, 0.0, v)
+            inside = tl.where(ks == f, 0, inside)
+            _exit(inverse, work, i, f, size, k, ks, RC)
+            aim = _times(inverse, b, i, size, k, ks, RC, K)
+            worst = tl.min(tl.where(inside > 0, aim, 1.0), axis=0)
+        v = tl.where(inside > 0, tl.maximum(aim, 0.0), 0.0)
+        # 2c. one that left may be wanted again
+        rounds = tl.where(enters, rounds - 1, 0)
+        if tl.sum((used & (inside == 0)).to(tl.int32), axis=0) == 0:
+            rounds = rounds * 0
+        if rounds > 0:
+            tl.store(work + i * k + ks, v, mask=used)
+            tl.debug_barrier()
+            slope = bs
+            for s in range(0, size, RC):
+                e = s + tl.arange(0, RC)
+                at = e[:, None] * k + ks[None, :]
+                both = (e < size)[:, None] & used[None, :]
+                tile = tl.load(S + at, mask=both, other=0.0, cache_modifier=".cg").to(tl.float64)
+                part = tl.load(work + i * k + e, mask=e < size, other=0.0, cache_modifier=".cg")
+                slope -= tl.sum(tile * part[:, None], axis=0)
+            slope = tl.where(used & (inside == 0), slope, NONE)
+            steepest, q = tl.max(slope, axis=0, return_indices=True)
+            rounds = tl.where(steepest > floor, rounds, 0)
+            tl.debug_barrier()
+    if dependent > 0:
+        _dependent(left, state, floors, i)
+        return
+    tl.store(z + i * k + ks, v, mask=used)
+    tl.store(passive + i * k + ks, inside, mask=used)
+    tl.store(atoms + i * k + m, j)
+    _note(x, r, r16, dictionary, atoms, z, places, norms, history, steps, sizes, i, t, m, size, d, k, w, has,
+          TRACE, K, KC, W)  # fmt: skip
+
+
+@triton.jit
+def refine_rows(
+    r, dictionary, atoms, z, inverse, work, sizes, d, k,
+    POSITIVE: tl.constexpr, K: tl.constexpr, RC: tl.constexpr, KC: tl.constexpr, W: tl.constexpr,
+):  # fmt: skip
+    """Add S⁻¹ D_Γ r to the coefficients: what rounding left unexplained."""
+    i = tl.program_id(0).to(tl.int64)
+    m = tl.load(sizes + i)
+    w = tl.arange(0, W)
+    has = w < d
+    ks = tl.arange(0, K)
+    left = tl.load(r + i * d + w, mask=has, other=0.0)
+    _dots(left, work, dictionary, atoms, i, m, d, k, w, has, KC)
+    tl.debug_barrier()
+    more = _times(inverse, work + i * k, i, m, k, ks, RC, K)
+    v = tl.load(z + i * k + ks, mask=ks < m, other=0.0)
+    better = v + more
+    if POSITIVE:
+        better = tl.where((v > 0) & (better > 0), better, v)
+    tl.store(z + i * k + ks, better, mask=ks < m)
+
+
+@triton.jit
+def gradient_update(
+    key1, key2, x, r, r16, dictionary, largest, floors, limits, atoms, places, z, work,
+    norms, history, steps, sizes, state, t, n, d, k, window,
+    SIGNED: tl.constexpr, RESELECT: tl.constexpr, WATCH: tl.constexpr, TRACE: tl.constexpr,
+    NB: tl.constexpr, K: tl.constexpr, KC: tl.constexpr, W: tl.constexpr,
+):  # fmt: skip
+    """Take one step of gradient pursuit: choose, then move all coefficients along the gradient."""
+    i = tl.program_id(0).to(tl.int64)
+    if tl.load(state + i) != 0:
+        return
+    w = tl.arange(0, W)
+    has = w < d
+    left = tl.load(r + i * d + w, mask=has, other=0.0)
+    m = tl.load(sizes + i)
+    j = _pick(
+        key1, key2, left, dictionary, largest, floors, limits, atoms, i, m, n, d, k, window, w, has,
+        SIGNED, not RESELECT, WATCH, NB, KC,
+    )  # fmt: skip
+    if j < 0:
+        tl.store(state + i, 1)
+        return
+    ks = tl.arange(0, K)
+    ids = tl.load(atoms + i * k + ks, mask=ks < m, other=-1)
+    place = tl.minimum(tl.min(tl.where(ids == j, ks, K), axis=0), m)
+    tl.store(atoms + i * k + place, j)
+    m = tl.maximum(m, place + 1)
+    tl.debug_barrier()
+    # 1. the gradient g = D_Γ r and where it points, v = Σ g_j d_j
+    way = tl.zeros((W,), dtype=tl.float32)
+    for s in range(0, m, KC):
+        e = s + tl.arange(0, KC)
+        each = tl.load(atoms + i * k + e, mask=e < m, other=0, cache_modifier=".cg").to(tl.int64)
+        inside = (e < m)[:, None] & has[None, :]
+        tile = tl.load(dictionary + each[:, None] * d + w[None, :], mask=inside, other=0.0)
+        g = tl.sum(tile * left[None, :], axis=1)
+        if not SIGNED:
+            now = tl.load(z + i * k + e, mask=e < m, other=0.0)
+            g = tl.where((now <= 0) & (g < 0), 0.0, g)
+        tl.store(work + i * k + e, g.to(tl.float64), mask=e < m)
+        way += tl.sum(tile * g[:, None], axis=0)
+    tl.debug_barrier()
+    g = tl.load(work + i * k + ks, mask=ks < m, other=0.0, cache_modifier=".cg")
+    v = tl.load(z + i * k + ks, mask=ks < m, other=0.0)
+    # 2. the best step, cut short where a coefficient would turn negative
+    curvature = tl.sum(way * way, axis=0).to(tl.float64)
+    if not (curvature > 0):
+        _dependent(left, state, floors, i)
+        return
+    step = tl.sum(g * g, axis=0) / curvature
+    if not SIGNED:
+        tight = tl.where(g < 0, -v / tl.where(g < 0, g, -1.0), float("inf"))
+        tightest, f = tl.min(tight, axis=0, return_indices=True)
+        f = tl.where(tightest <= step, f, -1)
+        step = tl.minimum(tightest, step)
+        v = tl.where(ks == f, 0.0, v + step * g)
+    else:
+        v += step * g
+    tl.store(z + i * k + ks, v, mask=ks < m)
+    _note(x, r, r16, dictionary, atoms, z, places, norms, history, steps, sizes, i, t, place, m, d, k, w, has,
+          TRACE, K, KC, W)  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------- backward
+
+
+@triton.jit
+def matching_adjoint(
+    x, dictionary, atoms, places, amounts, steps, grads, grad_x, grad_d, d, k,
+    TERMS: tl.constexpr, W: tl.constexpr,
+):  # fmt: skip
+    """Go through the steps of matching pursuit backwards, the choices being fixed.
+
+    The dictionary's gradient is added to `grad_d` by atomics; `TERMS`: that of step t is written to
+    grad_d[row, t] instead, for sums whose order does not change.
+    """
+    i = tl.program_id(0).to(tl.int64)
+    w = tl.arange(0, W)
+    has = w < d
+    taken = tl.load(steps + i)
+    left = tl.load(x + i * d + w, mask=has, other=0.0)
+    for t in range(taken):
+        a = tl.load(amounts + i * k + t)
+        j = tl.load(atoms + i * k + tl.load(places + i * k + t)).to(tl.int64)
+        left -= a * tl.load(dictionary + j * d + w, mask=has, other=0.0)
+    rho = tl.zeros((W,), dtype=tl.float32)
+    for s in range(taken):
+        t = taken - 1 - s
+        a = tl.load(amounts + i * k + t)
+        j = tl.load(atoms + i * k + tl.load(places + i * k + t)).to(tl.int64)
+        atom = tl.load(dictionary + j * d + w, mask=has, other=0.0)
+        slope = tl.load(grads + i * k + t) - tl.sum(rho * atom, axis=0)
+        left += a * atom
+        term = slope * left - a * rho
+        if TERMS:
+            tl.store(grad_d + (i * k + t) * d + w, term, mask=has)
+        else:
+            tl.atomic_add(grad_d + j * d + w, term, mask=has, sem="relaxed")
+        rho += slope * atom
+    tl.store(grad_x + i * d + w, rho, mask=has)
+
+
+@triton.jit
+def add_terms(terms, order, offsets, grad_d, d, KC: tl.constexpr, W: tl.constexpr):
+    """Add to one atom's gradient its terms, in the order of rows and steps."""
+    j = tl.program_id(0).to(tl.int64)
+    w = tl.arange(0, W)
+    has = w < d
+    last = tl.load(offsets + j + 1)
+    total = tl.load(grad_d + j * d + w, mask=has, other=0.0)
+    start = tl.load(offsets + j)
+    while start < last:
+        e = start + tl.arange(0, KC)
+        at = tl.load(order + e, mask=e < last, other=0)
+        inside = (e < last)[:, None] & has[None, :]
+        total += tl.sum(tl.load(terms + at[:, None] * d + w[None, :], mask=inside, other=0.0), axis=0)
+        start += KC
+    tl.store(grad_d + j * d + w, total, mask=has)
