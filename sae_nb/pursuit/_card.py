@@ -50,6 +50,11 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0") not in ("", "0") and _installed()
 
 
+def stands(x: Tensor) -> bool:
+    """Return whether a tensor is on a card, or where Triton's interpreter stands in for one."""
+    return x.is_cuda or interpreted()
+
+
 def runs(x: Tensor) -> bool:
     """Return whether Triton's kernels take these inputs: in fp32, on a card where Triton compiles."""
     if x.dtype != torch.float32:
@@ -58,7 +63,7 @@ def runs(x: Tensor) -> bool:
 
 
 def takes(problem: Problem) -> bool:
-    """Return whether Triton's kernels take a problem; of more atoms than registers hold only where Numba has none."""
+    """Return whether Triton's kernels take a problem; one of too many atoms only where Numba has none."""
     wide = not problem.refits and len(problem.dictionary) > MOST_IN_REGISTERS
     return runs(problem.x) and not (wide and problem.x.is_cuda and kernels_for_gpu())
 
@@ -117,8 +122,10 @@ def _tile_of(rows: int, n_atoms: int) -> Tile:
 
 
 def product_error(d_in: int) -> float:
-    """Return the error of ⟨x, d⟩ / (‖x‖ ‖d‖) from halves of 16 bits: what they leave out, and 3 d_in / 16 sums
-    of a tensor core, each cut after 24 bits."""
+    """Return the error of ⟨x, d⟩ / (‖x‖ ‖d‖) from halves of 16 bits.
+
+    What they leave out, and 3 d_in / 16 sums of a tensor core, each cut after 24 bits.
+    """
     return 2.0**-20 + 3 * d_in / 16 * 2.0**-23
 
 
@@ -201,11 +208,13 @@ def pursue(problem: Problem, plan: Plan, facts: Known | None = None) -> Steps:
     with _on(problem.x):
         steps, dictionary = Steps.empty(problem), _Dictionary(problem.dictionary)
         picks = steps.places if problem.refits else torch.zeros_like(steps.places)
-        parts = (problem.floors(), problem.limits(), picks)
+        floors, limits = problem.floors(), problem.limits()
         with _gram(problem, plan, facts, dictionary) as gram:
             for first in range(0, len(problem.x), plan.tile_rows):
                 rows = slice(first, min(first + plan.tile_rows, len(problem.x)))
-                some = _Rows(problem.x[rows], *(part[rows] for part in parts), steps.rows(rows))
+                some = _Rows(
+                    problem.x[rows], floors[rows], limits[rows], picks[rows], steps.rows(rows)
+                )
                 if problem.refits:
                     _refit(problem, dictionary, gram, some)
                 elif plan.strategy == "gram":
@@ -331,7 +340,14 @@ def _refit(problem: Problem, dictionary: _Dictionary, gram: Gram, rows: _Rows) -
     residuals = _Residuals(problem, dictionary, rows)
     exact = torch.float64
     work = x.new_empty(n_rows, k, dtype=exact)
-    common = (dictionary.largest, rows.floors, rows.limits, steps.atoms, steps.places, steps.coefficients)
+    common = (
+        dictionary.largest,
+        rows.floors,
+        rows.limits,
+        steps.atoms,
+        steps.places,
+        steps.coefficients,
+    )
     ends = (steps.norms, steps.history, steps.steps, steps.sizes, steps.state)
     sizes = _pick_sizes(n, d) | {"K": power(k)}
     rules = _rules(problem)
@@ -348,7 +364,10 @@ def _refit(problem: Problem, dictionary: _Dictionary, gram: Gram, rows: _Rows) -
     kernel: Any = kernels.least_squares_update
     more: tuple[Tensor, ...] = ()
     if problem.nonnegative:
-        kernel, rules = kernels.non_negative_update, {a: b for a, b in rules.items() if a != "SIGNED"}
+        kernel, rules = (
+            kernels.non_negative_update,
+            {a: b for a, b in rules.items() if a != "SIGNED"},
+        )
         more = (
             x.new_empty(n_rows, k, k),
             x.new_empty(n_rows, k, dtype=exact),

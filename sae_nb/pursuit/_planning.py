@@ -203,7 +203,9 @@ def _triton_parts(size: Size, strategy: Strategy, rows: int) -> dict[str, int]:
     kept = strategy == "gram" and not size.refits
     return {
         "Gram matrix": (strategy == "gram") * n * n * (4 if size.refits else 2),
-        "Gram matrix, a panel": (kept and not size.gram_known) * min(16 * PANEL, n) * (4 * n + 6 * d),
+        "Gram matrix, a panel": (kept and not size.gram_known)
+        * min(16 * PANEL, n)
+        * (4 * n + 6 * d),
         "correlations": rows * 4 * (n if kept else 2 * -(-n // 32)),
         "numbers of 16 bits": 2 * d * (rows + n) * (3 if kept else 1),
         "residuals": rows * d * 4 * (not kept or k > size.refresh_every),

@@ -12,6 +12,7 @@ from torch import Tensor
 from sae_nb.checks import Count, check_count, check_k, checked, one_of, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import offsets_of
+from sae_nb.kernels._dense import note
 from sae_nb.pursuit import _card as card, _reference as reference
 from sae_nb.pursuit._checking import (
     Backend,
@@ -22,7 +23,6 @@ from sae_nb.pursuit._checking import (
     check_tolerance,
     pick_backend,
 )
-from sae_nb.kernels._dense import note
 from sae_nb.pursuit._gram import Known
 from sae_nb.pursuit._planning import Plan, Size, lost_without_gram, make_plan
 from sae_nb.pursuit._problem import Problem, PursuitName, PursuitTrace, Reselect, Steps

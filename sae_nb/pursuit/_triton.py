@@ -137,7 +137,7 @@ def product_best(
 # ------------------------------------------------------------------------------------ matching pursuit
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "last"])
 def matching_steps(
     c, back, r, gram, grain, dictionary, largest, floors, limits, picks, amounts, norms, steps, state,
     n, d, first, last, k, start_error,
@@ -168,7 +168,7 @@ def matching_steps(
     reach = tl.sqrt(squared) * longest  # no correlation is larger
     error = start_error * reach
     longest = longest * longest
-    if TRACE:
+    if TRACE:  # noqa: SIM102 -- known when the kernel is compiled, unlike the other
         if first == 0:
             tl.store(norms + i * (k + 1), tl.sqrt(squared))
     t = first
@@ -190,7 +190,9 @@ def matching_steps(
                 for b in range(0, n, KC):
                     rows = b + tl.arange(0, KC)
                     at = rows[:, None].to(tl.int64) * d + w[None, :]
-                    tile = tl.load(dictionary + at, mask=(rows < n)[:, None] & has[None, :], other=0.0)
+                    tile = tl.load(
+                        dictionary + at, mask=(rows < n)[:, None] & has[None, :], other=0.0
+                    )
                     tl.store(c + i * n + rows, tl.sum(tile * left[None, :], axis=1), mask=rows < n)
                 tl.debug_barrier()
                 anew = tl.load(c + i * n + cols, mask=cols < n, other=0.0, cache_modifier=".cg")
@@ -215,8 +217,12 @@ def matching_steps(
                         j = tl.where(product > best, cur, j)
                         best = tl.maximum(product, best)
         j = tl.minimum(j, n - 1)
-        row = tl.load(gram + j.to(tl.int64) * n + cols, mask=cols < n, other=0, eviction_policy="evict_first")
-        atom = tl.load(dictionary + j.to(tl.int64) * d + w, mask=has, other=0.0, eviction_policy="evict_last")
+        row = tl.load(
+            gram + j.to(tl.int64) * n + cols, mask=cols < n, other=0, eviction_policy="evict_first"
+        )
+        atom = tl.load(
+            dictionary + j.to(tl.int64) * d + w, mask=has, other=0.0, eviction_policy="evict_last"
+        )
         # The coefficient comes from the residual itself.
         a = tl.sum(left * atom, axis=0)
         size = tl.abs(a)
@@ -247,7 +253,7 @@ def matching_steps(
         tl.store(r + i * d + w, left, mask=has)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["t"])
 def matching_update(
     key1, key2, r, r16, dictionary, largest, floors, limits, picks, amounts, norms, steps, state,
     t, n, d, k, window,
@@ -373,7 +379,9 @@ def _pick(
                             each = cur * GROUP + q + tl.arange(0, KC)
                             inside = each < n
                             at = each[:, None].to(tl.int64) * d + w[None, :]
-                            tile = tl.load(dictionary + at, mask=inside[:, None] & has[None, :], other=0.0)
+                            tile = tl.load(
+                                dictionary + at, mask=inside[:, None] & has[None, :], other=0.0
+                            )
                             scores = tl.sum(tile * left[None, :], axis=1)
                             if SIGNED:
                                 scores = tl.abs(scores)
@@ -401,7 +409,7 @@ def _pick(
 
 
 @triton.jit
-def _rest_of(x, dictionary, atoms, z, i, m, d, k, w, has, KC: tl.constexpr, W: tl.constexpr):
+def _rest_of(x, dictionary, atoms, z, i, m, d, k, w, has, KC: tl.constexpr):
     """Return x − Σ z_j d_j over the m atoms of an input."""
     acc = tl.load(x + i * d + w, mask=has, other=0.0)
     for s in range(0, m, KC):
@@ -458,6 +466,7 @@ def _times(inverse, vector, i, m, k, ks, RC: tl.constexpr, K: tl.constexpr):
 @triton.jit
 def _enter(inverse, row, i, q, m, k, ks, across, gamma, RC: tl.constexpr):
     """Let slot q enter the inverse: + γ e eᵀ with e = S⁻¹ s − 1_q, s its products, in `row`."""
+    tl.debug_barrier()  # all have read the inverse
     e_cols = tl.where(ks == q, -1.0, across)
     products = tl.load(row + ks, mask=ks < m, other=0.0, cache_modifier=".cg").to(tl.float64)
     for s in range(0, m, RC):
@@ -491,10 +500,10 @@ def _exit(inverse, work, i, f, m, k, ks, RC: tl.constexpr):
 
 @triton.jit
 def _note(x, r, r16, dictionary, atoms, z, places, norms, history, steps, sizes, i, t, place, m, d, k, w, has,
-          TRACE: tl.constexpr, K: tl.constexpr, KC: tl.constexpr, W: tl.constexpr):  # fmt: skip
+          TRACE: tl.constexpr, K: tl.constexpr, KC: tl.constexpr):  # fmt: skip
     """Finish a step: the new residual, and what the step chose."""
     tl.debug_barrier()
-    left = _rest_of(x, dictionary, atoms, z, i, m, d, k, w, has, KC, W)
+    left = _rest_of(x, dictionary, atoms, z, i, m, d, k, w, has, KC)
     _leave(left, r, r16, norms, i, t + 1, d, k, w, has, TRACE)
     tl.store(places + i * k + t, place)
     tl.store(steps + i, t + 1)
@@ -513,7 +522,7 @@ def _dependent(left, state, floors, i):
     tl.store(state + i, tl.where(explained, 1, 2).to(tl.int8))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["t"])
 def least_squares_update(
     key1, key2, x, r, r16, dictionary, gram, largest, floors, limits, atoms, places, z, inverse, work,
     norms, history, steps, sizes, state, t, n, d, k, window, threshold,
@@ -555,17 +564,17 @@ def least_squares_update(
     tl.store(z + i * k + ks, tl.where(ks == m, a, v), mask=ks <= m)
     tl.store(atoms + i * k + m, j)
     _note(x, r, r16, dictionary, atoms, z, places, norms, history, steps, sizes, i, t, m, m + 1, d, k, w, has,
-          TRACE, K, KC, W)  # fmt: skip
+          TRACE, K, KC)  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["t"])
 def non_negative_update(
     key1, key2, x, r, r16, dictionary, gram, largest, floors, limits, atoms, places, z, inverse, work,
     system, right, passive, norms, history, steps, sizes, state, t, n, d, k, window, threshold,
     WATCH: tl.constexpr, TRACE: tl.constexpr, GRAM: tl.constexpr,
     NB: tl.constexpr, K: tl.constexpr, RC: tl.constexpr, KC: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
-    """The same with coefficients ≥ 0: Lawson and Hanson's active set, atoms entering and leaving the inverse."""
+    """The same with coefficients ≥ 0: Lawson and Hanson's active set, atoms entering and leaving S⁻¹."""
     i = tl.program_id(0).to(tl.int64)
     if tl.load(state + i) != 0:
         return
@@ -653,7 +662,7 @@ def non_negative_update(
     tl.store(passive + i * k + ks, inside, mask=used)
     tl.store(atoms + i * k + m, j)
     _note(x, r, r16, dictionary, atoms, z, places, norms, history, steps, sizes, i, t, m, size, d, k, w, has,
-          TRACE, K, KC, W)  # fmt: skip
+          TRACE, K, KC)  # fmt: skip
 
 
 @triton.jit
@@ -678,7 +687,7 @@ def refine_rows(
     tl.store(z + i * k + ks, better, mask=ks < m)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["t"])
 def gradient_update(
     key1, key2, x, r, r16, dictionary, largest, floors, limits, atoms, places, z, work,
     norms, history, steps, sizes, state, t, n, d, k, window,
@@ -738,7 +747,7 @@ def gradient_update(
         v += step * g
     tl.store(z + i * k + ks, v, mask=ks < m)
     _note(x, r, r16, dictionary, atoms, z, places, norms, history, steps, sizes, i, t, place, m, d, k, w, has,
-          TRACE, K, KC, W)  # fmt: skip
+          TRACE, K, KC)  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------- backward
@@ -793,6 +802,8 @@ def add_terms(terms, order, offsets, grad_d, d, KC: tl.constexpr, W: tl.constexp
         e = start + tl.arange(0, KC)
         at = tl.load(order + e, mask=e < last, other=0)
         inside = (e < last)[:, None] & has[None, :]
-        total += tl.sum(tl.load(terms + at[:, None] * d + w[None, :], mask=inside, other=0.0), axis=0)
+        total += tl.sum(
+            tl.load(terms + at[:, None] * d + w[None, :], mask=inside, other=0.0), axis=0
+        )
         start += KC
     tl.store(grad_d + j * d + w, total, mask=has)
