@@ -79,9 +79,9 @@ class _Matched(_OfSteps):
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
         x, dictionary = ctx.saved_tensors
         steps: Steps = ctx.steps
-        if card.runs(x):
-            return (*card.matching_adjoint(x, dictionary, steps, grads), None, None)
         atoms = steps.atoms.gather(1, steps.places.long())
+        if card.runs(x):
+            return (*card.matching_adjoint(x, dictionary, steps, atoms, grads), None, None)
         adjoint = _adjoint_of(x)
         grad_x, grad_dictionary = torch.empty_like(x), torch.zeros_like(dictionary)
         for rows in _tiles(steps, x.shape[1], x.element_size()):

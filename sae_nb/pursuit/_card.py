@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -398,6 +397,9 @@ class FixedCodes:
 
     values: Float[Tensor, "rows k"]
     atoms: Int[Tensor, "rows k"]
+    counts: Int[Tensor, " rows"]
+    """Entries of each row before the zeros."""
+
     broken: Float[Tensor, ""]
     """Whether some input is not finite, on the card."""
 
@@ -424,7 +426,8 @@ def fixed_codes(
         merged = values.new_zeros(values.numel())
         values = merged.index_add(0, entries, (values * taken).flatten()).view(-1, k)
     broken = (steps.state == 3).any()
-    return FixedCodes(values * used, torch.where(used, steps.atoms, 0), broken)
+    atoms = torch.where(used, steps.atoms, 0)
+    return FixedCodes(values * used, atoms, steps.sizes, broken)
 
 
 # ------------------------------------------------------------------------------------------- backward
@@ -434,48 +437,41 @@ def matching_adjoint(
     x: Float[Tensor, "rows d_in"],
     dictionary: Atoms,
     steps: Steps,
+    chosen: Int[Tensor, "rows k"],
     grads: Float[Tensor, "rows k"],
 ) -> tuple[Float[Tensor, "rows d_in"], Float[Tensor, "n_atoms d_in"]]:
-    """Return gradients to inputs and dictionary; in one order of sums under torch's deterministic flag."""
+    """Return gradients to inputs and dictionary; in one order of sums under torch's deterministic flag.
+
+    `chosen`: the atom of every step.
+    """
+    from sae_nb.pursuit import _triton as kernels
+
+    (n_rows, d), k = x.shape, chosen.shape[1]
     grad_x, grad_d = torch.empty_like(x), torch.zeros_like(dictionary)
-    grads = grads.contiguous()
+    ordered = torch.are_deterministic_algorithms_enabled()
+    tile = max(1, TERM_BYTES // (k * d * 4)) if ordered else max(1, n_rows)
     with _on(x):
-        if not torch.are_deterministic_algorithms_enabled():
-            _adjoint(x, dictionary, steps, grads, grad_x, grad_d, terms=False)
-            return grad_x, grad_d
-        for rows in _term_tiles(steps, x):
-            part = steps.rows(rows)
-            terms = x.new_empty(*part.places.shape, x.shape[1])
-            _adjoint(x[rows], dictionary, part, grads[rows], grad_x[rows], terms, terms=True)
-            _add_terms(part, terms, grad_d)
+        for first in range(0, n_rows, tile):
+            rows = slice(first, min(first + tile, n_rows))
+            some = steps.rows(rows)
+            terms = x.new_empty(rows.stop - first, k, d) if ordered else grad_d
+            kernels.matching_adjoint[(rows.stop - first,)](
+                x[rows], dictionary, chosen[rows], some.amounts, some.steps, grads[rows].contiguous(),
+                grad_x[rows], terms, d, k, TERMS=ordered, **_row_sizes(d),
+            )  # fmt: skip
+            if ordered:
+                _add_terms(torch.where(some.taken(), chosen[rows], len(grad_d)), terms, grad_d)
     return grad_x, grad_d
 
 
-def _adjoint(
-    x: Tensor, dictionary: Tensor, steps: Steps, grads: Tensor, grad_x: Tensor, out: Tensor, *, terms: bool
-) -> None:  # fmt: skip
-    from sae_nb.pursuit import _triton as kernels
-
-    n, d = x.shape
-    kernels.matching_adjoint[(n,)](
-        x, dictionary, steps.atoms, steps.places, steps.amounts, steps.steps, grads, grad_x, out,
-        d, grads.shape[1], TERMS=terms, **_row_sizes(d),
-    )  # fmt: skip
-
-
-def _add_terms(steps: Steps, terms: Float[Tensor, "rows k d_in"], grad_d: Tensor) -> None:
+def _add_terms(
+    chosen: Int[Tensor, "rows k"], terms: Float[Tensor, "rows k d_in"], grad_d: Tensor
+) -> None:
+    """Add terms to the gradient of their atom, row after row; those of no step have the number n_atoms."""
     from sae_nb.pursuit import _triton as kernels
 
     n, d = grad_d.shape
-    chosen = steps.atoms.gather(1, steps.places.long())
-    keys = torch.where(steps.taken(), chosen, n).flatten()
-    found, order = torch.sort(keys, stable=True)
-    numbers = torch.arange(n + 1, device=keys.device, dtype=keys.dtype)
-    offsets = torch.searchsorted(found, numbers)
+    atoms, order = torch.sort(chosen.flatten(), stable=True)
+    numbers = torch.arange(n + 1, device=atoms.device, dtype=atoms.dtype)
+    offsets = torch.searchsorted(atoms, numbers)
     kernels.add_terms[(n,)](terms, order, offsets, grad_d, d, KC=_chunk(d), **_row_sizes(d))
-
-
-def _term_tiles(steps: Steps, x: Tensor) -> Iterator[slice]:
-    rows = max(1, TERM_BYTES // (steps.places.shape[1] * x.shape[1] * x.element_size()))
-    for first in range(0, len(x), rows):
-        yield slice(first, min(first + rows, len(x)))

@@ -75,8 +75,8 @@ def matching_pursuit(
     nonnegative
         Only positive coefficients; otherwise atoms are chosen by |⟨r, d_j⟩|.
     backend
-        Backend: "auto" is "cuda" on a GPU ("reference" where Numba finds no CUDA toolkit), "cpu" on the
-        CPU.
+        Backend: "auto" is "cuda" on a GPU, "cpu" on the CPU. "cuda" is Triton's kernels, in fp32, and else
+        Numba's; where neither runs, "auto" is "reference". `sae_nb.kernels.paths_taken()` says which ran.
     tolerance
         Stop an input when ‖r‖ is at most this, in units of x.
     relative_tolerance

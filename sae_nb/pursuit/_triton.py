@@ -755,7 +755,7 @@ def gradient_update(
 
 @triton.jit
 def matching_adjoint(
-    x, dictionary, atoms, places, amounts, steps, grads, grad_x, grad_d, d, k,
+    x, dictionary, chosen, amounts, steps, grads, grad_x, grad_d, d, k,
     TERMS: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
     """Go through the steps of matching pursuit backwards, the choices being fixed.
@@ -770,13 +770,13 @@ def matching_adjoint(
     left = tl.load(x + i * d + w, mask=has, other=0.0)
     for t in range(taken):
         a = tl.load(amounts + i * k + t)
-        j = tl.load(atoms + i * k + tl.load(places + i * k + t)).to(tl.int64)
+        j = tl.load(chosen + i * k + t).to(tl.int64)
         left -= a * tl.load(dictionary + j * d + w, mask=has, other=0.0)
     rho = tl.zeros((W,), dtype=tl.float32)
     for s in range(taken):
         t = taken - 1 - s
         a = tl.load(amounts + i * k + t)
-        j = tl.load(atoms + i * k + tl.load(places + i * k + t)).to(tl.int64)
+        j = tl.load(chosen + i * k + t).to(tl.int64)
         atom = tl.load(dictionary + j * d + w, mask=has, other=0.0)
         slope = tl.load(grads + i * k + t) - tl.sum(rho * atom, axis=0)
         left += a * atom

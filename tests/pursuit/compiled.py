@@ -17,7 +17,7 @@ from sae_nb.pursuit import _triton as kernels
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 HALVES = dict.fromkeys(("halves", "r16", "a", "b"), "*fp16")
 INDEX = dict.fromkeys(
-    ("key1", "key2", "picks", "steps", "sizes", "atoms", "places", "passive"), "*i32"
+    ("key1", "key2", "picks", "steps", "sizes", "atoms", "places", "passive", "chosen"), "*i32"
 )
 EXACT = dict.fromkeys(("z", "inverse", "work", "right"), "*fp64")
 COUNTS = dict.fromkeys(("n", "d", "k", "M", "N", "KD", "total", "t", "first", "last"), "i32")

@@ -205,6 +205,7 @@ def a_step_asks_nothing() -> None:
             assert not bool(fine.broken)
             assert bool(broken.broken)
             assert fine.values.shape == fine.atoms.shape == (5, 4)
+            assert fine.counts.tolist()[2] == 0
             assert torch.equal(broken.values[1], torch.zeros(4))
             rest = torch.tensor([0, 2, 3, 4])
             assert torch.equal(fine.values[rest], broken.values[rest])
@@ -236,7 +237,7 @@ def gradients() -> None:
         for flag in (False, True, True):
             torch.use_deterministic_algorithms(flag)
             with no_reads():
-                found.append(card.matching_adjoint(skewed, D, steps, slopes))
+                found.append(card.matching_adjoint(skewed, D, steps, chosen, slopes))
             torch.use_deterministic_algorithms(False)
             for ours, exact in zip(found[-1], (grad_x, grad_d), strict=True):
                 assert float((ours - exact).norm() / exact.norm()) < 1e-6
