@@ -23,7 +23,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.kernels._dense import note
-from sae_nb.pursuit._checking import kernels_for_gpu
 from sae_nb.pursuit._gram import ROUNDED_PANEL, Atoms, Gram, Known, gram_of
 from sae_nb.pursuit._planning import MOST_IN_REGISTERS, Plan
 from sae_nb.pursuit._problem import Problem, Steps
@@ -33,6 +32,9 @@ GROUP = 32
 
 WINDOW = 2 * (2.0**-10 + 2.0**-17)
 """Twice the error of ⟨r, d⟩ / ‖r‖ of numbers rounded to 16 bits, and of a key, which ends in its column."""
+
+CHUNK = 2**13
+"""Correlations that a program holds at a time where registers do not hold all."""
 
 TERM_BYTES = 2**30
 """Terms of the dictionary's gradient that exist at once where they are added up in one order."""
@@ -59,21 +61,6 @@ def runs(x: Tensor) -> bool:
     if x.dtype != torch.float32:
         return False
     return _compiles(x.device) if x.is_cuda else x.device.type == "cpu" and interpreted()
-
-
-def takes(problem: Problem) -> bool:
-    """Return whether Triton's kernels take a problem; one of too many atoms only where Numba has none."""
-    wide = not problem.refits and len(problem.dictionary) > MOST_IN_REGISTERS
-    return runs(problem.x) and not (wide and problem.x.is_cuda and kernels_for_gpu())
-
-
-def why_not(problem: Problem) -> str:
-    """Return why Numba's kernels run where Triton's might have."""
-    if problem.x.dtype != torch.float32:
-        return f"the inputs are {problem.x.dtype}"
-    if runs(problem.x):
-        return f"more than {MOST_IN_REGISTERS} atoms"
-    return "Triton does not run here"
 
 
 def _installed() -> bool:
@@ -258,19 +245,23 @@ def _match(problem: Problem, dictionary: _Dictionary, gram: Gram, rows: _Rows) -
 
     (n_rows, d), n, k = rows.x.shape, len(dictionary.atoms), problem.k
     length, width = problem.refresh_every, power(n)
-    left = rows.x.clone() if k > length else rows.x
-    steps, warps = rows.steps, min(8, max(1, width // 256))
-    # Two programs of 256 threads share a multiprocessor's registers.
-    room: dict[str, int] = {"maxnreg": 128} if width >= 2**14 and not interpreted() else {}
+    left, steps = rows.x.clone() if k > length else rows.x, rows.steps
+    kernel, sizes = kernels.matching_steps, {"N": width, "num_warps": min(8, max(1, width // 256))}
+    if n > MOST_IN_REGISTERS:
+        kernel, sizes = kernels.matching_steps_wide, {"N": CHUNK, "num_warps": 8}
+        sizes["CHUNKS"] = power(-(-n // CHUNK))
+    elif width >= 2**14:
+        # Two programs of 256 threads share a multiprocessor's registers, or one of 512.
+        sizes["num_warps"] = 8 if width == 2**14 else 16
+        sizes |= {} if interpreted() else {"maxnreg": 128}
     for first in range(0, k, length):
         halves, back = _split(left, dictionary.scale, steps.state)
         c = _product(halves, dictionary.halves)
-        kernels.matching_steps[(n_rows,)](
+        kernel[(n_rows,)](
             c, back, left, gram, dictionary.grain, dictionary.atoms, dictionary.largest,
             rows.floors, rows.limits, rows.picks, steps.amounts, steps.norms, steps.steps, steps.state,
             n, d, first, min(first + length, k), k, product_error(d),
-            RESELECT=bool(problem.reselect), **_rules(problem), N=width, W=power(d), KC=_chunk(d),
-            num_warps=warps if width < 2**15 else 16, **room,
+            RESELECT=bool(problem.reselect), **_rules(problem), W=power(d), KC=_chunk(d), **sizes,
         )  # fmt: skip
     _merge(rows)
 

@@ -94,7 +94,7 @@ def pick_backend(backend: Backend, device: torch.device, *, triton: bool = False
     one_of(backend, get_args(Backend), name="backend")
     if backend == "auto":
         if device.type == "cuda":
-            return "cuda" if triton or kernels_for_gpu() else "reference"
+            return "cuda" if triton or _kernels_for_gpu() else "reference"
         return "cpu" if device.type == "cpu" else "reference"
     if backend == "cpu" and device.type != "cpu":
         raise ValueError(
@@ -111,7 +111,7 @@ def simulated() -> bool:
     return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 
 
-def kernels_for_gpu() -> bool:
+def _kernels_for_gpu() -> bool:
     from numba import cuda
 
     return bool(cuda.is_available())
@@ -130,7 +130,7 @@ def _check_gpu(device: torch.device) -> None:
             f"The CUDA pursuit kernels need tensors on the GPU, got {device}. Use x.cuda() and "
             "dictionary.cuda(), or backend='auto'."
         )
-    if not kernels_for_gpu():
+    if not _kernels_for_gpu():
         raise ValueError(
             "The CUDA pursuit kernels need numba-cuda, got a Numba that finds no CUDA toolkit. Install "
             "the package's cuda12 or cuda13 extra, or use backend='reference'."

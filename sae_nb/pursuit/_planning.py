@@ -131,8 +131,7 @@ def make_plan(size: Size, memory_cap: int | None = None, tile_rows: int | None =
     cap = _default_cap(size.device) if memory_cap is None else memory_cap
     wanted: tuple[Strategy, ...] = ("gram", "direct") if size.refits else ("gram", "rows", "direct")
     if size.triton:
-        helps = size.solves if size.refits else size.n_atoms <= MOST_IN_REGISTERS
-        wanted = ("gram", "direct") if helps else ("direct",)
+        wanted = ("gram", "direct") if size.solves or not size.refits else ("direct",)
     plans = {name: _fit(size, name, cap, tile_rows) for name in wanted}
     fitting = [plan for plan in plans.values() if plan is not None]
     if not fitting:
@@ -223,7 +222,9 @@ def _triton_seconds(size: Size, strategy: Strategy) -> float:
         to_pay = max(0.0, whole - size.seconds_without)
     if strategy == "gram" and not size.refits:
         products = 1 + (k - 1) // size.refresh_every
-        return products * 2 * rows * d * n / split + k * rows * n * 2 / stream + to_pay
+        # Correlations that do not fit registers are read and written again.
+        read = 2 if n <= MOST_IN_REGISTERS else 10
+        return products * 2 * rows * d * n / split + k * rows * n * read / stream + to_pay
     steps = k * (2 * rows * d * n / half + rows * d * 16 / stream)
     passes = 0 if not size.refits else 1 if strategy == "gram" else 2
     return steps + passes * k * k / 2 * rows * d * 4 / cache + to_pay

@@ -308,7 +308,7 @@ def explain_plan(
         trace=trace,
         refresh_every=refresh_every,
     )
-    return _plan(problem, facts, memory_cap, triton=x.is_cuda and card.takes(problem))
+    return _plan(problem, facts, memory_cap, triton=x.is_cuda and card.runs(problem.x))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,7 +347,7 @@ def _run(
         algorithm=algorithm,
         **rules,
     )
-    backend = pick_backend(way.backend, problem.x.device, triton=card.takes(problem))
+    backend = pick_backend(way.backend, problem.x.device, triton=card.runs(problem.x))
     graph = _graph(x, dictionary, problem, way)
     if backend == "reference":
         inputs, atoms = graph or (problem.x, problem.dictionary)
@@ -396,7 +396,7 @@ def _by_kernels(
     from sae_nb.kernels._memory import explain_out_of_memory
     from sae_nb.pursuit._engine import Kernels, pursue
 
-    triton = backend == "cuda" and card.takes(problem)
+    triton = backend == "cuda" and card.runs(problem.x)
     plan = _plan(problem, facts, memory_cap, triton=triton)
     facts.seconds_without += lost_without_gram(_size(problem, facts, triton=triton), plan)
     if backend == "cpu":
@@ -407,7 +407,9 @@ def _by_kernels(
         from sae_nb.pursuit._cuda import Cuda
 
         kernels = Cuda()
-        note(problem.algorithm, "Numba", card.why_not(problem))
+        plain = problem.x.dtype == torch.float32
+        reason = "Triton does not run here" if plain else f"inputs of {problem.x.dtype}"
+        note(problem.algorithm, "Numba", reason)
     per_row = plan.peak_bytes // max(1, len(problem.x))
     instead = "{rows} rows at a time would, or a smaller `memory_cap`."
     with explain_out_of_memory(problem.algorithm, problem.x, per_row, instead):

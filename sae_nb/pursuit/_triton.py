@@ -137,6 +137,17 @@ def product_best(
 # ------------------------------------------------------------------------------------ matching pursuit
 
 
+@triton.jit
+def _anew(c, left, dictionary, i, n, d, w, has, KC: tl.constexpr):
+    """Write an input's correlations by fp32 products with its residual."""
+    for b in range(0, n, KC):
+        rows = b + tl.arange(0, KC)
+        at = rows[:, None].to(tl.int64) * d + w[None, :]
+        tile = tl.load(dictionary + at, mask=(rows < n)[:, None] & has[None, :], other=0.0)
+        tl.store(c + i * n + rows, tl.sum(tile * left[None, :], axis=1), mask=rows < n)
+    tl.debug_barrier()
+
+
 @triton.jit(do_not_specialize=["first", "last"])
 def matching_steps(
     c, back, r, gram, grain, dictionary, largest, floors, limits, picks, amounts, norms, steps, state,
@@ -187,14 +198,7 @@ def matching_steps(
             if rest * longest <= floor * floor:
                 running = running * 0
             elif ((s >> 16) > MANY) | (s < ONE) | (error >= top):
-                for b in range(0, n, KC):
-                    rows = b + tl.arange(0, KC)
-                    at = rows[:, None].to(tl.int64) * d + w[None, :]
-                    tile = tl.load(
-                        dictionary + at, mask=(rows < n)[:, None] & has[None, :], other=0.0
-                    )
-                    tl.store(c + i * n + rows, tl.sum(tile * left[None, :], axis=1), mask=rows < n)
-                tl.debug_barrier()
+                _anew(c, left, dictionary, i, n, d, w, has, KC)
                 anew = tl.load(c + i * n + cols, mask=cols < n, other=0.0, cache_modifier=".cg")
                 tl.debug_barrier()
                 now = tl.where(now > NONE, anew, NONE)
@@ -247,6 +251,136 @@ def matching_steps(
             if TRACE:
                 tl.store(norms + i * (k + 1) + t + 1, tl.sqrt(squared))
             t += 1
+    tl.store(steps + i, t)
+    tl.store(state + i, (1 - running).to(tl.int8))
+    if last < k:
+        tl.store(r + i * d + w, left, mask=has)
+
+
+@triton.jit
+def _is_old(columns, picks, i, t, k):
+    """Which columns are atoms that an input took in its first t steps."""
+    old = columns < 0
+    for e in range(0, t):
+        old = old | (columns == tl.load(picks + i * k + e, cache_modifier=".cg"))
+    return old
+
+
+@triton.jit(do_not_specialize=["first", "last"])
+def matching_steps_wide(
+    c, back, r, gram, grain, dictionary, largest, floors, limits, picks, amounts, norms, steps, state,
+    n, d, first, last, k, start_error,
+    SIGNED: tl.constexpr, RESELECT: tl.constexpr, WATCH: tl.constexpr, TRACE: tl.constexpr,
+    CHUNKS: tl.constexpr, N: tl.constexpr, W: tl.constexpr, KC: tl.constexpr,
+):  # fmt: skip
+    """The same where correlations do not fit registers: they stay in memory, in chunks of N columns.
+
+    The largest of each chunk is kept, so that only chunks with a contender are read once more.
+    """
+    i = tl.program_id(0).to(tl.int64)
+    if tl.load(state + i) != 0:
+        return
+    chunks, cols = tl.arange(0, CHUNKS), tl.arange(0, N)
+    w = tl.arange(0, W)
+    has = w < d
+    left = tl.load(r + i * d + w, mask=has, other=0.0)
+    floor, limit = tl.load(floors + i), tl.load(limits + i)
+    unit, longest = tl.load(grain), tl.load(largest)
+    squared = tl.sum(left * left, axis=0)
+    reach = tl.sqrt(squared) * longest
+    error = start_error * reach
+    longest = longest * longest
+    if TRACE:  # noqa: SIM102 -- known when the kernel is compiled, unlike the other
+        if first == 0:
+            tl.store(norms + i * (k + 1), tl.sqrt(squared))
+    factor = tl.load(back + i)
+    a = reach * 0.0
+    j = first * 0
+    t = first
+    running = 1
+    while (t < last) & (running > 0):
+        # 1. update, and look for the largest on the way
+        maxima = tl.where(chunks < 0, 0.0, NONE)
+        for s in range(0, n, N):
+            column = s + cols
+            v = tl.load(c + i * n + column, mask=column < n, other=0.0) * factor
+            row = tl.load(gram + j.to(tl.int64) * n + column, mask=column < n, other=0)
+            v -= (a * unit) * row.to(tl.float32)
+            tl.store(c + i * n + column, v, mask=column < n)
+            score = tl.abs(v) if SIGNED else v
+            usable = column < n
+            if not RESELECT:
+                usable = usable & (_is_old(column, picks, i, t, k) == 0)
+            maxima = tl.where(
+                chunks == s // N, tl.max(tl.where(usable, score, NONE), axis=0), maxima
+            )
+        factor = factor * 0.0 + 1.0
+        tl.debug_barrier()
+        # 2. choose
+        top = tl.max(maxima, axis=0)
+        least = top - 2 * error
+        anew = error >= top
+        if anew:
+            least = tl.minimum(least, NONE)
+            rest = tl.sum(left * left, axis=0)
+            if rest * longest > floor * floor:
+                _anew(c, left, dictionary, i, n, d, w, has, KC)
+                reach = tl.sqrt(rest * longest)
+                error = 4 * ROUNDING * reach
+            else:
+                running = running * 0
+        best = NONE + top * 0.0
+        j = j * 0
+        at = j - 1
+        while (at < CHUNKS) & (running > 0):
+            at = tl.min(tl.where((maxima >= least) & (chunks > at), chunks, CHUNKS), axis=0)
+            if at * N < n:
+                column = at * N + cols
+                v = tl.load(c + i * n + column, mask=column < n, other=0.0, cache_modifier=".cg")
+                score = tl.abs(v) if SIGNED else v
+                usable = column < n
+                if not RESELECT:
+                    usable = usable & (_is_old(column, picks, i, t, k) == 0)
+                score = tl.where(usable, score, NONE)
+                if anew:
+                    product, where = tl.max(score, axis=0, return_indices=True)
+                    j = tl.where(product > best, at * N + where, j)
+                    best = tl.maximum(product, best)
+                else:
+                    e = j * 0 - 1
+                    while e < N:
+                        e = tl.min(tl.where((score >= least) & (cols > e), cols, N), axis=0)
+                        if e < N:
+                            other = at * N + e
+                            atom = tl.load(
+                                dictionary + other.to(tl.int64) * d + w, mask=has, other=0.0
+                            )
+                            product = tl.sum(left * atom, axis=0)
+                            if SIGNED:
+                                product = tl.abs(product)
+                            j = tl.where(product > best, other, j)
+                            best = tl.maximum(product, best)
+        # 3. take it
+        atom = tl.load(dictionary + j.to(tl.int64) * d + w, mask=has, other=0.0)
+        a = tl.sum(left * atom, axis=0)
+        size = tl.abs(a)
+        wanted = ((size if SIGNED else a) > floor) & (best > NONE)
+        if WATCH:
+            wanted = wanted & (squared > limit)
+        running = tl.where(wanted, running, 0)
+        a = tl.where(running > 0, a, 0.0)
+        left -= a * atom
+        error += size * (0.5 * unit + start_error * longest) + ROUNDING * (reach + size * longest)
+        reach *= tl.maximum(longest - 1, 1.0)
+        if WATCH or TRACE:
+            squared = tl.sum(left * left, axis=0)
+        if running > 0:
+            tl.store(picks + i * k + t, j)
+            tl.store(amounts + i * k + t, a)
+            if TRACE:
+                tl.store(norms + i * (k + 1) + t + 1, tl.sqrt(squared))
+            t += 1
+        tl.debug_barrier()
     tl.store(steps + i, t)
     tl.store(state + i, (1 - running).to(tl.int8))
     if last < k:
