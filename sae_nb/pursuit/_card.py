@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -23,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.kernels._dense import note
-from sae_nb.pursuit._gram import ROUNDED_PANEL, Atoms, Gram, Known, gram_of
+from sae_nb.pursuit._gram import ROUNDED_PANEL, Atoms, Gram, Known, gram_matrix, gram_of
 from sae_nb.pursuit._planning import MOST_IN_REGISTERS, Plan
 from sae_nb.pursuit._problem import Problem, Steps
 
@@ -75,7 +74,7 @@ def _compiles(device: torch.device) -> bool:
     try:
         with torch.cuda.device(device):
             _Dictionary(torch.ones(1, 16, device=device)).halves  # noqa: B018
-    except (ImportError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
+    except Exception as error:  # whatever it is, Numba's kernels run
         note("Triton", "not used", f"it compiles nothing here: {str(error)[:200]}")
         return False
     return True
@@ -229,8 +228,7 @@ def _gram(
     if plan.strategy != "gram":
         return nullcontext(dictionary.atoms)
     if facts is None:
-        gram = dictionary.atoms @ dictionary.atoms.T if problem.refits else dictionary.gram16()
-        return nullcontext(gram)
+        return nullcontext(gram_matrix(dictionary.atoms) if problem.refits else dictionary.gram16())
     make = None if problem.refits else dictionary.gram16
     return gram_of(facts, dictionary.atoms, rounded=not problem.refits, make=make)
 
@@ -246,7 +244,10 @@ def _match(problem: Problem, dictionary: _Dictionary, gram: Gram, rows: _Rows) -
     (n_rows, d), n, k = rows.x.shape, len(dictionary.atoms), problem.k
     length, width = problem.refresh_every, power(n)
     left, steps = rows.x.clone() if k > length else rows.x, rows.steps
-    kernel, sizes = kernels.matching_steps, {"N": width, "num_warps": min(8, max(1, width // 256))}
+    kernel, sizes = (
+        kernels.matching_steps,
+        {"N": width, "num_warps": min(8, max(1, max(width, power(d)) // 256))},
+    )
     if n > MOST_IN_REGISTERS:
         kernel, sizes = kernels.matching_steps_wide, {"N": CHUNK, "num_warps": 8}
         sizes["CHUNKS"] = power(-(-n // CHUNK))
