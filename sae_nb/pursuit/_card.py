@@ -74,7 +74,7 @@ def _compiles(device: torch.device) -> bool:
     try:
         with torch.cuda.device(device):
             _Dictionary(torch.ones(1, 16, device=device)).halves  # noqa: B018
-    except Exception as error:  # whatever it is, Numba's kernels run
+    except Exception as error:  # noqa: BLE001 -- whatever it is, Numba's kernels run
         note("Triton", "not used", f"it compiles nothing here: {str(error)[:200]}")
         return False
     return True
@@ -244,10 +244,8 @@ def _match(problem: Problem, dictionary: _Dictionary, gram: Gram, rows: _Rows) -
     (n_rows, d), n, k = rows.x.shape, len(dictionary.atoms), problem.k
     length, width = problem.refresh_every, power(n)
     left, steps = rows.x.clone() if k > length else rows.x, rows.steps
-    kernel, sizes = (
-        kernels.matching_steps,
-        {"N": width, "num_warps": min(8, max(1, max(width, power(d)) // 256))},
-    )
+    warps = min(8, max(1, width // 256, power(d) // 256))
+    kernel, sizes = kernels.matching_steps, {"N": width, "num_warps": warps}
     if n > MOST_IN_REGISTERS:
         kernel, sizes = kernels.matching_steps_wide, {"N": CHUNK, "num_warps": 8}
         sizes["CHUNKS"] = power(-(-n // CHUNK))

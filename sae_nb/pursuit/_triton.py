@@ -473,17 +473,22 @@ def _pick(
         there = b < nb
         one = tl.load(key1 + i * nb + b, mask=there, other=-1)
         two = tl.load(key2 + i * nb + b, mask=there, other=-1)
+        upper, sure = one, one  # no atom of the group is better; one is as good
         if EXCLUDE:
+            one_old, two_old = b * 0, b * 0
             for e in range(0, m):
-                atom = tl.load(atoms + i * k + e, cache_modifier=".cg")
-                its = (b == atom // GROUP) & ((one & (GROUP - 1)) == atom % GROUP)
-                one = tl.where(its, two, one)  # a bound of what is left of the group
-        top = tl.max(one, axis=0)
+                old = tl.load(atoms + i * k + e, cache_modifier=".cg")
+                column = tl.where(b == old // GROUP, old % GROUP, GROUP)
+                one_old = tl.where((one & (GROUP - 1)) == column, 1, one_old)
+                two_old = tl.where((two & (GROUP - 1)) == column, 1, two_old)
+            upper = tl.where(one_old > 0, two, one)
+            sure = tl.where(two_old > 0, tl.where(one_old > 0, 0, one), upper)
+        top = tl.max(sure, axis=0)
         value = (top & (-GROUP)).to(tl.float32, bitcast=True)
         low = (tl.maximum(value - window, 0.0)).to(tl.int32, bitcast=True) & (-GROUP)
         # What is below the error of the product may be as good as the largest.
         low = tl.where(value > window, tl.maximum(low, 1), 0)
-        near = there & (one >= low)
+        near = there & (upper >= low)
         s = tl.sum(tl.where(near, b + ONE, 0), axis=0)
         second = tl.max(tl.where(near, two, -1), axis=0)
         j = (s & (ONE - 1)) * GROUP + (top & (GROUP - 1))
