@@ -92,7 +92,7 @@ def product_best(
 ):  # fmt: skip
     """Keep of a bᵀ only the two largest positive numbers of each group of columns, as keys that sort.
 
-    A key is the bits of the number, or of 0 where it is none, its last five replaced by the column in the group.
+    A key is the bits of the number (of 0 where there is none), the last five the column in the group.
     `SIGNED`: of |a bᵀ|. `EVEN`: KD is a multiple of BK.
     """
     pid = tl.program_id(0)
