@@ -28,17 +28,10 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.capturing import capture
-from sae_nb.models import (
-    LiveModel,
-    load_model,
-    wrap,
-)
+from sae_nb.models import LiveModel, load_model, wrap
 from sae_nb.models._interventions import Backend
 from sae_nb.models._running import run
-from sae_nb.models._vision_transformer import (
-    VisionTransformer,
-    VisionTransformerConfig,
-)
+from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb.steering import random_direction, steer
 
 BACKENDS: tuple[Backend, Backend] = ("nnsight", "hooks")

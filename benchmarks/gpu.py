@@ -26,11 +26,7 @@ import sae_nb as sn
 from sae_nb.architectures import BatchTopK, MatchingPursuit, SparseAutoencoder, TopK
 from sae_nb.kernels import paths_taken
 from sae_nb.kernels._backends import precision
-from sae_nb.pursuit import (
-    explain_plan,
-    matching_pursuit,
-    orthogonal_matching_pursuit,
-)
+from sae_nb.pursuit import explain_plan, matching_pursuit, orthogonal_matching_pursuit
 from sae_nb.pursuit._cuda import shared_bytes
 from sae_nb.pursuit._gram import forget
 

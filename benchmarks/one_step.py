@@ -22,11 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sae_nb.architectures import (
-    ARCHITECTURES,
-    TopK,
-    TrainingLoss,
-)
+from sae_nb.architectures import ARCHITECTURES, TopK, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.kernels import paths_taken
 

@@ -26,11 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sae_nb.pursuit import (
-    explain_plan,
-    matching_pursuit,
-    orthogonal_matching_pursuit,
-)
+from sae_nb.pursuit import explain_plan, matching_pursuit, orthogonal_matching_pursuit
 from sae_nb.pursuit._gram import forget
 
 

@@ -22,10 +22,7 @@ from typing import Any
 import torch
 
 import sae_nb as sn
-from sae_nb.files._atomic import (
-    read_json,
-    write_json,
-)
+from sae_nb.files._atomic import read_json, write_json
 from sae_nb_studies.evaluation import Certificate
 from sae_nb_studies.evaluation.certifying._folders import bundled_inputs
 from sae_nb_studies.recipes.saes import TEXT_PLANS, mixed_texts

@@ -3,9 +3,8 @@
     python docs/make_gallery.py [--pages] [NAME ...]
 
 Pages share one copy of plotly's script and are not kept in the repository: `make docs` writes those that are
-missing or older than the code (`--pages`), with docs/forms-live.html. Pictures (for README and the cards) are
-kept; they are taken where a Chromium is at hand. Pages of SmolLM2 are left out where it is neither fetched nor
-in build/real_models.
+missing or older than the code (`--pages`). Pictures (for README and the cards) are kept; they are taken where a
+Chromium is at hand. Pages of SmolLM2 are left out where it is neither fetched nor in build/real_models.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import Any
 import sae_nb_widgets as sw
 import torch
 from PIL import Image
-from sae_nb_widgets.panel._exporting import PAGE_STYLE
+from sae_nb_widgets.panel._pages import PAGE_STYLE
 
 import sae_nb as sn
 from sae_nb.diagnosis._doctor import find_chromium
@@ -68,8 +67,8 @@ IN_TIME = "Anna lived near the library with a small fox. One day the fox ran awa
 LARGEST_PICTURE = 26_000
 """Bytes: an index shows many, and the gallery has room for no more."""
 
-FILMS = ("lens-playing", "lens-playing-narrow")
-"""Written by make_film.py next to them, light and dark."""
+HERO = ("hero", "hero-narrow")
+"""Written by make_hero.py next to them, light and dark."""
 
 CARD = {"width": 320, "height": 230}
 """What a card shows, in pixels of the page: the words in it keep their size. Taken twice as fine."""
@@ -842,15 +841,6 @@ def _keep(png: bytes, path: Path) -> None:
     path.write_bytes(stream.getvalue())
 
 
-def write_forms() -> None:
-    """Write the page with every form of the panels, unless it is current."""
-    sys.path.insert(0, str(DOCS / "tools"))
-    import forms
-
-    if not is_current(forms.PAGE):
-        forms.main()
-
-
 def main() -> int:
     """Parse, write pages, index and pictures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -870,14 +860,13 @@ def main() -> int:
     chosen = [e for e in everything if not names or e.name in names]
     if given.pages:
         chosen = [e for e in chosen if not is_current(GALLERY / f"{e.name}.html")]
-        write_forms()
     chosen = [e for e in chosen if e.name not in OF_LANGUAGE or has_language()]
     if not names:
         here = {
             "index",
             "marimo",
             "readme",
-            *(stem for name in (*known, *FILMS) for stem in (name, f"{name}-dark")),
+            *(stem for name in (*known, *HERO) for stem in (name, f"{name}-dark")),
             *(f"{SUM}{size}{scheme}" for size in FIGURES for scheme in SCHEMES),
         }
         for old in (*GALLERY.glob("*.html"), *PICTURES.glob("*.webp")):

@@ -14,12 +14,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.evaluation import (
-    Report,
-    as_published,
-    explained_variance,
-    published_formulas,
-)
+from sae_nb.evaluation import Report, as_published, explained_variance, published_formulas
 from sae_nb.files._atomic import write_json
 
 KEPT = Path(__file__).parent / "metrics.json"

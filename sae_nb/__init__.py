@@ -143,12 +143,7 @@ if TYPE_CHECKING:
         start_training as start_training,
         train as train,
     )
-    from sae_nb_studies import (
-        lab as lab,
-        minkowski as minkowski,
-        uses as uses,
-        vision as vision,
-    )
+    from sae_nb_studies import lab as lab, minkowski as minkowski, uses as uses, vision as vision
     from sae_nb_studies.architectures import (
         FeatureChoice as FeatureChoice,
         GradientSAE as GradientSAE,

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sae_nb.interrupts import ended
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 ABOUT_MODEL = "where it reads: a name or folder; else what the SAE says"
 AGENTS = "bench agent"
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _doctor_command(commands: Any) -> None:
+def _doctor_command(commands: Commands) -> None:
     asked = commands.add_parser("doctor", help="what this machine can do, and how to fix the rest")
     asked.add_argument("checks", nargs="*", help="only these; none means all")
     asked.add_argument("--json", action="store_true", help="print plain data, for a bug report")
@@ -54,7 +57,7 @@ def _doctor(asked: argparse.Namespace) -> int:
     return 0 if checkup.usable else 1
 
 
-def _get_command(commands: Any) -> None:
+def _get_command(commands: Commands) -> None:
     asked = commands.add_parser("get", help="fetch a real model once, for sn.load_model")
     asked.add_argument("name", help="smollm2-135m or dinov2-small")
     asked.add_argument(
@@ -74,7 +77,7 @@ def _get(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _bench_command(commands: Any) -> None:
+def _bench_command(commands: Commands) -> None:
     asked = commands.add_parser(
         "bench", help="eight benchmarks of an SAE, to bench.json and bench.html"
     )
@@ -89,11 +92,7 @@ def _bench(asked: argparse.Namespace) -> int:
     from sae_nb import uses
     from sae_nb.pretrained import load_sae
 
-    where = Path(asked.out or (asked.folder if Path(asked.folder).is_dir() else "."))
-    if not where.is_dir():
-        raise FileNotFoundError(
-            f"`--out` must be a folder that exists, got {asked.out!r}. Make it first."
-        )
+    where = _folder_for(asked)
     wanted = None if asked.rows is None else [name.strip() for name in asked.rows.split(",")]
     result = uses.bench(load_sae(asked.folder), asked.model, wanted)
     result.save(where)
@@ -102,7 +101,17 @@ def _bench(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _bench_agent_command(commands: Any) -> None:
+def _folder_for(asked: argparse.Namespace) -> Path:
+    """Return the folder that was asked for; else the SAE's own, or the working one."""
+    where = Path(asked.out or (asked.folder if Path(asked.folder).is_dir() else "."))
+    if not where.is_dir():
+        raise FileNotFoundError(
+            f"`--out` must be a folder that exists, got {asked.out!r}. Make it first."
+        )
+    return where
+
+
+def _bench_agent_command(commands: Commands) -> None:
     asked = commands.add_parser(
         AGENTS, help="score an agent on tasks with known answers, next to fixed rules and an oracle"
     )
@@ -141,7 +150,7 @@ def _bench_agent(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _label_command(commands: Any) -> None:
+def _label_command(commands: Commands) -> None:
     asked = commands.add_parser("label", help="name an SAE's atoms, and measure every name")
     asked.add_argument("name", help=ABOUT_SAE)
     asked.add_argument("--acts", help="folder of activations; a pretrained SAE brings examples")
@@ -180,7 +189,7 @@ def _numbers(text: str | None) -> list[int] | None:
         ) from None
 
 
-def _site_command(commands: Any) -> None:
+def _site_command(commands: Commands) -> None:
     asked = commands.add_parser("site", help="an SAE's atoms as a folder for any web server")
     asked.add_argument("name", help=ABOUT_SAE)
     asked.add_argument("--out", required=True, help="the folder to make")
@@ -214,7 +223,7 @@ def _site(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _certificate_command(commands: Any) -> None:
+def _certificate_command(commands: Commands) -> None:
     asked = commands.add_parser(
         "certificate", help="which atoms of an SAE are real, to certificate/ and certificate.html"
     )
@@ -230,11 +239,7 @@ def _certificate(asked: argparse.Namespace) -> int:
     from sae_nb._lazy import above
     from sae_nb.pretrained import load_sae
 
-    where = Path(asked.out or (asked.folder if Path(asked.folder).is_dir() else "."))
-    if not where.is_dir():
-        raise FileNotFoundError(
-            f"`--out` must be a folder that exists, got {asked.out!r}. Make it first."
-        )
+    where = _folder_for(asked)
     sae = load_sae(asked.folder)
     certify = above("sae_nb_studies.evaluation.certifying._folders", "certify_folder")
     print(certify(sae, asked.acts, asked.model, asked.budget, where=where))
@@ -242,7 +247,7 @@ def _certificate(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _mcp_command(commands: Any) -> None:
+def _mcp_command(commands: Commands) -> None:
     asked = commands.add_parser("mcp", help="tools for agents, over stdin and stdout (package mcp)")
     asked.add_argument(
         "--model", action="append", default=[], help="a further model that may be named"
@@ -258,7 +263,7 @@ def _mcp(asked: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: tuple[Callable[[Any], None], ...] = (
+COMMANDS: tuple[Callable[[Commands], None], ...] = (
     _doctor_command,
     _get_command,
     _bench_command,

@@ -11,35 +11,32 @@ import functools
 import itertools
 import sys
 from abc import ABCMeta
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
-from types import CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    import inspect
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Exports = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]
 
 
 def lazy_exports(module: str) -> Exports:
-    """Return `__getattr__`, `__dir__` and `__all__` of a module, read from its `if TYPE_CHECKING:`.
+    """Return `__getattr__`, `__dir__` and `__all__` of a package, read from its `if TYPE_CHECKING:`.
 
     Type checkers and editors follow the imports written there; nothing is imported before a name is
     used.
     """
-    homes = _homes(module)
+    homes = exports(module)
     if module == "sae_nb" and find_spec(_STUDIES) is None:  # listed is what is there
         present = [name for name, home in homes.items() if not home.startswith(_STUDIES)]
     else:
         present = list(homes)
     public = sorted(name for name in present if homes[name] not in (module, _STUDIES))
 
-    def find(name: str) -> Any:
+    def find(name: str) -> object:
         if name not in homes:
             private = name.startswith("_")  # which no study offers
             if not private and (study := _study_of(module)) and hasattr(study, name):
@@ -52,11 +49,7 @@ def lazy_exports(module: str) -> Exports:
             return import_module(f"{module}.{name}")
         if home.partition(".")[0] == _STUDIES:
             studies()  # or what to install
-        there = import_module(home)
-        value = getattr(there, name)
-        # What another package gives to users is made so already.
-        if name not in getattr(there, "__all__", ()):
-            value = _answering(value)
+        value = getattr(import_module(home), name)
         setattr(sys.modules[module], name, value)
         return value
 
@@ -65,6 +58,15 @@ def lazy_exports(module: str) -> Exports:
         return sorted({*present, *(study.__all__ if study is not None else ())})
 
     return find, listed, public
+
+
+def exports(package: str) -> dict[str, str]:
+    """Return the module of each name that a package offers, from its first `if TYPE_CHECKING:`."""
+    loader: Any = find_spec(package).loader  # type: ignore[union-attr]
+    body = ast.parse(loader.get_source(package)).body
+    typed = (n for n in body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
+    imports = [node for node in next(typed).body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
 
 
 def above(module: str, name: str) -> Any:
@@ -78,19 +80,6 @@ def above(module: str, name: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _homes(module: str) -> dict[str, str]:
-    """The module that holds each name, as the first `if TYPE_CHECKING:` of another imports them."""
-    loader: Any = sys.modules[module].__loader__
-    body = ast.parse(loader.get_source(module)).body
-    block = next(node for node in body if isinstance(node, ast.If) and _is_typing(node))
-    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    return {alias.name: str(node.module) for node in imports for alias in node.names}
-
-
-def _is_typing(node: ast.If) -> bool:
-    return ast.unparse(node.test) == "TYPE_CHECKING"
-
-
 # -------------------------------------------------------------------------------------------------
 # Studies: a package of their own, above the tool, which imports none of them; found here by name alone.
 
@@ -98,16 +87,6 @@ _STUDIES = "sae_nb_studies"
 _INSTALL = (
     'pip install "sae-nb-studies @ git+https://github.com/sae-nb/sae_nb#subdirectory=studies"'
 )
-_FORMER = {
-    "sae_nb.studies": _STUDIES,
-    "sae_nb.models.recipes": f"{_STUDIES}.recipes",
-    "sae_nb.pretrained.making": f"{_STUDIES}.recipes.saes",
-    "sae_nb_lessons.reproductions": f"{_STUDIES}.reproductions",
-    "sae_nb": _STUDIES,
-}
-"""Where a module is now that scripts, cards and pickles know by an older path."""
-_NOW_TOOL = ("circuits", "corpora", "generation", "diffing")
-"""Packages of the tool whose files were among the studies."""
 
 
 def studies() -> ModuleType:
@@ -161,96 +140,88 @@ def offered_by_a_study(name: str) -> Any:
     return next((getattr(one, name) for one in packages if name in one.__all__), None)
 
 
+# -------------------------------------------------------------------------------------------------
+# Where a module is now that scripts, cards and pickles know by its path of 0.2.0; for one release.
+
+_MOVED = (
+    ("sae_nb.studies", _STUDIES),
+    ("sae_nb.studies.circuits", "sae_nb.circuits"),
+    ("sae_nb.studies.evaluation.cross_model", "sae_nb.diffing"),
+    ("sae_nb.studies.uses", "sae_nb.corpora"),
+    ("sae_nb.studies.uses", "sae_nb.generation"),
+    ("sae_nb.models.recipes", f"{_STUDIES}.recipes"),
+    ("sae_nb.pretrained.making", f"{_STUDIES}.recipes.saes"),
+    ("sae_nb_lessons.reproductions", f"{_STUDIES}.reproductions"),
+    ("sae_nb.studies.minkowski._places", f"{_STUDIES}.minkowski._atom_positions"),
+    ("sae_nb.architectures._memberships", "sae_nb.architectures._simplex_codes"),
+    ("sae_nb.atoms._heard", "sae_nb.atoms._sound_clips"),
+    ("sae_nb.evaluation._which", "sae_nb.evaluation._recommend"),
+    ("sae_nb.geometry._lists", "sae_nb.geometry._ivf_index"),
+    ("sae_nb.serving._shelf", "sae_nb.serving._registry"),
+    *(
+        (f"sae_nb.{study}", f"{_STUDIES}.{study}")
+        for study in ("lab", "minkowski", "uses", "vision")
+    ),
+    ("sae_nb", _STUDIES),
+)
+"""Older and present beginnings of paths; the first under which there is a source is taken."""
+
+
 class _FormerPlaces(MetaPathFinder, Loader):
-    """Finds a module where it once was: `sae_nb.studies.circuits`, which old pickles and scripts name.
+    """Finds a module where it once was; one that has a source is found as always.
 
     It is asked first, since a folder that an older version left behind, without a source, would be
-    taken for the module; whatever has a source is found as always.
+    taken for the module.
     """
 
-    def find_spec(self, name: str, path: Any = None, *_: Any) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if not name.startswith(("sae_nb.", "sae_nb_lessons.reproductions")):
             return None
         parent = name.rpartition(".")[0]
-        if (
-            sys.modules[parent].__name__ == parent
-        ):  # else the parent was found by an older path itself
-            here = PathFinder.find_spec(name, path)
+        if sys.modules[parent].__name__ == parent:  # else it was found by an older path itself
+            here = PathFinder.find_spec(name, path, target)
             if here is not None and here.origin is not None:
                 return here
-        there = next(filter(None, map(_source_of, _now(name))), None)
-        if there is None and find_spec(_STUDIES) is None and _is_a_study(name):
-            studies()  # says what to install
-        last = name.rpartition(".")[2]
-        if there is None and path is not None and last[0] == "_" and last[:2] != "__":
-            return ModuleSpec(name, self)
+        there = _moved(name)
         return there and ModuleSpec(
             name,
             self,
             origin=there.origin,
-            loader_state=(there.name, None),
-            is_package=bool(there.submodule_search_locations),
+            loader_state=there.name,
+            is_package=there.submodule_search_locations is not None,
         )
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        if spec.loader_state is None:
-            return _FormerFile(spec.name)
-        module = import_module(spec.loader_state[0])
-        spec.loader_state = (module, module.__spec__)
+        module = import_module(spec.loader_state)
+        spec.loader_state = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Do nothing; the import system has put this finder's spec on the module."""
-        if module.__spec__.loader_state is not None:  # type: ignore[union-attr]
-            module.__spec__ = module.__spec__.loader_state[1]  # type: ignore[union-attr]
+        """Give the module its own spec again, in place of this finder's."""
+        module.__spec__ = module.__spec__.loader_state  # type: ignore[union-attr]
 
-    def get_code(self, name: str) -> Any:
+    def get_code(self, name: str) -> CodeType:
         """`python -m` with an older path, which cards name."""
-        there = next(filter(None, map(_source_of, _now(name))), None)
-        if there is None:
-            raise ImportError(f"{name} is no more, and nothing of it runs.", name=name)
-        return there.loader.get_code(there.name)  # type: ignore[union-attr]
+        there: Any = _moved(name)
+        code: CodeType = there.loader.get_code(there.name)
+        return code
 
 
-def _now(name: str) -> list[str]:
-    """Return the paths under which a module of an older path may be today."""
-    for former, now in _FORMER.items():
-        if name == former or name.startswith(f"{former}."):
-            inside = name[len(former) :]
-            last = inside.rpartition(".")[2]
-            tool = [f"sae_nb.{package}.{last}" for package in _NOW_TOOL if last[:1] == "_"]
-            here = [f"sae_nb{inside}", *tool] if former == "sae_nb.studies" else []
-            return [f"{now}{inside}", *here]
-    return []
-
-
-def _is_a_study(name: str) -> bool:
-    """Whether a module was one of those that are in the package of studies now."""
-    first = name.removeprefix("sae_nb.").partition(".")[0]
-    moved = any(f"{name}.".startswith(f"{former}.") for former in _FORMER if former != "sae_nb")
-    return moved or _homes("sae_nb").get(first) == _STUDIES
-
-
-def _source_of(name: str) -> ModuleSpec | None:
-    try:
-        found = find_spec(name)
-    except ModuleNotFoundError:
-        return None
-    return found if found is not None and found.origin is not None else None
-
-
-class _FormerFile(ModuleType):
-    """A private file that is no more: what old pickles ask of it is found where it is public."""
-
-    def __getattr__(self, name: str) -> Any:
-        if not name.startswith("__"):
-            homes = _homes("sae_nb")
-            there = ("sae_nb", _STUDIES) if find_spec(_STUDIES) else ("sae_nb",)
-            packages = [f"{home}.{one}" for one, home in homes.items() if home in there]
-            for package in map(import_module, ("sae_nb", *packages)):
-                if name in package.__all__:
-                    return getattr(package, name)
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name)
+def _moved(name: str) -> ModuleSpec | None:
+    """Return where a module of an older path is today, or say what to install for it."""
+    fitting = [(old, now) for old, now in _MOVED if f"{name}.".startswith(f"{old}.")]
+    for old, now in fitting:
+        try:
+            there = find_spec(now + name[len(old) :])
+        except ModuleNotFoundError:
+            continue
+        if there is not None and there.origin is not None:
+            return there
+    if len(fitting) > 1 and find_spec(_STUDIES) is None:  # the last one fits any name
+        studies()
+    return None
 
 
 sys.meta_path.insert(0, _FormerPlaces())
@@ -336,7 +307,8 @@ def _not_exported(module: str, name: str, known: Iterable[str]) -> str:
     package = module.partition(".")[0]
     if word := words().get(package, {}).get(name):
         return f"{said} {_told(word)}"
-    if package == "sae_nb" and name in _panels():
+    panels = package == "sae_nb" and find_spec("sae_nb_widgets") is not None
+    if panels and name in import_module("sae_nb_widgets").__all__:
         return f"{said} It is a panel: `sw.{name}`, after `import sae_nb_widgets as sw`."
     if close := near(name, known):
         return f"{said} Did you mean {_either(close)}?"
@@ -345,12 +317,6 @@ def _not_exported(module: str, name: str, known: Iterable[str]) -> str:
     return (
         f"{said} `dir({_SHORT.get(package, package)}{module[len(package) :]})` lists what it has."
     )
-
-
-def _panels() -> list[str]:
-    """Return the names of the package of panels, if it is installed."""
-    found = find_spec("sae_nb_widgets")
-    return [] if found is None else list(import_module("sae_nb_widgets").__all__)
 
 
 def no_attribute(owner: object, name: str) -> Any:
@@ -371,16 +337,13 @@ def here_it_is(kind: type, name: str, known: Iterable[str]) -> str:
     for base in kind.__mro__:
         if word := words().get(base.__name__, {}).get(name):
             return _told(word)
-    if hasattr(kind, "to_pandas") and _is_of_tables(name):
-        return f"Its table has it: `.to_pandas().{name}`."
+    if hasattr(kind, "to_pandas") and not name.startswith("_"):
+        from pandas import DataFrame  # slow to import, and only an error asks
+
+        if hasattr(DataFrame, name):
+            return f"Its table has it: `.to_pandas().{name}`."
     close = near(name, known)
     return f"Did you mean {_either(close)}?" if close else ""
-
-
-def _is_of_tables(name: str) -> bool:
-    from pandas import DataFrame  # slow to import, and only an error asks
-
-    return not name.startswith("_") and hasattr(DataFrame, name)
 
 
 class ClassOfOtherWords(ABCMeta):
@@ -388,7 +351,7 @@ class ClassOfOtherWords(ABCMeta):
 
     if not TYPE_CHECKING:
 
-        def __getattr__(cls, name: str) -> Any:
+        def __getattr__(cls, name: str) -> NoReturn:
             raise AttributeError(_Later(lambda: _not_an_attribute(cls, name)), name=name)
 
 
@@ -426,17 +389,6 @@ def _listed_with(word: str, options: list[str]) -> str:
 # Calls that do not fit.
 
 
-def _answering(value: Any) -> Any:
-    """Let the making of a public class answer a wrong call in words, in place; `checked` functions do it
-    themselves.
-    """
-    if isinstance(value, type):
-        begin = vars(value).get("__init__")
-        if isinstance(begin, FunctionType) and not hasattr(begin, "answers_wrong_calls"):
-            type.__setattr__(value, "__init__", answers_wrong_calls(begin))
-    return value
-
-
 def answers_wrong_calls(function: Function) -> Function:
     """Return the same function, but a call that does not fit is answered with one that would."""
     outside = codes_around(function)
@@ -452,13 +404,12 @@ def answers_wrong_calls(function: Function) -> Function:
             sentence = wrong_call(function, args, kwargs) or str(error)
         raise TypeError(sentence)
 
-    call.answers_wrong_calls = True  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
 
 
-def codes_around(function: Any) -> set[CodeType | None]:
+def codes_around(function: object) -> set[CodeType | None]:
     """Return the code of what is wrapped around a function: a call that does not fit never gets further."""
-    around = set()
+    around: set[CodeType | None] = set()
     while hasattr(function, "__wrapped__"):
         around.add(getattr(function, "__code__", None))
         function = function.__wrapped__
@@ -499,7 +450,9 @@ def wrong_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         said += _instead(name)
     if not said:
         given = {*places[: len(args)], *kwargs}
-        missing = [p.name for p in parameters if _is_needed(p) and p.name not in given]
+        several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = [p.name for p in parameters if p.default is p.empty and p.kind not in several]
+        missing = [name for name in needed if name not in given]
         about = _documented(called, missing[0]) if len(missing) == 1 else ""
         said = (
             [f"`{name}` needs {_listed_with('and', missing)}. {about}".strip(), *_instead(name)]
@@ -514,12 +467,7 @@ def _instead(name: str) -> list[str]:
     return [sentence] if (sentence := words()["calls"].get(name)) else []
 
 
-def _is_needed(parameter: inspect.Parameter) -> bool:
-    several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    return parameter.default is parameter.empty and not several
-
-
-def _documented(called: Any, name: str) -> str:
+def _documented(called: object, name: str) -> str:
     """The first sentence that a docstring has about a parameter."""
     import inspect
 

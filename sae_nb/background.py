@@ -123,10 +123,6 @@ def checkpoint() -> None:
 def result_of(future: Future[Result]) -> Result:
     """Return what a future comes to hold, without looking for it time and again.
 
-    Raises
-    ------
-    GivenUp: Once the interpreter is ending, or the future was cancelled.
-
     Examples
     --------
     >>> future = Future()
@@ -151,10 +147,10 @@ def _end_all() -> None:
     _ending = True
     for future in list(_awaited):
         future.cancel()
-    began, said = time.monotonic(), False
+    began, reported = time.monotonic(), False
 
     def on_interrupt(_number: int, _frame: FrameType | None) -> None:
-        if said:
+        if reported:
             os._exit(128 + signal.SIGINT)
 
     with _interrupts(on_interrupt):
@@ -163,8 +159,8 @@ def _end_all() -> None:
                 task.stop()
             for task in list(_tasks):
                 task.wait(0.1)
-            if not said and time.monotonic() - began > SILENT_SECONDS:
-                said = True
+            if not reported and time.monotonic() - began > SILENT_SECONDS:
+                reported = True
                 names = ", ".join(task.name for task in list(_tasks))
                 sys.stderr.write(f"Waiting for a step of: {names}. Ctrl-C ends at once.\n")
     _remember_interrupt()

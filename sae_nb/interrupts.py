@@ -42,10 +42,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def ending_with(told: Callable[[], tuple[str, Any]]) -> Iterator[None]:
+def ending_with(left: Callable[[], tuple[str, Any]]) -> Iterator[None]:
     """Turn an interrupt inside the block into one that describes what the whole work has left.
 
-    `told` gives the message and the result, when it comes to that.
+    `left` gives the message and the result, when it comes to that.
 
     Example
     -------
@@ -60,7 +60,7 @@ def ending_with(told: Callable[[], tuple[str, Any]]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        raise Interrupted(*told()) from stop
+        raise Interrupted(*left()) from stop
 
 
 def ended(command: Callable[[], int | None]) -> int:
@@ -74,8 +74,8 @@ def ended(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except KeyboardInterrupt as stop:
-        said = str(stop) or "Interrupted; what was not finished is not kept."
-        sys.stderr.write(f"\n{said}\n")
+        message = str(stop) or "Interrupted; what was not finished is not kept."
+        sys.stderr.write(f"\n{message}\n")
         return 128 + signal.SIGINT
 
 

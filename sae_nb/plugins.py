@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
+from operator import attrgetter
 from typing import Any, Literal
 
 Kind = Literal["architectures", "readers", "modalities", "faces"]
@@ -30,11 +31,11 @@ class Part:
     package: str
     """Name and version of the package that brings it."""
 
-    value: Any = None
+    value: object = None
     problem: str = ""
     """The reason for which it is left out; empty for a part that is used."""
 
-    def attempt(self, do: Callable[[], Any]) -> Any:
+    def attempt(self, do: Callable[[], object]) -> object:
         """Return what others' code gives; keep what it raises as the problem."""
         try:
             return do()
@@ -44,7 +45,7 @@ class Part:
 
 
 @dataclass
-class _Desk:
+class _State:
     """The parts that were found, and the packages that wait for them."""
 
     parts: list[Part] | None = None
@@ -52,7 +53,7 @@ class _Desk:
     is_loading: bool = False
 
 
-_desk = _Desk()
+_state = _State()
 
 
 def take(kind: Kind, accept: Accept) -> None:
@@ -61,39 +62,39 @@ def take(kind: Kind, accept: Accept) -> None:
     Importing a part may import the packages of other kinds, which then ask for parts whose module is still
     being imported. So everything is imported first, and handed over after.
     """
-    _desk.takers[kind] = accept
-    if not _desk.is_loading:  # else whoever began to load hands them over
+    _state.takers[kind] = accept
+    if not _state.is_loading:  # else whoever began to load hands them over
         parts()
         _hand_over()
 
 
 def parts() -> list[Part]:
     """Return every part that other packages bring, imported once to see whether it can be."""
-    if _desk.parts is None:
-        _desk.is_loading, found = True, []
+    if _state.parts is None:
+        _state.is_loading = True
+        found: list[Part] = []
         try:
             for kind in KINDS:
-                points = sorted(entry_points(group=f"sae_nb.{kind}"), key=lambda point: point.name)
-                found += [_loaded(kind, point) for point in points]
+                for point in sorted(entry_points(group=f"sae_nb.{kind}"), key=attrgetter("name")):
+                    by = (
+                        "unknown"
+                        if point.dist is None
+                        else f"{point.dist.name} {point.dist.version}"
+                    )
+                    found.append(Part(kind, point.name, by))
+                    found[-1].value = found[-1].attempt(point.load)
         finally:
-            _desk.is_loading = False
-        _desk.parts = found
+            _state.is_loading = False
+        _state.parts = found
         _hand_over()
-    return _desk.parts
-
-
-def _loaded(kind: Kind, point: EntryPoint) -> Part:
-    package = "unknown" if point.dist is None else f"{point.dist.name} {point.dist.version}"
-    part = Part(kind, point.name, package)
-    part.value = part.attempt(point.load)
-    return part
+    return _state.parts
 
 
 def _hand_over() -> None:
-    """Give each room that waits the parts of its kind."""
-    while _desk.takers:
-        kind, accept = _desk.takers.popitem()
-        for part in (one for one in _desk.parts or () if one.kind == kind):
+    """Give each package that waits the parts of its kind."""
+    while _state.takers:
+        kind, accept = _state.takers.popitem()
+        for part in (one for one in _state.parts or () if one.kind == kind):
             if not part.problem:
                 part.attempt(partial(accept, part.name, part.value))
             if part.problem:

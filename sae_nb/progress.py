@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-_HEARD: ContextVar[Callable[[str], None] | None] = ContextVar("heard", default=None)
+_REPORT: ContextVar[Callable[[str], None] | None] = ContextVar("report", default=None)
 
 
 class Callback(Protocol):
@@ -25,9 +25,9 @@ def progress_bar(
     """Return a `tqdm` bar for one piece of long work, to be used in a `with` line."""
     from tqdm.auto import tqdm
 
-    say = _HEARD.get()
+    say = _REPORT.get()
     if enabled and say is not None:
-        return _said_bar()(say, total=total, desc=description, unit=unit, mininterval=0.5)
+        return _bar_in_words()(say, total=total, desc=description, unit=unit, mininterval=0.5)
     # Twice a second is smooth to the eye and keeps a log file short.
     return tqdm(
         total=total,
@@ -42,18 +42,18 @@ def progress_bar(
 @contextmanager
 def heard(say: Callable[[str], None]) -> Iterator[None]:
     """Have this thread's bars say how far they are, as "directions: 2 of 5", instead of being drawn."""
-    before = _HEARD.set(say)
+    before = _REPORT.set(say)
     try:
         yield
     finally:
-        _HEARD.reset(before)
+        _REPORT.reset(before)
 
 
 @functools.cache
-def _said_bar() -> Any:
+def _bar_in_words() -> Any:
     from tqdm import tqdm
 
-    class SaidBar(tqdm):
+    class BarInWords(tqdm):
         """A bar in words."""
 
         def __init__(self, say: Callable[[str], None], **kwargs: Any) -> None:
@@ -66,7 +66,7 @@ def _said_bar() -> Any:
                 of = "" if self.total is None else f" of {self.total}"
                 self._say(f"{self.desc}: {self.n}{of}")
 
-    return SaidBar
+    return BarInWords
 
 
 def note(line: str) -> None:

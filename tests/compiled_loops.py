@@ -1,7 +1,7 @@
 """Compile the loops once, before the tests, and never run one whose source is another by now.
 
 Numba keeps what it compiled in __pycache__ and looks at the file a loop is in, not at the files of the loops
-that it calls. So all are compiled anew when any file of the two rooms has changed, in two processes and not in
+that it calls. So all are compiled anew when any file of the two packages has changed, in two processes and not in
 every process of the tests; otherwise this ends at once.
 """
 
@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = (ROOT / "sae_nb" / "kernels", ROOT / "sae_nb" / "pursuit")
-MARK = ROOMS[0] / "__pycache__" / "loops.sha256"
+PACKAGES = (ROOT / "sae_nb" / "kernels", ROOT / "sae_nb" / "pursuit")
+MARK = PACKAGES[0] / "__pycache__" / "loops.sha256"
 
 COMPILE = """
 import torch
@@ -35,10 +35,10 @@ for cap in (10**8, 4 * 10**5, 2 * 10**5):  # with the Gram matrix, with rows of 
 
 
 def key() -> str:
-    """Of all sources of the two rooms, where they are, and Numba."""
+    """Of all sources of the two packages, where they are, and Numba."""
     seen = hashlib.sha256(f"{ROOT} {sys.version} {metadata.version('numba')}".encode())
-    for room in ROOMS:
-        for path in sorted(room.rglob("*.py")):
+    for package in PACKAGES:
+        for path in sorted(package.rglob("*.py")):
             seen.update(path.name.encode() + path.read_bytes())
     return seen.hexdigest()
 
@@ -48,8 +48,8 @@ def main() -> None:
     wanted = key()
     if MARK.is_file() and MARK.read_text() == wanted:
         return
-    for room in ROOMS:
-        for old in [*room.rglob("*.nbi"), *room.rglob("*.nbc")]:
+    for package in PACKAGES:
+        for old in [*package.rglob("*.nbi"), *package.rglob("*.nbc")]:
             old.unlink()
     print("Compiling the loops of kernels and pursuit, once.", flush=True)
     compilers = [

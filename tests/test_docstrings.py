@@ -22,8 +22,8 @@ SCRIPTS = (
 HARDWARE = ("sae_nb.kernels._cuda",)
 
 
-def _by_room() -> dict[str, list[str]]:
-    """The modules of each room; what stands alone at the top of a package counts to the package."""
+def _by_package() -> dict[str, list[str]]:
+    """The modules of each package; what stands alone at the top of a package counts to the package."""
     found: dict[str, list[str]] = {}
     for package in (sae_nb, sae_nb_widgets, sae_nb_lessons):
         names = [package.__name__]
@@ -35,13 +35,13 @@ def _by_room() -> dict[str, list[str]]:
         found[package.__name__] = []
         for name in names:
             if not name.startswith((*SCRIPTS, *HARDWARE)):
-                room = max((r for r in found if f"{name}.".startswith(f"{r}.")), key=len)
-                found[room].append(name)
-    return {room: names for room, names in sorted(found.items()) if names}
+                owner = max((r for r in found if f"{name}.".startswith(f"{r}.")), key=len)
+                found[owner].append(name)
+    return {package: names for package, names in sorted(found.items()) if names}
 
 
-BY_ROOM = _by_room()
-each_room = pytest.mark.parametrize("room", BY_ROOM)
+BY_PACKAGE = _by_package()
+each_package = pytest.mark.parametrize("package", BY_PACKAGE)
 
 
 def _public(module: ModuleType) -> Iterator[tuple[str, object]]:
@@ -56,11 +56,11 @@ def _public(module: ModuleType) -> Iterator[tuple[str, object]]:
                         yield f"{name}.{method}", function
 
 
-@each_room
-def test_public_names_have_docstrings(room: str) -> None:
+@each_package
+def test_public_names_have_docstrings(package: str) -> None:
     """Every module, public function, class and method says what it is."""
     silent = []
-    for name in BY_ROOM[room]:
+    for name in BY_PACKAGE[package]:
         module = importlib.import_module(name)
         found = [(name, module), *((f"{name}.{n}", value) for n, value in _public(module))]
         silent += [n for n, value in found if not (inspect.getdoc(value) or "").strip()]
@@ -86,14 +86,14 @@ def failed_examples(names: list[str]) -> str:
     return "".join(said)
 
 
-@each_room
-def test_examples_run(room: str) -> None:
+@each_package
+def test_examples_run(package: str) -> None:
     """What a docstring shows is what happens."""
-    assert failed_examples(BY_ROOM[room]) == ""
+    assert failed_examples(BY_PACKAGE[package]) == ""
 
 
 def test_the_names_people_meet_first_show_an_example() -> None:
-    """Each function or class of the package's front door has an example."""
+    """Each function or class of the package's front module has an example."""
     silent = []
     for name in sae_nb.__all__:
         value = getattr(sae_nb, name)

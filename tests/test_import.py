@@ -101,9 +101,9 @@ def test_every_name_works_with_sockets_blocked() -> None:
 
 def test_an_older_python_is_told_what_is_needed() -> None:
     """The first import says it, and its file is one that Python 3.8 can read up to there."""
-    door = Path(sae_nb.__file__).read_text(encoding="utf-8")
-    ast.parse(door, feature_version=(3, 8))
-    assert door.index("version_info") < door.index("from sae_nb")
+    module = Path(sae_nb.__file__).read_text(encoding="utf-8")
+    ast.parse(module, feature_version=(3, 8))
+    assert module.index("version_info") < module.index("from sae_nb")
     _run(
         """
         import sys

@@ -305,11 +305,7 @@ def _with_arrays(value: Any) -> Any:
 def _figure_page(figure: Any) -> str:
     import plotly.graph_objects as go
 
-    from sae_nb.figures import (
-        template,
-        theme,
-        to_svg,
-    )
+    from sae_nb.figures import template, theme, to_svg
     from sae_nb.figures.theme import still_config
 
     drawn = go.Figure(_with_arrays(figure), skip_invalid=True)

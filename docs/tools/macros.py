@@ -1,16 +1,7 @@
 """Words in double braces on a page become what the code, the artefacts and the benchmarks say today.
 
-`{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ more: experiment / name }}` (folded, or
-`{{ more: experiment }}`), `{{ number: experiment / name }}`, `{{ numbers: experiment / row / ends }}`,
-`{{ table: benchmark / table }}`, `{{ settings: class }}`,
-`{{ api: package }}`, `{{ notebook: number }}`, `{{ course: README }}`,
-`{{ lessons: all }}`, `{{ path: hour }}`, `{{ instructors: all }}`, `{{ rubrics: all }}`, `{{ rate: reading }}`,
-`{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ papers: all }}`, `{{ by_paper: all }}`,
-`{{ headlines: ten }}`, `{{ three: headlines }}`, `{{ try: name }}`,
-`{{ classes: counts }}`, `{{ definitions: all }}`, `{{ measured: r2 }}`,
-`{{ certificates: all }}`, `{{ methods: others }}`, `{{ gallery: all }}` (or names of cards),
-`{{ releases: published }}`, `{{ atoms: names of sites }}`, `{{ words: table of words.toml }}`. One that
-nothing answers to stops the build, so that no page can quote a figure that is gone.
+`{{ name: argument }}` calls the function that `MACROS` has under the name; what each takes is in its docstring.
+One that nothing answers to stops the build, so that no page can quote a figure that is gone.
 """
 
 from __future__ import annotations
@@ -22,28 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from cards import ARXIV
-from certificates import certificates
-from classes import classes
 from equations import typeset
 from lesson_pages import add_pages, lesson_table, with_outputs
 from lessons import course, notebook
-from measured import (
-    benchmark_table,
-    claim,
-    claims,
-    claims_beyond,
-    headlines,
-    more,
-    number,
-    numbers,
-)
-from metric_tables import definitions, measured
-from other_words import words
+from measured import benchmark_table, claim, claims, claims_beyond, headlines, more, number, numbers
 from papers import by_paper, papers
 from paths import instructors, path, reading_rate, rubrics
 from public_names import api, settings
-from releases import releases
 from sites import live_atoms
+from tables import certificates, classes, definitions, measured, releases, words
 
 DOCS = Path(__file__).parents[1]
 SEARCH_RANKS = {

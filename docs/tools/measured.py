@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 def claim(argument: str) -> str:
     """One published claim with our numbers, floor, control and verdict; "experiment / name"."""
-    return _card(*_claim(argument))
+    return _card(*claim_of(argument))
 
 
 def claims(experiment: str) -> str:
@@ -27,7 +27,7 @@ def claims(experiment: str) -> str:
 def more(argument: str) -> str:
     """Further cards of a page, folded: "experiment / name", or every card of an experiment."""
     if " / " in argument:
-        return _card(*_claim(argument), folded=True)
+        return _card(*claim_of(argument), folded=True)
     return _cards(argument, folded=True)
 
 
@@ -42,15 +42,10 @@ def cards_of() -> list[tuple[str, str]]:
     ]
 
 
-def claim_of(argument: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A claim and the artefact that holds it; "experiment / name"."""
-    return _claim(argument)
-
-
 def headlines(_: str) -> str:
     """The claims of docs/headlines.toml as cards with pictures."""
     entries = tomllib.loads((ROOT / "docs" / "headlines.toml").read_text(encoding="utf-8"))
-    cards = [headline(entry, *_claim(entry["claim"])) for entry in entries["headline"]]
+    cards = [headline(entry, *claim_of(entry["claim"])) for entry in entries["headline"]]
     return f'<div class="cards headlines">{"".join(cards)}</div>'
 
 
@@ -132,8 +127,8 @@ def _those(key: str, name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     ]
 
 
-def _claim(argument: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A claim and the artefact that holds it."""
+def claim_of(argument: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A claim and the artefact that holds it; "experiment / name"."""
     experiment, name = _pair(argument)
     told = {one["name"]: one for one in _artefact(experiment)["claims"]}
     return _named(told, name, f"claims of {experiment}"), _artefact(experiment)

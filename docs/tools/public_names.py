@@ -1,15 +1,13 @@
-"""Public names of packages, read from their doors without importing them."""
+"""Public names of packages, as the packages export them, and where they are documented."""
 
 from __future__ import annotations
 
-import ast
 from functools import cache
-from pathlib import Path
+from importlib.util import find_spec
 
-from rooms import PACKAGES as FOLDERS
+from sae_nb._lazy import exports
 
-ROOT = Path(__file__).parents[2]
-# One page for all: `sae_nb_lessons` names functions, its rooms the rest.
+# One page for all: `sae_nb_lessons` names functions, its packages the rest.
 LESSONS = (
     "sae_nb_lessons",
     *(f"sae_nb_lessons.{package}" for package in ("exercises", "studies", "figures")),
@@ -38,20 +36,20 @@ def settings(name: str) -> str:
 
 @cache
 def pages() -> dict[str, str]:
-    """Where each package is documented, in docs/api: every room of `sae_nb`'s table of contents.
+    """Where each package is documented, in docs/api: every package of the contents of `sae_nb`.
 
-    A study has a page like any room; what it adds to a room of the same name is on that one's.
+    A study has a page like any package; what it adds to one of the same name is on that one's.
     """
-    rooms = sorted(
-        home
-        for package in ("sae_nb", "sae_nb_studies")
-        for name, home in _offered(package).items()
-        if home == f"{package}.{name}"
+    packages = sorted(
+        f"{top}.{name}"
+        for top in ("sae_nb", "sae_nb_studies")
+        for name, module in exports(top).items()
+        if module == top
     )
     return {
         "sae_nb": "sae_nb.md",
         "sae_nb_widgets": "widgets.md",
-        **{room: f"{room.rpartition('.')[2]}.md" for room in rooms},
+        **{package: f"{package.rpartition('.')[2]}.md" for package in packages},
         **dict.fromkeys(LESSONS, "lessons.md"),
     }
 
@@ -69,66 +67,16 @@ def place_of(home: str) -> tuple[str, str]:
 
 @cache
 def homes(package: str) -> dict[str, str]:
-    """Where each public name of a package is defined, by name; the rooms it names are left out.
-
-    Raises
-    ------
-    ValueError
-        If the package has no door.
-    """
-    offered = _offered(package)
+    """Where each public name of a package is defined, by name; the packages that it names are left out."""
     return {
-        name: _resolved(home) for name, home in sorted(offered.items()) if not _file(home).is_file()
+        name: _resolved(module, name)
+        for name, module in sorted(exports(package).items())
+        if module not in (package, "sae_nb_studies")
     }
 
 
-@cache
-def _offered(package: str) -> dict[str, str]:
-    """What a door imports in its first `if TYPE_CHECKING:`, by name."""
-    tree = ast.parse(_file(package).read_text(encoding="utf-8"))
-    found = [node for node in tree.body if isinstance(node, ast.If)]
-    blocks = [node for node in found if ast.unparse(node.test) == "TYPE_CHECKING"]
-    if not blocks:
-        raise ValueError(f"{package} has no door: no `if TYPE_CHECKING:` names what it offers.")
-    return _imported(blocks[0].body)
-
-
-def _file(module: str) -> Path:
-    package, *parts = module.split(".")
-    path = ROOT.joinpath(FOLDERS.get(package, package), *parts)
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _imported(body: list[ast.stmt]) -> dict[str, str]:
-    found = {}
-    for statement in body:
-        for node in ast.walk(statement):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                for alias in node.names:
-                    found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-    return found
-
-
-def _defined(tree: ast.Module) -> set[str]:
-    names = set()
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign):
-            names |= {ast.unparse(target) for target in node.targets}
-        elif isinstance(node, ast.AnnAssign):
-            names.add(ast.unparse(node.target))
-    return names
-
-
-def _resolved(path: str) -> str:
-    """Follows doors that import a name themselves, to the file that makes it."""
-    module, _, name = path.rpartition(".")
-    file = _file(module)
-    if not file.is_file():
-        return path
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    if name in _defined(tree):
-        return path
-    onward = _imported(tree.body).get(name)
-    return _resolved(onward) if onward and onward.startswith("sae_nb") else path
+def _resolved(module: str, name: str) -> str:
+    """Follow packages that import a name themselves, to the file that makes it."""
+    spec = find_spec(module)
+    onward = exports(module) if spec and spec.submodule_search_locations else {}
+    return _resolved(onward[name], name) if name in onward else f"{module}.{name}"

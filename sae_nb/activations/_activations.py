@@ -11,6 +11,7 @@ from typing import (
     Literal,
     NoReturn,
     Protocol,
+    Self,
     runtime_checkable,
 )
 
@@ -20,14 +21,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import KnowsOtherWords, above
-from sae_nb.activations._context import (
-    ROLES,
-    Context,
-    Ragged,
-    Tokens,
-    content_of_samples,
-    policy_text,
-)
+from sae_nb.activations._context import ROLES, Context, Ragged, Tokens, content_of_samples
+from sae_nb.activations._named_positions import policy_text
 from sae_nb.activations._rows import Rows, generator_for, shuffled_batches
 from sae_nb.activations._token_texts import CONTINUED, whole_at
 from sae_nb.checks import (
@@ -48,6 +43,7 @@ from sae_nb.checks import (
 from sae_nb.files._atomic import write_csv
 
 if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
     from pandas import DataFrame
 
 Index = int | slice | Sequence[int] | np.ndarray | Bool[Tensor, " n"] | Int[Tensor, " m"] | Tensor
@@ -57,25 +53,29 @@ CPU = torch.device("cpu")
 _JOINS = (torch.cat, torch.concat, torch.concatenate)
 
 
-class SampleNumbers(Tensor):
-    """The sample of every row: a tensor, which answers a pandas user who calls it."""
+class NamedTensor(Tensor):
+    """A tensor with something more to say; results of arithmetic, copies in files and its repr are plain."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    def __repr__(self, **options: object) -> str:  # type: ignore[override]
+        return str(self.as_subclass(Tensor).__repr__(**options))  # type: ignore[no-untyped-call]
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self.clone().as_subclass(type(self))
+
+    def __reduce_ex__(self, protocol: object) -> str | tuple[Any, ...]:
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
+
+
+class SampleNumbers(NamedTensor):
+    """The sample of every row: a tensor, which answers a pandas user who calls it."""
 
     def __call__(self, *_: object, **__: object) -> NoReturn:
         raise TypeError(
             "`acts.sample` is the sample of each row, a tensor. Rows at random are `acts.sample_rows(5)`; the "
             "rows of one sample are `acts[acts.sample == 2]`."
         )
-
-    def __repr__(self, **options: Any) -> str:  # type: ignore[override]
-        return str(self.as_subclass(Tensor).__repr__(**options))  # type: ignore[no-untyped-call]
-
-    def __deepcopy__(self, _: object) -> SampleNumbers:
-        return self.clone().as_subclass(SampleNumbers)
-
-    def __reduce_ex__(self, protocol: object) -> Any:
-        return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
 
 @runtime_checkable
@@ -373,8 +373,13 @@ class Activations(KnowsOtherWords):
         numbers = self._numbers(index)
         gradient = None if self._gradient_rows is None else self._gradient_rows.select(numbers)
         step = None if self.step is None else self.step[numbers]
-        places = self.sample[numbers], self.position[numbers], step
-        return self._with(self._rows.select(numbers), *places, gradient)
+        return self._like(
+            self._rows.select(numbers),
+            sample=self.sample[numbers],
+            position=self.position[numbers],
+            step=step,
+            gradient=gradient,
+        )
 
     def __setitem__(self, index: object, value: object) -> NoReturn:
         raise TypeError(
@@ -417,7 +422,7 @@ class Activations(KnowsOtherWords):
         return table.join(pd.DataFrame(np.asarray(self))) if values else table
 
     @checked
-    def to_numpy(self, dtype: Any = None) -> np.ndarray:
+    def to_numpy(self, dtype: DTypeLike | None = None) -> np.ndarray:
         """Return the rows as an array, (n, d_in); `dtype`: numpy's type of its numbers, None: theirs."""
         return np.asarray(self, check_number_type(dtype))
 
@@ -471,12 +476,12 @@ class Activations(KnowsOtherWords):
             "several captures are joined by `torch.cat([acts, others])`."
         )
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         x = self.x.detach().cpu()
         x = x.float() if x.dtype == torch.bfloat16 else x  # which numpy does not have
         return np.array(x.numpy(), dtype=dtype, copy=copy)
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options: Any) -> object:
         return self.x.detach().__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -652,7 +657,7 @@ class Activations(KnowsOtherWords):
         if gradient is not None:  # as precise as it is: half precision would round it to nothing
             gradient = gradient.to(target, torch.promote_types(dtype or self.dtype, gradient.dtype))
         rows = self._rows.to(target, dtype or self.dtype)
-        return self._with(rows, self.sample, self.position, self.step, gradient)
+        return self._like(rows, gradient=gradient)
 
     @checked
     def save(self, folder: str | Path, *, replace: bool = False) -> None:
@@ -668,24 +673,10 @@ class Activations(KnowsOtherWords):
         width = "A coordinate of all rows is `acts.x[:, i]`."
         return row_numbers(index, (len(self),), CPU, beyond=width).reshape(-1)
 
-    def _with(
-        self,
-        rows: Rows,
-        sample: Tensor,
-        position: Tensor,
-        step: Tensor | None,
-        gradient: Rows | None,
-    ) -> Activations:
-        return Activations(
-            rows,
-            sample=sample,
-            position=position,
-            hook_point=self.hook_point,
-            model_name=self.model_name,
-            context=self.context,
-            gradient=gradient,
-            step=step,
-        )
+    def _like(self, rows: Rows | Tensor, **others: Any) -> Activations:
+        """Return other rows of the same places, hook point and model, but for what else is given."""
+        names = ("sample", "position", "hook_point", "model_name", "context", "step")
+        return Activations(rows, **{name: getattr(self, name) for name in names} | others)
 
 
 def _size(n_bytes: int) -> str:

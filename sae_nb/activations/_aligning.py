@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from sae_nb.activations._activations import Activations
@@ -101,7 +102,7 @@ def align(acts: Sequence[Activations]) -> Alignment:
         list(zip(one.sample.tolist(), places.tolist(), strict=True))
         for one, places in zip(acts, places_of(acts), strict=True)
     ]
-    finest = max(range(len(acts)), key=lambda i: _cells(acts[i].context))
+    finest = max(range(len(acts)), key=lambda i: math.prod(acts[i].context.patch_grid or (0,)))
     rows_at = [{key: row for row, key in enumerate(own) if key[1] != NOWHERE} for own in keys]
     shared = [
         row
@@ -133,21 +134,17 @@ def first_difference(a: Activations, b: Activations) -> int | None:
         if len(ids[0]) == len(ids[1]) == n:
             differs |= ids[0] != ids[1]
         if bool(differs.any()) and a.context.kind == b.context.kind:
-            differs &= ~_same_places(a, b, n)
+            one, two = (places[:n] for places in places_of([a, b]))
+            differs &= (a.sample[:n] != b.sample[:n]) | (one != two) | (one == NOWHERE)
     if bool(differs.any()):
         return int(differs.nonzero()[0])
     return None if len(a) == len(b) else n
 
 
-def _same_places(a: Activations, b: Activations, n: int) -> Bool[Tensor, " n"]:
-    one, two = (places[:n] for places in places_of([a, b]))
-    return (a.sample[:n] == b.sample[:n]) & (one == two) & (one != NOWHERE)
-
-
 def places_of(acts: Sequence[Activations]) -> list[Places]:
     """Return places of every row, in numbers that mean the same in all."""
     grids = [one.context.patch_grid for one in acts]
-    common = min((grid for grid in grids if grid is not None), key=_area, default=None)
+    common = min((grid for grid in grids if grid is not None), key=math.prod, default=None)
     return [_places(one, common) for one in acts]
 
 
@@ -206,11 +203,3 @@ def _token_ids(acts: Activations) -> Int[Tensor, " n"]:
         return torch.empty(0, dtype=torch.int64)
     ids, offsets = acts.context.token_ids
     return ids[offsets[acts.sample] + acts.position]
-
-
-def _cells(context: Context) -> int:
-    return 0 if context.patch_grid is None else _area(context.patch_grid)
-
-
-def _area(grid: tuple[int, int]) -> int:
-    return grid[0] * grid[1]

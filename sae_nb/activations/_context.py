@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import accumulate
@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations._modality import OTHER, Modality, modality_of
+from sae_nb.activations._named_positions import policy_text
 from sae_nb.activations._token_texts import (
     CONTINUED,
     displayed,
@@ -140,16 +141,13 @@ class Context:
 
     def stated(self) -> dict[str, Any]:
         """Return kind, grid and policy as plain values; samples lie in files of their own."""
-        return {
+        facts: dict[str, Any] = {
             "kind": self.kind,
             "patch_grid": self.patch_grid,
             "prefix_tokens": self.prefix_tokens,
             "policy": dict(self.policy),
-        } | self._stated_of_some()
-
-    def _stated_of_some(self) -> dict[str, Any]:
+        }
         # Left out where there is none, as in files that were written before there was any.
-        facts: dict[str, Any] = {}
         if self.vocabulary and not self.bytes_as_letters:
             facts["bytes_as_letters"] = False
         if self.seconds_per_step is not None:
@@ -194,11 +192,15 @@ class Context:
         rate = self.policy.get("sample_rate")
         return float(rate) if isinstance(rate, int | float) else None
 
+    @cached_property
+    def _name_of_id(self) -> dict[int, str]:
+        letters = self.modality.letters
+        return {i: name.strip() if letters else name for i, name in self.vocabulary.items()}
+
     def token_name(self, position: int, token_id: int | None = None) -> str:
         """Return the usual name of one position: a token's text alone, "cls", "patch 3,4", "cell 0,2"."""
         if self.modality.is_text and token_id is not None:
-            name = self.vocabulary.get(token_id, f"<id {token_id}>")
-            return name.strip() if self.modality.letters else name
+            return self._name_of_id.get(token_id, f"<id {token_id}>")
         patch = position - self.prefix_tokens
         if patch < 0:
             return "cls" if position == 0 else f"register {position}"
@@ -209,7 +211,10 @@ class Context:
             return f"position {position}"
         row, column = divmod(patch, self.patch_grid[1])
         if self.frames is not None:
-            return self._tubelet(patch)
+            time, row, column = self.tubelet(patch)
+            if self.seconds_per_step is None:
+                return f"{self.modality.place} {time},{row},{column}"
+            return f"{self.modality.place} {row},{column} at {self._time(time)}"
         if self.seconds_per_step is not None:
             return f"{self.modality.row} {row}, {self._time(column)}"
         return f"{self.modality.place} {row},{column}"
@@ -221,11 +226,14 @@ class Context:
 
     def names_of(self, ids: Sequence[int]) -> list[str]:
         """Return the names of neighbouring tokens: a character is in the token in which it begins."""
-        names = [self.token_name(position, token) for position, token in enumerate(ids)]
+        if self.modality.is_text:
+            names = [self._name_of_id.get(token, f"<id {token}>") for token in ids]
+        else:
+            names = [self.token_name(position, token) for position, token in enumerate(ids)]
         return displayed(names, letters=self.bytes_as_letters)
 
     @cached_property
-    def beside_their_own(self) -> Mapping[int, tuple[str, str]]:
+    def names_in_place(self) -> Mapping[int, tuple[str, str]]:
         """Names of the tokens that show something else than alone, by place in `token_ids.ids`: what each
         shows, and the character that it is a part of.
         """
@@ -245,13 +253,6 @@ class Context:
     def joined(self, texts: Sequence[str], whole: Sequence[str] = ()) -> str:
         """Return the text of neighbouring tokens; of sequences of letters, without spaces."""
         return "".join(texts) if self.modality.letters else join_tokens(texts, whole)
-
-    def _tubelet(self, patch: int) -> str:
-        """Return the name of a video's tubelet: step in time, row, column; its seconds where they are known."""
-        time, row, column = self.tubelet(patch)
-        if self.seconds_per_step is None:
-            return f"{self.modality.place} {time},{row},{column}"
-        return f"{self.modality.place} {row},{column} at {self._time(time)}"
 
     def tubelet(self, patch: int) -> tuple[int, int, int]:
         """Return step in time, row and column of a video's patch."""
@@ -412,7 +413,7 @@ class Tokens(Sequence[str]):
             return self[int(index) : int(index) + 1 or None][0]
         pairs = zip(self._position[index].tolist(), self.ids[index].tolist())
         names = [self._context.token_name(position, token) for position, token in pairs]
-        shown = {} if self._at is None else self._context.beside_their_own
+        shown = {} if self._at is None else self._context.names_in_place
         if shown and self._at is not None:
             places = self._at[index].tolist()
             names = [
@@ -432,7 +433,7 @@ class Tokens(Sequence[str]):
         ids, of_row = np.unique(self.ids.cpu().numpy(), return_inverse=True)
         context, of_row = self._context, of_row.reshape(-1)
         names = [context.token_name(int(i), int(i)) for i in ids]
-        shown = {} if self._at is None else context.beside_their_own
+        shown = {} if self._at is None else context.names_in_place
         if shown and self._at is not None:
             at = self._at.cpu().numpy()
             characters: dict[str, int] = {}
@@ -486,89 +487,10 @@ def join_columns(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(full, dim=1)
 
 
-_POSITIONS = 4  # of dropped rows, named in a repr
-
-
-_POSITIONS_IN_WORDS = {
-    "last": "of every sample its last token alone",
-    "not_first": "without the first token of every sample",
-    "cls": "class tokens alone",
-    "registers": "registers alone",
-    "patches": "patches alone",
-}
-
-RECONSTRUCTED = "reconstructed"
-"""Entry of a policy: the SAE whose reconstructions the rows are, in place of activations."""
-
-
-def policy_text(policy: Mapping[str, Any]) -> str:
-    """Return a policy in words, short enough for a repr."""
-    parts = []
-    if policy.get(RECONSTRUCTED):
-        parts.append(f"reconstructions by {policy[RECONSTRUCTED]}")
-    if policy.get("features") == "channels":
-        parts.append("channels are features, positions time")
-    if policy.get("features") == "unknown":
-        parts.append("features taken from the last axis")
-    parts += _of_parts(policy.get("drop_first"), "first tokens dropped")
-    if policy.get("n_dropped_massive"):
-        parts.append(_massive_text(policy))
-    if policy.get("n_dropped_padding"):
-        parts.append("padding dropped")
-    if "special_tokens" in policy:
-        special = _of_parts(policy.get("keep_special", True), "special tokens kept")
-        parts += special or ["special tokens dropped"]
-    if policy.get("roles"):
-        parts.append(f"roles by rendering {policy['roles']}")
-    positions = policy.get("positions", "all")
-    if isinstance(positions, list):  # of parts that were put together
-        parts.append(f"positions {', '.join(dict.fromkeys(_flat(positions)))}")
-    elif positions != "all":
-        others = f"of conversations the {positions}'s tokens alone"
-        parts.append(_POSITIONS_IN_WORDS.get(positions, others))
-    if policy.get("n_dropped_ids"):
-        parts.append(f"{policy['n_dropped_ids']} of unwanted tokens dropped")
-    if policy.get("truncated"):
-        parts.append(f"{policy['truncated']} cut at {policy.get('context_length')} tokens")
-    parts += _of_parts(policy.get("packed"), f"packed to {policy.get('context_length')} tokens")
-    if policy.get("interventions"):
-        parts.append("captured under edits at " + ", ".join(policy["interventions"]))
-    if policy.get("interrupted"):
-        parts.append("interrupted")
-    return ", ".join(parts)
-
-
-def _of_parts(value: object, words: str) -> list[str]:
-    """Words for a setting that holds, in all activations that were put together or in some."""
-    flags = list(_flat(value))
-    return [words + " in some parts" * (not all(flags))] if any(flags) else []
-
-
-def _flat(value: object) -> Iterator[Any]:
-    """The values of a setting in parts of parts."""
-    if not isinstance(value, list):
-        yield value
-        return
-    for one in value:
-        yield from _flat(one)
-
-
-def _massive_text(policy: Mapping[str, Any]) -> str:
-    """Return the number of rows dropped for their norm, and their positions."""
-    n = policy["n_dropped_massive"]
-    positions = sorted({position for _, position in policy.get("massive_at", ())})
-    few = ", ".join(map(str, positions[:_POSITIONS])) + ", …" * (len(positions) > _POSITIONS)
-    where = f" (at position{'s' * (len(positions) > 1)} {few})" if few else ""
-    return f"{n} row{'s' * (n != 1)} of massive norm dropped{where}"
-
-
 def content_of_samples(
     context: Context, group_by: Literal["sample", "text", "image"]
 ) -> list[bytes]:
-    """Return the token ids of every text, or the pixels of every image, as bytes.
-
-    Nothing where they are not known and samples themselves are asked for.
-    """
+    """Return the token ids of every text, or the pixels of every image, as bytes; nothing where not known."""
     if group_by != "image" and context.token_ids is not None:
         return [context.token_ids.sample(i).numpy().tobytes() for i in range(context.n_samples)]
     if group_by == "image" and context.pictures is not None:
@@ -582,10 +504,9 @@ def content_of_samples(
 
 
 def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
-    """Return the text of every id, spaces included, one token at a time.
+    """Return the text of every id, spaces included, one token at a time; a byte without text as its number.
 
-    A sentencepiece tokenizer drops the leading space when it decodes one token, so its marker is
-    translated by hand; a byte without text of its own is written as its number, "<0xE4>".
+    A sentencepiece tokenizer drops the leading space of one token, so its marker is translated by hand.
     """
     names: dict[int, str] = {}
     for token_id in ids:
@@ -634,9 +555,7 @@ def join_contexts(contexts: Sequence[Context]) -> Context:
 
 
 def _of_conversations(contexts: Sequence[Context], name: str) -> list[Ragged | None]:
-    """Return the known per-token values, −1 in contexts without a conversation; nothing if no context
-    has one.
-    """
+    """Return the values per token, −1 in contexts without a conversation; nothing if no context has one."""
     parts: list[Ragged | None] = [getattr(context, name) for context in contexts]
     if all(part is None for part in parts):
         return parts

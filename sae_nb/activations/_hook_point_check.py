@@ -6,10 +6,7 @@ import weakref
 from typing import Any
 
 from sae_nb.checks import warn_caller
-from sae_nb.checks._hook_point_names import (
-    STANDARD,
-    after_block,
-)
+from sae_nb.checks._hook_point_names import STANDARD, after_block
 
 _warned: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 

@@ -36,8 +36,7 @@ def row_norms(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
 def norm_limit(norms: Float[Tensor, " n"]) -> float:
     """Return the norm above which a row is massive: ten times the median.
 
-    Infinity where that would make no exceptions: of few rows, of rows most of which are zero, and where more
-    than a tenth of them is so long.
+    Infinity of few rows, of rows most of which are zero, and where more than a tenth of them is so long.
     """
     limit = MASSIVE * float(norms.median()) if len(norms) >= FEWEST else 0.0
     exceptions = int(above(norms, limit).sum())

@@ -32,52 +32,34 @@ TRAINING, DEFAULT = "training", "default"
 """Sources of a policy: the activations that the SAE was trained on; the default of `capture`."""
 
 
-class Columns(Protocol):
-    """The columns of one pass of a model."""
+class _Columns(Protocol):
+    """The columns of one pass of a model, as `models.RunState` describes them."""
 
     @property
-    def offset(self) -> int:
-        """The first column, counted in the whole sequence."""
-
+    def offset(self) -> int: ...
     @property
-    def sample(self) -> Int[Tensor, "batch time"] | None:
-        """The text that each column is of, −1 at padding; None: each row is one."""
-
+    def sample(self) -> Int[Tensor, "batch time"] | None: ...
     @property
-    def token_ids(self) -> Int[Tensor, "batch time"] | None:
-        """The tokens."""
-
+    def token_ids(self) -> Int[Tensor, "batch time"] | None: ...
     @property
-    def role(self) -> Int[Tensor, "batch time"] | None:
-        """Author of each, an index into `ROLES`; −1 in plain texts."""
+    def role(self) -> Int[Tensor, "batch time"] | None: ...
 
 
-class Model(Protocol):
+class _Model(Protocol):
     """A live model, as far as positions depend on it."""
 
     @property
-    def name(self) -> str:
-        """Its name."""
-
+    def name(self) -> str: ...
     @property
-    def modality(self) -> Modality:
-        """Kind of its inputs."""
-
+    def modality(self) -> Modality: ...
     @property
-    def has_sinks(self) -> bool:
-        """Whether the first tokens of its texts are attention sinks."""
-
+    def has_sinks(self) -> bool: ...
     @property
-    def beginning_of_text(self) -> int | None:
-        """Id of BOS."""
-
+    def beginning_of_text(self) -> int | None: ...
     @property
-    def special_ids(self) -> frozenset[int]:
-        """Ids of special tokens."""
-
+    def special_ids(self) -> frozenset[int]: ...
     @property
-    def prefix_tokens(self) -> int:
-        """Tokens before the first patch of an image."""
+    def prefix_tokens(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +107,7 @@ class PositionPolicy:
     @classmethod
     def for_model(
         cls,
-        model: Model,
+        model: _Model,
         *,
         drop_first: bool | Literal["auto"] = "auto",
         drop_massive: bool | Literal["auto"] = "auto",
@@ -155,7 +137,7 @@ class PositionPolicy:
             drop_ids=drop_ids,
         ).within(model)
 
-    def within(self, model: Model) -> PositionPolicy:
+    def within(self, model: _Model) -> PositionPolicy:
         """Return the same policy with the ids of a model."""
         return replace(
             self,
@@ -172,7 +154,11 @@ class PositionPolicy:
         """
         rows = getattr(source, "acts", source)  # of sequences
         sides = getattr(rows, "sides", (rows,))
-        policies = [_policy_of(side) for side in sides]
+        contexts = [getattr(side, "context", None) for side in sides]
+        policies: list[Mapping[str, Any]] = [
+            side.policy if hasattr(side, "policy") else getattr(context, "policy", {})
+            for side, context in zip(sides, contexts)
+        ]
         policy = policies[0]
         if "drop_first" not in policy:
             return None
@@ -238,7 +224,7 @@ class PositionPolicy:
         self,
         position: Int[Tensor, "batch time"],
         real: Bool[Tensor, "batch time"],
-        columns: Columns,
+        columns: _Columns,
     ) -> Bool[Tensor, "batch time"]:
         """Return which columns of a running batch are kept, but for their norms."""
         dropped = self.dropped(position, real, columns)
@@ -248,7 +234,7 @@ class PositionPolicy:
         self,
         position: Int[Tensor, "batch time"],
         real: Bool[Tensor, "batch time"],
-        columns: Columns,
+        columns: _Columns,
     ) -> dict[str, Bool[Tensor, "batch time"]]:
         """Return which columns are left out, by the first reason that there is.
 
@@ -358,16 +344,15 @@ def _are_limits(value: object) -> bool:
     )
 
 
-def _are_ids(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(type(one) is int for one in value)
-
-
 _STATED: dict[str, tuple[str, Any]] = {
     "drop_first": ("true or false", _is_flag),
     "drop_massive": ("true or false", _is_flag),
     "keep_special": ("true or false", _is_flag),
     "positions": (f"one of {', '.join(NAMED_POSITIONS)}", NAMED_POSITIONS.__contains__),
-    "drop_ids": ("token ids", _are_ids),
+    "drop_ids": (
+        "token ids",
+        lambda value: isinstance(value, list | tuple) and all(type(one) is int for one in value),
+    ),
     "norm_limits": ("positive norms by hook point", _are_limits),
     "source": ("words", lambda value: isinstance(value, str)),
 }
@@ -379,15 +364,6 @@ def _not_read(what: str, rule: str, got: object) -> ValueError:
         f"{what} of an SAE's position policy must be {rule}, got {shown(got)}. Mend `position_policy` in its "
         "config.json, or take it out: capture's default then holds."
     )
-
-
-def _policy_of(rows: object) -> Mapping[str, Any]:
-    """Return how rows of activations, or of a stream, were chosen."""
-    context = getattr(rows, "context", None)
-    policy: Mapping[str, Any] = (
-        rows.policy if hasattr(rows, "policy") else getattr(context, "policy", {})
-    )
-    return policy
 
 
 def _all_of(value: object) -> bool:

@@ -169,7 +169,7 @@ class JoinedRows(Rows):
         first = self.parts[0]
         self.d_in = sum(part.d_in for part in self.parts)
         self.dtype, self.device = first.dtype, first.device
-        for part in self.parts:  # half precision would round the gradients beside it to nothing
+        for part in self.parts:  # half precision would round the gradients next to it to nothing
             self.dtype = torch.promote_types(self.dtype, part.dtype)
 
     def __len__(self) -> int:
@@ -218,12 +218,7 @@ class JoinedRows(Rows):
 class MadeRows(Rows):
     """Rows that a function makes when they are asked for, such as what kept codes add up to.
 
-    Parameters
-    ----------
-    make
-        From a slice or row numbers to these rows, made afresh.
-    like
-        An empty tensor of their width, precision and device.
+    `make`: from a slice or row numbers to these rows. `like`: an empty tensor of their width and precision.
     """
 
     def __init__(
@@ -296,10 +291,8 @@ def generator_for(seed: int, *keys: int) -> torch.Generator:
 class Shuffle:
     """An endless shuffled sequence of rows: every row exactly once per epoch, in a fresh order.
 
-    Any stretch of the sequence can be asked for directly, so a resumed run skips for free. Rows
-    that fit the buffer are permuted as a whole. Larger sets are cut into runs of neighbouring rows;
-    each epoch permutes the runs, fills a buffer from many of them, and permutes inside it, so that
-    memory stays at one buffer and disk is read in runs.
+    Any stretch can be asked for directly. Rows that fit the buffer are permuted as a whole; larger sets are cut
+    into runs of neighbouring rows: each epoch permutes the runs, fills a buffer from many, and permutes inside.
     """
 
     def __init__(self, rows: Rows, *, seed: int, buffer_rows: int | None = None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import torch
 from jaxtyping import Float
@@ -24,15 +24,24 @@ AND = " + "
 """Between the names of hook points that lie side by side."""
 
 
+class _Sites(Protocol):
+    """A dictionary, as far as its hook points go: widths of what it reads, and of what else it writes."""
+
+    @property
+    def reads(self) -> tuple[int, ...]: ...
+    @property
+    def writes(self) -> tuple[int, ...] | None: ...
+    @property
+    def by_site(self) -> bool: ...
+    @property
+    def sites(self) -> tuple[int, ...]: ...
+
+
 class Pairs(Activations):
     """Activations that a dictionary reads, with those that it is to write: `.x` and `.target`.
 
     Made of two captures of the same tokens. Choosing or moving rows applies to both sides; batches have
     both side by side.
-
-    Raises
-    ------
-    ValueError: If the two are of other rows; names the first row that differs.
     """
 
     def __init__(self, x: Activations, target: Activations) -> None:
@@ -158,13 +167,10 @@ def concat_sites(parts: Sequence[Activations]) -> Activations:
         return first
     names = [part.hook_point for part in parts]
     models = dict.fromkeys(part.model_name for part in parts if part.model_name is not None)
-    return Activations(
+    return first._like(
         JoinedRows([part._rows for part in parts]),
-        sample=first.sample,
-        position=first.position,
         hook_point=None if None in names else AND.join(map(str, names)),
         model_name=AND.join(models) or None,
-        context=first.context,
         step=first.step if all(_same_step(first, part) for part in parts) else None,
     )
 
@@ -176,27 +182,17 @@ def _same_step(one: Activations, other: Activations) -> bool:
 
 
 def one_of_sites(acts: Activations, site: int) -> Activations:
-    """Return one of several sites that lie side by side: only it is read from disk. All of them, if
-    they do not.
-    """
+    """Return one of several sites that lie side by side, only it read from disk; else all."""
     rows = acts._rows
     if not isinstance(rows, JoinedRows) or len(rows.parts) != len(rows.sites):
         return acts
-    return Activations(
-        rows.parts[site],
-        sample=acts.sample,
-        position=acts.position,
-        context=acts.context,
-        step=acts.step,
-    )
+    return acts._like(rows.parts[site], hook_point=None, model_name=None)
 
 
 def as_one(
     x_hat: Float[Tensor, "*batch d_out"] | Sequence[Tensor],
 ) -> Float[Tensor, "*batch d_out"]:
-    """Return reconstructions of several sites side by side, as their activations are; of one site as
-    they are.
-    """
+    """Return reconstructions of several sites side by side, as their activations are."""
     return x_hat if isinstance(x_hat, Tensor) else torch.cat(list(x_hat), dim=-1)
 
 
@@ -248,14 +244,8 @@ HOW_TO_GET_GRADIENTS = (
 
 
 @checked(leave=("data",))
-def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
-    """Return the argument for a dictionary of several sites as activations; other data unchanged.
-
-    Raises
-    ------
-    TypeError: If there are not as many sites as the dictionary has.
-    ValueError: If they are of other rows.
-    """
+def of_sites(sae: _Sites, data: object, *, name: str = "data") -> Any:
+    """Return the argument for a dictionary of several sites as activations; other data unchanged."""
     n_reads, writes = len(sae.reads), sae.writes
     if writes is None:
         listed = sae.by_site and isinstance(data, tuple | list)
@@ -265,7 +255,7 @@ def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
     if len(data) != 2:
         raise TypeError(
             f"`{name}` must be two things for {type(sae).__name__}, what it reads and what it writes, "
-            f"({', '.join(_names(sae))}), got {len(data)}. Capture both in one call."
+            f"({'x, y' if len(sae.reads) == 1 else 'xs, ys'}), got {len(data)}. Capture both in one call."
         )
     x, target = (
         _side(part, n, f"{name}[{i}]")
@@ -274,16 +264,8 @@ def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
     return Pairs(x, target)
 
 
-def side_by_side(sae: Any, x: Any, *, name: str = "x") -> Any:
-    """Return the input of a dictionary of several sites, one thing per site, as one whose rows hold all
-    of them.
-
-    An argument that is not a list has them side by side already.
-
-    Raises
-    ------
-    ValueError: If there is not one thing per site, or they are of other widths, shapes or rows.
-    """
+def side_by_side(sae: _Sites, x: object, *, name: str = "x") -> Any:
+    """Return a list of one thing per site as rows that hold all of them side by side; else what it is."""
     if not isinstance(x, tuple | list):
         return x
     _check_one_each(x, len(sae.reads), name)
@@ -304,7 +286,7 @@ def side_by_side(sae: Any, x: Any, *, name: str = "x") -> Any:
     return torch.cat([part.to(parts[0]) for part in parts], dim=-1)
 
 
-def _check_widths(sae: Any, widths: Sequence[int], name: str) -> None:
+def _check_widths(sae: _Sites, widths: Sequence[int], name: str) -> None:
     if tuple(widths) != tuple(sae.reads):
         raise ValueError(
             f"`{name}` must have the widths of {type(sae).__name__}, {list(sae.reads)}, in this order, got "
@@ -312,18 +294,17 @@ def _check_widths(sae: Any, widths: Sequence[int], name: str) -> None:
         )
 
 
-def parts_of(sae: Any, data: Any) -> list[Activations]:
-    """Return the argument for a dictionary of several sites as activations of each site, in order.
-
-    Where only what is read was passed, what is written is missing at the end.
-    """
+def parts_of(sae: _Sites, data: object) -> list[Activations]:
+    """Return activations of each site in order, without those written where only what is read was passed."""
     read, written = data, None
     if isinstance(data, Pairs):
         read, written = data.sides
     elif sae.writes is not None and isinstance(data, tuple | list):
         read, written = data
     parts = _parts(read, sae.reads)
-    return parts if written is None else parts + _parts(written, sae.writes)
+    if written is None or sae.writes is None:
+        return parts
+    return parts + _parts(written, sae.writes)
 
 
 def _parts(side: object, widths: Sequence[int]) -> list[Activations]:
@@ -335,25 +316,11 @@ def _parts(side: object, widths: Sequence[int]) -> list[Activations]:
     rows = acts._rows
     joined = isinstance(rows, JoinedRows) and rows.sites == tuple(widths)
     own = rows.parts if joined else torch.split(acts.x, list(widths), dim=1)  # type: ignore[attr-defined]
-    return [
-        Activations(
-            part,
-            sample=acts.sample,
-            position=acts.position,
-            model_name=acts.model_name,
-            context=acts.context,
-            step=acts.step,
-        )
-        for part in own
-    ]
+    return [acts._like(part, hook_point=None) for part in own]
 
 
-def site_names(sae: Any, parts: Sequence[Activations]) -> tuple[str, ...]:
-    """Return the names of a dictionary's sites: by hook point, by model if they are of several.
-
-    No two alike; "site 1", "site 2" where nothing is known of them. A dictionary that reads one place
-    and writes another names both.
-    """
+def site_names(sae: _Sites, parts: Sequence[Activations]) -> tuple[str, ...]:
+    """Return names of a dictionary's sites, no two alike: by hook point, and by model if of several."""
     n, n_reads = len(sae.sites), len(sae.reads)
     models, points = (
         [getattr(part, name) for part in parts] for name in ("model_name", "hook_point")
@@ -375,10 +342,6 @@ def site_names(sae: Any, parts: Sequence[Activations]) -> tuple[str, ...]:
         for verb, names in sides
         for i, name in enumerate(names if len(set(names)) == len(names) else [""] * len(names))
     )
-
-
-def _names(sae: Any) -> tuple[str, str]:
-    return ("x", "y") if len(sae.reads) == 1 else ("xs", "ys")
 
 
 def _side(data: object, n: int, name: str) -> Activations:
@@ -461,10 +424,7 @@ def check_varies(acts: Activations) -> None:
 
 
 def check_one_place(sae: Any, *, name: str = "sae", may_write: bool = False) -> None:
-    """Refuse a dictionary whose reconstruction is not of the one place that it reads.
-
-    With `may_write`, it may read one place and write another one.
-    """
+    """Refuse a dictionary that reads several places, or writes another than it reads unless it may."""
     check_sae(sae)
     writes = getattr(sae, "writes", None)
     if getattr(sae, "by_site", False) or (writes is not None and not may_write):
@@ -478,12 +438,9 @@ def check_one_place(sae: Any, *, name: str = "sae", may_write: bool = False) -> 
 
 
 def acts_for(
-    sae: Any, acts: Any, *, name: str = "acts", finite: bool = True, target: bool = False
+    sae: Any, acts: object, *, name: str = "acts", finite: bool = True, target: bool = False
 ) -> Activations:
-    """Return activations that an SAE can read; rows of a plain tensor are samples of their own.
-
-    With `target`, they must bring what it writes, where that is not what it reads.
-    """
+    """Return activations that an SAE can read, with what it writes if `target`; a tensor's rows are samples."""
     check_sae(sae)
     if getattr(sae, "writes", None) is not None:
         acts = _of_two_sites(sae, acts, name, target)
@@ -515,18 +472,19 @@ def acts_for(
     return acts
 
 
-def _of_two_sites(sae: Any, acts: Any, name: str, target: bool) -> Any:
+def _of_two_sites(sae: Any, acts: object, name: str, target: bool) -> object:
     """Return what is read, paired with what is written if that is given or needed."""
-    acts = of_sites(sae, acts, name=name)
-    written = acts.target if isinstance(acts, Activations) else acts
-    if target and written is acts:
-        raise ValueError(
-            f"`{name}` must be two things for {type(sae).__name__}, what it reads and what it writes, got "
-            "one. Pass (x, y), both captured in one call: sn.capture(model, inputs, [first, second])."
-        )
-    if written is not acts and written.d_in != sae.d_out:
+    given = of_sites(sae, acts, name=name)
+    written = given.target if isinstance(given, Activations) else None
+    if written is None or written is given:
+        if target:
+            raise ValueError(
+                f"`{name}` must be two things for {type(sae).__name__}, what it reads and what it writes, got "
+                "one. Pass (x, y), both captured in one call: sn.capture(model, inputs, [first, second])."
+            )
+    elif written.d_in != sae.d_out:
         raise ValueError(
             f"`{name}` must bring a target of width d_out={sae.d_out}, got {written.d_in}. Pass first "
             "what is read."
         )
-    return acts
+    return given

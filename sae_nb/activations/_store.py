@@ -39,10 +39,7 @@ from sae_nb.files._atomic import (
     write_json,
 )
 from sae_nb.files._exchange import recover
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_tensors,
-)
+from sae_nb.files._tensors import read_tensors, write_tensors
 
 Verify = Literal["full", "sizes"]
 
@@ -92,9 +89,9 @@ def row_tensors(
     step: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return what one shard holds."""
-    beside = {} if gradient is None else {"gradient": gradient}
-    beside |= {} if step is None else {"step": step}
-    return {"x": x, "sample": sample, "position": position} | beside
+    more = {} if gradient is None else {"gradient": gradient}
+    more |= {} if step is None else {"step": step}
+    return {"x": x, "sample": sample, "position": position} | more
 
 
 def size_and_checksum(path: Path) -> dict[str, Any]:

@@ -51,20 +51,15 @@ def is_special(token: str) -> bool:
 
 
 def displayed(tokens: Sequence[str], *, letters: bool = False) -> list[str]:
-    r"""Return the texts to draw for neighbouring tokens, one per token.
-
-    `letters`: Bytes may be written in the letters of a byte-level vocabulary, too.
-    """
+    """Return the texts to draw for neighbouring tokens; `letters`: bytes may be written as letters."""
     texts = _with_bytes_joined(tokens, letters)
     return _with_characters_joined(texts, [is_special(token) for token in tokens])
 
 
 def directed(texts: Sequence[str], special: Sequence[bool]) -> list[str]:
-    r"""Return texts that are laid out in the direction of the words, not of a special token's name.
+    """Return texts that are laid out in the direction of the words, not of a special token's name.
 
-    A browser takes the direction of the first letter it meets, which is that of "<|begin|>" in many a
-    text: if the first letter of a word is read from the right, an invisible mark of that direction is
-    put in front.
+    A browser takes the direction of the first letter: before words that are read from the right goes a mark.
     """
     words = (letter for text, mark in zip(texts, special) if not mark for letter in text)
     strong = next((d for d in map(unicodedata.bidirectional, words) if d in ("L", "R", "AL")), "L")
@@ -165,6 +160,9 @@ def _with_bytes_joined(tokens: Sequence[str], letters: bool) -> list[str]:
     parts = [_incomplete(token, letters) for token in tokens]
     start = 0
     while start < len(parts):
+        if parts[start] is None:
+            start += 1
+            continue
         text, lengths = _shortest_text(parts[start : start + REACH])
         if text is not None:
             texts[start : start + len(lengths)] = _shared_out(text, lengths)
@@ -173,10 +171,9 @@ def _with_bytes_joined(tokens: Sequence[str], letters: bool) -> list[str]:
 
 
 def _shortest_text(parts: Sequence[bytes | None]) -> tuple[str | None, list[int]]:
-    """Text of the fewest tokens, from the first on, whose bytes are whole characters together.
+    """Text of the fewest tokens, from the first on, whose bytes are whole characters, and the bytes of each.
 
-    With it the bytes of each of those tokens. True text may look like bytes (an "ð" alone): such a
-    token then begins no whole character and is left as it is, and the next one is asked.
+    True text may look like bytes (an "ð" alone): such a token is left as it is, and the next one is asked.
     """
     content = b""
     lengths: list[int] = []

@@ -14,7 +14,7 @@ from sae_nb.architectures._composition import HOSTS, over
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._revival import check_reaches
 from sae_nb.architectures.parts._operators import HullOperator, LearnedAdjoint, with_direction
-from sae_nb.architectures.parts._proxes import Prox, Rows
+from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Count, at_least, check_matrix, checked, one_of
 
 MANY_CLUSTERS, MOST_ITERATIONS = 1024, 50
@@ -75,7 +75,7 @@ class Archetypal(OneStep):
     operator: HullOperator
     has_candidates: Tensor
 
-    def __new__(cls, *_: Any, base: str = "TopK", **__: Any) -> Archetypal:
+    def __new__(cls, *_: object, base: str = "TopK", **__: object) -> Archetypal:
         """An object that is an Archetypal and a base, once the base is known."""
         if "_host" not in vars(cls):
             cls = over(cls, one_of(base, HOSTS, name="base"))
@@ -149,9 +149,6 @@ class Archetypal(OneStep):
         points = given if bool(self.has_candidates) else self._centroids(x, generator)
         self._hold(points, generator)
         super()._scale(x, generator)
-
-    def _prox(self, k: Any) -> Prox:
-        return super()._prox(k)  # type: ignore[safe-super]
 
     def _centroids(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         if len(rows) < self.n_candidates:

@@ -15,15 +15,8 @@ from torch import Tensor, nn
 
 from sae_nb._lazy import ClassOfOtherWords, above, no_attribute
 from sae_nb.activations import Activations
-from sae_nb.activations._hook_point_check import (
-    other_model,
-    warn_of_place,
-)
-from sae_nb.activations._positions import PositionPolicy
-from sae_nb.activations._sites import (
-    as_one,
-    of_sites,
-)
+from sae_nb.activations._hook_point_check import other_model, warn_of_place
+from sae_nb.activations._sites import as_one, of_sites
 from sae_nb.architectures._describing import card, one_line
 from sae_nb.architectures._initialisation import (
     Directions,
@@ -40,8 +33,7 @@ from sae_nb.architectures._recipe import (
     geometric_median,
 )
 from sae_nb.architectures._revival import AtomRows, Revival, parameters_of, set_anew
-from sae_nb.architectures._saving import save_sae
-from sae_nb.architectures._upload import Upload
+from sae_nb.architectures._saving import Provenance, Upload, save_sae
 from sae_nb.architectures.parts._operators import DenseOperator, MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import (
@@ -66,7 +58,7 @@ ROWS_AT_ONCE = 8192
 """Rows that are read from disk to be encoded together."""
 
 
-class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
+class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     """Codes z of activations x over a dictionary D: x̂ = zD + b, most of z zero.
 
     A dictionary reads from one or several hook points and writes to one or several; an SAE reads and
@@ -98,30 +90,6 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
     (True, torch.Size([3, 4]))
     """
 
-    hook_point: str | None = None
-    """Where the activations it reads were captured, once known."""
-
-    target_hook_point: str | None = None
-    """Where what it writes was captured; None where that is what it reads, and before it is known."""
-
-    model_name: str | None = None
-    """The model they came from, once known."""
-
-    position_policy: PositionPolicy | None = None
-    """The positions of its inputs that it is for: those that the activations it was trained on were of. None
-    where that is not known: the default of `capture` then holds in a running model."""
-
-    folder: Path | None = None
-    """Folder it was last saved to or read from; labels and notes are kept there."""
-
-    measured: Mapping[str, float] | None = None
-    """R² ("r2"), mean L0 ("l0") and share of dead atoms ("dead_fraction"), as last measured: by the end
-    of its training, or on held-out samples for a pretrained one; None before that. After a training also
-    "steps", those done, and where it was cut short "of_steps", those asked for."""
-
-    on_first_use: Callable[[Any, Activations], None] | None = None
-    """Called once with the SAE and the first captured activations that it reads."""
-
     live_numbers: ClassVar[tuple[str, ...]] = ()
     """Attributes that may change while the SAE trains."""
 
@@ -151,9 +119,6 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
     not_mapped: str = "its encoder needs the whole dictionary at once"
     """Reason why its weights cannot stay in their file (`load_sae(…, mmap=True)`); empty if they can."""
 
-    kept_as: torch.dtype | None = None
-    """Precision that the file states whose matrices it reads from; None: they are in memory."""
-
     initialised: Tensor
     to_resample: tuple[Tensor, Tensor] | None = None
     """Dead atoms that `after_optimiser_step` replaces, and by which directions; a step's loss decides."""
@@ -172,7 +137,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
 
     if not TYPE_CHECKING:
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             try:
                 return super().__getattr__(name)
             except AttributeError:  # torch's own: ours says more, or why a property failed
@@ -249,9 +214,9 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
                 warn_of_place(self, x.hook_point)
             if x.on_disk:
                 return SparseCodes.concatenate(self._encode(rows, k) for rows in self._read(x))
-        x_in = as_tensor(x)
         codes = self._encode(self._rows(x), k)
-        return codes if x_in.ndim == 2 else codes.reshape(*x_in.shape[:-1])
+        shape = (x if isinstance(x, Tensor) else as_tensor(x)).shape
+        return codes if len(shape) == 2 else codes.reshape(*shape[:-1])
 
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_out"]:
         """Add up the atoms of each row, and the bias.
@@ -265,10 +230,11 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
                 f"`codes` must be SparseCodes, as `encode` returns them, got {type(codes).__name__}. "
                 "Use SparseCodes.from_dense(z)."
             )
-        if codes.dtype != self.dtype:
-            codes = codes.with_values(codes.values.to(self.dtype))
-        x_hat = self.operator.synthesise(codes, self.bias)
-        return x_hat.reshape(*codes.leading_shape, self.d_out)
+        bias = self.bias
+        if codes.dtype != bias.dtype:
+            codes = codes.with_values(codes.values.to(bias.dtype))
+        x_hat, shape = self.operator.synthesise(codes, bias), codes.leading_shape
+        return x_hat if len(shape) == 1 else x_hat.reshape(*shape, self.d_out)
 
     def forward(self, x: Data) -> Float[Tensor, "*batch d_out"]:
         """Reconstruct activations, in their own dtype."""
@@ -346,12 +312,12 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the parameters."""
-        return self.pre_bias.dtype
+        return self.scaling.mean.dtype
 
     @property
     def device(self) -> torch.device:
         """Device of the parameters."""
-        return self.pre_bias.device
+        return self.scaling.mean.device
 
     def settings(self) -> dict[str, Any]:
         """Return constructor arguments that rebuild an SAE of this kind and size, JSON-able.
@@ -410,13 +376,15 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         >>> {name: tuple(tensor.shape) for name, tensor in sorted(tensors.items())}
         {'W_dec': (8, 4), 'W_enc': (4, 8), 'b_dec': (4,), 'b_enc': (8,)}
         """
-        tensors: dict[str, Tensor] = above("sae_nb.interop._saelens", "saelens_tensors")(self)
+        tensors: dict[str, Tensor] = above("sae_nb.interop._saelens_layout", "saelens_tensors")(
+            self
+        )
         return tensors
 
     def push_to_hub(
         self,
         repo: str,
-        report: Any = None,
+        report: object = None,
         *,
         dry_run: bool = False,
         folder: str | Path | None = None,
@@ -427,7 +395,8 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         """Send the SAE to the hub with a model card, from where `sn.load_sae("hf:…")` reads it.
 
         The card describes the SAE, how to load it, and its measurements: all of a report, if one is
-        given. The upload is written to a folder first, complete or not at all.
+        given. The upload is written to a folder first, complete or not at all; what comes back has its
+        `.files`, `.card`, `.folder` and `.url`.
 
         Parameters
         ----------
@@ -445,11 +414,6 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
             Of the commit; None: what the SAE is, in one line.
         token
             Of the hub; None: the one that `hf auth login` keeps.
-
-        Returns
-        -------
-        Upload
-            The upload, or what it would be: `.files` (file, bytes), `.card`, `.folder`, `.url`.
 
         Raises
         ------
@@ -618,17 +582,6 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         """Return parameters with one row per atom that is set by itself: what an optimiser forgets with it."""
         return parameters_of(self._atom_rows())
 
-    @property
-    def looks(self) -> bool:
-        """Whether it looks at captured activations before it reads them."""
-        return self.on_first_use is not None
-
-    def look_at(self, acts: Activations) -> None:
-        """See captured activations before the first codes of them; see `on_first_use`."""
-        look, self.on_first_use = self.on_first_use, None
-        if look is not None:
-            look(self, acts)
-
     # For subclasses
 
     @property
@@ -707,7 +660,8 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
 
     def _rows(self, x: Data, width: int | None = None) -> Rows:
         rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=lambda: self._where(x))
-        device, dtype = self.device, self.dtype
+        like = self.scaling.mean
+        device = like.device
         if not isinstance(x, Tensor):
             rows = rows.to(device)
         if rows.device != device:
@@ -717,7 +671,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
             )
         if isinstance(x, Activations):
             self.look_at(x)
-        return rows.to(dtype)
+        return rows if rows.dtype == like.dtype else rows.to(like.dtype)
 
 
 class Untrained:
@@ -730,6 +684,6 @@ class Untrained:
         """Refuse: it is used as it is."""
         raise TypeError(self.no_training)
 
-    def training_loss(self, *_: Any, **__: Any) -> TrainingLoss:
+    def training_loss(self, *_: object, **__: object) -> TrainingLoss:
         """Refuse: it is used as it is."""
         raise TypeError(self.no_training)

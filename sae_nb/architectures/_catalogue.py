@@ -25,10 +25,7 @@ from sae_nb.architectures._saving import (
 )
 from sae_nb.architectures.parts._operators import UNIT_GUARD
 from sae_nb.files import MappedMatrix
-from sae_nb.files._atomic import (
-    read_json,
-    read_manifest,
-)
+from sae_nb.files._atomic import read_json, read_manifest
 from sae_nb.files._mapped import in_memory
 from sae_nb.files._tensors import read_tensors
 
@@ -53,10 +50,13 @@ ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {sae.__name__: sae for sae i
 that other installed packages bring."""
 
 
-def _accept(_: str, value: Any) -> None:
+def _accept(_: str, value: object) -> None:
     """Keep an architecture of another package, by the name it is saved under."""
-    is_sae = inspect.isclass(value) and issubclass(value, SparseAutoencoder)
-    if not is_sae or inspect.isabstract(value):
+    if (
+        not isinstance(value, type)
+        or not issubclass(value, SparseAutoencoder)
+        or inspect.isabstract(value)
+    ):
         raise TypeError(f"it must be a concrete class of SparseAutoencoder, got {value!r}")
     if ARCHITECTURES.setdefault(value.__name__, value) is not value:
         raise ValueError(f"there is an architecture of the name {value.__name__!r} already")

@@ -22,7 +22,7 @@ HOSTS = tuple(_BASES)
 
 
 @cache
-def over(kind: type[Any], base: str) -> type[Any]:
-    """Return the class of a kind over a base: both, the rules of the kind first."""
+def over(kind: type[Any], base: str, *first: type) -> type[Any]:
+    """Return the class of a kind over a base: rules of `first`, then of the kind, then of the base."""
     body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "_host": base}
-    return type(kind.__name__, (kind, _BASES[base]), body)
+    return type(kind.__name__, (*first, kind, _BASES[base]), body)

@@ -204,7 +204,7 @@ class _Layer(Transcoder):
         """Return codes of a batch in training."""
         return self._strengths(self._candidates(x))
 
-    def codes(self, x: Rows, k: Any) -> SparseCodes:
+    def codes(self, x: Rows, k: int | None) -> SparseCodes:
         """Return codes of rows that were checked."""
         return self._encode(x, k)
 

@@ -13,7 +13,7 @@ from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import geometric_median
 from sae_nb.architectures._several_sites import SharedCode, check_widths
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
-from sae_nb.architectures.parts._proxes import Centre, Prox, Rows
+from sae_nb.architectures.parts._proxes import Centre, Rows
 from sae_nb.checks import Count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry
@@ -37,16 +37,9 @@ class Crosscoder(SharedCode, OneStep):
     in these units, so codes have no unit: D_m carries it, and z D_m + b_m is in the model's.
 
     `base="BatchTopK"` or "TopK" keep a number of atoms. `base="ReLU"` is the published recipe: with a
-    penalty λ Σ_j z_j Σ_m ‖d_jm‖. Because ‖d_j1‖ + ‖d_j2‖ ≥ ‖d_j‖, it prefers atoms of one site, and so
-    makes atoms look exclusive that are not, in two ways:
-
-    - complete shrinkage: a part that is there and small is driven to 0, because its penalty outweighs
-      the error that it removes;
-    - latent decoupling: a shared concept is written by an atom of each site, which fire on the same
-      inputs.
-
-    Selection without a penalty (BatchTopK, TopK) does neither; compare with it before calling an atom
-    exclusive.
+    penalty λ Σ_j z_j Σ_m ‖d_jm‖. Because ‖d_j1‖ + ‖d_j2‖ ≥ ‖d_j‖, it prefers atoms of one site, and makes
+    atoms look exclusive that are not (complete shrinkage, latent decoupling); compare with a selection
+    without a penalty before calling an atom exclusive (docs/methods/crosscoder.md).
 
     Parameters
     ----------
@@ -85,7 +78,7 @@ class Crosscoder(SharedCode, OneStep):
 
     not_mapped = "its atoms lie at several hook points, in units of their own"
 
-    def __new__(cls, *_: Any, base: str = "BatchTopK", **__: Any) -> Crosscoder:
+    def __new__(cls, *_: object, base: str = "BatchTopK", **__: object) -> Crosscoder:
         """An object that is a crosscoder and a base, once the base is known."""
         if "_host" not in vars(cls):
             cls = over(cls, one_of(base, SELECTIONS, name="base"))
@@ -130,6 +123,3 @@ class Crosscoder(SharedCode, OneStep):
     def _prices(self, codes: SparseCodes) -> Tensor:
         """z_j Σ_m ‖d_jm‖: the norms summed, and not that of all sites together."""
         return codes.values * per_entry(self.operator.site_norms().sum(dim=1), codes)
-
-    def _prox(self, k: Any) -> Prox:
-        return super()._prox(k)  # type: ignore[safe-super]

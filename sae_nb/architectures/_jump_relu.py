@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -46,31 +46,36 @@ def step(
     return _Step.apply(u, theta, bandwidth)  # type: ignore[no-untyped-call]
 
 
+class _Kept(FunctionCtx):
+    saved_tensors: tuple[Tensor, ...]
+    bandwidth: float
+
+
 class _Jump(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, u: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
+    def forward(ctx: _Kept, u: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
         above = u > theta
         ctx.save_for_backward(above, _window(u, theta, bandwidth))
-        ctx.bandwidth = bandwidth  # type: ignore[attr-defined]
+        ctx.bandwidth = bandwidth
         return u * above
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, g: Tensor) -> tuple[Tensor | None, ...]:
         above, near = ctx.saved_tensors
         return g * above, g * near * (-1 / ctx.bandwidth), None
 
 
 class _Step(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, u: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
+    def forward(ctx: _Kept, u: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
         ctx.save_for_backward(_window(u, theta, bandwidth), theta)
-        ctx.bandwidth = bandwidth  # type: ignore[attr-defined]
+        ctx.bandwidth = bandwidth
         return (u > theta).to(u.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, g: Tensor) -> tuple[Tensor | None, ...]:
         near, theta = ctx.saved_tensors
         return None, g * near / (-ctx.bandwidth * theta), None
 
@@ -165,7 +170,7 @@ class JumpReLU(OneStep):
     def _atom_rows(self) -> tuple[AtomRows, ...]:
         return (*super()._atom_rows(), at_median(self.log_threshold))
 
-    def _prox(self, k: Any) -> Prox:
+    def _prox(self, k: int | None) -> Prox:
         return ThresholdProx(self.thresholds)
 
     def _candidates(self, x: Rows) -> SparseCodes:

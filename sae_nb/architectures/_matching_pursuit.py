@@ -12,7 +12,6 @@ from torch import Tensor
 from sae_nb.architectures._pursuing import Norm, PursuitAutoencoder
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Between, Count, Share, checked
-from sae_nb.codes import SparseCodes
 from sae_nb.pursuit import matching_pursuit
 from sae_nb.pursuit._checking import Gradient
 from sae_nb.pursuit._problem import Reselect
@@ -222,6 +221,7 @@ class MatchingPursuit(PursuitAutoencoder):
             left = left - amount * atoms[best[:, 0]]
         return codes
 
-    def _pursue(self, x: Tensor, atoms: Tensor, k: int, **options: Any) -> SparseCodes:
-        free = self._off_the_sphere
-        return matching_pursuit(x, atoms, k, reselect=self.reselect, any_norm=free, **options)
+    _pursue = staticmethod(matching_pursuit)
+
+    def _own_rules(self) -> dict[str, Any]:
+        return {"reselect": self.reselect, "any_norm": self._off_the_sphere}

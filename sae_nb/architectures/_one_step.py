@@ -5,10 +5,9 @@ return.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -142,9 +141,9 @@ class OneStep(SparseAutoencoder):
         """
         return number
 
-    @abstractmethod
-    def _prox(self, k: Any) -> Prox:
+    def _prox(self, k: int | None) -> Prox:
         """Return the prox that makes codes of pre-codes, with another k if one was asked for."""
+        raise NotImplementedError
 
     def _start_at(self, atoms: Directions) -> None:
         """Set the dictionary; the encoder begins at its atoms."""
@@ -172,9 +171,7 @@ class OneStep(SparseAutoencoder):
         self.encoder.rescale_(gain)
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
-        (seen, centre), encoder = self._seen(x), self.encoder
-        offset = encoder.bias / self.scaling.scale
-        return self._prox(k).of_affine(seen, encoder.weight, offset, centre)
+        return self._with(self._prox(k), x)
 
     def dense_codes(self, x: Rows) -> Tensor:
         """Return the codes of rows as a matrix, by plain torch operations alone: what can be exported.
@@ -218,9 +215,8 @@ class OneStep(SparseAutoencoder):
 
     def _with(self, prox: Prox, x: Rows) -> SparseCodes:
         """Codes by a prox: `ista_step` from zero."""
-        offset = self.encoder.bias / self.scaling.scale
-        seen, centre = self._seen(x)
-        return prox.of_affine(seen, self.encoder.weight, offset, centre)
+        (seen, centre), encoder = self._seen(x), self.encoder
+        return prox.of_affine(seen, encoder.weight, encoder.bias / self.scaling.scale, centre)
 
     def _share(self, error: Tensor, rows: int) -> Tensor:
         """A squared error as a share of what the mean alone would leave."""
@@ -245,7 +241,7 @@ class OneStep(SparseAutoencoder):
             seen,
             counted(residual),
             self.encoder,
-            lambda: counted(self.operator.atoms().index_select(0, dead.atoms)),
+            counted(self.operator.atoms().index_select(0, dead.atoms)),
             dead=dead,
             aux_k=self.aux_k,
             centre=centre,

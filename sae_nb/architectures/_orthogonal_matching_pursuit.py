@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
-
 from sae_nb.architectures._pursuing import PursuitAutoencoder
-from sae_nb.codes import SparseCodes
 from sae_nb.pursuit import orthogonal_matching_pursuit
 from sae_nb.pursuit._checking import Gradient
-from sae_nb.pursuit._problem import (
-    PursuitName,
-    Reselect,
-)
+from sae_nb.pursuit._problem import PursuitName, Reselect
 
 
 class OrthogonalMatchingPursuit(PursuitAutoencoder):
@@ -52,6 +44,4 @@ class OrthogonalMatchingPursuit(PursuitAutoencoder):
     _training_gradient: Gradient = "dictionary"
     algorithm: PursuitName = "orthogonal_matching_pursuit"
     reselect: Reselect = False
-
-    def _pursue(self, x: Tensor, atoms: Tensor, k: int, **options: Any) -> SparseCodes:
-        return orthogonal_matching_pursuit(x, atoms, k, **options)
+    _pursue = staticmethod(orthogonal_matching_pursuit)

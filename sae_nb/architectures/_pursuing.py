@@ -5,8 +5,8 @@ inference.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Int
@@ -21,11 +21,7 @@ from sae_nb.checks import Between, Count, Share, at_least, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import index_dtype
 from sae_nb.pursuit._checking import Gradient
-from sae_nb.pursuit._problem import (
-    Problem,
-    PursuitName,
-    Reselect,
-)
+from sae_nb.pursuit._problem import Problem, PursuitName, Reselect
 
 TURN_PER_STEP = 0.15
 """Radians an atom may turn in one Adam step. Ours: best of 0.016 … 0.3 over 300 steps of 256 rows on
@@ -161,10 +157,20 @@ class PursuitAutoencoder(SparseAutoencoder):
 
     def _codes(self, x: Rows, atoms: Tensor, k: int, gradient: Gradient) -> SparseCodes:
         """Codes of rows over some unit atoms."""
-        stop = {"tolerance": self.tolerance, "relative_tolerance": self.relative_tolerance}
-        rules = {"nonnegative": self.nonnegative, "gradient": gradient}
-        return self._pursue(x - self.bias, atoms, k, **stop, **rules)
+        return self._pursue(
+            x - self.bias,
+            atoms,
+            k,
+            tolerance=self.tolerance,
+            relative_tolerance=self.relative_tolerance,
+            nonnegative=self.nonnegative,
+            gradient=gradient,
+            **self._own_rules(),
+        )
 
-    @abstractmethod
-    def _pursue(self, x: Tensor, atoms: Tensor, k: int, **options: Any) -> SparseCodes:
-        """Call the pursuit on centred rows."""
+    _pursue: ClassVar[Callable[..., SparseCodes]]
+    """The pursuit of centred rows."""
+
+    def _own_rules(self) -> dict[str, Any]:
+        """Return options of this pursuit alone."""
+        return {}

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -208,8 +207,7 @@ class Revival:
     """One way in which dead atoms return."""
 
     term: Callable[..., Float[Tensor, ""]] | None = None
-    """(rows, what the SAE leaves of them, its encoder, the dead atoms' directions when asked, `dead`, `aux_k`,
-    `centre`, `scale`) → a term of the loss that reaches dead atoms. None: they are resampled."""
+    """A term of the loss that reaches dead atoms, called as `auxk_loss`. None: they are resampled."""
 
     gone_by: float = math.inf
     """Share of the run by which the term has faded out."""
@@ -242,28 +240,22 @@ class Revival:
         return resampled_atoms(residual, dead) if len(dead) else None
 
 
-def _auxk(
-    x: Rows, residual: Rows, adjoint: LearnedAdjoint, atoms: Callable[[], Matrix], **found: Any
-) -> Float[Tensor, ""]:
-    return auxk_loss(x, residual, adjoint, atoms(), **found)
-
-
 def _push_up(
     x: Rows,
     _residual: Rows,
     adjoint: LearnedAdjoint,
-    _atoms: object,
+    _atoms: Matrix,
     *,
     dead: Dead,
     centre: Centre,
     scale: Float[Tensor, ""],
-    **_: Any,
+    **_: object,
 ) -> Float[Tensor, ""]:
     return push_up_loss(x, adjoint, dead=dead, centre=centre, scale=scale)
 
 
 REVIVALS: dict[str, Revival] = {
-    "auxk": Revival(term=_auxk),
+    "auxk": Revival(term=auxk_loss),
     # All dead atoms are moved along one row, so the term is gone by the middle of the run.
     "push-up": Revival(term=_push_up, gone_by=0.5),
     "resample": Revival(until=LAST_RESAMPLING),

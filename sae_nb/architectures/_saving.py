@@ -1,33 +1,31 @@
-"""An SAE as a folder with safetensors, JSON and a manifest, never a pickle: how it is written."""
+"""An SAE as a folder of safetensors, JSON and a manifest, never a pickle; and the record of its upload."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from sae_nb.activations._positions import PositionPolicy
 from sae_nb.files import MappedMatrix
-from sae_nb.files._atomic import (
-    MANIFEST,
-    new_folder,
-    read_json,
-    write_json,
-    write_manifest,
-)
+from sae_nb.files._atomic import MANIFEST, new_folder, read_json, write_json, write_manifest
 from sae_nb.files._exchange import place
 from sae_nb.files._locks import holding_folder
 from sae_nb.files._mapped import in_memory
-from sae_nb.files._streams import (
-    Stream,
-    write_streams,
-)
+from sae_nb.files._streams import Stream, write_streams
 from sae_nb.files._tensors import write_tensors
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from sae_nb.activations import Activations
+    from sae_nb.activations._positions import PositionPolicy
+    from sae_nb.architectures._base import SparseAutoencoder
 
 KIND = "sae"
 WEIGHTS, CONFIG = "sae.safetensors", "config.json"
@@ -38,48 +36,46 @@ MEASURED, TARGET, POLICY = "measured", "target_hook_point", "position_policy"
 _OF_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".json")
 
 
-class Savable(Protocol):
-    """The interface of an SAE for writing it."""
+class Provenance:
+    """What is known of an SAE next to its weights, and is written next to them."""
 
-    folder: Path | None
+    hook_point: str | None = None
+    """Where the activations it reads were captured, once known."""
 
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments that rebuild it."""
+    target_hook_point: str | None = None
+    """Where what it writes was captured; None where that is what it reads, and before it is known."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return its tensors by name."""
+    model_name: str | None = None
+    """The model they came from, once known."""
 
-    @property
-    def later_settings(self) -> Mapping[str, Any]:
-        """Settings that a file leaves out where they say what such a file means."""
+    position_policy: PositionPolicy | None = None
+    """The positions of its inputs that it is for: those that the activations it was trained on were of. None
+    where that is not known: the default of `capture` then holds in a running model."""
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of its parameters."""
+    folder: Path | None = None
+    """Folder it was last saved to or read from; labels and notes are kept there."""
 
-    @property
-    def kept_as(self) -> torch.dtype | None:
-        """Precision of the file that its matrices stay in, where they do."""
+    measured: Mapping[str, float] | None = None
+    """R² ("r2"), mean L0 ("l0") and share of dead atoms ("dead_fraction"), as last measured: by the end
+    of its training, or on held-out samples for a pretrained one; None before that. After a training also
+    "steps", those done, and where it was cut short "of_steps", those asked for."""
 
-    @property
-    def hook_point(self) -> str | None:
-        """Hook point that it reads."""
+    on_first_use: Callable[[Any, Activations], None] | None = None
+    """Called once with the SAE and the first captured activations that it reads."""
 
-    @property
-    def target_hook_point(self) -> str | None:
-        """Where it writes, where that is elsewhere."""
-
-    @property
-    def model_name(self) -> str | None:
-        """The model it belongs to."""
+    kept_as: torch.dtype | None = None
+    """Precision that the file states whose matrices it reads from; None: they are in memory."""
 
     @property
-    def position_policy(self) -> PositionPolicy | None:
-        """The positions it is for."""
+    def looks(self) -> bool:
+        """Whether it looks at captured activations before it reads them."""
+        return self.on_first_use is not None
 
-    @property
-    def measured(self) -> Mapping[str, float] | None:
-        """Its measurements."""
+    def look_at(self, acts: Activations) -> None:
+        """See captured activations before the first codes of them; see `on_first_use`."""
+        look, self.on_first_use = self.on_first_use, None
+        if look is not None:
+            look(self, acts)
 
 
 def place_to_save(folder: str | Path) -> Path:
@@ -96,7 +92,7 @@ def place_to_save(folder: str | Path) -> Path:
 
 
 def save_sae(
-    sae: Savable,
+    sae: SparseAutoencoder,
     folder: str | Path,
     tensors: Mapping[str, Tensor | Stream] | None = None,
 ) -> None:
@@ -118,7 +114,7 @@ def save_sae(
 
 
 def write_sae(
-    sae: Savable,
+    sae: SparseAutoencoder,
     folder: Path,
     *,
     matrices_as: torch.dtype | None = None,
@@ -203,3 +199,33 @@ def _check_is_sae(folder: Path) -> None:
             f"{str(folder)!r} must be new or hold an SAE, got "
             f"{'a folder of other files' if kind is None else f'{kind!r}'}. Choose another name."
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Upload:
+    """The upload to the hub, or a preview of it; made by `push_to_hub`."""
+
+    repo: str
+    """"owner/name"."""
+
+    inside: str
+    """Folder in the repository; empty for the repository itself."""
+
+    folder: Path
+    """Folder of the upload; after a real upload without `folder=` it is gone."""
+
+    files: DataFrame
+    """Columns file and bytes."""
+
+    card: str
+    """The text of the model card."""
+
+    url: str | None
+    """Of the commit; None where nothing was sent."""
+
+    def __repr__(self) -> str:
+        size = int(self.files["bytes"].sum()) / 1e6
+        what = f"{len(self.files)} files, {size:.2f} MB"
+        where = f"hf:{'/'.join(filter(None, (self.repo, self.inside)))}"
+        done = f"not sent; it lies in {str(self.folder)!r}" if self.url is None else self.url
+        return f"Upload({what} for {where}: {done})"

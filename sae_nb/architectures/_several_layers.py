@@ -12,20 +12,14 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.activations._sites import (
-    as_one,
-    side_by_side,
-)
+from sae_nb.activations._sites import as_one, side_by_side
 from sae_nb.architectures._base import Data, SparseAutoencoder
 from sae_nb.architectures._several_sites import as_given
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
 from sae_nb.architectures.parts._proxes import Centre, Matrix, Rows
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._blocks import (
-    blocks,
-    joined,
-)
+from sae_nb.codes._blocks import blocks, joined
 from sae_nb.kernels import decode
 from sae_nb.kernels._coding import tails_squared_error
 

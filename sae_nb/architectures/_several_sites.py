@@ -126,5 +126,5 @@ def as_given(parts: list[Tensor], x: Data | Sequence[Data]) -> Any:
     return torch.cat(parts, dim=-1).to(_dtype(x))
 
 
-def _dtype(x: Any) -> torch.dtype:
+def _dtype(x: object) -> torch.dtype:
     return x.dtype if isinstance(x, Activations) else as_tensor(x).dtype

@@ -316,7 +316,9 @@ def choose_penalty(
     return build[kind]()
 
 
-def _weight(weight: Any, kind: str, x: Tensor, operator: Operator) -> float | Tensor | None:
+def _weight(
+    weight: float | Tensor | None, kind: str, x: Tensor, operator: Operator
+) -> float | Tensor | None:
     """λ as the user gave it, if the penalty can use it."""
     if weight is None:
         return None
@@ -324,19 +326,19 @@ def _weight(weight: Any, kind: str, x: Tensor, operator: Operator) -> float | Te
         raise ValueError(
             f"`weight` must be None for prox={kind!r}, which has none, got {weight!r}."
         )
-    tensor = isinstance(weight, Tensor) and weight.ndim > 0
-    allowed = [(operator.n_atoms,), (len(x), operator.n_atoms)]
-    if tensor and (kind not in ("soft", "ridge", "simplex") or tuple(weight.shape) not in allowed):
+    shape = tuple(weight.shape) if isinstance(weight, Tensor) else ()
+    allowed = [(), (operator.n_atoms,), (len(x), operator.n_atoms)]
+    if shape and (kind not in ("soft", "ridge", "simplex") or shape not in allowed):
         raise ValueError(
-            f"`weight` must be one number, or for 'soft', 'ridge' and 'simplex' have shape {allowed[0]} "
-            f"or {allowed[1]}, got shape {tuple(weight.shape)} with {kind!r}."
+            f"`weight` must be one number, or for 'soft', 'ridge' and 'simplex' have shape {allowed[1]} "
+            f"or {allowed[2]}, got shape {shape} with {kind!r}."
         )
-    if not tensor and (isinstance(weight, bool) or not isinstance(weight, int | float | Tensor)):
+    if isinstance(weight, bool) or not isinstance(weight, int | float | Tensor):
         raise TypeError(f"`weight` must be a number or a tensor, got {weight!r}.")
     values = torch.as_tensor(weight).detach()
     if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
         raise ValueError(f"`weight` must be finite and not negative, got {float(values.min()):g}.")
-    return weight.to(x) if tensor else float(weight)
+    return weight.to(x) if isinstance(weight, Tensor) and shape else float(weight)
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,5 +89,5 @@ class Priced(OneStep):
         theta = first_threshold(*self._seen(x), self.encoder, min(start, self.n_atoms / 2))
         self.encoder.bias.fill_(-float(theta * self.scaling.scale))
 
-    def _prox(self, k: Any) -> Prox:
+    def _prox(self, k: int | None) -> Prox:
         return ThresholdProx(0.0)

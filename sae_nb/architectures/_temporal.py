@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from typing import Annotated, Any, cast
 
 import torch
@@ -15,11 +14,12 @@ from torch import Tensor, nn
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import acts_for
 from sae_nb.architectures._base import ROWS_AT_ONCE, Data
+from sae_nb.architectures._composition import over
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import Parts, Silence, TrainingLoss
 from sae_nb.architectures._revival import AtomRows, Dead, as_directions
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
-from sae_nb.architectures.parts._proxes import Matrix, Prox, Rows
+from sae_nb.architectures.parts._proxes import Matrix, Rows
 from sae_nb.checks import (
     Count,
     Positive,
@@ -31,17 +31,8 @@ from sae_nb.checks import (
     warn_caller,
 )
 from sae_nb.codes import SparseCodes
-from sae_nb.temporal._decomposition import (
-    CodeAttention,
-    Prediction,
-    predict,
-    sequence_groups,
-)
-from sae_nb.temporal._sequences import (
-    lengths_of,
-    padded,
-    unpadded,
-)
+from sae_nb.temporal._decomposition import CodeAttention, Prediction, predict, sequence_groups
+from sae_nb.temporal._sequences import lengths_of, padded, unpadded
 
 NOVEL = ("TopK", "BatchTopK", "ReLU", "none")
 """Encoders of the novel part; with "none" there is only the predictable part."""
@@ -147,13 +138,11 @@ class Temporal(OneStep):
 
     longest_trained: Tensor
 
-    is_whole = False
-    """Whether the class defines how the novel part is encoded."""
-
-    def __new__(cls, *_: Any, novel: str = "TopK", **__: Any) -> Temporal:
+    def __new__(cls, *_: object, novel: str = "TopK", **__: object) -> Temporal:
         """An object that is a Temporal and an SAE of the novel part, once that is known."""
-        if not cls.is_whole:
-            cls = _over(cls, one_of(novel, NOVEL, name="novel"))
+        if "_host" not in vars(cls):
+            one_of(novel, NOVEL, name="novel")
+            cls = over(cls, "TopK" if novel == "none" else novel, *_FIRST.get(novel, ()))
         return super().__new__(cls)
 
     def __init__(
@@ -182,8 +171,13 @@ class Temporal(OneStep):
         self.context = context
         self.novel = novel
         self.strict, self.tied = strict, tied
-        self.prescale = _checked_prescale(prescale, self.d_in)
-        self.encoder_bias = _checked_bias(encoder_bias, novel)
+        self.prescale = 1 / math.sqrt(self.d_in) if prescale is None else prescale
+        if novel == "ReLU" and not encoder_bias:
+            raise ValueError(
+                "`encoder_bias` must be True for novel='ReLU', whose codes are made sparse by it, got False. "
+                "Use novel='TopK'."
+            )
+        self.encoder_bias = encoder_bias
         if self.tied:
             self.encoder = TiedAdjoint(self.operator)
         self.encoder.bias.requires_grad_(self.encoder_bias)
@@ -203,9 +197,6 @@ class Temporal(OneStep):
         attention = ("strict", "n_heads", "bottleneck_factor", "n_layers")
         names = (*attention, "novel", "tied", "encoder_bias", "prescale", "context")
         return plain | {name: getattr(self, name) for name in names}
-
-    def _prox(self, k: Any) -> Prox:
-        return super()._prox(k)  # type: ignore[safe-super]
 
     def learning_rate_shares(self) -> dict[nn.Parameter, float]:
         """Give attention a lower learning rate than atoms: its weights are many and small."""
@@ -410,37 +401,9 @@ class _NothingNovel:
         atoms = torch.zeros(0, dtype=torch.int64, device=x.device)
         return SparseCodes(x.new_zeros(0), atoms, offsets, self.n_atoms)
 
-    def _auxiliary(self, x: Tensor, *_: Any) -> Tensor:
+    def _auxiliary(self, x: Tensor, *_: object) -> Tensor:
         return x.new_zeros(())
 
 
-@cache
-def _over(kind: type[Temporal], novel: str) -> type[Temporal]:
-    """The class of a Temporal with one encoder of the novel part."""
-    from sae_nb.architectures._batch_topk import BatchTopK
-    from sae_nb.architectures._relu import ReLU
-    from sae_nb.architectures._topk import TopK
-
-    bases: dict[str, tuple[type, ...]] = {
-        "TopK": (kind, TopK),
-        "BatchTopK": (_NovelOnAverage, kind, BatchTopK),
-        "ReLU": (kind, ReLU),
-        "none": (_NothingNovel, kind, TopK),
-    }
-    body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "is_whole": True}
-    return type(kind.__name__, bases[novel], body)
-
-
-def _checked_prescale(prescale: float | None, d_in: int) -> float:
-    if prescale is None:
-        return 1 / math.sqrt(d_in)
-    return prescale
-
-
-def _checked_bias(encoder_bias: bool, novel: str) -> bool:
-    if novel == "ReLU" and not encoder_bias:
-        raise ValueError(
-            "`encoder_bias` must be True for novel='ReLU', whose codes are made sparse by it, got False. "
-            "Use novel='TopK'."
-        )
-    return encoder_bias
+_FIRST: dict[str, tuple[type, ...]] = {"BatchTopK": (_NovelOnAverage,), "none": (_NothingNovel,)}
+"""What comes before the class itself, by the encoder of the novel part."""

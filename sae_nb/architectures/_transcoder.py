@@ -18,7 +18,7 @@ from sae_nb.architectures.parts._operators import (
     LearnedAdjoint,
     MatrixOperator,
 )
-from sae_nb.architectures.parts._proxes import Centre, Prox, Rows
+from sae_nb.architectures.parts._proxes import Centre, Rows
 from sae_nb.checks import Count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import squared_error
@@ -65,7 +65,7 @@ class Transcoder(OneStep):
     (torch.Size([300, 6]), (300, 8), torch.Size([8, 6]))
     """
 
-    def __new__(cls, *_: Any, base: str = "TopK", **__: Any) -> Transcoder:
+    def __new__(cls, *_: object, base: str = "TopK", **__: object) -> Transcoder:
         """An object that is a transcoder and a base, once the base is known."""
         if "_host" not in vars(cls):
             cls = over(cls, one_of(base, HOSTS, name="base"))
@@ -133,9 +133,6 @@ class Transcoder(OneStep):
         moved = (norms > UNIT_GUARD * norms.max()) & (norms > 0)
         weight = self._free_atoms()
         weight.copy_(torch.where(moved, -slope / norms, weight))
-
-    def _prox(self, k: Any) -> Prox:
-        return super()._prox(k)  # type: ignore[safe-super]
 
     def _atoms_to_set(self) -> torch.nn.Parameter:
         raise ValueError(

@@ -11,10 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.activations import Activations
-from sae_nb.activations._sites import (
-    one_of_sites,
-    side_by_side,
-)
+from sae_nb.activations._sites import one_of_sites, side_by_side
 from sae_nb.architectures._base import Data
 from sae_nb.architectures._initialisation import Directions
 from sae_nb.architectures._one_step import TURN_PER_STEP, best_gain
@@ -41,10 +38,8 @@ class UniversalSAE(SeveralSites):
     z = [TopK_k((x_i − b_i) E_iᵀ / u_i + a_i)]₊,  x̂_m = z D_m + b_m  for every m,
 
     trained on the unexplained share of variance, averaged over models, and AuxK. Every step draws one
-    model i, codes are read from it, all models are reconstructed, and only what belongs to model i (E_i,
-    a_i, D_i, b_i, with Adam's memories of them) moves: an encoder learns what all decoders make of its
-    codes, a decoder only from the codes of its own model. Draws follow from the generator that
-    `initialise` is given and from the number of steps, so that a resumed training repeats them.
+    model i, codes are read from it, all models are reconstructed, and only what belongs to model i moves:
+    an encoder learns what all decoders make of its codes, a decoder only from the codes of its own model.
 
     Unlike a `Crosscoder`, which reads all sites at once, it needs one model to make a code. R² of model
     j from a code of model i measures how much they share (`evaluation.measure_universality`).
@@ -129,16 +124,6 @@ class UniversalSAE(SeveralSites):
         """The reconstruction of an all-zero code, model after model, in the models' units."""
         return self.scaling.mean + torch.cat(list(self.pre_biases)) * self.operator.unit
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the parameters."""
-        return self.scaling.mean.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return self.scaling.mean.device
-
     def encode(  # type: ignore[override]
         self, x: Data | Sequence[Data], reads: int = 0, k: int | None = None
     ) -> SparseCodes:
@@ -181,7 +166,7 @@ class UniversalSAE(SeveralSites):
 
     @property
     def turn(self) -> int:
-        """Whose turn the next step is: the model that gives the codes."""
+        """Whose turn the next step is, by seed and number of steps, so that a resumed training repeats it."""
         seed, number = self.draws.tolist()
         return _mixed(seed, number) % len(self.widths)
 
@@ -240,7 +225,7 @@ class UniversalSAE(SeveralSites):
 
     # Models in units of their own
 
-    def _width(self, x: Any, reads: int) -> int:
+    def _width(self, x: Data, reads: int) -> int:
         """Return the width that `x` must have: all models side by side if it is, else that of the model
         that is read.
         """

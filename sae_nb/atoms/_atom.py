@@ -13,15 +13,7 @@ from torch import Tensor
 from sae_nb.activations._context import Context
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._effects import Effects, effects_of, written_at
-from sae_nb.atoms._examples import (
-    QUANTILES,
-    Band,
-    Choice,
-    Example,
-    build_examples,
-    choose_rows,
-    place_in,
-)
+from sae_nb.atoms._examples import QUANTILES, Band, Example, build_examples, choose_rows, place_in
 from sae_nb.atoms._firings import Histogram
 from sae_nb.atoms._sites import SiteExamples, examples_at_sites
 from sae_nb.checks import Count, Seed, at_least, check_atom, checked
@@ -85,7 +77,13 @@ def footprint_of(catalogue: AtomCatalogue, atom: int) -> Footprint | None:
     fired = np.bincount(catalogue.positions[rows], minlength=len(everywhere))
     n_prefix, grid = context.prefix_tokens, context.patch_grid
     if context.modality.is_text:
-        parts, grid = _ranges_of_tokens(len(everywhere)), None
+        # Each range is eight times as long as the one before: early tokens differ more than late ones.
+        edges, grid = [0, 1, 2], None
+        while edges[-1] < len(everywhere):
+            edges.append(8 * edges[-1])
+        parts = {
+            f"token {a}" if b == a + 1 else f"{a}–{b - 1}": slice(a, b) for a, b in pairwise(edges)
+        }
     else:
         parts = {
             "cls": slice(0, min(n_prefix, 1)),
@@ -101,15 +99,6 @@ def footprint_of(catalogue: AtomCatalogue, atom: int) -> Footprint | None:
         rows=n_rows,
         patch_frequency=None if grid is None else _per_patch(fired, everywhere, context),
     )
-
-
-def _ranges_of_tokens(length: int) -> dict[str, slice]:
-    """Each eight times as long as the one before: early tokens of a text differ more than late ones."""
-    edges = [0, 1, 2]
-    while edges[-1] < length:
-        edges.append(8 * edges[-1])
-    parts = list(pairwise(edges))
-    return {f"token {a}" if b == a + 1 else f"{a}–{b - 1}": slice(a, b) for a, b in parts}
 
 
 def _per_patch(
@@ -160,11 +149,11 @@ def build_crops(
     placed = context.images
     if placed is None and (grid is None or pictures is None):
         return None
-    choice = choose_rows(catalogue, atom, band, seed=seed, patches_only=True)
-    rows, strengths = choice.rows[:n], choice.strengths[:n]
+    choice = choose_rows(catalogue, atom, band, seed=seed, patches_only=True).part(slice(n))
+    rows = choice.rows
     if not len(rows):
         return None
-    cut: list[Any] = []
+    cut: list[UInt8[np.ndarray, "3 height width"]] = []
     places, kept = [], []
     for i, row in enumerate(rows.tolist()):
         sample, position = int(catalogue.samples[row]), int(catalogue.positions[row])
@@ -187,7 +176,7 @@ def build_crops(
     return Crops(
         pictures=np.stack(cut),
         rows=rows[kept],
-        strengths=strengths[kept],
+        strengths=choice.strengths[kept],
         places=tuple(places),
         n_context=AROUND,
     )
@@ -206,7 +195,7 @@ def crop_patch(
 
 
 # -------------------------------------------------------------------------------------------------
-# One atom as a record of plain arrays: how often, how strongly, on what, next to which others.
+# All of it in one record.
 
 
 N_CROPS = 20
@@ -333,23 +322,18 @@ def describe_atom(
     """Return everything a panel shows about one atom."""
     atom = check_atom(atom, catalogue.n_atoms)
     choice = choose_rows(catalogue, atom, band, seed=seed)
-    beside: tuple[SiteExamples, ...] = ()
+    at_sites: tuple[SiteExamples, ...] = ()
     if catalogue.side_by_side:
         each = -(-n_examples // len(catalogue.side_by_side))
-        beside, page = examples_at_sites(catalogue, atom, band, page=page, n=each, seed=seed)
+        at_sites, page = examples_at_sites(catalogue, atom, band, page=page, n=each, seed=seed)
     else:
         page = min(page, max(-(-len(choice.rows) // n_examples) - 1, 0))
     near, cosines = catalogue.nearest(atom, n_neighbours)
     joint, lifts, counts = catalogue.coactive(atom, n_neighbours)
-    effects = effects_of(
-        model,
-        catalogue.dictionary[atom],
-        lens=lens,
-        hook_point=written_at(catalogue),
-    )
+    direction, place = catalogue.dictionary[atom], written_at(catalogue)
+    effects = effects_of(model, direction, lens=lens, hook_point=place)
     strengths = catalogue.strengths(atom)[1]
     shown = slice(page * n_examples, (page + 1) * n_examples)
-    on_page = Choice(rows=choice.rows[shown], strengths=choice.strengths[shown])
     return AtomSummary(
         atom=atom,
         n_atoms=catalogue.n_atoms,
@@ -362,7 +346,7 @@ def describe_atom(
         histogram=strength_histogram(strengths),
         frequencies=catalogue.frequencies,
         band=band,
-        examples=build_examples(catalogue, atom, on_page),
+        examples=build_examples(catalogue, atom, choice.part(shown)),
         n_examples=len(choice.rows),
         page=page,
         missing=choice.missing,
@@ -376,5 +360,5 @@ def describe_atom(
         logits_up=effects.up,
         logits_down=effects.down,
         logits_by=effects.words,
-        sites=beside,
+        sites=at_sites,
     )

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -101,7 +101,25 @@ class Captions:
 
     @cached_property
     def _units(self) -> Units | None:
-        return _units_of(self._catalogue)
+        catalogue = self._catalogue
+        named, texts = row_words(catalogue), catalogue.acts.context.token_ids
+        if named is None:
+            return None
+        if texts is None:
+            of_row, sample = np.arange(catalogue.n_rows), _numbered(catalogue.samples)
+            kinds = [Kind("{}", named[0], named[1], sample, np.ones(len(sample), dtype=bool))]
+            return Units(of_row, sample, kinds, of_text=False)
+        of_row, sample, words = _words_of(catalogue, texts)
+        there = np.zeros(len(sample), dtype=bool)
+        there[of_row[of_row >= 0]] = True
+        key, names = _folded(words)
+        if catalogue.acts.context.images is not None:
+            # Patches are called by their ninth, and not by their placeholder.
+            is_patch = np.array([name.endswith(PATCHES) for name in named[1]])
+            patches = is_patch[named[0]] & (of_row >= 0)
+            key[of_row[patches]] = len(names) + named[0][patches]
+            names = [*names, *named[1]]
+        return Units(of_row, sample, _kinds(key, names, sample, there), of_text=True)
 
     def caption(self, atom: int) -> Caption | None:
         """Return the caption of an atom; None where it never fires or rows have no words."""
@@ -167,7 +185,7 @@ class Firing(NamedTuple):
 
     def part(
         self, units: Int[np.ndarray, " n"], sample: Int[np.ndarray, " units"], half: int
-    ) -> Any:
+    ) -> Int[np.ndarray, " k"]:
         """Return those of some units that are in a half, or all."""
         return units if half == BOTH else units[self.half[sample[units]] == half]
 
@@ -176,7 +194,7 @@ class Firing(NamedTuple):
 class Kind:
     """One kind of statement about a unit: its word, the word before, a word near it."""
 
-    says: str
+    template: str
     """Around the quoted words: "after {}"."""
 
     key: Int[np.ndarray, " units"]
@@ -331,7 +349,7 @@ class Units:
             listed = " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
         if listed.count(f" {PATCHES}") > 1:
             listed = listed.replace(f" {PATCHES}", "", listed.count(f" {PATCHES}") - 1)
-        return kind.says.format(listed)
+        return kind.template.format(listed)
 
 
 def _grown(
@@ -383,23 +401,6 @@ def _f1(recall: Any, hits: Any, n: Any) -> Any:
 
 # -------------------------------------------------------------------------------------------------
 # Words of texts, read from their tokens; places of images.
-
-
-def _units_of(catalogue: AtomCatalogue) -> Units | None:
-    named, texts = row_words(catalogue), catalogue.acts.context.token_ids
-    if named is None:
-        return None
-    if texts is None:
-        of_row, sample = np.arange(catalogue.n_rows), _numbered(catalogue.samples)
-        kinds = [Kind("{}", named[0], named[1], sample, np.ones(len(sample), dtype=bool))]
-        return Units(of_row, sample, kinds, of_text=False)
-    of_row, sample, words = _words_of(catalogue, texts)
-    there = np.zeros(len(sample), dtype=bool)
-    there[of_row[of_row >= 0]] = True
-    key, names = _folded(words)
-    if catalogue.acts.context.images is not None:
-        key, names = _with_places(of_row, named, key, names)
-    return Units(of_row, sample, _kinds(key, names, sample, there), of_text=True)
 
 
 def _numbered(sample: Int[np.ndarray, " units"]) -> Int[np.ndarray, " units"]:
@@ -456,6 +457,7 @@ def _begins(tokens: Sequence[str], bare: bool) -> list[bool]:
     return begins
 
 
+@cache
 def _joins(letter: str) -> bool:
     """Whether a letter may be inside a word that spaces set apart (not so in Chinese, Japanese, Thai)."""
     return letter.isalnum() and not ("\u0e00" <= letter <= "\u0eff" or letter >= "\u2e80")
@@ -466,27 +468,15 @@ def _folded(texts: Sequence[str]) -> tuple[Int[np.ndarray, " words"], list[str]]
     index: dict[str, int] = {}
     spellings: list[Counter[str]] = []
     key = np.zeros(len(texts), np.int64)
+    shown = {text: visible_token(text, bare=True) for text in set(texts)}
     for i, text in enumerate(texts):
-        word = visible_token(text, bare=True)
+        word = shown[text]
         place = index.setdefault(word.casefold(), len(index))
         if place == len(spellings):
             spellings.append(Counter())
         spellings[place][word] += 1
         key[i] = place
     return key, [f"“{one.most_common(1)[0][0]}”" for one in spellings]
-
-
-def _with_places(
-    of_row: Int[np.ndarray, " rows"],
-    named: tuple[Int[np.ndarray, " rows"], tuple[str, ...]],
-    key: Int[np.ndarray, " words"],
-    names: list[str],
-) -> tuple[Int[np.ndarray, " words"], list[str]]:
-    """Words among which patches of images are called by their ninth, and not by their placeholder."""
-    key = key.copy()
-    patches = np.array([name.endswith(PATCHES) for name in named[1]])[named[0]] & (of_row >= 0)
-    key[of_row[patches]] = len(names) + named[0][patches]
-    return key, [*names, *named[1]]
 
 
 def _kinds(
@@ -506,7 +496,11 @@ def _kinds(
     plain = np.array([name.strip("“”") for name in names])
     about = np.array([len(text) > 2 and text.isalpha() for text in plain.tolist()])
     about &= (count <= max(RARE * len(word), 2 * FEWEST)) & (count > 1)
-    stem, stems = _stems(plain.tolist())
+    # The first letters of a word, which its forms share.
+    long = [len(text) >= STEM and text.isalpha() for text in plain.tolist()]
+    begins = [text[:STEM].casefold() if one else "" for text, one in zip(plain.tolist(), long)]
+    index = {stem: i for i, stem in enumerate(dict.fromkeys(filter(None, begins)))}
+    stem = np.array([index.get(one, -1) for one in begins])
     number = np.array([_number(text) for text in plain.tolist()])
     around = tuple(i for i in range(-REACH, REACH + 1) if i)
     passage = np.where(about, np.arange(len(names)), -1)[word]
@@ -514,7 +508,7 @@ def _kinds(
         Kind("{}", word, names, sample, there),
         Kind("{}", number[word], ("years", "decades", "numbers"), sample, there),
         Kind("{}", pair, together, sample, there),
-        Kind("{}", stem[word], stems, sample, there, handicap=LONGER, of_forms=True),
+        Kind("{}", stem[word], list(index), sample, there, handicap=LONGER, of_forms=True),
         Kind("after {}", before, names, sample, there, handicap=LONGER),
         Kind("before {}", after, names, sample, there, handicap=LONGER),
         Kind("near {}", passage, names, sample, there, handicap=5 * LONGER, offsets=around),
@@ -534,15 +528,6 @@ class _Pairs(Sequence[str]):
         first, second = divmod(int(self._pairs[key]), len(self._names))
         a, b = (self._names[i].strip("“”") for i in (first, second))
         return f"“{a} {b}”" if _joins(b[:1]) else f"“{a}{b}”"
-
-
-def _stems(words: Sequence[str]) -> tuple[Int[np.ndarray, " forms"], list[str]]:
-    """The first letters of every word, which its forms share."""
-    begins = [
-        word[:STEM].casefold() if len(word) >= STEM and word.isalpha() else "" for word in words
-    ]
-    index = {stem: i for i, stem in enumerate(dict.fromkeys(filter(None, begins)))}
-    return np.array([index.get(stem, -1) for stem in begins]), list(index)
 
 
 def _number(text: str) -> int:

@@ -14,12 +14,7 @@ from torch import Tensor
 
 from sae_nb._lazy import above
 from sae_nb.activations import Activations
-from sae_nb.activations._sites import (
-    acts_for,
-    parts_of,
-    reconstruction,
-    site_names,
-)
+from sae_nb.activations._sites import acts_for, parts_of, reconstruction, site_names
 from sae_nb.atoms._firings import Firings, Histogram, frequency_histogram
 from sae_nb.checks import Count, check_atom, checked, one_of
 from sae_nb.codes import SparseCodes

@@ -8,8 +8,9 @@ import numpy as np
 
 from sae_nb.activations._token_texts import CONTINUED
 from sae_nb.atoms._catalogue import AtomCatalogue
-from sae_nb.atoms._examples import Choice, Example, build_examples, choose_rows
+from sae_nb.atoms._examples import Choice, Example, build_examples, choose_rows, one_per_sample
 from sae_nb.checks import Count, at_least, check_atom, checked
+from sae_nb.figures import visible_token
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -78,16 +79,16 @@ def _middle(
     high, low = (round((1 - share) * len(ranked)) for share in MIDDLE)
     samples = catalogue.samples
     inside = ranked[high:low][~np.isin(samples[ranked[high:low]], samples[taken])]
-    _, first = np.unique(samples[inside], return_index=True)
-    once = inside[np.sort(first)]
+    once = inside[one_per_sample(np.arange(len(inside)), samples[inside])]
     return once[np.unique(np.linspace(0, len(once) - 1, min(n, len(once))).astype(np.int64))]
 
 
 def _line(example: Example, peak: float, before: int, after: int) -> str:
     at = example.position - example.first_position
-    texts = [text.replace("\n", "↵") for text in example.tokens]
-    left = "".join(texts[max(at - before, 0) : at])
+    before_it, after_it = example.tokens[max(at - before, 0) : at], example.tokens[at + 1 :][:after]
     # What begins before the token may end in it: its sign then stands there.
-    token, right = texts[at], "".join(texts[at + 1 : at + 1 + after])
-    line = f"{left}{token[: len(token) - len(token.lstrip())]}«{token.strip() or token}»{right}"
+    token = example.tokens[at]
+    word = token.strip() or token
+    space = token[: token.index(word)]
+    line = visible_token(f"{''.join(before_it)}{space}«{word}»{''.join(after_it)}")
     return f"{abs(example.strength) / peak:4.0%}  {line.replace(CONTINUED, '')}"

@@ -78,10 +78,13 @@ def effects_of(
     n: int = 8,
 ) -> AtomEffects:
     """Return what a direction raises and lowers: by the lens if it reads there, else directly."""
-    layer = None if lens is None else _layer_read(lens, hook_point)
-    if lens is not None and layer is not None:
+    try:
+        layer = None if lens is None else layer_of(hook_point, lens.stream)
+    except ValueError:  # a place that no lens reads
+        layer = None
+    if lens is not None and layer is not None and layer in lens.blocks:
         effect = lens.effects(direction, layer)[0]
-        up, down = _named_by(lens, effect, n)
+        up, down = _ends(effect, min(n, max(1, len(effect) // 2)), lens.names)
         return AtomEffects(
             up=up, down=down, by=f"{lens.kind} lens", score=lens.score_in_words(layer)
         )
@@ -99,26 +102,15 @@ def written_at(catalogue: AtomCatalogue) -> str | None:
     return None if place is None else str(place)
 
 
-def _layer_read(lens: Lens, hook_point: str | None) -> int | None:
-    """The layer of a hook point, if the lens reads it."""
-    try:
-        layer = layer_of(hook_point, lens.stream)
-    except ValueError:
-        return None
-    return layer if layer in lens.blocks else None
-
-
-def _named_by(lens: Lens, effect: Float[Tensor, " outputs"], n: int) -> tuple[Effects, Effects]:
-    """The largest effects and the smallest, by name; of few outputs half each."""
-    n = min(n, max(1, len(effect) // 2))
-    up, down = effect.topk(n), (-effect).topk(n)
-    names = lens.names([*up.indices.tolist(), *down.indices.tolist()])
-    return (
-        tuple((names[i], x) for i, x in zip(up.indices.tolist(), up.values.tolist(), strict=True)),
-        tuple(
-            (names[i], -x) for i, x in zip(down.indices.tolist(), down.values.tolist(), strict=True)
-        ),
-    )
+def _ends(
+    effect: Float[Tensor, " outputs"], n: int, named: Callable[[list[int]], Mapping[int, str]]
+) -> tuple[Effects, Effects]:
+    """The largest effects and the smallest, by name."""
+    ends = [(way * effect).topk(n) for way in (1, -1)]
+    pairs = [[*zip(end.indices.tolist(), end.values.tolist(), strict=True)] for end in ends]
+    names = named([i for end in pairs for i, _ in end])
+    up, down = (tuple((names[i], way * x) for i, x in end) for way, end in zip((1, -1), pairs))
+    return up, down
 
 
 @checked
@@ -188,6 +180,7 @@ def measure_atom(
     up, down = _words_first(change, k, named), _words_first(-change, k, named)
     raised = {_word(name) for name in up.values()}
     guessed = effects_of(model, direction, lens=lens, hook_point=place, n=k)
+    how = "the direct path" if guessed.by == DIRECT else f"the {guessed.by}"
     hits = len({_word(name) for name, _ in guessed.up} & raised)
     confirmed: tuple[bool, ...] = ()
     by_chance = random_most = None
@@ -204,9 +197,7 @@ def measure_atom(
         up=tuple((name, float(change[i])) for i, name in up.items()),
         down=tuple((name, float(change[i])) for i, name in down.items()),
         by=f"measured on {len(inputs)} {'other ' * elsewhere}examples",
-        score=f"{hits} of {len(guessed.up)} raised by {_the(guessed.by)} are among these"
-        if guessed.up
-        else "",
+        score=f"{hits} of {len(guessed.up)} raised by {how} are among these" * bool(guessed.up),
         confirmed=confirmed,
         by_chance=by_chance,
         random_most=random_most,
@@ -265,10 +256,6 @@ def _inputs_of(acts: Activations, samples: Sequence[int]) -> list[list[int]] | T
     return context.pictures[list(samples)] if context.pictures is not None and samples else []
 
 
-def _the(by: str) -> str:
-    return "the direct path" if by == DIRECT else f"the {by}"
-
-
 def _names_of(model: LiveModel, lens: Lens | None, ids: Sequence[int], n: int) -> Mapping[int, str]:
     """The names of outputs: by the lens, or as the model calls its tokens or classes."""
     if lens is not None:
@@ -307,7 +294,7 @@ def logit_effects(
     with torch.no_grad():
         read = _through_final_norm(model, direction.to(weight.device, torch.float32))
         effect = (weight.float() @ read).cpu()
-    return _named(model, effect, n), _named(model, -effect, n, sign=-1.0)
+    return _ends(effect, min(n, len(effect)), partial(describe_ids, model.tokenizer))
 
 
 def _through_final_norm(
@@ -325,12 +312,3 @@ def _through_final_norm(
     # Gemma stores its gain minus one.
     offset = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
     return direction * (gain.detach().float().to(direction.device) + offset)
-
-
-def _named(
-    model: LiveModel, effect: Float[Tensor, " vocabulary"], n: int, sign: float = 1.0
-) -> Effects:
-    best = effect.topk(min(n, len(effect)))
-    ids = best.indices.tolist()
-    names = describe_ids(model.tokenizer, ids)
-    return tuple((names[i], sign * value) for i, value in zip(ids, best.values.tolist()))

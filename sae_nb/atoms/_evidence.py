@@ -34,7 +34,7 @@ _HOW: dict[By, str] = {
     "attribute": "The label is an attribute of the data, known for every row.",
     "words": "Without a judge the label was looked for by its words alone: a low score says little "
     "against a label that names no word of the text.",
-    "judge": "A language model read the label and said where the atom fires.",
+    "judge": "A language model read the label and sentences where the atom fires.",
     "caption": "The name was made from one half of the samples and judged on the other half.",
     "": "",
 }
@@ -169,39 +169,39 @@ def badge(evidence: LabelEvidence | None) -> Badge | None:
     """Return the badge of a label; None where nothing was measured."""
     if evidence is None:
         return None
-    parts, said = [], []
+    parts, sentences = [], []
     if math.isfinite(evidence.detection):
         by_words = "by words " * (evidence.by == "words")
         parts.append(f"detects {by_words}{evidence.detection:.2f}")
-        said.append(
+        sentences.append(
             f"From the label, {100 * evidence.detection:.0f} % of {evidence.n} windows were sorted rightly "
             "into those where the atom fires and those where it does not (both kinds count alike; 50 % by "
             "chance)."
         )
     if math.isfinite(evidence.control):
         parts.append(f"another’s {evidence.control:.2f}")
-        said.append(f"Labels of other atoms: {100 * evidence.control:.0f} %.")
+        sentences.append(f"Labels of other atoms: {100 * evidence.control:.0f} %.")
     if math.isfinite(evidence.f1):
         parts.append(f"F1 {evidence.f1:.2f}")
-        said.append(f"It is true of {100 * evidence.fits:.0f} % of the strong firings.")
+        sentences.append(f"It is true of {100 * evidence.fits:.0f} % of the strong firings.")
     if math.isfinite(evidence.f1_control):
         parts.append(f"another’s {evidence.f1_control:.2f}")
-        said.append(f"F1 of other atoms' names on these: {evidence.f1_control:.2f}.")
+        sentences.append(f"F1 of other atoms' names on these: {evidence.f1_control:.2f}.")
     if not parts:
         parts.append("not scored")
-        said.append(evidence.why)
+        sentences.append(evidence.why)
     if evidence.returns is not None:
         parts.append(f"returns {evidence.returns} of {evidence.n_sisters}")
-        said.append(
+        sentences.append(
             f"An atom of this direction is in {evidence.returns} of {evidence.n_sisters} trainings from other "
             "seeds."
         )
     if evidence.turned is not None:
         parts.append(f"turned up {evidence.turned} of {evidence.n_turned}")
-        said.append(
+        sentences.append(
             f"Turned up, it brings more words of its name than a random direction on {evidence.turned} of "
             f"{evidence.n_turned} beginnings of texts."
         )
-    said.append(_HOW[evidence.by])
+    sentences.append(_HOW[evidence.by])
     text = f"{_SIGNS[evidence.standing]} {' · '.join(parts)}"
-    return Badge(text, " ".join(filter(None, said)), evidence.standing, evidence.dots)
+    return Badge(text, " ".join(filter(None, sentences)), evidence.standing, evidence.dots)

@@ -1,21 +1,19 @@
-"""Examples of an atom: which rows to show, and what surrounds each of them."""
+"""Examples of an atom: which rows to show, what surrounds each of them, and what of a sound is played."""
 
 from __future__ import annotations
 
+import io
+import wave
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Int16, UInt8
 
 from sae_nb.activations._context import Context
-from sae_nb.activations._token_texts import (
-    CONTINUED,
-    REACH,
-    is_special,
-)
+from sae_nb.activations._token_texts import CONTINUED, REACH, is_special
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.checks import one_of
 
@@ -83,6 +81,10 @@ class Choice:
     strengths: Float[np.ndarray, " m"]
     missing: str = ""
 
+    def part(self, shown: slice) -> Choice:
+        """Return some of them."""
+        return replace(self, rows=self.rows[shown], strengths=self.strengths[shown])
+
 
 def choose_rows(
     catalogue: AtomCatalogue, atom: int, band: Band, *, seed: int = 0, patches_only: bool = False
@@ -104,7 +106,7 @@ def choose_rows(
             rows=rows, strengths=strengths, missing=f"Atom {atom} never fires in the example set."
         )
     order = _candidates(np.abs(strengths), band, np.random.default_rng([seed, atom]))
-    order = _one_per_sample(order, catalogue.samples[rows])
+    order = one_per_sample(order, catalogue.samples[rows])
     return Choice(rows=rows[order], strengths=strengths[order])
 
 
@@ -126,7 +128,7 @@ def _just_below(catalogue: AtomCatalogue, atom: int, patches_only: bool) -> Choi
         return Choice(rows=np.zeros(0, np.int64), strengths=np.zeros(0, np.float32), missing=near)
     rows, strengths = _patches(catalogue, *near) if patches_only else near
     order = _candidates(np.abs(strengths), "top", np.random.default_rng(0))
-    order = _one_per_sample(order, catalogue.samples[rows])
+    order = one_per_sample(order, catalogue.samples[rows])
     missing = "" if len(rows) else f"Atom {atom} comes close to firing nowhere in the example set."
     return Choice(rows=rows[order], strengths=strengths[order], missing=missing)
 
@@ -151,9 +153,10 @@ def _candidates(
     return ranked[np.argsort(far, kind="stable")]
 
 
-def _one_per_sample(
+def one_per_sample(
     order: Int[np.ndarray, " m"], samples: Int[np.ndarray, " uses"]
 ) -> Int[np.ndarray, " k"]:
+    """Return the first of each sample, in their order."""
     _, first = np.unique(samples[order], return_index=True)
     return order[np.sort(first)]
 
@@ -168,24 +171,21 @@ def build_examples(catalogue: AtomCatalogue, atom: int, choice: Choice) -> tuple
         surround = _picture
     else:
         surround = _vector
-    return tuple(
-        Example(
-            row=row,
-            sample=int(catalogue.samples[row]),
-            position=int(catalogue.positions[row]),
-            strength=strength,
-            place=_place(catalogue, row),
-            **surround(catalogue, atom, row),
+    examples = []
+    for row, strength in zip(choice.rows.tolist(), choice.strengths.tolist()):
+        sample, position = int(catalogue.samples[row]), int(catalogue.positions[row])
+        place = f"{context.sample_word} {sample}"
+        examples.append(
+            Example(
+                row=row,
+                sample=sample,
+                position=position,
+                strength=strength,
+                place=place if catalogue.of_whole_samples else place_in(context, sample, position),
+                **surround(catalogue, atom, row),
+            )
         )
-        for row, strength in zip(choice.rows.tolist(), choice.strengths.tolist())
-    )
-
-
-def _place(catalogue: AtomCatalogue, row: int) -> str:
-    context, sample = catalogue.acts.context, int(catalogue.samples[row])
-    if catalogue.of_whole_samples:
-        return f"{context.sample_word} {sample}"
-    return place_in(context, sample, int(catalogue.positions[row]))
+    return tuple(examples)
 
 
 def place_in(context: Context, sample: int, position: int) -> str:
@@ -223,6 +223,23 @@ def _text(catalogue: AtomCatalogue, atom: int, row: int) -> dict[str, Any]:
     if catalogue.of_whole_samples:  # no token of it is where the atom fires
         return text_around(context, ids, 0, np.full(len(ids), np.nan), reach=WHOLE_TEXT)
     return in_text(context, sample, position, catalogue.sample_strengths(atom, sample, len(ids)))
+
+
+def in_picture(
+    context: Context,
+    sample: int,
+    positions: Int[np.ndarray, " m"],
+    strengths: Float[np.ndarray, " m"],
+) -> dict[str, Any]:
+    """Return the image of a sample, and strengths at some positions on its patches; NaN at the others."""
+    pictures, grid, n_prefix = context.pictures, context.patch_grid, context.prefix_tokens
+    picture = None if pictures is None else pictures[sample].cpu().numpy()
+    if grid is None:
+        return {"picture": picture}
+    z = np.full(n_prefix + grid[0] * grid[1], np.nan)
+    inside = positions < len(z)
+    z[positions[inside]] = strengths[inside]
+    return {"picture": picture, "heat": context.on_face(z[n_prefix:])}
 
 
 def in_text(
@@ -323,3 +340,63 @@ def _vector(catalogue: AtomCatalogue, _: int, row: int) -> dict[str, Any]:
     x = catalogue.acts.rows(torch.tensor([row]))[0].float().cpu()
     largest = x.abs().topk(min(LARGEST_COORDINATES, len(x))).indices
     return {"coordinates": largest.numpy(), "coordinate_values": x[largest].numpy()}
+
+
+# -------------------------------------------------------------------------------------------------
+# Sounds behind examples: the part that is played, as 8-bit samples and as a file.
+
+
+UNKNOWN_RATE = 16_000
+"""Samples per second of sounds whose model does not state them: that of most models of speech."""
+
+PLAYED = 16_000
+"""Samples of a sound that are sent to a page: more of it is played around the place of the example alone."""
+
+
+class Clip(NamedTuple):
+    """The part of a sound that is played for an example."""
+
+    values: Int16[np.ndarray, " length"]
+    """16-bit samples."""
+    rate: int
+    """Samples per second."""
+    first: int
+    """Number of its first sample in the whole sound."""
+    span: tuple[float, float]
+    """Where it begins and ends in the sound's image, as shares of its width."""
+
+
+def clip_at(context: Context, sample: int, position: int, most: int = PLAYED) -> Clip | None:
+    """Return what is played of a sample, at most `most` values around a position.
+
+    None if samples are not sounds. The image of a short sound is as wide as that of the longest.
+    """
+    if context.sounds is None:
+        return None
+    whole = context.sounds.sample(sample)
+    rate = round(context.sample_rate or UNKNOWN_RATE)
+    if not len(whole):
+        return Clip(np.zeros(1, np.int16), rate, 0, (0.0, 1.0))
+    seconds = context.seconds_at(torch.tensor([position]))
+    columns = (context.patch_grid or (1, 1))[1]
+    width = (context.seconds_per_step or 0) * rate * columns or len(whole)
+    moment = 0.0 if seconds is None else float(seconds.nan_to_num())
+    start = min(max(round(moment * rate) - most // 2, 0), max(len(whole) - most, 0))
+    part = whole[start : start + most].numpy()
+    return Clip(part, rate, start, (start / width, min((start + len(part)) / width, 1.0)))
+
+
+def eight_bits(values: Int16[np.ndarray, " length"]) -> bytes:
+    """Return a sound as 8-bit samples, as loud as they allow: twelve of a second are 100 kB."""
+    sound = np.asarray(values, np.float32)
+    loud = 128 + np.round(127 * sound / np.abs(sound).max(initial=1.0))
+    return loud.astype(np.uint8).tobytes()
+
+
+def wave_file(samples: bytes, rate: int) -> bytes:
+    """Return 8-bit samples as a WAV file with one channel."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 1, rate, len(samples), "NONE", ""))
+        file.writeframes(samples)
+    return buffer.getvalue()

@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sae_nb.atoms._captions import Caption, Captions, says_much
 from sae_nb.atoms._catalogue import AtomCatalogue
-from sae_nb.atoms._evidence import Badge, Verdict, badge, certified
+from sae_nb.atoms._evidence import Badge, LabelEvidence, Verdict, badge, certified
 from sae_nb.atoms._labels import Labels
-from sae_nb.figures.theme import (
-    format_count,
-    format_percent,
-)
+from sae_nb.figures.theme import format_count, format_percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,15 +169,13 @@ class AtomNames:
         self, atom: int, n: int = CARD_EXAMPLES, band: Band = "top"
     ) -> tuple[Example, ...]:
         """Return examples of an atom, at most one per sample: the strongest, or those of another band."""
-        from sae_nb.atoms._examples import Choice, build_examples, choose_rows
+        from sae_nb.atoms._examples import build_examples, choose_rows
 
         catalogue = self._encoded if self.knows(atom) else None
         if catalogue is None:
             return ()
-        chosen = choose_rows(catalogue, atom, band)
-        return build_examples(
-            catalogue, atom, Choice(rows=chosen.rows[:n], strengths=chosen.strengths[:n])
-        )
+        chosen = choose_rows(catalogue, atom, band).part(slice(n))
+        return build_examples(catalogue, atom, chosen)
 
     def crop(self, atom: int) -> UInt8[np.ndarray, "3 height width"] | None:
         """Return the patch an atom fires on most strongly, with a little around it; None for no image."""
@@ -222,8 +217,11 @@ class AtomNames:
 
     def worth(self, atom: int) -> Badge | None:
         """Return what was measured of the name alone; None where nothing was."""
+        return badge(self._evidence(atom))
+
+    def _evidence(self, atom: int) -> LabelEvidence | None:
         made = self.made(atom) if self.source(atom) == "caption" else None
-        return badge(self.labels.evidence(atom) if made is None else made.evidence)
+        return self.labels.evidence(atom) if made is None else made.evidence
 
     def source(self, atom: int) -> str:
         """Return the source of an atom's name, as its card shows it; empty without a name."""
@@ -237,14 +235,10 @@ class AtomNames:
 
     def sureness(self, atom: int) -> tuple[int | None, str]:
         """Return the dots of an atom's name, 0 to 4, and what was measured of it; (None, "") without either."""
-        if not self.source(atom):
+        found = self.worth(atom) if self.source(atom) else None
+        if found is None or found.dots is None:
             return None, ""
-        made = self.made(atom) if self.source(atom) == "caption" else None
-        evidence = self.labels.evidence(atom) if made is None else made.evidence
-        found = self.worth(atom)
-        if evidence is None or found is None or evidence.dots is None:
-            return None, ""
-        return evidence.dots, found.title
+        return found.dots, found.title
 
     def surest(self) -> list[int]:
         """Return atoms whose names hold, those told apart best from other atoms' names first.
@@ -253,19 +247,17 @@ class AtomNames:
         of them those whose words come when the atom is turned up; then captions of the most frequent atoms.
         Empty where no name holds.
         """
-        known = [(self._sureness(atom), atom) for atom in self._candidates()]
+        known = [(self._rank(atom), atom) for atom in self._candidates()]
         return [atom for sure, atom in sorted(known, key=lambda one: -one[0]) if sure]
 
-    def said(self) -> list[int]:
+    def steerable(self) -> list[int]:
         """Return atoms whose names hold and whose words come when they are turned up, the surest first.
 
         Empty where that was measured of none.
         """
-        return [atom for atom in self.surest() if self._is_said(atom)]
-
-    def _is_said(self, atom: int) -> bool:
-        found = self.labels.evidence(atom)
-        return found is not None and found.steers and self.source(atom) != "caption"
+        labelled = [atom for atom in self.surest() if self.source(atom) != "caption"]
+        known = ((atom, self.labels.evidence(atom)) for atom in labelled)
+        return [atom for atom, found in known if found is not None and found.steers]
 
     def _candidates(self) -> list[int]:
         """Atoms that may have a name: those with a label, and the most frequent ones."""
@@ -277,20 +269,16 @@ class AtomNames:
         often = [] if catalogue is None else catalogue.order("frequency")[:MOST_TRIED].tolist()
         return list(dict.fromkeys([*labelled, *often]))
 
-    def _sureness(self, atom: int) -> float:
-        """Rank of a name above others': 4 if it was given, above 2 if its words come when the atom is
-        turned up, above 1 if a label, else below; 0: it fails.
-        """
+    def _rank(self, atom: int) -> float:
+        """4 if a name was given, above 2 if its words come when turned up, above 1 if a label; 0: it fails."""
         source, mark = self.source(atom), self.worth(atom)
         if source.startswith("label") and mark is None:
             return 4.0
         if not source or mark is None or mark.standing != "holds":
             return 0.0
+        found = self._evidence(atom)
         if source == "caption":
-            made = self.made(atom)
-            found = None if made is None else made.evidence
             return 0.0 if found is None else max(min(found.f1, 1.0), 1e-3)
-        found = self.labels.evidence(atom)
         if found is None:
             return 1.0
         lead = found.detection - found.control

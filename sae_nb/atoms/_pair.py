@@ -7,11 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from sae_nb.atoms._atom import AtomSummary, describe_atom
 from sae_nb.atoms._catalogue import AtomCatalogue
-from sae_nb.atoms._examples import Choice, Example, build_examples
+from sae_nb.atoms._examples import Choice, Example, build_examples, one_per_sample
 from sae_nb.checks import Count, check_atom, checked
 
 
@@ -76,8 +75,8 @@ def compare_atoms(
         cosine=float(directions[0] @ directions[1] / lengths.prod()),
         n_both=len(np.intersect1d(rows_a, rows_b, assume_unique=True)),
         n_by_chance=len(rows_a) * len(rows_b) / catalogue.n_rows,
-        only_first=build_examples(catalogue, a, _first_of(only_a, n_examples)),
-        only_second=build_examples(catalogue, b, _first_of(only_b, n_examples)),
+        only_first=build_examples(catalogue, a, only_a.part(slice(n_examples))),
+        only_second=build_examples(catalogue, b, only_b.part(slice(n_examples))),
         n_only_first=len(only_a.rows),
         n_only_second=len(only_b.rows),
         n_shared=len(np.intersect1d(catalogue.samples[rows_a], catalogue.samples[rows_b])),
@@ -89,17 +88,7 @@ def _without(catalogue: AtomCatalogue, atom: int, other: int) -> Choice:
     rows, strengths = catalogue.strengths(atom)
     elsewhere = np.unique(catalogue.samples[catalogue.strengths(other)[0]])
     alone = ~np.isin(catalogue.samples[rows], elsewhere)
-    return _strongest(catalogue, rows[alone], strengths[alone])
-
-
-def _strongest(
-    catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"], strengths: Float[np.ndarray, " m"]
-) -> Choice:
+    rows, strengths = rows[alone], strengths[alone]
     order = np.argsort(-np.abs(strengths), kind="stable")
-    _, first = np.unique(catalogue.samples[rows[order]], return_index=True)
-    order = order[np.sort(first)]
+    order = one_per_sample(order, catalogue.samples[rows])
     return Choice(rows=rows[order], strengths=strengths[order])
-
-
-def _first_of(choice: Choice, n: int) -> Choice:
-    return Choice(rows=choice.rows[:n], strengths=choice.strengths[:n])

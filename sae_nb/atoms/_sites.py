@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +18,7 @@ from sae_nb.codes import SparseCodes
 
 
 class SiteCatalogue(AtomCatalogue):
-    """The result of `AtomCatalogue.at`: directions and inputs of one site, and codes read there alone
-    if any.
-    """
+    """`AtomCatalogue.at`: directions and inputs of one site, and codes read there alone if any."""
 
     def __init__(self, whole: AtomCatalogue, number: int) -> None:
         self.whole, self.number, self.site = whole, number, whole.sites[number]
@@ -54,7 +50,9 @@ class SiteCatalogue(AtomCatalogue):
         return super().codes if self.alone else self.whole.codes
 
     @cached_property
-    def _by_atom(self) -> Any:
+    def _by_atom(
+        self,
+    ) -> tuple[Int[np.ndarray, " nnz"], Float[np.ndarray, " nnz"], Int[np.ndarray, " m"]]:
         return super()._by_atom if self.alone else self.whole._by_atom
 
     def encode_rows(self, rows: Int[Tensor, " m"], k: int | None = None) -> SparseCodes:
@@ -123,7 +121,7 @@ def examples_at_sites(
     catalogue: AtomCatalogue, atom: int, band: Band, *, page: int, n: int, seed: int
 ) -> tuple[tuple[SiteExamples, ...], int]:
     """Return examples of an atom at every site that has some of its own, and the page they are from."""
-    sites: Sequence[Any] = catalogue.side_by_side
+    sites = _sites_of(catalogue)
     choices = [choose_rows(site, atom, band, seed=seed) for site in sites]
     last = max((-(-len(choice.rows) // n) - 1 for choice in choices), default=0)
     page = min(page, max(last, 0))
@@ -134,16 +132,19 @@ def examples_at_sites(
     return found, page
 
 
+def _sites_of(catalogue: AtomCatalogue) -> list[SiteCatalogue]:
+    return [site for site in catalogue.side_by_side if isinstance(site, SiteCatalogue)]
+
+
 def _at_site(site: SiteCatalogue, atom: int, choice: Choice, shown: slice) -> SiteExamples:
-    examples = build_examples(
-        site, atom, Choice(rows=choice.rows[shown], strengths=choice.strengths[shown])
-    )
+    examples = build_examples(site, atom, choice.part(shown))
     share = None if site.shares is None else float(site.shares[atom])
     top = float(site.max_strength[atom])
     scaled = share is not None and not site.alone
     if scaled:  # one code: what differs is how much of it is written
         examples = tuple(_scaled(example, share or 0.0) for example in examples)
-        top *= max(float(other.shares[atom]) for other in site.whole.side_by_side)  # type: ignore[attr-defined]
+        shares = (other.shares for other in _sites_of(site.whole))
+        top *= max(float(own[atom]) for own in shares if own is not None)
     return SiteExamples(
         site=site.site,
         n_fired=int(site.n_fired[atom]),

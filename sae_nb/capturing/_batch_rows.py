@@ -12,18 +12,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations._massive import (
-    above,
-    norm_limit,
-)
+from sae_nb.activations._massive import above, norm_limit
 from sae_nb.activations._named_positions import ROLE_POSITIONS
 from sae_nb.activations._positions import PositionPolicy
-from sae_nb.models._states import (
-    TokenAxes,
-    by_place,
-    layout_of,
-    where_from,
-)
+from sae_nb.models._states import TokenAxes, by_place, layout_of, where_from
 
 if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch
@@ -52,12 +44,9 @@ class BatchRows:
 
     def first(self, n: int | None) -> BatchRows:
         """Return only the first `n` rows; None: all."""
-        x, sample, position = self.x[:n], self.sample[:n], self.position[:n]
-        gradient = None if self.gradient is None else self.gradient[:n]
-        step = self.step[:n] if isinstance(self.step, Tensor) else self.step
-        return replace(self, x=x, sample=sample, position=position, gradient=gradient, step=step)
+        return self.chosen(slice(n))
 
-    def chosen(self, rows: Tensor) -> BatchRows:
+    def chosen(self, rows: Tensor | slice) -> BatchRows:
         """Return some rows, by mask or by number."""
         return replace(
             self,
@@ -82,8 +71,7 @@ class BatchRows:
 class NormLimits:
     """The norm above which a row is massive, by hook point: ten times the median of the norms met so far.
 
-    After `SETTLED` rows the limit stays, so that what a resumed capture drops does not depend on where it
-    was interrupted: `state` is all that it needs.
+    After `SETTLED` rows the limit stays: what a resumed capture drops must not depend on where it was cut.
     """
 
     SETTLED = 1024
@@ -107,10 +95,7 @@ class NormLimits:
         self._settled = {name: self.of(name) for name in self._norms}
 
     def without_massive(self, rows: Mapping[str, BatchRows]) -> dict[str, BatchRows]:
-        """Take the norms of a batch in, and return its rows without those that are massive.
-
-        A token that is massive at one hook point is left out at all that have rows of the same tokens.
-        """
+        """Take a batch's norms in; return its rows without those that are massive at any hook point."""
         massive_rows = {
             name: above(self._learn(name, one), self.of(name)) for name, one in rows.items()
         }
@@ -118,8 +103,8 @@ class NormLimits:
             return {name: _counted(one, 0) for name, one in rows.items()}
         remaining = {}
         for name, one in rows.items():
-            beside = [massive_rows[other] for other in rows if one.same_places(rows[other])]
-            remaining[name] = self._dropped(one, torch.stack(beside).any(dim=0))
+            alike = [massive_rows[other] for other in rows if one.same_places(rows[other])]
+            remaining[name] = self._dropped(one, torch.stack(alike).any(dim=0))
         return remaining
 
     def _learn(self, name: str, rows: BatchRows) -> Tensor:
@@ -143,7 +128,9 @@ class NormLimits:
     def state(self) -> dict[str, dict[str, Any]]:
         """The facts that a resumed capture needs, as plain values."""
         waiting = {n: x.tolist() for n, x in self._norms.items() if n not in self._settled}
-        return {"norms": waiting, "settled": {n: _plain(x) for n, x in self._settled.items()}}
+        # JSON has no infinity.
+        settled = {n: x if x < math.inf else None for n, x in self._settled.items()}
+        return {"norms": waiting, "settled": settled}
 
     def load(self, state: Mapping[str, Mapping[str, Any]]) -> None:
         """Continue from `state`."""
@@ -156,27 +143,37 @@ def _counted(rows: BatchRows, massive: int) -> BatchRows:
     return replace(rows, dropped=Counter({**rows.dropped, "n_dropped_massive": massive}))
 
 
-def _plain(limit: float) -> float | None:
-    """A limit in JSON, which has no infinity."""
-    return limit if limit < math.inf else None
+def end_to_end(parts: Sequence[BatchRows]) -> dict[str, Tensor | None]:
+    """Return the rows of all parts as one: x, sample, position and, where there are some, gradient and step."""
+    gradients = [part.gradient for part in parts if part.gradient is not None]
+    steps = [part.step for part in parts if isinstance(part.step, Tensor)]
+    return {
+        "x": parts[0].x if len(parts) == 1 else torch.cat([part.x for part in parts]),
+        "sample": torch.cat([part.sample for part in parts]),
+        "position": torch.cat([part.position for part in parts]),
+        "gradient": torch.cat(gradients) if gradients else None,
+        "step": torch.cat(steps) if steps else None,
+    }
+
+
+def summed(counters: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """Return the sum of counts, with the reasons that never occurred, which `+` leaves out."""
+    total: Counter[str] = Counter()
+    for one in counters:
+        total.update(one)
+    return total
 
 
 def joined_rows(parts: Sequence[BatchRows]) -> BatchRows:
     """Return the rows of several applications of a module to one batch, one after the other."""
-    gradients = [part.gradient for part in parts if part.gradient is not None]
     norms = [part.norms for part in parts if part.norms is not None]
-    dropped: Counter[str] = Counter()
-    for part in parts:
-        dropped.update(part.dropped)
+    numbered = [replace(part, step=torch.full_like(part.sample, part.step)) for part in parts]  # type: ignore[arg-type]
+    joined: dict[str, Any] = end_to_end(numbered)
     return replace(
         parts[0],
-        x=parts[0].x if len(parts) == 1 else torch.cat([part.x for part in parts]),
-        sample=torch.cat([part.sample for part in parts]),
-        position=torch.cat([part.position for part in parts]),
-        step=torch.cat([torch.full_like(part.sample, part.step) for part in parts]),  # type: ignore[arg-type]
-        gradient=torch.cat(gradients) if gradients else None,
+        **joined,
         norms=torch.cat(norms) if norms else None,
-        dropped=dropped,
+        dropped=summed(part.dropped for part in parts),
     )
 
 
@@ -188,10 +185,7 @@ def batch_rows(
     *,
     layout: TokenAxes | None = None,
 ) -> BatchRows:
-    """Lay out one captured tensor as rows and drop what the policy drops.
-
-    A state gives a row per kept token, per cell of a convolution's map, or per sample, at position 0.
-    """
+    """Lay out one captured tensor as rows, per token, cell or sample, and drop what the policy drops."""
     batch = batch.at(point)
     layout = layout or _known_layout(x, batch, point, policy.prefix_tokens)
     sample, position, keep, dropped = _kept(batch, layout, policy, point)

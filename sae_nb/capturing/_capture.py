@@ -7,43 +7,27 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ParamSpec,
-    Protocol,
-    cast,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
 import torch
 from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
-from sae_nb.capturing._batch_rows import BatchRows
-from sae_nb.capturing._context_builder import ContextBuilder
+from sae_nb.capturing._batch_rows import BatchRows, end_to_end, summed
 from sae_nb.capturing._gradients import GradientOf, chosen_loss
-from sae_nb.capturing._harvest import (
-    CaptureRecord,
-    CaptureSettings,
-    Harvest,
-    check_any_rows,
-    reporting,
-)
+from sae_nb.capturing._harvest import CaptureRecord, CaptureSettings, Harvest, check_any_rows
 from sae_nb.capturing._resumable import capture_to_store
-from sae_nb.checks import (
-    Count,
-    check_memory,
-    checked,
-)
+from sae_nb.checks import Count, check_memory, checked
 from sae_nb.checks._annotations import shows_fields
 from sae_nb.interrupts import Interrupted
 from sae_nb.models import HookPoint
 from sae_nb.models._states import TokenAxes
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 
 Options = ParamSpec("Options")
@@ -56,7 +40,7 @@ class _Captures(Protocol[Options]):
     def __call__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: Any,  # `Inputs`; said so, mypy sees that a text is an iterable of texts, too
         hook_points: str,
         *args: Options.args,
         **options: Options.kwargs,
@@ -95,23 +79,20 @@ def _with_options(
 @checked(leave=("hook_points", "drop_first", "drop_massive", "keep_special", "gradient_of"))
 @_with_options(CaptureOptions)
 def capture(
-    model: LiveModel, inputs: Any, hook_points: str | Iterable[str], **options: Any
+    model: LiveModel, inputs: Inputs, hook_points: str | Iterable[str], **options: Any
 ) -> Activations | dict[str, Activations]:
     """Run a live model over inputs and return its activations, one row per token or patch, and per
     application where a module runs several times in a pass: `acts.step` numbers them.
 
-    Several hook points are read in one pass, and no pass goes further than the last of them. Padding
-    is always dropped; `acts.context.policy` and the repr state what else was dropped, cut or packed.
-    Edits that are active (`steer`, `ablate`) are seen. Several hook points give a dict by the names given.
-
-    Ctrl-C (or the notebook's stop button) reaches the caller as an `Interrupted`, whose `.result` holds the
-    samples that were done, with `policy["interrupted"]`; `sn.interrupted()` returns it in a later cell.
+    Several hook points are read in one pass, and give a dict by the names given. Padding is always dropped;
+    `acts.context.policy` and the repr state what else was dropped, cut or packed. Edits that are active
+    (`steer`, `ablate`) are seen. Ctrl-C reaches the caller as an `Interrupted`, whose `.result` holds the
+    samples that were done; `sn.interrupted()` returns it in a later cell.
 
     Parameters
     ----------
     inputs
-        Texts, conversations (lists of messages, rendered by the tokenizer's chat template), token ids, images,
-        tensors, or any iterable of them.
+        Texts, conversations (lists of messages), token ids, images, tensors, or any iterable of them.
     hook_points
         One name, or several. Standard names, TransformerLens names and module paths; of a module that runs
         several times, "path@2" is the third application (counted from 0) and "path@last" the last.
@@ -124,45 +105,38 @@ def capture(
         Drop the first token of each text or window, and BOS. "auto": for decoder language models,
         whose first token is an attention sink.
     drop_massive
-        Drop rows whose norm is more than ten times the median norm, wherever they are: one of them can be
-        most of the variance of thousands of rows. "auto": where "auto" drops first tokens, unless
-        drop_first=False. The median is of the rows met so far, and of the first 1 024 from then on; a token
-        that is massive at one of several hook points is dropped at all. The repr counts them,
-        `acts.context.policy["massive_at"]` lists sample and position of each.
+        Drop rows whose norm is more than ten times the median norm (of the first 1 024 rows). "auto": where
+        "auto" drops first tokens, unless drop_first=False. A token that is massive at one of several hook
+        points is dropped at all; `acts.context.policy["massive_at"]` lists sample and position of each.
     context_length
         Tokens after which a text is cut. None: the model's own limit.
     pack
         Join texts into windows of `context_length` tokens instead of padding them.
     add_bos
-        Put BOS before each text; "auto": as the tokenizer does. A text that has one itself keeps it and gets no
-        second one; token ids are taken as they are, but for True.
+        Put BOS before each text that has none; "auto": as the tokenizer does. Token ids are taken as they are,
+        but for True.
     keep_special
         Keep special tokens other than BOS (class, separator, end of text).
     positions
         Tokens that become rows, in the words of `steer`: "all"; "last" of every sample; "not_first"; of images
-        "cls", "registers", "patches"; of conversations "assistant" for what a model writes, the end of its
-        turn included, "user", "system", "tool". `acts.roles` and `acts.turns` say it of every row.
+        "cls", "registers", "patches"; of conversations "assistant", "user", "system", "tool".
     drop_ids
         Token ids of your own that never become rows, such as those of a template's markers.
     features
-        Axis that holds the features of a state (batch, …, …): "channels" for the second, as convolutions have
-        it, "last" for the last. None: as the module that makes it decides; where it does not, the last, and
-        a warning names it. The other axis is `acts.position`.
+        Axis that holds the features of a state (batch, …, …): "channels" for the second, "last" for the last.
+        None: as the module decides; where it does not, the last, and a warning names it.
     dtype
         Precision of the rows; None: the model's.
     max_rows
         Stop after so many rows.
     backend
-        "nnsight", or "hooks": plain forward hooks, the same values without nnsight. (What hooks of
-        your own make of an output, nnsight sees from the next module on, "hooks" at once.)
+        "nnsight", or "hooks": plain forward hooks, the same values without nnsight.
     shard_rows
         Rows per file of a store; None: 32 MiB worth.
     gradient_of
-        A loss of the model: `acts.gradient` is then its gradient by each row of `acts.x`, read in the same
-        forward pass and one backward pass, in the model's precision. "next_token": −log p of each next
-        token (decoders of language); "labels": −log p of `labels`; or a function that turns the model's
-        answers to a batch into one number. All are sums over samples and tokens, in nats, so that a row's
-        gradient is the same in whatever batch it is. Needs no trainable weights.
+        A loss of the model: `acts.gradient` is its gradient by each row of `acts.x`. "next_token": −log p of
+        each next token; "labels": −log p of `labels`; or a function from the model's answers to a batch to
+        one number. All are sums over samples and tokens, in nats.
     labels
         With gradient_of="labels", the class of each sample, for the model's answer; or {head: classes}.
     progress
@@ -172,8 +146,7 @@ def capture(
     ------
     HookPointNotFound: If the model has no such hook point; the near names are listed.
     ValueError: If inputs are empty, inputs have no such `positions`, an activation holds NaN or
-        infinity (hook point, row and token are named), `store` holds another capture, or there is no
-        gradient: the hook point comes after the loss, or the model was made in inference mode.
+        infinity (hook point, row and token are named), `store` holds another capture, or there is no gradient.
     MemoryError: If the rows would not fit in memory.
 
     Example
@@ -227,29 +200,17 @@ def _resolved(model: LiveModel, names: Iterable[str]) -> dict[str, HookPoint]:
 
 
 class Collector:
-    """Rows of one hook point in one block of memory, sized from the first batch.
-
-    Rows are copied once, from the model's tensor to their final place.
-    """
+    """Rows of one hook point in one block of memory, sized from the first batch."""
 
     def __init__(self, n_samples: int | None, max_rows: int | None, n_blocks: int) -> None:
         self._n_samples, self._max_rows, self._n_blocks = n_samples, max_rows, n_blocks
         self._x: Tensor | None = None
-        self._gradient: list[Tensor] = []
-        self._sample: list[Tensor] = []
-        self._position: list[Tensor] = []
-        self._step: list[Tensor] = []
+        self._batches: list[BatchRows] = []  # whole ones, without their rows
         self.n, self._placed = 0, 0  # rows of whole batches; with those of the batch under way
         self._steps_placed: set[int] = set()
-        self._dropped: list[Mapping[str, int]] = []
-        self._massive: list[Sequence[Sequence[int]]] = []
-        self.layout = TokenAxes(columns=None)
 
     def place(self, x: Tensor, dtype: torch.dtype | None, samples: int, step: int = 0) -> Tensor:
-        """Copy rows behind those that are there; `samples` have been seen, these included.
-
-        An application of the batch's that comes again is copied over what was there of it.
-        """
+        """Copy rows behind those that are there, or over them if this application of the batch comes again."""
         if step in self._steps_placed:
             self._placed = self.n
             self._steps_placed.clear()
@@ -279,142 +240,110 @@ class Collector:
         self._x = larger
 
     def add(self, rows: BatchRows) -> None:
-        """Add the counts of one batch's rows, which have been placed."""
-        if rows.gradient is not None:
-            self._gradient.append(rows.gradient)
-        self._sample.append(rows.sample)
-        self._position.append(rows.position)
-        if isinstance(rows.step, Tensor):
-            self._step.append(rows.step)
+        """Add one batch's rows, which have been placed."""
         if rows.massive:  # those that stay move up
             cast(Tensor, self._x)[self.n : self.n + len(rows.x)] = rows.x
         self.n += len(rows.x)
         self._placed = self.n
         self._steps_placed.clear()
-        self._dropped.append(rows.dropped)
-        self._massive.append(rows.massive)
-        self.layout = rows.layout
+        self._batches.append(replace(rows, x=torch.empty(0), norms=None))
+
+    @property
+    def layout(self) -> TokenAxes:
+        """Layout of the rows."""
+        return self._batches[-1].layout
 
     @property
     def dropped(self) -> Counter[str]:
         """Tokens that did not become rows, by reason."""
-        total: Counter[str] = Counter()
-        for one in self._dropped:  # a sum would leave out the reasons that never occurred
-            total.update(one)
-        return total
+        return summed(rows.dropped for rows in self._batches)
 
     @property
     def massive(self) -> list[Sequence[int]]:
         """Sample and position of the rows that were dropped for their norm."""
-        return [place for batch in self._massive for place in batch]
+        return [place for rows in self._batches for place in rows.massive]
 
     def cut(self, n_batches: int) -> None:
         """Keep the first batches only: an interrupt may come between two hook points of one."""
-        of_batches = (self._gradient, self._sample, self._position, self._step)
-        for values in (*of_batches, self._dropped, self._massive):
-            del values[n_batches:]
-        self.n = self._placed = sum(map(len, self._sample))
+        del self._batches[n_batches:]
+        self.n = self._placed = sum(len(rows.sample) for rows in self._batches)
 
-    def join(self) -> dict[str, Tensor | None]:
-        """Return what all rows have: sample, position, and where there is one step and gradient."""
-        return {
-            "sample": torch.cat(self._sample),
-            "position": torch.cat(self._position),
-            "step": torch.cat(self._step) if self._step else None,
-            "gradient": torch.cat(self._gradient) if self._gradient else None,
+    def columns(self) -> dict[str, Any]:
+        """Return all rows and their sample, position and, where there are some, step and gradient."""
+        columns, block = end_to_end(self._batches), cast(Tensor, self._x)
+        # A view would keep, copy and pickle much that holds nothing.
+        rows = block[: self.n].clone() if len(block) > 1.1 * self.n else block[: self.n]
+        return {**columns, "x": rows}
+
+
+class _Memory:
+    """The rows of every hook point, and the samples behind them."""
+
+    def __init__(self, harvest: Harvest, n_samples: int | None) -> None:
+        self._harvest, self.builders = harvest, harvest.builders()
+        n_blocks = len(harvest.points) * (1 if harvest.loss is None else 2)
+        self.collectors = {
+            name: Collector(n_samples, harvest.max_rows, n_blocks) for name in harvest.points
         }
+        self.n_batches = 0  # that are whole
 
     @property
-    def x(self) -> Tensor:
-        """All rows."""
-        block = cast(Tensor, self._x)
-        x = block[: self.n]
-        if len(block) > 1.1 * self.n:
-            # A view would keep, copy and pickle much that holds nothing.
-            x = x.clone()
-        return x
+    def counts(self) -> dict[str, int]:
+        return {name: collector.n for name, collector in self.collectors.items()}
+
+    @property
+    def complete(self) -> bool:
+        wanted = self._harvest.max_rows
+        return wanted is not None and min(self.counts.values()) >= wanted
+
+    def has(self, _batch: Batch) -> bool:
+        return False
+
+    def place(self, name: str, x: Tensor, step: int) -> Tensor:
+        n_seen = next(iter(self.builders.values())).n_samples
+        return self.collectors[name].place(x, self._harvest.settings.dtype, n_seen, step)
+
+    def add(self, rows: Mapping[str, BatchRows]) -> None:
+        for name, new in rows.items():
+            self.collectors[name].add(new)
+        self.n_batches += 1
 
 
 def capture_in_memory(
-    harvest: Harvest,
-    inputs: Any,
-    progress: bool | Callable[[CaptureRecord], Any],
+    harvest: Harvest, inputs: Inputs, progress: bool | Callable[[CaptureRecord], Any]
 ) -> dict[str, Activations]:
-    """Run all batches and return activations in memory, by the names of the hook points.
-
-    KeyboardInterrupt keeps the batches that are whole, with `policy["interrupted"]`.
-    """
-    points = harvest.points
-    builders = {half: ContextBuilder(harvest.model, encoder=half) for half in harvest.halves}
-    builder = next(iter(builders.values()))
-    batches, max_rows = harvest.batches(inputs), harvest.max_rows
-    n_blocks = len(points) * (1 if harvest.loss is None else 2)
-    collectors = {name: Collector(batches.n_samples, max_rows, n_blocks) for name in points}
-    interrupted, whole = False, 0
-
-    def copy(name: str, x: Tensor, step: int) -> Tensor:
-        return collectors[name].place(x, harvest.settings.dtype, builder.n_samples, step)
-
+    """Return activations in memory, by name; of an interrupt, the batches that are whole."""
+    batches = harvest.batches(inputs)
+    memory = _Memory(harvest, batches.n_samples)
+    more: dict[str, Any] = {}
     try:
-        with reporting(progress, batches.n_samples) as report:
-            for batch in batches:
-                # The context first: an interrupt between the two must not leave rows without one.
-                for one in builders.values():
-                    one.add(batch)
-                before = {name: collector.n for name, collector in collectors.items()}
-                for name, rows in harvest.rows(batch, before, copy).items():
-                    room = None if max_rows is None else max_rows - before[name]
-                    collectors[name].add(rows.first(room))
-                whole += 1
-                counts = [collector.n for collector in collectors.values()]
-                report(max(counts), builder.n_samples)
-                if max_rows is not None and min(counts) >= max_rows:
-                    break
+        harvest.fill(memory, batches, progress)
     except KeyboardInterrupt:
-        interrupted = True
-        for collector in collectors.values():
-            collector.cut(whole)
-        if not all(collector.n for collector in collectors.values()):
+        more = {"interrupted": True}
+        for collector in memory.collectors.values():
+            collector.cut(memory.n_batches)
+        if not all(memory.counts.values()):
             raise Interrupted(
                 "Capture was interrupted before it had any rows; nothing is kept."
             ) from None
-    for name, collector in collectors.items():
+    for name, collector in memory.collectors.items():
         check_any_rows(name, collector.n, collector.dropped)
-    more = {"interrupted": True} if interrupted else {}
-    policies = {
-        name: harvest.policy(
-            batches, builders[points[name].encoder], collector.dropped, collector.massive
-        )
-        | more
-        for name, collector in collectors.items()
-    }
-    return _assemble(harvest, collectors, builders, policies)
-
-
-def _assemble(
-    harvest: Harvest,
-    collectors: Mapping[str, Collector],
-    builders: Mapping[bool, ContextBuilder],
-    policies: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Activations]:
-    taken = {half: builder.take() for half, builder in builders.items()}
+    taken = {half: builder.take() for half, builder in memory.builders.items()}
     contexts: dict[Any, Context] = {}
     acts = {}
-    for name, collector in collectors.items():
+    for name, collector in memory.collectors.items():
         # Hook points of one layout share one context, so that their rows can be joined and compared.
-        half = harvest.points[name].encoder
-        key = (
-            half,
-            replace(collector.layout, columns=None),
-            tuple(sorted(collector.dropped.items())),
-        )
+        point, layout, dropped = harvest.points[name], collector.layout, collector.dropped
+        builder = memory.builders[point.encoder]
+        key = (point.encoder, replace(layout, columns=None), tuple(sorted(dropped.items())))
         if key not in contexts:
-            made = builders[half].build(collector.layout, policies[name], taken[half])
-            contexts[key] = made
+            policy = harvest.policy(batches, builder, dropped, collector.massive) | more
+            contexts[key] = builder.build(layout, policy, taken[point.encoder])
+        columns = collector.columns()
         acts[name] = Activations(
-            collector.x,
-            **collector.join(),  # type: ignore[arg-type]
-            hook_point=str(harvest.points[name]),
+            columns.pop("x"),
+            **columns,
+            hook_point=str(point),
             model_name=harvest.model.name,
             context=contexts[key],
         )

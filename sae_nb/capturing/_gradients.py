@@ -21,10 +21,7 @@ from sae_nb.models._running import Runner
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import (
-        Batch,
-        Batches,
-    )
+    from sae_nb.models._inputs import Batch, Batches
 
 Named = Literal["next_token", "labels"]
 GradientOf = Named | Callable[[Tensor], Tensor]
@@ -150,7 +147,12 @@ def _of_labels(model: LiveModel, labels: object) -> Loss:
     def of(answer: Answer, batch: Batch) -> Tensor:
         parts = []
         for head, classes in by_head.items():
-            logits = answer.tensor if head == "" else _head(answer.heads, head)
+            heads = {"": answer.tensor} if head == "" else answer.heads
+            if head not in heads:
+                raise ValueError(
+                    f"`labels` must name heads of the model, {list(heads)}, got {head!r}."
+                )
+            logits = heads[head]
             mine = classes[batch.first_sample : batch.first_sample + batch.n].to(logits.device)
             same_length(mine, batch.n, name="labels", per="sample of `inputs`")
             _check_logits(logits, mine)
@@ -158,12 +160,6 @@ def _of_labels(model: LiveModel, labels: object) -> Loss:
         return torch.stack(parts).sum()
 
     return Loss(name="labels", of=of, labels=by_head)
-
-
-def _head(heads: Mapping[str, Tensor], head: str) -> Tensor:
-    if head not in heads:
-        raise ValueError(f"`labels` must name heads of the model, {list(heads)}, got {head!r}.")
-    return heads[head]
 
 
 def _check_logits(logits: Tensor, classes: Tensor) -> None:
@@ -207,9 +203,7 @@ def differentiating(
 def with_gradients(
     runner: Runner, batch: Batch, loss: Loss
 ) -> Iterator[tuple[str, int, Tensor, Tensor]]:
-    """Run a batch forwards and backwards, and yield activations with their gradients: hook point by hook
-    point, and of each application by application.
-    """
+    """Run a batch forwards and backwards; yield hook point, application, activations, their gradients."""
     run = runner(batch)
     with run.model.lock, torch.inference_mode(False), torch.enable_grad():
         value = loss.of(run.answer, run.batch)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -19,13 +19,7 @@ from sae_nb.activations._massive import row_norms
 from sae_nb.activations._named_positions import NamedPositions
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.activations._token_texts import whole_at
-from sae_nb.capturing._batch_rows import (
-    BatchRows,
-    NormLimits,
-    batch_rows,
-    check_roles,
-    joined_rows,
-)
+from sae_nb.capturing._batch_rows import BatchRows, NormLimits, batch_rows, check_roles, joined_rows
 from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._gradients import Loss, differentiating, with_gradients
 from sae_nb.checks import Count, check_integers, checked, one_of, warn_caller
@@ -36,11 +30,9 @@ from sae_nb.models._states import timed_layout
 from sae_nb.progress import progress_bar
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import (
-        Batch,
-        Batches,
-    )
+    from sae_nb.models._inputs import Batch, Batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +53,7 @@ class CaptureRecord:
 @checked(leave=("drop_first", "drop_massive", "keep_special"))
 @dataclass(frozen=True, kw_only=True)
 class CaptureSettings:
-    """Settings of batching, running and turning inputs into rows, as `capture` explains; checked once.
-
-    `capture` and `stream` take them as keywords, each with some of its own (`CaptureOptions`,
-    `StreamOptions`).
-    """
+    """Settings of batching, running and turning inputs into rows, as `capture` explains; checked once."""
 
     batch_size: Count | None = None
     drop_first: bool | Literal["auto"] = "auto"
@@ -99,6 +87,20 @@ class CaptureSettings:
             )
 
 
+class _Sink(Protocol):
+    """Where rows go, batch by batch, with the samples behind them: memory, or a folder."""
+
+    @property
+    def builders(self) -> Mapping[bool, ContextBuilder]: ...
+    @property
+    def counts(self) -> Mapping[str, int]: ...
+    @property
+    def complete(self) -> bool: ...
+    def has(self, batch: Batch) -> bool: ...
+    def place(self, name: str, x: Tensor, step: int) -> Tensor: ...
+    def add(self, rows: Mapping[str, BatchRows]) -> None: ...
+
+
 CopyRows = Callable[[str, Tensor, int], Tensor]
 """(hook point, rows that are still the model's, their application) → the same rows on the CPU, ours to keep.
 An application that comes again takes the place of what was copied before.
@@ -106,9 +108,7 @@ An application that comes again takes the place of what was copied before.
 
 
 class Harvest:
-    """One capture: a model, where it is read (by names as given), how activations become rows, and after
-    how many of them it ends.
-    """
+    """A model, where it is read (by names as given), how activations become rows, and how many at most."""
 
     def __init__(
         self,
@@ -147,14 +147,26 @@ class Harvest:
         )
         self.limits = NormLimits(points)
 
-    def keep_massive(self) -> None:
-        """Keep rows with a massive norm."""
-        self.row_policy = replace(self.row_policy, drop_massive=False)
+    def builders(self) -> dict[bool, ContextBuilder]:
+        """Return what gathers the samples: one, or two where both halves of an encoder–decoder are read."""
+        halves = dict.fromkeys(point.encoder for point in self.points.values())
+        return {half: ContextBuilder(self.model, encoder=half) for half in halves}
 
-    @property
-    def halves(self) -> tuple[bool, ...]:
-        """Halves of an encoder–decoder that are read: whether it is the encoder; one of other models."""
-        return tuple(dict.fromkeys(point.encoder for point in self.points.values()))
+    def fill(
+        self, sink: _Sink, batches: Batches, progress: bool | Callable[[CaptureRecord], Any]
+    ) -> None:
+        """Run batch by batch, until the inputs end or there are as many rows as asked for."""
+        first = next(iter(sink.builders.values()))
+        with reporting(progress, batches.n_samples) as report:
+            for batch in batches:
+                # The context first: an interrupt between the two must not leave rows without one.
+                for builder in sink.builders.values():
+                    builder.add(batch)
+                if not sink.has(batch):
+                    sink.add(self.rows(batch, sink.counts, sink.place))
+                report(max(sink.counts.values()), first.n_samples)
+                if sink.complete:
+                    break
 
     def stated(self) -> dict[str, Any]:
         """Return the settings that decide the rows as plain values: two captures that agree read alike."""
@@ -172,7 +184,7 @@ class Harvest:
         stated |= {"dtype": None if dtype is None else str(dtype)}
         return stated if self.loss is None else stated | self.loss.stated()
 
-    def batches(self, inputs: object) -> Batches:
+    def batches(self, inputs: Inputs) -> Batches:
         """Return the model's batches of these inputs."""
         names = ("batch_size", "context_length", "pack", "add_bos")
         batches = self.model.batches(
@@ -185,12 +197,9 @@ class Harvest:
     def rows(
         self, batch: Batch, row_counts: Mapping[str, int], copy: CopyRows | None = None
     ) -> dict[str, BatchRows]:
-        """Run one batch and return its rows on the CPU, by hook point."""
+        """Run one batch and return its rows on the CPU, as many as are still wanted, by hook point."""
         check_roles(batch, self.row_policy)
         taken: dict[str, dict[int, BatchRows]] = {}
-
-        def to_cpu(_name: str, x: Tensor, _step: int) -> Tensor:
-            return x.to("cpu", self.settings.dtype or x.dtype, copy=True)
 
         def take(name: str, value: Tensor, step: int) -> None:
             self._check_samples(batch, name, value, step)
@@ -202,7 +211,9 @@ class Harvest:
                 self._warn_of_guess(name, tuple(value.shape))
             # Before a narrower precision makes infinity of what is massive.
             norms = row_norms(live.x).cpu() if self.row_policy.drop_massive else None
-            rows = replace(live, x=(copy or to_cpu)(name, live.x, step), step=step, norms=norms)
+            rows = replace(
+                live, x=(copy or self.to_cpu)(name, live.x, step), step=step, norms=norms
+            )
             taken.setdefault(name, {})[step] = rows
 
         if self.loss is None:
@@ -213,21 +224,28 @@ class Harvest:
                 rows = taken[name][step]
                 layout = rows.layout
                 point = self.points[name]
-                beside = batch_rows(gradient, batch, self.row_policy, point, layout=layout).x
+                slope = batch_rows(gradient, batch, self.row_policy, point, layout=layout).x
                 # As precise as it comes: half precision would round most of it to nothing.
-                taken[name][step] = replace(rows, gradient=beside.to("cpu", copy=True))
+                taken[name][step] = replace(rows, gradient=slope.to("cpu", copy=True))
         self._check_applications(batch, taken)
-        joined = {name: self._joined(name, list(taken[name].values())) for name in self.points}
+        joined = {}
+        for name, point in self.points.items():
+            parts = list(taken[name].values())
+            numbered = len(parts) > 1 or "@" in point
+            joined[name] = joined_rows(parts) if numbered else replace(parts[0], step=None)
         if self.row_policy.drop_massive:
             joined = self.limits.without_massive(joined)
         for name, rows in joined.items():
-            self._check_rows(batch, rows, self.points[name], row_counts.get(name, 0))
+            point, n = self.points[name], row_counts[name]
+            self._check_finite(batch, rows, rows.x, "Activations", point, n)
+            if rows.gradient is not None:
+                self._check_finite(batch, rows, rows.gradient, "Gradients", point, n)
+            joined[name] = rows.first(None if self.max_rows is None else self.max_rows - n)
         return joined
 
-    def _joined(self, name: str, parts: Sequence[BatchRows]) -> BatchRows:
-        """Return the rows of all applications, with the application of each where that is not one alone."""
-        numbered = len(parts) > 1 or "@" in self.points[name]
-        return joined_rows(parts) if numbered else replace(parts[0], step=None)
+    def to_cpu(self, _name: str, x: Tensor, _step: int) -> Tensor:
+        """Return a copy of rows of our own."""
+        return x.to("cpu", self.settings.dtype or x.dtype, copy=True)
 
     def _check_samples(self, batch: Batch, name: str, x: Tensor, step: int) -> None:
         """Refuse an application of a module to some of the samples only."""
@@ -261,13 +279,6 @@ class Harvest:
             f"last axis, of {shape[-1]}, is taken for features, the second for position. Pass "
             'features="last" to confirm, or features="channels" if it is the other way round.'
         )
-
-    def _check_rows(
-        self, batch: Batch, rows: BatchRows, point: HookPoint, rows_before: int
-    ) -> None:
-        self._check_finite(batch, rows, rows.x, "Activations", point, rows_before)
-        if rows.gradient is not None:
-            self._check_finite(batch, rows, rows.gradient, "Gradients", point, rows_before)
 
     def _check_finite(
         self,

@@ -11,10 +11,10 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch import Tensor
 
 from sae_nb.activations import Activations
@@ -29,14 +29,8 @@ from sae_nb.activations._store import (
     seal,
     size_and_checksum,
 )
-from sae_nb.capturing._batch_rows import BatchRows, NormLimits
-from sae_nb.capturing._context_builder import ContextBuilder
-from sae_nb.capturing._harvest import (
-    CaptureRecord,
-    Harvest,
-    check_any_rows,
-    reporting,
-)
+from sae_nb.capturing._batch_rows import BatchRows, end_to_end, summed
+from sae_nb.capturing._harvest import CaptureRecord, Harvest, check_any_rows
 from sae_nb.files._atomic import (
     MANIFEST,
     check_seal,
@@ -45,10 +39,7 @@ from sae_nb.files._atomic import (
     sealed,
     write_json,
 )
-from sae_nb.files._exchange import (
-    is_partial,
-    place,
-)
+from sae_nb.files._exchange import is_partial, place
 from sae_nb.files._fingerprints import (
     check_same_call,
     inputs_digest,
@@ -59,14 +50,11 @@ from sae_nb.files._fingerprints import (
 from sae_nb.files._locks import holding_folder
 from sae_nb.files._tensors import write_tensors
 from sae_nb.interrupts import Interrupted
-from sae_nb.models import HookPoint
 from sae_nb.models._states import TokenAxes
 
 if TYPE_CHECKING:
-    from sae_nb.models._inputs import (
-        Batch,
-        Batches,
-    )
+    from sae_nb.checks import Inputs
+    from sae_nb.models._inputs import Batch, Batches
 
 
 _PART = re.compile(r"samples-\d{5}\.safetensors")
@@ -75,21 +63,21 @@ _PART = re.compile(r"samples-\d{5}\.safetensors")
 
 def capture_to_store(
     harvest: Harvest,
-    inputs: object,
+    inputs: Inputs,
     store: str | Path,
     shard_rows: int | None,
     several: bool,
     progress: bool | Callable[[CaptureRecord], Any],
 ) -> dict[str, Activations]:
     """Capture to a folder, continuing where the same call was killed; see `capture`."""
-    if len(harvest.halves) > 1:
+    if len({point.encoder for point in harvest.points.values()}) > 1:
         raise ValueError(
             "`hook_points` of one store must be of the encoder or of the decoder, whose samples differ, "
             f"got {', '.join(harvest.points)}. Capture each half to a folder of its own."
         )
     folder = place(store)
     if harvest.settings.drop_massive == "auto" and not _drops_massive(folder):
-        harvest.keep_massive()
+        harvest.row_policy = replace(harvest.row_policy, drop_massive=False)
     call = call_facts(harvest, inputs, shard_rows, several)
     batches = harvest.batches(inputs)
     if folder.exists() and not folder.is_dir():
@@ -106,9 +94,10 @@ def capture_to_store(
                 if path.name == PROGRESS or _PART.fullmatch(path.name) or is_partial(path):
                     path.unlink()
         else:
-            writer = StoreWriter(folder, call, harvest.points, shard_rows, harvest.limits)
+            writer = StoreWriter(folder, call, harvest, shard_rows)
             try:
-                _fill(harvest, batches, writer, progress)
+                harvest.fill(writer, batches, progress)
+                writer.finish(batches)
             except KeyboardInterrupt as stop:
                 raise Interrupted(
                     f"Capture was interrupted; {str(folder)!r} keeps the shards that are whole, and the same "
@@ -119,31 +108,6 @@ def capture_to_store(
     return acts if isinstance(acts, dict) else {next(iter(harvest.points)): acts}
 
 
-def _fill(
-    harvest: Harvest,
-    batches: Batches,
-    writer: StoreWriter,
-    progress: bool | Callable[[CaptureRecord], Any],
-) -> None:
-    builder = ContextBuilder(harvest.model, encoder=harvest.halves[0])
-    max_rows = harvest.max_rows
-    with reporting(progress, batches.n_samples) as report:
-        for batch in batches:
-            builder.add(batch)
-            if writer.has(batch):
-                builder.take()
-            else:
-                writer.add(harvest.rows(batch, writer.counts), builder, max_rows)
-            report(max(writer.counts.values()), builder.n_samples)
-            if writer.complete(max_rows):
-                break
-    policies = {
-        name: harvest.policy(batches, builder, dropped, writer.massive[name])
-        for name, dropped in writer.dropped.items()
-    }
-    writer.finish(harvest.model.name, builder, policies)
-
-
 class StoreWriter:
     """Writes shards of rows, remembers what is written, and finishes with a manifest."""
 
@@ -151,12 +115,13 @@ class StoreWriter:
         self,
         folder: Path,
         call: Mapping[str, Any],
-        points: Mapping[str, HookPoint],
+        harvest: Harvest,
         shard_rows: int | None,
-        limits: NormLimits,
     ) -> None:
-        self.folder, self.points, self.shard_rows = folder, dict(points), shard_rows
-        self.call, self.limits = dict(call), limits
+        self.folder, self.points, self.shard_rows = folder, harvest.points, shard_rows
+        self.call, self._harvest, self.place = dict(call), harvest, harvest.to_cpu
+        self.builders, points = harvest.builders(), harvest.points
+        (self._builder,) = self.builders.values()
         self.shards: list[dict[str, Any]] = self._begun()
         self.counts = dict.fromkeys(points, 0)
         self.dropped: dict[str, Counter[str]] = {name: Counter() for name in points}
@@ -192,7 +157,7 @@ class StoreWriter:
             self.folder, begun["call"], self.call, work="capture", holds="a half-done one"
         )
         if "limits" in begun:
-            self.limits.load(begun["limits"])
+            self._harvest.limits.load(begun["limits"])
         for shard in begun["shards"]:
             for name, size in shard["files"].items():
                 file = self.folder / name
@@ -214,17 +179,12 @@ class StoreWriter:
             if self._digest.take() != done["digest"]:
                 raise other_inputs(self.folder, batch)
             self.n_to_skip = self._to_check[0]["batches"] if self._to_check else 0
+        self._builder.take()  # its samples are there, too
         return True
 
-    def add(
-        self,
-        rows: Mapping[str, BatchRows],
-        builder: ContextBuilder,
-        max_rows: int | None,
-    ) -> None:
+    def add(self, rows: Mapping[str, BatchRows]) -> None:
         """Take in the rows of the batch just asked about; writes a shard when there are enough."""
         for name, new in rows.items():
-            new = new.first(None if max_rows is None else max_rows - self.counts[name])
             self._pending[name].append(new)
             self.counts[name] += len(new.x)
             self.dropped[name].update(new.dropped)
@@ -234,42 +194,41 @@ class StoreWriter:
             width = parts[0].x.shape[1] * parts[0].x.element_size()
             enough = self.shard_rows or max(1, SHARD_BYTES // width)
             if sum(len(part.x) for part in parts) >= enough:
-                self._flush(builder)
+                self._flush()
                 return
 
-    def complete(self, max_rows: int | None) -> bool:
-        """Return whether all requested rows are there."""
-        if self.n_to_skip or max_rows is None:
-            return False
-        return min(self.counts.values()) >= max_rows
+    @property
+    def complete(self) -> bool:
+        """Whether all requested rows are there."""
+        wanted = self._harvest.max_rows
+        return not self.n_to_skip and wanted is not None and min(self.counts.values()) >= wanted
 
-    def _flush(self, builder: ContextBuilder) -> None:
+    def _flush(self) -> None:
         number = len(self.shards)
         files: dict[str, dict[str, Tensor]] = {}
         for index, parts in enumerate(self._pending.values()):
-            files[_rows_file(number, index)] = row_tensors(
-                torch.cat([part.x for part in parts]),
-                torch.cat([part.sample for part in parts]),
-                torch.cat([part.position for part in parts]),
-                _gradients(parts),
-                _steps(parts),
-            )
-        samples = builder.take()
+            rows: dict[str, Any] = end_to_end(parts)
+            files[_rows_file(number, index)] = row_tensors(**rows)
+        samples = self._builder.take()
         if samples:
             files[f"samples-{number:05d}.safetensors"] = samples
         for name, tensors in files.items():
             write_tensors(self.folder / name, tensors)
+        layouts = [parts[-1].layout for parts in self._pending.values()]
         self.shards.append(
             {
                 "batches": self._pending_batches,
                 "digest": self._digest.take(),
                 "rows": [sum(len(p.x) for p in parts) for parts in self._pending.values()],
-                "dropped": [_sum(part.dropped for part in p) for p in self._pending.values()],
+                "dropped": [
+                    dict(summed(part.dropped for part in p)) for p in self._pending.values()
+                ],
                 "massive": [
                     [at for part in p for at in part.massive] for p in self._pending.values()
                 ],
-                "grids": [parts[-1].layout.grid for parts in self._pending.values()],
-                "layouts": [_stated(parts[-1].layout) for parts in self._pending.values()],
+                "grids": [one.grid for one in layouts],
+                # What grids do not say of a layout.
+                "layouts": [{"seconds": one.seconds, "features": one.features} for one in layouts],
                 "files": {name: size_and_checksum(self.folder / name) for name in files},
             }
         )
@@ -280,20 +239,16 @@ class StoreWriter:
     def _write_progress(self) -> None:
         facts = {"kind": KIND, "version": 1, "call": self.call, "shards": self.shards}
         if "drop_massive" in self.call:
-            facts["limits"] = self.limits.state
+            facts["limits"] = self._harvest.limits.state
         write_json(self.folder / PROGRESS, sealed(facts))
 
-    def finish(
-        self,
-        model_name: str,
-        builder: ContextBuilder,
-        policies: Mapping[str, Mapping[str, Any]],
-    ) -> None:
+    def finish(self, read: Batches) -> None:
         """Write the last shard, join the samples, and seal the folder with a manifest."""
+        builder, harvest = self._builder, self._harvest
         if self.n_to_skip:
             raise other_inputs(self.folder, None)
         if self._pending_batches:
-            self._flush(builder)
+            self._flush()
         for name, n in self.counts.items():
             check_any_rows(str(self.points[name]), n, self.dropped[name])
         files = {name: facts for shard in self.shards for name, facts in shard["files"].items()}
@@ -306,7 +261,11 @@ class StoreWriter:
                 hook_point=str(point),
                 files=[_rows_file(number, index) for number in range(len(self.shards))],
                 rows=[shard["rows"][index] for shard in self.shards],
-                context=builder.build(layout, policies[name], {}),
+                context=builder.build(
+                    layout,
+                    harvest.policy(read, builder, self.dropped[name], self.massive[name]),
+                    {},
+                ),
             )
             for index, ((name, point), layout) in enumerate(
                 zip(self.points.items(), _layouts(self.shards[-1]), strict=True)
@@ -317,18 +276,13 @@ class StoreWriter:
             self.folder,
             stored,
             kept,
-            model_name=model_name,
+            model_name=harvest.model.name,
             several=self.call["several"],
             call=self.call,
             batches=batches,
         )
         for name in (*parts, PROGRESS):
             (self.folder / name).unlink(missing_ok=True)
-
-
-def _stated(layout: TokenAxes) -> dict[str, Any]:
-    """Return the facts of a layout that its grid lacks."""
-    return {"seconds": layout.seconds, "features": layout.features}
 
 
 def _layouts(shard: Mapping[str, Any]) -> list[TokenAxes]:
@@ -340,27 +294,8 @@ def _layouts(shard: Mapping[str, Any]) -> list[TokenAxes]:
     ]
 
 
-def _gradients(parts: Sequence[BatchRows]) -> Tensor | None:
-    """The gradients of all rows, where they were asked for."""
-    gradients = [part.gradient for part in parts if part.gradient is not None]
-    return torch.cat(gradients) if gradients else None
-
-
-def _steps(parts: Sequence[BatchRows]) -> Tensor | None:
-    """The application of all rows, where there are several or one was named."""
-    steps = [part.step for part in parts if isinstance(part.step, Tensor)]
-    return torch.cat(steps) if steps else None
-
-
 def _rows_file(shard: int, point: int) -> str:
     return f"rows-{shard:05d}-{point}.safetensors"
-
-
-def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for counter in counters:
-        total.update(counter)
-    return dict(total)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -368,10 +303,7 @@ def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
 
 
 def _drops_massive(folder: Path) -> bool:
-    """Return whether a capture that is there drops massive rows; True where there is none.
-
-    One that was begun before there was such a choice is continued as it was begun.
-    """
+    """Whether a capture that is there drops massive rows, as one of old does not; True where there is none."""
     for name in (MANIFEST, PROGRESS):
         if (folder / name).is_file():
             call = json_object(folder / name).get("call")
@@ -381,7 +313,7 @@ def _drops_massive(folder: Path) -> bool:
 
 def call_facts(
     harvest: Harvest,
-    inputs: object,
+    inputs: Inputs,
     shard_rows: int | None,
     several: bool,
 ) -> dict[str, Any]:

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, Protocol, TypeGuard, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations._context import policy_text
+from sae_nb.activations._named_positions import policy_text
 from sae_nb.activations._rows import generator_for
 from sae_nb.activations._sites import AND
 from sae_nb.capturing._batch_rows import BatchRows, count_rows
 from sae_nb.capturing._gradients import Loss, chosen_loss
 from sae_nb.capturing._harvest import CaptureSettings, Harvest
-from sae_nb.checks import (
-    Count,
-    Seed,
-    at_least,
-    check_hook_name,
-    checked,
-)
+from sae_nb.checks import Count, Seed, at_least, check_hook_name, checked
 from sae_nb.checks._annotations import shows_fields
 from sae_nb.models._inputs import column_of_table
 from sae_nb.models._states import TokenAxes
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
+    from sae_nb.checks._values import Indexed
     from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import (
-        Batch,
-        Batches,
-    )
+    from sae_nb.models._inputs import Batch, Batches
 
 
 _CHUNK = 64  # samples per piece when a tensor of inputs is walked through in a fresh order
@@ -61,7 +54,7 @@ class _Streams(Protocol[Options]):
     def __call__(
         self,
         model: LiveModel,
-        inputs: object,
+        inputs: Inputs,
         hook_point: str | Sequence[str],
         *args: Options.args,
         **options: Options.kwargs,
@@ -78,7 +71,7 @@ def _with_options(
 @checked(leave=("hook_point", "drop_first", "drop_massive", "keep_special", "gradient_of"))
 @_with_options(StreamOptions)
 def stream(
-    model: LiveModel, inputs: Any, hook_point: str | Sequence[str], **options: Any
+    model: LiveModel, inputs: Inputs, hook_point: str | Sequence[str], **options: Any
 ) -> ActivationStream:
     """Return activations that are computed as `train` asks for them; nothing is stored.
 
@@ -150,7 +143,7 @@ class ActivationStream:
     def __init__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: Inputs,
         hook_points: Sequence[str],
         *,
         settings: CaptureSettings,
@@ -165,7 +158,7 @@ class ActivationStream:
         self.model_name: str = model.name
         self.buffer = buffer
         self._inputs = column_of_table(model, inputs)
-        self._one_shot = iter(inputs) is inputs if hasattr(inputs, "__next__") else False
+        self._one_shot = isinstance(inputs, Iterator)
         # Checks the inputs now. Of an iterator that runs once this is the only reading there is.
         opening = self._harvest.batches(inputs)
         self.n_samples = opening.n_samples
@@ -296,17 +289,13 @@ class ActivationStream:
 
     def run(self, batch: Batch, rows_before: int) -> Float[Tensor, "rows d_in"]:
         """Run one batch and return its rows."""
-        sites_rows = self._run(batch, rows_before)
-        # As precise as it comes: half precision would round most of a gradient to nothing.
-        beside = [rows.gradient for rows in sites_rows if rows.gradient is not None]
-        sites = [rows.x for rows in sites_rows] + beside
-        return sites[0] if len(sites) == 1 else torch.cat(sites, dim=1)
-
-    def _run(self, batch: Batch, rows_before: int) -> list[BatchRows]:
-        """The rows of one batch at every site, by the limits of the first one."""
         if self._harvest.row_policy.drop_massive:
-            self._look()
-        return self._sites(batch, rows_before)
+            self._look()  # by the limits of the first batch
+        by_site = self._sites(batch, rows_before)
+        # As precise as it comes: half precision would round most of a gradient to nothing.
+        gradients = [rows.gradient for rows in by_site if rows.gradient is not None]
+        sites = [rows.x for rows in by_site] + gradients
+        return sites[0] if len(sites) == 1 else torch.cat(sites, dim=1)
 
     def _sites(self, batch: Batch, rows_before: int) -> list[BatchRows]:
         """The rows of one batch at every site."""
@@ -314,10 +303,7 @@ class ActivationStream:
         sites = list(self._harvest.rows(batch, before).values())
         first = sites[0]
         for name, other in zip(self.hook_points, sites, strict=True):
-            same = (
-                torch.equal(getattr(first, at), getattr(other, at)) for at in ("sample", "position")
-            )
-            if not all(same):
+            if not first.same_places(other):
                 raise ValueError(
                     f'Row by row, sites must hold the same tokens, but "{self.hook_points[0]}" gives '
                     f'{len(first.x)} rows of a batch and "{name}" {len(other.x)} others. Choose hook '
@@ -399,18 +385,19 @@ class _Reader:
         return None
 
 
-def in_fresh_order(inputs: Any, generator: torch.Generator, n_axes: int) -> Any:
+def in_fresh_order(inputs: Inputs, generator: torch.Generator, n_axes: int) -> Inputs:
     """Return the same samples in another order, where their number is known; else as they are."""
     for name in ("images", "texts"):
         samples = getattr(inputs, name, None)
         if samples is not None and not callable(samples):
             return in_fresh_order(samples, generator, n_axes)
     if isinstance(inputs, Mapping):
-        lengths = {len(value) if isinstance(value, Tensor) else None for value in inputs.values()}
-        if len(lengths) != 1 or None in lengths:
+        tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
+        lengths = {len(value) for value in tensors.values()}
+        if len(lengths) != 1 or len(tensors) < len(inputs):
             return inputs
-        order = torch.randperm(lengths.pop() or 0, generator=generator)
-        return {name: value[order.to(value.device)] for name, value in inputs.items()}
+        order = torch.randperm(lengths.pop(), generator=generator)
+        return {name: value[order.to(value.device)] for name, value in tensors.items()}
     if not _is_many(inputs, n_axes):
         return inputs
     order = torch.randperm(len(inputs), generator=generator)
@@ -423,14 +410,14 @@ def in_fresh_order(inputs: Any, generator: torch.Generator, n_axes: int) -> Any:
     return (inputs[i] for i in order.tolist())
 
 
-def _is_many(inputs: object, n_axes: int) -> bool:
+def _is_many(inputs: Inputs, n_axes: int) -> TypeGuard[Indexed]:
     """Whether inputs are several samples that can be asked for one by one."""
     if isinstance(inputs, (str, bytes)) or not hasattr(inputs, "__getitem__"):
         return False
     if isinstance(inputs, (Tensor, np.ndarray)):
         # A vector of ids is one text; three axes are one image.
         return inputs.ndim != n_axes and len(inputs) > 1
-    if not hasattr(inputs, "__len__") or len(inputs) < 2:
+    if not isinstance(inputs, Sized) or len(inputs) < 2:
         return False
     # A list of integers is one text as well.
     return not (isinstance(inputs, Sequence) and isinstance(inputs[0], (int, np.integer)))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from sae_nb.checks._values import (
         LARGEST as LARGEST,
+        Inputs as Inputs,
         answered as answered,
         as_tensor as as_tensor,
         available_memory as available_memory,

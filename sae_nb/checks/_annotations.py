@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sae_nb._lazy import codes_around, last_frame, wrong_call
 from sae_nb.checks import _rules
+from sae_nb.checks._argument_order import add_order
 from sae_nb.checks._classes import ANY, CLASSES, LIKE
-from sae_nb.checks._misplaced_arguments import add_order
 from sae_nb.checks._rules import Between, Each, OneOf, Rule
 from sae_nb.checks._values import (
     LARGEST,
@@ -106,7 +106,7 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
     outside = codes_around(call)
 
     @functools.wraps(call)
-    def with_checks(*args: Any, **kwargs: Any) -> Any:
+    def with_checks(*args: object, **kwargs: object) -> object:
         arguments = _arguments(call, leave)
         try:
             placed, named = arguments.taken(args, kwargs)
@@ -125,7 +125,6 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
                 wrong = error
         raise TypeError(wrong_call(call, args, kwargs) or str(wrong))
 
-    with_checks.answers_wrong_calls = True  # type: ignore[attr-defined]
     with_checks.left_out = leave  # type: ignore[attr-defined]
     return with_checks
 
@@ -169,7 +168,7 @@ Sizes = dict[str, tuple[int, str]]
 Names = Mapping[str, Any]
 """Values of the names in an annotation, if they are of the module that wrote it."""
 
-Take = Callable[[Any, str, Sizes], Any]
+Take = Callable[[object, str, Sizes], object]
 """Value, its argument's name, axes met so far → the value to continue with, or an error."""
 
 
@@ -186,7 +185,7 @@ class _Argument:
     def __init__(self, parameter: inspect.Parameter, kinds: list[_Kind] | None) -> None:
         self.name, self.default, self.kinds = parameter.name, parameter.default, kinds
 
-    def taken(self, value: Any, sizes: Sizes) -> Any:
+    def taken(self, value: object, sizes: Sizes) -> object:
         default = self.default
         if self.kinds is None or value is default:
             return value
@@ -213,8 +212,8 @@ class _Arguments:
                 self.in_order.append(argument)
 
     def taken(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
         sizes: Sizes = {}
         placed, named = list(args), dict(kwargs)
         for i, argument in enumerate(self.in_order[: len(args)]):
@@ -224,7 +223,7 @@ class _Arguments:
                 named[name] = self.by_name[name].taken(value, sizes)
         return tuple(placed), named
 
-    def fit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    def fit(self, args: tuple[object, ...], kwargs: dict[str, object]) -> bool:
         try:
             self.signature.bind(*args, **kwargs)
         except TypeError:
@@ -252,7 +251,7 @@ def _arguments(call: Callable[..., Any], leave: frozenset[str]) -> _Arguments:
     return _Arguments(call, leave)
 
 
-def _taken(value: Any, kinds: list[_Kind], name: str, sizes: Sizes) -> Any:
+def _taken(value: object, kinds: list[_Kind], name: str, sizes: Sizes) -> object:
     wrong: Exception | None = None
     for kind in kinds:
         try:
@@ -287,7 +286,7 @@ def _all_taken(values: Collection[Any], kinds: list[_Kind], name: str) -> bool:
     return True
 
 
-def _kinds(annotation: Any, names: Names) -> list[_Kind] | None:
+def _kinds(annotation: object, names: Names) -> list[_Kind] | None:
     """Return the alternatives of an annotation as written, or None if one of them is not known here."""
     if not isinstance(annotation, str):
         return None
@@ -322,7 +321,7 @@ def _kind(node: ast.expr, names: Names) -> _Kind | None:
     return _PLAIN.get(written) or _alias(names.get(written))
 
 
-def _alias(meant: Any) -> _Kind | None:
+def _alias(meant: object) -> _Kind | None:
     """A name for choices or for a rule: `Count`, or a `Literal` that its module has given a name."""
     if get_origin(meant) is Literal:
         return _choice(get_args(meant))
@@ -339,7 +338,7 @@ def _ruled(kind: str, rule: Between) -> _Kind:
     permitted = rule.of_kind(kind)
     plain = _integer if kind == "int" else _PLAIN[kind]  # a rule has its own largest integer
 
-    def take(value: Any, name: str, sizes: Sizes) -> Any:
+    def take(value: object, name: str, sizes: Sizes) -> object:
         return permitted.check(plain.take(value, name, sizes), name=name)
 
     return _Kind(plain.words, take, permitted)
@@ -355,11 +354,11 @@ def _annotated(_: str, inner: list[ast.expr], names: Names) -> _Kind | None:
 
 
 def _of(
-    matches: Callable[[Any], bool], words: str, check: Callable[..., Any] | None = None
+    matches: Callable[[object], bool], words: str, check: Callable[..., Any] | None = None
 ) -> _Kind:
     """A kind that a checker above takes where the type fits; a value without one stays as it is."""
 
-    def take(value: Any, name: str, _: Sizes) -> Any:
+    def take(value: object, name: str, _: Sizes) -> object:
         if not matches(value):
             raise _OtherKindError
         return value if check is None else check(value, name=name)
@@ -370,7 +369,7 @@ def _of(
 def _what_passes(words: str, check: Callable[..., Any]) -> _Kind:
     """A kind whose checker knows the type: of another one it raises a TypeError."""
 
-    def take(value: Any, name: str, _: Sizes) -> Any:
+    def take(value: object, name: str, _: Sizes) -> object:
         try:
             return check(value, name=name)
         except TypeError:
@@ -379,14 +378,14 @@ def _what_passes(words: str, check: Callable[..., Any]) -> _Kind:
     return _Kind(words, take)
 
 
-def _whole(value: Any, *, name: str) -> int:
+def _whole(value: object, *, name: str) -> int:
     if "seed" in name:
         return check_seed(value, name=name)
     most = None if "memory" in name or "bytes" in name else LARGEST
     return check_count(value, name=name, at_least=-LARGEST, at_most=most)
 
 
-def _path(value: Any, *, name: str) -> Any:
+def _path(value: object, *, name: str) -> object:
     check_path(value, name=name)
     return value
 
@@ -394,7 +393,7 @@ def _path(value: Any, *, name: str) -> Any:
 def _instance(written: str) -> _Kind:
     """Return a class of ours, by its name: this module is below all of them."""
 
-    def matches(value: Any) -> bool:
+    def matches(value: object) -> bool:
         if written in map(attrgetter("__name__"), type(value).__mro__):
             return True
         if isinstance(value, type):
@@ -407,7 +406,7 @@ def _instance(written: str) -> _Kind:
 def _choice(choices: Collection[Any]) -> _Kind:
     rule = OneOf(choices)
 
-    def take(value: Any, name: str, _: Sizes) -> Any:
+    def take(value: object, name: str, _: Sizes) -> object:
         return rule.check(value, name=name)
 
     return _Kind(" or ".join(map(repr, choices)), take, rule)
@@ -419,10 +418,11 @@ def _several(head: str, inner: list[ast.expr], names: Names) -> _Kind:
     kinds = [_kinds(ast.unparse(node), names) for node in inner]
     words = f"a list of {len(kinds)} values" if fixed else "a list"
 
-    def take(value: Any, name: str, _: Sizes) -> Any:
-        ordered = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | set)
+    def take(value: object, name: str, _: Sizes) -> object:
+        if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping | set):
+            raise _OtherKindError
         one_shot = isinstance(value, Iterator) and head != "Iterable"
-        if not ordered or one_shot or getattr(value, "ndim", 1) == 0:
+        if one_shot or getattr(value, "ndim", 1) == 0:
             raise _OtherKindError
         entries = list(value)
         if fixed and len(entries) != len(kinds):
@@ -444,7 +444,7 @@ def _several(head: str, inner: list[ast.expr], names: Names) -> _Kind:
 def _mapped(_: str, inner: list[ast.expr], names: Names) -> _Kind:
     keys, values = (_kinds(ast.unparse(node), names) for node in inner)
 
-    def take(value: Any, name: str, _: Sizes) -> Any:
+    def take(value: object, name: str, _: Sizes) -> object:
         if not isinstance(value, Mapping):
             raise _OtherKindError
         for key, entry in value.items():
@@ -463,7 +463,7 @@ def _array(head: str, inner: list[ast.expr], _: Names) -> _Kind:
     wants_tensor = where.endswith("Tensor")
     words = "a torch tensor. Use torch.as_tensor(…)." if wants_tensor else "a numpy array"
 
-    def take(value: Any, name: str, sizes: Sizes) -> Any:
+    def take(value: object, name: str, sizes: Sizes) -> object:
         if wants_tensor and not isinstance(value, Tensor):
             try:
                 value = as_tensor(value, name=name)
@@ -478,18 +478,11 @@ def _array(head: str, inner: list[ast.expr], _: Names) -> _Kind:
     return _Kind(words, take)
 
 
-def _check_entries(value: Any, head: str, name: str) -> None:
+def _check_entries(value: Tensor | np.ndarray, head: str, name: str) -> None:
     """Refuse a tensor without values, or with values of another sort than `Float`, `Int`, `Bool`."""
     dtype = str(value.dtype).removeprefix("torch.")
-    sort = (
-        "Float"
-        if "float" in dtype
-        else "Bool"
-        if dtype == "bool"
-        else "Int"
-        if "int" in dtype
-        else ""
-    )
+    kinds = {"float": "Float", "bool": "Bool", "int": "Int"}
+    sort = next((sort for part, sort in kinds.items() if part in dtype), "")
     if isinstance(value, Tensor) and (value.layout != torch.strided or value.device.type == "meta"):
         what = "on the meta device" if value.device.type == "meta" else f"of layout {value.layout}"
         raise ValueError(f"`{name}` must be a dense tensor with values, got one {what}.")
@@ -504,7 +497,7 @@ def _check_entries(value: Any, head: str, name: str) -> None:
         check_finite(value, name=name)
 
 
-def _check_axes(value: Any, axes: list[str], name: str, sizes: Sizes) -> None:
+def _check_axes(value: Tensor | np.ndarray, axes: list[str], name: str, sizes: Sizes) -> None:
     """Refuse a tensor with other axes than named, empty, or unlike another argument's of the same name."""
     free = any(axis.startswith(("*", "...")) for axis in axes)
     if value.ndim < len(axes) - free or (value.ndim > len(axes) and not free):

@@ -43,7 +43,7 @@ class Between:
         """Return the rule for a parameter of that kind, "int" or "float"."""
         return replace(self, whole=kind == "int")
 
-    def check(self, value: Any, *, name: str) -> float:
+    def check(self, value: object, *, name: str) -> float:
         """Return a value that is permitted, as Python's number of the parameter's kind."""
         if self.whole:
             low, high = int(self.low), LARGEST if self.high == math.inf else int(self.high)
@@ -94,7 +94,7 @@ class OneOf:
 
     choices: Collection[Any]
 
-    def check(self, value: Any, *, name: str) -> Any:
+    def check(self, value: object, *, name: str) -> object:
         """Return a value that is permitted."""
         return one_of(value, self.choices, name=name)
 

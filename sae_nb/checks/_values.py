@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -27,13 +27,27 @@ if TYPE_CHECKING:
 Choice = TypeVar("Choice")
 
 
+class Indexed(Protocol):
+    """Samples by number, as a torch dataset holds them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> object: ...
+
+
+Inputs: TypeAlias = object
+"""What a model may be given, one sample or many: texts, conversations, a processor's output; token ids, images,
+sounds, videos and traces, as tensors, arrays, pictures, files or their bytes; a dataset, a table, any iterable.
+Which of them a model reads is a matter of its `modality`; it is asked of the value, not of its type.
+"""
+
+
 def is_array(x: object) -> bool:
     """Return whether these are only numbers: a tensor, an array or a table."""
     return isinstance(x, Tensor) or (hasattr(x, "__array__") and not _is_ours(x))
 
 
 def _is_ours(x: object) -> bool:
-    """Whether this is of a class of the toolkit, which knows more than its numbers."""
     return type(x).__module__.startswith("sae_nb")
 
 
@@ -128,7 +142,7 @@ def check_matrix(
         )
     if x.layout != torch.strided:
         raise ValueError(f"`{name}` must be dense, got layout {x.layout}. Use {name}.to_dense().")
-    rows = x.reshape(-1, x.shape[-1])
+    rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
     if finite:
         check_finite(rows, name=name, where=where)
     return rows
@@ -297,7 +311,7 @@ def check_callable(value: object, *, name: str) -> Callable[..., Any]:
     return value
 
 
-def answered(function: Callable[..., Any], *given: Any, name: str) -> Any:
+def answered(function: Callable[..., Any], *given: object, name: str) -> Any:
     """Call a function of the user's own; its errors are attributed to it."""
     try:
         return function(*given)
@@ -331,7 +345,7 @@ def one_of(value: Choice, choices: Collection[Choice], *, name: str) -> Choice:
 
 
 def between(
-    value: float,
+    value: object,
     low: float,
     high: float,
     *,

@@ -1,26 +1,44 @@
-"""The measured question: of an answer an outcome, the difference of two, or a function; of an SAE its
-place.
+"""What is asked of an answer: an outcome, the difference of two, or a function; measured on several copies of
+one input in one pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations._sites import check_one_place
-from sae_nb.evaluation.causal._outcomes import outcome_of
+from sae_nb.evaluation.causal._outcomes import Outcome, Target, outcome_of
+from sae_nb.models._running import run
 from sae_nb.steering._request import check_width
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import HookPoint, LiveModel
+    from sae_nb.models._answers import AnswerKind
+    from sae_nb.models._inputs import Batch
+    from sae_nb.models._running import Puts, Run
 
 Measure = Callable[[Tensor], Tensor]
 
+Question = Target | tuple[Target, ...]
+"""One outcome, a pair of them whose difference is meant, or a function of the answer."""
 
-def asked(model: LiveModel, answer: Tensor, kind: Any, target: Any) -> tuple[str, Measure]:
+Questions = Question | Sequence[Question] | np.ndarray | Tensor
+"""The same of each input, or for all."""
+
+BLOCK = 64
+"""Changes that are measured together, each in a copy of the input of its own: bounds the memory."""
+
+
+def asked(
+    model: LiveModel, answer: Tensor, kind: AnswerKind, target: Question
+) -> tuple[str, Measure]:
     """Return its name, and the number itself; a tuple is the difference of a pair."""
     if not isinstance(target, tuple):
         outcome = outcome_of(model, answer, kind, target)
@@ -31,6 +49,53 @@ def asked(model: LiveModel, answer: Tensor, kind: Any, target: Any) -> tuple[str
     if one.index is not None and one.index == other.index:
         raise ValueError(f"`target` as a pair must be two answers, got “{one.name}” twice.")
     return f"“{one.name}” − “{other.name}”", lambda z: one.measure(z) - other.measure(z)
+
+
+def indices(outcomes: Iterable[Outcome]) -> tuple[int, ...] | None:
+    """Return classes or tokens by number; None where one is a function."""
+    found = [outcome.index for outcome in outcomes]
+    return None if None in found else tuple(i for i in found if i is not None)
+
+
+def top_answers(one: Tensor, other: Tensor, names: str) -> tuple[int, int]:
+    """Return the two inputs' top answers, which must differ; `names`: of the arguments that they came from."""
+    tops = int(one.argmax()), int(other.argmax())
+    if tops[0] == tops[1]:
+        raise ValueError(
+            f"{names} must be answered differently where no `target` is given, and the top answer to both is "
+            f"{tops[0]}. Pass a target, such as a pair of outcomes as a tuple."
+        )
+    return tops
+
+
+def check_span(span: float, answer: float) -> None:
+    """Refuse a pair of inputs whose answers are as good as equal: their distance is the unit of shares."""
+    if abs(span) < 1e-6:
+        raise ValueError(
+            "`clean` and `corrupted` must be answered differently in what is asked, got "
+            f"{answer:.3f} for both. Pass another target or pair."
+        )
+
+
+def blocks(n: int) -> list[range]:
+    """Return 0 … n − 1 in blocks."""
+    return [range(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+
+
+def measured_copies(
+    model: LiveModel,
+    batch: Batch,
+    n: int,
+    changes: Puts,
+    measure: Callable[[Tensor], Tensor | float],
+) -> Float[Tensor, " n"]:
+    """Return what is asked of the answers to n copies of one input; changes see all copies at once."""
+    return measured(run(model, batch.copies(n), put=changes), measure)
+
+
+def measured(ran: Run, measure: Callable[[Tensor], Tensor | float]) -> Float[Tensor, " n"]:
+    """Return what is asked of each answer of a pass."""
+    return torch.tensor([float(measure(ran.answer.one(i))) for i in range(ran.batch.n)])
 
 
 def written_at(sae: SparseAutoencoder, model: LiveModel, *, may_write: bool = False) -> HookPoint:

@@ -7,26 +7,23 @@ z_t = Σ_s A_ts + bias_t, A_ts = ⟨what s writes, ∂z_t/∂(where s writes)⟩
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from sae_nb.checks import at_least, checked, is_array, shown
-from sae_nb.circuits._asked import asked
+from sae_nb.circuits._asked import asked, indices
 from sae_nb.circuits._graph import AttributionGraph
 from sae_nb.circuits._graph_sites import one_input, places_of
-from sae_nb.circuits._memory import check_forward
 from sae_nb.circuits._neuron_graph import neuron_graph
-from sae_nb.circuits._neuron_names import Names
-from sae_nb.circuits._nodes import traced
+from sae_nb.circuits._nodes import check_forward, traced
 from sae_nb.circuits._passes import AtomTarget, Passes, Trace, Wanted
 from sae_nb.circuits._unit_passes import is_of_neurons
 
 if TYPE_CHECKING:
-    from sae_nb.evaluation.causal._outcomes import Outcome
+    from sae_nb.checks import Inputs
+    from sae_nb.circuits._graph_sites import Transcoders
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 
@@ -40,13 +37,13 @@ SURE = 0.95
 @checked(leave=("transcoders", "inputs", "target", "contrast", "examples"))
 def attribution_graph(
     model: LiveModel,
-    transcoders: Any,
-    inputs: Any,
+    transcoders: Transcoders,
+    inputs: Inputs,
     *,
     target: Any = None,
-    contrast: Any = None,
+    contrast: object = None,
     lens: Lens | None = None,
-    examples: Any = None,
+    examples: object = None,
     max_nodes: Annotated[int, at_least(0)] | None = None,
     drop_first: bool | None = None,
 ) -> AttributionGraph:
@@ -56,54 +53,47 @@ def attribution_graph(
     each place miss, and the targets. MLPs without a transcoder are errors. With plain SAEs of the residual
     stream, what lies between two of them is taken by its slope, and `graph.exact` is False.
 
-    With "neurons" nothing has to be trained: the nodes are neurons of the MLPs, by position, of which one
-    backward pass finds those that turn the answer. Attention patterns and norms are held, and the factors of a
-    gated neuron share what it adds half and half. Values are differences from the `contrast`; an edge is what
-    one node adds to another along all ways on which no other node lies, so that what the graph foresees for
-    one neuron is its attribution exactly. `graph.faithfulness(k=…)` tests them in the running model.
+    With "neurons" nothing has to be trained: the nodes are the neurons that turn the answer, found by one
+    backward pass with attention patterns and norms held. Values are differences from the `contrast`; the effect
+    that the graph foresees for one neuron is its attribution exactly.
 
     Parameters
     ----------
     transcoders
-        Dictionaries, or a mapping from the hook point each one writes: transcoders trained on
-        ("mlp_in.L", "mlp_out.L"), or SAEs of one place each. "neurons"; or a list of "neurons" and
-        dictionaries, whose atoms are then nodes in place of the neurons of their MLP, or besides them.
+        Transcoders trained on ("mlp_in.L", "mlp_out.L"), or SAEs of one place each; or a mapping to them from
+        the hook point each one writes. "neurons"; or a list of "neurons" and dictionaries, whose atoms are then
+        nodes in place of the neurons of their MLP, or besides them.
     inputs
         One text, image or row.
     target
         A class or token, by id or name; a list of them, each a target of equal weight; a mapping from
-        them to weights; a pair of them as a tuple, their difference; a function of the answer; an
-        `AtomTarget`. None: the likeliest outcome less the next one, or alone from a probability of .95. Of
-        neurons an outcome, a pair or a function; None: the top answer to the input less that to the contrast.
+        them to weights; a pair as a tuple, their difference; a function of the answer; an `AtomTarget`. None:
+        the likeliest outcome less the next one, or alone from a probability of .95. Of neurons an outcome, a
+        pair or a function; None: the top answer to the input less that to the contrast.
     contrast
-        Of neurons: an input with equally many positions whose activations are the baseline, such as the same
-        sentence with another answer. None: zeros.
+        Of neurons: an input with equally many positions whose activations are the baseline. None: zeros.
     lens
         Of neurons: through which they are named (`sn.fit_lens`); None: along the direct path only.
     examples
-        Of neurons: inputs on which the nodes are read as well, to name them by what they fire on
-        (`nodes.fires`) and to show it.
+        Of neurons: inputs on which the nodes are read as well, to say on what they fire (`nodes.fires`).
     max_nodes
-        Most atoms whose own causes are traced, those of most influence; the others keep their effects. Of
-        neurons the number of nodes, those of the largest attribution. None: 4096 atoms, 100 neurons.
+        Most atoms whose own causes are traced, those of most influence; of neurons the number of nodes. None:
+        4096 atoms, 100 neurons.
     drop_first
-        Whether first tokens, attention sinks, are left out. None: the positions that each dictionary is for,
-        `sae.position_policy`, or those that `capture` keeps. At the others the MLP passes untouched, without an
-        error; `graph.left_out` and the repr name them. Of neurons no position is left out.
+        Whether first tokens, attention sinks, are left out: there MLPs pass untouched. None: by each
+        dictionary's `position_policy`, or that of `capture`. Of neurons no position is left out.
 
     Raises
     ------
     HookPointNotFound, ValueError, TypeError: If an argument does not fit, two dictionaries write one place, the
-        target is more than one token, or attention cannot be held; if input and contrast have unequal numbers
-        of tokens (both lists are named), or the model has no MLP whose neurons can be read.
-    MemoryError: If the input is too long, or the graph too large, for the memory that is free. The memory
-        that a graph needs is logged before its backward passes, which are made in blocks of bounded size.
+        target is more than one token, attention cannot be held, or input and contrast have unequal numbers of
+        tokens.
+    MemoryError: If the input is too long, or the graph too large, for the memory that is free.
 
     Source
     ------
-    Ameisen et al., "Circuit Tracing: Revealing Computational Graphs in Language Models", 2025; Dunefsky et
-    al., arXiv 2406.11944. There biases are left out of the graph; ours are a column of the nodes. Neurons:
-    RelP, arXiv 2508.21258; "Language models' circuits are sparse in the neuron basis", Transluce 2025.
+    Ameisen et al., "Circuit Tracing", 2025; Dunefsky et al., arXiv 2406.11944. There biases are left out of the
+    graph; ours are a column of the nodes. Neurons: RelP, arXiv 2508.21258; Transluce 2025.
 
     Example
     -------
@@ -129,7 +119,7 @@ def attribution_graph(
             target=target,
             contrast=contrast,
             max_nodes=max_nodes,
-            names=Names(lens=lens),
+            lens=lens,
             examples=examples,
         )
     given = {"contrast": contrast, "lens": lens, "examples": examples}
@@ -144,7 +134,7 @@ def attribution_graph(
     passes = Passes(model=model, layers=layers, batch=batch, start=start, drop_first=drop_first)
     check_forward(passes)
     with torch.inference_mode(False), model.lock:
-        trace = Trace(passes, drop_first)
+        trace = Trace(passes)
         return traced(
             trace, _targets(trace, target), MOST_ATOMS if max_nodes is None else max_nodes
         )
@@ -159,10 +149,13 @@ def _targets(trace: Trace, target: Any) -> list[Wanted]:
     if isinstance(target, AtomTarget):
         return [trace.of_atom(target)]
     if target is None and trace.kind != "vector":
-        target = _own_answer(trace.answer.detach().softmax(dim=-1))
+        # The likeliest outcome, and with it the next one unless the model is sure.
+        chances = trace.answer.detach().softmax(dim=-1)
+        order = chances.argsort(descending=True, stable=True)[:2].tolist()
+        target = order[0] if chances[order[0]] >= SURE else tuple(order)
     if isinstance(target, tuple):
         words, measure = asked(trace.passes.model, trace.answer, trace.kind, target)
-        return [trace.of_answer(words, 1.0, measure, _indices(trace.outcome(t) for t in target))]
+        return [trace.of_answer(words, 1.0, measure, indices(trace.outcome(t) for t in target))]
     if isinstance(target, Mapping):
         wanted = {name: float(weight) for name, weight in target.items()}
     else:
@@ -178,18 +171,6 @@ def _targets(trace: Trace, target: Any) -> list[Wanted]:
         raise ValueError("`target` must name at least one outcome, got none.")
     outcomes = [(trace.outcome(name), weight) for name, weight in wanted.items()]
     return [
-        trace.of_answer(outcome.name, weight, outcome.measure, _indices([outcome]))
+        trace.of_answer(outcome.name, weight, outcome.measure, indices([outcome]))
         for outcome, weight in outcomes
     ]
-
-
-def _own_answer(chances: Float[Tensor, " outcomes"]) -> Any:
-    """Return the likeliest outcome, and with it the next one unless the model is sure."""
-    order = chances.argsort(descending=True, stable=True)[:2].tolist()
-    return order[0] if chances[order[0]] >= SURE else tuple(order)
-
-
-def _indices(outcomes: Iterable[Outcome]) -> tuple[int, ...] | None:
-    """Classes or tokens by number; None where one is a function."""
-    found = [outcome.index for outcome in outcomes]
-    return None if None in found else tuple(i for i in found if i is not None)

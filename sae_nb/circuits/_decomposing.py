@@ -17,14 +17,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.circuits._copies import blocks, measured_copies
-from sae_nb.circuits._faithfulness import effects, live
+from sae_nb.circuits._asked import blocks, measured_copies
+from sae_nb.circuits._faithfulness import add, live
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.circuits._passes import Written
+    from sae_nb.circuits._passes import Passes, Written
     from sae_nb.circuits._record import Graph
     from sae_nb.models import HookPoint
     from sae_nb.models._running import Put
@@ -213,7 +213,7 @@ class _Runs:
             here = self.place == at
             missing[:, self.entry[here]] = gone[:, here]
             less = _less(torch.from_numpy(missing).to(written.atoms), written)
-            edits.append((layer.write, partial(_add, less)))
+            edits.append((layer.write, partial(add, less)))
         return edits
 
 
@@ -226,12 +226,8 @@ def _less(missing: Float[Tensor, "n entries"], written: Written) -> Float[Tensor
     return less
 
 
-def _add(by: Tensor, y: Tensor) -> Tensor:
-    return y + by.to(y)
-
-
 def _entries_of(
-    graph: Graph, passes: Any, atoms: Nodes
+    graph: Graph, passes: Passes, atoms: Nodes
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """Of each atom's node the number of its place, and its entry there."""
     entry = {
@@ -420,9 +416,10 @@ def _divided(graph: Graph, nodes: Nodes, parts: int) -> list[Nodes]:
 
 def _per_unit(graph: Graph) -> Float[np.ndarray, " n"]:
     """Return the gain of the targets' measure with a unit of each node's value, over all its paths."""
-    values, weights = graph.nodes.value.to_numpy(float), graph.nodes.weight.to_numpy(float)
-    answering = (graph.nodes.kind == "atom").to_numpy() & (values != 0)
-    return weights + np.divide(effects(graph), values, out=np.zeros(len(values)), where=answering)
+    values, per_strength = graph.nodes.value.to_numpy(float), graph.per_strength
+    return graph.nodes.weight.to_numpy(float) + np.divide(
+        graph.flow, values, out=np.zeros(len(values)), where=per_strength != 0
+    )
 
 
 def _drawn_alike(graph: Graph, atoms: Nodes, kept: Nodes, rng: np.random.Generator) -> Nodes:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Seed, at_least, check_count, checked
+from sae_nb.checks import check_count
 from sae_nb.findings import Finding
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
-    from sae_nb.circuits._passes import Passes
+    from pandas import Series
+
+    from sae_nb.circuits._passes import Passes, Written
     from sae_nb.circuits._record import Graph
 
 
@@ -133,14 +135,8 @@ def faithfulness(graph: Graph, *, n_random: int, seed: int) -> Faithfulness:
     )
 
 
-@checked(leave=("graph", "node"))
 def intervene(
-    graph: Graph,
-    node: int | Sequence[int],
-    factor: float,
-    *,
-    n_random: Annotated[int, at_least(0)],
-    seed: Seed,
+    graph: Graph, node: int | Sequence[int], factor: float, *, n_random: int, seed: int
 ) -> Flow:
     """See `AttributionGraph.intervene`."""
     rng = np.random.default_rng(seed)
@@ -177,31 +173,11 @@ def foreseen(graph: Graph, nodes: int | Sequence[int], factor: float) -> tuple[f
     """Return the effect of a change of some nodes on the targets, over all paths and straight; weighted."""
     chosen = _several(nodes)
     straight = graph.nodes.weight.to_numpy() @ graph.matrix[:, chosen]
-    over_all = effects(graph)[chosen]
+    over_all = graph.flow[chosen]
     return (factor - 1) * float(over_all.sum()), (factor - 1) * float(np.sum(straight))
 
 
-def effects(graph: Graph) -> Float[np.ndarray, " n"]:
-    """Return each node's contribution to the targets over all its paths, every atom on the way
-    answering in proportion.
-
-    With r_s the relative change of a node: r_t = Σ_s A_ts r_s / z_t for atoms, none of tokens and errors.
-    """
-    values, kinds = graph.nodes.value.to_numpy(float), graph.nodes.kind.to_numpy()
-    answering = (kinds == "atom") & (values != 0)
-    per_strength = np.divide(1.0, values, out=np.zeros(len(values)), where=answering)
-    backwards = graph.matrix.T.tocsr()
-    term = backwards @ graph.nodes.weight.to_numpy()
-    found = term.copy()
-    for _ in range(len(values)):
-        term = backwards @ (term * per_strength)
-        if not term.any():
-            break
-        found += term
-    return found
-
-
-def live(graph: Graph) -> tuple[Passes, Any]:
+def live(graph: Graph) -> tuple[Passes, Callable[[Tensor], float]]:
     """Return the model and its dictionaries, and the weighted measure of an answer."""
     passes = graph.passes
     if passes is None:
@@ -225,10 +201,6 @@ def live(graph: Graph) -> tuple[Passes, Any]:
 
 def answer(passes: Passes, changes: Sequence[Tensor | None]) -> Float[Tensor, " outcomes"]:
     """Return the model's answer with something added at places, (time, d) each; nothing held."""
-
-    def add(by: Tensor, y: Tensor) -> Tensor:
-        return y + by.to(y)
-
     puts = [
         (layer.write, partial(add, by))
         for layer, by in zip(passes.layers, changes, strict=True)
@@ -237,7 +209,12 @@ def answer(passes: Passes, changes: Sequence[Tensor | None]) -> Float[Tensor, " 
     return run(passes.model, passes.batch, put=puts).answer.one().cpu()
 
 
-def _change(written: Any, entries: Int[Tensor, " m"], by: float) -> Float[Tensor, "time d_out"]:
+def add(by: Tensor, y: Tensor) -> Tensor:
+    """Return a state with something added."""
+    return y + by.to(y)
+
+
+def _change(written: Written, entries: Int[Tensor, " m"], by: float) -> Float[Tensor, "time d_out"]:
     """Return the output of some entries, that many times."""
     found = torch.zeros_like(written.error)
     return found.index_add_(0, written.position[entries], by * written.atoms[entries])
@@ -263,20 +240,18 @@ def _several(nodes: int | Sequence[int]) -> list[int]:
     return list(dict.fromkeys(given))
 
 
-def atom_rows(graph: Graph, node: int | Sequence[int]) -> tuple[list[int], list[Any]]:
+def atom_rows(graph: Graph, node: int | Sequence[int]) -> tuple[list[int], list[Series]]:
     """Return some nodes, each once, and their rows, which must be atoms."""
-    nodes = _several(node)
-    return nodes, [_atom_row(graph, one) for one in nodes]
+    nodes, rows = _several(node), []
+    for one in nodes:
+        row = graph.nodes.iloc[check_count(one, name="node", at_least=0, at_most=len(graph) - 1)]
+        if row.kind != "atom":
+            raise ValueError(f"`node` must be an atom, got {one}, which is a {row.kind}.")
+        rows.append(row)
+    return nodes, rows
 
 
-def _atom_row(graph: Graph, node: int) -> Any:
-    row = graph.nodes.iloc[check_count(node, name="node", at_least=0, at_most=len(graph) - 1)]
-    if row.kind != "atom":
-        raise ValueError(f"`node` must be an atom, got {node}, which is a {row.kind}.")
-    return row
-
-
-def _written_by(graph: Graph, passes: Passes, row: Any) -> Float[Tensor, " d_out"]:
+def _written_by(graph: Graph, passes: Passes, row: Series) -> Float[Tensor, " d_out"]:
     """Return the output of an atom on the input, z·d."""
     written = passes.written[graph.places.index(row.place)]
     here = (written.position == int(row.position)) & (written.atom == int(row.atom))
@@ -286,7 +261,7 @@ def _written_by(graph: Graph, passes: Passes, row: Any) -> Float[Tensor, " d_out
 def _moved(
     graph: Graph,
     passes: Passes,
-    rows: Sequence[Any],
+    rows: Sequence[Series],
     directions: Sequence[Float[Tensor, " d_out"]],
 ) -> list[Tensor | None]:
     """Return the vectors added at each place, where there are any."""

@@ -9,15 +9,8 @@ import numpy as np
 import torch
 
 from sae_nb.circuits._record import Graph
-from sae_nb.files._atomic import (
-    read_json,
-    read_manifest,
-    write_json,
-)
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_folder,
-)
+from sae_nb.files._atomic import read_json, read_manifest, write_json
+from sae_nb.files._tensors import read_tensors, write_folder
 
 if TYPE_CHECKING:
     from pandas import Series

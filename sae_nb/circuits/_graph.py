@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, overload
+from typing import TYPE_CHECKING, Annotated, overload
 
 from sae_nb.checks import Between, Seed, at_least, checked
 from sae_nb.circuits._decomposing import Decomposition, Method, decompose
 from sae_nb.circuits._faithfulness import Faithfulness, Flow, faithfulness, intervene
 from sae_nb.circuits._files import fields_of, save_graph, write_circuit_tracer
-from sae_nb.circuits._head_flow import head_flow
+from sae_nb.circuits._heads import head_flow
 from sae_nb.circuits._kept_lost import FaithfulnessCurve, curve, live_units, set_neurons
 from sae_nb.circuits._neuron_examples import groups_of
 from sae_nb.circuits._record import Graph
@@ -20,6 +20,8 @@ from sae_nb.circuits._reviving import revived
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
+    from sae_nb.circuits._graph_sites import Transcoders
     from sae_nb.models import LiveModel
 
 
@@ -104,20 +106,17 @@ class AttributionGraph(Graph):
     ) -> Decomposition:
         """Find the atoms that the answer needs, in the running model, from groups to single atoms.
 
-        The atoms of each place and position are taken out together, then parts of those groups that matter
-        (atoms that act on the targets through the same nodes), down to single atoms; what costs the answer
-        little goes, and only what stays is divided further. Atoms are taken out as by `faithfulness`: what
-        they add is missing at their place, biases, errors and tokens stay. Nothing is trained.
+        The atoms of each place and position are taken out together, then parts of the groups that matter, down
+        to single atoms; what costs the answer little goes, and only what stays is divided further. Atoms are
+        taken out as by `faithfulness`. Nothing is trained.
 
         Parameters
         ----------
         share
-            Of what all atoms do to the targets, to be kept, in (0, 1); no more than 2 − `share` is kept either,
-            so that leaving out what is in the way does not pay for leaving out what is needed.
+            Of what all atoms do to the targets, to be kept, in (0, 1); no more than 2 − `share` is kept either.
         method
-            "groups"; or, to compare with: "sweep" takes out every atom once, that of least influence first,
-            if the answer can miss it (a run each); "greedy" again and again the atom without which most is
-            left (n runs for n atoms left: some n² / 2 in all).
+            "groups"; or, to compare with: "sweep" takes out every atom once, that of least influence first, if
+            the answer can miss it; "greedy" again and again the atom without which most is left (n² / 2 runs).
         parts
             Into how many a group is divided, at least 2.
         n_random
@@ -130,9 +129,8 @@ class AttributionGraph(Graph):
 
         Source
         ------
-        After Uddin et al., arXiv 2601.12879 (HAGD), of which we had the abstract: coarse groups first, and
-        recursion into what matters. Their graph neural network, which ranks groups, is left out; the groups,
-        the tests in the running model and the comparisons are ours.
+        After Uddin et al., arXiv 2601.12879 (HAGD): coarse groups first, and recursion into what matters. Their
+        network that ranks groups is left out; the groups and the tests in the running model are ours.
 
         Example
         -------
@@ -150,7 +148,7 @@ class AttributionGraph(Graph):
         )
 
     @checked(leave=("transcoders",))
-    def with_model(self, model: LiveModel, transcoders: Any) -> AttributionGraph:
+    def with_model(self, model: LiveModel, transcoders: Transcoders) -> AttributionGraph:
         """Return a graph that was read from a file with its live model, so that it can be asked again.
 
         Parameters
@@ -166,7 +164,7 @@ class AttributionGraph(Graph):
 
     @checked(leave=("inputs",))
     def groups(
-        self, inputs: Any = None, *, least: Annotated[float, Between(0, 1, "()")] = 0.8
+        self, inputs: Inputs | None = None, *, least: Annotated[float, Between(0, 1, "()")] = 0.8
     ) -> dict[str, tuple[int, ...]]:
         """Return neurons that fire together, by a name: those of one position that push the same way.
 

@@ -3,44 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from sae_nb.activations._context import token_texts
 from sae_nb.activations._sites import check_one_place
 from sae_nb.checks import shown
 from sae_nb.circuits._passes import Layer
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
+    Transcoders = (
+        SparseAutoencoder
+        | str
+        | Sequence[SparseAutoencoder | str]
+        | Mapping[str, SparseAutoencoder]
+    )
+    """Dictionaries, or by the hook point that each one writes; "neurons", or a list of it and dictionaries."""
 
-def places_of(model: LiveModel, transcoders: Any) -> tuple[Layer, ...]:
+
+def places_of(model: LiveModel, transcoders: Transcoders) -> tuple[Layer, ...]:
     """Return every place that is written, in the order of the model."""
     given = dictionaries_by_place(model, transcoders)
     order = [str(point) for point in model.hook_points()]
     exact = all(name.startswith("mlp_out.") for name in given)
     places = [name for name in order if name in given or (exact and name.startswith("mlp_out."))]
-    layers = []
-    for name in places:
-        sae, write = given.get(name), model.hook_point(name)
-        if sae is None:
-            layers.append(Layer(read=None, write=write, sae=None))
-            continue
+    return tuple(layer_at(model, name, given.get(name)) for name in places)
+
+
+def layer_at(model: LiveModel, name: str, sae: SparseAutoencoder | None) -> Layer:
+    """Return a place that is written, and where what writes it reads."""
+    write = model.hook_point(name)
+    read = None
+    if sae is not None:
         read = write if sae.writes is None else model.hook_point(str(sae.hook_point))
-        layers.append(Layer(read=read, write=write, sae=sae))
-    return tuple(layers)
+    return Layer(read=read, write=write, sae=sae)
 
 
-def dictionaries_by_place(model: LiveModel, transcoders: Any) -> dict[str, SparseAutoencoder]:
+def dictionaries_by_place(
+    model: LiveModel, transcoders: Transcoders
+) -> dict[str, SparseAutoencoder]:
     """Return the dictionaries by the hook point that each one writes; every one is checked."""
-    pairs: list[tuple[Any, Any]]
+    pairs: list[tuple[object, SparseAutoencoder | str]]
     if isinstance(transcoders, Mapping):
         pairs = list(transcoders.items())
     else:
-        several = transcoders if isinstance(transcoders, Sequence) else [transcoders]
+        several = [transcoders] if not isinstance(transcoders, Sequence) else transcoders
         pairs = [
             (getattr(sae, "target_hook_point", None) or getattr(sae, "hook_point", None), sae)
             for sae in several
@@ -49,6 +62,10 @@ def dictionaries_by_place(model: LiveModel, transcoders: Any) -> dict[str, Spars
         raise ValueError("`transcoders` must hold at least one dictionary, got none.")
     found: dict[str, SparseAutoencoder] = {}
     for name, sae in pairs:
+        if isinstance(sae, str) or not hasattr(sae, "dictionary"):
+            raise TypeError(
+                f"`transcoders` must hold dictionaries, or map hook points to them, got {shown(sae)}."
+            )
         _check_dictionary(sae, name)
         place = str(model.hook_point(str(name)))
         if place in found:
@@ -57,11 +74,7 @@ def dictionaries_by_place(model: LiveModel, transcoders: Any) -> dict[str, Spars
     return found
 
 
-def _check_dictionary(sae: SparseAutoencoder, name: Any) -> None:
-    if not hasattr(sae, "dictionary"):
-        raise TypeError(
-            f"`transcoders` must hold dictionaries, or map hook points to them, got {shown(sae)}."
-        )
+def _check_dictionary(sae: SparseAutoencoder, name: object) -> None:
     check_one_place(sae, may_write=True)
     if sae.reads_sequences or not sae.additive:
         raise ValueError(
@@ -75,12 +88,18 @@ def _check_dictionary(sae: SparseAutoencoder, name: Any) -> None:
         )
 
 
-def one_input(model: LiveModel, inputs: Any, *, name: str = "inputs") -> Batch:
+def one_by_one(model: LiveModel, inputs: Inputs) -> list[Batch]:
+    """Return each input as a batch by itself, on the model's device."""
+    one = [inputs] if isinstance(inputs, str) else inputs
+    return [batch.to(model.device) for batch in model.batches(one, batch_size=1)]
+
+
+def one_input(model: LiveModel, inputs: Inputs, *, name: str = "inputs") -> Batch:
     """Return the one input, as the model reads it."""
-    batches = list(model.batches([inputs] if isinstance(inputs, str) else inputs, batch_size=1))
+    batches = one_by_one(model, inputs)
     if len(batches) != 1:
         raise ValueError(f"`{name}` must be one input, got {len(batches)}. A graph is of one.")
-    return batches[0].to(model.device)
+    return batches[0]
 
 
 def read_by(batch: Batch) -> Tensor:
@@ -93,16 +112,28 @@ def read_by(batch: Batch) -> Tensor:
 
 def position_texts(model: LiveModel, batch: Batch, n: int) -> tuple[str, ...]:
     """Return the text at each of a first sample's n positions, or the name of its patch, or its number."""
-    from sae_nb.activations._context import (
-        Context,
-        token_texts,
-    )
-
     if batch.token_ids is not None and model.tokenizer is not None:
         return tuple(token_texts(model.tokenizer, batch.token_ids[0].tolist()))
     if model.patch_grid is None:
         return tuple(f"{p}" for p in range(n))
-    places = Context(
-        kind=model.kind, patch_grid=model.patch_grid, prefix_tokens=model.prefix_tokens
+    return model.places.position_names(n)
+
+
+def grid_of(model: LiveModel) -> tuple[int, int, int] | None:
+    """Return, of images, the tokens before the first patch, then rows and columns of patches."""
+    return None if model.patch_grid is None else (model.prefix_tokens, *model.patch_grid)
+
+
+def check_equal_tokens(model: LiveModel, one: Batch, other: Batch, names: str) -> None:
+    """Refuse two texts of unequal token counts, by their lists; `names`: of the arguments that gave them."""
+    if one.token_ids is None or other.token_ids is None:
+        return
+    first, second = (
+        list(position_texts(model, batch, ids.shape[1]))
+        for batch, ids in ((one, one.token_ids), (other, other.token_ids))
     )
-    return places.position_names(n)
+    if len(first) != len(second):
+        raise ValueError(
+            f"{names} must have equally many tokens, got {len(first)} and {len(second)}: {first} and {second}. "
+            "Change words to others of equally many tokens."
+        )

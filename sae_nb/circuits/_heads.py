@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -21,27 +21,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.circuits._asked import asked
-from sae_nb.circuits._copies import blocks, measured_copies
+from sae_nb.circuits._asked import asked, blocks, measured_copies
+from sae_nb.circuits._faithfulness import live
+from sae_nb.circuits._graph_sites import one_by_one
+from sae_nb.circuits._passes import Trace
 from sae_nb.findings import Finding
-from sae_nb.models._freezing import (
-    Frozen,
-    check_frozen,
-)
+from sae_nb.models._freezing import Frozen, check_frozen
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.checks import Inputs
+    from sae_nb.circuits._asked import Question
+    from sae_nb.circuits._record import Graph
+    from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
     from sae_nb.models._running import Puts
 
 Method = Literal["contextual", "held", "ablation", "gradient"]
-METHODS: tuple[Method, ...] = ("contextual", "held", "ablation", "gradient")
 Part = Literal["head", "neuron"]
 
 _PLACES = {"head": "head_out", "neuron": "mlp_post"}
@@ -91,7 +89,7 @@ class Contributions(Finding):
 
 @checked(leave=("inputs", "target"))
 def head_contributions(
-    model: LiveModel, inputs: Any, *, target: Any = None, method: Method = "contextual"
+    model: LiveModel, inputs: Inputs, *, target: Question = None, method: Method = "contextual"
 ) -> Contributions:
     """Measure or estimate what every attention head brings to an answer, above its mean output.
 
@@ -132,7 +130,7 @@ def head_contributions(
 
 @checked(leave=("inputs", "target"))
 def neuron_contributions(
-    model: LiveModel, inputs: Any, *, target: Any = None, method: Method = "contextual"
+    model: LiveModel, inputs: Inputs, *, target: Question = None, method: Method = "contextual"
 ) -> Contributions:
     """Measure or estimate what every neuron of the MLPs brings to an answer, above its mean strength.
 
@@ -156,12 +154,10 @@ def neuron_contributions(
 
 
 def _contributions(
-    model: LiveModel, inputs: Any, target: Any, method: Method, part: Part
+    model: LiveModel, inputs: Inputs, target: Question, method: Method, part: Part
 ) -> Contributions:
     places = places_of(model, part)
-    one = [inputs] if isinstance(inputs, str) else inputs
-    batches = [batch.to(model.device) for batch in model.batches(one, batch_size=1)]
-    runs = [_Run(model, part, places, batch, target) for batch in batches]
+    runs = [_Run(model, part, places, batch, target) for batch in one_by_one(model, inputs)]
     rows = [torch.cat([one.outputs[i] for one in runs]) for i in range(len(places))]
     means = [of_all.mean(dim=0) for of_all in rows]
     ways: dict[Method, Callable[[_Run, Sequence[Tensor]], Tensor]] = {
@@ -186,7 +182,12 @@ class _Run:
     """One input: its clean pass with everything that may be held, and what is asked of its answer."""
 
     def __init__(
-        self, model: LiveModel, part: Part, places: Sequence[HookPoint], batch: Batch, target: Any
+        self,
+        model: LiveModel,
+        part: Part,
+        places: Sequence[HookPoint],
+        batch: Batch,
+        target: Question,
     ) -> None:
         self.model, self.part, self.places, self.batch = model, part, places, batch
         self.frozen = Frozen()
@@ -312,3 +313,57 @@ def places_of(model: LiveModel, part: Part) -> list[HookPoint]:
             "`model.hook_points()` lists what it has."
         )
     return places
+
+
+# -------------------------------------------------------------------------------------------------
+# The part of a graph's targets that flows through each head. Nodes of a graph are what MLPs, errors and tokens
+# write; heads are in its edges. With patterns held, the targets are linear in what a head writes, along every
+# path that ends there: straight, through later heads, and through atoms that answer in proportion. Flow of a
+# head: Σ_t ⟨what it writes at t, ∂targets/∂(that)⟩.
+
+
+def head_flow(graph: Graph) -> DataFrame:
+    """See `AttributionGraph.heads`."""
+    import pandas as pd
+
+    passes, _ = live(graph)
+    places = places_of(passes.model, "head")
+    weights = graph.nodes.weight[graph.nodes.kind == "target"].tolist()
+    with torch.inference_mode(False), passes.model.lock:
+        trace = Trace(passes, also=places)
+        with torch.enable_grad():
+            parts = zip(weights, passes.measures, strict=True)
+            value = torch.stack([w * measure(trace.answer) for w, measure in parts]).sum()
+        slopes = _slopes(trace, value)
+    n = int(passes.model.n_heads or 1)
+    tables = []
+    for place, x, slope in zip(places, trace.also, slopes, strict=True):
+        flow = (x.detach()[0] * slope[0]).float().sum(dim=0).reshape(n, -1).sum(dim=1)
+        columns = {"layer": place.layer, "head": range(n), "flow": flow.cpu().numpy()}
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _slopes(trace: Trace, value: Tensor) -> list[Tensor]:
+    """∂value/∂(what heads write): a backward pass of the value, and one of what each place's atoms read."""
+    leaves, n = trace.leaves, len(trace.leaves)
+    inside = [*leaves, *trace.also]
+    total = [torch.zeros_like(x) for x in inside]
+
+    def add(of: Tensor, towards: Tensor | None) -> None:
+        found = torch.autograd.grad(of, inside, towards, retain_graph=True, allow_unused=True)
+        for kept, slope in zip(total, found, strict=True):
+            if slope is not None:
+                kept += slope
+
+    add(value, None)
+    for i in reversed(range(n - 1)):
+        written, read = trace.written[i], trace.reads[i]
+        if not len(written.atom):
+            continue
+        along = (total[i + 1][0, written.position].float() * written.atoms).sum(dim=1)
+        moved = (along / written.strength)[:, None] * written.slopes
+        towards = torch.zeros_like(read)
+        towards[0].index_add_(0, written.position, moved.to(read))
+        add(read, towards)
+    return total[n:]

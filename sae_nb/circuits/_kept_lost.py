@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from jaxtyping import Float, Int
 
-from sae_nb.circuits._copies import BLOCK, measured
+from sae_nb.circuits._asked import BLOCK, measured
 from sae_nb.circuits._faithfulness import Flow, atom_rows, foreseen
 from sae_nb.circuits._unit_passes import UnitPasses
 from sae_nb.figures import Chart, Points
@@ -65,12 +64,12 @@ class FaithfulnessCurve(Plotted):
     @property
     def headline(self) -> str:
         """Shares at the first and the last number of neurons."""
-        said = "; ".join(
+        shares = "; ".join(
             f"{self.k[i]} neurons keep {self.kept[i]:.2f} and lose {self.lost[i]:.2f} (random "
             f"{self.random[i]:.2f} and {self.random_lost[i]:.2f})"
             for i in sorted({0, len(self.k) - 1})
         )
-        return f"of {self.effect:+.2f} in {self.name}, {said}; of {self.n_units}"
+        return f"of {self.effect:+.2f} in {self.name}, {shares}; of {self.n_units}"
 
     @property
     def chart(self) -> Chart:
@@ -94,8 +93,8 @@ def curve(graph: Graph, k: Sequence[int] | None, *, n_random: int, seed: int) ->
     none = np.zeros(0, int)
     drawn = [rng.choice(len(scores), n, replace=False) for _ in range(n_random) for n in sizes]
     sets = [order[:n] for n in sizes]
-    said = "The curve was interrupted; nothing of it is kept. The same call begins again."
-    with ending_with(lambda: (said, None)):
+    message = "The curve was interrupted; nothing of it is kept. The same call begins again."
+    with ending_with(lambda: (message, None)):
         alone = _measured(passes, [none, *sets, *drawn], rest=False)
         without = _measured(passes, [none, *sets, *drawn], rest=True)
     nothing, everything = alone[0], without[0]
@@ -158,26 +157,21 @@ def _measured(
 ) -> Float[np.ndarray, " sets"]:
     """Answers with each set free and the others as on the contrast; with `rest` the other way round."""
     found = []
+    lengths = [len(site.entries) for site in passes.sites]
     for start in range(0, len(sets), BLOCK):
         several = sets[start : start + BLOCK]
-        free = torch.full((len(several), sum(len(site.entries) for site in passes.sites)), rest)
+        free = torch.full((len(several), sum(lengths)), rest)
         for row, chosen in enumerate(several):
             free[row, torch.from_numpy(chosen)] = not rest
-        changes = _freed(passes, free.to(passes.model.device), rest=rest)
+        parts = torch.split(free.to(passes.model.device), lengths, dim=1)
+        changes = [
+            put
+            for site, part in zip(passes.sites, parts, strict=True)
+            for put in site.freed(part, rest=rest)
+        ]
         ran = run(passes.model, passes.batch.copies(len(several)), put=changes)
         found.append(measured(ran, passes.measures[0]).numpy())
     return np.concatenate(found).astype(float)
-
-
-def _freed(
-    passes: UnitPasses, free: Bool[Tensor, "copies m"], *, rest: bool
-) -> list[tuple[str, Put]]:
-    parts = torch.split(free, [len(site.entries) for site in passes.sites], dim=1)
-    return [
-        put
-        for site, part in zip(passes.sites, parts, strict=True)
-        for put in site.freed(part, rest=rest)
-    ]
 
 
 # -------------------------------------------------------------------------------------------------
@@ -197,7 +191,9 @@ def set_neurons(
         here = [row for row in rows if row.place == site.place]
         if not here:
             continue
-        which = torch.tensor([_entry(site, row) for row in here])
+        own = site.entries
+        at = [(own.position == int(r.position)) & (own.unit == int(r.atom)) for r in here]
+        which = torch.tensor([int(one.nonzero()[0]) for one in at])
         entries = site.entries.chosen(which.to(site.entries.unit.device))
         difference = entries.now - entries.then
         changes += site.set_to(entries, (entries.then + factor * difference)[None], [1])
@@ -219,9 +215,3 @@ def set_neurons(
         after=answers[1],
         controlled=answers[2:],
     )
-
-
-def _entry(site: Any, row: Any) -> int:
-    entries = site.entries
-    here = (entries.position == int(row.position)) & (entries.unit == int(row.atom))
-    return int(here.nonzero()[0])

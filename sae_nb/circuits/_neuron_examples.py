@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._captions import says_much
 from sae_nb.atoms._names import AtomNames
 from sae_nb.capturing import capture
-from sae_nb.circuits._faithfulness import effects
 from sae_nb.circuits._sites import Entries, NeuronSite
 from sae_nb.circuits._unit_passes import UnitPasses
 from sae_nb.codes import SparseCodes
@@ -25,7 +24,11 @@ from sae_nb.figures import visible_token
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from sae_nb.checks import Inputs
     from sae_nb.circuits._record import Graph
+    from sae_nb.models import LiveModel
 
 TOGETHER = 8
 """Places that are read in one pass over the examples: bounds the memory."""
@@ -68,20 +71,17 @@ def signs_of(entries: Entries) -> list[int]:
     return [1 if value >= 0 else -1 for value in stronger.tolist()]
 
 
-def examples_of(passes: UnitPasses, nodes: Sequence[Entries], inputs: Any) -> NeuronExamples:
+def examples_of(passes: UnitPasses, nodes: Sequence[Entries], inputs: Inputs) -> NeuronExamples:
     """Read the neurons of a graph on other inputs."""
     wanted: dict[str, list[tuple[int, int]]] = {}
     for site, entries in zip(passes.sites, nodes, strict=True):
         if isinstance(site, NeuronSite) and len(entries):
             pairs = zip(entries.unit.tolist(), signs_of(entries), strict=True)
             wanted[site.place] = sorted(set(pairs))
-    catalogues: dict[str, AtomCatalogue] = {}
-    places = list(wanted)
-    for start in range(0, len(places), TOGETHER):
-        several = places[start : start + TOGETHER]
-        found = capture(passes.model, inputs, several, drop_massive=False, progress=False)
-        for place, acts in found.items():
-            catalogues[place] = _catalogue(acts, wanted[place])
+    catalogues = {
+        place: _catalogue(acts, wanted[place])
+        for place, acts in _captured(passes.model, inputs, list(wanted))
+    }
     columns = {
         (place, unit, sign): i
         for place, pairs in wanted.items()
@@ -89,6 +89,15 @@ def examples_of(passes: UnitPasses, nodes: Sequence[Entries], inputs: Any) -> Ne
     }
     names = {place: AtomNames(catalogue) for place, catalogue in catalogues.items()}
     return NeuronExamples(catalogues=catalogues, columns=columns, names=names)
+
+
+def _captured(
+    model: LiveModel, inputs: Inputs, places: Sequence[str]
+) -> Iterator[tuple[str, Activations]]:
+    """Yield the activations of each place, a few places in one pass over the inputs."""
+    for start in range(0, len(places), TOGETHER):
+        several = list(places[start : start + TOGETHER])
+        yield from capture(model, inputs, several, drop_massive=False, progress=False).items()
 
 
 def _catalogue(acts: Activations, pairs: Sequence[tuple[int, int]]) -> AtomCatalogue:
@@ -122,13 +131,13 @@ def fires_on(examples: NeuronExamples, passes: UnitPasses, nodes: Sequence[Entri
 
 
 def groups_of(
-    graph: Graph, passes: UnitPasses, inputs: Any, least: float
+    graph: Graph, passes: UnitPasses, inputs: Inputs, least: float
 ) -> dict[str, tuple[int, ...]]:
     """See `AttributionGraph.groups`."""
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
-    adds, rows = effects(graph), graph.nodes
+    adds, rows = graph.flow, graph.nodes
     neurons = rows[(rows.kind == "atom") & rows.place.str.startswith("mlp_post.")]
     x = _strengths(passes, neurons, inputs)
     found: list[tuple[int, ...]] = []
@@ -149,7 +158,9 @@ def groups_of(
     return _named(graph, found, adds)
 
 
-def _strengths(passes: UnitPasses, neurons: Any, inputs: Any) -> Float[np.ndarray, "rows n"]:
+def _strengths(
+    passes: UnitPasses, neurons: DataFrame, inputs: Inputs
+) -> Float[np.ndarray, "rows n"]:
     """Values of each node's neuron at every position of some inputs."""
     places = list(dict.fromkeys(neurons.place))
     if inputs is None:
@@ -160,11 +171,9 @@ def _strengths(passes: UnitPasses, neurons: Any, inputs: Any) -> Float[np.ndarra
             for place in places
         }
     else:
-        found = {}
-        for start in range(0, len(places), TOGETHER):
-            some = places[start : start + TOGETHER]
-            several = capture(passes.model, inputs, some, drop_massive=False, progress=False)
-            found |= {place: acts.x.float().numpy() for place, acts in several.items()}
+        found = {
+            place: acts.x.float().numpy() for place, acts in _captured(passes.model, inputs, places)
+        }
     columns = [
         found[place][:, unit] * np.sign(value)
         for place, unit, value in zip(neurons.place, neurons.atom, neurons.value, strict=True)

@@ -6,9 +6,9 @@ which no other node lies, so that the sum over all paths of the graph is the att
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.circuits._graph import AttributionGraph
-from sae_nb.circuits._graph_sites import position_texts, read_by
+from sae_nb.circuits._graph_sites import grid_of, position_texts, read_by
 from sae_nb.circuits._neuron_examples import examples_of, fires_on
-from sae_nb.circuits._neuron_names import Names
+from sae_nb.circuits._neuron_names import names_of
+from sae_nb.circuits._nodes import nodes_of_kind
 from sae_nb.circuits._passes import left_out
 from sae_nb.circuits._sites import AtomSite, Entries
 from sae_nb.circuits._unit_passes import (
@@ -33,7 +34,12 @@ from sae_nb.circuits._unit_passes import (
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from scipy.sparse import csr_matrix
 
+    from sae_nb.checks import Inputs
+    from sae_nb.circuits._asked import Question
+    from sae_nb.circuits._graph_sites import Transcoders
+    from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 
 DEFAULT_NODES = 100
@@ -42,14 +48,14 @@ DEFAULT_NODES = 100
 
 def neuron_graph(
     model: LiveModel,
-    transcoders: Any,
-    inputs: Any,
+    transcoders: Transcoders,
+    inputs: Inputs,
     *,
-    target: Any,
-    contrast: Any,
+    target: Question,
+    contrast: object,
     max_nodes: int | None,
-    names: Names,
-    examples: Any,
+    lens: Lens | None,
+    examples: object,
 ) -> AttributionGraph:
     """See `attribution_graph`."""
     passes, states = unit_passes(model, transcoders, inputs, contrast)
@@ -57,16 +63,13 @@ def neuron_graph(
         wanted = wanted_of(model, states, target)
         passes = ranked(passes, wanted)
         chosen = _strongest(passes, DEFAULT_NODES if max_nodes is None else max_nodes)
-        graph = _traced(passes, chosen, wanted, states, names)
-    return graph if examples is None else _with_examples(graph, passes, chosen, examples)
-
-
-def _with_examples(
-    graph: AttributionGraph, passes: UnitPasses, chosen: Sequence[Int[Tensor, " m"]], inputs: Any
-) -> AttributionGraph:
-    """Return a graph whose neurons know on what else they fire."""
-    nodes = [site.entries.chosen(which) for site, which in zip(passes.sites, chosen, strict=True)]
-    found = examples_of(passes, nodes, inputs)
+        nodes = [
+            site.entries.chosen(which) for site, which in zip(passes.sites, chosen, strict=True)
+        ]
+        graph = _traced(passes, nodes, wanted, states, lens)
+    if examples is None:
+        return graph
+    found = examples_of(passes, nodes, examples)
     empty = [""] * len(graph.tokens)
     table = graph.nodes.assign(fires=[*empty, *fires_on(found, passes, nodes), ""])
     return replace(graph, nodes=table, examples=found)
@@ -88,34 +91,20 @@ def _strongest(passes: UnitPasses, n: int) -> list[Int[Tensor, " m"]]:
 
 def _traced(
     passes: UnitPasses,
-    chosen: Sequence[Int[Tensor, " m"]],
+    nodes: Sequence[Entries],
     wanted: Asked,
     states: States,
-    names: Names,
+    lens: Lens | None,
 ) -> AttributionGraph:
     """Return the graph of the chosen entries."""
     from scipy.sparse import csr_matrix
 
-    nodes = [site.entries.chosen(which) for site, which in zip(passes.sites, chosen, strict=True)]
     active = [i for i, found in enumerate(nodes) if len(found)]
     changes = [put for i in active for put in passes.sites[i].cut(nodes[i])]
     ran = linear_run(passes, changes, [passes.start])
     leaves: list[Tensor] = [ran.leaves[str(passes.start)]]
     differences = [found.now - found.then for found in nodes]
     tokens = states.tokens
-
-    def row(slopes: Sequence[Tensor | None]) -> Float[np.ndarray, "b n"]:
-        """Return the parts that tokens and nodes add, from slopes by what they write, (b, …) each."""
-        n = next(len(s) for s in slopes if s is not None)
-        parts = [torch.zeros(n, len(tokens))]
-        if slopes[0] is not None:
-            parts = [(slopes[0].reshape(n, *tokens.shape).float() * tokens).sum(dim=2).cpu()]
-        before = dict(zip(active, slopes[1:], strict=False))
-        for i, difference in enumerate(differences):
-            slope = before.get(i)
-            found = torch.zeros(n, len(difference)) if slope is None else (slope * difference).cpu()
-            parts.append(found)
-        return torch.cat(parts, dim=1).double().numpy()
 
     values = []
     for i in active:
@@ -127,14 +116,19 @@ def _traced(
     with torch.enable_grad():
         answer = wanted.measure(ran.answer.one())
         reached = torch.cat([*values, answer.float().reshape(1)])
-    rows = _slopes(reached, leaves, row)
+    eye = torch.eye(len(reached), dtype=reached.dtype, device=reached.device)
+    rows = [  # of the nodes and the target: backward passes made together, in blocks
+        _added(_slopes(reached, leaves, along), tokens, differences, active)
+        for along in torch.split(eye, BLOCK)
+    ]
     n = len(tokens) + sum(map(len, nodes)) + 1
-    made = np.concatenate([np.zeros((len(tokens), n - 1)), rows])
+    made = np.concatenate([np.zeros((len(tokens), n - 1)), *rows])
     matrix = csr_matrix(np.concatenate([made, np.zeros((n, 1))], axis=1))
     clean = float(answer.detach())
     texts = position_texts(passes.model, passes.batch, len(tokens))
     table = _table(passes, nodes, wanted, texts, clean, matrix)
-    named_by, says = names.of(passes, nodes, len(tokens))
+    named_by, says = names_of(passes, nodes, len(tokens), lens)
+    other, kept = passes.contrast, {s.place: s.kept for s in passes.sites if s.kept is not None}
     return AttributionGraph(
         nodes=table.assign(says=says),
         matrix=matrix,
@@ -142,17 +136,11 @@ def _traced(
         tokens=texts,
         places=tuple(site.place for site in passes.sites),
         exact=False,
-        left_out=left_out(
-            {s.place: s.kept for s in passes.sites if s.kept is not None}, len(tokens)
-        ),
+        left_out=left_out(kept, len(tokens)),
         inputs=read_by(passes.batch),
-        contrast=None if passes.contrast is None else read_by(passes.contrast),
-        contrast_tokens=()
-        if passes.contrast is None
-        else position_texts(passes.model, passes.contrast, len(tokens)),
-        grid=None
-        if passes.model.patch_grid is None
-        else (passes.model.prefix_tokens, *passes.model.patch_grid),
+        contrast=None if other is None else read_by(other),
+        contrast_tokens=() if other is None else position_texts(passes.model, other, len(tokens)),
+        grid=grid_of(passes.model),
         outcomes=(wanted.outcomes,),
         n_units=passes.n_units,
         named_by=named_by,
@@ -160,20 +148,31 @@ def _traced(
     )
 
 
+def _added(
+    slopes: Sequence[Tensor | None],
+    tokens: Float[Tensor, "time d"],
+    differences: Sequence[Tensor],
+    active: Sequence[int],
+) -> Float[np.ndarray, "b n"]:
+    """Return the parts that tokens and nodes add, from slopes by what they write, (b, …) each."""
+    n = next(len(s) for s in slopes if s is not None)
+    parts = [torch.zeros(n, len(tokens))]
+    if slopes[0] is not None:
+        parts = [(slopes[0].reshape(n, *tokens.shape).float() * tokens).sum(dim=2).cpu()]
+    before = dict(zip(active, slopes[1:], strict=False))
+    for i, difference in enumerate(differences):
+        slope = before.get(i)
+        found = torch.zeros(n, len(difference)) if slope is None else (slope * difference).cpu()
+        parts.append(found)
+    return torch.cat(parts, dim=1).double().numpy()
+
+
 def _slopes(
-    values: Float[Tensor, " m"],
-    leaves: Sequence[Tensor],
-    row: Callable[[Sequence[Tensor | None]], Float[np.ndarray, "b n"]],
-) -> Float[np.ndarray, "m n"]:
-    """Rows of the nodes and the target: backward passes made together, in blocks."""
-    found = []
-    eye = torch.eye(len(values), dtype=values.dtype, device=values.device)
-    for along in torch.split(eye, BLOCK):
-        slopes = torch.autograd.grad(
-            values, leaves, along, retain_graph=True, allow_unused=True, is_grads_batched=True
-        )
-        found.append(row(slopes))
-    return np.concatenate(found)
+    values: Float[Tensor, " m"], leaves: Sequence[Tensor], along: Float[Tensor, "b m"]
+) -> Sequence[Tensor | None]:
+    return torch.autograd.grad(
+        values, leaves, along, retain_graph=True, allow_unused=True, is_grads_batched=True
+    )
 
 
 BLOCK = 64
@@ -186,55 +185,24 @@ def _table(
     wanted: Asked,
     texts: Sequence[str],
     clean: float,
-    matrix: Any,
+    matrix: csr_matrix,
 ) -> DataFrame:
     import pandas as pd
 
-    parts = [
-        pd.DataFrame(
-            {
-                "kind": "token",
-                "place": str(passes.start),
-                "layer": -1,
-                "position": range(len(texts)),
-                "atom": -1,
-                "value": np.nan,
-                "name": [f"“{text}” at {p}" for p, text in enumerate(texts)],
-            }
-        )
-    ]
+    names = [f"“{text}” at {p}" for p, text in enumerate(texts)]
+    parts = [nodes_of_kind("token", str(passes.start), -1, range(len(texts)), names)]
     for site, found in zip(passes.sites, nodes, strict=True):
         noun = "atom" if isinstance(site, AtomSite) else "neuron"
         where, units = found.position.tolist(), found.unit.tolist()
-        place = site.place if noun == "atom" else f"block {site.layer.write.layer}"
+        block = site.layer.write.layer
+        place = site.place if noun == "atom" else f"block {block}"
+        names = [f"{noun} {j} of {place} at {p}" for j, p in zip(units, where, strict=True)]
+        values = (found.now - found.then).tolist()
         parts.append(
-            pd.DataFrame(
-                {
-                    "kind": "atom",
-                    "place": site.place,
-                    "layer": site.layer.write.layer,
-                    "position": where,
-                    "atom": units,
-                    "value": (found.now - found.then).tolist(),
-                    "name": [
-                        f"{noun} {j} of {place} at {p}" for j, p in zip(units, where, strict=True)
-                    ],
-                }
-            )
+            nodes_of_kind("atom", site.place, block, where, names, atom=units, value=values)
         )
-    parts.append(
-        pd.DataFrame(
-            {
-                "kind": ["target"],
-                "place": "answer",
-                "layer": passes.model.n_layers,
-                "position": len(texts) - 1,
-                "atom": -1,
-                "value": clean,
-                "name": wanted.name,
-            }
-        )
-    )
+    last, n_layers = [len(texts) - 1], passes.model.n_layers
+    parts.append(nodes_of_kind("target", "answer", n_layers, last, [wanted.name], value=[clean]))
     table = pd.concat([part for part in parts if len(part)], ignore_index=True)
     read = (table.kind != "token").to_numpy()
     left = table.value.to_numpy(float) - np.asarray(matrix.sum(axis=1)).ravel()

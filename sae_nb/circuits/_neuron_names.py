@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
-from sae_nb.lenses._head import head_of
+from sae_nb.lenses._head import gain_of, head_of
 from sae_nb.models import HookPointNotFound
 
 if TYPE_CHECKING:
@@ -32,85 +33,72 @@ LIKELY = 3000
 """Outputs that a name may have: those that the model finds likeliest anywhere on the input or the contrast."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Names:
-    """The names of a graph's neurons: through a lens where one is given, else along the direct path.
+def names_of(
+    passes: UnitPasses, nodes: Sequence[Entries], n_tokens: int, lens: Lens | None
+) -> tuple[Source, list[str]]:
+    """Return how names were read, and one for every node; empty for tokens, targets, and no name yet.
 
-    A name is what the difference from the contrast adds: of a neuron that is weaker here, what it writes
-    with the opposite sign.
+    Through a lens where one is given, else along the direct path. A name is what the difference from the
+    contrast adds: of a neuron that is weaker here, what it writes with the opposite sign.
     """
+    head: Head | None = None
+    if lens is not None:
+        lens = lens.on(passes.model)
+        head = lens.head
+    else:
+        with suppress(ValueError):  # without an unembedding neurons keep their numbers
+            head = head_of(passes.model, passes.batch)
+    if head is None:
+        return "", [""] * (n_tokens + sum(map(len, nodes)) + 1)
+    found = _named(passes, nodes, n_tokens, head, lens)
+    return "direct path only" if lens is None else "lens", [*[""] * n_tokens, *found, ""]
 
-    lens: Lens | None = None
 
-    def of(
-        self, passes: UnitPasses, nodes: Sequence[Entries], n_tokens: int
-    ) -> tuple[Source, list[str]]:
-        """Return how names were read, and one for every node; empty for tokens, targets, and no name yet."""
-        head = self._head(passes)
-        if head is None:
-            n = sum(map(len, nodes))
-            return "", [""] * (n_tokens + n + 1)
-        found = self._named(head, passes, nodes, n_tokens)
-        return "direct path only" if self.lens is None else "lens", [*[""] * n_tokens, *found, ""]
+def _named(
+    passes: UnitPasses, nodes: Sequence[Entries], n_tokens: int, head: Head, lens: Lens | None
+) -> list[str]:
+    """A name for each node, place by place."""
+    likely, lines, found = passes.likely[:LIKELY], dict[int, _Line](), list[str]()
 
-    def _head(self, passes: UnitPasses) -> Head | None:
-        """The last part of the model; None where it has no unembedding, and neurons keep their numbers."""
-        if self.lens is not None:
-            return self.lens.on(passes.model).head
-        try:
-            return head_of(passes.model, passes.batch)
-        except ValueError:
-            return None
+    @torch.no_grad()
+    def effects(directions: Float[Tensor, "m d"], layer: int) -> Float[Tensor, "m n"]:
+        if lens is not None:
+            return lens.effects(directions, layer=layer)[:, likely]
+        weight = head.weight[likely.to(head.weight.device)]
+        return (head.through_norm(directions.to(weight)) @ weight.T).cpu()
 
-    def _named(
-        self, head: Head, passes: UnitPasses, nodes: Sequence[Entries], n_tokens: int
-    ) -> list[str]:
-        """A name for each node, place by place."""
-        likely, lines, found = passes.likely[:LIKELY], dict[int, _Line](), list[str]()
-        for site, entries in zip(passes.sites, nodes, strict=True):
-            layer = int(site.layer.write.layer or 0)
-            if not len(entries) or not self._reads(layer):
-                found += [""] * len(entries)
-                continue
-            key = 0 if self.lens is None else layer
-            if key not in lines:
-                drawn = torch.randn(N_DRAWN, head.d, generator=_seeded())
-                lines[key] = _Line.of(self._effects(head, drawn, layer, likely))
-            line = lines[key]
-            sign = (entries.now - entries.then).sign()
-            directions = sign[:, None] * site.written(entries) * _gain(passes.model, layer, site)
-            above = line.scores(self._effects(head, directions, layer, likely))
-            order = above.topk(min(AMONG, above.shape[1]), dim=1).indices
-            tops = likely[order]
-            texts = head.names(sorted(set(tops.flatten().tolist())))
-            for row, top_, top, position in zip(
-                above, order, tops, entries.position.tolist(), strict=True
-            ):
-                sure = float(row.max()) > line.least and self._is_direct(head, position, n_tokens)
-                words = [texts[int(i)] for i in top[row[top_] > line.least]] if sure else []
-                found.append(_words(words))
-        return found
+    for site, entries in zip(passes.sites, nodes, strict=True):
+        layer = int(site.layer.write.layer or 0)
+        if not len(entries) or (lens is not None and layer not in lens.blocks):
+            found += [""] * len(entries)
+            continue
+        key = 0 if lens is None else layer
+        if key not in lines:
+            drawn = torch.randn(N_DRAWN, head.d, generator=torch.Generator().manual_seed(0))
+            lines[key] = _Line.of(effects(drawn, layer))
+        line = lines[key]
+        sign = (entries.now - entries.then).sign()
+        directions = sign[:, None] * site.written(entries) * _gain(passes.model, layer, site)
+        above = line.scores(effects(directions, layer))
+        order = above.topk(min(AMONG, above.shape[1]), dim=1).indices
+        tops = likely[order]
+        texts = head.names(sorted(set(tops.flatten().tolist())))
+        for row, top_, top, position in zip(
+            above, order, tops, entries.position.tolist(), strict=True
+        ):
+            direct = lens is not None or _is_direct(head, position, n_tokens)
+            sure = float(row.max()) > line.least and direct
+            words = [texts[int(i)] for i in top[row[top_] > line.least]] if sure else []
+            found.append(_words(words))
+    return found
 
-    def _reads(self, layer: int) -> bool:
-        lens = self.lens
-        return lens is None or layer in lens.blocks
 
-    def _effects(
-        self, head: Head, directions: Float[Tensor, "m d"], layer: int, likely: Int[Tensor, " n"]
-    ) -> Float[Tensor, "m n"]:
-        """Effects on some outputs."""
-        with torch.no_grad():
-            if self.lens is not None:
-                return self.lens.on(head.model).effects(directions, layer=layer)[:, likely]
-            weight = head.weight[likely.to(head.weight.device)]
-            return (head.through_norm(directions.to(weight)) @ weight.T).cpu()
-
-    def _is_direct(self, head: Head, position: int, n_tokens: int) -> bool:
-        """Whether a direct path leads from a position to the answer: of an image, only where its head reads."""
-        if self.lens is not None or head.pool == "each":
-            return True
-        prefix = head.model.prefix_tokens
-        return position == 0 if head.pool == "cls" else prefix <= position < n_tokens
+def _is_direct(head: Head, position: int, n_tokens: int) -> bool:
+    """Whether a direct path leads from a position to the answer: of an image, only where its head reads."""
+    if head.pool == "each":
+        return True
+    prefix = head.model.prefix_tokens
+    return position == 0 if head.pool == "cls" else prefix <= position < n_tokens
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,24 +122,16 @@ class _Line:
         return centred / centred.std(dim=1, keepdim=True).clamp_min(1e-12)
 
 
-def _seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
-
-
 def _gain(model: LiveModel, layer: int, site: Site) -> Tensor | float:
     """Factors of a norm or a scale after the MLP, up to one number."""
     if not site.place.startswith("mlp_post."):
         return 1.0
     try:
-        last: Any = model.get_module(model.hook_point(f"mlp_out.{layer}").path)
+        last = model.get_module(model.hook_point(f"mlp_out.{layer}").path)
     except HookPointNotFound:
         return 1.0
-    for name in ("weight", "lambda1", "gamma"):
-        gain = getattr(last, name, None)
-        if isinstance(gain, Tensor | nn.Parameter) and gain.ndim == 1:
-            offset = 1.0 if type(last).__name__.startswith("Gemma") else 0.0
-            return gain.detach().float() + offset
-    return 1.0
+    gain = gain_of(last, ("weight", "lambda1", "gamma"))
+    return 1.0 if gain is None else gain
 
 
 def _words(texts: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
-"""The nodes of a graph in their order, and the rows of its matrix."""
+"""The nodes of a graph in their order, the rows of its matrix, and what these take of the memory."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -11,19 +12,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sae_nb.checks import available_memory, check_memory
 from sae_nb.circuits._graph import AttributionGraph
-from sae_nb.circuits._graph_sites import position_texts, read_by
-from sae_nb.circuits._memory import rows_together
-from sae_nb.circuits._passes import Trace, Wanted, atom_name
+from sae_nb.circuits._graph_sites import grid_of, position_texts, read_by
+from sae_nb.circuits._passes import Passes, Trace, Wanted, atom_name
 from sae_nb.circuits._record import influence_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
+logger = logging.getLogger(__name__)
 
 AT_ONCE = 512
 """Atoms that are chosen by one ranking; the next are ranked by what is known then."""
+
+
+MOST_ROWS, BLOCK_BYTES = 128, 2**29
+"""Backward passes that are made together, and what one block of them takes, at most."""
+
+STREAMS = {True: 8, False: 32}
+"""Gradients under way in a pass, in widths of the stream: through attention alone, or through MLPs, too."""
+
+KEPT_STREAMS = 40
+"""Memory of a layer and position in the two forward passes, in widths of the stream: an MLP four times
+as wide and its gate, queries, keys, values, norms. Patterns of attention are kept once.
+"""
 
 
 def traced(trace: Trace, targets: Sequence[Wanted], max_nodes: int) -> AttributionGraph:
@@ -128,7 +142,7 @@ class Nodes:
             exact=self.trace.exact,
             left_out=self.trace.left_out,
             inputs=read_by(self.trace.passes.batch),
-            grid=None if model.patch_grid is None else (model.prefix_tokens, *model.patch_grid),
+            grid=grid_of(model),
         )
 
     @cached_property
@@ -136,33 +150,35 @@ class Nodes:
         """Text at each position."""
         return position_texts(self.trace.passes.model, self.trace.passes.batch, self.time)
 
-    def _table(self, read: np.ndarray, matrix: Any) -> DataFrame:
+    def _table(self, read: np.ndarray, matrix: csr_matrix) -> DataFrame:
         import pandas as pd
 
         passes, time = self.trace.passes, range(self.time)
         names = [f"“{token}” at {p}" for p, token in enumerate(self.tokens)]
-        parts = [_part("token", str(passes.start), -1, time, names)]
+        parts = [nodes_of_kind("token", str(passes.start), -1, time, names)]
         for layer, written in zip(passes.layers, self.trace.written, strict=True):
             place, block = str(layer.write), layer.write.layer
             where, atoms = written.position.tolist(), written.atom.tolist()
             names = [atom_name(place, j, p) for j, p in zip(atoms, where, strict=True)]
             values = written.strength.tolist()
-            parts.append(_part("atom", place, block, where, names, atom=atoms, value=values))
+            parts.append(
+                nodes_of_kind("atom", place, block, where, names, atom=atoms, value=values)
+            )
             missed = [f"missed of {place} at {p}" for p in time]
-            parts.append(_part("error", place, block, time, missed))
+            parts.append(nodes_of_kind("error", place, block, time, missed))
         names = [target.name for target in self.targets]
         values = [float(target.value.detach()) for target in self.targets]
         last = [self.time - 1] * len(names)
-        parts.append(_part("target", "answer", passes.model.n_layers, last, names, value=values))
+        parts.append(
+            nodes_of_kind("target", "answer", passes.model.n_layers, last, names, value=values)
+        )
         table = pd.concat([part for part in parts if len(part)], ignore_index=True)
         return table.assign(
             weight=self._weights(), read=read, bias=self._biases(table, matrix, read)
         )
 
-    def _biases(self, table: DataFrame, matrix: Any, read: np.ndarray) -> np.ndarray:
-        """Return the part that no node adds: by a pass in which no node writes; else the remaining part
-        of the value.
-        """
+    def _biases(self, table: DataFrame, matrix: csr_matrix, read: np.ndarray) -> np.ndarray:
+        """Return the part that no node adds: by a pass in which no node writes, or what is left."""
         left = table.value.to_numpy(float) - np.asarray(matrix.sum(axis=1)).ravel()
         if not self.trace.exact:
             return np.where(read, left, np.nan)
@@ -185,11 +201,65 @@ class Nodes:
         return np.where(read, found, np.nan)
 
 
-def _part(
-    kind: str, place: str, layer: int | None, position: Sequence[int], name: list[str], **more: Any
+def nodes_of_kind(
+    kind: str,
+    place: str,
+    layer: int | None,
+    position: Sequence[int],
+    name: list[str],
+    **more: Sequence[object],
 ) -> DataFrame:
     """Nodes of one kind at one place."""
     import pandas as pd
 
     columns = {"kind": kind, "place": place, "layer": layer, "position": list(position)}
     return pd.DataFrame({**columns, "atom": -1, "value": np.nan, **more, "name": name})
+
+
+# -------------------------------------------------------------------------------------------------
+# Memory, estimated before the work: backward passes are made in blocks that are bounded.
+
+
+def check_forward(passes: Passes) -> None:
+    """Refuse an input whose forward passes, patterns of attention included, would not fit."""
+    model, time = passes.model, _positions(passes)
+    layers, heads = int(model.n_layers or 1), int(model.n_heads or 1)
+    width = int(model.width(str(passes.start)) or 0)
+    needed = 4 * layers * (heads * time * time + KEPT_STREAMS * time * width)
+    instead = "Pass a shorter text, or a smaller image."
+    check_memory(needed, f"The passes of a graph over {time} positions", instead)
+
+
+def rows_together(trace: Trace, n_nodes: int, n_traced: int) -> int:
+    """Return how many backward passes a block has, and say what the whole will take.
+
+    A pass takes a gradient at every place that is written, and those under way; the matrix a number and a
+    column for every node of a traced row, twice while it is put together.
+    """
+    time, width = trace.leaves[0].shape[1:]
+    per_row = 4 * time * width * (len(trace.leaves) + STREAMS[trace.exact])
+    free = available_memory()
+    most = BLOCK_BYTES if free is None else min(BLOCK_BYTES, free // 4)
+    rows = int(min(max(most // per_row, 1), MOST_ROWS))
+    matrix = 16 * n_traced * n_nodes
+    check_memory(matrix + rows * per_row, f"A graph of {n_nodes} nodes", "Lower `max_nodes`.")
+    logger.info(
+        "A graph of %d nodes, the causes of %d of them traced in blocks of %d backward passes: about %.3g MiB "
+        "of memory, %.3g MiB of it for a block",
+        n_nodes,
+        n_traced,
+        rows,
+        (matrix + rows * per_row) / 2**20,
+        rows * per_row / 2**20,
+    )
+    return rows
+
+
+def _positions(passes: Passes) -> int:
+    """Return how many positions the model reads: words, patches and the tokens before them, or one row."""
+    ids, model = passes.batch.token_ids, passes.model
+    if ids is not None:
+        return int(ids.shape[1])
+    if model.patch_grid is None:
+        return 1
+    return model.prefix_tokens + model.patch_grid[0] * model.patch_grid[1]

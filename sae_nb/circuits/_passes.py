@@ -5,41 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations._positions import PositionPolicy
-from sae_nb.activations._sites import (
-    reconstruction,
-    written_codes,
-)
+from sae_nb.activations._sites import reconstruction, written_codes
 from sae_nb.capturing._batch_rows import batch_rows
 from sae_nb.checks import check_atom
-from sae_nb.evaluation.causal._outcomes import (
-    Outcome,
-    outcome_of,
-)
-from sae_nb.models._freezing import (
-    Frozen,
-    check_frozen,
-)
+from sae_nb.evaluation.causal._outcomes import Outcome, Target, outcome_of
+from sae_nb.models._freezing import Frozen, check_frozen
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
-    from sae_nb.models._running import (
-        Put,
-        Run,
-    )
+    from sae_nb.models._running import Put, Run
 
 
 @dataclass(frozen=True)
@@ -130,23 +115,27 @@ class Wanted:
 class Trace:
     """One forward pass with everything held, and the backward passes from it."""
 
-    def __init__(
-        self, passes: Passes, drop_first: bool | None, *, also: Sequence[HookPoint] = ()
-    ) -> None:
+    def __init__(self, passes: Passes, *, also: Sequence[HookPoint] = ()) -> None:
         self.passes, model = passes, passes.model
         self.exact = all(str(layer.write).startswith("mlp_out.") for layer in passes.layers)
-        self.drop_first = drop_first
         self._kept: dict[str, Tensor] = {}
         frozen = Frozen()
-        clean = self._run(frozen, also=also)
-        self.leaves, self.values = self._written_in(clean)
+        clean, places = self._run(frozen, also=also), self._places
+        self.leaves = [clean.leaves[place] for place in places]
+        """The zeros at each place, by which is differentiated; then what is written there."""
+
+        self.values = [clean.states[place].detach() for place in places]
         self.reads = [clean.states[place] for place in self._read_at]
         self.also = [clean.states[place] for place in also]
         check_frozen(frozen, model)
         with torch.enable_grad():
             self.answer, self.kind = clean.answer.one(), clean.answer.kind
         self.written = tuple(self._written(i) for i in range(len(passes.layers)))
-        self.empty_answer, self.empty_reads = self._with_nothing(frozen)
+        # The answer, and what each place reads, where only biases write.
+        nothing = [torch.zeros_like(self.values[0][0]), *(layer.bias for layer in self.written)]
+        empty = self._run(Frozen(frozen.constants), nothing)
+        self.empty_answer = empty.answer.one().detach()
+        self.empty_reads = [empty.states[place].detach()[0].float() for place in self._read_at]
 
     @property
     def _places(self) -> list[HookPoint]:
@@ -193,14 +182,13 @@ class Trace:
         """Positions that a dictionary is for; those of the first pass."""
         place = str(layer.write)
         if place not in self._kept:
-            known = self.passes.left_out
-            out = None if known is None else torch.tensor(known.get(place, ()), dtype=torch.long)
-            every = torch.arange(y.shape[1])
-            kept = (
-                positions_for(self.passes.model, self.passes.batch, layer, x, y, self.drop_first)
-                if out is None
-                else every[~torch.isin(every, out)]
-            )
+            known, passes = self.passes.left_out, self.passes
+            if known is None:
+                kept = positions_for(passes.model, passes.batch, layer, x, y, passes.drop_first)
+            else:
+                every = torch.arange(y.shape[1])
+                out = torch.tensor(known.get(place, ()), dtype=torch.long)
+                kept = every[~torch.isin(every, out)]
             self._kept[place] = kept.to(y.device)
         return self._kept[place]
 
@@ -208,18 +196,6 @@ class Trace:
     def left_out(self) -> dict[str, tuple[int, ...]]:
         """By place the positions that its dictionary is not for, where there are any."""
         return left_out(self._kept, self.values[0].shape[1])
-
-    def _written_in(self, ran: Run) -> tuple[list[Tensor], list[Tensor]]:
-        """The zeros at each place, by which is differentiated, and what is written there."""
-        places = self._places
-        return [ran.leaves[place] for place in places], [ran.states[p].detach() for p in places]
-
-    def _with_nothing(self, frozen: Frozen) -> tuple[Tensor, list[Tensor]]:
-        """The answer, and what each place reads, where only biases write."""
-        leaves = [torch.zeros_like(self.values[0][0]), *(layer.bias for layer in self.written)]
-        ran = self._run(Frozen(frozen.constants), leaves)
-        reads = [ran.states[place].detach()[0].float() for place in self._read_at]
-        return ran.answer.one().detach(), reads
 
     def _written(self, i: int) -> Written:
         layer, y = self.passes.layers[i], self.values[i + 1][0].float()
@@ -255,7 +231,7 @@ class Trace:
 
     # --- targets ----------------------------------------------------------------------------------
 
-    def outcome(self, name: Any) -> Outcome:
+    def outcome(self, name: Target) -> Outcome:
         """Return the measure of the answer; a logit is above the mean of all."""
         return outcome_of(self.passes.model, self.answer, self.kind, name)
 
@@ -339,18 +315,13 @@ class _Path:
         self, held: Float[Tensor, "1 time d_out"] | None, y: Float[Tensor, "1 time d_out"]
     ) -> Float[Tensor, "1 time d_out"]:
         """Return what is written: as it is, or the path and what else is held."""
-        path = self._made(y)
-        if held is None:
-            return y.detach() + (path - path.detach())
-        return held + path
-
-    def _made(self, y: Float[Tensor, "1 time d_out"]) -> Float[Tensor, "1 time d_out"]:
-        empty = torch.zeros_like(y)
-        if self.layer.sae is None or self.x is None:
-            return empty
-        rows = self.rows(self.layer, self.x, y)
-        _, made = self.layer.sae.uncoded(self.x[0, rows].float())
-        return empty.index_add(1, rows, made[None].to(y)) if isinstance(made, Tensor) else empty
+        path = torch.zeros_like(y)
+        if self.layer.sae is not None and self.x is not None:
+            rows = self.rows(self.layer, self.x, y)
+            _, made = self.layer.sae.uncoded(self.x[0, rows].float())
+            if isinstance(made, Tensor):
+                path = path.index_add(1, rows, made[None].to(y))
+        return y.detach() + (path - path.detach()) if held is None else held + path
 
 
 def positions_for(

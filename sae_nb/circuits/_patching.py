@@ -7,10 +7,10 @@ what that does, for all atoms by one backward pass: Σ_t (z_tj − z'_tj) ⟨d_j
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -20,8 +20,16 @@ from torch import Tensor
 from sae_nb.activations._sites import written_codes
 from sae_nb.capturing._batch_rows import batch_rows
 from sae_nb.checks import Count, Seed, at_least, checked, is_array
-from sae_nb.circuits._asked import Measure, asked, written_at
-from sae_nb.circuits._copies import blocks, measured_copies
+from sae_nb.circuits._asked import (
+    Measure,
+    asked,
+    blocks,
+    check_span,
+    measured_copies,
+    top_answers,
+    written_at,
+)
+from sae_nb.circuits._graph_sites import check_equal_tokens, one_by_one, position_texts
 from sae_nb.findings import Finding
 from sae_nb.models._running import run
 from sae_nb.steering._request import policy_for
@@ -30,17 +38,15 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.checks import Inputs
+    from sae_nb.circuits._asked import Question, Questions
+    from sae_nb.models import HookPoint, LiveModel
+    from sae_nb.models._answers import AnswerKind
     from sae_nb.models._inputs import Batch
 
 
 class Patching(Finding):
-    """The part of the clean answer that atoms bring back; made by `patch_atoms`. Shares are of clean −
-    corrupted.
-    """
+    """The part of clean − corrupted answers that atoms bring back; made by `patch_atoms`."""
 
     hook_point: str
     name: str
@@ -108,16 +114,34 @@ class Patching(Finding):
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Pair:
-    """A clean and a corrupted input, position by position, and what of them differs."""
+Direction = Literal["denoise", "noise"]
+States = Mapping[str, Float[Tensor, "1 places d"]]
 
-    batch: Batch
-    """The corrupted one."""
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pair:
+    """A run that is changed, and the states that are put into it."""
+
+    base: Batch
+    other: Batch
+    x: States
+    source: States
+    slopes: States
+    """∂m/∂x of the run that is changed."""
 
     measure: Measure
-    clean: float
-    corrupted: float
+    start: float
+    end: float
+    """Of the answers, the number that is followed: in the run that is changed, and in the other."""
+
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Atoms:
+    """What of a clean and a corrupted input differs in atoms, position by position."""
+
+    pair: Pair
     moved: Float[Tensor, "time d_in"]
     """Clean − corrupted activations."""
 
@@ -138,32 +162,22 @@ class _Runs:
         self.atoms = sae.dictionary.detach().float()
         self.policy = policy_for(model, sae)
 
-    def pair(self, clean: Batch, corrupted: Batch, target: Any) -> tuple[str, _Pair]:
-        """Run both once, the corrupted one with its graph."""
-        at, place = run(self.model, clean, read=self.place), self.place
-        ran = run(self.model, corrupted, read=place, grad=[place])
-        x, y = at.states[place], ran.states[place].detach()
-        answer, kind = at.answer.one(), at.answer.kind
-        if x.shape != y.shape or x.ndim > 3:
-            raise ValueError(
-                "`clean` and `corrupted` must have one position each for each other, a vector at each, got "
-                f"activations of shapes {tuple(x.shape)} and {tuple(y.shape)} at {self.place}. Change words "
-                "to others of equally many tokens: see model.tokens(text)."
-            )
-        with torch.enable_grad():
-            other = ran.answer.one()
-            words, measure = asked(
-                self.model, answer, kind, top_answers(target, answer, other, kind)
-            )
-            value = measure(other)
-            gradient = ran.gradients(value)[place]
-        position, atom, difference = self._differences(clean, x, corrupted, y)
-        along = gradient.reshape(-1, gradient.shape[-1]).float()
-        return words, _Pair(
-            batch=corrupted,
-            measure=measure,
-            clean=float(measure(answer)),
-            corrupted=float(value.detach()),
+    def atoms_of(self, pair: Pair) -> _Atoms:
+        """Return what the codes of a pair differ in; an atom that fires in both has two entries."""
+        name, found = str(self.place), []
+        x, y = pair.source[name], pair.x[name]
+        for batch, activations, sign in ((pair.other, x, 1.0), (pair.base, y, -1.0)):
+            kept = batch_rows(activations.cpu(), batch, self.policy, name)
+            rows = kept.without_massive(self.policy, self.place).position.to(x.device)
+            with torch.no_grad():
+                read = activations.reshape(-1, x.shape[-1])[rows].float()
+                codes = written_codes(self.sae, self.sae.encode(read), read)
+            values = sign * codes.values.float()
+            found.append((rows[codes.support.rows], codes.atoms.long(), values))
+        position, atom, difference = (torch.cat(parts) for parts in zip(*found, strict=True))
+        along = pair.slopes[name].reshape(-1, x.shape[-1]).float()
+        return _Atoms(
+            pair=pair,
             moved=(x - y).float().reshape(along.shape),
             position=position,
             atom=atom,
@@ -171,57 +185,34 @@ class _Runs:
             slope=(along[position] * self.atoms[atom]).sum(dim=1),
         )
 
-    def _differences(
-        self, clean: Batch, x: Tensor, corrupted: Batch, y: Tensor
-    ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"], Float[Tensor, " entries"]]:
-        """Position, atom and difference of every code that is not 0 in one of the two."""
-        found = []
-        for batch, activations, sign in ((clean, x, 1.0), (corrupted, y, -1.0)):
-            kept = batch_rows(activations.cpu(), batch, self.policy, str(self.place))
-            rows = kept.without_massive(self.policy, self.place).position
-            rows = rows.to(x.device)
-            with torch.no_grad():
-                read = activations.reshape(-1, x.shape[-1])[rows].float()
-                codes = written_codes(self.sae, self.sae.encode(read), read)
-            values = sign * codes.values.float()
-            found.append((rows[codes.support.rows], codes.atoms.long(), values))
-        position, atom, value = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return position, atom, value
-
     def brought_back(
-        self, pair: _Pair, moved: Sequence[Float[Tensor, "time d_in"]]
+        self, pair: Pair, moved: Sequence[Float[Tensor, "time d_in"]]
     ) -> Float[np.ndarray, " n"]:
-        """Return what adding a vector at every position changes of the corrupted run's number, for each
-        of some.
-        """
+        """Return what adding a vector at every position changes of the corrupted answer, for each of some."""
         several = torch.stack(list(moved))
 
         def add(x: Tensor) -> Tensor:
             return x + several.reshape(x.shape).to(x)
 
         puts = [(self.place, add)]
-        found = measured_copies(self.model, pair.batch, len(several), puts, pair.measure)
-        return found.double().numpy() - pair.corrupted
+        found = measured_copies(self.model, pair.base, len(several), puts, pair.measure)
+        return found.double().numpy() - pair.start
 
-    def of_atom(self, pair: _Pair, atom: int | None = None) -> Float[Tensor, "time d_in"]:
+    def of_atom(self, pair: _Atoms, atom: int | None = None) -> Float[Tensor, "time d_in"]:
         """Return what an atom, or all of them, would add to the corrupted run; nothing is dense in atoms."""
         keep = slice(None) if atom is None else pair.atom == atom
         parts = pair.difference[keep, None] * self.atoms[pair.atom[keep]]
         return torch.zeros_like(pair.moved).index_add_(0, pair.position[keep], parts)
-
-    def of_atoms(self, pair: _Pair, atoms: Sequence[int]) -> list[Float[Tensor, "time d_in"]]:
-        """Return the same of each of some atoms."""
-        return [self.of_atom(pair, atom) for atom in atoms]
 
 
 @checked(leave=("clean", "corrupted", "target"))
 def patch_atoms(
     model: LiveModel,
     sae: SparseAutoencoder,
-    clean: Any,
-    corrupted: Any,
+    clean: Inputs,
+    corrupted: Inputs,
     *,
-    target: Any = None,
+    target: Questions = None,
     n: Count = 10,
     n_random: Annotated[int, at_least(0)] = 10,
     seed: Seed = 0,
@@ -261,14 +252,19 @@ def patch_atoms(
     """
     rng = np.random.default_rng(seed)
     runs = _Runs(model, sae, written_at(sae, model))
-    names, pairs = _answered(runs, model, clean, corrupted, target)
-    span = _span(pairs)
+    names, pairs = both_runs(model, [runs.place], clean, corrupted, target)
+    differing = [runs.atoms_of(pair) for pair in pairs]
+    span = float(np.mean([pair.end - pair.start for pair in pairs]))
+    check_span(span, pairs[0].end)
 
-    def shares(of: Callable[[_Pair], Sequence[Tensor]]) -> Float[np.ndarray, " n"]:
-        found = [runs.brought_back(pair, of(pair)) for pair in pairs]
-        return np.asarray(np.mean(found, axis=0) / span)
+    def shares(of: Callable[[_Atoms], Sequence[Tensor]]) -> Float[np.ndarray, " n"]:
+        moved = [runs.brought_back(one.pair, of(one)) for one in differing]
+        return np.asarray(np.mean(moved, axis=0) / span)
 
-    estimated = _estimated(pairs, sae.n_atoms) / span
+    def each_of(pair: _Atoms, atoms: Sequence[int]) -> list[Tensor]:
+        return [runs.of_atom(pair, atom) for atom in atoms]
+
+    estimated = _estimated(differing, sae.n_atoms) / span
     order = np.argsort(-np.abs(estimated), kind="stable")
     chosen, rest = order[:n], order[n:]
     chosen, rest = (atoms[estimated[atoms] != 0] for atoms in (chosen, rest))
@@ -277,14 +273,14 @@ def patch_atoms(
     run = np.concatenate([chosen, random])
     for block in blocks(len(run)):
         atoms = run[block]
-        measured[atoms] = shares(partial(runs.of_atoms, atoms=atoms.tolist()))
+        measured[atoms] = shares(partial(each_of, atoms=atoms.tolist()))
     all_atoms, everything = shares(lambda pair: [runs.of_atom(pair), pair.moved])
     return Patching(
         hook_point=str(runs.place),
         name=names.pop() if len(names) == 1 else "the clean answer − the corrupted one",
         n_pairs=len(pairs),
-        clean=float(np.mean([pair.clean for pair in pairs])),
-        corrupted=float(np.mean([pair.corrupted for pair in pairs])),
+        clean=float(np.mean([pair.end for pair in pairs])),
+        corrupted=float(np.mean([pair.start for pair in pairs])),
         estimated=estimated,
         measured=measured,
         chosen=chosen,
@@ -294,17 +290,9 @@ def patch_atoms(
     )
 
 
-def _answered(
-    runs: _Runs, model: LiveModel, clean: Any, corrupted: Any, target: Any
-) -> tuple[set[str], list[_Pair]]:
-    """Run each pair of inputs; what is asked of them, by name, and how they are answered."""
-    found = [runs.pair(*pair) for pair in paired(model, clean, corrupted, target)]
-    return {name for name, _ in found}, [pair for _, pair in found]
-
-
-def paired(
-    model: LiveModel, clean: Any, corrupted: Any, target: Any
-) -> list[tuple[Batch, Batch, Any]]:
+def _paired(
+    model: LiveModel, clean: Inputs, corrupted: Inputs, target: Questions
+) -> list[tuple[Batch, Batch, Question]]:
     """Return each clean input, its corrupted one, and what is asked of the two."""
     batches = [one_by_one(model, inputs) for inputs in (clean, corrupted)]
     n = len(batches[0])
@@ -338,18 +326,7 @@ def _each(target: Any, n: int) -> list[Any]:
     return [tuple(one) if isinstance(one, list) else one for one in target]  # rows of an array
 
 
-def _span(pairs: Sequence[_Pair]) -> float:
-    """Return the mean distance of the two answers: the unit of the shares."""
-    span = float(np.mean([pair.clean - pair.corrupted for pair in pairs]))
-    if abs(span) < 1e-6:
-        raise ValueError(
-            "`clean` and `corrupted` must be answered differently in what is asked, got "
-            f"{pairs[0].clean:.3f} for both. Pass another target or pair."
-        )
-    return span
-
-
-def _estimated(pairs: Sequence[_Pair], n_atoms: int) -> Float[np.ndarray, " n_atoms"]:
+def _estimated(pairs: Sequence[_Atoms], n_atoms: int) -> Float[np.ndarray, " n_atoms"]:
     """Return the first-order estimate of what each atom brings back, a mean over the pairs."""
     found = np.zeros(n_atoms)
     for pair in pairs:
@@ -358,7 +335,7 @@ def _estimated(pairs: Sequence[_Pair], n_atoms: int) -> Float[np.ndarray, " n_at
     return found
 
 
-def top_answers(target: Any, clean: Tensor, corrupted: Tensor, kind: Any) -> Any:
+def _own_target(target: Question, clean: Tensor, corrupted: Tensor, kind: AnswerKind) -> Question:
     """Return the requested target, or the two top answers."""
     if target is not None:
         return target
@@ -367,16 +344,63 @@ def top_answers(target: Any, clean: Tensor, corrupted: Tensor, kind: Any) -> Any
             "`target` must be given where the model answers with neither tokens nor classes. Pass a "
             "function of the answer."
         )
-    tops = int(clean.argmax()), int(corrupted.argmax())
-    if tops[0] == tops[1]:
-        raise ValueError(
-            "`clean` and `corrupted` must be answered differently where no `target` is given, and the top "
-            f"answer to both is {tops[0]}. Pass a target, such as a pair of outcomes."
+    return top_answers(clean, corrupted, "`clean` and `corrupted`")
+
+
+def both_runs(
+    model: LiveModel,
+    places: Sequence[HookPoint],
+    clean: Inputs,
+    corrupted: Inputs,
+    target: Questions,
+    direction: Direction = "denoise",
+) -> tuple[set[str], list[Pair]]:
+    """Run each pair of inputs, the one that is changed with its graph."""
+    names, pairs = set(), []
+    for one, other, asked_of in _paired(model, clean, corrupted, target):
+        base, source = (other, one) if direction == "denoise" else (one, other)
+        with torch.no_grad():
+            away = run(model, source, read=places)
+        with torch.inference_mode(False), torch.enable_grad():
+            here = run(model, base, read=places, grad=places)
+            answers = (away, here) if direction == "denoise" else (here, away)
+            answer, second = (ran.answer.one() for ran in answers)
+            kind = answers[0].answer.kind
+            _check_shapes(model, one, other, here.states, away.states)
+            name, measure = asked(model, answer, kind, _own_target(asked_of, answer, second, kind))
+            value = measure(here.answer.one())
+            slopes = here.gradients(value)
+        names.add(name)
+        x = {str(p): here.states[str(p)].detach() for p in places}
+        pairs.append(
+            Pair(
+                base=base,
+                other=source,
+                x=x,
+                source={str(p): away.states[str(p)] for p in places},
+                slopes={str(p): slopes.get(str(p), torch.zeros_like(x[str(p)])) for p in places},
+                measure=measure,
+                start=float(value.detach()),
+                end=float(measure(away.answer.one())),
+                tokens=_columns(model, one, other, x[str(places[0])].shape[1]),
+            )
         )
-    return tops
+    return names, pairs
 
 
-def one_by_one(model: LiveModel, inputs: Any) -> Sequence[Batch]:
-    """Return each input as a batch by itself."""
-    one = [inputs] if isinstance(inputs, str) else inputs
-    return [batch.to(model.device) for batch in model.batches(one, batch_size=1)]
+def _columns(model: LiveModel, clean: Batch, corrupted: Batch, n: int) -> tuple[str, ...]:
+    one, other = (position_texts(model, batch, n) for batch in (clean, corrupted))
+    return tuple(a if a == b else f"{a} → {b}" for a, b in zip(one, other, strict=True))
+
+
+def _check_shapes(
+    model: LiveModel, clean: Batch, corrupted: Batch, here: States, away: States
+) -> None:
+    name = next((name for name in here if here[name].shape != away[name].shape), None)
+    if name is None:
+        return
+    check_equal_tokens(model, clean, corrupted, "`clean` and `corrupted`")
+    raise ValueError(
+        "`clean` and `corrupted` must have equally many positions, got states of shapes "
+        f"{tuple(away[name].shape)} and {tuple(here[name].shape)}. Pass inputs of one shape."
+    )

@@ -8,7 +8,7 @@ sparse in the neuron basis", Transluce 2025.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,10 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._running import Put
 
 CLOSE = 1e-3
@@ -51,73 +48,53 @@ def mlps_of(model: LiveModel) -> tuple[Mlp, ...]:
 
 def _mlp(model: LiveModel, post: HookPoint, layer: int) -> Mlp | None:
     last = model.get_module(post.path)
-    n = _width_in(last)
+    n = _widths(last)[0]
     path = model.hook_point(f"mlp_in.{layer}").path
     around = model.get_module(path)
     parts = [
         f"{path}.{name}" if name else path
         for name, part in around.named_modules()
-        if part is not last and _width_out(part) in (n, 2 * n)
+        if part is not last and _widths(part)[1] in (n, 2 * n)
     ]
-    sizes = [_width_out(model.get_module(part)) for part in parts]
+    sizes = [_widths(model.get_module(part))[1] for part in parts]
     if sizes not in ([n], [n, n], [2 * n]):
         return None
     return Mlp(layer=layer, post=post, n_neurons=n, parts=tuple(parts))
 
 
-def _width_in(part: nn.Module) -> int:
-    """Numbers that a projection reads; GPT-2 keeps its matrices turned."""
-    shape = _shape(part)
-    return (shape[0] if hasattr(part, "nf") else shape[1]) if shape else 0
-
-
-def _width_out(part: nn.Module) -> int:
-    shape = _shape(part)
-    return (shape[1] if hasattr(part, "nf") else shape[0]) if shape else 0
-
-
-def _shape(part: nn.Module) -> tuple[int, ...]:
+def _widths(part: nn.Module) -> tuple[int, int]:
+    """Numbers that a projection reads and writes, zeros of anything else; GPT-2 keeps its matrices turned."""
     weight = getattr(part, "weight", None)
-    return tuple(weight.shape) if isinstance(weight, Tensor) and weight.ndim == 2 else ()
+    if not isinstance(weight, Tensor) or weight.ndim != 2:
+        return 0, 0
+    n_out, n_in = weight.shape
+    return (n_out, n_in) if hasattr(part, "nf") else (n_in, n_out)
 
 
-class Proportional:
-    """Changes of one pass by which its MLPs answer in proportion.
+def in_proportion(mlps: Iterable[Mlp]) -> list[tuple[str, Put]]:
+    """Return the changes of one pass by which its MLPs answer in proportion, for `run`."""
+    found: list[tuple[str, Put]] = []
+    for mlp in mlps:
+        seen: list[Tensor] = []
+        found += [(part, partial(_note, seen)) for part in mlp.parts]
+        found.append((str(mlp.post), partial(_linear, mlp, seen)))
+    return found
 
-    Parameters
-    ----------
-    then
-        By layer, what is done with its neurons afterwards, (1, places, n_neurons).
-    """
 
-    def __init__(
-        self, mlps: tuple[Mlp, ...], then: dict[int, Callable[[Tensor], Tensor]] | None = None
-    ) -> None:
-        self._mlps, self._then = mlps, then or {}
-        self._seen: dict[int, list[Tensor]] = {}
+def _note(seen: list[Tensor], x: Tensor) -> Tensor:
+    seen.append(x)
+    return x
 
-    @property
-    def puts(self) -> list[tuple[str, Put]]:
-        """Changes of a pass, for `run`."""
-        found: list[tuple[str, Put]] = []
-        for mlp in self._mlps:
-            found += [(part, partial(self._note, mlp.layer)) for part in mlp.parts]
-            found.append((str(mlp.post), partial(self._linear, mlp)))
-        return found
 
-    def _note(self, layer: int, x: Tensor) -> Tensor:
-        self._seen.setdefault(layer, []).append(x)
-        return x
-
-    def _linear(self, mlp: Mlp, a: Tensor) -> Tensor:
-        seen = self._seen.pop(mlp.layer)
-        parts = _halves(seen, mlp.n_neurons)
-        _check_form(mlp, a, seen)
-        now = a.detach()
-        shares = [torch.where(p == 0, 0.0, now / p.detach()) * p for p in parts]
-        line = torch.stack(shares).mean(dim=0)
-        answer = now + (line - line.detach())
-        return self._then[mlp.layer](answer) if mlp.layer in self._then else answer
+def _linear(mlp: Mlp, seen: list[Tensor], a: Tensor) -> Tensor:
+    """The neurons as they are, with the slopes of the line through the origin."""
+    parts = _halves(seen, mlp.n_neurons)
+    _check_form(mlp, a, seen)
+    seen.clear()
+    now = a.detach()
+    shares = [torch.where(p == 0, 0.0, now / p.detach()) * p for p in parts]
+    line = torch.stack(shares).mean(dim=0)
+    return now + (line - line.detach())
 
 
 def _halves(seen: Sequence[Tensor], n: int) -> list[Tensor]:

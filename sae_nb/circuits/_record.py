@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Self, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -163,18 +163,18 @@ class Graph:
     def flow(self) -> Float[np.ndarray, " n"]:
         """Part of the targets' weighted measure that flows through each node over all paths, with its sign.
 
-        It is what the graph foresees to be gone without the node, where atoms answer in proportion.
+        It is what the graph foresees to be gone without the node, where atoms answer in proportion: with r_s
+        the relative change of a node, r_t = Σ_s A_ts r_s / z_t for atoms, none of tokens and errors.
         """
+        weights = self.nodes.weight.to_numpy(float)
+        return _over_paths(self.matrix, weights, self.per_strength)
+
+    @property
+    def per_strength(self) -> Float[np.ndarray, " n"]:
+        """1 / z of each atom, by which it answers in proportion; 0 of others, at which paths end."""
         values = self.nodes.value.to_numpy(float)
-        atoms = (self.nodes.kind == "atom").to_numpy() & (values != 0)
-        found, term = np.zeros(len(self)), self.nodes.weight.to_numpy(float)
-        for _ in range(len(self)):
-            term = self.matrix.T @ term
-            if not term.any():
-                break
-            found += term
-            term = np.divide(term, values, out=np.zeros(len(self)), where=atoms)
-        return found
+        answering = (self.nodes.kind == "atom").to_numpy() & (values != 0)
+        return np.divide(1.0, values, out=np.zeros(len(values)), where=answering)
 
     @property
     def replacement(self) -> float:
@@ -239,14 +239,8 @@ class Graph:
         nodes = self.nodes.iloc[rows].reset_index(drop=True)
         return replace(self, nodes=nodes, matrix=self.matrix[rows][:, rows])
 
-    def _with_edges(self, rows: Int[np.ndarray, " m"], columns: Int[np.ndarray, " m"]) -> Self:
-        from scipy.sparse import csr_matrix
 
-        kept = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=self.matrix.shape)
-        return replace(self, matrix=self.matrix.multiply(kept).tocsr())
-
-
-def _listed(noun: str, given: Sequence[Any]) -> str:
+def _listed(noun: str, given: Sequence[object]) -> str:
     """Name a few, or say how many there are."""
     if len(given) > MOST_LISTED:
         return f"{len(given)} {noun}s"
@@ -256,6 +250,8 @@ def _listed(noun: str, given: Sequence[Any]) -> str:
 
 def pruned(graph: _Graph, nodes: float, edges: float) -> tuple[_Graph, Int[np.ndarray, " m"]]:
     """Return what `AttributionGraph.prune` does, and which node of the graph each one that is left is."""
+    from scipy.sparse import csr_matrix
+
     rows = np.arange(len(graph))
     ends = graph.nodes.kind.isin(["token", "target"]).to_numpy()
     keep = ends | carrying(graph.influence, nodes)
@@ -263,7 +259,9 @@ def pruned(graph: _Graph, nodes: float, edges: float) -> tuple[_Graph, Int[np.nd
     weights = small.influence + small.nodes.weight.to_numpy()
     found = small.shares.tocoo()
     strong = carrying(found.data * weights[found.row], edges)
-    small = small._with_edges(found.row[strong], found.col[strong])
+    edges_kept = (np.ones(int(strong.sum())), (found.row[strong], found.col[strong]))
+    matrix = small.matrix.multiply(csr_matrix(edges_kept, shape=small.matrix.shape)).tocsr()
+    small = replace(small, matrix=matrix)
     while True:
         fixed = small.nodes.kind.isin(["token", "target"]).to_numpy()
         used = np.bincount(small.matrix.indices, minlength=len(small)) > 0
@@ -278,12 +276,20 @@ def pruned(graph: _Graph, nodes: float, edges: float) -> tuple[_Graph, Int[np.nd
 
 def influence_of(shares: csr_matrix, weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """ι = w(Ã + Ã² + …); a graph without circles ends after as many terms as its longest path."""
-    found, term = np.zeros(len(weights)), np.asarray(weights, float)
+    return _over_paths(shares, np.asarray(weights, float))
+
+
+def _over_paths(
+    matrix: csr_matrix, weights: Float[np.ndarray, " n"], per: Float[np.ndarray, " n"] | float = 1.0
+) -> Float[np.ndarray, " n"]:
+    """W A + (w A ⊙ p) A + …: what of the weights leads back to each node, over all paths."""
+    found, term = np.zeros(len(weights)), weights
     for _ in range(len(weights)):
-        term = shares.T @ term
+        term = matrix.T @ term
         if not term.any():
             break
         found += term
+        term = term * per
     return found
 
 

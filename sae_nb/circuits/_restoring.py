@@ -9,8 +9,7 @@ one backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,10 +20,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Seed, checked, shown
-from sae_nb.circuits._asked import Measure, asked
-from sae_nb.circuits._copies import blocks, measured_copies
-from sae_nb.circuits._graph_sites import position_texts
-from sae_nb.circuits._patching import Patching, one_by_one, paired, patch_atoms, top_answers
+from sae_nb.circuits._asked import blocks, check_span, measured_copies
+from sae_nb.circuits._graph_sites import one_by_one
+from sae_nb.circuits._patching import Direction, Pair, Patching, States, both_runs, patch_atoms
 from sae_nb.findings import Finding
 from sae_nb.interrupts import ending_with
 from sae_nb.models._running import run
@@ -33,13 +31,11 @@ from sae_nb.progress import progress_bar
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
-    from sae_nb.models._inputs import Batch
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
+    from sae_nb.circuits._asked import Questions
+    from sae_nb.models import HookPoint, LiveModel
 
-Direction = Literal["denoise", "noise"]
 Way = Literal["exact", "attribution"]
 
 SITES = {
@@ -136,11 +132,13 @@ class PatchMap(Finding):
             for row, column in zip(*np.unravel_index(order, self.effect.shape), strict=True)
         )
         done = {"denoise": "restored", "noise": "broken"}[self.direction]
-        said = f"; estimates correlate at {self.agreement:.2f}" if self.method == "exact" else ""
+        agreement = (
+            f"; estimates correlate at {self.agreement:.2f}" if self.method == "exact" else ""
+        )
         return (
             f"{self.name}: {self.corrupted:.2f} → {self.clean:.2f}, {done} by {self.row}.{self.column} "
             f"{where}; "
-            f"control at most {np.abs(self.control).max():.2f}{said}"
+            f"control at most {np.abs(self.control).max():.2f}{agreement}"
         )
 
     def plot(self) -> Any:
@@ -161,39 +159,18 @@ class PatchMap(Finding):
         return figure.update_xaxes(named_ticks(map(visible_token, self.columns)))
 
 
-States = Mapping[str, Float[Tensor, "1 places d"]]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Pair:
-    """A run that is changed, and the states that are put into it."""
-
-    base: Batch
-    x: States
-    source: States
-    slopes: States
-    """∂m/∂x of the run that is changed."""
-
-    measure: Measure
-    start: float
-    end: float
-    """Of the answers, the number that is followed: in the run that is changed, and in the other."""
-
-    tokens: tuple[str, ...]
-
-
 @checked(leave=("clean", "corrupted", "target", "sites", "heads", "control"))
 def patch(
     model: LiveModel,
-    clean: Any,
-    corrupted: Any,
-    target: Any = None,
-    sites: Any = "resid",
+    clean: Inputs,
+    corrupted: Inputs,
+    target: Questions = None,
+    sites: str | SparseAutoencoder = "resid",
     *,
     direction: Direction = "denoise",
     method: Way = "exact",
     heads: Sequence[tuple[int, int]] | None = None,
-    control: Any = None,
+    control: object = None,
     callback: Callable[[int, int], None] | None = None,
     progress: bool = True,
     seed: Seed = 0,
@@ -206,30 +183,24 @@ def patch(
         One input each or lists of equal length; the two of a pair have equally many positions. Several pairs
         are averaged, and then have one length (for "heads" any).
     target
-        As in `attribution_graph`: an outcome, a pair of them as a tuple, a function. A list has one for each
-        pair of inputs, such as `pairs.targets` of `sn.data.prompt_pairs`; a tuple of two lists has their
-        differences, such as `(pairs.targets, pairs.others)`. None: the clean input's top answer less the
-        corrupted one's, pair by pair.
+        As in `attribution_graph`: an outcome, a pair as a tuple, a function. A list has one for each pair of
+        inputs; a tuple of two lists their differences, such as `(pairs.targets, pairs.others)`. None: the clean
+        input's top answer less the corrupted one's.
     sites
-        "resid": the residual stream before each block, at each position; "attn", "mlp": what attention or the
-        MLP of each block writes, at each position; "heads": each attention head, at all positions together;
-        "heads_by_position": each head at each position; an SAE: its atoms, see `patch_atoms`.
+        "resid": the residual stream before each block, "attn", "mlp": what attention or the MLP of each block
+        writes, by position; "heads": each attention head; "heads_by_position"; an SAE: see `patch_atoms`.
     direction
-        "denoise": states of the clean run put into the corrupted one, which shows the places that suffice.
-        "noise": the reverse, which shows the places that are needed.
+        "denoise": states of the clean run put into the corrupted one: places that suffice. "noise": the
+        reverse: places that are needed.
     method
-        "exact": each place in the running model; its estimate is computed too, and `agreement` is their
-        correlation. "attribution": the estimate alone, one backward pass a pair.
+        "exact": each place in the running model, next to its estimate. "attribution": the estimate alone.
     heads
         For "heads_by_position", the heads that are patched, as pairs (layer, head); None: all of them.
     control
-        An input as long as the pairs, or one for each: its states are the control's. None: those of another
-        pair's clean input of the same length, or where there is none, as large a move in a random direction.
+        An input as long as the pairs, or one for each, whose states are the control's. None: those of another
+        pair of the same length, or as large a move in a random direction, by `seed`.
     callback
-        Called with the number of layers done and of all, after each; an error that it raises ends the
-        patching.
-    seed
-        Of the control.
+        Called with the number of layers done and of all, after each; an error that it raises ends the patching.
 
     Raises
     ------
@@ -258,15 +229,11 @@ def patch(
     cells = [_Cells(place, sites, int(model.n_heads or 1)) for place in places]
     if heads is not None:
         cells = _chosen(cells, heads, sites, model.name)
-    names, pairs = _runs(model, places, clean, corrupted, target, direction)
+    names, pairs = both_runs(model, places, clean, corrupted, target, direction)
     if sites != "heads":
         _check_lengths(pairs)
     span = float(np.mean([pair.end - pair.start for pair in pairs]))
-    if abs(span) < 1e-6:
-        raise ValueError(
-            "`clean` and `corrupted` must be answered differently in what is asked, got "
-            f"{pairs[0].start:.3f} for both. Pass another target or pair."
-        )
+    check_span(span, pairs[0].start)
     if control is None:
         others, control_source = _controls(pairs, seed)
     else:
@@ -298,17 +265,17 @@ def patch(
 
 def _moves(
     cells: Sequence[_Cells],
-    pairs: Sequence[_Pair],
-    asked: Sequence[tuple[Callable[[_Pair, States, _Cells], Tensor], Sequence[States]]],
+    pairs: Sequence[Pair],
+    asked: Sequence[tuple[Callable[[Pair, States, _Cells], Tensor], Sequence[States]]],
     callback: Callable[[int, int], None] | None,
     progress: bool,
 ) -> list[Float[np.ndarray, "rows columns"]]:
     """Return how far every cell moves the answer, the mean over pairs: by each way, from its own states."""
     n_steps, done = len(cells) * len(asked), 0
     maps = []
-    said = "The patching was interrupted; nothing of it is kept. The same call begins again."
+    message = "The patching was interrupted; nothing of it is kept. The same call begins again."
     with (
-        ending_with(lambda: (said, None)),
+        ending_with(lambda: (message, None)),
         progress_bar(n_steps, "patch", "layer", enabled=progress) as bar,
     ):
         for of, sources in asked:
@@ -347,7 +314,9 @@ class _Cells:
 
     def parts(self, x: Float[Tensor, "n places d"]) -> Float[Tensor, "..."]:
         """Return a state with its heads next to each other, where cells are of heads."""
-        return _side_by_side(x, self.n_heads) if self.sites.startswith("heads") else x
+        if not self.sites.startswith("heads"):
+            return x
+        return x.reshape(*x.shape[:-1], self.n_heads, -1)
 
     def pool(
         self, x: Float[Tensor, "1 places d"], reduce: Callable[..., Tensor]
@@ -367,7 +336,7 @@ class _Cells:
         return (column, self.heads[row]) if self.sites == "heads_by_position" else (column,)
 
 
-def _check_callback(callback: Any) -> None:
+def _check_callback(callback: Callable[[int, int], None] | None) -> None:
     if callback is None:
         return
     takes_two = not isinstance(callback, type | torch.nn.Module)
@@ -382,7 +351,7 @@ def _check_callback(callback: Any) -> None:
         )
 
 
-def _check_alone(heads: Any, control: Any) -> None:
+def _check_alone(heads: object, control: object) -> None:
     for name, given in (("heads", heads), ("control", control)):
         if given is not None:
             raise ValueError(
@@ -391,7 +360,9 @@ def _check_alone(heads: Any, control: Any) -> None:
             )
 
 
-def _chosen(cells: Sequence[_Cells], heads: Any, sites: str, name: str) -> list[_Cells]:
+def _chosen(
+    cells: Sequence[_Cells], heads: Sequence[tuple[int, int]], sites: str, name: str
+) -> list[_Cells]:
     """Return the cells of some heads alone, in the order of layers."""
     if sites != "heads_by_position":
         raise ValueError(
@@ -437,76 +408,7 @@ def _places(model: LiveModel, sites: str) -> list[HookPoint]:
     return places
 
 
-def _runs(
-    model: LiveModel,
-    places: Sequence[HookPoint],
-    clean: Any,
-    corrupted: Any,
-    target: Any,
-    direction: Direction,
-) -> tuple[set[str], list[_Pair]]:
-    """Run each pair of inputs, the one that is changed with its graph."""
-    names, pairs = set(), []
-    for one, other, asked_of in paired(model, clean, corrupted, target):
-        base, source = (other, one) if direction == "denoise" else (one, other)
-        with torch.no_grad():
-            away = run(model, source, read=places)
-        with torch.inference_mode(False), torch.enable_grad():
-            here = run(model, base, read=places, grad=places)
-            answers = (away, here) if direction == "denoise" else (here, away)
-            answer, second = (ran.answer.one() for ran in answers)
-            kind = answers[0].answer.kind
-            _check_shapes(model, one, other, here.states, away.states)
-            name, measure = asked(model, answer, kind, top_answers(asked_of, answer, second, kind))
-            value = measure(here.answer.one())
-            slopes = here.gradients(value)
-        names.add(name)
-        x = {str(p): here.states[str(p)].detach() for p in places}
-        pairs.append(
-            _Pair(
-                base=base,
-                x=x,
-                source={str(p): away.states[str(p)] for p in places},
-                slopes={str(p): slopes.get(str(p), torch.zeros_like(x[str(p)])) for p in places},
-                measure=measure,
-                start=float(value.detach()),
-                end=float(measure(away.answer.one())),
-                tokens=_columns(model, one, other, x[str(places[0])].shape[1]),
-            )
-        )
-    return names, pairs
-
-
-def _columns(model: LiveModel, clean: Batch, corrupted: Batch, n: int) -> tuple[str, ...]:
-    one, other = (position_texts(model, batch, n) for batch in (clean, corrupted))
-    return tuple(a if a == b else f"{a} → {b}" for a, b in zip(one, other, strict=True))
-
-
-def _check_shapes(
-    model: LiveModel, clean: Batch, corrupted: Batch, here: States, away: States
-) -> None:
-    if all(here[name].shape == away[name].shape for name in here):
-        return
-    said = "equally many positions"
-    if clean.token_ids is not None and corrupted.token_ids is not None:
-        texts = [
-            [*position_texts(model, batch, batch.token_ids.shape[1])]  # type: ignore[union-attr]
-            for batch in (clean, corrupted)
-        ]
-        n, m = map(len, texts)
-        raise ValueError(
-            f"`clean` and `corrupted` must have equally many tokens, got {n} and {m}: {texts[0]} and "
-            f"{texts[1]}. Change words to others of equally many tokens."
-        )
-    name = next(name for name in here if here[name].shape != away[name].shape)
-    shapes = tuple(away[name].shape), tuple(here[name].shape)
-    raise ValueError(
-        f"`clean` and `corrupted` must have {said}, got states of shapes {shapes[0]} and {shapes[1]}. "
-        "Pass inputs of one shape."
-    )
-
-
-def _check_lengths(pairs: Sequence[_Pair]) -> None:
+def _check_lengths(pairs: Sequence[Pair]) -> None:
     lengths = [len(pair.tokens) for pair in pairs]
     if len(set(lengths)) > 1:
         raise ValueError(
@@ -515,7 +417,7 @@ def _check_lengths(pairs: Sequence[_Pair]) -> None:
         )
 
 
-def _controls(pairs: Sequence[_Pair], seed: int) -> tuple[list[States], str]:
+def _controls(pairs: Sequence[Pair], seed: int) -> tuple[list[States], str]:
     """Return states that have nothing to do with a pair: of another pair, else moves at random."""
     rng, others = np.random.default_rng(seed), list[States]()
     for i, pair in enumerate(pairs):
@@ -526,7 +428,7 @@ def _controls(pairs: Sequence[_Pair], seed: int) -> tuple[list[States], str]:
     return others, "other pairs"
 
 
-def _at_random(pair: _Pair, seed: int) -> States:
+def _at_random(pair: Pair, seed: int) -> States:
     """Return the states of the changed run, each moved at random as far as the pair is apart."""
     generator = torch.Generator().manual_seed(seed)
     moved = {}
@@ -538,7 +440,7 @@ def _at_random(pair: _Pair, seed: int) -> States:
 
 
 def _given(
-    model: LiveModel, places: Sequence[HookPoint], pairs: Sequence[_Pair], control: Any
+    model: LiveModel, places: Sequence[HookPoint], pairs: Sequence[Pair], control: object
 ) -> list[States]:
     """Return the states of inputs that were given as control: one for all pairs, or one for each."""
     batches = one_by_one(model, control)
@@ -560,14 +462,14 @@ def _given(
     return states
 
 
-def _estimated(pair: _Pair, source: States, cells: _Cells) -> Float[Tensor, "rows columns"]:
+def _estimated(pair: Pair, source: States, cells: _Cells) -> Float[Tensor, "rows columns"]:
     place = cells.place
     along = (source[place] - pair.x[place]).float() * pair.slopes[place].float()
     return cells.pool(along, torch.sum)
 
 
 def _measured(
-    model: LiveModel, pair: _Pair, source: States, cells: _Cells
+    model: LiveModel, pair: Pair, source: States, cells: _Cells
 ) -> Float[Tensor, "rows columns"]:
     """Return what each cell's state changes, in the running model; where nothing differs that is 0."""
     new = source[cells.place]
@@ -590,8 +492,3 @@ def _measured(
         for (row, column), value in zip(chosen, found, strict=True):
             changes[row, column] = value - pair.start
     return changes
-
-
-def _side_by_side(x: Tensor, n_parts: int) -> Float[Tensor, "... n_parts d"]:
-    """Return what parts, such as heads, write next to each other."""
-    return x.reshape(*x.shape[:-1], n_parts, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +14,11 @@ from sae_nb.checks import shown
 from sae_nb.circuits._asked import asked
 from sae_nb.circuits._graph_sites import one_input, places_of
 from sae_nb.circuits._passes import Passes, Trace
-from sae_nb.circuits._unit_passes import is_of_neurons, revived_passes
+from sae_nb.circuits._unit_passes import is_of_neurons, ranked, unit_passes, wanted_of
 
 if TYPE_CHECKING:
+    from sae_nb.circuits._asked import Question
+    from sae_nb.circuits._graph_sites import Transcoders
     from sae_nb.circuits._record import Graph
     from sae_nb.models import LiveModel
 
@@ -26,7 +28,7 @@ ALIKE = 0.02
 """Largest relative difference of an atom's strength from that in the graph: images are kept in 8 bits. Ours."""
 
 
-def revived(graph: _Graph, model: LiveModel, transcoders: Any) -> _Graph:
+def revived(graph: _Graph, model: LiveModel, transcoders: Transcoders) -> _Graph:
     """See `AttributionGraph.with_model`."""
     if model.name != graph.model_name:
         raise ValueError(
@@ -47,30 +49,34 @@ def revived(graph: _Graph, model: LiveModel, transcoders: Any) -> _Graph:
             f"`transcoders` must write {list(graph.places)}, as those of the graph, got {list(places)}."
         )
     start, batch = model.hook_point("resid_pre.0"), one_input(model, graph.inputs)
-    drop_first = _drops_first(graph)
+    # A first position was not left out where an atom fires there.
+    atoms = graph.nodes[graph.nodes.kind == "atom"]
     passes = Passes(
         model=model,
         layers=layers,
         batch=batch,
         start=start,
-        drop_first=drop_first,
+        drop_first=False if (atoms.position == 0).any() else None,
         left_out=graph.left_out,
     )
     with torch.inference_mode(False), model.lock:
-        trace = Trace(passes, drop_first)
-        _check_alike(graph, trace)
+        trace = Trace(passes)
+        _check_same(graph, _strengths(graph, trace))
         measures = _measures(graph, trace)
     return replace(graph, passes=replace(passes, written=trace.written, measures=measures))
 
 
-def _with_neurons(graph: _Graph, model: LiveModel, transcoders: Any) -> _Graph:
+def _with_neurons(graph: _Graph, model: LiveModel, transcoders: Transcoders) -> _Graph:
     """Of a graph of neurons: both inputs are run again."""
     if not is_of_neurons(transcoders):
         raise ValueError(
             '`transcoders` must be "neurons", or a list of it and dictionaries, as for the graph, got '
             f"{shown(transcoders)}."
         )
-    passes = revived_passes(model, transcoders, graph.inputs, graph.contrast, graph.outcomes)
+    passes, states = unit_passes(model, transcoders, graph.inputs, graph.contrast)
+    if graph.outcomes and (outcome := graph.outcomes[0]) is not None:
+        with torch.inference_mode(False), model.lock:
+            passes = ranked(passes, wanted_of(model, states, _target(outcome)))
     places = tuple(site.place for site in passes.sites)
     if places != graph.places:
         raise ValueError(
@@ -90,24 +96,19 @@ def _with_neurons(graph: _Graph, model: LiveModel, transcoders: Any) -> _Graph:
     return replace(graph, passes=passes)
 
 
-def _drops_first(graph: Graph) -> bool | None:
-    """Whether a first position was left out: not where an atom fires there."""
-    atoms = graph.nodes[graph.nodes.kind == "atom"]
-    return False if (atoms.position == 0).any() else None
-
-
-def _check_alike(graph: Graph, trace: Trace) -> None:
-    """Every atom of the graph fires now as it did then."""
+def _strengths(graph: Graph, trace: Trace) -> dict[tuple[str, int, int], float]:
+    """How strongly every atom fires now, by place, position and number."""
     now: dict[tuple[str, int, int], float] = {}
     for place, written in zip(graph.places, trace.written, strict=True):
         entries = zip(
             written.position.tolist(), written.atom.tolist(), written.strength.tolist(), strict=True
         )
         now |= {(place, position, atom): z for position, atom, z in entries}
-    _check_same(graph, now)
+    return now
 
 
 def _check_same(graph: Graph, now: Mapping[tuple[str, int, int], float]) -> None:
+    """Refuse atoms that do not fire now as they did then."""
     atoms = graph.nodes[graph.nodes.kind == "atom"]
     keys = zip(atoms.place, atoms.position, atoms.atom, strict=True)
     found = np.array([now.get((p, int(t), int(j)), 0.0) for p, t, j in keys])
@@ -126,8 +127,11 @@ def _measures(graph: Graph, trace: Trace) -> tuple[Callable[[Tensor], Tensor], .
     """Return the measures of the answer; nothing if a target cannot be known from a file."""
     if not graph.outcomes or None in graph.outcomes:
         return ()
-    found = []
-    for outcome in graph.outcomes:
-        target = outcome if outcome and len(outcome) > 1 else outcome[0]  # type: ignore[index]
-        found.append(asked(trace.passes.model, trace.answer, trace.kind, target)[1])
-    return tuple(found)
+    model, answer, kind = trace.passes.model, trace.answer, trace.kind
+    known = [outcome for outcome in graph.outcomes if outcome is not None]
+    return tuple(asked(model, answer, kind, _target(outcome))[1] for outcome in known)
+
+
+def _target(outcome: tuple[int, ...]) -> Question:
+    """Return what is asked for by a class or token, or by the two whose difference is meant."""
+    return outcome if len(outcome) > 1 else outcome[0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,6 +21,7 @@ from sae_nb.circuits._passes import Layer
 from sae_nb.circuits._proportional import Mlp, mlps_of
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel
     from sae_nb.models._running import Put
@@ -182,9 +183,8 @@ class NeuronSite(Site):
 class AtomSite(Site):
     """The atoms of a dictionary: of a transcoder in place of the neurons of its MLP, or of the stream."""
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, sae: SparseAutoencoder) -> None:
         super().__init__(layer)
-        sae: Any = layer.sae
         self.sae, self.n_units = sae, int(sae.n_atoms)
         self.dictionary = sae.dictionary.detach().float()
         self._read = str(layer.read)
@@ -327,7 +327,9 @@ def sites_of(model: LiveModel, layers: Sequence[Layer]) -> tuple[Site, ...]:
     ValueError: If there is neither.
     """
     taken = {layer.write.layer for layer in layers if str(layer.write).startswith("mlp_out.")}
-    found: dict[str, Site] = {str(layer.write): AtomSite(layer) for layer in layers}
+    found: dict[str, Site] = {
+        str(layer.write): AtomSite(layer, sae) for layer in layers if (sae := layer.sae) is not None
+    }
     for mlp in mlps_of(model):
         if mlp.layer not in taken:
             found[str(mlp.post)] = NeuronSite(model, mlp)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.circuits._faithfulness import effects
 from sae_nb.circuits._graph import AttributionGraph
 from sae_nb.circuits._record import pruned
 from sae_nb.findings import Finding
@@ -95,7 +94,7 @@ class Circuit:
 
     def __init__(self, graph: AttributionGraph) -> None:
         self.graph, self.influence = graph, graph.influence
-        self.adds = effects(graph)
+        self.adds = graph.flow
         """Contribution of every node to the targets, over all its paths."""
 
         self.kinds = graph.nodes.kind.to_numpy()
@@ -398,9 +397,7 @@ def _laid_out_by_name(
 
 
 def _abreast(n: int, wide: float, centre: float | None) -> Float[np.ndarray, " n"]:
-    """Return the positions of `n` targets: around the column that they are read at, or over the whole
-    width.
-    """
+    """Return the positions of `n` targets: around the column that they are read at, or over all of them."""
     step = wide / max(n, 1 if centre is None else TARGETS_ABREAST)
     middle = wide / 2 if centre is None else centre
     places = middle + step * (np.arange(n) - (n - 1) / 2)
@@ -410,7 +407,7 @@ def _abreast(n: int, wide: float, centre: float | None) -> Float[np.ndarray, " n
 
 
 # -------------------------------------------------------------------------------------------------
-# What happens when an atom is changed, beside what was foreseen and what luck does.
+# What happens when an atom is changed, next to what was foreseen and what chance does.
 
 
 class CircuitAnswer(Finding):
@@ -444,8 +441,7 @@ def summarise_flow(graph: AttributionGraph, nodes: Sequence[int], flow: Flow) ->
     """Return the change with the outcomes that it moved, as probabilities."""
     from sae_nb.evaluation.causal._outcomes import outcome_name
 
-    passes = graph.passes
-    model: Any = None if passes is None else passes.model
+    model = None if graph.passes is None else graph.passes.model
     chooses = model is not None and (model.modality.is_text or model.class_names is not None)
     before, after, controlled = (
         x.float().softmax(dim=-1).numpy() for x in (flow.before, flow.after, flow.controlled)
@@ -458,7 +454,7 @@ def summarise_flow(graph: AttributionGraph, nodes: Sequence[int], flow: Flow) ->
         predicted=flow.predicted,
         direct=flow.direct,
         random=flow.controls,
-        names=tuple(outcome_name(model, int(i)) for i in order),
+        names=() if model is None else tuple(outcome_name(model, int(i)) for i in order),
         before=before[order],
         after=after[order],
         after_random=controlled[:, order],

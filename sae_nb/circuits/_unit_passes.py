@@ -8,35 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.circuits._asked import asked
-from sae_nb.circuits._graph_sites import dictionaries_by_place, one_input, position_texts
+from sae_nb.circuits._asked import asked, indices, top_answers
+from sae_nb.circuits._graph_sites import (
+    check_equal_tokens,
+    dictionaries_by_place,
+    layer_at,
+    one_input,
+)
 from sae_nb.circuits._passes import Layer, Passes, positions_for
-from sae_nb.circuits._proportional import Proportional
+from sae_nb.circuits._proportional import in_proportion
 from sae_nb.circuits._sites import NEURONS, AtomSite, NeuronSite, Site, sites_of
 from sae_nb.evaluation.causal._outcomes import outcome_of
-from sae_nb.models._freezing import (
-    Frozen,
-    check_frozen,
-)
+from sae_nb.models._freezing import Frozen, check_frozen
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
-    from sae_nb.circuits._asked import Measure
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.checks import Inputs
+    from sae_nb.circuits._asked import Measure, Question
+    from sae_nb.circuits._graph_sites import Transcoders
+    from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
-    from sae_nb.models._running import (
-        Put,
-        Run,
-    )
+    from sae_nb.models._running import Put, Run
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,7 +67,7 @@ class UnitPasses(Passes):
         return self.n_places * sum(site.n_units for site in self.sites)
 
 
-def is_of_neurons(transcoders: Any) -> bool:
+def is_of_neurons(transcoders: Transcoders) -> bool:
     """Return whether nodes are to be neurons, or neurons and atoms."""
     if isinstance(transcoders, str):
         if transcoders != NEURONS:
@@ -78,8 +76,9 @@ def is_of_neurons(transcoders: Any) -> bool:
                 "have the neurons of every MLP as nodes."
             )
         return True
-    listed = isinstance(transcoders, list | tuple)
-    return listed and any(isinstance(one, str) and one == NEURONS for one in transcoders)
+    return isinstance(transcoders, list | tuple) and any(
+        isinstance(one, str) and one == NEURONS for one in transcoders
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,7 +106,7 @@ class Asked:
 
 
 def unit_passes(
-    model: LiveModel, transcoders: Any, inputs: Any, contrast: Any
+    model: LiveModel, transcoders: Transcoders, inputs: Inputs, contrast: object
 ) -> tuple[UnitPasses, States]:
     """Run the input and its contrast, and note the units of both."""
     batch = one_input(model, inputs)
@@ -117,7 +116,7 @@ def unit_passes(
     read = [start, *(name for site in sites for name in site.reads)]
     with torch.inference_mode(False), torch.no_grad():
         if other is not None:
-            _check_alike(model, batch, other)
+            check_equal_tokens(model, batch, other, "`inputs` and `contrast`")
         now = run(model, batch, read=read)
         then = None if other is None else run(model, other, read=read)
     if then is not None and now.states[start].shape != then.states[start].shape:
@@ -155,34 +154,17 @@ def _likely(runs: Sequence[Run]) -> Int[Tensor, " outputs"]:
     return highest.amax(dim=0).argsort(descending=True, stable=True).cpu()
 
 
-def _dictionaries(model: LiveModel, transcoders: Any) -> list[Layer]:
+def _dictionaries(model: LiveModel, transcoders: Transcoders) -> list[Layer]:
     """The dictionaries whose atoms are nodes in place of neurons."""
-    rest = [] if isinstance(transcoders, str) else [t for t in transcoders if t is not NEURONS]
-    rest = [one for one in rest if not (isinstance(one, str) and one == NEURONS)]
+    if not isinstance(transcoders, list | tuple):
+        return []
+    rest = [one for one in transcoders if not (isinstance(one, str) and one == NEURONS)]
     if not rest:
         return []
-    found = []
-    for name, sae in dictionaries_by_place(model, rest).items():
-        write = model.hook_point(name)
-        read = write if sae.writes is None else model.hook_point(str(sae.hook_point))
-        found.append(Layer(read=read, write=write, sae=sae))
-    return found
+    return [layer_at(model, name, sae) for name, sae in dictionaries_by_place(model, rest).items()]
 
 
-def _check_alike(model: LiveModel, one: Batch, other: Batch) -> None:
-    """Refuse texts of unequal token counts, by their lists."""
-    if one.token_ids is None or other.token_ids is None:
-        return
-    texts = [list(position_texts(model, b, b.token_ids.shape[1])) for b in (one, other)]  # type: ignore[union-attr]
-    n, m = map(len, texts)
-    if n != m:
-        raise ValueError(
-            f"`inputs` and `contrast` must have equally many tokens, got {n} and {m}: {texts[0]} and "
-            f"{texts[1]}. Change words to others of equally many tokens."
-        )
-
-
-def wanted_of(model: LiveModel, states: States, target: Any) -> Asked:
+def wanted_of(model: LiveModel, states: States, target: Question) -> Asked:
     """Return the number that is explained: by default what the two answers differ in."""
     answer, kind = states.now.answer.one(), states.now.answer.kind
     if isinstance(target, list | dict | set):
@@ -190,8 +172,8 @@ def wanted_of(model: LiveModel, states: States, target: Any) -> Asked:
             "`target` must be one outcome, a pair as a tuple, or a function where neurons are nodes, got "
             f'{type(target).__name__}. Pass a pair such as (" are", " is").'
         )
-    if target is None and states.then is not None:
-        target = _tops(answer, states.then.answer.one(), kind)
+    if target is None and states.then is not None and kind != "vector":
+        target = top_answers(answer, states.then.answer.one(), "`inputs` and `contrast`")
     if kind == "vector" and not callable(target):
         raise ValueError(
             f"`target` must be a function of the answer where the model has no unembedding, and {model.name} "
@@ -199,34 +181,23 @@ def wanted_of(model: LiveModel, states: States, target: Any) -> Asked:
         )
     words, measure = asked(model, answer, kind, target)
     named = target if isinstance(target, tuple) else (target,)
-    found = [outcome_of(model, answer, kind, one).index for one in named]
-    outcomes = None if None in found else tuple(i for i in found if i is not None)
+    outcomes = indices(outcome_of(model, answer, kind, one) for one in named)
     return Asked(name=words, measure=measure, outcomes=outcomes)
-
-
-def _tops(answer: Tensor, other: Tensor, kind: Any) -> Any:
-    if kind == "vector":
-        return None
-    tops = int(answer.argmax()), int(other.argmax())
-    if tops[0] == tops[1]:
-        raise ValueError(
-            "`inputs` and `contrast` must be answered differently where no `target` is given, and the top "
-            f"answer to both is {tops[0]}. Pass a target, such as a pair of outcomes as a tuple."
-        )
-    return tops
 
 
 # -------------------------------------------------------------------------------------------------
 # The two passes.
 
 
-def linear_run(passes: UnitPasses, changes: Sequence[tuple[str, Put]], grad: Sequence[Any]) -> Run:
+def linear_run(
+    passes: UnitPasses, changes: Sequence[tuple[str, Put]], grad: Sequence[HookPoint | str]
+) -> Run:
     """Run the model with everything held and MLPs in proportion; then further changes."""
     frozen = Frozen()
     mlps = tuple(site.mlp for site in passes.sites if isinstance(site, NeuronSite))
     with torch.enable_grad(), frozen:
         found = run(
-            passes.model, passes.batch, put=[*Proportional(mlps).puts, *changes], grad=list(grad)
+            passes.model, passes.batch, put=[*in_proportion(mlps), *changes], grad=list(grad)
         )
     check_frozen(frozen, passes.model)
     return found
@@ -245,22 +216,3 @@ def ranked(passes: UnitPasses, wanted: Asked) -> UnitPasses:
         for site in passes.sites
     )
     return replace(passes, slopes=slopes, measures=(wanted.measure,))
-
-
-def measured_target(model: LiveModel, states: States, outcomes: Any) -> Asked:
-    """Return the number that a saved graph explains."""
-    answer, kind = states.now.answer.one(), states.now.answer.kind
-    target = outcomes if len(outcomes) > 1 else outcomes[0]
-    words, measure = asked(model, answer, kind, target)
-    return Asked(name=words, measure=measure, outcomes=tuple(outcomes))
-
-
-def revived_passes(
-    model: LiveModel, transcoders: Any, inputs: Any, contrast: Any, outcomes: Any
-) -> UnitPasses:
-    """Return the passes of a graph that was read from a file."""
-    passes, states = unit_passes(model, transcoders, inputs, contrast)
-    if not outcomes or outcomes[0] is None:
-        return passes
-    with torch.inference_mode(False), model.lock:
-        return ranked(passes, measured_target(model, states, outcomes[0]))

@@ -12,10 +12,7 @@ from torch import Tensor, nn
 from sae_nb.activations import Activations
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.activations._sites import acts_for
-from sae_nb.architectures import (
-    DenseOperator,
-    SparseAutoencoder,
-)
+from sae_nb.architectures import DenseOperator, SparseAutoencoder
 from sae_nb.architectures._base import Untrained
 from sae_nb.checks import Between, Count, checked, shown
 from sae_nb.codes import SparseCodes

@@ -8,11 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.architectures import (
-    AbsTopKProx,
-    SparseAutoencoder,
-    sparse_code,
-)
+from sae_nb.architectures import AbsTopKProx, SparseAutoencoder, sparse_code
 from sae_nb.architectures._base import Untrained
 from sae_nb.architectures.parts._operators import FreeOperator
 from sae_nb.checks import Count, check_k, checked

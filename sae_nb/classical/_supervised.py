@@ -40,7 +40,7 @@ class SupervisedDictionary:
         return tuple(f"{name} = {value}" for name, some in self.values.items() for value in some)
 
     @checked
-    def atom(self, attribute: str, value: Any) -> int:
+    def atom(self, attribute: str, value: object) -> int:
         """Return the row of an attribute's value.
 
         Raises
@@ -120,7 +120,7 @@ class SupervisedDictionary:
         self,
         x: Float[Tensor, "n d_in"],
         attribute: str,
-        value: Any,
+        value: object,
         *,
         was: Labels | None = None,
     ) -> Float[Tensor, "n d_in"]:
@@ -280,7 +280,7 @@ def _listed(labels: Labels, *, name: str = "attributes") -> list[Any]:
     return [_plain(one) for one in (labels.tolist() if hasattr(labels, "tolist") else labels)]
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 

@@ -11,28 +11,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
+from sae_nb._lazy import KnowsOtherWords
 from sae_nb.checks import (
     Count,
     Seed,
     as_tensor,
     check_atom,
     check_device,
-    check_memory,
     check_number_type,
     checked,
-    is_array,
     row_numbers,
     same_length,
     shown,
 )
-from sae_nb.codes._files import read_codes, write_codes
+from sae_nb.codes._array import ArrayOfCodes, plain
 from sae_nb.codes._support import (
     INT32_MAX,
     AtomIndex,
@@ -41,8 +39,8 @@ from sae_nb.codes._support import (
     index_dtype,
     offsets_of,
 )
-from sae_nb.files import MappedMatrix
-from sae_nb.files._atomic import write_csv
+from sae_nb.files._atomic import read_json, read_manifest, write_csv
+from sae_nb.files._tensors import read_tensors, write_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,20 +48,26 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
-Axis = int | Sequence[int] | None
-"""One axis, several, or all."""
+Labels = Mapping[int, str] | Sequence[str] | None
+"""Texts by atom."""
+
+
+class Tabulated(Protocol):
+    """Activations, as far as codes know them: rows that are a table."""
+
+    def __len__(self) -> int: ...
+    def to_pandas(self) -> DataFrame:
+        """Return sample, position and token of each row."""
+
+
+KIND = "sparse codes"
+"""What the manifest of a folder of codes says."""
 
 _JOINS = (torch.cat, torch.concat, torch.concatenate)
 
 
-def _plain(x: Tensor) -> np.ndarray:
-    """The numbers in an array; numpy has no bfloat16."""
-    x = x.detach().cpu()
-    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class SparseCodes(KnowsOtherWords):
+class SparseCodes(ArrayOfCodes, KnowsOtherWords):
     """Codes of many inputs, stored as their non-zero entries in CSR.
 
     Row i has strengths values[offsets[i] : offsets[i + 1]] at atoms[offsets[i] : offsets[i + 1]];
@@ -143,11 +147,6 @@ class SparseCodes(KnowsOtherWords):
 
     # How many, where, of what kind
 
-    @property
-    def n_rows(self) -> int:
-        """Number of rows, leading axes flattened."""
-        return len(self.offsets) - 1
-
     def __len__(self) -> int:
         if not self.leading_shape:
             raise TypeError(
@@ -165,34 +164,9 @@ class SparseCodes(KnowsOtherWords):
         )
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the codes as a matrix: the leading axes of the input, and n_atoms."""
-        return (*self.leading_shape, self.n_atoms)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes, that of the atoms included."""
-        return len(self.leading_shape) + 1
-
-    @property
-    def nnz(self) -> int:
-        """Number of stored entries."""
-        return len(self.values)
-
-    @property
     def l0(self) -> Int[Tensor, " rows"]:
         """Entries of each row: ‖z_i‖₀ where no stored strength is zero."""
         return self.offsets[1:] - self.offsets[:-1]
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the entries."""
-        return self.values.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Kind of number of the strengths."""
-        return self.values.dtype
 
     @cached_property
     def frequency(self) -> Float[Tensor, " n_atoms"]:
@@ -201,19 +175,6 @@ class SparseCodes(KnowsOtherWords):
         return torch.bincount(active, minlength=self.n_atoms) / max(self.n_rows, 1)
 
     # Other forms of the same codes
-
-    def to_dense(self) -> Float[Tensor, "*batch n_atoms"]:
-        """Return all codes as one dense tensor, zeros included: for tests and small examples.
-
-        Raises
-        ------
-        MemoryError: If it would not fit.
-        """
-        needed = self.n_rows * self.n_atoms * self.values.element_size()
-        check_memory(needed, f"A dense copy of {self!r}", "Use rows(…) or to_scipy() instead.")
-        dense = torch.zeros(self.n_rows, self.n_atoms, dtype=self.dtype, device=self.device)
-        place = (self.support.rows, self.atoms.long())
-        return dense.index_put(place, self.values).reshape(self.shape)
 
     def to_scipy(self) -> csr_matrix:
         """Return the codes as a scipy CSR matrix that shares their memory on the CPU."""
@@ -260,154 +221,6 @@ class SparseCodes(KnowsOtherWords):
         first, last = index.offsets[atom : atom + 2].tolist()
         return index.rows[first:last].long(), self.values[index.order[first:last]]
 
-    # Sums over axes, without a dense code
-
-    @answers_wrong_calls
-    def sum(self, axis: Axis = None, *, dtype: None = None, out: None = None) -> Tensor:
-        """Return sum of the strengths over one axis, several, or all.
-
-        `axis=0` of codes of one leading axis gives a number per atom, `axis=-1` one per row. `dtype`
-        and `out` are there for `np.sum` to pass, and must be None; so below.
-
-        Example
-        -------
-        >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]]))
-        >>> codes.sum().item(), codes.sum(0).tolist(), codes.mean(0).tolist(), codes.max(-1).tolist()
-        (6.0, [1.0, 2.0, 3.0], [0.5, 1.0, 1.5], [2.0, 3.0])
-        """
-        group, shape, _ = self._groups(axis, dtype, out)
-        # Added in double: an atom may be in millions of rows.
-        total = self.values.new_zeros(math.prod(shape), dtype=torch.float64)
-        return total.index_add(0, group, self.values.double()).to(self.dtype).reshape(shape)
-
-    @answers_wrong_calls
-    def mean(self, axis: Axis = None, *, dtype: None = None, out: None = None) -> Tensor:
-        """Return mean of the strengths over one axis, several, or all; zeros count."""
-        _, _, cells = self._groups(axis, dtype, out)
-        return self.sum(axis) / cells
-
-    @answers_wrong_calls
-    def max(self, axis: Axis = None, *, dtype: None = None, out: None = None) -> Tensor:
-        """Return largest strength along one axis, several, or all; 0 where the others are negative."""
-        group, shape, cells = self._groups(axis, dtype, out)
-        zeros = self.values.new_zeros(math.prod(shape))
-        largest = zeros.scatter_reduce(0, group, self.values, "amax", include_self=False)
-        full = torch.bincount(group, minlength=len(zeros)) == cells
-        return torch.where(full, largest, largest.clamp_min(0)).reshape(shape)
-
-    @answers_wrong_calls
-    def count(self, axis: Axis = None) -> Int[Tensor, "..."]:
-        """Return number of active entries, z ≠ 0, along one axis, several, or all."""
-        group, shape, _ = self._groups(axis)
-        active = group[self.values.detach() != 0]
-        return torch.bincount(active, minlength=math.prod(shape)).reshape(shape)
-
-    def _groups(
-        self, axis: Axis, dtype: None = None, out: None = None
-    ) -> tuple[Int[Tensor, " nnz"], tuple[int, ...], int]:
-        """Return the result that each entry goes to, the shape of the results, and the cells behind each."""
-        if dtype is not None or out is not None:
-            raise TypeError(
-                "`dtype` and `out` must be None. Convert what comes back: `.to(dtype)`."
-            )
-        axes = range(self.ndim) if axis is None else axis if isinstance(axis, Sequence) else [axis]
-        try:
-            summed = {range(self.ndim)[number] for number in axes}
-        except (IndexError, TypeError):
-            raise ValueError(
-                f"`axis` must be a number between {-self.ndim} and {self.ndim - 1}, or several, got "
-                f"{axis!r}. These codes have the shape {self.shape}."
-            ) from None
-        places, rest = [self.atoms.long()], self.support.rows.long()
-        for size in reversed(self.leading_shape):
-            places.insert(0, rest % size)
-            rest = rest // size
-        group, shape = torch.zeros_like(places[-1]), []
-        for number, (size, place) in enumerate(zip(self.shape, places)):
-            if number not in summed:
-                group = group * size + place
-                shape.append(size)
-        needed = math.prod(shape) * 8
-        check_memory(needed, f"Results of shape {tuple(shape)}", "Sum over more axes.")
-        return group, tuple(shape), math.prod(self.shape) // max(math.prod(shape), 1)
-
-    def __matmul__(self, matrix: Tensor | np.ndarray) -> Float[Tensor, "*batch d"]:
-        """`codes @ dictionary`: Σ_j z_j · matrix_j for each row, with gradients to both.
-
-        As `sae.decode` without its bias.
-
-        Example
-        -------
-        >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0], [1.0, 3.0]]))
-        >>> (codes @ torch.eye(2)).tolist()
-        [[0.0, 2.0], [1.0, 3.0]]
-        """
-        table = self._factor(matrix, self.n_atoms, axis=0, of="atom")
-        product = self._weighted_rows(self.atoms, self.offsets[:-1], self.values, table)
-        return product.reshape(*self.leading_shape, *table.shape[1:])
-
-    def __rmatmul__(self, matrix: Tensor | np.ndarray) -> Float[Tensor, "m n_atoms"]:
-        """`x.T @ codes`: sums over rows, one per atom and column of x, with gradients to both."""
-        table = self._factor(matrix, self.n_rows, axis=-1, of="row")
-        index, columns = self.by_atom(), table.movedim(-1, 0)
-        return self._weighted_rows(index.rows, index.offsets[:-1], index.values, columns).movedim(
-            0, -1
-        )
-
-    def _no_arithmetic(self, *_: object) -> NoReturn:
-        raise TypeError(
-            "Codes have no arithmetic by element. Change their values, "
-            "codes.with_values(codes.values * 2), or keep some, codes.only(codes.values > 1); "
-            "codes.count(0) is how often each atom is on, codes.count(1) how many are on in each row."
-        )
-
-    def __setitem__(self, index: object, value: object) -> NoReturn:
-        raise TypeError(
-            "Codes are not changed in place. Leave out an atom with codes.only(codes.atoms != 9), change "
-            "values with codes.with_values(codes.values * 2)."
-        )
-
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_arithmetic
-    __truediv__ = __rtruediv__ = __pow__ = __neg__ = _no_arithmetic
-    __lt__ = __le__ = __gt__ = __ge__ = _no_arithmetic
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, int | float) or is_array(other):  # else `!= 0` would be one True
-            self._no_arithmetic()
-        return NotImplemented
-
-    __hash__ = object.__hash__
-
-    def _factor(self, matrix: Any, n: int, *, axis: int, of: str) -> Tensor:
-        import numpy as np
-
-        try:
-            table = matrix if isinstance(matrix, Tensor) else torch.as_tensor(np.array(matrix))
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"Codes are multiplied by a tensor or an array, got {type(matrix).__name__}."
-            ) from None
-        if table.ndim not in (1, 2) or table.shape[axis] != n:
-            raise ValueError(
-                f"The matrix must have one {'row' if axis == 0 else 'column'} per {of}, {n}, got shape "
-                f"{tuple(table.shape)}. Transpose it, or take the one that these codes belong to."
-            )
-        return table
-
-    @staticmethod
-    def _weighted_rows(
-        chosen: Tensor, first: Tensor, weights: Tensor, table: Tensor
-    ) -> Float[Tensor, "..."]:
-        if isinstance(table, MappedMatrix):  # of which only the rows in use are read
-            used, chosen = torch.unique(chosen.long(), return_inverse=True)
-            table = table.rows(used if len(used) else chosen.new_zeros(1, dtype=torch.long))
-        dtype = torch.promote_types(weights.dtype, table.dtype)
-        columns = table.reshape(len(table), -1).to(weights.device, dtype)
-        product = torch.nn.functional.embedding_bag(
-            chosen.long(), columns, first.long(), mode="sum", per_sample_weights=weights.to(dtype)
-        )
-        return product.reshape(-1, *table.shape[1:])
-
     # Tables and arrays
 
     @checked
@@ -428,7 +241,7 @@ class SparseCodes(KnowsOtherWords):
         rank = torch.arange(self.nnz, device=self.device) - self.offsets[self.support.rows[order]]
         return self._table(order[(rank < n) & (values[order] != 0)])
 
-    def to_pandas(self, acts: Any = None, labels: Any = None) -> DataFrame:
+    def to_pandas(self, acts: Tabulated | None = None, labels: Labels = None) -> DataFrame:
         """Return every active entry as a line of a table: row, atom, value.
 
         Parameters
@@ -467,17 +280,19 @@ class SparseCodes(KnowsOtherWords):
         import pandas as pd
 
         columns = {"row": self.support.rows, "atom": self.atoms, "value": self.values.detach()}
-        plain = {name: _plain(column[entries]) for name, column in columns.items()}
-        return pd.DataFrame(plain)
+        return pd.DataFrame({name: plain(column[entries]) for name, column in columns.items()})
 
     @checked
-    def to_numpy(self, dtype: Any = None) -> np.ndarray:
+    def to_numpy(self, dtype: object = None) -> np.ndarray:
         """Return the codes as a dense array, (…, n_atoms), of a numpy `dtype`; `to_scipy` keeps them sparse."""
         return self.__array__(check_number_type(dtype))
 
-    @checked
+    @checked(leave=("acts", "labels"))
     def to_csv(
-        self, path: str | Path | None = None, acts: Any = None, labels: Any = None
+        self,
+        path: str | Path | None = None,
+        acts: Tabulated | None = None,
+        labels: Labels = None,
     ) -> str | None:
         """Write every active entry as a line, row, atom and value; the arguments of `to_pandas` add more.
 
@@ -503,7 +318,11 @@ class SparseCodes(KnowsOtherWords):
 
     @classmethod
     def __torch_function__(
-        cls, function: Any, _: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        cls,
+        function: object,
+        _: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> SparseCodes:
         """Answer a function of torch: rows are joined by `torch.cat`."""
         parts, *rest = args or ((),)
@@ -516,22 +335,9 @@ class SparseCodes(KnowsOtherWords):
             "their own; their strengths are the tensor `codes.values`, a dense matrix is `codes.to_dense()`."
         )
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        import numpy as np
-
-        if copy is False:
-            raise ValueError("Sparse codes have no dense matrix to share. Leave out copy=False.")
-        return np.asarray(_plain(self.to_dense()), dtype)
-
-    def __dlpack__(self, **options: Any) -> Any:
-        return self.to_dense().detach().__dlpack__(**options)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.values.detach().__dlpack_device__()
-
     # Parts, copies, unions
 
-    def __getitem__(self, index: Any) -> SparseCodes:
+    def __getitem__(self, index: object) -> SparseCodes:
         """The codes of some rows, as numpy would choose them from a matrix of this shape.
 
         A number, a slice, a mask, row numbers, or several of these for several leading axes; a
@@ -634,7 +440,7 @@ class SparseCodes(KnowsOtherWords):
         support = Support(self.atoms.to(wanted), self.offsets.to(wanted), self.n_atoms)
         return self._made(self.values.to(wanted), support, self.leading_shape)
 
-    def __deepcopy__(self, _: Any) -> SparseCodes:
+    def __deepcopy__(self, _: object) -> SparseCodes:
         # As pickle does: torch copies no tensor that was computed, unless it is taken off its graph.
         support = Support(self.atoms.clone(), self.offsets.clone(), self.n_atoms)
         return self._made(self.values.detach().clone(), support, self.leading_shape)
@@ -687,7 +493,14 @@ class SparseCodes(KnowsOtherWords):
         ------
         FileExistsError: If the folder exists and may not be replaced.
         """
-        write_codes(self, folder, replace=replace)
+        tensors = {"values": self.values, "atoms": self.atoms, "offsets": self.offsets}
+        write_folder(
+            folder,
+            KIND,
+            json={"config.json": {"n_atoms": self.n_atoms, "shape": list(self.leading_shape)}},
+            tensors={"codes.safetensors": tensors},
+            replace=replace,
+        )
 
     @classmethod
     @checked
@@ -699,4 +512,19 @@ class SparseCodes(KnowsOtherWords):
         FileNotFoundError: If the folder or a file of it is missing.
         ValueError: If a file was cut short or altered, or does not hold sparse codes.
         """
-        return read_codes(cls, folder)
+        folder = Path(folder)
+        read_manifest(folder, KIND)
+        config = read_json(folder / "config.json")
+        parts = read_tensors(folder / "codes.safetensors")
+        try:
+            return cls(
+                parts["values"],
+                parts["atoms"],
+                parts["offsets"],
+                config["n_atoms"],
+                tuple(config["shape"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{str(folder)!r} must hold sparse codes, and does not: {error} Encode again."
+            ) from error

@@ -84,6 +84,16 @@ class Support:
         )
 
 
+def ranks(sizes: Float[Tensor, " nnz"], support: Support) -> Int[Tensor, " nnz"]:
+    """Return the rank of each entry by size within its row, from 0; of equal ones the first is first."""
+    order = sizes.detach().argsort(descending=True, stable=True)
+    rows = support.rows  # ascending, so the same before and after
+    order = order[rows[order].argsort(stable=True)]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device) - support.offsets[rows]
+    return rank
+
+
 def index_dtype(n_atoms: int) -> torch.dtype:
     """Return the integer dtype that holds an atom's number."""
     return torch.int32 if n_atoms <= INT32_MAX else torch.int64

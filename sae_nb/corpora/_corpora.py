@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sae_nb.corpora._diff import LEVEL, beside_words, channels, compared_atoms
-from sae_nb.corpora._documents import Documents, check_same_kind, check_several
+from sae_nb.corpora._diff import LEVEL, channels, check_pair, compared_atoms, with_words
+from sae_nb.corpora._documents import Documents
 from sae_nb.findings import Finding
 from sae_nb.statistics import wilson_interval
 
@@ -78,9 +78,7 @@ def summarise_corpora(
     min_count: int = MIN_COUNT,
 ) -> CorpusSummary:
     """Compare two corpora atom by atom, without the simpler method, which takes longer."""
-    check_several(docs_a, name="docs_a")
-    check_several(docs_b, name="docs_b")
-    check_same_kind(docs_a, docs_b)
+    check_pair(docs_a, docs_b)
     n_a, n_b = len(docs_a), len(docs_b)
     tested = compared_atoms(docs_a, docs_b, min_count).set_index("atom").drop(columns="label")
     table = tested.reindex(range(docs_a.n_atoms))
@@ -97,7 +95,7 @@ def summarise_corpora(
 def with_simpler(summary: CorpusSummary, docs_a: Documents, docs_b: Documents) -> CorpusSummary:
     """Add the result of a simpler method; to each atom that was tested its word, and how that differs."""
     found = summary.table.loc[summary.tested, ["a", "b"]].reset_index()
-    words = beside_words(found, docs_a, docs_b, summary.min_count)
+    words = with_words(found, docs_a, docs_b, summary.min_count)
     if words is None:
         return replace(summary, simpler=channels(docs_a, docs_b))
     table = summary.table.copy()

@@ -89,15 +89,20 @@ def diff(
     >>> result.n_a, result.n_b, bool(result.table["q"][0] < 0.01)
     (20, 20, True)
     """
-    check_several(docs_a, name="docs_a")
-    check_several(docs_b, name="docs_b")
-    check_same_kind(docs_a, docs_b)
+    check_pair(docs_a, docs_b)
     table = compared_atoms(docs_a, docs_b, min_count)
-    simpler = beside_words(table, docs_a, docs_b, min_count)
+    simpler = with_words(table, docs_a, docs_b, min_count)
     if simpler is None:
         simpler = channels(docs_a, docs_b)
     n_a, n_b = len(docs_a), len(docs_b)
     return Diff(table=_ordered(table, by), simpler=_ordered(simpler, by), n_a=n_a, n_b=n_b)
+
+
+def check_pair(docs_a: Documents, docs_b: Documents) -> None:
+    """Refuse corpora that cannot be compared."""
+    check_several(docs_a, name="docs_a")
+    check_several(docs_b, name="docs_b")
+    check_same_kind(docs_a, docs_b)
 
 
 def compared_atoms(docs_a: Documents, docs_b: Documents, min_count: int) -> DataFrame:
@@ -169,7 +174,7 @@ def _words(docs_a: Documents, docs_b: Documents, min_count: int) -> DataFrame | 
     return table
 
 
-def beside_words(
+def with_words(
     table: DataFrame, docs_a: Documents, docs_b: Documents, min_count: int
 ) -> DataFrame | None:
     """Add to each atom the word at which it peaks and how that word differs; return the words tested.

@@ -16,19 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import near
-from sae_nb.activations._context import (
-    Context,
-    join_tokens,
-)
-from sae_nb.activations._token_texts import (
-    CONTINUED,
-    is_special,
-)
-from sae_nb.atoms._examples import (
-    Example,
-    in_text,
-    place_in,
-)
+from sae_nb.activations._context import Context, join_tokens
+from sae_nb.activations._token_texts import CONTINUED, is_special
+from sae_nb.atoms._examples import Example, in_picture, in_text, place_in
 from sae_nb.checks import Count, check_atom, checked, row_numbers
 from sae_nb.corpora._words import WORD, Words, most_common, words_of
 from sae_nb.files import SaeIdentity
@@ -114,13 +104,15 @@ class Documents:
         """Documents in which each atom fires."""
         return np.bincount(self.matrix.indices, minlength=self.n_atoms)
 
-    def shares(self, rows: Any = slice(None)) -> Float[np.ndarray, " n_atoms"]:
+    def shares(
+        self, rows: slice | Sequence[int] | np.ndarray = slice(None)
+    ) -> Float[np.ndarray, " n_atoms"]:
         """Return share of some documents, by default of all, in which each atom fires; 0 of none."""
         some = self.present[rows]
         return np.asarray(some.sum(axis=0), np.float64).ravel() / max(some.shape[0], 1)
 
     @checked(leave=("rows",))
-    def subset(self, rows: Any) -> Documents:
+    def subset(self, rows: object) -> Documents:
         """Keep some documents: a slice, a mask or their numbers.
 
         Raises
@@ -191,7 +183,7 @@ class Documents:
             strengths[position] = value
             around = in_text(context, sample, position, strengths)
         elif context.pictures is not None or context.patch_grid is not None:
-            around = self._on_picture(sample, value, position)
+            around = in_picture(context, sample, np.array([position]), np.array([value]))
         return Example(
             row=document,
             sample=sample,
@@ -201,23 +193,11 @@ class Documents:
             **around,
         )
 
-    def _on_picture(self, sample: int, value: float, position: int) -> dict[str, Any]:
-        """The image, and the one strength that is known on the grid of its patches."""
-        context, heat = self.context, None
-        if context.patch_grid is not None:
-            values = np.full(int(np.prod(context.patch_grid)), np.nan)
-            if 0 <= (patch := position - context.prefix_tokens) < values.size:
-                values[patch] = value
-            heat = context.on_face(values)
-        pictures = context.pictures
-        return {
-            "picture": None if pictures is None else pictures[sample].cpu().numpy(),
-            "heat": heat,
-        }
-
     def _strongest(self, atom: int, n: int) -> tuple[np.ndarray, np.ndarray]:
         """The n documents in which an atom is strongest, and their entries."""
-        rows, entries = self._of_atom(atom)
+        documents, all_entries, offsets = self._by_atom
+        mine = slice(offsets[atom], offsets[atom + 1])
+        rows, entries = documents[mine], all_entries[mine]
         best = np.argsort(-np.abs(self.matrix.data[entries]), kind="stable")[:n]
         return rows[best], entries[best]
 
@@ -228,11 +208,6 @@ class Documents:
             np.arange(self.matrix.nnz), self.matrix.indices, self.matrix.indptr, self.n_atoms
         ).tocsc()
         return grouped.indices, grouped.data, grouped.indptr
-
-    def _of_atom(self, atom: int) -> tuple[np.ndarray, np.ndarray]:
-        documents, entries, offsets = self._by_atom
-        mine = slice(offsets[atom], offsets[atom + 1])
-        return documents[mine], entries[mine]
 
     # Words: what simpler methods read of texts
 
@@ -257,7 +232,7 @@ class Documents:
         context = self.context
         ids = context.token_ids.ids.numpy().copy()  # type: ignore[union-attr]
         numbers: dict[str, int] = {CONTINUED: GOES_ON}
-        for at, (text, _) in context.beside_their_own.items():
+        for at, (text, _) in context.names_in_place.items():
             ids[at] = numbers.setdefault(text, GOES_ON - len(numbers))
         names = {one: "" if is_special(name) else name for one, name in context.vocabulary.items()}
         return ids, names | {one: text for text, one in numbers.items()} | {GOES_ON: ""}

@@ -19,13 +19,7 @@ from torch import Tensor
 
 from sae_nb.activations._sites import check_one_place
 from sae_nb.capturing._batch_rows import BatchRows
-from sae_nb.capturing._context_builder import ContextBuilder
-from sae_nb.capturing._harvest import (
-    CaptureSettings,
-    Harvest,
-    check_any_rows,
-    reporting,
-)
+from sae_nb.capturing._harvest import CaptureSettings, Harvest, check_any_rows, reporting
 from sae_nb.checks import Count, check_atom, check_memory, checked, warn_caller
 from sae_nb.corpora._documents import Documents, Pool, csr_of, strongest_entries
 from sae_nb.files._fingerprints import identity_of
@@ -33,6 +27,7 @@ from sae_nb.models._states import TokenAxes
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 # 2048 rows × 16 384 atoms of pre-codes are 128 MiB, the most an encoder may need at once.
@@ -45,7 +40,7 @@ _ENTRY_BYTES = 12  # value, atom, position
 def documents(
     model: LiveModel,
     sae: SparseAutoencoder,
-    texts_or_images: Any,
+    texts_or_images: Inputs,
     hook_point: str,
     pool: Literal["max", "mean", "count"] = "max",
     *,
@@ -57,9 +52,8 @@ def documents(
 ) -> Documents:
     """Read texts or images once and keep, of each, which atoms fired, how strongly and where.
 
-    One batch at a time is run, encoded and pooled; its activations are then dropped. It keeps 12 bytes
-    per atom that a document has, and its mean activation. After the first batch its memory is known:
-    beyond 1 GiB a warning states it, and what would not fit is refused then.
+    One batch at a time is run, encoded and pooled. It keeps 12 bytes per atom that a document has, and its mean
+    activation: beyond 1 GiB a warning states it after the first batch, and what would not fit is refused.
 
     Parameters
     ----------
@@ -80,8 +74,7 @@ def documents(
     Raises
     ------
     HookPointNotFound: If the model has no such hook point.
-    ValueError: If inputs are empty, the SAE was trained at another hook point, the pool is none of the
-        three, or a label is of an atom that is not there.
+    ValueError: If inputs are empty, the SAE was trained elsewhere, or a label is of no atom.
     MemoryError: If the result would not fit.
 
     Example
@@ -156,14 +149,15 @@ class _Pooled(NamedTuple):
 def _read(
     harvest: Harvest,
     sae: SparseAutoencoder,
-    inputs: Any,
+    inputs: Inputs,
     point: str,
     pool: Pool,
     strongest: int | None,
     labels: Mapping[int, str],
     progress: bool | Callable[[Any], Any],
 ) -> Documents:
-    builder, parts, n_rows = ContextBuilder(harvest.model, encoder=harvest.halves[0]), [], 0
+    (builder,) = harvest.builders().values()
+    parts, n_rows = [], 0
     (name,) = harvest.points
     batches = harvest.batches(inputs)
     layout, dropped = TokenAxes(columns=None), Counter[str]()

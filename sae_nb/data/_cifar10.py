@@ -18,8 +18,7 @@ from torch import Tensor
 from sae_nb.checks import checked
 from sae_nb.data._images import decode_picture, pictures
 from sae_nb.data._records import Record
-from sae_nb.files._atomic import existing_folder
-from sae_nb.files._unpacking import check_archive
+from sae_nb.files._atomic import check_archive, existing_folder
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",

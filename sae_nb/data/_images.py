@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import BinaryIO, overload
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.checks import Count, check_memory, checked
-from sae_nb.data._records import Record
+from sae_nb.data._records import Record, Several
 from sae_nb.files._atomic import existing_folder
 
 IMAGE_SUFFIXES = frozenset(
@@ -41,8 +41,8 @@ class PictureFolder(Record):
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
     @overload
-    def __getitem__(self, index: Any) -> PictureFolder: ...
-    def __getitem__(self, index: Any) -> Tensor | PictureFolder:
+    def __getitem__(self, index: Several) -> PictureFolder: ...
+    def __getitem__(self, index: int | Several) -> Tensor | PictureFolder:
         chosen = self._numbers(index)
         if chosen.ndim:
             return self.subset(chosen)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -32,6 +32,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DRAWS = 50
 """Most draws for each pair that is wanted."""
 
+Item = TypeVar("Item")
 Drawn = tuple[str, str, str, str]
 """Clean prompt, corrupted prompt, the answer to each."""
 
@@ -122,7 +123,7 @@ def _fits(model: Any, pair: Drawn) -> bool:
     return n[0] == n[1] and longer == [1, 1]
 
 
-def _chosen(generator: Generator, of: Any, n: int = 1) -> list[Any]:
+def _chosen(generator: Generator, of: Sequence[Item], n: int = 1) -> list[Item]:
     return [of[i] for i in generator.permutation(len(of))[:n]]
 
 
@@ -143,17 +144,13 @@ def _capitals(generator: Generator) -> Drawn:
 def _indirect_objects(generator: Generator) -> Drawn:
     one, other = _chosen(generator, _NAMES, 2)
     (place,), (gift,) = _chosen(generator, _PLACES), _chosen(generator, _GIFTS)
-    said = f"When {one} and {other} went to the {place}, {{}} gave a {gift} to"
-    return said.format(other), said.format(one), f" {one}", f" {other}"
+    text = f"When {one} and {other} went to the {place}, {{}} gave a {gift} to"
+    return text.format(other), text.format(one), f" {one}", f" {other}"
 
 
 def _greater_than(generator: Generator) -> Drawn:
     (event,) = _chosen(generator, _EVENTS)
-    century, late, early = (
-        16 + generator.integers(3),
-        6 + generator.integers(3),
-        generator.integers(3),
-    )
+    century, late, early = (start + generator.integers(3) for start in (16, 6, 0))
     years = [f"{century}{decade}{generator.integers(2, 9)}" for decade in (late, early)]
     clean, corrupted = (
         f"The {event} lasted from the year {year} to the year {century}" for year in years

@@ -6,6 +6,7 @@ from collections.abc import Sequence, Sized
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 LONGEST_TEXT = 40
+Several = slice | Sequence[int] | Tensor | np.ndarray
+"""What names several rows: a slice, numbers or a mask."""
 
 
 class Record(Sequence[Any], KnowsOtherWords):
@@ -43,7 +46,7 @@ class Record(Sequence[Any], KnowsOtherWords):
     def __getitem__(self, index: Any) -> Self:
         return self.subset(self._numbers(index).reshape(-1))
 
-    def subset(self, rows: Any) -> Self:
+    def subset(self, rows: object) -> Self:
         """Keep some elements: a slice, a boolean mask or row numbers."""
         chosen = self._numbers(rows).reshape(-1)
         parts = {name: _chosen(getattr(self, name), chosen) for name in self._own()}
@@ -66,7 +69,7 @@ class Record(Sequence[Any], KnowsOtherWords):
     def _own(self) -> list[str]:
         return [f.name for f in fields(self) if f.name not in self.shared]  # type: ignore[arg-type]
 
-    def _numbers(self, index: Any) -> Tensor:
+    def _numbers(self, index: object) -> Tensor:
         field = f"A field of all elements is an attribute, such as `.{self._own()[0]}`."
         return row_numbers(index, (len(self),), torch.device("cpu"), beyond=field)
 
@@ -83,8 +86,8 @@ class Texts(Record):
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, index: Any) -> Self: ...
-    def __getitem__(self, index: Any) -> str | Self:
+    def __getitem__(self, index: Several) -> Self: ...
+    def __getitem__(self, index: int | Several) -> str | Self:
         chosen = self._numbers(index)
         return self.texts[int(chosen)] if chosen.ndim == 0 else self.subset(chosen)
 
@@ -95,7 +98,7 @@ def _chosen(values: Any, rows: Tensor) -> Any:
     return values[rows]
 
 
-def _described(name: str, value: Any) -> str:
+def _described(name: str, value: object) -> str:
     if isinstance(value, Tensor):
         shape = "×".join(map(str, value.shape))
         return f"{name} {shape} {str(value.dtype).removeprefix('torch.')}"

@@ -41,7 +41,7 @@ class Task:
     length: int
     """Tokens of a row, the start among them."""
 
-    room: int = 0
+    n_after: int = 0
     """Tokens that can be written after a whole row."""
 
     draw: Callable[[int, Generator, bool], Rows]
@@ -163,7 +163,7 @@ TASKS = {
     "tiny-modular": Task(
         words=(*map(str, range(MODULUS)), "+", "="),
         length=5,
-        room=1,
+        n_after=1,
         draw=sums,
         chance=1 / MODULUS,
         about=f"It adds modulo {MODULUS}: after “40 + 20 =” comes “7”.",
@@ -172,7 +172,7 @@ TASKS = {
     "tiny-brackets": Task(
         words=BRACKETS,
         length=BRACKETS_LENGTH,
-        room=1,
+        n_after=1,
         draw=brackets,
         chance=0.545,
         about="It says of brackets whether they are balanced, open or broken: after “( ( ) )” comes "

@@ -236,21 +236,21 @@ def stories(n: Count, seed: Seed = 0, *, start: Annotated[int, at_least(0)] = 0)
     >>> stories(1, start=4).texts == stories(5).texts[4:]
     True
     """
-    told = [_Story(_generator(seed, i)) for i in range(start, start + n)]
-    clauses = [(row, *clause) for row, story in enumerate(told) for clause in story.clauses]
-    mentions = [(row, *mention) for row, story in enumerate(told) for mention in story.mentions]
-    boundaries = [(row, at) for row, story in enumerate(told) for at in story.boundaries]
-    cast = torch.tensor([story.cast for story in told])
+    tales = [_Story(_generator(seed, i)) for i in range(start, start + n)]
+    clauses = [(row, *clause) for row, story in enumerate(tales) for clause in story.clauses]
+    mentions = [(row, *mention) for row, story in enumerate(tales) for mention in story.mentions]
+    boundaries = [(row, at) for row, story in enumerate(tales) for at in story.boundaries]
+    cast = torch.tensor([story.cast for story in tales])
     person, animal, place, thing = cast.T.contiguous()
     boundary_story, boundary = _columns(boundaries, 2)
     return Stories(
-        texts=tuple(story.text for story in told),
-        sentiment=torch.tensor([story.sentiment for story in told]),
+        texts=tuple(story.text for story in tales),
+        sentiment=torch.tensor([story.sentiment for story in tales]),
         person=person,
         animal=animal,
         place=place,
         thing=thing,
-        plural=torch.tensor([story.plural for story in told]),
+        plural=torch.tensor([story.plural for story in tales]),
         clauses=Clauses(*_columns(clauses, 6)),
         mentions=Mentions(*_columns(mentions, 4)),
         boundary_story=boundary_story,

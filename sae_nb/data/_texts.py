@@ -152,8 +152,6 @@ def text(folder: str | Path) -> TextFolder:
     ...     text(folder).texts
     ('Once upon a time.', 'The end.')
     """
-    if not isinstance(folder, (str, Path)):
-        raise TypeError(f"`folder` must be a path, got {type(folder).__name__}.")
     folder = existing_folder(Path(folder).expanduser())
     found = sorted(path.relative_to(folder) for path in visible_files(folder, {".txt"}))
     pairs = [(part, path.as_posix()) for path in found for part in _read(folder / path)]

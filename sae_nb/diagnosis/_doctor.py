@@ -128,8 +128,8 @@ class Checkup(findings.Finding, eq=True, kw_only=False):
 # The machine: Python, packages, torch and its GPU, memory, disk, network.
 
 
-Seen = tuple[State, str, str]
-"""Result of a check: state, observation and fix of a finding."""
+Result = tuple[State, str, str]
+"""State, observation and fix."""
 
 GIB = 2**30
 COMFORTABLE_MEMORY = 2.0
@@ -153,7 +153,7 @@ CONTAINERS = (
 """Where a container's memory limit and use are written: control groups v2, then v1."""
 
 
-def python() -> Seen:
+def python() -> Result:
     """Check the version of Python."""
     version = platform.python_version()
     what = f"{version} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
@@ -164,39 +164,27 @@ def python() -> Seen:
     return "ok", what, ""
 
 
-def packages() -> Seen:
+def packages() -> Result:
     """Compare what is installed with what the package declares."""
+    from packaging.requirements import Requirement
+
     try:
-        declared = list(_declared())
+        every = [Requirement(line) for line in metadata.requires("sae-nb") or ()]
     except metadata.PackageNotFoundError:
-        what = "sae-nb itself is not installed in this environment"
-        fix = REINSTALL
-        return "cannot", what, fix
+        return "cannot", "sae-nb itself is not installed in this environment", REINSTALL
+    needed_here = [r for r in every if r.marker is None or r.marker.evaluate({"extra": ""})]
+    declared = [(one.name, str(one.specifier)) for one in needed_here]
     wrong = {name + asked: text for name, asked in declared if (text := _misfit(name, asked))}
     if wrong:
         needed = " ".join(f'"{requirement}"' for requirement in wrong)
         return "cannot", "; ".join(wrong.values()), f"Run `python -m pip install {needed}`."
     if two := _two_versions():
         return "warn", two, ONE_VERSION
-    others = [part for part in ("sae-nb-studies", "sae-nb-course") if _installed(part)]
-    beside = (
-        f", with {' and '.join(others)}" if others else "; neither sae-nb-studies nor sae-nb-course"
-    )
+    parts = ("sae-nb-studies", "sae-nb-course")
+    others = " and ".join(one for one in parts if any(metadata.distributions(name=one)))
+    more = f", with {others}" if others else "; neither sae-nb-studies nor sae-nb-course"
     version = metadata.version("sae-nb")
-    return "ok", f"sae-nb {version} and its {len(declared)} dependencies{beside}", ""
-
-
-def _installed(package: str) -> bool:
-    return any(metadata.distributions(name=package))
-
-
-def _declared() -> Iterator[tuple[str, str]]:
-    from packaging.requirements import Requirement
-
-    for line in metadata.requires("sae-nb") or ():
-        requirement = Requirement(line)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            yield requirement.name, str(requirement.specifier)
+    return "ok", f"sae-nb {version} and its {len(declared)} dependencies{more}", ""
 
 
 def _two_versions() -> str:
@@ -225,7 +213,7 @@ def _misfit(name: str, asked: str) -> str:
     return "" if fits else f"{name} {version} is installed, {asked} is needed"
 
 
-def torch_build() -> Seen:
+def torch_build() -> Result:
     """Report torch's version, build, number of threads and how they wait for each other."""
     import torch
 
@@ -245,7 +233,7 @@ def _waiting() -> str:
     )
 
 
-def gpu() -> Seen:
+def gpu() -> Result:
     """Check that there is a GPU, by its driver's report, and that torch's build fits it."""
     import torch
 
@@ -284,7 +272,7 @@ def _driver() -> tuple[str, str] | None:
     return (name.strip(), version.strip()) if name else None
 
 
-def memory() -> Seen:
+def memory() -> Result:
     """Check the free memory, taking a container's limit into account."""
     free = _free_memory()
     if free is None:
@@ -322,7 +310,7 @@ def _left(folder: Path, limit: str, use: str) -> int | None:
         return None
 
 
-def disk() -> Seen:
+def disk() -> Result:
     """Check the free space on the disk that notebooks write to."""
     gib = shutil.disk_usage(Path.cwd()).free / GIB
     what = f"{gib:.1f} GiB free in the working folder"
@@ -332,7 +320,7 @@ def disk() -> Seen:
     return "ok", what, ""
 
 
-def offline() -> Seen:
+def offline() -> Result:
     """List the bundled models, which work without a network."""
     from sae_nb.models import bundled_names
 
@@ -351,7 +339,7 @@ AGREEMENT = 1e-5
 """Largest difference between a kernel's codes and the definition's, on numbers of order one."""
 
 
-def numba_layer() -> Seen:
+def numba_layer() -> Result:
     """Check that Numba compiles, and the layer by which its parallel loops share the machine."""
     import numba
 
@@ -370,12 +358,9 @@ def _half(x: float) -> float:
     return x / 2
 
 
-def kept_kernels() -> Seen:
+def kept_kernels() -> Result:
     """Run the CPU kernels against their definition if they are on disk; compile nothing."""
-    from sae_nb.kernels._compiling import (
-        NotCompiledError,
-        without_compiling,
-    )
+    from sae_nb.kernels._compiling import NotCompiledError, without_compiling
 
     try:
         with without_compiling():
@@ -385,7 +370,7 @@ def kept_kernels() -> Seen:
         return "ok", f"{what} (`sae-nb doctor kernels` does it now, and compares them)", ""
 
 
-def cpu_kernels() -> Seen:
+def cpu_kernels() -> Result:
     """Run a pursuit and a TopK encoding on the CPU kernels and on their definition."""
     started = time.perf_counter()
     difference = _difference("cpu", "cpu")
@@ -398,7 +383,7 @@ def cpu_kernels() -> Seen:
     return "ok", what, ""
 
 
-def cuda_kernels() -> Seen:
+def cuda_kernels() -> Result:
     """Run the same on the GPU's kernels."""
     import torch
 
@@ -422,7 +407,7 @@ SAME_ANSWER = 1e-2
 """Allowed difference of logits, in units of their spread: a hundred times the rounding of float32."""
 
 
-def accelerator() -> Seen:
+def accelerator() -> Result:
     """Run a bundled model on each accelerator and on the CPU, and compare its answers."""
     places = _accelerators()
     if not places:
@@ -498,7 +483,7 @@ def _difference(backend: str, device: str) -> float:
     return max(float((a.to_dense() - b.to_dense()).abs().max()) for a, b in pairs)
 
 
-def nnsight() -> Seen:
+def nnsight() -> Result:
     """Capture from a toy module through nnsight and through a plain hook, and compare."""
     import torch
 
@@ -531,7 +516,7 @@ EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "anywidget")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def widgets() -> Seen:
+def widgets() -> Result:
     """Check that the packages that panels are made of are installed, without importing them."""
     missing = [name for name in WIDGET_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
@@ -540,7 +525,7 @@ def widgets() -> Seen:
     return "ok", ", ".join(f"{name} {metadata.version(name)}" for name in WIDGET_PACKAGES), ""
 
 
-def lab() -> Seen:
+def lab() -> Result:
     """Look for JupyterLab and the extensions that draw widgets in the browser."""
     if importlib.util.find_spec("jupyterlab") is None:
         what = "JupyterLab is not in this environment; a kernel used from another one is fine"
@@ -573,22 +558,22 @@ def _extension_folders() -> list[Path]:
     return [Path(folder) for folder in jupyter_path("labextensions")]
 
 
-def other_packages() -> Seen:
+def other_packages() -> Result:
     """Load what other installed packages bring: architectures, readers, kinds of input, faces."""
     found = plugins.parts()
     if not found:
         return "ok", "none; no other package brings parts", ""
-    told = [
+    parts = [
         f"{one.name} ({one.kind}) of {one.package}{one.problem and ': ' + one.problem}"
         for one in found
     ]
     if any(one.problem for one in found):
         fix = "Update or uninstall that package; what does not load is left out, all else works."
-        return "warn", "; ".join(told), fix
-    return "ok", "; ".join(told), ""
+        return "warn", "; ".join(parts), fix
+    return "ok", "; ".join(parts), ""
 
 
-def chromium() -> Seen:
+def chromium() -> Result:
     """Look for a browser that tests can drive; only tests need one."""
     if find_chromium() is not None:
         return "ok", "here, for the browser tests", ""
@@ -663,7 +648,7 @@ def doctor(*names: str) -> Checkup:
     return Checkup(tuple(_examine(name, checks[name]) for name in names or CHECKS))
 
 
-def _examine(name: str, check: Callable[[], Seen]) -> Check:
+def _examine(name: str, check: Callable[[], Result]) -> Check:
     essential = name in ESSENTIAL
     try:
         state, what, fix = check()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from sae_nb.steering._answers import kl
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -82,13 +83,13 @@ class ChangedImage(Finding):
         """Both answers, the KL, the patch that counts most, and the part that the direction explains."""
         old, new = self.answers
         row, column = np.unravel_index(int(self.goes.argmax()), self.goes.shape)
-        said = (
+        words = (
             f"{old!r} → {new!r}, KL {self.kl:.3g} nats; covering patch {row},{column} leaves "
             f"{self.covered[row, column]:.3g}"
         )
         if self.left is None or not self.kl:
-            return said
-        return f"{said}; {1 - self.left / self.kl:.0%} of it along the direction"
+            return words
+        return f"{words}; {1 - self.left / self.kl:.0%} of it along the direction"
 
     @property
     def table(self) -> DataFrame:
@@ -108,7 +109,7 @@ class ChangedImage(Finding):
 def changed_image(
     a: LiveModel,
     b: LiveModel,
-    image: Any,
+    image: Inputs,
     found: ModelDiff | None = None,
     *,
     finding: int = 0,
@@ -152,12 +153,13 @@ def changed_image(
     """
     check_alike(a, b)
     check_found(found)
-    if not a.modality.is_image or a.patch_grid is None:
+    takes_images = a.modality.is_image and a.patch_grid is not None
+    batch = next(iter(a.batches(image, batch_size=1))) if takes_images else None
+    if batch is None or batch.pictures is None or a.patch_grid is None:
         raise ValueError(
             f"`a` must be a classifier of images with patches, got {a.name}, which reads {a.modality.sample}s. "
             "Use changed_text for a language model, and diff_models(a, b, inputs).places for others."
         )
-    batch: Any = next(iter(a.batches(image, batch_size=1)))
     _, old, new, rest = read_by_both(a, b, batch, found, finding)
     with torch.no_grad():
         covered = _covered(a, b, batch, [min(n, FINEST) for n in a.patch_grid])
@@ -182,16 +184,11 @@ def changed_image(
     )
 
 
-def _image_of(batch: Batch) -> Tensor:
-    """Return what the module reads, (n, channels, height, width)."""
-    return next(iter((*batch.args, *batch.kwargs.values())))
-
-
 def _covered(
     a: LiveModel, b: LiveModel, batch: Batch, grid: Sequence[int]
 ) -> Float[np.ndarray, "rows columns"]:
     """Return KL(a‖b) with each patch and its neighbours covered by the mean colour."""
-    image = _image_of(batch)[0]
+    image: Tensor = next(iter((*batch.args, *batch.kwargs.values())))[0]  # as the module reads it
     mean = image.mean(dim=(1, 2), keepdim=True)
     edges = [
         np.linspace(0, side, n + 1).round().astype(int) for side, n in zip(image.shape[1:], grid)

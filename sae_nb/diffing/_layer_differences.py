@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sae_nb.lenses._head import (
-    Head,
-    head_of,
-    pooled,
-)
+from sae_nb.lenses._head import Head, head_of, pooled
 from sae_nb.steering._answers import kl
 
 if TYPE_CHECKING:

@@ -10,28 +10,25 @@ components, an SAE on differences and a crosscoder's exclusive atoms have to bea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations._context import (
-    describe_ids,
-    token_texts,
-)
+from sae_nb.activations._context import describe_ids, token_texts
 from sae_nb.checks import Count, Seed, checked, shown
 from sae_nb.diffing._layer_differences import LayerDifference, heads_of, lens_divergence
-from sae_nb.diffing._own_atoms import OwnAtoms, own_atoms
+from sae_nb.diffing._own_atoms import MEAN, OwnAtoms, directions_between, own_atoms
 from sae_nb.evaluation.causal._outcomes import outcome_name
 from sae_nb.files._atomic import write_bytes
 from sae_nb.findings import Plotted
 from sae_nb.models._prefix_cache import Below
-from sae_nb.models._running import run
+from sae_nb.models._running import Run, run
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Bootstrap
 from sae_nb.steering import random_direction
@@ -40,6 +37,7 @@ from sae_nb.steering._answers import kl
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
     from sae_nb.figures import Chart
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
@@ -50,7 +48,6 @@ SAME = 1e-7
 N_RANDOM, N_OUTCOMES, N_EXAMPLES, CONTEXT = 3, 5, 12, 16
 """Random directions; outcomes and places that are listed; tokens of context shown."""
 
-MEAN, COMPONENT, ATOM = "mean difference", "principal component", "atom of an SAE on differences"
 OWN = "exclusive atom of a crosscoder"
 
 
@@ -133,7 +130,7 @@ class ModelDiff(Plotted):
         ------
         ValueError: If nothing differs, or the inputs are not texts.
         """
-        from sae_nb.diffing._changed_texts import changed_page
+        from sae_nb.diffing._changed_text import changed_page
 
         if self.same or not self.texts["token"].any():
             raise ValueError(
@@ -184,7 +181,7 @@ class _Pair:
     states: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
     layers: dict[str, LayerDifference] = field(default_factory=dict)
 
-    def read(self, bar: Any) -> None:
+    def read(self, update: Callable[[], object]) -> None:
         """Run both on every batch."""
         blocks = [f"resid_post.{i}" for i in range(self.a.n_layers or 0)]
         everywhere = list(dict.fromkeys([*blocks, *self.hook_points]))
@@ -210,7 +207,7 @@ class _Pair:
                     layer.add_lens(lens_divergence(heads, *both, keep))
                 if name in self.hook_points:
                     self.states.setdefault(name, []).append((x, y))
-            bar.update()
+            update()
 
     def _note_places(
         self,
@@ -245,13 +242,13 @@ class _Pair:
         return found
 
     def tried(
-        self, name: str, directions: Float[Tensor, "m d"], bar: Any
+        self, name: str, directions: Float[Tensor, "m d"], update: Callable[[], object]
     ) -> list[tuple[float, Tensor]]:
         """Return, for each direction, the mean KL that is left when b has a's states along it, and what b
         raises over that, (outcomes,), in nats per place.
         """
         left = [0.0] * len(directions)
-        fell: list[Any] = [0.0] * len(directions)
+        fell: list[Tensor | float] = [0.0] * len(directions)
         below = Below(self.b, [self.b.hook_point(name)])
         for batch in self.batches:
             first = run(self.a, batch, read=[name])
@@ -265,14 +262,14 @@ class _Pair:
                     old, rest, *_ = scores_of(first, run_back)
                     left[i] += float(kl(old, rest).double().sum())
                     fell[i] = fell[i] + _raised(plain, rest)
-            bar.update()
+            update()
         n = len(self.kl)
-        return [(some / n, raised / n) for some, raised in zip(left, fell, strict=True)]
+        return [(a / n, torch.as_tensor(b) / n) for a, b in zip(left, fell, strict=True)]
 
 
 def restored(
     b: LiveModel, batch: Batch, name: str, theirs: Tensor, along: Float[Tensor, " d"]
-) -> Any:
+) -> Run:
     """Run b with its states at a hook point set to another model's along a direction."""
     along = along.to(theirs)
 
@@ -292,7 +289,7 @@ def _raised(new: Float[Tensor, "m outcomes"], old: Tensor) -> Float[Tensor, " ou
 def diff_models(
     a: LiveModel,
     b: LiveModel,
-    inputs: Any,
+    inputs: Inputs,
     *,
     hook_points: Sequence[str] | None = None,
     n_components: Count = 3,
@@ -303,8 +300,7 @@ def diff_models(
 ) -> ModelDiff:
     """Find what changed between two checkpoints of one architecture, and where.
 
-    Costs two forward passes over the inputs, one for every direction that is tried, and three short trainings
-    for every hook point.
+    Costs two forward passes over the inputs, one for each direction tried, three short trainings a hook point.
 
     Parameters
     ----------
@@ -314,10 +310,9 @@ def diff_models(
         Texts or images, as both take them. A change that they do not bring out is not found.
     hook_points
         Places at which states are compared; None: the middle block and the last but one, or the last block
-        where nothing below it differs (the last layers alone were trained).
+        where nothing below it differs.
     n_components
-        Principal components of the difference, atoms of an SAE trained on it, and exclusive atoms of a
-        crosscoder that are tried.
+        Principal components, atoms of an SAE on differences, and exclusive atoms of a crosscoder, each so many.
     steps
         Optimiser steps of that SAE, of the crosscoder and of its control.
 
@@ -345,32 +340,40 @@ def diff_models(
         torch.no_grad(),
         progress_bar(len(pair.batches), "both models", "batch", enabled=progress) as bar,
     ):
-        pair.read(bar)
+        pair.read(bar.update)
     if not pair.kl:
         raise ValueError(
             "`inputs` must have at least one place with an answer, got none. Pass longer texts."
         )
     mean, (low, high) = _mean_kl(pair, seed)
-    if max(pair.kl) <= SAME:
-        return _nothing(pair)
-    pair.hook_points, unchanged = _where_states_differ(pair, given=hook_points is not None)
-    rows, own, directions = _findings(pair, mean, n_components, steps, seed, progress)
-    notes = [
-        "A share says how much of the change passes through a direction on these inputs, not what it was for.",
-        *unchanged,
-        *_simplest(rows),
-        *_doubtful(own),
-    ]
+    differs = max(pair.kl) > SAME
+    rows, own, directions = list[Row](), dict[str, OwnAtoms](), tuple[Tensor, ...]()
+    notes = ["Other inputs may bring out a difference that these do not."]
+    if differs:
+        pair.hook_points, unchanged = _where_states_differ(pair, given=hook_points is not None)
+        rows, own, directions = _findings(pair, mean, n_components, steps, seed, progress)
+        notes = [
+            "A share says how much of the change passes through a direction on these inputs, not what it was "
+            "for.",
+            *unchanged,
+            *_simplest(rows),
+            *_doubtful(own),
+        ]
+    else:
+        low, high = 0.0, max(pair.kl)
+    places = [(s, p, text, d, outcome_name(b, raised)) for d, s, p, text, raised in pair.places]
+    exclusive = [(name, one.of_a, one.of_b, one.control) for name, one in own.items()]
+    layers = [(name, *layer.row) for name, layer in pair.layers.items()]
+    texts = _texts(pair, pair.left(rows[0][1], directions[0])) if differs else []
     return ModelDiff(
         table=_frame(rows, ("finding", "hook_point", "share", "control", "raises")),
-        outcomes=_outcomes(pair),
-        places=_frame(
-            [(s, p, text, d, outcome_name(b, raised)) for d, s, p, text, raised in pair.places],
-            ("sample", "position", "context", "kl", "raised"),
-        ),
-        layers=_layers(pair),
-        exclusive=_exclusive(own),
-        texts=_texts(pair, pair.left(rows[0][1], directions[0])),
+        outcomes=_frame(_outcomes(pair) if differs else [], ("outcome", "change")),
+        places=_frame(places if differs else [], ("sample", "position", "context", "kl", "raised")),
+        layers=_frame(layers, ("hook_point", "difference", "first", "lens")),
+        exclusive=_frame(exclusive, ("hook_point", "of_a", "of_b", "control")),
+        texts=_frame(
+            texts, ("sample", "position", "token", "kl", "left", "raised", "lowered")
+        ).sort_values(["sample", "position"], ignore_index=True),
         directions=directions,
         kl=mean,
         low=low,
@@ -380,7 +383,7 @@ def diff_models(
     )
 
 
-def check_found(found: Any) -> None:
+def check_found(found: object) -> None:
     """Refuse anything but what `diff_models` returns, or None."""
     if found is not None and not isinstance(found, ModelDiff):
         raise TypeError(f"`found` must come from sn.diff_models or be None, got {shown(found)}.")
@@ -400,7 +403,7 @@ def check_finding(found: ModelDiff | None, finding: int) -> tuple[str | None, Te
 
 def read_by_both(
     a: LiveModel, b: LiveModel, batch: Batch, found: ModelDiff | None, finding: int
-) -> tuple[Any, Tensor, Tensor, Tensor | None]:
+) -> tuple[Run, Tensor, Tensor, Tensor | None]:
     """Return a's run, and scores of a, of b, and of b with a finding's direction set back (None without)."""
     name, along = check_finding(found, finding)
     with torch.no_grad():
@@ -472,14 +475,14 @@ def _where_states_differ(pair: _Pair, *, given: bool) -> tuple[tuple[str, ...], 
     return tuple(moved), [note] * bool(same)
 
 
-def scores_of(first: Any, second: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def scores_of(first: Run, second: Run) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return scores of both at every place with an answer, (m, outcomes), and where the places are."""
     old, new, batch = first.answer, second.answer, first.batch
     if old.kind == "vector":
         raise ValueError(
             "`a` must answer with scores of classes or next tokens, and its answers are states."
         )
-    if old.by_token:
+    if old.by_token and old.keep is not None:
         keep = old.keep.cpu()
         scores = [one.tensor[keep.to(one.tensor.device)].float() for one in (old, new)]
         return scores[0], scores[1], batch.sample[keep], batch.position[keep]
@@ -506,6 +509,7 @@ def _context(model: LiveModel, batch: Batch, sample: int, position: int) -> str:
 
 
 def _mean_kl(pair: _Pair, seed: int) -> tuple[float, tuple[float, float]]:
+    """Return the mean over places, with its interval over samples."""
     values, boot = np.array(pair.kl), Bootstrap(seed=seed)
     sums = boot.grouped(np.stack([values, np.ones_like(values)], axis=1), np.array(pair.sample))
     return float(values.mean()), boot.interval(sums, lambda s: s[:, 0] / s[:, 1])
@@ -526,13 +530,13 @@ def _findings(
             x, y = pair.rows(name)
             found[name] = own_atoms(x, y, steps, seed, n_components)
             bar.update()
-            named = _directions(y - x, n_components, steps, seed)
+            named = directions_between(y - x, n_components, steps, seed)
             bar.update()
             for atom, direction in zip(found[name].atoms.tolist(), found[name].directions):
                 named[f"{OWN}, {atom}"] = direction
             random = [random_direction(x.shape[1], seed + i) for i in range(N_RANDOM)]
             with torch.no_grad():
-                left = pair.tried(name, torch.stack([*named.values(), *random]), bar)
+                left = pair.tried(name, torch.stack([*named.values(), *random]), bar.update)
             shares = [1 - rest / mean for rest, _ in left]
             control = max(shares[len(named) :])
             for (kind, along), share, (_, fell) in zip(named.items(), shares, left):
@@ -540,39 +544,6 @@ def _findings(
                 rows.append(((kind, name, share, control, ", ".join(raised)), along))
     ordered = sorted(rows, key=lambda row: -row[0][2])
     return [row for row, _ in ordered], found, tuple(along for _, along in ordered)
-
-
-def _directions(
-    x: Float[Tensor, "n d"], n_components: int, steps: int, seed: int
-) -> dict[str, Float[Tensor, " d"]]:
-    """Return unit directions in which the states differ, by the name of their method."""
-    named: dict[str, Tensor] = {}
-    mean = x.mean(dim=0)
-    if float(mean.norm()) > 0:
-        named[MEAN] = torch.nn.functional.normalize(mean, dim=0)
-    centred = x - mean
-    values, vectors = torch.linalg.eigh((centred.T @ centred).double())
-    for i, place in enumerate(values.argsort(descending=True, stable=True)[:n_components].tolist()):
-        named[f"{COMPONENT} {i + 1}"] = vectors[:, place].float()
-    atoms, energy = _atoms_of(x, steps, seed)
-    for atom in energy.argsort(descending=True, stable=True)[:n_components].tolist():
-        named[f"{ATOM}, {atom}"] = atoms[atom]
-    return named
-
-
-@torch.enable_grad()
-def _atoms_of(x: Float[Tensor, "n d"], steps: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Train a small SAE on the differences; return its atoms, and the energy of each."""
-    from sae_nb.architectures import TopK
-    from sae_nb.training import train
-
-    n_atoms = min(64, max(8, len(x) // 8))
-    sae = TopK(x.shape[1], n_atoms, min(4, n_atoms), generator=torch.Generator().manual_seed(seed))
-    train(sae, x, steps=steps, seed=seed, progress=False)
-    codes = sae.encode(x).detach()
-    energy = torch.zeros(n_atoms, dtype=torch.float64)
-    energy.index_add_(0, codes.atoms.long(), codes.values.double().square())
-    return sae.dictionary.detach().float().cpu(), energy
 
 
 def _simplest(rows: list[Row]) -> list[str]:
@@ -599,12 +570,7 @@ def _doubtful(own: Mapping[str, OwnAtoms]) -> list[str]:
     ]
 
 
-def _exclusive(own: Mapping[str, OwnAtoms]) -> DataFrame:
-    rows = [(name, one.of_a, one.of_b, one.control) for name, one in own.items()]
-    return _frame(rows, ("hook_point", "of_a", "of_b", "control"))
-
-
-def _outcomes(pair: _Pair) -> DataFrame:
+def _outcomes(pair: _Pair) -> list[tuple[str, float]]:
     raised, lowered = (torch.as_tensor(some) / len(pair.kl) for some in (pair.raised, pair.lowered))
     n = min(N_OUTCOMES, len(raised) // 2 or 1)
     rows = []
@@ -612,7 +578,7 @@ def _outcomes(pair: _Pair) -> DataFrame:
         most = change.topk(n)
         names = _names(pair.b, most.indices.tolist())
         rows += [(name, sign * float(x)) for name, x in zip(names, most.values)]
-    return _frame(rows, ("outcome", "change"))
+    return rows
 
 
 def _names(model: LiveModel, ids: Sequence[int]) -> list[str]:
@@ -623,18 +589,10 @@ def _names(model: LiveModel, ids: Sequence[int]) -> list[str]:
     return [outcome_name(model, i) for i in ids]
 
 
-def _layers(pair: _Pair) -> DataFrame:
-    rows = [(name, *layer.row) for name, layer in pair.layers.items()]
-    return _frame(rows, ("hook_point", "difference", "first", "lens"))
-
-
-_TEXTS = ("sample", "position", "token", "kl", "left", "raised", "lowered")
-
-
 def _answers(
     model: LiveModel,
     batch: Batch,
-    first: Any,
+    first: Run,
     old: Tensor,
     new: Tensor,
     sample: Tensor,
@@ -644,42 +602,26 @@ def _answers(
     moved = new.softmax(-1) - old.softmax(-1)
     ends = moved.argmax(-1).tolist(), moved.argmin(-1).tolist()
     tokens = [""] * len(old)
-    if first.answer.by_token and batch.token_ids is not None and model.tokenizer is not None:
-        ids = batch.token_ids[first.answer.keep.to(batch.token_ids.device)].tolist()
+    keep = first.answer.keep if first.answer.by_token else None
+    if keep is not None and batch.token_ids is not None and model.tokenizer is not None:
+        ids = batch.token_ids[keep.to(batch.token_ids.device)].tolist()
         tokens = token_texts(model.tokenizer, ids)
     return list(zip(sample.tolist(), position.tolist(), tokens, *ends, strict=True))
 
 
-def _texts(pair: _Pair, left: list[float]) -> DataFrame:
+def _texts(pair: _Pair, left: list[float]) -> list[tuple[object, ...]]:
+    """Return a line for each place: where it is, how far it moved and what is left, and both outcomes."""
     ids = sorted({i for *_, raised, lowered in pair.answers for i in (raised, lowered)})
     names = dict(zip(ids, _names(pair.b, ids), strict=True))
-    rows = [
+    return [
         (sample, position, token, d, rest, names[raised], names[lowered])
         for (sample, position, token, raised, lowered), d, rest in zip(
             pair.answers, pair.kl, left, strict=True
         )
     ]
-    return _frame(rows, _TEXTS).sort_values(["sample", "position"], ignore_index=True)
 
 
-def _nothing(pair: _Pair) -> ModelDiff:
-    return ModelDiff(
-        table=_frame([], ("finding", "hook_point", "share", "control", "raises")),
-        outcomes=_frame([], ("outcome", "change")),
-        places=_frame([], ("sample", "position", "context", "kl", "raised")),
-        layers=_layers(pair),
-        exclusive=_exclusive({}),
-        texts=_frame([], _TEXTS),
-        directions=(),
-        kl=float(np.mean(pair.kl)),
-        low=0.0,
-        high=float(np.max(pair.kl)),
-        n_places=len(pair.kl),
-        notes=("Other inputs may bring out a difference that these do not.",),
-    )
-
-
-def _frame(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> DataFrame:
+def _frame(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> DataFrame:
     import pandas as pd
 
     return pd.DataFrame(list(rows), columns=list(columns))

@@ -1,4 +1,4 @@
-"""Atoms that a crosscoder gives to one of two models alone, next to a pair in which nothing can be.
+"""Directions in which the states of two models differ, and atoms that a crosscoder gives to one of them alone.
 
 A crosscoder of (x_a, x_b) shares one code; an atom with ‖d_b‖ / (‖d_a‖ + ‖d_b‖) above 0.9 is b's own.
 Crosscoders also call atoms exclusive that are not (arXiv 2504.02922): BatchTopK does so least, and the control
@@ -13,8 +13,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.architectures import Crosscoder
+from sae_nb.architectures import Crosscoder, TopK
+from sae_nb.codes import SparseCodes
 from sae_nb.training import train
+
+MEAN, COMPONENT, ATOM = "mean difference", "principal component", "atom of an SAE on differences"
 
 EDGE = 0.1
 """Share of an atom's norm below which it is not at a site. Ours, as in the claims on crosscoders."""
@@ -74,6 +77,38 @@ def _trained(x: Tensor, y: Tensor, steps: int, seed: int) -> tuple[Crosscoder, T
     train(found, [x, y], steps=steps, batch_size=min(256, len(x)), seed=seed, progress=False)
     with torch.no_grad():
         codes = found.encode([x, y])
-    energy = torch.zeros(n_atoms, dtype=torch.float64)
-    energy.index_add_(0, codes.atoms.long(), codes.values.detach().double().square())
-    return found, energy
+    return found, _energy(codes)
+
+
+def _energy(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
+    """Sum of squares of each atom's strengths."""
+    energy = torch.zeros(codes.n_atoms, dtype=torch.float64)
+    return energy.index_add_(0, codes.atoms.long(), codes.values.detach().double().square())
+
+
+def directions_between(
+    x: Float[Tensor, "n d"], n_components: int, steps: int, seed: int
+) -> dict[str, Float[Tensor, " d"]]:
+    """Return unit directions in which the states differ, by the name of their method."""
+    named: dict[str, Tensor] = {}
+    mean = x.mean(dim=0)
+    if float(mean.norm()) > 0:
+        named[MEAN] = torch.nn.functional.normalize(mean, dim=0)
+    centred = x - mean
+    values, vectors = torch.linalg.eigh((centred.T @ centred).double())
+    for i, place in enumerate(values.argsort(descending=True, stable=True)[:n_components].tolist()):
+        named[f"{COMPONENT} {i + 1}"] = vectors[:, place].float()
+    atoms, energy = _atoms_of(x, steps, seed)
+    for atom in energy.argsort(descending=True, stable=True)[:n_components].tolist():
+        named[f"{ATOM}, {atom}"] = atoms[atom]
+    return named
+
+
+@torch.enable_grad()
+def _atoms_of(x: Float[Tensor, "n d"], steps: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Train a small SAE on the differences; return its atoms, and the energy of each."""
+    n_atoms = min(64, max(8, len(x) // 8))
+    sae = TopK(x.shape[1], n_atoms, min(4, n_atoms), generator=torch.Generator().manual_seed(seed))
+    train(sae, x, steps=steps, seed=seed, progress=False)
+    codes = sae.encode(x).detach()
+    return sae.dictionary.detach().float().cpu(), _energy(codes)

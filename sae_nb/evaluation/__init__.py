@@ -16,11 +16,6 @@ if TYPE_CHECKING:
         SpliceCheck as SpliceCheck,
         attribute as attribute,
     )
-    from sae_nb.evaluation.causal._heads import (
-        HeadSources as HeadSources,
-        head_shares as head_shares,
-        head_sources as head_sources,
-    )
     from sae_nb.evaluation.concepts._factors import (
         FactorMatch as FactorMatch,
         FactorTold as FactorTold,
@@ -35,16 +30,8 @@ if TYPE_CHECKING:
         stability as stability,
     )
     from sae_nb.evaluation.dictionary._near_data import (
+        head_shares as head_shares,
         ood_score as ood_score,
-        plausibility as plausibility,
-    )
-    from sae_nb.evaluation.dictionary._superposition import (
-        antipodal_loss as antipodal_loss,
-        critical_sparsity as critical_sparsity,
-        dedicated_loss as dedicated_loss,
-        feature_dimensionality as feature_dimensionality,
-        interference as interference,
-        support_recovery as support_recovery,
     )
     from sae_nb.evaluation.explanations._detection import (
         ExplanationScores as ExplanationScores,
@@ -88,6 +75,10 @@ if TYPE_CHECKING:
         duplicate_groups as duplicate_groups,
         encoder_cosines as encoder_cosines,
         welch_bound as welch_bound,
+    )
+    from sae_nb.geometry._dimension import (
+        feature_dimensionality as feature_dimensionality,
+        interference as interference,
     )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
@@ -233,7 +233,9 @@ def which_sae(
     )
 
 
-def _assumed(words: tuple[Any, ...], value: float, floor: float, limit: float) -> Assumed:
+def _assumed(
+    words: tuple[str, str, str, tuple[str, ...]], value: float, floor: float, limit: float
+) -> Assumed:
     """Quantities that cannot be measured cheaply are NaN, and neither hold nor fail."""
     assumption, measure, missed, try_instead = words
     return Assumed(

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
+from numpy.typing import ArrayLike
+from plotly.basedatatypes import BasePlotlyType, BaseTraceType
 
 from sae_nb.figures.theme import format_count, format_number
 
@@ -33,7 +35,7 @@ class Axis:
     categories: tuple[str, ...] = ()
     """Those names; one of them is a place, too."""
 
-    def place(self, values: Any) -> Float[np.ndarray, " n"]:
+    def place(self, values: ArrayLike) -> Float[np.ndarray, " n"]:
         """Return pixel positions of data values; what a log axis cannot show is NaN."""
         if isinstance(values, str):
             values = numbers_of([values], list(self.categories))
@@ -44,13 +46,13 @@ class Axis:
         return self.start + (numbers - self.low) / span * (self.end - self.start)
 
 
-def axis_settings(figure: go.Figure, name: str) -> Any:
+def axis_settings(figure: go.Figure, name: str) -> BasePlotlyType:
     """Return the layout's settings of the axis "x", "y2", …."""
     return figure.layout[f"{name[0]}axis{name[1:]}"]
 
 
 def read_axis(
-    figure: go.Figure, name: str, traces: Sequence[Any], pixels: tuple[float, float]
+    figure: go.Figure, name: str, traces: Sequence[BaseTraceType], pixels: tuple[float, float]
 ) -> Axis:
     """Return one axis of a figure as it lies between two pixel positions."""
     settings = axis_settings(figure, name)
@@ -74,7 +76,7 @@ def read_axis(
     return Axis(low, high, *ends, log, title, ticks, named, tuple(categories))
 
 
-def categories_of(traces: Sequence[Any], side: str) -> list[str]:
+def categories_of(traces: Sequence[BaseTraceType], side: str) -> list[str]:
     """Return the names along one side ("x" or "y") of traces, in order; none where it is numbers."""
     names: dict[str, None] = {}
     for trace in traces:
@@ -84,7 +86,7 @@ def categories_of(traces: Sequence[Any], side: str) -> list[str]:
     return list(names)
 
 
-def _along(trace: Any, side: str) -> Any:
+def _along(trace: BaseTraceType, side: str) -> Any:
     """Return the positions of a trace along one side; an image has no such list: its axes give its extent."""
     return None if trace.type == "image" else trace[side]
 
@@ -108,7 +110,9 @@ def _decoded(array: dict[str, Any]) -> Float[np.ndarray, " n"]:
     return np.frombuffer(base64.b64decode(array["bdata"]), array["dtype"]).astype(np.float64)
 
 
-def _values_along(traces: Sequence[Any], side: str, categories: list[str]) -> Any:
+def _values_along(
+    traces: Sequence[BaseTraceType], side: str, categories: list[str]
+) -> Float[np.ndarray, " n"]:
     parts = [np.zeros(0)]
     for trace in traces:
         values = numbers_of(_along(trace, side), categories)
@@ -125,7 +129,11 @@ def _values_along(traces: Sequence[Any], side: str, categories: list[str]) -> An
 
 
 def _range(
-    settings: Any, values: Any, categories: list[str], *, tight: bool = False
+    settings: BasePlotlyType,
+    values: Float[np.ndarray, " n"],
+    categories: list[str],
+    *,
+    tight: bool = False,
 ) -> tuple[float, float]:
     if settings.range is not None and None not in settings.range:
         return float(settings.range[0]), float(settings.range[1])
@@ -141,7 +149,7 @@ def _range(
 
 
 def _ticks(
-    settings: Any, low: float, high: float, log: bool, categories: list[str]
+    settings: BasePlotlyType, low: float, high: float, log: bool, categories: list[str]
 ) -> tuple[tuple[float, str], ...]:
     if settings.showticklabels is False or settings.visible is False:
         return ()
@@ -167,7 +175,7 @@ def _ticks(
     return tuple((v, f"{v:,.{decimals}f}".replace(",", "\u2009")) for v in values)
 
 
-def plain(text: Any) -> str:
+def plain(text: object) -> str:
     """Return a label of plotly's as text in one line, without its few tags of HTML."""
     return unescape(
         re.sub(r"</?(?:b|i|sub|sup|span)\b[^>]*>", "", re.sub(r"<br\s*/?>", " ", str(text)))

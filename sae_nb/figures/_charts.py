@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sae_nb.figures.theme import CONTROL, CONTROL_DASH, category_style, plot_text
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 _CONTROL_SYMBOLS = ("line-ew-open", "x-open")
 _CONTROL_DASHES = (CONTROL_DASH, "dot")
@@ -61,7 +64,7 @@ class Chart:
     """Further settings of the axes, as plotly takes them."""
 
 
-def draw_chart(chart: Chart) -> Any:
+def draw_chart(chart: Chart) -> go.Figure:
     """Draw a chart: categories in the colours of the theme, controls grey."""
     from sae_nb.figures._plot_grids import framed, line
 
@@ -80,8 +83,7 @@ def draw_chart(chart: Chart) -> Any:
         marks = chart.marks and not one.line
         trace = line(
             one.name,
-            _numbers(one.x),
-            _numbers(one.y),
+            *(v.detach().cpu().numpy() if hasattr(v, "detach") else v for v in (one.x, one.y)),
             colour=colour,
             symbol=symbol if marks else "",
             size=9 if marks else None,
@@ -95,8 +97,3 @@ def draw_chart(chart: Chart) -> Any:
     for cut in chart.cuts:
         figure.add_vline(x=cut, line={"dash": CONTROL_DASH, "color": CONTROL, "width": 1})
     return figure.update_xaxes(chart.xaxis).update_yaxes(chart.yaxis)
-
-
-def _numbers(values: Any) -> Any:
-    """Tensors as arrays of numpy."""
-    return values.detach().cpu().numpy() if hasattr(values, "detach") else values

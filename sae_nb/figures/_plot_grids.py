@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
+from numpy.typing import ArrayLike
+from plotly.basedatatypes import BaseTraceType
 from plotly.subplots import make_subplots
 
 from sae_nb.figures.theme import (
@@ -34,7 +36,7 @@ MARGIN: Margin = (56, 16, 34, 46)
 
 
 def framed(
-    traces: Iterable[Any],
+    traces: Iterable[BaseTraceType],
     *,
     x: str = "",
     y: str = "",
@@ -108,7 +110,7 @@ def heatmaps(
     return figure
 
 
-def cells(matrix: Float[np.ndarray, "rows columns"]) -> Any:
+def cells(matrix: Float[np.ndarray, "rows columns"]) -> np.ndarray:
     """Return the numbers, with None for NaN: NaN is not valid JSON, and a kernel warns of it."""
     finite = np.isfinite(matrix)
     if finite.all():
@@ -133,8 +135,8 @@ def named_ticks(
 
 def line(
     name: str,
-    x: Any,
-    y: Any,
+    x: ArrayLike | Sequence[float | None],
+    y: ArrayLike | Sequence[float | None],
     *,
     colour: str,
     symbol: str = "",
@@ -161,7 +163,9 @@ def line(
     )
 
 
-def _places(along: Any) -> Any:
+def _places(
+    along: ArrayLike | Sequence[float | None],
+) -> ArrayLike | Sequence[float | None]:
     """Numbers as they are, words as text."""
     values = np.asarray(along)
     if values.dtype.kind not in "OU":
@@ -217,14 +221,14 @@ def on_axes(place: int) -> dict[str, str]:
     return {"xaxis": f"x{number_of(place)}", "yaxis": f"y{number_of(place)}"}
 
 
-def named(figure: go.Figure, name: str) -> Any:
+def named(figure: go.Figure, name: str) -> BaseTraceType:
     """Return the trace of that name."""
     return figure.data[next(i for i, one in enumerate(figure._data) if one.get("name") == name)]
 
 
 def plot_title(
     place: int, text: str, *, size: float, x: float = 0.5, anchor: str = "center"
-) -> Any:
+) -> dict[str, Any]:
     """Return title above the plot at a place, tied to its axes so that it stays there in every drawing."""
     number = number_of(place)
     return {

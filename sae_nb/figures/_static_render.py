@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
+from plotly.basedatatypes import BaseTraceType
 
 from sae_nb.figures._axes import Axis, axis_settings, matrix, plain, read_axis
 from sae_nb.figures._svg_layout import filled, key
@@ -35,7 +36,7 @@ from sae_nb.figures._svg_shapes import (
 from sae_nb.figures._traces import (
     DRAWN,
     SHADES,
-    Beside,
+    BarPlace,
     colour_at,
     colour_ends,
     heat_colours,
@@ -110,7 +111,7 @@ def draw_figure(figure: go.Figure, width: int = WIDTH) -> Drawing:
     return Drawing(width, height, tuple(strokes))
 
 
-def _room_for_names(figure: go.Figure, pairs: Any, width: int) -> float:
+def _room_for_names(figure: go.Figure, pairs: Iterable[tuple[str, str]], width: int) -> float:
     """Return the position of the leftmost axis such that the names and the title next to it are on the
     sheet.
     """
@@ -157,10 +158,10 @@ def _draw_subplot(
     bars = [index for index, trace in traces if trace.type == "bar"]
     mode, stacked = figure.layout.barmode, dict[float, float]()
     for index, trace in traces:
-        beside = Beside(stacked=stacked) if mode in STACKED else Beside()
+        among = BarPlace(stacked=stacked) if mode in STACKED else BarPlace()
         if trace.type == "bar" and mode in (None, "group"):
-            beside = Beside(bars.index(index), len(bars))
-        strokes += DRAWN[trace.type](trace, x, y, PALETTE[index % 6], beside)
+            among = BarPlace(bars.index(index), len(bars))
+        strokes += DRAWN[trace.type](trace, x, y, PALETTE[index % 6], among)
     return strokes + _placed_images(figure, x, y, names) + _shapes(figure, x, y, names)
 
 
@@ -232,7 +233,9 @@ def _frame(x: Axis, y: Axis, ruled: Sequence[bool]) -> list[Stroke]:
     return strokes
 
 
-def _position(axis: Axis, value: Any, reference: str | None, along: tuple[float, float]) -> float:
+def _position(
+    axis: Axis, value: float | str, reference: str | None, along: tuple[float, float]
+) -> float:
     if reference == "paper" or str(reference or "").endswith("domain"):
         return along[0] + float(value) * (along[1] - along[0])
     return float(axis.place(value)[0])
@@ -273,8 +276,12 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) -> list
             continue
         if shape.xsizemode == "pixel":  # a ring, or an outline, around a point
             at, up = float(x.place(shape.xanchor)[0]), float(y.place(shape.yanchor)[0])
-            if shape.type == "path":
-                strokes.append(_outline(shape, at, up))
+            if shape.type == "path":  # by the points that it names, in pixels
+                numbers = [float(one) for one in re.findall(r"-?\d+\.?\d*", shape.path)]
+                pairs = zip(numbers[::2], numbers[1::2], strict=True)
+                points = [(at + a, up - b) for a, b in pairs]
+                points += points[:1]
+                strokes.append(Polyline(points, shape.line.color, shape.line.width))
                 continue
             edge = {"outline": shape.line.color, "edge": shape.line.width}
             strokes.append(Dot(at, up, abs(shape.x1 - shape.x0) / 2, "none", **edge))
@@ -303,13 +310,6 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) -> list
     return strokes
 
 
-def _outline(shape: Any, at: float, up: float) -> Polyline:
-    """An outline around a point, through all points that its path names, by their pixels."""
-    numbers = [float(one) for one in re.findall(r"-?\d+\.?\d*", shape.path)]
-    points = [(at + a, up - b) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
-    return Polyline([*points, points[0]], shape.line.color, shape.line.width)
-
-
 def _legend(figure: go.Figure, width: int) -> Drawing:
     """Every named trace with the mark it is drawn with; plotly's own rule of which traces count."""
     seen = [(i, t) for i, t in enumerate(figure.data) if t.type in DRAWN and t.visible is not False]
@@ -325,7 +325,7 @@ def _legend(figure: go.Figure, width: int) -> Drawing:
     return key([*entries, *bars], width - 2 * RIGHT)
 
 
-def _colour_bar(trace: Any) -> tuple[list[Stroke], str]:
+def _colour_bar(trace: BaseTraceType) -> tuple[list[Stroke], str]:
     """The colours of a heat-map from its lowest to its highest value, and what they measure."""
     z = matrix(trace.z)
     low, high = colour_ends(trace, z) if np.isfinite(z).any() else (0.0, 1.0)
@@ -338,7 +338,7 @@ def _colour_bar(trace: Any) -> tuple[list[Stroke], str]:
     return strokes, f"{title} {format_number(low)} … {format_number(high)}".strip()
 
 
-def _swatch(trace: Any, colour: str) -> Stroke:
+def _swatch(trace: BaseTraceType, colour: str) -> Stroke:
     """The mark of a trace in a legend."""
     if trace.type == "bar":
         return filled(colour_at(trace.marker.color, 0, colour))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
+from plotly.basedatatypes import BaseTraceType
 
 from sae_nb.figures._axes import Axis, borders, categories_of, matrix, numbers_of, plain
 from sae_nb.figures._svg_shapes import (
@@ -32,7 +34,7 @@ from sae_nb.figures.theme import (
     signed_colours,
 )
 
-BESIDE = 7.0
+TEXT_GAP = 7.0
 """Distance from a point to the words next to it, in CSS pixels."""
 
 _ARM = 0.35  # half the width of the arms of a cross
@@ -62,7 +64,7 @@ MOST_CELLS = 64
 
 
 @dataclass
-class Beside:
+class BarPlace:
     """The arrangement of the bars of a trace with the others of their subplot; `stacked`: heights so
     far by place.
     """
@@ -72,7 +74,7 @@ class Beside:
     stacked: dict[float, float] | None = None
 
 
-def colour_at(colour: Any, index: int, otherwise: str) -> str:
+def colour_at(colour: Sequence[float | str] | str | None, index: int, otherwise: str) -> str:
     """Return the colour of one mark: its own, the trace's, or from the sequential map."""
     if isinstance(colour, str):
         return colour
@@ -87,7 +89,7 @@ def colour_at(colour: Any, index: int, otherwise: str) -> str:
     return css_colour(cividis(np.array([share]))[0].tolist())
 
 
-def _bars(trace: Any, x: Axis, y: Axis, colour: str, beside: Beside) -> list[Stroke]:
+def _bars(trace: BaseTraceType, x: Axis, y: Axis, colour: str, among: BarPlace) -> list[Stroke]:
     lying = trace.orientation == "h"
     along, across = (x, y) if lying else (y, x)
     lengths = numbers_of(trace.x if lying else trace.y, [])
@@ -96,15 +98,15 @@ def _bars(trace: Any, x: Axis, y: Axis, colour: str, beside: Beside) -> list[Str
     at = numbers_of(given, names) if given is not None else np.arange(len(lengths), dtype=float)
     step = float(np.min(np.diff(np.sort(at)))) if len(at) > 1 else 1.0
     widths = np.broadcast_to(0.9 * step if trace.width is None else trace.width, at.shape)
-    feet = _feet(at, lengths, beside)
+    feet = _feet(at, lengths, among)
     start = float(along.start)
     strokes: list[Stroke] = []
     for i, (middle, foot, length) in enumerate(zip(at.tolist(), feet, lengths.tolist())):
         end = float(along.place(foot + length)[0])
         if not np.isfinite(end):
             continue
-        part = float(widths[i]) / beside.of
-        first = middle - float(widths[i]) / 2 + part * beside.place
+        part = float(widths[i]) / among.of
+        first = middle - float(widths[i]) / 2 + part * among.place
         a, b = sorted(across.place([first, first + part]).tolist())
         low, high = sorted((start if along.log else float(along.place(foot)[0]), end))
         left, top, right, bottom = (low, a, high, b) if lying else (a, low, b, high)
@@ -115,18 +117,18 @@ def _bars(trace: Any, x: Axis, y: Axis, colour: str, beside: Beside) -> list[Str
 
 
 def _feet(
-    at: Float[np.ndarray, " n"], lengths: Float[np.ndarray, " n"], beside: Beside
+    at: Float[np.ndarray, " n"], lengths: Float[np.ndarray, " n"], among: BarPlace
 ) -> list[float]:
     """Return the lower ends of bars: zero, or the top of the bars below them."""
-    if beside.stacked is None:
+    if among.stacked is None:
         return [0.0] * len(lengths)
-    feet = [beside.stacked.get(float(place), 0.0) for place in at]
+    feet = [among.stacked.get(float(place), 0.0) for place in at]
     for place, foot, length in zip(at.tolist(), feet, np.nan_to_num(lengths).tolist()):
-        beside.stacked[place] = foot + length
+        among.stacked[place] = foot + length
     return feet
 
 
-def _scatter(trace: Any, x: Axis, y: Axis, colour: str, _: Beside) -> list[Stroke]:
+def _scatter(trace: BaseTraceType, x: Axis, y: Axis, colour: str, _: BarPlace) -> list[Stroke]:
     names_x, names_y = categories_of([trace], "x"), categories_of([trace], "y")
     height = numbers_of(trace.y, names_y)
     along = np.arange(len(height)) if trace.x is None else numbers_of(trace.x, names_x)
@@ -146,7 +148,7 @@ def _scatter(trace: Any, x: Axis, y: Axis, colour: str, _: Beside) -> list[Strok
     return strokes + (_texts(trace, points) if "text" in mode else [])
 
 
-def _area(trace: Any, corners: list[tuple[float, float]]) -> list[Stroke]:
+def _area(trace: BaseTraceType, corners: list[tuple[float, float]]) -> list[Stroke]:
     """Return the area that a line encloses: a tint, or the hatching of a random control's bar."""
     if not trace.fillpattern.shape:
         return [Polyline(corners, "none", 0, fill=trace.fillcolor or fade(GREY, 0.2))]
@@ -155,7 +157,7 @@ def _area(trace: Any, corners: list[tuple[float, float]]) -> list[Stroke]:
     return [Rectangle(left, top, right - left, bottom - top, colour, hatched=True)]
 
 
-def markers(trace: Any, points: list[tuple[float, float]], colour: str) -> list[Stroke]:
+def markers(trace: BaseTraceType, points: list[tuple[float, float]], colour: str) -> list[Stroke]:
     """Return the markers of a trace at some points, in pixels."""
     marker = trace.marker
     # Read once: plotly takes half a millisecond for every attribute.
@@ -173,31 +175,24 @@ def markers(trace: Any, points: list[tuple[float, float]], colour: str) -> list[
         # Without a colour of its own an edge has the marker's.
         outline = (ink if is_open else colour_at(edge_ink, i, ink)) if edge else ""
         shape = str(_of(symbol, i, "circle")).removesuffix("-open")
+        inside = "none" if is_open else ink
         if shape in CORNERS and faint == 1:
-            strokes.append(
-                _polygon(shape, px, py, radius, "none" if is_open else ink, outline, edge)
-            )
+            corners = [(px + radius * dx, py + radius * dy) for dx, dy in CORNERS[shape]]
+            line = outline or "none"
+            strokes.append(Polyline([*corners, corners[0]], line, edge, fill=inside))
         else:
-            strokes.append(Dot(px, py, radius, "none" if is_open else ink, outline, edge, faint))
+            strokes.append(Dot(px, py, radius, inside, outline, edge, faint))
     return strokes
 
 
-def _polygon(
-    shape: str, x: float, y: float, radius: float, fill: str, outline: str, edge: float
-) -> Stroke:
-    """A marker with corners."""
-    corners = [(x + radius * dx, y + radius * dy) for dx, dy in CORNERS[shape]]
-    return Polyline([*corners, corners[0]], outline or "none", edge, fill=fill)
-
-
-def _of(given: Any, index: int, otherwise: Any) -> Any:
+def _of(given: object, index: int, otherwise: float | str) -> Any:
     """One of a list, or the one for all."""
     if isinstance(given, list | tuple | np.ndarray):
         return given[index] if index < len(given) else otherwise
     return otherwise if given is None else given
 
 
-def _texts(trace: Any, points: list[tuple[float, float]]) -> list[Stroke]:
+def _texts(trace: BaseTraceType, points: list[tuple[float, float]]) -> list[Stroke]:
     texts = [trace.text] * len(points) if isinstance(trace.text, str) else trace.text or ()
     sides = trace.textposition or "middle center"
     strokes: list[Stroke] = []
@@ -209,7 +204,7 @@ def _texts(trace: Any, points: list[tuple[float, float]]) -> list[Stroke]:
         # Text to the left of a point ends there.
         anchor = {"left": "end", "right": "start"}.get(side.split()[-1], "middle")
         size = theme().font_px - 1
-        aside = {"end": -BESIDE, "start": BESIDE}.get(anchor, 0.0)
+        aside = {"end": -TEXT_GAP, "start": TEXT_GAP}.get(anchor, 0.0)
         lines = re.split(r"<br\s*/?>", str(text))
         # Lines above a point end there, those below begin there, others are centred on it.
         first = {"top": 1 - len(lines), "bottom": 0}.get(side.split()[0], (1 - len(lines)) / 2)
@@ -229,7 +224,7 @@ def _runs(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
     return [run for run in runs if run]
 
 
-def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
+def _heatmap(trace: BaseTraceType, x: Axis, y: Axis, _: str, __: BarPlace) -> list[Stroke]:
     z = matrix(trace.z)
     if not z.size or not np.isfinite(z).any():
         return []
@@ -253,20 +248,15 @@ def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
             share = (known[[np.abs(known).argmax()]] - low) / ((high - low) or 1.0)
             fill = css_colour(heat_colours(trace, share, low < 0 < high)[0].tolist())
             wide, tall = (
-                _without_gap(right - left, trace.xgap),
-                _without_gap(bottom - top, trace.ygap),
+                length - gap if gap and gap < length else length
+                for length, gap in ((right - left, trace.xgap), (bottom - top, trace.ygap))
             )
             corner = (left + right - wide) / 2, (top + bottom - tall) / 2
             strokes.append(Rectangle(*corner, wide, tall, fill))
     return strokes
 
 
-def _without_gap(length: float, gap: float | None) -> float:
-    """Return what a gap between cells leaves of a cell; one that is narrower has none."""
-    return length - gap if gap and gap < length else length
-
-
-def _image(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
+def _image(trace: BaseTraceType, x: Axis, y: Axis, _: str, __: BarPlace) -> list[Stroke]:
     pixels = matrix(trace.z).astype(np.uint8)
     rows, columns = pixels.shape[:2]
     left, right = sorted(x.place([-0.5, columns - 0.5]).tolist())
@@ -286,7 +276,7 @@ DRAWN = {
 
 
 def heat_colours(
-    trace: Any, shares: Float[np.ndarray, " n"], signed: bool
+    trace: BaseTraceType, shares: Float[np.ndarray, " n"], signed: bool
 ) -> UInt8[np.ndarray, "n 3"]:
     """Return the colours of a heat-map from its lowest value (0) to its highest (1), over white paper."""
     if not trace.colorscale:
@@ -299,7 +289,7 @@ def heat_colours(
     return np.floor(np.stack(channels, axis=-1) + 0.5).astype(np.uint8)
 
 
-def colour_ends(trace: Any, z: Float[np.ndarray, "rows columns"]) -> tuple[float, float]:
+def colour_ends(trace: BaseTraceType, z: Float[np.ndarray, "rows columns"]) -> tuple[float, float]:
     """Return the values of a heat-map that have the first and the last colour."""
     low = trace.zmin if trace.zmin is not None else np.nanmin(z)
     high = trace.zmax if trace.zmax is not None else np.nanmax(z)

@@ -99,9 +99,25 @@ def volcano(
         _ring(difference[ring], up[ring]),
         _names(names or {}, difference, up, np.concatenate(parts[1:]), wide, top),
     ]
+    figure = _frame(traces, x, sides, max_q, wide, top)
+    return Volcano(figure=figure, points=parts)
+
+
+def _frame(
+    traces: list[go.Scatter], x: str, sides: Sequence[str], max_q: float, wide: float, top: float
+) -> go.Figure:
+    """The plot, with a dashed line at the largest q."""
     limit = -np.log10(max(max_q, SMALLEST_Q))
     first, second = (plot_text(shortened(side, 13, 160)) for side in sides)
-    figure = framed(
+    line = {
+        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": limit, "y1": limit, "layer": "below",
+        "line": {"color": CONTROL, "width": 1.5, "dash": CONTROL_DASH},
+    }  # fmt: skip
+    words = {
+        "text": f"q = {max_q:g}", "xref": "paper", "x": 1, "xanchor": "right", "y": limit,
+        "yanchor": "bottom", "showarrow": False,
+    }  # fmt: skip
+    return framed(
         traces,
         x=f"← {second} · {x} · {first} →",
         y="how sure: −log₁₀ q",
@@ -110,10 +126,9 @@ def volcano(
         hovermode="closest",
         xaxis={"range": [-wide, wide], "zeroline": True, "zerolinecolor": fade(GREY, 0.5)},
         yaxis={"range": [-0.03 * top, top]},
-        shapes=[_limit(limit)],
-        annotations=[_limit_words(limit, max_q)],
+        shapes=[line],
+        annotations=[words],
     )
-    return Volcano(figure=figure, points=parts)
 
 
 def ring_volcano(figure: go.Figure, difference: float, q: float) -> None:
@@ -244,18 +259,3 @@ def _free(box: _Box, others: Sequence[_Box]) -> bool:
     return all(
         box[1] < other[0] or box[0] > other[1] or abs(box[2] - other[2]) > APART for other in others
     )
-
-
-def _limit(height: float) -> dict[str, object]:
-    line = {"color": CONTROL, "width": 1.5, "dash": CONTROL_DASH}
-    return {
-        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": height, "y1": height,
-        "line": line, "layer": "below",
-    }  # fmt: skip
-
-
-def _limit_words(height: float, max_q: float) -> dict[str, object]:
-    return {
-        "text": f"q = {max_q:g}", "xref": "paper", "x": 1, "xanchor": "right", "y": height,
-        "yanchor": "bottom", "showarrow": False,
-    }  # fmt: skip

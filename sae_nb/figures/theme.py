@@ -57,7 +57,7 @@ PAGE_INKS = ("#111111", "#f2f2f2")
 RINGS = ("black", "white")
 """Around what is chosen, on a light and on a dark page."""
 
-UNKNOWN = UNKNOWN_DOT = CONTROL
+UNKNOWN = CONTROL
 """Of points without a category."""
 
 GLOBE = "#9a9a9a"
@@ -442,6 +442,28 @@ def plot_text(text: object) -> str:
     '&lt;b&gt;'
     """
     return html.escape(str(text), quote=False)
+
+
+# --- pages ------------------------------------------------------------------------------------------
+
+_PAGE_STYLE = (
+    f"{PAGE_COLOURS} body {{ font: 15px/1.5 sans-serif; margin: 2em; "
+    "color: var(--jp-ui-font-color1); background: var(--jp-layout-color0, var(--jp-layout-color1)) } "
+    "table { border-collapse: collapse; display: block; width: fit-content; "
+    "max-width: min(68em, 100%); overflow-x: auto } "
+    "td, th { padding: .3em .6em; text-align: left; vertical-align: top; "
+    "border-bottom: 1px solid var(--jp-border-color2) } "
+    "caption { text-align: left } small { opacity: .75 }"
+)
+
+
+def html_page(title: str, body: str) -> str:
+    """Return a whole page; `body` is HTML in which every text is escaped already."""
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width"><title>{escape(title)}</title>'
+        f"<style>{_PAGE_STYLE}</style><h1>{escape(title)}</h1>{body}</html>\n"
+    )
 
 
 # --- figures --------------------------------------------------------------------------------------

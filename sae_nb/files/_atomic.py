@@ -13,27 +13,42 @@ import re
 import secrets
 import shutil
 import tomllib
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from sae_nb.files._exchange import (
-    is_partial,
-    named_write_errors,
-    place,
-    recover,
-    swap_in,
-    tidy_old,
-)
+from sae_nb.files._exchange import is_partial, named_write_errors, place, recover, swap_in, tidy_old
 from sae_nb.files._locks import Lock
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 MANIFEST = "manifest.json"
 SEAL = "checksum"
 
 _Record = TypeVar("_Record")
+
+CACHE = "SAE_NB_CACHE"
+"""Environment variable: a folder in place of the toolkit's part of the user's cache."""
+
+UNPACKED_TIMES = 32
+"""Largest size of an archive's content, in sizes of the archive. Weights and photographs shrink to a half at
+best, fp32 rounded to bf16 to a quarter; zeros to a thousandth. Ours."""
+
+UNPACKED_ALWAYS = 64 << 20
+"""Bytes of content that are never too many."""
+
+
+def cache_folder(kind: str) -> Path:
+    """Return where what can be had again is kept: fetched `models`, layouts of `umap`. It need not exist."""
+    import platformdirs
+
+    named = os.environ.get(CACHE)
+    return (Path(named).expanduser() if named else platformdirs.user_cache_path("sae_nb")) / kind
 
 
 def _sync_folder(folder: Path) -> None:
@@ -113,7 +128,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
-def write_csv(table: Any, path: str | Path | None) -> str | None:
+def write_csv(table: DataFrame, path: str | Path | None) -> str | None:
     """Write a pandas table without its index under `path`, atomically; return its text where there is none."""
     text = str(table.to_csv(index=False))
     if path is None:
@@ -144,6 +159,24 @@ def existing(path: str | Path) -> Path:
                 'cloned without it. Run "git lfs pull" in its folder, or download it from the hub.'
             )
     return path
+
+
+def check_archive(path: str | Path) -> None:
+    """Refuse a zip archive, such as an `.npz` or a `.pt`, that would fill the memory when it is unpacked.
+
+    A file that is not an archive passes, and its reader refuses it. Readers stop at the sizes in its list.
+    """
+    path = Path(path)
+    stated = 0
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        stated = sum(entry.file_size for entry in archive.infolist())
+    most = max(UNPACKED_ALWAYS, UNPACKED_TIMES * path.stat().st_size) if stated else UNPACKED_ALWAYS
+    if stated > most:
+        raise ValueError(
+            f"{str(path)!r} must unpack to at most {most >> 20} MiB, got {stated >> 20} MiB in an archive of "
+            f"{path.stat().st_size >> 10} KiB. Nothing was unpacked. Weights do not shrink like this: download "
+            "it again from a source that you trust."
+        )
 
 
 def existing_folder(path: str | Path, *, listed: bool = False) -> Path:

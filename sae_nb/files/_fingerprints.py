@@ -13,13 +13,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sae_nb.files._mapped import row_bytes
+
+if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
+
 
 N_PROJECTIONS = 16
 UNITS = 1000
@@ -74,9 +78,11 @@ class SaeIdentity:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, fields: Any) -> SaeIdentity:
+    def from_json(cls, fields: object) -> SaeIdentity:
         """Read what `to_json` wrote."""
         try:
+            if not isinstance(fields, Mapping):
+                raise TypeError("no fields by name")
             values = {name: fields[name] for name in _FIELDS}
             identity = cls(**values)
             if len(_projections(identity.fingerprint)) != N_PROJECTIONS:
@@ -162,7 +168,7 @@ def tokenizer_digest(tokenizer: Any) -> str | None:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def inputs_digest(inputs: object, *, texts: bool) -> str | None:
+def inputs_digest(inputs: Inputs, *, texts: bool) -> str | None:
     """Return a digest of inputs that are in memory (texts, ids, tensors, images), else None.
 
     Strings are `texts` to a model that reads some; to others they name files, whose contents they do not say.
@@ -171,7 +177,7 @@ def inputs_digest(inputs: object, *, texts: bool) -> str | None:
     return digest.hexdigest() if _feed(digest, inputs, texts=texts) else None
 
 
-def _feed(digest: Any, inputs: Any, *, texts: bool) -> bool:
+def _feed(digest: hashlib.blake2b, inputs: Inputs, *, texts: bool) -> bool:
     held = getattr(inputs, "images", None)
     if isinstance(held, (Tensor, np.ndarray)):
         inputs = held
@@ -195,11 +201,11 @@ def _feed(digest: Any, inputs: Any, *, texts: bool) -> bool:
     return False
 
 
-def tensor_bytes(tensor: Tensor) -> Any:
+def tensor_bytes(tensor: Tensor) -> memoryview | bytes:
     """Return the content of a tensor as bytes, of any type."""
     # As bytes: numpy knows no bfloat16.
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy() if len(flat) else b""
+    return flat.view(torch.uint8).numpy().data if len(flat) else b""
 
 
 # Digests mean nothing to a reader: they are named, not shown.

@@ -10,16 +10,17 @@ import math
 import mmap
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import DTypeLike
 from torch import Tensor
 
 from sae_nb.files._atomic import existing
@@ -262,13 +263,13 @@ class MappedMatrix(Tensor):
         """Return all numbers, if they are few."""
         return self.whole().tolist()
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.whole().numpy(), dtype)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MappedMatrix:
         return self  # nothing can change it
 
-    def __reduce_ex__(self, protocol: object) -> Any:
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise ValueError(
             f"A matrix that stays in its file cannot be pickled, got one of {str(self.held.file.path)!r}. "
             "Load the SAE without mmap, or load it again where it is needed."
@@ -283,13 +284,17 @@ class MappedMatrix(Tensor):
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
-        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        cls,
+        func: torch._ops.OpOverload,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         own = BY_TILES.get(func)
         if own is not None:
             found = own(*args, **kwargs)
-            if found is not NotImplemented:
+            if found is not None:
                 return found
         if func._schema.is_mutable and any(isinstance(a, MappedMatrix) for a in args[:1]):
             path = args[0].held.file.path
@@ -332,18 +337,19 @@ def all_finite(matrix: Tensor) -> bool:
 
 
 # -------------------------------------------------------------------------------------------------
-# What torch does with such a matrix without the whole of it; NotImplemented where that does not apply.
+# What torch does with such a matrix without the whole of it; None where that does not apply.
 
 _aten = torch.ops.aten
+Axes = int | Sequence[int] | None
 
 
-def _itself(matrix: MappedMatrix, *_: Any, **__: Any) -> MappedMatrix:
+def _itself(matrix: MappedMatrix, *_: object, **__: object) -> MappedMatrix:
     return MappedMatrix(matrix.held)
 
 
-def _transposed(matrix: MappedMatrix, *axes: Any) -> MappedMatrix:
-    axes = tuple(axes[0]) if axes and isinstance(axes[0], (list, tuple)) else axes
-    if axes and [axis % 2 for axis in axes] == ([0, 1] if len(axes) == 2 else []):
+def _transposed(matrix: MappedMatrix, *axes: int | Sequence[int]) -> MappedMatrix:
+    order = [axis % 2 for given in axes for axis in ([given] if isinstance(given, int) else given)]
+    if order == [0, 1]:
         return _itself(matrix)
     return MappedMatrix(matrix.held.transposed())
 
@@ -354,36 +360,36 @@ def _exchanged(matrix: MappedMatrix, a: int, b: int) -> MappedMatrix:
 
 def _slice(
     matrix: MappedMatrix, axis: int = 0, start: object = None, end: object = None, step: int = 1
-) -> Any:
+) -> MappedMatrix | None:
     if step != 1:
-        return NotImplemented
+        return None
     rows = slice(*slice(start, end).indices(matrix.shape[axis])[:2])
     if axis % 2 == 1:
         return MappedMatrix(matrix.held.transposed().part(rows).transposed())
     return MappedMatrix(matrix.held.part(rows))
 
 
-def _split(matrix: MappedMatrix, size: int, axis: int = 0) -> list[Any]:
+def _split(matrix: MappedMatrix, size: int, axis: int = 0) -> list[MappedMatrix | None]:
     firsts = range(0, matrix.shape[axis], size)
     return [_slice(matrix, axis, first, first + size) for first in firsts]
 
 
-def _select(matrix: MappedMatrix, axis: int, number: int) -> Any:
+def _select(matrix: MappedMatrix, axis: int, number: int) -> Tensor:
     one = matrix if axis % 2 == 0 else _exchanged(matrix, 0, 1)
     return one.rows(torch.tensor([number]))[0]
 
 
-def _index_select(matrix: MappedMatrix, axis: int, index: Tensor) -> Any:
+def _index_select(matrix: MappedMatrix, axis: int, index: Tensor) -> Tensor:
     return matrix.rows(index) if axis % 2 == 0 else _exchanged(matrix, 0, 1).rows(index).T
 
 
-def _index(matrix: MappedMatrix, index: list[Tensor | None]) -> Any:
+def _index(matrix: MappedMatrix, index: list[Tensor | None]) -> Tensor | None:
     first, *rest = index
     if first is None or any(one is not None for one in rest):
-        return NotImplemented
+        return None
     if first.dtype == torch.bool:
         if first.ndim != 1:
-            return NotImplemented
+            return None
         first = first.nonzero().flatten()
     n = matrix.shape[0]
     if first.numel() and not -n <= int(first.min()) <= int(first.max()) < n:
@@ -391,12 +397,13 @@ def _index(matrix: MappedMatrix, index: list[Tensor | None]) -> Any:
     return matrix.rows(first.reshape(-1)).reshape(*first.shape, matrix.shape[1])
 
 
-def _mm(a: Tensor, b: Tensor) -> Any:
+def _mm(a: Tensor, b: Tensor) -> Tensor | None:
     # By `held` alone: torch's own views of a mapped matrix are plain tensors in here.
     if isinstance(a, MappedMatrix) and not isinstance(b, MappedMatrix):
-        return _mm(b.T, _exchanged(a, 0, 1)).T
+        product = _mm(b.T, _exchanged(a, 0, 1))
+        return None if product is None else product.T
     if not isinstance(b, MappedMatrix):
-        return NotImplemented
+        return None
     if isinstance(a, MappedMatrix) or not b.held.turned:
         return _summed(a, b)
     # Along what lies together in the file: its rows are columns here.
@@ -419,21 +426,27 @@ def _summed(a: Tensor, b: MappedMatrix) -> Tensor:
     return out
 
 
-def _addmm(bias: Tensor, a: Tensor, b: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Any:
-    return beta * bias + alpha * _mm(a, b)
+def _addmm(
+    bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor | None:
+    product = _mm(a, b)
+    return None if product is None else beta * bias + alpha * product
 
 
-def _mv(matrix: object, vector: Tensor) -> Any:
-    if not isinstance(matrix, MappedMatrix):
-        return NotImplemented
-    return _mm(matrix, vector[:, None])[:, 0]
+def _mv(matrix: Tensor, vector: Tensor) -> Tensor | None:
+    product = _mm(matrix, vector[:, None])
+    return None if product is None else product[:, 0]
 
 
 def _norm(
-    matrix: MappedMatrix, order: Any = 2, axes: Any = None, keepdim: bool = False, **_: Any
-) -> Any:
+    matrix: MappedMatrix,
+    order: float | None = 2,
+    axes: Axes = None,
+    keepdim: bool = False,
+    **_: object,
+) -> Tensor | None:
     if order not in (2, None):
-        return NotImplemented
+        return None
     axes = [axes] if isinstance(axes, int) else axes
     if axes is None or len(axes) in (0, 2):
         squares = [
@@ -442,22 +455,25 @@ def _norm(
         norm = torch.tensor(math.sqrt(sum(squares)), dtype=matrix.dtype)
         return norm.reshape(1, 1) if keepdim else norm
     if axes[0] % 2 == 0:
-        return _sum(matrix, [0], keepdim, of=torch.square).sqrt()
+        return _column_sums(matrix, keepdim, torch.square).sqrt()
     return matrix.by_tiles(lambda tile: torch.linalg.vector_norm(tile, dim=1, keepdim=keepdim))
 
 
 def _sum(
     matrix: MappedMatrix,
-    axes: Any = None,
+    axes: Sequence[int] | None = None,
     keepdim: bool = False,
     *,
-    dtype: Any = None,
-    of: Callable[[Tensor], Tensor] = Tensor.detach,
-) -> Any:
+    dtype: torch.dtype | None = None,
+) -> Tensor | None:
     if dtype is not None or axes is None or len(axes) != 1:
-        return NotImplemented
+        return None
     if axes[0] % 2 == 1:
-        return matrix.by_tiles(lambda tile: of(tile).sum(dim=1, keepdim=keepdim))
+        return matrix.by_tiles(lambda tile: tile.sum(dim=1, keepdim=keepdim))
+    return _column_sums(matrix, keepdim, Tensor.detach)
+
+
+def _column_sums(matrix: MappedMatrix, keepdim: bool, of: Callable[[Tensor], Tensor]) -> Tensor:
     total = torch.zeros(matrix.shape[1], dtype=torch.float64)
     for rows in matrix.tiles():
         total += of(matrix.block(rows)).sum(dim=0, dtype=torch.float64)
@@ -465,52 +481,56 @@ def _sum(
     return total[None] if keepdim else total
 
 
-def _total(matrix: MappedMatrix, *, dtype: Any = None) -> Tensor:
+def _total(matrix: MappedMatrix, *, dtype: torch.dtype | None = None) -> Tensor:
     sums = [matrix.block(rows).sum(dtype=torch.float64) for rows in matrix.tiles()]
     return torch.stack(sums).sum().to(dtype or matrix.dtype)
 
 
-def _viewed(matrix: MappedMatrix, shape: Any, **_: Any) -> Any:
+def _viewed(matrix: MappedMatrix, shape: Sequence[int], **_: object) -> MappedMatrix | None:
     whole = tuple(n if given == -1 else given for given, n in zip(shape, matrix.shape))
-    return _itself(matrix) if len(shape) == 2 and whole == tuple(matrix.shape) else NotImplemented
+    return _itself(matrix) if len(shape) == 2 and whole == tuple(matrix.shape) else None
 
 
 def _mean(
-    matrix: MappedMatrix, axes: Any = None, keepdim: bool = False, *, dtype: Any = None
-) -> Any:
+    matrix: MappedMatrix,
+    axes: Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor | None:
     total = _sum(matrix, axes, keepdim, dtype=dtype)
-    return total if total is NotImplemented else total / matrix.shape[axes[0]]
+    return None if total is None or axes is None else total / matrix.shape[axes[0]]
 
 
-def _times(matrix: Any, other: Any) -> Any:
+def _times(matrix: Tensor | float, other: Tensor | float) -> MappedMatrix | None:
     """A product with one number, or one per row or column; still in the file."""
     if not isinstance(matrix, MappedMatrix):
         matrix, other = other, matrix
     found = _factor(matrix, other)
-    return found if found is NotImplemented else MappedMatrix(matrix.held.times(*found))
+    return None if found is None else MappedMatrix(found[0].times(*found[1:]))
 
 
-def _over(matrix: Any, other: Any) -> Any:
-    found = _factor(matrix, other) if isinstance(matrix, MappedMatrix) else NotImplemented
-    if found is NotImplemented:
-        return found
-    factor, axis = found
-    return MappedMatrix(matrix.held.times(1 / factor, axis))
+def _over(matrix: Tensor, other: Tensor | float) -> MappedMatrix | None:
+    found = _factor(matrix, other)
+    if found is None:
+        return None
+    held, factor, axis = found
+    return MappedMatrix(held.times(1 / factor, axis))
 
 
-def _factor(matrix: MappedMatrix, other: object) -> Any:
-    """Numbers that are one for each row (0) or column (1), and which of the two."""
-    if isinstance(other, MappedMatrix):
-        return NotImplemented
+def _factor(matrix: Tensor | float, other: Tensor | float) -> tuple[Held, Tensor, int] | None:
+    """The parts of the matrix; numbers that are one for each row (0) or column (1), and which of the two."""
+    if not isinstance(matrix, MappedMatrix) or isinstance(other, MappedMatrix):
+        return None
     factor = torch.as_tensor(other, dtype=matrix.dtype)
     if factor.numel() == 1:
-        return factor, 0
+        return matrix.held, factor, 0
     spread = factor.expand(matrix.shape)
     if spread.stride(1) == 0:
-        return spread[:, 0].contiguous(), 0
+        return matrix.held, spread[:, 0].contiguous(), 0
     if spread.stride(0) == 0:
-        return spread[0].contiguous(), 1
-    return NotImplemented
+        return matrix.held, spread[0].contiguous(), 1
+    return None
 
 
 BY_TILES: dict[Any, Callable[..., Any]] = {

@@ -52,7 +52,10 @@ def mapped_arrays(path: Path) -> dict[str, Tensor]:
         for entry in archive.infolist():
             name = entry.filename.removesuffix(".npy")
             with archive.open(entry) as member:
-                shape, fortran, kind = _array_header(member)
+                form = np.lib.format
+                old = form.read_magic(member) == (1, 0)
+                read = form.read_array_header_1_0 if old else form.read_array_header_2_0
+                shape, fortran, kind = read(member)
                 begins = member.tell()
                 if len(shape) != 2 or 0 in shape:
                     member.seek(0)
@@ -61,16 +64,6 @@ def mapped_arrays(path: Path) -> dict[str, Tensor]:
                     continue
             tensors[name] = _of_archive(file, entry, begins, shape, fortran, kind)
     return tensors
-
-
-def _array_header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(member)
-    read = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    return read(member)
 
 
 def _of_archive(

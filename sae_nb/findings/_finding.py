@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import numbers
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from html import escape
 from pathlib import Path
 from string import Formatter
+from types import BuiltinMethodType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
-from sae_nb.findings._headline import Filling
 from sae_nb.findings._lines import LEFT, aligned, as_html, is_numbered
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ class Finding:
     def headline(self) -> str:
         """The result in one line."""
         if self.HEADLINE:
-            return self.HEADLINE.format_map(Filling(self))
+            return self.HEADLINE.format_map(_Filling(self))
         return ", ".join(f"{name} {value:.4g}" for name, value in self._numbers().items())
 
     @property
@@ -142,9 +144,9 @@ class Finding:
 
         declared = [one for one in fields(self) if _COLUMN in one.metadata]
         if not declared:
-            told = self._numbers()
-            meanings = [self.meanings().get(name, "") for name in told]
-            rows = {"name": list(told), "value": list(told.values()), "meaning": meanings}
+            numbers_ = self._numbers()
+            meanings = [self.meanings().get(name, "") for name in numbers_]
+            rows = {"name": list(numbers_), "value": list(numbers_.values()), "meaning": meanings}
             return pd.DataFrame(rows)
         named = {one.metadata[_COLUMN] or one.name: getattr(self, one.name) for one in declared}
         columns = {name: _column(values) for name, values in named.items() if values is not None}
@@ -245,3 +247,61 @@ def _docstrings(kind: Any) -> dict[str, str]:
         else:
             waiting = []
     return found
+
+
+# -------------------------------------------------------------------------------------------------
+# The line that a finding prints: a template in which its own numbers are filled in.
+
+
+class _Part:
+    """A value as a template writes it; `{r2.mean:.3f}` is the mean of `r2` in three decimals.
+
+    Methods without arguments are called; `.len` is the length, `.nanmean` the mean of what is known, and
+    `.counts` how often each value is there. Several values are joined by commas, a mapping as "name value".
+    """
+
+    def __init__(self, value: Any) -> None:
+        self._value = value() if isinstance(value, MethodType | BuiltinMethodType) else value
+
+    def __getattr__(self, name: str) -> _Part:
+        if name == "len":
+            return _Part(len(self._value))
+        if name == "nanmean":
+            known = [float(x) for x in self._value if not math.isnan(x)]
+            return _Part(sum(known) / len(known) if known else math.nan)
+        if name == "counts":
+            return _Part([f"{n} {value}" for value, n in Counter(self._value).items()])
+        return _Part(getattr(self._value, name))
+
+    def __getitem__(self, key: int | str) -> _Part:
+        last = isinstance(key, str) and key.startswith("-")  # `format` takes it for a name
+        return _Part(self._value[int(key) if last else key])
+
+    def __format__(self, spec: str) -> str:
+        value = self._value
+        if isinstance(value, Mapping):
+            pairs = (
+                (name if isinstance(name, str) else f"{name}:", one) for name, one in value.items()
+            )
+            return ", ".join(f"{name} {_Part(one):{spec}}" for name, one in pairs)
+        if getattr(value, "shape", None) == ():  # a number of torch or numpy
+            value = value.item()
+        if hasattr(value, "__len__") and not isinstance(value, str):
+            return ", ".join(format(_Part(one), spec) for one in value)
+        return str(value) if value is None else format(value, spec)
+
+
+class _Filling(Mapping[str, _Part]):
+    """The attributes of an object, as a template asks for them."""
+
+    def __init__(self, of: object) -> None:
+        self._of = of
+
+    def __getitem__(self, name: str) -> _Part:
+        return _Part(getattr(self._of, name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(vars(self._of))
+
+    def __len__(self) -> int:
+        return len(vars(self._of))

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sae_nb.figures import visible_token
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Index, Series
 
 LEFT = ' style="text-align:left;white-space:pre-wrap"'
 
@@ -66,7 +66,7 @@ def _columns(table: DataFrame) -> Iterator[_Column]:
         yield _column(name, table.iloc[:, i])
 
 
-def _column(title: Any, values: Any) -> _Column:
+def _column(title: object, values: Index | Series) -> _Column:
     texts = tuple(map(_text, values.tolist()))
     return _Column("" if title is None else str(title), texts, any(map(_is_number, texts)))
 
@@ -79,7 +79,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}"
     return "" if value is None else str(value)

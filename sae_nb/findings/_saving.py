@@ -14,16 +14,13 @@ import torch
 from torch import Tensor
 
 from sae_nb.codes import SparseCodes
-from sae_nb.files._atomic import (
-    json_object,
-    read_manifest,
-)
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_folder,
-)
+from sae_nb.files._atomic import json_object, read_manifest
+from sae_nb.files._tensors import read_tensors, write_folder
 
 if TYPE_CHECKING:
+    from pandas import DataFrame, Index, Series
+    from scipy.sparse import csr_matrix
+
     from sae_nb.findings._finding import Finding
 
     Found = TypeVar("Found", bound=Finding)
@@ -123,7 +120,7 @@ def _plain(
     )
 
 
-def _listed(values: Any) -> Any:
+def _listed(values: Index | Series) -> np.ndarray | list[object]:
     array = values.to_numpy()
     return array if array.dtype.kind in "biuf" else array.tolist()
 
@@ -162,17 +159,21 @@ def _value(part: Any, tensors: Mapping[str, Tensor], records: Mapping[str, type]
     return readers[name](part[name])
 
 
-def _key(key: Any) -> Any:
+def _key(key: object) -> object:
     return tuple(key) if isinstance(key, list) else key
 
 
-def _csr(data: Any, indices: Any, indptr: Any, shape: Any) -> Any:
+def _csr(
+    data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]
+) -> csr_matrix:
     from scipy.sparse import csr_matrix
 
     return csr_matrix((data, indices, indptr), shape=shape)
 
 
-def _table(columns: Any, index: Any, index_name: Any, data: Any) -> Any:
+def _table(
+    columns: list[str], index: np.ndarray, index_name: str | None, data: list[np.ndarray]
+) -> DataFrame:
     import pandas as pd
 
     there = pd.Index(index, name=index_name)

@@ -16,19 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._context import (
-    Context,
-    describe_ids,
-)
+from sae_nb.activations._context import Context, describe_ids
 from sae_nb.activations._token_texts import displayed
 from sae_nb.checks import LARGEST, check_atom, check_count, check_real, check_seed, shown
 from sae_nb.generation._writing import check_length, check_writer, text_of
-from sae_nb.models._generation import (
-    Begun,
-    Choice,
-    Stream,
-    prompt_row,
-)
+from sae_nb.models._generation import Begun, Choice, Stream, prompt_row
 from sae_nb.models._interventions import Intervention
 from sae_nb.models._running import intervening
 from sae_nb.steering import random_direction
@@ -37,6 +29,7 @@ from sae_nb.summaries.input._answers import placed_in
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel, RunState
 
@@ -234,7 +227,7 @@ class Generation:
         self,
         model: LiveModel,
         sae: SparseAutoencoder,
-        prompt: Any,
+        prompt: Inputs,
         hook_point: str,
         *,
         temperature: float = 0.0,
@@ -390,15 +383,13 @@ class Generation:
             rows, fork = _checked_branch(self.model, one, number)
             if fork is not None:
                 self.fork(**fork)
-            self._write_again(self.branches[number], rows)
+            made, n = self.branches[number], max(map(len, rows))
+            check_length(self.model, made.n_tokens + n, "Texts that were kept")
+            for column in range(n):
+                ids = [row[column] if column < len(row) else -1 for row in rows]
+                made.stream.instead(torch.tensor(ids))
+                self._read(made)
         return self
-
-    def _write_again(self, branch: Branch, rows: Sequence[Sequence[int]]) -> None:
-        check_length(self.model, branch.n_tokens + max(map(len, rows)), "Texts that were kept")
-        for column in range(max(map(len, rows))):
-            ids = [row[column] if column < len(row) else -1 for row in rows]
-            branch.stream.instead(torch.tensor(ids))
-            self._read(branch)
 
     @contextmanager
     def steered(self, branch: int) -> Iterator[None]:
@@ -411,7 +402,7 @@ class Generation:
         with intervening(self.model, edits):
             yield
 
-    def before(self, place: int, branch: int = 0) -> Any:
+    def before(self, place: int, branch: int = 0) -> Tensor | dict[str, Tensor]:
         """Return the tokens of a branch before one, as the model reads them: ids, with the image among them.
 
         Raises
@@ -464,7 +455,7 @@ class Generation:
 
 
 def _checked_branch(
-    model: LiveModel, one: Any, number: int
+    model: LiveModel, one: object, number: int
 ) -> tuple[list[list[int]], dict[str, Any] | None]:
     """Rows of ids, and what `fork` takes, of a branch that was saved; the first has no fork, and one row."""
     rows, fork = (one.get(name) if isinstance(one, Mapping) else None for name in ("rows", "fork"))

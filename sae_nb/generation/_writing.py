@@ -1,11 +1,9 @@
-"""The common parts of uses of a model that writes: token ids, log-probabilities, strengths, changes of
-one size.
-"""
+"""The common parts of uses of a model that writes: token ids, log-probabilities, changes of one size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,14 +16,11 @@ from sae_nb.corpora._reading import check_row_by_row
 from sae_nb.models._generation import prompt_row
 from sae_nb.steering import splice
 from sae_nb.steering._edits import latents
-from sae_nb.steering._request import (
-    check_hook_point,
-    check_width,
-    policy_for,
-)
+from sae_nb.steering._request import check_hook_point, check_width, policy_for
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import HookPoint, LiveModel
     from sae_nb.steering._contexts import Active
 
@@ -44,12 +39,12 @@ def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> H
     return point
 
 
-def prompt_ids(model: LiveModel, prompt: Any, *, name: str = "prompt") -> Int[Tensor, " n"]:
+def prompt_ids(model: LiveModel, prompt: Inputs) -> Int[Tensor, " n"]:
     """Return one text, conversation or sequence of ids as the ids that `model.generate` continues."""
-    return prompt_row(model, prompt, name=name).ids
+    return prompt_row(model, prompt).ids
 
 
-def output_ids(model: LiveModel, output: Any, *, name: str) -> Int[Tensor, " n"]:
+def output_ids(model: LiveModel, output: object, *, name: str) -> Int[Tensor, " n"]:
     """Return the ids of a continuation: a text without special tokens, or ids as they are."""
     if isinstance(output, str):
         if model.tokenizer is None:

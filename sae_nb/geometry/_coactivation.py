@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numba import prange
 from torch import Tensor
@@ -18,7 +17,7 @@ from torch import Tensor
 from sae_nb.checks import Count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry._coherence import check_dictionary
-from sae_nb.geometry._cosines import SMALL_TILE, cosine_tiles
+from sae_nb.geometry._cosines import SMALL_TILE, cosine_tiles, unit_rows
 from sae_nb.kernels._compiling import compiled
 from sae_nb.kernels._threads import parallel
 
@@ -83,18 +82,21 @@ def coactivation(
     (0.667, 0.0)
     """
     rows = check_matrix(dictionary, name="dictionary").detach().float().cpu()
-    top = min(top, max(codes.n_atoms - 1, 1))
     check_dictionary(codes, rows)
     if codes.n_rows == 0:
         raise ValueError("`codes` must have at least one row, got none.")
-    # In units of unit atoms, on the CPU.
-    plain, norms = codes.detach().to("cpu"), rows.norm(dim=1)
-    strengths = plain.values.double() * norms[plain.atoms.long()].double()
-    return _counted(plain.with_values(strengths).only(strengths != 0), rows, top)
+    return count_pairs(codes, rows, top)
 
 
-def _counted(codes: SparseCodes, dictionary: Tensor, top: int) -> Coactivation:
-    unit = torch.nn.functional.normalize(dictionary, dim=1)
+def count_pairs(
+    codes: SparseCodes, dictionary: Float[Tensor, "n_atoms d_in"], top: int
+) -> Coactivation:
+    """Return the same of codes and a dictionary that were checked, this in single precision on the CPU."""
+    unit, norms = unit_rows(dictionary), dictionary.norm(dim=1)
+    top = min(top, max(codes.n_atoms - 1, 1))
+    plain = codes.detach().to("cpu")
+    strengths = plain.values.double() * norms[plain.atoms.long()].double()  # of unit atoms
+    codes = plain.with_values(strengths).only(strengths != 0)
     grouped, c = codes.by_atom(), codes.n_atoms
     places = [
         part.numpy()
@@ -106,17 +108,8 @@ def _counted(codes: SparseCodes, dictionary: Tensor, top: int) -> Coactivation:
     partner = np.full((c, top), -1, np.int32)
     for first, gram in cosine_tiles(unit, unit, SMALL_TILE):
         with parallel():
-            partners(
-                first,
-                gram.numpy(),
-                *places,
-                LEAST_ROWS,
-                pairs,
-                interference,
-                npmi,
-                partner,
-                together,
-            )
+            found = pairs, interference, npmi, partner, together
+            partners(first, gram.numpy(), *places, LEAST_ROWS, *found)
     n_pairs = int(pairs.sum())
     return Coactivation(
         n_rows=codes.n_rows,

@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Count, check_count, check_matrix, checked, unchecked
+from sae_nb.checks import Count, check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry._cosines import TILE, cosine_tiles
-from sae_nb.geometry._dimension import stable_rank
+from sae_nb.geometry._dimension import nonzero_energies
 
 ALIKE = 0.9
 """|Cosine| above which two atoms are copies. Convention (evaluation of SAEs, several libraries)."""
@@ -75,7 +75,10 @@ def welch_bound(n_atoms: Count, d_in: Count) -> float:
     >>> welch_bound(3, 2), welch_bound(4, 8)
     (0.5, 0.0)
     """
-    c, d = n_atoms, d_in
+    return _welch(n_atoms, d_in)
+
+
+def _welch(c: int, d: int) -> float:
     return math.sqrt((c - d) / (d * (c - 1))) if c > max(d, 1) else 0.0
 
 
@@ -104,6 +107,11 @@ def atom_geometry(dictionary: Any, *, m: Count = 1) -> AtomGeometry:
         raise ValueError(f"`dictionary` must have at least two atoms, got {len(unit)}.")
     if m >= len(unit):
         raise ValueError(f"`m` must be below n_atoms={len(unit)}, got {m}.")
+    return geometry_of(unit, m)
+
+
+def geometry_of(unit: Float[Tensor, "n_atoms d_in"], m: int) -> AtomGeometry:
+    """Return the same of unit atoms, two at least and more than m."""
     best, sums, alike, total = [], [], [], 0.0
     for first, cosines in _tiles(unit):
         alike.append(_has_earlier(cosines > ALIKE, first).cpu())
@@ -113,22 +121,22 @@ def atom_geometry(dictionary: Any, *, m: Count = 1) -> AtomGeometry:
         best.append(largest[:, 0].cpu())
         sums.append(float(largest.double().sum(dim=1).max()))
     sigma = torch.linalg.svdvals(unit.double())
-    p = sigma / sigma.sum()
+    energies, p = nonzero_energies(sigma), sigma / sigma.sum()
     return AtomGeometry(
         max_cosine=torch.cat(best).double().numpy(),
         mean_cosine=total / (len(unit) * (len(unit) - 1)),
         babel=max(sums),
         alike=torch.cat(alike).double().numpy(),
-        stable_rank=unchecked(stable_rank)(unit),
+        stable_rank=float(energies.sum() / energies.max()),
         effective_rank=float((-(p * p.clamp_min(1e-300).log()).sum()).exp()),
-        welch=unchecked(welch_bound)(len(unit), unit.shape[1]),
+        welch=_welch(*unit.shape),
         m=m,
     )
 
 
-def copied_atoms(dictionary: Any, *, cosine: float = COPIED) -> Bool[np.ndarray, " n_atoms"]:
-    """Return a mask of the atoms that have an |cosine| above this with an atom of smaller number."""
-    near = [_has_earlier(near > cosine, first) for first, near in _tiles(_unit(dictionary))]
+def copied_atoms(atoms: Float[Tensor, "n_atoms d_in"]) -> Bool[np.ndarray, " n_atoms"]:
+    """Return a mask of the atoms that are copies of an atom of smaller number."""
+    near = [_has_earlier(near > COPIED, first) for first, near in _tiles(unit_atoms(atoms))]
     return np.asarray(torch.cat(near).cpu())
 
 
@@ -176,11 +184,17 @@ def encoder_cosines(sae: Any) -> Float[np.ndarray, " n_atoms"] | None:
     >>> encoder_cosines(sn.TopK(d_in=4, n_atoms=8, k=2)).round(3).tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
+    return cosines_with_encoder(sae)
+
+
+def cosines_with_encoder(sae: Any) -> Float[np.ndarray, " n_atoms"] | None:
+    """Return the same of an SAE that was checked."""
     weight = getattr(getattr(sae, "encoder", None), "weight", None)
     if not isinstance(weight, Tensor) or weight.shape != sae.dictionary.shape:
         return None
     rows = torch.nn.functional.normalize(weight.detach().double(), dim=1)
-    return np.asarray((rows * _unit(sae).double()).sum(dim=1).cpu())
+    atoms = unit_atoms(sae.dictionary.detach()).double()
+    return np.asarray((rows * atoms).sum(dim=1).cpu())
 
 
 @checked
@@ -310,12 +324,16 @@ def check_dictionary(codes: SparseCodes, dictionary: Tensor) -> None:
         )
 
 
-def rows_of(dictionary: Any) -> Float[Tensor, "n_atoms d_in"]:
+def rows_of(dictionary: object) -> Float[Tensor, "n_atoms d_in"]:
     """Return the checked atoms of an SAE, or of a plain dictionary."""
     rows = getattr(dictionary, "dictionary", dictionary)
     return check_matrix(rows, name="dictionary").detach()
 
 
-def _unit(dictionary: Any) -> Float[Tensor, "n_atoms d_in"]:
-    rows = rows_of(dictionary)
+def _unit(dictionary: object) -> Float[Tensor, "n_atoms d_in"]:
+    return unit_atoms(rows_of(dictionary))
+
+
+def unit_atoms(rows: Float[Tensor, "n_atoms d_in"]) -> Float[Tensor, "n_atoms d_in"]:
+    """Return the directions of atoms, in single precision at least; a zero row stays zero."""
     return torch.nn.functional.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)))

@@ -16,15 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Seed,
-    Share,
-    check_count,
-    check_integers,
-    check_matrix,
-    checked,
-)
+from sae_nb.checks import Count, Seed, Share, check_count, check_integers, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
 from sae_nb.pursuit import orthogonal_matching_pursuit
@@ -172,29 +164,15 @@ class Containment(Finding):
 
         steps, scores = list(self.steps), self.scores
         hover = "%{x} atoms leave %{y:.2f}"
+        colour = fade(theme.PALETTE[0], 0.25)
         faint = [
-            line(
-                name,
-                steps,
-                row,
-                colour=fade(theme.PALETTE[0], 0.25),
-                width=1,
-                showlegend=False,
-                hover=hover,
-            )
+            line(name, steps, row, colour=colour, width=1, showlegend=False, hover=hover)
             for name, row in zip(self.names, self.r, strict=True)
         ]
+        chance = ((RANDOM_DIRECTIONS, theme.CONTROL_DASH), (RANDOM_ATOMS, "dot"))
         floors = [
-            line(
-                name,
-                steps,
-                scores[name],
-                colour=theme.CONTROL,
-                width=1.6,
-                dash=dash,
-                hover=hover,
-            )
-            for name, dash in ((RANDOM_DIRECTIONS, theme.CONTROL_DASH), (RANDOM_ATOMS, "dot"))
+            line(n, steps, scores[n], colour=theme.CONTROL, width=1.6, dash=dash, hover=hover)
+            for n, dash in chance
         ]
         mean = line(
             "mean", steps, scores["r"], colour=theme.PALETTE[0], symbol="circle", hover=hover
@@ -223,19 +201,15 @@ def containment(
 
     Parameters
     ----------
-    directions
+    directions, names
         Directions that mean something: weights of probes or of a concept bottleneck, differences of
-        means, embeddings of words. Their length does not matter.
+        means, embeddings of words; what they are called, by default their numbers.
     dictionary
-        Atoms of an SAE (`sae.dictionary`); their length does not matter.
+        Atoms of an SAE (`sae.dictionary`). Lengths do not matter.
     steps
         Numbers of atoms that a direction may take, rising.
-    names
-        Of the directions; by default their numbers.
-    n_random
-        Draws of random atoms, and at least as many times 20 random directions.
-    seed
-        Of the random ones.
+    n_random, seed
+        Draws of random atoms, and at least as many times 20 random directions; their seed.
 
     Raises
     ------
@@ -256,7 +230,10 @@ def containment(
     """
     wanted = _directions(directions, "directions")
     atoms = _directions(dictionary, "dictionary")
-    counts = _rising(steps, len(atoms))
+    whole = check_integers(steps, name="steps")
+    counts = tuple(check_count(s, name="steps", at_most=len(atoms)) for s in whole)
+    if not counts or list(counts) != sorted(set(counts)):
+        raise ValueError(f"`steps` must rise, as (1, 2, 4, 8) does, got {tuple(steps)}.")
     called = tuple(map(str, names if names is not None else range(len(wanted))))
     if len(called) != len(wanted):
         raise ValueError(
@@ -285,15 +262,6 @@ def _directions(rows: Tensor, name: str) -> Tensor:
         first = int((lengths == 0).nonzero()[0])
         raise ValueError(f"`{name}` must hold no row of zeros, got one at {first}. Leave it out.")
     return F.normalize(found, dim=1)
-
-
-def _rising(steps: Sequence[int], n_atoms: int) -> tuple[int, ...]:
-    counts = tuple(
-        check_count(s, name="steps", at_most=n_atoms) for s in check_integers(steps, name="steps")
-    )
-    if not counts or list(counts) != sorted(set(counts)):
-        raise ValueError(f"`steps` must rise, as (1, 2, 4, 8) does, got {tuple(steps)}.")
-    return counts
 
 
 def _random(n: int, like: Tensor, rng: np.random.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Number of directions that rows use: effective ranks, and dimensions around each row."""
+"""Number of directions that rows use: effective ranks, dimensions around each row, what of one each has."""
 
 from __future__ import annotations
 
@@ -56,7 +56,12 @@ def effective_rank(x: Float[Tensor, "n d_in"]) -> float:
 
 
 def _energies(x: Tensor) -> Float[Tensor, " rank"]:
-    energies = torch.linalg.svdvals(check_matrix(x).double()).square()
+    return nonzero_energies(torch.linalg.svdvals(check_matrix(x).double()))
+
+
+def nonzero_energies(sigma: Float[Tensor, " rank"]) -> Float[Tensor, " rank"]:
+    """Return σ², of a matrix that is not all zero."""
+    energies = sigma.square()
     if float(energies.max()) == 0:
         raise ValueError("`x` must not be all zero: a zero matrix has no rank to measure.")
     return energies
@@ -131,8 +136,55 @@ def local_dimensions(x: Float[Tensor, "n d_in"], n_neighbours: int = 20) -> Floa
 
 
 def dimension_of_distances(near: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
-    """Return intrinsic dimension around rows, of their distances to k neighbours, rising; see
-    `local_dimensions`.
-    """
+    """Return `local_dimensions` of rows by their distances to k neighbours, rising."""
     logs = (near[:, -1:] / near[:, :-1].clamp_min(1e-300)).log()
     return (near.shape[1] - 2) / logs.sum(dim=1).clamp_min(1e-12)
+
+
+# -------------------------------------------------------------------------------------------------
+# How much room a feature has when many share few dimensions.
+
+
+@checked
+def feature_dimensionality(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """Return share of a hidden dimension that each feature has to itself.
+
+    D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩², row w_i being where feature i lives: 1 for a direction orthogonal to
+    all others, ½ in an antipodal pair, 2/5 in a pentagon, 0 for a feature that is not stored. All
+    together never exceed the rank of W, and reach it exactly where each w_i is an eigenvector of WWᵀ
+    (Cauchy–Schwarz).
+
+    Source
+    ------
+    Elhage et al., "Toy models of superposition", 2022, arXiv 2209.10652, section 5.
+
+    Example
+    -------
+    >>> feature_dimensionality(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]])).tolist()
+    [0.5, 0.5, 1.0]
+    """
+    check_matrix(directions, name="directions")
+    squared = directions.square().sum(dim=1)
+    overlap = (directions @ directions.T).square().sum(dim=1)
+    return torch.where(squared > 0, squared.square() / overlap.clamp_min(1e-30), 0.0)
+
+
+@checked
+def interference(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """Measure what the other features add where one feature is read: Σ_{j≠i} ⟨ŵ_i, w_j⟩².
+
+    It is 0 for a feature that is alone in its direction, or not stored.
+
+    Source
+    ------
+    Elhage et al., "Toy models of superposition", 2022, arXiv 2209.10652, section 3.
+
+    Example
+    -------
+    >>> interference(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]])).tolist()
+    [1.0, 1.0, 0.0]
+    """
+    check_matrix(directions, name="directions")
+    unit = torch.nn.functional.normalize(directions, dim=1)
+    others = (unit @ directions.T).square()
+    return others.sum(dim=1) - others.diagonal()

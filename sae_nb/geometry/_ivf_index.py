@@ -20,8 +20,7 @@ from torch import Tensor
 
 from sae_nb.background import checkpoint
 from sae_nb.geometry._cosines import SMALL_TILE, tile_rows, unit_rows
-from sae_nb.geometry._landmark_layout import WHOLE_UP_TO
-from sae_nb.geometry._layout import nearest_by_cosine
+from sae_nb.geometry._layout import WHOLE_UP_TO, nearest_by_cosine
 
 ROUNDS = 5
 """Passes of k-means. Ours: later ones find hardly more."""
@@ -47,18 +46,13 @@ class Lists:
         sample = x[drawn[: 64 * n_lists]]
         for _ in range(ROUNDS):
             checkpoint()
-            self._improve(sample)
+            nearest, moved = self.nearest_list(sample), torch.zeros_like(self._centres)
+            moved.index_add_(0, nearest, unit_rows(sample))
+            empty = (moved == 0).all(dim=1, keepdim=True)
+            self._centres = unit_rows(torch.where(empty, self._centres, moved))
         self.of = self.nearest_list(x)
         order = self.of.argsort(stable=True)
         self.members = order.split(torch.bincount(self.of, minlength=n_lists).tolist())
-
-    def _improve(self, sample: Float[Tensor, "m d"]) -> None:
-        """Move every centre to the mean of the rows that are nearest to it."""
-        sums = torch.zeros_like(self._centres).index_add_(
-            0, self.nearest_list(sample), unit_rows(sample)
-        )
-        empty = (sums == 0).all(dim=1, keepdim=True)
-        self._centres = unit_rows(torch.where(empty, self._centres, sums))
 
     def nearest_list(self, x: Float[Tensor, "m d"]) -> Int[Tensor, " m"]:
         """Return the list whose centre is nearest to each row, by tiles."""
@@ -161,17 +155,15 @@ def _nearest(
     return best
 
 
-def random_distances(
-    shape: tuple[int, int], k: int, *, seed: int, n_tried: int = 1000
-) -> Float[np.ndarray, "tried k"]:
-    """Return how far the nearest of random directions are, of `n_tried` among `shape[0]`, by tiles."""
+def random_distances(shape: tuple[int, int], k: int, *, seed: int) -> Float[np.ndarray, "tried k"]:
+    """Return how far the nearest of random directions are, of 1000 among `shape[0]`, by tiles."""
     n, d = shape
     rng = np.random.default_rng(seed)  # not torch's: it may have drawn the very rows from this seed
 
     def drawn(m: int) -> Float[Tensor, "m d"]:
         return unit_rows(torch.from_numpy(rng.standard_normal((m, d), dtype=np.float32)))
 
-    own = drawn(min(n_tried, n))
+    own = drawn(min(1000, n))
     cosines = (own @ own.T).fill_diagonal_(-torch.inf)
     best = cosines.topk(min(k, len(own) - 1), dim=1).values
     tile = tile_rows(max(d, len(own)), SMALL_TILE)

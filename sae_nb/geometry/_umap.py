@@ -33,11 +33,7 @@ from torch import Tensor
 
 from sae_nb.background import Task, checkpoint
 from sae_nb.checks import check_matrix, checked
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_tensors,
-)
-from sae_nb.geometry._landmark_layout import place_rest, sample_rows
+from sae_nb.files._tensors import read_tensors, write_tensors
 from sae_nb.geometry._layout import (
     LayoutSettings,
     cache_file,
@@ -45,6 +41,8 @@ from sae_nb.geometry._layout import (
     keep_layout,
     nearest_by_cosine,
     pca_layout,
+    place_rest,
+    sample_rows,
 )
 from sae_nb.kernels._threads import check_not_forked
 
@@ -57,7 +55,7 @@ IDLE_SECONDS = 300.0
 DONE = "done"
 """Stage of a process that has written its layout."""
 
-Said = Callable[[str, float], None]
+Progress = Callable[[str, float], None]
 """Called with a stage in words and the share of it that is done."""
 
 
@@ -67,7 +65,7 @@ def umap_layout(
     settings: LayoutSettings | None = None,
     *,
     cache: bool = True,
-    report: Said | None = None,
+    report: Progress | None = None,
 ) -> Float[np.ndarray, "n 2"]:
     """Return UMAP coordinates of rows by cosine distance, computed in this process.
 
@@ -75,7 +73,7 @@ def umap_layout(
     lays out a sample of 20 000 (`settings.sample`), and each of the others is placed next to the
     nearest of those; memory grows by two coordinates a row.
 
-    `cache`: whether a layout made before is read, and a new one kept; `report` hears how far it is.
+    `cache`: whether a layout made before is read, and a new one kept; `report` is called as it goes on.
 
     Raises
     ------
@@ -95,25 +93,18 @@ def umap_layout(
     file = cache_file(x, settings) if cache else None
     xy = None if file is None else cached_layout(file, len(x))
     if xy is None:
-        xy = _laid_out(x, settings, report)
+        say = report or (lambda _stage, _share: None)
+        sample = sample_rows(len(x), settings.sample, settings.seed)
+        xy = _fitted(x if sample is None else x[torch.from_numpy(sample)], settings, say)
+        if sample is not None:
+            xy = place_rest(x, sample, xy, seed=settings.seed, say=say)
         if file is not None:
             keep_layout(file, xy)
     return xy
 
 
-def _laid_out(
-    x: Float[Tensor, "n d"], settings: LayoutSettings, report: Said | None
-) -> Float[np.ndarray, "n 2"]:
-    say = report or (lambda _stage, _share: None)
-    sample = sample_rows(len(x), settings.sample, settings.seed)
-    if sample is None:
-        return _fitted(x, settings, say)
-    xy = _fitted(x[torch.from_numpy(sample)], settings, say)
-    return place_rest(x, sample, xy, seed=settings.seed, say=say)
-
-
 def _fitted(
-    x: Float[Tensor, "n d"], settings: LayoutSettings, say: Said
+    x: Float[Tensor, "n d"], settings: LayoutSettings, say: Progress
 ) -> Float[np.ndarray, "n 2"]:
     start = pca_layout(x)
     if len(x) < FEWEST_ROWS:
@@ -153,7 +144,7 @@ def _fitted(
 class _Bar:
     """Looks like a file to tqdm, and turns what it writes into reports."""
 
-    def __init__(self, say: Said) -> None:
+    def __init__(self, say: Progress) -> None:
         self._say = say
 
     def write(self, text: str) -> None:
@@ -180,7 +171,7 @@ class UmapProcess:
         self.settings, self._file, self._n = settings, file, len(x)
         self.stage: tuple[str, float] = ("starting", 0.0)
         """Its present stage, and the share of it that is done."""
-        self._complaint, self._made = "", False
+        self._error, self._made = "", False
         self._folder = tempfile.TemporaryDirectory(prefix="sae_nb_umap_")
         self._xy = cached_layout(file, len(x))
         self._child: subprocess.Popen[str] | None = None
@@ -207,7 +198,7 @@ class UmapProcess:
                 progress = json.loads(line)
                 stage, share = str(progress["stage"]), float(progress["share"])
             except (ValueError, TypeError, KeyError):
-                self._complaint = line.strip() or self._complaint
+                self._error = line.strip() or self._error
                 continue
             if stage == DONE:
                 self._made = True
@@ -246,7 +237,7 @@ class UmapProcess:
             )
         if not self._made:
             raise RuntimeError(
-                f"The UMAP process ended with status {self._child.wait()}: {self._complaint}. PCA "
+                f"The UMAP process ended with status {self._child.wait()}: {self._error}. PCA "
                 "(sae_nb.geometry.pca_layout) needs no such process."
             )
         self._xy = read_tensors(self._out)["xy"].numpy()
@@ -256,8 +247,9 @@ class UmapProcess:
     def close(self) -> None:
         """End the process if it is at work, and remove its files; a layout that is there stays."""
         child, self._child = self._child, None
-        if child is not None and self._made:
-            _keep(child)
+        if child is not None and self._made:  # it waits for the next layout; one is enough
+            if _waiting.setdefault(os.getpid(), child) is not child:
+                _end(child)
         elif child is not None:
             _end(child)
             self._reader.wait(5)
@@ -282,12 +274,6 @@ def _process() -> subprocess.Popen[str]:
         # A Ctrl-C, or a notebook's stop, is for this process; the other ends when this one does.
         process_group=0,
     )
-
-
-def _keep(child: subprocess.Popen[str]) -> None:
-    """Let a process wait for the next layout; one is enough."""
-    if _waiting.setdefault(os.getpid(), child) is not child:
-        _end(child)
 
 
 @atexit.register
@@ -337,15 +323,15 @@ def _serve() -> NoReturn:
         except queue.Empty:
             os._exit(0)  # the thread still reads, which an orderly end would wait for
         _lay_out(Path(request["x"]), Path(request["xy"]), LayoutSettings(**request["settings"]))
-        _tell(DONE, 1.0)
+        _print_progress(DONE, 1.0)
 
 
 def _lay_out(source: Path, target: Path, settings: LayoutSettings) -> None:
-    xy = umap_layout(read_tensors(source)["x"], settings, cache=False, report=_tell)
+    xy = umap_layout(read_tensors(source)["x"], settings, cache=False, report=_print_progress)
     write_tensors(target, {"xy": torch.from_numpy(xy)})
 
 
-def _tell(stage: str, share: float) -> None:
+def _print_progress(stage: str, share: float) -> None:
     sys.stdout.write(json.dumps({"stage": stage, "share": round(share, 3)}) + "\n")
     sys.stdout.flush()
 

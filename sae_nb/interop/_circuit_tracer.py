@@ -28,7 +28,7 @@ from sae_nb.interop._foreign import (
     write_file,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
-from sae_nb.interop._saelens import as_stated, ours, saelens_layout
+from sae_nb.interop._saelens_layout import as_stated, ours, saelens_layout
 from sae_nb.interop._several import ImportedCrossLayerTranscoder, cross_layer_transcoder
 
 CONFIG = "config.yaml"
@@ -97,7 +97,9 @@ def _one_layer(file: Path, named: Path) -> Imported:
     check_holds(tensors, ("W_enc", "W_dec", "b_enc", "b_dec"), file, f"Is it of {LIBRARY}?")
     jumps, where = _THRESHOLD in tensors, tensors if "k" in tensors else config
     stated = None if jumps else where.get("k")
-    k = None if stated is None else stated_k(_number(stated), file)
+    if isinstance(stated, str) and stated.strip().isdecimal():  # of a line of YAML
+        stated = float(stated)
+    k = None if stated is None else stated_k(stated, file)
     rule = "jumprelu" if jumps else "topk" if k else "relu"
     reads, writes = _hooks(config)
     parts = ours(tensors, [name for name in ("W_skip",) if name in tensors])
@@ -251,11 +253,6 @@ def _layer(tensors: Stated, folder: Path, i: int) -> dict[str, Tensor]:
 
 def _config(folder: Path) -> Stated:
     return Stated(flat_yaml(folder / CONFIG) if (folder / CONFIG).is_file() else {})
-
-
-def _number(value: object) -> Any:
-    """A number that a line of YAML holds."""
-    return float(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
 
 def _hooks(config: Stated) -> tuple[str | None, str | None]:

@@ -8,10 +8,7 @@ from pathlib import Path
 
 from sae_nb import plugins
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.files._atomic import (
-    MANIFEST,
-    json_object,
-)
+from sae_nb.files._atomic import MANIFEST, json_object
 from sae_nb.interop import (
     _circuit_tracer as circuit_tracer,
     _dictionary_learning as dictionary_learning,
@@ -25,11 +22,7 @@ from sae_nb.interop import (
 )
 from sae_nb.interop._imported import Imported
 from sae_nb.interop._several import ImportedCrosscoder, ImportedCrossLayerTranscoder
-from sae_nb.models._checkpoint_files import (
-    first_line,
-    is_offline,
-    snapshot,
-)
+from sae_nb.models._checkpoint_files import first_line, is_offline, snapshot
 
 IMPORTED: dict[str, type[SparseAutoencoder]] = {
     "Imported": Imported,

@@ -30,7 +30,7 @@ from sae_nb.interop._foreign import (
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
-from sae_nb.interop._saelens import as_saelens, as_stated, from_saelens, ours, saelens_layout
+from sae_nb.interop._saelens_layout import as_saelens, as_stated, from_saelens, ours, saelens_layout
 from sae_nb.interop._several import crosscoder
 
 CONFIG, WEIGHTS, HUB_WEIGHTS = "config.json", "ae.pt", "model.safetensors"
@@ -63,7 +63,7 @@ _IN_UNITS = (
     "It is a backup of a training on activations divided by {0:.4g}, still in that unit: give it x / {0:.4g} "
     "and multiply what it writes by {0:.4g}."
 )
-_BESIDE = ("threshold", "group_sizes", "k")
+_CARRIED_ALONG = ("threshold", "group_sizes", "k")
 """Tensors of BatchTopK that its TopK carries along."""
 _OF_CROSSCODERS = (
     "k",
@@ -144,7 +144,7 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
         hook_point=_hook_point(trainer, config.get("buffer") or {}),
         **parts,
     )
-    accounted(sae, tensors, config, harmless=_BESIDE if "k" in held else ())
+    accounted(sae, tensors, config, harmless=_CARRIED_ALONG if "k" in held else ())
     if "k" in held and sae.origin.stated.get("l0", k := int(held["k"])) != k:
         note = f"Its configuration states k={trainer['k']}, its weights hold k={k}: this is used."
         sae.origin = replace(sae.origin, stated={"l0": float(k)}, notes=[*sae.origin.notes, note])

@@ -17,12 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures import (
-    ARCHITECTURES,
-    DenseOperator,
-    SparseAutoencoder,
-    ThresholdProx,
-)
+from sae_nb.architectures import ARCHITECTURES, DenseOperator, SparseAutoencoder, ThresholdProx
 from sae_nb.architectures._recipe import InputScaling
 from sae_nb.interop._imported import Encoding, Imported, Norm, normalised
 

@@ -20,11 +20,9 @@ from torch import Tensor
 
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.checks._hook_point_names import (
-    after_block,
-    standard_name,
-)
+from sae_nb.checks._hook_point_names import after_block, standard_name
 from sae_nb.files._atomic import (
+    check_archive,
     existing,
     free_folder,
     new_folder,
@@ -32,11 +30,7 @@ from sae_nb.files._atomic import (
     write_json,
 )
 from sae_nb.files._mapped import is_mapping
-from sae_nb.files._tensors import (
-    write_arrays,
-    write_tensors,
-)
-from sae_nb.files._unpacking import check_archive
+from sae_nb.files._tensors import write_arrays, write_tensors
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -117,11 +111,14 @@ def check_holds(tensors: Collection[str], needed: Sequence[str], path: str | Pat
         )
 
 
-def stated_k(value: Any, path: str | Path, name: str = "k") -> int:
+def stated_k(value: Tensor | float | str | None, path: str | Path, name: str = "k") -> int:
     """Return the number of codes of each input that are kept, as a file states it."""
     number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    whole = isinstance(number, int | float) and not isinstance(number, bool)
-    if not whole or number != int(number) or number < 1:
+    if (
+        not isinstance(number, int | float)
+        or isinstance(number, bool)
+        or not 1 <= number == int(number)
+    ):
         raise ValueError(
             f"{str(path)!r} must state `{name}`, how many codes of each input are kept, as a whole number of "
             f"at least 1, got {number!r}. Add it: it is among the settings of the SAE's training."
@@ -200,29 +197,24 @@ _OF_POSITIONS: dict[str, dict[str, Any]] = {
 }
 """Fields that state which positions a training left out, in the terms of a `PositionPolicy`."""
 
-# What was trained on, how, and by whom, in the fields of the libraries' own configurations; and which tokens,
-# which `origin` has where it is a matter of use.
+# What was trained on, how, and by whom, in fields of the libraries' own configurations whose words do not say
+# so; and which tokens, which `origin` has where it is a matter of use.
 _HARMLESS = frozenset((
-    "device", "dtype", "seed", "lr", "verbose", "metadata", "name", "notes", "url", "license", "licence",
-    "author", "authors", "description", "d_submodule", "expansion_factor", "normalize_decoder",
-    "normalize_sae_decoder", "noise_scale", "multi_topk", "scale_sparsity_penalty_by_decoder_norm",
-    "use_sparse_activations", "use_ghost_grads", "l0_coefficient", "pre_act_loss_coefficient",
-    "aux_loss_coefficient", "sparsity_penalty", "target_l0", "bandwidth", "matryoshka_widths",
-    "group_fractions", "group_weights", "group_sizes", "auxk_alpha", "top_k_aux", "threshold_beta",
-    "threshold_start_step", "topk_threshold_lr", "jumprelu_init_threshold", "jumprelu_bandwidth",
-    "jumprelu_sparsity_loss_mode", "jumprelu_tanh_scale", "dead_feature_threshold",
+    "metadata", "name", "notes", "url", "license", "licence", "authors", "description", "d_submodule",
+    "expansion_factor", "normalize_decoder", "normalize_sae_decoder", "noise_scale", "multi_topk",
+    "scale_sparsity_penalty_by_decoder_norm", "use_sparse_activations", "pre_act_loss_coefficient",
+    "target_l0", "bandwidth", "matryoshka_widths", "group_fractions", "group_weights", "group_sizes",
+    "auxk_alpha", "top_k_aux", "threshold_beta", "threshold_start_step", "topk_threshold_lr",
+    "jumprelu_init_threshold", "jumprelu_bandwidth", "jumprelu_tanh_scale", "dead_feature_threshold",
     "mse_loss_normalization", "b_dec_init_method", "bias_init_method", "decoder_init_norm",
     "decoder_heuristic_init", "decoder_orthogonal_init", "init_encoder_as_decoder_transpose",
     "geometric_median_max_iter", "p_norm", "lp", "lp_norm", "act_store_device",
     "cached_activations_path", "use_cached_activations", "default_prepend_bos", "default_padding_side",
-    "context_size", "ctx_len", "n_ctxs",
-    "context_length", "prepend_bos", "seqpos_slice", "exclude_special_tokens", "exclude_bos_token",
-    "remove_bos", "add_special_tokens", "cls_token_only", "use_patches_only",
-    "max_activation_norm_multiple", "hook_layer", "hook_point_layer", "neuronpedia_id",
-    "training_architecture", "training_architecture_details", "use_error_term", "vit_model_cfg",
-    "model_kwargs", "model_class", "hook_point_head_index", "dict_class", "trainer_class", "layer",
-    "nb_concepts", "input_shape", "bandwith", "sae_lens_version", "sae_lens_training_version", "version",
-    "source", "scan", "model_kind", "num_batches_tracked",
+    "context_size", "ctx_len", "context_length", "prepend_bos", "seqpos_slice", "exclude_bos_token",
+    "remove_bos", "cls_token_only", "use_patches_only", "max_activation_norm_multiple", "hook_layer",
+    "hook_point_layer", "use_error_term", "vit_model_cfg", "model_kwargs", "model_class",
+    "hook_point_head_index", "dict_class", "layer", "nb_concepts", "input_shape", "bandwith", "source",
+    "scan", "model_kind", "num_batches_tracked",
 ))  # fmt: skip
 _OF_TRAINING = frozenset((
     "wandb", "log", "logger", "logging", "lr", "date", "time", "created", "timestamp", "dataset", "data",
@@ -494,19 +486,14 @@ def restated(
         return dict(original.tensors), original.config
     with torch.no_grad():
         tensors, config = original.restate(sae, original)
-    as_there = {
-        name: _like(tensors[name], tensor) if name in tensors else tensor
-        for name, tensor in original.tensors.items()
-    }
+    as_there = dict(original.tensors)
+    for name, there in original.tensors.items():
+        if name in tensors:
+            value = tensors[name].detach()
+            if there.numel() == 1 and value.numel() > 1:  # equal numbers
+                value = value.flatten()[0]
+            as_there[name] = value.reshape(there.shape).to(there.dtype)
     return as_there, original.config | dict(config)
-
-
-def _like(value: Tensor, there: Tensor) -> Tensor:
-    """A tensor in the shape and dtype of another; of equal numbers one, where the other is one."""
-    value = value.detach()
-    if there.numel() == 1 and value.numel() > 1:
-        value = value.flatten()[0]
-    return value.reshape(there.shape).to(there.dtype)
 
 
 def _place(sae: SparseAutoencoder) -> tuple[str | None, ...]:
@@ -624,7 +611,7 @@ def _store_as_read(
     ):
         again = original.read or read
         store(original.tensors, original.config)
-        if _same(again(place), sae):
+        if _agree(again(place), sae, _equal_bits):
             return
         store(*restated(sae, original))
         if _near(again(place), sae):
@@ -636,10 +623,6 @@ def _shared(tensor: Tensor, own: list[Tensor]) -> Tensor:
     """The SAE's own memory where it holds the same bits, as they are or transposed."""
     views = (view for mine in own for view in ((mine, mine.T) if mine.ndim == 2 else (mine,)))
     return next((view for view in views if _equal_bits(view, tensor)), tensor)
-
-
-def _same(a: SparseAutoencoder, b: SparseAutoencoder) -> bool:
-    return _agree(a, b, _equal_bits)
 
 
 def _near(a: SparseAutoencoder, b: SparseAutoencoder) -> bool:

@@ -15,18 +15,10 @@ from torch import Tensor
 
 from sae_nb.architectures import SkipTranscoder, SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
-from sae_nb.files._atomic import (
-    existing,
-    json_object,
-    read_json,
-)
+from sae_nb.files._atomic import check_archive, existing, json_object, read_json
 from sae_nb.files._mapped import is_mapping
-from sae_nb.files._mapped_files import (
-    CompressedError,
-    mapped_arrays,
-)
+from sae_nb.files._mapped_files import CompressedError, mapped_arrays
 from sae_nb.files._tensors import read_tensors
-from sae_nb.files._unpacking import check_archive
 from sae_nb.interop._foreign import (
     Contents,
     Original,
@@ -40,7 +32,7 @@ from sae_nb.interop._foreign import (
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
-from sae_nb.interop._saelens import as_stated, saelens_layout
+from sae_nb.interop._saelens_layout import as_stated, saelens_layout
 from sae_nb.interop._several import ImportedCrossLayerTranscoder, cross_layer_transcoder
 
 ARRAYS, TENSORS, CONFIG = "params.npz", "params.safetensors", "config.json"

@@ -16,34 +16,17 @@ from torch import Tensor, nn
 
 from sae_nb._lazy import above
 from sae_nb.activations import Activations
-from sae_nb.activations._positions import (
-    DEFAULT,
-    PositionPolicy,
-)
-from sae_nb.architectures import (
-    DenseOperator,
-    SparseAutoencoder,
-    TrainingDefaults,
-)
-from sae_nb.architectures._base import (
-    Data,
-    Untrained,
-)
+from sae_nb.activations._positions import DEFAULT, PositionPolicy
+from sae_nb.architectures import DenseOperator, SparseAutoencoder, TrainingDefaults
+from sae_nb.architectures._base import Data, Untrained
 from sae_nb.architectures._catalogue import check_mappable
 from sae_nb.architectures._one_step import without_zeros
 from sae_nb.architectures.parts._operators import MatrixOperator
 from sae_nb.architectures.parts._proxes import row_tiles
 from sae_nb.checks import as_tensor, checked, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
-from sae_nb.files._mapped import (
-    all_finite,
-    in_memory,
-    is_mapping,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
+from sae_nb.files._mapped import all_finite, in_memory, is_mapping
 from sae_nb.kernels import per_entry, threshold_encode, topk_encode
 
 # -------------------------------------------------------------------------------------------------
@@ -362,7 +345,11 @@ class Imported(FromFile, SparseAutoencoder):
         width = d_in if d_out is None else d_out
         super().__init__(self._new_operator(width, n_atoms), d_in)
         self.writes = None if d_out is None else (d_out,)
-        self.encoding = encoding if isinstance(encoding, Encoding) else _encoding(encoding)
+        if not isinstance(encoding, Encoding):  # what a file of ours holds, where tuples are lists
+            groups = encoding.get("groups")
+            groups = None if groups is None else tuple(groups)
+            encoding = Encoding(**{**encoding, "groups": groups})
+        self.encoding = encoding
         self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
         self.position_policy = usual_positions(self.origin)
         self.parts = tuple(parts)
@@ -524,12 +511,6 @@ def normalised(x: Float[Tensor, "rows d_in"], norm: Norm) -> Float[Tensor, "rows
     """Return rows normalised as the SAE expects them."""
     centre, scale = norm_of(x, norm)
     return (x - centre) / (scale + (1e-5 if norm == "layer_norm" else 0.0))
-
-
-def _encoding(facts: Mapping[str, Any]) -> Encoding:
-    """From what a file of ours holds, where tuples are lists."""
-    groups = facts.get("groups")
-    return Encoding(**{**facts, "groups": None if groups is None else tuple(groups)})
 
 
 def group_maxima(

@@ -19,10 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sae_nb.checks import checked
-from sae_nb.files._atomic import (
-    free_folder,
-    replacing,
-)
+from sae_nb.files._atomic import free_folder, replacing
 from sae_nb.interop._detection import local_copy
 from sae_nb.interop._foreign import may_matter, read_keyed
 from sae_nb.lenses import Lens

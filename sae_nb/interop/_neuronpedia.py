@@ -11,24 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sae_nb.atoms import (
-    AtomCatalogue,
-    AtomSummary,
-)
+from sae_nb.atoms import AtomCatalogue, AtomSummary
 from sae_nb.atoms._atom import describe_atom
-from sae_nb.atoms._examples import (
-    Band,
-    Example,
-)
-from sae_nb.checks import (
-    Count,
-    checked,
-)
+from sae_nb.atoms._examples import Band, Example
+from sae_nb.checks import Count, checked
 from sae_nb.checks._hook_point_names import lens_name
-from sae_nb.files._atomic import (
-    new_folder,
-    write_bytes,
-)
+from sae_nb.files._atomic import new_folder, write_bytes
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from sae_nb.architectures import SparseAutoencoder
 from sae_nb.checks import checked
 from sae_nb.interop._foreign import (
     Contents,
-    Fact,
     Original,
     Stated,
     accounted,
@@ -26,7 +24,7 @@ from sae_nb.interop._foreign import (
     write_file,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
-from sae_nb.interop._saelens import as_saelens, as_stated, from_saelens, ours, saelens_layout
+from sae_nb.interop._saelens_layout import as_saelens, as_stated, from_saelens, ours, saelens_layout
 
 LIBRARY = "openai/sparse_autoencoder"
 _NAMES = {
@@ -87,16 +85,14 @@ def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
         hook_point=hook_point,
     )
     accounted(sae, tensors, facts, harmless=_COUNTS)
-    config = _nested(plain)
-    return remember(sae, LIBRARY, tensors.held, config, restate=_restated, names_its_place=False)
-
-
-def _nested(facts: Mapping[str, Fact]) -> dict[str, Any]:
-    """Return a file's facts: those of the activation inside, and the "activation.k" of torch's modules."""
+    # What its writer had: facts of the activation are inside, not "activation.k" as torch's modules name them.
     inside = f"{_STATE}."
-    whole: dict[str, Any] = {n: v for n, v in facts.items() if not n.startswith(inside)}
-    its = {n.removeprefix(inside): v for n, v in facts.items() if n.startswith(inside)}
-    return whole | ({_STATE: its} if "activation" in facts else {})
+    config: dict[str, Any] = {n: v for n, v in plain.items() if not n.startswith(inside)}
+    if "activation" in plain:
+        config[_STATE] = {
+            n.removeprefix(inside): v for n, v in plain.items() if n.startswith(inside)
+        }
+    return remember(sae, LIBRARY, tensors.held, config, restate=_restated, names_its_place=False)
 
 
 def _restated(sae: Imported, _: Original) -> Contents:

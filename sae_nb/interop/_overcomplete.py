@@ -26,7 +26,7 @@ from sae_nb.interop._foreign import (
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
-from sae_nb.interop._saelens import TensorNames, saelens_layout
+from sae_nb.interop._saelens_layout import TensorNames, saelens_layout
 
 WEIGHTS, ABOUT = "state_dict.pt", "about.json"
 LIBRARY = "overcomplete"
@@ -88,47 +88,54 @@ def read_overcomplete(
     """
     path = Path(folder)
     weights = path / WEIGHTS if path.is_dir() else path
-    beside = weights.parent / ABOUT
-    written = read_json(beside) if beside.is_file() else {}
+    stated_in = weights.parent / ABOUT
+    written = read_json(stated_in) if stated_in.is_file() else {}
     about = Stated(written if isinstance(written, Mapping) else {})
-    kind = kind or about.get("class")
-    if kind not in _KINDS:
-        raise ValueError(
-            f"`kind` must be one of {', '.join(_KINDS)}, got {kind!r}. Say which class the state dict "
-            "is of."
-        )
+    kind = _known_kind(kind or about.get("class"))
     tensors = stated_tensors(read_tensors_only(weights))
     own = "k" if kind in ("MpSAE", "OMPSAE") else "top_k"
     k = k or about.get(own) or about.get("k") or about.get("top_k")
-    k = None if k is None else stated_k(k, beside, own)
+    k = None if k is None else stated_k(k, stated_in, own)
     threshold = about.get("running_threshold") if threshold is None else threshold
     delta = about.get("delta") if delta is None else delta
     encoding = _encoding(_KINDS[kind], k, threshold)
-    center, normalization = about.get("center"), about.get("normalization", "l2")
-    if normalization not in _NORMALIZATIONS:
-        raise ValueError(
-            f"`normalization` in {str(beside)!r} must be one of {', '.join(_NORMALIZATIONS)}, got "
-            f"{normalization!r}: such a dictionary is not read."
-        )
+    center = about.get("center")
     if center is not None:
         encoding = replace(encoding, pre_bias=True)
     sae = assemble(
-        _dictionary(tensors, delta, str(normalization)),
+        _dictionary(tensors, delta, _normalization(about, stated_in)),
         None if center is None else torch.tensor(center, dtype=torch.float32),
         encoding=encoding,
         origin=Origin(library=LIBRARY, architecture=kind),
         hook_point=None,
         **_encoder(tensors, encoding, threshold),
     )
-    given = {"class": kind, "running_threshold": threshold, "delta": delta}
-    given[own] = k
+    given = {"class": kind, "running_threshold": threshold, "delta": delta, own: k}
     missing = {name: fact for name, fact in given.items() if fact is not None and name not in about}
     if "dictionary.W" in tensors:
-        sae.operator.weight.requires_grad_(
-            False
-        )  # mixtures of data points, of which few are any atom
+        # Mixtures of data points, of which few are any atom.
+        sae.operator.weight.requires_grad_(False)
     accounted(sae, tensors, about, harmless=_DERIVED)
     return remember(sae, LIBRARY, tensors.held, {**written, **missing}, restate=_restated)
+
+
+def _known_kind(kind: object) -> str:
+    if kind not in _KINDS:
+        raise ValueError(
+            f"`kind` must be one of {', '.join(_KINDS)}, got {kind!r}. Say which class the state dict "
+            "is of."
+        )
+    return str(kind)
+
+
+def _normalization(about: Stated, path: Path) -> str:
+    stated = about.get("normalization", "l2")
+    if stated not in _NORMALIZATIONS:
+        raise ValueError(
+            f"`normalization` in {str(path)!r} must be one of {', '.join(_NORMALIZATIONS)}, got "
+            f"{stated!r}: such a dictionary is not read."
+        )
+    return str(stated)
 
 
 def _restated(sae: Imported, original: Original) -> Contents:

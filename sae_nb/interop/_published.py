@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ class Format:
     files: tuple[str, ...] = ()
     """Files that one SAE needs, below its path; "" is the path itself."""
 
-    beside: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     """Files of the repository that are read where they are there."""
 
     read: Read | None = None
@@ -59,14 +59,6 @@ class Format:
 
 def _by_path(read: Callable[[Path], SparseAutoencoder]) -> Read:
     return lambda path, _: read(path)
-
-
-def _relu_states(states: scopes.States) -> Read:
-    return lambda path, _: scopes.read_relu_states(path, states)
-
-
-def _qwen_scope(path: Path, entry: Entry) -> SparseAutoencoder:
-    return scopes.read_qwen_scope(path, entry.repository)
 
 
 def _saelens(path: Path, entry: Entry) -> SparseAutoencoder:
@@ -93,15 +85,10 @@ FORMATS: dict[str, Format] = {
         files=(gemma_scope.ARRAYS,),
         read=_by_path(gemma_scope.read_gemma_scope),
     ),
-    "gemma_2_transcoder": Format(
-        library=gemma_scope.LIBRARY,
-        files=(gemma_scope.ARRAYS,),
-        read=_by_path(gemma_scope.read_gemma_scope),
-    ),
     "gemma_3": Format(
         library="Gemma Scope 2",
         files=(gemma_scope.TENSORS,),
-        beside=(gemma_scope.CONFIG,),
+        optional=(gemma_scope.CONFIG,),
         read=_by_path(gemma_scope.read_gemma_scope),
     ),
     "dictionary_learning_1": Format(
@@ -112,7 +99,7 @@ FORMATS: dict[str, Format] = {
     "mwhanna_transcoder": Format(
         library=circuit_tracer.LIBRARY,
         files=("",),
-        beside=(circuit_tracer.CONFIG,),
+        optional=(circuit_tracer.CONFIG,),
         read=_by_path(circuit_tracer.read_circuit_tracer),
     ),
     "mntss_clt_layer_transcoder": Format(
@@ -138,17 +125,17 @@ FORMATS: dict[str, Format] = {
     "qwen_scope": Format(
         library="Qwen Scope",
         files=("",),
-        read=_qwen_scope,
+        read=lambda path, entry: scopes.read_qwen_scope(path, entry.repository),
     ),
     "goodfire": Format(
         library="Goodfire",
         files=("",),
-        read=_relu_states(scopes.GOODFIRE),
+        read=_by_path(partial(scopes.read_relu_states, states=scopes.GOODFIRE)),
     ),
     "deepseek_r1": Format(
         library="qresearch",
         files=("",),
-        read=_relu_states(scopes.DEEPSEEK),
+        read=_by_path(partial(scopes.read_relu_states, states=scopes.DEEPSEEK)),
     ),
     "visaebench": Format(
         library=vision.VISAEBENCH,
@@ -169,9 +156,10 @@ FORMATS: dict[str, Format] = {
     "connor_rob_hook_z": Format(
         library="attention-output SAEs",
         files=("",),
-        read=_relu_states(scopes.HEADS),
+        read=_by_path(partial(scopes.read_relu_states, states=scopes.HEADS)),
     ),
 }
+FORMATS["gemma_2_transcoder"] = FORMATS["gemma_2"]
 """By the list's name of their loader."""
 
 
@@ -262,7 +250,7 @@ def _columns(entry: Entry, here: set[str]) -> dict[str, Any]:
     }
 
 
-def _near(name: str, names: Any) -> str:
+def _near(name: str, names: Iterable[str]) -> str:
     """The nearest names, in words."""
     near = get_close_matches(name, list(names), n=N_NEAR, cutoff=0.0)
     return ", ".join(repr(other) for other in near)
@@ -299,7 +287,7 @@ def published_sae(name: str) -> SparseAutoencoder:
         None,
         needed,
         is_whole=lambda folder: all((folder / file).is_file() for file in needed),
-        first=_beside(entry, form),
+        first=_optional(entry, form),
         holds=cached_in_words,
     )
     missing = [file for file in needed if not (inside / file).is_file()]
@@ -328,10 +316,10 @@ def _files(entry: Entry, form: Format) -> list[str]:
     return ["/".join(filter(None, (entry.path, file))) for file in form.files]
 
 
-def _beside(entry: Entry, form: Format) -> list[str]:
+def _optional(entry: Entry, form: Format) -> list[str]:
     # A file alone has them next to it, a folder inside.
     folder = entry.path if "" not in form.files else str(Path(entry.path).parent)
-    return [str(Path(folder) / file) for file in form.beside]
+    return [str(Path(folder) / file) for file in form.optional]
 
 
 def _settled(sae: SparseAutoencoder, entry: Entry) -> SparseAutoencoder:
@@ -363,7 +351,7 @@ _NORM_NOTES = {
 }
 
 
-def _notes(sae: Any, entry: Entry) -> Iterator[str]:
+def _notes(sae: FromFile, entry: Entry) -> Iterator[str]:
     yield from sae.origin.notes
     norm = getattr(getattr(sae, "encoding", None), "norm", "none")
     if norm in _NORM_NOTES:

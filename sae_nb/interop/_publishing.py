@@ -12,19 +12,12 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.architectures._describing import (
-    measured_words,
-    one_line,
-)
-from sae_nb.architectures._saving import save_sae
-from sae_nb.architectures._upload import Upload
+from sae_nb.architectures._describing import measured_words, one_line
+from sae_nb.architectures._saving import Upload, save_sae
 from sae_nb.checks import check_path, shown
 from sae_nb.files._atomic import write_bytes
 from sae_nb.files._fingerprints import dictionary_digest
-from sae_nb.models._checkpoint_files import (
-    first_line,
-    is_offline,
-)
+from sae_nb.models._checkpoint_files import first_line, is_offline
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -17,11 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sae_nb.checks._hook_point_names import (
-    TRANSFORMER_LENS,
-    lens_name,
-    standard_name,
-)
+from sae_nb.checks._hook_point_names import TRANSFORMER_LENS, lens_name, standard_name
 from sae_nb.files._atomic import write_bytes
 from sae_nb.interop._foreign import known_hook_point
 
@@ -159,7 +155,15 @@ def write_list(published: Mapping[str, Any], source: str, to: Path = LIST) -> in
         name: {
             **{key: release.get(key) for key in ("model", "repo_id", "conversion_func")},
             **({"config_overrides": o} if (o := release.get("config_overrides")) else {}),
-            "saes": [_row(sae) for sae in release["saes"]],
+            # A path that is the id is left out; one publisher numbers its files.
+            "saes": [
+                [
+                    sae["id"],
+                    None if str(sae["path"]) == sae["id"] else str(sae["path"]),
+                    *(sae.get(name) for name in _FIELDS[2:]),
+                ]
+                for sae in release["saes"]
+            ],
         }
         for name, release in published.items()
     }
@@ -167,11 +171,6 @@ def write_list(published: Mapping[str, Any], source: str, to: Path = LIST) -> in
     content = lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME)
     write_bytes(to, content)
     return len(content)
-
-
-def _row(sae: Mapping[str, Any]) -> list[Any]:
-    path = str(sae["path"])  # one publisher numbers its files
-    return [sae["id"], None if path == sae["id"] else path, *(sae.get(n) for n in _FIELDS[2:])]
 
 
 # -------------------------------------------------------------------------------------------------

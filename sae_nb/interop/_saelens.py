@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -12,23 +12,9 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations._positions import PositionPolicy
-from sae_nb.architectures import (
-    AbsTopKProx,
-    Gated,
-    MatchingPursuit,
-    SkipTranscoder,
-    SparseAutoencoder,
-    Temporal,
-    ThresholdProx,
-    TopKProx,
-    Transcoder,
-)
-from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures import SparseAutoencoder
 from sae_nb.architectures._saving import POLICY
-from sae_nb.checks import (
-    checked,
-    shown,
-)
+from sae_nb.checks import checked, shown
 from sae_nb.checks._hook_point_names import lens_name
 from sae_nb.files._atomic import read_json
 from sae_nb.files._tensors import read_tensors
@@ -56,39 +42,30 @@ from sae_nb.interop._imported import (
     assemble,
     noted_factor,
 )
-from sae_nb.interop._temporal import saelens_temporal, temporal_of_saelens
+from sae_nb.interop._saelens_layout import (
+    GATED,
+    LINEAR,
+    NORMS,
+    PARTS,
+    TRANSCODER,
+    as_stated,
+    as_transcoder,
+    ours,
+    saelens_layout,
+)
+from sae_nb.interop._temporal import temporal_of_saelens
 from sae_nb.models._norms import named_takes_off_mean
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 LIBRARY = "SAELens"
 VERSION = "6.54.12"
 """Version of SAELens whose layout this is; without one its reader takes the file for a very old one."""
-_NORMS: dict[str, Norm] = {
-    "none": "none",
-    "layer_norm": "layer_norm",
-    "constant_norm_rescale": "constant_norm",
-}
 _JUMPS = ("jumprelu", "jumprelu_transcoder", "jumprelu_skip_transcoder")
 _PLAIN = ("standard", "transcoder", "skip_transcoder")
-_TRANSCODER = "transcoder"
-"""Ending of the architectures that write elsewhere."""
 _COMPETING, _RESCALES = ("topk", "abstopk"), "rescale_acts_by_decoder_norm"
 """Architectures that choose by size, and whether the size is in units of the atom's norm."""
 _KNOWN = (*_PLAIN, *_JUMPS, "topk", "abstopk", "gated", "matching_pursuit", "batchtopk", "temporal")
 
-Turn = Callable[[Tensor], Tensor]
-PARTS: dict[str, tuple[str, Turn, Turn]] = {
-    "W_dec": ("dictionary", Tensor.detach, Tensor.detach),
-    "b_dec": ("bias", Tensor.detach, Tensor.detach),
-    "W_enc": ("encoder", torch.t, torch.t),
-    "b_enc": ("encoder_bias", Tensor.detach, Tensor.detach),
-    "b_gate": ("gate_bias", Tensor.detach, Tensor.detach),
-    "b_mag": ("encoder_bias", Tensor.detach, Tensor.detach),
-    "r_mag": ("magnitude", torch.exp, torch.log),
-    "threshold": ("threshold", Tensor.detach, Tensor.detach),
-    "W_skip": ("skip", Tensor.detach, Tensor.detach),
-}
-"""By SAELens' name of a tensor: our part, and the way from theirs to ours and back."""
 _ABOUT_MODEL = (
     "model_name",
     "model_class_name",
@@ -104,35 +81,6 @@ _ABOUT_MODEL = (
 """Fields that version 6 keeps as metadata, and older ones next to the settings."""
 _SCALINGS = ("scaling_factor", "finetuning_scaling_factor")
 """A factor of each code in decoding, learned after the rest by versions before 6."""
-_LINEAR = ("W_enc", "b_enc")
-_GATED = ("W_enc", "b_gate", "r_mag", "b_mag")
-
-
-def ours(tensors: Mapping[str, Tensor], names: Iterable[str] | None = None) -> dict[str, Tensor]:
-    """Return our parts from tensors by SAELens' names: those of `names`, or all it has of them."""
-    if names is None:
-        names = [name for name in PARTS if name in tensors]
-    return {PARTS[name][0]: PARTS[name][1](tensors[name]) for name in names}
-
-
-def as_stated(sae: Imported, names: Iterable[str]) -> dict[str, Tensor]:
-    """Return tensors of an imported SAE by SAELens' names."""
-    return {name: PARTS[name][2](getattr(sae, PARTS[name][0]).detach()) for name in names}
-
-
-def as_saelens(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return tensors of another library by SAELens' names; `names` leads from these to the library's."""
-    return {name: _turned(tensors[other], other) for name, other in names.items()}
-
-
-def from_saelens(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return tensors by SAELens' names under those of another library."""
-    return {other: _turned(tensors[name], other) for name, other in names.items()}
-
-
-def _turned(tensor: Tensor, name: str) -> Tensor:
-    # torch's linear maps are (out, in); SAELens' W_enc and W_dec are the other way round.
-    return tensor.T if name in ("encoder.weight", "decoder.weight") else tensor
 
 
 @checked
@@ -184,7 +132,7 @@ def read_published(
 
 def _read(
     folder: Path,
-    written: Any,
+    written: Mapping[str, Any],
     config: dict[str, Any],
     scale: float | None,
     read: Callable[[Path], SparseAutoencoder],
@@ -274,7 +222,7 @@ _RESHAPED = (None, "none", "hook_z")
 
 def _check_stated(config: Stated, architecture: str, path: Path) -> None:
     """Refuse settings by which SAELens computes what is not computed here."""
-    norms = (None, *_NORMS, "expected_average_only_in", "covariance_whitening")
+    norms = (None, *NORMS, "expected_average_only_in", "covariance_whitening")
     if architecture == "temporal":
         norms = (None, "none", "constant_scalar_rescale")
     more = {
@@ -297,14 +245,14 @@ def _check_stated(config: Stated, architecture: str, path: Path) -> None:
 
 def _by_its_tensors(stated: str, tensors: Stated) -> str:
     """The architecture that a file has the tensors of, where it states a plainer one."""
-    if stated == "standard" and all(name in tensors for name in _GATED):
+    if stated == "standard" and all(name in tensors for name in GATED):
         return "gated"
     jumps = "threshold" in tensors or "log_threshold" in tensors
     if stated in _PLAIN and jumps:
         plain = {"standard": "", "transcoder": "_transcoder", "skip_transcoder": "_skip_transcoder"}
         stated = f"jumprelu{plain[stated]}"
-    if stated.endswith(_TRANSCODER) and "W_skip" in tensors and "skip" not in stated:
-        return stated.replace(_TRANSCODER, f"skip_{_TRANSCODER}")
+    if stated.endswith(TRANSCODER) and "W_skip" in tensors and "skip" not in stated:
+        return stated.replace(TRANSCODER, f"skip_{TRANSCODER}")
     return stated
 
 
@@ -319,7 +267,7 @@ def _assembled(
     dictionary = tensors["W_dec"]
     parts = _parts(architecture, config, tensors)
     bias: Tensor | None = tensors["b_dec"]
-    transcodes = architecture.endswith(_TRANSCODER)
+    transcodes = architecture.endswith(TRANSCODER)
     pre_bias = bool(config.get("apply_b_dec_to_input", not transcodes))
     if architecture == "matching_pursuit" and not pre_bias:
         bias = None  # tied: added back only where it was taken off
@@ -365,8 +313,8 @@ def _parts(architecture: str, config: Stated, tensors: Stated) -> dict[str, Tens
     if architecture == "matching_pursuit":
         return {}
     if architecture == "gated":
-        return ours(tensors, _GATED)
-    parts = ours(tensors, _LINEAR)
+        return ours(tensors, GATED)
+    parts = ours(tensors, LINEAR)
     if architecture in _JUMPS:
         log = tensors.get("log_threshold")
         parts["threshold"] = tensors["threshold"] if log is None else log.exp()
@@ -408,7 +356,7 @@ def _encoding(
 
 def _norm(config: Stated, origin: Origin) -> tuple[Norm, Origin]:
     """Return the normalisation of each activation, by its file or by the changes of its model, and these."""
-    norm = _NORMS.get(str(config.get("normalize_activations", "none")), "none")
+    norm = NORMS.get(str(config.get("normalize_activations", "none")), "none")
     centred, notes = changed_model(config["metadata"])
     origin = replace(origin, centred=centred, notes=[*origin.notes, *notes])
     name = origin.model_name
@@ -489,16 +437,6 @@ def modern(config: Mapping[str, Any]) -> dict[str, Any]:
     return new
 
 
-@dataclass(frozen=True, kw_only=True)
-class TensorNames:
-    """An SAE in SAELens' terms."""
-
-    architecture: str
-    tensors: dict[str, Tensor]
-    facts: dict[str, Any] = field(default_factory=dict)
-    """SAELens' name for it, its weights by their names there, further lines of the configuration."""
-
-
 @checked
 def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -> Path:
     """Write an SAE so that SAELens loads it and computes the same codes.
@@ -549,7 +487,7 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
     layout = saelens_layout(sae)
     there: dict[str, Any] = {}
     if sae.writes is not None:
-        layout = _as_transcoder(sae, layout)
+        layout = as_transcoder(sae, layout)
         target = sae.target_hook_point
         layout.facts["d_out"] = sae.d_out
         there = {"hook_name_out": None if target is None else lens_name(str(target))}
@@ -580,157 +518,3 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
         **layout.facts,
     }
     return layout.tensors, config
-
-
-def _as_transcoder(sae: SparseAutoencoder, layout: TensorNames) -> TensorNames:
-    """Under the name that SAELens gives a transcoder of these codes."""
-    known = {"standard": "", "jumprelu": "jumprelu_"}
-    if layout.architecture not in known:
-        raise TypeError(
-            f"`sae` must select atoms by thresholds to be a transcoder of SAELens, got a {type(sae).__name__} "
-            f"of {layout.architecture!r}. Use write_sparsify, or sae.save(…)."
-        )
-    skip = "skip_" if "W_skip" in layout.tensors else ""
-    return replace(layout, architecture=f"{known[layout.architecture]}{skip}{_TRANSCODER}")
-
-
-def saelens_tensors(sae: SparseAutoencoder) -> dict[str, Tensor]:
-    """Return the tensors with which SAELens' formulas give this SAE's codes and reconstructions, fp32."""
-    layout = saelens_layout(sae)
-    layout = layout if sae.writes is None else _as_transcoder(sae, layout)
-    return {name: tensor.detach().clone() for name, tensor in layout.tensors.items()}
-
-
-def saelens_layout(sae: SparseAutoencoder) -> TensorNames:
-    """Return the SAE in SAELens' terms: what other writers start from, too."""
-    translate = next((of for kind, of in _LAYOUTS.items() if isinstance(sae, kind)), None)
-    layout = None if translate is None or not sae.additive else translate(sae)
-    if layout is not None:
-        return layout
-    raise TypeError(
-        f"`sae` must be of an architecture whose codes SAELens can compute, got {type(sae).__name__}. "
-        "Save it with sae.save(…), or train a TopK, BatchTopK, JumpReLU, ReLU, Gated, AbsTopK, "
-        "MatchingPursuit, or a Temporal that is not strict, with novel='TopK' and encoder_bias=False."
-    )
-
-
-def _decoder(sae: SparseAutoencoder) -> dict[str, Tensor]:
-    return {"W_dec": sae.dictionary.float(), "b_dec": sae.bias.detach().float()}
-
-
-@torch.no_grad()
-def _of_one_step(sae: Any) -> TensorNames | None:
-    tensors = _decoder(sae) | {
-        "W_enc": sae.encoder.weight.float().T,
-        "b_enc": (sae.encoder.bias / sae.scaling.scale).float(),
-    }
-    facts: dict[str, Any] = {}
-    if isinstance(sae, Transcoder):
-        tensors |= _of_what_is_read(sae, tensors)
-        facts["apply_b_dec_to_input"] = False
-    was_training = sae.training
-    prox = sae.eval()._prox(None)
-    sae.train(was_training)
-    if isinstance(prox, (TopKProx, AbsTopKProx)):
-        kind = "topk" if isinstance(prox, TopKProx) else "abstopk"
-        facts |= {"k": prox.k, "rescale_acts_by_decoder_norm": False}
-        return TensorNames(architecture=kind, tensors=tensors, facts=facts)
-    if isinstance(prox, ThresholdProx):
-        limits = torch.as_tensor(prox.thresholds, dtype=torch.float32).detach()
-        if not bool(limits.any()):
-            return TensorNames(architecture="standard", tensors=tensors, facts=facts)
-        tensors["threshold"] = limits.expand(sae.n_atoms)
-        return TensorNames(architecture="jumprelu", tensors=tensors, facts=facts)
-    return None
-
-
-def _of_what_is_read(t: Transcoder, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A transcoder's maps with its input's mean and unit folded in: theirs begin at x itself."""
-    mean, unit = t.reading.mean.float(), (t.reading.scale / t.scaling.scale).float()
-    into = tensors["W_enc"] * unit
-    folded = {"W_enc": into, "b_enc": tensors["b_enc"] - mean @ into}
-    if isinstance(t, SkipTranscoder):
-        skip = t.skip.float()
-        folded |= {"W_skip": skip.T, "b_dec": tensors["b_dec"] - mean @ skip}
-    return folded
-
-
-@torch.no_grad()
-def _of_gated(sae: Any) -> TensorNames:
-    scale = sae.scaling.scale
-    tensors = _decoder(sae) | {
-        "W_enc": sae.encoder.weight.float().T,
-        "b_gate": (sae.encoder.bias / scale).float(),
-        "b_mag": (sae.magnitude_bias / scale).float(),
-        "r_mag": sae.log_gain.float(),
-    }
-    return TensorNames(architecture="gated", tensors=tensors)
-
-
-def _of_temporal(sae: Any) -> TensorNames | None:
-    translated = saelens_temporal(sae)
-    if translated is None:
-        return None
-    tensors, facts = translated
-    return TensorNames(architecture="temporal", tensors=_decoder(sae) | tensors, facts=facts)
-
-
-def _of_matching_pursuit(sae: Any) -> TensorNames | None:
-    if not sae.nonnegative or not sae.reselect or sae.relative_tolerance is not None:
-        return None
-    facts = {
-        "max_iterations": sae.k,
-        "residual_threshold": sae.tolerance or 0.0,
-        "stop_on_duplicate_support": sae.reselect == "stop",
-    }
-    return TensorNames(architecture="matching_pursuit", tensors=_decoder(sae), facts=facts)
-
-
-_RULES = {
-    "relu": "standard",
-    "topk": "topk",
-    "abstopk": "abstopk",
-    "jumprelu": "jumprelu",
-    "gated": "gated",
-}
-
-
-def _of_imported(sae: Any) -> TensorNames | None:
-    encoding = sae.encoding
-    if encoding.keeps_equal:
-        return None
-    theirs = {norm: name for name, norm in _NORMS.items()} | {"centre": "none"}
-    facts: dict[str, Any] = {
-        "apply_b_dec_to_input": encoding.pre_bias,
-        "normalize_activations": theirs[encoding.norm],
-    }
-    tensors = _decoder(sae)
-    if encoding.rule == "matching" and encoding.nonnegative:
-        facts |= {
-            "max_iterations": encoding.k,
-            "residual_threshold": encoding.tolerance,
-            "stop_on_duplicate_support": encoding.stops_on_same_support,
-        }
-        return TensorNames(architecture="matching_pursuit", tensors=tensors, facts=facts)
-    if encoding.rule not in _RULES:
-        return None
-    names: tuple[str, ...] = _GATED if encoding.rule == "gated" else _LINEAR
-    if "skip" in sae.parts:
-        if sae.writes is None:
-            return None
-        names = (*names, "W_skip")
-    if encoding.rule == "jumprelu":
-        names = (*names, "threshold")
-    tensors |= as_stated(sae, names)
-    if encoding.k is not None and encoding.rule != "gated":
-        facts |= {"k": encoding.k, "rescale_acts_by_decoder_norm": False}
-    return TensorNames(architecture=_RULES[encoding.rule], tensors=tensors, facts=facts)
-
-
-_LAYOUTS: dict[type[Any], Callable[[Any], TensorNames | None]] = {
-    Imported: _of_imported,
-    Temporal: _of_temporal,
-    Gated: _of_gated,
-    OneStep: _of_one_step,
-    MatchingPursuit: _of_matching_pursuit,
-}

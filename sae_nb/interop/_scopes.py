@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,14 +21,7 @@ from sae_nb.interop._foreign import (
     read_tensors_only,
     stated_tensors,
 )
-from sae_nb.interop._imported import (
-    Encoding,
-    Imported,
-    Origin,
-    Rule,
-    assemble,
-    noted_factor,
-)
+from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble, noted_factor
 
 SCOPE_CONFIG, SCOPE_WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
 """Files of a Llama Scope SAE, in its folder."""
@@ -128,10 +120,6 @@ def _assembled(
     return accounted(sae, tensors, facts, harmless=(_LOG_THRESHOLD, *_OF_SCOPES))
 
 
-def _origin(states: States, architecture: str, **facts: Any) -> Origin:
-    return Origin(library=states.library, architecture=architecture, **facts)
-
-
 @named_errors
 def read_relu_states(path: Path, states: States) -> Imported:
     """Read a `.pt` whose codes are relu(x Eᵀ + a), or of x − b where the bias is taken off first.
@@ -139,7 +127,9 @@ def read_relu_states(path: Path, states: States) -> Imported:
     Source: as SAELens 6.54 reads them, loading/pretrained_sae_loaders.py (goodfire, deepseek_r1,
     connor_rob_hook_z).
     """
-    return _assembled(states, read_tensors_only(path), path, _origin(states, "ReLU"))
+    return _assembled(
+        states, read_tensors_only(path), path, Origin(library=states.library, architecture="ReLU")
+    )
 
 
 @named_errors
@@ -156,7 +146,7 @@ def read_qwen_scope(path: Path, repository: str) -> Imported:
             "not a repository of Qwen Scope."
         )
     tensors = read_tensors_only(path)
-    origin = _origin(QWEN_SCOPE, "TopK", stated={"l0": float(named[1])})
+    origin = Origin(library=QWEN_SCOPE.library, architecture="TopK", stated={"l0": float(named[1])})
     return _assembled(QWEN_SCOPE, tensors, path, origin, rule="topk", k=int(named[1]))
 
 
@@ -171,6 +161,13 @@ def _facts(path: Path) -> Stated:
             f"hook_point_out={writes!r} and {others}. Such an SAE is not read."
         )
     return facts
+
+
+def _llama_origin(facts: Stated) -> Origin:
+    place = facts["hook_point_in"]
+    return Origin(
+        library=LLAMA_SCOPE.library, architecture="JumpReLU", hook_name=place, prepend_bos=True
+    )
 
 
 @named_errors
@@ -188,7 +185,7 @@ def read_llama_scope(folder: Path) -> Imported:
         LLAMA_SCOPE,
         tensors,
         folder / SCOPE_WEIGHTS,
-        _origin(LLAMA_SCOPE, "JumpReLU", hook_name=facts["hook_point_in"], prepend_bos=True),
+        _llama_origin(facts),
         facts,
         rule="jumprelu",
         scale=scale,
@@ -210,7 +207,7 @@ def read_llama_scope_r1(folder: Path, scale: float) -> Imported:
         LLAMA_SCOPE,
         tensors,
         weights,
-        _origin(LLAMA_SCOPE, "JumpReLU", hook_name=facts["hook_point_in"], prepend_bos=True),
+        _llama_origin(facts),
         facts,
         rule="jumprelu",
         scale=scale,

@@ -13,23 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.activations._sites import (
-    AND,
-    side_by_side,
-)
+from sae_nb.activations._sites import AND, side_by_side
 from sae_nb.architectures._base import Data
-from sae_nb.architectures._several_layers import (
-    Layers,
-    SeveralLayers,
-)
-from sae_nb.architectures._several_sites import (
-    SharedCode,
-    check_widths,
-)
-from sae_nb.architectures.parts._operators import (
-    MatrixOperator,
-    SitesOperator,
-)
+from sae_nb.architectures._several_layers import Layers, SeveralLayers
+from sae_nb.architectures._several_sites import SharedCode, check_widths
+from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
 from sae_nb.checks import Count, as_tensor, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.interop._imported import Encoding, FromFile, Imported, Origin, fill, usual_positions
@@ -210,7 +198,7 @@ class _Layer(Imported):
     def _new_operator(self, width: int, n_atoms: int) -> MatrixOperator:  # noqa: ARG002 - it is their sum
         return SitesOperator(self.widths, n_atoms)
 
-    def codes(self, x: Float[Tensor, "rows d_l"], k: Any) -> SparseCodes:
+    def codes(self, x: Float[Tensor, "rows d_l"], k: int | None) -> SparseCodes:
         """Return codes of rows that were checked."""
         return self._encode(x, k)
 

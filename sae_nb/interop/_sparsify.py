@@ -26,8 +26,8 @@ from sae_nb.interop._foreign import (
     stated_tensors,
     write_folder,
 )
-from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
-from sae_nb.interop._saelens import as_saelens, as_stated, from_saelens, ours, saelens_layout
+from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
+from sae_nb.interop._saelens_layout import as_saelens, as_stated, from_saelens, ours, saelens_layout
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 LIBRARY = "sparsify"
@@ -59,11 +59,11 @@ def read_sparsify(folder: str | Path) -> Imported:
     folder = Path(folder)
     written = read_json(folder / CONFIG)
     config = Stated(written if isinstance(written, Mapping) else {})
-    rule: Any = config.get("activation", "topk") if config else None
-    if rule not in ("topk", "groupmax"):
+    stated = config.get("activation", "topk") if config else None
+    if stated not in ("topk", "groupmax"):
         raise ValueError(
-            f"{str(folder / CONFIG)!r} must state an `activation` of 'topk' or 'groupmax', got {rule!r}. Is it "
-            "a sparsify folder?"
+            f"{str(folder / CONFIG)!r} must state an `activation` of 'topk' or 'groupmax', got {stated!r}. Is "
+            "it a sparsify folder?"
         )
     k = stated_k(config.get("k"), folder / CONFIG)
     tensors = stated_tensors(read_tensors(folder / WEIGHTS))
@@ -78,7 +78,10 @@ def read_sparsify(folder: str | Path) -> Imported:
         )
     place, transcodes = folder.name, bool(config.get("transcode"))
     reads, writes = sites_of(place) if transcodes else (known_hook_point(place), None)
-    if rule == "topk" and config.get("signed"):
+    rule: Rule = "topk"
+    if stated == "groupmax":
+        rule = "groupmax"
+    elif config.get("signed"):
         rule = "abstopk"
     sae = assemble(
         encoding=Encoding(rule=rule, k=k, pre_bias=not transcodes),

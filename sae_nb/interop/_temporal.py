@@ -56,7 +56,7 @@ class ImportedTemporal(FromFile, Temporal):
 
     unit_atoms = False
 
-    def __new__(cls, *_: Any, k: int | None = None, **__: Any) -> ImportedTemporal:
+    def __new__(cls, *_: object, k: int | None = None, **__: object) -> ImportedTemporal:
         """Return an object whose novel part is encoded as the file specifies."""
         made = super().__new__(cls, novel="ReLU" if k is None else "TopK")
         return cast(ImportedTemporal, made)
@@ -116,7 +116,7 @@ def temporal_of_saelens(
 
 
 @torch.no_grad()
-def saelens_temporal(sae: Any) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def saelens_temporal(sae: Temporal) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Return tensors and facts in SAELens' terms: the published form, without thresholds per atom, or None.
 
     There one encoder serves attention and novel codes, λ = 1 / (4 d_in) comes on top, and nothing is
@@ -134,7 +134,7 @@ def saelens_temporal(sae: Any) -> tuple[dict[str, Tensor], dict[str, Any]] | Non
     facts = {
         **{name: getattr(sae, ours) for ours, name, _, _, _ in _NUMBERS},
         "sae_diff_type": "topk" if sae.novel == "TopK" else "relu",
-        "kval_topk": int(sae.k) if sae.novel == "TopK" else None,
+        "kval_topk": sae.settings()["k"] if sae.novel == "TopK" else None,
         "tied_weights": False,
         "activation_normalization_factor": 1.0,
     }

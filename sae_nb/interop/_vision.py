@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sae_nb.checks import checked
 from sae_nb.files._atomic import read_json
@@ -58,6 +59,10 @@ _OF_PRISMA = (
 """Fields of its training, and the encoder's bias of a gated one, which has two others."""
 _SHORTEST = 0.01
 """Thresholds of VISAEBench's JumpReLU where a file has none."""
+_STANDARDISED = (
+    "It reads activations less their mean, divided by one standard deviation over all entries. Neither is in "
+    "its files: take both from many activations of images like yours."
+)
 
 
 @checked
@@ -97,53 +102,45 @@ def read_visaebench(folder: str | Path) -> Imported:
     kind = str(
         config.get("activation") or config.get("sae_type") or config.get("architecture") or "topk"
     ).lower()
-    parts: dict[str, Any] = {
-        "encoder": tensors["encoder.weight"].float(),
-        "encoder_bias": tensors["encoder.bias"].float(),
-    }
     atoms = tensors["decoder.weight"].float()
     if "dictionary.multiplier" in tensors:
         atoms = atoms * tensors["dictionary.multiplier"].float().exp()
-    if kind == "batchtopk":
-        stated = config.get("threshold")
-        running = tensors.get("_running_threshold", torch.zeros(()))
-        parts["threshold"] = torch.tensor(float(running if stated is None else stated))
-        encoding = Encoding(
-            rule="jumprelu", pre_bias=False, keeps_equal=True, batch_k=float(config.get("k") or 0)
-        )
-    elif kind == "jumprelu":
-        default = torch.full((len(atoms),), _SHORTEST)
-        limits = tensors.get("jump_thresholds", tensors.get("thresholds", default))
-        parts["threshold"] = limits.float()
-        encoding = Encoding(rule="jumprelu", pre_bias=False)
-    elif kind == "topk":
-        encoding = Encoding(
-            rule="topk", k=stated_k(config.get("k"), place / CONFIG), pre_bias=False
-        )
-    else:
-        raise ValueError(
-            f"{str(place / CONFIG)!r} must name the activation 'topk', 'batchtopk' or 'jumprelu', got "
-            f"{kind!r}. Such an SAE is not read."
-        )
     bias = tensors.get("decoder.bias")
-    origin = Origin(
-        library=VISAEBENCH,
-        architecture=kind,
-        notes=[
-            "It reads activations less their mean, divided by one standard deviation over all entries. "
-            "Neither is in its files: take both from many activations of images like yours."
-        ],
-    )
+    encoding, threshold = _visaebench_rule(kind, tensors, config, place / CONFIG)
     sae = assemble(
         atoms,
         None if bias is None else bias.float(),
         encoding=encoding,
-        origin=origin,
+        origin=Origin(library=VISAEBENCH, architecture=kind, notes=[_STANDARDISED]),
         hook_point=None,
-        **parts,
+        encoder=tensors["encoder.weight"].float(),
+        encoder_bias=tensors["encoder.bias"].float(),
+        threshold=threshold,
     )
     return accounted(
         sae, tensors, config, harmless=("_running_threshold", "k", "sae_type", "model")
+    )
+
+
+def _visaebench_rule(
+    kind: str, tensors: Stated, config: Stated, path: Path
+) -> tuple[Encoding, Tensor | None]:
+    """Return the rule of an SAE of VISAEBench, and its thresholds."""
+    if kind == "topk":
+        return Encoding(rule="topk", k=stated_k(config.get("k"), path), pre_bias=False), None
+    if kind == "batchtopk":
+        stated = config.get("threshold")
+        running = tensors.get("_running_threshold", torch.zeros(()))
+        k = float(config.get("k") or 0)
+        encoding = Encoding(rule="jumprelu", pre_bias=False, keeps_equal=True, batch_k=k)
+        return encoding, torch.tensor(float(running if stated is None else stated))
+    if kind == "jumprelu":
+        default = torch.full((len(tensors["encoder.bias"]),), _SHORTEST)
+        limits = tensors.get("jump_thresholds", tensors.get("thresholds", default))
+        return Encoding(rule="jumprelu", pre_bias=False), limits.float()
+    raise ValueError(
+        f"{str(path)!r} must name the activation 'topk', 'batchtopk' or 'jumprelu', got {kind!r}. Such an "
+        "SAE is not read."
     )
 
 
@@ -218,25 +215,7 @@ def read_prisma(folder: str | Path) -> Imported:
             f"{str(place / CONFIG)!r} must have a norm among {', '.join(str(n) for n in _NORMS)} and the "
             f"activation 'relu' or 'topk', got {norm!r} and {chosen!r}. Such an SAE is not read."
         )
-    parts: dict[str, Any] = {
-        "encoder": tensors["W_enc"].float().T,
-        "encoder_bias": tensors["b_enc"].float(),
-    }
-    if "r_mag" in tensors and chosen == "relu":
-        parts |= {
-            "encoder_bias": tensors["b_mag"].float(),
-            "gate_bias": tensors["b_gate"].float(),
-            "magnitude": tensors["r_mag"].float().exp(),
-        }
-        encoding = Encoding(rule="gated", norm=_NORMS[norm])
-    elif "log_theta" in tensors:
-        parts["threshold"] = tensors["log_theta"].float().exp()
-        encoding = Encoding(rule="jumprelu", norm=_NORMS[norm])
-    elif chosen == "topk":
-        k = stated_k((config.get("activation_fn_kwargs") or {}).get("k"), place / CONFIG)
-        encoding = Encoding(rule="topk", k=k, norm=_NORMS[norm])
-    else:
-        encoding = Encoding(rule="relu", norm=_NORMS[norm])
+    encoding, parts = _prisma_rule(chosen, _NORMS[norm], tensors, config, place / CONFIG)
     hook = _prisma_place(config)
     origin = Origin(
         library=PRISMA,
@@ -250,17 +229,39 @@ def read_prisma(folder: str | Path) -> Imported:
         encoding=encoding,
         origin=origin,
         hook_point=known_hook_point(hook),
+        encoder=tensors["W_enc"].float().T,
         **parts,
     )
     return accounted(sae, tensors, config, harmless=_OF_PRISMA)
 
 
-def _prisma_place(config: Mapping[str, Any]) -> str | None:
+def _prisma_place(config: Stated) -> str | None:
     """Return the place that an SAE reads: its files have a layer and a kind, older ones the whole name."""
     layer, kind, hook = (config.get(n) for n in ("hook_point_layer", "layer_subtype", "hook_point"))
     if isinstance(hook, str):
         return hook.format(layer=layer)
     return f"blocks.{layer}.{kind}" if isinstance(layer, int) and isinstance(kind, str) else None
+
+
+def _prisma_rule(
+    chosen: str, norm: Norm, tensors: Stated, config: Stated, path: Path
+) -> tuple[Encoding, dict[str, Any]]:
+    """Return the rule of an SAE of Prisma, and what it needs besides the encoder."""
+    parts = {"encoder_bias": tensors["b_enc"].float()}
+    if "r_mag" in tensors and chosen == "relu":
+        parts = {
+            "encoder_bias": tensors["b_mag"].float(),
+            "gate_bias": tensors["b_gate"].float(),
+            "magnitude": tensors["r_mag"].float().exp(),
+        }
+        return Encoding(rule="gated", norm=norm), parts
+    if "log_theta" in tensors:
+        parts["threshold"] = tensors["log_theta"].float().exp()
+        return Encoding(rule="jumprelu", norm=norm), parts
+    if chosen == "topk":
+        k = stated_k((config.get("activation_fn_kwargs") or {}).get("k"), path)
+        return Encoding(rule="topk", k=k, norm=norm), parts
+    return Encoding(rule="relu", norm=norm), parts
 
 
 def _config(path: Path) -> Stated:

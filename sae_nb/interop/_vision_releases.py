@@ -7,7 +7,6 @@ Prisma-Multimodal/ViT-Prisma (README). Left out: sae-for-vlm's of SigLIP, and Pr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from sae_nb.interop._releases import Entry
 
@@ -129,7 +128,15 @@ def _prisma() -> Iterator[Entry]:
 
 
 def _entry(
-    release: str, id_: str, model: str, repository: str, path: str, form: str, **more: Any
+    release: str,
+    id_: str,
+    model: str,
+    repository: str,
+    path: str,
+    form: str,
+    *,
+    width: int,
+    l0: float,
 ) -> Entry:
     return Entry(
         release=release,
@@ -139,6 +146,6 @@ def _entry(
         path=path,
         format=form,
         overrides={},
-        stated_l0=more["l0"],
-        stated_width=more["width"],
+        stated_l0=l0,
+        stated_width=width,
     )

@@ -8,18 +8,13 @@ No product of the size of the encoder's is ever formed, and sums run in one orde
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    Support,
-    offsets_of,
-)
+from sae_nb.codes._support import Support, offsets_of
 from sae_nb.kernels._backends import Backend, Entries, PreCodes, Primitives
 
 
@@ -45,12 +40,22 @@ def chosen(primitives: Primitives, pre_codes: PreCodes, entries: Entries) -> Spa
     return SparseCodes._made(values, support)
 
 
+class _Kept(FunctionCtx):
+    """What a forward pass keeps for the backward."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+    support: Support
+    primitives: Primitives
+    of_each: list[tuple[Support, Primitives]]
+
+
 class _Chosen(torch.autograd.Function):
     """Pre-codes at chosen entries, already computed; only the gradient is new."""
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: _Kept,
         x: Tensor,
         weight: Tensor,
         _bias: Tensor | None,
@@ -60,12 +65,12 @@ class _Chosen(torch.autograd.Function):
         primitives: Primitives,
     ) -> Tensor:
         ctx.save_for_backward(x, weight, centre)  # type: ignore[arg-type]
-        ctx.support, ctx.primitives = support, primitives  # type: ignore[attr-defined]
+        ctx.support, ctx.primitives = support, primitives
         return values.view_as(values)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_values: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, grad_values: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, centre = ctx.saved_tensors
         support, primitives = ctx.support, ctx.primitives
         grad_values = grad_values.contiguous()
@@ -76,8 +81,7 @@ class _Chosen(torch.autograd.Function):
             grad_weight = primitives.sum_inputs(grad_values, support, centred)
         if need_bias or need_centre:
             grad_bias = primitives.totals(grad_values, support)
-        if need_centre:
-            grad_centre = -(grad_bias @ weight)
+            grad_centre = -(grad_bias @ weight) if need_centre else None
         if need_x:
             grad_x = primitives.sum_atoms(grad_values, support, weight)
         return grad_x, grad_weight, grad_bias if need_bias else None, grad_centre, None, None, None
@@ -88,7 +92,7 @@ class Decoded(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: _Kept,
         values: Tensor,
         dictionary: Tensor,
         bias: Tensor | None,
@@ -96,12 +100,12 @@ class Decoded(torch.autograd.Function):
         primitives: Primitives,
     ) -> Tensor:
         ctx.save_for_backward(values, dictionary)
-        ctx.support, ctx.primitives = support, primitives  # type: ignore[attr-defined]
+        ctx.support, ctx.primitives = support, primitives
         return primitives.sum_atoms(values, support, dictionary, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, g: Tensor) -> tuple[Tensor | None, ...]:
         values, dictionary = ctx.saved_tensors
         support, primitives = ctx.support, ctx.primitives
         g = g.contiguous()
@@ -118,7 +122,7 @@ class SquaredError(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: _Kept,
         values: Tensor,
         dictionary: Tensor,
         bias: Tensor | None,
@@ -130,13 +134,13 @@ class SquaredError(torch.autograd.Function):
             values, support, dictionary, bias, target
         )
         ctx.save_for_backward(values, dictionary, residual, columns)
-        ctx.support, ctx.primitives = support, primitives  # type: ignore[attr-defined]
+        ctx.support, ctx.primitives = support, primitives
         ctx.mark_non_differentiable(x_hat, residual)
         return error, x_hat, residual
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_error: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, grad_error: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         values, dictionary, residual, columns = ctx.saved_tensors
         support, primitives = ctx.support, ctx.primitives
         need_values, need_dictionary, need_bias, need_target, *_rest = ctx.needs_input_grad
@@ -161,7 +165,7 @@ class TailsSquaredError(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: _Kept,
         bias: Tensor | None,
         target: Tensor,
         supports: tuple[Support, ...],
@@ -174,18 +178,18 @@ class TailsSquaredError(torch.autograd.Function):
             _tail(residual, d).sub_(p.sum_atoms(v, support, d))
         error = torch.vdot(residual.flatten(), residual.flatten())
         ctx.save_for_backward(residual, *tensors)
-        ctx.supports, ctx.primitives = supports, primitives  # type: ignore[attr-defined]
+        ctx.of_each = list(zip(supports, primitives, strict=True))
         ctx.mark_non_differentiable(y_hat := target - residual, residual)
         return error, y_hat, residual
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_error: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, grad_error: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         residual, *tensors = ctx.saved_tensors
-        need_bias, need_target, _, _, *needed = ctx.needs_input_grad
-        n, slope = len(ctx.supports), -2 * grad_error
+        need_bias, need_target, _supports, _primitives, *needed = ctx.needs_input_grad
+        n, slope = len(ctx.of_each), -2 * grad_error
         grads: list[Tensor | None] = [None] * (2 * n)
-        for i, (support, primitives) in enumerate(zip(ctx.supports, ctx.primitives, strict=True)):
+        for i, (support, primitives) in enumerate(ctx.of_each):
             values, dictionary = tensors[i], tensors[n + i]
             left = _tail(residual, dictionary).contiguous()
             if needed[i]:
@@ -207,15 +211,13 @@ class PerEntry(torch.autograd.Function):
     """A vector over atoms, read at the atoms of the entries."""
 
     @staticmethod
-    def forward(
-        ctx: FunctionCtx, vector: Tensor, support: Support, primitives: Primitives
-    ) -> Tensor:
-        ctx.support, ctx.primitives = support, primitives  # type: ignore[attr-defined]
+    def forward(ctx: _Kept, vector: Tensor, support: Support, primitives: Primitives) -> Tensor:
+        ctx.support, ctx.primitives = support, primitives
         return vector[support.atoms]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, g: Tensor) -> tuple[Tensor | None, ...]:
         return ctx.primitives.totals(g.contiguous(), ctx.support), None, None
 
 
@@ -228,7 +230,7 @@ class NestedSquaredError(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: _Kept,
         values: Tensor,
         dictionary: Tensor,
         bias: Tensor | None,
@@ -246,15 +248,15 @@ class NestedSquaredError(torch.autograd.Function):
         errors = torch.stack([torch.vdot(flat, flat) for flat in residuals.flatten(1)])
         full = residuals[-1].clone()
         ctx.save_for_backward(values, dictionary, residuals, order)
-        ctx.stacked, ctx.primitives = stacked, primitives  # type: ignore[attr-defined]
+        ctx.support, ctx.primitives = stacked, primitives
         ctx.mark_non_differentiable(x_hat := target - full, full)
         return errors, x_hat, full
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_errors: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, grad_errors: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         values, dictionary, residuals, order = ctx.saved_tensors
-        stacked, primitives = ctx.stacked, ctx.primitives
+        stacked, primitives = ctx.support, ctx.primitives
         need_values, need_dictionary, need_bias, need_target, *_rest = ctx.needs_input_grad
         slopes = residuals * (-2 * grad_errors)[:, None, None]
         for g in range(len(slopes) - 2, -1, -1):

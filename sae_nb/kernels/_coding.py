@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor
 
@@ -309,11 +308,11 @@ def decode(
         )
     chosen = pick(backend, codes.values)
     if chosen == "cpu" and backend == "auto" and codes.nnz * dictionary.shape[1] <= FEW:
-        x_hat = F.embedding_bag(
-            codes.atoms.long(),
+        x_hat, *_ = torch.embedding_bag(
             dictionary,
+            codes.atoms,
             codes.offsets,
-            mode="sum",
+            mode=0,  # a sum
             per_sample_weights=codes.values,
             include_last_offset=True,
         )

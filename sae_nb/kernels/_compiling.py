@@ -42,11 +42,11 @@ class _OneFileEach(IndexDataCacheFile):
     follows from what it holds, and it gets that name when it is whole.
     """
 
-    def save(self, key: Any, data: Any) -> None:
+    def save(self, key: object, data: object) -> None:
         """Write one compiled loop."""
         self._save_data(self._named(key), data)
 
-    def load(self, key: Any) -> Any:
+    def load(self, key: object) -> Any:
         """Return a compiled loop; None where it is not kept."""
         try:
             return self._load_data(self._named(key))
@@ -55,7 +55,7 @@ class _OneFileEach(IndexDataCacheFile):
                 return None
             raise NotCompiledError(self._index_name) from None
 
-    def _named(self, key: Any) -> str:
+    def _named(self, key: object) -> str:
         """Of the types and the code, of the file that the loop is in, and of Numba."""
         seen = repr((numba.__version__, self._source_stamp, key)).encode()
         return self._index_name.replace(".nbi", f".{hashlib.sha256(seen).hexdigest()[:16]}.nbc")
@@ -85,14 +85,16 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
 
 
 @intrinsic
-def larger(_typing: Any, a: Any, b: Any) -> Any:
+def larger(_typing: object, a: Any, b: object) -> tuple[object, Callable[..., Any]] | None:
     """Return the larger of two finite numbers, in a loop that is to use vector registers.
 
     LLVM vectorises a running maximum only where the selection itself promises that there is no NaN, which
     `fastmath` does not reach: Numba's `max` compares under the promise and selects without it.
     """
 
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+    def generate(
+        _context: object, builder: Any, _signature: object, arguments: list[object]
+    ) -> object:
         promise = ("nnan", "nsz")
         above = builder.fcmp_ordered(">", *arguments, flags=promise)
         return builder.select(above, *arguments, flags=promise)

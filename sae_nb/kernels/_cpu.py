@@ -13,11 +13,7 @@ from jaxtyping import Float
 from numba import prange
 from torch import Tensor
 
-from sae_nb.codes._support import (
-    Support,
-    index_dtype,
-    offsets_of,
-)
+from sae_nb.codes._support import Support, index_dtype, offsets_of
 from sae_nb.kernels._backends import Atoms, Entries, PerAtom, PreCodes, Residuals, Row, Rows, Values
 from sae_nb.kernels._compiling import compiled, larger
 from sae_nb.kernels._dense import Dense, is_dense
@@ -348,25 +344,17 @@ def scratch(n: int, dtype: torch.dtype) -> Iterator[Tensor]:
     A page of fresh memory is zeroed by the system at its first touch: 30 ms for the 64 MB of a
     2048 × 8192 tile, where the product itself takes 140 ms (2 cores).
     """
-    buffer = _take(n * dtype.itemsize)
+    n_bytes = n * dtype.itemsize
+    with _LOCK:
+        buffer = _FREE.pop() if _FREE else None
+    if buffer is None or len(buffer) < n_bytes:
+        buffer = torch.empty(n_bytes, dtype=torch.uint8)
     try:
-        yield buffer[: n * dtype.itemsize].view(dtype)
+        yield buffer[:n_bytes].view(dtype)
     finally:
-        _give_back(buffer)
-
-
-def _take(n_bytes: int) -> Tensor:
-    with _LOCK:
-        kept = _FREE.pop() if _FREE else None
-    if kept is not None and len(kept) >= n_bytes:
-        return kept
-    return torch.empty(n_bytes, dtype=torch.uint8)
-
-
-def _give_back(buffer: Tensor) -> None:
-    with _LOCK:
-        if not _FREE or len(_FREE[0]) < len(buffer):
-            _FREE[:] = [buffer]
+        with _LOCK:
+            if not _FREE or len(_FREE[0]) < len(buffer):
+                _FREE[:] = [buffer]
 
 
 ROWS = 2048
@@ -390,7 +378,8 @@ class Cpu:
 
     def topk(self, pre_codes: PreCodes, k: int, *, signed: bool = False) -> Entries:
         """Return the k largest of each row; of equal ones, the lower atoms."""
-        capacity = _capacity(k, pre_codes.n_atoms)
+        # Candidates a row can hold: enough to collect for a while between two selections.
+        capacity = min(max(2 * k, k + 128), pre_codes.n_atoms) + BLOCK
         size = max(1, min(ROWS, TILE_ENTRIES // capacity))
         slices = _row_slices(len(pre_codes), size)
         return _join([_topk_chunk(pre_codes, rows, k, signed, capacity) for rows in slices])
@@ -606,11 +595,6 @@ def _pieces(offsets: np.ndarray) -> np.ndarray:
     n_pieces = min(n, PIECES)
     cuts = np.searchsorted(load, np.linspace(0, load[-1], n_pieces + 1)[1:-1])
     return np.concatenate([[0], cuts, [n]])
-
-
-def _capacity(k: int, n_atoms: int) -> int:
-    """Candidates a row can hold: room to collect for a while between two selections."""
-    return min(max(2 * k, k + 128), n_atoms) + BLOCK
 
 
 def _array(x: Tensor) -> np.ndarray:

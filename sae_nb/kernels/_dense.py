@@ -11,11 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import available_memory
-from sae_nb.codes._support import (
-    Support,
-    index_dtype,
-    offsets_of,
-)
+from sae_nb.codes._support import Support, index_dtype, offsets_of
 from sae_nb.kernels._backends import Atoms, Entries, PerAtom, PreCodes, Residuals, Row, Rows, Values
 
 _LOCK = threading.Lock()

@@ -13,10 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
 from sae_nb.kernels._backends import Atoms, Row, Rows
 
 

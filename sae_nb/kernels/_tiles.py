@@ -15,10 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
+from sae_nb.codes._blocks import joined
+from sae_nb.codes._support import index_dtype, ranks
 from sae_nb.files import MappedMatrix
 from sae_nb.kernels._autograd import chosen, primitives_of
 from sae_nb.kernels._backends import Entries, PreCodes
@@ -30,17 +28,18 @@ Choose = Callable[[Tensor, Tensor | None, slice], SparseCodes]
 def topk(pre_codes: PreCodes, k: int, signed: bool, choose: Choose) -> SparseCodes:
     """Return the k largest of each row, from the largest of every tile."""
     best: SparseCodes | None = None
-    for found, first in _by_tile(pre_codes, choose):
-        best = beside([] if best is None else [best], [(found, first)], pre_codes.n_atoms)
-        best = _largest_of_rows(best, k, signed=signed)
+    for found in _by_tile(pre_codes, choose):
+        best = found if best is None else joined([best, found])
+        if bool((best.l0 > k).any()):
+            best = best.only(ranks(best.values.abs() if signed else best.values, best.support) < k)
     return _with_gradient(pre_codes, best)
 
 
 def batch_topk(pre_codes: PreCodes, n_kept: int, choose: Choose) -> SparseCodes:
     """Return the largest of all rows together, from the largest of every tile."""
     best: SparseCodes | None = None
-    for found, first in _by_tile(pre_codes, choose):
-        best = beside([] if best is None else [best], [(found, first)], pre_codes.n_atoms)
+    for found in _by_tile(pre_codes, choose):
+        best = found if best is None else joined([best, found])
         kept = torch.zeros(best.nnz, dtype=torch.bool)
         # Entries lie by row and atom: of equal ones the earlier row, then the lower atom, stays.
         kept[best.values.argsort(descending=True, stable=True)[:n_kept]] = True
@@ -50,43 +49,15 @@ def batch_topk(pre_codes: PreCodes, n_kept: int, choose: Choose) -> SparseCodes:
 
 def above(pre_codes: PreCodes, choose: Choose) -> SparseCodes:
     """Return the entries above their threshold, of every tile."""
-    return _with_gradient(
-        pre_codes, beside([], list(_by_tile(pre_codes, choose)), pre_codes.n_atoms)
-    )
+    return _with_gradient(pre_codes, joined(list(_by_tile(pre_codes, choose))))
 
 
 @torch.no_grad()
-def _by_tile(pre_codes: PreCodes, choose: Choose) -> Iterator[tuple[SparseCodes, int]]:
+def _by_tile(pre_codes: PreCodes, choose: Choose) -> Iterator[SparseCodes]:
     weight = cast("MappedMatrix", pre_codes.weight)  # the caller asked
     for atoms in weight.tiles():
         bias = None if pre_codes.bias is None else pre_codes.bias[atoms]
-        yield choose(weight.block(atoms), bias, atoms), atoms.start
-
-
-def beside(
-    before: list[SparseCodes], parts: list[tuple[SparseCodes, int]], n_atoms: int
-) -> SparseCodes:
-    """Join codes of the same rows over neighbouring atoms, each with its first atom, to codes over all."""
-    every = [(codes, 0) for codes in before] + parts
-    rows = torch.cat([codes.support.rows for codes, _ in every])
-    order = rows.argsort(stable=True)  # parts stay in order, and so do the atoms of a row
-    atoms = torch.cat([codes.atoms.long() + first for codes, first in every])
-    values = torch.cat([codes.values for codes, _ in every])
-    offsets = offsets_of(torch.bincount(rows, minlength=every[0][0].n_rows))
-    return SparseCodes(values[order], atoms[order].to(index_dtype(n_atoms)), offsets, n_atoms)
-
-
-def _largest_of_rows(codes: SparseCodes, k: int, *, signed: bool) -> SparseCodes:
-    """At most k entries of each row; of equal ones the lower atoms."""
-    if not bool((codes.l0 > k).any()):
-        return codes
-    size = codes.values.abs() if signed else codes.values
-    order = size.argsort(descending=True, stable=True)
-    rows = codes.support.rows
-    order = order[rows[order].argsort(stable=True)]
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order)) - codes.offsets[rows]
-    return codes.only(place < k)
+        yield choose(weight.block(atoms), bias, atoms)
 
 
 def _with_gradient(pre_codes: PreCodes, codes: SparseCodes | None) -> SparseCodes:

@@ -21,10 +21,7 @@ from sae_nb.evaluation.explanations._detection import (
     Window,
     shown,
 )
-from sae_nb.evaluation.explanations._rules import (
-    Predicate,
-    RowFacts,
-)
+from sae_nb.evaluation.explanations._rules import Predicate, RowFacts
 from sae_nb.labelling._records import AtomLabel, Terms, clean
 
 if TYPE_CHECKING:
@@ -67,11 +64,16 @@ class AskedJudge(CountedJudge):
         self.n_calls += 1
         self.counts["calls"] += 1
         try:
-            said = _text_of(answered(self._judge, prompt, name="judge"))
+            answer = answered(self._judge, prompt, name="judge")
+            # A pipeline of transformers answers with a list of one.
+            if isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], dict):
+                answer = answer[0].get("generated_text")
+            if not isinstance(answer, str):
+                raise TypeError(f"it answered with {type(answer).__name__} and not with text")
         except TypeError as error:
             self.counts["failed"] += 1
             raise NoAnswerError(f"The judge failed: {error.__cause__ or error}.") from error
-        return said.strip()
+        return answer.strip()
 
     def label(self, answer: str) -> str:
         """Return a label from an answer; NoAnswerError where it is none."""
@@ -80,15 +82,6 @@ class AskedJudge(CountedJudge):
             self.counts["nonsense"] += 1
             raise NoAnswerError(f"The judge gave no label: {text[:60]!r}.")
         return text
-
-
-def _text_of(said: Any) -> str:
-    """The text of an answer, also as a pipeline of transformers gives it."""
-    if isinstance(said, list) and len(said) == 1 and isinstance(said[0], dict):
-        said = said[0].get("generated_text")
-    if not isinstance(said, str):
-        raise TypeError(f"it answered with {type(said).__name__} and not with text")
-    return said
 
 
 def judge_of(judge: Any) -> tuple[Judge | None, str]:
@@ -131,9 +124,7 @@ Reader = tuple[By, Callable[[Sequence[Window]], list[bool]]]
 
 
 def reader_of(entry: AtomLabel, facts: RowFacts, judge: AskedJudge | None) -> Reader | str:
-    """Return the reader that predicts from a label alone in which windows the atom fires; or why there
-    is none.
-    """
+    """Return what predicts from a label alone in which windows the atom fires; or why there is nothing."""
     if judge is not None:
         return "judge", lambda windows: _by_judge(entry.text, windows, facts, judge)
     if entry.rule:
@@ -172,11 +163,11 @@ def _by_judge(
     text: str, windows: Sequence[Window], facts: RowFacts, judge: AskedJudge
 ) -> list[bool]:
     guesser, before = JudgeGuesser(judge, text, facts), judge.n_unreadable
-    said = [guesser.fires(window) for window in windows]
+    answers = [guesser.fires(window) for window in windows]
     unread = judge.n_unreadable - before
     if unread > (1 - READABLE) * len(windows):
         judge.counts["nonsense"] += 1
         raise NoAnswerError(
             f"The judge answered neither yes nor no for {unread} in {len(windows)} windows."
         )
-    return said
+    return answers

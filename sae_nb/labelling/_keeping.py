@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_nb.files import SaeIdentity
-from sae_nb.files._atomic import (
-    check_seal,
-    json_object,
-    sealed,
-    write_json,
-)
+from sae_nb.files._atomic import check_seal, json_object, sealed, write_json
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.labelling._records import AtomLabels, from_json, to_json
 
@@ -63,7 +58,7 @@ def read_kept(path: Path) -> Kept:
         )
     content = check_seal(path, content)
     try:
-        entries = {int(a): from_json(int(a), said) for a, said in content["atoms"].items()}
+        entries = {int(a): from_json(int(a), entry) for a, entry in content["atoms"].items()}
         floor = content["floor"]
         labels = AtomLabels(
             entries=dict(sorted(entries.items())),

@@ -83,11 +83,9 @@ def labels(
     >>> found[17], found.place, found.entries[17].source
     ('days of the week', '8-res-jb', 'oai_token-act-pair')
     """
-    n_atoms = None if sae is None else int(sae.n_atoms)
     if isinstance(file_or_source, Mapping):
-        return _checked(
-            _gathered(_of_object(dict(file_or_source)), "the mapping"), n_atoms, sae, ""
-        )
+        rows: Iterable[_Row] = _of_object(dict(file_or_source))
+        return _checked(*_gathered(rows, "the mapping"), sae, "")
     name = str(file_or_source)
     path = check_path(file_or_source, name="file_or_source")
     if path.is_dir() and (path / FILE).is_file():
@@ -95,7 +93,7 @@ def labels(
     if path.is_file() and path.suffix == ".json" and (kept := _kept(path, sae)) is not None:
         return kept
     if path.is_dir():
-        rows: Iterable[_Row] = _of_folder(path)
+        rows = _of_folder(path)
     elif path.is_file():
         rows = _of_file(path)
     elif name.endswith(_FILES) or not _SOURCE.fullmatch(name):
@@ -105,7 +103,7 @@ def labels(
         )
     else:
         rows = _fetched(name)
-    return _checked(_gathered(rows, repr(name)), n_atoms, sae, name)
+    return _checked(*_gathered(rows, repr(name)), sae, name)
 
 
 class _Row(NamedTuple):
@@ -119,16 +117,10 @@ class _Row(NamedTuple):
     place: str
 
 
-class _Gathered(NamedTuple):
-    entries: dict[int, AtomLabel]
-    model: str
-    place: str
-
-
 # --- one object, of any of the shapes ------------------------------------------------------------------
 
 
-def _of_object(content: Any) -> Iterator[_Row]:
+def _of_object(content: object) -> Iterator[_Row]:
     """Labels of a JSON value: a feature, an explanation, a list of them, or atoms to texts."""
     if isinstance(content, list):
         for one in content:
@@ -152,32 +144,32 @@ def _of_object(content: Any) -> Iterator[_Row]:
         yield _row(content)
 
 
-def _row(said: Mapping[str, Any]) -> _Row:
-    def first(names: tuple[str, ...]) -> Any:
-        return next((said[name] for name in names if said.get(name) is not None), None)
+def _row(given: Mapping[str, Any]) -> _Row:
+    def first(names: tuple[str, ...]) -> object:
+        return next((given[name] for name in names if given.get(name) is not None), None)
 
     atom, text = first(_ATOM), first(_TEXT)
     if atom is None or text is None:
         missing = (
             f"an atom ({', '.join(_ATOM)})" if atom is None else f"a text ({', '.join(_TEXT)})"
         )
-        raise ValueError(f"has a row without {missing}: {_short(said)}")
+        raise ValueError(f"has a row without {missing}: {_short(given)}")
     if not re.fullmatch(r"\d{1,9}", str(atom).strip()) or isinstance(atom, bool):
         raise ValueError(f"has a row whose atom is not a whole number from 0: {atom!r}")
     if not isinstance(text, str):
-        raise ValueError(f"has a row whose label is not text: {_short(said)}")
+        raise ValueError(f"has a row whose label is not text: {_short(given)}")
     return _Row(
-        int(atom),
+        int(str(atom)),
         clean(text),
         clean(first(_METHOD) or ""),
         clean(first(_AUTHOR) or ""),
-        clean(said.get("modelId") or ""),
-        clean(said.get("layer") or ""),
+        clean(given.get("modelId") or ""),
+        clean(given.get("layer") or ""),
     )
 
 
-def _short(said: Mapping[str, Any]) -> str:
-    text = repr(dict(list(said.items())[:6]))
+def _short(given: Mapping[str, Any]) -> str:
+    text = repr(dict(list(given.items())[:6]))
     return text if len(text) < 120 else f"{text[:119]}…"
 
 
@@ -186,19 +178,16 @@ def _short(said: Mapping[str, Any]) -> str:
 
 def _of_file(path: Path) -> Iterator[_Row]:
     try:
-        yield from _of_text(path.name.removesuffix(".gz"), _text(path))
+        content = path.read_bytes()
+        try:
+            text = _decoded(content, zipped=path.suffix == ".gz")
+        except (EOFError, zlib.error, OSError) as error:
+            raise ValueError(f"it was cut short or altered ({error})") from error
+        yield from _of_text(path.name.removesuffix(".gz"), text)
     except ValueError as error:
         raise ValueError(
             f"{str(path)!r} must hold labels, and {error}. Nothing was read; write or download it again."
         ) from error
-
-
-def _text(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        return _decoded(content, zipped=path.suffix == ".gz")
-    except (EOFError, zlib.error, OSError) as error:
-        raise ValueError(f"it was cut short or altered ({error})") from error
 
 
 def _decoded(content: bytes, *, zipped: bool) -> str:
@@ -222,24 +211,16 @@ def _unpacked(content: bytes) -> bytes:
 def _of_text(name: str, text: str) -> Iterator[_Row]:
     if name.endswith((".csv", ".tsv")):
         yield from _of_table(text, "\t" if name.endswith(".tsv") else ",")
-    elif name.endswith(".jsonl"):
-        yield from _of_lines(text)
-    else:
+        return
+    parts = [("it", text)]
+    if name.endswith(".jsonl"):
+        lines = enumerate(text.split("\n"), 1)
+        parts = [(f"line {number}", line) for number, line in lines if line.strip()]
+    for called, part in parts:
         try:
-            content = json.loads(text)
+            content = json.loads(part)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"it is not JSON, or was cut short ({error})") from error
-        yield from _of_object(content)
-
-
-def _of_lines(text: str) -> Iterator[_Row]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            content = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"line {number} is not JSON, or was cut short ({error})") from error
+            raise ValueError(f"{called} is not JSON, or was cut short ({error})") from error
         yield from _of_object(content)
 
 
@@ -280,10 +261,10 @@ def _of_folder(folder: Path) -> Iterator[_Row]:
 def _kept(path: Path, sae: SparseAutoencoder | None) -> AtomLabels | None:
     """Labels in a file that `sn.label` wrote; None for any other file."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict) or said.get("kind") != KIND:
+    if not isinstance(content, dict) or content.get("kind") != KIND:
         return None
     kept = read_kept(path)
     if sae is not None and not SaeIdentity.from_json(kept.sae).is_same(identity_of(sae)):
@@ -348,8 +329,8 @@ def _asked(address: str, name: str, *, last: bool = False) -> bytes | None:
 # --- whole, of one source, for this SAE -----------------------------------------------------------
 
 
-def _gathered(rows: Iterable[_Row], where: str) -> _Gathered:
-    """Return labels by atom: the first of each atom, the others as alternatives."""
+def _gathered(rows: Iterable[_Row], where: str) -> tuple[dict[int, AtomLabel], str, str]:
+    """Labels by atom, the first of each atom, the others as alternatives; their model and place."""
     entries: dict[int, AtomLabel] = {}
     places: dict[tuple[str, str], int] = {}
     try:
@@ -380,26 +361,27 @@ def _gathered(rows: Iterable[_Row], where: str) -> _Gathered:
     if not any(entry.text for entry in entries.values()):
         raise ValueError(f"{where} must hold labels, and names none. Nothing was read.")
     model, place = next(iter(places), ("", ""))
-    return _Gathered(dict(sorted(entries.items())), model, place)
+    return dict(sorted(entries.items())), model, place
 
 
 def _checked(
-    found: _Gathered, n_atoms: int | None, sae: SparseAutoencoder | None, path: str
+    entries: dict[int, AtomLabel],
+    model: str,
+    place: str,
+    sae: SparseAutoencoder | None,
+    path: str,
 ) -> AtomLabels:
     """Refuse labels of another width or another source than the SAE's."""
-    most = max(found.entries)
-    if n_atoms is not None and most >= n_atoms:
+    n_atoms = None if sae is None else int(sae.n_atoms)
+    if n_atoms is not None and max(entries) >= n_atoms:
         raise ValueError(
-            f"`file_or_source` must name atoms below {n_atoms}, the SAE's, got atom {most}: these are labels "
-            "for another width. Nothing was read."
+            f"`file_or_source` must name atoms below {n_atoms}, the SAE's, got atom {max(entries)}: these are "
+            "labels for another width. Nothing was read."
         )
     published = getattr(getattr(sae, "origin", None), "neuronpedia", None)
-    theirs = f"{found.model}/{found.place}"
-    if published and found.model and found.place and theirs != published:
+    if published and model and place and f"{model}/{place}" != published:
         raise ValueError(
             f"`file_or_source` must hold labels of {published!r}, which the SAE is on Neuronpedia, got those "
-            f"of {theirs!r}. Nothing was read."
+            f"of {f'{model}/{place}'!r}. Nothing was read."
         )
-    return AtomLabels(
-        entries=found.entries, n_atoms=n_atoms, model=found.model, place=found.place, path=path
-    )
+    return AtomLabels(entries=entries, n_atoms=n_atoms, model=model, place=place, path=path)

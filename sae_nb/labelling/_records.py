@@ -174,26 +174,26 @@ def clean(text: object) -> str:
 
 def to_json(entry: AtomLabel) -> dict[str, Any]:
     """Return an entry as plain JSON values; what is empty is left out."""
-    said: dict[str, Any] = {"text": entry.text, "source": entry.source}
-    said |= {
+    plain: dict[str, Any] = {"text": entry.text, "source": entry.source}
+    plain |= {
         name: value for name in ("author", "also", "rule", "why") if (value := getattr(entry, name))
     }
     if entry.evidence is not None:
         numbers = asdict(entry.evidence)
-        said["evidence"] = {k: v for k, v in numbers.items() if v is not None and v == v}
-    return said
+        plain["evidence"] = {k: v for k, v in numbers.items() if v is not None and v == v}
+    return plain
 
 
-def from_json(atom: int, said: Mapping[str, Any]) -> AtomLabel:
+def from_json(atom: int, plain: Mapping[str, Any]) -> AtomLabel:
     """Return an entry from what `to_json` wrote; KeyError, TypeError or ValueError for anything else."""
-    evidence = said.get("evidence")
+    evidence = plain.get("evidence")
     entry = AtomLabel(
         atom=atom,
-        text=str(said["text"]),
-        source=str(said["source"]),
-        author=str(said.get("author", "")),
-        also=tuple(map(str, said.get("also", ()))),
-        rule=tuple((str(kind), tuple(map(str, values))) for kind, values in said.get("rule", ())),
-        why=str(said.get("why", "")),
+        text=str(plain["text"]),
+        source=str(plain["source"]),
+        author=str(plain.get("author", "")),
+        also=tuple(map(str, plain.get("also", ()))),
+        rule=tuple((str(kind), tuple(map(str, values))) for kind, values in plain.get("rule", ())),
+        why=str(plain.get("why", "")),
     )
     return entry if evidence is None else replace(entry, evidence=LabelEvidence(**evidence))

@@ -22,24 +22,14 @@ from sae_nb.atoms import LabelEvidence
 from sae_nb.checks import Count, Seed, at_least, check_atom, check_path, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import match_atoms
-from sae_nb.evaluation.explanations._detection import (
-    Desk,
-    Judge,
-    balanced,
-)
+from sae_nb.evaluation.explanations._detection import ExplanationTrials, Window, balanced
 from sae_nb.evaluation.explanations._rules import RowFacts
 from sae_nb.evaluation.report._row_pass import codes_of
 from sae_nb.files import SaeIdentity
 from sae_nb.files._exchange import place
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.interrupts import ending_with
-from sae_nb.labelling._judging import (
-    AskedJudge,
-    NoAnswerError,
-    judge_of,
-    reader_of,
-    terms_of,
-)
+from sae_nb.labelling._judging import AskedJudge, NoAnswerError, judge_of, reader_of, terms_of
 from sae_nb.labelling._keeping import FILE, Kept, carry, read_kept, write_kept
 from sae_nb.labelling._records import AtomLabel, AtomLabels, clean, to_json
 from sae_nb.progress import progress_bar
@@ -88,35 +78,27 @@ def label(
 
     Labels are written from one half of the samples and judged on the other: a window is shown, does the
     atom fire in it? The score is a balanced accuracy (½ by chance), compared with that of other atoms'
-    labels on the same windows. Without a judge a label is a small rule ("the token before is …"),
-    applied to the letter; labels that are given are read as the attribute of that name, or by their
-    words.
+    labels on the same windows. Without a judge a label is a small rule ("the token before is …"); labels
+    that are given are read as the attribute of that name, or by their words.
 
-    The labels are stored next to the SAE if it has a folder (`labels.json`), are written as they come,
-    and show in every panel opened afterwards; labels that you wrote there, and the labels of the
-    bundled SAEs, come first. A killed run continues where it was when it is called again.
+    They are written next to the SAE if it has a folder (`labels.json`) as they come, and show in panels
+    opened afterwards, after labels of your own. The same call continues a killed run.
 
     Parameters
     ----------
     acts, codes
-        Rows with the samples behind them; their codes, where computed already. A rule costs about
-        30 ms an atom for 17 000 rows of text.
+        Rows with the samples behind them; their codes, where computed already.
     judge
-        A language model: a function from prompt to answer, or one that `sn.load_model` gives. It writes
-        labels and reads them, about 1 + 2 · n_examples calls an atom. One that raises or answers
-        nonsense leaves an atom unlabelled; the next call of `label` asks again.
+        A language model, as `sn.load_model` gives it or a function from prompt to answer, which writes and
+        reads labels in about 1 + 2 · n_examples calls an atom. Where it fails, an atom stays unlabelled.
     labels
         Labels to judge, such as `sn.labels(…)` returns: they are kept, and the other atoms labelled.
     attributes
-        Further known facts about the data: booleans by name, one per sample or per row. Rules may speak
-        of them, and a label of that name is judged by them.
+        Further known facts that rules may speak of: booleans by name, one per sample or per row.
     sisters
-        SAEs of the same shape trained from other seeds: in how many of them does the atom return (matched
-        one to one, cosine at least 0.7)?
-    atoms
-        Atoms to label; None: all.
-    file
-        Place for the labels: a JSON file or a folder; None: the SAE's folder.
+        SAEs of the same shape trained from other seeds: in how many does the atom return (cosine ≥ 0.7)?
+    atoms, file
+        Atoms to label, None: all; a JSON file or a folder for the labels, None: the SAE's folder.
     n_examples, n_tries
         Windows per label, half of them firing; times that a judge is asked for a label at most.
     replace_file
@@ -147,52 +129,40 @@ def label(
         )
     acts = acts_for(sae, acts)
     codes = codes_of(sae, acts, codes)
-    asked, who = _judge_for(acts, judge)
-    given = _given(labels, sae.n_atoms)
-    check_sisters(sae, sisters)
-    facts = RowFacts.of(acts, attributes)
-    desk = Desk(acts, codes, facts, None, n_examples // 2, 3, seed)
-    every = _every(atoms, sae.n_atoms)
-    enough = set(desk.choose(every, len(every))[0])
-    made = {
-        "acts": _digest(acts, codes), "judge": who, "given": _digest_of_labels(given), "seed": seed,
-        "n_examples": n_examples, "attributes": sorted(facts.labels),
-    }  # fmt: skip
-    book = Book(_path_of(sae, file), identity_of(sae), made, sae.n_atoms)
-    book.start(labels, replace_file=replace_file)
-    counted = None if asked is None else AskedJudge(asked, book.counts)
-    work = Work(desk, facts, counted, enough, given, book, n_tries)
-    with ending_with(book.left):
-        try:
-            work.go_through(every, progress=progress)
-            _count_returns(book, sae, sisters, every, seed)
-        except Exception:  # what was done before is done
-            book.keep(now=True)
-            raise
-    book.keep(now=True)
-    carry(sae, book.kept)
-    return book.labels
-
-
-# --- what is asked for ----------------------------------------------------------------------------
-
-
-def _judge_for(acts: Activations, judge: Any) -> tuple[Judge | None, str]:
-    """Return the writer and reader of labels of these rows, and their names."""
     asked, who = judge_of(judge)
     if asked is not None and not acts.context.modality.is_text:
         raise ValueError(
             f"`judge` reads text, and these are samples of kind {acts.context.kind!r}. Leave it out, and pass "
             "attributes=."
         )
-    return asked, who
+    given = _given(labels, sae.n_atoms)
+    check_sisters(sae, sisters)
+    facts = RowFacts.of(acts, attributes)
+    trials = ExplanationTrials(acts, codes, facts, None, n_examples // 2, 3, seed)
+    asked_for = range(sae.n_atoms) if atoms is None else atoms
+    every = sorted({check_atom(atom, sae.n_atoms) for atom in asked_for})
+    enough = set(trials.choose(every, len(every))[0])
+    made = {
+        "acts": _digest(acts, codes), "judge": who, "given": _digest_of(given), "seed": seed,
+        "n_examples": n_examples, "attributes": sorted(facts.labels),
+    }  # fmt: skip
+    saved = SavedLabels(_path_of(sae, file), identity_of(sae), made, sae.n_atoms)
+    saved.start(labels, replace_file=replace_file)
+    counted = None if asked is None else AskedJudge(asked, saved.counts)
+    labeller = Labeller(trials, facts, counted, enough, given, saved, n_tries)
+    with ending_with(saved.so_far):
+        try:
+            labeller.go_through(every, progress=progress)
+            _count_returns(saved, sae, sisters, every, seed)
+        except Exception:  # what was done before is done
+            saved.keep(now=True)
+            raise
+    saved.keep(now=True)
+    carry(sae, saved.kept)
+    return saved.labels
 
 
-def _every(atoms: Sequence[int] | None, n_atoms: int) -> list[int]:
-    """The atoms that are asked for, in order."""
-    if atoms is None:
-        return list(range(n_atoms))
-    return sorted(check_atom(a, n_atoms) for a in set(atoms))
+# --- what is asked for ----------------------------------------------------------------------------
 
 
 def _given(labels: Mapping[int, str] | None, n_atoms: int) -> dict[int, AtomLabel]:
@@ -211,7 +181,7 @@ def _given(labels: Mapping[int, str] | None, n_atoms: int) -> dict[int, AtomLabe
     return found
 
 
-def check_sisters(sae: Any, sisters: Sequence[Any]) -> None:
+def check_sisters(sae: SparseAutoencoder, sisters: Sequence[SparseAutoencoder]) -> None:
     """Refuse SAEs that are of another space, or the SAE itself."""
     own = identity_of(sae)
     for i, sister in enumerate(sisters):
@@ -226,7 +196,7 @@ def check_sisters(sae: Any, sisters: Sequence[Any]) -> None:
             )
 
 
-def _path_of(sae: Any, file: str | Path | None) -> Path | None:
+def _path_of(sae: SparseAutoencoder, file: str | Path | None) -> Path | None:
     if file is None:
         folder = getattr(sae, "folder", None)
         return None if folder is None else Path(folder) / FILE
@@ -243,16 +213,16 @@ def _digest(acts: Activations, codes: SparseCodes) -> str:
     return digest.hexdigest()[:16]
 
 
-def _digest_of_labels(given: Mapping[int, AtomLabel]) -> str:
-    said = repr([(atom, to_json(entry)) for atom, entry in sorted(given.items())])
-    return hashlib.sha256(said.encode()).hexdigest()[:16] if given else ""
+def _digest_of(given: Mapping[int, AtomLabel]) -> str:
+    text = repr([(atom, to_json(entry)) for atom, entry in sorted(given.items())])
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if given else ""
 
 
 # --- the file, while the work goes on -------------------------------------------------------------
 
 
 @dataclass(eq=False)
-class Book:
+class SavedLabels:
     """Labels made so far, and the file in which they are kept."""
 
     path: Path | None
@@ -306,7 +276,7 @@ class Book:
         took = time.monotonic() - start
         self._changed, self._next = False, start + took + max(PAUSE, took / SHARE_OF_WRITING)
 
-    def left(self) -> tuple[str, AtomLabels]:
+    def so_far(self) -> tuple[str, AtomLabels]:
         """Keep the labels of an interrupted call, and tell how to continue."""
         done = sum(bool(entry.text) for entry in self.entries.values())
         text = f"Labelling was interrupted: {done} of {self.n_atoms} atoms have a label. "
@@ -343,15 +313,15 @@ class Book:
 
 
 @dataclass(eq=False)
-class Work:
+class Labeller:
     """The namer of an atom, and the judge of its label."""
 
-    desk: Desk
+    trials: ExplanationTrials
     facts: RowFacts
     judge: AskedJudge | None
     enough: set[int]
     given: dict[int, AtomLabel]
-    book: Book
+    saved: SavedLabels
     n_tries: int
     _silent: int = 0  # atoms in a row without an answer
 
@@ -361,21 +331,21 @@ class Work:
             for step in (self.name_atom, self.judge_label):
                 for atom in atoms:
                     step(atom)
-                    self.book.keep()
+                    self.saved.keep()
                     bar.update()
 
     def name_atom(self, atom: int) -> None:
         """Give an atom its label, unless it has one."""
-        known = self.book.entries.get(atom)
+        known = self.saved.entries.get(atom)
         if known is not None and known.text:
             return
         if atom in self.given:
-            self.book.put(self.given[atom])
+            self.saved.put(self.given[atom])
         elif atom not in self.enough:
-            self.book.put(AtomLabel(atom=atom, text="", why=RARE))
+            self.saved.put(AtomLabel(atom=atom, text="", why=RARE))
         elif self.judge is None:
-            rule = self.desk.rule(atom)
-            self.book.put(
+            rule = self.trials.rule(atom)
+            self.saved.put(
                 AtomLabel(
                     atom=atom, text=clean(rule.text), source="rule", rule=terms_of(rule.terms)
                 )
@@ -390,66 +360,70 @@ class Work:
                 why = f"The judge was not asked: it had no answer for {IN_A_ROW} atoms in a row."
                 break
             try:
-                text = judge.label(self.desk.written(atom, judge))
+                text = judge.label(self.trials.written(atom, judge))
                 break
             except NoAnswerError as error:
                 why = str(error)
         self._silent = 0 if text else self._silent + 1
-        self.book.put(AtomLabel(atom=atom, text=text, source="judge", why="" if text else why))
+        self.saved.put(AtomLabel(atom=atom, text=text, source="judge", why="" if text else why))
 
     def judge_label(self, atom: int) -> None:
         """Measure what an atom's label is worth, unless that was done."""
-        entry = self.book.entries[atom]
+        entry = self.saved.entries[atom]
         done = entry.evidence is not None and math.isfinite(entry.evidence.detection)
         if entry.text and not done:
             before = entry.evidence or LabelEvidence()
             found = self._measured(entry)
             kept = replace(found, returns=before.returns, n_sisters=before.n_sisters)
-            self.book.put(replace(entry, evidence=kept))
+            self.saved.put(replace(entry, evidence=kept))
 
     def _measured(self, entry: AtomLabel) -> LabelEvidence:
         if entry.atom not in self.enough:
             return LabelEvidence(why=RARE)
         if self.judge is not None and self._silent >= IN_A_ROW:
             return LabelEvidence(by="judge", why="The judge was not asked: it no longer answers.")
-        firing, silent = self.desk.trials(entry.atom)
+        firing, silent = self.trials.examples(entry.atom)
         windows = [*firing, *silent]
         reader = reader_of(entry, self.facts, self.judge)
         if isinstance(reader, str) or len(windows) < FEWEST_WINDOWS:
             return LabelEvidence(why=reader if isinstance(reader, str) else RARE)
         try:
-            said = reader[1](windows)
+            answers = reader[1](windows)
             control = self._control(entry, firing, windows)
         except NoAnswerError as error:
             self._silent += 1
             return LabelEvidence(by="judge", why=str(error))
         self._silent = 0
-        score = balanced(said[: len(firing)], said[len(firing) :])
+        score = balanced(answers[: len(firing)], answers[len(firing) :])
         why = "" if math.isfinite(score) else RARE
         return LabelEvidence(
             by=reader[0], detection=score, control=control, n=len(windows), why=why
         )
 
-    def _control(self, entry: AtomLabel, firing: list[Any], windows: list[Any]) -> float:
+    def _control(self, entry: AtomLabel, firing: list[Window], windows: list[Window]) -> float:
         """Score of other atoms' labels on the windows of this one."""
         others = [
             other
-            for atom, other in sorted(self.book.entries.items())
+            for atom, other in sorted(self.saved.entries.items())
             if atom != entry.atom and other.text and other.text != entry.text
         ]
-        generator = np.random.default_rng((self.desk.seed, entry.atom, 2))
+        generator = np.random.default_rng((self.trials.seed, entry.atom, 2))
         n = OTHERS if self.judge is None else 1
         scores = []
         for place_ in generator.permutation(len(others))[:n]:
             reader = reader_of(others[int(place_)], self.facts, self.judge)
             if not isinstance(reader, str):
-                said = reader[1](windows)
-                scores.append(balanced(said[: len(firing)], said[len(firing) :]))
+                answers = reader[1](windows)
+                scores.append(balanced(answers[: len(firing)], answers[len(firing) :]))
         return float(np.mean(scores)) if scores else math.nan
 
 
 def _count_returns(
-    book: Book, sae: Any, sisters: Sequence[Any], atoms: Sequence[int], seed: int
+    saved: SavedLabels,
+    sae: SparseAutoencoder,
+    sisters: Sequence[SparseAutoencoder],
+    atoms: Sequence[int],
+    seed: int,
 ) -> None:
     """In how many trainings from other seeds each labelled atom is found again, and random directions are."""
     if not sisters:
@@ -464,13 +438,13 @@ def _count_returns(
             for d in (own, sister.dictionary)
         )
         chance.append(float((match_atoms(first, second)[2] >= SAME).mean()))
-    book.floor = float(np.mean(chance))
+    saved.floor = float(np.mean(chance))
     for atom in atoms:
-        entry = book.entries[atom]
+        entry = saved.entries[atom]
         if entry.text:
             found = replace(
                 entry.evidence or LabelEvidence(),
                 returns=int(returns[atom]),
                 n_sisters=len(sisters),
             )
-            book.put(replace(entry, evidence=found))
+            saved.put(replace(entry, evidence=found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from sae_nb.files._fingerprints import weights_digest
 from sae_nb.lenses._head import Head, head_of
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -59,7 +60,7 @@ def probed_head(model: LiveModel, name: str | None) -> Head:
     """Return the head of a model, held against its answer to an input made up for that."""
     n = max(model.vocabulary_size or 2, 2)
     ids = [1 + i * 7 % (n - 1) for i in range(8)]
-    inputs: Any = [ids]
+    inputs: Inputs = [ids]
     if model.modality.is_text:
         inputs = [(torch.tensor(ids), torch.tensor(ids))] if model.streams else inputs
     elif not model.modality.is_image:
@@ -69,9 +70,8 @@ def probed_head(model: LiveModel, name: str | None) -> Head:
                 "`model` must read texts, images or a kind of input with examples to attach a loaded lens, "
                 f"got {model.name}, which reads {model.modality.reads}. Fit a lens instead."
             )
-        inputs = examples(1, 0)
-        if model.streams:
-            inputs = [(inputs[0], torch.tensor(ids))]
+        made = examples(1, 0)
+        inputs = [(made[0], torch.tensor(ids))] if model.streams else made
     else:
         asked = (getattr(model.preprocess, one, None) for one in ("required", "output_size"))
         side = getattr(getattr(model.module, "config", None), "image_size", None)

@@ -18,7 +18,9 @@ from sae_nb.lenses._rows import Rows, rows_of
 from sae_nb.statistics import rank_correlation
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
+
+    from sae_nb.checks import Inputs
 
 HITS = 10
 """Outputs that are compared as the most raised."""
@@ -49,14 +51,14 @@ class LensCheck(Finding):
     def words(self) -> str:
         """Agreement at the deepest layer, and the mean rank correlation of atoms."""
         last = self.table.iloc[-1]
-        said = f"agreement at block {last['layer']:.0f} {last['agreement']:.2f} ({_logit(last)}control "
-        said += f"{last['control agreement']:.2f})"
+        words = f"agreement at block {last['layer']:.0f} {last['agreement']:.2f} ({_logit(last)}control "
+        words += f"{last['control agreement']:.2f})"
         if self.atoms is None:
-            return said
+            return words
         means = self.atoms_by_kind
         own = means.iloc[0]
         return (
-            f"{said}; effects of {own.name}s: rank correlation {own['correlation']:.2f} "
+            f"{words}; effects of {own.name}s: rank correlation {own['correlation']:.2f} "
             f"({_logit(own, 'correlation')}random directions {means.loc['random', 'correlation']:.2f})"
         )
 
@@ -76,7 +78,7 @@ class LensCheck(Finding):
         return [self.table, shown] if self.atoms is not None else [shown]
 
 
-def _logit(line: Any, name: str = "agreement") -> str:
+def _logit(line: Series, name: str = "agreement") -> str:
     """Return the logit lens's score in words; empty in an encoder, which has none."""
     score = line.get(f"logit {name}")
     return "" if score is None else f"logit lens {score:.2f}, "
@@ -150,7 +152,7 @@ def check_atoms(
     directions: Float[Tensor, "n d"],
     layer: int,
     point: str,
-    held_out: object,
+    held_out: Inputs,
     effects: dict[str, Effects],
     *,
     skip_first: int,
@@ -196,10 +198,10 @@ Effects = Callable[[Tensor], Tensor]
 
 
 def _chosen(
-    sae: Any, directions: Tensor, x: Tensor, n: int, generator: torch.Generator
+    sae: object, directions: Tensor, x: Tensor, n: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Directions that are measured, and the strength of each: an atom's largest on these rows."""
-    if sae is None:
+    if not hasattr(sae, "encode"):
         which = torch.randperm(len(directions), generator=generator)[:n]
         typical = float(x.norm(dim=1).median())
         return which, 0.3 * typical / directions[which].norm(dim=1).clamp_min(1e-12)

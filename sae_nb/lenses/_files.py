@@ -8,14 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sae_nb.files._atomic import (
-    json_object,
-    read_manifest,
-)
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_folder,
-)
+from sae_nb.files._atomic import json_object, read_manifest
+from sae_nb.files._tensors import read_tensors, write_folder
 from sae_nb.lenses._lens import Lens
 
 KIND = "lens"

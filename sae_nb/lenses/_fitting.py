@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,17 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, above, at_least, check_integers, check_memory, checked
-from sae_nb.files._atomic import (
-    MANIFEST,
-    existing_folder,
-    free_folder,
-)
+from sae_nb.files._atomic import MANIFEST, existing_folder, free_folder
 from sae_nb.files._exchange import place
-from sae_nb.files._fingerprints import (
-    check_same_call,
-    inputs_digest,
-    tensor_bytes,
-)
+from sae_nb.files._fingerprints import check_same_call, inputs_digest, tensor_bytes
 from sae_nb.interrupts import Interrupted
 from sae_nb.lenses._attaching import weights_of
 from sae_nb.lenses._files import read_lens, read_running, write_lens
@@ -38,6 +29,7 @@ from sae_nb.models._running import run
 from sae_nb.progress import progress_bar
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -62,7 +54,7 @@ Progress = bool | Callable[[LensRecord], Any]
 @checked(leave=("inputs", "layers"))
 def fit_lens(
     model: LiveModel,
-    inputs: Any,
+    inputs: Inputs,
     kind: Kind = "jacobian",
     layers: Sequence[int] | None = None,
     *,
@@ -80,34 +72,28 @@ def fit_lens(
 ) -> Lens:
     """Fit a lens: maps from each layer's states to the model's answer.
 
-    "jacobian": the mean Jacobian of the states that are answered from, by those of each layer; one backward
-    pass per number of a state and sample, all layers at once, and a handful of samples is a start.
-    "tuned": per layer an affine map, trained so that the answer read there is the model's. "logit": no map,
-    the states as they are; nothing is fitted.
-
-    Ctrl-C reaches the caller as an `Interrupted`, whose `.result` is the lens of what was done, marked as
-    partial.
+    "jacobian": the mean Jacobian of the states that are answered from, by those of each layer; a handful of
+    samples is a start. "tuned": per layer an affine map, trained so that the answer read there is the model's.
+    "logit": no map, nothing is fitted. Ctrl-C reaches the caller as an `Interrupted`, whose `.result` is the
+    lens of what was done, marked as partial.
 
     Parameters
     ----------
     inputs
-        Texts or images, as the model takes them, of an encoder–decoder pairs; a text of a Jacobian lens counts
-        as much as any other.
+        Texts or images, as the model takes them, of an encoder–decoder pairs.
     layers
         Blocks whose outputs are read; None: all but the last, of an encoder all.
     stream
-        Of an encoder–decoder: the half whose blocks are read; None: the decoder. A lens of the encoder leads
-        from its states to what the decoder answers.
+        Of an encoder–decoder: the half whose blocks are read; None: the decoder.
     head
         Name of one of several class heads (`model.heads(images)`); None: the model's answer.
     skip_first
-        First tokens of each text that are left out as sources and targets, as the last one is: they are
-        sinks of attention, and often huge. Published lenses leave out 16.
+        First tokens of each text that are left out, as the last one is: sinks of attention, often huge.
     context_length
         Tokens after which a text is cut, at most what the model can read; None: that.
     store
-        A folder for checkpoints and the result. If the process is killed or interrupted, the same call
-        continues from there, and the result is bit-equal; another call is refused.
+        A folder for checkpoints and the result. Killed or interrupted, the same call continues from there,
+        bit-equal; another call is refused.
     checkpoint_every
         Samples between checkpoints; None: 1, and 25 steps of a tuned lens.
     steps, learning_rate, rows_per_step, seed
@@ -117,10 +103,8 @@ def fit_lens(
 
     Raises
     ------
-    ValueError: If the model has no blocks, or its answer is not a projection of the last block's output behind
-        a norm or the head of a masked language model; if there is no such stream, or a lens of the encoder is
-        not a Jacobian; if layers are not there, a text is not longer than what is skipped, or `store` holds
-        another fit.
+    ValueError: If the model has no blocks, or its answer is not a projection of the last block's output; if
+        stream, kind and layers do not fit, a text is too short, or `store` holds another fit.
     MemoryError: If the maps would not fit in memory.
 
     Source
@@ -141,21 +125,15 @@ def fit_lens(
     fit = _Fit.of(model, inputs, kind, layers, encoder, head, skip_first, context_length)
     if kind == "logit":
         return fit.lens(None, n_done=0, n_wanted=0)
-    settings: dict[str, Any] = {}
+    work: _Jacobians | _Tuning = _Jacobians(fit)
     if kind == "tuned":
-        settings = {
-            "steps": steps,
-            "learning_rate": learning_rate,
-            "rows_per_step": rows_per_step,
-            "seed": seed,
-        }
-    call = fit.call(inputs, settings)
-    work: _Jacobians | _Tuning = _Jacobians(fit) if kind == "jacobian" else _Tuning(fit, **settings)
+        work = _Tuning(fit, steps, learning_rate, rows_per_step, seed)
+    call = fit.call(inputs, work.settings)
     every = checkpoint_every or work.CHECKPOINT
-    with _stored(store, call) as begun:
-        if isinstance(begun, Lens):
-            return replace(begun, head=fit.head)
-        return _carried_out(work, begun, store, call, every, progress)
+    begun = _stored(store, call)
+    if isinstance(begun, Lens):
+        return replace(begun, head=fit.head)
+    return _carried_out(work, begun, store, call, every, progress)
 
 
 def _check_stream(model: LiveModel, stream: str | None, kind: str) -> None:
@@ -194,7 +172,7 @@ class _Fit:
     def of(
         cls,
         model: LiveModel,
-        inputs: object,
+        inputs: Inputs,
         kind: Kind,
         layers: object,
         stream: Literal["encoder"] | None,
@@ -223,12 +201,11 @@ class _Fit:
             head=found, kind=kind, layers=numbers, stream=stream, n_layers=n, d=d, batches=batches,
             skip_first=skip_first, context_length=context_length,
         )  # fmt: skip
-        return fit if found.slope is None else fit.with_slope()
-
-    def with_slope(self) -> _Fit:
-        """Return the fit with the mean derivative of the head's own layers, over the places of all inputs."""
-        states = torch.cat([rows.last for rows in self.rows([])])
-        return replace(self, head=replace(self.head, slope=mean_slope(self.head, states)))
+        if found.slope is None:
+            return fit
+        # The mean derivative of the head's own layers, over the places of all inputs.
+        states = torch.cat([rows.last for rows in fit.rows([])])
+        return replace(fit, head=replace(found, slope=mean_slope(found, states)))
 
     def rows(self, points: Sequence[str]) -> Iterator[Rows]:
         """Yield the states of each sample at the places of the fit."""
@@ -243,7 +220,7 @@ class _Fit:
     def n_kinds(self) -> int:
         return len(kinds_of_places(self.head.model))
 
-    def call(self, inputs: object, settings: dict[str, Any]) -> dict[str, Any]:
+    def call(self, inputs: Inputs, settings: Mapping[str, object]) -> dict[str, Any]:
         """Return everything that decides the result; two calls with equal facts give equal bits."""
         import hashlib
 
@@ -269,7 +246,16 @@ class _Fit:
             **settings,
         }
 
-    def lens(self, maps: Tensor | None, *, n_done: int, n_wanted: int, **more: Any) -> Lens:
+    def lens(
+        self,
+        maps: Tensor | None,
+        *,
+        n_done: int,
+        n_wanted: int,
+        offsets: Tensor | None = None,
+        course: Tensor | None = None,
+        facts: Mapping[str, object] | None = None,
+    ) -> Lens:
         """Return the lens with these maps."""
         model, places = self.head.model, kinds_of_places(self.head.model)
         counts = (1,)
@@ -281,7 +267,8 @@ class _Fit:
             kind=self.kind, layers=self.layers, n_layers=self.n_layers, places=places,
             counts=counts, d=self.d, maps=maps, model_name=model.name, weights=weights_of(model),
             head_name=self.head.name, skip_first=self.skip_first, n_done=n_done, n_wanted=n_wanted,
-            stream=self.stream, slope=self.head.slope, head=self.head, **more,
+            stream=self.stream, slope=self.head.slope, head=self.head, offsets=offsets,
+            course=course, facts=facts or {},
         )  # fmt: skip
 
 
@@ -333,6 +320,8 @@ class _Jacobians:
     """The Jacobian lens of a fit, one sample at a time."""
 
     CHECKPOINT = 1
+    settings: Mapping[str, object] = {}
+    """What decides the result, besides the fit itself."""
 
     def __init__(self, fit: _Fit) -> None:
         self.fit, self.n_wanted = fit, len(fit.batches)
@@ -364,11 +353,15 @@ class _Jacobians:
         point = torch.cat([torch.tensor([float(n)]), cosine])[None]
         return _Sums(n_done=n, halves=halves, course=torch.cat([state.course, point]))
 
-    def lens(self, state: _Sums, **more: Any) -> Lens:
+    def lens(self, state: _Sums, facts: Mapping[str, object]) -> Lens:
         """Return the lens of the mean so far."""
         maps = state.halves.sum(dim=0) / max(state.n_done, 1)
         return self.fit.lens(
-            maps, n_done=state.n_done, n_wanted=self.n_wanted, course=state.course, **more
+            maps,
+            n_done=state.n_done,
+            n_wanted=self.n_wanted,
+            course=state.course,
+            facts=facts,
         )
 
     def running(self, state: _Sums) -> dict[str, Tensor]:
@@ -400,9 +393,15 @@ class _Tuning:
     CHECKPOINT = 25
 
     def __init__(
-        self, fit: _Fit, *, steps: int, learning_rate: float, rows_per_step: int, seed: int
+        self, fit: _Fit, steps: int, learning_rate: float, rows_per_step: int, seed: int
     ) -> None:
         self.fit, self.n_wanted = fit, steps
+        self.settings: Mapping[str, object] = {
+            "steps": steps,
+            "learning_rate": learning_rate,
+            "rows_per_step": rows_per_step,
+            "seed": seed,
+        }
         self._rate, self._per_step, self._seed = learning_rate, rows_per_step, seed
         self._rows: tuple[Rows, Rows] | None = None
 
@@ -435,15 +434,13 @@ class _Tuning:
 
     def once(self, done: _Tuned) -> _Tuned:
         """Return the maps after one more step."""
-        train, _ = self.rows
-        head, state = self.fit.head, done.state
-        course = done.course
+        state, course = done.state, done.course
         if state.step == 0:
             course = torch.cat([course, self._point(0, state)])
         state = tune_once(
-            head,
+            self.fit.head,
             state,
-            train,
+            self.rows[0],
             n_steps=self.n_wanted,
             learning_rate=self._rate,
             rows_per_step=self._per_step,
@@ -457,7 +454,7 @@ class _Tuning:
         kl = mean_kl(self.fit.head, state.maps, self.rows[1])
         return torch.cat([torch.tensor([float(step)]), kl])[None]
 
-    def lens(self, done: _Tuned, **more: Any) -> Lens:
+    def lens(self, done: _Tuned, facts: Mapping[str, object]) -> Lens:
         """Return the lens of the maps as they are."""
         maps = done.state.maps
         return self.fit.lens(
@@ -466,7 +463,7 @@ class _Tuning:
             n_done=done.n_done,
             n_wanted=self.n_wanted,
             course=done.course,
-            **more,
+            facts=facts,
         )
 
     def running(self, done: _Tuned) -> dict[str, Tensor]:
@@ -503,7 +500,7 @@ def _carried_out(
     def keep(*, end: bool = False) -> None:
         if store is not None:
             parts = None if end else work.running(state)
-            write_lens(work.lens(state, facts={"call": call}), store, running=parts)
+            write_lens(work.lens(state, {"call": call}), store, running=parts)
 
     try:
         with progress_bar(work.n_wanted, "lens", unit, enabled=progress is True) as bar:
@@ -537,25 +534,20 @@ def _carried_out(
         raise Interrupted(
             f"Fitting a lens was interrupted after {state.n_done} of {work.n_wanted} {unit}s; "
             f"`sn.interrupted()` returns the lens of these, marked as partial. {where}",
-            work.lens(state, facts={"call": call}),
+            work.lens(state, {"call": call}),
         ) from stop
     keep(end=True)
-    return work.lens(state, facts={"call": call})
+    return work.lens(state, {"call": call})
 
 
-@contextmanager
-def _stored(
-    store: str | Path | None, call: dict[str, Any]
-) -> Iterator[Lens | dict[str, Tensor] | None]:
-    """Give what a folder has of this very fit: the lens, its sums, or None where it is new."""
+def _stored(store: str | Path | None, call: dict[str, Any]) -> Lens | dict[str, Tensor] | None:
+    """Return what a folder has of this very fit: the lens, its sums, or None where it is new."""
     if store is None:
-        yield None
-        return
+        return None
     folder = place(store)
     if not (folder / MANIFEST).is_file():
         free_folder(folder, replace=True)
-        yield None
-        return
+        return None
     lens = read_lens(existing_folder(folder))
     check_same_call(folder, lens.facts.get("call"), call, work="fit")
-    yield read_running(folder) if lens.partial else lens
+    return read_running(folder) if lens.partial else lens

@@ -8,10 +8,10 @@ in place of the norm; their linear part is their mean derivative.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -122,12 +122,8 @@ class Head:
         return rows
 
     def _gain(self, like: Tensor) -> Tensor | float:
-        gain = getattr(self.norm, "weight", None)
-        if not isinstance(gain, Tensor) or gain.shape != like.shape[-1:]:
-            return 1.0
-        # Gemma stores its gain minus one.
-        offset = 1.0 if type(self.norm).__name__.startswith("Gemma") else 0.0
-        return gain.detach().float().to(like.device) + offset
+        gain = gain_of(self.norm)
+        return 1.0 if gain is None or gain.shape != like.shape[-1:] else gain.to(like.device)
 
     def effects(self, directions: Float[Tensor, "n d"]) -> Float[Tensor, "n n_outputs"]:
         """Return W (γ ⊙ C d), the direct path from directions at the last block to the logits."""
@@ -184,6 +180,17 @@ class Head:
         raise ValueError(f"`token` must be one of the classes {names[:20]}, got {token!r}.")
 
 
+def gain_of(
+    norm: nn.Module | None, names: Sequence[str] = ("weight",)
+) -> Float[Tensor, " d"] | None:
+    """Return the factors of a norm or a scale, in fp32; Gemma stores them minus one."""
+    for gain in (getattr(norm, name, None) for name in names):
+        if isinstance(gain, Tensor) and gain.ndim == 1:
+            offset = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
+            return gain.detach().float() + offset
+    return None
+
+
 # -------------------------------------------------------------------------------------------------
 # Finding the head, and holding it against the model's answer.
 
@@ -234,8 +241,9 @@ def _unembedding(model: LiveModel, batch: Batch, last: str, name: str | None) ->
     if not ran.answer.by_token:
         raise _no_head(model, "it has no unembedding that predicts the next token")
     wanted, states = ran.answer.tensor.detach().float(), ran.states[last].detach()
-    config: Any = getattr(model.module, "config", None)
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    config = getattr(model.module, "config", None)
+    find = getattr(config, "get_text_config", None)
+    text = find() if callable(find) else config
     cap = next(
         (c for name in _CAPS if isinstance(c := getattr(text, name, None), float | int)), None
     )
@@ -249,7 +257,7 @@ def _unembedding(model: LiveModel, batch: Batch, last: str, name: str | None) ->
         )  # fmt: skip
         if plain.weight.shape[1] != states.shape[-1]:
             continue
-        for head in _scaled(plain, states, wanted):
+        if (head := _scaled(plain, states, wanted)) is not None:
             return head
     for module in projections:
         for between in _between(model, batch, module):
@@ -342,19 +350,19 @@ def mean_slope(head: Head, states: Float[Tensor, "rows d"]) -> Float[Tensor, "d_
     return torch.stack(slopes).float().cpu()
 
 
-def _scaled(head: Head, states: Tensor, wanted: Tensor) -> Iterator[Head]:
-    """Yield the head if it gives the answer, as it is or with one factor (Cohere, Granite)."""
-    with torch.no_grad():
-        found = head.logits(states)
-        if _is_close(found, wanted):
-            yield head
-        elif found.shape == wanted.shape:
-            found, cap = replace(head, cap=None).logits(states), head.cap
-            free = wanted if cap is None else cap * (wanted / cap).clamp(-0.999, 0.999).atanh()
-            factor = float((found * free).sum() / found.square().sum().clamp_min(1e-12))
-            scaled = replace(head, scale=factor)
-            if _is_close(scaled.logits(states), wanted):
-                yield scaled
+@torch.no_grad()
+def _scaled(head: Head, states: Tensor, wanted: Tensor) -> Head | None:
+    """Return the head if it gives the answer, as it is or with one factor (Cohere, Granite)."""
+    found = head.logits(states)
+    if _is_close(found, wanted):
+        return head
+    if found.shape != wanted.shape:
+        return None
+    found, cap = replace(head, cap=None).logits(states), head.cap
+    free = wanted if cap is None else cap * (wanted / cap).clamp(-0.999, 0.999).atanh()
+    factor = float((found * free).sum() / found.square().sum().clamp_min(1e-12))
+    scaled = replace(head, scale=factor)
+    return scaled if _is_close(scaled.logits(states), wanted) else None
 
 
 def _is_close(found: Tensor, wanted: Tensor) -> bool:

@@ -20,13 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.lenses._head import Head, pooled
-from sae_nb.lenses._rows import (
-    kept_places,
-    kind_at,
-    kinds_of_places,
-    reads_encoder,
-    valid_places,
-)
+from sae_nb.lenses._rows import kept_places, kind_at, kinds_of_places, reads_encoder, valid_places
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
@@ -99,7 +93,7 @@ def repeated(batch: Batch, copies: int) -> Batch:
     )
 
 
-def _copied(value: object, copies: int) -> Any:
+def _copied(value: object, copies: int) -> object:
     if not isinstance(value, Tensor):
         return value
     return value.repeat(copies, *[1] * (value.ndim - 1))

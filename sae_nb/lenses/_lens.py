@@ -28,13 +28,14 @@ from sae_nb.lenses._attaching import last_part, layer_of, probed_head, weights_o
 from sae_nb.lenses._checking import LensCheck, check_atoms, check_layers
 from sae_nb.lenses._head import Head
 from sae_nb.lenses._measuring import cut_at
-from sae_nb.lenses._reading import LensReading, compare, compare_all, read_rows, reading_of
+from sae_nb.lenses._reading import LensReading, compare, compare_all, reading_of
 from sae_nb.lenses._rows import Rows, kinds_of_places, point_of, rows_of
 from sae_nb.models import bundled_names, load_model
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -46,8 +47,8 @@ class Lens(KnowsOtherWords):
     """Maps from the states of each layer to the model's answer; made by `sn.fit_lens` or `sn.load_lens`.
 
     The answer read at a place is head(J h): `head` is the model's own final norm and unembedding or class
-    head, J the map of the layer. A lens of images has a map each for cls, registers and patches.
-    A lens of an encoder leads to the decoder's states; its answer is the decoder's at the last token there is.
+    head, J the map of the layer. A lens of images has a map each for cls, registers and patches; a lens of an
+    encoder leads to the decoder's states.
 
     Parameters
     ----------
@@ -174,7 +175,10 @@ class Lens(KnowsOtherWords):
         got = (model.n_layers, model.width() if model.n_layers else None)
         if self.stream is not None and self.stream in model.streams:
             got = (model.streams[self.stream].n_blocks, model.width(self._point(0)) or self.d)
-        blocks = self._blocks_for(got[0])
+        # A file with some layers alone states no number of blocks.
+        several = len(self.layers) > 1 and self.layers == tuple(range(len(self.layers)))
+        assumed = self.facts.get("blocks assumed") and not several
+        blocks = max(got[0], self.n_layers) if assumed and got[0] is not None else self.n_layers
         if got != (blocks, self.d):
             raise ValueError(
                 f"`model` must have {blocks} blocks of width {self.d}, as the lens of "
@@ -194,12 +198,6 @@ class Lens(KnowsOtherWords):
             head=head if self.slope is None else replace(head, slope=self.slope),
         )
 
-    def _blocks_for(self, n: int | None) -> int:
-        """Return the blocks that a model must have; a file with some layers alone states no number."""
-        several = len(self.layers) > 1 and self.layers == tuple(range(len(self.layers)))
-        stated = not self.facts.get("blocks assumed") or several
-        return self.n_layers if stated or n is None else max(n, self.n_layers)
-
     def _check_weights(self, model: LiveModel) -> None:
         if self.weights is None:
             return
@@ -217,10 +215,6 @@ class Lens(KnowsOtherWords):
 
     def _point(self, layer: int) -> str:
         return point_of(layer, self.stream)
-
-    @property
-    def _points(self) -> list[str]:
-        return [self._point(layer) for layer in self.layers]
 
     @property
     def _last(self) -> int | None:
@@ -271,7 +265,9 @@ class Lens(KnowsOtherWords):
         return found
 
     @checked(leave=("inputs",))
-    def read(self, inputs: Any, *, k: Count = 10, batch_size: Count | None = None) -> LensReading:
+    def read(
+        self, inputs: Inputs, *, k: Count = 10, batch_size: Count | None = None
+    ) -> LensReading:
         """Read inputs: at each layer and place the outputs on top, next to the model's own answer.
 
         Parameters
@@ -294,13 +290,19 @@ class Lens(KnowsOtherWords):
         ('cls', 'register 1', 'register 2', 'register 3', 'register 4', 'patch 0,0')
         """
         head = self._head
-        rows = rows_of(head, inputs, self._points, skip_first=None, batch_size=batch_size)
-        reading = read_rows(head, self.kind, self.layers, rows, self._moved, k=k)
+        rows = rows_of(
+            head, inputs, [*map(self._point, self.layers)], skip_first=None, batch_size=batch_size
+        )
+        moved = [
+            self._moved(layer, rows.states[i], rows.kind) for i, layer in enumerate(self.layers)
+        ]
+        found = compare_all(head, moved, rows, k=k)
+        reading = reading_of(head, self.kind, self.layers, rows, found)
         self._warn_of_misfit(rows, reading)
         return reading
 
     @checked(leave=("inputs",))
-    def read_both(self, inputs: Any, *, k: Count = 10) -> tuple[LensReading, LensReading]:
+    def read_both(self, inputs: Inputs, *, k: Count = 10) -> tuple[LensReading, LensReading]:
         """Read inputs by this lens and by the logit lens, from one pass of the model.
 
         Raises
@@ -319,7 +321,7 @@ class Lens(KnowsOtherWords):
 
     def read_with(
         self,
-        inputs: object,
+        inputs: Inputs,
         points: Sequence[str] = (),
         *,
         k: int = 10,
@@ -361,15 +363,13 @@ class Lens(KnowsOtherWords):
 
     @checked(leave=("sae_or_directions", "layer"))
     def effects(
-        self, sae_or_directions: Any, layer: int | None = None
+        self, sae_or_directions: object, layer: int | None = None
     ) -> Float[Tensor, "n n_outputs"]:
         """Return how each direction, added at every place, changes the answer, by one matrix product.
 
-        Of a text W_U (γ ⊙ C J d), with γ the final norm's gain and C its centring; of an image the sum over
-        its places, to the class logits. The norm's division by the size of the state is left out, so
-        effects compare outputs, not directions. A masked language model has the mean derivative of its head's
-        layers in place of γ ⊙ C. A direction in an encoder is added at all its places, and the effect is the
-        mean over the decoder's. `check` measures how far effects hold in the running model.
+        Of a text W_U (γ ⊙ C J d), with γ the final norm's gain and C its centring; of an image the sum over its
+        places, to the class logits. The norm's division by the state's size is left out, so effects compare
+        outputs, not directions. `check` measures how far they hold in the running model.
 
         Parameters
         ----------
@@ -405,7 +405,12 @@ class Lens(KnowsOtherWords):
         """Directions (n, d), and the layer where they are added."""
         atoms = getattr(given, "dictionary", None)
         if layer is None:
-            layer = layer_of(given, self.stream) if atoms is not None else self._only_layer()
+            if atoms is None and len(self.layers) > 1:
+                raise ValueError(
+                    "`layer` must state where the directions are added, one of "
+                    f"{list(self.layers)}, got None."
+                )
+            layer = self.layers[0] if atoms is None else layer_of(given, self.stream)
         number = self._layer(layer)
         x = atoms if isinstance(atoms, Tensor) else as_tensor(given, name="sae_or_directions")
         x = check_data(x, name="sae_or_directions").detach().float().cpu()
@@ -418,13 +423,6 @@ class Lens(KnowsOtherWords):
             )
         check_finite(x, name="sae_or_directions")
         return x, number
-
-    def _only_layer(self) -> int:
-        if len(self.layers) > 1:
-            raise ValueError(
-                f"`layer` must state where the directions are added, one of {list(self.layers)}, got None."
-            )
-        return self.layers[0]
 
     def _whole(self, layer: int) -> Float[Tensor, "d d"]:
         """The map of a direction that is added at every place of a sample."""
@@ -463,8 +461,8 @@ class Lens(KnowsOtherWords):
     @checked(leave=("held_out", "sae", "layer"))
     def check(
         self,
-        held_out: Any,
-        sae: Any = None,
+        held_out: Inputs,
+        sae: object = None,
         layer: int | None = None,
         *,
         n_atoms: Count = 24,
@@ -473,18 +471,16 @@ class Lens(KnowsOtherWords):
     ) -> LensCheck:
         """Measure the lens on inputs that it was not fitted on, next to no lens, a floor and a control.
 
-        `check(…).table` has a line per layer (and kind of place): agreement of the top output with the
-        model's own and KL(model ‖ lens) in nats, for the lens, for the logit lens, for the floor (always the
-        most frequent answer, the mean of all answers) and for the control (the lens at a random other
-        place). With an SAE or directions, `.atoms` compares `effects` with what the running model does.
+        `check(…).table` has a line per layer (and kind of place), see `LensCheck`. With an SAE or directions,
+        `.atoms` compares `effects` with what the running model does.
 
         Parameters
         ----------
         held_out
             Texts or images; of a text the places that the fit used, of an encoder all.
         sae, layer
-            An SAE, or directions (n, d) and the layer where they are added. A random direction of the same
-            size is measured next to each.
+            An SAE, or directions (n, d) and the layer where they are added; random ones are measured next to
+            them.
         n_atoms
             Atoms that are measured, drawn among those that fire on `held_out`.
         context_length
@@ -507,7 +503,7 @@ class Lens(KnowsOtherWords):
         rows = rows_of(
             head,
             held_out,
-            self._points,
+            [*map(self._point, self.layers)],
             skip_first=self.skip_first,
             context_length=cut_at(head.model, context_length),
         )

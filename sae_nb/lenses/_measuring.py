@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from jaxtyping import Float
@@ -13,9 +13,10 @@ from sae_nb.checks import Count, at_least, checked
 from sae_nb.lenses._jacobian import repeated
 from sae_nb.lenses._rows import kept_places, valid_places
 from sae_nb.models._hook_points import check_writable
-from sae_nb.models._running import run
+from sae_nb.models._running import Run, run
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -29,7 +30,7 @@ SKIPPED = 4
 @checked(leave=("inputs",))
 def measured_effects(
     model: LiveModel,
-    inputs: Any,
+    inputs: Inputs,
     hook_point: str,
     directions: Float[Tensor, "n d"],
     strengths: Sequence[float] | float = 1.0,
@@ -91,7 +92,7 @@ def cut_at(model: LiveModel, asked: int | None) -> int | None:
     return min(asked, model.context_length or asked)
 
 
-def sample_batches(model: LiveModel, inputs: object, context_length: int | None) -> list[Batch]:
+def sample_batches(model: LiveModel, inputs: Inputs, context_length: int | None) -> list[Batch]:
     """Return one batch per sample."""
     length = cut_at(model, context_length)
     return list(model.batches(inputs, batch_size=1, context_length=length))
@@ -149,10 +150,9 @@ def _changes(
     return torch.cat(found)
 
 
-def _answer(ran: Any, touched: Tensor) -> Float[Tensor, "n n_outputs"]:
+def _answer(ran: Run, touched: Tensor) -> Float[Tensor, "n n_outputs"]:
     """The answer of each copy: the mean over a text's touched tokens."""
-    answer = ran.answer
-    tensor = answer.tensor.float()
-    if answer.by_token:
+    tensor = ran.answer.tensor.float()
+    if ran.answer.by_token:
         return tensor[:, touched.to(tensor.device)].mean(dim=1).cpu()
     return tensor.flatten(1).cpu()

@@ -194,14 +194,6 @@ MOST_SHOWN, MOST_LISTED = 24, 16
 """Places of a sample that the printed grid shows at most; layers whose agreement is listed one by one."""
 
 
-def read_rows(
-    head: Head, kind: str, layers: tuple[int, ...], rows: Rows, transport: Transport, *, k: int
-) -> LensReading:
-    """Return what a lens reads at rows."""
-    moved = [transport(layer, rows.states[i], rows.kind) for i, layer in enumerate(layers)]
-    return reading_of(head, kind, layers, rows, compare_all(head, moved, rows, k=k))
-
-
 def reading_of(
     head: Head, kind: str, layers: tuple[int, ...], rows: Rows, found: Sequence[Compared]
 ) -> LensReading:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +15,7 @@ from sae_nb.lenses._head import Head, pooled, reads_tokens
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -40,17 +41,6 @@ def kind_at(places: Places, position: Int[Tensor, "*n"], prefix: int) -> Int[Ten
         return torch.zeros_like(position)
     kind = position.clamp(max=1)  # cls, then registers if there are some
     return torch.where(position >= prefix, len(places) - 1, kind)
-
-
-def place_name(model: LiveModel, position: int) -> str:
-    """Return the name of a place of an image: cls, a register, or a patch by row and column."""
-    patch = position - model.prefix_tokens
-    if patch < 0:
-        return "cls" if position == 0 else f"register {position}"
-    grid = model.patch_grid
-    if grid is None:
-        return f"{model.modality.place} {patch}"
-    return f"{model.modality.place} {patch // grid[1]},{patch % grid[1]}"
 
 
 def point_of(layer: int, stream: str | None = None) -> str:
@@ -112,7 +102,7 @@ class Rows:
 
 def rows_of(
     head: Head,
-    inputs: object,
+    inputs: Inputs,
     points: Sequence[str],
     *,
     skip_first: int | None,
@@ -128,7 +118,7 @@ def rows_of(
 
 
 def rows_by_batch(
-    head: Head, batches: Any, points: Sequence[str], *, skip_first: int | None
+    head: Head, batches: Iterable[Batch], points: Sequence[str], *, skip_first: int | None
 ) -> Iterator[Rows]:
     """Yield the rows of each batch."""
     model, places = head.model, kinds_of_places(head.model)
@@ -182,7 +172,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
 def row_names(model: LiveModel, rows: Rows) -> tuple[str, ...]:
     """Return the text of each row's token, or the name of its place."""
     if bool((rows.token < 0).any()):
-        return tuple(place_name(model, int(position)) for position in rows.position)
+        return tuple(map(model.places.token_name, rows.position.tolist()))
     ids = rows.token.tolist()
     if model.tokenizer is None:
         return tuple(map(str, ids))

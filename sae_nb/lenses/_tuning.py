@@ -57,7 +57,7 @@ def tune_once(
     seed: int,
 ) -> TunedState:
     """Return the maps after one more step, on rows that follow from the seed and the step alone."""
-    generator = torch.Generator().manual_seed(hash_of(seed, state.step))
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + state.step) % 2**63)
     which = torch.randint(len(rows), (min(rows_per_step, len(rows)),), generator=generator)
     some = rows.chosen(which)
     rate = learning_rate * (1 - state.step / n_steps)
@@ -79,11 +79,6 @@ def tune_once(
     size = (square / (1 - BETAS[1] ** n)).sqrt() + EPSILON
     maps = state.maps - rate * (mean / (1 - BETAS[0] ** n)) / size
     return replace(state, step=n, maps=maps, mean=mean, square=square)
-
-
-def hash_of(seed: int, step: int) -> int:
-    """Return the seed of one step."""
-    return (seed * 1_000_003 + step) % 2**63
 
 
 @torch.no_grad()

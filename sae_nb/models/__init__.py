@@ -12,22 +12,16 @@ if TYPE_CHECKING:
         Bottleneck as Bottleneck,
         train_bottlenecks as train_bottlenecks,
     )
-    from sae_nb.models._bundled import bundled_names as bundled_names
     from sae_nb.models._calls import RunState as RunState
+    from sae_nb.models._checkpoint_files import bundled_names as bundled_names
     from sae_nb.models._fetching import fetch_model as fetch_model
     from sae_nb.models._hook_points import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,
     )
     from sae_nb.models._live_model import LiveModel as LiveModel
-    from sae_nb.models._loading import (
-        load_model as load_model,
-        wrap as wrap,
-    )
-    from sae_nb.models._memory import (
-        MemoryNeeded as MemoryNeeded,
-        memory_needed as memory_needed,
-    )
+    from sae_nb.models._loading import load_model as load_model, wrap as wrap
+    from sae_nb.models._memory import MemoryNeeded as MemoryNeeded, memory_needed as memory_needed
     from sae_nb.models._modalities import register_modality as register_modality
     from sae_nb.models._preprocessing import Preprocess as Preprocess
 else:

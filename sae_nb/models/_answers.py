@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb._lazy import here_it_is, no_attribute
+from sae_nb.activations._activations import NamedTensor
 
 if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch
@@ -20,13 +21,8 @@ if TYPE_CHECKING:
 AnswerKind = Literal["class", "next token", "vector"]
 
 
-class AnswerTensor(Tensor):
-    """A model's answer to all inputs: a tensor, with the names that Hugging Face's outputs have.
-
-    Results of arithmetic are plain tensors.
-    """
-
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+class AnswerTensor(NamedTensor):
+    """A model's answer to all inputs: a tensor, with the names that Hugging Face's outputs have."""
 
     @property
     def logits(self) -> Float[Tensor, "n ..."]:
@@ -45,22 +41,13 @@ class AnswerTensor(Tensor):
         hint = here_it_is(type(self), key, ["logits"])
         raise KeyError(f"An answer has 'logits' by name, got {key!r}. {hint}".strip())
 
-    def __repr__(self, **options: Any) -> str:  # type: ignore[override]
-        return str(self.as_subclass(Tensor).__repr__(**options))  # type: ignore[no-untyped-call]
-
-    def __reduce_ex__(self, protocol: object) -> Any:
-        return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
-
-    def __deepcopy__(self, _: object) -> AnswerTensor:
-        return self.clone().as_subclass(AnswerTensor)
-
 
 @dataclass(frozen=True, eq=False)
 class Answer:
     """A model's answer to a batch; the only reader of a raw output."""
 
     model: LiveModel
-    raw: Any
+    raw: object
     keep: Bool[Tensor, "n time"] | None = None
     """Of the batch: False at padding; None without text."""
 
@@ -98,9 +85,7 @@ class Answer:
         return "class" if ndim == 2 and model.class_names is not None else "vector"
 
     def one(self, i: int = 0) -> Float[Tensor, " outcomes"]:
-        """Return the answer to one sample, fp32: scores of the next token or of classes, or all its
-        numbers.
-        """
+        """Return the answer to one sample, fp32: scores of the next token or of classes, or all its numbers."""
         answer = self.tensor[i].float()
         if self.kind == "next token":
             keep = self.keep
@@ -113,11 +98,7 @@ class Answer:
 
 
 def main_tensor(raw: object, *, prefer_pooled: bool = False) -> Tensor:
-    """Return the tensor that counts in a raw output.
-
-    A tensor is itself. Of a record: the logits; else the embedding of one of two towers; else, if
-    preferred, the pooled output; else the last hidden state; else the first tensor.
-    """
+    """Return the tensor that counts in a raw output; see `LiveModel.main_output`."""
     if isinstance(raw, Tensor):
         return raw
     named = named_outputs(raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,10 @@ class Attention:
 
 def read_attention(model: LiveModel, batch: Batch, layer: int) -> Attention:
     """Run the model on a batch of one input and return what the heads of a layer did."""
-    return _attention(*_calls(model, batch)[layer])
+    args, kwargs = _calls(model, batch)[layer]
+    value = _given(args, kwargs)["value"][0].detach().float()
+    pattern = attention_pattern(args, kwargs)[0]
+    return Attention(pattern=pattern, values=value.repeat_interleave(len(pattern) // len(value), 0))
 
 
 def attention_patterns(
@@ -61,19 +65,16 @@ class _Listening(TorchFunctionMode):
         self.calls: list[Call] = []
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         if func is functional.scaled_dot_product_attention:
             self.calls.append((args, kwargs))
         return func(*args, **kwargs)
-
-
-def _attention(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attention:
-    """The pattern and the values of a call, for the first of its batch."""
-    value = _given(args, kwargs)["value"][0].detach().float()
-    pattern = attention_pattern(args, kwargs)[0]
-    return Attention(pattern=pattern, values=value.repeat_interleave(len(pattern) // len(value), 0))
 
 
 def attention_pattern(

@@ -60,14 +60,14 @@ class _Beneath:
         self.state = state
         self.runs: list[Around] = []
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self.state, name)
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         """A copy of the module is without edits."""
         return self.state.__reduce_ex__(protocol)
 
-    def body(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def body(self, module: nn.Module, *args: object, **kwargs: object) -> object:
         """Run nnsight's code between a module's input and its output."""
         return _composed(partial(self.state.body, module), self.runs)(*args, **kwargs)
 
@@ -80,10 +80,10 @@ class _Generate:
         self.runs: list[Around] = []
         update_wrapper(self, generate)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         return _composed(self.generate, self.runs)(*args, **kwargs)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Around:
         """A copy of the module generates by itself."""
         return copy.deepcopy(self.generate, memo)
 

@@ -18,7 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.activations._modality import VIDEO
-from sae_nb.models._facts import config_of, model_type, video_frames, video_size
+from sae_nb.models._facts import (
+    Arguments,
+    config_of,
+    model_type,
+    picture_arguments,
+    text_arguments,
+    video_frames,
+    video_size,
+)
 from sae_nb.models._families import (
     Structure,
     block_lists,
@@ -72,9 +80,7 @@ def settled(model: LiveModel, found: Structure) -> tuple[Structure, bool]:
 
 
 def again_and_again(model: LiveModel) -> tuple[Structure | None, bool]:
-    """Return the structure of a network without a list of blocks, if it runs one block several times, and
-    whether that is known.
-    """
+    """Return the structure of a network that runs one block several times, and whether that is known."""
     if model.remote or not may_loop(model.module):
         return None, True
     turns = tried(model, None)
@@ -154,8 +160,7 @@ def noting(model: LiveModel, found: Structure | None) -> Iterator[Callable[[], T
 def watches(model: LiveModel) -> bool:
     """Return whether the next pass goes to its end, to see how often parts run; counts the passes.
 
-    In networks of transformers and of ours that is the same for all inputs. Others may loop more often for
-    some: those that loop are watched in every pass, the rest in the first four and then ever more rarely.
+    Networks that may loop more often for some inputs are watched, always or ever more rarely.
     """
     if model.remote or fixed(model.module):
         return False
@@ -167,12 +172,7 @@ def watches(model: LiveModel) -> bool:
 
 
 def verify(model: LiveModel, found: Structure, turns: Turns) -> None:
-    """Refuse a pass in which blocks ran in another order than the one that hook points count by.
-
-    Raises
-    ------
-    ValueError: If so, with the block and its runs.
-    """
+    """Refuse a pass in which blocks ran in another order than the one that hook points count by."""
     known, ran = Counter(found.paths), Counter(turns.blocks)
     if found.looped or max(ran.values(), default=1) > 1:
         path = next((path for path in known if known[path] != ran[path]), None)
@@ -194,21 +194,20 @@ def verify(model: LiveModel, found: Structure, turns: Turns) -> None:
 # Inputs to try.
 
 
-Call = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-def _probes(model: LiveModel) -> Iterator[Call]:
+def _probes(model: LiveModel) -> Iterator[Arguments]:
     """Yield arguments that the module may read, the likeliest first."""
     device, dtype = model.device, model.dtype
     if model.modality.is_text:
         size = model.vocabulary_size or 4
         ids = torch.arange(3, device=device)[None] % size
-        yield model.text_arguments(ids, torch.ones_like(ids, dtype=torch.bool))
+        keep = torch.ones_like(ids, dtype=torch.bool)
+        yield text_arguments(model.module, ids, keep, causal=model.causal)
         return
     if model.modality.is_image:
         for side, channels in _pictures(model):
             shape = (1, channels, *side)
-            yield model.picture_arguments(torch.zeros(shape, device=device, dtype=dtype))
+            values = torch.zeros(shape, device=device, dtype=dtype)
+            yield picture_arguments(model.module, values)
         return
     frames, name = video_frames(model.module), getattr(model.module, "main_input_name", "")
     if model.kind == VIDEO.name and frames is not None:

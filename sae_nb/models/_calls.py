@@ -111,7 +111,9 @@ class Calls:
         if n_prompt is not None and hasattr(cache, "get_seq_length"):
             self._prompts[cache] = n_prompt
 
-    def of_generate(self, generate: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def of_generate(
+        self, generate: Callable[..., object], /, *args: object, **kwargs: object
+    ) -> object:
         """Run `generate` and remember its prompt: later inputs without a cache do not reveal where it ends."""
         here = vars(self._here)
         here["prompt"] = None
@@ -142,14 +144,8 @@ def state_of_call(
 ) -> tuple[RunState | str, int | None]:
     """Return where the columns of a language model's call are, and how many columns its prompt has.
 
-    Read off the call's token ids, mask, positions and cache; a phrase instead, where they do not say.
-
-    Parameters
-    ----------
-    n_prompt
-        The prompt's columns, where they are known from calls before this one.
-    begins
-        Whether this call ends the prompt, though others may have been before it.
+    A phrase instead, where its token ids, mask, positions and cache do not say. `n_prompt`: from calls before;
+    `begins`: this call ends the prompt, though others may have been before it.
     """
     tokens = named.get("input_ids")
     shaped = tokens if tokens is not None else named.get("inputs_embeds")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
@@ -41,27 +41,22 @@ class Conversation:
     """Number of the message; what the template writes before one, or to ask for one, has its number."""
 
 
-def is_message(item: object) -> bool:
+def is_message(item: object) -> TypeGuard[Message]:
     """Return whether it is one message: a mapping with a role and its content."""
     return isinstance(item, Mapping) and "role" in item and "content" in item
 
 
-def is_conversation(item: Any) -> bool:
+def is_conversation(item: object) -> TypeGuard[Sequence[Message]]:
     """Return whether it is a list of messages."""
-    several = isinstance(item, Sequence) and not isinstance(item, str)
-    return several and len(item) > 0 and all(is_message(message) for message in item)
+    if not isinstance(item, Sequence) or isinstance(item, str):
+        return False
+    return len(item) > 0 and all(is_message(message) for message in item)
 
 
 def conversation(
     model: LiveModel, messages: Sequence[Message], *, asks: bool = False
 ) -> Conversation:
-    """Render messages; with `asks`, up to where the assistant continues: within its own last message, or at the
-    answer that the template asks for.
-
-    Raises
-    ------
-    ValueError: If the tokenizer has no chat template, a message is none, or the template refuses them.
-    """
+    """Render messages; with `asks`, up to where the assistant continues its message or begins its answer."""
     _check(model, messages)
     begun = asks and messages[-1]["role"] == "assistant"
     whole = partial(_rendered, model, asks=asks and not begun, begun=begun)
@@ -70,7 +65,8 @@ def conversation(
     owner = np.zeros((2, len(text)), dtype=np.int64)  # role and turn of every character
     end = 0
     for index, start, stop in _turns(model, whole, said, text):
-        owner[0, start:stop] = ROLES.index(_name(said[index]))
+        role = said[index]["role"]
+        owner[0, start:stop] = ROLES.index(role if role in ROLES else "other")
         owner[1, end:] = max(index + len(messages) - len(said), 0)
         end = stop
     if asks and not begun:
@@ -79,8 +75,8 @@ def conversation(
     how = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
     read = model.tokenizer(text, **how)
     columns = [_of_token(owner[:, min(a, b - 1) : b]) for a, b in read["offset_mapping"]]
-    role, turn = torch.tensor(columns, dtype=torch.int64).reshape(-1, 2).T
-    return Conversation(torch.tensor(read["input_ids"], dtype=torch.int64), role, turn)
+    roles, turns = torch.tensor(columns, dtype=torch.int64).reshape(-1, 2).T
+    return Conversation(torch.tensor(read["input_ids"], dtype=torch.int64), roles, turns)
 
 
 def _of_token(owner: Int[np.ndarray, "2 n"]) -> list[int]:
@@ -121,9 +117,7 @@ def _turns(
 
 
 def _opening(model: LiveModel, message: Message, text: str, words: int, closes: bool) -> int:
-    """Return where the first turn of a text begins: at the marker that opens a turn of its role later on, or
-    else at its words.
-    """
+    """Return where the first turn of a text begins: at the marker that opens its role later, or its words."""
     role, system = message["role"], message["role"] == "system"
     if role == "assistant":
         return words  # what is before them asks for them
@@ -173,10 +167,6 @@ def _alike(*texts: str) -> int:
     """Return the number of characters with which all of some texts begin."""
     first, last = min(texts), max(texts)  # between them all others lie
     return next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), len(first))
-
-
-def _name(message: Message) -> str:
-    return message["role"] if message["role"] in ROLES else "other"
 
 
 def _tried(model: LiveModel, messages: Sequence[Message], *, asks: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Files of a checkpoint in Hugging Face's layout: safe weights, configuration, the hub and its cache."""
+"""Files of a checkpoint in Hugging Face's layout: safe weights, configuration; bundled, or of the hub."""
 
 from __future__ import annotations
 
@@ -7,17 +7,32 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sae_nb.files._atomic import (
-    existing,
-    json_object,
-)
-from sae_nb.models._bundled import bundled_names
+from sae_nb.checks import checked
+from sae_nb.files._atomic import existing, json_object
 from sae_nb.models._hook_points import near_names
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
-def read_config(folder: Path, name: str) -> Any:
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@checked
+def bundled_names() -> list[str]:
+    """Return the names of the models that ship with the toolkit, checkpoints as "name@step-N"."""
+    if not WEIGHTS.is_dir():
+        return []
+    return sorted(folder.parent.name for folder in WEIGHTS.glob("*/config.json"))
+
+
+def bundled_folder(name: str) -> Path:
+    """Return where the weights of a bundled model lie."""
+    return WEIGHTS / name
+
+
+def read_config(folder: Path, name: str) -> PretrainedConfig:
     """Read the configuration of a checkpoint."""
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
@@ -146,8 +161,7 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 def hub_folder(name: str, revision: str | None) -> Path:
     """Return the local folder of a hub id, fetching it only if the cache does not hold it all.
 
-    A cached branch is used as it is; name a commit, or clear the cache, to get a newer one. Only
-    safetensors weights and small text files are fetched.
+    A cached branch is used as it is. Only safetensors weights and small text files are fetched.
     """
     cached = snapshot(name, revision, local_files_only=True)
     if isinstance(cached, Path):

@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from sae_nb.activations._modality import (
-    AUDIO,
-    MULTIMODAL,
-    VIDEO,
-    VISION,
-)
+from sae_nb.activations._modality import AUDIO, MULTIMODAL, VIDEO, VISION
 from sae_nb.checks import warn_caller
 from sae_nb.files._atomic import json_object
 from sae_nb.models import _facts as facts
@@ -34,15 +29,13 @@ from sae_nb.models._inputs import pair, vision_layout
 from sae_nb.models._live_model import LiveModel
 from sae_nb.models._memory import check_room, memory_needed
 from sae_nb.models._modalities import kind_of_texts
-from sae_nb.models._preprocessing import (
-    PREPROCESSOR_FILE,
-    family_preprocess,
-    read_preprocess,
-)
+from sae_nb.models._preprocessing import PREPROCESSOR_FILE, family_preprocess, read_preprocess
 from sae_nb.models._sound_inputs import SoundPreprocess
 from sae_nb.progress import note
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
     from sae_nb.models._devices import Placing
 
 _TOKENIZER_FILES = (
@@ -99,9 +92,9 @@ def load_folder(
     if facts.reads_sound(module):
         return _audio(folder, name, module)
     if facts.reads_video(module):
-        return _video(folder, name, module)
+        return _pictures(folder, name, module, VIDEO.name)
     if facts.reads_pictures(module):
-        return _vision(folder, name, module)
+        return _pictures(folder, name, module, VISION.name)
     tokenizer = read_tokenizer(folder, name)
     return LiveModel(
         module,
@@ -126,7 +119,7 @@ def _say_memory(
     note(str(replace(needed, name=name)))
 
 
-def _model_class(config: Any) -> Any:
+def _model_class(config: PretrainedConfig) -> type[PreTrainedModel]:
     """Choose the class by the checkpoint's configuration, never by running its code."""
     import transformers
 
@@ -137,9 +130,8 @@ def _model_class(config: Any) -> Any:
     stated = getattr(transformers, named, None) if named else None
     by_sound = getattr(stated, "main_input_name", "input_ids") in ("input_values", "input_features")
     mixed = hasattr(config, "text_config") and named.endswith("ForConditionalGeneration")
-    if stated is not None and mixed:
-        return stated
-    if by_sound or (stated is not None and getattr(config, "is_encoder_decoder", False)):
+    is_pair = getattr(config, "is_encoder_decoder", False)
+    if stated is not None and (mixed or by_sound or is_pair):
         return stated
     if named.endswith("LMHeadModel"):
         return transformers.AutoModelForCausalLM
@@ -252,8 +244,7 @@ for patches that a training hid."""
 def _check_all_read(name: str, module: nn.Module, unread: Iterable[str]) -> None:
     """Refuse stored weights of the network itself that its config.json makes no use of.
 
-    A block too many and a weight of a present part are refused, other weights between the input and the head
-    are warned of; heads and towers may be left out.
+    Other weights between input and head are warned of; heads and towers may be left out.
     """
     prefix = f"{getattr(module, 'base_model_prefix', '')}."
     own = dict(module.named_parameters())
@@ -295,7 +286,7 @@ _NUMBER = re.compile(r"\.\d+\.")
 _BLOCK = re.compile(r".*?\.\d+\.")
 
 
-def read_tokenizer(folder: Path, name: str) -> Any:
+def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
     """Read the tokenizer of a checkpoint; None if it has none."""
     from transformers import AutoTokenizer
 
@@ -372,37 +363,20 @@ def _mixed(folder: Path, name: str, module: nn.Module) -> LiveModel:
     )
 
 
-def _video(folder: Path, name: str, module: nn.Module) -> LiveModel:
+def _pictures(folder: Path, name: str, module: nn.Module, kind: str) -> LiveModel:
+    """A model of images, or of videos."""
     preprocess = read_preprocess(folder)
     if preprocess is None:
-        size = pair(facts.video_size(module)) or (224, 224)
-        preprocess = family_preprocess(facts.model_type(module), size)
-        warn_caller(
-            f"{name!r} has no {PREPROCESSOR_FILE}: frames are prepared as usual for images, {preprocess}."
-        )
+        family = facts.model_type(module)
+        preprocess = family_preprocess(family, pair(facts.video_size(module)) or (224, 224))
+        usual = f"images are prepared as usual for {family}"
+        if kind == VIDEO.name:
+            usual = "frames are prepared as usual for images"
+        warn_caller(f"{name!r} has no {PREPROCESSOR_FILE}: {usual}, {preprocess}.")
     return LiveModel(
         module,
         name=name,
-        kind=VIDEO.name,
-        preprocess=preprocess,
-        layout=vision_layout(module, preprocess.output_size),
-        class_names=facts.class_names(module),
-    )
-
-
-def _vision(folder: Path, name: str, module: nn.Module) -> LiveModel:
-    config: Any = module.config
-    preprocess = read_preprocess(folder)
-    if preprocess is None:
-        preprocess = family_preprocess(config.model_type, pair(config.image_size) or (224, 224))
-        warn_caller(
-            f"{name!r} has no preprocessor_config.json: images are prepared as usual for "
-            f"{config.model_type}, {preprocess}."
-        )
-    return LiveModel(
-        module,
-        name=name,
-        kind=VISION.name,
+        kind=kind,
         preprocess=preprocess,
         layout=vision_layout(module, preprocess.output_size),
         class_names=facts.class_names(module),

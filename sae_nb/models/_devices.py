@@ -9,12 +9,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import torch
 from torch import nn
 
 from sae_nb.checks import check_device
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig, TorchAoConfig
 
 DeviceMap = str | Mapping[str, Any] | None
 Bits = Literal[4, 8]
@@ -93,7 +96,9 @@ class Placing:
             options["quantization_config"] = self._quantiser(device, dtype)
         return options
 
-    def _quantiser(self, device: torch.device, dtype: torch.dtype | None) -> Any:
+    def _quantiser(
+        self, device: torch.device, dtype: torch.dtype | None
+    ) -> BitsAndBytesConfig | TorchAoConfig:
         import transformers
 
         if (
@@ -101,9 +106,7 @@ class Placing:
             and _has("torchao")
             and not (device.type == "cuda" and _has("bitsandbytes"))
         ):
-            from torchao.quantization import (  # type: ignore[import-not-found,unused-ignore]
-                Int8WeightOnlyConfig,
-            )
+            from torchao.quantization import Int8WeightOnlyConfig  # type: ignore[import-not-found,unused-ignore]
 
             return transformers.TorchAoConfig(Int8WeightOnlyConfig())
         if self.bits == 8:
@@ -157,16 +160,12 @@ def _need(package: str, what: str, instead: str) -> None:
 
 
 def is_spread(module: nn.Module) -> bool:
-    """Return whether accelerate loads this module's weights when they are needed, so that some are
-    elsewhere.
-    """
+    """Return whether accelerate loads this module's weights when they are needed."""
     return vars(module).get("hf_device_map") is not None
 
 
 def device_of(module: nn.Module) -> torch.device | None:
-    """Return the device of a module's inputs: that of its first weight, or where accelerate runs it;
-    None without weights.
-    """
+    """Return the device of a module's inputs: of its first weight, or where accelerate runs it."""
     first = next(module.parameters(), None)
     if first is None or not (first.is_meta or is_spread(module)):
         return None if first is None else first.device

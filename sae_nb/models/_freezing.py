@@ -25,14 +25,9 @@ _RSQRT = (torch.rsqrt, Tensor.rsqrt)
 
 
 class Frozen(TorchFunctionMode):
-    """Holds attention patterns and norms' scales: as they come, or as another pass had them.
+    """Holds attention patterns and norms' scales: as they come, or as another pass had them (`constants`).
 
-    Parameters
-    ----------
-    constants
-        Of an earlier pass over the same input; None: what this pass computes, kept in `constants`.
-    attention
-        Whether patterns are held; if not, norms' scales alone.
+    Without `attention`, norms' scales alone.
     """
 
     def __init__(
@@ -49,8 +44,12 @@ class Frozen(TorchFunctionMode):
         self._given = None if constants is None else iter(constants)
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         if func is functional.scaled_dot_product_attention:
             return self._attention(args, kwargs)
@@ -72,7 +71,9 @@ class Frozen(TorchFunctionMode):
         self.constants.append(constant)
         return constant
 
-    def _passed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _passed(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
         """Compute as ever, and keep the place of the pattern among the constants."""
         self._held(lambda: torch.empty(0))
         return func(*args, **kwargs)
@@ -89,8 +90,8 @@ class Frozen(TorchFunctionMode):
         self,
         x: Tensor,
         shape: Sequence[int],
-        weight: Any = None,
-        bias: Any = None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
         eps: float = 1e-5,
     ) -> Tensor:
         axes = tuple(range(-len(tuple(shape)), 0))
@@ -100,7 +101,11 @@ class Frozen(TorchFunctionMode):
         return x if bias is None else x + bias
 
     def _rms_norm(
-        self, x: Tensor, shape: Sequence[int], weight: Any = None, eps: float | None = None
+        self,
+        x: Tensor,
+        shape: Sequence[int],
+        weight: Tensor | None = None,
+        eps: float | None = None,
     ) -> Tensor:
         axes = tuple(range(-len(tuple(shape)), 0))
         least = torch.finfo(x.dtype).eps if eps is None else eps

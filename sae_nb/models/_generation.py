@@ -26,6 +26,10 @@ from sae_nb.models._mixed_inputs import check_no_image, token_types
 from sae_nb.models._text_inputs import AddBos, language_samples, token_sequences
 
 if TYPE_CHECKING:
+    from transformers import Cache
+    from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+
+    from sae_nb.checks import Inputs
     from sae_nb.models._inputs import Batch
     from sae_nb.models._live_model import LiveModel
 
@@ -36,7 +40,7 @@ Generated = str | Tensor | list[str] | list[Tensor]
 
 def continue_texts(
     model: LiveModel,
-    prompt: object,
+    prompt: Inputs,
     max_new_tokens: int,
     temperature: float = 0.0,
     seed: int | None = None,
@@ -69,17 +73,9 @@ def continue_texts(
 class Stream:
     """Texts that grow by one token a row whenever `step` is called, as `continue_texts` writes them.
 
-    Each step is one forward pass: it reads what was not read yet, the prompt at first, and appends the
-    token that comes next. Interventions may come and go between two steps, and a step that fails leaves
-    everything as it was. `forked` continues from an earlier token another way, without reading what is
-    before it again. The caller checks whether it fits in the context.
-
-    Parameters
-    ----------
-    rows
-        Token ids of texts of any lengths, or conversations.
-    choose
-        From `Choice`; the likeliest token when None.
+    Each step is one forward pass: it reads what was not read yet and appends the token that comes next.
+    Interventions may come and go between two steps, and a step that fails leaves everything as it was. The
+    caller checks whether it fits in the context.
 
     Example
     -------
@@ -113,14 +109,14 @@ class Stream:
         )
         ends = sorted(facts.end_token_ids(model.module, model.tokenizer))
         self._ends = torch.tensor(ends, device=model.device, dtype=torch.int64)
-        self._cache: Any = None
+        self._cache: Cache | None = None
         self._n_cached = 0
         # Of the generator before each draw, by the column that was drawn.
         self._drawn: dict[int, Tensor | None] = {}
 
     @classmethod
     def of(
-        cls, model: LiveModel, prompt: object, temperature: float = 0.0, seed: int | None = None
+        cls, model: LiveModel, prompt: Inputs, temperature: float = 0.0, seed: int | None = None
     ) -> Stream:
         """Return the stream of one prompt."""
         _check_generates(model)
@@ -166,13 +162,7 @@ class Stream:
         return chosen
 
     def instead(self, tokens: Int[Tensor, " rows"]) -> None:
-        """Put other tokens in the place of those chosen last, which no pass has read yet.
-
-        Parameters
-        ----------
-        tokens
-            One for each row; −1 ends a row here. Rows that had ended before stay as they are.
-        """
+        """Put other tokens, one a row, in place of those chosen last; −1 ends a row."""
         text = self._text
         written, given = text.keep[:, -1], tokens.to(text.ids)
         chosen = torch.where(given < 0, self._model.pad_id, given)
@@ -239,16 +229,11 @@ class Stream:
             self._choose.go_back(before)
 
     def forked(self, n_columns: int, row: int = 0, n_rows: int = 1) -> Stream:
-        """Return a stream that continues from the first columns of a row, several times over.
+        """Return a stream that continues from the first columns (≥ 1) of a row, several times over.
 
-        All its rows draw with the same random numbers, those that this one drew with. The last of these
-        columns is read again, so that interventions may hold for it; what is before it is taken from the
-        cache, or read again where the cache does not go back that far (a sliding window).
-
-        Parameters
-        ----------
-        n_columns
-            At least 1; in a text without padding.
+        All its rows draw with the random numbers that this one drew with. The last of these columns is read
+        again, so that interventions may hold for it; what is before it is of the cache, if that goes back so
+        far.
         """
         made = copy.copy(self)
         made._text = self._text.first(n_columns, row, n_rows)
@@ -268,7 +253,7 @@ class Stream:
         return made
 
 
-def _shortened(cache: object, n_columns: int) -> Any:
+def _shortened(cache: Cache, n_columns: int) -> Cache | None:
     """Return a cache with the first columns only, layer by layer; None where one does not go back so far."""
     layers = getattr(cache, "layers", None)
     if layers is None:
@@ -286,15 +271,7 @@ def _shortened(cache: object, n_columns: int) -> Any:
 
 
 class Choice:
-    """The likeliest token of every row, or one that is drawn: next-token logits → token ids.
-
-    Parameters
-    ----------
-    temperature
-        0 takes the likeliest.
-    seed
-        Of the draws; None uses torch's global generator.
-    """
+    """Next-token logits → the likeliest token of every row, or one that is drawn."""
 
     def __init__(self, temperature: float = 0.0, seed: int | None = None) -> None:
         self.temperature, self._alike = temperature, False
@@ -357,12 +334,9 @@ def _check_generates(model: LiveModel) -> None:
 
 
 def prompt_rows(
-    model: LiveModel, prompt: object, add_bos: AddBos = "auto"
+    model: LiveModel, prompt: Inputs, add_bos: AddBos = "auto"
 ) -> tuple[list[Conversation], bool]:
-    """Return prompts as they are continued, with roles −1 in texts; and whether it is one alone.
-
-    A conversation ends where the assistant would begin its answer, or where the one that it began ends.
-    """
+    """Return prompts as they are continued, up to the assistant's answer; and whether it is one alone."""
     if model.streams or (model.placeholders and not isinstance(prompt, str)):
         return _begun(model, prompt, add_bos)
     samples = language_samples(model, prompt, asks=True)
@@ -375,7 +349,7 @@ def prompt_rows(
     return rows, isinstance(prompt, str) or is_tensor or is_ids or is_chat
 
 
-def _begun(model: LiveModel, prompt: object, add_bos: AddBos) -> tuple[list[Conversation], bool]:
+def _begun(model: LiveModel, prompt: Inputs, add_bos: AddBos) -> tuple[list[Conversation], bool]:
     """Return what an encoder–decoder reads and how its decoder begins, sample by sample."""
     rows: list[Conversation] = []
     # One at a time: what is padded together is then a matter of what is generated together.
@@ -408,7 +382,7 @@ class Begun(Conversation):
 
 
 @cache
-def _encoder_output() -> Any:
+def _encoder_output() -> type[BaseModelOutput]:
     """Return the class of an encoder's output, with the mask that some models read of it."""
     from transformers.modeling_outputs import BaseModelOutput
 
@@ -421,7 +395,7 @@ class _Source:
 
     def __init__(self, arguments: dict[str, Tensor], state: RunState) -> None:
         self._arguments, self._state = arguments, state
-        self._output: Any = None
+        self._output: BaseModelOutput | None = None
 
     @classmethod
     def of(cls, sources: Sequence[Batch]) -> _Source:
@@ -456,7 +430,7 @@ class _Source:
             return list(states)
         return [replace(state, encoder=self._state) for state in states]
 
-    def keep(self, raw: Any) -> None:
+    def keep(self, raw: Seq2SeqLMOutput) -> None:
         """Keep what the encoder gave, so that it runs once."""
         if self._output is None:
             self._output = _encoder_output()(last_hidden_state=raw.encoder_last_hidden_state)
@@ -478,18 +452,12 @@ class _Source:
         return made
 
 
-def prompt_row(model: LiveModel, prompt: object, *, name: str = "prompt") -> Conversation:
+def prompt_row(model: LiveModel, prompt: Inputs, *, name: str = "prompt") -> Conversation:
     """Return one prompt, as `prompt_rows` does."""
     rows, _ = prompt_rows(model, prompt)
     if len(rows) != 1:
         raise ValueError(f"`{name}` must be one text, got {len(rows)}. Call once each.")
     return rows[0]
-
-
-def _nobodys(ids: Int[Tensor, " time"]) -> Conversation:
-    """A text, which no role has written."""
-    nobody = torch.full_like(ids, -1)
-    return Conversation(ids, nobody, nobody)
 
 
 def _text(model: LiveModel, prompt: Tensor, new: Tensor, echo: bool) -> str:
@@ -573,7 +541,7 @@ def _continued(
     # Without an attention mask padding would be read as text: only equal lengths go together.
     groups: dict[Any, list[int]] = {}
     for row, prompt in enumerate(prompts):
-        alike: Any = 0 if model.takes_mask else len(prompt.ids)
+        alike: object = 0 if facts.takes_mask(model.module) else len(prompt.ids)
         if isinstance(prompt, Begun):  # an image's features have no axis of samples in some models
             alike = row if model.placeholders else prompt.shape
         groups.setdefault(alike, []).append(row)
@@ -594,7 +562,11 @@ def _continued(
 
 
 def _left_padded(model: LiveModel, rows: Sequence[Tensor | Conversation]) -> _Text:
-    prompts = [row if isinstance(row, Conversation) else _nobodys(row) for row in rows]
+    prompts = [
+        # A text, which no role has written.
+        row if isinstance(row, Conversation) else Conversation(row, *torch.full((2, len(row)), -1))
+        for row in rows
+    ]
     longest = max(len(prompt.ids) for prompt in prompts)
     ids = torch.full((len(prompts), longest), model.pad_id)
     keep = torch.zeros(len(prompts), longest, dtype=torch.bool)

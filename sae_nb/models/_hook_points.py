@@ -13,13 +13,7 @@ from dataclasses import InitVar, dataclass, field, replace
 from typing import Any, Literal, cast
 
 from sae_nb._lazy import near
-from sae_nb.checks import (
-    check_hook_name,
-    check_integers,
-    checked,
-    one_of,
-    shown,
-)
+from sae_nb.checks import check_hook_name, check_integers, checked, one_of, shown
 from sae_nb.checks._hook_point_names import standard_name
 
 Side = Literal["input", "output"]
@@ -103,7 +97,7 @@ class HookPoint(str):
     parts: int = 1
     """Number of parts of a sample that the module sees as samples, one after the other, such as frames."""
 
-    def __new__(cls, name: str = "", *_: Any, **__: Any) -> HookPoint:
+    def __new__(cls, name: str = "", *_: object, **__: object) -> HookPoint:
         """Make the string; its fields follow."""
         return super().__new__(cls, name)
 
@@ -159,8 +153,7 @@ def find_hook_point(
 ) -> HookPoint:
     """Return the hook point a name means: standard, TransformerLens or raw module path.
 
-    A standard name wins over a module path of the same spelling; a module that is itself called
-    "output" wins over the suffix. "path@2" is the module's third application, "path@last" its last one.
+    A standard name wins over a module path, a module that is called "output" over the suffix.
     """
     whole, at, step = str(check_hook_name(name)).rpartition("@")
     if at:

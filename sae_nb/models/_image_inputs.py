@@ -7,7 +7,7 @@ Images of a data set are refused if they do not fit; a single uploaded or drawn 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,11 +20,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from sae_nb.checks import warn_caller
-from sae_nb.data._images import (
-    IMAGE_SUFFIXES,
-    visible_files,
-)
+from sae_nb.data._images import IMAGE_SUFFIXES, visible_files
 from sae_nb.files._atomic import existing_folder
+from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import (
     IMAGES,
     Batch,
@@ -48,6 +46,7 @@ from sae_nb.models._preprocessing import Preprocess, as_bytes, as_floats
 from sae_nb.models._two_streams import Pairs, pairs_of, with_targets
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 
@@ -61,7 +60,7 @@ class PixelValues:
     values: Float[Tensor, "channels height width"]
 
 
-def picture_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
+def picture_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of pixel values; of an encoder–decoder, with what its decoder reads."""
     pairs = pairs_of(inputs) if model.streams else Pairs(inputs)
     samples = picture_samples(model, pairs.sources)
@@ -74,7 +73,7 @@ def picture_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Bat
     return with_targets(model, read, pairs) if model.streams else read
 
 
-def picture_samples(model: LiveModel, inputs: Any) -> Samples:
+def picture_samples(model: LiveModel, inputs: Inputs) -> Samples:
     """Return the images in `inputs`: tensors of shape (3, H, W), PIL images, unopened files."""
     inputs = without_labels(unpacked(inputs, IMAGES, "images"), 4)
     if isinstance(inputs, (str, Path)):
@@ -86,8 +85,8 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
         return _mapping(model, inputs)
     if isinstance(inputs, (bytes, bytearray, memoryview)):
         return Samples(iter([bytes(inputs)]), 1)
-    if callable(getattr(inputs, "read", None)):  # an open file
-        return picture_samples(model, inputs.read())
+    if callable(read := getattr(inputs, "read", None)):  # an open file
+        return picture_samples(model, read())
     if isinstance(inputs, (Tensor, np.ndarray)) and not has_numbers(inputs):
         raise _not_pictures(model, inputs)
     if isinstance(inputs, np.ndarray):
@@ -189,11 +188,11 @@ def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
     raise _not_pictures(model, inputs)
 
 
-def _pixel_values(given: Any) -> Tensor:
+def _pixel_values(given: object) -> Tensor:
     """Return pixel values, which are normalised floats, never bytes."""
-    arrays = isinstance(given, (list, tuple)) and bool(given)
-    if arrays and all(isinstance(one, (Tensor, np.ndarray)) for one in given):
-        values = torch.stack([numbers_of(one) for one in given])
+    listed = list(given) if isinstance(given, (list, tuple)) else []
+    if listed and all(isinstance(one, (Tensor, np.ndarray)) for one in listed):
+        values = torch.stack([numbers_of(one) for one in listed])
     else:
         values = numbers_of(given) if isinstance(given, np.ndarray) else torch.as_tensor(given)
     if not values.is_floating_point():
@@ -213,7 +212,7 @@ def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
     return Samples.joined([picture_samples(model, first_of_pair(item, 4)) for item in inputs])
 
 
-def _not_pictures(model: LiveModel, inputs: object) -> TypeError:
+def _not_pictures(model: LiveModel, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be images for the vision model {model.name}, got {described(inputs)}. "
         "Pass a tensor of shape (n, 3, H, W) with values in [0, 1], PIL images, or files."
@@ -326,8 +325,8 @@ def _batch(model: LiveModel, items: list[Tensor | PixelValues], first: int) -> B
     else:
         values, shown = _prepared(model.preprocess, pictures)
     values = values.to(model.dtype) if values.is_floating_point() else values
-    args, kwargs = model.picture_arguments(values)
-    sample, position = plain_index(first, len(items), model.n_tokens(values))
+    args, kwargs = facts.picture_arguments(model.module, values)
+    sample, position = plain_index(first, len(items), _n_tokens(model, values))
     return Batch(
         args=args,
         kwargs=kwargs,
@@ -339,7 +338,20 @@ def _batch(model: LiveModel, items: list[Tensor | PixelValues], first: int) -> B
     ).to(model.device)
 
 
-def _prepared(preprocess: object, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _n_tokens(model: LiveModel, values: Tensor) -> int | None:
+    """Return the tokens per image for pixel values of this size; None if unknown."""
+    if model.patch_grid is None:
+        return None
+    patch = pair(getattr(getattr(model.module, "config", None), "patch_size", None))
+    rows, columns = model.patch_grid
+    if patch is not None and values.ndim == 4:
+        rows, columns = values.shape[2] // patch[0], values.shape[3] // patch[1]
+    return model.prefix_tokens + rows * columns
+
+
+def _prepared(
+    preprocess: Preprocess | Callable[[Tensor], Tensor] | None, pictures: list[Tensor]
+) -> tuple[Tensor, Tensor]:
     if isinstance(preprocess, Preprocess):
         framed = _same_type([preprocess.framed(picture) for picture in pictures])
         stacked = _stacked(framed)
@@ -350,7 +362,9 @@ def _prepared(preprocess: object, pictures: list[Tensor]) -> tuple[Tensor, Tenso
     return _prepared_by_user(preprocess, pictures)
 
 
-def _prepared_by_user(preprocess: Any, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _prepared_by_user(
+    preprocess: Callable[[Tensor], Tensor], pictures: list[Tensor]
+) -> tuple[Tensor, Tensor]:
     if len({picture.shape for picture in pictures}) == 1:
         stacked = torch.stack(_same_type(pictures))
         values = preprocess(as_floats(stacked))
@@ -409,7 +423,10 @@ def fit_picture(model: LiveModel, given: object) -> Fitted:
     notes: list[str] = []
     picture = _opened(given, notes)
     picture = _as_rgb(picture, notes)
-    target = _size_wanted(model)
+    config, prepare = getattr(model.module, "config", None), model.preprocess
+    # None where the model resizes itself, or takes any size.
+    is_own = isinstance(prepare, Preprocess)
+    target = prepare.required if is_own else pair(getattr(config, "image_size", None))
     if target is not None and (picture.height, picture.width) != target:
         picture = fit_size(picture, target, notes)
     array = np.ascontiguousarray(np.moveaxis(np.asarray(picture), -1, 0))
@@ -549,14 +566,6 @@ def _as_rgb(picture: Image.Image, notes: list[str]) -> Image.Image:
         ground = Image.new("RGBA", layer.size, (0, 0, 0, 255))
         return Image.alpha_composite(ground, layer).convert("RGB")
     return _in_bytes(picture).convert("RGB")
-
-
-def _size_wanted(model: LiveModel) -> tuple[int, int] | None:
-    """Rows and columns of pixels the model needs; None where it resizes itself or takes any."""
-    prepare = model.preprocess
-    if isinstance(prepare, Preprocess):
-        return prepare.required
-    return pair(getattr(getattr(model.module, "config", None), "image_size", None))
 
 
 def rgb_of(picture: Image.Image) -> Image.Image:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,11 @@ from sae_nb.models import _facts as facts
 from sae_nb.models._calls import RunState
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PretrainedConfig
+
+    from sae_nb.checks import Inputs
+    from sae_nb.checks._values import Indexed
     from sae_nb.models._live_model import LiveModel
 
 
@@ -37,8 +42,7 @@ class Batch:
 
     Texts are padded on the right, so a column is a position and a kept token sees what it would see
     alone. `sample` and `position` say for every column where it came from, also when documents are
-    packed; they are (n, 1) zeros-and-indices where the number of tokens is not known before the
-    model runs, see `token_index`.
+    packed; they are (n, 1) where the number of tokens is not known before the model runs.
     """
 
     args: tuple[Any, ...] = ()
@@ -117,7 +121,7 @@ class Batch:
     def copies(self, n: int) -> Batch:
         """Return one sample n times, so that several changes of it are measured in one pass."""
 
-        def several(value: object) -> Any:
+        def several(value: object) -> object:
             if isinstance(value, Tensor) and value.ndim and len(value) == 1:
                 return value.expand(n, *value.shape[1:])
             return value.copies(n) if isinstance(value, Batch) else value
@@ -128,24 +132,15 @@ class Batch:
         return replace(self, **{**changes, "n": n})
 
     @property
+    def first_tensor(self) -> Tensor:
+        """The first of the module's arguments that is a tensor."""
+        values = (*self.args, *self.kwargs.values())
+        return next(value for value in values if isinstance(value, Tensor))
+
+    @property
     def at_encoder(self) -> Batch:
         """The columns of the encoder; of a model of one stream its own."""
         return self if self.encoder is None else self.encoder
-
-    def token_index(
-        self, n_tokens: int
-    ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
-        """Return (sample, position) for a module that gave `n_tokens` tokens per row."""
-        width = self.sample.shape[1]
-        if width == n_tokens:
-            return self.sample, self.position
-        if width != 1:
-            raise ValueError(
-                f"Captured activations must have {width} tokens per row like the batch, got "
-                f"{n_tokens}. Is `patch_grid` or `prefix_tokens` right for this model?"
-            )
-        position = torch.arange(n_tokens, device=self.sample.device)
-        return self.sample.expand(-1, n_tokens), position.expand(self.n, -1)
 
     def has_next(self) -> Bool[Tensor, "batch time_minus_1"]:
         """Return which tokens predict one of the same text: `sample` is −1 at padding."""
@@ -202,7 +197,7 @@ def plain_index(first: int, n: int, n_tokens: int | None) -> tuple[Tensor, Tenso
     return sample, torch.arange(width).expand(n, width)
 
 
-def _moved(value: object, device: str | torch.device) -> Any:
+def _moved(value: object, device: str | torch.device) -> object:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
@@ -224,7 +219,11 @@ class Samples(NamedTuple):
         return cls(items, sum(known) if len(known) == len(parts) else None)
 
 
-def column_of_table(model: LiveModel, inputs: object) -> Any:
+Given = TypeVar("Given")
+Column = list[Any] | dict[str, Any]
+
+
+def column_of_table(model: LiveModel, inputs: Given) -> Given | Column:
     """Return the column of a table that a model of texts or images reads; anything else as it is."""
     text = model.modality.is_text
     return unpacked(inputs, TEXTS if text else IMAGES, "texts" if text else "images")
@@ -235,14 +234,8 @@ IMAGES: tuple[type, ...] = (str, Path, Image.Image, np.ndarray, Tensor, bytes, M
 """Kinds of values of a table's column that is read as texts, or as images."""
 
 
-def unpacked(inputs: Any, kinds: tuple[type, ...], what: str) -> Any:
-    """Return what tables, series and arrays of objects hold, as lists and dicts; anything else as it is.
-
-    Raises
-    ------
-    TypeError: If it has no order.
-    ValueError: If a table has several columns of what is read or none, or a value is missing.
-    """
+def unpacked(inputs: Given, kinds: tuple[type, ...], what: str) -> Given | Column:
+    """Return what tables, series and arrays of objects hold, as lists and dicts; anything else as it is."""
     if isinstance(inputs, (set, frozenset)):
         raise TypeError(
             f"`inputs` must be {what} in an order, got a set, whose order differs from run to run. Pass "
@@ -255,7 +248,9 @@ def unpacked(inputs: Any, kinds: tuple[type, ...], what: str) -> Any:
         flat = inputs.ndim < 2 or inputs.shape[1:] == (1,)
         return inputs.item() if inputs.ndim == 0 else inputs.ravel().tolist() if flat else inputs
     missing = getattr(inputs, "isna", None) or getattr(inputs, "is_null", None)
-    if missing is None or isinstance(inputs, Tensor) or not hasattr(inputs, "__len__"):
+    if missing is None or isinstance(inputs, Tensor):
+        return inputs
+    if not (isinstance(inputs, Iterable) and isinstance(inputs, Sized)):
         return inputs
     absent = [row for row, gone in enumerate(missing()) if gone]
     if absent:
@@ -265,11 +260,11 @@ def unpacked(inputs: Any, kinds: tuple[type, ...], what: str) -> Any:
         )
     names = getattr(inputs, "index", None)
     if names is not None and not callable(names) and {"text", "input_ids", "image"} & set(names):
-        return dict(inputs)  # one row of a table
+        return dict(zip(names, inputs, strict=True))  # one row of a table
     return list(inputs)
 
 
-def _column(table: Any, kinds: tuple[type, ...], what: str) -> Any:
+def _column(table: pd.DataFrame, kinds: tuple[type, ...], what: str) -> Column:
     """Return the one column of a table that holds what a model reads, as a list; token ids with their mask."""
     names = [str(name) for name in table.columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -312,23 +307,18 @@ def numbers_of(x: Tensor | np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(np.asarray(x), kind, ["C_CONTIGUOUS", "WRITEABLE"]))
 
 
-def is_many(inputs: object) -> bool:
+def is_many(inputs: Inputs) -> TypeGuard[Iterable[object] | Indexed]:
     """Return whether something can be iterated over: an iterator, a DataLoader, or a dataset."""
     return isinstance(inputs, Iterable) or _is_dataset(inputs)
 
 
-def _is_dataset(inputs: object) -> bool:
+def _is_dataset(inputs: Inputs) -> TypeGuard[Indexed]:
     indexed = hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
     return indexed and not isinstance(inputs, type)
 
 
 def has_numbers(x: Tensor | np.ndarray) -> bool:
-    """Return whether a model can read it: arrays of texts or objects, sparse and meta tensors it cannot.
-
-    Raises
-    ------
-    ValueError: If some numbers of it are masked out.
-    """
+    """Return whether a model can read it: arrays of texts or objects, sparse and meta tensors it cannot."""
     if isinstance(x, Tensor):
         return x.layout == torch.strided and not x.is_meta and not x.is_nested
     if isinstance(x, np.ma.MaskedArray) and (n := int(np.ma.getmaskarray(x).sum())):
@@ -340,13 +330,8 @@ def has_numbers(x: Tensor | np.ndarray) -> bool:
     return x.dtype.kind in "biufc"
 
 
-def first_of_pair(item: object, batch_ndim: int) -> Any:
-    """Return the inputs of an (inputs, labels) pair as a DataLoader makes it; else the item itself.
-
-    Raises
-    ------
-    ValueError: If the second is a mask, which belongs to the first, or it is unknown whether texts are labels.
-    """
+def first_of_pair(item: object, batch_ndim: int) -> object:
+    """Return the inputs of an (inputs, labels) pair as a DataLoader makes it; else the item itself."""
     if not isinstance(item, (tuple, list)) or len(item) < 2:
         return item
     first, second = item[0], item[1]
@@ -365,13 +350,8 @@ def first_of_pair(item: object, batch_ndim: int) -> Any:
     return item
 
 
-def without_labels(inputs: object, batch_ndim: int) -> Any:
-    """Return the samples of a tuple (samples, labels) with one number for every sample; else what is given.
-
-    Raises
-    ------
-    ValueError: If the second is a mask, which belongs to the first.
-    """
+def without_labels(inputs: Inputs, batch_ndim: int) -> object:
+    """Return the samples of a tuple (samples, labels) with one number for every sample; else what is given."""
     if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
         return inputs
     samples, labels = inputs
@@ -382,16 +362,13 @@ def without_labels(inputs: object, batch_ndim: int) -> Any:
     return samples if isinstance(inputs, tuple) and _are_numbers(labels, len(samples)) else inputs
 
 
-def refuse_mask(first: Any, second: Any) -> None:
-    """Refuse token ids and their mask as a pair: whole numbers of one shape, the second only 0 and 1.
-
-    Raises
-    ------
-    ValueError: If they are.
-    """
-    if not all(isinstance(x, (Tensor, np.ndarray)) and has_numbers(x) for x in (first, second)):
-        return
-    if first.shape != second.shape or first.ndim == 0:
+def refuse_mask(first: object, second: object) -> None:
+    """Refuse token ids and their mask as a pair: whole numbers of one shape, the second only 0 and 1."""
+    if (
+        not (_is_array(first) and _is_array(second))
+        or first.shape != second.shape
+        or first.ndim == 0
+    ):
         return
     ids, mask = numbers_of(first), numbers_of(second)
     no_ids = ids.is_floating_point() or ids.is_complex() or ids.dtype in (torch.bool, torch.uint8)
@@ -402,6 +379,10 @@ def refuse_mask(first: Any, second: Any) -> None:
         )
 
 
+def _is_array(x: object) -> TypeGuard[Tensor | np.ndarray]:
+    return isinstance(x, (Tensor, np.ndarray)) and has_numbers(x)
+
+
 def _binary(x: Tensor) -> bool:
     return bool(((x == 0) | (x == 1)).all())
 
@@ -410,12 +391,13 @@ def _are_texts(item: object) -> bool:
     return isinstance(item, tuple) and len(item) > 1 and all(isinstance(one, str) for one in item)
 
 
-def _are_numbers(values: Any, n: int | None = None) -> bool:
+def _are_numbers(values: object, n: int | None = None) -> bool:
     """Whether these are n single numbers."""
     if isinstance(values, (Tensor, np.ndarray)):
         return values.ndim == 1 and has_numbers(values) and len(values) == n
-    numbers = isinstance(values, (list, tuple)) and (n is None or len(values) == n)
-    return numbers and all(isinstance(one, (int, float, np.number)) for one in values)
+    if not isinstance(values, (list, tuple)) or n not in (None, len(values)):
+        return False
+    return all(isinstance(one, (int, float, np.number)) for one in values)
 
 
 def _is_label(first: object, second: object) -> bool:
@@ -427,11 +409,19 @@ def _is_label(first: object, second: object) -> bool:
     return isinstance(second, str) and not isinstance(first, (int, str))
 
 
-def chained(inputs: Any, batch_ndim: int, read: Callable[[Any], Samples], *, name: str) -> Samples:
+def chained(
+    inputs: Iterable[object] | Indexed,
+    batch_ndim: int,
+    read: Callable[[object], Samples],
+    *,
+    name: str,
+) -> Samples:
     """Return the samples of every item of an iterator, the first item checked at once."""
     # A torch dataset has no __iter__; the old sequence protocol would run past its end.
-    by_index = _is_dataset(inputs) and not isinstance(inputs, Iterable)
-    iterator = (inputs[i] for i in range(len(inputs))) if by_index else iter(inputs)
+    if isinstance(inputs, Iterable):
+        iterator = iter(inputs)
+    else:
+        iterator = (inputs[i] for i in range(len(inputs)))
     try:
         first = next(iterator)
     except StopIteration:
@@ -444,7 +434,7 @@ def chained(inputs: Any, batch_ndim: int, read: Callable[[Any], Samples], *, nam
 
 
 def _read_item(
-    item: object, index: int, batch_ndim: int, read: Callable[[Any], Samples]
+    item: object, index: int, batch_ndim: int, read: Callable[[object], Samples]
 ) -> Iterator[Any]:
     """Return the samples of an item of an iterator; an error names which it is."""
     try:
@@ -470,7 +460,7 @@ def batched(
     samples: Samples,
     parts: Iterable[list[Any]],
     make: Callable[[list[Any], int], Batch],
-    **policy: Any,
+    **policy: object,
 ) -> Batches:
     """Return the batches that `make` makes of lists of samples and the number of the first of each."""
 
@@ -483,7 +473,7 @@ def batched(
     return Batches(batches(), n_samples=samples.n_samples, policy=policy)
 
 
-def described(inputs: object) -> str:
+def described(inputs: Inputs) -> str:
     """Return a few words on what something is, for messages."""
     if isinstance(inputs, Tensor) and inputs.is_nested:
         return "a nested tensor"
@@ -506,7 +496,7 @@ def described(inputs: object) -> str:
 # Plain tensors for modules that read neither text nor images: the first axis counts samples.
 
 
-def plain_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
+def plain_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of plain tensors."""
     if isinstance(inputs, (Tensor, np.ndarray, Mapping)):
         checked = _checked(model, inputs)
@@ -524,11 +514,11 @@ def plain_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batch
             for start in range(0, _rows(whole), batch_size):
                 rows = slice(start, start + batch_size)
                 if isinstance(whole, dict):
-                    piece: Any = {name: value[rows] for name, value in whole.items()}
+                    batch = _batch(model, {n: value[rows] for n, value in whole.items()}, first)
                 else:
-                    piece = whole[rows]
-                yield _batch(model, piece, first)
-                first += _rows(piece)
+                    batch = _batch(model, whole[rows], first)
+                yield batch
+                first += batch.n
 
     return Batches(batches(), n_samples=n_samples, policy={})
 
@@ -579,7 +569,7 @@ def _begins_linear(module: nn.Module) -> bool:
     return type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
-def _not_tensors(model: LiveModel, inputs: object) -> TypeError:
+def _not_tensors(model: LiveModel, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be a tensor whose first axis counts samples for {model.name}, got "
         f"{described(inputs)}. Wrap the module with tokenizer=… to read text, or with preprocess=… "
@@ -637,12 +627,8 @@ _OUT_OF_ORDER = ("hiera",)
 
 
 def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> TokenLayout | None:
-    """Read a vision model's token layout; None if it is not a patch transformer.
-
-    Prefix tokens are counted from the module's own parameters (``cls_token``, ``class_embedding``,
-    ``register_tokens``, ``distillation_token``), the grid from image and patch size.
-    """
-    config: Any = getattr(module, "config", None)
+    """Read a vision model's token layout; None if it is not a patch transformer."""
+    config: PretrainedConfig = getattr(module, "config", None)
     grid = getattr(config, "patch_grid", None)
     if isinstance(grid, tuple) and hasattr(config, "n_prefix_tokens"):
         return TokenLayout(int(config.n_prefix_tokens), (int(grid[0]), int(grid[1])))

@@ -37,6 +37,9 @@ from sae_nb.models._states import (
 )
 
 if TYPE_CHECKING:
+    from nnsight import NNsight
+    from nnsight.intervention.envoy import Envoy
+
     from sae_nb.models._live_model import LiveModel
 
 
@@ -106,10 +109,7 @@ class Intervention:
 
 @contextmanager
 def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterator[None]:
-    """Apply the model's interventions to the forward passes inside the block, beneath nnsight.
-
-    They are there only inside the block; the caller holds ``model.lock``.
-    """
+    """Apply the model's interventions to passes inside the block; the caller holds its lock."""
     stretches = (states,) if isinstance(states, RunState) else tuple(states)
     with model.editing.own_run(stretches):
         if not model.interventions:
@@ -129,7 +129,7 @@ def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterat
 
 def edited(
     value: object, edits: Iterable[Intervention], stretches: Sequence[RunState], time: int = 0
-) -> Any:
+) -> object:
     """Return what a module gave or got with edits applied, in their order; `time` counts its runs in a pass."""
     for edit in edits:
         if not edit.at(time):
@@ -157,8 +157,7 @@ def edited_inputs(
 def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]) -> Tensor:
     """Return `x` with one intervention applied, stretch of columns by stretch of columns.
 
-    The edit is shown places, (batch, places, d), in whatever form the module has them; what comes back has
-    the form of `x`.
+    The edit is shown places, (batch, places, d); what comes back has the form of `x`.
     """
     _check_editable(x, intervention)
     if intervention.hook_point.encoder:
@@ -168,7 +167,11 @@ def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]
     n_tokens = None if tokens is None else tokens[1]
     places = by_place(at_tokens(x, n_tokens, point), tokens)
     if len(stretches) == 1:
-        state = _of_stage(stretches[0], places.shape[1])
+        state = stretches[0]
+        position = state.position if state.n_columns is None else None
+        if position is not None and position.shape[1] != places.shape[1]:
+            # Places of a stage of an image are cells of its own grid.
+            state = replace(state, position=None, sample=None)
         new = _checked(intervention.edit(places, state), places, intervention)
     else:
         widths = [state.n_columns or 0 for state in stretches]
@@ -178,14 +181,6 @@ def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]
         ]
         new = torch.cat(parts, dim=1)
     return x if new is places else like_state(with_tokens(new, x, n_tokens, point), x)
-
-
-def _of_stage(state: RunState, n_places: int) -> RunState:
-    """Return where the places of a state are; those of a stage of an image are cells of its own grid."""
-    is_image = state.n_columns is None and state.position is not None
-    if is_image and state.position.shape[1] != n_places:  # type: ignore[union-attr]
-        return replace(state, position=None, sample=None)
-    return state
 
 
 def _check_editable(x: Tensor, intervention: Intervention) -> None:
@@ -259,7 +254,7 @@ _WRAPPERS: weakref.WeakKeyDictionary[LiveModel, tuple[Any, dict[int, Any]]] = (
 def own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
     """Return nnsight's wrapper and its envoy of every module, by the module's id.
 
-    Not by path: a module called "output", as in BERT, cannot be reached by its own name.
+    A module called "output", as in BERT, cannot be reached by its own name.
     """
     from nnsight import NNsight
 
@@ -275,14 +270,14 @@ def own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
     return known
 
 
-def edited_wrapper(wrapped: Any, write: Callable[[], None]) -> Any:
+def edited_wrapper(wrapped: NNsight, write: Callable[[], None]) -> NNsight:
     """Return an nnsight model that runs `write` in every trace, besides what `wrapped` runs."""
     with wrapped.edit() as (_, edited_model):
         write()
     return edited_model
 
 
-def _with_edits(model: LiveModel) -> Any:
+def _with_edits(model: LiveModel) -> NNsight:
     """Return nnsight's wrapper with the active edits in it, each place waiting by itself."""
     wrapper, envoys = own_wrapper(model)
     for (module, side), edits in _places(model).items():
@@ -294,15 +289,13 @@ def _with_edits(model: LiveModel) -> Any:
 
 
 def write_edits(
-    envoy: Any,
+    envoy: Envoy,
     side: Side,
     edits: Sequence[Intervention],
     where: Callable[[], Sequence[RunState]],
     count: Callable[[], int],
 ) -> None:
-    """Exchange what a module gives, or gets, for the edited, each time it runs in a trace; `count` gives how
-    often it ran before in this pass.
-    """
+    """Exchange what a module gives, or gets, for the edited, each time it runs in a trace."""
     from nnsight.intervention.interleaver import OutOfOrderError
     from nnsight.intervention.iterator import Iterations
 
@@ -345,11 +338,7 @@ def _put_back(table: dict[int, Any], key: int, value: object) -> None:
 
 
 class Editing:
-    """Where a live model's edits meet its module, while they are held there.
-
-    Runs of the live model say where their columns are. For calls from elsewhere it is read off the
-    call's own arguments.
-    """
+    """Where a live model's edits meet its module, in its own runs and in calls from elsewhere."""
 
     def __init__(self, model: LiveModel) -> None:
         self._model = weakref.ref(model)
@@ -357,17 +346,14 @@ class Editing:
         """Number of times the whole module ran to its end while edits were held."""
 
         self._holders: set[object] = set()
-        self._undo: dict[Any, Callable[[], None]] = {}
+        self._undo: dict[LivePlace | str, Callable[[], None]] = {}
         # What applies the edits of a place; another, which Ctrl-C left behind while it was put there, is idle.
-        self._own: dict[LivePlace, Any] = {}
+        self._own: dict[LivePlace | str, Callable[..., object]] = {}
         self._wrapper: tuple[Sequence[Intervention], Any] | None = None
         self._calls = Calls()
 
     def hold(self, holder: object) -> None:
-        """Put the active edits into the module until every holder releases; the caller holds the lock.
-
-        Ctrl-C may come in the midst of it, or of `release`: the release that follows takes everything out.
-        """
+        """Put the active edits into the module until every holder releases; the caller holds the lock."""
         model = self._live()
         places = _places(model)
         own_wrapper(model)  # so that what is put around a forward lies beneath nnsight
@@ -404,7 +390,7 @@ class Editing:
             enter = self._at_output if side == "output" else self._at_input
             self._undo[module, side] = enter(module)
 
-    def _take_out(self, key: Any) -> None:
+    def _take_out(self, key: LivePlace | str) -> None:
         self._undo[key]()
         self._own.pop(key, None)
         del self._undo[key]
@@ -416,7 +402,7 @@ class Editing:
         states: Sequence[RunState],
         method: str = "__call__",
     ) -> Any:
-        """Run the module, or another method of it, once under the active edits; the caller holds the lock.
+        """Run the module, or a method of it, once under the active edits; the caller holds the lock.
 
         One edit that asks for nnsight puts all of them into the trace, so that their order holds.
         """
@@ -470,10 +456,7 @@ class Editing:
 
     @contextmanager
     def own_run(self, states: Sequence[RunState], *, traced: bool = False) -> Iterator[None]:
-        """Mark a run of the live model by this thread; if its trace holds the edits, these stay inactive.
-
-        Edits of other live models around the same module stay inactive anyway.
-        """
+        """Mark a run of the live model by this thread; with `traced`, its trace holds the edits."""
         module = id(self._live().module)
         before, runs = _HERE.own.get(module), _HERE.runs.get(module)
         try:
@@ -491,7 +474,7 @@ class Editing:
     def _at_output(self, module: nn.Module) -> Callable[[], None]:
         place: LivePlace = (module, "output")
 
-        def after(forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        def after(forward: Callable[..., object], /, *args: object, **kwargs: object) -> object:
             output = forward(*args, **kwargs)
             for edit, states, time in self._at(place, after):
                 output = edited(output, (edit,), states, time)
@@ -532,7 +515,7 @@ class Editing:
         time = self._calls.count(place)
         return [(edit, (edit.needed(call),), time) for edit in edits]
 
-    def _call(self, forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, forward: Callable[..., object], /, *args: object, **kwargs: object) -> object:
         model = self._live()
         if id(model.module) in _HERE.own:
             output = forward(*args, **kwargs)

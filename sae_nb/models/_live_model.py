@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -13,18 +13,8 @@ from torch import Tensor, nn
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.activations._context import Context
-from sae_nb.activations._modality import (
-    Modality,
-    modality_of,
-)
-from sae_nb.checks import (
-    Count,
-    Seed,
-    at_least,
-    check_devices,
-    checked,
-    warn_caller,
-)
+from sae_nb.activations._modality import Modality, modality_of
+from sae_nb.checks import Count, Seed, at_least, check_devices, checked, warn_caller
 from sae_nb.checks._hook_point_names import standard_name
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
@@ -38,6 +28,7 @@ from sae_nb.models._families import (
     lone_block,
     standard_hook_points,
     stream_hook_points,
+    width_at,
 )
 from sae_nb.models._hook_point_list import HookPoints
 from sae_nb.models._hook_points import (
@@ -48,7 +39,7 @@ from sae_nb.models._hook_points import (
     find_hook_point,
     near_names,
 )
-from sae_nb.models._inputs import Batch, Batches, TokenLayout, described, pair
+from sae_nb.models._inputs import Batch, Batches, TokenLayout, described
 from sae_nb.models._interventions import Editing, Intervention
 from sae_nb.models._lock import ModelLock, lock_of, of_one_thread
 from sae_nb.models._modalities import batches_of
@@ -56,11 +47,13 @@ from sae_nb.models._norms import takes_off_mean
 from sae_nb.models._states import layout_at
 from sae_nb.models._stored_edits import RemoteEditing
 from sae_nb.models._text_inputs import AddBos
-from sae_nb.models._widths import width_at
 
 if TYPE_CHECKING:
     import pandas as pd
+    from nnsight import NNsight
+    from transformers import PretrainedConfig
 
+    from sae_nb.checks import Inputs
     from sae_nb.models._generation import Generated
 
 
@@ -68,9 +61,8 @@ if TYPE_CHECKING:
 class LiveModel(KnowsOtherWords):
     """A torch module that can be captured from and steered; made by `load_model` or `wrap`.
 
-    The module is not copied and stays usable by itself. Everything that runs it holds `lock`, one
-    per module however often it is wrapped; while the lock is held the module is in evaluation mode,
-    and afterwards in the mode it was in. Hooks exist only during a call, or while an edit is in force.
+    The module is not copied and stays usable by itself. Everything that runs it holds `lock`, one per module,
+    meanwhile in evaluation mode. Hooks exist only during a call, or while an edit is in force.
 
     Parameters
     ----------
@@ -114,7 +106,7 @@ class LiveModel(KnowsOtherWords):
     preprocess: Any = None
     layout: TokenLayout | None = None
     class_names: Sequence[str] | None = None
-    given_nnsight: Any = None
+    given_nnsight: NNsight = None
     card: dict[str, Any] | None = None
     sample_rate: float | None = None
     remote: bool | str = False
@@ -136,14 +128,13 @@ class LiveModel(KnowsOtherWords):
     def __repr__(self) -> str:
         """Name, kind, size, where it runs, how deep it is."""
         parts = [self.kind + (", causal" if self.causal else "")]
-        for name, stream in self.streams.items():
-            parts.append(f"{name} of {stream.n_blocks} blocks")
-        if self.n_layers is not None and not self.streams:
+        parts += [f"{name} of {stream.n_blocks} blocks" for name, stream in self.streams.items()]
+        structure = self.structure
+        if structure is not None and not self.streams:
             width = self.width()
-            structure = self.structure
-            blocks = f"{self.n_layers} blocks"
-            if structure is not None and structure.looped:
-                blocks = f"{self.n_layers} runs of {len(set(structure.paths))} blocks"
+            blocks = f"{structure.n_blocks} blocks"
+            if structure.looped:
+                blocks = f"{structure.n_blocks} runs of {len(set(structure.paths))} blocks"
             parts.append(blocks + (f" of width {width}" if width else ""))
         if self.patch_grid is not None:
             rows, columns = self.patch_grid
@@ -174,7 +165,7 @@ class LiveModel(KnowsOtherWords):
         return torch.get_default_dtype()
 
     @property
-    def config(self) -> Any:
+    def config(self) -> PretrainedConfig | facts.ModelFacts:
         """The module's own configuration; for a module without one, a record of what is known of it."""
         return getattr(self.module, "config", None) or self._known
 
@@ -209,16 +200,7 @@ class LiveModel(KnowsOtherWords):
     @cached_property
     def column_seconds(self) -> float | None:
         """Time from one column of patches, of a spectrogram or a series, to the next; None for other models."""
-        own = getattr(self.module, "column_seconds", None)
-        if isinstance(own, float):
-            return own
-        stride = facts.series_stride(self.module)
-        if stride is not None and self.sample_rate is not None:
-            return stride / self.sample_rate
-        if facts.spectrogram_grid(self.module) is None or self.sample_rate is None:
-            return None
-        config: Any = self.module.config
-        return int(config.time_stride) * facts.HOP / self.sample_rate
+        return facts.column_seconds(self.module, self.sample_rate)
 
     @property
     def modality(self) -> Modality:
@@ -277,11 +259,9 @@ class LiveModel(KnowsOtherWords):
         """
         import pandas as pd
 
-        paths, loops = (
-            ((), ()) if self.structure is None else (self.structure.paths, self.structure.loops)
-        )
-        columns = {"application": range(len(paths)), "module": paths, "loop": loops}
-        return pd.DataFrame(columns)
+        found = self.structure
+        paths, loops = ((), ()) if found is None else (found.paths, found.loops)
+        return pd.DataFrame({"application": range(len(paths)), "module": paths, "loop": loops})
 
     @cached_property
     def _turns(self) -> Turns | None:
@@ -289,17 +269,11 @@ class LiveModel(KnowsOtherWords):
         return None if self.remote else tried(self, self.structure)
 
     def counted(self, point: HookPoint, step: object = None) -> HookPoint:
-        """Return a hook point for an edit at some applications of its module: a number, several, or "last".
-
-        Raises
-        ------
-        TypeError, ValueError: If they are not applications of the module, or the hook point is one already.
-        """
+        """Return a hook point for an edit at some applications of its module: a number, several, or "last"."""
         asked = check_step(point, step)
         if asked is None and point.step is None:
-            runs_by_path = {} if self.structure is None else self.structure.runs
-            once = runs_by_path.get(point.path, 1)
-            return point if once == 1 else point.changed(step=None, runs=once)
+            n = 1 if self.structure is None else self.structure.runs.get(point.path, 1)
+            return point if n == 1 else point.changed(runs=n)
         runs = None if self._turns is None else self._turns.runs.get(point.path)
         applied = point.changed(step=point.step if asked is None else asked, runs=runs)
         times = applied.times or ()
@@ -310,7 +284,7 @@ class LiveModel(KnowsOtherWords):
             )
         return applied
 
-    def settle_order(self, inputs: object) -> None:
+    def settle_order(self, inputs: Inputs) -> None:
         """Find out from the first of some inputs in which order the blocks run, where that is not known yet.
 
         Runs one batch of one sample. Inputs that can be read only once are left alone.
@@ -411,18 +385,15 @@ class LiveModel(KnowsOtherWords):
         ``embed``; per block ``resid_pre.L`` (its input), ``head_out.L`` (the outputs of its attention
         heads side by side, before they are mixed), ``attn_out.L`` and ``mlp_out.L`` (what is added to
         the stream), ``resid_mid.L`` (the stream between them, where it can be read), ``mlp_in.L`` (what
-        the MLP reads), ``mlp_post.L`` (its neurons, which its last projection reads) and
-        ``resid_post.L`` (the block's output); ``final_norm``. In pre-norm families resid_post =
-        resid_pre + attn_out + mlp_out; `structure` states whether that holds here. A network without
-        blocks lists its modules by path.
+        the MLP reads), ``mlp_post.L`` (its neurons) and ``resid_post.L`` (the block's output);
+        ``final_norm``. `structure` states whether resid_post = resid_pre + attn_out + mlp_out. A network
+        without blocks lists its modules by path.
 
-        Layers are applications of blocks in the order in which they run: a block that is shared or looped
-        over has one for each time it runs, all listed in `layers`. ``exit_gate.i`` is what a looped
-        network's gate gives after loop i.
+        Layers are applications of blocks in the order in which they run, all listed in `layers`.
+        ``exit_gate.i`` is what a looped network's gate gives after loop i.
 
-        Raw module paths and TransformerLens names are accepted besides wherever a hook point is
-        asked for. A module's path means every application of it, "path@2" the third, "path@last" the
-        last. The list is short when printed, and a tree in a notebook.
+        Raw module paths and TransformerLens names are accepted, too, wherever a hook point is asked for.
+        A module's path means every application of it, "path@2" the third, "path@last" the last.
         """
         return HookPoints(self._points)
 
@@ -432,15 +403,14 @@ class LiveModel(KnowsOtherWords):
     ) -> HookPoint:
         """Return the hook point of a standard name, TransformerLens name, or module path.
 
-        A module path may end in ".input" or ".output", and in the application that is meant: "path@2" is the
-        third of a pass, "path@last" the last one; without it, all of them are meant.
+        A module path may end in ".input" or ".output", and in an application of the module, "path@2" or
+        "path@last"; without it, all of them are meant.
 
         Parameters
         ----------
         features
-            Axis that holds the features of a state (batch, …, …): "channels" for the second, as convolutions
-            have it, "last" for the last. None: as the module that makes it decides. A hook point keeps it:
-            pass it wherever a name is taken, such as to `steer`.
+            Axis that holds the features of a state (batch, …, …): "channels" for the second, "last" for the
+            last; None: as the module decides. A hook point keeps it: pass it wherever a name is taken.
 
         Raises
         ------
@@ -526,8 +496,7 @@ class LiveModel(KnowsOtherWords):
         """Return the tokens of a text as the model reads them, one row per token.
 
         Columns: ``position`` in the text, ``id``, ``token`` (its text), ``special``, and ``dropped``:
-        whether `capture` leaves it out by default, as it does a decoder's first token. Of several texts
-        there is also ``sample``, which text it is.
+        whether `capture` leaves it out by default; of several texts also ``sample``.
 
         Raises
         ------
@@ -546,7 +515,7 @@ class LiveModel(KnowsOtherWords):
     @checked
     def batches(
         self,
-        inputs: Any,
+        inputs: Inputs,
         *,
         batch_size: Count | None = None,
         context_length: Count | None = None,
@@ -558,11 +527,9 @@ class LiveModel(KnowsOtherWords):
         Parameters
         ----------
         inputs
-            Language: texts, token ids, text files. Vision: images, files, folders, objects with
-            ``.images``. Audio: waveforms, also of different length, (values, rate), .wav files, objects with
-            ``.waveforms``. Video: (n, frames, 3, H, W), also with frames per second (videos, 25.0), GIF files,
-            folders of frames. Other: tensors. All: iterators, datasets and
-            DataLoaders of those.
+            Language: texts, token ids, text files. Vision: images, files, folders. Audio: waveforms,
+            (values, rate), .wav files. Video: (n, frames, 3, H, W), (videos, frames per second), GIF files,
+            folders of frames. Other: tensors. All: iterators, datasets and DataLoaders of those.
         batch_size
             Rows per batch; None: 8 texts, 64 of anything else.
         context_length
@@ -570,8 +537,7 @@ class LiveModel(KnowsOtherWords):
         pack
             Put documents end to end into rows of exactly `context_length` tokens.
         add_bos
-            Whether texts start with the beginning-of-text token; "auto": as the tokenizer does. A text that has
-            one itself keeps it and gets no second one; token ids are taken as they are, but for True.
+            Whether texts start with the beginning-of-text token, as in `sn.capture`.
 
         Raises
         ------
@@ -605,8 +571,7 @@ class LiveModel(KnowsOtherWords):
         if not isinstance(batch, Batch):
             raise TypeError(
                 f"`forward` needs a Batch, as `model.batches(inputs)` yields, got {described(batch)}. The "
-                "answer to "
-                "texts or images is `model(inputs)`."
+                "answer to texts or images is `model(inputs)`."
             )
         batch = batch.to(self.device)
         with self.lock, torch.set_grad_enabled(grad):
@@ -615,21 +580,20 @@ class LiveModel(KnowsOtherWords):
     def main_output(self, raw: object) -> Tensor:
         """Return the tensor that counts in a raw output.
 
-        Logits if there are any; for one of two towers its embedding; for vision backbones the pooled
-        state, else the last hidden state; for encoders without a head the last hidden state.
+        Logits; for one of two towers its embedding; for vision backbones the pooled state, else the last
+        hidden state.
         """
         return main_tensor(raw, prefer_pooled=self.modality.is_image)
 
     @checked
     @answers_wrong_calls
     def __call__(
-        self, inputs: Any, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
+        self, inputs: Inputs, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
     ) -> Float[Tensor, "n ..."]:
         """Return the model's answer to all inputs: next-token logits, class logits, embeddings or states.
 
-        Texts of different lengths are aligned at their first token; positions after a text's end are
-        NaN, so that reading one by mistake shows. `.logits` of it are the same numbers, as Hugging Face's
-        users write. `add_bos` as in `sn.capture`.
+        Texts of different lengths are aligned at their first token; positions after a text's end are NaN.
+        `.logits` of it are the same numbers, as Hugging Face's users write. `add_bos` as in `sn.capture`.
         """
         batches = self.batches(inputs, batch_size=batch_size, add_bos=add_bos)
         answers = ((batch, {"": self.main_output(self.forward(batch))}) for batch in batches)
@@ -639,33 +603,34 @@ class LiveModel(KnowsOtherWords):
 
     @checked
     def heads(
-        self, inputs: Any, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
+        self, inputs: Inputs, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
     ) -> dict[str, Tensor]:
         """Return every head's answer by name; for models without heads, every named output."""
+
+        def heads_of(batch: Batch) -> dict[str, Tensor]:
+            if not callable(getattr(self.module, "forward_heads", None)):
+                return named_outputs(self.forward(batch))
+            named: dict[str, Tensor] = self.forward(batch, method="forward_heads")
+            return named
+
         batches = self.batches(inputs, batch_size=batch_size, add_bos=add_bos)
-        answers = collected((batch, self._heads_of(batch)) for batch in batches)
+        answers = collected((batch, heads_of(batch)) for batch in batches)
         self._warn_of_cuts(batches)
         return answers
 
     def _warn_of_cuts(self, batches: Batches) -> None:
-        cut = batches.policy.get("truncated", 0)
-        if cut:
+        if cut := batches.policy.get("truncated", 0):
             verb = "was" if cut == 1 else "were"
             warn_caller(
                 f"{cut} of the texts {verb} longer than the {self.context_length} tokens {self.name} "
                 "can read and were cut there."
             )
 
-    def _heads_of(self, batch: Batch) -> dict[str, Tensor]:
-        if callable(getattr(self.module, "forward_heads", None)):
-            return cast(dict[str, Tensor], self.forward(batch, method="forward_heads"))
-        return named_outputs(self.forward(batch))
-
     @checked
     @answers_wrong_calls
     def generate(
         self,
-        prompt: Any,
+        prompt: Inputs,
         max_new_tokens: Count = 20,
         temperature: Annotated[float, at_least(0)] = 0.0,
         seed: Seed | None = None,
@@ -676,14 +641,13 @@ class LiveModel(KnowsOtherWords):
         add_bos: AddBos = "auto",
     ) -> Generated:
         """Continue texts, with the active interventions at the prompt and at every new token. One result per
-        prompt: text, decoded already, or ids where there is no tokenizer (`return_ids=True`: ids everywhere, as
-        `tokenizer.decode` takes them). A model that runs remotely is asked once a token.
+        prompt: text, or ids where there is no tokenizer. A model that runs remotely is asked once a token.
 
         Parameters
         ----------
         prompt
-            A text or token ids, or a list of them; a list is one padded batch. A conversation too: its answer,
-            or the rest of the assistant's message that comes last.
+            A text, token ids, or a list of them as one padded batch; a conversation: its answer, or the rest of
+            the assistant's message that comes last.
         max_new_tokens
             Tokens to add at most; a text ends early at its end-of-text token.
         temperature
@@ -691,9 +655,9 @@ class LiveModel(KnowsOtherWords):
         seed
             Of the sampling; None: torch's global generator.
         use_cache
-            Reuse keys and values of earlier tokens; the same text without, only slower.
+            Reuse keys and values of earlier tokens: the same text, faster.
         return_ids, echo
-            Return token ids, padding left out, instead of text; begin with the prompt.
+            Return token ids instead of text; begin with the prompt.
         add_bos
             Put BOS before a prompt that has none, as in `sn.capture`.
 
@@ -716,65 +680,20 @@ class LiveModel(KnowsOtherWords):
             add_bos=add_bos,
         )
 
-    @property
-    def nnsight(self) -> Any:
+    @cached_property
+    def nnsight(self) -> NNsight:
         """The model wrapped by nnsight, for traces of your own; language models take text.
 
         The same object every time. Inside `with steer(…)` its traces are steered. A trace sees only what its
         own thread runs; where several threads trace this object, hold `lock` around each trace.
         """
-        return self._own_nnsight if self.given_nnsight is None else self.given_nnsight
-
-    @cached_property
-    def _own_nnsight(self) -> Any:
+        if self.given_nnsight is not None:
+            return self.given_nnsight
         from nnsight import NNsight, TransformersModel
         from transformers import PreTrainedModel
 
-        is_text = self.tokenizer is not None and isinstance(self.module, PreTrainedModel)
-        is_text = is_text and not self.streams and not self.placeholders
-        if not self.modality.is_text or not is_text:
+        of_texts = self.modality.is_text and isinstance(self.module, PreTrainedModel)
+        if self.tokenizer is None or not of_texts or self.streams or self.placeholders:
             return of_one_thread(NNsight(self.module))
         task = "text-generation" if self.causal else "feature-extraction"
-        wrapper = TransformersModel(self.module, tokenizer=self.tokenizer, task=task)
-        return of_one_thread(wrapper)
-
-    # What its forward takes
-
-    @cached_property
-    def _takes(self) -> frozenset[str]:
-        """Names of what its forward takes."""
-        return facts.forward_names(self.module)
-
-    @cached_property
-    def takes_mask(self) -> bool:
-        """Whether its forward takes an attention mask, so that padding is never read."""
-        return "attention_mask" in self._takes
-
-    def text_arguments(
-        self, ids: Tensor, keep: Tensor
-    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        """Return (args, kwargs) of a forward pass over token ids."""
-        names = self._takes
-        args: tuple[Tensor, ...] = () if "input_ids" in names else (ids,)
-        kwargs: dict[str, Any] = {} if args else {"input_ids": ids}
-        if self.takes_mask:
-            kwargs["attention_mask"] = keep.long()
-        if self.causal and "use_cache" in names:
-            kwargs["use_cache"] = False
-        return args, kwargs
-
-    def picture_arguments(self, values: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        """Return (args, kwargs) of a forward pass over pixel values."""
-        if "pixel_values" in self._takes:
-            return (), {"pixel_values": values}
-        return (values,), {}
-
-    def n_tokens(self, values: Tensor) -> int | None:
-        """Return the tokens per image for pixel values of this size; None if unknown."""
-        if self.patch_grid is None:
-            return None
-        patch = pair(getattr(getattr(self.module, "config", None), "patch_size", None))
-        rows, columns = self.patch_grid
-        if patch is not None and values.ndim == 4:
-            rows, columns = values.shape[2] // patch[0], values.shape[3] // patch[1]
-        return self.prefix_tokens + rows * columns
+        return of_one_thread(TransformersModel(self.module, tokenizer=self.tokenizer, task=task))

@@ -8,27 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import nn
 
 from sae_nb import data
 from sae_nb._lazy import words
-from sae_nb.activations._modality import (
-    AUDIO,
-    LANGUAGE,
-    VISION,
-    modality_of,
-)
+from sae_nb.activations._modality import AUDIO, LANGUAGE, VISION, modality_of
 from sae_nb.checks import Between, at_least, check_device, check_path, checked
-from sae_nb.files._atomic import (
-    existing_folder,
-    read_json,
-)
+from sae_nb.files._atomic import existing_folder, read_json
 from sae_nb.models import _facts as facts
-from sae_nb.models._bundled import bundled_folder, bundled_names
 from sae_nb.models._checkpoint_files import (
+    bundled_folder,
+    bundled_names,
     cached_names,
     hub_folder,
     hub_small_files,
@@ -47,6 +40,10 @@ from sae_nb.models._preprocessing import Preprocess
 from sae_nb.models._sound_inputs import SoundPreprocess
 from sae_nb.models._sound_transformer import SOUND_MODEL_TYPE, SoundTransformer
 from sae_nb.models._vision_transformer import CONFIG_FILE, MODEL_TYPE, VisionTransformer
+
+if TYPE_CHECKING:
+    from nnsight import NNsight
+    from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 CARD_FILE = "card.json"
 
@@ -79,9 +76,8 @@ def load_model(
     Parameters
     ----------
     name
-        A bundled model ("tiny-gpt", "tiny-vit", "tiny-vit@step-N" for a checkpoint along its
-        training), one that was fetched ("smollm2-135m", "dinov2-small", by
-        `sae-nb get`), a checkpoint folder, or a hub id ("owner/model", or "gpt2" where it has no owner).
+        A bundled model ("tiny-gpt", "tiny-vit", "tiny-vit@step-N"), one that was fetched ("smollm2-135m",
+        "dinov2-small", by `sae-nb get`), a checkpoint folder, or a hub id ("owner/model", or "gpt2").
     device
         Where it runs; None: a visible NVIDIA GPU, else the CPU.
     dtype
@@ -90,17 +86,13 @@ def load_model(
     revision
         Branch, tag or commit of a hub id; "step-N" of a bundled model.
     remote
-        True: for a language model that does not fit. Only its configuration and tokenizer are fetched,
-        and `capture`, `model(…)` and `model.generate(…)`, steered along directions or not, send their
-        texts to the server nnsight is configured for, and wait; the server's answer is unpacked by
-        nnsight, so ask only one you trust. "local": nnsight's dry run of that, on this machine. An
-        address: another server. Functions that run the module itself need the weights and raise an
-        error. Nothing is contacted before the first of these calls, but the hub for an id that is not
-        cached.
+        True: for a language model that does not fit. Only its configuration and tokenizer are fetched;
+        `capture`, `model(…)` and `model.generate(…)` send their texts to the server nnsight is configured
+        for, whose answer nnsight unpacks, so ask only one you trust. "local": nnsight's dry run of that, on
+        this machine. An address: another server. What runs the module itself raises an error.
     device_map
         For a model that does not fit on one device: "auto", "balanced", "sequential", or a dictionary
-        from modules to devices, "cpu" and "disk" among them; needs accelerate. `memory_needed`
-        estimates its memory.
+        from modules to devices, "cpu" and "disk" among them; needs accelerate.
     bits
         8 or 4: the matrices of its blocks are quantised while they are loaded; needs torchao (8) or
         bitsandbytes (8, 4). Captures and steering are of the quantised model.
@@ -110,10 +102,9 @@ def load_model(
     Raises
     ------
     TypeError: If `name` is a model already: `wrap` makes a module a live model. ValueError: If the
-    device is not there, the dtype unknown, or the checkpoint unusable. ModuleNotFoundError: If the
-    package that `device_map` or `bits` needs is not installed; names it. MemoryError: If the weights do
-    not fit; states their size. FileNotFoundError: If nothing of that name is found here or can be
-    reached; lists what is cached.
+    device is not there, the dtype unknown, or the checkpoint unusable. ModuleNotFoundError: If a package that
+    `device_map` or `bits` needs is not installed. MemoryError: If the weights do not fit. FileNotFoundError: If
+    nothing of that name is found here or can be reached; lists what is cached.
 
     Example
     -------
@@ -247,7 +238,7 @@ def is_own(folder: Path) -> bool:
     return _own_type(folder) in (MODEL_TYPE, SOUND_MODEL_TYPE, LOOPED_TYPE)
 
 
-def _own_type(folder: Path) -> Any:
+def _own_type(folder: Path) -> str | None:
     config = folder / CONFIG_FILE
     return read_json(config).get("model") if config.is_file() else None
 
@@ -367,8 +358,8 @@ def _task(config: object) -> str:
 
 @checked
 def wrap(
-    module_or_nnsight_model: Any,
-    tokenizer: Any = None,
+    module_or_nnsight_model: nn.Module | NNsight,
+    tokenizer: PreTrainedTokenizerBase | ProcessorMixin = None,
     preprocess: Callable[..., Any] | None = None,
     prefix_tokens: Annotated[int, at_least(0)] | None = None,
     patch_grid: tuple[int, int] | None = None,

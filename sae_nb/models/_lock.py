@@ -6,24 +6,27 @@ import functools
 import threading
 import weakref
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
 
 from sae_nb.background import checkpoint
+
+if TYPE_CHECKING:
+    from nnsight import NNsight
+
+Traced = TypeVar("Traced", bound="NNsight")
 
 _LOCKS: weakref.WeakKeyDictionary[nn.Module, ModelLock] = weakref.WeakKeyDictionary()
 _LOCKS_LOCK = threading.Lock()
 
 
 class ModelLock:
-    """A re-entrant lock around a module, with dropout and other training behaviour off meanwhile.
+    """A re-entrant lock around a module, as ``threading.RLock``, with training behaviour off meanwhile.
 
-    Works as ``threading.RLock`` does. The first entry puts every submodule in evaluation mode, the
-    last exit puts back exactly what was there: a module being trained can be looked at between two
-    steps, and reading it is never blurred by dropout. One nnsight object runs one trace at a time, so every
-    trace and every plain forward of a module holds this. An error, or Ctrl-C, that leaves it ends what a trace
-    was in the midst of.
+    The first entry puts every submodule in evaluation mode, the last exit puts back what was there. One nnsight
+    object runs one trace at a time, so every trace and every plain forward of a module holds this. An error, or
+    Ctrl-C, that leaves it ends what a trace was in the midst of.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -109,12 +112,11 @@ def lock_of(module: nn.Module) -> ModelLock:
         return _LOCKS[module]
 
 
-def of_one_thread(wrapper: Any) -> Any:
+def of_one_thread(wrapper: Traced) -> Traced:
     """Have an nnsight object's traces see only what their own thread runs, and end with their lock; return it.
 
-    nnsight hands each call of a module to the trace that runs, whichever thread calls: a panel that measures in
-    the background would take the values of a cell that calls the module directly, and fail by that. And Ctrl-C
-    while nnsight clears a trace away leaves parts of it to the next one, which then fails or edits twice.
+    nnsight hands each call of a module to the trace that runs, whichever thread calls; and Ctrl-C while it
+    clears a trace away leaves parts of it to the next one, which then fails or edits twice.
     """
     from nnsight.intervention.interleaver import Interleaver
 

@@ -8,9 +8,9 @@ each loop the log-odds that the answer at a place is right already.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
@@ -18,15 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.checks import Count, checked
-from sae_nb.files._atomic import (
-    read_json,
-    write_json,
-)
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_tensors,
-)
-from sae_nb.models._vision_transformer import CONFIG_FILE, WEIGHTS_FILE
+from sae_nb.models._vision_transformer import CONFIG_FILE, filled, read_settings, write_own
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LOOPED_TYPE = "looped_adder"
 
@@ -173,42 +168,14 @@ class LoopedAdder(nn.Module):
 
     def save(self, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:
         """Write ``model.safetensors`` and ``config.json``."""
-        folder = Path(folder)
-        tensors = {name: p.detach().to(dtype) for name, p in self.named_parameters()}
-        write_tensors(folder / WEIGHTS_FILE, tensors)
-        write_json(folder / CONFIG_FILE, {"model": LOOPED_TYPE, **asdict(self.config)})
+        write_own(self, Path(folder), {"model": LOOPED_TYPE, **asdict(self.config)}, dtype)
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> LoopedAdder:
         """Read a folder written by `save`."""
         folder = Path(folder)
-        record: Any = read_json(folder / CONFIG_FILE)
-        known = {"model", *(field.name for field in fields(LoopedAdderConfig))}
-        if (
-            not isinstance(record, dict)
-            or record.get("model") != LOOPED_TYPE
-            or set(record) != known
-        ):
-            raise ValueError(
-                f"{str(folder / CONFIG_FILE)!r} must describe a {LOOPED_TYPE!r} by {sorted(known)}, and does "
-                "not. Pass a folder written by LoopedAdder.save."
-            )
-        model = cls(
-            LoopedAdderConfig(**{name: value for name, value in record.items() if name != "model"}),
-            generator=torch.Generator(),
-        )
-        tensors = read_tensors(folder / WEIGHTS_FILE)
-        wanted = {name: tuple(p.shape) for name, p in model.named_parameters()}
-        found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        if wanted != found or not all(bool(t.isfinite().all()) for t in tensors.values()):
-            raise ValueError(
-                f"The weights in {str(folder)!r} must be finite and those its config.json describes, and are "
-                "not. Save the model again."
-            )
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.copy_(tensors[name])
-        return model.eval()
+        config = read_settings(folder / CONFIG_FILE, LOOPED_TYPE, LoopedAdderConfig)
+        return filled(cls(config, generator=torch.Generator()), folder)
 
 
 @torch.no_grad()
@@ -238,10 +205,6 @@ def pair_ids(
 ) -> Int[Tensor, "n places"]:
     """Return the tokens of sums a + b: one per place, the lowest first, of the two digits there.
 
-    Raises
-    ------
-    ValueError: If there are not as many of both, one is negative, or a sum has more places.
-
     Example
     -------
     >>> pair_ids([12], [34], places=3)
@@ -263,7 +226,7 @@ def pair_ids(
     return FIRST + 10 * digits[0] + digits[1]
 
 
-def pair_tokenizer(config: LoopedAdderConfig | None = None) -> Any:
+def pair_tokenizer(config: LoopedAdderConfig | None = None) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a looped adder: a word for every pair of digits, "8+6 7+9 4+5" for 478 + 596."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

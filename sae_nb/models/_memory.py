@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from sae_nb.checks import Count, available_memory, check_memory, check_path, checked
-from sae_nb.models._bundled import bundled_folder, bundled_names
 from sae_nb.models._checkpoint_files import (
+    bundled_folder,
+    bundled_names,
     count_parameters,
     hub_folder,
     read_config,
@@ -122,6 +123,7 @@ def memory_needed(
     """
     number = as_dtype(dtype) or torch.float32
     folder = _folder(name)
+    file = folder / "tokenizer.json"
     config = read_config(folder, str(name)).to_dict()
     config |= config.get("text_config") or {}
     longest = config.get("max_position_embeddings") or config.get("n_positions")
@@ -130,7 +132,7 @@ def memory_needed(
     return MemoryNeeded(
         name=Path(name).name if folder.is_dir() and Path(name).is_dir() else str(name),
         weights=weight_bytes(folder, number, bits, device_map),
-        tokenizer=_tokenizer_bytes(folder),
+        tokenizer=OF_TOKENIZER * file.stat().st_size if file.is_file() else 0,
         activations=_pass_bytes(config, rows * tokens, number.itemsize),
         sae=_bytes_of(sae),
         rows=rows,
@@ -193,7 +195,7 @@ def weight_bytes(
     return total
 
 
-def _place(tensor: str, device_map: Mapping[str, Any]) -> Any:
+def _place(tensor: str, device_map: Mapping[str, Any]) -> object:
     """Return the device of a tensor: that of its nearest module in the map."""
     over = [m for m in device_map if not m or tensor == m or tensor.startswith(f"{m}.")]
     return device_map[max(over, key=len)] if over else None
@@ -201,11 +203,6 @@ def _place(tensor: str, device_map: Mapping[str, Any]) -> Any:
 
 OF_TOKENIZER = 13
 """A tokenizer's tables in memory, in sizes of its tokenizer.json. Ours, measured on SmolLM2's 3.4 MiB."""
-
-
-def _tokenizer_bytes(folder: Path) -> int:
-    file = folder / "tokenizer.json"
-    return OF_TOKENIZER * file.stat().st_size if file.is_file() else 0
 
 
 def _is_quantised(name: str, shape: tuple[int, ...]) -> bool:

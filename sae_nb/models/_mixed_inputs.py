@@ -5,7 +5,7 @@ One stream holds both. Rows are padded on the right, whatever side a processor p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,12 @@ from torch import Tensor
 from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import Batch, Batches, chunks, described, empty, pair
 from sae_nb.models._preprocessing import as_bytes
-from sae_nb.models._text_inputs import check_ids, token_batches, warn_of_twice
+from sae_nb.models._text_inputs import AddBos, check_ids, token_batches, warn_of_twice
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 
@@ -27,12 +30,12 @@ _OF_PICTURES = ("pixel_values", "input_features", "flattened_patches", "image_pa
 
 def mixed_batches(
     model: LiveModel,
-    inputs: Any,
+    inputs: Inputs,
     *,
     batch_size: int,
     context_length: int | None = None,
     pack: bool = False,
-    add_bos: Any = "auto",
+    add_bos: AddBos = "auto",
 ) -> Batches:
     """Return batches of texts with images: a processor's output, pairs (text, image), or texts alone."""
     policy = {"padding": "right", "special_tokens": sorted(model.special_ids), "truncated": 0}
@@ -110,7 +113,7 @@ def _begun_once(model: LiveModel, text: str) -> str:
     return text.lstrip().removeprefix(read.bos_token)
 
 
-def _made(model: LiveModel, parts: Any) -> Iterator[Batch]:
+def _made(model: LiveModel, parts: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
     first = 0
     for part in parts:
         batch = mixed_batch(model, part, first)
@@ -119,12 +122,7 @@ def _made(model: LiveModel, parts: Any) -> Iterator[Batch]:
 
 
 def mixed_batch(model: LiveModel, given: Mapping[str, Any], first: int = 0) -> Batch:
-    """Return the batch of a processor's output.
-
-    Raises
-    ------
-    ValueError: If placeholders come without images, or images without placeholders.
-    """
+    """Return the batch of a processor's output."""
     ids = check_ids(model, torch.as_tensor(given["input_ids"]))
     ids = ids[None] if ids.ndim == 1 else ids
     mask = given.get("attention_mask")
@@ -232,7 +230,7 @@ def _tiles(model: LiveModel, features: Mapping[str, Tensor]) -> list[tuple[Tenso
 
 def _unfolded(model: LiveModel, values: Tensor, grids: Tensor) -> list[tuple[Tensor, int, int]]:
     """Return images from patches end to end, as Qwen2-VL's processor cuts them: merged ones side by side."""
-    config: Any = model.module.config
+    config: PretrainedConfig = model.module.config
     names = ("spatial_merge_size", "patch_size", "temporal_patch_size")
     sizes: list[Any] = [getattr(config.vision_config, name, None) for name in names]
     if None in sizes:  # cut in another way: no face is better than a scrambled one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ from sae_nb.models._two_streams import text_batches
 from sae_nb.models._video_inputs import fit_video, strip, video_batches
 
 if TYPE_CHECKING:
-    from sae_nb.models._inputs import Batch
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 
@@ -117,30 +117,20 @@ def kind_of_texts(tokenizer: object) -> str:
     return LANGUAGE.name
 
 
-def batches_of(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
+def batches_of(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of tensors, with the faces of their samples where the kind of input has some."""
     found, face = plain_batches(model, inputs, batch_size=batch_size), model.modality.face
     if face is None:
         return found
-    shown = (_with_faces(face, batch) for batch in found)
+    shown = (
+        replace(batch, pictures=torch.stack([face(one.cpu()) for one in batch.first_tensor]))
+        for batch in found
+    )
     return Batches(shown, n_samples=found.n_samples, policy=found.policy)
-
-
-def _with_faces(face: Any, batch: Batch) -> Batch:
-    values = next(v for v in (*batch.args, *batch.kwargs.values()) if isinstance(v, Tensor))
-    return replace(batch, pictures=torch.stack([face(sample.cpu()) for sample in values]))
 
 
 def _texts(n: int, _seed: int) -> list[str]:
     return list(data.prose("test").texts[:n])
-
-
-def _scenes(n: int, seed: int) -> Tensor:
-    return data.scenes(n, seed=seed, split="test").images
-
-
-def _sounds(n: int, seed: int) -> Tensor:
-    return data.sounds(n, seed=seed).waveforms
 
 
 def _films(n: int, seed: int) -> Tensor:
@@ -177,7 +167,7 @@ register_modality(
         recognises=lambda module: not facts.reads_mixture(module) and facts.reads_pictures(module),
         batches=picture_batches,
         fit=fit_picture,
-        examples=_scenes,
+        examples=lambda n, seed: data.scenes(n, seed=seed, split="test").images,
     )
 )
 register_modality(
@@ -187,7 +177,7 @@ register_modality(
         batches=sound_batches,
         face=face_of,
         fit=fit_sound,
-        examples=_sounds,
+        examples=lambda n, seed: data.sounds(n, seed=seed).waveforms,
     )
 )
 register_modality(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sae_nb.models._bundled import bundled_folder, bundled_names
-from sae_nb.models._checkpoint_files import snapshot
+from sae_nb.models._checkpoint_files import bundled_folder, bundled_names, snapshot
 from sae_nb.models._families import Structure, find_structure
 from sae_nb.models._fetching import FETCHED, fetched_folder, hub_name, known_as
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 CONFIG = "config.json"
 SHORTEST = 4
@@ -24,14 +27,15 @@ precision, .02, and below what an RMS norm makes of a mean of 1, .3 and more."""
 
 
 def takes_off_mean(module: nn.Module, structure: Structure | None) -> bool | None:
-    """Return whether the norm behind the blocks takes off the mean, as a layer norm does and an RMS norm
-    does not; None where there is none, or another one before the blocks writes to the stream.
+    """Return whether the norm behind the blocks takes off the mean, as a layer norm does.
+
+    None where there is none, or another one before the blocks writes to the stream.
     """
     if structure is None or structure.final_norm is None:
         return None
     holder, _, name = structure.final_norm.rpartition(".")
-    beside = module.get_submodule(holder).named_children()
-    if any("norm" in type(part).__name__.lower() for other, part in beside if other != name):
+    others = module.get_submodule(holder).named_children()
+    if any("norm" in type(part).__name__.lower() for one, part in others if one != name):
         return None
     return _takes_off(module.get_submodule(structure.final_norm))
 
@@ -42,7 +46,9 @@ def _takes_off(norm: nn.Module) -> bool | None:
     weights = [weight for weight in norm.parameters() if weight.ndim]
     width = weights[0].shape[-1] if weights else getattr(norm, "normalized_shape", (8,))[-1]
     x = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
-    forward: Any = type(norm).forward  # that of an instance may be nnsight's or accelerate's
+    forward: Callable[..., Tensor] = type(
+        norm
+    ).forward  # that of an instance may be nnsight's or accelerate's
     try:
         like = weights[0] if weights else x
         there, moved = (forward(norm, one.to(like)).float() for one in (x, x + 1))
@@ -53,9 +59,7 @@ def _takes_off(norm: nn.Module) -> bool | None:
 
 @lru_cache(maxsize=64)
 def named_takes_off_mean(name: str) -> bool | None:
-    """Return the same of a model by its name: from its configuration, where that is here, else from that of the
-    family whose name is in its own; None where neither is known. Nothing is fetched.
-    """
+    """Return the same of a model by its name, from its configuration or family; nothing is fetched."""
     import transformers
 
     folder = _folder(name)
@@ -103,12 +107,12 @@ def _fetched(name: str) -> str | None:
     return next((one for one in FETCHED if known_as(one) == known_as(name)), None)
 
 
-def _of_family(name: str) -> Any:
+def _of_family(name: str) -> PretrainedConfig | None:
     """The usual configuration of the family that a model's name contains: "gemma2" for "google/gemma-2-2b"."""
     import transformers
 
     fetched = _fetched(name)
-    families: Any = transformers.CONFIG_MAPPING
+    families: Mapping[str, type[PretrainedConfig]] = transformers.CONFIG_MAPPING
     if fetched is not None:
         return families[FETCHED[fetched].model_type]()
     plain = "".join(filter(str.isalnum, known_as(name)))

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from sae_nb.models._attribute_patch import around_generate
 from sae_nb.models._calls import Calls
@@ -81,8 +82,8 @@ class Hooks:
         if callable(getattr(module, "generate", None)):
             self._undo.append(around_generate(module, self._calls.of_generate))
 
-    def _at_output(self, intervention: Intervention, part: nn.Module) -> Any:
-        def edit(ran: nn.Module, _args: object, output: object) -> Any:
+    def _at_output(self, intervention: Intervention, part: nn.Module) -> RemovableHandle:
+        def edit(ran: nn.Module, _args: object, output: object) -> object:
             if ran is not part:
                 return output
             states = (intervention.needed(self._calls.state(self._reads_text)),)
@@ -90,8 +91,10 @@ class Hooks:
 
         return part.register_forward_hook(edit)
 
-    def _at_input(self, intervention: Intervention, part: nn.Module) -> Any:
-        def edit(ran: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _at_input(self, intervention: Intervention, part: nn.Module) -> RemovableHandle:
+        def edit(
+            ran: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
             if ran is not part:
                 return args, kwargs
             states = (intervention.needed(self._calls.state(self._reads_text)),)

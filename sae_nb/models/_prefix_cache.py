@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sae_nb.models._attribute_patch import put_around
 from sae_nb.models._interventions import own_wrapper
-from sae_nb.models._running import heard
+from sae_nb.models._running import reading_hook
 
 if TYPE_CHECKING:
     from sae_nb.models._hook_points import HookPoint
@@ -32,15 +32,8 @@ class Below:
     """Outputs of the blocks below some hook points for one batch; the caller holds the model's lock.
 
     Nothing is kept where edits of others are active, where the model runs remotely, of a block that runs
-    several times, and from a block on that gets or gives an object which is neither numbers nor a cache of keys
-    and values: it might carry something past the blocks. The rest is computed again.
-
-    Parameters
-    ----------
-    points
-        Where later runs differ; the blocks that end before the first of them are kept.
-    edited
-        Whether the noted run is edited there, too: a block whose own output is edited is then not kept.
+    several times, and from a block on that gets or gives other than numbers and caches. `edited`: the noted run
+    is edited at the points, too, and a block whose own output is edited is not kept.
     """
 
     def __init__(
@@ -93,7 +86,7 @@ class Below:
             for point in (
                 self._points
             ):  # after the block's own hook: its output is still below an edit of it
-                hook = heard(self._model.get_module(point.path), point, reached)
+                hook = reading_hook(self._model.get_module(point.path), point, reached)
                 hooks.callback(hook.remove)
             yield
         if self._open:  # the place was not reached, or every block was below it unseen
@@ -110,7 +103,7 @@ class Below:
             yield
 
 
-def _copied(value: object) -> Any:
+def _copied(value: object) -> object:
     if isinstance(value, Tensor):
         return value.detach().clone()
     return type(value)(map(_copied, value)) if isinstance(value, tuple | list) else value
@@ -122,11 +115,11 @@ def _size(value: object) -> int:
     return sum(map(_size, value)) if isinstance(value, tuple | list) else 0
 
 
-def _only_numbers(value: Any) -> bool:
+def _only_numbers(value: object) -> bool:
     """Return whether a value is tensors and plain values in plain containers, or a cache of keys and values."""
-    if type(value) in {tuple, list}:
+    if isinstance(value, tuple | list) and type(value) in (tuple, list):
         return all(map(_only_numbers, value))
-    if type(value) is dict:
+    if isinstance(value, dict) and type(value) is dict:
         return all(map(_only_numbers, value.values()))
     caches = getattr(sys.modules.get("transformers"), "Cache", ())
     plain = (Tensor, str, int, float, torch.dtype, torch.device)

@@ -7,7 +7,7 @@ arithmetic of Hugging Face's PIL image processors; torchvision is not needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,7 @@ def _size(config: Mapping[str, Any]) -> dict[str, int]:
     )
 
 
-def _crop(size: Any) -> tuple[int, int]:
+def _crop(size: int | Mapping[str, int]) -> tuple[int, int]:
     if isinstance(size, int):
         return size, size
     if "shortest_edge" in size:
@@ -214,7 +214,7 @@ def _crop(size: Any) -> tuple[int, int]:
     return int(size["height"]), int(size["width"])
 
 
-def _triple(value: Any) -> tuple[float, ...]:
+def _triple(value: float | Sequence[float]) -> tuple[float, ...]:
     if isinstance(value, (int, float)):
         return (float(value),) * 3
     return tuple(float(v) for v in value)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 import torch
 from jaxtyping import Float
@@ -48,6 +48,10 @@ from sae_nb.models._states import (
 from sae_nb.models._stored_edits import run_remotely
 
 if TYPE_CHECKING:
+    from nnsight import NNsight
+    from nnsight.intervention.envoy import Envoy
+    from torch.utils.hooks import RemovableHandle
+
     from sae_nb.models._inputs import Batch
     from sae_nb.models._live_model import LiveModel
 
@@ -72,7 +76,7 @@ class Run:
 
     model: LiveModel
     batch: Batch
-    raw: Any = None
+    raw: object = None
     """Output of the module; None if the pass ended with the last state."""
 
     seen: dict[str, Tensor] = field(default_factory=dict)
@@ -153,10 +157,6 @@ class Runner:
     every
         Read all applications of a module that runs several times, "path@0", "path@1" …, listed in `steps`;
         otherwise it is refused.
-
-    Raises
-    ------
-    ValueError: If a hook point is not reached, can only be read, or is reached several times.
     """
 
     def __init__(
@@ -229,7 +229,11 @@ class Runner:
             if point.step == "last":
                 names = [name] * n  # the last one stays
             elif n > 1 and not self._every:
-                raise _several(name, n)
+                raise ValueError(
+                    f"`{name}` must mean one state per pass here, but the module runs {n} times. Name one, "
+                    f'"{name}@0" … "{name}@{n - 1}" or "{name}@last", or capture all of them with '
+                    "`sn.capture`."
+                )
             elif n > 1:
                 steps[name] = list(enumerate(names))
             seen |= dict(zip(names, self._seen.get(name, ()), strict=False))
@@ -402,12 +406,7 @@ class _Pass:
         verify(self._model, structure, turns())
 
     def finish(self) -> None:
-        """Pass on what is known at the end only, and refuse what did not run.
-
-        Raises
-        ------
-        ValueError: If a hook point was not reached, or its application is one of too few.
-        """
+        """Pass on what is known at the end only, and refuse what did not run."""
         for name, (x, step) in self._last.items():
             self._take(name, x, step)
         whole = any(step is None for step in self._wanted.values())
@@ -416,7 +415,12 @@ class _Pass:
                 if self._wanted[name] is None and self.runs[place]:
                     self.left.remove(name)
                 elif name in self.left and self.runs[place] and isinstance(point.step, int):
-                    raise _too_few(name, point, self.runs[place])
+                    n = self.runs[place]
+                    raise ValueError(
+                        f"`{name}` must name one of the {n} application{'s' * (n > 1)} of `{point.path}`, "
+                        f'counted from 0, got {point.step}. Use "{point.path}@{n - 1}" or '
+                        f'"{point.path}@last" for the last one.'
+                    )
             if whole and self.runs[place] == 1:
                 self._model.ran_once.add(place)
         if self.left:
@@ -424,10 +428,7 @@ class _Pass:
 
 
 def _wanted(model: LiveModel, point: HookPoint, is_whole: bool) -> int | None:
-    """Return the one application that a hook point means; None: all, or one that is known at the end.
-
-    A module that ran once is taken to run once, except in passes that go to the end.
-    """
+    """Return the one application that a hook point means; None: all, or one that is known at the end."""
     if isinstance(point.step, int):
         return point.step
     if isinstance(point.step, tuple):
@@ -436,22 +437,6 @@ def _wanted(model: LiveModel, point: HookPoint, is_whole: bool) -> int | None:
     known = point.once or (point.path, point.side) in model.ran_once
     single = known and (counted or not is_whole)
     return 0 if point.step is None and (single or model.remote) else None
-
-
-def _several(name: str, n: int) -> ValueError:
-    """Return the error for a module that runs several times where one state is wanted."""
-    return ValueError(
-        f'`{name}` must mean one state per pass here, but the module runs {n} times. Name one, "{name}@0" … '
-        f'"{name}@{n - 1}" or "{name}@last", or capture all of them with `sn.capture`.'
-    )
-
-
-def _too_few(name: str, point: HookPoint, n: int) -> ValueError:
-    """Return the error for an application beyond a module's last one."""
-    return ValueError(
-        f"`{name}` must name one of the {n} application{'s' * (n > 1)} of `{point.path}`, counted from 0, "
-        f'got {point.step}. Use "{point.path}@{n - 1}" or "{point.path}@last" for the last one.'
-    )
 
 
 def _never_ran(left: Sequence[str]) -> ValueError:
@@ -497,7 +482,7 @@ def _run_traced(model: LiveModel, pass_: _Pass) -> None:
 
 def _traced_in_known_order(
     model: LiveModel,
-    wrapper: object,
+    wrapper: NNsight,
     pass_: _Pass,
     readers: Mapping[Place, _Reader],
 ) -> bool:
@@ -518,7 +503,7 @@ def _traced_in_known_order(
 class _Reader:
     """Waits for one module inside a trace and hands on what it gives or gets, edits included."""
 
-    def __init__(self, envoy: Any, place: Place, pass_: _Pass) -> None:
+    def __init__(self, envoy: Envoy, place: Place, pass_: _Pass) -> None:
         self._envoy, self._place, self._pass = envoy, place, pass_
 
     def read(self) -> None:
@@ -544,7 +529,7 @@ class _Reader:
             return  # thrown in by nnsight when the pass is over
 
 
-def _trace_in_order(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> None:
+def _trace_in_order(wrapper: NNsight, pass_: _Pass, readers: Sequence[_Reader]) -> None:
     with wrapper.trace(*pass_.batch.args, **pass_.batch.kwargs) as tracer:
         for reader in readers:
             reader.read()
@@ -552,7 +537,7 @@ def _trace_in_order(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> N
             tracer.stop()
 
 
-def _trace_in_any_order(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> None:
+def _trace_in_any_order(wrapper: NNsight, pass_: _Pass, readers: Sequence[_Reader]) -> None:
     # Within one body values must be read in the order in which modules run, which nobody knows for
     # a module of the user's own. Invokes wait independently, so each place gets one. That costs 5 %
     # of a forward pass at 12 places of a small ViT, so the order found is used from then on.
@@ -566,7 +551,7 @@ def _trace_in_any_order(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) 
                     tracer.stop()
 
 
-def _trace_every_run(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> None:
+def _trace_every_run(wrapper: NNsight, pass_: _Pass, readers: Sequence[_Reader]) -> None:
     with wrapper.trace() as tracer:
         with tracer.invoke(*pass_.batch.args, **pass_.batch.kwargs):
             pass
@@ -585,7 +570,7 @@ class _Enough(BaseException):
 
 def _run_with_hooks(model: LiveModel, pass_: _Pass) -> None:
     """Run a pass with plain forward hooks, present only meanwhile."""
-    handles: list[Any] = []
+    handles: list[RemovableHandle] = []
     # Ours come after those of the edits, and so see what these made.
     with installed(model, pass_.state):
         try:
@@ -600,16 +585,16 @@ def _run_with_hooks(model: LiveModel, pass_: _Pass) -> None:
                 handle.remove()
 
 
-def _listen(module: nn.Module, place: Place, pass_: _Pass) -> Any:
+def _listen(module: nn.Module, place: Place, pass_: _Pass) -> RemovableHandle:
     def see(value: object) -> None:
         pass_.see(place, value)
         if pass_.complete:
             raise _Enough
 
-    return heard(module, pass_.places[place][0][1], see)
+    return reading_hook(module, pass_.places[place][0][1], see)
 
 
-def heard(module: nn.Module, point: HookPoint, see: Callable[[Any], None]) -> Any:
+def reading_hook(module: nn.Module, point: HookPoint, see: Callable[..., None]) -> RemovableHandle:
     """Pass on a module's output, or input, whenever it runs; return a plain hook, to be removed."""
     if point.side == "output":
         return module.register_forward_hook(lambda _module, _args, output: see(output))

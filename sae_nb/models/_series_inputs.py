@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,6 +15,9 @@ from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import Batch, Batches, plain_batches
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 _WIDTH = 480  # pixels
@@ -23,19 +26,19 @@ _FINE = 4  # points per pixel, between which a line is straight
 _LINE, _PAPER = 235, 20
 
 
-def series_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
+def series_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of time series, with their traces and the time between their values.
 
-    Models that take `past_values` read (n, time, channels) or (n, time); others, whose first layer is a
-    convolution, (n, channels, time).
+    Models that take `past_values` read (n, time[, channels]); others have channels second.
     """
-    if isinstance(inputs, Tensor) and inputs.ndim == 2 and _channels(model) > 1:
+    channels = getattr(getattr(model.module, "config", None), "num_input_channels", None) or 1
+    if isinstance(inputs, Tensor) and inputs.ndim == 2 and channels > 1:
         inputs = inputs[None]
     found = plain_batches(model, inputs, batch_size=batch_size)
 
     def batches() -> Iterator[Batch]:
         for batch in found:
-            values = _in_time(model, _values(batch))
+            values = _in_time(model, batch.kwargs.get("past_values", batch.first_tensor))
             yield replace(
                 batch,
                 pictures=torch.stack([trace_of(sample) for sample in values.cpu()]),
@@ -46,18 +49,6 @@ def series_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batc
 
     policy = {} if model.sample_rate is None else {"sample_rate": model.sample_rate}
     return Batches(batches(), n_samples=found.n_samples, policy=policy)
-
-
-def _channels(model: LiveModel) -> int:
-    config: Any = getattr(model.module, "config", None)
-    return int(getattr(config, "num_input_channels", 1) or 1)
-
-
-def _values(batch: Batch) -> Tensor:
-    named = batch.kwargs.get("past_values")
-    if named is not None:
-        return named
-    return next(v for v in (*batch.args, *batch.kwargs.values()) if isinstance(v, Tensor))
 
 
 def _in_time(model: LiveModel, values: Tensor) -> Float[Tensor, "batch time channels"]:
@@ -74,7 +65,7 @@ def _in_time(model: LiveModel, values: Tensor) -> Float[Tensor, "batch time chan
     if not in_time:
         return values
     # What comes before the context serves as lags; what fills no patch is left out at the beginning.
-    config: Any = getattr(model.module, "config", None)
+    config: PretrainedConfig = getattr(model.module, "config", None)
     longest = int(getattr(config, "context_length", None) or values.shape[1])
     if values.shape[1] < longest and facts.fills_series(model.module):
         raise ValueError(
@@ -88,11 +79,7 @@ def _in_time(model: LiveModel, values: Tensor) -> Float[Tensor, "batch time chan
 
 
 def trace_of(values: Float[Tensor, "..."]) -> UInt8[Tensor, "3 height width"]:
-    """Return (time, channels) or (time,) as an image: a bright line per channel, in time from left to right.
-
-    Each channel fills its own height. Where more than a value falls on a column of pixels, the line spans
-    them.
-    """
+    """Return (time, channels) or (time,) as an image: a bright line per channel, over its own height."""
     traces = (values if values.ndim == 2 else values[:, None]).float().T
     channels, n = traces.shape
     tall = max(2, min(max(_LOWEST, _ONE // channels), _ALL // channels))

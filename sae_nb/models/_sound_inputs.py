@@ -39,6 +39,9 @@ from sae_nb.models._spectrograms import LogMelSizes, spectrogram_faces
 from sae_nb.models._two_streams import pairs_of, with_targets
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig, SequenceFeatureExtractor
+
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 
@@ -52,7 +55,7 @@ class SoundPreprocess:
     normalise: bool = False
     """Whether each clip is brought to mean 0 and variance 1."""
 
-    extractor: Any = None
+    extractor: SequenceFeatureExtractor | None = None
     """Maker of spectrograms, of transformers; None: the model reads waveforms."""
 
     @classmethod
@@ -81,11 +84,11 @@ _BANDS = 48  # of the spectrogram by which a clip is shown
 _WIDEST = 480  # pixels
 
 
-def _extractor(module: nn.Module, rate: float) -> Any:
+def _extractor(module: nn.Module, rate: float) -> SequenceFeatureExtractor:
     """Make the spectrograms that a module's configuration asks for, with the family's usual settings."""
     import transformers
 
-    config: Any = getattr(module, "config", None)
+    config: PretrainedConfig = getattr(module, "config", None)
     bins = int(config.num_mel_bins)
     if hasattr(config, "max_source_positions"):
         made = transformers.WhisperFeatureExtractor(
@@ -100,7 +103,7 @@ def _extractor(module: nn.Module, rate: float) -> Any:
     )
 
 
-def _folded_extractor(module: nn.Module, rate: float) -> Any:
+def _folded_extractor(module: nn.Module, rate: float) -> SequenceFeatureExtractor:
     """Make the spectrograms of CLAP, whose fixed length a shorter clip fills by repeating."""
     import transformers
 
@@ -127,7 +130,7 @@ class Features(NamedTuple):
     values: Float[Tensor, "frames features"]
 
 
-def sound_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
+def sound_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of sounds; of an encoder–decoder, with what its decoder reads."""
     if model.streams:
         pairs = pairs_of(inputs)
@@ -136,7 +139,7 @@ def sound_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batch
     return _batches_of_sounds(model, inputs, batch_size)
 
 
-def _batches_of_sounds(model: LiveModel, inputs: object, batch_size: int) -> Batches:
+def _batches_of_sounds(model: LiveModel, inputs: Inputs, batch_size: int) -> Batches:
     samples = sound_samples(model, inputs)
     items: Iterator[Any] = samples.items
     longest = None
@@ -174,7 +177,7 @@ def _chunks(model: LiveModel, items: Iterator[Any], size: int) -> Iterator[list[
         yield chunk
 
 
-def sound_samples(model: LiveModel, inputs: object) -> Samples:
+def sound_samples(model: LiveModel, inputs: Inputs) -> Samples:
     """Return the sounds in `inputs`: arrays of one axis, with their sample rate where they bring one."""
     if isinstance(inputs, str | Path):
         return Samples(iter([_file(model, inputs)]), 1)
@@ -284,7 +287,7 @@ def _array(model: LiveModel, values: Tensor, rate: float | None) -> Samples:
 
 
 def _spectrograms(model: LiveModel, values: Tensor) -> Samples:
-    config: Any = getattr(model.module, "config", None)
+    config = getattr(model.module, "config", None)
     bins = getattr(config, "num_mel_bins", None)
     n_axes = 3 if facts.folded_frames(model.module) is None else 4
     if values.ndim != n_axes or not values.is_floating_point() or bins not in values.shape[1:]:
@@ -396,8 +399,7 @@ class FittedSound(NamedTuple):
 def fit_sound(model: LiveModel, given: object) -> FittedSound:
     """Return one sound at the rate and of a length that a model reads, and a note on every conversion.
 
-    Channels are averaged, other rates are resampled; of a longer sound the loudest stretch is kept, and
-    silence is added to a shorter one only where the model reads clips of one length.
+    Of a longer sound the loudest stretch is kept; silence is added only where clips must have one length.
     """
     if model.modality != AUDIO:
         raise TypeError(
@@ -422,12 +424,12 @@ def fit_sound(model: LiveModel, given: object) -> FittedSound:
     return FittedSound(_checked(model, values, None, 0).values, tuple(notes))
 
 
-def _one_sound(model: LiveModel, given: Any) -> tuple[Float[Tensor, "..."], float | None]:
-    rate: float | None = None
+def _one_sound(model: LiveModel, given: object) -> tuple[Float[Tensor, "..."], float | None]:
     if isinstance(given, str | Path | bytes):
         return read_wave(given)
+    rate: float | None = None
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], int | float):
-        given, rate = given[0], float(given[1])
+        rate, given = float(given[1]), given[0]
     if isinstance(given, list) and given and all(isinstance(x, int | float) for x in given):
         given = torch.tensor(given, dtype=torch.float32)
     if not isinstance(given, Tensor | np.ndarray) or not has_numbers(given):
@@ -466,7 +468,8 @@ def _of_length(model: LiveModel, values: Float[Tensor, " time"], notes: list[str
     rate, exact = rate_of(model), getattr(model.module, "clip_length", None)
     most = exact or facts.longest_clip(model.module) or round(LONGEST_SECONDS * rate)
     if len(values) > most:
-        first = _loudest(values, most)
+        power = torch.nn.functional.pad(values.double().square().cumsum(0), (1, 0))
+        first = int((power[most:] - power[:-most]).argmax())
         times = f"{first / rate:.2f} to {(first + most) / rate:.2f} s of {len(values) / rate:.2f} s"
         notes.append(f"its loudest stretch, {times}")
         values = values[first : first + most]
@@ -479,13 +482,7 @@ def _of_length(model: LiveModel, values: Float[Tensor, " time"], notes: list[str
     return values
 
 
-def _loudest(values: Float[Tensor, " time"], length: int) -> int:
-    """Return where the stretch of a length with the most power begins."""
-    power = torch.nn.functional.pad(values.double().square().cumsum(0), (1, 0))
-    return int((power[length:] - power[:-length]).argmax())
-
-
-def _not_sound(model: LiveModel, inputs: object) -> TypeError:
+def _not_sound(model: LiveModel, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be sounds for the audio model {model.name}, got {described(inputs)}. Pass floats of "
         "shape (time,) or (n, time), a list of such arrays, (values, rate) or a .wav file."
@@ -633,10 +630,7 @@ def played(values: Float[Tensor, " time"]) -> Int16[Tensor, " time"]:
 def face_of(
     values: Float[Tensor, " time"], longest: int | None = None, columns: int | None = None
 ) -> UInt8[Tensor, "3 height width"]:
-    """Return the spectrogram of a clip as an image, low tones at the bottom, in time as wide as the longest.
-
-    Log magnitudes of a short-time Fourier transform with a Hann window, 60 dB below the loudest in black.
-    """
+    """Return a clip's spectrogram (Hann window, 60 dB) as an image, low tones below, as wide as the longest."""
     longest = longest or len(values)
     width = _WIDEST if columns is None else columns * max(1, _WIDEST // columns)
     whole = torch.nn.functional.pad(values, (0, longest - len(values)))

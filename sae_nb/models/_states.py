@@ -33,11 +33,7 @@ if TYPE_CHECKING:
 
 
 def read_tensor(value: object, point: HookPoint | None = None) -> Tensor:
-    """Return the tensor in what a module gave or got: itself, or one element of a tuple or record.
-
-    A sequence comes as (batch, time, d), also where the module has channels second, time first, or several
-    streams, which are then side by side.
-    """
+    """Return the tensor in what a module gave or got; a sequence as (batch, time, d), streams side by side."""
     x = _tensor_in(value, point)
     form = None if point is None else point.form
     if point is not None and point.parts > 1 and x.ndim == 3:
@@ -65,7 +61,7 @@ def _as_given(new: Tensor, old: Tensor, point: HookPoint | None) -> Tensor:
     return new.movedim(*reversed(_AS_READ[new.ndim])) if _is_turned(old, point) else new
 
 
-def replace_tensor(value: object, new: Tensor, point: HookPoint | None = None) -> Any:
+def replace_tensor(value: object, new: Tensor, point: HookPoint | None = None) -> object:
     """Return `value` with the tensor that `read_tensor` would give exchanged for `new`."""
     new = _as_given(new, _tensor_in(value, point), point)
     return _exchanged(value, new, point)
@@ -144,10 +140,7 @@ def _position(value: object, point: HookPoint | None) -> SupportsIndex:
 def first_input(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint | None = None
 ) -> int | str:
-    """Return which argument a module's input is: a position, or a keyword.
-
-    The first positional argument if there is one, else ``hidden_states``, else the first tensor.
-    """
+    """Return a module's input: the first positional argument, else ``hidden_states``, else the first tensor."""
     if args:
         return 0
     if "hidden_states" in kwargs:
@@ -159,7 +152,7 @@ def first_input(
     raise TypeError(f"A module must get a tensor to be read{where}, got {list(kwargs)}.")
 
 
-def module_input(args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint) -> Any:
+def module_input(args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint) -> object:
     """Return what a module got at an input-side hook point."""
     where = first_input(args, kwargs, point)
     return args[where] if isinstance(where, int) else kwargs[where]
@@ -197,12 +190,10 @@ _LAST_BY_NAME = ("LayerNorm", "RMSNorm", "Conv1D", "Attention", "Linear")
 
 
 def layout_at(root: nn.Module, point: HookPoint) -> HookPoint:
-    """Return a hook point with the form of its states, and the axis of its features, as far as its module
-    decides that.
+    """Return a hook point with the form of its states and the axis of its features, where its module decides.
 
-    A container has the axis of what ends it, or begins it on the input side; an activation function or
-    dropout that of its neighbours in a `Sequential`; a module of another class that on which all its parts
-    agree. Where they do not, the number of its last convolution's channels is noted.
+    A container has the axis of what ends it, or begins it on the input side; an activation function that of its
+    neighbours; a module of another class that on which all its parts agree.
     """
     form, tokens_from = facts.form_at(root, point.path), facts.tokens_from(root, point.path)
     parts = facts.parts_of_sample(root, point.path)
@@ -276,15 +267,9 @@ def _by_neighbours(root: nn.Module, path: str) -> _Axis | None:
 def check_samples_first(
     x: Tensor, n: int | None, point: str, model: nn.Module | None = None, path: str = ""
 ) -> None:
-    """Refuse a state whose first axis is time: (time, batch, d), the default of `nn.MultiheadAttention` and
-    `nn.GRU`.
+    """Refuse a state whose first axis is time: (time, batch, d), the default of `nn.MultiheadAttention`.
 
-    Where there are as many samples as places, the shape leaves it open; so it is if a part of the module,
-    or one next to it or to what holds it, takes time first. `model` is the whole.
-
-    Raises
-    ------
-    ValueError: If samples come second, or it cannot be told.
+    Where there are as many samples as places, it is unknown if a part near the module takes time first.
     """
     if x.ndim != 3 or n is None or x.shape[1] != n:
         return
@@ -294,7 +279,9 @@ def check_samples_first(
             f"{n} samples: "
             "time comes first. Build the module with batch_first=True, or choose a hook point outside of it."
         )
-    if model is not None and any(map(_time_first, _around(model, path))):
+    recurrent = nn.MultiheadAttention | nn.RNNBase
+    near = () if model is None else _around(model, path)
+    if any(isinstance(part, recurrent) and not part.batch_first for part in near):
         raise ValueError(
             f"Activations at `{point}` have shape {tuple(x.shape)}, of which it is unknown whether samples "
             "or time come "
@@ -308,10 +295,6 @@ def _around(model: nn.Module, path: str) -> Iterator[nn.Module]:
     while path:
         path = path.rpartition(".")[0]
         yield from model.get_submodule(path).children()
-
-
-def _time_first(part: nn.Module) -> bool:
-    return isinstance(part, nn.MultiheadAttention | nn.RNNBase) and not part.batch_first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,10 +327,8 @@ def layout_of(
 ) -> TokenAxes | None:
     """Return how a state of a batch, as it is read at `point`, is laid out; None: a shape that is not known.
 
-    (batch, time, d) has a place per token. (batch, d) has one place per sample, or is (batch · time, d): some
-    blocks (OPT's MLP, mixtures of experts) see the tokens of a batch end to end. (batch, channels, height,
-    width) is a convolution's map. Where the tokens before an image's patches are counted, a state of another
-    number of places is a stage's, which has its own grid.
+    (batch, d) has one place per sample, or is (batch · time, d), as of OPT's MLP and mixtures of experts. A
+    state of another number of places than the image has tokens is a stage's, which has its own grid.
     """
     batch = batch.at(point)
     width = batch.sample.shape[1]
@@ -428,8 +409,7 @@ def seconds_per_step(
 ) -> float:
     """Return the time between two steps of a state, seconds, of a trace of `n_values` at a sample rate.
 
-    The strides of the convolutions and pools up to the module, as registered, if they lead from the trace to
-    about as many steps; else the trace is divided evenly.
+    By the strides of convolutions and pools up to the module, if they lead to about as many steps; else evenly.
     """
     stride, inside = 1.0, f"{path}." if path else ""
     named = list(module.named_modules())
@@ -464,10 +444,9 @@ def timed_layout(layout: TokenAxes, model: LiveModel, batch: Batch, point: HookP
         n_values = None if trace is None else trace.shape[-1]
     if rate is None or n_values is None or n_steps < 2:
         return layout
-    if _is_other_input(
-        batch, n_steps
-    ):  # such as the values of the future, of which there is no image
-        return replace(layout, seconds=1 / rate)
+    future = [v for k, v in batch.kwargs.items() if k.startswith("future_") and v.ndim > 1]
+    if n_steps != batch.n_values and any(value.shape[1] == n_steps for value in future):
+        return replace(layout, seconds=1 / rate)  # values of which there is no image
     step = seconds_per_step(model.module, point.path, n_steps, n_values, rate)
     if batch.pictures is None or batch.longest is None:
         return replace(layout, seconds=step)
@@ -477,22 +456,10 @@ def timed_layout(layout: TokenAxes, model: LiveModel, batch: Batch, point: HookP
     return replace(layout, seconds=step, grid=(1, n_steps + more))
 
 
-def _is_other_input(batch: Batch, n_steps: int) -> bool:
-    """Return whether a series of another length has exactly so many values as a state has steps."""
-    named = {k: v for k, v in batch.kwargs.items() if k.startswith("future_") and v.ndim > 1}
-    return any(value.shape[1] == n_steps for value in named.values()) and n_steps != batch.n_values
-
-
 def by_place(
     x: Float[Tensor, "n ..."], tokens: tuple[int, int] | None = None
 ) -> Float[Tensor, "n places d"]:
-    """Return a state with one axis of places.
-
-    Parameters
-    ----------
-    tokens
-        Samples and tokens of each, where they are known: rows end to end are then told from vectors.
-    """
+    """Return a state with one axis of places; by `tokens`, samples and tokens, rows end to end are told."""
     if x.ndim == 3:
         return x
     if x.ndim == 4:  # channels come second

@@ -16,14 +16,12 @@ from torch import Tensor
 from sae_nb.models._calls import RunState, named_arguments, state_of_call
 from sae_nb.models._devices import is_spread
 from sae_nb.models._hook_points import Place, Side
-from sae_nb.models._interventions import (
-    Editing,
-    Intervention,
-    edited_wrapper,
-    write_edits,
-)
+from sae_nb.models._interventions import Editing, Intervention, edited_wrapper, write_edits
 
 if TYPE_CHECKING:
+    from nnsight import NNsight
+    from nnsight.intervention.envoy import Envoy
+
     from sae_nb.models._live_model import LiveModel
 
 
@@ -31,7 +29,7 @@ Travelling = tuple[int | None, Tensor | None, Tensor, float, float]
 """Element of a tuple output, mask, and (d, g, b) of x + (g·⟨x, d⟩ / ⟨d, d⟩ + b)·d."""
 
 
-def edited_nnsight(wrapped: Any, intervention: Intervention) -> Any:
+def edited_nnsight(wrapped: NNsight, intervention: Intervention) -> NNsight:
     """Return an nnsight model that makes one edit in every trace, and leave the one given as it is."""
     try:
         part = wrapped._module.get_submodule(intervention.hook_point.path)
@@ -45,7 +43,11 @@ def edited_nnsight(wrapped: Any, intervention: Intervention) -> Any:
     if everywhere and _plain(intervention) is not None:
         write = _writer(envoy, intervention.hook_point.side, [_travelling(intervention, None)])
     elif not is_spread(wrapped._module) and any(p.is_meta for p in wrapped._module.parameters()):
-        write = _refusal(_not_everywhere(intervention))
+        write = _refusal(
+            f'An edit at "{intervention.hook_point}" in a trace of your own that runs remotely must be the '
+            "same at every position: which token is where is not known there. Use the live model's own "
+            "`model(…)`, `generate` and `capture`, or steer at every position."
+        )
     else:
         write = _follower(wrapped, envoy, intervention)
     model = edited_wrapper(wrapped, write)
@@ -53,7 +55,7 @@ def edited_nnsight(wrapped: Any, intervention: Intervention) -> Any:
     return model
 
 
-def _writer(envoy: Any, side: Side, edits: Sequence[Travelling]) -> Callable[[], None]:
+def _writer(envoy: Envoy, side: Side, edits: Sequence[Travelling]) -> Callable[[], None]:
     """Return what makes plain edits at one module whenever it runs."""
     change, change_inputs = _changes()
 
@@ -102,7 +104,7 @@ def _changes() -> tuple[Callable[..., Any], Callable[..., Any]]:
     return change, change_inputs
 
 
-def _follower(root: Any, envoy: Any, intervention: Intervention) -> Callable[[], None]:
+def _follower(root: NNsight, envoy: Envoy, intervention: Intervention) -> Callable[[], None]:
     """Return what makes any edit whenever the model runs, its columns read off the model's inputs."""
     from nnsight.intervention.iterator import Iterations
 
@@ -143,14 +145,6 @@ def _refusal(message: str) -> Callable[[], None]:
         raise ValueError(message)
 
     return write
-
-
-def _not_everywhere(intervention: Intervention) -> str:
-    return (
-        f'An edit at "{intervention.hook_point}" in a trace of your own that runs remotely must be the '
-        "same at every position: which token is where is not known there. Use the live model's own "
-        "`model(…)`, `generate` and `capture`, or steer at every position."
-    )
 
 
 # -------------------------------------------------------------------------------------------------
@@ -233,11 +227,7 @@ def run_remotely(
     states: RunState | Sequence[RunState],
     places: Collection[Place] = (),
 ) -> tuple[dict[Place, Any], dict[str, Tensor]]:
-    """Send one pass to where the model runs, with the active edits.
-
-    Returns what modules gave, or got as (args, kwargs), and where no places are asked for, the model's
-    named tensors.
-    """
+    """Send one pass with the active edits; return what modules gave (or got), or the model's named tensors."""
     stretches = (states,) if isinstance(states, RunState) else states
     edits: dict[Place, list[Travelling]] = {}
     for intervention in tuple(model.interventions):
@@ -256,7 +246,7 @@ def run_remotely(
 
 
 def _sent(
-    wrapper: Any,
+    wrapper: NNsight,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     stops: Sequence[tuple[str, Side, list[Travelling], bool]],

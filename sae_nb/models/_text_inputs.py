@@ -12,11 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.activations._context import (
-    ROLES,
-    describe_ids,
-    token_texts,
-)
+from sae_nb.activations._context import ROLES, describe_ids, token_texts
 from sae_nb.checks import LARGEST, one_of, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._chat import Conversation, conversation, is_conversation, is_message
@@ -41,6 +37,7 @@ from sae_nb.models._inputs import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 
@@ -65,7 +62,7 @@ class Row:
 
 def token_batches(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     *,
     batch_size: int,
     context_length: int | None,
@@ -91,7 +88,7 @@ def token_batches(
     return Batches(_collated(model, rows, batch_size), n_samples=samples.n_samples, policy=policy)
 
 
-def token_table(model: LiveModel, inputs: object) -> pd.DataFrame:
+def token_table(model: LiveModel, inputs: Inputs) -> pd.DataFrame:
     """Return the tokens of texts, one row per token, as described at `LiveModel.tokens`."""
     import pandas as pd
 
@@ -128,13 +125,9 @@ def _tokens_of(model: LiveModel, batch: Batch) -> pd.DataFrame:
 
 
 def language_samples(
-    model: LiveModel, inputs: Any, *, asks: bool = False, masked: bool = False
+    model: LiveModel, inputs: Inputs, *, asks: bool = False, masked: bool = False
 ) -> Samples:
-    """Return the texts (str), conversations and token-id sequences in `inputs`, checked if they are in memory.
-
-    `asks`: conversations end where the assistant continues.
-    `masked`: A mask tells what is padding, so it is not looked for.
-    """
+    """Return texts, conversations and ids; `asks`: up to an answer, `masked`: padding is known."""
     inputs = unpacked(inputs, TEXTS, "texts")
     inputs = without_labels(inputs, 2)
     if isinstance(inputs, range):
@@ -147,9 +140,10 @@ def language_samples(
             f"`inputs` must be texts, got {described(inputs)} of a file. Pass data.decode('utf-8'), or "
             "pathlib.Path of a .txt file."
         )
-    if is_message(inputs) or is_conversation(inputs):
-        messages = [inputs] if is_message(inputs) else inputs
-        return Samples(iter([conversation(model, messages, asks=asks)]), 1)
+    if is_message(inputs):
+        inputs = [inputs]
+    if is_conversation(inputs):
+        return Samples(iter([conversation(model, inputs, asks=asks)]), 1)
     if isinstance(inputs, Path):
         if inputs.suffix.lower() not in (".txt", ".md") or not inputs.is_file():
             raise ValueError(
@@ -261,12 +255,7 @@ def _mapping(model: LiveModel, inputs: Mapping[str, Any], asks: bool) -> Samples
 
 
 def _check_mask(rows: Sequence[Tensor]) -> None:
-    """Refuse a mask that is not one stretch of ones in every row.
-
-    Raises
-    ------
-    ValueError: If it has other values, as an additive mask has, a row keeps nothing, or has a gap.
-    """
+    """Refuse a mask that is not one stretch of ones in every row."""
     for row in rows:
         if not bool(((row == 0) | (row == 1)).all()):
             raise ValueError(
@@ -291,12 +280,7 @@ def _check_mask(rows: Sequence[Tensor]) -> None:
 def _check_read_with(
     model: LiveModel, inputs: Mapping[str, Any], lengths: list[int], kept: list[Tensor]
 ) -> None:
-    """Refuse segments and positions other than those that the model is given: 0, and counted from 0.
-
-    Raises
-    ------
-    ValueError: If leaving them out would change what the model computes.
-    """
+    """Refuse segments and positions other than those that the model is given: 0, and counted from 0."""
     for name in ("token_type_ids", "position_ids"):
         values = inputs.get(name)
         if values is None or name not in facts.forward_names(model.module):
@@ -318,42 +302,22 @@ def _check_read_with(
                 )
 
 
-def _per_token(values: Any, ids: Sequence[Tensor], name: str) -> list[Tensor]:
-    """Return one number for every token, of one sample or of several, of one length or of many, row by row.
-
-    Raises
-    ------
-    TypeError: If these are not numbers.
-    ValueError: If there are not as many.
-    """
-    nested = not isinstance(values, Tensor | np.ndarray) and isinstance(values, Sequence)
-    several = nested and len(values) and not isinstance(values[0], int | float)
+def _per_token(values: object, ids: Sequence[Tensor], name: str) -> list[Tensor]:
+    """Return one number for every token, of one sample or of several, of one length or of many, row by row."""
     try:
-        parts = (
-            [torch.as_tensor(row).cpu() for row in values]
-            if several
-            else torch.as_tensor(values).cpu()
-        )
+        if isinstance(values, Sequence) and len(values) and not isinstance(values[0], int | float):
+            rows = [torch.as_tensor(row).cpu() for row in values]
+            shape: object = [tuple(row.shape) for row in rows][:4]
+        else:
+            whole = torch.as_tensor(values).cpu()
+            shape = tuple(whole.shape)
+            rows = list(whole[None] if whole.ndim == 1 else whole) if whole.ndim else []
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"`{name}` must be numbers in the shape of `input_ids`, got {described(values)}. Pass what the "
             "tokenizer returned."
         ) from error
-    rows = (
-        parts
-        if isinstance(parts, list)
-        else list(parts[None] if parts.ndim == 1 else parts)
-        if parts.ndim
-        else []
-    )
-    if len(ids) != len(rows) or any(
-        row.shape != one.shape for one, row in zip(ids, rows, strict=True)
-    ):
-        shape = (
-            tuple(parts.shape)
-            if isinstance(parts, Tensor)
-            else [tuple(row.shape) for row in rows][:4]
-        )
+    if len(ids) != len(rows) or any(row.shape != one.shape for one, row in zip(ids, rows)):
         raise ValueError(
             f"`{name}` must have the shape of `input_ids`, got {shape} for {len(ids)} samples of "
             f"{[len(one) for one in ids][:4]} tokens. Pass what the tokenizer returned."
@@ -370,14 +334,7 @@ def _id_array(model: LiveModel, ids: Tensor, *, masked: bool = False) -> Samples
 
 
 def _without_padding(model: LiveModel, rows: Iterable[Tensor]) -> list[Tensor]:
-    """Leave out padding at the ends of rows that came without a mask, and tell of it.
-
-    Where the padding token also begins or ends a text, one of it may be meant; several are refused.
-
-    Raises
-    ------
-    ValueError: If it is not known which are padding.
-    """
+    """Leave out padding at the ends of rows without a mask, and tell of it; refuse what may be meant."""
     rows = list(rows)
     pad = model.padding_id
     pad = (
@@ -436,7 +393,7 @@ def _sequence(
     return Samples((next(ids) if isinstance(i, Tensor) else i for i in items), joined.n_samples)
 
 
-def _not_language(model: LiveModel, inputs: object) -> TypeError:
+def _not_language(model: LiveModel, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be texts or token ids for the language model {model.name}, got "
         f"{described(inputs)}. Pass a str, a list of str, or integer ids of shape (samples, time)."
@@ -514,10 +471,7 @@ def _with_bos(model: LiveModel, columns: Int[Tensor, "3 time"]) -> Int[Tensor, "
 def text_ids(
     model: LiveModel, texts: Sequence[str], add_bos: AddBos = "auto", *, target: bool = False
 ) -> list[Int[Tensor, " time"]]:
-    """Return the token ids of texts as the model reads them; with `target`, as an encoder–decoder writes them.
-
-    Of what the tokenizer puts around a text (BOS, a closing token), it adds nothing that the text has itself.
-    """
+    """Return the token ids of texts as the model reads them or, with `target`, writes them."""
     if not texts:
         return []
     # verbose=False: a text beyond the context is cut and counted later, not warned about.
@@ -623,7 +577,7 @@ def _collated(model: LiveModel, rows: Iterable[Row], batch_size: int) -> Iterato
     group: list[Row] = []
     for row in rows:
         # Without an attention mask padding would be read as text: only equal lengths go together.
-        odd = group and not model.takes_mask and len(row.ids) != len(group[0].ids)
+        odd = group and not facts.takes_mask(model.module) and len(row.ids) != len(group[0].ids)
         if odd or len(group) == batch_size:
             yield _batch(model, group)
             group = []
@@ -643,7 +597,7 @@ def _batch(model: LiveModel, rows: list[Row]) -> Batch:
     chat = bool((turn >= 0).any())
     keep = position >= 0
     special = torch.isin(ids, torch.tensor(sorted(model.special_ids), dtype=torch.int64)) & keep
-    args, kwargs = model.text_arguments(ids, keep)
+    args, kwargs = facts.text_arguments(model.module, ids, keep, causal=model.causal)
     batch = Batch(
         args=args,
         kwargs=kwargs,

@@ -6,7 +6,7 @@ start token, and after it the target where there is one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from sae_nb.models._text_inputs import AddBos, check_ids, text_ids, token_batche
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 _AS_READ = "decoder_input_ids"  # transformers' name of what the decoder reads, start token and all
@@ -33,13 +34,13 @@ _IGNORED = -100  # of transformers' labels
 class Pairs:
     """Inputs of the encoder, and the texts that the decoder reads after its start token; None: none."""
 
-    sources: Any
+    sources: object
     targets: list[Any] | None = None
     as_read: bool = False
     """Are token ids of targets what the decoder reads, as they are?"""
 
 
-def pairs_of(inputs: object) -> Pairs:
+def pairs_of(inputs: Inputs) -> Pairs:
     """Tell the decoder's inputs from the encoder's: a dict that has both, or a list of pairs (source, text)."""
     if isinstance(inputs, Mapping):
         name = next((one for one in _TARGETS if one in inputs), None)
@@ -75,24 +76,17 @@ def _is_pair(one: object) -> bool:
     return isinstance(one, tuple) and len(one) == 2 and isinstance(one[1], str | list | Tensor)
 
 
-def _listed(targets: Any) -> list[Any]:
+def _listed(targets: object) -> list[Any]:
     if isinstance(targets, str):
         return [targets]
     if isinstance(targets, Tensor):
         return list(targets[None] if targets.ndim == 1 else targets)
-    given = list(targets)
+    given = list(targets) if isinstance(targets, Iterable) else [targets]
     return [given] if given and isinstance(given[0], int) else given
 
 
 def target_ids(model: LiveModel, pairs: Pairs) -> list[Int[Tensor, " time"]]:
-    """Return what the decoder reads of each target: its start token, the target, without a closing token.
-
-    Ids that came as `decoder_input_ids` are what it reads already.
-
-    Raises
-    ------
-    TypeError: If a target is a text and there is no tokenizer.
-    """
+    """Return what the decoder reads of each target: its start token, the target, without a closing token."""
     start, ends = (
         facts.decoder_start(model.module),
         facts.end_token_ids(model.module, model.tokenizer),
@@ -123,7 +117,7 @@ def target_ids(model: LiveModel, pairs: Pairs) -> list[Int[Tensor, " time"]]:
 
 def text_batches(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     *,
     batch_size: int,
     context_length: int | None,
@@ -148,12 +142,7 @@ def text_batches(
 
 
 def with_targets(model: LiveModel, read: Batches, pairs: Pairs) -> Batches:
-    """Return the batches of an encoder's inputs with what the decoder reads, sample by sample.
-
-    Raises
-    ------
-    ValueError: If there are not as many targets as samples.
-    """
+    """Return the batches of an encoder's inputs with what the decoder reads, sample by sample."""
     rows = None if pairs.targets is None else target_ids(model, pairs)
     if rows is not None and read.n_samples not in (None, len(rows)):
         raise ValueError(

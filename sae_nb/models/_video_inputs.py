@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -19,10 +19,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from sae_nb.data._images import (
-    IMAGE_SUFFIXES,
-    visible_files,
-)
+from sae_nb.data._images import IMAGE_SUFFIXES, visible_files
 from sae_nb.models import _facts as facts
 from sae_nb.models._image_inputs import LARGEST, UNREADABLE, fit_size, rgb_of
 from sae_nb.models._inputs import (
@@ -43,6 +40,7 @@ from sae_nb.models._inputs import (
 from sae_nb.models._preprocessing import Preprocess, as_bytes, as_floats
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 _TOLERANCE = 1e-3  # how far outside [0, 1] rounding may have moved a float video
@@ -50,23 +48,21 @@ _TOLERANCE = 1e-3  # how far outside [0, 1] rounding may have moved a float vide
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """The frames of a video, its frames per second where they are known, and whether they are what the model
-    reads already.
-    """
+    """Frames of a video, frames per second where known, and whether they are what the model reads already."""
 
     frames: Tensor
     rate: float | None = None
     ready: bool = False
 
 
-def video_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
+def video_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of videos."""
     samples = video_samples(model, inputs)
     parts = chunks(samples.items, batch_size)
     return batched(samples, parts, partial(_batch, model), preprocess=repr(model.preprocess))
 
 
-def video_samples(model: LiveModel, inputs: object, rate: float | None = None) -> Samples:
+def video_samples(model: LiveModel, inputs: Inputs, rate: float | None = None) -> Samples:
     """Return the videos in `inputs` as films of shape (frames, 3, H, W), bytes or floats in [0, 1]."""
     if isinstance(inputs, Film):
         return Samples(iter([inputs]), 1)
@@ -104,11 +100,11 @@ def _mapping(model: LiveModel, inputs: Mapping[str, Any], rate: float | None) ->
     raise _not_video(model, inputs)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
-def _checked_rate(rate: Any) -> float:
+def _checked_rate(rate: object) -> float:
     if not (_is_number(rate) and np.isfinite(rate) and rate > 0):
         raise ValueError(
             f"The frames per second of videos must be a positive number, got {rate!r}. Pass (videos, 25.0), or "
@@ -117,19 +113,14 @@ def _checked_rate(rate: Any) -> float:
     return float(rate)
 
 
-def _are_frames(inputs: Any) -> bool:
-    listed = isinstance(inputs, list | tuple) and bool(inputs)
-    return listed and all(isinstance(one, Image.Image) for one in inputs)
+def _are_frames(inputs: Inputs) -> TypeGuard[Sequence[Image.Image]]:
+    if not isinstance(inputs, list | tuple) or not inputs:
+        return False
+    return all(isinstance(one, Image.Image) for one in inputs)
 
 
-def opened_video(given: Any) -> Film:
-    """Return the frames of a file that moves (GIF, PNG, WebP), of a folder of frames, or of PIL images.
-
-    Raises
-    ------
-    FileNotFoundError: If there is no such file.
-    ValueError: If Pillow cannot read it, frames differ in size, or it has too many pixels.
-    """
+def opened_video(given: str | Path | bytes | Image.Image | Sequence[Image.Image]) -> Film:
+    """Return the frames of a file that moves (GIF, PNG, WebP), of a folder of frames, or of PIL images."""
     if isinstance(given, str | Path):
         path = Path(given).expanduser()
         if path.is_dir():
@@ -251,7 +242,7 @@ def _checked(model: LiveModel, videos: Tensor, *, prepared: bool, fits: bool = T
     return videos.detach().cpu()
 
 
-def _not_video(model: LiveModel, inputs: object) -> TypeError:
+def _not_video(model: LiveModel, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be videos for {model.name}, got {described(inputs)}. Pass bytes, or floats in [0, 1], "
         "of shape (n, frames, 3, H, W), with their frames per second (videos, 25.0), or a GIF file."
@@ -313,12 +304,7 @@ class FittedVideo(NamedTuple):
 
 
 def fit_video(model: LiveModel, given: object) -> FittedVideo:
-    """Return one video as bytes of the size and length the model reads, and a note on every conversion.
-
-    Raises
-    ------
-    TypeError, ValueError, FileNotFoundError: If it is not a video that can be read.
-    """
+    """Return one video as bytes of the size and length the model reads, and a note on every conversion."""
     notes: list[str] = []
     film = _one(model, given)
     frames, rate = as_bytes(film.frames), film.rate
@@ -341,16 +327,14 @@ def fit_video(model: LiveModel, given: object) -> FittedVideo:
     return FittedVideo(frames.contiguous(), tuple(dict.fromkeys(notes)), rate)
 
 
-def _one(model: LiveModel, given: Any) -> Film:
+def _one(model: LiveModel, given: object) -> Film:
     """Return one video of any length and size."""
-    rate = None
-    if isinstance(given, tuple) and len(given) == 2 and _is_number(given[1]):
-        given, rate = given[0], _checked_rate(given[1])
     if isinstance(given, Film):
         return given
+    if isinstance(given, tuple) and len(given) == 2 and _is_number(given[1]):
+        return replace(_one(model, given[0]), rate=_checked_rate(given[1]))
     if isinstance(given, str | Path | bytes | Image.Image) or _are_frames(given):
-        film = opened_video(given)
-        return Film(film.frames, rate or film.rate)
+        return opened_video(given)
     if not (isinstance(given, Tensor | np.ndarray) and has_numbers(given)):
         raise _not_video(model, given)
     frames = numbers_of(given)
@@ -363,7 +347,7 @@ def _one(model: LiveModel, given: Any) -> Film:
             f"One video must be given at a time, of shape (frames, 3, H, W), got {tuple(frames.shape)}. Pass "
             "one of them."
         )
-    return Film(_checked(model, frames, prepared=False, fits=False)[0], rate)
+    return Film(_checked(model, frames, prepared=False, fits=False)[0])
 
 
 def strip(video: Tensor, frames: int | None = None) -> UInt8[Tensor, "3 height width"]:

@@ -15,14 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.checks import Between, Count, at_least, checked
-from sae_nb.files._atomic import (
-    read_json,
-    write_json,
-)
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_tensors,
-)
+from sae_nb.files._atomic import read_json, write_json
+from sae_nb.files._tensors import read_tensors, write_tensors
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -95,33 +89,19 @@ class VisionTransformerConfig:
         return self.n_prefix_tokens + self.patch_grid[0] * self.patch_grid[1]
 
 
-class Sizes(Protocol):
+class _Sizes(Protocol):
     """Sizes that blocks and initial weights need, of any model of tokens on a grid."""
 
     @property
-    def d_model(self) -> int:
-        """Width of the residual stream."""
-        ...
-
+    def d_model(self) -> int: ...
     @property
-    def n_heads(self) -> int:
-        """Attention heads of a block."""
-        ...
-
+    def n_heads(self) -> int: ...
     @property
-    def mlp_ratio(self) -> int:
-        """Neurons of an MLP per coordinate of the stream."""
-        ...
-
+    def mlp_ratio(self) -> int: ...
     @property
-    def n_blocks(self) -> int:
-        """Number of blocks."""
-        ...
-
+    def n_blocks(self) -> int: ...
     @property
-    def patch_grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        ...
+    def patch_grid(self) -> tuple[int, int]: ...
 
 
 class Embedding(nn.Module):
@@ -144,7 +124,7 @@ class Embedding(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention over all tokens."""
 
-    def __init__(self, config: Sizes) -> None:
+    def __init__(self, config: _Sizes) -> None:
         super().__init__()
         self.n_heads = config.n_heads
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model)
@@ -161,7 +141,7 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """Two layers with a GELU between, per token."""
 
-    def __init__(self, config: Sizes) -> None:
+    def __init__(self, config: _Sizes) -> None:
         super().__init__()
         hidden = config.mlp_ratio * config.d_model
         self.up = nn.Linear(config.d_model, hidden)
@@ -174,7 +154,7 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """One depth step; its output is the residual stream."""
 
-    def __init__(self, config: Sizes, residual_drop: float) -> None:
+    def __init__(self, config: _Sizes, residual_drop: float) -> None:
         super().__init__()
         self.residual_drop = residual_drop
         self.norm_1 = nn.LayerNorm(config.d_model)
@@ -267,10 +247,6 @@ class VisionTransformer(nn.Module):
         The same Parameters and the same answers; of a module per step there are 3 where there were 12. Made
         for evaluation: a block has the residual drop of its first step.
 
-        Raises
-        ------
-        ValueError: If its blocks are not shared.
-
         Example
         -------
         >>> import sae_nb as sn
@@ -327,7 +303,7 @@ def _tie(blocks: nn.ModuleList, counts: tuple[int, ...]) -> None:
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, config: Sizes, generator: torch.Generator | None) -> None:
+def initialise(model: nn.Module, config: _Sizes, generator: torch.Generator | None) -> None:
     """Draw weights of variance 1 / fan-in, smaller where a branch ends: depth keeps the stream's size."""
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:
@@ -342,7 +318,7 @@ def initialise(model: nn.Module, config: Sizes, generator: torch.Generator | Non
     model.get_parameter("embed.position").copy_(_waves(config))
 
 
-def _waves(config: Sizes) -> Tensor:
+def _waves(config: _Sizes) -> Tensor:
     """Two-dimensional sine and cosine waves, so that neighbouring patches start out similar."""
     rows, columns = config.patch_grid
     n = config.d_model // 4

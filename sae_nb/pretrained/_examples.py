@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -15,13 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.activations._context import (
-    RECONSTRUCTED,
-    Context,
-    Ragged,
-    ragged_sounds,
-)
+from sae_nb.activations._context import Context, Ragged, ragged_sounds
 from sae_nb.activations._modality import AUDIO
+from sae_nb.activations._named_positions import RECONSTRUCTED
 from sae_nb.activations._rows import MadeRows
 from sae_nb.activations._sites import acts_for
 from sae_nb.architectures._saving import KIND
@@ -30,22 +24,16 @@ from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import offsets_of
 from sae_nb.evaluation import FactorMatch
-from sae_nb.files._atomic import (
-    read_json,
-    read_manifest,
-    write_json,
-)
+from sae_nb.files._atomic import read_json, read_manifest
 from sae_nb.files._fingerprints import identity_of
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_tensors,
-)
+from sae_nb.files._tensors import read_tensors
 from sae_nb.labelling import labels as read_labels
 from sae_nb.pretrained._loading import FACTS, load_sae, near_names, shelf_folder, shelf_name
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms import AtomCatalogue
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 SAMPLES_AT_ONCE = 64
@@ -326,16 +314,14 @@ def _rendered(plan: dict[str, Any]) -> dict[str, Tensor]:
 def _drawn(sae: SparseAutoencoder, facts: dict[str, Any]) -> tuple[Activations, SparseCodes]:
     """Run the live model on the samples that the recipe names, and encode them."""
     from sae_nb.models import load_model
-    from sae_nb.pretrained._evaluation_data import SHOW, Sizes, material
+    from sae_nb.pretrained._evaluation_data import SHOW, Sizes, inputs_of
 
     model, plan = load_model(str(sae.model_name), device="cpu"), facts["plan"]
-    acts = captured_for(
-        sae, model, material(model, SHOW, Sizes(**plan["sizes"]), plan["seed"]).inputs
-    )
+    acts = captured_for(sae, model, inputs_of(model, SHOW, Sizes(**plan["sizes"]), plan["seed"]))
     return acts, sae.encode(acts.x)
 
 
-def captured_for(sae: SparseAutoencoder, model: LiveModel, inputs: object) -> Activations:
+def captured_for(sae: SparseAutoencoder, model: LiveModel, inputs: Inputs) -> Activations:
     """Return what an SAE reads of a model's activations, and for a transcoder what it is to write."""
     from sae_nb.capturing import capture
 
@@ -367,75 +353,15 @@ def _reconstructed(codes: SparseCodes, sae: SparseAutoencoder) -> MadeRows:
 
 ARRAYS = "examples.safetensors"
 LEVELS = 255
-MOST = 2**16  # what 16 bits can count
-
-
-def pack_codes(codes: SparseCodes) -> dict[str, Tensor]:
-    """Return codes as arrays of one and two bytes, and the largest strength of each atom."""
-    values, atoms = codes.values.detach().float(), codes.atoms.long()
-    if len(values) and float(values.min()) < 0:
-        raise ValueError(f"Packed strengths must be at least 0, got {float(values.min())}.")
-    if codes.n_atoms > MOST or int(codes.l0.max()) > LEVELS:
-        raise ValueError(
-            f"Packed codes must have at most {MOST} atoms and {LEVELS} entries a row, got "
-            f"{codes.n_atoms} and {int(codes.l0.max())}."
-        )
-    largest = torch.zeros(codes.n_atoms).scatter_reduce(0, atoms, values, "amax")
-    level = (values / largest[atoms]).nan_to_num().sqrt().mul(LEVELS).round().clamp(1, LEVELS)
-    return {
-        "level": level.to(torch.uint8),
-        "atom": _narrow(atoms),
-        "l0": codes.l0.to(torch.uint8),
-        "largest": largest,
-    }
 
 
 def unpack_codes(arrays: dict[str, Tensor]) -> SparseCodes:
-    """Return the codes that `pack_codes` packed, to its precision."""
+    """Return the codes that a recipe packed, to its precision."""
     atoms = arrays["atom"].to(torch.int32)
     share = arrays["level"].float() / LEVELS
     values = arrays["largest"][atoms.long()] * share.square()
     offsets = offsets_of(arrays["l0"].long())
     return SparseCodes(values, atoms, offsets, len(arrays["largest"]))
-
-
-def write_examples(
-    folder: Path,
-    acts: Activations,
-    codes: SparseCodes,
-    per_atom: dict[str, np.ndarray],
-    facts: dict[str, Any],
-) -> None:
-    """Write the two files of an example store into a folder that the caller seals.
-
-    `facts` are labels, matches and measured numbers, as JSON knows them.
-    """
-    context = acts.context
-    arrays = pack_codes(codes)
-    arrays |= {"sample": _narrow(acts.sample), "position": _narrow(acts.position)}
-    if context.pictures is not None and context.sounds is None:  # sounds are rendered again
-        arrays["pictures"] = context.pictures
-    if context.token_ids is not None:
-        arrays["ids"] = _narrow(context.token_ids.ids)
-        arrays["id_offsets"] = context.token_ids.offsets.to(torch.int32)
-    stated = {
-        **context.stated(),
-        "n_samples": context.n_samples,
-        "vocabulary": {str(i): text for i, text in context.vocabulary.items()},
-    }
-    write_facts(folder, per_atom, {**facts, "context": stated}, arrays)
-
-
-def write_facts(
-    folder: Path,
-    per_atom: dict[str, np.ndarray],
-    facts: dict[str, Any],
-    arrays: Mapping[str, Tensor] = MappingProxyType({}),
-) -> None:
-    """Write the two files of a store: without `arrays` of samples, they are drawn when it is opened."""
-    numbers = {name: torch.from_numpy(np.asarray(a, np.float32)) for name, a in per_atom.items()}
-    write_tensors(folder / ARRAYS, {**arrays, **numbers})
-    write_json(folder / FACTS, facts)
 
 
 def read_context(arrays: dict[str, Tensor], stated: dict[str, Any]) -> Context:
@@ -451,9 +377,3 @@ def read_context(arrays: dict[str, Tensor], stated: dict[str, Any]) -> Context:
         token_ids=ragged,
         vocabulary={int(i): text for i, text in stated["vocabulary"].items()},
     )
-
-
-def _narrow(numbers: Tensor) -> Tensor:
-    if len(numbers) and int(numbers.max()) >= MOST:
-        raise ValueError(f"Packed numbers must be below {MOST}, got {int(numbers.max())}.")
-    return numbers.to(torch.uint16)

@@ -13,30 +13,16 @@ import torch
 
 from sae_nb._lazy import offered_by_a_study
 from sae_nb.activations._hook_point_check import place_of
-from sae_nb.activations._massive import (
-    massive,
-    row_norms,
-)
-from sae_nb.activations._positions import (
-    TRAINING,
-    PositionPolicy,
-)
+from sae_nb.activations._massive import massive, row_norms
+from sae_nb.activations._positions import TRAINING, PositionPolicy
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.architectures._catalogue import read_sae
 from sae_nb.architectures._saving import KIND
 from sae_nb.checks import check_path, checked, warn_caller
-from sae_nb.files._atomic import (
-    MANIFEST,
-    existing_folder,
-    json_object,
-    read_json,
-)
+from sae_nb.files._atomic import MANIFEST, existing_folder, json_object, read_json
 from sae_nb.files._exchange import recover
 from sae_nb.files._mapped import mapping
-from sae_nb.models._fetching import (
-    FETCHED,
-    known_as,
-)
+from sae_nb.models._fetching import FETCHED, known_as
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -241,10 +227,7 @@ def _is_one_file(path: Path) -> bool:
 
 
 def _of_another_library(folder: Path) -> SparseAutoencoder:
-    from sae_nb.interop._detection import (
-        known_layouts,
-        reader_of,
-    )
+    from sae_nb.interop._detection import known_layouts, reader_of
 
     reader = reader_of(folder)
     if reader is not None:

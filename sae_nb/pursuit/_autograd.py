@@ -11,7 +11,6 @@ constant throughout.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -20,10 +19,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.functional import embedding_bag
 
 from sae_nb.checks import available_memory
-from sae_nb.codes._support import (
-    Support,
-    offsets_of,
-)
+from sae_nb.codes._support import Support, offsets_of
 from sae_nb.pursuit import _card as card
 from sae_nb.pursuit._problem import Problem, Steps
 from sae_nb.pursuit._reference import gradient_step
@@ -57,15 +53,23 @@ def _tiles(steps: Steps, d_in: int, itemsize: int) -> Iterator[slice]:
         yield slice(first, min(first + rows, n))
 
 
+class _Kept(FunctionCtx):
+    """What a forward pass keeps for the backward."""
+
+    saved_tensors: tuple[Tensor, ...]
+    steps: Steps
+    nonnegative: bool
+
+
 class _OfSteps(torch.autograd.Function):
     """The amount that each step gave each atom; each pursuit defines its own backward pass."""
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, x: Tensor, dictionary: Tensor, steps: Steps, problem: Problem
+        ctx: _Kept, x: Tensor, dictionary: Tensor, steps: Steps, problem: Problem
     ) -> Tensor:
         ctx.save_for_backward(x, dictionary)
-        ctx.steps, ctx.nonnegative = steps, problem.nonnegative  # type: ignore[attr-defined]
+        ctx.steps, ctx.nonnegative = steps, problem.nonnegative
         if problem.refits:
             return (steps.coefficients * steps.chosen()).to(x.dtype)
         return steps.amounts.clone()
@@ -76,9 +80,8 @@ class _Matched(_OfSteps):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, dictionary = ctx.saved_tensors
-        steps: Steps = ctx.steps
+    def backward(ctx: _Kept, grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x, dictionary), steps = ctx.saved_tensors, ctx.steps
         atoms = steps.atoms.gather(1, steps.places.long())
         if card.runs(x):
             return (*card.matching_adjoint(x, dictionary, steps, atoms, grads), None, None)
@@ -191,9 +194,8 @@ class _Refitted(_OfSteps):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, dictionary = ctx.saved_tensors
-        steps: Steps = ctx.steps
+    def backward(ctx: _Kept, grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x, dictionary), steps = ctx.saved_tensors, ctx.steps
         grad_x, grad_dictionary = torch.empty_like(x), torch.zeros_like(dictionary)
         for rows in _tiles(steps, x.shape[1], x.element_size()):
             part = steps.rows(rows)
@@ -217,9 +219,8 @@ class _Replayed(_OfSteps):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, dictionary = ctx.saved_tensors
-        steps: Steps = ctx.steps
+    def backward(ctx: _Kept, grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x, dictionary), steps = ctx.saved_tensors, ctx.steps
         grad_x, grad_dictionary = torch.empty_like(x), torch.zeros_like(dictionary)
         for rows in _tiles(steps, x.shape[1] * steps.atoms.shape[1], x.element_size()):
             part = steps.rows(rows)

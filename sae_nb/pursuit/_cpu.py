@@ -18,10 +18,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from sae_nb.kernels._compiling import (
-    compiled,
-    larger,
-)
+from sae_nb.kernels._compiling import compiled, larger
 from sae_nb.kernels._threads import parallel
 from sae_nb.pursuit import _small_systems as small_systems
 from sae_nb.pursuit._engine import Tile
@@ -468,6 +465,18 @@ def add_terms(terms, order, offsets, out, n_pieces):
         for j in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
             for e in range(offsets[j], offsets[j + 1]):
                 subtract(out[j], minus_one, terms[order[e]])
+
+
+@compiled(parallel=True)
+def mirror(gram):
+    """Copy what is above the diagonal to below it, in squares that fit the first-level cache."""
+    n = gram.shape[0]
+    for piece in prange((n + 63) // 64):
+        first, last = 64 * piece, min(64 * piece + 64, n)
+        for left in range(0, first + 1, 64):
+            for i in range(first, last):
+                for j in range(left, min(left + 64, i)):
+                    gram[i, j] = gram[j, i]
 
 
 PIECES = 256

@@ -11,6 +11,7 @@ what would refute it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
@@ -102,7 +103,7 @@ def block_best(score, atom, scores, winners):
 
 
 @lru_cache(maxsize=2)
-def matching_kernel(number: Any) -> Any:
+def matching_kernel(number: Callable[[float], float]) -> Any:
     """Return the kernel of matching pursuit in one precision.
 
     A step has to read one Gram row and one atom: rows · k · (n_atoms + d_in) numbers in all, besides the
@@ -216,7 +217,7 @@ def matching_kernel(number: Any) -> Any:
 
 
 @lru_cache(maxsize=2)
-def refit_kernel(number: Any) -> Any:
+def refit_kernel(number: Callable[[float], float]) -> Any:
     """Return the kernel of the pursuits that refit their coefficients, in one precision.
 
     Step t combines the Gram rows of all t atoms chosen so far, from memory: rows · k² / 2 · n_atoms numbers
@@ -363,7 +364,7 @@ def refit_kernel(number: Any) -> Any:
 
 
 @lru_cache(maxsize=2)
-def adjoint_kernel(number: Any) -> Any:
+def adjoint_kernel(number: Callable[[float], float]) -> Any:
     """Return the kernel of matching pursuit's backward pass in one precision.
 
     As the CPU's `matching_adjoint`: from the last step to the first, r and ρ in shared memory, each of their
@@ -504,7 +505,7 @@ def _with_room(kernel: Any, arguments: tuple[Any, ...], n_bytes: int) -> int:
     return n_bytes
 
 
-def _number(c: Tensor) -> Any:
+def _number(c: Tensor) -> Callable[[float], float]:
     return float64 if c.dtype == torch.float64 else float32
 
 
@@ -515,7 +516,7 @@ def _arrays(*tensors: Tensor) -> tuple[Any, ...]:
     return tuple(cuda.as_cuda_array(tensor.detach(), sync=False) for tensor in tensors)
 
 
-def _stream() -> Any:
+def _stream() -> object:
     return 0 if simulated() else cuda.external_stream(torch.cuda.current_stream().cuda_stream)
 
 

@@ -128,7 +128,10 @@ class Plan:
 
 def make_plan(size: Size, memory_cap: int | None = None, tile_rows: int | None = None) -> Plan:
     """Choose the fastest strategy that fits."""
-    cap = _default_cap(size.device) if memory_cap is None else memory_cap
+    cap = memory_cap
+    if cap is None:
+        free = available_memory(size.device)
+        cap = 4 * 2**30 if free is None else free // 2
     wanted: tuple[Strategy, ...] = ("gram", "direct") if size.refits else ("gram", "rows", "direct")
     if size.triton:
         wanted = ("gram", "direct") if size.solves or not size.refits else ("direct",)
@@ -270,11 +273,6 @@ def _why_not(name: str, plan: Plan | None, best: Plan, cap: int) -> str:
     if plan is None:
         return f"{name}: does not fit under {_size(cap)}"
     return f"{name}: about {plan.seconds / max(best.seconds, 1e-12):.3g} times as long"
-
-
-def _default_cap(device: torch.device) -> int:
-    free_bytes = available_memory(device)
-    return 4 * 2**30 if free_bytes is None else free_bytes // 2
 
 
 def _size(n_bytes: int) -> str:

@@ -11,10 +11,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
 from sae_nb.pursuit._small_systems import (
     GRADIENT,
     LEAST_SQUARES,

@@ -34,11 +34,11 @@ Codes = SparseCodes | tuple[SparseCodes, PursuitTrace]
 
 @overload
 def matching_pursuit(
-    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[False] = ..., **options: Any
+    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[False] = ..., **options: object
 ) -> SparseCodes: ...
 @overload
 def matching_pursuit(
-    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
+    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: object
 ) -> tuple[SparseCodes, PursuitTrace]: ...
 @checked(leave=("x", "dictionary"))  # type: ignore[misc]
 def matching_pursuit(
@@ -139,11 +139,11 @@ def matching_pursuit(
 
 @overload
 def orthogonal_matching_pursuit(
-    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[False] = ..., **options: Any
+    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[False] = ..., **options: object
 ) -> SparseCodes: ...
 @overload
 def orthogonal_matching_pursuit(
-    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
+    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: object
 ) -> tuple[SparseCodes, PursuitTrace]: ...
 @checked(leave=("x", "dictionary"))  # type: ignore[misc]
 def orthogonal_matching_pursuit(
@@ -206,11 +206,11 @@ def orthogonal_matching_pursuit(
 
 @overload
 def gradient_pursuit(
-    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[False] = ..., **options: Any
+    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[False] = ..., **options: object
 ) -> SparseCodes: ...
 @overload
 def gradient_pursuit(
-    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
+    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: object
 ) -> tuple[SparseCodes, PursuitTrace]: ...
 @checked(leave=("x", "dictionary"))  # type: ignore[misc]
 def gradient_pursuit(

@@ -166,7 +166,7 @@ def drawn_tasks(names: Sequence[TaskName], seeds: int) -> Iterator[AgentTask]:
             yield task(name, seed)
 
 
-def task_names(tasks: Any) -> list[TaskName]:
+def task_names(tasks: object) -> list[TaskName]:
     """Return the tasks that were asked for, once each."""
     if tasks is None:
         return list(TASK_NAMES)
@@ -177,7 +177,7 @@ def task_names(tasks: Any) -> list[TaskName]:
     return list(dict.fromkeys(tasks))
 
 
-def _agent(agent: Any, timeout: float) -> Agent:
+def _agent(agent: Agent | str | Sequence[str], timeout: float) -> Agent:
     if callable(agent):
         return agent
     command = shlex.split(agent) if isinstance(agent, str) else agent
@@ -215,7 +215,7 @@ class Book:
         except NoAnswerError as error:
             self._note(drawn, session, name, None, 0.0, str(error))
 
-    def note(self, drawn: AgentTask, session: Session, name: str, answer: Any) -> None:
+    def note(self, drawn: AgentTask, session: Session, name: str, answer: object) -> None:
         """Note an answer and its score, which is 0 if it has not the form that was asked for."""
         try:
             self._note(drawn, session, name, answer, drawn.score(answer), "")
@@ -223,7 +223,13 @@ class Book:
             self._note(drawn, session, name, answer, 0.0, str(error))
 
     def _note(
-        self, drawn: AgentTask, session: Session, agent: str, answer: Any, score: float, reason: str
+        self,
+        drawn: AgentTask,
+        session: Session,
+        agent: str,
+        answer: object,
+        score: float,
+        reason: str,
     ) -> None:
         here = {"task": drawn.name, "seed": drawn.seed, "agent": agent}
         refused = sum("error" in call["answer"] for call in session.calls)
@@ -257,7 +263,7 @@ class Book:
         )
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

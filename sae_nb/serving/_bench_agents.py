@@ -63,13 +63,13 @@ class Session:
             for name in tool_names()
         ]
 
-    def call(self, name: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    def call(self, name: object, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return a tool's answer, or {"error": …} if the call is refused."""
         found = self._answered(name, arguments)
         self.calls.append({"tool": name, "arguments": arguments, "answer": found})
         return found
 
-    def _answered(self, name: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _answered(self, name: object, arguments: dict[str, Any]) -> dict[str, Any]:
         if len(self.calls) >= self.max_calls:
             return {"error": f"No calls are left: {self.max_calls} were made. Answer now."}
         if name not in tool_names():
@@ -79,7 +79,7 @@ class Session:
             return {
                 "error": f"`arguments` must be an object, got {arguments!r:.40}. Send {{}}, say."
             }
-        method = getattr(self._tools, name)
+        method = getattr(self._tools, str(name))
         if (wrong := _unfit(method, arguments)) is not None:
             return {"error": wrong}
         try:
@@ -99,11 +99,11 @@ def _unfit(method: Callable[..., Any], arguments: dict[str, Any]) -> str | None:
     return f"`arguments` must have {names}, got {given}. {advice}."
 
 
-Agent = Callable[[Session], Any]
+Agent = Callable[[Session], object]
 """A function of a session that returns the answer."""
 
 
-def oracle(task: AgentTask) -> Any:
+def oracle(task: AgentTask) -> object:
     """Return the right answer: the ceiling."""
     truth = task.truth
     return (
@@ -111,7 +111,7 @@ def oracle(task: AgentTask) -> Any:
     )
 
 
-def rule_based(session: Session) -> Any:
+def rule_based(session: Session) -> str | list[int]:
     """Answer by one fixed rule for each kind of task: the floor that an agent has to beat.
 
     atoms: those that a certificate calls real. head: the head of block 0 that restores most, on most pairs.
@@ -164,7 +164,7 @@ def _raised(session: Session) -> str:
     return "nothing"
 
 
-_RULES: dict[str, Callable[[Session], Any]] = {
+_RULES: dict[str, Callable[[Session], str | list[int]]] = {
     "atoms": _certified,
     "head": _restoring,
     "neurons": _named_most,
@@ -180,7 +180,7 @@ def program(command: Sequence[str], timeout: float) -> Agent:
     {"call": name, "arguments": {…}} or, to end, {"answer": …}. Its stderr is not read.
     """
 
-    def agent(session: Session) -> Any:
+    def agent(session: Session) -> object:
         with _started(command, time.monotonic() + timeout) as (send, receive):
             send({"question": session.question, "tools": session.tools, "calls": session.max_calls})
             while True:
@@ -213,7 +213,7 @@ def _started(
             lines.put(line)
         lines.put("")
 
-    def send(content: Any) -> None:
+    def send(content: object) -> None:
         with suppress(BrokenPipeError):  # it reads no more: what it wrote until then decides
             if to is not None:
                 to.write(json.dumps(content, ensure_ascii=False) + "\n")

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.files._atomic import free_folder
 
 if TYPE_CHECKING:
+    from sae_nb.serving._bench import Book
     from sae_nb.serving._bench_agents import Session
     from sae_nb.serving._bench_tasks import AgentTask, TaskName
 
 ASK_FIRST = "`{what}` must come after next_task, and no task is open. Call next_task."
 
 
-class Exam:
+class BenchRun:
     """The tasks, the one that is open, and what has been answered.
 
     Parameters
@@ -34,8 +36,8 @@ class Exam:
         self._max_calls = max_calls
         self._session: Session | None = None
         self._drawn: AgentTask | None = None
-        self._left: Any = None
-        self._book: Any = None
+        self._left: Iterator[AgentTask] | None = None
+        self._book: Book | None = None
 
     def next_task(self) -> dict[str, Any]:
         """Give the question that is open, or the next one, or {"done": true} when nothing is left."""
@@ -54,11 +56,14 @@ class Exam:
 
     def submit(self, answer: str | list[int]) -> dict[str, Any]:
         """Answer the open task; one that has not the form it asks for is refused, and the task stays open."""
-        if self._session is None or self._drawn is None:
+        if self._session is None or self._drawn is None or self._book is None:
             raise ValueError(ASK_FIRST.format(what="submit"))
         from sae_nb.serving._bench import YOURS
 
-        session, drawn, given = self._session, self._drawn, _listed(answer)
+        session, drawn, given = self._session, self._drawn, answer
+        if isinstance(answer, str) and answer.lstrip().startswith("["):  # a list as text
+            with suppress(ValueError):
+                given = json.loads(answer)
         drawn.score(given)
         self._session = None
         self._book.judge(drawn, self._max_calls)
@@ -74,13 +79,3 @@ class Exam:
         if "error" in found:
             raise ValueError(found["error"])
         return found
-
-
-def _listed(answer: Any) -> Any:
-    """Return a list that came as text as a list."""
-    if isinstance(answer, str) and answer.lstrip().startswith("["):
-        try:
-            return json.loads(answer)
-        except ValueError:
-            return answer
-    return answer

@@ -16,6 +16,7 @@ from sae_nb.pretrained import load_examples, load_sae, pretrained_names
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms._names import AtomNames
 
 
@@ -39,7 +40,7 @@ class Shelf:
     def of(
         cls,
         models: Mapping[str, LiveModel] | None = None,
-        saes: Mapping[str, tuple[Any, Activations]] | None = None,
+        saes: Mapping[str, tuple[SparseAutoencoder, Activations]] | None = None,
     ) -> Shelf:
         """Return a shelf of what is loaded already, and nothing else: SAEs with their activations."""
         shelf = cls.__new__(cls)
@@ -66,11 +67,11 @@ class Shelf:
         found = self._models[one_of(name, self.model_names, name="model")]
         return load_model(found) if isinstance(found, str) else found
 
-    def _sae(self, name: str) -> Any:
+    def _sae(self, name: str) -> SparseAutoencoder:
         found = self._saes[one_of(name, self.sae_names, name="sae")]
         return load_sae(found) if isinstance(found, str) else found[0]
 
-    def of_sae(self, name: str) -> tuple[Any, LiveModel, str]:
+    def of_sae(self, name: str) -> tuple[SparseAutoencoder, LiveModel, str]:
         """Return an SAE, the model that it reads, and where."""
         sae = self.sae(name)
         if sae.model_name is None or sae.hook_point is None:

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.checks import Count, checked
-from sae_nb.serving._bench_session import Exam
+from sae_nb.serving._bench_session import BenchRun
 from sae_nb.serving._tools import REFUSALS, Tools, tool_names
 
 if TYPE_CHECKING:
+    from mcp.server import MCPServer
+
     from sae_nb.serving._bench_tasks import TaskName
 
 INSTRUCTIONS = (
@@ -35,7 +37,7 @@ BENCH_INSTRUCTIONS = (
 )
 
 
-def server(models: Iterable[str] = (), saes: Iterable[str] = ()) -> Any:
+def server(models: Iterable[str] = (), saes: Iterable[str] = ()) -> MCPServer:
     """Return the server, ready to `run()` over stdin and stdout.
 
     Parameters
@@ -47,8 +49,18 @@ def server(models: Iterable[str] = (), saes: Iterable[str] = ()) -> Any:
     ------
     ImportError: If the package `mcp` is not installed.
     """
-    later = _Later(tuple(models), tuple(saes))
-    return _served(INSTRUCTIONS, {name: _tool(name, later) for name in tool_names()})
+    given = tuple(models), tuple(saes)
+
+    @functools.cache
+    def tools() -> Tools:  # made at the first call
+        from sae_nb.serving._registry import Shelf
+
+        return Tools(Shelf(*given))
+
+    def answer(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        return dict(getattr(tools(), name)(**arguments))
+
+    return _served(INSTRUCTIONS, {name: _tool(name, answer) for name in tool_names()})
 
 
 @checked(leave=("folder",))
@@ -58,7 +70,7 @@ def bench_server(
     tasks: Sequence[TaskName] | None = None,
     seeds: Count = 5,
     max_calls: Count = 30,
-) -> Any:
+) -> MCPServer:
     """Return a server that sets the tasks of `bench_agent` to whatever client connects, ready to `run()`.
 
     It has the tools, and two more: `next_task` gives a question, `submit` takes its answer. Scores, next to the
@@ -76,12 +88,12 @@ def bench_server(
     ImportError: If the package `mcp` is not installed.
     FileExistsError: If the folder has something else in it.
     """
-    exam = Exam(folder, tasks, seeds, max_calls)
-    own = {name: _called(getattr(exam, name)) for name in ("next_task", "submit")}
-    return _served(BENCH_INSTRUCTIONS, own | {name: _tool(name, exam) for name in tool_names()})
+    run = BenchRun(folder, tasks, seeds, max_calls)
+    own = {name: _called(getattr(run, name)) for name in ("next_task", "submit")}
+    return _served(BENCH_INSTRUCTIONS, own | {name: _tool(name, run.call) for name in tool_names()})
 
 
-def _served(instructions: str, tools: Mapping[str, Callable[..., str]]) -> Any:
+def _served(instructions: str, tools: Mapping[str, Callable[..., str]]) -> MCPServer:
     """Return a server of some tools."""
     try:
         with _plain_objects():
@@ -116,29 +128,12 @@ def _plain_objects() -> Iterator[None]:
         mounting.mount(nnsight.save, "save")
 
 
-class _Later:
-    """The shelf, made at the first call."""
-
-    def __init__(self, models: tuple[str, ...], saes: tuple[str, ...]) -> None:
-        self._given = models, saes
-
-    @functools.cached_property
-    def shelf(self) -> Any:
-        from sae_nb.serving._registry import Shelf
-
-        return Shelf(*self._given)
-
-    def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return a tool's answer."""
-        return dict(getattr(Tools(self.shelf), name)(**arguments))
-
-
-def _tool(name: str, owner: _Later | Exam) -> Callable[..., str]:
-    """Return a tool that its owner answers, with the words and arguments that clients read."""
+def _tool(name: str, answer: Callable[[str, dict[str, Any]], dict[str, Any]]) -> Callable[..., str]:
+    """Return a tool with the words and arguments that clients read."""
     method = getattr(Tools, name)
 
     def call(**arguments: Any) -> dict[str, Any]:
-        return owner.call(name, arguments)
+        return answer(name, arguments)
 
     call.__name__, call.__doc__ = name, inspect.getdoc(method)
     signature = inspect.signature(method, eval_str=True)
@@ -150,7 +145,8 @@ def _tool(name: str, owner: _Later | Exam) -> Callable[..., str]:
 def _called(method: Callable[..., dict[str, Any]]) -> Callable[..., str]:
     """Return a function as the protocol has it: keywords, an answer in JSON, refusals as errors."""
     signature = inspect.signature(method, eval_str=True)
-    keywords = [_keyword(parameter) for parameter in signature.parameters.values()]
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    keywords = [parameter.replace(kind=by_name) for parameter in signature.parameters.values()]
 
     def call(**arguments: Any) -> str:
         from mcp.server.mcpserver.exceptions import ToolError
@@ -165,7 +161,3 @@ def _called(method: Callable[..., dict[str, Any]]) -> Callable[..., str]:
     vars(call)["__signature__"] = shape  # which the protocol's schema is made from
     call.__annotations__ = {p.name: p.annotation for p in keywords} | {"return": str}
     return call
-
-
-def _keyword(parameter: inspect.Parameter) -> inspect.Parameter:
-    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

@@ -6,14 +6,16 @@ A tool is a method of `Tools`; its docstring is what the client reads.
 from __future__ import annotations
 
 import math
+import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.serving._limits import inputs_of, number_of, text_of
-
 if TYPE_CHECKING:
-    import numpy as np
     import torch
+    from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
+    from sae_nb.models import LiveModel
     from sae_nb.serving._registry import Shelf
 
 Answer = dict[str, Any]
@@ -58,9 +60,9 @@ class Tools:
         x = acts.x.double()
         centred = x - x.mean(dim=0)
         values = torch.linalg.svdvals(centred).square()
-        shuffled = torch.stack(
-            [c[torch.randperm(len(c), generator=_generator(i))] for i, c in enumerate(centred.T)], 1
-        )
+        draws = (torch.Generator().manual_seed(i) for i in range(acts.d_in))
+        orders = [torch.randperm(len(x), generator=draw) for draw in draws]
+        shuffled = torch.stack([c[order] for c, order in zip(centred.T, orders, strict=True)], 1)
         chance = torch.linalg.svdvals(shuffled).square()
         return _answer(
             {
@@ -142,7 +144,7 @@ class Tools:
         live = self._shelf.model(model)
         given = self._inputs(live, inputs, least=2)
         reading = fit_lens(live, given, kind="logit", progress=False).read(given, k=1)
-        last = _last_places(reading.sample)
+        last = np.flatnonzero(np.append(reading.sample[1:] != reading.sample[:-1], True))
         agrees = reading.top[:, last, 0] == reading.answer[last][None]
         other = reading.top[:, last, 0] == np.roll(reading.answer[last], 1)[None]
         layers = [
@@ -251,25 +253,27 @@ class Tools:
             missing=found.notes[0],
         )
 
-    def _inputs(self, live: Any, inputs: Any, *, least: int = 1) -> Any:
+    def _inputs(
+        self, live: LiveModel, inputs: Inputs, *, least: int = 1
+    ) -> list[str] | torch.Tensor:
         given = inputs_of(inputs, text=live.modality.is_text)
         if len(given) < least:
             raise ValueError(f"`inputs` must be at least {least}, got {len(given)}.")
         return given
 
-    def _atom(self, sae: str, atom: Any) -> int:
+    def _atom(self, sae: str, atom: object) -> int:
         return number_of(atom, 0, self._shelf.sae(sae).n_atoms - 1, name="atom")
 
 
-def _answer(answer: Answer, *, control: Any, missing: str) -> Answer:
+def _answer(answer: Answer, *, control: object, missing: str) -> Answer:
     return {"answer": _plain(answer), "control": _plain(control), "does_not_show": missing}
 
 
-def _rows(table: Any) -> list[dict[str, Any]]:
+def _rows(table: DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Numbers, texts, lists and dictionaries, as JSON has them; what is not finite is null."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
@@ -282,14 +286,65 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, int | str | bool | None) else str(value)
 
 
-def _last_places(sample: np.ndarray) -> np.ndarray:
-    """Return the last row of every sample."""
-    import numpy as np
+# -------------------------------------------------------------------------------------------------
+# Bounds of a client's arguments: few short texts of printable characters, and small numbers.
 
-    return np.flatnonzero(np.append(sample[1:] != sample[:-1], True))
+MAX_INPUTS = 16
+"""Most inputs of one call."""
+
+MAX_CHARACTERS = 4000
+"""Most characters of one text."""
+
+MAX_SCENES = 1024
+"""Number of scenes that a client may name."""
 
 
-def _generator(seed: int) -> torch.Generator:
+def text_of(value: object, *, name: str = "text") -> str:
+    """Return a text of printable characters; line breaks and tabs are fine."""
+    if not isinstance(value, str):
+        raise ValueError(f"`{name}` must be a text, got {type(value).__name__}.")
+    if not value.strip():
+        raise ValueError(f"`{name}` must have characters, got an empty text.")
+    if len(value) > MAX_CHARACTERS:
+        raise ValueError(
+            f"`{name}` must have at most {MAX_CHARACTERS} characters, got {len(value)}. Send a part of it."
+        )
+    strange = next(
+        (c for c in value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\r\t"), None
+    )
+    if strange is not None:
+        raise ValueError(
+            f"`{name}` must have no control characters, got U+{ord(strange):04X}. Send plain text."
+        )
+    return value
+
+
+def inputs_of(inputs: Inputs, *, text: bool, name: str = "inputs") -> list[str] | torch.Tensor:
+    """Return texts for a language model, or pictures by their numbers for any other."""
+    if not isinstance(inputs, Sequence) or isinstance(inputs, str) or not inputs:
+        raise ValueError(
+            f"`{name}` must be a list of {'texts' if text else 'numbers'}, got {inputs!r:.40}."
+        )
+    if len(inputs) > MAX_INPUTS:
+        raise ValueError(f"`{name}` must be at most {MAX_INPUTS}, got {len(inputs)}. Send fewer.")
+    if text:
+        return [text_of(one, name=f"{name}[{i}]") for i, one in enumerate(inputs)]
     import torch
 
-    return torch.Generator().manual_seed(seed)
+    from sae_nb.data import scenes
+
+    numbers = [
+        number_of(one, 0, MAX_SCENES - 1, name=f"{name}[{i}]") for i, one in enumerate(inputs)
+    ]
+    drawn = scenes(max(numbers) + 1, seed=0, split="test").images
+    return drawn[torch.tensor(numbers)]
+
+
+def number_of(value: object, low: int, high: int, *, name: str) -> int:
+    """Return a whole number between two others."""
+    number = int(value) if isinstance(value, str) and value.isdigit() else value
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ValueError(f"`{name}` must be a whole number, got {value!r:.40}.")
+    if not low <= number <= high:
+        raise ValueError(f"`{name}` must be from {low} to {high}, got {number}.")
+    return number

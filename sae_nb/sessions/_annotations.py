@@ -14,22 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from sae_nb.atoms import LabelEvidence
-from sae_nb.atoms._labels import (
-    Labels,
-    Words,
-)
+from sae_nb.atoms._labels import Labels, Words
 from sae_nb.checks import check_path
 from sae_nb.files import SaeIdentity
-from sae_nb.files._atomic import (
-    check_seal,
-    read_json,
-    sealed,
-    write_json,
-)
-from sae_nb.files._exchange import (
-    is_partial,
-    place,
-)
+from sae_nb.files._atomic import check_seal, read_json, sealed, write_json
+from sae_nb.files._exchange import is_partial, place
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.files._locks import holding_folder
 
@@ -57,7 +46,7 @@ class Annotations(Labels):
     def __init__(
         self,
         path: str | Path | None = None,
-        sae: Any = None,
+        sae: object = None,
         *,
         given: Mapping[int, str] | None = None,
     ) -> None:
@@ -189,17 +178,12 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _write(path: Path, identity: SaeIdentity, entries: Words, stars: set[int]) -> None:
-    atoms = {
-        str(atom): _as_json(entries.get(atom), atom in stars) for atom in sorted({*entries, *stars})
-    }
+    atoms: dict[str, dict[str, object]] = {}
+    for atom in sorted({*entries, *stars}):  # without label and note where only a star was given
+        said = dict(zip(("label", "note"), entries.get(atom, ())))
+        atoms[str(atom)] = {**said, "starred": True} if atom in stars else {**said}
     content = {"kind": KIND, "version": VERSION, "sae": identity.to_json(), "atoms": atoms}
     write_json(path, sealed(content))
-
-
-def _as_json(words: tuple[str, str] | None, starred: bool) -> dict[str, Any]:
-    """Return the entry of one atom: without a label and a note if only a star was given."""
-    said: dict[str, Any] = {} if words is None else {"label": words[0], "note": words[1]}
-    return {**said, "starred": True} if starred else said
 
 
 def _read(path: Path, identity: SaeIdentity) -> Kept:

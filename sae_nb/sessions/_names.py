@@ -29,7 +29,7 @@ class _Carried:
     def __deepcopy__(self, _: object) -> _Carried:
         return _Carried()
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[_Carried], tuple[()]]:
         return _Carried, ()
 
 

@@ -9,17 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sae_nb.atoms._evidence import (
-    VERDICTS,
-    Verdict,
-)
+from sae_nb.atoms._evidence import VERDICTS, Verdict
 from sae_nb.files import SaeIdentity
-from sae_nb.files._atomic import (
-    check_seal,
-    json_object,
-    sealed,
-    write_json,
-)
+from sae_nb.files._atomic import check_seal, json_object, sealed, write_json
 from sae_nb.files._fingerprints import identity_of
 
 FILE = "verdicts.json"

@@ -9,25 +9,14 @@ import numpy as np
 from PIL import Image
 
 from sae_nb.atoms._atom import strength_histogram
-from sae_nb.atoms._effects import (
-    effects_of,
-    written_at,
-)
-from sae_nb.atoms._examples import choose_rows
-from sae_nb.atoms._sound_clips import (
-    eight_bits,
-    heard_at,
-    wave_file,
-)
+from sae_nb.atoms._effects import effects_of, written_at
+from sae_nb.atoms._examples import choose_rows, clip_at, eight_bits, wave_file
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
     from sae_nb.atoms import AtomCatalogue
-    from sae_nb.atoms._examples import (
-        Band,
-        Example,
-    )
+    from sae_nb.atoms._examples import Band, Example
     from sae_nb.atoms._names import AtomNames
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
@@ -132,7 +121,7 @@ class Cards:
 
     def _sound(self, example: Example) -> dict[str, Any]:
         """Return the file that plays an example, and where it begins and ends in the image."""
-        heard = heard_at(self._catalogue.acts.context, example.sample, example.position)
+        heard = clip_at(self._catalogue.acts.context, example.sample, example.position)
         if heard is None:
             return {}
         name = f"sounds/{example.sample}" + (f"-{heard.first}" if heard.first else "") + ".wav"

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sae_nb.atoms._searching import (
-    names_of_rows,
-    preferring,
-)
+from sae_nb.atoms._searching import names_of_rows, preferring
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

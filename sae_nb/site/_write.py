@@ -14,18 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._names import (
-    AtomNames,
-    rows_in_words,
-)
+from sae_nb.atoms._names import AtomNames, rows_in_words
 from sae_nb.checks import checked
 from sae_nb.figures import theme
 from sae_nb.figures.theme import format_count
-from sae_nb.files._atomic import (
-    free_folder,
-    new_folder,
-    write_manifest,
-)
+from sae_nb.files._atomic import free_folder, new_folder, write_manifest
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.progress import progress_bar
 from sae_nb.sessions._annotations import annotations_of
@@ -93,47 +86,27 @@ def write_site(
 ) -> Site:
     """Write the atoms of an SAE as a folder that any web server gives out, for readers without Python.
 
-    Every atom has a card (examples of three bands, histogram, neighbours, the next tokens it raises), a
-    link (`index.html#atom=17`), and a place on the map; names and tokens are searched in the page.
-    Nothing is loaded from anywhere else. Cards are written one by one, so memory does not grow with
-    their number.
+    Every atom has a card, a link (`index.html#atom=17`) and a place on the map; names and tokens are
+    searched in the page. Nothing is loaded from anywhere else.
 
     Parameters
     ----------
     folder
-        Made whole or not at all; an existing one is left alone.
-    sae
-        Any sparse autoencoder.
+        Made whole or not at all.
     acts
-        Activations of its width; None takes the examples of a pretrained SAE.
-    codes
-        Codes of `acts`, where they have been computed already.
-    examples
-        From `load_examples`, in place of `acts`.
-    model
-        The live model: for the tokens that an atom raises along the direct path, and for the live part.
-    lens
-        A lens of the model: cards then show what an atom raises by it, with its score.
+        Activations; None takes `examples`, or those of a pretrained SAE. `codes` are their codes, if known.
+    model, lens
+        For the tokens that an atom raises, directly and by the lens, and for the live part.
     labels
-        Labels and notes by atom, or the folder that keeps them; None: what panels show of this SAE, what
-        `sn.label` found included.
-    title
-        Heading of the page; model and hook point where it is empty.
-    back
-        Address and words of a link above the heading, such as `("../index.html", "All SAEs")`: relative,
-        or beginning with http:// or https://.
+        Labels by atom, or their folder; None: what panels show of this SAE.
+    title, back
+        Heading; address and words of a link above it: `("../index.html", "All SAEs")`.
     live
-        Whether the page answers live, by ONNX in the browser; None: if possible, else the page gives
-        the reason. Needs the extra `site`, an SAE of one step or a short `MatchingPursuit`, and a model
-        like the bundled ones: a classifier of images of one size, a language model with a byte-level
-        BPE; 11 MB at most.
+        Whether the page answers live, by ONNX in the browser; None: if possible, else it gives the reason.
+        Needs the extra `site`, an SAE of one step or a short `MatchingPursuit`, and a model like the
+        bundled ones, of at most 11 MB.
     overwrite
-        Replace a site of that name; never another folder, be it an SAE's.
-
-    Returns
-    -------
-    Site
-        `.folder`, `.n_bytes`, `.first_paint`, `.largest_chunk` (bytes).
+        Replace a site of that name; never another folder.
 
     Raises
     ------

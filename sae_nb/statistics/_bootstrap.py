@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 ENDS = (0.025, 0.975)
@@ -38,7 +39,7 @@ def bootstrap_counts(n: int, n_resamples: int, seed: Seed) -> Float[np.ndarray, 
     return generator.multinomial(n, np.full(n, 1 / n), n_resamples).astype(np.float64)
 
 
-def percentile_interval(values: Any, *, at_least: int = 1) -> Interval:
+def percentile_interval(values: ArrayLike, *, at_least: int = 1) -> Interval:
     """Return the interval of resampled values; NaN where fewer than `at_least` are finite."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]

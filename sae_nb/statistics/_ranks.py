@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+Numbers = Sequence[float] | Float[np.ndarray, " n"]
 
-def correlation(a: Float[np.ndarray, "*rows n"], b: Float[np.ndarray, "*rows n"]) -> Any:
+
+def correlation(
+    a: Float[np.ndarray, "*rows n"], b: Float[np.ndarray, "*rows n"]
+) -> Float[np.ndarray, "*rows"]:
     """Return Pearson's correlation along the last axis; 0 where one of both is constant.
 
     Of ranks it is Spearman's.
@@ -27,7 +31,7 @@ def ranks_of(values: Float[np.ndarray, "*rows n"], *, digits: int) -> Float[np.n
     return np.asarray(rankdata(values.round(digits), axis=-1), dtype=np.float64)
 
 
-def rank_correlation(a: Any, b: Any, *, undefined: float = float("nan")) -> float:
+def rank_correlation(a: Numbers, b: Numbers, *, undefined: float = float("nan")) -> float:
     """Return Spearman's correlation, to 12 digits; `undefined` where one of both is constant."""
     from scipy.stats import spearmanr
 
@@ -36,7 +40,7 @@ def rank_correlation(a: Any, b: Any, *, undefined: float = float("nan")) -> floa
     return float(round(spearmanr(a, b).statistic, 12))
 
 
-def correlation_p(r: float | Float[np.ndarray, " m"], n: int) -> Any:
+def correlation_p(r: float | Float[np.ndarray, " m"], n: int) -> Float[np.ndarray, " m"]:
     """Return two-sided p of correlations of n values, of numbers or of ranks, if there were none.
 
     t = r √((n − 2) / (1 − r²)) has Student's distribution with n − 2 degrees of freedom.

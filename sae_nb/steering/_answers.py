@@ -20,6 +20,7 @@ from sae_nb.steering._edits import Change, Positions, Where
 
 if TYPE_CHECKING:
     from sae_nb.activations._positions import PositionPolicy
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -57,7 +58,7 @@ class Answers:
     def __init__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: Inputs,
         hook_point: str,
         *,
         positions: Where = None,
@@ -112,9 +113,7 @@ class Answers:
     def edited_rows(
         self, of: PositionPolicy | None = None
     ) -> list[tuple[Float[Tensor, "rows d_in"], Bool[Tensor, "batch time"]]]:
-        """Return the activations at the edited positions, batch by batch, with the mask of where they are;
-        `of`: only those that an SAE is for.
-        """
+        """Return activations at the edited positions, and their mask, by batch; `of`: those of an SAE."""
         self.n_runs += 1
         chosen = of if self.positions is None else self.positions
         positions = Positions(chosen, prefix_tokens=self.model.prefix_tokens)

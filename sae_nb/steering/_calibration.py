@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Positive,
-    checked,
-)
+from sae_nb.checks import Count, Positive, checked
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.findings import Finding
 from sae_nb.steering._answers import Answers
@@ -28,6 +24,7 @@ from sae_nb.steering._request import check_amounts, check_atoms
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -71,7 +68,7 @@ def calibrate_strength(
     model: LiveModel,
     hook_point: str,
     sae: SparseAutoencoder,
-    inputs: Any,
+    inputs: Inputs,
     atom: int | Sequence[int],
     target_kl: Positive,
     *,

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -19,16 +19,14 @@ from torch import Tensor
 from sae_nb.activations._hook_point_check import warn_of_place
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.checks import Count, Seed, check_callable, checked, warn_caller
-from sae_nb.models._interventions import (
-    Backend,
-    take_out,
-)
+from sae_nb.models._interventions import Backend, take_out
 from sae_nb.models._stored_edits import check_travels
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where, replacing
 from sae_nb.steering._modes import Mode, Unit
 from sae_nb.steering._multi_site import named, splices
 from sae_nb.steering._request import (
     Edit,
+    Step,
     check_hook_point,
     check_width,
     first_look,
@@ -55,8 +53,7 @@ class Active:
     """The edit; it can be taken elsewhere, for example by `recipe.to_hooks(module)`."""
 
     def __init__(self, model: LiveModel, recipe: Edit, backend: Backend = "nnsight") -> None:
-        edit = cast(MaskedEdit, recipe.edit)
-        self._model, self.recipe, self._edit = model, recipe, edit
+        self._model, self.recipe, self._edit = model, recipe, recipe.edit
         self._n_calls = model.editing.n_calls
         self._entries: list[object] = []
         """One for each time it was entered and not left: the same edit may be in force twice."""
@@ -80,13 +77,10 @@ class Active:
 
     def __repr__(self) -> str:
         edit = f"{type(self.recipe).__name__} at {self.recipe.hook_point} of {self._model.name}"
-        here = any(
-            own is other for own in self._interventions for other in self._model.interventions
-        )
         policy = self._edit.positions.chosen
         if isinstance(policy, PositionPolicy):
             edit += f", {policy.left_out()} left out (stated by {policy.source})"
-        if here:
+        if any(own is one for own in self._interventions for one in self._model.interventions):
             return f"Active({edit}, in force)"
         return f"Active({edit}, not in force: write `with … :` before it, or `@…` above a function)"
 
@@ -168,7 +162,7 @@ def steer(
     acts: Activations | Tensor | SparseCodes | Sequence[Any] | None = None,
     positions: Where = None,
     steps: Steps = "all",
-    step: int | Sequence[int] | Literal["last"] | None = None,
+    step: Step = None,
     keep_error: bool = True,
     site: int | None = None,
     backend: Backend = "nnsight",
@@ -178,14 +172,11 @@ def steer(
     "add": x + Σ_j by_j·d_j / ‖d_j‖. "set": the latent becomes z'_j = by_j; "scale": z'_j = by_j·z_j;
     both give x + Σ_j (z'_j − z_j)·d_j. Without the error term, x becomes decode(z').
 
-    `with … as steering` gives `steering.recipe`, the record of what is done, whose fields can be read
-    off `steering` too; `steering.recipe.to_nnsight(model.nnsight)` is an nnsight model that keeps the
-    edit, and `.to_hooks(module)`, `.to_vectors(path)`, `.to_lm_eval(path)` take it elsewhere. Whatever
-    runs the module inside the block is edited, once: `model(…)`, `model.heads(…)`, `model.generate(…)`,
-    `capture(…)`, `model.module(…)`, Hugging Face's `generate`, and your own `model.nnsight.trace(…)`,
-    which sees the edited values. Contexts nest, and a later one sees what an earlier one made. Other
-    threads that run the same model inside the block are steered too: hold `model.lock` around the block
-    where that matters.
+    `with … as steering` gives `steering.recipe`, the record of what is done, whose fields can be read off
+    `steering` too; `steering.recipe.to_nnsight(model.nnsight)`, `.to_hooks(module)`, `.to_vectors(path)` and
+    `.to_lm_eval(path)` take the edit elsewhere. Whatever runs the module inside the block is edited, once.
+    Contexts nest, and a later one sees what an earlier one made. Other threads that run the same model are
+    steered too: hold `model.lock` around the block where that matters.
 
     Parameters
     ----------
@@ -195,28 +186,25 @@ def steer(
         Amount in `unit`s, for "scale" a factor; one number for all atoms or one each. A `direction` is
         added once unless stated otherwise.
     direction
-        A vector of your own instead of an atom, used as it is, without normalising: with
-        `random_direction(d_in, seed)` the control of the same norm is one call. "set" and "scale"
-        then act on its coefficient ⟨x, d⟩ / ⟨d, d⟩.
+        A vector of your own instead of an atom, used as it is, such as `random_direction(d_in, seed)`; "set"
+        and "scale" then act on its coefficient ⟨x, d⟩ / ⟨d, d⟩.
     unit, acts
         "p99" multiplies `by` by the atom's 99th percentile of non-zero strengths on these activations
         or codes; by default it is `sae.strength_p99`. Of several sites, activations of each in a list.
     positions
-        None or "all". Integers (negative from the end of the prompt), "last", "not_first", "cls",
-        "registers", "patches", or a boolean mask. They count a sample's own tokens, as `acts.position`;
-        padding is never touched. Of conversations "assistant", with the text the model is writing,
-        "user", "system", "tool": the tokens by their author, as in `acts.roles`.
+        None or "all". Integers (negative from the end of the prompt), "last", "not_first", "cls", "registers",
+        "patches", or a boolean mask, of a sample's own tokens, as `acts.position`. Of conversations
+        "assistant", "user", "system", "tool": the tokens by their author, as in `acts.roles`.
     steps
         "all"; "prompt": only the prompt's tokens; "new": only generated ones.
     step
-        Of a module that runs several times in one pass, the application, counted from 0, at which the edit is
-        made, several of them, or "last"; None: every one that `hook_point` means ("path@2" is one).
+        Of a module that runs several times in one pass, the applications, from 0, or "last"; None: every one
+        that `hook_point` means ("path@2" is one).
     keep_error
         Keep x − x̂, so that the edit is all that changes.
     site
-        Of a dictionary of several sites: which of them is edited, by its place in `widths`. None finds it
-        by its hook point and model. A UniversalSAE takes every mode; a Crosscoder, whose code is of all
-        sites, "set" and "scale" only where the others come earlier in the same model.
+        Of a dictionary of several sites: which of them, by its place in `widths`; None finds it by its hook
+        point and model. A Crosscoder takes "set" and "scale" only where its other sites come earlier.
     backend
         "nnsight": `model(…)` and `model.generate(…)` run as nnsight traces, with every active edit
         written in them. "hooks": the edit sits in the module; the same numbers, to 1e-6.
@@ -237,19 +225,19 @@ def steer(
     >>> torch.equal(steered[0], 3.0 * model.module[1].weight[:, 0]), steering.mode
     (True, 'add')
     """
-    point = check_hook_point(model, hook_point, step)
-    where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
     recipe = request_steering(
         model,
-        point,
+        hook_point,
         sae,
         atom,
         by,
         direction=direction,
-        acts=acts,
-        where=where,
         mode=mode,
         unit=unit,
+        acts=acts,
+        positions=positions,
+        steps=steps,
+        step=step,
         keep_error=keep_error,
         site=site,
     )
@@ -266,7 +254,7 @@ def ablate(
     direction: Float[Tensor, " d_in"] | None = None,
     positions: Where = None,
     steps: Steps = "all",
-    step: int | Sequence[int] | Literal["last"] | None = None,
+    step: Step = None,
     keep_error: bool = True,
     site: int | None = None,
     backend: Backend = "nnsight",
@@ -284,19 +272,17 @@ def ablate(
     ...     model(torch.tensor([[5.0, 7.0]]))
     tensor([[5., 0.]])
     """
-    point = check_hook_point(model, hook_point, step)
-    where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
     recipe = request_steering(
         model,
-        point,
+        hook_point,
         sae,
         atom,
         0.0,
         direction=direction,
-        acts=None,
-        where=where,
         mode="set",
-        unit="coefficient",
+        positions=positions,
+        steps=steps,
+        step=step,
         keep_error=keep_error,
         site=site,
         asked="ablate",
@@ -314,18 +300,15 @@ def splice(
     keep: Where = None,
     keep_error: bool = False,
     steps: Steps = "all",
-    step: int | Sequence[int] | Literal["last"] | None = None,
+    step: Step = None,
     backend: Backend = "nnsight",
 ) -> Active:
     """Make a live model run with x replaced by edit(x), inside a `with` block.
 
-    An SAE is itself such an edit: `splice(model, hook_point, sae)` runs on reconstructions. A
-    transcoder takes the place of its layer: `splice(model, "mlp_out.3", transcoder)` reads what passes
-    at `transcoder.hook_point` in the same run and puts its output where the layer writes.
-    A dictionary of several layers takes the place of all of them, layer by layer as the model runs:
-    `splice(model, c.target_hook_point, c)` for a CrossLayerTranscoder.
-    `with … as splicing` gives `splicing.n_touched`, the positions replaced, and `splicing.recipe`; its repr
-    names the positions that pass through untouched.
+    An SAE is itself such an edit: `splice(model, hook_point, sae)` runs on reconstructions. A transcoder takes
+    the place of its layer, `splice(model, "mlp_out.3", transcoder)`, from what passes at its `hook_point`; a
+    CrossLayerTranscoder that of all its layers, `splice(model, c.target_hook_point, c)`.
+    `with … as splicing` gives `splicing.n_touched`, the positions replaced, and `splicing.recipe`.
 
     Parameters
     ----------
@@ -336,9 +319,7 @@ def splice(
         From activations (batch, time, d_in) to others of that shape; not asked about padding.
     positions
         Positions that are replaced, as in `steer`, "all", or a `PositionPolicy`; the others pass through
-        untouched. None: of an SAE those that it is for, `sae.position_policy`: what capture left out (first
-        tokens, rows of massive norm) it was not trained on, and it would break the model there. Of a function,
-        all.
+        untouched. None: of an SAE those that it was trained on, `sae.position_policy`; of a function, all.
     keep
         An older name of `positions`.
     keep_error

@@ -9,21 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Seed,
-    answered,
-    at_least,
-    check_atom,
-    checked,
-)
+from sae_nb.checks import Count, Seed, answered, at_least, check_atom, checked
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.findings import Finding, column
 from sae_nb.steering._answers import Answers, log_odds
@@ -35,6 +28,7 @@ from sae_nb.steering._request import check_amounts
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel
 
@@ -118,7 +112,7 @@ def dose_response(
     model: LiveModel,
     hook_point: str,
     sae: SparseAutoencoder,
-    inputs: Any,
+    inputs: Inputs,
     atom: int,
     strengths: Sequence[float],
     *,
@@ -176,7 +170,7 @@ def best_effect(
     model: LiveModel,
     hook_point: str,
     sae: SparseAutoencoder,
-    inputs: Any,
+    inputs: Inputs,
     by: float,
     *,
     measure: Measure | None = None,
@@ -247,7 +241,7 @@ class Effects:
     def __init__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: Inputs,
         hook_point: str,
         measure: Measure | None,
         positions: Where,

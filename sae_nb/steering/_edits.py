@@ -150,9 +150,8 @@ class MaskedEdit:
         if not isinstance(policy, PositionPolicy):
             return mask
         massive = policy.massive(x, mask, self.at)
-        for tap, value in zip(() if self.tap is None else self.tap.parts, read, strict=False):
-            if len(self.tap.parts) == 1:  # type: ignore[union-attr]
-                massive = massive | policy.massive(value, mask, tap.hook_point)
+        if self.tap is not None and len(self.tap.parts) == 1:
+            massive = massive | policy.massive(read[0], mask, self.tap.parts[0].hook_point)
         self.n_massive += int(massive.sum())
         return mask & ~massive
 
@@ -204,7 +203,7 @@ class Positions:
 
         self.steps = one_of(steps, STEPS, name="steps")
         self.prefix_tokens = prefix_tokens
-        self._said = False
+        self._warned = False
 
     @property
     def everywhere(self) -> bool:
@@ -233,8 +232,8 @@ class Positions:
 
     def _check_roles(self, policy: PositionPolicy, state: RunState) -> None:
         """Say once that an SAE of one role's tokens is put on texts that have no roles."""
-        if policy.positions in ROLE_POSITIONS and state.role is None and not self._said:
-            self._said = True
+        if policy.positions in ROLE_POSITIONS and state.role is None and not self._warned:
+            self._warned = True
             warn_caller(
                 f"This SAE was trained on the {policy.positions}'s tokens of conversations, and nothing says "
                 "who wrote these, so it is put at all of them. Pass conversations, or positions=."
@@ -513,10 +512,7 @@ class AtomsOfSequences:
         self, x: Float[Tensor, "batch time d_in"], keep: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time d_in"]:
         """Change the kept tokens of each row as one sequence; the others come back as they were."""
-        from sae_nb.temporal._sequences import (
-            padded,
-            unpadded,
-        )
+        from sae_nb.temporal._sequences import padded, unpadded
 
         counts = keep.sum(dim=1)
         lengths = counts[counts > 0].tolist()

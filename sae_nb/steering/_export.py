@@ -10,9 +10,7 @@ import csv
 import io
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Float
@@ -21,10 +19,7 @@ from torch import Tensor
 from sae_nb.checks import check_path
 from sae_nb.files._atomic import write_bytes
 from sae_nb.files._tensors import write_tensors
-
-if TYPE_CHECKING:
-    from sae_nb.steering._edits import MaskedEdit
-    from sae_nb.steering._request import Edit
+from sae_nb.steering._request import Edit, Steering
 
 COLUMNS = (
     "loader", "action", "sparse_model", "hookpoint", "feature_index", "steering_coefficient",
@@ -38,17 +33,9 @@ HEADER = "steering"
 _INSTEAD = "Use recipe.to_hooks(module), which can."
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Plain:
-    """An edit along one direction: x + (g·⟨x, v⟩ / ⟨v, v⟩ + b)·v."""
-
-    vector: Float[Tensor, " d_in"]
-    gain: float
-    constant: float
-
-
-def _plain(recipe: Edit, name: str) -> _Plain:
-    plain = cast("MaskedEdit", recipe.edit).plain()
+def _plain(recipe: Edit, name: str) -> tuple[Float[Tensor, " d_in"], float, float]:
+    """Return (v, g, b) of an edit along one direction: x + (g·⟨x, v⟩ / ⟨v, v⟩ + b)·v."""
+    plain = recipe.edit.plain()
     if plain is None:
         what = getattr(recipe, "mode", "splice")
         raise ValueError(
@@ -57,14 +44,14 @@ def _plain(recipe: Edit, name: str) -> _Plain:
             "recipe.to_hooks(module) takes every edit."
         )
     vector, gain, constant = plain
-    return _Plain(vector=vector.detach().cpu().clone(), gain=float(gain), constant=float(constant))
+    return vector.detach().cpu().clone(), float(gain), float(constant)
 
 
 def write_vectors(recipe: Edit, path: str | Path) -> None:
     """Write the vector of a recipe, with a header in JSON that describes its use."""
     path = _named(path, (".safetensors",))
-    plain = _plain(recipe, "to_vectors")
-    positions = cast("MaskedEdit", recipe.edit).positions
+    vector, gain, constant = _plain(recipe, "to_vectors")
+    positions = recipe.edit.positions
     if callable(positions.chosen) and not isinstance(positions.chosen, Tensor):
         raise ValueError(
             f"`to_vectors` writes positions as numbers or a name, got the function {positions.stated()!r}. "
@@ -75,9 +62,9 @@ def write_vectors(recipe: Edit, path: str | Path) -> None:
         "module": point.path,
         "side": point.side,
         "mode": getattr(recipe, "mode", "add"),
-        "strength": list(getattr(recipe, "amount", (plain.constant,))),
-        "gain": plain.gain,
-        "constant": plain.constant,
+        "strength": list(getattr(recipe, "amount", (constant,))),
+        "gain": gain,
+        "constant": constant,
         "positions": positions.stated(),
         "steps": positions.steps,
         "applications": None if point.times is None else list(point.times),
@@ -85,7 +72,7 @@ def write_vectors(recipe: Edit, path: str | Path) -> None:
     }
     about = {"model": "" if of is None else of.model_name, "vectors": {str(point): entry}}
     header = {"format": "pt", HEADER: json.dumps(about, sort_keys=True)}
-    write_tensors(path, {str(point): plain.vector}, header)
+    write_tensors(path, {str(point): vector}, header)
 
 
 def write_lm_eval(
@@ -93,7 +80,7 @@ def write_lm_eval(
 ) -> None:
     """Write a recipe as a file of lm_eval's `steered` model."""
     path = _named(path, (".pt", ".csv"))
-    plain = _plain(recipe, "to_lm_eval")
+    vector, gain, constant = _plain(recipe, "to_lm_eval")
     module = _everywhere(recipe)
     if path.suffix == ".csv":
         write_bytes(path, _row(recipe, module, sparse_model, sae_id).encode())
@@ -104,33 +91,27 @@ def write_lm_eval(
                 f"`{name}` is a column of a .csv, got {value!r} for {path.name!r}, which holds the vector "
                 "itself. Leave it out."
             )
-    entry = _entry(recipe, plain)
-    content = io.BytesIO()
-    torch.save({module: {**entry, "bias": None, "head_index": None}}, content)
-    write_bytes(path, content.getvalue())
-
-
-def _entry(recipe: Edit, plain: _Plain) -> dict[str, Any]:
-    """Vector, coefficient and action: adding, or holding the coordinate along v / ‖v‖ at b·‖v‖."""
-    if plain.gain == 0:
-        action, coefficient = "add", plain.constant
-    elif math.isclose(plain.gain, -1):
-        action, coefficient = "clamp", plain.constant * float(plain.vector.norm())
-    else:
+    # Adding, or holding the coordinate along v / ‖v‖ at b·‖v‖.
+    if gain != 0 and not math.isclose(gain, -1):
         raise ValueError(
             "`to_lm_eval` adds a direction or holds it at a value, got one that is scaled by "
-            f'{1 + plain.gain:g} ("{recipe.hook_point}"). {_INSTEAD}'
+            f'{1 + gain:g} ("{recipe.hook_point}"). {_INSTEAD}'
         )
-    return {
-        "steering_vector": plain.vector,
-        "steering_coefficient": coefficient,
-        "action": action,
+    entry = {
+        "steering_vector": vector,
+        "steering_coefficient": constant if gain == 0 else constant * float(vector.norm()),
+        "action": "add" if gain == 0 else "clamp",
+        "bias": None,
+        "head_index": None,
     }
+    content = io.BytesIO()
+    torch.save({module: entry}, content)
+    write_bytes(path, content.getvalue())
 
 
 def _everywhere(recipe: Edit) -> str:
     """The module that lm_eval steers, if the recipe edits its output at every position."""
-    edit, home = cast("MaskedEdit", recipe.edit), recipe.home
+    edit, home = recipe.edit, recipe.home
     if not edit.positions.everywhere:
         raise ValueError(
             f"`to_lm_eval` steers every position and step, got positions={edit.positions.stated()!r}, "
@@ -155,9 +136,9 @@ def _everywhere(recipe: Edit) -> str:
 
 
 def _row(recipe: Edit, module: str, sparse_model: str | None, sae_id: str | None) -> str:
-    atoms: Any = getattr(recipe, "atoms", None)
-    sae: Any = getattr(recipe, "sae", None)
-    if atoms is None or len(atoms) != 1:
+    steering = recipe if isinstance(recipe, Steering) else None
+    atoms, sae = (None, None) if steering is None else (steering.atoms, steering.sae)
+    if steering is None or sae is None or atoms is None or len(atoms) != 1:
         what = "a direction" if atoms is None else f"{len(atoms)} atoms"
         raise ValueError(
             f'`to_lm_eval("….csv")` names one atom that is added, got {what}. Write a .pt, which holds the '
@@ -170,7 +151,7 @@ def _row(recipe: Edit, module: str, sparse_model: str | None, sae_id: str | None
         )
     # lm_eval adds the atom as its file has it, which need not be of length 1.
     size = float(sae.dictionary[atoms[0]].detach().double().norm())
-    amount = recipe.amount[0] / size  # type: ignore[attr-defined]
+    amount = steering.amount[0] / size
     values = {
         "loader": "sparsify" if sae_id is None else "sae_lens",
         "action": "add",

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations._sites import AND
-from sae_nb.models._interventions import (
-    Backend,
-    Intervention,
-)
+from sae_nb.models._interventions import Backend, Intervention
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Tap, replacing
 from sae_nb.steering._request import Edit, check_hook_point, check_width
 
@@ -34,9 +31,7 @@ class Splices(Edit):
 
 
 def named(hook_point: str | Sequence[str]) -> list[str]:
-    """Return the names of one hook point or of several, in a list or joined as activations of several
-    have them.
-    """
+    """Return the names of one hook point or of several, in a list or joined as `acts.hook_point` has them."""
     names = hook_point.split(AND) if isinstance(hook_point, str) else [str(n) for n in hook_point]
     if not names:
         raise ValueError("`hook_point` must name at least one hook point, got an empty list.")
@@ -51,7 +46,16 @@ def splices(
     The edit gets its sites side by side. Where the model is still at an earlier one, later ones are
     zero: an edit may use, for each of its parts, only what was read before.
     """
-    _check_can_wait(edit)
+    if getattr(edit, "by_site", False) and not hasattr(edit, "write_at"):
+        n = len(
+            getattr(edit, "reads", ())
+        )  # one code of all: at the first, the others are not reached
+        raise ValueError(
+            f"`edit` must be able to write a hook point before later ones are reached, and a code of "
+            f"{type(edit).__name__} is of all its {n} sites. Splice an SAE, a transcoder or a "
+            "CrossLayerTranscoder, or add a part of an atom: steer(model, hook_point, "
+            "direction=c.dictionaries[site][atom])."
+        )
     points = [check_hook_point(model, name) for name in names]
     widths = _widths(model, points, edit)
     running = _Running(edit, widths, names)
@@ -61,17 +65,6 @@ def splices(
         change = replacing(site, keep_error=keep_error)
         parts.append(Edit(hook_point=point, edit=MaskedEdit(where, change, tap, at=point)))
     return Splices(hook_point=points[0], edit=parts[0].edit, parts=tuple(parts))
-
-
-def _check_can_wait(edit: Any) -> None:
-    """Refuse a dictionary whose one code is of all sites: at the first, a model has not reached the others."""
-    if getattr(edit, "by_site", False) and not hasattr(edit, "write_at"):
-        raise ValueError(
-            f"`edit` must be able to write a hook point before later ones are reached, and a code of "
-            f"{type(edit).__name__} is of all its {len(edit.reads)} sites. Splice an SAE, a transcoder or a "
-            "CrossLayerTranscoder, or add a part of an atom: steer(model, hook_point, "
-            "direction=c.dictionaries[site][atom])."
-        )
 
 
 def _widths(model: LiveModel, points: list[HookPoint], edit: object) -> list[int]:
@@ -95,23 +88,24 @@ def _widths(model: LiveModel, points: list[HookPoint], edit: object) -> list[int
     return list(written)
 
 
-def _taps(model: LiveModel, points: list[HookPoint], edit: Any) -> list[Tap | None]:
+def _taps(model: LiveModel, points: list[HookPoint], edit: Change) -> Sequence[Tap | None]:
     """Where a dictionary reads, for each place where it writes; none for an edit that reads where it writes."""
     if getattr(edit, "writes", None) is None:
         return [None] * len(points)
-    if edit.hook_point is None:
+    place = getattr(edit, "hook_point", None)
+    if place is None:
         raise ValueError(
             f"`{type(edit).__name__}.hook_point` must say where it reads, and is None. Set it, such as "
             f'c.hook_point = "mlp_in.0{AND}mlp_in.1"; training on captured activations does.'
         )
-    read = [model.hook_point(name) for name in named(edit.hook_point)]
+    read = [model.hook_point(name) for name in named(place)]
     same = {one.place for one in read} & {one.place for one in points}
     if len(read) != len(points) or same:
         raise ValueError(
             f"`hook_point` must be where {type(edit).__name__} writes, one for each of {len(read)} that "
-            f"it reads, got {', '.join(map(str, points))}. It reads {edit.hook_point}."
+            f"it reads, got {', '.join(map(str, points))}. It reads {place}."
         )
-    for point, width in zip(read, edit.reads, strict=True):
+    for point, width in zip(read, getattr(edit, "reads", ()), strict=True):
         check_width(model, point, width, "what it reads there")
     return [Tap(point) for point in read]
 
@@ -119,9 +113,9 @@ def _taps(model: LiveModel, points: list[HookPoint], edit: Any) -> list[Tap | No
 class _Running:
     """One run of a model through the sites of an edit, from the first to the last."""
 
-    def __init__(self, edit: Any, widths: list[int], names: Sequence[str]) -> None:
+    def __init__(self, edit: Change, widths: list[int], names: Sequence[str]) -> None:
         self.edit, self.widths, self.names = edit, widths, names
-        self.seen: list[Any] = []
+        self.seen: list[Tensor] = []
 
     def at(self, i: int, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_out"]:
         """Apply the edit to site i, from the activations so far."""
@@ -144,7 +138,7 @@ class _Running:
 class _Site:
     """The edit of one of several sites."""
 
-    def __init__(self, running: _Running, i: int, *, writes: Any) -> None:
+    def __init__(self, running: _Running, i: int, *, writes: Sequence[int] | None) -> None:
         self.running, self.i, self.writes = running, i, writes
 
     def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_out"]:

@@ -7,25 +7,23 @@ later ones and other models' are not, and what needs z is then refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations._sites import (
-    AND,
-    of_sites,
-)
+from sae_nb.activations._sites import AND, of_sites
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.models import HookPointNotFound
 from sae_nb.steering._edits import Tap
 
 if TYPE_CHECKING:
-    from sae_nb.models import HookPoint, LiveModel
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import HookPoint, LiveModel, RunState
 
 
 class Taps:
@@ -34,7 +32,7 @@ class Taps:
     def __init__(self, parts: Sequence[Tap]) -> None:
         self.parts = tuple(parts)
 
-    def take(self, state: Any) -> Float[Tensor, "batch time d_others"]:
+    def take(self, state: RunState) -> Float[Tensor, "batch time d_others"]:
         """Return the activations of this run, once."""
         return torch.cat([part.take(state) for part in self.parts], dim=-1)
 
@@ -43,51 +41,47 @@ class Taps:
 class OneSite:
     """One site of a dictionary of several, with the interface by which an SAE is steered."""
 
-    whole: Any
+    whole: SparseAutoencoder
     site: int
 
     @property
     def dictionary(self) -> Float[Tensor, "n_atoms d_m"]:
         """The atoms at this site, in its units."""
-        found: Tensor = self.whole.dictionaries[self.site]
-        return found
+        return self.whole.at_sites[self.site]
 
     @property
     def n_atoms(self) -> int:
         """Atoms, shared by all sites."""
-        return int(self.whole.n_atoms)
+        return self.whole.n_atoms
 
     @property
     def d_out(self) -> int:
         """Width of the site."""
-        return int(self.whole.reads[self.site])
+        return self.whole.reads[self.site]
 
     @property
     def d_in(self) -> int:
         """Width of what a code is read from: of the site, or of all side by side."""
-        return self.d_out if self.reads_alone else int(self.whole.d_in)
+        return self.d_out if self.reads_alone else self.whole.d_in
 
     @property
     def reads_alone(self) -> bool:
         """Whether one site gives the code."""
-        return bool(getattr(self.whole, "reads_alone", False))
+        return self.whole.reads_alone
 
     @property
-    def strength_p99(self) -> Any:
+    def strength_p99(self) -> object:
         """Of the whole dictionary, where it knows them."""
         return getattr(self.whole, "strength_p99", None)
 
     def encode(self, x: object) -> SparseCodes:
         """Return the code of the site alone, or of all side by side."""
-        codes: SparseCodes = (
-            self.whole.encode(x, reads=self.site) if self.reads_alone else self.whole.encode(x)
-        )
-        return codes
+        encode: Callable[..., SparseCodes] = self.whole.encode
+        return encode(x, reads=self.site) if self.reads_alone else encode(x)
 
     def __call__(self, x: Tensor) -> Float[Tensor, "*batch d_m"]:
         """The reconstruction of the site."""
-        made: Tensor = self.whole.decode(self.encode(x))[self.site]
-        return made
+        return self.whole.decode(self.encode(x))[self.site]
 
     def seen(
         self, x: Float[Tensor, "batch time d_m"], others: Float[Tensor, "batch time rest"] | None
@@ -99,7 +93,7 @@ class OneSite:
         parts = list(torch.split(others, rest, dim=-1))
         return torch.cat([*parts[: self.site], x, *parts[self.site :]], dim=-1)
 
-    def acts(self, acts: object) -> Any:
+    def acts(self, acts: object) -> object:
         """Return activations to take strengths from: of all sites, or codes."""
         if not isinstance(acts, tuple | list):
             return acts
@@ -134,7 +128,9 @@ class OneSite:
         )
 
 
-def one_site(model: LiveModel, point: HookPoint, sae: object, site: int | None) -> Any:
+def one_site(
+    model: LiveModel, point: HookPoint, sae: SparseAutoencoder, site: int | None
+) -> SparseAutoencoder | OneSite:
     """Return a dictionary as it is steered at a hook point: an SAE as it is, another at one of its sites."""
     writes = getattr(sae, "writes", None)
     if writes is not None and len(writes) > 1:
@@ -151,7 +147,7 @@ def one_site(model: LiveModel, point: HookPoint, sae: object, site: int | None) 
     return OneSite(sae, _which(model, point, sae, site))
 
 
-def known_sites(sae: Any) -> tuple[list[str], list[str]]:
+def known_sites(sae: SparseAutoencoder) -> tuple[list[str], list[str]]:
     """Return the hook point and the model of each site, as far as known; one model is that of all."""
     n = len(sae.reads)
     names = (getattr(sae, "hook_point", None) or "").split(AND)
@@ -159,7 +155,7 @@ def known_sites(sae: Any) -> tuple[list[str], list[str]]:
     return names if len(names) == n else [], models if len(models) == n else []
 
 
-def _which(model: LiveModel, point: HookPoint, sae: Any, site: int | None) -> int:
+def _which(model: LiveModel, point: HookPoint, sae: SparseAutoencoder, site: int | None) -> int:
     n, kind = len(sae.reads), type(sae).__name__
     if site is not None:
         return check_count(site, name="site", at_least=0, at_most=n - 1)
@@ -171,7 +167,9 @@ def _which(model: LiveModel, point: HookPoint, sae: Any, site: int | None) -> in
         )
     here = [
         i for i, name in enumerate(names)
-        if _same(_found(model, name), point) and _same_model(model, models, i)
+        if (one := _found(model, name)) is not None
+        and one.place == point.place
+        and _same_model(model, models, i)
     ]  # fmt: skip
     if len(here) == 1:
         return here[0]
@@ -192,10 +190,6 @@ def _found(model: LiveModel, name: str) -> HookPoint | None:
         return model.hook_point(name)
     except HookPointNotFound:
         return None
-
-
-def _same(found: HookPoint | None, point: HookPoint) -> bool:
-    return found is not None and found.place == point.place
 
 
 def _same_model(model: LiveModel, models: list[str], i: int) -> bool:

@@ -17,27 +17,24 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
 from sae_nb.activations._hook_point_check import warn_of_place
-from sae_nb.activations._positions import (
-    DEFAULT,
-    PositionPolicy,
-)
-from sae_nb.checks import check_atom, check_matrix, one_of, warn_caller
+from sae_nb.activations._positions import DEFAULT, PositionPolicy
+from sae_nb.checks import check_atom, check_matrix, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.models._hook_points import check_writable
-from sae_nb.models._interventions import (
-    Backend,
-    Intervention,
-)
+from sae_nb.models._interventions import Backend, Intervention
 from sae_nb.models._plain_hooks import Hooks
 from sae_nb.models._stored_edits import edited_nnsight
-from sae_nb.steering._edits import Along, Change, MaskedEdit, Positions, Steps, Tap, change_atoms
-from sae_nb.steering._export import write_lm_eval, write_vectors
+from sae_nb.steering._edits import Along, MaskedEdit, Positions, Steps, Tap, Where, change_atoms
 from sae_nb.steering._modes import MODES, UNITS, Mode, Unit
 from sae_nb.steering._one_site import OneSite, Taps, one_site
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import HookPoint, LiveModel
+
+
+Step = int | Sequence[int] | Literal["last"] | None
+"""Applications of a module that runs several times in one pass, as they are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +73,10 @@ class Edit:
     """A change of a model at one hook point."""
 
     hook_point: HookPoint
-    step: int | Literal["last"] | tuple[int, ...] | None = field(default=None, kw_only=True)
+    step: int | Literal["last"] | tuple[int, ...] | None = None
     """Applications of a module that runs several times; None: those that the hook point names, or all."""
 
-    edit: MaskedEdit | None = field(default=None, repr=False, compare=False)
+    edit: MaskedEdit = field(repr=False, compare=False)
     """The edit; its `n_touched` counts positions."""
 
     home: Home | None = field(default=None, repr=False, compare=False)
@@ -87,10 +84,9 @@ class Edit:
 
     def interventions(self, backend: Backend = "hooks") -> list[Intervention]:
         """Return the edit, after the taps it needs."""
-        edit = cast(MaskedEdit, self.edit)
-        taps = () if edit.tap is None else edit.tap.parts
+        taps = () if self.edit.tap is None else self.edit.tap.parts
         first = [Intervention(tap.hook_point, tap, backend) for tap in taps]
-        return [*first, Intervention(self.hook_point, edit, backend)]
+        return [*first, Intervention(self.hook_point, self.edit, backend)]
 
     def to_nnsight(self, nnsight_model: object) -> Any:
         """Return an nnsight model that makes this edit in every trace, also after the `with` block.
@@ -163,7 +159,7 @@ class Edit:
                 "`model.module`."
             )
         self._check_device(module)
-        positions = cast(MaskedEdit, self.edit).positions
+        positions = self.edit.positions
         if positions.of_role:
             raise ValueError(
                 f"`to_hooks` edits plain modules, which are given token ids and not who wrote them, got "
@@ -173,9 +169,8 @@ class Edit:
 
     def _check_device(self, module: torch.nn.Module) -> None:
         """An SAE that encodes what passes has to be where it passes."""
-        sae, edit = getattr(self, "sae", None), cast(MaskedEdit, self.edit)
-        weight = next(module.parameters(), None)
-        if sae is None or weight is None or edit.plain() is not None:
+        sae, weight = getattr(self, "sae", None), next(module.parameters(), None)
+        if sae is None or weight is None or self.edit.plain() is not None:
             return
         if sae.dictionary.device.type != weight.device.type:
             raise ValueError(
@@ -187,9 +182,8 @@ class Edit:
         """Write the vector and what is done with it as one safetensors file, for programs that steer.
 
         It holds a tensor under the hook point's name, and in its header under "steering" a JSON object with
-        `model`, and under `vectors` for that name: `module` (path), `side`, `mode`, `strength`, `positions`,
-        `steps`, `atoms`, and `gain` and `constant`, with which every mode is
-        x + (gain·⟨x, v⟩ / ⟨v, v⟩ + constant)·v. Appears when complete.
+        `model`, and under `vectors` for that name how it is used: `gain` and `constant` of
+        x + (gain·⟨x, v⟩ / ⟨v, v⟩ + constant)·v, path, side, mode, strength, positions, steps, atoms.
 
         Parameters
         ----------
@@ -214,6 +208,8 @@ class Edit:
         >>> vector, about["vectors"]["0"]["constant"]
         (tensor([1., 1.]), 3.0)
         """
+        from sae_nb.steering._export import write_vectors
+
         write_vectors(self, path)
 
     def to_lm_eval(
@@ -230,8 +226,7 @@ class Edit:
             Ends in ".pt" or ".csv".
         sparse_model, sae_id
             For ".csv", whose atom it is: a release and the SAE's id in it, as SAELens names them; or, with no
-            id, what sparsify loads: a repository, or the folder that holds one folder per module, as
-            `write_sparsify` makes them.
+            id, what sparsify loads: a repository, or a folder as `write_sparsify` makes it.
 
         Raises
         ------
@@ -241,10 +236,9 @@ class Edit:
 
         Source
         ------
-        lm_eval 0.4.13, models/hf_steered.py. It adds coefficient · vector at every position of the output
-        of a module under the model's `base_model`, in float32 to the bit as here; a held direction ("clamp")
-        agrees to rounding. That version reads a ".csv" but stops at its rows that add (an SAE's bias "is not
-        supported for the `add` action"): write a ".pt" for it.
+        lm_eval 0.4.13, models/hf_steered.py: coefficient · vector at every position of a module's output, in
+        float32 to the bit as here; a held direction ("clamp") agrees to rounding. That version stops at rows of
+        a ".csv" that add: write a ".pt" for it.
 
         Example
         -------
@@ -258,6 +252,8 @@ class Edit:
         >>> file["layers.3"]["action"], file["layers.3"]["steering_coefficient"]
         ('add', 4.0)
         """
+        from sae_nb.steering._export import write_lm_eval
+
         write_lm_eval(self, path, sparse_model, sae_id)
 
 
@@ -281,12 +277,12 @@ class Steering(Edit):
     amount: tuple[float, ...]
     """`by` as coefficients."""
 
-    positions: Any
+    positions: str | list[Any] | None
     """As given, in plain numbers: None, a name, integers, or a mask as nested lists."""
 
     steps: Steps
     keep_error: bool
-    sae: Any = field(default=None, repr=False, compare=False)
+    sae: SparseAutoencoder | OneSite | None = field(default=None, repr=False, compare=False)
     """Whose atoms; None for a direction of the user's own."""
 
     def settings(self) -> dict[str, Any]:
@@ -299,58 +295,92 @@ class Steering(Edit):
 
 def request_steering(
     model: LiveModel,
-    hook_point: HookPoint,
+    hook_point: str,
     sae: SparseAutoencoder | None,
     atom: int | Sequence[int] | None,
     by: float | Sequence[float] | None,
     *,
     direction: Float[Tensor, " d_in"] | None,
-    acts: Activations | Tensor | SparseCodes | Sequence[Any] | None,
-    where: Positions,
-    site: int | None = None,
+    mode: Mode,
+    positions: Where,
+    steps: Steps,
+    step: Step,
+    keep_error: bool,
+    site: int | None,
+    unit: Unit = "coefficient",
+    acts: Activations | Tensor | SparseCodes | Sequence[Any] | None = None,
     asked: str = "steer",
-    **choices: Any,
 ) -> Steering:
     """Check a request and return its record, with the edit that carries it out; `asked` names the call."""
-    one_of(choices["mode"], MODES, name="mode")
-    one_of(choices["unit"], UNITS, name="unit")
-    choices |= {"hook_point": hook_point, "positions": where.stated(), "steps": where.steps}
-    choices |= {"home": Home.of(model, hook_point), "step": named_step(hook_point)}
+    point = check_hook_point(model, hook_point, step)
+    where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
+    steered: SparseAutoencoder | OneSite | None = None
+    atoms: tuple[int, ...] | None = None
     if direction is not None:
-        others = {"atom": atom, "site": site}
-        for name, value in others.items():
+        for name, value in {"atom": atom, "site": site}.items():
             if value is not None:
                 raise ValueError(
                     f"`{asked}` takes `{name}` or `direction`, not both; got {name}={value!r} too."
                 )
-        by = check_amounts(1.0 if by is None and choices["mode"] == "add" else by, 1)
-        recipe = Steering(atoms=None, by=by, amount=by, **choices)
-        change = _direction_change(model, hook_point, direction, recipe)
-        return replace(recipe, edit=MaskedEdit(where, change))
-    sae = _check_sae(model, hook_point, sae, site, asked)
-    if atom is None:
-        raise TypeError(
-            f"`atom` must be one of the SAE's {sae.n_atoms} atoms or several, got None."
-        )
-    atoms = check_atoms(atom, sae.n_atoms)
-    by = check_amounts(by, len(atoms))
-    amount = _in_coefficients(by, choices["unit"], choices["mode"], sae, atoms, acts)
-    recipe = Steering(atoms=atoms, by=by, amount=amount, sae=sae, **choices)
-    encodes = MODES[recipe.mode].reads_latents or not recipe.keep_error
+        by = amount = check_amounts(1.0 if by is None and mode == "add" else by, 1)
+        along = _checked_direction(model, point, direction, unit, keep_error)
+        edit = MaskedEdit(where, Along(along, mode, amount[0]))
+    else:
+        steered = _check_sae(model, point, sae, site, asked)
+        if atom is None:
+            raise TypeError(
+                f"`atom` must be one of the SAE's {steered.n_atoms} atoms or several, got None."
+            )
+        atoms = check_atoms(atom, steered.n_atoms)
+        by = check_amounts(by, len(atoms))
+        amount = _in_coefficients(by, unit, mode, steered, atoms, acts)
+        if not (keep_error or where.given):
+            where = where.instead(policy_for(model, steered))
+        edit = _edit_of_atoms(model, point, steered, atoms, amount, where, mode, keep_error)
+    return Steering(
+        hook_point=point,
+        step=named_step(point),
+        edit=edit,
+        home=Home.of(model, point),
+        mode=mode,
+        atoms=atoms,
+        by=by,
+        unit=unit,
+        amount=amount,
+        positions=where.stated(),
+        steps=where.steps,
+        keep_error=keep_error,
+        sae=steered,
+    )
+
+
+def _edit_of_atoms(
+    model: LiveModel,
+    point: HookPoint,
+    sae: SparseAutoencoder | OneSite,
+    atoms: tuple[int, ...],
+    amount: tuple[float, ...],
+    where: Positions,
+    mode: Mode,
+    keep_error: bool,
+) -> MaskedEdit:
+    """Return the edit of some atoms, which can be made again by other amounts."""
+    encodes = MODES[mode].reads_latents or not keep_error
     tap: Tap | Taps | None = None
     if encodes:  # what a code needs may pass elsewhere too
-        if isinstance(sae, OneSite):
-            tap = sae.taps(model, hook_point)
-        else:
-            tap = tap_of(model, hook_point, sae)
-    if not (recipe.keep_error or where.given):
-        where = where.instead(policy_for(model, sae))
-        recipe = replace(recipe, positions=where.stated())
-    changes = _atom_changes(model, sae, atoms, recipe)
+        tap = sae.taps(model, point) if isinstance(sae, OneSite) else tap_of(model, point, sae)
+    rows = sae.dictionary[list(atoms)].detach().clone()
+    if MODES[mode].unit_atoms:
+        rows = torch.nn.functional.normalize(rows, dim=1)
+    if encodes and rows.device.type != model.device.type:
+        raise ValueError(
+            f"`sae` must be on the model's device to encode its activations, {model.device}, got "
+            f"{rows.device}. Use sae.to(model.device)."
+        )
+    changes = partial(change_atoms, sae, atoms, rows, mode=mode, keep_error=keep_error)
     reads_here = getattr(sae, "writes", None) is None or tap is not None
-    look = first_look(model, hook_point, sae) if reads_here else None
-    edit = MaskedEdit(where, changes(by=recipe.amount), tap, changes, at=hook_point, look=look)
-    return replace(recipe, edit=edit)
+    look = first_look(model, point, sae) if reads_here else None
+    return MaskedEdit(where, changes(by=amount), tap, changes, at=point, look=look)
 
 
 def first_look(
@@ -365,13 +395,17 @@ def first_look(
         if sae.looks:
             policy = {"takes_off_mean": model.takes_off_mean}
             context = Context(kind=model.kind, n_samples=len(rows), policy=policy)
-            names: Any = {"hook_point": place, "model_name": model.name, "context": context}
-            sae.look_at(Activations.from_tensor(rows.detach(), **names))
+            rows = rows.detach()
+            sae.look_at(
+                Activations.from_tensor(
+                    rows, hook_point=place, model_name=model.name, context=context
+                )
+            )
 
     return look
 
 
-def named_step(point: HookPoint) -> Any:
+def named_step(point: HookPoint) -> int | Literal["last"] | tuple[int, ...] | None:
     """Return the applications that a request names beyond the name of its hook point."""
     return (
         point.step
@@ -450,7 +484,7 @@ def _check_sae(
     sae: SparseAutoencoder | None,
     site: int | None,
     asked: str,
-) -> Any:
+) -> SparseAutoencoder | OneSite:
     if sae is None:
         raise TypeError(f"`{asked}` needs `sae` and `atom`, or `direction`; got neither.")
     if not hasattr(sae, "dictionary"):
@@ -496,7 +530,7 @@ def _in_coefficients(
     by: tuple[float, ...],
     unit: Unit,
     mode: Mode,
-    sae: Any,
+    sae: SparseAutoencoder | OneSite,
     atoms: tuple[int, ...],
     acts: Activations | Tensor | SparseCodes | Sequence[Any] | None,
 ) -> tuple[float, ...]:
@@ -507,7 +541,7 @@ def _in_coefficients(
             f'`unit="{unit}"` has no meaning with mode="{mode}", whose `by` is a factor. Leave `unit` out.'
         )
     rows = list(atoms)
-    of: Any = sae.acts(acts) if isinstance(sae, OneSite) else acts
+    of = sae.acts(acts) if isinstance(sae, OneSite) else acts
     sizes = torch.as_tensor(UNITS[unit].sizes(sae, of)[rows], dtype=torch.float64)
     if MODES[mode].unit_atoms:
         # What is added is a unit vector; atoms of other libraries' SAEs may be longer or shorter.
@@ -521,29 +555,17 @@ def _in_coefficients(
     return tuple(b * size for b, size in zip(by, sizes.tolist(), strict=True))
 
 
-def _atom_changes(
-    model: LiveModel, sae: SparseAutoencoder, atoms: tuple[int, ...], recipe: Steering
-) -> Callable[..., Change]:
-    """Return the change of some atoms, `by` amounts of each."""
-    rows, mode = sae.dictionary[list(atoms)].detach().clone(), MODES[recipe.mode]
-    if mode.unit_atoms:
-        rows = torch.nn.functional.normalize(rows, dim=1)
-    encodes = mode.reads_latents or not recipe.keep_error
-    if encodes and rows.device.type != model.device.type:
-        raise ValueError(
-            f"`sae` must be on the model's device to encode its activations, {model.device}, got "
-            f"{rows.device}. Use sae.to(model.device)."
-        )
-    return partial(change_atoms, sae, atoms, rows, mode=recipe.mode, keep_error=recipe.keep_error)
-
-
-def _direction_change(
-    model: LiveModel, point: HookPoint, direction: Float[Tensor, " d_in"], recipe: Steering
-) -> Change:
-    if UNITS[recipe.unit].measured or not recipe.keep_error:
+def _checked_direction(
+    model: LiveModel,
+    point: HookPoint,
+    direction: Float[Tensor, " d_in"],
+    unit: Unit,
+    keep_error: bool,
+) -> Float[Tensor, " d_in"]:
+    if UNITS[unit].measured or not keep_error:
         raise ValueError(
             "`direction` belongs to no SAE, so it has no percentile and no error term; got "
-            f"unit={recipe.unit!r}, keep_error={recipe.keep_error}. Leave both out."
+            f"unit={unit!r}, keep_error={keep_error}. Leave both out."
         )
     if not isinstance(direction, Tensor) or direction.ndim != 1:
         got = tuple(direction.shape) if isinstance(direction, Tensor) else type(direction).__name__
@@ -552,4 +574,4 @@ def _direction_change(
     check_width(model, point, len(direction), "the direction")
     if not bool(direction.norm() > 0):
         raise ValueError("`direction` must not be the zero vector.")
-    return Along(direction, recipe.mode, recipe.amount[0])
+    return direction

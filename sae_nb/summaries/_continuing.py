@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from jaxtyping import Bool
@@ -17,6 +17,7 @@ from sae_nb.summaries.input._answers import as_batch, outcome_names
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -37,7 +38,7 @@ class Continuation:
 
 def summarise_continuation(
     model: LiveModel,
-    inputs: Any,
+    inputs: Inputs,
     sae: SparseAutoencoder,
     recipe: SteeringRecipe,
     *,

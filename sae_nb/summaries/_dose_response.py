@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,17 +12,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.steering._calibration import combined_direction
-from sae_nb.steering._dose_response import (
-    DoseResponse,
-    Effects,
-    check_strengths,
-    unit_atom,
-)
+from sae_nb.steering._dose_response import DoseResponse, Effects, check_strengths, unit_atom
 from sae_nb.summaries._steering import SteeringRecipe
 from sae_nb.summaries.input._answers import answering, outcome_names
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -51,7 +47,7 @@ class SteeringCurve:
 
 def summarise_dose_response(
     model: LiveModel,
-    inputs: Any,
+    inputs: Inputs,
     sae: SparseAutoencoder,
     recipe: SteeringRecipe,
     strengths: Sequence[float],
@@ -59,8 +55,7 @@ def summarise_dose_response(
     *,
     n_controls: int = 8,
 ) -> SteeringCurve:
-    """Measure the effect on one outcome and the cost for several strengths, with nearest atom and
-    random band.
+    """Measure the effect on one outcome and the cost by strength, with nearest atom and random directions.
 
     The atom is added, whatever the recipe's mode; where atoms are combined, the others are scaled in
     proportion to it, and nearest atom and random directions have the norm of the whole.

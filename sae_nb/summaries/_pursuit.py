@@ -17,15 +17,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    between,
-    check_k,
-    check_matrix,
-    check_memory,
-    checked,
-    one_of,
-)
+from sae_nb.checks import Count, between, check_k, check_matrix, check_memory, checked, one_of
+from sae_nb.pursuit import PursuitTrace
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SolverTrace
@@ -237,7 +230,7 @@ def summarise_pursuit(
 
         run = getattr(pursuit, PURSUITS[algorithm])
         _codes, trace = run(one, atoms, k, nonnegative=nonnegative, trace=True)
-        found = _steps(one, atoms, trace, sort=False) | {"penalty": None}
+        found = _steps(one, atoms, trace) | {"penalty": None}
     else:
         signed = not nonnegative or algorithm == "cg"
         nonnegative = not signed
@@ -284,7 +277,7 @@ def summarise_trace(
     """
     one = _checked_row(x, dictionary, row)
     check_trace(trace, len(x) if x.ndim > 1 else 1, len(dictionary))
-    found = _steps(one, dictionary.detach(), trace, sort=True, row=row)
+    found = _steps(one, dictionary.detach(), trace, row=row)
     # The solver may have measured in other units, and through another link.
     norms = np.linalg.norm(found["x"] - found["x_hat"], axis=1)
     return PursuitSteps(
@@ -357,7 +350,7 @@ def _solved(
     from sae_nb.architectures import sparse_code
 
     penalty = _penalty(x, dictionary, not signed, share)
-    prox: Any = "ridge" if algorithm == "cg" else "soft" if signed else "soft+"
+    prox = "ridge" if algorithm == "cg" else "soft" if signed else "soft+"
     _codes, trace = sparse_code(
         x,
         dictionary,
@@ -368,25 +361,29 @@ def _solved(
         n_steps=min(n_steps, len(dictionary)) if algorithm == "cg" else n_steps,
         trace=True,
     )
-    found = _steps(x, dictionary, trace, sort=True)
+    found = _steps(x, dictionary, trace)
     return found | {"penalty": None if algorithm == "cg" else penalty}
 
 
 def _steps(
     x: Float[Tensor, "1 d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
-    trace: Any,
+    trace: SolverTrace | PursuitTrace,
     *,
-    sort: bool,
     row: int = 0,
 ) -> dict[str, Any]:
-    """Return the state of each step, by name of the record's fields; `sort` if none chose an atom."""
-    # Counted for each row, or for all.
-    n_steps = int(torch.as_tensor(trace.n_steps).reshape(-1)[row if sort else 0])
-    codes = [_code(trace.codes_at(t), row, sort) for t in range(n_steps + 1)]
+    """Return the state of each step, by name of the record's fields."""
+    greedy = isinstance(trace, PursuitTrace)
+    # Counted for all rows, or for each.
+    n_steps = int(torch.as_tensor(trace.n_steps).reshape(-1)[0 if greedy else row])
+    codes = [_code(trace.codes_at(t), row, sort=not greedy) for t in range(n_steps + 1)]
     x_hat = torch.stack([values.double() @ dictionary[atoms].double() for atoms, values in codes])
     residuals = (x.double() - x_hat).to(x.dtype)
-    chosen = torch.full((n_steps,), -1) if sort else trace.atoms[0, :n_steps]
+    chosen, objective = torch.full((n_steps,), -1), None
+    if isinstance(trace, PursuitTrace):
+        chosen = trace.atoms[0, :n_steps]
+    else:
+        objective = _array(trace.objective[row, : n_steps + 1])
     return {
         "n_atoms": len(dictionary),
         "n_steps": n_steps,
@@ -396,13 +393,13 @@ def _steps(
         "atoms": _array(torch.cat([atoms for atoms, _ in codes])).astype(np.int64),
         "values": _array(torch.cat([values for _, values in codes])),
         "residual_norms": _array(trace.residual_norms[row, : n_steps + 1]),
-        "objective": _array(trace.objective[row, : n_steps + 1]) if sort else None,
+        "objective": objective,
         "x_hat": _array(x_hat.to(x.dtype)),
         "correlations": _array(residuals @ dictionary.to(x.dtype).T),
     }
 
 
-def _code(codes: SparseCodes, row: int, sort: bool) -> tuple[Tensor, Tensor]:
+def _code(codes: SparseCodes, row: int, *, sort: bool) -> tuple[Tensor, Tensor]:
     """Atoms and coefficients of one row, strongest first where that is asked for."""
     codes = codes.rows(slice(row, row + 1)) if sort else codes
     used: Bool[Tensor, " nnz"] = codes.values != 0

@@ -13,13 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._examples import (
-    TOKENS_AFTER,
-    TOKENS_BEFORE,
-    Choice,
-    Example,
-    build_examples,
-)
+from sae_nb.atoms._examples import TOKENS_AFTER, TOKENS_BEFORE, Choice, Example, build_examples
 from sae_nb.checks import Count, Seed, at_least, check_atom, checked
 from sae_nb.statistics import wilson_interval
 

@@ -13,13 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import (
-    Definition,
-    Measurement,
-    as_published,
-    define,
-    published_formulas,
-)
+from sae_nb.evaluation import Definition, Measurement, as_published, define, published_formulas
 from sae_nb.evaluation.report._measurement import definition_families
 from sae_nb.evaluation.report._report import HEADLINES
 from sae_nb.evaluation.report._row_pass import encoded_rows
@@ -159,14 +153,12 @@ def judge(measurement: Measurement) -> tuple[Verdict, str]:
             return "not clear", f"Its {name} ({_short(rival)}) {objection}."
     if definition.floor.startswith("none: a description"):  # it can be blamed, and not praised
         return "description", "Better than its control, which is no merit by itself."
-    beside = " and ".join(f"its {name} ({_short(rival)})" for name, rival in rivals.items())
-    return "clear", f"Better than {beside}, with the whole interval."
+    beaten = " and ".join(f"its {name} ({_short(rival)})" for name, rival in rivals.items())
+    return "clear", f"Better than {beaten}, with the whole interval."
 
 
 def _rivals(m: Measurement, definition: Definition) -> dict[str, float]:
-    """Return the numbers that the value must beat. A floor that nothing can go below is a limit and no
-    rival.
-    """
+    """Return what the value must beat; a floor that nothing can go below is a limit and no rival."""
     if definition.better == "none":
         return {}
     limit = definition.better == "lower" and definition.floor.startswith(("0", "Welch", "m times"))
@@ -402,9 +394,7 @@ def most_moving(sums: RowSums, definition: str) -> MovingSample | None:
     )
 
 
-def elsewhere(
-    sae: SparseAutoencoder, acts: Activations, definition: str, *, most_rows: int = MOST_ROWS
-) -> dict[str, float]:
+def elsewhere(sae: SparseAutoencoder, acts: Activations, definition: str) -> dict[str, float]:
     """Return what other libraries' formulas of a quantity give on these very rows, by formula id.
 
     `definition`: Id of ours.
@@ -414,7 +404,7 @@ def elsewhere(
     if not chosen:
         return {}
     with torch.no_grad():
-        x, codes, x_hat = _read(sae, acts, most_rows)
+        x, codes, x_hat = _read(sae, acts, MOST_ROWS)
         known: dict[str, Any] = {
             "x": x,
             "x_hat": x_hat,

@@ -21,24 +21,11 @@ from sae_nb.checks import checked, one_of
 from sae_nb.files import SaeIdentity
 from sae_nb.models._prefix_cache import Below
 from sae_nb.models._running import Runner
-from sae_nb.steering import (
-    random_direction,
-    splice,
-    steer,
-)
+from sae_nb.steering import random_direction, splice, steer
 from sae_nb.steering._answers import kl
 from sae_nb.steering._contexts import Active
-from sae_nb.steering._edits import (
-    Change,
-    MaskedEdit,
-    change_atoms,
-)
-from sae_nb.steering._modes import (
-    MODES,
-    UNITS,
-    Mode,
-    Unit,
-)
+from sae_nb.steering._edits import Change, MaskedEdit, change_atoms
+from sae_nb.steering._modes import MODES, UNITS, Mode, Unit
 from sae_nb.summaries.input._answers import (
     Reading,
     answering,
@@ -56,6 +43,7 @@ from sae_nb.summaries.input._answers import (
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -330,23 +318,28 @@ class SteeringSummary:
 
 def edit_of(model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe) -> Active:
     """Return the steering that a recipe asks for, ready for a `with` block."""
-    options: dict[str, Any] = {"mode": recipe.mode, "positions": recipe.positions}
-    return steer(model, recipe.hook_point, sae, recipe.atoms, recipe.amounts, **options)
+    return steer(
+        model,
+        recipe.hook_point,
+        sae,
+        recipe.atoms,
+        recipe.amounts,
+        mode=recipe.mode,
+        positions=recipe.positions,
+    )
 
 
-def control_of(
-    model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe, n: int = 1
-) -> Active:
-    """Return the same edit with a random direction in the atom's place, and the same norm.
-
-    Of n copies of an input each gets a direction of its own, from the recipe's seed on.
-    """
-    control = Control(sae, recipe, n)
+def control_of(model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe) -> Active:
+    """Return the same edit with a random direction in the atom's place, and the same norm."""
+    control = Control(sae, recipe, 1)
     return splice(model, recipe.hook_point, control.change(recipe.amounts), recipe.positions)
 
 
 class Control:
-    """Random directions in the place of a recipe's atoms, of the length of what those change."""
+    """Random directions in the place of a recipe's atoms, of the length of what those change.
+
+    Of n copies of an input each gets a direction of its own, from the recipe's seed on.
+    """
 
     def __init__(self, sae: SparseAutoencoder, recipe: SteeringRecipe, n: int) -> None:
         drawn = [random_direction(sae.d_in, recipe.seed + i) for i in range(n)]
@@ -384,7 +377,7 @@ LEAST_KL, LEAST_CHANGE = 1e-4, 0.005
 @checked(leave=("model",))
 def summarise_steering(
     model: LiveModel,
-    inputs: Any,
+    inputs: Inputs,
     sae: SparseAutoencoder,
     recipe: SteeringRecipe,
     *,
@@ -435,7 +428,7 @@ class Steered:
     def __init__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: Inputs,
         sae: SparseAutoencoder,
         recipe: SteeringRecipe,
         *,
@@ -518,7 +511,7 @@ class _Exchanged:
 
     def __init__(self, model: LiveModel, active: Active, read: Iterable[str], below: Below) -> None:
         self._model, self._active, self._below = model, active, below
-        self.edit = cast(MaskedEdit, active.recipe.edit)
+        self.edit: MaskedEdit = active.recipe.edit
         under = active.recipe.interventions("nnsight" if model.remote else "hooks")
         self._runner = Runner(model, read=read, under=under)
 

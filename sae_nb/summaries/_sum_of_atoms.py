@@ -11,18 +11,10 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.activations._sites import (
-    acts_for,
-    reconstruction,
-    uncoded,
-    written_codes,
-)
+from sae_nb.activations._sites import acts_for, reconstruction, uncoded, written_codes
 from sae_nb.checks import Count, check_atom, checked
 from sae_nb.figures._sum_strips import sum_of_strips
-from sae_nb.figures.theme import (
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import format_number, format_percent
 from sae_nb.findings import Finding, column
 
 if TYPE_CHECKING:

@@ -16,17 +16,8 @@ from sae_nb.architectures import TopK
 from sae_nb.checks import Seed, check_matrix, check_memory, checked, same_length
 from sae_nb.codes import SparseCodes
 from sae_nb.data import sparse_features
-from sae_nb.evaluation import (
-    FactorMatch,
-    feature_dimensionality,
-    interference,
-    match_atoms,
-)
-from sae_nb.evaluation.concepts._factors import (
-    Evidence,
-    Factor,
-    match_factors,
-)
+from sae_nb.evaluation import FactorMatch, feature_dimensionality, interference, match_atoms
+from sae_nb.evaluation.concepts._factors import Evidence, Factor, match_factors
 from sae_nb.findings import Finding, column
 from sae_nb.models import Bottleneck
 from sae_nb.training import TrainConfig, train
@@ -231,7 +222,7 @@ JUDGED_ROWS = 4096
 
 
 class SuperpositionSummary(Finding):
-    """Directions of the features, how they share the room, and which units detect them."""
+    """Directions of the features, how they share the dimensions, and which units detect them."""
 
     sparsity: float
     """Chance that a feature is off."""

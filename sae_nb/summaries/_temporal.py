@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -49,9 +49,7 @@ class Raster:
     """Weaker atoms that fire and are not shown."""
 
     def strongest(self, most: int) -> Raster:
-        """Return the same for fewer atoms: those of most energy, still in the order in which they first
-        fire.
-        """
+        """Return the same for fewer atoms: those of most energy, in the order in which they first fire."""
         energy = np.nansum(self.strengths**2, axis=1)
         kept = np.sort(np.argsort(-energy, kind="stable")[:most])
         return Raster(
@@ -225,7 +223,7 @@ def summarise_sequence(
 def read_in_time(
     model: LiveModel,
     sae: Temporal,
-    given: Any,
+    given: str | Iterable[Any],
     hook_point: str | None = None,
     *,
     place: int = 0,
@@ -346,5 +344,5 @@ def _shuffled_shares(
     return _numpy(back.mean(dim=0))
 
 
-def _numpy(x: Tensor) -> Any:
+def _numpy(x: Tensor) -> np.ndarray:
     return x.detach().float().cpu().numpy()

@@ -361,19 +361,16 @@ class TrainingHistory:
         """Read what is new in `records`, a list that only grows (a shorter one starts over)."""
         # Two threads that redraw at once must not both add the same record.
         with self._growing:
-            self._extend(records)
-
-    def _extend(self, records: Sequence[TrainRecord]) -> None:
-        n_now = len(records)  # the training thread may append meanwhile
-        if n_now < self._n:
-            self._n = 0
-        for record in records[self._n : n_now]:
-            if self._n == len(self._table):
-                self._table = np.concatenate([self._table, np.empty_like(self._table)])
-            row = [getattr(record, column, None) for column in COLUMNS]
-            self._table[self._n] = [math.nan if value is None else value for value in row]
-            self._steps = int(getattr(record, "steps", 0) or 0)
-            self._n += 1
+            n_now = len(records)  # the training thread may append meanwhile
+            if n_now < self._n:
+                self._n = 0
+            for record in records[self._n : n_now]:
+                if self._n == len(self._table):
+                    self._table = np.concatenate([self._table, np.empty_like(self._table)])
+                row = [getattr(record, column, None) for column in COLUMNS]
+                self._table[self._n] = [math.nan if value is None else value for value in row]
+                self._steps = int(getattr(record, "steps", 0) or 0)
+                self._n += 1
 
     def summary(
         self,
@@ -414,20 +411,6 @@ class TrainingHistory:
             error=error,
             motion=motion,
         )
-
-
-def summarise_training(
-    records: Sequence[TrainRecord],
-    *,
-    name: str = "run",
-    state: str = "done",
-    max_points: int = 600,
-    axis: Axis = "linear",
-) -> TrainingSummary:
-    """Return records of a run as the arrays that a panel draws, in one call."""
-    history = TrainingHistory(name)
-    history.extend(records)
-    return history.summary(state=state, max_points=max_points, axis=axis)
 
 
 def _best_step(step: Float[np.ndarray, " n"], r2: Float[np.ndarray, " n"]) -> int | None:

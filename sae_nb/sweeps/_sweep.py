@@ -26,23 +26,9 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.checks import Count, Seed, check_count, checked, shown
 from sae_nb.classical import METHODS, fit_classical
-from sae_nb.evaluation import (
-    Report,
-    evaluate,
-    stability,
-)
-from sae_nb.evaluation._dictionary_trainings import (
-    Run,
-    from_seed,
-    held_out,
-    trained,
-)
-from sae_nb.files._atomic import (
-    check_seal,
-    json_object,
-    sealed,
-    write_json,
-)
+from sae_nb.evaluation import Report, evaluate, stability
+from sae_nb.evaluation._dictionary_trainings import Run, from_seed, held_out, trained
+from sae_nb.files._atomic import check_seal, json_object, sealed, write_json
 from sae_nb.files._exchange import remove_folder
 from sae_nb.files._locks import holding_folder
 from sae_nb.findings import Finding
@@ -54,6 +40,7 @@ from sae_nb.training._sources import fingerprint
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -144,7 +131,7 @@ def sweep(
     config: TrainConfig | None = None,
     test: Activations | Float[Tensor, "m d_in"] | None = None,
     model: LiveModel | None = None,
-    inputs: Any = None,
+    inputs: Inputs | None = None,
     labels: Any = None,
     at_once: Count = 12,
     folder: str | Path | None = None,
@@ -154,8 +141,8 @@ def sweep(
 
     Parameters
     ----------
-    data
-        Activations to train on.
+    data, test
+        Activations to train on; held-out rows, None: a fifth of the samples of `data`.
     architectures
         Names ("TopK", "JumpReLU", …) or classes; "PCA", "KMeans", "NMF", "SemiNMF", "ConvexNMF" and
         "ArchetypalAnalysis" are fitted to the same rows.
@@ -168,15 +155,13 @@ def sweep(
         Of the first weights; three at least if a difference is to be believed.
     config
         Shared by all; its seed orders the rows. None is `TrainConfig()`.
-    test
-        Held-out rows. None: a fifth of the samples of `data` are kept for it.
     model, inputs, labels
         As for `evaluate`, to splice each SAE into the model too.
     at_once
         SAEs trained on one pass; more need more memory.
     folder
-        Folder where SAEs and numbers are kept as they are done, with the steps of the training under way; the
-        same call then continues where it was killed or interrupted.
+        Where SAEs and numbers are kept as they are done, with the steps of the training under way; the same
+        call then continues where it was killed or interrupted.
 
     Raises
     ------

@@ -188,10 +188,10 @@ def predict(
     for layer in layers:
         codes = torch.relu((residual * gain) @ encoder.T)
         past = shifted(codes)
-        asking = past if strict else codes
+        query = past if strict else codes
         if attention:
-            seen.append(layer.weights(past, asking, window=window))
-        suggested = torch.relu(layer(past, asking, window=window))
+            seen.append(layer.weights(past, query, window=window))
+        suggested = torch.relu(layer(past, query, window=window))
         if strict:
             suggested = suggested / gain
         else:  # stretched so that what they decode to is the projection of the residual on it

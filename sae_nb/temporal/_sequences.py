@@ -257,7 +257,14 @@ def _starts(acts: Activations, gaps: Gaps) -> Int[Tensor, " n_sequences"]:
         )
     same, step = sample[1:] == sample[:-1], position[1:] - position[:-1]
     begins = torch.cat([torch.tensor([True]), ~same])
-    _check_order(sample[begins], same & (step <= 0))
+    first, backwards = sample[begins], same & (step <= 0)
+    twice = len(torch.unique(first)) < len(first)
+    if twice or bool(backwards.any()):
+        fault = "rows of one sample that are apart" if twice else "positions that do not rise"
+        raise ValueError(
+            f"Rows must be in order of time, sample by sample, got {fault} (rows were shuffled or chosen "
+            f"at random). {WHY} Use the activations as captured, or choose whole samples with split."
+        )
     jump = same & (step > 1)
     if gaps == "refuse" and bool(jump.any()):
         row = int(jump.nonzero()[0]) + 1
@@ -268,30 +275,15 @@ def _starts(acts: Activations, gaps: Gaps) -> Int[Tensor, " n_sequences"]:
         )
     begins[1:] |= jump
     starts = begins.nonzero().flatten()
-    _check_long_enough(acts, starts)
-    return starts
-
-
-def _check_order(first: Tensor, backwards: Tensor) -> None:
-    """Refuse rows that were shuffled: a sample that comes twice, or positions that fall."""
-    twice = len(torch.unique(first)) < len(first)
-    if twice or bool(backwards.any()):
-        fault = "rows of one sample that are apart" if twice else "positions that do not rise"
-        raise ValueError(
-            f"Rows must be in order of time, sample by sample, got {fault} (rows were shuffled or chosen "
-            f"at random). {WHY} Use the activations as captured, or choose whole samples with split."
-        )
-
-
-def _check_long_enough(acts: Activations, starts: Tensor) -> None:
-    lengths = _lengths(starts, len(acts))
-    short = (torch.tensor(lengths) < 2).nonzero().flatten()
+    lengths = torch.tensor(_lengths(starts, len(acts)))
+    short = (lengths < 2).nonzero().flatten()
     if len(short):
         raise ValueError(
             f"Every sequence must have at least 2 tokens, but {len(short)} of {len(lengths)} have 1; the "
             f"first is {acts.where(int(starts[short[0]]))}. Nothing comes before a lone token. Leave such "
             "samples out with acts.subset."
         )
+    return starts
 
 
 def _lengths(starts: Tensor, n: int) -> list[int]:

@@ -25,24 +25,10 @@ from sae_nb.files._atomic import (
     write_json,
     write_manifest,
 )
-from sae_nb.files._exchange import (
-    place,
-    recover,
-    remove_folder,
-)
-from sae_nb.files._locks import (
-    Lock,
-    hold_folder,
-)
-from sae_nb.files._streams import (
-    Stream,
-    read_parts,
-    write_streams,
-)
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_tensors,
-)
+from sae_nb.files._exchange import place, recover, remove_folder
+from sae_nb.files._locks import Lock, hold_folder
+from sae_nb.files._streams import Stream, read_parts, write_streams
+from sae_nb.files._tensors import read_tensors, write_tensors
 from sae_nb.training._config import OWN_BUSINESS, TrainConfig
 from sae_nb.training._records import load_history
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 import torch
 
@@ -150,29 +150,6 @@ class TrainConfig:
 _OPTIONS = ("callbacks", "progress", "resume")  # of `train` itself
 
 
-class TrainSettings(TypedDict, total=False):
-    """The fields of `TrainConfig` as `train` takes them by keyword, for editors and type checkers."""
-
-    steps: int
-    batch_size: int
-    seed: int
-    learning_rate: float | None
-    warmup_steps: int | None
-    decay_fraction: float | None
-    grow_k: bool | None
-    gradient_clip: float | None
-    sparsity: float | None
-    dead_after_tokens: int | None
-    log_every: int
-    stop_on_plateau: int | None
-    checkpoint: str | Path | None
-    checkpoint_every: int
-    precision: Precision
-    shard_atoms: bool
-    save_to: str | Path | None
-    device: int | str | torch.device | None
-
-
 def chosen_config(
     config: TrainConfig | None, settings: Mapping[str, Any], data: object
 ) -> TrainConfig:
@@ -187,13 +164,13 @@ def chosen_config(
             f"Settings must be keywords or a `config`, got both: config=… and {', '.join(settings)}. "
             "Use dataclasses.replace(config, …), or leave `config` out."
         )
-    options = (*TrainSettings.__annotations__, *_OPTIONS)
-    unknown = [word for word in settings if word not in TrainSettings.__annotations__]
+    names = [field.name for field in fields(TrainConfig)]
+    unknown = [word for word in settings if word not in names]
     if unknown:
         sentences = (
             _no_epochs(word, settings, data)
             if "epochs" in word
-            else unknown_keyword(word, options, "train")
+            else unknown_keyword(word, (*names, *_OPTIONS), "train")
             for word in unknown
         )
         raise TypeError(" ".join(sentences))

@@ -12,10 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import between, check_finite, check_k, check_real
-from sae_nb.files._streams import (
-    Stream,
-    file_order,
-)
+from sae_nb.files._streams import Stream, file_order
 from sae_nb.kernels._coding import check_average_k
 from sae_nb.kernels._memory import explain_out_of_memory
 from sae_nb.temporal._sequences import SequenceRows
@@ -67,7 +64,7 @@ class Learner:
         phases = max(1, len(self.ks))
         warmup, decay = config.warmup_steps, config.decay_fraction
         self.schedule = Schedule(
-            base=_first(config.learning_rate, recipe.learning_rate),
+            base=config.learning_rate or recipe.learning_rate,
             steps=config.steps,
             warmup_steps=(
                 recipe.warmup_steps(config.steps // phases) if warmup is None else warmup
@@ -75,7 +72,7 @@ class Learner:
             decay_fraction=recipe.decay_fraction if decay is None else decay,
             phases=phases,
         )
-        self.clip = _first(config.gradient_clip, recipe.gradient_clip, math.inf)
+        self.clip = config.gradient_clip or recipe.gradient_clip
         self.optimiser = torch.optim.Adam(
             _groups(sae, self.parameters),
             lr=self.schedule.base,
@@ -406,10 +403,6 @@ def _cause(loss: TrainingLoss) -> str:
     return f"Its terms are {listed}. {CAUSE}"
 
 
-def _first(*values: float | None) -> float:
-    return next(value for value in values if value is not None)
-
-
 # -------------------------------------------------------------------------------------------------
 # Learning-rate schedule: lr(t) = base · min(warm-up, 1, decay), linear at both ends.
 #
@@ -626,10 +619,6 @@ class DeadAtoms:
         self._fired_before = torch.zeros_like(self.silent_tokens)
         self._rows, self._rows_before = 0, 0
 
-    def update(self, codes: SparseCodes, rows: int) -> None:
-        """Count one batch."""
-        self.count(fire_counts(codes, len(self.silent_tokens)), rows)
-
     def count(self, fired: Int[Tensor, " n_atoms"], rows: int) -> None:
         """Count one batch by its `fire_counts`."""
         if self._rows >= self.dead_after_tokens:
@@ -644,11 +633,6 @@ class DeadAtoms:
     def mask(self) -> Bool[Tensor, " n_atoms"]:
         """True at dead atoms."""
         return self.silent_tokens >= self.dead_after_tokens
-
-    @property
-    def fraction(self) -> float:
-        """Share of atoms that are dead."""
-        return float(self.mask.float().mean())
 
     @property
     def frequency(self) -> Float[Tensor, " n_atoms"]:

@@ -8,20 +8,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
 
-from sae_nb.activations._massive import (
-    massive,
-    row_norms,
-)
-from sae_nb.checks import (
-    check_finite,
-    checked,
-    warn_caller,
-)
+from sae_nb.activations._massive import massive, row_norms
+from sae_nb.checks import check_finite, checked, warn_caller
 from sae_nb.checks._annotations import shows_fields
 from sae_nb.files._locks import Lock
 from sae_nb.interrupts import Interrupted
@@ -36,7 +29,7 @@ from sae_nb.training._checkpoint import (
     restore,
     save_checkpoint,
 )
-from sae_nb.training._config import TrainConfig, TrainSettings, chosen_config
+from sae_nb.training._config import TrainConfig, chosen_config
 from sae_nb.training._control import Control, claim, deferred_interrupts, release
 from sae_nb.training._learner import Learner
 from sae_nb.training._process_group import Team, current_team
@@ -75,7 +68,7 @@ def train(
     callbacks: Callbacks = ...,
     progress: bool = ...,
     resume: bool = ...,
-    **settings: Unpack[TrainSettings],
+    **settings: object,
 ) -> TrainResult: ...
 @overload
 def train(
@@ -86,7 +79,7 @@ def train(
     callbacks: Callbacks = ...,
     progress: bool = ...,
     resume: bool = ...,
-    **settings: Unpack[TrainSettings],
+    **settings: object,
 ) -> list[TrainResult]: ...
 @checked(leave=("sae", "data", "config"))
 @shows_fields(TrainConfig)
@@ -98,7 +91,7 @@ def train(
     callbacks: Callbacks = None,
     progress: bool = True,
     resume: bool = True,
-    **settings: Unpack[TrainSettings],
+    **settings: object,
 ) -> TrainResult | list[TrainResult]:
     """Train one SAE, or several on the same batches, in place.
 

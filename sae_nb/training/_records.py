@@ -97,7 +97,7 @@ class History(list[TrainRecord], KnowsOtherWords):
 
     if not TYPE_CHECKING:
 
-        def __getitem__(self, index: object) -> Any:
+        def __getitem__(self, index: object) -> object:
             return self.table[index] if isinstance(index, str) else super().__getitem__(index)
 
     @property

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sae_nb.checks import (
-    check_count,
-    checked,
-)
+from sae_nb.checks import check_count, checked
 from sae_nb.checks._annotations import shows_fields
-from sae_nb.training._config import TrainConfig, TrainSettings, chosen_config
+from sae_nb.training._config import TrainConfig, chosen_config
 from sae_nb.training._control import BackgroundRun
 from sae_nb.training._loop import Training
 from sae_nb.training._records import Callbacks, TrainResult
@@ -36,7 +33,7 @@ def start_training(
     callbacks: Callbacks = None,
     progress: bool = False,
     resume: bool = True,
-    **settings: Unpack[TrainSettings],
+    **settings: object,
 ) -> TrainingRun:
     """Train in a thread and return at once; a script that ends stops it after the step under way.
 

@@ -26,26 +26,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
 from sae_nb.pursuit._problem import Problem
 
 if TYPE_CHECKING:
-    from sae_nb.architectures import (
-        MatchingPursuit,
-        OrthogonalMatchingPursuit,
-        TrainingLoss,
-    )
+    from sae_nb.architectures import MatchingPursuit, OrthogonalMatchingPursuit, TrainingLoss
     from sae_nb.training._process_group import Team
 
 TILE_ENTRIES = 2**24
@@ -195,12 +188,20 @@ def _search(
     return top, best, atoms_of_rows
 
 
+class _Kept(FunctionCtx):
+    saved_tensors: tuple[Tensor, ...]
+    walk: Walk
+    mine: slice
+    team: Team
+    gradient: str
+
+
 class _Unexplained(torch.autograd.Function):
     """‖r_T‖² of a walk, with its gradient by the centred rows and by this worker's atoms."""
 
     @staticmethod
     def forward(
-        ctx: Any, _x: Tensor, atoms: Tensor, walk: Walk, mine: slice, team: Team, gradient: str
+        ctx: _Kept, _x: Tensor, atoms: Tensor, walk: Walk, mine: slice, team: Team, gradient: str
     ) -> Tensor:
         ctx.save_for_backward(atoms)
         ctx.walk, ctx.mine, ctx.team, ctx.gradient = walk, mine, team, gradient
@@ -208,7 +209,7 @@ class _Unexplained(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope_of_loss: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, slope_of_loss: Tensor) -> tuple[Tensor | None, ...]:
         (atoms,) = ctx.saved_tensors
         walk, through = ctx.walk, ctx.gradient == "full"
         r, rho = walk.residual.clone(), 2 * slope_of_loss * walk.residual
@@ -262,10 +263,7 @@ def _resampled(
     residual: Tensor, silent_tokens: Tensor, dead_after: int, team: Team
 ) -> tuple[Tensor, Tensor] | None:
     """Those of the atoms that one process would resample which are of this worker."""
-    from sae_nb.architectures._revival import (
-        due,
-        resampled_atoms,
-    )
+    from sae_nb.architectures._revival import due, resampled_atoms
 
     dead = due(silent_tokens, dead_after, len(residual)).nonzero().flatten()
     counts = team.gather(len(dead))

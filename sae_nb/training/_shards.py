@@ -23,18 +23,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sae_nb.architectures._revival import (
-    REVIVALS,
-    Dead,
-    reaching,
-)
+from sae_nb.architectures._revival import REVIVALS, Dead, reaching
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import offsets_of
-from sae_nb.files._streams import (
-    Stream,
-    in_portions,
-    portion_rows,
-)
+from sae_nb.files._streams import Stream, in_portions, portion_rows
 from sae_nb.kernels import decode, squared_error
 from sae_nb.training._process_group import Team
 from sae_nb.training._sharded_pursuit import pursuit_loss

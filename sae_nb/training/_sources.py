@@ -10,17 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from sae_nb.activations import (
-    Activations,
-    ActivationSource,
-)
+from sae_nb.activations import Activations, ActivationSource
 from sae_nb.activations._positions import PositionPolicy
-from sae_nb.activations._sites import (
-    AND,
-    HOW_TO_GET_GRADIENTS,
-    WithGradient,
-    of_sites,
-)
+from sae_nb.activations._sites import AND, HOW_TO_GET_GRADIENTS, WithGradient, of_sites
 from sae_nb.checks import check_finite, check_matrix, is_array, warn_caller
 from sae_nb.temporal import Sequences
 from sae_nb.training._process_group import Team

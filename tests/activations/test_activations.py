@@ -13,17 +13,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from sae_nb.activations import (
-    Activations,
-    concatenate,
-    load_activations,
-)
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-    describe_ids,
-    join_tokens,
-)
+from sae_nb.activations import Activations, concatenate, load_activations
+from sae_nb.activations._context import Context, Ragged, describe_ids, join_tokens
 from sae_nb.activations._rows import Rows, Shuffle
 from sae_nb.capturing import capture
 from sae_nb.models import wrap
@@ -174,6 +165,13 @@ def test_split_never_cuts_a_sample() -> None:
         assert torch.equal(together, acts.x[:, 0])
     assert torch.equal(acts.split(0.7, seed=1)[0].x, acts.split(0.7, seed=1)[0].x)
     assert not torch.equal(acts.split(0.7, seed=1)[0].x, acts.split(0.7, seed=2)[0].x)
+
+
+def test_rows_keep_their_application() -> None:
+    """Of a module that runs several times."""
+    acts = Activations.from_tensor(torch.eye(3), step=torch.tensor([0, 1, 2]))
+    assert acts[[2, 0]].step.tolist() == [2, 0]
+    assert acts.to(torch.float64).step.tolist() == [0, 1, 2]
 
 
 def test_subsets_of_a_store_stay_on_disk(stored: Activations) -> None:

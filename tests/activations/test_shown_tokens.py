@@ -11,10 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-)
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.activations._token_texts import CONTINUED
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._examples import text_around

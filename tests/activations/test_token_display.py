@@ -5,7 +5,9 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
+import torch
 
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.activations._token_texts import (
     CONTINUED,
     RIGHT_TO_LEFT,
@@ -98,3 +100,12 @@ def test_a_text_is_laid_out_in_the_direction_of_its_words(texts, special, marked
     shown = directed(texts, special)
     assert [text.lstrip(RIGHT_TO_LEFT) for text in shown] == texts
     assert [text.startswith(RIGHT_TO_LEFT) for text in shown[:1]] == [marked][: len(texts)]
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("dna", "A"), ("language", " A")])
+def test_a_letter_of_a_sequence_stands_without_white_space(kind: str, shown: str) -> None:
+    """Tokens of texts keep theirs; one that the vocabulary does not have is named by its number."""
+    ids = Ragged(torch.tensor([0, 1, 7]), torch.tensor([0, 3]))
+    context = Context(kind=kind, n_samples=1, vocabulary={0: " A", 1: "C"}, token_ids=ids)
+    assert context.token_names(0) == [shown, "C", "<id 7>"]
+    assert context.token_name(5, 0) == shown

@@ -13,11 +13,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations import Activations, load_activations
-from sae_nb.architectures import (
-    ARCHITECTURES,
-    DenseOperator,
-    SparseAutoencoder,
-)
+from sae_nb.architectures import ARCHITECTURES, DenseOperator, SparseAutoencoder
 from sae_nb.architectures._one_step import without_zeros
 from sae_nb.architectures.parts import _proxes as simplex
 from sae_nb.codes import SparseCodes

@@ -8,10 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import (
-    Gated,
-    ReLU,
-)
+from sae_nb.architectures import Gated, ReLU
 from sae_nb.architectures._one_step import without_zeros
 from sae_nb.codes import SparseCodes
 from sae_nb.data import planted_dictionary

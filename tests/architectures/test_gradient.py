@@ -11,9 +11,8 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.architectures.parts import _largest as proxes
 from sae_nb.training import TrainConfig, train
-from sae_nb_studies.architectures import GradientSAE
+from sae_nb_studies.architectures import GradientSAE, _largest_by as proxes
 
 D, N, K = 12, 40, 4
 

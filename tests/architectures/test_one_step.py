@@ -15,11 +15,7 @@ from sae_nb.architectures import ARCHITECTURES
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._revival import LAST_RESAMPLING, Dead, push_up_loss
 from sae_nb.data import planted_dictionary
-from sae_nb.training import (
-    TrainConfig,
-    TrainRecord,
-    train,
-)
+from sae_nb.training import TrainConfig, TrainRecord, train
 from sae_nb.training._learner import Learner
 
 COUNTS: dict[str, dict[str, Any]] = {

@@ -7,11 +7,7 @@ import math
 import pytest
 import torch
 
-from sae_nb.architectures import (
-    DenseOperator,
-    TopKProx,
-    ista_step,
-)
+from sae_nb.architectures import DenseOperator, TopKProx, ista_step
 from sae_nb.architectures._one_step import best_gain
 from sae_nb.architectures._recipe import InputScaling, TrainingDefaults, geometric_median
 from sae_nb.architectures.parts._operators import LearnedAdjoint, random_unit_rows

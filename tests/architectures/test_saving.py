@@ -10,14 +10,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.architectures import (
-    SparseAutoencoder,
-    TopK,
-)
-from sae_nb.architectures._saving import (
-    KIND,
-    write_sae,
-)
+from sae_nb.architectures import SparseAutoencoder, TopK
+from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.classical import Classical
 from sae_nb.files._atomic import write_manifest
 from sae_nb.pretrained import load_sae

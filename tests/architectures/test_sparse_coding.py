@@ -1,4 +1,4 @@
-"""The public door to sparse coding: names, defaults, shapes, and what it refuses."""
+"""The public module to sparse coding: names, defaults, shapes, and what it refuses."""
 
 from __future__ import annotations
 

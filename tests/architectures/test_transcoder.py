@@ -10,10 +10,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.activations._sites import (
-    Pairs,
-    concat_sites,
-)
+from sae_nb.activations._sites import Pairs, concat_sites
 from sae_nb.architectures import ARCHITECTURES
 from sae_nb.architectures._composition import HOSTS
 

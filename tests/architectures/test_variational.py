@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures.parts import _largest as proxes
-from sae_nb_studies.architectures import VariationalSAE
+from sae_nb_studies.architectures import VariationalSAE, _largest_by as proxes
 
 D, N, K = 12, 40, 4
 

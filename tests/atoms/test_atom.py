@@ -10,10 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.activations import Activations
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-)
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.activations._modality import LANGUAGE
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._atom import describe_atom
@@ -91,6 +88,14 @@ def dense() -> np.ndarray:
 @pytest.fixture
 def catalogue() -> AtomCatalogue:
     return AtomCatalogue(FakeTopK(), vectors(500), batch_size=64)
+
+
+def test_a_later_page_has_the_strengths_of_its_rows(catalogue, dense) -> None:
+    atom = int(catalogue.order("frequency")[0])
+    later = catalogue.summary(atom, page=1, n_examples=4)
+    assert (later.page, len(later.examples)) == (1, 4)
+    for example in later.examples:
+        assert example.strength == pytest.approx(dense[example.row, atom])
 
 
 def test_statistics_equal_those_of_the_dense_code(catalogue, dense) -> None:
@@ -332,6 +337,7 @@ def test_logit_effect_is_the_change_of_the_logits_at_a_fixed_norm() -> None:
     for token in range(6):
         assert effects[f"t{token}"] == pytest.approx(float((change + radial)[token]), abs=0.02)
     assert [name for name, _ in down] == [name for name, _ in up][::-1]
+    assert [x for _, x in down] == pytest.approx([x for _, x in up][::-1])
 
 
 @pytest.mark.parametrize("band", ["top", *QUANTILES])

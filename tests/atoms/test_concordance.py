@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue, concordance
 from sae_nb.pretrained import load_examples, load_sae
 
@@ -25,6 +26,21 @@ def test_the_marked_token_is_the_one_it_fires_on(catalogue: AtomCatalogue) -> No
         first = tokens[int(rows[np.argmax(np.abs(strengths))])]
         assert lines[0].startswith("100%")
         assert f"«{first.strip()}»" in lines[0].replace("↵", "\n")
+
+
+def test_white_space_shows_as_in_every_figure() -> None:
+    acts = sn.capture(
+        sn.load_model("tiny-gpt"), ["One day\n\tTom ran home."], "resid_post.3", progress=False
+    )
+    sae = load_sae(GPT)
+    catalogue = AtomCatalogue(sae, acts)
+    lines = [
+        line
+        for atom in catalogue.order(alive_only=True)
+        for line in concordance(catalogue, int(atom))
+    ]
+    assert any("↵" in line for line in lines)
+    assert not any(sign in line for line in lines for sign in "\n\t")
 
 
 def test_one_half_is_the_top_and_the_other_the_middle(catalogue: AtomCatalogue) -> None:

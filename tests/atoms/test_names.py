@@ -11,10 +11,7 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Ragged
-from sae_nb.atoms import (
-    AtomCatalogue,
-    LabelEvidence,
-)
+from sae_nb.atoms import AtomCatalogue, LabelEvidence
 from sae_nb.atoms._captions import NO_NAME, says_much
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
@@ -190,7 +187,7 @@ def test_a_name_whose_words_come_when_its_atom_is_turned_up_leads_those_that_onl
     }
     names = AtomNames(labels=Labels(AtomLabels(entries=entries)))
     assert names.surest() == [1, 0, 2]
-    assert names.said() == [1]
+    assert names.steerable() == [1]
     assert "turned up 24 of 30" in names.badge(1).text
     names.labels.write(1, "mine")
-    assert names.said() == []
+    assert names.steerable() == []

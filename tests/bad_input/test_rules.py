@@ -18,21 +18,20 @@ from typing import Annotated, Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "tools"))
-from rooms import House, parsed
 from values import inside, outside
 
 import sae_nb as sn
 from sae_nb import checks
+from sae_nb._lazy import exports
 from sae_nb.checks import Each, Rule, rules_of
 
 NAMED = ("Count", "Resamples", "Seed", "Share", "Weight", "Positive")
 PLACES = (sn, sn.studies)
-ROOMS = [
-    f"{place.__name__}.{room.name}"
+PACKAGES = [
+    f"{place.__name__}.{package.name}"
     for place in PLACES
-    for room in pkgutil.iter_modules(place.__path__)
-    if room.ispkg and room.name != "studies"
+    for package in pkgutil.iter_modules(place.__path__)
+    if package.ispkg and package.name != "studies"
 ]
 MEANT = {"Annotated": Annotated, **{name: getattr(checks, name) for name in NAMED}}
 WRITTEN = re.compile(rf"\b({'|'.join(MEANT)})\b")
@@ -63,17 +62,13 @@ class Call:
         return None
 
 
-HOUSE = House()
+def public_calls(package: str) -> Iterator[Call]:
+    """Yield what a package offers to be called: functions, classes, and the public methods of those.
 
-
-def public_calls(room: str) -> Iterator[Call]:
-    """Yield what a room offers to be called: functions, classes, and the public methods of those.
-
-    What it offers to other rooms alone is among them, if it checks its arguments.
+    What it offers to other packages alone is among them, if it checks its arguments.
     """
-    module = import_module(room)
-    door = HOUSE.imports_of(room, parsed(HOUSE.modules[room]))
-    offered = {one.name for one in door if one.name and one.target.startswith(f"{room}.")}
+    module = import_module(package)
+    offered = {name for name, home in exports(package).items() if home.startswith(f"{package}.")}
     for name in sorted({*module.__all__, *offered}):
         thing = getattr(module, name)
         if name not in module.__all__ and not hasattr(thing, "__wrapped__"):
@@ -90,19 +85,19 @@ def public_calls(room: str) -> Iterator[Call]:
                 yield Call(f"{name}.{method}", found, needs_self=plain)
 
 
-def ruled(room: str) -> Iterator[tuple[Call, str, tuple[Rule, ...]]]:
-    """Yield each call of a room with each parameter that has a rule, and its rules."""
-    for one in public_calls(room):
+def ruled(package: str) -> Iterator[tuple[Call, str, tuple[Rule, ...]]]:
+    """Yield each call of a package with each parameter that has a rule, and its rules."""
+    for one in public_calls(package):
         for argument, rules in rules_of(one.call).items():
             yield one, argument, rules
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("room", ROOMS)
-def test_what_a_rule_does_not_permit_is_refused(room: str) -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_a_rule_does_not_permit_is_refused(package: str) -> None:
     """By name, with rule and value, before any work: the other arguments of these calls are no good either."""
     wrong = []
-    for one, argument, rules in ruled(room):
+    for one, argument, rules in ruled(package):
         refused = 0
         for value in [value for rule in rules for value in outside(rule)]:
             error = one.refusal(argument, value)
@@ -116,10 +111,10 @@ def test_what_a_rule_does_not_permit_is_refused(room: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_what_a_rule_permits_is_taken(room: str) -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_a_rule_permits_is_taken(package: str) -> None:
     """The ends too, where they are permitted."""
-    for _, argument, rules in ruled(room):
+    for _, argument, rules in ruled(package):
         for rule in rules:
             for value in inside(rule):
                 each = zip(value, [rule.rule]) if isinstance(rule, Each) else [(value, rule)]
@@ -127,11 +122,11 @@ def test_what_a_rule_permits_is_taken(room: str) -> None:
                     assert its_rule.check(entry, name=argument) == entry
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_written_rule_is_checked(room: str) -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_written_rule_is_checked(package: str) -> None:
     """None stands in a signature that `checked` does not read."""
     idle = []
-    for one in public_calls(room):
+    for one in public_calls(package):
         try:
             parameters = inspect.signature(one.call).parameters
         except (TypeError, ValueError):

@@ -10,10 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb.models._vision_transformer import (
-    VisionTransformer,
-    VisionTransformerConfig,
-)
+from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from tests.models.conftest import FAMILIES
 
 WORDS = [

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.capturing import capture
+from sae_nb.capturing._capture import Collector
 from sae_nb.models import LiveModel, wrap
 from sae_nb.models._interventions import Intervention
 from sae_nb.models._running import run
@@ -579,6 +580,24 @@ def test_interrupt_keeps_what_is_there(vision: LiveModel) -> None:
     assert len(acts) == 4 * 69
     assert acts.context.policy["interrupted"]
     assert "interrupted" in repr(acts)
+
+
+def test_interrupt_between_two_hook_points_keeps_whole_batches(
+    vision: LiveModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first hook point has of the batch under way is left out."""
+    add, n_added = Collector.add, Counter[str]()
+
+    def adds(self: Collector, rows: Any) -> None:
+        n_added["batches"] += 1
+        if n_added["batches"] == 4:
+            raise KeyboardInterrupt
+        add(self, rows)
+
+    monkeypatch.setattr(Collector, "add", adds)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 2 samples"):
+        capture(vision, pictures(), ["resid_post.0", "resid_post.1"], batch_size=2, progress=False)
+    assert [len(acts) for acts in sn.interrupted().values()] == [2 * 69, 2 * 69]
 
 
 @pytest.mark.slow

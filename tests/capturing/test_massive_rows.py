@@ -10,11 +10,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations._massive import (
-    massive,
-    norm_limit,
-    row_norms,
-)
+from sae_nb.activations._massive import massive, norm_limit, row_norms
 
 TEXTS = [
     "Tom walked to the castle and said hello to the king.",

@@ -236,7 +236,9 @@ def test_resumed_capture_runs_only_what_is_missing(model: LiveModel, tmp_path: P
     seen = runs_of(own)
     stored = to_store(own, folder)
     assert sum(seen) == 20 - 3 * n_done
-    assert torch.allclose(stored.x, capture(model, pictures(), POINT, progress=False).x, atol=1e-5)
+    held = capture(model, pictures(), POINT, progress=False)
+    assert torch.allclose(stored.x, held.x, atol=1e-5)
+    assert torch.equal(stored.context.pictures, held.context.pictures)
 
 
 def test_finished_store_is_opened_without_running_the_model(

@@ -17,10 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from sae_nb.activations._modality import OTHER
 from sae_nb.activations._rows import generator_for
-from sae_nb.capturing import (
-    capture,
-    stream,
-)
+from sae_nb.capturing import capture, stream
 from sae_nb.capturing._streaming import StreamEndedError, in_fresh_order
 from sae_nb.models import LiveModel, wrap
 from sae_nb.models._interventions import Intervention

@@ -9,11 +9,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.classical import (
-    METHODS,
-    Classical,
-    fit_classical,
-)
+from sae_nb.classical import METHODS, Classical, fit_classical
 from sae_nb.classical._fitting import archetypal_analysis, convex_nmf, far_apart
 from sae_nb.classical._semi_nmf import semi_nmf
 

@@ -6,10 +6,7 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._blocks import (
-    blocks,
-    joined,
-)
+from sae_nb.codes._blocks import blocks, joined
 
 
 def drawn(n_atoms: int, seed: int, rows: int = 6) -> SparseCodes:

@@ -7,11 +7,7 @@ import re
 import pytest
 
 from sae_nb.data import prose
-from sae_nb.data._texts import (
-    clean_paragraph,
-    side_of_split,
-    without_repeats,
-)
+from sae_nb.data._texts import clean_paragraph, side_of_split, without_repeats
 
 SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")
 

@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.data import (
-    Paper,
-    drawn_scene,
-)
-from sae_nb.data._scenes import (
-    INKS,
-    TEXTURES,
-    raster,
-)
+from sae_nb.data import Paper, drawn_scene
+from sae_nb.data._scenes import INKS, TEXTURES, raster
 
 Strokes = list[list[tuple[float, float]]]
 

@@ -7,17 +7,8 @@ import re
 import pytest
 import torch
 
-from sae_nb.data import (
-    Stories,
-    stories,
-)
-from sae_nb.data._stories import (
-    CONNECTIVES,
-    ENDINGS,
-    FEELINGS,
-    HAPPENINGS,
-    PEOPLE,
-)
+from sae_nb.data import Stories, stories
+from sae_nb.data._stories import CONNECTIVES, ENDINGS, FEELINGS, HAPPENINGS, PEOPLE
 
 N = 600
 

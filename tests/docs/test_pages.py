@@ -21,11 +21,11 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_the_api_holds_every_public_name(docs: Path, tool: Tool) -> None:
-    """Those of `sae_nb`, its rooms, panels and lessons; read from the doors, they are the real ones."""
+    """Those of `sae_nb`, its packages, panels and lessons; read from the modules, they are the real ones."""
     names = tool("public_names")
-    rooms = {getattr(sn, name).__name__ for name in dir(sn) if name not in sn.__all__}
-    assert len(rooms) > 15
-    assert rooms | {"sae_nb", "sae_nb_widgets", "sae_nb_lessons"} <= set(names.pages())
+    packages = {getattr(sn, name).__name__ for name in dir(sn) if name not in sn.__all__}
+    assert len(packages) > 15
+    assert packages | {"sae_nb", "sae_nb_widgets", "sae_nb_lessons"} <= set(names.pages())
     for package, page in names.pages().items():
         assert f"{{{{ api: {package} }}}}" in (docs / "api" / page).read_text(encoding="utf-8")
         module = importlib.import_module(package)
@@ -36,7 +36,7 @@ def test_the_api_holds_every_public_name(docs: Path, tool: Tool) -> None:
             assert f"::: {path}\n" in documented or f"#{path})" in documented
             for dotted in (home, path):
                 where, _, last = dotted.rpartition(".")
-                # A door answers wrong calls around the function that stands in the file.
+                # A module answers wrong calls around the function that stands in the file.
                 there = inspect.unwrap(getattr(importlib.import_module(where), last))
                 assert there is inspect.unwrap(getattr(module, name))
 
@@ -82,7 +82,7 @@ def test_what_is_gone_stops_the_build(tool: Tool, text: str) -> None:
 def test_classes_of_transformers_are_counted_from_what_was_found(tool: Tool) -> None:
     """Of each kind, how many, how many were built, how many are right."""
     found = json.loads((ROOT / "tests" / "sweep" / "found.json").read_text("utf-8"))["rows"]
-    table = tool("classes").classes("counts")
+    table = tool("tables").classes("counts")
     for kind in {one["kind"] for one in found}:
         mine = [one for one in found if one["kind"] == kind]
         built = [one for one in mine if one["built"]]
@@ -119,7 +119,7 @@ def test_a_page_that_loads_from_elsewhere_stops_the_build(tool: Tool) -> None:
 def test_the_reference_writes_options_out(tool: Tool) -> None:
     """A page lists the parameters that `help` lists, where a data class declares them."""
     griffe = pytest.importorskip("griffe")
-    extensions = griffe.Extensions(tool("spelled_out").SpelledOut())
+    extensions = griffe.Extensions(tool("reference").SpelledOut())
     package = griffe.load(
         "sae_nb", search_paths=[ROOT], extensions=extensions, allow_inspection=False
     )

@@ -6,15 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sae_nb.dynamics import (
-    LayerSimilarity,
-    States,
-    layer_similarity,
-)
-from sae_nb.dynamics.phases._similarity import (
-    mean_adjacent,
-    mean_off_diagonal,
-)
+from sae_nb.dynamics import LayerSimilarity, States, layer_similarity
+from sae_nb.dynamics.phases._similarity import mean_adjacent, mean_off_diagonal
 
 KINDS = ("cls", "register", "patch", "patch")
 

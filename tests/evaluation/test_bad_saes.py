@@ -10,7 +10,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import define, identifiability, plausibility, stability
+from sae_nb.evaluation import define, identifiability, stability
+from sae_nb_studies.evaluation import plausibility
 
 D, C, K = 24, 48, 3
 FAST = {"n_bootstrap": 20}

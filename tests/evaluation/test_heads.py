@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation import head_shares, head_sources
+from sae_nb.evaluation import head_shares
+from sae_nb_studies.evaluation import head_sources
 
 TEXT = "The dog ran home. The dog slept."
 

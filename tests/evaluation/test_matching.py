@@ -57,6 +57,11 @@ def test_the_hungarian_matching_is_optimal():
 
 
 @pytest.mark.slow
+def test_the_largest_cosines_count_in_both_directions():
+    one, three = torch.eye(4)[:1], torch.eye(4)[:3]
+    assert sn.evaluation.stability([one, three]).mean_max == pytest.approx((1 + 1 / 3) / 2)
+
+
 @pytest.mark.parametrize("mix", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("signed", [False, True])
 def test_the_auction_is_as_near_the_optimum_as_it_says(mix, signed):

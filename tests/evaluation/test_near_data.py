@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.evaluation import ood_score, plausibility
+from sae_nb.evaluation import ood_score
+from sae_nb_studies.evaluation import plausibility
 
 
 def random(n: int, d: int, seed: int = 0) -> torch.Tensor:

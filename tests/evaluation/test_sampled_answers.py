@@ -70,3 +70,15 @@ def test_labels_stay_with_their_samples(vit: Any) -> None:
         sae, acts, vit, labels=labels, n_bootstrap=0, model_rows=8, model_batch_size=4
     )
     assert report.ce.n == 8
+
+
+def test_labels_of_all_samples_are_taken_for_those_there_are(vit: Any) -> None:
+    pictures = sn.data.scenes(12, seed=3, split="test")
+    acts = sn.capture(vit, pictures, "resid_post.6", progress=False)
+    kept = torch.arange(12) % 2 == 1
+    some = acts.subset(kept[acts.sample])
+    sae = sn.load_sae("tiny-vit/resid_post.6")
+    report = sn.evaluate(sae, some, vit, labels=pictures.digit, n_bootstrap=0)
+    right = vit(pictures.images[kept]).argmax(dim=1) == pictures.digit[kept]
+    assert report["accuracy_clean"].n == 6
+    assert report["accuracy_clean"].value == pytest.approx(float(right.double().mean()))

@@ -8,13 +8,8 @@ import pytest
 import torch
 
 from sae_nb.data import sparse_features
-from sae_nb.evaluation import (
-    antipodal_loss,
-    critical_sparsity,
-    dedicated_loss,
-    feature_dimensionality,
-    interference,
-)
+from sae_nb.evaluation import feature_dimensionality, interference
+from sae_nb_studies.evaluation import antipodal_loss, critical_sparsity, dedicated_loss
 
 
 def polygon(corners: int) -> torch.Tensor:

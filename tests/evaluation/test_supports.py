@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import support_recovery
+from sae_nb_studies.evaluation import support_recovery
 
 
 def codes(rows: list[list[float]]) -> SparseCodes:

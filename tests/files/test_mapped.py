@@ -14,14 +14,8 @@ import torch
 import sae_nb as sn
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.codes import SparseCodes
-from sae_nb.files import (
-    MappedMatrix,
-    _mapped,
-)
-from sae_nb.files._fingerprints import (
-    dictionary_digest,
-    identity_of,
-)
+from sae_nb.files import MappedMatrix, _mapped
+from sae_nb.files._fingerprints import dictionary_digest, identity_of
 
 D_IN, N_ATOMS = 12, 44
 
@@ -195,6 +189,7 @@ def test_rows_products_and_norms_of_a_mapped_matrix_are_those_of_the_tensor(
         ),
         (d.float().cpu().detach().clone().norm(), m.float().cpu().detach().clone().norm()),
         (d.mean(dim=0), m.mean(dim=0)),
+        ((d * v) @ v, (m * v) @ v),
         (d.sum(), m.sum()),
         (
             torch.cat([part.norm(dim=1) for part in d.split(7)]),

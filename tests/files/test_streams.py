@@ -17,10 +17,7 @@ from sae_nb.files._streams import (
     read_parts,
     write_streams,
 )
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_tensors,
-)
+from sae_nb.files._tensors import read_tensors, write_tensors
 
 KINDS = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.files._unpacking import check_archive
+from sae_nb.files._atomic import check_archive
 from sae_nb.models._image_inputs import fit_picture
 
 # Files
@@ -57,7 +57,7 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything of it is unpacked, with its bound; weights as they are written pass."""
-    monkeypatch.setattr("sae_nb.files._unpacking.ALWAYS", 1 << 20)
+    monkeypatch.setattr("sae_nb.files._atomic.UNPACKED_ALWAYS", 1 << 20)
     packed_zeros(tmp_path / name, 1 << 18)
 
     def unpacked(*_: Any, **__: Any) -> None:

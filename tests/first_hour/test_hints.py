@@ -11,7 +11,7 @@ from sae_nb.architectures import ARCHITECTURES
 
 
 def hints() -> set[str]:
-    """Every hint of an attribute that is code; `tests/house/test_other_words.py` looks each of them up."""
+    """Every hint of an attribute that is code; `tests/tree/test_other_words.py` looks each of them up."""
     tables = (
         entries
         for name, entries in words().items()

@@ -6,11 +6,7 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry._coherence import (
-    babel,
-    coactive_babel,
-    distinct_atoms,
-)
+from sae_nb.geometry._coherence import babel, coactive_babel, distinct_atoms
 
 
 def by_definition(atoms: torch.Tensor, size: int) -> float:

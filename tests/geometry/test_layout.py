@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.geometry import (
-    LayoutSettings,
-    nearest_by_cosine,
-    pca_layout,
-)
-from sae_nb.geometry._layout import (
-    cache_file,
-    cached_layout,
-    keep_layout,
-)
+from sae_nb.geometry import LayoutSettings, nearest_by_cosine, pca_layout
+from sae_nb.geometry._layout import cache_file, cached_layout, keep_layout
 
 
 def test_neighbours_are_those_of_all_cosines(monkeypatch: pytest.MonkeyPatch) -> None:

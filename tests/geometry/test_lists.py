@@ -7,11 +7,7 @@ import pytest
 import torch
 
 from sae_nb.geometry import nearest_by_cosine
-from sae_nb.geometry._ivf_index import (
-    Lists,
-    near_distances,
-    random_distances,
-)
+from sae_nb.geometry._ivf_index import Lists, near_distances, random_distances
 
 
 def patches(n: int, d: int) -> torch.Tensor:

@@ -7,12 +7,7 @@ import pytest
 import torch
 from sklearn.manifold import trustworthiness
 
-from sae_nb.geometry import (
-    LayoutSettings,
-    _landmark_layout as placing,
-    pca_layout,
-    umap_layout,
-)
+from sae_nb.geometry import LayoutSettings, _layout as placing, pca_layout, umap_layout
 from sae_nb.geometry._layout import layout_key
 
 MEASURED, MARGIN = 0.9898, 0.01

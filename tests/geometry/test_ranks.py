@@ -7,10 +7,7 @@ import math
 import pytest
 import torch
 
-from sae_nb.geometry import (
-    local_dimensions,
-    participation_ratio,
-)
+from sae_nb.geometry import local_dimensions, participation_ratio
 from sae_nb.geometry._dimension import dimension_of_distances
 
 

@@ -14,13 +14,7 @@ import psutil
 import pytest
 import torch
 
-from sae_nb.geometry import (
-    LayoutSettings,
-    _umap as module,
-    pca_layout,
-    start_umap,
-    umap_layout,
-)
+from sae_nb.geometry import LayoutSettings, _umap as module, pca_layout, start_umap, umap_layout
 
 
 @pytest.fixture(autouse=True)

@@ -67,6 +67,9 @@ def test_codes_survive_the_way_through_saelens_files(name: str, x: Tensor, tmp_p
     codes, expected = again.encode(x).to_dense(), sae.encode(x).to_dense()
     assert torch.allclose(codes, expected, rtol=1e-4, atol=1e-4)
     assert torch.allclose(again(x), sae(x), rtol=1e-4, atol=1e-4)
+    own, read = sae.to_saelens(), again.to_saelens()
+    assert own.keys() == read.keys()
+    assert all(torch.allclose(own[tensor], read[tensor], atol=1e-5) for tensor in own)
     assert again.hook_point == "resid_post.2"
     assert again.origin.context_length == 64  # type: ignore[attr-defined]
     config = json.loads((tmp_path / "s" / "cfg.json").read_text())

@@ -17,10 +17,7 @@ from sae_nb.kernels import (
     batch_topk_encode,
     threshold_encode,
 )
-from sae_nb.kernels._backends import (
-    Entries,
-    PreCodes,
-)
+from sae_nb.kernels._backends import Entries, PreCodes
 
 
 def brute_force(pre_codes: Tensor, n_kept: int) -> Tensor:

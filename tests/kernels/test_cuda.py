@@ -21,11 +21,7 @@ from sae_nb.kernels import (
     threshold_encode,
     topk_encode,
 )
-from sae_nb.kernels._backends import (
-    PreCodes,
-    is_exact,
-    precision,
-)
+from sae_nb.kernels._backends import PreCodes, is_exact, precision
 from sae_nb.kernels._dense import BLOCK, Dense, largest
 from sae_nb.training import TrainConfig, train
 

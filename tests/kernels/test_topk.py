@@ -8,11 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.kernels import (
-    _cpu as cpu,
-    _reference as reference,
-    topk_encode,
-)
+from sae_nb.kernels import _cpu as cpu, _reference as reference, topk_encode
 from sae_nb.kernels._backends import PreCodes
 from sae_nb.kernels._cuda import Sparse
 

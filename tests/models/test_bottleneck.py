@@ -6,13 +6,9 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation import (
-    antipodal_loss,
-    critical_sparsity,
-    dedicated_loss,
-    feature_dimensionality,
-)
+from sae_nb.evaluation import feature_dimensionality
 from sae_nb.models import Bottleneck, train_bottlenecks
+from sae_nb_studies.evaluation import antipodal_loss, critical_sparsity, dedicated_loss
 
 pytestmark = pytest.mark.slow
 

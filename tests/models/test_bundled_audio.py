@@ -7,7 +7,7 @@ import json
 import pytest
 
 import sae_nb as sn
-from sae_nb.models._bundled import WEIGHTS
+from sae_nb.models._checkpoint_files import WEIGHTS
 
 N = 300
 

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from sae_nb.data._small_tasks import TASKS
 from sae_nb.models import bundled_names
-from sae_nb.models._bundled import WEIGHTS
+from sae_nb.models._checkpoint_files import WEIGHTS
 
 NAMES = bundled_names()
 FILES = {"card.json", "card.md", "config.json", "model.safetensors"}

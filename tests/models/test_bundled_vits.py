@@ -14,10 +14,7 @@ import torch
 import sae_nb.models
 from sae_nb.data import Scenes, scenes
 from sae_nb.models import load_model
-from sae_nb.models._vision_transformer import (
-    VisionTransformer,
-    VisionTransformerConfig,
-)
+from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb_studies.recipes._vision_training import Batch, accuracies
 
 pytestmark = pytest.mark.slow

@@ -7,18 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sae_nb.models import (
-    LiveModel,
-    wrap,
-)
+from sae_nb.models import LiveModel, wrap
 from sae_nb.models._attention import read_attention
 from sae_nb.models._families import ADDITIVE, find_structure
 from sae_nb.models._inputs import Batch
 from sae_nb.models._running import _tokens
-from sae_nb.models._states import (
-    by_place,
-    read_tensor,
-)
+from sae_nb.models._states import by_place, read_tensor
 from tests.models.conftest import inputs_for
 
 CAUSAL = [
@@ -282,10 +276,7 @@ def test_an_attention_free_list_of_linear_layers_is_no_stream() -> None:
 
 def test_our_vision_transformer_has_every_standard_hook_point() -> None:
     """The bundled architecture keeps the contract too, tied or not."""
-    from sae_nb.models._vision_transformer import (
-        VisionTransformer,
-        VisionTransformerConfig,
-    )
+    from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 
     config = VisionTransformerConfig(n_blocks=3, d_model=16, n_heads=2)
     for shared in (None, (1, 2)):

@@ -17,10 +17,7 @@ import huggingface_hub
 import pytest
 
 import sae_nb as sn
-from sae_nb.files._atomic import (
-    new_folder,
-    write_manifest,
-)
+from sae_nb.files._atomic import new_folder, write_manifest
 from sae_nb.models import _fetching as fetching, fetch_model
 from tests.small_dino import save_dino
 

@@ -6,11 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sae_nb.models import (
-    LiveModel,
-    RunState,
-    wrap,
-)
+from sae_nb.models import LiveModel, RunState, wrap
 from sae_nb.models._interventions import Intervention
 
 FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2", "qwen3", "opt", "bloom"]

@@ -10,10 +10,7 @@ from collections import namedtuple
 import pytest
 import torch
 
-from sae_nb.checks._hook_point_names import (
-    lens_name,
-    standard_name,
-)
+from sae_nb.checks._hook_point_names import lens_name, standard_name
 from sae_nb.models import HookPoint
 from sae_nb.models._hook_points import find_hook_point
 from sae_nb.models._states import first_input, read_tensor, replace_tensor

@@ -6,12 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sae_nb.models import (
-    HookPoint,
-    LiveModel,
-    RunState,
-    wrap,
-)
+from sae_nb.models import HookPoint, LiveModel, RunState, wrap
 from sae_nb.models._interventions import Intervention
 from tests.models.conftest import inputs_for
 

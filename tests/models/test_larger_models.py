@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import sae_nb as sn
 from sae_nb.models import MemoryNeeded, load_model, memory_needed, wrap
-from sae_nb.models._bundled import WEIGHTS
+from sae_nb.models._checkpoint_files import WEIGHTS
 
 TEXTS = ["Once upon a time there was a fox.", "The sea is blue."]
 HERE = [

@@ -8,14 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sae_nb.models import (
-    _bundled as bundled,
-    load_model,
-)
-from sae_nb.models._vision_transformer import (
-    VisionTransformer,
-    VisionTransformerConfig,
-)
+from sae_nb.models import _checkpoint_files as bundled, load_model
+from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 
 
 @pytest.fixture

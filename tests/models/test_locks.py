@@ -16,11 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.capturing import capture
-from sae_nb.models import (
-    LiveModel,
-    _lock,
-    wrap,
-)
+from sae_nb.models import LiveModel, _lock, wrap
 from sae_nb.models._interventions import Intervention
 from sae_nb.models._lock import lock_of
 from sae_nb.steering import steer

@@ -10,14 +10,7 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.activations._modality import (
-    AUDIO,
-    LANGUAGE,
-    MODALITIES,
-    MULTIMODAL,
-    OTHER,
-    VISION,
-)
+from sae_nb.activations._modality import AUDIO, LANGUAGE, MODALITIES, MULTIMODAL, OTHER, VISION
 from sae_nb.models import LiveModel, Modality, register_modality
 
 BUNDLED = {

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from sae_nb.capturing import capture
 from sae_nb.models import LiveModel, wrap
 
 X = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
@@ -45,15 +46,12 @@ def test_every_form_of_tensor_reads_the_same(model, inputs) -> None:
 
 
 def test_batches_are_sliced_and_counted(model) -> None:
-    """sample counts on; the number of tokens is found when the module runs."""
+    """sample counts on."""
     batches = model.batches(X, batch_size=3)
     assert batches.n_samples == 7
     parts = list(batches)
     assert [part.n for part in parts] == [3, 3, 1]
     assert parts[1].sample.tolist() == [[3], [4], [5]]
-    sample, position = parts[1].token_index(2)
-    assert sample.tolist() == [[3, 3], [4, 4], [5, 5]]
-    assert position.tolist() == [[0, 1]] * 3
 
 
 def test_a_dict_gives_keyword_arguments() -> None:
@@ -83,7 +81,7 @@ def test_bad_input_is_refused_before_any_work(model, inputs, kind, message) -> N
 
 
 def test_token_counts_that_do_not_fit_are_named(build) -> None:
-    """A wrong patch grid shows when activations come back with another number of tokens."""
-    (batch,) = wrap(build("vit")).batches(torch.rand(1, 3, 32, 32))
-    with pytest.raises(ValueError, match=r"17 tokens per row.*got 20.*patch_grid"):
-        batch.token_index(20)
+    """A wrong number of prefix tokens shows when activations come back with another number of tokens."""
+    model = wrap(build("vit"), prefix_tokens=3)
+    with pytest.raises(ValueError, match=r"tokens per sample.*got 17.*patch_grid"):
+        capture(model, torch.rand(1, 3, 32, 32), "resid_post.0", progress=False)

@@ -6,10 +6,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.models._sound_transformer import (
-    SoundTransformer,
-    SoundTransformerConfig,
-)
+from sae_nb.models._sound_transformer import SoundTransformer, SoundTransformerConfig
 from sae_nb.models._spectrograms import FLOOR, mel_bank
 
 SMALL = {"d_model": 16, "n_heads": 2, "n_blocks": 2}

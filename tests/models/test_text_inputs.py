@@ -12,10 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sae_nb.models import (
-    LiveModel,
-    wrap,
-)
+from sae_nb.models import LiveModel, wrap
 from sae_nb.models._inputs import Batch
 
 TEXTS = ["the cat sat", "a dog ran far .", "the mat"]

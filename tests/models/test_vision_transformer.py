@@ -10,10 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sae_nb.models._vision_transformer import (
-    VisionTransformer,
-    VisionTransformerConfig,
-)
+from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 
 SMALL = {"d_model": 16, "n_heads": 2, "n_blocks": 6}
 

@@ -21,10 +21,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from sae_nb.data import stories
-from sae_nb.files._atomic import (
-    write_bytes,
-    write_json,
-)
+from sae_nb.files._atomic import write_bytes, write_json
 from sae_nb_studies.recipes import TrainingText, card_text, gather, judged_ids, token_ids
 
 BUNDLED = Path(__file__).parents[1] / "sae_nb" / "models" / "weights" / "tiny-gpt"

@@ -144,6 +144,6 @@ def test_the_package_index_shows_a_readme_whose_links_lead_somewhere(wheel: Path
     assert all(address.startswith("https://") for address in addresses)
     tag = f"/v{sae_nb.__version__}/"
     ours = {address.partition(tag)[2].partition("#")[0] for address in addresses if tag in address}
-    assert {"docs/install.md", "docs/pictures/lens-playing-narrow.webp", "CHANGELOG.md"} <= ours
+    assert {"docs/install.md", "docs/pictures/hero-narrow.webp", "CHANGELOG.md"} <= ours
     assert all((ROOT / path).exists() for path in ours)
-    assert f"raw.githubusercontent.com/sae-nb/sae_nb{tag}docs/pictures/lens-playing.webp" in text
+    assert f"raw.githubusercontent.com/sae-nb/sae_nb{tag}docs/pictures/hero.webp" in text

@@ -13,8 +13,9 @@ import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.data import scenes
 from sae_nb.evaluation.concepts._factors import Factor
-from sae_nb.pretrained._evaluation_data import Sizes, material
+from sae_nb.pretrained._evaluation_data import Sizes
 from sae_nb_studies.pretrained import ClassTrial, SentimentTrial, neutral_beginnings
+from sae_nb_studies.recipes.saes._material import material
 
 NAMES = [name for name in sn.pretrained_names() if name.startswith("tiny-") and "/mlp." not in name]
 GPT = next(name for name in NAMES if name.startswith("tiny-gpt"))

@@ -9,7 +9,7 @@ import torch
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
-from sae_nb.pretrained._evaluation_data import scene_factors, sound_factors, story_factors
+from sae_nb_studies.recipes.saes._material import scene_factors, sound_factors, story_factors
 
 
 @pytest.fixture(scope="module")

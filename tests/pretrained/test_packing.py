@@ -10,21 +10,12 @@ import torch
 from hypothesis import given, strategies as st
 
 from sae_nb.activations import Activations
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-)
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.codes import SparseCodes
 from sae_nb.files._atomic import read_json
 from sae_nb.files._tensors import read_tensors
-from sae_nb.pretrained._examples import (
-    ARRAYS,
-    FACTS,
-    pack_codes,
-    read_context,
-    unpack_codes,
-    write_examples,
-)
+from sae_nb.pretrained._examples import ARRAYS, FACTS, read_context, unpack_codes
+from sae_nb_studies.recipes.saes._packing import pack_codes, write_examples
 
 
 @pytest.mark.slow

@@ -9,11 +9,8 @@ from typing import Any
 import pytest
 
 import sae_nb as sn
-from sae_nb.activations._massive import (
-    massive,
-    row_norms,
-)
-from sae_nb.summaries._training import summarise_training
+from sae_nb.activations._massive import massive, row_norms
+from sae_nb.summaries._training import TrainingHistory
 
 PLACE = "resid_post.16"
 
@@ -43,7 +40,9 @@ def test_first_tokens_that_were_kept_decide_nothing(
     sae = sn.TopK(576, 1024, 16)
     result = sn.train(sae, kept, steps=120, batch_size=256, log_every=2, progress=False)
     assert result.n_massive > 120
-    summary = summarise_training(result.history)
+    history = TrainingHistory()
+    history.extend(result.history)
+    summary = history.summary(state="done")
     assert summary.trend != "worsening"
     assert max(record.r2 for record in result.history[:20]) < 0.9
 

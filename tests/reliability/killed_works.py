@@ -12,19 +12,10 @@ from killing import Work
 from tqdm import tqdm
 
 import sae_nb as sn
-from sae_nb.files._atomic import (
-    read_json,
-    read_manifest,
-)
+from sae_nb.files._atomic import read_json, read_manifest
 from sae_nb.files._tensors import read_tensors
-from sae_nb.models._vision_transformer import (
-    VisionTransformer,
-    VisionTransformerConfig,
-)
-from sae_nb.training._checkpoint import (
-    KIND,
-    POINTER,
-)
+from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
+from sae_nb.training._checkpoint import KIND, POINTER
 
 torch.set_num_threads(1)
 # tqdm's lock is shared by forked processes: one that is killed while its bar is drawn holds up all others.

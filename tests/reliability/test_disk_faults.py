@@ -26,10 +26,7 @@ from file_kinds import rows, sae, same
 
 import sae_nb as sn
 from sae_nb.files import _tensors
-from sae_nb.models._vision_transformer import (
-    VisionTransformer,
-    VisionTransformerConfig,
-)
+from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb.sessions._annotations import Annotations
 from sae_nb.sessions._session import save_session
 
@@ -104,10 +101,10 @@ def _annotate(path: Path, version: int) -> None:
 
 
 def _page(path: Path, version: int) -> None:
-    from sae_nb_widgets.panel import _exporting as exporting
+    from sae_nb_widgets.panel import _pages as pages
     from sae_nb_widgets.panel._heading import Heading
 
-    page = exporting.Page(
+    page = pages.Page(
         heading=Heading(question=f"Version {version}?", facts={}),
         explanation=("a", "b", "c"),
         figure=go.Figure(go.Scatter(y=[1, 2, version])),
@@ -116,7 +113,7 @@ def _page(path: Path, version: int) -> None:
         record=None,
         dropped="",
     )
-    exporting.write_page(page, path / "page.html")
+    pages.write_page(page, path / "page.html")
 
 
 def _read_page(path: Path) -> Any:

@@ -14,10 +14,7 @@ import torch
 import sae_nb as sn
 from sae_nb.atoms._labels import Labels
 from sae_nb.files import SaeIdentity
-from sae_nb.files._atomic import (
-    sealed,
-    write_json,
-)
+from sae_nb.files._atomic import sealed, write_json
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.sessions._annotations import Annotations
 

@@ -18,13 +18,9 @@ from sae_nb.steering._modes import (
     USUAL,
     SteeringMode,
     StrengthUnit,
+    strength_quantile,
 )
-from sae_nb.steering._strengths import strength_quantile
-from sae_nb.summaries._steering import (
-    SteeringRecipe,
-    control_of,
-    edit_of,
-)
+from sae_nb.summaries._steering import SteeringRecipe, control_of, edit_of
 
 D = 6
 X = torch.randn(5, D, generator=torch.Generator().manual_seed(1))

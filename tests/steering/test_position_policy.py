@@ -330,10 +330,7 @@ def test_an_unknown_value_in_the_card_is_refused(sae, tmp_path, name, value):
 
 def edit_card(folder, change):
     """Change config.json as a person would, and the manifest that vouches for it."""
-    from sae_nb.files._atomic import (
-        read_manifest,
-        write_manifest,
-    )
+    from sae_nb.files._atomic import read_manifest, write_manifest
 
     file = folder / "config.json"
     card = json.loads(file.read_text())

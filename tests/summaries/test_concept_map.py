@@ -10,10 +10,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-)
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import nearest_by_cosine
 from sae_nb.summaries import ConceptAtlas, summarise_concepts

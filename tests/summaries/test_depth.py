@@ -9,17 +9,9 @@ import torch
 import sae_nb as sn
 from sae_nb.architectures import TopK
 from sae_nb.dynamics import capture_states, layer_similarity, segment_phases
-from sae_nb.summaries import (
-    atom_depths,
-    summarise_depth,
-)
+from sae_nb.summaries import atom_depths, summarise_depth
 from sae_nb.summaries.depth._depth import depth_inputs
-from sae_nb.summaries.depth._paths import (
-    choose_paths,
-    lambert,
-    lay_out,
-    umap_rows,
-)
+from sae_nb.summaries.depth._paths import choose_paths, lambert, lay_out, umap_rows
 
 
 def made_up(n: int = 30, tokens: int = 3, d: int = 8) -> torch.Tensor:

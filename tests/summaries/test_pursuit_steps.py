@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.architectures import sparse_code
-from sae_nb.summaries import (
-    PursuitSteps,
-    summarise_pursuit,
-    summarise_trace,
-)
-from sae_nb.summaries._pursuit import (
-    ALGORITHMS,
-    PURSUITS,
-    strongest_atoms,
-)
+from sae_nb.summaries import PursuitSteps, summarise_pursuit, summarise_trace
+from sae_nb.summaries._pursuit import ALGORITHMS, PURSUITS, strongest_atoms
 
 DATA = sn.data.planted_dictionary(48, 24, 6, 4, coherence=0.3, noise=0.02, seed=1)
 SIGNED = sn.data.planted_dictionary(48, 24, 6, 4, coherence=0.3, nonnegative=False, seed=2)
@@ -153,3 +146,13 @@ def test_zero_input_has_a_zero_code() -> None:
         assert not len(steps.values)
         assert steps.residual_norms.max() == 0
         assert steps.next_atom(0) == -1
+
+
+def test_steps_are_counted_row_by_row() -> None:
+    """Of rows that took unequal numbers of steps each has its own."""
+    _, trace = sparse_code(
+        DATA.x[:2], DATA.dictionary, weight=1.0, solver="fista", n_steps=3, trace=True
+    )
+    trace = replace(trace, n_steps=torch.tensor([1, 3]))
+    found = [summarise_trace(DATA.x[:2], DATA.dictionary, trace, row=row) for row in (0, 1)]
+    assert [one.n_steps for one in found] == [1, 3]

@@ -9,11 +9,7 @@ import torch
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.statistics import wilson_interval
-from sae_nb.summaries._quiz import (
-    QuizScore,
-    ask_about,
-    askable_atoms,
-)
+from sae_nb.summaries._quiz import QuizScore, ask_about, askable_atoms
 
 
 @pytest.fixture(scope="module")

@@ -15,23 +15,12 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.models._running import run
-from sae_nb.models._vision_transformer import (
-    VisionTransformer,
-    VisionTransformerConfig,
-)
+from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb.summaries import summarise_steering
 from sae_nb.summaries._continuing import changed_tokens, summarise_continuation
 from sae_nb.summaries._dose_response import nearest_atom, summarise_dose_response
-from sae_nb.summaries._steering import (
-    Steered,
-    SteeringRecipe,
-    control_of,
-    edit_of,
-)
-from sae_nb.summaries.input._answers import (
-    as_batch,
-    read_answer,
-)
+from sae_nb.summaries._steering import Steered, SteeringRecipe, control_of, edit_of
+from sae_nb.summaries.input._answers import as_batch, read_answer
 
 
 class PlainSae:

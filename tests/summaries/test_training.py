@@ -11,11 +11,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.summaries._training import (
-    Probe,
-    TrainingHistory,
-    summarise_training,
-)
+from sae_nb.summaries._training import Probe, TrainingHistory, TrainingSummary
 
 
 def record(step: int, **given: object) -> SimpleNamespace:
@@ -35,12 +31,21 @@ def record(step: int, **given: object) -> SimpleNamespace:
     return SimpleNamespace(**(fields | given))
 
 
+def summary_of(
+    records: list[SimpleNamespace], state: str = "done", **given: object
+) -> TrainingSummary:
+    """What a panel draws of records."""
+    history = TrainingHistory()
+    history.extend(records)
+    return history.summary(state=state, **given)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("axis", ["linear", "log"])
 @pytest.mark.parametrize("n", [601, 40_000])
 def test_long_history_is_bounded_and_keeps_both_ends(n: int, axis: str) -> None:
     """However long the run, the picture has at most max_points points, first and newest in it."""
-    summary = summarise_training([record(i) for i in range(1, n + 1)], max_points=600, axis=axis)
+    summary = summary_of([record(i) for i in range(1, n + 1)], max_points=600, axis=axis)
     assert len(summary.step) <= 600
     assert (summary.step[0], summary.step[-1], summary.n_records) == (1, n, n)
     assert (np.diff(summary.step) > 0).all()
@@ -52,7 +57,7 @@ def test_long_history_is_bounded_and_keeps_both_ends(n: int, axis: str) -> None:
 def test_one_record_spike_is_never_drawn_away(spike: float, axis: str) -> None:
     """A loss that is odd for one record out of 20 000 is among the points."""
     records = [record(i, loss=spike if i == 12_345 else 1.0) for i in range(1, 20_001)]
-    summary = summarise_training(records, max_points=200, axis=axis)
+    summary = summary_of(records, max_points=200, axis=axis)
     assert 12_345 in summary.step
     shown = summary.loss[summary.step == 12_345]
     np.testing.assert_array_equal(shown, np.float32(spike))
@@ -82,7 +87,7 @@ def test_history_starts_over_when_the_list_was_replaced() -> None:
 def test_time_left_is_the_recent_pace_and_ignores_a_pause() -> None:
     """One pause of an hour does not turn ten seconds into hours."""
     records = [record(i, seconds=i * 0.01 + (3600.0 if i > 9_985 else 0)) for i in range(1, 9_991)]
-    summary = summarise_training(records, state="running")
+    summary = summary_of(records, state="running")
     assert summary.seconds_left == pytest.approx(0.1, rel=1e-3)
 
 
@@ -93,15 +98,15 @@ def test_best_step_is_where_r2_was_highest() -> None:
         lasting.r2 = 0.9
     records[2_000].r2 = float("nan")
     records[3_000].r2 = 0.99
-    assert summarise_training(records, max_points=50).best_step == 1_230
+    assert summary_of(records, max_points=50).best_step == 1_230
 
 
 def test_missing_fields_become_nan_and_no_records_are_no_error() -> None:
     """A record of another loop, and a run that has not begun, can be drawn."""
-    bare = summarise_training([SimpleNamespace(step=3, loss=0.5)])
+    bare = summary_of([SimpleNamespace(step=3, loss=0.5)])
     assert np.isnan(bare.r2).all()
     assert (bare.best_step, bare.tokens) == (None, 0)
-    empty = summarise_training([], state="running")
+    empty = summary_of([], state="running")
     assert (empty.last_step, empty.seconds, empty.seconds_left) == (0, 0.0, None)
 
 
@@ -120,7 +125,7 @@ def test_what_r2_does_now_by_hand(
     r2: Callable[[int], float], trend: str, since: int | None
 ) -> None:
     """Flat is a level last fifth, by medians of twentieths; the noise of batches is no trend."""
-    summary = summarise_training([record(i, r2=r2(i), loss=1 - r2(i)) for i in range(1, 401)])
+    summary = summary_of([record(i, r2=r2(i), loss=1 - r2(i)) for i in range(1, 401)])
     assert (summary.trend, summary.flat_since) == (trend, since)
 
 
@@ -131,11 +136,11 @@ def test_a_gain_over_the_last_fifth_is_measured() -> None:
         *(0.0458, 0.0437, 0.0427, 0.0428, 0.0420, 0.0398, 0.0387, 0.0368, 0.0348, 0.0344),
     ]
     rows = [record(i, r2=1 - unexplained[(i - 1) // 20], loss=1.0) for i in range(1, 401)]
-    summary = summarise_training(rows)
+    summary = summary_of(rows)
     assert summary.trend == "improving"
     assert summary.gain == pytest.approx(0.0398 - 0.0344)
-    assert summarise_training(rows[:4]).trend == "unknown"
-    assert math.isnan(summarise_training(rows[:4]).gain)
+    assert summary_of(rows[:4]).trend == "unknown"
+    assert math.isnan(summary_of(rows[:4]).gain)
 
 
 def test_nothing_gets_worse_while_the_loss_falls() -> None:
@@ -143,14 +148,14 @@ def test_nothing_gets_worse_while_the_loss_falls() -> None:
     r2 = [0.9 - i / 1000 for i in range(1, 401)]
     falling = [record(i, r2=x, loss=0.84 - 0.002 * i) for i, x in enumerate(r2, start=1)]
     rising = [record(i, r2=x, loss=0.05 + 0.002 * i) for i, x in enumerate(r2, start=1)]
-    assert summarise_training(falling).trend == "unknown"
-    assert summarise_training(rising).trend == "worsening"
+    assert summary_of(falling).trend == "unknown"
+    assert summary_of(rising).trend == "worsening"
 
 
 def test_the_verdict_is_of_rows_that_stay_the_same() -> None:
     """Batches say that it gets worse, the fixed rows that it improves: they decide, from twenty looks on."""
     rows = [record(i, r2=0.9 - i / 1000, loss=0.1 + i / 1000) for i in range(1, 401)]
-    summary = summarise_training(rows)
+    summary = summary_of(rows)
     assert summary.trend == "worsening"
     assert summary.r2_now == pytest.approx(0.9 - 0.398)  # the median of the last five
     few = summary.on_fixed_rows([(10, 0.5), (400, 0.8)])

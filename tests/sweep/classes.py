@@ -12,10 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.files._atomic import (
-    read_json,
-    write_json,
-)
+from sae_nb.files._atomic import read_json, write_json
 from sae_nb.models import LiveModel
 from tests.sweep.inputs import Inputs, N, inputs, runs, takes
 from tests.sweep.settings import Unbuilt, candidates, short

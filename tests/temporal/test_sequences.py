@@ -9,11 +9,7 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.temporal import Sequences
-from sae_nb.temporal._sequences import (
-    SequenceRows,
-    padded,
-    unpadded,
-)
+from sae_nb.temporal._sequences import SequenceRows, padded, unpadded
 
 
 def acts_of(lengths: list[int], *, first: int = 0) -> Activations:
@@ -31,6 +27,11 @@ def test_samples_are_sequences_wherever_they_begin() -> None:
 def test_long_sequences_are_cut_in_nearly_equal_pieces() -> None:
     assert Sequences(acts_of([7, 2]), context=3).lengths == (3, 2, 2, 2)
     assert Sequences(acts_of([97]), context=96).lengths == (49, 48)
+
+
+def test_a_lone_token_is_refused() -> None:
+    with pytest.raises(ValueError, match="lone token"):
+        Sequences(acts_of([3, 1]))
 
 
 @pytest.mark.parametrize("order", [[1, 0, 2, 3], [0, 2, 1, 3], [3, 2, 1, 0]])

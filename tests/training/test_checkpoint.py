@@ -13,10 +13,7 @@ import torch
 from torch import Tensor, nn
 from warm_python import WarmPython
 
-from sae_nb.files._atomic import (
-    read_json,
-    write_json,
-)
+from sae_nb.files._atomic import read_json, write_json
 from sae_nb.training import TrainConfig, TrainResult, train
 
 pytestmark = pytest.mark.slow

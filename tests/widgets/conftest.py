@@ -10,7 +10,7 @@ import ipywidgets as ipw
 import pytest
 import sae_nb_widgets as sw
 from ipywidgets.widgets.widget import _instances as widgets
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 
 PANELS = (sw.Panel, sw.Dashboard)
 

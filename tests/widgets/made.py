@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 from torch import Tensor
 
 from sae_nb.activations import Activations

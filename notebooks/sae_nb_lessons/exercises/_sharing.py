@@ -41,7 +41,9 @@ def names_from_images() -> dict[int, str]:
 
     name = "tiny-vit/resid_post.6"
     examples = sn.load_examples(name)
-    read = sn.load_model("tiny-vit")(examples.acts.context.pictures).argmax(dim=-1).tolist()
+    pictures = examples.acts.context.pictures
+    assert pictures is not None
+    read = sn.load_model("tiny-vit")(pictures).argmax(dim=-1).tolist()
     names, named = AtomNames(examples.catalogue(sn.load_sae(name))), {}
     for atom in sorted(set(range(examples.codes.n_atoms)) - set(examples.labels)):
         shown = [read[example.sample] for example in names.examples(atom, N_SHOWN)]

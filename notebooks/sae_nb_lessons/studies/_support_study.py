@@ -19,7 +19,7 @@ from sae_nb import pursuit
 from sae_nb.architectures import sparse_code
 from sae_nb.codes import SparseCodes
 from sae_nb.data import PlantedDictionary, planted_dictionary, planted_families
-from sae_nb.evaluation import support_recovery
+from sae_nb_studies.evaluation import support_recovery
 from sae_nb.kernels import topk_encode
 
 if TYPE_CHECKING:

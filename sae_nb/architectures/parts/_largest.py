@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -22,31 +22,16 @@ from sae_nb.architectures.parts._proxes import (
     Rows,
     affine,
     forbid,
-    row_tiles,
 )
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    Support,
-    index_dtype,
-    offsets_of,
-)
-from sae_nb.kernels._autograd import (
-    chosen,
-    primitives_of,
-)
-from sae_nb.kernels._backends import (
-    Entries,
-    PreCodes,
-    pick,
-)
-from sae_nb.kernels._reference import (
-    batch_topk,
-    topk,
-)
+from sae_nb.codes._support import Support, index_dtype, ranks
+from sae_nb.kernels._autograd import chosen, primitives_of
+from sae_nb.kernels._backends import Entries, PreCodes, pick
+from sae_nb.kernels._reference import batch_topk, topk
 
 FEW_PRE_CODES = 2**15
-"""Up to so many pre-codes, torch's own calls cost less than waking compiled loops."""
+"""Up to so many pre-codes, calls of torch, and of numpy to sort, cost less than waking compiled loops."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +52,13 @@ class _Largest(Penalty):
     def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Apply the same to (x − centre) weightᵀ + bias: few pre-codes at once, more of them in tiles."""
         k, n_atoms = self.k, weight.shape[0]
-        if x.is_cpu and x.shape[0] * n_atoms <= FEW_PRE_CODES and k < n_atoms:
-            u = (x if centre is None else x - centre) @ weight.T
-            if bias is not None:
-                u = u + bias
+        if x.shape[0] * n_atoms <= FEW_PRE_CODES and k < n_atoms and pick("auto", x) == "cpu":
+            u = affine(x, weight, bias, centre)
             strength, atoms = (u.abs() if self.signed else u).detach().topk(k + 1, dim=1)
             # Ties and rows with fewer than k entries are left to the kernel, which settles them.
-            if all(last > max(after, 0) for last, after in strength[:, k - 1 :].tolist()):
-                atoms = atoms[:, :k].sort(dim=1).values
-                values, atoms = u.gather(1, atoms).flatten(), atoms.flatten().int()
+            if all(last > max(after, 0) for last, after in strength.numpy()[:, k - 1 :].tolist()):
+                atoms = torch.from_numpy(np.sort(atoms.numpy()[:, :k]))
+                values, atoms = u.gather(1, atoms).view(-1), atoms.view(-1).int()
                 offsets = torch.arange(0, values.numel() + 1, k)
                 return SparseCodes._made(values, Support(atoms, offsets, n_atoms))
         return kernels.topk_encode(x, weight, bias, k=k, centre=centre, signed=self.signed)
@@ -168,49 +151,6 @@ class BatchTopKProx:
         return kernels.batch_topk_encode(x, weight, bias, k=self.k, centre=centre)
 
 
-Score = Callable[[Dense, slice], tuple[Dense, Dense]]
-"""(pre-codes of a tile, its rows) → what competes for the k places, and the strengths of those that win."""
-
-
-@dataclass(frozen=True, eq=False)
-class LargestBy:
-    """The k entries of each row whose score is largest, where it is positive; of equal ones either.
-
-    It is not a prox of a penalty: scores may depend on more than the pre-codes. Scores exist for a tile
-    of rows at a time, as pre-codes do; gradients flow through the strengths, to what made the
-    pre-codes.
-    """
-
-    k: int
-    score: Score
-
-    def __call__(self, pre_codes: Dense) -> SparseCodes:
-        """The entries of dense pre-codes that win."""
-        return self._of_tile(pre_codes, slice(0, len(pre_codes)))
-
-    def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
-        """Return the winning entries of (x − centre) weightᵀ + bias, in tiles."""
-        tiles = list(row_tiles(len(x), len(weight)))
-        backend = pick("auto", x)
-        if backend == "reference":
-            parts = (self._of_tile(affine(x[r], weight, bias, centre), r) for r in tiles)
-            return SparseCodes.concatenate(parts)
-        with torch.no_grad():
-            parts = (self._of_tile(affine(x[r], weight, bias, centre), r) for r in tiles)
-            found = SparseCodes.concatenate(parts)
-        pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
-        entries = Entries(found.values, found.atoms, found.offsets)
-        return chosen(primitives_of(backend, found.support), pre_codes, entries)
-
-    def _of_tile(self, u: Dense, rows: slice) -> SparseCodes:
-        score, strength = self.score(u, rows)
-        atoms = score.detach().topk(self.k, dim=1, sorted=False).indices.sort(dim=1).values
-        wins = score.detach().gather(1, atoms) > 0
-        values = strength.gather(1, atoms)[wins]
-        offsets = offsets_of(wins.sum(dim=1))
-        return SparseCodes(values, atoms[wins].to(index_dtype(u.shape[1])), offsets, u.shape[1])
-
-
 @checked
 @dataclass(frozen=True, eq=False)
 class ColumnTopKProx:
@@ -271,33 +211,19 @@ def _largest_of_columns(pre_codes: PreCodes, counts: Int[Tensor, " n_atoms"]) ->
     columns = torch.cat([pre_codes.weight, bias[:, None].to(rows.dtype)], dim=1)
     power = (counts.double().log2() / 2).floor()
     groups = [(power == four).nonzero().flatten() for four in sorted(set(power.tolist()))]
-    parts = [
-        _at_most(
-            kernels.topk_encode(columns[group], rows, k=int(counts[group].max())), counts[group]
+    parts = []
+    for group in groups:
+        codes, most = (
+            kernels.topk_encode(columns[group], rows, k=int(counts[group].max())),
+            counts[group],
         )
-        for group in groups
-    ]
+        if bool((codes.l0 > most).any()):
+            codes = codes.only(ranks(codes.values, codes.support) < most[codes.support.rows])
+        parts.append(codes)
     by_column = SparseCodes.concatenate(parts)
     by_row = by_column.by_atom()
     atoms = torch.cat(groups)[by_row.rows.long()]
     return Entries(by_row.values, atoms.to(index_dtype(len(counts))), by_row.offsets)
-
-
-def _at_most(codes: SparseCodes, counts: Int[Tensor, " rows"]) -> SparseCodes:
-    """The largest entries of each row, a number of its own."""
-    if not bool((codes.l0 > counts).any()):
-        return codes
-    return codes.only(_places(codes) < counts[codes.support.rows])
-
-
-def _places(codes: SparseCodes) -> Int[Tensor, " nnz"]:
-    """Of each entry, how many of its row are larger; of equal ones the first is counted as larger."""
-    order = codes.values.detach().argsort(descending=True, stable=True)
-    rows = codes.support.rows  # ascending, so the same before and after
-    order = order[rows[order].argsort(stable=True)]
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device) - codes.offsets[rows]
-    return place
 
 
 @checked
@@ -349,7 +275,7 @@ def _until_as_long(codes: SparseCodes, lengths: PerRow) -> SparseCodes:
     """Of each row the largest entries whose norm is nearest to a length; one at least."""
     if not codes.nnz:
         return codes
-    rows, place = codes.support.rows, _places(codes)
+    rows, place = codes.support.rows, ranks(codes.values, codes.support)
     # As wide as the longest row, not as the dictionary.
     table = codes.values.new_zeros(codes.n_rows, int(codes.l0.max()))
     table[rows, place] = codes.values.detach().square()

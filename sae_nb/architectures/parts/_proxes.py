@@ -8,25 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb import kernels
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
-from sae_nb.kernels._autograd import (
-    chosen,
-    primitives_of,
-)
-from sae_nb.kernels._backends import (
-    Entries,
-    PreCodes,
-    pick,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
+from sae_nb.kernels._autograd import chosen, primitives_of
+from sae_nb.kernels._backends import Entries, PreCodes, pick
 from sae_nb.kernels._reference import above
 
 _Numbers = TypeVar("_Numbers", float, Tensor, float | Tensor)
@@ -88,7 +79,7 @@ class Penalty(ABC):
 
 def affine(x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> Dense:
     """(x − centre) weightᵀ + bias, dense."""
-    pre_codes = (x if centre is None else x - centre) @ weight.T
+    pre_codes = F.linear(x if centre is None else x - centre, weight)
     return pre_codes if bias is None else pre_codes + bias
 
 

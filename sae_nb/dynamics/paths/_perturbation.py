@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from sae_nb.models._running import run
 from sae_nb.steering import splice
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -67,7 +68,7 @@ class SelfCorrection:
 @checked
 def self_correction(
     model: LiveModel,
-    inputs: Any,
+    inputs: Inputs,
     *,
     layer: int,
     size: Annotated[float, at_least(0)],
@@ -133,7 +134,7 @@ def self_correction(
 @checked
 def pushed_states(
     model: LiveModel,
-    inputs: Any,
+    inputs: Inputs,
     *,
     layer: int,
     size: Annotated[float, at_least(0)],
@@ -156,16 +157,21 @@ def pushed_states(
     >>> pushed_states(load_model("tiny-vit"), scenes(2, seed=0), layer=12, size=0.1).shape
     torch.Size([2, 13, 69, 64])
     """
-    points = _checked_points(model, layer)
+    n_blocks = 0 if model.structure is None else model.structure.n_blocks
+    if not 0 <= layer <= n_blocks:
+        raise ValueError(
+            f"`layer` must be between 0 (embeddings) and {n_blocks}, got {layer}."
+            + ("" if n_blocks else f" {model.name} has no blocks to run on.")
+        )
+    points = ["resid_pre.0", *(f"resid_post.{block}" for block in range(n_blocks))]
     generator = torch.Generator().manual_seed(seed)
 
     def push(x: Tensor) -> Tensor:
         if size == 0:
             return x
         noise = torch.randn(x.shape, generator=generator).to(x)
-        return x + size * (
-            noise * (x.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True))
-        )
+        lengths = x.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
+        return x + size * (noise * lengths)
 
     positions = list(like.positions) if isinstance(like, States) else None
     kept = slice(None) if positions is None else positions
@@ -178,16 +184,6 @@ def pushed_states(
                 torch.stack([states[point][:, kept].float().cpu() for point in points], dim=1)
             )
     return torch.cat(parts)
-
-
-def _checked_points(model: LiveModel, layer: int) -> list[str]:
-    n_blocks = 0 if model.structure is None else model.structure.n_blocks
-    if not 0 <= layer <= n_blocks:
-        raise ValueError(
-            f"`layer` must be between 0 (embeddings) and {n_blocks}, got {layer}."
-            + ("" if n_blocks else f" {model.name} has no blocks to run on.")
-        )
-    return ["resid_pre.0", *(f"resid_post.{block}" for block in range(n_blocks))]
 
 
 def _ratio(angles: Tensor, layer: int) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.capturing import capture
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sae_nb.activations import Activations
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def text_windows(
-    model: LiveModel, inputs: object, context_length: int | None = None
+    model: LiveModel, inputs: Inputs, context_length: int | None = None
 ) -> Int[Tensor, "n time"]:
     """Join texts end to end, end-of-text between, and cut them into windows of one length.
 
@@ -153,7 +154,7 @@ class States(Tensor):
             f" {dtype}{of})"
         )
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> States:
+    def __deepcopy__(self, memo: object) -> States:
         return self._like(self.detach().clone(), self.keep)
 
     @property
@@ -231,7 +232,7 @@ class States(Tensor):
 @checked
 def capture_states(
     model: LiveModel,
-    inputs: Any,
+    inputs: Inputs,
     *,
     dtype: torch.dtype = torch.float32,
     batch_size: int | None = None,
@@ -249,27 +250,22 @@ def capture_states(
 
     Parameters
     ----------
-    model
-        From `load_model` or `wrap`; its blocks must put out states of one shape.
-    inputs
-        Images, texts, token ids or sounds, as for `capture`. Samples may differ in length: `states.keep` is
-        then the mask of the tokens that each has, and the others are NaN; `states.common()` has those of all.
-    dtype
-        Precision of the states; torch.float16 halves their size.
-    batch_size
-        Samples per forward pass; None: as `capture` does.
+    model, inputs
+        One whose blocks put out states of one shape; images, texts, token ids or sounds, as for `capture`.
+        Of samples that differ in length `states.keep` is the mask of the tokens that each has, the others are
+        NaN, and `states.common()` has those of all.
+    dtype, batch_size
+        Precision of the states; samples per forward pass, None: as `capture` does.
     store
         A folder that `capture` writes to, so that a killed run continues where it stopped.
     drop_first
         Leave out the first token of a text; "auto": where it is an attention sink, in decoder language
         models. `states.positions` names the positions that are left.
     context_length, pack
-        Of texts, as for `capture`. With `pack=True` each sample is a window of `context_length` tokens of
-        the texts, joined with end-of-text between; what fills no window is left out.
-    backend
-        "nnsight", or "hooks": plain forward hooks, the same values.
-    progress
-        Show a bar, or call a function with records.
+        As for `capture`. With `pack=True` each sample is a window of `context_length` tokens of the texts,
+        joined with end-of-text between; what fills no window is left out.
+    backend, progress
+        "nnsight", or "hooks": plain forward hooks, the same values; a bar, or a function called with records.
 
     Raises
     ------
@@ -360,7 +356,11 @@ def token_kinds_of(model: LiveModel, positions: Sequence[int]) -> tuple[TokenKin
     kinds: list[TokenKind] = ["token"] * len(positions)
     if model.modality.is_image or (not model.modality.is_text and model.patch_grid is not None):
         prefix = model.prefix_tokens
-        first: TokenKind = "cls" if _has_cls(model.module, prefix) else "register"
+        # Only where the whole prefix is registers there is no cls.
+        names = {path.rpartition(".")[2]: p for path, p in model.module.named_parameters()}
+        registers = sum(names[name].shape[-2] for name in _REGISTER_NAMES if name in names)
+        has_cls = prefix > registers or any(name in names for name in _CLS_NAMES)
+        first: TokenKind = "cls" if has_cls else "register"
         kinds = ["patch" if p >= prefix else "register" if p else first for p in positions]
     return tuple(kinds)
 
@@ -412,17 +412,6 @@ def _places(
     keep = torch.zeros(one.context.n_samples, len(positions), dtype=torch.bool)
     keep[one.sample, column] = True
     return tuple(positions.tolist()), None if bool(keep.all()) else keep
-
-
-def _has_cls(module: nn.Module, prefix: int) -> bool:
-    """Return whether the first prefix token is a cls: only models whose prefix consists of registers
-    lack one.
-    """
-    names = {path.rpartition(".")[2]: p for path, p in module.named_parameters()}
-    if any(name in names for name in _CLS_NAMES):
-        return True
-    registers = sum(names[name].shape[-2] for name in _REGISTER_NAMES if name in names)
-    return prefix > registers
 
 
 def _check_values(x: Tensor, keep: Tensor | None) -> None:

@@ -386,9 +386,7 @@ class Trajectories(Finding, kw_only=False):
         return tuple(kind for kind in TOKEN_KINDS if kind in self.token_kinds)
 
     def mean(self, quantity: Quantity, kind: str) -> Float[Tensor, " layers"]:
-        """Return mean of "convergence", "speed" or "norms" over tokens of one of the `kinds`, layer by
-        layer.
-        """
+        """Return mean of "convergence", "speed" or "norms" over tokens of a kind, layer by layer."""
         return self._of(quantity, kind).nanmean(dim=(0, 2))
 
     def sd(self, quantity: Quantity, kind: str) -> Float[Tensor, " layers"]:

@@ -21,7 +21,6 @@ from sae_nb.checks import Count, Seed, check_data, checked
 from sae_nb.statistics import bootstrap_counts, permutation_p
 
 Normalise = Literal["mass", "mean"]
-NORMALISATIONS = ("mass", "mean")
 
 
 @dataclass(frozen=True, kw_only=True)

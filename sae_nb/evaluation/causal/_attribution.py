@@ -7,23 +7,18 @@ Of a transcoder x is what it writes, and z_tj comes from what it reads.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._sites import (
-    check_one_place,
-    reconstruction,
-    written_codes,
-)
-from sae_nb.capturing._batch_rows import (
-    BatchRows,
-    batch_rows,
-)
+from sae_nb.activations._sites import check_one_place, reconstruction, written_codes
+from sae_nb.architectures._one_step import without_zeros
+from sae_nb.capturing._batch_rows import BatchRows, batch_rows
 from sae_nb.checks import Seed, at_least, check_atom, check_finite, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import (
@@ -34,27 +29,15 @@ from sae_nb.evaluation.causal._outcomes import (
     outcome_of,
     removing,
 )
-from sae_nb.evaluation.report._row_pass import without_zeros
 from sae_nb.models._answers import AnswerKind as OutcomeKind
 from sae_nb.models._running import run
-from sae_nb.steering import (
-    ablate,
-    random_direction,
-)
+from sae_nb.steering import ablate, random_direction
 from sae_nb.steering._answers import kl
-from sae_nb.steering._request import (
-    check_hook_point,
-    check_width,
-    policy_for,
-    tap_of,
-)
+from sae_nb.steering._request import check_hook_point, check_width, policy_for, tap_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
 
 
@@ -139,12 +122,13 @@ class Attribution:
         """
         atom = check_atom(atom, self.sae.n_atoms)
 
-        def lost(edit: object) -> tuple[Float[Tensor, " outcomes"], float]:
+        def lost(edit: AbstractContextManager[object]) -> tuple[Float[Tensor, " outcomes"], float]:
             answer = self.under(edit)
             return answer, self.value - float(self.outcome.measure(answer))
 
         model, point, sae, index = self.model, self.hook_point, self.sae, self.outcome.index
-        where = self._mask()
+        where = torch.zeros(self.n_positions, dtype=torch.bool)
+        where[torch.from_numpy(self.position)] = True
         without, exact = lost(ablate(model, point, sae, atom, positions=where))
         drawn = (random_direction(self.x.shape[1], seed + i) for i in range(n_controls))
         edits = (edited(model, point, sae, removing(sae, atom, u), where) for u in drawn)
@@ -165,12 +149,7 @@ class Attribution:
             probability=probability,
         )
 
-    def _mask(self) -> Tensor:
-        mask = torch.zeros(self.n_positions, dtype=torch.bool)
-        mask[torch.from_numpy(self.position)] = True
-        return mask
-
-    def under(self, edit: Any) -> Float[Tensor, " outcomes"]:
+    def under(self, edit: AbstractContextManager[object]) -> Float[Tensor, " outcomes"]:
         """Return the answer with an edit in force."""
         # The lock keeps other threads' forward passes out of the edited stretch.
         with self.model.lock, edit, torch.no_grad():
@@ -200,11 +179,10 @@ def attribute(
     hook_point, sae
         Where the SAE reads; for a transcoder, where it writes.
     target
-        Measure of the answer: a class or token id or its name, a function, or None for the model's own
-        top answer. A logit is measured above the mean of all logits.
+        A class or token id or its name, whose logit is measured above the mean of all; a function; or None
+        for the model's own top answer.
     drop_first
-        Leave out the first token, an attention sink that SAEs are not trained on; None: what the SAE was not
-        trained on, `sae.position_policy`.
+        Leave out the first token, an attention sink; None: what the SAE was not trained on.
 
     Raises
     ------
@@ -304,8 +282,8 @@ def _split(
     with torch.no_grad():
         codes = sae.encode(read.float())  # the whole sequence: some SAEs look at the past
         x_hat = reconstruction(sae, codes, read.float())[0][rows.position.to(read.device)]
-    active = without_zeros(codes.rows(rows.position))
-    values = active.values.detach().requires_grad_(True)
+    active = without_zeros(codes.rows(rows.position).detach())
+    values = active.values.clone().requires_grad_(True)
     towards = gradient[0][rows.position].to(values.device)
     with torch.enable_grad():
         # ∂⟨x̂, g⟩/∂z_tj = ⟨d_j, g_t⟩, by the SAE's own decoder: sparse, and exact for a linear one.

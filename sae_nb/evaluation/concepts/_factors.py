@@ -28,6 +28,9 @@ from sae_nb.statistics import Interval
 if TYPE_CHECKING:
     from scipy.sparse import csc_matrix
 
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.evaluation.report._measurement import RandomDictionary
+
 
 # -------------------------------------------------------------------------------------------------
 # How well single atoms identify known factors, on average: balanced accuracy on samples held out.
@@ -118,7 +121,7 @@ def identifiability(
     unique, index = np.unique(sample, return_inverse=True)
     fit = (np.random.default_rng(seed).permutation(len(unique)) < len(unique) // 2)[index]
     _check_both(known, fit, named)
-    (factors, says), (at_random, _) = (
+    (factors, predicted), (at_random, _) = (
         _best_atoms(_strengths(one, source, unit, len(known)), known, fit, named)
         for one in (sae, random_like(sae, source, seed=seed))
     )
@@ -127,7 +130,7 @@ def identifiability(
         np.mean([factor.accuracy for factor in factors]),
         floor=0.5,
         control=np.mean([factor.accuracy for factor in at_random]),
-        interval=_interval(says[~fit], known[~fit], sample[~fit], resampling),
+        interval=_interval(predicted[~fit], known[~fit], sample[~fit], resampling),
         n=int((~fit).sum()),
         unit="rows" if len(known) == len(source) else "samples",
         seconds=time.perf_counter() - start,
@@ -164,7 +167,9 @@ def _check_both(known: np.ndarray, fit: np.ndarray, names: list[str]) -> None:
 
 
 @torch.no_grad()
-def _strengths(sae: Any, acts: Activations, unit: np.ndarray, n: int) -> csc_matrix:
+def _strengths(
+    sae: SparseAutoencoder | RandomDictionary, acts: Activations, unit: np.ndarray, n: int
+) -> csc_matrix:
     """Strongest entry of each unit, by atom: positive where no entry is larger in size."""
     from scipy.sparse import csc_matrix
 
@@ -210,24 +215,24 @@ def _best_atoms(
             better = 0.5 + gains > best
             best[better], threshold[better] = 0.5 + gains[better], cuts[better]
             atom[better], sign[better] = j, way
-    says = np.zeros_like(known)
+    predicted = np.zeros_like(known)
     factors = []
     for f in range(n_factors):
         if atom[f] >= 0:
             column = strengths[:, atom[f]]
-            says[column.indices[sign[f] * column.data > threshold[f]], f] = True
-        said, truth = says[~fit, f], known[~fit, f]
+            predicted[column.indices[sign[f] * column.data > threshold[f]], f] = True
+        answers, truth = predicted[~fit, f], known[~fit, f]
         factors.append(
             FactorTold(
                 name=names[f],
                 atom=int(atom[f]),
                 sign=int(sign[f]),
                 threshold=float(threshold[f]),
-                accuracy=float((said[truth].mean() + (~said[~truth]).mean()) / 2),
+                accuracy=float((answers[truth].mean() + (~answers[~truth]).mean()) / 2),
                 share=float(known[:, f].mean()),
             )
         )
-    return factors, says
+    return factors, predicted
 
 
 def _best_cuts(
@@ -245,9 +250,12 @@ def _best_cuts(
 
 
 def _interval(
-    says: np.ndarray, known: np.ndarray, sample: Int[np.ndarray, " units"], resampling: Resampling
+    predicted: np.ndarray,
+    known: np.ndarray,
+    sample: Int[np.ndarray, " units"],
+    resampling: Resampling,
 ) -> Interval:
-    f, columns = known.shape[1], (says & known, known, ~says & ~known, ~known)
+    f, columns = known.shape[1], (predicted & known, known, ~predicted & ~known, ~known)
     table = np.concatenate(columns, axis=1).astype(np.float64)
 
     def accuracy(s: np.ndarray) -> np.ndarray:
@@ -352,13 +360,13 @@ def match_factors(chosen_on: Evidence, judged_on: Evidence) -> Matches:
 def judge(codes: SparseCodes, factor: Factor, atom: int, threshold: float) -> FactorMatch:
     """Return how well one atom, above one strength, identifies a factor."""
     rows, strength = (part.numpy() for part in codes.strengths(atom))
-    says = rows[strength > threshold]
-    hits, real = int(factor.truth[says].sum()), int(factor.truth.sum())
+    named = rows[strength > threshold]
+    hits, real = int(factor.truth[named].sum()), int(factor.truth.sum())
     return FactorMatch(
         atom=atom,
         factor=factor.name,
-        f1=2 * hits / max(len(says) + real, 1),
-        precision=hits / max(len(says), 1),
+        f1=2 * hits / max(len(named) + real, 1),
+        precision=hits / max(len(named), 1),
         recall=hits / max(real, 1),
         per=factor.per,
         threshold=threshold,
@@ -406,8 +414,8 @@ class _Ranking:
         """Return every atom's largest F1 and the threshold that reaches it; −∞ for one that never fires."""
         hits = np.cumsum(truth[self.rows])
         before = np.append(0, hits)[self.first[self.atom]]
-        says = np.arange(len(self.atom)) - self.first[self.atom] + 1
-        f1: Float[np.ndarray, " entries"] = 2 * (hits - before) / (says + truth.sum())
+        named = np.arange(len(self.atom)) - self.first[self.atom] + 1
+        f1: Float[np.ndarray, " entries"] = 2 * (hits - before) / (named + truth.sum())
         # A threshold lies between two strengths: equal ones are said yes to together.
         same_atom = np.append(self.atom[1:] == self.atom[:-1], False)
         following = np.where(same_atom, np.append(self.strength[1:], 0.0), 0.0)

@@ -52,12 +52,8 @@ def distances_kept(
 
     Parameters
     ----------
-    sae
-        Any sparse autoencoder.
-    acts
-        Activations of its width.
-    codes
-        Its codes of them; encoded when None.
+    acts, codes
+        Activations; the SAE's codes of them, encoded when None.
     n_rows
         At most so many rows are drawn and compared pair by pair.
     n_bootstrap, seed
@@ -91,21 +87,11 @@ def distances_kept(
     own = codes_of(sae, few, codes)
     own = own if codes is None else own.rows(rows)
     x = acts.rows(rows).to(sae.dictionary)
-    random = RandomDictionary(
-        sae.d_in,
-        sae.n_atoms,
-        min(max(round(float(own.l0.double().mean())), 1), sae.n_atoms),
-        mean=x.double().mean(dim=0).to(x),
-        seed=seed,
-        signed=bool((own.values < 0).any()),
-    )
-    kept = distances_row(
-        x - random.mean,
-        own,
-        random.encode(x),
-        acts.sample[rows].numpy(),
-        Resampling(n_bootstrap, seed),
-    )
+    mean, l0 = x.double().mean(dim=0).to(x), float(own.l0.double().mean())
+    signed = bool((own.values < 0).any())
+    random = RandomDictionary.like(sae, l0, mean=mean, seed=seed, signed=signed)
+    sample, resampling = acts.sample[rows].numpy(), Resampling(n_bootstrap, seed)
+    kept = distances_row(x - mean, own, random.encode(x), sample, resampling)
     if kept is None:
         raise ValueError(f"`acts` must vary, got {len(acts)} rows that are all alike.")
     return Measurement.of(kept, seconds=time.perf_counter() - start)
@@ -122,24 +108,24 @@ def distances_row(
     if len(x) < FEWEST_ROWS:
         return None
     wanted = _ranks(_cosines(x.double().cpu().numpy()))
-    told = wanted.std(axis=1) > 0
-    if not told.any():
+    ordered = wanted.std(axis=1) > 0
+    if not ordered.any():
         return None
     coded = _code_cosines(codes)
     order = np.random.default_rng(resampling.seed).permutation(len(x))
     values, shuffled, at_random = (
-        correlation(wanted, _ranks(some))[told]
+        correlation(wanted, _ranks(some))[ordered]
         for some in (coded, coded[np.ix_(order, order)], _code_cosines(control))
     )
     columns = np.stack([values, np.ones_like(values)], axis=1)
-    sums = resampling.grouped(columns, sample[told])
+    sums = resampling.grouped(columns, sample[ordered])
     return measured(
         "distances_kept",
         values.mean(),
         resampling.interval(sums, lambda s: s[:, 0] / s[:, 1]),
         floor=shuffled.mean(),
         control=at_random.mean(),
-        n=int(told.sum()),
+        n=int(ordered.sum()),
     )
 
 

@@ -19,10 +19,7 @@ from torch import Tensor
 from sae_nb.activations._hook_point_check import warn_of_places
 from sae_nb.checks import Resamples, Seed, check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
-from sae_nb.geometry._cosines import (
-    largest_cosines,
-    tile_rows,
-)
+from sae_nb.geometry._cosines import largest_cosines, tile_rows, unit_rows
 from sae_nb.kernels._compiling import compiled
 
 HUNGARIAN_UP_TO = 4096
@@ -111,6 +108,9 @@ def stability(
     matches = [_match(dictionaries[i], dictionaries[j], signed=signed) for i, j in pairs]
     matched = [cosines for _, _, cosines, _ in matches]
     n = min(len(cosines) for cosines in matched)
+    both_ways = [*pairs, *((j, i) for i, j in pairs)]
+    best = (largest_cosines(dictionaries[i], dictionaries[j], signed=signed) for i, j in both_ways)
+    largest = [float(cosines.double().mean()) for cosines in best]
     every = np.concatenate(matched)
     exact = max(len(d) for d in dictionaries) <= HUNGARIAN_UP_TO
     generator = chance_generator(seed)
@@ -125,7 +125,7 @@ def stability(
         unit="pairs",
         cosines=np.stack([cosines[:n] for cosines in matched]),
         pairs=pairs,
-        mean_max=_mean_max(dictionaries, pairs, signed=signed),
+        mean_max=float(np.mean(largest)),
         shared_fraction=float((every > 0.7).mean()),
         signed=signed,
         error=float(np.mean([error for *_, error in matches])),
@@ -214,16 +214,6 @@ def _at_random(
     return float(np.mean(means))
 
 
-def _mean_max(
-    dictionaries: list[Tensor], pairs: tuple[tuple[int, int], ...], *, signed: bool
-) -> float:
-    means = []
-    for i, j in [*pairs, *((j, i) for i, j in pairs)]:
-        first, second = dictionaries[i], dictionaries[j]
-        means.append(float(largest_cosines(first, second, signed=signed).double().mean()))
-    return float(np.mean(means))
-
-
 def _unit_dictionaries(saes: Sequence[Any]) -> list[Tensor]:
     """Return unit rows on one device, in fp32; a zero row stays zero and matches nothing."""
     if isinstance(saes, Tensor) or len(saes) < 2:
@@ -236,11 +226,8 @@ def _unit_dictionaries(saes: Sequence[Any]) -> list[Tensor]:
         warn_of_places(saes[0], other)
     rows = [getattr(s, "dictionary", s) for s in saes]
     first = check_matrix(rows[0], name="saes[0]")
-    checked = [
-        check_matrix(r, name=f"saes[{i}]", d_in=first.shape[1]).detach().float().to(first.device)
-        for i, r in enumerate(rows)
-    ]
-    return [torch.nn.functional.normalize(r, dim=1) for r in checked]
+    checked = (check_matrix(r, name=f"saes[{i}]", d_in=first.shape[1]) for i, r in enumerate(rows))
+    return [unit_rows(r.detach().to(first.device)) for r in checked]
 
 
 # -------------------------------------------------------------------------------------------------
@@ -277,7 +264,6 @@ def auction(
     second: Float[Tensor, "n_other d_in"],
     *,
     signed: bool = False,
-    epsilon: float = EPSILON,
     rounds: int = ROUNDS,
 ) -> Assignment:
     """Match each atom of `first` with one of `second`, which has at least as many; unit rows.
@@ -298,7 +284,7 @@ def auction(
         waiting, given_up = np.empty(n, np.int64), np.empty(n, np.int64)
         waiting[: len(todo)] = todo[::-1]
         n_given_up = bid(
-            values, columns, beyond, prices, owner, match, waiting, len(todo), epsilon, given_up
+            values, columns, beyond, prices, owner, match, waiting, len(todo), EPSILON, given_up
         )
         todo = given_up[:n_given_up].copy()
         if n_given_up == 0:
@@ -307,8 +293,8 @@ def auction(
     partner = second[torch.from_numpy(match).to(second.device)]
     cosines = (first * partner).sum(dim=1).double().cpu().numpy()
     cosines = np.abs(cosines) if signed else cosines
-    hoped = np.maximum((values - prices[columns]).max(axis=1), beyond)
-    bound = hoped.sum() + prices.sum()
+    possible = np.maximum((values - prices[columns]).max(axis=1), beyond)
+    bound = possible.sum() + prices.sum()
     return Assignment(
         partner=match, cosines=cosines, error=max(float(bound - cosines.sum()) / n, 0.0)
     )
@@ -323,9 +309,7 @@ def _lists(
     *,
     signed: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the worth of the best partners at the present prices to some atoms, their indices, and the
-    best worth beyond them.
-    """
+    """Return the worth of the best partners to some atoms, their indices, and the best worth beyond them."""
     cost = torch.from_numpy(prices).to(first)
     parts: list[tuple[Tensor, ...]] = []
     for which in torch.split(torch.from_numpy(todo), tile_rows(len(second))):

@@ -1,7 +1,7 @@
 """Matching of two very large dictionaries: an auction among the atoms near each.
 
 Of very many atoms no list of partners can be made by looking at all pairs. Partners are looked for in
-lists of alike atoms (`sae_nb.geometry.Lists`), and which share of the best was found is measured on
+lists of alike atoms (`Lists`), and which share of the best was found is measured on
 some atoms. An atom that is worth less to any partner than its rivals pay has no partner, in place of
 any that is left.
 """
@@ -17,10 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.evaluation.dictionary._matching import EPSILON, bid
-from sae_nb.geometry._ivf_index import (
-    Lists,
-    random_distances,
-)
+from sae_nb.geometry._cosines import unit_rows
+from sae_nb.geometry._ivf_index import LISTS_LOOKED_AT, TRIED, Lists, random_distances
 
 MATCHED_WHOLE = 20_000
 """Atoms up to which every pair is compared: 8 s at 16 384 of width 768."""
@@ -31,7 +29,8 @@ CANDIDATES = 16
 ROUNDS = 40
 """Number of times lists are remade."""
 
-TRIED, WANTED, LISTS_LOOKED_AT = 256, 0.98, (4, 8, 16, 32, 64, 128)
+WANTED = 0.98
+"""Share of the best partners that is enough."""
 
 _TILE = 2**24
 
@@ -64,7 +63,7 @@ def match_near(
             found=turned.found,
             floor=turned.floor,
         )
-    first, second = _units(dictionary), _units(other)
+    first, second = (unit_rows(d.detach().cpu()) for d in (dictionary, other))
     lists = Lists(second, seed=seed)
     of = lists.nearest_list(first)
     looked_at, found = _enough(first, second, lists, of, seed)
@@ -137,8 +136,3 @@ def _auction(
         )
         todo = given_up[:n_given_up].copy()
     return match
-
-
-def _units(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Unit rows in fp32; a zero row stays zero and matches nothing."""
-    return torch.nn.functional.normalize(rows.detach().cpu().float(), dim=1)

@@ -1,22 +1,23 @@
-"""Closeness of atoms to the data, and to directions with a meaning."""
+"""Closeness of atoms to the data, and to the heads of a layer."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Resamples, Seed, check_matrix, checked
+from sae_nb.checks import Count, Resamples, Seed, check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
-from sae_nb.geometry._coherence import (
-    copied_atoms,
-    rows_of,
-)
+from sae_nb.geometry._coherence import copied_atoms, rows_of
 from sae_nb.geometry._cosines import largest_cosines
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+
 
 # -------------------------------------------------------------------------------------------------
 # Does an atom look like anything in the data? OOD = 1 − mean_j max_t ⟨d_j, x_t − μ⟩ / ‖x_t − μ‖.
@@ -96,66 +97,46 @@ def distances_to_data(
 
 
 # -------------------------------------------------------------------------------------------------
-# Does a dictionary hold the directions a classifier reads? mean over classes of max_j ⟨v_i, d_j⟩.
-
-
-_DRAWS = 5  # random dictionaries the floor is a mean over
+# Which attention heads does an atom belong to, where an SAE reads their outputs side by side?
 
 
 @checked
-def plausibility(
-    sae: Any,
-    directions: Float[Tensor, "classes d_in"],
-    *,
-    n_bootstrap: Resamples = 1000,
-    seed: Seed = 0,
-) -> Measurement:
-    """Measure how near the nearest atom is to the direction each class is read from; 1 if every
-    direction is an atom.
+def head_shares(sae: SparseAutoencoder, n_heads: Count) -> Float[np.ndarray, "n_atoms n_heads"]:
+    """Return how an SAE's atoms at `head_out.L` are spread over the heads of the layer.
 
-    Only directions count. The score of random atoms, floor and control, grows with their number. The
-    interval resamples classes.
+    The share of head h in atom j is ‖d_jʰ‖ / Σ_g ‖d_jᵍ‖, with d_jʰ the head's part of the atom: 1 for an atom
+    that one head writes alone. A random direction has about 1 / n_heads everywhere.
 
     Parameters
     ----------
-    sae, directions
-        An SAE or a dictionary; rows of the classifier that reads there, or others with a meaning.
+    sae
+        Trained on `head_out.L`.
+    n_heads
+        Of the layer: `model.n_heads`.
 
     Raises
     ------
-    ValueError: If widths differ, or a direction is zero.
+    ValueError: If `n_heads` does not divide `d_in`.
 
     Source
     ------
-    "Archetypal SAE", arXiv 2502.12892, section 4. The floor is ours.
+    Kissane et al., "Interpreting Attention Layer Outputs with Sparse Autoencoders", arXiv 2406.17759, §4.
 
     Example
     -------
-    >>> plausibility(torch.eye(4), torch.eye(4)[:2]).value
-    1.0
+    >>> import sae_nb as sn
+    >>> sae = sn.TopK(d_in=4, n_atoms=2, k=1)
+    >>> with torch.no_grad():
+    ...     _ = sae.operator.weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0.6, 0, 0.8, 0]]))
+    >>> print(head_shares(sae, 2).round(2))
+    [[1.   0.  ]
+     [0.43 0.57]]
     """
-    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
-    atoms = rows_of(sae).float()
-    rows = check_matrix(directions, name="directions", d_in=atoms.shape[1]).detach().to(atoms)
-    zero = (rows.norm(dim=1) == 0).nonzero()
-    if len(zero):
-        raise ValueError(f"`directions` must not be zero, got row {int(zero[0])} of zeros.")
-    generator = chance_generator(seed)
-    drawn = (torch.randn(atoms.shape, generator=generator).to(atoms) for _ in range(_DRAWS))
-    control = float(np.mean([nearest_atoms(random, rows).mean() for random in drawn]))
-    return resampling.mean(
-        "plausibility",
-        nearest_atoms(atoms, rows),
-        floor=control,
-        control=control,
-        unit="classes",
-        seconds=time.perf_counter() - start,
-    )
-
-
-def nearest_atoms(
-    dictionary: Float[Tensor, "n_atoms d_in"], directions: Float[Tensor, "classes d_in"]
-) -> Float[np.ndarray, " classes"]:
-    """Return the largest cosine of each direction with any atom."""
-    unit, rows = (torch.nn.functional.normalize(part, dim=1) for part in (dictionary, directions))
-    return np.asarray(largest_cosines(rows, unit).double().cpu())
+    if sae.d_in % n_heads:
+        raise ValueError(
+            f"`n_heads` must divide the SAE's width, {sae.d_in}, into equal parts, got {n_heads}. It is the "
+            "model's number of heads where the SAE reads `head_out`: `model.n_heads`."
+        )
+    norms = sae.dictionary.detach().float().reshape(sae.n_atoms, n_heads, -1).norm(dim=2)
+    shares: np.ndarray = (norms / norms.sum(dim=1, keepdim=True)).cpu().numpy()
+    return shares

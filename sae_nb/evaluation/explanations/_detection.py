@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -125,13 +125,10 @@ def score_explanations(
     labels
         Facts that rules may use besides tokens: booleans by name, per sample or per row.
     explain
-        "rule": a small rule, applied to the letter. "exemplars": likeness of activations to rows
-        where it fired; for images without labels.
-    judge
-        A language model of yours, prompt → answer: writes explanations where `explanations` has
-        none, and makes the guesses. About 2 · n_examples + 10 calls per atom. Language alone.
-    explanations
-        Texts by atom, for the judge.
+        "rule": a small rule. "exemplars": likeness to rows where it fired; for images without labels.
+    judge, explanations
+        A language model of yours, prompt → answer, which writes explanations where `explanations` has no
+        text for an atom, and makes the guesses: about 2 · n_examples + 10 calls per atom.
     n_examples, n_choices
         Windows per score and atom, half of them firing; windows per intruder trial.
 
@@ -163,21 +160,21 @@ def score_explanations(
         )
     facts = RowFacts.of(acts, labels)
     asked = None if judge is None else CountedJudge(judge)
-    desk = Desk(acts, codes, facts, asked, n_examples // 2, n_choices, seed)
-    chosen, left_out = desk.choose(atoms, n_atoms)
+    trials = ExplanationTrials(acts, codes, facts, asked, n_examples // 2, n_choices, seed)
+    chosen, left_out = trials.choose(atoms, n_atoms)
     texts = explanations or {}
-    guessers = {atom: desk.guesser(atom, explain, texts.get(atom)) for atom in chosen}
+    guessers = {atom: trials.guesser(atom, explain, texts.get(atom)) for atom in chosen}
     per_atom, control = {}, {}
     for place, atom in enumerate(chosen):
         other = guessers[chosen[place - 1]] if len(chosen) > 1 else None
-        per_atom[atom], control[atom] = desk.scores(atom, guessers[atom], other)
+        per_atom[atom], control[atom] = trials.scores(atom, guessers[atom], other)
     scores = _means(per_atom, control, n_choices, resampling)
     return ExplanationScores.of(
         scores["detection"],
         scores=scores,
         per_atom=per_atom,
         texts={atom: guesser.text for atom, guesser in guessers.items()},
-        rules=desk.rules,
+        rules=trials.rules,
         left_out=left_out,
         n_calls=asked.n_calls if asked else 0,
         n_unreadable=asked.n_unreadable if asked else 0,
@@ -221,7 +218,7 @@ FEWEST_EXAMPLES = 4
 
 
 @dataclass(eq=False)
-class Desk:
+class ExplanationTrials:
     """Rows to explain on, rows to judge on, and examples drawn from the latter."""
 
     acts: Activations
@@ -287,7 +284,7 @@ class Desk:
         generator = np.random.default_rng((self.seed, atom))
         active, strength = fires_in(self.codes, atom), self._strength(atom)
         held = active & ~self.first
-        firing, silent = self.trials(atom, generator)
+        firing, silent = self.examples(atom, generator)
         widest = self.reach or WHOLE_SAMPLE
         wide = self.windows.firing(held, strength, self.n, widest, generator)
         marked = self._marked(wide, active, generator)
@@ -305,7 +302,7 @@ class Desk:
                 scores["fuzzing"] = balanced(right, [one.fits(w, no) for w, _, no in marked])
         return {name: mine[name] for name in sorted(mine)}, theirs
 
-    def trials(
+    def examples(
         self, atom: int, generator: np.random.Generator | None = None
     ) -> tuple[list[Window], list[Window]]:
         """Return windows of the second half in which an atom fires, and some in which it does not."""
@@ -394,17 +391,17 @@ class Desk:
             picked = generator.permutation(n_firing)[:n_others]
             intruder = n_firing + int(generator.integers(n_silent))
             order = generator.permutation([*picked.tolist(), intruder])
-            if asked is None:
+            if asked is None or self.judge is None:
                 answer: int | None = least_alike(vectors[order])
             else:
-                answer = self._pointed([asked[i] for i in order])
+                answer = self._pointed(self.judge, [asked[i] for i in order])
             hits += answer is not None and int(order[answer]) == intruder
         return hits / self.n
 
-    def _pointed(self, windows: list[Window]) -> int | None:
+    def _pointed(self, judge: CountedJudge, windows: list[Window]) -> int | None:
         texts = "\n".join(f"{i}. {shown(w, self.facts)}" for i, w in enumerate(windows, 1))
         numbers = [str(i) for i in range(1, len(windows) + 1)]
-        answer = cast("CountedJudge", self.judge).choice(
+        answer = judge.choice(
             "All of these texts but one have something in common. Which one does not belong?\n"
             f"{texts}\nAnswer with its number alone.",
             r"\d+",
@@ -460,15 +457,15 @@ class RowGuesser:
     """An explanation that predicts for every row whether the atom fires: a rule, or similarity to examples."""
 
     text: str
-    says: Bool[np.ndarray, " n"]
+    predicted: Bool[np.ndarray, " n"]
 
     def fires(self, window: Window) -> bool:
         """Return whether it names a row of the window."""
-        return bool(self.says[window.rows].any())
+        return bool(self.predicted[window.rows].any())
 
     def fits(self, _window: Window, marked: Int[np.ndarray, " m"]) -> bool:
         """Return whether it names more than half of the marked rows."""
-        return bool(self.says[marked].mean() > 0.5)
+        return bool(self.predicted[marked].mean() > 0.5)
 
 
 @dataclass(eq=False)
@@ -481,20 +478,20 @@ class JudgeGuesser:
 
     def fires(self, window: Window) -> bool:
         """Return whether the judge finds a match in the window."""
-        return self._says_yes(
+        return self._is_yes(
             f"A detector fires on: {self.text}\nText: {shown(window, self.facts)}\n"
             "Does it fire anywhere in the text? Answer yes or no."
         )
 
     def fits(self, window: Window, marked: Int[np.ndarray, " m"]) -> bool:
         """Return whether the judge finds that the marked tokens are the right ones."""
-        return self._says_yes(
+        return self._is_yes(
             f"A detector fires on: {self.text}\nText, some tokens marked with << >>: "
             f"{shown(window, self.facts, marked)}\n"
             "Are the marked tokens those on which it fires? Answer yes or no."
         )
 
-    def _says_yes(self, prompt: str) -> bool:
+    def _is_yes(self, prompt: str) -> bool:
         return self.judge.choice(prompt, r"\b(yes|no)\b", ("yes", "no")) == "yes"
 
 

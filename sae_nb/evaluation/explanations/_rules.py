@@ -218,10 +218,10 @@ class Predicate:
         if self.kind == "up to position":
             return facts.position < int(self.values[0])
         ids = facts.before if self.kind == "before" else facts.token
-        wanted = [i for i, name in facts.names.items() if self._says(name)]
+        wanted = [i for i, name in facts.names.items() if self._matches(name)]
         return np.isin(ids, wanted) if wanted else nowhere
 
-    def _says(self, name: str) -> bool:
+    def _matches(self, name: str) -> bool:
         if self.kind in ("token", "before"):
             return name in self.values
         if self.kind == "begins":

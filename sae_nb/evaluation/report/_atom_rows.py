@@ -6,25 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sae_nb.checks import unchecked
 from sae_nb.evaluation.dictionary._distances import MOST_ROWS, distances_row
 from sae_nb.evaluation.dictionary._near_data import distances_to_data
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
-from sae_nb.geometry._coactivation import (
-    LEAST_ROWS,
-    Coactivation,
-    coactivation,
-)
-from sae_nb.geometry._coherence import (
-    AtomGeometry,
-    atom_geometry,
-    encoder_cosines,
-)
+from sae_nb.geometry._coactivation import LEAST_ROWS, Coactivation, count_pairs
+from sae_nb.geometry._coherence import AtomGeometry, cosines_with_encoder, geometry_of, unit_atoms
 from sae_nb.statistics import UNKNOWN, Interval
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.evaluation.report._row_pass import RowPass
+
+_PARTNERS = 10  # named per atom
 
 
 def atom_rows(
@@ -34,18 +27,37 @@ def atom_rows(
 
     An SAE of one atom has no neighbours, so that those rows are left out.
     """
-    random = rows.random.dictionary
-    found = _encoder(sae, resampling) | _near(sae, rows, resampling)
+    atoms, random = sae.dictionary.detach(), rows.random.dictionary
+    found: dict[str, Measurement] = {}
     if sae.n_atoms > 1:
         m = min(max(round(rows.sparsity.l0), 1), sae.n_atoms - 1)
-        geometry, together = unchecked(atom_geometry), unchecked(coactivation)
-        found = _geometry(geometry(sae, m=m), geometry(random, m=m), resampling) | found
-        own = together(rows.codes.codes(), sae.dictionary)
-        chance = together(rows.control_codes.codes(), random)
+        own, chance = (geometry_of(unit_atoms(one), m) for one in (atoms, random))
+        found |= _geometry(own, chance, resampling)
+    cosines = cosines_with_encoder(sae)
+    if cosines is not None:
+        found["encoder_cosine"] = measured(
+            "encoder_cosine",
+            np.median(cosines),
+            floor=0.0,
+            interval=resampling.spread(cosines, "median"),
+            n=len(cosines),
+            unit="atoms",
+        )
+    if bool((rows.near != rows.near[:1]).any()):  # rows that are all alike have no directions
+        away, by_chance = (distances_to_data(one, rows.near, rows.mean) for one in (atoms, random))
+        floor = by_chance.mean()
+        found["ood"] = resampling.mean("ood_score", away, floor=floor, control=floor, unit="atoms")
+    if sae.n_atoms > 1:
         moments = rows.reconstruction.moments
         variance = float(moments.m2.sum()) / moments.n  # mean squared distance from the mean
-        found |= _use(own, chance, variance, resampling)
-    return found | _distances(rows, resampling)
+        own_use, random_use = (
+            count_pairs(codes, one.float().cpu(), _PARTNERS)
+            for codes, one in ((rows.codes.codes(), atoms), (rows.control_codes.codes(), random))
+        )
+        found |= _use(own_use, random_use, variance, resampling)
+    which, x, codes, control = rows.drawn(MOST_ROWS)
+    kept = distances_row(x - rows.mean, codes, control, rows.group[which], resampling)
+    return found if kept is None else found | {"distances_kept": kept}
 
 
 def _geometry(
@@ -75,36 +87,6 @@ def _geometry(
             "duplicate_fraction", own.alike, floor=0.0, control=chance.alike.mean(), unit="atoms"
         ),
     }
-
-
-def _encoder(sae: SparseAutoencoder, resampling: Resampling) -> dict[str, Measurement]:
-    cosines = unchecked(encoder_cosines)(sae)
-    if cosines is None:
-        return {}
-    return {
-        "encoder_cosine": measured(
-            "encoder_cosine",
-            np.median(cosines),
-            floor=0.0,
-            interval=resampling.spread(cosines, "median"),
-            n=len(cosines),
-            unit="atoms",
-        )
-    }
-
-
-def _near(sae: SparseAutoencoder, rows: RowPass, resampling: Resampling) -> dict[str, Measurement]:
-    if not bool((rows.near != rows.near[:1]).any()):
-        return {}  # rows that are all alike have no directions
-    away = distances_to_data(sae.dictionary.detach(), rows.near, rows.mean)
-    chance = distances_to_data(rows.random.dictionary, rows.near, rows.mean).mean()
-    return {"ood": resampling.mean("ood_score", away, floor=chance, control=chance, unit="atoms")}
-
-
-def _distances(rows: RowPass, resampling: Resampling) -> dict[str, Measurement]:
-    which, x, codes, chance = rows.drawn(MOST_ROWS)
-    kept = distances_row(x - rows.mean, codes, chance, rows.group[which], resampling)
-    return {} if kept is None else {"distances_kept": kept}
 
 
 def _use(

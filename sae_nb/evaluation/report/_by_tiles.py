@@ -20,10 +20,7 @@ from sae_nb.activations._sites import acts_for
 from sae_nb.architectures._saving import CONFIG, KIND, WEIGHTS
 from sae_nb.checks import Count, Resamples, Seed, check_finite, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
 from sae_nb.evaluation.report._measurement import Resampling, chance_generator
 from sae_nb.evaluation.report._reconstruction import (
     Moments,
@@ -33,10 +30,7 @@ from sae_nb.evaluation.report._reconstruction import (
 from sae_nb.evaluation.report._report import Report
 from sae_nb.evaluation.report._row_pass import CONTROL_ROWS
 from sae_nb.evaluation.report._sparsity import SparsitySums, sparsity_rows
-from sae_nb.files._atomic import (
-    read_json,
-    read_manifest,
-)
+from sae_nb.files._atomic import read_json, read_manifest
 from sae_nb.files._streams import read_parts
 from sae_nb.statistics import group_rows
 from sae_nb.training import Team

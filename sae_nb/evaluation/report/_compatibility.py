@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_matrix, checked, one_of
-from sae_nb.evaluation.report._reconstruction import check_same_shape
+from sae_nb.evaluation.report._reconstruction import EXPLAINED, check_same_shape
 from sae_nb.geometry._coherence import check_dictionary
 
 if TYPE_CHECKING:
@@ -147,11 +147,6 @@ def _saelens_618(x: Tensor, x_hat: Tensor) -> Tensor:
     return 1 - (x - x_hat).square().sum(dim=1).mean() / total
 
 
-def _explained(x: Tensor, x_hat: Tensor, dim: int) -> Tensor:
-    """Mean of 1 − ‖e‖² / ‖x − μ‖², over rows (dim 1) or dimensions (dim 0)."""
-    return (1 - (x - x_hat).square().sum(dim) / (x - x.mean(dim=0)).square().sum(dim)).mean()
-
-
 # -------------------------------------------------------------------------------------------------
 # Of codes and dictionaries.
 
@@ -199,29 +194,27 @@ def _negative_interference(codes: SparseCodes, dictionary: Tensor) -> Tensor:
 
 
 _FORMULAS: dict[str, Callable[..., Tensor | float]] = {
-    "dictionary_learning.frac_variance_explained": lambda x, x_hat: (
-        1 - (x - x_hat).var(dim=0).sum() / x.var(dim=0).sum()
-    ),
+    "dictionary_learning.frac_variance_explained": EXPLAINED["r2_varratio"],
     "dictionary_learning.l2_loss": lambda x, x_hat: (x - x_hat).norm(dim=1).mean(),
     "dictionary_learning.cossim": _cosine,
     "dictionary_learning.l2_ratio": lambda x, x_hat: (x_hat.norm(dim=1) / x.norm(dim=1)).mean(),
     "dictionary_learning.relative_reconstruction_bias": _relative_bias,
-    "saelens.explained_variance_legacy": lambda x, x_hat: _explained(x, x_hat, 1),
+    "saelens.explained_variance_legacy": EXPLAINED["r2_pertoken"],
     "saelens.explained_variance": _saelens_618,
     "saelens.mse": lambda x, x_hat: ((x - x_hat).square().sum(dim=1) / len(x)).mean(),
     "saelens.cossim": _cosine,
     "saelens.relative_reconstruction_bias": _relative_bias,
     "saebench.explained_variance": _saelens_618,
-    "overcomplete.r2_score": lambda x, x_hat: (
-        1 - (x - x_hat).square().mean() / (x - x.mean()).square().mean()
-    ),
+    "overcomplete.r2_score": EXPLAINED["r2_scalar"],
     "overcomplete.avg_l2_loss": lambda x, x_hat: (x - x_hat).norm(dim=1).mean(),
     "overcomplete.avg_l1_loss": lambda x, x_hat: (x - x_hat).abs().sum(dim=1).mean(),
     "overcomplete.relative_avg_l2_loss": lambda x, x_hat: (
         (x - x_hat).norm(dim=1) / (x.norm(dim=1) + 1e-6)
     ).mean(),
-    "dark_matter.r_squared": lambda x, x_hat: _explained(x, x_hat, 0),
-    "uncentred.r2": lambda x, x_hat: 1 - (x - x_hat).square().sum() / x.square().sum(),
+    "dark_matter.r_squared": lambda x, x_hat: (
+        1 - (x - x_hat).square().sum(0) / (x - x.mean(dim=0)).square().sum(0)
+    ).mean(),
+    "uncentred.r2": EXPLAINED["r2_uncentred"],
     "saelens.l0": lambda codes: (codes.values > 0).sum().double() / codes.n_rows,
     "saebench.l0": _l0,
     "saelens.l1": lambda codes: codes.values.detach().double().sum() / codes.n_rows,

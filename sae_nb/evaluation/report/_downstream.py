@@ -16,17 +16,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-)
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.checks import checked, same_length
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
 from sae_nb.models._prefix_cache import Below
 from sae_nb.models._running import run
 from sae_nb.progress import progress_bar
-from sae_nb.statistics import Statistic
+from sae_nb.statistics import Interval, Statistic
 from sae_nb.steering import splice
 from sae_nb.steering._edits import Change
 from sae_nb.steering._request import policy_for
@@ -34,19 +30,16 @@ from sae_nb.steering._request import policy_for
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.evaluation.report._measurement import RandomDictionary
     from sae_nb.evaluation.report._sampling import Sampling
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
-    from sae_nb.models._inputs import (
-        Batch,
-        Batches,
-    )
+    from sae_nb.models import HookPoint, LiveModel
+    from sae_nb.models._inputs import Batch, Batches
 
 
 Scoring = Literal["next_token", "labels", "classes", "vectors"]
+Means = Callable[[str, str], np.ndarray]
+"""(quantity, variant) → its mean over what was scored."""
 
 _DEGENERATE = 1e-9  # an ablation that changes the loss by less leaves nothing to recover
 
@@ -79,7 +72,7 @@ class Scores:
         """Return the sums of each bootstrap group."""
         return resampling.grouped(np.concatenate(self.tables), np.concatenate(self.samples))
 
-    def means(self, sums: Float[np.ndarray, "*resamples columns"]) -> Callable[[str, str], Any]:
+    def means(self, sums: Float[np.ndarray, "*resamples columns"]) -> Means:
         """Return (quantity, variant) → the mean over what was scored, from sums of the columns."""
         place = {name: i for i, name in enumerate(self.columns)}
         return lambda quantity, variant: sums[..., place[f"{quantity}_{variant}"]] / sums[..., 0]
@@ -123,9 +116,7 @@ def _next_token(
 def _classes(
     clean: Tensor, _batch: Batch, truth: Tensor | None
 ) -> tuple[Float[Tensor, " rows"], Sums]:
-    """KL from the clean class probabilities, whether the top class is the same, and with labels
-    −log p of the label and whether it is the top class.
-    """
+    """KL from the clean probabilities, same top class; of labels −log p, and whether they are the top."""
     if clean.ndim != 2:
         raise ValueError(
             "Scores of classes need one row of class scores per sample, got an output of shape "
@@ -183,12 +174,12 @@ def _kl(log_clean: Float[Tensor, "n v"], log_p: Float[Tensor, "n v"]) -> Float[T
     return torch.where(p > 0, p * (log_clean - log_p), 0.0).sum(dim=-1)
 
 
-Formula = Callable[[Callable[[str, str], Any], str], Any]
+Formula = Callable[[Means, str], np.ndarray]
 """(mean(quantity, variant), variant) → the number for that variant."""
 
 
 def _recovered(quantity: str, ablation: str) -> Formula:
-    def formula(mean: Callable[[str, str], Any], variant: str) -> Any:
+    def formula(mean: Means, variant: str) -> np.ndarray:
         ablated = mean(quantity, ablation)
         whole = np.asarray(ablated - mean(quantity, "clean"))
         whole = np.where(np.abs(whole) > _DEGENERATE, whole, np.nan)
@@ -201,7 +192,7 @@ def _plain(quantity: str, of: str | None = None) -> Formula:
     return lambda mean, variant: mean(quantity, of or variant)
 
 
-def _kl_score(mean: Callable[[str, str], Any], variant: str) -> Any:
+def _kl_score(mean: Means, variant: str) -> np.ndarray:
     ablated = np.asarray(mean("kl", "zero"))
     ablated = np.where(ablated > _DEGENERATE, ablated, np.nan)
     return (ablated - mean("kl", variant)) / ablated
@@ -271,11 +262,6 @@ def downstream_rows(scores: Scores, resampling: Resampling) -> dict[str, Measure
     return rows
 
 
-def recovered(scores: Scores, resampling: Resampling) -> Measurement:
-    """Return the measure by which the need for more inputs is judged."""
-    return downstream_rows(scores, resampling)[_RECOVERED[scores.scoring]]
-
-
 # -------------------------------------------------------------------------------------------------
 # Which inputs an SAE is spliced into, at which positions, and what is put in its place to compare.
 
@@ -292,7 +278,7 @@ class SpliceTask:
     sae: SparseAutoencoder
     model: LiveModel
     hook_point: str
-    inputs: Any
+    inputs: Inputs
     labels: Int[Tensor, " samples"] | None
     positions: PositionPolicy  # those that the SAE is for; the others pass through
 
@@ -322,7 +308,10 @@ class SpliceTask:
         coarse = Resampling(_LOOKS, resampling.seed)
 
         def enough(batch: Batch, scores: Scores) -> bool:
-            return sampling.enough(batch, scores.n, lambda: recovered(scores, coarse).interval)
+            def interval() -> Interval:
+                return downstream_rows(scores, coarse)[_RECOVERED[scores.scoring]].interval
+
+            return sampling.enough(batch, scores.n, interval)
 
         with progress_bar(total, "splice", "sample", enabled=progress) as bar:
             ordered = sampling.order(self.model, batches)
@@ -407,7 +396,7 @@ def splice_task(
     sae: SparseAutoencoder,
     acts: Activations,
     model: LiveModel | None,
-    inputs: object,
+    inputs: Inputs | None,
     labels: Int[Tensor, " samples"] | None,
     hook_point: str | None,
 ) -> SpliceTask | None:
@@ -450,31 +439,24 @@ def written_at(sae: SparseAutoencoder) -> str | None:
 
 
 def _inputs_and_labels(
-    acts: Activations, inputs: object, labels: object
-) -> tuple[Any, Tensor | None]:
+    acts: Activations, inputs: Inputs | None, labels: object
+) -> tuple[Inputs, Tensor | None]:
     """Return what to run: by default the very samples that the rows come from."""
     labels = None if labels is None else torch.as_tensor(labels)
     if inputs is not None:
         return inputs, labels
     context, present = acts.context, torch.unique(acts.sample)
-    if context.sounds is not None:
-        clips = [context.sounds.sample(int(sample)) for sample in present]
-        return clips, _of_present(labels, context, present)
-    if context.token_ids is None and context.pictures is None:
+    if labels is not None and len(labels) == context.n_samples:
+        labels = labels[present]
+    sequences = context.token_ids if context.sounds is None else context.sounds
+    if context.sounds is None and context.pictures is not None:
+        return context.pictures[present], labels
+    if sequences is None:
         raise ValueError(
             "`inputs` are needed to run the model, because `acts` do not carry the samples they were "
             "captured from. Pass inputs=."
         )
-    labels = _of_present(labels, context, present)
-    if context.pictures is not None:
-        return context.pictures[present], labels
-    texts = cast(Ragged, context.token_ids)
-    return [texts.sample(int(sample)) for sample in present], labels
-
-
-def _of_present(labels: Tensor | None, context: Context, present: Tensor) -> Tensor | None:
-    whole = labels is not None and len(labels) == context.n_samples
-    return labels[present] if whole and labels is not None else labels
+    return [sequences.sample(int(sample)) for sample in present], labels
 
 
 def _check_labels(labels: Tensor | None, model: LiveModel) -> Int[Tensor, " samples"] | None:
@@ -530,7 +512,7 @@ def token_costs(
     model: LiveModel,
     sae: SparseAutoencoder,
     acts: Activations,
-    inputs: Any = None,
+    inputs: Inputs | None = None,
     *,
     hook_point: str | None = None,
     batch_size: int = 8,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -139,8 +140,8 @@ class FitCheck(Finding, eq=True):
         """The use as stated and the three best others, other figures of it, and doubts."""
         spliced = {} if self.recovered is None else {"Loss recovered": f"{self.recovered:.3f}"}
         figures = ", ".join(f"{name} {value:g}" for name, value in self.stated.items())
-        told = spliced | ({"Its file states": figures} if figures else {})
-        notes = (f"{name}: {text}." for name, text in told.items())
+        facts = spliced | ({"Its file states": figures} if figures else {})
+        notes = (f"{name}: {text}." for name, text in facts.items())
         return (self.table[["R²", "L0"]].head(_PRINTED), *notes, *self.doubts)
 
 
@@ -148,7 +149,7 @@ class FitCheck(Finding, eq=True):
 def check_fit(
     model: LiveModel,
     sae: SparseAutoencoder,
-    inputs: Any = None,
+    inputs: Inputs | None = None,
     *,
     hook_point: str | None = None,
     splice: bool = True,
@@ -181,11 +182,16 @@ def check_fit(
             "`hook_point` must be given for an SAE that does not state one. Use "
             f"check_fit(model, sae, hook_point=…); {model.name} has {model.hook_points()[:4]} …"
         )
-    inputs = _some_inputs(model) if inputs is None else inputs
+    if inputs is None:
+        if model.modality.examples is None:
+            raise ValueError(
+                f"`inputs` must be given for {model.name}, which is neither language nor vision."
+            )
+        inputs = model.modality.examples(64, 1)
     sae.on_first_use = None  # this is the look
     origin = getattr(sae, "origin", None)
-    bos = getattr(origin, "prepend_bos", None)
-    bos = "auto" if bos is None or not model.modality.is_text else bos
+    adds = getattr(origin, "prepend_bos", None) if model.modality.is_text else None
+    bos: bool | Literal["auto"] = "auto" if adds is None else adds
     rows = _captured(model, inputs, _places(model, sae, stated), bos)
     sae.look_at(rows[stated])  # whether its model's norms take off means
     # A wrong scale would be beyond the numbers of half precision; a mapped SAE computes in single precision.
@@ -196,8 +202,7 @@ def check_fit(
     undone = (t.cause for t in rest if t.r2 >= POOR and 1 - t.r2 < enough)
     recovered = None
     if splice:
-        how: Any = {"inputs": inputs, "hook_point": stated, "n_bootstrap": 0}
-        report = evaluate(sae, rows[stated], model, **how)
+        report = evaluate(sae, rows[stated], model, inputs, hook_point=stated, n_bootstrap=0)
         recovered = next((report[name].value for name in RECOVERED if name in report), None)
     same_name = sae.model_name is not None and known_as(sae.model_name) == known_as(model.name)
     unknown: Cause = "another revision" if same_name else "another model"
@@ -227,10 +232,10 @@ def _doubts(
 def _trials(
     model: LiveModel,
     sae: SparseAutoencoder,
-    inputs: object,
+    inputs: Inputs,
     rows: dict[str, Activations],
     stated: str,
-    bos: bool | str,
+    bos: bool | Literal["auto"],
 ) -> Iterator[Trial]:
     x = rows[stated].x
     yield _tried(sae, x, "none", f"at {stated}, as stated")
@@ -276,15 +281,9 @@ def _places(model: LiveModel, sae: SparseAutoencoder, stated: str) -> list[str]:
     return [stated, *(place for place in fitting if place != stated)]
 
 
-def _captured(model: LiveModel, inputs: Any, places: list[str], bos: Any) -> dict[str, Activations]:
+def _captured(
+    model: LiveModel, inputs: Inputs, places: list[str], bos: bool | Literal["auto"]
+) -> dict[str, Activations]:
     from sae_nb.capturing import capture
 
     return capture(model, inputs, places, add_bos=bos, max_rows=MOST_ROWS, progress=False)
-
-
-def _some_inputs(model: LiveModel) -> Any:
-    if model.modality.examples is not None:
-        return model.modality.examples(64, 1)
-    raise ValueError(
-        f"`inputs` must be given for {model.name}, which is neither language nor vision."
-    )

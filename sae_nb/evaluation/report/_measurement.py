@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Generic, Literal, Self, SupportsFloat, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, SupportsFloat, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from sae_nb.checks import Count, Seed, check_k, checked, one_of, unchecked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
 from sae_nb.statistics import UNKNOWN, Bootstrap, Interval
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +91,6 @@ def define(definition: str) -> Definition:
 
 # -------------------------------------------------------------------------------------------------
 # One number with everything needed to judge it, and the bootstrap behind its interval.
-#
-# Everything that measures makes its `Measurement` here: `Resampling` where there is an interval to be
-# drawn, `measured` where the interval is known already or there is none.
 
 
 class Measurement(Finding, KnowsOtherWords, float):
@@ -299,6 +299,16 @@ class RandomDictionary:
         rows = torch.randn(n_atoms, d_in, generator=chance_generator(seed))
         self.dictionary = (rows / rows.norm(dim=1, keepdim=True)).to(mean)
 
+    @classmethod
+    def like(
+        cls, sae: SparseAutoencoder, l0: float, *, mean: Tensor, seed: int, signed: bool
+    ) -> RandomDictionary:
+        """Return one with an SAE's number of atoms and its L0; what is given was checked before."""
+        random, k = cls.__new__(cls), min(max(round(l0), 1), sae.n_atoms)
+        make = unchecked(cls.__init__)
+        make(random, len(mean), sae.n_atoms, k, mean=mean, seed=seed, signed=signed)
+        return random
+
     @checked
     @torch.no_grad()
     def fit(self, x: Float[Tensor, "n d_in"]) -> RandomDictionary:
@@ -344,5 +354,9 @@ class RandomDictionary:
         return x_hat.reshape(*codes.leading_shape, self.d_in)
 
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        encode, decode = unchecked(RandomDictionary.encode), unchecked(RandomDictionary.decode)
         return decode(self, encode(self, x)).to(x.dtype)
+
+
+# The same for rows and codes that were checked before.
+fit = unchecked(RandomDictionary.fit)
+encode, decode = unchecked(RandomDictionary.encode), unchecked(RandomDictionary.decode)

@@ -250,7 +250,7 @@ def explained_variance(
     rows = check_matrix(x)
     rows_hat = check_matrix(x_hat, name="x_hat", d_in=rows.shape[1])
     check_same_shape(rows, rows_hat)
-    return float(_EXPLAINED[definition](rows.detach().double(), rows_hat.detach().double()))
+    return float(EXPLAINED[definition](rows.detach().double(), rows_hat.detach().double()))
 
 
 def check_same_shape(x: Tensor, x_hat: Tensor) -> None:
@@ -267,16 +267,18 @@ def _r2_perdim(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"]) -> Te
     return (1 - (x - x_hat).square().sum(dim=0)[varied] / sst[varied]).mean()
 
 
-_EXPLAINED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "r2_pooled": lambda x, h: 1 - (x - h).square().sum() / (x - x.mean(dim=0)).square().sum(),
+EXPLAINED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "r2_pooled": lambda x, x_hat: (
+        1 - (x - x_hat).square().sum() / (x - x.mean(dim=0)).square().sum()
+    ),
     "r2_perdim": _r2_perdim,
-    "r2_varratio": lambda x, h: 1 - (x - h).var(dim=0).sum() / x.var(dim=0).sum(),
-    "r2_pertoken": lambda x, h: (
-        1 - (x - h).square().sum(dim=1) / (x - x.mean(dim=0)).square().sum(dim=1)
+    "r2_varratio": lambda x, x_hat: 1 - (x - x_hat).var(dim=0).sum() / x.var(dim=0).sum(),
+    "r2_pertoken": lambda x, x_hat: (
+        1 - (x - x_hat).square().sum(dim=1) / (x - x.mean(dim=0)).square().sum(dim=1)
     ).mean(),
-    "r2_scalar": lambda x, h: 1 - (x - h).square().mean() / (x - x.mean()).square().mean(),
-    "r2_uncentred": lambda x, h: 1 - (x - h).square().sum() / x.square().sum(),
-    "ev_saelens618": lambda x, h: (
-        1 - (x - h).square().sum() / (x.square().sum() - len(x) * x.square().mean() ** 2)
+    "r2_scalar": lambda x, x_hat: 1 - (x - x_hat).square().mean() / (x - x.mean()).square().mean(),
+    "r2_uncentred": lambda x, x_hat: 1 - (x - x_hat).square().sum() / x.square().sum(),
+    "ev_saelens618": lambda x, x_hat: (
+        1 - (x - x_hat).square().sum() / (x.square().sum() - len(x) * x.square().mean() ** 2)
     ),
 }

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from sae_nb._lazy import here_it_is
 from sae_nb.activations import Activations
-from sae_nb.activations._context import RECONSTRUCTED
+from sae_nb.activations._named_positions import RECONSTRUCTED
 from sae_nb.activations._sites import acts_for
 from sae_nb.checks import Count, Resamples, Seed, at_least, checked, is_array, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
 from sae_nb.evaluation.report._downstream import downstream_rows, splice_task, written_at
-from sae_nb.evaluation.report._massive_rows import massive_rows
 from sae_nb.evaluation.report._measurement import (
     Measurement,
     Measurements,
@@ -32,7 +31,7 @@ from sae_nb.evaluation.report._measurement import (
 )
 from sae_nb.evaluation.report._reconstruction import reconstruction_rows, with_massive
 from sae_nb.evaluation.report._row_pass import pass_over_rows, reconstruction_of
-from sae_nb.evaluation.report._sampling import Sampling
+from sae_nb.evaluation.report._sampling import Sampling, massive_rows
 from sae_nb.evaluation.report._sparsity import sparsity_rows
 from sae_nb.files._fingerprints import dictionary_digest
 from sae_nb.findings import Finding
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.evaluation.report._row_pass import RowPass
     from sae_nb.models import LiveModel
 
@@ -103,7 +103,7 @@ class Report(Finding, Measurements[str], kw_only=False):
             raise AttributeError(self._no_row(name) if "measurements" in vars(self) else name)
         return self.measurements[name]
 
-    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+    def __array__(self, *_: object, **__: object) -> NoReturn:
         # pandas and numpy would read a mapping as the list of its names.
         raise TypeError(
             "A report is a mapping of numbers, not an array of them. Use report.to_pandas(), or "
@@ -210,7 +210,7 @@ def evaluate(
     sae: SparseAutoencoder,
     acts: Activations | Float[Tensor, "n d_in"] | Sequence[Activations | Tensor],
     model: LiveModel | None = None,
-    inputs: Any = None,
+    inputs: Inputs | None = None,
     labels: Int[Tensor, " samples"] | None = None,
     *,
     hook_point: str | None = None,
@@ -225,41 +225,32 @@ def evaluate(
 ) -> Report:
     """Measure what an SAE reconstructs, how sparsely, with which atoms, and whether the model still works.
 
-    Every row comes with a floor (predicting the mean row; mean ablation), a control (the same number of
-    random unit atoms, with the same L0 and the best gain) and a bootstrap interval over samples. With
-    `model` and `inputs`, the SAE is also spliced into the live model: next-token cross-entropy of
-    language decoders, cross-entropy and accuracy where `labels` are given, else KL of the class
-    probabilities, and for encoders the cosine of the output vectors. `evaluation_cost` estimates the
-    time first.
+    Every row comes with a floor (predicting the mean row; mean ablation), a control (as many random unit
+    atoms, with the same L0 and the best gain) and a bootstrap interval over samples. With `model`, the SAE
+    is also spliced into it: cross-entropy of next tokens, or of `labels` with accuracy, else KL of class
+    probabilities, and for encoders the cosine of the output. `evaluation_cost` estimates the time first.
 
     Parameters
     ----------
     acts
-        Activations in the SAE's units that it was not trained on; mean ablation puts their mean in. Rows
-        with more than ten times the median norm, if they are at most a tenth, decide nothing:
-        `r2_with_massive` alone counts them, and the model keeps its own activation there. For
-        a dictionary that writes elsewhere, (x, y): everything is then measured on y. The random control
-        chooses its atoms by y itself, which the dictionary does not see.
-    model, inputs
-        Model that the activations come from; inputs to run through it: anything that `capture` takes.
-    labels
-        True classes of the model's first head, one per sample.
+        Activations in the SAE's units that it was not trained on. Rows of more than ten times the median
+        norm, if they are at most a tenth, count in `r2_with_massive` alone. For a dictionary that writes
+        elsewhere, (x, y): everything is then measured on y.
+    model, inputs, labels
+        Model that the activations come from; inputs to run, anything that `capture` takes; true classes of
+        the first head, one per sample.
     hook_point
-        Hook point to splice at; by default that of `acts` or the SAE. Positions that `acts` dropped
-        (first tokens of a decoder, special tokens) pass through untouched: see `provenance`.
-    batch_size
-        Rows encoded at a time; memory does not depend on their number.
-    model_batch_size
-        Samples per forward pass; None: as many as keep one batch of logits within half a gigabyte.
+        Where to splice; by default that of `acts` or the SAE. Positions that `acts` dropped pass untouched.
+    batch_size, model_batch_size
+        Rows encoded, and samples run, at a time; None: as many as half a gigabyte of logits allows.
     model_rows, model_seconds
-        How much the model answers: until so many tokens (samples) are scored, or so many seconds have
-        passed; 10**9 for all. Texts are then drawn at random; of other inputs the first are taken. None: all
-        of what costs little, parameters × tokens up to 2^38; of more, texts are drawn until the 95 % interval
-        of ce_recovered is narrower than .02. The report states how many were run.
+        How much the model answers: so many tokens (samples), or seconds; 10**9 for all. None: all of what
+        costs little, parameters × tokens up to 2^38; of more, texts at random until the interval of
+        ce_recovered is narrower than .02. The report states how many were run.
     n_bootstrap, seed
         Resamples, 0 leaves intervals out; the seed is of them and of the random control.
     trained_on
-        Rows the SAE was trained on, if available: a warning states how many of `acts` are among them.
+        Rows the SAE was trained on: a warning states how many of `acts` are among them.
 
     Raises
     ------
@@ -291,24 +282,8 @@ def evaluate(
         )
     task = splice_task(sae, acts, model, inputs, labels, hook_point)
     shared = warn_if_trained_on(acts, trained_on)
-    whole, exceptions = acts, massive_rows(sae, acts, batch_size)
-    acts = exceptions.left_out_of(acts)
-    rows = pass_over_rows(sae, acts, batch_size=batch_size, seed=seed)
-    measurements = reconstruction_rows(rows.reconstruction, rows.floor, rows.control, resampling)
-    if exceptions:
-        sums = reconstruction_of(sae, whole, batch_size=batch_size, seed=seed)
-        measurements = with_massive(measurements, sums, resampling)
-    measurements |= sparsity_rows(rows.sparsity, rows.control_sparsity, resampling)
-    measurements |= atom_rows(sae, rows, resampling)
-    facts = _provenance(sae, acts, rows, resampling) | {"n_massive": len(exceptions)}
-    said = [
-        *cut_short(sae),
-        *exceptions.said(whole),
-        *cautions(rows, sae.n_atoms),
-        *_of_other_rows(measurements["r2"]),
-        *_not_computed(measurements, len(acts)),
-    ]
-    facts |= {"cautions": tuple(said), "trained_on_share": shared}
+    rows, measurements, facts = _on_rows(sae, acts, batch_size, resampling)
+    facts["trained_on_share"] = shared
     if task is not None:
         sampling = Sampling(rows=model_rows, seconds=model_seconds, seed=seed)
         scores = task.run(
@@ -321,7 +296,8 @@ def evaluate(
         )
         measurements |= downstream_rows(scores, resampling)
         facts |= task.stated(scores) | sampling.stated()
-        facts["cautions"] += tuple(sampling.said(f"{task.model.modality.sample}s", scores.complete))
+        unit = f"{task.model.modality.sample}s"
+        facts["cautions"] += tuple(sampling.cautions(unit, scores.complete))
     facts["seconds"] = round(time.perf_counter() - start, 3)
     return Report(measurements, facts)
 
@@ -337,26 +313,43 @@ def _refuse_reconstructions(acts: Activations) -> None:
         )
 
 
-def _provenance(
-    sae: SparseAutoencoder, acts: Activations, rows: RowPass, resampling: Resampling
-) -> dict[str, Any]:
-    return {
-        "sae": type(sae).__name__,
-        "dictionary": dictionary_digest(sae.dictionary),
-        "n_atoms": sae.n_atoms,
-        "hook_point": acts.target.hook_point or written_at(sae),
-        "model": acts.model_name or sae.model_name,
-        "n_rows": len(acts),
-        "n_samples": len(torch.unique(acts.sample)),
-        "rows_policy": dict(acts.context.policy),
-        "control": f"random unit atoms, k={rows.random.k}, gain {rows.random.gain:.3g}",
-        "n_control_rows": rows.control_sparsity.n,
-        "dead_by_rows": dict(rows.sparsity.dead_by_rows),
-        "n_rows_together": rows.codes.codes().n_rows,
-        "n_rows_near": len(rows.near),
-        "n_bootstrap": resampling.n,
-        "seed": resampling.seed,
-    }
+def _on_rows(
+    sae: SparseAutoencoder, whole: Activations, batch_size: int, resampling: Resampling
+) -> tuple[RowPass, dict[str, Measurement], dict[str, Any]]:
+    """Return what the rows alone say: their sums, the report's rows, and its facts."""
+    exceptions = massive_rows(sae, whole, batch_size)
+    acts = exceptions.left_out_of(whole)
+    rows = pass_over_rows(sae, acts, batch_size=batch_size, seed=resampling.seed)
+    found = reconstruction_rows(rows.reconstruction, rows.floor, rows.control, resampling)
+    if exceptions:
+        sums = reconstruction_of(sae, whole, batch_size=batch_size, seed=resampling.seed)
+        found = with_massive(found, sums, resampling)
+    found |= sparsity_rows(rows.sparsity, rows.control_sparsity, resampling)
+    found |= atom_rows(sae, rows, resampling)
+    limits = (*cut_short(sae), *exceptions.cautions(whole), *cautions(rows, sae.n_atoms))
+    return (
+        rows,
+        found,
+        {
+            "sae": type(sae).__name__,
+            "dictionary": dictionary_digest(sae.dictionary),
+            "n_atoms": sae.n_atoms,
+            "hook_point": acts.target.hook_point or written_at(sae),
+            "model": acts.model_name or sae.model_name,
+            "n_rows": len(acts),
+            "n_samples": len(torch.unique(acts.sample)),
+            "rows_policy": dict(acts.context.policy),
+            "control": f"random unit atoms, k={rows.random.k}, gain {rows.random.gain:.3g}",
+            "n_control_rows": rows.control_sparsity.n,
+            "dead_by_rows": dict(rows.sparsity.dead_by_rows),
+            "n_rows_together": rows.codes.codes().n_rows,
+            "n_rows_near": len(rows.near),
+            "n_bootstrap": resampling.n,
+            "seed": resampling.seed,
+            "n_massive": len(exceptions),
+            "cautions": (*limits, *_undecided(found, len(acts))),
+        },
+    )
 
 
 # -------------------------------------------------------------------------------------------------
@@ -383,12 +376,12 @@ def cut_short(sae: SparseAutoencoder) -> Iterator[str]:
 def cautions(rows: RowPass, n_atoms: int) -> Iterator[str]:
     """Yield, in sentences, what these rows cannot show."""
     n, l0 = rows.sparsity.n, rows.sparsity.l0
-    still = int((rows.reconstruction.moments.m2 == 0).sum())
+    constant = int((rows.reconstruction.moments.m2 == 0).sum())
     d_in = len(rows.reconstruction.moments.m2)
-    if still == d_in:
+    if constant == d_in:
         yield "All rows are the same, so that nothing can be explained: give rows that vary."
-    elif still:
-        yield f"{still} of {d_in} dimensions do not vary; the per-dimension R² leaves them out."
+    elif constant:
+        yield f"{constant} of {d_in} dimensions do not vary; the per-dimension R² leaves them out."
     if l0 == 0:
         yield "No latent was active in any row: this SAE is dead on these activations."
         return
@@ -400,24 +393,19 @@ def cautions(rows: RowPass, n_atoms: int) -> Iterator[str]:
         )
 
 
-def _of_other_rows(r2: Measurement) -> Iterator[str]:
-    """Yield a caution where an SAE explains less than the mean does."""
-    if r2.value < 0:
-        yield (
-            f"R² is {number_text(r2.value)}, worse than the mean of the rows: are they of the hook point, the "
-            "model and the units that this SAE was trained on? `sn.check_fit(model, sae, inputs)` finds out."
-        )
-
-
 _NEED_ROWS = ("ood", "distances_kept")
 """Rows of a report that are left out where rows are too few, or all alike."""
 
 
-def _not_computed(measurements: Mapping[str, Measurement], n: int) -> Iterator[str]:
-    """Yield which rows of a report so few rows of activations, or rows so alike, do not decide.
-
-    What atoms need is in another sentence.
-    """
+def _undecided(measurements: Mapping[str, Measurement], n: int) -> Iterator[str]:
+    """Yield that the mean explains more, and what so few rows, or rows so alike, do not decide."""
+    r2 = measurements["r2"].value
+    if r2 < 0:
+        yield (
+            f"R² is {number_text(r2)}, worse than the mean of the rows: are they of the hook point, the "
+            "model and the units that this SAE was trained on? `sn.check_fit(model, sae, inputs)` finds out."
+        )
+    # What atoms need is in another sentence.
     undefined = [n for n, one in measurements.items() if math.isnan(one) and one.unit != "atoms"]
     undefined += [name for name in _NEED_ROWS if name not in measurements]
     if undefined:
@@ -486,7 +474,7 @@ def evaluation_cost(
     sae: SparseAutoencoder,
     acts: Activations | Tensor,
     model: LiveModel | None = None,
-    inputs: Any = None,
+    inputs: Inputs | None = None,
 ) -> EvaluationCost:
     """Estimate what `evaluate` with the same arguments costs, from 2048 rows and one batch of inputs.
 
@@ -510,10 +498,12 @@ def evaluation_cost(
     start = time.perf_counter()
     evaluate(sae, few)
     seconds = (time.perf_counter() - start) * max(len(source) / len(few), 1.0)
-    return EvaluationCost(rows=seconds, model=None if model is None else _passes(model, inputs))
+    return EvaluationCost(
+        rows=seconds, model=None if model is None or inputs is None else _passes(model, inputs)
+    )
 
 
-def _passes(model: LiveModel, inputs: object) -> float:
+def _passes(model: LiveModel, inputs: Inputs) -> float:
     batches = model.batches(inputs, batch_size=8)
     first = next(iter(batches)).to(model.device)
     with model.lock, torch.no_grad():

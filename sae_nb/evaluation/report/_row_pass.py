@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -14,10 +14,9 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import reconstruction
-from sae_nb.checks import check_finite, unchecked
+from sae_nb.checks import check_finite
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import offsets_of
-from sae_nb.evaluation.report._measurement import RandomDictionary
+from sae_nb.evaluation.report._measurement import RandomDictionary, decode, encode, fit
 from sae_nb.evaluation.report._reconstruction import Moments, ReconstructionSums
 from sae_nb.evaluation.report._sparsity import SparsitySums
 from sae_nb.statistics import group_rows
@@ -25,10 +24,6 @@ from sae_nb.temporal._decomposition import sequence_groups
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder, Temporal
-
-
-# -------------------------------------------------------------------------------------------------
-# Codes, checked once: of these rows, of one dictionary, and with an atom alive.
 
 
 _BATCH = 4096
@@ -51,24 +46,6 @@ def codes_of(
     return codes.detach().to("cpu")
 
 
-def without_zeros(codes: SparseCodes) -> SparseCodes:
-    """Return the entries that are active."""
-    active = codes.values.detach() != 0
-    offsets = offsets_of(torch.bincount(codes.support.rows[active], minlength=codes.n_rows))
-    return SparseCodes(codes.values[active].detach(), codes.atoms[active], offsets, codes.n_atoms)
-
-
-def summed_atoms(codes: SparseCodes, atoms: Tensor) -> Float[Tensor, "rows d_in"]:
-    """Return Σ_j z_tj d_j of every row."""
-    return torch.nn.functional.embedding_bag(
-        codes.atoms.long(),
-        atoms,
-        codes.offsets[:-1].long(),
-        mode="sum",
-        per_sample_weights=codes.values.to(atoms),
-    )
-
-
 def check_codes(codes: SparseCodes, n_rows: int, n_atoms: int) -> None:
     """Refuse codes of other rows or another dictionary, and codes in which nothing is active."""
     if (codes.n_rows, codes.n_atoms) != (n_rows, n_atoms):
@@ -81,10 +58,6 @@ def check_codes(codes: SparseCodes, n_rows: int, n_atoms: int) -> None:
             f"`sae` must have an atom that fires, but all {n_atoms} are dead in all {n_rows} rows. "
             "Check that it belongs to these activations: sn.evaluation.check_fit(model, sae)."
         )
-
-
-# -------------------------------------------------------------------------------------------------
-# The passes over the rows: means first, then the SAE, then floor and control on a part of them.
 
 
 CONTROL_ROWS = 65_536
@@ -175,25 +148,19 @@ def pass_over_rows(
             recovered.update(y, y_hat, group[rows])
             sparsity.update(codes, group[rows])
             kept.update(codes, rows)
-    random = RandomDictionary(
-        target.d_in,
-        sae.n_atoms,
-        min(max(round(sparsity.l0), 1), sae.n_atoms),
-        mean=moments.mean.to(sae.dictionary),
-        seed=seed,
-        signed=sparsity.signed,
-    )
-    unchecked(RandomDictionary.fit)(random, target.rows(torch.from_numpy(part[:_FIT_ROWS])))
+    mean = moments.mean.to(sae.dictionary)
+    random = RandomDictionary.like(sae, sparsity.l0, mean=mean, seed=seed, signed=sparsity.signed)
+    fit(random, target.rows(torch.from_numpy(part[:_FIT_ROWS])))
     floor, control = ReconstructionSums(moments, n_groups), ReconstructionSums(moments, n_groups)
     control_sparsity = SparsitySums(sae.n_atoms, n_groups)
     for rows, y in _chunks(target, np.sort(part), batch_size, sae.dictionary):
-        codes = unchecked(RandomDictionary.encode)(random, y)
+        codes = encode(random, y)
         floor.update(y, random.mean.expand_as(y), group[rows])
-        control.update(y, unchecked(RandomDictionary.decode)(random, codes), group[rows])
+        control.update(y, decode(random, codes), group[rows])
         control_sparsity.update(codes, group[rows])
         control_kept.update(codes, rows)
     return RowPass(
-        mean=random.mean,
+        mean=mean,
         reconstruction=recovered,
         floor=floor,
         control=control,
@@ -224,13 +191,13 @@ def _moments(acts: Activations, batch_size: int) -> Moments:
     """Return mean and spread of the target; refuse rows that are not finite."""
     moments = Moments(acts.target.d_in)
     for rows, y in _chunks(acts.target, np.arange(len(acts)), batch_size):
-        check_finite(y, name="acts", row_name=partial(_row_name, acts, rows))
+        check_finite(y, name="acts", row_name=partial(_row_name, acts, int(rows[0])))
         moments.update(y)
     return moments
 
 
-def _row_name(acts: Activations, rows: Int[np.ndarray, " batch"], i: int) -> str:
-    return f"row {rows[i]} of the whole: {acts.where(int(rows[i]))}"
+def _row_name(acts: Activations, first: int, i: int) -> str:
+    return f"row {first + i} of the whole: {acts.where(first + i)}"
 
 
 def encoded_rows(
@@ -250,19 +217,19 @@ def encoded_rows(
 
 @torch.no_grad()
 def codes_of_rows(
-    sae: Any, acts: Activations, size: int = 4096
+    sae: SparseAutoencoder | RandomDictionary, acts: Activations
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes]]:
     """Return rows with only their codes, of anything that encodes."""
     if getattr(sae, "reads_sequences", False):
-        for rows, x, codes, _ in encoded_rows(sae, acts, size):
+        for rows, x, codes, _ in encoded_rows(cast("Temporal", sae), acts, _BATCH):
             yield rows, x, codes
         return
-    for chosen, x in _chunks(acts, np.arange(len(acts)), size, sae.dictionary):
+    for chosen, x in _chunks(acts, np.arange(len(acts)), _BATCH, sae.dictionary):
         yield chosen, x, sae.encode(x).detach()
 
 
 @torch.no_grad()
-def random_like(sae: Any, acts: Activations, *, seed: int) -> RandomDictionary:
+def random_like(sae: SparseAutoencoder, acts: Activations, *, seed: int) -> RandomDictionary:
     """Return fitted random atoms, the same number as an SAE has, with the L0 that it has on the first rows."""
     few = acts.subset(torch.arange(len(acts)) < _LOOKED_AT)
     codes = [codes for _, _, codes in codes_of_rows(sae, few)]
@@ -270,9 +237,7 @@ def random_like(sae: Any, acts: Activations, *, seed: int) -> RandomDictionary:
     signed = any(bool((part.values < 0).any()) for part in codes)
     rows = few.target.rows(torch.arange(len(few)))
     mean = rows.double().mean(dim=0).to(sae.dictionary)
-    k = min(max(round(l0), 1), sae.n_atoms)
-    random = RandomDictionary(rows.shape[1], sae.n_atoms, k, mean=mean, seed=seed, signed=signed)
-    return random.fit(rows)
+    return RandomDictionary.like(sae, l0, mean=mean, seed=seed, signed=signed).fit(rows)
 
 
 def _chunks(

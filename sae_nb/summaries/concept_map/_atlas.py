@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -22,21 +22,9 @@ from sae_nb.atoms._searching import folded
 from sae_nb.checks import Seed, check_count, checked, one_of
 from sae_nb.files import MappedMatrix
 from sae_nb.files._mapped import in_memory
-from sae_nb.geometry import (
-    LayoutSettings,
-    mean_cosines,
-    nearest_by_cosine,
-    pca_layout,
-)
-from sae_nb.geometry._ivf_index import (
-    NearDistances,
-    near_distances,
-)
-from sae_nb.geometry._layout import (
-    cache_file,
-    cached_layout,
-    layout_key,
-)
+from sae_nb.geometry import LayoutSettings, mean_cosines, nearest_by_cosine, pca_layout
+from sae_nb.geometry._ivf_index import NearDistances, near_distances
+from sae_nb.geometry._layout import cache_file, cached_layout, layout_key
 from sae_nb.summaries.concept_map._concept_map import (
     SHOWN,
     Cluster,
@@ -59,10 +47,7 @@ from sae_nb.summaries.concept_map._many import (
     lengths_of,
     nearest_to,
 )
-from sae_nb.summaries.concept_map._names import (
-    names_of_atoms,
-    names_of_points,
-)
+from sae_nb.summaries.concept_map._names import names_of_atoms, names_of_points
 from sae_nb.summaries.concept_map._overlays import (
     DIMENSION,
     DISTANCE,
@@ -84,9 +69,12 @@ from sae_nb.summaries.concept_map._selection import (
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
     from sae_nb.pretrained import ExampleStore
 
+
+Made = TypeVar("Made")
 
 N_NEIGHBOURS = 15
 MOST_EDGES_PER_POINT = 5
@@ -135,7 +123,7 @@ class ConceptAtlas:
         codes: SparseCodes | None = None,
         labels: Mapping[int, str] | None = None,
         columns: Mapping[str, Any] | None = None,
-        other: Any = None,
+        other: SparseAutoencoder | Tensor | None = None,
         xy: Float[np.ndarray, "n 2"] | None = None,
         examples: ExampleStore | None = None,
         catalogue: AtomCatalogue | None = None,
@@ -166,8 +154,12 @@ class ConceptAtlas:
         self._given = given_columns(columns or {}, self.n_atoms)
         self.other = None if other is None else dictionary_of(other, "other")
         self._xy = None if xy is None else self._checked_xy(xy)
-        if self.other is not None and isinstance(getattr(sae, "dictionary", None), MappedMatrix):
-            self._check_both_whole(sae.dictionary)
+        rows = getattr(sae, "dictionary", None)
+        if self.other is not None and isinstance(rows, MappedMatrix) and not rows.is_small:
+            raise ValueError(
+                "`other` must be None for an SAE loaded with mmap=True that is too large to be read whole, "
+                f"got {rows.shape[0]} atoms × {rows.shape[1]}. Load it without mmap to compare two."
+            )
         if self.other is not None and self.other.shape[1] != self.dictionary.shape[1]:
             raise ValueError(
                 f"`other` must have width d_in={self.dictionary.shape[1]} to be compared, got "
@@ -175,14 +167,6 @@ class ConceptAtlas:
             )
         if self._xy is None and examples is not None and self.other is None:
             self._xy = self._checked_xy(examples.xy)
-
-    def _check_both_whole(self, rows: MappedMatrix) -> None:
-        """Refuse to compare a dictionary that is read through a sketch with a second one."""
-        if not rows.is_small:
-            raise ValueError(
-                "`other` must be None for an SAE loaded with mmap=True that is too large to be read whole, "
-                f"got {rows.shape[0]} atoms × {rows.shape[1]}. Load it without mmap to compare two."
-            )
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -260,17 +244,8 @@ class ConceptAtlas:
             if seed == self.seed:
                 return
             self.seed, self._xy = seed, None
-            seeded = (
-                "ids",
-                "vectors",
-                "neighbours",
-                "distances",
-                "columns",
-                "dimension",
-                "pca",
-                "key",
-            )
-            for key in [key for key in self._computed if key[-1] in seeded and key[0] != "atoms"]:
+            # Of atoms nothing but the layout depends on it.
+            for key in [key for key in self._computed if key[0] in ("samples", "tokens")]:
                 del self._computed[key]
             self._computed.pop(("atoms", "key"), None)
 
@@ -517,8 +492,7 @@ class ConceptAtlas:
     ) -> ConceptMapSummary:
         """Return the record of one view with these coordinates, the second dictionary's last.
 
-        Return the summary of a view; `layout` chooses the coordinates, `clusters` whether dense groups
-        are looked for.
+        `layout`: what the coordinates are called; `clusters`: whether dense groups are looked for.
         """
         rows, distances = self.neighbours(show)
         record = replace(
@@ -651,7 +625,7 @@ class ConceptAtlas:
             raise ValueError("Co-active edges join atoms, and need activations: pass `acts`.")
         return [int(i) for i in self.catalogue.coactive(point, MOST_COACTIVE)[0]]
 
-    def _apart(self, key: tuple[str, ...], compute: Any) -> Any:
+    def _apart(self, key: tuple[str, ...], compute: Callable[[], Made]) -> Made:
         """As `_once`, for work of minutes: meanwhile everything else is answered."""
         with self._lock:
             if key in self._computed:
@@ -660,7 +634,7 @@ class ConceptAtlas:
         with self._lock:
             return self._computed.setdefault(key, made)
 
-    def _once(self, key: tuple[str, ...], compute: Any) -> Any:
+    def _once(self, key: tuple[str, ...], compute: Callable[[], Made]) -> Made:
         with self._lock:
             if key not in self._computed:
                 self._computed[key] = compute()
@@ -669,7 +643,7 @@ class ConceptAtlas:
 
 @checked(leave=("layout",))
 def summarise_concepts(
-    sae: Any,
+    sae: SparseAutoencoder | Tensor,
     acts: Activations | Float[Tensor, "n d_in"] | None = None,
     *,
     show: Show = "atoms",

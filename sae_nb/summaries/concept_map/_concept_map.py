@@ -12,17 +12,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.checks import check_count
 from sae_nb.evaluation import match_atoms
 from sae_nb.evaluation.dictionary._matching import HUNGARIAN_UP_TO
-from sae_nb.evaluation.dictionary._matching_many import (
-    MATCHED_WHOLE,
-    match_near,
-)
-from sae_nb.figures.theme import (
-    THIN_SPACE,
-    format_number,
-)
+from sae_nb.evaluation.dictionary._matching_many import MATCHED_WHOLE, match_near
+from sae_nb.figures.theme import THIN_SPACE, format_number
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
@@ -326,30 +319,26 @@ HELD = "corner weight"
 FAINT = 1e-6
 
 
-def has_archetypes(sae: Any) -> bool:
+def has_archetypes(sae: object) -> bool:
     """Return whether the atoms are known as mixtures of at least three points."""
     mixture = getattr(sae, "mixture", None)
-    return isinstance(mixture, torch.Tensor) and mixture.dim() == 2 and mixture.shape[1] >= 3
+    return isinstance(mixture, Tensor) and mixture.dim() == 2 and mixture.shape[1] >= 3
 
 
-def archetype_places(sae: Any, n_corners: int = N_CORNERS) -> ArchetypePlaces:
-    """Place every atom by its weights on the archetypes that carry most weight.
+def archetype_places(sae: object) -> ArchetypePlaces:
+    """Place every atom by its weights on the three archetypes that carry most weight.
 
-    With more than three corners different mixtures may share a place, and with any number an atom may
-    have most of its weight elsewhere: `held` is the share that the corners have of it.
+    An atom may have most of its weight elsewhere: `held` is the share that the corners have of it.
     """
-    if not has_archetypes(sae):
+    mixture = getattr(sae, "mixture", None)
+    if not has_archetypes(sae) or not isinstance(mixture, Tensor):
         raise ValueError(
             "The layout 'archetypes' needs an SAE whose atoms are mixtures of at least three points, got "
             f"{type(sae).__name__}. Train an `Archetypal`, or choose 'umap' or 'pca'."
         )
-    weights = sae.mixture.detach().cpu().double().numpy()
-    check_count(n_corners, name="n_corners", at_least=3)
-    most = min(12, weights.shape[1])
-    if n_corners > most:
-        raise ValueError(f"`n_corners` must be at most {most}, got {n_corners}.")
-    chosen = np.argsort(-weights.sum(axis=0), kind="stable")[:n_corners]
-    angle = np.pi / 2 - 2 * np.pi * np.arange(n_corners) / n_corners
+    weights = mixture.detach().cpu().double().numpy()
+    chosen = np.argsort(-weights.sum(axis=0), kind="stable")[:N_CORNERS]
+    angle = np.pi / 2 - 2 * np.pi * np.arange(N_CORNERS) / N_CORNERS
     corners = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     on_corners = weights[:, chosen]
     held = on_corners.sum(axis=1)
@@ -362,7 +351,7 @@ def archetype_places(sae: Any, n_corners: int = N_CORNERS) -> ArchetypePlaces:
     )
 
 
-def with_archetypes(record: ConceptMapSummary, sae: Any) -> ConceptMapSummary:
+def with_archetypes(record: ConceptMapSummary, sae: object) -> ConceptMapSummary:
     """Return the record with its polygon and the share of weight it holds, if it is laid out so."""
     if record.layout != LAYOUT:
         return record

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -54,17 +53,17 @@ def dense_groups(xy: Float[np.ndarray, "n 2"], seed: int) -> Int[np.ndarray, " n
     one group would hold most points, as in the map of a large dictionary, its peaks are the groups.
     """
     if len(xy) <= MOST_AT_ONCE:
-        return _told_apart(xy, None, max(5, round(math.sqrt(len(xy)))))
+        return _groups_or_peaks(xy, None, max(5, round(math.sqrt(len(xy)))))
     from scipy.spatial import cKDTree
 
     drawn = np.random.default_rng(seed).choice(len(xy), CLUSTERED, replace=False)
     # A third of √n of all points, as where all are looked at, is this number of the sample.
     fewest = max(5, round(CLUSTERED / math.sqrt(len(xy)) / 3))
-    groups = _told_apart(xy[drawn], fewest, 3 * fewest)
+    groups = _groups_or_peaks(xy[drawn], fewest, 3 * fewest)
     return groups[cKDTree(xy[drawn]).query(xy)[1]]
 
 
-def _told_apart(
+def _groups_or_peaks(
     xy: Float[np.ndarray, "n 2"], fewest: int | None, of_peak: int
 ) -> Int[np.ndarray, " n"]:
     """Return dense groups of points; if the largest is more than `CLOUD` of all, peaks of so many points."""
@@ -95,7 +94,7 @@ def label_column(labels: Mapping[int, str], n_atoms: int) -> Column | None:
     return Column("label", "what people call the atom", values, names)
 
 
-def dictionary_of(sae: Any, name: str) -> Float[Tensor, "n_atoms d_in"]:
+def dictionary_of(sae: object, name: str) -> Float[Tensor, "n_atoms d_in"]:
     """Return the atoms of an SAE, or of a plain dictionary, as a copy on the CPU."""
     rows = sae if isinstance(sae, Tensor) else getattr(sae, "dictionary", None)
     if not isinstance(rows, Tensor):
@@ -114,8 +113,7 @@ SKETCHED = 256
 
 
 def sketched(rows: MappedMatrix) -> Float[Tensor, "n_atoms width"]:
-    """Return unit rows of a dictionary that stays in its file, projected at random to a width that is
-    held easily.
+    """Return unit rows of a dictionary that stays in its file, projected at random to a small width.
 
     Source: Johnson and Lindenstrauss, 1984: cosines stay, up to 1 / √width.
     """

@@ -10,10 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.atoms._words import (
-    PATCHES,
-    row_words,
-)
+from sae_nb.atoms._words import PATCHES, row_words
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -90,14 +87,14 @@ _cache: WeakKeyDictionary[AtomCatalogue, Any] = WeakKeyDictionary()
 def _word_strengths(catalogue: AtomCatalogue) -> tuple[Any, tuple[str, ...], Any] | None:
     """Word of every row, what words there are, and which share of the atoms' strength each gets; cached."""
     if catalogue not in _cache:
-        words: Any = row_words(catalogue)
-        if words is not None:
-            word = np.repeat(words[0], np.diff(catalogue.codes.offsets.numpy()))
+        found, known = row_words(catalogue), None
+        if found is not None:
+            word = np.repeat(found[0], np.diff(catalogue.codes.offsets.numpy()))
             atom, size = catalogue.codes.atoms.numpy(), np.abs(catalogue.values)
             # Every atom counts alike: the few that fire everywhere would name every group.
             size = size / np.maximum(np.bincount(atom, weights=size)[atom], 1e-12)
-            words = (*words, np.bincount(word, weights=size, minlength=len(words[1])))
-        _cache[catalogue] = words
+            known = (*found, np.bincount(word, weights=size, minlength=len(found[1])))
+        _cache[catalogue] = known
     return _cache[catalogue]
 
 
@@ -130,15 +127,12 @@ def words_of_rows(
     ]
 
 
-def further_words_of_rows(
-    groups: Int[np.ndarray, " n_atoms"], catalogue: AtomCatalogue
-) -> list[tuple[str, ...]]:
-    """Return more of these words than make a name, also such as are hardly more frequent here."""
-    return _lifted_rows(groups, catalogue, most=MOST_FURTHER, least_lift=1.0)
-
-
 def _lifted_rows(
-    groups: Int[np.ndarray, " n_atoms"], catalogue: AtomCatalogue, **limits: Any
+    groups: Int[np.ndarray, " n_atoms"],
+    catalogue: AtomCatalogue,
+    *,
+    most: int = MOST_WORDS,
+    least_lift: float = LEAST_LIFT,
 ) -> list[tuple[str, ...]]:
     n_groups = int(groups.max(initial=-1)) + 1
     known = _word_strengths(catalogue)
@@ -146,7 +140,7 @@ def _lifted_rows(
         return [()] * n_groups
     word_of_row, words, base = known
     weights = _weights(catalogue, groups, word_of_row, (n_groups, len(words)))
-    return lifted_words(weights, words, base, **limits)
+    return lifted_words(weights, words, base, most=most, least_lift=least_lift)
 
 
 def names_of_atoms(
@@ -157,9 +151,13 @@ def names_of_atoms(
     """Return a name for every group of atoms, from what they have in common, no two alike."""
     members = _members(groups)
     leading: list[tuple[str, ...]] = words_of_labels(groups, labels)
-    further = [_labels_in(atoms, labels) for atoms in members]
+    further: list[list[str]] = []
+    for atoms in members:  # labels of the group's atoms, the commonest first
+        counted = Counter(label for i in atoms.tolist() if (label := labels.get(i)))
+        further.append([label for label, _ in counted.most_common()])
     if catalogue is not None:
-        rows = further_words_of_rows(groups, catalogue)
+        # More words than make a name, also such as are hardly more frequent here.
+        rows = _lifted_rows(groups, catalogue, most=MOST_FURTHER, least_lift=1.0)
         typical = words_of_rows(groups, catalogue)
         of_text = catalogue.acts.context.modality.is_text
         # A place in images says less than the label of one atom.
@@ -179,12 +177,6 @@ def names_of_points(groups: Int[np.ndarray, " n"], texts: Sequence[str] | None) 
 
 def _members(groups: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
     return [np.flatnonzero(groups == i) for i in range(int(groups.max(initial=-1)) + 1)]
-
-
-def _labels_in(atoms: Int[np.ndarray, " m"], labels: Mapping[int, str]) -> list[str]:
-    """Labels of a group's atoms, the commonest first."""
-    counted = Counter(label for i in atoms.tolist() if (label := labels.get(i)))
-    return [label for label, _ in counted.most_common()]
 
 
 def distinct_names(leading: Sequence[Sequence[str]], further: Sequence[Sequence[str]]) -> list[str]:

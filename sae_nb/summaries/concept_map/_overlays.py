@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,20 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_data, check_matrix, one_of
-from sae_nb.figures.theme import (
-    format_number,
-    format_percent,
-)
-from sae_nb.geometry import (
-    Containment,
-    containment,
-    nearest_by_cosine,
-)
+from sae_nb.figures.theme import format_number, format_percent
+from sae_nb.geometry import Containment, containment, nearest_by_cosine
 from sae_nb.geometry._dimension import dimension_of_distances
-from sae_nb.geometry._ivf_index import (
-    NearDistances,
-    random_distances,
-)
+from sae_nb.geometry._ivf_index import NearDistances, random_distances
 from sae_nb.summaries.concept_map._concept_map import Column
 
 STEPS = (1, 2, 4, 8)
@@ -74,7 +63,7 @@ class Cones:
     `given` is a `Containment`, a name to direction mapping, or a matrix with a direction a row.
     """
 
-    def __init__(self, given: Any, dictionary: Float[Tensor, "n_atoms d_in"]) -> None:
+    def __init__(self, given: object, dictionary: Float[Tensor, "n_atoms d_in"]) -> None:
         self._dictionary = dictionary
         self._found: Containment | None = None
         self._directions: dict[str, Tensor] = {}
@@ -121,13 +110,11 @@ class Cones:
         return self._found
 
 
-def _named(given: Any, d_in: int) -> dict[str, Float[Tensor, " d_in"]]:
+def _named(given: object, d_in: int) -> dict[str, Float[Tensor, " d_in"]]:
     """Directions by name, each as long as an atom; a matrix names its rows by number."""
-    if not isinstance(given, Mapping):
-        rows = check_matrix(given, name="cones", d_in=d_in)
-        given = dict(enumerate(rows))
+    rows = given if isinstance(given, Mapping) else check_matrix(given, name="cones", d_in=d_in)
     named = {}
-    for name, direction in given.items():
+    for name, direction in rows.items() if isinstance(rows, Mapping) else enumerate(rows):
         row = check_data(as_tensor(direction, name=f"cones[{name!r}]"), name="cones")
         if row.shape != (d_in,):
             raise ValueError(
@@ -145,8 +132,7 @@ def _named(given: Any, d_in: int) -> dict[str, Float[Tensor, " d_in"]]:
 
 
 def dimension_column(x: Float[Tensor, "n d"], near: NearDistances, what: str, seed: int) -> Column:
-    """Return the dimension of the unit rows around each point, with that of random directions in its
-    description.
+    """Return the dimension of the unit rows around each point; its `meaning` has that of random directions.
 
     `near` are the cosine distances 1 − cos to the nearest of `x`; of unit rows the Euclidean distance is
     √(2 (1 − cos)). A point that coincides with another has none. Where `near` is a search of some lists, the

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._examples import in_text
+from sae_nb.atoms._examples import in_picture, in_text
 from sae_nb.atoms._names import rows_in_words
 from sae_nb.atoms._words import row_words
 from sae_nb.findings import Finding
@@ -68,12 +68,9 @@ def atom_columns(catalogue: AtomCatalogue) -> dict[str, Column]:
     squares = catalogue.values.astype(np.float64) ** 2
     energy = np.bincount(catalogue.atoms, weights=squares, minlength=catalogue.n_atoms)
     energy = energy * (lengths**2 / catalogue.n_rows)  # counts are whole where no atom fired
+    share = f"share of {rows_in_words(catalogue)} at which the atom fires"
     columns = (
-        (
-            "frequency",
-            f"share of {rows_in_words(catalogue)} at which the atom fires",
-            catalogue.frequency,
-        ),
+        ("frequency", share, catalogue.frequency),
         ("strength", "mean strength where the atom fires", catalogue.mean_strength),
         ("energy", "mean of (strength × length of the atom)² over all rows: its part of x̂", energy),
     )
@@ -147,7 +144,9 @@ def atom_in_samples(
     return most
 
 
-def _sums(values: Float[np.ndarray, " nnz"], offsets: Int[np.ndarray, " m"]) -> Any:
+def _sums(
+    values: Float[np.ndarray, " nnz"], offsets: Int[np.ndarray, " m"]
+) -> Float[np.ndarray, " rows"]:
     ends = np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
     return ends[offsets[1:]] - ends[offsets[:-1]]
 
@@ -267,18 +266,16 @@ def summarise_selection(
     *,
     labels: Mapping[int, str],
     columns: Mapping[str, Float[np.ndarray, " n_atoms"]],
-    n_shared: int = MOST_SHARED,
 ) -> SelectionSummary:
     """Return a table of some atoms and the inputs on which they fire together."""
     chosen = np.unique(np.asarray(atoms, np.int64))
     for values in list(columns.values())[:1]:
         chosen = chosen[np.argsort(-np.nan_to_num(values[chosen]), kind="stable")]
-    n_rows = 0
-    shared: tuple[SharedInput, ...] = ()
+    n_rows, shared = 0, tuple[SharedInput, ...]()
     if catalogue is not None and len(chosen):
         count, strength = joint_strength(catalogue, chosen)
         n_rows = int((count >= max(1, -(-len(chosen) // 2))).sum())
-        shared = _shared_inputs(catalogue, count, strength, n_shared)
+        shared = _shared_inputs(catalogue, count, strength)
     return SelectionSummary(
         atoms=chosen,
         labels=tuple(labels.get(int(atom), "") for atom in chosen),
@@ -327,7 +324,6 @@ def _shared_inputs(
     catalogue: AtomCatalogue,
     count: Int[np.ndarray, " n"],
     strength: Float[np.ndarray, " n"],
-    n_shared: int,
 ) -> tuple[SharedInput, ...]:
     """The inputs with the rows in which most atoms fire, one row per sample."""
     fired = np.flatnonzero(count)
@@ -336,7 +332,7 @@ def _shared_inputs(
         np.argsort(-(count[fired] + np.minimum(strength[fired], 1e3) / 1e4), kind="stable")
     ]
     _, first = np.unique(catalogue.samples[order], return_index=True)
-    rows = order[np.sort(first)][:n_shared]
+    rows = order[np.sort(first)][:MOST_SHARED]
     return tuple(_shared(catalogue, row, count, strength) for row in rows.tolist())
 
 
@@ -371,7 +367,7 @@ def _shared(
         z[known] = strength[rows]
         around = in_text(context, sample, int(catalogue.positions[row]), z)
     elif context.pictures is not None or context.patch_grid is not None:
-        around = _picture(catalogue, sample, known, strength[rows])
+        around = in_picture(context, sample, known, strength[rows])
     return SharedInput(
         row=row,
         sample=sample,
@@ -383,30 +379,8 @@ def _shared(
     )
 
 
-def _picture(
-    catalogue: AtomCatalogue,
-    sample: int,
-    known: Int[np.ndarray, " m"],
-    strength: Float[np.ndarray, " m"],
-) -> dict[str, Any]:
-    context = catalogue.acts.context
-    pictures, grid, n_prefix = context.pictures, context.patch_grid, context.prefix_tokens
-    picture = None if pictures is None else pictures[sample].cpu().numpy()
-    if grid is None:
-        return {"picture": picture}
-    z = np.full(n_prefix + grid[0] * grid[1], np.nan)
-    inside = known < len(z)
-    z[known[inside]] = strength[inside]
-    return {"picture": picture, "heat": context.on_face(z[n_prefix:])}
-
-
 def summarise_rows(
-    catalogue: AtomCatalogue,
-    rows: Int[np.ndarray, " m"],
-    *,
-    labels: Mapping[int, str],
-    n_atoms: int = MOST_LIFTED,
-    n_shared: int = MOST_SHARED,
+    catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"], *, labels: Mapping[int, str]
 ) -> SelectionSummary:
     """Return the atoms that fire in some rows more than elsewhere, and inputs among those rows.
 
@@ -418,7 +392,7 @@ def summarise_rows(
     share = np.bincount(fired, minlength=catalogue.n_atoms) / max(len(rows), 1)
     lift = share / np.maximum(catalogue.frequency, 1e-12)
     score = share * np.log(np.maximum(lift, 1e-12))
-    best = np.argsort(-score, kind="stable")[:n_atoms]
+    best = np.argsort(-score, kind="stable")[:MOST_LIFTED]
     best = best[score[best] > 0]
     count, strength = joint_strength(catalogue, best)
     inside = np.zeros_like(count)
@@ -429,5 +403,5 @@ def summarise_rows(
         columns={"lift": lift[best], "share": share[best]},
         name="",
         n_rows=len(rows),
-        shared=_shared_inputs(catalogue, inside, strength, n_shared),
+        shared=_shared_inputs(catalogue, inside, strength),
     )

@@ -21,15 +21,13 @@ from sae_nb.dynamics import (
     segment_phases,
     trajectories,
 )
-from sae_nb.dynamics.paths._states import (
-    check_states,
-    content_tokens,
-)
+from sae_nb.dynamics.paths._states import check_states, content_tokens
 from sae_nb.models._inputs import described
 from sae_nb.summaries.input._answers import outcome_names
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -66,26 +64,26 @@ class DepthInputs:
         return len(self.samples)
 
     @property
-    def whole(self) -> Any:
+    def whole(self) -> Tensor | dict[str, Tensor]:
         """All inputs, as the model reads them."""
         return self._read(self.samples)
 
-    def one(self, index: int) -> Any:
+    def one(self, index: int) -> Tensor | dict[str, Tensor]:
         """Return one input, as the model reads it."""
         return self._read(self.samples[index : index + 1])
 
-    def _read(self, samples: Tensor) -> Any:
+    def _read(self, samples: Tensor) -> Tensor | dict[str, Tensor]:
         # Padding is left out already: the padding token's id, where a text was cut behind it, is a token.
         if not self.tokens:
             return samples
         return {"input_ids": samples, "attention_mask": torch.ones_like(samples)}
 
 
-def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> DepthInputs:
+def depth_inputs(model: LiveModel, inputs: Inputs) -> DepthInputs:
     """Read inputs of a live model; texts are cut to the length at which most tokens are shown."""
     notes: list[str] = []
     if model.modality.is_text:
-        ids, kept = _token_ids(model, inputs, most, notes)
+        ids, kept = _token_ids(model, inputs, notes)
         tokens = tuple(tuple(outcome_names(model, row.numpy())) for row in ids)
         note = " ".join(notes)
         return DepthInputs(samples=ids, pictures=None, tokens=tokens, note=note, kept=kept)
@@ -95,25 +93,25 @@ def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> D
         if batch.pictures is not None:
             shown.append(batch.pictures)
         n += batch.n
-        if n > most:
-            notes.append(f"Only the first {most} inputs are shown.")
+        if n > MOST_INPUTS:
+            notes.append(f"Only the first {MOST_INPUTS} inputs are shown.")
             break
     if not parts:
         raise ValueError(f"`inputs` must hold at least one, got {described(inputs)}.")
-    pictures = torch.cat(shown)[:most] if shown else None
+    pictures = torch.cat(shown)[:MOST_INPUTS] if shown else None
     # What can be read again: the very tensor given, images as shown, or plain inputs. Bytes would
     # round floats, and a perturbation of size 0 would then be one of 1/255.
     given = getattr(inputs, "images", inputs)
     n_axes = model.modality.n_axes + 1
-    whole = isinstance(given, Tensor) and given.ndim == n_axes
-    if not whole and model.frames is not None:
+    whole = given if isinstance(given, Tensor) and given.ndim == n_axes else None
+    if whole is None and model.frames is not None:
         raise TypeError(
             f"`inputs` must be one tensor of videos for {model.name}, (n, frames, 3, H, W), got "
             f"{described(inputs)}. Stack them: torch.stack(videos)."
         )
-    read = torch.cat(parts) if pictures is None else given if whole else pictures
+    read = torch.cat(parts) if pictures is None else pictures if whole is None else whole
     return DepthInputs(
-        samples=read[:most],
+        samples=read[:MOST_INPUTS],
         pictures=None if pictures is None else pictures.numpy(),
         tokens=(),
         note=" ".join(notes),
@@ -121,7 +119,7 @@ def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> D
 
 
 def _token_ids(
-    model: LiveModel, inputs: Any, most: int, notes: list[str]
+    model: LiveModel, inputs: Inputs, notes: list[str]
 ) -> tuple[Tensor, tuple[int, ...]]:
     """Token ids of one length, and whose they are: texts are cut to it, and shorter ones left out."""
     rows: list[Tensor] = []
@@ -130,9 +128,9 @@ def _token_ids(
             raise TypeError(f"`inputs` must be texts or token ids, got {described(inputs)}.")
         keep = [slice(None)] * batch.n if batch.keep is None else batch.keep
         rows += [ids[real] for ids, real in zip(batch.token_ids, keep, strict=True)]
-    if len(rows) > most:
-        notes.append(f"Only the first {most} of {len(rows)} texts are shown.")
-        rows = rows[:most]
+    if len(rows) > MOST_INPUTS:
+        notes.append(f"Only the first {MOST_INPUTS} of {len(rows)} texts are shown.")
+        rows = rows[:MOST_INPUTS]
     lengths = [len(row) for row in rows]
     if min(lengths, default=0) < 2:
         raise ValueError(

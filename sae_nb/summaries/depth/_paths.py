@@ -85,17 +85,16 @@ def choose_paths(
     picture: int,
     token: int,
     classes: Int[np.ndarray, " n"] | None = None,
-    most: int = MOST_PATHS,
 ) -> ChosenPaths:
     """Choose what is drawn: one token of many inputs, or all tokens of one input."""
     n, _, n_tokens, _ = states.shape
     plain = states.as_subclass(Tensor)
     if show == "pictures":
-        inputs = _spread(n, classes, most, picture)
+        inputs = _spread(n, classes, picture)
         fitted = plain[:, :, token]
         chosen = fitted[torch.from_numpy(inputs)]
         return ChosenPaths(chosen, inputs, np.full(len(inputs), token), fitted)
-    tokens = _spread(n_tokens, None, most, token)
+    tokens = _spread(n_tokens, None, token)
     chosen = plain[picture][:, torch.from_numpy(tokens)].transpose(0, 1)
     flat = plain.transpose(1, 2).flatten(0, 1)
     skip = max(1, len(flat) // MOST_FITTED)
@@ -134,9 +133,7 @@ def umap_rows(chosen: ChosenPaths) -> Float[Tensor, "rows d"]:
 
 
 def lambert(points: Float[np.ndarray, "*rows 3"], north: Float[np.ndarray, " 3"]) -> np.ndarray:
-    """Apply Lambert's map of the sphere around a pole: areas stay true, the far pole is the rim of
-    radius 2.
-    """
+    """Apply Lambert's map of the sphere around a pole: areas stay true, the far pole is the rim, radius 2."""
     pole = north / max(float(np.linalg.norm(north)), 1e-12)
     # Two axes at right angles to the pole, the first as near to x as it can be.
     first = np.eye(3)[0] - pole[0] * pole
@@ -149,17 +146,17 @@ def lambert(points: Float[np.ndarray, "*rows 3"], north: Float[np.ndarray, " 3"]
     return np.stack([stretch * (points @ first), stretch * (points @ second)], axis=-1)
 
 
-def _spread(n: int, classes: np.ndarray | None, most: int, always: int) -> Int[np.ndarray, " m"]:
-    """Up to `most` of n, classes in turn (or evenly), one of them always among them; in order."""
-    if n <= most:
+def _spread(n: int, classes: np.ndarray | None, always: int) -> Int[np.ndarray, " m"]:
+    """As many of n as are drawn, classes in turn (or evenly), one of them always among them; in order."""
+    if n <= MOST_PATHS:
         return np.arange(n)
     if classes is None:
-        order = np.linspace(0, n - 1, most).round().astype(np.int64)
+        order = np.linspace(0, n - 1, MOST_PATHS).round().astype(np.int64)
     else:
         rank = np.zeros(n, np.int64)
         for one in np.unique(classes):
             rank[classes == one] = np.arange((classes == one).sum())
-        order = np.lexsort((classes, rank))[:most]
+        order = np.lexsort((classes, rank))[:MOST_PATHS]
     if always not in order:
         order[-1] = always
     return np.unique(order)

@@ -10,23 +10,13 @@ import torch
 from jaxtyping import Float, Int, Int16, UInt8
 from torch import Tensor
 
-from sae_nb.activations._context import (
-    Context,
-    PlacedImages,
-    describe_ids,
-    token_texts,
-)
+from sae_nb.activations._context import Context, PlacedImages, describe_ids, token_texts
 from sae_nb.models._inputs import Batch
-from sae_nb.models._running import (
-    Run,
-    run,
-)
-from sae_nb.models._states import (
-    TokenAxes,
-    timed_layout,
-)
+from sae_nb.models._running import Run, run
+from sae_nb.models._states import TokenAxes, timed_layout
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -78,7 +68,7 @@ def answering(model: LiveModel, head: str) -> LiveModel:
     return cast("LiveModel", AnswerOf(model, head)) if head else model
 
 
-def as_batch(model: LiveModel, inputs: Any) -> Batch:
+def as_batch(model: LiveModel, inputs: Inputs) -> Batch:
     """Return the batch of one sample; a batch of one, or a list of it, is taken as it is."""
     batches = [inputs] if isinstance(inputs, Batch) else inputs
     if not isinstance(batches, list) or not batches or not isinstance(batches[0], Batch):
@@ -144,7 +134,7 @@ def readings_of(
     return readings
 
 
-def _real(batch: Batch) -> Any:
+def _real(batch: Batch) -> slice | Tensor:
     """Return which columns of a batch of one are of its sample."""
     return slice(None) if batch.keep is None else batch.keep[0].cpu()
 
@@ -234,9 +224,7 @@ def _count(batch: Batch) -> int:
 def patch_map(
     values: Float[np.ndarray, " positions"], places: Context
 ) -> Float[np.ndarray, "rows columns"] | None:
-    """Return the part of per-position values that are patches, as a map over a sample's face; None without
-    patches.
-    """
+    """Return the patches among values by position, as a map over a sample's face; None without patches."""
     grid, n_prefix = places.patch_grid, places.prefix_tokens
     if grid is None or len(values) - n_prefix != grid[0] * grid[1]:
         return None

@@ -1,6 +1,4 @@
-"""Differences between the atoms of two sets of inputs, and the usual frequency of atoms: contrast and
-base rate.
-"""
+"""Differences between the atoms of two sets of inputs, and how frequent atoms are: contrast, base rate."""
 
 from __future__ import annotations
 
@@ -15,11 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.activations._sites import (
-    acts_for,
-    check_sae,
-    of_sites,
-)
+from sae_nb.activations._sites import acts_for, check_sae, of_sites
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._names import rows_in_words
 from sae_nb.checks import Count, Seed, checked, one_of
@@ -35,6 +29,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.pretrained import ExampleStore
 
 
 # -------------------------------------------------------------------------------------------------
@@ -264,7 +259,9 @@ def contrast_codes(
     )
 
 
-def _grouped(sae: SparseAutoencoder, acts: Any, name: str) -> Grouped:
+def _grouped(
+    sae: SparseAutoencoder, acts: Activations | Tensor | SparseCodes, name: str
+) -> Grouped:
     """Check one side and encode it."""
     check_sae(sae)
     if isinstance(acts, SparseCodes):
@@ -278,14 +275,13 @@ def _grouped(sae: SparseAutoencoder, acts: Any, name: str) -> Grouped:
     return Grouped(codes=encoded(sae, acts), sample=acts.sample.cpu().numpy())
 
 
-def _check_apart(acts_a: Any, acts_b: Any, permute: Unit | None) -> None:
+def _check_apart(acts_a: object, acts_b: object, permute: Unit | None) -> None:
     """Refuse two parts of one capture that share samples: swapping those would say nothing."""
-    parts = (acts_a, acts_b)
-    if not all(isinstance(acts, Activations) for acts in parts) or permute == "positions":
+    if not isinstance(acts_a, Activations) or not isinstance(acts_b, Activations):
         return
-    if acts_a.context is not acts_b.context:
+    if permute == "positions" or acts_a.context is not acts_b.context:
         return
-    a, b = (set(torch.unique(acts.sample).tolist()) for acts in parts)
+    a, b = (set(torch.unique(acts.sample).tolist()) for acts in (acts_a, acts_b))
     if a & b and not len(a) == len(b) == 1:
         raise ValueError(
             f"`acts_a` and `acts_b` must be of different samples, but {len(a & b)} are in both. Take "
@@ -329,7 +325,7 @@ class BaseRate:
         return np.clip(self.frequency, least, 1.0)
 
 
-def base_rate(sae: SparseAutoencoder, given: Any = None) -> BaseRate | None:
+def base_rate(sae: SparseAutoencoder, given: object = None) -> BaseRate | None:
     """Return the base rate that was given, or that of the pretrained SAE; None where there is none."""
     if isinstance(given, BaseRate):
         return given
@@ -355,7 +351,7 @@ def labels_of(sae: SparseAutoencoder, given: Mapping[int, str] | None = None) ->
     return {} if store is None else store.labels
 
 
-def _of(sae: SparseAutoencoder, given: Any, words: str) -> BaseRate:
+def _of(sae: SparseAutoencoder, given: object, words: str) -> BaseRate:
     n_rows = None
     if isinstance(given, SparseCodes):
         n_rows = given.n_rows
@@ -383,14 +379,7 @@ def _of(sae: SparseAutoencoder, given: Any, words: str) -> BaseRate:
     return BaseRate(frequency=shares, n_rows=n_rows, source=words)
 
 
-def _is_twin(twin: Tensor, mine: Tensor) -> bool:
-    """Whether two dictionaries of one shape are one; what stays in a file is scaled by another rounding."""
-    if isinstance(mine, MappedMatrix):
-        return torch.allclose(twin, in_memory(mine).to(twin), rtol=0, atol=1e-6)
-    return torch.equal(twin, mine.to(twin))
-
-
-def pretrained_store(sae: SparseAutoencoder) -> Any:
+def pretrained_store(sae: SparseAutoencoder) -> ExampleStore | None:
     """Return the example store of the pretrained SAE that this one is; None if it is none.
 
     Compared by name and by dictionary, since an SAE retrained at the same place has other atoms.
@@ -403,12 +392,17 @@ def pretrained_store(sae: SparseAutoencoder) -> Any:
         return None
     twin, store = _pretrained(name)
     mine = sae.dictionary.detach().cpu()
-    same = twin.shape == mine.shape and _is_twin(twin, mine)
+    if twin.shape != mine.shape:
+        return None
+    if isinstance(mine, MappedMatrix):  # what stays in a file is scaled by another rounding
+        same = torch.allclose(twin, in_memory(mine).to(twin), rtol=0, atol=1e-6)
+    else:
+        same = torch.equal(twin, mine.to(twin))
     return store() if same else None
 
 
 @lru_cache(maxsize=8)
-def _pretrained(name: str) -> tuple[Float[Tensor, "n_atoms d_in"], Callable[[], Any]]:
+def _pretrained(name: str) -> tuple[Float[Tensor, "n_atoms d_in"], Callable[[], ExampleStore]]:
     """The dictionary of a pretrained SAE, and its examples, which are read when asked for."""
     from sae_nb.pretrained import load_examples, load_sae
 

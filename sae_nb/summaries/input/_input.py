@@ -15,26 +15,13 @@ import torch
 from jaxtyping import Bool, Float, Int, Int16, UInt8
 from torch import Tensor
 
-from sae_nb.activations._modality import (
-    AUDIO,
-    MULTIMODAL,
-)
+from sae_nb.activations._modality import AUDIO, MULTIMODAL
 from sae_nb.activations._sites import check_one_place
 from sae_nb.checks import Count, Seed, check_atom, checked
-from sae_nb.evaluation import (
-    Attribution,
-    SpliceCheck,
-    attribute,
-)
-from sae_nb.evaluation.causal._outcomes import (
-    Target,
-    outcome_name,
-)
+from sae_nb.evaluation import Attribution, SpliceCheck, attribute
+from sae_nb.evaluation.causal._outcomes import Target, outcome_name
 from sae_nb.findings import Finding
-from sae_nb.steering._request import (
-    check_hook_point,
-    check_width,
-)
+from sae_nb.steering._request import check_hook_point, check_width
 from sae_nb.summaries.input._answers import (
     as_batch,
     layout_in,
@@ -59,11 +46,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_matrix
 
-    from sae_nb.activations._context import (
-        Context,
-        PlacedImages,
-    )
+    from sae_nb.activations._context import Context, PlacedImages
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -419,11 +404,11 @@ ANSWERS_SHOWN = 8
 def top_atoms(
     model: LiveModel,
     sae: SparseAutoencoder,
-    input: Any,
+    input: Inputs,
     hook_point: str | None = None,
     *,
     k: Count = 10,
-    frequency: Any = None,
+    frequency: object = None,
     labels: Mapping[int, str] | None = None,
     target: Target = None,
 ) -> InputSummary:
@@ -438,21 +423,18 @@ def top_atoms(
     ----------
     input
         One text or its token ids; one image (tensor, array, PIL image, file); one video (frames, 3, H, W), with
-        its frames per second (video, 25.0), or a GIF or folder of frames; a text with its
-        image (text, image); for other models one tensor with a
-        first axis of 1.
+        its frames per second (video, 25.0), or a GIF or folder of frames; a text with its image (text, image);
+        for other models one tensor with a first axis of 1.
     hook_point
-        Hook point of the SAE; None takes the SAE's own. For a transcoder, where it writes: codes are
-        read where it reads, contributions where its atoms arrive.
+        Hook point of the SAE, of a transcoder where it writes; None takes the SAE's own.
     k
         Atoms shown overall and per position unless asked otherwise.
     frequency
         Base rates: one share per atom, codes, anything with `.frequency`, or activations. None takes
         those of the pretrained SAE, where this is one; else there is no lift, and `notes` say so.
     target
-        Target of contributions: a class or token id, its name, or a function of the answer to one
-        sample. None takes the model's own top answer; for language that is the next token. A logit is
-        measured above the mean of all logits.
+        A class or token id, its name, or a function of the answer to one sample; None takes the model's own top
+        answer. A logit is measured above the mean of all logits.
 
     Raises
     ------
@@ -539,10 +521,10 @@ def summarise_input(
     )
 
 
-def one_input(model: LiveModel, given: Any) -> tuple[Batch, tuple[str, ...]]:
+def one_input(model: LiveModel, given: object) -> tuple[Batch, tuple[str, ...]]:
     """Return one input as a batch, and what was done to it in words."""
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
-        return _with_image(model, *given)
+        return _with_image(model, given[0], given[1])
     if model.modality.fit is not None and model.modality not in (AUDIO, MULTIMODAL):
         sample, notes, *rate = model.modality.fit(model, given)
         known = rate and rate[0] is not None
@@ -558,7 +540,7 @@ def one_input(model: LiveModel, given: Any) -> tuple[Batch, tuple[str, ...]]:
     return batch, tuple(_text_notes(model, given, batch))
 
 
-def _with_image(model: LiveModel, text: str, image: Any) -> tuple[Batch, tuple[str, ...]]:
+def _with_image(model: LiveModel, text: str, image: Inputs) -> tuple[Batch, tuple[str, ...]]:
     """Return a text with an image as a batch; the image comes first where the text has no place for it."""
     if model.modality != MULTIMODAL or model.modality.fit is None:
         raise TypeError(
@@ -577,12 +559,12 @@ def with_place(model: LiveModel, text: str) -> str:
     return text if token in text else f"{token} {text}"
 
 
-def _text_notes(model: LiveModel, given: Any, batch: Batch) -> list[str]:
+def _text_notes(model: LiveModel, given: object, batch: Batch) -> list[str]:
     notes = []
     if batch.truncated:
         notes.append(f"cut at {model.context_length} tokens, all {model.name} can read")
-    special = getattr(model.tokenizer, "all_special_tokens", ()) if isinstance(given, str) else ()
-    spelled = [token for token in special if token in given]
+    special = getattr(model.tokenizer, "all_special_tokens", ())
+    spelled = [token for token in special if isinstance(given, str) and token in given]
     if spelled:
         notes.append(
             f"{', '.join(spelled)} in the text is read as a special token, not as characters"
@@ -590,7 +572,7 @@ def _text_notes(model: LiveModel, given: Any, batch: Batch) -> list[str]:
     return notes
 
 
-def where_written(sae: Any, hook_point: str | None) -> str:
+def where_written(sae: SparseAutoencoder, hook_point: str | None) -> str:
     """Return the hook point where a dictionary's atoms are written: as given, or its own."""
     check_one_place(sae, may_write=True)
     writes = getattr(sae, "writes", None) is not None
@@ -603,7 +585,7 @@ def where_written(sae: Any, hook_point: str | None) -> str:
     return name
 
 
-def _checked_point(model: Any, sae: Any, hook_point: str | None) -> str:
+def _checked_point(model: LiveModel, sae: SparseAutoencoder, hook_point: str | None) -> str:
     if not hasattr(model, "hook_points"):
         raise TypeError(
             f"`model` must be a live model, got {type(model).__name__}. Make one with sn.load_model "

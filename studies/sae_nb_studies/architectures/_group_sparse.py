@@ -17,10 +17,7 @@ from sae_nb.architectures._recipe import Parts, Silence, TrainingLoss
 from sae_nb.architectures.parts._proxes import Centre, Rows
 from sae_nb.checks import Count, Share, Weight, as_tensor, check_count, check_k, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
 from sae_nb.kernels import squared_error
 
 PENALTY = 0.02

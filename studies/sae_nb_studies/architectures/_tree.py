@@ -28,19 +28,9 @@ from sae_nb.architectures.parts._proxes import (
 )
 from sae_nb.checks import Count, Share, check_k, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
-from sae_nb.kernels._autograd import (
-    chosen,
-    primitives_of,
-)
-from sae_nb.kernels._backends import (
-    Entries,
-    PreCodes,
-    pick,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
+from sae_nb.kernels._autograd import chosen, primitives_of
+from sae_nb.kernels._backends import Entries, PreCodes, pick
 
 FIRST, OF_K = 1 / 4, 26 / 32
 """Shares of the atoms and of k that the first level has by default (tue147/tree-sae, two layers)."""

@@ -29,7 +29,7 @@ from sae_nb.checks import (
     checked,
     shown,
 )
-from sae_nb.circuits._copies import BLOCK, blocks, measured
+from sae_nb.circuits._asked import BLOCK, blocks, measured
 from sae_nb.circuits._heads import at_mean, places_of
 from sae_nb.evaluation.causal._outcomes import index_of
 from sae_nb.findings import Finding
@@ -47,10 +47,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.circuits._asked import Measure
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
     from sae_nb.models._running import Put
 

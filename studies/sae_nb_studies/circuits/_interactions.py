@@ -21,21 +21,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Between,
-    Count,
-    Seed,
-    between,
-    check_count,
-    checked,
-    shown,
-)
+from sae_nb.checks import Between, Count, Seed, between, check_count, checked, shown
 from sae_nb.findings import Finding
 from sae_nb.models._running import run
-from sae_nb_studies.geometry._communities import (
-    communities,
-    modularity,
-)
+from sae_nb_studies.geometry._communities import communities, modularity
 
 if TYPE_CHECKING:
     from pandas import DataFrame

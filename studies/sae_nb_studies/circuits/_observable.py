@@ -23,10 +23,7 @@ from torch.nn.functional import normalize
 from sae_nb.checks import Count, check_atom, checked
 from sae_nb.circuits._asked import Measure, asked, written_at
 from sae_nb.evaluation.causal._outcomes import largest_cosine
-from sae_nb.models._freezing import (
-    Frozen,
-    check_frozen,
-)
+from sae_nb.models._freezing import Frozen, check_frozen
 from sae_nb.models._running import run
 from sae_nb.steering._answers import Answers
 
@@ -34,10 +31,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
 
 Paths = Literal["direct", "heads", "all"]

@@ -13,14 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from sae_nb.checks import (
-    Between,
-    Seed,
-    as_tensor,
-    at_least,
-    checked,
-    shown,
-)
+from sae_nb.checks import Between, Seed, as_tensor, at_least, checked, shown
 from sae_nb.circuits._faithfulness import live
 from sae_nb.circuits._graph import AttributionGraph
 from sae_nb.circuits._record import pruned

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
         picture_variants as picture_variants,
         text_variants as text_variants,
     )
+    from sae_nb_studies.evaluation.causal._heads import (
+        HeadSources as HeadSources,
+        head_sources as head_sources,
+    )
     from sae_nb_studies.evaluation.causal._steering_quality import (
         SteeringCurves as SteeringCurves,
         steering_curves as steering_curves,
@@ -106,6 +110,7 @@ if TYPE_CHECKING:
         Merging as Merging,
         merge as merge,
     )
+    from sae_nb_studies.evaluation.dictionary._plausibility import plausibility as plausibility
     from sae_nb_studies.evaluation.dictionary._quasi_orthogonality import (
         QuasiOrthogonality as QuasiOrthogonality,
         quasi_orthogonality as quasi_orthogonality,
@@ -113,6 +118,12 @@ if TYPE_CHECKING:
     from sae_nb_studies.evaluation.dictionary._stability_trials import (
         StabilityTrial as StabilityTrial,
         stability_trial as stability_trial,
+    )
+    from sae_nb_studies.evaluation.dictionary._superposition import (
+        antipodal_loss as antipodal_loss,
+        critical_sparsity as critical_sparsity,
+        dedicated_loss as dedicated_loss,
+        support_recovery as support_recovery,
     )
     from sae_nb_studies.evaluation.explanations._lift import (
         TokenLift as TokenLift,

@@ -11,12 +11,7 @@ from torch import Tensor
 
 from sae_nb.checks import Between, Count, Seed, at_least, check_matrix, checked, one_of
 from sae_nb.findings import Finding
-from sae_nb.geometry import (
-    effective_rank,
-    local_dimensions,
-    participation_ratio,
-    stable_rank,
-)
+from sae_nb.geometry import effective_rank, local_dimensions, participation_ratio, stable_rank
 from sae_nb.geometry._dimension import covariance
 
 if TYPE_CHECKING:

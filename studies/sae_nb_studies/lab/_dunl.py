@@ -21,10 +21,7 @@ from sae_nb.architectures import (
     SparseAutoencoder,
     fista,
 )
-from sae_nb.architectures._base import (
-    Data,
-    Untrained,
-)
+from sae_nb.architectures._base import Data, Untrained
 from sae_nb.architectures.parts._links import Link
 from sae_nb.architectures.parts._proxes import row_tiles
 from sae_nb.atoms import AtomCatalogue
@@ -40,10 +37,7 @@ from sae_nb.checks import (
     checked,
 )
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
 from sae_nb_studies.lab._deconvolution import Deconvolution, LinkName, level_of, link_of
 
 Kernels = Float[Tensor, "n_kernels length"]

@@ -11,17 +11,9 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Generator, Tensor, nn
 
-from sae_nb.architectures import (
-    Penalty,
-    SoftProx,
-    TrainingLoss,
-)
+from sae_nb.architectures import Penalty, SoftProx, TrainingLoss
 from sae_nb.architectures._recipe import Parts
-from sae_nb.architectures.parts._operators import (
-    UNIT_GUARD,
-    MatrixOperator,
-    random_unit_rows,
-)
+from sae_nb.architectures.parts._operators import UNIT_GUARD, MatrixOperator, random_unit_rows
 from sae_nb.checks import (
     Count,
     Seed,

@@ -9,18 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures import (
-    DenseOperator,
-    Penalty,
-    SimplexProx,
-    SoftProx,
-    TrainingLoss,
-)
+from sae_nb.architectures import DenseOperator, Penalty, SimplexProx, SoftProx, TrainingLoss
 from sae_nb.architectures._recipe import Parts
-from sae_nb.architectures._simplex_codes import (
-    Memberships,
-    distance_to_used,
-)
+from sae_nb.architectures._spade import Memberships, distance_to_used
 from sae_nb.architectures.parts._operators import FreeOperator
 from sae_nb.checks import Count, Weight, checked
 from sae_nb.codes import SparseCodes

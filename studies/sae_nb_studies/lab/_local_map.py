@@ -10,14 +10,7 @@ from jaxtyping import Float, Int
 
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.architectures._base import Data
-from sae_nb.checks import (
-    Seed,
-    as_tensor,
-    at_least,
-    check_classes,
-    checked,
-    same_length,
-)
+from sae_nb.checks import Seed, as_tensor, at_least, check_classes, checked, same_length
 from sae_nb.findings import Finding
 from sae_nb.geometry import pca_layout
 

@@ -10,13 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import (
-    Between,
-    Count,
-    Seed,
-    check_data,
-    checked,
-)
+from sae_nb.checks import Between, Count, Seed, check_data, checked
 from sae_nb.findings import Finding
 from sae_nb_studies.lab._patch_mosaic import white_noise
 

@@ -15,14 +15,8 @@ from torch import Tensor
 
 from sae_nb.checks import Count, Seed, at_least, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry import (
-    effective_rank,
-    stable_rank,
-)
-from sae_nb.geometry._coherence import (
-    check_dictionary,
-    welch_bound,
-)
+from sae_nb.geometry import effective_rank, stable_rank
+from sae_nb.geometry._coherence import check_dictionary, welch_bound
 from sae_nb.geometry._cosines import unit_rows
 from sae_nb.statistics import correlation, mantel_null
 

@@ -14,10 +14,7 @@ from torch import Tensor, nn
 
 from sae_nb.checks import Count, Seed, at_least, checked
 from sae_nb.models import load_model
-from sae_nb_studies.data import (
-    HiddenRules,
-    hidden_rules,
-)
+from sae_nb_studies.data import HiddenRules, hidden_rules
 from sae_nb_studies.data.planted._hidden_rules import Explanation
 
 if TYPE_CHECKING:

@@ -17,15 +17,8 @@ from jaxtyping import Int
 from numpy import ndarray
 from torch import Tensor
 
-from sae_nb.data import (
-    prose,
-    stories,
-    text,
-)
-from sae_nb.data._texts import (
-    clean_paragraph,
-    without_repeats,
-)
+from sae_nb.data import prose, stories, text
+from sae_nb.data._texts import clean_paragraph, without_repeats
 
 END_OF_TEXT = "<|endoftext|>"
 N_TOKENS = 1024

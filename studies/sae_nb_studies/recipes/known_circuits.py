@@ -22,18 +22,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.checks import Count, Positive, Weight, checked
-from sae_nb.data._small_tasks import (
-    NOT_ASKED,
-    START,
-    TASKS,
-    UNKNOWN,
-    Rows,
-    Task,
-)
-from sae_nb.files._atomic import (
-    write_bytes,
-    write_json,
-)
+from sae_nb.data._small_tasks import NOT_ASKED, START, TASKS, UNKNOWN, Rows, Task
+from sae_nb.files._atomic import write_bytes, write_json
 from sae_nb.interrupts import ended
 from sae_nb_studies.recipes._common import Recipe, filled, write_language_model
 from sae_nb_studies.recipes._training_run import Run
@@ -114,7 +104,7 @@ def new_tokenizer(task: Task) -> Any:
         bos_token=START,
         eos_token=START,
         unk_token=UNKNOWN,
-        model_max_length=task.length + task.room,
+        model_max_length=task.length + task.n_after,
     )
 
 
@@ -125,7 +115,7 @@ def new_model(recipe: CircuitRecipe) -> nn.Module:
     task = TASKS[recipe.name]
     config = GPT2Config(
         vocab_size=len(task.vocabulary),
-        n_positions=task.length + task.room,
+        n_positions=task.length + task.n_after,
         n_embd=recipe.d_model,
         n_layer=recipe.n_blocks,
         n_head=recipe.n_heads,
@@ -143,7 +133,7 @@ def new_model(recipe: CircuitRecipe) -> nn.Module:
         model: Any = GPT2LMHeadModel(config)
         nn.init.normal_(model.transformer.wte.weight, std=_EMBEDDED)
         with torch.no_grad():
-            model.transformer.wpe.weight.copy_(_waves(task.length + task.room, recipe.d_model))
+            model.transformer.wpe.weight.copy_(_waves(task.length + task.n_after, recipe.d_model))
     for block in model.transformer.h if not recipe.n_neurons else ():
         for part in (block.ln_2, block.mlp):
             part.requires_grad_(False)

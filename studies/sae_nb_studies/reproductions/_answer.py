@@ -8,10 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.models import LiveModel
-from sae_nb.models._answers import (
-    Answer,
-    AnswerKind,
-)
+from sae_nb.models._answers import Answer, AnswerKind
 from sae_nb.models._inputs import Batch
 
 

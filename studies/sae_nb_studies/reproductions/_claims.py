@@ -10,10 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from sae_nb.files._atomic import (
-    filled,
-    read_toml,
-)
+from sae_nb.files._atomic import filled, read_toml
 from sae_nb.statistics import mean_interval
 
 Verdict = Literal[

@@ -24,35 +24,16 @@ from sae_nb.findings import Finding
 from sae_nb.models._running import run
 from sae_nb.steering import random_direction
 from sae_nb.steering._answers import kl
-from sae_nb.steering._calibration import (
-    LARGEST,
-    StrengthSearch,
-)
+from sae_nb.steering._calibration import LARGEST, StrengthSearch
 from sae_nb.steering._contexts import Active
-from sae_nb.steering._dose_response import (
-    Measure,
-    check_measure,
-    check_strengths,
-    measured,
-)
-from sae_nb.steering._edits import (
-    Along,
-    MaskedEdit,
-    latents,
-)
-from sae_nb.steering._request import (
-    Edit,
-    check_hook_point,
-    check_width,
-)
+from sae_nb.steering._dose_response import Measure, check_measure, check_strengths, measured
+from sae_nb.steering._edits import Along, MaskedEdit, latents
+from sae_nb.steering._request import Edit, check_hook_point, check_width
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
 
 RECIPE, RANDOM, SIMPLER, DIRECTION = (
@@ -288,7 +269,7 @@ def _added(recipe: Edit) -> Float[Tensor, " d_in"] | None:
     """Return the vector that the recipe adds at every position it edits; None if that depends on the
     activation.
     """
-    plain = cast(MaskedEdit, recipe.edit).plain()
+    plain = recipe.edit.plain()
     if plain is None or plain[1] != 0:
         return None
     return plain[2] * plain[0].float()
@@ -483,7 +464,7 @@ def _mean(x: Float[Tensor, "n d_in"]) -> Float[Tensor, " d_in"]:
 
 def _mean_change(recipe: Edit, x: Float[Tensor, "n d_in"]) -> Float[Tensor, " d_in"] | None:
     """Where the recipe moves activations to, on average; None where it has to see more than them."""
-    edit = cast(MaskedEdit, recipe.edit)
+    edit = recipe.edit
     if edit.tap is not None or getattr(edit.change, "reads_sequences", False):
         return None
     with torch.no_grad():
@@ -497,7 +478,7 @@ def _with_it(
     """Return a mask of the rows that the recipe is about, and its meaning in words."""
     sae: Any = getattr(recipe, "sae", None)
     atoms: Any = getattr(recipe, "atoms", None)
-    if sae is not None and cast(MaskedEdit, recipe.edit).tap is None and sae.d_in == x.shape[1]:
+    if sae is not None and recipe.edit.tap is None and sae.d_in == x.shape[1]:
         with torch.no_grad():
             z = latents(sae.encode(acts), atoms)
         on = (z != 0).any(dim=-1).cpu()
@@ -576,7 +557,7 @@ class _Trial:
     def _adding(
         self, direction: Float[Tensor, " d_in"], by: float, point: HookPoint | None = None
     ) -> Active:
-        own = cast(MaskedEdit, self._recipe.edit)
+        own = self._recipe.edit
         edit = MaskedEdit(own.positions, Along(direction, "add", by), at=own.at)
         recipe = Edit(hook_point=point or self._recipe.hook_point, edit=edit)
         return Active(self._model, recipe, "hooks")

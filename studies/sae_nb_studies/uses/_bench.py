@@ -19,12 +19,7 @@ import numpy as np
 from sae_nb.activations._sites import check_sae
 from sae_nb.checks import Seed, at_least, check_path, checked, one_of
 from sae_nb.corpora._reading import check_reads, check_row_by_row
-from sae_nb.files._atomic import (
-    json_object,
-    read_json,
-    write_bytes,
-    write_json,
-)
+from sae_nb.files._atomic import json_object, read_json, write_bytes, write_json
 from sae_nb.findings import Finding
 from sae_nb.models import LiveModel, load_model
 from sae_nb_studies.uses._bench_rows import BENCH_ROWS, score_of
@@ -159,7 +154,7 @@ class Bench(Finding):
 
     def _page(self) -> str:
         from sae_nb.figures import to_svg
-        from sae_nb.figures._pages import html_page
+        from sae_nb.figures.theme import html_page
 
         return html_page("Benchmark of an SAE", f"{to_svg(self.plot())}{self._repr_html_()}")
 

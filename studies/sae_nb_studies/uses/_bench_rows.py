@@ -15,10 +15,7 @@ from typing import Any
 import numpy as np
 
 from sae_nb.evaluation import evaluate, score_explanations
-from sae_nb_studies.evaluation import (
-    absorption,
-    probe,
-)
+from sae_nb_studies.evaluation import absorption, probe
 from sae_nb_studies.evaluation.causal._unlearning import unlearning
 from sae_nb_studies.evaluation.concepts._targeted import (
     NotMeasurableError,

@@ -22,10 +22,6 @@ from sae_nb.activations._sites import written_codes
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, answered, check_atom, check_real, checked
 from sae_nb.corpora._reading import check_labels
-from sae_nb.evaluation.causal._outcomes import (
-    repeated_share,
-    surprise,
-)
 from sae_nb.findings import Finding
 from sae_nb.generation._writing import (
     Along,
@@ -39,6 +35,7 @@ from sae_nb.generation._writing import (
     token_names,
 )
 from sae_nb.steering._edits import latents
+from sae_nb_studies.evaluation.causal._target_odds import repeated_share, surprise
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -16,10 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing._batch_rows import BatchRows
-from sae_nb.capturing._harvest import (
-    CaptureSettings,
-    Harvest,
-)
+from sae_nb.capturing._harvest import CaptureSettings, Harvest
 from sae_nb.checks import Count, checked
 from sae_nb.corpora._reading import check_labels
 from sae_nb.findings import Finding

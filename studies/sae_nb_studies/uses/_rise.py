@@ -24,10 +24,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sae_nb.activations._context import describe_ids
-from sae_nb.capturing._harvest import (
-    CaptureSettings,
-    Harvest,
-)
+from sae_nb.capturing._harvest import CaptureSettings, Harvest
 from sae_nb.checks import Count, Seed, checked, one_of
 from sae_nb.findings import Finding
 from sae_nb.generation._writing import check_writer, other_atoms, prompt_ids, text_of

@@ -16,11 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.capturing._harvest import (
-    CaptureSettings,
-    Harvest,
-    reporting,
-)
+from sae_nb.capturing._harvest import CaptureSettings, Harvest, reporting
 from sae_nb.checks import Count, Seed, at_least, checked, same_length
 from sae_nb.corpora._documents import Documents
 from sae_nb.findings import Finding

@@ -18,12 +18,9 @@ from torch.nn.functional import adaptive_avg_pool2d
 from sae_nb.checks import Resamples, Seed, as_tensor, check_data, checked, same_length
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
-from sae_nb.models import wrap
-from sae_nb.models._running import heard
-from sae_nb.models._states import (
-    patches_of,
-    read_tensor,
-)
+from sae_nb.models import _facts as facts, wrap
+from sae_nb.models._running import reading_hook
+from sae_nb.models._states import patches_of, read_tensor
 from sae_nb.statistics import bootstrap_counts, logistic_probe, percentile_interval
 from sae_nb_studies.vision._attribution import Method, attribution, edges_of
 from sae_nb_studies.vision._pixels import AT_ONCE, Pixels, read_by
@@ -359,9 +356,9 @@ class _Heads(nn.Module):
         """Return mean over the patches at the hook point."""
         (model,), caught = self._model, list[Tensor]()
 
-        handle = heard(self.body.get_submodule(self.point.path), self.point, caught.append)
+        handle = reading_hook(self.body.get_submodule(self.point.path), self.point, caught.append)
         try:
-            args, kwargs = model.picture_arguments(pixel_values)
+            args, kwargs = facts.picture_arguments(model.module, pixel_values)
             self.body(*args, **kwargs)
         finally:
             handle.remove()

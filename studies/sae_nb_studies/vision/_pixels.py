@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_integers, same_length
-from sae_nb.models import Preprocess
+from sae_nb.models import Preprocess, _facts as facts
 from sae_nb.models._inputs import Batch
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Pixels:
     def batch(self, x: Float[Tensor, "n channels height width"]) -> Batch:
         """Return the input of the model for images in [0, 1]; their gradient goes through."""
         values = (self.low + x * (self.high - self.low)).to(self.model.dtype)
-        args, kwargs = self.model.picture_arguments(values)
+        args, kwargs = facts.picture_arguments(self.model.module, values)
         index = torch.arange(len(x))[:, None]
         position = torch.zeros_like(index)
         return Batch(

@@ -37,14 +37,11 @@ from sae_nb_lessons.exercises._talking import N_STORIES, random_texts_that_diffe
 from sae_nb_lessons.exercises._time import growth_on_text, lead_without_order
 from sae_nb_lessons.exercises._towers import split_share
 from sae_nb_lessons.exercises._vision import textures_found
-from sae_nb_lessons.studies import (
-    joint_sae,
-    paired,
-)
+from sae_nb_lessons.studies import joint_sae, paired
 from sae_nb_lessons.studies._two_towers import best_detector
 
 import sae_nb as sn
-from sae_nb.evaluation import critical_sparsity
+from sae_nb_studies.evaluation import critical_sparsity
 from tests.lessons.exercises import lab_answers, notebook_answers, panel_answers
 from tests.lessons.exercises.asked import Asked
 from tests.lessons.exercises.notebook_answers import PUSHED

@@ -23,18 +23,9 @@ from sae_nb_lessons.exercises import (
     _transcoders as transcoders,
 )
 from sae_nb_lessons.exercises._mistakes import Slip
-from sae_nb_lessons.studies._own_sae import (
-    encode,
-    replacements,
-)
-from sae_nb_lessons.studies._probing import (
-    columns_apart,
-    logistic,
-)
-from sae_nb_lessons.studies._two_towers import (
-    own_found,
-    sides,
-)
+from sae_nb_lessons.studies._own_sae import encode, replacements
+from sae_nb_lessons.studies._probing import columns_apart, logistic
+from sae_nb_lessons.studies._two_towers import own_found, sides
 from torch import Tensor, nn
 
 from tests.lessons.exercises.notebook_answers import pursued

@@ -9,18 +9,8 @@ import pytest
 import torch
 from sae_nb_lessons import exercise
 from sae_nb_lessons.exercises import _own_sae as exercises
-from sae_nb_lessons.studies import (
-    OwnSAE,
-    hidden_rows,
-    on_features,
-    own_sae,
-)
-from sae_nb_lessons.studies._own_sae import (
-    encode,
-    random_cosine,
-    replacements,
-    unit_rows,
-)
+from sae_nb_lessons.studies import OwnSAE, hidden_rows, on_features, own_sae
+from sae_nb_lessons.studies._own_sae import encode, random_cosine, replacements, unit_rows
 from torch import Tensor
 
 import sae_nb as sn

@@ -13,10 +13,7 @@ from sae_nb_studies.reproductions.experiments.bench_references import (
     ROWS,
     references,
 )
-from sae_nb_studies.uses._bench import (
-    BROKEN,
-    N_INPUTS,
-)
+from sae_nb_studies.uses._bench import BROKEN, N_INPUTS
 
 ARTEFACT = Path(__file__).parents[3] / "docs" / "claims" / "bench_references.json"
 

@@ -9,10 +9,7 @@ import pytest
 import torch
 
 from sae_nb.files._atomic import write_json
-from sae_nb.models._vision_transformer import (
-    VisionTransformer,
-    VisionTransformerConfig,
-)
+from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb_studies.reproductions._final_states import photo_networks, show_photos, some_photos
 
 

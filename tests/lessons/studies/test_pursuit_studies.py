@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from sae_nb_lessons.studies import (
-    measure_pursuits,
-    study_encoders,
-    study_supports,
-)
+from sae_nb_lessons.studies import measure_pursuits, study_encoders, study_supports
 from sae_nb_lessons.studies._encoder_study import MP, OMP, OWN, TIED
-from sae_nb_lessons.studies._support_study import (
-    FISTA,
-    METHODS,
-    ONE_STEP,
-)
+from sae_nb_lessons.studies._support_study import FISTA, METHODS, ONE_STEP
 
 import sae_nb as sn
 from sae_nb.evaluation import explained_variance

@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.data._small_tasks import (
-    NOT_ASKED,
-    TASKS,
-    Rows,
-)
+from sae_nb.data._small_tasks import NOT_ASKED, TASKS, Rows
 from sae_nb_studies.recipes.known_circuits import CircuitRecipe
 
 RECIPE = CircuitRecipe(

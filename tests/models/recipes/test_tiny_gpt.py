@@ -12,13 +12,7 @@ import torch.nn.functional as F
 
 from sae_nb.data import prose, stories
 from sae_nb.models import load_model
-from sae_nb_studies.recipes import (
-    TrainingText,
-    gather,
-    judged_ids,
-    tiny_gpt,
-    token_ids,
-)
+from sae_nb_studies.recipes import TrainingText, gather, judged_ids, tiny_gpt, token_ids
 from sae_nb_studies.recipes._language_data import Batches, train_tokenizer
 from sae_nb_studies.recipes._language_training import (
     LanguageRecipe,

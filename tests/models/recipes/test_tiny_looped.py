@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.models._looped_adder import (
-    LoopedAdder,
-    pair_ids,
-)
+from sae_nb.models._looped_adder import LoopedAdder, pair_ids
 from sae_nb_studies.recipes.tiny_looped import (
     LoopedRecipe,
     LoopedTraining,

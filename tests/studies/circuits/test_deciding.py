@@ -14,13 +14,7 @@ import sae_nb as sn
 from sae_nb.models import RunState
 from sae_nb.models._interventions import Intervention
 from sae_nb_studies.circuits import DecisionPredictions, predict_decisions
-from sae_nb_studies.circuits._deciding import (
-    GRADIENT,
-    KNOWN,
-    RELEVANCE,
-    SAMPLES,
-    _Asking,
-)
+from sae_nb_studies.circuits._deciding import GRADIENT, KNOWN, RELEVANCE, SAMPLES, _Asking
 from sae_nb_studies.data import HiddenRules, hidden_rules
 
 RULE = 19

@@ -62,7 +62,7 @@ def trace_of(model: Any, dictionaries: Any, inputs: Any) -> Trace:
         batch=one_input(model, inputs),
         start=model.hook_point("resid_pre.0"),
     )
-    return Trace(passes, None)
+    return Trace(passes)
 
 
 def added(found: AttributionGraph) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +221,7 @@ def test_small_blocks_make_the_same_graph_and_what_would_not_fit_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, dictionaries = language()
-    monkeypatch.setattr("sae_nb.circuits._memory.BLOCK_BYTES", 50_000)
+    monkeypatch.setattr("sae_nb.circuits._nodes.BLOCK_BYTES", 50_000)
     bounded = attribution_graph(model, dictionaries, TEXT, target=" dog")
     difference = abs(bounded.matrix - graph().matrix)
     assert difference.max() < 1e-5 * abs(graph().matrix).max()

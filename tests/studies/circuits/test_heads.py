@@ -13,10 +13,7 @@ from torch import nn
 import sae_nb as sn
 from sae_nb.circuits import Contributions, head_contributions
 from sae_nb.models._interventions import Intervention
-from sae_nb.models._running import (
-    intervening,
-    run,
-)
+from sae_nb.models._running import intervening, run
 from sae_nb_studies.circuits import KnownCircuit, known_circuit
 
 TEXTS = ["One day she went to", "When he came to the"]

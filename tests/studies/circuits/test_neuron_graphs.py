@@ -13,7 +13,6 @@ import transformers
 
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, attribution_graph, load_graph
-from sae_nb.circuits._faithfulness import effects
 from sae_nb.models._freezing import Frozen
 from sae_nb.models._running import run
 from tests.refusing import refused
@@ -92,7 +91,7 @@ def test_paths_of_the_graph_add_up_to_the_attribution(name: str) -> None:
     graph = graph_of(model, max_nodes=40)
     atoms = (graph.nodes.kind == "atom").to_numpy()
     wanted = strongest(graph)
-    assert effects(graph)[atoms] == pytest.approx(wanted, rel=1e-3, abs=1e-5 * np.abs(wanted).max())
+    assert graph.flow[atoms] == pytest.approx(wanted, rel=1e-3, abs=1e-5 * np.abs(wanted).max())
     n = sum(len(site.entries) for site in graph.passes.sites)  # type: ignore[union-attr]
     curve = graph.faithfulness(k=[n], n_random=0)
     assert curve.kept[0] == pytest.approx(1, abs=1e-3)
@@ -234,7 +233,7 @@ def test_examples_name_neurons_by_what_they_fire_on() -> None:
     assert book is not None
     assert book[0].examples(book[1], 3)
     groups = graph.groups(texts, least=0.3)
-    signs = np.sign(effects(graph))
+    signs = np.sign(graph.flow)
     for name, nodes in groups.items():
         assert len(nodes) > 1
         assert len({graph.nodes.position[node] for node in nodes}) == 1, name
@@ -250,7 +249,7 @@ def test_atoms_take_the_place_of_neurons() -> None:
     )
     assert graph.places == ("mlp_post.0", "mlp_post.1", "mlp_out.2", "mlp_post.3", "resid_post.3")
     atoms = (graph.nodes.kind == "atom").to_numpy()
-    assert effects(graph)[atoms] == pytest.approx(strongest(graph), abs=1e-4)
+    assert graph.flow[atoms] == pytest.approx(strongest(graph), abs=1e-4)
     n = sum(len(site.entries) for site in graph.passes.sites)  # type: ignore[union-attr]
     curve = graph.faithfulness(k=[5, n], n_random=1)
     # Atoms that are silent on both inputs may fire in between.

@@ -62,7 +62,7 @@ def test_removal_of_a_neuron_is_a_run_with_its_mean(monkeypatch) -> None:
     by_hand = np.subtract(answers(), answers([Intervention(place, exchange)])).mean()
     assert of("ablation").values[0, largest] == pytest.approx(by_hand, rel=1e-3, abs=1e-4)
     whole = of("ablation").values
-    monkeypatch.setattr("sae_nb.circuits._copies.BLOCK", 100)
+    monkeypatch.setattr("sae_nb.circuits._asked.BLOCK", 100)
     of.cache_clear()
     assert of("ablation").values == pytest.approx(whole, abs=1e-4)
 

@@ -144,7 +144,7 @@ def test_an_edge_along_a_skip_equals_a_finite_difference() -> None:
     from sae_nb.circuits._passes import Trace
 
     graph = skipping()
-    trace = Trace(graph.passes, None)  # type: ignore[arg-type]
+    trace = Trace(graph.passes)  # type: ignore[arg-type]
     frozen = Frozen()
     trace._run(frozen)
     nodes = [written.bias + written.error for written in trace.written]

@@ -11,7 +11,7 @@ import pytest
 
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, load_graph
-from sae_nb.circuits._faithfulness import effects, foreseen
+from sae_nb.circuits._faithfulness import foreseen
 from sae_nb.circuits._summary import Circuit, summarise_flow
 from tests.refusing import refused
 
@@ -60,7 +60,7 @@ def test_what_is_foreseen_is_the_sum_over_all_paths() -> None:
     predicted, direct = foreseen(found, node, 0.0)
     assert predicted == pytest.approx(wanted, rel=1e-5)
     assert predicted != pytest.approx(direct, rel=1e-3)
-    assert effects(found)[node] == pytest.approx(-wanted, rel=1e-5)
+    assert found.flow[node] == pytest.approx(-wanted, rel=1e-5)
 
 
 def test_a_group_is_one_node_whose_edges_add_up() -> None:

@@ -10,11 +10,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.evaluation.causal._outcomes import repeated_share, surprise
-from sae_nb.steering._answers import (
-    Answers,
-    log_odds,
-)
+from sae_nb.steering._answers import Answers, log_odds
 from sae_nb_studies.evaluation import (
     ablation_effects,
     fragility_battery,
@@ -23,6 +19,7 @@ from sae_nb_studies.evaluation import (
     strongest_atoms,
     text_variants,
 )
+from sae_nb_studies.evaluation.causal._target_odds import repeated_share, surprise
 
 
 class Axes(torch.nn.Module):

@@ -9,11 +9,7 @@ import torch
 
 from sae_nb.evaluation import explained_variance
 from sae_nb_studies.data import planted_hulls
-from sae_nb_studies.minkowski import (
-    BlockArchetypes,
-    BlockConfig,
-    fit_block_archetypes,
-)
+from sae_nb_studies.minkowski import BlockArchetypes, BlockConfig, fit_block_archetypes
 from sae_nb_studies.minkowski._block_archetypes import on_simplices
 from sae_nb_studies.minkowski._fitting_blocks import dependent_groups
 

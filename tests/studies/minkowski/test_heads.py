@@ -6,10 +6,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.models._vision_transformer import (
-    VisionTransformer,
-    VisionTransformerConfig,
-)
+from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb_studies.minkowski import head_mixtures
 
 

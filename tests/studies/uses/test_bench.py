@@ -19,12 +19,7 @@ from sae_nb_studies.evaluation.concepts._targeted import (
     shortcut_removal,
     targeted_perturbation,
 )
-from sae_nb_studies.uses import (
-    Bench,
-    BenchTasks,
-    _bench,
-    bench,
-)
+from sae_nb_studies.uses import Bench, BenchTasks, _bench, bench
 from sae_nb_studies.uses._bench_rows import Score, score_of
 from sae_nb_studies.uses._bench_tasks import Material
 

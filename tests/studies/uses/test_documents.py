@@ -108,6 +108,17 @@ def test_images_are_documents_of_patches() -> None:
     assert len(result.simpler) == 64
 
 
+def test_the_strongest_patch_is_drawn_where_it_is() -> None:
+    """The one strength that is known of an image is on the patch at its position, behind cls and registers."""
+    vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+    docs = documents(vit, sae, sn.data.scenes(2).images, "resid_post.6", progress=False)
+    (example, *_) = docs.examples(int(docs.counts.argmax()), n=1)
+    assert example.heat is not None
+    row, column = divmod(example.position - vit.prefix_tokens, example.heat.shape[1])
+    assert example.heat[row, column] == example.strength
+    assert np.isfinite(example.heat).sum() == 1
+
+
 def test_shares_differences_and_intervals_are_those_counted_by_hand() -> None:
     """Fisher's test doubles a tail; Newcombe's interval of 56/70 − 48/80 is (.0524, .3339), as published."""
     a = planted([[0]] * 56 + [[1]] * 14)

@@ -10,15 +10,12 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 from sae_nb_widgets.atom import _panel as atom_module
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-)
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._examples import BANDS
 from tests.widgets.made import HOSTILE, FakeTopK, picture_acts, text_of
@@ -367,7 +364,7 @@ def test_what_it_makes_the_model_say_is_measured_and_confirmed(fours) -> None:
     assert chips.labels[0] == "4"
     assert chips.states == ["confirmed" if kept else "unconfirmed" for kept in found.confirmed]
     assert found.up[0][1] > 3 * found.random_most
-    assert "<b>4</b>" in fours._answer_text.value
+    assert "<b>4</b>" in fours._frame.answer.value
     assert chips.control.startswith(f"random direction: {found.by_chance} of 3")
     assert fours.record["found_by"] == "measured on 12 other examples"
 
@@ -375,19 +372,19 @@ def test_what_it_makes_the_model_say_is_measured_and_confirmed(fours) -> None:
 def test_turning_it_up_opens_the_steering_panel_below(fours) -> None:
     """For this atom, once; pressed again it follows; a dashboard that listens is left to act itself."""
     fours.controls.turn_up.click()
-    below, shut = fours._drawer.children
+    below, shut = fours._frame.drawer.children
     assert isinstance(below, sw.SteeringPanel)
     assert (below.atom, fours.steered) == (474, (474,))
-    assert below._keys.called  # a page scrolls it into view
+    assert below._frame.keys.called  # a page scrolls it into view
     fours.atom = 132
     fours.steer()
-    assert fours._drawer.children[0] is below
+    assert fours._frame.drawer.children[0] is below
     assert below.atom == 132
     shut.click()
-    assert fours._drawer.children == ()
+    assert fours._frame.drawer.children == ()
     fours.steers_below = False
     fours.steer()
-    assert fours._drawer.children == ()
+    assert fours._frame.drawer.children == ()
     alone = sw.AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"))
     assert alone.controls.turn_up not in descendants(alone)
 

@@ -37,7 +37,7 @@ def film_acts(time_last: bool = False, step: float | None = None) -> Activations
 
 
 def grid_of(panel: sw.AtomBrowser) -> sw.PictureGrid:
-    from sae_nb_widgets.panel._exporting import descendants
+    from sae_nb_widgets.panel._pages import descendants
 
     grids = [w for w in descendants(panel) if isinstance(w, sw.PictureGrid) and w.frames > 1]
     assert len(grids) == 1

@@ -9,17 +9,13 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 from PIL import Image
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.activations._token_texts import CONTINUED
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._examples import (
-    Example,
-    build_examples,
-    choose_rows,
-)
+from sae_nb.atoms._examples import Example, build_examples, choose_rows
 from tests.small_llava import pairs, small_llava
 
 

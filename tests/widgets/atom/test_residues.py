@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 
 import sae_nb as sn
 from sae_nb.activations import Activations

@@ -11,12 +11,9 @@ import sae_nb_widgets as sw
 import torch
 
 from sae_nb.activations import Activations
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-)
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._sound_clips import heard_at
+from sae_nb.atoms._examples import clip_at
 from tests.widgets.made import FakeTopK
 
 RATE = 8_000
@@ -49,7 +46,7 @@ def browser() -> sw.AtomBrowser:
 
 
 def grid_of(browser: sw.AtomBrowser) -> sw.PictureGrid:
-    from sae_nb_widgets.panel._exporting import descendants
+    from sae_nb_widgets.panel._pages import descendants
 
     grids = [w for w in descendants(browser) if isinstance(w, sw.PictureGrid) and w.sound_lengths]
     assert len(grids) == 1
@@ -87,7 +84,7 @@ def test_of_a_long_sound_the_part_around_the_place_is_sent():
     found = AtomCatalogue(FakeTopK(), acts)
     atom = int(found.codes.atoms[0])
     for example in found.summary(atom).examples:
-        part, rate, _, (begin, end) = heard_at(acts.context, example.sample, example.position)
+        part, rate, _, (begin, end) = clip_at(acts.context, example.sample, example.position)
         moment = float(acts.context.seconds_at(torch.tensor([example.position])).nan_to_num())
         assert (len(part), rate) == (2 * RATE, RATE)
         assert begin <= moment / 10 <= end

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sae_nb_widgets.components._atom_card import (
-    badge_html,
-    card_content,
-    cards_html,
-)
+from sae_nb_widgets.components._atom_card import badge_html, card_content, cards_html
 
 import sae_nb as sn
 from sae_nb.atoms import LabelEvidence

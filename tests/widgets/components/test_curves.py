@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sae_nb_widgets.components._curves import (
-    Chart,
-    Curves,
-    Line,
-)
+from sae_nb_widgets.components._curves import Chart, Curves, Line
 
 HOSTILE = "<script>alert(1)</script>"
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import traitlets as t
-from sae_nb_widgets.components._curves import (
-    Chart,
-    Line,
-)
+from sae_nb_widgets.components._curves import Chart, Line
 from sae_nb_widgets.components._depth_strips import DepthStrips
 
 

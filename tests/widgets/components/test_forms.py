@@ -17,10 +17,7 @@ from sae_nb_widgets.components import (
     StrengthSlider,
     ThinBars,
 )
-from sae_nb_widgets.components._branches import (
-    Way,
-    words_of_its_own,
-)
+from sae_nb_widgets.components._branches import Way, words_of_its_own
 from sae_nb_widgets.components._histogram import Mark
 
 HOSTILE = "<img src=x onerror=alert(1)>"

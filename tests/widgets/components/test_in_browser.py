@@ -12,10 +12,7 @@ import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.panel._theming import figure_widget
 
-from sae_nb.figures.theme import (
-    format_number,
-    heat_colour,
-)
+from sae_nb.figures.theme import format_number, heat_colour
 from tests.browser.watched import FROM_DISK, watched
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]

@@ -8,10 +8,7 @@ import io
 import pytest
 from sae_nb_widgets.components._row_table import RowTable
 
-from sae_nb.figures.theme import (
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import format_number, format_percent
 
 HEADERS = ["atom", "label", "frequency", "strength"]
 ROWS = [

@@ -11,12 +11,9 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.components._point_map import (
-    packed,
-    unpacked,
-)
+from sae_nb_widgets.components._point_map import packed, unpacked
 from sae_nb_widgets.concept_map import _panel as module, _runs as runs
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 
 from tests.widgets.made import HOSTILE, FakeTopK as AnyTopK, picture_acts
 
@@ -58,11 +55,11 @@ def ringed(panel: sw.ConceptMap) -> list[int]:
 def lasso(panel: sw.ConceptMap, points: list[int], *, add: bool = False) -> None:
     inside = np.zeros(panel.map.chart.n_points, bool)
     inside[points] = True
-    panel.map.hear({"kind": "lasso", "add": add}, [packed(inside)])
+    panel.map.receive({"kind": "lasso", "add": add}, [packed(inside)])
 
 
 def click(panel: sw.ConceptMap, point: int) -> None:
-    panel.map.hear({"kind": "choose", "point": point})
+    panel.map.receive({"kind": "choose", "point": point})
 
 
 def test_the_map_is_there_at_once_with_its_clusters(panel: sw.ConceptMap) -> None:

@@ -73,7 +73,7 @@ def test_a_lasso_selects_every_atom_inside(panel: sw.ConceptMap) -> None:
     """Sixty thousand bits are sixty thousand atoms; the table says of how many it lists the first."""
     inside = np.zeros(N, bool)
     inside[3:60_003] = True
-    panel.map.hear({"kind": "lasso"}, [packed(inside)])
+    panel.map.receive({"kind": "lasso"}, [packed(inside)])
     assert panel.selected == tuple(range(3, 60_003))
     assert "60" in panel.answer
     assert panel.selection is not None

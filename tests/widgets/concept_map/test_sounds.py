@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.components._atom_card import card_content
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 
 import sae_nb as sn
 

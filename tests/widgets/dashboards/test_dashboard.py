@@ -12,7 +12,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.dashboards import _dashboard as dashboards
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 from torch import nn
 
 import sae_nb as sn

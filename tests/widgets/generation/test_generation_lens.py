@@ -246,8 +246,8 @@ def test_a_way_that_is_kept_while_it_is_written_is_the_text_of_a_fork(
     lens.n_new, lens.speed = 6, 1000.0
     for atom in (25, 60):
         lens.token, lens.atom, lens.strength = 2, atom, 3.0
-        assert soon(lambda: lens._asking.shown()[1])
-        assert not lens._asking.shown()[0].done
+        assert soon(lambda: lens._ways.shown()[1])
+        assert not lens._ways.shown()[0].done
         lens.write_on()
         lens.wait()
         made, fork = lens.generation.branches[1], lens.generation.branches[1].fork

@@ -7,12 +7,7 @@ from typing import Any
 import pytest
 import sae_nb_widgets as sw
 
-from tests.widgets.input_lens.small import (
-    PICTURES,
-    SEVEN,
-    now,
-    says_nothing,
-)
+from tests.widgets.input_lens.small import PICTURES, SEVEN, now, says_nothing
 
 
 @pytest.mark.slow

@@ -89,7 +89,7 @@ def test_uploads_of_any_kind_are_converted_and_said(lens: sw.InputLens) -> None:
     lens.wait()
     assert lens.problem
     assert lens.picture is before
-    assert HOSTILE not in lens._status_line.value
+    assert HOSTILE not in lens._frame.status_line.value
     assert lens.sources.name("first") == "a.gif"
     lens.picture = PICTURES[1]
     assert lens.sources.name("first") == ""
@@ -287,7 +287,7 @@ def test_second_text_is_compared_on_the_first_ones_answer(reading: sw.InputLens)
     reading.compare_text = "The dog was sad"
     found = reading.contrast
     assert found.attribution is not None
-    assert reading._seen.second.target == reading.summary.target
+    assert reading._answer.second.target == reading.summary.target
 
 
 def test_input_in_which_nothing_fires_is_shown(vit: Any) -> None:

@@ -42,17 +42,17 @@ def test_it_opens_on_an_input_in_which_atoms_matter(vit: Any, monkeypatch: Any) 
     plain.wait()
     assert plain.summary.used.mattering.any()
     tried = []
-    worth = input_lens_panel.Runs.is_worth_seeing
+    worth = input_lens_panel.InputRuns.is_worth_seeing
 
     def none_before_the_third(runs: Any, given: Any, base: Any) -> bool:
         tried.append(worth(runs, given, base))
         return len(tried) == 3
 
-    monkeypatch.setattr(input_lens_panel.Runs, "is_worth_seeing", none_before_the_third)
+    monkeypatch.setattr(input_lens_panel.InputRuns, "is_worth_seeing", none_before_the_third)
     lens = sw.InputLens(vit, sae)
     lens.wait()
     assert lens.example == 2
-    monkeypatch.setattr(input_lens_panel.Runs, "is_worth_seeing", lambda *_: False)
+    monkeypatch.setattr(input_lens_panel.InputRuns, "is_worth_seeing", lambda *_: False)
     silent = sw.InputLens(vit, sae)
     silent.wait()
     assert silent.example == 0

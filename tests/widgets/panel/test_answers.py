@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 from sae_nb_widgets import Panel
 from sae_nb_widgets.components import Sparkbars
-from sae_nb_widgets.components._base import (
-    atom_mark,
-    mark_atoms,
-)
+from sae_nb_widgets.components._base import atom_mark, mark_atoms
 
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
@@ -27,7 +24,7 @@ class Plain(Panel):
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[Any] = []
-        self._keys.send = lambda content, buffers=None: self.sent.append(content)  # type: ignore[method-assign]
+        self._frame.keys.send = lambda content, buffers=None: self.sent.append(content)  # type: ignore[method-assign]
         self.arrange()
 
     def hear(self, **content: Any) -> None:
@@ -41,24 +38,25 @@ def panel() -> Plain:
 
 
 def test_the_answer_stands_under_the_question_and_the_numbers_behind_it_wait(panel: Plain) -> None:
-    assert panel._answer_line.layout.display == "none"
+    assert panel._frame.answer_line.layout.display == "none"
     panel.conclude("“digit 4” (atom 7) turns 90 % of them.", numbers="KL 2.95 nats")
-    assert 'data-atom="7"' in panel._answer_text.value
-    assert panel._numbers_text.layout.display == "none"
+    assert 'data-atom="7"' in panel._frame.answer.value
+    assert panel._frame.numbers.layout.display == "none"
+    assert panel._frame.numbers_button.layout.display is None  # there are some to show
     panel.show_numbers = True
-    assert panel._numbers_text.value == "KL 2.95 nats"
-    assert panel._numbers_text.layout.display is None
+    assert panel._frame.numbers.value == "KL 2.95 nats"
+    assert panel._frame.numbers.layout.display is None
     panel.conclude("")
-    assert panel._answer_line.layout.display == "none"
+    assert panel._frame.answer_line.layout.display == "none"
 
 
 def test_while_loading_nothing_is_claimed(panel: Plain) -> None:
     panel.conclude("It is.")
     panel.loading("Reading the drawing", 6)
     assert panel.answer == ""
-    assert "It is." not in panel._answer_text.value
+    assert "It is." not in panel._frame.answer.value
     panel.conclude("It is.")
-    assert "Reading" not in panel._answer_text.value
+    assert "Reading" not in panel._frame.answer.value
 
 
 def test_loading_ends_with_the_work_even_if_that_fails(panel: Plain) -> None:
@@ -66,14 +64,18 @@ def test_loading_ends_with_the_work_even_if_that_fails(panel: Plain) -> None:
     panel.run_async(lambda: 1 / 0, lambda _: None, doing="reading")
     panel.wait()
     assert panel.problem
-    assert panel._answer_text.value == ""
+    assert panel._frame.answer.value == ""
 
 
 def test_words_of_data_are_escaped_in_answer_status_and_marks(panel: Plain) -> None:
     hostile = "<img src=x onerror=alert(1)> atom 3"
     panel.conclude(hostile, numbers=hostile)
     panel.say(hostile)
-    for text in (panel._answer_text.value, panel._numbers_text.value, panel._status_line.value):
+    for text in (
+        panel._frame.answer.value,
+        panel._frame.numbers.value,
+        panel._frame.status_line.value,
+    ):
         assert "<img" not in text
     assert "<b>" not in atom_mark(1, "<b>")
     assert mark_atoms("Atom 12 & atom 3").count("data-atom") == 2

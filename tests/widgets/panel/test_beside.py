@@ -18,7 +18,7 @@ SIDE = {"kind": "page", "lab": True, "side": True}
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     given: list[Any] = []
-    monkeypatch.setattr("sae_nb_widgets.panel._beside.display", given.append)
+    monkeypatch.setattr("sae_nb_widgets.panel._side_panel.display", given.append)
     return given
 
 

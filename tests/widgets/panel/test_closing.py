@@ -6,10 +6,7 @@ import ipywidgets as ipw
 import pytest
 import traitlets as t
 from sae_nb_widgets.components import Sparkbars
-from sae_nb_widgets.components._base import (
-    HTML,
-    lay_out,
-)
+from sae_nb_widgets.components._base import HTML, lay_out
 from sae_nb_widgets.panel import _closing
 
 SERVER_MESSAGES, SERVER_SECONDS = 3000, 3.0

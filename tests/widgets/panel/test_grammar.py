@@ -21,22 +21,14 @@ from ipywidgets.widgets.widget import _remove_buffers
 from jupyter_client.jsonutil import json_default
 from PIL import Image
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Number,
-    Site,
-    Whole,
-)
-from sae_nb_widgets.panel._exporting import descendants, exported
+from sae_nb_widgets.panel._declaring import Number, Site, Whole
+from sae_nb_widgets.panel._pages import descendants, exported
 from sae_nb_widgets.panel._plot import shared_script
 
 import sae_nb as sn
 from sae_nb.atoms._names import AtomNames
 from sae_nb.figures import to_svg
-from sae_nb.figures._svg_shapes import (
-    Label,
-    Picture,
-    text_width,
-)
+from sae_nb.figures._svg_shapes import Label, Picture, text_width
 from sae_nb.figures.theme import escape
 from sae_nb_studies.models import plant_behaviour
 
@@ -302,10 +294,10 @@ def test_lecture_scale_and_dark_are_redrawn_in_place(panel: Panel) -> None:
     height = None if figure is None else figure.layout.height
     try:
         sw.theme("lecture")
-        panel._keys.dark = True
+        panel._frame.keys.dark = True
         panel.wait(120)
         assert panel.dark
-        assert "--sae-nb-font: 16px" in panel._style.value
+        assert "--sae-nb-font: 16px" in panel._frame.style.value
         if figure is not None:
             assert all(a is b for a, b in zip(before, figure.data, strict=True))
             assert figure.layout.template.layout.font.size == 16
@@ -313,7 +305,7 @@ def test_lecture_scale_and_dark_are_redrawn_in_place(panel: Panel) -> None:
             assert (figure.layout.height > height) is grows
         assert not panel.problem, panel.status
     finally:
-        panel._keys.dark = False
+        panel._frame.keys.dark = False
         sw.theme("normal")
     assert figure is None or figure.layout.height == height
 
@@ -345,11 +337,11 @@ def test_a_page_alone_needs_nothing_else(panel: Panel, tmp_path: Path) -> None:
 @every_panel
 def test_a_picture_is_complete_on_white_and_nothing_leaves_it(panel: Panel) -> None:
     """Question, answer, every named trace and every component; twice the size; all words on the sheet."""
-    panel._keys.dark = True
+    panel._frame.keys.dark = True
     panel.wait(120)
     sheet = panel._sheet()
     image = Image.open(io.BytesIO(panel.to_png()))
-    panel._keys.dark = False
+    panel._frame.keys.dark = False
     assert image.size == (round(2 * sheet.width), round(2 * sheet.height))
     assert {image.getpixel(place) for place in ((0, 0), (image.width - 1, image.height - 1))} == {
         (255, 255, 255)
@@ -364,7 +356,7 @@ def test_a_picture_is_complete_on_white_and_nothing_leaves_it(panel: Panel) -> N
     said = " ".join(label.text for label in labels)
     for text in (panel.question, panel.answer):
         assert all(word in said for word in text.split())
-    shown = [*exported(panel.main_widgets()), *exported([panel._detail])]
+    shown = [*exported(panel.main_widgets()), *exported([panel._frame.detail])]
     pictures = [w for w in shown if isinstance(w, sw.PictureGrid) and w.captions]
     drawn = [stroke for stroke in sheet.strokes if isinstance(stroke, Picture)]
     assert len(drawn) >= sum(len(grid.captions) for grid in pictures)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import sae_nb_widgets as sw
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 
 from tests.widgets.made import FakeTopK, picture_acts
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import Entry
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 
 import sae_nb as sn
 from tests.scripts import script

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import pytest
 import sae_nb_widgets as sw
 import traitlets as t
-from sae_nb_widgets.panel._exporting import descendants, record_rows
+from sae_nb_widgets.panel._pages import descendants, record_rows
 from sae_nb_widgets.panel._theming import figure_widget
 
 from tests.widgets.made import Held, Page
@@ -66,7 +66,7 @@ def test_an_error_becomes_one_sentence_and_a_logged_traceback(panel, caplog) -> 
         panel.run_async(lambda: [][3], lambda _: None, doing=f"steering {HOSTILE}")
         panel.wait()
     assert panel.problem
-    assert "<script>" not in panel._status_line.value
+    assert "<script>" not in panel._frame.status_line.value
     assert "IndexError" in caplog.text
     assert "Traceback" in caplog.text
     panel.say("fine again")
@@ -85,16 +85,16 @@ def test_an_error_while_drawing_is_reported_too(panel, caplog) -> None:
 def test_one_figure_widget_and_a_menu_that_opens_what_it_has(panel) -> None:
     """The FigureWidget is found among what is arranged; files and help are in the menu of every panel."""
     assert sum(isinstance(w, go.FigureWidget) for w in descendants(panel)) == 1
-    assert panel._menu.layout.display == panel._more.layout.display == "none"
-    panel._more_button.value = True
-    assert panel._menu.layout.display is panel._more.layout.display is None
-    words = [w.description for w in descendants(panel._menu) if isinstance(w, ipw.Button)]
+    assert panel._frame.menu.layout.display == panel._frame.more.layout.display == "none"
+    panel._frame.more_button.value = True
+    assert panel._frame.menu.layout.display is panel._frame.more.layout.display is None
+    words = [w.description for w in descendants(panel._frame.menu) if isinstance(w, ipw.Button)]
     assert {"⤓ html", "⤓ png"} <= set(words)
     plain = sw.Panel()
     plain.arrange()
-    plain._more_button.value = True
-    assert plain._more.layout.display == plain._detail.layout.display == "none"
-    assert plain._menu.layout.display is None
+    plain._frame.more_button.value = True
+    assert plain._frame.more.layout.display == plain._frame.detail.layout.display == "none"
+    assert plain._frame.menu.layout.display is None
 
 
 def test_keys_call_their_action_and_unknown_ones_nothing(panel) -> None:
@@ -102,13 +102,13 @@ def test_keys_call_their_action_and_unknown_ones_nothing(panel) -> None:
     pressed: list[str] = []
     panel.bind_key("ArrowRight", lambda: pressed.append("→"))
     panel.bind_key("Escape", lambda: pressed[99])
-    panel._keys._handle_custom_msg({"kind": "key", "key": "ArrowRight"}, [])
-    panel._keys._handle_custom_msg({"kind": "key", "key": "x"}, [])
-    panel._keys._handle_custom_msg("nonsense", [])
+    panel._frame.keys._handle_custom_msg({"kind": "key", "key": "ArrowRight"}, [])
+    panel._frame.keys._handle_custom_msg({"kind": "key", "key": "x"}, [])
+    panel._frame.keys._handle_custom_msg("nonsense", [])
     assert pressed == ["→"]
     panel.press("Escape")
     assert panel.problem
-    assert panel._keys.answered == ["ArrowRight", "Escape"]
+    assert panel._frame.keys.answered == ["ArrowRight", "Escape"]
 
 
 def test_hostile_text_is_inert_in_the_page(panel, tmp_path) -> None:
@@ -167,17 +167,17 @@ def test_buttons_write_where_the_panel_is_told_to(panel, tmp_path) -> None:
 def test_a_file_that_was_written_can_be_clicked_and_no_other_is_given_out(panel, tmp_path) -> None:
     """The link asks for what was written last; until something was, there is nothing to ask for."""
     sent: list[object] = []
-    panel._keys.send = lambda content, buffers=None: sent.append((content, buffers))
+    panel._frame.keys.send = lambda content, buffers=None: sent.append((content, buffers))
     panel._key_message(None, {"kind": "file", "path": "/etc/passwd"}, None)
     assert sent == []
     panel.export_folder = str(tmp_path)
     panel.export("png")
-    assert "data-file" in panel._status_line.value
+    assert "data-file" in panel._frame.status_line.value
     panel._key_message(None, {"kind": "file", "path": "/etc/passwd"}, None)
     written = (tmp_path / "example.png").read_bytes()
     assert sent == [({"kind": "file", "type": "image/png"}, [written])]
     panel.say("Something else.")
-    assert "data-file" not in panel._status_line.value
+    assert "data-file" not in panel._frame.status_line.value
 
 
 def test_records_become_tables_of_short_text() -> None:

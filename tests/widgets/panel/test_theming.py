@@ -11,18 +11,9 @@ import sae_nb_widgets as sw
 from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.panel import _theming as theming
 
-from sae_nb.figures import (
-    cividis,
-    plot_text,
-    theme,
-)
+from sae_nb.figures import cividis, plot_text, theme
 from sae_nb.figures._svg_shapes import parse_colour
-from sae_nb.figures.theme import (
-    THIN_SPACE,
-    escape,
-    format_number,
-    signed_colours,
-)
+from sae_nb.figures.theme import THIN_SPACE, escape, format_number, signed_colours
 from tests.widgets.made import contrast
 
 
@@ -75,7 +66,7 @@ def test_browser_and_python_share_one_colour_table() -> None:
     """The script carries the theme's colours of heat, and where it begins."""
     for name in ("picture_grid", "token_strip", "paired_bars"):
         text = script(name)
-        found = re.search(r"const \w+=(\{\"\w+\": ?.*?\"weakest\".*?\});", text)
+        found = re.search(r"const \w+ = (\{\"\w+\": ?.*?\"weakest\".*?\});", text)
         assert found is not None
         colours = json.loads(found[1])
         assert tuple(colours["heat"]["strength"]) == theme.STRENGTH
@@ -88,10 +79,10 @@ def test_lecture_scale_reaches_open_panels_and_forgets_closed_ones() -> None:
     """sw.theme redraws what is open; a panel that is gone costs nothing."""
     panel = sw.Panel()
     sw.theme(scale="lecture")
-    assert "16px" in panel._style.value
+    assert "16px" in panel._frame.style.value
     assert "sae-nb-lecture" in panel._dom_classes
     sw.theme(scale="normal")
-    assert "13px" in panel._style.value
+    assert "13px" in panel._frame.style.value
     panel.close()
     assert panel not in theming._on_screen
 

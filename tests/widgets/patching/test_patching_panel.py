@@ -45,7 +45,7 @@ def test_the_map_is_that_of_patch(panel: sw.PatchingPanel) -> None:
         progress=False,
     )
     assert np.allclose(panel.grid.tints, by_hand.effect[::-1], atol=1e-5)
-    assert np.allclose(panel.beside.tints, by_hand.control[::-1], atol=1e-5)
+    assert np.allclose(panel.control_grid.tints, by_hand.control[::-1], atol=1e-5)
     assert panel.grid.rows == ["1", "0"]
     assert (panel.row, panel.column) == (0, 2)
     assert f"correlate at {by_hand.agreement:.3f}".replace("-", "−") in panel._score.value
@@ -55,7 +55,7 @@ def test_a_cell_has_its_numbers(panel: sw.PatchingPanel) -> None:
     """By click, key, list or trait; both maps and the list follow."""
     panel.grid.selected = (0, 3)
     assert (panel.row, panel.column) == (1, 3)
-    assert panel.beside.selected == (0, 3)
+    assert panel.control_grid.selected == (0, 3)
     bars = panel._detail_view.bars
     found = panel.found
     assert bars.labels == ["measured", "estimated", "control"]

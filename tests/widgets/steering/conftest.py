@@ -10,10 +10,7 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.models._vision_transformer import (
-    VisionTransformer,
-    VisionTransformerConfig,
-)
+from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from tests.widgets.steering.small import PICTURES, SAE, PlainSae
 
 

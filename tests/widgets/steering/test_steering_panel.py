@@ -9,8 +9,10 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
+from sae_nb_widgets.steering._choices import Phase
 from sae_nb_widgets.steering._detail import _whole
 from sae_nb_widgets.steering._figure import AFTER, BEFORE, EFFECT, EFFECT_BAND, RANDOM
+from sae_nb_widgets.steering._scale import StrengthScale
 
 import sae_nb as sn
 from tests.widgets.steering.small import PICTURES, SAE, bars, steered
@@ -53,6 +55,7 @@ def test_slider_is_the_strength(vit: Any, panel: sw.SteeringPanel) -> None:
     panel.strength = 400.0
     panel.wait()
     assert panel.controls.strength.value == 400.0
+    assert panel.controls.strength.high == 400.0
     panel.strength = -3.0
     assert panel.controls.strength.value == -3.0
 
@@ -119,6 +122,14 @@ def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(
     made.replay(recipe)  # whoever gives both means both
     made.wait()
     assert (made.atom, made.strength) == (9, pytest.approx(4.0))
+    early = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts, atom=5)
+    with early._drawing:  # before its units are measured
+        early._phase = Phase.MEASURING
+        early._take_scale(StrengthScale())
+        early.replay(recipe)
+        early._begin(made.scale, None)
+    early.wait()
+    assert (early.atom, early.unit, early.strength) == (9, "p99", pytest.approx(4.0))
 
 
 @pytest.mark.slow
@@ -280,3 +291,19 @@ def test_weights_that_change_are_steered_with(vit: Any) -> None:
     fresh = sw.SteeringPanel(vit, "resid_post.1", sae, PICTURES, atom=5, strength=4.0)
     np.testing.assert_array_equal(made.summary.after, fresh.summary.after)
     assert not np.array_equal(made.summary.after, before)
+
+
+@pytest.mark.slow
+def test_what_was_asked_last_is_not_asked_again(panel: sw.SteeringPanel, monkeypatch: Any) -> None:
+    """The model runs for another strength, and once more after a refresh."""
+    asked: list[Any] = []
+    answer = panel._runs.answer
+    monkeypatch.setattr(panel._runs, "answer", lambda *q: asked.append(q) or answer(*q))
+    panel._request()
+    panel.wait()
+    assert not asked
+    panel.strength = 1.0
+    panel.wait()
+    panel.refresh()
+    panel.wait()
+    assert len(asked) == 2

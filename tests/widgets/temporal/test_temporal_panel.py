@@ -9,10 +9,7 @@ import torch
 from sae_nb_widgets.temporal._figure import MOST_ARCS
 
 import sae_nb as sn
-from sae_nb.figures import (
-    named,
-    theme,
-)
+from sae_nb.figures import named, theme
 from sae_nb.figures.theme import format_number
 
 pytestmark = pytest.mark.slow

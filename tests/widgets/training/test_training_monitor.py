@@ -12,7 +12,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 from sae_nb_widgets.training import _tracking
 from sae_nb_widgets.training._tracking import SHARE_OF_TIME, Redraws
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -14,32 +14,21 @@ from jaxtyping import Float
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._examples import Example
 from sae_nb.checks import one_of
-from sae_nb.figures import (
-    cividis,
-    theme,
-)
-from sae_nb.figures._svg_shapes import (
-    Dot,
-    Drawing,
-)
-from sae_nb.figures.theme import (
-    css_colour,
-    format_number,
-)
+from sae_nb.figures import cividis, theme
+from sae_nb.figures._svg_shapes import Dot, Drawing
+from sae_nb.figures.theme import css_colour, format_number
 from sae_nb_widgets.atom._examples import ExamplesView
-from sae_nb_widgets.components._base import (
-    HTML,
-    VBox,
-)
-from sae_nb_widgets.components._curves import (
-    Chart,
-    Curves,
-    Line,
-)
+from sae_nb_widgets.components._base import HTML, VBox
+from sae_nb_widgets.components._curves import Chart, Curves, Line
 from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.pursuit._detail import picture
 from sae_nb_widgets.pursuit._runs import checked_shape
+
+if TYPE_CHECKING:
+    import traitlets as t
+
+    from sae_nb.architectures import SparseAutoencoder
 
 AtomsAs = Literal["line", "point"] | tuple[int, ...]
 WAYS = ("line", "point")
@@ -56,7 +45,7 @@ PLACE = "inputs, lighter the stronger the atom fires there, and the atom as a ri
 ITSELF, ORBIT = "the atom itself", "the atom and the others of its orbit"
 
 
-def drawn_as(atoms_as: Any, catalogue: AtomCatalogue) -> AtomsAs | None:
+def drawn_as(atoms_as: object, catalogue: AtomCatalogue) -> AtomsAs | None:
     """Return how atoms are drawn: as requested, as the dictionary specifies, or not at all."""
     way = getattr(catalogue.sae, "atoms_as", None) if atoms_as is None else atoms_as
     if way is None:
@@ -143,7 +132,7 @@ class AtomItself:
         rows = self._catalogue.sae.dictionary[torch.tensor(list(atoms))]
         return np.asarray(rows.detach().float().cpu().numpy())
 
-    def _clicked(self, change: Any) -> None:
+    def _clicked(self, change: t.Bunch) -> None:
         index = change["new"][0]
         if 0 <= index < len(self._listed) and self._listed[index] != self._listed[0]:
             self._go(self._listed[index])
@@ -172,7 +161,7 @@ class AtomItself:
         return 0.0 if widths is None else float(torch.as_tensor(widths).reshape(-1)[atom])
 
 
-def orbit_of(sae: Any, atom: int) -> list[int]:
+def orbit_of(sae: SparseAutoencoder, atom: int) -> list[int]:
     """Return the atom, and after it those that are the same one moved or turned, if a dictionary
     declares them.
     """

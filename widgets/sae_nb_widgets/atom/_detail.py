@@ -12,39 +12,20 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.atoms import (
-    AtomEffects,
-    AtomSummary,
-)
+from sae_nb.atoms import AtomEffects, AtomSummary
 from sae_nb.atoms._examples import Band
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import escape, format_number, format_percent
 from sae_nb.sessions._annotations import Annotations
 from sae_nb_widgets.atom._examples import card_title
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
-from sae_nb_widgets.components import (
-    Chips,
-    Sparkbars,
-    ThinBars,
-)
+from sae_nb_widgets.components import Chips, Sparkbars, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of
-from sae_nb_widgets.components._base import (
-    HTML,
-    VBox,
-    layout_of,
-)
+from sae_nb_widgets.components._base import HTML, VBox, layout_of
 from sae_nb_widgets.components._picture_grid import StillGrid
-from sae_nb_widgets.panel._declaring import (
-    control,
-    show,
-    small_button,
-)
-from sae_nb_widgets.panel._exporting import LIVE_ONLY
+from sae_nb_widgets.panel._declaring import control, show, small_button
+from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:
     from sae_nb_widgets.atom._panel import AtomBrowser

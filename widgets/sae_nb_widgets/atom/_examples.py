@@ -11,50 +11,26 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.activations._context import Context
-from sae_nb.activations._token_texts import (
-    gathered,
-    spans,
-)
-from sae_nb.atoms import (
-    AtomCatalogue,
-    AtomSummary,
-)
+from sae_nb.activations._token_texts import gathered, spans
+from sae_nb.atoms import AtomCatalogue, AtomSummary
 from sae_nb.atoms._atom import Crops
 from sae_nb.atoms._examples import Example
 from sae_nb.atoms._names import rows_in_words
 from sae_nb.atoms._sites import SiteExamples
 from sae_nb.figures import current_theme as theme
-from sae_nb.figures.theme import (
-    THIN_SPACE,
-    escape,
-    format_number,
-    format_percent,
-)
-from sae_nb_widgets.components import (
-    Component,
-    Concordance,
-    PictureGrid,
-    Sparkbars,
-    TokenStrip,
-)
-from sae_nb_widgets.components._base import (
-    HTML,
-    Box,
-    VBox,
-)
+from sae_nb.figures.theme import THIN_SPACE, escape, format_number, format_percent
+from sae_nb_widgets.components import Component, Concordance, PictureGrid, Sparkbars, TokenStrip
+from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.components._picture_grid import (
     StillGrid,
     as_film,
-    as_heard,
+    as_sounds,
     grid_for,
     of_one_grid,
 )
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import show
-from sae_nb_widgets.panel._exporting import (
-    COLUMNS,
-    descendants,
-)
+from sae_nb_widgets.panel._pages import COLUMNS, descendants
 
 # -------------------------------------------------------------------------------------------------
 # CropSheet: the patches an atom fires on, side by side, so that what they share meets the eye.
@@ -242,7 +218,7 @@ class ExamplesView:
     def _draw(self, examples: tuple[Example, ...], maximum: float) -> None:
         raise NotImplementedError
 
-    def _chosen(self, selected: Any) -> tuple[Example | None, int]:
+    def _chosen(self, selected: object) -> tuple[Example | None, int]:
         index, part = selected if isinstance(selected, tuple) else (selected, -1)
         if not 0 <= index < len(self._examples):
             return None, -1
@@ -289,7 +265,7 @@ class PictureExamples(ExamplesView):
             maximum=maximum,
             **(
                 as_film(self._context)
-                or as_heard(self._context, [(one.sample, one.position) for one in examples])
+                or as_sounds(self._context, [(one.sample, one.position) for one in examples])
             ),
         )
 
@@ -401,16 +377,11 @@ class MixedExamples(ExamplesView):
         self._grid.show(
             np.stack(pictures) if pictures else np.zeros((0, 3, 1, 1), np.uint8),
             heat=np.stack(of_one_grid(heat)) if heat else None,
-            captions=[_on_image(one) for one in examples],
+            captions=[one.place.partition(", ")[2] for one in examples],
             places=[one.place for one in examples],
             strengths=[abs(one.strength) for one in examples],
             maximum=maximum,
         )
-
-
-def _on_image(example: Example) -> str:
-    """Name of the patch, without its text."""
-    return example.place.partition(", ")[2]
 
 
 def _text_caption(example: Example) -> str:
@@ -442,14 +413,18 @@ class VectorExamples(ExamplesView):
             maximum=maximum,
         )
 
-    def _chosen(self, selected: Any) -> tuple[Example | None, int]:
+    def _chosen(self, selected: object) -> tuple[Example | None, int]:
         example, part = super()._chosen(selected)
         found = example is not None and example.coordinates is not None
         show(self._coordinates, bool(found))
         if example is not None and example.coordinates is not None:
             self._coordinates.description = f"largest coordinates of {example.place}"
             names = [f"x[{i}]" for i in example.coordinates.tolist()]
-            self._coordinates.show(names, _values_of(example), signed=True)
+            self._coordinates.show(
+                names,
+                ([] if example.coordinate_values is None else example.coordinate_values.tolist()),
+                signed=True,
+            )
         return example, part
 
 
@@ -468,10 +443,6 @@ def _peak_of(example: Example) -> int:
 def _first_of(tokens: Sequence[str], token: int) -> int:
     """The token in which a token's character begins."""
     return next((first for first, last in spans(tokens) if first <= token < last), token)
-
-
-def _values_of(example: Example) -> list[float]:
-    return [] if example.coordinate_values is None else example.coordinate_values.tolist()
 
 
 def place_in_words(example: Example, part: int, context: Context) -> str:

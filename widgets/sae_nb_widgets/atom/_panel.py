@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,31 +13,14 @@ import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import (
-    AtomCatalogue,
-    AtomSummary,
-)
-from sae_nb.atoms._examples import (
-    BANDS,
-    Band,
-    Example,
-)
+from sae_nb.atoms import AtomCatalogue, AtomSummary
+from sae_nb.atoms._examples import BANDS, Band, Example
 from sae_nb.atoms._firings import ORDERS
 from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import (
-    AtomNames,
-    row_word,
-    rows_in_words,
-)
+from sae_nb.atoms._names import AtomNames, row_word, rows_in_words
 from sae_nb.checks import check_atom, checked
 from sae_nb.evaluation import head_shares
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-    format_duration,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import escape, format_count, format_number
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.sessions._names import names_of
 from sae_nb_widgets.atom._atom_view import AtomItself, AtomsAs, DrawnExamples, drawn_as
@@ -54,19 +37,13 @@ from sae_nb_widgets.atom._examples import (
 from sae_nb_widgets.atom._words import answer, headline, numbers, table
 from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    EVERYWHERE,
-    Atom,
-    Site,
-    Whole,
-    reacts,
-    show,
-)
+from sae_nb_widgets.panel._declaring import EVERYWHERE, Atom, Site, Whole, reacts, show
 from sae_nb_widgets.panel._heading import place_words
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.activations._context import Context
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 
@@ -74,7 +51,6 @@ if TYPE_CHECKING:
 # Multiply-adds of an encoding that takes a laptop about a fifth of a second: less is not worth a
 # thread and a loading screen.
 ENCODE_AT_ONCE = 3_000_000_000
-SAY_EVERY_SECONDS = 0.25
 MOST_NEIGHBOURS = 6
 ENOUGH, RARE = 30, 0.1
 """Firings, and frequency, between which an atom is worth opening on. Ours."""
@@ -82,6 +58,16 @@ MOST_EXAMPLES = 60
 HEADS = "head_out"
 OPENING = "Everyone in the village knew that"
 """Prompt of the texts that are written when an atom is turned up: one of those with which names were tested."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """The part of an atom's record that is drawn."""
+
+    atom: int
+    band: Band
+    page: int
+    per_page: int
 
 
 @checked(leave=("acts",))
@@ -211,9 +197,8 @@ class AtomBrowser(Panel):
         self.effects = Effects(self, model, lens)
         self._record: AtomSummary | None = None
         self._order: np.ndarray = np.arange(self.n_atoms)
-        self._drawn: tuple[int, Band, int, int] | None = None
+        self._drawn: Question | None = None
         self._chosen = False
-        self._said = self._started = 0.0
         super().__init__(chips=self._chips())
         self.names, self.opens_below = names, False
         self._build()
@@ -229,8 +214,8 @@ class AtomBrowser(Panel):
         self.examples = self._examples_view()
         self.per_page = self.examples.per_page
         self.itself = AtomItself(self._whole, self._way, lambda atom: self.set_trait("atom", atom))
-        self.beside = SiteColumns(self._whole, self._choose_example)
-        self._examples = VBox([self.examples.widget, self.beside.widget])
+        self.site_columns = SiteColumns(self._whole, self._choose_example)
+        self._examples = VBox([self.examples.widget, self.site_columns.widget])
         self.crops = CropSheet(self._choose_crop)
         self.notes = AtomNotes(self, self.labels)
         self.controls = AtomControls(self, self.notes.star, self.catalogue.no_near_misses)
@@ -265,7 +250,7 @@ class AtomBrowser(Panel):
         return examples_view(context)
 
     @property
-    def dictionary_shown(self) -> Any:
+    def dictionary_shown(self) -> SparseAutoencoder | None:
         """Whose atoms these are."""
         return self._whole.sae
 
@@ -300,8 +285,7 @@ class AtomBrowser(Panel):
                 self._ready(None)
             return
         self.examples.say("The SAE is encoding the activations; the first atom appears after that.")
-        self._started = time.perf_counter()
-        self.catalogue.callback = self._progress
+        self.catalogue.callback = self.progress_of("encoding:", of=self._rows)
         self.run_async(self._measure, self._ready, doing="encoding", channel="encode")
 
     def _measure(self) -> None:
@@ -309,16 +293,6 @@ class AtomBrowser(Panel):
             _ = one.frequency, one.max_strength
         _ = self.catalogue.r2
         self.names.caption(0)  # its words are counted once, before anyone waits for them
-
-    def _progress(self, done: int, total: int) -> None:
-        now = time.perf_counter()
-        if now - self._said < SAY_EVERY_SECONDS and done < total:
-            return
-        self._said = now
-        left = (now - self._started) / done * (total - done)
-        self.say(
-            f"encoding: {format_percent(done / total, of=self._rows)}, {format_duration(left)} left"
-        )
 
     def _ready(self, _: None) -> None:
         self.chips = self._chips()
@@ -332,7 +306,7 @@ class AtomBrowser(Panel):
     def _worth_opening(self) -> int:
         """Return the atom with the surest name, neither rare nor everywhere; else the most frequent one."""
         fires, often = self.catalogue.n_fired, self.catalogue.frequency
-        told = [
+        confirmed = [
             (round(found.beyond_chance, 2), int(fires[atom]), atom)
             for atom in self.labels
             if 0 <= atom < self.n_atoms
@@ -342,8 +316,8 @@ class AtomBrowser(Panel):
             and often[atom] <= RARE
             and self.names.source(atom)
         ]
-        if told:
-            return max(told)[2]
+        if confirmed:
+            return max(confirmed)[2]
         named = (atom for atom in self.names.surest() if fires[atom])
         return next(named, int(self._order[0]) if len(self._order) else self.atom)
 
@@ -354,8 +328,11 @@ class AtomBrowser(Panel):
         self.__dict__.pop("head_shares", None)
         self.names = names_of(old.sae, self._whole, self.labels)
         self._take_site()
-        old_columns, self.beside = self.beside, SiteColumns(self._whole, self._choose_example)
-        self._examples.children = (self.examples.widget, self.beside.widget)
+        old_columns, self.site_columns = (
+            self.site_columns,
+            SiteColumns(self._whole, self._choose_example),
+        )
+        self._examples.children = (self.examples.widget, self.site_columns.widget)
         old_columns.close()
         self._record, self._drawn, self._chosen = None, None, True
         self._encode()
@@ -370,7 +347,7 @@ class AtomBrowser(Panel):
             old, self.examples = self.examples, self._examples_view()
             self._listen_to_examples()
             self.examples.show_heat(self.show_heat)
-            self._examples.children = (self.examples.widget, self.beside.widget)
+            self._examples.children = (self.examples.widget, self.site_columns.widget)
             old.close()
         self._record, self._drawn, self._chosen = None, None, True
         self._encode()
@@ -437,8 +414,8 @@ class AtomBrowser(Panel):
         self._draw()
 
     @property
-    def _wanted(self) -> tuple[int, Band, int, int]:
-        return self.atom, self.band, self.page, self.per_page
+    def _wanted(self) -> Question:
+        return Question(self.atom, self.band, self.page, self.per_page)
 
     @reacts("page", "per_page", doing="atom {panel.atom}")
     def _draw(self) -> None:
@@ -454,12 +431,12 @@ class AtomBrowser(Panel):
             self._show(self._summarise())
 
     def _summarise(self) -> AtomSummary:
-        atom, band, page, n_examples = self._drawn or self._wanted
+        asked = self._drawn or self._wanted
         return self.catalogue.summary(
-            atom,
-            band,
-            page=page,
-            n_examples=n_examples,
+            asked.atom,
+            asked.band,
+            page=asked.page,
+            n_examples=asked.per_page,
             n_neighbours=MOST_NEIGHBOURS,
             model=self._model,
             lens=self._lens,
@@ -497,9 +474,9 @@ class AtomBrowser(Panel):
         if not self._steerable:
             self.say("Pass model= to see what the atom does when it is turned up.")
             return
-        if self._below is None:
-            from sae_nb_widgets.steering import SteeringPanel
+        from sae_nb_widgets.steering import SteeringPanel
 
+        if self._below is None:
             place, whole = str(self._whole.acts.hook_point), self._whole
             text = OPENING if self._talks else None
             self.show_below(
@@ -508,7 +485,7 @@ class AtomBrowser(Panel):
         else:
             self._below.atom = self.atom
             self._below.come_forward()
-        if self._talks:
+        if self._talks and isinstance(self._below, SteeringPanel):
             self._below.continue_text()
 
     @property
@@ -523,7 +500,7 @@ class AtomBrowser(Panel):
             return  # computed off the main thread for what is no longer asked for
         self._record = record
         if self.page != record.page:
-            self._drawn = (record.atom, record.band, record.page, self.per_page)
+            self._drawn = Question(record.atom, record.band, record.page, self.per_page)
             self.page = record.page
         self.effects.ask_quickly(record)
         self._show_parts(record)
@@ -559,9 +536,9 @@ class AtomBrowser(Panel):
         """Draw examples, those of several sites side by side."""
         several = bool(record.sites)
         show(self.examples.widget, not several)
-        show(self.beside.widget, several)
+        show(self.site_columns.widget, several)
         if several:
-            self.beside.show(record)
+            self.site_columns.show(record)
         else:
             self.examples.atom = record.atom
             self.examples.show(record.examples, record.max_strength, record.missing)
@@ -646,7 +623,7 @@ class AtomBrowser(Panel):
     def clear_selection(self) -> None:
         """Choose no example and end the search."""
         self.examples.clear()
-        self.beside.clear()
+        self.site_columns.clear()
         self.search = ""
         self.say("")
 
@@ -671,7 +648,7 @@ class AtomBrowser(Panel):
     @reacts("show_heat", doing="drawing the heat", early=True)
     def _show_heat(self) -> None:
         self.examples.show_heat(self.show_heat)
-        self.beside.show_heat(self.show_heat)
+        self.site_columns.show_heat(self.show_heat)
 
     @reacts("details", doing="details", early=True)
     def _show_details(self) -> None:

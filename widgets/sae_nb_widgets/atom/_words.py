@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sae_nb.atoms import (
-    AtomCatalogue,
-    AtomEffects,
-    AtomSummary,
-)
-from sae_nb.atoms._names import (
-    AtomNames,
-    row_word,
-    rows_in_words,
-)
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-    format_percent,
-)
+from sae_nb.atoms import AtomCatalogue, AtomEffects, AtomSummary
+from sae_nb.atoms._names import AtomNames, row_word, rows_in_words
+from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb_widgets.atom._controls import BAND_NAMES
 
 RARE = 0.2

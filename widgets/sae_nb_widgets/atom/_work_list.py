@@ -14,10 +14,7 @@ from sae_nb.activations._sites import check_sae
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._labels import Labels
 from sae_nb.checks import checked
-from sae_nb.figures.theme import (
-    format_count,
-    format_percent,
-)
+from sae_nb.figures.theme import format_count, format_percent
 from sae_nb.files._atomic import write_bytes
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.sessions import open_session
@@ -29,17 +26,11 @@ from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.components._chips import DOTS
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Atom,
-    control,
-    line,
-    reacts,
-    show,
-    small_button,
-)
+from sae_nb_widgets.panel._declaring import Atom, control, line, reacts, show, small_button
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
 
 SHOWN = ("starred", "starred or written about", "all with a label")
 HERE = "here"
@@ -334,7 +325,7 @@ class WorkList(Panel):
         super().close()
 
 
-def _books(sae: Any, sessions: Sequence[Session | str | Path]) -> dict[str, Labels]:
+def _books(sae: SparseAutoencoder, sessions: Sequence[Session | str | Path]) -> dict[str, Labels]:
     """The labels of each session, by a name that no two share."""
     books: dict[str, Labels] = {}
     for one in sessions:

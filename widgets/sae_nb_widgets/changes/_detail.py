@@ -1,16 +1,19 @@
-"""The column next to the ChangesPanel's text: the answers at one place, before and after."""
+"""The parts of a ChangesPanel next to its text or image, and its controls."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import ipywidgets as ipw
 
-from sae_nb.figures.theme import (
-    escape,
-    format_percent,
-)
+from sae_nb.figures.theme import escape, format_percent
 from sae_nb_widgets.changes import _words as words
-from sae_nb_widgets.changes._queries import Seen
+from sae_nb_widgets.changes._views import Answer
 from sae_nb_widgets.components import Column, PairedBars
+from sae_nb_widgets.panel._declaring import Entry, control, line, small_button, text_field
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.changes._panel import ChangesPanel
 
 SMALL = 0.001
 """Probability below which no number is written."""
@@ -24,7 +27,7 @@ class ChangesDetail:
         self.bars = PairedBars(description=answers)
         self.widgets: tuple[ipw.Widget, ...] = (self.place, self.bars)
 
-    def show(self, seen: Seen, place: int, back: str) -> None:
+    def show(self, seen: Answer, place: int, back: str) -> None:
         """Show the answers at a place of a text, or to an image."""
         title = escape(words.title_words(seen, place))
         sentence = escape(words.place_sentence(seen, place, back))
@@ -51,3 +54,31 @@ def _percent(values: list[float]) -> list[str]:
         f"< {format_percent(SMALL, digits=1)}" if one < SMALL else format_percent(one, digits=2)
         for one in values
     ]
+
+
+# --- Its controls ---------------------------------------------------------------------------------
+
+
+class ChangesControls:
+    """The controls of `panel`: those seen at once, and those behind "more"."""
+
+    def __init__(self, panel: ChangesPanel, noun: str) -> None:
+        number = line(
+            control(panel, "sample", f"{noun} number", f"Which of the {noun}s compared on", "11em", kind=Entry),
+            small_button("‹", f"The {noun} before (↑)", lambda: panel.step_sample(-1)),
+            small_button("›", f"The next {noun} (↓)", lambda: panel.step_sample(1)),
+        )  # fmt: skip
+        self.first = [number]
+        if noun == "text":
+            tip = "Any text; both models read it when you leave the box"
+            box = text_field(panel, "text", "text", tip).add_class("sae-nb-search")
+            self.first = [box, number]
+        back = "Row of the findings whose direction is set back; −1: none"
+        place = (
+            "Token after which answers are listed" if noun == "text" else "Patch that is covered"
+        )
+        name = "position" if noun == "text" else "patch"
+        self.more = [
+            control(panel, "finding", "set back", back, "9em", kind=Entry),
+            control(panel, "place", name, place, "9em", kind=Entry),
+        ]  # fmt: skip

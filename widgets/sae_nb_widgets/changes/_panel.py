@@ -10,23 +10,14 @@ import traitlets as t
 
 from sae_nb.checks import checked, shown
 from sae_nb.diffing import ModelDiff, check_alike, diff_models
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-)
+from sae_nb.figures.theme import escape, format_count
 from sae_nb.progress import heard
 from sae_nb_widgets.changes import _words as words
-from sae_nb_widgets.changes._controls import ChangesControls
-from sae_nb_widgets.changes._detail import ChangesDetail
-from sae_nb_widgets.changes._queries import NONE, Ask, Seen, answered
-from sae_nb_widgets.changes._views import hidden, view_of
+from sae_nb_widgets.changes._detail import ChangesControls, ChangesDetail
+from sae_nb_widgets.changes._views import NONE, Answer, Question, answered, hidden, view_of
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Whole,
-    reacts,
-    show,
-)
+from sae_nb_widgets.panel._declaring import Whole, reacts, show
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -131,9 +122,9 @@ class ChangesPanel(Panel):
         self.texts = self.view.texts
         self.before, self.after = before, after
         self._found = found
-        self._seen: Seen | None = None
-        self._ask: Ask | None = None
-        self._at: Ask | None = None
+        self._seen: Answer | None = None
+        self._ask: Question | None = None
+        self._at: Question | None = None
         self._opened_at = NONE
         super().__init__(
             chips={
@@ -224,7 +215,7 @@ class ChangesPanel(Panel):
         if self.texts and self.sample != NONE and self.text != self.texts[self.sample]:
             self.sample = NONE
         given = self.text if self.texts else max(self.sample, 0)
-        ask = Ask(given, NONE if self._found is None else self.finding)
+        ask = Question(given, NONE if self._found is None else self.finding)
         if ask == self._ask:
             return
         if self._ask is not None and ask.given != self._ask.given:
@@ -245,7 +236,7 @@ class ChangesPanel(Panel):
             otherwise=self._clear,
         )
 
-    def _take(self, ask: Ask, seen: Seen) -> None:
+    def _take(self, ask: Question, seen: Answer) -> None:
         self._seen, self._at = seen, ask
         self.shown.remove_class(STALE)
         self._draw()
@@ -268,7 +259,7 @@ class ChangesPanel(Panel):
         return self._found
 
     @property
-    def reading(self) -> Seen | None:
+    def reading(self) -> Answer | None:
         """The text or image as both models answer it; None before it is read."""
         return self._seen
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import numpy as np
 from torch import Tensor
 
-from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff
+from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff, changed_image, changed_text
 from sae_nb.figures import current_theme as theme
 from sae_nb_widgets.changes import _words as words
-from sae_nb_widgets.components import (
-    PictureGrid,
-    TokenStrip,
-)
+from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.panel._samples import Samples
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 LONG_ROWS = "sae-nb-longrows"
@@ -37,7 +36,7 @@ class TextView:
 
     noun = "text"
 
-    def __init__(self, inputs: Any) -> None:
+    def __init__(self, inputs: Inputs) -> None:
         self.texts = self.compared = _texts(inputs)
         self.shown = TokenStrip(description="The text, shaded by its change", unit="nats")
         self.list = RowTable(description="Texts, the most changed first", empty_text="")
@@ -47,7 +46,7 @@ class TextView:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def given(self, asked: Any) -> Any:
+    def given(self, asked: str | int) -> object:
         """Return what the models read."""
         return asked
 
@@ -77,7 +76,7 @@ class TextView:
         if self.list.selected != row:
             self.list.selected = row
 
-    def chosen(self, value: Any) -> int:
+    def chosen(self, value: int) -> int:
         """Return the row of the list that a click chose."""
         return int(value)
 
@@ -106,7 +105,7 @@ class ImageView:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def given(self, asked: Any) -> Any:
+    def given(self, asked: int) -> object:
         """Return what the models read."""
         return self.samples[asked]
 
@@ -151,7 +150,7 @@ class ImageView:
         if self.list.selected != wanted:
             self.list.selected = wanted
 
-    def chosen(self, value: Any) -> int:
+    def chosen(self, value: Sequence[int]) -> int:
         """Return the image of the list that a click chose."""
         return int(value[0])
 
@@ -159,7 +158,7 @@ class ImageView:
 View = TextView | ImageView
 
 
-def view_of(model: LiveModel, inputs: Any) -> View:
+def view_of(model: LiveModel, inputs: Inputs) -> View:
     """Return the parts for texts or for images; refuse anything else."""
     if model.modality.is_text and model.tokenizer is not None:
         return TextView(inputs)
@@ -177,11 +176,39 @@ def hidden(view: View) -> ipw.Widget:
     return view.list
 
 
-def _texts(inputs: Any) -> tuple[str, ...]:
+def _texts(inputs: Inputs) -> tuple[str, ...]:
     several = isinstance(inputs, Iterable) and not isinstance(inputs, str | Tensor)
-    texts = tuple(inputs) if several else (inputs,)
-    if not texts or not all(isinstance(one, str) and one.strip() for one in texts):
+    given = tuple(inputs) if isinstance(inputs, Iterable) and several else (inputs,)
+    texts = tuple(one for one in given if isinstance(one, str) and one.strip())
+    if not texts or len(texts) < len(given):
         raise ValueError(
             f"`inputs` must be texts of at least one word, got {inputs!r:.60}. Pass a text or a list of texts."
         )
     return texts
+
+
+# --- What is asked of both models -----------------------------------------------------------------
+
+
+NONE = -1
+"""No finding, no place, no input of the list."""
+
+Answer = ChangedText | ChangedImage
+
+
+@dataclass(frozen=True)
+class Question:
+    """The request: a text, or the number of an image, and the finding whose direction is set back."""
+
+    given: str | int
+    finding: int = NONE
+
+
+def answered(
+    a: LiveModel, b: LiveModel, given: object, finding: int, found: ModelDiff | None
+) -> Answer:
+    """Read a text or an image with both models, and a third time with the direction set back."""
+    read: Any = changed_text if isinstance(given, str) else changed_image
+    if finding == NONE or found is None:
+        return read(a, b, given)
+    return read(a, b, given, found, finding=finding)

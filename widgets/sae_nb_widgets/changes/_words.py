@@ -7,21 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sae_nb.diffing import ChangedImage
-from sae_nb.figures import (
-    quoted_token,
-    visible_token,
-)
+from sae_nb.figures import quoted_token, visible_token
 from sae_nb.figures._svg_shapes import shortened
-from sae_nb.figures.theme import (
-    format_number,
-    format_percent,
-)
-from sae_nb_widgets.changes._queries import NONE
+from sae_nb.figures.theme import format_number, format_percent
+from sae_nb_widgets.changes._views import NONE
 from sae_nb_widgets.panel._heading import place_words
 
 if TYPE_CHECKING:
     from sae_nb.diffing import ChangedText, ModelDiff
-    from sae_nb_widgets.changes._queries import Seen
+    from sae_nb_widgets.changes._views import Answer
 
 LONGEST_HEADLINE, LONGEST_ROW = 52, 460
 """Letters before a place; pixels of a text in the list."""
@@ -64,7 +58,7 @@ def numbers_words(found: ModelDiff, noun: str) -> str:
     )
 
 
-def headline_words(text: Seen, place: int, sample: int) -> str:
+def headline_words(text: Answer, place: int, sample: int) -> str:
     """Return what was read up to a place, and both answers: "… the gate. → So (before: The)"."""
     if isinstance(text, ChangedImage):
         return f"Image {sample}: {moved_words(text)}"
@@ -83,7 +77,7 @@ def top_answers(text: ChangedText, place: int) -> tuple[str, str]:
     return names[int(text.before[place].argmax())], names[int(text.after[place].argmax())]
 
 
-def n_places(seen: Seen) -> int:
+def n_places(seen: Answer) -> int:
     """Return how many tokens or patches an input has."""
     return int(seen.goes.size) if isinstance(seen, ChangedImage) else len(seen.tokens)
 
@@ -98,7 +92,7 @@ TELLING = 0.05
 """Probability that the outcome raised most must gain somewhere for a text to open there. Ours."""
 
 
-def first_place(text: Seen, found: ModelDiff | None) -> int:
+def first_place(text: Answer, found: ModelDiff | None) -> int:
     """Return the place that opens: where the outcome that was raised most gains most, so that the answer is
     seen; else where the direction explains most, or the largest change; of an image the patch that counts most.
     """
@@ -115,7 +109,7 @@ def first_place(text: Seen, found: ModelDiff | None) -> int:
 
 
 def answers_at(
-    seen: Seen, place: int
+    seen: Answer, place: int
 ) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray | None]:
     """Return the answers at a place, in words, and their probabilities before, after and set back."""
     if isinstance(seen, ChangedImage):
@@ -130,14 +124,14 @@ def answers_at(
     return names, seen.before[place], seen.after[place], rest
 
 
-def title_words(seen: Seen, place: int) -> str:
+def title_words(seen: Answer, place: int) -> str:
     """Return the title of the answers at a place."""
     if isinstance(seen, ChangedImage):
         return f"The answer to the image: {moved_words(seen)}"
     return f"After {quoted_token(seen.tokens[place])}, token {place}"
 
 
-def place_sentence(text: Seen, place: int, back: str) -> str:
+def place_sentence(text: Answer, place: int, back: str) -> str:
     """Return how far the answer at a place moved, and how much of that the direction explains."""
     if isinstance(text, ChangedImage):
         return f"{_image_sentence(text, back)} {_covered_sentence(text, place)}"
@@ -165,7 +159,7 @@ IMAGE_LEGEND = (
 )
 
 
-def legend_words(text: Seen, back: str) -> str:
+def legend_words(text: Answer, back: str) -> str:
     """Return what the two rows of tokens, or the shades of an image, are."""
     if isinstance(text, ChangedImage):
         return IMAGE_LEGEND
@@ -250,7 +244,7 @@ def _image_record(image: ChangedImage, place: int) -> dict[str, str]:
     return rows
 
 
-def record_rows(text: Seen, place: int) -> dict[str, str]:
+def record_rows(text: Answer, place: int) -> dict[str, str]:
     """Return the numbers of an input for exported pages: its largest places, and the chosen one's answers."""
     if isinstance(text, ChangedImage):
         return _image_record(text, place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import traitlets as t
@@ -15,6 +15,9 @@ from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._names import NodeNames
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel._declaring import show
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 N_NEIGHBOURS, N_EXAMPLES = 5, 4
 ELSEWHERE = "Where else it fires"
@@ -62,7 +65,7 @@ class ChosenNode:
             self._fill(table, found)
         self._show_examples(node)
 
-    def _fill(self, table: RowTable, found: Any) -> None:
+    def _fill(self, table: RowTable, found: pd.DataFrame) -> None:
         nodes = found["node"].astype(int).tolist()
         self.rows[table] = nodes
         # Only atoms have a card.

@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, TypeGuard
 import ipywidgets as ipw
 
 from sae_nb.circuits import AttributionGraph, attribution_graph
-from sae_nb_widgets.panel._declaring import (
-    line,
-    show,
-    small_button,
-)
+from sae_nb_widgets.panel._declaring import line, show, small_button
 
 if TYPE_CHECKING:
     from sae_nb_widgets.circuit._panel import CircuitPanel

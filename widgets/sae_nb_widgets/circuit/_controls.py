@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb_widgets.panel._declaring import (
-    button,
-    control,
-    line,
-    show,
-    small_button,
-)
+from sae_nb_widgets.panel._declaring import button, control, line, show, small_button
 
 if TYPE_CHECKING:
     from sae_nb_widgets.circuit._panel import CircuitPanel
@@ -75,7 +69,7 @@ class CircuitControls:
             value=None,
         )
 
-        def follow(_: Any = None) -> None:
+        def follow(_: object = None) -> None:
             near = (n for n in SIZES if abs(shares[n] - panel.threshold) < 1e-9)
             segments.value = next(near, None)
 

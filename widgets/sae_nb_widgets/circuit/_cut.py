@@ -8,21 +8,12 @@ import ipywidgets as ipw
 
 from sae_nb.circuits import FaithfulnessCurve
 from sae_nb.circuits._summary import CircuitAnswer
-from sae_nb.figures import (
-    fade,
-    theme,
-    visible_token,
-)
+from sae_nb.figures import fade, theme, visible_token
 from sae_nb.figures.theme import format_percent
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.components import Sparkbars
-from sae_nb_widgets.panel._declaring import (
-    control,
-    line,
-    show,
-    small_button,
-)
-from sae_nb_widgets.panel._exporting import COLUMNS
+from sae_nb_widgets.panel._declaring import control, line, show, small_button
+from sae_nb_widgets.panel._pages import COLUMNS
 
 if TYPE_CHECKING:
     from sae_nb_widgets.circuit._panel import CircuitPanel

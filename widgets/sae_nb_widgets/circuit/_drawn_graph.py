@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import UInt8
+
+from sae_nb.atoms._atom import crop_patch
+from sae_nb.circuits import AttributionGraph
 from sae_nb.circuits._summary import Circuit, CircuitSummary
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._layout import Face, Layout, lay_out
 from sae_nb_widgets.circuit._map import WIDTHS
 from sae_nb_widgets.circuit._names import NodeNames
 from sae_nb_widgets.circuit._queries import View
+from sae_nb_widgets.components._atom_card import png_address
+from sae_nb_widgets.components._picture_grid import StillGrid
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KINDS = {"token": "input", "error": "missed", "target": "answer"}
 
@@ -41,7 +51,7 @@ def _face(
     circuit: Circuit,
     summary: CircuitSummary,
     names: NodeNames,
-    row: Any,
+    row: pd.Series,
     place: int,
     marks: tuple[str, ...],
 ) -> Face:
@@ -58,3 +68,54 @@ def _face(
         quiet=quiet,
         marks=marks,
     )
+
+
+# --- Images of a graph: crops of patches, and the shaded image ------------------------------------
+
+
+def shaded_image(circuit: Circuit) -> StillGrid | None:
+    """Return the image of a graph, each patch shaded by its share of the influence; None for texts."""
+    graph, found = circuit.graph, _image_of(circuit.graph)
+    if found is None:
+        return None
+    image, (before, rows, columns) = found
+    share = circuit.influence[circuit.kinds == "token"]
+    prefix = share[:before]
+    grid = StillGrid(
+        description="where the answer comes from",
+        titled=True,
+        unit="of the influence",
+        hint="Hover: share of the influence that ends at this patch. Click: choose it.",
+    )
+    grid.show(
+        image[None],
+        heat=share[before : before + rows * columns].reshape(1, rows, columns),
+        captions=["the input"],
+        prefix=[prefix.tolist()] if before else [],
+        prefix_names=graph.tokens[:before],
+    )
+    grid.thumbnail = 2 * grid.thumbnail
+    return grid
+
+
+def patches_of(graph: AttributionGraph) -> list[str]:
+    """Return the address of an image for every position: its patch with one around it; "" where it is none."""
+    found = _image_of(graph)
+    if found is None:
+        return [""] * len(graph.tokens)
+    image, (before, rows, columns) = found
+    crops = [
+        png_address(crop_patch(image, (rows, columns), divmod(patch, columns)))
+        for patch in range(rows * columns)
+    ]
+    after = len(graph.tokens) - before - len(crops)
+    return [*[""] * before, *crops, *[""] * after]
+
+
+def _image_of(
+    graph: AttributionGraph,
+) -> tuple[UInt8[np.ndarray, "3 height width"], tuple[int, int, int]] | None:
+    """The image that was read, and where its patches are among the positions; None of anything else."""
+    if graph.grid is None or graph.inputs is None or graph.inputs.ndim != 4:
+        return None
+    return graph.inputs[0].numpy(), graph.grid

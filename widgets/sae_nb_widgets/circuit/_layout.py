@@ -13,10 +13,7 @@ from typing import Any
 
 from sae_nb.circuits._summary import CircuitSummary
 from sae_nb.figures import current_theme
-from sae_nb.figures._svg_shapes import (
-    shortened,
-    text_width,
-)
+from sae_nb.figures._svg_shapes import shortened, text_width
 
 LONGEST = 132.0
 ATTEMPTS = (
@@ -148,7 +145,7 @@ def lay_out(
     pills, rows, top = stage.pills(centres)
     bottom = CROP + 10 if any(crops) else WORDS * size
     high = top + bottom
-    flipped = [_up(pill, top) for pill in pills]
+    flipped = [Pill(**{**asdict(pill), "y": top - pill.y}) for pill in pills]
     return Layout(
         wide=wide,
         high=high,
@@ -161,10 +158,6 @@ def lay_out(
             for (x, room), text, crop in zip(centres, stage.words(), crops, strict=True)
         ],
     )
-
-
-def _up(pill: Pill, top: float) -> Pill:
-    return Pill(**{**asdict(pill), "y": top - pill.y})
 
 
 class _Stage:

@@ -7,26 +7,13 @@ from collections.abc import Sequence
 
 import traitlets as t
 
-from sae_nb.figures import (
-    fade,
-    theme,
-)
-from sae_nb.figures._svg_shapes import (
-    Drawing,
-    Label,
-    Picture,
-    Polyline,
-    Rectangle,
-    Stroke,
-)
+from sae_nb.figures import fade, theme
+from sae_nb.figures._svg_shapes import Drawing, Label, Picture, Polyline, Rectangle, Stroke
 from sae_nb.figures.theme import escape
 from sae_nb_widgets.circuit._layout import Face, Layout, Pill
 from sae_nb_widgets.components import Component
 from sae_nb_widgets.components._base import style_sheet
-from sae_nb_widgets.components._scripts import (
-    read_static,
-    script,
-)
+from sae_nb_widgets.components._scripts import read_static, script
 
 WIDTHS = (1240, 860, 560, 350)
 """Stages in pixels: the browser shows the widest that it has room for."""

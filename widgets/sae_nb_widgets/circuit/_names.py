@@ -8,14 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from sae_nb.atoms._captions import NO_NAME
-from sae_nb.atoms._examples import (
-    Band,
-    Example,
-)
-from sae_nb.atoms._names import (
-    AtomCard,
-    AtomNames,
-)
+from sae_nb.atoms._examples import Band, Example
+from sae_nb.atoms._names import AtomCard, AtomNames
 from sae_nb.circuits import AttributionGraph
 from sae_nb.circuits._summary import place_words
 from sae_nb.figures import visible_token

@@ -15,21 +15,15 @@ from sae_nb.checks import checked
 from sae_nb.circuits import AttributionGraph, FaithfulnessCurve
 from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._chosen import ChosenNode
 from sae_nb_widgets.circuit._contrast import ContrastFields
 from sae_nb_widgets.circuit._controls import CircuitControls
 from sae_nb_widgets.circuit._cut import LiveCut
-from sae_nb_widgets.circuit._drawn_graph import drawn
+from sae_nb_widgets.circuit._drawn_graph import drawn, patches_of, shaded_image
 from sae_nb_widgets.circuit._map import CircuitMap
 from sae_nb_widgets.circuit._names import NodeNames
-from sae_nb_widgets.circuit._patches import patches_of, shaded_image
 from sae_nb_widgets.circuit._queries import (
     Change,
     View,
@@ -43,19 +37,12 @@ from sae_nb_widgets.circuit._queries import (
     viewed,
 )
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Number,
-    Whole,
-    or_trait_error,
-    reacts,
-)
-from sae_nb_widgets.panel._exporting import COLUMNS
-from sae_nb_widgets.panel._glossary import (
-    AN_ATOM,
-    an_atom,
-)
+from sae_nb_widgets.panel._declaring import Number, Whole, or_trait_error, reacts
+from sae_nb_widgets.panel._glossary import AN_ATOM, an_atom
+from sae_nb_widgets.panel._pages import COLUMNS
 
 if TYPE_CHECKING:
+    from sae_nb.circuits._graph_sites import Transcoders
     from sae_nb.models import LiveModel
 
 MOST_RECORDED = 40
@@ -162,7 +149,7 @@ class CircuitPanel(Panel):
         self,
         graph: AttributionGraph,
         model: LiveModel | None = None,
-        transcoders: Any = None,
+        transcoders: Transcoders | None = None,
         *,
         node: int | None = None,
         threshold: float | None = None,
@@ -674,7 +661,7 @@ class CircuitPanel(Panel):
 
 
 def _live(
-    graph: AttributionGraph, model: LiveModel | None, transcoders: Any
+    graph: AttributionGraph, model: LiveModel | None, transcoders: Transcoders | None
 ) -> AttributionGraph | None:
     """The graph with what it was made with; None where that is not known."""
     if model is None and transcoders is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ def changed(live: AttributionGraph, change: Change) -> CircuitAnswer:
 # --- rules ----------------------------------------------------------------------------------------
 
 
-def check_nodes(given: Any, n_nodes: int, name: str) -> tuple[int, ...]:
+def check_nodes(given: Iterable[object], n_nodes: int, name: str) -> tuple[int, ...]:
     """Return nodes of a graph, each once.
 
     Raises

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sae_nb.circuits import FaithfulnessCurve
 from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.components._base import atom_mark
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pandas import DataFrame
 
     from sae_nb_widgets.circuit._names import NodeNames
@@ -257,7 +253,7 @@ def _signed(value: float) -> str:
 # --- nodes ----------------------------------------------------------------------------------------
 
 
-def hover(circuit: Circuit, row: Any, name: str, members: Sequence[str] = ()) -> str:
+def hover(circuit: Circuit, row: pd.Series, name: str, members: Sequence[str] = ()) -> str:
     """Return the tooltip of a node in the drawing."""
     value = circuit.graph.nodes.value.iat[row.node]
     lines = [name]

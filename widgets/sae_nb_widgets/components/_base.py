@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import threading
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -14,11 +15,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.figures import (
-    current_theme,
-    fade,
-    theme,
-)
+from sae_nb.figures import current_theme, fade, theme
 from sae_nb.figures._svg_layout import paragraph
 from sae_nb.figures._svg_shapes import (
     Drawing,
@@ -30,12 +27,7 @@ from sae_nb.figures._svg_shapes import (
     shortened,
     text_width,
 )
-from sae_nb.figures.theme import (
-    css_colour,
-    escape,
-    format_number,
-    heat_colour,
-)
+from sae_nb.figures.theme import css_colour, escape, format_number, heat_colour
 from sae_nb_widgets.components._html_drawing import html_drawing
 from sae_nb_widgets.components._scripts import read_static
 
@@ -55,7 +47,7 @@ _shared: dict[tuple[Any, ...], Any] = {}
 
 
 @cache
-def _traits_sent(kind: Any) -> tuple[str, ...]:
+def _traits_sent(kind: type[ipw.Widget]) -> tuple[str, ...]:
     return tuple(kind.class_trait_names(sync=True))
 
 
@@ -66,7 +58,7 @@ class OwnLayout(ipw.Layout):
     def _sent(self) -> list[str]:
         return list(_traits_sent(type(self)))  # type: ignore[arg-type]
 
-    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+    def get_state(self, key: object = None, drop_defaults: bool = False) -> dict[str, Any]:
         """Return the state that is sent; of a new page's all but what is not set."""
         known = [n for n in self.keys if n[0] == "_" or self._trait_values.get(n) is not None]
         return dict(super().get_state(known if key is None else key, drop_defaults))
@@ -80,7 +72,7 @@ class SharedLayout(OwnLayout):
         super().__init__(**settings)
 
     @t.validate(*ipw.Layout.class_trait_names(sync=True))
-    def _stays(self, proposal: t.Bunch) -> Any:
+    def _stays(self, proposal: t.Bunch) -> object:
         if self.comm is not None:
             raise t.TraitError(
                 "This layout is that of many widgets. Give the one its own: "
@@ -89,7 +81,7 @@ class SharedLayout(OwnLayout):
         return proposal["value"]
 
 
-def shared(kind: type[W], **settings: Any) -> W:
+def shared(kind: type[W], **settings: object) -> W:
     """Return the one layout or style with these settings."""
     key = (kind, *sorted((name, value) for name, value in settings.items() if value is not None))
     found = _shared.get(key)
@@ -108,7 +100,7 @@ def layout_of(**settings: str | None) -> ipw.Layout:
     return shared(SharedLayout, **settings)
 
 
-def lay_out(widget: Any, **settings: str | None) -> None:
+def lay_out(widget: ipw.Widget, **settings: str | None) -> None:
     """Change some settings of a widget's layout, and of no other widget's."""
     now = widget.layout
     changed = {name: value for name, value in settings.items() if getattr(now, name) != value}
@@ -131,7 +123,7 @@ class SharesLayout(ipw.DOMWidget):
         return list(_traits_sent(type(self)))  # type: ignore[arg-type]
 
     @t.default("style")
-    def _common_style(self) -> Any:
+    def _common_style(self) -> ipw.Widget:
         return shared(type(self).style.klass)
 
 
@@ -171,7 +163,7 @@ class LiveWidget(SharesLayout, anywidget.AnyWidget):
         # From when it has drawn a widget on, anywidget does not hear that the widget has another layout.
         return OwnLayout()
 
-    def add_traits(self, **traits: Any) -> None:
+    def add_traits(self, **traits: object) -> None:
         """Take the class that has anywidget's traits: it would make one for each widget."""
         kind = type(self)
         if kind not in _whole_classes:
@@ -179,7 +171,7 @@ class LiveWidget(SharesLayout, anywidget.AnyWidget):
             _whole_classes[kind] = type(self)
         self.__class__ = _whole_classes[kind]
 
-    def send_state(self, key: Any = None) -> None:
+    def send_state(self, key: object = None) -> None:
         """Send the state, or a part of it, as it is at this moment."""
         with _sending:
             super().send_state(key)
@@ -223,7 +215,7 @@ class Component(LiveWidget):
     def _empty_html(self) -> str:
         return f'<div class="sae-nb-component sae-nb-empty">{escape(self.empty_text)}</div>'
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if data is not None:
@@ -350,7 +342,7 @@ def common_maximum(strengths: Float[np.ndarray, " n"], maximum: float | None) ->
     return top if top > 0 else 1.0
 
 
-def float_list(values: Any) -> list[float | None]:
+def float_list(values: np.ndarray | Sequence[float | None] | None) -> list[float | None]:
     """Return plain floats; None for what is absent or not a number, which JSON cannot say."""
     return [
         None if v is None or not np.isfinite(v) else float(v)

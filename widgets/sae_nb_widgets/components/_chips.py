@@ -7,16 +7,8 @@ from collections.abc import Sequence
 import traitlets as t
 
 from sae_nb.checks import one_of
-from sae_nb.figures import (
-    current_theme,
-    fade,
-    theme,
-    visible_token,
-)
-from sae_nb.figures._svg_layout import (
-    paragraph,
-    stacked,
-)
+from sae_nb.figures import current_theme, fade, theme, visible_token
+from sae_nb.figures._svg_layout import paragraph, stacked
 from sae_nb.figures._svg_shapes import (
     Drawing,
     Label,
@@ -71,10 +63,10 @@ def sure_dots(sure: int | None, words: str = "", *, spelt_out: bool = False) -> 
     filled = min(max(int(sure), 0), DOTS)
     said = escape(f"{filled} of {DOTS} dots. {words}".strip())
     dots = "".join(f"<i{' class=sae-nb-off' * (i >= filled)}></i>" for i in range(DOTS))
-    beside = f'<small class="sae-nb-surewords">{SURE_SAYS[filled]}</small>' if spelt_out else ""
+    certainty = f'<small class="sae-nb-surewords">{SURE_SAYS[filled]}</small>' if spelt_out else ""
     return (
         f'<span class="sae-nb-sure" role="img" tabindex="0" title="{said}" aria-label="{said}">{dots}</span>'
-        f"{beside}"
+        f"{certainty}"
     )
 
 

@@ -8,31 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import traitlets as t
 
-from sae_nb.activations._token_texts import (
-    CONTINUED,
-    is_special,
-)
-from sae_nb.figures import (
-    current_theme,
-    theme,
-    visible_token,
-)
-from sae_nb.figures._svg_layout import (
-    paragraph,
-    stacked,
-)
-from sae_nb.figures._svg_shapes import (
-    Drawing,
-    Label,
-    Rectangle,
-    Stroke,
-    shortened,
-    text_width,
-)
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-)
+from sae_nb.activations._token_texts import CONTINUED, is_special
+from sae_nb.figures import current_theme, theme, visible_token
+from sae_nb.figures._svg_layout import paragraph, stacked
+from sae_nb.figures._svg_shapes import Drawing, Label, Rectangle, Stroke, shortened, text_width
+from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._base import TRACK, legend_drawing, shade, tag_html
 from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.components._token_strip import TokenStrip
@@ -118,12 +98,9 @@ class Concordance(TokenStrip):
                 words[-1].append(token)
             else:
                 words.append([token])
-        focus = self._focus(row)
+        focus = self.peaks[row] if self.peaks[row] >= 0 else (len(self.tokens[row]) - 1) // 2
         at = next((i for i, word in enumerate(words) if focus in word), 0)
         return words[:at], words[at : at + 1], words[at + 1 :]
-
-    def _focus(self, row: int) -> int:
-        return self.peaks[row] if self.peaks[row] >= 0 else (len(self.tokens[row]) - 1) // 2
 
     def _word(self, row: int, word: Sequence[int]) -> str:
         return "".join(visible_token(self.tokens[row][token], bare=True) for token in word)

@@ -9,11 +9,7 @@ from typing import Any, Literal
 
 import traitlets as t
 
-from sae_nb.figures import (
-    current_theme,
-    fade,
-    theme,
-)
+from sae_nb.figures import current_theme, fade, theme
 from sae_nb.figures._svg_shapes import (
     Dot,
     Drawing,
@@ -65,7 +61,7 @@ class DotMark:
     note: str = ""
     """A few words under the number."""
 
-    told: str = ""
+    tooltip: str = ""
     """Words shown on pointing at it."""
 
     def packed(self) -> dict[str, Any]:
@@ -78,7 +74,7 @@ class DotMark:
             "text": self.text,
             "tone": self.tone,
             "note": self.note,
-            "told": self.told,
+            "tooltip": self.tooltip,
             **places,
         }
 
@@ -177,7 +173,7 @@ class DotRows(Component):
             for kind, start, more in _places(mark)
         )
         return (
-            f'<div class="sae-nb-dotcell" title="{escape(mark["told"])}">{who}'
+            f'<div class="sae-nb-dotcell" title="{escape(mark["tooltip"])}">{who}'
             f'<span class="sae-nb-dotstrip">{marks}</span>'
             f'<span class="sae-nb-dotnumber">{escape(mark["text"])}{note if mark["note"] else ""}</span></div>'
         )

@@ -12,11 +12,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 from sae_nb.figures import current_theme
-from sae_nb.figures._svg_layout import (
-    hstack,
-    paragraph,
-    stacked,
-)
+from sae_nb.figures._svg_layout import hstack, paragraph, stacked
 from sae_nb.figures._svg_shapes import (
     Drawing,
     Label,

@@ -7,12 +7,7 @@ from collections.abc import Sequence
 import traitlets as t
 
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import (
-    css_colour,
-    escape,
-    format_number,
-    heat_colour,
-)
+from sae_nb.figures.theme import css_colour, escape, format_number, heat_colour
 from sae_nb_widgets.components._base import Component, style_sheet
 from sae_nb_widgets.components._scripts import read_static, script
 

@@ -9,10 +9,7 @@ from typing import Any
 import numpy as np
 import traitlets as t
 
-from sae_nb.figures import (
-    current_theme,
-    theme,
-)
+from sae_nb.figures import current_theme, theme
 from sae_nb.figures._svg_layout import (
     filled,
     hstack,
@@ -22,19 +19,8 @@ from sae_nb.figures._svg_layout import (
     solid_tick,
     stacked,
 )
-from sae_nb.figures._svg_shapes import (
-    Drawing,
-    Label,
-    Polyline,
-    Rectangle,
-    Stroke,
-    text_width,
-)
-from sae_nb.figures.theme import (
-    css_colour,
-    escape,
-    format_number,
-)
+from sae_nb.figures._svg_shapes import Drawing, Label, Polyline, Rectangle, Stroke, text_width
+from sae_nb.figures.theme import css_colour, escape, format_number
 from sae_nb_widgets.components._base import (
     TRACK,
     Component,
@@ -153,11 +139,11 @@ class PairedBars(Component):
     def on_again(self, callback: Callable[[int], None]) -> None:
         """Call back with the row when the one that is chosen already is clicked once more."""
 
-        def heard(_: Any, content: Any, __: Any) -> None:
+        def take(_: object, content: object, __: object) -> None:
             if isinstance(content, dict) and content.get("kind") == "again":
                 callback(self.selected)
 
-        self.on_msg(heard)
+        self.on_msg(take)
 
     @t.validate("selected", "hovered")
     def _row_exists(self, proposal: t.Bunch) -> int:

@@ -13,21 +13,9 @@ from jaxtyping import Bool, Float, Int16, UInt8
 from PIL import Image
 
 from sae_nb.activations._context import Context
-from sae_nb.atoms._sound_clips import (
-    eight_bits,
-    heard_at,
-    wave_file,
-)
-from sae_nb.figures import (
-    current_theme as theme,
-    fade,
-    theme as colours,
-)
-from sae_nb.figures._svg_layout import (
-    hstack,
-    paragraph,
-    stacked,
-)
+from sae_nb.atoms._examples import clip_at, eight_bits, wave_file
+from sae_nb.figures import current_theme as theme, fade, theme as colours
+from sae_nb.figures._svg_layout import hstack, paragraph, stacked
 from sae_nb.figures._svg_shapes import (
     Drawing,
     Label,
@@ -37,11 +25,7 @@ from sae_nb.figures._svg_shapes import (
     Stroke,
     shortened,
 )
-from sae_nb.figures.theme import (
-    css_colour,
-    escape,
-    format_number,
-)
+from sae_nb.figures.theme import css_colour, escape, format_number
 from sae_nb_widgets.components._base import (
     Component,
     bar_html,
@@ -103,20 +87,20 @@ def as_film(context: Context) -> dict[str, Any]:
     }
 
 
-def as_heard(context: Context, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def as_sounds(context: Context, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
     """Return what is played of (sample, position) of a context, and the names of its places by time, as
     arguments of `PictureGrid.show`; nothing for samples that are not in time.
     """
-    heard = [one for one in (heard_at(context, *place) for place in places) if one is not None]
+    sounds = [one for one in (clip_at(context, *place) for place in places) if one is not None]
     first, grid = context.prefix_tokens, context.patch_grid
-    timed = bool(heard) or context.seconds_per_step is not None
+    timed = bool(sounds) or context.seconds_per_step is not None
     names = context.position_names(first + grid[0] * grid[1])[first:] if grid and timed else ()
-    if not heard:
+    if not sounds:
         return {"patch_names": names} if names else {}
     return {
-        "sounds": [one.values for one in heard],
-        "sound_rate": heard[0].rate,
-        "spans": [one.span for one in heard],
+        "sounds": [one.values for one in sounds],
+        "sound_rate": sounds[0].rate,
+        "spans": [one.span for one in sounds],
         "patch_names": names,
     }
 
@@ -662,7 +646,7 @@ class StillGrid(PictureGrid):
     _esm = script("picture_grid")
 
     @t.validate("frames", "sound_lengths")
-    def _stand_still(self, proposal: t.Bunch) -> Any:
+    def _stand_still(self, proposal: t.Bunch) -> object:
         if proposal["value"] not in (1, []):
             raise t.TraitError(
                 f"`{proposal['trait'].name}` must be left out, since these pictures are not played. Use a "
@@ -671,7 +655,7 @@ class StillGrid(PictureGrid):
         return proposal["value"]
 
 
-def grid_for(context: Context, **given: Any) -> PictureGrid:
+def grid_for(context: Context, **given: object) -> PictureGrid:
     """Return a grid for the samples of a context, which plays them where they are sounds or videos."""
     still = context.frames is None and context.modality.is_image
     return (StillGrid if still else PictureGrid)(**given)

@@ -9,10 +9,7 @@ from collections.abc import Sequence
 
 import traitlets as t
 
-from sae_nb.figures.theme import (
-    THIN_SPACE,
-    escape,
-)
+from sae_nb.figures.theme import THIN_SPACE, escape
 from sae_nb_widgets.components._base import Component, style_sheet, tag_html
 from sae_nb_widgets.components._scripts import read_static, script
 

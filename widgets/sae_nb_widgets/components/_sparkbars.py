@@ -7,28 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import traitlets as t
 
-from sae_nb.figures import (
-    current_theme,
-    theme,
-)
-from sae_nb.figures._svg_layout import (
-    key,
-    paragraph,
-    random_tick,
-    solid_tick,
-    stacked,
-)
-from sae_nb.figures._svg_shapes import (
-    Drawing,
-    Label,
-    Rectangle,
-    Stroke,
-    text_width,
-)
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-)
+from sae_nb.figures import current_theme, theme
+from sae_nb.figures._svg_layout import key, paragraph, random_tick, solid_tick, stacked
+from sae_nb.figures._svg_shapes import Drawing, Label, Rectangle, Stroke, text_width
+from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._base import (
     TRACK,
     Component,

@@ -1,27 +1,69 @@
-"""The permitted values of a ConceptMap's traits: each rule with what was given and what to do."""
+"""The traits of a ConceptMap and the values that they permit: each rule with what was given and what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import traitlets as t
 from jaxtyping import Bool
 
+from sae_nb.checks import check_atom
 from sae_nb.summaries import ConceptMapSummary
 from sae_nb.summaries.concept_map._concept_map import Column
 from sae_nb_widgets.concept_map._styles import NONE
+from sae_nb_widgets.panel._declaring import ByRule, several
+
+if TYPE_CHECKING:
+    from sae_nb.geometry import Containment
+    from sae_nb_widgets.concept_map._panel import ConceptMap
 
 CLUSTER = "cluster"
 
 
-def check_points(chosen: Sequence[Any], show: str, known: Collection[int]) -> tuple[int, ...]:
+MOST_ONE_BY_ONE = 1000
+"""Atoms that are checked one by one; of more their ends are, and each only where those are wrong."""
+
+
+class Chosen(ByRule, t.Tuple):
+    """Some of a panel's things, or the ends of a range; () for none."""
+
+    def validate(self, panel: t.HasTraits, value: object) -> Any:
+        """Return a set, a range, an array or a list as a tuple."""
+        return super().validate(panel, tuple(several(self.name, value)))
+
+
+class Choice(ByRule, t.Enum):
+    """One of a few, not all of which every panel has."""
+
+
+class Switch(ByRule, t.Bool):
+    """On or off, where a panel has what is switched."""
+
+
+class Filters(ByRule, t.Dict):
+    """The columns shown for filtering."""
+
+
+def atoms_on_map(panel: ConceptMap, atoms: Sequence[Any]) -> tuple[int, ...]:
+    """Return atoms that there are, each once."""
+    if len(atoms) > MOST_ONE_BY_ONE:
+        array = np.asarray(atoms)
+        numbers = array.dtype.kind == "i" and array.ndim == 1
+        if numbers and array.min() >= 0 and array.max() < panel.n_atoms:
+            return tuple(dict.fromkeys(array.tolist()))
+    return tuple(dict.fromkeys(check_atom(atom, panel.n_atoms) for atom in atoms))
+
+
+def points_on_map(panel: ConceptMap, chosen: Sequence[Any]) -> tuple[int, ...]:
     """Return samples or rows, each once, that are on the map."""
+    known = [] if panel.show == "atoms" else panel.atlas.ids(panel.show).tolist()
     points, there = tuple(int(i) for i in dict.fromkeys(chosen)), set(known)
     lost = [i for i in points if i not in there]
     if lost:
         raise ValueError(
-            f"`marked` must be {show} on the map, got {lost[:3]}. Set `show` to 'samples' or "
+            f"`marked` must be {panel.show} on the map, got {lost[:3]}. Set `show` to 'samples' or "
             "'tokens' first."
         )
     return points
@@ -38,12 +80,14 @@ def check_view(wanted: Sequence[Any]) -> tuple[float, ...]:
     return view
 
 
-def check_column(trait: str, value: str, known: Sequence[str]) -> None:
-    """Refuse a column that colours or sizes cannot go with."""
-    if value not in known:
+def check_column(panel: ConceptMap, trait: str, value: str) -> str:
+    """Return a column that colours or sizes can go with."""
+    known = panel.colours if trait == "color_by" else panel.sizes
+    if panel.ready and value not in known:  # what a session asks for before is looked at later
         raise ValueError(
             f"`{trait}` must be one of {list(known)}, got {value!r}. Give more with `columns`."
         )
+    return value
 
 
 def check_layout(wanted: str, known: Sequence[str]) -> str:
@@ -56,7 +100,7 @@ def check_layout(wanted: str, known: Sequence[str]) -> str:
     return wanted
 
 
-def check_compare(wanted: bool, other: Any) -> bool:
+def check_compare(wanted: bool, other: object) -> bool:
     """Return whether a second dictionary is shown; there has to be one."""
     if wanted and other is None:
         raise ValueError(
@@ -66,7 +110,20 @@ def check_compare(wanted: bool, other: Any) -> bool:
     return wanted
 
 
-def check_filter(name: str, wanted: Any, columns: Mapping[str, Column]) -> tuple[Any, ...]:
+def filters_of_columns(panel: ConceptMap, filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is shown of each column, those left out that show all."""
+    # What a session asks for before anything is measured is looked at when it is.
+    columns = {} if panel.record is None else panel.record.columns
+    return {
+        str(name): check_filter(str(name), value, columns)
+        for name, value in filters.items()
+        if value is not None and (panel.ready or isinstance(value, list | tuple))
+    }
+
+
+def check_filter(
+    name: str, wanted: Iterable[Any], columns: Mapping[str, Column]
+) -> tuple[Any, ...]:
     """Return what is shown of a column: two ends, or names of categories."""
     # Clusters are found last: until then their names are taken as they are given.
     if columns and name not in (*columns, CLUSTER):
@@ -120,8 +177,9 @@ def check_difference(wanted: Sequence[Any], column: Column | None) -> tuple[floa
     return ends
 
 
-def check_cone(wanted: str, known: Sequence[str]) -> str:
+def check_cone(wanted: str, cones: Containment | None) -> str:
     """Return the name of a direction whose cone is drawn, or "" for none."""
+    known = () if cones is None else cones.names
     if wanted and wanted not in known:
         there = f"one of {list(known)}, or " if known else ""
         more = "" if known else " Name directions with ConceptMap(sae, cones={name: direction})."

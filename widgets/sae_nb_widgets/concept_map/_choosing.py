@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
@@ -41,7 +41,7 @@ class Choosing:
             before = (panel.selected if record.show == "atoms" else panel.marked) if add else ()
             panel.select([*before, *record.ids[points].tolist()])
 
-    def keep(self, name: str, wanted: Any) -> None:
+    def keep(self, name: str, wanted: object) -> None:
         """Filter by one column; None shows everything of it again."""
         panel = self._panel
         with panel.guarded(f"filtering by {name}"):

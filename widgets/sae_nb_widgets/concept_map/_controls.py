@@ -8,11 +8,7 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb_widgets.components._base import layout_of
-from sae_nb_widgets.panel._declaring import (
-    control,
-    line,
-    site_menu,
-)
+from sae_nb_widgets.panel._declaring import control, line, site_menu
 
 if TYPE_CHECKING:
     from sae_nb_widgets.concept_map._panel import ConceptMap

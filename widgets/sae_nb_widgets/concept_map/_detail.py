@@ -15,60 +15,26 @@ from jaxtyping import Bool
 
 from sae_nb.activations._context import Context
 from sae_nb.atoms._names import AtomNames
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-    format_number,
-    format_percent,
-)
-from sae_nb.summaries import (
-    ConceptAtlas,
-    ConceptMapSummary,
-)
-from sae_nb.summaries.concept_map._concept_map import (
-    ArchetypePlaces,
-    Cluster,
-)
-from sae_nb.summaries.concept_map._selection import (
-    SelectionSummary,
-    SharedInput,
-)
-from sae_nb_widgets.components import (
-    Component,
-    Concordance,
-    PictureGrid,
-    Sparkbars,
-    TokenStrip,
-)
+from sae_nb.figures.theme import escape, format_count, format_number, format_percent
+from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
+from sae_nb.summaries.concept_map._concept_map import ArchetypePlaces, Cluster
+from sae_nb.summaries.concept_map._selection import SelectionSummary, SharedInput
+from sae_nb_widgets.components import Component, Concordance, PictureGrid, Sparkbars, TokenStrip
 from sae_nb_widgets.components._atom_card import icons_of
-from sae_nb_widgets.components._base import (
-    HTML,
-    Box,
-    VBox,
-    atom_mark,
-)
+from sae_nb_widgets.components._base import HTML, Box, VBox, atom_mark
 from sae_nb_widgets.components._chips import sure_dots
 from sae_nb_widgets.components._picture_grid import (
     StillGrid,
     as_film,
-    as_heard,
+    as_sounds,
     grid_for,
     of_one_grid,
 )
-from sae_nb_widgets.components._row_table import (
-    RowTable,
-    csv_text,
-)
+from sae_nb_widgets.components._row_table import RowTable, csv_text
 from sae_nb_widgets.concept_map._figure import MOST_COMPARED, MOST_RINGS
 from sae_nb_widgets.panel._closing import close_whole
-from sae_nb_widgets.panel._declaring import (
-    show,
-    small_button,
-)
-from sae_nb_widgets.panel._exporting import (
-    LIVE_ONLY,
-    descendants,
-)
+from sae_nb_widgets.panel._declaring import show, small_button
+from sae_nb_widgets.panel._pages import LIVE_ONLY, descendants
 
 if TYPE_CHECKING:
     from sae_nb_widgets.concept_map._panel import ConceptMap
@@ -199,7 +165,7 @@ class SharedInputs:
             strengths=[shared.strength for shared in inputs],
             **(
                 as_film(self._context)
-                or as_heard(self._context, [(one.sample, one.position) for one in inputs])
+                or as_sounds(self._context, [(one.sample, one.position) for one in inputs])
             ),
         )
 

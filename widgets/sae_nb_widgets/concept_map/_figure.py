@@ -9,12 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
-from sae_nb.figures import (
-    current_theme,
-    plot_text,
-    template,
-    theme,
-)
+from sae_nb.figures import current_theme, plot_text, template, theme
 from sae_nb.figures.theme import css_colour
 from sae_nb.summaries import ConceptMapSummary
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS, placed_raster
@@ -196,6 +191,6 @@ def placed_words(words: Sequence[Word], xy: Float[np.ndarray, "n 2"]) -> list[Wo
     return kept
 
 
-def few(rows: Any, most: int = MOST_COMPARED) -> Any:
+def few(rows: np.ndarray, most: int = MOST_COMPARED) -> np.ndarray:
     """Return some of very many rows, evenly; all of few."""
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)]

@@ -65,14 +65,14 @@ class Opening:
         given = [atom for atom in named if panel.names.worth(atom) is None]
         if named:
             tried = (given or named)[:MOST_TRIED]
-            panel.atom = max(tried, key=lambda atom: self._told(record, atom))
+            panel.atom = max(tried, key=lambda atom: self._confirmed(record, atom))
         elif frequency is not None:
             panel.atom = int(np.argmax(np.nan_to_num(frequency.values)))
         else:
             return
         self.chosen = True
 
-    def _told(self, record: ConceptMapSummary, atom: int) -> float:
+    def _confirmed(self, record: ConceptMapSummary, atom: int) -> float:
         """Return how well an atom's neighbours are known: the cosines of those with a name."""
         if record.neighbours is None or record.distances is None:
             return 0.0

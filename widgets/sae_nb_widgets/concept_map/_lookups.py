@@ -9,18 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-)
+from sae_nb.figures.theme import format_count, format_number
 from sae_nb.summaries import ConceptMapSummary
 from sae_nb.summaries.concept_map._selection import SelectionSummary
-from sae_nb_widgets.concept_map._detail import (
-    MOST_SAID,
-    atom_answer,
-    match_facts,
-    selection_answer,
-)
+from sae_nb_widgets.concept_map._detail import MOST_SAID, atom_answer, match_facts, selection_answer
 from sae_nb_widgets.concept_map._map_view import lines_of
 
 if TYPE_CHECKING:

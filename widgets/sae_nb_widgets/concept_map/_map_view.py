@@ -14,24 +14,13 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from sae_nb.figures import (
-    theme,
-    to_svg,
-)
+from sae_nb.figures import theme, to_svg
 from sae_nb.figures.theme import format_number
 from sae_nb.summaries import ConceptMapSummary
 from sae_nb.summaries.concept_map._concept_map import Column
 from sae_nb_widgets.components import Histogram
-from sae_nb_widgets.components._base import (
-    HTML,
-    Box,
-)
-from sae_nb_widgets.components._point_map import (
-    PointMap,
-    packed,
-    unpacked,
-    whole_bytes,
-)
+from sae_nb_widgets.components._base import HTML, Box
+from sae_nb_widgets.components._point_map import PointMap, packed, unpacked, whole_bytes
 from sae_nb_widgets.concept_map._figure import MOST_RINGS, Word, few, still_figure
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS
 from sae_nb_widgets.concept_map._styles import (
@@ -45,7 +34,7 @@ from sae_nb_widgets.concept_map._styles import (
     spread_of,
 )
 from sae_nb_widgets.panel._declaring import show
-from sae_nb_widgets.panel._exporting import LIVE_ONLY
+from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 MOST_IN_FALLBACK = 600
 MOST_NAMED = 4000
@@ -102,7 +91,7 @@ class MapFigure:
 
         self._spokes: Float[np.ndarray, "s 4"] = np.zeros((0, 4), np.float32)
         self._settling = False
-        self.chart.on_msg(lambda _, content, buffers: self.hear(content, buffers))
+        self.chart.on_msg(lambda _, content, buffers: self.receive(content, buffers))
         self.chart.observe(self._switched, "off")
         for name, bars in self.brushes.items():
             bars.observe(lambda _, name=name: self._brushed(name), "chosen")
@@ -110,7 +99,7 @@ class MapFigure:
 
     # --- hearing ----------------------------------------------------------------------------------
 
-    def hear(self, content: Any, buffers: Sequence[Any] = ()) -> None:
+    def receive(self, content: Mapping[str, Any], buffers: Sequence[Any] = ()) -> None:
         """Take a message from the browser: a point that was chosen, or those inside a lasso."""
         kind = content.get("kind") if isinstance(content, dict) else None
         n = self.chart.n_points
@@ -120,7 +109,7 @@ class MapFigure:
             inside = np.flatnonzero(unpacked(bytes(buffers[0]), n))
             self._lasso(inside, bool(content.get("add")))
 
-    def _switched(self, _: Any) -> None:
+    def _switched(self, _: object) -> None:
         """An entry of the key was clicked: keep the categories that are on."""
         column = self._column
         if self._settling or column is None:

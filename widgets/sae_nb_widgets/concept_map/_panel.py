@@ -17,19 +17,12 @@ from sae_nb.checks import checked
 from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import write_bytes
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries import (
-    ConceptAtlas,
-    ConceptMapSummary,
-)
-from sae_nb.summaries.concept_map._concept_map import (
-    SHOWN,
-    Column,
-    has_archetypes,
-)
+from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
+from sae_nb.summaries.concept_map._concept_map import SHOWN, Column, has_archetypes
 from sae_nb.summaries.concept_map._overlays import Cones
 from sae_nb.summaries.concept_map._selection import SelectionSummary
 from sae_nb_widgets.components._base import VBox
-from sae_nb_widgets.concept_map import _traits as traits
+from sae_nb_widgets.concept_map import _checks as checks
 from sae_nb_widgets.concept_map._checks import CLUSTER, kept_points
 from sae_nb_widgets.concept_map._choosing import Choosing
 from sae_nb_widgets.concept_map._close import every_name
@@ -47,17 +40,16 @@ from sae_nb_widgets.panel._declaring import (
     EVERYWHERE,
     LARGEST_SEED,
     Atom,
+    RuledText,
     Site,
     Whole,
     reacts,
 )
-from sae_nb_widgets.panel._exporting import (
-    Page,
-    static_html,
-)
+from sae_nb_widgets.panel._pages import Page, static_html
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms import AtomCatalogue
     from sae_nb.atoms._labels import Labels
     from sae_nb.codes import SparseCodes
@@ -161,49 +153,61 @@ class ConceptMap(Panel):
     """Table and shared inputs of what is selected; of the atom, if nothing is."""
 
     atom = Atom(help="Row of the dictionary shown in detail; link it with an AtomBrowser's.")
-    selected = traits.Chosen(traits.atoms_on_map, help="Atoms chosen by lasso, box or search.")
-    marked = traits.Chosen(
-        traits.points_on_map, help="Samples or rows chosen where those are shown."
+    selected = checks.Chosen(rule=checks.atoms_on_map, help="Atoms chosen by lasso, box or search.")
+    marked = checks.Chosen(
+        rule=checks.points_on_map, help="Samples or rows chosen where those are shown."
     )
     site = Site(help="Which of several places is shown; “all” shows all of them together.")
-    show = traits.Choice(
-        traits.view_there_is, SHOWN, default_value="atoms", help="What the points are."
+    show = checks.Choice(
+        SHOWN,
+        default_value="atoms",
+        rule=lambda panel, show: panel.atlas.check_view(show),
+        help="What the points are.",
     )
-    color_by = traits.Named(
-        traits.column_of_map, CLUSTER, help="Column the points are coloured by."
+    color_by = RuledText(
+        CLUSTER,
+        rule=lambda panel, value: checks.check_column(panel, "color_by", value),
+        help="Column the points are coloured by.",
     )
-    size_by = traits.Named(
-        traits.column_of_map,
+    size_by = RuledText(
         "energy",
+        rule=lambda panel, value: checks.check_column(panel, "size_by", value),
         help='Column the areas of points go with; "equal" for none.',
     )
-    cone = traits.Named(
-        traits.cone_of_map, "", help="Direction of `cones` whose atoms are joined; “” for none."
+    cone = RuledText(
+        "",
+        rule=lambda panel, name: checks.check_cone(name, panel.cones),
+        help="Direction of `cones` whose atoms are joined; “” for none.",
     )
     edges = t.Enum(
         tuple(EDGES), default_value="none", help="What joins the selected points to others."
     )
     search = t.Unicode("", help="Number, label or token; what answers is selected.")
-    layout_by = traits.Choice(
-        traits.layout_of_map, LAYOUTS, default_value="umap", help="How points are laid out."
+    layout_by = checks.Choice(
+        LAYOUTS,
+        default_value="umap",
+        rule=lambda panel, layout: checks.check_layout(layout, panel.layouts),
+        help="How points are laid out.",
     )
     seed = Whole(0, 0, LARGEST_SEED, help="Of the UMAP.")
-    compare = traits.Switch(
-        traits.second_dictionary, False, help="Whether the second dictionary is shown."
+    compare = checks.Switch(
+        False,
+        rule=lambda panel, wanted: checks.check_compare(wanted, panel.atlas.other),
+        help="Whether the second dictionary is shown.",
     )
     show_names = t.Bool(True, help="Whether clusters are named on the map.")
     drag = t.Enum(tuple(DRAGS), default_value="pan", help="What dragging the mouse does.")
-    filter = traits.Filters(
-        traits.filters_of_columns,
+    filter = checks.Filters(
+        rule=checks.filters_of_columns,
         help="Column to what is shown of it: (lowest, highest), or the names of categories; {} is all.",
     )
-    difference = traits.Chosen(
-        traits.range_of_differences,
+    difference = checks.Chosen(
+        rule=lambda panel, ends: checks.check_difference(ends, panel.atlas.difference),
         help="Lowest and highest difference between two models (0: only the first, 1: only the second) of "
         "the atoms selected; () for no range.",
     )
-    view = traits.Chosen(
-        traits.part_of_map,
+    view = checks.Chosen(
+        rule=lambda _, view: checks.check_view(view),
         help="What is seen: low x, low y, high x, high y; () is the whole map.",
     )
     steered = t.Tuple(help="Event: atoms to steer with; () in between.")
@@ -331,7 +335,7 @@ class ConceptMap(Panel):
         self._change_view()
 
     @property
-    def dictionary_shown(self) -> Any:
+    def dictionary_shown(self) -> SparseAutoencoder | None:
         """Whose atoms these are."""
         return self._whole.sae
 
@@ -515,7 +519,7 @@ class ConceptMap(Panel):
         finally:
             self._falling_back = False
         live = self.map.page_html(every_name(self.record, self.atlas, self.names), figure)
-        return f"{live}{static_html(self._main.children)}"
+        return f"{live}{static_html(self.main_widgets())}"
 
     @checked
     def table_csv(self) -> str:
@@ -531,7 +535,7 @@ class ConceptMap(Panel):
             f"{format_count(n)} atoms",
         )
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         # The image for readers without JavaScript is made whenever the panel is shown, and takes
         # half a millisecond a point: of a large map it is a sample.
         self._falling_back = True

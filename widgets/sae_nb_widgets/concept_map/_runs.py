@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.figures.theme import (
-    format_duration,
-    format_percent,
-)
-from sae_nb.geometry import (
-    UmapProcess,
-    start_umap,
-)
+from sae_nb.figures.theme import format_percent
+from sae_nb.geometry import UmapProcess, start_umap
 from sae_nb.geometry._umap import FEWEST_ROWS
 from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
 
 if TYPE_CHECKING:
+    from sae_nb.summaries.concept_map._concept_map import Show
     from sae_nb_widgets.concept_map._panel import ConceptMap
 
 # Multiply-adds of encoding and of finding neighbours that take a laptop a fifth of a second.
@@ -39,7 +34,7 @@ class MapRuns:
     def __init__(self, panel: ConceptMap) -> None:
         self._panel = panel
         self.process: UmapProcess | None = None
-        self._ticket, self._said = 0, 0.0
+        self._ticket = 0
 
     @property
     def _atlas(self) -> ConceptAtlas:
@@ -73,7 +68,7 @@ class MapRuns:
             return len(catalogue.acts) * x.numel() + n * x.numel() <= AT_ONCE
         return n * x.numel() <= AT_ONCE and self._panel.show == "atoms"
 
-    def _first_layout(self, show: Any, layout: str) -> tuple[Float[np.ndarray, "n 2"], str]:
+    def _first_layout(self, show: Show, layout: str) -> tuple[Float[np.ndarray, "n 2"], str]:
         """Coordinates that are there without waiting, and how they came about."""
         if layout == "archetypes" and show == "atoms":
             return self._atlas.coordinates(show, "archetypes")
@@ -91,19 +86,9 @@ class MapRuns:
         catalogue = self._atlas.catalogue
         if catalogue is None or catalogue.encoded:
             return
-        started = time.perf_counter()
+        catalogue.callback = self._panel.progress_of("encoding", of="rows")
 
-        def heard(done: int, total: int) -> None:
-            now = time.perf_counter()
-            if now - self._said > POLL_SECONDS and done < total:
-                self._said = now
-                share = format_percent(done / total, of="rows")
-                left = format_duration((now - started) / done * (total - done))
-                self._panel.say(f"encoding {share}, {left} left")
-
-        catalogue.callback = heard
-
-    def unfold(self, show: Any, taken: Callable[[Float[np.ndarray, "n 2"]], None]) -> None:
+    def unfold(self, show: Show, taken: Callable[[Float[np.ndarray, "n 2"]], None]) -> None:
         """Lay out points by UMAP."""
         self._ticket += 1
         ticket = self._ticket

@@ -8,14 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from sae_nb.figures import (
-    current_theme,
-    theme,
-)
-from sae_nb.figures.theme import (
-    format_count,
-    readable_cividis,
-)
+from sae_nb.figures import current_theme, theme
+from sae_nb.figures.theme import format_count, readable_cividis
 from sae_nb.summaries.concept_map._concept_map import Column
 
 MOST_STYLED = len(theme.PALETTE) * len(theme.MARKERS)
@@ -164,7 +158,7 @@ class Spread:
     bar_of: Int[np.ndarray, " n"]
     """Bar of each point; −1 where its value is not known."""
 
-    def counts(self, points: Any = slice(None)) -> Int[np.ndarray, " bars"]:
+    def counts(self, points: np.ndarray | slice = slice(None)) -> Int[np.ndarray, " bars"]:
         """Return how many points, of all or of some, are in each bar."""
         inside = self.bar_of[points]
         return np.bincount(inside[inside >= 0], minlength=len(self.edges) - 1)

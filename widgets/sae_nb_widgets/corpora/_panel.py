@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 import numpy as np
@@ -14,11 +14,7 @@ import traitlets as t
 from sae_nb.checks import check_atom, checked
 from sae_nb.corpora import Documents
 from sae_nb.corpora._corpora import MIN_COUNT, NAMES, CorpusSummary, summarise_corpora, with_simpler
-from sae_nb.figures._volcano import (
-    draw_volcano,
-    ring_volcano,
-    volcano,
-)
+from sae_nb.figures._volcano import draw_volcano, ring_volcano, volcano
 from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import write_bytes
 from sae_nb_widgets.atom._examples import examples_view
@@ -36,8 +32,14 @@ from sae_nb_widgets.panel._declaring import (
     reacts,
     small_button,
 )
-from sae_nb_widgets.panel._exporting import COLUMNS
+from sae_nb_widgets.panel._pages import COLUMNS
 from sae_nb_widgets.panel._theming import figure_widget
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from plotly.callbacks import Points
+
+    from sae_nb_widgets.components import Component
 
 ORDERS = ("difference", "relative")
 AXES = {
@@ -194,7 +196,7 @@ class CorpusPanel(Panel):
         self._draw_list()
         self._draw_atom()
 
-    def _dress(self, component: Any, docs: Documents, name: str) -> None:
+    def _dress(self, component: Component, docs: Documents, name: str) -> None:
         """Say of a component of examples that one strength of each document is known."""
         component.description = f"documents of {name}"
         component.absent = NOT_KEPT
@@ -253,7 +255,7 @@ class CorpusPanel(Panel):
     def _list(self) -> np.ndarray:
         return self.summary.listed(self.by, self.max_q, self.min_share)
 
-    def _volcano(self) -> Any:
+    def _volcano(self) -> go.FigureWidget:
         summary = self.summary
         return volcano(
             summary.size(self.by),
@@ -277,10 +279,6 @@ class CorpusPanel(Panel):
             return label
         word = self.summary.table.at[atom, "word"]
         return f"at “{word}”" if word else ""
-
-    def _row_words(self, atom: int) -> str:
-        # Of images a place is found at once; words are counted first.
-        return self._known_words(atom) if self._has_words else self.names.words(atom)
 
     @reacts("by", "max_q", "min_share", "n_rows", doing="listing atoms")
     def _draw(self) -> None:
@@ -309,7 +307,15 @@ class CorpusPanel(Panel):
         )
         self.table.show(
             words.headers(summary, self._has_words),
-            [words.cells(summary, atom, self._row_words(atom), self._has_words) for atom in rows],
+            [
+                words.cells(
+                    summary,
+                    atom,
+                    (self._known_words(atom) if self._has_words else self.names.words(atom)),
+                    self._has_words,
+                )
+                for atom in rows
+            ],
             numeric=words.NUMERIC[: len(words.headers(summary, self._has_words))],
             atoms=rows,
         )
@@ -363,7 +369,7 @@ class CorpusPanel(Panel):
 
     # --- choosing an atom -------------------------------------------------------------------------
 
-    def _click(self, place: int, _: Any, points: Any, __: Any) -> None:
+    def _click(self, place: int, _: object, points: Points, __: object) -> None:
         if points.point_inds:
             with self.guarded("choosing an atom"):
                 self.atom = int(self._points[place][points.point_inds[0]])

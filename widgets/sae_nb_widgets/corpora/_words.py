@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
 
 from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import (
-    AtomCard,
-    AtomNames,
-)
+from sae_nb.atoms._names import AtomCard, AtomNames
 from sae_nb.corpora import Documents
 from sae_nb.corpora._corpora import CorpusSummary
 from sae_nb.figures import category_style
 from sae_nb.figures._svg_shapes import shortened
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.components._base import atom_mark
 from sae_nb_widgets.components._row_table import plain_cell
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIGNS = ('<circle cx="5" cy="5" r="4"/>', '<path d="M5 0 10 5 5 10 0 5Z"/>')
 """Of the two corpora, as the markers of the figure: drawn, since as letters their colours would be faint."""
@@ -84,7 +79,9 @@ def q_words(q: float) -> str:
     return format_number(q) if q >= 1e-4 else f"{q:.1e}" if q > 0 else "0"
 
 
-def answer(summary: CorpusSummary, listed: Int[np.ndarray, " m"], max_q: float, names: Any) -> str:
+def answer(
+    summary: CorpusSummary, listed: Int[np.ndarray, " m"], max_q: float, names: AtomNames
+) -> str:
     """State how many atoms differ, and which differs most."""
     a, b = summary.names
     limit = f"q ≤ {max_q:g}"
@@ -177,7 +174,7 @@ def heading(summary: CorpusSummary, atom: int, names: AtomNames) -> str:
     )
 
 
-def _word_words(row: Any) -> str:
+def _word_words(row: pd.Series) -> str:
     """Say whether a count of the word at which an atom peaks would have shown the same."""
     if not row["word"] or np.isnan(row["word_difference"]):
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import traitlets as t
@@ -13,56 +13,33 @@ from plotly.offline import get_plotlyjs
 
 from sae_nb.checks import checked
 from sae_nb.figures import current_theme as theme
-from sae_nb.figures.theme import (
-    escape,
-    format_duration,
-)
+from sae_nb.figures.theme import escape, format_duration
 from sae_nb.files._atomic import write_bytes
 from sae_nb.files._exchange import place
 from sae_nb.sessions._session import save_session
-from sae_nb_widgets.components._base import (
-    HTML,
-    Box,
-    VBox,
-    layout_of,
-    style_sheet,
-)
+from sae_nb_widgets.components._base import HTML, Box, VBox, layout_of, style_sheet
 from sae_nb_widgets.components._scripts import read_static
 from sae_nb_widgets.dashboards._subject import Subject, first_inputs, text_of
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._as_site import (
-    AsSite,
-    SiteSubject,
-)
-from sae_nb_widgets.panel._beside import ShowsBeside
 from sae_nb_widgets.panel._closing import close_whole
-from sae_nb_widgets.panel._declaring import (
-    TIGHT,
-    Atom,
-    control,
-    show,
-    small_button,
-)
-from sae_nb_widgets.panel._exporting import (
+from sae_nb_widgets.panel._declaring import TIGHT, Atom, control, show, small_button
+from sae_nb_widgets.panel._exports import AsSite, SiteSubject
+from sae_nb_widgets.panel._glossary import AN_ATOM
+from sae_nb_widgets.panel._heading import Heading, header_html
+from sae_nb_widgets.panel._pages import (
     SHARED_SCRIPT,
     descendants,
     fallback_html,
     format_bytes,
     page_html,
 )
-from sae_nb_widgets.panel._glossary import AN_ATOM
-from sae_nb_widgets.panel._heading import (
-    Heading,
-    header_html,
-)
-from sae_nb_widgets.panel._status import (
-    logger,
-    sentence_html,
-)
-from sae_nb_widgets.panel._theming import (
-    forget_styled,
-    keep_styled,
-)
+from sae_nb_widgets.panel._side_panel import HasSidePanel
+from sae_nb_widgets.panel._status import logger, sentence_html
+from sae_nb_widgets.panel._theming import forget_styled, keep_styled
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.atom import AtomBrowser
+    from sae_nb_widgets.steering import SteeringPanel
 
 CONCEPTS, STEER, DEPTH, TIME, WORK = "concepts", "steering", "depth", "time", "work"
 TAB_NAMES = {
@@ -88,7 +65,7 @@ SESSION_NAME = "session"
 LONGEST_NAME = 60
 
 
-class Dashboard(AsSite, ShowsBeside, ipw.VBox):
+class Dashboard(AsSite, HasSidePanel, ipw.VBox):
     """ConceptMap next to the AtomBrowser; SteeringPanel and further views in tabs, under one bar.
 
     Make one with `sae_nb_widgets.dashboard`. All panels show the same `atom`; the bar, which stays in
@@ -107,7 +84,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         self.panels: dict[str, Panel] = {}
         self._links: list[t.link] = []
         self._waiting: dict[str, Mapping[str, Any]] = {}
-        self._closed, self._relayed = False, ""
+        self._ended, self._relayed = False, ""
         self._views: dict[str, ipw.Box] = {name: _view() for name in self._tabs()}
         self._build_concepts(atom)
         self._build_bar()
@@ -181,13 +158,13 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         elif self.problem and self.status == self._relayed:
             self.say("")
 
-    def _draw_name(self, _: Any = None) -> None:
+    def _draw_name(self, _: object = None) -> None:
         names = self.browser.names
         often = names.fires(self.atom).partition(" of ")[0]
         words = [names.words(self.atom), f"fires on {often}" if often else ""]
         self._name.value = escape(" · ".join(filter(None, words)))
 
-    def _draw_found(self, _: Any = None) -> None:
+    def _draw_found(self, _: object = None) -> None:
         """Say at the top what is known of the atom that all panels show."""
         browser = self.browser
         said, answer = browser.names.in_text(browser.atom), browser.answer
@@ -251,7 +228,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         panel.tuck_away(panel.map.brush_row)
         return panel
 
-    def _draw_selection(self, _: Any = None) -> None:
+    def _draw_selection(self, _: object = None) -> None:
         """Leave out the map's account of a single atom, which the browser gives."""
         shown: Any = self.panels["map"]
         (shown.remove_class if len(shown.selected) > 1 else shown.add_class)("sae-nb-lone")
@@ -352,12 +329,12 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         return self.panels.get("map")
 
     @property
-    def browser(self) -> Any:
+    def browser(self) -> AtomBrowser:
         """The AtomBrowser."""
         return self.panels["browser"]
 
     @property
-    def steering(self) -> Any:
+    def steering(self) -> SteeringPanel:
         """The SteeringPanel."""
         return self.panels["steering"]
 
@@ -518,11 +495,15 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
             f'<div role="status"><span class="{kind}">{escape(self.status)}</span></div>'
         )
 
+    @property
+    def _closed(self) -> bool:
+        return self._ended
+
     def close(self) -> None:
         """Free every panel; closing twice is harmless."""
         if self._closed:
             return
-        self._closed = True
+        self._ended = True
         self.leave_page()
         forget_styled(self)
         for link in self._links:
@@ -538,7 +519,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         self.layout.close()
         super().close()
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         bundle = super()._repr_mimebundle_(**kwargs)
         if isinstance(bundle, dict):
             bundle["text/plain"] = repr(self)
@@ -552,7 +533,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def _recipes(steering: Any) -> list[dict[str, Any]]:
+def _recipes(steering: SteeringPanel) -> list[dict[str, Any]]:
     """Return the recipe that steering shows now, then the kept ones."""
     kept = getattr(steering, "recipes", ())
     return [steering.recipe(), *(dict(one) for one in (kept() if callable(kept) else kept))]

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sae_nb.checks import checked
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.sessions import open_session
-from sae_nb.sessions._annotations import (
-    Annotations,
-    annotations_of,
-)
+from sae_nb.sessions._annotations import Annotations, annotations_of
 from sae_nb.sessions._session import Session
 from sae_nb_widgets.dashboards._dashboard import Dashboard
 from sae_nb_widgets.dashboards._subject import subject_of

@@ -14,6 +14,9 @@ from sae_nb.sessions._annotations import annotations_of
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.atoms._labels import Labels
+    from sae_nb.checks import Inputs
     from sae_nb.codes import SparseCodes
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
@@ -31,16 +34,16 @@ class Subject:
     model: LiveModel
     """The live model."""
 
-    sae: Any
+    sae: SparseAutoencoder
     """The SAE."""
 
     catalogue: AtomCatalogue
     """Its codes on the activations."""
 
-    labels: Any
+    labels: Labels
     """Labels and notes that all panels share."""
 
-    inputs: Any
+    inputs: Inputs
     """Inputs of the model; None takes the samples behind the activations."""
 
     examples: ExampleStore | None
@@ -55,12 +58,12 @@ class Subject:
 
 def subject_of(
     model: LiveModel,
-    sae: Any,
+    sae: SparseAutoencoder,
     acts: Activations | None,
     *,
-    inputs: Any = None,
+    inputs: Inputs | None = None,
     codes: SparseCodes | None = None,
-    labels: Any = None,
+    labels: object = None,
     examples: ExampleStore | None = None,
     lens: Lens | None = None,
 ) -> Subject:
@@ -103,7 +106,7 @@ def _encode(catalogue: AtomCatalogue) -> None:
     catalogue.callback = None
 
 
-def _hook_point(sae: Any, catalogue: AtomCatalogue) -> str:
+def _hook_point(sae: SparseAutoencoder, catalogue: AtomCatalogue) -> str:
     place = getattr(sae, "hook_point", None) or catalogue.acts.hook_point
     if not place:
         raise ValueError(
@@ -113,7 +116,7 @@ def _hook_point(sae: Any, catalogue: AtomCatalogue) -> str:
     return str(place)
 
 
-def first_inputs(inputs: Any, n: int) -> Any:
+def first_inputs(inputs: Inputs, n: int) -> Any:
     """Return the first inputs of a batch, a list or a bundled data set."""
     samples = getattr(inputs, "images", inputs)
     return samples[:n] if hasattr(samples, "__getitem__") else samples

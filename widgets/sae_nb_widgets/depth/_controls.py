@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb_widgets.depth._views import STRIPS
-from sae_nb_widgets.panel._declaring import (
-    button,
-    control,
-    icon_button,
-    line,
-    wide,
-)
+from sae_nb_widgets.panel._declaring import button, control, icon_button, line, wide
 from sae_nb_widgets.panel._playing import play_button
 
 if TYPE_CHECKING:
@@ -148,7 +142,7 @@ def _atoms(panel: DepthTrajectory) -> ipw.Text:
     def shown() -> str:
         return ", ".join(map(str, panel.atoms))
 
-    def show(_: Any = None) -> None:
+    def show(_: object = None) -> None:
         field.value = shown()
 
     def read(change: t.Bunch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,10 +11,7 @@ from jaxtyping import Float
 from sae_nb.activations._context import Context
 from sae_nb.figures import current_theme, visible_token
 from sae_nb.summaries.depth._depth import DepthInputs
-from sae_nb_widgets.components import (
-    PictureGrid,
-    TokenStrip,
-)
+from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.components._picture_grid import as_film
 from sae_nb_widgets.panel._declaring import show
 
@@ -161,10 +157,10 @@ class DepthInputView:
             return self._inputs.tokens[picture][self._positions[token]]
         return f" {self.name(token).replace('register', 'reg')} "
 
-    def _on_patch(self, chosen: Any) -> None:
+    def _on_patch(self, chosen: Sequence[int]) -> None:
         if not self._filling and chosen[1] >= 0 and self._grid_shape is not None:
             self._pick(self._patches[self._places.patch_in(chosen[1])])
 
-    def _on_token(self, chosen: Any) -> None:
+    def _on_token(self, chosen: Sequence[int]) -> None:
         if not self._filling and chosen[1] >= 0:
             self._pick(self._others[chosen[1]])

@@ -10,19 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int
 
-from sae_nb.figures import (
-    colour_scale,
-    current_theme,
-    fade,
-    plot_text,
-    squares,
-    template,
-    theme,
-)
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-)
+from sae_nb.figures import colour_scale, current_theme, fade, plot_text, squares, template, theme
+from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.depth import _traces as traces
 from sae_nb_widgets.depth._traces import HEAD, MOST_GROUPS, OWN, PUSHED, ROLLED
@@ -171,13 +160,13 @@ class DepthFigure:
         show(self.legend, self.parts != "phases")
         self.show_layer(layer, dark=dark)
 
-    def on_click(self, clicked: Any) -> None:
+    def on_click(self, clicked: object) -> None:
         """Call back with clicks on heads of paths, on the gain curve and on the matrix."""
         for trace in self.plot.data:
             if str(trace.meta).startswith(("head", "gain", "similarity")):
                 trace.on_click(clicked)
 
-    def path_of(self, trace: Any, place: int, layer: int) -> int:
+    def path_of(self, trace: go.Scatter, place: int, layer: int) -> int:
         """Return which path's head was clicked."""
         group = int(str(trace.meta).split()[1])
         return (
@@ -248,7 +237,7 @@ def draw_paths(
         _draw_frame(figure, drawn)
 
 
-def named(figure: go.Figure, name: str) -> Any:
+def named(figure: go.Figure, name: str) -> go.Scatter:
     """Return the trace of that name in `meta`: legends may have another name for it."""
     return figure.data[next(i for i, one in enumerate(figure._data) if one.get("meta") == name)]
 
@@ -287,7 +276,7 @@ def _colour(figure: go.Figure, drawn: DrawnPaths, suffix: str, ink: str) -> None
         _change(own.marker, "color", ink)
 
 
-def _change(part: Any, name: str, value: str | float) -> None:
+def _change(part: go.Scatter, name: str, value: str | float) -> None:
     if part[name] != value:
         part[name] = value
 
@@ -370,7 +359,7 @@ def _trails(drawn: DrawnPaths, group: int, layer: int) -> Float[np.ndarray, "row
     return np.concatenate(parts) if parts else gap
 
 
-def _put(trace: Any, points: Float[np.ndarray, "rows axes"]) -> None:
+def _put(trace: go.Scatter, points: Float[np.ndarray, "rows axes"]) -> None:
     for name, values in zip("xyz", np.ascontiguousarray(points.T, np.float32)):
         trace[name] = values
 

@@ -12,22 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.dynamics import (
-    SelfCorrection,
-    States,
-)
+from sae_nb.dynamics import SelfCorrection, States
 from sae_nb.dynamics.paths._states import token_kinds_of
 from sae_nb.figures.theme import format_count
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries import (
-    AtomDepths,
-    DepthPaths,
-    DepthSummary,
-)
-from sae_nb.summaries.depth._depth import (
-    SIMILARITIES,
-    depth_inputs,
-)
+from sae_nb.summaries import AtomDepths, DepthPaths, DepthSummary
+from sae_nb.summaries.depth._depth import SIMILARITIES, depth_inputs
 from sae_nb.summaries.depth._paths import COORDINATES
 from sae_nb_widgets.components._base import lay_out
 from sae_nb_widgets.components._depth_strips import DepthStrips
@@ -48,16 +38,12 @@ from sae_nb_widgets.depth._runs import (
     loops_of,
 )
 from sae_nb_widgets.depth._views import STRIPS, THIS, answer_of, charts_of, noun
-from sae_nb_widgets.panel._declaring import (
-    LARGEST_SEED,
-    Number,
-    Whole,
-    Wholes,
-    reacts,
-)
+from sae_nb_widgets.panel._declaring import LARGEST_SEED, Number, Whole, Wholes, reacts
 from sae_nb_widgets.panel._playing import PlayingPanel
 
 if TYPE_CHECKING:
+    from plotly.callbacks import Points
+
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
 
@@ -250,20 +236,20 @@ class DepthTrajectory(PlayingPanel):
         return atoms
 
     @t.validate("strip")
-    def _strip_can_be(self, proposal: t.Bunch) -> Any:
+    def _strip_can_be(self, proposal: t.Bunch) -> object:
         strip = STRIPS[proposal["value"]]
         if not strip.possible(self):
             raise t.TraitError(f"`strip` {proposal['value']} needs {strip.needs}.")
         return proposal["value"]
 
     @t.validate("coordinates")
-    def _coordinates_can_be(self, proposal: t.Bunch) -> Any:
+    def _coordinates_can_be(self, proposal: t.Bunch) -> object:
         if proposal["value"] == "atoms" and not self.n_atoms:
             raise t.TraitError("`coordinates` of atoms need an SAE. Pass sae= to the panel.")
         return proposal["value"]
 
     @t.validate("color_by")
-    def _colours_can_be(self, proposal: t.Bunch) -> Any:
+    def _colours_can_be(self, proposal: t.Bunch) -> object:
         if proposal["value"] == "class" and not self.has_classes:
             raise t.TraitError("`color_by` class needs labels. Pass labels= to the panel.")
         return proposal["value"]
@@ -295,7 +281,7 @@ class DepthTrajectory(PlayingPanel):
             controls=self.controls.first, more=self.controls.more, figure=figure, detail=detail
         )
         if detail:
-            lay_out(self._body, grid_template_columns="minmax(0, 1fr) minmax(220px, 25%)")
+            lay_out(self._frame.body, grid_template_columns="minmax(0, 1fr) minmax(220px, 25%)")
         self.strips.observe(lambda change: self.set_trait("layer", change["new"]), "cursor")
         self.figure.on_click(self._on_click)
         self.bind_key("]", lambda: self.step_picture(1))
@@ -472,7 +458,7 @@ class DepthTrajectory(PlayingPanel):
 
     # --- choosing ---------------------------------------------------------------------------------
 
-    def _on_click(self, trace: Any, points: Any, _: Any) -> None:
+    def _on_click(self, trace: go.Scatter, points: Points, _: object) -> None:
         paths, place = self.paths, next(iter(points.point_inds), None)
         if place is None or paths is None:
             return

@@ -9,35 +9,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sae_nb.checks import check_data
-from sae_nb.dynamics import (
-    SelfCorrection,
-    States,
-    capture_states,
-    self_correction,
-)
+from sae_nb.dynamics import SelfCorrection, States, capture_states, self_correction
 from sae_nb.dynamics.paths._states import check_states
 from sae_nb.geometry import UmapProcess, start_umap
-from sae_nb.summaries import (
-    AtomDepths,
-    DepthPaths,
-    DepthSummary,
-    atom_depths,
-    summarise_depth,
-)
+from sae_nb.summaries import AtomDepths, DepthPaths, DepthSummary, atom_depths, summarise_depth
 from sae_nb.summaries.depth._depth import DepthInputs
-from sae_nb.summaries.depth._paths import (
-    ChosenPaths,
-    choose_paths,
-    lay_out,
-    umap_rows,
-)
+from sae_nb.summaries.depth._paths import ChosenPaths, choose_paths, lay_out, umap_rows
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb_widgets.depth._panel import DepthTrajectory
 
@@ -79,12 +65,16 @@ def layer_text(model: LiveModel, layer: int) -> str:
     return f"{layer} of {n}: {known}" if known else f"{layer} of {n}"
 
 
-def labels_of(inputs: Any, labels: Any) -> Any:
+def labels_of(
+    inputs: Inputs, labels: Sequence[object] | Tensor | None
+) -> Sequence[object] | Tensor | None:
     """Return the labels given, else the digits of scenes, else None."""
     return getattr(inputs, "digit", None) if labels is None else labels
 
 
-def first_labels(labels: Any, n: int, kept: Sequence[int] | None = None) -> Any:
+def first_labels(
+    labels: Sequence[object] | Tensor | None, n: int, kept: Sequence[int] | None = None
+) -> Sequence[object] | Tensor | None:
     """Return the labels of the inputs that are shown; more were given if inputs were left out."""
     if labels is None:
         return None
@@ -100,12 +90,14 @@ def first_labels(labels: Any, n: int, kept: Sequence[int] | None = None) -> Any:
         raise ValueError(
             f"`labels` must have one entry per input ({max(kept) + 1}), got {len(labels)}."
         )
-    return labels[list(kept)] if hasattr(labels, "shape") else [labels[i] for i in kept]
+    if isinstance(labels, Tensor | np.ndarray):
+        return labels[list(kept)]
+    return [labels[i] for i in kept]
 
 
 def check_parts(
     model: LiveModel,
-    states: Any,
+    states: Tensor | None,
     n_inputs: int,
     raptor: Any,
     sae: SparseAutoencoder | None,
@@ -159,7 +151,7 @@ class DepthRuns:
 
     model: LiveModel
     inputs: DepthInputs
-    labels: Any
+    labels: Sequence[object] | Tensor | None
     sae: SparseAutoencoder | None
     raptor: Any
 

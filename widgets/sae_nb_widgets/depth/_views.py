@@ -11,17 +11,10 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.dynamics.paths._trajectory import (
-    Quantity,
-    angles_between,
-    unit,
-)
+from sae_nb.dynamics.paths._trajectory import Quantity, angles_between, unit
 from sae_nb.figures import theme
 from sae_nb.figures.theme import format_number
-from sae_nb_widgets.components._curves import (
-    Chart,
-    Line,
-)
+from sae_nb_widgets.components._curves import Chart, Line
 from sae_nb_widgets.depth._figure import KIND_COLOURS
 
 if TYPE_CHECKING:
@@ -37,7 +30,7 @@ Along = Float[np.ndarray, " layers"]
 """One value per layer, the embeddings first; NaN where there is none."""
 
 
-def _always(_: Any) -> bool:
+def _always(_: object) -> bool:
     """Nothing is needed."""
     return True
 
@@ -430,10 +423,6 @@ def _everything(panel: DepthTrajectory) -> list[Chart]:
     return [chart for strip in found for chart in strip.charts(panel)]
 
 
-def _has_classes(panel: DepthTrajectory) -> bool:
-    return panel.summary is None or panel.summary.trajectories.basins is not None
-
-
 STRIPS = {
     "progress": Strip("how near its final state", _progress, _progress_answer),
     "turns": Strip("how far each block turns it", _turns, _turns_answer),
@@ -442,7 +431,10 @@ STRIPS = {
         "when classes separate",
         _classes,
         _classes_answer,
-        lambda panel: panel.has_classes and _has_classes(panel),
+        lambda panel: (
+            panel.has_classes
+            and (panel.summary is None or panel.summary.trajectories.basins is not None)
+        ),
         "labels of two classes or more. Pass labels= to the panel",
     ),
     "alike": Strip("how alike its tokens are", _alike, _alike_answer),

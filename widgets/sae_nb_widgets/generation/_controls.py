@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
+import traitlets as t
 
 from sae_nb_widgets.input_lens._controls import upload_button
 from sae_nb_widgets.panel._declaring import (
@@ -17,11 +19,10 @@ from sae_nb_widgets.panel._declaring import (
     show,
     small_button,
 )
-from sae_nb_widgets.panel._exporting import LIVE_ONLY
+from sae_nb_widgets.panel._pages import LIVE_ONLY
 from sae_nb_widgets.panel._playing import play_button
-from sae_nb_widgets.steering._controls import unit_html
+from sae_nb_widgets.steering._controls import StrengthControl, unit_html
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._strength import StrengthControl
 
 if TYPE_CHECKING:
     from sae_nb_widgets.generation._panel import GenerationLens
@@ -35,7 +36,7 @@ class GenerationControls:
     def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
         tip = "how much of the atom is added while the text goes on"
-        self.strength = StrengthControl(panel, tip)
+        self.strength = StrengthControl(tip, lambda strength: panel.set_trait("strength", strength))
         tip = "Write the three texts again with other random numbers"
         self.again = button("↻ again", tip, panel.again)
         tip = "Keep this way of going on, and let the model write on (space pauses)"
@@ -98,7 +99,7 @@ class GenerationControls:
     def fit(self, scale: StrengthScale) -> None:
         """Give the slider the range of the atom, name it, and say whether it has a strip."""
         panel = self._panel
-        self.strength.fit(scale, "add")
+        self.strength.fit(scale, panel.atom, panel.strength, "add", panel.names, known=panel.ready)
         self.unit.value = unit_html(
             scale.words(panel.atom, "add"), scale.explained(panel.atom, "add")
         )
@@ -113,3 +114,58 @@ class GenerationControls:
     def show_undo(self, shown: bool) -> None:
         """Offer "undo" where there is something to undo."""
         show(self.undo, shown)
+
+
+# --- Clicks on its parts: they choose a token, an atom, a branch ----------------------------------
+
+
+class Picking:
+    """Listens to the components of `panel`; what they say while they are filled is not heard."""
+
+    def __init__(self, panel: GenerationLens) -> None:
+        self._panel, self._views = panel, panel.views
+        views = self._views
+        views.text.observe(self._token, "selected")
+        for one in views.on_images:
+            one.observe(self._patch, "selected")
+        views.here.observe(self._atom(lambda: views.here_atoms), "selected")
+        views.why.observe(self._atom(lambda: views.why_atoms), "selected")
+        views.table.observe(self._branch, "selected")
+
+    @property
+    def _ignores_clicks(self) -> bool:
+        return bool(self._views.filling) or not self._panel.ready
+
+    def _token(self, change: t.Bunch) -> None:
+        if self._ignores_clicks:
+            return
+        panel, (row, column) = self._panel, change["new"]
+        now = panel._now
+        n_written = sum(len(one.ids) > now.start for one in now.shown.rows)
+        if row > n_written:
+            panel.say("These texts are not kept yet: press “Write on”, then choose a token.")
+            self._views.mark_token(now)
+        elif row > 1:
+            panel.say("The text goes on from the steered row; choose branch 0 to go on without.")
+            self._views.mark_token(now)
+        else:
+            panel.token = -1 if row < 0 else column if row == 0 else now.start + column
+
+    def _patch(self, change: t.Bunch) -> None:
+        if self._ignores_clicks:
+            return
+        image, patch = change["new"]
+        runs = [*self._panel._now.runs.values()]
+        self._panel.token = runs[image].start + patch if image >= 0 and patch >= 0 else -1
+
+    def _atom(self, atoms: Callable[[], list[int]]) -> Callable[[t.Bunch], None]:
+        def choose(change: t.Bunch) -> None:
+            if 0 <= change["new"] < len(atoms()) and not self._views.filling:
+                self._panel.atom = atoms()[change["new"]]
+
+        return choose
+
+    def _branch(self, change: t.Bunch) -> None:
+        if change["new"] >= 0 and not self._views.filling:
+            with self._panel.hold_trait_notifications():
+                self._panel.branch, self._panel.token = change["new"], -1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sae_nb.atoms import AtomEffects, measure_atom
 from sae_nb_widgets.components import Chips, ThinBars
 from sae_nb_widgets.panel._declaring import show
 
 if TYPE_CHECKING:
+    import traitlets as t
+
+    from sae_nb.atoms._names import AtomNames
     from sae_nb_widgets.generation._panel import GenerationLens
 
 CHANNEL = "about"
@@ -35,7 +38,7 @@ class Margin:
         for block in self.widgets:
             show(block, False)
 
-    def _try(self, change: Any) -> None:
+    def _try(self, change: t.Bunch) -> None:
         if change["new"] >= 0:
             self._panel.atom = self.others.atoms[change["new"]]
 
@@ -89,7 +92,7 @@ def _effects(panel: GenerationLens, atom: int) -> AtomEffects | None:
         return None
 
 
-def named_atoms(names: Any) -> list[tuple[int, str]]:
+def named_atoms(names: AtomNames) -> list[tuple[int, str]]:
     """Return atoms whose names hold, the surest first, each name once."""
     found: dict[str, int] = {}
     for atom in names.surest():

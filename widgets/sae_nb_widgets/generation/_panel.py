@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import traitlets as t
@@ -18,8 +20,7 @@ from sae_nb.summaries import InputSummary
 from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb.summaries.input._input import where_written
 from sae_nb_widgets.generation import _words as words
-from sae_nb_widgets.generation._branching import Branching
-from sae_nb_widgets.generation._controls import GenerationControls
+from sae_nb_widgets.generation._controls import GenerationControls, Picking
 from sae_nb_widgets.generation._keeping import (
     NOTHING_KEPT,
     Kept,
@@ -30,14 +31,11 @@ from sae_nb_widgets.generation._keeping import (
     whole_message,
 )
 from sae_nb_widgets.generation._margin import Margin
-from sae_nb_widgets.generation._measuring import Measures, Measuring
-from sae_nb_widgets.generation._picking import Picking
 from sae_nb_widgets.generation._prompt import Prompt, fitted
-from sae_nb_widgets.generation._queries import Asking
+from sae_nb_widgets.generation._queries import Chosen, Measures, Measuring, WaysRuns, Why
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
-from sae_nb_widgets.generation._why import Why
-from sae_nb_widgets.generation._writing import Writing
-from sae_nb_widgets.input_lens._controls import uploaded
+from sae_nb_widgets.generation._writing import Branching, Writing
+from sae_nb_widgets.input_lens._controls import Upload, uploaded
 from sae_nb_widgets.input_lens._words import answer_words
 from sae_nb_widgets.panel._declaring import (
     LARGEST_SEED,
@@ -50,17 +48,14 @@ from sae_nb_widgets.panel._declaring import (
 )
 from sae_nb_widgets.panel._heading import place_words
 from sae_nb_widgets.panel._playing import PlayingPanel
-from sae_nb_widgets.panel._samples import (
-    check_parts,
-    facts_of,
-    stream_of,
-)
+from sae_nb_widgets.panel._samples import check_parts, facts_of, stream_of
 from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import headline
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.generation import Written
     from sae_nb.models import LiveModel
 
 MOST_NEW, MOST_NAMED, MOST_PINNED, MOST_ADDED = 4096, 12, 12, 10_000
@@ -190,17 +185,16 @@ class GenerationLens(PlayingPanel):
         self.scale = StrengthScale(talks=True)
         self._base: BaseRate | None = None
         self._generation: Generation | None = None
-        # Atom and strength that the panel chose: the strength follows the atom until another is set.
-        self._opening, self._offered = self.atom, self.strength
+        self._own = Chosen(self.atom, self.strength)
         self._prompt = Prompt(self)
         self._writing, self._branching, self._why = Writing(self), Branching(self), Why(self)
-        self._asking, self.measuring = Asking(self), Measuring(self)
+        self._ways, self.measuring = WaysRuns(self), Measuring()
         super().__init__()
         self.names = names_of(sae, labels=labels)
         self.pinned = list(pinned)
         self.chips = self._facts()
         self._build()
-        self.measuring.begin(self._acts, self._frequency)
+        self._measure()
         picture = None
         if isinstance(prompt, tuple) and len(prompt) == 2 and isinstance(prompt[0], str):
             prompt, picture = prompt
@@ -247,6 +241,15 @@ class GenerationLens(PlayingPanel):
     def _facts(self) -> dict[str, str]:
         place = stream_of(self.model, self.hook_point)
         return facts_of(self.model, self.sae, place, self._base)
+
+    def _measure(self) -> None:
+        """Find how often and how strongly atoms fire; off the main thread where that is encoding."""
+        work = partial(self.measuring.measure, self.sae, self._acts, self._frequency, self.scale)
+        if self._acts is None and not hasattr(self._frequency, "batches"):
+            self._take_measures(work())
+        else:
+            self.loading("Measuring how often and how strongly each atom fires")
+            self.run_async(work, self._take_measures, channel="usual")
 
     def note_measures(self, found: Measures) -> None:
         """Note how often and how strongly atoms fire elsewhere."""
@@ -304,7 +307,7 @@ class GenerationLens(PlayingPanel):
         return self._why.found
 
     @property
-    def _shown_text(self) -> Any:
+    def _shown_text(self) -> Written:
         return self.generation.branches[self.branch].text
 
     @property
@@ -333,7 +336,7 @@ class GenerationLens(PlayingPanel):
         self._show_nothing()
         self._prompt.read(not (self._chosen or kept.branches), kept)
 
-    def take_upload(self, upload: Any) -> None:
+    def take_upload(self, upload: Upload) -> None:
         """Put the image that a FileUpload holds into the prompt."""
         if upload:
             with self.guarded("upload"):
@@ -350,7 +353,7 @@ class GenerationLens(PlayingPanel):
     def _show_nothing(self) -> None:
         self._generation = None
         self._why.forget()
-        self._asking.forget()
+        self._ways.forget()
         with self.hold_trait_notifications():
             self.branch, self.token = 0, -1
         self._branching.forget()
@@ -469,7 +472,7 @@ class GenerationLens(PlayingPanel):
     def write_on(self) -> None:
         """Keep the text as it continues with the atom as a branch, and let the model write on in it."""
         with self.guarded("write on"):
-            ways = self._asking.taken()
+            ways = self._ways.taken()
             if ways is not None:
                 self._branching.adopt(ways)
             elif self.branch == 0 or self.token >= 0:
@@ -487,9 +490,9 @@ class GenerationLens(PlayingPanel):
     @reacts("atom", "strength", doing="atom {panel.atom}")
     def _ask_ways(self) -> None:
         """Let the text continue in three ways from the token that is chosen, or from the newest."""
-        if self._asking.ways is not None:
+        if self._ways.ways is not None:
             self._draw_ways()  # of what was asked before, hence dimmed at once
-        self._asking.ask()
+        self._ways.ask()
 
     def _draw_ways(self) -> None:
         if self._generation is not None:
@@ -516,7 +519,7 @@ class GenerationLens(PlayingPanel):
     @property
     def _now(self) -> Now:
         """The state on screen."""
-        ways, fresh = self._asking.shown() if self.ready else (None, False)
+        ways, fresh = self._ways.shown() if self.ready else (None, False)
         return Now(
             ways=ways,
             fresh=fresh,
@@ -551,7 +554,7 @@ class GenerationLens(PlayingPanel):
     def _follow_token(self) -> None:
         """Let the three ways follow a token that is chosen, or the text of a branch that ends elsewhere."""
         if self.token >= 0:
-            self._asking.ask()
+            self._ways.ask()
 
     @reacts("n_named", doing="drawing the text")
     def _draw(self) -> None:
@@ -565,14 +568,13 @@ class GenerationLens(PlayingPanel):
     @reacts("atom", "strength", doing="atom {panel.atom}", early=True)
     def _draw_title(self) -> None:
         place = place_words(stream_of(self.model, self.hook_point))
-        words_of = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
-        sure, why = self.names.sureness(self.atom)
+        named, sure, why = "", None, ""
+        if self.ready:
+            named = headline(self.names, self.atom, self.strength, "add")
+            sure, why = self.names.sureness(self.atom)
         with self.hold_trait_notifications():
-            self.where = words_of
-            self.headline = (
-                headline(self.names, self.atom, self.strength, "add") if self.ready else ""
-            )
-            self.sure, self.sure_words = (sure, why) if self.ready else (None, "")
+            self.where = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
+            self.headline, self.sure, self.sure_words = named, sure, why
 
     @reacts("atom", doing="atom {panel.atom}")
     def _draw_atom(self) -> None:
@@ -616,7 +618,7 @@ class GenerationLens(PlayingPanel):
     @property
     def _chosen(self) -> bool:
         """Whether atom or strength are others than those that the panel chose."""
-        return (self.atom, self.strength) != (self._opening, self._offered)
+        return Chosen(self.atom, self.strength) != self._own
 
     def _open_on(self, opening: int | None) -> None:
         """Open on an atom, or on the most notable at the newest token, unless one was chosen."""
@@ -624,15 +626,17 @@ class GenerationLens(PlayingPanel):
             return
         found = self._now.notable(self._newest, 1)
         if opening is not None or found:
-            self._opening = self.atom = found[0][0] if opening is None else opening
+            self._own = replace(self._own, atom=found[0][0] if opening is None else opening)
+            self.atom = self._own.atom
         self._offer_strength()
 
     @reacts("atom", doing="atom {panel.atom}", early=True)
     def _offer_strength(self) -> None:
         """Let the strength follow the atom: its 99th percentile, else how strongly it fires in the prompt."""
         safe = self.scale.safe(self.atom, "add")
-        if safe is not None and self.strength == self._offered:
-            self._offered = self.strength = safe
+        if safe is not None and self.strength == self._own.strength:
+            self._own = replace(self._own, strength=safe)
+            self.strength = safe
 
     @reacts("atom", "strength", doing="atom {panel.atom}", early=True)
     def _fit_controls(self) -> None:
@@ -674,9 +678,9 @@ class GenerationLens(PlayingPanel):
         own = ("branches", "shown", "picture")
         super().restore({k: v for k, v in state.items() if k not in own})
         if "atom" in state:
-            self._opening = -1  # equal to none: what was kept stays
+            self._own = replace(self._own, atom=-1)  # equal to none: what was kept stays
         if "strength" in state:
-            self._offered = float("nan")
+            self._own = replace(self._own, strength=float("nan"))
         if kept.branches:
             self._begin(kept)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import traitlets as t
@@ -13,10 +13,7 @@ from sae_nb.summaries.input._input import with_place
 from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Kept, whole_prompt
 from sae_nb_widgets.generation._views import EMPTY
 from sae_nb_widgets.panel._samples import newest
-from sae_nb_widgets.steering._initial_state import (
-    listen,
-    opening_atom,
-)
+from sae_nb_widgets.steering._initial_state import find_firing, opening_atom
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
@@ -35,7 +32,7 @@ class Prompt:
         """The text, or the messages with it as the last."""
         return whole_prompt(self._panel.messages, self._panel.prompt)
 
-    def placed(self) -> Any:
+    def placed(self) -> object:
         """Return the prompt, with its image where there is one.
 
         Raises
@@ -81,8 +78,8 @@ class Prompt:
         scale = StrengthScale(talks=True)
         scale.know(panel.sae, sizes)
         read = generation.before(generation.n_prompt)
-        heard = listen(panel.model, panel.sae, read, panel.hook_point, scale)
-        return None if heard is None else opening_atom(heard, scale, panel.names)
+        found = find_firing(panel.model, panel.sae, read, panel.hook_point, scale)
+        return None if found is None else opening_atom(found, scale, panel.names)
 
     def _take(self, generation: Generation, opening: int | None, kept: Kept) -> None:
         """Show what was read, and what was kept of its text."""
@@ -92,7 +89,7 @@ class Prompt:
         if measured is not None:
             panel.note_measures(measured)
         read = generation.branches[0].text.codes[: generation.n_prompt]
-        panel.scale.hear(*(np.concatenate(column) for column in zip(*read)))
+        panel.scale.note_firings(*(np.concatenate(column) for column in zip(*read)))
         panel._branching.take(kept.strengths)
         if kept.branches:
             branch, token = kept.shown
@@ -113,7 +110,7 @@ class Prompt:
             panel.say("")
 
 
-def fitted(model: LiveModel, given: Any, old: Any) -> Tensor | None:
+def fitted(model: LiveModel, given: object, old: object) -> Tensor | None:
     """Return an image as the model reads it; `old` where it is the same.
 
     Raises

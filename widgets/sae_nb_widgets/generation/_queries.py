@@ -1,18 +1,25 @@
-"""The three ways a text continues: what is asked (`Ask`), what is written for it (`Ways`), the newest wins."""
+"""What a GenerationLens asks off the main thread: three ways on, the reason of a token, usual strengths."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sae_nb.background import result_of
 from sae_nb.generation._generation import Branch, Generation
+from sae_nb.summaries import InputSummary, top_atoms
+from sae_nb.summaries.input._contrast import BaseRate, base_rate
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb_widgets.generation._panel import GenerationLens
+    from sae_nb_widgets.steering._scale import StrengthScale
 
-CHANNEL = "ways"
+WAYS = "ways"
 N_AHEAD = 24
 """Tokens written ahead in each of the three. Ours: two lines."""
 
@@ -20,8 +27,16 @@ DRAWN_FIRST, DRAWN_EVERY = 0.04, 0.15
 """Seconds of writing before the first drawing, so that a slider answers at once, and between two later ones."""
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Atom and strength that a GenerationLens chose by itself: they follow the text until others are set."""
+
+    atom: int
+    strength: float
+
+
 @dataclass(frozen=True, kw_only=True)
-class Ask:
+class Question:
     """One question: what follows a token if an atom is turned up by so much from there on."""
 
     branch: int
@@ -41,7 +56,7 @@ class Ask:
 class Ways:
     """Its answer as far as it has been written: the text turned up, untouched, along a random direction."""
 
-    ask: Ask
+    ask: Question
     generation: Generation
     made: Branch
     done: bool
@@ -62,7 +77,7 @@ class Ways:
         names = self.generation.names_of
         return [names(row.ids)[self.start :] for row in self.made.rows]
 
-    def more(self, wanted: Callable[[Ask], bool], moment: float = DRAWN_EVERY) -> Ways:
+    def more(self, wanted: Callable[[Question], bool], moment: float = DRAWN_EVERY) -> Ways:
         """Continue for a moment, or until something else is wanted."""
         started = time.perf_counter()
         done = enough = False
@@ -78,21 +93,21 @@ class Ways:
         )
 
 
-def begin(generation: Generation, ask: Ask, wanted: Callable[[Ask], bool]) -> Ways:
+def begin(generation: Generation, ask: Question, wanted: Callable[[Question], bool]) -> Ways:
     """Answer with the first tokens."""
     made = generation.branched(ask.place, ask.atom, ask.by, branch=ask.branch, seed=ask.seed)
     return Ways(ask=ask, generation=generation, made=made, done=False).more(wanted, DRAWN_FIRST)
 
 
-class Asking:
+class WaysRuns:
     """Asks for what `panel` shows, and keeps the newest answer."""
 
     def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
         self.ways: Ways | None = None
-        self._newest: Ask | None = None
+        self._newest: Question | None = None
 
-    def current(self) -> Ask | None:
+    def current(self) -> Question | None:
         """Return what the panel asks now; None where nothing can be turned up."""
         panel = self._panel
         if not panel.ready or not panel.strength or panel.playing:
@@ -101,7 +116,7 @@ class Asking:
         size = panel.scale.unit_size(panel.atom, "add")
         if place < panel.generation.of_images.stop:
             return None
-        return Ask(
+        return Question(
             branch=panel.branch,
             place=place,
             atom=panel.atom,
@@ -132,14 +147,14 @@ class Asking:
     def _stop(self) -> None:
         """Have nothing written any more, and no answer handed over."""
         self._newest = None
-        self._panel.forget_async(CHANNEL)
+        self._panel.forget_async(WAYS)
 
-    def _wanted(self, ask: Ask) -> bool:
+    def _wanted(self, ask: Question) -> bool:
         """Whether it is still the newest question: the words of an older one would not be drawn."""
         return ask is self._newest
 
-    def _run(self, work: Any) -> None:
-        self._panel.run_async(work, self._take, doing="", channel=CHANNEL, otherwise=self._stop)
+    def _run(self, work: Callable[[], Ways]) -> None:
+        self._panel.run_async(work, self._take, doing="", channel=WAYS, otherwise=self._stop)
 
     def _take(self, ways: Ways) -> None:
         if not self._wanted(ways.ask):
@@ -166,3 +181,107 @@ class Asking:
                 return None
             self.forget()
             return ways
+
+
+# --- Why a token: the atoms before it that moved its score ----------------------------------------
+
+
+WHY = "why"
+FIRST_READ = 2
+PART_OF_IMAGE = "It is a part of the image: choose a token before or after it."
+"""Atoms read no first token, so the second has nothing before it that explains it."""
+
+
+class Why:
+    """The explanation of the chosen token of `panel`, found off the main thread."""
+
+    def __init__(self, panel: GenerationLens) -> None:
+        self._panel = panel
+        self.found: InputSummary | None = None
+
+    def forget(self) -> None:
+        """Drop the explanation of a token, also one in the making."""
+        self.found = None
+        self._panel.forget_async(WHY)
+
+    def draw(self) -> None:
+        """Show what was found, with names as they are now."""
+        if self.found is not None:
+            self._panel.views.explain(self._panel._now, self.found)
+
+    def ask(self) -> None:
+        """Find which atoms before the chosen token moved its score."""
+        panel = self._panel
+        self.found = None
+        panel.views.explain(None, None)
+        if panel.token < FIRST_READ:
+            panel.forget_async(WHY)
+            if panel.token >= 0:
+                panel.views.say_of_why("There is no token before it that atoms read.")
+            return
+        if panel.token in panel.generation.of_images:
+            panel.forget_async(WHY)
+            panel.views.say_of_why(PART_OF_IMAGE)
+            return
+        self._explain(panel.token, panel.branch)
+
+    def _explain(self, place: int, branch: int) -> None:
+        panel = self._panel
+        generation, base = panel.generation, panel._base
+        before = generation.before(place, branch)
+        target = generation.branches[branch].text.ids[place]
+
+        def work() -> InputSummary:
+            with generation.steered(branch):
+                return top_atoms(
+                    panel.model, panel.sae, before, panel.hook_point, frequency=base, target=target
+                )
+
+        def done(found: InputSummary) -> None:
+            asked = (panel.token, panel.branch) == (place, branch)
+            if asked and panel.ready and panel.generation is generation:
+                self.found = found
+                self.draw()
+                panel._conclude()
+
+        panel.run_async(work, done, doing=f"explaining token {place}", channel=WHY)
+
+
+# --- How often and how strongly atoms fire elsewhere, measured once -------------------------------
+
+
+Measures = tuple[BaseRate | None, Any]
+"""Base rates of atoms, and one measured unit of strength of each; None where they are not known."""
+
+
+class Measuring:
+    """Measures an SAE once, in any thread, for whoever waits for that in others."""
+
+    def __init__(self) -> None:
+        self._found: Future[Measures] = Future()
+
+    def measure(
+        self, sae: SparseAutoencoder, acts: object, frequency: object, scale: StrengthScale
+    ) -> Measures:
+        """Measure an SAE on activations, and how often its atoms fire if that is given."""
+        found: Measures = (None, None)
+        try:
+            found = base_rate(sae, frequency), scale.measure(sae, acts)
+        finally:
+            with contextlib.suppress(InvalidStateError):  # the panel was closed meanwhile
+                self._found.set_result(found)
+        return found
+
+    @property
+    def known(self) -> Measures | None:
+        """The measures; None while they are being taken."""
+        found = self._found
+        return found.result() if found.done() and not found.cancelled() else None
+
+    def wait(self) -> Measures:
+        """Return what was found as soon as it is; ends with Python, or with the panel's work."""
+        return result_of(self._found)
+
+    def close(self) -> None:
+        """End the waiting for what will not be measured any more."""
+        self._found.cancel()

@@ -14,40 +14,23 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.activations._token_texts import (
-    CONTINUED,
-    is_special,
-)
+from sae_nb.activations._token_texts import CONTINUED, is_special
 from sae_nb.atoms._examples import IMAGE
 from sae_nb.figures import quoted_token
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-)
+from sae_nb.figures.theme import escape, format_number
 from sae_nb.generation import Branch, Generation, Written
 from sae_nb.generation._generation import STEERED, notable
 from sae_nb.summaries import InputSummary
 from sae_nb.summaries.input._contrast import BaseRate
-from sae_nb_widgets.components import (
-    Branches,
-    PairedBars,
-    TokenStrip,
-)
+from sae_nb_widgets.components import Branches, PairedBars, TokenStrip
 from sae_nb_widgets.components._base import lay_out
 from sae_nb_widgets.components._branches import Way
-from sae_nb_widgets.components._picture_grid import (
-    StillGrid,
-    of_one_grid,
-)
+from sae_nb_widgets.components._picture_grid import StillGrid, of_one_grid
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.generation._margin import Margin
 from sae_nb_widgets.generation._queries import Ways
-from sae_nb_widgets.input_lens._figure import (
-    columns_of,
-    key_of,
-    shown_atoms,
-)
+from sae_nb_widgets.input_lens._figure import columns_of, key_of, shown_atoms
 from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.steering._scale import StrengthScale
 
@@ -286,7 +269,7 @@ class GenerationViews:
             peaks=[-1] * n,
             clipped=[(first > 0, False)] * n,
             first_positions=[first] * n,
-            special=[_specials(row)] * n,
+            special=[[is_special(token) for token in row]] * n,
             maximum=1.0 if now.unit else None,
             atoms=now.pinned,
         )
@@ -349,7 +332,3 @@ class GenerationViews:
         """Explain why there is no explanation."""
         self.why_words.value = f"<div>{escape(text)}</div>"
         show(self.why_words, True)
-
-
-def _specials(tokens: Sequence[str]) -> list[bool]:
-    return [is_special(token) for token in tokens]

@@ -5,23 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.figures import (
-    quoted_token,
-    visible_token,
-)
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-    format_duration,
-    format_number,
-)
+from sae_nb.figures import quoted_token, visible_token
+from sae_nb.figures.theme import escape, format_count, format_duration, format_number
 from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb.steering._modes import UNITS
 from sae_nb_widgets.components._base import atom_mark
-from sae_nb_widgets.steering._words import (
-    first_words,
-    strength_words,
-)
+from sae_nb_widgets.steering._words import first_words, strength_words
 
 if TYPE_CHECKING:
     from sae_nb.atoms._names import AtomNames

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.activations._modality import (
-    AUDIO,
-    VIDEO,
-    Modality,
-)
+from sae_nb.activations._modality import AUDIO, VIDEO, Modality
 from sae_nb.summaries.input._input import USE_ORDERS
-from sae_nb_widgets.components._base import (
-    lay_out,
-    layout_of,
-)
-from sae_nb_widgets.panel._declaring import (
-    TIGHT,
-    control,
-    line,
-    show,
-    small_button,
-    text_field,
-)
+from sae_nb_widgets.components._base import lay_out, layout_of
+from sae_nb_widgets.panel._declaring import TIGHT, control, line, show, small_button, text_field
 
 if TYPE_CHECKING:
     from sae_nb_widgets.input_lens._panel import InputLens
@@ -153,7 +139,11 @@ class InputLensControls:
             panel.sort = order
 
 
-def uploaded(value: Any) -> tuple[str, bytes]:
+Upload = Sequence[Mapping[str, Any]]
+"""What a FileUpload holds: a name and a content each."""
+
+
+def uploaded(value: Upload) -> tuple[str, bytes]:
     """Return the name and content of what a FileUpload holds."""
     name, content = str(value[0]["name"]), bytes(value[0]["content"])
     if len(content) > LARGEST_UPLOAD:
@@ -164,7 +154,7 @@ def uploaded(value: Any) -> tuple[str, bytes]:
     return name, content
 
 
-def upload_button(take: Callable[[Any], None], modality: Modality) -> ipw.FileUpload:
+def upload_button(take: Callable[[Upload], None], modality: Modality) -> ipw.FileUpload:
     """Return a button that gives a file of one of the kinds that a model reads to `take`."""
     accept, tip = {
         AUDIO.name: (".wav,audio/wav", "A .wav file of yours, of any rate and length"),

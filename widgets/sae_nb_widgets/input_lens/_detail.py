@@ -10,26 +10,15 @@ import traitlets as t
 
 from sae_nb.activations._modality import modality_of
 from sae_nb.evaluation import SpliceCheck
-from sae_nb.figures import (
-    quoted_token,
-    quoted_tokens,
-    visible_token,
-)
+from sae_nb.figures import quoted_token, quoted_tokens, visible_token
 from sae_nb.figures.theme import format_percent
 from sae_nb.summaries import Contrast, InputSummary
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._atom_card import icons_of
-from sae_nb_widgets.components._base import (
-    HTML,
-    Box,
-    VBox,
-)
+from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.input_lens._words import NO_ANSWER, card_html, last_words
-from sae_nb_widgets.panel._declaring import (
-    show,
-    small_button,
-)
-from sae_nb_widgets.panel._exporting import LIVE_ONLY
+from sae_nb_widgets.panel._declaring import show, small_button
+from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:
     from sae_nb.atoms._names import AtomNames

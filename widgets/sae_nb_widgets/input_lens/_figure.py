@@ -9,27 +9,13 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.evaluation import SpliceCheck
-from sae_nb.figures import (
-    plot_text,
-    template,
-    theme,
-)
-from sae_nb.figures.theme import (
-    format_number,
-    format_percent,
-)
+from sae_nb.figures import plot_text, template, theme
+from sae_nb.figures.theme import format_number, format_percent
 from sae_nb.statistics import Difference
-from sae_nb.summaries import (
-    Contrast,
-    InputSummary,
-)
+from sae_nb.summaries import Contrast, InputSummary
 from sae_nb.summaries.input._input import UseOrder
 from sae_nb_widgets.components import Column
-from sae_nb_widgets.components._paired_bars import (
-    HOLLOW_PX,
-    NEGATIVE,
-    POSITIVE,
-)
+from sae_nb_widgets.components._paired_bars import HOLLOW_PX, NEGATIVE, POSITIVE
 from sae_nb_widgets.input_lens._words import (
     activity_words,
     atoms_in_words,

@@ -8,29 +8,18 @@ import ipywidgets as ipw
 import traitlets as t
 from torch import Tensor
 
-from sae_nb.activations._modality import (
-    AUDIO,
-    LANGUAGE,
-)
-from sae_nb.data import (
-    Paper,
-    drawn_scene,
-)
-from sae_nb.data._scenes import (
-    INKS,
-    Point,
-)
+from sae_nb.activations._modality import AUDIO, LANGUAGE
+from sae_nb.data import Paper, drawn_scene
+from sae_nb.data._scenes import INKS, Point
 from sae_nb.figures.theme import css_colour
 from sae_nb.summaries.input._input import where_written
-from sae_nb_widgets.components import (
-    DrawPad,
-    SoundRecorder,
-)
-from sae_nb_widgets.input_lens._controls import uploaded
+from sae_nb_widgets.components import DrawPad, SoundRecorder
+from sae_nb_widgets.input_lens._controls import Upload, uploaded
 from sae_nb_widgets.panel._samples import check_parts
 
 if TYPE_CHECKING:
     from sae_nb.activations._context import Context
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
     from sae_nb_widgets.input_lens._panel import InputLens
 
@@ -77,7 +66,7 @@ class InputExamples:
         # Made-up scenes and sounds say something to the bundled models; to another one they are noise.
         return self._model.name.startswith(("tiny-vit", "tiny-audio"))
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> object:
         """Return a picture as (3, height, width), a video as its frames, a sound as (time,), or a text."""
         context = self._context
         if context is None:
@@ -115,7 +104,7 @@ class InputExamples:
         text, read = "".join(letters), self._model.tokenizer
         return text if len(read(text).input_ids) == len(names) else " ".join(letters)
 
-    def _with_image(self, context: Context, index: int) -> Any:
+    def _with_image(self, context: Context, index: int) -> object:
         """Return a text, with its image where it has one, as displayed."""
         if context.token_ids is None or context.images is None:
             raise IndexError(f"There is no example {index}.")
@@ -130,7 +119,7 @@ class InputExamples:
             return " ".join(filter(None, texts))
         return f" {token} ".join(texts).strip(), context.images.pictures[images[0]]
 
-    def _made_up(self, index: int) -> Any:
+    def _made_up(self, index: int) -> object:
         modality = self._model.modality
         if modality.is_text or modality.examples is None:
             return FIRST_TEXTS[index]
@@ -173,7 +162,7 @@ class InputSources:
         pad.observe(lambda _: self.take_drawing(), "pixels")
         t.dlink((self._panel, "ink"), (pad, "colour"), lambda name: _css(INKS[name]))
 
-    def hear(self, recorder: SoundRecorder) -> None:
+    def record_from(self, recorder: SoundRecorder) -> None:
         """Observe the recorder for sounds, and for the reason why there is none."""
         recorder.observe(lambda _: self.take_recording(recorder), "samples")
         recorder.observe(lambda change: self._refused(change["new"]), "refusal")
@@ -186,8 +175,8 @@ class InputSources:
         """Make what was recorded the input."""
         if recorder.samples:
             with self._panel.guarded(RECORDING):
-                heard = (recorder.sound.copy(), recorder.recorded_rate or recorder.rate)
-                self.put(heard, RECORDING)
+                recorded = (recorder.sound.copy(), recorder.recorded_rate or recorder.rate)
+                self.put(recorded, RECORDING)
 
     def undo(self) -> None:
         """Take back a stroke, which the browser knows."""
@@ -205,7 +194,7 @@ class InputSources:
         """Take the image out of a text."""
         self._panel.set_trait(PICTURES[self._panel.slot], None)
 
-    def fitted(self, name: str, value: Any) -> Any:
+    def fitted(self, name: str, value: object) -> tuple[Any, ...]:
         """Return an input as the model reads it, and notes on what was done to it; of a video its rate too."""
         model = self._panel.model
         modality = model.modality
@@ -223,7 +212,7 @@ class InputSources:
             return TEXTS[slot]
         return SOUNDS[slot] if modality == AUDIO else PICTURES[slot]
 
-    def given(self, slot: str) -> Any:
+    def given(self, slot: str) -> object:
         """Return an input; None, or an empty text, where there is none."""
         return getattr(self._panel, self.trait(slot))
 
@@ -235,7 +224,7 @@ class InputSources:
         """Return whether an input comes from the pad."""
         return self.name(slot) == DRAWING
 
-    def example(self, number: int) -> Any:
+    def example(self, number: int) -> object:
         """Return an example as the model reads it."""
         return self._examples[number]
 
@@ -271,7 +260,7 @@ class InputSources:
         if panel.n_examples:
             panel.example = (panel.example + by) % panel.n_examples
 
-    def put(self, given: Any, source: str, number: int = -1) -> None:
+    def put(self, given: object, source: str, number: int = -1) -> None:
         """Make something the input that drawing and choosing go to; `number` of an example."""
         panel = self._panel
         name = self.trait(panel.slot)
@@ -317,7 +306,7 @@ class InputSources:
             for stroke in strokes:
                 self.pad.stroke(stroke)
 
-    def take_upload(self, upload: Any) -> None:
+    def take_upload(self, upload: Upload) -> None:
         """Make what a FileUpload holds the input."""
         if upload:
             with self._panel.guarded("upload"):
@@ -338,7 +327,7 @@ def _css(colour: tuple[float, float, float]) -> str:
     return css_colour([round(255 * part) for part in colour])
 
 
-def checked_point(model: Any, sae: Any, hook_point: str | None) -> str:
+def checked_point(model: LiveModel, sae: SparseAutoencoder, hook_point: str | None) -> str:
     """Refuse arguments that are not a readable model, not an SAE, or not a pair of the two; return the
     hook point.
     """

@@ -17,38 +17,21 @@ from sae_nb.activations._modality import AUDIO
 from sae_nb.activations._sites import of_sites
 from sae_nb.checks import checked
 from sae_nb.data import Paper
-from sae_nb.data._scenes import (
-    INKS,
-    TEXTURES,
-    Point,
-)
+from sae_nb.data._scenes import INKS, TEXTURES, Point
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures.theme import format_duration
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries import (
-    Contrast,
-    InputSummary,
-)
-from sae_nb.summaries.input._contrast import (
-    BaseRate,
-    base_rate,
-    labels_of,
-    pretrained_store,
-)
+from sae_nb.summaries import Contrast, InputSummary
+from sae_nb.summaries.input._contrast import BaseRate, base_rate, labels_of, pretrained_store
 from sae_nb.summaries.input._input import USE_ORDERS
-from sae_nb_widgets.components import (
-    DrawPad,
-    PairedBars,
-    SoundRecorder,
-)
+from sae_nb_widgets.components import DrawPad, PairedBars, SoundRecorder
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.input_lens import _figure as input_lens_bars
 from sae_nb_widgets.input_lens._controls import MOST_SHOWN, InputLensControls
 from sae_nb_widgets.input_lens._detail import InputLensDetail
 from sae_nb_widgets.input_lens._figure import input_lens_figure
-from sae_nb_widgets.input_lens._initial_state import atom_to_open, example_to_open
 from sae_nb_widgets.input_lens._inputs import PICTURES, InputExamples, InputSources, checked_point
-from sae_nb_widgets.input_lens._runs import Runs, Seen
+from sae_nb_widgets.input_lens._runs import Answer, InputRuns, Phase, atom_to_open, example_to_open
 from sae_nb_widgets.input_lens._views import recorder_of, view_of
 from sae_nb_widgets.input_lens._words import (
     answer_words,
@@ -58,21 +41,9 @@ from sae_nb_widgets.input_lens._words import (
     numbers_words,
 )
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Atom,
-    Whole,
-    or_trait_error,
-    reacts,
-    show,
-)
-from sae_nb_widgets.panel._exporting import Page
-from sae_nb_widgets.panel._samples import (
-    facts_of,
-    newest,
-    stream_of,
-    target_of,
-    target_rule,
-)
+from sae_nb_widgets.panel._declaring import Atom, Whole, or_trait_error, reacts, show
+from sae_nb_widgets.panel._pages import Page
+from sae_nb_widgets.panel._samples import facts_of, newest, stream_of, target_of, target_rule
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -216,8 +187,8 @@ class InputLens(Panel):
         stored = None if store is None else store.catalogue(sae)
         self._given_rates = next((x for x in (frequency, acts, stored) if x is not None), None)
         self._base: BaseRate | None = None
-        self._seen: Seen | None = None
-        self._runs = Runs(model, sae, self.hook_point, labels_of(sae, labels))
+        self._answer: Answer | None = None
+        self._runs = InputRuns(model, sae, self.hook_point, labels_of(sae, labels))
         # Of the first input, by atom.
         self._checks: dict[int, SpliceCheck] = {}
         self._atoms: list[int] = []
@@ -226,12 +197,10 @@ class InputLens(Panel):
         self._input_notes: dict[str, tuple[str, ...]] = {}
         self._rates: dict[str, float | None] = {}
         """Of videos, frames per second by the trait that holds them."""
-        self._begun = self._filling = False
+        self._phase = Phase.COUNTING
+        self._filling = False
         # The atom that the panel chose, which follows the input until another is chosen.
         self._offered = self.atom
-        # Whether what is shown was drawn: while the pen moves, the atom stays.
-        self._drawn = False
-        self._first, self._seconds = True, 0.0
         super().__init__()
         self.names = names_of(sae, labels=labels)
         self.chips = self._facts()
@@ -244,7 +213,7 @@ class InputLens(Panel):
         return str(proposal["value"])
 
     @t.validate("picture", "compare_picture", "sound", "compare_sound")
-    def _input_fits(self, proposal: t.Bunch) -> Any:
+    def _input_fits(self, proposal: t.Bunch) -> object:
         value, name = proposal["value"], proposal["trait"].name
         if value is None:
             self._input_notes[name] = ()
@@ -269,7 +238,7 @@ class InputLens(Panel):
             self.sources.listen(maker, self.controls.thickness)
         elif self.model.modality == AUDIO:
             maker = self.recorder = recorder_of(self.model)
-            self.sources.hear(maker)
+            self.sources.record_from(maker)
         self._view = view_of(self.model, maker, self.controls.at_pad)
         self.arrange(
             controls=self.controls.first,
@@ -309,7 +278,7 @@ class InputLens(Panel):
             self._begin(work())
 
     def _begin(self, base: BaseRate | None) -> None:
-        self._base, self._begun = base, True
+        self._base, self._phase = base, Phase.OPEN
         self.chips = self._facts()
         if self._inputs():
             self._request()
@@ -388,7 +357,7 @@ class InputLens(Panel):
         given = [None if isinstance(one, str) and not one.strip() else one for one in given]
         return [] if given[0] is None else [x for x in given if x is not None]
 
-    def _whole(self, slot: str) -> Any:
+    def _whole(self, slot: str) -> object:
         """Return an input: of a video with its frames per second if known, of a text with its image."""
         value, rate = self.sources.given(slot), self._rates.get(self.sources.trait(slot))
         picture = getattr(self, PICTURES[slot])
@@ -399,25 +368,25 @@ class InputLens(Panel):
     @reacts("target", doing="reading", early=True)
     def _request(self) -> None:
         """Read what is there now; an older request is dropped."""
-        if not self._begun:
+        if self._phase is Phase.COUNTING:
             return
         given = self._inputs()
         if not given:
             self._clear()
             return
-        if self._seen is None:
+        if self._answer is None:
             words = f"The model is reading the {self.model.modality.sample}"
-            self.loading(words, FIRST_READING_SECONDS if self._first else None)
+            self.loading(words, FIRST_READING_SECONDS if self._phase is Phase.OPEN else None)
             self._bars.add_class(WAITING)
             self.say("")
         asked, started = self.target, time.perf_counter()
 
-        def done(seen: Seen) -> None:
+        def done(seen: Answer) -> None:
             if self._inputs():  # else it was taken away meanwhile
-                self._draw(seen, time.perf_counter() - started)
+                self._draw(replace(seen, seconds=time.perf_counter() - started))
 
         runs, base = self._runs, self._base
-        doing = "" if self._seen is None else "reading"
+        doing = "" if self._answer is None else "reading"
         read = lambda: runs.read(given, asked, base)  # noqa: E731
         self.run_async(read, done, doing=doing, otherwise=self._show_nothing)
 
@@ -431,7 +400,7 @@ class InputLens(Panel):
 
     def _show_nothing(self) -> None:
         self._bars.remove_class(WAITING)
-        self._seen, self._atoms, self._drawn = None, [], False
+        self._answer, self._atoms = None, []
         self._checks.clear()
         self._view.clear()
         self._detail_view.clear()
@@ -454,7 +423,7 @@ class InputLens(Panel):
                 raise ValueError(f"Atom {atom} is silent on this input. Choose one that is listed.")
 
             def done(check: SpliceCheck) -> None:
-                if self._seen is None or self._seen.first is not summary:
+                if self._answer is None or self._answer.first is not summary:
                     return  # another input is shown by now
                 self._checks[atom] = check
                 self._show_bars()
@@ -471,18 +440,17 @@ class InputLens(Panel):
 
     # --- drawing ----------------------------------------------------------------------------------
 
-    def _draw(self, seen: Seen, seconds: float) -> None:
-        if self._seen is None or self._seen.first is not seen.first:
+    def _draw(self, seen: Answer) -> None:
+        before, drawn = self._answer, self.sources.is_drawn("first")
+        if before is None or before.first is not seen.first:
             self._checks.clear()
-        self._seen, self._seconds = seen, seconds
-        self._first = False
+        self._answer, self._phase = replace(seen, drawn=drawn), Phase.READ
         show(self.controls.order, True)
         self._bars.remove_class(WAITING)
-        drawn = self.sources.is_drawn("first")
-        stays = drawn and self._drawn and seen.first.place(self.atom) is not None
+        stays = drawn and before is not None and before.drawn
+        stays = stays and seen.first.place(self.atom) is not None
         if not self.atom_chosen and not stays:
             self._choose_by_itself(seen)
-        self._drawn = drawn
         if self.token >= len(seen.first.tokens):
             self.token = -1
         self._detail_view.show_answers(seen.first, seen.second)
@@ -493,7 +461,7 @@ class InputLens(Panel):
         self._conclude()
         self.say(self._notes(seen))
 
-    def _choose_by_itself(self, seen: Seen) -> None:
+    def _choose_by_itself(self, seen: Answer) -> None:
         """Show an atom of this input, as long as the user has not chosen another."""
         ranked = input_lens_bars.shown_atoms(
             seen.first, seen.contrast, self.sort, self.n_shown, names=self.names
@@ -509,12 +477,12 @@ class InputLens(Panel):
 
     def _conclude(self) -> None:
         """Say what was found, in the names that atoms have now."""
-        seen = self._seen
+        seen = self._answer
         if seen is not None:
             check = self._checks.get(self.atom)
             self.conclude(
                 answer_words(seen.first, seen.second, seen.contrast, self.names, self._atoms),
-                numbers_words(seen.first, check, format_duration(self._seconds)),
+                numbers_words(seen.first, check, format_duration(seen.seconds)),
             )
 
     def draw_names(self) -> None:
@@ -524,13 +492,13 @@ class InputLens(Panel):
         self._show_position()
         self._conclude()
 
-    def _notes(self, seen: Seen) -> str:
+    def _notes(self, seen: Answer) -> str:
         """Return the changes made to the inputs, and missing information."""
         made = [self._input_notes.get(self.sources.trait(slot), ()) for slot in ("first", "second")]
         return notes_words(made, seen.first, seen.second, seen.contrast)
 
     def _show_heat(self, atom: int) -> None:
-        seen = self._seen
+        seen = self._answer
         if seen is None:
             return
         first, second = self.sources.name("first"), self.sources.name("second")
@@ -541,22 +509,22 @@ class InputLens(Panel):
         self._view.mark(self.token)
 
     def _show_atom(self) -> None:
-        if self._seen is not None:
+        if self._answer is not None:
             check = self._checks.get(self.atom)
             self._detail_view.show_atom(
-                self._seen.first, self.atom, check, self._seen.contrast, self.names
+                self._answer.first, self.atom, check, self._answer.contrast, self.names
             )
 
     @reacts("token", "n_shown", doing="position {panel.token}")
     def _show_position(self) -> None:
-        if self._seen is None:
+        if self._answer is None:
             return
         position = self.token
         if position < 0:
-            values = self._seen.first.strengths(self.atom)
+            values = self._answer.first.strengths(self.atom)
             fires = bool(np.nan_to_num(values).any())
             position = int(np.nanargmax(np.abs(values))) if fires else -1
-        self._detail_view.show_position(self._seen.first, position, self.names, self.n_shown)
+        self._detail_view.show_position(self._answer.first, position, self.names, self.n_shown)
         self._view.mark(self.token)
 
     @reacts("atom", doing="atom {panel.atom}", early=True)
@@ -583,7 +551,7 @@ class InputLens(Panel):
         self._conclude()
 
     def _show_bars(self) -> None:
-        seen = self._seen
+        seen = self._answer
         if seen is None:
             return
         self._atoms = input_lens_bars.shown_atoms(
@@ -632,7 +600,7 @@ class InputLens(Panel):
         self.target = f"#{answer}" if self.model.modality.is_text or not names else names[answer]
 
     def _step(self, by: int) -> None:
-        if self._seen is not None:
+        if self._answer is not None:
             self.token = (self.token + by) % self.n_positions
 
     def on_open(self, callback: Callable[[int], None]) -> None:
@@ -644,7 +612,7 @@ class InputLens(Panel):
         self._button(self._detail_view.steer, callback)
 
     def _button(self, button: ipw.Button, callback: Callable[[int], None]) -> None:
-        def clicked(_: Any) -> None:
+        def clicked(_: object) -> None:
             with self.guarded(str(button.description)):
                 callback(self.atom)
 
@@ -656,7 +624,7 @@ class InputLens(Panel):
     @property
     def n_positions(self) -> int:
         """Positions of the first input; many before the model has read it."""
-        return 2**31 if self._seen is None else len(self._seen.first.tokens)
+        return 2**31 if self._answer is None else len(self._answer.first.tokens)
 
     @property
     def summary(self) -> InputSummary:
@@ -667,15 +635,15 @@ class InputLens(Panel):
         RuntimeError: If there is none, because there is no input or reading it failed.
         """
         self.wait()
-        if self._seen is None:
+        if self._answer is None:
             raise RuntimeError(f"There is no input yet: {self.status or nothing_given(self.model)}")
-        return self._seen.first
+        return self._answer.first
 
     @property
     def contrast(self) -> Contrast | None:
         """The atoms that the first input uses more than the second; None without a second."""
         self.wait()
-        return None if self._seen is None else self._seen.contrast
+        return None if self._answer is None else self._answer.contrast
 
     @property
     def check(self) -> SpliceCheck | None:
@@ -688,7 +656,7 @@ class InputLens(Panel):
     @property
     def record(self) -> dict[str, Any] | None:
         """The numbers behind the bars, for the table of exported pages."""
-        seen = self._seen
+        seen = self._answer
         if seen is None:
             return None
         return input_lens_bars.record_table(
@@ -697,7 +665,7 @@ class InputLens(Panel):
 
     def current_figure(self) -> go.Figure | None:
         """Return the bars as a plotly figure, for pictures; on screen they are plain elements."""
-        if self._seen is None:
+        if self._answer is None:
             return None
         return input_lens_figure(list(self._bars.labels), list(self._bars.columns))
 

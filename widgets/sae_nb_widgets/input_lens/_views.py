@@ -9,36 +9,21 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sae_nb.activations._modality import (
-    AUDIO,
-    modality_of,
-)
+from sae_nb.activations._modality import AUDIO, modality_of
 from sae_nb.activations._token_texts import CONTINUED
 from sae_nb.atoms._examples import IMAGE
 from sae_nb.figures import current_theme as theme
 from sae_nb.models._sound_inputs import rate_of
 from sae_nb.summaries import InputSummary
-from sae_nb_widgets.components import (
-    DrawPad,
-    PictureGrid,
-    SoundRecorder,
-    TokenStrip,
-)
-from sae_nb_widgets.components._base import (
-    Box,
-    VBox,
-    lay_out,
-    layout_of,
-)
-from sae_nb_widgets.components._picture_grid import (
-    StillGrid,
-    as_film,
-    of_one_grid,
-)
+from sae_nb_widgets.components import DrawPad, PictureGrid, SoundRecorder, TokenStrip
+from sae_nb_widgets.components._base import Box, VBox, lay_out, layout_of
+from sae_nb_widgets.components._picture_grid import StillGrid, as_film, of_one_grid
 from sae_nb_widgets.panel._declaring import show
-from sae_nb_widgets.panel._exporting import LIVE_ONLY
+from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:
+    import traitlets as t
+
     from sae_nb.activations._context import Context
     from sae_nb.models import LiveModel
 
@@ -162,7 +147,7 @@ class TextView(InputView):
     def on_pick(self, pick: Pick) -> None:
         """Call back with a token that is clicked."""
 
-        def chosen(change: Any) -> None:
+        def chosen(change: t.Bunch) -> None:
             row, token = change["new"]
             if row <= 0 and not self._filling:
                 pick(token)
@@ -243,7 +228,7 @@ class MixedView(TextView):
         """Call back with a token, or a patch, that is clicked."""
         super().on_pick(pick)
 
-        def on_patch(change: Any) -> None:
+        def on_patch(change: t.Bunch) -> None:
             image, patch = change["new"]
             if not self._filling and 0 <= image < len(self._of) and patch >= 0:
                 text, run = self._of[image]
@@ -357,12 +342,12 @@ class PictureView(InputView):
     def on_pick(self, pick: Pick) -> None:
         """Call back with a patch or token that is clicked."""
 
-        def on_patch(change: Any) -> None:
+        def on_patch(change: t.Bunch) -> None:
             picture, patch = change["new"]
             if picture <= 0 and not self._filling:
                 pick(-1 if patch < 0 else self._prefix + self._places.patch_in(patch))
 
-        def on_token(change: Any) -> None:
+        def on_token(change: t.Bunch) -> None:
             row, token = change["new"]
             if row <= 0 and not self._filling:
                 pick(token)
@@ -405,17 +390,17 @@ class SoundView(PictureView):
         return drawn, heat
 
     def _more(self, summaries: Sequence[InputSummary]) -> dict[str, Any]:
-        heard = [one.sound for one in summaries if one.sound is not None]
+        sounds = [one.sound for one in summaries if one.sound is not None]
         longer = max(summaries, key=lambda one: len(one.tokens))
         grid = longer.patch_grid
-        if len(heard) < len(summaries) or grid is None:
+        if len(sounds) < len(summaries) or grid is None:
             return {}
         first = self._prefix
-        longest = max(len(sound) for sound in heard)
+        longest = max(len(sound) for sound in sounds)
         return {
-            "sounds": heard,
+            "sounds": sounds,
             "sound_rate": round(summaries[0].sample_rate or 1),
-            "spans": [(0.0, len(sound) / longest) for sound in heard],
+            "spans": [(0.0, len(sound) / longest) for sound in sounds],
             "patch_names": longer.tokens[first : first + grid[0] * grid[1]],
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -33,14 +33,18 @@ class Firing:
     """Outputs that each atom raises, by the lens."""
 
 
-def saes_by_layer(lens: Lens, saes: Any) -> dict[int, SparseAutoencoder]:
+def saes_by_layer(
+    lens: Lens, saes: SparseAutoencoder | Sequence[SparseAutoencoder] | None
+) -> dict[int, SparseAutoencoder]:
     """Return the SAEs by the block whose cells they are shown in; None: none.
 
     Raises
     ------
     TypeError, ValueError: If one is of no block that the lens reads, or of another width.
     """
-    given = [] if saes is None else list(saes) if isinstance(saes, list | tuple) else [saes]
+    given: list[SparseAutoencoder] = []
+    if saes is not None:
+        given = list(saes) if isinstance(saes, Sequence) else [saes]
     found: dict[int, SparseAutoencoder] = {}
     for sae in given:
         check_one_place(sae, name="saes")
@@ -78,7 +82,7 @@ def firing(
     return found
 
 
-def _names(lens: Lens, sae: Any, layer: int, atoms: Sequence[int]) -> dict[int, str]:
+def _names(lens: Lens, sae: SparseAutoencoder, layer: int, atoms: Sequence[int]) -> dict[int, str]:
     if not atoms:
         return {}
     top = lens.effects(sae.dictionary[torch.tensor(atoms)], layer).topk(RAISED, dim=1).indices

@@ -14,29 +14,16 @@ from jaxtyping import UInt8
 
 from sae_nb.checks import checked
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb.lenses import Lens, LensReading
 from sae_nb_widgets.components import PictureGrid
-from sae_nb_widgets.components._base import (
-    HTML,
-    Box,
-    VBox,
-)
+from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.components._layer_grid import LayerGrid
 from sae_nb_widgets.lens._atoms import Firing, firing, point_read, saes_by_layer
-from sae_nb_widgets.lens._controls import BLOCKS, NAMES, SHOWN, LensControls
-from sae_nb_widgets.lens._detail import LensDetail
+from sae_nb_widgets.lens._detail import BLOCKS, NAMES, SHOWN, LensControls, LensDetail
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Whole,
-    reacts,
-    show,
-)
-from sae_nb_widgets.panel._exporting import COLUMNS
+from sae_nb_widgets.panel._declaring import Whole, reacts, show
+from sae_nb_widgets.panel._pages import COLUMNS
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -60,7 +47,7 @@ READABLE = 14
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _Answer:
     """One input as both lenses read it, and the atoms that fire in it by block."""
 
     own: LensReading
@@ -70,11 +57,11 @@ class _Seen:
 
 
 @dataclass(frozen=True, eq=False)
-class _Ask:
+class _Question:
     """The request: a text, or an image, and a second text."""
 
-    first: Any
-    second: Any = None
+    first: str | int
+    second: str | None = None
     plain_at: tuple[int, ...] | None = None
     """Blocks that the logit lens reads; None: those of the lens."""
 
@@ -162,9 +149,9 @@ class LensPanel(Panel):
         self.lens = lens.on(model)
         self.model, self.n_layers = model, int(self.lens.n_layers) - 1
         self._saes = saes_by_layer(self.lens, saes)
-        self._seen: _Seen | None = None
-        self._second: _Seen | None = None
-        self._known: list[tuple[Any, _Seen]] = []  # what was read last: one of two texts changes
+        self._seen: _Answer | None = None
+        self._second: _Answer | None = None
+        self._known: list[tuple[Any, _Answer]] = []  # what was read last: one of two texts changes
         self._images, self._opens = None, True
         # Layers that are rows, by grid.
         self._drawn: list[list[int]] = [[], [], []]
@@ -222,12 +209,12 @@ class LensPanel(Panel):
         self.pictures = [PictureGrid(titled=True), PictureGrid(titled=True)]
         for grid in self.grids:
             grid.observe(partial(self._choose_cell, grid), "selected")
-        self._stage = VBox([self._columns, *self.pictures])
+        self._columns_box = VBox([self._columns, *self.pictures])
         self._detail_view = LensDetail(self.lens, self._saes)
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[self._stage, self._legend],
+            figure=[self._columns_box, self._legend],
             detail=self._detail_view.widgets,
         )
         self.bind_key("ArrowUp", lambda: self._step_layer(1))
@@ -243,25 +230,29 @@ class LensPanel(Panel):
         """Read what is there now; an older request is dropped."""
         text = self.model.modality.is_text
         plain_at = self._plain_at() if text else None
-        ask = _Ask(self.text, self.second_text or None, plain_at) if text else _Ask(self.example)
-        if text and not ask.first.strip():
+        ask = (
+            _Question(self.text, self.second_text or None, plain_at)
+            if text
+            else _Question(self.example)
+        )
+        if isinstance(ask.first, str) and not ask.first.strip():
             self.forget_async()
             self._seen = self._second = None
-            self._stage.remove_class(STALE)
+            self._columns_box.remove_class(STALE)
             self._hide()
             self._detail_view.clear()
             self.conclude("")
             self.say("Type at least one word.")
             return
 
-        def work() -> tuple[_Seen, _Seen | None]:
+        def work() -> tuple[_Answer, _Answer | None]:
             first = self._read(ask.first, ask.plain_at)
             return first, None if ask.second is None else self._read(ask.second, ask.plain_at)
 
-        self._stage.add_class(STALE)
+        self._columns_box.add_class(STALE)
         if self._seen is None:
             self.loading("The model is reading, block by block")
-        stale = self._stage.remove_class
+        stale = self._columns_box.remove_class
         self.run_async(work, self._take, doing="reading the layers", otherwise=lambda: stale(STALE))
 
     def _plain_at(self) -> tuple[int, ...] | None:
@@ -272,7 +263,7 @@ class LensPanel(Panel):
         some = every if self.blocks == "all" else readable(len(every))
         return tuple(sorted({*some, *self.lens.layers}))
 
-    def _read(self, given: Any, plain_at: tuple[int, ...] | None) -> _Seen:
+    def _read(self, given: str | int, plain_at: tuple[int, ...] | None) -> _Answer:
         """Read an input, or take what was read of it last."""
         for key, seen in self._known:
             if key == (given, plain_at):
@@ -281,7 +272,7 @@ class LensPanel(Panel):
         self._known = [((given, plain_at), seen), *self._known[:1]]
         return seen
 
-    def _seen_at(self, given: Any, plain_at: tuple[int, ...] | None) -> _Seen:
+    def _seen_at(self, given: str | int, plain_at: tuple[int, ...] | None) -> _Answer:
         if isinstance(given, str):
             return self._both(given, plain_at=plain_at)
         batch = (self._images or [])[given]
@@ -293,18 +284,18 @@ class LensPanel(Panel):
 
     def _both(
         self,
-        given: Any,
+        given: object,
         picture: np.ndarray | None = None,
         plain_at: tuple[int, ...] | None = None,
-    ) -> _Seen:
+    ) -> _Answer:
         points = [point_read(sae, layer) for layer, sae in self._saes.items()]
         own, plain, states = self.lens.read_with(given, points, plain_at=plain_at)
         atoms = firing(self.lens, self._saes, states)
-        return _Seen(own, plain, atoms, picture)
+        return _Answer(own, plain, atoms, picture)
 
-    def _take(self, seen: tuple[_Seen, _Seen | None]) -> None:
+    def _take(self, seen: tuple[_Answer, _Answer | None]) -> None:
         self._seen, self._second = seen
-        self._stage.remove_class(STALE)
+        self._columns_box.remove_class(STALE)
         n = self.n_places
         opens = self._opens and self.model.modality.is_text
         self._opens = False
@@ -378,8 +369,8 @@ class LensPanel(Panel):
         if seen.picture is None or text:
             for i, name in enumerate(by):
                 self._fill(i, self._of(seen, name), self._words(name))
-            beside = self._second is not None
-            (self._columns.add_class if beside else self._columns.remove_class)(COLUMNS)
+            two_texts = self._second is not None
+            (self._columns.add_class if two_texts else self._columns.remove_class)(COLUMNS)
             if self._second is not None:
                 name = "logit" if self.shown == "logit" else "lens"
                 self._fill(2, self._of(self._second, name), f"{self._words(name)}, second text")
@@ -389,7 +380,7 @@ class LensPanel(Panel):
         self._legend.value = f'<div class="sae-nb-legendline">{LEGEND if text else ""}</div>'
         self._draw_cell()
 
-    def _of(self, seen: _Seen, name: str) -> LensReading:
+    def _of(self, seen: _Answer, name: str) -> LensReading:
         return seen.own if name == "lens" else seen.plain
 
     def _words(self, name: str) -> str:
@@ -449,7 +440,7 @@ class LensPanel(Panel):
         show(grid, True)
 
     @property
-    def _listed(self) -> _Seen | None:
+    def _listed(self) -> _Answer | None:
         """The input whose cell is listed."""
         return self._second if self.of_second and self._second is not None else self._seen
 
@@ -480,7 +471,7 @@ class LensPanel(Panel):
         said, bold = _answer(seen, place, self.lens.kind)
         self.conclude(said, self._numbers(seen), bold)
 
-    def _numbers(self, seen: _Seen) -> str:
+    def _numbers(self, seen: _Answer) -> str:
         last = seen.own.layers[-1]
         own, plain = (
             format_percent(float(one.agreement[one.layers.index(last)]), of="positions")
@@ -537,7 +528,7 @@ def _nearest(layers: Sequence[int], layer: int) -> int:
     return min(range(len(layers)), key=lambda i: abs(layers[i] - layer))
 
 
-def _block(first: Any) -> int | str:
+def _block(first: int | float) -> int | str:
     """Return the first block from which a lens reads the answer; −1 means that no block does."""
     return int(first) if int(first) >= 0 else "none"
 
@@ -562,7 +553,7 @@ def _headline(own: LensReading, place: int, is_text: bool) -> str:
     return f"{text} → {answer}"
 
 
-def _answer(seen: _Seen, place: int, kind: str) -> tuple[str, list[str]]:
+def _answer(seen: _Answer, place: int, kind: str) -> tuple[str, list[str]]:
     """Describe from which block on the answer is read, by either lens, and what is read before it.
 
     Returns

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.atoms._names import AtomNames
@@ -16,29 +15,32 @@ from sae_nb_widgets.panel._browsers import BROWSERS
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import small_button
 from sae_nb_widgets.panel._glossary import an_atom
-from sae_nb_widgets.panel._status import Saying
+from sae_nb_widgets.panel._status import HasStatus
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb_widgets.panel._panel import Panel
 
 LONGEST_QUERY = 60
 
 
-class KnowsAtoms(Saying):
+class HasAtoms(HasStatus):
     """Names of atoms wherever they are shown; each opens its card, a browser, or is put on the work list."""
 
     opened = t.Int(-1, help="Atom to open in a browser; -1 for none.")
     opens_below = t.Bool(True, help="Whether that browser opens under this panel.")
 
     _atom_names: AtomNames
-    _below: Any = None
-    _below_names: Any = None
+    _below: Panel | None = None
+    _below_names: AtomNames | None = None
     if TYPE_CHECKING:  # the panel's
-        _keys: Any
-        _drawer: ipw.VBox
         _drawing: threading.RLock
-        _closed: bool
-        _reacts: bool
+
+        @property
+        def _closed(self) -> bool: ...
+
+        @property
+        def _reacts(self) -> bool: ...
 
         @property
         def ready(self) -> bool: ...
@@ -54,7 +56,7 @@ class KnowsAtoms(Saying):
         return an_atom(self.dictionary_shown) if self.has_atoms else ""
 
     @property
-    def dictionary_shown(self) -> Any:
+    def dictionary_shown(self) -> SparseAutoencoder | None:
         """Whose atoms these are; None where that is not known."""
         catalogue = self.names.catalogue
         return None if catalogue is None else catalogue.sae
@@ -79,7 +81,7 @@ class KnowsAtoms(Saying):
     def _labels_changed(self) -> None:
         if self._closed:
             return
-        self._keys.send({"kind": "forget cards"})
+        self._frame.keys.send({"kind": "forget cards"})
         if self._reacts and self.ready:
             with self._drawing, self.guarded("labels"):
                 self.draw_names()
@@ -116,8 +118,8 @@ class KnowsAtoms(Saying):
         """Show another panel under this one, in view, with a button that takes it off the page."""
         self._below = panel
         panel.come_forward()
-        if not self._drawer.children:
-            self._drawer.children = (
+        if not self._frame.drawer.children:
+            self._frame.drawer.children = (
                 panel, small_button(shut, "Take it off the page", self.shut_below)
             )  # fmt: skip
 
@@ -125,8 +127,8 @@ class KnowsAtoms(Saying):
         """Take the panel under this one off the page."""
         below, self._below = self._below, None
         if below is not None:
-            close_whole(self._drawer.children[-1])
-            self._drawer.children = ()
+            close_whole(self._frame.drawer.children[-1])
+            self._frame.drawer.children = ()
             below.close()
 
     @checked
@@ -154,4 +156,4 @@ class KnowsAtoms(Saying):
         names, own = self.whose(atom)
         context = None if names.catalogue is None else names.catalogue.acts.context
         content = card_content(card, starred=names.labels.is_starred(own), context=context)
-        self._keys.send({"kind": "card", "atom": atom, "card": content})
+        self._frame.keys.send({"kind": "card", "atom": atom, "card": content})

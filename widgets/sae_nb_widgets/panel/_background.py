@@ -119,7 +119,7 @@ class Background:
                 self._finish_one()
 
     @staticmethod
-    def _hand_over(request: Request, answer: Any) -> None:
+    def _hand_over(request: Request, answer: object) -> None:
         try:
             request.done(answer)
         except Exception as error:  # noqa: BLE001 - becomes a sentence on screen and a traceback
@@ -138,7 +138,7 @@ class Background:
         with self._telling:
             self._busy_changed(self._open > 0)
 
-    def wait(self, timeout: float = 60.0, after: Any = None) -> None:
+    def wait(self, timeout: float = 60.0, after: threading.RLock | None = None) -> None:
         """Return when nothing is asked for any more, handing answers over on this thread.
 
         `after`: a lock that is held while something new may be asked for.
@@ -152,7 +152,9 @@ class Background:
             with self._changed:
                 if self._open == 0 or self._closed:
                     return
-                ready = self._changed.wait_for(lambda: self._answers or self._open == 0, longest)
+                ready = self._changed.wait_for(
+                    lambda: bool(self._answers) or self._open == 0, longest
+                )
         raise TimeoutError(
             f"Work in the panel must end within {timeout:g} s, and it is still running. "
             "Call wait(timeout=…) with more time."

@@ -1,4 +1,4 @@
-"""Closing what a panel made: widgets on screen and off, their layouts and their styles."""
+"""Closing what a panel made, widgets on screen and off; how many messages of it a page is sent at once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import ipywidgets as ipw
 from comm import DummyComm
+from IPython import get_ipython
 
 from sae_nb_widgets.components._base import is_shared
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 
 # A Jupyter server passes on 3000 messages in 3 s and throws the rest away: widgets stay on the page, and
 # so does the sign that the cell has ended, which then runs for ever. A panel is 30 to 140 widgets.
@@ -56,7 +57,7 @@ def close_whole(widget: ipw.Widget) -> None:
             part.close()
 
 
-def owned_widgets(owner: Any, depth: int = 3) -> list[ipw.Widget]:
+def owned_widgets(owner: object, depth: int = 3) -> list[ipw.Widget]:
     """Return widgets among an object's attributes, and among those of its own small objects.
 
     Panels are left out: they close themselves.
@@ -75,3 +76,24 @@ def owned_widgets(owner: Any, depth: int = 3) -> list[ipw.Widget]:
             if depth and ours and hasattr(one, "__dict__"):
                 found += owned_widgets(one, depth - 1)
     return found
+
+
+UNLIMITED = 0
+
+
+def keep_messages() -> None:
+    """Let any number of the kernel's messages wait for those who are connected; outside a kernel, do nothing.
+
+    ZeroMQ drops messages of a publishing socket once a thousand wait. A dashboard sends nine hundred within a
+    second; on a busy machine some of its widgets would never reach the page ("widget model not found"). The
+    limit of a connection is the socket's at the time the socket was bound, so it is lifted for the connections
+    that exist now, each time a panel is made.
+    """
+    thread = getattr(getattr(get_ipython(), "kernel", None), "iopub_thread", None)
+    socket: Any = getattr(thread, "socket", None)
+    if thread is None or not hasattr(socket, "setsockopt"):
+        return
+    import zmq  # late: only kernels have it loaded
+
+    # A socket belongs to one thread.
+    thread.schedule(lambda: socket.setsockopt(zmq.SNDHWM, UNLIMITED))

@@ -24,16 +24,10 @@ import traitlets as t
 
 from sae_nb.checks import check_atom, shown
 from sae_nb.figures import theme
-from sae_nb_widgets.components._base import (
-    Box,
-    Button,
-    lay_out,
-    layout_of,
-    shared,
-)
+from sae_nb_widgets.components._base import Box, Button, lay_out, layout_of, shared
 
 if TYPE_CHECKING:
-    from sae_nb_widgets.panel._status import Saying
+    from sae_nb_widgets.panel._status import HasStatus
 
 End = float | Callable[[Any], float]
 """A number, or what gives it for a panel."""
@@ -66,7 +60,7 @@ class _Between:
 
     # As `t.validate` does, and not in `validate`: defaults are set before a panel knows its ends, and
     # traits that are set together are checked together.
-    def _cross_validate(self, panel: t.HasTraits, value: Any) -> Any:
+    def _cross_validate(self, panel: t.HasTraits, value: object) -> Any:
         value = super()._cross_validate(panel, value)  # type: ignore[misc]
         low, high = self.ends(panel)
         fits = low < value < high if self._inside else low <= value <= high
@@ -84,9 +78,9 @@ class _Between:
 
     if TYPE_CHECKING:  # what every trait does, for those who read its value
 
-        def __get__(self, panel: object, of: Any = None) -> Any: ...
+        def __get__(self, panel: object, of: object = None) -> Any: ...
 
-        def __set__(self, panel: object, value: Any) -> None: ...
+        def __set__(self, panel: object, value: object) -> None: ...
 
 
 class Whole(_Between, t.Int):
@@ -94,7 +88,7 @@ class Whole(_Between, t.Int):
 
     _form = "d"
 
-    def validate(self, panel: t.HasTraits, value: Any) -> Any:
+    def validate(self, panel: t.HasTraits, value: object) -> Any:
         """Return a whole number as Python's; refuse anything else."""
         number = whole(value)
         if not isinstance(number, int):
@@ -111,15 +105,15 @@ class Wholes(t.List[Any]):
     def __init__(self, **about: Any) -> None:
         super().__init__(t.Int(), **about)
 
-    def validate(self, panel: t.HasTraits, value: Any) -> Any:
+    def validate(self, panel: t.HasTraits, value: object) -> Any:
         """Return whole numbers as a list of Python's; refuse what does not hold several."""
         return super().validate(panel, several(self.name, value))
 
     if TYPE_CHECKING:  # what every trait does, for those who read its value
 
-        def __get__(self, panel: object, of: Any = None) -> Any: ...
+        def __get__(self, panel: object, of: object = None) -> Any: ...
 
-        def __set__(self, panel: object, value: Any) -> None: ...
+        def __set__(self, panel: object, value: object) -> None: ...
 
 
 def wholes(value: Any) -> list[Any] | None:
@@ -134,7 +128,7 @@ def wholes(value: Any) -> list[Any] | None:
     return sorted(numbers) if in_order else numbers
 
 
-def several(name: str | None, value: Any) -> list[Any]:
+def several(name: str | None, value: object) -> list[Any]:
     """Return the entries of `value`, a trait's; one alone is refused with how to write it."""
     entries = wholes(value)
     if entries is None:
@@ -151,7 +145,7 @@ def several(name: str | None, value: Any) -> list[Any]:
     return entries
 
 
-def whole(value: Any) -> Any:
+def whole(value: object) -> Any:
     """Return a whole number of numpy or torch, or digits in quotes, as Python's; anything else as it is."""
     if isinstance(value, str):
         return int(value) if re.fullmatch(r"\s*-?\d+\s*", value) else value
@@ -172,11 +166,11 @@ class Atom(Whole):
     def __init__(self, default: int = 0, **about: Any) -> None:
         super().__init__(default, 0, lambda panel: panel.n_atoms - 1, **about)
 
-    def _cross_validate(self, panel: t.HasTraits, value: Any) -> Any:
+    def _cross_validate(self, panel: t.HasTraits, value: object) -> Any:
         return or_trait_error(check_atom, value, panel.n_atoms, name=self.name)
 
 
-class _Ruled:
+class ByRule:
     """A value that `rule(panel, value)` lets pass, perhaps in another form, or refuses.
 
     Of traits that are set together the rule sees the panel as it is in the end.
@@ -186,26 +180,26 @@ class _Ruled:
         self._rule = rule
         super().__init__(*default, **about)
 
-    def _cross_validate(self, panel: t.HasTraits, value: Any) -> Any:
+    def _cross_validate(self, panel: t.HasTraits, value: object) -> Any:
         value = super()._cross_validate(panel, value)  # type: ignore[misc]
         return or_trait_error(self._rule, panel, value)
 
     if TYPE_CHECKING:  # what every trait does, for those who read its value
 
-        def __get__(self, panel: object, of: Any = None) -> Any: ...
+        def __get__(self, panel: object, of: object = None) -> Any: ...
 
-        def __set__(self, panel: object, value: Any) -> None: ...
+        def __set__(self, panel: object, value: object) -> None: ...
 
 
-class RuledText(_Ruled, t.Unicode[str, str]):
+class RuledText(ByRule, t.Unicode[str, str]):
     """A text that a rule lets pass."""
 
 
-class RuledNumber(_Ruled, t.Float[Any, Any]):
+class RuledNumber(ByRule, t.Float[Any, Any]):
     """A number that a rule lets pass."""
 
 
-class Ruled(_Ruled, t.Any):
+class Ruled(ByRule, t.Any):
     """Anything that a rule lets pass."""
 
 
@@ -219,7 +213,7 @@ class Site(t.Unicode[str, str]):
     def __init__(self, **about: Any) -> None:
         super().__init__(EVERYWHERE, **about)
 
-    def _cross_validate(self, panel: t.HasTraits, value: Any) -> Any:
+    def _cross_validate(self, panel: t.HasTraits, value: object) -> Any:
         value = super()._cross_validate(panel, value)
         known = (EVERYWHERE, *panel.sites)
         if value not in known:
@@ -230,7 +224,7 @@ class Site(t.Unicode[str, str]):
         return value
 
 
-def site_menu(panel: Saying, sites: Sequence[str]) -> list[ipw.Widget]:
+def site_menu(panel: HasStatus, sites: Sequence[str]) -> list[ipw.Widget]:
     """Return the control of a panel's `site`, one of `sites`; none if there is only one."""
     if not sites:
         return []
@@ -300,7 +294,7 @@ class Menu(ipw.Dropdown):
 
 
 def control(
-    panel: Saying,
+    panel: HasStatus,
     trait: str,
     text: str,
     tip: str | Mapping[Any, str],
@@ -365,14 +359,14 @@ _SIGNS = str.maketrans({"−": "-", "\u2009": "", "\u00a0": "", "\u202f": "", " 
 
 
 def _enter(
-    panel: Saying, trait: str, entry: Entry, words: str, rule: Callable[[], str] | None = None
+    panel: HasStatus, trait: str, entry: Entry, words: str, rule: Callable[[], str] | None = None
 ) -> None:
     """Link an entry to a trait: nonsense never reaches the trait, nor stays in the field."""
     known = panel.traits()[trait]
     whole = isinstance(known, t.Int)
     entry.add_class("sae-nb-entry")
 
-    def follow(_: Any = None) -> None:
+    def follow(_: object = None) -> None:
         entry.value = _written(known, getattr(panel, trait))
 
     def take(change: t.Bunch) -> None:
@@ -391,7 +385,7 @@ def _enter(
     panel.observe(follow, trait)
 
 
-def _read_number(known: Any, given: str, whole: bool) -> float:
+def _read_number(known: object, given: str, whole: bool) -> float:
     text = given.translate(_SIGNS)
     missing = getattr(known, "_none", None)
     if not text and missing is not None:
@@ -402,13 +396,13 @@ def _read_number(known: Any, given: str, whole: bool) -> float:
     return number
 
 
-def _written(known: Any, value: Any) -> str:
+def _written(known: object, value: object) -> str:
     if value is None or value == getattr(known, "_none", None):
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _rule(panel: Saying, known: Any, whole: bool) -> str:
+def _rule(panel: HasStatus, known: object, whole: bool) -> str:
     kind = "whole numbers" if whole else "numbers"
     if not isinstance(known, _Between):
         return kind
@@ -422,7 +416,7 @@ def _rule(panel: Saying, known: Any, whole: bool) -> str:
     return f"{kind} {ends}{empty}"
 
 
-def _kind(trait: t.TraitType[Any, Any], options: Any) -> type[ipw.Widget]:
+def _kind(trait: t.TraitType[Any, Any], options: object) -> type[ipw.Widget]:
     if options is not None or isinstance(trait, t.Enum):
         return Menu
     kinds = (
@@ -433,13 +427,15 @@ def _kind(trait: t.TraitType[Any, Any], options: Any) -> type[ipw.Widget]:
     return next((widget for kind, widget in kinds if isinstance(trait, kind)), ipw.Text)
 
 
-def _offer(panel: Saying, trait: str, menu: Any, grow: Callable[[Any], str] | None) -> None:
+def _offer(
+    panel: HasStatus, trait: str, menu: ipw.Dropdown, grow: Callable[[Any], str] | None
+) -> None:
     """Link a menu to a trait that may have values the menu does not offer."""
 
     def choose(change: t.Bunch) -> None:
         panel.set_trait(trait, change["new"])
 
-    def follow(_: Any = None) -> None:
+    def follow(_: object = None) -> None:
         value = getattr(panel, trait)
         offered = [option[1] if isinstance(option, tuple) else option for option in menu.options]
         if value not in offered:
@@ -466,13 +462,13 @@ def wide(width: str) -> ipw.Layout:
     return layout_of(width=width, min_width="0")
 
 
-def roomy(widget: Any) -> Any:
+def roomy(widget: ipw.Widget) -> Any:
     """Return a widget that takes the room its row has left: a text is longer than most things."""
     lay_out(widget, flex="1 1 320px", width="auto", min_width="200px")
     return widget
 
 
-def text_field(panel: Saying, trait: str, name: str, tip: str) -> Any:
+def text_field(panel: HasStatus, trait: str, name: str, tip: str) -> Any:
     """Return a field of a text to read, without a label before it."""
     field = control(panel, trait, name, tip, placeholder="type a text …")
     return roomy(field).add_class("sae-nb-unlabelled")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sae_nb.figures.theme import escape
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
 
 AN_ATOM = (
     "An atom is a pattern that the SAE (sparse autoencoder) found inside the model: a direction in its "
@@ -24,11 +27,11 @@ SEVERAL_PLACES = (
 )
 
 
-def an_atom(sae: Any) -> str:
+def an_atom(sae: SparseAutoencoder | None) -> str:
     """Return what an atom of this dictionary is, in a line."""
     if getattr(sae, "writes", None) is not None:
         return WRITTEN_ELSEWHERE
-    if getattr(sae, "by_site", False):
+    if sae is not None and getattr(sae, "by_site", False):
         return SEVERAL_PLACES.format(kind=type(sae).__name__, n=len(sae.sites))
     return AN_ATOM
 

@@ -13,10 +13,7 @@ import anywidget
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb_widgets.components._base import (
-    LiveWidget,
-    style_sheet,
-)
+from sae_nb_widgets.components._base import LiveWidget, style_sheet
 from sae_nb_widgets.components._scripts import script
 
 SELECTIONS = (ipw.Dropdown, ipw.ToggleButtons, ipw.RadioButtons, ipw.SelectionSlider, ipw.Select)
@@ -41,7 +38,7 @@ class RowOfControls(LiveWidget):
             one.observe(self._read, names=t.All)
         self._read()
 
-    def _read(self, *_: Any) -> None:
+    def _read(self, *_: object) -> None:
         """Send the present state of the panel's own."""
         self.controls = [_spec(one) for one in self._own]
         self.html = "".join(one.value for one in self._texts if is_shown(one))
@@ -62,7 +59,7 @@ class RowOfControls(LiveWidget):
             self.send_state("controls")
 
 
-def _spec(own: Any) -> dict[str, Any]:
+def _spec(own: ipw.Widget) -> dict[str, Any]:
     """The state of a control, as its mirror draws it."""
     words = own.description or getattr(own, "placeholder", "") or own.tooltip or ""
     spec: dict[str, Any] = {
@@ -82,7 +79,7 @@ def _spec(own: Any) -> dict[str, Any]:
     return spec | {"kind": "switch" if is_switch else "text", "value": own.value}
 
 
-def is_shown(widget: Any) -> bool:
+def is_shown(widget: ipw.Widget) -> bool:
     """Return whether a widget is not hidden by itself."""
     return bool(getattr(getattr(widget, "layout", None), "display", None) != "none")
 
@@ -105,7 +102,7 @@ def live_parts(panel: ipw.Box) -> list[Any]:
     return parts
 
 
-def _leaves(box: Any) -> Iterator[Any]:
+def _leaves(box: ipw.Box) -> Iterator[Any]:
     """The widgets that a box shows now, in order."""
     for child in box.children:
         if not is_shown(child) or hasattr(child, "answered"):  # the panel's keys draw nothing
@@ -120,7 +117,7 @@ def _leaves(box: Any) -> Iterator[Any]:
             yield child
 
 
-def shown_in_marimo(panel: ipw.Box) -> Any:
+def shown_in_marimo(panel: ipw.Box) -> object:
     """Return the panel's parts as marimo lays them out, one below the other."""
     import marimo as mo  # type: ignore[import-not-found,unused-ignore]
 

@@ -7,8 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 import ipywidgets as ipw
 import plotly.graph_objects as go
@@ -17,34 +18,17 @@ import traitlets as t
 from sae_nb._lazy import no_attribute
 from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
-from sae_nb.figures import (
-    current_theme,
-    template,
-)
-from sae_nb.figures.theme import (
-    escape,
-    format_duration,
-)
-from sae_nb_widgets.components._base import (
-    HTML,
-    Box,
-    LiveWidget,
-    VBox,
-    layout_of,
-    style_sheet,
-)
-from sae_nb_widgets.components._scripts import script
-from sae_nb_widgets.panel import _exporting as exporting
-from sae_nb_widgets.panel._atoms import KnowsAtoms
+from sae_nb.figures import current_theme, template
+from sae_nb.figures.theme import escape, format_duration
+from sae_nb_widgets.panel import _pages as pages
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._background import Background
-from sae_nb_widgets.panel._beside import ShowsBeside
-from sae_nb_widgets.panel._closing import close_whole, owned_widgets
-from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
-from sae_nb_widgets.panel._export import Leaves
+from sae_nb_widgets.panel._closing import close_whole, keep_messages, owned_widgets
+from sae_nb_widgets.panel._declaring import Reaction, reactions, show
+from sae_nb_widgets.panel._exports import HasExports
+from sae_nb_widgets.panel._frame import Frame
 from sae_nb_widgets.panel._glossary import keys_html, words_html
-from sae_nb_widgets.panel._heading import about_html, title_html
-from sae_nb_widgets.panel._messages import keep_messages
-from sae_nb_widgets.panel._status import small_toggle
+from sae_nb_widgets.panel._side_panel import HasSidePanel
 from sae_nb_widgets.panel._theming import forget_styled, keep_styled
 
 T = TypeVar("T")
@@ -53,22 +37,20 @@ HEADING = ["chips", "where", "headline", "sure", "sure_words"]
 """Traits of a panel that are drawn at its top."""
 
 
-class PanelKeys(LiveWidget):
-    """Invisible part of a panel: hears its keys, tells light from dark, shows the cards of atoms."""
+class Stage(Enum):
+    """How far a panel is made."""
 
-    _esm = script("atom_card", "panel_keys")
-    _css = style_sheet("components.css", "panel.css")
+    UNMADE = auto()
+    """Its constructor has not come to its widgets, or failed before: there is nothing to close."""
 
-    # Not `keys`: ipywidgets keeps the list of synchronised traits under that name.
-    answered = t.List(t.Unicode(), help="Keys the panel answers.").tag(sync=True)
-    dark = t.Bool(False, help="Whether the page is dark.").tag(sync=True)
-    called = t.Bool(False, help="Whether the panel is to be scrolled into view.").tag(sync=True)
-    tips = t.Dict(help="Name of a control to what it does, where ipywidgets does not show it.").tag(
-        sync=True
-    )
+    MADE = auto()
+    ARRANGED = auto()
+    """Its own widgets are in place, and it reacts to its traits."""
+
+    CLOSED = auto()
 
 
-class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
+class Panel(HasAtoms, HasExports, HasSidePanel, ipw.VBox):
     """One question, its controls, its figure, its detail; state is traits, drawing is reactions.
 
     A subclass sets `question`, `explanation` and `stem`, builds its widgets, and calls `arrange`;
@@ -90,8 +72,7 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
     >>> panel.close()
     """
 
-    # True until everything is made: a panel whose constructor failed has nothing to close.
-    _closed: bool = True
+    _stage: Stage = Stage.UNMADE
     # What a saved session keeps of this panel, in the order in which it is set again.
     kept_traits: ClassVar[tuple[str, ...]] = ()
     # What older sessions call some of them.
@@ -104,7 +85,7 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         def __getattr__(self, name: str) -> Any:
             return no_attribute(self, name)
 
-    def save(self, *_: Any, **__: Any) -> Any:
+    def save(self, *_: object, **__: object) -> NoReturn:
         """Answer where nothing is saved: nnsight puts a `save` of its own on every object."""
         raise AttributeError(
             f"A {type(self).__name__} is written by `panel.to_html(file)`; a dashboard's `save(folder)` keeps "
@@ -113,22 +94,14 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
 
     def __init__(self, *, chips: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         keep_messages()
-        self._title, self._about = HTML(), HTML()
+        self._frame = Frame(self.export)
         self._atom_names = AtomNames()
-        self._style = HTML(layout=layout_of(display="none"))
-        self._keys = PanelKeys()
         self._key_actions: dict[str, Callable[[], None]] = {}
         self._figure: go.FigureWidget | None = None
-        self._reacts = False
-        self._controls = Box()
-        self._more = Box(layout=layout_of(display="none"))
-        self._main = VBox()
-        self._detail = VBox()
-        self._body = Box([self._main, self._detail])
         # One thread at a time changes what is on screen; observers may come from several.
         self._drawing = threading.RLock()
         super().__init__(**kwargs)
-        self._closed = False
+        self._stage = Stage.MADE
         self._background = Background(self._set_busy)
         # What the status line says while a channel works, by channel.
         self._doing: dict[str, str] = {}
@@ -140,59 +113,16 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
     # --- building ---------------------------------------------------------------------------------
 
     def _build_frame(self) -> None:
-        self._make_status()
-        self._make_answer()
-        for widget, name in (
-            (self, "panel"),
-            (self._controls, "controls"),
-            (self._more, "controls"),
-            (self._main, "main"),
-            (self._detail, "detail"),
-            (self._body, "body"),
-        ):
-            widget.add_class(f"sae-nb-{name}")
-        self._keys.on_msg(self._key_message)
-        t.dlink((self._keys, "dark"), (self, "dark"))
-        self._make_menu()
-        self._header = Box([self._title, self._about, self._more_button])
-        self._header.add_class("sae-nb-header")
+        frame = self._frame
+        self._link_texts()
+        self.add_class("sae-nb-panel")
+        frame.keys.on_msg(self._key_message)
+        frame.help_button.observe(lambda change: self._toggle_help(change["new"]), "value")
+        t.dlink((frame.keys, "dark"), (self, "dark"))
         self.observe(lambda _: self._draw_header(), HEADING)
         self._draw_header()
-        self._foot = Box([self._status_line]).add_class("sae-nb-foottools")
-        self._drawer = VBox().add_class("sae-nb-drawer")
         self.observe(self._open_below, "opened")
-        top = (self._style, self._keys, self._header, self._answer_line, self._controls, self._menu)
-        self.children = (*top, self._body, self._foot, self._drawer)
-
-    def _make_menu(self) -> None:
-        """Make what is behind "⋯": the rest of the controls, exports, numbers, keys and help."""
-        self._help = HTML(layout=layout_of(display="none"))
-        self._written_text = HTML().add_class("sae-nb-written")
-        tools = Box([*self._tool_buttons(), self._written_text])
-        tools.add_class("sae-nb-controls").add_class("sae-nb-foottools")
-        self._menu = VBox([self._more, tools, self._help], layout=layout_of(display="none"))
-        self._menu.add_class("sae-nb-menu")
-        self._more_button = small_toggle(
-            "⋯", "More controls, files to keep, numbers, help"
-        ).add_class("sae-nb-menubutton")
-        self._more_button.observe(lambda change: self._open_menu(change["new"]), "value")
-
-    def _open_menu(self, shown: bool) -> None:
-        show(self._menu, shown)
-        show(self._more, shown and bool(self._more.children))
-
-    def _tool_buttons(self) -> list[ipw.Widget]:
-        html = small_button(
-            "⤓ html",
-            "Write this view as one HTML file that needs no kernel",
-            lambda: self.export("html"),
-        )
-        png = small_button("⤓ png", "Write the figure as a picture", lambda: self.export("png"))
-        self._help_button = small_toggle(
-            "help", "What this shows, what it cannot show, the paper, the keys"
-        )
-        self._help_button.observe(lambda change: self._toggle_help(change["new"]), "value")
-        return [self._numbers_button, html, png, self._help_button]
+        self.children = frame.children
 
     def arrange(
         self,
@@ -222,20 +152,14 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
             [] if figure is None else [figure] if isinstance(figure, ipw.Widget) else list(figure)
         )
         # By type name along the bases: asking plotly for the class imports seconds of validation code.
-        inside = (w for one in main for w in exporting.descendants(one))
+        inside = (w for one in main for w in pages.descendants(one))
         plots = (w for w in inside if any(c.__name__ == "FigureWidget" for c in type(w).__mro__))
         self._figure = next(plots, None)
-        acts = () if primary is None else (primary.add_class("sae-nb-primary"),)
-        self._controls.children = (*controls, *acts)
-        show(self._controls, bool(self._controls.children))
-        self._more.children = tuple(more)
-        self._main.children, self._detail.children = tuple(main), tuple(detail)
-        show(self._detail, bool(detail))
-        toggle = self._body.remove_class if detail else self._body.add_class
-        toggle("sae-nb-plain")
-        self._keys.tips = {
+        acts = [] if primary is None else [primary.add_class("sae-nb-primary")]
+        self._frame.fill([*controls, *acts], more, main, detail)
+        self._frame.keys.tips = {
             widget.description: widget.tooltip
-            for widget in exporting.descendants(self)
+            for widget in pages.descendants(self)
             if getattr(widget, "tooltip", None) and getattr(widget, "description", None)
         }
         if self.has_trait("atom"):
@@ -244,20 +168,20 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
 
     def leave_out_controls(self) -> None:
         """Take the row of controls off the panel, where another view shows them."""
-        show(self._controls, False)
+        show(self._frame.controls, False)
 
     def tuck_away(self, *widgets: ipw.Widget) -> None:
         """Show widgets only while the menu is open."""
         for widget in widgets:
-            show(widget, self._more_button.value)
-            self._more_button.observe(
+            show(widget, self._frame.more_button.value)
+            self._frame.more_button.observe(
                 lambda change, widget=widget: show(widget, change["new"]), "value"
             )
 
     def _begin_to_react(self) -> None:
-        if self._reacts:
+        if self._stage is not Stage.MADE:
             return
-        self._reacts = True
+        self._stage = Stage.ARRANGED
         for name, reaction in reactions(type(self)).items():
             self.observe(partial(self._react, getattr(self, name), reaction), reaction.traits)
 
@@ -267,6 +191,14 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
                 method()
 
     @property
+    def _closed(self) -> bool:
+        return self._stage in (Stage.UNMADE, Stage.CLOSED)
+
+    @property
+    def _reacts(self) -> bool:
+        return self._stage is Stage.ARRANGED
+
+    @property
     def ready(self) -> bool:
         """Whether there is something to draw: before that, nothing reacts to traits."""
         return True
@@ -274,12 +206,12 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
     def bind_key(self, key: str, action: Callable[[], None]) -> None:
         """Call `action` when `key` ("ArrowLeft", "Escape", …) is pressed inside the panel."""
         self._key_actions[key] = action
-        self._keys.answered = sorted(self._key_actions)
+        self._frame.keys.answered = sorted(self._key_actions)
 
     @checked
     def come_forward(self) -> None:
         """Show the top of this panel, now or as soon as it is on the page."""
-        self._keys.called = True
+        self._frame.keys.called = True
 
     def press(self, key: str) -> None:
         """Do what pressing `key` inside the panel does."""
@@ -288,15 +220,17 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
             with self.guarded(f"the key {key}"):
                 action()
 
-    def _key_message(self, _: Any, content: Any, __: Any) -> None:
-        kind = content.get("kind") if isinstance(content, dict) else None
+    def _key_message(self, _: object, content: object, __: object) -> None:
+        if not isinstance(content, dict):
+            return
+        kind = content.get("kind")
         if kind == "key":
             self.press(str(content.get("key")))
             return
         if kind == "file":
             self._send_file()
             return
-        atom = content.get("atom") if isinstance(content, dict) else None
+        atom = content.get("atom")
         if not isinstance(atom, int):
             return
         with self.guarded(f"atom {atom}"):
@@ -310,25 +244,26 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
     # --- drawing ----------------------------------------------------------------------------------
 
     def _draw_header(self) -> None:
-        heading = self._live_heading()
-        self._title.value, self._about.value = title_html(heading), about_html(heading)
+        self._frame.draw_heading(self._live_heading())
 
     def _toggle_help(self, shown: bool) -> None:
         sentences = "".join(f"<p>{escape(s)}</p>" for s in self.explanation if s)
         words = words_html(self._texts())
         searches = any(
             "sae-nb-search" in one._dom_classes
-            for one in exporting.descendants(self)
+            for one in pages.descendants(self)
             if isinstance(one, ipw.DOMWidget)
         )
         keys = keys_html([*self._key_actions, *["/"] * searches])
-        self._help.value = f'<div class="sae-nb-help" role="note">{sentences}{words}{keys}</div>'
-        show(self._help, shown)
+        self._frame.help.value = (
+            f'<div class="sae-nb-help" role="note">{sentences}{words}{keys}</div>'
+        )
+        show(self._frame.help, shown)
 
     def _texts(self) -> Iterator[str]:
         """Return the texts on the panel, as far as they may contain words of the glossary."""
         yield from (*self.explanation, *self.chips)
-        for widget in exporting.descendants(self._body):
+        for widget in pages.descendants(self._frame.body):
             yield from (
                 str(getattr(widget, name, "")) for name in ("description", "hint", "tokens")
             )
@@ -336,13 +271,12 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""
         sizes = current_theme()
-        font = f"--sae-nb-font: {sizes.font_px}px"
-        self._style.value = f"<style>.sae-nb-panel.sae-nb-{sizes.scale} {{ {font}; }}</style>"
+        self._frame.draw_size(sizes)
         for name in ("normal", "lecture"):
             (self.add_class if name == sizes.scale else self.remove_class)(f"sae-nb-{name}")
         if self._figure is not None:
             self._figure.update_layout(template=template())
-        if self._reacts:  # arranged
+        if self._reacts:
             with self._drawing:
                 self._rescale()
 
@@ -476,14 +410,14 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         if self._closed or sys.is_finalizing():
             return
         with self._drawing:  # what another thread is drawing is drawn to its end
-            self._closed = True
+            self._stage = Stage.CLOSED
             self.leave_page()
             forget_styled(self)
             self._background.close()
             self._key_actions.clear()
             self.unobserve_all()
             self.shut_below()
-            for child in [*exporting.descendants(self), *owned_widgets(self)]:
+            for child in [*pages.descendants(self), *owned_widgets(self)]:
                 if child is not self:
                     close_whole(child)
             self.layout.close()
@@ -493,17 +427,17 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         facts = ", ".join(f"{name} {text}" for name, text in self.chips.items())
         return f"{type(self).__name__}({facts})"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         bundle = super()._repr_mimebundle_(**kwargs)
         if not isinstance(bundle, dict):
             return bundle
         bundle["text/plain"] = f"{self!r}: {self.question} {self.status}".strip()
         with self.guarded("the picture for readers without JavaScript"):
-            bundle["text/html"] = exporting.fallback_html(self.page_now())
+            bundle["text/html"] = pages.fallback_html(self.page_now())
         return bundle
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: object) -> object:
     """Return a trait's value as JSON has it: lists for tuples, Python's numbers for numpy's."""
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
@@ -511,6 +445,6 @@ def as_json(value: Any) -> Any:
         return [as_json(item) for item in sorted(value)]
     if isinstance(value, (list, tuple)):
         return [as_json(item) for item in value]
-    if callable(getattr(value, "tolist", None)):
-        return as_json(value.tolist())
+    if callable(tolist := getattr(value, "tolist", None)):
+        return as_json(tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value

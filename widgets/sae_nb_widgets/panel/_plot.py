@@ -41,7 +41,7 @@ LATE = "nbformat"
 class LateModule(ModuleType):
     """A placeholder for nbformat, which is imported when an attribute of it is first read."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
         return getattr(importlib.import_module("nbformat"), name)
@@ -97,7 +97,7 @@ class Plot(LiveWidget, go.FigureWidget):
     )
     version = t.Unicode(plotly.__version__, help="Which plotly the script is of.").tag(sync=True)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         # plotly has the page count the figure's views, which nobody reads: ipywidgets then sends the
         # count of a closed figure to nowhere, an error in the page's console for each.
@@ -107,7 +107,7 @@ class Plot(LiveWidget, go.FigureWidget):
     def _default_bundle(self) -> PlotlyScript:
         return shared_script()
 
-    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+    def get_state(self, key: object = None, drop_defaults: bool = False) -> dict[str, Any]:
         """Return the state a browser starts from: the picture as it is now.
 
         plotly keeps there what the figure was when it was made, so a reloaded page would show that.

@@ -14,18 +14,17 @@ from sae_nb.checks import check_data
 from sae_nb.evaluation.causal._outcomes import outcome_index
 from sae_nb.figures.theme import format_count
 from sae_nb.models._inputs import column_of_table
-from sae_nb.steering._request import (
-    check_hook_point,
-    check_width,
-)
+from sae_nb.steering._request import check_hook_point, check_width
 
 if TYPE_CHECKING:
+    from sae_nb.activations._context import Context
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.summaries.input._contrast import BaseRate
 
 
-def check_parts(model: Any, sae: Any, hook_point: str) -> None:
+def check_parts(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> None:
     """Refuse arguments that are not a live model, not an SAE, or not a pair of the two."""
     for name in ("hook_points", "interventions", "lock", "batches"):
         if not hasattr(model, name):
@@ -74,7 +73,7 @@ class Samples:
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> object:
         """Return one sample, in the form `model.batches` reads."""
         return self._items[index : index + 1]
 
@@ -83,10 +82,10 @@ class Samples:
         item = self._items[index] if isinstance(self._items, list) else None
         return item if isinstance(item, str) else None
 
-    def _default(self, model: LiveModel, context: Any) -> Any:
-        if getattr(context, "pictures", None) is not None:
+    def _default(self, model: LiveModel, context: Context | None) -> object:
+        if context is not None and context.pictures is not None:
             return context.pictures
-        if getattr(context, "token_ids", None) is not None:
+        if context is not None and context.token_ids is not None:
             return [context.token_ids.sample(i).tolist() for i in range(context.n_samples)]
         self.made_up = True
         if model.modality.is_text:
@@ -99,7 +98,7 @@ class Samples:
         )
 
 
-def _by_number(model: LiveModel, inputs: Any) -> Any:
+def _by_number(model: LiveModel, inputs: Inputs) -> Any:
     """Something that slices into samples: a list, or a tensor with samples on its first axis."""
     inputs = getattr(inputs, "images", inputs)
     if isinstance(inputs, str):
@@ -127,12 +126,13 @@ def facts_of(
     return facts if base is None else facts | {"usual from": base.source}
 
 
-def newest(old: Any, given: Tensor) -> Tensor:
+def newest(old: object, given: Tensor) -> Tensor:
     """Return `old` where `given` is the same: comparing tensors gives tensors, and traitlets cannot ask if one
     is new.
     """
-    same = isinstance(old, Tensor) and old.shape == given.shape and bool((old == given).all())
-    return old if same else given
+    if isinstance(old, Tensor) and old.shape == given.shape and bool((old == given).all()):
+        return old
+    return given
 
 
 # --- what is asked about --------------------------------------------------------------------------

@@ -5,36 +5,29 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.checks import checked
-from sae_nb.figures.theme import (
-    THIN_SPACE,
-    escape,
-    format_duration,
-)
-from sae_nb_widgets.components._base import (
-    HTML,
-    Box,
-    ToggleButton,
-    mark_atoms,
-)
-from sae_nb_widgets.panel._declaring import show
+from sae_nb.figures.theme import escape, format_duration, format_percent
+from sae_nb_widgets.components._base import mark_atoms
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.panel._frame import Frame
 
 logger = logging.getLogger("sae_nb_widgets")
 LONGEST_GIVEN = 40
-UNBROKEN = "\u202f"
-"""A thin space at which no line is broken: a number stays whole in a sentence."""
+REPORT_SECONDS = 0.2
+"""Between two reports of how far long work is."""
 
 
-class Saying(t.HasTraits):
-    """The two places where a panel speaks: the answer line under the question, the status line."""
+class HasStatus(t.HasTraits):
+    """The two texts of a panel that change: the answer under the question, and the status line."""
 
     stem: ClassVar[str] = "panel"
     answer = t.Unicode("", help="The answer to the question, in one sentence.")
@@ -48,22 +41,17 @@ class Saying(t.HasTraits):
     _bold: tuple[str, ...] = ()
     # The file an export wrote last: the status line links it.
     _written: Path | None = None
+    if TYPE_CHECKING:  # the panel's
+        _frame: Frame
 
-    def _make_answer(self) -> None:
-        # Two threads may speak: whoever writes last has read last.
+    def _link_texts(self) -> None:
+        """Have the texts drawn whenever they change."""
+        # Two threads may write: whoever writes last has read last.
         self._answering = threading.RLock()
-        self._answer_text = HTML().add_class("sae-nb-answer")
-        self._numbers_text = HTML().add_class("sae-nb-numbers")
-        self._numbers_button = small_toggle("numbers", "The measured numbers behind the sentence")
-        t.link((self, "show_numbers"), (self._numbers_button, "value"))
-        parts = [self._answer_text, self._numbers_text]
-        self._answer_line = Box(parts).add_class("sae-nb-answerline")
-        self.observe(self._draw_answer, ["answer", "numbers", "show_numbers"])
+        t.link((self, "show_numbers"), (self._frame.numbers_button, "value"))
+        self.observe(lambda _: self._draw_answer(), ["answer", "numbers", "show_numbers"])
+        self.observe(lambda _: self._draw_status(), ["status", "problem", "busy"])
         self._draw_answer()
-
-    def _make_status(self) -> None:
-        self._status_line = HTML().add_class("sae-nb-statusline")
-        self.observe(self._draw_status, ["status", "problem", "busy"])
         self._draw_status()
 
     # --- the answer -------------------------------------------------------------------------------
@@ -99,17 +87,13 @@ class Saying(t.HasTraits):
             self._loading = ""
             self._draw_answer()
 
-    def _draw_answer(self, _: Any = None) -> None:
+    def _draw_answer(self) -> None:
         with self._answering:
             busy = '<span class="sae-nb-busy" role="img" aria-label="loading"></span>'
-            said = sentence_html(self.answer, self._bold)
-            text = f"{busy}{escape(self._loading)}" if self._loading else said
-            text = text.replace(THIN_SPACE, UNBROKEN)
-            self._answer_text.value = f'<div aria-live="polite">{text}</div>' if text else ""
-            self._numbers_text.value = escape(self.numbers)
-            show(self._answer_line, bool(text))
-            show(self._numbers_button, bool(self.numbers))
-            show(self._numbers_text, bool(self.numbers) and self.show_numbers)
+            text = f"{busy}{escape(self._loading)}"
+            if not self._loading:
+                text = sentence_html(self.answer, self._bold)
+            self._frame.draw_answer(text, self.numbers, self.show_numbers)
 
     # --- the status line --------------------------------------------------------------------------
 
@@ -129,6 +113,20 @@ class Saying(t.HasTraits):
     def _write_status(self, text: str) -> None:
         with self.hold_trait_notifications():
             self.problem, self.status = False, text
+
+    def progress_of(self, doing: str, of: str = "") -> Callable[[int, int], None]:
+        """Return what reports in the status line how much of long work is done, and how long the rest takes."""
+        started, last = time.perf_counter(), 0.0
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            if now - last > REPORT_SECONDS and done < total:
+                last = now
+                left = format_duration((now - started) / done * (total - done))
+                self.say(f"{doing} {format_percent(done / total, of=of)}, {left} left")
+
+        return report
 
     def fail(self, error: BaseException, doing: str = "") -> None:
         """Put an error in the status line as one sentence, and its traceback in the log."""
@@ -152,19 +150,9 @@ class Saying(t.HasTraits):
         with self.guarded(doing):
             yield
 
-    def _draw_status(self, _: Any = None) -> None:
-        spin = '<span class="sae-nb-busy" role="img" aria-label="working"></span>'
-        kind = "sae-nb-problem" if self.problem else ""
+    def _draw_status(self) -> None:
         text = linked(mark_atoms(self.status), self._written)
-        self._status_line.value = (
-            f'<div role="status">{spin if self.busy else ""}'
-            f'<span class="{kind}">{text}</span></div>'
-        )
-
-
-def small_toggle(text: str, tooltip: str) -> ipw.ToggleButton:
-    """Return a small button that stays down."""
-    return ToggleButton(description=text, tooltip=tooltip, _dom_classes=["sae-nb-small"])
+        self._frame.draw_status(text, problem=self.problem, busy=self.busy)
 
 
 def sentence_html(text: str, bold: Sequence[str] = ()) -> str:

@@ -8,16 +8,8 @@ from typing import Any, Protocol
 import plotly.graph_objects as go
 
 from sae_nb.checks import checked
-from sae_nb.figures import (
-    current_theme,
-    template,
-)
-from sae_nb.figures.theme import (
-    FIGURE_CONFIG,
-    Scale,
-    Theme,
-    use_scale,
-)
+from sae_nb.figures import current_theme, template
+from sae_nb.figures.theme import FIGURE_CONFIG, Scale, Theme, use_scale
 
 
 class Restylable(Protocol):

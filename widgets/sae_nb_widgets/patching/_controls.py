@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
-from sae_nb_widgets.panel._declaring import (
-    Entry,
-    control,
-    show,
-    small_button,
-)
-from sae_nb_widgets.panel._exporting import LIVE_ONLY
+from sae_nb_widgets.panel._declaring import Entry, control, show, small_button
+from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:
     from sae_nb_widgets.patching._panel import PatchingPanel

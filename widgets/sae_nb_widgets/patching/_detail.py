@@ -7,16 +7,13 @@ from collections.abc import Callable
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.figures import (
-    fade,
-    theme,
-)
+from sae_nb.figures import fade, theme
 from sae_nb.figures.theme import escape
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._layer_grid import two_digits
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.patching import _words as words
-from sae_nb_widgets.patching._queries import Seen
+from sae_nb_widgets.patching._queries import Answer
 
 N_LISTED = 8
 QUIET = '<div class="sae-nb-legendline">{}</div>'
@@ -35,7 +32,7 @@ class PatchingDetail:
         self.largest.observe(self._take, "selected")
         self.widgets: tuple[ipw.Widget, ...] = (self.place, self.bars, self.largest)
 
-    def show(self, seen: Seen, row: int, column: int) -> None:
+    def show(self, seen: Answer, row: int, column: int) -> None:
         """Show the numbers of a cell."""
         name = words.place_words(seen, row, column)
         title = escape(name[0].upper() + name[1:])
@@ -60,7 +57,7 @@ class PatchingDetail:
         if self.largest.selected != at:
             self.largest.selected = at
 
-    def list(self, seen: Seen) -> None:
+    def list(self, seen: Answer) -> None:
         """List the places of the largest effects; of states the largest at each position."""
         self._cells = words.largest_cells(seen, N_LISTED)
         headers = ["place", *(["exact"] if seen.exact else []), "estimate"]
@@ -90,7 +87,7 @@ def _colour(effect: float) -> str:
     return theme.WARM if effect >= 0 else theme.BLUE
 
 
-def _short(seen: Seen, row: int, column: int) -> str:
+def _short(seen: Answer, row: int, column: int) -> str:
     """Return a cell's name in a list: numbers, and the token."""
     if seen.of_atoms:
         return seen.rows[row]

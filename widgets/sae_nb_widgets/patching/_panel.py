@@ -12,20 +12,11 @@ import traitlets as t
 
 from sae_nb.checks import checked
 from sae_nb.circuits import PatchMap
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import escape, format_number, format_percent
 from sae_nb_widgets.components._layer_grid import LayerGrid
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    LARGEST_SEED,
-    Whole,
-    reacts,
-    show,
-)
-from sae_nb_widgets.panel._exporting import COLUMNS
+from sae_nb_widgets.panel._declaring import LARGEST_SEED, Whole, reacts, show
+from sae_nb_widgets.panel._pages import COLUMNS
 from sae_nb_widgets.patching import _words as words
 from sae_nb_widgets.patching._controls import (
     DIRECTIONS,
@@ -36,8 +27,8 @@ from sae_nb_widgets.patching._controls import (
 )
 from sae_nb_widgets.patching._detail import QUIET, PatchingDetail
 from sae_nb_widgets.patching._queries import (
-    Ask,
-    Seen,
+    Answer,
+    Question,
     StoppedError,
     answered,
     first_kind,
@@ -47,6 +38,8 @@ from sae_nb_widgets.patching._queries import (
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
+    from sae_nb.circuits import Patching
     from sae_nb.data import PromptPairs
     from sae_nb.models import LiveModel
 
@@ -144,8 +137,8 @@ class PatchingPanel(Panel):
         if self.model is not None and self.model.n_heads is None:
             without |= {"heads", "heads_by_position"}
         self.site_names = tuple(name for name in SITES if name not in without)
-        self._seen: Seen | None = None
-        self._ask: Ask | None = None
+        self._seen: Answer | None = None
+        self._ask: Question | None = None
         self._pairs: tuple[tuple[Any, int, int], PromptPairs] | None = None
         self._stopping = threading.Event()
         self._said = 0.0
@@ -174,10 +167,10 @@ class PatchingPanel(Panel):
 
     def _build(self) -> None:
         self.controls = PatchingControls(self)
-        self.grid, self.beside = LayerGrid(), LayerGrid()
+        self.grid, self.control_grid = LayerGrid(), LayerGrid()
         self.grid.observe(self._choose_cell, "selected")
-        self.beside.observe(self._choose_cell, "selected")
-        self._maps = ipw.Box([self.grid, self.beside]).add_class(COLUMNS)
+        self.control_grid.observe(self._choose_cell, "selected")
+        self._maps = ipw.Box([self.grid, self.control_grid]).add_class(COLUMNS)
         self._score = ipw.HTML()
         self._detail_view = PatchingDetail(self.choose)
         live = self.model is not None
@@ -197,7 +190,7 @@ class PatchingPanel(Panel):
     # --- asking -----------------------------------------------------------------------------------
 
     @t.validate("sites")
-    def _sites_exist(self, proposal: t.Bunch) -> Any:
+    def _sites_exist(self, proposal: t.Bunch) -> object:
         if proposal["value"] not in self.site_names:
             raise t.TraitError(
                 f"`sites` must be one of {list(self.site_names)} here, got {proposal['value']!r}. Atoms need "
@@ -250,7 +243,7 @@ class PatchingPanel(Panel):
         # Atoms are estimated and measured in one call.
         self._work(ask, ask.method if ask.sites == "atoms" else "attribution")
 
-    def _asked(self) -> Ask:
+    def _asked(self) -> Question:
         """Return the request; texts that are not the template's make the pair a typed one."""
         fields = self.clean, self.corrupted, self.target, self.other
         answers: tuple[tuple[str, str], ...] = (
@@ -265,16 +258,16 @@ class PatchingPanel(Panel):
                 answers = tuple(pairs.answers)
             else:
                 self.template = ""
-        return Ask(
+        return Question(
             clean, corrupted, answers, self.control, self.sites, self.heads, self.direction, self.method,
             self.seed,
         )  # fmt: skip
 
-    def _work(self, ask: Ask, method: str) -> None:
+    def _work(self, ask: Question, method: str) -> None:
         stopping, doing = self._stopping, "estimating" if method == "attribution" else "measuring"
         model, sae, began = self.model, self.sae, time.perf_counter()
 
-        def heard(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             if stopping.is_set():
                 raise StoppedError
             now = time.perf_counter()
@@ -285,13 +278,13 @@ class PatchingPanel(Panel):
                     if not self._closed and not stopping.is_set():
                         self.say(f"{doing}: {format_percent(done / total)}, {left} left")
 
-        def work() -> Seen | None:
+        def work() -> Answer | None:
             try:
-                return answered(model, sae, ask, method, heard)
+                return answered(model, sae, ask, method, report)
             except StoppedError:
                 return None
 
-        def done(found: Seen | None) -> None:
+        def done(found: Answer | None) -> None:
             if found is None:
                 self._show_stop(False)
                 self.say("Stopped: the map shows estimates by attribution.")
@@ -322,7 +315,7 @@ class PatchingPanel(Panel):
         return self._seen is not None
 
     @property
-    def found(self) -> Any:
+    def found(self) -> PatchMap | Patching | None:
         """The `PatchMap`, or of atoms the `Patching`, that is shown; None before there is one."""
         return None if self._seen is None else self._seen.found
 
@@ -364,7 +357,7 @@ class PatchingPanel(Panel):
 
     # --- drawing ----------------------------------------------------------------------------------
 
-    def _take(self, found: Seen) -> None:
+    def _take(self, found: Answer) -> None:
         """Draw a map; the chosen cell stays, or the first one is chosen once the map is what was asked for."""
         self._seen = found
         self._draw()
@@ -389,8 +382,8 @@ class PatchingPanel(Panel):
         self.grid.show_shares(
             one.rows[::-1], one.columns, one.effect[::-1].tolist(), maximum=most, names=names
         )
-        self.beside.description = f"Control: the same with {one.control_source}"
-        self.beside.show_shares(
+        self.control_grid.description = f"Control: the same with {one.control_source}"
+        self.control_grid.show_shares(
             one.control_rows[::-1], one.columns, one.control[::-1].tolist(), maximum=most, names=names,
             compact=not one.of_atoms and len(one.columns) > MOST_WRITTEN,
         )  # fmt: skip
@@ -410,7 +403,7 @@ class PatchingPanel(Panel):
             return
         self._detail_view.show(one, self.row, self.column)
         cell = (len(one.rows) - 1 - self.row, self.column)
-        for grid in (self.grid, self.beside)[: 1 if one.of_atoms else 2]:
+        for grid in (self.grid, self.control_grid)[: 1 if one.of_atoms else 2]:
             if grid.selected != cell:
                 grid.selected = cell
 
@@ -422,7 +415,7 @@ class PatchingPanel(Panel):
         self._detail_view.clear()
 
     def _show_maps(self, shown: bool) -> None:
-        for widget in (self.grid, self.beside, self._score, *self._detail_view.widgets):
+        for widget in (self.grid, self.control_grid, self._score, *self._detail_view.widgets):
             show(widget, shown)
 
     # --- moving about -----------------------------------------------------------------------------
@@ -436,7 +429,11 @@ class PatchingPanel(Panel):
     def _choose_cell(self, change: t.Bunch) -> None:
         row, column = change["new"]
         one = self._seen
-        if one is None or min(row, column) < 0 or (one.of_atoms and change["owner"] is self.beside):
+        if (
+            one is None
+            or min(row, column) < 0
+            or (one.of_atoms and change["owner"] is self.control_grid)
+        ):
             return
         self.choose(len(one.rows) - 1 - row, column)
 
@@ -452,7 +449,7 @@ class PatchingPanel(Panel):
         super().close()
 
 
-def _check(model: Any, clean: Any, corrupted: Any) -> None:
+def _check(model: object, clean: Inputs, corrupted: Inputs) -> None:
     from sae_nb.models import LiveModel
 
     if isinstance(model, PatchMap):

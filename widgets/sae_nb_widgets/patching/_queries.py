@@ -12,14 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from sae_nb.circuits import Patching, PatchMap, patch
-from sae_nb.data import (
-    PromptPairs,
-    prompt_pairs,
-)
+from sae_nb.data import PromptPairs, prompt_pairs
 from sae_nb.data._prompt_pairs import PairKind
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.circuits import Patching
     from sae_nb.models import LiveModel
 
 KINDS: tuple[PairKind, ...] = (
@@ -37,7 +36,7 @@ class StoppedError(Exception):
 
 
 @dataclass(frozen=True)
-class Ask:
+class Question:
     """The request: pairs of texts, what is asked of the answers, and which places are exchanged how."""
 
     clean: tuple[str, ...]
@@ -54,7 +53,7 @@ class Ask:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Answer:
     """The answer: a map of places or atoms, and a second one of the control."""
 
     found: PatchMap | Patching
@@ -74,16 +73,16 @@ class Seen:
         return isinstance(self.found, Patching)
 
 
-def seen(found: PatchMap | Patching, method: str) -> Seen:
+def seen(found: PatchMap | Patching, method: str) -> Answer:
     """Return what is drawn of a result."""
     if isinstance(found, PatchMap):
-        return Seen(
+        return Answer(
             found, found.rows, found.columns, found.effect, found.estimated, found.rows,
             found.control, found.control_source, found.method == "exact",
         )  # fmt: skip
     exact = method == "exact"
     effect = found.measured if exact else found.estimated
-    return Seen(
+    return Answer(
         found, tuple(f"atom {atom}" for atom in found.chosen), ("share",),
         effect[found.chosen, None], found.estimated[found.chosen, None],
         tuple(f"atom {atom}" for atom in found.random), effect[found.random, None],
@@ -101,8 +100,12 @@ LABELS = {
 
 
 def answered(
-    model: LiveModel, sae: Any, ask: Ask, method: str, callback: Callable[[int, int], None]
-) -> Seen:
+    model: LiveModel,
+    sae: SparseAutoencoder | None,
+    ask: Question,
+    method: str,
+    callback: Callable[[int, int], None],
+) -> Answer:
     """Patch as asked; by `method`, which may be the estimate that comes before what was asked.
 
     Raises
@@ -120,8 +123,12 @@ def _as_on_screen(sentence: str) -> str:
 
 
 def _patched(
-    model: LiveModel, sae: Any, ask: Ask, method: str, callback: Callable[[int, int], None]
-) -> Seen:
+    model: LiveModel,
+    sae: SparseAutoencoder | None,
+    ask: Question,
+    method: str,
+    callback: Callable[[int, int], None],
+) -> Answer:
     target: Any = list(ask.answers) if ask.answers else None
     if target is not None and not ask.answers[0][0]:
         raise ValueError(
@@ -133,7 +140,7 @@ def _patched(
     given = model, list(ask.clean), list(ask.corrupted), target
     more: dict[str, Any] = {"direction": ask.direction, "seed": ask.seed, "progress": False}
     if ask.sites == "atoms":
-        return seen(patch(*given, sae, **more), method)
+        return seen(patch(*given, "atoms" if sae is None else sae, **more), method)
     more |= {"control": ask.control or None, "method": method, "callback": callback}
     if ask.sites == "heads_by_position":
         more["heads"] = heads_of(ask.heads)

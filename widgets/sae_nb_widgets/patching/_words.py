@@ -9,12 +9,8 @@ import numpy as np
 
 from sae_nb.circuits import PatchMap
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-    format_percent,
-)
-from sae_nb_widgets.patching._queries import Seen
+from sae_nb.figures.theme import format_count, format_number, format_percent
+from sae_nb_widgets.patching._queries import Answer
 
 HALF = 0.5
 """Share from which on a place is counted as carrying the answer."""
@@ -41,7 +37,7 @@ def asked_words(name: str) -> str:
     return re.sub(r"“\s+(?=[^\s”])", "“", name)
 
 
-def place_words(seen: Seen, row: int, column: int) -> str:
+def place_words(seen: Answer, row: int, column: int) -> str:
     """Return the name of a cell."""
     found = seen.found
     if not isinstance(found, PatchMap):
@@ -52,7 +48,7 @@ def place_words(seen: Seen, row: int, column: int) -> str:
     return f"{noun} {seen.rows[row]} at {token_words(seen.columns[column])}"
 
 
-def first_cell(seen: Seen) -> tuple[int, int]:
+def first_cell(seen: Answer) -> tuple[int, int]:
     """Return the cell that a map opens on: the largest; of states, where the last place first has it."""
     effect = np.abs(seen.effect)
     if isinstance(seen.found, PatchMap) and seen.found.sites == "resid":
@@ -64,7 +60,7 @@ def first_cell(seen: Seen) -> tuple[int, int]:
     return int(place[0]), int(place[1])
 
 
-def largest_cells(seen: Seen, n: int) -> list[tuple[int, int]]:
+def largest_cells(seen: Answer, n: int) -> list[tuple[int, int]]:
     """Return the n cells of the largest effects; of states one a position, since they stay for blocks."""
     effect = np.abs(seen.effect)
     if isinstance(seen.found, PatchMap) and seen.found.sites == "resid":
@@ -78,7 +74,7 @@ def largest_cells(seen: Seen, n: int) -> list[tuple[int, int]]:
     ]
 
 
-def answer_words(seen: Seen) -> str:
+def answer_words(seen: Answer) -> str:
     """Return the answer to the panel's question in a sentence or two."""
     found = seen.found
     if isinstance(found, PatchMap) and found.sites == "resid":
@@ -98,7 +94,7 @@ def answer_words(seen: Seen) -> str:
     return f"{place} alone {done} {share} of the difference{by}; the control {most} at most."
 
 
-def _carried(seen: Seen) -> str:
+def _carried(seen: Answer) -> str:
     """Describe at which tokens the answer is carried, block by block; empty where no place carries half."""
     best = seen.effect.argmax(axis=1)
     carries = seen.effect.max(axis=1) >= HALF
@@ -119,7 +115,7 @@ def _carried(seen: Seen) -> str:
     return f"{said}{_single(seen)}"
 
 
-def _single(seen: Seen) -> str:
+def _single(seen: Answer) -> str:
     """State what exchanging the cell that the map opens on does, as an example of what its numbers mean."""
     row, column = first_cell(seen)
     done = {"denoise": "brings back", "noise": "takes away"}[
@@ -133,7 +129,7 @@ def _single(seen: Seen) -> str:
     return f"{said} (control: {format_percent(float(seen.control[row, column]), digits=2)})."
 
 
-def numbers_words(seen: Seen) -> str:
+def numbers_words(seen: Answer) -> str:
     """Return what an expert asks for next."""
     found = seen.found
     pairs = "1 pair" if found.n_pairs == 1 else f"{found.n_pairs} pairs"
@@ -143,7 +139,7 @@ def numbers_words(seen: Seen) -> str:
     )
 
 
-def legend_words(seen: Seen) -> str:
+def legend_words(seen: Answer) -> str:
     """Return the meaning of the colours, and how far the map can be trusted."""
     noise = getattr(seen.found, "direction", "denoise") == "noise"
     warm = "takes the answer away" if noise else "brings the answer back"
@@ -151,7 +147,7 @@ def legend_words(seen: Seen) -> str:
     return f"Orange {warm}, blue works against that. {said[0].upper()}{said[1:]}."
 
 
-def score_words(seen: Seen) -> str:
+def score_words(seen: Answer) -> str:
     """Return how well estimates and effects agree, and the largest of the control."""
     found = seen.found
     most = format_number(float(np.abs(seen.control).max(initial=0.0)))

@@ -6,18 +6,9 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
-from sae_nb.summaries._pursuit import (
-    ALGORITHMS,
-    OWN,
-    SHORT,
-    TITLES,
-)
+from sae_nb.summaries._pursuit import ALGORITHMS, OWN, SHORT, TITLES
 from sae_nb_widgets.components._base import HTML
-from sae_nb_widgets.panel._declaring import (
-    control,
-    icon_button,
-    line,
-)
+from sae_nb_widgets.panel._declaring import control, icon_button, line
 from sae_nb_widgets.panel._playing import play_button
 from sae_nb_widgets.pursuit._runs import NONE
 

@@ -10,26 +10,12 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sae_nb.figures import (
-    current_theme,
-    theme,
-)
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-    signed_colours,
-)
+from sae_nb.figures import current_theme, theme
+from sae_nb.figures.theme import escape, format_number, signed_colours
 from sae_nb.summaries import PursuitSteps
 from sae_nb_widgets.components._atom_card import png_address
-from sae_nb_widgets.components._base import (
-    HTML,
-    atom_mark,
-)
-from sae_nb_widgets.components._curves import (
-    Chart,
-    Curves,
-    Line,
-)
+from sae_nb_widgets.components._base import HTML, atom_mark
+from sae_nb_widgets.components._curves import Chart, Curves, Line
 from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.pursuit._figure import ALGORITHM_COLOURS, NameOf
 

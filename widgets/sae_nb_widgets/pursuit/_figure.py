@@ -14,19 +14,9 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
-from sae_nb.figures import (
-    current_theme,
-    fade,
-    number_of,
-    plot_text,
-    template,
-    theme,
-)
+from sae_nb.figures import current_theme, fade, number_of, plot_text, template, theme
 from sae_nb.figures._plot_grids import on_axes
-from sae_nb.figures.theme import (
-    format_number,
-    scaled,
-)
+from sae_nb.figures.theme import format_number, scaled
 from sae_nb.summaries import PursuitSteps
 from sae_nb.summaries._pursuit import strongest_atoms
 from sae_nb_widgets.panel._theming import figure_widget
@@ -269,7 +259,11 @@ def _start(
 
 
 def _now(
-    data: Any, index: int, record: PursuitSteps, atoms: Int[np.ndarray, " n"], step: int
+    data: Sequence[go.Scatter],
+    index: int,
+    record: PursuitSteps,
+    atoms: Int[np.ndarray, " n"],
+    step: int,
 ) -> None:
     at = record.reached(step)
     now, start = record.correlations[at, atoms], record.correlations[0, atoms]
@@ -294,7 +288,7 @@ def _opacity(
 
 
 def _ring(
-    data: Any,
+    data: Sequence[go.Scatter],
     index: int,
     record: PursuitSteps,
     atoms: Int[np.ndarray, " n"],
@@ -313,7 +307,12 @@ def _ring(
 
 
 def _select(
-    data: Any, index: int, record: PursuitSteps, atoms: Int[np.ndarray, " n"], step: int, atom: int
+    data: Sequence[go.Scatter],
+    index: int,
+    record: PursuitSteps,
+    atoms: Int[np.ndarray, " n"],
+    step: int,
+    atom: int,
 ) -> None:
     """Point at the selected atom from below; text takes the page's own colour."""
     mark, place = data[TRACES_PER_ALGORITHM * index + SELECTED], np.flatnonzero(atoms == atom)
@@ -374,7 +373,7 @@ def _shortened(text: str, most: int) -> str:
 # --- axes -----------------------------------------------------------------------------------------
 
 
-def _floats(values: Any) -> Float[np.ndarray, " n"]:
+def _floats(values: object) -> Float[np.ndarray, " n"]:
     return np.asarray(values, dtype=np.float32)
 
 

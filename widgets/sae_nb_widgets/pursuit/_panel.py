@@ -12,30 +12,13 @@ import traitlets as t
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import check_k, checked
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-)
+from sae_nb.figures.theme import format_count, format_number
 from sae_nb.pursuit._checking import as_tensors
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries import PursuitSteps
-from sae_nb.summaries._pursuit import (
-    ALGORITHMS,
-    OWN,
-    PENALTY_SHARE,
-    PURSUITS,
-    SOLVER_STEPS,
-)
-from sae_nb_widgets.components._base import (
-    Box,
-    lay_out,
-)
-from sae_nb_widgets.panel._declaring import (
-    Atom,
-    Number,
-    Whole,
-    reacts,
-)
+from sae_nb.summaries._pursuit import ALGORITHMS, OWN, PENALTY_SHARE, PURSUITS, SOLVER_STEPS
+from sae_nb_widgets.components._base import Box, lay_out
+from sae_nb_widgets.panel._declaring import Atom, Number, Whole, reacts
 from sae_nb_widgets.panel._playing import PlayingPanel
 from sae_nb_widgets.pursuit._controls import ORDERS, PursuitControls
 from sae_nb_widgets.pursuit._detail import Chosen, Parts, unexplained
@@ -53,6 +36,7 @@ from sae_nb_widgets.pursuit._runs import (
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from plotly.callbacks import Points
     from torch import Tensor
 
     from sae_nb.architectures import SolverTrace, SparseAutoencoder
@@ -249,10 +233,10 @@ class PursuitStepper(PlayingPanel):
             align_content="flex-start",
             padding="14px 0 16px var(--sae-nb-side)",
         )
-        self._body.children = (left, *self._body.children)
+        self._frame.body.children = (left, *self._frame.body.children)
         # Three columns; below 700 px the style sheet puts them under each other.
         columns = f"minmax(0, {LEFT_PX}px) minmax(0, 1fr) minmax(220px, 29%)"
-        lay_out(self._body, grid_template_columns=columns)
+        lay_out(self._frame.body, grid_template_columns=columns)
         for trace in self.figure.plot.data:
             trace.on_click(self._on_click)
         self.chosen.norms.observe(self._on_norms, "selected")
@@ -410,7 +394,7 @@ class PursuitStepper(PlayingPanel):
         if change["new"] >= 0:
             self.step = change["new"]
 
-    def _on_click(self, trace: go.Bar, points: Any, _: Any) -> None:
+    def _on_click(self, trace: go.Bar, points: Points, _: object) -> None:
         if points.point_inds:
             chosen = self.figure.atom_at(trace, points.point_inds[0])
             if chosen == self.atom:

@@ -14,18 +14,8 @@ from torch import Tensor
 
 from sae_nb.architectures import SolverTrace
 from sae_nb.checks import check_integer, check_matrix
-from sae_nb.summaries import (
-    PursuitSteps,
-    summarise_pursuit,
-    summarise_trace,
-)
-from sae_nb.summaries._pursuit import (
-    OWN,
-    PURSUITS,
-    SHORT,
-    check_algorithm,
-    check_trace,
-)
+from sae_nb.summaries import PursuitSteps, summarise_pursuit, summarise_trace
+from sae_nb.summaries._pursuit import OWN, PURSUITS, SHORT, check_algorithm, check_trace
 
 if TYPE_CHECKING:
     from sae_nb_widgets.pursuit._panel import PursuitStepper
@@ -34,19 +24,19 @@ NONE = ""
 """Value of `algorithm_b` that leaves the second algorithm out."""
 
 
-def unit_atoms(dictionary: Any, normalise: bool, name: str, d_in: int | None = None) -> Tensor:
+def unit_atoms(dictionary: object, normalise: bool, name: str, d_in: int | None = None) -> Tensor:
     """Return the dictionary, scaled to unit rows if asked."""
     atoms = check_matrix(dictionary, name=name, d_in=d_in).detach()
     return F.normalize(atoms, dim=1) if normalise else atoms
 
 
-def input_rows(x: Any, dictionary: Tensor, bias: Tensor) -> Tensor:
+def input_rows(x: object, dictionary: Tensor, bias: Tensor) -> Tensor:
     """Return the inputs as rows without their bias: of a tensor, an array or activations."""
     found = check_matrix(x, d_in=dictionary.shape[1], flatten=True).detach()
     return found - bias.to(found.device)
 
 
-def checked_bias(bias: Any, dictionary: Tensor) -> Tensor:
+def checked_bias(bias: object, dictionary: Tensor) -> Tensor:
     """Return the bias, or zeros."""
     if bias is None:
         return torch.zeros(dictionary.shape[1])

@@ -10,21 +10,9 @@ import numpy as np
 from sae_nb.activations._context import Context
 from sae_nb.atoms._examples import Example
 from sae_nb.figures import current_theme as theme
-from sae_nb_widgets.components import (
-    PictureGrid,
-    TokenStrip,
-)
-from sae_nb_widgets.components._base import (
-    Box,
-    Button,
-    VBox,
-    lay_out,
-    layout_of,
-)
-from sae_nb_widgets.components._picture_grid import (
-    as_film,
-    grid_for,
-)
+from sae_nb_widgets.components import PictureGrid, TokenStrip
+from sae_nb_widgets.components._base import Box, Button, VBox, lay_out, layout_of
+from sae_nb_widgets.components._picture_grid import as_film, grid_for
 
 
 class OptionCards:

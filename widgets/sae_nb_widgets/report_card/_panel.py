@@ -10,11 +10,7 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.checks import checked
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-    format_number,
-)
+from sae_nb.figures.theme import escape, format_count, format_number
 from sae_nb.summaries._report_card import (
     ReportCardSummary,
     ReportCell,
@@ -28,10 +24,7 @@ from sae_nb.summaries._report_card import (
 from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.components._dot_rows import DotRows
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    control,
-    reacts,
-)
+from sae_nb_widgets.panel._declaring import control, reacts
 from sae_nb_widgets.report_card import _words as words
 from sae_nb_widgets.report_card._detail import ReportCardDetail, RowExamples
 

@@ -6,10 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sae_nb.figures.theme import format_number
-from sae_nb.summaries._report_card import (
-    ReportCardSummary,
-    ReportCell,
-)
+from sae_nb.summaries._report_card import ReportCardSummary, ReportCell
 from sae_nb_widgets.components._dot_rows import DotMark
 
 PLAIN = {
@@ -97,11 +94,11 @@ def mark_of(cell: ReportCell | None) -> DotMark | None:
         control=cell.control,
         tone=TONES[cell.verdict],  # type: ignore[arg-type]
         note=NOT_CLEAR if cell.verdict == "not clear" else "",
-        told=told(cell),
+        tooltip=tooltip(cell),
     )
 
 
-def told(cell: ReportCell) -> str:
+def tooltip(cell: ReportCell) -> str:
     """Return the tooltip of a number."""
     m = cell.measurement
     low, high = m.interval

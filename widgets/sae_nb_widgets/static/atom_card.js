@@ -104,7 +104,7 @@ function atomCards(root, { ask, open = null, star = null }) {
     image.onload = () => {
       const shape = image.naturalHeight / image.naturalWidth;
       const wide = example.wide ? 304 : 96;
-      const tall = Math.round(wide * Math.min(Math.max(shape, 1 / 3), 1));
+      const tall = Math.round(wide * clamp(shape, 1 / 3, 1));
       canvas.width = wide;
       canvas.height = tall;
       const pen = canvas.getContext("2d");

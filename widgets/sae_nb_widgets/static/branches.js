@@ -84,9 +84,9 @@ function render({ model, el }) {
     const [row, token] = active;
     const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
     if (step && spans.length) {
-      const r = Math.min(Math.max(row + step[0], 0), spans.length - 1);
+      const r = clamp(row + step[0], 0, spans.length - 1);
       const from = step[0] ? 0 : token + step[1];
-      active = [r, Math.min(Math.max(from, 0), Math.max(spans[r].length - 1, 0))];
+      active = [r, clamp(from, 0, Math.max(spans[r].length - 1, 0))];
       mark();
     } else if ((event.key === "Enter" || event.key === " ") && spans[row]?.[token]) {
       choose(model, active);

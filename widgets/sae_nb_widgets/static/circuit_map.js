@@ -84,7 +84,7 @@ function render({ model, el }) {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step && order.length) {
       const at = order.indexOf(active < 0 ? model.get("selected") : active);
-      active = order[Math.min(Math.max(at + step, 0), order.length - 1)];
+      active = order[clamp(at + step, 0, order.length - 1)];
       root.setAttribute("aria-activedescendant", `${root.id}-${active}`);
       mark();
     } else if ((event.key === "Enter" || event.key === " ") && active >= 0) {

@@ -63,7 +63,7 @@ function render({ model, el }) {
       "aria-label": `${item.tokens.join("")}, ${formatNumber(strength)}` });
     const line = make("div", "sae-nb-kwicrow", { dir: side, "aria-hidden": "true" });
     const bar = make("span", "sae-nb-max", { title: withUnit(strength, model.get("unit")) });
-    bar.style.setProperty("--s", Math.min(Math.max(strength / maximum, 0), 1));
+    bar.style.setProperty("--s", clamp(strength / maximum, 0, 1));
     const cells = partsOf(item, model.get("peaks")[row]).map((words, i) => {
       const cell = make("span", ["sae-nb-preceding", "sae-nb-focusword", "sae-nb-following"][i], { dir: side });
       cell.append(...words.slice(0, ON_A_SIDE).map((word) => wordNode(row, word)));
@@ -153,7 +153,7 @@ function render({ model, el }) {
   list.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step !== undefined && items.length) {
-      active = Math.min(Math.max(active + step, 0), items.length - 1);
+      active = clamp(active + step, 0, items.length - 1);
       const { node, tokens } = items[active];
       list.setAttribute("aria-activedescendant", node.id);
       node.scrollIntoView({ block: "nearest" });

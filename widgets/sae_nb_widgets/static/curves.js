@@ -88,7 +88,7 @@ function render({ model, el }) {
   function placeOf(event, svg, n) {
     const box = svg.getBoundingClientRect();
     const share = (event.clientX - box.left - PAD) / Math.max(box.width - 2 * PAD, 1);
-    return Math.min(Math.max(Math.round(share * (n - 1)), 0), n - 1);
+    return clamp(Math.round(share * (n - 1)), 0, n - 1);
   }
 
   function say(chart, i, mine, all, n) {

@@ -114,7 +114,7 @@ function render({ model, el }) {
   function layerAt(event) {
     const box = list.getBoundingClientRect();
     const share = (event.clientX - box.left - gutter) / Math.max(box.width - gutter - END, 1);
-    return Math.min(Math.max(Math.round(share * nLayers()), 0), nLayers());
+    return clamp(Math.round(share * nLayers()), 0, nLayers());
   }
 
   function read() {

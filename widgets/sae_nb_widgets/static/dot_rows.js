@@ -28,7 +28,7 @@ function render({ model, el }) {
   }
 
   function cellOf(mark, column) {
-    const cell = make("div", "sae-nb-dotcell", mark ? { title: mark.told } : {});
+    const cell = make("div", "sae-nb-dotcell", mark ? { title: mark.tooltip } : {});
     if (model.get("columns").length > 1) cell.append(make("span", "sae-nb-dotwho", {}, column));
     const number = make("span", "sae-nb-dotnumber", {}, mark ? mark.text : "–");
     if (mark && mark.note) number.append(make("small", `sae-nb-${mark.tone}`, {}, mark.note));

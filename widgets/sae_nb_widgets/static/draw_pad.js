@@ -9,9 +9,9 @@ function cover(ink, from, to, thickness) {
   for (let row = 0; row < SIZE; row++) {
     for (let column = 0; column < SIZE; column++) {
       const [x, y] = [column + 0.5 - from[0], row + 0.5 - from[1]];
-      const along = length ? Math.min(Math.max((x * dx + y * dy) / length, 0), 1) : 0;
+      const along = length ? clamp((x * dx + y * dy) / length, 0, 1) : 0;
       const distance = Math.hypot(x - along * dx, y - along * dy);
-      const value = Math.min(Math.max(thickness / 2 + 0.5 - distance, 0), 1);
+      const value = clamp(thickness / 2 + 0.5 - distance, 0, 1);
       const place = row * SIZE + column;
       ink[place] = Math.max(ink[place], Math.round(255 * value));
     }
@@ -132,7 +132,7 @@ function render({ model, el }) {
     const step = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[
       event.key];
     if (step) {
-      const next = pen.map((v, i) => Math.min(Math.max(v + step[i], 0.5), SIZE - 0.5));
+      const next = pen.map((v, i) => clamp(v + step[i], 0.5, SIZE - 0.5));
       if (down) {
         last = pen;
         lineTo(next);

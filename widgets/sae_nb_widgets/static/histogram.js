@@ -27,7 +27,7 @@ function render({ model, el }) {
       const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
       if (!step || !model.get("brush")) return;
       const [low, high] = kept();
-      if (side) keep(low, Math.min(Math.max(high + step, low), last()));
+      if (side) keep(low, clamp(high + step, low, last()));
       else keep(Math.max(Math.min(low + step, high), 0), high);
       event.preventDefault();
       event.stopPropagation();
@@ -95,7 +95,7 @@ function render({ model, el }) {
   const barAt = (event) => {
     const box = svg.getBoundingClientRect();
     const share = (event.clientX - box.left) / Math.max(box.width, 1);
-    return Math.min(Math.max(Math.floor(share * (last() + 1)), 0), last());
+    return clamp(Math.floor(share * (last() + 1)), 0, last());
   };
   let begin = -1;
   svg.addEventListener("pointerdown", (event) => {

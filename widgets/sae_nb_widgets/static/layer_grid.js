@@ -109,7 +109,7 @@ function render({ model, el }) {
     const step = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[event.key];
     if (step && cells.length) {
       const [row, column] = [active[0] + step[0], active[1] + step[1]];
-      active = [Math.min(Math.max(row, 0), cells.length - 1), Math.min(Math.max(column, 0), cells[0].length - 1)];
+      active = [clamp(row, 0, cells.length - 1), clamp(column, 0, cells[0].length - 1)];
       const node = cells[active[0]][active[1]];
       box.setAttribute("aria-activedescendant", node.id);
       node.scrollIntoView({ block: "nearest", inline: "nearest" });

@@ -13,7 +13,7 @@ function render({ model, el }) {
     const low = column.signed ? -1 : 0;
     const percent = (value) => {
       const share = value / (column.maximum || 1);
-      return 100 * Math.min(Math.max((share - low) / (1 - low), 0), 1);
+      return 100 * clamp((share - low) / (1 - low), 0, 1);
     };
     const value = column.values[row] || 0;
     const node = make("div", "sae-nb-paircell");

@@ -209,7 +209,7 @@ function render({ model, el }) {
   function under(caption, strength, maximum) {
     const bar = make("div", "sae-nb-bar");
     const fill = make("div", "sae-nb-fill");
-    fill.style.width = `${100 * Math.min(Math.max(strength / maximum, 0), 1)}%`;
+    fill.style.width = `${100 * clamp(strength / maximum, 0, 1)}%`;
     bar.append(fill);
     const text = make("div", "sae-nb-caption", { title: caption }, caption);
     const number = make("div", "sae-nb-number", {}, formatNumber(strength));
@@ -265,7 +265,7 @@ function render({ model, el }) {
     const columns = inRow();
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
     if (step !== undefined && cells.length) {
-      active = Math.min(Math.max(active + step, 0), cells.length - 1);
+      active = clamp(active + step, 0, cells.length - 1);
       grid.setAttribute("aria-activedescendant", `${grid.id}-${active}`);
       readout.textContent = describe(active, peakOf(active));
       paint();

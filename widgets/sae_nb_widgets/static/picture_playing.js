@@ -82,7 +82,7 @@ function movingPictures({ model, heatOf, nFrames, drawHeat, frameAround, paint, 
       const rows = Math.ceil(nFrames() / inStrip());
       const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
       const column = Math.floor(((event.clientX - box.left) / box.width) * inStrip());
-      return Math.min(Math.max(row * inStrip() + column, 0), nFrames() - 1);
+      return clamp(row * inStrip() + column, 0, nFrames() - 1);
     };
     canvas.addEventListener("mousemove", (event) => say(describeFrame(index, frameAt(event))));
     canvas.addEventListener("click", (event) => {

@@ -128,7 +128,7 @@ function render({ model, el }) {
     const [x0, y0, x1, y1] = bounds;
     const across = Math.max(width - 2 * MARGIN, 1) / Math.max(x1 - x0, 1e-9);
     const up = Math.max(height - 2 * MARGIN, 1) / Math.max(y1 - y0, 1e-9);
-    tall = n > 2 ? Math.min(Math.max(up / across, 1 / STRETCH), STRETCH) : 1;
+    tall = n > 2 ? clamp(up / across, 1 / STRETCH, STRETCH) : 1;
   }
   const zoomed = () => at.scale / atHome().scale;
 
@@ -187,7 +187,7 @@ function render({ model, el }) {
 
   function zoomBy(factor, px = width / 2, py = height / 2) {
     const least = atHome().scale;
-    const scale = Math.min(Math.max(at.scale * factor, least), least * DEEPEST);
+    const scale = clamp(at.scale * factor, least, least * DEEPEST);
     if (scale === least) {
       if (home) return false;
       goHome();
@@ -446,7 +446,7 @@ function render({ model, el }) {
       const [px, py] = [placeX(x), placeY(y)];
       if (!left || !within(px, py)) continue;
       const long = pen.measureText(text).width;
-      const inside = (dx) => Math.min(Math.max(px + dx - long / 2, 3), Math.max(width - long - 3, 3));
+      const inside = (dx) => clamp(px + dx - long / 2, 3, Math.max(width - long - 3, 3));
       const spots = AROUND.map(([dx, dy, far]) => [inside(dx), py + dy, far])
         .filter(([sx, sy]) => isFree(boxOf(sx, sy, long)))
         .map(([sx, sy, far]) => [covered(boxOf(sx, sy, long)) + POINTS_PER_PIXEL * far, sx, sy]);

@@ -111,7 +111,7 @@ function writerOn(pen, size, width, height, taken) {
 
 // A thin line from a name to the middle of what it names, where the two are apart.
 function leadTo(pen, [x0, y0, x1, y1], x, y) {
-  const [fromX, fromY] = [Math.min(Math.max(x, x0), x1), Math.min(Math.max(y, y0), y1)];
+  const [fromX, fromY] = [clamp(x, x0, x1), clamp(y, y0, y1)];
   if (Math.hypot(x - fromX, y - fromY) < LEAST_LEAD) return;
   pen.beginPath();
   pen.moveTo(fromX, fromY);

@@ -1,5 +1,5 @@
-/* Buttons, switches, menus, numbers and texts of a panel where ipywidgets are not shown: each says what
-   was done to it, Python does it to the panel's own control and answers with how all stand. */
+// Buttons, switches, menus, numbers and texts of a panel where ipywidgets are not shown: each says what
+// was done to it, Python does it to the panel's own control and answers with how all stand.
 
 function controlFor(spec, tell) {
   if (spec.kind === "button" || spec.kind === "switch") {

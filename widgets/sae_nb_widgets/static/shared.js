@@ -7,10 +7,14 @@ function initialize({ model }) {
   hear(model);
 }
 
+function clamp(value, low, high) {
+  return Math.min(Math.max(value, low), high);
+}
+
 // Colour of a share of the maximum over a text or a picture: red, green, blue and opacity. One hue, more of
 // it where the strength is greater; weak ones leave what is below as it is. Python's `heat_colour`.
 function heatColour(t, signed = false, tone = "strength") {
-  const s = Math.min(Math.max(t || 0, signed ? -1 : 0), 1);
+  const s = clamp(t || 0, signed ? -1 : 0, 1);
   const { weakest, faintest, boldest } = COLOURS.opacities;
   const hue = COLOURS.heat[signed ? (s < 0 ? "below" : "above") : tone];
   const size = Math.abs(s);
@@ -165,7 +169,7 @@ function listKeys(list, { rows, at, go, take, leave = null }) {
     const nodes = rows();
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step !== undefined && nodes.length) {
-      const next = Math.min(Math.max(at() + step, 0), nodes.length - 1);
+      const next = clamp(at() + step, 0, nodes.length - 1);
       list.setAttribute("aria-activedescendant", nodes[next].id);
       nodes[next].scrollIntoView({ block: "nearest" });
       if (nodes[next].dataset.atom) pointAtom(nodes[next]);

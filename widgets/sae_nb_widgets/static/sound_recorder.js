@@ -109,7 +109,7 @@ function render({ model, el }) {
     const samples = new Int16Array(sound.length);
     for (let i = 0; i < samples.length; i++) {
       const mean = channels.reduce((sum, channel) => sum + channel[i], 0) / channels.length;
-      samples[i] = Math.round(32_767 * Math.min(Math.max(mean, -1), 1));
+      samples[i] = Math.round(32_767 * clamp(mean, -1, 1));
     }
     if (!samples.some((value) => value)) return refuse(`The recording is silent. Look whether the microphone is muted. ${INSTEAD}`);
     said.textContent = `recorded, ${sound.duration.toFixed(1)} s`;

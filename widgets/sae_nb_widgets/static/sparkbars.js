@@ -15,7 +15,7 @@ function render({ model, el }) {
   };
   const percent = (value) => {
     const [low, high] = span();
-    return 100 * Math.min(Math.max((value - low) / (high - low), 0), 1);
+    return 100 * clamp((value - low) / (high - low), 0, 1);
   };
 
   function tick(value, className, title) {

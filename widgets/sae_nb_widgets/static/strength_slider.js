@@ -15,7 +15,7 @@ function render({ model, el }) {
   let queued = false;
 
   const get = (trait) => model.get(trait);
-  const percent = (value) => 100 * Math.min(Math.max((value - get("low")) / (get("high") - get("low") || 1), 0), 1);
+  const percent = (value) => 100 * clamp((value - get("low")) / (get("high") - get("low") || 1), 0, 1);
   const step = () => (get("high") - get("low")) / STEPS;
   const short = (value) => formatNumber(Math.round(value * 100) / 100).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
 
@@ -23,7 +23,7 @@ function render({ model, el }) {
     if (get("disabled")) return;
     // Decimal steps, so that what is set reads as it is shown.
     const digits = Math.max(0, Math.ceil(-Math.log10(step())));
-    const kept = Number(Math.min(Math.max(value, get("low")), get("high")).toFixed(digits));
+    const kept = Number(clamp(value, get("low"), get("high")).toFixed(digits));
     const near = Math.abs(kept - get("neutral")) < 1.5 * step();
     model.set("value", near ? get("neutral") : kept);
     show();

@@ -57,7 +57,7 @@ function render({ model, el }) {
     if (strength !== undefined) {
       const bar = make("div", "sae-nb-bar");
       const fill = make("div", "sae-nb-fill");
-      fill.style.width = `${100 * Math.min(Math.max(strength / (model.get("maximum") || 1), 0), 1)}%`;
+      fill.style.width = `${100 * clamp(strength / (model.get("maximum") || 1), 0, 1)}%`;
       bar.append(fill);
       side.append(bar, make("div", "sae-nb-number", {}, formatNumber(strength)));
     }
@@ -113,9 +113,9 @@ function render({ model, el }) {
 
   function move(rowStep, tokenStep) {
     if (!spans.length) return;
-    const row = Math.min(Math.max(active[0] + rowStep, 0), spans.length - 1);
+    const row = clamp(active[0] + rowStep, 0, spans.length - 1);
     const start = rowStep ? model.get("peaks")[row] ?? active[1] : active[1];
-    const token = Math.min(Math.max(start + tokenStep, 0), spans[row].length - 1);
+    const token = clamp(start + tokenStep, 0, spans[row].length - 1);
     active = [row, token];
     readout.textContent = describe(row, token);
     spans[row][token].span.scrollIntoView({ block: "nearest" });

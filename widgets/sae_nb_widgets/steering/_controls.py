@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -10,26 +10,16 @@ import traitlets as t
 
 from sae_nb.figures.theme import escape
 from sae_nb.steering._calibration import TARGETS
-from sae_nb.steering._modes import MODES
-from sae_nb_widgets.components._base import (
-    HTML,
-    lay_out,
-    layout_of,
-)
-from sae_nb_widgets.panel._declaring import (
-    TIGHT,
-    Entry,
-    Menu,
-    button,
-    control,
-    line,
-    show,
-)
+from sae_nb.steering._modes import MODES, Mode
+from sae_nb_widgets.components import StrengthSlider
+from sae_nb_widgets.components._base import HTML, lay_out, layout_of
+from sae_nb_widgets.panel._declaring import TIGHT, Entry, Menu, button, control, line, show
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._strength import StrengthControl
 
 if TYPE_CHECKING:
     from sae_nb.activations._modality import Modality
+    from sae_nb.atoms._names import AtomNames
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb_widgets.steering._panel import SteeringPanel
 
@@ -55,6 +45,63 @@ def positions_of(modality: Modality) -> tuple[tuple[str, str], ...]:
     return OF_IMAGES if modality.is_image else ALL_POSITIONS
 
 
+SAME = 1e-9
+"""Relative difference that a division and a multiplication may leave."""
+
+
+class StrengthControl:
+    """The slider of a strength in units of the atom's own peak, next to its name and how sure that is."""
+
+    def __init__(self, tip: str, changed: Callable[[float], None]) -> None:
+        self._changed, self._factor, self._strength = changed, 1.0, 0.0
+        self._ends = (0.0, 0.0)
+        self.slider = StrengthSlider(description=f"strength: {tip}")
+        self.slider.observe(self._moved, "value")
+
+    def _moved(self, change: t.Bunch) -> None:
+        strength = float(change["new"]) * self._factor
+        if abs(strength - self._strength) > SAME * max(abs(strength), 1.0):
+            self._changed(strength)
+
+    def fit(
+        self,
+        scale: StrengthScale,
+        atom: int,
+        strength: float,
+        mode: Mode,
+        names: AtomNames,
+        *,
+        known: bool = True,
+    ) -> None:
+        """Give the slider the range of an atom, its name, and a strength; `known`: whether its unit is."""
+        slider, self._strength = self.slider, strength
+        self._factor, unit = scale.of_peak(atom, mode)
+        low, high = (end / self._factor for end in scale.limits(atom, mode))
+        self._ends = low, high
+        value = strength / self._factor
+        peaks = unit.endswith(("peak", "here"))
+        sure, words = names.sureness(atom)
+        with slider.hold_sync():
+            slider.name = names.short(atom)
+            slider.sure, slider.sure_words = sure, words
+            # Until the unit is known a number would be taken back.
+            slider.unit = unit if known else "…"
+            slider.neutral = MODES[mode].neutral or 0.0
+            slider.size = scale.unit_size(atom, mode) * self._factor if peaks else 0.0
+            slider.fit(min(low, value), max(high, value), usual=(0.0, 1.0) if peaks else None)
+            slider.value = value
+
+    def follow(self, strength: float) -> bool:
+        """Show another strength; return False where the slider must be fitted for it."""
+        slider, (low, high) = self.slider, self._ends
+        value = strength / self._factor
+        fits = (slider.low, slider.high) == (low, high) and low <= value <= high
+        if fits:
+            self._strength = strength
+            slider.value = value
+        return fits
+
+
 class SteeringControls:
     """The controls of `panel`: those always there, and those behind "more"."""
 
@@ -62,7 +109,7 @@ class SteeringControls:
         self._panel = panel
         self.unit = HTML()
         tip = "how strong the edit is; the model runs while you move it"
-        self.turning = StrengthControl(panel, tip)
+        self.turning = StrengthControl(tip, lambda strength: panel.set_trait("strength", strength))
         self.strength = self.turning.slider
         tip = "Compare with other random directions"
         self.again = button("↻ again", tip, panel.again)
@@ -198,11 +245,22 @@ class SteeringControls:
 
     # --- what is shown ----------------------------------------------------------------------------
 
+    def follow(self, scale: StrengthScale) -> None:
+        """Show the strength in force, on a wider slider if it is beyond the ends."""
+        if not self.turning.follow(self._panel.strength):
+            self._fit_slider(scale)
+
+    def _fit_slider(self, scale: StrengthScale) -> None:
+        panel = self._panel
+        self.turning.fit(
+            scale, panel.atom, panel.strength, panel.mode, panel.names, known=panel.ready
+        )
+
     def fit(self, scale: StrengthScale) -> None:
         """Give the slider the range of the atom and the mode, and say in which unit it is."""
-        atom, mode = self._panel.atom, self._panel.mode
-        self.turning.fit(scale, mode)
-        if self._panel.ready:  # the unit is not known before
+        panel, atom, mode = self._panel, self._panel.atom, self._panel.mode
+        self._fit_slider(scale)
+        if panel.ready:  # the unit is not known before
             self.unit.value = unit_html(scale.words(atom, mode), scale.explained(atom, mode))
 
     def show_positions(self) -> None:
@@ -223,7 +281,14 @@ class SteeringControls:
         show(self.kept, bool(named))
 
 
-def _menu(panel: SteeringPanel, trait: str, text: str, tip: str, options: Any, **more: Any) -> Any:
+def _menu(
+    panel: SteeringPanel,
+    trait: str,
+    text: str,
+    tip: str,
+    options: Mapping[Any, str] | Sequence[Any],
+    **more: Any,
+) -> Menu:
     menu = control(panel, trait, text, tip, options=options, **more)
     lay_out(menu, max_width="280px")
     return menu
@@ -277,7 +342,7 @@ def editable(model: LiveModel, d_in: int, current: str) -> list[str]:
     return fitting if current in fitting else [current, *fitting]
 
 
-def answering_heads(model: LiveModel, inputs: Any) -> list[tuple[str, str]]:
+def answering_heads(model: LiveModel, inputs: Inputs) -> list[tuple[str, str]]:
     """Return the heads that score classes, the main one first."""
     options = [("main head", "")]
     if not callable(getattr(model.module, "forward_heads", None)):

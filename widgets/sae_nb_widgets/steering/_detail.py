@@ -12,29 +12,15 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.figures import current_theme as theme
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-)
+from sae_nb.figures.theme import escape, format_number
 from sae_nb.steering._modes import Mode
 from sae_nb.summaries import SteeringSummary
 from sae_nb.summaries._continuing import Continuation
-from sae_nb_widgets.components import (
-    Branches,
-    TokenStrip,
-)
-from sae_nb_widgets.components._base import (
-    HTML,
-    atom_mark,
-    layout_of,
-)
+from sae_nb_widgets.components import Branches, TokenStrip
+from sae_nb_widgets.components._base import HTML, atom_mark, layout_of
 from sae_nb_widgets.components._branches import Way
 from sae_nb_widgets.components._picture_grid import StillGrid
-from sae_nb_widgets.panel._declaring import (
-    button,
-    line,
-    show,
-)
+from sae_nb_widgets.panel._declaring import button, line, show
 from sae_nb_widgets.steering._controls import fit_slider, follow, strength_slider
 from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import changes_words, plain_number, whole_words
@@ -176,27 +162,27 @@ class SteeringDetail:
 
     def show(self, summary: SteeringSummary | None, name: str = "") -> None:
         """Draw another answer's pictures, tokens and changes under the name of its atoms, or none."""
-        told = summary is not None and tells_them_apart(summary)
+        distinct = summary is not None and tells_them_apart(summary)
         for card in self.cards:
             is_there = isinstance(card, TokenStrip) or (summary and summary.picture is not None)
             show(card, summary is not None and bool(is_there))
-        show(self.changes, told)
+        show(self.changes, distinct)
         if summary is None:
             self.continuation = None
             for one in self.main:
                 show(one, False)
             return
         if summary.picture is not None:
-            self._show_picture(summary, name, told)
+            self._show_picture(summary, name, distinct)
         if self._is_text:
-            self._show_text(summary, name, told)
-        if told:
+            self._show_text(summary, name, distinct)
+        if distinct:
             title = f"change of states, as a share of their length, at {summary.read_at}"
             self.changes.value = change_html(title, change_rows(summary))
 
-    def _show_text(self, summary: SteeringSummary, name: str, told: bool) -> None:
+    def _show_text(self, summary: SteeringSummary, name: str, distinct: bool) -> None:
         ours, control = summary.state_change, summary.state_change_random
-        if not told or ours is None or control is None:
+        if not distinct or ours is None or control is None:
             self.strip.show([summary.tokens], captions=["the text"])
             return
         self.strip.show(
@@ -206,11 +192,11 @@ class SteeringDetail:
             strengths=[float(ours.mean()), float(control.mean())],
         )
 
-    def _show_picture(self, summary: SteeringSummary, name: str, told: bool) -> None:
+    def _show_picture(self, summary: SteeringSummary, name: str, distinct: bool) -> None:
         ours, control = summary.patch_change(), summary.patch_change(random=True)
         if summary.picture is None:
             return
-        if not told or ours is None or control is None:
+        if not distinct or ours is None or control is None:
             self.grid.show(summary.picture[None], captions=[f"input {summary.recipe.sample}"])
         else:
             self.grid.show(

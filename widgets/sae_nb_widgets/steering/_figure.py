@@ -7,29 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from sae_nb.figures import (
-    DOTTED,
-    current_theme,
-    fade,
-    plot_text,
-    template,
-    theme,
-    visible_token,
-)
-from sae_nb.figures.theme import (
-    THIN_SPACE,
-    format_number,
-    format_percent,
-)
-from sae_nb.steering._modes import (
-    MODES,
-    UNITS,
-)
+from sae_nb.figures import DOTTED, current_theme, fade, plot_text, template, theme, visible_token
+from sae_nb.figures.theme import THIN_SPACE, format_number, format_percent
+from sae_nb.steering._modes import MODES, UNITS
 from sae_nb.summaries import SteeringSummary
 from sae_nb.summaries._dose_response import SteeringCurve
 from sae_nb.summaries._steering import SteeringRecipe
@@ -146,6 +132,41 @@ def mark_strength(figure: go.Figure, strength: float | None) -> None:
     figure.layout.shapes = lines
 
 
+class CurveView:
+    """The dose–response curve under the bars of `plot`: it stays as long as it is of what is shown there."""
+
+    def __init__(self, plot: go.FigureWidget, name_of: Callable[[int], str]) -> None:
+        self._plot, self._name_of = plot, name_of
+        self.curve: SteeringCurve | None = None
+
+    def show(self, curve: SteeringCurve | None, strength: float | None = None) -> None:
+        """Draw another curve with a strength marked on it, or none."""
+        self.curve = curve
+        self.draw()
+        mark_strength(self._plot, strength)
+
+    def draw(self) -> None:
+        """Draw the curve with the names and the sizes of now."""
+        update_curve(self._plot, self.curve, self._name_of)
+
+    def follow(self, summary: SteeringSummary, target: str) -> None:
+        """Mark another answer's strength; take the curve away if it is of another question."""
+        if self.curve is None:
+            return
+        about = not target or self.curve.target_name == summary.target_name
+        if about and _without_strength(self.curve.recipe) == _without_strength(summary.recipe):
+            mark_strength(self._plot, summary.recipe.strength)
+        else:
+            self.show(None)
+
+
+def _without_strength(recipe: SteeringRecipe) -> SteeringRecipe:
+    """Return what a dose–response curve is about: everything but how strong."""
+    parts = recipe.scaled(1 / recipe.strength).others if recipe.strength else recipe.others
+    others = tuple((atom, float(f"{amount:.4g}")) for atom, amount in parts)
+    return replace(recipe, strength=0.0, others=others, seed=0, mode="add", target_kl=None)
+
+
 def unit_words(recipe: SteeringRecipe) -> str:
     """Name the unit of the strength axis."""
     of = f" of atom {recipe.atom}, others in proportion" if recipe.others else ""
@@ -229,7 +250,7 @@ def _curve_traces() -> list[Any]:
     ]
 
 
-def _set(trace: Any, x: Any, y: Any) -> None:
+def _set(trace: go.Scatter, x: np.ndarray, y: np.ndarray) -> None:
     trace.x, trace.y = x, np.asarray(y, dtype=np.float32)
 
 

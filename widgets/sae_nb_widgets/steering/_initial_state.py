@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from sae_nb.steering import random_direction
 from sae_nb.steering._dose_response import unit_atom
-from sae_nb.summaries import (
-    InputSummary,
-    top_atoms,
-)
+from sae_nb.summaries import InputSummary, top_atoms
 from sae_nb.summaries._steering import effects_of_adding
 from sae_nb_widgets.steering._scale import StrengthScale
 
@@ -32,8 +29,8 @@ UNNAMED, WRITTEN, DOT = 0.05, 0.75, 0.25
 quarter for each of its dots, and one. Ours."""
 
 
-def listen(
-    model: LiveModel, sae: SparseAutoencoder, given: Any, hook_point: str, scale: StrengthScale
+def find_firing(
+    model: LiveModel, sae: SparseAutoencoder, given: object, hook_point: str, scale: StrengthScale
 ) -> InputSummary | None:
     """Find what fires in an input, and tell the scale; None where that cannot be read."""
     try:
@@ -42,7 +39,7 @@ def listen(
         # A dictionary without an encoder or of several places, a model without gradients, an input of one
         # token: the panel works all the same.
         return None
-    scale.hear(found.used.atom, found.used.strength)
+    scale.note_firings(found.used.atom, found.used.strength)
     return found if len(found.used) else None
 
 
@@ -61,7 +58,7 @@ def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) ->
     if run.model.modality.is_image:
         atoms = list(dict.fromkeys([*_best_labels(names), *atoms]))[:N_TRIED]
     else:
-        atoms = names.said()[:N_TRIED] or atoms
+        atoms = names.steerable()[:N_TRIED] or atoms
     sizes = [(scale.safe(a, "add") or 1.0) * scale.unit_size(a, "add") for a in atoms]
     lengths = torch.tensor(sizes)[:, None]
     ours = torch.stack([unit_atom(run.sae, atom).cpu() for atom in atoms])

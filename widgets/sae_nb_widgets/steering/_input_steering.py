@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import traitlets as t
 from torch import Tensor
 
-from sae_nb_widgets.panel._declaring import (
-    reacts,
-    show,
-)
+from sae_nb_widgets.panel._declaring import reacts, show
 from sae_nb_widgets.steering._detail import ASKED_ABOVE
 from sae_nb_widgets.steering._panel import SteeringPanel
 
@@ -93,7 +90,7 @@ class InputSteering(SteeringPanel):
     @reacts("picture", doing="steering the picture", early=True)
     def _new_picture(self) -> None:
         self._batch = None if self.picture is None else self.picture[None]
-        self.asking.renew()  # it has the sample's number, and is another one
+        self._read_anew()  # it has the sample's number, and is another one
         # It was measured on another picture.
         self.doses.show(None)
         self._request()
@@ -102,7 +99,7 @@ class InputSteering(SteeringPanel):
     def _emptied(self) -> bool:
         return super()._emptied or (self.model.modality.is_image and self._batch is None)
 
-    def given(self) -> Any:
+    def given(self) -> object:
         """Return what the lens shows."""
         return super().given() if self._batch is None else self._batch
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,24 +17,16 @@ import traitlets as t
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
-from sae_nb.figures.theme import (
-    format_count,
-    format_duration,
-)
+from sae_nb.figures.theme import format_count, format_duration
 from sae_nb.files._atomic import write_json
+from sae_nb.files._fingerprints import identity_of
 from sae_nb.sessions._names import names_of
-from sae_nb.steering._modes import (
-    MODES,
-    UNITS,
-    Unit,
-)
+from sae_nb.steering._modes import MODES, UNITS, Unit
 from sae_nb.summaries import SteeringSummary
-from sae_nb.summaries._continuing import (
-    Continuation,
-    summarise_continuation,
-)
-from sae_nb.summaries._dose_response import SteeringCurve
+from sae_nb.summaries._continuing import Continuation, summarise_continuation
+from sae_nb.summaries._dose_response import SteeringCurve, summarise_dose_response
 from sae_nb.summaries._steering import SteeringRecipe
+from sae_nb.summaries.input._answers import answering
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import (
     LARGEST_SEED,
@@ -47,42 +40,52 @@ from sae_nb_widgets.panel._declaring import (
     reacts,
     show,
 )
-from sae_nb_widgets.panel._exporting import LIVE_ONLY
 from sae_nb_widgets.panel._heading import place_words
+from sae_nb_widgets.panel._pages import LIVE_ONLY
 from sae_nb_widgets.panel._samples import (
     Samples,
     check_parts,
     facts_of,
     stream_of,
+    target_of,
     target_rule,
 )
 from sae_nb_widgets.panel._theming import figure_widget
-from sae_nb_widgets.steering._controls import OWN_ANSWER, SteeringControls
-from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
-from sae_nb_widgets.steering._doses import Doses
-from sae_nb_widgets.steering._figure import steering_figure, update_answer
-from sae_nb_widgets.steering._initial_state import listen, opening_atom
-from sae_nb_widgets.steering._queries import Asking, SteeringAnswer
-from sae_nb_widgets.steering._question import (
+from sae_nb_widgets.steering._choices import (
     ASKED,
     MOST,
+    ChosenStrength,
+    Opening,
+    Phase,
     divergence,
     head_of,
     hook_point_of,
     others_with,
     positions_in,
+    read_recipe,
+    recipe_in,
     target_in,
 )
-from sae_nb_widgets.steering._recipes import Recipes
+from sae_nb_widgets.steering._controls import OWN_ANSWER, SteeringControls
+from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
+from sae_nb_widgets.steering._figure import CurveView, steering_figure, update_answer
+from sae_nb_widgets.steering._initial_state import find_firing, opening_atom
+from sae_nb_widgets.steering._queries import Question, SteeringAnswer, SteeringRuns
 from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import (
-    Remembered,
+    NO_IMAGE,
+    NO_TEXT,
+    STATES_HAVE_NO_CURVE,
+    Cached,
     answer_words,
     continuation_words,
+    curve_words,
     edit_words,
     headline,
+    kept_words,
+    lowered_words,
     numbers_words,
-    plain_number,
+    recipe_words,
     search_words,
     strength_words,
 )
@@ -91,12 +94,12 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms._names import AtomNames
+    from sae_nb.checks import Inputs
     from sae_nb.files import SaeIdentity
     from sae_nb.models import LiveModel
 
 
-NO_TEXT = "The text is empty. Type at least one word."
-NO_IMAGE = "There is no image. Draw or choose one above."
+CURVE_POINTS = 11
 
 
 @checked(leave=("acts", "hook_point"))
@@ -183,7 +186,7 @@ class SteeringPanel(Panel):
         model: LiveModel,
         hook_point: str,
         sae: SparseAutoencoder = None,  # type: ignore[assignment]
-        inputs: Any = None,
+        inputs: Inputs | None = None,
         acts: Activations | SparseCodes | AtomCatalogue | None = None,
         *,
         atom: int | None = None,
@@ -195,28 +198,25 @@ class SteeringPanel(Panel):
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
         self.reads_text = model.modality.is_text
         self.samples = Samples(model, inputs, getattr(acts, "acts", acts))
-        self.asking = Asking(self)
         self._take_scale(StrengthScale(talks=bool(model.causal)))
         self._acts = acts
-        self._summary: SteeringSummary | None = None
-        self._seconds = 0.0
-        self._ready, self._auto = False, strength is None
-        self._chooses_atom = atom is None
-        # A text goes on by itself, where nobody has said what is to be seen.
-        self._text_waits = self._auto and self._chooses_atom and bool(model.causal)
-        # The strength that the panel chose: it follows the atom until another is set.
-        self._offered: float | None = None
-        # An atom and the strength that a recipe has for it: not too strong, whatever is usual.
-        self.strength_of_atom: tuple[int, float] | None = None
-        # Strength and mode that go with the divergence that is asked for.
-        self._held: tuple[float, str] | None = None
-        self._telling = False
-        # Said with the next answers: which strength was not kept for another atom.
+        self._phase = Phase.MEASURING
+        self._opening = Opening(
+            atom=atom is None,
+            strength=strength is None,
+            # A text goes on by itself, where nobody has said what is to be seen.
+            text=atom is None and strength is None and bool(model.causal),
+        )
+        self._chosen = ChosenStrength()
+        self._runs, self._version = SteeringRuns(model, sae), 0
+        self._identity: SaeIdentity | None = None
+        self._asked: Question | None = None
+        self._answer: SteeringAnswer | None = None
+        # Goes with the next answers: which strength was not kept for another atom.
         self._lowered = ""
-        self._recipes = Recipes(self)
         super().__init__()
         self.names = names_of(sae, acts if isinstance(acts, AtomCatalogue) else None)
-        self.said: Remembered | AtomNames = self.names
+        self.cached_names: Cached | AtomNames = self.names
         self.set_trait("hook_point", hook_point)
         self.atom, self.text, self.strength = atom or 0, self.samples.text(0) or "", strength or 0.0
         self._show_facts()
@@ -230,7 +230,7 @@ class SteeringPanel(Panel):
         self.mix = SteeringMix(lambda others: self.set_trait("others", others))
         self.mix.add_class(LIVE_ONLY)
         self.plot = figure_widget(steering_figure())
-        self.doses = Doses(self)
+        self.doses = CurveView(self.plot, lambda atom: self.names.name(atom))
         self.cards = SteeringDetail(self.model)
         show(self.controls.go_on, bool(self.model.causal))
         self.arrange(
@@ -262,17 +262,17 @@ class SteeringPanel(Panel):
         """Ask for names again; until examples are encoded they may come at any time."""
         catalogue = self.names.catalogue
         known = catalogue is None or catalogue.encoded
-        self.said = Remembered(self.names) if known else self.names
+        self.cached_names = Cached(self.names) if known else self.names
 
     def _take_scale(self, scale: StrengthScale) -> None:
-        self.scale, self.units = scale, Remembered(scale)
+        self.scale, self.units = scale, Cached(scale)
 
     def _measure_strengths(self) -> None:
         """Find every atom's 99th percentile, and what fires in the input, off the main thread."""
         known = self.scale.measured.known(self.sae, self._acts)
-        listens = self._chooses_atom or (self._auto and not known)
+        reads_input = self._opening.atom or (self._opening.strength and not known)
         scale = StrengthScale(talks=bool(self.model.causal))
-        if not known and not listens:
+        if not known and not reads_input:
             scale.know(self.sae, None)
             self._begin(scale, None)
             return
@@ -280,34 +280,39 @@ class SteeringPanel(Panel):
 
         def work() -> int | None:
             scale.know(self.sae, scale.measure(self.sae, self._acts))
-            heard = listen(self.model, self.sae, given, hook_point, scale) if listens else None
-            return None if heard is None else opening_atom(heard, scale, self.names)
+            if not reads_input:
+                return None
+            found = find_firing(self.model, self.sae, given, hook_point, scale)
+            return None if found is None else opening_atom(found, scale, self.names)
 
         self.run_async(work, partial(self._begin, scale), doing="measuring strengths")
 
     def _begin(self, scale: StrengthScale, opening: int | None) -> None:
         self._take_scale(scale)
-        waiting, self._recipes.waiting = self._recipes.waiting, None
-        if opening is not None and self._chooses_atom and waiting is None:
+        recipe, self._opening = self._opening.recipe, replace(self._opening, recipe=None)
+        if opening is not None and self._opening.atom and recipe is None:
             self.atom = opening
-        self._ready = True
-        if waiting is not None:
-            self._recipes.take(waiting)
-        # Somebody may be setting one at this moment: only what nobody has touched is chosen here.
-        if self._auto and not self.strength:
-            self._offer(self.scale.safe(self.atom, self.mode) or self.strength)
-        self._unit_kept = self.unit
+        self._phase = Phase.READY
+        if recipe is not None:
+            self._take_recipe(recipe)
+        self._choose_strength()
+        self._chosen = replace(self._chosen, unit=self.unit)
         self._fit_sliders()
         self._request()
-        if self._text_waits:
+        if self._opening.text:
             self.continue_text()
+
+    def _choose_strength(self) -> None:
+        # Somebody may be setting one at this moment: only what nobody has touched is chosen here.
+        if self._opening.strength and not self.strength:
+            self._offer(self.scale.safe(self.atom, self.mode) or self.strength)
 
     # --- what is asked ----------------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
         """Whether it is known in which unit a strength is."""
-        return self._ready
+        return self._phase is not Phase.MEASURING
 
     @property
     def unit(self) -> Unit:
@@ -317,12 +322,36 @@ class SteeringPanel(Panel):
     @property
     def current(self) -> SteeringRecipe:
         """The panel's present request."""
-        return self.asking.recipe()
+        # Once each: another thread may change them meanwhile, and a unit belongs to a mode.
+        atom, mode, units = self.atom, self.mode, self.units
+        return SteeringRecipe(
+            hook_point=self.hook_point,
+            atom=atom,
+            strength=self.strength,
+            unit=units.unit(atom, mode),
+            p99=units.of(atom, mode),
+            others=tuple(
+                (other, strength * units.unit_size(other, mode))
+                for other, strength in self.others
+                if other != atom  # while it is the one in question, its slider is the large one
+            ),
+            mode=mode,
+            positions=self.positions,
+            sample=self.sample,
+            seed=self.seed,
+            head=self.head,
+            text=self.text if self.reads_text and self.text else None,
+            model_name=self.model.name,
+            target_kl=self.target_kl,
+            sae=self.identity,
+        )
 
     @property
     def identity(self) -> SaeIdentity:
         """Identity of the SAE of the atoms, as recipes and sessions write it."""
-        return self.asking.identity
+        if self._identity is None:
+            self._identity = identity_of(self.sae)
+        return self._identity
 
     def target_rule(self) -> str:
         """State what sentence and curve can be about."""
@@ -347,48 +376,40 @@ class SteeringPanel(Panel):
         if strength is None:
             return ""
         edit = strength_words(strength, self.unit, self.mode)
-        scaled = " “Match effect size” then scales both together." if self.target_kl else ""
-        return (
-            f"Kept: {self.names.in_text(self.atom)} {edit}. Choose another atom to change with it."
-            f"{scaled}"
-        )
+        return kept_words(self.names.in_text(self.atom), edit, bool(self.target_kl))
 
     @reacts("atom", doing="steering", early=True)
     def _stay_safe(self) -> None:
         """Keep no strength for another atom that it was not chosen for and that may break the model."""
-        self._chooses_atom = False
-        if not self._ready:
+        self._opening = replace(self._opening, atom=False)
+        if not self.ready:
             return
-        same_unit, self._unit_kept = self.unit == self._unit_kept, self.unit
+        chosen, self._chosen = self._chosen, replace(self._chosen, unit=self.unit)
         safe, set_by_hand = self.scale.safe(self.atom, self.mode), self.strength
-        its_own = (self.atom, set_by_hand) == self.strength_of_atom
-        if safe is None or self._auto or its_own or self.target_kl is not None:
+        its_own = (self.atom, set_by_hand) == chosen.of_recipe
+        if safe is None or self._opening.strength or its_own or self.target_kl is not None:
             return
-        if set_by_hand == self._offered:
+        if set_by_hand == chosen.offered:
             self._offer(safe)
             return
-        if same_unit and abs(set_by_hand) <= safe:
+        if self.unit == chosen.unit and abs(set_by_hand) <= safe:
             return
         self.strength = float(np.copysign(safe, set_by_hand))
-        unit = UNITS[self.unit]
-        lowered = f"{plain_number(self.strength)}{unit.sign or f' {unit.words}'}"
-        self._lowered = (
-            f"Strength back to {lowered}: {plain_number(set_by_hand)} was set for another atom and may "
-            "break the model with this one."
-        )
+        self._lowered = lowered_words(self.strength, self.unit, set_by_hand)
 
     def _offer(self, strength: float) -> None:
         """Set a strength that was measured, unless one was chosen."""
-        self._offered = self.strength = strength
+        self._chosen = replace(self._chosen, offered=strength)
+        self.strength = strength
 
     @reacts("strength", doing="steering", early=True)
     def _show_strength(self) -> None:
-        self._auto = False  # whoever has chosen one keeps it
-        self.controls.turning.follow()
+        self._opening = replace(self._opening, strength=False)  # whoever has chosen one keeps it
+        self.controls.follow(self.scale)
         self._draw_headline()
 
     def _draw_headline(self) -> None:
-        self.headline = headline(self.said, self.atom, self.strength, self.mode)
+        self.headline = headline(self.cached_names, self.atom, self.strength, self.mode)
 
     @reacts("atom", "mode", "hook_point", doing="steering", early=True)
     def _draw_title(self) -> None:
@@ -428,17 +449,18 @@ class SteeringPanel(Panel):
     def _add_for_target(self) -> None:
         """A divergence is only asked of what is added."""
         if self.target_kl is not None:
-            self._held = (self.strength, "add")
+            self._chosen = replace(self._chosen, found=(self.strength, "add"))
             self.mode = "add"
 
     @reacts("strength", "mode", doing="steering", early=True)
     def _let_go_of_target(self) -> None:
         """No divergence is asked for once a strength or another mode is set by hand."""
         self._lowered = ""
-        if self.target_kl is not None and (self.strength, self.mode) != self._held:
+        found = self._chosen.found
+        if self.target_kl is not None and (self.strength, self.mode) != found:
             self.target_kl = None
 
-    def given(self) -> Any:
+    def given(self) -> object:
         """Return the input that is chosen."""
         return [self.text] if self.reads_text and self.text else self.samples[self.sample]
 
@@ -452,25 +474,33 @@ class SteeringPanel(Panel):
     @reacts(*ASKED, doing="steering")
     def _request(self) -> None:
         """Run the model for what is asked now, unless that was asked last; an older request is dropped."""
-        if not self._ready:
+        if not self.ready:
             return
         if self._emptied:
             self._clear()
             return
-        work = self.asking.ask()
-        if work is None:
+        recipe, target = self.current, None
+        if self.target:
+            target = target_of(answering(self.model, self.head), self.target)
+        asked = Question(recipe, target, self._version)
+        if asked.key == self._asked:
             return
+        self._asked, given = asked.key, self.given()
         self._show_texts()  # of what was asked before, hence dimmed at once
-        if self._summary is None:
+        if self._answer is None:
             self.loading("The model runs with and without the edit")
         started = time.perf_counter()
 
         def done(answer: SteeringAnswer) -> None:
-            if self._emptied:  # the input was taken away meanwhile
-                return
-            self._draw(answer, time.perf_counter() - started)
+            if not self._emptied:  # the input may have been taken away meanwhile
+                self._draw(replace(answer, seconds=time.perf_counter() - started))
 
-        self.run_async(work, done, doing=f"steering atom {self.atom}", otherwise=self._show_nothing)
+        self.run_async(
+            lambda: self._runs.answer(asked, given),
+            done,
+            doing=f"steering atom {self.atom}",
+            otherwise=self._show_nothing,
+        )
 
     def _clear(self) -> None:
         """Take away everything that was concluded from an input that is gone."""
@@ -480,9 +510,8 @@ class SteeringPanel(Panel):
         self.say(NO_IMAGE if self.model.modality.is_image else NO_TEXT)
 
     def _show_nothing(self) -> None:
-        self.asking.forget()
-        self._summary = None
-        self._telling = False
+        self._asked = self._answer = None
+        self._end_writing()
         self.doses.show(None)
         update_answer(self.plot, None)
         self.cards.show(None)
@@ -491,8 +520,13 @@ class SteeringPanel(Panel):
     def refresh(self) -> None:
         """Run everything again, after the model's weights changed, say."""
         with self._drawing:
-            self.asking.renew()
+            self._read_anew()
             self._request()
+
+    def _read_anew(self) -> None:
+        """Have the SAE and the input read again, though they have the same names."""
+        self._version += 1
+        self._identity = None
 
     def combine(self) -> None:
         """Keep the atom shown at its strength, whichever other atom is shown next."""
@@ -501,8 +535,8 @@ class SteeringPanel(Panel):
 
     # --- drawing ----------------------------------------------------------------------------------
 
-    def _draw(self, answer: SteeringAnswer, seconds: float) -> None:
-        summary = self._summary = answer.summary
+    def _draw(self, answer: SteeringAnswer) -> None:
+        self._answer, summary = answer, answer.summary
         self.scale.length = answer.length
         if summary.recipe.target_kl is not None:
             self._follow_found(summary.recipe)
@@ -512,17 +546,15 @@ class SteeringPanel(Panel):
             self.doses.follow(summary, self.target)
         self.controls.curve.disabled = summary.outcome == "state"
         self.controls.recipe.value = json.dumps(self.current.to_json())
-        self._seconds = seconds
         self._conclude()
         self._write_status(
             " ".join(filter(None, (answer.note, search_words(answer.found), self._lowered)))
         )
-        if self._auto and not UNITS[self.unit].measured:
+        if self._opening.strength and not UNITS[self.unit].measured:
             # Only now is it known how long the states are.
             self._fit_sliders()
-            if not self.strength:
-                self._offer(self.scale.safe(self.atom, self.mode) or self.strength)
-        self._auto = False
+            self._choose_strength()
+        self._opening = replace(self._opening, strength=False)
 
     # --- recipes ----------------------------------------------------------------------------------
 
@@ -532,7 +564,15 @@ class SteeringPanel(Panel):
 
     def keep_recipe(self) -> dict[str, Any]:
         """Add what is asked for now to `recipes`, and return it; one that is there stays once."""
-        return self._recipes.keep()
+        recipe = self.recipe()
+        if recipe not in self.recipes:
+            self.recipes = [*self.recipes, recipe]
+        number = self.recipes.index(recipe) + 1
+        self.say(f"Kept as recipe {number}: {self._recipe_words(recipe)}.")
+        return dict(recipe)
+
+    def _recipe_words(self, recipe: Mapping[str, Any]) -> str:
+        return recipe_words(SteeringRecipe.from_json(dict(recipe)), self.names, self.scale)
 
     @checked
     def save_recipe(self, path: str | Path) -> Path:
@@ -543,22 +583,37 @@ class SteeringPanel(Panel):
     @checked
     def replay(self, recipe: Mapping[str, Any] | str | Path) -> None:
         """Carry out a recipe."""
-        asked = self._recipes.read(recipe)
+        asked = read_recipe(recipe, self.identity)
         # Without an event loop the strengths' answer comes on a thread of its own: not in between.
         with self._drawing:
-            self._auto = False
-            if not self._ready:  # until then the unit of a strength is not known
-                self._recipes.waiting = asked
-            self._recipes.take(asked)
+            # Until it is ready the unit of a strength is not known.
+            waiting = self._opening.recipe if self.ready else asked
+            self._opening = replace(self._opening, strength=False, recipe=waiting)
+            self._take_recipe(asked)
+
+    def _take_recipe(self, asked: SteeringRecipe) -> None:
+        """Set every trait to the value in a recipe."""
+        size = self.scale.unit_size
+        strength = asked.amount / size(asked.atom, asked.mode)
+        self._chosen = replace(self._chosen, of_recipe=(asked.atom, strength))
+        with self.hold_trait_notifications():
+            self.hook_point, self.atom, self.mode = asked.hook_point, asked.atom, asked.mode
+            self.positions, self.sample, self.seed = asked.positions, asked.sample, asked.seed
+            self.head, self.target_kl = asked.head, None
+            # The same coefficients, also where percentiles were measured on other activations.
+            self.others = tuple((a, amount / size(a, asked.mode)) for a, amount in asked.others)
+            self.strength = strength
+        if asked.text is not None:  # last, because another sample brings its own
+            self.text = asked.text
 
     def replay_text(self) -> None:
         """Carry out the recipe in the field."""
         with self.guarded("recipe"):
-            self.replay(self._recipes.in_field())
+            self.replay(recipe_in(self.controls.recipe.value))
 
     @reacts("recipes", early=True)
     def _offer_recipes(self) -> None:
-        self._recipes.offer()
+        self.controls.show_kept([self._recipe_words(one) for one in self.recipes])
 
     def state(self) -> dict[str, Any]:
         """Return what a saved session keeps: the recipe that is shown, and those that were kept."""
@@ -566,25 +621,32 @@ class SteeringPanel(Panel):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
-        self._recipes.restore(state)
+        if unknown := sorted(set(state) - {"recipe", "recipes"}):
+            raise ValueError(
+                f"`state` must name what a {type(self).__name__} keeps (recipe, recipes), got "
+                f"{', '.join(unknown)}. Take it from `state()` of the same kind of panel."
+            )
+        if "recipe" in state:
+            self.replay(state["recipe"])
+        self.recipes = [dict(one) for one in state.get("recipes", self.recipes)]
 
     # --- what is drawn ----------------------------------------------------------------------------
 
     def _edited(self, recipe: SteeringRecipe) -> str:
         """The atoms that are changed, as briefly as an image has room for."""
-        return " + ".join(self.said.words(atom) or f"atom {atom}" for atom in recipe.atoms)
+        return " + ".join(self.cached_names.words(atom) or f"atom {atom}" for atom in recipe.atoms)
 
     def _conclude(self) -> None:
         """Report the result, in the names that atoms have now."""
-        summary = self._summary
-        if summary is None:
+        if self._answer is None:
             self.conclude("")
             return
-        if self._telling and not (self.answer or self.target):
+        summary, writing = self._answer.summary, self._phase is Phase.WRITING
+        if writing and not (self.answer or self.target):
             return  # the text is on its way: the odds of its first word would be taken back
-        edit = edit_words(summary.recipe, self.said, self.units)
-        answer = answer_words(summary, edit, self.said.words(summary.recipe.atom))
-        spent = f"{numbers_words(summary)} · {format_duration(self._seconds)}"
+        edit = edit_words(summary.recipe, self.cached_names, self.units)
+        answer = answer_words(summary, edit, self.cached_names.words(summary.recipe.atom))
+        spent = f"{numbers_words(summary)} · {format_duration(self._answer.seconds)}"
         record = self.cards.continuation
         # Who names no token wants to read the story, not the odds of its first word.
         if record is not None and record.recipe == self.current and not self.target:
@@ -596,13 +658,13 @@ class SteeringPanel(Panel):
         """Draw the continuations there are, and whether they are of what is asked now."""
         record = self.cards.continuation
         if record is not None:
-            edit = edit_words(record.recipe, self.said, self.units)
+            edit = edit_words(record.recipe, self.cached_names, self.units)
             self.cards.show_continuation(edit, record.recipe == self.current)
 
     def _follow_found(self, recipe: SteeringRecipe) -> None:
         """Have the traits say what was found."""
         size, found = self.scale.unit_size, dict(recipe.others)
-        self._held = (recipe.strength, "add")
+        self._chosen = replace(self._chosen, found=(recipe.strength, "add"))
         with self.hold_trait_notifications():
             self.strength = recipe.strength
             # One that is the atom in question for now is not in the recipe, and stays.
@@ -612,8 +674,8 @@ class SteeringPanel(Panel):
             )
 
     def _rescale(self) -> None:
-        if self._summary is not None:
-            update_answer(self.plot, self._summary)
+        if self._answer is not None:
+            update_answer(self.plot, self._answer.summary)
             self.doses.draw()
 
     # --- answers ----------------------------------------------------------------------------------
@@ -627,9 +689,9 @@ class SteeringPanel(Panel):
         RuntimeError: If there is none because running the model failed.
         """
         self.wait()
-        if self._summary is None:
+        if self._answer is None:
             raise RuntimeError(f"There is no answer for atom {self.atom}: {self.status}")
-        return self._summary
+        return self._answer.summary
 
     @property
     def curve(self) -> SteeringCurve | None:
@@ -646,10 +708,10 @@ class SteeringPanel(Panel):
     @property
     def record(self) -> dict[str, Any] | None:
         """The numbers behind the figure, for the table of exported pages."""
-        if self._summary is None:
+        if self._answer is None:
             return None
         shown = {
-            "answer": self._summary,
+            "answer": self._answer.summary,
             "curve": self.doses.curve,
             "continuation": self.cards.continuation,
         }
@@ -673,27 +735,47 @@ class SteeringPanel(Panel):
             Random directions in the band.
         """
         with self.guarded("dose–response"):
-            self.doses.measure(strengths, n_controls)
+            summary, recipe, inputs = self.summary, self.current, self.given()
+            if summary.outcome == "state":
+                raise ValueError(f"{STATES_HAVE_NO_CURVE}, and {self.model.name} gives states.")
+            if strengths is None:
+                high = self.scale.limits(self.atom, "add")[1]
+                strengths = np.linspace(-high, high, CURVE_POINTS).tolist()
+            target, given = summary.target, list(strengths)
+            self.run_async(
+                lambda: summarise_dose_response(
+                    self.model, inputs, self.sae, recipe, given, target, n_controls=n_controls
+                ),
+                self._draw_curve,
+                doing="dose–response",
+                channel="curve",
+            )
+
+    def _draw_curve(self, curve: SteeringCurve) -> None:
+        self.doses.show(curve, self.strength)
+        if len(curve.response.control):
+            self.say(curve_words(curve))
 
     def continue_text(self) -> None:
         """Continue the text before and after, and under the random direction."""
-        self._text_waits = not self._ready  # until then the unit of the strength is not known
-        if self._text_waits:
+        # Until it is ready the unit of the strength is not known.
+        self._opening = replace(self._opening, text=not self.ready)
+        if not self.ready:
             return
         if self._emptied:
             self.say(NO_IMAGE if self.model.modality.is_image else NO_TEXT)
             return
-        self._telling = True
+        self._phase = Phase.WRITING
         recipe, inputs, n_new = self.current, self.given(), self.max_new_tokens
 
         def done(record: Continuation) -> None:
-            self._telling = False
+            self._end_writing()
             self.cards.continuation = record
             self._conclude()
             self.say("")
 
         def failed() -> None:
-            self._telling = False
+            self._end_writing()
             self._conclude()
 
         self.run_async(
@@ -705,3 +787,7 @@ class SteeringPanel(Panel):
             otherwise=failed,
             channel="text",
         )
+
+    def _end_writing(self) -> None:
+        if self._phase is Phase.WRITING:
+            self._phase = Phase.READY

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from sae_nb.figures.theme import format_number
-from sae_nb.steering._modes import (
-    MODES,
-    UNITS,
-    USUAL,
-    Mode,
-    Unit,
-    one_digit,
-)
+from sae_nb.steering._modes import MODES, UNITS, USUAL, Mode, Unit, one_digit
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -34,10 +27,10 @@ class StrengthScale:
         self.sizes: Float[np.ndarray, " n_atoms"] | None = None
         self.lengths: Float[np.ndarray, " n_atoms"] | None = None
         self.length: float | None = None
-        self.heard: Mapping[int, float] = {}
+        self.firing: Mapping[int, float] = {}
         """Largest strength of atoms in the input at hand, for those that were not measured."""
 
-    def measure(self, sae: SparseAutoencoder, acts: Any) -> Float[np.ndarray, " n_atoms"] | None:
+    def measure(self, sae: SparseAutoencoder, acts: object) -> Float[np.ndarray, " n_atoms"] | None:
         """Return one measured unit of every atom; None if neither activations nor the SAE tell it."""
         return self.measured.sizes(sae, acts) if self.measured.known(sae, acts) else None
 
@@ -68,21 +61,21 @@ class StrengthScale:
         known = MODES[mode].takes_units and self.of(atom) is not None
         return self._name if known else "coefficient"
 
-    def hear(self, atoms: Iterable[int], strengths: Iterable[float]) -> None:
+    def note_firings(self, atoms: Iterable[int], strengths: Iterable[float]) -> None:
         """Note how strongly atoms fire in the input at hand; of several numbers of one the largest."""
-        heard: dict[int, float] = {}
+        firing: dict[int, float] = {}
         for atom, strength in zip(atoms, strengths):
-            heard[int(atom)] = max(heard.get(int(atom), 0.0), abs(float(strength)))
-        self.heard = heard
+            firing[int(atom)] = max(firing.get(int(atom), 0.0), abs(float(strength)))
+        self.firing = firing
 
     def peak(self, atom: int) -> float | None:
         """Return how strongly an atom fires in the input, at most; of a weak or silent one what the strongest
         tenth of the atoms reach.
         """
-        if not self.heard:
+        if not self.firing:
             return None
-        usual = float(np.quantile(list(self.heard.values()), 0.9))
-        return max(self.heard.get(atom, 0.0), usual) or None
+        usual = float(np.quantile(list(self.firing.values()), 0.9))
+        return max(self.firing.get(atom, 0.0), usual) or None
 
     def limits(self, atom: int, mode: Mode) -> tuple[float, float]:
         """Return the ends of the slider."""

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sae_nb.figures import quoted_token
-from sae_nb.figures.theme import (
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import format_number, format_percent
 from sae_nb.steering._calibration import CalibratedStrength
-from sae_nb.steering._modes import (
-    MODES,
-    UNITS,
-    Mode,
-)
+from sae_nb.steering._modes import MODES, UNITS, Mode
 from sae_nb.summaries import SteeringSummary
 from sae_nb.summaries._continuing import Continuation
 from sae_nb.summaries._dose_response import SteeringCurve
@@ -32,17 +25,22 @@ if TYPE_CHECKING:
 SENTENCE_ENDS = (".", "!", "?", "…")
 FIRST_WORDS = 6
 RANDOM_PUSH = "random push of the same size"
+STATES_HAVE_NO_CURVE = (
+    "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
+)
+NO_TEXT = "The text is empty. Type at least one word."
+NO_IMAGE = "There is no image. Draw or choose one above."
 
 
-class Remembered:
+class Cached:
     """An object whose methods are asked once for the same arguments: names and units between two changes."""
 
-    def __init__(self, asked: Any) -> None:
-        self._asked = asked
+    def __init__(self, cached: object) -> None:
+        self._cached = cached
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return a method of the object that remembers; asked for once."""
-        kept = cache(getattr(self._asked, name))
+        kept = cache(getattr(self._cached, name))
         setattr(self, name, kept)
         return kept
 
@@ -64,7 +62,22 @@ def strength_words(strength: float, unit: str, mode: Mode) -> str:
     return f"{verb} {UNITS[unit].amount_words(number) if how.takes_units else number}"
 
 
-def headline(names: AtomNames | Remembered, atom: int, strength: float, mode: Mode) -> str:
+def kept_words(name: str, edit: str, scaled: bool) -> str:
+    """State that an atom stays as it is edited until another one is chosen."""
+    both = " “Match effect size” then scales both together." if scaled else ""
+    return f"Kept: {name} {edit}. Choose another atom to change with it.{both}"
+
+
+def lowered_words(strength: float, unit: str, before: float) -> str:
+    """State that a strength which was set for another atom is not kept."""
+    sign = UNITS[unit].sign or f" {UNITS[unit].words}"
+    return (
+        f"Strength back to {plain_number(strength)}{sign}: {plain_number(before)} was set for another "
+        "atom and may break the model with this one."
+    )
+
+
+def headline(names: AtomNames | Cached, atom: int, strength: float, mode: Mode) -> str:
     """Return what is done, as the largest words of a panel: "Turn up “digit 4”"."""
     name = f"“{names.words(atom)}”" if names.source(atom) else f"atom {atom}"
     if mode == "set":
@@ -74,7 +87,7 @@ def headline(names: AtomNames | Remembered, atom: int, strength: float, mode: Mo
 
 
 def edit_words(
-    recipe: SteeringRecipe, names: AtomNames | Remembered, scale: StrengthScale | Remembered
+    recipe: SteeringRecipe, names: AtomNames | Cached, scale: StrengthScale | Cached
 ) -> str:
     """State which atoms were changed and how: "“digit 4” (atom 474) added at 3× full strength"."""
     parts = [(recipe.atom, recipe.strength, recipe.unit)]

@@ -18,14 +18,8 @@ from sae_nb.figures import (
     template,
     theme,
 )
-from sae_nb.figures._plot_grids import (
-    on_axes,
-    plot_title,
-)
-from sae_nb.figures.theme import (
-    format_number,
-    scaled,
-)
+from sae_nb.figures._plot_grids import on_axes, plot_title
+from sae_nb.figures.theme import format_number, scaled
 from sae_nb.summaries import SuperpositionSummary
 
 ATOM_COLOUR = theme.OKABE_ITO[5]
@@ -146,12 +140,12 @@ def _waiting() -> dict[str, Any]:
 def _traces(n_features: int, flat: bool) -> list[Any]:
     arrows = [*(_arrow(feature) for feature in range(n_features)), _rings()]
     control = {"color": theme.CONTROL, "width": 2, "dash": theme.CONTROL_DASH}
-    told_apart = [
+    labelled = [
         _bar(BEST["neuron"], theme.NEUTRAL, 3),
         _bar(BEST["atom"], ATOM_COLOUR, 3),
         _line(BEST["random"], control, 3),
     ]
-    for trace in told_apart:
+    for trace in labelled:
         trace.showlegend = True
     return [
         *(arrows if flat else [_bar("lengths", theme.NEUTRAL, 0)]),
@@ -159,7 +153,7 @@ def _traces(n_features: int, flat: bool) -> list[Any]:
         # Arrows have the same colours, and their numbers.
         *(_curve(i, not flat and n_features <= MOST_LABELLED) for i in range(n_features)),
         _line(CURSOR, {"color": fade(theme.GREY, 0.4), "width": 6}, 2),
-        *told_apart,
+        *labelled,
     ]
 
 
@@ -333,14 +327,14 @@ def _outward(across: float, along: float) -> str:
     return "middle right" if across > 0 else "middle left"
 
 
-def _draw_control(trace: Any, values: Any) -> None:
+def _draw_control(trace: go.Scatter, values: np.ndarray) -> None:
     """A dashed line across both bars of every feature."""
     middle = np.arange(len(values), dtype=float)
     ends = np.stack((middle - 0.42, middle + 0.42, np.full(len(values), np.nan)), axis=1)
     trace.x, trace.y = ends.ravel(), np.repeat(values, 3)
 
 
-def _bars(figure: go.Figure, name: str, values: Any, what: str) -> None:
+def _bars(figure: go.Figure, name: str, values: np.ndarray, what: str) -> None:
     trace = named(figure, name)
     trace.x = np.arange(len(values))
     trace.y = np.asarray(values, np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import numpy as np
@@ -12,36 +12,22 @@ import traitlets as t
 from torch import Tensor
 
 from sae_nb.atoms._names import AtomNames
-from sae_nb.figures import (
-    theme,
-    visible_token,
-)
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-)
+from sae_nb.figures import theme, visible_token
+from sae_nb.figures.theme import escape, format_number
 from sae_nb.geometry import UmapProcess, start_umap
 from sae_nb.summaries._temporal import TemporalSummary
-from sae_nb_widgets.components import (
-    Sparkbars,
-    TokenStrip,
-)
+from sae_nb_widgets.components import Sparkbars, TokenStrip
 from sae_nb_widgets.components._atom_card import icons_of
-from sae_nb_widgets.components._base import (
-    HTML,
-    VBox,
-)
+from sae_nb_widgets.components._base import HTML, VBox
 from sae_nb_widgets.components._concordance import word_at
-from sae_nb_widgets.components._curves import (
-    Chart,
-    Curves,
-    Line,
-)
-from sae_nb_widgets.panel._declaring import show
+from sae_nb_widgets.components._curves import Chart, Curves, Line
+from sae_nb_widgets.panel._declaring import control, show
 from sae_nb_widgets.temporal._figure import place_name
 
-# -------------------------------------------------------------------------------------------------
-# The sequence itself, over the figure: tokens or layers as a strip, a signal as traces.
+if TYPE_CHECKING:
+    from sae_nb_widgets.temporal._panel import TemporalPanel
+
+# --- The sequence itself, over the figure: tokens or layers as a strip, a signal as traces --------
 
 
 MOST_CHANNELS = 4
@@ -72,13 +58,14 @@ class TimeStrip:
         self.tokens.observe(lambda change: picked(int(change["new"][1])), "selected")
         self.curves.observe(lambda change: picked(int(change["new"])), "selected")
 
-    def show(self, first: TemporalSummary, second: TemporalSummary | None, signal: Any) -> None:
+    def show(
+        self, first: TemporalSummary, second: TemporalSummary | None, signal: Tensor | None
+    ) -> None:
         """Show other sequences."""
-        is_signal = signal is not None
-        show(self.tokens, not is_signal)
-        show(self.curves, is_signal)
+        show(self.tokens, signal is None)
+        show(self.curves, signal is not None)
         self._marking = True
-        if is_signal:
+        if signal is not None:
             self.curves.show([_chart(np.asarray(signal.detach().cpu(), dtype=np.float64))])
         else:
             records = [first] if second is None else [first, second]
@@ -119,8 +106,7 @@ def _chart(signal: np.ndarray[Any, Any]) -> Chart:
     return Chart(title="signal", lines=lines, low=float(shown.min()), high=float(shown.max()))
 
 
-# -------------------------------------------------------------------------------------------------
-# UMAP of the codes of a sequence, in processes that end with the panel.
+# --- UMAP of the codes of a sequence, in processes that end with the panel ------------------------
 
 
 class Unfolding:
@@ -135,7 +121,7 @@ class Unfolding:
         """Return coordinates of every kind of codes, one after the other."""
         return {name: self._layout(rows) for name, rows in codes.items()}
 
-    def _layout(self, rows: Tensor) -> Any:
+    def _layout(self, rows: Tensor) -> np.ndarray:
         with self._lock:
             if self._closed:
                 raise RuntimeError("The panel was closed before its UMAP layout was there.")
@@ -156,8 +142,7 @@ class Unfolding:
             process.close()
 
 
-# -------------------------------------------------------------------------------------------------
-# Next to the figure: where a prediction was read, and which atoms a token adds.
+# --- Next to the figure: where a prediction was read, and which atoms a token adds ----------------
 
 
 NOTHING_CHOSEN = "Click a token, or step with ← →."
@@ -233,3 +218,59 @@ def _chosen(record: TemporalSummary, time: int) -> str:
         f"{format_number(100 * share, '%', digits=2)} predicted by what came before it "
         f"(shuffled order: {format_number(100 * control, '%', digits=2)}), the rest is new."
     )
+
+
+# --- Its controls ---------------------------------------------------------------------------------
+
+
+PARTS = {
+    "none": "how much was expected",
+    "novel": "atoms that are new",
+    "predicted": "atoms that were predicted",
+}
+BANDS = {"none": "not shown", "share": "shares of its energy", "energy": "its energy"}
+LOWER = {
+    "none": "nothing",
+    "similarity": "similarity of positions",
+    "PCA": "map of positions (PCA)",
+    "UMAP": "map of positions (UMAP)",
+}
+
+
+class TemporalControls:
+    """The controls of `panel`: those seen at once, and those behind "more"."""
+
+    def __init__(self, panel: TemporalPanel) -> None:
+        self.first = [
+            _menu(
+                panel,
+                "part",
+                "show",
+                "How much of each position was predicted, or also which atoms",
+                PARTS,
+            )
+        ]
+        self.more = [
+            _menu(panel, "bands", "each position", "How much of it was predicted, as bars", BANDS),
+            _menu(panel, "lower", "below", "What stands under the atoms", LOWER),
+            control(panel, "color_by", "map coloured by", "Time, or document", "16em"),
+            control(panel, "rows", "rows", "How many atoms are shown, the strongest first", "8em"),
+            control(panel, "token", "position", "Which one is looked at; empty for none", "10em"),
+        ]
+        if panel.text:
+            tip = "What the model reads; it is taken apart when you leave the box"
+            self.first.insert(0, _text(panel, "text", "text", tip))
+            tip = "Another text, aligned with the first; empty for none"
+            self.more.insert(0, _text(panel, "second_text", "second text", tip))
+
+
+def _text(panel: TemporalPanel, trait: str, name: str, tip: str) -> ipw.Textarea:
+    width = "min(560px, 100%)"
+    box = control(panel, trait, name, tip, width, kind=ipw.Textarea, rows=2)
+    return box.add_class("sae-nb-search")
+
+
+def _menu(
+    panel: TemporalPanel, trait: str, name: str, tip: str, words: dict[str, str]
+) -> ipw.Dropdown:
+    return control(panel, trait, name, tip, "20em", options=words)

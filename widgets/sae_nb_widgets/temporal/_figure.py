@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -27,23 +27,13 @@ from sae_nb.figures import (
     theme,
     visible_token,
 )
-from sae_nb.figures._plot_grids import (
-    cells,
-    on_axes,
-    plot_title,
-)
-from sae_nb.figures.theme import (
-    format_number,
-    scaled,
-)
-from sae_nb.summaries._temporal import (
-    Raster,
-    TemporalSummary,
-)
-from sae_nb_widgets.components._concordance import (
-    joins_of,
-    word_at,
-)
+from sae_nb.figures._plot_grids import cells, on_axes, plot_title
+from sae_nb.figures.theme import format_number, scaled
+from sae_nb.summaries._temporal import Raster, TemporalSummary
+from sae_nb_widgets.components._concordance import joins_of, word_at
+
+if TYPE_CHECKING:
+    from plotly.callbacks import Points
 
 # -------------------------------------------------------------------------------------------------
 # The empty frame of a sequence's figure: its traces, its axes, and how rows share the height.
@@ -509,7 +499,7 @@ def draw_maps(figure: go.Figure, record: TemporalSummary, view: View) -> None:
 
 def _name_times(figure: go.Figure, record: TemporalSummary, second: TemporalSummary | None) -> None:
     starts, names = _named_times(record)
-    step = math.ceil(len(starts) / (13 * MOST_NAMED / _font()))
+    step = math.ceil(len(starts) / (13 * MOST_NAMED / current_theme().font_px))
     for axis in (figure.layout.xaxis, figure.layout.xaxis3):
         axis.tickvals = starts[::step]
         axis.ticktext = [plot_text(name) for name in names[::step]]
@@ -527,10 +517,6 @@ def _named_times(record: TemporalSummary) -> tuple[list[int], list[str]]:
     return starts, [word_at(record.names, time) for time in starts]
 
 
-def _font() -> int:
-    return current_theme().font_px
-
-
 def _raster_title(raster: Raster, part: str) -> str:
     hidden = f" ({raster.left_out} weak ones hidden)" if raster.left_out else ""
     return f"{part} atoms by first use{hidden}"
@@ -543,7 +529,7 @@ def _cursor_ends(name: str, record: TemporalSummary, view: View) -> list[float]:
 
 
 def _draw_arc(
-    arc: Any, time: int, source: list[tuple[int, float]], record: TemporalSummary
+    arc: go.Scatter, time: int, source: list[tuple[int, float]], record: TemporalSummary
 ) -> None:
     """Half an ellipse from a source to the present, as thick as its share of attention."""
     if not source:
@@ -558,7 +544,7 @@ def _draw_arc(
     arc.line.width = 1 + 7 * share
 
 
-def place_clicked(trace: Any, points: Any) -> tuple[int, int | None]:
+def place_clicked(trace: go.Scatter, points: Points) -> tuple[int, int | None]:
     """Return the time under a click, and in the raster also the row."""
     if trace.name == "raster":
         return round(float(points.xs[0])), round(float(points.ys[0]))

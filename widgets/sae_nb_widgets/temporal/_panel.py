@@ -14,10 +14,7 @@ from torch import Tensor
 
 from sae_nb.checks import checked
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-)
+from sae_nb.figures.theme import format_count, format_number
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries._temporal import (
     MOST_RASTER_ATOMS,
@@ -27,18 +24,15 @@ from sae_nb.summaries._temporal import (
 )
 from sae_nb_widgets.components._concordance import word_at
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Atom,
-    Whole,
-    reacts,
-)
+from sae_nb_widgets.panel._declaring import Atom, Whole, reacts
 from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.temporal import _figure as figures
-from sae_nb_widgets.temporal._controls import TemporalControls
-from sae_nb_widgets.temporal._detail import TemporalDetail, TimeStrip, Unfolding
+from sae_nb_widgets.temporal._detail import TemporalControls, TemporalDetail, TimeStrip, Unfolding
 from sae_nb_widgets.temporal._figure import empty_figure
 
 if TYPE_CHECKING:
+    from plotly.callbacks import Points
+
     from sae_nb.architectures import Temporal
     from sae_nb.models import LiveModel
 
@@ -48,20 +42,20 @@ logger = logging.getLogger("sae_nb_widgets")
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _Answer:
     """The last reading."""
 
     first: TemporalSummary
     second: TemporalSummary | None
-    asked: _Asked
+    asked: _Question
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _Question:
     """The request: one sequence, or two."""
 
-    given: Any
-    second: Any
+    given: object
+    second: object
     boundaries: tuple[int, ...]
 
 
@@ -182,10 +176,10 @@ class TemporalPanel(Panel):
     ) -> None:
         self.hook_point = _checked(model, sae, given, hook_point)
         self.model, self.sae, self.n_atoms = model, sae, int(sae.n_atoms)
-        self._asked = _Asked(given, second_text, tuple(boundaries))
+        self._asked = _Question(given, second_text, tuple(boundaries))
         self._place, self._names = place, names
-        self._seen: _Seen | None = None
-        self._unfolded: tuple[_Seen | None, dict[str, Any]] = (None, {})
+        self._seen: _Answer | None = None
+        self._unfolded: tuple[_Answer | None, dict[str, Any]] = (None, {})
         self._umap = Unfolding()
         super().__init__()
         with self.hold_trait_notifications():
@@ -233,7 +227,7 @@ class TemporalPanel(Panel):
     @reacts("text", doing="taking the sequence apart", early=True)
     def _on_text(self) -> None:
         if self.text != self._asked.given:
-            self._asked = _Asked(self.text, self._asked.second, ())
+            self._asked = _Question(self.text, self._asked.second, ())
             self._request()
 
     @reacts("second_text", doing="taking the sequence apart", early=True)
@@ -249,11 +243,11 @@ class TemporalPanel(Panel):
             self._clear()
             return
 
-        def work() -> _Seen | _Refused:
+        def work() -> _Answer | _Refused:
             first = self._read("text", asked.given, {"boundaries": asked.boundaries})
             second = None if asked.second is None else self._read("second text", asked.second, {})
             refused = [part for part in (first, second) if isinstance(part, _Refused)]
-            return refused[0] if refused else _Seen(first, second, asked)
+            return refused[0] if refused else _Answer(first, second, asked)
 
         self.loading("The sequence is being read" if self.model is None else "The model is reading")
         self.run_async(work, self._take, doing="taking the sequence apart")
@@ -271,8 +265,8 @@ class TemporalPanel(Panel):
             logger.info("%s: not read", control, exc_info=True)
             return _Refused(control, given)
 
-    def _take(self, answer: _Seen | _Refused) -> None:
-        if isinstance(answer, _Seen):
+    def _take(self, answer: _Answer | _Refused) -> None:
+        if isinstance(answer, _Answer):
             self._draw(answer)
             return
         # What is shown stays, and so the fields say what it is of.
@@ -315,11 +309,12 @@ class TemporalPanel(Panel):
 
     # --- drawing ----------------------------------------------------------------------------------
 
-    def _draw(self, seen: _Seen) -> None:
+    def _draw(self, seen: _Answer) -> None:
         self._seen = seen
         if not 0 <= self.token < seen.first.n_times:
             self.token = seen.first.most_predicted
-        signal = seen.asked.given if seen.first.kind == "signal" else None
+        given = seen.asked.given
+        signal = given if isinstance(given, Tensor) and seen.first.kind == "signal" else None
         self._strip.show(seen.first, seen.second, signal)
         self._draw_sequences()
         self._unfold()
@@ -372,7 +367,7 @@ class TemporalPanel(Panel):
         figures.draw_maps(self._plot, shown, self._view())
         figures.draw_cursor(self._plot, shown, seen.second, self._view())
 
-    def _laid_out(self, seen: _Seen) -> TemporalSummary:
+    def _laid_out(self, seen: _Answer) -> TemporalSummary:
         of, xy = self._unfolded
         return seen.first.with_layout(xy) if self.lower == "UMAP" and of is seen else seen.first
 
@@ -418,7 +413,7 @@ class TemporalPanel(Panel):
     def _choose_time(self, time: int) -> None:
         self.token = time
 
-    def _on_click(self, trace: Any, points: Any, _: Any) -> None:
+    def _on_click(self, trace: go.Scatter, points: Points, _: object) -> None:
         if not points.point_inds or self._seen is None:
             return
         with self.guarded("choosing a time"):
@@ -455,7 +450,7 @@ ORDER_MATTERS = 1.1
 _WORDS = {"text": "token", "layers": "layer", "signal": "moment"}
 
 
-def _answer(seen: _Seen) -> str:
+def _answer(seen: _Answer) -> str:
     """Whether the past predicts more than chance, how much, and the same for a second one."""
     first, second = seen.first, seen.second
     what = {"text": "text", "layers": "path", "signal": "signal"}[first.kind]
@@ -499,11 +494,11 @@ def _beats_chance(record: TemporalSummary) -> bool:
     return float(record.shares[:, 0].mean()) >= ORDER_MATTERS * float(record.shuffled.mean())
 
 
-def _share(shares: Any) -> str:
+def _share(shares: np.ndarray) -> str:
     return format_number(100 * float(shares.mean()), "%", digits=2)
 
 
-def _numbers(seen: _Seen) -> str:
+def _numbers(seen: _Answer) -> str:
     """Return the numbers for experts, and what was not read."""
     parts = [
         f"in shuffled order {_share(record.shuffled)}, R² {format_number(1 - record.fvu)}, cosine of "

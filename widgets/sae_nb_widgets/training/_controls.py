@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 
-from sae_nb_widgets.panel._declaring import (
-    Entry,
-    button,
-    control,
-)
+from sae_nb_widgets.panel._declaring import Entry, button, control
 from sae_nb_widgets.training._gallery import run_name
 from sae_nb_widgets.training._tracking import GOING
 

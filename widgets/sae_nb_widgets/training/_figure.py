@@ -23,26 +23,10 @@ from sae_nb.figures import (
     template,
     theme,
 )
-from sae_nb.figures._plot_grids import (
-    on_axes,
-    plot_title,
-)
-from sae_nb.figures._training import (
-    TRAINING_CURVES as CURVES,
-    TrainingCurve,
-)
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-    format_percent,
-    scaled,
-)
-from sae_nb.summaries._training import (
-    AtomMotion,
-    Axis,
-    TrainingSummary,
-    pareto_front,
-)
+from sae_nb.figures._plot_grids import on_axes, plot_title
+from sae_nb.figures._training import TRAINING_CURVES as CURVES, TrainingCurve
+from sae_nb.figures.theme import format_count, format_number, format_percent, scaled
+from sae_nb.summaries._training import AtomMotion, Axis, TrainingSummary, pareto_front
 
 # -------------------------------------------------------------------------------------------------
 # The atoms of a training in small plots: a map of all of them, their motion, R² against L0 by run.
@@ -149,11 +133,11 @@ def _padded(words: np.ndarray, n: int) -> np.ndarray:
     return words if len(words) == n else np.full(n, "", dtype=object)
 
 
-def _as_map(values: np.ndarray) -> Any:
+def _as_map(values: np.ndarray) -> np.ndarray | list[list[float | None]]:
     """Fill rows of a wide rectangle, atom 0 at the top left; the rest of the last row is empty."""
     columns = map_columns(len(values))
     rows = -(-len(values) // columns)
-    filler: Any = np.nan if values.dtype.kind == "f" else ""
+    filler = np.nan if values.dtype.kind == "f" else ""
     whole = np.full(rows * columns, filler, dtype=values.dtype)
     whole[: len(values)] = values
     grid = whole.reshape(rows, columns)
@@ -309,12 +293,12 @@ def show_traces(figure: go.Figure, rows: Rows, n_runs: int) -> None:
             _set(trace, "visible", rows.compared)
 
 
-def _set(trace: Any, name: str, value: bool) -> None:
+def _set(trace: go.Scatter, name: str, value: bool) -> None:
     if trace[name] is not value:
         trace[name] = value
 
 
-def _arrange_third(layout: Any, rows: Rows, domain: list[float]) -> None:
+def _arrange_third(layout: go.Layout, rows: Rows, domain: list[float]) -> None:
     """Put the strip and R² against L0 next to each other, or one of them over the whole width."""
     titles = ((6, rows.strip, STRIP_TITLE), (7, rows.compared, "R² by L0"))
     for place, shown, title in titles:
@@ -517,7 +501,7 @@ def _set_run(traces: Sequence[Any], summary: TrainingSummary, point: tuple[Any, 
     now.x, now.y = known if np.isfinite(known).all() else known[:, :0]
 
 
-def _name_star(star: Any, *, alone: bool) -> None:
+def _name_star(star: go.Scatter, *, alone: bool) -> None:
     """Label the star of a single run next to it: over a narrow plot the title has no room for it."""
     mode = "markers+text" if alone else "markers"
     if star.mode != mode:
@@ -585,7 +569,9 @@ def _set_axes(
         _set_strip_axes(layout, [s.frequency for s in summaries if s.frequency is not None])
 
 
-def _set_strip_axes(layout: Any, frequencies: Sequence[Float[np.ndarray, " n_atoms"]]) -> None:
+def _set_strip_axes(
+    layout: go.Layout, frequencies: Sequence[Float[np.ndarray, " n_atoms"]]
+) -> None:
     if not frequencies:
         return
     # The hollow markers of dead atoms stand a step below the rarest living one: no tick there.
@@ -594,7 +580,7 @@ def _set_strip_axes(layout: Any, frequencies: Sequence[Float[np.ndarray, " n_ato
         layout.xaxis7.range = [0, max(len(frequency) for frequency in frequencies) + 1]
 
 
-def _set_log_axis(y: Any, values: Sequence[Float[np.ndarray, " points"]]) -> None:
+def _set_log_axis(y: go.layout.YAxis, values: Sequence[Float[np.ndarray, " points"]]) -> None:
     """Make an axis logarithmic where it can be, with few round ticks."""
     if not _all_positive(values):
         y.type, y.tickvals, y.ticktext = "linear", None, None

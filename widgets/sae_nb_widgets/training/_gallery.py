@@ -9,34 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sae_nb.figures import current_theme as theme
-from sae_nb.figures.theme import (
-    format_count,
-    format_duration,
-    format_number,
-)
-from sae_nb.summaries._training import (
-    AtomGallery,
-    Probe,
-    TrainingSummary,
-    gallery_of_rows,
-)
-from sae_nb_widgets.components import (
-    PictureGrid,
-    TokenStrip,
-)
+from sae_nb.figures.theme import format_count, format_duration, format_number
+from sae_nb.summaries._training import AtomGallery, Probe, TrainingSummary, gallery_of_rows
+from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.components._picture_grid import as_film
-from sae_nb_widgets.panel._declaring import (
-    Number,
-    Whole,
-    show,
-)
+from sae_nb_widgets.panel._declaring import Number, Whole, show
 from sae_nb_widgets.pursuit._detail import picture
 from sae_nb_widgets.pursuit._runs import checked_shape
 from sae_nb_widgets.training._tracking import GOING
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms._names import AtomNames
+    from sae_nb.training import TrainingRun
     from sae_nb_widgets.training._tracking import Tracked
 
 
@@ -47,22 +33,22 @@ SEEN = 0.01
 """Gain of R² that can be seen on an axis from 0 to 1: two pixels of a curve. Ours."""
 
 
-def distinct(runs: Sequence[Any]) -> list[Any]:
+def distinct(runs: Sequence[TrainingRun]) -> list[TrainingRun]:
     """Return the runs, each once."""
     return list({id(run): run for run in runs}.values())
 
 
-def saes(run: Any) -> list[Any]:
+def saes(run: TrainingRun) -> list[SparseAutoencoder]:
     """Return the SAEs of a run, also of a single one."""
     return list(run.sae) if isinstance(run.sae, Sequence) else [run.sae]
 
 
-def run_name(run: Any, index: int) -> str:
+def run_name(run: TrainingRun, index: int) -> str:
     """Name a run in a menu."""
     return f"{index}: {', '.join(type(sae).__name__ for sae in saes(run))}"
 
 
-def live_names(runs: Sequence[Any]) -> tuple[str, ...]:
+def live_names(runs: Sequence[TrainingRun]) -> tuple[str, ...]:
     """Return the numbers besides the learning rate that every SAE of every run lets a training change."""
     named = [
         set(getattr(type(sae), "live_numbers", ()) or ())
@@ -73,7 +59,7 @@ def live_names(runs: Sequence[Any]) -> tuple[str, ...]:
     return tuple(sorted(set.intersection(*named))) if named else ()
 
 
-def live_trait(name: str, sae: Any) -> Whole | Number:
+def live_trait(name: str, sae: SparseAutoencoder) -> Whole | Number:
     """Return a trait for a number that a training may change, with the ends that the training checks."""
     value, n_atoms = getattr(sae, name), int(sae.n_atoms)
     if isinstance(value, int):
@@ -291,7 +277,9 @@ class TrainingGallery:
         show(self.strip, bool(gallery.tokens))
 
 
-def _in_eval_mode(probe: Probe, sae: Any, atoms: Sequence[int]) -> tuple[AtomGallery, float]:
+def _in_eval_mode(
+    probe: Probe, sae: SparseAutoencoder, atoms: Sequence[int]
+) -> tuple[AtomGallery, float]:
     """Encode as after training, and leave the SAE in the mode that its training has it in."""
     was_training = bool(sae.training)
     sae.eval()

@@ -12,21 +12,12 @@ import traitlets as t
 
 from sae_nb.activations import Activations
 from sae_nb.checks import checked, shown
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-)
+from sae_nb.figures.theme import format_count, format_number
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries._training import (
-    TrainingHistory,
-    TrainingSummary,
-)
+from sae_nb.summaries._training import TrainingHistory, TrainingSummary
 from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Whole,
-    reacts,
-)
+from sae_nb_widgets.panel._declaring import Whole, reacts
 from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.training._controls import TrainingControls
 from sae_nb_widgets.training._figure import training_figure, update_training_figure
@@ -160,7 +151,7 @@ class TrainingMonitor(Panel):
 
     # --- following --------------------------------------------------------------------------------
 
-    def __call__(self, record: Any) -> None:
+    def __call__(self, record: object) -> None:
         """Take a record, as a callback of `train`: `sn.train(sae, data, callbacks=monitor)`."""
         index = int(getattr(record, "sae", 0) or 0)
         mine = [one for one in self._tracked if one.run is None and one.index == index]
@@ -195,7 +186,7 @@ class TrainingMonitor(Panel):
             self._redraws.close()
             self._redraws = None
 
-    def _on_record(self, _record: Any) -> None:
+    def _on_record(self, _record: object) -> None:
         # In the training thread, between two steps: nothing but a flag.
         redraws = self._redraws
         if redraws is not None:

@@ -6,19 +6,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from sae_nb.background import Task
 from sae_nb.figures.theme import format_count
-from sae_nb.summaries._training import (
-    AtomMotion,
-    MotionTracker,
-    TrainingHistory,
-    TrainingSummary,
-)
+from sae_nb.summaries._training import AtomMotion, MotionTracker, TrainingHistory, TrainingSummary
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.training import TrainingRun
 
 MAX_POINTS = 400
 """Per curve: more than a small plot has pixels; 45 kB per redraw of one run."""
@@ -45,7 +44,7 @@ class Tracked:
     records: Sequence[Any]
     """The list that grows."""
 
-    run: Any | None = None
+    run: TrainingRun | None = None
     """Run that the buttons act on; None for records without a run."""
 
     index: int = 0
@@ -94,7 +93,7 @@ class Tracked:
         return np.asarray(counted.detach().cpu(), dtype=np.float32)
 
     @property
-    def sae(self) -> Any:
+    def sae(self) -> SparseAutoencoder | None:
         """The SAE in training, or None."""
         if self.run is None:
             return None
@@ -102,11 +101,11 @@ class Tracked:
         return saes[self.index] if isinstance(saes, Sequence) else saes
 
     def _motion(self) -> AtomMotion | None:
-        if not hasattr(self.sae, "dictionary") or not hasattr(self.run, "lock"):
+        run, sae = self.run, self.sae
+        if run is None or sae is None or not hasattr(sae, "dictionary") or not hasattr(run, "lock"):
             return None
-        with self.run.lock:  # type: ignore[union-attr]
-            step = self.run.step  # type: ignore[union-attr]
-            self.motion.look(self.sae.dictionary, step)
+        with run.lock:
+            self.motion.look(sae.dictionary, run.step)
         return self.motion.summary()
 
 
@@ -132,13 +131,13 @@ def track(source: Any, name: str | None = None) -> list[Tracked]:
     return found
 
 
-def _are_records(source: Any) -> bool:
+def _are_records(source: object) -> bool:
     if not isinstance(source, Sequence) or isinstance(source, str | bytes):
         return False
     return all(hasattr(record, "step") and hasattr(record, "loss") for record in source)
 
 
-def _of_run(run: Any, name: str | None) -> list[Tracked]:
+def _of_run(run: TrainingRun, name: str | None) -> list[Tracked]:
     saes = run.sae if isinstance(run.sae, Sequence) else [run.sae]
     return [
         Tracked(TrainingHistory(name or describe_sae(sae)), records, run, index)
@@ -160,7 +159,7 @@ def _of_records(records: Sequence[Any], name: str) -> list[Tracked]:
     ]
 
 
-def describe_sae(sae: Any) -> str:
+def describe_sae(sae: SparseAutoencoder | None) -> str:
     """Name an SAE in a few words."""
     if sae is None:
         return "run"

@@ -12,10 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, at_least, check_count, check_memory, checked
-from sae_nb.data._records import (
-    Record,
-    seeded,
-)
+from sae_nb.data._records import Record, seeded
 
 # -------------------------------------------------------------------------------------------------
 # Concepts as clouds of points: how far apart they are, and how many dimensions each one has.

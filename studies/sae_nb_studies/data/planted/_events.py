@@ -11,18 +11,8 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import (
-    Between,
-    Count,
-    Seed,
-    at_least,
-    check_count,
-    checked,
-)
-from sae_nb.data._records import (
-    Record,
-    seeded,
-)
+from sae_nb.checks import Between, Count, Seed, at_least, check_count, checked
+from sae_nb.data._records import Record, seeded
 
 Recorded = Literal["gaussian", "poisson", "binomial"]
 

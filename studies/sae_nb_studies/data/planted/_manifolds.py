@@ -16,10 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, at_least, check_count, check_memory, checked, one_of
-from sae_nb.data._records import (
-    Record,
-    seeded,
-)
+from sae_nb.data._records import Record, seeded
 
 Points = Float[Tensor, "n p"]
 Places = Float[Tensor, "n 2"]

@@ -11,10 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Between, Count, Seed, at_least, check_k, checked
-from sae_nb.data._records import (
-    Record,
-    seeded,
-)
+from sae_nb.data._records import Record, seeded
 
 SLOW, FAST = 1.2, 0.6
 """Sizes of the two parts, as in our method notes."""

@@ -10,10 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Between, Count, Seed, at_least, between, checked, same_length
-from sae_nb.data._records import (
-    Record,
-    seeded,
-)
+from sae_nb.data._records import Record, seeded
 
 
 @dataclass(frozen=True, repr=False)

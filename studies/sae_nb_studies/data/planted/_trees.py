@@ -14,10 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Between, Count, Seed, check_memory, checked
-from sae_nb.data._records import (
-    Record,
-    seeded,
-)
+from sae_nb.data._records import Record, seeded
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes

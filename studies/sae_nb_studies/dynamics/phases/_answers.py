@@ -15,10 +15,7 @@ from torch import Tensor, nn
 
 from sae_nb.checks import Count, checked
 from sae_nb.findings import Finding
-from sae_nb.lenses._head import (
-    Head,
-    head_of,
-)
+from sae_nb.lenses._head import Head, head_of
 from sae_nb.models._inputs import Batch
 from sae_nb.models._running import run
 

@@ -17,16 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Share, check_count, checked
-from sae_nb.dynamics.paths._states import (
-    TokenKind,
-    check_states,
-)
-from sae_nb.dynamics.phases._phases import (
-    best_cuts,
-    check_cuts,
-    check_fit,
-    check_similarity,
-)
+from sae_nb.dynamics.paths._states import TokenKind, check_states
+from sae_nb.dynamics.phases._phases import best_cuts, check_cuts, check_fit, check_similarity
 from sae_nb_studies.dynamics.raptor._config import RaptorConfig
 from sae_nb_studies.dynamics.raptor._loop import RaptorTraining, check_batch
 from sae_nb_studies.dynamics.raptor._raptor import BlockSizes, Raptor

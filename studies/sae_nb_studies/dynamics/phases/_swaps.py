@@ -15,11 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.checks import as_tensor, check_data, checked, one_of
-from sae_nb.dynamics.phases._phases import (
-    check_cuts,
-    mean_or_nan,
-    same_phase,
-)
+from sae_nb.dynamics.phases._phases import check_cuts, mean_or_nan, same_phase
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel

@@ -7,15 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from sae_nb.checks import (
-    Between,
-    Count,
-    Positive,
-    Seed,
-    Weight,
-    at_least,
-    checked,
-)
+from sae_nb.checks import Between, Count, Positive, Seed, Weight, at_least, checked
 
 Schedule = Literal["joint", "published"]
 Forcing = Literal["annealed", "always", "never"]

@@ -13,31 +13,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.dynamics import (
-    States,
-    capture_states,
-)
-from sae_nb.dynamics.paths._states import (
-    TOKEN_KINDS,
-    TokenKind,
-    check_states,
-)
+from sae_nb.dynamics import States, capture_states
+from sae_nb.dynamics.paths._states import TOKEN_KINDS, TokenKind, check_states
 from sae_nb.dynamics.phases._phases import check_cuts
 from sae_nb.files._atomic import write_json
 from sae_nb.files._exchange import remove_folder
 from sae_nb.files._fingerprints import inputs_digest
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_folder,
-)
+from sae_nb.files._tensors import read_tensors, write_folder
 from sae_nb.findings import Finding
 from sae_nb.kernels._muon import Muon
 from sae_nb.progress import progress_bar
-from sae_nb.training import (
-    Change,
-    History,
-    TrainRecord,
-)
+from sae_nb.training import Change, History, TrainRecord
 from sae_nb.training._checkpoint import (
     KIND,
     POINTER,
@@ -47,13 +33,7 @@ from sae_nb.training._checkpoint import (
     without_place,
 )
 from sae_nb.training._control import Control
-from sae_nb.training._records import (
-    Callbacks,
-    Stopped,
-    as_list,
-    load_history,
-    tell,
-)
+from sae_nb.training._records import Callbacks, Stopped, as_list, load_history, tell
 from sae_nb_studies.dynamics.raptor._config import OWN_BUSINESS, RaptorConfig
 from sae_nb_studies.dynamics.raptor._raptor import BlockSizes, Raptor
 from sae_nb_studies.dynamics.raptor._scores import RaptorFit, check_depth, raptor_fit

@@ -11,10 +11,7 @@ from torch import Tensor
 
 from sae_nb.checks import checked
 from sae_nb.interrupts import Interrupted
-from sae_nb.training._control import (
-    BackgroundRun,
-    deferred_interrupts,
-)
+from sae_nb.training._control import BackgroundRun, deferred_interrupts
 from sae_nb.training._records import Callbacks
 from sae_nb_studies.dynamics.raptor._loop import RaptorResult, RaptorTraining
 

@@ -17,38 +17,25 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations._sites import check_one_place
-from sae_nb.checks import (
-    Count,
-    Resamples,
-    Seed,
-    at_least,
-    check_atom,
-    checked,
-)
+from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.causal._outcomes import (
+from sae_nb.evaluation.causal._outcomes import removing
+from sae_nb.evaluation.report._measurement import Measurements, Resampling
+from sae_nb.findings import Finding
+from sae_nb.progress import progress_bar
+from sae_nb.steering import random_direction
+from sae_nb.steering._answers import Answers, Cost
+from sae_nb.steering._edits import Where
+from sae_nb.steering._request import policy_for
+from sae_nb_studies.evaluation.causal._target_odds import (
     MAX_SECONDS,
     TargetOdds,
     answers_to,
     mean_strengths,
     quantile_of,
-    removing,
 )
-from sae_nb.evaluation.report._measurement import (
-    Measurements,
-    Resampling,
-)
-from sae_nb.findings import Finding
-from sae_nb.progress import progress_bar
-from sae_nb.steering import random_direction
-from sae_nb.steering._answers import (
-    Answers,
-    Cost,
-)
-from sae_nb.steering._edits import Where
-from sae_nb.steering._request import policy_for
 
 if TYPE_CHECKING:
     import pandas as pd

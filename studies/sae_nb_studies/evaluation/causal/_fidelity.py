@@ -21,34 +21,18 @@ from torch import Tensor
 
 from sae_nb.activations._sites import check_one_place
 from sae_nb.capturing import capture
-from sae_nb.checks import (
-    Resamples,
-    Seed,
-    at_least,
-    check_matrix,
-    checked,
-)
+from sae_nb.checks import Resamples, Seed, at_least, check_matrix, checked
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import (
-    Attribution,
-    Measurement,
-    attribute,
-)
-from sae_nb.evaluation.causal._outcomes import (
-    Target,
-    mean_strengths,
-)
-from sae_nb.evaluation.report._measurement import (
-    Measurements,
-    Resampling,
-    measured,
-)
+from sae_nb.evaluation import Attribution, Measurement, attribute
+from sae_nb.evaluation.causal._outcomes import Target
+from sae_nb.evaluation.report._measurement import Measurements, Resampling, measured
 from sae_nb.findings import Finding, column
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import rank_correlation
 from sae_nb.steering import splice
 from sae_nb.steering._answers import Cost
+from sae_nb_studies.evaluation.causal._target_odds import mean_strengths
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -19,17 +19,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Resamples,
-    Seed,
-    at_least,
-    check_atom,
-    checked,
-)
+from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.causal._outcomes import (
+from sae_nb.evaluation.report._measurement import Measurements, Resampling, measured
+from sae_nb.findings import Finding
+from sae_nb.progress import progress_bar
+from sae_nb.statistics import Statistic
+from sae_nb.steering import random_direction
+from sae_nb.steering._answers import Answers, Cost
+from sae_nb.steering._edits import Where
+from sae_nb_studies.evaluation.causal._target_odds import (
     MAX_SECONDS,
     TargetOdds,
     Targets,
@@ -38,20 +38,6 @@ from sae_nb.evaluation.causal._outcomes import (
     prompts_of,
     quantile_of,
 )
-from sae_nb.evaluation.report._measurement import (
-    Measurements,
-    Resampling,
-    measured,
-)
-from sae_nb.findings import Finding
-from sae_nb.progress import progress_bar
-from sae_nb.statistics import Statistic
-from sae_nb.steering import random_direction
-from sae_nb.steering._answers import (
-    Answers,
-    Cost,
-)
-from sae_nb.steering._edits import Where
 
 if TYPE_CHECKING:
     import pandas as pd

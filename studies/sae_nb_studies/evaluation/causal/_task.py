@@ -15,34 +15,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._sites import (
-    check_one_place,
-    reconstruction,
-    written_codes,
-)
-from sae_nb.checks import (
-    Resamples,
-    Seed,
-    check_count,
-    checked,
-)
+from sae_nb.activations._sites import check_one_place, reconstruction, written_codes
+from sae_nb.checks import Resamples, Seed, check_count, checked
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.classical import SupervisedDictionary
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement
 from sae_nb.evaluation.causal._outcomes import index_of
-from sae_nb.evaluation.report._measurement import (
-    Measurements,
-    Resampling,
-)
+from sae_nb.evaluation.report._measurement import Measurements, Resampling
 from sae_nb.findings import Finding
 from sae_nb.steering import random_direction
 from sae_nb.steering._answers import Answers
 from sae_nb.steering._edits import Where
-from sae_nb.steering._request import (
-    check_hook_point,
-    check_width,
-)
+from sae_nb.steering._request import check_hook_point, check_width
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

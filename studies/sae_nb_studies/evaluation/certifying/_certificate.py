@@ -15,17 +15,9 @@ import numpy as np
 import torch
 
 from sae_nb.activations import Activations
-from sae_nb.activations._sites import (
-    acts_for,
-    check_one_place,
-    check_sae,
-)
+from sae_nb.activations._sites import acts_for, check_one_place, check_sae
 from sae_nb.checks import Count, Seed, at_least, check_path, checked, shown
-from sae_nb.evaluation import (
-    Measurement,
-    explained_variance,
-    score_explanations,
-)
+from sae_nb.evaluation import Measurement, explained_variance, score_explanations
 from sae_nb.evaluation.report._measurement import measured
 from sae_nb.findings import Plotted
 from sae_nb.geometry._coherence import duplicate_groups

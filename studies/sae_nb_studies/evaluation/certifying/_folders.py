@@ -66,7 +66,7 @@ def page(found: Certificate) -> str:
     from html import escape
 
     from sae_nb.figures import to_svg
-    from sae_nb.figures._pages import html_page
+    from sae_nb.figures.theme import html_page
 
     tables = (
         ("What the numbers are", "", found.numbers[["number", "meaning"]]),

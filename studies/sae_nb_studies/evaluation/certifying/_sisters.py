@@ -21,16 +21,8 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.checks import shown
-from sae_nb.evaluation._dictionary_trainings import (
-    Run,
-    begun,
-    from_seed,
-    trained,
-)
-from sae_nb.files._atomic import (
-    json_object,
-    write_json,
-)
+from sae_nb.evaluation._dictionary_trainings import Run, begun, from_seed, trained
+from sae_nb.files._atomic import json_object, write_json
 from sae_nb.progress import progress_bar
 from sae_nb.training import TrainConfig
 from sae_nb_studies.evaluation import frozen_decoder

@@ -17,28 +17,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.activations._sites import (
-    acts_for,
-    check_sae,
-    uncoded,
-    written_codes,
-)
+from sae_nb.activations._sites import acts_for, check_sae, uncoded, written_codes
 from sae_nb.checks import Count, Resamples, Seed, check_data, check_matrix, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import (
-    Measurement,
-    RandomDictionary,
-    match_atoms,
-)
+from sae_nb.evaluation import Measurement, RandomDictionary, match_atoms
 from sae_nb.evaluation.causal._outcomes import largest_cosine
-from sae_nb.evaluation.report._measurement import (
-    Resampling,
-    measured,
-)
-from sae_nb.evaluation.report._row_pass import (
-    codes_of_rows,
-    random_like,
-)
+from sae_nb.evaluation.report._measurement import Resampling, measured
+from sae_nb.evaluation.report._row_pass import codes_of_rows, random_like
 from sae_nb.statistics import UNKNOWN, logistic_probe
 
 # -------------------------------------------------------------------------------------------------

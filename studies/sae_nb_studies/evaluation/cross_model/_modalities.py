@@ -25,10 +25,7 @@ from sae_nb.checks import (
 )
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.report._measurement import (
-    Resampling,
-    measured,
-)
+from sae_nb.evaluation.report._measurement import Resampling, measured
 from sae_nb.findings import column
 from sae_nb_studies.evaluation.cross_model._matching import check_same_rows
 

@@ -14,25 +14,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.activations._sites import (
-    check_one_place,
-    reconstruction,
-    written_codes,
-)
+from sae_nb.activations._sites import check_one_place, reconstruction, written_codes
 from sae_nb.checks import Between, Count, Resamples, Seed, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.dictionary._near_data import nearest_atoms
-from sae_nb.evaluation.report._measurement import (
-    Resampling,
-    chance_generator,
-)
-from sae_nb.evaluation.report._row_pass import (
-    codes_of_rows,
-    random_like,
-    summed_atoms,
-)
+from sae_nb.evaluation.report._measurement import Resampling, chance_generator
+from sae_nb.evaluation.report._row_pass import codes_of_rows, random_like
 from sae_nb.geometry._coherence import rows_of
+from sae_nb_studies.evaluation.dictionary._merging import summed_atoms
+from sae_nb_studies.evaluation.dictionary._plausibility import nearest_atoms
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

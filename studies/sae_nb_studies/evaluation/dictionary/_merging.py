@@ -31,18 +31,9 @@ from sae_nb.activations._sites import (
 )
 from sae_nb.checks import Count, Seed, Share, at_least, check_count, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
-from sae_nb.evaluation.report._downstream import (
-    SpliceTask,
-    splice_task,
-)
-from sae_nb.evaluation.report._row_pass import (
-    codes_of,
-    summed_atoms,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
+from sae_nb.evaluation.report._downstream import SpliceTask, splice_task
+from sae_nb.evaluation.report._row_pass import codes_of
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.geometry._coherence import check_dictionary
@@ -684,3 +675,14 @@ def _answers(
     mean = scores.means(np.concatenate(scores.tables).sum(axis=0))
     columns = {name: [float(mean(quantity, f"{name} {n}")) for n in steps] for name in names}
     return pd.DataFrame(columns, index=pd.Index(len(alive) - steps, name="atoms")), quantity
+
+
+def summed_atoms(codes: SparseCodes, atoms: Tensor) -> Float[Tensor, "rows d_in"]:
+    """Return Σ_j z_tj d_j of every row."""
+    return torch.nn.functional.embedding_bag(
+        codes.atoms.long(),
+        atoms,
+        codes.offsets[:-1].long(),
+        mode="sum",
+        per_sample_weights=codes.values.to(atoms),
+    )

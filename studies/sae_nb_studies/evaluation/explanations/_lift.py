@@ -11,10 +11,7 @@ from sae_nb.activations import Activations
 from sae_nb.checks import Count, Resamples, Seed, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.explanations._rules import (
-    RowFacts,
-    firings_of,
-)
+from sae_nb.evaluation.explanations._rules import RowFacts, firings_of
 from sae_nb.evaluation.report._measurement import Resampling
 from sae_nb.evaluation.report._row_pass import check_codes
 from sae_nb.findings import column

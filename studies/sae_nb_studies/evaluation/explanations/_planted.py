@@ -22,11 +22,7 @@ from sae_nb.checks import Between, Count, Seed, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import score_explanations
 from sae_nb.evaluation.explanations._detection import Judge
-from sae_nb.evaluation.explanations._rules import (
-    SHAPES,
-    Predicate,
-    RowFacts,
-)
+from sae_nb.evaluation.explanations._rules import SHAPES, Predicate, RowFacts
 from sae_nb.findings import Finding, column
 
 if TYPE_CHECKING:

@@ -13,29 +13,18 @@ import numpy as np
 import torch
 
 from sae_nb.activations import Activations
-from sae_nb.architectures import (
-    SparseAutoencoder,
-    TopK,
-)
+from sae_nb.architectures import SparseAutoencoder, TopK
 from sae_nb.architectures._saving import KIND
 from sae_nb.capturing import capture
 from sae_nb.evaluation.report._row_pass import codes_of
-from sae_nb.files._atomic import (
-    read_manifest,
-    write_manifest,
-)
+from sae_nb.files._atomic import read_manifest, write_manifest
 from sae_nb.labelling import AtomLabels, label
 from sae_nb.models import LiveModel, load_model
-from sae_nb.pretrained import (
-    load_examples,
-    load_sae,
-)
-from sae_nb.pretrained._evaluation_data import JUDGE, TRAIN, material
-from sae_nb.pretrained._examples import (
-    LABELS,
-    SAMPLES_AT_ONCE,
-)
+from sae_nb.pretrained import load_examples, load_sae
+from sae_nb.pretrained._evaluation_data import JUDGE, TRAIN
+from sae_nb.pretrained._examples import LABELS, SAMPLES_AT_ONCE
 from sae_nb.training import TrainConfig, train
+from sae_nb_studies.recipes.saes._material import material
 
 if TYPE_CHECKING:
     from sae_nb_studies.recipes.saes._recipe import Plan

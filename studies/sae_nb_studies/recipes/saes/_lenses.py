@@ -12,11 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.data import (
-    scenes,
-    sounds,
-    stories,
-)
+from sae_nb.data import scenes, sounds, stories
 from sae_nb.data._small_tasks import TASKS
 from sae_nb.lenses import fit_lens
 from sae_nb.models import load_model

@@ -22,21 +22,9 @@ from sae_nb.atoms import LabelEvidence
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import offsets_of
 from sae_nb.evaluation import stability
-from sae_nb.files._atomic import (
-    read_json,
-    write_bytes,
-    write_json,
-    write_manifest,
-)
-from sae_nb.labelling import (
-    AtomLabel,
-    AtomLabels,
-    label,
-)
-from sae_nb.labelling._keeping import (
-    read_kept,
-    write_kept,
-)
+from sae_nb.files._atomic import read_json, write_bytes, write_json, write_manifest
+from sae_nb.labelling import AtomLabel, AtomLabels, label
+from sae_nb.labelling._keeping import read_kept, write_kept
 from sae_nb.lenses import Lens
 from sae_nb.models import LiveModel
 from sae_nb.pretrained import load_sae

@@ -21,19 +21,12 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import Archetypal
-from sae_nb.architectures._saving import (
-    KIND,
-    write_sae,
-)
+from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, checked
 from sae_nb.data import PictureFolder, pictures
 from sae_nb.evaluation import evaluate
-from sae_nb.files._atomic import (
-    new_folder,
-    write_bytes,
-    write_manifest,
-)
+from sae_nb.files._atomic import new_folder, write_bytes, write_manifest
 from sae_nb.files._fingerprints import weights_digest
 from sae_nb.models import LiveModel, load_model
 from sae_nb.training import TrainConfig, train

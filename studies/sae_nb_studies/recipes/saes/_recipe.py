@@ -19,43 +19,23 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import acts_for
-from sae_nb.architectures import (
-    SparseAutoencoder,
-    TopK,
-    Transcoder,
-)
-from sae_nb.architectures._saving import (
-    KIND,
-    write_sae,
-)
+from sae_nb.architectures import SparseAutoencoder, TopK, Transcoder
+from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.capturing import capture
-from sae_nb.evaluation import (
-    FactorMatch,
-    evaluate,
-)
-from sae_nb.evaluation.concepts._factors import (
-    Evidence,
-    match_factors,
-)
-from sae_nb.files._atomic import (
-    new_folder,
-    write_bytes,
-    write_manifest,
-)
+from sae_nb.evaluation import FactorMatch, evaluate
+from sae_nb.evaluation.concepts._factors import Evidence, match_factors
+from sae_nb.files._atomic import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
-from sae_nb.pretrained._evaluation_data import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
-from sae_nb.pretrained._examples import (
-    SAMPLES_AT_ONCE,
-    captured_for,
-    write_examples,
-    write_facts,
-)
+from sae_nb.pretrained._evaluation_data import JUDGE, MATCH, SHOW, TRAIN, Sizes
+from sae_nb.pretrained._examples import SAMPLES_AT_ONCE, captured_for
 from sae_nb.pretrained._loading import transcoder_places
 from sae_nb.training import TrainConfig, train
 from sae_nb_studies.recipes.saes._card import CARD, card_text, shown_command
 from sae_nb_studies.recipes.saes._evidence import add_evidence
+from sae_nb_studies.recipes.saes._material import Material, material
+from sae_nb_studies.recipes.saes._packing import write_examples, write_facts
 from sae_nb_studies.recipes.saes._repeats import repeated
 from sae_nb_studies.recipes.saes._shipping import as_shipped, plain
 from sae_nb_studies.recipes.saes._steering import measure_steering

@@ -9,15 +9,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.architectures._saving import (
-    KIND,
-    write_sae,
-)
+from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.evaluation import Measurement
-from sae_nb.files._atomic import (
-    new_folder,
-    write_manifest,
-)
+from sae_nb.files._atomic import new_folder, write_manifest
 from sae_nb.pretrained import load_sae
 
 _Sae = TypeVar("_Sae", bound=SparseAutoencoder)

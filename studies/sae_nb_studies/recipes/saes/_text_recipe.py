@@ -17,27 +17,20 @@ import torch
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Ragged
 from sae_nb.architectures import TopK
-from sae_nb.architectures._saving import (
-    KIND,
-    write_sae,
-)
+from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.capturing import capture
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import evaluate
-from sae_nb.files._atomic import (
-    new_folder,
-    write_bytes,
-    write_manifest,
-)
+from sae_nb.files._atomic import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
 from sae_nb.pretrained import load_lens
-from sae_nb.pretrained._examples import write_examples
 from sae_nb.pretrained._lenses import lens_names
 from sae_nb.training import TrainConfig, train
 from sae_nb_studies.recipes.saes._card import CARD, text_card
 from sae_nb_studies.recipes.saes._names import add_names, written_names
+from sae_nb_studies.recipes.saes._packing import write_examples
 from sae_nb_studies.recipes.saes._shipping import as_shipped, plain
 from sae_nb_studies.recipes.saes._texts import SOURCES, mixed_texts
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 import sae_nb as sn
-from sae_nb.pretrained._evaluation_data import scene_factors
 from sae_nb_studies.evaluation import Absorption, absorption, meta_dictionary, stitch
+from sae_nb_studies.recipes.saes._material import scene_factors
 
 SHORT = {"steps": 80, "letters": "s", "meta_steps": 50}
 SMALL, LARGE, K = 64, 512, 8

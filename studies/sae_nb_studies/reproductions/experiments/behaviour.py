@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.evaluation.causal._outcomes import repeated_share
+from sae_nb_studies.evaluation.causal._target_odds import repeated_share
 from sae_nb_studies.uses import Rise
 
 SHORT = {"n_prompts": 60, "n_stories": 60, "steps": 4, "n_written": 12}

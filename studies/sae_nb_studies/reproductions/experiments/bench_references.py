@@ -17,18 +17,9 @@ import numpy as np
 import torch
 
 import sae_nb as sn
-from sae_nb_studies.uses._bench import (
-    BROKEN,
-    N_INPUTS,
-)
-from sae_nb_studies.uses._bench_rows import (
-    BENCH_ROWS,
-    score_of,
-)
-from sae_nb_studies.uses._bench_tasks import (
-    Material,
-    bundled_tasks,
-)
+from sae_nb_studies.uses._bench import BROKEN, N_INPUTS
+from sae_nb_studies.uses._bench_rows import BENCH_ROWS, score_of
+from sae_nb_studies.uses._bench_tasks import Material, bundled_tasks
 
 SHORT = {
     "n_inputs": 160,

@@ -14,25 +14,10 @@ import torch
 from torch import Tensor
 
 from sae_nb.data import digits
-from sae_nb.dynamics import (
-    States,
-    capture_states,
-    layer_similarity,
-    segment_phases,
-)
-from sae_nb.dynamics.phases._similarity import (
-    mean_adjacent,
-    mean_off_diagonal,
-)
-from sae_nb.models import (
-    LiveModel,
-    wrap,
-)
-from sae_nb.models._vision_transformer import (
-    Block,
-    VisionTransformer,
-    VisionTransformerConfig,
-)
+from sae_nb.dynamics import States, capture_states, layer_similarity, segment_phases
+from sae_nb.dynamics.phases._similarity import mean_adjacent, mean_off_diagonal
+from sae_nb.models import LiveModel, wrap
+from sae_nb.models._vision_transformer import Block, VisionTransformer, VisionTransformerConfig
 from sae_nb_studies.dynamics import (
     RaptorConfig,
     RaptorResult,

@@ -15,8 +15,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import explained_variance
-from sae_nb.pretrained._evaluation_data import scene_factors
 from sae_nb_studies.evaluation import absorption
+from sae_nb_studies.recipes.saes._material import scene_factors
 
 SHORT = {"steps": 12, "others": 12, "n_atoms": 64, "n_images": 130}
 K, KS, LEVELS_OF_L0 = 8, (1, 2, 3, 4, 6, 8, 10), (2, 4, 6)

@@ -13,11 +13,7 @@ from torch import Tensor
 
 from sae_nb.data import scenes, stories
 from sae_nb.dynamics import States, Trajectories, capture_states, self_correction, trajectories
-from sae_nb.models import (
-    LiveModel,
-    load_model,
-    wrap,
-)
+from sae_nb.models import LiveModel, load_model, wrap
 from sae_nb.models._vision_transformer import VisionTransformer
 from sae_nb.summaries.depth._depth import depth_inputs
 from sae_nb_studies.dynamics import linearise_phases

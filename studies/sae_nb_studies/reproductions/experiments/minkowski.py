@@ -9,10 +9,7 @@ from __future__ import annotations
 import torch
 
 from sae_nb.evaluation import match_atoms
-from sae_nb_studies.data import (
-    PlantedHulls,
-    planted_hulls,
-)
+from sae_nb_studies.data import PlantedHulls, planted_hulls
 from sae_nb_studies.data.planted._clouds import Kind
 from sae_nb_studies.minkowski import (
     BlockArchetypes,

@@ -13,8 +13,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import identifiability
-from sae_nb.pretrained._evaluation_data import scene_factors
 from sae_nb_studies.evaluation import StabilityTrial, stability_trial
+from sae_nb_studies.recipes.saes._material import scene_factors
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
