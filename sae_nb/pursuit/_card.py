@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -80,8 +81,12 @@ def _compiles(device: torch.device) -> bool:
     return True
 
 
-def _on(x: Tensor) -> AbstractContextManager[Any]:
-    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+@contextmanager
+def _on(x: Tensor) -> Iterator[None]:
+    """On the device of a tensor, in the precision that is written here."""
+    device = torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+    with device, torch.autocast(x.device.type, enabled=False):
+        yield
 
 
 # ------------------------------------------------------------------------------------ sizes of launches
