@@ -328,7 +328,7 @@ def _pick_sizes(n_atoms: int, d_in: int) -> dict[str, int]:
 
 
 def _refit(problem: Problem, dictionary: _Dictionary, gram: Gram, rows: _Rows) -> None:
-    from sae_nb.pursuit import _triton as kernels
+    from sae_nb.pursuit import _triton_refits as kernels
 
     (n_rows, d), n, k, steps, x = rows.x.shape, len(dictionary.atoms), problem.k, rows.steps, rows.x
     residuals = _Residuals(problem, dictionary, rows)

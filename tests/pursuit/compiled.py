@@ -12,7 +12,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from sae_nb.pursuit import _triton as kernels
+from sae_nb.pursuit import _triton as kernels, _triton_refits as refits
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 HALVES = dict.fromkeys(("halves", "r16", "a", "b"), "*fp16")
@@ -36,7 +36,7 @@ SYSTEM = {"K": 32, "RC": 32, "GRAM": False}
 
 def registers(name: str, warps: int, constants: dict[str, Any], **more: Any) -> int:
     """Registers that ptxas gives a thread of a kernel."""
-    function = getattr(kernels, name)
+    function = getattr(kernels, name, None) or getattr(refits, name)
     kinds, values, aligned = {}, {}, {}
     types = KINDS | ({"gram": "*i16"} if name in WHOLE else {})
     for place, argument in enumerate(function.arg_names):
