@@ -236,7 +236,7 @@ class _Replayed(_OfSteps):
 
 def _add_where(used: Tensor, atoms: Tensor, terms: Tensor, out: Tensor) -> None:
     """Add terms by atom; on a card those that are not used too, which are zero."""
-    if card.stands(terms):
+    if card.on_card(terms):
         out.index_add_(0, atoms.flatten(), terms.flatten(0, 1))
     else:
         out.index_add_(0, atoms[used], terms[used])
@@ -248,7 +248,7 @@ def _replay(x: Tensor, atoms: Tensor, steps: Steps, *, nonnegative: bool) -> Ten
     sizes = (steps.places * taken).cummax(dim=1).values + 1
     slots = torch.arange(taken.shape[1], device=x.device)
     # On a card all steps are repeated: to ask for their number would wait for it.
-    for step in range(taken.shape[1] if card.stands(x) else int(steps.steps.max())):
+    for step in range(taken.shape[1] if card.on_card(x) else int(steps.steps.max())):
         chosen = atoms * (slots < sizes[:, step, None])[:, :, None]
         moved = gradient_step(r, chosen, z, nonnegative=nonnegative)
         z = torch.where(taken[:, step, None], moved, z)

@@ -11,7 +11,6 @@ graph once its kernels are compiled.
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -46,31 +45,21 @@ Tile = tuple[int, int, int, int, int]
 # ------------------------------------------------------------------------------------ where it runs
 
 
-def interpreted() -> bool:
-    """Return whether Triton's interpreter stands in for a card (TRITON_INTERPRET=1)."""
-    return os.environ.get("TRITON_INTERPRET", "0") not in ("", "0") and _installed()
-
-
-def stands(x: Tensor) -> bool:
-    """Return whether a tensor is on a card, or where Triton's interpreter stands in for one."""
-    return x.is_cuda or interpreted()
+def on_card(x: Tensor) -> bool:
+    """Return whether a tensor is on a card; tests put Triton's interpreter in its place."""
+    return x.is_cuda
 
 
 def runs(x: Tensor) -> bool:
     """Return whether Triton's kernels take these inputs: in fp32, on a card where Triton compiles."""
-    if x.dtype != torch.float32:
-        return False
-    return _compiles(x.device) if x.is_cuda else x.device.type == "cpu" and interpreted()
-
-
-def _installed() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    return x.dtype == torch.float32 and on_card(x) and _compiles(x.device)
 
 
 @lru_cache(maxsize=16)
 def _compiles(device: torch.device) -> bool:
     """Launch one small kernel: Triton needs a C compiler, and a card of compute capability 8.0."""
-    if torch.version.hip or not _installed() or torch.cuda.get_device_capability(device) < (8, 0):
+    installed = importlib.util.find_spec("triton") is not None
+    if torch.version.hip or not installed or torch.cuda.get_device_capability(device) < (8, 0):
         return False
     try:
         with torch.cuda.device(device):
@@ -257,7 +246,7 @@ def _match(problem: Problem, dictionary: _Dictionary, gram: Gram, rows: _Rows) -
     elif width >= 2**14:
         # Two programs of 256 threads share a multiprocessor's registers, or one of 512.
         sizes["num_warps"] = 8 if width == 2**14 else 16
-        sizes |= {} if interpreted() else {"maxnreg": 128}
+        sizes |= {"maxnreg": 128} if left.is_cuda else {}
     for first in range(0, k, length):
         halves, back = _split(left, dictionary.scale, steps.state)
         c = _product(halves, dictionary.halves)
