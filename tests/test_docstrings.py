@@ -19,7 +19,7 @@ SCRIPTS = (
     "sae_nb_studies.recipes",
     "sae_nb_studies.recipes.saes.__main__",
 )  # their imports are their work
-HARDWARE = ("sae_nb.kernels._cuda", "sae_nb.kernels._triton")
+HARDWARE = ("sae_nb.kernels._cuda", "sae_nb.kernels._triton", "sae_nb.pursuit._triton")
 
 
 def _by_package() -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 Three pursuits share one search, argmax_j ⟨r, d_j⟩, and differ in the coefficients they give the atoms
 chosen so far: `matching_pursuit` adds one, `orthogonal_matching_pursuit` refits all by least squares,
 `gradient_pursuit` moves all along the gradient. Backends: `reference` (plain torch, the definition),
-`cpu` (Numba) and `cuda` (Numba-CUDA); all return `SparseCodes`.
+`cpu` (Numba) and `cuda` (Triton, and Numba-CUDA where Triton does not run); all return `SparseCodes`.
 """
 
 from __future__ import annotations

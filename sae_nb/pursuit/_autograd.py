@@ -20,6 +20,7 @@ from torch.nn.functional import embedding_bag
 
 from sae_nb.checks import available_memory
 from sae_nb.codes._support import Support, offsets_of
+from sae_nb.pursuit import _card as card
 from sae_nb.pursuit._problem import Problem, Steps
 from sae_nb.pursuit._reference import gradient_step
 
@@ -82,6 +83,8 @@ class _Matched(_OfSteps):
     def backward(ctx: _Kept, grads: Tensor) -> tuple[Tensor | None, ...]:
         (x, dictionary), steps = ctx.saved_tensors, ctx.steps
         atoms = steps.atoms.gather(1, steps.places.long())
+        if card.runs(x):
+            return (*card.matching_adjoint(x, dictionary, steps, atoms, grads), None, None)
         adjoint = _adjoint_of(x)
         grad_x, grad_dictionary = torch.empty_like(x), torch.zeros_like(dictionary)
         for rows in _tiles(steps, x.shape[1], x.element_size()):
@@ -201,12 +204,13 @@ class _Refitted(_OfSteps):
             z = (part.coefficients * used).to(x.dtype)
             gram = (chosen @ chosen.mT).double() + torch.diag_embed((~used).double())
             right = (grads[rows] * used).double()[:, :, None]
-            slopes = torch.linalg.solve(gram, right).to(x.dtype)
+            # It does not look whether it could, which would wait for the card.
+            slopes = torch.linalg.solve_ex(gram, right).result.to(x.dtype)
             v = (slopes * chosen).sum(dim=1)
             r = x[rows] - (z[:, :, None] * chosen).sum(dim=1)
             terms = slopes * r[:, None] - z[:, :, None] * v[:, None]
             grad_x[rows] = v
-            grad_dictionary.index_add_(0, part.atoms[used], terms[used])
+            _add_where(used, part.atoms, terms, grad_dictionary)
         return grad_x, grad_dictionary, None, None
 
 
@@ -226,9 +230,16 @@ class _Replayed(_OfSteps):
                 z = _replay(inputs, atoms, part, nonnegative=ctx.nonnegative)
                 wanted = torch.autograd.grad(z, (inputs, atoms), grads[rows])
             grad_x[rows] = wanted[0]
-            chosen = part.chosen()
-            grad_dictionary.index_add_(0, part.atoms[chosen], wanted[1][chosen])
+            _add_where(part.chosen(), part.atoms, wanted[1], grad_dictionary)
         return grad_x, grad_dictionary, None, None
+
+
+def _add_where(used: Tensor, atoms: Tensor, terms: Tensor, out: Tensor) -> None:
+    """Add terms by atom; on a card those that are not used too, which are zero."""
+    if card.on_card(terms):
+        out.index_add_(0, atoms.flatten(), terms.flatten(0, 1))
+    else:
+        out.index_add_(0, atoms[used], terms[used])
 
 
 def _replay(x: Tensor, atoms: Tensor, steps: Steps, *, nonnegative: bool) -> Tensor:
@@ -236,7 +247,8 @@ def _replay(x: Tensor, atoms: Tensor, steps: Steps, *, nonnegative: bool) -> Ten
     z = x.new_zeros(taken.shape)
     sizes = (steps.places * taken).cummax(dim=1).values + 1
     slots = torch.arange(taken.shape[1], device=x.device)
-    for step in range(int(steps.steps.max())):
+    # On a card all steps are repeated: to ask for their number would wait for it.
+    for step in range(taken.shape[1] if card.on_card(x) else int(steps.steps.max())):
         chosen = atoms * (slots < sizes[:, step, None])[:, :, None]
         moved = gradient_step(r, chosen, z, nonnegative=nonnegative)
         z = torch.where(taken[:, step, None], moved, z)

@@ -89,19 +89,19 @@ def check_tolerance(value: object, name: str) -> float | None:
     return float(value)
 
 
-def pick_backend(backend: Backend, device: torch.device) -> Backend:
-    """Choose who computes, or say why the one asked for cannot."""
+def pick_backend(backend: Backend, device: torch.device, *, triton: bool = False) -> Backend:
+    """Choose who computes, or say why the one asked for cannot; `triton`: its kernels take the inputs."""
     one_of(backend, get_args(Backend), name="backend")
     if backend == "auto":
         if device.type == "cuda":
-            return "cuda" if _kernels_for_gpu() else "reference"
+            return "cuda" if triton or _kernels_for_gpu() else "reference"
         return "cpu" if device.type == "cpu" else "reference"
     if backend == "cpu" and device.type != "cpu":
         raise ValueError(
             f"The CPU pursuit kernels need tensors on the CPU, got {device}. Use x.cpu() and "
             "dictionary.cpu(), or backend='auto'."
         )
-    if backend == "cuda":
+    if backend == "cuda" and not triton:
         _check_gpu(device)
     return backend
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -85,13 +85,24 @@ def remember(dictionary: Atoms, rows: Atoms, *, norms: Norms) -> Known:
 
 
 @contextmanager
-def gram_of(entry: Known, atoms: Atoms, *, rounded: bool = False) -> Iterator[Gram]:
-    """Lend the Gram matrix G = D Dᵀ, made at the first use; `rounded`: of 16 bits, G / grain."""
+def gram_of(
+    entry: Known,
+    atoms: Atoms,
+    *,
+    rounded: bool = False,
+    make: Callable[[Gram | None], Gram] | None = None,
+) -> Iterator[Gram]:
+    """Lend the Gram matrix G = D Dᵀ, made at the first use; `rounded`: of 16 bits, G / grain.
+
+    `make` does it in another way, in the memory it is handed.
+    """
     with _LOCK:
         entry.users += 1
     try:
         with entry.making:
             gram = entry.grams.get(rounded)
+            if gram is None and make is not None:
+                gram = entry.grams[rounded] = make(entry.spares.pop(rounded, None))
             if gram is None:
                 grain = 0.0
                 if rounded:  # every product fits 16 bits: |⟨d_i, d_j⟩| is at most the largest ‖d‖²

@@ -34,6 +34,9 @@ PRODUCT_BYTES = 2**20
 WORKSPACE_BYTES = 12 * 2**20
 """A GPU product's own memory; unmeasured."""
 
+MOST_IN_REGISTERS = 2**15
+"""Correlations of an input that Triton's kernel of matching pursuit holds in registers."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -76,6 +79,12 @@ class Size:
     gram_known: bool
     seconds_without: float = 0.0
     """Extra seconds of earlier calls with this dictionary for lack of its Gram matrix."""
+
+    triton: bool = False
+    """Whether Triton's kernels take the steps."""
+
+    solves: bool = False
+    """Whether coefficients are solved for, which takes the products of the atoms chosen."""
 
     @property
     def rounds(self) -> bool:
@@ -124,6 +133,8 @@ def make_plan(size: Size, memory_cap: int | None = None, tile_rows: int | None =
         free = available_memory(size.device)
         cap = 4 * 2**30 if free is None else free // 2
     wanted: tuple[Strategy, ...] = ("gram", "direct") if size.refits else ("gram", "rows", "direct")
+    if size.triton:
+        wanted = ("gram", "direct") if size.solves or not size.refits else ("direct",)
     plans = {name: _fit(size, name, cap, tile_rows) for name in wanted}
     fitting = [plan for plan in plans.values() if plan is not None]
     if not fitting:
@@ -140,7 +151,7 @@ def make_plan(size: Size, memory_cap: int | None = None, tile_rows: int | None =
 
 def lost_without_gram(size: Size, plan: Plan) -> float:
     """Return the seconds that a plan takes longer than it would with a stored Gram matrix."""
-    if plan.strategy == "gram":
+    if plan.strategy == "gram" or (size.triton and size.refits and not size.solves):
         return 0.0
     ready = replace(size, gram_known=True)
     return max(0.0, plan.seconds - _seconds(ready, "gram", plan.tile_rows, size.n_atoms))
@@ -183,7 +194,43 @@ def _plan(size: Size, strategy: Strategy, rows: int, gram_rows: int) -> Plan:
         "steps": size.rows * (k * per_step + 17 + traced),
         "codes": size.rows * (k * (item + 4 + 12) + 8),
     }
+    if size.triton:
+        parts |= _triton_parts(size, strategy, rows)
     return Plan(strategy, rows, gram_rows, parts, _seconds(size, strategy, rows, gram_rows))
+
+
+def _triton_parts(size: Size, strategy: Strategy, rows: int) -> dict[str, int]:
+    """Return what is different where Triton's kernels take the steps."""
+    n, d, k = size.n_atoms, size.d_in, size.k
+    kept = strategy == "gram" and not size.refits
+    return {
+        "Gram matrix": (strategy == "gram") * n * n * (4 if size.refits else 2),
+        "Gram matrix, a panel": (kept and not size.gram_known)
+        * min(16 * PANEL, n)
+        * (4 * n + 6 * d),
+        "correlations": rows * 4 * (n if kept else 2 * -(-n // 32)),
+        "numbers of 16 bits": 2 * d * (rows + n) * (3 if kept else 1),
+        "residuals": rows * d * 4 * (not kept or k > size.refresh_every),
+        "small systems": rows * (12 * k * k + 24 * k) * size.refits,
+    }
+
+
+def _triton_seconds(size: Size, strategy: Strategy) -> float:
+    """Return the time of Triton's kernels, by rates measured on an H200."""
+    rows, n, d, k = size.rows, size.n_atoms, size.d_in, size.k
+    split, half, stream, cache = 2e14, 4.3e14, 2.9e12, 4.4e12
+    to_pay = 0.0
+    if strategy == "gram" and not size.gram_known:
+        whole = n * n * d / 2.5e13 if size.refits else 2 * n * n * d / split
+        to_pay = max(0.0, whole - size.seconds_without)
+    if strategy == "gram" and not size.refits:
+        products = 1 + (k - 1) // size.refresh_every
+        # Correlations that do not fit registers are read and written again.
+        read = 2 if n <= MOST_IN_REGISTERS else 10
+        return products * 2 * rows * d * n / split + k * rows * n * read / stream + to_pay
+    steps = k * (2 * rows * d * n / half + rows * d * 16 / stream)
+    passes = 0 if not size.refits else 1 if strategy == "gram" else 2
+    return steps + passes * k * k / 2 * rows * d * 4 / cache + to_pay
 
 
 def _packed_bytes(size: Size, rows: int) -> int:
@@ -198,6 +245,8 @@ def _packed_bytes(size: Size, rows: int) -> int:
 
 
 def _seconds(size: Size, strategy: Strategy, rows: int, gram_rows: int) -> float:
+    if size.triton:
+        return _triton_seconds(size, strategy)
     rates, n, k, item = machine(size.device, size.dtype), size.n_atoms, size.k, size.dtype.itemsize
     product = 2 * size.rows * size.d_in * n / rates.products
     refreshes = 0 if size.refits else (k - 1) // size.refresh_every

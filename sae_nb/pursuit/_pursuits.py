@@ -12,7 +12,8 @@ from torch import Tensor
 from sae_nb.checks import Count, check_count, check_k, checked, one_of, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import offsets_of
-from sae_nb.pursuit import _reference as reference
+from sae_nb.kernels._dense import note
+from sae_nb.pursuit import _card as card, _reference as reference
 from sae_nb.pursuit._checking import (
     Backend,
     Gradient,
@@ -74,8 +75,8 @@ def matching_pursuit(
     nonnegative
         Only positive coefficients; otherwise atoms are chosen by |⟨r, d_j⟩|.
     backend
-        Backend: "auto" is "cuda" on a GPU ("reference" where Numba finds no CUDA toolkit), "cpu" on the
-        CPU.
+        Backend: "auto" is "cuda" on a GPU, "cpu" on the CPU. "cuda" is Triton's kernels, in fp32, and else
+        Numba's; where neither runs, "auto" is "reference". `sae_nb.kernels.paths_taken()` says which ran.
     tolerance
         Stop an input when ‖r‖ is at most this, in units of x.
     relative_tolerance
@@ -307,7 +308,7 @@ def explain_plan(
         trace=trace,
         refresh_every=refresh_every,
     )
-    return _plan(problem, facts, memory_cap)
+    return _plan(problem, facts, memory_cap, triton=x.is_cuda and card.runs(problem.x))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,7 +347,7 @@ def _run(
         algorithm=algorithm,
         **rules,
     )
-    backend = pick_backend(way.backend, problem.x.device)
+    backend = pick_backend(way.backend, problem.x.device, triton=card.runs(problem.x))
     graph = _graph(x, dictionary, problem, way)
     if backend == "reference":
         inputs, atoms = graph or (problem.x, problem.dictionary)
@@ -395,20 +396,28 @@ def _by_kernels(
     from sae_nb.kernels._memory import explain_out_of_memory
     from sae_nb.pursuit._engine import Kernels, pursue
 
-    plan = _plan(problem, facts, memory_cap)
-    facts.seconds_without += lost_without_gram(_size(problem, facts), plan)
+    triton = backend == "cuda" and card.runs(problem.x)
+    plan = _plan(problem, facts, memory_cap, triton=triton)
+    facts.seconds_without += lost_without_gram(_size(problem, facts, triton=triton), plan)
     if backend == "cpu":
         from sae_nb.pursuit._cpu import Cpu
 
         kernels: Kernels = Cpu()
-    else:
+    elif not triton:
         from sae_nb.pursuit._cuda import Cuda
 
         kernels = Cuda()
+        plain = problem.x.dtype == torch.float32
+        reason = "Triton does not run here" if plain else f"inputs of {problem.x.dtype}"
+        note(problem.algorithm, "Numba", reason)
     per_row = plan.peak_bytes // max(1, len(problem.x))
     instead = "{rows} rows at a time would, or a smaller `memory_cap`."
     with explain_out_of_memory(problem.algorithm, problem.x, per_row, instead):
-        steps = pursue(problem, plan, facts, kernels)
+        if triton:
+            steps = card.pursue(problem, plan, facts)
+            note(problem.algorithm, "Triton", f"{plan.strategy}, tiles of {plan.tile_rows} rows")
+        else:
+            steps = pursue(problem, plan, facts, kernels)
     if graph is not None:
         from sae_nb.pursuit._autograd import attach
 
@@ -416,13 +425,13 @@ def _by_kernels(
     return steps, steps.coefficients.to(problem.x.dtype) if problem.refits else steps.amounts
 
 
-def _plan(problem: Problem, facts: Known, memory_cap: int | None) -> Plan:
+def _plan(problem: Problem, facts: Known, memory_cap: int | None, *, triton: bool) -> Plan:
     """The way a problem will go."""
     cap = None if memory_cap is None else check_count(memory_cap, name="memory_cap")
-    return make_plan(_size(problem, facts), cap)
+    return make_plan(_size(problem, facts, triton=triton), cap)
 
 
-def _size(problem: Problem, facts: Known) -> Size:
+def _size(problem: Problem, facts: Known, *, triton: bool) -> Size:
     return Size(
         rows=len(problem.x),
         d_in=problem.x.shape[1],
@@ -433,7 +442,9 @@ def _size(problem: Problem, facts: Known) -> Size:
         refits=problem.refits,
         trace=problem.trace,
         refresh_every=problem.refresh_every,
-        gram_known=problem.rounds in facts.grams,
+        gram_known=(problem.rounds or (triton and not problem.refits)) in facts.grams,
+        triton=triton,
+        solves=problem.algorithm == "orthogonal_matching_pursuit",
         seconds_without=facts.seconds_without,
     )
 

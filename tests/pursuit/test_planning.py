@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -276,3 +277,32 @@ def test_a_plan_for_a_gpu_fits_the_memory_it_has(gib: int) -> None:
     assert make_plan(wide, 40 * 2**30).strategy == "gram"
     with pytest.raises(MemoryError, match=r"it needs at least \d+ bytes .* encode fewer rows"):
         make_plan(replace(wide, rows=4_000_000), 2**30)
+
+
+CARD = replace(SIZE, n_atoms=16384, rows=65536, device=torch.device("cuda"), triton=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "milliseconds"),
+    [
+        ({}, 31.2),
+        ({"rows": 4096}, 2.0),
+        ({"refits": True, "solves": True}, 142),
+        ({"refits": True, "solves": True, "rows": 4096}, 9.3),
+    ],
+)
+def test_times_of_triton_are_as_measured(change: dict[str, Any], milliseconds: float) -> None:
+    """On an H200, width 768, 16 384 atoms, 32 steps, the Gram matrix being known."""
+    plan = make_plan(replace(CARD, gram_known=True, **change), 100 * 2**30)
+    assert plan.strategy == "gram"
+    assert 1e3 * plan.seconds == pytest.approx(milliseconds, rel=0.15)
+
+
+def test_triton_keeps_a_gram_matrix_of_16_bits_where_it_fits() -> None:
+    whole = 2 * CARD.n_atoms**2
+    assert make_plan(CARD, 100 * 2**30).bytes["Gram matrix"] == whole
+    small = make_plan(CARD, whole)  # a card of 4 GB has 2 free and half of that to give
+    assert small.strategy == "direct"
+    assert small.peak_bytes <= whole
+    # A pursuit that solves for nothing has no use for one.
+    assert make_plan(replace(CARD, refits=True), 100 * 2**30).strategy == "direct"

@@ -1,0 +1,299 @@
+"""The Triton kernels at toy sizes in Triton's interpreter, against fp64; run by `test_triton.py` in its own process."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import interpreter  # noqa: F401
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sae_nb.kernels import paths_taken
+from sae_nb.pursuit import (
+    _autograd as autograd,
+    _card as card,
+    gradient_pursuit,
+    matching_pursuit,
+    orthogonal_matching_pursuit as omp,
+)
+from sae_nb.pursuit._checking import check_dictionary
+from sae_nb.pursuit._planning import Plan
+from sae_nb.pursuit._problem import Problem
+
+# Tensors on the CPU pass for some on a card, and the interpreter runs its kernels.
+card.on_card = lambda x: True
+card._compiles = lambda device: True
+
+generator = torch.Generator().manual_seed(0)
+
+
+def draw(rows: int, d_in: int) -> Tensor:
+    return torch.randn(rows, d_in, generator=generator)
+
+
+def unit(x: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(x, dim=1)
+
+
+D = unit(draw(53, 19))  # neither is a multiple of anything
+X = draw(4, 19)
+X[2] = 0
+DIRECT = 11_500  # bytes: no room for a Gram matrix
+
+
+def same(pursuit: Any, k: int = 5, x: Tensor = X, dictionary: Tensor = D, **options: Any) -> None:
+    """Choices, coefficients and residuals of every step equal those of the CPU's kernels in fp64."""
+    ours, trace = pursuit(x, dictionary, k, backend="cuda", trace=True, **options)
+    strategy = paths_taken()[pursuit.__name__].reason.split(",")[0]
+    if pursuit is not gradient_pursuit:
+        assert strategy == ("direct" if options.pop("memory_cap", None) else "gram"), strategy
+    options.pop("memory_cap", None)
+    exact, true = pursuit(x.double(), dictionary.double(), k, backend="cpu", trace=True, **options)
+    assert torch.equal(trace.atoms, true.atoms), (pursuit, options)
+    largest = float(exact.to_dense().abs().max()) or 1.0
+    assert torch.equal(ours.to_dense() != 0, exact.to_dense() != 0)
+    assert float((ours.to_dense() - exact.to_dense()).abs().max()) < 1e-6 * largest
+    size = float(true.residual_norms.max())
+    assert float((trace.residual_norms - true.residual_norms).abs().max()) < 1e-5 * size
+    assert float((trace.coefficients - true.coefficients).abs().max()) < 1e-4 * size
+
+
+def every_rule() -> None:
+    for pursuit in (matching_pursuit, omp, gradient_pursuit):
+        same(pursuit)
+        same(pursuit, memory_cap=DIRECT, nonnegative=False)
+        same(pursuit, 6, relative_tolerance=0.5)
+        same(pursuit, 1)
+        few = unit(D[:9, :5])
+        same(pursuit, 9, X[:, :5].contiguous(), few)
+        same(pursuit, 3, -torch.ones(2, 4), torch.eye(4))  # all pre-codes negative
+        same(pursuit, 8, draw(3, 8).abs(), torch.eye(8))  # nothing is left before k
+    for pursuit in (matching_pursuit, gradient_pursuit):
+        same(pursuit, 6, reselect=False)
+        same(pursuit, 6, reselect=False, nonnegative=False, memory_cap=DIRECT)
+    alike = unit(D + 2 * draw(1, 19) / 19**0.5)
+    same(matching_pursuit, 6, dictionary=alike, reselect=False, memory_cap=DIRECT)
+    same(gradient_pursuit, 6, dictionary=alike)
+    same(gradient_pursuit, 6, dictionary=alike, reselect=False)
+    same(omp, nonnegative=False)
+    same(matching_pursuit, nonnegative=False)
+    same(matching_pursuit, 7, refresh_every=2)
+    same(matching_pursuit, 7, reselect="stop")
+    lengths = D * torch.linspace(0.1, 1.3, 53)[:, None]
+    same(matching_pursuit, dictionary=lengths, any_norm=True)
+    same(matching_pursuit, dictionary=lengths, any_norm=True, memory_cap=DIRECT)
+    registers, chunk = card.MOST_IN_REGISTERS, card.CHUNK
+    card.MOST_IN_REGISTERS, card.CHUNK = 32, 16  # more atoms than registers hold
+    same(matching_pursuit, 7, refresh_every=3)
+    same(matching_pursuit, 6, dictionary=alike, reselect=False)
+    same(matching_pursuit, 5, relative_tolerance=0.5)
+    same(matching_pursuit, 4, torch.eye(40)[:2] + torch.eye(40)[5:7], torch.eye(40))
+    same(matching_pursuit, dictionary=lengths, any_norm=True)
+    near_ties()
+    card.MOST_IN_REGISTERS, card.CHUNK = registers, chunk
+    same(matching_pursuit, 3, 1e4 * X, D)  # 16 bits would overflow
+    same(matching_pursuit, 3, 1e-6 * X, D)
+    same(omp, 3, 1e-6 * X, D)
+
+
+def overlapping_atoms() -> None:
+    """Atoms leave the active set, and come back; more of them than a chunk of the inverse holds."""
+    alike = unit(draw(40, 4) @ draw(4, 8) + 0.25 * draw(40, 8) + draw(1, 8))
+    inputs = draw(12, 8)
+    inputs = torch.where((inputs @ alike.mean(0) < 0)[:, None], -inputs, inputs)
+    x, wide = draw(1, 40), unit(draw(80, 40))
+    problems = ((inputs, alike, 8, True), (x, wide, 66, True), (x, wide, 34, False))
+    for x, dictionary, k, positive in problems:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # where an atom depends on others is a matter of precision
+            ours, exact = (
+                omp(x, dictionary, k, nonnegative=positive, backend=backend).to_dense()
+                for backend in ("cuda", "cpu")
+            )
+        assert not positive or float(ours.min()) >= 0
+        assert torch.equal(ours != 0, exact != 0)
+        assert float((ours - exact).abs().max()) < 1e-5 * float(exact.abs().max())
+        assert k < 60 or int((exact != 0).sum()) > 16  # more than a chunk of its inverse
+
+
+def close_to_the_best(x: Tensor, dictionary: Tensor, k: int, off: float, cap: int | None) -> None:
+    """What matching pursuit takes is best in fp64 but for `off`."""
+    steps = matching_pursuit(x, dictionary, k, backend="cuda", trace=True, memory_cap=cap)[1]
+    left, atoms = x.double(), dictionary.double()
+    for t in range(k):
+        scores = left @ atoms.T
+        j = steps.atoms[:, t].long()
+        best = scores.max(dim=1).values.clamp_min(0)
+        chosen = scores.gather(1, j.clamp_min(0)[:, None])[:, 0] * (j >= 0)
+        assert bool((best - chosen <= off).all()), (t, cap, best - chosen)
+        left = left - chosen[:, None] * atoms[j]
+
+
+def near_ties() -> None:
+    """Copies a rounding of 16 bits apart: what may be best is compared in fp32, few or many."""
+    for copies in (4, 80):
+        base = unit(draw(3, 16))
+        dictionary = unit(torch.cat([base + 1e-5 * draw(3, 16) for _ in range(copies)]))
+        x = torch.tensor([[1.0, 0.6, 0.3], [0.4, 1.0, 0.7]]) @ base + 0.05 * draw(2, 16)
+        for cap in (None, 11_500 if copies == 4 else 40_000):
+            close_to_the_best(x, dictionary, 3, 1e-6, cap)
+    # What is left is below the error of Gram rows of 16 bits.
+    close_to_the_best(D[:4] + 3e-6 * draw(4, 19), D, 3, 3e-7, None)
+    # A product in 16 bits has the wrong sign.
+    for _ in range(1000):
+        x, atom = unit(draw(1, 24)), draw(1, 24)
+        atom = unit(atom - (atom @ x.T - 1e-5) * x)
+        if float(x.half().float() @ atom.half().float().T) < -5e-5:
+            break
+    problem = Problem(x=x, dictionary=atom, k=1, algorithm="matching_pursuit")
+    assert card.pursue(problem, plan_of("direct")).steps.tolist() == [1]
+    twins = torch.eye(6)[[0, 0, 1, 1, 2, 3]]
+    codes = matching_pursuit(torch.tensor([[0.0, 2.0, 1.0, 0, 0, 0]]), twins, 2, backend="cuda")
+    assert codes.atoms.tolist() == [2, 4]  # of equal atoms the first
+
+
+def dependent_atoms() -> None:
+    """Three atoms almost in a plane: the third explains what little they do not, and is named."""
+    plane = unit(torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 1.0, 3e-4]]))
+    x = torch.tensor([[1.0, 0.9, 1.0], [1.0, 0.9, 0.0]])
+    for positive in (True, False):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            codes = omp(x, plane, 3, nonnegative=positive, backend="cuda")
+        assert codes.l0.tolist() == [2, 2]
+        assert "1 of 2 rows" in str(caught[0].message)
+
+
+class NoReads(TorchDispatchMode):
+    """Forbid what waits for a card: reads of a number, and shapes that depend on data."""
+
+    WAIT = (
+        "_local_scalar_dense",
+        "nonzero",
+        "masked_select",
+        "unique",
+        "bincount",
+        "equal",
+        "is_nonzero",
+    )
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket._qualified_op_name.split("::")[1]
+        assert not name.startswith(self.WAIT), f"{name} waits for the card"
+        if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
+            kinds = {part.dtype for part in args[1] if part is not None}
+            assert torch.bool not in kinds, f"{name} by a mask waits for the card"
+        if name == "repeat_interleave":
+            assert (kwargs or {}).get("output_size") is not None
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def no_reads() -> Iterator[None]:
+    """A launch is Triton's: what its interpreter does on the host is not looked at."""
+    from triton.runtime.interpreter import GridExecutor
+
+    call: Callable[..., Any] = GridExecutor.__call__
+
+    def outside(*args: Any, **kwargs: Any) -> Any:
+        with torch.utils._python_dispatch._disable_current_modes():
+            return call(*args, **kwargs)
+
+    GridExecutor.__call__ = outside
+    try:
+        with NoReads():
+            yield
+    finally:
+        GridExecutor.__call__ = call
+
+
+def plan_of(strategy: Any) -> Plan:
+    return Plan(strategy, tile_rows=3, gram_rows=len(D), bytes={}, seconds=0.0)
+
+
+def a_step_asks_nothing() -> None:
+    """Codes of a fixed size and their gradient, for every pursuit: no number is read, and NaN rows are flagged."""
+    bad = X.clone()
+    bad[1, 3] = torch.nan
+    for algorithm, positive, strategy in (
+        ("matching_pursuit", True, "gram"),
+        ("matching_pursuit", False, "direct"),
+        ("orthogonal_matching_pursuit", True, "gram"),
+        ("orthogonal_matching_pursuit", False, "direct"),
+        ("gradient_pursuit", True, "direct"),
+    ):
+        results = []
+        for x in (X, bad):
+            inputs, atoms = x.clone().requires_grad_(), D.clone().requires_grad_()
+            problem = Problem(x=x, dictionary=D, k=4, algorithm=algorithm, nonnegative=positive)
+            with no_reads():
+                codes = card.fixed_codes(problem, plan_of(strategy), (inputs, atoms))
+                codes.values.square().sum().backward()
+            results.append((codes, inputs.grad, atoms.grad))
+        (fine, *_), (broken, *_) = results
+        assert not bool(fine.broken)
+        assert bool(broken.broken)
+        assert fine.values.shape == fine.atoms.shape == (4, 4)
+        assert fine.counts.tolist()[2] == 0
+        assert torch.equal(broken.values[1], torch.zeros(4))
+        rest = torch.tensor([0, 2, 3])
+        assert torch.equal(fine.values[rest], broken.values[rest])
+        assert torch.equal(fine.atoms[rest], broken.atoms[rest])
+        dense = torch.zeros(4, 53).scatter_add(1, fine.atoms.long(), fine.values)
+        pursuit = {"matching_pursuit": matching_pursuit, "gradient_pursuit": gradient_pursuit}
+        public = pursuit.get(algorithm, omp)
+        exact = public(X.double(), D.double(), 4, nonnegative=positive, backend="cpu").to_dense()
+        assert float((dense.detach() - exact).abs().max()) < 1e-5
+
+
+def gradients() -> None:
+    """The adjoint equals torch's in fp64, by atomics and in one order; the second repeats bit for bit."""
+    skewed = torch.cat([D[:1].expand(9, -1) + 0.2 * draw(9, 19), X])
+    for options in ({}, {"nonnegative": False}, {"relative_tolerance": 0.6}):
+        problem = Problem(x=skewed, dictionary=D, k=4, algorithm="matching_pursuit", **options)
+        facts = check_dictionary(D, normalise=False)
+        with no_reads():
+            steps = card.pursue(problem, plan_of("gram"), facts)
+        slopes = draw(len(skewed), 4)
+        chosen = steps.atoms.gather(1, steps.places.long())
+        grad_x, grad_d = torch.empty_like(skewed).double(), torch.zeros_like(D).double()
+        autograd._matched_torch(
+            skewed.double(), D.double(), steps, chosen, slopes.double(), grad_x, grad_d
+        )
+        found = []
+        for flag in (False, True, True):
+            torch.use_deterministic_algorithms(flag)
+            with no_reads():
+                found.append(card.matching_adjoint(skewed, D, steps, chosen, slopes))
+            torch.use_deterministic_algorithms(False)
+            for ours, exact in zip(found[-1], (grad_x, grad_d), strict=True):
+                assert float((ours - exact).norm() / exact.norm()) < 1e-6
+        assert all(torch.equal(a, b) for a, b in zip(found[1], found[2], strict=True))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    import sys
+    import time
+
+    parts = (
+        every_rule,
+        overlapping_atoms,
+        near_ties,
+        dependent_atoms,
+        a_step_asks_nothing,
+        gradients,
+    )
+    for part in parts:
+        if len(sys.argv) > 1 and part.__name__ not in sys.argv[1:]:
+            continue
+        began = time.process_time()
+        part()
+        print(part.__name__, round(time.process_time() - began, 1), flush=True)
+    print("parts", len(parts))
