@@ -78,7 +78,8 @@ part doctor 60 -m sae_nb doctor
 part agree 120 benchmarks/gpu.py --sizes agree
 part main 170 benchmarks/gpu.py --sizes main
 part wide 170 benchmarks/gpu.py --sizes wide
-part tests 150 -m pytest -q -rs tests/pursuit/test_cuda.py tests/pursuit/test_triton.py tests/kernels/test_cuda.py
+part tests 150 -m pytest -q -rs tests/kernels/test_cuda.py tests/pursuit/test_cuda.py \
+	tests/pursuit/test_triton.py
 part rest 170 benchmarks/gpu.py --sizes rest
 """
 """What the machine runs."""
