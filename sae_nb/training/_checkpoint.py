@@ -152,12 +152,15 @@ def check_same_run(
 ) -> None:
     """Refuse a checkpoint of other settings, other data or other SAEs, naming what differs."""
     settings = config.to_json()
+    before = (
+        TrainConfig().to_json() | saved["config"]
+    )  # an option younger than the checkpoint: its default
     # How long a phase is depends on all steps.
     free = set(OWN_BUSINESS) - ({"steps"} if config.grow_k else set())
     differences = [
-        f"{name} was {saved['config'].get(name)!r}, this call has {settings[name]!r}"
+        f"{name} was {before[name]!r}, this call has {settings[name]!r}"
         for name in settings
-        if name not in free and settings[name] != saved["config"].get(name)
+        if name not in free and settings[name] != before[name]
     ]
     differences += [
         f"{name} was {saved['identity'].get(name)!r}, this call has {value!r}"

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -52,8 +53,10 @@ class _Largest(Penalty):
     def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Apply the same to (x − centre) weightᵀ + bias: few pre-codes at once, more of them in tiles."""
         k, n_atoms = self.k, weight.shape[0]
-        if x.shape[0] * n_atoms <= FEW_PRE_CODES and k < n_atoms and pick("auto", x) == "cpu":
-            u = affine(x, weight, bias, centre)
+        few = x.shape[0] * n_atoms <= FEW_PRE_CODES and k < n_atoms
+        if few and x.is_cpu and x.element_size() >= 4:  # numpy has no bf16
+            u = F.linear(x if centre is None else x - centre, weight)
+            u = u if bias is None else u + bias
             strength, atoms = (u.abs() if self.signed else u).detach().topk(k + 1, dim=1)
             # Ties and rows with fewer than k entries are left to the kernel, which settles them.
             if all(last > max(after, 0) for last, after in strength.numpy()[:, k - 1 :].tolist()):
