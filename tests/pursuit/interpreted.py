@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import interpreter  # noqa: F401
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from triton_interpreter import NothingWaits
 
 from sae_nb.kernels import paths_taken
 from sae_nb.pursuit import (
@@ -170,30 +169,6 @@ def dependent_atoms() -> None:
         assert "1 of 2 rows" in str(caught[0].message)
 
 
-class NoReads(TorchDispatchMode):
-    """Forbid what waits for a card: reads of a number, and shapes that depend on data."""
-
-    WAIT = (
-        "_local_scalar_dense",
-        "nonzero",
-        "masked_select",
-        "unique",
-        "bincount",
-        "equal",
-        "is_nonzero",
-    )
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket._qualified_op_name.split("::")[1]
-        assert not name.startswith(self.WAIT), f"{name} waits for the card"
-        if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
-            kinds = {part.dtype for part in args[1] if part is not None}
-            assert torch.bool not in kinds, f"{name} by a mask waits for the card"
-        if name == "repeat_interleave":
-            assert (kwargs or {}).get("output_size") is not None
-        return func(*args, **(kwargs or {}))
-
-
 @contextmanager
 def no_reads() -> Iterator[None]:
     """A launch is Triton's: what its interpreter does on the host is not looked at."""
@@ -207,7 +182,7 @@ def no_reads() -> Iterator[None]:
 
     GridExecutor.__call__ = outside
     try:
-        with NoReads():
+        with NothingWaits():
             yield
     finally:
         GridExecutor.__call__ = call

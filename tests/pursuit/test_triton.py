@@ -36,11 +36,12 @@ pytestmark = [
 def _run(program: str, **environment: str) -> str:
     """What a program of this folder prints; Triton reads its environment once."""
     inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    path = (str(HERE.parent), *filter(None, sys.path))
     result = subprocess.run(
         [sys.executable, str(HERE / program)],
         capture_output=True,
         text=True,
-        env=inherited | environment | {"OMP_NUM_THREADS": "1"},
+        env=inherited | environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)},
     )
     assert result.returncode == 0, result.stdout + result.stderr[-3000:]
     return result.stdout
