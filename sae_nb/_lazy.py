@@ -306,7 +306,7 @@ def _not_exported(module: str, name: str, known: Iterable[str]) -> str:
     said = f"module {module!r} has no attribute {name!r}."
     package = module.partition(".")[0]
     if word := words().get(package, {}).get(name):
-        return f"{said} {_told(word)}"
+        return f"{said} {_as_sentence(word)}"
     panels = package == "sae_nb" and find_spec("sae_nb_widgets") is not None
     if panels and name in import_module("sae_nb_widgets").__all__:
         return f"{said} It is a panel: `sw.{name}`, after `import sae_nb_widgets as sw`."
@@ -336,7 +336,7 @@ def here_it_is(kind: type, name: str, known: Iterable[str]) -> str:
     """Return our words for a name of another library; nothing if nothing is near."""
     for base in kind.__mro__:
         if word := words().get(base.__name__, {}).get(name):
-            return _told(word)
+            return _as_sentence(word)
     if hasattr(kind, "to_pandas") and not name.startswith("_"):
         from pandas import DataFrame  # slow to import, and only an error asks
 
@@ -366,7 +366,7 @@ class KnowsOtherWords(metaclass=ClassOfOtherWords):
         raise AttributeError(_not_an_attribute(type(self), "save"), name="save")
 
 
-def _told(word: str | list[str]) -> str:
+def _as_sentence(word: str | list[str]) -> str:
     """Return the words for what to write instead, or the sentence where there is nothing to write."""
     is_sentence = isinstance(word, str) and word.endswith(".")
     return str(word) if is_sentence else f"Here it is {_either(word)}."

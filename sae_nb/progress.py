@@ -40,7 +40,7 @@ def progress_bar(
 
 
 @contextmanager
-def heard(say: Callable[[str], None]) -> Iterator[None]:
+def progress_to(say: Callable[[str], None]) -> Iterator[None]:
     """Have this thread's bars say how far they are, as "directions: 2 of 5", instead of being drawn."""
     before = _REPORT.set(say)
     try:

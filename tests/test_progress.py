@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from sae_nb.progress import heard, progress_bar
+from sae_nb.progress import progress_bar, progress_to
 
 
 def test_a_bar_that_is_heard_says_where_it_is_and_draws_nothing(
@@ -14,14 +14,14 @@ def test_a_bar_that_is_heard_says_where_it_is_and_draws_nothing(
 ) -> None:
     """From its start to its end; of bars that are off, nothing."""
     said: list[str] = []
-    with heard(said.append), progress_bar(3, "directions", "place") as bar:
+    with progress_to(said.append), progress_bar(3, "directions", "place") as bar:
         bar.mininterval = 0
         for _ in range(3):
             bar.update()
         with progress_bar(9, "training", "step", enabled=False) as inner:
             inner.update(9)
     assert said == ["directions: 0 of 3", *(f"directions: {n} of 3" for n in (1, 2, 3))]
-    with heard(said.append), progress_bar(None, "texts") as bar:
+    with progress_to(said.append), progress_bar(None, "texts") as bar:
         bar.update(2)
     assert said[4] == "texts: 0"
     assert capfd.readouterr().err == ""
@@ -35,7 +35,7 @@ def test_another_threads_bars_and_later_ones_are_drawn(capfd: pytest.CaptureFixt
         with progress_bar(1, "elsewhere") as bar:
             bar.update()
 
-    with heard(said.append):
+    with progress_to(said.append):
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()

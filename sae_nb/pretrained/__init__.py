@@ -1,6 +1,6 @@
 """SAEs that are trained already, with examples, coordinates and labels: open, look, steer.
 
-Each is a folder on the shelf, named after its live model and hook point. Nothing here imports umap,
+Each is a folder of this package, named after its live model and hook point. Nothing here imports umap,
 scikit-learn or nnsight, so a demo opens at once; `python -m sae_nb_studies.recipes.saes` made the
 folders.
 """

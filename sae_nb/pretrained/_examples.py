@@ -28,7 +28,7 @@ from sae_nb.files._atomic import read_json, read_manifest
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.files._tensors import read_tensors
 from sae_nb.labelling import labels as read_labels
-from sae_nb.pretrained._loading import FACTS, load_sae, near_names, shelf_folder, shelf_name
+from sae_nb.pretrained._loading import FACTS, bundled_folder, bundled_name, load_sae, near_names
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -183,7 +183,7 @@ def load_examples(name: str) -> ExampleStore:
     >>> examples.codes.n_atoms == len(examples.xy) == len(examples.p99)
     True
     """
-    folder = shelf_folder(name) if isinstance(name, str) else None
+    folder = bundled_folder(name) if isinstance(name, str) else None
     if folder is None:
         raise FileNotFoundError(
             f"`name` must be one of the pretrained SAEs, {near_names(str(name))}, got {name!r}."
@@ -198,8 +198,8 @@ def examples_of(sae: object) -> ExampleStore:
     ------
     TypeError: If it is none; names the call that makes activations.
     """
-    name = shelf_name(sae)
-    if shelf_folder(name) is None or not identity_of(load_sae(name)).is_same(identity_of(sae)):
+    name = bundled_name(sae)
+    if bundled_folder(name) is None or not identity_of(load_sae(name)).is_same(identity_of(sae)):
         model, place = getattr(sae, "model_name", None), getattr(sae, "hook_point", None)
         load = f"sn.load_model({model!r})" if model else "model"
         where = repr(str(place)) if place else "hook_point"
@@ -281,7 +281,7 @@ def _stored(
     if facts["context"]["kind"] == AUDIO.name:
         arrays = {**arrays, **_rendered(facts["plan"])}
     context = read_context(arrays, facts["context"])
-    policy = {**context.policy, RECONSTRUCTED: shelf_name(sae)}
+    policy = {**context.policy, RECONSTRUCTED: bundled_name(sae)}
     acts = Activations(
         _reconstructed(codes, sae),
         sample=arrays["sample"].long(),

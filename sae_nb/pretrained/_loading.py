@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Where pretrained SAEs lie, and what they are called: "model/hook point".
 
 
-SHELF = Path(__file__).parent / "saes"
+BUNDLED = Path(__file__).parent / "saes"
 N_NEAR = 3
 N_LISTED = 6
 """SAEs of a folder that an error lists."""
@@ -60,16 +60,16 @@ def pretrained_names() -> list[str]:
     >>> "tiny-vit/resid_post.6" in pretrained_names()
     True
     """
-    files = SHELF.glob("*/*/manifest.json")
-    return sorted("/".join(file.parent.relative_to(SHELF).parts) for file in files)
+    files = BUNDLED.glob("*/*/manifest.json")
+    return sorted("/".join(file.parent.relative_to(BUNDLED).parts) for file in files)
 
 
-def shelf_folder(name: str) -> Path | None:
+def bundled_folder(name: str) -> Path | None:
     """Return the folder of a pretrained SAE, or None where there is none of that name."""
-    return SHELF / name if name in pretrained_names() else None
+    return BUNDLED / name if name in pretrained_names() else None
 
 
-def shelf_name(sae: object) -> str:
+def bundled_name(sae: object) -> str:
     """Return what an SAE of a bundled model is called if it is pretrained: "model/place"."""
     place = str(getattr(sae, "hook_point", None))
     if getattr(sae, "writes", None) is not None:
@@ -172,10 +172,10 @@ def _loaded(folder_or_name: str | Path) -> SparseAutoencoder:
     if sae.measured is None and (folder / FACTS).is_file():
         report = read_json(folder / FACTS).get("report", {})
         sae.measured = {name: row["value"] for name, row in report.items() if name in _MEASURED}
-    if SHELF in folder.parents and sae.position_policy is None:
+    if BUNDLED in folder.parents and sae.position_policy is None:
         sinks = sae.model_name in _DECODERS  # what `capture` left out by itself for all of them
         sae.position_policy = PositionPolicy(drop_first=sinks, drop_massive=sinks, source=TRAINING)
-    if SHELF in folder.parents and sae.model_name in FETCHED:
+    if BUNDLED in folder.parents and sae.model_name in FETCHED:
         sae.on_first_use = (
             warn_of_misfit  # its model's weights come from elsewhere, in several forms
         )
@@ -206,15 +206,15 @@ def _located(folder_or_name: str | Path) -> Path | None:
         from sae_nb.interop._detection import hub_sae
 
         return hub_sae(folder_or_name)
-    shelved = shelf_folder(folder_or_name) if isinstance(folder_or_name, str) else None
-    if shelved is None and not folder.is_file() and isinstance(folder_or_name, str):
+    bundled = bundled_folder(folder_or_name) if isinstance(folder_or_name, str) else None
+    if bundled is None and not folder.is_file() and isinstance(folder_or_name, str):
         from sae_nb.interop._published import is_published
 
         if is_published(folder_or_name):
             return None
-    if shelved is None:
+    if bundled is None:
         _refuse_file(folder)
-    return shelved
+    return bundled
 
 
 def _is_one_file(path: Path) -> bool:
@@ -321,7 +321,7 @@ def warn_of_misfit(sae: Any, acts: Activations) -> None:
     With the model, `check_fit` finds out the cause.
     """
     origin = getattr(sae, "origin", None)
-    by_name = getattr(origin, "release", None) if origin else shelf_name(sae)
+    by_name = getattr(origin, "release", None) if origin else bundled_name(sae)
     name = by_name or f"This SAE of {getattr(origin, 'library', 'another library')}"
     names, figures = list(_other_names(sae, acts)), _other_figures(sae, acts)
     if figures is None:

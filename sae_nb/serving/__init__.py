@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     )
     from sae_nb.serving._bench_agents import NoAnswerError as NoAnswerError, Session as Session
     from sae_nb.serving._bench_tasks import TASK_NAMES as TASK_NAMES, TaskName as TaskName
-    from sae_nb.serving._registry import Shelf as Shelf
+    from sae_nb.serving._registry import Registry as Registry, Shelf as Shelf
     from sae_nb.serving._server import bench_server as bench_server, server as server
     from sae_nb.serving._tools import (
         MAX_CHARACTERS as MAX_CHARACTERS,

@@ -42,11 +42,13 @@ class Session:
     def __init__(self, task: AgentTask, max_calls: int) -> None:
         self.name: str = task.name
         self.question: str = task.question  # the text that the agent reads
-        self.material: Mapping[str, Any] = task.material  # names on the shelf, inputs to begin with
+        self.material: Mapping[str, Any] = (
+            task.material
+        )  # names on the registry, inputs to begin with
         self.n_asked: int | None = getattr(task.answer, "k", None)
         self.max_calls = max_calls
         self.calls: list[dict[str, Any]] = []
-        self._tools = Tools(task.shelf)
+        self._tools = Tools(task.registry)
 
     @property
     def tools(self) -> list[dict[str, Any]]:
@@ -121,7 +123,7 @@ def rule_based(session: Session) -> str | list[int]:
     return _RULES[session.name](session)
 
 
-def _told(session: Session, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def _answer(session: Session, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     found = session.call(name, arguments)
     if "error" in found:
         raise NoAnswerError(found["error"])
@@ -130,7 +132,7 @@ def _told(session: Session, name: str, arguments: dict[str, Any]) -> dict[str, A
 
 def _certified(session: Session) -> list[int]:
     asked = {"sae": session.material["sae"], "seconds": 300}
-    return list(_told(session, "certificate", asked)["real"])
+    return list(_answer(session, "certificate", asked)["real"])
 
 
 def _restoring(session: Session) -> str:
@@ -138,7 +140,7 @@ def _restoring(session: Session) -> str:
     given = session.material
     for clean, corrupted in given["pairs"]:
         asked = {"model": given["model"], "clean": clean, "corrupted": corrupted, "sites": "heads"}
-        places = _told(session, "patch", asked)["places"]
+        places = _answer(session, "patch", asked)["places"]
         votes.update([next(place["head"] for place in places if place["layer"] == 0)])
     return str(votes.most_common(1)[0][0])
 
@@ -147,7 +149,7 @@ def _named_most(session: Session) -> list[int]:
     votes: Counter[int] = Counter()
     given = session.material
     for text in given["texts"]:
-        nodes = _told(session, "circuit", {"model": given["model"], "text": text})["nodes"]
+        nodes = _answer(session, "circuit", {"model": given["model"], "text": text})["nodes"]
         votes.update({int(name.split()[1]) for name in nodes})
     return [neuron for neuron, _ in votes.most_common(session.n_asked)]
 
@@ -155,7 +157,7 @@ def _named_most(session: Session) -> list[int]:
 def _raised(session: Session) -> str:
     given = session.material
     asked = {"model_a": given["before"], "model_b": given["after"], "inputs": given["texts"]}
-    for one in _told(session, "diff", asked)["outcomes"]:
+    for one in _answer(session, "diff", asked)["outcomes"]:
         token = str(one["outcome"]).strip()
         tells = one["change"] > 0 and (len(token) > 1 or not token.isalpha())
         for name, choice in given["choices"].items():

@@ -72,7 +72,7 @@ class BenchRun:
         return {"taken": given}
 
     def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return a tool's answer on the open task's shelf."""
+        """Return a tool's answer on the open task's registry."""
         if self._session is None:
             raise ValueError(ASK_FIRST.format(what=name))
         found = self._session.call(name, arguments)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sae_nb.checks import one_of
-from sae_nb.serving._registry import Shelf
+from sae_nb.serving._registry import Registry
 from sae_nb.serving._tools import number_of
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _numbers(answer: object, n: int) -> set[int]:
 
 @dataclass(frozen=True, eq=False)
 class AgentTask:
-    """A question about what is on a shelf, and its right answer."""
+    """A question about what is on a registry, and its right answer."""
 
     name: TaskName
     seed: int
@@ -141,11 +141,11 @@ class AgentTask:
     """The question, without the material."""
 
     material: Mapping[str, Any]
-    """Names on the shelf, and inputs to begin with."""
+    """Names on the registry, and inputs to begin with."""
 
     answer: Choice | Subset | Picks
     truth: Any
-    shelf: Shelf
+    registry: Registry
 
     @property
     def question(self) -> str:
@@ -202,7 +202,7 @@ def _atoms(name: TaskName, seed: int) -> AgentTask:
         material={"sae": "planted"},
         answer=Subset(N_ATOMS),
         truth=frozenset(np.flatnonzero(true.numpy()).tolist()),
-        shelf=Shelf.of(saes={"planted": (sae, acts)}),
+        registry=Registry.of(saes={"planted": (sae, acts)}),
     )
 
 
@@ -220,7 +220,7 @@ def _head(name: TaskName, seed: int) -> AgentTask:
         material={"model": "letters", "pairs": list(zip(pairs.clean, pairs.corrupted))},
         answer=Choice(tuple(map(str, range(live.n_heads or 0)))),
         truth=str(int(known["index"].iloc[0])),
-        shelf=Shelf.of(models={"letters": live}),
+        registry=Registry.of(models={"letters": live}),
     )
 
 
@@ -239,7 +239,7 @@ def _neurons(name: TaskName, seed: int) -> AgentTask:
         material={"model": "sums", "texts": texts},
         answer=Picks(N_NEURONS, len(neurons)),
         truth=frozenset(neurons["index"][neurons["in_circuit"]].tolist()),
-        shelf=Shelf.of(models={"sums": live}),
+        registry=Registry.of(models={"sums": live}),
     )
 
 
@@ -273,7 +273,7 @@ def _change(name: TaskName, seed: int) -> AgentTask:
         },
         answer=Choice(tuple(map(str, names))),
         truth=taught,
-        shelf=Shelf.of(models={"before": made.before, "after": made.after}),
+        registry=Registry.of(models={"before": made.before, "after": made.after}),
     )
 
 

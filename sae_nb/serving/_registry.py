@@ -1,6 +1,6 @@
-"""The shelf: models and SAEs that a client may name, each loaded when it is first asked for.
+"""The registry: models and SAEs that a client may name, each loaded when it is first asked for.
 
-A client sends names and never paths: the shelf is filled when the server is started.
+A client sends names and never paths: the registry is filled when the server is started.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sae_nb.atoms._names import AtomNames
 
 
-class Shelf:
+class Registry:
     """Names of models and SAEs, and what is loaded of them.
 
     Parameters
@@ -41,11 +41,11 @@ class Shelf:
         cls,
         models: Mapping[str, LiveModel] | None = None,
         saes: Mapping[str, tuple[SparseAutoencoder, Activations]] | None = None,
-    ) -> Shelf:
-        """Return a shelf of what is loaded already, and nothing else: SAEs with their activations."""
-        shelf = cls.__new__(cls)
-        shelf._put(dict(models or {}), dict(saes or {}))
-        return shelf
+    ) -> Registry:
+        """Return a registry of what is loaded already, and nothing else: SAEs with their activations."""
+        registry = cls.__new__(cls)
+        registry._put(dict(models or {}), dict(saes or {}))
+        return registry
 
     def _put(self, models: Mapping[str, Any], saes: Mapping[str, Any]) -> None:
         self._models, self._saes = dict(models), dict(saes)
@@ -103,3 +103,7 @@ def _short(name: str) -> str:
             "['tiny-gpt'], say."
         )
     return Path(name).name if Path(name).is_dir() else name
+
+
+Shelf = Registry
+"""Its name in 0.2.0."""

@@ -1,7 +1,7 @@
 """The server: the tools, spoken over stdin and stdout. Nothing is printed, and nothing is written but scores.
 
-`tools/list` answers without torch: a tool's arguments are read from its signature, and the shelf is made when
-the first tool is called.
+`tools/list` answers without torch: a tool's arguments are read from its signature, and the registry is made
+when the first tool is called.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def server(models: Iterable[str] = (), saes: Iterable[str] = ()) -> MCPServer:
 
     @functools.cache
     def tools() -> Tools:  # made at the first call
-        from sae_nb.serving._registry import Shelf
+        from sae_nb.serving._registry import Registry
 
-        return Tools(Shelf(*given))
+        return Tools(Registry(*given))
 
     def answer(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return dict(getattr(tools(), name)(**arguments))

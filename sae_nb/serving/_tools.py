@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
-    from sae_nb.serving._registry import Shelf
+    from sae_nb.serving._registry import Registry
 
 Answer = dict[str, Any]
 MOST_LISTED = 20
@@ -34,15 +34,15 @@ def tool_names() -> tuple[str, ...]:
 
 
 class Tools:
-    """Every tool of the server, on one shelf."""
+    """Every tool of the server, on one registry."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
 
     def list_models(self) -> Answer:
         """List the models and SAEs that the other tools take by name."""
         return _answer(
-            {"models": self._shelf.model_names, "saes": self._shelf.sae_names},
+            {"models": self._registry.model_names, "saes": self._registry.sae_names},
             control=None,
             missing="A name says nothing about quality: ask for a card or a certificate.",
         )
@@ -53,7 +53,7 @@ class Tools:
 
         from sae_nb.capturing import capture
 
-        live = self._shelf.model(model)
+        live = self._registry.model(model)
         acts = capture(
             live, self._inputs(live, inputs), text_of(hook_point, name="hook_point"), progress=False
         )
@@ -81,9 +81,9 @@ class Tools:
 
     def search_atoms(self, sae: str, words: str, n: int = 10) -> Answer:
         """Find atoms of an SAE whose automatic name has some words."""
-        names, wanted = self._shelf.names(sae), text_of(words, name="words").casefold()
+        names, wanted = self._registry.names(sae), text_of(words, name="words").casefold()
         most = number_of(n, 1, MOST_LISTED, name="n")
-        n_atoms = self._shelf.sae(sae).n_atoms
+        n_atoms = self._registry.sae(sae).n_atoms
         texts = [(atom, names.caption(atom)) for atom in range(n_atoms)]
         found = [(atom, text) for atom, text in texts if wanted in text.casefold()]
         return _answer(
@@ -94,7 +94,7 @@ class Tools:
 
     def card(self, sae: str, atom: int) -> Answer:
         """Describe one atom: its name with its score, how often it fires, its strongest examples."""
-        names, number = self._shelf.names(sae), self._atom(sae, atom)
+        names, number = self._registry.names(sae), self._atom(sae, atom)
         card, made = names.card(number), names.made(number)
         evidence = None if made is None else made.evidence
         examples = [
@@ -112,7 +112,7 @@ class Tools:
         """Add an atom to the model, next to random directions that change its answers as much."""
         from sae_nb._lazy import above
 
-        own, live, place = self._shelf.of_sae(sae)
+        own, live, place = self._registry.of_sae(sae)
         number = self._atom(sae, atom)
         found = above("sae_nb_studies.evaluation.certifying._doing", "doing")(
             own,
@@ -141,7 +141,7 @@ class Tools:
 
         from sae_nb.lenses import fit_lens
 
-        live = self._shelf.model(model)
+        live = self._registry.model(model)
         given = self._inputs(live, inputs, least=2)
         reading = fit_lens(live, given, kind="logit", progress=False).read(given, k=1)
         last = np.flatnonzero(np.append(reading.sample[1:] != reading.sample[:-1], True))
@@ -177,7 +177,7 @@ class Tools:
         from sae_nb.circuits import patch
 
         where = one_of(sites, SITES, name="sites")
-        live = self._shelf.model(model)
+        live = self._registry.model(model)
         first, second = text_of(clean, name="clean"), text_of(corrupted, name="corrupted")
         asked = bool(answer or other)
         target = (text_of(answer, name="answer"), text_of(other, name="other")) if asked else None
@@ -199,7 +199,7 @@ class Tools:
         """Find the neurons that speak most for a model's answer, and run the model with these alone."""
         from sae_nb.circuits import attribution_graph
 
-        live, most = self._shelf.model(model), number_of(k, 1, 200, name="k")
+        live, most = self._registry.model(model), number_of(k, 1, 200, name="k")
         graph: Any = attribution_graph(live, "neurons", text_of(text), max_nodes=most)
         curve = graph.faithfulness([most], n_random=3).table
         neurons = graph.nodes.assign(influence=graph.influence).query("kind == 'atom'")
@@ -222,7 +222,7 @@ class Tools:
         from sae_nb import certificate
 
         budget = number_of(seconds, 1, 300, name="seconds")
-        own, acts = self._shelf.sae(sae), self._shelf.acts(sae)
+        own, acts = self._registry.sae(sae), self._registry.acts(sae)
         found = certificate(own, acts, budget=f"{budget} s", progress=False)
         return _answer(
             {
@@ -238,7 +238,7 @@ class Tools:
         """Compare two checkpoints of one architecture: what changed, where, and which direction carries it."""
         from sae_nb.diffing import diff_models
 
-        a, b = self._shelf.model(model_a), self._shelf.model(model_b)
+        a, b = self._registry.model(model_a), self._registry.model(model_b)
         found = diff_models(a, b, self._inputs(a, inputs), n_components=1, steps=40, progress=False)
         if found.same:
             return _answer({"kl": found.kl, "same": True}, control=None, missing=found.notes[0])
@@ -262,7 +262,7 @@ class Tools:
         return given
 
     def _atom(self, sae: str, atom: object) -> int:
-        return number_of(atom, 0, self._shelf.sae(sae).n_atoms - 1, name="atom")
+        return number_of(atom, 0, self._registry.sae(sae).n_atoms - 1, name="atom")
 
 
 def _answer(answer: Answer, *, control: object, missing: str) -> Answer:

@@ -87,13 +87,13 @@ class Session:
 
     def _candidates(self) -> list[Path | str]:
         """Return folders that may hold the SAE, according to their `config.json`; then pretrained names."""
-        from sae_nb.pretrained._loading import shelf_folder
+        from sae_nb.pretrained._loading import bundled_folder
 
         around = self.path.resolve().parent
         folders = [around, *sorted(path for path in around.iterdir() if path.is_dir())]
         candidates: list[Path | str] = [path for path in folders if _may_hold(path, self.sae)]
         name = f"{self.sae.model_name}/{self.sae.hook_point}"
-        return [*candidates, name] if shelf_folder(name) is not None else candidates
+        return [*candidates, name] if bundled_folder(name) is not None else candidates
 
     def dashboard(
         self,

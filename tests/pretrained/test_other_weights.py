@@ -29,7 +29,7 @@ def sae(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     stored = sn.load_sae(assets / "data" / "weights" / "smollm2_resid_post_16")
     stored.model_name = NAME
     stored.save(tmp_path / NAME / POINT)
-    monkeypatch.setattr(loading, "SHELF", tmp_path)
+    monkeypatch.setattr(loading, "BUNDLED", tmp_path)
     return sn.load_sae(f"{NAME}/{POINT}")
 
 

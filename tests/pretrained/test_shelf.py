@@ -32,10 +32,10 @@ LARGEST_TRANSCODERS = 4 * 2**20  # of all transcoders together; their weights ar
 def test_all_together_are_small() -> None:
     sizes = ((NAMES, LARGEST), (TRANSCODERS, LARGEST_TRANSCODERS), (REAL, LARGEST_REAL))
     for names, largest in sizes:
-        files = [f for name in names for f in (shelf.SHELF / name).iterdir()]
+        files = [f for name in names for f in (shelf.BUNDLED / name).iterdir()]
         assert sum(f.stat().st_size for f in files) <= largest
         assert max(f.stat().st_size for f in files) <= LARGEST_FILE
-    weights = [shelf.SHELF / name / "sae.safetensors" for name in TRANSCODERS]
+    weights = [shelf.BUNDLED / name / "sae.safetensors" for name in TRANSCODERS]
     assert sum(f.stat().st_size for f in weights) <= 3 * 2**20
 
 
@@ -133,7 +133,7 @@ def test_a_transcoder_keeps_what_the_model_does(name: str) -> None:
 
     Most MLPs of tiny-vit can be left out at little cost, so a share of that cost says nothing of them.
     """
-    facts = json.loads((shelf.SHELF / name / "examples.json").read_text(encoding="utf-8"))
+    facts = json.loads((shelf.BUNDLED / name / "examples.json").read_text(encoding="utf-8"))
     report = {row: m.get("value") for row, m in facts["report"].items()}
     if name.startswith("tiny-gpt"):
         assert report["ce_recovered_mean"] >= 0.95
@@ -180,8 +180,8 @@ def test_a_folder_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_damaged_file_is_refused_by_name(
     damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(shelf.SHELF, tmp_path / "saes")
-    monkeypatch.setattr(shelf, "SHELF", tmp_path / "saes")
+    shutil.copytree(shelf.BUNDLED, tmp_path / "saes")
+    monkeypatch.setattr(shelf, "BUNDLED", tmp_path / "saes")
     file = tmp_path / "saes" / "tiny-vit" / "resid_post.6" / damaged
     whole = file.read_bytes()
     for load in (sn.load_sae, sn.load_examples):
@@ -217,7 +217,7 @@ def test_opening_imports_nothing_heavy() -> None:
 def test_every_label_of_a_bundled_sae_has_its_evidence(name: str) -> None:
     """Detection, another label's score, returns of three sisters; the file is one that `sn.labels` reads."""
     examples, sae = sn.load_examples(name), sn.load_sae(name)
-    read = sn.labels(shelf.SHELF / name, sae)
+    read = sn.labels(shelf.BUNDLED / name, sae)
     assert dict(read) == dict(examples.labels)
     for atom in examples.labels:
         found, kept = examples.labels.evidence(atom), read.evidence(atom)
@@ -235,7 +235,7 @@ def test_every_label_of_a_bundled_sae_has_its_evidence(name: str) -> None:
 def test_evidence_is_put_beside_an_sae_and_its_folder_stays_whole(tmp_path: Path) -> None:
     """On few samples, with sisters of two steps: nothing returns, every label is judged, the seal holds."""
     name, folder = "tiny-vit/resid_post.6", tmp_path / "sae"
-    shutil.copytree(shelf.SHELF / name, folder)
+    shutil.copytree(shelf.BUNDLED / name, folder)
     plan = Plan(n_atoms=32, k=4, steps=2, sizes=Sizes(samples=(4, 4, 60, 4)))
     found = add_evidence(name, plan, folder)
     assert set(found.entries) == set(sn.load_examples(name).labels)
@@ -264,7 +264,7 @@ def test_names_of_a_real_model_held_on_fresh_texts(name: str) -> None:
     """Every name that is shown detects better than other atoms' names, by more than the error."""
     examples, sae = sn.load_examples(name), sn.load_sae(name)
     assert len(examples.labels) >= 200
-    assert dict(sn.labels(shelf.SHELF / name, sae)) == dict(examples.labels)
+    assert dict(sn.labels(shelf.BUNDLED / name, sae)) == dict(examples.labels)
     for atom in examples.labels:
         found = examples.labels.evidence(atom)
         assert found.standing == "holds"
@@ -292,7 +292,7 @@ def test_examples_are_not_evaluated_as_if_they_were_activations() -> None:
 
 def test_examples_that_are_open_share_their_rows_until_a_file_changes(tmp_path: Path) -> None:
     folder = tmp_path / "sae"
-    shutil.copytree(shelf.SHELF / "tiny-gpt" / "resid_post.3", folder)
+    shutil.copytree(shelf.BUNDLED / "tiny-gpt" / "resid_post.3", folder)
     first, second = (examples_in.open_examples(folder, "x") for _ in range(2))
     assert first.acts is second.acts
     assert first.labels is not second.labels

@@ -74,7 +74,7 @@ def test_an_agent_is_not_given_the_answer():
 def test_heads_change_places_and_the_model_computes_what_it_did(head):
     known = {task("head", seed).truth for seed in range(6)}
     assert len(known) > 1
-    plain, shuffled = sn.load_model("tiny-induction"), head.shelf.model("letters")
+    plain, shuffled = sn.load_model("tiny-induction"), head.registry.model("letters")
     text = head.material["pairs"][0][0]
     torch.testing.assert_close(plain(text), shuffled(text), rtol=1e-4, atol=1e-4)
 

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("mcp")
 
-from sae_nb.serving import MAX_CHARACTERS, MAX_INPUTS, Shelf, tool_names
+from sae_nb.serving import MAX_CHARACTERS, MAX_INPUTS, Registry, tool_names
 from sae_nb.serving._tools import Tools
 from tests.serving.speaking import Client, told
 
@@ -94,10 +94,10 @@ def test_every_answer_has_its_control_and_what_it_does_not_show(client, name, ar
 )
 def test_what_a_client_may_not_send_is_refused_by_name(name, arguments, named):
     with pytest.raises((ValueError, TypeError), match=named):
-        getattr(Tools(SHELF), name)(**arguments)
+        getattr(Tools(BUNDLED), name)(**arguments)
 
 
-SHELF = Shelf()
+BUNDLED = Registry()
 
 
 def test_a_refusal_reaches_the_client_as_an_error_and_the_server_lives_on(client):

@@ -385,9 +385,9 @@ def pretrained_store(sae: SparseAutoencoder) -> ExampleStore | None:
     Compared by name and by dictionary, since an SAE retrained at the same place has other atoms.
     """
     from sae_nb.pretrained import pretrained_names
-    from sae_nb.pretrained._loading import shelf_name
+    from sae_nb.pretrained._loading import bundled_name
 
-    name = shelf_name(sae)
+    name = bundled_name(sae)
     if name not in pretrained_names():
         return None
     twin, store = _pretrained(name)

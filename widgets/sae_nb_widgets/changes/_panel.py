@@ -11,7 +11,7 @@ import traitlets as t
 from sae_nb.checks import checked, shown
 from sae_nb.diffing import ModelDiff, check_alike, diff_models
 from sae_nb.figures.theme import escape, format_count
-from sae_nb.progress import heard
+from sae_nb.progress import progress_to
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._detail import ChangesControls, ChangesDetail
 from sae_nb_widgets.changes._views import NONE, Answer, Question, answered, hidden, view_of
@@ -175,7 +175,7 @@ class ChangesPanel(Panel):
         self.loading(doing)
 
         def work() -> ModelDiff:
-            with heard(lambda how_far: self.loading(f"{doing} ({how_far})")):
+            with progress_to(lambda how_far: self.loading(f"{doing} ({how_far})")):
                 return diff_models(before, after, compared)
 
         self.run_async(
