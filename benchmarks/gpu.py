@@ -6,7 +6,7 @@ the products' rates measured in the same run; "reached" is bound ÷ time; what i
 the count. Before a time counts, codes are held against the CPU's. Peers (SAELens', overcomplete's loop; dense
 autograd, also under torch.compile) run on as many rows as fit and are scaled. `--sizes agree` holds short
 trainings, a capture and a steered pass on the device against the CPU's. `--bounds` prints the bounds of an
-H100, the table of docs/gpu.md, without a device.
+H100, without a device.
 """
 
 from __future__ import annotations
@@ -385,7 +385,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", choices=["main", "wide", "rest", "agree"], default="main")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--bounds", action="store_true", help="print the table of docs/gpu.md")
+    parser.add_argument("--bounds", action="store_true", help="print the bounds of an H100")
     options = parser.parse_args()
     if options.bounds:
         bounds()
