@@ -24,6 +24,7 @@ from sae_nb.activations._context import describe_ids, token_texts
 from sae_nb.checks import Count, Seed, checked, shown
 from sae_nb.diffing._layer_differences import LayerDifference, heads_of, lens_divergence
 from sae_nb.diffing._own_atoms import MEAN, OwnAtoms, directions_between, own_atoms
+from sae_nb.diffing._page import changed_page
 from sae_nb.evaluation.causal._outcomes import outcome_name
 from sae_nb.files._atomic import write_bytes
 from sae_nb.findings import Plotted
@@ -130,8 +131,6 @@ class ModelDiff(Plotted):
         ------
         ValueError: If nothing differs, or the inputs are not texts.
         """
-        from sae_nb.diffing._changed_text import changed_page
-
         if self.same or not self.texts["token"].any():
             raise ValueError(
                 "`to_html` must have texts that the models answer differently, and there are none. See "

@@ -274,9 +274,9 @@ def test_the_cpu_gives_what_the_reference_gives(
     sae.double().initialise(rows_of(sae, x.double()), torch.Generator().manual_seed(0))
     found = {}
     for backend in ("cpu", "reference"):
-        monkeypatch.setattr(running, "pick_backend", lambda *_, name=backend: name)
+        monkeypatch.setattr(running, "pick_backend", lambda *_, name=backend, **__: name)
         for module in (coding, simplex):
-            monkeypatch.setattr(module, "pick", lambda *_, name=backend: name)
+            monkeypatch.setattr(module, "pick", lambda *_, name=backend, **__: name)
         sae.zero_grad(set_to_none=True)
         loss = loss_of(sae, x.double(), silent=100)
         loss.total.backward()

@@ -86,6 +86,7 @@ def test_splice_removes_the_atom_and_keeps_the_error(bent: Any) -> None:
     found = attributed(bent, target=1)
     x = bent.module[0](INPUT).detach()
     atom = int(found.codes.atoms[0])
+    mask = torch.isin(torch.arange(found.n_positions), torch.from_numpy(found.position))
     z = SAE.encode(x).to_dense()[0, atom]
     without = x - z * SAE.dictionary[atom]
     check = found.splice(atom)
@@ -206,7 +207,8 @@ def test_first_token_is_neither_read_nor_spliced(gpt: Any) -> None:
     assert 0 not in found.position
     assert len(found.position) == found.n_positions - 1
     atom = int(found.codes.atoms[0])
-    with sn.ablate(gpt, "resid_post.1", sae, atom, positions=found._mask()):
+    mask = torch.isin(torch.arange(found.n_positions), torch.from_numpy(found.position))
+    with sn.ablate(gpt, "resid_post.1", sae, atom, positions=mask):
         with_mask = gpt(["Anna was very happy and"])
     with sn.ablate(gpt, "resid_post.1", sae, atom, positions="not_first"):
         assert torch.equal(gpt(["Anna was very happy and"]), with_mask)

@@ -44,7 +44,7 @@ def test_a_steering_panel_opens_on_an_atom_of_the_prompt(
     sae = sn.load_sae(assets / "data" / "weights" / "smollm2_resid_post_16")
     panel = sw.SteeringPanel(model, sae, inputs=[PROMPTS[0]])
     panel.wait(WAIT)
-    assert panel.scale.heard.get(panel.atom, 0.0) > 0
+    assert panel.scale.firing.get(panel.atom, 0.0) > 0
     assert 5 < panel.strength < 100
     assert f"atom {panel.atom}" in panel.answer
     panel.close()
