@@ -86,7 +86,6 @@ def test_splice_removes_the_atom_and_keeps_the_error(bent: Any) -> None:
     found = attributed(bent, target=1)
     x = bent.module[0](INPUT).detach()
     atom = int(found.codes.atoms[0])
-    mask = torch.isin(torch.arange(found.n_positions), torch.from_numpy(found.position))
     z = SAE.encode(x).to_dense()[0, atom]
     without = x - z * SAE.dictionary[atom]
     check = found.splice(atom)
