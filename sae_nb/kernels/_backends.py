@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb._lazy import above
 from sae_nb.checks import one_of, shown
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import Support
@@ -232,8 +233,7 @@ def has_triton(device: torch.device) -> bool:
         with torch.cuda.device_of(bins):  # type: ignore[no-untyped-call]
             kernels.pick_digit[(1,)](bins, torch.zeros_like(bins), SHIFT=0, WIDTH=8)
     except Exception as error:  # noqa: BLE001 - Triton, a compiler, a driver: whatever is missing
-        from sae_nb.kernels._dense import note
-
+        note = above("sae_nb.kernels._dense", "note")
         note("triton", "torch instead", f"{type(error).__name__}: {str(error)[:200]}")
         return False
     return True

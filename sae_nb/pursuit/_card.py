@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb._lazy import above
 from sae_nb.kernels._dense import note
 from sae_nb.pursuit._gram import ROUNDED_PANEL, Atoms, Gram, Known, gram_matrix, gram_of
 from sae_nb.pursuit._planning import MOST_IN_REGISTERS, Plan
@@ -392,8 +393,7 @@ def fixed_codes(
     problem: Problem, plan: Plan, graph: tuple[Tensor, Tensor] | None = None
 ) -> FixedCodes:
     """Return a pursuit's codes, with a gradient to `graph`'s inputs and dictionary; nothing is checked."""
-    from sae_nb.pursuit._autograd import attach
-
+    attach = above("sae_nb.pursuit._autograd", "attach")
     steps = pursue(problem, plan)
     if problem.reselect == "stop":
         steps.end_at_repeats()

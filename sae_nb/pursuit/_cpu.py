@@ -467,18 +467,6 @@ def add_terms(terms, order, offsets, out, n_pieces):
                 subtract(out[j], minus_one, terms[order[e]])
 
 
-@compiled(parallel=True)
-def mirror(gram):
-    """Copy what is above the diagonal to below it, in squares that fit the first-level cache."""
-    n = gram.shape[0]
-    for piece in prange((n + 63) // 64):
-        first, last = 64 * piece, min(64 * piece + 64, n)
-        for left in range(0, first + 1, 64):
-            for i in range(first, last):
-                for j in range(left, min(left + 64, i)):
-                    gram[i, j] = gram[j, i]
-
-
 PIECES = 256
 """Parts into which the rows of a tile are split for the threads to share."""
 

@@ -140,7 +140,7 @@ def gram_matrix(dictionary: Atoms, out: Gram | None = None, *, grain: float = 0.
 def _mirror(gram: Tensor) -> None:
     """Fill the part below the diagonal; torch's copy of a transposed block takes a third longer."""
     from sae_nb.kernels._threads import parallel
-    from sae_nb.pursuit._cpu import mirror
+    from sae_nb.pursuit._mirroring import mirror
 
     with parallel():
         mirror(gram.numpy())

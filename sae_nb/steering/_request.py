@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb._lazy import above
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
 from sae_nb.activations._hook_point_check import warn_of_place
@@ -208,9 +209,7 @@ class Edit:
         >>> vector, about["vectors"]["0"]["constant"]
         (tensor([1., 1.]), 3.0)
         """
-        from sae_nb.steering._export import write_vectors
-
-        write_vectors(self, path)
+        above("sae_nb.steering._export", "write_vectors")(self, path)
 
     def to_lm_eval(
         self, path: str | Path, *, sparse_model: str | None = None, sae_id: str | None = None
@@ -252,9 +251,7 @@ class Edit:
         >>> file["layers.3"]["action"], file["layers.3"]["steering_coefficient"]
         ('add', 4.0)
         """
-        from sae_nb.steering._export import write_lm_eval
-
-        write_lm_eval(self, path, sparse_model, sae_id)
+        above("sae_nb.steering._export", "write_lm_eval")(self, path, sparse_model, sae_id)
 
 
 Recipe = Edit  # under which edits were pickled

@@ -152,9 +152,8 @@ def check_same_run(
 ) -> None:
     """Refuse a checkpoint of other settings, other data or other SAEs, naming what differs."""
     settings = config.to_json()
-    before = (
-        TrainConfig().to_json() | saved["config"]
-    )  # an option younger than the checkpoint: its default
+    # An option younger than the checkpoint had its default.
+    before = TrainConfig().to_json() | saved["config"]
     # How long a phase is depends on all steps.
     free = set(OWN_BUSINESS) - ({"steps"} if config.grow_k else set())
     differences = [

@@ -164,7 +164,7 @@ def test_examples_of_a_transcoder_are_drawn(name: str) -> None:
 
 def test_names_do_not_lead_elsewhere() -> None:
     for name in ("tiny-vit/../tiny-vit/resid_post.6", "../saes/tiny-vit/resid_post.6", ""):
-        assert shelf.shelf_folder(name) is None
+        assert shelf.bundled_folder(name) is None
         with pytest.raises(FileNotFoundError):
             sn.load_examples(name)
 

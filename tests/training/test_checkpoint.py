@@ -223,7 +223,7 @@ def test_an_option_that_a_checkpoint_does_not_know_had_its_default(config: Train
     """A version that adds an option continues the runs of the version before."""
     older = config.to_json()
     del older["precision"]
-    saved = {"config": older, "identity": {}, "identity_now": {}}
+    saved = {"config": older, "identity": {}, "identity_now": {}, "step": 3}
     check_same_run(saved, {}, config, Path("run"))
     with pytest.raises(ValueError, match="precision was 'auto', this call has 'float32'"):
         check_same_run(saved, {}, dataclasses.replace(config, precision="float32"), Path("run"))

@@ -14,7 +14,8 @@ from sae_nb.figures.theme import escape, format_count
 from sae_nb.progress import progress_to
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._detail import ChangesControls, ChangesDetail
-from sae_nb_widgets.changes._views import NONE, Answer, Question, answered, hidden, view_of
+from sae_nb_widgets.changes._views import Answer, Question, answered, hidden, view_of
+from sae_nb_widgets.changes._words import NONE
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import Whole, reacts, show

@@ -13,6 +13,7 @@ from torch import Tensor
 from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff, changed_image, changed_text
 from sae_nb.figures import current_theme as theme
 from sae_nb_widgets.changes import _words as words
+from sae_nb_widgets.changes._words import NONE
 from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel._declaring import show
@@ -189,9 +190,6 @@ def _texts(inputs: Inputs) -> tuple[str, ...]:
 
 # --- What is asked of both models -----------------------------------------------------------------
 
-
-NONE = -1
-"""No finding, no place, no input of the list."""
 
 Answer = ChangedText | ChangedImage
 

@@ -10,12 +10,14 @@ from sae_nb.diffing import ChangedImage
 from sae_nb.figures import quoted_token, visible_token
 from sae_nb.figures._svg_shapes import shortened
 from sae_nb.figures.theme import format_number, format_percent
-from sae_nb_widgets.changes._views import NONE
 from sae_nb_widgets.panel._heading import place_words
 
 if TYPE_CHECKING:
     from sae_nb.diffing import ChangedText, ModelDiff
     from sae_nb_widgets.changes._views import Answer
+
+NONE = -1
+"""No finding, no place, no input of the list."""
 
 LONGEST_HEADLINE, LONGEST_ROW = 52, 460
 """Letters before a place; pixels of a text in the list."""
