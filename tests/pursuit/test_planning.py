@@ -58,9 +58,10 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 
 @pytest.mark.slow
 def test_every_strategy_gives_the_same_codes(
-    pursuit: Any, nonnegative: bool, plans: list[Plan]
+    pursuit: Any, nonnegative: bool, plans: list[Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the Gram matrix and without, in one tile and in many; some of its rows: next test."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # each thread packs a slice of its own
     x, dictionary = _problem()
     expected = pursuit(x, dictionary, 10, nonnegative=nonnegative, backend="reference").to_dense()
     for cap in (None, 2_000_000, 620_000, 520_000, 420_000, 270_000, 170_000, 140_000):
