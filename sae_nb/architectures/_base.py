@@ -563,6 +563,15 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
             Share of the run that is over, for schedules.
         """
 
+    @property
+    def has_one_shape(self) -> bool:
+        """Whether a training step has one shape here and asks the host nothing: on a card with Triton."""
+        return False
+
+    def unit_rows(self) -> list[nn.Parameter]:
+        """Return parameters with rows of unit norm, which an optimiser may keep so as it moves them."""
+        return [self.operator.weight] if isinstance(self.operator, DenseOperator) else []
+
     def before_optimiser_step(self) -> None:
         """Project the dictionary's gradient on the sphere."""
         self.operator.project_gradient_()
@@ -570,13 +579,17 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     @torch.no_grad()
     def after_optimiser_step(self) -> None:
         """Put resampled atoms in place, and all atoms back on the sphere."""
+        self.replace_resampled()
+        self._project()
+
+    def replace_resampled(self) -> None:
+        """Put resampled atoms in place."""
         self.resampled = None
         if self.to_resample is not None:
             set_anew(self._atom_rows(), self.to_resample, self.n_atoms)
             if self._way_back is not None and self._way_back.forgets:
                 self.resampled = self.to_resample[0]
             self.to_resample = None
-        self._project()
 
     def atom_parameters(self) -> list[nn.Parameter]:
         """Return parameters with one row per atom that is set by itself: what an optimiser forgets with it."""

@@ -178,6 +178,10 @@ class MatchingPursuit(PursuitAutoencoder):
                 self.operator.project_()
         return self
 
+    def unit_rows(self) -> list[torch.nn.Parameter]:
+        """Return the dictionary, unless norms are free."""
+        return super().unit_rows() if self.norms == "unit" else []
+
     def before_optimiser_step(self) -> None:
         """Project the dictionary's gradient on the sphere, unless norms are free."""
         if self.norms == "unit":
