@@ -116,6 +116,16 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     respect to it.
     """
 
+    fixed_codes: ClassVar[bool] = False
+    """Whether codes of a training step may hold padding, entries of value 0 that no one chose: then, on a card
+    with Triton, a step has one shape, waits for nothing and becomes a CUDA graph. A class from elsewhere says
+    so itself: a graph repeats nothing that its Python does."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not cls.__module__.startswith("sae_nb.") and "fixed_codes" not in vars(cls):
+            cls.fixed_codes = False
+
     not_mapped: str = "its encoder needs the whole dictionary at once"
     """Reason why its weights cannot stay in their file (`load_sae(…, mmap=True)`); empty if they can."""
 

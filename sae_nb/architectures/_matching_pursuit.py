@@ -81,6 +81,7 @@ class MatchingPursuit(PursuitAutoencoder):
     """
 
     later_settings = MappingProxyType({"norms": "unit"})
+    fixed_codes = True
 
     def __init__(
         self,

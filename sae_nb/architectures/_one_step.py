@@ -62,10 +62,6 @@ class OneStep(SparseAutoencoder):
     """Length of a resampled encoder row, as a share of the others' mean. Ours: where atoms compete for k
     places, a short row never wins one, and dies again."""
 
-    fixed_codes: ClassVar[bool] = False
-    """Whether codes of a training step may hold padding, entries of value 0 that no one chose: then, on a card
-    with Triton, a step has one shape and waits for nothing."""
-
     not_mapped = ""
 
     def __post_init__(self) -> None:

@@ -112,10 +112,9 @@ class PursuitAutoencoder(SparseAutoencoder):
     def has_one_shape(self) -> bool:
         """Whether a training step has one shape here and asks the host nothing: on a card with Triton.
 
-        With dropout the host draws atoms; a pursuit that refits counts dependent atoms, for a warning.
+        With dropout the host draws atoms.
         """
-        greedy = self.algorithm == "matching_pursuit" and self.dropout == 0
-        return greedy and card.runs(self.operator.weight)
+        return self.fixed_codes and self.dropout == 0 and card.runs(self.operator.weight)
 
     @property
     def _way_back(self) -> Revival:
@@ -130,8 +129,8 @@ class PursuitAutoencoder(SparseAutoencoder):
         if self.has_one_shape:
             centred = x - self.bias
             problem = self.pursuit_problem(centred.detach().contiguous(), atoms.detach())
-            full = self._training_gradient == "full"
-            return codes_of_step(problem, (centred, atoms) if full else None)
+            wanted = self._training_gradient == "full"
+            return codes_of_step(problem, (centred, atoms) if wanted else None)
         if self.dropout == 0:
             return self._codes(x, atoms, self.k, self._training_gradient)
         kept = self._kept(step_fraction)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -49,7 +49,7 @@ class StepGraph:
         """`settings`: returns whatever numbers a step takes from the host."""
         self._step, self._settings = step, settings
         self._parameters, self._what = parameters, what
-        self._stream = torch.cuda.Stream(parameters[0].device)
+        self._stream = torch.cuda.Stream(parameters[0].device)  # type: ignore[no-untyped-call]
         self._key: Hashable = None
         self._refused: Hashable = None
         self._written: list[tuple[int, int]] = []
@@ -86,7 +86,7 @@ class StepGraph:
 
     def _capture(self, x: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Taken] | None:
         try:
-            graph, batch = torch.cuda.CUDAGraph(), torch.empty_like(x)
+            graph, batch = torch.cuda.CUDAGraph(), x.clone()
             # Another thread of a notebook may use the card meanwhile.
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 taken = self._step(batch)
@@ -139,6 +139,10 @@ class StepLog:
         """Whether the next step would write over a loss that was not read."""
         return self.unread == len(self._losses)
 
+    def fraction(self, steps: int) -> Any:
+        """Return the share of the run that is over, as a tensor that stands for the number."""
+        return ((self.number - 1) / steps).float()
+
     def ordinary(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
         """Return rows with ordinary ones in the place of massive ones, which are counted."""
         x, n_massive = ordinary_rows(x)
@@ -179,7 +183,7 @@ class StepLog:
 
 def sent_ahead(batches: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
     """Yield batches on a card: each is on its way, from pinned memory, while the step before it runs."""
-    stream = torch.cuda.Stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     under_way: list[tuple[Tensor, torch.cuda.Event]] = []
     for x in batches:
         pinned = x.pin_memory()

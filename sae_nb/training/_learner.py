@@ -88,7 +88,7 @@ class Learner:
             self._graph = StepGraph(self._take, self._settings, self.parameters, kind)
         elif device.type != "cpu":
             note("training step", "eager", f"{kind} asks the host at every step here")
-        self.last: dict[str, float] = {}
+        self.last: dict[str, Any] = {}
         """Loss and gradient norm of the last step that was read."""
 
         self.n_massive = 0
@@ -218,9 +218,9 @@ class Learner:
     def loss(self, x: Float[Tensor, "batch d_in"]) -> TrainingLoss:
         """Return loss of a batch at the step under way, with gradients cleared."""
         self.optimiser.zero_grad(set_to_none=True)
-        fraction: float | Tensor = self.number / self.schedule.steps
+        fraction = self.number / self.schedule.steps
         if self.log is not None:
-            fraction = ((self.log.number - 1) / self.schedule.steps).float()
+            fraction = self.log.fraction(self.schedule.steps)
         # A worker sees one row of `size`: atoms come up for resampling by what it sees.
         size = self.team.size
         dead = (self.dead.silent_tokens // size, max(1, self.dead.dead_after_tokens // size))

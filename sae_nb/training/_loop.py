@@ -238,16 +238,9 @@ class Training:
             )
         team = Team() if by_atoms else self.team
         shards = [Shard(sae, self.team) if by_atoms else None for sae in self.saes]
+        finite = self.data.is_finite
         self.learners = [
-            Learner(
-                sae,
-                self.config,
-                finite=self.data.is_finite,
-                rows=rows,
-                index=i,
-                team=team,
-                shard=shard,
-            )  # fmt: skip
+            Learner(sae, self.config, rows=rows, index=i, team=team, shard=shard, finite=finite)
             for i, (sae, shard) in enumerate(zip(self.saes, shards, strict=True))
         ]
         if self.folder is not None and resume:
