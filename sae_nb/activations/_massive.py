@@ -38,15 +38,8 @@ def norm_limit(norms: Float[Tensor, " n"]) -> float:
 
     Infinity of few rows, of rows most of which are zero, and where more than a tenth of them is so long.
     """
-    return float(_limit(norms))
-
-
-def _limit(norms: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    if len(norms) < FEWEST:
-        return norms.new_full((), math.inf)
-    limit = MASSIVE * norms.median().double()
-    few = above(norms, limit).sum() <= math.ceil(AT_MOST * len(norms))
-    return torch.where((limit > 0) & few, limit, math.inf)
+    limit = MASSIVE * float(norms.median()) if len(norms) >= FEWEST else 0.0
+    return limit if limit > 0 and bool(_are_few(above(norms, limit))) else math.inf
 
 
 def above(norms: Float[Tensor, " n"], limit: float | Float[Tensor, ""]) -> Bool[Tensor, " n"]:
@@ -54,9 +47,17 @@ def above(norms: Float[Tensor, " n"], limit: float | Float[Tensor, ""]) -> Bool[
     return (norms > limit) & torch.isfinite(norms)
 
 
+def _are_few(found: Bool[Tensor, " n"]) -> Bool[Tensor, ""]:
+    return found.sum() <= math.ceil(AT_MOST * len(found))
+
+
 def massive(norms: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
-    """Return which rows have a massive norm; see `norm_limit`."""
-    return above(norms, _limit(norms))
+    """Return which rows have a massive norm, as `norm_limit` says; without a wait for a card."""
+    if len(norms) < FEWEST:
+        return torch.zeros_like(norms, dtype=torch.bool)
+    limit = MASSIVE * norms.median()
+    found = above(norms, limit)
+    return found & (limit > 0) & _are_few(found)
 
 
 def ordinary_rows(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Int[Tensor, ""]]:

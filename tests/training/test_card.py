@@ -293,3 +293,18 @@ def test_a_card_trains_beside_an_sae_that_looks_at_every_step(ways: Ways, plain_
     assert ways == ["eager", "capture", "replay"]
     assert same(together[0].sae, run(small(), steps=3).sae)
     assert [record.sae for record in together[1].history] == [1] * 3
+
+
+def test_a_class_from_elsewhere_says_itself_that_its_steps_may_become_a_graph(ways: Ways) -> None:
+    """Its Python may do more than a graph repeats."""
+
+    class Own(sn.ReLU):
+        """Counts its steps."""
+
+    class Plain(sn.ReLU):
+        """Does no more than its base."""
+
+        fixed_codes = True
+
+    assert not Own(3, 4).has_one_shape
+    assert Plain(3, 4).has_one_shape
