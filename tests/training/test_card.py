@@ -206,9 +206,22 @@ def struck(number: int, x: Tensor) -> Tensor:
     return x
 
 
-def test_a_resumed_training_ends_with_the_same_bits(ways: Ways, tmp_path: Path) -> None:
-    """From a checkpoint between two records, where the card is read for it."""
+@pytest.fixture
+def of_cpu() -> Any:
+    """A training before any card is there."""
+    return run(small().cpu(), rows(24, 3), steps=5)
+
+
+def test_a_resumed_training_ends_with_the_same_bits(
+    of_cpu: Any, ways: Ways, tmp_path: Path
+) -> None:
+    """From a checkpoint between two records, where the card is read for it; a CPU's, but for rounding."""
     whole = run(small(), Batches(lambda _, x: x), steps=5)
+    for record, true in zip(whole.history, of_cpu.history, strict=True):
+        for number in ("loss", "r2", "l0", "gradient_norm", "learning_rate"):
+            assert getattr(record, number) == pytest.approx(getattr(true, number), rel=1e-4), number
+    of_atoms = whole.sae.dictionary.cpu() - of_cpu.sae.dictionary
+    assert float(of_atoms.abs().max()) < 1e-4
     with pytest.raises(MemoryError, match="struck"):
         run(small(), Batches(struck), steps=5, checkpoint=tmp_path, checkpoint_every=3)
     again = run(small(), Batches(lambda _, x: x), steps=5, checkpoint=tmp_path)
