@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -371,8 +371,7 @@ def _with_x(parts: tuple[Tensor, Tensor, Tensor, Tensor], x: Tensor) -> tuple[Te
 # -------------------------------------------------------------------------------- codes of a fixed size
 
 
-@dataclass(frozen=True)
-class FixedCodes:
+class FixedCodes(NamedTuple):
     """Codes with k entries a row, zeros where a row has fewer: for a step that may not ask the card."""
 
     values: Float[Tensor, "rows k"]
