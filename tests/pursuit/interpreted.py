@@ -26,7 +26,6 @@ from sae_nb.pursuit._problem import Problem
 
 # Tensors on the CPU pass for some on a card, and the interpreter runs its kernels.
 card.on_card = lambda x: True
-card._compiles = lambda device: True
 
 generator = torch.Generator().manual_seed(0)
 
