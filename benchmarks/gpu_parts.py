@@ -655,7 +655,7 @@ def tests(bench: Bench) -> None:
     names = ("kernels/test_cuda", "kernels/test_triton", "pursuit/test_triton", "pursuit/test_cuda")
     root = Path(__file__).parents[1] / "tests"
     files = [str(root / f"{name}.py") for name in names[: 1 if bench.small else None]]
-    chosen = ["-k", "blocks"] if bench.small else []
+    chosen = ["-k", "blocks"] if bench.small else ["-m", "gpu or not slow"]
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
     done = subprocess.run([*command, *files, *chosen], capture_output=True, text=True)
     said = done.stdout.strip().splitlines() or [done.stderr[-300:]]

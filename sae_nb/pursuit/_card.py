@@ -51,8 +51,9 @@ def on_card(x: Tensor) -> bool:
 
 
 def runs(x: Tensor) -> bool:
-    """Return whether Triton's kernels take these inputs: in fp32, on a card where Triton compiles."""
-    return x.dtype == torch.float32 and on_card(x) and has_triton(x.device)
+    """Return whether Triton's kernels take these inputs: in fp32, on an NVIDIA card where Triton compiles."""
+    plain = x.dtype == torch.float32 and on_card(x) and not torch.version.hip
+    return plain and has_triton(x.device)
 
 
 @contextmanager
@@ -417,7 +418,10 @@ def adjoint(
     matching, moving = algorithm == "matching_pursuit", algorithm == "gradient_pursuit"
     ordered = moving or torch.are_deterministic_algorithms_enabled()
     chosen = steps.chosen_at_steps() if matching else steps.atoms
-    size = max(1, TERM_BYTES // (4 * k * (d * ordered + 2 * k * (not matching) + 1)))
+    room = TERM_BYTES
+    if x.is_cuda:  # of a small card a sixteenth; what is free would give shapes that change
+        room = min(room, torch.cuda.get_device_properties(x.device).total_memory // 16)
+    size = max(1, room // (4 * k * (d * ordered + 2 * k * (not matching) + 1)))
     shapes = _row_sizes(d)
     systems = {"K": power(k), "KC": _chunk(d)} | shapes
     with _on(x):
