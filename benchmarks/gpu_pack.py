@@ -16,6 +16,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -110,9 +111,9 @@ def needs(wheel: Path) -> Iterator[str]:
     """What a wheel asks for on the machine, without its extras."""
     with zipfile.ZipFile(wheel) as archive:
         (place,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
-        metadata = email.message_from_bytes(archive.read(place))
+        said = email.message_from_bytes(archive.read(place))
     there = {"extra": "", "python_version": PYTHON, "python_full_version": f"{PYTHON}.0"}
-    for line in metadata.get_all("Requires-Dist", []):
+    for line in said.get_all("Requires-Dist", []):
         wanted = Requirement(line)
         if wanted.marker is None or wanted.marker.evaluate(there):
             yield plain(wanted.name)
@@ -135,7 +136,7 @@ def collect(wheels: Path) -> dict[str, str]:
 
 
 def copy_tree(target: Path) -> None:
-    """The tracked files that the run needs, and the settings of pytest."""
+    """The tracked files that the run needs, their version and commit, and the settings of pytest."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", *TREE], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -143,6 +144,12 @@ def copy_tree(target: Path) -> None:
         if LEFT_OUT.match(name) is None:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    version = f"{metadata.version('sae-nb')}+g{commit.strip()}"
+    about = target / f"sae_nb-{version}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: sae-nb\nVersion: {version}\n")
     (target / "pytest.ini").write_text(
         "[pytest]\naddopts = --import-mode=importlib --noconftest -p no:cacheprovider\ntimeout = 200\n"
         "markers =\n    gpu: needs an NVIDIA GPU\n    slow: needs none, and takes long\n"

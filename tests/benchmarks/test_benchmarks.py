@@ -90,6 +90,9 @@ def test_the_pack_runs_from_beginning_to_end(parts: tuple[str, ...], tmp_path: P
     ends = {line["part"]: line["said"] for line in lines if line["what"] == "end"}
     assert ends == dict.fromkeys(parts, "done")
     assert all({"card", "driver", "torch", "date"} <= set(line) for line in lines)
+    assert all(
+        "+g" in line["sae_nb"] for line in lines
+    )  # the version that travels, with its commit
     ways = {(line["what"], line["way"]) for line in lines if "ms" in line}
     both = ("TopK step", "MP encode")
     assert {(what, "plain torch, bf16, compiled") for what in both} <= ways
