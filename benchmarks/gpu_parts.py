@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.kernels import paths_taken
+from sae_nb.kernels._backends import precision
 from sae_nb.pursuit import (
     explain_plan,
     gradient_pursuit,
@@ -313,7 +314,7 @@ def same_as_fp64(bench: Bench, pursuit: Any, x: Tensor, dictionary: Tensor, k: i
 
 
 def learns_alike(bench: Bench, kind: Any, x: Tensor, n: int, k: int) -> None:
-    """Gradients of a step, in bf16 on a card, and R² after a short training."""
+    """Gradients of a step in fp32, and R² after a short training as it is, in bf16 on a card."""
     options = {} if kind is sn.JumpReLU else {"k": k}
     config = sn.TrainConfig(steps=5 if bench.small else 200, batch_size=256)
     slopes, learned = [], []
@@ -321,14 +322,15 @@ def learns_alike(bench: Bench, kind: Any, x: Tensor, n: int, k: int) -> None:
         generator = torch.Generator().manual_seed(1)
         sae = kind(x.shape[1], n, **options, generator=generator).to(where)
         silent = torch.zeros(n, dtype=torch.int64, device=where)
-        sae.training_loss(x.to(where), silent, 10**9, 0.0).total.backward()
+        with precision("float32"):  # bf16 chooses other atoms where two are almost equal
+            sae.training_loss(x.to(where), silent, 10**9, 0.0).total.backward()
         slopes.append([p.grad for p in sae.parameters() if p.grad is not None])
         sn.train(sae, x.repeat(8, 1).to(where), config, progress=False)
         with torch.no_grad():
             error = (x - sae.to("cpu")(x)).square().sum()
         learned.append(float(1 - error / (x - x.mean(dim=0)).square().sum()))
     gradient = max(off(ours, true) for true, ours in zip(*slopes, strict=True))
-    good = gradient < 2e-2 and abs(learned[0] - learned[1]) < 0.02
+    good = gradient < 1e-4 and abs(learned[0] - learned[1]) < 0.02
     bench.say(f"{kind.__name__} learns as on the CPU", good=good, gradient=gradient, r2=learned)
 
 
@@ -425,7 +427,7 @@ def calls_of_cuda(bench: Bench, size: Size, data: Tensor) -> None:
         with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as seen:
             sn.train(sae, data, steps=steps, batch_size=size.rows, progress=False)
             torch.cuda.synchronize()
-        calls = [event for event in seen.key_averages() if event.key.startswith("cuda")]
+        calls = [event for event in seen.key_averages() if event.key.startswith("cu")]
         counts.append(
             {
                 kind: sum(event.count for event in calls if kind in event.key)
@@ -579,11 +581,11 @@ def capture_at(
     bench: Bench, name: str, model: Any, module: Any, ids: Tensor, layer: int, at_once: int
 ) -> None:
     """Both ways of `capture`, and the hook that they are held against."""
-    size = f"{ids.numel()} tokens, batch {at_once}"
+    size, texts = f"{ids.numel()} tokens, batch {at_once}", ids.tolist()
 
     def ours(backend: Any) -> Tensor:
         acts = sn.capture(
-            model, ids.tolist(), f"resid_post.{layer}", batch_size=at_once, backend=backend,
+            model, texts, f"resid_post.{layer}", batch_size=at_once, backend=backend,
             progress=False, drop_first=False, drop_massive=False,
         )  # fmt: skip
         return acts.x
