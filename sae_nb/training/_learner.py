@@ -16,6 +16,7 @@ from sae_nb.files._streams import Stream, file_order
 from sae_nb.kernels._coding import check_average_k
 from sae_nb.kernels._memory import explain_out_of_memory
 from sae_nb.temporal._sequences import SequenceRows
+from sae_nb.training._adam import Adam
 from sae_nb.training._config import TrainConfig
 from sae_nb.training._process_group import Team
 from sae_nb.training._records import History, TrainRecord
@@ -73,7 +74,7 @@ class Learner:
             phases=phases,
         )
         self.clip = config.gradient_clip or recipe.gradient_clip
-        self.optimiser = torch.optim.Adam(
+        self.optimiser = Adam(
             _groups(sae, self.parameters),
             lr=self.schedule.base,
             betas=recipe.betas,
