@@ -338,26 +338,19 @@ def offline() -> Result:
 
 
 # -------------------------------------------------------------------------------------------------
-# The compiled parts: Numba's layer, the CPU and GPU kernels against their definition, nnsight.
+# The compiled parts: Numba, the CPU and GPU kernels against their definition, nnsight.
 
 
 AGREEMENT = 1e-5
 """Largest difference between a kernel's codes and the definition's, on numbers of order one."""
 
 
-def numba_layer() -> Result:
-    """Check that Numba compiles, and the layer by which its parallel loops share the machine."""
+def numba_compiles() -> Result:
+    """Check that Numba compiles."""
     import numba
 
     numba.njit(_half)(1.0)
-    threads = numba.get_num_threads()  # which starts them: before, no layer is chosen
-    layer = numba.threading_layer()
-    what = f"{numba.__version__}, layer {layer}, {threads} threads"
-    if layer == "workqueue":
-        what += "; kernels take turns, because this layer cannot be entered twice"
-        fix = "Install OpenMP's runtime (libgomp1 on Debian, libomp on macOS) for parallel kernels."
-        return "warn", what, fix
-    return "ok", what, ""
+    return "ok", numba.__version__, ""
 
 
 def _half(x: float) -> float:
@@ -603,7 +596,7 @@ CHECKS = {
     "packages": packages,
     "torch": torch_build,
     "gpu": gpu,
-    "numba": numba_layer,
+    "numba": numba_compiles,
     "kernels": kept_kernels,
     "cuda kernels": cuda_kernels,
     "accelerator": accelerator,
