@@ -267,11 +267,8 @@ with sn.steer(lm.model, lm.sae.hook_point, lm.sae, atom=lm.atom, by=lm.by):
 
 # %% tags=["words"]
 story_panel = sw.SteeringPanel(lm.model, lm.sae.hook_point, lm.sae, lm.beginnings, catalogue)
-story_panel.wait()
 story_panel.atom, story_panel.strength = lm.atom, lm.plan.strength
-story_panel.wait()
 story_panel.continue_text()
-story_panel.wait()
 story_panel
 
 # %% [markdown] tags=["words"]
