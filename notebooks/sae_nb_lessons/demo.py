@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from sae_nb_widgets import GenerationLens, InputLens, InputSteering
 
 VISION = "tiny-vit/resid_post.6"
-NINE = [[(20, 16), (12, 17), (11, 13), (14, 7), (19, 7), (20, 16), (18, 26)]]
+NINE: list[list[tuple[float, float]]] = [
+    [(20, 16), (12, 17), (11, 13), (14, 7), (19, 7), (20, 16), (18, 26)]
+]
 """The strokes of a 9, in pixels."""
 
 SCHOOL = (300, 1.0, "The teacher walked home. On the way, he")
@@ -69,4 +71,8 @@ def warm() -> None:
     """Import, in the background, what the demo's first panel needs; where the kernel starts before its page."""
     from sae_nb_widgets._deferred import in_turn
 
-    in_turn(lambda: lessons.language_model() and sw.GenerationLens)
+    def imports() -> None:
+        lessons.language_model()
+        sw.GenerationLens  # loads its modules
+
+    in_turn(imports)

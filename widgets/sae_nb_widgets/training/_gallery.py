@@ -253,7 +253,7 @@ class TrainingGallery:
     @property
     def reads_anything(self) -> bool:
         """Whether there is anything to show."""
-        return not (self._shape is self._probe is self._held_out is None)
+        return any(one is not None for one in (self._shape, self._probe, self._held_out))
 
     def look(self, tracked: Tracked, atoms: Sequence[int]) -> None:
         """Read the atoms between two steps of their training; touches no widget."""
