@@ -173,7 +173,7 @@ bench: $(STAMP) ## the benchmarks that need no browser and no GPU, about an hour
 		$(BIN)/python benchmarks/record.py $$run
 	done
 
-bench-gpu: $(STAMP) ## the pursuit kernels on an NVIDIA GPU
+bench-gpu: $(STAMP) ## trainings, pursuits and a live model on an NVIDIA GPU, in five minutes
 	@$(BIN)/python benchmarks/gpu.py
 
 gpu-pack: $(STAMP) ## build/gpu: what a machine with a GPU and no network needs to measure everything by `bash run.sh`

@@ -116,6 +116,16 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     respect to it.
     """
 
+    fixed_codes: ClassVar[bool] = False
+    """Whether codes of a training step may hold padding, entries of value 0 that no one chose: then, on a card
+    with Triton, a step has one shape, waits for nothing and becomes a CUDA graph. A class from elsewhere says
+    so itself: a graph repeats nothing that its Python does."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not cls.__module__.startswith("sae_nb.") and "fixed_codes" not in vars(cls):
+            cls.fixed_codes = False
+
     not_mapped: str = "its encoder needs the whole dictionary at once"
     """Reason why its weights cannot stay in their file (`load_sae(…, mmap=True)`); empty if they can."""
 
@@ -138,10 +148,12 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> object:
-            try:
-                return super().__getattr__(name)
-            except AttributeError:  # torch's own: ours says more, or why a property failed
-                pass
+            # As torch looks it up, without a second call; its own error says less, and not why a property
+            # failed.
+            own = vars(self)
+            for kind in ("_parameters", "_buffers", "_modules"):
+                if name in own.get(kind, ()):
+                    return own[kind][name]
             return no_attribute(self, name)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SparseAutoencoder:
@@ -209,14 +221,17 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
             fit.
         """
         k = self._checked_k(k)
-        if isinstance(x, Activations):
-            if x.d_in == self.d_in:
-                warn_of_place(self, x.hook_point)
-            if x.on_disk:
-                return SparseCodes.concatenate(self._encode(rows, k) for rows in self._read(x))
-        codes = self._encode(self._rows(x), k)
-        shape = (x if isinstance(x, Tensor) else as_tensor(x)).shape
-        return codes if len(shape) == 2 else codes.reshape(*shape[:-1])
+        if not isinstance(x, Tensor):
+            if isinstance(x, Activations):
+                if x.d_in == self.d_in:
+                    warn_of_place(self, x.hook_point)
+                if x.on_disk:
+                    return SparseCodes.concatenate(self._encode(rows, k) for rows in self._read(x))
+            x, rows = as_tensor(x), self._rows(x)
+        else:
+            rows = self._rows(x)
+        codes = self._encode(rows, k)
+        return codes if x.ndim == 2 else codes.reshape(*x.shape[:-1])
 
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_out"]:
         """Add up the atoms of each row, and the bias.
@@ -301,8 +316,11 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     @property
     def bias(self) -> Float[Tensor, " d_out"]:
         """The reconstruction of an all-zero code, in the model's units."""
-        scaling = self.scaling
-        return scaling.mean + self.pre_bias / scaling.scale
+        # From where torch keeps them: its look-ups would cost more than the two operations.
+        scaling: Any = self._modules["scaling"]._buffers  # type: ignore[union-attr]
+        learned: Any = self._parameters.get("pre_bias", self._buffers.get("pre_bias"))
+        bias: Tensor = scaling["mean"] + learned / scaling["scale"]
+        return bias
 
     @property
     def is_mapped(self) -> bool:
@@ -563,6 +581,15 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
             Share of the run that is over, for schedules.
         """
 
+    @property
+    def has_one_shape(self) -> bool:
+        """Whether a training step has one shape here and asks the host nothing: on a card with Triton."""
+        return False
+
+    def unit_rows(self) -> list[nn.Parameter]:
+        """Return parameters with rows of unit norm, which an optimiser may keep so as it moves them."""
+        return [self.operator.weight] if isinstance(self.operator, DenseOperator) else []
+
     def before_optimiser_step(self) -> None:
         """Project the dictionary's gradient on the sphere."""
         self.operator.project_gradient_()
@@ -570,13 +597,17 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     @torch.no_grad()
     def after_optimiser_step(self) -> None:
         """Put resampled atoms in place, and all atoms back on the sphere."""
+        self.replace_resampled()
+        self._project()
+
+    def replace_resampled(self) -> None:
+        """Put resampled atoms in place."""
         self.resampled = None
         if self.to_resample is not None:
             set_anew(self._atom_rows(), self.to_resample, self.n_atoms)
             if self._way_back is not None and self._way_back.forgets:
                 self.resampled = self.to_resample[0]
             self.to_resample = None
-        self._project()
 
     def atom_parameters(self) -> list[nn.Parameter]:
         """Return parameters with one row per atom that is set by itself: what an optimiser forgets with it."""
@@ -660,17 +691,17 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
 
     def _rows(self, x: Data, width: int | None = None) -> Rows:
         rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=lambda: self._where(x))
-        like = self.scaling.mean
+        like: Any = self._modules["scaling"]._buffers["mean"]  # type: ignore[union-attr]
         device = like.device
         if not isinstance(x, Tensor):
             rows = rows.to(device)
+            if isinstance(x, Activations):
+                self.look_at(x)
         if rows.device != device:
             raise ValueError(
                 f"`x` must be on the SAE's device {device}, got {rows.device}. Use "
                 f"x.to({str(device)!r}) or sae.to({str(rows.device)!r})."
             )
-        if isinstance(x, Activations):
-            self.look_at(x)
         return rows if rows.dtype == like.dtype else rows.to(like.dtype)
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -62,10 +62,6 @@ class OneStep(SparseAutoencoder):
     """Length of a resampled encoder row, as a share of the others' mean. Ours: where atoms compete for k
     places, a short row never wins one, and dies again."""
 
-    fixed_codes: ClassVar[bool] = False
-    """Whether codes of a training step may hold padding, entries of value 0 that no one chose: then, on a card
-    with Triton, a step has one shape and waits for nothing."""
-
     not_mapped = ""
 
     def __post_init__(self) -> None:
@@ -92,7 +88,7 @@ class OneStep(SparseAutoencoder):
         dead.
         """
         x, target = self.split(x)
-        with training_step() if self._has_one_shape(x) else nullcontext():
+        with training_step() if self.has_one_shape else nullcontext():
             candidates = self._candidates(x)
             codes = self._strengths(candidates)
             left = self._left_for_atoms(x, target)
@@ -101,8 +97,10 @@ class OneStep(SparseAutoencoder):
             self._revive(parts, x, residual, silent_tokens, dead_after, step_fraction)
         return TrainingLoss.of(parts, codes, x_hat if left is target else target - residual)
 
-    def _has_one_shape(self, x: Rows) -> bool:
-        return self.fixed_codes and takes_triton(x)
+    @property
+    def has_one_shape(self) -> bool:
+        """Whether a training step has one shape here and asks the host nothing: on a card with Triton."""
+        return self.fixed_codes and takes_triton(self.pre_bias)
 
     def _revive(
         self,
@@ -120,7 +118,7 @@ class OneStep(SparseAutoencoder):
             self._free_atoms()
             left = self.operator.counted(residual)
             when = (silent_tokens, dead_after, step_fraction)
-            self.to_resample = way.marked(left, *when, masked=self._has_one_shape(x))
+            self.to_resample = way.marked(left, *when, masked=self.has_one_shape)
         else:
             term = self._auxiliary(x, residual, silent_tokens >= dead_after, find)
             parts["auxiliary"] = (self.aux_weight * way.weight(step_fraction), term)
@@ -183,7 +181,7 @@ class OneStep(SparseAutoencoder):
         self.encoder.rescale_(gain)
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
-        return self._with(self._prox(k), x)
+        return self._prox(k).of_affine(*self._affine(x))
 
     def dense_codes(self, x: Rows) -> Tensor:
         """Return the codes of rows as a matrix, by plain torch operations alone: what can be exported.
@@ -198,9 +196,7 @@ class OneStep(SparseAutoencoder):
                 f"Codes must be chosen row by row to be written densely, got {type(prox).__name__}. "
                 "Use encode(x)."
             )
-        seen, centre = self._seen(x)
-        offset = self.encoder.bias / self.scaling.scale
-        return prox.dense(affine(seen, self.encoder.weight, offset, centre))
+        return prox.dense(affine(*self._affine(x)))
 
     def _candidates(self, x: Rows) -> SparseCodes:
         """Entries of a batch that the loss may look at."""
@@ -227,8 +223,15 @@ class OneStep(SparseAutoencoder):
 
     def _with(self, prox: Prox, x: Rows) -> SparseCodes:
         """Codes by a prox: `ista_step` from zero."""
-        (seen, centre), encoder = self._seen(x), self.encoder
-        return prox.of_affine(seen, encoder.weight, encoder.bias / self.scaling.scale, centre)
+        return prox.of_affine(*self._affine(x))
+
+    def _affine(self, x: Rows) -> tuple[Rows, Tensor, Tensor, Centre]:
+        """Return what pre-codes are made from, in the order in which a prox takes it."""
+        seen, centre = self._seen(x)
+        # As in `bias`: few rows are encoded in less time than torch would take to look these up.
+        encoder: Any = self._modules["encoder"]
+        scale: Any = self._modules["scaling"]._buffers["scale"]  # type: ignore[union-attr]
+        return seen, encoder.weight, encoder.bias / scale, centre
 
     def _share(self, error: Tensor, rows: int) -> Tensor:
         """A squared error as a share of what the mean alone would leave."""
@@ -245,7 +248,7 @@ class OneStep(SparseAutoencoder):
         term = self._way_back.term
         if not self.aux_weight or term is None:
             return x.new_zeros(())
-        if find is Dead and self._has_one_shape(x):
+        if find is Dead and self.has_one_shape:
             dead: Dead = Masked(is_dead)
         else:
             dead = find(is_dead.nonzero().flatten())

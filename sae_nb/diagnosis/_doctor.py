@@ -237,12 +237,18 @@ def gpu() -> Result:
     """Check that there is a GPU, by its driver's report, and that torch's build fits it."""
     import torch
 
+    from sae_nb.checks import hidden_gpus
+
     driver, built = _driver(), torch.version.cuda
     if torch.cuda.is_available():
         facts = torch.cuda.get_device_properties(0)
         more = f" and {n - 1} more" if (n := torch.cuda.device_count()) > 1 else ""
         version = f", driver {driver[1]}" if driver else ""
         return "ok", f"{facts.name}, {facts.total_memory / GIB:.0f} GiB{more}{version}", ""
+    if driver and (hidden := hidden_gpus().partition(":")[0]):
+        what = f"{driver[0]} with driver {driver[1]}, but {hidden}"
+        fix = "Unset it and start Python anew. If that changes nothing, update the driver."
+        return "cannot", what, fix
     if driver and built:
         what = f"{driver[0]} with driver {driver[1]}, which torch's CUDA {built} build cannot use"
         fix = "Update the driver, or install a torch build for an older CUDA."
