@@ -15,7 +15,7 @@ import io
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -37,18 +37,6 @@ GALLERY, PICTURES = DOCS / "gallery", DOCS / "pictures"
 VISION, LANGUAGE = "tiny-vit/resid_post.6", "smollm2-135m/resid_post.16"
 STORIES = "tiny-gpt/resid_post.3"
 """The bundled story model, for questions about stories whose sentiment is known."""
-SUM = "sum-of-atoms"
-"""A picture without a page."""
-FIGURES: dict[str, dict[str, Any]] = {
-    "": {"viewport": {"width": 1040, "height": 900}},
-    "-narrow": {"viewport": {"width": 440, "height": 900}, "device_scale_factor": 1.5},
-}
-"""Pages of pictures without a page, by the ending of their names: the narrow one is for telephones."""
-SCHEMES = {
-    "": "body { background: #ffffff; margin: 0 }",
-    "-dark": "body { background: #1e2129; margin: 0 } svg text { fill: #c9ccd3 !important }",
-}
-"""The documentation's ground and ink, light and dark."""
 
 N_VISION = 1
 """Pages of atoms that stand for known factors: each costs a quarter of a megabyte of every clone."""
@@ -767,16 +755,8 @@ def write_index(everything: list[Entry]) -> Path:
     return path
 
 
-def sum_of_atoms() -> Any:
-    """Return one patch of a 0 as the sum of its atoms: README's first picture."""
-    model, sae, examples, _ = material(VISION)
-    acts = sn.capture(model, sn.data.scenes(40, seed=7, split="test"), sae.hook_point)
-    patch = (acts.sample == 39) & (acts.position == model.prefix_tokens + 4 * 8 + 3)
-    return sn.summaries.sum_of_atoms(sae, acts[patch], labels=examples.labels).plot()
-
-
-def take_pictures(chosen: Iterable[Entry], figures: Mapping[str, Any]) -> None:
-    """Photograph what cards show of the pages, light and dark, and figures; from disk, the network off."""
+def take_pictures(chosen: Iterable[Entry]) -> None:
+    """Photograph what cards show of the pages, light and dark; from disk, the network off."""
     executable = find_chromium()
     if executable is None:
         print("No Chromium here: the pages are written, their pictures are left as they were.")
@@ -802,16 +782,6 @@ def take_pictures(chosen: Iterable[Entry], figures: Mapping[str, Any]) -> None:
                 page.wait_for_timeout(400)
                 _keep(_drawn(page, entry.name), PICTURES / f"{entry.name}{ending}.webp")
                 page.close()
-        for name, figure in figures.items():
-            for size, page_of in FIGURES.items():
-                for scheme, style in SCHEMES.items():
-                    page = launched.new_page(offline=True, **page_of)
-                    page.set_content(figure.to_html(include_plotlyjs=True, div_id=name))
-                    page.add_style_tag(content=style)
-                    page.wait_for_timeout(600)
-                    shown = page.locator(f"#{name}").screenshot()
-                    _keep(shown, PICTURES / f"{name}{size}{scheme}.webp")
-                    page.close()
         launched.close()
 
 
@@ -849,7 +819,7 @@ def main() -> int:
     given = parser.parse_args()
     names = given.names
     everything = entries()
-    known = [*(e.name for e in everything), SUM]
+    known = [e.name for e in everything]
     unknown = set(names) - set(known)
     if unknown:
         parser.error(f"no page {sorted(unknown)}; there are {known}")
@@ -867,7 +837,6 @@ def main() -> int:
             "marimo",
             "readme",
             *(stem for name in (*known, *HERO) for stem in (name, f"{name}-dark")),
-            *(f"{SUM}{size}{scheme}" for size in FIGURES for scheme in SCHEMES),
         }
         for old in (*GALLERY.glob("*.html"), *PICTURES.glob("*.webp")):
             if old.stem not in here:
@@ -876,8 +845,7 @@ def main() -> int:
     write_index(everything)
     if given.pages:
         return 0
-    figures = {SUM: sum_of_atoms()} if not names or SUM in names else {}
-    take_pictures((e for e in chosen if e.crop), figures)
+    take_pictures(e for e in chosen if e.crop)
     return 0
 
 

@@ -12,6 +12,7 @@ from sae_nb.sessions._panels import OPENERS
 from sae_nb_widgets.panel._browsers import BROWSERS
 
 if TYPE_CHECKING:
+    from sae_nb_widgets._deferred import Deferred as Deferred
     from sae_nb_widgets.atom import (
         AtomBrowser as AtomBrowser,
         AtomComparison as AtomComparison,
