@@ -35,6 +35,8 @@ class InputLensDetail:
         ask: Callable[[int], None],
         go: Callable[[int], None],
         check: Callable[[], None],
+        *,
+        words: bool = False,
     ) -> None:
         self.answers = Sparkbars(description="The model's answer")
         self.card = HTML()
@@ -51,8 +53,10 @@ class InputLensDetail:
         self.buttons = Box(buttons).add_class("sae-nb-line")
         self.buttons.add_class(LIVE_ONLY).add_class("sae-nb-flush")
         atom = VBox([self.card, self.buttons])
-        self._atom = atom
-        self.widgets: tuple[ipw.Widget, ...] = (self.here, self.answers, atom)
+        # Of a text what fires at the word comes first.
+        self.widgets: tuple[ipw.Widget, ...] = (self.answers, atom, self.here)
+        if words:
+            self.widgets = (self.here, self.answers, atom)
         self._ids: list[int] = []
         self._atoms: list[int] = []
         self._filling = False

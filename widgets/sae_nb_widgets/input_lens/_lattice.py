@@ -215,7 +215,7 @@ def _drawn(
 ) -> LatticeWord:
     before, core, after = word.parts
     if under is None:
-        return LatticeWord(text=core, before=before, after=after)
+        return LatticeWord(text=core, before=before, after=after, tip="Click: what fires here")
     atom, z, share, _ = under
     named = bool(names.source(atom))
     tip = f"atom {atom}, strength {format_number(z)}: {format_percent(share)} of its strongest"

@@ -233,7 +233,9 @@ class InputLens(Panel):
     def _build(self) -> None:
         self.controls = InputLensControls(self)
         self._bars = PairedBars(description="atoms", empty_text="")
-        self._detail_view = InputLensDetail(self._ask, self._choose_atom, self.splice_check)
+        self._detail_view = InputLensDetail(
+            self._ask, self._choose_atom, self.splice_check, words=self.has_words
+        )
         maker: DrawPad | SoundRecorder | None = None
         if self.model.modality.is_image:
             maker = DrawPad(description="canvas to draw on", hint="or draw your own")
