@@ -93,9 +93,10 @@ class WordLattice(Component):
             f'{escape(word["name"])}</span><span class="sae-nb-bar"><span class="sae-nb-fill" '
             f'style="width:{100 * share:.1f}%"></span></span></span>'
         )
-        tag = f' data-atom="{word["atom"]}"' if word["name"] else ""
+        # What a click does is no word of a page.
+        tag = f' title="{escape(word["tip"])}" data-atom="{word["atom"]}"' if word["name"] else ""
         return (
-            f'<span class="sae-nb-latticeword{kind}" title="{escape(word["tip"])}"{tag}>'
+            f'<span class="sae-nb-latticeword{kind}"{tag}>'
             f'<span class="sae-nb-wordline">{escape(word["before"])}<span class="sae-nb-wordtext" '
             f'style="--s:{share:.3f}">{escape(word["text"])}</span>{escape(word["after"])}</span>'
             f"{chip if word['name'] else ''}</span>"
