@@ -152,8 +152,8 @@ def answer_html(page: Page) -> str:
     small = f'<div class="sae-nb-numbers">{escape(page.numbers)}</div>' if page.numbers else ""
     said = f'<div class="sae-nb-answer">{sentence_html(page.answer, page.bold)}</div>'
     if page.reasons:
-        why = f"<summary>how sure?</summary>{mark_atoms(page.reasons)}"
-        said += f'<details class="sae-nb-reasons">{why}</details>'
+        why = f"<summary>how sure?</summary>{mark_atoms(page.reasons)}{small}"
+        said, small = f'{said}<details class="sae-nb-reasons">{why}</details>', ""
     return f'<div class="sae-nb-answerline">{said}{small}</div>'
 
 
