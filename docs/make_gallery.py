@@ -56,6 +56,9 @@ SEVEN = [(9, 8), (22, 8), (14, 24)]
 STROKE = 217
 """An atom for sevens that fires along the stroke of the drawn one."""
 
+REGION = "digit 0"
+"""A region of the vision model's map."""
+
 ROME = "Last summer in Rome he"
 ILL = "The doctor told her that she had to stay in the hospital for another week, until the"
 HOT = "The opposite of hot is"
@@ -356,11 +359,11 @@ def steered_text() -> Any:
 
 
 def concept_map() -> Any:
-    """Return the map of a vision model's atoms, one of them chosen."""
+    """Return the map of a vision model's atoms, one of its regions lit."""
     _, sae, examples, _ = material(VISION)
     panel = sw.ConceptMap(sae, examples=examples)
     panel.wait(120)
-    panel.atom = examples.match("digit 4").atom
+    panel.filter = {"cluster": (REGION,)}
     return panel
 
 

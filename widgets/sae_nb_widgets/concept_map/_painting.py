@@ -89,7 +89,8 @@ class Painting:
     def _filter(self) -> None:
         panel = self._panel
         if panel.record is not None:
-            panel.map.draw_filter(panel.record, panel.filter, panel.shown)
+            drawn = panel.kept_but(panel.color_by)
+            panel.map.draw_filter(panel.record, panel.filter, panel.shown, drawn)
 
     def filtered(self) -> None:
         """Leave out what the filter does, and say how many are left."""

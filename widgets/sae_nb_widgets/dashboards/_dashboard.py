@@ -214,6 +214,7 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
             catalogue=about.catalogue,
             examples=about.examples,
             labels=about.labels,
+            model=about.model,
             atom=atom,
         )
         self._join("map", panel)
@@ -222,7 +223,9 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
         panel.observe(self._draw_selection, "selected")
         self._draw_selection()
         # What a search finds is listed by the map, with a table that can be sorted.
-        self._links.append(t.dlink((self.browser, "found"), (panel, "selected")))
+        most: int = made.MOST_FOUND
+        strongest = lambda found: found[:most]  # noqa: E731
+        self._links.append(t.dlink((self.browser, "found"), (panel, "selected"), strongest))
         panel.inputs.widget.add_class("sae-nb-inputs")
         panel.tuck_away(panel.map.brush_row)
         return panel
