@@ -56,7 +56,7 @@ SEVEN = [(9, 8), (22, 8), (14, 24)]
 STROKE = 217
 """An atom for sevens that fires along the stroke of the drawn one."""
 
-REGION = "digit 0"
+REGION = "texture horizontal"
 """A region of the vision model's map."""
 
 ROME = "Last summer in Rome he"
@@ -126,7 +126,7 @@ nav a, .cards a { color: inherit; } nav b { color: var(--jp-ui-font-color1); }
   font-size: 13px; text-decoration: none; }
 a:focus-visible, .cards a:hover { outline: 2px solid #0072B2; outline-offset: 2px; }
 h1 { font: 600 22px/1.3 system-ui, sans-serif; color: var(--jp-ui-font-color1); }
-p { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1); max-width: 46em; }
+body > p { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1); max-width: 46em; }
 """
 # Leaves of a page what a crop names, at the width of a card.
 CROP = """([crop, never]) => {

@@ -264,8 +264,8 @@ class SelectionSummary(Finding):
     n_together: int = 0
     """Rows in which at least two of them fire."""
 
-    n_together_random: int = 0
-    """The same for as many other atoms, drawn at random among those that fire."""
+    together_by_chance: float = 0.0
+    """Share of rows in which two would, if each fired as often as it does, whatever the others do."""
 
     most_together: int = 0
     """Most of them that fire in one row."""
@@ -309,17 +309,17 @@ def summarise_selection(
 def _together(
     catalogue: AtomCatalogue, chosen: Int[np.ndarray, " m"], count: Int[np.ndarray, " n"]
 ) -> dict[str, Any]:
-    """What several atoms share: words, and in how many rows they fire together, beside as many others."""
+    """What several atoms share: words, and in how many rows they fire together, beside chance."""
     groups = np.full(catalogue.n_atoms, -1)
     groups[chosen] = 0
     ((words, _),) = shared_words(groups, catalogue, MOST_WORDS)
-    others = np.flatnonzero((catalogue.n_fired > 0) & (groups < 0))
-    n = min(len(chosen), len(others))
-    drawn = np.random.default_rng(0).choice(others, n, replace=False)
+    often = np.minimum(np.nan_to_num(catalogue.frequency[chosen]), 1 - 1e-12)
+    none = float(np.prod(1 - often))
+    one = none * float((often / (1 - often)).sum())
     return {
         "words": tuple(words),
         "n_together": int((count >= 2).sum()),
-        "n_together_random": int((joint_strength(catalogue, drawn)[0] >= 2).sum()),
+        "together_by_chance": max(1 - none - one, 0.0),
         "most_together": int(count.max(initial=0)),
     }
 

@@ -69,6 +69,12 @@ class Choosing:
             if panel.selected == before:
                 self.select(())
 
+    @property
+    def region(self) -> str:
+        """Name of the group that alone is lit, if it is what is selected."""
+        names = self._panel.filter.get(CLUSTER, ())
+        return names[0] if self._lit and self._panel.selected == self._lit else ""
+
     def between(self, ends: Sequence[float]) -> None:
         """Select the atoms of a range of differences."""
         with self._panel.guarded("selecting by difference"):

@@ -353,9 +353,14 @@ class ConceptDetail:
         labels = [f"these {many}", f"random {many}"]
         if fire:
             n_rows = max(len(catalogue.acts), 1)
-            shares = [selection.n_together / n_rows, selection.n_together_random / n_rows]
+            shares = [selection.n_together / n_rows, selection.together_by_chance]
             said = [format_percent(share) for share in shares]
-            self.together.show(labels, shares, notes=said, colours=[theme.WARM, theme.CONTROL])
+            self.together.show(
+                ["share of positions", "by chance"],
+                shares,
+                notes=said,
+                colours=[theme.WARM, theme.CONTROL],
+            )
         if alike is not None:
             said = [format_number(value, digits=2) for value in alike]
             low = min(alike) < 0
@@ -473,25 +478,27 @@ def selection_answer(
     if not n_rows:
         return f"{many}{shared}.", more.strip()
     here, chance = (
-        format_percent(rows / n_rows)
-        for rows in (selection.n_together, selection.n_together_random)
+        format_percent(share)
+        for share in (selection.n_together / n_rows, selection.together_by_chance)
     )
     where = "never" if not selection.n_together else f"on {here} of all positions"
     both = "Both" if n == 2 else "Two or more"
     most = f" At most {format_count(selection.most_together)} at once." * (n > 2)
     return (
         f"{many}{shared}.",
-        f"{both} fire at once {where}, of as many atoms drawn at random {chance}.{most} {more}".strip(),
+        f"{both} fire at once {where}; by chance, as often as each fires, on {chance}.{most} {more}".strip(),
     )
 
 
-def region_title(selection: SelectionSummary | None, view: str, n: int) -> str:
-    """Return the title of a selection of several atoms that share something; empty for another."""
+def region_title(selection: SelectionSummary | None, view: str, n: int, region: str) -> str:
+    """Return the title of several atoms that share something, or are the `region`; empty for others."""
     if selection is None or view != "atoms" or n < 2:
         return ""
     words = [f"“{word}”" for word, _ in selection.words[:2]]
+    if region and not words:
+        return f"A region of “{region}”"
     shared = " and ".join(words) if words else selection.name.replace(" · ", ", ")
-    return f"Atoms at {shared}" if shared else ""
+    return f"A region of {shared}" if region else f"Atoms at {shared}" * bool(shared)
 
 
 def _and(parts: Sequence[str]) -> str:

@@ -114,7 +114,7 @@ class Lookups:
         panel.selection = selection
         alike = self._alike(chosen)
         panel.cards.show_selection(selection, panel.show, chosen, alike)
-        panel.headline = region_title(selection, panel.show, len(chosen))
+        panel.headline = region_title(selection, panel.show, len(chosen), panel.choosing.region)
         one = int(chosen[0]) if chosen else panel.atom
         panel.inputs.show(selection, panel.show, chosen, panel.names.in_text(one))
         if selection is not None and chosen:

@@ -484,6 +484,7 @@ function render({ model, el }) {
   // Points that are named one by one: Python says which. A page without it knows every name.
   function closeUp() {
     if (!model.get("alone")) return [model.get("nearby"), model.get("nearby_words")];
+    if (home && n > MOST_CLOSE) return [[], []];
     const near = [];
     for (let i = 0; i < n && near.length <= MOST_CLOSE; i++) {
       const [px, py] = placeOfPoint(i);
