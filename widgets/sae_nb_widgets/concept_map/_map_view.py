@@ -54,10 +54,11 @@ MOST_LANDMARKS, APART = 12, (0.16, 0.08)
 BRUSHED = ("frequency", "strength", "L0")
 """Columns that have a histogram under the map, where there are such."""
 
-HINT = (
-    "Ring: the chosen atom, with lines to its nearest. Click a name to light its region. Wheel: zoom. Drag: "
-    "move. Shift and drag: select."
+PAGE_HINT = (
+    "Ring: the chosen atom, with lines to its nearest. Click a name to light its region. Wheel: "
+    "zoom. Drag: move."
 )
+HINT = f"{PAGE_HINT} Shift and drag: select."
 
 Shown = Mapping[str, Any]
 Lasso = Callable[[Int[np.ndarray, " m"], bool], None]
@@ -316,7 +317,7 @@ class MapFigure:
 
     def page_html(self, names: Sequence[str] | Mapping[int, str], still: go.Figure | None) -> str:
         """Return the map as it moves on a page without a kernel, and a drawing for one without script."""
-        live = self.chart.live_html(names)
+        live = self.chart.live_html(names, PAGE_HINT)
         drawing = "" if still is None else to_svg(still)
         return (
             f'<div class="sae-nb-live">{live}</div>'

@@ -527,7 +527,7 @@ function render({ model, el }) {
     (shownNames.find(([[x0, y0, x1, y1]]) => x >= x0 && x <= x1 && y >= y0 && y <= y1) || [])[1];
 
   function choosePoint(point) {
-    if (point < 0) return;
+    if (point < 0 || model.get("alone")) return; // a page without a kernel has the one point's account
     if (model.get("word") === "atom") model.set("current", point);
     queue(false);
     model.send({ kind: "choose", point });
@@ -558,7 +558,7 @@ function render({ model, el }) {
     const mode = model.get("drag");
     const begin = placeOf(event);
     // Shift draws a lasso while dragging moves the map, and adds to the selection otherwise.
-    const draws = mode !== "pan" || event.shiftKey;
+    const draws = !model.get("alone") && (mode !== "pan" || event.shiftKey);
     dragged = { begin, last: begin, moved: false, box: mode === "box", add: mode !== "pan" && event.shiftKey };
     if (draws) dragged.path = [begin];
     stage.setPointerCapture(event.pointerId);
