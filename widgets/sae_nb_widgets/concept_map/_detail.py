@@ -347,12 +347,12 @@ class ConceptDetail:
     ) -> None:
         """Draw how often what is selected fires together and how alike it is, each beside as many at random."""
         catalogue, many = self._panel.atlas.catalogue, format_count(n)
-        fire = view == "atoms" and n > 1 and catalogue is not None
-        show(self.together, fire)
+        fired = catalogue if view == "atoms" and n > 1 else None
+        show(self.together, fired is not None)
         show(self.alike, alike is not None)
         labels = [f"these {many}", f"random {many}"]
-        if fire:
-            n_rows = max(len(catalogue.acts), 1)
+        if fired is not None:
+            n_rows = max(len(fired.acts), 1)
             shares = [selection.n_together / n_rows, selection.together_by_chance]
             said = [format_percent(share) for share in shares]
             self.together.show(
@@ -483,10 +483,10 @@ def selection_answer(
     )
     where = "never" if not selection.n_together else f"on {here} of all positions"
     both = "Both" if n == 2 else "Two or more"
-    most = f" At most {format_count(selection.most_together)} at once." * (n > 2)
+    at_once = f" At most {format_count(selection.most_together)} at once." * (n > 2)
     return (
         f"{many}{shared}.",
-        f"{both} fire at once {where}; by chance, as often as each fires, on {chance}.{most} {more}".strip(),
+        f"{both} fire at once {where}; by chance, as often as each fires, on {chance}.{at_once} {more}".strip(),
     )
 
 
