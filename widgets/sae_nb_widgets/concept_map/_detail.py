@@ -356,7 +356,7 @@ class ConceptDetail:
             shares = [selection.n_together / n_rows, selection.together_by_chance]
             said = [format_percent(share) for share in shares]
             self.together.show(
-                ["share of positions", "by chance"],
+                [labels[0], "by chance"],
                 shares,
                 notes=said,
                 colours=[theme.WARM, theme.CONTROL],
