@@ -44,6 +44,9 @@ SEVEN = [(9, 8), (22, 8), (14, 24)]
 STROKE = 217
 """An atom for sevens that fires along the stroke of the drawn one."""
 
+REGION = "texture horizontal"
+"""A region of the vision model's map."""
+
 ROME = "Last summer in Rome he"
 ILL = "The doctor told her that she had to stay in the hospital for another week, until the"
 HOT = "The opposite of hot is"
@@ -111,7 +114,7 @@ nav a, .cards a { color: inherit; } nav b { color: var(--jp-ui-font-color1); }
   font-size: 13px; text-decoration: none; }
 a:focus-visible, .cards a:hover { outline: 2px solid #0072B2; outline-offset: 2px; }
 h1 { font: 600 22px/1.3 system-ui, sans-serif; color: var(--jp-ui-font-color1); }
-p { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1); max-width: 46em; }
+body > p { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1); max-width: 46em; }
 """
 # Leaves of a page what a crop names, at the width of a card.
 CROP = """([crop, never]) => {
@@ -153,6 +156,7 @@ ONLY = """async ([axes, height]) => {
   }
   layout.annotations = (layout.annotations || []).filter(
     a => kept.includes((a.xref || '').split(' ')[0]) && kept.includes((a.yref || '').split(' ')[0]));
+  for (const a of layout.annotations) a.text = a.text.replace(/ \\([^()]*\\)$/, '').split(' · ')[0];
   await Plotly.newPlot(plot, data, layout, {displayModeBar: false, responsive: true});
 }"""
 
@@ -344,11 +348,11 @@ def steered_text() -> Any:
 
 
 def concept_map() -> Any:
-    """Return the map of a vision model's atoms, one of them chosen."""
+    """Return the map of a vision model's atoms, one of its regions lit."""
     _, sae, examples, _ = material(VISION)
     panel = sw.ConceptMap(sae, examples=examples)
     panel.wait(120)
-    panel.atom = examples.match("digit 4").atom
+    panel.filter = {"cluster": (REGION,)}
     return panel
 
 

@@ -511,5 +511,6 @@ FIGURE_CONFIG: dict[str, Any] = {"responsive": True, "displaylogo": False, "disp
 
 
 def still_config() -> dict[str, Any]:
-    """Return the plotly configuration of exported figures: zoom and download, no logo."""
-    return {"responsive": True, "displaylogo": False}
+    """Return the plotly configuration of exported figures: zoom and download; nothing is sent away."""
+    without = ["sendChartToCloud", "select2d", "lasso2d"]
+    return {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": without}

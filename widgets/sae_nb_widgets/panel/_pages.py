@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +56,11 @@ body { background: var(--jp-layout-color1); margin: 16px auto; max-width: 1180px
 table.sae-nb-record { border-collapse: collapse; margin: 6px 0; }
 .sae-nb-record th { text-align: left; font-weight: 600; padding: 2px 14px 2px 0; vertical-align: top; }
 .sae-nb-record td { padding: 2px 0; overflow-wrap: anywhere; }
+/* What a click would change needs the kernel: only what opens looks as if it could be clicked. */
+main :is(.sae-nb-token, .sae-nb-barrow, .sae-nb-pairrow, .sae-nb-picture, .sae-nb-node, .sae-nb-pill, tr, td) {
+  cursor: default !important;
+}
+summary .sae-nb-token { cursor: pointer !important; }
 .sae-nb-still svg { max-width: 100%; height: auto; }
 @media (max-width: 480px) { body { margin: 0; padding: 0; } }
 """
@@ -258,6 +264,18 @@ def exported(widgets: Iterable[ipw.Widget], *, columns: bool = False) -> Iterato
             yield from exported(widget.children, columns=columns)
 
 
+def live_words(text: str) -> str:
+    """Return a sentence about what a click or a key does, as HTML that pages leave out.
+
+    >>> _WORDS.sub("", f"<p>3 texts. {live_words('Click one <b>')}</p>")
+    '<p>3 texts. </p>'
+    """
+    return f'<span class="{LIVE_ONLY}">{escape(text)}</span>'
+
+
+_WORDS = re.compile(f'<span class="{LIVE_ONLY}">[^<]*</span>')
+
+
 def static_html(widgets: Iterable[ipw.Widget]) -> str:
     """Return the components and HTML among `widgets` and their children, as HTML without script."""
     return "".join(
@@ -265,7 +283,7 @@ def static_html(widgets: Iterable[ipw.Widget]) -> str:
         if isinstance(widget, ipw.Box)
         else widget.static_html()
         if isinstance(widget, Component)
-        else f"<div>{widget.value}</div>"
+        else f"<div>{_WORDS.sub('', widget.value)}</div>"
         for widget in exported(widgets, columns=True)
     )
 
