@@ -126,7 +126,7 @@ def test_only_words_that_the_others_lack_are_tinted() -> None:
         [Way("up", [" The", " film", "s", ",", " anna"]), Way("same", [" the", " dog"])],
     )
     assert made.marked == [[False, True, True, False, False], [False, False]]
-    assert words_of_its_own(["a"], []) == [True]
+    assert words_of_its_own(["a", " tree", " 12"], []) == [False, True, True]
     made.selected = (1, 2)
     made.show(["Anna"], [Way("same", [" x"])])
     assert made.selected == (-1, -1)

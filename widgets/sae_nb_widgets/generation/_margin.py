@@ -24,18 +24,18 @@ Found = tuple[AtomEffects | None, Sequence[tuple[int, str]]]
 
 
 class Margin:
-    """The blocks next to the text of `panel`; what takes long is measured once per atom."""
+    """The blocks next to the text of `panel`, and `says` under it; what takes long is measured once."""
 
     def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
         self.here = ThinBars(description="Firing", empty_text="", bare=True)
         self.says = Chips(description=SAYS, empty_text="")
         self.others = Chips(description="Try", empty_text="", clickable=True)
-        self.widgets = [self.here, self.says, self.others]
+        self.widgets = [self.here, self.others]
         self._measured: dict[int, AtomEffects | None] = {}
         self._names: Sequence[tuple[int, str]] | None = None
         self.others.observe(self._try, "selected")
-        for block in self.widgets:
+        for block in (*self.widgets, self.says):
             show(block, False)
 
     def _try(self, change: t.Bunch) -> None:

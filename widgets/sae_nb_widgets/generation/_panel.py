@@ -50,7 +50,7 @@ from sae_nb_widgets.panel._heading import place_words
 from sae_nb_widgets.panel._playing import PlayingPanel
 from sae_nb_widgets.panel._samples import check_parts, facts_of, stream_of
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._words import headline
+from sae_nb_widgets.steering._words import headline, text_verdict, texts_words, told_words
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -357,7 +357,7 @@ class GenerationLens(PlayingPanel):
         with self.hold_trait_notifications():
             self.branch, self.token = 0, -1
         self._branching.forget()
-        self.views.clear("" if self._prompt.asked else EMPTY)
+        self.views.clear("" if self._prompt.asked else EMPTY, self.prompt)
         self.controls.show_undo(False)
         self.controls.offer(False)
         self._draw_title()
@@ -566,11 +566,11 @@ class GenerationLens(PlayingPanel):
             self._conclude()
 
     @reacts("atom", "strength", doing="atom {panel.atom}", early=True)
-    def _draw_title(self) -> None:
+    def _draw_title(self, outcome: str = "…") -> None:
         place = place_words(stream_of(self.model, self.hook_point))
         named, sure, why = "", None, ""
         if self.ready:
-            named = headline(self.names, self.atom, self.strength, "add")
+            named = headline(self.names, self.atom, self.strength, "add", outcome)
             sure, why = self.names.sureness(self.atom)
         with self.hold_trait_notifications():
             self.where = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
@@ -602,16 +602,21 @@ class GenerationLens(PlayingPanel):
         generation = self._generation
         if generation is None:
             return
-        now, why = self._now, self._why.found
-        if why is not None and self.token >= 0:
-            said = answer_words(why, None, None, self.names)
-        else:
-            said = words.way_on(now)
-        said = said or words.firing(now)
+        now, why, outcome, said = self._now, self._why.found, "", ""
         numbers = words.numbers_words(
             generation, self.branch, self._writing.seconds, self._writing.n
         )
-        self.conclude(said, numbers)
+        rows, before = words.three_texts(now), "".join(now.tokens[: now.start])
+        if any(rows):
+            outcome = "…"
+            said = "The three texts are being written."
+            if now.ways is None or now.ways.done:
+                outcome, said = told_words(before, rows), text_verdict(before, rows)
+                numbers = f"{texts_words(rows)} {numbers}"
+        if self.token >= 0:
+            said = "" if why is None else answer_words(why, None, None, self.names)
+        self._draw_title(outcome)
+        self.conclude(said or words.firing(now), numbers)
 
     # --- what the panel chooses itself -----------------------------------------------------------------
 
