@@ -105,7 +105,7 @@ def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(
     """Above the safe one it goes back, with its sign, and that is said; one below stays."""
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts, atom=5)
     made.wait()
-    assert made.controls.strength.unit == "× its peak"
+    assert made.controls.strength.unit == "× usual"
     assert made.controls.strength.size == pytest.approx(made.scale.unit_size(5, "add"))
     made.strength = -4.5
     made.wait()
@@ -143,7 +143,7 @@ def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any, acts: An
     assert (made.unit, made.strength) == ("p99", 2.0)
     assert made.summary.edit_norm == pytest.approx(2 * p99, rel=1e-4)
     unit = made.controls.unit.value
-    assert ">× full strength<" in unit
+    assert ">× usual strength<" in unit
     assert "99th percentile" in unit
     made.mode = "scale"
     made.wait()

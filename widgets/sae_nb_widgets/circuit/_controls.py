@@ -8,10 +8,12 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb_widgets.panel._declaring import button, control, line, show, small_button
+from sae_nb_widgets.panel._frame import small_toggle
 
 if TYPE_CHECKING:
     from sae_nb_widgets.circuit._panel import CircuitPanel
 
+AS_GRAPH = "the whole circuit as a graph"
 SIZES = (12, 20, 50)
 """Nodes that one click draws."""
 
@@ -36,6 +38,16 @@ class CircuitControls:
         tip = "Take the chosen node, and those that are pinned, out of the live model"
         self.cut = button("Cut chosen", tip, panel.cut)
         show(self.cut, panel.live is not None)
+        tip = "The answer as it is, and with the story's neurons or atoms taken out"
+        self.switch = ipw.ToggleButtons(
+            options=[("with", False), ("without", True)],
+            tooltips=[tip] * 2,
+            style={"button_width": "auto"},
+        )
+        t.link((panel, "without"), (self.switch, "value"))
+        self.fold = small_toggle(AS_GRAPH, "Every node and line, each to be chosen and changed")
+        t.link((panel, "as_graph"), (self.fold, "value"))
+        self.story = [self.switch, self.fold]
         here = "Number of the node where the strongest path"
         alike = "Draw neurons that fire together on the input and its contrast as one"
         self.more = [

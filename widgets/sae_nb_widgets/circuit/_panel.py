@@ -12,14 +12,14 @@ import traitlets as t
 
 from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
-from sae_nb.circuits import AttributionGraph, FaithfulnessCurve
-from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary
+from sae_nb.circuits import AttributionGraph
+from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitStory, CircuitSummary
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._chosen import ChosenNode
 from sae_nb_widgets.circuit._contrast import ContrastFields
-from sae_nb_widgets.circuit._controls import CircuitControls
+from sae_nb_widgets.circuit._controls import AS_GRAPH, CircuitControls
 from sae_nb_widgets.circuit._cut import LiveCut
 from sae_nb_widgets.circuit._drawn_graph import drawn, patches_of, shaded_image
 from sae_nb_widgets.circuit._map import CircuitMap
@@ -36,8 +36,9 @@ from sae_nb_widgets.circuit._queries import (
     heaviest_target,
     viewed,
 )
-from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import Number, Whole, or_trait_error, reacts
+from sae_nb_widgets.circuit._story import story_html
+from sae_nb_widgets.panel import Panel, _pages as pages
+from sae_nb_widgets.panel._declaring import Number, Whole, line, or_trait_error, reacts, show
 from sae_nb_widgets.panel._glossary import AN_ATOM, an_atom
 from sae_nb_widgets.panel._pages import COLUMNS
 
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
 
 MOST_RECORDED = 40
 MOST_STRENGTH = 4.0
-N_TESTED = 20
-"""Neurons whose absence is measured when a panel opens."""
-
 NEURONS_QUESTION = "Which neurons turned this answer, and through which path?"
 NEURONS_EXPLANATION = (
     "Tokens are below, the answer above, and between them the neurons that turn it, in the row of their block "
@@ -125,7 +123,8 @@ class CircuitPanel(Panel):
     )
     stem = "circuit"
     kept_traits = (
-        "threshold", "pinned", "groups", "path_from", "path_to", "n_random", "node", "strength",
+        "as_graph", "without", "threshold", "pinned", "groups", "path_from", "path_to", "n_random", "node",
+        "strength",
     )  # fmt: skip
     needs_kernel = (
         "Choosing other nodes, pruning, paths and groups, and changing atoms in the live model need a running "
@@ -140,9 +139,11 @@ class CircuitPanel(Panel):
     path_from = a_node(help="Where the strongest path begins; −1 for none.")
     path_to = a_node(help="Where it ends.")
     strength = Number(
-        0.0, 0.0, MOST_STRENGTH, help="What the strength of the chosen atom is multiplied by."
+        1.0, 0.0, MOST_STRENGTH, help="What the strength of the chosen atom is multiplied by."
     )
-    n_random = Whole(3, 0, 50, help="Random directions of the same size, run with every change.")
+    n_random = Whole(19, 0, 50, help="Random directions of the same size, run with every change.")
+    without = t.Bool(False, help="Whether the story is told without its atoms.")
+    as_graph = t.Bool(False, help="Whether the whole drawing is shown under the story.")
     with_pinned = t.Bool(False, help="Whether the pinned atoms are changed with the chosen one.")
 
     def __init__(
@@ -170,7 +171,6 @@ class CircuitPanel(Panel):
             self.__dict__.update(question=NEURONS_QUESTION, explanation=NEURONS_EXPLANATION)
         self._path: Sequence[int] = ()
         self._change: CircuitAnswer | None = None
-        self._curve: FaithfulnessCurve | None = None
         self._seconds = 0.0
         super().__init__(chips=self._facts())
         self._named = self.names = NodeNames(graph, self._saes)
@@ -183,10 +183,10 @@ class CircuitPanel(Panel):
             words.targets_words(self.circuit),
         )
         self.headline = words.headline(self.circuit)
+        self._story = self.circuit.story(live=False)
         self._build()
         self._draw()
-        self._ask()
-        self._test_strongest()
+        self._tell()
 
     @property
     def atom_line(self) -> str:
@@ -233,16 +233,21 @@ class CircuitPanel(Panel):
             answer=f"“{words.first_answer(self.circuit)}”",
             bubbles=BUBBLES[self.graph.of_neurons],
         )
+        self.story_view = ipw.HTML()
         blocks = ipw.Box([self.cut_row.after, self.inputs, self.outputs, self.chosen.examples])
         blocks.add_class(COLUMNS).add_class("sae-nb-circuitblocks")
-        self.arrange(
-            controls=self.controls.first,
-            primary=self.controls.cut,
-            more=[*self.controls.more, self.difference.row],
-            figure=[
+        self.drawing = ipw.VBox(
+            [
+                line(*self.controls.first, self.controls.cut),
                 self.map, ipw.HTML(f'<div class="sae-nb-legendline">{escape(legend)}</div>'),
-                self.cut_row.evidence, self.cut_row.row, self.chosen.heading, blocks, self.difference.below,
-            ],
+                self.cut_row.row, self.chosen.heading, blocks,
+            ]
+        )  # fmt: skip
+        show(self.drawing, False)
+        self.arrange(
+            controls=self.controls.story,
+            more=[*self.controls.more, self.difference.row],
+            figure=[self.story_view, self.drawing, self.difference.below],
             detail=[] if self.picture is None else [self.picture],
         )  # fmt: skip
         for key, action in (
@@ -286,7 +291,16 @@ class CircuitPanel(Panel):
         self._draw_map()
         self._conclude()
 
+    @reacts("as_graph", doing="drawing the circuit")
+    def _fold(self) -> None:
+        show(self.drawing, self.as_graph)
+
+    @reacts("without", doing="telling the circuit")
+    def _draw_story(self) -> None:
+        self.story_view.value = story_html(self.circuit, self._story, self._named, self.without)
+
     def _draw(self) -> None:
+        self._draw_story()
         self._draw_map()
         self._draw_node()
         self._open_names()
@@ -307,14 +321,18 @@ class CircuitPanel(Panel):
 
     def draw_names(self) -> None:
         """Rewrite names: a label was changed, or examples arrived."""
+        self._draw_story()
         self._draw_map()
         self._draw_node()
         self._show_change()
 
     def _conclude(self) -> None:
         """Describe the circuit; what a change did is in the row under it."""
-        said, bold = words.overview(self.circuit, self._summary, self._named, self._curve)
-        numbers = [words.curve_numbers(self._curve)]
+        said, bold = words.overview(self.circuit, self._summary, self._named)
+        told, told_bold = words.story_words(self.circuit, self._story)
+        numbers = []
+        if told:
+            numbers, said, bold = [words.story_numbers(self._story), said], told, told_bold
         if self._change is not None:
             targets = words.targets_words(self.circuit)
             numbers += [
@@ -385,11 +403,11 @@ class CircuitPanel(Panel):
         return ""
 
     @reacts("strength", "n_random", "groups", "with_pinned", doing="changing an atom")
-    def _ask(self) -> None:
-        """Run the live model with the chosen atom changed; the newest request wins."""
+    def _ask(self, as_it_is: bool = False) -> None:
+        """Run the live model with the chosen atom changed, or `as_it_is`; the newest request wins."""
         live, nodes = self.live, self._changed_nodes()
         self._change = None
-        if live is None or self._cannot() or not nodes:
+        if live is None or self._cannot() or not nodes or (self.strength == 1 and not as_it_is):
             self.forget_async("main")
             self._show_change()
             return
@@ -416,21 +434,29 @@ class CircuitPanel(Panel):
         self.cut_row.show(self._change, name, words.targets_words(self.circuit))
         self._conclude()
 
-    def _test_strongest(self) -> None:
-        """Of a graph of neurons: what the strongest take away in the live model, once."""
-        live = self.live
-        if live is None or not live.of_neurons or self._cannot():
-            return
-        n = min(N_TESTED, int((self.circuit.kinds == "atom").sum()))
+    @property
+    def story(self) -> CircuitStory:
+        """The circuit from word to word, and the answer without it; waits for the running model."""
+        self.wait()
+        return self._story
 
-        def done(curve: FaithfulnessCurve) -> None:
-            self._curve = curve
-            self.cut_row.show_evidence(curve, f"“{words.first_answer(self.circuit)}”")
+    def _tell(self) -> None:
+        """Take the atoms that speak most for the answer out of the live model, once."""
+        live = self.live
+        if live is None or self._cannot():
+            return
+
+        def done(story: CircuitStory) -> None:
+            self._story = story
+            self._draw_story()
             self._conclude()
 
+        n, what = self._story.n, "neurons" if live.of_neurons else "atoms"
         self.run_async(
-            lambda: live.faithfulness([n], n_random=3), done, doing="testing", channel="curve"
-        )
+            lambda: Circuit(live).story(), done,
+            doing=f"taking {n} {what} out of the running model, and changing as many at random",
+            channel="story",
+        )  # fmt: skip
 
     @checked
     def intervene(self, factor: float | None = None) -> CircuitAnswer:
@@ -439,7 +465,7 @@ class CircuitPanel(Panel):
         Parameters
         ----------
         factor
-            0 takes it out, 1 leaves it; None: the trait `strength`.
+            0 takes it out, 1 leaves it; None: the trait `strength`, and where that leaves it, 0.
 
         Raises
         ------
@@ -448,10 +474,10 @@ class CircuitPanel(Panel):
         why = self._cannot() or ("" if self.node >= 0 else words.NOTHING_CHOSEN)
         if why:
             raise ValueError(why)
-        if factor is not None and factor != self.strength:
-            self.strength = factor
-        else:
-            self._ask()
+        if factor is None:
+            factor = 0.0 if self.strength == 1 else self.strength
+        self.strength = factor
+        self._ask(as_it_is=True)
         self.wait()
         if self._change is None:
             raise RuntimeError(f"There is no answer: {self.status}")
@@ -649,6 +675,12 @@ class CircuitPanel(Panel):
             for row in shown.head(MOST_RECORDED).itertuples()
         }
         return found if self._change is None else {"change": self._change, **found}
+
+    def static_main(self) -> str:
+        """Return the story, and the drawing folded where it is not shown."""
+        folded = "" if self.as_graph else pages.static_html(self.drawing.children)
+        fold = f"<details><summary>{AS_GRAPH}</summary>{folded}</details>" if folded else ""
+        return f"{super().static_main()}{fold}"
 
     def static_chips(self) -> dict[str, str]:
         """Return the facts next to the question in exports, and which node is chosen."""

@@ -19,6 +19,7 @@ from sae_nb.sessions._names import names_of
 from sae_nb.summaries import InputSummary
 from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb.summaries.input._input import where_written
+from sae_nb_widgets.components._base import lay_out
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.generation._controls import GenerationControls, Picking
 from sae_nb_widgets.generation._keeping import (
@@ -61,6 +62,9 @@ if TYPE_CHECKING:
 MOST_NEW, MOST_NAMED, MOST_PINNED, MOST_ADDED = 4096, 12, 12, 10_000
 DRAWN_AT = 0.8
 """Temperature at which "again" draws where the likeliest token was taken before. Ours."""
+
+ROOM_PX = 450
+"""Height of text and words from the start: nothing is pushed away by what comes."""
 
 FASTEST = 1000.0
 """Tokens a second at which the player hardly waits."""
@@ -222,6 +226,7 @@ class GenerationLens(PlayingPanel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
+        lay_out(self._frame.main, min_height=f"{ROOM_PX}px")
         self.controls, self.margin = GenerationControls(self), Margin(self)
         self.views = GenerationViews(self.margin, bool(self.model.placeholders))
         self.arrange(
@@ -244,8 +249,9 @@ class GenerationLens(PlayingPanel):
 
     def _measure(self) -> None:
         """Find how often and how strongly atoms fire; off the main thread where that is encoding."""
-        work = partial(self.measuring.measure, self.sae, self._acts, self._frequency, self.scale)
-        if self._acts is None and not hasattr(self._frequency, "batches"):
+        acts = self.names.catalogue if self._acts is None else self._acts
+        work = partial(self.measuring.measure, self.sae, acts, self._frequency)
+        if acts is None and not hasattr(self._frequency, "batches"):
             self._take_measures(work())
         else:
             self.loading("Measuring how often and how strongly each atom fires")
@@ -253,8 +259,8 @@ class GenerationLens(PlayingPanel):
 
     def note_measures(self, found: Measures) -> None:
         """Note how often and how strongly atoms fire elsewhere."""
-        self._base, sizes = found
-        self.scale.know(self.sae, sizes)
+        self._base, found_peaks = found
+        self.scale.know(self.sae, found_peaks)
 
     def _take_measures(self, found: Measures) -> None:
         self.note_measures(found)
@@ -523,6 +529,7 @@ class GenerationLens(PlayingPanel):
         return Now(
             ways=ways,
             fresh=fresh,
+            coming=self.ready and self._ways.current() is not None,
             generation=self.generation,
             branch=self.branch,
             token=self.token,

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 EMPTY = "Type a prompt above: at least one word."
 IMAGE_HINT = "Hover: strength at this patch. Click: atoms active there."
 PINS_HINT = "Pinned atoms, token by token."
+COMING = [Way(kind, []) for kind in ("up", "same", "random")]
+"""The room of three texts that are not written yet."""
+
 TINTED = "tinted: words that only this text has"
 LOG_ROWS, PINNED_TOKENS, WHY_ROWS, HERE_ROWS = 5, 40, 5, 6
 
@@ -70,6 +73,9 @@ class Now:
 
     fresh: bool
     """Whether that is of the atom and the strength shown."""
+
+    coming: bool
+    """Whether three ways will be written from the token shown."""
 
     @property
     def shown(self) -> Branch:
@@ -183,8 +189,7 @@ class GenerationViews:
         """Show a prompt with the room of what will follow it, or `empty_text` in its place."""
         with self.fill():
             self.text.empty_text = empty_text
-            coming = [Way(kind, []) for kind in ("up", "same", "random")]
-            self.text.show(WORDS.findall(prompt), coming if prompt.strip() else [], note=TINTED)
+            self.text.show(WORDS.findall(prompt), COMING if prompt.strip() else [], note=TINTED)
             self.pins.show([])
             self.here.show([], [])
         self.log.value = ""
@@ -214,6 +219,8 @@ class GenerationViews:
         shades = now.share(now.atom, now.shown.rows[STEERED].strengths(now.atom))
         self._draw_images(now, shades)
         ways, earlier = self._written(now), list[tuple[str, str]]()
+        if now.ways is None and now.coming and not ways:
+            ways = COMING
         if now.ways is not None:
             ways, earlier = self._ahead(now, now.ways), words.earlier_ways(now)
         note = TINTED if len(ways) > 1 else words.written_note(now.n_new)

@@ -47,15 +47,13 @@ class Frame:
         self.style = HTML(layout=layout_of(display="none"))
         self.keys = PanelKeys()
         self.title, self.about = HTML(), HTML()
-        self.more_button = small_toggle("⋯", "More controls, files to keep, help")
+        self.more_button = small_toggle("⋯", "More controls, files to keep, numbers, help")
         self.more_button.add_class("sae-nb-menubutton")
         self.more_button.observe(lambda change: self._open_menu(change["new"]), "value")
         self.header = Box([self.title, self.about, self.more_button]).add_class("sae-nb-header")
         self.answer = HTML().add_class("sae-nb-answer")
         self.numbers = HTML().add_class("sae-nb-numbers")
-        self.numbers_button = small_toggle("how sure?", "The measured numbers behind the sentence")
-        said = Box([self.answer, self.numbers_button]).add_class("sae-nb-said")
-        self.answer_line = Box([said, self.numbers]).add_class("sae-nb-answerline")
+        self.answer_line = Box([self.answer, self.numbers]).add_class("sae-nb-answerline")
         self.controls = Box().add_class("sae-nb-controls")
         self.more = Box(layout=layout_of(display="none")).add_class("sae-nb-controls")
         self.main = VBox().add_class("sae-nb-main")
@@ -69,7 +67,8 @@ class Frame:
         self.children = (*top, self.body, foot, self.drawer)
 
     def _menu(self, export: Callable[[str], None]) -> ipw.VBox:
-        """Make what is behind "⋯": the rest of the controls, exports, keys and help."""
+        """Make what is behind "⋯": the rest of the controls, exports, numbers, keys and help."""
+        self.numbers_button = small_toggle("numbers", "The measured numbers behind the sentence")
         tip = "What this shows, what it cannot show, the paper, the keys"
         self.help_button = small_toggle("help", tip)
         tip = "Write this view as one HTML file that needs no kernel"
@@ -77,7 +76,7 @@ class Frame:
         png = small_button("⤓ png", "Write the figure as a picture", lambda: export("png"))
         self.help = HTML(layout=layout_of(display="none"))
         self.written = HTML().add_class("sae-nb-written")
-        tools = Box([html, png, self.help_button, self.written])
+        tools = Box([self.numbers_button, html, png, self.help_button, self.written])
         tools.add_class("sae-nb-controls").add_class("sae-nb-foottools")
         menu = VBox([self.more, tools, self.help], layout=layout_of(display="none"))
         return menu.add_class("sae-nb-menu")

@@ -150,11 +150,7 @@ def page_html(page: Page, script: str) -> str:
 
 def answer_html(answer: str, numbers: str, bold: Sequence[str] = ()) -> str:
     """Return the answer and the numbers behind it as escaped HTML; nothing where there is none."""
-    small = (
-        f'<details class="sae-nb-numbers"><summary>how sure?</summary>{escape(numbers)}</details>'
-        if numbers
-        else ""
-    )
+    small = f'<div class="sae-nb-numbers">{escape(numbers)}</div>' if numbers else ""
     said = f'<div class="sae-nb-answer">{sentence_html(answer, bold)}</div>'
     return f'<div class="sae-nb-answerline">{said}{small}</div>' if answer else ""
 

@@ -40,7 +40,7 @@ WORDS_SHARE = 0.24
 LEAST_SHOWN = 1e-4
 """Probability at which the axis of the next token, by powers of ten, begins: what is below stands there."""
 
-ROW_PX = 27
+ROW_PX, FEWEST_ROWS = 27, 8
 SPACE_PX = 96  # legend above, axis below
 CURVE_PX = 230
 
@@ -203,7 +203,7 @@ def turned_colour(recipe: SteeringRecipe) -> str:
 def figure_height(n_rows: int, *, curve: bool) -> int:
     """Return height in CSS pixels of bars for `n_rows` outcomes, and of the curves."""
     scale = current_theme().font_px / 13
-    return int(scale * (SPACE_PX + ROW_PX * max(n_rows, 4) + CURVE_PX * curve))
+    return int(scale * (SPACE_PX + ROW_PX * max(n_rows, FEWEST_ROWS) + CURVE_PX * curve))
 
 
 # --- traces ---------------------------------------------------------------------------------------
@@ -391,7 +391,9 @@ def _share_height(figure: go.Figure, with_curve: bool) -> None:
     n_rows = len(layout.yaxis.ticktext or ())
     height = figure_height(n_rows, curve=with_curve)
     layout.height = height
-    share = CURVE_PX / (SPACE_PX + ROW_PX * max(n_rows, 4) + CURVE_PX) if with_curve else 0.0
+    share = (
+        CURVE_PX / (SPACE_PX + ROW_PX * max(n_rows, FEWEST_ROWS) + CURVE_PX) if with_curve else 0.0
+    )
     layout.yaxis.domain = [1.35 * share, 1] if with_curve else [0, 1]
     for x, y in ((layout.xaxis2, layout.yaxis2), (layout.xaxis3, layout.yaxis3)):
         x.visible = y.visible = with_curve

@@ -15,7 +15,7 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms import AtomCatalogue, peaks
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.figures.theme import format_count, format_duration
@@ -28,6 +28,7 @@ from sae_nb.summaries._continuing import Continuation, summarise_continuation
 from sae_nb.summaries._dose_response import SteeringCurve, summarise_dose_response
 from sae_nb.summaries._steering import SteeringRecipe
 from sae_nb.summaries.input._answers import answering
+from sae_nb_widgets.components._base import lay_out
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import (
     LARGEST_SEED,
@@ -56,7 +57,13 @@ from sae_nb_widgets.steering import _choices as choices, _words as words
 from sae_nb_widgets.steering._choices import ASKED, ChosenStrength, Opening, Phase
 from sae_nb_widgets.steering._controls import OWN_ANSWER, SteeringControls
 from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
-from sae_nb_widgets.steering._figure import CurveView, steering_figure, update_answer
+from sae_nb_widgets.steering._figure import (
+    FEWEST_ROWS,
+    CurveView,
+    figure_height,
+    steering_figure,
+    update_answer,
+)
 from sae_nb_widgets.steering._initial_state import find_firing, opening_atom
 from sae_nb_widgets.steering._queries import Question, SteeringAnswer, SteeringRuns
 from sae_nb_widgets.steering._scale import StrengthScale
@@ -69,7 +76,7 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 
-CURVE_POINTS = 11
+CURVE_POINTS, TEXTS_PX = 11, 330
 
 
 @checked(leave=("acts", "hook_point"))
@@ -92,7 +99,7 @@ class SteeringPanel(Panel):
         ones.
     acts
         Activations, codes, or an `AtomCatalogue`: then strengths are multiples of each atom's 99th
-        percentile. None takes the SAE's own `strength_p99`, else the model's units.
+        percentile. None takes the examples of a pretrained SAE, its own `strength_p99`, else the model's units.
     atom
         First one shown; None takes one that fires in the input and matters for its answer, with a name if
         there is one.
@@ -219,6 +226,11 @@ class SteeringPanel(Panel):
             figure=[line(*self.controls.asked), *self.cards.main, self.mix, self.plot],
             detail=self.cards.cards,
         )
+        # From the start as high as it will be: nothing is pushed away by what comes.
+        rooms = figure_height(FEWEST_ROWS, curve=False) + TEXTS_PX * bool(self.model.causal)
+        lay_out(self._frame.main, min_height=f"{rooms}px")
+        if self._opening.text:
+            self.cards.expect_continuation(self.text, "", down=False)
         self._fit_sliders()
         self._draw_title()
         self.cards.on_pick(lambda position: self.set_trait("positions", (position,)))
@@ -238,7 +250,8 @@ class SteeringPanel(Panel):
 
     def _measure_strengths(self) -> None:
         """Find every atom's 99th percentile, and what fires in the input, off the main thread."""
-        known = self.scale.measured.known(self.sae, self._acts)
+        acts = self.names.catalogue if self._acts is None else self._acts
+        known = self.scale.measured.known(self.sae, acts)
         reads_input = self._opening.atom or (self._opening.strength and not known)
         scale = StrengthScale(talks=bool(self.model.causal))
         if not known and not reads_input:
@@ -248,7 +261,7 @@ class SteeringPanel(Panel):
         given, hook_point = self.text or self.given(), self.hook_point
 
         def work() -> int | None:
-            scale.know(self.sae, scale.measure(self.sae, self._acts))
+            scale.know(self.sae, peaks(self.sae, acts))
             if not reads_input:
                 return None
             found = find_firing(self.model, self.sae, given, hook_point, scale)
@@ -377,6 +390,8 @@ class SteeringPanel(Panel):
         self._draw_headline()
 
     def _draw_headline(self, outcome: str = "") -> None:
+        if not self.ready and self._opening.atom:
+            return  # no atom was chosen yet
         outcome = outcome or "…" * (self._answer is not None)
         self.headline = words.headline(self.names, self.atom, self.strength, self.mode, outcome)
 
