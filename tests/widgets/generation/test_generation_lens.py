@@ -175,7 +175,7 @@ def test_it_opens_on_a_text_that_goes_on_in_three_ways(lens: GenerationLens, gpt
     assert told
     assert "random push" in lens.answer
     assert len(lens.answer.split()) <= 12
-    quoted = lens.numbers.partition("“")[2].partition("”")[0].removesuffix(" …").removeprefix("… ")
+    quoted = lens.reasons.partition("“")[2].partition("”")[0].removesuffix(" …").removeprefix("… ")
     assert quoted in " ".join(steered.split())
     assert quoted not in " ".join(untouched.split())
     assert (lens.n_branches, lens.views.text.stale) == (1, False)

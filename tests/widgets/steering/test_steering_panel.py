@@ -209,8 +209,8 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
     # What comes out of it is the heading; the odds of one token are behind it.
     assert talking.headline.startswith("Atom 3 turned up: ")
     assert "of the same size" in talking.answer
-    assert "prove" in talking.numbers
-    assert "P(" in talking.numbers
+    assert "prove" in talking.reasons
+    assert "P(" in talking.reasons
     talking.strength = 1.0
     talking.wait()
     assert texts.stale

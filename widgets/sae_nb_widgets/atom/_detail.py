@@ -49,7 +49,9 @@ class Says:
             small_button(MEASURE, tip, measure).add_class(LIVE_ONLY).add_class("sae-nb-flush")
         )
         self._can_measure = measure is not None
-        self.widget = VBox([self.chips, self.button]).add_class("sae-nb-block")
+        self.widget = (
+            VBox([self.chips, self.button]).add_class("sae-nb-block").add_class("sae-nb-says")
+        )
 
     def show(self, fires: bool, effects: AtomEffects | None, working: bool) -> None:
         """Draw what was measured; `working`: it is being measured now."""
@@ -90,7 +92,6 @@ class AtomDetail:
 
     def __init__(
         self,
-        labels: ipw.Widget,
         names: AtomNames,
         rows: str,
         *,
@@ -103,6 +104,7 @@ class AtomDetail:
         self.says = Says(measure)
         self.strengths = StrengthBars(band)
         self.near = ThinBars(description="Close to it")
+        self.near.add_class("sae-nb-near")
         self.where = ThinBars(description=f"Where it fires (share of {rows})")
         # Next to a map there is no room for it, and the map says what is close.
         for spare in (self.near, self.where):
@@ -117,7 +119,6 @@ class AtomDetail:
             self.where,
             self.strengths.widget,
             self.near,
-            labels,
             self.heads,
             self._more_place,
         )

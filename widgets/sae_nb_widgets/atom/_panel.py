@@ -229,7 +229,6 @@ class AtomBrowser(Panel):
         )
         self.controls = AtomControls(self, self.notes.star, self.catalogue.no_near_misses)
         self.cards = AtomDetail(
-            self.notes.widget,
             self.names,
             self._rows,
             go=lambda atom: self.set_trait("atom", atom),
@@ -241,7 +240,12 @@ class AtomBrowser(Panel):
             controls=self.controls.first,
             more=self.controls.more,
             primary=self.controls.turn_up if self._steerable else None,
-            figure=[self._examples, self.controls.foot, self.crops.widget],
+            figure=[
+                self._examples,
+                self.controls.foot,
+                self.crops.widget,
+                self.notes.widget.add_class("sae-nb-ownname"),
+            ],
             detail=[self.itself.widget, *self.cards.widgets],
         )
         self._show_details()
@@ -531,9 +535,9 @@ class AtomBrowser(Panel):
             self.where = tuple(filter(None, (name, place, f"atom {record.atom}")))
             self.headline = headline(self.names, record.atom)
             self.sure, self.sure_words = self.names.sureness(record.atom)
-        said, bold = answer(record, self.names, self.catalogue, effects)
+        said, bold, reasons = answer(record, self.names, self.catalogue, effects)
         shown = strengths_shown(record, self.catalogue.strengths(record.atom)[1])
-        self.conclude(said, numbers(record, shown), bold)
+        self.conclude(said, numbers(record, shown), bold, reasons=reasons)
         self.cards.show(record, effects, working=self.effects.under_way == record.atom)
 
     def _show_parts(self, record: AtomSummary) -> None:

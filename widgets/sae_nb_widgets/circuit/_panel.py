@@ -330,9 +330,10 @@ class CircuitPanel(Panel):
         """Describe the circuit; what a change did is in the row under it."""
         said, bold = words.overview(self.circuit, self._summary, self._named)
         told, told_bold = words.story_words(self.circuit, self._story)
-        numbers = []
+        reasons, numbers = "", []
         if told:
-            numbers, said, bold = [words.story_numbers(self._story), said], told, told_bold
+            reasons = f"{words.story_numbers(self._story)} {said}"
+            said, bold = told, told_bold
         if self._change is not None:
             targets = words.targets_words(self.circuit)
             numbers += [
@@ -340,7 +341,7 @@ class CircuitPanel(Panel):
                 words.change_numbers(self._change, self._seconds),
             ]
         numbers.append(words.overview_numbers(self.circuit, self._summary))
-        self.conclude(said, " ".join(filter(None, numbers)), bold)
+        self.conclude(said, " ".join(filter(None, numbers)), bold, reasons=reasons)
 
     # --- names ------------------------------------------------------------------------------------
 

@@ -610,6 +610,7 @@ class GenerationLens(PlayingPanel):
         if generation is None:
             return
         now, why, outcome, said = self._now, self._why.found, "", ""
+        reasons = ""
         numbers = words.numbers_words(
             generation, self.branch, self._writing.seconds, self._writing.n
         )
@@ -619,11 +620,11 @@ class GenerationLens(PlayingPanel):
             said = "The three texts are being written."
             if now.ways is None or now.ways.done:
                 outcome, said = told_words(before, rows), text_verdict(before, rows)
-                numbers = f"{texts_words(rows)} {numbers}"
+                reasons = texts_words(rows)
         if self.token >= 0:
             said = "" if why is None else answer_words(why, None, None, self.names)
         self._draw_title(outcome)
-        self.conclude(said or words.firing(now), numbers)
+        self.conclude(said or words.firing(now), numbers, reasons=reasons)
 
     # --- what the panel chooses itself -----------------------------------------------------------------
 

@@ -628,16 +628,17 @@ class SteeringPanel(Panel):
         outcome, said = (
             one(summary, label, about) for one in (words.outcome_words, words.verdict_words)
         )
-        behind = [words.answer_words(summary), words.numbers_words(summary)]
+        reasons = [words.answer_words(summary)]
         record = self.cards.continuation
         # Who names no token wants to read the story, not the odds of its first word.
         if record is not None and record.recipe == self.current and not self.target:
             outcome, said = (
                 one(record.prompt, record.rows) for one in (words.told_words, words.text_verdict)
             )
-            behind = [words.texts_words(record.rows), words.changes_words(record), *behind]
+            reasons = [words.texts_words(record.rows), words.changes_words(record), *reasons]
         self._draw_headline(outcome)
-        self.conclude(said, f"{edit}: {' '.join(behind)} · {format_duration(self._answer.seconds)}")
+        spent = f"{words.numbers_words(summary)} · {format_duration(self._answer.seconds)}"
+        self.conclude(said, spent, reasons=f"{edit}: {' '.join(reasons)}")
         self._show_texts()
 
     def _show_texts(self) -> None:
