@@ -126,6 +126,15 @@ def test_tables_and_the_drawing_choose_nodes(panel: CircuitPanel) -> None:
     assert "carry 80.0" in panel.numbers.replace("\u2009", " ")
     panel.press("ArrowRight")
     assert panel.node >= 0
+    find = panel.controls.find
+    for nothing in ("", "😀", "<b>", "no such word"):
+        find.query = nothing
+        assert find.rows == []
+    find.query = "day"
+    at = [panel.names.token(int(panel.graph.nodes.position.iat[r["atom"]])) for r in find.rows]
+    assert set(at) == {"“day”"}
+    find.choose("take", 1)
+    assert (panel.node, panel.as_graph) == (find.rows[1]["atom"], True)
 
 
 def test_pinned_nodes_become_a_group_that_is_changed_as_one(panel: CircuitPanel) -> None:

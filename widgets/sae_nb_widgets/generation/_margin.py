@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sae_nb.atoms import AtomEffects, measure_atom
+from sae_nb_widgets.atom._detail import by_chance
 from sae_nb_widgets.components import Chips, ThinBars
 from sae_nb_widgets.panel._declaring import show
 
@@ -74,11 +75,10 @@ class Margin:
     def _draw_words(self, effects: AtomEffects) -> None:
         n, held = len(effects.up), effects.confirmed
         states = ["confirmed" if one else "unconfirmed" for one in held] or "unconfirmed"
-        chance = (
-            "" if effects.by_chance is None else f"random direction: {effects.by_chance} of {n}"
-        )
         score = f"{sum(held)} of {n} confirmed on other texts" if held else effects.by
-        self.says.show([word for word, _ in effects.up], states, score=score, control=chance)
+        self.says.show(
+            [word for word, _ in effects.up], states, score=score, control=by_chance(effects)
+        )
 
 
 def _effects(panel: GenerationLens, atom: int) -> AtomEffects | None:

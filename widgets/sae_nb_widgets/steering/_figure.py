@@ -34,8 +34,8 @@ BAND_COLOUR = fade(theme.CONTROL, 0.18)
 ROW_BAND_COLOUR = fade(theme.CONTROL, 0.4)
 THICK = 0.36  # thickness of a band, in rows
 LONGEST_NAME = 18
-WORDS_SHARE = 0.24
-"""Room at the right for the numbers, as a share of the axis."""
+WORDS_PX = 112
+"""Room at the right for the numbers."""
 
 LEAST_SHOWN = 1e-4
 """Probability at which the axis of the next token, by powers of ten, begins: what is below stands there."""
@@ -58,7 +58,7 @@ def steering_figure(
             "template": template(),
             "barmode": "overlay",
             "hovermode": "closest",
-            "margin": {"l": 56, "r": 16, "t": 44, "b": 44},
+            "margin": {"l": 56, "r": WORDS_PX, "t": 44, "b": 44},
             "legend": {"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
             "xaxis": {"domain": [0, 1], "anchor": "y", "zeroline": False},
             "yaxis": {"domain": [0, 1], "anchor": "x", "showgrid": False, "fixedrange": True},
@@ -337,7 +337,7 @@ def _hover_rows(labels: list[str], summary: SteeringSummary) -> list[str]:
 def _change_words(summary: SteeringSummary) -> list[str]:
     """Before → after, at the right."""
     return [
-        f"{_value(b, summary.outcome)} → {_value(a, summary.outcome)}"
+        f" {_value(b, summary.outcome)} → {_value(a, summary.outcome)}"
         for b, a in zip(summary.before, summary.after, strict=True)
     ]
 
@@ -365,7 +365,7 @@ def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[s
         ticks = [round(ends[1] * fifth / 5, 6) for fifth in range(6)] if ends[0] == 0 else []
     low, high = (float(place) for place in _places(np.array(ends), outcome))
     room = high - low
-    layout.xaxis.range = [low - 0.01 * room, high + WORDS_SHARE * room]
+    layout.xaxis.range = [low - 0.01 * room, high + 0.01 * room]
     layout.xaxis.tickvals = _places(np.array(ticks), outcome) if ticks else None
     layout.xaxis.ticktext = [_tick(tick, outcome) for tick in ticks] if ticks else None
     layout.yaxis.tickvals = np.arange(len(labels), dtype=np.float32)
@@ -373,7 +373,7 @@ def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[s
     layout.yaxis.range = [len(labels) - 0.4, -0.6]
     has_curve = bool(layout.yaxis2.visible)
     layout.height = figure_height(len(labels), curve=has_curve)
-    return high + 0.02 * room
+    return high + 0.01 * room
 
 
 def _tick(value: float, outcome: str) -> str:
