@@ -16,7 +16,7 @@ from sae_nb.circuits import AttributionGraph
 from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitStory, CircuitSummary
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
-from sae_nb_widgets.circuit import _words as words
+from sae_nb_widgets.circuit import _queries as queries, _words as words
 from sae_nb_widgets.circuit._chosen import ChosenNode
 from sae_nb_widgets.circuit._contrast import ContrastFields
 from sae_nb_widgets.circuit._controls import AS_GRAPH, CircuitControls
@@ -24,18 +24,7 @@ from sae_nb_widgets.circuit._cut import LiveCut
 from sae_nb_widgets.circuit._drawn_graph import drawn, patches_of, shaded_image
 from sae_nb_widgets.circuit._map import CircuitMap
 from sae_nb_widgets.circuit._names import NodeNames
-from sae_nb_widgets.circuit._queries import (
-    Change,
-    View,
-    alike,
-    by_influence,
-    changed,
-    check_groups,
-    check_nodes,
-    first_atom,
-    heaviest_target,
-    viewed,
-)
+from sae_nb_widgets.circuit._queries import Change, View
 from sae_nb_widgets.circuit._story import story_html
 from sae_nb_widgets.panel import Panel, _pages as pages
 from sae_nb_widgets.panel._declaring import Number, Whole, line, or_trait_error, reacts, show
@@ -175,8 +164,8 @@ class CircuitPanel(Panel):
         super().__init__(chips=self._facts())
         self._named = self.names = NodeNames(graph, self._saes)
         self.threshold = self.circuit.first_threshold() if threshold is None else threshold
-        self.node = first_atom(self.circuit, self._named) if node is None else node
-        self._summary = viewed(self.circuit, self._view())
+        self.node = queries.first_atom(self.circuit, self._named) if node is None else node
+        self._summary = queries.viewed(self.circuit, self._view())
         self.where = (
             graph.model_name,
             words.places_words(self.circuit),
@@ -185,7 +174,10 @@ class CircuitPanel(Panel):
         self.headline = words.headline(self.circuit)
         self._story = self.circuit.story(live=False)
         self._build()
-        self._draw()
+        self._draw_story()
+        self._redraw()
+        self._draw_node()
+        self._open_names()
         self._tell()
 
     @property
@@ -287,7 +279,7 @@ class CircuitPanel(Panel):
 
     @reacts("threshold", "groups", doing="drawing the circuit")
     def _redraw(self) -> None:
-        self._summary = viewed(self.circuit, self._view())
+        self._summary = queries.viewed(self.circuit, self._view())
         self._draw_map()
         self._conclude()
 
@@ -299,21 +291,13 @@ class CircuitPanel(Panel):
     def _draw_story(self) -> None:
         self.story_view.value = story_html(self.circuit, self._story, self._named, self.without)
 
-    def _draw(self) -> None:
-        self._draw_story()
-        self._draw_map()
-        self._draw_node()
-        self._open_names()
-        self._conclude()
-
     def _draw_map(self) -> None:
         faces, layouts = drawn(
             self.circuit, self._summary, self._view(), self._named, self.tokens, self.crops
         )
         self.map.show(faces, layouts, self._summary.place_of(self.node))
 
-    def _rescale(self) -> None:
-        self._draw_map()
+    _rescale = _draw_map
 
     def _draw_node(self) -> None:
         self.chosen.draw(self.node, self._group_of(self.node), self.node in self.pinned)
@@ -348,7 +332,7 @@ class CircuitPanel(Panel):
     def _open_names(self) -> None:
         """Open dictionaries off the main thread: of the chosen node, its neighbours, all that are drawn."""
         mine = (self.node, *self.chosen.nodes) if self.node >= 0 else ()
-        wanted = (*mine, *by_influence(self._summary))
+        wanted = (*mine, *queries.by_influence(self._summary))
         closed = next((node for node in wanted if not self._named.is_open(node)), None)
         if closed is None:
             return
@@ -424,7 +408,7 @@ class CircuitPanel(Panel):
 
         self.cut_row.wait()
         self.run_async(
-            lambda: changed(live, asked),
+            lambda: queries.changed(live, asked),
             done,
             doing=f"changing {self._named.short(self.node)}",
             otherwise=self._show_change,
@@ -534,7 +518,7 @@ class CircuitPanel(Panel):
         self._step(-1)
 
     def _step(self, by: int) -> None:
-        found = by_influence(self._summary)
+        found = queries.by_influence(self._summary)
         at = found.index(self.node) + by if self.node in found else 0
         self.node = found[min(max(at, 0), len(found) - 1)]
 
@@ -566,7 +550,7 @@ class CircuitPanel(Panel):
 
     @t.validate("pinned")
     def _pins_exist(self, proposal: t.Bunch) -> tuple[int, ...]:
-        return or_trait_error(check_nodes, proposal["value"], self.n_nodes, "pinned")
+        return or_trait_error(queries.check_nodes, proposal["value"], self.n_nodes, "pinned")
 
     @checked
     def group(self, nodes: Sequence[int], name: str) -> None:
@@ -592,7 +576,7 @@ class CircuitPanel(Panel):
 
     @t.validate("groups")
     def _groups_fit(self, proposal: t.Bunch) -> dict[str, tuple[int, ...]]:
-        return or_trait_error(check_groups, proposal["value"], self.circuit)
+        return or_trait_error(queries.check_groups, proposal["value"], self.circuit)
 
     def _group_of(self, node: int) -> str:
         return next((name for name, nodes in self.groups.items() if node in nodes), "")
@@ -613,7 +597,7 @@ class CircuitPanel(Panel):
             if self.live is None:
                 raise ValueError("Groups need the live model, and this panel has none.")
             nodes = self._summary.nodes
-            found = alike(self.live, set(nodes.node[nodes.kind == "atom"]))
+            found = queries.alike(self.live, set(nodes.node[nodes.kind == "atom"]))
             if not found:
                 self.say("No two of the neurons that are drawn fire together.")
             self.groups = found
@@ -635,7 +619,7 @@ class CircuitPanel(Panel):
         ------
         ValueError: If no path leads there.
         """
-        found = self.graph.path(*check_nodes((source, target), self.n_nodes, "path"))
+        found = self.graph.path(*queries.check_nodes((source, target), self.n_nodes, "path"))
         with self.hold_trait_notifications():
             self.path_from, self.path_to = source, target
         return found
@@ -646,7 +630,7 @@ class CircuitPanel(Panel):
             self.say("Choose where the path begins.")
             return
         with self.hold_trait_notifications():
-            self.path_from, self.path_to = self.node, heaviest_target(self.circuit)
+            self.path_from, self.path_to = self.node, queries.heaviest_target(self.circuit)
 
     @reacts("path_from", "path_to", doing="finding a path")
     def _draw_path(self) -> None:

@@ -20,17 +20,9 @@ from sae_nb.summaries import InputSummary
 from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb.summaries.input._input import where_written
 from sae_nb_widgets.components._base import lay_out
-from sae_nb_widgets.generation import _words as words
+from sae_nb_widgets.generation import _keeping as keeping, _words as words
 from sae_nb_widgets.generation._controls import GenerationControls, Picking
-from sae_nb_widgets.generation._keeping import (
-    NOTHING_KEPT,
-    Kept,
-    kept_branches,
-    kept_picture,
-    read_picture,
-    split_prompt,
-    whole_message,
-)
+from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Kept
 from sae_nb_widgets.generation._margin import Margin
 from sae_nb_widgets.generation._prompt import Prompt, fitted
 from sae_nb_widgets.generation._queries import Chosen, Measures, Measuring, WaysRuns, Why
@@ -50,8 +42,8 @@ from sae_nb_widgets.panel._declaring import (
 from sae_nb_widgets.panel._heading import place_words
 from sae_nb_widgets.panel._playing import PlayingPanel
 from sae_nb_widgets.panel._samples import check_parts, facts_of, stream_of
+from sae_nb_widgets.steering import _words as steering
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._words import headline, text_verdict, texts_words, told_words
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -62,9 +54,6 @@ if TYPE_CHECKING:
 MOST_NEW, MOST_NAMED, MOST_PINNED, MOST_ADDED = 4096, 12, 12, 10_000
 DRAWN_AT = 0.8
 """Temperature at which "again" draws where the likeliest token was taken before. Ours."""
-
-ROOM_PX = 450
-"""Height of text and words from the start: nothing is pushed away by what comes."""
 
 FASTEST = 1000.0
 """Tokens a second at which the player hardly waits."""
@@ -204,7 +193,7 @@ class GenerationLens(PlayingPanel):
             prompt, picture = prompt
         with self.hold_trait_notifications():
             self.picture = picture
-            self.messages, self.prompt = split_prompt(prompt)
+            self.messages, self.prompt = keeping.split_prompt(prompt)
 
     @t.validate("picture")
     def _picture_fits(self, proposal: t.Bunch) -> Tensor | None:
@@ -212,7 +201,7 @@ class GenerationLens(PlayingPanel):
 
     @t.validate("messages")
     def _messages_are_whole(self, proposal: t.Bunch) -> list[dict[str, str]]:
-        return [or_trait_error(whole_message, message) for message in proposal["value"]]
+        return [or_trait_error(keeping.whole_message, message) for message in proposal["value"]]
 
     @t.validate("pinned")
     def _atoms_exist(self, proposal: t.Bunch) -> list[int]:
@@ -226,7 +215,8 @@ class GenerationLens(PlayingPanel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        lay_out(self._frame.main, min_height=f"{ROOM_PX}px")
+        # From the start as high as it will be: nothing is pushed away by what comes.
+        lay_out(self._frame.main, min_height="450px")
         self.controls, self.margin = GenerationControls(self), Margin(self)
         self.views = GenerationViews(self.margin, bool(self.model.placeholders))
         self.arrange(
@@ -317,13 +307,9 @@ class GenerationLens(PlayingPanel):
         return self.generation.branches[self.branch].text
 
     @property
-    def _newest(self) -> int:
-        return self.n_tokens - 1
-
-    @property
     def place(self) -> int:
         """The token that is chosen, or the newest."""
-        return self._newest if self.token < 0 else self.token
+        return self.n_tokens - 1 if self.token < 0 else self.token
 
     # --- the prompt -------------------------------------------------------------------------------
 
@@ -395,7 +381,7 @@ class GenerationLens(PlayingPanel):
 
     def right(self) -> None:
         """Choose the next token; after the last one, write one more."""
-        if self.ready and 0 <= self.token < self._newest:
+        if self.ready and 0 <= self.token < self.n_tokens - 1:
             self.token += 1
         elif self.ready:
             self.token = -1
@@ -505,10 +491,6 @@ class GenerationLens(PlayingPanel):
             self.views.draw_text(self._now)
             self._conclude()
 
-    def _about_atom(self) -> None:
-        """Measure what the atom makes the model say, now that its text is there."""
-        self.margin.ask()
-
     def undo(self) -> None:
         """Take the newest branch away."""
         with self.guarded("undo"), self._drawing:
@@ -552,7 +534,7 @@ class GenerationLens(PlayingPanel):
     @reacts("branch", doing="branch {panel.branch}")
     def _on_branch(self) -> None:
         """Show another branch; a token that it does not have is not chosen any more."""
-        if self.token > self._newest:
+        if self.token > self.n_tokens - 1:
             self.token = -1
         self._draw()
         self._why.ask()
@@ -577,7 +559,7 @@ class GenerationLens(PlayingPanel):
         place = place_words(stream_of(self.model, self.hook_point))
         named, sure, why = "", None, ""
         if self.ready:
-            named = headline(self.names, self.atom, self.strength, "add", outcome)
+            named = steering.headline(self.names, self.atom, self.strength, "add", outcome)
             sure, why = self.names.sureness(self.atom)
         with self.hold_trait_notifications():
             self.where = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
@@ -609,8 +591,7 @@ class GenerationLens(PlayingPanel):
         generation = self._generation
         if generation is None:
             return
-        now, why, outcome, said = self._now, self._why.found, "", ""
-        reasons = ""
+        now, why, outcome, said, reasons = self._now, self._why.found, "", "", ""
         numbers = words.numbers_words(
             generation, self.branch, self._writing.seconds, self._writing.n
         )
@@ -619,8 +600,7 @@ class GenerationLens(PlayingPanel):
             outcome = "…"
             said = "The three texts are being written."
             if now.ways is None or now.ways.done:
-                outcome, said = told_words(before, rows), text_verdict(before, rows)
-                reasons = texts_words(rows)
+                outcome, said, reasons = steering.tell_texts(before, rows)
         if self.token >= 0:
             said = "" if why is None else answer_words(why, None, None, self.names)
         self._draw_title(outcome)
@@ -637,7 +617,7 @@ class GenerationLens(PlayingPanel):
         """Open on an atom, or on the most notable at the newest token, unless one was chosen."""
         if self._chosen:
             return
-        found = self._now.notable(self._newest, 1)
+        found = self._now.notable(self.n_tokens - 1, 1)
         if opening is not None or found:
             self._own = replace(self._own, atom=found[0][0] if opening is None else opening)
             self.atom = self._own.atom
@@ -668,11 +648,11 @@ class GenerationLens(PlayingPanel):
         """
         state = super().state()
         if self.model.placeholders:
-            state["picture"] = kept_picture(self.picture)
+            state["picture"] = keeping.kept_picture(self.picture)
         with self._drawing:
             generation = self._generation
             if generation is not None:
-                state["branches"] = kept_branches(generation, self._branching.strengths)
+                state["branches"] = keeping.kept_branches(generation, self._branching.strengths)
                 state["shown"] = [self.branch, self.token]
         return state
 
@@ -687,7 +667,7 @@ class GenerationLens(PlayingPanel):
         """
         kept = Kept.of(state)
         if "picture" in state:
-            self.picture = read_picture(state["picture"])
+            self.picture = keeping.read_picture(state["picture"])
         own = ("branches", "shown", "picture")
         super().restore({k: v for k, v in state.items() if k not in own})
         if "atom" in state:

@@ -164,7 +164,7 @@ class WaysRuns:
         if not ways.done:
             self._run(lambda: ways.more(self._wanted))
         else:
-            self._panel._about_atom()
+            self._panel.margin.ask()
 
     def forget(self) -> None:
         """Drop the answer, and one in the making."""

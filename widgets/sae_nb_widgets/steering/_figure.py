@@ -31,8 +31,7 @@ NEAREST_COLOUR = theme.OKABE_ITO[7]
 BEFORE_COLOUR = theme.NEUTRAL
 BAND_COLOUR = fade(theme.CONTROL, 0.18)
 
-ROW_BAND_COLOUR = fade(theme.CONTROL, 0.4)
-THICK = 0.36  # thickness of a band, in rows
+THICK = 0.26  # thickness of a band, in rows
 LONGEST_NAME = 18
 WORDS_PX = 112
 """Room at the right for the numbers."""
@@ -214,7 +213,7 @@ def _answer_traces() -> list[Any]:
     tick = {"mode": "markers", "cliponaxis": False}
     return [
         go.Bar(
-            orientation="h", width=THICK, marker={"color": ROW_BAND_COLOUR, "line": {"width": 0}}, **shown
+            orientation="h", width=THICK, marker={"color": theme.CONTROL, "line": {"width": 0}}, **shown
         ),
         go.Scatter(
             marker={"symbol": "line-ns", "size": 10, "line": {"width": 2, "color": theme.WHITE}},
@@ -222,7 +221,7 @@ def _answer_traces() -> list[Any]:
         ),
         go.Scatter(
             name="before",
-            marker={"symbol": "line-ns", "size": 16, "line": {"width": 2.5, "color": BEFORE_COLOUR}},
+            marker={"symbol": "line-ns", "size": 20, "line": {"width": 2.5, "color": BEFORE_COLOUR}},
             **shown, **tick,
         ),
         go.Scatter(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -53,17 +53,11 @@ from sae_nb_widgets.panel._samples import (
     target_rule,
 )
 from sae_nb_widgets.panel._theming import figure_widget
-from sae_nb_widgets.steering import _choices as choices, _words as words
+from sae_nb_widgets.steering import _choices as choices, _figure as figures, _words as words
 from sae_nb_widgets.steering._choices import ASKED, ChosenStrength, Opening, Phase
 from sae_nb_widgets.steering._controls import OWN_ANSWER, SteeringControls
 from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
-from sae_nb_widgets.steering._figure import (
-    FEWEST_ROWS,
-    CurveView,
-    figure_height,
-    steering_figure,
-    update_answer,
-)
+from sae_nb_widgets.steering._figure import CurveView, steering_figure, update_answer
 from sae_nb_widgets.steering._initial_state import find_firing, opening_atom
 from sae_nb_widgets.steering._queries import Question, SteeringAnswer, SteeringRuns
 from sae_nb_widgets.steering._scale import StrengthScale
@@ -76,7 +70,7 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 
-CURVE_POINTS, TEXTS_PX = 11, 330
+CURVE_POINTS, TEXTS_PX = 11, 348
 
 
 @checked(leave=("acts", "hook_point"))
@@ -196,7 +190,6 @@ class SteeringPanel(Panel):
         )
         self._chosen = ChosenStrength()
         self._runs, self._version = SteeringRuns(model, sae), 0
-        self._identity: SaeIdentity | None = None
         self._asked: Question | None = None
         self._answer: SteeringAnswer | None = None
         # Goes with the next answers: which strength was not kept for another atom.
@@ -227,8 +220,8 @@ class SteeringPanel(Panel):
             detail=self.cards.cards,
         )
         # From the start as high as it will be: nothing is pushed away by what comes.
-        rooms = figure_height(FEWEST_ROWS, curve=False) + TEXTS_PX * bool(self.model.causal)
-        lay_out(self._frame.main, min_height=f"{rooms}px")
+        room = figures.figure_height(figures.FEWEST_ROWS, curve=False)
+        lay_out(self._frame.main, min_height=f"{room + TEXTS_PX * bool(self.model.causal)}px")
         if self._opening.text:
             self.cards.expect_continuation(self.text, "", down=False)
         self._fit_sliders()
@@ -328,12 +321,10 @@ class SteeringPanel(Panel):
             sae=self.identity,
         )
 
-    @property
+    @cached_property
     def identity(self) -> SaeIdentity:
         """Identity of the SAE of the atoms, as recipes and sessions write it."""
-        if self._identity is None:
-            self._identity = identity_of(self.sae)
-        return self._identity
+        return identity_of(self.sae)
 
     def target_rule(self) -> str:
         """State what sentence and curve can be about."""
@@ -510,7 +501,7 @@ class SteeringPanel(Panel):
     def _read_anew(self) -> None:
         """Have the SAE and the input read again, though they have the same names."""
         self._version += 1
-        self._identity = None
+        self.__dict__.pop("identity", None)
 
     def combine(self) -> None:
         """Keep the atom shown at its strength, whichever other atom is shown next."""
@@ -625,20 +616,15 @@ class SteeringPanel(Panel):
             return  # the text is on its way: the odds of its first word would be taken back
         edit = words.edit_words(summary.recipe, self.names, self.scale)
         label, about = self.names.words(self.atom), summary.target_name * bool(self.target)
-        outcome, said = (
-            one(summary, label, about) for one in (words.outcome_words, words.verdict_words)
-        )
-        reasons = [words.answer_words(summary)]
+        outcome, said, reasons = words.tell_answer(summary, label, about)
         record = self.cards.continuation
         # Who names no token wants to read the story, not the odds of its first word.
         if record is not None and record.recipe == self.current and not self.target:
-            outcome, said = (
-                one(record.prompt, record.rows) for one in (words.told_words, words.text_verdict)
-            )
-            reasons = [words.texts_words(record.rows), words.changes_words(record), *reasons]
+            outcome, said, texts = words.tell_texts(record.prompt, record.rows)
+            reasons = f"{texts} {words.changes_words(record)} {reasons}"
         self._draw_headline(outcome)
         spent = f"{words.numbers_words(summary)} · {format_duration(self._answer.seconds)}"
-        self.conclude(said, spent, reasons=f"{edit}: {' '.join(reasons)}")
+        self.conclude(said, spent, reasons=f"{edit}: {reasons}")
         self._show_texts()
 
     def _show_texts(self) -> None:

@@ -230,6 +230,20 @@ def text_verdict(prompt: str, rows: Sequence[Sequence[str]]) -> str:
     return "A random push of the same size changes the text, too."
 
 
+def tell_texts(prompt: str, rows: Sequence[Sequence[str]]) -> tuple[str, str, str]:
+    """Return the heading, the claim and the reasons of three texts."""
+    return told_words(prompt, rows), text_verdict(prompt, rows), texts_words(rows)
+
+
+def tell_answer(summary: SteeringSummary, label: str, about: str) -> tuple[str, str, str]:
+    """Return the heading, the claim and the reasons of an answer, of the outcome asked `about` or another."""
+    return (
+        outcome_words(summary, label, about),
+        verdict_words(summary, label, about),
+        answer_words(summary),
+    )
+
+
 def texts_words(rows: Sequence[Sequence[str]]) -> str:
     """State how a text continues, how without the edit and with a random push, in a few words of each."""
     common = shared_beginning(rows)
