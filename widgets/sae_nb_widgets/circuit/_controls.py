@@ -78,7 +78,7 @@ class CircuitControls:
 
     def _search(self, change: t.Bunch) -> None:
         query = change["new"]
-        rows = found_nodes(self._panel.circuit, self._panel.names, query)
+        rows = found_nodes(self._panel.circuit, self._panel._named, query)
         head = (
             f"nodes at or about “{query}”, strongest first"
             if rows
