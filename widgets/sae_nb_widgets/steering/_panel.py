@@ -260,6 +260,7 @@ class SteeringPanel(Panel):
             found = find_firing(self.model, self.sae, given, hook_point, scale)
             return None if found is None else opening_atom(found, scale, self.names)
 
+        self.loading("Measuring how strongly atoms fire")
         self.run_async(work, partial(self._begin, scale), doing="measuring strengths")
 
     def _begin(self, scale: StrengthScale, opening: int | None) -> None:
@@ -273,6 +274,7 @@ class SteeringPanel(Panel):
         self._choose_strength()
         self._chosen = replace(self._chosen, unit=self.unit)
         self._fit_sliders()
+        self._draw_title()
         self._request()
         if self._opening.text:
             self.continue_text()
@@ -378,11 +380,9 @@ class SteeringPanel(Panel):
     def _show_strength(self) -> None:
         self._opening = replace(self._opening, strength=False)  # whoever has chosen one keeps it
         self.controls.follow(self.scale)
-        self._draw_headline()
+        self._draw_title()
 
     def _draw_headline(self, outcome: str = "") -> None:
-        if not self.ready and self._opening.atom:
-            return  # no atom was chosen yet
         outcome = outcome or "…" * (self._answer is not None)
         self.headline = words.headline(self.names, self.atom, self.strength, self.mode, outcome)
 
@@ -393,8 +393,9 @@ class SteeringPanel(Panel):
         place = place_words(stream_of(self.model, self.hook_point))
         with self.hold_trait_notifications():
             self.where = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
-            self._draw_headline()
-            self.sure, self.sure_words = sure, why
+            if self.ready or not self._opening.atom:  # else none was chosen yet
+                self._draw_headline()
+                self.sure, self.sure_words = sure, why
 
     def again(self) -> None:
         """Compare with other random directions."""
