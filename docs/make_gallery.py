@@ -557,7 +557,7 @@ def entries() -> list[Entry]:
             *twice("an answer, followed back"),
             circuit,
             "Neurons at “keys” carry the plural past “cabinet”; without twenty of 230 400 it is lost.",
-            ".sae-nb-answer, .sae-nb-circuit",
+            ".sae-nb-answer, .sae-nb-story",
         ),
         Entry(
             "patching",

@@ -390,7 +390,9 @@ def test_what_it_makes_the_model_say_is_measured_and_confirmed(fours) -> None:
     assert chips.states == ["confirmed" if kept else "unconfirmed" for kept in found.confirmed]
     assert found.up[0][1] > 3 * found.random_most
     assert "<b>4</b>" in fours._frame.answer.value
-    assert chips.control.startswith(f"random direction: {found.by_chance} of 3")
+    assert len(found.chance) == 5
+    assert chips.control.startswith("5 random directions: ")
+    assert f"{max(found.chance)} of 3" in chips.control
     assert fours.record["found_by"] == "measured on 12 other examples"
 
 

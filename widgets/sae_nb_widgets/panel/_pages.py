@@ -91,8 +91,11 @@ class Page:
     figure: go.Figure | None
     """The figure as it was on screen."""
 
+    above: str = ""
+    """HTML of what was above the figure; escaped by the component that made it."""
+
     main: str
-    """HTML of what was under the figure; escaped by the component that made it."""
+    """HTML of what was under it."""
 
     detail: str
     """HTML of the column next to the figure."""
@@ -132,9 +135,12 @@ def page_html(page: Page, script: str) -> str:
         f".sae-nb-panel {{ --sae-nb-font: {sizes.font_px}px; }}"
     )
     help_text = "".join(f"<p>{escape(s)}</p>" for s in page.explanation if s)
-    help_text += words_html((*page.explanation, *page.heading.facts, page.main, page.detail))
+    help_text += words_html(
+        (*page.explanation, *page.heading.facts, page.above, page.main, page.detail)
+    )
     answer = answer_html(page)
-    cards = "" if page.names is None else cards_html(answer + page.main + page.detail, page.names)
+    parts = f"{answer}{page.above}{page.main}{page.detail}"
+    cards = "" if page.names is None else cards_html(parts, page.names)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -142,7 +148,7 @@ def page_html(page: Page, script: str) -> str:
         f'<main class="sae-nb-panel sae-nb-{sizes.scale}">'
         f"{header_html(page.heading)}{answer}"
         f'<div class="sae-nb-body{"" if page.detail else " sae-nb-plain"}">'
-        f'<div class="sae-nb-main">{_figure_html(page.figure)}{page.main}</div>'
+        f'<div class="sae-nb-main">{page.above}{_figure_html(page.figure)}{page.main}</div>'
         f'<div class="sae-nb-detail">{page.detail}</div></div>'
         f'<details class="sae-nb-fold"><summary>{RECORD}</summary>{record_table(page.record)}</details>'
         f'<details class="sae-nb-fold"><summary>What this shows, and what it cannot show</summary>'
@@ -163,13 +169,13 @@ def answer_html(page: Page) -> str:
     return f'<div class="sae-nb-answerline">{said}{small}</div>'
 
 
-def sheet(page: Page, main: Drawing, detail: Drawing) -> Drawing:
-    """Return the content of `page` as one drawing: where, title, answer, figure, the parts under and
+def sheet(page: Page, above: Drawing, main: Drawing, detail: Drawing) -> Drawing:
+    """Return the content of `page` as one drawing: where, title, answer, figure, the parts above, under and
     next to it, and the facts last.
     """
     width = MAIN_WIDTH + (DETAIL_WIDTH + 20 if detail.height else 0)
     figure = [] if page.figure is None else [draw_figure(go.Figure(page.figure), MAIN_WIDTH)]
-    left = stacked([*figure, main], gap=12)
+    left = stacked([above, *figure, main], gap=12)
     return padded(
         stacked(
             [
