@@ -22,7 +22,7 @@ from sae_nb_widgets.components._base import HTML, VBox
 from sae_nb_widgets.components._concordance import word_at
 from sae_nb_widgets.components._curves import Chart, Curves, Line
 from sae_nb_widgets.panel._declaring import control, show
-from sae_nb_widgets.temporal._figure import place_name
+from sae_nb_widgets.temporal._figure import place_name, row_name
 
 if TYPE_CHECKING:
     from sae_nb_widgets.temporal._panel import TemporalPanel
@@ -188,7 +188,7 @@ class TemporalDetail:
             notes=[format_number(100 * share, "%", digits=2) for _, share in sources],
         )
         self._atoms.show(
-            [names.name(i) if names.words(i) else f"atom {i}" for i in self._ids],
+            [row_name(names, i, record, "novel") for i in self._ids],
             [value for _, value in atoms],
             atoms=self._ids,
             icons=icons_of(names, self._ids),
