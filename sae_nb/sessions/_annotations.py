@@ -166,7 +166,7 @@ def annotations_file(path: str | Path) -> Path:
 
 
 def file_here(sae: object, folder: str | Path = HERE) -> Path:
-    """Return the file of an SAE in a folder that may hold the labels of many: named by model, place and digest."""
+    """Return the file of an SAE in a folder for many: named by its model, its place and a digest."""
     identity = identity_of(sae)
     parts = (identity.model_name, identity.hook_point, identity.fingerprint[:8])
     name = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") for part in parts if part)
