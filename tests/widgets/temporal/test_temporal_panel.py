@@ -72,6 +72,9 @@ def test_without_a_temporal_sae_it_says_so_and_shows_what_each_word_adds(
     assert not panel.record.shares[:, 0].any()
     acts = sn.capture(model, [6 * TEXT], "resid_post.3", drop_massive=False, progress=False)
     row = plain.encode(acts.x[8:9]).to_dense()[0]
+    assert panel.token == int(np.argmax([len(name) for name in panel.record.names]))
+    assert "novel" not in panel._plot.layout.annotations[2].text
+    assert not panel._plot.layout.showlegend
     panel.token = 8
     bars = panel._detail_view._atoms
     assert bars.atoms[0] == int(row.argmax())

@@ -322,7 +322,8 @@ class TemporalPanel(Panel):
     def _draw(self, seen: _Answer) -> None:
         self._seen = seen
         if not 0 <= self.token < seen.first.n_times:
-            self.token = seen.first.most_predicted
+            longest = int(np.argmax([len(name) for name in seen.first.names]))
+            self.token = longest if self.lacks else seen.first.most_predicted
         given = seen.asked.given
         signal = given if isinstance(given, Tensor) and seen.first.kind == "signal" else None
         self._strip.show(seen.first, seen.second, signal)
@@ -349,6 +350,7 @@ class TemporalPanel(Panel):
             bands=self.bands,
             color_by=self.color_by,
             rows=self.rows,
+            alone=bool(self.lacks),
             names=self.names,
         )
 
