@@ -119,7 +119,7 @@ def check_matrix(
     finite: bool = True,
 ) -> Tensor:
     """Return `x` as a tensor if it holds floating-point rows, (n, d_in), at least one of them."""
-    x = as_tensor(x, name=name)
+    x = x if isinstance(x, Tensor) else as_tensor(x, name=name)
     if not x.is_floating_point():
         raise TypeError(
             f"`{name}` must hold floating-point numbers, got {x.dtype}. Use {name}.float(), of an array "
@@ -158,9 +158,10 @@ def check_finite(
     """Refuse NaN and infinity, naming the first bad row, and shapes without numbers."""
     check_data(x, name=name)
     # One fused pass in the common case: a sum is finite only if every entry is, up to overflow.
-    if cmath.isfinite(x.detach().sum().item()):
+    x = x.detach() if x.requires_grad else x
+    if cmath.isfinite(x.sum().item()):
         return
-    bad = ~torch.isfinite(x.detach()).reshape(x.shape[0], -1).all(dim=1)
+    bad = ~torch.isfinite(x).reshape(x.shape[0], -1).all(dim=1)
     if not bool(bad.any()):
         return
     row = int(bad.nonzero()[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import ipywidgets as ipw
 import numpy as np
@@ -170,7 +171,10 @@ def test_every_control_on_screen_is_linked_to_its_trait(browser) -> None:
     assert fields["atom"].value == "6"
     fields["sort"].value = "index"
     assert browser.sort == "index"
-    fields["search"].value = "7"
+    box = browser.finder.widget
+    box.query = "7"
+    assert (box.rows[0]["atom"], browser.search, browser.atom) == (7, "", 6)
+    box.choose("take")
     assert (browser.search, browser.atom) == ("7", 7)
     fields["skip atoms that never fire"].value = False
     assert browser.alive_only is False
@@ -191,11 +195,31 @@ def test_search_steps_through_what_it_found_and_escape_ends_it(texts) -> None:
     assert texts.atom == found[0]
     texts.next()
     assert texts.atom == found[1 % len(found)]
-    assert texts.cards.found.layout.display is None
     texts.press("Escape")
-    assert texts.search == ""
-    assert texts.found == ()
-    assert texts.cards.found.layout.display == "none"
+    assert (texts.search, texts.finder.widget.query, texts.found) == ("", "", ())
+
+
+def test_rows_under_the_find_box_answer_to_the_word_in_it(texts) -> None:
+    """Each fires where the word stands, strongest first; the panel stays until one is taken."""
+    before, box = texts.atom, texts.finder.widget
+    box.query = "cat"
+    rows, catalogue = box.rows, texts.catalogue
+    assert len(rows) > 1
+    assert (box.answered, texts.atom, texts.search) == ("cat", before, "")
+    first = next(row for row in rows if row["hit"])
+    assert first["word"].strip("“”").lower() == "cat"
+    tokens = [*catalogue.acts.tokens, ""]
+    whole = (one == " cat" and next[:1] != "م" for one, next in pairwise(tokens))
+    there = np.flatnonzero(list(whole))
+    z = catalogue.codes.to_dense()[there].abs().mean(dim=0)
+    strengths = [float(z[row["atom"]]) for row in rows]
+    assert strengths == sorted(strengths, reverse=True)
+    box.choose("take", 1)
+    assert (texts.atom, texts.search) == (rows[1]["atom"], "cat")
+    assert texts.found[: len(rows)] == tuple(row["atom"] for row in rows)
+    box.query = "no such word"
+    assert (box.rows, box.answered) == ([], "no such word")
+    assert "no such word" in box.head
 
 
 @pytest.mark.slow

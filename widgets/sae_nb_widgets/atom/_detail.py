@@ -30,7 +30,6 @@ from sae_nb_widgets.panel._pages import LIVE_ONLY
 if TYPE_CHECKING:
     from sae_nb_widgets.atom._panel import AtomBrowser
 
-MOST_FOUND = 8
 
 SAYS = "What it makes the model say"
 RAISES = "Direct path: outputs it raises (+) and lowers (−)"
@@ -50,7 +49,9 @@ class Says:
             small_button(MEASURE, tip, measure).add_class(LIVE_ONLY).add_class("sae-nb-flush")
         )
         self._can_measure = measure is not None
-        self.widget = VBox([self.chips, self.button]).add_class("sae-nb-block")
+        self.widget = (
+            VBox([self.chips, self.button]).add_class("sae-nb-block").add_class("sae-nb-says")
+        )
 
     def show(self, fires: bool, effects: AtomEffects | None, working: bool) -> None:
         """Draw what was measured; `working`: it is being measured now."""
@@ -91,7 +92,6 @@ class AtomDetail:
 
     def __init__(
         self,
-        labels: ipw.Widget,
         names: AtomNames,
         rows: str,
         *,
@@ -103,32 +103,28 @@ class AtomDetail:
         self._names, self._go = names, go
         self.says = Says(measure)
         self.strengths = StrengthBars(band)
-        self.found = ThinBars(description="Atoms that match the search, and how often they fire")
         self.near = ThinBars(description="Close to it")
+        self.near.add_class("sae-nb-near")
         self.where = ThinBars(description=f"Where it fires (share of {rows})")
         # Next to a map there is no room for it, and the map says what is close.
         for spare in (self.near, self.where):
             spare.add_class("sae-nb-spare")
         self.heads = Sparkbars()
         self.heads.empty_text = "Pass model= to see which attention heads write it."
-        self.found_card = VBox([self.found])
         self._make_more = partial(More, self._list, rows, often)
         self._record: AtomSummary | None = None
         self._more_place = VBox()
         self.widgets: tuple[ipw.Widget, ...] = (
-            self.found_card,
             self.says.widget,
             self.where,
             self.strengths.widget,
             self.near,
-            labels,
             self.heads,
             self._more_place,
         )
         self._listed: dict[Sparkbars, Sequence[int]] = {}
-        for clickable in (self.found, self.near):
-            clickable.observe(self._clicked, "selected")
-        for widget in (self.found, self.where, self.heads, self._more_place):
+        self.near.observe(self._clicked, "selected")
+        for widget in (self.where, self.heads, self._more_place):
             show(widget, False)
 
     def _clicked(self, change: t.Bunch) -> None:
@@ -189,12 +185,6 @@ class AtomDetail:
             self.heads.description = f"Attention heads (share of its length; alike: {even} each)"
         names = [f"head {head}" for head in range(len(found))]
         self.heads.show(names, found, notes=[format_percent(share) for share in found], maximum=1.0)
-
-    def show_found(self, atoms: Sequence[int], frequency: Sequence[float]) -> None:
-        """List the atoms that match a search; an empty list hides the card."""
-        show(self.found, bool(atoms))
-        shown, often = list(atoms[:MOST_FOUND]), list(frequency[:MOST_FOUND])
-        self._list(self.found, shown, often, [format_percent(f) for f in often])
 
 
 class More:

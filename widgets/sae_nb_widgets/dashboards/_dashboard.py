@@ -119,7 +119,7 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
         self._name = HTML().add_class("sae-nb-name")
         browser = self.browser
         first = (browser.controls.subject, self._name, browser.notes.label, browser.controls.search)
-        for widget in (browser.controls.subject, browser.notes.label):
+        for widget in (browser.controls.subject, browser.notes.label, browser.controls.search):
             widget.add_class(IN_BAR)
         self._strength = _fields(self.steering, ("strength",))
         self._style = HTML(layout=layout_of(display="none"))
@@ -223,7 +223,6 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
         self._draw_selection()
         # What a search finds is listed by the map, with a table that can be sorted.
         self._links.append(t.dlink((self.browser, "found"), (panel, "selected")))
-        show(self.browser.cards.found_card, False)
         panel.inputs.widget.add_class("sae-nb-inputs")
         panel.tuck_away(panel.map.brush_row)
         return panel

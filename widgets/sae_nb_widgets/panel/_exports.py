@@ -231,6 +231,7 @@ class HasExports(AsSite, HasStatus):
             answer=self.answer or (self.status if self.problem else ""),
             bold=self._bold,
             numbers=self.numbers,
+            reasons=self.reasons,
             explanation=self.explanation,
             figure=self.current_figure(),
             main=main,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from sae_nb.files._atomic import write_bytes
 from sae_nb.files._exchange import place
 from sae_nb_widgets.components import Component
 from sae_nb_widgets.components._atom_card import cards_html
-from sae_nb_widgets.components._base import style_sheet
+from sae_nb_widgets.components._base import mark_atoms, style_sheet
 from sae_nb_widgets.components._html_drawing import html_drawing
 from sae_nb_widgets.panel._glossary import words_html
 from sae_nb_widgets.panel._heading import Heading, header_html
@@ -75,6 +75,9 @@ class Page:
 
     numbers: str = ""
     """The expert's numbers behind the sentence."""
+
+    reasons: str = ""
+    """What the sentence rests on."""
 
     explanation: tuple[str, str, str]
     """Three texts: what this shows, what it cannot show, and the paper."""
@@ -124,7 +127,7 @@ def page_html(page: Page, script: str) -> str:
     )
     help_text = "".join(f"<p>{escape(s)}</p>" for s in page.explanation if s)
     help_text += words_html((*page.explanation, *page.heading.facts, page.main, page.detail))
-    answer = answer_html(page.answer, page.numbers, page.bold)
+    answer = answer_html(page)
     cards = "" if page.names is None else cards_html(answer + page.main + page.detail, page.names)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
@@ -142,11 +145,16 @@ def page_html(page: Page, script: str) -> str:
     )
 
 
-def answer_html(answer: str, numbers: str, bold: Sequence[str] = ()) -> str:
-    """Return the answer and the numbers behind it as escaped HTML; nothing where there is none."""
-    small = f'<div class="sae-nb-numbers">{escape(numbers)}</div>' if numbers else ""
-    said = f'<div class="sae-nb-answer">{sentence_html(answer, bold)}</div>'
-    return f'<div class="sae-nb-answerline">{said}{small}</div>' if answer else ""
+def answer_html(page: Page) -> str:
+    """Return the answer, what it rests on and the numbers behind it as escaped HTML; nothing without one."""
+    if not page.answer:
+        return ""
+    small = f'<div class="sae-nb-numbers">{escape(page.numbers)}</div>' if page.numbers else ""
+    said = f'<div class="sae-nb-answer">{sentence_html(page.answer, page.bold)}</div>'
+    if page.reasons:
+        why = f"<summary>how sure?</summary>{mark_atoms(page.reasons)}"
+        said += f'<details class="sae-nb-reasons">{why}</details>'
+    return f'<div class="sae-nb-answerline">{said}{small}</div>'
 
 
 def sheet(page: Page, main: Drawing, detail: Drawing) -> Drawing:
@@ -176,6 +184,7 @@ def _top(page: Page, width: float) -> list[Drawing]:
         paragraph(" › ".join(heading.where), width, size=small),
         paragraph(heading.title, width, size=large, bold=True),
         paragraph(page.answer, width, size=answer),
+        paragraph(page.reasons, width),
         paragraph(page.numbers, width),
     ]
 
@@ -227,7 +236,7 @@ def fallback_html(page: Page) -> str:
     """Return a small piece of HTML for viewers that run no widgets: title, answer, a drawing, a table."""
     drawing = "" if page.figure is None else to_png_tag(page.figure)
     return (
-        f"{header_html(page.heading)}{answer_html(page.answer, page.numbers, page.bold)}{drawing}"
+        f"{header_html(page.heading)}{answer_html(page)}{drawing}"
         f"<details><summary>{RECORD}</summary>{record_table(page.record)}</details>"
     )
 
