@@ -24,7 +24,7 @@ from sae_nb_widgets.components import Chips, Sparkbars, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, VBox, layout_of
 from sae_nb_widgets.components._picture_grid import StillGrid
-from sae_nb_widgets.panel._declaring import control, show, small_button
+from sae_nb_widgets.panel._declaring import button, control, show, small_button
 from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:
@@ -273,7 +273,9 @@ class AtomNotes:
         self.note = self._field("note", "anything else")
         self.star = small_button("☆", "", self._press_star)
         tip = "Write them to a file, here and now; panels opened in this folder show them again"
-        self.keep = small_button(f"Keep labels in ./{HERE}", tip, self._press_keep)
+        self.keep = button(f"Keep labels in ./{HERE}", tip, self._press_keep).add_class(
+            "sae-nb-primary"
+        )
         self.widget = VBox(
             [HTML(card_title(OWN)), self.label, self.note, self.saved_line, self.keep],
             layout=layout_of(overflow="hidden"),
