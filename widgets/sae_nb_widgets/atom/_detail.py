@@ -17,14 +17,14 @@ from sae_nb.atoms._examples import Band
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
 from sae_nb.figures.theme import escape, format_number, format_percent
-from sae_nb.sessions._annotations import Annotations
+from sae_nb.sessions._annotations import HERE, Annotations
 from sae_nb_widgets.atom._examples import card_title
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
 from sae_nb_widgets.components import Chips, Sparkbars, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, VBox, layout_of
 from sae_nb_widgets.components._picture_grid import StillGrid
-from sae_nb_widgets.panel._declaring import control, show, small_button
+from sae_nb_widgets.panel._declaring import button, control, show, small_button
 from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def show_where(bars: ThinBars, record: AtomSummary, *, of_images: bool) -> None:
 
 
 OWN = "Your name for it"
-IN_MEMORY = 'Not saved. Pass labels="folder" to keep labels.'
+IN_MEMORY = "Not saved: it ends with the notebook."
 
 
 class AtomNotes:
@@ -274,8 +274,12 @@ class AtomNotes:
         self.label = self._field("label", "your name for it")
         self.note = self._field("note", "anything else")
         self.star = small_button("☆", "", self._press_star)
+        tip = "Write them to a file, here and now; panels opened in this folder show them again"
+        self.keep = button(f"Keep labels in ./{HERE}", tip, self._press_keep).add_class(
+            "sae-nb-primary"
+        )
         self.widget = VBox(
-            [HTML(card_title(OWN)), self.label, self.note, self.saved_line],
+            [HTML(card_title(OWN)), self.label, self.note, self.saved_line, self.keep],
             layout=layout_of(overflow="hidden"),
         ).add_class("sae-nb-block")
         self.widget.add_class(LIVE_ONLY)  # fields are not exported, and a title alone says nothing
@@ -319,6 +323,11 @@ class AtomNotes:
     def _press_star(self) -> None:
         self._panel.star(self._atom, not self._labels.is_starred(self._atom))
 
+    def _press_keep(self) -> None:
+        with self._panel.guarded("keeping the labels"):
+            self._panel.keep_labels()
+        self._say_saved()
+
     def _draw_star(self) -> None:
         starred = self._labels.is_starred(self._atom)
         self.star.description = "★ kept" if starred else "☆ keep"
@@ -346,4 +355,5 @@ class AtomNotes:
             text = IN_MEMORY
         else:
             text = ""
+        show(self.keep, text == IN_MEMORY and isinstance(book, Annotations))
         self.saved_line.value = f'<span title="{escape(path or text)}">{escape(text)}</span>'
