@@ -25,6 +25,7 @@ from sae_nb.circuits._asked import asked, blocks, measured_copies
 from sae_nb.circuits._faithfulness import live
 from sae_nb.circuits._graph_sites import one_by_one
 from sae_nb.circuits._passes import Trace
+from sae_nb.circuits._patching import of_each
 from sae_nb.findings import Finding
 from sae_nb.models._freezing import Frozen, check_frozen
 from sae_nb.models._running import run
@@ -33,22 +34,23 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.checks import Inputs
-    from sae_nb.circuits._asked import Question
+    from sae_nb.circuits._asked import Question, Questions
     from sae_nb.circuits._record import Graph
     from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
     from sae_nb.models._running import Puts
 
 Method = Literal["contextual", "held", "ablation", "gradient"]
+Way = Method | Literal["direct"]
 Part = Literal["head", "neuron"]
 
 _PLACES = {"head": "head_out", "neuron": "mlp_post"}
 
 
 class Contributions(Finding):
-    """The contribution of heads or neurons to an answer above their mean output.
+    """The contribution of heads or neurons to an answer above their mean output; of "direct" above nothing.
 
-    Made by `head_contributions` and `neuron_contributions`.
+    Made by `head_contributions`, `neuron_contributions` and `direct_effects`.
     """
 
     part: Part
@@ -56,7 +58,7 @@ class Contributions(Finding):
     name: str
     """Name of the measure of the answers."""
 
-    method: Method
+    method: Way
     n_inputs: int
     answer: float
     """Of it, the mean over inputs: logits, or the function's units."""
@@ -151,6 +153,66 @@ def neuron_contributions(
     (1, 256)
     """
     return _contributions(model, inputs, target, method, "neuron")
+
+
+@checked(leave=("inputs", "answers"))
+def direct_effects(model: LiveModel, inputs: Inputs, answers: Questions = None) -> Contributions:
+    """Measure what every attention head itself adds to an answer: along the stream, through no later part.
+
+    Σ_t ⟨z_t W_O, u⟩ with u the direction that the answer is read along, through the last norm with its scale
+    held (and through the norm behind each block of a post-norm model). With the MLPs, the embedding and
+    biases, heads add up to the answer; of a capped answer, its slope counts.
+
+    Parameters
+    ----------
+    answers
+        An outcome, a pair of them as a tuple, a function, or a list with one for each input; a tuple of two
+        lists their differences. None: each input's own top answer.
+
+    Raises
+    ------
+    ValueError, TypeError: If the model has no heads that can be read.
+
+    Source
+    ------
+    Direct logit attribution: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Wang et
+    al., arXiv 2211.00593. It is not the effect of removing a head, which later parts make up for or need.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt = sn.load_model("tiny-gpt")
+    >>> direct_effects(gpt, "One day she went to", (" her", " his")).values.shape
+    (4, 4)
+    """
+    places = places_of(model, "head")
+    others = _points(model, "mlp_out") + _points(model, "cross_attn_out")
+    held = [(str(place), torch.Tensor.detach) for place in (*places, *others)]
+    batches = one_by_one(model, inputs)
+    n, names, found, measured = int(model.n_heads or 1), set(), [], []
+    for batch, question in zip(batches, of_each(answers, len(batches), "answers"), strict=True):
+        with torch.inference_mode(False), torch.enable_grad(), Frozen(attention=False):
+            ran = run(model, batch, put=held, read=places, grad=places)
+            answer = ran.answer.one()
+            name, measure = asked(model, answer, ran.answer.kind, question)
+            value = measure(answer)
+            slopes = ran.gradients(value)
+        names.add(name)
+        measured.append(float(value.detach()))
+        by_place = []
+        for place in places:
+            x, slope = ran.states[str(place)].detach(), slopes.get(str(place))
+            flow = torch.zeros_like(x) if slope is None else x * slope.reshape(x.shape)
+            by_place.append(flow.flatten(0, 1).float().sum(dim=0).reshape(n, -1).sum(dim=1))
+        found.append(torch.stack(by_place).cpu().numpy())
+    return Contributions(
+        part="head",
+        name=names.pop() if len(names) == 1 else "each answer",
+        method="direct",
+        n_inputs=len(batches),
+        answer=float(np.mean(measured)),
+        values=np.mean(found, axis=0),
+    )
 
 
 def _contributions(
@@ -303,9 +365,8 @@ def at_mean(
 
 
 def places_of(model: LiveModel, part: Part) -> list[HookPoint]:
-    """Return where heads, or neurons, are written side by side, a place a layer."""
-    kind = _PLACES[part]
-    places = [point for point in model.hook_points() if str(point).startswith(f"{kind}.")]
+    """Return where heads, or neurons, are written side by side: a place a layer, not of an encoder."""
+    places = _points(model, _PLACES[part])
     if not places or (part == "head" and model.n_heads is None):
         words = "attention heads" if part == "head" else "neurons"
         raise ValueError(
@@ -313,6 +374,14 @@ def places_of(model: LiveModel, part: Part) -> list[HookPoint]:
             "`model.hook_points()` lists what it has."
         )
     return places
+
+
+def _points(model: LiveModel, kind: str) -> list[HookPoint]:
+    return [
+        point
+        for point in model.hook_points()
+        if not point.encoder and kind in (point.kind, point.kind.removeprefix("decoder."))
+    ]
 
 
 # -------------------------------------------------------------------------------------------------
