@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sae_nb.checks import Seed, checked
 from sae_nb.circuits._graph_sites import one_by_one
+from sae_nb.circuits._heads import written_by_heads
 from sae_nb.findings import Finding
 from sae_nb.lenses._head import head_of
 from sae_nb.models import HookPointNotFound
@@ -460,22 +461,7 @@ class _Copying:
         alone = values.new_zeros(n_heads, n, n_heads, d_head)
         each = torch.arange(n_heads, device=values.device)
         alone[each, :, each] = values
-        written = self._written(layer, alone.flatten(2))
+        written = written_by_heads(self.model, layer, alone.flatten(2))
         least = (written @ self.others.T).topk(min(FIRST, len(self.others)), dim=-1).values[..., -1]
         own, wrong = ((written * rows).sum(dim=-1) > least for rows in (self.own, self.wrong))
         return own.float(), wrong.float()
-
-    def _written(
-        self, layer: int, x: Float[Tensor, "heads n d_heads"]
-    ) -> Float[Tensor, "heads n d"]:
-        """Return what heads add to the stream: through their projection, and a closing norm or scale."""
-        mixer, end = (
-            self.model.hook_point(f"{kind}.{layer}").path for kind in ("head_out", "attn_out")
-        )
-        parts = [mixer] if mixer.startswith(end) else [mixer, end]
-        zero = torch.zeros_like(x[:1, :1])
-        for part in parts:
-            module = self.model.get_module(part)
-            of, zero = (module(one.to(next(module.parameters()))) for one in (x, zero))
-            x, zero = of - zero, torch.zeros_like(zero)
-        return x.float()

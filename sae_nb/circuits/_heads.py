@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import checked
+from sae_nb.checks import checked, shown
 from sae_nb.circuits._asked import asked, blocks, measured_copies
 from sae_nb.circuits._faithfulness import live
 from sae_nb.circuits._graph_sites import one_by_one
@@ -73,7 +73,8 @@ class Contributions(Finding):
 
         layer, index = np.indices(self.values.shape).reshape(2, -1)
         columns = {"layer": layer, self.part: index, "contribution": self.values.ravel()}
-        order = np.argsort(-np.abs(self.values.ravel()), kind="stable")
+        sizes = np.abs(self.values.ravel())
+        order = np.argsort(-sizes, kind="stable")[: np.isfinite(sizes).sum()]  # NaN is last
         return pd.DataFrame(columns).iloc[order].reset_index(drop=True)
 
     @property
@@ -89,9 +90,14 @@ class Contributions(Finding):
         return f"{self.name}, {self.answer:.2f}; {self.part}s by {self.method}: {found}, …"
 
 
-@checked(leave=("inputs", "target"))
+@checked(leave=("inputs", "target", "heads"))
 def head_contributions(
-    model: LiveModel, inputs: Inputs, *, target: Question = None, method: Method = "contextual"
+    model: LiveModel,
+    inputs: Inputs,
+    *,
+    target: Question = None,
+    method: Method = "contextual",
+    heads: Sequence[tuple[int, int]] | None = None,
 ) -> Contributions:
     """Measure or estimate what every attention head brings to an answer, above its mean output.
 
@@ -107,6 +113,9 @@ def head_contributions(
         the same with attention patterns held, so that a head that acts by where others look brings nothing.
         "ablation": each head exchanged for its mean in the running model. "gradient": the first-order
         estimate of that, one backward pass for all heads.
+    heads
+        For "ablation" the heads that are removed, each by itself, as pairs (layer, head); `values` of the
+        others are NaN. None: all.
 
     Raises
     ------
@@ -127,7 +136,9 @@ def head_contributions(
     >>> heads.values.shape == (gpt.n_layers, gpt.n_heads)
     True
     """
-    return _contributions(model, inputs, target, method, "head")
+    if heads is not None:
+        heads = _checked_heads(model, heads, method)
+    return _contributions(model, inputs, target, method, "head", heads)
 
 
 @checked(leave=("inputs", "target"))
@@ -215,8 +226,37 @@ def direct_effects(model: LiveModel, inputs: Inputs, answers: Questions = None) 
     )
 
 
+def _checked_heads(
+    model: LiveModel, heads: Sequence[tuple[int, int]], method: Method
+) -> list[tuple[int, int]]:
+    if method != "ablation":
+        raise ValueError(
+            f'`heads` must be None for method="{method}", which measures all of them at once, got '
+            f"{shown(heads)}."
+        )
+    n_layers, n_heads = len(places_of(model, "head")), int(model.n_heads or 1)
+    found = []
+    for one in heads:
+        try:
+            layer, head = map(int, one)
+        except (TypeError, ValueError):
+            layer, head = -1, -1
+        if not (0 <= layer < n_layers and 0 <= head < n_heads):
+            raise ValueError(
+                f"`heads` must be pairs (layer, head), of {n_layers} layers and {n_heads} heads each, got "
+                f"{shown(one)}."
+            )
+        found.append((layer, head))
+    return found
+
+
 def _contributions(
-    model: LiveModel, inputs: Inputs, target: Question, method: Method, part: Part
+    model: LiveModel,
+    inputs: Inputs,
+    target: Question,
+    method: Method,
+    part: Part,
+    chosen: Sequence[tuple[int, int]] | None = None,
 ) -> Contributions:
     places = places_of(model, part)
     runs = [_Run(model, part, places, batch, target) for batch in one_by_one(model, inputs)]
@@ -225,7 +265,7 @@ def _contributions(
     ways: dict[Method, Callable[[_Run, Sequence[Tensor]], Tensor]] = {
         "contextual": _contextual,
         "held": partial(_contextual, attention=False),
-        "ablation": _ablated,
+        "ablation": partial(_ablated, chosen=chosen),
         "gradient": _by_gradient,
     }
     of = ways[method]
@@ -271,14 +311,25 @@ class _Run:
         return found - self.answer
 
 
-def _ablated(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
-    """m(clean) − m(the part at its mean), in the running model."""
-    values = []
-    for place, mean in zip(one.places, means, strict=True):
-        for parts in blocks(one.n_parts(mean)):
-            change = at_mean(range(len(parts)), parts, mean, one.n_parts(mean))
-            values.append(-one.changes(len(parts), [(place, change)]))
-    return torch.cat(values).reshape(len(means), -1)
+def _ablated(
+    one: _Run, means: Sequence[Tensor], chosen: Sequence[tuple[int, int]] | None = None
+) -> Float[Tensor, "layers parts"]:
+    """m(clean) − m(the part at its mean), in the running model; NaN of parts that are not chosen."""
+    if chosen is None:
+        chosen = [(i, part) for i, mean in enumerate(means) for part in range(one.n_parts(mean))]
+    values = torch.full((len(means), one.n_parts(means[0])), torch.nan)
+    for block in blocks(len(chosen)):
+        some = [chosen[i] for i in block]
+        puts = []
+        for layer in sorted({layer for layer, _ in some}):
+            rows = [row for row, (of, _) in enumerate(some) if of == layer]
+            parts = [some[row][1] for row in rows]
+            mean = means[layer]
+            puts.append((one.places[layer], at_mean(rows, parts, mean, one.n_parts(mean))))
+        changes = one.changes(len(some), puts)
+        for (layer, part), change in zip(some, changes, strict=True):
+            values[layer, part] = -change
+    return values
 
 
 def _by_gradient(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
@@ -374,6 +425,23 @@ def places_of(model: LiveModel, part: Part) -> list[HookPoint]:
             "`model.hook_points()` lists what it has."
         )
     return places
+
+
+def written_by_heads(
+    model: LiveModel, layer: int, x: Float[Tensor, "... d_heads"]
+) -> Float[Tensor, "... d"]:
+    """Return what outputs of heads add to the stream, up to a factor where a norm closes the branch.
+
+    Through the heads' projection without its bias, and the closing norm or scale of each vector alone.
+    """
+    mixer, end = (model.hook_point(f"{kind}.{layer}").path for kind in ("head_out", "attn_out"))
+    parts = [mixer] if mixer.startswith(end) else [mixer, end]
+    zero = torch.zeros_like(x.reshape(-1, x.shape[-1])[:1])
+    for part in parts:
+        module = model.get_module(part)
+        x, zero = (module(one.to(next(module.parameters()))) for one in (x, zero))
+        x, zero = x - zero, torch.zeros_like(zero)
+    return x.float()
 
 
 def _points(model: LiveModel, kind: str) -> list[HookPoint]:
