@@ -63,11 +63,48 @@ class QueryKey(Finding):
     """
 
     values: Float[np.ndarray, "query_parts key_parts"]
-    without: float
-    """The attention when the two atoms of the largest pair are taken out of the stream, one at each end."""
+    removed: tuple[tuple[str, str], ...]
+    """Firing atoms, one at the query and one at the key, taken out of the stream together: the largest pair,
+    then others at random that share no atom with it."""
 
-    random: Float[np.ndarray, " draws"]
-    """The same with two other atoms that fire there."""
+    left: Float[np.ndarray, " removed"]
+    """The attention without each of them, norms and all computed anew."""
+
+    left_difference: Float[np.ndarray, " removed"]
+    """The difference of the scores then."""
+
+    @property
+    def without(self) -> float:
+        """The attention without the largest pair; NaN where no two atoms fire."""
+        return float(self.left[0]) if len(self.left) else float("nan")
+
+    @property
+    def random(self) -> Float[np.ndarray, " draws"]:
+        """The attention without each random pair."""
+        return self.left[1:]
+
+    @property
+    def removals(self) -> DataFrame:
+        """`query_part`, `key_part`, their `contribution`; `attention` and `difference` without the two, and the
+        difference `expected` by the parts.
+        """
+        import pandas as pd
+
+        pairs = [(self.query_parts.index(q), self.key_parts.index(k)) for q, k in self.removed]
+        # A key's atom is taken out at the key alone; what it makes at other keys stays in the mean.
+        gone = [
+            self.values[q].sum() + self.values[:, k].sum() - self.values[q, k] for q, k in pairs
+        ]
+        return pd.DataFrame(
+            {
+                "query_part": [q for q, _ in self.removed],
+                "key_part": [k for _, k in self.removed],
+                "contribution": [self.values[q, k] for q, k in pairs],
+                "attention": self.left,
+                "difference": self.left_difference,
+                "expected": self.difference - np.asarray(gone),
+            }
+        )
 
     @property
     def table(self) -> DataFrame:
@@ -106,7 +143,7 @@ class QueryKey(Finding):
         )
         return (
             f"head {self.layer}.{self.head}: {where}; score {self.difference:+.2f} above the mean over keys, "
-            f"{first}; without the first pair of atoms {self.without:.0%}, without two others "
+            f"{first}; without the largest pair of atoms {self.without:.0%}, without two others "
             f"{float(np.mean(self.random)) if len(self.random) else float('nan'):.0%}"
         )
 
@@ -178,7 +215,9 @@ def qk(
     scores = ends.scale * ends.query[query] @ ends.key[seen].T
     here = float(ends.scale * ends.query[query] @ ends.key[key])
     pairs = values[: len(atoms_q), : len(atoms_k)]
-    without, random = _taken_out(ends, parts, (query, key), atoms_k, pairs, n_random, seed)
+    removed, left, left_difference = _taken_out(
+        ends, parts, (query, key), atoms_k, pairs, n_random, seed
+    )
     ids = [(*(str(int(a)) for a in atoms), "error", "bias") for atoms in (atoms_q, atoms_k)]
     return QueryKey(
         layer=layer,
@@ -192,8 +231,9 @@ def qk(
         query_parts=ids[0],
         key_parts=ids[1],
         values=values.double().cpu().numpy(),
-        without=without,
-        random=random,
+        removed=removed,
+        left=left,
+        left_difference=left_difference,
     )
 
 
@@ -252,9 +292,16 @@ class _Ends:
         query, key = (torch.cat([x[:-2] - x[-1:], x[-2:-1]]) for x in both)
         return query, key
 
-    def attention(self, states: Float[Tensor, "n time d"]) -> Float[Tensor, "n time time"]:
-        """Return the head's pattern where the stream is another, norms and all computed anew."""
-        return self._run(states, None).pattern[:, self.head]
+    def changed(
+        self, states: Float[Tensor, "n time d"], query: int, key: int, seen: Int[Tensor, " keys"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """Return the attention, and the score less its mean, where the stream is another; nothing is held."""
+        found = self._run(states, None)
+        scores = found.scale * torch.einsum(
+            "nd,nsd->ns", found.query[:, self.head, query], found.key[:, self.head]
+        )
+        difference = scores[:, key] - scores[:, seen].mean(dim=1)
+        return found.pattern[:, self.head, query, key], difference
 
     def _run(self, put: Tensor | Callable[[Tensor], Tensor], frozen: Frozen | None) -> Calculated:
         found: list[Calculated] = []
@@ -345,12 +392,12 @@ def _taken_out(
     pairs: Float[Tensor, "n m"],
     n_random: int,
     seed: int,
-) -> tuple[float, np.ndarray]:
-    """Return the attention without the atoms of the largest pair, and without random others at the ends."""
+) -> tuple[tuple[tuple[str, str], ...], np.ndarray, np.ndarray]:
+    """Return pairs of atoms, the attention without each, and the difference of the scores then."""
     query, key = where
     at_query, at_key = ((parts.position == p).nonzero()[:, 0] for p in where)
     if not len(at_query) or not len(at_key):
-        return float(ends.pattern[query, key]), np.zeros(0)
+        return (), np.zeros(0), np.zeros(0)
     # Of the pairs that are there: a key's atom may also matter by being absent.
     columns = (atoms[None] == parts.atom[at_key][:, None]).float().argmax(dim=1)
     found = pairs[:, columns]
@@ -367,5 +414,9 @@ def _taken_out(
     for row, (i, j) in enumerate(drawn):
         states[row, query] -= parts.written[at_query[i]]
         states[row, key] -= parts.written[at_key[j]]
-    left = ends.attention(states)[:, query, key].double().cpu().numpy()
-    return float(left[0]), left[1:]
+    seen = (ends.pattern[query] > 0).nonzero()[:, 0]
+    attention, difference = ends.changed(states, query, key, seen)
+    names = tuple(
+        (str(int(parts.atom[at_query[i]])), str(int(parts.atom[at_key[j]]))) for i, j in drawn
+    )
+    return names, attention.double().cpu().numpy(), difference.double().cpu().numpy()
