@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Seed, checked
@@ -146,11 +146,12 @@ class HeadScores(Finding):
         )
 
 
-@checked(leave=("inputs",))
+@checked(leave=("inputs", "places"))
 def head_scores(
     model: LiveModel,
     inputs: Inputs = None,
     *,
+    places: Bool[Tensor, "inputs positions"] | None = None,
     n_texts: int = 4,
     n_tokens: int | None = None,
     seed: Seed = 0,
@@ -161,6 +162,12 @@ def head_scores(
     ----------
     inputs
         Texts, images, sounds. Of texts they give `same`, `sink` and `entropy`; None: the drawn texts do.
+    places
+        Positions of each input that are asked for by a score of their own, `places`; of images patches. Such as
+        `scenes.patch_mask`.
+    places
+        Positions of each input that are asked for by a score of their own; of images patches, such as
+        `scenes.patch_mask`.
     n_texts, n_tokens
         Of models of texts: drawn texts, and their random tokens, which come twice; None: 24, or as many as
         the context holds twice.
@@ -173,6 +180,8 @@ def head_scores(
       twice (the same distance in texts that do not repeat);
     - `previous`: on q − 1 (on q − 3); `same`: on earlier copies of the token (as many other tokens);
     - `itself`: on q, and of images `neighbours`: on the up to eight patches around (all looked at alike);
+    - `places`: on the places asked for, from all positions (all looked at alike);
+    - `places`: on the places asked for (all looked at alike);
     - `sink`: on the first token, of images cls and registers (all looked at alike);
     - `entropy`: −Σ A log A / log of the places in sight; no control;
     - `copying`: share of tokens whose value, as the head writes it, raises their own logit among the first
@@ -204,11 +213,10 @@ def head_scores(
             drawn = ("induction", "previous", "copying") if repeats else ("induction_control",)
             also = () if given or not repeats else ("same", "sink", "entropy")
             sums.add(batch, (*drawn, *also), n_tokens, generator)
-    for batch in given:
-        sums.add(
-            batch,
-            tuple(name for name in sums.scores if name not in ("induction", "copying", "previous")),
-        )
+    drawn_alone = ("induction", "copying", *(["previous"] if reads_tokens else []))
+    asked = tuple(name for name in sums.scores if name not in drawn_alone)
+    for batch, marked in zip(given, _marks(model, places, given), strict=True):
+        sums.add(batch, asked, marked=marked)
     return sums.found()
 
 
@@ -239,6 +247,24 @@ def _checked_tokens(model: LiveModel, inputs: Inputs, n_texts: int, n_tokens: in
             f"{n_tokens}."
         )
     return n_tokens
+
+
+def _marks(
+    model: LiveModel, places: Any, batches: Sequence[Batch]
+) -> list[Bool[Tensor, " source"] | None]:
+    """Return which positions of each input are asked for; patches have the model's prefix before them."""
+    if places is None:
+        return [None] * len(batches)
+    marks = [torch.as_tensor(one).flatten().bool().to(model.device) for one in places]
+    if len(marks) != len(batches):
+        raise ValueError(
+            f"`places` must have a row for each input, got {len(marks)} for {len(batches)}."
+        )
+    if model.patch_grid is not None:
+        prefix = torch.zeros(model.prefix_tokens, dtype=torch.bool, device=model.device)
+        n = model.patch_grid[0] * model.patch_grid[1]
+        marks = [torch.cat([prefix, one]) if len(one) == n else one for one in marks]
+    return marks
 
 
 def _drawn(
@@ -287,6 +313,7 @@ class _Sums:
         scores: tuple[str, ...],
         n_tokens: int = 0,
         generator: torch.Generator | None = None,
+        marked: Bool[Tensor, " source"] | None = None,
     ) -> None:
         """Run a batch of inputs of one length and add what its heads look at."""
         copying = None
@@ -302,6 +329,12 @@ class _Sums:
             ).items():
                 self._count(place, name, values)
                 self._count(place, f"{name}_control", controls)
+            if marked is not None and len(marked) == seen.pattern.shape[3]:
+                heads = seen.pattern.transpose(0, 1)
+                sight = (heads > 0).sum(dim=-1)
+                self._count(place, "places", heads[..., marked].sum(dim=-1).flatten(1))
+                alike = (heads[..., marked] > 0).sum(dim=-1) / sight
+                self._count(place, "places_control", alike.flatten(1))
             if copying is not None and place.stream == "":
                 values, controls = copying.shares(place.layer, seen.value)
                 self._count(place, "copying", values)
@@ -380,7 +413,7 @@ class _Sums:
             ]
             return torch.cat(rows).numpy()
 
-        scores = tuple(name for name in self.scores if np.isfinite(means(name)).any())
+        scores = tuple(name for name in (*self.scores, "places") if np.isfinite(means(name)).any())
         return HeadScores(
             model_name=self.model.name,
             scores=scores,
