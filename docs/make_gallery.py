@@ -49,6 +49,7 @@ REGION = "texture horizontal"
 
 ROME = "Last summer in Rome he"
 ILL = "The doctor told her that she had to stay in the hospital for another week, until the"
+CABINET = "The keys to the old cabinet hung by the door, and every evening she counted them. The keys to the"
 HOT = "The opposite of hot is"
 KEYS = ("The keys to the cabinet", "The key to the cabinet")
 ATOM, OTHER = "outer space", "banks, money, debt"
@@ -443,6 +444,13 @@ def patched() -> Any:
     return panel
 
 
+def heads() -> Any:
+    """Return the head that the next word of a sentence needs, and where it looks."""
+    panel = sw.HeadsPanel(material(LANGUAGE)[0], CABINET)
+    panel.wait(240)
+    return panel
+
+
 def generation() -> Any:
     """Return a text that goes on with an atom for outer space turned up, as it is, and at random."""
     model, sae, examples, _ = material(LANGUAGE)
@@ -565,6 +573,14 @@ def entries() -> list[Entry]:
             patched,
             "A few heads bring the answer back when their outputs alone come from the clean text.",
             ".sae-nb-answer, .sae-nb-layers",
+            "22_patching",
+        ),
+        Entry(
+            "heads",
+            *twice("which heads look where"),
+            heads,
+            "Of 270 heads one looks back at the word that comes next; without it the model no longer says it.",
+            ".sae-nb-answer, .sae-nb-arcs",
             "22_patching",
         ),
         Entry(

@@ -296,7 +296,7 @@ def static_html(widgets: Iterable[ipw.Widget]) -> str:
 
 def _columns_html(box: ipw.Box) -> str:
     columns = "".join(f"<div>{static_html([child])}</div>" for child in box.children)
-    return f'<div class="{COLUMNS}">{columns}</div>'
+    return f'<div class="{" ".join(box._dom_classes)}">{columns}</div>'
 
 
 FILE_TYPES = {"html": "text/html", "png": "image/png", "svg": "image/svg+xml"}
