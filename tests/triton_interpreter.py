@@ -64,7 +64,7 @@ def a_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                 patched.setattr(
                     module, "pick", lambda given, _: "cuda" if given == "auto" else given
                 )
-            patched.setattr(_largest, "FEW_PRE_CODES", 0)
+            patched.setattr(_proxes, "FEW", 0)
             patched.setattr(_card, "on_card", lambda _: True)
             patched.setattr(_card, "_compiles", lambda _: True)
             _stand_in_graphs(patched)

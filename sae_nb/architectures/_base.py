@@ -148,10 +148,12 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> object:
-            try:
-                return super().__getattr__(name)
-            except AttributeError:  # torch's own: ours says more, or why a property failed
-                pass
+            # As torch looks it up, without a second call; its own error says less, and not why a property
+            # failed.
+            own = vars(self)
+            for kind in ("_parameters", "_buffers", "_modules"):
+                if name in own.get(kind, ()):
+                    return own[kind][name]
             return no_attribute(self, name)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SparseAutoencoder:
@@ -219,14 +221,17 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
             fit.
         """
         k = self._checked_k(k)
-        if isinstance(x, Activations):
-            if x.d_in == self.d_in:
-                warn_of_place(self, x.hook_point)
-            if x.on_disk:
-                return SparseCodes.concatenate(self._encode(rows, k) for rows in self._read(x))
-        codes = self._encode(self._rows(x), k)
-        shape = (x if isinstance(x, Tensor) else as_tensor(x)).shape
-        return codes if len(shape) == 2 else codes.reshape(*shape[:-1])
+        if not isinstance(x, Tensor):
+            if isinstance(x, Activations):
+                if x.d_in == self.d_in:
+                    warn_of_place(self, x.hook_point)
+                if x.on_disk:
+                    return SparseCodes.concatenate(self._encode(rows, k) for rows in self._read(x))
+            x, rows = as_tensor(x), self._rows(x)
+        else:
+            rows = self._rows(x)
+        codes = self._encode(rows, k)
+        return codes if x.ndim == 2 else codes.reshape(*x.shape[:-1])
 
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_out"]:
         """Add up the atoms of each row, and the bias.
@@ -311,8 +316,11 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     @property
     def bias(self) -> Float[Tensor, " d_out"]:
         """The reconstruction of an all-zero code, in the model's units."""
-        scaling = self.scaling
-        return scaling.mean + self.pre_bias / scaling.scale
+        # From where torch keeps them: its look-ups would cost more than the two operations.
+        scaling: Any = self._modules["scaling"]._buffers  # type: ignore[union-attr]
+        learned: Any = self._parameters.get("pre_bias", self._buffers.get("pre_bias"))
+        bias: Tensor = scaling["mean"] + learned / scaling["scale"]
+        return bias
 
     @property
     def is_mapped(self) -> bool:
@@ -683,17 +691,17 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
 
     def _rows(self, x: Data, width: int | None = None) -> Rows:
         rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=lambda: self._where(x))
-        like = self.scaling.mean
+        like: Any = self._modules["scaling"]._buffers["mean"]  # type: ignore[union-attr]
         device = like.device
         if not isinstance(x, Tensor):
             rows = rows.to(device)
+            if isinstance(x, Activations):
+                self.look_at(x)
         if rows.device != device:
             raise ValueError(
                 f"`x` must be on the SAE's device {device}, got {rows.device}. Use "
                 f"x.to({str(device)!r}) or sae.to({str(rows.device)!r})."
             )
-        if isinstance(x, Activations):
-            self.look_at(x)
         return rows if rows.dtype == like.dtype else rows.to(like.dtype)
 
 

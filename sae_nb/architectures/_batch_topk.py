@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_nb.architectures._one_step import OneStep, below, between
 from sae_nb.architectures.parts._largest import BatchTopKProx, TopKProx
-from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
+from sae_nb.architectures.parts._proxes import Prox, Rows, keep_above
 from sae_nb.checks import check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels._coding import check_average_k
@@ -140,5 +140,5 @@ class BatchTopK(OneStep):
         if self.training:
             return self._training_prox()
         if bool(self.initialised):
-            return ThresholdProx(self.threshold)
+            return keep_above(self.threshold)
         return TopKProx(check_k(max(1, round(self.k)), self.n_atoms))

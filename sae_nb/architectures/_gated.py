@@ -12,10 +12,10 @@ from sae_nb.architectures._one_step import without_zeros
 from sae_nb.architectures._recipe import Parts, ramp
 from sae_nb.architectures._revival import AtomRows
 from sae_nb.architectures._sparsity import RAMP, Priced
-from sae_nb.architectures.parts._proxes import Rows
+from sae_nb.architectures.parts._proxes import Rows, keep_above
 from sae_nb.checks import Weight, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import per_entry, squared_error, threshold_encode
+from sae_nb.kernels import per_entry, squared_error
 
 SPARSITY = 0.3
 """Default weight of ℓ1 on open gates. Ours: twice ReLU's, for half of its force teaches the gate to
@@ -82,7 +82,7 @@ class Gated(Priced):
         """V where the gate is open; the gate itself gets no gradient on this way."""
         closed_below = -self.encoder.bias.detach() / self.scaling.scale
         seen, centre = self._seen(x)
-        return threshold_encode(seen, self.encoder.weight, thresholds=closed_below, centre=centre)
+        return keep_above(closed_below).of_affine(seen, self.encoder.weight, None, centre)
 
     def _strengths(self, candidates: SparseCodes) -> SparseCodes:
         gain = per_entry(self.log_gain.exp(), candidates)

@@ -14,10 +14,10 @@ from sae_nb.architectures._one_step import OneStep, first_threshold
 from sae_nb.architectures._recipe import Parts, ramp
 from sae_nb.architectures._revival import AtomRows, at_median
 from sae_nb.architectures._sparsity import check_l0
-from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
+from sae_nb.architectures.parts._proxes import Prox, Rows, keep_above
 from sae_nb.checks import Between, Weight, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import per_entry, threshold_encode
+from sae_nb.kernels import per_entry
 
 # -------------------------------------------------------------------------------------------------
 # Derivatives lent to a step: only pre-codes within half a window of their threshold feel it.
@@ -172,15 +172,11 @@ class JumpReLU(OneStep):
         return (*super()._atom_rows(), at_median(self.log_threshold))
 
     def _prox(self, k: int | None) -> Prox:
-        return ThresholdProx(self.thresholds)
+        return keep_above(self.thresholds)
 
     def _candidates(self, x: Rows) -> SparseCodes:
-        (seen, centre), encoder = self._seen(x), self.encoder
-        offset, limits = (
-            encoder.bias / self.scaling.scale,
-            self.thresholds * (1 - self.bandwidth / 2),
-        )
-        return threshold_encode(seen, encoder.weight, offset, thresholds=limits, centre=centre)
+        limits = self.thresholds * (1 - self.bandwidth / 2)
+        return self._with(keep_above(limits), x)
 
     def _strengths(self, candidates: SparseCodes) -> SparseCodes:
         theta = per_entry(self.thresholds, candidates)

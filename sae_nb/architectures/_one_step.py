@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -181,7 +181,7 @@ class OneStep(SparseAutoencoder):
         self.encoder.rescale_(gain)
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
-        return self._with(self._prox(k), x)
+        return self._prox(k).of_affine(*self._affine(x))
 
     def dense_codes(self, x: Rows) -> Tensor:
         """Return the codes of rows as a matrix, by plain torch operations alone: what can be exported.
@@ -196,9 +196,7 @@ class OneStep(SparseAutoencoder):
                 f"Codes must be chosen row by row to be written densely, got {type(prox).__name__}. "
                 "Use encode(x)."
             )
-        seen, centre = self._seen(x)
-        offset = self.encoder.bias / self.scaling.scale
-        return prox.dense(affine(seen, self.encoder.weight, offset, centre))
+        return prox.dense(affine(*self._affine(x)))
 
     def _candidates(self, x: Rows) -> SparseCodes:
         """Entries of a batch that the loss may look at."""
@@ -225,8 +223,15 @@ class OneStep(SparseAutoencoder):
 
     def _with(self, prox: Prox, x: Rows) -> SparseCodes:
         """Codes by a prox: `ista_step` from zero."""
-        (seen, centre), encoder = self._seen(x), self.encoder
-        return prox.of_affine(seen, encoder.weight, encoder.bias / self.scaling.scale, centre)
+        return prox.of_affine(*self._affine(x))
+
+    def _affine(self, x: Rows) -> tuple[Rows, Tensor, Tensor, Centre]:
+        """Return what pre-codes are made from, in the order in which a prox takes it."""
+        seen, centre = self._seen(x)
+        # As in `bias`: few rows are encoded in less time than torch would take to look these up.
+        encoder: Any = self._modules["encoder"]
+        scale: Any = self._modules["scaling"]._buffers["scale"]  # type: ignore[union-attr]
+        return seen, encoder.weight, encoder.bias / scale, centre
 
     def _share(self, error: Tensor, rows: int) -> Tensor:
         """A squared error as a share of what the mean alone would leave."""

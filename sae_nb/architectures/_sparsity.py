@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.architectures._one_step import OneStep, first_threshold
-from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
+from sae_nb.architectures.parts._proxes import Prox, Rows, keep_above
 from sae_nb.checks import Weight, between, check_count, check_real
 from sae_nb.codes import SparseCodes
 
@@ -90,4 +90,4 @@ class Priced(OneStep):
         self.encoder.bias.fill_(-float(theta * self.scaling.scale))
 
     def _prox(self, k: int | None) -> Prox:
-        return ThresholdProx(0.0)
+        return keep_above(0.0)

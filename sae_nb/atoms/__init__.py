@@ -12,5 +12,7 @@ if TYPE_CHECKING:
     from sae_nb.atoms._concordance import concordance as concordance
     from sae_nb.atoms._effects import AtomEffects as AtomEffects, measure_atom as measure_atom
     from sae_nb.atoms._evidence import LabelEvidence as LabelEvidence
+    from sae_nb.atoms._peaks import Peaks as Peaks, peaks as peaks
+    from sae_nb.atoms._searching import FoundAtoms as FoundAtoms, find_atoms as find_atoms
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

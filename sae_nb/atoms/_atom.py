@@ -342,7 +342,7 @@ def describe_atom(
         frequency=float(catalogue.frequency[atom]),
         mean_strength=float(catalogue.mean_strength[atom]),
         max_strength=float(catalogue.max_strength[atom]),
-        p99=float(np.quantile(np.abs(strengths), 0.99)) if len(strengths) else 0.0,
+        p99=float(catalogue.p99[atom]),
         histogram=strength_histogram(strengths),
         frequencies=catalogue.frequencies,
         band=band,

@@ -331,16 +331,9 @@ class AtomCatalogue(Firings):
     # --- searching --------------------------------------------------------------------------------
 
     @checked
-    def search(self, query: str, *, limit: int = 200) -> Int[np.ndarray, " m"]:
-        """Return atoms that answer to `query`, best first.
-
-        First the atom of that number, then atoms whose label contains the text, then atoms that
-        fire on tokens (or patches: "cls", "register", "patch 3,4") whose name contains it, by the
-        share of their strength that falls there. Case does not matter.
-        """
-        from sae_nb.atoms._searching import answering
-
-        return answering(self, query)[:limit]
+    def search(self, query: str, *, limit: Count | None = None) -> Int[np.ndarray, " m"]:
+        """Return atoms that answer to `query`, best first, all or the first `limit`; see `find_atoms`."""
+        return above("sae_nb.atoms._searching", "find_atoms")(self, query).atoms[:limit]
 
     # --- what almost fires ------------------------------------------------------------------------
 

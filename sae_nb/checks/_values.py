@@ -119,7 +119,7 @@ def check_matrix(
     finite: bool = True,
 ) -> Tensor:
     """Return `x` as a tensor if it holds floating-point rows, (n, d_in), at least one of them."""
-    x = as_tensor(x, name=name)
+    x = x if isinstance(x, Tensor) else as_tensor(x, name=name)
     if not x.is_floating_point():
         raise TypeError(
             f"`{name}` must hold floating-point numbers, got {x.dtype}. Use {name}.float(), of an array "
@@ -158,9 +158,10 @@ def check_finite(
     """Refuse NaN and infinity, naming the first bad row, and shapes without numbers."""
     check_data(x, name=name)
     # One fused pass in the common case: a sum is finite only if every entry is, up to overflow.
-    if cmath.isfinite(x.detach().sum().item()):
+    x = x.detach() if x.requires_grad else x
+    if cmath.isfinite(x.sum().item()):
         return
-    bad = ~torch.isfinite(x.detach()).reshape(x.shape[0], -1).all(dim=1)
+    bad = ~torch.isfinite(x).reshape(x.shape[0], -1).all(dim=1)
     if not bool(bad.any()):
         return
     row = int(bad.nonzero()[0])
@@ -538,13 +539,24 @@ def check_device(device: int | str | torch.device | None) -> torch.device:
             "or leave it out."
         ) from error
     if not _is_here(wanted):
-        no_gpu = wanted.type == "cuda" and not torch.cuda.is_available()
-        why = " and no NVIDIA GPU is visible" if no_gpu else ""
+        gpu = wanted.type == "cuda"
+        why = " and no NVIDIA GPU is visible" if gpu and not torch.cuda.is_available() else ""
+        hidden = f" ({hidden_gpus()})" if gpu and hidden_gpus() else ""
         raise ValueError(
-            f"`device` must be a device of this machine, got {str(wanted)!r}{why}. "
+            f"`device` must be a device of this machine, got {str(wanted)!r}{why}{hidden}. "
             f"Use {_devices_here()}, or leave it out."
         )
     return wanted
+
+
+def hidden_gpus() -> str:
+    """Return which GPUs the environment hides from a torch that could use them; "" if it says nothing of it."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None or not torch.version.cuda:
+        return ""
+    some = named.strip() and not named.strip().startswith("-")
+    which = "all GPUs but those it names" if some else "every GPU"
+    return f"CUDA_VISIBLE_DEVICES={named!r} hides {which}: unset it and start Python anew"
 
 
 def _is_here(device: torch.device) -> bool:

@@ -133,16 +133,13 @@ class SparseCodes(ArrayOfCodes, KnowsOtherWords):
         leading_shape: tuple[int, ...] | None = None,
     ) -> SparseCodes:
         """Return codes whose parts fit because of how they were chosen; nothing is checked."""
-        rows = (support.offsets.numel() - 1,)
-        made = object.__new__(cls)
-        vars(made).update(
-            values=values,
-            atoms=support.atoms,
-            offsets=support.offsets,
-            n_atoms=support.n_atoms,
-            leading_shape=rows if leading_shape is None else leading_shape,
-            support=support,
-        )
+        made, offsets = object.__new__(cls), support.offsets
+        parts = vars(made)
+        parts["values"], parts["atoms"], parts["offsets"] = values, support.atoms, offsets
+        parts["n_atoms"], parts["support"] = support.n_atoms, support
+        parts["leading_shape"] = leading_shape
+        if leading_shape is None:
+            parts["leading_shape"] = (offsets.numel() - 1,)
         return made
 
     # How many, where, of what kind

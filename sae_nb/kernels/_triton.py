@@ -36,30 +36,54 @@ def kth_key(key, k, BITS: tl.constexpr):
 
 
 @triton.jit
+def count_before(some):
+    """How many of some there are before each."""
+    one = some.to(tl.int32)
+    return tl.cumsum(one, axis=0) - one
+
+
+@triton.jit
 def take_largest(key, k, BITS: tl.constexpr):
     """Which positive keys are the k largest (of equal ones the first), where each goes, and how many."""
     t = tl.maximum(kth_key(key, k, BITS), 1)
     larger, equal = (key > t).to(tl.int32), (key == t).to(tl.int32)
     n_larger = tl.sum(larger, axis=0)
     free = k - n_larger
-    before = tl.cumsum(larger * 65536 + equal, axis=0) - (larger * 65536 + equal)
-    n_equal = before & 65535
+    both = count_before(larger * 65536 + equal)
+    n_equal = both & 65535
     taken = (larger > 0) | ((equal > 0) & (n_equal < free))
     count = n_larger + tl.minimum(tl.sum(equal, axis=0), free)
-    return taken, (before >> 16) + tl.minimum(n_equal, free), count
+    return taken, (both >> 16) + tl.minimum(n_equal, free), count
+
+
+@triton.jit
+def take_some(key, t, free):
+    """Which keys are above t > 0, or among the first `free` that are t; and how many are t."""
+    equal = key == t
+    return (key > t) | (equal & (count_before(equal) < free)), tl.sum(equal.to(tl.int32), axis=0)
+
+
+@triton.jit
+def store_entries(place, v, e, key, mask, values, atoms, keys):
+    """Write entries where there is one."""
+    tl.store(values + place, v, mask=mask)
+    tl.store(atoms + place, e, mask=mask)
+    tl.store(keys + place, key.to(keys.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def store_padding(i, count, start, values, atoms, keys, n, k, T: tl.constexpr):
+    """Write padding behind the `count` entries of a row, at T places of its k."""
+    rest = start + tl.arange(0, T)
+    empty, zero = (rest >= count) & (rest < k), rest * 0
+    store_entries(i * k + rest, zero, zero, zero + n, empty, values, atoms, keys)
 
 
 @triton.jit
 def store_row(i, v, e, taken, place, count, values, atoms, keys, counts, n, k, K2: tl.constexpr):
     """Write the chosen entries of a row, and padding behind them."""
-    tl.store(values + i * k + place, v, mask=taken)
-    tl.store(atoms + i * k + place, e, mask=taken)
-    tl.store(keys + i * k + place, e.to(keys.dtype.element_ty), mask=taken)
-    rest = tl.arange(0, K2)
-    empty = (rest >= count) & (rest < k)
-    tl.store(values + i * k + rest, tl.zeros((K2,), tl.float32), mask=empty)
-    tl.store(atoms + i * k + rest, tl.zeros((K2,), tl.int32), mask=empty)
-    tl.store(keys + i * k + rest, (rest * 0 + n).to(keys.dtype.element_ty), mask=empty)
+    store_entries(i * k + place, v, e, e, taken, values, atoms, keys)
+    store_padding(i, count, 0, values, atoms, keys, n, k, K2)
     tl.store(counts + i, count)
 
 
@@ -119,22 +143,13 @@ def select_long_rows(
     for start in range(0, end, T):
         e = start + tl.arange(0, T)
         v = strength_of(u, i * n + e, e, e < n, allowed, AMONG)
-        key = key_of(v, SIGNED, HALF)
-        equal = (key == t).to(tl.int32)
-        n_equal = tl.cumsum(equal, axis=0) - equal
-        taken = (key > t) | ((equal > 0) & (n_equal < free))
-        place = i * k + count + tl.cumsum(taken.to(tl.int32), axis=0) - taken.to(tl.int32)
-        tl.store(values + place, v, mask=taken)
-        tl.store(atoms + place, e, mask=taken)
-        tl.store(keys + place, e.to(keys.dtype.element_ty), mask=taken)
+        taken, n_equal = take_some(key_of(v, SIGNED, HALF), t, free)
+        place = i * k + count + count_before(taken)
+        store_entries(place, v, e, e, taken, values, atoms, keys)
         count += tl.sum(taken.to(tl.int32), axis=0)
-        free -= tl.minimum(tl.sum(equal, axis=0), free)
+        free -= tl.minimum(n_equal, free)
     for start in range(0, k, T):
-        rest = start + tl.arange(0, T)
-        empty = (rest >= count) & (rest < k)
-        tl.store(values + i * k + rest, tl.zeros((T,), tl.float32), mask=empty)
-        tl.store(atoms + i * k + rest, tl.zeros((T,), tl.int32), mask=empty)
-        tl.store(keys + i * k + rest, (rest * 0 + n).to(keys.dtype.element_ty), mask=empty)
+        store_padding(i, count, start, values, atoms, keys, n, k, T)
     tl.store(counts + i, count)
 
 
@@ -237,35 +252,39 @@ def pick_digit(bins, state, SHIFT: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
+def keys_of_row(u, maxima, i, e, t, n, G: tl.constexpr, HALF: tl.constexpr):
+    """Pre-codes of a row and their keys; 0 in blocks whose maximum does not reach t."""
+    m = tl.load(maxima + i * tl.cdiv(n, G) + e // G, mask=e < n, other=0.0).to(tl.float32)
+    inside = (e < n) & (key_of(m, False, HALF) >= t)
+    v = tl.load(u + i * n + e, mask=inside, other=0.0).to(tl.float32)
+    return v, key_of(v, False, HALF)
+
+
+@triton.jit
 def count_against_key(
     u, maxima, state, larger, equal, n, T: tl.constexpr, G: tl.constexpr, HALF: tl.constexpr
 ):
     """How many keys of a row are above the one found, and how many are it."""
     i = tl.program_id(0).to(tl.int64)
-    t = tl.load(state)
-    n_blocks = tl.cdiv(n, G)
+    t = tl.maximum(tl.load(state), 1)
     n_larger = tl.zeros((T,), tl.int32)
     n_equal = tl.zeros((T,), tl.int32)
     for start in range(0, n, T):
-        e = start + tl.arange(0, T)
-        m = tl.load(maxima + i * n_blocks + e // G, mask=e < n, other=0.0).to(tl.float32)
-        inside = (e < n) & (key_of(m, False, HALF) >= tl.maximum(t, 1))
-        v = tl.load(u + i * n + e, mask=inside, other=0.0).to(tl.float32)
-        key = key_of(v, False, HALF)
+        _, key = keys_of_row(u, maxima, i, start + tl.arange(0, T), t, n, G, HALF)
         n_larger += (key > t).to(tl.int32)
-        n_equal += ((key == t) & (key > 0)).to(tl.int32)
+        n_equal += (key == t).to(tl.int32)
     tl.store(larger + i, tl.sum(n_larger, axis=0))
     tl.store(equal + i, tl.sum(n_equal, axis=0))
 
 
 @triton.jit
-def store_entries(place, taken, v, e, i, values, atoms, keys, rows, capacity):
-    """Write chosen entries where there is room for them."""
+def append_entries(first, taken, v, e, i, values, atoms, keys, rows, capacity):
+    """Write chosen entries of a row where there is room for them; return the place behind them."""
+    place = first + count_before(taken)
     fits = taken & (place < capacity)
-    tl.store(values + place, v, mask=fits)
-    tl.store(atoms + place, e, mask=fits)
-    tl.store(keys + place, e.to(keys.dtype.element_ty), mask=fits)
+    store_entries(place, v, e, e, fits, values, atoms, keys)
     tl.store(rows + place, (e * 0 + i).to(tl.int32), mask=fits)
+    return first + tl.sum(taken.to(tl.int32), axis=0)
 
 
 @triton.jit
@@ -275,23 +294,15 @@ def fill_against_key(
 ):  # fmt: skip
     """Write the entries of a row whose key is above the one found, and of those that are it the first few."""
     i = tl.program_id(0).to(tl.int64)
-    t = tl.load(state)
-    n_blocks = tl.cdiv(n, G)
+    t = tl.maximum(tl.load(state), 1)
     first = tl.load(offsets + i)
     free = tl.load(equal_taken + i)
     for start in range(0, n, T):
         e = start + tl.arange(0, T)
-        m = tl.load(maxima + i * n_blocks + e // G, mask=e < n, other=0.0).to(tl.float32)
-        inside = (e < n) & (key_of(m, False, HALF) >= tl.maximum(t, 1))
-        v = tl.load(u + i * n + e, mask=inside, other=0.0).to(tl.float32)
-        key = key_of(v, False, HALF)
-        equal = ((key == t) & (key > 0)).to(tl.int32)
-        n_equal = tl.cumsum(equal, axis=0) - equal
-        taken = (key > t) | ((equal > 0) & (n_equal < free))
-        place = first + tl.cumsum(taken.to(tl.int32), axis=0) - taken.to(tl.int32)
-        store_entries(place, taken, v, e, i, values, atoms, keys, rows, capacity)
-        first += tl.sum(taken.to(tl.int32), axis=0)
-        free -= tl.minimum(tl.sum(equal, axis=0), free)
+        v, key = keys_of_row(u, maxima, i, e, t, n, G, HALF)
+        taken, n_equal = take_some(key, t, free)
+        first = append_entries(first, taken, v, e, i, values, atoms, keys, rows, capacity)
+        free -= tl.minimum(n_equal, free)
 
 
 @triton.jit
@@ -322,9 +333,7 @@ def fill_above(
         v = tl.load(u + i * n + e, mask=inside, other=0.0).to(tl.float32)
         limit = tl.load(thresholds + e, mask=inside, other=0.0)
         taken = inside & (v > limit)
-        place = first + tl.cumsum(taken.to(tl.int32), axis=0) - taken.to(tl.int32)
-        store_entries(place, taken, v, e, i, values, atoms, keys, rows, capacity)
-        first += tl.sum(taken.to(tl.int32), axis=0)
+        first = append_entries(first, taken, v, e, i, values, atoms, keys, rows, capacity)
 
 
 # -------------------------------------------------------------------------------------------------

@@ -4,13 +4,14 @@ Matching pursuit, back from the last step with ρ = ∂L/∂r after the step and
     α = g − ⟨ρ, d⟩,   ∂d += α r − a ρ,   ρ ← ρ + α d,   and ∂x = ρ in the end.
 Refitted by least squares, with S λ = g on the support, v = Σ λ_i d_i and r = x − Σ z_i d_i:
     ∂x = v,   ∂d_i += λ_i r − z_i v.
-Gradient pursuit is replayed on its support, where torch differentiates it. The choice of atoms is a
-constant throughout.
+Gradient pursuit is replayed on its support, where torch differentiates it, or a card's kernel does by hand.
+The choice of atoms is a constant throughout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -21,7 +22,7 @@ from torch.nn.functional import embedding_bag
 from sae_nb.checks import available_memory
 from sae_nb.codes._support import Support, offsets_of
 from sae_nb.pursuit import _card as card
-from sae_nb.pursuit._problem import Problem, Steps
+from sae_nb.pursuit._problem import Problem, PursuitName, Steps
 from sae_nb.pursuit._reference import gradient_step
 
 TERM_BYTES = {"cpu": 16 * 2**20, "cuda": 2**30}
@@ -36,10 +37,7 @@ def attach(
     dictionary: Float[Tensor, "n_atoms d_in"],
 ) -> Float[Tensor, "rows k"]:
     """Return amounts or coefficients of finished steps, with a gradient to the inputs and the dictionary."""
-    kind: type[_OfSteps] = _Refitted if problem.refits else _Matched
-    if problem.algorithm == "gradient_pursuit":
-        kind = _Replayed
-    result: Tensor = kind.apply(x, dictionary, steps, problem)  # type: ignore[no-untyped-call]
+    result: Tensor = _OfSteps.apply(x, dictionary, steps, problem)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -58,42 +56,49 @@ class _Kept(FunctionCtx):
 
     saved_tensors: tuple[Tensor, ...]
     steps: Steps
+    algorithm: PursuitName
     nonnegative: bool
 
 
 class _OfSteps(torch.autograd.Function):
-    """The amount that each step gave each atom; each pursuit defines its own backward pass."""
+    """The amount that each step gave each atom."""
 
     @staticmethod
     def forward(
         ctx: _Kept, x: Tensor, dictionary: Tensor, steps: Steps, problem: Problem
     ) -> Tensor:
         ctx.save_for_backward(x, dictionary)
-        ctx.steps, ctx.nonnegative = steps, problem.nonnegative
+        ctx.steps, ctx.algorithm, ctx.nonnegative = steps, problem.algorithm, problem.nonnegative
         if problem.refits:
             return (steps.coefficients * steps.chosen()).to(x.dtype)
         return steps.amounts.clone()
 
-
-class _Matched(_OfSteps):
-    """Amounts of matching pursuit; the backward pass walks the residual chain once, in reverse."""
-
     @staticmethod
     @once_differentiable
     def backward(ctx: _Kept, grads: Tensor) -> tuple[Tensor | None, ...]:
-        (x, dictionary), steps = ctx.saved_tensors, ctx.steps
-        atoms = steps.atoms.gather(1, steps.places.long())
+        (x, dictionary), steps, algorithm = ctx.saved_tensors, ctx.steps, ctx.algorithm
         if card.runs(x):
-            return (*card.matching_adjoint(x, dictionary, steps, atoms, grads), None, None)
-        adjoint = _adjoint_of(x)
+            found = card.adjoint(
+                x, dictionary, steps, grads, algorithm, nonnegative=ctx.nonnegative
+            )
+            return (*found, None, None)
+        adjoint, numbers = _matched(x), x.shape[1]
+        atoms = steps.atoms if algorithm != "matching_pursuit" else steps.chosen_at_steps()
+        if algorithm == "orthogonal_matching_pursuit":
+            adjoint = _refitted
+        elif algorithm == "gradient_pursuit":
+            adjoint, numbers = (
+                partial(_replayed, nonnegative=ctx.nonnegative),
+                numbers * atoms.shape[1],
+            )
         grad_x, grad_dictionary = torch.empty_like(x), torch.zeros_like(dictionary)
-        for rows in _tiles(steps, x.shape[1], x.element_size()):
+        for rows in _tiles(steps, numbers, x.element_size()):
             parts = (steps.rows(rows), atoms[rows], grads[rows].contiguous(), grad_x[rows])
             adjoint(x[rows], dictionary, *parts, grad_dictionary)
         return grad_x, grad_dictionary, None, None
 
 
-def _adjoint_of(x: Tensor) -> Callable[..., None]:
+def _matched(x: Tensor) -> Callable[..., None]:
     """The adjoint of matching pursuit for a tile: loops, kernels, or torch for widths that no block holds."""
     if x.device.type == "cpu":
         return _matched_loops
@@ -144,23 +149,16 @@ def _matched_loops(
     grad_dictionary: Tensor,
 ) -> None:
     """The adjoint of a tile by compiled loops; terms are added atom by atom, without atomics."""
-    from sae_nb.kernels._threads import parallel
+    from sae_nb.kernels._threads import share
     from sae_nb.pursuit import _cpu as loops
 
     terms = x.new_empty(*atoms.shape, x.shape[1])
     order, offsets = _by_atom(steps, atoms, len(dictionary))
     read = (x, dictionary, atoms, steps.steps, steps.amounts, grads)
-    with parallel():
-        loops.matching_adjoint(
-            *(part.detach().numpy() for part in (*read, grad_x, terms)), min(len(x), 256)
-        )
-        loops.add_terms(
-            terms.flatten(0, 1).numpy(),
-            order.numpy(),
-            offsets.numpy(),
-            grad_dictionary.numpy(),
-            min(len(dictionary), 256),
-        )
+    parts = [part.detach().numpy() for part in (*read, grad_x, terms)]
+    share(loops.matching_adjoint, len(x), *parts)
+    entries = (terms.flatten(0, 1).numpy(), order.numpy(), offsets.numpy())
+    share(loops.add_terms, len(dictionary), *entries, grad_dictionary.numpy())
 
 
 def _matched_torch(
@@ -189,57 +187,48 @@ def _matched_torch(
     grad_x.copy_(rho)
 
 
-class _Refitted(_OfSteps):
-    """Least-squares coefficients on a support."""
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: _Kept, grads: Tensor) -> tuple[Tensor | None, ...]:
-        (x, dictionary), steps = ctx.saved_tensors, ctx.steps
-        grad_x, grad_dictionary = torch.empty_like(x), torch.zeros_like(dictionary)
-        for rows in _tiles(steps, x.shape[1], x.element_size()):
-            part = steps.rows(rows)
-            used = part.chosen() & (part.coefficients != 0)
-            chosen = dictionary[part.atoms.long()] * used[:, :, None]
-            z = (part.coefficients * used).to(x.dtype)
-            gram = (chosen @ chosen.mT).double() + torch.diag_embed((~used).double())
-            right = (grads[rows] * used).double()[:, :, None]
-            # It does not look whether it could, which would wait for the card.
-            slopes = torch.linalg.solve_ex(gram, right).result.to(x.dtype)
-            v = (slopes * chosen).sum(dim=1)
-            r = x[rows] - (z[:, :, None] * chosen).sum(dim=1)
-            terms = slopes * r[:, None] - z[:, :, None] * v[:, None]
-            grad_x[rows] = v
-            _add_where(used, part.atoms, terms, grad_dictionary)
-        return grad_x, grad_dictionary, None, None
+def _refitted(
+    x: Tensor,
+    dictionary: Tensor,
+    steps: Steps,
+    atoms: Int[Tensor, "rows k"],
+    grads: Tensor,
+    grad_x: Tensor,
+    grad_dictionary: Tensor,
+) -> None:
+    """The adjoint of least-squares coefficients on a support."""
+    used = steps.chosen() & (steps.coefficients != 0)
+    chosen = dictionary[atoms.long()] * used[:, :, None]
+    z = (steps.coefficients * used).to(x.dtype)
+    gram = (chosen @ chosen.mT).double() + torch.diag_embed((~used).double())
+    slopes = torch.linalg.solve(gram, (grads * used).double()[:, :, None]).to(x.dtype)
+    v = (slopes * chosen).sum(dim=1)
+    r = x - (z[:, :, None] * chosen).sum(dim=1)
+    terms = slopes * r[:, None] - z[:, :, None] * v[:, None]
+    grad_x.copy_(v)
+    grad_dictionary.index_add_(0, atoms[used], terms[used])
 
 
-class _Replayed(_OfSteps):
-    """Coefficients of gradient pursuit; the backward pass repeats the steps on the stored support."""
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: _Kept, grads: Tensor) -> tuple[Tensor | None, ...]:
-        (x, dictionary), steps = ctx.saved_tensors, ctx.steps
-        grad_x, grad_dictionary = torch.empty_like(x), torch.zeros_like(dictionary)
-        for rows in _tiles(steps, x.shape[1] * steps.atoms.shape[1], x.element_size()):
-            part = steps.rows(rows)
-            with torch.enable_grad():
-                inputs = x[rows].detach().requires_grad_()
-                atoms = dictionary[part.atoms.long()].detach().requires_grad_()
-                z = _replay(inputs, atoms, part, nonnegative=ctx.nonnegative)
-                wanted = torch.autograd.grad(z, (inputs, atoms), grads[rows])
-            grad_x[rows] = wanted[0]
-            _add_where(part.chosen(), part.atoms, wanted[1], grad_dictionary)
-        return grad_x, grad_dictionary, None, None
-
-
-def _add_where(used: Tensor, atoms: Tensor, terms: Tensor, out: Tensor) -> None:
-    """Add terms by atom; on a card those that are not used too, which are zero."""
-    if card.on_card(terms):
-        out.index_add_(0, atoms.flatten(), terms.flatten(0, 1))
-    else:
-        out.index_add_(0, atoms[used], terms[used])
+def _replayed(
+    x: Tensor,
+    dictionary: Tensor,
+    steps: Steps,
+    atoms: Int[Tensor, "rows k"],
+    grads: Tensor,
+    grad_x: Tensor,
+    grad_dictionary: Tensor,
+    *,
+    nonnegative: bool,
+) -> None:
+    """The adjoint of gradient pursuit, by taking its steps again on the stored support."""
+    used = steps.chosen()
+    with torch.enable_grad():
+        inputs = x.detach().requires_grad_()
+        chosen = dictionary[atoms.long()].detach().requires_grad_()
+        z = _replay(inputs, chosen, steps, nonnegative=nonnegative)
+        wanted = torch.autograd.grad(z, (inputs, chosen), grads)
+    grad_x.copy_(wanted[0])
+    grad_dictionary.index_add_(0, atoms[used], wanted[1][used])
 
 
 def _replay(x: Tensor, atoms: Tensor, steps: Steps, *, nonnegative: bool) -> Tensor:
@@ -247,8 +236,7 @@ def _replay(x: Tensor, atoms: Tensor, steps: Steps, *, nonnegative: bool) -> Ten
     z = x.new_zeros(taken.shape)
     sizes = (steps.places * taken).cummax(dim=1).values + 1
     slots = torch.arange(taken.shape[1], device=x.device)
-    # On a card all steps are repeated: to ask for their number would wait for it.
-    for step in range(taken.shape[1] if card.on_card(x) else int(steps.steps.max())):
+    for step in range(int(steps.steps.max())):
         chosen = atoms * (slots < sizes[:, step, None])[:, :, None]
         moved = gradient_step(r, chosen, z, nonnegative=nonnegative)
         z = torch.where(taken[:, step, None], moved, z)

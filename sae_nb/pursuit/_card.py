@@ -10,11 +10,10 @@ graph once its kernels are compiled.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -22,10 +21,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import above
-from sae_nb.kernels._dense import note
+from sae_nb.kernels._backends import has_triton
 from sae_nb.pursuit._gram import ROUNDED_PANEL, Atoms, Gram, Known, gram_matrix, gram_of
 from sae_nb.pursuit._planning import MOST_IN_REGISTERS, Plan
-from sae_nb.pursuit._problem import Problem, Steps
+from sae_nb.pursuit._problem import Problem, PursuitName, Steps
 
 GROUP = 32
 """Atoms of which a product keeps the two best."""
@@ -37,7 +36,7 @@ CHUNK = 2**13
 """Correlations that a program holds at a time where registers do not hold all."""
 
 TERM_BYTES = 2**30
-"""Terms of the dictionary's gradient that exist at once where they are added up in one order."""
+"""What the backward pass of some inputs may take at once: terms of the dictionary's gradient, small systems."""
 
 Tile = tuple[int, int, int, int, int]
 """Rows, columns and depth of a product's tile, its warps and its stages."""
@@ -52,23 +51,9 @@ def on_card(x: Tensor) -> bool:
 
 
 def runs(x: Tensor) -> bool:
-    """Return whether Triton's kernels take these inputs: in fp32, on a card where Triton compiles."""
-    return x.dtype == torch.float32 and on_card(x) and _compiles(x.device)
-
-
-@lru_cache(maxsize=16)
-def _compiles(device: torch.device) -> bool:
-    """Launch one small kernel: Triton needs a C compiler, and a card of compute capability 8.0."""
-    installed = importlib.util.find_spec("triton") is not None
-    if torch.version.hip or not installed or torch.cuda.get_device_capability(device) < (8, 0):
-        return False
-    try:
-        with torch.cuda.device(device):
-            _Dictionary(torch.ones(1, 16, device=device)).halves  # noqa: B018
-    except Exception as error:  # noqa: BLE001 -- whatever it is, Numba's kernels run
-        note("Triton", "not used", f"it compiles nothing here: {str(error)[:200]}")
-        return False
-    return True
+    """Return whether Triton's kernels take these inputs: in fp32, on an NVIDIA card where Triton compiles."""
+    plain = x.dtype == torch.float32 and on_card(x) and not torch.version.hip
+    return plain and has_triton(x.device)
 
 
 @contextmanager
@@ -343,20 +328,15 @@ def _refit(problem: Problem, dictionary: _Dictionary, gram: Gram, rows: _Rows) -
             )  # fmt: skip
         return
     inverse = x.new_zeros(n_rows, k, k, dtype=exact)
-    sizes["RC"] = max(1, min(power(k), 2048 // power(k)))
+    sizes["RC"] = _system_rows(k)
     rules["GRAM"] = gram is not dictionary.atoms
     kernel: Any = kernels.least_squares_update
     more: tuple[Tensor, ...] = ()
     if problem.nonnegative:
-        kernel, rules = (
-            kernels.non_negative_update,
-            {a: b for a, b in rules.items() if a != "SIGNED"},
-        )
-        more = (
-            x.new_empty(n_rows, k, k),
-            x.new_empty(n_rows, k, dtype=exact),
-            x.new_zeros(n_rows, k, dtype=torch.int32),
-        )
+        kernel = kernels.non_negative_update
+        del rules["SIGNED"]
+        system, right = x.new_empty(n_rows, k, k), x.new_empty(n_rows, k, dtype=exact)
+        more = (system, right, x.new_zeros(n_rows, k, dtype=torch.int32))
     for t in range(k):
         kernel[(n_rows,)](
             *_with_x(residuals.correlate(), x), dictionary.atoms, gram, *common, inverse, work,
@@ -416,35 +396,68 @@ def fixed_codes(
 # ------------------------------------------------------------------------------------------- backward
 
 
-def matching_adjoint(
+def adjoint(
     x: Float[Tensor, "rows d_in"],
     dictionary: Atoms,
     steps: Steps,
-    chosen: Int[Tensor, "rows k"],
     grads: Float[Tensor, "rows k"],
+    algorithm: PursuitName,
+    *,
+    nonnegative: bool = True,
 ) -> tuple[Float[Tensor, "rows d_in"], Float[Tensor, "n_atoms d_in"]]:
-    """Return gradients to inputs and dictionary; in one order of sums under torch's deterministic flag.
+    """Return gradients to inputs and dictionary, from those to what each step or each atom was given.
 
-    `chosen`: the atom of every step.
+    Terms of the dictionary's are added by atomics, or in one order: under torch's deterministic flag, and
+    those of gradient pursuit, which are gathered from step to step.
     """
-    from sae_nb.pursuit import _triton as kernels
+    from sae_nb.pursuit import _triton as kernels, _triton_refits as refits
 
-    (n_rows, d), k = x.shape, chosen.shape[1]
+    (n_rows, d), k, n = x.shape, grads.shape[1], len(dictionary)
     grad_x, grad_d = torch.empty_like(x), torch.zeros_like(dictionary)
-    ordered = torch.are_deterministic_algorithms_enabled()
-    tile = max(1, TERM_BYTES // (k * d * 4)) if ordered else max(1, n_rows)
+    matching, moving = algorithm == "matching_pursuit", algorithm == "gradient_pursuit"
+    ordered = moving or torch.are_deterministic_algorithms_enabled()
+    chosen = steps.chosen_at_steps() if matching else steps.atoms
+    room = TERM_BYTES
+    if x.is_cuda:  # of a small card a sixteenth; what is free would give shapes that change
+        room = min(room, torch.cuda.get_device_properties(x.device).total_memory // 16)
+    size = max(1, room // (4 * k * (d * ordered + 2 * k * (not matching) + 1)))
+    shapes = _row_sizes(d)
+    systems = {"K": power(k), "KC": _chunk(d)} | shapes
     with _on(x):
-        for first in range(0, n_rows, tile):
-            rows = slice(first, min(first + tile, n_rows))
-            some = steps.rows(rows)
-            terms = x.new_empty(rows.stop - first, k, d) if ordered else grad_d
-            kernels.matching_adjoint[(rows.stop - first,)](
-                x[rows], dictionary, chosen[rows], some.amounts, some.steps, grads[rows].contiguous(),
-                grad_x[rows], terms, d, k, TERMS=ordered, **_row_sizes(d),
-            )  # fmt: skip
+        for first in range(0, n_rows, size):
+            rows = slice(first, min(first + size, n_rows))
+            some, atoms, slopes = steps.rows(rows), chosen[rows], grads[rows].contiguous()
+            used = some.taken() if matching else some.chosen()
+            grid, read = (len(atoms),), (x[rows], dictionary, atoms)
+            terms = x.new_zeros(*atoms.shape, d) if ordered else grad_d
+            written = (grad_x[rows], terms, d, k)
+            work = [
+                x.new_empty(len(atoms), 0 if matching else k, dtype=torch.float64) for _ in "ab"
+            ]
+            square = x.new_zeros(*work[0].shape, k, dtype=torch.float64)
+            if matching:
+                kernels.matching_adjoint[grid](
+                    *read, some.amounts, some.steps, slopes, *written, TERMS=ordered, **shapes
+                )
+            elif moving:
+                refits.gradient_adjoint[grid](
+                    *read, some.places, some.steps, slopes, square, *work, *written,
+                    SIGNED=not nonnegative, **systems,
+                )  # fmt: skip
+            else:
+                used = used & (some.coefficients != 0)
+                refits.least_squares_adjoint[grid](
+                    *read, some.coefficients, some.sizes, slopes, square, work[0], *written,
+                    TERMS=ordered, RC=_system_rows(k), **systems,
+                )  # fmt: skip
             if ordered:
-                _add_terms(torch.where(some.taken(), chosen[rows], len(grad_d)), terms, grad_d)
+                _add_terms(torch.where(used, atoms, n), terms, grad_d)
     return grad_x, grad_d
+
+
+def _system_rows(k: int) -> int:
+    """Rows of a small system that a program of one input takes at a time."""
+    return max(1, min(power(k), 2048 // power(k)))
 
 
 def _add_terms(

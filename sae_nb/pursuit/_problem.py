@@ -171,6 +171,10 @@ class Steps:
     def _below(self, counts: Tensor) -> Tensor:
         return torch.arange(self.atoms.shape[1], device=counts.device) < counts[:, None]
 
+    def chosen_at_steps(self) -> Int[Tensor, "rows k"]:
+        """Return the atom that each step chose; arbitrary beyond `steps`."""
+        return self.atoms.gather(1, self.places.long())
+
     def end_at_repeats(self) -> None:
         """Forget what a row did after it first took an atom that it had already."""
         # Until then every step adds an atom, so its place is the number of the step.
@@ -275,7 +279,7 @@ class PursuitTrace:
         """Read the trace off what the kernel filled."""
         taken, chosen = steps.taken(), steps.chosen()
         nothing = torch.full_like(steps.atoms, -1)
-        atoms = torch.where(taken, steps.atoms.gather(1, steps.places.long()), nothing)
+        atoms = torch.where(taken, steps.chosen_at_steps(), nothing)
         last = steps.steps.long()[:, None]
         reached = torch.arange(problem.k + 1, device=last.device).minimum(last)
         history = _history(problem, steps, taken)

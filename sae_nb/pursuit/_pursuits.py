@@ -409,7 +409,9 @@ def _by_kernels(
 
         kernels = Cuda()
         plain = problem.x.dtype == torch.float32
-        reason = "Triton does not run here" if plain else f"inputs of {problem.x.dtype}"
+        reason = (
+            "Triton does not run here, see `triton`" if plain else f"inputs of {problem.x.dtype}"
+        )
         note(problem.algorithm, "Numba", reason)
     per_row = plan.peak_bytes // max(1, len(problem.x))
     instead = "{rows} rows at a time would, or a smaller `memory_cap`."

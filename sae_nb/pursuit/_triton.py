@@ -138,6 +138,74 @@ def product_best(
 
 
 @triton.jit
+def _atom(dictionary, j, d, w, has):
+    """Load one atom."""
+    return tl.load(dictionary + j.to(tl.int64) * d + w, mask=has, other=0.0)
+
+
+@triton.jit
+def _product(left, dictionary, j, d, w, has, SIGNED: tl.constexpr):
+    """Return ⟨r, d_j⟩ in fp32; `SIGNED`: its size."""
+    product = tl.sum(left * _atom(dictionary, j, d, w, has), axis=0)
+    return tl.abs(product) if SIGNED else product
+
+
+@triton.jit
+def _begin(r, norms, largest, start_error, i, first, d, k, w, has, TRACE: tl.constexpr):
+    """Load a residual; return it, its square, the largest correlation, its error, and the largest ‖d‖²."""
+    left = tl.load(r + i * d + w, mask=has, other=0.0)
+    squared = tl.sum(left * left, axis=0)
+    longest = tl.load(largest)
+    reach = tl.sqrt(squared) * longest
+    if TRACE:  # noqa: SIM102 -- known when the kernel is compiled, unlike the other
+        if first == 0:
+            tl.store(norms + i * (k + 1), tl.sqrt(squared))
+    return left, squared, reach, start_error * reach, longest * longest
+
+
+@triton.jit
+def _take(
+    left, squared, reach, error, running, t, dictionary, j, there, floor, limit, unit, longest, start_error,
+    picks, amounts, norms, i, d, k, w, has,
+    SIGNED: tl.constexpr, WATCH: tl.constexpr, TRACE: tl.constexpr,
+):  # fmt: skip
+    """Take atom j, if it is worth a step; return what changes, and its amount.
+
+    The amount comes from the residual itself. Correlations lose that much of a Gram row, which adds its error.
+    """
+    atom = tl.load(
+        dictionary + j.to(tl.int64) * d + w, mask=has, other=0.0, eviction_policy="evict_last"
+    )
+    a = tl.sum(left * atom, axis=0)
+    size = tl.abs(a)
+    wanted = ((size if SIGNED else a) > floor) & there
+    if WATCH:
+        wanted = wanted & (squared > limit)
+    running = tl.where(wanted, running, 0)
+    a = tl.where(running > 0, a, 0.0)
+    left -= a * atom
+    error += size * (0.5 * unit + start_error * longest) + ROUNDING * (reach + size * longest)
+    reach *= tl.maximum(longest - 1, 1.0)  # atoms longer than √2 may lengthen the residual
+    if WATCH or TRACE:
+        squared = tl.sum(left * left, axis=0)
+    if running > 0:
+        tl.store(picks + i * k + t, j)
+        tl.store(amounts + i * k + t, a)
+        if TRACE:
+            tl.store(norms + i * (k + 1) + t + 1, tl.sqrt(squared))
+    return left, squared, reach, error, running, t + running, a
+
+
+@triton.jit
+def _end(left, t, running, r, steps, state, i, last, d, k, w, has):
+    """Store where a row stands."""
+    tl.store(steps + i, t)
+    tl.store(state + i, (1 - running).to(tl.int8))
+    if last < k:
+        tl.store(r + i * d + w, left, mask=has)
+
+
+@triton.jit
 def _anew(c, left, dictionary, i, n, d, w, has, KC: tl.constexpr):
     """Write an input's correlations by fp32 products with its residual."""
     for b in range(0, n, KC):
@@ -172,16 +240,10 @@ def matching_steps(
     if not RESELECT:
         for e in range(0, first):
             now = tl.where(cols == tl.load(picks + i * k + e), NONE, now)
-    left = tl.load(r + i * d + w, mask=has, other=0.0)
-    floor, limit = tl.load(floors + i), tl.load(limits + i)
-    unit, longest = tl.load(grain), tl.load(largest)
-    squared = tl.sum(left * left, axis=0)
-    reach = tl.sqrt(squared) * longest  # no correlation is larger
-    error = start_error * reach
-    longest = longest * longest
-    if TRACE:  # noqa: SIM102 -- known when the kernel is compiled, unlike the other
-        if first == 0:
-            tl.store(norms + i * (k + 1), tl.sqrt(squared))
+    left, squared, reach, error, longest = _begin(
+        r, norms, largest, start_error, i, first, d, k, w, has, TRACE
+    )
+    floor, limit, unit = tl.load(floors + i), tl.load(limits + i), tl.load(grain)
     t = first
     running = 1
     while (t < last) & (running > 0):
@@ -214,56 +276,31 @@ def matching_steps(
                 while cur < N:
                     cur = tl.min(tl.where((score >= least) & (cols > cur), cols, N), axis=0)
                     if cur < N:
-                        other = tl.load(dictionary + cur.to(tl.int64) * d + w, mask=has, other=0.0)
-                        product = tl.sum(left * other, axis=0)
-                        if SIGNED:
-                            product = tl.abs(product)
+                        product = _product(left, dictionary, cur, d, w, has, SIGNED)
                         j = tl.where(product > best, cur, j)
                         best = tl.maximum(product, best)
         j = tl.minimum(j, n - 1)
         row = tl.load(
             gram + j.to(tl.int64) * n + cols, mask=cols < n, other=0, eviction_policy="evict_first"
         )
-        atom = tl.load(
-            dictionary + j.to(tl.int64) * d + w, mask=has, other=0.0, eviction_policy="evict_last"
-        )
-        # The coefficient comes from the residual itself.
-        a = tl.sum(left * atom, axis=0)
-        size = tl.abs(a)
-        wanted = (size if SIGNED else a) > floor
-        if not RESELECT:
-            wanted = wanted & (top > NONE)
-        if WATCH:
-            wanted = wanted & (squared > limit)
-        running = tl.where(wanted, running, 0)
-        a = tl.where(running > 0, a, 0.0)
-        left -= a * atom
+        left, squared, reach, error, running, t, a = _take(
+            left, squared, reach, error, running, t, dictionary, j, top > NONE, floor, limit, unit, longest,
+            start_error, picks, amounts, norms, i, d, k, w, has, SIGNED, WATCH, TRACE,
+        )  # fmt: skip
         now -= (a * unit) * row.to(tl.float32)
         if not RESELECT:
             now = tl.where(cols == j, NONE, now)
-        error += size * (0.5 * unit + start_error * longest) + ROUNDING * (reach + size * longest)
-        reach *= tl.maximum(longest - 1, 1.0)  # atoms longer than √2 may lengthen the residual
-        if WATCH or TRACE:
-            squared = tl.sum(left * left, axis=0)
-        if running > 0:
-            tl.store(picks + i * k + t, j)
-            tl.store(amounts + i * k + t, a)
-            if TRACE:
-                tl.store(norms + i * (k + 1) + t + 1, tl.sqrt(squared))
-            t += 1
-    tl.store(steps + i, t)
-    tl.store(state + i, (1 - running).to(tl.int8))
-    if last < k:
-        tl.store(r + i * d + w, left, mask=has)
+    _end(left, t, running, r, steps, state, i, last, d, k, w, has)
 
 
 @triton.jit
-def _is_old(columns, picks, i, t, k):
-    """Which columns are atoms that an input took in its first t steps."""
-    old = columns < 0
-    for e in range(0, t):
-        old = old | (columns == tl.load(picks + i * k + e, cache_modifier=".cg"))
-    return old
+def _scores(v, columns, picks, i, t, n, k, SIGNED: tl.constexpr, RESELECT: tl.constexpr):
+    """By what an input chooses; of columns that are no atoms, or were taken in its first t steps, none."""
+    usable = columns < n
+    if not RESELECT:
+        for e in range(0, t):
+            usable = usable & (columns != tl.load(picks + i * k + e, cache_modifier=".cg"))
+    return tl.where(usable, tl.abs(v) if SIGNED else v, NONE)
 
 
 @triton.jit(do_not_specialize=["first", "last"])
@@ -283,16 +320,10 @@ def matching_steps_wide(
     chunks, cols = tl.arange(0, CHUNKS), tl.arange(0, N)
     w = tl.arange(0, W)
     has = w < d
-    left = tl.load(r + i * d + w, mask=has, other=0.0)
-    floor, limit = tl.load(floors + i), tl.load(limits + i)
-    unit, longest = tl.load(grain), tl.load(largest)
-    squared = tl.sum(left * left, axis=0)
-    reach = tl.sqrt(squared) * longest
-    error = start_error * reach
-    longest = longest * longest
-    if TRACE:  # noqa: SIM102 -- known when the kernel is compiled, unlike the other
-        if first == 0:
-            tl.store(norms + i * (k + 1), tl.sqrt(squared))
+    left, squared, reach, error, longest = _begin(
+        r, norms, largest, start_error, i, first, d, k, w, has, TRACE
+    )
+    floor, limit, unit = tl.load(floors + i), tl.load(limits + i), tl.load(grain)
     factor = tl.load(back + i)
     a = reach * 0.0
     j = first * 0
@@ -307,13 +338,8 @@ def matching_steps_wide(
             row = tl.load(gram + j.to(tl.int64) * n + column, mask=column < n, other=0)
             v -= (a * unit) * row.to(tl.float32)
             tl.store(c + i * n + column, v, mask=column < n)
-            score = tl.abs(v) if SIGNED else v
-            usable = column < n
-            if not RESELECT:
-                usable = usable & (_is_old(column, picks, i, t, k) == 0)
-            maxima = tl.where(
-                chunks == s // N, tl.max(tl.where(usable, score, NONE), axis=0), maxima
-            )
+            score = _scores(v, column, picks, i, t, n, k, SIGNED, RESELECT)
+            maxima = tl.where(chunks == s // N, tl.max(score, axis=0), maxima)
         factor = factor * 0.0 + 1.0
         tl.debug_barrier()
         # 2. choose
@@ -337,11 +363,7 @@ def matching_steps_wide(
             if at * N < n:
                 column = at * N + cols
                 v = tl.load(c + i * n + column, mask=column < n, other=0.0, cache_modifier=".cg")
-                score = tl.abs(v) if SIGNED else v
-                usable = column < n
-                if not RESELECT:
-                    usable = usable & (_is_old(column, picks, i, t, k) == 0)
-                score = tl.where(usable, score, NONE)
+                score = _scores(v, column, picks, i, t, n, k, SIGNED, RESELECT)
                 if anew:
                     product, where = tl.max(score, axis=0, return_indices=True)
                     j = tl.where(product > best, at * N + where, j)
@@ -352,39 +374,16 @@ def matching_steps_wide(
                         e = tl.min(tl.where((score >= least) & (cols > e), cols, N), axis=0)
                         if e < N:
                             other = at * N + e
-                            atom = tl.load(
-                                dictionary + other.to(tl.int64) * d + w, mask=has, other=0.0
-                            )
-                            product = tl.sum(left * atom, axis=0)
-                            if SIGNED:
-                                product = tl.abs(product)
+                            product = _product(left, dictionary, other, d, w, has, SIGNED)
                             j = tl.where(product > best, other, j)
                             best = tl.maximum(product, best)
         # 3. take it
-        atom = tl.load(dictionary + j.to(tl.int64) * d + w, mask=has, other=0.0)
-        a = tl.sum(left * atom, axis=0)
-        size = tl.abs(a)
-        wanted = ((size if SIGNED else a) > floor) & (best > NONE)
-        if WATCH:
-            wanted = wanted & (squared > limit)
-        running = tl.where(wanted, running, 0)
-        a = tl.where(running > 0, a, 0.0)
-        left -= a * atom
-        error += size * (0.5 * unit + start_error * longest) + ROUNDING * (reach + size * longest)
-        reach *= tl.maximum(longest - 1, 1.0)
-        if WATCH or TRACE:
-            squared = tl.sum(left * left, axis=0)
-        if running > 0:
-            tl.store(picks + i * k + t, j)
-            tl.store(amounts + i * k + t, a)
-            if TRACE:
-                tl.store(norms + i * (k + 1) + t + 1, tl.sqrt(squared))
-            t += 1
+        left, squared, reach, error, running, t, a = _take(
+            left, squared, reach, error, running, t, dictionary, j, best > NONE, floor, limit, unit, longest,
+            start_error, picks, amounts, norms, i, d, k, w, has, SIGNED, WATCH, TRACE,
+        )  # fmt: skip
         tl.debug_barrier()
-    tl.store(steps + i, t)
-    tl.store(state + i, (1 - running).to(tl.int8))
-    if last < k:
-        tl.store(r + i * d + w, left, mask=has)
+    _end(left, t, running, r, steps, state, i, last, d, k, w, has)
 
 
 @triton.jit(do_not_specialize=["t"])
@@ -402,13 +401,12 @@ def matching_update(
     has = w < d
     left = tl.load(r + i * d + w, mask=has, other=0.0)
     j = _pick(
-        key1, key2, left, dictionary, largest, floors, limits, picks, i, t, n, d, k, window, w, has,
+        key1, key2, left, dictionary, largest, floors, limits, picks, state, i, t, n, d, k, window, w, has,
         SIGNED, not RESELECT, WATCH, NB, KC,
     )  # fmt: skip
     if j < 0:
-        tl.store(state + i, 1)
         return
-    atom = tl.load(dictionary + j.to(tl.int64) * d + w, mask=has, other=0.0)
+    atom = _atom(dictionary, j, d, w, has)
     a = tl.sum(left * atom, axis=0)
     _leave(left - a * atom, r, r16, norms, i, t + 1, d, k, w, has, TRACE)
     tl.store(picks + i * k + t, j)
@@ -452,10 +450,10 @@ def _leave(left, r, r16, norms, i, t, d, k, w, has, TRACE: tl.constexpr):
 
 @triton.jit
 def _pick(
-    key1, key2, left, dictionary, largest, floors, limits, atoms, i, m, n, d, k, window, w, has,
+    key1, key2, left, dictionary, largest, floors, limits, atoms, state, i, m, n, d, k, window, w, has,
     SIGNED: tl.constexpr, EXCLUDE: tl.constexpr, WATCH: tl.constexpr, NB: tl.constexpr, KC: tl.constexpr,
 ):  # fmt: skip
-    """Return the atom that an input wants; −1 if it has come to its end.
+    """Return the atom that an input wants; −1 if it has come to its end, which its state then says.
 
     All atoms within `window` of the best key are compared by fp32 products. `EXCLUDE`: not one of the first
     m of `atoms`; a group whose best is among them is searched through where it matters.
@@ -503,10 +501,7 @@ def _pick(
                     if k2 < low:
                         # Its second best is out of the question: one atom of the group is left.
                         atom = cur * GROUP + (k1 & (GROUP - 1))
-                        other = tl.load(dictionary + atom.to(tl.int64) * d + w, mask=has, other=0.0)
-                        score = tl.sum(left * other, axis=0)
-                        if SIGNED:
-                            score = tl.abs(score)
+                        score = _product(left, dictionary, atom, d, w, has, SIGNED)
                         if EXCLUDE:
                             for e in range(0, m):
                                 old = tl.load(atoms + i * k + e, cache_modifier=".cg")
@@ -534,13 +529,12 @@ def _pick(
                             best = tl.maximum(score, best)
         else:
             atom = tl.minimum(j, n - 1)
-            other = tl.load(dictionary + atom.to(tl.int64) * d + w, mask=has, other=0.0)
-            score = tl.sum(left * other, axis=0)
-            if SIGNED:
-                score = tl.abs(score)
+            score = _product(left, dictionary, atom, d, w, has, SIGNED)
             j = tl.where(score > floor, atom, -1)
     else:
         j = j - 1
+    if j < 0:
+        tl.store(state + i, 1)
     return j
 
 
@@ -548,37 +542,37 @@ def _pick(
 
 
 @triton.jit
+def _add_term(term, grad_d, i, t, j, d, k, w, has, TERMS: tl.constexpr):
+    """Add to the gradient of atom j by atomics; `TERMS`: write to place t of an input, to be added in order."""
+    if TERMS:
+        tl.store(grad_d + (i * k + t) * d + w, term, mask=has)
+    else:
+        tl.atomic_add(grad_d + j.to(tl.int64) * d + w, term, mask=has, sem="relaxed")
+
+
+@triton.jit
 def matching_adjoint(
     x, dictionary, chosen, amounts, steps, grads, grad_x, grad_d, d, k,
     TERMS: tl.constexpr, W: tl.constexpr,
 ):  # fmt: skip
-    """Go through the steps of matching pursuit backwards, the choices being fixed.
-
-    The dictionary's gradient is added to `grad_d` by atomics; `TERMS`: that of step t is written to
-    grad_d[row, t] instead, for sums whose order does not change.
-    """
+    """Go through the steps of matching pursuit backwards, the choices being fixed."""
     i = tl.program_id(0).to(tl.int64)
     w = tl.arange(0, W)
     has = w < d
     taken = tl.load(steps + i)
     left = tl.load(x + i * d + w, mask=has, other=0.0)
     for t in range(taken):
-        a = tl.load(amounts + i * k + t)
-        j = tl.load(chosen + i * k + t).to(tl.int64)
-        left -= a * tl.load(dictionary + j * d + w, mask=has, other=0.0)
+        j = tl.load(chosen + i * k + t)
+        left -= tl.load(amounts + i * k + t) * _atom(dictionary, j, d, w, has)
     rho = tl.zeros((W,), dtype=tl.float32)
     for s in range(taken):
         t = taken - 1 - s
         a = tl.load(amounts + i * k + t)
-        j = tl.load(chosen + i * k + t).to(tl.int64)
-        atom = tl.load(dictionary + j * d + w, mask=has, other=0.0)
+        j = tl.load(chosen + i * k + t)
+        atom = _atom(dictionary, j, d, w, has)
         slope = tl.load(grads + i * k + t) - tl.sum(rho * atom, axis=0)
         left += a * atom
-        term = slope * left - a * rho
-        if TERMS:
-            tl.store(grad_d + (i * k + t) * d + w, term, mask=has)
-        else:
-            tl.atomic_add(grad_d + j * d + w, term, mask=has, sem="relaxed")
+        _add_term(slope * left - a * rho, grad_d, i, t, j, d, k, w, has, TERMS)
         rho += slope * atom
     tl.store(grad_x + i * d + w, rho, mask=has)
 

@@ -6,6 +6,7 @@ own checksum, so labels never end up on the atoms of another SAE and damage is n
 
 from __future__ import annotations
 
+import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,9 @@ from sae_nb.files._fingerprints import identity_of
 from sae_nb.files._locks import holding_folder
 
 FILE = "annotations.json"
+HERE = Path("labels")
+"""Folder in which labels are kept that would be lost otherwise, where a person asks for it."""
+
 KIND = "atom annotations"
 VERSION = 1
 
@@ -108,6 +112,21 @@ class Annotations(Labels):
 
     # --- writing ----------------------------------------------------------------------------------
 
+    def keep_in(self, path: str | Path, sae: object) -> None:
+        """Keep in a file from now on what was in memory only, with the words that the file has already.
+
+        Where both have words on an atom, those in memory stay. Of labels that have a file nothing changes.
+        """
+        if self.path is not None:
+            return
+        kept = Annotations(path, sae, given=self.given)
+        kept.write_all(self._entries, self._stars)
+        with _writing:
+            self.path, self._identity, self._stamp = kept.path, kept._identity, kept._stamp
+            self._entries, self._stars = dict(kept._entries), set(kept._stars)
+            _open_files.setdefault(kept.path, weakref.WeakSet()).add(self)  # type: ignore[arg-type]  # it has one
+        self._call_back()
+
     def _change(self, edit: Callable[[Words, set[int]], None]) -> None:
         """Edit what is on disk; where the file cannot be written nothing changes, here or there."""
         with _writing:
@@ -146,6 +165,14 @@ def annotations_file(path: str | Path) -> Path:
     return (path if path.suffix == ".json" else path / FILE).resolve()
 
 
+def file_here(sae: object, folder: str | Path = HERE) -> Path:
+    """Return the file of an SAE in a folder for many: named by its model, its place and a digest."""
+    identity = identity_of(sae)
+    parts = (identity.model_name, identity.hook_point, identity.fingerprint[:8])
+    name = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") for part in parts if part)
+    return Path(folder) / f"{name}.json"
+
+
 def annotations_of(labels: object, sae: object, given: Mapping[int, str] | None = None) -> Labels:
     """Return labels that can be written, from whatever a person passed."""
     if isinstance(labels, Labels):
@@ -154,7 +181,10 @@ def annotations_of(labels: object, sae: object, given: Mapping[int, str] | None 
         return given
     given = given.given if isinstance(given, Annotations) else given
     if labels is None:
-        return Annotations(getattr(sae, "folder", None), sae, given=given)
+        folder = getattr(sae, "folder", None)
+        if folder is None and HERE.is_dir() and (file := file_here(sae)).is_file():
+            folder = file
+        return Annotations(folder, sae, given=given)
     if isinstance(labels, (str, Path)):
         return Annotations(check_path(labels, name="labels"), sae, given=given)
     if isinstance(labels, Mapping) and all(str(atom).isdigit() for atom in labels):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -194,7 +194,9 @@ def summarise_sequence(
     units = {part: normalize(v - v.mean(dim=0), dim=1) for part, v in vectors.items()}
     similar = {part: _numpy(unit @ unit.T) for part, unit in units.items()}
     # Mean over heads; slot j is the token at j − 1, so the empty slot falls off the left.
-    heads = cast(Tensor, parts.attention)[0].mean(dim=0)
+    # Without attention layers nothing was read.
+    read = parts.attention
+    heads = x.new_zeros(time, time) if read is None else read[0].mean(dim=0)
     error = (x - parts.x_hat[0]).square().sum()
     spread = (x - x.mean(dim=0)).square().sum()
     stride = math.ceil(time / MOST_SIMILARITY)

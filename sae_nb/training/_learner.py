@@ -19,6 +19,7 @@ from sae_nb.kernels._coding import check_average_k
 from sae_nb.kernels._dense import note
 from sae_nb.kernels._memory import explain_out_of_memory
 from sae_nb.temporal._sequences import SequenceRows
+from sae_nb.training._adam import Adam
 from sae_nb.training._config import TrainConfig
 from sae_nb.training._graph import StepGraph, StepLog, Taken
 from sae_nb.training._process_group import Team
@@ -138,7 +139,7 @@ class Learner:
             return FusedAdam(self._groups(fused=True), most=self.clip, **how)
         # One pass over the parameters instead of ten.
         fused = all(p.is_floating_point() for p in self.parameters)
-        return torch.optim.Adam(self._groups(), fused=fused, **how)
+        return Adam(self._groups(), fused=fused, **how)
 
     def _groups(self, *, fused: bool = False) -> list[dict[str, Any]]:
         """Parameters by the share of the learning rate they take, those with all of it first.

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from sae_nb import kernels
 from sae_nb.architectures import AbsTopK, TopK
 from sae_nb.architectures._revival import Dead, auxk_loss
-from sae_nb.architectures.parts._largest import FEW_PRE_CODES
+from sae_nb.architectures.parts._proxes import FEW
 from sae_nb.codes import SparseCodes
 
 
@@ -187,7 +187,7 @@ def test_few_rows_are_encoded_as_many_are(architecture: Any, rows: str) -> None:
             sae.encoder.weight[10:] = sae.encoder.weight[:10]
         if rows == "zero":
             x.zero_()
-    many = FEW_PRE_CODES // 20 + 1
+    many = FEW // 20 + 1
     results = []
     for batch in (x, x.repeat(many // 4 + 1, 1)):
         batch.requires_grad_()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context, Ragged
 from sae_nb.activations._modality import LANGUAGE
-from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms import AtomCatalogue, peaks
 from sae_nb.atoms._atom import describe_atom
 from sae_nb.atoms._effects import logit_effects
 from sae_nb.atoms._examples import MOST_CANDIDATES, QUANTILES, _candidates, choose_rows, text_around
@@ -283,14 +283,14 @@ def test_footprint_of_texts_covers_every_row() -> None:
 
 
 def test_search_finds_number_then_label_then_token() -> None:
-    """An atom that fires on one word alone is first among those found by that word."""
+    """A name comes first, then what fires at the word, strongest there first; what fires alike everywhere does not."""
     acts = text_acts()
     cat = (acts.tokens.ids == 1).float()
     codes = SparseCodes.from_dense(torch.stack([cat, 1 - cat, cat + 0.5, 0 * cat], dim=1))
     catalogue = AtomCatalogue(FakeTopK(4), acts, codes=codes, labels={3: "a Cat that sleeps"})
     assert catalogue.search("2").tolist() == [2]
     assert catalogue.search("#2").tolist() == [2]
-    assert catalogue.search("CAT").tolist()[:2] == [3, 0]
+    assert catalogue.search("CAT").tolist() == [3, 2, 0]
     assert 1 not in catalogue.search("cat")
     assert catalogue.search("  ").tolist() == []
     assert catalogue.search("no such thing").tolist() == []
@@ -349,3 +349,20 @@ def test_equal_strengths_are_examples_in_the_order_of_their_rows(band: Any) -> N
     first = int(np.clip(wanted - MOST_CANDIDATES / 2, 0, len(size) - MOST_CANDIDATES))
     places = np.argsort(size, kind="stable")[first : first + MOST_CANDIDATES]
     assert sorted(found.tolist()) == sorted(places.tolist())
+
+
+def test_an_atom_has_one_peak_whatever_it_is_counted_from() -> None:
+    """Catalogue, activations, codes and record of an atom give the same two numbers; usual is below strongest."""
+    acts = text_acts()
+    catalogue = AtomCatalogue(FakeTopK(4), acts)
+    found = peaks(catalogue.sae, catalogue)
+    z = np.abs(catalogue.codes.to_dense().numpy())
+    for atom in range(4):
+        record, fired = catalogue.summary(atom), z[:, atom][z[:, atom] > 0]
+        assert found.strongest[atom] == record.max_strength == fired.max()
+        assert found.usual[atom] == record.p99 == pytest.approx(np.quantile(fired, 0.99))
+    for source in (acts, catalogue.codes):
+        again = peaks(catalogue.sae, source)
+        assert np.array_equal(again.usual, found.usual)
+        assert np.array_equal(again.strongest, found.strongest)
+    assert peaks(catalogue.sae) is None

@@ -12,6 +12,7 @@ import pytest
 import sae_nb as sn
 from sae_nb.geometry import pca_layout
 from sae_nb.pretrained._examples import open_examples
+from sae_nb.pretrained._loading import BUNDLED
 from sae_nb_studies.recipes.saes import _names as naming, _recipe as recipe, _text_recipe as made
 from sae_nb_studies.recipes.saes._texts import REVIEWS, SHAKESPEARE, SPEECHES, WIKITEXT, mixed_texts
 
@@ -99,6 +100,24 @@ def test_a_small_run_makes_a_folder_and_judges_its_names(
     assert f"| the word {word} | {atom} |" in card
     assert "2 trainings, this one and others with other seeds" in card
     assert str(tmp_path) not in card
+
+
+def test_names_of_places_tell_single_tokens_and_shuffled_ones_do_not() -> None:
+    """ "noun after “the”" is looked for by the token before; on another atom the same name says nothing."""
+    name = "smollm2-135m/resid_post.16"
+    folder = BUNDLED / name
+    sae, store = sn.load_sae(name), sn.load_examples(name)
+    written = naming.written_names(made.NAMES / f"{name}.json")
+    assert written[2058].rule == (("before", (" the", "the", " The", "The")),)
+    places = {atom: written[atom] for atom in (2058, 1584, 124, 3225, 2318)}
+    codes = naming._strong(sae, store.codes)
+    found = naming._judged(sae, store.acts, codes, places)
+    other = naming._judged(sae, store.acts, codes, naming._shuffled(places))
+    kept = sn.labels(folder, sae)
+    for atom in places:
+        assert found.evidence(atom).detection > 0.8
+        assert found.evidence(atom).detection == kept.evidence(atom).detection
+        assert other.evidence(atom).detection < 0.6
 
 
 def _of_one_word(codes: object, tokens: np.ndarray) -> tuple[int, str]:

@@ -20,7 +20,7 @@ INDEX = dict.fromkeys(
     ("key1", "key2", "picks", "steps", "sizes", "atoms", "places", "passive", "chosen"), "*i32"
 )
 LONG = dict.fromkeys(("order", "offsets"), "*i64")
-EXACT = dict.fromkeys(("z", "inverse", "work", "right"), "*fp64")
+EXACT = dict.fromkeys(("z", "inverse", "work", "right", "before", "slopes"), "*fp64")
 COUNTS = dict.fromkeys(("n", "d", "k", "M", "N", "KD", "total", "t", "first", "last"), "i32")
 OTHERS = {"state": "*i8", "start_error": "fp32", "window": "fp32", "threshold": "fp64"}
 KINDS = HALVES | INDEX | LONG | EXACT | COUNTS | OTHERS
@@ -79,6 +79,8 @@ if __name__ == "__main__":
         ("gradient_update", 4, RULES | {"RESELECT": True, "K": 32} | PICK),
         ("matching_adjoint", 4, {"TERMS": False} | row),
         ("add_terms", 4, {"KC": 8} | row),
+        ("least_squares_adjoint", 4, {"TERMS": False, "K": 32, "RC": 32, "KC": 8} | row),
+        ("gradient_adjoint", 4, {"SIGNED": False, "K": 32, "KC": 8} | row),
     ]
     for name, warps, constants in asked:
         room = {"maxnreg": 128} if name == "matching_steps" else {}

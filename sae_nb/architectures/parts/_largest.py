@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -22,6 +21,8 @@ from sae_nb.architectures.parts._proxes import (
     PerRow,
     Rows,
     affine,
+    codes_where,
+    few_pre_codes,
     forbid,
 )
 from sae_nb.checks import checked
@@ -30,9 +31,6 @@ from sae_nb.codes._support import Support, index_dtype, ranks
 from sae_nb.kernels._autograd import chosen, primitives_of
 from sae_nb.kernels._backends import Entries, PreCodes, pick
 from sae_nb.kernels._reference import batch_topk, topk
-
-FEW_PRE_CODES = 2**15
-"""Up to so many pre-codes, calls of torch, and of numpy to sort, cost less than waking compiled loops."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +51,13 @@ class _Largest(Penalty):
     def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Apply the same to (x − centre) weightᵀ + bias: few pre-codes at once, more of them in tiles."""
         k, n_atoms = self.k, weight.shape[0]
-        few = x.shape[0] * n_atoms <= FEW_PRE_CODES and k < n_atoms
-        if few and x.is_cpu and x.element_size() >= 4:  # numpy has no bf16
-            u = F.linear(x if centre is None else x - centre, weight)
-            u = u if bias is None else u + bias
-            strength, atoms = (u.abs() if self.signed else u).detach().topk(k + 1, dim=1)
+        u = few_pre_codes(x, weight, bias, centre) if k < n_atoms else None
+        if u is not None:
+            strength = (u.abs() if self.signed else u).detach().numpy()
+            edge = np.sort(strength)[:, -k - 1 : n_atoms - k + 1]  # largest left out, smallest kept
             # Ties and rows with fewer than k entries are left to the kernel, which settles them.
-            if all(last > max(after, 0) for last, after in strength.numpy()[:, k - 1 :].tolist()):
-                atoms = torch.from_numpy(np.sort(atoms.numpy()[:, :k]))
-                values, atoms = u.gather(1, atoms).view(-1), atoms.view(-1).int()
-                offsets = torch.arange(0, values.numel() + 1, k)
-                return SparseCodes._made(values, Support(atoms, offsets, n_atoms))
+            if all(max(after, 0) < last for after, last in edge.tolist()):
+                return codes_where(u, strength >= edge[:, 1:])
         return kernels.topk_encode(x, weight, bias, k=k, centre=centre, signed=self.signed)
 
     def objective(self, z: Dense) -> PerRow:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float, Int
@@ -15,7 +16,7 @@ from torch import Tensor
 from sae_nb import kernels
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import index_dtype, offsets_of
+from sae_nb.codes._support import Support, index_dtype, offsets_of
 from sae_nb.kernels._autograd import chosen, primitives_of
 from sae_nb.kernels._backends import Entries, PreCodes, pick
 from sae_nb.kernels._reference import above
@@ -31,6 +32,10 @@ Centre = Float[Tensor, " d_in"] | None
 
 TILE_ENTRIES = 8 * 2**20
 """Dense entries of a tile of pre-codes: 32 MB in fp32, as in `kernels`."""
+
+
+FEW = 2**15
+"""Up to so many pre-codes, calls of torch and numpy cost less than waking compiled loops."""
 
 
 @runtime_checkable
@@ -79,8 +84,24 @@ class Penalty(ABC):
 
 def affine(x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> Dense:
     """(x − centre) weightᵀ + bias, dense."""
-    pre_codes = F.linear(x if centre is None else x - centre, weight)
-    return pre_codes if bias is None else pre_codes + bias
+    return F.linear(x if centre is None else x - centre, weight, bias)
+
+
+def few_pre_codes(x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> Dense | None:
+    """Return the same where they are so few that waking compiled loops costs more; else None."""
+    if not x.is_cpu or x.element_size() < 4 or x.shape[0] * weight.shape[0] > FEW:
+        return None  # on the CPU numpy goes on with them, which has no bf16
+    return F.linear(x if centre is None else x - centre, weight, bias)
+
+
+def codes_where(u: Dense, kept: np.ndarray) -> SparseCodes:
+    """Return the pre-codes that a mask keeps, few of them, with their gradient."""
+    n_rows, n_atoms = kept.shape
+    at = kept.ravel().nonzero()[0]
+    offsets = torch.from_numpy(at.searchsorted(np.arange(0, kept.size + 1, n_atoms)))
+    atoms = torch.from_numpy(at.astype(np.int32) % n_atoms)
+    support = Support(atoms, offsets, n_atoms)
+    return SparseCodes._made(u.take(torch.from_numpy(at)), support, (n_rows,))
 
 
 def row_tiles(n_rows: int, n_atoms: int, entries: int = TILE_ENTRIES) -> Iterator[slice]:
@@ -129,8 +150,18 @@ class ThresholdProx:
         return above(pre_codes, torch.as_tensor(self.thresholds, dtype=pre_codes.dtype))
 
     def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
-        """Return the pre-codes above their threshold, in tiles."""
+        """Return the pre-codes above their threshold: few pre-codes at once, more of them in tiles."""
+        u = few_pre_codes(x, weight, bias, centre)
+        if u is not None:
+            return codes_where(u, (u > self.thresholds).numpy())
         return kernels.threshold_encode(x, weight, bias, thresholds=self.thresholds, centre=centre)
+
+
+def keep_above(thresholds: Float[Tensor, " n_atoms"] | float) -> ThresholdProx:
+    """Return the prox of an SAE's own thresholds, which fit: it is made anew with every call."""
+    prox = object.__new__(ThresholdProx)
+    object.__setattr__(prox, "thresholds", thresholds)
+    return prox
 
 
 @checked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import ipywidgets as ipw
 import numpy as np
@@ -18,6 +19,7 @@ from sae_nb.activations import Activations
 from sae_nb.activations._context import Context, Ragged
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._examples import BANDS
+from sae_nb.codes import SparseCodes
 from tests.widgets.made import HOSTILE, FakeTopK, picture_acts, text_of
 
 N_ATOMS, D_IN = 32, 8
@@ -170,7 +172,10 @@ def test_every_control_on_screen_is_linked_to_its_trait(browser) -> None:
     assert fields["atom"].value == "6"
     fields["sort"].value = "index"
     assert browser.sort == "index"
-    fields["search"].value = "7"
+    box = browser.finder.widget
+    box.query = "7"
+    assert (box.rows[0]["atom"], browser.search, browser.atom) == (7, "", 6)
+    box.choose("take")
     assert (browser.search, browser.atom) == ("7", 7)
     fields["skip atoms that never fire"].value = False
     assert browser.alive_only is False
@@ -191,11 +196,31 @@ def test_search_steps_through_what_it_found_and_escape_ends_it(texts) -> None:
     assert texts.atom == found[0]
     texts.next()
     assert texts.atom == found[1 % len(found)]
-    assert texts.cards.found.layout.display is None
     texts.press("Escape")
-    assert texts.search == ""
-    assert texts.found == ()
-    assert texts.cards.found.layout.display == "none"
+    assert (texts.search, texts.finder.widget.query, texts.found) == ("", "", ())
+
+
+def test_rows_under_the_find_box_answer_to_the_word_in_it(texts) -> None:
+    """Each fires where the word stands, strongest first; the panel stays until one is taken."""
+    before, box = texts.atom, texts.finder.widget
+    box.query = "cat"
+    rows, catalogue = box.rows, texts.catalogue
+    assert len(rows) > 1
+    assert (box.answered, texts.atom, texts.search) == ("cat", before, "")
+    first = next(row for row in rows if row["hit"])
+    assert first["word"].strip("“”").lower() == "cat"
+    tokens = [*catalogue.acts.tokens, ""]
+    whole = (one == " cat" and next[:1] != "م" for one, next in pairwise(tokens))
+    there = np.flatnonzero(list(whole))
+    z = catalogue.codes.to_dense()[there].abs().mean(dim=0)
+    strengths = [float(z[row["atom"]]) for row in rows]
+    assert strengths == sorted(strengths, reverse=True)
+    box.choose("take", 1)
+    assert (texts.atom, texts.search) == (rows[1]["atom"], "cat")
+    assert texts.found[: len(rows)] == tuple(row["atom"] for row in rows)
+    box.query = "no such word"
+    assert (box.rows, box.answered) == ([], "no such word")
+    assert "no such word" in box.head
 
 
 @pytest.mark.slow
@@ -365,7 +390,9 @@ def test_what_it_makes_the_model_say_is_measured_and_confirmed(fours) -> None:
     assert chips.states == ["confirmed" if kept else "unconfirmed" for kept in found.confirmed]
     assert found.up[0][1] > 3 * found.random_most
     assert "<b>4</b>" in fours._frame.answer.value
-    assert chips.control.startswith(f"random direction: {found.by_chance} of 3")
+    assert len(found.chance) == 5
+    assert chips.control.startswith("5 random directions: ")
+    assert f"{max(found.chance)} of 3" in chips.control
     assert fours.record["found_by"] == "measured on 12 other examples"
 
 
@@ -406,4 +433,33 @@ def test_a_larger_model_is_run_when_it_is_asked_for(monkeypatch) -> None:
     browser.wait(60)
     assert browser.cards.says.chips.labels[0] == "7"
     assert browser.cards.says.button.layout.display == "none"
+    browser.close()
+
+
+def test_a_search_counts_every_atom_it_finds() -> None:
+    """What is listed is a part of what is found, and says of how many."""
+    acts = text_acts()
+    codes = SparseCodes.from_dense(
+        (acts.tokens.ids == 1).float()[:, None] * torch.rand(1, 300).add(0.1)
+    )
+    wide = FakeTopK(300)
+    browser = sw.AtomBrowser(wide, acts, catalogue=AtomCatalogue(wide, acts, codes=codes))
+    browser.search = "cat"
+    assert len(browser.found) == 300
+    assert "300 matches" in browser.status
+    assert "5 of 300 atoms" in browser.finder.widget.note
+    browser.close()
+
+
+def test_the_sentence_names_the_strongest_words_first() -> None:
+    """Of an atom that fires at one word often and at another more strongly, the stronger comes first."""
+    acts = text_acts()
+    ids = acts.tokens.ids
+    z = (ids == 1).float() + 3.0 * ((ids == 4) & (torch.arange(len(ids)) > 60)).float()
+    two = FakeTopK(2)
+    codes = SparseCodes.from_dense(torch.stack([z, 0 * z], dim=1))
+    catalogue = AtomCatalogue(two, acts, codes=codes)
+    browser = sw.AtomBrowser(two, acts, catalogue=catalogue, atom=0, labels={0: "thing"})
+    assert browser.answer.index("👩") < browser.answer.index("cat")
+    assert len(browser.answer.split()) <= 12
     browser.close()

@@ -78,7 +78,36 @@ def test_saved_is_false_until_the_file_is_written(tmp_path, monkeypatch) -> None
     memory = _browser()
     memory.label = "north"
     assert not memory.saved
-    assert "Pass labels=&quot;folder&quot;" in memory.notes.saved_line.value
+    assert "Not saved" in memory.notes.saved_line.value
+
+
+def test_a_button_keeps_labels_and_the_next_session_has_them(tmp_path, monkeypatch) -> None:
+    """Written to ./labels when it is pressed, and from then on at once; another SAE gets a file of its own."""
+    monkeypatch.chdir(tmp_path)
+    first = _browser()
+    first.label, first.note = "north", HOSTILE
+    assert first.notes.keep.layout.display != "none"
+    first.notes.keep.click()
+    assert first.saved, first.status
+    assert "saved ✓ labels/" in first.notes.saved_line.value
+    assert first.notes.keep.layout.display == "none"
+    first.atom = 2
+    first.label = "west"
+    assert first.saved
+    first.close()
+    again = _browser()
+    assert (again.label, again.note, again.names.words(2)) == ("north", HOSTILE, "west")
+    other = Signs()
+    other.dictionary = Signs.dictionary.flip(0)
+    assert sw.AtomBrowser(other, _rows(), atom=1).label == ""
+    file = again.keep_labels()
+    assert file.parent == tmp_path / "labels"
+    (tmp_path / "taken").write_text("")
+    loose = _browser(labels={1: "given"})
+    loose.label = "mine"
+    with pytest.raises((OSError, ValueError)):
+        loose.keep_labels(tmp_path / "taken")
+    assert not loose.saved
 
 
 def test_measured_labels_are_shown_and_not_called_saved() -> None:

@@ -7,6 +7,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 from sae_nb_widgets.temporal._figure import MOST_ARCS
+from sae_nb_widgets.temporal._panel import expected_words
 
 import sae_nb as sn
 from sae_nb.figures import named, theme
@@ -58,6 +59,38 @@ def test_a_text_is_read_and_said(panel: sw.TemporalPanel) -> None:
     assert blue in strip.static_html()
     assert theme.css_colour(theme.STRENGTH)[4:-1] not in strip.static_html()
     assert strip.token_strength(0, 3) == pytest.approx(100 * float(record.shares[3, 0]), abs=1e-4)
+
+
+def test_without_a_temporal_sae_it_says_so_and_shows_what_each_word_adds(
+    model: sn.LiveModel,
+) -> None:
+    """By the plain SAE that comes with the model, with its names; nothing claims to be predicted."""
+    plain = sn.load_sae("tiny-gpt/resid_post.3")
+    panel = sw.TemporalPanel(model, None, 6 * TEXT)
+    panel.wait()
+    assert "temporal SAE" in panel.headline
+    assert "missing" in panel.headline
+    assert not panel.record.shares[:, 0].any()
+    acts = sn.capture(model, [6 * TEXT], "resid_post.3", drop_massive=False, progress=False)
+    row = plain.encode(acts.x[8:9]).to_dense()[0]
+    assert panel.token == int(np.argmax([len(name) for name in panel.record.names]))
+    assert "novel" not in panel._plot.layout.annotations[2].text
+    assert not panel._plot.layout.showlegend
+    panel.token = 8
+    bars = panel._detail_view._atoms
+    assert bars.atoms[0] == int(row.argmax())
+    assert all(" · " in label for label in bars.labels)
+    assert panel._detail_view._sources.layout.display == "none"
+    assert panel.controls.first[0].rows > 2
+    panel.close()
+
+
+def test_a_missing_part_is_named() -> None:
+    """The model, the SAE, or both."""
+    with pytest.raises(TypeError, match="both are missing"):
+        sw.TemporalPanel(None, None, "some words")
+    with pytest.raises(ValueError, match="the model is there, and no SAE of it"):
+        sw.TemporalPanel(sn.load_model("tiny-vit"), None, torch.zeros(3, 32, 32))
 
 
 def test_the_first_screen_is_bars_with_arcs(panel: sw.TemporalPanel) -> None:
@@ -219,3 +252,13 @@ def test_a_signal_needs_no_model() -> None:
     assert panel.token == 12
     with pytest.raises(TypeError, match="`given` must be a signal"):
         sw.TemporalPanel(None, sae, TEXT)
+
+
+def test_the_word_for_a_prediction_follows_its_share() -> None:
+    """A quarter is not called expected."""
+    assert [expected_words(share) for share in (0.9, 0.5, 0.26, 0.1)] == [
+        "expected",
+        "expected",
+        "a quarter expected",
+        "hardly expected",
+    ]

@@ -84,15 +84,7 @@ class AtomControls:
         self._panel = panel
         self._sample = panel.catalogue.acts.context.sample_word
         self.band = BandButtons(panel, no_near_misses).widget
-        self.search = control(
-            panel,
-            "search",
-            "search",
-            "Atoms of that number, with that label, or that fire on that token or patch",
-            260,
-            placeholder="search tokens, names or numbers",
-        )
-        self.search.add_class("sae-nb-search").add_class("sae-nb-unlabelled")
+        self.search = panel.finder.widget
         number = control(panel, "atom", "atom", "Number of the atom shown", 64)
         self.subject = line(
             small_button("‹", "The atom before, in the order chosen (←)", panel.previous),

@@ -17,20 +17,19 @@ from sae_nb.atoms._examples import Band
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
 from sae_nb.figures.theme import escape, format_number, format_percent
-from sae_nb.sessions._annotations import Annotations
+from sae_nb.sessions._annotations import HERE, Annotations
 from sae_nb_widgets.atom._examples import card_title
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
 from sae_nb_widgets.components import Chips, Sparkbars, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, VBox, layout_of
 from sae_nb_widgets.components._picture_grid import StillGrid
-from sae_nb_widgets.panel._declaring import control, show, small_button
+from sae_nb_widgets.panel._declaring import button, control, show, small_button
 from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:
     from sae_nb_widgets.atom._panel import AtomBrowser
 
-MOST_FOUND = 8
 
 SAYS = "What it makes the model say"
 RAISES = "Direct path: outputs it raises (+) and lowers (−)"
@@ -50,7 +49,9 @@ class Says:
             small_button(MEASURE, tip, measure).add_class(LIVE_ONLY).add_class("sae-nb-flush")
         )
         self._can_measure = measure is not None
-        self.widget = VBox([self.chips, self.button]).add_class("sae-nb-block")
+        self.widget = (
+            VBox([self.chips, self.button]).add_class("sae-nb-block").add_class("sae-nb-says")
+        )
 
     def show(self, fires: bool, effects: AtomEffects | None, working: bool) -> None:
         """Draw what was measured; `working`: it is being measured now."""
@@ -74,16 +75,18 @@ class Says:
                 f"raised by {format_number(by)} in its logit, {effects.by}" for _, by in effects.up
             ],
             score=score if effects.confirmed else f"{effects.by}; no others to confirm it on",
-            control=_by_chance(effects),
+            control=by_chance(effects),
         )
 
 
-def _by_chance(effects: AtomEffects) -> str:
-    """Effect of a random direction, in words, next to the atom's."""
-    if effects.by_chance is None or effects.random_most is None:
+def by_chance(effects: AtomEffects) -> str:
+    """State what random directions do, from the least to the most, next to the atom's words."""
+    if not effects.chance or effects.random_most is None:
         return ""
-    most = format_number(effects.random_most, digits=2)
-    return f"random direction: {effects.by_chance} of {len(effects.up)}, at most +{most}"
+    least, most = min(effects.chance), max(effects.chance)
+    counts = f"{least}" if least == most else f"{least} to {most}"
+    largest = format_number(effects.random_most, digits=2)
+    return f"{len(effects.chance)} random directions: {counts} of {len(effects.up)}, at most +{largest}"
 
 
 class AtomDetail:
@@ -91,7 +94,6 @@ class AtomDetail:
 
     def __init__(
         self,
-        labels: ipw.Widget,
         names: AtomNames,
         rows: str,
         *,
@@ -103,32 +105,28 @@ class AtomDetail:
         self._names, self._go = names, go
         self.says = Says(measure)
         self.strengths = StrengthBars(band)
-        self.found = ThinBars(description="Atoms that match the search, and how often they fire")
         self.near = ThinBars(description="Close to it")
+        self.near.add_class("sae-nb-near")
         self.where = ThinBars(description=f"Where it fires (share of {rows})")
         # Next to a map there is no room for it, and the map says what is close.
         for spare in (self.near, self.where):
             spare.add_class("sae-nb-spare")
         self.heads = Sparkbars()
         self.heads.empty_text = "Pass model= to see which attention heads write it."
-        self.found_card = VBox([self.found])
         self._make_more = partial(More, self._list, rows, often)
         self._record: AtomSummary | None = None
         self._more_place = VBox()
         self.widgets: tuple[ipw.Widget, ...] = (
-            self.found_card,
             self.says.widget,
             self.where,
             self.strengths.widget,
             self.near,
-            labels,
             self.heads,
             self._more_place,
         )
         self._listed: dict[Sparkbars, Sequence[int]] = {}
-        for clickable in (self.found, self.near):
-            clickable.observe(self._clicked, "selected")
-        for widget in (self.found, self.where, self.heads, self._more_place):
+        self.near.observe(self._clicked, "selected")
+        for widget in (self.where, self.heads, self._more_place):
             show(widget, False)
 
     def _clicked(self, change: t.Bunch) -> None:
@@ -189,12 +187,6 @@ class AtomDetail:
             self.heads.description = f"Attention heads (share of its length; alike: {even} each)"
         names = [f"head {head}" for head in range(len(found))]
         self.heads.show(names, found, notes=[format_percent(share) for share in found], maximum=1.0)
-
-    def show_found(self, atoms: Sequence[int], frequency: Sequence[float]) -> None:
-        """List the atoms that match a search; an empty list hides the card."""
-        show(self.found, bool(atoms))
-        shown, often = list(atoms[:MOST_FOUND]), list(frequency[:MOST_FOUND])
-        self._list(self.found, shown, often, [format_percent(f) for f in often])
 
 
 class More:
@@ -266,7 +258,7 @@ def show_where(bars: ThinBars, record: AtomSummary, *, of_images: bool) -> None:
 
 
 OWN = "Your name for it"
-IN_MEMORY = 'Not saved. Pass labels="folder" to keep labels.'
+IN_MEMORY = "Not saved: it ends with the notebook."
 
 
 class AtomNotes:
@@ -282,8 +274,12 @@ class AtomNotes:
         self.label = self._field("label", "your name for it")
         self.note = self._field("note", "anything else")
         self.star = small_button("☆", "", self._press_star)
+        tip = "Write them to a file, here and now; panels opened in this folder show them again"
+        self.keep = button(f"Keep labels in ./{HERE}", tip, self._press_keep).add_class(
+            "sae-nb-primary"
+        )
         self.widget = VBox(
-            [HTML(card_title(OWN)), self.label, self.note, self.saved_line],
+            [HTML(card_title(OWN)), self.label, self.note, self.saved_line, self.keep],
             layout=layout_of(overflow="hidden"),
         ).add_class("sae-nb-block")
         self.widget.add_class(LIVE_ONLY)  # fields are not exported, and a title alone says nothing
@@ -327,6 +323,11 @@ class AtomNotes:
     def _press_star(self) -> None:
         self._panel.star(self._atom, not self._labels.is_starred(self._atom))
 
+    def _press_keep(self) -> None:
+        with self._panel.guarded("keeping the labels"):
+            self._panel.keep_labels()
+        self._say_saved()
+
     def _draw_star(self) -> None:
         starred = self._labels.is_starred(self._atom)
         self.star.description = "★ kept" if starred else "☆ keep"
@@ -354,4 +355,5 @@ class AtomNotes:
             text = IN_MEMORY
         else:
             text = ""
+        show(self.keep, text == IN_MEMORY and isinstance(book, Annotations))
         self.saved_line.value = f'<span title="{escape(path or text)}">{escape(text)}</span>'

@@ -294,7 +294,7 @@ def _outlines(examples: Sequence[Example]) -> str:
 class TextExamples(ExamplesView):
     """Texts shaded by the atom's strength at every token."""
 
-    per_page = 8
+    per_page = 12
 
     def __init__(self, context: Context) -> None:
         place = context.modality.token

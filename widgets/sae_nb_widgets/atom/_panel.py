@@ -13,7 +13,7 @@ import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import AtomCatalogue, AtomSummary
+from sae_nb.atoms import AtomCatalogue, AtomSummary, FoundAtoms
 from sae_nb.atoms._examples import BANDS, Band, Example
 from sae_nb.atoms._firings import ORDERS
 from sae_nb.atoms._labels import Labels
@@ -38,6 +38,7 @@ from sae_nb_widgets.atom._words import answer, headline, numbers, table
 from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import EVERYWHERE, Atom, Site, Whole, reacts, show
+from sae_nb_widgets.panel._finding import Finder
 from sae_nb_widgets.panel._heading import place_words
 
 if TYPE_CHECKING:
@@ -199,6 +200,8 @@ class AtomBrowser(Panel):
         self._order: np.ndarray = np.arange(self.n_atoms)
         self._drawn: Question | None = None
         self._chosen = False
+        # While a row of the find box is taken, its atom.
+        self._taken: int | None = None
         super().__init__(chips=self._chips())
         self.names, self.opens_below = names, False
         self._build()
@@ -218,9 +221,14 @@ class AtomBrowser(Panel):
         self._examples = VBox([self.examples.widget, self.site_columns.widget])
         self.crops = CropSheet(self._choose_crop)
         self.notes = AtomNotes(self, self.labels)
+        self.finder = Finder(
+            self,
+            lambda: self.catalogue,
+            self._take_found,
+            model=lambda: self._model if self._talks else None,
+        )
         self.controls = AtomControls(self, self.notes.star, self.catalogue.no_near_misses)
         self.cards = AtomDetail(
-            self.notes.widget,
             self.names,
             self._rows,
             go=lambda atom: self.set_trait("atom", atom),
@@ -232,7 +240,12 @@ class AtomBrowser(Panel):
             controls=self.controls.first,
             more=self.controls.more,
             primary=self.controls.turn_up if self._steerable else None,
-            figure=[self._examples, self.controls.foot, self.crops.widget],
+            figure=[
+                self._examples,
+                self.controls.foot,
+                self.crops.widget,
+                self.notes.widget.add_class("sae-nb-ownname"),
+            ],
             detail=[self.itself.widget, *self.cards.widgets],
         )
         self._show_details()
@@ -296,6 +309,8 @@ class AtomBrowser(Panel):
 
     def _ready(self, _: None) -> None:
         self.chips = self._chips()
+        again = self.finder.search(self.search.strip())
+        self.found = () if again is None else tuple(again.atoms.tolist())
         self._reorder()
         first = self.atom if self._chosen else self._worth_opening()
         if self.atom != first:
@@ -520,9 +535,9 @@ class AtomBrowser(Panel):
             self.where = tuple(filter(None, (name, place, f"atom {record.atom}")))
             self.headline = headline(self.names, record.atom)
             self.sure, self.sure_words = self.names.sureness(record.atom)
-        said, bold = answer(record, self.names, self.catalogue, effects)
+        said, bold, reasons = answer(record, self.names, self.catalogue, effects)
         shown = strengths_shown(record, self.catalogue.strengths(record.atom)[1])
-        self.conclude(said, numbers(record, shown), bold)
+        self.conclude(said, numbers(record, shown), bold, reasons=reasons)
         self.cards.show(record, effects, working=self.effects.under_way == record.atom)
 
     def _show_parts(self, record: AtomSummary) -> None:
@@ -548,7 +563,7 @@ class AtomBrowser(Panel):
         if self._record is not None:
             self.notes.show(self.atom)
             self._show_words(self._record)
-            self._show_found()
+            self.finder.refresh()
 
     @property
     def _at_heads(self) -> bool:
@@ -598,32 +613,41 @@ class AtomBrowser(Panel):
 
     @reacts("search", doing="searching")
     def _search(self) -> None:
+        word, known = self.search.strip(), self.finder.found
+        if known is None or known.query != " ".join(word.split()):
+            known = self.finder.search(word)
+        self._use_found(known)
+        if word:
+            self.say_found(word, len(self.found))
+
+    def _use_found(self, found: FoundAtoms | None) -> None:
+        """Step through what was found, from the row that was taken, or from the first."""
+        self.found = () if found is None else tuple(found.atoms.tolist())
         self._reorder()
-        if not self.search.strip():
-            return
         if self.found:
-            self.atom = self.found[0]
-        self.say_found(self.search.strip(), len(self.found))
+            self.atom = self.found[0] if self._taken is None else self._taken
+
+    def _take_found(self, atom: int, found: FoundAtoms) -> None:
+        self._taken = atom
+        if self.search.strip() == found.query:
+            self._use_found(found)
+        else:
+            self.search = found.query
+        self._taken = None
 
     @reacts("sort", "alive_only", doing="sorting")
     def _reorder(self) -> None:
-        found = self.catalogue.search(self.search)
-        self.found = tuple(found.tolist())
-        if len(found):
-            self._order = found
+        if self.found:
+            self._order = np.array(self.found, np.int64)
         else:
             self._order = self.catalogue.order(self.sort, alive_only=self.alive_only)
         self.controls.rank.value = escape(self._rank())
-        self._show_found()
-
-    def _show_found(self) -> None:
-        often = self.catalogue.frequency[list(self.found)].tolist() if self.found else []
-        self.cards.show_found(self.found, often)
 
     def clear_selection(self) -> None:
         """Choose no example and end the search."""
         self.examples.clear()
         self.site_columns.clear()
+        self.finder.clear()
         self.search = ""
         self.say("")
 

@@ -9,12 +9,16 @@ from sae_nb.atoms import AtomCatalogue, AtomEffects, AtomSummary
 from sae_nb.atoms._names import AtomNames, row_word, rows_in_words
 from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb_widgets.atom._controls import BAND_NAMES
+from sae_nb_widgets.components._concordance import words_around
 
 RARE = 0.2
 """Frequency up to which "1 of 190" is read more easily than a percentage."""
 
 MOST_SAID = 3
 """Words that a sentence names of what an atom makes the model say."""
+
+MOST_READ = 8
+"""Of the strongest examples, those whose words a sentence may name."""
 
 
 def headline(names: AtomNames, atom: int) -> str:
@@ -32,23 +36,34 @@ def answer(
     names: AtomNames,
     catalogue: AtomCatalogue,
     effects: AtomEffects | None = None,
-) -> tuple[str, tuple[str, ...]]:
-    """Describe in a sentence how often an atom fires, of what, and what it does; return its bold words too.
+) -> tuple[str, tuple[str, ...], str]:
+    """Say of an atom in one claim what it does, else where it fires; return its bold words and reasons too.
 
     Its effect on the model is named only where it was measured and holds on other examples.
     """
     if not record.n_fired:
-        return f"Never fires on the {rows_in_words(catalogue)} of the example set.", ()
+        return f"Never fires on the {rows_in_words(catalogue)} of the example set.", (), ""
     modality = catalogue.acts.context.modality
     # Of an image what is seen are places, which the margin has: cls and registers tell a visitor nothing.
-    of_what = "" if modality.is_image else _of_what(names, record.atom)
-    said = f"Fires on {often(record.frequency)} {unit(catalogue)}{of_what}."
+    of_what = "" if modality.is_image else _of_what(record, names)
+    fires = f"Fires on {often(record.frequency)} {unit(catalogue)}{of_what}."
     says, is_text = confirmed_words(effects), modality.is_text
     says = whole_words(says) if is_text else says
+    reasons = [_tested(effects), names.sureness(record.atom)[1]]
     if not says:
-        return said, ()
+        return fires, (), " ".join(filter(None, reasons))
     verb = "expects" if is_text else "leans towards"
-    return f"{said} Turned up, the model {verb} {', '.join(says)}.", says
+    claim = f"Turned up, the model {verb} {', '.join(says)}."
+    return claim, says, " ".join(filter(None, [fires, *reasons]))
+
+
+def _tested(effects: AtomEffects | None) -> str:
+    """Say how much of what an atom raises it also raised on other examples, next to a random direction."""
+    if effects is None or not effects.confirmed:
+        return ""
+    held = f"{sum(effects.confirmed)} of {len(effects.up)} outputs that it raises rose on other examples too"
+    by_chance = effects.by_chance
+    return f"{held}." if by_chance is None else f"{held}; of random directions at most {by_chance}."
 
 
 def often(frequency: float) -> str:
@@ -69,17 +84,23 @@ def unit(catalogue: AtomCatalogue) -> str:
     return f"{modality.token}s" if modality.is_text and counted == "positions" else counted
 
 
-def _of_what(names: AtomNames, atom: int) -> str:
-    """Its strongest firings, where its name does not say them already."""
-    made = names.made(atom)
-    if made is None or not made.seen or not names.source(atom):
+def _of_what(record: AtomSummary, names: AtomNames) -> str:
+    """The words on which it fires most strongly, the strongest first, where its name does not say them."""
+    if record.band != "top" or record.page:
+        examples = names.examples(record.atom, MOST_READ)
+    else:
+        examples = record.examples[:MOST_READ]
+    words: dict[str, str] = {}
+    for example in examples:
+        if example.tokens:
+            word = words_around(example.tokens, example.position - example.first_position)[1]
+            word = word.strip(' .,;:!?()[]"“”')
+            words.setdefault(word.casefold(), word)
+    named = names.words(record.atom).casefold()
+    first = [word for key, word in words.items() if key][:MOST_SAID]
+    if not first or first[0].casefold() in named:
         return ""
-    named = names.words(atom)
-    seen = [one for one in made.seen[:MOST_SAID] if one not in named]
-    if not seen or any(one in named for one in made.seen):
-        return ""
-    preposition = "" if seen[0].startswith(("after ", "before ", "near ")) else "on "
-    return f", most strongly {preposition}{', '.join(seen)}"
+    return f", most strongly on {', '.join(f'“{word}”' for word in first)}"
 
 
 def confirmed_words(effects: AtomEffects | None) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sae_nb_widgets.components._chips import Chips as Chips
     from sae_nb_widgets.components._concordance import Concordance as Concordance
     from sae_nb_widgets.components._draw_pad import DrawPad as DrawPad
+    from sae_nb_widgets.components._find_box import FindBox as FindBox
     from sae_nb_widgets.components._histogram import Histogram as Histogram
     from sae_nb_widgets.components._paired_bars import Column as Column, PairedBars as PairedBars
     from sae_nb_widgets.components._picture_grid import PictureGrid as PictureGrid

@@ -261,10 +261,24 @@ def word_at(tokens: Sequence[str], place: int) -> str:
     >>> word_at(["They", " mar", "ried", " in"], 2)
     'married'
     """
+    return words_around(tokens, place)[1]
+
+
+def words_around(tokens: Sequence[str], place: int) -> tuple[str, str, str]:
+    """Return the whole word that a token is in, between what stands before and after it.
+
+    >>> words_around(["They", " mar", "ried", " in", " May"], 2)
+    ('They', 'married', 'in May')
+    """
     joins = joins_of(tokens)
     first = max(i for i in range(place + 1) if i == 0 or joins[i] != INSIDE)
     last = next((i for i in range(place + 1, len(tokens)) if joins[i] != INSIDE), len(tokens))
-    return "".join(visible_token(token, bare=True) for token in tokens[first:last]).strip()
+    shown = [
+        f"{' ' * (join == AFTER_SPACE)}{visible_token(token, bare=True)}"
+        for token, join in zip(tokens, joins, strict=True)
+    ]
+    before, word, after = ("".join(x) for x in (shown[:first], shown[first:last], shown[last:]))
+    return before.strip(), word.strip(), after.strip()
 
 
 def _begins_word(before: str, token: str, apart: bool) -> bool:

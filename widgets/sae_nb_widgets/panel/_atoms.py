@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import traitlets as t
@@ -10,6 +11,7 @@ import traitlets as t
 from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures.theme import format_count
+from sae_nb.sessions._annotations import HERE, Annotations, file_here
 from sae_nb_widgets.components._atom_card import card_content
 from sae_nb_widgets.panel._browsers import BROWSERS
 from sae_nb_widgets.panel._closing import close_whole
@@ -137,6 +139,30 @@ class HasAtoms(HasStatus):
         names, atom = self.whose(atom)
         names.labels.star(atom, starred)
         self.say(f"Atom {atom} is {'' if starred else 'no longer '}on the work list.")
+
+    @checked
+    def keep_labels(self, folder: str | Path = HERE) -> Path:
+        """Keep the labels, notes and stars of this SAE in a folder; panels opened here later show them again.
+
+        Parameters
+        ----------
+        folder
+            Made where it is missing; each SAE gets a file of its own in it. Those in ./labels are found again
+            without a word, others by `labels=` with the file.
+
+        Returns
+        -------
+        Path
+            The file. Labels that have one already stay there.
+        """
+        book, sae = self.names.labels, self.dictionary_shown or getattr(self, "sae", None)
+        if not isinstance(book, Annotations) or sae is None:
+            raise ValueError(
+                "Labels can be kept where the panel made their record and knows their SAE, and this one was "
+                'given both from outside. Open it with labels="folder".'
+            )
+        book.keep_in(file_here(sae, folder), sae)
+        return Path(book.path or folder)
 
     def _star_shown(self) -> None:
         atom = self.atom

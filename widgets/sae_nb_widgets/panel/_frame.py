@@ -53,7 +53,11 @@ class Frame:
         self.header = Box([self.title, self.about, self.more_button]).add_class("sae-nb-header")
         self.answer = HTML().add_class("sae-nb-answer")
         self.numbers = HTML().add_class("sae-nb-numbers")
-        self.answer_line = Box([self.answer, self.numbers]).add_class("sae-nb-answerline")
+        self.how_sure = small_toggle("how sure?", "What this rests on, and what chance would give")
+        self.how_sure.add_class("sae-nb-howsure")
+        self.reasons = HTML().add_class("sae-nb-reasons")
+        claim = Box([self.answer, self.how_sure]).add_class("sae-nb-claim")
+        self.answer_line = Box([claim, self.reasons, self.numbers]).add_class("sae-nb-answerline")
         self.controls = Box().add_class("sae-nb-controls")
         self.more = Box(layout=layout_of(display="none")).add_class("sae-nb-controls")
         self.main = VBox().add_class("sae-nb-main")
@@ -111,6 +115,12 @@ class Frame:
         show(self.answer_line, bool(text))
         show(self.numbers_button, bool(numbers))
         show(self.numbers, bool(numbers) and show_numbers)
+
+    def draw_reasons(self, reasons: str, shown: bool) -> None:
+        """Write what the answer rests on, escaped HTML, behind "how sure?"."""
+        self.reasons.value = reasons
+        show(self.how_sure, bool(reasons))
+        show(self.reasons, bool(reasons) and shown)
 
     def draw_status(self, text: str, *, problem: bool, busy: bool) -> None:
         """Write the status line, escaped HTML."""

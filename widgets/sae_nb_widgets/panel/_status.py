@@ -32,6 +32,10 @@ class HasStatus(t.HasTraits):
     stem: ClassVar[str] = "panel"
     answer = t.Unicode("", help="The answer to the question, in one sentence.")
     numbers = t.Unicode("", help="The expert's numbers behind the answer.")
+    reasons = t.Unicode(
+        "", help="What the answer rests on, and what chance gives: behind “how sure?”."
+    )
+    show_reasons = t.Bool(False, help="Whether those are shown.")
     show_numbers = t.Bool(False, help="Whether the numbers behind the answer are shown.")
     status = t.Unicode("", help="What happened, how long it took, or what to do.")
     problem = t.Bool(False, help="Whether the status line reports an error.")
@@ -49,7 +53,9 @@ class HasStatus(t.HasTraits):
         # Two threads may write: whoever writes last has read last.
         self._answering = threading.RLock()
         t.link((self, "show_numbers"), (self._frame.numbers_button, "value"))
-        self.observe(lambda _: self._draw_answer(), ["answer", "numbers", "show_numbers"])
+        t.link((self, "show_reasons"), (self._frame.how_sure, "value"))
+        drawn = ["answer", "numbers", "show_numbers", "reasons", "show_reasons"]
+        self.observe(lambda _: self._draw_answer(), drawn)
         self.observe(lambda _: self._draw_status(), ["status", "problem", "busy"])
         self._draw_answer()
         self._draw_status()
@@ -57,18 +63,23 @@ class HasStatus(t.HasTraits):
     # --- the answer -------------------------------------------------------------------------------
 
     @checked
-    def conclude(self, answer: str, numbers: str = "", bold: Sequence[str] = ()) -> None:
-        """Answer the panel's question in one sentence under it; empty where there is no answer.
+    def conclude(
+        self, answer: str, numbers: str = "", bold: Sequence[str] = (), *, reasons: str = ""
+    ) -> None:
+        """Answer the panel's question in one claim of at most twelve words; empty where there is no answer.
 
         `numbers`: What an expert asks for next (norms, nats, seconds), shown on demand.
+        `reasons`: Sentences behind "how sure?": what the claim rests on, and what chance gives.
         `bold`: Words of the sentence that changed, or that a reader should take away.
         """
-        self._speak(answer, numbers, tuple(bold))
+        self._speak(answer, numbers, tuple(bold), reasons)
 
-    def _speak(self, answer: str, numbers: str = "", bold: tuple[str, ...] = ()) -> None:
+    def _speak(
+        self, answer: str, numbers: str = "", bold: tuple[str, ...] = (), reasons: str = ""
+    ) -> None:
         self._loading, self._bold = "", bold
         with self.hold_trait_notifications():
-            self.answer, self.numbers = answer, numbers
+            self.answer, self.numbers, self.reasons = answer, numbers, reasons
         self._draw_answer()
 
     @checked
@@ -94,6 +105,7 @@ class HasStatus(t.HasTraits):
             if not self._loading:
                 text = sentence_html(self.answer, self._bold)
             self._frame.draw_answer(text, self.numbers, self.show_numbers)
+            self._frame.draw_reasons(mark_atoms(self.reasons), self.show_reasons)
 
     # --- the status line --------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from sae_nb_widgets.components._base import HTML, VBox
 from sae_nb_widgets.components._concordance import word_at
 from sae_nb_widgets.components._curves import Chart, Curves, Line
 from sae_nb_widgets.panel._declaring import control, show
-from sae_nb_widgets.temporal._figure import place_name
+from sae_nb_widgets.temporal._figure import place_name, row_name
 
 if TYPE_CHECKING:
     from sae_nb_widgets.temporal._panel import TemporalPanel
@@ -37,9 +37,14 @@ MOST_CHANNELS = 4
 class TimeStrip:
     """Tokens, the bluer the more of them was predicted; or a signal's strongest channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, alone: bool = False) -> None:
+        """`alone`: of an SAE that predicts nothing."""
         self.tokens = TokenStrip(description="the sequence", tone="predicted", unit="% predicted")
-        self.tokens.hint = "Blue: predicted by what came before. Click one to see from where."
+        self.tokens.hint = (
+            "Click a word to see which atoms it has."
+            if alone
+            else "Blue: predicted by what came before. Click one to see from where."
+        )
         self.curves = Curves(
             description="the signal: its strongest channels", x_name="time", clickable=True
         )
@@ -149,12 +154,17 @@ NOTHING_CHOSEN = "Click a token, or step with ← →."
 
 
 class TemporalDetail:
-    """The details of one time: a sentence, its sources, its atoms."""
+    """The details of one time: a sentence, its sources, its atoms; `alone` without what was predicted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, alone: bool = False) -> None:
+        self._alone = alone
         self._chosen = HTML()
         self._sources = Sparkbars(description="predicted from (share read)", colour=theme.PREDICTED)
-        self._atoms = Sparkbars(description="new atoms it adds (strength)", colour=theme.NOVEL)
+        self._atoms = Sparkbars(
+            description="its atoms (strength)" if alone else "new atoms it adds (strength)",
+            colour=theme.NOVEL,
+        )
+        show(self._sources, not alone)
         self._times: list[int] = []
         self._ids: list[int] = []
         self.widgets: list[ipw.Widget] = [self._chosen, self._sources, self._atoms]
@@ -178,7 +188,11 @@ class TemporalDetail:
     def show(self, record: TemporalSummary, time: int, names: AtomNames) -> None:
         """Show one time."""
         inside = 0 <= time < record.n_times
-        self._chosen.value = f"<p>{_chosen(record, time) if inside else escape(NOTHING_CHOSEN)}</p>"
+        said = escape(NOTHING_CHOSEN)
+        if inside:
+            place = f"<b>{escape(place_name(record, time))}</b>"
+            said = place if self._alone else _chosen(record, time)
+        self._chosen.value = f"<p>{said}</p>"
         sources = record.read_from(time) if inside else []
         atoms = record.atoms_added(time) if inside else []
         self._times, self._ids = [s[0] for s in sources], [a[0] for a in atoms]
@@ -188,7 +202,7 @@ class TemporalDetail:
             notes=[format_number(100 * share, "%", digits=2) for _, share in sources],
         )
         self._atoms.show(
-            [names.name(i) if names.words(i) else f"atom {i}" for i in self._ids],
+            [row_name(names, i, record, "novel") for i in self._ids],
             [value for _, value in atoms],
             atoms=self._ids,
             icons=icons_of(names, self._ids),
@@ -237,21 +251,20 @@ LOWER = {
 }
 
 
+LINE, FEWEST_LINES, MOST_LINES = 62, 2, 8
+"""Characters of a line of a text's field; lines that it has: as many as its text, between these. Ours."""
+
+
 class TemporalControls:
     """The controls of `panel`: those seen at once, and those behind "more"."""
 
     def __init__(self, panel: TemporalPanel) -> None:
-        self.first = [
-            _menu(
-                panel,
-                "part",
-                "show",
-                "How much of each position was predicted, or also which atoms",
-                PARTS,
-            )
-        ]
-        self.more = [
-            _menu(panel, "bands", "each position", "How much of it was predicted, as bars", BANDS),
+        which = "How much of each position was predicted, or also which atoms"
+        bars = "How much of it was predicted, as bars"
+        # Of an SAE that predicts nothing, there is no choice of parts.
+        self.first = [] if panel.lacks else [_menu(panel, "part", "show", which, PARTS)]
+        self.more = [] if panel.lacks else [_menu(panel, "bands", "each position", bars, BANDS)]
+        self.more += [
             _menu(panel, "lower", "below", "What stands under the atoms", LOWER),
             control(panel, "color_by", "map coloured by", "Time, or document", "16em"),
             control(panel, "rows", "rows", "How many atoms are shown, the strongest first", "8em"),
@@ -266,7 +279,14 @@ class TemporalControls:
 
 def _text(panel: TemporalPanel, trait: str, name: str, tip: str) -> ipw.Textarea:
     width = "min(560px, 100%)"
-    box = control(panel, trait, name, tip, width, kind=ipw.Textarea, rows=2)
+    box = control(panel, trait, name, tip, width, kind=ipw.Textarea, rows=FEWEST_LINES)
+
+    def fit(_: object = None) -> None:
+        lines = sum(1 + len(line) // LINE for line in box.value.split("\n"))
+        box.rows = min(max(lines, FEWEST_LINES), MOST_LINES)
+
+    box.observe(fit, "value")
+    fit()
     return box.add_class("sae-nb-search")
 
 

@@ -99,7 +99,7 @@ def place_rows(figure: go.Figure, two: bool, view: View, n_atoms: int) -> None:
     # Names of times stand under the atoms, or under the bars where there are none.
     under_bars = GAP_PX * bands if raster else NAMES_PX
     rows = [
-        ("1", ARCS_PX + (BANDS_PX if raster else TALL_PX) * bands, under_bars),
+        ("1", ARCS_PX * (not view.alone) + (BANDS_PX if raster else TALL_PX) * bands, under_bars),
         ("2", SECOND_PX * (two and bands), GAP_PX * (two and bands)),
         ("3", atoms * raster, NAMES_PX * raster),
         ("4", LOWER_PX * lower, 0),
@@ -120,6 +120,7 @@ def place_rows(figure: go.Figure, two: bool, view: View, n_atoms: int) -> None:
 def _show_rows(figure: go.Figure, two: bool, view: View) -> None:
     """Hide the axes, traces and titles of rows that have no part of the height."""
     bands, matrices = view.bands != "none", view.lower == "similarity"
+    figure.layout.showlegend = not view.alone
     raster = view.part != "none"
     shown = {"1": bands, "2": bands and two, "3": raster}
     shown |= {str(n): matrices for n in (4, 5, 6)}
@@ -298,6 +299,9 @@ class View:
     rows: int = USUAL_ROWS
     """Number of atoms in the raster, the strongest."""
 
+    alone: bool = False
+    """Whether the SAE predicts nothing: no arcs, and no word of what is novel."""
+
     names: AtomNames = field(default_factory=AtomNames)
     """Names of the atoms."""
 
@@ -366,7 +370,7 @@ def draw_part(figure: go.Figure, record: TemporalSummary, view: View) -> None:
         axis.range = [max(n, 1) - 0.5, -0.5]
         axis.tickvals = list(range(n)) if n <= MOST_NAMED_ROWS else []
         axis.ticktext = [plot_text(_short(name)) for name in names]
-        figure.layout.annotations[2].text = _raster_title(raster, view.raster)
+        figure.layout.annotations[2].text = _raster_title(raster, view)
 
 
 def row_name(names: AtomNames, atom: int, record: TemporalSummary, part: str) -> str:
@@ -517,9 +521,9 @@ def _named_times(record: TemporalSummary) -> tuple[list[int], list[str]]:
     return starts, [word_at(record.names, time) for time in starts]
 
 
-def _raster_title(raster: Raster, part: str) -> str:
+def _raster_title(raster: Raster, view: View) -> str:
     hidden = f" ({raster.left_out} weak ones hidden)" if raster.left_out else ""
-    return f"{part} atoms by first use{hidden}"
+    return f"{'' if view.alone else f'{view.raster} '}atoms by first use{hidden}"
 
 
 def _cursor_ends(name: str, record: TemporalSummary, view: View) -> list[float]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
 from torch import Tensor
 
+from sae_nb.architectures import Temporal
 from sae_nb.checks import checked
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import format_count, format_number
+from sae_nb.pretrained import load_sae, pretrained_names
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries._temporal import (
     MOST_RASTER_ATOMS,
@@ -33,7 +35,7 @@ from sae_nb_widgets.temporal._figure import empty_figure
 if TYPE_CHECKING:
     from plotly.callbacks import Points
 
-    from sae_nb.architectures import Temporal
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
 
 
@@ -82,7 +84,8 @@ class TemporalPanel(Panel):
     model
         A language or vision model; None where `given` is a signal.
     sae
-        A `Temporal` trained on sequences of that model, or on such signals.
+        A `Temporal` trained on sequences of that model, or on such signals. None where there is none: then
+        the panel shows what each token adds by the plain SAE that comes with the model, and says so.
     given
         A text; or a picture, whose layers are the time; or a signal (time, d_in).
     second_text
@@ -165,7 +168,7 @@ class TemporalPanel(Panel):
     def __init__(
         self,
         model: LiveModel | None,
-        sae: Temporal,
+        sae: Temporal | None,
         given: Any,
         *,
         second_text: Any = None,
@@ -174,14 +177,20 @@ class TemporalPanel(Panel):
         place: int = 0,
         names: Sequence[str] | None = None,
     ) -> None:
-        self.hook_point = _checked(model, sae, given, hook_point)
-        self.model, self.sae, self.n_atoms = model, sae, int(sae.n_atoms)
+        own = _plain_of(model) if sae is None else None
+        self.lacks = "" if own is None else _lacks(own)
+        read = cast("Temporal", sae if own is None else _without_past(own))
+        self.hook_point = _checked(model, read, given, hook_point)
+        self.model, self.sae, self.n_atoms = model, read, int(read.n_atoms)
+        self._named = read if own is None else own
         self._asked = _Question(given, second_text, tuple(boundaries))
         self._place, self._names = place, names
         self._seen: _Answer | None = None
         self._unfolded: tuple[_Answer | None, dict[str, Any]] = (None, {})
         self._umap = Unfolding()
         super().__init__()
+        if self.lacks:
+            self.part, self.bands = "novel", "none"
         with self.hold_trait_notifications():
             self.text = given if isinstance(given, str) else ""
             self.second_text = second_text if isinstance(second_text, str) else ""
@@ -191,12 +200,12 @@ class TemporalPanel(Panel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.names = names_of(self.sae)
+        self.names = names_of(self._named)
         self.controls = TemporalControls(self)
-        self._strip = TimeStrip()
+        self._strip = TimeStrip(alone=bool(self.lacks))
         figure = empty_figure()
         self._plot = figure_widget(figure, height=figure.layout.height)
-        self._detail_view = TemporalDetail()
+        self._detail_view = TemporalDetail(alone=bool(self.lacks))
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
@@ -218,7 +227,8 @@ class TemporalPanel(Panel):
         facts = {} if self.model is None else {"model": self.model.name}
         if self.hook_point is not None:
             facts["hook point"] = self.hook_point
-        facts |= {"SAE": "Temporal, strict" if self.sae.strict else "Temporal"}
+        kind = "Temporal, strict" if self.sae.strict else "Temporal"
+        facts |= {"SAE": type(self._named).__name__ if self.lacks else kind}
         facts |= {"atoms": format_count(self.n_atoms)}
         return facts
 
@@ -274,7 +284,7 @@ class TemporalPanel(Panel):
         if seen is not None:
             self._asked, stays = seen.asked, "what is shown"
             self.text, self.second_text = seen.asked.given, seen.asked.second or ""
-            self.conclude(_answer(seen), _numbers(seen))
+            self._conclude(seen)
         self.refuse(answer.control, "texts of at least two tokens", answer.text, stays)
 
     def _clear(self) -> None:
@@ -312,18 +322,25 @@ class TemporalPanel(Panel):
     def _draw(self, seen: _Answer) -> None:
         self._seen = seen
         if not 0 <= self.token < seen.first.n_times:
-            self.token = seen.first.most_predicted
+            longest = int(np.argmax([len(name) for name in seen.first.names]))
+            self.token = longest if self.lacks else seen.first.most_predicted
         given = seen.asked.given
         signal = given if isinstance(given, Tensor) and seen.first.kind == "signal" else None
         self._strip.show(seen.first, seen.second, signal)
         self._draw_sequences()
         self._unfold()
         self._draw_token()
-        self.headline = (
-            f"{_most_predicted(seen.first)} was expected" if _beats_chance(seen.first) else ""
-        )
-        self.conclude(_answer(seen), _numbers(seen))
+        self._conclude(seen)
         self.say("")
+
+    def _conclude(self, seen: _Answer) -> None:
+        if self.lacks:
+            self.headline = "A temporal SAE is missing: what each word adds"
+            self.conclude(self.lacks, f"R² {format_number(1 - seen.first.fvu)}")
+            return
+        expected = f"{_most_predicted(seen.first)} was {_how_expected(seen.first)}"
+        self.headline = expected if _beats_chance(seen.first) else ""
+        self.conclude(_answer(seen), _numbers(seen))
 
     def _view(self) -> figures.View:
         return figures.View(
@@ -333,6 +350,7 @@ class TemporalPanel(Panel):
             bands=self.bands,
             color_by=self.color_by,
             rows=self.rows,
+            alone=bool(self.lacks),
             names=self.names,
         )
 
@@ -490,6 +508,29 @@ def _most_predicted(record: TemporalSummary) -> str:
     return f"“{word or visible_token(record.names[place])}”"
 
 
+EXPECTED = (
+    (0.5, "expected"),
+    (0.4, "almost half expected"),
+    (0.29, "a third expected"),
+    (0.2, "a quarter expected"),
+)
+"""Least shares with the words for them. Ours."""
+
+
+def _how_expected(record: TemporalSummary) -> str:
+    """Return how far the time that is predicted best was: a word that follows its share."""
+    return expected_words(float(record.shares[record.most_predicted, 0]))
+
+
+def expected_words(share: float) -> str:
+    """Return a share of a state that was predicted as a word: half is expected, a tenth hardly.
+
+    >>> expected_words(0.7), expected_words(0.26), expected_words(0.1)
+    ('expected', 'a quarter expected', 'hardly expected')
+    """
+    return next((words for least, words in EXPECTED if share >= least), "hardly expected")
+
+
 def _beats_chance(record: TemporalSummary) -> bool:
     return float(record.shares[:, 0].mean()) >= ORDER_MATTERS * float(record.shuffled.mean())
 
@@ -511,6 +552,42 @@ def _numbers(seen: _Answer) -> str:
     if skipped:
         parts[0] += "; first token skipped" if skipped == 1 else f"; first {skipped} tokens skipped"
     return "; second text: ".join(parts)
+
+
+def _plain_of(model: LiveModel | None) -> SparseAutoencoder:
+    """Return the plain SAE that comes with a model, of the place in the middle, or say what is missing."""
+    if model is None:
+        raise TypeError(
+            "`sae` must be an SAE of sequences such as sn.Temporal where there is no model, got None. Of "
+            "model and SAE both are missing: pass one of them."
+        )
+    here = f"{model.name}/resid_post."
+    names = [
+        name for name in pretrained_names() if name.startswith(here) and model.modality.is_text
+    ]
+    if not names:
+        raise ValueError(
+            f"`sae` must be given for {model.name}, got None: the model is there, and no SAE of it comes with "
+            "sae_nb, a temporal one or another. Train one: sn.train(sn.Temporal(d_in, n_atoms, k), acts)."
+        )
+    names.sort(key=lambda name: int(name.rpartition(".")[2]))
+    return load_sae(names[len(names) // 2])
+
+
+def _lacks(sae: SparseAutoencoder) -> str:
+    return (
+        f"The model is here, a temporal SAE of it is not: none comes with sae_nb for {sae.model_name}. So "
+        "nothing can be predicted from earlier words; shown are the atoms that each word has in the plain SAE "
+        f"at {sae.hook_point}. Train the missing one with sn.train(sn.Temporal(d_in, n_atoms, k), acts)."
+    )
+
+
+def _without_past(sae: SparseAutoencoder) -> Temporal:
+    """A plain SAE as one of sequences that reads nothing of the past."""
+    made = Temporal(**sae.settings(), n_layers=0).eval()
+    made.load_state_dict({"longest_trained": made.longest_trained, **sae.state_dict()})
+    made.hook_point, made.model_name = sae.hook_point, sae.model_name
+    return made
 
 
 def _checked(model: Any, sae: Any, given: Any, hook_point: str | None) -> str | None:

@@ -80,6 +80,7 @@ def text_card(facts: dict[str, Any]) -> str:
         report_table(facts["report"]),
         "## Names",
         filled(facts.get("names", "None of its atoms has a name yet.")),
+        *([filled(facts["more_names"])] if "more_names" in facts else []),
         *_returns(facts.get("stability")),
         *_named_steering(facts.get("named_steering", []), facts.get("foretold_steering", [])),
     ]

@@ -35,11 +35,12 @@ from sae_nb.training import TrainConfig, train
 from sae_nb_studies.recipes.saes._card import CARD, card_text, shown_command
 from sae_nb_studies.recipes.saes._evidence import add_evidence
 from sae_nb_studies.recipes.saes._material import Material, material
+from sae_nb_studies.recipes.saes._names import add_more_names, written_names
 from sae_nb_studies.recipes.saes._packing import write_examples, write_facts
 from sae_nb_studies.recipes.saes._repeats import repeated
 from sae_nb_studies.recipes.saes._shipping import as_shipped, plain
 from sae_nb_studies.recipes.saes._steering import measure_steering
-from sae_nb_studies.recipes.saes._text_recipe import TEXT_PLANS, make_on_texts, name_on_texts
+from sae_nb_studies.recipes.saes._text_recipe import NAMES, TEXT_PLANS, make_on_texts, name_on_texts
 
 STORED_AS = torch.float16
 logger = logging.getLogger(__name__)
@@ -221,7 +222,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--evidence", action="store_true", help="judge the labels of the SAE that is in the folder"
     )
     parser.add_argument(
-        "--names", action="store_true", help="judge the names written for a real model's atoms"
+        "--names",
+        action="store_true",
+        help="judge the names written for a real model's atoms; without --texts those that came later, "
+        "on the passages in the folder",
     )
     parser.add_argument(
         "--sisters", type=int, default=0, help="trainings from other seeds, for --names"
@@ -237,7 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     command = shown_command(words, hidden=("--out", "--texts", "--work"))
     real = TEXT_PLANS.get(name.partition("/")[0])
-    if real is not None:
+    if real is not None and names and texts is None:
+        add_more_names(folder, written_names(NAMES / f"{name}.json"))
+    elif real is not None:
         if texts is None or work is None:
             parser.error(f"{name} needs --texts and --work")
         on = replace(real, **changed)

@@ -1,0 +1,219 @@
+"""FindBox: a field, and under it the atoms that answer to what is typed, where they fire, and how strongly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import traitlets as t
+
+from sae_nb.atoms._examples import Choice, build_examples, choose_rows
+from sae_nb.figures.theme import escape, format_count, format_number
+from sae_nb_widgets.components._base import Component, style_sheet
+from sae_nb_widgets.components._concordance import words_around
+from sae_nb_widgets.components._scripts import read_static, script
+
+if TYPE_CHECKING:
+    from sae_nb.atoms import AtomCatalogue, FoundAtoms
+    from sae_nb.atoms._names import AtomNames
+
+SHOWN = 5
+"""Rows under the field: what is read at a glance."""
+
+_QUOTED = re.compile(r"“[^“”]*”(, “[^“”]*”)*( or “[^“”]*”)?( …)?")
+
+Kind = Literal["take", "ask"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindRow:
+    """One atom under the field."""
+
+    atom: int
+    name: str
+    """What it is called; without a name what it fires on."""
+
+    named: bool
+    dots: int | None = None
+    before: str = ""
+    """A line of text in which it fires: before the word, the word itself, after it."""
+
+    word: str = ""
+    after: str = ""
+    hit: bool = False
+    """Whether that word is the one looked for, and not the atom's own strongest."""
+
+    share: float = 0.0
+    """Its strength where the word stands, as a share of the largest ever seen; 0: no bar."""
+
+    tip: str = ""
+
+
+class FindBox(Component):
+    """A field; typing in it, or setting `query`, has the rows under it replaced by whoever observes `query`.
+
+    Rows of another word are dimmed until `show` brings those of this one. Enter or a click takes a row, Shift
+    Enter or the last row asks the running model; whoever listens with `on_choice` hears which.
+
+    Examples
+    --------
+    >>> box = FindBox(description="find an atom")
+    >>> box.query = "wedding"
+    >>> rows = [FindRow(atom=3202, name="marriage", named=True, share=0.8)]
+    >>> box.show("wedding", rows, "atoms that fire at “wedding”", "1 place")
+    >>> box.on_choice(lambda kind, row, query: print(kind, box.rows[row]["atom"], query))
+    >>> box.choose("take", 0)
+    take 3202 wedding
+    """
+
+    _esm = script("find_box")
+    _css = style_sheet("components.css", "find_box.css")
+
+    query = t.Unicode("", help="What is looked for.").tag(sync=True)
+    answered = t.Unicode("", help="What the rows answer to.").tag(sync=True)
+    rows = t.List(t.Dict(), help="Rows as `FindRow`.").tag(sync=True)
+    head = t.Unicode("", help="What the rows are.").tag(sync=True)
+    note = t.Unicode("", help="Out of how many.").tag(sync=True)
+    ask = t.Unicode("", help="Words of the last row; empty for none.").tag(sync=True)
+    ask_hint = t.Unicode("", help="What it does, or why it cannot.").tag(sync=True)
+    asks = t.Bool(False, help="Whether the running model can be asked.").tag(sync=True)
+    working = t.Bool(False, help="Whether it is being asked.").tag(sync=True)
+    opened = t.Bool(False, help="Whether the rows are shown.").tag(sync=True)
+    hint = t.Unicode("find a word, name or number", help="Said in the empty field.").tag(sync=True)
+
+    def __init__(self, **settings: object) -> None:
+        self._heard: list[Callable[[Kind, int, str], None]] = []
+        super().__init__(**settings)
+        self.on_msg(self._message)
+
+    def show(
+        self,
+        query: str,
+        rows: Sequence[FindRow],
+        head: str = "",
+        note: str = "",
+        *,
+        ask: str = "",
+        ask_hint: str = "",
+        asks: bool = False,
+    ) -> None:
+        """Replace the rows by those of a query, in one message to the browser."""
+        with self.hold_sync(), self.hold_trait_notifications():
+            self.rows = [asdict(row) for row in rows]
+            self.atoms = [row.atom for row in rows]
+            self.head, self.note, self.answered = head, note, query
+            self.ask, self.ask_hint, self.asks = ask, ask_hint, asks
+
+    def on_choice(self, heard: Callable[[Kind, int, str], None]) -> None:
+        """Call back with "take" or "ask", the row, and the word in the field."""
+        self._heard.append(heard)
+
+    def choose(self, kind: Kind, row: int = 0) -> None:
+        """Take a row, or ask the running model, as Enter and Shift Enter do."""
+        for heard in self._heard:
+            heard(kind, row, self.query)
+
+    def _message(self, _: object, content: object, __: object) -> None:
+        if not isinstance(content, dict) or content.get("kind") not in ("take", "ask"):
+            return
+        row, query = content.get("row"), content.get("query")
+        if isinstance(row, int) and isinstance(query, str):
+            self.query = query
+            self.choose(content["kind"], row)
+
+    def static_html(self) -> str:
+        """Return the rows as escaped HTML; a field that nothing answers is no part of a page."""
+        if not self.rows:
+            return ""
+        lines = "".join(
+            f'<div class="sae-nb-findrow" data-atom="{row["atom"]}"><span class="sae-nb-findname">'
+            f"{'' if row['named'] else 'no name yet: '}{escape(row['name'])}</span>"
+            f'<span class="sae-nb-findline"><span class="sae-nb-findbefore"><bdi>{escape(row["before"])}</bdi>'
+            f'</span><b>{escape(row["word"])}</b><span class="sae-nb-findafter">{escape(row["after"])}</span>'
+            f"</span><span>{escape(row['tip'])}</span></div>"
+            for row in self.rows
+        )
+        return (
+            f"<style>{read_static('find_box.css')}</style><div class='sae-nb-component sae-nb-find'>"
+            f'<p class="sae-nb-drophead">{escape(self.head)} {escape(self.note)}</p>{lines}</div>'
+        )
+
+
+def find_rows(
+    found: FoundAtoms, catalogue: AtomCatalogue, names: AtomNames, n: int = SHOWN
+) -> list[FindRow]:
+    """Return the first atoms that were found as rows: each place once, then an atom's own strongest."""
+    rows, shown = [], set()
+    for i, atom in enumerate(found.atoms[:n].tolist()):
+        row = int(found.rows[i])
+        hit = row >= 0 and row not in shown
+        shown.add(row)
+        before, word, after = _line(catalogue, atom, row if hit else -1)
+        strength, share = float(found.strengths[i]), float(found.shares[i])
+        peak = format_number(float(catalogue.max_strength[atom]))
+        tip = f"strength {format_number(strength)} there; strongest seen {peak}" if share else ""
+        rows.append(
+            FindRow(
+                atom=atom,
+                name=plain(names.short(atom)),
+                named=bool(names.source(atom)),
+                dots=names.sureness(atom)[0],
+                before=before,
+                word=word,
+                after=after,
+                hit=hit,
+                share=share,
+                tip=tip,
+            )
+        )
+    return rows
+
+
+def plain(words: str) -> str:
+    """Return words that a caption lists in quotes as a row shows them.
+
+    >>> plain("“wife”, “marry” or “marriage”"), plain("after “his” or “my”")
+    ('wife · marry · marriage', 'after “his” or “my”')
+    """
+    if _QUOTED.fullmatch(words) is None:
+        return words
+    return re.sub("”(, | or )“", " · ", words).replace("“", "").replace("”", "")
+
+
+def _line(catalogue: AtomCatalogue, atom: int, row: int) -> tuple[str, str, str]:
+    """Return a line of text in which an atom fires: of a row, or where it fires most strongly (−1)."""
+    context = catalogue.acts.context
+    if not context.modality.is_text or context.token_ids is None:
+        return "", "", ""
+    choice = Choice(rows=np.array([row]), strengths=np.zeros(1, np.float32))
+    if row < 0:
+        choice = choose_rows(catalogue, atom, "top").part(slice(1))
+    for example in build_examples(catalogue, atom, choice):
+        return words_around(example.tokens, example.position - example.first_position)
+    return "", "", ""
+
+
+def head_words(found: FoundAtoms, catalogue: AtomCatalogue, n: int = SHOWN) -> tuple[str, str]:
+    """Return what the rows of an answer are, and out of how many."""
+    query, many, context = found.query, len(found), catalogue.acts.context
+    if not many:
+        where = (
+            "alone" if found.live else f"in the {_counted(context.n_samples, context.sample_word)}"
+        )
+        return f"no atom fires at “{query}” {where}", ""
+    shown = f"{format_count(min(n, many))} of {_counted(many, 'atom')}"
+    if found.live:
+        return f"what the model does with “{query}”, strongest first", shown
+    if not found.n_places:
+        return f"atoms that answer to “{query}”", shown
+    places = (
+        f"{_counted(found.n_places, 'place')} in {_counted(context.n_samples, context.sample_word)}"
+    )
+    return f"atoms that fire at “{query}”, strongest first", f"{shown} · {places}"
+
+
+def _counted(n: int, word: str) -> str:
+    return f"{format_count(n)} {word}{'s' * (n != 1)}"
