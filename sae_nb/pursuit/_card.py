@@ -445,7 +445,6 @@ def adjoint(
                     SIGNED=not nonnegative, **systems,
                 )  # fmt: skip
             else:
-                used = used & (some.coefficients != 0)
                 refits.least_squares_adjoint[grid](
                     *read, some.coefficients, some.sizes, slopes, square, work[0], *written,
                     TERMS=ordered, RC=_system_rows(k), **systems,
