@@ -31,7 +31,7 @@ class Copies:
         beside.wait_stream(now)
         with torch.cuda.stream(beside):
             place.copy_(x, non_blocking=True)
-            end = torch.cuda.Event()
+            end = torch.cuda.Event()  # type: ignore[no-untyped-call]
             end.record(beside)
         x.record_stream(beside)
         self._ends.append(end)
@@ -49,5 +49,5 @@ _STREAMS: dict[torch.device, Any] = {}
 def _beside(device: torch.device) -> Any:
     """Return the stream for copies from a device, one for all captures."""
     if device not in _STREAMS:
-        _STREAMS[device] = torch.cuda.Stream(device)
+        _STREAMS[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     return _STREAMS[device]

@@ -114,7 +114,8 @@ class Batch:
             "args": tuple(_moved(value, device) for value in self.args),
             "kwargs": {name: _moved(value, device) for name, value in self.kwargs.items()},
         }
-        on_cpu, indices = self.on_cpu, {}
+        on_cpu = self.on_cpu
+        indices: dict[str, Any] = {}
         for part in fields(self):
             value = getattr(on_cpu, part.name)
             if isinstance(value, Batch):
