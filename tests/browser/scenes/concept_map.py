@@ -194,7 +194,7 @@ def check_a_lasso_fills_the_table(page: Page, stage: Any) -> None:
         page.mouse.move(x, y, steps=8)
     page.mouse.up()
     page.keyboard.up("Shift")
-    panel.locator(".sae-nb-answer").get_by_text("atoms selected").wait_for()
+    panel.locator(".sae-nb-detail").get_by_text("atoms selected").wait_for()
     stage.settle()
     n = stage.ask("len(concepts.selected)")
     assert n > 5, n
