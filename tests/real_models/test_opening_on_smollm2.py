@@ -46,5 +46,5 @@ def test_a_steering_panel_opens_on_an_atom_of_the_prompt(
     panel.wait(WAIT)
     assert panel.scale.firing.get(panel.atom, 0.0) > 0
     assert 5 < panel.strength < 100
-    assert f"atom {panel.atom}" in panel.answer
+    assert f"atom {panel.atom}" in panel.reasons
     panel.close()
