@@ -70,7 +70,7 @@ demo: $(STAMP) ## open the demo: pretrained SAEs, runs by itself
 	root=$$(if [ "$$(id -u)" = 0 ]; then echo --allow-root; fi)
 	# The folder names the demo as a notebook that runs when it is opened, and holds the extension for it.
 	export JUPYTER_PATH="$(CURDIR)/binder/jupyter" JUPYTER_CONFIG_PATH="$(CURDIR)/binder/jupyter"
-	$(BIN)/jupyter lab $$root notebooks/demo.ipynb
+	$(BIN)/jupyter lab $$root notebooks/demo.ipynb --ServerApp.jpserver_extensions="{'sae_nb_lessons.warm_kernel': True}"
 
 doctor: $(STAMP) ## what this machine can do, and how to fix the rest
 	@$(BIN)/sae-nb doctor
@@ -173,7 +173,7 @@ bench: $(STAMP) ## the benchmarks that need no browser and no GPU, about an hour
 		$(BIN)/python benchmarks/record.py $$run
 	done
 
-bench-gpu: $(STAMP) ## the pursuit kernels on an NVIDIA GPU
+bench-gpu: $(STAMP) ## trainings, pursuits and a live model on an NVIDIA GPU, in five minutes
 	@$(BIN)/python benchmarks/gpu.py
 
 gpu-pack: $(STAMP) ## build/gpu: what a machine with a GPU and no network needs to measure everything by `bash run.sh`

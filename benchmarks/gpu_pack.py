@@ -1,8 +1,9 @@
 """Write build/gpu: all that a machine with a GPU needs to measure this project, and nothing it has already.
 
 Run `make gpu-pack`, copy build/gpu to the machine and run `bash run.sh` there. The machine brings Python 3.12
-on x86-64, CUDA 13, PyTorch, Triton, Numba and numba-cuda; it needs no network. NEEDED says what it lacks and
-why; what those packages need in turn comes along, each with who asked for it.
+on x86-64, PyTorch for CUDA and Triton, which comes with it; it needs no network. NEEDED says what it may lack
+and why; what those packages need in turn comes along, each with who asked for it. `--no-wheels`: for a machine
+that has the package's dependencies.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -22,11 +24,13 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PYTHON = "3.12"
 PLATFORMS = ("2_28", "2_24", "2_17", "2_5")
-LARGEST_MB = 120
+LARGEST_MB = 180
 
 NEEDED = {
+    "numpy": "arrays; a machine's own is used where it has one",
+    "numba": "kernels on the CPU, which those of the card are held against; a machine's own goes first",
     "scipy": "sparse sums and non-negative least squares",
-    "jaxtyping": "shapes in signatures; every room imports it",
+    "jaxtyping": "shapes in signatures; every module imports it",
     "safetensors": "files of SAEs and of bundled models",
     "tqdm": "progress of a capture and a training",
     "pyyaml": "cards of SAEs",
@@ -36,51 +40,54 @@ NEEDED = {
     "pytest": "the tests of the kernels",
     "pytest-timeout": "a test that hangs on a device ends",
 }
-"""What the machine lacks, and what it is for."""
+"""What the machine may lack, and what it is for."""
 
-THERE = frozenset({"torch", "triton", "numba", "numba-cuda", "numpy", "llvmlite"})
+THERE = frozenset({"torch", "triton"})
 """What the machine brings, with all that these need."""
 
-TREE = ("sae_nb", "tests/pursuit", "tests/kernels", "benchmarks", "LICENSE")
+TREE = (
+    "sae_nb",
+    "tests/pursuit",
+    "tests/kernels",
+    "tests/triton_interpreter.py",
+    "benchmarks",
+    "LICENSE",
+)
 LEFT_OUT = re.compile(
     r"sae_nb/(pretrained/(?!.*\.py$)|site/|models/recipes/|models/weights/(?!tiny-gpt/))"
-    r"|benchmarks/(?!gpu\.py$|pursuit\.py$)"
+    r"|benchmarks/(?!gpu\.py$|gpu_parts\.py$|pursuit\.py$)"
 )
 """Pretrained SAEs, exported sites and other models: nothing here reads them."""
 
 
 RUN = r"""#!/usr/bin/env bash
-# bash run.sh [PYTHON]: measure everything on this machine's GPU, without a network. Wheels are unpacked beside
-# this file and nothing else is changed. What a part prints is in results/ as it comes, also where the run is
-# killed; a part that fails or exceeds its time costs itself alone.
-set -uo pipefail
+# bash run.sh [OPTIONS of benchmarks/gpu.py]: measure everything on this machine's GPU in five minutes, without
+# a network. PYTHON names another Python 3.12. Wheels are unpacked beside this file and nothing else is changed.
+# Every finding is in results/ as soon as it is there, also where the run is killed.
+set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-python=${1:-python3}
-"$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' ||
-	{ echo "The wheels are for Python 3.12. Name one: bash run.sh PYTHON." >&2; exit 2; }
-if [ ! -e "$here/site/.complete" ]; then
-	for wheel in "$here"/wheels/*.whl; do "$python" -m zipfile -e "$wheel" "$here/site"; done
+python=${PYTHON:-python3}
+shopt -s nullglob
+wheels=("$here"/wheels/*.whl)
+if [ ${#wheels[@]} -gt 0 ] && [ ! -e "$here/site/.complete" ]; then
+	"$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' ||
+		{ echo "The wheels are for Python 3.12. Name one: PYTHON=python3.12 bash run.sh." >&2; exit 2; }
+	for wheel in "${wheels[@]}"; do
+		name=$(basename "$wheel")
+		case $name in numpy-*|numba-*|llvmlite-*)
+			if "$python" -c "import ${name%%-*}" 2>/dev/null; then continue; fi ;;
+		esac
+		"$python" -m zipfile -e "$wheel" "$here/site"
+	done
 	# numba-cuda 0.30 asks numpy for a name that numpy 2.5 dropped; here it is there again.
 	echo 'import numpy; numpy.row_stack = numpy.vstack' > "$here/site/sitecustomize.py"
 	touch "$here/site/.complete"
 fi
-export PYTHONPATH="$here/tree:$here/tree/benchmarks:$here/site" PYTHONUNBUFFERED=1
-export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
-export NUMBA_CACHE_DIR="$here/site/numba" TRITON_CACHE_DIR="$here/site/triton"
-cd "$here/tree" && mkdir -p "$here/results"
-part() {
-	echo "== $1"
-	timeout --kill-after=5 "$2" "$python" "${@:3}" 2>&1 | tee "$here/results/$1.txt"
-	local status=${PIPESTATUS[0]}
-	if [ "$status" != 0 ]; then echo "== $1 ended with $status" | tee -a "$here/results/$1.txt"; fi
-}
-part doctor 60 -m sae_nb doctor
-part agree 120 benchmarks/gpu.py --sizes agree
-part main 170 benchmarks/gpu.py --sizes main
-part wide 170 benchmarks/gpu.py --sizes wide
-part tests 150 -m pytest -q -rs tests/kernels/test_cuda.py tests/pursuit/test_cuda.py \
-	tests/pursuit/test_triton.py
-part rest 170 benchmarks/gpu.py --sizes rest
+export PYTHONPATH="$here/tree:$here/tree/benchmarks:$here/tree/tests:$here/site${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+export TRITON_CACHE_DIR="$here/site/triton"
+cd "$here/tree"
+exec "$python" benchmarks/gpu.py --out "$here/results" "$@"
 """
 """What the machine runs."""
 
@@ -104,9 +111,9 @@ def needs(wheel: Path) -> Iterator[str]:
     """What a wheel asks for on the machine, without its extras."""
     with zipfile.ZipFile(wheel) as archive:
         (place,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
-        metadata = email.message_from_bytes(archive.read(place))
+        said = email.message_from_bytes(archive.read(place))
     there = {"extra": "", "python_version": PYTHON, "python_full_version": f"{PYTHON}.0"}
-    for line in metadata.get_all("Requires-Dist", []):
+    for line in said.get_all("Requires-Dist", []):
         wanted = Requirement(line)
         if wanted.marker is None or wanted.marker.evaluate(there):
             yield plain(wanted.name)
@@ -129,7 +136,7 @@ def collect(wheels: Path) -> dict[str, str]:
 
 
 def copy_tree(target: Path) -> None:
-    """The tracked files that the run needs, and the settings of pytest."""
+    """The tracked files that the run needs, their version and commit, and the settings of pytest."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", *TREE], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -137,9 +144,15 @@ def copy_tree(target: Path) -> None:
         if LEFT_OUT.match(name) is None:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    version = f"{metadata.version('sae-nb')}+g{commit.strip()}"
+    about = target / f"sae_nb-{version}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: sae-nb\nVersion: {version}\n")
     (target / "pytest.ini").write_text(
         "[pytest]\naddopts = --import-mode=importlib --noconftest -p no:cacheprovider\ntimeout = 200\n"
-        "markers =\n    gpu: needs an NVIDIA GPU\n"
+        "markers =\n    gpu: needs an NVIDIA GPU\n    slow: needs none, and takes long\n"
     )
 
 
@@ -156,15 +169,17 @@ def main() -> None:
     """Make the folder anew and say what is in it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--no-wheels", action="store_true", help="the tree alone")
+    options = parser.parse_args()
+    out: Path = options.out
     shutil.rmtree(out, ignore_errors=True)
     copy_tree(out / "tree")
-    reasons = collect(out / "wheels")
-    (out / "run.sh").write_text(RUN)
+    reasons = {} if options.no_wheels else collect(out / "wheels")
+    (out / "run.sh").write_text(RUN, encoding="utf-8")
     said = table(out / "wheels", reasons)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
     said = f"# What travels\n{len(reasons)} wheels; with the tree {size:.1f} MB.\n\n{said}\n"
-    (out / "CONTENTS.md").write_text(said)
+    (out / "CONTENTS.md").write_text(said, encoding="utf-8")
     print(said)
     if size > LARGEST_MB:
         sys.exit(f"build/gpu must be at most {LARGEST_MB} MB, got {size:.1f}. See CONTENTS.md.")

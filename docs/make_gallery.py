@@ -15,7 +15,7 @@ import io
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -37,18 +37,6 @@ GALLERY, PICTURES = DOCS / "gallery", DOCS / "pictures"
 VISION, LANGUAGE = "tiny-vit/resid_post.6", "smollm2-135m/resid_post.16"
 STORIES = "tiny-gpt/resid_post.3"
 """The bundled story model, for questions about stories whose sentiment is known."""
-SUM = "sum-of-atoms"
-"""A picture without a page."""
-FIGURES: dict[str, dict[str, Any]] = {
-    "": {"viewport": {"width": 1040, "height": 900}},
-    "-narrow": {"viewport": {"width": 440, "height": 900}, "device_scale_factor": 1.5},
-}
-"""Pages of pictures without a page, by the ending of their names: the narrow one is for telephones."""
-SCHEMES = {
-    "": "body { background: #ffffff; margin: 0 }",
-    "-dark": "body { background: #1e2129; margin: 0 } svg text { fill: #c9ccd3 !important }",
-}
-"""The documentation's ground and ink, light and dark."""
 
 N_VISION = 1
 """Pages of atoms that stand for known factors: each costs a quarter of a megabyte of every clone."""
@@ -56,8 +44,12 @@ SEVEN = [(9, 8), (22, 8), (14, 24)]
 STROKE = 217
 """An atom for sevens that fires along the stroke of the drawn one."""
 
+REGION = "texture horizontal"
+"""A region of the vision model's map."""
+
 ROME = "Last summer in Rome he"
 ILL = "The doctor told her that she had to stay in the hospital for another week, until the"
+CABINET = "The keys to the old cabinet hung by the door, and every evening she counted them. The keys to the"
 HOT = "The opposite of hot is"
 KEYS = ("The keys to the cabinet", "The key to the cabinet")
 ATOM, OTHER = "outer space", "banks, money, debt"
@@ -123,7 +115,7 @@ nav a, .cards a { color: inherit; } nav b { color: var(--jp-ui-font-color1); }
   font-size: 13px; text-decoration: none; }
 a:focus-visible, .cards a:hover { outline: 2px solid #0072B2; outline-offset: 2px; }
 h1 { font: 600 22px/1.3 system-ui, sans-serif; color: var(--jp-ui-font-color1); }
-p { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1); max-width: 46em; }
+body > p { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1); max-width: 46em; }
 """
 # Leaves of a page what a crop names, at the width of a card.
 CROP = """([crop, never]) => {
@@ -165,6 +157,7 @@ ONLY = """async ([axes, height]) => {
   }
   layout.annotations = (layout.annotations || []).filter(
     a => kept.includes((a.xref || '').split(' ')[0]) && kept.includes((a.yref || '').split(' ')[0]));
+  for (const a of layout.annotations) a.text = a.text.replace(/ \\([^()]*\\)$/, '').split(' · ')[0];
   await Plotly.newPlot(plot, data, layout, {displayModeBar: false, responsive: true});
 }"""
 
@@ -356,11 +349,11 @@ def steered_text() -> Any:
 
 
 def concept_map() -> Any:
-    """Return the map of a vision model's atoms, one of them chosen."""
+    """Return the map of a vision model's atoms, one of its regions lit."""
     _, sae, examples, _ = material(VISION)
     panel = sw.ConceptMap(sae, examples=examples)
     panel.wait(120)
-    panel.atom = examples.match("digit 4").atom
+    panel.filter = {"cluster": (REGION,)}
     return panel
 
 
@@ -448,6 +441,13 @@ def patched() -> Any:
     panel.wait(120)
     panel.sites = "heads"
     panel.wait(120)
+    return panel
+
+
+def heads() -> Any:
+    """Return the head that the next word of a sentence needs, and where it looks."""
+    panel = sw.HeadsPanel(material(LANGUAGE)[0], CABINET)
+    panel.wait(240)
     return panel
 
 
@@ -565,7 +565,7 @@ def entries() -> list[Entry]:
             *twice("an answer, followed back"),
             circuit,
             "Neurons at “keys” carry the plural past “cabinet”; without twenty of 230 400 it is lost.",
-            ".sae-nb-answer, .sae-nb-circuit",
+            ".sae-nb-answer, .sae-nb-story",
         ),
         Entry(
             "patching",
@@ -573,6 +573,14 @@ def entries() -> list[Entry]:
             patched,
             "A few heads bring the answer back when their outputs alone come from the clean text.",
             ".sae-nb-answer, .sae-nb-layers",
+            "22_patching",
+        ),
+        Entry(
+            "heads",
+            *twice("which heads look where"),
+            heads,
+            "Of 270 heads one looks back at the word that comes next; without it the model no longer says it.",
+            ".sae-nb-answer, .sae-nb-arcs",
             "22_patching",
         ),
         Entry(
@@ -767,16 +775,8 @@ def write_index(everything: list[Entry]) -> Path:
     return path
 
 
-def sum_of_atoms() -> Any:
-    """Return one patch of a 0 as the sum of its atoms: README's first picture."""
-    model, sae, examples, _ = material(VISION)
-    acts = sn.capture(model, sn.data.scenes(40, seed=7, split="test"), sae.hook_point)
-    patch = (acts.sample == 39) & (acts.position == model.prefix_tokens + 4 * 8 + 3)
-    return sn.summaries.sum_of_atoms(sae, acts[patch], labels=examples.labels).plot()
-
-
-def take_pictures(chosen: Iterable[Entry], figures: Mapping[str, Any]) -> None:
-    """Photograph what cards show of the pages, light and dark, and figures; from disk, the network off."""
+def take_pictures(chosen: Iterable[Entry]) -> None:
+    """Photograph what cards show of the pages, light and dark; from disk, the network off."""
     executable = find_chromium()
     if executable is None:
         print("No Chromium here: the pages are written, their pictures are left as they were.")
@@ -802,16 +802,6 @@ def take_pictures(chosen: Iterable[Entry], figures: Mapping[str, Any]) -> None:
                 page.wait_for_timeout(400)
                 _keep(_drawn(page, entry.name), PICTURES / f"{entry.name}{ending}.webp")
                 page.close()
-        for name, figure in figures.items():
-            for size, page_of in FIGURES.items():
-                for scheme, style in SCHEMES.items():
-                    page = launched.new_page(offline=True, **page_of)
-                    page.set_content(figure.to_html(include_plotlyjs=True, div_id=name))
-                    page.add_style_tag(content=style)
-                    page.wait_for_timeout(600)
-                    shown = page.locator(f"#{name}").screenshot()
-                    _keep(shown, PICTURES / f"{name}{size}{scheme}.webp")
-                    page.close()
         launched.close()
 
 
@@ -849,7 +839,7 @@ def main() -> int:
     given = parser.parse_args()
     names = given.names
     everything = entries()
-    known = [*(e.name for e in everything), SUM]
+    known = [e.name for e in everything]
     unknown = set(names) - set(known)
     if unknown:
         parser.error(f"no page {sorted(unknown)}; there are {known}")
@@ -867,7 +857,6 @@ def main() -> int:
             "marimo",
             "readme",
             *(stem for name in (*known, *HERO) for stem in (name, f"{name}-dark")),
-            *(f"{SUM}{size}{scheme}" for size in FIGURES for scheme in SCHEMES),
         }
         for old in (*GALLERY.glob("*.html"), *PICTURES.glob("*.webp")):
             if old.stem not in here:
@@ -876,8 +865,7 @@ def main() -> int:
     write_index(everything)
     if given.pages:
         return 0
-    figures = {SUM: sum_of_atoms()} if not names or SUM in names else {}
-    take_pictures((e for e in chosen if e.crop), figures)
+    take_pictures(e for e in chosen if e.crop)
     return 0
 
 

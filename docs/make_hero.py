@@ -2,7 +2,8 @@
 
     python docs/make_hero.py
 
-One real run of SmolLM2-135M: the same beginning and seed three times, with the atom, untouched and along a
+It also writes docs/hero.json, the same run for the documentation's home: which atoms fire at each word. One
+real run of SmolLM2-135M: the same beginning and seed three times, with the atom, untouched and along a
 random direction of the same length. `hero-narrow.webp` is the same for telephones; each has a dark one beside
 it. The picture begins with the finished frame: where nothing moves, that is seen.
 """
@@ -10,13 +11,16 @@ it. The picture begins with the finished frame: where nothing moves, that is see
 from __future__ import annotations
 
 import io
+import json
 import sys
 from html import escape
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 import sae_nb as sn
+from sae_nb.atoms._names import AtomNames
 from sae_nb.diagnosis._doctor import find_chromium
 from sae_nb.sessions._names import names_of
 
@@ -24,6 +28,8 @@ PICTURES = Path(__file__).parent / "pictures"
 SAE, ATOM, WORD = "smollm2-135m/resid_post.16", 300, "teacher"
 PROMPT, NEW_TOKENS, TEMPERATURE, SEED = "The teacher walked home. On the way, he", 30, 0.8, 4
 ABOUT_SCHOOL = ("books", "kids", "lesson", "classroom")
+RECORD = Path(__file__).parent / "hero.json"
+ROWS = ("turned up", "untouched", "random")
 WINDOWS = {"hero": (900, 470), "hero-narrow": (420, 620)}
 SCHEMES = {"light": "", "dark": "-dark"}
 STAGES = ((4, 5000), (1, 1300), (2, 1300), (3, 1300), (4, 4000))
@@ -104,6 +110,38 @@ def continuations() -> tuple[str, str, str]:
     return up, untouched, along_random
 
 
+def firing(texts: dict[str, str]) -> dict[str, list[list[object]]]:
+    """Return the tokens of each text, each with the named atoms that fire at it, the strongest first.
+
+    An atom is its words, its dots, and its strength there as a share of the strongest in its examples. Texts
+    are read as they stand, without anything added; the first token is not read.
+    """
+    model, sae = sn.load_model("smollm2-135m"), sn.load_sae(SAE)
+    names, strongest = names_of(sae), sn.load_examples(SAE).catalogue(sae).max_strength
+    read = {}
+    for name, text in texts.items():
+        acts = sn.capture(model, [text], sae.hook_point, progress=False)
+        rows = sae.encode(acts).detach().to_dense().numpy()
+        at = dict(zip(acts.position.tolist(), rows / strongest.clip(1e-6), strict=True))
+        read[name] = [
+            [token, [named(names, atom, at[i]) for atom in surest(names, at[i])] if i in at else []]
+            for i, token in enumerate(model.tokens(text)["token"])
+        ]
+    return read
+
+
+def surest(names: AtomNames, shares: np.ndarray, most: int = 5) -> list[int]:
+    """Return the atoms that fire and have a name with three dots or four, of words, the strongest first."""
+    firing = [int(atom) for atom in shares.argsort()[::-1][:60] if shares[atom] > 0.05]
+    sure = [atom for atom in firing if (names.sureness(atom)[0] or 0) > 2]
+    return [atom for atom in sure if "␣" not in names.words(atom)][:most]
+
+
+def named(names: AtomNames, atom: int, shares: np.ndarray) -> list[object]:
+    """Return an atom's words, its dots, and its strength as a share of its strongest."""
+    return [names.words(atom), names.sureness(atom)[0], round(float(shares[atom]), 2)]
+
+
 def sentences(text: str) -> str:
     """Return a text up to its last full stop, or cut at a comma with an ellipsis."""
     whole = text[: text.rfind(".") + 1]
@@ -140,8 +178,13 @@ def main() -> int:
         return 0
     from playwright.sync_api import sync_playwright
 
+    texts = continuations()
+    rows = dict(zip(ROWS, texts, strict=True))
+    whole = {name: f"{PROMPT} {sentences(text)}" for name, text in rows.items()}
+    record = json.dumps({"prompt": PROMPT, "rows": firing(whole)}, ensure_ascii=False)
+    RECORD.write_text(f"{record}\n", encoding="utf-8")
     names = names_of(sn.load_sae(SAE))
-    html = page(continuations(), names.words(ATOM), names.sureness(ATOM)[0] or 0)
+    html = page(texts, names.words(ATOM), names.sureness(ATOM)[0] or 0)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         tab = launched.new_page(offline=True, device_scale_factor=2)

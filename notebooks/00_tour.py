@@ -147,13 +147,13 @@ acts[::500].to_pandas()
 #
 # `TopK` (Gao et al. 2024, arXiv 2406.04093) keeps the `k` largest of `n_atoms` pre-codes and rebuilds
 # the activation from them. Training runs in a thread: the panel is live, and so is the kernel. Pause it,
-# or move the learning rate under *more*.
+# or move the learning rate under *more*. What it explains is measured on images that it is not trained on.
 
 # %%
 generator = torch.Generator().manual_seed(0)
 sae = sn.TopK(d_in=acts.d_in, n_atoms=512, k=16, generator=generator)
 run = sn.start_training(sae, train_acts, steps=500, batch_size=1024, seed=0)
-monitor = sw.TrainingMonitor(run)
+monitor = sw.TrainingMonitor(run, held_out=test_acts)
 monitor
 
 # %%
@@ -267,11 +267,8 @@ with sn.steer(lm.model, lm.sae.hook_point, lm.sae, atom=lm.atom, by=lm.by):
 
 # %% tags=["words"]
 story_panel = sw.SteeringPanel(lm.model, lm.sae.hook_point, lm.sae, lm.beginnings, catalogue)
-story_panel.wait()
 story_panel.atom, story_panel.strength = lm.atom, lm.plan.strength
-story_panel.wait()
 story_panel.continue_text()
-story_panel.wait()
 story_panel
 
 # %% [markdown] tags=["words"]

@@ -292,7 +292,6 @@ for what, words in (("nats", "surprise in nats"), ("novel_energy", "novel energy
 # %%
 pair = EXAMPLES[0]
 panel = sw.TemporalPanel(model, saes["temporal"], pair.garden, second_text=pair.control)
-panel.wait()
 panel
 
 # %%

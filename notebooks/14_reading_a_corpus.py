@@ -129,7 +129,6 @@ print(f"two halves:   {halves}")
 
 # %%
 panel = sw.CorpusPanel(docs.subset(sad), docs.subset(~sad), ("sad", "glad"))
-panel.wait()
 panel
 
 # %%

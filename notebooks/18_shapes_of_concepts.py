@@ -246,7 +246,6 @@ figure_widget(curve_figure(depth, **axes), height=280)
 
 # %%
 panel.color_by = "local dimension"
-panel.wait()
 panel
 
 # %% [markdown]

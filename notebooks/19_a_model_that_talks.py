@@ -243,7 +243,6 @@ known = sn.load_examples("tiny-vit/resid_post.6")
 images, four = known.acts.context.pictures, known.match("digit 4").atom
 seven, named = images[vit(images).argmax(dim=-1) == 7][:1], known.catalogue(digits_sae)
 panel = sw.SteeringPanel(vit, digits_sae.hook_point, digits_sae, seven, named, atom=four)
-panel.wait()
 panel
 
 # %%

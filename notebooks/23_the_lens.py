@@ -90,7 +90,6 @@ exercise("23.1").check(logit_lens)
 # %%
 lens = sn.load_lens("tiny-gpt")
 panel = sw.LensPanel(gpt, lens, text)
-panel.wait()
 panel
 
 # %%
@@ -136,7 +135,6 @@ scored[["layer", "kl", "logit kl", "control kl", "floor kl"]]
 vit, image = sn.load_model("tiny-vit"), sn.data.scenes(2, seed=5, split="test").images
 of_vit = sn.load_lens("tiny-vit")
 seen = sw.LensPanel(vit, of_vit, image)
-seen.wait()
 seen
 
 # %% [markdown]

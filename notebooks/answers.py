@@ -733,6 +733,22 @@ guess = 0.9
 read_off = "was"
 
 
+# %% 31.1 check
+def induction_score(pattern, n):
+    second = torch.arange(n + 1, 2 * n + 1)
+    return pattern[:, second, second - (n - 1)].mean(dim=1)
+
+
+# %% 31.2 predict
+guess = 0.0
+
+# %% 31.3 check
+heard = "keys"
+
+# %% 31.4 predict
+guess = 0.0
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

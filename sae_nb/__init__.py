@@ -30,6 +30,32 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
+    from sae_nb_widgets import (
+        AtomBrowser as AtomBrowser,
+        AtomComparison as AtomComparison,
+        AtomQuiz as AtomQuiz,
+        ChangesPanel as ChangesPanel,
+        CircuitPanel as CircuitPanel,
+        ConceptMap as ConceptMap,
+        CorpusPanel as CorpusPanel,
+        Deferred as Deferred,
+        DepthTrajectory as DepthTrajectory,
+        GenerationLens as GenerationLens,
+        InputLens as InputLens,
+        InputSteering as InputSteering,
+        LensPanel as LensPanel,
+        PatchingPanel as PatchingPanel,
+        PursuitStepper as PursuitStepper,
+        ReportCard as ReportCard,
+        SteeringPanel as SteeringPanel,
+        SuperpositionToy as SuperpositionToy,
+        TemporalPanel as TemporalPanel,
+        TrainingMonitor as TrainingMonitor,
+        WorkList as WorkList,
+        dashboard as dashboard,
+        open_dashboard as open_dashboard,
+    )
+
     from sae_nb import (
         architectures as architectures,
         atoms as atoms,

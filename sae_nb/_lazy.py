@@ -34,7 +34,7 @@ def lazy_exports(module: str) -> Exports:
         present = [name for name, home in homes.items() if not home.startswith(_STUDIES)]
     else:
         present = list(homes)
-    public = sorted(name for name in present if homes[name] not in (module, _STUDIES))
+    public = sorted(name for name in present if homes[name] not in (module, _STUDIES, _PANELS))
 
     def find(name: str) -> object:
         if name not in homes:
@@ -49,7 +49,7 @@ def lazy_exports(module: str) -> Exports:
             return import_module(f"{module}.{name}")
         if home.partition(".")[0] == _STUDIES:
             studies()  # or what to install
-        value = getattr(import_module(home), name)
+        value = getattr(_panels() if home == _PANELS else import_module(home), name)
         setattr(sys.modules[module], name, value)
         return value
 
@@ -84,6 +84,7 @@ def above(module: str, name: str) -> Any:
 # Studies: a package of their own, above the tool, which imports none of them; found here by name alone.
 
 _STUDIES = "sae_nb_studies"
+_PANELS = "sae_nb_widgets"
 _INSTALL = (
     'pip install "sae-nb-studies @ git+https://github.com/sae-nb/sae_nb#subdirectory=studies"'
 )
@@ -100,6 +101,18 @@ def studies() -> ModuleType:
         f"This is part of the package `sae-nb-studies`, which is not installed here. Run `{_INSTALL}`.",
         name=_STUDIES,
     )
+
+
+def _panels() -> ModuleType:
+    """Import the panels, which are names of `sae_nb` too; if a part is not installed, say how to get it."""
+    try:
+        return import_module(_PANELS)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"Panels need `{error.name}`, which is not installed here. Run "
+            '`pip install "sae-nb @ git+https://github.com/sae-nb/sae_nb"`.',
+            name=error.name,
+        ) from None
 
 
 def check_version(package: str) -> None:
@@ -307,8 +320,8 @@ def _not_exported(module: str, name: str, known: Iterable[str]) -> str:
     package = module.partition(".")[0]
     if word := words().get(package, {}).get(name):
         return f"{said} {_as_sentence(word)}"
-    panels = package == "sae_nb" and find_spec("sae_nb_widgets") is not None
-    if panels and name in import_module("sae_nb_widgets").__all__:
+    panels = package == "sae_nb" and find_spec(_PANELS) is not None
+    if panels and name in exports(_PANELS):
         return f"{said} It is a panel: `sw.{name}`, after `import sae_nb_widgets as sw`."
     if close := near(name, known):
         return f"{said} Did you mean {_either(close)}?"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -196,6 +197,8 @@ def _after_fork() -> None:
 
 # Before the threads are joined and before any `atexit`: what torch, Numba and ipykernel take down there is
 # still there for a last step. By `atexit` too: a Ctrl-C just before the first can cost it.
+# After `concurrent.futures`, whose threads share compiled loops: then this comes first.
+importlib.import_module("concurrent.futures.thread")
 threading._register_atexit(_end_all)  # type: ignore[attr-defined]
 atexit.register(_end_all)
 if hasattr(os, "register_at_fork"):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu":
@@ -53,15 +55,94 @@ def a_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let tensors on the CPU pass for some on a card, whose kernels the interpreter runs."""
     from sae_nb.architectures.parts import _largest, _proxes
     from sae_nb.kernels import _backends, _coding
+    from sae_nb.pursuit import _card
+    from sae_nb.training import _learner
 
     with monkeypatch.context() as patched:
         if DEVICE == "cpu":
-            for module in (_backends, _coding, _proxes, _largest):
+            for module in (_backends, _coding, _proxes, _largest, _learner):
                 patched.setattr(
                     module, "pick", lambda given, _: "cuda" if given == "auto" else given
                 )
             patched.setattr(_proxes, "FEW", 0)
+            patched.setattr(_card, "on_card", lambda _: True)
+            patched.setattr(_card, "_compiles", lambda _: True)
+            _stand_in_graphs(patched)
         yield
+
+
+class Recorded:
+    """Stands for a CUDA graph: a replay repeats every operation on the same memory, with the same numbers.
+
+    A capture computes nothing and a replay everything; here the capture computes, and the first replay nothing.
+    """
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], None]] = []
+        self.replays = 0
+
+    def replay(self) -> None:
+        self.replays += 1
+        for again in self.work if self.replays > 1 else ():
+            again()
+
+
+class _Recording(TorchDispatchMode):
+    def __init__(self, graph: Recorded) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if torch.Tag.inplace_view not in func.tags:
+            # The memory, whatever becomes of the tensors; and nobody counts what a graph writes.
+            read, first = pytree.tree_map_only(
+                torch.Tensor, lambda t: t.data, ((args, kwargs or {}), made)
+            )
+
+            def again() -> None:
+                anew = func(*read[0], **read[1])
+                for old, new in zip(
+                    pytree.tree_leaves(first), pytree.tree_leaves(anew), strict=True
+                ):
+                    if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                        old.copy_(new)
+
+            self.graph.work.append(again)
+        return made
+
+
+def _stand_in_graphs(patched: pytest.MonkeyPatch) -> None:
+    from triton.runtime.interpreter import GridExecutor
+
+    launch: Callable[..., Any] = GridExecutor.__call__
+    under_way: list[Recorded] = []
+
+    def launched(*args: Any, **kwargs: Any) -> Any:
+        """A launch is Triton's: what its interpreter does on the host is not looked at."""
+        with _disable_current_modes():
+            launch(*args, **kwargs)
+        if under_way:
+            under_way[-1].work.append(lambda: launch(*args, **kwargs))
+
+    @contextmanager
+    def graph(recorded: Recorded, **_: Any) -> Iterator[None]:
+        under_way.append(recorded)
+        try:
+            with _Recording(recorded):
+                yield
+        finally:
+            under_way.pop()
+
+    stream = SimpleNamespace(wait_stream=lambda _: None)
+    patched.setattr(GridExecutor, "__call__", launched)
+    patched.setattr(torch.cuda, "CUDAGraph", Recorded)
+    patched.setattr(torch.cuda, "graph", graph)
+    patched.setattr(torch.cuda, "Stream", lambda _: stream)
+    patched.setattr(torch.cuda, "current_stream", lambda _: stream)
+    patched.setattr(torch.cuda, "stream", lambda _: nullcontext())
 
 
 WAITS = {

@@ -22,6 +22,7 @@ from paths import instructors, path, reading_rate, rubrics
 from public_names import api, settings
 from sites import live_atoms
 from tables import certificates, classes, definitions, measured, releases, words
+from three_texts import three_texts
 
 DOCS = Path(__file__).parents[1]
 SEARCH_RANKS = {
@@ -80,19 +81,12 @@ def three_findings(_: str) -> str:
 
 
 def try_live(name: str) -> str:
-    """A site of atoms in a frame that is fetched when it is unfolded; else a recorded page of the gallery."""
+    """A site of atoms in a frame that is fetched when it is unfolded, where `make sites` wrote it."""
     shown, words = live_atoms(name), "Try it here: draw a digit, see which atoms fire, turn one up"
-    if "<iframe" not in shown and not (DOCS / RECORDED).is_file():
+    if "<iframe" not in shown:  # a model that runs in the page needs a runtime of 14 MB
         return ""
-    if "<iframe" not in shown:
-        # A model that runs in the page needs a runtime of 14 MB, which the repository does not keep.
-        words = "Try it here: a language model with one feature turned up. Click a word: what fires there?"
-        shown = f'<iframe class="atoms" src="{RECORDED}" title="{words}" loading="lazy"></iframe>'
     return f'<details class="example try"><summary>{words}</summary>\n{shown}\n</details>'
 
-
-RECORDED = "gallery/generation.html"
-"""SmolLM2's own words, recorded: 90 kB, and no runtime."""
 
 CARD = re.compile(r'<article><a href="(.+?)\.html".*?</article>')
 
@@ -143,6 +137,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "settings": settings,
     "table": benchmark_table,
     "three": three_findings,
+    "three_texts": three_texts,
     "try": try_live,
     "words": words,
 }

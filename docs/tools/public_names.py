@@ -71,7 +71,7 @@ def homes(package: str) -> dict[str, str]:
     return {
         name: _resolved(module, name)
         for name, module in sorted(exports(package).items())
-        if module not in (package, "sae_nb_studies")
+        if module not in (package, "sae_nb_studies", "sae_nb_widgets")
     }
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 MASSIVE = 10.0
@@ -39,15 +39,33 @@ def norm_limit(norms: Float[Tensor, " n"]) -> float:
     Infinity of few rows, of rows most of which are zero, and where more than a tenth of them is so long.
     """
     limit = MASSIVE * float(norms.median()) if len(norms) >= FEWEST else 0.0
-    exceptions = int(above(norms, limit).sum())
-    return limit if limit > 0 and exceptions <= math.ceil(AT_MOST * len(norms)) else math.inf
+    return limit if limit > 0 and bool(_are_few(above(norms, limit))) else math.inf
 
 
-def above(norms: Float[Tensor, " n"], limit: float) -> Bool[Tensor, " n"]:
+def above(norms: Float[Tensor, " n"], limit: float | Float[Tensor, ""]) -> Bool[Tensor, " n"]:
     """Return which norms are above a limit; never one that is not finite, which has to be refused."""
     return (norms > limit) & torch.isfinite(norms)
 
 
+def _are_few(found: Bool[Tensor, " n"]) -> Bool[Tensor, ""]:
+    return found.sum() <= math.ceil(AT_MOST * len(found))
+
+
 def massive(norms: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
-    """Return which rows have a massive norm; see `norm_limit`."""
-    return above(norms, norm_limit(norms))
+    """Return which rows have a massive norm, as `norm_limit` says; without a wait for a card."""
+    if len(norms) < FEWEST:
+        return torch.zeros_like(norms, dtype=torch.bool)
+    limit = MASSIVE * norms.median()
+    found = above(norms, limit)
+    return found & (limit > 0) & _are_few(found)
+
+
+def ordinary_rows(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Int[Tensor, ""]]:
+    """Return as many rows, with the one before in the place of a massive row, and how many there were.
+
+    For a step that keeps its shape and asks a card nothing; before the first ordinary row stands the last.
+    """
+    found = massive(row_norms(x))
+    places = torch.arange(len(x), device=x.device)
+    before = torch.where(found, -1, places).cummax(dim=0).values
+    return x.index_select(0, torch.where(before < 0, before.max(), before)), found.sum()

@@ -86,6 +86,11 @@ class Rows:
         return piece.tensor if piece is not None and piece.picked is None else None
 
     @property
+    def held(self) -> bool:
+        """Whether all rows lie in memory, each set of them in one piece."""
+        return self.tensor is not None
+
+    @property
     def on_disk(self) -> bool:
         """Whether any row has to be read from a file."""
         return any(piece.file is not None for piece in self.pieces)
@@ -184,6 +189,11 @@ class JoinedRows(Rows):
     def tensor(self) -> None:
         """They are never in one piece."""
         return
+
+    @property
+    def held(self) -> bool:
+        """Whether all parts lie in memory, each in one piece."""
+        return all(part.held for part in self.parts)
 
     @property
     def on_disk(self) -> bool:
@@ -358,6 +368,10 @@ class Shuffle:
         # Keys (epoch, group) cannot collide with the chunk order's (epoch).
         generator = generator_for(self.seed, self._epoch, group)
         self._order = torch.randperm(size, generator=generator)
+        if self.rows.device.type == "cuda" and self.rows.held:
+            # Once an epoch, without a wait: rows are then gathered where they lie.
+            order = self._order.pin_memory()
+            self._order = order.to(self.rows.device, non_blocking=True)
 
     def _read_chunks(self, starts: Sequence[int]) -> Float[Tensor, "m d_in"]:
         stops = [min(start + self.chunk, self.n) for start in starts]

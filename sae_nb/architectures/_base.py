@@ -116,6 +116,16 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     respect to it.
     """
 
+    fixed_codes: ClassVar[bool] = False
+    """Whether codes of a training step may hold padding, entries of value 0 that no one chose: then, on a card
+    with Triton, a step has one shape, waits for nothing and becomes a CUDA graph. A class from elsewhere says
+    so itself: a graph repeats nothing that its Python does."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not cls.__module__.startswith("sae_nb.") and "fixed_codes" not in vars(cls):
+            cls.fixed_codes = False
+
     not_mapped: str = "its encoder needs the whole dictionary at once"
     """Reason why its weights cannot stay in their file (`load_sae(…, mmap=True)`); empty if they can."""
 
@@ -571,6 +581,15 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
             Share of the run that is over, for schedules.
         """
 
+    @property
+    def has_one_shape(self) -> bool:
+        """Whether a training step has one shape here and asks the host nothing: on a card with Triton."""
+        return False
+
+    def unit_rows(self) -> list[nn.Parameter]:
+        """Return parameters with rows of unit norm, which an optimiser may keep so as it moves them."""
+        return [self.operator.weight] if isinstance(self.operator, DenseOperator) else []
+
     def before_optimiser_step(self) -> None:
         """Project the dictionary's gradient on the sphere."""
         self.operator.project_gradient_()
@@ -578,13 +597,17 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     @torch.no_grad()
     def after_optimiser_step(self) -> None:
         """Put resampled atoms in place, and all atoms back on the sphere."""
+        self.replace_resampled()
+        self._project()
+
+    def replace_resampled(self) -> None:
+        """Put resampled atoms in place."""
         self.resampled = None
         if self.to_resample is not None:
             set_anew(self._atom_rows(), self.to_resample, self.n_atoms)
             if self._way_back is not None and self._way_back.forgets:
                 self.resampled = self.to_resample[0]
             self.to_resample = None
-        self._project()
 
     def atom_parameters(self) -> list[nn.Parameter]:
         """Return parameters with one row per atom that is set by itself: what an optimiser forgets with it."""

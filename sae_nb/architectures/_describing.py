@@ -93,11 +93,16 @@ def _origin(sae: SparseAutoencoder) -> dict[str, str]:
     }
 
 
+HELD_OUT = "held_out"
+"""Of what was measured: that it is of held-out rows, not of the last batches of a training."""
+
+
 def measured_words(sae: SparseAutoencoder) -> list[str]:
     """Return R², L0 and dead atoms as last measured, in words, and whether its training was cut short."""
     known = {} if sae.measured is None else sae.measured
+    on = "held-out rows" if HELD_OUT in known else "its last training batch"
     words: dict[str, Callable[[float], str]] = {
-        "r2": lambda r2: f"R² {r2:.3f}".replace(" 0.", " ."),
+        "r2": lambda r2: f"R² {r2:.3f} on {on}".replace(" 0.", " ."),
         "l0": lambda l0: f"L0 {l0:.1f}",
         "dead_fraction": lambda share: f"{round(share * sae.n_atoms)} dead",
     }

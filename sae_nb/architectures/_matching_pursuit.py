@@ -81,6 +81,7 @@ class MatchingPursuit(PursuitAutoencoder):
     """
 
     later_settings = MappingProxyType({"norms": "unit"})
+    fixed_codes = True
 
     def __init__(
         self,
@@ -177,6 +178,10 @@ class MatchingPursuit(PursuitAutoencoder):
             if bool(((norms - 1).abs() > OFF_THE_SPHERE).any()):
                 self.operator.project_()
         return self
+
+    def unit_rows(self) -> list[torch.nn.Parameter]:
+        """Return the dictionary, unless norms are free."""
+        return super().unit_rows() if self.norms == "unit" else []
 
     def before_optimiser_step(self) -> None:
         """Project the dictionary's gradient on the sphere, unless norms are free."""

@@ -62,10 +62,6 @@ class OneStep(SparseAutoencoder):
     """Length of a resampled encoder row, as a share of the others' mean. Ours: where atoms compete for k
     places, a short row never wins one, and dies again."""
 
-    fixed_codes: ClassVar[bool] = False
-    """Whether codes of a training step may hold padding, entries of value 0 that no one chose: then, on a card
-    with Triton, a step has one shape and waits for nothing."""
-
     not_mapped = ""
 
     def __post_init__(self) -> None:
@@ -92,7 +88,7 @@ class OneStep(SparseAutoencoder):
         dead.
         """
         x, target = self.split(x)
-        with training_step() if self._has_one_shape(x) else nullcontext():
+        with training_step() if self.has_one_shape else nullcontext():
             candidates = self._candidates(x)
             codes = self._strengths(candidates)
             left = self._left_for_atoms(x, target)
@@ -101,8 +97,10 @@ class OneStep(SparseAutoencoder):
             self._revive(parts, x, residual, silent_tokens, dead_after, step_fraction)
         return TrainingLoss.of(parts, codes, x_hat if left is target else target - residual)
 
-    def _has_one_shape(self, x: Rows) -> bool:
-        return self.fixed_codes and takes_triton(x)
+    @property
+    def has_one_shape(self) -> bool:
+        """Whether a training step has one shape here and asks the host nothing: on a card with Triton."""
+        return self.fixed_codes and takes_triton(self.pre_bias)
 
     def _revive(
         self,
@@ -120,7 +118,7 @@ class OneStep(SparseAutoencoder):
             self._free_atoms()
             left = self.operator.counted(residual)
             when = (silent_tokens, dead_after, step_fraction)
-            self.to_resample = way.marked(left, *when, masked=self._has_one_shape(x))
+            self.to_resample = way.marked(left, *when, masked=self.has_one_shape)
         else:
             term = self._auxiliary(x, residual, silent_tokens >= dead_after, find)
             parts["auxiliary"] = (self.aux_weight * way.weight(step_fraction), term)
@@ -250,7 +248,7 @@ class OneStep(SparseAutoencoder):
         term = self._way_back.term
         if not self.aux_weight or term is None:
             return x.new_zeros(())
-        if find is Dead and self._has_one_shape(x):
+        if find is Dead and self.has_one_shape:
             dead: Dead = Masked(is_dead)
         else:
             dead = find(is_dead.nonzero().flatten())

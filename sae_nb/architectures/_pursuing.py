@@ -20,8 +20,10 @@ from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Between, Count, Share, at_least, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import index_dtype
+from sae_nb.pursuit import _card as card
 from sae_nb.pursuit._checking import Gradient
 from sae_nb.pursuit._problem import Problem, PursuitName, Reselect
+from sae_nb.pursuit._pursuits import codes_of_step
 
 TURN_PER_STEP = 0.15
 """Radians an atom may turn in one Adam step. Ours: best of 0.016 … 0.3 over 300 steps of 256 rows on
@@ -101,10 +103,18 @@ class PursuitAutoencoder(SparseAutoencoder):
         codes = self._training_codes(x, step_fraction)
         error, x_hat, residual = self.operator.squared_error(codes, self.bias, x)
         if self.revive:
-            left = residual.detach()
-            self.to_resample = self._way_back.marked(left, silent_tokens, dead_after, step_fraction)
+            when = (residual.detach(), silent_tokens, dead_after, step_fraction)
+            self.to_resample = self._way_back.marked(*when, masked=self.has_one_shape)
         share = error / (len(x) * self.scaling.variance)
         return TrainingLoss.of({"reconstruction": (1.0, share)}, codes, x_hat)
+
+    @property
+    def has_one_shape(self) -> bool:
+        """Whether a training step has one shape here and asks the host nothing: on a card with Triton.
+
+        With dropout the host draws atoms.
+        """
+        return self.fixed_codes and self.dropout == 0 and card.runs(self.operator.weight)
 
     @property
     def _way_back(self) -> Revival:
@@ -116,6 +126,11 @@ class PursuitAutoencoder(SparseAutoencoder):
     def _training_codes(self, x: Tensor, step_fraction: float) -> SparseCodes:
         """Codes of a batch, with only some of the atoms where there is dropout."""
         atoms = self.operator.atoms()
+        if self.has_one_shape:
+            centred = x - self.bias
+            problem = self.pursuit_problem(centred.detach().contiguous(), atoms.detach())
+            wanted = self._training_gradient == "full"
+            return codes_of_step(problem, (centred, atoms) if wanted else None)
         if self.dropout == 0:
             return self._codes(x, atoms, self.k, self._training_gradient)
         kept = self._kept(step_fraction)

@@ -37,6 +37,9 @@ SPELLINGS = 4
 """Tokens read per word that is kept: as it is, capitalised, and both after a space."""
 
 DIRECT = "direct path only"
+N_RANDOM = 5
+"""Random directions of the same length, each a pass over the held-out examples. Ours."""
+
 DIRECT_SCORE = "later blocks are left out; measure the atom, or pass a lens"
 
 
@@ -58,10 +61,14 @@ class AtomEffects:
     """Per raised output: is it among as many raised most on other examples? Empty if there were none."""
 
     by_chance: int | None = None
-    """Number of them that a random direction of its length raises that much there; None if not measured."""
+    """Number of them that a random direction of its length raises that much there, the most of several; None
+    if not measured."""
+
+    chance: tuple[int, ...] = ()
+    """The same of each of those random directions."""
 
     random_most: float | None = None
-    """Largest effect of that direction there; None if not measured."""
+    """Largest effect of any of them there; None if not measured."""
 
     @property
     def words(self) -> str:
@@ -130,8 +137,8 @@ def measure_atom(
     It is added at its largest strength, at every place but a text's first token; one forward pass per
     example, and one without it. The score counts how many of the outputs that the lens (without one: the
     direct path) calls raised are among the measured ones. Where the atom fires on more samples, as many again
-    are held out: an output is confirmed if it is among those raised most there, too, and `by_chance` counts
-    how many of them a random direction of the atom's length raises that much there.
+    are held out: an output is confirmed if it is among those raised most there, too, and `chance` counts
+    how many of them each of five random directions of the atom's length raises that much there.
 
     Parameters
     ----------
@@ -144,7 +151,7 @@ def measure_atom(
     elsewhere
         Add it to samples in which it does not fire, drawn at random: an image of a 4 is called a 4 already.
     seed
-        Of the random direction, and of these samples.
+        Of the random directions, and of these samples.
 
     Raises
     ------
@@ -183,23 +190,25 @@ def measure_atom(
     how = "the direct path" if guessed.by == DIRECT else f"the {guessed.by}"
     hits = len({_word(name) for name, _ in guessed.up} & raised)
     confirmed: tuple[bool, ...] = ()
-    by_chance = random_most = None
+    chance: tuple[int, ...] = ()
+    random_most = None
     held_out = _inputs_of(acts, samples[n_examples : 2 * n_examples])
     if len(held_out):
-        both = torch.stack([direction, _random_like(direction, seed)])
-        there = changes(held_out, place, both)
+        drawn = [_random_like(direction, seed + i) for i in range(N_RANDOM)]
+        there = changes(held_out, place, torch.stack([direction, *drawn]))
         there = there - there.mean(dim=1, keepdim=True)
-        ours, random = ({*map(_word, _words_first(one, k, named).values())} for one in there)
+        ours, *random = ({*map(_word, _words_first(one, k, named).values())} for one in there)
         confirmed = tuple(_word(name) in ours for name in up.values())
-        by_chance = len(random & raised)
-        random_most = float(there[1].max())
+        chance = tuple(len(one & raised) for one in random)
+        random_most = float(there[1:].max())
     return AtomEffects(
         up=tuple((name, float(change[i])) for i, name in up.items()),
         down=tuple((name, float(change[i])) for i, name in down.items()),
         by=f"measured on {len(inputs)} {'other ' * elsewhere}examples",
         score=f"{hits} of {len(guessed.up)} raised by {how} are among these" * bool(guessed.up),
         confirmed=confirmed,
-        by_chance=by_chance,
+        by_chance=max(chance, default=None),
+        chance=chance,
         random_most=random_most,
     )
 

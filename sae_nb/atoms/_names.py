@@ -152,7 +152,8 @@ class AtomNames:
         """Return the name as a sentence has it: "“digit 4” (atom 474)", "atom 161 (after “.”)"."""
         label = self._label(atom)
         if label and label == self.labels.label(atom):
-            return f"“{_shortened(label)}” (atom {atom})"
+            said = _shortened(label)
+            return f"{said if '“' in said else f'“{said}”'} (atom {atom})"
         words = label or self.row(atom) or self.caption(atom)
         return f"atom {atom} ({_shortened(words)})" if says_much(words) else f"atom {atom}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from sae_nb.activations._context import Context
 from sae_nb.figures import quoted_token
@@ -23,6 +23,23 @@ ZONES = (
     ("bottom left", "bottom", "bottom right"),
 )
 TIMES = ("early", "midway", "late")
+
+_STOP_WORDS = """
+about above after again against almost also although always among anything around away because
+become been before being below between both came cannot come comes could does doing done down during
+each either else even ever everything from gave give given gives goes going gone have having here
+hers herself himself however inside into itself just kind like made make makes many maybe more most
+much must near neither never none nothing once only onto other others ours ourselves outside over
+quite rather really same seem seems shall should since some something somewhat still such sure take
+taken takes than that their theirs them themselves then there therefore these they thing things this
+those though through thus till toward towards under unless until upon used very want wants well went
+were what whatever when where whether which while whom whose will with within without would your
+yours yourself
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
+"""English words of four letters or more that say little of what a text is about. Ours."""
+FEWEST_LETTERS = 4
+"""Of a word that says what a text is about. Ours."""
 
 
 def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]] | None:
@@ -47,6 +64,35 @@ def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[st
     index = {name: i for i, name in enumerate(dict.fromkeys(names))}
     merged = np.array([index[name] for name in names], np.int64)
     return merged[word], tuple(index)
+
+
+def kinds_of_words(
+    catalogue: AtomCatalogue, word: Int[np.ndarray, " n"], words: tuple[str, ...]
+) -> tuple[Bool[np.ndarray, " words"], Bool[np.ndarray, " words"]]:
+    """Return which of the `row_words` are whole words that say what a text is about, and which are pieces.
+
+    A piece goes on inside a word, or is mostly followed by one that does; nothing is either in images.
+    """
+    tokens, context = catalogue.acts.tokens, catalogue.acts.context
+    neither = np.zeros(len(words), bool)
+    if tokens is None or not context.modality.is_text or context.images is not None:
+        return neither, neither
+    texts, of_row = tokens.words()
+    spaced = any(text[:1].isspace() for text in texts)
+    begins = np.array([t[:1].isspace() if spaced else not t.startswith("##") for t in texts], bool)
+    goes_on = np.array([t.removeprefix("##")[:1].isalpha() for t in texts], bool) & ~begins
+    order = np.lexsort((catalogue.positions, catalogue.samples))
+    here, after = order[:-1], order[1:]
+    joined = (catalogue.samples[here] == catalogue.samples[after]) & goes_on[of_row[after]]
+    joined &= catalogue.positions[after] == catalogue.positions[here] + 1
+    counts = np.maximum(np.bincount(word, minlength=len(words)), 1)
+    continued = np.bincount(word[here], weights=joined, minlength=len(words)) > counts / 2
+    begun = np.bincount(word, weights=begins[of_row], minlength=len(words)) > counts / 2
+    bare = [name.strip("“”").removeprefix("##") for name in words]
+    letters = np.array([text.isalpha() for text in bare], bool)
+    telling = [len(t) >= FEWEST_LETTERS and t.casefold() not in STOP_WORDS for t in bare]
+    whole = begun & ~continued & letters
+    return whole & np.array(telling, bool), letters & ~whole
 
 
 def _with_patches(

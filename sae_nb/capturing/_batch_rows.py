@@ -15,6 +15,7 @@ from torch import Tensor
 from sae_nb.activations._massive import above, norm_limit
 from sae_nb.activations._named_positions import ROLE_POSITIONS
 from sae_nb.activations._positions import PositionPolicy
+from sae_nb.models._inputs import to_device
 from sae_nb.models._states import TokenAxes, by_place, layout_of, where_from
 
 if TYPE_CHECKING:
@@ -193,7 +194,10 @@ def batch_rows(
         x = x[:, layout.first : layout.first + keep.shape[1]]
     x = by_place(x)
     x = x.reshape(*keep.shape, x.shape[-1])
-    x = x.flatten(0, 1) if bool(keep.all()) else x[keep.to(x.device)]
+    x = x.flatten(0, 1)
+    if not bool(keep.all()):
+        # By number: for a mask a card would be waited for.
+        x = x[to_device(keep.flatten().nonzero().flatten(), x.device)]
     return BatchRows(
         x=x, sample=sample[keep], position=position[keep], layout=layout, dropped=dropped
     )

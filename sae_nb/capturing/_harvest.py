@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
@@ -21,6 +21,7 @@ from sae_nb.activations._positions import PositionPolicy
 from sae_nb.activations._token_texts import whole_at
 from sae_nb.capturing._batch_rows import BatchRows, NormLimits, batch_rows, check_roles, joined_rows
 from sae_nb.capturing._context_builder import ContextBuilder
+from sae_nb.capturing._copies import Copies
 from sae_nb.capturing._gradients import Loss, differentiating, with_gradients
 from sae_nb.checks import Count, check_integers, checked, one_of, warn_caller
 from sae_nb.models import HookPoint
@@ -107,6 +108,17 @@ An application that comes again takes the place of what was copied before.
 """
 
 
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """A batch that the model has run, and its rows by hook point and application."""
+
+    batch: Batch
+    taken: dict[str, dict[int, BatchRows]] = field(default_factory=dict)
+    copies: Copies = field(default_factory=Copies)
+    on_their_way: dict[tuple[str, int], None] = field(default_factory=dict)
+    """Hook points and applications whose rows come from a card, in order."""
+
+
 class Harvest:
     """A model, where it is read (by names as given), how activations become rows, and how many at most."""
 
@@ -157,16 +169,35 @@ class Harvest:
     ) -> None:
         """Run batch by batch, until the inputs end or there are as many rows as asked for."""
         first = next(iter(sink.builders.values()))
+        begun: _Begun | None = None
+
         with reporting(progress, batches.n_samples) as report:
+
+            def take_in(begun: _Begun) -> None:
+                sink.add(self.finished(begun, sink.counts, sink.place))
+                report(max(sink.counts.values()), first.n_samples)
+
             for batch in batches:
+                ahead: _Begun | None = None
+                if begun is not None:
+                    # On a card the model runs a batch while the rows of the one before are on their way.
+                    ahead = self.begin(batch, sink.place)
+                    take_in(begun)
                 # The context first: an interrupt between the two must not leave rows without one.
                 for builder in sink.builders.values():
-                    builder.add(batch)
-                if not sink.has(batch):
-                    sink.add(self.rows(batch, sink.counts, sink.place))
-                report(max(sink.counts.values()), first.n_samples)
+                    builder.add(batch.on_cpu)
+                begun = None
+                if sink.has(batch.on_cpu):
+                    report(max(sink.counts.values()), first.n_samples)
+                else:
+                    begun = ahead or self.begin(batch, sink.place)
+                    if not begun.on_their_way or self.max_rows is not None:
+                        take_in(begun)
+                        begun = None
                 if sink.complete:
                     break
+            if begun is not None:
+                take_in(begun)
 
     def stated(self) -> dict[str, Any]:
         """Return the settings that decide the rows as plain values: two captures that agree read alike."""
@@ -198,23 +229,32 @@ class Harvest:
         self, batch: Batch, row_counts: Mapping[str, int], copy: CopyRows | None = None
     ) -> dict[str, BatchRows]:
         """Run one batch and return its rows on the CPU, as many as are still wanted, by hook point."""
-        check_roles(batch, self.row_policy)
-        taken: dict[str, dict[int, BatchRows]] = {}
+        copy = copy or self.to_cpu
+        return self.finished(self.begin(batch, copy), row_counts, copy)
+
+    def begin(self, batch: Batch, copy: CopyRows) -> _Begun:
+        """Run one batch; rows on the CPU are copied, those on a card set out for it."""
+        seen = batch.on_cpu  # what is asked of a batch on a card would wait for the model
+        check_roles(seen, self.row_policy)
+        begun = _Begun(seen)
+        taken, copies = begun.taken, begun.copies
 
         def take(name: str, value: Tensor, step: int) -> None:
-            self._check_samples(batch, name, value, step)
-            live = batch_rows(value, batch, self.row_policy, self.points[name])
+            self._check_samples(seen, name, value, step)
+            live = batch_rows(value, seen, self.row_policy, self.points[name])
             live = replace(
-                live, layout=timed_layout(live.layout, self.model, batch, self.points[name])
+                live, layout=timed_layout(live.layout, self.model, seen, self.points[name])
             )
             if live.layout.features == "unknown":
                 self._warn_of_guess(name, tuple(value.shape))
             # Before a narrower precision makes infinity of what is massive.
-            norms = row_norms(live.x).cpu() if self.row_policy.drop_massive else None
-            rows = replace(
-                live, x=(copy or self.to_cpu)(name, live.x, step), step=step, norms=norms
-            )
-            taken.setdefault(name, {})[step] = rows
+            norms = copies.start(row_norms(live.x)) if self.row_policy.drop_massive else None
+            if live.x.is_cuda:
+                begun.on_their_way[name, step] = None
+                x = copies.start(live.x.to(self.settings.dtype or live.x.dtype))
+            else:
+                x = copy(name, live.x, step)
+            taken.setdefault(name, {})[step] = replace(live, x=x, step=step, norms=norms)
 
         if self.loss is None:
             self._runner.take(batch, take)
@@ -224,10 +264,21 @@ class Harvest:
                 rows = taken[name][step]
                 layout = rows.layout
                 point = self.points[name]
-                slope = batch_rows(gradient, batch, self.row_policy, point, layout=layout).x
+                slope = batch_rows(gradient, seen, self.row_policy, point, layout=layout).x
                 # As precise as it comes: half precision would round most of it to nothing.
                 taken[name][step] = replace(rows, gradient=slope.to("cpu", copy=True))
-        self._check_applications(batch, taken)
+        self._check_applications(seen, taken)
+        return begun
+
+    def finished(
+        self, begun: _Begun, row_counts: Mapping[str, int], copy: CopyRows
+    ) -> dict[str, BatchRows]:
+        """Wait for the rows of a batch, and return as many as are still wanted, by hook point."""
+        batch, taken = begun.batch, begun.taken
+        begun.copies.wait()
+        for name, step in begun.on_their_way:
+            rows = taken[name][step]
+            taken[name][step] = replace(rows, x=copy(name, rows.x, step))
         joined = {}
         for name, point in self.points.items():
             parts = list(taken[name].values())

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         check_real as check_real,
         check_seed as check_seed,
         check_text as check_text,
+        hidden_gpus as hidden_gpus,
         is_array as is_array,
         one_of as one_of,
         row_numbers as row_numbers,

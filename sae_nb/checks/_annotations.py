@@ -123,6 +123,8 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
                     add_order(error, call, args)
                     raise
                 wrong = error
+        if renamed := arguments.renamed(kwargs):
+            return with_checks(*args, **renamed)
         raise TypeError(wrong_call(call, args, kwargs) or str(wrong))
 
     with_checks.left_out = leave  # type: ignore[attr-defined]
@@ -179,6 +181,10 @@ class _Kind:
         self.words, self.take, self.rule = words, take, rule
 
 
+_SAME = {"feature": "atom", "latent": "atom", "features": "atoms", "latents": "atoms"}
+"""Other names of an atom: a call takes them where it takes that."""
+
+
 class _Argument:
     """Name, default and kinds of an argument."""
 
@@ -222,6 +228,14 @@ class _Arguments:
             if name in self.by_name:
                 named[name] = self.by_name[name].taken(value, sizes)
         return tuple(placed), named
+
+    def renamed(self, kwargs: dict[str, object]) -> dict[str, object] | None:
+        """Return keywords with `feature=` or `latent=` as the `atom=` that is meant; None if there is none."""
+        meant = {word: _SAME[word] for word in kwargs if word in _SAME and word not in self.by_name}
+        names = set(meant.values())
+        if len(names) < len(meant) or not names <= self.by_name.keys() - kwargs.keys():
+            return None  # none of them is taken, or one of them twice
+        return {meant.get(word, word): value for word, value in kwargs.items()} if meant else None
 
     def fit(self, args: tuple[object, ...], kwargs: dict[str, object]) -> bool:
         try:

@@ -539,13 +539,24 @@ def check_device(device: int | str | torch.device | None) -> torch.device:
             "or leave it out."
         ) from error
     if not _is_here(wanted):
-        no_gpu = wanted.type == "cuda" and not torch.cuda.is_available()
-        why = " and no NVIDIA GPU is visible" if no_gpu else ""
+        gpu = wanted.type == "cuda"
+        why = " and no NVIDIA GPU is visible" if gpu and not torch.cuda.is_available() else ""
+        hidden = f" ({hidden_gpus()})" if gpu and hidden_gpus() else ""
         raise ValueError(
-            f"`device` must be a device of this machine, got {str(wanted)!r}{why}. "
+            f"`device` must be a device of this machine, got {str(wanted)!r}{why}{hidden}. "
             f"Use {_devices_here()}, or leave it out."
         )
     return wanted
+
+
+def hidden_gpus() -> str:
+    """Return which GPUs the environment hides from a torch that could use them; "" if it says nothing of it."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None or not torch.version.cuda:
+        return ""
+    some = named.strip() and not named.strip().startswith("-")
+    which = "all GPUs but those it names" if some else "every GPU"
+    return f"CUDA_VISIBLE_DEVICES={named!r} hides {which}: unset it and start Python anew"
 
 
 def _is_here(device: torch.device) -> bool:

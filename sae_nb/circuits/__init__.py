@@ -14,14 +14,21 @@ if TYPE_CHECKING:
         AttributionGraph as AttributionGraph,
         load_graph as load_graph,
     )
+    from sae_nb.circuits._head_scores import HeadScores as HeadScores, head_scores as head_scores
     from sae_nb.circuits._heads import (
         Contributions as Contributions,
+        direct_effects as direct_effects,
         head_contributions as head_contributions,
         neuron_contributions as neuron_contributions,
     )
     from sae_nb.circuits._kept_lost import FaithfulnessCurve as FaithfulnessCurve
     from sae_nb.circuits._passes import AtomTarget as AtomTarget
     from sae_nb.circuits._patching import Patching as Patching, patch_atoms as patch_atoms
+    from sae_nb.circuits._path_patching import (
+        PathPatching as PathPatching,
+        path_patch as path_patch,
+    )
+    from sae_nb.circuits._query_key import QueryKey as QueryKey, qk as qk
     from sae_nb.circuits._restoring import PatchMap as PatchMap, patch as patch
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -46,6 +46,7 @@ def attribution_graph(
     examples: object = None,
     max_nodes: Annotated[int, at_least(0)] | None = None,
     drop_first: bool | None = None,
+    progress: bool = True,
 ) -> AttributionGraph:
     """Trace which atoms caused an answer, and what caused them; or which neurons, of any model.
 
@@ -82,6 +83,8 @@ def attribution_graph(
     drop_first
         Whether first tokens, attention sinks, are left out: there MLPs pass untouched. None: by each
         dictionary's `position_policy`, or that of `capture`. Of neurons no position is left out.
+    progress
+        Of neurons: whether a bar says what is being done.
 
     Raises
     ------
@@ -121,6 +124,7 @@ def attribution_graph(
             max_nodes=max_nodes,
             lens=lens,
             examples=examples,
+            progress=progress,
         )
     given = {"contrast": contrast, "lens": lens, "examples": examples}
     if (name := next((key for key, value in given.items() if value is not None), None)) is not None:

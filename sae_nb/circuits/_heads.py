@@ -20,11 +20,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import checked
+from sae_nb.checks import checked, shown
 from sae_nb.circuits._asked import asked, blocks, measured_copies
 from sae_nb.circuits._faithfulness import live
 from sae_nb.circuits._graph_sites import one_by_one
 from sae_nb.circuits._passes import Trace
+from sae_nb.circuits._patching import of_each
 from sae_nb.findings import Finding
 from sae_nb.models._freezing import Frozen, check_frozen
 from sae_nb.models._running import run
@@ -33,22 +34,23 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.checks import Inputs
-    from sae_nb.circuits._asked import Question
+    from sae_nb.circuits._asked import Question, Questions
     from sae_nb.circuits._record import Graph
     from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
     from sae_nb.models._running import Puts
 
 Method = Literal["contextual", "held", "ablation", "gradient"]
+Way = Method | Literal["direct"]
 Part = Literal["head", "neuron"]
 
 _PLACES = {"head": "head_out", "neuron": "mlp_post"}
 
 
 class Contributions(Finding):
-    """The contribution of heads or neurons to an answer above their mean output.
+    """The contribution of heads or neurons to an answer above their mean output; of "direct" above nothing.
 
-    Made by `head_contributions` and `neuron_contributions`.
+    Made by `head_contributions`, `neuron_contributions` and `direct_effects`.
     """
 
     part: Part
@@ -56,7 +58,7 @@ class Contributions(Finding):
     name: str
     """Name of the measure of the answers."""
 
-    method: Method
+    method: Way
     n_inputs: int
     answer: float
     """Of it, the mean over inputs: logits, or the function's units."""
@@ -71,7 +73,8 @@ class Contributions(Finding):
 
         layer, index = np.indices(self.values.shape).reshape(2, -1)
         columns = {"layer": layer, self.part: index, "contribution": self.values.ravel()}
-        order = np.argsort(-np.abs(self.values.ravel()), kind="stable")
+        sizes = np.abs(self.values.ravel())
+        order = np.argsort(-sizes, kind="stable")[: np.isfinite(sizes).sum()]  # NaN is last
         return pd.DataFrame(columns).iloc[order].reset_index(drop=True)
 
     @property
@@ -87,9 +90,14 @@ class Contributions(Finding):
         return f"{self.name}, {self.answer:.2f}; {self.part}s by {self.method}: {found}, …"
 
 
-@checked(leave=("inputs", "target"))
+@checked(leave=("inputs", "target", "heads"))
 def head_contributions(
-    model: LiveModel, inputs: Inputs, *, target: Question = None, method: Method = "contextual"
+    model: LiveModel,
+    inputs: Inputs,
+    *,
+    target: Question = None,
+    method: Method = "contextual",
+    heads: Sequence[tuple[int, int]] | None = None,
 ) -> Contributions:
     """Measure or estimate what every attention head brings to an answer, above its mean output.
 
@@ -105,6 +113,9 @@ def head_contributions(
         the same with attention patterns held, so that a head that acts by where others look brings nothing.
         "ablation": each head exchanged for its mean in the running model. "gradient": the first-order
         estimate of that, one backward pass for all heads.
+    heads
+        For "ablation" the heads that are removed, each by itself, as pairs (layer, head); `values` of the
+        others are NaN. None: all.
 
     Raises
     ------
@@ -125,7 +136,9 @@ def head_contributions(
     >>> heads.values.shape == (gpt.n_layers, gpt.n_heads)
     True
     """
-    return _contributions(model, inputs, target, method, "head")
+    if heads is not None:
+        heads = _checked_heads(model, heads, method)
+    return _contributions(model, inputs, target, method, "head", heads)
 
 
 @checked(leave=("inputs", "target"))
@@ -153,8 +166,97 @@ def neuron_contributions(
     return _contributions(model, inputs, target, method, "neuron")
 
 
+@checked(leave=("inputs", "answers"))
+def direct_effects(model: LiveModel, inputs: Inputs, answers: Questions = None) -> Contributions:
+    """Measure what every attention head itself adds to an answer: along the stream, through no later part.
+
+    Σ_t ⟨z_t W_O, u⟩ with u the direction that the answer is read along, through the last norm with its scale
+    held (and through the norm behind each block of a post-norm model). With the MLPs, the embedding and
+    biases, heads add up to the answer; of a capped answer, its slope counts.
+
+    Parameters
+    ----------
+    answers
+        An outcome, a pair of them as a tuple, a function, or a list with one for each input; a tuple of two
+        lists their differences. None: each input's own top answer.
+
+    Raises
+    ------
+    ValueError, TypeError: If the model has no heads that can be read.
+
+    Source
+    ------
+    Direct logit attribution: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Wang et
+    al., arXiv 2211.00593. It is not the effect of removing a head, which later parts make up for or need.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt = sn.load_model("tiny-gpt")
+    >>> direct_effects(gpt, "One day she went to", (" her", " his")).values.shape
+    (4, 4)
+    """
+    places = places_of(model, "head")
+    others = _points(model, "mlp_out") + _points(model, "cross_attn_out")
+    held = [(str(place), torch.Tensor.detach) for place in (*places, *others)]
+    batches = one_by_one(model, inputs)
+    n, names, found, measured = int(model.n_heads or 1), set(), [], []
+    for batch, question in zip(batches, of_each(answers, len(batches), "answers"), strict=True):
+        with torch.inference_mode(False), torch.enable_grad(), Frozen(attention=False):
+            ran = run(model, batch, put=held, read=places, grad=places)
+            answer = ran.answer.one()
+            name, measure = asked(model, answer, ran.answer.kind, question)
+            value = measure(answer)
+            slopes = ran.gradients(value)
+        names.add(name)
+        measured.append(float(value.detach()))
+        by_place = []
+        for place in places:
+            x, slope = ran.states[str(place)].detach(), slopes.get(str(place))
+            flow = torch.zeros_like(x) if slope is None else x * slope.reshape(x.shape)
+            by_place.append(flow.flatten(0, 1).float().sum(dim=0).reshape(n, -1).sum(dim=1))
+        found.append(torch.stack(by_place).cpu().numpy())
+    return Contributions(
+        part="head",
+        name=names.pop() if len(names) == 1 else "each answer",
+        method="direct",
+        n_inputs=len(batches),
+        answer=float(np.mean(measured)),
+        values=np.mean(found, axis=0),
+    )
+
+
+def _checked_heads(
+    model: LiveModel, heads: Sequence[tuple[int, int]], method: Method
+) -> list[tuple[int, int]]:
+    if method != "ablation":
+        raise ValueError(
+            f'`heads` must be None for method="{method}", which measures all of them at once, got '
+            f"{shown(heads)}."
+        )
+    n_layers, n_heads = len(places_of(model, "head")), int(model.n_heads or 1)
+    found = []
+    for one in heads:
+        try:
+            layer, head = map(int, one)
+        except (TypeError, ValueError):
+            layer, head = -1, -1
+        if not (0 <= layer < n_layers and 0 <= head < n_heads):
+            raise ValueError(
+                f"`heads` must be pairs (layer, head), of {n_layers} layers and {n_heads} heads each, got "
+                f"{shown(one)}."
+            )
+        found.append((layer, head))
+    return found
+
+
 def _contributions(
-    model: LiveModel, inputs: Inputs, target: Question, method: Method, part: Part
+    model: LiveModel,
+    inputs: Inputs,
+    target: Question,
+    method: Method,
+    part: Part,
+    chosen: Sequence[tuple[int, int]] | None = None,
 ) -> Contributions:
     places = places_of(model, part)
     runs = [_Run(model, part, places, batch, target) for batch in one_by_one(model, inputs)]
@@ -163,7 +265,7 @@ def _contributions(
     ways: dict[Method, Callable[[_Run, Sequence[Tensor]], Tensor]] = {
         "contextual": _contextual,
         "held": partial(_contextual, attention=False),
-        "ablation": _ablated,
+        "ablation": partial(_ablated, chosen=chosen),
         "gradient": _by_gradient,
     }
     of = ways[method]
@@ -209,14 +311,25 @@ class _Run:
         return found - self.answer
 
 
-def _ablated(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
-    """m(clean) − m(the part at its mean), in the running model."""
-    values = []
-    for place, mean in zip(one.places, means, strict=True):
-        for parts in blocks(one.n_parts(mean)):
-            change = at_mean(range(len(parts)), parts, mean, one.n_parts(mean))
-            values.append(-one.changes(len(parts), [(place, change)]))
-    return torch.cat(values).reshape(len(means), -1)
+def _ablated(
+    one: _Run, means: Sequence[Tensor], chosen: Sequence[tuple[int, int]] | None = None
+) -> Float[Tensor, "layers parts"]:
+    """m(clean) − m(the part at its mean), in the running model; NaN of parts that are not chosen."""
+    if chosen is None:
+        chosen = [(i, part) for i, mean in enumerate(means) for part in range(one.n_parts(mean))]
+    values = torch.full((len(means), one.n_parts(means[0])), torch.nan)
+    for block in blocks(len(chosen)):
+        some = [chosen[i] for i in block]
+        puts = []
+        for layer in sorted({layer for layer, _ in some}):
+            rows = [row for row, (of, _) in enumerate(some) if of == layer]
+            parts = [some[row][1] for row in rows]
+            mean = means[layer]
+            puts.append((one.places[layer], at_mean(rows, parts, mean, one.n_parts(mean))))
+        changes = one.changes(len(some), puts)
+        for (layer, part), change in zip(some, changes, strict=True):
+            values[layer, part] = -change
+    return values
 
 
 def _by_gradient(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
@@ -303,9 +416,8 @@ def at_mean(
 
 
 def places_of(model: LiveModel, part: Part) -> list[HookPoint]:
-    """Return where heads, or neurons, are written side by side, a place a layer."""
-    kind = _PLACES[part]
-    places = [point for point in model.hook_points() if str(point).startswith(f"{kind}.")]
+    """Return where heads, or neurons, are written side by side: a place a layer, not of an encoder."""
+    places = _points(model, _PLACES[part])
     if not places or (part == "head" and model.n_heads is None):
         words = "attention heads" if part == "head" else "neurons"
         raise ValueError(
@@ -313,6 +425,31 @@ def places_of(model: LiveModel, part: Part) -> list[HookPoint]:
             "`model.hook_points()` lists what it has."
         )
     return places
+
+
+def written_by_heads(
+    model: LiveModel, layer: int, x: Float[Tensor, "... d_heads"]
+) -> Float[Tensor, "... d"]:
+    """Return what outputs of heads add to the stream, up to a factor where a norm closes the branch.
+
+    Through the heads' projection without its bias, and the closing norm or scale of each vector alone.
+    """
+    mixer, end = (model.hook_point(f"{kind}.{layer}").path for kind in ("head_out", "attn_out"))
+    parts = [mixer] if mixer.startswith(end) else [mixer, end]
+    zero = torch.zeros_like(x.reshape(-1, x.shape[-1])[:1])
+    for part in parts:
+        module = model.get_module(part)
+        x, zero = (module(one.to(next(module.parameters()))) for one in (x, zero))
+        x, zero = x - zero, torch.zeros_like(zero)
+    return x.float()
+
+
+def _points(model: LiveModel, kind: str) -> list[HookPoint]:
+    return [
+        point
+        for point in model.hook_points()
+        if not point.encoder and kind in (point.kind, point.kind.removeprefix("decoder."))
+    ]
 
 
 # -------------------------------------------------------------------------------------------------

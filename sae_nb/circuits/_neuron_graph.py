@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from sae_nb.circuits._unit_passes import (
     unit_passes,
     wanted_of,
 )
+from sae_nb.progress import progress_bar
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -45,6 +46,11 @@ if TYPE_CHECKING:
 DEFAULT_NODES = 100
 """Neurons that are nodes unless another number is asked for."""
 
+STEPS = (
+    "reading the input and its contrast", "attributing the answer to every neuron",
+    "tracing what reaches the strongest", "reading the examples",
+)  # fmt: skip
+
 
 def neuron_graph(
     model: LiveModel,
@@ -56,23 +62,37 @@ def neuron_graph(
     max_nodes: int | None,
     lens: Lens | None,
     examples: object,
+    progress: bool,
 ) -> AttributionGraph:
     """See `attribution_graph`."""
-    passes, states = unit_passes(model, transcoders, inputs, contrast)
-    with torch.inference_mode(False), model.lock:
-        wanted = wanted_of(model, states, target)
-        passes = ranked(passes, wanted)
-        chosen = _strongest(passes, DEFAULT_NODES if max_nodes is None else max_nodes)
-        nodes = [
-            site.entries.chosen(which) for site, which in zip(passes.sites, chosen, strict=True)
-        ]
-        graph = _traced(passes, nodes, wanted, states, lens)
-    if examples is None:
-        return graph
-    found = examples_of(passes, nodes, examples)
+    n_steps = len(STEPS) if examples is not None else len(STEPS) - 1
+    with progress_bar(n_steps, STEPS[0], "step", enabled=progress) as bar:
+        passes, states = unit_passes(model, transcoders, inputs, contrast)
+        _next(bar)
+        with torch.inference_mode(False), model.lock:
+            wanted = wanted_of(model, states, target)
+            passes = ranked(passes, wanted)
+            _next(bar)
+            chosen = _strongest(passes, DEFAULT_NODES if max_nodes is None else max_nodes)
+            nodes = [
+                site.entries.chosen(which) for site, which in zip(passes.sites, chosen, strict=True)
+            ]
+            graph = _traced(passes, nodes, wanted, states, lens)
+        _next(bar)
+        if examples is None:
+            return graph
+        found = examples_of(passes, nodes, examples)
+        _next(bar)
     empty = [""] * len(graph.tokens)
     table = graph.nodes.assign(fires=[*empty, *fires_on(found, passes, nodes), ""])
     return replace(graph, nodes=table, examples=found)
+
+
+def _next(bar: Any) -> None:
+    """Say that a step is done, and which one begins."""
+    bar.update(1)
+    if bar.n < bar.total:
+        bar.set_description(STEPS[bar.n])
 
 
 def _strongest(passes: UnitPasses, n: int) -> list[Int[Tensor, " m"]]:

@@ -300,11 +300,11 @@ def _paired(
         raise ValueError(
             f"`clean` and `corrupted` must hold equally many inputs, got {n} and {len(batches[1])}."
         )
-    return list(zip(*batches, _each(target, n), strict=True))
+    return list(zip(*batches, of_each(target, n), strict=True))
 
 
-def _each(target: Any, n: int) -> list[Any]:
-    """Return what is asked of each of n pairs of inputs: of all the same, or of each its own.
+def of_each(target: Any, n: int, name: str = "target") -> list[Any]:
+    """Return what is asked of each of n inputs, or pairs: of all the same, or of each its own.
 
     A tuple of two outcomes is their difference, of two lists that of each pair.
     """
@@ -313,15 +313,15 @@ def _each(target: Any, n: int) -> list[Any]:
         target = tuple(one.tolist() if is_array(one) else one for one in target)
         kinds = {type(one) for one in target}
         if kinds == {list} and len(target) == 2:
-            return list(zip(*(_each(one, n) for one in target), strict=True))
+            return list(zip(*(of_each(one, n, name) for one in target), strict=True))
         if kinds == {tuple} or len(target) != 2:
             target = list(target)
     if not isinstance(target, list):
         return [target] * n
     if len(target) != n:
         raise ValueError(
-            f"`target` as a list must have one entry for each pair, got {len(target)} for {n}. A pair of "
-            "outcomes is a tuple."
+            f"`{name}` as a list must have one entry for each {'pair' if name == 'target' else 'input'}, got "
+            f"{len(target)} for {n}. A pair of outcomes is a tuple."
         )
     return [tuple(one) if isinstance(one, list) else one for one in target]  # rows of an array
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from sae_nb.circuits._faithfulness import Flow
+    from sae_nb.models import LiveModel
 
 EDGES = 0.98
 """Share of the influence that the edges of a drawing carry, before the strongest are chosen."""
@@ -32,6 +33,9 @@ MOST_TOKENS = 24
 """Inputs that are drawn: of more, as many, those of most influence."""
 
 MOST_OUTCOMES = 5
+
+N_STORY, MOST_STATIONS, MOST_ANSWERS, N_CHANCE = 20, 3, 2, 19
+"""Of a story: nodes, inputs at which they are, outcomes, random changes next to it."""
 
 MOST_TIES, LEAST_APART, EMPTY_COLUMN = 40, 1.7, 0.6
 """Of graphs of neurons, whose nodes are drawn as their names: edges ever, how far nodes of one line are apart,
@@ -172,6 +176,84 @@ class Circuit:
             members={name: tuple(nodes) for name, nodes in groups.items() if nodes},
         )
 
+    def stations(self, n: int = N_STORY) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Return the atoms that add most to the answer, by the position they are at: at most `MOST_STATIONS`.
+
+        Positions at which less is added join the last station before them, or the first.
+        """
+        speaks = np.where(self.kinds == "atom", self.adds, 0.0)
+        order = np.argsort(-speaks, kind="stable")[:n]
+        order = order[speaks[order] > 0]
+        position = self.graph.nodes.position.to_numpy()[order].astype(int)
+        added = {int(p): float(speaks[order[position == p]].sum()) for p in np.unique(position)}
+        kept = sorted(sorted(added, key=lambda p: -added[p])[:MOST_STATIONS])
+        return tuple(
+            (p, tuple(order[[_station(q, kept) == p for q in position]].tolist())) for p in kept
+        )
+
+    def story(
+        self, n: int = N_STORY, *, n_random: int = N_CHANCE, live: bool = True
+    ) -> CircuitStory:
+        """Return the atoms that add most to the answer, and what the running model says without them.
+
+        Where the graph knows no live model, or `live` is False, the probabilities are empty.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> gpt = sn.load_model("tiny-gpt")
+        >>> graph = sn.circuits.attribution_graph(
+        ...     gpt, "neurons", "One day she went", contrast="One day he went", target=(" to", " in"))
+        >>> story = Circuit(graph).story(8, n_random=3)
+        >>> len(story.answers), story.random.shape
+        (2, (3, 2))
+        """
+        graph, stations = self.graph, self.stations(n)
+        nodes = [node for _, some in stations for node in some]
+        none = np.zeros(0)
+        found: dict[str, Any] = {
+            "answers": (), "before": none, "without": none, "without_first": none,
+            "random": np.zeros((0, 0)), "says": ("", ""), "says_shares": (0.0, 0.0),
+        }  # fmt: skip
+        passes = graph.passes
+        chooses = passes is not None and (
+            passes.model.modality.is_text or passes.model.class_names is not None
+        )
+        if live and passes is not None and passes.measures and chooses and nodes:
+            found |= self._without(passes.model, stations, nodes, n_random)
+        return CircuitStory(stations=stations, n=len(nodes), **found)
+
+    def _without(
+        self,
+        model: LiveModel,
+        stations: Sequence[tuple[int, tuple[int, ...]]],
+        nodes: list[int],
+        n_random: int,
+    ) -> dict[str, Any]:
+        """Return the answers of the running model with nodes taken out."""
+        from sae_nb.evaluation.causal._outcomes import outcome_name
+
+        flow = self.graph.intervene(nodes, 0.0, n_random=n_random)
+        first = flow
+        if len(stations) > 1:
+            first = self.graph.intervene(list(stations[0][1]), 0.0, n_random=0)
+        before, without, first_after, random = (
+            x.float().softmax(dim=-1).numpy()
+            for x in (flow.before, flow.after, first.after, flow.controlled)
+        )
+        tops = int(before.argmax()), int(without.argmax())
+        asked = [i for one in self.graph.outcomes or () for i in one or ()]
+        shown = list(dict.fromkeys([*asked, *reversed(tops)]))[:MOST_ANSWERS]
+        return {
+            "answers": tuple(outcome_name(model, i) for i in shown),
+            "before": before[shown],
+            "without": without[shown],
+            "without_first": first_after[shown],
+            "random": random[:, shown],
+            "says": tuple(outcome_name(model, i) for i in tops),
+            "says_shares": (float(before[tops[0]]), float(without[tops[1]])),
+        }
+
     def neighbours(self, node: int, n: int) -> tuple[DataFrame, DataFrame]:
         """Return the strongest inputs and outputs of a node in the whole graph.
 
@@ -295,6 +377,11 @@ class Circuit:
         return np.flatnonzero(shown)
 
 
+def _station(position: int, kept: Sequence[int]) -> int:
+    """Return the station that a position belongs to."""
+    return max((p for p in kept if p <= position), default=kept[0])
+
+
 def place_words(place: str) -> str:
     """Return what a row of the drawing is called: "MLP 2", or the hook point."""
     kind, _, layer = place.partition(".")
@@ -404,6 +491,53 @@ def _abreast(n: int, wide: float, centre: float | None) -> Float[np.ndarray, " n
     # One stands over its column; several keep their names inside.
     over = 0.0 if n < 2 else max(places[-1] + step / 2 - wide, 0.0)
     return places - over
+
+
+# -------------------------------------------------------------------------------------------------
+# A circuit as a story: from word to word, and the answer without it.
+
+
+class CircuitStory(Finding):
+    """The atoms that speak most for an answer by the inputs they are at, and the answer without them; made by
+    `Circuit.story`.
+    """
+
+    HEADLINE = "{n} nodes at {stations.len} inputs"
+
+    stations: tuple[tuple[int, tuple[int, ...]], ...]
+    """Position and nodes, the strongest first, in the order of the input."""
+
+    n: int
+    """Nodes at all stations."""
+
+    answers: tuple[str, ...]
+    """The outcomes that are explained, of a difference both; none without a live model."""
+
+    before: Float[np.ndarray, " answers"]
+    """Their probabilities with everything as it is."""
+
+    without: Float[np.ndarray, " answers"]
+    """The same with all these nodes taken out; of neurons: as on the contrast."""
+
+    without_first: Float[np.ndarray, " answers"]
+    """The same with those of the first station taken out."""
+
+    random: Float[np.ndarray, "n_random answers"]
+    """The same after random changes of the same sizes at the same places."""
+
+    says: tuple[str, str]
+    """The likeliest outcome with everything, and without these nodes."""
+
+    says_shares: tuple[float, float]
+    """Their probabilities."""
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether no random change moves the answer as far."""
+        if not self.random.size:
+            return False
+        moved = abs(self.without[0] - self.before[0])
+        return bool(moved > np.abs(self.random[:, 0] - self.before[0]).max())
 
 
 # -------------------------------------------------------------------------------------------------

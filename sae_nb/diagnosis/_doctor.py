@@ -237,12 +237,18 @@ def gpu() -> Result:
     """Check that there is a GPU, by its driver's report, and that torch's build fits it."""
     import torch
 
+    from sae_nb.checks import hidden_gpus
+
     driver, built = _driver(), torch.version.cuda
     if torch.cuda.is_available():
         facts = torch.cuda.get_device_properties(0)
         more = f" and {n - 1} more" if (n := torch.cuda.device_count()) > 1 else ""
         version = f", driver {driver[1]}" if driver else ""
         return "ok", f"{facts.name}, {facts.total_memory / GIB:.0f} GiB{more}{version}", ""
+    if driver and (hidden := hidden_gpus().partition(":")[0]):
+        what = f"{driver[0]} with driver {driver[1]}, but {hidden}"
+        fix = "Unset it and start Python anew. If that changes nothing, update the driver."
+        return "cannot", what, fix
     if driver and built:
         what = f"{driver[0]} with driver {driver[1]}, which torch's CUDA {built} build cannot use"
         fix = "Update the driver, or install a torch build for an older CUDA."
@@ -332,26 +338,19 @@ def offline() -> Result:
 
 
 # -------------------------------------------------------------------------------------------------
-# The compiled parts: Numba's layer, the CPU and GPU kernels against their definition, nnsight.
+# The compiled parts: Numba, the CPU and GPU kernels against their definition, nnsight.
 
 
 AGREEMENT = 1e-5
 """Largest difference between a kernel's codes and the definition's, on numbers of order one."""
 
 
-def numba_layer() -> Result:
-    """Check that Numba compiles, and the layer by which its parallel loops share the machine."""
+def numba_compiles() -> Result:
+    """Check that Numba compiles."""
     import numba
 
     numba.njit(_half)(1.0)
-    threads = numba.get_num_threads()  # which starts them: before, no layer is chosen
-    layer = numba.threading_layer()
-    what = f"{numba.__version__}, layer {layer}, {threads} threads"
-    if layer == "workqueue":
-        what += "; kernels take turns, because this layer cannot be entered twice"
-        fix = "Install OpenMP's runtime (libgomp1 on Debian, libomp on macOS) for parallel kernels."
-        return "warn", what, fix
-    return "ok", what, ""
+    return "ok", numba.__version__, ""
 
 
 def _half(x: float) -> float:
@@ -597,7 +596,7 @@ CHECKS = {
     "packages": packages,
     "torch": torch_build,
     "gpu": gpu,
-    "numba": numba_layer,
+    "numba": numba_compiles,
     "kernels": kept_kernels,
     "cuda kernels": cuda_kernels,
     "accelerator": accelerator,

@@ -30,9 +30,6 @@ CONTROL = "#888888"
 # JupyterLab's dark background.
 NEUTRAL = "#7A818A"
 CONTROL_DASH = "dash"
-CONTROL_HATCH = {"shape": "/", "fgcolor": CONTROL, "fgopacity": 1, "size": 7, "solidity": 0.25}
-"""Of a bar or an area of a random control, in plotly's words: hatched inside a solid outline."""
-
 ALARM = "#C9252D"
 """Red: no better than chance. Contrast 5.5 on white and 3.3 on JupyterLab's dark: never without its words."""
 
@@ -511,5 +508,6 @@ FIGURE_CONFIG: dict[str, Any] = {"responsive": True, "displaylogo": False, "disp
 
 
 def still_config() -> dict[str, Any]:
-    """Return the plotly configuration of exported figures: zoom and download, no logo."""
-    return {"responsive": True, "displaylogo": False}
+    """Return the plotly configuration of exported figures: zoom and download; nothing is sent away."""
+    without = ["sendChartToCloud", "select2d", "lasso2d"]
+    return {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": without}

@@ -25,6 +25,7 @@ from sae_nb.models._interventions import Intervention
 from sae_nb.models._running import intervening
 from sae_nb.steering import random_direction
 from sae_nb.steering._calibration import combined_direction
+from sae_nb.summaries._continuing import shared_beginning
 from sae_nb.summaries.input._answers import placed_in
 
 if TYPE_CHECKING:
@@ -338,6 +339,15 @@ class Generation:
             Fork(branch=branch, position=position, atom=atom, by=by, seed=seed),
             [*before, Added(first=position, last=None, delta=delta)],
         )
+
+    def parts_at(self, branch: int) -> int:
+        """Return the last token that all rows of a branch share: they part after it."""
+        one = self.branches[branch]
+        if one.fork is None:
+            return len(one.text.ids) - 1
+        start = one.fork.position + 1
+        rows = [self.names_of(row.ids)[start:] for row in one.rows]
+        return one.fork.position + shared_beginning(rows)
 
     def adopt(self, made: Branch) -> int:
         """Put a branch from `branched` among `branches`; return its number."""

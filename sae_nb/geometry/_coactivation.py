@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from numba import prange
 from torch import Tensor
 
 from sae_nb.checks import Count, check_matrix, checked
@@ -19,7 +18,7 @@ from sae_nb.codes import SparseCodes
 from sae_nb.geometry._coherence import check_dictionary
 from sae_nb.geometry._cosines import SMALL_TILE, cosine_tiles, unit_rows
 from sae_nb.kernels._compiling import compiled
-from sae_nb.kernels._threads import parallel
+from sae_nb.kernels._threads import share
 
 LEAST_ROWS = 10
 """Rows an atom must be active in before its partners are named. Ours: two atoms active once each, in
@@ -108,9 +107,8 @@ def count_pairs(
     npmi, together = np.full((c, top), -1.0), np.zeros((c, top), np.int32)
     partner = np.full((c, top), -1, np.int32)
     for first, gram in cosine_tiles(unit, unit, SMALL_TILE):
-        with parallel():
-            found = pairs, interference, npmi, partner, together
-            partners(first, gram.numpy(), *places, LEAST_ROWS, *found)
+        found = pairs, interference, npmi, partner, together
+        share(partners, len(gram), first, gram.numpy(), *places, LEAST_ROWS, *found)
     n_pairs = int(pairs.sum())
     return Coactivation(
         n_rows=codes.n_rows,
@@ -128,9 +126,9 @@ def count_pairs(
 # The compiled loop over pairs of atoms that are active together, one atom's partners at a time.
 
 
-@compiled(parallel=True)
+@compiled()
 def partners(
-    first, gram, atom_offsets, atom_rows, atom_values, offsets, atoms, values, least,
+    begin, end, first, gram, atom_offsets, atom_rows, atom_values, offsets, atoms, values, least,
     pairs, interference, npmi, partner, together,
 ):  # fmt: skip
     """Fill, for each atom first … first + len(gram) − 1, what it does with the others.
@@ -140,7 +138,7 @@ def partners(
     """
     n_atoms, n_rows = atom_offsets.shape[0] - 1, offsets.shape[0] - 1
     top = npmi.shape[1]
-    for local in prange(gram.shape[0]):
+    for local in range(begin, end):
         i = first + local
         count = np.zeros(n_atoms, np.int32)
         product = np.zeros(n_atoms, np.float64)

@@ -81,6 +81,7 @@ class FusedAdam(torch.optim.Optimizer):
         defaults = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
             "sphere": False, "copy": False,
+            "fused": True,  # torch then loads the count of steps onto the card
         }  # fmt: skip
         super().__init__(params, defaults)
         first = next(p for group in self.param_groups for p in group["params"])

@@ -227,6 +227,8 @@ def check_fit(x: Tensor, weight: Tensor, vectors: dict[str, tuple[Tensor | None,
 def has_triton(device: torch.device) -> bool:
     """Return whether Triton runs on a device; where it does not, `paths_taken()` says why."""
     try:
+        if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+            raise RuntimeError("its kernels need bf16: a card of compute capability 8.0")
         from sae_nb.kernels import _triton as kernels
 
         bins = torch.zeros(256, dtype=torch.int32, device=device)

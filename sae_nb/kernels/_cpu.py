@@ -10,19 +10,18 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from jaxtyping import Float
-from numba import prange
 from torch import Tensor
 
 from sae_nb.codes._support import Support, index_dtype, offsets_of
 from sae_nb.kernels._backends import Atoms, Entries, PerAtom, PreCodes, Residuals, Row, Rows, Values
 from sae_nb.kernels._compiling import compiled, larger
 from sae_nb.kernels._dense import Dense, is_dense
-from sae_nb.kernels._threads import parallel
+from sae_nb.kernels._threads import share
 
 # -------------------------------------------------------------------------------------------------
 # The compiled loops of sparse sums: add up chosen rows, compare with a target, dot with chosen rows.
 #
-# Rows are split into pieces with equal numbers of entries; pieces run in parallel, and the entries of
+# Rows are split into pieces with equal numbers of entries; threads share the pieces, and the entries of
 # one output row are always added by one thread in one order, so results do not depend on the number
 # of threads. Inputs are trusted: they were checked at the public function.
 
@@ -31,7 +30,7 @@ from sae_nb.kernels._threads import parallel
 _REORDER = {"reassoc", "contract", "nsz"}
 
 
-@compiled(fastmath=_REORDER)
+@compiled(inner=True, fastmath=_REORDER)
 def add_rows(values, index, first, last, table, out):
     """Add Σ_e values[e] · table[index[e]] over one segment to `out`, four rows at a time."""
     width = table.shape[1]
@@ -51,24 +50,24 @@ def add_rows(values, index, first, last, table, out):
         e += 1
 
 
-@compiled(parallel=True)
-def sum_rows(values, index, offsets, table, start, pieces, out):
+@compiled()
+def sum_rows(begin, end, values, index, offsets, table, start, pieces, out):
     """Set out[i] = start + Σ_e values[e] · table[index[e]] over the entries e of segment i."""
-    for piece in prange(pieces.shape[0] - 1):
+    for piece in range(begin, end):
         for i in range(pieces[piece], pieces[piece + 1]):
             for c in range(start.shape[0]):
                 out[i, c] = start[c]
             add_rows(values, index, offsets[i], offsets[i + 1], table, out[i])
 
 
-@compiled(parallel=True)
+@compiled()
 def sum_rows_against(
-    values, index, offsets, table, start, target, pieces, out, residual, squares, columns
-):
+    begin, end, values, index, offsets, table, start, target, pieces, out, residual, squares, columns,
+):  # fmt: skip
     """Compute what `sum_rows` does; also residual = target − out, and per piece its squared sum and
     column sums.
     """
-    for piece in prange(pieces.shape[0] - 1):
+    for piece in range(begin, end):
         total = 0.0
         sums = columns[piece]
         sums[:] = 0
@@ -84,7 +83,7 @@ def sum_rows_against(
         squares[piece] = total
 
 
-@compiled(fastmath=_REORDER)
+@compiled(inner=True, fastmath=_REORDER)
 def dot(a, b):
     """⟨a, b⟩, in vector registers."""
     total = a.dtype.type(0)
@@ -93,7 +92,7 @@ def dot(a, b):
     return total
 
 
-@compiled(fastmath=_REORDER)
+@compiled(inner=True, fastmath=_REORDER)
 def dot_four(g, t0, t1, t2, t3):
     """⟨g, t⟩ for four table rows at once: four streams from memory hide each other's latency."""
     zero = g.dtype.type(0)
@@ -106,10 +105,10 @@ def dot_four(g, t0, t1, t2, t3):
     return s0, s1, s2, s3
 
 
-@compiled(parallel=True)
-def dot_rows(g, index, offsets, table, pieces, out):
+@compiled()
+def dot_rows(begin, end, g, index, offsets, table, pieces, out):
     """Set out[e] = ⟨g[i], table[index[e]]⟩ for the entries e of each row i."""
-    for piece in prange(pieces.shape[0] - 1):
+    for piece in range(begin, end):
         for i in range(pieces[piece], pieces[piece + 1]):
             e, last = offsets[i], offsets[i + 1]
             while e + 4 <= last:
@@ -125,7 +124,7 @@ def dot_rows(g, index, offsets, table, pieces, out):
 # -------------------------------------------------------------------------------------------------
 # The compiled loops of selection: the k largest of a row, of a batch, or all above a threshold.
 #
-# Rows are split into pieces that run in parallel; each row is one thread's work, so results do not
+# Threads share the rows; each row is one thread's work, so results do not
 # depend on the number of threads. Inputs are trusted: they were checked at the public function.
 
 
@@ -133,7 +132,7 @@ BLOCK = 32
 """Columns whose maximum is compared at once: most blocks hold no candidate and are skipped whole."""
 
 
-@compiled()
+@compiled(inner=True)
 def kth_largest(scratch, n, k):
     """Return the k-th largest of scratch[:n], 1 ≤ k ≤ n (Hoare's selection); reorders them."""
     low, high, target = 0, n - 1, k - 1
@@ -158,7 +157,7 @@ def kth_largest(scratch, n, k):
     return scratch[target]
 
 
-@compiled()
+@compiled(inner=True)
 def keep_largest(values, atoms, n, k, scratch):
     """Keep the k largest of n > k candidates, in place and in order; return the smallest kept.
 
@@ -185,7 +184,7 @@ def keep_largest(values, atoms, n, k, scratch):
 
 
 # `nnan` lets the maximum vectorise; a NaN makes the choice of atoms arbitrary, never an index wrong.
-@compiled(fastmath={"nnan", "nsz", "reassoc"})
+@compiled(inner=True, fastmath={"nnan", "nsz", "reassoc"})
 def block_maxima(row, bias, signed, maxima):
     """Write the maximum of row + bias, or of its magnitude, over each whole block; return how many
     there are.
@@ -206,7 +205,7 @@ def block_maxima(row, bias, signed, maxima):
     return n_blocks
 
 
-@compiled()
+@compiled(inner=True)
 def collect_row(row, bias, first_atom, k, signed, values, atoms, state, i, scratch, maxima):
     """Add the pre-codes of one row above its running threshold to its candidates.
 
@@ -245,23 +244,22 @@ def collect_row(row, bias, first_atom, k, signed, values, atoms, state, i, scrat
     thresholds[i], counts[i] = threshold, n
 
 
-@compiled(parallel=True)
-def collect(tile, bias, first_atom, last, k, signed, values, atoms, thresholds, counts, n_pieces):
+@compiled()
+def collect(begin, end, tile, bias, first_atom, last, k, signed, values, atoms, thresholds, counts):
     """Add a tile of pre-codes (rows × some atoms) to the candidates of every row.
 
     The `last` tile leaves at most k candidates per row.
     """
-    n, width = tile.shape
-    for piece in prange(n_pieces):
-        scratch = np.empty(max(values.shape[1], width // BLOCK), tile.dtype)
-        maxima = np.empty(width // BLOCK + 1, tile.dtype)
-        for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
-            state = (thresholds, counts)
-            found = (values[i], atoms[i], state)
-            collect_row(tile[i], bias, first_atom, k, signed, *found, i, scratch, maxima)
-            if last and counts[i] > k:
-                keep_largest(values[i], atoms[i], counts[i], k, scratch)
-                counts[i] = k
+    width = tile.shape[1]
+    scratch = np.empty(max(values.shape[1], width // BLOCK), tile.dtype)
+    maxima = np.empty(width // BLOCK + 1, tile.dtype)
+    for i in range(begin, end):
+        state = (thresholds, counts)
+        found = (values[i], atoms[i], state)
+        collect_row(tile[i], bias, first_atom, k, signed, *found, i, scratch, maxima)
+        if last and counts[i] > k:
+            keep_largest(values[i], atoms[i], counts[i], k, scratch)
+            counts[i] = k
 
 
 @compiled()
@@ -277,7 +275,7 @@ def pack(values, atoms, offsets, packed_values, packed_atoms):
 
 
 # Not `reassoc`: (row + bias) − floor must round as the comparison it stands for.
-@compiled(fastmath={"nnan", "nsz"})
+@compiled(inner=True, fastmath={"nnan", "nsz"})
 def row_margins(row, bias, floor, maxima):
     """Write the maximum of row + bias − floor over each block, the last one short."""
     for b in range(maxima.shape[0]):
@@ -290,43 +288,39 @@ def row_margins(row, bias, floor, maxima):
         maxima[b] = largest
 
 
-@compiled(parallel=True)
-def margins(tile, bias, floor, maxima, n_pieces):
+@compiled()
+def margins(begin, end, tile, bias, floor, maxima):
     """`row_margins` of every row of a tile of pre-codes."""
-    n = tile.shape[0]
-    for piece in prange(n_pieces):
-        for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
-            row_margins(tile[i], bias, floor, maxima[i])
+    for i in range(begin, end):
+        row_margins(tile[i], bias, floor, maxima[i])
 
 
-@compiled(parallel=True)
-def count_above(tile, bias, floor, threshold, maxima, counts, n_pieces):
+@compiled()
+def count_above(begin, end, tile, bias, floor, threshold, maxima, counts):
     """Count the pre-codes of each row with row + bias − floor above the threshold; cold blocks are skipped."""
-    n, width = tile.shape
-    for piece in prange(n_pieces):
-        for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
-            row, count = tile[i], 0
-            for b in range(maxima.shape[1]):
-                if maxima[i, b] > threshold:
-                    for j in range(b * BLOCK, min(b * BLOCK + BLOCK, width)):
-                        count += row[j] + bias[j] - floor[j] > threshold
-            counts[i] = count
+    width = tile.shape[1]
+    for i in range(begin, end):
+        row, count = tile[i], 0
+        for b in range(maxima.shape[1]):
+            if maxima[i, b] > threshold:
+                for j in range(b * BLOCK, min(b * BLOCK + BLOCK, width)):
+                    count += row[j] + bias[j] - floor[j] > threshold
+        counts[i] = count
 
 
-@compiled(parallel=True)
-def fill_above(tile, bias, floor, threshold, maxima, offsets, values, atoms, n_pieces):
+@compiled()
+def fill_above(begin, end, tile, bias, floor, threshold, maxima, offsets, values, atoms):
     """Write what `count_above` counted, row by row, in the order of the atoms."""
-    n, width = tile.shape
-    for piece in prange(n_pieces):
-        for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
-            row, e = tile[i], offsets[i]
-            for b in range(maxima.shape[1]):
-                if maxima[i, b] > threshold:
-                    for j in range(b * BLOCK, min(b * BLOCK + BLOCK, width)):
-                        value = row[j] + bias[j]
-                        if value - floor[j] > threshold:
-                            values[e], atoms[e] = value, j
-                            e += 1
+    width = tile.shape[1]
+    for i in range(begin, end):
+        row, e = tile[i], offsets[i]
+        for b in range(maxima.shape[1]):
+            if maxima[i, b] > threshold:
+                for j in range(b * BLOCK, min(b * BLOCK + BLOCK, width)):
+                    value = row[j] + bias[j]
+                    if value - floor[j] > threshold:
+                        values[e], atoms[e] = value, j
+                        e += 1
 
 
 # -------------------------------------------------------------------------------------------------
@@ -428,8 +422,7 @@ class Cpu:
         columns = np.zeros((len(pieces) - 1, table.shape[1]), dtype=target.numpy().dtype)
         outputs = (x_hat.numpy(), residual.numpy(), squares, columns)
         inputs = (_array(table), _array(start), _array(target))
-        with parallel():
-            sum_rows_against(*entries, *inputs, pieces, *outputs)
+        share(sum_rows_against, len(squares), *entries, *inputs, pieces, *outputs)
         # An error that overflows is infinite, and whoever reads it says so; numpy need not.
         with np.errstate(over="ignore", invalid="ignore"):
             error = torch.tensor(squares.sum(), dtype=target.dtype)
@@ -453,9 +446,9 @@ class Cpu:
             return self._dense.dots(g, support, table)
         out = torch.empty(len(support.atoms), dtype=table.dtype)
         offsets = support.offsets.numpy()
-        atoms, views = support.atoms.numpy(), (_array(g), _array(table))
-        with parallel():
-            dot_rows(views[0], atoms, offsets, views[1], _pieces(offsets), out.numpy())
+        read = (_array(g), support.atoms.numpy(), offsets, _array(table))
+        pieces = _pieces(offsets)
+        share(dot_rows, len(pieces) - 1, *read, pieces, out.numpy())
         return out
 
     def totals(self, values: Values, support: Support) -> PerAtom:
@@ -479,8 +472,7 @@ def _topk_chunk(pre_codes: PreCodes, rows: slice, k: int, signed: bool, capacity
             tile = buffer[: n * len(part)].view(n, len(part))
             torch.mm(x, part.T, out=tile)
             place = (_array(bias[first : first + width]), first, first + width >= n_atoms)
-            with parallel():
-                collect(tile.numpy(), *place, k, signed, *found, min(n, PIECES))
+            share(collect, n, tile.numpy(), *place, k, signed, *found)
     return _packed(values, atoms, counts)
 
 
@@ -489,11 +481,9 @@ class _Tile:
 
     def __init__(self, tile: np.ndarray, bias: np.ndarray, floor: np.ndarray) -> None:
         self._parts = (tile, bias, floor)
-        self._pieces = min(len(tile), PIECES)
         n_blocks = -(-tile.shape[1] // BLOCK)
         self._maxima = np.empty((len(tile), n_blocks), dtype=tile.dtype)
-        with parallel():
-            margins(*self._parts, self._maxima, self._pieces)
+        share(margins, len(tile), *self._parts, self._maxima)
 
     def lower_bound(self, n_kept: int) -> float:
         """Return a value just below the `n_kept`-th largest, reached by `n_kept` blocks; −∞ with fewer
@@ -510,15 +500,12 @@ class _Tile:
         tile = self._parts[0]
         limit = tile.dtype.type(threshold)
         counts = np.empty(len(tile), dtype=np.int64)
-        with parallel():
-            count_above(*self._parts, limit, self._maxima, counts, self._pieces)
+        share(count_above, len(tile), *self._parts, limit, self._maxima, counts)
         offsets = np.zeros(len(tile) + 1, dtype=np.int64)
         np.cumsum(counts, out=offsets[1:])
         values = np.empty(offsets[-1], dtype=tile.dtype)
         atoms = np.empty(offsets[-1], dtype=np.int32 if tile.shape[1] < 2**31 else np.int64)
-        found = (offsets, values, atoms, self._pieces)
-        with parallel():
-            fill_above(*self._parts, limit, self._maxima, *found)
+        share(fill_above, len(tile), *self._parts, limit, self._maxima, offsets, values, atoms)
         return _entries(values, atoms, offsets)
 
 
@@ -587,8 +574,9 @@ def _sum_rows(
 ) -> Tensor:
     out = torch.empty(len(offsets) - 1, table.shape[1], dtype=table.dtype)
     entries = (_array(values), index.numpy(), offsets.numpy())
-    with parallel():
-        sum_rows(*entries, _array(table), _array(start), _pieces(entries[2]), out.numpy())
+    pieces = _pieces(entries[2])
+    views = (_array(table), _array(start), pieces, out.numpy())
+    share(sum_rows, len(pieces) - 1, *entries, *views)
     return out
 
 

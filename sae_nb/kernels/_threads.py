@@ -1,7 +1,8 @@
-"""Sharing of the machine by compiled loops: one lock, one thread count.
+"""Compiled loops in several threads; and what Numba's own threads, which UMAP uses, ask for.
 
-Numba's `workqueue` layer ends the process when two Python threads enter parallel loops together;
-`omp` and `tbb` do not. Training in one thread while a panel encodes in another is our normal case.
+Loops are shared by threads of Python: a loop that Numba makes parallel takes two to four times as long
+to compile, and its threads spin for cores that torch's want. Numba's `workqueue` layer also ends the process
+when two Python threads enter parallel loops together.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import cache
+from itertools import pairwise
 
 from sae_nb.background import checkpoint
 
@@ -38,35 +43,36 @@ def numba_lock() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def parallel() -> Iterator[None]:
-    """Hold the lock and give Numba as many threads as torch has.
+def share(loop: Callable[..., object], n: int, *arguments: object) -> None:
+    """Call loop(begin, end, *arguments) for parts of 0 … n, in as many threads as torch has.
 
-    So `torch.set_num_threads` and OMP_NUM_THREADS govern both, and the caller's own setting of Numba's
-    threads is put back. Between two launches, work that is no longer needed ends.
-
-    Raises
-    ------
-    RuntimeError: In a process forked from one in which OpenMP's threads had been started: Numba would
-        kill it.
+    A loop lets go of the GIL, and writes only what belongs to its part. Threads that wait are asleep, so
+    that they take nothing from other work on the machine. Between two calls, work that is no longer
+    needed ends.
     """
-    import numba
     import torch
 
     checkpoint()
-    check_not_forked()
-    # torch first: asking Numba may already launch its threads.
-    threads, before = torch.get_num_threads(), numba.get_num_threads()
-    with numba_lock():
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-        try:
-            yield
-        finally:
-            numba.set_num_threads(before)
-            # Where torch and Numba share one OpenMP runtime (Linux), Numba's first launch sets the
-            # thread count of both to the number of cores.
-            if torch.get_num_threads() != threads:
-                torch.set_num_threads(threads)
+    parts = min(torch.get_num_threads(), n)
+    if parts <= 1:
+        loop(0, n, *arguments)
+        return
+    ends = [n * part // parts for part in range(parts + 1)]
+    others = [
+        _helpers().submit(copy_context().run, loop, begin, end, *arguments)
+        for begin, end in pairwise(ends[1:])
+    ]
+    try:
+        loop(0, ends[1], *arguments)
+    finally:
+        wait(others)  # they write to the same arrays
+    for other in others:
+        other.result()
+
+
+@cache
+def _helpers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sae_nb loops")
 
 
 def check_not_forked() -> None:
@@ -82,6 +88,7 @@ def check_not_forked() -> None:
 
 def _after_fork() -> None:
     global _forked_from_openmp
+    _helpers.cache_clear()  # threads do not come along
     _forked_from_openmp = _forked_from_openmp or ("numba" in sys.modules and _layer() == "omp")
 
 

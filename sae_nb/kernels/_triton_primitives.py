@@ -545,11 +545,16 @@ def overflowed(device: torch.device) -> Bool[Tensor, ""]:
 def make_room() -> bool:
     """Give every selection the room it was found to need; return whether any had too little.
 
-    For a loop that has waited for the card: steps recorded before have to be recorded anew.
+    For a loop that has waited for the card.
     """
     with _LOCK:
         short = [known.look() for known in _CAPACITIES.values()]
     return any(short)
+
+
+def rooms() -> tuple[int, ...]:
+    """Return the room of every selection: steps captured with another have to be captured anew."""
+    return tuple(known.entries for known in _CAPACITIES.values())
 
 
 # -------------------------------------------------------------------------------------------------

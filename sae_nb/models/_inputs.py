@@ -100,17 +100,31 @@ class Batch:
     packed: bool = False
     """Whether rows are windows of texts end to end, which may begin and end inside of one."""
 
+    indices: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Of a batch on a card the tensors on the CPU that its indices were copied from."""
+
+    @property
+    def on_cpu(self) -> Batch:
+        """The batch with its indices on the CPU, where reading them waits for no card."""
+        return replace(self, **self.indices, indices={}) if self.indices else self
+
     def to(self, device: str | torch.device) -> Batch:
         """Return the batch with what the model and the indices need on a device."""
         changes: dict[str, Any] = {
             "args": tuple(_moved(value, device) for value in self.args),
             "kwargs": {name: _moved(value, device) for name, value in self.kwargs.items()},
         }
+        on_cpu, indices = self.on_cpu, {}
         for part in fields(self):
-            value = getattr(self, part.name)
-            if isinstance(value, Batch) or (isinstance(value, Tensor) and part.name not in SHOWN):
+            value = getattr(on_cpu, part.name)
+            if isinstance(value, Batch):
+                indices[part.name] = value
                 changes[part.name] = value.to(device)
-        return replace(self, **changes)
+            elif isinstance(value, Tensor) and part.name not in SHOWN:
+                indices[part.name] = value
+                changes[part.name] = to_device(value, device)
+        stays = torch.device(device).type == "cpu"
+        return replace(self, **changes, indices={} if stays else indices)
 
     def at(self, point: str | None) -> Batch:
         """Return the columns that a hook point sees: the encoder's if it is there."""
@@ -129,7 +143,7 @@ class Batch:
         changes: dict[str, Any] = {f.name: several(getattr(self, f.name)) for f in fields(self)}
         changes["args"] = tuple(several(value) for value in self.args)
         changes["kwargs"] = {name: several(value) for name, value in self.kwargs.items()}
-        return replace(self, **{**changes, "n": n})
+        return replace(self, **{**changes, "n": n, "indices": {}})
 
     @property
     def first_tensor(self) -> Tensor:
@@ -197,8 +211,18 @@ def plain_index(first: int, n: int, n_tokens: int | None) -> tuple[Tensor, Tenso
     return sample, torch.arange(width).expand(n, width)
 
 
+def to_device(x: Tensor, device: str | torch.device) -> Tensor:
+    """Return numbers on a device; a card is not waited for, as it is where memory is not pinned."""
+    if x.device.type == "cpu" and torch.device(device).type == "cuda":
+        try:
+            return x.pin_memory().to(device, non_blocking=True)
+        except RuntimeError:  # no more of such memory
+            pass
+    return x.to(device)
+
+
 def _moved(value: object, device: str | torch.device) -> object:
-    return value.to(device) if isinstance(value, Tensor) else value
+    return to_device(value, device) if isinstance(value, Tensor) else value
 
 
 # -------------------------------------------------------------------------------------------------

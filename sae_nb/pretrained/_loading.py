@@ -17,6 +17,7 @@ from sae_nb.activations._massive import massive, row_norms
 from sae_nb.activations._positions import TRAINING, PositionPolicy
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.architectures._catalogue import read_sae
+from sae_nb.architectures._describing import HELD_OUT
 from sae_nb.architectures._saving import KIND
 from sae_nb.checks import check_path, checked, warn_caller
 from sae_nb.files._atomic import MANIFEST, existing_folder, json_object, read_json
@@ -169,9 +170,13 @@ def _loaded(folder_or_name: str | Path) -> SparseAutoencoder:
         sae = _of_another_library(folder)
     if Path(folder_or_name).is_dir():
         sae.folder = folder
-    if sae.measured is None and (folder / FACTS).is_file():
-        report = read_json(folder / FACTS).get("report", {})
-        sae.measured = {name: row["value"] for name, row in report.items() if name in _MEASURED}
+    if (folder / FACTS).is_file() and (report := read_json(folder / FACTS).get("report")):
+        # Of held-out rows; what its training measured is of the last batch, and counts dead atoms on more rows.
+        of_report = {name: row["value"] for name, row in report.items() if name in _MEASURED}
+        own = {} if sae.measured is None else sae.measured
+        last_batch = {"r2", "l0"} & of_report.keys()
+        kept = {name: value for name, value in own.items() if name not in last_batch}
+        sae.measured = of_report | kept | {HELD_OUT: 1.0}
     if BUNDLED in folder.parents and sae.position_policy is None:
         sinks = sae.model_name in _DECODERS  # what `capture` left out by itself for all of them
         sae.position_policy = PositionPolicy(drop_first=sinks, drop_massive=sinks, source=TRAINING)

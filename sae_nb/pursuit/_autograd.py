@@ -149,23 +149,16 @@ def _matched_loops(
     grad_dictionary: Tensor,
 ) -> None:
     """The adjoint of a tile by compiled loops; terms are added atom by atom, without atomics."""
-    from sae_nb.kernels._threads import parallel
+    from sae_nb.kernels._threads import share
     from sae_nb.pursuit import _cpu as loops
 
     terms = x.new_empty(*atoms.shape, x.shape[1])
     order, offsets = _by_atom(steps, atoms, len(dictionary))
     read = (x, dictionary, atoms, steps.steps, steps.amounts, grads)
-    with parallel():
-        loops.matching_adjoint(
-            *(part.detach().numpy() for part in (*read, grad_x, terms)), min(len(x), 256)
-        )
-        loops.add_terms(
-            terms.flatten(0, 1).numpy(),
-            order.numpy(),
-            offsets.numpy(),
-            grad_dictionary.numpy(),
-            min(len(dictionary), 256),
-        )
+    parts = [part.detach().numpy() for part in (*read, grad_x, terms)]
+    share(loops.matching_adjoint, len(x), *parts)
+    entries = (terms.flatten(0, 1).numpy(), order.numpy(), offsets.numpy())
+    share(loops.add_terms, len(dictionary), *entries, grad_dictionary.numpy())
 
 
 def _matched_torch(

@@ -10,19 +10,18 @@ graph once its kernels are compiled.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import above
-from sae_nb.kernels._dense import note
+from sae_nb.kernels._backends import has_triton
 from sae_nb.pursuit._gram import ROUNDED_PANEL, Atoms, Gram, Known, gram_matrix, gram_of
 from sae_nb.pursuit._planning import MOST_IN_REGISTERS, Plan
 from sae_nb.pursuit._problem import Problem, PursuitName, Steps
@@ -52,23 +51,9 @@ def on_card(x: Tensor) -> bool:
 
 
 def runs(x: Tensor) -> bool:
-    """Return whether Triton's kernels take these inputs: in fp32, on a card where Triton compiles."""
-    return x.dtype == torch.float32 and on_card(x) and _compiles(x.device)
-
-
-@lru_cache(maxsize=16)
-def _compiles(device: torch.device) -> bool:
-    """Launch one small kernel: Triton needs a C compiler, and a card of compute capability 8.0."""
-    installed = importlib.util.find_spec("triton") is not None
-    if torch.version.hip or not installed or torch.cuda.get_device_capability(device) < (8, 0):
-        return False
-    try:
-        with torch.cuda.device(device):
-            _Dictionary(torch.ones(1, 16, device=device)).halves  # noqa: B018
-    except Exception as error:  # noqa: BLE001 -- whatever it is, Numba's kernels run
-        note("Triton", "not used", f"it compiles nothing here: {str(error)[:200]}")
-        return False
-    return True
+    """Return whether Triton's kernels take these inputs: in fp32, on an NVIDIA card where Triton compiles."""
+    plain = x.dtype == torch.float32 and on_card(x) and not torch.version.hip
+    return plain and has_triton(x.device)
 
 
 @contextmanager
@@ -371,8 +356,7 @@ def _with_x(parts: tuple[Tensor, Tensor, Tensor, Tensor], x: Tensor) -> tuple[Te
 # -------------------------------------------------------------------------------- codes of a fixed size
 
 
-@dataclass(frozen=True)
-class FixedCodes:
+class FixedCodes(NamedTuple):
     """Codes with k entries a row, zeros where a row has fewer: for a step that may not ask the card."""
 
     values: Float[Tensor, "rows k"]
@@ -433,7 +417,10 @@ def adjoint(
     matching, moving = algorithm == "matching_pursuit", algorithm == "gradient_pursuit"
     ordered = moving or torch.are_deterministic_algorithms_enabled()
     chosen = steps.chosen_at_steps() if matching else steps.atoms
-    size = max(1, TERM_BYTES // (4 * k * (d * ordered + 2 * k * (not matching) + 1)))
+    room = TERM_BYTES
+    if x.is_cuda:  # of a small card a sixteenth; what is free would give shapes that change
+        room = min(room, torch.cuda.get_device_properties(x.device).total_memory // 16)
+    size = max(1, room // (4 * k * (d * ordered + 2 * k * (not matching) + 1)))
     shapes = _row_sizes(d)
     systems = {"K": power(k), "KC": _chunk(d)} | shapes
     with _on(x):

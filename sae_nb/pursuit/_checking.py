@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_data, check_finite, check_matrix, one_of
+from sae_nb.checks import as_tensor, check_data, check_finite, check_matrix, hidden_gpus, one_of
 from sae_nb.pursuit._gram import Known, Norms, known, remember
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
@@ -122,8 +122,9 @@ def _check_gpu(device: torch.device) -> None:
         return
     if not torch.cuda.is_available():
         raise ValueError(
-            "The CUDA pursuit kernels need an NVIDIA GPU, got a machine where none is visible. Use "
-            "backend='cpu' (same codes, slower) or backend='auto'."
+            "The CUDA pursuit kernels need an NVIDIA GPU, got a machine where none is visible"
+            f"{f' ({hidden_gpus()})' if hidden_gpus() else ''}. Use backend='cpu' (same codes, slower) or "
+            "backend='auto'."
         )
     if device.type != "cuda":
         raise ValueError(

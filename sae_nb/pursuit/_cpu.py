@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from sae_nb.kernels._compiling import compiled, larger
-from sae_nb.kernels._threads import parallel
+from sae_nb.kernels._threads import share
 from sae_nb.pursuit import _small_systems as small_systems
 from sae_nb.pursuit._engine import Tile
 
@@ -39,11 +38,11 @@ RUNNING, STOPPED, DEPENDENT = range(3)
 
 _LEAST_SQUARES, _NON_NEGATIVE = small_systems.LEAST_SQUARES, small_systems.NON_NEGATIVE
 
-solve_small = compiled()(small_systems.solve_small)
-refine_small = compiled()(small_systems.refine_small)
+solve_small = compiled(inner=True)(small_systems.solve_small)
+refine_small = compiled(inner=True)(small_systems.refine_small)
 
 
-@compiled(fastmath=_FAST)
+@compiled(inner=True, fastmath=_FAST)
 def find_maxima(c, first, last, signed, maxima):
     """Write the largest score of each block first … last: c, or |c| for signed codes; never below 0."""
     for block in range(first, last):
@@ -58,7 +57,7 @@ def find_maxima(c, first, last, signed, maxima):
         maxima[block] = top
 
 
-@compiled(fastmath=_FAST)
+@compiled(inner=True, fastmath=_FAST)
 def update(c, a, row, signed, maxima):
     """Update correlations after a step, c ← c − a · G[j], and their block maxima, in one pass."""
     for block in range(maxima.shape[0]):
@@ -78,7 +77,7 @@ def update(c, a, row, signed, maxima):
         maxima[block] = top
 
 
-@compiled(fastmath=_FAST)
+@compiled(inner=True, fastmath=_FAST)
 def combine(start, z, atoms, m, gram, signed, c, maxima):
     """Compute correlations of a whole code, c = start − Σ_i z_i G[atoms_i], and their block maxima.
 
@@ -88,7 +87,8 @@ def combine(start, z, atoms, m, gram, signed, c, maxima):
     for low in range(0, c.shape[0], strip):
         high = min(low + strip, c.shape[0])
         out = c[low:high]
-        out[:] = start[low:high]
+        for j in range(out.shape[0]):
+            out[j] = start[low + j]
         i = 0
         while i + 8 <= m:
             z0, z1, z2, z3 = z[i], z[i + 1], z[i + 2], z[i + 3]
@@ -115,7 +115,7 @@ def combine(start, z, atoms, m, gram, signed, c, maxima):
         find_maxima(c, low // BLOCK, -(-high // BLOCK), signed, maxima)
 
 
-@compiled()
+@compiled(inner=True)
 def exclude(c, atoms, m, signed, maxima):
     """Take atoms already chosen out of the search."""
     for i in range(m):
@@ -128,13 +128,20 @@ def exclude(c, atoms, m, signed, maxima):
         find_maxima(c, 0, maxima.shape[0], signed, maxima)
 
 
-@compiled()
-def best(c, floor, signed, maxima):
-    """Return the atom with the largest score, the lowest of equal ones; −1 if none exceeds `floor`."""
+@compiled(inner=True)
+def block_of_best(maxima):
+    """Return the first block that holds the largest score."""
     winner = 0
     for block in range(1, maxima.shape[0]):
         if maxima[block] > maxima[winner]:
             winner = block
+    return winner
+
+
+@compiled(inner=True)
+def best(c, floor, signed, maxima):
+    """Return the atom with the largest score, the lowest of equal ones; −1 if none exceeds `floor`."""
+    winner = block_of_best(maxima)
     top = maxima[winner]
     if not top > floor:
         return -1
@@ -144,7 +151,7 @@ def best(c, floor, signed, maxima):
     return -1
 
 
-@compiled()
+@compiled(inner=True)
 def decide(c, left, dictionary, limit, most, signed, maxima):
     """Return the atom with the largest ⟨left, d⟩ of those that score `limit` in c, and that product.
 
@@ -167,14 +174,14 @@ def decide(c, left, dictionary, limit, most, signed, maxima):
     return winner, amount
 
 
-@compiled()
+@compiled(inner=True)
 def correlate(left, dictionary, c):
     """Set c = D left, one product at a time."""
     for j in range(c.shape[0]):
         c[j] = dot(left, dictionary[j])
 
 
-@compiled(fastmath=_FAST)
+@compiled(inner=True, fastmath=_FAST)
 def dot(a, b):
     """⟨a, b⟩."""
     total = a.dtype.type(0)
@@ -183,7 +190,7 @@ def dot(a, b):
     return total
 
 
-@compiled(fastmath=_FAST)
+@compiled(inner=True, fastmath=_FAST)
 def precise_dot(a, b):
     """⟨a, b⟩ with a float64 sum."""
     total = 0.0
@@ -192,7 +199,7 @@ def precise_dot(a, b):
     return total
 
 
-@compiled(fastmath=_FAST)
+@compiled(inner=True, fastmath=_FAST)
 def subtract(r, a, d):
     """Set r ← r − a d; return ‖r‖²."""
     total = r.dtype.type(0)
@@ -203,7 +210,7 @@ def subtract(r, a, d):
     return total
 
 
-@compiled()
+@compiled(inner=True)
 def place_of(atom, atoms, m):
     """Return the index of an atom among the m chosen; m if it is new."""
     for i in range(m):
@@ -212,10 +219,10 @@ def place_of(atom, atoms, m):
     return m
 
 
-@compiled(parallel=True)
+@compiled()
 def matching_steps(
-    c, r, gram, grain, slack, dictionary, first, last, keep, signed, reselect, floors, limits,
-    atoms, places, amounts, steps, sizes, state, norms, n_pieces,
+    begin, end, c, r, gram, grain, slack, dictionary, first, last, keep, signed, reselect, floors, limits,
+    atoms, places, amounts, steps, sizes, state, norms,
 ):  # fmt: skip
     """Take steps first … last of matching pursuit for every row of a tile.
 
@@ -224,74 +231,72 @@ def matching_steps(
     last = first + 1. Outputs per row: `atoms` chosen (each once), and per step `places` (index into
     atoms) and `amounts`.
     """
-    n, n_atoms = c.shape
-    for piece in prange(n_pieces):
-        maxima = np.empty((n_atoms + BLOCK - 1) // BLOCK, c.dtype)
-        for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
-            if state[i] != RUNNING:
-                continue
-            row, left, m = c[i], r[i], sizes[i]
-            squared, error = dot(left, left), floors[i]
-            find_maxima(row, 0, maxima.shape[0], signed, maxima)
-            if not reselect:
-                exclude(row, atoms[i], m, signed, maxima)
-            for t in range(first, last):
-                if norms.shape[1] and t == 0:
-                    norms[i, 0] = squared**0.5
-                top = maxima.max()
-                if squared <= limits[i] or not top + error > floors[i]:
-                    state[i] = STOPPED
-                    break
-                # Coefficient and choice come from the residual itself: c is off by `error` at most.
-                j, a = FAR, c.dtype.type(0)
-                limit = top - (error + error)
-                if limit > 0:
-                    j, a = decide(row, left, dictionary, limit, MOST, signed, maxima)
-                if j == FAR:
-                    correlate(left, dictionary, row)
-                    error = floors[i]
-                    find_maxima(row, 0, maxima.shape[0], signed, maxima)
-                    if not reselect:
-                        exclude(row, atoms[i], m, signed, maxima)
-                    j = best(row, floors[i], signed, maxima)
-                    a = row[j] if j >= 0 else c.dtype.type(0)
-                if j < 0 or not (abs(a) if signed else a) > floors[i]:
-                    state[i] = STOPPED
-                    break
-                squared = subtract(left, a, dictionary[j])
-                place = place_of(j, atoms[i], m)
-                if place == m:
-                    atoms[i, m] = j
-                    m += 1
-                places[i, t], amounts[i, t], steps[i] = place, a, t + 1
-                if norms.shape[1]:
-                    norms[i, t + 1] = squared**0.5
-                if keep and t + 1 < last:
-                    update(row, c.dtype.type(a * grain), gram[j], signed, maxima)
-                    error += c.dtype.type(abs(a) * slack) + c.dtype.type(0.125) * floors[i]
-                    if not reselect:
-                        exclude(row, atoms[i], m, signed, maxima)
-            sizes[i] = m
-            if squared <= limits[i]:
+    n_atoms = c.shape[1]
+    maxima = np.empty((n_atoms + BLOCK - 1) // BLOCK, c.dtype)
+    for i in range(begin, end):
+        if state[i] != RUNNING:
+            continue
+        row, left, m = c[i], r[i], np.int64(sizes[i])
+        squared, error = dot(left, left), floors[i]
+        find_maxima(row, 0, maxima.shape[0], signed, maxima)
+        if not reselect:
+            exclude(row, atoms[i], m, signed, maxima)
+        for t in range(first, last):
+            if norms.shape[1] and t == 0:
+                norms[i, 0] = squared**0.5
+            top = maxima[block_of_best(maxima)]
+            if squared <= limits[i] or not top + error > floors[i]:
                 state[i] = STOPPED
-
-
-@compiled(parallel=True)
-def apply_rows(c, rows, slot_of, atoms, places, amounts, step, steps, n_pieces):
-    """Update c ← c − a · G[j] for the atom each row chose in one step, G[j] being rows[slot_of[j]]."""
-    n = c.shape[0]
-    for piece in prange(n_pieces):
-        for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
-            if steps[i] == step + 1:
-                slot = slot_of[atoms[i, places[i, step]]]
-                if slot >= 0:
-                    subtract(c[i], amounts[i, step], rows[slot])
+                break
+            # Coefficient and choice come from the residual itself: c is off by `error` at most.
+            j, a = FAR, c.dtype.type(0)
+            limit = top - (error + error)
+            if limit > 0:
+                j, a = decide(row, left, dictionary, limit, MOST, signed, maxima)
+            if j == FAR:
+                correlate(left, dictionary, row)
+                error = floors[i]
+                find_maxima(row, 0, maxima.shape[0], signed, maxima)
+                if not reselect:
+                    exclude(row, atoms[i], m, signed, maxima)
+                j = best(row, floors[i], signed, maxima)
+                a = row[j] if j >= 0 else c.dtype.type(0)
+            if j < 0 or not (abs(a) if signed else a) > floors[i]:
+                state[i] = STOPPED
+                break
+            squared = subtract(left, a, dictionary[j])
+            place = place_of(j, atoms[i], m)
+            if place == m:
+                atoms[i, m] = j
+                m += 1
+            places[i, t], amounts[i, t], steps[i] = place, a, t + 1
+            if norms.shape[1]:
+                norms[i, t + 1] = squared**0.5
+            if keep and t + 1 < last:
+                update(row, c.dtype.type(a * grain), gram[j], signed, maxima)
+                error += c.dtype.type(abs(a) * slack) + c.dtype.type(0.125) * floors[i]
+                if not reselect:
+                    exclude(row, atoms[i], m, signed, maxima)
+        sizes[i] = m
+        if squared <= limits[i]:
+            state[i] = STOPPED
 
 
 @compiled()
+def apply_rows(begin, end, c, rows, slot_of, atoms, places, amounts, step, steps):
+    """Update c ← c − a · G[j] for the atom each row chose in one step, G[j] being rows[slot_of[j]]."""
+    for i in range(begin, end):
+        if steps[i] == step + 1:
+            slot = slot_of[atoms[i, places[i, step]]]
+            if slot >= 0:
+                subtract(c[i], amounts[i, step], rows[slot])
+
+
+@compiled(inner=True)
 def leftover(x, z, atoms, m, dictionary, r):
     """Set r = x − Σ_i z_i d_{atoms_i}; return ‖r‖²."""
-    r[:] = x
+    for e in range(r.shape[0]):
+        r[e] = x[e]
     total = dot(r, r)
     for i in range(m):
         if z[i] != 0.0:
@@ -341,8 +346,8 @@ class Chosen(NamedTuple):
     history: np.ndarray
 
 
-@compiled(parallel=True)
-def refit_steps(rules, rows, chosen, first, last, keep, n_pieces):
+@compiled()
+def refit_steps(begin, end, rules, rows, chosen, first, last, keep):
     """Take steps first … last of a pursuit that refits its coefficients after every choice.
 
     As `matching_steps`.
@@ -352,101 +357,101 @@ def refit_steps(rules, rows, chosen, first, last, keep, n_pieces):
     atoms, places, z, S, b, L, work_of, passive, active, steps, sizes, state, norms, history = (
         chosen
     )
-    n, n_atoms = c.shape
-    for piece in prange(n_pieces):
-        maxima = np.empty((n_atoms + BLOCK - 1) // BLOCK, c.dtype)
-        now = np.empty(n_atoms, c.dtype)
-        narrow = np.empty(k, c.dtype)
-        for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
-            if state[i] != RUNNING:
-                continue
-            m, work = sizes[i], work_of[i]
-            squared = dot(r[i], r[i])
-            now[:] = c[i]
-            find_maxima(now, 0, maxima.shape[0], signed, maxima)
-            if not reselect:
-                exclude(now, atoms[i], m, signed, maxima)
-            for t in range(first, last):
-                if norms.shape[1] and t == 0:
-                    norms[i, 0] = squared**0.5
-                if watch and squared <= limits[i]:
-                    state[i] = STOPPED
-                    break
-                j = best(now, floors[i], signed, maxima)
-                if j < 0:
-                    state[i] = STOPPED
-                    break
-                place = place_of(j, atoms[i], m)
-                if place == m:
-                    atoms[i, m] = j
-                    for e in range(m + 1):
-                        other = atoms[i, e]
-                        if keep:
-                            S[i, m, e] = gram[j, other]
-                        else:
-                            S[i, m, e] = precise_dot(dictionary[j], dictionary[other])
-                    b[i, m] = precise_dot(x[i], dictionary[j])
-                    z[i, m] = 0.0
-                    m += 1
-                p = solve_small(
-                    mode, S[i], b[i], z[i], L[i], passive[i], active[i], m, place, threshold,
-                    floors[i], work,
-                )  # fmt: skip
-                if p < 0:
-                    m = sizes[i]
-                    state[i] = DEPENDENT
-                    break
-                active[i], sizes[i] = p, m
-                places[i, t], steps[i] = place, t + 1
-                if watch or t + 1 == last:
-                    squared = leftover(x[i], z[i], atoms[i], m, dictionary, r[i])
-                if norms.shape[1]:
-                    norms[i, t + 1] = squared**0.5
-                    for e in range(m):
-                        history[i, t, e] = z[i, e]
-                if keep and t + 1 < last:
-                    for e in range(m):
-                        narrow[e] = z[i, e]
-                    combine(c[i], narrow, atoms[i], m, gram, signed, now, maxima)
-                    if not reselect:
-                        exclude(now, atoms[i], m, signed, maxima)
-            if state[i] == RUNNING and last == k:
+    n_atoms = c.shape[1]
+    maxima = np.empty((n_atoms + BLOCK - 1) // BLOCK, c.dtype)
+    now = np.empty(n_atoms, c.dtype)
+    narrow = np.empty(k, c.dtype)
+    for i in range(begin, end):
+        if state[i] != RUNNING:
+            continue
+        m, work = np.int64(sizes[i]), work_of[i]
+        squared = dot(r[i], r[i])
+        for j in range(n_atoms):
+            now[j] = c[i, j]
+        find_maxima(now, 0, maxima.shape[0], signed, maxima)
+        if not reselect:
+            exclude(now, atoms[i], m, signed, maxima)
+        for t in range(first, last):
+            if norms.shape[1] and t == 0:
+                norms[i, 0] = squared**0.5
+            if watch and squared <= limits[i]:
                 state[i] = STOPPED
-            if state[i] != RUNNING:
+                break
+            j = best(now, floors[i], signed, maxima)
+            if j < 0:
+                state[i] = STOPPED
+                break
+            place = place_of(j, atoms[i], m)
+            if place == m:
+                atoms[i, m] = j
+                for e in range(m + 1):
+                    other = atoms[i, e]
+                    if keep:
+                        S[i, m, e] = gram[j, other]
+                    else:
+                        S[i, m, e] = precise_dot(dictionary[j], dictionary[other])
+                b[i, m] = precise_dot(x[i], dictionary[j])
+                z[i, m] = 0.0
+                m += 1
+            p = solve_small(
+                mode, S[i], b[i], z[i], L[i], passive[i], active[i], m, place, threshold,
+                floors[i], work,
+            )  # fmt: skip
+            if p < 0:
+                m = np.int64(sizes[i])
+                state[i] = DEPENDENT
+                break
+            active[i], sizes[i] = p, m
+            places[i, t], steps[i] = place, t + 1
+            if watch or t + 1 == last:
                 squared = leftover(x[i], z[i], atoms[i], m, dictionary, r[i])
-                if mode <= _NON_NEGATIVE:
-                    p, positive = active[i], mode == _NON_NEGATIVE
-                    for e in range(p):
-                        work[e] = precise_dot(r[i], dictionary[atoms[i, passive[i, e]]])
-                    refine_small(L[i], passive[i], p, z[i], positive, work)
-                # Dependent atoms matter only where they keep something from being explained.
-                if state[i] == DEPENDENT and squared <= 1e4 * floors[i] * floors[i]:
-                    state[i] = STOPPED
+            if norms.shape[1]:
+                norms[i, t + 1] = squared**0.5
+                for e in range(m):
+                    history[i, t, e] = z[i, e]
+            if keep and t + 1 < last:
+                for e in range(m):
+                    narrow[e] = z[i, e]
+                combine(c[i], narrow, atoms[i], m, gram, signed, now, maxima)
+                if not reselect:
+                    exclude(now, atoms[i], m, signed, maxima)
+        if state[i] == RUNNING and last == k:
+            state[i] = STOPPED
+        if state[i] != RUNNING:
+            squared = leftover(x[i], z[i], atoms[i], m, dictionary, r[i])
+            if mode <= _NON_NEGATIVE:
+                p, positive = active[i], mode == _NON_NEGATIVE
+                for e in range(p):
+                    work[e] = precise_dot(r[i], dictionary[atoms[i, passive[i, e]]])
+                refine_small(L[i], passive[i], p, z[i], positive, work)
+            # Dependent atoms matter only where they keep something from being explained.
+            if state[i] == DEPENDENT and squared <= 1e4 * floors[i] * floors[i]:
+                state[i] = STOPPED
 
 
-@compiled(parallel=True)
-def matching_adjoint(x, dictionary, atoms, steps, amounts, grads, grad_x, terms, n_pieces):
+@compiled()
+def matching_adjoint(begin, end, x, dictionary, atoms, steps, amounts, grads, grad_x, terms):
     """Back through the steps of every row of a tile: gradient of x, and one term per step.
 
     From the last step to the first, with ρ the gradient of the residual after the step:
     α = g − ⟨ρ, d⟩,  term = α r − a ρ,  ρ ← ρ + α d;  r is rebuilt from the stored pairs.
     """
-    n, d = x.shape
-    for piece in prange(n_pieces):
-        left = np.empty(d, x.dtype)
-        for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
-            left[:] = x[i]
-            for t in range(steps[i]):
-                subtract(left, amounts[i, t], dictionary[atoms[i, t]])
-            rho = grad_x[i]
-            rho[:] = 0
-            for t in range(steps[i] - 1, -1, -1):
-                chosen = dictionary[atoms[i, t]]
-                slope = grads[i, t] - dot(rho, chosen)
-                step_back(left, rho, chosen, amounts[i, t], slope, terms[i, t])
+    d = x.shape[1]
+    left = np.empty(d, x.dtype)
+    for i in range(begin, end):
+        for e in range(d):
+            left[e] = x[i, e]
+        for t in range(steps[i]):
+            subtract(left, amounts[i, t], dictionary[atoms[i, t]])
+        rho = grad_x[i]
+        rho[:] = 0
+        for t in range(steps[i] - 1, -1, -1):
+            chosen = dictionary[atoms[i, t]]
+            slope = grads[i, t] - dot(rho, chosen)
+            step_back(left, rho, chosen, amounts[i, t], slope, terms[i, t])
 
 
-@compiled(fastmath=_FAST)
+@compiled(inner=True, fastmath=_FAST)
 def step_back(r, rho, d, a, slope, term):
     """Set r ← r + a d;  term = slope · r − a ρ;  ρ ← ρ + slope · d."""
     for i in range(r.shape[0]):
@@ -456,19 +461,13 @@ def step_back(r, rho, d, a, slope, term):
         rho[i] += slope * d[i]
 
 
-@compiled(parallel=True)
-def add_terms(terms, order, offsets, out, n_pieces):
+@compiled()
+def add_terms(begin, end, terms, order, offsets, out):
     """Add the terms of each atom to its row of `out`, in the order of the inputs."""
-    n = offsets.shape[0] - 1
     minus_one = terms.dtype.type(-1)
-    for piece in prange(n_pieces):
-        for j in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
-            for e in range(offsets[j], offsets[j + 1]):
-                subtract(out[j], minus_one, terms[order[e]])
-
-
-PIECES = 256
-"""Parts into which the rows of a tile are split for the threads to share."""
+    for j in range(begin, end):
+        for e in range(offsets[j], offsets[j + 1]):
+            subtract(out[j], minus_one, terms[order[e]])
 
 
 class Cpu:
@@ -486,11 +485,8 @@ class Cpu:
         outputs = (out.atoms, out.places, out.amounts, out.steps, out.sizes, out.state, out.norms)
         flags = (first, last, keep, not ask.nonnegative, bool(ask.reselect))
         limits = _arrays(tile.floors, tile.limits)
-        with parallel():
-            matching_steps(
-                *_arrays(tile.c, tile.r), *grams, *_arrays(ask.dictionary), *flags, *limits,
-                *_arrays(*outputs), _pieces(tile),
-            )  # fmt: skip
+        read = (*_arrays(tile.c, tile.r), *grams, *_arrays(ask.dictionary))
+        share(matching_steps, len(tile.x), *read, *flags, *limits, *_arrays(*outputs))
 
     def refit(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
         """Take steps of a pursuit that refits its coefficients."""
@@ -502,22 +498,16 @@ class Cpu:
         outputs = (out.atoms, out.places, out.coefficients, *tile.systems)
         ends = (out.steps, out.sizes, out.state, out.norms, out.history)
         chosen = Chosen(*_arrays(*outputs, *ends))
-        with parallel():
-            refit_steps(rules, Rows(*_arrays(*data)), chosen, first, last, keep, _pieces(tile))
+        rows = Rows(*_arrays(*data))
+        share(refit_steps, len(tile.x), rules, rows, chosen, first, last, keep)
 
     def apply_rows(self, tile: Tile, rows: Tensor, slot_of: Tensor, step: int) -> None:
         """Apply Gram rows to the correlations of the inputs that chose them."""
         out = tile.steps
         chosen = _arrays(out.atoms, out.places, out.amounts)
-        with parallel():
-            apply_rows(
-                *_arrays(tile.c, rows, slot_of), *chosen, step, out.steps.numpy(), _pieces(tile)
-            )
+        read = _arrays(tile.c, rows, slot_of)
+        share(apply_rows, len(tile.x), *read, *chosen, step, out.steps.numpy())
 
 
 def _arrays(*tensors: Tensor) -> tuple[Any, ...]:
     return tuple(tensor.detach().numpy() for tensor in tensors)
-
-
-def _pieces(tile: Tile) -> int:
-    return min(len(tile.x), PIECES)

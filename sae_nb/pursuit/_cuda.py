@@ -3,8 +3,8 @@
 A block keeps the correlations of its input in shared memory as far as they fit and the rest in
 global memory; the search for the next atom is fused into the Gram-row update, and reductions go through
 shared memory. No warp shuffles: Numba's simulator runs the same kernels without a GPU. All steps of an
-input are one launch. Each kernel states the bytes that it must move;
-`benchmarks/gpu.py --bounds` has the arithmetic.
+input are one launch. Each kernel states the bytes that it must move. In fp32 Triton's kernels run instead,
+where Triton does (`_card`).
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False

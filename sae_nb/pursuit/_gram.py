@@ -139,11 +139,10 @@ def gram_matrix(dictionary: Atoms, out: Gram | None = None, *, grain: float = 0.
 
 def _mirror(gram: Tensor) -> None:
     """Fill the part below the diagonal; torch's copy of a transposed block takes a third longer."""
-    from sae_nb.kernels._threads import parallel
+    from sae_nb.kernels._threads import share
     from sae_nb.pursuit._mirroring import mirror
 
-    with parallel():
-        mirror(gram.numpy())
+    share(mirror, -(-len(gram) // 64), gram.numpy())
 
 
 def forget() -> None:

@@ -3,16 +3,14 @@
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 from __future__ import annotations
 
-from numba import prange
-
 from sae_nb.kernels._compiling import compiled
 
 
-@compiled(parallel=True)
-def mirror(gram):
+@compiled()
+def mirror(begin, end, gram):
     """Copy what is above the diagonal to below it, in squares that fit the first-level cache."""
     n = gram.shape[0]
-    for piece in prange((n + 63) // 64):
+    for piece in range(begin, end):
         first, last = 64 * piece, min(64 * piece + 64, n)
         for left in range(0, first + 1, 64):
             for i in range(first, last):

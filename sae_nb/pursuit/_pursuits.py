@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, get_args, overload
 
 import torch
@@ -408,7 +409,9 @@ def _by_kernels(
 
         kernels = Cuda()
         plain = problem.x.dtype == torch.float32
-        reason = "Triton does not run here" if plain else f"inputs of {problem.x.dtype}"
+        reason = (
+            "Triton does not run here, see `triton`" if plain else f"inputs of {problem.x.dtype}"
+        )
         note(problem.algorithm, "Numba", reason)
     per_row = plan.peak_bytes // max(1, len(problem.x))
     instead = "{rows} rows at a time would, or a smaller `memory_cap`."
@@ -431,7 +434,32 @@ def _plan(problem: Problem, facts: Known, memory_cap: int | None, *, triton: boo
     return make_plan(_size(problem, facts, triton=triton), cap)
 
 
-def _size(problem: Problem, facts: Known, *, triton: bool) -> Size:
+def codes_of_step(problem: Problem, graph: tuple[Tensor, Tensor] | None) -> SparseCodes:
+    """Return codes of a training step on a card with Triton: k entries a row; nothing is checked or read.
+
+    `graph`: the inputs and atoms that get a gradient; None: codes are constants.
+    """
+    from sae_nb.kernels._triton_primitives import Padded, key_dtype
+
+    plan = _plan_of_step(_size(problem, None, triton=True))
+    note(problem.algorithm, "Triton", f"{plan.strategy}, tiles of {plan.tile_rows} rows")
+    values, atoms, counts, _ = card.fixed_codes(problem, plan, graph)
+    (n_rows, k), n_atoms = values.shape, len(problem.dictionary)
+    used = torch.arange(k, device=values.device) < counts[:, None]
+    keys = torch.where(used, atoms, n_atoms).flatten().to(key_dtype(n_atoms))
+    offsets = torch.arange(0, n_rows * k + 1, k, device=values.device)
+    support = Padded(atoms.flatten(), offsets, n_atoms, keys=keys, counts=counts, k=k)
+    return SparseCodes._made(values.flatten(), support)
+
+
+@lru_cache(maxsize=16)
+def _plan_of_step(size: Size) -> Plan:
+    """The way of a training step, planned once: what is free is not asked for again."""
+    return make_plan(size, None)
+
+
+def _size(problem: Problem, facts: Known | None, *, triton: bool) -> Size:
+    grams = () if facts is None else facts.grams
     return Size(
         rows=len(problem.x),
         d_in=problem.x.shape[1],
@@ -442,10 +470,10 @@ def _size(problem: Problem, facts: Known, *, triton: bool) -> Size:
         refits=problem.refits,
         trace=problem.trace,
         refresh_every=problem.refresh_every,
-        gram_known=(problem.rounds or (triton and not problem.refits)) in facts.grams,
+        gram_known=(problem.rounds or (triton and not problem.refits)) in grams,
         triton=triton,
         solves=problem.algorithm == "orthogonal_matching_pursuit",
-        seconds_without=facts.seconds_without,
+        seconds_without=0.0 if facts is None else facts.seconds_without,
     )
 
 

@@ -266,13 +266,13 @@ _UNITS = (
         measure=partial(strength_quantile, share=0.99),
         stored="strength_p99",
         counted="p99",
-        words="× full strength",
-        many="{}× full strength",
-        one="full strength",
+        words="× usual strength",
+        many="{}× its usual strength",
+        one="its usual strength",
         sign="×",
         meaning="the 99th percentile of the atom's activations",
         explained=(
-            "full strength: as strong as the atom is in the strongest 1 % of its firings "
+            "usual: as strong as the atom is in the strongest 1 % of its firings "
             "({size}, their 99th percentile)"
         ),
         widest=5.0,

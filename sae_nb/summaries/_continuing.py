@@ -35,6 +35,16 @@ class Continuation:
 
     random_changed: Bool[np.ndarray, " n_random"]
 
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """The three texts in the order in which they are shown: with the edit, without, at random."""
+        return [self.after, self.before, self.random]
+
+    @property
+    def n_common(self) -> int:
+        """Tokens with which all three begin: they part after those."""
+        return shared_beginning(self.rows)
+
 
 def summarise_continuation(
     model: LiveModel,
@@ -82,3 +92,20 @@ def changed_tokens(before: Sequence[str], after: Sequence[str]) -> Bool[np.ndarr
     for block in matcher.get_matching_blocks():
         changed[block.b : block.b + block.size] = False
     return changed
+
+
+def shared_beginning(texts: Sequence[Sequence[str]]) -> int:
+    """Return with how many tokens all texts begin, up to the end of a word; 0 where they never part.
+
+    >>> shared_beginning([[" was", " sold"], [" was", " a", " slave"], [" was", " a", " king"]])
+    1
+    """
+    n = next(
+        (n for n, one in enumerate(zip(*texts)) if len(set(one)) > 1),
+        min(map(len, texts), default=0),
+    )
+    if all(len(text) == n for text in texts):
+        return 0
+    while n and any(text[n][:1].isalnum() for text in texts if len(text) > n):
+        n -= 1  # inside a word
+    return n

@@ -223,8 +223,8 @@ class SteeringSummary:
     """KL(before‖control) in nats of each."""
 
     stands_out: int | None
-    """Index, among all outcomes, of the one that the edit changes far more than random directions do; None if
-    one of those changes more (by chance one edit in twenty would), and for states.
+    """Index, among all outcomes, of the one in which the edit exceeds every random direction by most; None
+    where it exceeds them in none, and for states.
     """
 
     tokens: tuple[str, ...]
@@ -265,11 +265,9 @@ class SteeringSummary:
 
     @property
     def changed_most(self) -> str:
-        """Name of the outcome that the edit changes most, compared with random directions if that is known."""
-        place = int(np.argmax(np.abs(self.after - self.before)))
-        if self.stands_out is not None:
-            place = int(np.flatnonzero(self.ids == self.stands_out)[0])
-        return self.names[place]
+        """Name of the outcome that fewest random directions change as far, among several the largest change."""
+        by_luck = np.array([self.as_far(name) for name in self.names])
+        return self.names[int(np.lexsort((-np.abs(self.after - self.before), by_luck))[0])]
 
     @property
     def moves_further(self) -> bool:
@@ -281,18 +279,20 @@ class SteeringSummary:
             return False
         return self.kl > float(self.kl_controls.max()) + LEAST_KL
 
+    def as_far(self, name: str) -> int:
+        """Return how many of the random directions change one of the outcomes as far as the edit does."""
+        place = self.names.index(name)
+        drawn = np.abs(self.controls[:, place] - self.before[place])
+        return int((drawn + LEAST_CHANGE >= abs(self.after[place] - self.before[place])).sum())
+
     def beyond(self, name: str) -> bool:
         """Return whether one of the outcomes changes further than under any of the random directions."""
-        place = self.names.index(name)
-        ours, *drawn = np.abs(
-            np.append(self.after[place], self.controls[:, place]) - self.before[place]
-        )
-        return bool(ours > max(drawn) + LEAST_CHANGE)
+        return self.as_far(name) == 0
 
     @property
     def beats_chance(self) -> bool:
-        """Whether the edit does what random directions of its norm do not: further, or in another outcome."""
-        return self.moves_further or self.stands_out is not None
+        """Whether the edit does what random directions of its norm do not, in all or in one outcome."""
+        return self.moves_further or self.beyond(self.changed_most)
 
     @property
     def effect(self) -> float:
@@ -614,12 +614,11 @@ def _outcomes(
 def _stands_out(
     before: Float[np.ndarray, " outcomes"], under: Float[np.ndarray, "edits outcomes"]
 ) -> int | None:
-    """Return the outcome in which one edit exceeds all others by most, if that edit is the first."""
-    changes = np.abs(under - before)
-    second, first = np.partition(changes, -2, axis=0)[-2:]
-    most = int(np.argmax(first - second))
-    clear = first[most] - second[most] > LEAST_CHANGE
-    return most if clear and int(changes[:, most].argmax()) == 0 else None
+    """Return the outcome in which the first edit exceeds all others by most; None if it does in none."""
+    ours, *others = np.abs(under - before)
+    further = ours - np.max(others, axis=0)
+    most = int(np.argmax(further))
+    return most if further[most] > LEAST_CHANGE else None
 
 
 def _state_outcomes(tokens: Sequence[str], readings: Sequence[Reading]) -> dict[str, Any]:

@@ -316,14 +316,23 @@ class TrainingSummary:
     fixed_r2: float | None = None
     """R² at the last look on rows that stay the same; None where there are none."""
 
-    def on_fixed_rows(self, looks: Sequence[tuple[int, float]]) -> TrainingSummary:
+    held_out: bool = False
+    """Whether none of those rows is trained on."""
+
+    passes: float | None = None
+    """Times that each row was drawn; None where rows are read as they come."""
+
+    def on_fixed_rows(
+        self, looks: Sequence[tuple[int, float]], *, held_out: bool = False
+    ) -> TrainingSummary:
         """Return the summary with R² and, from twenty looks on, its trend, of rows that stay the same.
 
-        `looks` are step and R² at every look, in order; without any the summary stays as it is.
+        `looks` are step and R² at every look, in order; without any the summary stays as it is. `held_out`:
+        whether none of the rows is trained on.
         """
         if not looks:
             return self
-        found = replace(self, fixed_r2=looks[-1][1])
+        found = replace(self, fixed_r2=looks[-1][1], held_out=held_out)
         if len(looks) < N_STRETCHES:
             return found
         step, r2 = (np.array(column, np.float64) for column in zip(*looks))
@@ -333,8 +342,11 @@ class TrainingSummary:
     @property
     def r2_now(self) -> float:
         """R² on the rows that stay the same, else the median of the last five batches."""
-        if self.fixed_r2 is not None:
-            return self.fixed_r2
+        return self.batch_r2 if self.fixed_r2 is None else self.fixed_r2
+
+    @property
+    def batch_r2(self) -> float:
+        """R² on the rows trained on: the median of the last five batches."""
         last = self.r2[-_STEADY:]
         return float(np.nanmedian(last)) if np.isfinite(last).any() else math.nan
 

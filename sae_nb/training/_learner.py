@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,16 +13,21 @@ from torch import Tensor
 
 from sae_nb.checks import between, check_finite, check_k, check_real
 from sae_nb.files._streams import Stream, file_order
+from sae_nb.kernels._adam import FusedAdam
+from sae_nb.kernels._backends import pick
 from sae_nb.kernels._coding import check_average_k
+from sae_nb.kernels._dense import note
 from sae_nb.kernels._memory import explain_out_of_memory
 from sae_nb.temporal._sequences import SequenceRows
+from sae_nb.training._adam import Adam
 from sae_nb.training._config import TrainConfig
+from sae_nb.training._graph import StepGraph, StepLog, Taken
 from sae_nb.training._process_group import Team
 from sae_nb.training._records import History, TrainRecord
 from sae_nb.training._shards import Shard
 
 if TYPE_CHECKING:
-    from sae_nb.architectures import SparseAutoencoder, TrainingLoss
+    from sae_nb.architectures import SparseAutoencoder, TrainingDefaults, TrainingLoss
     from sae_nb.codes import SparseCodes
 
 
@@ -52,7 +57,9 @@ class Learner:
         index: int = 0,
         team: Team | None = None,
         shard: Shard | None = None,
+        finite: bool = False,
     ) -> None:
+        """`finite`: whether every row is known to be."""
         self.sae, self.config, self.index = sae, config, index
         self.team, self.shard = team or Team(), shard
         self.width = sum(sae.sites) if hasattr(sae, "sites") else None
@@ -73,17 +80,23 @@ class Learner:
             phases=phases,
         )
         self.clip = config.gradient_clip or recipe.gradient_clip
-        self.optimiser = torch.optim.Adam(
-            _groups(sae, self.parameters),
-            lr=self.schedule.base,
-            betas=recipe.betas,
-            eps=recipe.epsilon,
-            weight_decay=recipe.weight_decay,
-            # One pass over the parameters instead of ten.
-            fused=all(p.is_floating_point() for p in self.parameters),
-        )
+        self.optimiser = self._optimiser(recipe)
+        device, kind = self.parameters[0].device, type(sae).__name__
+        self.log: StepLog | None = None
+        """What steps left on the card; None where the host looks at every step."""
+        if isinstance(self.optimiser, FusedAdam):
+            self.log = StepLog(config.log_every, self.optimiser, keep_rows=not finite)
+            self._graph = StepGraph(self._take, self._settings, self.parameters, kind)
+        elif device.type != "cpu":
+            note("training step", "eager", f"{kind} asks the host at every step here")
+        self.last: dict[str, Any] = {}
+        """Loss and gradient norm of the last step that was read."""
+
+        self.n_massive = 0
+        """Massive rows whose place a step gave to others."""
+
         self.dead_after = config.dead_after_tokens or DEAD_AFTER_BATCHES * rows
-        self.dead = DeadAtoms(sae.n_atoms, self.dead_after, device=self.parameters[0].device)
+        self.dead = DeadAtoms(sae.n_atoms, self.dead_after, device=device)
         self.best, self.plateau = BestState(sae), Plateau()
         self.history = History()
 
@@ -116,24 +129,110 @@ class Learner:
             "TrainConfig(batch_size={rows}) would.", besides=item * numbers * to_come,
         )  # fmt: skip
 
-    # One step of a training, in the order of the loop
+    def _optimiser(self, recipe: TrainingDefaults) -> torch.optim.Adam | FusedAdam:
+        """Adam; by one kernel where no step asks the host anything."""
+        how: dict[str, Any] = {
+            "lr": self.schedule.base, "betas": recipe.betas, "eps": recipe.epsilon,
+            "weight_decay": recipe.weight_decay,
+        }  # fmt: skip
+        if self.team.alone and self.shard is None and getattr(self.sae, "has_one_shape", False):
+            return FusedAdam(self._groups(fused=True), most=self.clip, **how)
+        # One pass over the parameters instead of ten.
+        fused = all(p.is_floating_point() for p in self.parameters)
+        return Adam(self._groups(), fused=fused, **how)
 
-    def loss(self, x: Float[Tensor, "batch d_in"], step: int) -> TrainingLoss:
-        """Return loss of a batch at optimiser step `step`, with gradients cleared and the step size set."""
-        self.enter(step)
-        self.optimiser.zero_grad(set_to_none=True)
+    def _groups(self, *, fused: bool = False) -> list[dict[str, Any]]:
+        """Parameters by the share of the learning rate they take, those with all of it first.
+
+        `fused`: and by what the fused Adam does with them; the rate lies on the card.
+        """
+        shares = self.sae.learning_rate_shares()
+        on_sphere = {id(p) for p in self.sae.unit_rows()} if fused else set()
+        halves = {id(p) for p in self._read_in_half()} if fused else set()
+        groups: dict[tuple[object, ...], dict[str, Any]] = {}
+        for p in sorted(self.parameters, key=lambda p: shares.get(p, 1.0) != 1.0):
+            key = (shares.get(p, 1.0), id(p) in on_sphere, id(p) in halves)
+            share, sphere, copy = key
+            new: dict[str, Any] = {"params": [], "share": share}
+            if fused:
+                new |= {"sphere": sphere, "copy": copy, "lr": torch.zeros((), device=p.device)}
+            groups.setdefault(key, new)["params"].append(p)
+        return list(groups.values())
+
+    def _read_in_half(self) -> list[torch.nn.Parameter]:
+        """Matrices that products read in bf16. Atoms that are set anew would leave a copy behind."""
+        way = self.sae._way_back
+        if self.config.precision == "float32" or (way is not None and way.resamples):
+            return []
+        held = (
+            self.sae.operator.atoms(),
+            getattr(getattr(self.sae, "encoder", None), "weight", None),
+        )
+        return [p for p in self.parameters if any(p is one for one in held)]
+
+    def step(
+        self, x: Float[Tensor, "batch d_in"], number: int, *, rows: int = 0, share: float = 1.0
+    ) -> Taken:
+        """Take optimiser step `number`, counted from 0.
+
+        `rows`: of the whole batch, of which x is a worker's `share`. What comes from the host is set here;
+        the step itself (`_take`) is the same code on every device, and on a card a graph of it.
+        """
+        self.number = number
+        self.enter(number)
+        self.dead.begin(rows or len(x))
+        rate = self.schedule(number)
+        if self.log is None:
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate * group["share"]
+            return self._take(x, rows, share)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.schedule(step) * group.get("share", 1.0)
-        fraction = step / self.schedule.steps
+            group["lr"].fill_(rate * group["share"])
+        self.log.number.fill_(number + 1)
+        self.log.unread += 1
+        return self._graph(x)
+
+    def _settings(self) -> tuple[object, ...]:
+        """Numbers of the host that a step was captured with."""
+        from sae_nb.kernels._triton_primitives import rooms
+
+        sae = self.sae
+        return (*(getattr(sae, name) for name in sae.live_numbers), self.clip, rooms())
+
+    def _take(self, x: Float[Tensor, "batch d_in"], rows: int = 0, share: float = 1.0) -> Taken:
+        if self.log is not None:
+            x = self.log.ordinary(x)
+        loss = self.loss(x)  # 2. its loss
+        self.differentiate(loss, share)  # 3. the gradient
+        norm = self.project_and_clip()  # 4. projected and clipped
+        if self.log is None:
+            self.read(loss, norm, x, share)
+        else:
+            self.log.add(loss, norm, x)
+            loss = replace(loss, total=loss.total.detach())
+        self.optimiser.step()  # 5. one step of Adam
+        self.settle(loss, rows or len(x))  # 6. unit atoms, dead atoms
+        return Taken(loss, norm, x)
+
+    # The parts of a step, in their order
+
+    def loss(self, x: Float[Tensor, "batch d_in"]) -> TrainingLoss:
+        """Return loss of a batch at the step under way, with gradients cleared."""
+        self.optimiser.zero_grad(set_to_none=True)
+        fraction = self.number / self.schedule.steps
+        if self.log is not None:
+            fraction = self.log.fraction(self.schedule.steps)
         # A worker sees one row of `size`: atoms come up for resampling by what it sees.
         size = self.team.size
         dead = (self.dead.silent_tokens // size, max(1, self.dead.dead_after_tokens // size))
         try:
             return (self.shard or self.sae).training_loss(x, *dead, fraction)
+        except torch.cuda.OutOfMemoryError:
+            raise
         except (RuntimeError, ValueError) as error:
             if max(float(p.detach().abs().max()) for p in self.parameters) < ABSURD:
                 raise
-            raise self._diverged("loss could not be computed", step, CAUSE) from error
+            raise self._diverged("loss could not be computed", self.number, CAUSE) from error
 
     def differentiate(self, loss: TrainingLoss, share: float) -> None:
         """Set the gradients of the whole batch's loss."""
@@ -145,6 +244,10 @@ class Learner:
 
     def project_and_clip(self) -> Tensor:
         """Project and clip the gradients; return their global norm before clipping."""
+        if isinstance(self.optimiser, FusedAdam):  # which does both as it moves them
+            if not self.sae.unit_rows():
+                self.sae.before_optimiser_step()
+            return self.optimiser.norm()
         self.sae.before_optimiser_step()
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if self.shard is None:
@@ -155,20 +258,47 @@ class Learner:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         return norm
 
-    def read(
-        self, loss: TrainingLoss, norm: Tensor, x: Tensor, step: int, share: float = 1.0
-    ) -> dict[str, float]:
-        """Return loss and gradient norm as numbers; refuse a loss that is not finite while the weights
-        are still good.
-        """
+    def read(self, loss: TrainingLoss, norm: Tensor, x: Tensor, share: float = 1.0) -> None:
+        """Read loss and gradient norm; refuse one that is not finite while the weights are still good."""
         # The one host sync of a step.
         total = self.team.sum(share * loss.total.detach())
         value, length = torch.stack([total, norm]).tolist()
-        if math.isfinite(value) and math.isfinite(length):
-            return {"loss": value, "gradient_norm": length}
-        check_finite(x, name="data", where=f"Met at step {step + 1}.")
+        if not (math.isfinite(value) and math.isfinite(length)):
+            check_finite(x, name="data", where=f"Met at step {self.number + 1}.")
+            terms = {name: float(part.detach()) for name, part in loss.parts.items()}
+            raise self._not_finite(value, length, self.number, terms)
+        self.last = {"loss": value, "gradient_norm": length}
+
+    def catch_up(self, where: str = "") -> None:
+        """Read what the steps since the last time left on a card; refuse one that was not finite.
+
+        `where`: half a sentence for messages, of where rows come from.
+        """
+        if self.log is None or not self.log.unread:
+            return
+        from sae_nb.kernels._triton_primitives import make_room
+
+        losses, norm, n_massive, (step, *wrong) = self.log.read()
+        make_room()
+        self.n_massive += n_massive
+        if step:
+            if self.log.rows is not None:
+                check_finite(
+                    self.log.rows,
+                    name="data",
+                    where=f"It is in the batch of step {step:.0f}. {where}".strip(),
+                )
+            terms = dict(zip(self.log.terms, wrong[2:], strict=True))
+            raise self._not_finite(wrong[0], wrong[1], int(step) - 1, terms)
+        for value in losses:
+            self.best.see(value)
+        self.last = {"loss": losses[-1], "gradient_norm": norm}
+
+    def _not_finite(
+        self, value: float, length: float, step: int, terms: dict[str, float]
+    ) -> FloatingPointError:
         what, number = ("loss", value) if not math.isfinite(value) else ("gradient", length)
-        raise self._diverged(f"{what} is {number}", step, _cause(loss))
+        return self._diverged(f"{what} is {number}", step, _cause(terms))
 
     def _diverged(self, what: str, step: int, cause: str) -> FloatingPointError:
         name = f"{type(self.sae).__name__}{f' number {self.index}' * (self.index > 0)}"
@@ -177,15 +307,19 @@ class Learner:
             f"(learning rate {self.schedule(step):g}). The SAE keeps the weights of step {step}. {cause}"
         )
 
-    def settle(self, loss: TrainingLoss, numbers: dict[str, float], rows: int) -> None:
+    def settle(self, loss: TrainingLoss, rows: int) -> None:
         """Finish a step: unit atoms again, dead atoms counted, the running loss."""
         if not self.team.alone:
             self.sae.to_resample = self.team.of_first(self.sae.to_resample, like=self.parameters[0])
             self.team.average(self.sae.buffers())
-        self.sae.after_optimiser_step()
+        if self.log is not None and self.sae.unit_rows():  # the optimiser has put them back
+            self.sae.replace_resampled()
+        else:
+            self.sae.after_optimiser_step()
         self._forget_resampled()
         self.dead.count(self.team.sum(fire_counts(loss.codes, len(self.dead.mask))), rows)
-        self.best.see(numbers["loss"])
+        if self.log is None:
+            self.best.see(self.last["loss"])
 
     @torch.no_grad()
     def _forget_resampled(self) -> None:
@@ -203,14 +337,9 @@ class Learner:
                     state[name].index_fill_(0, resampled, 0.0)
 
     @torch.no_grad()
-    def record(
-        self,
-        loss: TrainingLoss,
-        x: Float[Tensor, "batch d_in"],
-        numbers: dict[str, Any],
-        share: float = 1.0,
-    ) -> TrainRecord:
+    def record(self, taken: Taken, numbers: dict[str, Any], share: float = 1.0) -> TrainRecord:
         """Add a record of this step to the history; offer its weights as the best so far."""
+        loss, _, x = taken
         target = self.sae.split(x)[1] if hasattr(self.sae, "split") else x
         mean = self.team.sum(share * target.mean(dim=0))
         residual = (target - loss.x_hat).square().sum()
@@ -223,6 +352,7 @@ class Learner:
         dead = self._over_atoms(self.dead.mask.sum()).float() / self.sae.n_atoms
         lost, total, l0, *terms, dead_fraction = torch.cat([sums, dead[None]]).tolist()
         record = TrainRecord(
+            **self.last,
             **numbers,
             steps=self.schedule.steps,
             parts=dict(zip(parts, terms, strict=True)),
@@ -274,7 +404,7 @@ class Learner:
             # A share stays a float when it is set to 1: a whole number could never be 0.5 again.
             setattr(self.sae, name, type(getattr(self.sae, name))(value))
             if hasattr(self, "best"):
-                self.best.forget()
+                self._forget_losses()
         if hasattr(self, "plateau"):
             self.plateau.forget()
 
@@ -310,8 +440,16 @@ class Learner:
             return
         setattr(self.sae, GROWS, self.ks[self.schedule.phase(step)])
         if step and self.schedule.begins(step):
-            self.optimiser.state.clear()
-            self.best.forget()
+            for moments in self.optimiser.state.values():
+                for moment in moments.values():
+                    moment.zero_()  # where they lie: a graph goes on reading them
+            self._forget_losses()
+
+    def _forget_losses(self) -> None:
+        """Start the running loss over."""
+        self.best.forget()
+        if self.log is not None:
+            self.log.unread = 0
 
     def leave(self) -> None:
         """Give the SAE its own k again, however far the training came."""
@@ -387,18 +525,8 @@ class Learner:
         }
 
 
-def _groups(sae: SparseAutoencoder, parameters: list[torch.nn.Parameter]) -> list[dict[str, Any]]:
-    """Parameters by the share of the learning rate they take, those with all of it first."""
-    shares = sae.learning_rate_shares()
-    by_share: dict[float, list[torch.nn.Parameter]] = {1.0: []}
-    for parameter in parameters:
-        by_share.setdefault(shares.get(parameter, 1.0), []).append(parameter)
-    return [{"params": held, "share": share} for share, held in by_share.items() if held]
-
-
-def _cause(loss: TrainingLoss) -> str:
+def _cause(terms: dict[str, float]) -> str:
     """Return the most likely cause of an overflowing loss, by which of its terms overflowed."""
-    terms = {name: float(part.detach()) for name, part in loss.parts.items()}
     listed = ", ".join(f"{name} {value:.3g}" for name, value in terms.items())
     bad = [name for name, value in terms.items() if not math.isfinite(value)]
     if bad and "reconstruction" not in bad:
@@ -622,13 +750,17 @@ class DeadAtoms:
         self._fired_before = torch.zeros_like(self.silent_tokens)
         self._rows, self._rows_before = 0, 0
 
-    def count(self, fired: Int[Tensor, " n_atoms"], rows: int) -> None:
-        """Count one batch by its `fire_counts`."""
+    def begin(self, rows: int) -> None:
+        """Begin a batch of that many rows, and a window where one is full; the host alone knows."""
         if self._rows >= self.dead_after_tokens:
-            self._fired_before, self._rows_before = self._fired, self._rows
-            self._fired, self._rows = torch.zeros_like(self._fired), 0
-        self._fired += fired
+            self._fired_before.copy_(self._fired)
+            self._fired.zero_()
+            self._rows, self._rows_before = 0, self._rows
         self._rows += rows
+
+    def count(self, fired: Int[Tensor, " n_atoms"], rows: int) -> None:
+        """Count the batch by its `fire_counts`."""
+        self._fired += fired
         self.silent_tokens += rows
         self.silent_tokens *= fired == 0
 
@@ -662,7 +794,7 @@ class DeadAtoms:
 def fire_counts(codes: SparseCodes, n_atoms: int) -> Int[Tensor, " n_atoms"]:
     """Return rows on which each atom fired, z ≠ 0."""
     values = codes.values.detach()
-    if values.device.type == "cpu" and int(torch.count_nonzero(values)) == len(values):
+    if pick("auto", values) == "cpu" and int(torch.count_nonzero(values)) == len(values):
         return torch.bincount(codes.atoms, minlength=n_atoms)
     # A bincount weighted by z ≠ 0, without a host sync on a GPU. Integer sums do not depend on
     # their order. Picking out atoms[z ≠ 0] instead takes five times as long (CPU, 65536 entries).

@@ -1,4 +1,4 @@
-"""The training loop: six numbered steps per batch, the same for every architecture."""
+"""The training loop, the same for every architecture; the parts of a step are numbered, from 1, a batch."""
 
 from __future__ import annotations
 
@@ -238,8 +238,9 @@ class Training:
             )
         team = Team() if by_atoms else self.team
         shards = [Shard(sae, self.team) if by_atoms else None for sae in self.saes]
+        finite = self.data.is_finite
         self.learners = [
-            Learner(sae, self.config, rows=rows, index=i, team=team, shard=shard)
+            Learner(sae, self.config, rows=rows, index=i, team=team, shard=shard, finite=finite)
             for i, (sae, shard) in enumerate(zip(self.saes, shards, strict=True))
         ]
         if self.folder is not None and resume:
@@ -374,7 +375,9 @@ class Training:
         batches = self._batches()
         for learner in self.learners:
             learner.cut()
-        for x in map(self._without_massive, batches):  # 1. a batch
+        if any(learner.log is None for learner in self.learners):
+            batches = map(self._without_massive, batches)
+        for x in batches:  # 1. a batch
             with self.control.turn() as go_on:
                 if not self.team.all(mine=go_on):
                     return self._agreed_reason()
@@ -383,14 +386,12 @@ class Training:
                 for learner in self.learners:
                     batch, share = self._my_part(learner.place(x))
                     with learner.explain_out_of_memory(batch):
-                        loss = learner.loss(batch, self.step)  # 2. its loss
-                        learner.differentiate(loss, share)  # 3. the gradient
-                        norm = learner.project_and_clip()  # 4. projected and clipped
-                        numbers = learner.read(loss, norm, batch, self.step, share)
-                        learner.optimiser.step()  # 5. one step of Adam
-                    learner.settle(loss, numbers, len(x))  # 6. unit atoms, dead atoms, a record
-                    if due:
-                        learner.record(loss, batch, numbers | self._times(len(x)), share)
+                        # 2. to 6.: loss, gradient, clipping, Adam, unit atoms and dead atoms
+                        taken = learner.step(batch, self.step, rows=len(x), share=share)
+                        if due or (learner.log is not None and learner.log.full):
+                            learner.catch_up(self.data.captured_at)
+                        if due:
+                            learner.record(taken, self._times(len(x)), share)
                 self.step, self.tokens, self._torn = self.step + 1, self.tokens + len(x), False
             if due:
                 self._publish(bar)
@@ -425,7 +426,7 @@ class Training:
 
     def _batches(self) -> Iterator[Tensor]:
         config = self.config
-        batches = self.data.source.batches(config.batch_size, seed=config.seed, start=self.step)
+        batches = self.data.batches(self.learners[0].parameters[0].device, config, self.step)
         if not self.data.is_finite:
             batches = self._checked(batches)
         if all(bool(sae.initialised) for sae in self.saes):
@@ -456,22 +457,33 @@ class Training:
         if isinstance(x, SequenceRows):  # every row is needed by those after it
             return x
         massive_rows = massive(row_norms(x))
-        if not bool(massive_rows.any()):
-            return x
-        self.n_massive += int(massive_rows.sum())
-        return x[~massive_rows]
+        n = int(massive_rows.sum())
+        self.n_massive += n
+        return x[~massive_rows] if n else x
 
     def _checked(self, batches: Iterator[Tensor]) -> Iterator[Tensor]:
         from sae_nb.capturing._streaming import StreamEndedError
 
+        begun = False
         try:
             for step, x in enumerate(batches, start=self.step + 1):
+                begun = begun or all(bool(sae.initialised) for sae in self.saes)
+                if begun and self._on_card(x):  # found by the step, and read with its record
+                    yield x
+                    continue
                 where = f"It is in the batch of step {step}. {self.data.captured_at}"
                 check_finite(x, name="data", where=where.strip())
                 yield x
         except StreamEndedError:
             # What was trained on until then is a result; it is marked "data ended".
             return
+
+    def _on_card(self, x: Tensor) -> bool:
+        """Whether rows lie where every step leaves its findings."""
+        return all(
+            learner.log is not None and learner.log.number.device == x.device
+            for learner in self.learners
+        )
 
     def _publish(self, bar: object) -> None:
         newest = [learner.history[-1] for learner in self.learners]
@@ -495,14 +507,25 @@ class Training:
             "seconds": seconds,
         }
 
+    def _catch_up(self) -> None:
+        """Read what steps left on a card."""
+        for learner in self.learners:
+            learner.catch_up(self.data.captured_at)
+
+    @property
+    def _n_massive(self) -> int:
+        """Massive rows left out by the loop, or replaced by the steps, which all see the same."""
+        return self.n_massive + self.learners[0].n_massive
+
     def _save(self) -> None:
         if self.folder is None:
             return
+        self._catch_up()
         self.seconds = self._elapsed()
         state = {
             "step": self.step,
             "tokens": self.tokens,
-            "n_massive": self.n_massive,
+            "n_massive": self._n_massive,
             "seconds": self.seconds,
             "config": self.config.to_json(),
             "identity": self.identity,
@@ -544,6 +567,7 @@ class Training:
 
     def _cut_short(self) -> None:
         """Keep what counts of a run that did not reach its last step."""
+        self._catch_up()
         diverged = any(learner.best.diverged for learner in self.learners)
         if not self._torn and not diverged and self.step not in (0, self._saved):
             with self._noting_full_disk():
@@ -562,7 +586,7 @@ class Training:
                 steps=self.step,
                 kept_step=self.kept.get(learner.index, self.step),
                 tokens=self.tokens,
-                n_massive=self.n_massive,
+                n_massive=self._n_massive,
                 seconds=self.seconds,
                 stopped=self.stopped,
                 changes=tuple(self.changes),

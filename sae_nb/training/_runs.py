@@ -105,6 +105,11 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
         return self._training.config
 
     @property
+    def n_rows(self) -> int | None:
+        """Rows of the data, of which each is drawn again and again; None of data that are read as they come."""
+        return self._training.data.n_rows
+
+    @property
     def records(self) -> list[TrainRecord]:
         """Every record so far: a live list that only grows, SAE after SAE within a step."""
         return self._training.records

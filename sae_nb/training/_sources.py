@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sae_nb.activations import Activations, ActivationSource
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.activations._sites import AND, HOW_TO_GET_GRADIENTS, WithGradient, of_sites
-from sae_nb.checks import check_finite, check_matrix, is_array, warn_caller
+from sae_nb.checks import available_memory, check_finite, check_matrix, is_array, warn_caller
 from sae_nb.temporal import Sequences
+from sae_nb.training._config import TrainConfig
+from sae_nb.training._graph import sent_ahead
 from sae_nb.training._process_group import Team
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+
+
+ROWS_SHARE = 0.25
+"""Share of a card's free memory that rows may take. Ours."""
 
 
 class TrainingData:
@@ -46,6 +52,25 @@ class TrainingData:
                 "`data` must have at least two rows to learn from, got one: nothing varies, and R² is "
                 "undefined. Capture more."
             )
+
+    def batches(self, device: torch.device, config: TrainConfig, start: int) -> Iterator[Tensor]:
+        """Yield batches for ever from batch number `start` on.
+
+        For a card, rows in memory go there where they fit; others that are kept are sent one batch ahead.
+        """
+        source, away = self.source, False
+        if device.type == "cuda" and isinstance(source, Activations):
+            rows = source.joined
+            away = rows.on_disk or rows.device != device
+            n_bytes = len(rows) * rows.d_in * rows.dtype.itemsize
+            if (
+                away
+                and not rows.on_disk
+                and n_bytes <= ROWS_SHARE * (available_memory(device) or 0)
+            ):
+                source, away = rows.to(device), False
+        batches = source.batches(config.batch_size, seed=config.seed, start=start)
+        return sent_ahead(batches, device) if away else batches
 
     def rows_of_batch(self, batch_size: int) -> int:
         """Return the rows of a batch: all where there are fewer than its size."""

@@ -28,9 +28,10 @@ TOP = """([plot, name]) => {
 
 # The newest branch, once it is written: with the atom and without.
 TWO_ENDS = """
-writing.wait()
-rows = writing.generation.branches[-1].rows
-assert writing.generation.new_text(len(writing.generation.branches) - 1)
+lens = writing.wait()
+lens.wait()
+rows = lens.generation.branches[-1].rows
+assert lens.generation.new_text(len(lens.generation.branches) - 1)
 assert len(rows) == 3 and rows[0].ids != rows[1].ids
 """
 
@@ -45,6 +46,8 @@ def demo(lab_module: ModuleType) -> Iterator[Any]:
     made = script(Path(__file__).with_name("self_running.py"), "self_running")
     with made.SelfRunningLab(ROOT / "notebooks" / "demo.ipynb", out=SHOTS, timeout_s=240) as lab:
         lab.until(lab.all_ran, "every cell to have run")
+        panels = lab.page.locator(".sae-nb-panel")
+        lab.until(lambda: panels.count() == N_PANELS, "every panel to be there")
         lab.scrolled = lab.page.evaluate(SCROLLED)
         _, plot = _steering(lab)
         _wait_for(lab, plot, "after", "4")

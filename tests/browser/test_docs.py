@@ -85,3 +85,14 @@ def test_a_lesson_is_read_without_a_kernel(page: Any) -> None:
     assert inside.evaluate(hidden) <= 0, "a frame is as tall as its panel"
     assert page.evaluate(WIDER) <= 0
     assert len(page.inner_text("article")) > 1000
+
+
+def test_a_word_of_the_home_page_says_what_fires_there(page: Any) -> None:
+    """The panel stands open; a click, or a key, changes the list beside it."""
+    page.goto((SITE / "index.html").as_uri())
+    panel = page.locator(".three-texts")
+    first = panel.locator("ol").inner_text()
+    assert first.startswith("school")
+    panel.get_by_role("button", name="lost").press("Enter")
+    assert panel.locator("ol").inner_text().startswith("losing")
+    assert panel.locator("h3").inner_text() == "Firing at “lost”"

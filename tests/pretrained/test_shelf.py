@@ -303,3 +303,11 @@ def test_examples_that_are_open_share_their_rows_until_a_file_changes(tmp_path: 
     del first, second
     gc.collect()
     assert len(examples_in._held) < held
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m/resid_post.16", "tiny-gpt/mlp.0"])
+def test_an_sae_has_one_r2_and_says_of_which_rows(name: str) -> None:
+    """Printed, in its examples and in panels it is that of held-out rows; its training's last batch has another."""
+    sae, examples = sn.load_sae(name), sn.load_examples(name)
+    assert f"R² {examples.r2:.3f} on held-out rows".replace(" 0.", " .") in repr(sae)
+    assert sae.measured["r2"] == examples.r2

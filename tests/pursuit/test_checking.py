@@ -52,7 +52,11 @@ def test_bad_input_is_named_before_any_work(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_cuda_without_a_gpu_says_what_to_do(pursuit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
-    with pytest.raises(ValueError, match=r"need an NVIDIA GPU.*backend='cpu'"):
+    with pytest.raises(ValueError, match=r"need an NVIDIA GPU.*visible\. .*backend='cpu'"):
+        pursuit(X, D, 2, backend="cuda")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ValueError, match=r"CUDA_VISIBLE_DEVICES='' hides every GPU: unset it"):
         pursuit(X, D, 2, backend="cuda")
 
 

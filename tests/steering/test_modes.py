@@ -183,7 +183,7 @@ def test_the_panel_offers_it(plain, mode: str) -> None:
         assert panel.controls.mode.value == mode
         assert (panel.controls.strength.low < 0) is how.signed
         assert panel.unit == (USUAL if how.takes_units else "coefficient")
-        assert f"atom 3 {how.verb} 2" in panel.answer
+        assert f"atom 3 {how.verb} 2" in panel.reasons
         assert how.unit_words in panel.controls.unit.value
     finally:
         panel.close()

@@ -15,6 +15,7 @@ from sae_nb.codes import SparseCodes
 from sae_nb.geometry import nearest_by_cosine
 from sae_nb.summaries import ConceptAtlas, summarise_concepts
 from sae_nb.summaries.concept_map._concept_map import match_dictionaries
+from sae_nb.summaries.concept_map._names import PIECES, names_of_atoms
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 N_GROUPS, PER_GROUP, D_IN = 4, 15, 32
@@ -41,13 +42,13 @@ class Planted:
         return SparseCodes.from_dense(torch.zeros_like(u).scatter(1, best.indices, best.values))
 
 
-def texts(n: int = 20, length: int = 12) -> Activations:
+def texts(n: int = 20, length: int = 12, words: dict[int, str] = WORDS) -> Activations:
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, N_GROUPS, (n * length,), generator=generator)
     x = torch.eye(N_GROUPS, D_IN)[ids] + 0.05 * torch.randn(len(ids), D_IN, generator=generator)
     offsets = torch.arange(n + 1) * length
     context = Context(
-        kind="language", n_samples=n, token_ids=Ragged(ids, offsets), vocabulary=WORDS
+        kind="language", n_samples=n, token_ids=Ragged(ids, offsets), vocabulary=words
     )
     sample = torch.arange(n).repeat_interleave(length)
     position = torch.arange(length).repeat(n)
@@ -95,6 +96,29 @@ def test_tiles_of_the_search_agree(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.allclose(
             np.take_along_axis(1 - unit @ unit.T, rows, axis=1), distances, atol=1e-5
         )
+
+
+def test_groups_are_named_by_words_of_content() -> None:
+    """A word that says what a text is about stands bare; little words and pieces are said to be such."""
+    words = {0: " wedding", 1: " therefore", 2: "ing", 3: " doctor"}
+    atlas = ConceptAtlas(Planted(), texts(words=words))
+    groups = np.arange(N_GROUPS * PER_GROUP) // PER_GROUP
+    names = names_of_atoms(groups, {}, atlas.catalogue)
+    assert names == ["wedding", "“therefore”", PIECES, "doctor"]
+
+
+def test_two_atoms_have_in_common_what_they_fire_on_and_how_often(atlas: ConceptAtlas) -> None:
+    """Rows in which both fire are counted and stand beside chance; atoms of two groups never fire at once."""
+    catalogue = atlas.catalogue
+    assert catalogue is not None
+    partner = int(catalogue.coactive(0, 1)[0][0])
+    alike, apart = atlas.select([0, partner]), atlas.select([0, PER_GROUP])
+    both = set(catalogue.strengths(0)[0].tolist()) & set(catalogue.strengths(partner)[0].tolist())
+    assert alike.n_together == len(both) > 0
+    f, g = catalogue.frequency[[0, partner]]
+    assert alike.together_by_chance == pytest.approx(f * g)
+    assert alike.most_together == 2
+    assert (apart.n_together, apart.most_together) == (0, 1)
 
 
 @pytest.mark.slow

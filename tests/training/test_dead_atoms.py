@@ -37,10 +37,12 @@ def test_frequency_is_the_share_of_recent_rows() -> None:
     dead = DeadAtoms(2, dead_after_tokens=20)
     always = SparseCodes.from_dense(torch.tensor([[1.0, 0.0]] * 10))
     never = SparseCodes.from_dense(torch.tensor([[0.0, 1.0]] * 10))
-    dead.count(fire_counts(always, 2), 10)
-    dead.count(fire_counts(never, 2), 10)
+    for codes in (always, never):
+        dead.begin(10)
+        dead.count(fire_counts(codes, 2), 10)
     assert dead.frequency.tolist() == [0.5, 0.5]
     for _ in range(5):
+        dead.begin(10)
         dead.count(fire_counts(never, 2), 10)
     assert dead.frequency.tolist() == [0.0, 1.0]
 

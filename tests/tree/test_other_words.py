@@ -73,7 +73,8 @@ def objects() -> dict[str, Any]:
         (lambda m: sn.LiveModel.generate(m), "`generate` needs `prompt`. A text"),
         (lambda m: sn.LiveModel.__call__(m, input_ids=ROWS), "Here it is `inputs`"),
         (lambda m: sw.AtomBrowser(sae=None, act=None), "Did you mean `acts`?"),
-        (lambda m: sw.SteeringPanel(m, "embed", None, feature=3), "Here it is `atom`"),
+        (lambda m: sn.steer(m, "embed", feature=3, latent=3), "Here it is `atom`"),
+        (lambda m: sn.steer(m, "embed", feature=3, strength=4), "`steer` takes no `strength`"),
     ],
 )  # fmt: skip
 def test_a_call_that_does_not_fit_hears_what_would(call: Any, sentence: str) -> None:
@@ -169,3 +170,36 @@ def test_hook_points_are_names(wrong: Any, objects: dict[str, Any]) -> None:
             TypeError, match=rf"Hook points are names: 'resid_post\.[{layer}1]'.*got"
         ):
             call()
+
+
+@pytest.mark.parametrize("word", ["feature", "latent"])
+def test_a_feature_or_a_latent_is_an_atom(word: str, objects: dict[str, Any]) -> None:
+    """A call that takes `atom=` takes the other names of it too, and checks the value as that."""
+    sae, model = objects["sae"], sn.load_model("tiny-gpt")
+    panel = sw.AtomBrowser(sae, ROWS, **{word: 3})
+    assert panel.atom == 3
+    panel.close()
+    ready = sn.load_sae("tiny-gpt/resid_post.3")
+    with sn.steer(model, "resid_post.3", ready, by=2.0, **{word: 5}):
+        steered = model("One day")
+    with sn.steer(model, "resid_post.3", ready, by=2.0, atom=5):
+        assert torch.equal(model("One day"), steered)
+    with pytest.raises(IndexError, match="`atom` must be between 0 and 1023"):
+        sn.steer(model, "resid_post.3", ready, by=2.0, **{word: 5000})
+    made = sn.label(sae, ROWS, **{f"{word}s": [1, 2]})
+    assert set(made) <= {1, 2}
+
+
+def test_panels_are_names_of_sn_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One import is enough, `dir` lists them, and without ipywidgets the error says what to install."""
+    assert sn.AtomBrowser is sw.AtomBrowser
+    assert {"AtomBrowser", "SteeringPanel", "dashboard"} <= set(dir(sn))
+    assert "AtomBrowser" not in sn.__all__, "a star import stays without ipywidgets"
+
+    def missing(name: str) -> Any:
+        raise ModuleNotFoundError("No module named 'ipywidgets'", name="ipywidgets")
+
+    monkeypatch.setattr("sae_nb._lazy.import_module", missing)
+    monkeypatch.delattr(sn, "AtomBrowser")
+    with pytest.raises(ModuleNotFoundError, match="Panels need `ipywidgets`.*pip install"):
+        sn.AtomBrowser

@@ -12,6 +12,7 @@ from sae_nb.sessions._panels import OPENERS
 from sae_nb_widgets.panel._browsers import BROWSERS
 
 if TYPE_CHECKING:
+    from sae_nb_widgets._deferred import Deferred as Deferred
     from sae_nb_widgets.atom import (
         AtomBrowser as AtomBrowser,
         AtomComparison as AtomComparison,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     )
     from sae_nb_widgets.depth import DepthTrajectory as DepthTrajectory
     from sae_nb_widgets.generation import GenerationLens as GenerationLens
+    from sae_nb_widgets.heads import HeadsPanel as HeadsPanel
     from sae_nb_widgets.input_lens import InputLens as InputLens
     from sae_nb_widgets.lens import LensPanel as LensPanel
     from sae_nb_widgets.panel import Panel as Panel, theme as theme

@@ -42,6 +42,7 @@ NOTEBOOKS = {
     "28": "own_model",
     "29": "pixels",
     "30": "changes",
+    "31": "heads",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

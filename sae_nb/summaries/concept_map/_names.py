@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from sae_nb.atoms._words import PATCHES, row_words
+from sae_nb.atoms._words import PATCHES, kinds_of_words, row_words
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -26,6 +26,11 @@ LEAST_SHARE = 0.02
 RARE_LIFT, RARE_SHARE = 4.0, 0.01
 """A word that is much more frequent in a group names it from a smaller share on."""
 FEWEST_LABELLED = 2
+LEAST_CONTENT, MOSTLY = 0.2, 0.5
+"""Share of a group's strength on words that say what a text is about, from which on two of them name it; and on
+pieces of words, from which on it is said to be at those. Ours."""
+PIECES = "pieces of words"
+NO_NAME = "no name yet"
 
 
 def lifted_words(
@@ -84,8 +89,20 @@ def words_of_labels(
 _cache: WeakKeyDictionary[AtomCatalogue, Any] = WeakKeyDictionary()
 
 
-def _word_strengths(catalogue: AtomCatalogue) -> tuple[Any, tuple[str, ...], Any] | None:
-    """Word of every row, what words there are, and which share of the atoms' strength each gets; cached."""
+class _Words(NamedTuple):
+    """The words at which a catalogue's rows stand."""
+
+    of_row: Int[np.ndarray, " n"]
+    words: tuple[str, ...]
+    base: Float[np.ndarray, " words"]
+    """Share of the atoms' strength on each, every atom counted alike."""
+
+    telling: Bool[np.ndarray, " words"]
+    pieces: Bool[np.ndarray, " words"]
+
+
+def _word_strengths(catalogue: AtomCatalogue) -> _Words | None:
+    """The words of a catalogue; kept."""
     if catalogue not in _cache:
         found, known = row_words(catalogue), None
         if found is not None:
@@ -93,7 +110,8 @@ def _word_strengths(catalogue: AtomCatalogue) -> tuple[Any, tuple[str, ...], Any
             atom, size = catalogue.codes.atoms.numpy(), np.abs(catalogue.values)
             # Every atom counts alike: the few that fire everywhere would name every group.
             size = size / np.maximum(np.bincount(atom, weights=size)[atom], 1e-12)
-            known = (*found, np.bincount(word, weights=size, minlength=len(found[1])))
+            base = np.bincount(word, weights=size, minlength=len(found[1]))
+            known = _Words(*found, base, *kinds_of_words(catalogue, *found))
         _cache[catalogue] = known
     return _cache[catalogue]
 
@@ -138,9 +156,47 @@ def _lifted_rows(
     known = _word_strengths(catalogue)
     if known is None or n_groups == 0:
         return [()] * n_groups
-    word_of_row, words, base = known
-    weights = _weights(catalogue, groups, word_of_row, (n_groups, len(words)))
-    return lifted_words(weights, words, base, most=most, least_lift=least_lift)
+    weights = _weights(catalogue, groups, known.of_row, (n_groups, len(known.words)))
+    return lifted_words(weights, known.words, known.base, most=most, least_lift=least_lift)
+
+
+def words_of_content(
+    groups: Int[np.ndarray, " n_atoms"], catalogue: AtomCatalogue
+) -> list[tuple[str, ...]]:
+    """Return for every group two words of content on which its atoms fire more than others, if it has such;
+    else that it fires at pieces of words, if it mostly does; else nothing.
+    """
+    return [
+        tuple(word for word, _ in shared[:2]) if shared else (PIECES,) * at_pieces
+        for shared, at_pieces in shared_words(groups, catalogue)
+    ]
+
+
+def shared_words(
+    groups: Int[np.ndarray, " n_atoms"], catalogue: AtomCatalogue, most: int = MOST_FURTHER
+) -> list[tuple[list[tuple[str, float]], bool]]:
+    """Return for every group its words of content with their lifts, and whether it fires at pieces of words.
+
+    The lift is the share of the group's strength on a word over that of all atoms; words are in the order of
+    P(w | g) log lift. A group with little strength on any has none.
+    """
+    n_groups = int(groups.max(initial=-1)) + 1
+    known = _word_strengths(catalogue)
+    if known is None or n_groups == 0:
+        return [([], False)] * n_groups
+    everywhere = known.base / max(float(known.base.sum()), 1e-12)
+    weights = _weights(catalogue, groups, known.of_row, (n_groups, len(known.words)))
+    found = []
+    for row in weights:
+        share = np.asarray(row.todense()).ravel() / max(float(row.sum()), 1e-12)
+        lift = share / np.maximum(everywhere, 1e-12)
+        told = known.telling & (lift >= LEAST_LIFT)
+        order = np.argsort(-share * np.log(np.maximum(lift, 1.0)), kind="stable")
+        enough = float(share[known.telling].sum()) >= LEAST_CONTENT
+        best = order[told[order]][: most * enough]
+        shared = [(known.words[i].strip("“”"), float(lift[i])) for i in best.tolist()]
+        found.append((shared, float(share[known.pieces].sum()) >= MOSTLY))
+    return found
 
 
 def names_of_atoms(
@@ -162,9 +218,16 @@ def names_of_atoms(
         of_text = catalogue.acts.context.modality.is_text
         # A place in images says less than the label of one atom.
         single: list[tuple[str, ...]] = [() if of_text else tuple(own[:1]) for own in further]
-        leading = [a or b or c for a, b, c in zip(leading, single, typical, strict=True)]
+        told = words_of_content(groups, catalogue)
+        every = zip(leading, single, told, typical, rows, strict=True)
+        leading = [a or b or c or d or unnamed(e) for a, b, c, d, e in every]
         further = [[*fires_on, *own] for fires_on, own in zip(rows, further, strict=True)]
     return distinct_names(leading, further)
+
+
+def unnamed(fires_on: Sequence[str]) -> tuple[str, ...]:
+    """Return what a group without a name is called: that, and what it fires on most."""
+    return (NO_NAME, *fires_on[:1]) if fires_on else ()
 
 
 def names_of_points(groups: Int[np.ndarray, " n"], texts: Sequence[str] | None) -> list[str]:

@@ -16,7 +16,13 @@ from sae_nb.atoms._names import rows_in_words
 from sae_nb.atoms._words import row_words
 from sae_nb.findings import Finding
 from sae_nb.summaries.concept_map._concept_map import Column
-from sae_nb.summaries.concept_map._names import joined, words_of_labels, words_of_rows
+from sae_nb.summaries.concept_map._names import (
+    joined,
+    shared_words,
+    words_of_content,
+    words_of_labels,
+    words_of_rows,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,7 +186,7 @@ def _label_column(
 # Some atoms chosen on the map: a table of them, what they share, and the inputs that fire them all.
 
 
-MOST_SHARED = 6
+MOST_SHARED, MOST_WORDS = 6, 6
 MOST_LIFTED = 12
 MOST_ONE_BY_ONE = 2000
 """Atoms whose rows are looked up one atom after the other."""
@@ -252,6 +258,18 @@ class SelectionSummary(Finding):
     shared: tuple[SharedInput, ...]
     """Inputs on which most of them fire, one per sample."""
 
+    words: tuple[tuple[str, float], ...] = ()
+    """Of texts words that they share, each with how many times the share of all atoms' strength falls on it."""
+
+    n_together: int = 0
+    """Rows in which at least two of them fire."""
+
+    together_by_chance: float = 0.0
+    """Share of rows in which two would, if each fired as often as it does, whatever the others do."""
+
+    most_together: int = 0
+    """Most of them that fire in one row."""
+
     @property
     def table(self) -> pd.DataFrame:
         """One row per atom."""
@@ -271,11 +289,12 @@ def summarise_selection(
     chosen = np.unique(np.asarray(atoms, np.int64))
     for values in list(columns.values())[:1]:
         chosen = chosen[np.argsort(-np.nan_to_num(values[chosen]), kind="stable")]
-    n_rows, shared = 0, tuple[SharedInput, ...]()
+    n_rows, shared, together = 0, tuple[SharedInput, ...](), dict[str, Any]()
     if catalogue is not None and len(chosen):
         count, strength = joint_strength(catalogue, chosen)
         n_rows = int((count >= max(1, -(-len(chosen) // 2))).sum())
         shared = _shared_inputs(catalogue, count, strength)
+        together = _together(catalogue, chosen, count) if len(chosen) > 1 else {}
     return SelectionSummary(
         atoms=chosen,
         labels=tuple(labels.get(int(atom), "") for atom in chosen),
@@ -283,7 +302,26 @@ def summarise_selection(
         name=joined(_words(catalogue, chosen, labels)),
         n_rows=n_rows,
         shared=shared,
+        **together,
     )
+
+
+def _together(
+    catalogue: AtomCatalogue, chosen: Int[np.ndarray, " m"], count: Int[np.ndarray, " n"]
+) -> dict[str, Any]:
+    """What several atoms share: words, and in how many rows they fire together, beside chance."""
+    groups = np.full(catalogue.n_atoms, -1)
+    groups[chosen] = 0
+    ((words, _),) = shared_words(groups, catalogue, MOST_WORDS)
+    often = np.minimum(np.nan_to_num(catalogue.frequency[chosen]), 1 - 1e-12)
+    none = float(np.prod(1 - often))
+    one = none * float((often / (1 - often)).sum())
+    return {
+        "words": tuple(words),
+        "n_together": int((count >= 2).sum()),
+        "together_by_chance": max(1 - none - one, 0.0),
+        "most_together": int(count.max(initial=0)),
+    }
 
 
 def joint_strength(
@@ -349,7 +387,7 @@ def _words(
     by_label = words_of_labels(groups, labels)[0]
     if by_label or catalogue is None:
         return by_label
-    return words_of_rows(groups, catalogue)[0]
+    return words_of_content(groups, catalogue)[0] or words_of_rows(groups, catalogue)[0]
 
 
 def _shared(

@@ -222,12 +222,14 @@ def check_a_lasso_fills_the_table(page: Page, stage: Any) -> None:
 
 
 def check_key_and_histogram_filter(page: Page, stage: Any) -> None:
-    """An entry of the key hides its category, dragging over a histogram keeps a range."""
+    """An entry of the key lights its category alone, dragging over a histogram keeps a range."""
     panel = _begin(page, stage)
     panel.locator(".sae-nb-keyentry").first.click()
     stage.until("list(concepts.filter) == ['cluster']")
     stage.settle()
-    assert panel.locator(".sae-nb-keyentry").first.get_attribute("aria-pressed") == "false"
+    pressed = [e.get_attribute("aria-pressed") for e in panel.locator(".sae-nb-keyentry").all()]
+    assert pressed == ["true", *["false"] * (len(pressed) - 1)]
+    stage.until("concepts.selected == tuple(concepts.record.clusters[0].points.tolist())")
     panel.locator(".sae-nb-keyentry").first.click()
     stage.until("concepts.filter == {}")
     stage.settle()
@@ -248,7 +250,7 @@ def check_slash_searches(page: Page, stage: Any) -> None:
     page.keyboard.press("/")
     page.keyboard.type("digit 7")
     page.keyboard.press("Enter")
-    stage.says(panel, "matches for")
+    stage.says(panel, "“digit 7”")
     # Labels are those of the SAE: another scene may have renamed an atom.
     assert stage.ask("len(concepts.selected)") >= 2
     stage("search", panel)

@@ -105,11 +105,20 @@ def check_typed_text_is_read_and_is_only_text(page: Page, stage: Any) -> None:
     panel = stage.panel(which=2)
     field = panel.locator("input[type=text]").first
     stage.write(field, "The fox <b>lost</b> the coin")
-    panel.locator(".sae-nb-text", has_text="the coin").first.wait_for()
-    assert "<b>lost</b>" in str(panel.locator(".sae-nb-text").first.text_content())
-    assert panel.locator(".sae-nb-text b").count() == 0
+    words = panel.locator(".sae-nb-latticeword")
+    words.filter(has_text="coin").wait_for()
+    assert panel.locator(".sae-nb-lattice b").count() == 0
+    words.filter(has_text="fox").click()
+    panel.locator(".sae-nb-latticeword.sae-nb-selected", has_text="fox").wait_for()
+    panel.locator(".sae-nb-cardtitle", has_text="At “fox”").wait_for()
     stage("text", panel)
+    panel.get_by_role("button", name="effect on what comes next").click()
+    panel.locator(".sae-nb-pairrow[role=option]").first.wait_for()
+    assert "<b>lost</b>" in str(panel.locator(".sae-nb-text:visible").first.text_content())
+    assert panel.locator(".sae-nb-text b").count() == 0
+    panel.get_by_role("button", name="how strongly").click()
+    words.first.wait_for()
     stage.write(field, "  ")
     panel.locator(".sae-nb-statusline", has_text="at least one word").wait_for()
-    panel.locator(".sae-nb-pairrow[role=option]").first.wait_for(state="detached")
+    words.first.wait_for(state="hidden")
     stage("empty_text", panel)

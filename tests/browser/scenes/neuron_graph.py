@@ -18,21 +18,33 @@ neurons""",
 HEADLINE = "Once upon a time there was a →"
 
 
+def _unfold(panel: Any) -> None:
+    """Show the drawing under the story."""
+    drawing = panel.locator(".sae-nb-circuit")
+    if not drawing.is_visible():
+        panel.get_by_role("button", name="the whole circuit as a graph").click()
+    drawing.wait_for()
+
+
 def check_a_neuron_is_changed_in_the_live_model(page: Page, stage: Any) -> None:
-    """It opens on what twenty neurons take away; the next one is chosen, a key of the slider runs the model."""
+    """It opens on the story as it is; the switch tells it without, and in the drawing a key changes a neuron."""
     panel = stage.panel(HEADLINE)
     cut = panel.locator(".sae-nb-cutrow")
-    panel.get_by_text("random ones").first.wait_for()
+    panel.get_by_text("random changes as large").wait_for()
     stage("opened", panel)
+    panel.get_by_role("button", name="without", exact=True).click()
+    panel.locator(".sae-nb-storycut").wait_for()
+    panel.get_by_role("button", name="with", exact=True).click()
+    _unfold(panel)
     first = stage.ask("neurons.node")
     panel.get_by_role("button", name="›", exact=True).click()
     stage.until(f"neurons.node != {first}")
-    panel.get_by_text("in the model", exact=True).wait_for()
     stage.settle()
     before = cut.inner_text()
     panel.get_by_role("slider", name="strength ×").press("ArrowRight")
+    panel.get_by_text("in the model", exact=True).wait_for()
     stage.settle()
-    assert stage.ask("neurons.strength") > 0
+    assert stage.ask("neurons.strength") > 1
     assert cut.inner_text() != before
     stage("changed", panel)
     panel.get_by_role("button", name="Cut chosen").click()
@@ -42,6 +54,7 @@ def check_a_neuron_is_changed_in_the_live_model(page: Page, stage: Any) -> None:
 def check_keys_choose_nodes(page: Page, stage: Any) -> None:
     """The drawing is one stop of Tab; arrow keys go from name to name, Enter chooses."""
     panel = stage.panel(HEADLINE)
+    _unfold(panel)
     drawing = panel.locator(".sae-nb-circuit")
     drawing.focus()
     before = stage.ask("neurons.node")

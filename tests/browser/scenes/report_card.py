@@ -107,7 +107,7 @@ def check_documents_of_both_corpora_follow_the_atom(page: Page, stage: Any) -> N
     panel.locator(f".sae-nb-main [data-atom='{chosen}']").first.wait_for()
     panel.locator(".sae-nb-kwic .sae-nb-peak").first.wait_for(state="attached")
     stage("corpora", panel)
-    search = panel.get_by_label("search")
+    search = panel.locator(".sae-nb-search input")
     stage.write(search, "bad story")
     stage.settle()
     found = stage.ask("list(differ.found)")

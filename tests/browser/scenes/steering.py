@@ -32,7 +32,7 @@ def check_moving_the_slider_steers_the_model(page: Page, stage: Any) -> None:
     for _ in range(5):
         handle.press("ArrowRight")
     stage.changed(plot, BARS, before)
-    panel.locator(".sae-nb-answer", has_text="“digit 4” (atom").wait_for()
+    panel.locator(".sae-nb-answer", has_text="random pushes").wait_for()
     stage.settle()
     stage("moved", panel)
     for width in (1400, 800):
@@ -59,9 +59,9 @@ def check_a_text_goes_on_before_and_after(page: Page, stage: Any) -> None:
     """Three ways under each other: turned up with its own words tinted, untouched, along a random direction."""
     panel = stage.panel(which=1)
     panel.get_by_role("button", name="Write on").click()
-    panel.get_by_text("new tokens changed").wait_for()
-    panel.locator(".sae-nb-answer").get_by_text("“bad story” (atom").first.wait_for()
-    for title in ("untouched", "random, same size"):
+    panel.locator(".sae-nb-question", has_text="“bad story” turned").wait_for()
+    panel.locator(".sae-nb-answer", has_text="of the same size").wait_for()
+    for title in ("untouched", "random, same length"):
         assert panel.get_by_text(title, exact=True).first.is_visible()
     stage.settle()
     stage("story", panel)

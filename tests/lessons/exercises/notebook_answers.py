@@ -53,6 +53,12 @@ def pursued(
     return z
 
 
+def _looks(pattern: Tensor, n: int, further: int, start: int = 1) -> Tensor:
+    """Mean attention from the second copies on what stands some places behind the first ones."""
+    q = torch.arange(n + start, 2 * n + start)
+    return pattern[:, q, q - n + further].mean(dim=1)
+
+
 def covers(dictionary: Tensor, r: int, *, signed: bool = False, itself: bool = False) -> Tensor:
     cosines = dictionary @ dictionary.T
     cosines = cosines if signed else cosines.abs()
@@ -454,5 +460,34 @@ ASKED = [
             (lambda f, m, k: float(f.abs().argmax() == m.abs().argmax()), "sign turned"),
             (lambda f, m, k: float(f.argmax() == m.argmax()), "one of the two right"),
         ],
+    ),
+    Asked(
+        "31.1",
+        right=[
+            lambda a, n: torch.stack(
+                [torch.stack([h[1 + n + i, 2 + i] for i in range(n)]).mean() for h in a]
+            )
+        ],
+        near=[
+            (lambda a, n: _looks(a, n, 0), "earlier copy itself"),
+            (lambda a, n: _looks(a, n, 2), "one place too far"),
+            (lambda a, n: _looks(a, n, -1), "two places too far back"),
+            (lambda a, n: _looks(a, n, 1, start=0), "start token moves"),
+            (lambda a, n: _looks(a.transpose(1, 2), n, 1), "Query and key are exchanged"),
+            (lambda a, n: n * _looks(a, n, 1), "sum over positions"),
+            (lambda a, n: n * _looks(a, n, 1) / (2 * n + 1), "all positions"),
+            (lambda a, n: a.diagonal(-1, 1, 2)[:, -n:].mean(dim=1), "the token before"),
+            (lambda a, n: torch.ones(3), "With n = 6"),
+        ],
+        malformed=[
+            (lambda a, n: None, "returned nothing"),
+            (lambda a, n: _looks(a, n, 1).mean(), "(heads,)"),
+        ],
+    ),
+    Asked(
+        "31.3",
+        right=["keys", "Keys"],
+        near=[("queries", "says which token it is"), ("values", "handed on")],
+        malformed=[("heads", "one of")],
     ),
 ]

@@ -16,6 +16,7 @@ from sae_nb_lessons.exercises._corpora import by_all_atoms
 from sae_nb_lessons.exercises._crosscoders import difference, shrunk
 from sae_nb_lessons.exercises._depth import swap_drop
 from sae_nb_lessons.exercises._evaluation import pca_r2, random_tpp
+from sae_nb_lessons.exercises._heads import left_without_head, left_without_pair
 from sae_nb_lessons.exercises._hearing import pitch_by_chance
 from sae_nb_lessons.exercises._hierarchy import parent_in_children_alone
 from sae_nb_lessons.exercises._lens import direct_path_in_the_middle
@@ -78,6 +79,8 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("21.3", 0.5, pitch_by_chance, 0.75, 1.0),
     ("22.2", 0.5, brought_by_another_text, 0.3, 0.6),
     ("22.3", 0.0, estimated_share, -0.15, 0.05),
+    ("31.2", 0.0, left_without_head, 0.0, 0.05),
+    ("31.4", 0.0, left_without_pair, 0.0, 0.2),
     ("23.2", 0.3, direct_path_in_the_middle, 0.5, 0.8),
     ("24.8", 1.0, strength_without_unit_norm, 0.3, 0.7),
     ("25.2", 0.5, shuffled_fit, 0.97, 1.0),

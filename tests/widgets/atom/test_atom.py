@@ -19,6 +19,7 @@ from sae_nb.activations import Activations
 from sae_nb.activations._context import Context, Ragged
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._examples import BANDS
+from sae_nb.codes import SparseCodes
 from tests.widgets.made import HOSTILE, FakeTopK, picture_acts, text_of
 
 N_ATOMS, D_IN = 32, 8
@@ -389,7 +390,9 @@ def test_what_it_makes_the_model_say_is_measured_and_confirmed(fours) -> None:
     assert chips.states == ["confirmed" if kept else "unconfirmed" for kept in found.confirmed]
     assert found.up[0][1] > 3 * found.random_most
     assert "<b>4</b>" in fours._frame.answer.value
-    assert chips.control.startswith(f"random direction: {found.by_chance} of 3")
+    assert len(found.chance) == 5
+    assert chips.control.startswith("5 random directions: ")
+    assert f"{max(found.chance)} of 3" in chips.control
     assert fours.record["found_by"] == "measured on 12 other examples"
 
 
@@ -430,4 +433,33 @@ def test_a_larger_model_is_run_when_it_is_asked_for(monkeypatch) -> None:
     browser.wait(60)
     assert browser.cards.says.chips.labels[0] == "7"
     assert browser.cards.says.button.layout.display == "none"
+    browser.close()
+
+
+def test_a_search_counts_every_atom_it_finds() -> None:
+    """What is listed is a part of what is found, and says of how many."""
+    acts = text_acts()
+    codes = SparseCodes.from_dense(
+        (acts.tokens.ids == 1).float()[:, None] * torch.rand(1, 300).add(0.1)
+    )
+    wide = FakeTopK(300)
+    browser = sw.AtomBrowser(wide, acts, catalogue=AtomCatalogue(wide, acts, codes=codes))
+    browser.search = "cat"
+    assert len(browser.found) == 300
+    assert "300 matches" in browser.status
+    assert "5 of 300 atoms" in browser.finder.widget.note
+    browser.close()
+
+
+def test_the_sentence_names_the_strongest_words_first() -> None:
+    """Of an atom that fires at one word often and at another more strongly, the stronger comes first."""
+    acts = text_acts()
+    ids = acts.tokens.ids
+    z = (ids == 1).float() + 3.0 * ((ids == 4) & (torch.arange(len(ids)) > 60)).float()
+    two = FakeTopK(2)
+    codes = SparseCodes.from_dense(torch.stack([z, 0 * z], dim=1))
+    catalogue = AtomCatalogue(two, acts, codes=codes)
+    browser = sw.AtomBrowser(two, acts, catalogue=catalogue, atom=0, labels={0: "thing"})
+    assert browser.answer.index("👩") < browser.answer.index("cat")
+    assert len(browser.answer.split()) <= 12
     browser.close()

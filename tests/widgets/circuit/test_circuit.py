@@ -68,17 +68,22 @@ def atoms(panel: CircuitPanel) -> list[int]:
     return drawn.sort_values("influence", ascending=False)["node"].astype(int).tolist()
 
 
-def test_the_strongest_atom_is_cut_first_and_stands_beside_luck(panel: CircuitPanel) -> None:
-    """The live model, what the graph foresaw, random directions: the numbers of `intervene`."""
+def test_nothing_is_cut_at_first_and_a_cut_stands_beside_luck(panel: CircuitPanel) -> None:
+    """It opens on the story as it is; a cut has the numbers of `intervene`, and the band of random changes."""
     assert not panel.problem, panel.status
     assert panel.node == atoms(panel)[0]
-    flow = parts().graph.intervene(panel.node, 0.0, n_random=3)
+    assert (panel.change, panel.without, panel.strength) == (None, False, 1.0)
+    assert panel.drawing.layout.display == "none"
+    panel.as_graph = True
+    panel.cut()
+    flow = parts().graph.intervene(panel.node, 0.0, n_random=19)
     answer = panel.change
     assert answer is not None
     assert (answer.effect, answer.predicted) == pytest.approx((flow.effect, flow.predicted))
     assert answer.random == pytest.approx(flow.controls)
-    largest = max(flow.controls, key=abs)
-    assert panel.effects.values == pytest.approx([flow.effect, flow.predicted, largest])
+    assert panel.effects.values == pytest.approx([flow.effect, flow.predicted])
+    ends = [flow.controls.min(), np.median(flow.controls), flow.controls.max()]
+    assert panel.effects.bands[0] == pytest.approx(ends)
     assert f"Cut <b>{panel.names.changed_as(panel.node)}</b>" in panel.cut_row.said.value
     assert "the graph foresaw" in panel.numbers
     assert panel.outcomes.values == pytest.approx(answer.after)
@@ -113,14 +118,23 @@ def test_tables_and_the_drawing_choose_nodes(panel: CircuitPanel) -> None:
     hidden = np.setdiff1d(
         np.flatnonzero(panel.circuit.kinds == "atom"), panel.summary.nodes["node"]
     )
-    panel.node = int(hidden[0])
+    panel.node, panel.strength = int(hidden[0]), 0.0
     assert panel.summary.place_of(panel.node) >= 0
     assert panel.change is not None
     panel.press("Escape")
     assert (panel.node, panel.change) == (-1, None)
-    assert "carries 80.0" in panel.answer.replace("\u2009", " ")
+    assert "carry 80.0" in panel.numbers.replace("\u2009", " ")
     panel.press("ArrowRight")
     assert panel.node >= 0
+    find = panel.controls.find
+    for nothing in ("", "😀", "<b>", "no such word"):
+        find.query = nothing
+        assert find.rows == []
+    find.query = "day"
+    at = [panel.names.token(int(panel.graph.nodes.position.iat[r["atom"]])) for r in find.rows]
+    assert set(at) == {"“day”"}
+    find.choose("take", 1)
+    assert (panel.node, panel.as_graph) == (find.rows[1]["atom"], True)
 
 
 def test_pinned_nodes_become_a_group_that_is_changed_as_one(panel: CircuitPanel) -> None:
@@ -252,12 +266,25 @@ def test_a_graph_of_neurons_is_drawn_by_their_names() -> None:
     drawn = [face for face in faces(panel) if face.tone in ("for", "against")]
     nodes = panel.summary.nodes.node[inner]
     assert [face.text for face in drawn] == [panel.names.pill(int(node))[0] for node in nodes]
-    curve = graph.faithfulness([20], n_random=3)
-    gone = curve.lost[0] >= 0.95
-    assert ("is gone" in panel.answer) is bool(gone)
-    drawn_lost = panel.cut_row.evidence.values[0]
-    assert drawn_lost == pytest.approx(max(float(curve.lost[0]), 0.0), abs=1e-4)
-    flow = graph.intervene(panel.node, 0.0, n_random=3)
+    story = panel.story
+    nodes_told = [node for _, some in story.stations for node in some]
+    assert (story.n, story.answers) == (len(nodes_told), (" to", " in"))
+    assert (panel.circuit.adds[nodes_told] > 0).all()
+    whole = graph.intervene(nodes_told, 0.0, n_random=19)
+    probabilities = whole.after.softmax(dim=-1)[[graph.outcomes[0]]].flatten()
+    assert story.without == pytest.approx(probabilities.numpy(), abs=1e-5)
+    assert story.random.shape == (19, 2)
+    assert len(panel.answer.split()) <= 14
+    assert "random" in panel.answer
+    told = panel.story_view.value
+    assert told.count("sae-nb-chance") == 2
+    assert "as in “One day he went”" in told
+    assert "sae-nb-storycut" not in told
+    panel.without = True
+    assert "sae-nb-storycut" in panel.story_view.value
+    assert "neuron" in panel.names.short(nodes_told[0])
+    flow = graph.intervene(panel.node, 0.0, n_random=19)
+    panel.strength = 0.0
     assert panel.change is not None
     assert panel.change.effect == pytest.approx(flow.effect)
     assert panel.change.random == pytest.approx(flow.controls)

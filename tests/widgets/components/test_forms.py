@@ -90,15 +90,15 @@ def test_chips_say_what_was_confirmed_and_refuse_what_they_do_not_know() -> None
 
 
 def test_a_slider_speaks_in_peaks_and_in_the_models_units() -> None:
-    """Zero, usual range and breaking point are where they belong; values beyond an end stand at it."""
+    """Zero, the usual and the strongest are where they belong; values beyond an end stand at it."""
     slider = StrengthSlider(size=40.0)
-    slider.fit(-1.0, 3.0, usual=(0.0, 1.0), breaks=2.0)
+    slider.fit(-1.0, 3.0, usual=1.0, strongest=2.0)
     slider.value = 0.9
-    assert slider.words_of_value == "36.0 · 0.9 × its peak"
+    assert (slider.words_of_value, slider.model_units[:4]) == ("0.9 × usual", "36.0")
     page = slider.static_html()
     assert "--zero:25.0%" in page
-    assert "left:25.0%;width:25.0%" in page
-    assert 'style="left:75.0%">text breaks' in page
+    assert 'sae-nb-usual" style="left:50.0%">usual' in page
+    assert 'style="left:75.0%">strongest seen' in page
     slider.value = 99.0
     assert 'sae-nb-thumb" style="left:100.0%"' in slider.static_html()
     with pytest.raises(t.TraitError, match="finite"):
@@ -126,7 +126,7 @@ def test_only_words_that_the_others_lack_are_tinted() -> None:
         [Way("up", [" The", " film", "s", ",", " anna"]), Way("same", [" the", " dog"])],
     )
     assert made.marked == [[False, True, True, False, False], [False, False]]
-    assert words_of_its_own(["a"], []) == [True]
+    assert words_of_its_own(["a", " tree", " 12"], []) == [False, True, True]
     made.selected = (1, 2)
     made.show(["Anna"], [Way("same", [" x"])])
     assert made.selected == (-1, -1)

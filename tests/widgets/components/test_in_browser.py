@@ -282,7 +282,7 @@ def test_shaded_tokens_stay_readable_on_light_and_dark_pages(page, strip) -> Non
 
 def test_bars_can_be_clicked_and_walked(page) -> None:
     bars = sw.Sparkbars(description="nearest")
-    bars.show([HOSTILE, "b", "c"], [1.0, 0.5, -0.5], signed=True, control=[0.2, 0.2, None])
+    bars.show([HOSTILE, "b", "c"], [1.0, 0.5, -0.5], signed=True, bands=[[0.1, 0.2, 0.3], [0.0, 0.2, 0.2], []])
     show(page, bars)
     assert page.locator(".sae-nb-label").first.text_content() == HOSTILE
     page.locator(".sae-nb-barrow").nth(1).click()
@@ -293,7 +293,9 @@ def test_bars_can_be_clicked_and_walked(page) -> None:
     assert page.evaluate("window.model.state.selected") == 2
     widths = page.locator(".sae-nb-fill").evaluate_all("ns => ns.map(n => n.style.width)")
     assert widths == ["50%", "25%", "25%"]
-    assert page.locator(".sae-nb-control").count() == 2
+    bands = page.locator(".sae-nb-band").evaluate_all("ns => ns.map(n => n.style.width)")
+    assert bands == ["10%", "10%"]
+    assert page.locator(".sae-nb-median").count() == 2
 
 
 def test_numbers_read_alike_in_python_and_in_the_browser(page) -> None:

@@ -127,6 +127,45 @@ def test_search_selects_what_answers(panel: sw.ConceptMap) -> None:
     assert not panel.problem
 
 
+def test_a_search_rings_the_strongest_twenty() -> None:
+    """Of more than twenty atoms found the first twenty are selected, and the panel says out of how many."""
+    panel = made(labels=dict.fromkeys(range(30), "love"))
+    panel.search = "love"
+    assert len(panel.selected) == len(ringed(panel)) == 20
+    assert "20 of 30 atoms" in panel.status
+    assert [row[0] for row in panel.cards.table.cells] == [str(atom) for atom in panel.selected]
+    panel.clear_selection()
+    panel.finder.search("love")
+    assert panel.selected == ()
+    panel.finder.take(2)
+    assert panel.atom == panel.selected[0] == panel.finder.found.atoms[2]
+
+
+def test_an_entry_of_the_key_lights_its_region_alone(panel: sw.ConceptMap) -> None:
+    """Its atoms are selected and what they share is said; the others stay, faint; again, and all is lit."""
+    chart, (region, *_) = panel.map.chart, panel.record.clusters
+    style = chart.legend[0][0]
+    chart.off = [i for i in range(len(chart.palette)) if i != style]
+    assert panel.selected == tuple(region.points.tolist())
+    assert panel.atom in region.points
+    assert region.name in panel.headline
+    assert chart.shown == b""
+    assert len(panel.cards.together.values) == len(panel.cards.alike.values) == 2
+    assert "No input" not in panel.answer + panel.reasons
+    chart.off = []
+    assert (panel.selected, panel.filter, panel.headline) == ((), {}, "")
+    panel.filter = {"cluster": (region.name,)}
+    panel.clear_selection()
+    assert (panel.selected, panel.filter, chart.off) == ((), {}, [])
+
+
+def test_a_page_offers_nothing_that_needs_the_kernel(panel: sw.ConceptMap, tmp_path: Path) -> None:
+    """The map of a page moves and lights regions; nobody would hear of a lasso."""
+    page = panel.to_html(tmp_path / "map.html").read_text()
+    assert "Click a name" in page
+    assert "Shift and drag" not in page
+
+
 def test_a_column_colours_the_points() -> None:
     """Numbers by the one sequential map, unknown ones hollow; words as categories."""
     kinds = ["sea" if i % 2 else "land" for i in range(N_ATOMS)]

@@ -103,6 +103,19 @@ def test_limits_choose_what_is_listed(panel: CorpusPanel) -> None:
 
 
 @pytest.mark.slow
+def test_the_find_box_lists_atoms_and_waits_to_be_taken(panel: CorpusPanel) -> None:
+    """Rows are what the search finds, the largest difference first; the panel changes once one is taken."""
+    before, box = panel.atom, panel.finder.widget
+    panel.finder.search("tai")
+    assert [row["atom"] for row in box.rows] == [MORE_A]
+    assert "90 % of old" in box.rows[0]["tip"].replace("\u2009", " ")
+    assert panel.atom == before
+    panel.finder.take()
+    assert (panel.atom, panel.search, panel.found) == (MORE_A, "tai", (MORE_A,))
+    panel.finder.search("😀")
+    assert (box.rows, box.head) == ([], "no atom peaks at “😀”")
+
+
 def test_search_finds_numbers_and_labels(panel: CorpusPanel) -> None:
     """The first match is shown; what is not there leaves the atom and says so; Escape ends it."""
     panel.search = "TAI"

@@ -17,7 +17,7 @@ from sae_nb_widgets.generation import GenerationLens
 from sae_nb_widgets.generation._queries import N_AHEAD
 
 import sae_nb as sn
-from sae_nb.atoms import LabelEvidence
+from sae_nb.atoms import LabelEvidence, peaks
 from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.sessions._names import names_of
@@ -40,6 +40,11 @@ def lens(gpt: Any, sae: Any) -> GenerationLens:
     return made
 
 
+def usual(lens: GenerationLens, atom: int) -> float:
+    """How strongly the atom usually fires in the examples, as every panel of this SAE has it."""
+    return float(peaks(lens.sae, lens.names.catalogue).usual[atom])
+
+
 def strengths(strip: sw.TokenStrip) -> np.ndarray:
     return np.frombuffer(strip.token_strengths, np.float32)
 
@@ -54,7 +59,7 @@ def test_tokens_come_one_by_one_with_their_atoms(lens: GenerationLens, gpt: Any,
     assert [len(row) for row in (lens.views.text.prompt, *lens.views.text.rows)] == [4, 5]
     assert lens.views.text.labels == ["written"]
     codes = sae.encode(sn.capture(gpt, [PROMPT + lens.written], PLACE, progress=False)).to_dense()
-    wanted = codes[:, 25].detach().numpy() / float(sae.strength_p99[25])
+    wanted = codes[:, 25].detach().numpy() / usual(lens, 25)
     (pinned,) = lens.views.pins.tokens
     assert "".join(pinned).endswith(lens.written)
     assert strengths(lens.views.pins)[1:] == pytest.approx(wanted, abs=1e-3)
@@ -97,7 +102,7 @@ def test_a_token_is_explained_as_in_the_input_lens(
     assert found is not None
     assert found.target == ids[6]
     assert found.attribution == pytest.approx(wanted.attribution, abs=1e-4)
-    assert lens.views.text.selected == (1, 2)
+    assert lens.views.text.selected == (0, 6)
     lens.views.why.selected = 0
     assert lens.atom == lens.views.why_atoms[0]
     lens.views.here.selected = 1
@@ -118,7 +123,7 @@ def test_the_text_goes_on_another_way(lens: GenerationLens, gpt: Any, sae: Any) 
     lens.go_on(4)
     assert (lens.branch, lens.token, lens.problem) == (1, -1, False)
     made = lens.generation.branches[1]
-    by = -2.0 * float(sae.strength_p99[25]) * float(sae.dictionary[25].norm())
+    by = -2.0 * usual(lens, 25) * float(sae.dictionary[25].norm())
     assert made.fork.by == pytest.approx(by, rel=1e-5)
     texts = [lens.generation.new_text(1, row) for row in (STEERED, UNSTEERED, RANDOM)]
     first = lens.generation.tokens(0)[4]
@@ -126,7 +131,8 @@ def test_the_text_goes_on_another_way(lens: GenerationLens, gpt: Any, sae: Any) 
     assert texts[STEERED] != texts[UNSTEERED]
     assert lens.views.text.kinds == ["down", "same", "random"]
     assert [len(row) for row in (lens.views.text.prompt, *lens.views.text.rows)] == [5, 4, 4, 4]
-    assert "random direction" in lens.answer
+    assert lens.views.text.labels == ["− atom 25 2×", "untouched", "random, same length"]
+    assert "random push" in lens.answer
     assert [row[0] for row in lens.views.table.cells] == ["0", "1"]
     lens.token = 6  # a steered token is explained as it was written, steered
     assert lens.summary is not None
@@ -165,9 +171,11 @@ def test_it_opens_on_a_text_that_goes_on_in_three_ways(lens: GenerationLens, gpt
     assert untouched == gpt.generate(PROMPT, len(lens.views.text.rows[1]), echo=False)
     assert steered != untouched
     assert random
-    assert lens.headline.startswith("Turn up ")
-    assert lens.answer.startswith(f"With {lens.names.in_text(lens.atom)} turned up: “")
-    quoted = lens.answer.partition(": “")[2].partition("”")[0].removesuffix(" …").removeprefix("… ")
+    told = lens.headline.partition(" turned up: ")[2]
+    assert told
+    assert "random push" in lens.answer
+    assert len(lens.answer.split()) <= 12
+    quoted = lens.reasons.partition("“")[2].partition("”")[0].removesuffix(" …").removeprefix("… ")
     assert quoted in " ".join(steered.split())
     assert quoted not in " ".join(untouched.split())
     assert (lens.n_branches, lens.views.text.stale) == (1, False)
@@ -190,7 +198,7 @@ def test_it_opens_on_a_name_whose_words_come_when_its_atom_is_turned_up(gpt: Any
     lens = GenerationLens(gpt, own, prompt=PROMPT)
     lens.wait()
     assert lens.atom == 25
-    assert lens.headline.startswith("Turn up ")
+    assert lens.headline.startswith("“love” turned up: ")
     assert len(lens.views.text.rows) == 3
     panel = sw.SteeringPanel(gpt, PLACE, own, [PROMPT])
     panel.wait()
@@ -215,7 +223,7 @@ def test_a_strength_on_its_slider_asks_anew_and_the_old_texts_dim_at_once(
     lens.wait()
     assert lens.views.text.stale is False
     assert lens.views.text.kinds[0] == "down"
-    assert lens.headline.startswith("Turn down ")
+    assert " turned down: " in lens.headline
     assert _ahead(lens)[1] == before[1]
     lens.strength = 0.0
     lens.wait()
@@ -232,6 +240,15 @@ def test_a_way_is_kept_as_a_branch_and_goes_on_from_where_it_stands(lens: Genera
     kept = [lens.generation.tokens(1, row)[4:] for row in range(3)]
     assert all("".join(row).startswith(text) for row, text in zip(kept, ahead, strict=True))
     assert len(kept[0]) == len(lens.views.text.rows[0]) > N_AHEAD
+    # Three more ways leave the text that is steered already: all of it stands above them, and it says so.
+    lens.strength = 2.0
+    lens.wait()
+    text = lens.views.text
+    assert text.prompt == lens.generation.tokens(1)
+    assert len(text.rows) == 3
+    assert text.leaves.startswith("after the text above")
+    assert (text.labels[0][-2:], len(text.earlier)) == ("2×", 1)
+    assert "untouched" in text.earlier[0][1]
     lens.undo()
     lens.again()
     lens.wait()

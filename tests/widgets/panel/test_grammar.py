@@ -120,6 +120,10 @@ def _layers() -> Panel:
     return sw.LensPanel(gpt, sn.load_lens("tiny-gpt"), "Once upon a time there was a")
 
 
+def _heads() -> Panel:
+    return sw.HeadsPanel(sn.load_model("tiny-induction"), "q k e f z q k e")
+
+
 def _patching() -> Panel:
     return sw.PatchingPanel(sn.load_model("tiny-induction"))
 
@@ -186,6 +190,7 @@ MAKERS: dict[str, Callable[[], Panel]] = {
     "CorpusPanel": _corpora,
     "DepthTrajectory": _depth,
     "GenerationLens": _generation,
+    "HeadsPanel": _heads,
     "InputLens": _lens,
     "InputSteering": _input_steering,
     "LensPanel": _layers,

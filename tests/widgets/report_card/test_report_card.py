@@ -64,6 +64,7 @@ def test_a_row_tells_its_definition_differences_and_example(card: sw.ReportCard)
     card.press("Escape")
     assert card.metric == ""
     assert "Click a row" in told(card)
+    assert "Click a row" not in card.static_page().detail
 
 
 def test_keys_click_and_menu_choose_the_same(card: sw.ReportCard) -> None:

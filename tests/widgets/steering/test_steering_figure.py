@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sae_nb_widgets.steering._words import answer_words
+from sae_nb_widgets.steering._figure import AFTER, BEFORE, MEDIAN, RANDOM, steering_figure
+from sae_nb_widgets.steering._words import outcome_words, verdict_words
 
 from sae_nb.summaries import SteeringSummary
 from sae_nb.summaries._steering import SteeringRecipe
@@ -38,18 +39,38 @@ def summary(**given: Any) -> SteeringSummary:
     return SteeringSummary(**(fields | given))
 
 
+def test_random_pushes_are_a_band_with_their_median_and_what_leaves_it_is_filled() -> None:
+    """19 pushes, of which the first is the smallest: least, median and most are drawn, never one of them."""
+    drawn = np.column_stack(
+        [np.linspace(0.1, 0.9, 19)[::-1], np.linspace(0.18, 0.22, 19), np.full(19, 0.01)]
+    )
+    found = summary(outcome="class", controls=drawn, random=drawn[-1])
+    data = steering_figure(found).data
+    band = data[RANDOM]
+    assert band.base == pytest.approx(drawn.min(axis=0))
+    assert np.add(band.base, band.x) == pytest.approx(drawn.max(axis=0))
+    assert data[MEDIAN].x == pytest.approx(np.median(drawn, axis=0))
+    assert (data[BEFORE].x, data[AFTER].x) == (
+        pytest.approx(found.before), pytest.approx(found.after)
+    )  # fmt: skip
+    assert data[AFTER].marker.symbol == ("circle-open", "circle", "circle")
+
+
 @pytest.mark.parametrize(
-    ("kl", "stands_out", "verdict"),
+    ("after", "kl", "outcome", "verdict"),
     [
-        (0.3, None, "In all, more than chance."),
-        (0.01, 7, "In all, random pushes move it as far, but not this way."),
-        (0.01, None, "In all, no more than chance."),
+        ((0.69, 0.2, 0.2), 0.01, "“↵” rises to 20 %", "None of 2 random pushes moves “↵” as far."),
+        ((0.69, 0.2, 0.0), 0.3, "“cat” falls to 69 %", "The whole answer moves further than under 2 random pushes."),
+        ((0.69, 0.2, 0.0), 0.01, "no more than chance", "Random pushes move every next word as far: no more than chance."),
+        ((0.1, 0.8, 0.02), 0.3, "“cat” becomes “<script>alert(1)</script>”", "None of 2 random pushes moves “<script>alert(1)</script>” as far."),
     ],
-)
-def test_the_verdict_is_about_the_whole_answer(
-    kl: float, stands_out: int | None, verdict: str
+)  # fmt: skip
+def test_the_verdict_is_that_of_the_answers_own_numbers(
+    after: tuple[float, ...], kl: float, outcome: str, verdict: str
 ) -> None:
-    """A headline neither claims what its own control refutes, nor denies what is not in the top class."""
-    found = summary(kl=kl, stands_out=stands_out)
-    assert answer_words(found, "atom 1 added").endswith(verdict)
+    """A headline neither claims what its own controls refute, nor denies what is not in the top class."""
+    found = summary(after=np.array(after), kl=kl)
     assert found.beats_chance == ("no more than chance" not in verdict)
+    assert verdict_words(found) == verdict
+    assert outcome_words(found).replace("\u2009", " ") == outcome
+    assert len(verdict.split()) <= 12

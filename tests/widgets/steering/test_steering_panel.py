@@ -61,14 +61,15 @@ def test_slider_is_the_strength(vit: Any, panel: sw.SteeringPanel) -> None:
 
 
 @pytest.mark.slow
-def test_random_control_is_drawn_hatched_and_follows_its_seed(panel: sw.SteeringPanel) -> None:
-    """Its outline ends at the record's values, and another seed moves it."""
+def test_random_pushes_are_a_band_and_follow_their_seed(panel: sw.SteeringPanel) -> None:
+    """It ends at the record's least and most, and another seed moves it."""
     trace = panel.current_figure().data[RANDOM]
-    assert trace.fillpattern.shape == "/"
-    np.testing.assert_allclose(np.asarray(trace.x).reshape(-1, 6)[:, 1], panel.summary.random)
-    before = panel.summary.random
+    drawn = panel.summary.controls
+    assert len(drawn) == 19
+    np.testing.assert_allclose(trace.base, drawn.min(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(np.add(trace.base, trace.x), drawn.max(axis=0), rtol=1e-5)
     panel.seed = 1
-    assert not np.allclose(panel.summary.random, before)
+    assert not np.allclose(panel.summary.controls[0], drawn[0])
 
 
 @pytest.mark.slow
@@ -104,7 +105,7 @@ def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(
     """Above the safe one it goes back, with its sign, and that is said; one below stays."""
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts, atom=5)
     made.wait()
-    assert made.controls.strength.unit == "× its peak"
+    assert made.controls.strength.unit == "× usual"
     assert made.controls.strength.size == pytest.approx(made.scale.unit_size(5, "add"))
     made.strength = -4.5
     made.wait()
@@ -125,7 +126,7 @@ def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(
     early = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts, atom=5)
     with early._drawing:  # before its units are measured
         early._phase = Phase.MEASURING
-        early._take_scale(StrengthScale())
+        early.scale = StrengthScale()
         early.replay(recipe)
         early._begin(made.scale, None)
     early.wait()
@@ -142,7 +143,7 @@ def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any, acts: An
     assert (made.unit, made.strength) == ("p99", 2.0)
     assert made.summary.edit_norm == pytest.approx(2 * p99, rel=1e-4)
     unit = made.controls.unit.value
-    assert ">× full strength<" in unit
+    assert ">× usual strength<" in unit
     assert "99th percentile" in unit
     made.mode = "scale"
     made.wait()
@@ -203,18 +204,18 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
     record = talking.continuation
     assert len(record.before) > 0
     texts = talking.cards.texts
-    assert texts.labels == ["turned up", "untouched", "random, same size"]
-    assert "prove" in texts.note
+    assert texts.labels == ["+ atom 3 5", "untouched", "random, same length"]
     assert not texts.stale
-    # What comes out of it is the answer; the odds of one token are behind it.
-    assert ": the text " in talking.answer
-    assert "the next token" not in talking.answer
-    assert "the next token" in talking.numbers
+    # What comes out of it is the heading; the odds of one token are behind it.
+    assert talking.headline.startswith("Atom 3 turned up: ")
+    assert "of the same size" in talking.answer
+    assert "prove" in talking.reasons
+    assert "P(" in talking.reasons
     talking.strength = 1.0
     talking.wait()
     assert texts.stale
-    assert "Write on again" in texts.note
-    assert "the next token" in talking.answer
+    assert "write on again" in texts.note
+    assert "andom pushes" in talking.answer
 
 
 @pytest.mark.parametrize(

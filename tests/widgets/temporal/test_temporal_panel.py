@@ -7,6 +7,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 from sae_nb_widgets.temporal._figure import MOST_ARCS
+from sae_nb_widgets.temporal._panel import expected_words
 
 import sae_nb as sn
 from sae_nb.figures import named, theme
@@ -251,3 +252,13 @@ def test_a_signal_needs_no_model() -> None:
     assert panel.token == 12
     with pytest.raises(TypeError, match="`given` must be a signal"):
         sw.TemporalPanel(None, sae, TEXT)
+
+
+def test_the_word_for_a_prediction_follows_its_share() -> None:
+    """A quarter is not called expected."""
+    assert [expected_words(share) for share in (0.9, 0.5, 0.26, 0.1)] == [
+        "expected",
+        "expected",
+        "a quarter expected",
+        "hardly expected",
+    ]

@@ -417,3 +417,39 @@ def test_gallery_of_an_sae_that_reads_sequences_reads_every_sample_on_its_own() 
     alone = torch.cat([sae.encode(part).to_dense() for part in x.split(4)]).abs().amax(dim=0)
     gallery = Probe(acts).gallery(sae, range(12))
     np.testing.assert_allclose(gallery.strengths, alone.detach(), atol=1e-5)
+
+
+def _rows(n: int, seed: int) -> Activations:
+    x = torch.randn(n, 16, generator=torch.Generator().manual_seed(seed))
+    samples = torch.arange(n)
+    return Activations(
+        x,
+        sample=samples,
+        position=torch.zeros_like(samples),
+        context=Context(kind="rows", n_samples=n),
+    )
+
+
+def test_few_rows_are_memorised_and_the_headline_is_of_others() -> None:
+    """Noise in 16 dimensions, 60 rows: what is not trained on is hardly explained, and that is what is said."""
+    run = sn.start_training(
+        sn.TopK(16, 128, k=4, generator=torch.Generator().manual_seed(0)), _rows(60, 0).x, steps=600,
+        batch_size=60, learning_rate=5e-3, seed=0,
+    )  # fmt: skip
+    run.wait(120)
+    alone, monitor = sw.TrainingMonitor(run), sw.TrainingMonitor(run, held_out=_rows(200, 1))
+    for panel in (alone, monitor):
+        panel.refresh()
+    summary = monitor._summaries[0]
+    assert summary.held_out
+    assert summary.batch_r2 > 0.9
+    assert summary.r2_now < 0.6
+    assert (
+        f"explains {100 * summary.r2_now:.0f} % of the variance of rows it was not"
+        in monitor.answer
+    )
+    assert monitor.answer.startswith("Memorised: of the rows it trained on it explains")
+    assert "longer would" not in monitor.answer
+    assert "Each row was seen 600 times and none is held out" in alone.answer
+    for panel in (alone, monitor):
+        panel.close()

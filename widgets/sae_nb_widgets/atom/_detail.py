@@ -75,16 +75,18 @@ class Says:
                 f"raised by {format_number(by)} in its logit, {effects.by}" for _, by in effects.up
             ],
             score=score if effects.confirmed else f"{effects.by}; no others to confirm it on",
-            control=_by_chance(effects),
+            control=by_chance(effects),
         )
 
 
-def _by_chance(effects: AtomEffects) -> str:
-    """Effect of a random direction, in words, next to the atom's."""
-    if effects.by_chance is None or effects.random_most is None:
+def by_chance(effects: AtomEffects) -> str:
+    """State what random directions do, from the least to the most, next to the atom's words."""
+    if not effects.chance or effects.random_most is None:
         return ""
-    most = format_number(effects.random_most, digits=2)
-    return f"random direction: {effects.by_chance} of {len(effects.up)}, at most +{most}"
+    least, most = min(effects.chance), max(effects.chance)
+    counts = f"{least}" if least == most else f"{least} to {most}"
+    largest = format_number(effects.random_most, digits=2)
+    return f"{len(effects.chance)} random directions: {counts} of {len(effects.up)}, at most +{largest}"
 
 
 class AtomDetail:

@@ -42,7 +42,7 @@ class StrengthBars:
             left = marks[-1].at if marks else 0.0
             if value is None or at - left < CROWDED * n * bool(marks) or at > (1 - CROWDED / 2) * n:
                 continue
-            tip = f"{words} of its strengths: {format_number(value)}; click for examples"
+            tip = f"{words} of its strengths: {format_number(value)}"
             said = f"{words} {format_number(value, digits=2)}"
             marks.append(AxisMark(at, said, chosen=record.band == band, tip=tip))
             self._bands.append(band)  # type: ignore[arg-type]

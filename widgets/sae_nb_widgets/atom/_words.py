@@ -63,7 +63,7 @@ def _tested(effects: AtomEffects | None) -> str:
         return ""
     held = f"{sum(effects.confirmed)} of {len(effects.up)} outputs that it raises rose on other examples too"
     by_chance = effects.by_chance
-    return f"{held}." if by_chance is None else f"{held}; of a random direction {by_chance}."
+    return f"{held}." if by_chance is None else f"{held}; of random directions at most {by_chance}."
 
 
 def often(frequency: float) -> str:

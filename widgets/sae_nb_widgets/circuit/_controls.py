@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 import ipywidgets as ipw
 import traitlets as t
 
+from sae_nb_widgets.circuit._queries import found_nodes
+from sae_nb_widgets.components._find_box import SHOWN, FindBox
 from sae_nb_widgets.panel._declaring import button, control, line, show, small_button
+from sae_nb_widgets.panel._frame import small_toggle
 
 if TYPE_CHECKING:
     from sae_nb_widgets.circuit._panel import CircuitPanel
 
+AS_GRAPH = "the whole circuit as a graph"
 SIZES = (12, 20, 50)
 """Nodes that one click draws."""
 
@@ -36,6 +40,20 @@ class CircuitControls:
         tip = "Take the chosen node, and those that are pinned, out of the live model"
         self.cut = button("Cut chosen", tip, panel.cut)
         show(self.cut, panel.live is not None)
+        tip = "The answer as it is, and with the story's neurons or atoms taken out"
+        self.switch = ipw.ToggleButtons(
+            options=[("with", False), ("without", True)],
+            tooltips=[tip] * 2,
+            style={"button_width": "auto"},
+        )
+        t.link((panel, "without"), (self.switch, "value"))
+        self.fold = small_toggle(AS_GRAPH, "Every node and line, each to be chosen and changed")
+        t.link((panel, "as_graph"), (self.fold, "value"))
+        self.find = FindBox(description="find a node of the circuit", hint="find a word or a name")
+        self.find.add_class("sae-nb-search")
+        self.find.observe(self._search, "query")
+        self.find.on_choice(self._take)
+        self.story = [self.switch, self.find, self.fold]
         here = "Number of the node where the strongest path"
         alike = "Draw neurons that fire together on the input and its contrast as one"
         self.more = [
@@ -57,6 +75,22 @@ class CircuitControls:
             ),
             control(panel, "n_random", "random directions", "Compared with every change", 190),
         ]  # fmt: skip
+
+    def _search(self, change: t.Bunch) -> None:
+        query = change["new"]
+        rows = found_nodes(self._panel.circuit, self._panel._named, query)
+        head = (
+            f"nodes at or about “{query}”, strongest first"
+            if rows
+            else f"no node answers to “{query}”"
+        )
+        shown = rows[:SHOWN]
+        self.find.show(query, shown, head, f"{len(shown)} of {len(rows)}" * bool(rows))
+
+    def _take(self, kind: str, row: int, _: str) -> None:
+        if kind == "take" and 0 <= row < len(self.find.rows):
+            self.find.opened, self._panel.as_graph = False, True
+            self._panel.node = self.find.rows[row]["atom"]
 
     def _segments(self) -> ipw.ToggleButtons:
         """Return the choice of how many nodes are drawn; none is chosen where a share is."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
+import numpy as np
+from jaxtyping import Float
 
-from sae_nb.circuits import FaithfulnessCurve
 from sae_nb.circuits._summary import CircuitAnswer
 from sae_nb.figures import fade, theme, visible_token
 from sae_nb.figures.theme import format_percent
@@ -18,8 +19,13 @@ from sae_nb_widgets.panel._pages import COLUMNS
 if TYPE_CHECKING:
     from sae_nb_widgets.circuit._panel import CircuitPanel
 
-AFTER = "Likeliest answers now (black tick: before; dashed: after a random change)"
+AFTER = "Likeliest answers now (black tick: before; grey: after random changes)"
 STALE = "sae-nb-stale"
+
+
+def band_of(drawn: Float[np.ndarray, " n"]) -> tuple[float, ...]:
+    """Return the least, the median and the most of what random changes do; nothing without any."""
+    return (float(drawn.min()), float(np.median(drawn)), float(drawn.max())) if len(drawn) else ()
 
 
 class LiveCut:
@@ -37,12 +43,10 @@ class LiveCut:
             small_button("double", "Twice as strong", lambda: panel.set_trait("strength", 2.0)),
         )
         self.effects = Sparkbars(empty_text="")
-        self.evidence = Sparkbars(empty_text="", layout={"max_width": "520px"})
         self.outcomes = Sparkbars(description=AFTER, empty_text="")
         # A box of its own: classes of small components are set before they live on a busy page.
         self.after = ipw.VBox([self.outcomes])
         left = ipw.VBox([self.said, self.note, self.strength])
-        show(self.evidence, False)
         self.row = ipw.Box([left, self.effects]).add_class(COLUMNS).add_class("sae-nb-cutrow")
 
     def fit(self, reason: str, chosen: bool) -> None:
@@ -50,18 +54,6 @@ class LiveCut:
         show(self.strength, not reason and chosen)
         self.note.value = f'<div class="sae-nb-cardfacts">{reason}</div>' if reason else ""
         show(self.note, bool(reason))
-
-    def show_evidence(self, curve: FaithfulnessCurve, answer: str) -> None:
-        """Draw what goes without the strongest neurons, and without as many random ones."""
-        k, lost, random = int(curve.k[0]), float(curve.lost[0]), float(curve.random_lost[0])
-        self.evidence.description = f"Share of the push for {answer} lost without {k} neurons"
-        self.evidence.show(
-            ["strongest", "random"],
-            [max(lost, 0.0), max(random, 0.0)],
-            notes=[format_percent(share, digits=2) for share in (lost, random)],
-            colours=[theme.BLUE, theme.CONTROL],
-        )
-        show(self.evidence, True)
 
     def wait(self) -> None:
         """Show dimmed what no longer answers what is asked."""
@@ -78,22 +70,22 @@ class LiveCut:
             return
         self.said.value = words.cut_html(answer, name)
         n_random = len(answer.random)
-        luck = f"; random: the largest of {n_random}" if n_random else ""
+        luck = f"; grey: {n_random} random changes" if n_random else ""
         self.effects.description = f"What that does to the score of {targets} (logits{luck})"
         colour = theme.WARM if answer.effect > 0 else theme.BLUE
-        largest = float(max(answer.random, key=abs)) if n_random else float("nan")
+        band = band_of(answer.random)
         self.effects.show(
-            ["in the model", "foreseen", "random"],
-            [answer.effect, answer.predicted, largest],
+            ["in the model", "foreseen"],
+            [answer.effect, answer.predicted],
             signed=True,
-            colours=[colour, fade(colour, 0.9), theme.CONTROL],
+            colours=[colour, fade(colour, 0.9)],
+            bands=[band, band],
         )
-        random = answer.after_random.mean(axis=0) if len(answer.after_random) else None
         self.outcomes.show(
             [visible_token(name) for name in answer.names],
             answer.after.tolist(),
             notes=[format_percent(p, digits=2) for p in answer.after],
             before=answer.before.tolist(),
-            control=None if random is None else random.tolist(),
+            bands=[band_of(drawn) for drawn in answer.after_random.T],
         )
         show(self.after, bool(answer.names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,9 +43,21 @@ def drawn(
         _face(circuit, summary, names, row, place, marks.get(place, ()))
         for place, row in enumerate(summary.nodes.itertuples())
     ]
+    faces = told_apart(faces)
     columns = summary.columns.position
     of_columns = ([tokens[p] for p in columns], [crops[p] for p in columns])
     return faces, [lay_out(summary, faces, *of_columns, width) for width in WIDTHS]
+
+
+def told_apart(faces: Sequence[Face]) -> list[Face]:
+    """Return faces of which none against the answer has the very words of one for it."""
+    speaks = {face.text for face in faces if face.tone == "for" and not face.quiet}
+    return [
+        replace(face, text=f"{face.text}: against", brief=f"{face.brief}: against")
+        if face.tone == "against" and face.text in speaks
+        else face
+        for face in faces
+    ]
 
 
 def _face(

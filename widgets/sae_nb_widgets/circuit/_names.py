@@ -65,11 +65,14 @@ class NodeNames(AtomNames):
     # --- names ------------------------------------------------------------------------------------
 
     def short(self, node: int) -> str:
-        """Return an atom as block/number ("2/161"), an input as its token, and so on."""
+        """Return an atom as block/number ("2/161"), a neuron in words, an input as its token, and so on."""
         kind, place, position, atom, name = self._rows[node]
         token = visible_token(self._graph.tokens[position], bare=True)
         if kind == "atom":
-            return f"{place.rpartition('.')[2]}/{atom}"
+            block = place.rpartition(".")[2]
+            return (
+                f"neuron {atom} of block {block}" if self._graph.of_neurons else f"{block}/{atom}"
+            )
         if kind == "token":
             return f"“{token}”" if self._graph.grid is None else token
         if kind == "error":

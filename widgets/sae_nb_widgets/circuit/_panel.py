@@ -12,32 +12,22 @@ import traitlets as t
 
 from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
-from sae_nb.circuits import AttributionGraph, FaithfulnessCurve
-from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary
+from sae_nb.circuits import AttributionGraph
+from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitStory, CircuitSummary
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
-from sae_nb_widgets.circuit import _words as words
+from sae_nb_widgets.circuit import _queries as queries, _words as words
 from sae_nb_widgets.circuit._chosen import ChosenNode
 from sae_nb_widgets.circuit._contrast import ContrastFields
-from sae_nb_widgets.circuit._controls import CircuitControls
+from sae_nb_widgets.circuit._controls import AS_GRAPH, CircuitControls
 from sae_nb_widgets.circuit._cut import LiveCut
 from sae_nb_widgets.circuit._drawn_graph import drawn, patches_of, shaded_image
 from sae_nb_widgets.circuit._map import CircuitMap
 from sae_nb_widgets.circuit._names import NodeNames
-from sae_nb_widgets.circuit._queries import (
-    Change,
-    View,
-    alike,
-    by_influence,
-    changed,
-    check_groups,
-    check_nodes,
-    first_atom,
-    heaviest_target,
-    viewed,
-)
-from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import Number, Whole, or_trait_error, reacts
+from sae_nb_widgets.circuit._queries import Change, View
+from sae_nb_widgets.circuit._story import story_html
+from sae_nb_widgets.panel import Panel, _pages as pages
+from sae_nb_widgets.panel._declaring import Number, Whole, line, or_trait_error, reacts, show
 from sae_nb_widgets.panel._glossary import AN_ATOM, an_atom
 from sae_nb_widgets.panel._pages import COLUMNS
 
@@ -47,9 +37,6 @@ if TYPE_CHECKING:
 
 MOST_RECORDED = 40
 MOST_STRENGTH = 4.0
-N_TESTED = 20
-"""Neurons whose absence is measured when a panel opens."""
-
 NEURONS_QUESTION = "Which neurons turned this answer, and through which path?"
 NEURONS_EXPLANATION = (
     "Tokens are below, the answer above, and between them the neurons that turn it, in the row of their block "
@@ -125,7 +112,8 @@ class CircuitPanel(Panel):
     )
     stem = "circuit"
     kept_traits = (
-        "threshold", "pinned", "groups", "path_from", "path_to", "n_random", "node", "strength",
+        "as_graph", "without", "threshold", "pinned", "groups", "path_from", "path_to", "n_random", "node",
+        "strength",
     )  # fmt: skip
     needs_kernel = (
         "Choosing other nodes, pruning, paths and groups, and changing atoms in the live model need a running "
@@ -140,9 +128,11 @@ class CircuitPanel(Panel):
     path_from = a_node(help="Where the strongest path begins; −1 for none.")
     path_to = a_node(help="Where it ends.")
     strength = Number(
-        0.0, 0.0, MOST_STRENGTH, help="What the strength of the chosen atom is multiplied by."
+        1.0, 0.0, MOST_STRENGTH, help="What the strength of the chosen atom is multiplied by."
     )
-    n_random = Whole(3, 0, 50, help="Random directions of the same size, run with every change.")
+    n_random = Whole(19, 0, 50, help="Random directions of the same size, run with every change.")
+    without = t.Bool(False, help="Whether the story is told without its atoms.")
+    as_graph = t.Bool(False, help="Whether the whole drawing is shown under the story.")
     with_pinned = t.Bool(False, help="Whether the pinned atoms are changed with the chosen one.")
 
     def __init__(
@@ -170,23 +160,25 @@ class CircuitPanel(Panel):
             self.__dict__.update(question=NEURONS_QUESTION, explanation=NEURONS_EXPLANATION)
         self._path: Sequence[int] = ()
         self._change: CircuitAnswer | None = None
-        self._curve: FaithfulnessCurve | None = None
         self._seconds = 0.0
         super().__init__(chips=self._facts())
         self._named = self.names = NodeNames(graph, self._saes)
         self.threshold = self.circuit.first_threshold() if threshold is None else threshold
-        self.node = first_atom(self.circuit, self._named) if node is None else node
-        self._summary = viewed(self.circuit, self._view())
+        self.node = queries.first_atom(self.circuit, self._named) if node is None else node
+        self._summary = queries.viewed(self.circuit, self._view())
         self.where = (
             graph.model_name,
             words.places_words(self.circuit),
             words.targets_words(self.circuit),
         )
         self.headline = words.headline(self.circuit)
+        self._story = self.circuit.story(live=False)
         self._build()
-        self._draw()
-        self._ask()
-        self._test_strongest()
+        self._draw_story()
+        self._redraw()
+        self._draw_node()
+        self._open_names()
+        self._tell()
 
     @property
     def atom_line(self) -> str:
@@ -233,16 +225,21 @@ class CircuitPanel(Panel):
             answer=f"“{words.first_answer(self.circuit)}”",
             bubbles=BUBBLES[self.graph.of_neurons],
         )
+        self.story_view = ipw.HTML()
         blocks = ipw.Box([self.cut_row.after, self.inputs, self.outputs, self.chosen.examples])
         blocks.add_class(COLUMNS).add_class("sae-nb-circuitblocks")
-        self.arrange(
-            controls=self.controls.first,
-            primary=self.controls.cut,
-            more=[*self.controls.more, self.difference.row],
-            figure=[
+        self.drawing = ipw.VBox(
+            [
+                line(*self.controls.first, self.controls.cut),
                 self.map, ipw.HTML(f'<div class="sae-nb-legendline">{escape(legend)}</div>'),
-                self.cut_row.evidence, self.cut_row.row, self.chosen.heading, blocks, self.difference.below,
-            ],
+                self.cut_row.row, self.chosen.heading, blocks,
+            ]
+        )  # fmt: skip
+        show(self.drawing, False)
+        self.arrange(
+            controls=self.controls.story,
+            more=[*self.controls.more, self.difference.row],
+            figure=[self.story_view, self.drawing, self.difference.below],
             detail=[] if self.picture is None else [self.picture],
         )  # fmt: skip
         for key, action in (
@@ -282,15 +279,17 @@ class CircuitPanel(Panel):
 
     @reacts("threshold", "groups", doing="drawing the circuit")
     def _redraw(self) -> None:
-        self._summary = viewed(self.circuit, self._view())
+        self._summary = queries.viewed(self.circuit, self._view())
         self._draw_map()
         self._conclude()
 
-    def _draw(self) -> None:
-        self._draw_map()
-        self._draw_node()
-        self._open_names()
-        self._conclude()
+    @reacts("as_graph", doing="drawing the circuit")
+    def _fold(self) -> None:
+        show(self.drawing, self.as_graph)
+
+    @reacts("without", doing="telling the circuit")
+    def _draw_story(self) -> None:
+        self.story_view.value = story_html(self.circuit, self._story, self._named, self.without)
 
     def _draw_map(self) -> None:
         faces, layouts = drawn(
@@ -298,8 +297,7 @@ class CircuitPanel(Panel):
         )
         self.map.show(faces, layouts, self._summary.place_of(self.node))
 
-    def _rescale(self) -> None:
-        self._draw_map()
+    _rescale = _draw_map
 
     def _draw_node(self) -> None:
         self.chosen.draw(self.node, self._group_of(self.node), self.node in self.pinned)
@@ -307,14 +305,19 @@ class CircuitPanel(Panel):
 
     def draw_names(self) -> None:
         """Rewrite names: a label was changed, or examples arrived."""
+        self._draw_story()
         self._draw_map()
         self._draw_node()
         self._show_change()
 
     def _conclude(self) -> None:
         """Describe the circuit; what a change did is in the row under it."""
-        said, bold = words.overview(self.circuit, self._summary, self._named, self._curve)
-        numbers = [words.curve_numbers(self._curve)]
+        said, bold = words.overview(self.circuit, self._summary, self._named)
+        told, told_bold = words.story_words(self.circuit, self._story)
+        reasons, numbers = "", []
+        if told:
+            reasons = f"{words.story_numbers(self._story)} {said}"
+            said, bold = told, told_bold
         if self._change is not None:
             targets = words.targets_words(self.circuit)
             numbers += [
@@ -322,14 +325,14 @@ class CircuitPanel(Panel):
                 words.change_numbers(self._change, self._seconds),
             ]
         numbers.append(words.overview_numbers(self.circuit, self._summary))
-        self.conclude(said, " ".join(filter(None, numbers)), bold)
+        self.conclude(said, " ".join(filter(None, numbers)), bold, reasons=reasons)
 
     # --- names ------------------------------------------------------------------------------------
 
     def _open_names(self) -> None:
         """Open dictionaries off the main thread: of the chosen node, its neighbours, all that are drawn."""
         mine = (self.node, *self.chosen.nodes) if self.node >= 0 else ()
-        wanted = (*mine, *by_influence(self._summary))
+        wanted = (*mine, *queries.by_influence(self._summary))
         closed = next((node for node in wanted if not self._named.is_open(node)), None)
         if closed is None:
             return
@@ -385,11 +388,11 @@ class CircuitPanel(Panel):
         return ""
 
     @reacts("strength", "n_random", "groups", "with_pinned", doing="changing an atom")
-    def _ask(self) -> None:
-        """Run the live model with the chosen atom changed; the newest request wins."""
+    def _ask(self, as_it_is: bool = False) -> None:
+        """Run the live model with the chosen atom changed, or `as_it_is`; the newest request wins."""
         live, nodes = self.live, self._changed_nodes()
         self._change = None
-        if live is None or self._cannot() or not nodes:
+        if live is None or self._cannot() or not nodes or (self.strength == 1 and not as_it_is):
             self.forget_async("main")
             self._show_change()
             return
@@ -405,7 +408,7 @@ class CircuitPanel(Panel):
 
         self.cut_row.wait()
         self.run_async(
-            lambda: changed(live, asked),
+            lambda: queries.changed(live, asked),
             done,
             doing=f"changing {self._named.short(self.node)}",
             otherwise=self._show_change,
@@ -416,21 +419,29 @@ class CircuitPanel(Panel):
         self.cut_row.show(self._change, name, words.targets_words(self.circuit))
         self._conclude()
 
-    def _test_strongest(self) -> None:
-        """Of a graph of neurons: what the strongest take away in the live model, once."""
-        live = self.live
-        if live is None or not live.of_neurons or self._cannot():
-            return
-        n = min(N_TESTED, int((self.circuit.kinds == "atom").sum()))
+    @property
+    def story(self) -> CircuitStory:
+        """The circuit from word to word, and the answer without it; waits for the running model."""
+        self.wait()
+        return self._story
 
-        def done(curve: FaithfulnessCurve) -> None:
-            self._curve = curve
-            self.cut_row.show_evidence(curve, f"“{words.first_answer(self.circuit)}”")
+    def _tell(self) -> None:
+        """Take the atoms that speak most for the answer out of the live model, once."""
+        live = self.live
+        if live is None or self._cannot():
+            return
+
+        def done(story: CircuitStory) -> None:
+            self._story = story
+            self._draw_story()
             self._conclude()
 
+        n, what = self._story.n, "neurons" if live.of_neurons else "atoms"
         self.run_async(
-            lambda: live.faithfulness([n], n_random=3), done, doing="testing", channel="curve"
-        )
+            lambda: Circuit(live).story(), done,
+            doing=f"taking {n} {what} out of the running model, and changing as many at random",
+            channel="story",
+        )  # fmt: skip
 
     @checked
     def intervene(self, factor: float | None = None) -> CircuitAnswer:
@@ -439,7 +450,7 @@ class CircuitPanel(Panel):
         Parameters
         ----------
         factor
-            0 takes it out, 1 leaves it; None: the trait `strength`.
+            0 takes it out, 1 leaves it; None: the trait `strength`, and where that leaves it, 0.
 
         Raises
         ------
@@ -448,10 +459,10 @@ class CircuitPanel(Panel):
         why = self._cannot() or ("" if self.node >= 0 else words.NOTHING_CHOSEN)
         if why:
             raise ValueError(why)
-        if factor is not None and factor != self.strength:
-            self.strength = factor
-        else:
-            self._ask()
+        if factor is None:
+            factor = 0.0 if self.strength == 1 else self.strength
+        self.strength = factor
+        self._ask(as_it_is=True)
         self.wait()
         if self._change is None:
             raise RuntimeError(f"There is no answer: {self.status}")
@@ -507,7 +518,7 @@ class CircuitPanel(Panel):
         self._step(-1)
 
     def _step(self, by: int) -> None:
-        found = by_influence(self._summary)
+        found = queries.by_influence(self._summary)
         at = found.index(self.node) + by if self.node in found else 0
         self.node = found[min(max(at, 0), len(found) - 1)]
 
@@ -539,7 +550,7 @@ class CircuitPanel(Panel):
 
     @t.validate("pinned")
     def _pins_exist(self, proposal: t.Bunch) -> tuple[int, ...]:
-        return or_trait_error(check_nodes, proposal["value"], self.n_nodes, "pinned")
+        return or_trait_error(queries.check_nodes, proposal["value"], self.n_nodes, "pinned")
 
     @checked
     def group(self, nodes: Sequence[int], name: str) -> None:
@@ -565,7 +576,7 @@ class CircuitPanel(Panel):
 
     @t.validate("groups")
     def _groups_fit(self, proposal: t.Bunch) -> dict[str, tuple[int, ...]]:
-        return or_trait_error(check_groups, proposal["value"], self.circuit)
+        return or_trait_error(queries.check_groups, proposal["value"], self.circuit)
 
     def _group_of(self, node: int) -> str:
         return next((name for name, nodes in self.groups.items() if node in nodes), "")
@@ -586,7 +597,7 @@ class CircuitPanel(Panel):
             if self.live is None:
                 raise ValueError("Groups need the live model, and this panel has none.")
             nodes = self._summary.nodes
-            found = alike(self.live, set(nodes.node[nodes.kind == "atom"]))
+            found = queries.alike(self.live, set(nodes.node[nodes.kind == "atom"]))
             if not found:
                 self.say("No two of the neurons that are drawn fire together.")
             self.groups = found
@@ -608,7 +619,7 @@ class CircuitPanel(Panel):
         ------
         ValueError: If no path leads there.
         """
-        found = self.graph.path(*check_nodes((source, target), self.n_nodes, "path"))
+        found = self.graph.path(*queries.check_nodes((source, target), self.n_nodes, "path"))
         with self.hold_trait_notifications():
             self.path_from, self.path_to = source, target
         return found
@@ -619,7 +630,7 @@ class CircuitPanel(Panel):
             self.say("Choose where the path begins.")
             return
         with self.hold_trait_notifications():
-            self.path_from, self.path_to = self.node, heaviest_target(self.circuit)
+            self.path_from, self.path_to = self.node, queries.heaviest_target(self.circuit)
 
     @reacts("path_from", "path_to", doing="finding a path")
     def _draw_path(self) -> None:
@@ -649,6 +660,12 @@ class CircuitPanel(Panel):
             for row in shown.head(MOST_RECORDED).itertuples()
         }
         return found if self._change is None else {"change": self._change, **found}
+
+    def static_main(self) -> str:
+        """Return the story, and the drawing folded where it is not shown."""
+        folded = "" if self.as_graph else pages.static_html(self.drawing.children)
+        fold = f"<details><summary>{AS_GRAPH}</summary>{folded}</details>" if folded else ""
+        return f"{super().static_main()}{fold}"
 
     def static_chips(self) -> dict[str, str]:
         """Return the facts next to the question in exports, and which node is chosen."""

@@ -11,6 +11,8 @@ import numpy as np
 from sae_nb.checks import check_integers
 from sae_nb.circuits import AttributionGraph
 from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary, summarise_flow
+from sae_nb.figures.theme import format_number
+from sae_nb_widgets.components._find_box import FindRow
 
 if TYPE_CHECKING:
     from sae_nb_widgets.circuit._names import NodeNames
@@ -115,6 +117,30 @@ def first_atom(circuit: Circuit, names: NodeNames) -> int:
     for_it = [node for node in found if circuit.adds[node] > 0]
     named = (node for node in for_it[:MOST_TRIED] if not names.pill(node)[1])
     return int(next(named, next(iter(for_it or found), -1)))
+
+
+def found_nodes(circuit: Circuit, names: NodeNames, query: str) -> list[FindRow]:
+    """Return the nodes that answer to a word, by name or by the word they are at; those that add most first."""
+    wanted = query.strip().casefold()
+    nodes = np.flatnonzero(circuit.kinds == "atom")
+    nodes = (
+        nodes[np.argsort(-np.abs(circuit.adds[nodes]), kind="stable")].tolist() if wanted else []
+    )
+    most, rows = float(np.abs(circuit.adds).max()) or 1.0, []
+    for node in nodes:
+        text, quiet = names.pill(node)
+        position = int(circuit.graph.nodes.position.iat[node])
+        at = names.token(position).strip("“”")
+        if wanted not in names.name(node).casefold() and not at.casefold().startswith(wanted):
+            continue
+        adds = float(circuit.adds[node])
+        tip = f"adds {format_number(adds)} to the answer"
+        row = FindRow(
+            atom=node, name=names.short(node) if quiet else text, named=not quiet, word=at,
+            hit=at.casefold().startswith(wanted), share=abs(adds) / most, tip=tip,
+        )  # fmt: skip
+        rows.append(row)
+    return rows
 
 
 def heaviest_target(circuit: Circuit) -> int:

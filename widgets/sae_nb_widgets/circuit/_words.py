@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sae_nb.circuits import FaithfulnessCurve
-from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary
+from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitStory, CircuitSummary
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
+from sae_nb_widgets.circuit._story import plain_word
 from sae_nb_widgets.components._base import atom_mark
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ NUMERIC = (False, True, True)
 LONGEST_HEADLINE = 52
 MENTIONED = 0.25
 """Share of what is added from which on a second input is named."""
-
-WHOLE, NO_MORE = 0.95, 0.05
-"""Shares of an effect from which on all of it is gone, and up to which nothing is."""
 
 SHOWS_ONLY = (
     "This graph was read without a live model, so it shows and cannot be asked. Pass the model and the "
@@ -92,36 +89,49 @@ def places_words(circuit: Circuit) -> str:
 # --- the answer -----------------------------------------------------------------------------------
 
 
-def overview(
-    circuit: Circuit,
-    summary: CircuitSummary,
-    names: NodeNames,
-    curve: FaithfulnessCurve | None = None,
-) -> tuple[str, list[str]]:
-    """State who speaks for the answer and who against it, and whether the model needs them.
+def overview(circuit: Circuit, summary: CircuitSummary, names: NodeNames) -> tuple[str, list[str]]:
+    """State who speaks for the answer and who against it.
 
     Returns
     -------
-    The sentences, and the words in them that a reader should take away.
+    The sentence, and the words in it that a reader should take away.
     """
     if not summary.reaches:
         share = format_percent(summary.threshold)
-        return (
-            f"At {share} no path leads from an input to the answer: what is drawn explains nothing. Raise "
-            "“keep”."
-        ), []
+        return f"At {share} no path leads to the answer: raise “keep”.", []
     what = "Neurons" if circuit.graph.of_neurons else "Atoms"
     answer = f"“{first_answer(circuit)}”"
-    (where, says), (there, against) = (_speakers(circuit, summary, names, s) for s in (1, -1))
+    (where, says), (there, _) = (_speakers(circuit, summary, names, s) for s in (1, -1))
     if not where:
-        said = f"{what} {there} push against {answer}, and none for it."
-    elif says:
-        said = f"{what} {where} push for {answer} (they raise {says})"
-        said += f", others against it ({against})." if against else "."
-    else:
-        said = f"{what} {where} push for {answer}" + (", others against it." if there else ".")
-    shown = f"What is drawn carries {format_percent(summary.threshold)} of the influence."
-    return f"{said} {shown if curve is None else curve_words(curve, answer)}", [says, against]
+        return f"{what} {there} push against {answer}, and none for it.", []
+    raised = f", and raise {says}" if says else ""
+    return f"{what} {where} push for {answer}{raised}.", [says]
+
+
+def story_words(circuit: Circuit, story: CircuitStory) -> tuple[str, list[str]]:
+    """State what the model says without the story's nodes, in one short sentence; empty before it was asked."""
+    if not story.answers:
+        return "", []
+    what = "neurons" if circuit.graph.of_neurons else "atoms"
+    before, after = map(plain_word, story.says)
+    chance = "no random change does that" if story.beyond_chance else "random changes do as much"
+    if before != after:
+        return f"Without these {story.n} {what} it says “{after}”; {chance}.", [after]
+    shares = (format_percent(float(p[0]), digits=2) for p in (story.before, story.without))
+    return f"Without these {story.n} {what}: {' → '.join(shares)}; {chance}.", []
+
+
+def story_numbers(story: CircuitStory) -> str:
+    """State the probabilities of a story, and those under random changes."""
+    parts = []
+    for i, name in enumerate(story.answers):
+        drawn = story.random[:, i]
+        before, after, low, high = (
+            format_percent(float(v), digits=2)
+            for v in (story.before[i], story.without[i], drawn.min(), drawn.max())
+        )
+        parts.append(f"P(“{plain_word(name)}”) {before} → {after}, at random {low} to {high}")
+    return f"{'; '.join(parts)}. Random: {len(story.random)} changes of the same sizes at the same places."
 
 
 def _speakers(
@@ -149,19 +159,6 @@ def _speakers(
     return where, says if circuit.graph.of_neurons and weight[says] > 0 else ""
 
 
-def curve_words(curve: FaithfulnessCurve, answer: str) -> str:
-    """State what the strongest neurons take away from the answer, and as many random ones."""
-    k, lost, random = int(curve.k[0]), float(curve.lost[0]), float(curve.random_lost[0])
-    many = f"Without the {k} strongest neurons"
-    if lost < -NO_MORE:
-        return f"{many} the push for {answer} is larger: they work against it."
-    if lost <= NO_MORE:
-        return f"{many} nothing changes: the answer hangs on more."
-    gone = "is gone" if lost >= WHOLE else f"loses {format_percent(lost)}"
-    chance = "change nothing" if abs(random) <= NO_MORE else f"take {format_percent(random)}"
-    return f"{many} the push for {answer} {gone}; {k} random ones {chance}."
-
-
 def overview_numbers(circuit: Circuit, summary: CircuitSummary) -> str:
     """State the numbers about the graph for experts."""
     graph = circuit.graph
@@ -181,17 +178,6 @@ def overview_numbers(circuit: Circuit, summary: CircuitSummary) -> str:
         f"{shown}. Replacement {format_percent(graph.replacement)} (share of the influence that reaches the "
         f"inputs and does not end in what atoms miss); completeness {format_percent(graph.completeness)}; "
         f"{edges} edges are kept.{linear}"
-    )
-
-
-def curve_numbers(curve: FaithfulnessCurve | None) -> str:
-    """State the measured numbers of a curve; empty without one."""
-    if curve is None:
-        return ""
-    return (
-        f"Without {curve.k[0]} of {format_count(curve.n_units)} neurons, by position, "
-        f"{format_percent(float(curve.lost[0]))} of the effect is gone; without {curve.k[0]} random ones "
-        f"{format_percent(max(float(curve.random_lost[0]), 0.0))}."
     )
 
 
@@ -273,8 +259,12 @@ def heading(circuit: Circuit, node: int, name: str, pinned: bool) -> str:
     row = circuit.graph.nodes.iloc[node]
     facts = [f"influence {format_percent(circuit.influence[node])}"]
     if row.kind == "atom":
-        unit = "differs by" if circuit.graph.of_neurons else "strength"
-        facts.append(f"{unit} {format_number(row.value)}")
+        way = "above" if row.value >= 0 else "below"
+        facts.append(
+            f"{format_number(abs(row.value))} {way} its value in the contrast"
+            if circuit.graph.of_neurons
+            else f"strength {format_number(row.value)}"
+        )
     if row.kind == "target":
         facts = [f"score {format_number(row.value)}", f"weight {format_number(row.weight)}"]
     else:

@@ -15,6 +15,7 @@ from sae_nb.figures import current_theme, fade, theme, visible_token
 from sae_nb.figures._svg_layout import hstack, paragraph, stacked
 from sae_nb.figures._svg_shapes import Drawing, Label, Rectangle, Stroke, text_width
 from sae_nb.figures.theme import escape, format_number
+from sae_nb.summaries._continuing import shared_beginning
 from sae_nb_widgets.components._base import Component, common_maximum, shade
 from sae_nb_widgets.components._concordance import INSIDE, joins_of
 from sae_nb_widgets.components._scripts import script
@@ -23,12 +24,15 @@ KINDS = {
     "up": "turned up",
     "down": "turned down",
     "same": "untouched",
-    "random": "random, same size",
+    "random": "random, same length",
 }
 """Kinds of branches, each with its usual label."""
 
 TINTED = {"up": theme.WARM, "down": theme.BLUE}
 SPACE = " "
+LONG_WORD = 4
+"""Letters of the words that are tinted: shorter ones are mostly "the" and "on"."""
+
 NAMES_PX = 120.0
 """Room for the labels at the left."""
 
@@ -49,7 +53,8 @@ class Way:
 
 
 def words_of_its_own(tokens: Sequence[str], others: Sequence[Sequence[str]]) -> list[bool]:
-    """Return which tokens belong to words that occur in none of the other texts, letter case aside.
+    """Return which tokens belong to words of four letters and more, or numbers, that occur in none of the other
+    texts, letter case aside.
 
     >>> words_of_its_own([" a", " film", " star", "."], [[" a", " star"], [" the"]])
     [False, True, False, False]
@@ -58,7 +63,7 @@ def words_of_its_own(tokens: Sequence[str], others: Sequence[Sequence[str]]) -> 
     marked = [False] * len(tokens)
     for word, places in _words(tokens):
         for place in places:
-            marked[place] = bool(word) and word not in known
+            marked[place] = (len(word) >= LONG_WORD or word.isdigit()) and word not in known
     return marked
 
 
@@ -81,6 +86,7 @@ def _words(tokens: Sequence[str]) -> list[tuple[str, list[int]]]:
 class Branches(Component):
     """A text and the ways in which it continues, one under the other, in the order they are given.
 
+    What all ways begin with stands once, after the text before, and the word at which they part is underlined.
     In rows turned up or down, words that the other rows and the text before lack are tinted. The text
     before is shaded by how strongly the atom fires at each token. A click on a token selects it: row 0 is
     the text before, then the branches; arrow keys move.
@@ -90,8 +96,8 @@ class Branches(Component):
     >>> branches = Branches(description="the text, three ways")
     >>> branches.show(["Last", " summer"], [Way("up", [" a", " film", " star"]),
     ...               Way("same", [" a", " star"]), Way("random", [" the"])], note="same seed")
-    >>> branches.marked[0]
-    [False, True, False]
+    >>> branches.marked[0], branches.leaves
+    ([False, True, False], 'from “summer”')
     >>> branches.selected = (1, 1)
     """
 
@@ -109,6 +115,12 @@ class Branches(Component):
     rows = t.List(t.List(t.Unicode()), help="Tokens of each branch.").tag(sync=True)
     marked = t.List(t.List(t.Bool()), help="Tinted tokens of each branch.").tag(sync=True)
     ended = t.List(t.Bool(), help="Branches after which nothing follows.").tag(sync=True)
+    common = t.Int(0, help="Tokens with which all branches begin.").tag(sync=True)
+    fork = t.Int(-1, help="Token of the text before after which they begin.").tag(sync=True)
+    leaves = t.Unicode("", help="Where they part, in words.").tag(sync=True)
+    earlier = t.List(t.Tuple(t.Unicode(), t.Unicode()), help="Earlier ways: what, and text.").tag(
+        sync=True
+    )
     note = t.Unicode("", help="One quiet line below.").tag(sync=True)
     stale = t.Bool(False, help="Whether it no longer answers what is asked: dimmed.").tag(sync=True)
     selected = t.Tuple(
@@ -122,6 +134,8 @@ class Branches(Component):
         *,
         strengths: Float[np.ndarray, " tokens"] | None = None,
         maximum: float | None = None,
+        fork: int | None = None,
+        earlier: Sequence[tuple[str, str]] = (),
         note: str = "",
         stale: bool = False,
     ) -> None:
@@ -137,6 +151,10 @@ class Branches(Component):
             One per token of the prompt, NaN where nothing was read; None shades nothing.
         maximum
             Strength of the brightest colour; the largest shown when None.
+        fork
+            Token of the prompt after which the ways begin; None: the last.
+        earlier
+            Ways that the prompt took before, a line each: what was done, and what the others were.
         note
             One quiet line below.
         stale
@@ -155,6 +173,9 @@ class Branches(Component):
                 f"`strengths` must have one entry per token of the prompt ({len(before)}), got {len(shades)}."
             )
         shown = [displayed([str(token) for token in row.tokens]) for row in rows]
+        last = len(before) - 1
+        fork = last if fork is None else fork
+        common = shared_beginning(shown) if len(rows) > 1 and fork == last else 0
         marked = []
         for i, row in enumerate(rows):
             others = [before, *(other for j, other in enumerate(shown) if j != i)]
@@ -167,7 +188,10 @@ class Branches(Component):
             self.maximum = common_maximum(shades, maximum)
             self.kinds = [row.kind for row in rows]
             self.labels = [row.label or KINDS[row.kind] for row in rows]
-            self.rows, self.marked = shown, marked
+            self.rows, self.marked, self.common, self.fork = shown, marked, common, fork
+            after = [*self.prompt[: fork + 1], *(shown[0][:common] if common else [])]
+            self.leaves = _leaves(after, bool(earlier)) if len(rows) > 1 else ""
+            self.earlier = [(str(what), str(text)) for what, text in earlier]
             self.ended = [row.ended for row in rows]
             self.note, self.stale = str(note), stale
             if not self._holds(*self.selected):
@@ -192,34 +216,53 @@ class Branches(Component):
         if not self.prompt and not self.rows:
             return self._empty_html()
         rows = "".join(
-            f"<dt>{escape(self.labels[i])}</dt>"
+            f'<dt class="sae-nb-{self.kinds[i]}">{escape(self.labels[i])}</dt>'
             f'<dd class="sae-nb-way sae-nb-{self.kinds[i]}" dir="auto">{self._row_html(i)}</dd>'
             for i in range(len(self.rows))
         )
+        earlier = "".join(
+            f'<details class="sae-nb-earlier"><summary><b>{escape(what)}</b> {escape(text)}</summary></details>'
+            for what, text in self.earlier
+        )
+        leaves = f'<p class="sae-nb-leaves">↳ {escape(self.leaves)}</p>' if self.leaves else ""
         note = f'<p class="sae-nb-note">{escape(self.note)}</p>' if self.note else ""
         stale = " sae-nb-stale" * self.stale
         return (
             f'<div class="sae-nb-component sae-nb-branches{stale}" role="group" '
-            f'aria-label="{escape(self.description)}"><p class="sae-nb-prompt" dir="auto">'
-            f'{self._prompt_html()}</p><dl class="sae-nb-ways">{rows}</dl>{note}</div>'
+            f'aria-label="{escape(self.description)}">{earlier}<p class="sae-nb-prompt" dir="auto">'
+            f'{self._prompt_html()}</p>{leaves}<dl class="sae-nb-ways">{rows}</dl>{note}</div>'
         )
 
     def _prompt_html(self) -> str:
         values = np.frombuffer(self.strengths, np.float32).tolist()
         parts = []
-        for token, value, special in zip(self.prompt, values, self.special, strict=True):
+        for i, (token, value, special) in enumerate(
+            zip(self.prompt, values, self.special, strict=True)
+        ):
             said = escape(self.absent) if np.isnan(value) else format_number(value, self.unit)
             tint = "" if np.isnan(value) else f"background-color:{shade(value / self.maximum)}"
-            kind = " sae-nb-special" * special
+            kind = " sae-nb-special" * special + self._place_class(i, self.common == 0)
             parts.append(
-                f'<span class="sae-nb-token{kind}" title="{said}" style="{tint}">'
+                f'<span class="sae-nb-token{kind}" data-row="0" title="{said}" style="{tint}">'
                 f"{escape(_in_text(token))}</span>"
+            )
+        for j, token in enumerate(self.rows[0][: self.common] if self.rows else []):
+            forks, (space, word) = " sae-nb-forks" * (j + 1 == self.common), _parted(token)
+            parts.append(
+                f'{space}<span class="sae-nb-token{forks}" data-row="1">{escape(_in_text(word))}</span>'
             )
         return "".join(parts) + " …" * (not self.rows)
 
+    def _place_class(self, i: int, forks: bool) -> str:
+        """Return how a token of the text before is marked: where the ways leave it, and what stands after."""
+        if not self.leaves or i < self.fork:
+            return ""
+        return " sae-nb-forks" * forks if i == self.fork else " sae-nb-later"
+
     def _row_html(self, i: int) -> str:
         parts = []
-        for j, (token, new) in enumerate(zip(self.rows[i], self.marked[i], strict=True)):
+        both = list(zip(self.rows[i], self.marked[i], strict=True))[self.common :]
+        for j, (token, new) in enumerate(both):
             space, word = _parted(token)
             tag = "mark" if new else "span"
             shown = _in_text(word) if j else visible_token(word)
@@ -234,16 +277,28 @@ class Branches(Component):
         values = np.frombuffer(self.strengths, np.float32)
         tints = [shade(v / self.maximum) for v in np.nan_to_num(values).tolist()]
         shown = [(x, tint) for x, tint, no in zip(self.prompt, tints, self.special) if not no]
+        shown += [(x, theme.CLEAR) for x in (self.rows[0][: self.common] if self.rows else [])]
         parts = [_flowing([x for x, _ in shown], [tint for _, tint in shown], width, size)]
-        for i, tokens in enumerate(self.rows):
-            hue = TINTED.get(self.kinds[i], theme.GREY)
-            tints = [fade(hue, 0.3) if new else theme.CLEAR for new in self.marked[i]]
+        if self.leaves:
+            parts.append(paragraph(f"↳ {self.leaves}", width))
+        for i, row in enumerate(self.rows):
+            hue, tokens = TINTED.get(self.kinds[i], theme.GREY), row[self.common :]
+            tints = [
+                fade(hue, 0.3) if new else theme.CLEAR for new in self.marked[i][self.common :]
+            ]
             label = paragraph(self.labels[i], NAMES_PX)
             rest = [] if self.ended[i] else [" …"]
             room = width - NAMES_PX - 14
             text = _flowing([*tokens, *rest], [*tints, *[theme.CLEAR] * len(rest)], room, size)
             parts.append(hstack([label, text], gap=14))
         return stacked([*parts, *([paragraph(self.note, width)] if self.note else [])], gap=10)
+
+
+def _leaves(tokens: Sequence[str], above: bool) -> str:
+    """Return after which word the ways part; `above`: the text before has a push in it already."""
+    words = "".join(map(_in_text, tokens)).split()
+    after = f"from “{words[-1]}”" if words else ""
+    return ", ".join(filter(None, ["after the text above" * above, after]))
 
 
 def _in_text(token: str) -> str:

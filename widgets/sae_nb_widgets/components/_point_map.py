@@ -88,10 +88,13 @@ class PointMap(Component):
             )
         return view
 
-    def live_html(self, names: Sequence[str] | Mapping[int, str] = ()) -> str:
+    def live_html(
+        self, names: Sequence[str] | Mapping[int, str] = (), hint: str | None = None
+    ) -> str:
         """Return the map as HTML with its script and its points: it moves and zooms without a kernel.
 
-        `names` are the tooltips of the points, or of some, in place of those sent to a notebook.
+        `names` are the tooltips of the points, or of some, in place of those sent to a notebook; `hint` says
+        what can be done there.
         """
         left_out = {"layout", "tabbable", "tooltip"}
         state: dict[str, Any] = {}
@@ -104,6 +107,7 @@ class PointMap(Component):
             state["names"] = dict(names) if isinstance(names, Mapping) else list(names)
         # Nobody would hear of a lasso, and nobody says what is near.
         state |= {"drag": "pan", "alone": True, "nearby": [], "sprite": {"base64": ""}}
+        state["hint"] = self.hint if hint is None else hint
         content = json.dumps(state).replace("</", "<\\/").replace("<!--", "<\\!--")
         place = f"map-{zlib.crc32(content.encode()):08x}"
         module = str(self._esm).replace("export default", "const widget =")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import traitlets as t
 
-from sae_nb.figures import current_theme, theme
-from sae_nb.figures._svg_layout import key, paragraph, random_tick, solid_tick, stacked
+from sae_nb.figures import current_theme, fade, theme
+from sae_nb.figures._svg_layout import key, paragraph, solid_tick, stacked
 from sae_nb.figures._svg_shapes import Drawing, Label, Rectangle, Stroke, text_width
 from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._base import (
@@ -44,7 +44,7 @@ class Sparkbars(Component):
         sync=True
     )
     before = t.List(help="Value before an edit: a solid tick on each bar.").tag(sync=True)
-    control = t.List(help="Value under a random control: a dashed grey tick.").tag(sync=True)
+    bands = t.List(help="Least, median and most of random controls: a grey band.").tag(sync=True)
     colour = t.Unicode("", help="CSS colour of the bars; neutral when empty.").tag(sync=True)
     colours = t.List(t.Unicode(), help="CSS colour per bar; empty takes `colour`.").tag(sync=True)
     signed = t.Bool(False, help="Draw from a zero in the middle.").tag(sync=True)
@@ -62,7 +62,7 @@ class Sparkbars(Component):
         *,
         notes: Sequence[str] = (),
         before: Sequence[float | None] | None = None,
-        control: Sequence[float | None] | None = None,
+        bands: Sequence[Sequence[float]] = (),
         colours: Sequence[str] = (),
         atoms: Sequence[int] = (),
         icons: Sequence[str] = (),
@@ -79,8 +79,8 @@ class Sparkbars(Component):
             Text at the end of each bar in place of its number.
         before
             Value before an edit, drawn as a solid tick.
-        control
-            Value under a random control, drawn as a dashed grey tick.
+        bands
+            Least, median and most of random controls, drawn as a grey band; () for none.
         colours
             CSS colour per bar; an empty string takes `colour`.
         atoms, icons
@@ -94,7 +94,7 @@ class Sparkbars(Component):
         ------
         ValueError: If a list has not one entry per label.
         """
-        given = {"values": values, "notes": notes or None, "before": before, "control": control}
+        given = {"values": values, "notes": notes or None, "before": before, "bands": bands or None}
         given |= {"colours": colours or None, "atoms": atoms or None, "icons": icons or None}
         for name, entries in given.items():
             if entries is not None and len(entries) != len(labels):
@@ -105,7 +105,7 @@ class Sparkbars(Component):
             self.labels, self.values = [str(x) for x in labels], float_list(values)
             self.notes, self.colours = [str(x) for x in notes], [str(c) for c in colours]
             self.atoms, self.icons = [int(a) for a in atoms], list(icons)
-            self.before, self.control = float_list(before), float_list(control)
+            self.before, self.bands = float_list(before), [list(map(float, one)) for one in bands]
             self.signed, self.maximum, self.selected = signed, float(maximum), -1
 
     @t.validate("selected")
@@ -138,7 +138,8 @@ class Sparkbars(Component):
         return self.notes[i] if self.notes else format_number(self.values[i])
 
     def _percent(self, value: float) -> float:
-        known = [abs(v) for v in [*self.values, *self.before, *self.control] if v is not None]
+        ends = [v for band in self.bands for v in band]
+        known = [abs(v) for v in [*self.values, *self.before, *ends] if v is not None]
         top = self.maximum or max(known, default=0.0) or 1.0
         low = -top if self.signed else 0.0
         return 100 * float(np.clip((value - low) / (top - low), 0, 1))
@@ -163,13 +164,19 @@ class Sparkbars(Component):
             left, wide = names + min(zero, end) / 100 * long, abs(end - zero) / 100 * long
             colour = (self.colours[i] if self.colours else "") or self.colour or theme.NEUTRAL
             strokes.append(Rectangle(left, y + 3, wide, 12, colour))
-            for ticks, control in ((self.before, False), (self.control, True)):
-                if ticks and ticks[i] is not None:
-                    at = names + self._percent(ticks[i]) / 100 * long
-                    strokes += tick_strokes(at, y + 3, 12, control)
+            if self.bands and self.bands[i]:
+                low, middle, high_end = (
+                    names + self._percent(v) / 100 * long for v in self.bands[i]
+                )
+                strokes.append(Rectangle(low, y + 6, high_end - low, 6, fade(theme.CONTROL, 0.6)))
+                strokes += tick_strokes(middle, y + 4, 10, False)
+            if self.before and self.before[i] is not None:
+                at = names + self._percent(self.before[i]) / 100 * long
+                strokes += tick_strokes(at, y + 3, 12, False)
             strokes.append(Label(width, foot, self._note(i), "end", size))
         marks = [(solid_tick(), "before")] * any(v is not None for v in self.before)
-        marks += [(random_tick(), "random control")] * any(v is not None for v in self.control)
+        band = Rectangle(0, 3, 16, 6, fade(theme.CONTROL, 0.6))
+        marks += [(band, "random controls")] * any(self.bands)
         rows = Drawing(width, high * len(self.labels), tuple(strokes))
         return stacked([title, rows, key(marks, width)], gap=4)
 
@@ -182,15 +189,19 @@ class Sparkbars(Component):
             f'<div class="sae-nb-fill" style="left:{min(zero, end):.1f}%;'
             f'width:{abs(end - zero):.1f}%{fill}"></div>'
         )
-        for ticks, name, word in (
-            (self.before, "before", "before"),
-            (self.control, "control", "random control"),
-        ):
-            if ticks and ticks[i] is not None:
-                track += (
-                    f'<div class="sae-nb-{name}" style="left:{self._percent(ticks[i]):.1f}%" '
-                    f'title="{word} {format_number(ticks[i])}"></div>'
-                )
+        if self.bands and self.bands[i]:
+            low, middle, high = map(self._percent, self.bands[i])
+            least, _, most = map(format_number, self.bands[i])
+            track += (
+                f'<div class="sae-nb-band" style="left:{low:.1f}%;width:{high - low:.1f}%" '
+                f'title="random controls {least} to {most}"></div>'
+                f'<div class="sae-nb-median" style="left:{middle:.1f}%"></div>'
+            )
+        if self.before and self.before[i] is not None:
+            track += (
+                f'<div class="sae-nb-before" style="left:{self._percent(self.before[i]):.1f}%" '
+                f'title="before {format_number(self.before[i])}"></div>'
+            )
         chosen = " sae-nb-selected" if self.selected == i else ""
         return (
             f'<div class="sae-nb-barrow{chosen}"{tag_html(self, i)}><div class="sae-nb-label" dir="auto">'

@@ -1,4 +1,4 @@
-"""StrengthSlider: how strongly an atom is turned up or down, in units of its own peak."""
+"""StrengthSlider: how strongly an atom is turned up or down, next to how strongly it fires by itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 
 import traitlets as t
 
-from sae_nb.figures import current_theme, fade, theme
+from sae_nb.atoms._peaks import STRONGEST, USUAL
+from sae_nb.figures import current_theme, theme
 from sae_nb.figures._svg_layout import stacked
 from sae_nb.figures._svg_shapes import Drawing, Label, Rectangle, Stroke
 from sae_nb.figures.theme import css_colour, escape, format_number
@@ -17,21 +18,23 @@ from sae_nb_widgets.components._scripts import script
 STEPS = 200
 """Steps from one end of a slider to the other."""
 
+OFF = "off"
+
 
 class StrengthSlider(Component):
     """A strength on a track from blue (turned down) over zero to orange (turned up); `value` is the strength.
 
-    The usual range is drawn thicker, and the point where the text breaks is marked, where they are known.
+    How strongly it usually fires is marked, and the strongest that was seen, where they are known.
     Drag, click, or use the arrow keys (Page Up and Down: ten steps; Home and End: the ends; 0: off).
     Values beyond the ends are shown at the end.
 
     Examples
     --------
     >>> slider = StrengthSlider(name="television series", size=39.0)
-    >>> slider.fit(-2.0, 3.0, usual=(0.3, 1.2), breaks=2.4)
+    >>> slider.fit(-2.0, 3.0, usual=1.0, strongest=1.4)
     >>> slider.value = 0.9
-    >>> slider.words_of_value
-    '35.1 · 0.9 × its peak'
+    >>> slider.words_of_value, slider.model_units
+    ('0.9 × usual', '35.1 in the model’s own units')
     """
 
     _esm = script("strength_slider")
@@ -39,13 +42,11 @@ class StrengthSlider(Component):
     value = t.Float(0.0, help="The strength, in units.").tag(sync=True)
     low = t.Float(-2.0, help="Left end.").tag(sync=True)
     high = t.Float(2.0, help="Right end.").tag(sync=True)
-    usual = t.Tuple(help="Strengths that occur by themselves, from and to; () if unknown.").tag(
+    usual = t.Float(None, allow_none=True, help="Its usual strength; None if unknown.").tag(
         sync=True
     )
-    breaks = t.Float(None, allow_none=True, help="Strength at which the text breaks.").tag(
-        sync=True
-    )
-    unit = t.Unicode("× its peak", help="Unit of `value`, in words.").tag(sync=True)
+    strongest = t.Float(None, allow_none=True, help="The largest that was seen.").tag(sync=True)
+    unit = t.Unicode("× usual", help="Unit of `value`, in words.").tag(sync=True)
     size = t.Float(0.0, help="One unit in the model's own units; 0 if unknown.").tag(sync=True)
     neutral = t.Float(0.0, help="Value that changes nothing, marked as off.").tag(sync=True)
     name = t.Unicode("", help="What is turned up, at the left.").tag(sync=True)
@@ -67,8 +68,8 @@ class StrengthSlider(Component):
         low: float,
         high: float,
         *,
-        usual: tuple[float, float] | None = None,
-        breaks: float | None = None,
+        usual: float | None = None,
+        strongest: float | None = None,
     ) -> None:
         """Give the slider its ends, and what is marked on it, in one message.
 
@@ -77,9 +78,9 @@ class StrengthSlider(Component):
         low, high
             Ends of the track, in units; `low` below `high`.
         usual
-            Strengths that occur by themselves, from and to; None if unknown.
-        breaks
-            Strength at which the text breaks; None if unknown.
+            How strongly the atom usually fires; None if unknown.
+        strongest
+            The largest strength that was seen; None if unknown.
 
         Raises
         ------
@@ -89,14 +90,19 @@ class StrengthSlider(Component):
             raise ValueError(f"`low` must be below `high`, got {low} and {high}.")
         with self.hold_sync(), self.hold_trait_notifications():
             self.low, self.high = float(low), float(high)
-            self.usual = () if usual is None else tuple(map(float, usual))
-            self.breaks = None if breaks is None else float(breaks)
+            self.usual = None if usual is None else float(usual)
+            self.strongest = None if strongest is None else float(strongest)
 
     @property
     def words_of_value(self) -> str:
-        """The value in words: in the model's units where they are known, then in its own."""
-        own = f"{format_short(self.value)} {self.unit}".strip()
-        return f"{format_number(self.value * self.size)} · {own}" if self.size else own
+        """The value in words, in its unit."""
+        return f"{format_short(self.value)} {self.unit}".strip()
+
+    @property
+    def model_units(self) -> str:
+        """The value in the model's units; empty where they are unknown."""
+        number = format_number(self.value * self.size)
+        return f"{number} in the model’s own units" if self.size else ""
 
     def _percent(self, value: float) -> float:
         return 100 * min(max((value - self.low) / (self.high - self.low or 1.0), 0.0), 1.0)
@@ -107,30 +113,24 @@ class StrengthSlider(Component):
         return (
             f'<div class="sae-nb-component sae-nb-slide">{name}{sure_dots(self.sure, self.sure_words)}'
             f'<div class="sae-nb-slidertrack" style="--zero:{self._percent(self.neutral):.1f}%">'
-            f"{self._range_html()}"
             f'<i class="sae-nb-thumb" style="left:{self._percent(self.value):.1f}%"></i>{self._ticks_html()}'
-            f'</div><output class="sae-nb-number">{escape(self.words_of_value)}</output></div>'
-        )
-
-    def _range_html(self) -> str:
-        if not self.usual:
-            return ""
-        left, right = map(self._percent, self.usual)
-        return (
-            f'<i class="sae-nb-usual" style="left:{left:.1f}%;width:{right - left:.1f}%" '
-            'title="the usual range: as strongly as it fires by itself"></i>'
+            f'</div><output class="sae-nb-number" title="{escape(self.model_units)}">'
+            f"{escape(self.words_of_value)}</output></div>"
         )
 
     def _ticks(self) -> list[tuple[float, str]]:
-        """Marks under the track, as percent and words."""
-        marks = [(self.neutral, "off")] if self.low <= self.neutral <= self.high else []
-        if self.breaks is not None and self.low <= self.breaks <= self.high:
-            marks.append((self.breaks, "text breaks"))
-        return [(self._percent(value), words) for value, words in marks]
+        """Marks on the track, as percent and words."""
+        marks = ((self.neutral, OFF), (self.usual, USUAL), (self.strongest, STRONGEST))
+        return [
+            (self._percent(value), words)
+            for value, words in marks
+            if value is not None and self.low <= value <= self.high
+        ]
 
     def _ticks_html(self) -> str:
         return "".join(
-            f'<span class="sae-nb-slidertick" style="left:{at:.1f}%">{escape(words)}</span>'
+            f'<span class="sae-nb-slidertick sae-nb-{words.split()[0]}" style="left:{at:.1f}%">'
+            f"{escape(words)}</span>"
             for at, words in self._ticks()
         )
 
@@ -149,16 +149,17 @@ class StrengthSlider(Component):
             )
             colour = css_colour(side, 0.12 + 0.75 * far)
             strokes.append(Rectangle(step * width / steps, 6, width / steps, 6, colour))
-        if self.usual:
-            left, right = (self._percent(value) / 100 * width for value in self.usual)
-            strokes.append(Rectangle(left, 4, right - left, 10, fade(theme.GREY, 0.35)))
         strokes.append(Rectangle(self._percent(self.value) / 100 * width - 2, 0, 4, 18))
         for at, words in self._ticks():
-            anchor = "start" if at < 5 else "end" if at > 95 else "middle"
-            strokes.append(Label(at / 100 * width, 20 + size, words, anchor, size))
+            strokes.append(Rectangle(at / 100 * width - 1, 2, 2, 14, theme.GREY))
+            anchor, y = (
+                ("end" if words == OFF else "start"),
+                20 + size * (2 if words == STRONGEST else 1),
+            )
+            strokes.append(Label(at / 100 * width, y, words, anchor, size))
         head = " · ".join(filter(None, (self.name, self.words_of_value)))
         return stacked(
-            [title_drawing(head, width), Drawing(width, 24 + size, tuple(strokes))], gap=4
+            [title_drawing(head, width), Drawing(width, 24 + 2 * size, tuple(strokes))], gap=4
         )
 
 

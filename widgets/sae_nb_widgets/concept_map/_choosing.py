@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
+from sae_nb.figures.theme import format_count
+from sae_nb_widgets.concept_map._checks import CLUSTER
 from sae_nb_widgets.concept_map._close import view_around
 
 if TYPE_CHECKING:
@@ -19,6 +21,10 @@ class Choosing:
 
     def __init__(self, panel: ConceptMap) -> None:
         self._panel = panel
+        self._lit: tuple[int, ...] = ()
+        """Atoms of the group that alone is lit."""
+        self.ranked: tuple[int, ...] = ()
+        """Atoms that a search selected, strongest first."""
 
     def click(self, point: int) -> None:
         """Show an atom, or mark a sample or row."""
@@ -46,6 +52,28 @@ class Choosing:
         panel = self._panel
         with panel.guarded(f"filtering by {name}"):
             panel.filter = {**panel.filter, name: wanted}
+
+    def light(self) -> None:
+        """Select the atoms of the group that alone is lit; nothing, once all are lit again."""
+        panel, record = self._panel, self._panel.record
+        if record is None or record.show != "atoms":
+            return
+        names = panel.filter.get(CLUSTER, ())
+        lit = {c.name: c for c in record.clusters}.get(names[0]) if len(names) == 1 else None
+        if lit is not None:
+            self._lit = tuple(lit.points.tolist())
+            panel.atom = next((i for i in panel.opening.surest if i in lit.points), self._lit[0])
+            self.select(self._lit)
+        elif self._lit:
+            before, self._lit = self._lit, ()
+            if panel.selected == before:
+                self.select(())
+
+    @property
+    def region(self) -> str:
+        """Name of the group that alone is lit, if it is what is selected."""
+        names = self._panel.filter.get(CLUSTER, ())
+        return names[0] if self._lit and self._panel.selected == self._lit else ""
 
     def between(self, ends: Sequence[float]) -> None:
         """Select the atoms of a range of differences."""
@@ -92,10 +120,22 @@ class Choosing:
         if not panel.ready:
             panel.say("The atoms are being measured; search again when that is done.")
             return
-        found = panel.atlas.search(query)
-        if len(found):
-            panel.atom = int(found[0])
-            panel.selected = tuple(found.tolist())
+        self.show_found(query, panel.atlas.search(query).tolist())
+
+    def show_found(self, query: str, found: Sequence[int], atom: int | None = None) -> None:
+        """Select the first of the atoms found, strongest first; show the first, or the one that was taken."""
+        panel, n = self._panel, len(found)
+        first = [*dict.fromkeys([*([] if atom is None else [atom]), *found])][: panel.MOST_FOUND]
+        self.ranked = tuple(first)
+        if first:
+            panel.atom = int(first[0])
+            panel.selected = tuple(first)
             if panel.view:
-                panel.zoom_to(found.tolist())
-        panel.say_found(query, len(found))
+                panel.zoom_to(first)
+        if n > len(first):
+            panel.say(
+                f"{len(first)} of {format_count(n)} atoms that answer to “{query}” have a ring: the strongest. "
+                "Esc clears them."
+            )
+        else:
+            panel.say_found(query, n)

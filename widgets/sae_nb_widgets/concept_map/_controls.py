@@ -33,19 +33,18 @@ class ConceptMapControls:
         self._panel, self._offering = panel, False
         self.colour = self._column(
             "colour",
-            "What colours mean; the key under the map hides and shows",
+            "What colours mean; an entry of the key under the map lights its points alone",
             "color_by",
             "190px",
         )
         self.size = self._column("size", "What the area of a point stands for", "size_by", "170px")
-        search = control(
-            panel,
-            "search",
-            "search",
-            "Number, label or token: the atoms that match are selected",
-            262,
-            placeholder="number, label or token   ( / )",
-        ).add_class("sae-nb-search")
+        search = panel.finder.widget
+        if panel.atlas.catalogue is None:  # nothing fires: there are names and numbers alone
+            tip = "Number or label: the atoms that match are selected"
+            search = control(
+                panel, "search", "search", tip, 262, placeholder="number or label   ( / )"
+            )
+            search.add_class("sae-nb-search")
         drag = control(panel, "drag", "", DRAGS, kind=ipw.ToggleButtons, options=DRAG_WORDS)
         edges = control(panel, "edges", "", EDGES, kind=ipw.ToggleButtons)
         layout = "UMAP keeps neighbours together; PCA is linear and immediate"

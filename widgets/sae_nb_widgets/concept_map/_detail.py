@@ -15,6 +15,7 @@ from jaxtyping import Bool
 
 from sae_nb.activations._context import Context
 from sae_nb.atoms._names import AtomNames
+from sae_nb.figures import theme
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
 from sae_nb.summaries.concept_map._concept_map import ArchetypePlaces, Cluster
@@ -23,6 +24,7 @@ from sae_nb_widgets.components import Component, Concordance, PictureGrid, Spark
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, Box, VBox, atom_mark
 from sae_nb_widgets.components._chips import sure_dots
+from sae_nb_widgets.components._find_box import plain
 from sae_nb_widgets.components._picture_grid import (
     StillGrid,
     as_film,
@@ -95,7 +97,7 @@ class SharedInputs:
         """Draw the inputs that what is chosen shares; `name` is of the one atom, where it is one."""
         self._inputs = () if selection is None else tuple(selection.shared)
         n_atoms = self._n_atoms = 0 if selection is None else len(selection.atoms)
-        title = "" if selection is None else _inputs_title(selection, view, chosen, name)
+        title = "" if selection is None else _inputs_title(view, chosen, name)
         self._title.value = f'<div class="sae-nb-cardtitle">{escape(title)}</div>' if title else ""
         captions = [self._caption(shared, n_atoms) for shared in self._inputs]
         every = range(len(self._inputs))
@@ -192,14 +194,12 @@ class SharedInputs:
             self._say(reading(self._inputs[self._on_images[index]], self._n_atoms))
 
 
-def _inputs_title(selection: SelectionSummary, view: str, chosen: Sequence[int], name: str) -> str:
+def _inputs_title(view: str, chosen: Sequence[int], name: str) -> str:
     if view != "atoms":
         return f"inputs among the {view} selected"
     if len(chosen) <= 1:
         return f"inputs that activate {name} most"
-    rows = format_count(selection.n_rows) if selection.n_rows else "none"
-    activate = "activates" if selection.n_rows <= 1 else "activate"
-    return f"inputs that activate most of the selection ({rows} {activate} half)"
+    return "inputs at which most of them fire at once"
 
 
 def reading(shared: SharedInput, n_atoms: int) -> str:
@@ -219,9 +219,9 @@ MOST_LISTED = 500
 MOST_BARS = 5
 MOST_SAID, ONE_CLOUD = 3, 0.9
 """Groups that are named; share of all points above which the largest group is called a cloud."""
-LEFT_OUT = ("energy",)
+LEFT_OUT = ("energy", "strength")
 """Columns of a selection that a narrow table has no room for."""
-HEADERS = {"frequency": "fires on", "share": "of rows", "strength": "|z|", "lift": "× usual"}
+HEADERS = {"frequency": "fires on", "share": "of rows", "lift": "× usual"}
 SHARES = ("frequency", "share")
 
 
@@ -232,6 +232,9 @@ class ConceptDetail:
         self._panel, self._go = panel, go
         self._listed: dict[Any, Sequence[int]] = {}
         self.headline = HTML()
+        self.together = Sparkbars(description="how often two or more fire at once")
+        self.alike = Sparkbars(description="how alike they are (mean cosine)")
+        self._card = VBox([self.headline, self.together, self.alike]).add_class("sae-nb-blocks")
         self.facts = HTML()
         csv = small_button("⤓ csv", "Write the selected atoms as a table (CSV)", panel.export_table)
         self._buttons = Box([*_buttons(panel), csv]).add_class("sae-nb-line")
@@ -241,7 +244,7 @@ class ConceptDetail:
         self.joint.empty_text = "No atom fires with it more often than by chance."
         self._table_place = VBox()
         self.widgets: tuple[ipw.Widget, ...] = (
-            self.headline,
+            self._card,
             self._table_place,
             self._buttons,
             self.facts,
@@ -290,41 +293,101 @@ class ConceptDetail:
             )
 
     def show_selection(
-        self, selection: SelectionSummary | None, view: str, chosen: Sequence[int]
+        self,
+        selection: SelectionSummary | None,
+        view: str,
+        chosen: Sequence[int],
+        alike: tuple[float, float] | None,
     ) -> None:
-        """Head the column by the selection and list its atoms; nothing without a selection."""
+        """Say what the selection shares, and list its atoms; nothing without one.
+
+        `alike`: mean cosine between two of what is selected, and of as many at random.
+        """
         selection = selection if chosen else None
-        self.headline.value = "" if selection is None else _headline(selection, view, len(chosen))
-        for widget in (self.headline, self._table_place):
+        for widget in (self._card, self._table_place):
             show(widget, selection is not None)
+        of_one = selection is None or len(chosen) < 2 or view != "atoms"
+        for widget in (self.near, *[self.joint] * (self._panel.atlas.catalogue is not None)):
+            show(widget, of_one)
         if selection is None:
+            self.headline.value = ""
             return
+        self.headline.value = _headline(selection, view, len(chosen))
+        self._show_together(selection, len(chosen), view, alike)
         n = len(selection.atoms)
         first = f"the first {MOST_LISTED} of {format_count(n)}" if n > MOST_LISTED else ""
         title = "selected atoms" if view == "atoms" else "atoms that fire there more than elsewhere"
         self.table.description = f"{title}, {first}" if first else title
-        atoms = selection.atoms[:MOST_LISTED].tolist()
+        atoms = selection.atoms.tolist()
+        place = {atom: i for i, atom in enumerate(atoms)}
+        if view == "atoms" and tuple(chosen) == self._panel.choosing.ranked:
+            atoms = list(chosen)
+        atoms = atoms[:MOST_LISTED]
         self._listed[self.table] = atoms
         names: AtomNames = self._panel.names
-        less = (*LEFT_OUT, "strength") if "difference" in selection.columns else LEFT_OUT
-        columns = {n: v for n, v in selection.columns.items() if n not in less}
+        columns = {n: v for n, v in selection.columns.items() if n not in LEFT_OUT}
         headers = ["atom", "name", *(HEADERS.get(name, name) for name in columns)]
         cells = [
             [
                 str(atom),
-                names.words(atom),
-                *(_cell(name, float(values[i])) for name, values in columns.items()),
+                plain(said) if (said := names.short(atom)) != f"atom {atom}" else "",
+                *(_cell(name, float(values[place[atom]])) for name, values in columns.items()),
             ]
-            for i, atom in enumerate(atoms)
+            for atom in atoms
         ]
         numeric = [True, False, *[True] * len(columns)]
         self.table.show(headers, cells, numeric=numeric, atoms=atoms)
 
+    def _show_together(
+        self,
+        selection: SelectionSummary,
+        n: int,
+        view: str,
+        alike: tuple[float, float] | None,
+    ) -> None:
+        """Draw how often what is selected fires together and how alike it is, each beside as many at random."""
+        catalogue, many = self._panel.atlas.catalogue, format_count(n)
+        fired = catalogue if view == "atoms" and n > 1 else None
+        show(self.together, fired is not None)
+        show(self.alike, alike is not None)
+        labels = [f"these {many}", f"random {many}"]
+        if fired is not None:
+            n_rows = max(len(fired.acts), 1)
+            shares = [selection.n_together / n_rows, selection.together_by_chance]
+            said = [format_percent(share) for share in shares]
+            self.together.show(
+                [labels[0], "by chance"],
+                shares,
+                notes=said,
+                colours=[theme.WARM, theme.CONTROL],
+            )
+        if alike is not None:
+            said = [format_number(value, digits=2) for value in alike]
+            low = min(alike) < 0
+            self.alike.show(
+                labels, list(alike), notes=said, colours=[theme.WARM, theme.CONTROL], signed=low
+            )
+
+
+SHARE_NOTE = "how many times more of their strength falls on a word than of all atoms’"
+
 
 def _headline(selection: SelectionSummary, view: str, n: int) -> str:
+    """What is selected and what it shares, as HTML."""
     things = view.removesuffix("s") if n == 1 else view
-    named = f': <span dir="auto">{escape(selection.name)}</span>' if selection.name else ""
-    return f"<p><b>{escape(format_count(n))} {things} selected</b>{named}</p>"
+    said = f"<p><b>{escape(format_count(n))} {things} selected</b></p>"
+    if selection.words:
+        chips = "".join(
+            f'<li class="sae-nb-pill"><bdi>{escape(word)}</bdi> <small>×{escape(times)}</small></li>'
+            for word, times in ((w, format_number(lift, digits=2)) for w, lift in selection.words)
+        )
+        return (
+            f'{said}<div class="sae-nb-cardtitle">what they share</div><ul class="sae-nb-chiplist">{chips}</ul>'
+            f'<p class="sae-nb-note">{SHARE_NOTE}</p>'
+        )
+    named = escape(selection.name)
+    shared = f'<div class="sae-nb-cardtitle">what they share</div><p dir="auto">{named}</p>'
+    return said + shared * bool(named)
 
 
 # --- the answer -------------------------------------------------------------------------------------
@@ -383,31 +446,59 @@ def groups_sentence(record: ConceptMapSummary) -> str:
         format_number(float(weights @ values), digits=2)
         for values in ([c.cosine for c in clusters], [c.floor for c in clusters])
     )
-    tokens = any(c.name.startswith("“") for c in clusters)
-    called = " Words in quotes are those that its atoms fire on" if tokens else ""
-    if tokens:
-        numbered = any(c.name.startswith("group ") for c in clusters)
-        called += "; those of a group with a number share none." if numbered else "."
-    return f"{said}{called} Mean cosine within a group {cosine} (random groups of these sizes: {floor})."
+    return f"{said} Mean cosine within a group {cosine} (random groups of these sizes: {floor})."
 
 
 def selection_answer(
-    names: AtomNames, selection: SelectionSummary, view: str, n: int, n_rows: int
-) -> str:
-    """Return what a selection has in common, in a sentence."""
-    things = view.removesuffix("s") if n == 1 else view
-    said = f"{format_count(n)} {things} selected"
-    said += f" ({MOST_RINGS} at most of those in view have a ring)" if n > MOST_RINGS else ""
+    names: AtomNames,
+    selection: SelectionSummary,
+    view: str,
+    n: int,
+    n_rows: int,
+    alike: tuple[float, float] | None,
+) -> tuple[str, str]:
+    """Return what a selection has in common, in one claim, and what that rests on."""
+    many = f"{format_count(n)} {view.removesuffix('s') if n == 1 else view}"
     if view != "atoms":
         most = [names.in_text(atom) for atom in selection.atoms[:MOST_SAID].tolist()]
-        return f"{said}: {_and(most)} fire there more than elsewhere." if most else f"{said}."
-    named = f", mostly about {selection.name.replace(' · ', ' and ')}" if selection.name else ""
+        return (f"{many} selected: {_and(most)} fire there more than elsewhere." if most else
+                f"{many} selected."), ""  # fmt: skip
+    if n == 1:
+        return f"{many} selected: {names.in_text(int(selection.atoms[0]))}.", ""
+    words = [word for word, _ in selection.words[:MOST_SAID]]
+    shared = f" fire on {_and([f'“{word}”' for word in words])}" if words else " selected"
+    if not words and selection.name:
+        shared = f" fire mostly on {selection.name.replace(' · ', ', ')}"
+    more = ""
+    if alike is not None and alike[1] > 0 and alike[0] > 0:
+        times = format_number(alike[0] / alike[1], digits=2)
+        more = (
+            f"Two of them are {times} times as alike as two of {format_count(n)} atoms at random. "
+        )
     if not n_rows:
-        return f"{said}{named}."
-    if not selection.n_rows:
-        return f"{said}{named}. No input activates half of them at once."
-    share = format_percent(selection.n_rows / n_rows)
-    return f"{said}{named}. At least half of them fire together on {share} of all positions."
+        return f"{many}{shared}.", more.strip()
+    here, chance = (
+        format_percent(share)
+        for share in (selection.n_together / n_rows, selection.together_by_chance)
+    )
+    where = "never" if not selection.n_together else f"on {here} of all positions"
+    both = "Both" if n == 2 else "Two or more"
+    at_once = f" At most {format_count(selection.most_together)} at once." * (n > 2)
+    return (
+        f"{many}{shared}.",
+        f"{both} fire at once {where}; by chance, as often as each fires, on {chance}.{at_once} {more}".strip(),
+    )
+
+
+def region_title(selection: SelectionSummary | None, view: str, n: int, region: str) -> str:
+    """Return the title of several atoms that share something, or are the `region`; empty for others."""
+    if selection is None or view != "atoms" or n < 2:
+        return ""
+    words = [f"“{word}”" for word, _ in selection.words[:2]]
+    if region and not words:
+        return f"A region of “{region}”"
+    shared = " and ".join(words) if words else selection.name.replace(" · ", ", ")
+    return f"A region of {shared}" if region else f"Atoms at {shared}" * bool(shared)
 
 
 def _and(parts: Sequence[str]) -> str:
@@ -478,7 +569,7 @@ def cluster_facts(cluster: Cluster) -> str:
     """Return how tight a cluster is among the atoms themselves, as HTML."""
     n = escape(format_count(len(cluster.points)))
     return (
-        f'<p>cluster <b dir="auto">{escape(cluster.name)}</b>: {n} atoms, mean cosine '
+        f'<p class="sae-nb-note">region <b dir="auto">{escape(cluster.name)}</b>: {n} atoms, mean cosine '
         f"{escape(format_number(cluster.cosine, digits=2))} (random {n}: "
         f"{escape(format_number(cluster.floor, digits=2))})</p>"
     )
@@ -535,7 +626,7 @@ def corner_words(places: ArchetypePlaces, n_candidates: int) -> str:
 def filter_sentence(kept: Bool[np.ndarray, " n"], show: str, columns: Iterable[str]) -> str:
     """State how many points a filter leaves."""
     n, of = format_count(int(kept.sum())), format_count(len(kept))
-    return f"{n} of {of} {show} are shown, by {' and '.join(columns)}; the rest is hidden."
+    return f"{n} of {of} {show} are shown, by {' and '.join(columns)}; the rest is faint or hidden."
 
 
 def there_sentence(kept: Bool[np.ndarray, " n"], site: str) -> str:

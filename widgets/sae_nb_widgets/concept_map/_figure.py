@@ -17,9 +17,11 @@ from sae_nb_widgets.concept_map._styles import Look, base_size, map_height
 
 # plotly copies a trace whole for each property read: drawn without it, small ones are faster.
 PART = 512
-MOST_NAMES = 12
+MOST_NAMES = 24
 MOST_RINGS = 500
-"""Rings around what is chosen, of those in view; `point_map.js` has the same number."""
+"""Rings around what one of two dictionaries alone has, of those in view; as in `point_crowd.js`."""
+MOST_RINGED, FAINT = 20, 0.15
+"""Chosen points from which on none has a ring: they are lit, and the others faint, as in `point_map.js`."""
 MOST_COMPARED = 5000
 """Squares of a second dictionary, and lines between pairs, that are drawn."""
 NAME_CHARACTERS = 36
@@ -29,7 +31,7 @@ AROUND = np.array(
     [(0.0, 0.0)]
     + [
         (1.6 * far * np.cos(angle), far * np.sin(angle))
-        for far in (18, 34, 52, 72)
+        for far in (18, 34)
         for angle in np.arange(12) * np.pi / 6
     ]
 )
@@ -55,7 +57,9 @@ def still_figure(
     """Return the points `shown`, what is chosen ringed, a cone's lines and widths, names, and a key."""
     figure = go.Figure()
     _draw_others(figure, record, both)
-    _draw_points(figure, record.xy, look, shown, sizes)
+    back = shown[~np.isin(shown, chosen)] if len(chosen) else shown[:0]
+    _draw_points(figure, record.xy, look, back, sizes, FAINT)
+    _draw_points(figure, record.xy, look, shown[~np.isin(shown, back)], sizes)
     for (x, y, to_x, to_y), width in spokes:
         ends = np.array([(x, y), (to_x, to_y)])
         _line(figure, ends, {"color": theme.RINGS[0], "width": width})
@@ -89,6 +93,7 @@ def _draw_points(
     look: Look,
     shown: Int[np.ndarray, " shown"],
     sizes: Float[np.ndarray, " n"],
+    opacity: float = 1.0,
 ) -> None:
     """The points, style by style with the words of the key; very many as one raster."""
     words = _key_words(look)
@@ -100,10 +105,10 @@ def _draw_points(
         if many:  # one that the key and the axes go by
             points = points[[0]] if len(points) and words.get(style) else points[:0]
         symbol = "circle-open" if entry["shape"] == "ring" else entry["shape"]
-        marker = {"color": css_colour(entry["light"]), "symbol": symbol}
+        marker = {"color": css_colour(entry["light"]), "symbol": symbol, "opacity": opacity}
         for start in range(0, len(points), PART):
             some = points[start : start + PART]
-            name = words.get(style, "") if start == 0 else ""
+            name = words.get(style, "") if start == 0 and opacity == 1 else ""
             _scatter(figure, xy[some], {**marker, "size": sizes[some].tolist()}, name)
 
 
@@ -125,8 +130,8 @@ def _draw_rings(
 ) -> None:
     """A ring around each point that is chosen, a thick one around the current one."""
     ring = {"symbol": "circle-open", "color": theme.RINGS[0], "size": size + 6}
-    for start in range(0, len(chosen), PART):
-        _scatter(figure, xy[chosen[start : start + PART]], {**ring, "line": {"width": 1.6}})
+    if len(chosen) <= MOST_RINGED:
+        _scatter(figure, xy[chosen], {**ring, "line": {"width": 1.6}})
     if 0 <= current < len(xy):
         _scatter(figure, xy[[current]], {**ring, "size": size + 9, "line": {"width": 2.6}})
 
@@ -175,7 +180,7 @@ def placed_words(words: Sequence[Word], xy: Float[np.ndarray, "n 2"]) -> list[Wo
     size = current_theme().font_px
     kept: list[Word] = []
     taken: list[tuple[Any, Any]] = []
-    for x, y, name in words[:MOST_NAMES]:
+    for x, y, name, *_ in words[:MOST_NAMES]:
         text = name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}…"
         half = np.array([0.3 * size * len(text) + 4, 0.75 * size])
         inwards = np.minimum(half, rim / 2)

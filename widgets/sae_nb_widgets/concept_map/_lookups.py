@@ -12,7 +12,13 @@ from jaxtyping import Int
 from sae_nb.figures.theme import format_count, format_number
 from sae_nb.summaries import ConceptMapSummary
 from sae_nb.summaries.concept_map._selection import SelectionSummary
-from sae_nb_widgets.concept_map._detail import MOST_SAID, atom_answer, match_facts, selection_answer
+from sae_nb_widgets.concept_map._detail import (
+    MOST_SAID,
+    atom_answer,
+    match_facts,
+    region_title,
+    selection_answer,
+)
 from sae_nb_widgets.concept_map._map_view import lines_of
 
 if TYPE_CHECKING:
@@ -106,14 +112,22 @@ class Lookups:
     def _show(self, selection: SelectionSummary | None, chosen: Sequence[int]) -> None:
         panel = self._panel
         panel.selection = selection
-        panel.cards.show_selection(selection, panel.show, chosen)
+        alike = self._alike(chosen)
+        panel.cards.show_selection(selection, panel.show, chosen, alike)
+        panel.headline = region_title(selection, panel.show, len(chosen), panel.choosing.region)
         one = int(chosen[0]) if chosen else panel.atom
         panel.inputs.show(selection, panel.show, chosen, panel.names.in_text(one))
         if selection is not None and chosen:
             catalogue = panel.atlas.catalogue
             n_rows = 0 if catalogue is None else len(catalogue.acts)
-            answer = selection_answer(panel.names, selection, panel.show, len(chosen), n_rows)
-            panel.conclude(answer, self._cluster_numbers(chosen))
+            answer, reasons = selection_answer(
+                panel.names, selection, panel.show, len(chosen), n_rows, alike
+            )
+            numbers = ""
+            if alike is not None:
+                cosine, floor = (format_number(value, digits=2) for value in alike)
+                numbers = f"mean cosine {cosine} (random {format_count(len(chosen))}: {floor})"
+            panel.conclude(answer, numbers, reasons=reasons)
         elif panel.overlays.cone is not None:
             panel.conclude(*panel.overlays.answer())
         elif panel.compare and panel.record is not None:
@@ -122,15 +136,11 @@ class Lookups:
         else:
             panel.conclude(*atom_answer(panel.names, panel.atlas, panel.atom))
 
-    def _cluster_numbers(self, chosen: Sequence[int]) -> str:
-        """Return the similarity of the selection off the map, compared with the same number at random."""
+    def _alike(self, chosen: Sequence[int]) -> tuple[float, float] | None:
+        """Return how alike the selection is off the map, and as many points at random; None of one alone."""
         panel = self._panel
         record = panel.record
         if record is None or len(chosen) < 2:
-            return ""
+            return None
         points = np.searchsorted(record.ids, np.array(chosen, np.int64))
-        cosine, floor = panel.atlas.alikeness(record.show, points)
-        return (
-            f"mean cosine {format_number(cosine, digits=2)} (random {format_count(len(points))}: "
-            f"{format_number(floor, digits=2)})"
-        )
+        return panel.atlas.alikeness(record.show, points)

@@ -18,12 +18,14 @@ from sae_nb.figures import theme, to_svg
 from sae_nb.figures.theme import format_number
 from sae_nb.summaries import ConceptMapSummary
 from sae_nb.summaries.concept_map._concept_map import Column
+from sae_nb.summaries.concept_map._names import NO_NAME
 from sae_nb_widgets.components import Histogram
 from sae_nb_widgets.components._base import HTML, Box
 from sae_nb_widgets.components._point_map import PointMap, packed, unpacked, whole_bytes
-from sae_nb_widgets.concept_map._figure import MOST_RINGS, Word, few, still_figure
+from sae_nb_widgets.concept_map._figure import Word, few, still_figure
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS
 from sae_nb_widgets.concept_map._styles import (
+    MOST_STYLED,
     NONE,
     Look,
     Spread,
@@ -52,10 +54,11 @@ MOST_LANDMARKS, APART = 12, (0.16, 0.08)
 BRUSHED = ("frequency", "strength", "L0")
 """Columns that have a histogram under the map, where there are such."""
 
-HINT = (
-    "Ring: the chosen atom; lines lead to its nearest, which a flat map may put far off. Wheel: zoom. Drag: "
-    "move. Shift and drag: select."
+PAGE_HINT = (
+    "Ring: the chosen atom, with lines to its nearest. Click a name to light its region. Wheel: "
+    "zoom. Drag: move."
 )
+HINT = f"{PAGE_HINT} Shift and drag: select."
 
 Shown = Mapping[str, Any]
 Lasso = Callable[[Int[np.ndarray, " m"], bool], None]
@@ -77,7 +80,7 @@ class MapFigure:
         self.difference = Histogram()
         self._difference: Spread | None = None
         show(self.difference, False)
-        self.facts = HTML()
+        self.facts = HTML().add_class("sae-nb-legendline")
         self.brush_row = Box([*self.brushes.values(), self.difference]).add_class("sae-nb-brushes")
         self.brush_row.add_class(LIVE_ONLY)
         self.widgets: tuple[ipw.Widget, ...] = (self.chart, self.brush_row, self.facts)
@@ -207,9 +210,15 @@ class MapFigure:
         return [list(word) for word in (*self._named, *others)]
 
     def draw_filter(
-        self, record: ConceptMapSummary, filters: Shown, kept: Bool[np.ndarray, " n"]
+        self,
+        record: ConceptMapSummary,
+        filters: Shown,
+        kept: Bool[np.ndarray, " n"],
+        drawn: Bool[np.ndarray, " n"],
     ) -> None:
-        """Hide what is filtered out; say it in the key and in the histograms."""
+        """Hide what is filtered out, of the coloured categories keep it faint (`drawn`); say it in the key and
+        in the histograms.
+        """
         wanted = None if self._column is None else filters.get(self._column.name)
         off: list[int] = []
         if wanted is not None and self._column is not None:
@@ -221,7 +230,7 @@ class MapFigure:
                 off = [0, *off]
         with self._settled():
             self.chart.off = off
-            self.chart.shown = b"" if kept.all() else packed(kept)
+            self.chart.shown = b"" if drawn.all() else packed(drawn)
             for name, spread in self._spreads.items():
                 column = record.columns[name]
                 ends = [column.written(float(edge), 2) for edge in spread.edges]
@@ -299,7 +308,7 @@ class MapFigure:
             self._look,
             shown=shown,
             sizes=sizes,
-            chosen=few(np.frombuffer(self.chart.chosen, np.int32), MOST_RINGS),
+            chosen=np.frombuffer(self.chart.chosen, np.int32),
             current=self.chart.current,
             words=self._all_words,
             spokes=list(zip(self._spokes.tolist(), self.chart.widths)),
@@ -308,7 +317,7 @@ class MapFigure:
 
     def page_html(self, names: Sequence[str] | Mapping[int, str], still: go.Figure | None) -> str:
         """Return the map as it moves on a page without a kernel, and a drawing for one without script."""
-        live = self.chart.live_html(names)
+        live = self.chart.live_html(names, PAGE_HINT)
         drawing = "" if still is None else to_svg(still)
         return (
             f'<div class="sae-nb-live">{live}</div>'
@@ -345,24 +354,30 @@ def words_on(record: ConceptMapSummary, column: Column | None) -> list[Word]:
         first: dict[int, int] = {}
         for point in np.flatnonzero(column.values >= 0).tolist():
             first.setdefault(int(column.values[point]), point)
-        return [(*record.xy[first[i]].tolist(), column.names[i]) for i in sorted(first)]
+        return [
+            (*record.xy[first[i]].tolist(), column.names[i], *[i + 1] * (i < MOST_STYLED))
+            for i in sorted(first)
+        ]
     corners: list[Word] = []
     if record.archetypes is not None:
         places = zip(record.archetypes.corners.tolist(), record.archetypes.archetypes.tolist())
         corners = [(x, y, f"archetype {archetype}") for (x, y), archetype in places]
+    coloured = column is not None and column.names is not None and column.name == "cluster"
     # What lies where no group has a telling name is told by single atoms, its landmarks.
     return corners + [
-        (*np.median(record.xy[cluster.points], axis=0).tolist(), cluster.name)
-        for cluster in record.clusters
+        (
+            *np.median(record.xy[cluster.points], axis=0).tolist(),
+            cluster.name,
+            *[i + 1] * (coloured and i < MOST_STYLED),
+        )
+        for i, cluster in enumerate(record.clusters)
         if _tells(cluster.name)
     ]
 
 
 def _tells(name: str) -> bool:
-    """Return whether a group's name tells what lies there: a number does not, nor tokens it fires on."""
-    return not name.startswith(NUMBERED) and not all(
-        word.startswith("“") for word in name.split(" · ")
-    )
+    """Return whether a group's name tells what lies there: a number does not."""
+    return not name.startswith((NUMBERED, NO_NAME))
 
 
 def landmarks(

@@ -89,7 +89,8 @@ class Painting:
     def _filter(self) -> None:
         panel = self._panel
         if panel.record is not None:
-            panel.map.draw_filter(panel.record, panel.filter, panel.shown)
+            drawn = panel.kept_but(panel.color_by)
+            panel.map.draw_filter(panel.record, panel.filter, panel.shown, drawn)
 
     def filtered(self) -> None:
         """Leave out what the filter does, and say how many are left."""
@@ -108,7 +109,8 @@ class Painting:
         """Name the points in view, or show what they are, where there are few."""
         panel, record = self._panel, self._panel.record
         if record is not None:
-            points = points_in_view(record, panel.view, panel.shown)
+            kept = panel.shown if panel.view else panel.kept_but(panel.color_by)
+            points = points_in_view(record, panel.view, kept)
             panel.map.draw_close(*close_up(record, points, panel.atlas, panel.names))
 
     def detail(self) -> None:

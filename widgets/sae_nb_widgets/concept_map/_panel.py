@@ -28,6 +28,7 @@ from sae_nb_widgets.concept_map._choosing import Choosing
 from sae_nb_widgets.concept_map._close import every_name
 from sae_nb_widgets.concept_map._controls import DRAGS, EDGES, ConceptMapControls
 from sae_nb_widgets.concept_map._detail import ConceptDetail, SharedInputs, selection_csv
+from sae_nb_widgets.concept_map._figure import MOST_RINGED
 from sae_nb_widgets.concept_map._initial_state import Opening
 from sae_nb_widgets.concept_map._lookups import Lookups
 from sae_nb_widgets.concept_map._map_view import MOST_IN_FALLBACK, MapFigure
@@ -45,6 +46,7 @@ from sae_nb_widgets.panel._declaring import (
     Whole,
     reacts,
 )
+from sae_nb_widgets.panel._finding import Finder
 from sae_nb_widgets.panel._pages import Page, static_html
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from sae_nb.atoms._labels import Labels
     from sae_nb.codes import SparseCodes
     from sae_nb.geometry import Containment
+    from sae_nb.models import LiveModel
     from sae_nb.pretrained import ExampleStore
 
 
@@ -96,6 +99,8 @@ class ConceptMap(Panel):
         An `ExampleStore` of a pretrained SAE, in place of what is not given.
     catalogue
         An `AtomCatalogue` of the same SAE and activations, to encode only once for many panels.
+    model
+        The running model: the find box then says what it does with a word that no text has.
     seed
         Of the layout.
     atom
@@ -146,6 +151,9 @@ class ConceptMap(Panel):
         "view",
     )
 
+    MOST_FOUND = MOST_RINGED
+    """Atoms that a search selects: the strongest."""
+
     record: ConceptMapSummary | None = None
     """The drawn record; None before the first drawing."""
 
@@ -182,7 +190,9 @@ class ConceptMap(Panel):
     edges = t.Enum(
         tuple(EDGES), default_value="none", help="What joins the selected points to others."
     )
-    search = t.Unicode("", help="Number, label or token; what answers is selected.")
+    search = t.Unicode(
+        "", help="Number, label or token; the strongest 20 of what answers are selected."
+    )
     layout_by = checks.Choice(
         LAYOUTS,
         default_value="umap",
@@ -226,6 +236,7 @@ class ConceptMap(Panel):
         cones: Containment | Mapping[str, Any] | Float[Tensor, "n d_in"] | None = None,
         examples: ExampleStore | None = None,
         catalogue: AtomCatalogue | None = None,
+        model: LiveModel | None = None,
         seed: int = 0,
         atom: int | None = None,
     ) -> None:
@@ -248,7 +259,7 @@ class ConceptMap(Panel):
         self.n_atoms = self.atlas.n_atoms
         self.cones = None if cones is None else Cones(cones, self.atlas.dictionary)
         self.choosing, self.painting, self.opening = Choosing(self), Painting(self), Opening(self)
-        self._falling_back = False
+        self._falling_back, self._model = False, model
         super().__init__(seed=seed)
         self.opening.chosen = atom is not None
         if atom is not None:
@@ -295,6 +306,12 @@ class ConceptMap(Panel):
 
     def _build(self) -> None:
         choosing = self.choosing
+        self.finder = Finder(
+            self,
+            lambda: self.atlas.catalogue,
+            lambda atom, found: choosing.show_found(found.query, found.atoms.tolist(), atom),
+            model=lambda: self._model,
+        )
         self.map = MapFigure(choosing.click, choosing.enclose, choosing.keep, choosing.between)
         self.inputs = self._shared_inputs()
         self._under_map = VBox([self.inputs.widget])
@@ -353,14 +370,20 @@ class ConceptMap(Panel):
     @property
     def shown(self) -> Bool[np.ndarray, " n"]:
         """Mask of the points that `filter` leaves on the map."""
+        return self.kept_but("")
+
+    def kept_but(self, column: str) -> Bool[np.ndarray, " n"]:
+        """Mask of the points that `filter` leaves, but for what it says of one column."""
         if self.record is None:
             return np.ones(0, bool)
-        kept = kept_points(self.record, self.filter)
+        filters = {name: wanted for name, wanted in self.filter.items() if name != column}
+        kept = kept_points(self.record, filters)
         return kept & self.atlas.there if self.record.show == "atoms" else kept
 
     @reacts("filter", doing="filtering")
     def _refilter(self) -> None:
         self.painting.filtered()
+        self.choosing.light()
 
     @reacts("view", doing="looking closer")
     def _look_closer(self) -> None:
@@ -422,7 +445,9 @@ class ConceptMap(Panel):
     def clear_selection(self) -> None:
         """Select nothing and end the search."""
         self.search = ""
+        self.finder.clear()
         self.difference = ()
+        self.filter = {name: kept for name, kept in self.filter.items() if name != CLUSTER}
         self.selected = self.marked = ()
         self.say("")
 
@@ -449,6 +474,7 @@ class ConceptMap(Panel):
     def _search(self) -> None:
         query = self.search.strip()
         if query:
+            self.finder.search(query)
             self.choosing.search(query)
 
     @checked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
+from sae_nb.atoms._searching import folded
 from sae_nb.checks import check_atom, checked
 from sae_nb.corpora import Documents
 from sae_nb.corpora._corpora import MIN_COUNT, NAMES, CorpusSummary, summarise_corpora, with_simpler
@@ -19,8 +21,10 @@ from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import write_bytes
 from sae_nb_widgets.atom._examples import examples_view
 from sae_nb_widgets.components import PictureGrid
+from sae_nb_widgets.components._concordance import words_around
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.corpora import _words as words
+from sae_nb_widgets.corpora._finding import CorpusFinder
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import (
     Atom,
@@ -172,6 +176,7 @@ class CorpusPanel(Panel):
 
     def _build(self) -> None:
         drawn = self._volcano()
+        self.finder = CorpusFinder(self)
         self._points = drawn.points
         self.plot = figure_widget(drawn.figure, height=drawn.figure.layout.height)
         for place in range(len(drawn.points)):
@@ -207,7 +212,6 @@ class CorpusPanel(Panel):
             component.hint, component.outlined = IMAGE_HINT, True
 
     def _first_controls(self) -> list[ipw.Widget]:
-        find = "Atoms of that number, with that label, or that peak at that word"
         tips = {
             "difference": "Shares of documents, one minus the other",
             "relative": "That difference over the larger share, which puts rare atoms first",
@@ -218,9 +222,7 @@ class CorpusPanel(Panel):
                 small_button("‹", "The atom before, of the list or the matches (←)", self.previous),
                 small_button("›", "The next atom, of the list or the matches (→)", self.next),
             ),
-            control(
-                self, "search", "search", find, 260, placeholder="number, label or word   ( / )"
-            ).add_class("sae-nb-search"),
+            self.finder.widget,
             control(self, "by", "by", tips, kind=ipw.ToggleButtons, tooltip="What is compared"),
         ]
 
@@ -321,10 +323,8 @@ class CorpusPanel(Panel):
         )
         self._mark_row()
         word = self.docs[0].context.sample_word
-        self.conclude(
-            words.answer(summary, self._listed, self.max_q, self.names),
-            words.numbers(summary, self.max_q, word),
-        )
+        said, reasons = words.answer(summary, self._listed, self.max_q, self.names)
+        self.conclude(said, words.numbers(summary, self.max_q, word), reasons=reasons)
 
     @reacts("atom", "n_examples", doing="showing atom {panel.atom}")
     def _draw_atom(self) -> None:
@@ -398,28 +398,42 @@ class CorpusPanel(Panel):
     @reacts("search", doing="searching")
     def _search(self) -> None:
         query = self.search.strip()
-        self.found = tuple(self._matches(query)) if query else ()
+        self.finder.search(query)
+        self.found = tuple(self.matches(query))
         if not query:
             return
         if self.found:
             self.atom = self.found[0]
         self.say_found(query, len(self.found), "a word at a peak")
 
-    def _matches(self, query: str) -> list[int]:
-        """Atoms of that number, with that in their label, or that peak at that word."""
-        if query.isdecimal():
-            return [int(query)] if int(query) < self.n_atoms else []
-        wanted = query.casefold()
-        labels = self.names.labels
-        by_label = {i for i in labels if wanted in labels.label(i).casefold()}
-        word = self.summary.table["word"].to_numpy()
-        found = np.array(sorted(by_label | set(np.flatnonzero(word == wanted).tolist())), int)
+    def matches(self, query: str) -> list[int]:
+        """Return the atoms of that number, with a label in which a word begins so, or that peak at such a word;
+        the largest difference first.
+        """
+        wanted = folded(query.strip())
+        if wanted.isdecimal():
+            return [int(wanted)] if int(wanted) < self.n_atoms else []
+        if not wanted:
+            return []
+        labels, begins = self.names.labels, re.compile(rf"(?<!\w){re.escape(wanted)}")
+        by_label = {i for i in labels if begins.search(folded(labels.label(i)))}
+        word = [folded(str(one)) for one in self.summary.table["word"]]
+        by_word = {i for i, one in enumerate(word) if one.startswith(wanted)}
+        found = np.array(sorted(by_label | by_word), int)
         size = np.abs(self.summary.size(self.by)[found])
         return found[np.argsort(-size, kind="stable")].tolist()
+
+    def line_of(self, atom: int) -> tuple[str, str, str]:
+        """Return a line of the corpus that has more of an atom, where it peaks: before, the word, after."""
+        docs = max(self.docs, key=lambda one: one.counts[atom] / len(one))
+        for example in docs.examples(atom, 1) if docs.has_texts else ():
+            return words_around(example.tokens, example.position - example.first_position)
+        return "", "", ""
 
     def clear_selection(self) -> None:
         """End the search."""
         self.search = ""
+        self.finder.clear()
         for view in self.views:
             view.clear()
         self.say("")

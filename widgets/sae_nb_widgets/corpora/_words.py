@@ -81,20 +81,25 @@ def q_words(q: float) -> str:
 
 def answer(
     summary: CorpusSummary, listed: Int[np.ndarray, " m"], max_q: float, names: AtomNames
-) -> str:
-    """State how many atoms differ, and which differs most."""
+) -> tuple[str, str]:
+    """State which atom differs most, and how many do."""
     a, b = summary.names
     limit = f"q ≤ {max_q:g}"
     if not summary.n_tested:
-        return f"No atom is in {summary.min_count} documents of {a} and {b} together, so none was tested."
+        few = f"No atom is in {summary.min_count} documents of {a} and {b} together, so none was tested."
+        return few, ""
     if not len(listed):
-        return f"No atom differs surely between {a} and {b} ({limit}, and the share asked for)."
+        return (
+            f"No atom differs surely between {a} and {b} ({limit}, and the share asked for).",
+            "",
+        )
     row = summary.table.loc[int(listed[0])]
     n, tested = format_count(len(listed)), format_count(summary.n_tested)
     verb = "differs" if len(listed) == 1 else "differ"
     return (
-        f"{n} of {tested} atoms {verb} ({limit}). Most: {names.in_text(int(listed[0]))}, in "
-        f"{format_percent(row['a'])} of {a} and {format_percent(row['b'])} of {b}."
+        f"Most: {names.in_text(int(listed[0]))}, in {format_percent(row['a'])} of {a} and "
+        f"{format_percent(row['b'])} of {b}.",
+        f"{n} of {tested} atoms {verb} ({limit}, the share of these that chance is expected to give).",
     )
 
 

@@ -214,6 +214,7 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
             catalogue=about.catalogue,
             examples=about.examples,
             labels=about.labels,
+            model=about.model,
             atom=atom,
         )
         self._join("map", panel)
@@ -222,7 +223,9 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
         panel.observe(self._draw_selection, "selected")
         self._draw_selection()
         # What a search finds is listed by the map, with a table that can be sorted.
-        self._links.append(t.dlink((self.browser, "found"), (panel, "selected")))
+        most: int = made.MOST_FOUND
+        strongest = lambda found: found[:most]  # noqa: E731
+        self._links.append(t.dlink((self.browser, "found"), (panel, "selected"), strongest))
         panel.inputs.widget.add_class("sae-nb-inputs")
         panel.tuck_away(panel.map.brush_row)
         return panel
@@ -585,7 +588,7 @@ START = (
     "makes it stronger in the live model."
 )
 TITLE = "What has this SAE learned, and what does it do?"
-STYLE = "body { max-width: 1500px; } main.sae-nb-panel { margin: 0; }"
+STYLE = "body { max-width: 1500px; } main.sae-nb-panel { margin: 0; } main .sae-nb-where { display: none; }"
 
 
 def write_panels(panels: Sequence[Panel], path: Path, *, share_script: bool = False) -> Path:
@@ -605,6 +608,10 @@ def _html(panels: Sequence[Panel], script: str) -> str:
     pages = [page_html(panel.static_page(), "") for panel in panels]
     head = _between(pages[0], "<style>", "</style>")
     mains = "".join(_between(page, "<main", "</main>") for page in pages)
+    if "sae-nb-lone" in getattr(
+        panels[0], "_dom_classes", ()
+    ):  # the browser tells of a single atom
+        mains = mains.replace('<main class="', '<main class="sae-nb-lone ', 1)
     pair = " sae-nb-pages" if len(panels) > 2 else ""
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'

@@ -141,8 +141,7 @@ class Picking:
             return
         panel, (row, column) = self._panel, change["new"]
         now = panel._now
-        n_written = sum(len(one.ids) > now.start for one in now.shown.rows)
-        if row > n_written:
+        if row > 0 and now.ways is not None:
             panel.say("These texts are not kept yet: press “Write on”, then choose a token.")
             self._views.mark_token(now)
         elif row > 1:

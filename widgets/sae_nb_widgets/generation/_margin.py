@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sae_nb.atoms import AtomEffects, measure_atom
+from sae_nb_widgets.atom._detail import by_chance
 from sae_nb_widgets.components import Chips, ThinBars
 from sae_nb_widgets.panel._declaring import show
 
@@ -24,18 +25,18 @@ Found = tuple[AtomEffects | None, Sequence[tuple[int, str]]]
 
 
 class Margin:
-    """The blocks next to the text of `panel`; what takes long is measured once per atom."""
+    """The blocks next to the text of `panel`, and `says` under it; what takes long is measured once."""
 
     def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
         self.here = ThinBars(description="Firing", empty_text="", bare=True)
         self.says = Chips(description=SAYS, empty_text="")
         self.others = Chips(description="Try", empty_text="", clickable=True)
-        self.widgets = [self.here, self.says, self.others]
+        self.widgets = [self.here, self.others]
         self._measured: dict[int, AtomEffects | None] = {}
         self._names: Sequence[tuple[int, str]] | None = None
         self.others.observe(self._try, "selected")
-        for block in self.widgets:
+        for block in (*self.widgets, self.says):
             show(block, False)
 
     def _try(self, change: t.Bunch) -> None:
@@ -74,11 +75,10 @@ class Margin:
     def _draw_words(self, effects: AtomEffects) -> None:
         n, held = len(effects.up), effects.confirmed
         states = ["confirmed" if one else "unconfirmed" for one in held] or "unconfirmed"
-        chance = (
-            "" if effects.by_chance is None else f"random direction: {effects.by_chance} of {n}"
-        )
         score = f"{sum(held)} of {n} confirmed on other texts" if held else effects.by
-        self.says.show([word for word, _ in effects.up], states, score=score, control=chance)
+        self.says.show(
+            [word for word, _ in effects.up], states, score=score, control=by_chance(effects)
+        )
 
 
 def _effects(panel: GenerationLens, atom: int) -> AtomEffects | None:

@@ -19,17 +19,10 @@ from sae_nb.sessions._names import names_of
 from sae_nb.summaries import InputSummary
 from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb.summaries.input._input import where_written
-from sae_nb_widgets.generation import _words as words
+from sae_nb_widgets.components._base import lay_out
+from sae_nb_widgets.generation import _keeping as keeping, _words as words
 from sae_nb_widgets.generation._controls import GenerationControls, Picking
-from sae_nb_widgets.generation._keeping import (
-    NOTHING_KEPT,
-    Kept,
-    kept_branches,
-    kept_picture,
-    read_picture,
-    split_prompt,
-    whole_message,
-)
+from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Kept
 from sae_nb_widgets.generation._margin import Margin
 from sae_nb_widgets.generation._prompt import Prompt, fitted
 from sae_nb_widgets.generation._queries import Chosen, Measures, Measuring, WaysRuns, Why
@@ -49,8 +42,8 @@ from sae_nb_widgets.panel._declaring import (
 from sae_nb_widgets.panel._heading import place_words
 from sae_nb_widgets.panel._playing import PlayingPanel
 from sae_nb_widgets.panel._samples import check_parts, facts_of, stream_of
+from sae_nb_widgets.steering import _words as steering
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._words import headline
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -200,7 +193,7 @@ class GenerationLens(PlayingPanel):
             prompt, picture = prompt
         with self.hold_trait_notifications():
             self.picture = picture
-            self.messages, self.prompt = split_prompt(prompt)
+            self.messages, self.prompt = keeping.split_prompt(prompt)
 
     @t.validate("picture")
     def _picture_fits(self, proposal: t.Bunch) -> Tensor | None:
@@ -208,7 +201,7 @@ class GenerationLens(PlayingPanel):
 
     @t.validate("messages")
     def _messages_are_whole(self, proposal: t.Bunch) -> list[dict[str, str]]:
-        return [or_trait_error(whole_message, message) for message in proposal["value"]]
+        return [or_trait_error(keeping.whole_message, message) for message in proposal["value"]]
 
     @t.validate("pinned")
     def _atoms_exist(self, proposal: t.Bunch) -> list[int]:
@@ -222,6 +215,8 @@ class GenerationLens(PlayingPanel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
+        # From the start as high as it will be: nothing is pushed away by what comes.
+        lay_out(self._frame.main, min_height="450px")
         self.controls, self.margin = GenerationControls(self), Margin(self)
         self.views = GenerationViews(self.margin, bool(self.model.placeholders))
         self.arrange(
@@ -244,8 +239,9 @@ class GenerationLens(PlayingPanel):
 
     def _measure(self) -> None:
         """Find how often and how strongly atoms fire; off the main thread where that is encoding."""
-        work = partial(self.measuring.measure, self.sae, self._acts, self._frequency, self.scale)
-        if self._acts is None and not hasattr(self._frequency, "batches"):
+        acts = self.names.catalogue if self._acts is None else self._acts
+        work = partial(self.measuring.measure, self.sae, acts, self._frequency)
+        if acts is None and not hasattr(self._frequency, "batches"):
             self._take_measures(work())
         else:
             self.loading("Measuring how often and how strongly each atom fires")
@@ -253,8 +249,8 @@ class GenerationLens(PlayingPanel):
 
     def note_measures(self, found: Measures) -> None:
         """Note how often and how strongly atoms fire elsewhere."""
-        self._base, sizes = found
-        self.scale.know(self.sae, sizes)
+        self._base, found_peaks = found
+        self.scale.know(self.sae, found_peaks)
 
     def _take_measures(self, found: Measures) -> None:
         self.note_measures(found)
@@ -311,13 +307,9 @@ class GenerationLens(PlayingPanel):
         return self.generation.branches[self.branch].text
 
     @property
-    def _newest(self) -> int:
-        return self.n_tokens - 1
-
-    @property
     def place(self) -> int:
         """The token that is chosen, or the newest."""
-        return self._newest if self.token < 0 else self.token
+        return self.n_tokens - 1 if self.token < 0 else self.token
 
     # --- the prompt -------------------------------------------------------------------------------
 
@@ -357,7 +349,7 @@ class GenerationLens(PlayingPanel):
         with self.hold_trait_notifications():
             self.branch, self.token = 0, -1
         self._branching.forget()
-        self.views.clear("" if self._prompt.asked else EMPTY)
+        self.views.clear("" if self._prompt.asked else EMPTY, self.prompt)
         self.controls.show_undo(False)
         self.controls.offer(False)
         self._draw_title()
@@ -389,7 +381,7 @@ class GenerationLens(PlayingPanel):
 
     def right(self) -> None:
         """Choose the next token; after the last one, write one more."""
-        if self.ready and 0 <= self.token < self._newest:
+        if self.ready and 0 <= self.token < self.n_tokens - 1:
             self.token += 1
         elif self.ready:
             self.token = -1
@@ -499,10 +491,6 @@ class GenerationLens(PlayingPanel):
             self.views.draw_text(self._now)
             self._conclude()
 
-    def _about_atom(self) -> None:
-        """Measure what the atom makes the model say, now that its text is there."""
-        self.margin.ask()
-
     def undo(self) -> None:
         """Take the newest branch away."""
         with self.guarded("undo"), self._drawing:
@@ -523,6 +511,7 @@ class GenerationLens(PlayingPanel):
         return Now(
             ways=ways,
             fresh=fresh,
+            coming=self.ready and self._ways.current() is not None,
             generation=self.generation,
             branch=self.branch,
             token=self.token,
@@ -545,7 +534,7 @@ class GenerationLens(PlayingPanel):
     @reacts("branch", doing="branch {panel.branch}")
     def _on_branch(self) -> None:
         """Show another branch; a token that it does not have is not chosen any more."""
-        if self.token > self._newest:
+        if self.token > self.n_tokens - 1:
             self.token = -1
         self._draw()
         self._why.ask()
@@ -566,11 +555,11 @@ class GenerationLens(PlayingPanel):
             self._conclude()
 
     @reacts("atom", "strength", doing="atom {panel.atom}", early=True)
-    def _draw_title(self) -> None:
+    def _draw_title(self, outcome: str = "…") -> None:
         place = place_words(stream_of(self.model, self.hook_point))
         named, sure, why = "", None, ""
         if self.ready:
-            named = headline(self.names, self.atom, self.strength, "add")
+            named = steering.headline(self.names, self.atom, self.strength, "add", outcome)
             sure, why = self.names.sureness(self.atom)
         with self.hold_trait_notifications():
             self.where = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
@@ -602,16 +591,20 @@ class GenerationLens(PlayingPanel):
         generation = self._generation
         if generation is None:
             return
-        now, why = self._now, self._why.found
-        if why is not None and self.token >= 0:
-            said = answer_words(why, None, None, self.names)
-        else:
-            said = words.way_on(now)
-        said = said or words.firing(now)
+        now, why, outcome, said, reasons = self._now, self._why.found, "", "", ""
         numbers = words.numbers_words(
             generation, self.branch, self._writing.seconds, self._writing.n
         )
-        self.conclude(said, numbers)
+        rows, before = words.three_texts(now), "".join(now.tokens[: now.start])
+        if any(rows):
+            outcome = "…"
+            said = "The three texts are being written."
+            if now.ways is None or now.ways.done:
+                outcome, said, reasons = steering.tell_texts(before, rows)
+        if self.token >= 0:
+            said = "" if why is None else answer_words(why, None, None, self.names)
+        self._draw_title(outcome)
+        self.conclude(said or words.firing(now), numbers, reasons=reasons)
 
     # --- what the panel chooses itself -----------------------------------------------------------------
 
@@ -624,7 +617,7 @@ class GenerationLens(PlayingPanel):
         """Open on an atom, or on the most notable at the newest token, unless one was chosen."""
         if self._chosen:
             return
-        found = self._now.notable(self._newest, 1)
+        found = self._now.notable(self.n_tokens - 1, 1)
         if opening is not None or found:
             self._own = replace(self._own, atom=found[0][0] if opening is None else opening)
             self.atom = self._own.atom
@@ -655,11 +648,11 @@ class GenerationLens(PlayingPanel):
         """
         state = super().state()
         if self.model.placeholders:
-            state["picture"] = kept_picture(self.picture)
+            state["picture"] = keeping.kept_picture(self.picture)
         with self._drawing:
             generation = self._generation
             if generation is not None:
-                state["branches"] = kept_branches(generation, self._branching.strengths)
+                state["branches"] = keeping.kept_branches(generation, self._branching.strengths)
                 state["shown"] = [self.branch, self.token]
         return state
 
@@ -674,7 +667,7 @@ class GenerationLens(PlayingPanel):
         """
         kept = Kept.of(state)
         if "picture" in state:
-            self.picture = read_picture(state["picture"])
+            self.picture = keeping.read_picture(state["picture"])
         own = ("branches", "shown", "picture")
         super().restore({k: v for k, v in state.items() if k not in own})
         if "atom" in state:

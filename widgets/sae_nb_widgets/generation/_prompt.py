@@ -74,9 +74,9 @@ class Prompt:
     def _opening(self, generation: Generation) -> int | None:
         """Return the atom to open on: the same one, however long each part takes."""
         panel = self._panel
-        _, sizes = panel.measuring.wait()
+        _, measured = panel.measuring.wait()
         scale = StrengthScale(talks=True)
-        scale.know(panel.sae, sizes)
+        scale.know(panel.sae, measured)
         read = generation.before(generation.n_prompt)
         found = find_firing(panel.model, panel.sae, read, panel.hook_point, scale)
         return None if found is None else opening_atom(found, scale, panel.names)

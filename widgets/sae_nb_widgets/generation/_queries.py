@@ -9,6 +9,7 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sae_nb.atoms import Peaks, peaks
 from sae_nb.background import result_of
 from sae_nb.generation._generation import Branch, Generation
 from sae_nb.summaries import InputSummary, top_atoms
@@ -17,7 +18,6 @@ from sae_nb.summaries.input._contrast import BaseRate, base_rate
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb_widgets.generation._panel import GenerationLens
-    from sae_nb_widgets.steering._scale import StrengthScale
 
 WAYS = "ways"
 N_AHEAD = 24
@@ -164,7 +164,7 @@ class WaysRuns:
         if not ways.done:
             self._run(lambda: ways.more(self._wanted))
         else:
-            self._panel._about_atom()
+            self._panel.margin.ask()
 
     def forget(self) -> None:
         """Drop the answer, and one in the making."""
@@ -250,8 +250,8 @@ class Why:
 # --- How often and how strongly atoms fire elsewhere, measured once -------------------------------
 
 
-Measures = tuple[BaseRate | None, Any]
-"""Base rates of atoms, and one measured unit of strength of each; None where they are not known."""
+Measures = tuple[BaseRate | None, Peaks | None]
+"""Base rates of atoms, and how strongly each fires; None where they are not known."""
 
 
 class Measuring:
@@ -260,13 +260,11 @@ class Measuring:
     def __init__(self) -> None:
         self._found: Future[Measures] = Future()
 
-    def measure(
-        self, sae: SparseAutoencoder, acts: object, frequency: object, scale: StrengthScale
-    ) -> Measures:
+    def measure(self, sae: SparseAutoencoder, acts: Any, frequency: object) -> Measures:
         """Measure an SAE on activations, and how often its atoms fire if that is given."""
         found: Measures = (None, None)
         try:
-            found = base_rate(sae, frequency), scale.measure(sae, acts)
+            found = base_rate(sae, frequency), peaks(sae, acts)
         finally:
             with contextlib.suppress(InvalidStateError):  # the panel was closed meanwhile
                 self._found.set_result(found)

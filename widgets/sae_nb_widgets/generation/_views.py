@@ -23,7 +23,6 @@ from sae_nb.generation._generation import STEERED, notable
 from sae_nb.summaries import InputSummary
 from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb_widgets.components import Branches, PairedBars, TokenStrip
-from sae_nb_widgets.components._base import lay_out
 from sae_nb_widgets.components._branches import Way
 from sae_nb_widgets.components._picture_grid import StillGrid, of_one_grid
 from sae_nb_widgets.components._row_table import RowTable
@@ -33,6 +32,7 @@ from sae_nb_widgets.generation._queries import Ways
 from sae_nb_widgets.input_lens._figure import columns_of, key_of, shown_atoms
 from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.steering._scale import StrengthScale
+from sae_nb_widgets.steering._words import WORDS, push_words
 
 if TYPE_CHECKING:
     from sae_nb.atoms._names import AtomNames
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 EMPTY = "Type a prompt above: at least one word."
 IMAGE_HINT = "Hover: strength at this patch. Click: atoms active there."
 PINS_HINT = "Pinned atoms, token by token."
+COMING = [Way(kind, []) for kind in ("up", "same", "random")]
+"""The room of three texts that are not written yet."""
+
+TINTED = "tinted: words that only this text has"
 LOG_ROWS, PINNED_TOKENS, WHY_ROWS, HERE_ROWS = 5, 40, 5, 6
 
 Strengths = Float[np.ndarray, "*tokens"]
@@ -69,6 +73,9 @@ class Now:
 
     fresh: bool
     """Whether that is of the atom and the strength shown."""
+
+    coming: bool
+    """Whether three ways will be written from the token shown."""
 
     @property
     def shown(self) -> Branch:
@@ -105,8 +112,10 @@ class Now:
 
     @property
     def start(self) -> int:
-        """Number of tokens in the first row: the prompt, or the text up to the fork."""
+        """Number of tokens that stand before the rows: the prompt, the text up to the fork, or all of it."""
         fork = self.shown.fork
+        if self.ways is not None:
+            return len(self.text.ids)
         return self.generation.n_prompt if fork is None else fork.position + 1
 
     @property
@@ -149,12 +158,12 @@ class GenerationViews:
         self.table = (
             RowTable(description="branches").add_class("sae-nb-wide").add_class("sae-nb-wrapped")
         )
-        lay_out(self.table, margin="12px 0 0")
         self.here_atoms: list[int] = []
         self.why_atoms: list[int] = []
         self.main = [
             *self.on_images,
             self.text,
+            margin.says,
             self.why_words,
             self.why,
             self.pins,
@@ -176,15 +185,21 @@ class GenerationViews:
         finally:
             self.filling = before
 
-    def clear(self, empty_text: str = EMPTY) -> None:
-        """Show nothing but `empty_text` in place of the text."""
+    def clear(self, empty_text: str = EMPTY, prompt: str = "") -> None:
+        """Show a prompt with the room of what will follow it, or `empty_text` in its place."""
         with self.fill():
             self.text.empty_text = empty_text
-            self.text.show([])
+            self.text.show(WORDS.findall(prompt), COMING if prompt.strip() else [], note=TINTED)
             self.pins.show([])
             self.here.show([], [])
         self.log.value = ""
-        for widget in (*self.margin.widgets, self.table, self.pins, *self.on_images):
+        for widget in (
+            *self.margin.widgets,
+            self.margin.says,
+            self.table,
+            self.pins,
+            *self.on_images,
+        ):
             show(widget, False)
         self.explain(None, None)
 
@@ -197,34 +212,54 @@ class GenerationViews:
         self._draw_branches(now)
 
     def draw_text(self, now: Now) -> None:
-        """Draw the prompt or the text so far, then what follows: what is written, and the three ways."""
-        start, fork = now.start, now.shown.fork
-        rows = [now.generation.tokens(now.branch, row) for row in range(len(now.shown.rows))]
+        """Draw the text, and what follows: what is written, or the three ways in which it continues.
+
+        Three ways leave all that is written, which stands before them; every earlier fork is a line.
+        """
         shades = now.share(now.atom, now.shown.rows[STEERED].strengths(now.atom))
         self._draw_images(now, shades)
-        ended = now.generation.ended(now.branch)
-        ways, longest = [], max(map(len, rows))
-        for number, row in enumerate(rows):
-            kind = "same" if fork is None else words.kind_of(number, now.strengths[now.branch][0])
-            label = "written" if fork is None else ""
-            if len(row) > start:
-                ways.append(Way(kind, row[start:], label, ended or len(row) < longest))
-        note = words.ways_note(now.ways) if now.ways is not None else words.written_note(now.n_new)
+        ways, earlier = self._written(now), list[tuple[str, str]]()
+        if now.ways is None and now.coming and not ways:
+            ways = COMING
         if now.ways is not None:
-            strength = now.ways.ask.strength
-            ways += [Way(words.kind_of(i, strength), row) for i, row in enumerate(now.ways.rows())]
+            ways, earlier = self._ahead(now, now.ways), words.earlier_ways(now)
+        note = TINTED if len(ways) > 1 else words.written_note(now.n_new)
         self.text.description = f"the text, shaded by atom {now.names.name(now.atom)}"
         self.text.unit = now.unit
         with self.fill():
             self.text.show(
-                now.whole(rows[STEERED])[:start],
+                now.whole(now.tokens)[: now.start],
                 ways,
-                strengths=shades[:start],
+                strengths=shades[: now.start],
                 maximum=1.0 if now.unit else None,
+                fork=None if now.ways is None else now.ways.ask.place,
+                earlier=earlier,
                 note=note,
                 stale=now.ways is not None and not now.fresh,
             )
         self.mark_token(now)
+
+    def _written(self, now: Now) -> list[Way]:
+        """Return what was written: one row, or after a fork three."""
+        rows = [now.generation.tokens(now.branch, row) for row in range(len(now.shown.rows))]
+        ended, longest = now.generation.ended(now.branch), max(map(len, rows))
+        if len(rows) == 1:
+            return [Way("same", row[now.start :], "written", ended) for row in rows if now.n_new]
+        strength, push = now.strengths[now.branch][0], words.pushed(now, now.branch)
+        return [
+            Way(
+                words.kind_of(number, strength), row[now.start :], push * (number == STEERED),
+                ended or len(row) < longest,
+            )
+            for number, row in enumerate(rows)
+        ]  # fmt: skip
+
+    def _ahead(self, now: Now, ways: Ways) -> list[Way]:
+        """Return the three ways on."""
+        ask = ways.ask
+        labels = (push_words(now.names, ask.atom, ask.strength, ask.unit), "", "")
+        rows = enumerate(zip(ways.rows(), labels, strict=True))
+        return [Way(words.kind_of(i, ask.strength), row, label) for i, (row, label) in rows]
 
     def _draw_images(self, now: Now, shades: Strengths) -> None:
         """Draw the images of the prompt, shaded as its tokens are."""

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sae_nb.figures import quoted_token, visible_token
-from sae_nb.figures.theme import escape, format_count, format_duration, format_number
+from sae_nb.figures.theme import escape, format_count, format_number
 from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb.steering._modes import UNITS
 from sae_nb_widgets.components._base import atom_mark
-from sae_nb_widgets.steering._words import first_words, strength_words
+from sae_nb_widgets.steering._words import push_words, strength_words, whole_words
 
 if TYPE_CHECKING:
     from sae_nb.atoms._names import AtomNames
-    from sae_nb_widgets.generation._queries import Ways
     from sae_nb_widgets.generation._views import Now
 
 NAMED = 2
 """Atoms that the sentence names."""
 
-LONGEST_TEXT, LIKE_ENOUGH = 60, 2
-"""Letters of a branch in the list; words that two texts may share before they are left out of a quote."""
-ROW_NAMES = {STEERED: "steered", UNSTEERED: "not steered", RANDOM: "random"}
+LONGEST_TEXT = 60
+"""Letters of a branch in the list."""
+
+ROW_NAMES = {STEERED: "steered", UNSTEERED: "untouched", RANDOM: "random"}
 Shown = Sequence[tuple[int, float]]
 
 
@@ -48,84 +48,46 @@ def kind_of(row: int, strength: float) -> str:
     return KINDS.get(row, "up" if strength >= 0 else "down")
 
 
-def turned(strength: float) -> str:
-    """Return whether an atom is turned up or down."""
-    return "up" if strength >= 0 else "down"
-
-
 def firing(now: Now) -> str:
     """State which atoms come with the token shown."""
     found = now.notable(now.place, now.n_named)
     return token_answer(now.tokens, now.place, found, now.names)
 
 
-def way_on(now: Now) -> str:
-    """State how the text continues from its end: in three ways, or in the branch shown; empty elsewhere."""
-    if now.token >= 0:
-        return ""
-    if now.ways is None:
-        return branch_answer(now.generation, now.branch, now.names, now.strengths[now.branch][0])
-    ask = now.ways.ask
-    name = now.names.in_text(ask.atom)
-    if not now.ways.done:
-        return f"With {name} turned {turned(ask.strength)}: the three texts are being written."
-    return ways_answer(now.ways.rows(), name, ask.strength)
+def pushed(now: Now, branch: int) -> str:
+    """Return what a branch adds as the label of its row: "+ outer space 1.5×"."""
+    fork = now.generation.branches[branch].fork
+    return "" if fork is None else push_words(now.names, fork.atom, *now.strengths[branch])
 
 
-def branch_answer(generation: Generation, branch: int, names: AtomNames, strength: float) -> str:
-    """State how a text continues with an atom, without, and along a random direction."""
-    fork = generation.branches[branch].fork
+def three_texts(now: Now) -> list[list[str]]:
+    """Return the three texts that are shown, from where they leave the text; empty where there is one."""
+    if now.ways is not None:
+        return now.ways.rows()
+    fork, rows = now.shown.fork, range(len(now.shown.rows))
     if fork is None:
-        return ""
-    rows = [
-        generation.tokens(branch, row)[fork.position + 1 :]
-        for row in range(len(generation.branches[branch].rows))
-    ]
-    return ways_answer(rows, names.in_text(fork.atom), strength)
+        return []
+    return [now.generation.tokens(now.branch, row)[fork.position + 1 :] for row in rows]
 
 
-def ways_answer(rows: Sequence[Sequence[str]], name: str, strength: float) -> str:
-    """State how a text continues with an atom and without, and what a random direction does to it."""
-    edit = f"With {name} turned {turned(strength)}"
-    if not any(rows):
-        return f"{edit}: nothing has been written yet."
-    ours, untouched, random = rows[STEERED], rows[UNSTEERED], rows[RANDOM]
-    if ours == untouched:
-        return f"{edit} the text goes on as it would anyway: turn it further."
-    quotes = _parted(ours, untouched)
-    said = f"{edit}: “{quotes[0]}”; untouched: “{quotes[1]}”"
-    if random == untouched:
-        return f"{said}. A random direction of the same size does not change the text."
-    return f"{said}; along a random direction: “{_parted(random, untouched)[0]}”."
-
-
-def _parted(first: Sequence[str], second: Sequence[str]) -> tuple[str, str]:
-    """Return the first words of two texts, from where they part if they begin alike."""
-    alike = _shared("".join(first).split(), "".join(second).split())
-    skipped = alike if alike > LIKE_ENOUGH else 0
-    return first_words(first, skipped), first_words(second, skipped)
-
-
-def ways_note(ways: Ways) -> str:
-    """Return the quiet line under three texts: what they share, how long they are, how long it took."""
-    parts = ["same state and random numbers in all three", f"{ways.n} tokens"]
-    if ways.seconds >= 1:
-        parts.append(format_duration(ways.seconds))
-    return " · ".join([*parts, "tinted: words that only this text has"])
+def earlier_ways(now: Now) -> list[tuple[str, str]]:
+    """Return a line for every fork that the text above went through: what was added, and the other texts."""
+    lines, number = [], now.branch
+    while (fork := now.generation.branches[number].fork) is not None:
+        n = len(now.generation.branches[number].rows)
+        others = [now.generation.tokens(number, row)[fork.position + 1 :] for row in range(1, n)]
+        texts = [
+            f"{ROW_NAMES[row]} “{''.join(whole_words(text)[0]).strip()} …”"
+            for row, text in enumerate(others, start=1)
+        ]
+        lines.append((pushed(now, number), " · ".join(texts)))
+        number = fork.branch
+    return lines[::-1]
 
 
 def written_note(n: int) -> str:
     """Return the quiet line under a text that was written."""
-    return (
-        f"{format_count(n)} tokens written; click one to see why, or to go on from it" if n else ""
-    )
-
-
-def _shared(first: Sequence[Any], second: Sequence[Any]) -> int:
-    """Return the number of tokens that two continuations have in common at the start."""
-    pairs = enumerate(zip(first, second))
-    ends = min(len(first), len(second))
-    return next((place for place, (a, b) in pairs if a != b), ends)
+    return f"{format_count(n)} tokens written" if n else ""
 
 
 def numbers_words(generation: Generation, branch: int, seconds: float, n: int) -> str:

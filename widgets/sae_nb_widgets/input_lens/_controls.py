@@ -27,6 +27,8 @@ ORDER_NAMES = {
 }
 COMPARED = {"total strength": "difference in activation", "attribution": "difference in effect"}
 HEAT_NAMES = {"fired": "activation", "mattered": "effect"}
+WORD_HEATS = {"fired": "how strongly", "mattered": "effect on what comes next"}
+"""The same of a text whose words carry their atoms."""
 
 
 class InputLensControls:
@@ -65,7 +67,8 @@ class InputLensControls:
             placeholder="top answer",
         )
         tip = "Colour of the input: where the atom is active, or where it moves the answer"
-        self.heat = control(panel, "heat", "", tip, kind=ipw.ToggleButtons, options=HEAT_NAMES)
+        heats = WORD_HEATS if panel.has_words else HEAT_NAMES
+        self.heat = control(panel, "heat", "", tip, kind=ipw.ToggleButtons, options=heats)
         self.first.append(self.heat)
         self.order = self._order(panel)
         self.more = [

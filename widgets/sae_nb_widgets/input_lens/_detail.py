@@ -16,6 +16,7 @@ from sae_nb.summaries import Contrast, InputSummary
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, Box, VBox
+from sae_nb_widgets.components._find_box import plain
 from sae_nb_widgets.input_lens._words import NO_ANSWER, card_html, last_words
 from sae_nb_widgets.panel._declaring import show, small_button
 from sae_nb_widgets.panel._pages import LIVE_ONLY
@@ -34,6 +35,8 @@ class InputLensDetail:
         ask: Callable[[int], None],
         go: Callable[[int], None],
         check: Callable[[], None],
+        *,
+        words: bool = False,
     ) -> None:
         self.answers = Sparkbars(description="The model's answer")
         self.card = HTML()
@@ -50,7 +53,10 @@ class InputLensDetail:
         self.buttons = Box(buttons).add_class("sae-nb-line")
         self.buttons.add_class(LIVE_ONLY).add_class("sae-nb-flush")
         atom = VBox([self.card, self.buttons])
+        # Of a text what fires at the word comes first.
         self.widgets: tuple[ipw.Widget, ...] = (self.answers, atom, self.here)
+        if words:
+            self.widgets = (self.here, self.answers, atom)
         self._ids: list[int] = []
         self._atoms: list[int] = []
         self._filling = False
@@ -61,6 +67,10 @@ class InputLensDetail:
         for widget in (self.open, self.steer):
             show(widget, False)
         self.clear()
+
+    def of_words(self, shown: bool) -> None:
+        """Leave out the answers where the words of a text carry its atoms."""
+        show(self.answers, not shown and bool(self._ids))
 
     def clear(self) -> None:
         """Clear all texts about an input."""
@@ -108,22 +118,32 @@ class InputLensDetail:
         check: SpliceCheck | None,
         contrast: Contrast | None,
         names: AtomNames,
+        *,
+        effect: bool = True,
     ) -> None:
-        """Describe the chosen atom in this input; where it is silent, offer the strongest one."""
-        self.card.value = card_html(summary, atom, check, contrast, names)
+        """Describe the chosen atom in this input, perhaps with its effect on the answer.
+
+        Where it is silent, the strongest one is offered.
+        """
+        self.card.value = card_html(summary, atom, check, contrast, names, effect=effect)
         silent = summary.place(atom) is None
         strongest = summary.top(1, "strength") if silent else []
         if strongest:
             self.offered = strongest[0]
             self.strongest.description = f"strongest here: {names.name(self.offered)}"
-        show(self.check, not silent)
+        show(self.check, effect and not silent)
         show(self.strongest, bool(strongest))
         show(self.buttons, True)  # only now: those that are not meant are hidden
 
     def show_position(
-        self, summary: InputSummary, position: int, names: AtomNames, n_shown: int
+        self,
+        summary: InputSummary,
+        position: int,
+        names: AtomNames,
+        n_shown: int,
+        word: str = "",
     ) -> None:
-        """List the strongest atoms at a position; a negative one hides the list."""
+        """List the strongest atoms at a position, perhaps a word's; a negative one hides the list."""
         if position < 0:
             show(self.here, False)
             return
@@ -135,10 +155,10 @@ class InputLensDetail:
         )
         if modality.letters:
             place = modality.token_place(summary.tokens, position)
-        self.here.description = f"Strongest atoms at {place}"
+        self.here.description = f"At “{word}”" if word else f"Strongest atoms at {place}"
         sizes = [abs(strength) for _, strength, _ in found]
         self.here.show(
-            [names.short(atom) for atom in self._atoms],
+            [plain(names.short(atom)) for atom in self._atoms],
             sizes,
             atoms=self._atoms,
             icons=icons_of(names, self._atoms) if modality_of(summary.kind).is_image else (),

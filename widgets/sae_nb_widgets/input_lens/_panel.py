@@ -31,8 +31,9 @@ from sae_nb_widgets.input_lens._controls import MOST_SHOWN, InputLensControls
 from sae_nb_widgets.input_lens._detail import InputLensDetail
 from sae_nb_widgets.input_lens._figure import input_lens_figure
 from sae_nb_widgets.input_lens._inputs import PICTURES, InputExamples, InputSources, checked_point
+from sae_nb_widgets.input_lens._lattice import Lattice, claim_words, headline_words
 from sae_nb_widgets.input_lens._runs import Answer, InputRuns, Phase, atom_to_open, example_to_open
-from sae_nb_widgets.input_lens._views import recorder_of, view_of
+from sae_nb_widgets.input_lens._views import WordsView, recorder_of, view_of
 from sae_nb_widgets.input_lens._words import (
     answer_words,
     measured_words,
@@ -189,6 +190,7 @@ class InputLens(Panel):
         self._base: BaseRate | None = None
         self._answer: Answer | None = None
         self._runs = InputRuns(model, sae, self.hook_point, labels_of(sae, labels))
+        self._read_lattice: tuple[InputSummary, Lattice] | None = None
         # Of the first input, by atom.
         self._checks: dict[int, SpliceCheck] = {}
         self._atoms: list[int] = []
@@ -231,7 +233,9 @@ class InputLens(Panel):
     def _build(self) -> None:
         self.controls = InputLensControls(self)
         self._bars = PairedBars(description="atoms", empty_text="")
-        self._detail_view = InputLensDetail(self._ask, self._choose_atom, self.splice_check)
+        self._detail_view = InputLensDetail(
+            self._ask, self._choose_atom, self.splice_check, words=self.has_words
+        )
         maker: DrawPad | SoundRecorder | None = None
         if self.model.modality.is_image:
             maker = DrawPad(description="canvas to draw on", hint="or draw your own")
@@ -246,6 +250,8 @@ class InputLens(Panel):
             figure=[self._view.widget, self._bars],
             detail=self._detail_view.widgets,
         )
+        if isinstance(self._view, WordsView):
+            self._view.on_word(self._choose_word)
         self._view.on_pick(lambda position: self.set_trait("token", position))
         self._bars.observe(lambda change: self._choose_row(change["new"]), "selected")
         self._bars.on_again(self._choose_row)
@@ -254,6 +260,22 @@ class InputLens(Panel):
         self.bind_key("ArrowLeft", lambda: self._step(-1))
         self.bind_key("Escape", lambda: self.set_trait("token", -1))
         self.controls.fit(self.comparing)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether inputs are texts whose words can carry their atoms."""
+        modality = self.model.modality
+        return self._reads_text_alone and modality.fit is None and not modality.letters
+
+    @property
+    def _lattice(self) -> Lattice | None:
+        """The words of the text on show, if they carry its atoms: of one text, and not for effects."""
+        seen = self._answer
+        if seen is None or seen.second is not None or self.heat != "fired" or not self.has_words:
+            return None
+        if self._read_lattice is None or self._read_lattice[0] is not seen.first:
+            self._read_lattice = (seen.first, Lattice.of(seen.first, self.names))
+        return self._read_lattice[1]
 
     def _facts(self) -> dict[str, str]:
         place = stream_of(self.model, self.hook_point)
@@ -407,6 +429,7 @@ class InputLens(Panel):
         self._bars.empty_text = ""
         self._bars.show([])
         show(self.controls.order, False)
+        self.headline = ""
         self.conclude("")
 
     def refresh(self) -> None:
@@ -451,7 +474,8 @@ class InputLens(Panel):
         stays = stays and seen.first.place(self.atom) is not None
         if not self.atom_chosen and not stays:
             self._choose_by_itself(seen)
-        if self.token >= len(seen.first.tokens):
+        new = before is None or before.first is not seen.first
+        if self.token >= len(seen.first.tokens) or (new and self._lattice is not None):
             self.token = -1
         self._detail_view.show_answers(seen.first, seen.second)
         self._show_bars()
@@ -463,6 +487,11 @@ class InputLens(Panel):
 
     def _choose_by_itself(self, seen: Answer) -> None:
         """Show an atom of this input, as long as the user has not chosen another."""
+        lattice = self._lattice
+        first = None if lattice is None else lattice.first(self.names)
+        if lattice is not None and first is not None and (under := lattice.under[first]):
+            self._offered = self.atom = under[0]
+            return
         ranked = input_lens_bars.shown_atoms(
             seen.first, seen.contrast, self.sort, self.n_shown, names=self.names
         )
@@ -480,6 +509,19 @@ class InputLens(Panel):
         seen = self._answer
         if seen is not None:
             check = self._checks.get(self.atom)
+            lattice = self._lattice
+            self.headline = (
+                ""
+                if lattice is None
+                else headline_words(lattice, self._word, self.atom, self.names)
+            )
+            if lattice is not None:
+                self.conclude(
+                    claim_words(lattice, self.names),
+                    numbers_words(seen.first, check, format_duration(seen.seconds)),
+                    reasons=answer_words(seen.first, None, None, self.names, self._atoms),
+                )
+                return
             self.conclude(
                 answer_words(seen.first, seen.second, seen.contrast, self.names, self._atoms),
                 numbers_words(seen.first, check, format_duration(seen.seconds)),
@@ -489,8 +531,8 @@ class InputLens(Panel):
         """Write rows, cards and sentence again with the names they have now."""
         self._show_bars()
         self._show_atom()
+        self._read_lattice = None
         self._show_position()
-        self._conclude()
 
     def _notes(self, seen: Answer) -> str:
         """Return the changes made to the inputs, and missing information."""
@@ -507,13 +549,52 @@ class InputLens(Panel):
             names = [f"A {first}".strip(), f"B {second}".strip()]
         self._view.show(seen.both, names, atom, self.heat)
         self._view.mark(self.token)
+        self._show_words()
+
+    @property
+    def _word(self) -> int:
+        """The word of the text that is chosen: by its token, or the one that carries the atom; −1 for none."""
+        lattice = self._lattice
+        if lattice is None:
+            return -1
+        at = lattice.word_of(self.token)
+        fires = at >= 0 and any(atom == self.atom for atom, _, _ in lattice.words[at].fired)
+        return at if fires else lattice.holding(self.atom)
+
+    def _show_words(self) -> None:
+        """Draw the words with their atoms, or rows and answers in their place."""
+        lattice, seen = self._lattice, self._answer
+        show(self._bars, lattice is None)
+        show(self.controls.order, lattice is None and seen is not None)
+        self._detail_view.of_words(lattice is not None)
+        if not isinstance(self._view, WordsView):
+            return
+        if lattice is None or seen is None:
+            self._view.as_lattice(False)
+        else:
+            self._view.show_lattice(lattice, seen.first, self._word, self.atom, self.names)
+
+    def _choose_word(self, word: int) -> None:
+        """Show the atom that a word carries; of one that carries none the strongest there."""
+        lattice = self._lattice
+        if lattice is None or not 0 <= word < len(lattice.words):
+            return
+        read, under = lattice.words[word], lattice.under[word]
+        found = under or (read.fired[0] if read.fired else None)
+        if found is not None:
+            strengths = np.nan_to_num(np.abs(self._answer.first.strengths(found[0])))  # type: ignore[union-attr] # it is shown
+            self._choose_atom(found[0])
+            self.token = max(read.positions, key=lambda position: float(strengths[position]))
+        else:
+            self.token = read.positions[0]
 
     def _show_atom(self) -> None:
         if self._answer is not None:
             check = self._checks.get(self.atom)
             self._detail_view.show_atom(
-                self._answer.first, self.atom, check, self._answer.contrast, self.names
-            )
+                self._answer.first, self.atom, check, self._answer.contrast, self.names,
+                effect=self._lattice is None,
+            )  # fmt: skip
 
     @reacts("token", "n_shown", doing="position {panel.token}")
     def _show_position(self) -> None:
@@ -524,8 +605,15 @@ class InputLens(Panel):
             values = self._answer.first.strengths(self.atom)
             fires = bool(np.nan_to_num(values).any())
             position = int(np.nanargmax(np.abs(values))) if fires else -1
-        self._detail_view.show_position(self._answer.first, position, self.names, self.n_shown)
+        lattice = self._lattice
+        at = -1 if lattice is None else lattice.word_of(position)
+        word = "" if lattice is None or at < 0 else lattice.words[at].parts[1]
+        self._detail_view.show_position(
+            self._answer.first, position, self.names, self.n_shown, word
+        )
         self._view.mark(self.token)
+        self._show_words()
+        self._conclude()
 
     @reacts("atom", doing="atom {panel.atom}", early=True)
     def _on_atom(self) -> None:
@@ -544,6 +632,8 @@ class InputLens(Panel):
     @reacts("heat", doing="atom {panel.atom}")
     def _on_heat(self) -> None:
         self._show_heat(self.atom)
+        self._show_atom()
+        self._show_position()
 
     @reacts("sort", "n_shown", doing="atom {panel.atom}")
     def _on_sort(self) -> None:

@@ -13,11 +13,17 @@ from sae_nb.activations._modality import AUDIO, modality_of
 from sae_nb.activations._token_texts import CONTINUED
 from sae_nb.atoms._examples import IMAGE
 from sae_nb.figures import current_theme as theme
+from sae_nb.figures.theme import escape
 from sae_nb.models._sound_inputs import rate_of
 from sae_nb.summaries import InputSummary
+from sae_nb_widgets.atom._examples import TextExamples
 from sae_nb_widgets.components import DrawPad, PictureGrid, SoundRecorder, TokenStrip
-from sae_nb_widgets.components._base import Box, VBox, lay_out, layout_of
+from sae_nb_widgets.components._base import HTML, Box, VBox, lay_out, layout_of
+from sae_nb_widgets.components._find_box import plain
 from sae_nb_widgets.components._picture_grid import StillGrid, as_film, of_one_grid
+from sae_nb_widgets.components._word_lattice import WordLattice
+from sae_nb_widgets.input_lens._lattice import Lattice, legend_words
+from sae_nb_widgets.input_lens._words import goes_on_html
 from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.panel._pages import LIVE_ONLY
 
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     import traitlets as t
 
     from sae_nb.activations._context import Context
+    from sae_nb.atoms._names import AtomNames
     from sae_nb.models import LiveModel
 
 
@@ -35,6 +42,8 @@ ROOM_FOR_SOUND = "0 1 340px"
 TIMES_LONGER = 3
 """Of a recording for a model that reads clips of one length, whose loudest stretch is read."""
 ROOM_FOR_ONE, ROOM_FOR_TWO = "0 1 260px", "0 1 320px"
+EXAMPLES_ELSEWHERE = 4
+"""Lines that show where else an atom fires."""
 SEEN_SHARE = 0.5
 """Share of an atom's strongest firing from which its heat on the patches can be seen."""
 Pick = Callable[[int], None]
@@ -153,6 +162,61 @@ class TextView(InputView):
                 pick(token)
 
         self.strip.observe(chosen, "selected")
+
+
+class WordsView(TextView):
+    """A text as a lattice of words, how the model goes on, and where else the chosen atom fires.
+
+    Of two texts, and for effects, the rows of tokens stand in its place.
+    """
+
+    def __init__(self, place: str, context: Context) -> None:
+        super().__init__(place)
+        self.lattice = WordLattice(description="the text, and under each word what it lights up")
+        self.goes_on = HTML().add_class("sae-nb-goeson")
+        self.elsewhere = TextExamples(context)
+        self.where = HTML()
+        self.more = VBox([self.where, self.elsewhere.widget]).add_class("sae-nb-elsewhere")
+        self.widget = VBox([self.lattice, self.goes_on, self.more, self.strip])
+        self.as_lattice(False)
+
+    def as_lattice(self, shown: bool) -> None:
+        """Show the lattice and what belongs to it, or the rows of tokens."""
+        for widget in (self.lattice, self.goes_on, self.more):
+            show(widget, shown)
+        show(self.strip, not shown)
+
+    def clear(self) -> None:
+        """Show no text."""
+        super().clear()
+        if hasattr(self, "lattice"):
+            self.as_lattice(False)
+
+    def show_lattice(
+        self, lattice: Lattice, summary: InputSummary, word: int, atom: int, names: AtomNames
+    ) -> None:
+        """Draw the words, one of them chosen, and where else its atom fires."""
+        self._filling = True
+        self.lattice.hint = legend_words(lattice)
+        self.lattice.show(lattice.drawn(names), word)
+        self._filling = False
+        self.goes_on.value = goes_on_html(summary)
+        self.as_lattice(True)
+        examples = names.examples(atom, EXAMPLES_ELSEWHERE)
+        show(self.more, bool(examples))
+        if examples and names.catalogue is not None:
+            title = escape(f"Where else “{plain(names.short(atom))}” fires")
+            self.where.value = f'<div class="sae-nb-cardtitle">{title}</div>'
+            self.elsewhere.show(examples, float(names.catalogue.max_strength[atom]))
+
+    def on_word(self, pick: Callable[[int], None]) -> None:
+        """Call back with the index of a word that is clicked."""
+
+        def chosen(change: t.Bunch) -> None:
+            if change["new"] >= 0 and not self._filling:
+                pick(change["new"])
+
+        self.lattice.observe(chosen, "selected")
 
 
 class MixedView(TextView):
@@ -428,8 +492,7 @@ def view_of(
         return SoundView(places, maker, controls, place)
     if model.placeholders:
         return MixedView()
-    return (
-        TextView(modality.token)
-        if modality.fit is None
-        else VideoView(places, None, controls, place)
-    )
+    if modality.fit is not None:
+        return VideoView(places, None, controls, place)
+    # A sequence that is written letter by letter has no words.
+    return TextView(modality.token) if modality.letters else WordsView(modality.token, places)

@@ -201,6 +201,21 @@ def numbers_words(summary: InputSummary, check: SpliceCheck | None, seconds: str
     return " · ".join([*parts, seconds])
 
 
+MOST_GOING_ON = 4
+"""Of the likeliest answers, those that stand in a line under a text."""
+
+
+def goes_on_html(summary: InputSummary) -> str:
+    """Return how the model goes on after a text, as escaped HTML; empty of a model without answers."""
+    if not summary.answers:
+        return ""
+    shown = "".join(
+        f"<b>{escape(visible_token(name, bare=True))}</b> <span>{format_percent(p, digits=2)}</span> "
+        for _, name, p in summary.answers[:MOST_GOING_ON]
+    )
+    return f"The model goes on: {shown}"
+
+
 # --- one atom -------------------------------------------------------------------------------------
 
 
@@ -270,13 +285,16 @@ def card_html(
     check: SpliceCheck | None,
     contrast: Contrast | None,
     names: AtomNames,
+    *,
+    effect: bool = True,
 ) -> str:
-    """Return what is known of an atom in this input, as escaped HTML."""
+    """Return what is known of an atom in this input, with its effect or without, as escaped HTML."""
     place = summary.place(atom)
     if place is None:
         sentences = [silent_words(summary, atom, "this input" if contrast is None else "A")]
     else:
-        sentences = [activity_words(summary, place), effect_words(summary, place)]
+        sentences = [activity_words(summary, place)]
+        sentences += [effect_words(summary, place)] * effect
     if check is not None:
         sentences.append(measured_words(check, summary))
     if contrast is not None:

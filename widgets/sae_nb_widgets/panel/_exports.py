@@ -164,9 +164,14 @@ class HasExports(AsSite, HasStatus):
         """Return the facts next to the question in exports; what controls say on screen included."""
         return dict(self.chips)
 
+    def above_widgets(self) -> Sequence[ipw.Widget]:
+        """Return the widgets above the figure in exports: texts, which come first."""
+        return ()
+
     def main_widgets(self) -> Sequence[ipw.Widget]:
         """Return the widgets under the figure in exports."""
-        return self._frame.main.children
+        above = self.above_widgets()
+        return [widget for widget in self._frame.main.children if widget not in above]
 
     def static_main(self) -> str:
         """Return what is under the figure as HTML that needs no script."""
@@ -234,6 +239,7 @@ class HasExports(AsSite, HasStatus):
             reasons=self.reasons,
             explanation=self.explanation,
             figure=self.current_figure(),
+            above=pages.static_html(self.above_widgets()),
             main=main,
             detail=detail,
             record=self.record,
@@ -274,9 +280,12 @@ class HasExports(AsSite, HasStatus):
     def _sheet(self) -> Drawing:
         page = self.static_page()  # waits
         page = replace(page, figure=self.still_figure())
-        main = pages.drawings(self.main_widgets(), pages.MAIN_WIDTH)
+        above, main = (
+            pages.drawings(widgets, pages.MAIN_WIDTH)
+            for widgets in (self.above_widgets(), self.main_widgets())
+        )
         detail = pages.drawings([self._frame.detail], pages.DETAIL_WIDTH)
-        return pages.sheet(page, main, detail)
+        return pages.sheet(page, above, main, detail)
 
     def export(self, kind: str) -> None:
         """Write `<export_folder>/<export_name>.<kind>` ("html" or "png") and say where, with a link."""

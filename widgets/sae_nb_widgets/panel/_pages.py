@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +56,11 @@ body { background: var(--jp-layout-color1); margin: 16px auto; max-width: 1180px
 table.sae-nb-record { border-collapse: collapse; margin: 6px 0; }
 .sae-nb-record th { text-align: left; font-weight: 600; padding: 2px 14px 2px 0; vertical-align: top; }
 .sae-nb-record td { padding: 2px 0; overflow-wrap: anywhere; }
+/* What a click would change needs the kernel: only what opens looks as if it could be clicked. */
+main :is(.sae-nb-token, .sae-nb-barrow, .sae-nb-pairrow, .sae-nb-picture, .sae-nb-node, .sae-nb-pill, tr, td) {
+  cursor: default !important;
+}
+summary .sae-nb-token { cursor: pointer !important; }
 .sae-nb-still svg { max-width: 100%; height: auto; }
 @media (max-width: 480px) { body { margin: 0; padding: 0; } }
 """
@@ -85,8 +91,11 @@ class Page:
     figure: go.Figure | None
     """The figure as it was on screen."""
 
+    above: str = ""
+    """HTML of what was above the figure; escaped by the component that made it."""
+
     main: str
-    """HTML of what was under the figure; escaped by the component that made it."""
+    """HTML of what was under it."""
 
     detail: str
     """HTML of the column next to the figure."""
@@ -126,9 +135,12 @@ def page_html(page: Page, script: str) -> str:
         f".sae-nb-panel {{ --sae-nb-font: {sizes.font_px}px; }}"
     )
     help_text = "".join(f"<p>{escape(s)}</p>" for s in page.explanation if s)
-    help_text += words_html((*page.explanation, *page.heading.facts, page.main, page.detail))
+    help_text += words_html(
+        (*page.explanation, *page.heading.facts, page.above, page.main, page.detail)
+    )
     answer = answer_html(page)
-    cards = "" if page.names is None else cards_html(answer + page.main + page.detail, page.names)
+    parts = f"{answer}{page.above}{page.main}{page.detail}"
+    cards = "" if page.names is None else cards_html(parts, page.names)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -136,7 +148,7 @@ def page_html(page: Page, script: str) -> str:
         f'<main class="sae-nb-panel sae-nb-{sizes.scale}">'
         f"{header_html(page.heading)}{answer}"
         f'<div class="sae-nb-body{"" if page.detail else " sae-nb-plain"}">'
-        f'<div class="sae-nb-main">{_figure_html(page.figure)}{page.main}</div>'
+        f'<div class="sae-nb-main">{page.above}{_figure_html(page.figure)}{page.main}</div>'
         f'<div class="sae-nb-detail">{page.detail}</div></div>'
         f'<details class="sae-nb-fold"><summary>{RECORD}</summary>{record_table(page.record)}</details>'
         f'<details class="sae-nb-fold"><summary>What this shows, and what it cannot show</summary>'
@@ -152,18 +164,18 @@ def answer_html(page: Page) -> str:
     small = f'<div class="sae-nb-numbers">{escape(page.numbers)}</div>' if page.numbers else ""
     said = f'<div class="sae-nb-answer">{sentence_html(page.answer, page.bold)}</div>'
     if page.reasons:
-        why = f"<summary>how sure?</summary>{mark_atoms(page.reasons)}"
-        said += f'<details class="sae-nb-reasons">{why}</details>'
+        why = f"<summary>how sure?</summary>{mark_atoms(page.reasons)}{small}"
+        said, small = f'{said}<details class="sae-nb-reasons">{why}</details>', ""
     return f'<div class="sae-nb-answerline">{said}{small}</div>'
 
 
-def sheet(page: Page, main: Drawing, detail: Drawing) -> Drawing:
-    """Return the content of `page` as one drawing: where, title, answer, figure, the parts under and
+def sheet(page: Page, above: Drawing, main: Drawing, detail: Drawing) -> Drawing:
+    """Return the content of `page` as one drawing: where, title, answer, figure, the parts above, under and
     next to it, and the facts last.
     """
     width = MAIN_WIDTH + (DETAIL_WIDTH + 20 if detail.height else 0)
     figure = [] if page.figure is None else [draw_figure(go.Figure(page.figure), MAIN_WIDTH)]
-    left = stacked([*figure, main], gap=12)
+    left = stacked([above, *figure, main], gap=12)
     return padded(
         stacked(
             [
@@ -258,6 +270,18 @@ def exported(widgets: Iterable[ipw.Widget], *, columns: bool = False) -> Iterato
             yield from exported(widget.children, columns=columns)
 
 
+def live_words(text: str) -> str:
+    """Return a sentence about what a click or a key does, as HTML that pages leave out.
+
+    >>> _WORDS.sub("", f"<p>3 texts. {live_words('Click one <b>')}</p>")
+    '<p>3 texts. </p>'
+    """
+    return f'<span class="{LIVE_ONLY}">{escape(text)}</span>'
+
+
+_WORDS = re.compile(f'<span class="{LIVE_ONLY}">[^<]*</span>')
+
+
 def static_html(widgets: Iterable[ipw.Widget]) -> str:
     """Return the components and HTML among `widgets` and their children, as HTML without script."""
     return "".join(
@@ -265,14 +289,14 @@ def static_html(widgets: Iterable[ipw.Widget]) -> str:
         if isinstance(widget, ipw.Box)
         else widget.static_html()
         if isinstance(widget, Component)
-        else f"<div>{widget.value}</div>"
+        else f"<div>{_WORDS.sub('', widget.value)}</div>"
         for widget in exported(widgets, columns=True)
     )
 
 
 def _columns_html(box: ipw.Box) -> str:
     columns = "".join(f"<div>{static_html([child])}</div>" for child in box.children)
-    return f'<div class="{COLUMNS}">{columns}</div>'
+    return f'<div class="{" ".join(box._dom_classes)}">{columns}</div>'
 
 
 FILE_TYPES = {"html": "text/html", "png": "image/png", "svg": "image/svg+xml"}

@@ -89,9 +89,10 @@ def answer_words(seen: Answer) -> str:
     place = place_words(seen, int(row), int(column))
     place = place[0].upper() + place[1:]
     share = format_percent(float(seen.effect[row, column]), digits=3)
-    most = format_percent(float(np.abs(seen.control).max(initial=0.0)), digits=3)
+    ends = (seen.control.min(initial=0.0), seen.control.max(initial=0.0))
+    least, most = (format_percent(float(end), digits=3) for end in ends)
     by = "" if seen.exact else " by the estimate"
-    return f"{place} alone {done} {share} of the difference{by}; the control {most} at most."
+    return f"{place} alone {done} {share} of the difference{by}; controls {least} to {most}."
 
 
 def _carried(seen: Answer) -> str:

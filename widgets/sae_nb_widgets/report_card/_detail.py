@@ -19,6 +19,7 @@ from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape, format_count, format_number
 from sae_nb.summaries._report_card import MovingSample, ReportCardSummary, ReportCell
 from sae_nb_widgets.components._base import HTML
+from sae_nb_widgets.panel._pages import live_words
 from sae_nb_widgets.report_card._words import metric_words, snapped
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class ReportCardDetail:
         self._example.value = ""
         if metric not in summary.metrics:
             self._what.value = "".join(_verdicts_html(every, sae) for sae in every.saes)
-            self._numbers.value = f"<p>{escape(NOTHING_CHOSEN)}</p>"
+            self._numbers.value = live_words(NOTHING_CHOSEN)
             return
         self._what.value = _definition_html(metric, summary.definition(metric))
         self._numbers.value = "".join(_cell_html(cell) for cell in summary.row(metric))

@@ -121,14 +121,26 @@ function atomCards(root, { ask, open = null, star = null }) {
     return canvas;
   }
 
-  // Beside what was pointed at, inside the window.
+  // Beside what was pointed at, inside the window. From the margin no card covers the examples on the stage:
+  // if there is no room at its right it is put under what was pointed at, or above it.
   function put({ left, right, bottom, top }) {
     const [w, h] = [card.offsetWidth, card.offsetHeight];
-    const x = right + 10 + w < innerWidth ? right + 10 : Math.max(left - w - 10, 4);
-    const y = Math.max(Math.min(top, innerHeight - h - 4), 4);
-    const under = x < right && x + w > left && y < bottom && y + h > top;
+    const main = root.querySelector(".sae-nb-main");
+    const stage = main && main.getBoundingClientRect();
+    const free = (x, y) => {
+      const inside = x >= 4 && x + w <= innerWidth - 4 && y >= 4 && y + h <= innerHeight - 4;
+      const fromStage = stage && left < stage.right && top >= stage.top && bottom <= stage.bottom;
+      const covers = stage && x < stage.right && x + w > stage.left && y < stage.bottom && y + h > stage.top;
+      const under = x < right && x + w > left && y < bottom && y + h > top;
+      return inside && !under && (fromStage || !covers);
+    };
+    const level = clamp(top, 4, Math.max(innerHeight - h - 4, 4));
+    const along = clamp(right - w, 4, Math.max(innerWidth - w - 4, 4));
+    const beside = right + 10 + w < innerWidth ? right + 10 : Math.max(left - w - 10, 4);
+    const places = [[right + 10, level], [along, bottom + 4], [along, top - h - 4], [left - w - 10, level]];
+    const [x, y] = places.find(([px, py]) => free(px, py)) || [beside, level];
     card.style.left = `${x}px`;
-    card.style.top = `${under && bottom + h + 4 < innerHeight ? bottom + 4 : y}px`;
+    card.style.top = `${y}px`;
   }
 
   const tagged = (target) => {

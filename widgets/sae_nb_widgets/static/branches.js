@@ -2,6 +2,8 @@
 function render({ model, el }) {
   const root = make("div", "sae-nb-component sae-nb-branches", { tabindex: "0", role: "group" });
   const prompt = make("p", "sae-nb-prompt", { dir: "auto" });
+  const earlier = make("div", "sae-nb-earliers");
+  const leaves = make("p", "sae-nb-leaves");
   const ways = make("dl", "sae-nb-ways");
   const note = make("p", "sae-nb-note");
   el.append(root);
@@ -20,20 +22,29 @@ function render({ model, el }) {
   function buildPrompt() {
     const values = floats(model.get("strengths"));
     const maximum = model.get("maximum") || 1;
+    const [common, fork, parts] = [model.get("common"), model.get("fork"), Boolean(model.get("leaves"))];
     spans[0] = [];
+    spans[1] = [];
     prompt.replaceChildren(...model.get("prompt").map((text, i) => {
       const node = tokenNode("span", 0, i, text);
+      node.classList.toggle("sae-nb-forks", parts && i === fork && !common);
+      node.classList.toggle("sae-nb-later", parts && i > fork);
       node.classList.toggle("sae-nb-special", model.get("special")[i]);
       const known = !Number.isNaN(values[i]);
       node.title = known ? withUnit(values[i], model.get("unit")) : model.get("absent");
       if (known) heated(node, values[i] / maximum);
       return node;
+    }), ...(model.get("rows")[0] || []).slice(0, common).flatMap((text, j) => {
+      const space = text.match(/^ +(?=\S)/)?.[0] || "";
+      const node = tokenNode("span", 1, j, text.slice(space.length));
+      node.classList.toggle("sae-nb-forks", j === common - 1);
+      return [space, node];
     }), ...(model.get("rows").length ? [] : [" …"]));
   }
 
   // While a text is written only its newest tokens are new: what stands already is left as it is.
   function buildWays() {
-    const rows = model.get("rows");
+    const rows = model.get("rows"), common = model.get("common");
     if (drawn.length !== rows.length) {
       drawn = rows.map(() => ({ term: make("dt"), text: make("dd", "", { dir: "auto" }), tokens: [] }));
       ways.replaceChildren(...drawn.flatMap(({ term, text }) => [term, text]));
@@ -42,12 +53,13 @@ function render({ model, el }) {
       const { term, text } = drawn[i];
       const marked = model.get("marked")[i];
       term.textContent = model.get("labels")[i];
+      term.className = `sae-nb-${model.get("kinds")[i]}`;
       text.className = `sae-nb-way sae-nb-${model.get("kinds")[i]}`;
-      spans[i + 1] = [];
+      spans[i + 1] = i ? [] : spans[1].slice(0, common);
       // The space before a word is not part of what is tinted.
       const shown = tokens.flatMap((token, j) => {
         const space = token.match(/^ +(?=\S)/)?.[0] || "";
-        return [j ? space : "", tokenNode(marked[j] ? "mark" : "span", i + 1, j, token.slice(space.length))];
+        return j < common ? [] : [j > common ? space : "", tokenNode(marked[j] ? "mark" : "span", i + 1, j, token.slice(space.length))];
       });
       text.replaceChildren(...shown, model.get("ended")[i] ? "" : " …");
     });
@@ -67,9 +79,17 @@ function render({ model, el }) {
     const any = model.get("prompt").length || model.get("rows").length;
     buildPrompt();
     buildWays();
+    earlier.replaceChildren(...model.get("earlier").map(([what, text]) => {
+      const line = make("summary");
+      line.append(make("b", "", {}, what), ` ${text}`);
+      const fold = make("details", "sae-nb-earlier");
+      fold.append(line);
+      return fold;
+    }));
+    leaves.textContent = model.get("leaves") ? `↳ ${model.get("leaves")}` : "";
     note.textContent = model.get("note");
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
-    root.replaceChildren(...(any ? [prompt, ways, ...(note.textContent ? [note] : [])] : [empty]));
+    root.replaceChildren(...(any ? [earlier, prompt, leaves, ways, ...(note.textContent ? [note] : [])] : [empty]));
     root.classList.toggle("sae-nb-stale", model.get("stale"));
     mark();
   }
@@ -99,7 +119,7 @@ function render({ model, el }) {
     event.stopPropagation();
   });
   redrawOn(model, ["prompt", "special", "strengths", "maximum", "unit", "rows", "marked", "kinds", "labels", "ended",
-    "note", "stale", "description", "empty_text"], build);
+    "common", "fork", "leaves", "earlier", "note", "stale", "description", "empty_text"], build);
   redrawOn(model, ["selected"], mark);
   build();
 }

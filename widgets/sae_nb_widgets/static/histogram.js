@@ -38,7 +38,7 @@ function render({ model, el }) {
   ends.append(...handles);
 
   function markFor({ at, words, chosen, tip }, index) {
-    const node = make("button", "sae-nb-axismark", { type: "button", title: tip, "aria-pressed": String(chosen) }, words);
+    const node = make("button", "sae-nb-axismark", { type: "button", title: `${tip}; click for examples`, "aria-pressed": String(chosen) }, words);
     node.style.left = `${(100 * at) / Math.max(model.get("counts").length, 1)}%`;
     node.classList.toggle("sae-nb-selected", chosen);
     node.addEventListener("click", () => set("marked", index));

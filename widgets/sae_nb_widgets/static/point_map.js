@@ -5,7 +5,7 @@ const MARGIN = 22;
 const REACH = 9;
 const CROWD = 6000;
 const CROP = 24;
-const MOST_NAMES = 14;
+const MOST_NAMES = 24;
 const LONGEST_NAME = 48;
 const CELL = 6;
 // So many points may be covered for a name to stand so many pixels nearer.
@@ -18,6 +18,10 @@ const DEEPEST = 400;
 // fills its canvas: only neighbourhoods count in a layout.
 const STRETCH = 1.6;
 const TOLD_AFTER = 150;
+// How strong the points are that do not belong to what is lit: a group of the key, or a selection.
+const FAINT = 0.15;
+// Of more than so many chosen points none has a ring: they are lit, and the others faint.
+const MOST_RINGED = 20;
 const calm = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 function render({ model, el }) {
@@ -34,7 +38,7 @@ function render({ model, el }) {
 
   let xy = floats(null), styles = bytes(null), sizes = bytes(null), others = floats(null);
   let chosen = wholes(null), ringed = wholes(null), lines = floats(null), ids = wholes(null);
-  let seen = new Uint8Array(0), order = new Uint32Array(0), n = 0;
+  let seen = new Uint8Array(0), faint = new Uint8Array(0), shownNames = [], order = new Uint32Array(0), n = 0;
   let shuffle = new Uint32Array(0), places = new Float32Array(0), packedXy = null, resting = 0;
   let crowd = new Float32Array(0), columns = 1;
   let bounds = [0, 0, 1, 1];
@@ -67,7 +71,6 @@ function render({ model, el }) {
     for (const above of [false, true])
       for (let i = 0; i < n; i++) if ((styles[i] > 0) === above) order[next++] = i;
     readChosen();
-    filter();
     stretch();
     if (home) goHome();
   }
@@ -87,15 +90,20 @@ function render({ model, el }) {
     chosen = wholes(model.get("chosen"));
     ringed = wholes(model.get("ringed"));
     lines = floats(model.get("lines"));
-    queue(false);
+    filter();
   }
 
   function filter() {
     const bits = bytes(model.get("shown"));
     const off = new Set(model.get("off"));
     seen = new Uint8Array(n);
-    for (let i = 0; i < n; i++)
-      seen[i] = (!bits.length || (bits[i >> 3] >> (i & 7)) & 1) && !off.has(styles[i] || 0) ? 1 : 0;
+    faint = new Uint8Array(n).fill(chosen.length ? 1 : 0);
+    for (const i of chosen) faint[i] = 0;
+    for (let i = 0; i < n; i++) {
+      const drawn = !bits.length || (bits[i >> 3] >> (i & 7)) & 1;
+      seen[i] = drawn && !off.has(styles[i] || 0) ? 1 : 0;
+      if (!seen[i]) faint[i] = drawn ? 1 : 0;
+    }
     queue(true);
   }
 
@@ -259,7 +267,8 @@ function render({ model, el }) {
     const brush = brushFor();
     if (!brush) return;
     if (n <= MOST_MOVING) {
-      for (const i of order) brush.put(i);
+      for (const i of order) if (faint[i]) brush.put(i);
+      for (const i of order) if (!faint[i]) brush.put(i);
       brush.finish(1);
       return countPoints(order, 1);
     }
@@ -313,7 +322,7 @@ function render({ model, el }) {
     const even = model.get("size");
     const most = n > MOST_MOVING ? 65535 : 255;
     const put = (i) => {
-      if (!seen[i] || close.has(i)) return;
+      if (!(seen[i] || faint[i]) || close.has(i)) return;
       const style = Math.min(styles[i] || 0, palette.length - 1);
       const diameter = Math.round(2 * grown * (sizes.length ? sizes[i] / 4 : even)) / 2;
       const x = placeX(xy[2 * i]) * ratio, y = placeY(xy[2 * i + 1]) * ratio;
@@ -322,7 +331,8 @@ function render({ model, el }) {
       const left = Math.round(x - mask.side / 2);
       const top = Math.round(y - mask.side / 2);
       if (left > w || top > h || left < -mask.side || top < -mask.side) return;
-      stamp(image.data, words, w, h, mask, left, top, colours[style], wholes[style], crowded, most);
+      const strength = faint[i] ? FAINT : 1;
+      stamp(image.data, words, w, h, mask, left, top, colours[style], wholes[style], strength, crowded, most);
     };
     const finish = (share) => {
       const ink = dark ? 255 : 0;
@@ -361,7 +371,7 @@ function render({ model, el }) {
     const ink = css("--sae-nb-ink");
     paintOthers(pen, ink);
     for (const point of inView(ringed)) ring(pen, point, model.get("lonely"), 1.2, 2.5);
-    for (const point of inView(chosen)) ring(pen, point, ink, 1.6, 2.5);
+    if (chosen.length <= MOST_RINGED) for (const point of inView(chosen)) ring(pen, point, ink, 1.6, 2.5);
     paintCrops(pen);
     ring(pen, model.get("current"), ink, 2.8, 4.5);
     if (hovered >= 0) ring(pen, hovered, css("--sae-nb-focus"), 2.4, 3.5);
@@ -441,7 +451,11 @@ function render({ model, el }) {
     const within = (x, y) => x > 0 && x < width && y > 0 && y < height;
     let left = MOST_NAMES;
     dress(true);
-    for (const [x, y, whole] of model.get("words")) {
+    shownNames = [];
+    const lit = alone();
+    const names = model.get("words");
+    for (const [x, y, whole, style] of [...names.filter((name) => name[3] === lit), ...names.filter((name) => name[3] !== lit)]) {
+      pen.globalAlpha = lit === undefined || style === undefined || style === lit ? 1 : 0.6;
       const text = whole.length > LONGEST_NAME ? `${whole.slice(0, LONGEST_NAME - 1)}…` : whole;
       const [px, py] = [placeX(x), placeY(y)];
       if (!left || !within(px, py)) continue;
@@ -452,10 +466,11 @@ function render({ model, el }) {
         .map(([sx, sy, far]) => [covered(boxOf(sx, sy, long)) + POINTS_PER_PIXEL * far, sx, sy]);
       if (!spots.length) continue;
       const [, sx, sy] = spots.reduce((best, spot) => (spot[0] < best[0] ? spot : best));
-      leadTo(pen, boxOf(sx, sy, long), px, py);
       write(text, sx, sy, long);
+      if (style !== undefined) shownNames.push([boxOf(sx, sy, long), style]);
       left -= 1;
     }
+    pen.globalAlpha = 1;
     dress(false);
     near.forEach((point, k) => {
       const [px, py] = placeOfPoint(point);
@@ -469,6 +484,7 @@ function render({ model, el }) {
   // Points that are named one by one: Python says which. A page without it knows every name.
   function closeUp() {
     if (!model.get("alone")) return [model.get("nearby"), model.get("nearby_words")];
+    if (home && n > MOST_CLOSE) return [[], []];
     const near = [];
     for (let i = 0; i < n && near.length <= MOST_CLOSE; i++) {
       const [px, py] = placeOfPoint(i);
@@ -506,8 +522,12 @@ function render({ model, el }) {
     queue(false);
   }
 
+  // The group whose name stands at a place; undefined for none.
+  const groupAt = (x, y) =>
+    (shownNames.find(([[x0, y0, x1, y1]]) => x >= x0 && x <= x1 && y >= y0 && y <= y1) || [])[1];
+
   function choosePoint(point) {
-    if (point < 0) return;
+    if (point < 0 || model.get("alone")) return; // a page without a kernel has the one point's account
     if (model.get("word") === "atom") model.set("current", point);
     queue(false);
     model.send({ kind: "choose", point });
@@ -538,7 +558,7 @@ function render({ model, el }) {
     const mode = model.get("drag");
     const begin = placeOf(event);
     // Shift draws a lasso while dragging moves the map, and adds to the selection otherwise.
-    const draws = mode !== "pan" || event.shiftKey;
+    const draws = !model.get("alone") && (mode !== "pan" || event.shiftKey);
     dragged = { begin, last: begin, moved: false, box: mode === "box", add: mode !== "pan" && event.shiftKey };
     if (draws) dragged.path = [begin];
     stage.setPointerCapture(event.pointerId);
@@ -547,7 +567,12 @@ function render({ model, el }) {
   });
   stage.addEventListener("pointermove", (event) => {
     const here = placeOf(event);
-    if (!dragged) return hover(event.target.closest("button") ? -1 : nearest(...here, REACH));
+    if (!dragged) {
+      const onButton = event.target.closest("button"), group = onButton ? undefined : groupAt(...here);
+      hover(onButton || group !== undefined ? -1 : nearest(...here, REACH));
+      stage.classList.toggle("sae-nb-on", hovered >= 0 || group !== undefined);
+      return;
+    }
     const [dx, dy] = [here[0] - dragged.last[0], here[1] - dragged.last[1]];
     if (!dragged.moved && Math.hypot(here[0] - dragged.begin[0], here[1] - dragged.begin[1]) < 4) return;
     dragged.moved = true;
@@ -562,7 +587,9 @@ function render({ model, el }) {
     if (!dragged) return;
     const drag = dragged;
     dragged = null;
-    if (event.type === "pointerup" && !drag.moved) choosePoint(nearest(...placeOf(event), REACH));
+    const group = groupAt(...placeOf(event));
+    if (event.type === "pointerup" && !drag.moved && group !== undefined) toggle(group);
+    else if (event.type === "pointerup" && !drag.moved) choosePoint(nearest(...placeOf(event), REACH));
     else if (event.type === "pointerup" && drag.path) enclose(drag);
     queue(false);
   };
@@ -611,9 +638,20 @@ function render({ model, el }) {
     tools.append(button);
   }
 
+  // The style that alone is lit; undefined where all are, or several.
+  function alone() {
+    const off = new Set(model.get("off"));
+    if (!off.size) return undefined;
+    const on = model.get("palette").map((_, style) => style).filter((style) => !off.has(style));
+    return on.length === 1 ? on[0] : undefined;
+  }
+
+  // Lights one category alone, and of numbers hides what is not known; the same again shows all.
   function toggle(style) {
+    const every = model.get("palette").map((_, i) => i);
+    const others = model.get("bar").length ? [style] : every.filter((i) => i !== style);
     const off = model.get("off");
-    model.set("off", off.includes(style) ? off.filter((s) => s !== style) : [...off, style]);
+    model.set("off", off.length === others.length && others.every((i) => off.includes(i)) ? [] : others);
     model.save_changes();
   }
 
@@ -622,7 +660,8 @@ function render({ model, el }) {
     const off = model.get("off");
     const entries = model.get("legend").map(([style, text]) => {
       const shown = !off.includes(style);
-      const tip = shown ? `Hide ${text}` : `Show ${text} again`;
+      const numbers = model.get("bar").length;
+      const tip = (numbers ? !shown : alone() === style) ? "Show all again" : `${numbers ? "Hide" : "Light"} ${text}${numbers ? "" : " alone"}`;
       const attributes = { type: "button", "aria-pressed": String(shown), title: tip, dir: "auto" };
       const button = make("button", "sae-nb-keyentry", attributes);
       if (palette[style]) button.append(signOf(palette[style], isDark()));

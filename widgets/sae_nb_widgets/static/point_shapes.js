@@ -1,7 +1,6 @@
 // What a PointMap paints with: shapes of points as masks of pixels, texts where there is room, the signs of its key.
-const LEAST_LEAD = 6;
 // Where a name may stand around the middle of its cluster, the nearest first.
-const AROUND = [0, 18, 34, 52, 72].flatMap((far) =>
+const AROUND = [0, 18, 34].flatMap((far) =>
   Array.from({ length: far ? 12 : 1 }, (_, i) => [
     1.6 * far * Math.cos((i * Math.PI) / 6), far * Math.sin((i * Math.PI) / 6), far]));
 
@@ -49,13 +48,13 @@ function maskOf(shape, diameter) {
 }
 
 // Lays one shape over an image of straight (not premultiplied) colours; `whole` is its colour as one
-// number, for pixels that it covers wholly.
-function stamp(image, words, width, height, mask, left, top, rgb, whole, counts, most) {
+// number, for pixels that it covers wholly; `strength` below 1 is for points that stand back.
+function stamp(image, words, width, height, mask, left, top, rgb, whole, strength, counts, most) {
   const { side, cover } = mask;
   const rows = Math.min(side, height - top), columns = Math.min(side, width - left);
   for (let row = Math.max(0, -top); row < rows; row++) {
     for (let column = Math.max(0, -left); column < columns; column++) {
-      const alpha = cover[row * side + column];
+      const alpha = strength * cover[row * side + column];
       if (!alpha) continue;
       const pixel = (top + row) * width + left + column;
       if (alpha === 255) words[pixel] = whole;
@@ -66,7 +65,7 @@ function stamp(image, words, width, height, mask, left, top, rgb, whole, counts,
         for (let c = 0; c < 3; c++) image[at + c] = (255 * alpha * rgb[c] + below * image[at + c]) / total;
         image[at + 3] = total / 255;
       }
-      if (counts && alpha > 127 && counts[pixel] < most) counts[pixel] += 1;
+      if (counts && strength === 1 && alpha > 127 && counts[pixel] < most) counts[pixel] += 1;
     }
   }
 }
@@ -101,26 +100,12 @@ function writerOn(pen, size, width, height, taken) {
     const box = boxOf(x, y, long);
     if (!isFree(box)) return false;
     taken.push(box);
-    pen.lineWidth = 4;
+    pen.lineWidth = 5;
     pen.strokeText(text, x, y);
     pen.fillText(text, x, y);
     return true;
   };
   return { boxOf, isFree, write };
-}
-
-// A thin line from a name to the middle of what it names, where the two are apart.
-function leadTo(pen, [x0, y0, x1, y1], x, y) {
-  const [fromX, fromY] = [clamp(x, x0, x1), clamp(y, y0, y1)];
-  if (Math.hypot(x - fromX, y - fromY) < LEAST_LEAD) return;
-  pen.beginPath();
-  pen.moveTo(fromX, fromY);
-  pen.lineTo(x, y);
-  pen.lineWidth = 1;
-  pen.save();
-  pen.strokeStyle = pen.fillStyle;
-  pen.stroke();
-  pen.restore();
 }
 
 // A point of a category, for the key.

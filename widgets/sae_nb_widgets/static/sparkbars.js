@@ -1,4 +1,4 @@
-// Sparkbars: labelled bars, with a tick for the value before and a dashed tick for a control.
+// Sparkbars: labelled bars, with a tick for the value before and a grey band of random controls.
 function render({ model, el }) {
   const root = make("div", "sae-nb-component");
   const list = make("div", "sae-nb-bars", { role: "listbox", tabindex: "0" });
@@ -8,7 +8,7 @@ function render({ model, el }) {
   let active = 0;
 
   const span = () => {
-    const all = ["values", "before", "control"].flatMap((name) => model.get(name));
+    const all = [...model.get("values"), ...model.get("before"), ...model.get("bands").flat()];
     const known = all.filter((v) => v !== null && Number.isFinite(v));
     const top = model.get("maximum") || Math.max(...known.map(Math.abs), 0) || 1;
     return [model.get("signed") ? -top : 0, top];
@@ -35,16 +35,19 @@ function render({ model, el }) {
     const colour = model.get("colours")[index] || model.get("colour");
     if (colour) fill.style.setProperty("--fill", colour);
     track.append(fill);
-    const [before, control] = [model.get("before")[index], model.get("control")[index]];
+    const [before, band] = [model.get("before")[index], model.get("bands")[index] || []];
     const hasBefore = before !== null && before !== undefined;
-    const hasControl = control !== null && control !== undefined;
     if (hasBefore) track.append(tick(before, "sae-nb-before", `before ${formatNumber(before)}`));
-    if (hasControl)
-      track.append(tick(control, "sae-nb-control", `random control ${formatNumber(control)}`));
+    const chance = band.length ? `random controls ${formatNumber(band[0])} to ${formatNumber(band[2])}` : "";
+    if (chance) {
+      const range = tick(band[0], "sae-nb-band", chance);
+      range.style.width = `${percent(band[2]) - percent(band[0])}%`;
+      track.append(range, tick(band[1], "sae-nb-median", chance));
+    }
     const note = model.get("notes")[index] || formatNumber(value);
     const parts = [label, note];
     if (hasBefore) parts.push(`before ${formatNumber(before)}`);
-    if (hasControl) parts.push(`random control ${formatNumber(control)}`);
+    if (chance) parts.push(chance);
     node.setAttribute("aria-label", parts.join(", "));
     node.title = parts.join(" · ");
     node.append(make("div", "sae-nb-label", { dir: "auto" }, label), track,
@@ -87,7 +90,7 @@ function render({ model, el }) {
     take: (index) => choose(model, index),
     leave: () => choose(model, -1),
   });
-  redrawOn(model, ["labels", "values", "notes", "before", "control", "signed", "maximum",
+  redrawOn(model, ["labels", "values", "notes", "before", "bands", "signed", "maximum",
     "colour", "colours", "atoms", "icons", "thin", "bare", "description", "empty_text"], build);
   redrawOn(model, ["selected"], mark);
   build();

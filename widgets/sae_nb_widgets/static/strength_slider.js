@@ -1,15 +1,14 @@
-// StrengthSlider: a track with zero, the usual range and the breaking point; mouse, touch and keyboard.
+// StrengthSlider: a track with zero, the usual strength and the strongest seen; mouse, touch and keyboard.
 function render({ model, el }) {
   const STEPS = 200;
   const root = make("div", "sae-nb-component sae-nb-slide");
   const name = make("span", "sae-nb-slidername", { dir: "auto" });
   const dots = make("span", "sae-nb-sure", { role: "img", tabindex: "0" });
   const track = make("div", "sae-nb-slidertrack");
-  const usual = make("i", "sae-nb-usual", { title: "the usual range: as strongly as it fires by itself" });
   const thumb = make("i", "sae-nb-thumb", { role: "slider", tabindex: "0" });
   const ticks = make("div", "sae-nb-sliderticks");
   const number = make("output", "sae-nb-number");
-  track.append(usual, thumb, ticks);
+  track.append(ticks, thumb);
   root.append(name, dots, track, number);
   el.append(root);
   let queued = false;
@@ -40,7 +39,8 @@ function render({ model, el }) {
     const words = `${short(value)} ${get("unit")}`.trim();
     const size = get("size");
     thumb.style.left = `${percent(value)}%`;
-    number.replaceChildren(...(size ? [make("b", "", {}, formatNumber(value * size)), " · "] : []), words);
+    number.textContent = words;
+    number.title = size ? `${formatNumber(value * size)} in the model’s own units` : "";
     thumb.title = get("description") || get("name") || "strength";
     for (const [key, text] of Object.entries({ "aria-label": thumb.title,
       "aria-valuemin": get("low"), "aria-valuemax": get("high"), "aria-valuenow": value, "aria-valuetext": words,
@@ -56,15 +56,11 @@ function render({ model, el }) {
     dots.setAttribute("aria-label", said);
     dots.replaceChildren(...[0, 1, 2, 3].map((i) => make("i", i < sure ? "" : "sae-nb-off")));
     track.style.setProperty("--zero", `${percent(get("neutral"))}%`);
-    const [from, to] = get("usual");
-    usual.style.display = from === undefined ? "none" : "";
-    usual.style.left = `${percent(from)}%`;
-    usual.style.width = `${percent(to) - percent(from)}%`;
-    const marks = [[get("neutral"), "off"], [get("breaks"), "text breaks"]];
+    const marks = [[get("neutral"), "off"], [get("usual"), "usual"], [get("strongest"), "strongest seen"]];
     ticks.replaceChildren(...marks
       .filter(([at]) => at !== null && at >= get("low") && at <= get("high"))
       .map(([at, words]) => {
-        const node = make("span", "sae-nb-slidertick", {}, words);
+        const node = make("span", `sae-nb-slidertick sae-nb-${words.split(" ")[0]}`, {}, words);
         node.style.left = `${percent(at)}%`;
         return node;
       }));
@@ -102,7 +98,7 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   });
-  redrawOn(model, ["low", "high", "usual", "breaks", "unit", "size", "neutral", "name", "sure", "sure_words",
+  redrawOn(model, ["low", "high", "usual", "strongest", "unit", "size", "neutral", "name", "sure", "sure_words",
     "disabled", "description"], build);
   redrawOn(model, ["value"], show);
   build();

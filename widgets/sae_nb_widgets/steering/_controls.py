@@ -50,7 +50,7 @@ SAME = 1e-9
 
 
 class StrengthControl:
-    """The slider of a strength in units of the atom's own peak, next to its name and how sure that is."""
+    """The slider of a strength in units of the atom's usual one, next to its name and how sure that is."""
 
     def __init__(self, tip: str, changed: Callable[[float], None]) -> None:
         self._changed, self._factor, self._strength = changed, 1.0, 0.0
@@ -79,16 +79,17 @@ class StrengthControl:
         low, high = (end / self._factor for end in scale.limits(atom, mode))
         self._ends = low, high
         value = strength / self._factor
-        peaks = unit.endswith(("peak", "here"))
-        sure, words = names.sureness(atom)
+        usual = 1.0 if unit.startswith("×") and MODES[mode].takes_units else None
+        sure, words = names.sureness(atom) if known else (None, "")
         with slider.hold_sync():
-            slider.name = names.short(atom)
+            slider.name = names.short(atom) if known else ""
             slider.sure, slider.sure_words = sure, words
             # Until the unit is known a number would be taken back.
             slider.unit = unit if known else "…"
             slider.neutral = MODES[mode].neutral or 0.0
-            slider.size = scale.unit_size(atom, mode) * self._factor if peaks else 0.0
-            slider.fit(min(low, value), max(high, value), usual=(0.0, 1.0) if peaks else None)
+            slider.size = scale.unit_size(atom, mode) * self._factor if usual else 0.0
+            strongest = scale.strongest_in_units(atom, mode)
+            slider.fit(min(low, value), max(high, value), usual=usual, strongest=strongest)
             slider.value = value
 
     def follow(self, strength: float) -> bool:

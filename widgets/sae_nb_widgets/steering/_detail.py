@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.panel._declaring import button, line, show
 from sae_nb_widgets.steering._controls import fit_slider, follow, strength_slider
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._words import changes_words, plain_number, whole_words
+from sae_nb_widgets.steering._words import WORDS, plain_number, whole_words
 
 if TYPE_CHECKING:
     from sae_nb.atoms._names import AtomNames
@@ -103,7 +102,6 @@ CHANGE = "of the state's length"
 ASKED_ABOVE = "sae-nb-askedabove"
 """Of texts whose beginning is in a field above them: it is not drawn a second time."""
 
-WORDS = re.compile(r"\s*\S+")
 IDENTICAL = 1e-3
 """Relative difference below which the changes under atom and random push are one and the same."""
 
@@ -207,26 +205,31 @@ class SteeringDetail:
             )
         self.grid.thumbnail = int(THUMBNAIL_SHARE * theme().thumbnail_px)
 
-    def show_continuation(self, edit: str, fresh: bool) -> None:
+    def expect_continuation(self, prompt: str, push: str, down: bool) -> None:
+        """Keep the room of three ways in which a text continues, while they are written for the first time."""
+        if self.continuation is None:
+            ways = [Way("down" if down else "up", [], push), Way("same", []), Way("random", [])]
+            self.texts.show(WORDS.findall(prompt), ways, note="The model writes all three …")
+            show(self.texts, True)
+
+    def show_continuation(self, push: str, fresh: bool) -> None:
         """Draw the three ways in which a text continues; dimmed where they are of another edit."""
         record = self.continuation
-        for one in self.main:
-            show(one, record is not None)
         if record is None:
             return
-        note = f"{edit}. {changes_words(record)}"
+        note = "tinted: words that only this text has"
         if not fresh:
-            note = f"Before the settings changed: {edit}. Write on again to see what they give now."
+            note = "Of the settings before: write on again to see what these give."
         kinds = ("down" if record.recipe.strength < 0 else "up", "same", "random")
-        ways = (record.after, record.before, record.random)
-        shown = [_whole(kind, tokens) for kind, tokens in zip(kinds, ways, strict=True)]
+        shown = [_whole(*way) for way in zip(kinds, record.rows, (push, "", ""), strict=True)]
         self.texts.show(WORDS.findall(record.prompt), shown, note=note, stale=not fresh)
+        show(self.texts, True)
 
 
-def _whole(kind: str, tokens: Sequence[str]) -> Way:
+def _whole(kind: str, tokens: Sequence[str], label: str = "") -> Way:
     """One way without a possibly incomplete last word."""
     kept, cut = whole_words(tokens)
-    return Way(kind, kept, ended=not cut)
+    return Way(kind, kept, label, ended=not cut)
 
 
 def tells_them_apart(summary: SteeringSummary) -> bool:

@@ -1,6 +1,7 @@
-"""Steering records → one plotly figure: bars of the answer, and below them effect and cost by dose.
+"""Steering records → one plotly figure: a row for each outcome, and below them effect and cost by dose.
 
-Before is filled grey, after is green, the random direction is a dashed grey outline or line.
+Before is a tick, after a dot, filled where it moved further than under every random push; what those do is a
+grey band from the least to the most with the median in white.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from sae_nb.steering._modes import MODES, UNITS
 from sae_nb.summaries import SteeringSummary
 from sae_nb.summaries._dose_response import SteeringCurve
 from sae_nb.summaries._steering import SteeringRecipe
-from sae_nb_widgets.steering._words import RANDOM_PUSH, outcome_label
+from sae_nb_widgets.steering._words import outcome_label
 
-BEFORE, AFTER, RANDOM, WORDS = range(4)
-EFFECT_BAND, EFFECT_RANDOM, EFFECT_NEAREST, EFFECT, KL_BAND, KL_RANDOM, KL = range(4, 11)
+RANDOM, MEDIAN, BEFORE, AFTER, WORDS = range(5)
+EFFECT_BAND, EFFECT_RANDOM, EFFECT_NEAREST, EFFECT, KL_BAND, KL_RANDOM, KL = range(5, 12)
 CURVE_TRACES = range(EFFECT_BAND, KL + 1)
 
 UP_COLOUR, DOWN_COLOUR = theme.NOVEL, theme.PREDICTED
@@ -30,31 +31,35 @@ NEAREST_COLOUR = theme.OKABE_ITO[7]
 BEFORE_COLOUR = theme.NEUTRAL
 BAND_COLOUR = fade(theme.CONTROL, 0.18)
 
-BAR = 0.26  # thickness of one of three bars, in rows
+THICK = 0.26  # thickness of a band, in rows
 LONGEST_NAME = 18
-ROOM_FOR_WORDS = 1.45
-WORTH_WRITING = 0.03  # probability from which the numbers are written next to the bars
-ROW_PX = 30
-SPACE_PX = 108  # legend above, axis below
+WORDS_PX = 112
+"""Room at the right for the numbers."""
+
+LEAST_SHOWN = 1e-4
+"""Probability at which the axis of the next token, by powers of ten, begins: what is below stands there."""
+
+ROW_PX, FEWEST_ROWS = 27, 8
+SPACE_PX = 96  # legend above, axis below
 CURVE_PX = 230
 
 
 def steering_figure(
     summary: SteeringSummary | None = None, curve: SteeringCurve | None = None
 ) -> go.Figure:
-    """Draw bars of the answer before, after, and under the random direction; curves below if given.
+    """Draw the answer before, after, and under random pushes; curves below if given.
 
     `update_answer` and `update_curve` change it in place.
     """
     figure = go.Figure(
-        [*_bar_traces(), *_curve_traces()],
+        [*_answer_traces(), *_curve_traces()],
         {
             "template": template(),
             "barmode": "overlay",
             "hovermode": "closest",
-            "margin": {"l": 56, "r": 16, "t": 52, "b": 46},
+            "margin": {"l": 56, "r": WORDS_PX, "t": 44, "b": 44},
             "legend": {"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
-            "xaxis": {"domain": [0, 1], "anchor": "y", "rangemode": "tozero"},
+            "xaxis": {"domain": [0, 1], "anchor": "y", "zeroline": False},
             "yaxis": {"domain": [0, 1], "anchor": "x", "showgrid": False, "fixedrange": True},
             "xaxis2": {"domain": [0, 0.42], "anchor": "y2", "visible": False},
             "yaxis2": {
@@ -77,27 +82,42 @@ def update_answer(figure: go.Figure, summary: SteeringSummary | None) -> None:
     """Draw another answer, or none, into a figure of `steering_figure`; a widget sends one message."""
     if summary is None:
         with figure.batch_update():
-            for trace in (BEFORE, AFTER, RANDOM, WORDS):
+            for trace in (RANDOM, MEDIAN, BEFORE, AFTER, WORDS):
                 figure.data[trace].x = figure.data[trace].y = ()
             # Left to itself plotly numbers an axis that has nothing on it.
             for axis in (figure.layout.xaxis, figure.layout.yaxis):
                 axis.tickvals = axis.ticktext = ()
         return
     rows = np.arange(len(summary.names), dtype=np.float32)
-    labels = _labels(summary.names, summary.outcome)
+    labels, drawn = _labels(summary.names, summary.outcome), summary.controls
+    beyond = [summary.beyond(name) for name in summary.names]
+    low, middle, high = (
+        _places(values, summary.outcome)
+        for values in (drawn.min(axis=0), np.median(drawn, axis=0), drawn.max(axis=0))
+    )
     with figure.batch_update():
-        for trace, values, shift in ((BEFORE, summary.before, -BAR), (AFTER, summary.after, 0.0)):
-            bars = figure.data[trace]
-            bars.x, bars.y = values.astype(np.float32), rows + np.float32(shift)
-            bars.customdata = _hover_rows(labels, summary)
-        figure.data[AFTER].marker.color = turned_colour(summary.recipe)
+        band = figure.data[RANDOM]
+        band.base, band.x, band.y = low.tolist(), high - low, rows
+        band.name = f"{len(drawn)} random pushes, least to most"
+        for trace, x in (
+            (MEDIAN, middle),
+            (BEFORE, _places(summary.before, summary.outcome)),
+            (AFTER, _places(summary.after, summary.outcome)),
+        ):
+            figure.data[trace].x, figure.data[trace].y = x, rows
+        hovers = _hover_rows(labels, summary)
+        for trace in (RANDOM, BEFORE, AFTER):
+            figure.data[trace].customdata = hovers
+        after = figure.data[AFTER]
+        after.marker.color = after.marker.line.color = turned_colour(summary.recipe)
+        after.marker.symbol = ["circle" if one else "circle-open" for one in beyond]
         words = figure.data[WORDS]
-        words.x = np.maximum(np.maximum(summary.before, summary.after), summary.random)
         words.y, words.text = rows, _change_words(summary)
         words.textfont.size = current_theme().font_px
-        outline = figure.data[RANDOM]
-        outline.x, outline.y, outline.hovertext = _outlines(summary, rows + BAR, labels)
-        _set_answer_axes(figure, summary, labels)
+        shown = [
+            f"<b>{name}</b>" if one else name for name, one in zip(labels, beyond, strict=True)
+        ]
+        words.x = np.full(len(rows), _set_answer_axes(figure, summary, shown), dtype=np.float32)
 
 
 def update_curve(
@@ -182,28 +202,31 @@ def turned_colour(recipe: SteeringRecipe) -> str:
 def figure_height(n_rows: int, *, curve: bool) -> int:
     """Return height in CSS pixels of bars for `n_rows` outcomes, and of the curves."""
     scale = current_theme().font_px / 13
-    return int(scale * (SPACE_PX + ROW_PX * max(n_rows, 4) + CURVE_PX * curve))
+    return int(scale * (SPACE_PX + ROW_PX * max(n_rows, FEWEST_ROWS) + CURVE_PX * curve))
 
 
 # --- traces ---------------------------------------------------------------------------------------
 
 
-def _bar_traces() -> list[Any]:
-    hover = "%{customdata}<extra></extra>"
-    shared = {"orientation": "h", "width": BAR, "hovertemplate": hover, "showlegend": True}
+def _answer_traces() -> list[Any]:
+    shown = {"hovertemplate": "%{customdata}<extra></extra>", "showlegend": True}
+    tick = {"mode": "markers", "cliponaxis": False}
     return [
-        go.Bar(name="before", marker={"color": BEFORE_COLOUR, "line": {"width": 0}}, **shared),
-        go.Bar(name="after", marker={"color": UP_COLOUR, "line": {"width": 0}}, **shared),
+        go.Bar(
+            orientation="h", width=THICK, marker={"color": theme.CONTROL, "line": {"width": 0}}, **shown
+        ),
         go.Scatter(
-            name=RANDOM_PUSH,
-            showlegend=True,
-            mode="lines",
-            fill="toself",
-            fillcolor=theme.CLEAR,
-            fillpattern=theme.CONTROL_HATCH,
-            line={"color": theme.CONTROL, "width": 1.5},
-            hoveron="points",
-            hovertemplate="%{hovertext}<extra></extra>",
+            marker={"symbol": "line-ns", "size": 10, "line": {"width": 2, "color": theme.WHITE}},
+            hoverinfo="skip", showlegend=False, **tick,
+        ),
+        go.Scatter(
+            name="before",
+            marker={"symbol": "line-ns", "size": 20, "line": {"width": 2.5, "color": BEFORE_COLOUR}},
+            **shown, **tick,
+        ),
+        go.Scatter(
+            name="after (filled: further than all of them)",
+            marker={"size": 12, "color": UP_COLOUR, "line": {"width": 2, "color": UP_COLOUR}}, **shown, **tick,
         ),
         go.Scatter(
             mode="text",
@@ -213,7 +236,7 @@ def _bar_traces() -> list[Any]:
             hoverinfo="skip",
             showlegend=False,
         ),
-    ]
+    ]  # fmt: skip
 
 
 def _curve_traces() -> list[Any]:
@@ -268,22 +291,6 @@ def _band(x: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([x, x[::-1]]), np.concatenate([high, low[::-1]])
 
 
-def _outlines(
-    summary: SteeringSummary, rows: np.ndarray, labels: list[str]
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Rectangles from zero to each value as one line with gaps: plotly's bars know no dashes."""
-    values = summary.random
-    gap = np.full(len(values), np.nan)
-    zero, low, high = np.zeros(len(values)), rows - BAR / 2, rows + BAR / 2
-    x = np.stack([zero, values, values, zero, zero, gap], axis=1).ravel()
-    y = np.stack([low, low, high, high, low, gap], axis=1).ravel()
-    text = [
-        f"{label}<br>{RANDOM_PUSH}: {_value(v, summary.outcome)}"
-        for label, v in zip(labels, values, strict=True)
-    ]
-    return x.astype(np.float32), y.astype(np.float32), [one for one in text for _ in range(6)]
-
-
 # --- words and axes -------------------------------------------------------------------------------
 
 
@@ -312,44 +319,60 @@ def _value(value: float, outcome: str) -> str:
 
 
 def _hover_rows(labels: list[str], summary: SteeringSummary) -> list[str]:
-    triples = zip(labels, summary.before, summary.after, summary.random, strict=True)
+    def written(values: np.ndarray) -> list[str]:
+        return [_value(float(value), summary.outcome) for value in values]
+
+    drawn, n = summary.controls, len(summary.controls)
+    columns = (
+        labels, written(summary.before), written(summary.after), written(drawn.min(axis=0)),
+        written(drawn.max(axis=0)), written(np.median(drawn, axis=0)),
+    )  # fmt: skip
     return [
-        f"{label}<br>before {_value(b, summary.outcome)}<br>after {_value(a, summary.outcome)}"
-        f"<br>{RANDOM_PUSH} {_value(r, summary.outcome)}"
-        for label, b, a, r in triples
+        f"{label}<br>before {before}<br>after {after}<br>{n} random pushes {low} to {high}, median {middle}"
+        for label, before, after, low, high, middle in zip(*columns, strict=True)
     ]
 
 
 def _change_words(summary: SteeringSummary) -> list[str]:
-    """Before → after at the end of the bars, where there is something to read."""
+    """Before → after, at the right."""
     return [
         f" {_value(b, summary.outcome)} → {_value(a, summary.outcome)}"
-        if max(a, b) >= WORTH_WRITING
-        else ""
         for b, a in zip(summary.before, summary.after, strict=True)
     ]
 
 
-def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[str]) -> None:
-    layout = figure.layout
+def _places(values: np.ndarray, outcome: str) -> np.ndarray:
+    """Return where values stand on their axis: those of the next token by powers of ten."""
+    placed = np.log10(np.maximum(values, LEAST_SHOWN)) if outcome == "next token" else values
+    return np.asarray(placed, dtype=np.float32)
+
+
+def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[str]) -> float:
+    """Set both axes of the answer, and return where the numbers stand."""
+    layout, outcome = figure.layout, summary.outcome
     titles = {
         "class": "probability",
         "next token": "probability of the very next token",
         "state": "cosine with the state before",
     }
-    shown = np.concatenate([summary.before, summary.after, summary.random])
-    low = min(float(shown.min(initial=0.0)), 0.0)
-    layout.xaxis.title.text = titles[summary.outcome]
-    end = _round_up(float(shown.max(initial=0.0)))
-    layout.xaxis.range = [1.05 * low, end * ROOM_FOR_WORDS]
-    ticks = [round(end * fifth / 5, 6) for fifth in range(6)]
-    layout.xaxis.tickvals = ticks if low == 0 else None
-    layout.xaxis.ticktext = [_tick(tick, summary.outcome) for tick in ticks] if low == 0 else None
+    shown = np.concatenate([summary.before, summary.after, summary.controls.ravel()])
+    layout.xaxis.title.text = titles[outcome]
+    if outcome == "next token":
+        ends, ticks = (LEAST_SHOWN, 1.0), [10.0**power for power in range(-4, 1)]
+    else:
+        ends = min(float(shown.min(initial=0.0)), 0.0), _round_up(float(shown.max(initial=0.0)))
+        ticks = [round(ends[1] * fifth / 5, 6) for fifth in range(6)] if ends[0] == 0 else []
+    low, high = (float(place) for place in _places(np.array(ends), outcome))
+    room = high - low
+    layout.xaxis.range = [low - 0.01 * room, high + 0.01 * room]
+    layout.xaxis.tickvals = _places(np.array(ticks), outcome) if ticks else None
+    layout.xaxis.ticktext = [_tick(tick, outcome) for tick in ticks] if ticks else None
     layout.yaxis.tickvals = np.arange(len(labels), dtype=np.float32)
     layout.yaxis.ticktext = labels
     layout.yaxis.range = [len(labels) - 0.4, -0.6]
     has_curve = bool(layout.yaxis2.visible)
     layout.height = figure_height(len(labels), curve=has_curve)
+    return high + 0.01 * room
 
 
 def _tick(value: float, outcome: str) -> str:
@@ -367,7 +390,9 @@ def _share_height(figure: go.Figure, with_curve: bool) -> None:
     n_rows = len(layout.yaxis.ticktext or ())
     height = figure_height(n_rows, curve=with_curve)
     layout.height = height
-    share = CURVE_PX / (SPACE_PX + ROW_PX * max(n_rows, 4) + CURVE_PX) if with_curve else 0.0
+    share = (
+        CURVE_PX / (SPACE_PX + ROW_PX * max(n_rows, FEWEST_ROWS) + CURVE_PX) if with_curve else 0.0
+    )
     layout.yaxis.domain = [1.35 * share, 1] if with_curve else [0, 1]
     for x, y in ((layout.xaxis2, layout.yaxis2), (layout.xaxis3, layout.yaxis3)):
         x.visible = y.visible = with_curve

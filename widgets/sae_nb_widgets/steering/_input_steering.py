@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import traitlets as t
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb_widgets.panel._declaring import reacts, show
 from sae_nb_widgets.steering._detail import ASKED_ABOVE
 from sae_nb_widgets.steering._panel import SteeringPanel
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sae_nb_widgets.input_lens import InputLens
 
 
+@checked
 class InputSteering(SteeringPanel):
     """What happens to this very input if the atom were stronger?
 

@@ -7,14 +7,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms import AtomCatalogue, peaks
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.figures.theme import format_count, format_duration
@@ -27,6 +28,7 @@ from sae_nb.summaries._continuing import Continuation, summarise_continuation
 from sae_nb.summaries._dose_response import SteeringCurve, summarise_dose_response
 from sae_nb.summaries._steering import SteeringRecipe
 from sae_nb.summaries.input._answers import answering
+from sae_nb_widgets.components._base import lay_out
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import (
     LARGEST_SEED,
@@ -51,55 +53,24 @@ from sae_nb_widgets.panel._samples import (
     target_rule,
 )
 from sae_nb_widgets.panel._theming import figure_widget
-from sae_nb_widgets.steering._choices import (
-    ASKED,
-    MOST,
-    ChosenStrength,
-    Opening,
-    Phase,
-    divergence,
-    head_of,
-    hook_point_of,
-    others_with,
-    positions_in,
-    read_recipe,
-    recipe_in,
-    target_in,
-)
+from sae_nb_widgets.steering import _choices as choices, _figure as figures, _words as words
+from sae_nb_widgets.steering._choices import ASKED, ChosenStrength, Opening, Phase
 from sae_nb_widgets.steering._controls import OWN_ANSWER, SteeringControls
 from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
 from sae_nb_widgets.steering._figure import CurveView, steering_figure, update_answer
 from sae_nb_widgets.steering._initial_state import find_firing, opening_atom
 from sae_nb_widgets.steering._queries import Question, SteeringAnswer, SteeringRuns
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._words import (
-    NO_IMAGE,
-    NO_TEXT,
-    STATES_HAVE_NO_CURVE,
-    Cached,
-    answer_words,
-    continuation_words,
-    curve_words,
-    edit_words,
-    headline,
-    kept_words,
-    lowered_words,
-    numbers_words,
-    recipe_words,
-    search_words,
-    strength_words,
-)
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.atoms._names import AtomNames
     from sae_nb.checks import Inputs
     from sae_nb.files import SaeIdentity
     from sae_nb.models import LiveModel
 
 
-CURVE_POINTS = 11
+CURVE_POINTS, TEXTS_PX = 11, 348
 
 
 @checked(leave=("acts", "hook_point"))
@@ -122,7 +93,7 @@ class SteeringPanel(Panel):
         ones.
     acts
         Activations, codes, or an `AtomCatalogue`: then strengths are multiples of each atom's 99th
-        percentile. None takes the SAE's own `strength_p99`, else the model's units.
+        percentile. None takes the examples of a pretrained SAE, its own `strength_p99`, else the model's units.
     atom
         First one shown; None takes one that fires in the input and matters for its answer, with a name if
         there is one.
@@ -145,38 +116,48 @@ class SteeringPanel(Panel):
 
     question = "What if this were stronger?"
     explanation = (
-        "The bars are the model's answer as it is, with the atom's direction added at the hook point, "
-        "and with a random push of the same size; the heat shows how far the state of each position "
-        "moves in later layers. Full strength is "
-        "as strong as the atom is in the strongest 1 % of its firings (their 99th percentile).",
-        "An effect no larger than the random push's says nothing about the atom, and a large overall "
-        "shift (KL) means that the model is far from anything it was trained on. This is a single "
-        "input; do not generalise from it.",
+        "A row is an answer of the model: the tick as it is, the dot with the atom's direction added at the "
+        "hook point, the grey band under 19 random pushes of the same size, their median in white. The heat "
+        "shows how far the state of each position moves in later layers. Its usual strength is that of the "
+        "strongest 1 % of its firings (their 99th percentile).",
+        "An effect inside the grey band says nothing about the atom, and a large overall shift (KL) means "
+        "that the model is far from anything it was trained on. This is a single input; do not generalise "
+        "from it.",
         "Adding atoms: “Scaling Monosemanticity” (Anthropic, 2024); why controls matter: "
         "arXiv 2602.14111.",
     )
     stem = "steering"
+    kept_traits = ("recipes",)
     needs_kernel = (
         "Moving the strength needs a running kernel and was left out; the answer, the curves and the "
         "recipe are all here."
     )
 
     atom = Atom(help="Row of the dictionary that is made stronger.")
-    strength = Number(0.0, -MOST, MOST, help="How much, in the panel's unit.")
+    strength = Number(0.0, -choices.MOST, choices.MOST, help="How much, in the panel's unit.")
     # The table itself, not a copy: a mode that is added to it can be chosen.
     mode = t.Enum(cast(Any, MODES), default_value="add", help="What is done with it.")
     positions = Ruled(
-        None, rule=positions_in, help="None or 'all', a name such as 'cls' or 'last', or indices."
+        None,
+        rule=choices.positions_in,
+        help="None or 'all', a name such as 'cls' or 'last', or indices.",
     )
-    hook_point = RuledText("", rule=hook_point_of, help="Where in the model.")
-    target = RuledText("", rule=target_in, help="What the sentence is about; empty: the answer.")
+    hook_point = RuledText("", rule=choices.hook_point_of, help="Where in the model.")
+    target = RuledText(
+        "", rule=choices.target_in, help="What the sentence is about; empty: the answer."
+    )
     sample = Whole(0, 0, lambda panel: len(panel.samples) - 1, help="Which of the inputs.")
     seed = Whole(0, 0, LARGEST_SEED, help="Of the random direction.")
-    head = RuledText("", rule=head_of, help="Which head answers; empty for the main one.")
+    head = RuledText("", rule=choices.head_of, help="Which head answers; empty for the main one.")
     text = t.Unicode("", help="What a language model reads.")
-    others = Ruled((), rule=others_with, help="Atoms changed with it: pairs of atom and strength.")
+    others = Ruled(
+        (), rule=choices.others_with, help="Atoms changed with it: pairs of atom and strength."
+    )
     target_kl = RuledNumber(
-        None, rule=divergence, allow_none=True, help="Divergence to find the strength for, in nats."
+        None,
+        rule=choices.divergence,
+        allow_none=True,
+        help="Divergence to find the strength for, in nats.",
     )
     recipes = t.List(t.Dict(), help="Recipes that were kept, ready for JSON.")
     max_new_tokens = Whole(20, 1, 200, help="Tokens that a continuation adds.")
@@ -198,7 +179,7 @@ class SteeringPanel(Panel):
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
         self.reads_text = model.modality.is_text
         self.samples = Samples(model, inputs, getattr(acts, "acts", acts))
-        self._take_scale(StrengthScale(talks=bool(model.causal)))
+        self.scale = StrengthScale(talks=bool(model.causal))
         self._acts = acts
         self._phase = Phase.MEASURING
         self._opening = Opening(
@@ -209,14 +190,12 @@ class SteeringPanel(Panel):
         )
         self._chosen = ChosenStrength()
         self._runs, self._version = SteeringRuns(model, sae), 0
-        self._identity: SaeIdentity | None = None
         self._asked: Question | None = None
         self._answer: SteeringAnswer | None = None
         # Goes with the next answers: which strength was not kept for another atom.
         self._lowered = ""
         super().__init__()
         self.names = names_of(sae, acts if isinstance(acts, AtomCatalogue) else None)
-        self.cached_names: Cached | AtomNames = self.names
         self.set_trait("hook_point", hook_point)
         self.atom, self.text, self.strength = atom or 0, self.samples.text(0) or "", strength or 0.0
         self._show_facts()
@@ -240,6 +219,11 @@ class SteeringPanel(Panel):
             figure=[line(*self.controls.asked), *self.cards.main, self.mix, self.plot],
             detail=self.cards.cards,
         )
+        # From the start as high as it will be: nothing is pushed away by what comes.
+        room = figures.figure_height(figures.FEWEST_ROWS, curve=False)
+        lay_out(self._frame.main, min_height=f"{room + TEXTS_PX * bool(self.model.causal)}px")
+        if self._opening.text:
+            self.cards.expect_continuation(self.text, "", down=False)
         self._fit_sliders()
         self._draw_title()
         self.cards.on_pick(lambda position: self.set_trait("positions", (position,)))
@@ -252,24 +236,15 @@ class SteeringPanel(Panel):
 
     def draw_names(self) -> None:
         """Write sliders, sentence and recipes again with the names they have now."""
-        self._ask_names()
         self._draw_title()
         self._fit_sliders()
         self._conclude()
         self._offer_recipes()
 
-    def _ask_names(self) -> None:
-        """Ask for names again; until examples are encoded they may come at any time."""
-        catalogue = self.names.catalogue
-        known = catalogue is None or catalogue.encoded
-        self.cached_names = Cached(self.names) if known else self.names
-
-    def _take_scale(self, scale: StrengthScale) -> None:
-        self.scale, self.units = scale, Cached(scale)
-
     def _measure_strengths(self) -> None:
         """Find every atom's 99th percentile, and what fires in the input, off the main thread."""
-        known = self.scale.measured.known(self.sae, self._acts)
+        acts = self.names.catalogue if self._acts is None else self._acts
+        known = self.scale.measured.known(self.sae, acts)
         reads_input = self._opening.atom or (self._opening.strength and not known)
         scale = StrengthScale(talks=bool(self.model.causal))
         if not known and not reads_input:
@@ -279,16 +254,17 @@ class SteeringPanel(Panel):
         given, hook_point = self.text or self.given(), self.hook_point
 
         def work() -> int | None:
-            scale.know(self.sae, scale.measure(self.sae, self._acts))
+            scale.know(self.sae, peaks(self.sae, acts))
             if not reads_input:
                 return None
             found = find_firing(self.model, self.sae, given, hook_point, scale)
             return None if found is None else opening_atom(found, scale, self.names)
 
+        self.loading("Measuring how strongly atoms fire")
         self.run_async(work, partial(self._begin, scale), doing="measuring strengths")
 
     def _begin(self, scale: StrengthScale, opening: int | None) -> None:
-        self._take_scale(scale)
+        self.scale = scale
         recipe, self._opening = self._opening.recipe, replace(self._opening, recipe=None)
         if opening is not None and self._opening.atom and recipe is None:
             self.atom = opening
@@ -298,6 +274,7 @@ class SteeringPanel(Panel):
         self._choose_strength()
         self._chosen = replace(self._chosen, unit=self.unit)
         self._fit_sliders()
+        self._draw_title()
         self._request()
         if self._opening.text:
             self.continue_text()
@@ -323,15 +300,15 @@ class SteeringPanel(Panel):
     def current(self) -> SteeringRecipe:
         """The panel's present request."""
         # Once each: another thread may change them meanwhile, and a unit belongs to a mode.
-        atom, mode, units = self.atom, self.mode, self.units
+        atom, mode, scale = self.atom, self.mode, self.scale
         return SteeringRecipe(
             hook_point=self.hook_point,
             atom=atom,
             strength=self.strength,
-            unit=units.unit(atom, mode),
-            p99=units.of(atom, mode),
+            unit=scale.unit(atom, mode),
+            p99=scale.of(atom, mode),
             others=tuple(
-                (other, strength * units.unit_size(other, mode))
+                (other, strength * scale.unit_size(other, mode))
                 for other, strength in self.others
                 if other != atom  # while it is the one in question, its slider is the large one
             ),
@@ -346,12 +323,10 @@ class SteeringPanel(Panel):
             sae=self.identity,
         )
 
-    @property
+    @cached_property
     def identity(self) -> SaeIdentity:
         """Identity of the SAE of the atoms, as recipes and sessions write it."""
-        if self._identity is None:
-            self._identity = identity_of(self.sae)
-        return self._identity
+        return identity_of(self.sae)
 
     def target_rule(self) -> str:
         """State what sentence and curve can be about."""
@@ -365,7 +340,6 @@ class SteeringPanel(Panel):
 
     @reacts("atom", "mode", "others", doing="steering", early=True)
     def _fit_sliders(self) -> None:
-        self._ask_names()
         self.controls.fit(self.scale)
         others = [other for other in self.others if other[0] != self.atom]
         self.mix.show(others, self._kept_words(), self.scale, self.mode, self.names)
@@ -375,8 +349,8 @@ class SteeringPanel(Panel):
         strength = dict(self.others).get(self.atom)
         if strength is None:
             return ""
-        edit = strength_words(strength, self.unit, self.mode)
-        return kept_words(self.names.in_text(self.atom), edit, bool(self.target_kl))
+        edit = words.strength_words(strength, self.unit, self.mode)
+        return words.kept_words(self.names.in_text(self.atom), edit, bool(self.target_kl))
 
     @reacts("atom", doing="steering", early=True)
     def _stay_safe(self) -> None:
@@ -395,7 +369,7 @@ class SteeringPanel(Panel):
         if self.unit == chosen.unit and abs(set_by_hand) <= safe:
             return
         self.strength = float(np.copysign(safe, set_by_hand))
-        self._lowered = lowered_words(self.strength, self.unit, set_by_hand)
+        self._lowered = words.lowered_words(self.strength, self.unit, set_by_hand)
 
     def _offer(self, strength: float) -> None:
         """Set a strength that was measured, unless one was chosen."""
@@ -406,10 +380,11 @@ class SteeringPanel(Panel):
     def _show_strength(self) -> None:
         self._opening = replace(self._opening, strength=False)  # whoever has chosen one keeps it
         self.controls.follow(self.scale)
-        self._draw_headline()
+        self._draw_title()
 
-    def _draw_headline(self) -> None:
-        self.headline = headline(self.cached_names, self.atom, self.strength, self.mode)
+    def _draw_headline(self, outcome: str = "") -> None:
+        outcome = outcome or "…" * (self._answer is not None)
+        self.headline = words.headline(self.names, self.atom, self.strength, self.mode, outcome)
 
     @reacts("atom", "mode", "hook_point", doing="steering", early=True)
     def _draw_title(self) -> None:
@@ -418,8 +393,9 @@ class SteeringPanel(Panel):
         place = place_words(stream_of(self.model, self.hook_point))
         with self.hold_trait_notifications():
             self.where = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
-            self._draw_headline()
-            self.sure, self.sure_words = sure, why
+            if self.ready or not self._opening.atom:  # else none was chosen yet
+                self._draw_headline()
+                self.sure, self.sure_words = sure, why
 
     def again(self) -> None:
         """Compare with other random directions."""
@@ -507,14 +483,14 @@ class SteeringPanel(Panel):
         for channel in ("main", "curve", "text"):
             self.forget_async(channel)
         self._show_nothing()
-        self.say(NO_IMAGE if self.model.modality.is_image else NO_TEXT)
+        self.say(words.NO_IMAGE if self.model.modality.is_image else words.NO_TEXT)
 
     def _show_nothing(self) -> None:
         self._asked = self._answer = None
-        self._end_writing()
         self.doses.show(None)
         update_answer(self.plot, None)
         self.cards.show(None)
+        self._end_writing()
         self._conclude()
 
     def refresh(self) -> None:
@@ -526,7 +502,7 @@ class SteeringPanel(Panel):
     def _read_anew(self) -> None:
         """Have the SAE and the input read again, though they have the same names."""
         self._version += 1
-        self._identity = None
+        self.__dict__.pop("identity", None)
 
     def combine(self) -> None:
         """Keep the atom shown at its strength, whichever other atom is shown next."""
@@ -548,7 +524,7 @@ class SteeringPanel(Panel):
         self.controls.recipe.value = json.dumps(self.current.to_json())
         self._conclude()
         self._write_status(
-            " ".join(filter(None, (answer.note, search_words(answer.found), self._lowered)))
+            " ".join(filter(None, (answer.note, words.search_words(answer.found), self._lowered)))
         )
         if self._opening.strength and not UNITS[self.unit].measured:
             # Only now is it known how long the states are.
@@ -572,7 +548,7 @@ class SteeringPanel(Panel):
         return dict(recipe)
 
     def _recipe_words(self, recipe: Mapping[str, Any]) -> str:
-        return recipe_words(SteeringRecipe.from_json(dict(recipe)), self.names, self.scale)
+        return words.recipe_words(SteeringRecipe.from_json(dict(recipe)), self.names, self.scale)
 
     @checked
     def save_recipe(self, path: str | Path) -> Path:
@@ -583,7 +559,7 @@ class SteeringPanel(Panel):
     @checked
     def replay(self, recipe: Mapping[str, Any] | str | Path) -> None:
         """Carry out a recipe."""
-        asked = read_recipe(recipe, self.identity)
+        asked = choices.read_recipe(recipe, self.identity)
         # Without an event loop the strengths' answer comes on a thread of its own: not in between.
         with self._drawing:
             # Until it is ready the unit of a strength is not known.
@@ -609,7 +585,7 @@ class SteeringPanel(Panel):
     def replay_text(self) -> None:
         """Carry out the recipe in the field."""
         with self.guarded("recipe"):
-            self.replay(recipe_in(self.controls.recipe.value))
+            self.replay(choices.recipe_in(self.controls.recipe.value))
 
     @reacts("recipes", early=True)
     def _offer_recipes(self) -> None:
@@ -617,24 +593,19 @@ class SteeringPanel(Panel):
 
     def state(self) -> dict[str, Any]:
         """Return what a saved session keeps: the recipe that is shown, and those that were kept."""
-        return {"recipe": self.recipe(), "recipes": list(self.recipes)}
+        return {"recipe": self.recipe(), **super().state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
-        if unknown := sorted(set(state) - {"recipe", "recipes"}):
-            raise ValueError(
-                f"`state` must name what a {type(self).__name__} keeps (recipe, recipes), got "
-                f"{', '.join(unknown)}. Take it from `state()` of the same kind of panel."
-            )
+        super().restore({name: value for name, value in state.items() if name != "recipe"})
         if "recipe" in state:
             self.replay(state["recipe"])
-        self.recipes = [dict(one) for one in state.get("recipes", self.recipes)]
 
     # --- what is drawn ----------------------------------------------------------------------------
 
     def _edited(self, recipe: SteeringRecipe) -> str:
         """The atoms that are changed, as briefly as an image has room for."""
-        return " + ".join(self.cached_names.words(atom) or f"atom {atom}" for atom in recipe.atoms)
+        return " + ".join(self.names.words(atom) or f"atom {atom}" for atom in recipe.atoms)
 
     def _conclude(self) -> None:
         """Report the result, in the names that atoms have now."""
@@ -644,22 +615,28 @@ class SteeringPanel(Panel):
         summary, writing = self._answer.summary, self._phase is Phase.WRITING
         if writing and not (self.answer or self.target):
             return  # the text is on its way: the odds of its first word would be taken back
-        edit = edit_words(summary.recipe, self.cached_names, self.units)
-        answer = answer_words(summary, edit, self.cached_names.words(summary.recipe.atom))
-        spent = f"{numbers_words(summary)} · {format_duration(self._answer.seconds)}"
+        edit = words.edit_words(summary.recipe, self.names, self.scale)
+        label, about = self.names.words(self.atom), summary.target_name * bool(self.target)
+        outcome, said, reasons = words.tell_answer(summary, label, about)
         record = self.cards.continuation
         # Who names no token wants to read the story, not the odds of its first word.
         if record is not None and record.recipe == self.current and not self.target:
-            answer, spent = continuation_words(record, edit), f"{answer} {spent}"
-        self._speak(answer, spent)
+            outcome, said, texts = words.tell_texts(record.prompt, record.rows)
+            reasons = f"{texts} {words.changes_words(record)} {reasons}"
+        self._draw_headline(outcome)
+        spent = f"{words.numbers_words(summary)} · {format_duration(self._answer.seconds)}"
+        self.conclude(said, spent, reasons=f"{edit}: {reasons}")
         self._show_texts()
 
     def _show_texts(self) -> None:
         """Draw the continuations there are, and whether they are of what is asked now."""
         record = self.cards.continuation
         if record is not None:
-            edit = edit_words(record.recipe, self.cached_names, self.units)
-            self.cards.show_continuation(edit, record.recipe == self.current)
+            self.cards.show_continuation(self._push(record.recipe), record.recipe == self.current)
+
+    def _push(self, one: SteeringRecipe) -> str:
+        """Return the label of a text with an edit: "+ outer space 1.5×"."""
+        return words.push_words(self.names, one.atom, one.strength, one.unit, one.mode)
 
     def _follow_found(self, recipe: SteeringRecipe) -> None:
         """Have the traits say what was found."""
@@ -710,12 +687,13 @@ class SteeringPanel(Panel):
         """The numbers behind the figure, for the table of exported pages."""
         if self._answer is None:
             return None
-        shown = {
-            "answer": self._answer.summary,
-            "curve": self.doses.curve,
-            "continuation": self.cards.continuation,
-        }
+        curve, text = self.doses.curve, self.cards.continuation
+        shown = {"answer": self._answer.summary, "curve": curve, "continuation": text}
         return {name: value for name, value in shown.items() if value is not None}
+
+    def above_widgets(self) -> Sequence[ipw.Widget]:
+        """Return the texts: they come before the odds of the next token."""
+        return self.cards.main
 
     def export_name(self) -> str:
         """Return the file name of exports: the atom and its strength."""
@@ -735,17 +713,17 @@ class SteeringPanel(Panel):
             Random directions in the band.
         """
         with self.guarded("dose–response"):
-            summary, recipe, inputs = self.summary, self.current, self.given()
+            summary = self.summary
             if summary.outcome == "state":
-                raise ValueError(f"{STATES_HAVE_NO_CURVE}, and {self.model.name} gives states.")
-            if strengths is None:
-                high = self.scale.limits(self.atom, "add")[1]
-                strengths = np.linspace(-high, high, CURVE_POINTS).tolist()
-            target, given = summary.target, list(strengths)
+                raise ValueError(f"{words.STATES_HAVE_NO_CURVE}: {self.model.name} gives states.")
+            high = self.scale.limits(self.atom, "add")[1]
+            asked = (
+                self.model, self.given(), self.sae, self.current,
+                np.linspace(-high, high, CURVE_POINTS).tolist() if strengths is None else list(strengths),
+                summary.target,
+            )  # fmt: skip
             self.run_async(
-                lambda: summarise_dose_response(
-                    self.model, inputs, self.sae, recipe, given, target, n_controls=n_controls
-                ),
+                lambda: summarise_dose_response(*asked, n_controls=n_controls),
                 self._draw_curve,
                 doing="dose–response",
                 channel="curve",
@@ -754,7 +732,7 @@ class SteeringPanel(Panel):
     def _draw_curve(self, curve: SteeringCurve) -> None:
         self.doses.show(curve, self.strength)
         if len(curve.response.control):
-            self.say(curve_words(curve))
+            self.say(words.curve_words(curve))
 
     def continue_text(self) -> None:
         """Continue the text before and after, and under the random direction."""
@@ -763,31 +741,28 @@ class SteeringPanel(Panel):
         if not self.ready:
             return
         if self._emptied:
-            self.say(NO_IMAGE if self.model.modality.is_image else NO_TEXT)
+            self.say(words.NO_IMAGE if self.model.modality.is_image else words.NO_TEXT)
             return
         self._phase = Phase.WRITING
+        down = self.strength < 0
+        self.cards.expect_continuation(self.text, self._push(self.current), down)
         recipe, inputs, n_new = self.current, self.given(), self.max_new_tokens
 
+        def work() -> Continuation:
+            return summarise_continuation(
+                self.model, inputs, self.sae, recipe, max_new_tokens=n_new
+            )
+
         def done(record: Continuation) -> None:
-            self._end_writing()
             self.cards.continuation = record
-            self._conclude()
+            self._end_writing()
             self.say("")
 
-        def failed() -> None:
-            self._end_writing()
-            self._conclude()
-
         self.run_async(
-            lambda: summarise_continuation(
-                self.model, inputs, self.sae, recipe, max_new_tokens=n_new
-            ),
-            done,
-            doing="continuing the text",
-            otherwise=failed,
-            channel="text",
+            work, done, doing="continuing the text", otherwise=self._end_writing, channel="text"
         )
 
     def _end_writing(self) -> None:
         if self._phase is Phase.WRITING:
             self._phase = Phase.READY
+            self._conclude()

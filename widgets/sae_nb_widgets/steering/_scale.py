@@ -13,6 +13,7 @@ from sae_nb.steering._modes import MODES, UNITS, USUAL, Mode, Unit, one_digit
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.atoms import Peaks
 
 WIDEST_FACTOR = 5.0
 """End of the slider of a factor."""
@@ -25,18 +26,15 @@ class StrengthScale:
         self.measured = UNITS[unit]
         self._name, self._talks = unit, talks
         self.sizes: Float[np.ndarray, " n_atoms"] | None = None
+        self.peaks: Peaks | None = None
         self.lengths: Float[np.ndarray, " n_atoms"] | None = None
         self.length: float | None = None
         self.firing: Mapping[int, float] = {}
         """Largest strength of atoms in the input at hand, for those that were not measured."""
 
-    def measure(self, sae: SparseAutoencoder, acts: object) -> Float[np.ndarray, " n_atoms"] | None:
-        """Return one measured unit of every atom; None if neither activations nor the SAE tell it."""
-        return self.measured.sizes(sae, acts) if self.measured.known(sae, acts) else None
-
-    def know(self, sae: SparseAutoencoder, sizes: Float[np.ndarray, " n_atoms"] | None) -> None:
-        """Note what was measured, and how long atoms are."""
-        self.sizes = sizes
+    def know(self, sae: SparseAutoencoder, found: Peaks | None) -> None:
+        """Note how strongly atoms fire, where that is known, and how long they are."""
+        self.peaks, self.sizes = found, None if found is None else found.usual
         self.lengths = sae.dictionary.detach().float().norm(dim=1).cpu().numpy()
 
     def of(self, atom: int, mode: Mode = "set") -> float | None:
@@ -60,6 +58,13 @@ class StrengthScale:
         """Return the unit of a strength."""
         known = MODES[mode].takes_units and self.of(atom) is not None
         return self._name if known else "coefficient"
+
+    def strongest_in_units(self, atom: int, mode: Mode) -> float | None:
+        """Return the largest strength that was seen, in units of the usual one; None if unknown."""
+        if self.peaks is None or not MODES[mode].takes_units or self.of(atom) is None:
+            return None
+        found = float(self.peaks.strongest[atom] / self.peaks.usual[atom])
+        return found if np.isfinite(found) else None
 
     def note_firings(self, atoms: Iterable[int], strengths: Iterable[float]) -> None:
         """Note how strongly atoms fire in the input at hand; of several numbers of one the largest."""
@@ -98,17 +103,17 @@ class StrengthScale:
         return float(f"{times * peak:.2g}")
 
     def of_peak(self, atom: int, mode: Mode) -> tuple[float, str]:
-        """Return how much of `strength` is as strong as the atom fires at its peak, and words for that unit.
+        """Return how much of `strength` is as strong as the atom usually fires, and words for that unit.
 
-        The peak is its 99th percentile where that was measured, else its largest strength in the input.
+        That is its 99th percentile where that was measured, else its largest strength in the input.
         Where neither is known, the unit stays that of the mode or the model.
         """
         if not MODES[mode].takes_units:
             return 1.0, MODES[mode].unit_words
         unit, peak = UNITS[self.unit(atom, mode)], self.peak(atom)
         if unit.measured:
-            return 1.0, "× its peak"
-        return (1.0, unit.words) if peak is None else (peak, "× its peak here")
+            return 1.0, "× usual"
+        return (1.0, unit.words) if peak is None else (peak, "× as here")
 
     def words(self, atom: int, mode: Mode) -> str:
         """Return the label of the slider."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from sae_nb.figures.theme import format_number, format_percent
 from sae_nb.steering._calibration import CalibratedStrength
 from sae_nb.steering._modes import MODES, UNITS, Mode
 from sae_nb.summaries import SteeringSummary
-from sae_nb.summaries._continuing import Continuation
+from sae_nb.summaries._continuing import Continuation, shared_beginning
 from sae_nb.summaries._dose_response import SteeringCurve
 from sae_nb.summaries._steering import SteeringRecipe
+from sae_nb_widgets.components._branches import words_of_its_own
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
@@ -23,26 +24,19 @@ if TYPE_CHECKING:
 
 
 SENTENCE_ENDS = (".", "!", "?", "…")
-FIRST_WORDS = 6
+FIRST_WORDS, N_SAID, SHORT_WORD = 6, 3, 3
+"""Words that a sentence quotes, and that a heading names; letters of words that it does not."""
+
+LONGEST_LABEL, LUCK = 26, 0.2
+"""Letters of a name in a label; share of the random pushes from which on an effect is called chance."""
+
+WORDS = re.compile(r"\s*\S+")
 RANDOM_PUSH = "random push of the same size"
 STATES_HAVE_NO_CURVE = (
     "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
 )
 NO_TEXT = "The text is empty. Type at least one word."
 NO_IMAGE = "There is no image. Draw or choose one above."
-
-
-class Cached:
-    """An object whose methods are asked once for the same arguments: names and units between two changes."""
-
-    def __init__(self, cached: object) -> None:
-        self._cached = cached
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return a method of the object that remembers; asked for once."""
-        kept = cache(getattr(self._cached, name))
-        setattr(self, name, kept)
-        return kept
 
 
 def plain_number(value: float) -> str:
@@ -77,18 +71,32 @@ def lowered_words(strength: float, unit: str, before: float) -> str:
     )
 
 
-def headline(names: AtomNames | Cached, atom: int, strength: float, mode: Mode) -> str:
-    """Return what is done, as the largest words of a panel: "Turn up “digit 4”"."""
-    name = f"“{names.words(atom)}”" if names.source(atom) else f"atom {atom}"
-    if mode == "set":
-        return f"Hold {name}"
-    neutral = MODES[mode].neutral or 0.0
-    return f"Turn {'down' if strength < neutral else 'up'} {name}"
+def headline(names: AtomNames, atom: int, strength: float, mode: Mode, outcome: str = "") -> str:
+    """Return what is done and what comes of it, as the largest words of a panel.
+
+    "“digit 4” turned up: 7 becomes 4", or "Turn up “digit 4”" while nothing is known.
+    """
+    name = names.words(atom) if names.source(atom) else f"atom {atom}"
+    if names.source(atom) and "“" not in name:
+        name = f"“{name}”"
+    way = "down" if strength < (MODES[mode].neutral or 0.0) else "up"
+    if not outcome:
+        return f"Hold {name}" if mode == "set" else f"Turn {way} {name}"
+    done = "held" if mode == "set" else f"turned {way}"
+    return f"{name[:1].upper()}{name[1:]} {done}: {outcome}"
 
 
-def edit_words(
-    recipe: SteeringRecipe, names: AtomNames | Cached, scale: StrengthScale | Cached
-) -> str:
+def push_words(names: AtomNames, atom: int, strength: float, unit: str, mode: Mode = "add") -> str:
+    """Return what is added as the label of a row: "+ outer space 1.5×"."""
+    name = names.words(atom) if names.source(atom) else f"atom {atom}"
+    name = name if len(name) <= LONGEST_LABEL else f"{name[:LONGEST_LABEL]}…"
+    if mode != "add":
+        return f"{name} {MODES[mode].verb} {plain_number(strength)}"
+    sign = "−" if strength < 0 else "+"
+    return f"{sign} {name} {plain_number(abs(strength))}{UNITS[unit].sign}"
+
+
+def edit_words(recipe: SteeringRecipe, names: AtomNames, scale: StrengthScale) -> str:
     """State which atoms were changed and how: "“digit 4” (atom 474) added at 3× full strength"."""
     parts = [(recipe.atom, recipe.strength, recipe.unit)]
     for atom, amount in recipe.others:
@@ -105,42 +113,73 @@ def outcome_label(name: str, outcome: str) -> str:
     return quoted_token(name) if outcome == "next token" else name
 
 
-def answer_words(summary: SteeringSummary, edit: str, label: str = "") -> str:
-    """State what the edit did to the answer: the outcome that changes most, and whether the whole answer moves
-    further than under random directions.
-
-    An outcome that `label` names ("digit 4": 4) is judged by itself, too.
+def _judged(summary: SteeringSummary, label: str, about: str) -> str:
+    """Return the outcome that is judged: the one asked `about`; else one that `label` names ("digit 4": 4),
+    where few random pushes move it as far; else the one that fewest move as far.
     """
-    if summary.outcome == "state":
-        _, after, random = (format_number(value, digits=2) for value in summary.of_target)
-        name = outcome_label(summary.target_name, summary.outcome)
-        return (
-            f"{edit}: the state of {name} turns most, to a cosine of {after} with what it was "
-            f"({RANDOM_PUSH}: {random})."
-        )
+    if about:
+        return about
     words = label.casefold().split()
     own = (name for name in summary.names if name.strip().casefold() in words)
-    meant = next(filter(summary.beyond, own), "")
-    return f"{edit}: {_moved(summary, meant)}. {_verdict(summary, meant)}"
+    return next((name for name in own if _is_rare(summary, name)), summary.changed_most)
 
 
-def _moved(summary: SteeringSummary, meant: str) -> str:
-    """State what became of the answer, and what changed most; of an outcome that was asked about, its share."""
+def _is_rare(summary: SteeringSummary, name: str) -> bool:
+    """Return whether less than a fifth of the random pushes move an outcome as far: it is not called chance."""
+    return summary.as_far(name) / len(summary.controls) < LUCK
+
+
+def outcome_words(summary: SteeringSummary, label: str = "", about: str = "") -> str:
+    """Return what became of the answer, as a heading has it: "7 becomes 4", "4 rises to 15 %"."""
+    if summary.outcome == "state":
+        return ""
+    old, new = (_label(summary, name) for name in summary.answers)
+    if old != new and not about:
+        return f"{old} becomes {new}"
+    name = _judged(summary, label, about)
+    place = summary.names.index(name)
+    before, after = (float(values[place]) for values in (summary.before, summary.after))
+    if not (_is_rare(summary, name) or summary.moves_further):
+        return "no more than chance"
+    way = "rises" if after > before else "falls"
+    return f"{_label(summary, name)} {way} to {format_percent(after, digits=2)}"
+
+
+def verdict_words(summary: SteeringSummary, label: str = "", about: str = "") -> str:
+    """State in one short sentence how many of the random pushes do as much."""
+    n = len(summary.controls)
+    if summary.outcome == "state":
+        name = _label(summary, summary.target_name)
+        return f"The state of {name} turns most, to a cosine of {_cosine(summary, 1)}."
+    name = _judged(summary, label, about)
+    count = summary.as_far(name)
+    if count <= 1:
+        many = "None" if count == 0 else "Only one"
+        return f"{many} of {n} random pushes moves {_label(summary, name)} as far."
+    if about or _is_rare(summary, name):
+        return f"{count} of {n} random pushes move {_label(summary, name)} as far."
+    if summary.moves_further:
+        return f"The whole answer moves further than under {n} random pushes."
+    every = "next word" if summary.outcome == "next token" else "class"
+    return f"Random pushes move every {every} as far: no more than chance."
+
+
+def answer_words(summary: SteeringSummary) -> str:
+    """State what the edit did to the answer, and what random pushes do to it: the numbers behind the claim."""
+    if summary.outcome == "state":
+        name = _label(summary, summary.target_name)
+        return (
+            f"The state of {name} turns to a cosine of {_cosine(summary, 1)} with what it was "
+            f"({RANDOM_PUSH}: {_cosine(summary, 2)})."
+        )
     old, new = summary.answers
-    if summary.target_name != new:
-        return f"P({_label(summary, summary.target_name)}) {_shares(summary, summary.target_name)}"
-    answer = "the next token" if summary.outcome == "next token" else "the answer"
-    becomes = f"{answer} changes from {_label(summary, old)} to {_label(summary, new)}"
-    name = meant or summary.changed_most
-    changes = np.abs(summary.after - summary.before)
-    most = "changes beyond chance" if meant else "moves furthest from chance"
-    if changes[summary.names.index(name)] == changes.max():
-        most = "changes most"
-    if old == new:
-        becomes = f"{answer} stays {_label(summary, old)}"
-        if name == old:
-            return f"{becomes}, {_shares(summary, name)}"
-    return f"{becomes}; {_label(summary, name)} {most}, {_shares(summary, name)}"
+    named = dict.fromkeys((summary.target_name, summary.changed_most, old, new))
+    shares = "; ".join(f"P({_label(summary, name)}) {_shares(summary, name)}" for name in named)
+    return f"{shares}."
+
+
+def _cosine(summary: SteeringSummary, which: int) -> str:
+    return format_number(summary.of_target[which], digits=2)
 
 
 def _label(summary: SteeringSummary, name: str) -> str:
@@ -159,37 +198,66 @@ def _shares(summary: SteeringSummary, name: str) -> str:
     return f"{change} (random: {low} to {high})"
 
 
-def _verdict(summary: SteeringSummary, meant: str) -> str:
-    """State whether the whole answer moves further than under random directions, or another way."""
-    if summary.moves_further:
-        return "In all, more than chance."
-    if meant or summary.beats_chance:
-        return "In all, random pushes move it as far, but not this way."
-    return "In all, no more than chance."
+def said_words(prompt: str, rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return up to three words that only the first of three texts has, longer ones than "that"."""
+    ours, *others = rows
+    kept, _ = whole_words(ours)
+    marked = words_of_its_own(kept, [WORDS.findall(prompt), *others])
+    own = "".join(token if mark else " " for token, mark in zip(kept, marked, strict=True)).split()
+    plain = (word.strip('.,;:!?“”"()[]') for word in own)
+    return list(dict.fromkeys(word for word in plain if len(word) > SHORT_WORD))[:N_SAID]
 
 
-def continuation_words(record: Continuation, edit: str) -> str:
-    """State how the text continues and how without the edit, in a few words of each, and whether a random
-    direction leaves its beginning as it is.
+def told_words(prompt: str, rows: Sequence[Sequence[str]]) -> str:
+    """Return what a text turns to, as a heading has it: "mission, planet, crew".
+
+    `rows`: with the edit, untouched, and along a random direction.
     """
-    before, after, random = (
-        first_words(tokens) for tokens in (record.before, record.after, record.random)
-    )
-    if after == before:
-        return f"{edit}: the text begins to go on as it would anyway, “{before}”."
-    control = "the same" if random == before else f"“{random}”"
+    if rows[0] == rows[1]:
+        return "the text stays as it is"
+    return ", ".join(said_words(prompt, rows)) or "the text goes another way"
+
+
+def text_verdict(prompt: str, rows: Sequence[Sequence[str]]) -> str:
+    """State in one short sentence what one random push does to the text."""
+    ours, untouched, random = rows
+    if ours == untouched:
+        return "Turn it further: so little changes no word."
+    if random == untouched:
+        return "A random push of the same size changes no word."
+    if said_words(prompt, rows):
+        return "A random push of the same size says none of these."
+    return "A random push of the same size changes the text, too."
+
+
+def tell_texts(prompt: str, rows: Sequence[Sequence[str]]) -> tuple[str, str, str]:
+    """Return the heading, the claim and the reasons of three texts."""
+    return told_words(prompt, rows), text_verdict(prompt, rows), texts_words(rows)
+
+
+def tell_answer(summary: SteeringSummary, label: str, about: str) -> tuple[str, str, str]:
+    """Return the heading, the claim and the reasons of an answer, of the outcome asked `about` or another."""
     return (
-        f"{edit}: the text goes on “{after}”; without, “{before}”; with a random push, {control}."
+        outcome_words(summary, label, about),
+        verdict_words(summary, label, about),
+        answer_words(summary),
     )
 
 
-def first_words(tokens: Sequence[str], skipped: int = 0) -> str:
-    """Return the first words of a continuation, after those that are skipped, as a sentence quotes it."""
+def texts_words(rows: Sequence[Sequence[str]]) -> str:
+    """State how a text continues, how without the edit and with a random push, in a few words of each."""
+    common = shared_beginning(rows)
+    after, before, random = (first_words(tokens, common) for tokens in rows)
+    return f"“{after}”; untouched, “{before}”; with a random push, “{random}”."
+
+
+def first_words(tokens: Sequence[str], common: int = 0) -> str:
+    """Return the first words of a continuation after those that all begin with, as a sentence quotes it."""
     kept, cut = whole_words(tokens)
-    words = "".join(kept).split()
-    shown = words[skipped : skipped + FIRST_WORDS]
-    more = cut or len(words) > skipped + FIRST_WORDS
-    return "… " * bool(skipped) + " ".join(shown) + " …" * more
+    words = "".join(kept[common:]).split()
+    shown = words[:FIRST_WORDS]
+    more = cut or len(words) > FIRST_WORDS
+    return "… " * bool(common) + " ".join(shown) + " …" * more
 
 
 def whole_words(tokens: Sequence[str]) -> tuple[list[str], bool]:

@@ -338,7 +338,7 @@ class TemporalPanel(Panel):
             self.headline = "A temporal SAE is missing: what each word adds"
             self.conclude(self.lacks, f"R² {format_number(1 - seen.first.fvu)}")
             return
-        expected = f"{_most_predicted(seen.first)} was expected"
+        expected = f"{_most_predicted(seen.first)} was {_how_expected(seen.first)}"
         self.headline = expected if _beats_chance(seen.first) else ""
         self.conclude(_answer(seen), _numbers(seen))
 
@@ -506,6 +506,29 @@ def _most_predicted(record: TemporalSummary) -> str:
     place = record.most_predicted
     word = word_at(record.names, place).strip(".,;:!?") if record.kind == "text" else ""
     return f"“{word or visible_token(record.names[place])}”"
+
+
+EXPECTED = (
+    (0.5, "expected"),
+    (0.4, "almost half expected"),
+    (0.29, "a third expected"),
+    (0.2, "a quarter expected"),
+)
+"""Least shares with the words for them. Ours."""
+
+
+def _how_expected(record: TemporalSummary) -> str:
+    """Return how far the time that is predicted best was: a word that follows its share."""
+    return expected_words(float(record.shares[record.most_predicted, 0]))
+
+
+def expected_words(share: float) -> str:
+    """Return a share of a state that was predicted as a word: half is expected, a tenth hardly.
+
+    >>> expected_words(0.7), expected_words(0.26), expected_words(0.1)
+    ('expected', 'a quarter expected', 'hardly expected')
+    """
+    return next((words for least, words in EXPECTED if share >= least), "hardly expected")
 
 
 def _beats_chance(record: TemporalSummary) -> bool:

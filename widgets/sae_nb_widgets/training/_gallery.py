@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +30,14 @@ if TYPE_CHECKING:
 
 # -------------------------------------------------------------------------------------------------
 # What a TrainingMonitor says: names of runs, where they are, what their buttons can change.
+
+T = TypeVar("T")
+
+MEMORISED = 0.1
+"""Of R², by which rows trained on are explained better than others: then they are memorised. Ours."""
+
+MANY_PASSES = 20.0
+"""Times that each row was drawn, from which a high R² of these rows says little. Ours."""
 
 SEEN = 0.01
 """Gain of R² that can be seen on an axis from 0 to 1: two pixels of a curve. Ours."""
@@ -130,13 +140,30 @@ def _learned(summary: TrainingSummary) -> str:
     r2, l0 = summary.r2_now, float(summary.l0[-1])
     with_atoms = "" if math.isnan(l0) else f" with {_plain(l0)} atoms at a time"
     if not r2 > 0:
-        return f"explains none of the variance yet{with_atoms}"
-    return f"explains {_share(r2)} of the variance{with_atoms}"
+        return f"explains none of the variance{_whose(summary)} yet{with_atoms}"
+    return f"explains {_share(r2)} of the variance{_whose(summary)}{with_atoms}"
+
+
+def _whose(summary: TrainingSummary) -> str:
+    return " of rows it was not trained on" if summary.held_out else ""
+
+
+def _memorised(summary: TrainingSummary) -> str:
+    """State that rows are known by heart, or may be; empty otherwise."""
+    if summary.held_out and summary.batch_r2 - summary.r2_now > MEMORISED:
+        return f"Memorised: of the rows it trained on it explains {_share(summary.batch_r2)}."
+    unknown = not summary.held_out and (summary.passes or 0) > MANY_PASSES
+    if unknown and summary.r2_now > 1 - MEMORISED:
+        seen = f"Each row was seen {format_count(round(summary.passes or 0))} times"
+        return f"{seen} and none is held out: this may be memorised."
+    return ""
 
 
 def _verdict(summary: TrainingSummary) -> str:
     """State what the curve does and what to do; empty if nothing can be concluded any more."""
     going = summary.state in GOING
+    if memorised := _memorised(summary):
+        return memorised
     if summary.flat_since is not None:
         since = f"Flat since step {format_count(summary.flat_since)}"
         return f"{since}: it can stop." if going else f"{since}: longer would hardly help."
@@ -157,7 +184,12 @@ def _verdict(summary: TrainingSummary) -> str:
 def _numbers(summary: TrainingSummary) -> str:
     parts = [
         f"R² {format_number(summary.r2_now)}"
-        + (" on the same rows at every look" if summary.fixed_r2 is not None else ""),
+        + (" on the same rows at every look" if summary.fixed_r2 is not None else "")
+        + (
+            f", held out (trained on: {format_number(summary.batch_r2)})"
+            if summary.held_out
+            else ""
+        ),
         f"loss {format_number(float(summary.loss[-1]))}",
     ]
     if summary.best_step is not None:
@@ -193,8 +225,14 @@ SHARE_OF_THUMBNAIL = 0.62  # twelve side by side at 960 px
 class TrainingGallery:
     """The gallery of a TrainingMonitor: what it reads, and the two widgets that show it."""
 
-    def __init__(self, acts: Activations | None, picture_shape: tuple[int, ...] | None) -> None:
+    def __init__(
+        self,
+        acts: Activations | None,
+        picture_shape: tuple[int, ...] | None,
+        held_out: Activations | None = None,
+    ) -> None:
         self._probe = None if acts is None else Probe(acts)
+        self._held_out = None if held_out is None else Probe(held_out)
         self._film = {} if self._probe is None else as_film(self._probe.context)
         self._shape = picture_shape
         self.grid = PictureGrid(titled=True)
@@ -215,7 +253,7 @@ class TrainingGallery:
     @property
     def reads_anything(self) -> bool:
         """Whether there is anything to show."""
-        return self._shape is not None or self._probe is not None
+        return any(one is not None for one in (self._shape, self._probe, self._held_out))
 
     def look(self, tracked: Tracked, atoms: Sequence[int]) -> None:
         """Read the atoms between two steps of their training; touches no widget."""
@@ -229,14 +267,23 @@ class TrainingGallery:
                 self.gallery = gallery_of_rows(sae, atoms, frequency)
                 self._bar = "length" if frequency is None else "share of rows on which it fires"
             elif self._probe is not None:
-                self.gallery, r2 = _in_eval_mode(self._probe, sae, atoms)
+                self.gallery = _in_eval_mode(sae, partial(self._probe.gallery, sae, atoms))
+            fixed = self._held_out or (self._probe if self._shape is None else None)
+            if fixed is not None:
+                r2 = _in_eval_mode(sae, partial(fixed.explained, sae))
                 step = int(getattr(tracked.run, "step", 0))
                 looks = self._fixed.setdefault(tracked, [])
                 looks[:] = [*(look for look in looks if look[0] < step), (step, r2)]
 
     def on_fixed_rows(self, tracked: Tracked, summary: TrainingSummary) -> TrainingSummary:
         """Return a summary with R² and trend of rows that stay the same, as far as they were read."""
-        return summary.on_fixed_rows(self._fixed.get(tracked, ()))
+        n_rows = getattr(tracked.run, "n_rows", None)
+        drawn = tracked.records[-1].tokens if n_rows and len(tracked.records) else 0
+        looks, held_out = self._fixed.get(tracked, ()), self._held_out is not None
+        return replace(
+            summary.on_fixed_rows(looks, held_out=held_out),
+            passes=drawn / n_rows if n_rows else None,
+        )
 
     def draw(self, names: AtomNames, run: str = "") -> None:
         """Show the records read; `run` names the run, if there are several."""
@@ -277,14 +324,12 @@ class TrainingGallery:
         show(self.strip, bool(gallery.tokens))
 
 
-def _in_eval_mode(
-    probe: Probe, sae: SparseAutoencoder, atoms: Sequence[int]
-) -> tuple[AtomGallery, float]:
+def _in_eval_mode(sae: SparseAutoencoder, read: Callable[[], T]) -> T:
     """Encode as after training, and leave the SAE in the mode that its training has it in."""
     was_training = bool(sae.training)
     sae.eval()
     try:
-        return probe.gallery(sae, atoms), probe.explained(sae)
+        return read()
     finally:
         sae.train(was_training)
 

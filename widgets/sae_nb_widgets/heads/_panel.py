@@ -1,0 +1,676 @@
+"""HeadsPanel: where attention heads look, what they add to an answer, and the answer without them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets as t
+
+from sae_nb.checks import checked
+from sae_nb.circuits import HeadScores, head_scores
+from sae_nb.circuits._graph_sites import one_by_one
+from sae_nb.circuits._head_scores import TOLD
+from sae_nb.figures import theme, visible_token
+from sae_nb.figures.theme import escape, format_number, format_percent
+from sae_nb_widgets.components import Sparkbars
+from sae_nb_widgets.components._base import HTML, Box, VBox
+from sae_nb_widgets.components._chips import Chips
+from sae_nb_widgets.components._layer_grid import LayerGrid
+from sae_nb_widgets.components._picture_grid import StillGrid
+from sae_nb_widgets.components._row_table import RowTable
+from sae_nb_widgets.components._token_strip import TokenStrip
+from sae_nb_widgets.heads._drawing import arcs_html, pattern_html
+from sae_nb_widgets.heads._queries import (
+    Answer,
+    HeadName,
+    Look,
+    answer_of,
+    look_of,
+    named_heads,
+    read_again,
+    readable,
+    strongest_source,
+)
+from sae_nb_widgets.panel._declaring import (
+    LARGEST_SEED,
+    Entry,
+    Whole,
+    control,
+    reacts,
+    show,
+    text_field,
+)
+from sae_nb_widgets.panel._pages import COLUMNS
+from sae_nb_widgets.panel._playing import PlayingPanel, play_button
+
+if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
+    from sae_nb.models import LiveModel
+
+EFFECT = "effect"
+BY = {
+    EFFECT: "effect on the answer",
+    "induction": "induction",
+    "previous": "previous token",
+    "same": "same token",
+    "itself": "itself",
+    "neighbours": "patches around",
+    "sink": "first token",
+    "copying": "copying",
+}
+N_LISTED = 5
+N_PLACES = 400
+"""Tokens up to which a text is written whole."""
+
+STALE = "sae-nb-stale"
+HEADS = "sae-nb-heads"
+SAYS = 1.0
+"""Logits by which a head raises the word it looks at, above the mean word, for it to say it."""
+
+MUCH = 0.25
+QUIET = '<div class="sae-nb-legendline">{}</div>'
+
+
+@checked(leave=("inputs",))
+class HeadsPanel(PlayingPanel):
+    """Which heads look where?
+
+    A grid has every attention head, by how far the answer moves without it or by where it looks. Of the chosen
+    head: the words or patches that one place looks at, the whole pattern, what the head pushes for by itself,
+    and the answer when the head is replaced by its mean over the input, next to three heads drawn at random.
+    It opens on the head whose removal moves the answer most. A click or arrow keys choose a head, a click in
+    the text where it looks from; `layer`, `head`, `position` and `by` are traits.
+
+    Parameters
+    ----------
+    model
+        A language model or a classifier with attention.
+    inputs
+        A text to begin with, or images or sounds.
+    scores
+        From `sn.circuits.head_scores`; None: measured when they are asked for.
+
+    Raises
+    ------
+    TypeError, ValueError: If the model has no heads that can be read, or is an encoder–decoder.
+
+    Examples
+    --------
+    >>> import sae_nb as sn
+    >>> panel = HeadsPanel(sn.load_model("tiny-induction"), "q k e f z q k e")
+    >>> panel.wait()
+    >>> panel.layer, panel.problem
+    (0, False)
+    >>> panel.close()
+    """
+
+    question = "Which heads look where?"
+    explanation = (
+        "Rows of the grid are layers, the last on top; columns are heads. Orange: the answer loses probability "
+        "when the head's output is replaced by its mean over the input (to first order); blue: it gains. By "
+        "another score: the mean attention on that place. Curves: where one place looks, wider for more "
+        "attention; the first token is grey, because heads rest there. The three grey bars are heads drawn at "
+        "random.",
+        "Where a head looks is not what it does: a head with a high score may not matter to the answer, and "
+        "one that matters may act through later heads. Removing one head may be made up for by another.",
+        "Elhage et al. 2021; Olsson et al., arXiv 2209.11895; Wang et al., arXiv 2211.00593.",
+    )
+    stem = "heads"
+    kept_traits = ("text", "example", "by", "layer", "head", "position", "second", "seed")
+    needs_kernel = "Other heads, texts and scores need a running kernel and were left out."
+
+    text = t.Unicode("", help="The text that is read.")
+    example = Whole(0, 0, lambda panel: panel.n_examples - 1, help="Which image or sound is read.")
+    by = t.Enum(tuple(BY), default_value=EFFECT, help="What the grid shows of every head.")
+    layer = Whole(0, 0, lambda panel: panel.n_layers - 1, help="Layer of the head.")
+    head = Whole(0, 0, lambda panel: panel.n_heads - 1, help="Number of the head in its layer.")
+    position = Whole(
+        -1,
+        0,
+        lambda panel: panel.n_positions - 1,
+        none=-1,
+        help="Where it looks from; −1: the end.",
+    )
+    second = t.Unicode("", help='A second head, such as "18.6", shown below the first.')
+    seed = Whole(0, 0, LARGEST_SEED, help="Of the heads drawn at random.")
+
+    def __init__(
+        self, model: LiveModel, inputs: Inputs, *, scores: HeadScores | None = None
+    ) -> None:
+        readable(model)
+        self.model: LiveModel = model
+        self.n_layers, self.n_heads = int(model.n_layers or 1), int(model.n_heads or 1)
+        reads_text = model.modality.is_text and model.tokenizer is not None
+        self._batches = [] if reads_text else one_by_one(model, inputs)
+        self.n_examples = max(len(self._batches), 1)
+        self.scores = scores
+        """`HeadScores`; None before they are measured."""
+
+        self._seen: Answer | None = None
+        self._looks: dict[HeadName, Look] = {}
+        self._asked: object = None
+        self._listed: list[HeadName] = []
+        super().__init__(chips={"model": model.name})
+        self.where = (model.name, "attention", f"{self.n_layers} × {self.n_heads} heads")
+        if reads_text:
+            self.text = _one_text(inputs)
+        self._build(reads_text)
+        self._request()
+
+    def _build(self, reads_text: bool) -> None:
+        model = self.model
+        kinds = (
+            ("induction", "previous", "same", "sink", "copying")
+            if reads_text
+            else ("neighbours", "itself", "sink")
+            if model.patch_grid
+            else ("itself", "previous", "sink")
+        )
+        tip = "Order the heads by the answer without them, or by where they look"
+        self.by_control = control(
+            self,
+            "by",
+            "heads by",
+            tip,
+            "19em",
+            options={name: BY[name] for name in (EFFECT, *kinds)},
+        )
+        given = (
+            text_field(self, "text", "text", "The text that the model reads")
+            if reads_text
+            else control(self, "example", "example", "Which input is read", "10em", kind=Entry)
+        )
+        self.grid = LayerGrid()
+        self.grid.observe(self._choose_cell, "selected")
+        self.largest = RowTable(description="Heads to look at")
+        self.largest.observe(self._choose_row, "selected")
+        self.strip = TokenStrip(bare=True, description="The text, shaded where the head looks")
+        self.strip.observe(self._choose_place, "selected")
+        self.pictures = StillGrid(
+            thumbnail=240, bare=True, description="The input, shaded where the head looks"
+        )
+        self.pictures.observe(self._choose_place, "selected")
+        self.arcs, self.pattern, self._title, self._legend = HTML(), HTML(), HTML(), HTML()
+        self.second_title, self.second_arcs, self.second_pattern = HTML(), HTML(), HTML()
+        look = VBox(
+            [
+                self._title,
+                self.strip,
+                self.pictures,
+                self.arcs,
+                self.pattern,
+                self.second_title,
+                self.second_arcs,
+                self.second_pattern,
+            ]
+        )
+        self._stage_box = (
+            Box([VBox([self.grid, self.largest]), look]).add_class(COLUMNS).add_class(HEADS)
+        )
+        self.pushes = Chips(description="What it pushes for, by itself")
+        self.bars = Sparkbars(description="Probability of the answer")
+        self.goes_on = Sparkbars(description="Without the head the model answers")
+        show(self.strip, reads_text)
+        more = [
+            control(self, "layer", "layer", "Layer of the head", "8em", kind=Entry),
+            control(self, "head", "head", "Number of the head", "8em", kind=Entry),
+            control(self, "position", "from position", "Where it looks from", "11em", kind=Entry),
+            control(self, "second", "next to head", "A second head, such as 18.6", "12em"),
+            control(self, "seed", "seed", "Of the heads drawn at random", "9em", kind=Entry),
+        ]
+        self.arrange(
+            controls=[given, self.by_control, play_button(self, "Play over the layers (space)")],
+            more=more,
+            figure=[self._stage_box, self._legend],
+            detail=[self.pushes, self.bars, self.goes_on],
+        )
+        self.bind_key("ArrowUp", self.forth)
+        self.bind_key("ArrowDown", self.back)
+        self.bind_key("ArrowRight", lambda: self._step_head(1))
+        self.bind_key("ArrowLeft", lambda: self._step_head(-1))
+        self._show_all(False)
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    @reacts("text", "example", "seed", doing="reading the heads", early=True)
+    def _request(self) -> None:
+        """Read the input; the same request does nothing."""
+        asked = self.text, self.example, self.seed
+        if asked == self._asked:
+            return
+        self._asked = asked
+        if not self._batches and not self.text.strip():
+            self.forget_async()
+            self._seen = None
+            self._show_all(False)
+            self.conclude("")
+            self.say("Type at least one word.")
+            return
+        self._stage_box.add_class(STALE)
+        if self._seen is None:
+            self.loading("The model reads, and its heads are removed one by one")
+        model, seed = self.model, self.seed
+
+        def work() -> tuple[Answer, Look]:
+            batch = (
+                self._batches[self.example] if self._batches else one_by_one(model, self.text)[0]
+            )
+            seen = answer_of(model, batch, seed)
+            return seen, look_of(model, seen, seen.opens_on)
+
+        self.run_async(work, self._take, doing="reading the heads", otherwise=self._clear)
+
+    def _take(self, found: tuple[Answer, Look]) -> None:
+        self._seen, look = found
+        self._looks = {look.head: look}
+        with self.hold_trait_notifications():
+            self.position = -1
+            self.layer, self.head = look.head
+        self._stage_box.remove_class(STALE)
+        self._show_all(True)
+        self._draw_grid()
+        self._draw_head()
+        self.say("")
+
+    @reacts("layer", "head", "second", doing="looking at a head")
+    def _look(self) -> None:
+        """Read the chosen heads where they were not yet, and draw them."""
+        seen = self._seen
+        if seen is None:
+            return
+        missing = [
+            one for one in (self._chosen, self._second_head) if one and one not in self._looks
+        ]
+        if not missing:
+            self._draw_head()
+            return
+        model = self.model
+
+        def take(looks: list[Look]) -> None:
+            if seen is self._seen:
+                self._looks |= {look.head: look for look in looks}
+                self._draw_head()
+
+        self.run_async(
+            lambda: [look_of(model, seen, one) for one in missing],
+            take,
+            doing="looking at a head",
+            channel="head",
+        )
+
+    @reacts("by", doing="scoring the heads")
+    def _score(self) -> None:
+        """Draw another score; all are measured the first time one is asked for."""
+        if self.by == EFFECT or self.scores is not None:
+            self._draw_grid()
+            return
+        model = self.model
+        given = None if not self._batches else _inputs_of(self._batches)
+
+        def take(scores: HeadScores) -> None:
+            self.scores = scores
+            self._draw_grid()
+            self._draw_head()
+
+        self.run_async(
+            lambda: head_scores(model, given), take, doing="scoring the heads", channel="scores"
+        )
+
+    # --- what was found ---------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether an input was read."""
+        return self._seen is not None
+
+    @property
+    def n_positions(self) -> int:
+        """Places of the input; many before it is read."""
+        return 2**31 if self._seen is None else len(self._seen.tokens)
+
+    @property
+    def _chosen(self) -> HeadName:
+        return self.layer, self.head
+
+    @property
+    def _second_head(self) -> HeadName | None:
+        layer, _, head = self.second.strip().removeprefix("L").replace("H", ".").partition(".")
+        if not (layer.isdigit() and head.isdigit()):
+            return None
+        found = int(layer), int(head)
+        return found if found[0] < self.n_layers and found[1] < self.n_heads else None
+
+    @t.validate("second")
+    def _second_exists(self, proposal: t.Bunch) -> str:
+        value = str(proposal["value"]).strip()
+        layer, _, head = value.partition(".")
+        known = layer.isdigit() and head.isdigit()
+        if value and not (known and int(layer) < self.n_layers and int(head) < self.n_heads):
+            raise t.TraitError(
+                f"`second` must be a head as layer.head, such as 0.0 up to {self.n_layers - 1}."
+                f"{self.n_heads - 1}, got {value!r}."
+            )
+        return value
+
+    @property
+    def look(self) -> Look | None:
+        """The chosen head on the input: `.pattern`, `.pushes`, `.without`; None while it is read."""
+        return self._looks.get(self._chosen)
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """The numbers that are shown, for exported pages; None while the input is read."""
+        seen, look = self._seen, self.look
+        if seen is None or look is None:
+            return None
+        low, high = seen.chance
+        rows: dict[str, Any] = {
+            "answer": f"“{seen.name}”, {format_percent(seen.probability)}",
+            f"without {_name(look.head)}": format_percent(look.without),
+            "without a random head": f"{format_percent(low)} to {format_percent(high)}",
+            "adds to the answer by itself": f"{format_number(float(seen.direct[look.head]))} logits",
+        }
+        for head, left in sorted(
+            seen.without.items(), key=lambda one: -abs(one[1] - seen.probability)
+        ):
+            rows[f"without {_name(head)} "] = format_percent(left)
+        return rows
+
+    # --- drawing ----------------------------------------------------------------------------------
+
+    def _draw_grid(self) -> None:
+        """Draw the heads by the score that is asked for, and list the first."""
+        seen = self._seen
+        if seen is None:
+            return
+        values = seen.estimated if self.by == EFFECT else self._grid_of(self.by)
+        if values is None:
+            return
+        self.grid.description = (
+            "answer lost without the head" if self.by == EFFECT else f"attention: {BY[self.by]}"
+        )
+        self.grid.show_shares(
+            [str(layer) for layer in range(self.n_layers)][::-1],
+            [str(head) for head in range(self.n_heads)],
+            np.nan_to_num(values[::-1]).tolist(),
+            maximum=max(float(np.nanmax(np.abs(values))), 1e-6),
+            names=("layer", "head"),
+            compact=True,
+        )
+        self._list(values)
+        self._legend.value = QUIET.format(
+            "left: rows are layers, the last on top, columns heads · a row of the square: where one place "
+            "looks · grey: the first token, where heads rest"
+        )
+        self._mark()
+
+    def _grid_of(self, name: str) -> np.ndarray | None:
+        if self.scores is None or name not in self.scores.scores:
+            return None
+        return self.scores.score(name).reshape(self.n_layers, self.n_heads)
+
+    def _list(self, values: np.ndarray) -> None:
+        """List the heads removed for real, or those of the largest scores."""
+        seen = self._seen
+        if seen is None:
+            return
+        if self.by == EFFECT:
+            heads = sorted(seen.without, key=lambda one: -abs(seen.without[one] - seen.probability))
+            rows = [
+                [_name(head), format_percent(seen.probability), format_percent(seen.without[head])]
+                for head in heads[:N_LISTED]
+            ]
+            self.largest.show(["head", "answer", "without"], rows, numeric=[False, True, True])
+        else:
+            order = np.argsort(-np.nan_to_num(values), axis=None, kind="stable")[:N_LISTED]
+            heads = [(int(i) // self.n_heads, int(i) % self.n_heads) for i in order]
+            controls = self.scores.controls if self.scores is not None else None
+            column = -1 if self.scores is None else self.scores.scores.index(self.by)
+            rows = [
+                [
+                    _name((layer, head)),
+                    f"{values[layer, head]:.2f}",
+                    ""
+                    if controls is None
+                    else f"{controls[layer * self.n_heads + head, column]:.2f}",
+                ]
+                for layer, head in heads
+            ]
+            self.largest.show(["head", BY[self.by], "control"], rows, numeric=[False, True, True])
+        self._listed = heads[:N_LISTED]
+
+    def _mark(self) -> None:
+        cell = (self.n_layers - 1 - self.layer, self.head)
+        if self.grid.rows and self.grid.selected != cell:
+            self.grid.selected = cell
+
+    @reacts("position", doing="looking from another place")
+    def _draw_head(self) -> None:
+        """Draw the chosen head: where it looks, what it pushes for, the answer without it."""
+        seen, look = self._seen, self.look
+        if seen is None or look is None:
+            return
+        self._mark()
+        position = self._from(seen)
+        source = strongest_source(look.pattern, position)
+        row = look.pattern[position]
+        self._title.value = _heading(
+            f"What {_name(look.head)} looks at from {self._place(seen, position)}"
+        )
+        if seen.picture is not None and self.model.patch_grid is not None:
+            self._draw_picture(seen, look, position)
+        elif len(seen.tokens) <= N_PLACES:
+            self.strip.show(
+                [seen.tokens],
+                [np.where(np.arange(len(row)) > 0, row, np.nan)],
+                peaks=[source],
+                maximum=1.0,
+            )
+            self.strip.selected = (0, position)
+        if seen.picture is None:
+            at_end = position == len(seen.tokens) - 1
+            following = (
+                f"{visible_token(seen.name).strip()} {format_percent(seen.probability)}"
+                if at_end
+                else ""
+            )
+            self.arcs.value = arcs_html(seen.tokens, row, position, source, following)
+        columns = self.model.prefix_tokens if seen.picture is not None else None
+        self.pattern.value = pattern_html(look.pattern, position, columns)
+        self._draw_second(seen, position, columns)
+        self._draw_margin(seen, look)
+        self._say(seen, look, position, source)
+
+    def _draw_second(self, seen: Answer, position: int, columns: int | None) -> None:
+        other = None if self._second_head is None else self._looks.get(self._second_head)
+        for one in (self.second_title, self.second_arcs, self.second_pattern):
+            show(one, other is not None)
+        if other is None:
+            return
+        self.second_title.value = _heading(f"{_name(other.head)} from the same place")
+        source = strongest_source(other.pattern, position)
+        if seen.picture is None:
+            self.second_arcs.value = arcs_html(
+                seen.tokens, other.pattern[position], position, source
+            )
+        self.second_pattern.value = pattern_html(other.pattern, position, columns)
+
+    def _draw_picture(self, seen: Answer, look: Look, position: int) -> None:
+        rows, columns = self.model.patch_grid or (1, 1)
+        prefix = self.model.prefix_tokens
+        row = look.pattern[position]
+        patches = row[prefix : prefix + rows * columns].reshape(1, rows, columns)
+        self.pictures.show(
+            seen.picture[None] if seen.picture is not None else np.zeros((0, 3, 1, 1), np.uint8),
+            heat=patches.astype(np.float32),
+            prefix=[row[:prefix].tolist()] if prefix else (),
+            prefix_names=list(seen.tokens[:prefix]),
+            captions=[f"from {self._place(seen, position)}"],
+        )
+        if position >= prefix:
+            self.pictures.selected = (0, position - prefix)
+
+    def _draw_margin(self, seen: Answer, look: Look) -> None:
+        self.pushes.show(
+            [word for word, _ in look.pushes],
+            ["confirmed" if word == seen.name else "unconfirmed" for word, _ in look.pushes],
+            score=f"{format_number(float(seen.direct[look.head]))} logits of {_quoted(seen.name)}, straight to "
+            "the answer",
+        )
+        chosen, random = _name(look.head), list(seen.random.items())
+        self.bars.description = f"Probability of {_quoted(seen.name)}"
+        names = ["untouched", f"{chosen} off", *(f"{_name(one)} off" for one, _ in random)]
+        values = [seen.probability, look.without, *(left for _, left in random)]
+        self.bars.show(
+            names,
+            values,
+            notes=[format_percent(value) for value in values],
+            colours=["", theme.BLUE, *[theme.CONTROL] * len(random)],
+            maximum=1.0,
+        )
+        self.goes_on.description = f"Without {chosen} the model answers"
+        self.goes_on.show(
+            [visible_token(word) for word, _, _ in look.goes_on],
+            [value for _, value, _ in look.goes_on],
+            before=[value for _, _, value in look.goes_on],
+            notes=[format_percent(value) for _, value, _ in look.goes_on],
+            colours=[theme.BLUE] * len(look.goes_on),
+            maximum=1.0,
+        )
+
+    def _say(self, seen: Answer, look: Look, position: int, source: int) -> None:
+        """Write the head's name, and what comes of the answer without it."""
+        name, row = _name(look.head), look.pattern[position]
+        share = float(row[source])
+        role = named_heads(self.scores).get(look.head, "") if self.scores is not None else ""
+        there = self._place(seen, source)
+        if share < MUCH and float(row[0]) >= 0.5:
+            looks = f"rests on the first {'token' if seen.picture is None else 'place'}"
+        elif share < MUCH:
+            looks = "looks at many places"
+        elif source == position:
+            looks = "looks at its own place"
+        else:
+            looks = (
+                f"looks {'back ' if source < position and seen.picture is None else ''}at {there}"
+            )
+            if look.own_word > SAYS and position == len(row) - 1:
+                looks += " and says it"
+        self.headline = f"{name} {looks}"
+        low, high = seen.chance
+        moved = look.without - seen.probability
+        answer = _quoted(seen.name)
+        left = format_percent(look.without)
+        does = "falls from" if moved < 0 else "rises from"
+        chance = (
+            format_percent(low)
+            if format_percent(low) == format_percent(high)
+            else f"{format_percent(low)} to {format_percent(high)}"
+        )
+        where = f"{format_percent(share)} of its attention lies on {there}. "
+        if abs(moved) < 0.005:
+            effect = f"Without it {answer} stays at {left}"
+        else:
+            effect = f"Without it {answer} {does} {format_percent(seen.probability)} to {left}"
+        told = f" It is a head for {TOLD[role]}." if role else ""
+        self.conclude(
+            f"{where}{effect}; without one of {len(seen.random)} random heads it is {chance}.{told}",
+            f"direct effect {format_number(float(seen.direct[look.head]))} logits; estimate of the change "
+            f"{format_number(-float(seen.estimated[look.head]))}",
+            [left],
+        )
+
+    def _place(self, seen: Answer, position: int) -> str:
+        token = seen.tokens[position]
+        return _quoted(token) if seen.picture is None else token
+
+    def _from(self, seen: Answer) -> int:
+        if self.position >= 0:
+            return min(self.position, len(seen.tokens) - 1)
+        return 0 if seen.picture is not None else len(seen.tokens) - 1
+
+    def _clear(self) -> None:
+        self._seen, self._asked = None, None
+        self._stage_box.remove_class(STALE)
+        self._show_all(False)
+
+    def _show_all(self, shown: bool) -> None:
+        for one in (self._stage_box, self._legend, self.pushes, self.bars, self.goes_on):
+            show(one, shown)
+        show(self.pictures, shown and not self.text and self.model.patch_grid is not None)
+        for one in (self.second_title, self.second_arcs, self.second_pattern):
+            show(one, False)
+
+    def _rescale(self) -> None:
+        self._draw_head()
+
+    # --- moving about -----------------------------------------------------------------------------
+
+    @checked
+    def choose(self, layer: int, head: int) -> None:
+        """Show a head: its layer, and its number there."""
+        with self.hold_trait_notifications():
+            self.layer, self.head = layer, head
+
+    def _choose_cell(self, change: t.Bunch) -> None:
+        row, column = change["new"]
+        if self._seen is not None and min(row, column) >= 0:
+            self.choose(self.n_layers - 1 - row, column)
+
+    def _choose_row(self, change: t.Bunch) -> None:
+        if self._seen is not None and 0 <= change["new"] < len(self._listed):
+            self.choose(*self._listed[change["new"]])
+
+    def _choose_place(self, change: t.Bunch) -> None:
+        if self._seen is None or min(change["new"]) < 0:
+            return
+        of_picture = change["owner"] is self.pictures
+        self.position = change["new"][1] + (self.model.prefix_tokens if of_picture else 0)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the layer is the last one."""
+        return self.layer >= self.n_layers - 1
+
+    def to_start(self) -> None:
+        """Go to the first layer."""
+        self.layer = 0
+
+    def forth(self) -> None:
+        """Go one layer up; at the last one nothing happens."""
+        self.layer = min(self.layer + 1, self.n_layers - 1)
+
+    def back(self) -> None:
+        """Go one layer down; at the first one nothing happens."""
+        self.layer = max(self.layer - 1, 0)
+
+    def _step_head(self, by: int) -> None:
+        self.head = int(np.clip(self.head + by, 0, self.n_heads - 1))
+
+
+def _one_text(inputs: object) -> str:
+    given = inputs[0] if isinstance(inputs, list | tuple) and len(inputs) == 1 else inputs
+    if not isinstance(given, str):
+        raise TypeError(
+            f"`inputs` must be a text for a language model, got {type(inputs).__name__}. Pass "
+            "model.tokenizer.decode(ids) for token ids."
+        )
+    return given
+
+
+def _inputs_of(batches: list[Any]) -> Any:
+    return [read_again(batch)[0] for batch in batches]
+
+
+def _quoted(token: str) -> str:
+    shown = visible_token(token)
+    return f"“{shown.strip() or shown}”"
+
+
+def _name(head: HeadName) -> str:
+    return f"L{head[0]}H{head[1]}"
+
+
+def _heading(words: str) -> str:
+    return f'<div class="sae-nb-cardtitle">{escape(words)}</div>'
