@@ -98,8 +98,13 @@ def place_rows(figure: go.Figure, two: bool, view: View, n_atoms: int) -> None:
     atoms = ROW_PX * (min(max(n_atoms, 3), MOST_NAMED_ROWS))
     # Names of times stand under the atoms, or under the bars where there are none.
     under_bars = GAP_PX * bands if raster else NAMES_PX
+    # Where nothing is predicted no arc is drawn; a pixel stays, on which the title of the atoms stands.
     rows = [
-        ("1", ARCS_PX * (not view.alone) + (BANDS_PX if raster else TALL_PX) * bands, under_bars),
+        (
+            "1",
+            (1 if view.alone else ARCS_PX) + (BANDS_PX if raster else TALL_PX) * bands,
+            under_bars,
+        ),
         ("2", SECOND_PX * (two and bands), GAP_PX * (two and bands)),
         ("3", atoms * raster, NAMES_PX * raster),
         ("4", LOWER_PX * lower, 0),

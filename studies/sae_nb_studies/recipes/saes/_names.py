@@ -234,7 +234,7 @@ def _judged(
         enough = set(trials.choose(sorted(some), len(some))[0])
         trials.first = np.zeros_like(trials.first)  # no name was made here: all may judge
         saved = SavedLabels(None, identity_of(sae), {}, sae.n_atoms)
-        given = _given(some).entries
+        given = dict(_given(some).entries)
         labeller = Labeller(trials, trials.facts, None, enough, given, saved, 1)
         labeller.go_through(sorted(some), progress=False)
         entries |= saved.labels.entries
