@@ -251,7 +251,7 @@ def _checked_tokens(model: LiveModel, inputs: Inputs, n_texts: int, n_tokens: in
 
 def _marks(
     model: LiveModel, places: Any, batches: Sequence[Batch]
-) -> list[Bool[Tensor, " source"] | None]:
+) -> Sequence[Bool[Tensor, " source"] | None]:
     """Return which positions of each input are asked for; patches have the model's prefix before them."""
     if places is None:
         return [None] * len(batches)

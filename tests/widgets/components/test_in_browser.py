@@ -282,7 +282,12 @@ def test_shaded_tokens_stay_readable_on_light_and_dark_pages(page, strip) -> Non
 
 def test_bars_can_be_clicked_and_walked(page) -> None:
     bars = sw.Sparkbars(description="nearest")
-    bars.show([HOSTILE, "b", "c"], [1.0, 0.5, -0.5], signed=True, bands=[[0.1, 0.2, 0.3], [0.0, 0.2, 0.2], []])
+    bars.show(
+        [HOSTILE, "b", "c"],
+        [1.0, 0.5, -0.5],
+        signed=True,
+        bands=[[0.1, 0.2, 0.3], [0.0, 0.2, 0.2], []],
+    )
     show(page, bars)
     assert page.locator(".sae-nb-label").first.text_content() == HOSTILE
     page.locator(".sae-nb-barrow").nth(1).click()

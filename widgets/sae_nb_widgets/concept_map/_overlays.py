@@ -97,7 +97,7 @@ class ConceptOverlays:
                 f"{_percent(here)} ({_percent(there)})"
                 for here, there in zip(cone.r.tolist(), cone.random_directions.tolist())
             ],
-            control=cone.random_directions.tolist(),
+            bands=[(there, there, there) for there in cone.random_directions.tolist()],
             maximum=1.0,
         )
 

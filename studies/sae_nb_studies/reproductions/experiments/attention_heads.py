@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 import sae_nb as sn
+from sae_nb.circuits import PatchMap
 from sae_nb_studies.recipes.known_circuits import CIRCUIT_RECIPES, train_circuit
 
 SHORT = {"n_texts": 4, "n_pairs": 4, "steps": 300}
@@ -32,7 +33,9 @@ def run(
     model = trained(seed)
     pairs = sn.data.prompt_pairs("induction", n_pairs, seed=seed, model=model)
     given = model, list(pairs.clean), list(pairs.corrupted), pairs.answers
-    effect = np.abs(sn.circuits.patch(*given, sites="heads", progress=False, seed=seed).effect)
+    patched = sn.circuits.patch(*given, sites="heads", progress=False, seed=seed)
+    assert isinstance(patched, PatchMap)
+    effect = np.abs(patched.effect)
     scores = sn.circuits.head_scores(model, seed=seed)
     looks = np.fmax(scores.score("previous"), scores.score("induction")).reshape(effect.shape)
     sink = scores.score("sink").reshape(effect.shape)
