@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,9 @@ STYLE = """
 @keyframes sae-nb-deferred { to { transform: rotate(360deg); } }
 @media (prefers-reduced-motion: reduce) { .sae-nb-deferred i { animation: none; } }
 """
+
+LONGEST_HELD_SECONDS = 5.0
+"""For which a panel that is made next waits for the first answer of the one before."""
 
 _waiting: deque[Callable[[], None]] = deque()
 _turn = threading.Lock()
@@ -94,6 +98,16 @@ class Deferred(ipw.VBox):
             self.children = [_place(f"{self._doing}: {error or type(error).__name__}", failed=True)]
         finally:
             self._done.set()
+        self._let_it_answer()
+
+    def _let_it_answer(self) -> None:
+        """Hold the next panel back until this one has its first answer: they would share the processor."""
+        until = time.monotonic() + LONGEST_HELD_SECONDS
+        while getattr(self._made, "busy", False) and not self._made.answer:  # type: ignore[union-attr]
+            checkpoint()
+            if time.monotonic() > until:
+                return
+            time.sleep(0.05)
 
     def wait(self, timeout: float = 600.0) -> Any:
         """Return the panel as soon as it is made; it may still be working.
