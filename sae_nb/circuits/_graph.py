@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, overload
 
-from sae_nb.checks import Between, Seed, at_least, checked
+import numpy as np
+
+from sae_nb.checks import Between, Seed, at_least, check_integer, checked
+from sae_nb.circuits._attention_edges import attention_edges
 from sae_nb.circuits._decomposing import Decomposition, Method, decompose
 from sae_nb.circuits._faithfulness import Faithfulness, Flow, faithfulness, intervene
 from sae_nb.circuits._files import fields_of, save_graph, write_circuit_tracer
@@ -210,6 +213,45 @@ class AttributionGraph(Graph):
         """
         self._check_of_atoms("heads", "sn.circuits.head_contributions(model, …)")
         return head_flow(self)
+
+    @checked(leave=("sources",))
+    def attention(self, target: int, sources: Sequence[int] | None = None) -> DataFrame:
+        """Return the attention heads that edges into a node go through.
+
+        Parameters
+        ----------
+        target, sources
+            Nodes by number; None: the five that add most to the target.
+
+        Returns
+        -------
+        `source`, `layer`, `head`, `flow` in units of the edge, `share` of it, `position` from which the head
+        looks; heads with a twentieth of their edge at least. Shares of heads in a row on one path add up to
+        more than 1, what goes along the stream alone is missing, and of a pruned graph paths through nodes
+        that were left out count. Why such a head looks there: `sn.circuits.qk`.
+
+        Raises
+        ------
+        ValueError: If the graph was read from a file, or a node is not there.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> gpt = sn.load_model("tiny-gpt")
+        >>> pair = ("One day she was", "One day he was")
+        >>> graph = sn.circuits.attribution_graph(gpt, "neurons", pair[0], contrast=pair[1], target=" her")
+        >>> graph.attention(len(graph) - 1).columns.tolist()
+        ['source', 'layer', 'head', 'flow', 'share', 'position']
+        """
+        for name, node in (("target", target), *(("sources", one) for one in sources or ())):
+            if not 0 <= check_integer(node, name=name) < len(self.nodes):
+                raise ValueError(
+                    f"`{name}` must be nodes from 0 to {len(self.nodes) - 1}, got {node}."
+                )
+        if sources is None:
+            row = self.matrix[target].toarray()[0]
+            sources = [int(i) for i in np.argsort(-np.abs(row))[:5] if row[i]]
+        return attention_edges(self, target, list(sources))
 
     def _check_of_atoms(self, name: str, instead: str) -> None:
         if self.of_neurons:

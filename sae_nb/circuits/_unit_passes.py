@@ -190,15 +190,17 @@ def wanted_of(model: LiveModel, states: States, target: Question) -> Asked:
 
 
 def linear_run(
-    passes: UnitPasses, changes: Sequence[tuple[str, Put]], grad: Sequence[HookPoint | str]
+    passes: UnitPasses,
+    changes: Sequence[tuple[str, Put]],
+    grad: Sequence[HookPoint | str],
+    read: Sequence[HookPoint] = (),
 ) -> Run:
     """Run the model with everything held and MLPs in proportion; then further changes."""
     frozen = Frozen()
     mlps = tuple(site.mlp for site in passes.sites if isinstance(site, NeuronSite))
     with torch.enable_grad(), frozen:
-        found = run(
-            passes.model, passes.batch, put=[*in_proportion(mlps), *changes], grad=list(grad)
-        )
+        puts = [*in_proportion(mlps), *changes]
+        found = run(passes.model, passes.batch, read=read, put=puts, grad=list(grad))
     check_frozen(frozen, passes.model)
     return found
 

@@ -285,3 +285,30 @@ def test_a_model_without_attention_is_refused() -> None:
     for call in (circuits.head_scores, circuits.direct_effects):
         with pytest.raises(ValueError, match="heads"):
             call(model, torch.randn(2, 4))
+
+
+@pytest.mark.parametrize("of", ["neurons", "dictionaries"])
+def test_an_edge_between_positions_is_the_sum_of_its_heads(of: str, monkeypatch) -> None:
+    """From block 2 at an earlier position to the answer only heads of layer 3 stand between."""
+    from sae_nb.circuits import _attention_edges
+
+    monkeypatch.setattr(_attention_edges, "LEAST", 0.0)
+    gpt = sn.load_model("tiny-gpt")
+    pair = ("One day she went", "One day he went")
+    if of == "neurons":
+        graph = circuits.attribution_graph(gpt, "neurons", pair[0], contrast=pair[1], target=" to")
+    else:
+        saes = [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(4)]
+        graph = circuits.attribution_graph(gpt, saes, pair[0], target=" to", max_nodes=None)
+    nodes, target = graph.nodes, len(graph.nodes) - 1
+    last = int(nodes.position[target])
+    edges = graph.matrix[target].toarray()[0]
+    early = (nodes.kind == "atom") & (nodes.layer == 2) & (nodes.position < last)
+    sources = sorted(nodes.index[early], key=lambda i: -abs(edges[i]))[:3]
+    found = graph.attention(target, sources)
+    for source in sources:
+        through = found[(found.source == source) & (found.layer == 3)]
+        assert through.flow.sum() == pytest.approx(edges[source], rel=1e-3, abs=1e-6)
+        assert (through[through.share.abs() > 0.05].position == last).all()
+    with pytest.raises(ValueError, match="`target` must be nodes"):
+        graph.attention(len(nodes))

@@ -322,3 +322,15 @@ def test_what_the_dashboard_sends_first_is_small(real) -> None:
         size += sum(len(value) for value in state.values() if isinstance(value, bytes))
         size += len(json.dumps(state, default=str))
     assert size < 6_000_000
+
+
+@pytest.mark.slow
+def test_heads_are_a_tab_where_the_model_has_some() -> None:
+    board = sw.dashboard(sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6"))
+    board.tab = "heads"
+    board.heads.wait(60)
+    assert board.heads.headline.startswith("L")
+    board.heads.choose(7, 0)
+    board.heads.wait(60)
+    assert board.heads.why.cells
+    board.close()

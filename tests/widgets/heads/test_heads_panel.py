@@ -133,3 +133,24 @@ def test_an_empty_text_is_asked_for(panel: sw.HeadsPanel) -> None:
     panel.text = "a b c d a"
     panel.wait(60)
     assert panel.headline.startswith("L")
+
+
+def test_pairs_of_atoms_say_why_it_looks_there() -> None:
+    vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+    image = sn.data.scenes(1, seed=0).images
+    panel = sw.HeadsPanel(vit, image, saes=sae)
+    panel.wait(60)
+    panel.choose(7, 0)
+    panel.wait(60)
+    source = int(panel.look.pattern[0][1:].argmax()) + 1
+    found = sn.circuits.qk(vit, sae, image, 7, 0, query=0, key=source)
+    assert [row[2] for row in panel.why.cells] == [
+        f"{value:+.2f}".replace("-", "−") for value in found.table.contribution[:4]
+    ]
+    assert "without two others" in panel.why.description
+    panel.choose(3, 0)  # no SAE in front of it
+    panel.wait(60)
+    assert panel.why.layout.display == "none"
+    panel.close()
+    with pytest.raises(ValueError, match="in front of a layer"):
+        sw.HeadsPanel(vit, image, saes=sn.load_sae("tiny-vit/mlp.3"))

@@ -48,6 +48,10 @@ class ChosenNode:
         """Nodes of both tables."""
         return (*self.rows[self.inputs], *self.rows[self.outputs])
 
+    def in_row(self, node: int) -> str:
+        """Return a node's name as a row of a table has it."""
+        return self._named.in_row(node)
+
     def draw(self, node: int, group: str, pinned: bool) -> None:
         """Draw a node; −1 clears the blocks."""
         some = node >= 0

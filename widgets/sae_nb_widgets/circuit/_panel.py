@@ -22,6 +22,7 @@ from sae_nb_widgets.circuit._contrast import ContrastFields
 from sae_nb_widgets.circuit._controls import AS_GRAPH, CircuitControls
 from sae_nb_widgets.circuit._cut import LiveCut
 from sae_nb_widgets.circuit._drawn_graph import drawn, patches_of, shaded_image
+from sae_nb_widgets.circuit._edge_heads import EdgeHeads
 from sae_nb_widgets.circuit._map import CircuitMap
 from sae_nb_widgets.circuit._names import NodeNames
 from sae_nb_widgets.circuit._queries import Change, View
@@ -37,23 +38,10 @@ if TYPE_CHECKING:
 
 MOST_RECORDED = 40
 MOST_STRENGTH = 4.0
-NEURONS_QUESTION = "Which neurons turned this answer, and through which path?"
-NEURONS_EXPLANATION = (
-    "Tokens are below, the answer above, and between them the neurons that turn it, in the row of their block "
-    "and over their token. Each is named by the outputs that its difference from the contrast raises. A line "
-    "is what one adds to another along all ways on which no other node lies, with attention and norms held. "
-    "Changing a neuron runs the live model with nothing held: at 0 it is as on the contrast.",
-    "A graph explains one pair of inputs. Few neurons take an answer away, many more are needed to bring it "
-    "back: graph.faithfulness() shows both. A name along the direct path is a guess where later layers read "
-    "the neuron; a lens is better, and “no name yet” means that no output exceeds chance.",
-    "RelP, arXiv 2508.21258; “Language models’ circuits are sparse in the neuron basis”, Transluce 2025.",
-)
 LEGEND = (
     "orange: pushes for {answer} · blue: against it · bubbles: {bubbles} · "
     "numbers at the left: blocks of the model · width of a line: the share that runs through it"
 )
-
-BUBBLES = ("atoms, by their names", "neurons, by words they raise (“on …”: words they fire on)")
 
 
 def a_node(**about: Any) -> Whole:
@@ -157,7 +145,9 @@ class CircuitPanel(Panel):
         layers = () if passes is None else passes.layers
         self._saes = {str(layer.write): layer.sae for layer in layers if layer.sae is not None}
         if graph.of_neurons:
-            self.__dict__.update(question=NEURONS_QUESTION, explanation=NEURONS_EXPLANATION)
+            self.__dict__.update(
+                question=words.NEURONS_QUESTION, explanation=words.NEURONS_EXPLANATION
+            )
         self._path: Sequence[int] = ()
         self._change: CircuitAnswer | None = None
         self._seconds = 0.0
@@ -177,6 +167,7 @@ class CircuitPanel(Panel):
         self._draw_story()
         self._redraw()
         self._draw_node()
+        self.edge_heads.ask()
         self._open_names()
         self._tell()
 
@@ -216,6 +207,7 @@ class CircuitPanel(Panel):
         self.effects, self.outcomes = self.cut_row.effects, self.cut_row.outcomes
         self.chosen = ChosenNode(self.circuit, self._named, self.live is not None, self._choose)
         self.inputs, self.outputs = self.chosen.inputs, self.chosen.outputs
+        self.edge_heads = EdgeHeads(self)
         self.difference = ContrastFields(self)
         self.controls = CircuitControls(self)
         self.picture = shaded_image(self.circuit)
@@ -223,16 +215,24 @@ class CircuitPanel(Panel):
             self.picture.observe(self._choose_patch, "selected")
         legend = LEGEND.format(
             answer=f"“{words.first_answer(self.circuit)}”",
-            bubbles=BUBBLES[self.graph.of_neurons],
+            bubbles=words.BUBBLES[self.graph.of_neurons],
         )
         self.story_view = ipw.HTML()
-        blocks = ipw.Box([self.cut_row.after, self.inputs, self.outputs, self.chosen.examples])
+        blocks = ipw.Box(
+            [
+                self.cut_row.after,
+                self.inputs,
+                self.outputs,
+                self.edge_heads.table,
+                self.chosen.examples,
+            ]
+        )
         blocks.add_class(COLUMNS).add_class("sae-nb-circuitblocks")
         self.drawing = ipw.VBox(
             [
                 line(*self.controls.first, self.controls.cut),
                 self.map, ipw.HTML(f'<div class="sae-nb-legendline">{escape(legend)}</div>'),
-                self.cut_row.row, self.chosen.heading, blocks,
+                self.cut_row.row, self.chosen.heading, blocks, self.edge_heads.below,
             ]
         )  # fmt: skip
         show(self.drawing, False)
@@ -269,6 +269,7 @@ class CircuitPanel(Panel):
         self.with_pinned = False
         self._redraw()
         self._draw_node()
+        self.edge_heads.ask()
         self._open_names()
         self._ask()
 

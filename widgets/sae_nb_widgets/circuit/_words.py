@@ -27,6 +27,20 @@ LONGEST_HEADLINE = 52
 MENTIONED = 0.25
 """Share of what is added from which on a second input is named."""
 
+NEURONS_QUESTION = "Which neurons turned this answer, and through which path?"
+NEURONS_EXPLANATION = (
+    "Tokens are below, the answer above, and between them the neurons that turn it, in the row of their block "
+    "and over their token. Each is named by the outputs that its difference from the contrast raises. A line "
+    "is what one adds to another along all ways on which no other node lies, with attention and norms held. "
+    "Changing a neuron runs the live model with nothing held: at 0 it is as on the contrast.",
+    "A graph explains one pair of inputs. Few neurons take an answer away, many more are needed to bring it "
+    "back: graph.faithfulness() shows both. A name along the direct path is a guess where later layers read "
+    "the neuron; a lens is better, and “no name yet” means that no output exceeds chance.",
+    "RelP, arXiv 2508.21258; “Language models’ circuits are sparse in the neuron basis”, Transluce 2025.",
+)
+
+BUBBLES = ("atoms, by their names", "neurons, by words they raise (“on …”: words they fire on)")
+
 SHOWS_ONLY = (
     "This graph was read without a live model, so it shows and cannot be asked. Pass the model and the "
     "transcoders: CircuitPanel(graph, model, transcoders)."

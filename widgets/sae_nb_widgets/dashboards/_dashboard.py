@@ -19,7 +19,13 @@ from sae_nb.files._exchange import place
 from sae_nb.sessions._session import save_session
 from sae_nb_widgets.components._base import HTML, Box, VBox, layout_of, style_sheet
 from sae_nb_widgets.components._scripts import read_static
-from sae_nb_widgets.dashboards._subject import Subject, first_inputs, text_of
+from sae_nb_widgets.dashboards._subject import (
+    Subject,
+    beginning,
+    can_show_heads,
+    first_inputs,
+    text_of,
+)
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import TIGHT, Atom, control, show, small_button
@@ -41,12 +47,14 @@ if TYPE_CHECKING:
     from sae_nb_widgets.atom import AtomBrowser
     from sae_nb_widgets.steering import SteeringPanel
 
-CONCEPTS, STEER, DEPTH, TIME, WORK = "concepts", "steering", "depth", "time", "work"
+CONCEPTS, STEER, DEPTH, TIME = "concepts", "steering", "depth", "time"
+HEADS, WORK = "heads", "work"
 TAB_NAMES = {
     CONCEPTS: ("find an atom", "All atoms on a map, and what makes the chosen one fire"),
     STEER: ("see what it does", "The live model with the chosen atom made stronger"),
     DEPTH: ("through the layers", "How a picture travels through the model"),
     TIME: ("through the text", "What the past already said"),
+    HEADS: ("attention", "Which heads look where, and the answer without one"),
     WORK: ("work list", "Atoms that were starred, labelled or noted; two of them side by side"),
 }
 IN_BAR = "sae-nb-in-bar"
@@ -58,7 +66,7 @@ FACTS = ("model", "hook point", "SAE", "R²")
 TWICE = ("atom", "search", "strength")
 """Controls of which every panel has its own, by their words; in the bar one serves all."""
 
-SAMPLES_IN_DEPTH = 32
+SAMPLES_IN_DEPTH, INPUTS_OF_HEADS = 32, 8
 EXAMPLES_BESIDE_MAP, TEXTS_BESIDE_MAP = 8, 4
 """Number of examples of an atom that fit next to the map; texts take more room each."""
 SESSION_NAME = "session"
@@ -98,7 +106,8 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
         about = self.subject
         depth = about.model.modality.is_image and OTHER_PANELS["depth"]() is not None
         past = about.catalogue.reads_sequences and OTHER_PANELS["time"]() is not None
-        return [CONCEPTS, STEER, *[DEPTH] * depth, *[TIME] * past, WORK]
+        heads = can_show_heads(about.model)
+        return [CONCEPTS, STEER, *[DEPTH] * depth, *[TIME] * past, *[HEADS] * heads, WORK]
 
     def _build_bar(self) -> None:
         self._folder = ipw.Text(
@@ -293,7 +302,13 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
 
     def _build_tab(self, name: str) -> None:
         started = time.perf_counter()
-        panel = {DEPTH: self._depth_panel, TIME: self._time_panel, WORK: self._work_list}[name]()
+        make = {
+            DEPTH: self._depth_panel,
+            TIME: self._time_panel,
+            HEADS: self._heads_panel,
+            WORK: self._work_list,
+        }
+        panel = make[name]()
         self._views[name].children = [panel]
         self._join(name, panel)
         self.say(f"{TAB_NAMES[name][0]}: {format_duration(time.perf_counter() - started)}")
@@ -316,6 +331,20 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
         about = self.subject
         text = text_of(about) if about.model.modality.is_text else first_inputs(about.inputs, 1)
         return OTHER_PANELS[TIME]()(about.model, about.sae, text, hook_point=about.hook_point)
+
+    def _heads_panel(self) -> Panel:
+        about, inputs = self.subject, self.subject.inputs
+        if about.model.modality.is_text:
+            inputs = beginning(text_of(about))
+        elif inputs is None:
+            inputs = about.catalogue.acts.context.pictures
+        if inputs is None:
+            raise ValueError(
+                "`inputs` must be given for heads to look at, got None. Pass them to dashboard(…, inputs=…)."
+            )
+        several = inputs if isinstance(inputs, str) else first_inputs(inputs, INPUTS_OF_HEADS)
+        reads_stream = str(about.sae.hook_point).startswith("resid_p")
+        return OTHER_PANELS[HEADS]()(about.model, several, saes=about.sae if reads_stream else None)
 
     def _work_list(self) -> Panel:
         from sae_nb_widgets.atom import WorkList
@@ -344,6 +373,11 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
     def depth(self) -> Panel | None:
         """The DepthTrajectory; None before its tab is first opened, and where there is none."""
         return self.panels.get(DEPTH)
+
+    @property
+    def heads(self) -> Panel | None:
+        """The HeadsPanel; None before its tab is first opened, and where there is none."""
+        return self.panels.get(HEADS)
 
     @property
     def time(self) -> Panel | None:
@@ -456,7 +490,7 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
         """
         order = [
             name
-            for name in ("map", "browser", "steering", DEPTH, TIME, WORK)
+            for name in ("map", "browser", "steering", DEPTH, TIME, HEADS, WORK)
             if name in self.panels
         ]
         shown = [self.panels[name] for name in order]
@@ -559,10 +593,17 @@ def _temporal() -> Any:
     return TemporalPanel
 
 
+def _heads() -> Any:
+    from sae_nb_widgets.heads import HeadsPanel
+
+    return HeadsPanel
+
+
 OTHER_PANELS: dict[str, Callable[[], Any]] = {
     "map": _concept_map,
     "depth": _depth,
     "time": _temporal,
+    "heads": _heads,
 }
 """Views whose class is imported when one of them is built; a view is left out where it is None."""
 

@@ -11,6 +11,7 @@ from sae_nb.atoms import AtomCatalogue
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.progress import progress_bar
 from sae_nb.sessions._annotations import annotations_of
+from sae_nb_widgets.heads._queries import readable
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -135,3 +136,21 @@ def text_of(about: Subject) -> str:
         )
     names = context.token_names(0)
     return join_tokens([name for name in names if not is_special(name)], names)
+
+
+LONGEST = 160
+"""Letters of a text whose attention is shown: two lines that can be read."""
+
+
+def beginning(text: str) -> str:
+    """Return the first words of a text."""
+    return text if len(text) <= LONGEST else text[:LONGEST].rpartition(" ")[0] or text[:LONGEST]
+
+
+def can_show_heads(model: LiveModel) -> bool:
+    """Return whether a model has heads, one row of them a block."""
+    try:
+        readable(model)
+    except ValueError:
+        return False
+    return True

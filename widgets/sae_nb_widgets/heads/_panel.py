@@ -8,11 +8,11 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.checks import checked
-from sae_nb.circuits import HeadScores, head_scores
+from sae_nb.circuits import HeadScores, QueryKey, head_scores, qk
 from sae_nb.circuits._graph_sites import one_by_one
-from sae_nb.circuits._head_scores import TOLD
 from sae_nb.figures import theme, visible_token
 from sae_nb.figures.theme import escape, format_number, format_percent
+from sae_nb.sessions._names import names_of
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.components._chips import Chips
@@ -20,6 +20,7 @@ from sae_nb_widgets.components._layer_grid import LayerGrid
 from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.components._token_strip import TokenStrip
+from sae_nb_widgets.heads import _words as words
 from sae_nb_widgets.heads._drawing import arcs_html, pattern_html
 from sae_nb_widgets.heads._queries import (
     Answer,
@@ -28,8 +29,10 @@ from sae_nb_widgets.heads._queries import (
     answer_of,
     look_of,
     named_heads,
+    one_text,
     read_again,
     readable,
+    saes_in_front,
     strongest_source,
 )
 from sae_nb_widgets.panel._declaring import (
@@ -45,6 +48,9 @@ from sae_nb_widgets.panel._pages import COLUMNS
 from sae_nb_widgets.panel._playing import PlayingPanel, play_button
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
@@ -59,20 +65,16 @@ BY = {
     "sink": "first token",
     "copying": "copying",
 }
-N_LISTED = 5
+N_LISTED, N_PAIRS = 5, 4
 N_PLACES = 400
 """Tokens up to which a text is written whole."""
 
 STALE = "sae-nb-stale"
 HEADS = "sae-nb-heads"
-SAYS = 1.0
-"""Logits by which a head raises the word it looks at, above the mean word, for it to say it."""
-
-MUCH = 0.25
 QUIET = '<div class="sae-nb-legendline">{}</div>'
 
 
-@checked(leave=("inputs",))
+@checked(leave=("inputs", "saes"))
 class HeadsPanel(PlayingPanel):
     """Which heads look where?
 
@@ -90,6 +92,9 @@ class HeadsPanel(PlayingPanel):
         A text to begin with, or images or sounds.
     scores
         From `sn.circuits.head_scores`; None: measured when they are asked for.
+    saes
+        An SAE of the stream in front of a layer ("resid_post.16" for layer 17), or several: of heads there the
+        pairs of atoms are listed that make them look where they look.
 
     Raises
     ------
@@ -136,9 +141,15 @@ class HeadsPanel(PlayingPanel):
     seed = Whole(0, 0, LARGEST_SEED, help="Of the heads drawn at random.")
 
     def __init__(
-        self, model: LiveModel, inputs: Inputs, *, scores: HeadScores | None = None
+        self,
+        model: LiveModel,
+        inputs: Inputs,
+        *,
+        scores: HeadScores | None = None,
+        saes: SparseAutoencoder | Sequence[SparseAutoencoder] | None = None,
     ) -> None:
         readable(model)
+        self._saes = saes_in_front(saes)
         self.model: LiveModel = model
         self.n_layers, self.n_heads = int(model.n_layers or 1), int(model.n_heads or 1)
         reads_text = model.modality.is_text and model.tokenizer is not None
@@ -149,12 +160,13 @@ class HeadsPanel(PlayingPanel):
 
         self._seen: Answer | None = None
         self._looks: dict[HeadName, Look] = {}
+        self._why: dict[tuple[int, int, int, int], QueryKey] = {}
         self._asked: object = None
         self._listed: list[HeadName] = []
         super().__init__(chips={"model": model.name})
         self.where = (model.name, "attention", f"{self.n_layers} × {self.n_heads} heads")
         if reads_text:
-            self.text = _one_text(inputs)
+            self.text = one_text(inputs)
         self._build(reads_text)
         self._request()
 
@@ -211,6 +223,7 @@ class HeadsPanel(PlayingPanel):
         self.pushes = Chips(description="What it pushes for, by itself")
         self.bars = Sparkbars(description="Probability of the answer")
         self.goes_on = Sparkbars(description="Without the head the model answers")
+        self.why = RowTable(description="Why it looks there: pairs of atoms")
         show(self.strip, reads_text)
         more = [
             control(self, "layer", "layer", "Layer of the head", "8em", kind=Entry),
@@ -223,7 +236,7 @@ class HeadsPanel(PlayingPanel):
             controls=[given, self.by_control, play_button(self, "Play over the layers (space)")],
             more=more,
             figure=[self._stage_box, self._legend],
-            detail=[self.pushes, self.bars, self.goes_on],
+            detail=[self.pushes, self.bars, self.goes_on, self.why],
         )
         self.bind_key("ArrowUp", self.forth)
         self.bind_key("ArrowDown", self.back)
@@ -263,7 +276,7 @@ class HeadsPanel(PlayingPanel):
 
     def _take(self, found: tuple[Answer, Look]) -> None:
         self._seen, look = found
-        self._looks = {look.head: look}
+        self._looks, self._why = {look.head: look}, {}
         with self.hold_trait_notifications():
             self.position = -1
             self.layer, self.head = look.head
@@ -306,7 +319,7 @@ class HeadsPanel(PlayingPanel):
             self._draw_grid()
             return
         model = self.model
-        given = None if not self._batches else _inputs_of(self._batches)
+        given = None if not self._batches else [read_again(batch)[0] for batch in self._batches]
 
         def take(scores: HeadScores) -> None:
             self.scores = scores
@@ -367,14 +380,14 @@ class HeadsPanel(PlayingPanel):
         low, high = seen.chance
         rows: dict[str, Any] = {
             "answer": f"“{seen.name}”, {format_percent(seen.probability)}",
-            f"without {_name(look.head)}": format_percent(look.without),
+            f"without {words.head_name(look.head)}": format_percent(look.without),
             "without a random head": f"{format_percent(low)} to {format_percent(high)}",
             "adds to the answer by itself": f"{format_number(float(seen.direct[look.head]))} logits",
         }
         for head, left in sorted(
             seen.without.items(), key=lambda one: -abs(one[1] - seen.probability)
         ):
-            rows[f"without {_name(head)} "] = format_percent(left)
+            rows[f"without {words.head_name(head)} "] = format_percent(left)
         return rows
 
     # --- drawing ----------------------------------------------------------------------------------
@@ -399,10 +412,7 @@ class HeadsPanel(PlayingPanel):
             compact=True,
         )
         self._list(values)
-        self._legend.value = QUIET.format(
-            "left: rows are layers, the last on top, columns heads · a row of the square: where one place "
-            "looks · grey: the first token, where heads rest"
-        )
+        self._legend.value = QUIET.format(words.LEGEND)
         self._mark()
 
     def _grid_of(self, name: str) -> np.ndarray | None:
@@ -418,7 +428,11 @@ class HeadsPanel(PlayingPanel):
         if self.by == EFFECT:
             heads = sorted(seen.without, key=lambda one: -abs(seen.without[one] - seen.probability))
             rows = [
-                [_name(head), format_percent(seen.probability), format_percent(seen.without[head])]
+                [
+                    words.head_name(head),
+                    format_percent(seen.probability),
+                    format_percent(seen.without[head]),
+                ]
                 for head in heads[:N_LISTED]
             ]
             self.largest.show(["head", "answer", "without"], rows, numeric=[False, True, True])
@@ -429,7 +443,7 @@ class HeadsPanel(PlayingPanel):
             column = -1 if self.scores is None else self.scores.scores.index(self.by)
             rows = [
                 [
-                    _name((layer, head)),
+                    words.head_name((layer, head)),
                     f"{values[layer, head]:.2f}",
                     ""
                     if controls is None
@@ -456,7 +470,7 @@ class HeadsPanel(PlayingPanel):
         source = strongest_source(look.pattern, position)
         row = look.pattern[position]
         self._title.value = _heading(
-            f"What {_name(look.head)} looks at from {self._place(seen, position)}"
+            f"What {words.head_name(look.head)} looks at from {words.place(seen, position)}"
         )
         if seen.picture is not None and self.model.patch_grid is not None:
             self._draw_picture(seen, look, position)
@@ -480,7 +494,39 @@ class HeadsPanel(PlayingPanel):
         self.pattern.value = pattern_html(look.pattern, position, columns)
         self._draw_second(seen, position, columns)
         self._draw_margin(seen, look)
+        self._explain(seen, look.head, position, source)
         self._say(seen, look, position, source)
+
+    def _explain(self, seen: Answer, head: HeadName, position: int, source: int) -> None:
+        """List the pairs of atoms that make the head look there, where an SAE reads in front of its layer."""
+        sae = self._saes.get(head[0])
+        show(self.why, sae is not None)
+        if sae is None:
+            return
+        asked = (*head, position, source)
+        if asked in self._why:
+            self._list_pairs(sae, self._why[asked])
+            return
+        self.why.empty_text = "Splitting the score into pairs of atoms …"
+        self.why.show([], [])
+        model, given = self.model, read_again(seen.batch)
+
+        def take(found: QueryKey) -> None:
+            self._why[asked] = found
+            if asked[:2] == self._chosen and seen is self._seen:
+                self._list_pairs(sae, found)
+
+        self.run_async(
+            lambda: qk(model, sae, given, head[0], head[1], query=position, key=source),
+            take,
+            doing="splitting the score",
+            channel="why",
+        )
+
+    def _list_pairs(self, sae: SparseAutoencoder, found: QueryKey) -> None:
+        title, headers, rows = words.pairs(found, names_of(sae), N_PAIRS)
+        self.why.show(headers, rows, numeric=[False, False, True])
+        self.why.description = title
 
     def _draw_second(self, seen: Answer, position: int, columns: int | None) -> None:
         other = None if self._second_head is None else self._looks.get(self._second_head)
@@ -488,7 +534,7 @@ class HeadsPanel(PlayingPanel):
             show(one, other is not None)
         if other is None:
             return
-        self.second_title.value = _heading(f"{_name(other.head)} from the same place")
+        self.second_title.value = _heading(f"{words.head_name(other.head)} from the same place")
         source = strongest_source(other.pattern, position)
         if seen.picture is None:
             self.second_arcs.value = arcs_html(
@@ -506,7 +552,7 @@ class HeadsPanel(PlayingPanel):
             heat=patches.astype(np.float32),
             prefix=[row[:prefix].tolist()] if prefix else (),
             prefix_names=list(seen.tokens[:prefix]),
-            captions=[f"from {self._place(seen, position)}"],
+            captions=[f"from {words.place(seen, position)}"],
         )
         if position >= prefix:
             self.pictures.selected = (0, position - prefix)
@@ -515,12 +561,15 @@ class HeadsPanel(PlayingPanel):
         self.pushes.show(
             [word for word, _ in look.pushes],
             ["confirmed" if word == seen.name else "unconfirmed" for word, _ in look.pushes],
-            score=f"{format_number(float(seen.direct[look.head]))} logits of {_quoted(seen.name)}, straight to "
-            "the answer",
+            score=words.direct(seen, look),
         )
-        chosen, random = _name(look.head), list(seen.random.items())
-        self.bars.description = f"Probability of {_quoted(seen.name)}"
-        names = ["untouched", f"{chosen} off", *(f"{_name(one)} off" for one, _ in random)]
+        chosen, random = words.head_name(look.head), list(seen.random.items())
+        self.bars.description = f"Probability of {words.quoted(seen.name)}"
+        names = [
+            "untouched",
+            f"{chosen} off",
+            *(f"{words.head_name(one)} off" for one, _ in random),
+        ]
         values = [seen.probability, look.without, *(left for _, left in random)]
         self.bars.show(
             names,
@@ -541,49 +590,10 @@ class HeadsPanel(PlayingPanel):
 
     def _say(self, seen: Answer, look: Look, position: int, source: int) -> None:
         """Write the head's name, and what comes of the answer without it."""
-        name, row = _name(look.head), look.pattern[position]
-        share = float(row[source])
         role = named_heads(self.scores).get(look.head, "") if self.scores is not None else ""
-        there = self._place(seen, source)
-        if share < MUCH and float(row[0]) >= 0.5:
-            looks = f"rests on the first {'token' if seen.picture is None else 'place'}"
-        elif share < MUCH:
-            looks = "looks at many places"
-        elif source == position:
-            looks = "looks at its own place"
-        else:
-            looks = (
-                f"looks {'back ' if source < position and seen.picture is None else ''}at {there}"
-            )
-            if look.own_word > SAYS and position == len(row) - 1:
-                looks += " and says it"
-        self.headline = f"{name} {looks}"
-        low, high = seen.chance
-        moved = look.without - seen.probability
-        answer = _quoted(seen.name)
-        left = format_percent(look.without)
-        does = "falls from" if moved < 0 else "rises from"
-        chance = (
-            format_percent(low)
-            if format_percent(low) == format_percent(high)
-            else f"{format_percent(low)} to {format_percent(high)}"
-        )
-        where = f"{format_percent(share)} of its attention lies on {there}. "
-        if abs(moved) < 0.005:
-            effect = f"Without it {answer} stays at {left}"
-        else:
-            effect = f"Without it {answer} {does} {format_percent(seen.probability)} to {left}"
-        told = f" It is a head for {TOLD[role]}." if role else ""
-        self.conclude(
-            f"{where}{effect}; without one of {len(seen.random)} random heads it is {chance}.{told}",
-            f"direct effect {format_number(float(seen.direct[look.head]))} logits; estimate of the change "
-            f"{format_number(-float(seen.estimated[look.head]))}",
-            [left],
-        )
-
-    def _place(self, seen: Answer, position: int) -> str:
-        token = seen.tokens[position]
-        return _quoted(token) if seen.picture is None else token
+        self.headline = f"{words.head_name(look.head)} {words.looks(seen, look, position, source)}"
+        answer, bold = words.answer(seen, look, position, source, role)
+        self.conclude(answer, words.numbers(seen, look), [bold])
 
     def _from(self, seen: Answer) -> int:
         if self.position >= 0:
@@ -596,7 +606,7 @@ class HeadsPanel(PlayingPanel):
         self._show_all(False)
 
     def _show_all(self, shown: bool) -> None:
-        for one in (self._stage_box, self._legend, self.pushes, self.bars, self.goes_on):
+        for one in (self._stage_box, self._legend, self.pushes, self.bars, self.goes_on, self.why):
             show(one, shown)
         show(self.pictures, shown and not self.text and self.model.patch_grid is not None)
         for one in (self.second_title, self.second_arcs, self.second_pattern):
@@ -649,28 +659,5 @@ class HeadsPanel(PlayingPanel):
         self.head = int(np.clip(self.head + by, 0, self.n_heads - 1))
 
 
-def _one_text(inputs: object) -> str:
-    given = inputs[0] if isinstance(inputs, list | tuple) and len(inputs) == 1 else inputs
-    if not isinstance(given, str):
-        raise TypeError(
-            f"`inputs` must be a text for a language model, got {type(inputs).__name__}. Pass "
-            "model.tokenizer.decode(ids) for token ids."
-        )
-    return given
-
-
-def _inputs_of(batches: list[Any]) -> Any:
-    return [read_again(batch)[0] for batch in batches]
-
-
-def _quoted(token: str) -> str:
-    shown = visible_token(token)
-    return f"“{shown.strip() or shown}”"
-
-
-def _name(head: HeadName) -> str:
-    return f"L{head[0]}H{head[1]}"
-
-
-def _heading(words: str) -> str:
-    return f'<div class="sae-nb-cardtitle">{escape(words)}</div>'
+def _heading(title: str) -> str:
+    return f'<div class="sae-nb-cardtitle">{escape(title)}</div>'

@@ -18,6 +18,9 @@ from sae_nb.models._attention import attentions, read_attention
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.circuits import HeadScores
     from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
@@ -243,3 +246,31 @@ def _pushes(
         return pushes, float("nan")
     source = int(ids[0, strongest_source(pattern, len(pattern) - 1)])
     return pushes, float(effects[source]) if source < len(effects) else float("nan")
+
+
+def one_text(inputs: object) -> str:
+    """Return the one text that a panel begins with."""
+    given = inputs[0] if isinstance(inputs, list | tuple) and len(inputs) == 1 else inputs
+    if not isinstance(given, str):
+        raise TypeError(
+            f"`inputs` must be a text for a language model, got {type(inputs).__name__}. Pass "
+            "model.tokenizer.decode(ids) for token ids."
+        )
+    return given
+
+
+def saes_in_front(
+    saes: SparseAutoencoder | Sequence[SparseAutoencoder] | None,
+) -> dict[int, SparseAutoencoder]:
+    """Return SAEs by the layer in front of which they read the stream."""
+    given = () if saes is None else saes if isinstance(saes, list | tuple) else (saes,)
+    found: dict[int, SparseAutoencoder] = {}
+    for sae in given:
+        kind, _, layer = str(getattr(sae, "hook_point", "")).rpartition(".")
+        if kind not in ("resid_post", "resid_pre") or not layer.isdigit():
+            raise ValueError(
+                "`saes` must read the stream in front of a layer, such as resid_post.16, got "
+                f"{getattr(sae, 'hook_point', sae)!r}. Leave it out."
+            )
+        found[int(layer) + (kind == "resid_post")] = sae
+    return found
