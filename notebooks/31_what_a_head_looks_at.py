@@ -19,7 +19,7 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/31_what_a_head_looks_at.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/31_what_a_head_looks_at.ipynb)
 #
 # You need 22; 35 minutes with the exercises, 30 seconds of computing. Afterwards you can find an induction head in
-# three ways, say what it is told by and why it looks where it looks, and distinguish a score from an effect.
+# three ways, say what it hears and why it looks where it looks, and distinguish a score from an effect.
 #
 # An attention head does two things: it chooses where to look, and it writes something about what it saw. Pictures of
 # attention show the first and are often taken for the second. Here you measure both, and take heads away.
@@ -118,7 +118,7 @@ left = pd.DataFrame(removed.answer - removed.values, index=["layer 0", "layer 1"
 left
 
 # %% [markdown]
-# ## 4 · The third way: who tells whom
+# ## 4 · The third way: who hears whom
 #
 # Put head 0.2's output of another text into this one, but let only one input of one later head hear it: its queries,
 # its keys or its values. Which of the three carries the answer?

@@ -27,7 +27,7 @@ def writing() -> GenerationLens:
     Example
     -------
     >>> lens = writing()
-    >>> lens.prompt == lessons.language_model().plan.beginning
+    >>> lens.atom >= 0 and lens.strength > 0
     True
     >>> lens.close()
     """

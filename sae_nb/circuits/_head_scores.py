@@ -238,8 +238,8 @@ def _checked_tokens(model: LiveModel, inputs: Inputs, n_texts: int, n_tokens: in
         n_tokens = min(N_TOKENS, most)
     if n_texts < 1 or n_tokens < 4:
         raise ValueError(
-            "`n_texts` must be at least 1 and `n_tokens` at least 4 for a repeated text to tell copies from "
-            f"neighbours, got {n_texts} and {n_tokens}. Leave them out."
+            "`n_texts` must be at least 1 and `n_tokens` at least 4 for copies in a repeated text to be "
+            f"apart from neighbours, got {n_texts} and {n_tokens}. Leave them out."
         )
     if limit is not None and n_tokens > most:
         raise ValueError(

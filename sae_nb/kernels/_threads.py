@@ -72,7 +72,7 @@ def share(loop: Callable[..., object], n: int, *arguments: object) -> None:
 
 @cache
 def _helpers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sae_nb loops")
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compiled loops")
 
 
 def check_not_forked() -> None:

@@ -59,7 +59,7 @@ def test_what_is_left_stands_beside_random_directions(panel: sw.ConceptMap) -> N
     assert cone is not None
     assert cone.r[1] < 1e-3 < 0.1 < cone.random_directions[1]
     assert panel.overlays.left.values == cone.r.tolist()
-    assert panel.overlays.left.control == cone.random_directions.tolist()
+    assert [band[1] for band in panel.overlays.left.bands] == cone.random_directions.tolist()
     assert panel.overlays.atoms.values == cone.weights.tolist()
     assert "of random directions" in panel.answer
     assert "Thick lines" in panel.map.facts.value

@@ -108,7 +108,7 @@ def test_the_find_box_lists_atoms_and_waits_to_be_taken(panel: CorpusPanel) -> N
     before, box = panel.atom, panel.finder.widget
     panel.finder.search("tai")
     assert [row["atom"] for row in box.rows] == [MORE_A]
-    assert "90 % of old" in box.rows[0]["tip"].replace("\u2009", " ")
+    assert "90.0 % of old" in box.rows[0]["tip"].replace("\u2009", " ")
     assert panel.atom == before
     panel.finder.take()
     assert (panel.atom, panel.search, panel.found) == (MORE_A, "tai", (MORE_A,))

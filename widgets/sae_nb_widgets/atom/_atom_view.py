@@ -17,11 +17,11 @@ from sae_nb.checks import one_of
 from sae_nb.figures import cividis, theme
 from sae_nb.figures._svg_shapes import Dot, Drawing
 from sae_nb.figures.theme import css_colour, format_number
-from sae_nb_widgets.atom._examples import ExamplesView
 from sae_nb_widgets.components._base import HTML, VBox
 from sae_nb_widgets.components._curves import Chart, Curves, Line
 from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.panel._declaring import show
+from sae_nb_widgets.panel._examples import ExamplesView
 from sae_nb_widgets.pursuit._detail import picture
 from sae_nb_widgets.pursuit._runs import checked_shape
 

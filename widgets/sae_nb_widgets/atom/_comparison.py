@@ -19,12 +19,12 @@ from sae_nb.checks import check_atom, checked
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.sessions._names import names_of
-from sae_nb_widgets.atom._examples import card_title, examples_view
 from sae_nb_widgets.components import Histogram, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, Box, VBox, atom_mark
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import Atom, control, reacts, small_button
+from sae_nb_widgets.panel._examples import card_title, examples_view
 from sae_nb_widgets.panel._pages import COLUMNS
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
 from sae_nb.figures.theme import escape, format_number, format_percent
 from sae_nb.sessions._annotations import HERE, Annotations
-from sae_nb_widgets.atom._examples import card_title
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
 from sae_nb_widgets.components import Chips, Sparkbars, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, VBox, layout_of
 from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.panel._declaring import button, control, show, small_button
+from sae_nb_widgets.panel._examples import card_title
 from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:

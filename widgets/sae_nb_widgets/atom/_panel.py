@@ -27,17 +27,17 @@ from sae_nb_widgets.atom._atom_view import AtomItself, AtomsAs, DrawnExamples, d
 from sae_nb_widgets.atom._controls import BAND_NAMES, AtomControls, strengths_shown
 from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes
 from sae_nb_widgets.atom._effects import Effects
-from sae_nb_widgets.atom._examples import (
+from sae_nb_widgets.atom._words import answer, headline, numbers, table
+from sae_nb_widgets.components._base import VBox
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._declaring import EVERYWHERE, Atom, Site, Whole, reacts, show
+from sae_nb_widgets.panel._examples import (
     CropSheet,
     ExamplesView,
     SiteColumns,
     examples_view,
     place_in_words,
 )
-from sae_nb_widgets.atom._words import answer, headline, numbers, table
-from sae_nb_widgets.components._base import VBox
-from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import EVERYWHERE, Atom, Site, Whole, reacts, show
 from sae_nb_widgets.panel._finding import Finder
 from sae_nb_widgets.panel._heading import place_words
 

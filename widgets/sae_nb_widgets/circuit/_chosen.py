@@ -10,11 +10,11 @@ import traitlets as t
 
 from sae_nb.circuits._summary import Circuit
 from sae_nb.figures.theme import escape
-from sae_nb_widgets.atom._examples import examples_view
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._names import NodeNames
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel._declaring import show
+from sae_nb_widgets.panel._examples import examples_view
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,6 @@ from sae_nb.corpora._corpora import MIN_COUNT, NAMES, CorpusSummary, summarise_c
 from sae_nb.figures._volcano import draw_volcano, ring_volcano, volcano
 from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import write_bytes
-from sae_nb_widgets.atom._examples import examples_view
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components._concordance import words_around
 from sae_nb_widgets.components._row_table import RowTable
@@ -36,6 +35,7 @@ from sae_nb_widgets.panel._declaring import (
     reacts,
     small_button,
 )
+from sae_nb_widgets.panel._examples import examples_view
 from sae_nb_widgets.panel._pages import COLUMNS
 from sae_nb_widgets.panel._theming import figure_widget
 

@@ -66,6 +66,7 @@ BY = {
     "copying": "copying",
 }
 N_LISTED, N_PAIRS = 5, 4
+HEAD_RULE = "a head as layer.head, such as 18.6, or nothing"
 N_PLACES = 400
 """Tokens up to which a text is written whole."""
 
@@ -229,7 +230,14 @@ class HeadsPanel(PlayingPanel):
             control(self, "layer", "layer", "Layer of the head", "8em", kind=Entry),
             control(self, "head", "head", "Number of the head", "8em", kind=Entry),
             control(self, "position", "from position", "Where it looks from", "11em", kind=Entry),
-            control(self, "second", "next to head", "A second head, such as 18.6", "12em"),
+            control(
+                self,
+                "second",
+                "next to head",
+                "A second head, such as 18.6",
+                "12em",
+                rule=lambda: HEAD_RULE,
+            ),
             control(self, "seed", "seed", "Of the heads drawn at random", "9em", kind=Entry),
         ]
         self.arrange(

@@ -16,7 +16,6 @@ from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape
 from sae_nb.models._sound_inputs import rate_of
 from sae_nb.summaries import InputSummary
-from sae_nb_widgets.atom._examples import TextExamples
 from sae_nb_widgets.components import DrawPad, PictureGrid, SoundRecorder, TokenStrip
 from sae_nb_widgets.components._base import HTML, Box, VBox, lay_out, layout_of
 from sae_nb_widgets.components._find_box import plain
@@ -25,6 +24,7 @@ from sae_nb_widgets.components._word_lattice import WordLattice
 from sae_nb_widgets.input_lens._lattice import Lattice, legend_words
 from sae_nb_widgets.input_lens._words import goes_on_html
 from sae_nb_widgets.panel._declaring import show
+from sae_nb_widgets.panel._examples import TextExamples
 from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:

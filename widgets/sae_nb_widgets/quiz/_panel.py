@@ -14,11 +14,11 @@ from sae_nb.figures.theme import escape, format_count
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries._quiz import QuizQuestion, QuizScore, ask_about, askable_atoms
-from sae_nb_widgets.atom._examples import examples_view
 from sae_nb_widgets.components._base import HTML, Button
 from sae_nb_widgets.components._chips import DOTS
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import Atom, Whole, reacts
+from sae_nb_widgets.panel._examples import examples_view
 from sae_nb_widgets.quiz._options import OptionCards
 
 if TYPE_CHECKING:
