@@ -154,3 +154,13 @@ def test_pairs_of_atoms_say_why_it_looks_there() -> None:
     panel.close()
     with pytest.raises(ValueError, match="in front of a layer"):
         sw.HeadsPanel(vit, image, saes=sn.load_sae("tiny-vit/mlp.3"))
+
+
+@pytest.mark.slow
+def test_heads_of_a_model_of_sounds_are_shown() -> None:
+    panel = sw.HeadsPanel(sn.load_model("tiny-audio"), sn.data.sounds(2, seed=0))
+    panel.wait(60)
+    assert not panel.problem
+    assert panel.headline.startswith("L")
+    assert panel.pictures.layout.display is None
+    panel.close()

@@ -58,6 +58,9 @@ class Answer:
     direct: Float[np.ndarray, "layers heads"]
     """Logits that each head itself adds to the answer."""
 
+    chances: Float[Tensor, " outcomes"]
+    """Probabilities of all answers."""
+
     outputs: list[Float[Tensor, "time d_heads"]]
     """Of heads, side by side, a layer each."""
 
@@ -102,7 +105,8 @@ def answer_of(model: LiveModel, batch: Batch, seed: int) -> Answer:
     ran = run(model, batch, read=places)
     logits = ran.answer.one()
     outcome = int(logits.argmax())
-    probability = float(logits.softmax(-1)[outcome])
+    chances = logits.softmax(-1)
+    probability = float(chances[outcome])
 
     def chance_of(z: Tensor) -> Tensor:
         return z.softmax(-1)[outcome]
@@ -131,6 +135,7 @@ def answer_of(model: LiveModel, batch: Batch, seed: int) -> Answer:
         without={head: left[head] for head in first},
         random={head: left[head] for head in random},
         direct=direct_effects(model, given, outcome).values,
+        chances=chances,
         outputs=[ran.states[str(place)].flatten(0, 1).float() for place in places],
         picture=picture,
     )
@@ -145,9 +150,8 @@ def look_of(model: LiveModel, seen: Answer, head: HeadName) -> Look:
     n_heads = len(attention.pattern)
     place = places_of(model, "head")[layer]
     removed = _without(model, seen, place, index, n_heads)
-    here = run(model, seen.batch).answer.one().softmax(-1)
     top = removed.topk(min(N_SHOWN, len(removed))).indices.tolist()
-    goes_on = tuple((answer_name(model, i), float(removed[i]), float(here[i])) for i in top)
+    goes_on = tuple((answer_name(model, i), float(removed[i]), float(seen.chances[i])) for i in top)
     pushes, own_word = _pushes(model, seen, head, output, pattern)
     return Look(
         head=head,
@@ -196,7 +200,9 @@ def _named(i: int, shape: tuple[int, ...]) -> HeadName:
 
 
 def read_again(batch: Batch) -> Tensor:
-    """Return an input so that the model can be asked again."""
+    """Return an input so that the model can be asked again: token ids, a sound, an image or a row."""
+    if batch.sounds is not None:
+        return (batch.sounds[0].float() / 2**15)[None].cpu()
     read = batch.token_ids if batch.token_ids is not None else batch.pictures
     return (batch.first_tensor if read is None else read).cpu()
 
