@@ -217,6 +217,7 @@ panel
 # below zero, press *dose–response*. The panel only calls what you can call:
 
 # %%
+panel.wait()  # it runs the same model
 before = model(inputs[1:2])
 with sn.steer(model, hook_point, sae, atom=effect.atom, by=effect.amount):
     after = model(inputs[1:2])
@@ -285,7 +286,8 @@ share = counted.share
 assert share["turned up"] > share.drop("turned up").max() + 0.2, (
     "the atom must do what it is named for"
 )
-assert not lm.model.interventions, "steering must leave no trace"
+with lm.model.lock:  # between the passes that a panel makes
+    assert not lm.model.interventions, "steering must leave no trace"
 print(f"texts with a word of “{lm.concept}”  {share['as it is']:.0%} → {share['turned up']:.0%}")
 print(f"the same, random directions    at most {share.iloc[2:].max():.0%}")
 print(f"language model                 {lm.model.name}")

@@ -97,7 +97,7 @@ lens.token = lens.generation.n_prompt - 1
 lens.atom, lens.strength = lm.atom, lm.plan.strength
 lens.go_on(20)
 print(f"the atom of “{lm.concept}”")
-for row in ("steered", "not steered", "random"):
+for row in ("steered", "untouched", "random"):
     print(f"{row:>12} | {lens.record[f'branch 1, {row}']}")
 
 # %% [markdown]

@@ -53,7 +53,7 @@ def test_visitors_leave_nothing_and_need_no_network(checkout: Path, tmp_path: Pa
     assert len(visits) == 2
     for visit in visits:
         assert visit["problems"] == []
-        assert set(visit["seconds"]) == {"first panel", "all cells", "slider pulled to 0"}
+        assert set(visit["seconds"]) == {"first panel's place", "all cells", "slider pulled to 0"}
         assert visit["left"] == 0
         assert visit["folder_grown"] == 0
         assert 100 < visit["resident"] < 1024

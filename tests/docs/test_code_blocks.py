@@ -84,7 +84,8 @@ def test_the_readme_runs_as_shown_and_the_tour_begins_with_its_lines() -> None:
     """The main job; the tour's page shows the very same lines."""
     names = _run(README, {})
     assert {"model", "acts", "sae", "report", "browser", "answers"} <= set(names)
-    main_job = next(BLOCK.finditer(README.read_text(encoding="utf-8")))["code"]
+    blocks = BLOCK.finditer(README.read_text(encoding="utf-8"))
+    main_job = next(block["code"] for block in blocks if not block["why"])
     shown = "".join(f"# {line}".rstrip() + "\n" for line in main_job.splitlines())
     assert shown in TOUR.read_text(encoding="utf-8")
 
