@@ -56,7 +56,9 @@ def page(chromium: Any, xy: np.ndarray, tmp_path: Path) -> Iterator[Any]:
     grey, blue, red = [0x77] * 3, [0, 0x72, 0xB2], [0xD5, 0x5E, 0]
     chart.palette = [{"shape": "circle", "light": c, "dark": c} for c in (grey, blue, red)]
     style = style_sheet("components.css", "point_map.css")
-    live = chart.live_html().replace("send: () => {}", HEARING)
+    # With a kernel to hear of it: a page alone sends nothing.
+    live = chart.live_html().replace('"alone": true', '"alone": false')
+    live = live.replace("send: () => {}", HEARING)
     text = f"<!DOCTYPE html><meta charset=utf-8><style>{style}</style><body><script>window.sent = []</script>{live}"
     file = tmp_path / "map.html"
     file.write_text(text, encoding="utf-8")

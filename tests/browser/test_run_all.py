@@ -48,7 +48,9 @@ halves = sn.uses.documents(vit, vit_sae, pictures[:24], vit_sae.hook_point, prog
 sw.CorpusPanel(halves.subset(slice(12)), halves.subset(slice(12, 24)), min_count=2)""",
     """\
 last = sn.load_sae("tiny-gpt/mlp.3")
-sw.CircuitPanel(sn.circuits.attribution_graph(gpt, last, "One day she went", target=" to", max_nodes=40))""",
+went = sw.CircuitPanel(sn.circuits.attribution_graph(gpt, last, "One day she went", target=" to", max_nodes=40))
+went.as_graph = True
+went""",
     """\
 writing = sw.GenerationLens(gpt, gpt_sae, prompt=story, pinned=[161])
 writing.step(3)

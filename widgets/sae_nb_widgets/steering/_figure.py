@@ -33,8 +33,8 @@ BAND_COLOUR = fade(theme.CONTROL, 0.18)
 
 THICK = 0.26  # thickness of a band, in rows
 LONGEST_NAME = 18
-WORDS_PX = 112
-"""Room at the right for the numbers."""
+WORDS_EM = 8.6
+"""Room at the right for the numbers, in sizes of their font."""
 
 LEAST_SHOWN = 1e-4
 """Probability at which the axis of the next token, by powers of ten, begins: what is below stands there."""
@@ -57,7 +57,7 @@ def steering_figure(
             "template": template(),
             "barmode": "overlay",
             "hovermode": "closest",
-            "margin": {"l": 56, "r": WORDS_PX, "t": 44, "b": 44},
+            "margin": {"l": 56, "t": 44, "b": 44},
             "legend": {"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
             "xaxis": {"domain": [0, 1], "anchor": "y", "zeroline": False},
             "yaxis": {"domain": [0, 1], "anchor": "x", "showgrid": False, "fixedrange": True},
@@ -370,6 +370,7 @@ def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[s
     layout.yaxis.tickvals = np.arange(len(labels), dtype=np.float32)
     layout.yaxis.ticktext = labels
     layout.yaxis.range = [len(labels) - 0.4, -0.6]
+    layout.margin.r = WORDS_EM * current_theme().font_px
     has_curve = bool(layout.yaxis2.visible)
     layout.height = figure_height(len(labels), curve=has_curve)
     return high + 0.01 * room
