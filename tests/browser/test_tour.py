@@ -96,7 +96,7 @@ def test_moving_the_slider_steers_the_model(tour: Any) -> None:
 
 
 def test_the_second_half_reads_and_steers_text(tour: Any) -> None:
-    """Token strips of the labelled atom, and a story before and after beside the random direction."""
+    """Token strips of the labelled atom, and a story turned up, untouched, and along a random direction."""
     readers = tour.page.locator(".sae-nb-panel").filter(has_text="What makes this atom fire?")
     assert readers.count() == 2
     readers.nth(1).scroll_into_view_if_needed()
@@ -104,7 +104,8 @@ def test_the_second_half_reads_and_steers_text(tour: Any) -> None:
     tellers = tour.page.locator(".sae-nb-panel").filter(has_text="What if this were stronger?")
     assert tellers.count() == 2
     tellers.nth(1).scroll_into_view_if_needed()
-    for title in ("before", "after", "random push of the same size"):
+    tellers.nth(1).locator(".sae-nb-question", has_text="turned up").wait_for()
+    for title in ("untouched", "random, same length"):
         assert tellers.nth(1).get_by_text(title, exact=True).first.is_visible()
     tour.settle()
     tour.shot("story_after", tellers.nth(1))
