@@ -66,7 +66,7 @@ def a_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                 )
             patched.setattr(_proxes, "FEW", 0)
             patched.setattr(_card, "on_card", lambda _: True)
-            patched.setattr(_card, "_compiles", lambda _: True)
+            patched.setattr(_card, "has_triton", lambda *_: True)
             _stand_in_graphs(patched)
         yield
 
