@@ -83,6 +83,9 @@ def test_a_page_has_the_words_escaped_and_no_script() -> None:
     assert "<script>" not in drawn
     assert "<b>" not in drawn
     assert "&lt;script&gt;" in drawn
+    rest = arcs_html(["The", "a", "long", "word", "b"], np.array([0.25, 0, 0, 0.7, 0.05]), 4, 3)
+    label = next(part for part in rest.split("<text ") if "at rest" in part)
+    assert 'text-anchor="start"' in label, "the first word is at the edge: its label begins there"
 
 
 def test_a_long_text_is_a_picture_that_still_reads() -> None:

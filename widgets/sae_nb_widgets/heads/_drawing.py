@@ -21,6 +21,9 @@ TOP, BOTTOM, HEIGHT = 42, 138, 152
 BEFORE, AFTER = 3, 3
 """Words shown around the one that is looked at most."""
 
+ROOM = 130
+"""Pixels from the edge from which the label of the first word has room for its words."""
+
 LEAST = 0.05
 """Attention from which a curve is drawn."""
 
@@ -52,8 +55,12 @@ def arcs_html(
             f'{x:.0f} {TOP + 50} {x:.0f} {TOP + 8}" fill="none" stroke="{colour}" '
             f'stroke-width="{2 + 12 * float(row[i]):.1f}" stroke-linecap="round"/>'
         )
-        said = f"{format_percent(float(row[i]))}{' at rest' if rest else ''}"
-        parts.append(_text(said, max(x, 36.0) if rest else x, TOP - 24, "sae-nb-quiet", size=13))
+        said = (
+            f"{format_percent(float(row[i]))}{' at rest' if rest and above[source] > ROOM else ''}"
+        )
+        # The first word stands at the edge, where a label in the middle would be cut.
+        at = 2.0 if rest else x
+        parts.append(_text(said, at, TOP - 24, "sae-nb-quiet", start=rest, size=13))
     parts += [
         _text(_word(tokens[i]), above[i], TOP, _ink(i == source), bold=i == source) for i in upper
     ]

@@ -23,7 +23,7 @@ MUCH, MOST = 0.25, 0.5
 
 SMALL = 0.005
 LEGEND = (
-    "left: rows are layers, the last on top, columns heads · a row of the square: where one place looks · "
+    "grid: rows are layers, the last on top, columns heads · a row of the square: where one place looks · "
     "grey: the first token, where heads rest"
 )
 
