@@ -24,5 +24,5 @@ def watched(page: Any, own: tuple[str, ...] = FROM_DISK) -> Iterator[Any]:
     yield page
     hurt = page.evaluate("window.hurt")
     page.close()
-    assert complaints == []
-    assert hurt is None
+    assert complaints == [], complaints  # not a test module: pytest does not rewrite it
+    assert hurt is None, hurt
