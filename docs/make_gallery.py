@@ -549,7 +549,7 @@ def entries() -> list[Entry]:
             judged,
             "It rebuilds what it reads far better than a random dictionary, but many of its atoms never fire.",
             ".sae-nb-dotlist",
-            "10_evaluation",
+            "03_evaluation",
             SIX_SCALES,
         ),
         Entry(
@@ -573,7 +573,7 @@ def entries() -> list[Entry]:
             patched,
             "A few heads bring the answer back when their outputs alone come from the clean text.",
             ".sae-nb-answer, .sae-nb-layers",
-            "22_patching",
+            "07_patching",
         ),
         Entry(
             "heads",
@@ -581,7 +581,7 @@ def entries() -> list[Entry]:
             heads,
             "Of 270 heads one looks back at the word that comes next; without it the model no longer says it.",
             ".sae-nb-answer, .sae-nb-arcs",
-            "22_patching",
+            "07_patching",
         ),
         Entry(
             "layers",
@@ -589,7 +589,7 @@ def entries() -> list[Entry]:
             layers_of_text,
             "Block by block the model comes closer to the word with which it goes on.",
             ".sae-nb-answer, .sae-nb-layers",
-            "23_the_lens",
+            "06_the_lens",
         ),
         Entry(
             "changes",
@@ -597,7 +597,7 @@ def entries() -> list[Entry]:
             changed,
             "After each sentence the fine-tuned model says “So it was”; one direction carries a third of that.",
             f".sae-nb-answer, {tokens}",
-            "23_the_lens",
+            "06_the_lens",
         ),
         Entry(
             "generation",
@@ -605,7 +605,7 @@ def entries() -> list[Entry]:
             generation,
             "One beginning goes on three ways: with “outer space” turned up, as it is, and at random.",
             ".sae-nb-branches",
-            "11_steering",
+            "05_steering",
         ),
         Entry(
             "quiz",
@@ -639,7 +639,7 @@ def entries() -> list[Entry]:
             depth,
             "Images start close together and move apart, layer by layer, towards their answers.",
             bars,
-            "07_block_recurrence",
+            "15_block_recurrence",
             axes="x3 y3",
         ),
         Entry(
@@ -648,7 +648,7 @@ def entries() -> list[Entry]:
             in_time,
             "Earlier words predict a small part of this story (blue), more than in shuffled order.",
             f"{tokens}, .sae-nb-answer, .sae-nb-bars",
-            "09_time",
+            "17_time",
         ),
         Entry(
             "pursuit",
@@ -656,7 +656,7 @@ def entries() -> list[Entry]:
             pursuit,
             "Two algorithms build the same activation from atoms, and part where one corrects itself.",
             ".sae-nb-answer, .sae-nb-inuse",
-            "02_pursuit",
+            "11_pursuit",
             ATOMS_ALONE,
         ),
         Entry(

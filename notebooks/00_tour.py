@@ -301,4 +301,4 @@ exercise_report("00")
 # This is the end of the tour. Did *Run All Cells* bring you here? The topmost cell with a star, `[*]`,
 # is running; the longest are training (3), the report (4) and the search for an atom (6). Panels fill as they are
 # reached, so scroll up and read along. Continue with [superposition](01_superposition.ipynb), or with
-# [a model that talks](19_a_model_that_talks.ipynb).
+# [a model that talks](23_a_model_that_talks.ipynb).

@@ -71,11 +71,11 @@ panel = sw.SuperpositionToy()
 panel
 
 # %%
-exercise("01.5")
+exercise("01.1")
 
 # %% tags=["exercise"]
 read_off = ...
-exercise("01.5").check(read_off)
+exercise("01.1").check(read_off)
 
 # %% [markdown]
 # At $S = 0$ the toy keeps the two features that matter most, one per dimension, and gives up the rest. The
@@ -101,14 +101,14 @@ assert 1.95 < record.dimensionality.sum() < 2.01, "in no more room than there is
 assert record.interference.min() > 0.5, "and none is alone"
 
 # %%
-exercise("01.1")
+exercise("01.2")
 
 # %% tags=["exercise"]
 share = ...
-exercise("01.1").check(share)
+exercise("01.2").check(share)
 
 # %%
-exercise("01.2")
+exercise("01.3")
 
 # %% [markdown]
 # Write the five rows yourself, or compute them. Any five directions that keep apart are right, whatever
@@ -116,7 +116,7 @@ exercise("01.2")
 
 # %% tags=["exercise"]
 directions = ...
-exercise("01.2").check(directions)
+exercise("01.3").check(directions)
 
 # %% [markdown]
 # ## 2 · When does sharing begin?
@@ -127,14 +127,14 @@ exercise("01.2").check(directions)
 # Commit to a number before you look.
 
 # %%
-exercise("01.3")
+exercise("01.4")
 
 # %% tags=["exercise"]
 guess = ...
-exercise("01.3").predict(guess)
+exercise("01.4").predict(guess)
 
 # %% tags=["exercise"]
-exercise("01.3").reveal()
+exercise("01.4").reveal()
 
 # %% [markdown]
 # Both losses can be written down: giving the neuron away costs the variance of the other feature,
@@ -239,7 +239,7 @@ assert r2.value > 0.95 > 0.6 > r2.control, "few atoms are enough, few random dir
 # One number summed up most of this notebook. Write it.
 
 # %%
-exercise("01.4")
+exercise("01.5")
 
 
 # %% tags=["exercise"]
@@ -247,7 +247,7 @@ def dimensionality(directions):
     return ...
 
 
-exercise("01.4").check(dimensionality)
+exercise("01.5").check(dimensionality)
 
 # %%
 exercise_report("01")

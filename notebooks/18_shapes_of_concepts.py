@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/18_shapes_of_concepts.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/18_shapes_of_concepts.ipynb)
 #
-# You need 00 and 02; 25 minutes with the exercises, 25 seconds of computing. Afterwards you can measure a shape
+# You need 00 and 11; 25 minutes with the exercises, 25 seconds of computing. Afterwards you can measure a shape
 # with its floor, and distinguish captured, tiled and diluted.
 #
 # An atom is a direction. A concept need not be one: it may take several atoms to build (a **cone**), or come
@@ -107,15 +107,15 @@ panel.wait()
 panel
 
 # %%
-exercise("18.4")
+exercise("18.2")
 
 # %% tags=["exercise"]
 explanation = ...
-exercise("18.4").write(explanation)
+exercise("18.2").write(explanation)
 
 # %% tags=["exercise"]
 points = ...
-exercise("18.4").score(points)
+exercise("18.2").score(points)
 
 # %% [markdown]
 # Does this hold of whatever one calls the direction of a concept? No: five seeds, with the weights of linear
@@ -159,7 +159,7 @@ shapes[["regime", "own r2", "shuffled", "support", "width"]]
 # together **dilute** it: each has much of it, none is needed. How wide is a piece?
 
 # %%
-exercise("18.2")
+exercise("18.3")
 
 
 # %% tags=["exercise"]
@@ -167,7 +167,7 @@ def width(angles, strengths):
     return ...
 
 
-exercise("18.2").check(width)
+exercise("18.3").check(width)
 
 # %%
 held["one at a time"].figure("circle")
@@ -209,14 +209,14 @@ place_held["trained"].figure("place")
 # move to its nearest neighbours.
 
 # %%
-exercise("18.3")
+exercise("18.4")
 
 # %% tags=["exercise"]
 guess = ...
-exercise("18.3").predict(guess)
+exercise("18.4").predict(guess)
 
 # %% tags=["exercise"]
-exercise("18.3").reveal()
+exercise("18.4").reveal()
 
 # %%
 states = sn.dynamics.capture_states(vit, scenes.images)[:, :, vit.prefix_tokens :]

@@ -1,6 +1,6 @@
 """Answers to the exercises, by number and what is asked: `notebooks/solve.py` puts them into the notebooks.
 
-Each cell replaces what a student leaves blank above `exercise("01.1").check(…)`.
+Each cell replaces what a student leaves blank above `exercise("01.2").check(…)`.
 """
 
 # %% 00.2 check
@@ -12,38 +12,38 @@ def rebuilt(values, atoms, dictionary, bias):
     return bias + values @ dictionary[atoms]
 
 
-# %% 01.1 check
+# %% 01.2 check
 share = 2 / 5
 
-# %% 01.2 check
+# %% 01.3 check
 angle = 2 * torch.pi * torch.arange(5) / 5
 directions = torch.stack((angle.cos(), angle.sin()), dim=1)
 
-# %% 01.3 predict
+# %% 01.4 predict
 guess = 0.5
 
 
-# %% 01.4 check
+# %% 01.5 check
 def dimensionality(directions):
     lengths = directions.norm(dim=1)
     along = directions @ directions.T / lengths[:, None]
     return lengths**2 / (along**2).sum(dim=1)
 
 
-# %% 01.5 check
+# %% 01.1 check
 read_off = 2
 
-# %% 02.1 check
+# %% 11.2 check
 left = (5**2 - 4**2) ** 0.5
 
-# %% 02.2 check
+# %% 11.3 check
 bait = torch.tensor([0.6, 0.8])
 
-# %% 02.3 predict
+# %% 11.4 predict
 guess = 0.4
 
 
-# %% 02.4 check
+# %% 11.5 check
 def pursue(x, dictionary, k):
     z = torch.zeros(len(dictionary), dtype=x.dtype)
     for _step in range(k):
@@ -53,33 +53,33 @@ def pursue(x, dictionary, k):
     return z
 
 
-# %% 02.5 check
+# %% 11.1 check
 read_off = "MP"
 
-# %% 03.1 check
+# %% 12.1 check
 cosine = 2**-0.5
 
-# %% 03.2 predict
+# %% 12.3 predict
 guess = 0.2
 
 
-# %% 03.3 check
+# %% 12.4 check
 def babel_function(dictionary, r):
     cosines = (dictionary @ dictionary.T).abs().fill_diagonal_(0)
     return cosines.topk(r, dim=1).values.sum(dim=1).max()
 
 
-# %% 03.4 check
+# %% 12.2 check
 read_off = 2
 
-# %% 04.1 check
+# %% 13.1 check
 nearest = [0.7, 0.3, 0]
 
-# %% 04.2 predict
+# %% 13.3 predict
 guess = 0.67
 
 
-# %% 04.3 check
+# %% 13.2 check
 def project(v):
     u = v.sort(descending=True).values
     theta = (u.cumsum(0) - 1) / torch.arange(1, len(v) + 1)
@@ -87,17 +87,17 @@ def project(v):
     return (v - theta[kept - 1]).clamp(min=0)
 
 
-# %% 04.4 check
+# %% 13.4 check
 read_off = "ReLU"
 
-# %% 05.1 check
+# %% 14.1 check
 stability = 1
 
-# %% 05.2 predict
+# %% 14.4 predict
 guess = 0.7
 
 
-# %% 05.3 check
+# %% 14.2 check
 def stability_of(first, second):
     from scipy.optimize import linear_sum_assignment
 
@@ -105,41 +105,41 @@ def stability_of(first, second):
     return cosines[linear_sum_assignment(cosines, maximize=True)].mean()
 
 
-# %% 05.4 write
+# %% 14.3 write
 explanation = """Atoms of the archetypal SAE look like whole digits or mixtures of some. Those of TopK are strokes and
 edges with both signs. R² is nearly the same for both. Twenty-four atoms are a look, no measurement."""
 
-# %% 05.4 score
+# %% 14.3 score
 points = 4
 
-# %% 07.1 check
+# %% 15.1 check
 cut_after = [4, 8]
 
-# %% 07.2 predict
+# %% 15.2 predict
 share_lost = 0.8
 
 
-# %% 07.3 check
+# %% 15.4 check
 def best_cut(S):
     left = [(1 - S[:c, :c]).sum() + (1 - S[c:, c:]).sum() for c in range(1, len(S))]
     return 1 + min(range(len(left)), key=left.__getitem__)
 
 
-# %% 07.4 write
+# %% 15.3 write
 explanation = """A push after layer 2 has faded at layer 8; one after layer 10 is still seen at the end. The Raptor's path
 leaves the teacher's within the last phase. It is one image; a second one did the same."""
 
-# %% 07.4 score
+# %% 15.3 score
 points = 4
 
-# %% 08.1 check
+# %% 16.1 check
 corners = 6
 
-# %% 08.2 predict
+# %% 16.2 predict
 guess = 0.9
 
 
-# %% 08.3 check
+# %% 16.3 check
 def my_off_support(corners, x):
     import torch
 
@@ -148,116 +148,116 @@ def my_off_support(corners, x):
     return away / between
 
 
-# %% 08.4 check
+# %% 16.4 check
 read_off = 0.39
 
-# %% 09.1 check
+# %% 17.1 check
 length = 3.0
 
 
-# %% 09.3 check
+# %% 17.2 check
 def lag_one_cosine(x):
     return torch.cosine_similarity(x[1:], x[:-1], dim=1).mean()
 
 
-# %% 09.2 predict
+# %% 17.3 predict
 guess = 0.2
 
-# %% 09.4 predict
+# %% 17.4 predict
 correlation = 0.0
 
-# %% 09.5 write
+# %% 17.5 write
 explanation = """The predicted part was read from the verb and from the token before. In both sentences atoms for a past
 tense are novel. The surprise differs by less than half a nat, within the error of six sentences."""
 
-# %% 09.5 score
+# %% 17.5 score
 points = 4
 
-# %% 10.2 predict
+# %% 03.2 predict
 guess = 0.9
 
 
-# %% 10.3 check
+# %% 03.3 check
 def is_clear(value, low, high, control):
     return value > control and not low <= control <= high
 
 
-# %% 10.1 check
+# %% 03.4 check
 r2 = 1 - 4 / 10
 
-# %% 10.4 check
+# %% 03.5 check
 share = 8 / 128
 
-# %% 10.5 predict
+# %% 03.6 predict
 guess = 0.75
 
 
-# %% 10.6 check
+# %% 03.7 check
 def best(r2, l0, wanted):
     near = (l0 - wanted).abs() <= wanted / 5
     return int(torch.where(near, r2, -torch.inf).argmax())
 
 
-# %% 10.7 predict
+# %% 03.8 predict
 guess = 0.05
 
-# %% 10.8 check
+# %% 03.1 check
 read_off = "accuracy"
 
-# %% 11.4 check
+# %% 05.1 check
 found = sn.calibrate_strength(vit, sae.hook_point, sae, sevens[:1], four, 0.25)
 strength = found.by[0] / float(examples.p99[four])
 
-# %% 11.5 predict
+# %% 05.2 predict
 share = 0.0
 
-# %% 11.1 check
+# %% 05.3 check
 import math
 
 kl = 0.5 * (math.log(0.5 / 0.8808) + math.log(0.5 / 0.1192))
 
-# %% 11.2 predict
+# %% 05.4 predict
 guess = 2.0
 
 
-# %% 11.3 check
+# %% 05.5 check
 def read_share(v, reader):
     _, s, vh = torch.linalg.svd(reader, full_matrices=False)
     return float((vh[s > 1e-6] @ v).square().sum() / v.square().sum())
 
 
-# %% 12.1 check
+# %% 19.2 check
 recovered = (1.70 - 1.25) / (1.70 - 1.20)
 
 
-# %% 12.2 check
+# %% 19.1 check
 def transcode(x, E, a, D, b, k):
     values, atoms = (x @ E.T + a).topk(k, dim=1)
     z = torch.zeros(len(x), len(E)).scatter(1, atoms, values.relu())
     return z @ D + b
 
 
-# %% 12.3 check
+# %% 19.3 check
 read_off = float(reports[0]["ce_recovered_mean"].control)
 
 
-# %% 13.1 check
+# %% 20.1 check
 def difference(first, second, first_unit, second_unit):
     a, b = first.norm(dim=1) / first_unit, second.norm(dim=1) / second_unit
     return b / (a + b)
 
 
-# %% 13.3 predict
+# %% 20.3 predict
 guess = 0.5
 
-# %% 13.2 check
+# %% 20.2 check
 read_off = "BatchTopK"
 
-# %% 14.1 check
+# %% 21.1 check
 expected = 20
 
 
-# %% 14.2 check
+# %% 21.2 check
 def corrected(p):
     order = p.argsort(descending=True)
     ranks = p.new_tensor([*range(len(p), 0, -1)])
@@ -266,11 +266,11 @@ def corrected(p):
     return q
 
 
-# %% 14.3 predict
+# %% 21.4 predict
 guess = 0.3
 
 
-# %% 14.5 check
+# %% 21.5 check
 def choose(has, n):
     left, chosen = has.clone(), []
     for _ in range(n):
@@ -281,14 +281,14 @@ def choose(has, n):
     return chosen
 
 
-# %% 14.4 check
+# %% 21.6 check
 share = 1 - 0.9**10
 
-# %% 14.6 check
+# %% 21.3 check
 read_off = "bad story"
 
 
-# %% 15.1 check
+# %% 22.1 check
 def comes_again(tokens, n):
     seen, found = set(), []
     for end in range(1, len(tokens) + 1):
@@ -299,132 +299,132 @@ def comes_again(tokens, n):
     return found
 
 
-# %% 15.2 predict
+# %% 22.3 predict
 guess = 0.5
 
-# %% 15.3 write
+# %% 22.2 write
 explanation = """At the last token the atom pinned below fires strongly. What moved its score was another atom, at the
 token before, beyond what random directions reach. The atom that rises most is not among them."""
 
-# %% 15.3 score
+# %% 22.2 score
 points = 4
 
-# %% 16.1 check
+# %% 25.1 check
 index = 4 / (4 + 1)
 
-# %% 16.3 predict
+# %% 25.3 predict
 guess = 0.5
 
 
-# %% 16.2 check
+# %% 25.4 check
 def auroc(clean, corrupted):
     higher = corrupted[:, None] - clean[None, :]
     return float(((higher > 0).double() + 0.5 * (higher == 0).double()).mean())
 
 
-# %% 16.4 check
+# %% 25.2 check
 read_off = 0.0889
 
-# %% 17.1 predict
+# %% 08.2 predict
 guess = 0.5
 
 
-# %% 17.2 check
+# %% 08.3 check
 def score(attention, period):
     now = torch.arange(period, len(attention))
     return float(attention[now, now - period + 1].mean())
 
 
-# %% 17.3 predict
+# %% 08.4 predict
 guess = 0.5
 
-# %% 17.4 check
+# %% 08.1 check
 read_off = "very"
 
 # %% 18.1 predict
 guess = 0.65
 
 
-# %% 18.2 check
+# %% 18.3 check
 def width(angles, strengths):
     share = strengths / strengths.sum()
     return 1 - torch.hypot((share * angles.cos()).sum(), (share * angles.sin()).sum())
 
 
-# %% 18.3 predict
+# %% 18.4 predict
 guess = 4
 
-# %% 18.4 write
+# %% 18.2 write
 explanation = """Three atoms build it, and two of them are neighbours on the map. A small share is left, where random
 directions leave much more. For a seven it is the same."""
 
-# %% 18.4 score
+# %% 18.2 score
 points = 4
 
-# %% 19.4 check
+# %% 23.4 check
 nine = known.match("digit 9").atom
 two_atoms = panel.recipe() | {"strength": 1.25, "target_kl": None}
 two_atoms["others"] = [[nine, 1.9 * float(known.p99[nine])]]
 
-# %% 19.1 predict
+# %% 23.1 predict
 guess = 10
 
 
-# %% 19.2 check
+# %% 23.2 check
 def detection(said, fires):
     return (said[fires].float().mean() + (~said[~fires]).float().mean()) / 2
 
 
-# %% 19.3 check
+# %% 23.3 check
 def edited(x, v, gain, constant):
     return x + (gain * (x @ v) / (v @ v) + constant)[:, None] * v
 
 
-# %% 20.1 predict
+# %% 24.1 predict
 guess = 4
 
 
-# %% 20.2 check
+# %% 24.2 check
 def least_that_holds(control, n):
     return max(control, 0.5) + 1 / n**0.5
 
 
-# %% 20.3 check
+# %% 24.4 check
 def strongest(chunk):
     return json.loads(chunk[chunk.index(",") + 1 : chunk.rindex(")")])["max"]
 
 
-# %% 20.4 write
+# %% 24.3 write
 explanation = """I would call it a four with an open top. Typical firings are fours and some nines, weak ones are strokes
 of other digits. It would have to be tested on images of nines."""
 
-# %% 20.4 score
+# %% 24.3 score
 points = 4
 
 
-# %% 21.1 check
+# %% 28.4 check
 def moment(z, columns, step):
     return (int(z[1:].argmax()) % columns + 0.5) * step
 
 
-# %% 21.2 check
+# %% 28.2 check
 def says(z, clip, n, threshold):
     strongest = torch.zeros(n).scatter_reduce(0, clip, z, "amax")
     return strongest > threshold
 
 
-# %% 21.3 predict
+# %% 28.3 predict
 guess = 0.3
 
-# %% 21.4 write
+# %% 28.1 write
 explanation = """Strong examples share the pitch A in two octaves. Timbre and loudness vary. Weak ones sound like other
 tones with an overtone there. Chance detects nearly as much, so the F1 on new sounds decides."""
 
-# %% 21.4 score
+# %% 28.1 score
 points = 4
 
 
-# %% 22.1 check
+# %% 07.1 check
 def patch_map(module, blocks, clean, corrupted, measure):
     kept = {}
 
@@ -452,60 +452,60 @@ def patch_map(module, blocks, clean, corrupted, measure):
     return shares
 
 
-# %% 22.2 predict
+# %% 07.2 predict
 guess = 0.5
 
-# %% 22.3 predict
+# %% 07.3 predict
 guess = 0.0
 
-# %% 22.4 check
+# %% 07.4 check
 positions = [3, 7]
 
 
-# %% 23.1 check
+# %% 06.1 check
 def logit_lens(states, gain, unembedding):
     size = states.square().mean(dim=-1, keepdim=True).sqrt()
     return (gain * states / size) @ unembedding.T
 
 
-# %% 23.2 predict
+# %% 06.3 predict
 guess = 0.3
 
 
-# %% 23.3 check
+# %% 06.4 check
 def hits(foreseen, measured, k):
     both = set(foreseen.topk(k).indices.tolist()) & set(measured.topk(k).indices.tolist())
     return len(both) / k
 
 
-# %% 23.4 check
+# %% 06.2 check
 read_off = int((reading.top[:, -1, 0] == reading.top[-1, -1, 0]).argmax())
 
 
-# %% 24.1 check
+# %% 02.1 check
 def encode(x, E, a, b, k):
     u = (x - b) @ E.T + a
     values, atoms = u.topk(k, dim=1)
     return torch.zeros_like(u).scatter(1, atoms, values.relu())
 
 
-# %% 24.2 check
+# %% 02.2 check
 def loss_of(x, x_hat):
     return (x - x_hat).square().sum() / (x - x.mean(dim=0)).square().sum()
 
 
-# %% 24.3 check
+# %% 02.3 check
 def unit_rows(D):
     return D / D.norm(dim=1, keepdim=True)
 
 
-# %% 24.4 check
+# %% 02.4 check
 def replacements(x, x_hat, n):
     left = x - x_hat
     return unit_rows(left[left.norm(dim=1).topk(n).indices])
 
 
-# %% 24.5 check
+# %% 02.5 check
 def fit(x, n_atoms, k, steps, seed):
     draws, d = torch.Generator().manual_seed(seed), x.shape[1]
     D = unit_rows(torch.randn(n_atoms, d, generator=draws)).requires_grad_()
@@ -535,27 +535,27 @@ def fit(x, n_atoms, k, steps, seed):
     return E.detach(), a.detach(), D.detach(), b.detach()
 
 
-# %% 24.6 check
+# %% 02.6 check
 dictionaries = [fit(rows, 64, 2, 600, seed)[2] for seed, rows in enumerate(hidden)]
 
-# %% 24.7 check
+# %% 02.7 check
 mine = fit(x, 512, 20, 800, 0)
 
-# %% 24.8 predict
+# %% 02.9 predict
 guess = 0.5
 
-# %% 24.9 write
+# %% 02.10 write
 explanation = """Without unit norm and with the penalty, atoms became 1.8 times as long and the sum of codes
 fell to a half. R² did not change, since longer atoms times smaller codes rebuild the same."""
 
-# %% 24.9 score
+# %% 02.10 score
 points = 4
 
-# %% 24.10 check
+# %% 02.8 check
 read_off = "the toolkit's"
 
 
-# %% 25.1 check
+# %% 04.1 check
 def train_probe(x, y, penalty):
     p = torch.zeros(x.shape[1] + 1, requires_grad=True)
     optimiser = torch.optim.LBFGS([p], max_iter=200, line_search_fn="strong_wolfe")
@@ -572,30 +572,30 @@ def train_probe(x, y, penalty):
     return p.detach()
 
 
-# %% 25.2 predict
+# %% 04.2 predict
 guess = 0.5
 
 
-# %% 25.3 check
+# %% 04.3 check
 def apart(z, y, k):
     return (z[y].mean(dim=0) - z[~y].mean(dim=0)).abs().topk(k).indices
 
 
-# %% 25.4 predict
+# %% 04.4 predict
 guess = 0.6
 
-# %% 25.5 write
+# %% 04.5 write
 explanation = """The first three atoms fire on single even digits each: a four, an eight, and a two. None fires on even
 digits of several kinds alike. Weak firings of the first are nines. The probe adds digits up."""
 
-# %% 25.5 score
+# %% 04.5 score
 points = 4
 
-# %% 26.1 check
+# %% 09.1 check
 line = 0.95
 
 
-# %% 26.2 check
+# %% 09.3 check
 def run(seed):
     rows, draws = hidden_rows(seed), torch.Generator().manual_seed(seed)
     dictionaries = {
@@ -606,7 +606,7 @@ def run(seed):
     return {name: on_features(seed, one).mean() for name, one in dictionaries.items()}
 
 
-# %% 26.3 check
+# %% 09.4 check
 claim = own_claim(
     "An SAE finds the features of a toy.",
     "mean cosine",
@@ -616,15 +616,15 @@ claim = own_claim(
 )
 card = claim.test(run, range(5))
 
-# %% 26.4 write
+# %% 09.5 write
 explanation = """On five toys of 32 features in 10 neurons learned atoms lie on the features with a mean cosine of .999,
 random directions with .68, and after scrambling .69. That real models hold such features was not measured; labels of a
 real model would be needed."""
 
-# %% 26.4 score
+# %% 09.5 score
 points = 4
 
-# %% 26.5 check
+# %% 09.2 check
 read_off = "rows"
 
 
@@ -667,7 +667,7 @@ atoms until then. The bridge score measures it over all atoms."""
 points = 4
 
 
-# %% 28.1 check
+# %% 10.1 check
 def rows_of(model, block, ids):
     kept = []
     handle = block.register_forward_hook(lambda *given: kept.append(given[2][0]))
@@ -678,30 +678,30 @@ def rows_of(model, block, ids):
     return kept[0][0, 1:].detach()
 
 
-# %% 28.2 check
+# %% 10.2 check
 def gigabytes(tokens, width, atoms):
     rows = tokens * width
     sae = 2 * atoms * width + atoms + width
     return (4 * rows + 20 * sae) / 1e9
 
 
-# %% 28.3 check
+# %% 10.3 check
 def kept(clean, spliced, zero):
     return (zero - spliced) / (zero - clean) if zero != clean else float("nan")
 
 
-# %% 28.4 predict
+# %% 10.4 predict
 guess = 0.5
 
-# %% 28.5 write
+# %% 10.5 write
 explanation = """Of atoms 3, 50, 97, 144 and 191, which I took at equal steps, two keep their meaning in weak firings.
 Atom 97 breaks: its strongest firings are names, its weak ones any word that begins a sentence."""
 
-# %% 28.5 score
+# %% 10.5 score
 points = 4
 
 
-# %% 29.1 check
+# %% 26.1 check
 def occlusion(f, image, size, fill):
     rows, columns = image.shape[1] // size, image.shape[2] // size
     fall = torch.zeros(rows, columns)
@@ -713,39 +713,39 @@ def occlusion(f, image, size, fill):
     return fall
 
 
-# %% 29.2 predict
+# %% 26.3 predict
 guess = 0.3
 
-# %% 29.3 check
+# %% 26.2 check
 read_off = 2.5
 
 
-# %% 30.1 check
+# %% 29.1 check
 def moved(before, after):
     p, q = before.log_softmax(-1), after.log_softmax(-1)
     return (p.exp() * (p - q)).sum(-1)
 
 
-# %% 30.2 predict
+# %% 29.2 predict
 guess = 0.9
 
-# %% 30.3 check
+# %% 29.3 check
 read_off = "was"
 
 
-# %% 31.1 check
+# %% 30.1 check
 def induction_score(pattern, n):
     second = torch.arange(n + 1, 2 * n + 1)
     return pattern[:, second, second - (n - 1)].mean(dim=1)
 
 
-# %% 31.2 predict
+# %% 30.2 predict
 guess = 0.0
 
-# %% 31.3 check
+# %% 30.3 check
 heard = "keys"
 
-# %% 31.4 predict
+# %% 30.4 predict
 guess = 0.0
 
 

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_01_landmarks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_01_landmarks.ipynb)
 #
-# You need 04; 20 minutes with the exercises, 35 seconds of computing. Afterwards you can read groups off mixtures
+# You need 13; 20 minutes with the exercises, 35 seconds of computing. Afterwards you can read groups off mixtures
 # of neighbours, and say what SpaDE is one step of.
 #
 # The second part of the course leaves SAEs and keeps what they are made of: an operator, a link, a prox and a
@@ -128,7 +128,7 @@ pd.Series(found, name="share in the right moon").to_frame()
 #
 # Begin at z = 0, take one step of length 1/‖W‖², and project on the simplex. Terms that are the same for all
 # landmarks drop out of the projection, so with landmarks of one norm z = sparsemax(−κ‖x − w_j‖²): the encoder
-# of SpaDE (notebook 04).
+# of SpaDE (notebook 13).
 
 # %%
 exercise("lab_01.2")

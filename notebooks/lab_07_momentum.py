@@ -22,7 +22,7 @@
 # first writes the letter before into each place, a head of the second looks for the place that holds *k*. Let
 # queries and keys know how they changed, and one layer is enough.
 #
-# You need attention and 22; 15 minutes with the exercises, 10 seconds of computing. Afterwards you can say why
+# You need attention and 07; 15 minutes with the exercises, 10 seconds of computing. Afterwards you can say why
 # induction takes two layers, and what a change in queries and keys makes of one.
 #
 # After "Momentum Attention" (arXiv 2602.04902): the change, its filter and the claim are theirs. Ours:

@@ -2,7 +2,7 @@
 
     python notebooks/solve.py [NOTEBOOK …]
 
-An exercise is a cell tagged `exercise` whose last line calls `exercise("01.2")`. What stands above that call
+An exercise is a cell tagged `exercise` whose last line calls `exercise("01.3")`. What stands above that call
 is blank for the student; `answers.py` holds what belongs there. Solved copies are built, into `solutions/`,
 and not committed, so the two cannot drift apart. An exercise without an answer keeps its blank and fails
 where it stands.

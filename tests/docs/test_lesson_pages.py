@@ -49,8 +49,8 @@ def keep(pages: ModuleType, stem: str, shown: dict[str, Any]) -> None:
 def test_a_lesson_that_was_not_executed_says_so(pages: ModuleType) -> None:
     """With its cells; asked for executed ones, the build stops and names it."""
     made = pages.pages()
-    assert "Not executed in this build" in made["lessons/23_the_lens.md"]
-    assert "sn.load_model" in made["lessons/23_the_lens.md"]
+    assert "Not executed in this build" in made["lessons/06_the_lens.md"]
+    assert "sn.load_model" in made["lessons/06_the_lens.md"]
 
 
 def test_a_build_of_executed_lessons_refuses_to_lack_one(
@@ -58,7 +58,7 @@ def test_a_build_of_executed_lessons_refuses_to_lack_one(
 ) -> None:
     """As CI asks for it."""
     monkeypatch.setenv("SAE_NB_DOCS_EXECUTED", "1")
-    with pytest.raises(ValueError, match="23_the_lens.*make notebooks"):
+    with pytest.raises(ValueError, match="06_the_lens.*make notebooks"):
         pages.pages()
 
 
@@ -79,24 +79,24 @@ def test_every_lesson_has_its_pages(pages: ModuleType) -> None:
 
 def test_blanks_stay_blank_and_answers_are_on_the_solved_page(pages: ModuleType) -> None:
     """A student's page holds no answer; a prediction can be unfolded, and hints one by one."""
-    keep(pages, "23_the_lens", {"text/plain": "1"})
+    keep(pages, "06_the_lens", {"text/plain": "1"})
     made = pages.pages()
-    student, solved = made["lessons/23_the_lens.md"], made["lessons/23_the_lens_solved.md"]
+    student, solved = made["lessons/06_the_lens.md"], made["lessons/06_the_lens_solved.md"]
     assert student.count("return ...") == 2
     assert "return ..." not in solved
     assert "verdict.passed" not in student
     assert student.count('<details class="revealed">') == 1
-    assert student.count("Hint 1 of ") == len(lesson(pages, "23_the_lens").exercises) > 2
-    assert 'exercise("23.1")' in student
+    assert student.count("Hint 1 of ") == len(lesson(pages, "06_the_lens").exercises) > 2
+    assert 'exercise("06.1")' in student
     report = student.index("exercise_report(")
     assert "lesson-output" not in student[report : student.index("---", report)]
 
 
 def test_outputs_are_put_in_their_places(pages: ModuleType) -> None:
     """Panels as pages of their own that share a script, text escaped, and nothing for what only a kernel shows."""
-    keep(pages, "23_the_lens", {pages.execute.PAGE: PANEL, pages.execute.VIEW: {}})
-    page = pages.pages()["lessons/23_the_lens.md"]
-    shown = pages.with_outputs(page, "lessons/23_the_lens.md")
+    keep(pages, "06_the_lens", {pages.execute.PAGE: PANEL, pages.execute.VIEW: {}})
+    page = pages.pages()["lessons/06_the_lens.md"]
+    shown = pages.with_outputs(page, "lessons/06_the_lens.md")
     names = re.findall(
         r'<iframe loading="lazy" src="panels/(\w+\.html)" title="What fires\?">', shown
     )

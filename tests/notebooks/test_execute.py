@@ -10,7 +10,7 @@ import pytest
 
 from tests.notebooks.exercised import EXECUTE, FOLDER
 
-LESSON = FOLDER / "23_the_lens.ipynb"
+LESSON = FOLDER / "06_the_lens.ipynb"
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_an_error_in_a_cell_is_told_and_nothing_is_kept(
     """The line names the notebook."""
     monkeypatch.setattr(EXECUTE, "prepared", lambda path: _notebook("1 / 0"))
     line = EXECUTE.execute(LESSON)
-    assert line.startswith("FAILED 23_the_lens")
+    assert line.startswith("FAILED 06_the_lens")
     assert "ZeroDivisionError" in line
     assert list(folder.iterdir()) == []
 

@@ -59,7 +59,7 @@ for package in (sae_nb_studies, sae_nb_lessons):
     assert package.__file__.startswith(sys.prefix), package.__file__
 print(sn.vision, sn.certificate, sn.circuits.known_circuit)
 claim = sae_nb_lessons.recorded("dark_matter")
-sae_nb_lessons.exercise("01.1")
+sae_nb_lessons.exercise("01.2")
 """
 FREE = "import sae_nb, sys; heavy = {'torch', 'numba', 'nnsight', 'umap', 'transformers'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
 

@@ -1,4 +1,4 @@
-"""Exercises of notebook 05: what stability ignores, a shared start, and a measure of your own."""
+"""Exercises of notebook 14: what stability ignores, a shared start, and a measure of your own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sae_nb_lessons.exercises._kit import Answer, tasks
 CLOSE = 1e-3
 
 
-# --- 05.1: a shuffled copy ------------------------------------------------------------------------
+# --- 14.1: a shuffled copy ------------------------------------------------------------------------
 
 
 def _judge_shuffled(answer: float) -> str | None:
@@ -25,7 +25,7 @@ def _judge_shuffled(answer: float) -> str | None:
     return "Every atom has an exact copy in the other dictionary; only the places differ."
 
 
-# --- 05.2: a shared start -------------------------------------------------------------------------
+# --- 14.4: a shared start -------------------------------------------------------------------------
 
 
 @cache
@@ -36,7 +36,7 @@ def shared_start() -> float:
     return recorded("archetypal_stability").of("TopK shared start stability").mean
 
 
-# --- 05.3: stability ------------------------------------------------------------------------------
+# --- 14.2: stability ------------------------------------------------------------------------------
 
 
 def _atoms(n_atoms: int, d_in: int, seed: int) -> Tensor:
@@ -65,8 +65,8 @@ def _judge_stability(mine: Callable[[Tensor, Tensor], float]) -> str | None:
 TASKS = tasks(
     "archetypal",
     {
-        "05.1": Answer(number(-1, 1), judge=_judge_shuffled),
-        "05.2": Answer(number(0, 1), measure=shared_start),
-        "05.3": Answer(function(number(), takes="two dictionaries"), judge=_judge_stability),
+        "14.1": Answer(number(-1, 1), judge=_judge_shuffled),
+        "14.4": Answer(number(0, 1), measure=shared_start),
+        "14.2": Answer(function(number(), takes="two dictionaries"), judge=_judge_stability),
     },
 )

@@ -1,4 +1,4 @@
-"""Exercises of notebook 15: tokens that come again, and an atom that rises."""
+"""Exercises of notebook 22: tokens that come again, and an atom that rises."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sae_nb_lessons.exercises._answers import Form, WrongForm, describe, functio
 from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
-# --- 15.1: what comes again -----------------------------------------------------------------------
+# --- 22.1: what comes again -----------------------------------------------------------------------
 
 
 def comes_again(tokens: Sequence[int], n: int) -> list[bool]:
@@ -88,7 +88,7 @@ def _judge_again(mine: Callable[[Sequence[int], int], list[bool]]) -> Mistake | 
     return diagnose(mine, comes_again, _TEXTS, _slips())
 
 
-# --- 15.2: does what rises foresee? ---------------------------------------------------------------
+# --- 22.3: does what rises foresee? ---------------------------------------------------------------
 
 
 @cache
@@ -102,7 +102,7 @@ def atom_foresees() -> float:
 TASKS = tasks(
     "behaviour",
     {
-        "15.1": Answer(function(TRUTHS, takes="tokens and n"), judge=_judge_again),
-        "15.2": Answer(number(0, 1), measure=atom_foresees),
+        "22.1": Answer(function(TRUTHS, takes="tokens and n"), judge=_judge_again),
+        "22.3": Answer(number(0, 1), measure=atom_foresees),
     },
 )

@@ -1,4 +1,4 @@
-"""Exercises of notebook 30: how far an answer moved, and how often the first outcome is the planted one."""
+"""Exercises of notebook 29: how far an answer moved, and how often the first outcome is the planted one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sae_nb_lessons.exercises._answers import function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
-# --- 30.1: how far an answer moved ----------------------------------------------------------------
+# --- 29.1: how far an answer moved ----------------------------------------------------------------
 
 
 def moved(before: Tensor, after: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def _judge_moved(mine: Callable[..., Tensor]) -> Mistake | str | None:
     return diagnose(mine, moved, _PAIRS, _slips())
 
 
-# --- 30.2: the outcome that rises most ------------------------------------------------------------
+# --- 29.2: the outcome that rises most ------------------------------------------------------------
 
 
 @cache
@@ -85,10 +85,10 @@ def named_first() -> float:
 TASKS = tasks(
     "changes",
     {
-        "30.1": Answer(
+        "29.1": Answer(
             function(tensor("n"), takes="logits before and after, (n, outcomes)"),
             judge=_judge_moved,
         ),
-        "30.2": Answer(number(0, 1), measure=named_first),
+        "29.2": Answer(number(0, 1), measure=named_first),
     },
 )

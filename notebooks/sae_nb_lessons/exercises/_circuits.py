@@ -1,4 +1,4 @@
-"""Exercises of notebook 17: predicted and measured change, the induction head, and the worth of a circuit."""
+"""Exercises of notebook 08: predicted and measured change, the induction head, and the worth of a circuit."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def right_without_the_circuit() -> float:
 TASKS = tasks(
     "circuits",
     {
-        "17.1": Answer(number(0, 2), measure=share_that_happens),
-        "17.2": Answer(
+        "08.2": Answer(number(0, 2), measure=share_that_happens),
+        "08.3": Answer(
             function(number(0, 1), takes="a head's attention (time, time) and the period"),
             judge=_judge_induction,
         ),
-        "17.3": Answer(number(0, 1), measure=right_without_the_circuit),
+        "08.4": Answer(number(0, 1), measure=right_without_the_circuit),
     },
 )

@@ -1,4 +1,4 @@
-"""Exercises of notebook 14: what is found by accident, q by hand, groups by all atoms, and few texts that hold much."""
+"""Exercises of notebook 21: what is found by accident, q by hand, groups by all atoms, and few texts that hold much."""
 
 from __future__ import annotations
 
@@ -126,11 +126,11 @@ def _problem(has: Tensor, n: int, answer: Tensor) -> str | None:
 TASKS = tasks(
     "corpora",
     {
-        "14.1": Answer(number(0), judge=_judge_by_accident),
-        "14.2": Answer(function(tensor("n"), takes="p (n,)"), judge=_judge_corrected),
-        "14.3": Answer(number(-1, 1), measure=by_all_atoms),
-        "14.4": Answer(number(0, 1), judge=_judge_any_of_ten),
-        "14.5": Answer(
+        "21.1": Answer(number(0), judge=_judge_by_accident),
+        "21.2": Answer(function(tensor("n"), takes="p (n,)"), judge=_judge_corrected),
+        "21.4": Answer(number(-1, 1), measure=by_all_atoms),
+        "21.6": Answer(number(0, 1), judge=_judge_any_of_ten),
+        "21.5": Answer(
             function(tensor("n"), takes="a truth table (documents, atoms) and n"),
             judge=_judge_greedy,
         ),

@@ -1,4 +1,4 @@
-"""Exercises of notebook 13: the site of an atom, and a penalty's effect on a faint part."""
+"""Exercises of notebook 20: the site of an atom, and a penalty's effect on a faint part."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def shrunk() -> float:
 TASKS = tasks(
     "crosscoders",
     {
-        "13.1": Answer(function(tensor("n"), takes="D₁, D₂, u₁ and u₂"), judge=_judge_difference),
-        "13.3": Answer(number(0, 1), measure=shrunk),
+        "20.1": Answer(function(tensor("n"), takes="D₁, D₂, u₁ and u₂"), judge=_judge_difference),
+        "20.3": Answer(number(0, 1), measure=shrunk),
     },
 )

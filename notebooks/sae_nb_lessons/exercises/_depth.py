@@ -1,4 +1,4 @@
-"""Exercises of notebook 07: what a band is, what the cut must be, and a dynamic programme of your own."""
+"""Exercises of notebook 15: what a band is, what the cut must be, and a dynamic programme of your own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sae_nb_lessons.exercises._kit import Answer, tasks
 CLOSE = 1e-4
 
 
-# --- 07.1: where to cut ---------------------------------------------------------------------------
+# --- 15.1: where to cut ---------------------------------------------------------------------------
 
 
 def _judge_cuts(answer: list[int]) -> str | None:
@@ -27,7 +27,7 @@ def _judge_cuts(answer: list[int]) -> str | None:
     return "Layers 1–4 are one block applied four times; so are 5–8, and so are 9–12."
 
 
-# --- 07.2: exchanging layers ----------------------------------------------------------------------
+# --- 15.2: exchanging layers ----------------------------------------------------------------------
 
 
 @cache
@@ -42,7 +42,7 @@ def swap_drop() -> float:
     return float(found.drop[0, 8])
 
 
-# --- 07.3: the best cut ---------------------------------------------------------------------------
+# --- 15.4: the best cut ---------------------------------------------------------------------------
 
 
 def _similarity(n: int, seed: int) -> Tensor:
@@ -71,8 +71,8 @@ def _judge_cut(mine: Callable[[Tensor], float]) -> str | None:
 TASKS = tasks(
     "depth",
     {
-        "07.1": Answer(whole_numbers(2), judge=_judge_cuts),
-        "07.2": Answer(number(0, 1), measure=swap_drop),
-        "07.3": Answer(function(number(), takes="a matrix of similarities"), judge=_judge_cut),
+        "15.1": Answer(whole_numbers(2), judge=_judge_cuts),
+        "15.2": Answer(number(0, 1), measure=swap_drop),
+        "15.4": Answer(function(number(), takes="a matrix of similarities"), judge=_judge_cut),
     },
 )

@@ -1,4 +1,4 @@
-"""Exercises of notebook 10: R² by hand, what is clear, which dictionary, and which benchmark ranks."""
+"""Exercises of notebook 03: R² by hand, what is clear, which dictionary, and which benchmark ranks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLOSE = 0.005
 SHARE_CLOSE = 0.0005
 
 
-# --- 10.1: R² by hand -----------------------------------------------------------------------------
+# --- 03.4: R² by hand -----------------------------------------------------------------------------
 
 
 def _judge_r2(answer: float) -> str | None:
@@ -42,7 +42,7 @@ def _judge_r2(answer: float) -> str | None:
     )
 
 
-# --- 10.2: what a random dictionary keeps ---------------------------------------------------------
+# --- 03.2: what a random dictionary keeps ---------------------------------------------------------
 
 
 @cache
@@ -58,7 +58,7 @@ def random_accuracy() -> float:
     return float(report["accuracy"].control or 0.0)
 
 
-# --- 10.3: when is a number clear? ----------------------------------------------------------------
+# --- 03.3: when is a number clear? ----------------------------------------------------------------
 
 
 def _as_truth(answer: Any) -> bool:
@@ -87,7 +87,7 @@ def _judge_clear(mine: Callable[[float, float, float, float], bool]) -> str | No
     return None
 
 
-# --- 10.4 to 10.6: an equal L0 --------------------------------------------------------------------
+# --- 03.5 to 03.7: an equal L0 --------------------------------------------------------------------
 
 
 def _judge_average(answer: float) -> str | None:
@@ -138,7 +138,7 @@ def _judge_best(mine: Callable[[Tensor, Tensor, float], int]) -> str | None:
     return None
 
 
-# --- 10.7: a score for random directions ----------------------------------------------------------
+# --- 03.8: a score for random directions ----------------------------------------------------------
 
 
 @cache
@@ -152,14 +152,14 @@ def random_tpp() -> float:
 TASKS = tasks(
     "evaluation",
     {
-        "10.1": Answer(number(), judge=_judge_r2),
-        "10.2": Answer(number(0, 1), measure=random_accuracy),
-        "10.3": Answer(function(TRUTH, takes="value, low, high, control"), judge=_judge_clear),
-        "10.4": Answer(number(0, 1), judge=_judge_average),
-        "10.5": Answer(number(0, 1), measure=pca_r2),
-        "10.6": Answer(
+        "03.4": Answer(number(), judge=_judge_r2),
+        "03.2": Answer(number(0, 1), measure=random_accuracy),
+        "03.3": Answer(function(TRUTH, takes="value, low, high, control"), judge=_judge_clear),
+        "03.5": Answer(number(0, 1), judge=_judge_average),
+        "03.6": Answer(number(0, 1), measure=pca_r2),
+        "03.7": Answer(
             function(whole_number(), takes="r2, l0 and the L0 wanted"), judge=_judge_best
         ),
-        "10.7": Answer(number(-1, 1), measure=random_tpp),
+        "03.8": Answer(number(-1, 1), measure=random_tpp),
     },
 )

@@ -1,4 +1,4 @@
-"""Exercises of notebook 31: a score, a removal, what a head is told by, and the pair that makes it look."""
+"""Exercises of notebook 30: a score, a removal, what a head is told by, and the pair that makes it look."""
 
 from __future__ import annotations
 
@@ -160,12 +160,12 @@ def letters(n: int) -> list[str]:
 TASKS = tasks(
     "heads",
     {
-        "31.1": Answer(
+        "30.1": Answer(
             function(tensor("heads"), takes="a pattern (heads, 2n + 1, 2n + 1) and n"),
             judge=_judge_score,
         ),
-        "31.2": Answer(number(0, 1), measure=left_without_head),
-        "31.3": Answer(one_of("queries", "keys", "values"), judge=_judge_heard),
-        "31.4": Answer(number(0, 1), measure=left_without_pair),
+        "30.2": Answer(number(0, 1), measure=left_without_head),
+        "30.3": Answer(one_of("queries", "keys", "values"), judge=_judge_heard),
+        "30.4": Answer(number(0, 1), measure=left_without_pair),
     },
 )

@@ -1,4 +1,4 @@
-"""Exercises of notebook 21: when an atom fires, a detector of clips, and what chance detects."""
+"""Exercises of notebook 28: when an atom fires, a detector of clips, and what chance detects."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _judge_moment(mine: Callable[[Tensor, int, float], float]) -> str | None:
     return None
 
 
-# --- 21.2: a detector of clips --------------------------------------------------------------------
+# --- 28.2: a detector of clips --------------------------------------------------------------------
 
 
 def says(z: Tensor, clip: Tensor, n: int, threshold: float) -> Tensor:
@@ -144,13 +144,13 @@ def pitch_by_chance() -> float:
 TASKS = tasks(
     "hearing",
     {
-        "21.1": Answer(
+        "28.4": Answer(
             function(number(), takes="strengths, columns and seconds per column"),
             judge=_judge_moment,
         ),
-        "21.2": Answer(
+        "28.2": Answer(
             function(tensor(N_CLIPS), takes="z, clip, n and threshold"), judge=_judge_detector
         ),
-        "21.3": Answer(number(0, 1), measure=pitch_by_chance),
+        "28.3": Answer(number(0, 1), measure=pitch_by_chance),
     },
 )

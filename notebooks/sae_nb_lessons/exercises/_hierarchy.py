@@ -1,4 +1,4 @@
-"""Exercises of notebook 03: what absorption does to an atom, what causes it, and the Babel function."""
+"""Exercises of notebook 12: what absorption does to an atom, what causes it, and the Babel function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOLERANCE = 0.01  # an answer rounded to two digits is right
 CLOSE = 1e-3
 
 
-# --- 03.1: an atom that holds two concepts --------------------------------------------------------
+# --- 12.1: an atom that holds two concepts --------------------------------------------------------
 
 
 def _judge_absorbed(answer: float) -> str | None:
@@ -29,7 +29,7 @@ def _judge_absorbed(answer: float) -> str | None:
     )
 
 
-# --- 03.2: what causes it -------------------------------------------------------------------------
+# --- 12.3: what causes it -------------------------------------------------------------------------
 
 
 @cache
@@ -40,7 +40,7 @@ def parent_in_children_alone() -> float:
     return recorded("hierarchy").of("batch_topk PC, no hierarchy").mean
 
 
-# --- 03.3: the Babel function ---------------------------------------------------------------------
+# --- 12.4: the Babel function ---------------------------------------------------------------------
 
 
 def _random_atoms(n_atoms: int, d_in: int, seed: int) -> Tensor:
@@ -69,8 +69,8 @@ def _judge_babel(mine: Callable[[Tensor, int], float]) -> str | None:
 TASKS = tasks(
     "hierarchy",
     {
-        "03.1": Answer(number(-1, 1), judge=_judge_absorbed),
-        "03.2": Answer(number(-1, 1), measure=parent_in_children_alone),
-        "03.3": Answer(function(number(), takes="a dictionary and r"), judge=_judge_babel),
+        "12.1": Answer(number(-1, 1), judge=_judge_absorbed),
+        "12.3": Answer(number(-1, 1), measure=parent_in_children_alone),
+        "12.4": Answer(function(number(), takes="a dictionary and r"), judge=_judge_babel),
     },
 )

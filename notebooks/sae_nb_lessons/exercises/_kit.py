@@ -48,7 +48,7 @@ class Task:
     """
 
     id: str
-    """Notebook and number: "01.2"."""
+    """Notebook and number: "01.3"."""
 
     title: str
     """A few words."""
@@ -141,7 +141,7 @@ class Exercise:
     Example
     -------
     >>> from sae_nb_lessons.exercises import exercise
-    >>> blank = exercise("01.1").check(...)
+    >>> blank = exercise("01.2").check(...)
     >>> bool(blank), blank.state
     (False, 'blank')
     """
@@ -161,7 +161,7 @@ class Exercise:
 
     @property
     def id(self) -> str:
-        """Notebook and number: "01.2"."""
+        """Notebook and number: "01.3"."""
         return self._task.id
 
     @property

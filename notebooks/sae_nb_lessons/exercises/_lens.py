@@ -1,4 +1,4 @@
-"""Exercises of notebook 23: the logit lens, what the direct path is worth, and how an effect is judged."""
+"""Exercises of notebook 06: the logit lens, what the direct path is worth, and how an effect is judged."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ def _judge_hits(mine: Callable[[Tensor, Tensor, int], float]) -> str | None:
 TASKS = tasks(
     "lens",
     {
-        "23.1": Answer(
+        "06.1": Answer(
             function(tensor(ROWS, TOKENS), takes="states, the norm's gain, and the unembedding"),
             judge=_judge_lens,
         ),
-        "23.2": Answer(number(-1, 1), measure=direct_path_in_the_middle),
-        "23.3": Answer(
+        "06.3": Answer(number(-1, 1), measure=direct_path_in_the_middle),
+        "06.4": Answer(
             function(number(0, 1), takes="foreseen effects, measured effects, and k"),
             judge=_judge_hits,
         ),

@@ -1,4 +1,4 @@
-"""Exercises of notebook 08: corners of a sum, the limits of R² alone, and a measure of your own."""
+"""Exercises of notebook 16: corners of a sum, the limits of R² alone, and a measure of your own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sae_nb_lessons.exercises._kit import Answer, tasks
 CLOSE = 1e-3
 
 
-# --- 08.1: corners of a sum -----------------------------------------------------------------------
+# --- 16.1: corners of a sum -----------------------------------------------------------------------
 
 
 def _judge_corners(answer: int) -> str | None:
@@ -26,7 +26,7 @@ def _judge_corners(answer: int) -> str | None:
     return "Count the ways to choose one corner of the triangle and one end of the segment."
 
 
-# --- 08.2: R² alone -------------------------------------------------------------------------------
+# --- 16.2: R² alone -------------------------------------------------------------------------------
 
 
 @cache
@@ -37,7 +37,7 @@ def free_simplex_r2() -> float:
     return recorded("minkowski").of("minkowski free AA r2").mean
 
 
-# --- 08.3: off-support ----------------------------------------------------------------------------
+# --- 16.3: off-support ----------------------------------------------------------------------------
 
 
 def _rows(n: int, seed: int) -> Tensor:
@@ -68,8 +68,8 @@ def _judge_off_support(mine: Callable[[Tensor, Tensor], float]) -> str | None:
 TASKS = tasks(
     "minkowski",
     {
-        "08.1": Answer(whole_number(), judge=_judge_corners),
-        "08.2": Answer(number(0, 1), measure=free_simplex_r2),
-        "08.3": Answer(function(number(), takes="corners and rows"), judge=_judge_off_support),
+        "16.1": Answer(whole_number(), judge=_judge_corners),
+        "16.2": Answer(number(0, 1), measure=free_simplex_r2),
+        "16.3": Answer(function(number(), takes="corners and rows"), judge=_judge_off_support),
     },
 )

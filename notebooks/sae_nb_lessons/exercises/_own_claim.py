@@ -1,4 +1,4 @@
-"""Exercises of notebook 26: a line that can fail, a run with floor and control, and a claim with its card."""
+"""Exercises of notebook 09: a line that can fail, a run with floor and control, and a claim with its card."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _of_a_run(answer: Any) -> dict[str, float]:
 _RUN = Form(says='a dictionary with a number for "claim", "floor" and "control"', convert=_of_a_run)
 
 
-# --- 26.1: the line -------------------------------------------------------------------------------
+# --- 09.1: the line -------------------------------------------------------------------------------
 
 
 def _judge_line(line: float) -> Mistake | None:
@@ -68,7 +68,7 @@ def _judge_line(line: float) -> Mistake | None:
     return None
 
 
-# --- 26.2: a run ----------------------------------------------------------------------------------
+# --- 09.3: a run ----------------------------------------------------------------------------------
 
 
 def _judge_run(run: Run) -> Mistake | None:
@@ -125,7 +125,7 @@ def _judge_numbers(first: Mapping[str, float], right: Mapping[str, float]) -> Mi
     return None
 
 
-# --- 26.3: a card ---------------------------------------------------------------------------------
+# --- 09.4: a card ---------------------------------------------------------------------------------
 
 
 def _measured(answer: Any) -> MeasuredClaim:
@@ -143,20 +143,20 @@ def _judge_card(card: MeasuredClaim) -> Mistake | None:
     if card.cannot_fail:
         return Mistake(
             "Your floor or control meets the line as well, so the claim says nothing.",
-            "Draw the line above both (26.1).",
+            "Draw the line above both (09.1).",
         )
     numbers = [tuple(one.values()) for one in card.by_seed.values()]
     if len(set(numbers)) < len(numbers):
-        return Mistake("Two seeds gave the very same numbers.", "Does `run` use its seed (26.2)?")
+        return Mistake("Two seeds gave the very same numbers.", "Does `run` use its seed (09.3)?")
     return None
 
 
 TASKS = tasks(
     "own_claim",
     {
-        "26.1": Answer(number(), judge=_judge_line),
-        "26.2": Answer(function(_RUN, takes="a seed"), judge=_judge_run),
-        "26.3": Answer(Form(says="a measured claim", convert=_measured), judge=_judge_card),
-        "26.4": Answer(words(25)),
+        "09.1": Answer(number(), judge=_judge_line),
+        "09.3": Answer(function(_RUN, takes="a seed"), judge=_judge_run),
+        "09.4": Answer(Form(says="a measured claim", convert=_measured), judge=_judge_card),
+        "09.5": Answer(words(25)),
     },
 )

@@ -1,4 +1,4 @@
-"""Exercises of notebook 28: rows by a hook of one's own, the budget, and the share of the loss that is kept."""
+"""Exercises of notebook 10: rows by a hook of one's own, the budget, and the share of the loss that is kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sae_nb_lessons.studies._own_model import weights
 WIDTH, TOKENS = 6, 7
 GIGA = 1e9
 
-# --- 28.1: a capture ------------------------------------------------------------------------------
+# --- 10.1: a capture ------------------------------------------------------------------------------
 
 
 class _Block(nn.Module):
@@ -160,7 +160,7 @@ def _left(mine: Callable[..., Tensor], ids: Tensor) -> Mistake | None:
     return None
 
 
-# --- 28.2: the budget -----------------------------------------------------------------------------
+# --- 10.2: the budget -----------------------------------------------------------------------------
 
 
 _BUDGET_SLIPS = tuple(
@@ -218,7 +218,7 @@ def _judge_budget(mine: Callable[..., float]) -> Mistake | str | None:
     return diagnose(mine, budget, _BUDGETS, _BUDGET_SLIPS)
 
 
-# --- 28.3 and 28.4: the share of the loss ---------------------------------------------------------
+# --- 10.3 and 10.4: the share of the loss ---------------------------------------------------------
 
 
 def kept(clean: float, spliced: float, zero: float) -> float:
@@ -308,17 +308,17 @@ def kept_by_random() -> float:
 TASKS = tasks(
     "own_model",
     {
-        "28.1": Answer(
+        "10.1": Answer(
             function(tensor(None, None), takes="a model, a block and ids"), judge=_judge_capture
         ),
-        "28.2": Answer(function(number(), takes="tokens, width and atoms"), judge=_judge_budget),
-        "28.3": Answer(
+        "10.2": Answer(function(number(), takes="tokens, width and atoms"), judge=_judge_budget),
+        "10.3": Answer(
             function(
                 Form(says="a number, or NaN", convert=_number_or_nan),
                 takes="clean, spliced and zero",
             ),
             judge=_judge_kept,
         ),
-        "28.4": Answer(number(0, 1), measure=kept_by_random),
+        "10.4": Answer(number(0, 1), measure=kept_by_random),
     },
 )

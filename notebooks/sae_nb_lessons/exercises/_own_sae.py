@@ -1,4 +1,4 @@
-"""Exercises of notebook 24: an SAE in plain torch, part by part, then trained, judged and broken."""
+"""Exercises of notebook 02: an SAE in plain torch, part by part, then trained, judged and broken."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def parameters(n_atoms: int | None = None, d: int | None = None) -> Form:
     return Form(says=says, convert=convert)
 
 
-# --- 24.1: the encoder ----------------------------------------------------------------------------
+# --- 02.1: the encoder ----------------------------------------------------------------------------
 
 
 def _encoder_slips() -> tuple[Slip, ...]:
@@ -130,7 +130,7 @@ def _judge_encoder(mine: Callable[..., Tensor]) -> Mistake | str | None:
     return diagnose(mine, _toolkit_codes, cases, _encoder_slips(), atol=EXACT)
 
 
-# --- 24.2: the loss -------------------------------------------------------------------------------
+# --- 02.2: the loss -------------------------------------------------------------------------------
 
 
 def _left(x: Tensor, x_hat: Tensor) -> float:
@@ -160,7 +160,7 @@ def _judge_loss(mine: Callable[..., Any]) -> Mistake | str | None:
     return diagnose(mine, _left, cases, _LOSS_SLIPS, atol=EXACT)
 
 
-# --- 24.3: unit norm ------------------------------------------------------------------------------
+# --- 02.3: unit norm ------------------------------------------------------------------------------
 
 _UNIT_SLIPS = (
     Slip("You divide by the columns' lengths; an atom is a row.", "`dim=1`.", lambda D: D / D.norm(dim=0)),
@@ -187,7 +187,7 @@ def _judge_unit(mine: Callable[..., Tensor]) -> Mistake | str | None:
     return diagnose(mine, unit_rows, cases, _UNIT_SLIPS, atol=EXACT)
 
 
-# --- 24.4: where dead atoms go --------------------------------------------------------------------
+# --- 02.4: where dead atoms go --------------------------------------------------------------------
 
 
 def _of(rows: Tensor, by: Tensor, n: int, *, unit: bool = True, largest: bool = True) -> Tensor:
@@ -217,7 +217,7 @@ def _judge_dead(mine: Callable[..., Tensor]) -> Mistake | str | None:
     return diagnose(mine, replacements, cases, _DEAD_SLIPS, atol=EXACT)
 
 
-# --- 24.5: the loop -------------------------------------------------------------------------------
+# --- 02.5: the loop -------------------------------------------------------------------------------
 
 
 def _judge_loop(train: Train) -> Mistake | str | None:
@@ -299,7 +299,7 @@ def _quality(x: Tensor, done: Parameters) -> Mistake | str | None:
     return None
 
 
-# --- 24.6 and 24.7: on toys, and on a model -------------------------------------------------------
+# --- 02.6 and 02.7: on toys, and on a model -------------------------------------------------------
 
 
 def _judge_toys(dictionaries: Tensor) -> Mistake | str | None:
@@ -352,12 +352,12 @@ def _judge_vit(found: Parameters) -> Mistake | str | None:
     if silent > len(D) / 2:
         return Mistake(
             f"R² is {r2:.3f}, and {silent} of {len(D)} atoms never fire on new images.",
-            "Bring dead atoms back every hundred steps (24.4), or train longer.",
+            "Bring dead atoms back every hundred steps (02.4), or train longer.",
         )
     return f"On images it was not trained on, R² is {r2:.3f}; {GOAL} are asked."
 
 
-# --- 24.8: broken ---------------------------------------------------------------------------------
+# --- 02.9: broken ---------------------------------------------------------------------------------
 
 
 @cache
@@ -373,14 +373,14 @@ _ANY = Form(says="a tensor", convert=lambda answer: torch.as_tensor(answer).deta
 TASKS = tasks(
     "own_sae",
     {
-        "24.1": Answer(function(tensor("n", "n_atoms"), takes="x, E, a, b and k"), judge=_judge_encoder),
-        "24.2": Answer(function(number(), takes="x and x_hat"), judge=_judge_loss),
-        "24.3": Answer(function(_ANY, takes="a dictionary of shape (n, d)"), judge=_judge_unit),
-        "24.4": Answer(function(_ANY, takes="x, x_hat and n"), judge=_judge_dead),
-        "24.5": Answer(function(parameters(), takes="x, n_atoms, k, steps and seed"), judge=_judge_loop),
-        "24.6": Answer(tensor(3, "n", 10), judge=_judge_toys),
-        "24.7": Answer(parameters(512, 64), judge=_judge_vit),
-        "24.8": Answer(number(0, 3), measure=strength_without_unit_norm),
-        "24.9": Answer(words(15)),
+        "02.1": Answer(function(tensor("n", "n_atoms"), takes="x, E, a, b and k"), judge=_judge_encoder),
+        "02.2": Answer(function(number(), takes="x and x_hat"), judge=_judge_loss),
+        "02.3": Answer(function(_ANY, takes="a dictionary of shape (n, d)"), judge=_judge_unit),
+        "02.4": Answer(function(_ANY, takes="x, x_hat and n"), judge=_judge_dead),
+        "02.5": Answer(function(parameters(), takes="x, n_atoms, k, steps and seed"), judge=_judge_loop),
+        "02.6": Answer(tensor(3, "n", 10), judge=_judge_toys),
+        "02.7": Answer(parameters(512, 64), judge=_judge_vit),
+        "02.9": Answer(number(0, 3), measure=strength_without_unit_norm),
+        "02.10": Answer(words(15)),
     },
 )  # fmt: skip

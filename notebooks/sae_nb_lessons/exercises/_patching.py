@@ -1,4 +1,4 @@
-"""Exercises of notebook 22: the loop of patching, its control, its estimate, and where a head acts."""
+"""Exercises of notebook 07: the loop of patching, its control, its estimate, and where a head acts."""
 
 from __future__ import annotations
 
@@ -226,15 +226,15 @@ def _judge_positions(answer: list[int]) -> str | None:
 TASKS = tasks(
     "patching",
     {
-        "22.1": Answer(
+        "07.1": Answer(
             function(
                 tensor("blocks", "positions"),
                 takes="a module, blocks, two tensors of ids and a measure",
             ),
             judge=_judge_loop,
         ),
-        "22.2": Answer(number(-2, 2), measure=brought_by_another_text),
-        "22.3": Answer(number(-2, 2), measure=estimated_share),
-        "22.4": Answer(whole_numbers(2), judge=_judge_positions),
+        "07.2": Answer(number(-2, 2), measure=brought_by_another_text),
+        "07.3": Answer(number(-2, 2), measure=estimated_share),
+        "07.4": Answer(whole_numbers(2), judge=_judge_positions),
     },
 )

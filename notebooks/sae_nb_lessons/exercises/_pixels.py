@@ -1,4 +1,4 @@
-"""Exercises of notebook 29: occlusion by hand, and what an optimised image shows."""
+"""Exercises of notebook 26: occlusion by hand, and what an optimised image shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 Answering = Callable[[Tensor], Tensor]
 """Takes images (n, c, h, w), returns a number for each."""
 
-# --- 29.1: occlusion ------------------------------------------------------------------------------
+# --- 26.1: occlusion ------------------------------------------------------------------------------
 
 
 def occlusion(f: Answering, image: Tensor, size: int, fill: float) -> Tensor:
@@ -94,7 +94,7 @@ def _judge_occlusion(mine: Callable[..., Tensor]) -> Mistake | str | None:
     return diagnose(mine, occlusion, _IMAGES, _slips())
 
 
-# --- 29.2: what an ideal image shows --------------------------------------------------------------
+# --- 26.3: what an ideal image shows --------------------------------------------------------------
 
 
 @cache
@@ -108,10 +108,10 @@ def texture_is_shown() -> float:
 TASKS = tasks(
     "pixels",
     {
-        "29.1": Answer(
+        "26.1": Answer(
             function(tensor("rows", "columns"), takes="f, an image (c, h, w), size and fill"),
             judge=_judge_occlusion,
         ),
-        "29.2": Answer(number(0, 1), measure=texture_is_shown),
+        "26.3": Answer(number(0, 1), measure=texture_is_shown),
     },
 )

@@ -1,4 +1,4 @@
-"""Exercises of notebook 25: a logistic probe, what it fits without anything to find, and a sparse probe."""
+"""Exercises of notebook 04: a logistic probe, what it fits without anything to find, and a sparse probe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTLED = 0.02
 """Largest difference of a weight from the minimum's: a descent that has nearly converged."""
 
 
-# --- 25.1: a logistic probe -----------------------------------------------------------------------
+# --- 04.1: a logistic probe -----------------------------------------------------------------------
 
 
 def _other(kind: str, x: Tensor, y: Tensor, penalty: float) -> Tensor:
@@ -92,7 +92,7 @@ def _judge_probe(mine: Callable[..., Tensor]) -> Mistake | str | None:
     return problem or None
 
 
-# --- 25.3: a sparse probe -------------------------------------------------------------------------
+# --- 04.3: a sparse probe -------------------------------------------------------------------------
 
 
 def _columns(kind: str, z: Tensor, y: Tensor, k: int) -> Tensor:
@@ -163,9 +163,9 @@ def by_five_random() -> float:
 TASKS = tasks(
     "probing",
     {
-        "25.1": Answer(function(tensor("d + 1"), takes="x, y and penalty"), judge=_judge_probe),
-        "25.2": Answer(number(0, 1), measure=shuffled_fit),
-        "25.3": Answer(function(tensor("k"), takes="z, y and k"), judge=_judge_columns),
-        "25.4": Answer(number(0, 1), measure=by_five_random),
+        "04.1": Answer(function(tensor("d + 1"), takes="x, y and penalty"), judge=_judge_probe),
+        "04.2": Answer(number(0, 1), measure=shuffled_fit),
+        "04.3": Answer(function(tensor("k"), takes="z, y and k"), judge=_judge_columns),
+        "04.4": Answer(number(0, 1), measure=by_five_random),
     },
 )

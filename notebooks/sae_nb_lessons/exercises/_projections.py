@@ -1,4 +1,4 @@
-"""Exercises of notebook 04: the nearest point of the simplex, and what a half-space can see."""
+"""Exercises of notebook 13: the nearest point of the simplex, and what a half-space can see."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _nearest(v: Tensor) -> Tensor:
     return torch.relu(v - simplex_threshold(v[None])[0])
 
 
-# --- 04.1: by hand --------------------------------------------------------------------------------
+# --- 13.1: by hand --------------------------------------------------------------------------------
 
 POINT = torch.tensor([0.9, 0.5, -0.2], dtype=torch.float64)
 
@@ -43,7 +43,7 @@ def _off_the_simplex(z: Tensor, tolerance: float) -> str | None:
     return None
 
 
-# --- 04.2: what a half-space sees -----------------------------------------------------------------
+# --- 13.3: what a half-space sees -----------------------------------------------------------------
 
 
 @cache
@@ -54,7 +54,7 @@ def best_half_space() -> float:
     return recorded("separability").of("others, best inner F1").mean
 
 
-# --- 04.3: a function -----------------------------------------------------------------------------
+# --- 13.2: a function -----------------------------------------------------------------------------
 
 _CASES = {
     "a point of the simplex": torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64),
@@ -84,9 +84,9 @@ def _judge_projection(project: Callable[[Tensor], Tensor]) -> str | None:
 TASKS = tasks(
     "projections",
     {
-        "04.1": Answer(tensor(3), judge=_judge_point),
-        "04.2": Answer(number(0, 1), measure=best_half_space),
-        "04.3": Answer(
+        "13.1": Answer(tensor(3), judge=_judge_point),
+        "13.3": Answer(number(0, 1), measure=best_half_space),
+        "13.2": Answer(
             function(tensor(None), takes="one tensor of shape (n,)"), judge=_judge_projection
         ),
     },

@@ -1,4 +1,4 @@
-"""Exercises of notebook 02: what a step takes away, how greed is fooled, and a pursuit of one's own."""
+"""Exercises of notebook 11: what a step takes away, how greed is fooled, and a pursuit of one's own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOLERANCE = 0.01  # an answer rounded to two digits is right
 CLOSE = 1e-3
 
 
-# --- 02.1: what is left ---------------------------------------------------------------------------
+# --- 11.2: what is left ---------------------------------------------------------------------------
 
 
 def _judge_left(answer: float) -> str | None:
@@ -31,7 +31,7 @@ def _judge_left(answer: float) -> str | None:
     )
 
 
-# --- 02.2: an atom that fools greed ---------------------------------------------------------------
+# --- 11.3: an atom that fools greed ---------------------------------------------------------------
 
 
 def _judge_bait(answer: Tensor) -> str | None:
@@ -47,7 +47,7 @@ def _judge_bait(answer: Tensor) -> str | None:
     )
 
 
-# --- 02.3: siblings -------------------------------------------------------------------------------
+# --- 11.4: siblings -------------------------------------------------------------------------------
 
 
 @cache
@@ -62,7 +62,7 @@ def named_by_one_step(within: float = 0.8) -> float:
     return float(study_supports("families", (within,)).of(ONE_STEP).mean())
 
 
-# --- 02.4: a pursuit of one's own -----------------------------------------------------------------
+# --- 11.5: a pursuit of one's own -----------------------------------------------------------------
 
 
 def pursued(x: Tensor, dictionary: Tensor, k: int, mistake: str = "") -> Tensor:
@@ -172,9 +172,9 @@ _CASES = {
 TASKS = tasks(
     "pursuit",
     {
-        "02.1": Answer(number(0, 5), judge=_judge_left),
-        "02.2": Answer(tensor(2), judge=_judge_bait),
-        "02.3": Answer(number(0, 1), measure=named_by_one_step),
-        "02.4": Answer(function(tensor(None), takes="x, dictionary and k"), judge=_judge_pursuit),
+        "11.2": Answer(number(0, 5), judge=_judge_left),
+        "11.3": Answer(tensor(2), judge=_judge_bait),
+        "11.4": Answer(number(0, 1), measure=named_by_one_step),
+        "11.5": Answer(function(tensor(None), takes="x, dictionary and k"), judge=_judge_pursuit),
     },
 )

@@ -74,7 +74,7 @@ def _between(low: float, high: float, below: str, above: str) -> Answer:
 
 @cache
 def first_block() -> int:
-    """Return the block from which on tiny-gpt's logit lens reads the model's answer at the last token of 23's text."""
+    """Return the block from which on tiny-gpt's logit lens reads the model's answer at the last token of 06's text."""
     import sae_nb as sn
 
     gpt, text = sn.load_model("tiny-gpt"), "Once upon a time there was a small dog"
@@ -116,7 +116,7 @@ TASKS = tasks(
             (16 / 512, "That is the share of the atoms. How many are they?", "Times 512."),
             (8192, "That is atoms times k. How many are on in one row?", "The curve of L0."),
         ),
-        "01.5": _read(
+        "01.1": _read(
             2,
             0.1,
             (4, "Two of the four are positive.", "cos 72° is above 0."),
@@ -133,13 +133,13 @@ TASKS = tasks(
             (0.41, "That is the value of a positive one.", "How many are negative?"),
             (1.35, "That is the diagonal.", "The four beside it."),
         ),
-        "02.5": _chosen(
+        "11.1": _chosen(
             "MP",
             {
                 "OMP": "OMP refits all coefficients, so the atoms that it has taken have no bar left."
             },
         ),
-        "03.4": _read(
+        "12.2": _read(
             2,
             0.1,
             (1, "After one step the child, or its parent, is still there.", "Step once more."),
@@ -152,16 +152,16 @@ TASKS = tasks(
             (3, "A step before that nothing is left.", "Go one back and read ‖r‖²."),
             (5, "There are two parts only: how could it take five?", "Watch ‖r‖²."),
         ),
-        "04.4": _chosen(
+        "13.4": _chosen(
             "ReLU",
             {
                 "SpaDE": "SpaDE's curve ends at 1.00: regions rebuild a plane, too.",
                 "TopK": "TopK's curve ends at 1.00: eight latents are enough for a plane.",
             },
         ),
-        "05.4": Answer(words(15)),
-        "07.4": Answer(words(15)),
-        "08.4": _read(
+        "14.3": Answer(words(15)),
+        "15.3": Answer(words(15)),
+        "16.4": _read(
             0.39,
             0.011,
             (
@@ -177,30 +177,30 @@ TASKS = tasks(
             (67, "That is the angle. Its cosine?", "cos 67°."),
             (0, "In 64 dimensions 512 atoms cannot all be at right angles.", "Read the first one."),
         ),
-        "09.5": Answer(words(15)),
-        "10.8": _chosen(
+        "17.5": Answer(words(15)),
+        "03.1": _chosen(
             "accuracy",
             dict.fromkeys(
                 ("R²", "cosine", "KL"),
                 "This one is clear: the dashed tick lies apart from the interval.",
             ),
         ),
-        "12.3": _between(
+        "19.3": _between(
             0.5,
             0.95,
             "That is not where the dashed tick of this row is: it lies further right; 0 is the solid one.",
             "That is what was trained, or the MLP itself (1). The dashed tick lies further left.",
         ),
-        "13.2": _chosen(
+        "20.2": _chosen(
             "BatchTopK",
             {
                 "ℓ1 price": "It ends below .9: its price shrinks every strength. Another ends higher.",
                 "ℓ1 price, copy": "It has the same price, on a copied model, and ends as low.",
             },
         ),
-        "14.6": _chosen("bad story", {"good story": "That one lies at the other end."}),
-        "15.3": Answer(words(15)),
-        "16.4": _read(
+        "21.3": _chosen("bad story", {"good story": "That one lies at the other end."}),
+        "22.2": Answer(words(15)),
+        "25.2": _read(
             0.0889,
             0.003,
             (8.89, "As a share: divide by 100.", "8.89 % is .0889."),
@@ -210,7 +210,7 @@ TASKS = tasks(
             (0, "Then it would be dead.", "The line under the title: “Fires on”."),
             (474, "That is the atom's number.", "The line under the title: “Fires on”."),
         ),
-        "17.4": _chosen(
+        "08.1": _chosen(
             "very",
             {
                 "her": "Another word has more: hover all of them.",
@@ -218,18 +218,18 @@ TASKS = tasks(
                 "was": "As much as “lost”, and less than the word where the answer is read.",
             },
         ),
-        "18.4": Answer(words(12)),
-        "20.4": Answer(words(12)),
-        "21.4": Answer(words(12)),
-        "23.4": Answer(whole_number(0, 3), judge=_judge_block),
-        "24.10": _chosen(
+        "18.2": Answer(words(12)),
+        "24.3": Answer(words(12)),
+        "28.1": Answer(words(12)),
+        "06.2": Answer(whole_number(0, 3), judge=_judge_block),
+        "02.8": _chosen(
             "the toolkit's", {"ours": "Ours is .956. Read R² at the right end of the curve again."}
         ),
-        "25.5": Answer(words(12)),
-        "26.5": _chosen("rows", {"scrambled": "Read the right ends of both curves again."}),
+        "04.5": Answer(words(12)),
+        "09.2": _chosen("rows", {"scrambled": "Read the right ends of both curves again."}),
         "27.6": Answer(words(12)),
-        "28.5": Answer(words(15)),
-        "29.3": _read(
+        "10.5": Answer(words(15)),
+        "26.2": _read(
             2.5,
             0.35,
             (
@@ -248,7 +248,7 @@ TASKS = tasks(
             (7, "That is the digit. By how much more does its atom raise it?", "1.0 / 0.40."),
             (0, "Then it would do nothing.", "The first row."),
         ),
-        "30.3": _chosen(
+        "29.3": _chosen(
             "was",
             {
                 "full stop": "In the second row it is nearly white: set back, the answer after it is as before."

@@ -14,35 +14,35 @@ from sae_nb_lessons.exercises._verdicts import CARD, card, count
 NOTEBOOKS = {
     "00": "tour",
     "01": "superposition",
-    "02": "pursuit",
-    "03": "hierarchy",
-    "04": "projections",
-    "05": "archetypal",
-    "07": "depth",
-    "08": "minkowski",
-    "09": "time",
-    "10": "evaluation",
-    "11": "steering",
-    "12": "transcoders",
-    "13": "crosscoders",
-    "14": "corpora",
-    "15": "behaviour",
-    "16": "vision",
-    "17": "circuits",
+    "02": "own_sae",
+    "03": "evaluation",
+    "04": "probing",
+    "05": "steering",
+    "06": "lens",
+    "07": "patching",
+    "08": "circuits",
+    "09": "own_claim",
+    "10": "own_model",
+    "11": "pursuit",
+    "12": "hierarchy",
+    "13": "projections",
+    "14": "archetypal",
+    "15": "depth",
+    "16": "minkowski",
+    "17": "time",
     "18": "shapes",
-    "19": "talking",
-    "20": "sharing",
-    "21": "hearing",
-    "22": "patching",
-    "23": "lens",
-    "24": "own_sae",
-    "25": "probing",
-    "26": "own_claim",
+    "19": "transcoders",
+    "20": "crosscoders",
+    "21": "corpora",
+    "22": "behaviour",
+    "23": "talking",
+    "24": "sharing",
+    "25": "vision",
+    "26": "pixels",
     "27": "towers",
-    "28": "own_model",
-    "29": "pixels",
-    "30": "changes",
-    "31": "heads",
+    "28": "hearing",
+    "29": "changes",
+    "30": "heads",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",
@@ -66,7 +66,7 @@ def exercise(id: str) -> Exercise:
     Parameters
     ----------
     id
-        Notebook and number, "01.2"; the leading zero may be left out.
+        Notebook and number, "01.3"; the leading zero may be left out.
 
     Returns
     -------
@@ -81,11 +81,11 @@ def exercise(id: str) -> Exercise:
 
     Example
     -------
-    >>> exercise("01.1").difficulty
+    >>> exercise("01.2").difficulty
     'warm-up'
     """
     if not isinstance(id, str):
-        raise TypeError(f'`id` must be text such as "01.2", got {id!r}. Put quotes around it.')
+        raise TypeError(f'`id` must be text such as "01.3", got {id!r}. Put quotes around it.')
     wanted = re.sub(r"^(\d)\.", r"0\1.", id.strip())
     known = _exercises()
     if wanted not in known:

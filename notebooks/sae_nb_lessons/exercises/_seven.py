@@ -1,4 +1,4 @@
-"""A 7 that an atom of fours turns into a 4: exercises of notebooks 11 and 19 on one image."""
+"""A 7 that an atom of fours turns into a 4: exercises of notebooks 05 and 23 on one image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _kl(atom: int, by: float) -> float:
     return float((clean.exp() * (clean - steered)).sum())
 
 
-# --- 11.4: the same cost --------------------------------------------------------------------------
+# --- 05.1: the same cost --------------------------------------------------------------------------
 
 
 def judge_strength(strength: float) -> str | None:
@@ -49,7 +49,7 @@ def judge_strength(strength: float) -> str | None:
     return f"At that strength the divergence is {kl:.3f} nats, and {TARGET_KL:g} was asked for."
 
 
-# --- 11.5: the control ----------------------------------------------------------------------------
+# --- 05.2: the control ----------------------------------------------------------------------------
 
 
 def measure_share() -> float:
@@ -66,7 +66,7 @@ def measure_share() -> float:
     return made / 40
 
 
-# --- 19.4: a recipe -------------------------------------------------------------------------------
+# --- 23.4: a recipe -------------------------------------------------------------------------------
 
 
 def _as_recipe(answer: Any) -> Mapping[str, Any]:

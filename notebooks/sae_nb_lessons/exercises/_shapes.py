@@ -73,12 +73,12 @@ TASKS = tasks(
     "shapes",
     {
         "18.1": Answer(number(0, 1), measure=left_of_random),
-        "18.2": Answer(
+        "18.3": Answer(
             function(
                 number(0, 1), takes="angles (n,) in radians and strengths (n,), none below zero"
             ),
             judge=_judge_width,
         ),
-        "18.3": Answer(number(0, 64), measure=dimension_at_the_end),
+        "18.4": Answer(number(0, 64), measure=dimension_at_the_end),
     },
 )

@@ -1,4 +1,4 @@
-"""Exercises of notebook 20: names from six images, how much is enough, reading what a reader receives."""
+"""Exercises of notebook 24: names from six images, how much is enough, reading what a reader receives."""
 
 from __future__ import annotations
 
@@ -99,10 +99,10 @@ def _judge_strongest(mine: Callable[[str], float]) -> str | None:
 TASKS = tasks(
     "sharing",
     {
-        "20.1": Answer(whole_number(0, MOST), measure=names_that_hold),
-        "20.2": Answer(
+        "24.1": Answer(whole_number(0, MOST), measure=names_that_hold),
+        "24.2": Answer(
             function(number(), takes="the control and the number of windows"), judge=_judge_least
         ),
-        "20.3": Answer(function(number(), takes="the text of a chunk"), judge=_judge_strongest),
+        "24.4": Answer(function(number(), takes="the text of a chunk"), judge=_judge_strongest),
     },
 )

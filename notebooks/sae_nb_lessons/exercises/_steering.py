@@ -1,4 +1,4 @@
-"""Exercises of notebook 11: what steering costs, what an untrained SAE would do, and which part is read."""
+"""Exercises of notebook 05: what steering costs, what an untrained SAE would do, and which part is read."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def _judge_share(mine: Callable[[Tensor, Tensor], float]) -> str | None:
 TASKS = tasks(
     "steering",
     {
-        "11.1": Answer(number(), judge=_judge_cost),
-        "11.2": Answer(number(-5, 10), measure=untrained_success),
-        "11.3": Answer(function(number(), takes="v and W"), judge=_judge_share),
-        "11.4": Answer(number(), judge=judge_strength),
-        "11.5": Answer(number(), measure=measure_share),
+        "05.3": Answer(number(), judge=_judge_cost),
+        "05.4": Answer(number(-5, 10), measure=untrained_success),
+        "05.5": Answer(function(number(), takes="v and W"), judge=_judge_share),
+        "05.1": Answer(number(), judge=judge_strength),
+        "05.2": Answer(number(), measure=measure_share),
     },
 )

@@ -24,7 +24,7 @@ def regular_polygon(corners: int) -> Tensor:
     return torch.stack((angle.cos(), angle.sin()), dim=1)
 
 
-# --- 01.1: five in two ----------------------------------------------------------------------------
+# --- 01.2: five in two ----------------------------------------------------------------------------
 
 
 def _judge_share(answer: float) -> str | None:
@@ -38,7 +38,7 @@ def _judge_share(answer: float) -> str | None:
     return f"Five features with {answer:g} each make {together:.3g} dimensions together, {rule}."
 
 
-# --- 01.2: as far apart as possible ----------------------------------------------------------------
+# --- 01.3: as far apart as possible ----------------------------------------------------------------
 
 
 def _judge_directions(answer: Tensor) -> str | None:
@@ -58,7 +58,7 @@ def _worst(lengths: Tensor) -> float:
     return float(lengths[(lengths - 1).abs().argmax()])
 
 
-# --- 01.3: when does sharing begin? ----------------------------------------------------------------
+# --- 01.4: when does sharing begin? ----------------------------------------------------------------
 
 
 @cache
@@ -83,7 +83,7 @@ def measured_change(seed: int = 0) -> float:
     return round(sparsities[alone] + 0.01, 2)
 
 
-# --- 01.4: write the measure -----------------------------------------------------------------------
+# --- 01.5: write the measure -----------------------------------------------------------------------
 
 
 def _judge_dimensionality(measure: Callable[[Tensor], Tensor]) -> str | None:
@@ -118,10 +118,10 @@ _CASES = {
 TASKS = tasks(
     "superposition",
     {
-        "01.1": Answer(number(0, 1), judge=_judge_share),
-        "01.2": Answer(tensor(5, 2), judge=_judge_directions),
-        "01.3": Answer(number(0, 1), measure=measured_change),
-        "01.4": Answer(
+        "01.2": Answer(number(0, 1), judge=_judge_share),
+        "01.3": Answer(tensor(5, 2), judge=_judge_directions),
+        "01.4": Answer(number(0, 1), measure=measured_change),
+        "01.5": Answer(
             function(tensor("n"), takes="one tensor of shape (n, m)"), judge=_judge_dimensionality
         ),
     },

@@ -1,4 +1,4 @@
-"""Exercises of notebook 19: what differs anyway, the score of a label, the formula of a steering file."""
+"""Exercises of notebook 23: what differs anyway, the score of a label, the formula of a steering file."""
 
 from __future__ import annotations
 
@@ -100,15 +100,15 @@ def _judge_edited(mine: Callable[[Tensor, Tensor, float, float], Tensor]) -> str
 TASKS = tasks(
     "talking",
     {
-        "19.1": Answer(whole_number(0, N_STORIES), measure=random_texts_that_differ),
-        "19.2": Answer(
+        "23.1": Answer(whole_number(0, N_STORIES), measure=random_texts_that_differ),
+        "23.2": Answer(
             function(number(0, 1), takes="what was said and what is so, booleans of shape (n,)"),
             judge=_judge_detection,
         ),
-        "19.3": Answer(
+        "23.3": Answer(
             function(tensor(2, 3), takes="x (n, d), v (d,), gain and constant"),
             judge=_judge_edited,
         ),
-        "19.4": Answer(RECIPE, judge=judge_recipe),
+        "23.4": Answer(RECIPE, judge=judge_recipe),
     },
 )

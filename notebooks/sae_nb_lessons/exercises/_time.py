@@ -1,4 +1,4 @@
-"""Exercises of notebook 09: who sets the length of a prediction, what order is worth, and a cosine in time."""
+"""Exercises of notebook 17: who sets the length of a prediction, what order is worth, and a cosine in time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOLERANCE = 0.02
 CLOSE = 1e-3
 
 
-# --- 09.1: who sets the length --------------------------------------------------------------------
+# --- 17.1: who sets the length --------------------------------------------------------------------
 
 
 def _judge_length(answer: float) -> str | None:
@@ -28,7 +28,7 @@ def _judge_length(answer: float) -> str | None:
     )
 
 
-# --- 09.2: what order is worth --------------------------------------------------------------------
+# --- 17.3: what order is worth --------------------------------------------------------------------
 
 
 @cache
@@ -39,7 +39,7 @@ def lead_without_order() -> float:
     return recorded("temporal").of("temporal order lost lag-1 lead").mean
 
 
-# --- 09.3: a cosine in time -----------------------------------------------------------------------
+# --- 17.2: a cosine in time -----------------------------------------------------------------------
 
 
 def _case(seed: int, width: int) -> Tensor:
@@ -63,7 +63,7 @@ def _judge_lag(mine: Callable[[Tensor], float]) -> str | None:
     return None
 
 
-# --- 09.4: growth on text -------------------------------------------------------------------------
+# --- 17.4: growth on text -------------------------------------------------------------------------
 
 
 @cache
@@ -77,9 +77,9 @@ def growth_on_text() -> float:
 TASKS = tasks(
     "time",
     {
-        "09.1": Answer(number(0), judge=_judge_length),
-        "09.2": Answer(number(-1, 1), measure=lead_without_order),
-        "09.3": Answer(function(number(), takes="a sequence"), judge=_judge_lag),
-        "09.4": Answer(number(-1, 1), measure=growth_on_text),
+        "17.1": Answer(number(0), judge=_judge_length),
+        "17.3": Answer(number(-1, 1), measure=lead_without_order),
+        "17.2": Answer(function(number(), takes="a sequence"), judge=_judge_lag),
+        "17.4": Answer(number(-1, 1), measure=growth_on_text),
     },
 )

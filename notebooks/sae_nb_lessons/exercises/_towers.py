@@ -240,7 +240,7 @@ _DETECTOR_SLIPS = tuple(
             lambda z, y: z[y].mean(dim=0).argmax(),
         ),
         (
-            "You take the atom with the largest difference of means, as in 25.3.",
+            "You take the atom with the largest difference of means, as in 04.3.",
             "Firing or not is all that counts.",
             lambda z, y: (z[y].mean(dim=0) - z[~y].mean(dim=0)).argmax(),
         ),

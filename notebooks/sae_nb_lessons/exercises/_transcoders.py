@@ -1,4 +1,4 @@
-"""Exercises of notebook 12: recovered loss, and a transcoder written by hand."""
+"""Exercises of notebook 19: recovered loss, and a transcoder written by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _judge_recovered(answer: float) -> str | None:
     return f"The MLP is worth 0.5 nats, of which 0.05 are missing; not {answer:g}."
 
 
-# --- 12.2: a transcoder ---------------------------------------------------------------------------
+# --- 19.1: a transcoder ---------------------------------------------------------------------------
 
 
 def transcode(x: Tensor, E: Tensor, a: Tensor, D: Tensor, b: Tensor, k: int) -> Tensor:
@@ -83,8 +83,8 @@ def _judge_transcode(mine: Callable[..., Tensor]) -> Mistake | str | None:
 TASKS = tasks(
     "transcoders",
     {
-        "12.1": Answer(number(), judge=_judge_recovered),
-        "12.2": Answer(
+        "19.2": Answer(number(), judge=_judge_recovered),
+        "19.1": Answer(
             function(tensor("n", "d"), takes="x, E, a, D, b and k"), judge=_judge_transcode
         ),
     },

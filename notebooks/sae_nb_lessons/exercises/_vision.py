@@ -1,4 +1,4 @@
-"""Exercises of notebook 16: a share of variance, what notices corruption, and which gaps are found."""
+"""Exercises of notebook 25: a share of variance, what notices corruption, and which gaps are found."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def textures_found() -> float:
 TASKS = tasks(
     "vision",
     {
-        "16.1": Answer(number(0, 1), judge=_judge_total),
-        "16.2": Answer(
+        "25.1": Answer(number(0, 1), judge=_judge_total),
+        "25.4": Answer(
             function(number(0, 1), takes="scores of clean (n,) and of corrupted images (m,)"),
             judge=_judge_auroc,
         ),
-        "16.3": Answer(number(0, 1), measure=textures_found),
+        "25.3": Answer(number(0, 1), measure=textures_found),
     },
 )

@@ -13,9 +13,9 @@ toy = sw.SuperpositionToy()
 toy.wait(120)
 toy.sparsity = 0.97
 toy""",
-    'from sae_nb_lessons import exercise, exercise_report\nexercise("01.2")',
-    'exercise("01.2").check(...)',
-    'exercise("01.3").reveal()',
+    'from sae_nb_lessons import exercise, exercise_report\nexercise("01.3")',
+    'exercise("01.3").check(...)',
+    'exercise("01.4").reveal()',
     'exercise_report("01")',
     """\
 circuit_graph = sn.circuits.attribution_graph(

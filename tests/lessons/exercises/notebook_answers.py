@@ -184,9 +184,9 @@ def most_by_searching(chunk: str) -> float:
 
 
 ASKED = [
-    Asked("01.1", right=[0.4, 2 / 5], near=[(0.5, "more than the 2"), (0.2, "left unused")]),
+    Asked("01.2", right=[0.4, 2 / 5], near=[(0.5, "more than the 2"), (0.2, "left unused")]),
     Asked(
-        "01.2",
+        "01.3",
         right=[
             *map(turned_pentagon, range(4)),
             *(turned_pentagon(seed).float().tolist() for seed in range(4)),
@@ -200,7 +200,7 @@ ASKED = [
         ],
     ),
     Asked(
-        "01.4",
+        "01.5",
         right=[feature_dimensionality, dimensionality_by_loops],
         near=[
             # Forgetting to divide by the length shows only on other lengths; that is the case named.
@@ -209,14 +209,14 @@ ASKED = [
         ],
         malformed=[(lambda w: w.norm(dim=1)[:1], "returned 1 numbers")],
     ),
-    Asked("02.1", right=[3, 3.0], near=[(1.0, "= 17,"), (4.1, "= 32.8,")]),
+    Asked("11.2", right=[3, 3.0], near=[(1.0, "= 17,"), (4.1, "= 32.8,")]),
     Asked(
-        "02.2",
+        "11.3",
         near=[([1.0, 1.0], "has length 1.41"), ([1.0, 0.0], "by 1,")],
         malformed=[([0.6, 0.8, 0.0], "shape (2,)")],
     ),
     Asked(
-        "02.4",
+        "11.5",
         right=[pursued, lambda x, D, k: pursued(x.float(), D.float(), k)],
         near=[
             (lambda x, D, k: pursued(x, D, k, forget=True), "you overwrite its coefficient"),
@@ -225,12 +225,12 @@ ASKED = [
         malformed=[(lambda x, D, k: x[:1], "one coefficient per atom")],
     ),
     Asked(
-        "03.1",
+        "12.1",
         right=[2**-0.5, 0.71],
         near=[(answer, "add up to 1") for answer in (0.5, 1.0, 0.0, 0.6)],
     ),
     Asked(
-        "03.3",
+        "12.4",
         right=[lambda D, r: covers(D, r).max(), lambda D, r: float(covers(D, r).max())],
         near=[
             (lambda D, r: covers(D, r, itself=True).max(), "r = "),
@@ -238,13 +238,13 @@ ASKED = [
         ],
     ),
     Asked(
-        "04.1",
+        "13.1",
         right=[[0.7, 0.3, 0], (0.7, 0.3, 0.0)],
         near=[([0.9, 0.5, 0.0], "sums to 1.4"), ([0.8, 0.4, -0.2], "negative")],
         malformed=[([0.7, 0.3], "shape (3,)")],
     ),
     Asked(
-        "04.3",
+        "13.2",
         right=[projected, lambda v: projected(v.float())],
         near=[
             (scaled, "Not yet. For "),
@@ -252,48 +252,48 @@ ASKED = [
         ],
         malformed=[(lambda v: projected(v)[:1], "")],
     ),
-    Asked("05.1", right=[1, 1.0], near=[(answer, "exact copy") for answer in (0.0, 0.5, 0.95)]),
+    Asked("14.1", right=[1, 1.0], near=[(answer, "exact copy") for answer in (0.0, 0.5, 0.95)]),
     Asked(
-        "05.3",
+        "14.2",
         right=[matched, lambda a, b: float(matched(a, b))],
         near=[
             (lambda a, b: (a * b).sum(dim=1).mean(), "one-to-one it is"),  # atoms of one number
             (lambda a, b: (a @ b.T).max(dim=1).values.mean(), "one-to-one it is"),
         ],
     ),
-    Asked("07.1", right=[[4, 8], (8, 4)], near=[([5, 9], "One off"), ([6, 12], "")]),
+    Asked("15.1", right=[[4, 8], (8, 4)], near=[([5, 9], "One off"), ([6, 12], "")]),
     Asked(
-        "07.3",
+        "15.4",
         right=[lambda s: min(range(1, len(s)), key=lambda cut: left(s, cut))],
         near=[
             (lambda s: len(s) // 2, "least is left after"),
             (lambda s: int(s.diagonal(1).argmin()) + 1, "least is left after"),
         ],
     ),
-    Asked("08.1", right=[6, 6.0], near=[(5, "number of archetypes"), (12, "Count the ways")]),
+    Asked("16.1", right=[6, 6.0], near=[(5, "number of archetypes"), (12, "Count the ways")]),
     Asked(
-        "08.3",
+        "16.3",
         right=[lambda c, x: away(c, x) / apart(x), lambda c, x: float(away(c, x) / apart(x))],
         near=[
             (its_own_neighbour, "the measure is"),
             (away, "the measure is"),
         ],
     ),
-    Asked("09.1", right=[3, 3.0], near=[(answer, "10 cancels") for answer in (5, 10, 0.3, 30)]),
+    Asked("17.1", right=[3, 3.0], near=[(answer, "10 cancels") for answer in (5, 10, 0.3, 30)]),
     Asked(
-        "09.3",
+        "17.2",
         right=[lambda x: torch.cosine_similarity(x[1:], x[:-1], dim=1).mean()],
         near=[(lambda x: (x[1:] * x[:-1]).sum(dim=1).mean(), ""), (centred_cosine, "")],
     ),
     Asked(
-        "10.1",
+        "03.4",
         right=[
             explained_variance(torch.tensor([[0.0, 0], [2, 4]]), torch.tensor([[1.0, 1], [1, 3]]))
         ],
         near=[(7 / 11, "one mean"), (0.8, "about zero")],
     ),
     Asked(
-        "10.3",
+        "03.3",
         right=[lambda value, low, high, control: value > control and not low <= control <= high],
         near=[
             (lambda value, low, high, control: value > control, ""),
@@ -301,10 +301,10 @@ ASKED = [
         ],
     ),
     Asked(
-        "11.1", right=[PUSHED], near=[(OTHER_WAY, "steered‖clean"), (PUSHED / math.log(2), "bits")]
+        "05.3", right=[PUSHED], near=[(OTHER_WAY, "steered‖clean"), (PUSHED / math.log(2), "bits")]
     ),
     Asked(
-        "11.3",
+        "05.5",
         right=[read_by_svd],
         near=[
             (
@@ -313,9 +313,9 @@ ASKED = [
             )
         ],
     ),
-    Asked("12.1", right=[(1.7 - 1.25) / (1.7 - 1.2)], near=[(0.1, "lost"), (0.96, "worth")]),
+    Asked("19.2", right=[(1.7 - 1.25) / (1.7 - 1.2)], near=[(0.1, "lost"), (0.96, "worth")]),
     Asked(
-        "13.1",
+        "20.1",
         right=[moved_share],
         near=[
             (
@@ -324,9 +324,9 @@ ASKED = [
             )
         ],
     ),
-    Asked("10.4", right=[0.0625], near=[(1 / 128, "one atom")]),
+    Asked("03.5", right=[0.0625], near=[(1 / 128, "one atom")]),
     Asked(
-        "10.6",
+        "03.7",
         right=[best_near],
         near=[
             (lambda r2, l0, wanted: int(r2.argmax()), "twice the atoms"),
@@ -336,27 +336,27 @@ ASKED = [
             ),
         ],
     ),
-    Asked("14.1", right=[20], near=[(0.05, "of each one"), (0, "wrong with a chance")]),
+    Asked("21.1", right=[20], near=[(0.05, "of each one"), (0, "wrong with a chance")]),
     Asked(
-        "14.2",
+        "21.2",
         right=[q_by_scipy],
         near=[
             (lambda p: (p * len(p)).clamp_max(1), "p that rise"),  # Bonferroni's
             (lambda p: p * len(p) / (p.argsort().argsort() + 1), "a larger p"),
         ],
     ),
-    Asked("14.4", right=[0.651], near=[(0.349, "none of them"), (1, "do not add up")]),
+    Asked("21.6", right=[0.651], near=[(0.349, "none of them"), (1, "do not add up")]),
     Asked(
-        "14.5",
+        "21.5",
         right=[greedy_by_sets, greedy_choice],
         near=[
             (lambda has, n: has.sum(dim=1).argsort(descending=True)[:n], "at step 2"),
             (lambda has, n: [int(has.sum(dim=1).argmax())] * n, "taken twice"),
         ],
     ),
-    Asked("16.1", right=[0.8], near=[(2 / 3, "square"), (0.2, "other one")]),
+    Asked("25.1", right=[0.8], near=[(2 / 3, "square"), (0.2, "other one")]),
     Asked(
-        "16.2",
+        "25.4",
         right=[auroc],
         near=[
             (lambda a, b: float((b[:, None] > a[None, :]).double().mean()), "same score"),
@@ -364,7 +364,7 @@ ASKED = [
         ],
     ),
     Asked(
-        "17.2",
+        "08.3",
         right=[induction_by_a_loop],
         near=[
             (lambda a, period: float(torch.diagonal(a, -period).mean()), "induction head"),
@@ -375,7 +375,7 @@ ASKED = [
         ],
     ),
     Asked(
-        "18.2",
+        "18.3",
         right=[width_by_complex_numbers],
         near=[
             (spread_of_numbers, "half an axis"),
@@ -386,7 +386,7 @@ ASKED = [
         ],
     ),
     Asked(
-        "19.2",
+        "23.2",
         right=[balanced_by_loops],
         near=[
             (lambda said, fires: float((said == fires).float().mean()), "one window of ten"),
@@ -394,7 +394,7 @@ ASKED = [
         ],
     ),
     Asked(
-        "19.3",
+        "23.3",
         right=[lambda x, v, gain, c: x + gain * x @ torch.outer(v, v) / v.dot(v) + c * v],
         near=[
             (lambda x, v, gain, c: x + gain * torch.outer(x @ v, v) + c * v, "length 2"),
@@ -402,7 +402,7 @@ ASKED = [
         ],
     ),
     Asked(
-        "20.2",
+        "24.2",
         right=[lambda control, n: max(control, 0.5) + 2 / (2 * n**0.5)],  # two standard errors
         near=[
             (lambda control, n: max(control, 0.5) + 1 / (2 * n**0.5), "0.650"),
@@ -410,14 +410,14 @@ ASKED = [
         ],
     ),
     Asked(
-        "20.3",
+        "24.4",
         right=[
             lambda chunk: float(ast.literal_eval(chunk[len('saeNb.give("atoms/17",') : -3])["max"])
         ],
         near=[(most_by_searching, "speaks of")],
     ),
     Asked(
-        "21.1",
+        "28.4",
         right=[
             lambda z, columns, step: float(z[1:].view(-1, columns).amax(0).argmax() + 0.5) * step
         ],
@@ -427,7 +427,7 @@ ASKED = [
         ],
     ),
     Asked(
-        "22.1",
+        "07.1",
         right=[patch_map],
         near=[
             (partial(patch_map, everywhere=True), "at all positions at once"),
@@ -436,13 +436,13 @@ ASKED = [
         malformed=[(lambda *given: None, "returned nothing")],
     ),
     Asked(
-        "22.4",
+        "07.4",
         right=[[3, 7], (7, 3)],
         near=[([2, 6], "changed places"), ([3, 11], "block 1 act")],
         malformed=[([3], "2 different whole numbers")],
     ),
     Asked(
-        "23.1",
+        "06.1",
         right=[lens_by_rows],
         near=[
             (lambda x, g, u: (g * x) @ u.T, "not yet divided"),
@@ -450,7 +450,7 @@ ASKED = [
         ],
     ),
     Asked(
-        "23.3",
+        "06.4",
         right=[
             lambda f, m, k: (
                 (f >= f.sort().values[-k]).logical_and(m >= m.sort().values[-k]).sum() / k
@@ -462,7 +462,7 @@ ASKED = [
         ],
     ),
     Asked(
-        "31.1",
+        "30.1",
         right=[
             lambda a, n: torch.stack(
                 [torch.stack([h[1 + n + i, 2 + i] for i in range(n)]).mean() for h in a]
@@ -485,7 +485,7 @@ ASKED = [
         ],
     ),
     Asked(
-        "31.3",
+        "30.3",
         right=["keys", "Keys"],
         near=[("queries", "says which token it is"), ("values", "handed on")],
         malformed=[("heads", "one of")],

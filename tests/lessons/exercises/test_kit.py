@@ -453,7 +453,7 @@ def test_the_report_counts_what_is_solved() -> None:
     before = sae_nb_lessons.exercise_report("01")
     assert (before.n_solved, before.all_solved) == (0, False)
     assert before.rows[0][0] == "01.1"
-    sae_nb_lessons.exercise("01.1").check(0.4)
+    sae_nb_lessons.exercise("01.2").check(0.4)
     after = sae_nb_lessons.exercise_report("01")
     assert after.n_solved == 1
     assert "1 of" in repr(after)

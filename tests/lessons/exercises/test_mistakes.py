@@ -39,22 +39,22 @@ def detector(z: Tensor, y: Tensor) -> Tensor:
 
 KNOWN: dict[str, tuple[Callable[..., Any], Iterable[Slip]]] = {
     "00.1": (tour.rebuilt, tour._slips()),
-    "02.4": (pursued, pursuit._SLIPS),
-    "12.2": (transcoders.transcode, transcoders._slips()),
-    "15.1": (behaviour.comes_again, behaviour._slips()),
-    "21.2": (
+    "11.5": (pursued, pursuit._SLIPS),
+    "19.1": (transcoders.transcode, transcoders._slips()),
+    "22.1": (behaviour.comes_again, behaviour._slips()),
+    "28.2": (
         lambda z, clip, n, cut: [bool((z[clip == one] > cut).any()) for one in range(n)],
         hearing._DETECTOR_SLIPS,
     ),
-    "24.1": (encode, own_sae._encoder_slips()),
-    "24.2": (
+    "02.1": (encode, own_sae._encoder_slips()),
+    "02.2": (
         lambda x, y: float(((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()),
         own_sae._LOSS_SLIPS,
     ),
-    "24.3": (nn.functional.normalize, own_sae._UNIT_SLIPS),
-    "24.4": (replacements, own_sae._DEAD_SLIPS),
-    "25.1": (logistic, probing._PROBE_SLIPS),
-    "25.3": (lambda z, y, k: columns_apart(z, y, k).flip(0), probing._SPARSE_SLIPS),
+    "02.3": (nn.functional.normalize, own_sae._UNIT_SLIPS),
+    "02.4": (replacements, own_sae._DEAD_SLIPS),
+    "04.1": (logistic, probing._PROBE_SLIPS),
+    "04.3": (lambda z, y, k: columns_apart(z, y, k).flip(0), probing._SPARSE_SLIPS),
     "27.1": (lambda x, y: torch.tensor(own_found(x, y)), towers._SEARCH_SLIPS),
     "27.3": (lambda z, w: sides(z, w).tolist(), towers._SIDE_SLIPS),
     "27.4": (
@@ -62,11 +62,11 @@ KNOWN: dict[str, tuple[Callable[..., Any], Iterable[Slip]]] = {
         towers._BRIDGE_SLIPS,
     ),
     "27.5": (detector, towers._DETECTOR_SLIPS),
-    "28.1": (own_model.rows_of, own_model._CAPTURE_SLIPS),
-    "28.2": (lambda t, w, a: (t * w / 5 + 2 * a * w + a + w) * 2e-8, own_model._BUDGET_SLIPS),
-    "28.3": (lambda c, s, z: 1 - (s - c) / (z - c) if z - c else math.nan, own_model._KEPT_SLIPS),
-    "29.1": (pixels.occlusion, pixels._slips()),
-    "30.1": (changes.moved, changes._slips()),
+    "10.1": (own_model.rows_of, own_model._CAPTURE_SLIPS),
+    "10.2": (lambda t, w, a: (t * w / 5 + 2 * a * w + a + w) * 2e-8, own_model._BUDGET_SLIPS),
+    "10.3": (lambda c, s, z: 1 - (s - c) / (z - c) if z - c else math.nan, own_model._KEPT_SLIPS),
+    "26.1": (pixels.occlusion, pixels._slips()),
+    "29.1": (changes.moved, changes._slips()),
 }
 
 
@@ -92,4 +92,4 @@ def test_a_hook_does_not_stay_on_the_block(removed: bool) -> None:
         return kept[0][0, 1:]
 
     said = "The model raised an error" if removed else "the hook is still on the block"
-    assert said in exercise("28.1").check(hooked).message
+    assert said in exercise("10.1").check(hooked).message

@@ -58,17 +58,17 @@ def loop(mistake: str = "") -> Callable[..., Any]:
     }.items(),
 )
 def test_a_loop_is_told_its_mistake(mistake: str, words: str) -> None:
-    assert words in exercise("24.5").check(loop(mistake)).message
+    assert words in exercise("02.5").check(loop(mistake)).message
 
 
 def test_a_loop_without_a_mistake_is_right() -> None:
-    assert exercise("24.5").check(loop())
+    assert exercise("02.5").check(loop())
 
 
 def test_three_dictionaries_are_held_against_three_toys() -> None:
     right = [own_sae(hidden_rows(seed), 64, 2, 600, seed).D for seed in range(3)]
-    assert exercise("24.6").check(right)
-    assert exercise("24.6").check(torch.stack(right))
+    assert exercise("02.6").check(right)
+    assert exercise("02.6").check(torch.stack(right))
     for answer, words in (
         ([right[0]] * 3, "Dictionary 1 lies on the features of toy 0"),
         ([right[1], right[0], right[2]], "Dictionary 0 lies on the features of toy 1"),
@@ -76,7 +76,7 @@ def test_three_dictionaries_are_held_against_three_toys() -> None:
         ([right[0], right[1], right[2].flip(1)], "On toy 2 the mean cosine is"),
         (right[:2], "(3, n, 10)"),
     ):
-        assert words in exercise("24.6").check(answer).message
+        assert words in exercise("02.6").check(answer).message
 
 
 def test_an_sae_of_a_real_model_is_judged_on_new_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_an_sae_of_a_real_model_is_judged_on_new_images(monkeypatch: pytest.Monk
     given = good.E, good.a, good.D, good.b
     silent = good.E, good.a - 100 * (torch.arange(512) > 30), good.D, good.b
     random = torch.randn(512, 64, generator=draws) / 8
-    assert exercise("24.7").check(given)
+    assert exercise("02.7").check(given)
     for answer, words in (
         ((good.E, good.a, 2 * good.D, good.b), "lengths from 2.00"),
         (silent, "atoms never fire on new images"),
@@ -96,7 +96,7 @@ def test_an_sae_of_a_real_model_is_judged_on_new_images(monkeypatch: pytest.Monk
         ((good.D, good.a, 0 * good.E, good.b), "lengths from 0.00"),
         ((good.E, good.a, good.D.flip(0), good.b), "0.95 are asked"),
     ):
-        assert words in exercise("24.7").check(answer).message
+        assert words in exercise("02.7").check(answer).message
 
 
 def test_a_penalty_is_dodged_without_unit_norm() -> None:

@@ -15,8 +15,8 @@ def test_the_strength_that_costs_so_much_is_right() -> None:
     atom = examples.match("digit 4").atom
     found = calibrate_strength(model, sae.hook_point, sae, seven, atom, seven_to_four.TARGET_KL)
     strength = found.by[0] / float(examples.p99[atom])
-    assert sae_nb_lessons.exercise("11.4").check(strength)
-    assert "was asked for" in repr(sae_nb_lessons.exercise("11.4").check(strength / 2))
+    assert sae_nb_lessons.exercise("05.1").check(strength)
+    assert "was asked for" in repr(sae_nb_lessons.exercise("05.1").check(strength / 2))
 
 
 def test_two_atoms_share_the_answer() -> None:
@@ -34,7 +34,7 @@ def test_two_atoms_share_the_answer() -> None:
             )
             right += [recipe] if seven_to_four.judge_recipe(recipe.to_json()) is None else []
     assert right
-    assert sae_nb_lessons.exercise("19.4").check(right[0].to_json())
+    assert sae_nb_lessons.exercise("23.4").check(right[0].to_json())
     alone = SteeringRecipe(hook_point=sae.hook_point, atom=four, strength=1.0)
-    assert "one atom only" in repr(sae_nb_lessons.exercise("19.4").check(alone.to_json()))
-    assert "dictionary" in repr(sae_nb_lessons.exercise("19.4").check([four, nine]))
+    assert "one atom only" in repr(sae_nb_lessons.exercise("23.4").check(alone.to_json()))
+    assert "dictionary" in repr(sae_nb_lessons.exercise("23.4").check([four, nine]))

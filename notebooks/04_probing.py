@@ -1,0 +1,203 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Probing: is it in the model, or in the probe?
+#
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/04_probing.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/04_probing.ipynb)
+#
+# You need 00 and a gradient; 40 minutes with the exercises, 15 seconds of computing. Afterwards you can write a
+# logistic probe, hold it against shuffled labels and a random dictionary, and say when five latents are a finding.
+#
+# A probe is a small classifier on activations. If it predicts a label, the label can be read off them. That is a weaker
+# statement than it sounds: 64 random numbers predict a lot. So most of this lesson is controls.
+
+# %% jupyter={"source_hidden": true} tags=["colab"]
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
+    from pathlib import Path
+    from subprocess import run
+    import torch
+    from google.colab import output
+
+    Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
+    where = "git+https://github.com/sae-nb/sae_nb"
+    parts = [f"sae-nb @ {where}", f"sae-nb-studies @ {where}#subdirectory=studies"]
+    parts.append(f"sae-nb-course @ {where}#subdirectory=notebooks")
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", *parts], check=True)
+    output.enable_custom_widget_manager()
+
+# %%
+import pandas as pd
+import torch
+
+import sae_nb as sn
+import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons.figures import curve_figure
+from sae_nb_lessons.studies import even_digits, probe_table, random_latents
+from sae_nb_widgets.panel._theming import figure_widget
+
+pd.options.display.precision = 2
+
+# %% [markdown]
+# ## 1 · A question to an activation
+#
+# The class token of `tiny-vit`, halfway through: 64 numbers per image. Is the digit even? The model was not trained to
+# say so; it was trained to name the digit.
+
+# %%
+x, y = even_digits()
+print(f"{len(x)} images, {x.shape[1]} numbers each, {y.float().mean():.0%} of the digits even")
+
+# %%
+exercise("04.1")
+
+
+# %% tags=["exercise"]
+def train_probe(x, y, penalty):
+    return ...
+
+
+exercise("04.1").check(train_probe)
+
+# %% [markdown]
+# ## 2 · The first control
+#
+# Take away what there is to learn, and see what the probe still does.
+
+# %%
+exercise("04.2")
+
+# %% tags=["exercise"]
+guess = ...
+exercise("04.2").predict(guess)
+
+# %% tags=["exercise"]
+exercise("04.2").reveal()
+
+# %% [markdown]
+# That is why a probe is tested on rows it has not seen. Here it is, with few labels and with many. The second half of the
+# images is for testing; chance is a half. The control is a mean over six shuffles of the labels.
+
+# %%
+sizes = [20, 60, 200, 600]
+tables = {n: probe_table({"activations": x}, y, n).loc["activations"] for n in sizes}
+curves = {name: (sizes, [tables[n][name] for n in sizes]) for name in tables[20].index}
+titles = {"x_title": "labelled images", "y_title": "share right, new images"}
+figure_widget(curve_figure(curves, **titles), height=300)
+
+# %% [markdown]
+# ## 3 · Few latents
+#
+# An SAE has 512 columns, most of them 0. Which of them differ most between the two classes?
+
+# %%
+exercise("04.3")
+
+
+# %% tags=["exercise"]
+def apart(z, y, k):
+    return ...
+
+
+exercise("04.3").check(apart)
+
+# %% [markdown]
+# If a concept is a few atoms, a probe on five of them does nearly as well as one on all. The control has the same number
+# of latents and the same L0, and its directions are random. It gets to choose, too.
+
+# %%
+exercise("04.4")
+
+# %% tags=["exercise"]
+guess = ...
+exercise("04.4").predict(guess)
+
+# %% tags=["exercise"]
+exercise("04.4").reveal()
+
+# %%
+sae = sn.load_sae("tiny-vit/resid_post.6")
+columns = {
+    "activations": x,
+    "SAE": sae.encode(x).to_dense().detach(),
+    "random dictionary": random_latents(sae, x),
+}
+table = probe_table(columns, y, 600)
+table
+
+# %% [markdown]
+# Read it by columns. *All columns*: the SAE's latents know no more than the activations they were made from. *Five
+# columns*: five atoms are ahead of five random directions, which get to choose as well, and not of five neurons. Parity is
+# no more a matter of few atoms than of few neurons here.
+#
+# Which five? **Use the panel**: are they digits, or parity?
+
+# %%
+acts = sn.capture(
+    sn.load_model("tiny-vit"), sn.data.scenes(200, seed=26), sae.hook_point, progress=False
+)
+latents = columns["SAE"]
+five = (latents[y].mean(dim=0) - latents[~y].mean(dim=0)).abs().topk(5).indices
+browser = sw.AtomBrowser(sae, acts)
+browser.atom = int(five[0])
+print("atoms:", five.tolist())
+browser
+
+# %%
+exercise("04.5")
+
+# %% tags=["exercise"]
+explanation = ...
+exercise("04.5").write(explanation)
+
+# %% tags=["exercise"]
+points = ...
+exercise("04.5").score(points)
+
+# %% [markdown]
+# ## 4 · Do SAEs help to probe?
+#
+# On three models, with the best probe that needs no SAE as the opponent (arXiv 2502.16681): gain in AUROC of the SAE's
+# best probe. The control is a random dictionary in the SAE's place.
+
+# %%
+probing = recorded("probing")
+gains = {
+    "gain with all labels, MiniLM": "minilm plenty gain",
+    "control: random dictionary": "minilm plenty random gain",
+    "gain with 64 labels, MiniLM": "minilm few gain",
+    "control: random dictionary, 64 labels": "minilm few random gain",
+    "gain with 64 labels, tiny-vit": "tiny-vit few gain",
+    "gain with 64 labels, tiny-gpt": "tiny-gpt few gain",
+}
+probing.brief(gains)
+
+# %% [markdown]
+# So an SAE is rarely the way to a better classifier. Its gain is a classifier that can be read.
+#
+# ## 5 · The checked numbers
+
+# %%
+assert table.loc["activations", "all columns"] > 0.85
+assert (table["control: shuffled labels"] - 0.5).abs().max() < 0.2
+assert table.loc["SAE", "5 columns"] > table.loc["random dictionary", "5 columns"]
+assert curves["all columns"][1][-1] > curves["all columns"][1][0]
+assert probing.of("minilm plenty gain").mean < 0.01
+
+# %%
+exercise_report("04")

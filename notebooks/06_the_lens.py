@@ -1,0 +1,233 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The lens: what is a model about to answer, and is the lens right?
+#
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/06_the_lens.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/06_the_lens.ipynb)
+#
+# You write the logit lens, see a Jacobian lens next to it, and then do what is mostly left out: add a direction
+# to the running model and look whether the lens foresaw it. 00 comes first; 25 minutes, 15 seconds of
+# computing. Afterwards you can read a model layer by layer, measure what an atom does, and know a lens that
+# helps from one that misleads.
+
+# %% jupyter={"source_hidden": true} tags=["colab"]
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
+    from pathlib import Path
+    from subprocess import run
+    import torch
+    from google.colab import output
+
+    Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
+    where = "git+https://github.com/sae-nb/sae_nb"
+    parts = [f"sae-nb @ {where}", f"sae-nb-studies @ {where}#subdirectory=studies"]
+    parts.append(f"sae-nb-course @ {where}#subdirectory=notebooks")
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", *parts], check=True)
+    output.enable_custom_widget_manager()
+
+# %%
+import pandas as pd
+import torch
+
+import sae_nb as sn
+import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report, recorded
+
+pd.options.display.precision = 2
+
+# %% [markdown]
+# ## 1 · Your own logit lens
+#
+# The states of every block have the width of the last ones. So the model's own head can read them:
+
+# %%
+gpt, text = sn.load_model("tiny-gpt"), "Once upon a time there was a small dog"
+plain = sn.fit_lens(gpt, [text], kind="logit", progress=False)
+states = sn.capture(gpt, text, "resid_post.2", drop_first=False, progress=False).x
+head = plain.head
+print("the model's head:", type(head.norm).__name__, "and", tuple(head.weight.shape))
+reading = plain.read(text)
+reading
+
+# %% [markdown]
+# That is what the toolkit's lens reads from tiny-gpt. Write yours: it is then put next to it, at block 2.
+
+# %%
+exercise("06.1")
+
+
+# %% tags=["exercise"]
+def logit_lens(states, gain, unembedding):
+    return ...
+
+
+mine = logit_lens(states, head.norm.weight, head.weight)
+if isinstance(mine, torch.Tensor) and mine.ndim == 2:
+    same = (mine.argmax(dim=1).numpy() == reading.top[2, :, 0]).mean()
+    print(f"top tokens of block 2 that your lens and the toolkit's share: {same:.0%}")
+exercise("06.1").check(logit_lens)
+
+# %% [markdown]
+# Early blocks name common words, whatever the text. Blocks that come later will change those states: what if
+# the lens took that into account? The **Jacobian lens** multiplies a state by the mean derivative of the last
+# states by those of its block, J, before the head reads it. The logit lens is J = 1. J is fitted on a handful of
+# other texts; that of tiny-gpt is bundled.
+
+# %%
+lens = sn.load_lens("tiny-gpt")
+panel = sw.LensPanel(gpt, lens, text)
+panel
+
+# %%
+exercise("06.2")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("06.2").check(read_off)
+
+# %% [markdown]
+# Green is the model's own answer. Use the panel: type a text of your own, switch between the lenses, and find a
+# token whose answer the Jacobian lens reads a block before the logit lens does. In this text:
+
+# %%
+own, other = lens.read_both(text)
+first = pd.DataFrame({"Jacobian": own.settles, "logit": other.settles}, index=own.tokens)
+first
+
+# %% [markdown]
+# ## 2 · Is it right? A floor and a control
+#
+# Agreement means little alone. *Floor*: always the most frequent answer, and the mean answer. *Control*: the
+# lens at a random other place of the same texts. All on stories that the lens was not fitted on.
+
+# %%
+held_out = list(sn.data.stories(24, seed=404).texts)
+scored = lens.check(held_out, context_length=48).table
+scored[["layer", "agreement", "logit agreement", "control agreement", "floor agreement"]]
+
+# %%
+scored[["layer", "kl", "logit kl", "control kl", "floor kl"]]
+
+# %% [markdown]
+# Where a lens is farther from the answer (KL, nats) than the floor is, one does better by always giving the mean
+# answer. Which blocks are that here?
+#
+# ## 3 · Patches of an image have a lens, too
+#
+# The same for a classifier: which class would this patch push for? Shaded is where patches read the model's own
+# answer, block by block.
+
+# %%
+vit, image = sn.load_model("tiny-vit"), sn.data.scenes(2, seed=5, split="test").images
+of_vit = sn.load_lens("tiny-vit")
+seen = sw.LensPanel(vit, of_vit, image)
+seen
+
+# %% [markdown]
+# ## 4 · What does an atom do to the answer?
+#
+# Cards of atoms list what an atom raises. Mostly they take the direct path: the atom's direction through the
+# head, as if no block came between. Is that right in the middle of a network?
+
+# %%
+exercise("06.3")
+
+# %% tags=["exercise"]
+guess = ...
+exercise("06.3").predict(guess)
+
+# %% tags=["exercise"]
+exercise("06.3").reveal()
+
+# %% [markdown]
+# The truth is within reach: add the atom to the running model, and measure. Cards show the most raised outputs;
+# so count those.
+
+# %%
+exercise("06.4")
+
+
+# %% tags=["exercise"]
+def hits(foreseen, measured, k):
+    return ...
+
+
+exercise("06.4").check(hits)
+
+# %%
+sae, images = sn.load_sae("tiny-vit/resid_post.6"), sn.data.scenes(16, seed=9, split="test").images
+found = of_vit.check(images, sae, n_atoms=40)
+found.atoms_by_kind[["correlation", "logit correlation", "hits", "logit hits"]]
+
+# %% [markdown]
+# `logit` is the direct path. Random directions of the same sizes are the control: a lens foresees them as well as
+# it does atoms. So being foreseen is not a mark of a good atom. Trained again on five seeds, and on the
+# bundled language model:
+
+# %%
+measured = recorded("lens_effects")
+rows = {
+    "tiny-vit, Jacobian lens": "tiny-vit, lens",
+    "floor: the direct path": "tiny-vit, direct path",
+    "control: random directions": "tiny-vit, lens, random",
+    "tiny-gpt, Jacobian lens": "tiny-gpt, lens",
+    "floor: the direct path, tiny-gpt": "tiny-gpt, direct path",
+    "control: random directions, tiny-gpt": "tiny-gpt, lens, random",
+}
+measured.brief(rows)
+
+# %% [markdown]
+# On SmolLM2-135M the direct path is mostly wrong, at every depth:
+
+# %%
+real = recorded("lens_effects_language")
+rows = {}
+for depth in ("early", "late"):
+    rows[f"{depth} block, Jacobian lens"] = f"{depth}, lens"
+    rows[f"floor: the direct path, {depth}"] = f"{depth}, direct path"
+    rows[f"control: random directions, {depth}"] = f"{depth}, lens, random"
+real.brief(rows)
+
+# %% [markdown]
+# ## 5 · A real model, if it is there
+#
+# `sae-nb get smollm2-135m` in a terminal fetches one (93 MB, once), which is then read here; else tiny-gpt is.
+
+# %%
+try:
+    model, question = sn.load_model("smollm2-135m"), "The opposite of hot is"
+    few = [one[:120] for one in sn.data.prose("train").texts[:2]]
+    fitted = sn.fit_lens(model, few, context_length=16, store="lens-of-23")
+except FileNotFoundError:
+    model, question, fitted = gpt, text, lens
+answer = fitted.read(question)
+print(f"read with {model.name}, lens of {fitted.n_done} texts")
+answer.grid().iloc[:8]
+
+# %% [markdown]
+# ## 6 · The checked numbers
+
+# %%
+means = found.atoms_by_kind
+assert means.loc["atom", "correlation"] > means.loc["atom", "logit correlation"] + 0.1
+assert abs(means.loc["atom", "correlation"] - means.loc["random", "correlation"]) < 0.15
+assert (scored["agreement"] > scored["control agreement"]).all()
+assert measured.of("tiny-vit, gained").mean > 0.15
+assert answer.agreement[-1] > 0.3
+
+# %%
+exercise_report("06")

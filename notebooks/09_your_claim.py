@@ -1,0 +1,203 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Your claim: a line, a floor, a control, five seeds, a card
+#
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/09_your_claim.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/09_your_claim.ipynb)
+#
+# You need 01, and an SAE that you understand (02); 45 minutes with the exercises, 35 seconds of computing. Afterwards
+# you can turn a sentence into a claim that can fail, measure it with its floor and control, and hand it on as a page.
+#
+# Everything in this course that was called a finding has the same card: a text, a line that was drawn before, the number
+# over seeds, a floor, a control, a verdict. Here you make one of your own.
+
+# %% jupyter={"source_hidden": true} tags=["colab"]
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
+    from pathlib import Path
+    from subprocess import run
+    import torch
+    from google.colab import output
+
+    Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
+    where = "git+https://github.com/sae-nb/sae_nb"
+    parts = [f"sae-nb @ {where}", f"sae-nb-studies @ {where}#subdirectory=studies"]
+    parts.append(f"sae-nb-course @ {where}#subdirectory=notebooks")
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", *parts], check=True)
+    output.enable_custom_widget_manager()
+
+# %%
+import tempfile
+from pathlib import Path
+
+import torch
+
+import sae_nb as sn
+import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report, own_claim, recorded
+from sae_nb_lessons.figures import arms_figure
+from sae_nb_lessons.studies import hidden_rows, on_features, own_sae, scrambled, toy_run
+from sae_nb_widgets.panel._theming import figure_widget
+
+# %% [markdown]
+# ## 1 · A claim of others
+#
+# Read one first: SpaDE's regions (13 §2). The number, what an untrained SpaDE reaches, what other SAEs reach:
+
+# %%
+seen = recorded("separability")
+rows = {
+    "inner F1, SpaDE": "SpaDE, inner F1",
+    "floor: untrained": "untrained inner F1",
+    "control: best of ReLU and TopK": "others, best inner F1",
+}
+seen.brief(rows)
+
+# %% [markdown]
+# The number is high, the control is low, and the *floor is as high as the number*. With a line at .9, an SAE that never
+# learned would have met it: the claim is about the encoder, not about what it learned. It takes all three to see that.
+#
+# ## 2 · The line
+#
+# Now a claim that you can measure in seconds. The toy is that of 02: 32 features in 10 neurons.
+
+# %%
+exercise("09.1")
+
+# %% tags=["exercise"]
+line = ...
+exercise("09.1").check(line)
+
+# %% [markdown]
+# ## 3 · The run
+#
+# What is a good control here? The same training on data of which each column was shuffled: every neuron has the same
+# values as before, and no feature is left in them.
+#
+# A trap that we fell into: a toy and a dictionary that are drawn from *one* seed begin alike, since both draw the same
+# numbers first. Random directions then had a cosine of .78 with the features. Floor and control are how one notices;
+# here toys have seeds of their own.
+
+# %%
+small = hidden_rows(0)[:2000]
+apart = {"rows": small, "scrambled": scrambled(small, seed=0)}
+cosines = {name: on_features(0, own_sae(one, 64, 2, 100).D).mean() for name, one in apart.items()}
+print(", ".join(f"{name}: mean cosine {value:.2f}" for name, value in cosines.items()))
+
+# %% [markdown]
+# And R²? The panel trains an SAE on either:
+
+# %%
+training = {}
+for name, some in apart.items():
+    one = sn.TopK(10, 64, 2, generator=torch.Generator().manual_seed(0))
+    training[name] = sn.start_training(one, some, steps=200, batch_size=256, seed=0)
+monitor = sw.TrainingMonitor(training)
+monitor
+
+# %%
+results = {name: run.wait() for name, run in training.items()}
+monitor.refresh()
+
+# %%
+exercise("09.2")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("09.2").check(read_off)
+
+# %%
+exercise("09.3")
+
+
+# %% tags=["exercise"]
+def run(seed):
+    return ...
+
+
+exercise("09.3").check(run)
+
+# %% [markdown]
+# ## 4 · The card
+
+# %%
+exercise("09.4")
+
+# %% tags=["exercise"]
+card = ...
+exercise("09.4").check(card)
+
+# %% [markdown]
+# This is how one looks. The claim is weaker on purpose: its line is at .6.
+
+# %%
+weak = own_claim(
+    "An SAE finds the features of a toy.",
+    "mean cosine of features with their atoms",
+    at_least=0.6,
+    floor="64 random directions",
+    control="trained on scrambled rows",
+)
+measured = weak.test(toy_run, range(5))
+measured
+
+# %% [markdown]
+# "Holds", and the card itself reports that this is worth nothing: floor and control hold as well. The same numbers with a
+# line at .9 are a finding. Every seed, and the floor as a dashed line:
+
+# %%
+parts = {name: [one[name] for one in measured.by_seed.values()] for name in ("claim", "control")}
+floor = measured.summaries["floor"].mean
+figure_widget(arms_figure(parts, floor=floor, x_title="mean cosine"), height=200)
+
+# %% [markdown]
+# A card becomes one page, with which you can be contradicted:
+
+# %%
+page = measured.to_html(Path(tempfile.mkdtemp()) / "my-claim.html")
+print(f"{page.name}: {page.stat().st_size / 1000:.1f} kB")
+
+# %% [markdown]
+# ## 5 · Where it ends
+
+# %%
+exercise("09.5")
+
+# %% tags=["exercise"]
+explanation = ...
+exercise("09.5").write(explanation)
+
+# %% tags=["exercise"]
+points = ...
+exercise("09.5").score(points)
+
+# %% [markdown]
+# Now one of your own: another `run`, on the model and the SAE that you care about. Three numbers from each seed are all
+# that `own_claim` needs.
+#
+# ## 6 · The checked numbers
+
+# %%
+means = {name: one.mean for name, one in measured.summaries.items()}
+assert means["claim"] > 0.98 > 0.9 > means["control"]
+assert 0.6 < means["floor"] < 0.75, "random directions that know nothing of the toy"
+assert (measured.verdict, measured.cannot_fail) == ("holds", True)
+assert seen.of("untrained inner F1").mean > 0.9
+assert cosines["rows"] > cosines["scrambled"]
+
+# %%
+exercise_report("09")
