@@ -1,4 +1,4 @@
-"""Notebook 26: lines and runs that say nothing, the claim of one's own, and its card."""
+"""Notebook 09: lines and runs that say nothing, the claim of one's own, and its card."""
 
 from __future__ import annotations
 

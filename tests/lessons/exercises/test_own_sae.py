@@ -1,4 +1,4 @@
-"""Notebook 24: loops and dictionaries of one's own, judged with their mistakes, and the SAE that it builds."""
+"""Notebook 02: loops and dictionaries of one's own, judged with their mistakes, and the SAE that it builds."""
 
 from __future__ import annotations
 

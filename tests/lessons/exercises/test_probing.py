@@ -1,4 +1,4 @@
-"""Notebook 25: the table of probes."""
+"""Notebook 04: the table of probes."""
 
 from __future__ import annotations
 

@@ -15,16 +15,16 @@ from sae_nb.dynamics import phase_evidence
 from sae_nb.figures import to_svg
 from sae_nb_studies.evaluation import illusion_check
 
-# --- notebook 03: likeness and curves -------------------------------------------------------------
+# --- notebook 12: likeness and curves -------------------------------------------------------------
 
 
-# --- notebook 04: regions of concepts -------------------------------------------------------------
+# --- notebook 13: regions of concepts -------------------------------------------------------------
 
 
-# --- notebook 05: arms ----------------------------------------------------------------------------
+# --- notebook 14: arms ----------------------------------------------------------------------------
 
 
-# --- notebook 07: layers and phases ---------------------------------------------------------------
+# --- notebook 15: layers and phases ---------------------------------------------------------------
 
 BLOCKS = torch.block_diag(torch.ones(3, 3), torch.ones(3, 3))
 
@@ -42,7 +42,7 @@ def test_evidence_stands_beside_bands_without_phases() -> None:
     assert list(figure.layout.xaxis.tickvals) == [2, 3]
 
 
-# --- notebook 08: sums of hulls -------------------------------------------------------------------
+# --- notebook 16: sums of hulls -------------------------------------------------------------------
 
 SCORES = {
     "sum": {"block": (np.array([0.999, 0.998]), np.array([1.4, 1.5]))},
@@ -72,10 +72,10 @@ def test_top_atoms_stand_out_and_silent_ones_are_left_out() -> None:
     assert min(others.y) >= -1.1
 
 
-# --- notebook 09: time ----------------------------------------------------------------------------
+# --- notebook 17: time ----------------------------------------------------------------------------
 
 
-# --- notebook 11: measured steering ---------------------------------------------------------------
+# --- notebook 05: measured steering ---------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_bars_of_the_illusion_check_are_its_numbers(
     assert "<svg" in to_svg(figure)
 
 
-# --- notebook 12: difference ----------------------------------------------------------------------
+# --- notebook 19: difference ----------------------------------------------------------------------
 
 
 def test_every_atom_is_in_one_bin() -> None:
@@ -114,7 +114,7 @@ def test_every_atom_is_in_one_bin() -> None:
     assert "price" in to_svg(figure)
 
 
-# --- notebook 13: trade-offs ----------------------------------------------------------------------
+# --- notebook 20: trade-offs ----------------------------------------------------------------------
 
 
-# --- notebook 15: atoms watched -------------------------------------------------------------------
+# --- notebook 22: atoms watched -------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The study of notebook 15: a price lowers what it is on, and nothing is changed outside of the versions."""
+"""The study of notebook 22: a price lowers what it is on, and nothing is changed outside of the versions."""
 
 from __future__ import annotations
 
