@@ -156,6 +156,7 @@ if TYPE_CHECKING:
         ablate as ablate,
         best_effect as best_effect,
         calibrate_strength as calibrate_strength,
+        direction as direction,
         dose_response as dose_response,
         random_direction as random_direction,
         splice as splice,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         splice as splice,
         steer as steer,
     )
+    from sae_nb.steering._direction import Direction as Direction, direction as direction
     from sae_nb.steering._dose_response import (
         best_effect as best_effect,
         dose_response as dose_response,

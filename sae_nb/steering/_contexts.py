@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel
+    from sae_nb.steering._direction import Direction
+    from sae_nb.steering._request import Opens
 
 Asked = ParamSpec("Asked")
 Given = TypeVar("Given")
@@ -139,7 +141,12 @@ class Active:
         if self._edit.n_touched:
             return
         where = f'Nothing was changed at "{self.recipe.hook_point}"'
-        if self._edit.n_runs:
+        if self._edit.n_chosen:
+            reason = (
+                f"its gate, {self.recipe.where}, never opened at the {self._edit.n_chosen} positions it was "
+                "asked about. Lower its threshold, or look at other inputs."
+            )
+        elif self._edit.n_runs:
             reason = "no position of the inputs was among `positions` and `steps`."
         elif self._model.editing.n_calls > self._n_calls:
             reason = "its module did not run when the model did."
@@ -156,7 +163,8 @@ def steer(
     atom: int | Sequence[int] | None = None,
     by: float | Sequence[float] | None = None,
     *,
-    direction: Float[Tensor, " d_in"] | None = None,
+    direction: Float[Tensor, " d_in"] | Direction | None = None,
+    where: Opens | tuple[Opens, float] | None = None,
     mode: Mode = "add",
     unit: Unit = "coefficient",
     acts: Activations | Tensor | SparseCodes | Sequence[Any] | None = None,
@@ -169,8 +177,8 @@ def steer(
 ) -> Active:
     """Make a live model run with atoms stronger, weaker or fixed, inside a `with` block.
 
-    "add": x + Σ_j by_j·d_j / ‖d_j‖. "set": the latent becomes z'_j = by_j; "scale": z'_j = by_j·z_j;
-    both give x + Σ_j (z'_j − z_j)·d_j. Without the error term, x becomes decode(z').
+    "add": x + Σ_j by_j·d_j / ‖d_j‖. "set": the latent becomes z'_j = by_j; "scale": z'_j = by_j·z_j; "cap":
+    z'_j = min(z_j, by_j); "floor": z'_j = max(z_j, by_j); all give x + Σ_j (z'_j − z_j)·d_j. Without the error term, x becomes decode(z').
 
     `with … as steering` gives `steering.recipe`, the record of what is done, whose fields can be read off
     `steering` too; `steering.recipe.to_nnsight(model.nnsight)`, `.to_hooks(module)`, `.to_vectors(path)` and
@@ -186,8 +194,11 @@ def steer(
         Amount in `unit`s, for "scale" a factor; one number for all atoms or one each. A `direction` is
         added once unless stated otherwise.
     direction
-        A vector of your own instead of an atom, used as it is, such as `random_direction(d_in, seed)`; "set"
-        and "scale" then act on its coefficient ⟨x, d⟩ / ⟨d, d⟩.
+        A vector of your own instead of an atom, used as it is, such as `random_direction(d_in, seed)`; the
+        modes but "add" then act on its coefficient ⟨x, d⟩ / ⟨d, d⟩. Or a `Direction` of this hook point.
+    where
+        Act only where an atom of `sae` fires, or where ⟨x, v⟩ of a `Direction` is above its `middle`; a pair
+        (atom or direction, threshold) names another threshold. None: at all `positions`.
     unit, acts
         "p99" multiplies `by` by the atom's 99th percentile of non-zero strengths on these activations
         or codes; by default it is `sae.strength_p99`. Of several sites, activations of each in a list.
@@ -235,6 +246,7 @@ def steer(
         mode=mode,
         unit=unit,
         acts=acts,
+        gate=where,
         positions=positions,
         steps=steps,
         step=step,
@@ -251,7 +263,7 @@ def ablate(
     sae: SparseAutoencoder | None = None,
     atom: int | Sequence[int] | None = None,
     *,
-    direction: Float[Tensor, " d_in"] | None = None,
+    direction: Float[Tensor, " d_in"] | Direction | None = None,
     positions: Where = None,
     steps: Steps = "all",
     step: Step = None,

@@ -87,8 +87,12 @@ class MaskedEdit:
         *,
         at: HookPoint | None = None,
         look: Callable[[Tensor], None] | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.positions = positions
+        self.gate = gate
+        """Of the activations themselves: where they let the edit act."""
+
         self.look = look
         """Is shown the rows that an SAE reads of a run, before it does."""
 
@@ -103,6 +107,9 @@ class MaskedEdit:
         self.n_runs = 0
         self.n_touched = 0
         self.n_massive = 0
+        self.n_chosen = 0
+        """Positions at which the gate was asked."""
+
         self._before: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
@@ -112,7 +119,8 @@ class MaskedEdit:
 
     def plain(self) -> tuple[Tensor, float, float] | None:
         """Return the change in plain numbers, see `Along`; None where it cannot be given in them."""
-        return self.change.plain() if isinstance(self.change, Along) else None
+        alone = isinstance(self.change, Along) and self.gate is None
+        return cast(Along, self.change).plain() if alone else None
 
     def mask(self, state: RunState) -> Bool[Tensor, "batch time"]:
         """Return where it applies to the columns of a text."""
@@ -129,6 +137,9 @@ class MaskedEdit:
         mask = self.positions.mask(x, state)
         read = () if self.tap is None else (self.tap.take(state),)
         mask = self._without_massive(mask, x, read)
+        if self.gate is not None:
+            self.n_chosen += int(mask.sum())
+            mask = mask & self.gate(x)
         touched = int(mask.sum())
         self.n_runs += 1
         self.n_touched += touched
@@ -415,6 +426,37 @@ def _check_chosen(chosen: Where, prefix_tokens: int) -> Chosen:
     )
 
 
+Gate = Callable[[Float[Tensor, "batch time d_in"]], Bool[Tensor, "batch time"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Over:
+    """Where ⟨x, v⟩ is above a threshold: an edit's gate."""
+
+    vector: Float[Tensor, " d_in"]
+    threshold: float
+
+    def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Bool[Tensor, "batch time"]:
+        """Return where it is open."""
+        return x.to(self.vector) @ self.vector.to(x.device) > self.threshold
+
+
+@dataclass(frozen=True, eq=False)
+class Firing:
+    """Where an atom's latent is above a threshold: an edit's gate."""
+
+    sae: SparseAutoencoder
+    atom: int
+    threshold: float = 0.0
+
+    def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Bool[Tensor, "batch time"]:
+        """Return where it is open."""
+        like = self.sae.dictionary
+        with torch.no_grad():
+            z = latents(self.sae.encode(x.to(like)), (self.atom,))[..., 0]
+        return (z > self.threshold).to(x.device)
+
+
 @dataclass(frozen=True, eq=False)
 class Along:
     """The change that a mode makes along a direction d, by its coefficient ⟨x, d⟩ / ⟨d, d⟩."""
@@ -437,8 +479,10 @@ class Along:
         c = (x.to(d) @ d) / d.square().sum()
         return x + (how.change(c, self.by)[..., None] * d).to(x)
 
-    def plain(self) -> tuple[Tensor, float, float]:
+    def plain(self) -> tuple[Tensor, float, float] | None:
         """Return (d, g, b) of x + (g·⟨x, d⟩ / ⟨d, d⟩ + b)·d: what travels to where this library is not."""
+        if not MODES[self.mode].linear:
+            return None
         change = MODES[self.mode].change
         still = change(0.0, self.by)
         return self.direction.detach(), change(1.0, self.by) - still, still

@@ -58,6 +58,12 @@ class SteeringMode:
     verb_below: str = ""
     """Participle if the number is below zero; the words then give its size."""
 
+    linear: bool = True
+    """Whether the change is g·z + b, so that programs that know only these two numbers can make it."""
+
+    headline: tuple[str, str] | None = None
+    """"Hold", "held": what to do and what was done, in a panel's headline; None: turned up or down."""
+
 
 MODES: dict[str, SteeringMode] = {
     "add": SteeringMode(
@@ -74,6 +80,7 @@ MODES: dict[str, SteeringMode] = {
         change=lambda z, by: by - z,
         verb="held at",
         menu="set the latent to",
+        headline=("Hold", "held"),
     ),
     "scale": SteeringMode(
         change=lambda z, by: by * z - z,
@@ -83,9 +90,23 @@ MODES: dict[str, SteeringMode] = {
         menu="scale the latent by",
         unit_words="× its own strength",
     ),
+    "cap": SteeringMode(
+        change=lambda z, by: (by - z).clamp_max(0),
+        linear=False,
+        verb="kept at most at",
+        menu="keep the latent at most at",
+        headline=("Cap", "capped"),
+    ),
+    "floor": SteeringMode(
+        change=lambda z, by: (by - z).clamp_min(0),
+        linear=False,
+        verb="kept at least at",
+        menu="keep the latent at least at",
+        headline=("Keep up", "kept up"),
+    ),
 }
 
-Mode = Annotated[Literal["add", "set", "scale"], OneOf(MODES)]
+Mode = Annotated[Literal["add", "set", "scale", "cap", "floor"], OneOf(MODES)]
 """The name of a mode that has its record."""
 
 

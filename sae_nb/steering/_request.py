@@ -25,13 +25,27 @@ from sae_nb.models._hook_points import check_writable
 from sae_nb.models._interventions import Backend, Intervention
 from sae_nb.models._plain_hooks import Hooks
 from sae_nb.models._stored_edits import edited_nnsight
-from sae_nb.steering._edits import Along, MaskedEdit, Positions, Steps, Tap, Where, change_atoms
+from sae_nb.steering._edits import (
+    Along,
+    Firing,
+    Gate,
+    MaskedEdit,
+    Over,
+    Positions,
+    Steps,
+    Tap,
+    Where,
+    change_atoms,
+)
 from sae_nb.steering._modes import MODES, UNITS, Mode, Unit
 from sae_nb.steering._one_site import OneSite, Taps, one_site
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import HookPoint, LiveModel
+    from sae_nb.steering._direction import Direction
+
+    Opens = int | Direction
 
 
 Step = int | Sequence[int] | Literal["last"] | None
@@ -279,15 +293,18 @@ class Steering(Edit):
 
     steps: Steps
     keep_error: bool
+    where: str | None = None
+    """The gate in words; None where it acts at all of its positions."""
+
     sae: SparseAutoencoder | OneSite | None = field(default=None, repr=False, compare=False)
     """Whose atoms; None for a direction of the user's own."""
 
     def settings(self) -> dict[str, Any]:
         """Return the recipe as plain numbers and strings, ready for JSON."""
         plain = {part.name: getattr(self, part.name) for part in fields(self) if part.repr}
-        named = {} if self.step is None else {"step": self.step}
-        del plain["step"]
-        return plain | {"hook_point": str(self.hook_point)} | named
+        named = {name: plain.pop(name) for name in ("step", "where")}
+        given = {name: value for name, value in named.items() if value is not None}
+        return plain | {"hook_point": str(self.hook_point)} | given
 
 
 def request_steering(
@@ -297,7 +314,7 @@ def request_steering(
     atom: int | Sequence[int] | None,
     by: float | Sequence[float] | None,
     *,
-    direction: Float[Tensor, " d_in"] | None,
+    direction: Float[Tensor, " d_in"] | Direction | None,
     mode: Mode,
     positions: Where,
     steps: Steps,
@@ -306,6 +323,7 @@ def request_steering(
     site: int | None,
     unit: Unit = "coefficient",
     acts: Activations | Tensor | SparseCodes | Sequence[Any] | None = None,
+    gate: Opens | tuple[Opens, float] | None = None,
     asked: str = "steer",
 ) -> Steering:
     """Check a request and return its record, with the edit that carries it out; `asked` names the call."""
@@ -334,6 +352,9 @@ def request_steering(
         if not (keep_error or where.given):
             where = where.instead(policy_for(model, steered))
         edit = _edit_of_atoms(model, point, steered, atoms, amount, where, mode, keep_error)
+    words = None
+    if gate is not None:
+        edit.gate, words = _checked_gate(model, point, sae, gate)
     return Steering(
         hook_point=point,
         step=named_step(point),
@@ -347,8 +368,34 @@ def request_steering(
         positions=where.stated(),
         steps=where.steps,
         keep_error=keep_error,
+        where=words,
         sae=steered,
     )
+
+
+def _checked_gate(
+    model: LiveModel,
+    point: HookPoint,
+    sae: SparseAutoencoder | None,
+    gate: Opens | tuple[Opens, float],
+) -> tuple[Gate, str]:
+    """Return what opens an edit, and its words."""
+    opens, threshold = gate if isinstance(gate, tuple) else (gate, None)
+    if isinstance(opens, int):
+        if sae is None:
+            raise TypeError(
+                "`where` as an atom needs `sae`, got None. Pass the SAE, or a Direction."
+            )
+        atom, least = check_atom(opens, sae.n_atoms), threshold or 0.0
+        return Firing(sae, atom, least), f"atom {atom} above {least:g}"
+    if getattr(opens, "vector", None) is None:
+        raise TypeError(
+            "`where` must be an atom's number or a direction from sn.direction, alone or with a threshold, "
+            f"got {type(opens).__name__}."
+        )
+    vector = _checked_direction(model, point, opens, "coefficient", True)
+    least = opens.middle if threshold is None else float(threshold)
+    return Over(vector, least), f"direction above {least:.3g}"
 
 
 def _edit_of_atoms(
@@ -555,10 +602,19 @@ def _in_coefficients(
 def _checked_direction(
     model: LiveModel,
     point: HookPoint,
-    direction: Float[Tensor, " d_in"],
+    direction: Float[Tensor, " d_in"] | Direction,
     unit: Unit,
     keep_error: bool,
 ) -> Float[Tensor, " d_in"]:
+    vector = getattr(direction, "vector", None)
+    if isinstance(vector, Tensor):
+        found = cast("Direction", direction)
+        if found.hook_point != str(point) or found.model_name != model.name:
+            raise ValueError(
+                f"`direction` must be of this place, {point} of {model.name}, got one of {found.hook_point} of "
+                f"{found.model_name}. Pass its .vector to use it elsewhere."
+            )
+        direction = vector
     if UNITS[unit].measured or not keep_error:
         raise ValueError(
             "`direction` belongs to no SAE, so it has no percentile and no error term; got "

@@ -80,9 +80,9 @@ def headline(names: AtomNames, atom: int, strength: float, mode: Mode, outcome: 
     if names.source(atom) and "“" not in name:
         name = f"“{name}”"
     way = "down" if strength < (MODES[mode].neutral or 0.0) else "up"
+    do, done = MODES[mode].headline or (f"Turn {way}", f"turned {way}")
     if not outcome:
-        return f"Hold {name}" if mode == "set" else f"Turn {way} {name}"
-    done = "held" if mode == "set" else f"turned {way}"
+        return f"{do} {name}"
     return f"{name[:1].upper()}{name[1:]} {done}: {outcome}"
 
 

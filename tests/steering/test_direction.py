@@ -1,0 +1,209 @@
+"""Directions between two groups of inputs, with their controls; caps, floors and gates along them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sae_nb as sn
+from sae_nb.steering import Direction
+from sae_nb.steering._direction import METHODS
+
+D = 32
+RAW = {"positions": "all", "n_random": 20}
+
+
+def rows(n: int, seed: int, shift: float = 0.0) -> Tensor:
+    """Noise whose first coordinates are loud, and a planted shift along the last one."""
+    x = torch.randn(n, D, generator=torch.Generator().manual_seed(seed))
+    x[:, :4] *= 3.0
+    x[:, -1] += shift
+    return x
+
+
+@pytest.fixture
+def plain() -> sn.models.live_model.LiveModel:
+    return sn.wrap(nn.Sequential(nn.Identity(), nn.Identity()))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n_negative", [40, 33])
+def test_every_method_finds_a_planted_direction(plain, method: str, n_negative: int) -> None:
+    if method == "principal" and n_negative != 40:
+        pytest.skip("pairs")
+    d = sn.direction(plain, "0", rows(40, 0, 6.0), rows(n_negative, 1), method, **RAW)
+    assert abs(float(d.vector[-1])) > 0.85
+    assert float(d.vector.norm()) == pytest.approx(1.0, abs=1e-5)
+    assert d.agrees
+    assert d.separation > 0.97 > d.separation_random
+    assert d.separation > d.separation_shuffled
+    assert d.scale == pytest.approx(6.0, abs=1.2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_of_noise_nothing_is_believed(plain, method: str) -> None:
+    """Held-out rows are not separated beyond shuffled labels, and the first words say it."""
+    found = [
+        sn.direction(plain, "0", rows(12, 2 * i), rows(12, 2 * i + 1), method, **RAW)
+        for i in range(5)
+    ]
+    assert sum(d.separation > d.separation_shuffled for d in found) <= 1
+    assert sum(d.agrees for d in found) <= 1
+    doubted = next(d for d in found if not d.agrees)
+    assert doubted.headline.startswith("two halves of the inputs agree no better than by chance")
+
+
+def test_whitening_is_exact_in_the_span_of_the_rows(plain) -> None:
+    """The same direction as in all dimensions, where the shrunk covariance is written out."""
+    a, b = rows(30, 0, 2.0).double(), rows(30, 1).double()
+    d = sn.direction(plain, "0", a.float(), b.float(), "whitened", **RAW)
+    from sklearn.covariance import ledoit_wolf
+
+    centred = torch.cat([a - a.mean(0), b - b.mean(0)]).numpy()
+    covariance, _ = ledoit_wolf(centred, assume_centered=True)
+    expected = np.linalg.solve(covariance, (a.mean(0) - b.mean(0)).numpy())
+    cosine = float(d.vector.double().numpy() @ expected) / np.linalg.norm(expected)
+    assert cosine == pytest.approx(1.0, abs=1e-4)
+
+
+def test_pairs_cancel_what_they_share(plain) -> None:
+    """A loud content that both of a pair have hides from halves that keep pairs together."""
+    content = 20 * torch.randn(16, D, generator=torch.Generator().manual_seed(0))
+    shift = torch.zeros(D)
+    shift[0] = 4.0
+    noise = [torch.randn(16, D, generator=torch.Generator().manual_seed(i)) for i in (1, 2)]
+    d = sn.direction(plain, "0", content + shift + noise[0], content + noise[1], **RAW)
+    assert d.agrees
+    assert d.reliability > 0.5
+
+
+def test_a_direction_moves_a_live_model_and_survives_a_file(plain, tmp_path: Path) -> None:
+    d = sn.direction(plain, "0", rows(20, 0, 6.0), rows(20, 1), **RAW)
+    x = rows(7, 3)
+    with sn.steer(plain, "0", direction=d, by=d.scale):
+        torch.testing.assert_close(plain(x), x + d.scale * d.vector)
+    d.save(tmp_path / "d")
+    again = Direction.load(tmp_path / "d")
+    assert torch.equal(again.vector, d.vector)
+    assert again.headline == d.headline
+    with sn.steer(plain, "0", direction=d, by=2.0) as steering:
+        steering.recipe.to_vectors(tmp_path / "d.safetensors")
+    assert (tmp_path / "d.safetensors").is_file()
+
+
+def test_as_an_sae_its_latent_is_the_projection(plain) -> None:
+    d = sn.direction(plain, "0", rows(20, 0, 6.0), rows(20, 1), **RAW)
+    x = rows(9, 5)
+    sae = d.as_sae()
+    torch.testing.assert_close(sae.encode(x).to_dense()[:, 0], d.projections(x))
+    torch.testing.assert_close(d.projections(x), x @ d.vector - d.middle)
+    with sn.steer(plain, "0", sae, 0, by=2.0):
+        torch.testing.assert_close(plain(x), x + 2.0 * d.vector)
+    assert sn.dose_response(plain, "0", sae, x, 0, [0.0, 1.0]).effect[0] == 0.0
+
+
+def test_a_cap_holds_from_above_and_a_floor_from_below(plain) -> None:
+    """h − v·max(⟨h, v⟩ − τ, 0): nothing happens below τ, to the bit."""
+    v = torch.nn.functional.normalize(torch.ones(D), dim=0)
+    x = rows(50, 0)
+    c = x @ v
+    for mode, moved in (("cap", c.clamp_max(0.5)), ("floor", c.clamp_min(0.5))):
+        with sn.steer(plain, "0", direction=v, by=0.5, mode=mode):
+            out = plain(x)
+        torch.testing.assert_close(out, x + (moved - c)[:, None] * v)
+        still = moved == c
+        assert 0 < int(still.sum()) < len(x)
+        assert torch.equal(out[still], x[still])
+
+
+def test_a_gate_opens_where_a_direction_or_an_atom_is(plain) -> None:
+    d = sn.direction(plain, "0", rows(20, 0, 6.0), rows(20, 1), **RAW)
+    x = torch.cat([rows(5, 7, 6.0), rows(5, 8)])
+    push = torch.ones(D)
+    with sn.steer(plain, "0", direction=push, by=1.0, where=d) as steering:
+        out = plain(x)
+    opened = d.projections(x) > 0
+    assert 0 < int(opened.sum()) < len(x)
+    assert torch.equal(out, torch.where(opened[:, None], x + push, x))
+    assert "above" in steering.recipe.settings()["where"]
+    sae = d.as_sae()
+    with sn.steer(plain, "0", sae, 0, by=1.0, where=(0, 2.0)):
+        out = plain(x)
+    torch.testing.assert_close(out, x + (d.projections(x) > 2.0)[:, None] * d.vector)
+
+
+def test_a_gate_that_never_opens_says_so(plain) -> None:
+    d = sn.direction(plain, "0", rows(20, 0, 6.0), rows(20, 1), **RAW)
+    with (
+        pytest.warns(UserWarning, match="gate, direction above 1e\\+03, never opened"),
+        sn.steer(plain, "0", direction=torch.ones(D), where=(d, 1000.0)),
+    ):
+        plain(rows(4, 0))
+
+
+def test_what_has_a_gate_or_a_cap_does_not_travel_as_a_vector(plain, tmp_path: Path) -> None:
+    d = sn.direction(plain, "0", rows(20, 0, 6.0), rows(20, 1), **RAW)
+    for how in ({"mode": "cap", "by": 1.0}, {"by": 1.0, "where": d}):
+        with sn.steer(plain, "0", direction=d, **how) as steering:
+            with pytest.raises(ValueError, match="along one direction"):
+                steering.recipe.to_vectors(tmp_path / "d.safetensors")
+            module = nn.Sequential(nn.Identity(), nn.Identity())
+            expected = plain(rows(6, 0, 6.0))
+        with steering.recipe.to_hooks(module):
+            torch.testing.assert_close(module(rows(6, 0, 6.0)), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"positive": rows(1, 0)}, ValueError, "at least 2 inputs"),
+        ({"positive": rows(3, 0), "method": "probe"}, ValueError, "at least 4 inputs"),
+        ({"positive": rows(7, 0), "method": "principal"}, ValueError, "pairs"),
+        ({"positive": "one text"}, TypeError, "several inputs"),
+        ({"positive": rows(8, 1)}, ValueError, "the same mean"),
+        ({"positive": rows(8, 0) * float("nan")}, ValueError, "NaN"),
+        ({"method": "median"}, ValueError, "method"),
+        ({"hook_point": "9"}, Exception, "9"),
+    ],
+)
+def test_bad_input_is_refused(plain, change: dict, error: type[Exception], words: str) -> None:
+    given = {"hook_point": "0", "positive": rows(8, 0), "negative": rows(8, 1)} | change
+    with pytest.raises(error, match=words):
+        sn.direction(plain, **given, **RAW)
+
+
+def test_equal_lists_are_refused() -> None:
+    gpt = sn.load_model("tiny-gpt")
+    with pytest.raises(ValueError, match="the same inputs twice"):
+        sn.direction(gpt, "resid_post.1", ["a b", "c d"], ["a b", "c d"])
+
+
+def test_a_direction_of_another_place_is_refused_by_name(plain) -> None:
+    d = sn.direction(plain, "0", rows(20, 0, 6.0), rows(20, 1), **RAW)
+    other = sn.wrap(nn.Sequential(nn.Identity(), nn.Identity()))
+    with pytest.raises(ValueError, match="must be of this place, 1 of"):
+        sn.steer(other, "1", direction=d)
+    with pytest.raises(TypeError, match="`where`"):
+        sn.steer(other, "0", direction=torch.ones(D), where="always")
+    with pytest.raises(TypeError, match="needs `sae`"):
+        sn.steer(other, "0", direction=torch.ones(D), where=3)
+
+
+def test_texts_of_a_live_model_give_a_direction() -> None:
+    """Stories about a dog against stories about a girl: read at every token."""
+    gpt = sn.load_model("tiny-gpt")
+    frames = ["The %s was happy.", "A %s ran home.", "One day a %s sat down.", "The %s saw a tree.",
+              "My %s is here.", "The little %s slept."]  # fmt: skip
+    d = sn.direction(
+        gpt,
+        "resid_post.2",
+        [f % "dog" for f in frames],
+        [f % "girl" for f in frames],
+        positions="all",
+    )
+    assert d.agrees
+    assert d.separation > d.separation_shuffled - 1e-9
