@@ -8,6 +8,7 @@ from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.geometry._cones import Containment as Containment, containment as containment
+    from sae_nb.geometry._curve import Curve as Curve, curve as curve
     from sae_nb.geometry._dimension import (
         effective_rank as effective_rank,
         local_dimensions as local_dimensions,

@@ -27,11 +27,13 @@ from sae_nb.steering._multi_site import named, splices
 from sae_nb.steering._request import (
     Edit,
     Step,
+    check_amounts,
     check_hook_point,
     check_width,
     first_look,
     named_step,
     policy_for,
+    request_curve,
     request_steering,
     tap_of,
 )
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
+    from sae_nb.geometry import Curve
     from sae_nb.models import LiveModel
     from sae_nb.steering._direction import Direction
     from sae_nb.steering._request import Opens
@@ -165,6 +168,8 @@ def steer(
     *,
     direction: Float[Tensor, " d_in"] | Direction | None = None,
     where: Opens | tuple[Opens, float] | None = None,
+    curve: Curve | None = None,
+    to: float | None = None,
     mode: Mode = "add",
     unit: Unit = "coefficient",
     acts: Activations | Tensor | SparseCodes | Sequence[Any] | None = None,
@@ -178,7 +183,8 @@ def steer(
     """Make a live model run with atoms stronger, weaker or fixed, inside a `with` block.
 
     "add": x + Σ_j by_j·d_j / ‖d_j‖. "set": the latent becomes z'_j = by_j; "scale": z'_j = by_j·z_j; "cap":
-    z'_j = min(z_j, by_j); "floor": z'_j = max(z_j, by_j); all give x + Σ_j (z'_j − z_j)·d_j. Without the error term, x becomes decode(z').
+    z'_j = min(z_j, by_j); "floor": z'_j = max(z_j, by_j); all give x + Σ_j (z'_j − z_j)·d_j. Without the
+    error term, x becomes decode(z').
 
     `with … as steering` gives `steering.recipe`, the record of what is done, whose fields can be read off
     `steering` too; `steering.recipe.to_nnsight(model.nnsight)`, `.to_hooks(module)`, `.to_vectors(path)` and
@@ -199,6 +205,9 @@ def steer(
     where
         Act only where an atom of `sae` fires, or where ⟨x, v⟩ of a `Direction` is above its `middle`; a pair
         (atom or direction, threshold) names another threshold. None: at all `positions`.
+    curve, to
+        A curve from `sn.geometry.curve`: each position moves from the curve's nearest point along it to the
+        coordinate `to`, or `by` from where it is, and keeps what is off the curve.
     unit, acts
         "p99" multiplies `by` by the atom's 99th percentile of non-zero strengths on these activations
         or codes; by default it is `sae.strength_p99`. Of several sites, activations of each in a list.
@@ -236,6 +245,23 @@ def steer(
     >>> torch.equal(steered[0], 3.0 * model.module[1].weight[:, 0]), steering.mode
     (True, 'add')
     """
+    if curve is not None:
+        others = {"sae": sae, "atom": atom, "direction": direction, "where": where}
+        distance = None if by is None else check_amounts(by, 1)[0]
+        moved = request_curve(
+            model,
+            hook_point,
+            curve,
+            to,
+            distance,
+            others=others,
+            positions=positions,
+            steps=steps,
+            step=step,
+        )
+        return Active(model, moved, backend)
+    if to is not None:
+        raise ValueError(f"`to` is a place on a `curve`, got {to:g} without one. Pass curve=.")
     recipe = request_steering(
         model,
         hook_point,

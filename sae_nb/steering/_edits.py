@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sae_nb.activations._named_positions import NamedPositions
     from sae_nb.architectures import SparseAutoencoder, Temporal
     from sae_nb.codes import SparseCodes
+    from sae_nb.geometry import Curve
     from sae_nb.models import HookPoint, RunState
     from sae_nb.steering._one_site import OneSite, Taps
 
@@ -486,6 +487,21 @@ class Along:
         change = MODES[self.mode].change
         still = change(0.0, self.by)
         return self.direction.detach(), change(1.0, self.by) - still, still
+
+
+@dataclass(frozen=True, eq=False)
+class AlongCurve:
+    """The change that moves a state along a curve, from the nearest point of it, and keeps what is off it."""
+
+    curve: Curve
+    to: float | None
+    by: float | None
+
+    def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        """Return the changed activations."""
+        u, _ = self.curve.nearest(x)
+        new = torch.full_like(u, self.to) if self.to is not None else u + cast(float, self.by)
+        return x + (self.curve.at(new) - self.curve.at(u)).to(x)
 
 
 def replacing(edit: Change, *, keep_error: bool) -> Change:

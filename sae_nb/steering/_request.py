@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from sae_nb.models._plain_hooks import Hooks
 from sae_nb.models._stored_edits import edited_nnsight
 from sae_nb.steering._edits import (
     Along,
+    AlongCurve,
     Firing,
     Gate,
     MaskedEdit,
@@ -42,6 +43,7 @@ from sae_nb.steering._one_site import OneSite, Taps, one_site
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.geometry import Curve
     from sae_nb.models import HookPoint, LiveModel
     from sae_nb.steering._direction import Direction
 
@@ -371,6 +373,47 @@ def request_steering(
         where=words,
         sae=steered,
     )
+
+
+def request_curve(
+    model: LiveModel,
+    hook_point: str,
+    curve: Curve,
+    to: float | None,
+    by: float | None,
+    *,
+    others: Mapping[str, object],
+    positions: Where,
+    steps: Steps,
+    step: Step,
+) -> Edit:
+    """Check a request to move along a curve and return its edit; `others` must not be given with one."""
+    point = check_hook_point(model, hook_point, step)
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise ValueError(f"`curve` stands alone, got `{given[0]}` too. Leave it out.")
+    if (to is None) == (by is None):
+        raise ValueError(
+            f"`to` or `by` must say how far along `curve`, got to={to}, by={by}. Pass one of them, in units of "
+            "its coordinate."
+        )
+    place, name = getattr(curve, "hook_point", None), getattr(curve, "model_name", None)
+    if place is not None and (place != str(point) or name != model.name):
+        raise ValueError(
+            f"`curve` must be of this place, {point} of {model.name}, got one of {place} of {name}. Fit one "
+            "on activations of this hook point."
+        )
+    check_width(model, point, len(curve.mean), "the curve")
+    amount = check_amounts(by if to is None else to, 1)[0]
+    ends = float(curve.values[0]), float(curve.values[-1])
+    if to is not None and not (curve.closed or ends[0] <= amount <= ends[1]):
+        raise ValueError(
+            f"`to` must lie on the curve, {ends[0]:g} to {ends[1]:g}, got {amount:g}. Beyond its ends a "
+            "curve says nothing."
+        )
+    where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
+    change = AlongCurve(curve, amount if to is not None else None, amount if to is None else None)
+    return Edit(hook_point=point, step=named_step(point), edit=MaskedEdit(where, change))
 
 
 def _checked_gate(
