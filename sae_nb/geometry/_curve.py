@@ -88,26 +88,28 @@ class Curve(Finding):
 
     def at(self, u: float | Sequence[float] | Tensor) -> Float[Tensor, "*batch d_in"]:
         """Return c(u), the state at a value of the coordinate."""
-        given = torch.as_tensor(u, dtype=torch.float64)
-        terms = _terms(given.reshape(-1).numpy(), self.order, self.period, self.knots)
+        return self._at(torch.as_tensor(u, dtype=torch.float64)).to(self.mean.dtype)
+
+    def _at(self, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch d_in"]:
+        terms = _terms(u.reshape(-1).numpy(), self.order, self.period, self.knots)
         found = self.mean.double() + torch.from_numpy(terms) @ self.weights.double()
-        return found.reshape(*given.shape, -1).to(self.mean.dtype)
+        return found.reshape(*u.shape, -1)
 
     def nearest(self, x: Float[Tensor, "*batch d_in"]) -> tuple[Tensor, Tensor]:
         """Return the coordinate u of the nearest point of the curve, and the distance to it."""
-        rows = x.reshape(-1, x.shape[-1]).to(self.mean)
+        rows = x.detach().reshape(-1, x.shape[-1]).double().cpu()
         grid, points = self.grid
-        where = torch.cdist(rows, points.to(rows)).argmin(dim=1)
+        where = torch.cdist(rows, points).argmin(dim=1)
         u = grid[where]
         step = float(grid[1] - grid[0])
         for _ in range(20):  # halve the step around the best: c is smooth at the grid's distance
             tried = torch.stack([u - step, u, u + step], dim=1)
             if not self.closed:
                 tried = tried.clamp(float(grid[0]), float(grid[-1]))
-            far = (self.at(tried).to(rows) - rows[:, None]).norm(dim=-1)
+            far = (self._at(tried) - rows[:, None]).norm(dim=-1)
             u = tried.gather(1, far.argmin(dim=1, keepdim=True))[:, 0]
             step /= 2
-        distance = (self.at(u).to(rows) - rows).norm(dim=-1)
+        distance = (self._at(u) - rows).norm(dim=-1)
         if self.closed:
             u = u.remainder(self.period or 0.0)
         return u.reshape(x.shape[:-1]), distance.reshape(x.shape[:-1])
@@ -119,12 +121,12 @@ class Curve(Finding):
         if self.closed:
             high = low + float(self.period or 0.0)
         u = torch.linspace(low, high, N_GRID + 1, dtype=torch.float64)
-        return u, self.at(u)
+        return u, self._at(u)
 
     @property
     def length(self) -> float:
         """Length from end to end, of a closed curve once around, in model units."""
-        return float(self.grid[1].double().diff(dim=0).norm(dim=1).sum())
+        return float(self.grid[1].diff(dim=0).norm(dim=1).sum())
 
 
 @checked

@@ -69,7 +69,7 @@ def test_nearest_gives_the_coordinate_back_and_the_distance_off_the_curve() -> N
     found, far = c.nearest(c.at(asked) + off)
     apart = (found - asked + 8) % 16 - 8  # 15.999 is next to 0
     assert float(apart.abs().max()) < 1e-3
-    torch.testing.assert_close(far, off.norm(dim=1), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(far.float(), off.norm(dim=1), atol=1e-3, rtol=1e-3)
 
 
 def test_a_wrong_kind_and_a_concept_without_order_are_said() -> None:
