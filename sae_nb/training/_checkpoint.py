@@ -134,6 +134,14 @@ def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return latest, read_json(latest / "state.json")
 
 
+def rows_trained_on(folder: Path) -> int | None:
+    """Return how many rows the training in a folder of checkpoints reads; None without one, and for a stream."""
+    pointer = folder / POINTER
+    latest = json_object(pointer).get("latest") if pointer.is_file() else None
+    state = folder / str(latest) / "state.json"
+    return read_json(state)["identity"].get("the data's rows") if state.is_file() else None
+
+
 def _tidy(folder: Path, latest: str) -> None:
     """Remove older checkpoints, and what a killed process left half-written."""
     for path in list(folder.iterdir()):

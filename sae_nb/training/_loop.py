@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
+from sae_nb.activations import Activations
 from sae_nb.activations._massive import massive, row_norms
 from sae_nb.checks import check_finite, checked, warn_caller
 from sae_nb.checks._annotations import shows_fields
@@ -27,6 +28,7 @@ from sae_nb.training._checkpoint import (
     hold_checkpoints,
     load_checkpoint,
     restore,
+    rows_trained_on,
     save_checkpoint,
 )
 from sae_nb.training._config import TrainConfig, chosen_config
@@ -173,6 +175,7 @@ class Training:
         *,
         callbacks: Callbacks = None,
         resume: bool = True,
+        held_out: float | Activations | None = 0.0,
     ) -> None:
         self.given = list(sae) if isinstance(sae, Sequence) else [sae]
         self.saes = self.given  # what is trained in their place, once it is made
@@ -195,10 +198,27 @@ class Training:
         claim(self.given)
         try:
             with torch.inference_mode(False):
-                self._prepare(resume)
+                self._prepare(resume, held_out)
         except BaseException:
             self.let_go()
             raise
+
+    def _hold_out(
+        self, held_out: float | Activations | None, resume: bool
+    ) -> Activations | None:
+        """Return the rows that are not trained on: those given, or those that the data keep back."""
+        if isinstance(held_out, Activations):
+            if held_out.d_in != self.data.source.d_in:
+                raise ValueError(
+                    f"`held_out` must have the width of the data, d_in={self.data.source.d_in}, got "
+                    f"d_in={held_out.d_in}. Capture it at the same hook point."
+                )
+            return held_out
+        if held_out is None and resume and self.folder is not None:
+            # A training of all rows goes on with all rows.
+            begun = rows_trained_on(self.folder)
+            held_out = 0.0 if begun is not None and begun == self.data.n_rows else None
+        return self.data.hold_out(held_out)
 
     def _check_save_to(self, folder: str | Path) -> Path:
         """Return the folder of the trained SAE, refused before any work."""
@@ -217,9 +237,10 @@ class Training:
         if self._lock is not None:
             self._lock.release()
 
-    def _prepare(self, resume: bool) -> None:
+    def _prepare(self, resume: bool, held_out: float | Activations | None) -> None:
         if self.folder is not None and self.team.is_first:
             self._lock = hold_checkpoints(self.folder)
+        self.held_out = self._hold_out(held_out, resume)
         if self.config.device is not None:
             for sae in self.given:
                 sae.to(self.config.device)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked
+from sae_nb.activations import Activations
+from sae_nb.checks import Between, check_count, checked
 from sae_nb.checks._annotations import shows_fields
 from sae_nb.training._config import TrainConfig, chosen_config
 from sae_nb.training._control import BackgroundRun
@@ -33,6 +34,7 @@ def start_training(
     callbacks: Callbacks = None,
     progress: bool = False,
     resume: bool = True,
+    held_out: Annotated[float, Between(0, 1, "[)")] | Activations | None = None,
     **settings: object,
 ) -> TrainingRun:
     """Train in a thread and return at once; a script that ends stops it after the step under way.
@@ -40,8 +42,17 @@ def start_training(
     Arguments are those of `train`; whatever is wrong with them is raised here, before the thread starts.
     `callbacks` are called in the thread.
 
+    Parameters
+    ----------
+    held_out
+        Share of the samples that are not trained on, or activations that are not: `run.held_out`, whose R²
+        leads in a `TrainingMonitor`. None: a tenth, where the data are rows of one hook point, 320 or more of
+        at least ten samples, and a checkpoint that is continued was not of all rows. 0: none, and the same
+        bits as `train`.
+
     Raises
     ------
+    ValueError: If a share is given and the data cannot be cut in two.
     RuntimeError: If an SAE is being trained already.
 
     Example
@@ -53,7 +64,9 @@ def start_training(
     (20, 'done')
     """
     config = chosen_config(config, settings, data)
-    training = Training(sae, data, config, callbacks=callbacks, resume=resume)
+    training = Training(
+        sae, data, config, callbacks=callbacks, resume=resume, held_out=held_out
+    )
     return TrainingRun(training, several=isinstance(sae, Sequence), progress=progress)
 
 
@@ -108,6 +121,11 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
     def n_rows(self) -> int | None:
         """Rows of the data, of which each is drawn again and again; None of data that are read as they come."""
         return self._training.data.n_rows
+
+    @property
+    def held_out(self) -> Activations | None:
+        """Activations that are not trained on; None where there are none."""
+        return self._training.held_out
 
     @property
     def records(self) -> list[TrainRecord]:

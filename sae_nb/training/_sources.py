@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.activations import Activations, ActivationSource
+from sae_nb.activations._context import content_of_samples
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.activations._sites import AND, HOW_TO_GET_GRADIENTS, WithGradient, of_sites
 from sae_nb.checks import available_memory, check_finite, check_matrix, is_array, warn_caller
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 ROWS_SHARE = 0.25
 """Share of a card's free memory that rows may take. Ours."""
+
+HELD_OUT_SHARE, ENOUGH_ROWS, ENOUGH_SAMPLES = 0.1, 320, 10
+"""Of the samples, kept out of a training that can be watched, where there are so many rows and samples. Ours:
+R² of 32 rows tells what is memorised from what is learned, and ten samples are the fewest with a tenth."""
+
+MOST_COPIED = 2**30
+"""Bytes of rows in memory that are copied for that; of more rows none is likely to be memorised. Ours."""
 
 
 class TrainingData:
@@ -52,6 +60,34 @@ class TrainingData:
                 "`data` must have at least two rows to learn from, got one: nothing varies, and R² is "
                 "undefined. Capture more."
             )
+
+    def hold_out(self, share: float | None) -> Activations | None:
+        """Keep a share of the samples out of the training, and return their rows; None where all are trained on.
+
+        `share`: None takes a tenth where there is enough. Equal texts stay on one side.
+        """
+        acts, samples = self.source, 0
+        # Several hook points, gradients, sequences and streams are not cut.
+        if share != 0 and type(acts) is Activations and len(acts.sites) == 1:
+            content = content_of_samples(acts.context, "sample")
+            present = acts.sample.unique().tolist()
+            samples = len({content[i] for i in present} if content else present)
+        if share is None:
+            n_bytes = acts._rows.n_bytes if samples and not acts.on_disk else 0
+            if min((self.n_rows or 0) / ENOUGH_ROWS, samples / ENOUGH_SAMPLES) < 1:
+                samples = 0
+            share = HELD_OUT_SHARE if samples and n_bytes <= MOST_COPIED else 0.0
+        if share and samples < 2:
+            raise ValueError(
+                "`held_out` must be 0 or left out for rows that cannot be cut in two (one sample, a stream, "
+                f"sequences, or several hook points), got {share}. Pass activations of other inputs."
+            )
+        if not share or type(acts) is not Activations:
+            return None
+        by = "sample" if acts.context.token_ids is None else "text"
+        self.source, held_out = acts.split(1 - share, group_by=by)
+        self.n_rows = len(self.source)
+        return held_out
 
     def batches(self, device: torch.device, config: TrainConfig, start: int) -> Iterator[Tensor]:
         """Yield batches for ever from batch number `start` on.

@@ -41,7 +41,7 @@ def long_run(plain_sae: Any, rows: Tensor) -> Any:
 @pytest.mark.slow
 def test_thread_and_call_give_the_same_bits(plain_sae: Any, rows: Tensor) -> None:
     config = TrainConfig(steps=50, batch_size=64)
-    run = start_training(plain_sae(), rows, config)
+    run = start_training(plain_sae(), rows, config, held_out=0)
     result = run.wait(PATIENCE)
     other = train(plain_sae(), rows, config, progress=False)
     for a, b in zip(result.sae.parameters(), other.sae.parameters(), strict=True):
@@ -286,18 +286,25 @@ def test_wait_gives_up_in_time_and_the_run_goes_on(long_run: TrainingRun) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("share", [None, 0])
 def test_stopped_thread_resumes_from_its_checkpoint(
-    plain_sae: Any, rows: Tensor, tmp_path: Path
+    plain_sae: Any, rows: Tensor, tmp_path: Path, share: float | None
 ) -> None:
     given = {"steps": 200, "batch_size": 64, "log_every": 10}
     config = TrainConfig(**given, checkpoint=str(tmp_path / "run"), checkpoint_every=1000)
-    run = start_training(plain_sae(), rows, config, callbacks=lambda record: time.sleep(0.002))
+    how = {} if share is None else {"held_out": share}
+    run = start_training(
+        plain_sae(), rows, config, callbacks=lambda record: time.sleep(0.002), **how
+    )
     until(lambda: run.step > 30)
     run.stop()
     stopped = run.wait(PATIENCE)
     assert 30 < stopped.steps < 200
-    resumed = start_training(plain_sae(), rows, config).wait(PATIENCE)
-    unbroken = train(plain_sae(), rows, TrainConfig(**given), progress=False)
+    again = start_training(plain_sae(), rows, config)  # a checkpoint of all rows goes on with all
+    resumed, kept = again.wait(PATIENCE), again.held_out
+    assert (0 if kept is None else len(kept)) == (0 if share == 0 else round(0.1 * len(rows)))
+    trained_on = rows if kept is None else run._training.data.source
+    unbroken = train(plain_sae(), trained_on, TrainConfig(**given), progress=False)
     pairs = zip(resumed.sae.parameters(), unbroken.sae.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert [r.loss for r in resumed.history] == [r.loss for r in unbroken.history]

@@ -453,3 +453,31 @@ def test_few_rows_are_memorised_and_the_headline_is_of_others() -> None:
     assert "Each row was seen 600 times and none is held out" in alone.answer
     for panel in (alone, monitor):
         panel.close()
+
+
+def test_a_tenth_is_held_out_by_itself_and_the_sentence_says_memorised() -> None:
+    """340 rows of noise: none but the training's own call is needed for the headline to be of other rows."""
+    sae = sn.TopK(16, 128, k=4, generator=torch.Generator().manual_seed(0))
+    how = {"steps": 300, "batch_size": 306, "learning_rate": 2e-2, "seed": 0}
+    run = sn.start_training(sae, _rows(340, 0).x, **how)
+    run.wait(120)
+    assert (run.n_rows, len(run.held_out)) == (306, 34)
+    monitor = sw.TrainingMonitor(run)
+    monitor.refresh()
+    summary = monitor._summaries[0]
+    assert summary.held_out
+    assert summary.r2_now == pytest.approx(sn.evaluate(sae, run.held_out).r2.value, abs=1e-4)
+    assert summary.batch_r2 > summary.r2_now + 0.1
+    assert monitor.answer.startswith("Memorised: of the rows it trained on it explains")
+    monitor.close()
+
+
+def test_runs_side_by_side_are_all_judged_on_rows_that_they_do_not_train_on() -> None:
+    saes = [sn.TopK(16, n, k=4, generator=torch.Generator().manual_seed(0)) for n in (32, 64)]
+    runs = [sn.start_training(sae, _rows(400, 0).x, steps=20, batch_size=100) for sae in saes]
+    for run in runs:
+        run.wait(60)
+    monitor = sw.TrainingMonitor(runs)
+    monitor.refresh()
+    assert [summary.held_out for summary in monitor._summaries] == [True, True]
+    monitor.close()

@@ -233,6 +233,9 @@ class TrainingGallery:
     ) -> None:
         self._probe = None if acts is None else Probe(acts)
         self._held_out = None if held_out is None else Probe(held_out)
+        self._of_runs: dict[int, Probe] = {}
+        """Rows that a run itself does not train on, by the activations they are of."""
+
         self._film = {} if self._probe is None else as_film(self._probe.context)
         self._shape = picture_shape
         self.grid = PictureGrid(titled=True)
@@ -250,15 +253,19 @@ class TrainingGallery:
         """The widgets under the curves."""
         return self.grid, self.strip
 
-    @property
-    def reads_anything(self) -> bool:
-        """Whether there is anything to show."""
-        return any(one is not None for one in (self._shape, self._probe, self._held_out))
+    def _fixed_rows(self, tracked: Tracked) -> tuple[Probe | None, bool]:
+        """Return the rows that R² is of at every look, and whether none of them is trained on."""
+        kept = getattr(tracked.run, "held_out", None)
+        if self._held_out is None and kept is not None:
+            if id(kept) not in self._of_runs:
+                self._of_runs[id(kept)] = Probe(kept)
+            return self._of_runs[id(kept)], True
+        return self._held_out or (self._probe if self._shape is None else None), bool(self._held_out)
 
     def look(self, tracked: Tracked, atoms: Sequence[int]) -> None:
         """Read the atoms between two steps of their training; touches no widget."""
         sae = tracked.sae
-        if sae is None or not hasattr(sae, "dictionary") or not self.reads_anything:
+        if sae is None or not hasattr(sae, "dictionary") or not (self._shape or self._probe):
             return
         frequency = tracked.frequency_now()  # takes the lock of the run by itself
         with tracked.run.lock:  # type: ignore[union-attr]
@@ -268,18 +275,23 @@ class TrainingGallery:
                 self._bar = "length" if frequency is None else "share of rows on which it fires"
             elif self._probe is not None:
                 self.gallery = _in_eval_mode(sae, partial(self._probe.gallery, sae, atoms))
-            fixed = self._held_out or (self._probe if self._shape is None else None)
-            if fixed is not None:
-                r2 = _in_eval_mode(sae, partial(fixed.explained, sae))
-                step = int(getattr(tracked.run, "step", 0))
-                looks = self._fixed.setdefault(tracked, [])
-                looks[:] = [*(look for look in looks if look[0] < step), (step, r2)]
+
+    def measure(self, tracked: Tracked) -> None:
+        """Measure R² on the rows that stay the same, between two steps of the training."""
+        sae, (fixed, _) = tracked.sae, self._fixed_rows(tracked)
+        if sae is None or fixed is None or not hasattr(sae, "dictionary"):
+            return
+        with tracked.run.lock:  # type: ignore[union-attr]
+            r2 = _in_eval_mode(sae, partial(fixed.explained, sae))
+            step = int(getattr(tracked.run, "step", 0))
+            looks = self._fixed.setdefault(tracked, [])
+            looks[:] = [*(look for look in looks if look[0] < step), (step, r2)]
 
     def on_fixed_rows(self, tracked: Tracked, summary: TrainingSummary) -> TrainingSummary:
         """Return a summary with R² and trend of rows that stay the same, as far as they were read."""
         n_rows = getattr(tracked.run, "n_rows", None)
         drawn = tracked.records[-1].tokens if n_rows and len(tracked.records) else 0
-        looks, held_out = self._fixed.get(tracked, ()), self._held_out is not None
+        looks, (_, held_out) = self._fixed.get(tracked, ()), self._fixed_rows(tracked)
         return replace(
             summary.on_fixed_rows(looks, held_out=held_out),
             passes=drawn / n_rows if n_rows else None,

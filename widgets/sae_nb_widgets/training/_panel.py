@@ -53,9 +53,9 @@ class TrainingMonitor(Panel):
         Activations on which a gallery of atoms is read at every redraw: the picture or the tokens on
         which each fires most.
     held_out
-        Activations that are not trained on, such as the second part of `acts.split(0.9)`: the R² of up to
-        2048 of their rows is the headline, and where the rows trained on are explained far better, the
-        sentence says that they are memorised.
+        Activations that are not trained on: the R² of up to 2048 of their rows is the headline, and where the
+        rows trained on are explained far better, the sentence says that they are memorised. None takes
+        those of each run, `run.held_out`: a tenth of its samples, unless it was started otherwise.
     picture_shape
         (height, width) or (3, height, width) where the SAE's inputs are pixels: then the gallery
         shows the atoms themselves.
@@ -269,9 +269,11 @@ class TrainingMonitor(Panel):
         return mine[0] if mine else 0
 
     def _look_at_gallery(self) -> None:
-        if self._tracked and self._gallery.reads_anything:
+        if self._tracked:
             one = self._tracked[self._shown()]
             self._gallery.look(one, evenly_spaced(getattr(one.sae, "n_atoms", 0), self.n_gallery))
+        for one in self._tracked:
+            self._gallery.measure(one)
 
     def wait(self, timeout: float = 60.0) -> None:
         """Return when no change is on its way, with the newest records drawn.
