@@ -65,7 +65,9 @@ def _slips() -> tuple[Slip, ...]:
         if change == "first":
             return [gram is not None and gram not in grams[:at] for at, gram in enumerate(grams)]
         if change == "apart":
-            return [gram is not None and gram in grams[: at + 1 - n] for at, gram in enumerate(grams)]
+            return [
+                gram is not None and gram in grams[: at + 1 - n] for at, gram in enumerate(grams)
+            ]
         if change == "neighbour":
             return [
                 gram is not None and at >= n and gram == grams[at - n]

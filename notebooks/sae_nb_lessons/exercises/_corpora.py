@@ -159,7 +159,9 @@ def _covered(has: Tensor, chosen: list[int]) -> Tensor:
 def _gains(has: Tensor, n: int) -> Tensor:
     chosen = greedy(has, n)
     covered = [_covered(has, chosen[:i].tolist()) for i in range(n)]
-    return torch.stack([(has[j] & ~before).sum() for j, before in zip(chosen, covered, strict=True)])
+    return torch.stack(
+        [(has[j] & ~before).sum() for j, before in zip(chosen, covered, strict=True)]
+    )
 
 
 _GREEDY_SLIPS = tuple(

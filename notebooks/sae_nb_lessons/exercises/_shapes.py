@@ -100,9 +100,7 @@ TASKS = tasks(
     {
         "18.1": Answer(number(0, 1), measure=left_of_random),
         "18.3": Answer(
-            function(
-                number(), takes="angles (n,) in radians and strengths (n,), none below zero"
-            ),
+            function(number(), takes="angles (n,) in radians and strengths (n,), none below zero"),
             judge=_judge_width,
         ),
         "18.4": Answer(number(0, 64), measure=dimension_at_the_end),

@@ -9,26 +9,36 @@ import pytest
 import torch
 from sae_nb_lessons import exercise
 from sae_nb_lessons.exercises import (
+    _anomalies as anomalies,
     _archetypal as archetypal,
     _behaviour as behaviour,
     _changes as changes,
     _corpora as corpora,
     _crosscoders as crosscoders,
     _depth as depth,
+    _error_bars as error_bars,
+    _events as events,
     _heads as heads,
     _hearing as hearing,
     _hierarchy as hierarchy,
+    _landmarks as landmarks,
     _minkowski as minkowski,
+    _momentum as momentum,
+    _mosaics as mosaics,
+    _orbits as orbits,
     _pixels as pixels,
     _projections as projections,
     _pursuit as pursuit,
     _shapes as shapes,
     _sharing as sharing,
+    _signatures as signatures,
+    _similarity as similarity,
     _talking as talking,
     _time as time,
     _towers as towers,
     _transcoders as transcoders,
     _vision as vision,
+    _waves as waves,
 )
 from sae_nb_lessons.exercises._mistakes import FIXED, Slip
 from torch import Tensor
@@ -48,16 +58,17 @@ def transcoded(x: Tensor, E: Tensor, a: Tensor, D: Tensor, b: Tensor, k: int) ->
 def again(tokens: Sequence[int], n: int) -> list[bool]:
     text = ["".join(f"<{token}>" for token in tokens[: end + 1]) for end in range(len(tokens))]
     last = ["".join(f"<{token}>" for token in tokens[: end + 1][-n:]) for end in range(len(tokens))]
-    return [
-        end >= n and last[end] in (text[end - 1] if end else "") for end in range(len(tokens))
-    ]
+    return [end >= n and last[end] in (text[end - 1] if end else "") for end in range(len(tokens))]
 
 
 def occluded(f: Callable[[Tensor], Tensor], image: Tensor, size: int, fill: float) -> Tensor:
     shape = [side // size for side in image.shape[1:]]
     squares = torch.arange(shape[0] * shape[1]).view(shape)
     places = squares.repeat_interleave(size, 0).repeat_interleave(size, 1)
-    before, after = f(image[None]), [f(torch.where(places == s, fill, image)[None]) for s in range(squares.numel())]
+    before, after = (
+        f(image[None]),
+        [f(torch.where(places == s, fill, image)[None]) for s in range(squares.numel())],
+    )
     return (before - torch.cat(after)).view(shape)
 
 
@@ -104,6 +115,16 @@ KNOWN: dict[str, Sequence[Slip]] = {
     "28.4": hearing._MOMENT_SLIPS,
     "29.1": changes._slips(),
     "30.1": heads._SLIPS,
+    "lab_01.1": landmarks._SLIPS,
+    "lab_02.1": similarity._SLIPS,
+    "lab_03.1": waves._STEP_SLIPS,
+    "lab_04.1": events._STEP_SLIPS,
+    "lab_05.1": anomalies._SLIPS,
+    "lab_06.2": error_bars._SLIPS,
+    "lab_07.1": momentum._SLIPS,
+    "lab_08.1": orbits._SLIPS,
+    "lab_09.1": signatures._SLIPS,
+    "lab_10.1": mosaics._SLIPS,
 }
 RIGHT: dict[str, Any] = {
     "19.1": transcoded,
