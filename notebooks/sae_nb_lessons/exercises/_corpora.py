@@ -172,7 +172,7 @@ _GREEDY_SLIPS = tuple(
         ("You take the one that adds least.", "The most new atoms: `argmax`.", _stepwise(lambda has, chosen: -(has & ~_covered(has, chosen)).sum(dim=1))),
         ("You count the atoms that were there before.", "Those that no document before has: `has & ~covered`.", _stepwise(lambda has, chosen: (has & _covered(has, chosen)).sum(dim=1) if chosen else has.sum(dim=1))),
         ("You compare with the last document alone.", "With all that were chosen before: keep what is left.", _stepwise(lambda has, chosen: (has & ~_covered(has, chosen[-1:])).sum(dim=1))),
-        ("You take the first n documents.", "At each step, the one with the most new atoms.", lambda has, n: torch.arange(n)),
+        ("You take the first n documents.", "At each step, the one with the most new atoms.", lambda has, n: torch.arange(n)),  # noqa: ARG005
         ("Your numbers are right and come sorted.", "In the order in which they are chosen.", lambda has, n: greedy(has, n).sort().values),
         ("You return how many atoms each adds.", "The numbers of the documents.", _gains),
         ("You return one document too few.", "n rounds: `for _ in range(n)`.", lambda has, n: greedy(has, n)[:-1]),

@@ -39,10 +39,10 @@ _CASES: dict[str, tuple[Tensor, Tensor, float, float]] = {
 _SLIPS = tuple(
     Slip(*one)
     for one in (
-        ("You left the units out: a model that is ten times as loud would own every atom.", "Divide each norm by its model's unit first.", lambda a, b, u, v: difference(a, b, 1.0, 1.0)),
+        ("You left the units out: a model that is ten times as loud would own every atom.", "Divide each norm by its model's unit first.", lambda a, b, u, v: difference(a, b, 1.0, 1.0)),  # noqa: ARG005
         ("You multiply by the units, or exchanged the two.", "The first model's norms are divided by u₁, the second's by u₂.", lambda a, b, u, v: difference(a, b, 1 / u, 1 / v)),
-        ("Only the second model is in its unit.", "Both norms: each divided by its own.", lambda a, b, u, v: difference(a, b, 1.0, v)),
-        ("Only the first model is in its unit.", "Both norms: each divided by its own.", lambda a, b, u, v: difference(a, b, u, 1.0)),
+        ("Only the second model is in its unit.", "Both norms: each divided by its own.", lambda a, b, u, v: difference(a, b, 1.0, v)),  # noqa: ARG005
+        ("Only the first model is in its unit.", "Both norms: each divided by its own.", lambda a, b, u, v: difference(a, b, u, 1.0)),  # noqa: ARG005
         ("That is the share of the first model: yours is 1 where it should be 0.", "The second stands above the bar.", lambda a, b, u, v: difference(b, a, v, u)),
         ("You take squared norms.", "`norm(dim=1)` as it is.", lambda a, b, u, v: (b / v).square().sum(1) / ((a / u).square().sum(1) + (b / v).square().sum(1))),
         ("You add absolute values.", "`norm(dim=1)` is the root of the sum of squares.", lambda a, b, u, v: (b / v).abs().sum(1) / ((a / u).abs().sum(1) + (b / v).abs().sum(1))),

@@ -52,7 +52,7 @@ _MOMENT_SLIPS = tuple(
     for one in (
         ("You count cls as the first patch, so that everything comes one column late.", "Take it off first: `z[1:]`.", lambda z, columns, step: (int(z.argmax()) % columns + 0.5) * step),
         ("You look for the strongest of all 81, and cls is of no time.", "Take it off first: `z[1:]`.", lambda z, columns, step: ((int(z.argmax()) - 1) % columns + 0.5) * step),
-        ("You read the patch's number as its time: the lowest band would fire long after the clip has ended.", "The column is the remainder: number mod columns.", lambda z, columns, step: (_place(z) + 0.5) * step),
+        ("You read the patch's number as its time: the lowest band would fire long after the clip has ended.", "The column is the remainder: number mod columns.", lambda z, columns, step: (_place(z) + 0.5) * step),  # noqa: ARG005
         ("That is where the column begins.", "Its middle is half a column later.", lambda z, columns, step: _place(z) % columns * step),
         ("That is where the column ends.", "Its middle is half a column earlier.", lambda z, columns, step: (_place(z) % columns + 1) * step),
         ("You add half a second, not half a column.", "Add 0.5 before you multiply by the seconds of a column.", lambda z, columns, step: _place(z) % columns * step + 0.5),
@@ -63,7 +63,7 @@ _MOMENT_SLIPS = tuple(
         ("You add up the bands first. Asked is the strongest single patch.", "`z[1:].argmax()`.", lambda z, columns, step: (int(z[1:].view(-1, columns).sum(dim=0).argmax()) + 0.5) * step),
         ("You take the mean moment, weighted by strength: between two tones it is a moment of neither.", "`z[1:].argmax()`.", lambda z, columns, step: float((z[1:].view(-1, columns).sum(dim=0) / z[1:].sum()) @ (torch.arange(columns) + 0.5)) * step),
         ("You take the first patch that fires at all.", "`z[1:].argmax()`.", lambda z, columns, step: (int((z[1:] > 0).int().argmax()) % columns + 0.5) * step),
-        ("20 columns of 0.05 s are written into yours.", "Use `columns` and `step`.", lambda z, columns, step: (_place(z) % COLUMNS + 0.5) * STEP),
+        ("20 columns of 0.05 s are written into yours.", "Use `columns` and `step`.", lambda z, columns, step: (_place(z) % COLUMNS + 0.5) * STEP),  # noqa: ARG005
     )
 )  # fmt: skip
 

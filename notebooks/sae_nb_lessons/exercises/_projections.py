@@ -107,8 +107,9 @@ _SLIPS = tuple(
 
 
 def _judge_projection(project: Callable[[Tensor], Tensor]) -> Mistake | str | None:
-    named = diagnose(project, _nearest, {name: (v,) for name, v in _CASES.items()}, _SLIPS)
-    if named is None or isinstance(named, Mistake):
+    cases = {name: (v,) for name, v in _CASES.items() if float(v.max()) > 0}
+    named = diagnose(project, _nearest, cases, _SLIPS)
+    if isinstance(named, Mistake):
         return named
     for name, v in _CASES.items():
         answer, best = project(v.clone()), _nearest(v)

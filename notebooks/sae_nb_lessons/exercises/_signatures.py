@@ -41,21 +41,32 @@ _SLIPS = tuple(
         ("That is the distance of two bases. One space has many of them.", "Use the singular values of aᵀb.", lambda a, b: (a - b).norm()),
         ("You take arccosines of the entries of aᵀb, and they change with the basis of a space.", "Of its singular values: `torch.linalg.svdvals(a.T @ b)`.", lambda a, b: (a.T @ b).clamp(-1, 1).acos().norm()),
         ("You compare the columns one by one, and they change with the basis of a space.", "The singular values of aᵀb.", lambda a, b: (a * b).sum(dim=0).clamp(-1, 1).acos().norm()),
-        ("The same plane twice gives NaN in yours: rounding took a cosine above 1.", "`cosines.clamp(-1, 1)` before `acos`.", lambda a, b: torch.linalg.svdvals(a.T @ b).acos().norm()),
     )
 )  # fmt: skip
 
 
+_ROUNDED = Slip(
+    "The same plane twice gives NaN in yours: rounding took a cosine above 1.",
+    "`cosines.clamp(-1, 1)` before `acos`.",
+    lambda a, b: torch.linalg.svdvals(a.T @ b).acos().norm(),
+)
+
+
 def _judge_apart(mine: Callable[[Tensor, Tensor], float]) -> Mistake | str | None:
     generator = torch.Generator().manual_seed(0)
-    a, b = (torch.linalg.qr(torch.randn(6, 2, generator=generator).double())[0] for _ in range(2))
+    a, b, c = (
+        torch.linalg.qr(torch.randn(6, 2, generator=generator).double())[0] for _ in range(3)
+    )
     turn = torch.linalg.qr(torch.randn(2, 2, generator=generator).double())[0]
     cases = {
         "two planes in six dimensions": (a, b),
+        "two others": (a, c),
         "the same planes, one in another basis": (a, b @ turn),
-        "one plane twice, of length 1 up to rounding": (a * (1 + 1e-9), a * (1 + 1e-9)),
     }
-    return diagnose(mine, apart, cases, _SLIPS, atol=CLOSE)
+    twice = {"one plane twice, of length 1 up to rounding": (a * (1 + 1e-9), a * (1 + 1e-9))}
+    return diagnose(mine, apart, cases, _SLIPS, atol=CLOSE) or diagnose(
+        mine, apart, twice, (_ROUNDED,), atol=CLOSE
+    )
 
 
 def _judge_p(answer: float) -> str | None:

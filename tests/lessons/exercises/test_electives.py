@@ -123,7 +123,7 @@ KNOWN: dict[str, Sequence[Slip]] = {
     "lab_06.2": error_bars._SLIPS,
     "lab_07.1": momentum._SLIPS,
     "lab_08.1": orbits._SLIPS,
-    "lab_09.1": signatures._SLIPS,
+    "lab_09.1": [*signatures._SLIPS, signatures._ROUNDED],
     "lab_10.1": mosaics._SLIPS,
 }
 RIGHT: dict[str, Any] = {
