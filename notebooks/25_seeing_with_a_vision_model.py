@@ -314,7 +314,4 @@ assert robust.verdict("corruption is noticed") == "holds"
 assert robust.verdict("probes of codes") == "does not hold at this scale"
 
 # %%
-assert not vit.interventions
-
-# %%
 exercise_report("25")

@@ -213,9 +213,11 @@ strokes[["layer", "head", "places", "places_control"]].head(5)
 
 # %%
 seen = sw.HeadsPanel(vit, scenes.images[:4])
+seen
+
+# %%
 seen.wait()
 seen.choose(2, 1)
-seen
 
 # %% [markdown]
 # ## 8 · The checked numbers
