@@ -52,7 +52,7 @@ from sae_nb.figures import image_sheet
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_widgets.panel._theming import figure_widget
 
-pd.options.display.precision = 3
+pd.options.display.float_format = "{:.3f}".format
 pd.options.display.max_colwidth = 80
 
 # %% [markdown]

@@ -49,7 +49,7 @@ import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
 from sae_nb_lessons.exercises._heads import first_block_sae
 
-pd.options.display.precision = 2
+pd.options.display.float_format = "{:.2f}".format
 
 # %% [markdown]
 # ## 1 · A head on a page

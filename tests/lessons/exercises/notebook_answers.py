@@ -271,6 +271,7 @@ ASKED = [
         near=[
             (lambda s: len(s) // 2, "in the middle"),
             (lambda s: int(s.diagonal(1).argmin()) + 1, "neighbours"),
+            (lambda s: 5 if len(s) >= 8 else 4, "yours gives"),  # what the planted cases would want
         ],
     ),
     Asked("16.1", right=[6, 6.0], near=[(5, "number of archetypes"), (12, "Count the ways")]),
