@@ -137,12 +137,14 @@ exercise("15.2").reveal()
 
 # %%
 monitor = sw.TrainingMonitor()
+monitor
+
+# %%
 taught = dynamics.capture_states(tied, sn.data.scenes(800, seed=6), dtype=torch.float16)
 config = dynamics.RaptorConfig(steps=600, batch_size=8)
 fitted = dynamics.train_raptor(
     taught, (0, 4, 8, 12), config, model=tied, callbacks=monitor, progress=False
 )
-monitor
 
 # %%
 curves = {"Raptor, 600 steps": fitted.r2}

@@ -101,10 +101,11 @@ cones.plot()
 # %%
 examples = sn.load_examples("tiny-vit/resid_post.6")
 panel = sw.ConceptMap(sae, examples=examples, cones=cones)
+panel
+
+# %%
 panel.wait()
 panel.cone = "digit 4"
-panel.wait()
-panel
 
 # %%
 exercise("18.2")

@@ -264,7 +264,6 @@ assert bool((shares.diagonal() > 0.5).all())
 assert float(shares.tril(-1).sum()) == 0
 assert layers.verdict("planted cross-layer map") == "partly"
 assert layers.high("clt atoms") < 1.25 < 2 < layers.low("enough atoms")
-assert not gpt.interventions, "what was spliced must leave no trace"
 
 # %%
 exercise_report("19")

@@ -297,7 +297,6 @@ assert study.of("chosen atoms", "sad") < study.of("random atoms", "sad")
 for claim in ("repetition, predicted", "repetition, suppressed", "steps"):
     assert behaviour.verdict(claim) == "does not hold at this scale"
 assert behaviour.verdict("penalty") == "partly"
-assert not gpt.interventions
 
 # %%
 exercise_report("22")

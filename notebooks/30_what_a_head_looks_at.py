@@ -49,7 +49,7 @@ import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
 from sae_nb_lessons.exercises._heads import first_block_sae
 
-pd.options.display.precision = 2
+pd.options.display.float_format = "{:.2f}".format
 
 # %% [markdown]
 # ## 1 · A head on a page
@@ -213,9 +213,11 @@ strokes[["layer", "head", "places", "places_control"]].head(5)
 
 # %%
 seen = sw.HeadsPanel(vit, scenes.images[:4])
+seen
+
+# %%
 seen.wait()
 seen.choose(2, 1)
-seen
 
 # %% [markdown]
 # ## 8 · The checked numbers

@@ -168,6 +168,7 @@ def _ticks(
     rough = (top - bottom) / 5
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
     gap = next((m * power for m in (1, 2, 5) if m * power >= rough), 10 * power)
+    gap = settings.dtick if isinstance(settings.dtick, int | float) else gap
     first = math.ceil(bottom / gap - 1e-9) * gap
     count = int((top - first) / gap + 1e-9) + 1
     decimals = max(0, -math.floor(math.log10(gap) + 1e-9))

@@ -29,6 +29,9 @@ DOTTED = {"color": GREY, "width": 1.2, "dash": "dot"}
 FLOOR = {"color": CONTROL, "width": 1.6, "dash": CONTROL_DASH}
 """Line of a method that learned nothing."""
 
+MOST_TICKS = 12
+"""Cells of a heat-map up to which each is numbered."""
+
 SYMBOLS = ("circle", "square", "diamond")
 Margin = tuple[int, int, int, int]
 MARGIN: Margin = (56, 16, 34, 46)
@@ -107,6 +110,11 @@ def heatmaps(
         )
         for trace in (over or {}).get(title, ()):
             figure.add_trace(trace, row=1, col=column)
+        rows, columns = (
+            matrix.shape
+        )  # of a few cells each has its tick, and none stands between two
+        figure.update_xaxes(dtick=1 if columns <= MOST_TICKS else None, col=column)
+        figure.update_yaxes(dtick=1 if rows <= MOST_TICKS else None, col=column)
     return figure
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sae_nb.figures import heatmaps, image_sheet, line, named_ticks
+from sae_nb.figures._axes import _ticks
 
 HOSTILE = "<s>"
 
@@ -30,6 +31,18 @@ def test_cells_without_a_number_are_empty() -> None:
     drawn = heatmaps({"": cells}, ends=(0, 4), hover="", bar="").data[0].z
     assert np.array_equal(drawn, np.array([[1.0, None], [None, 4.0]], dtype=object))
     json.dumps(np.asarray(drawn).tolist(), allow_nan=False)
+
+
+def test_two_layers_have_no_tick_between_them() -> None:
+    """Cells are numbered by whole numbers, on the page and in a picture; named ones keep their names."""
+    figure = heatmaps({"": np.eye(2)}, ends=(0, 1), hover="", bar="")
+    axes = figure.layout.xaxis, figure.layout.yaxis
+    assert [axis.dtick for axis in axes] == [1, 1]
+    assert [value for value, _ in _ticks(axes[1], -0.5, 1.5, False, [])] == [0, 1]
+    figure.update_xaxes(named_ticks(["a", "b"]))
+    assert [name for _, name in _ticks(axes[0], -0.5, 1.5, False, [])] == ["a", "b"]
+    many = heatmaps({"": np.eye(40)}, ends=(0, 1), hover="", bar="")
+    assert many.layout.xaxis.dtick is None
 
 
 @pytest.mark.slow

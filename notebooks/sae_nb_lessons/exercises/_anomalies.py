@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cache
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from sae_nb_lessons.exercises._answers import function, number, whole_number
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
 WEIGHT = 0.25
 
@@ -20,27 +20,37 @@ def loss(f_reference: Tensor, f_data: Tensor, weight: float) -> Tensor:
     return weight * f_reference.expm1().sum() - f_data.sum()
 
 
-def _judge_loss(mine: Callable[[Tensor, Tensor, float], float]) -> str | None:
+_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("Yours is not 0 where f is 0: e^f − 1, not e^f.", "`(f_reference.exp() - 1)`, or `expm1`.", lambda a, b, w: w * a.exp().sum() - b.sum()),
+        ("You take 1 off once, after the sum.", "Each row: `(f_reference.exp() - 1).sum()`.", lambda a, b, w: w * (a.exp().sum() - 1) - b.sum()),
+        ("The weight is missing: a row of the reference counts w.", "w times the first sum.", lambda a, b, w: loss(a, b, w**0)),
+        ("The weight counts on both sides.", "Only rows of the reference have it: w times the first sum.", lambda a, b, w: w * loss(a, b, 1.0)),
+        ("You gave the weight to the data.", "It belongs to the reference: w times the first sum.", lambda a, b, w: a.expm1().sum() - w * b.sum()),
+        ("You add f over the data.", "It is taken away: where data are, f should be large.", lambda a, b, w: w * a.expm1().sum() + b.sum()),
+        ("You take means.", "Sums over rows: 1000 rows are more evidence than 10.", lambda a, b, w: w * a.expm1().mean() - b.mean()),
+        ("That is the statistic, −2 L.", "L itself is asked for.", lambda a, b, w: -2 * loss(a, b, w)),
+        ("The sign is turned: yours is largest where it should be smallest.", "The reference first, minus the data.", lambda a, b, w: -loss(a, b, w)),
+        ("e^ is missing: yours is linear in f, and has no smallest value.", "e^f − 1 over the reference.", lambda a, b, w: w * a.sum() - b.sum()),
+        ("Reference and data are exchanged.", "e^f − 1 over the reference, f over the data.", lambda a, b, w: loss(b, a, w)),
+        ("You take e^f − 1 over the data, too.", "There f itself.", lambda a, b, w: w * a.expm1().sum() - b.expm1().sum()),
+        ("You take e^−f.", "e^f: large where data are denser than the reference.", lambda a, b, w: loss(-a, b, w)),
+    )
+)  # fmt: skip
+
+
+def _judge_loss(mine: Callable[[Tensor, Tensor, float], float]) -> Mistake | str | None:
     generator = torch.Generator().manual_seed(0)
-    theirs, ours = torch.randn(40, generator=generator), torch.randn(10, generator=generator)
-    answer = mine(theirs.clone(), ours.clone(), WEIGHT)
-    near = {
-        "It is 0 where f is 0: e^f − 1, not e^f.": WEIGHT * theirs.exp().sum() - ours.sum(),
-        "The weight is missing: a row of the reference counts w.": loss(theirs, ours, 1.0),
-        "f over the data is taken away: where data are, f should be large.": (
-            WEIGHT * theirs.expm1().sum() + ours.sum()
-        ),
-        "Sums over rows, not means: 1000 rows are more evidence than 10.": (
-            WEIGHT * theirs.expm1().mean() - ours.mean()
-        ),
-        "That is the statistic, −2 L; L itself is asked for.": -2 * loss(theirs, ours, WEIGHT),
+    cases = {
+        f"{n} rows of reference and {m} of data, w = {w:g}": (
+            torch.randn(n, generator=generator),
+            torch.randn(m, generator=generator),
+            w,
+        )
+        for n, m, w in ((40, 10, WEIGHT), (15, 12, 0.8))
     }
-    for message, wrong in near.items():
-        if math.isclose(answer, float(wrong), rel_tol=1e-4):
-            return message
-    if not math.isclose(answer, float(loss(theirs, ours, WEIGHT)), rel_tol=1e-4, abs_tol=1e-4):
-        return "It differs: w Σ (e^f − 1) over the reference, minus Σ f over the data."
-    return None
+    return diagnose(mine, loss, cases, _SLIPS)
 
 
 def _judge_toys(answer: int) -> str | None:

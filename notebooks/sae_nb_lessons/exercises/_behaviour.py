@@ -64,6 +64,10 @@ def _slips() -> tuple[Slip, ...]:
             return [gram is not None and grams.count(gram) > 1 for gram in grams]
         if change == "first":
             return [gram is not None and gram not in grams[:at] for at, gram in enumerate(grams)]
+        if change == "apart":
+            return [
+                gram is not None and gram in grams[: at + 1 - n] for at, gram in enumerate(grams)
+            ]
         if change == "neighbour":
             return [
                 gram is not None and at >= n and gram == grams[at - n]
@@ -76,6 +80,7 @@ def _slips() -> tuple[Slip, ...]:
         "forward": ("You mark where the n tokens begin, and not where they end.", "While a model writes, only the last of them is known: `tokens[i - n + 1 : i + 1]`."),
         "shorter": ("You compare n − 1 tokens.", "A slice `tokens[a : b]` leaves b out."),
         "longer": ("You compare n + 1 tokens.", "A slice `tokens[a : b]` has b − a tokens."),
+        "apart": ("You only find a copy that does not overlap with these n tokens.", "Written before means: it ended at an earlier place, however near."),
         "token": ("You ask whether the token alone came before.", "n in a row: compare slices, not single tokens."),
         "sorted": ("Yours does not mind the order of the n tokens.", "A tuple keeps the order; a set or a sorted list loses it."),
         "first": ("Yours says True at the first time and False when it comes again.", "The other way round: is it in what was seen?"),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sae_nb_lessons.exercises._answers import function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
 CLOSE = 1e-4
 SHARE_CLOSE = 0.005
@@ -39,17 +40,51 @@ _CASES: dict[str, list[float]] = {
     "p in any order": [0.3, 0.001, 0.9, 0.01],
     "a larger p with a smaller n p / rank": [0.01, 0.012, 0.013, 0.8],
     "p near 1": [0.9, 0.95, 1.0],
+    "seven p in any order": [0.04, 0.9, 0.03, 0.035, 0.2, 0.001, 0.6],
 }
 
 
-def _judge_corrected(mine: Callable[[Tensor], Tensor]) -> str | None:
-    for name, p in _CASES.items():
-        given = torch.tensor(p, dtype=torch.float64)
-        answer, expected = mine(given.clone()).double(), corrected(given)
-        if len(answer) != len(expected) or not torch.allclose(answer, expected, atol=CLOSE):
-            got, want = ([round(v, 3) for v in values.tolist()] for values in (answer, expected))
-            return f"For {name} yours gives {got}, and it is {want}."
-    return None
+def _ranks(p: Tensor) -> Tensor:
+    return p.argsort().argsort() + 1
+
+
+def _least_so_far(p: Tensor, ranks: Tensor) -> Tensor:
+    """Return n p / ranks, and of that the smallest at this p or a larger one."""
+    order = p.argsort(descending=True)
+    q = p.clone()
+    q[order] = (p * len(p) / ranks)[order].cummin(dim=0).values
+    return q
+
+
+def _rising(p: Tensor, way: Callable[[Tensor], Tensor], times: Tensor) -> Tensor:
+    order, q = p.argsort(), p.clone()
+    q[order] = way((p * times)[order])
+    return q
+
+
+_Q_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("That is Bonferroni's: every p times n, which finds hardly anything among many atoms.", "Divide by the rank as well: n · p / rank.", lambda p: (p * len(p)).clamp_max(1)),
+        ("You stop at n · p / rank. A larger p may have a smaller one, and it counts for this p, too.", "From the largest p down: `cummin`.", lambda p: p * len(p) / _ranks(p)),
+        ("Your q come sorted, and not in the order of the p.", "Put them back: `q[order] = …`.", lambda p: corrected(p).sort().values),
+        ("Your q come sorted from large to small, and not in the order of the p.", "Put them back: `q[order] = …`.", lambda p: corrected(p).sort(descending=True).values),
+        ("You take the largest so far. A q may only be lowered by larger p.", "From the largest p down, the smallest: `cummin`.", lambda p: _rising(p, lambda r: r.cummax(0).values, len(p) / _ranks(p))),
+        ("You take the smallest so far from the wrong end: all q become that of the smallest p.", "Begin with the largest p: `argsort(descending=True)`.", lambda p: _rising(p, lambda r: r.cummin(0).values, len(p) / _ranks(p))),
+        ("You multiply by n and leave the rank out.", "n · p / rank, the smallest p having rank 1.", lambda p: p * len(p)),
+        ("You divide by the rank and leave n out: ten times as many atoms would change nothing.", "n · p / rank.", lambda p: _least_so_far(p, len(p) * _ranks(p))),
+        ("Your ranks run the wrong way: the smallest p has rank 1.", "With p sorted from large to small, ranks go from n down to 1.", lambda p: _least_so_far(p, len(p) + 1 - _ranks(p))),
+        ("Your ranks begin at 2: there is one too many.", "The smallest p has rank 1, the largest rank n.", lambda p: _least_so_far(p, 1 + _ranks(p))),
+        ("You use the place in the list as the rank. The list is in any order.", "Sort first, then number.", lambda p: _least_so_far(p, torch.arange(1, len(p) + 1))),
+        ("That is Holm's: the smallest p times n, the next times n − 1, the largest so far.", "n · p / rank, and the smallest from the largest p down.", lambda p: _rising(p, lambda r: r.cummax(0).values, len(p) + 1 - _ranks(p)).clamp_max(1)),
+        ("You return the p themselves.", "n · p / rank, and of that the smallest at this p or a larger one.", lambda p: p),
+    )
+)  # fmt: skip
+
+
+def _judge_corrected(mine: Callable[[Tensor], Tensor]) -> Mistake | str | None:
+    cases = {name: (torch.tensor(p, dtype=torch.float64),) for name, p in _CASES.items()}
+    return diagnose(mine, corrected, cases, _Q_SLIPS)
 
 
 @cache
@@ -91,16 +126,70 @@ def _table(*rows: str) -> Tensor:
 _TABLES: dict[str, tuple[Tensor, int]] = {
     "documents that share no atom": (_table("x.....", ".xx...", "...xxx"), 3),
     "two large documents that are alike": (_table("xxxx..", "xxx...", "....xx"), 2),
+    "a document that is part of the first one": (
+        _table("xxxxxx.......", "......xxxxx..", "xxxx.........", "...........xx"),
+        4,
+    ),
+    "a document between two others": (
+        _table("......xxx.", "xx.....xxx", "xxxxx.....", "..xxxxx...", "x........x"),
+        4,
+    ),
     "nothing left to gain": (_table("xxx", "xx.", "x.."), 3),
 }
 
 
-def _judge_greedy(mine: Callable[[Tensor, int], Tensor]) -> str | None:
+def _stepwise(gain: Callable[[Tensor, list[int]], Tensor]) -> Callable[[Tensor, int], Tensor]:
+    """Return the choice of n documents by a gain of one's own, of (has, what was chosen)."""
+
+    def choose(has: Tensor, n: int) -> Tensor:
+        chosen: list[int] = []
+        for _ in range(n):
+            gains = gain(has, chosen).clone()
+            gains[chosen] = -100
+            chosen.append(int(gains.argmax()))
+        return torch.tensor(chosen)
+
+    return choose
+
+
+def _covered(has: Tensor, chosen: list[int]) -> Tensor:
+    return has[chosen].any(dim=0)
+
+
+def _gains(has: Tensor, n: int) -> Tensor:
+    chosen = greedy(has, n)
+    covered = [_covered(has, chosen[:i].tolist()) for i in range(n)]
+    return torch.stack(
+        [(has[j] & ~before).sum() for j, before in zip(chosen, covered, strict=True)]
+    )
+
+
+_GREEDY_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("You take the largest documents, whatever they share.", "After each choice, its atoms are no longer a gain: `left & ~has[best]`.", _stepwise(lambda has, _: has.sum(dim=1))),
+        ("The same document is taken twice: nothing was crossed out after it was chosen.", "Take its atoms from what is left, and give it −1.", lambda has, n: has.sum(dim=1).argmax().repeat(n)),
+        ("You take the one that adds least.", "The most new atoms: `argmax`.", _stepwise(lambda has, chosen: -(has & ~_covered(has, chosen)).sum(dim=1))),
+        ("You count the atoms that were there before.", "Those that no document before has: `has & ~covered`.", _stepwise(lambda has, chosen: (has & _covered(has, chosen)).sum(dim=1) if chosen else has.sum(dim=1))),
+        ("You compare with the last document alone.", "With all that were chosen before: keep what is left.", _stepwise(lambda has, chosen: (has & ~_covered(has, chosen[-1:])).sum(dim=1))),
+        ("You take the first n documents.", "At each step, the one with the most new atoms.", lambda has, n: torch.arange(n)),  # noqa: ARG005
+        ("Your numbers are right and come sorted.", "In the order in which they are chosen.", lambda has, n: greedy(has, n).sort().values),
+        ("You return how many atoms each adds.", "The numbers of the documents.", _gains),
+        ("You return one document too few.", "n rounds: `for _ in range(n)`.", lambda has, n: greedy(has, n)[:-1]),
+        ("You stop where nothing new is left. n documents are asked for.", "Give those that are chosen −1, and go on.", lambda has, n: greedy(has, n)[_gains(has, n) > 0]),
+        ("You take the share of new atoms in a document, and a short one wins.", "Their number.", _stepwise(lambda has, chosen: (has & ~_covered(has, chosen)).sum(dim=1) / has.sum(dim=1))),
+    )
+)  # fmt: skip
+
+
+def _judge_greedy(mine: Callable[[Tensor, int], Tensor]) -> Mistake | str | None:
     for name, (has, n) in _TABLES.items():
         answer = mine(has.clone(), n)
         problem = _problem(has, n, answer)
         if problem:
-            return f"For {name} yours gives {[int(v) for v in answer]}: {problem}"
+            named = diagnose(mine, greedy, _TABLES, _GREEDY_SLIPS)
+            shown = f"For {name} yours gives {[int(v) for v in answer]}: {problem}"
+            return named if isinstance(named, Mistake) else shown
     return None
 
 

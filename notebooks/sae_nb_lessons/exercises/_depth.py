@@ -11,8 +11,7 @@ from torch import Tensor
 from sae_nb.dynamics import segment_phases
 from sae_nb_lessons.exercises._answers import function, number, whole_numbers
 from sae_nb_lessons.exercises._kit import Answer, tasks
-
-CLOSE = 1e-4
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
 
 # --- 15.1: where to cut ---------------------------------------------------------------------------
@@ -50,22 +49,60 @@ def _similarity(n: int, seed: int) -> Tensor:
     return 1 - (drawn + drawn.T) / 2
 
 
-_PHASE = torch.tensor([0] * 5 + [1] * 3)
-_PLANTED = (_PHASE[:, None] == _PHASE).double()
+def _planted(first: int, second: int) -> Tensor:
+    phase = torch.tensor([0] * first + [1] * second)
+    return (phase[:, None] == phase).double()
+
+
 _CASES = {
-    "two planted phases of 5 and 3 layers": _PLANTED,
-    "random similarities of 7 layers": _similarity(7, 0),
-    "random similarities of 10 layers": _similarity(10, 3),
+    **{
+        f"two planted phases of {a} and {b} layers": _planted(a, b)
+        for a, b in ((5, 3), (1, 6), (6, 1), (2, 6), (6, 2), (3, 2))
+    },
+    **{f"random similarities of {n} layers": _similarity(n, n) for n in (7, 10, 12, 9)},
+    "three layers of which the last differs": _planted(2, 1),
+    "two layers": _planted(1, 1),
 }
 
 
-def _judge_cut(mine: Callable[[Tensor], float]) -> str | None:
-    for name, similarity in _CASES.items():
-        expected = segment_phases(similarity, 2, min_len=1).cuts[1]
-        answer = mine(similarity.clone())
-        if abs(answer - expected) > CLOSE:
-            return f"For {name} yours cuts after layer {answer:g}; least is left after {expected}."
-    return None
+def _least(
+    cost: Callable[[Tensor, int], Tensor], start: int = 1, stop: int = 0
+) -> Callable[[Tensor], int]:
+    """Return the search for the cut of least cost, from `start` to n − 1 − `stop`."""
+    return lambda s: min(range(start, len(s) - stop), key=lambda cut: float(cost(s, cut)))
+
+
+def _within(s: Tensor, cut: int) -> Tensor:
+    return (1 - s[:cut, :cut]).sum() + (1 - s[cut:, cut:]).sum()
+
+
+_best = _least(_within)
+_SHORT = "Every c from 1 to n − 1: a phase may be one layer. `range(1, n)` leaves n out."
+
+_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("One too few: you return the index of the last layer of the first phase, counted from 0.", "After how many layers? That is c of `S[:c, :c]`.", lambda s: _best(s) - 1),
+        ("One too many.", "After how many layers? That is c of `S[:c, :c]`.", lambda s: _best(s) + 1),
+        ("You cut in the middle, whatever the similarities are.", "Try every cut, and keep the one with the least sum.", lambda s: len(s) // 2),
+        ("You cut where two neighbours are least alike. All pairs within a phase count, not neighbours alone.", "Add `1 - S` over both squares on the diagonal.", lambda s: int(s.diagonal(1).argmin()) + 1),
+        ("That is the worst cut.", "The least sum: `min`, or minus the sum.", lambda s: max(range(1, len(s)), key=lambda c: float(_within(s, c)))),
+        ("You never leave one layer alone, neither first nor last.", _SHORT, _least(_within, 2, 1)),
+        ("You never try the last cut, which leaves the last layer alone.", _SHORT, _least(_within, 1, 1)),
+        ("You never try the first cut, which leaves the first layer alone.", _SHORT, _least(_within, 2)),
+        ("You begin with phases of three layers.", _SHORT, _least(_within, 3, 2)),
+        ("You add up the first phase alone, and the shortest one is always the cheapest.", "Both phases: `S[:c, :c]` and `S[c:, c:]`.", _least(lambda s, c: (1 - s[:c, :c]).sum())),
+        ("You add up the second phase alone, and the shortest one is always the cheapest.", "Both phases: `S[:c, :c]` and `S[c:, c:]`.", _least(lambda s, c: (1 - s[c:, c:]).sum())),
+        ("You take the mean of each phase, so that two layers weigh as much as ten.", "Sums over pairs.", _least(lambda s, c: (1 - s[:c, :c]).mean() + (1 - s[c:, c:]).mean())),
+        ("You add similarities within phases and look for the least: that is where phases are most unlike themselves.", "`1 - S`, or look for the largest.", _least(lambda s, c: s[:c, :c].sum() + s[c:, c:].sum())),
+        ("You add similarities between the two phases. A short phase has few such pairs, so it always looks good.", "Pairs within a phase, with `1 - S`.", _least(lambda s, c: s[:c, c:].sum())),
+    )
+)  # fmt: skip
+
+
+def _judge_cut(mine: Callable[[Tensor], float]) -> Mistake | str | None:
+    cases = {name: (similarity,) for name, similarity in _CASES.items()}
+    return diagnose(mine, lambda s: segment_phases(s, 2, min_len=1).cuts[1], cases, _SLIPS)
 
 
 TASKS = tasks(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sae_nb_lessons.exercises._answers import function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
 CLOSE = 1e-6
 
@@ -20,22 +21,37 @@ def diagonal(solve: Callable[[Tensor], Tensor], signs: Tensor) -> Tensor:
     return (signs * solve(signs)).mean(dim=0)
 
 
-def _judge_diagonal(mine: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]) -> str | None:
-    generator = torch.Generator().manual_seed(0)
-    root = torch.randn(5, 5, generator=generator).double()
-    inverse = torch.linalg.inv(root @ root.T + torch.eye(5))
-    signs = 2.0 * torch.randint(2, (7, 5), generator=generator).double() - 1
-    answer, solved = mine(lambda p: p @ inverse, signs.clone()), signs @ inverse
-    if answer.shape != (5,):
-        return f"One number per coefficient, (5,), not {tuple(answer.shape)}: the mean is over the rows."
-    if torch.allclose(answer, (signs * solved).sum(dim=0), atol=CLOSE):
-        return "The sum over the rows is right; what is asked is their mean."
-    if torch.allclose(answer, solved.mean(dim=0), atol=CLOSE):
-        return "Each solution has to be multiplied by its own signs: on average Λ⁻¹p alone is zero."
-    expected = diagonal(lambda p: p @ inverse, signs)
-    if not torch.allclose(answer, expected, atol=CLOSE):
-        return f"Yours begins with {float(answer[0]):.3f}, and it is {float(expected[0]):.3f}."
-    return None
+Solve = Callable[[Tensor], Tensor]
+
+_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("The sum over the rows is right; what is asked is their mean.", "`.mean(dim=0)`.", lambda solve, p: (p * solve(p)).sum(dim=0)),
+        ("On average Λ⁻¹p alone is zero.", "Each solution has to be multiplied by its own signs: `signs * solve(signs)`.", lambda solve, p: solve(p).mean(dim=0)),
+        ("You average along each probe: one number per probe, not per coefficient.", "The mean over the rows: `dim=0`.", lambda solve, p: (p * solve(p)).mean(dim=1)),
+        ("You multiply two means. Signs cancel in a mean before they can meet their own.", "Multiply first, then average.", lambda solve, p: p.mean(dim=0) * solve(p).mean(dim=0)),
+        ("You square the solutions: that is the diagonal of Λ⁻² on average.", "`signs * solve(signs)`.", lambda solve, p: solve(p).square().mean(dim=0)),
+        ("You take absolute values, so that what should cancel adds up.", "Without `abs`.", lambda solve, p: (p * solve(p)).abs().mean(dim=0)),
+        ("You use the first probe alone.", "The mean over all rows.", lambda solve, p: (p * solve(p))[0]),
+        ("You use the last probe alone.", "The mean over all rows.", lambda solve, p: (p * solve(p))[-1]),
+        ("You take the median over the rows.", "The mean: only there do the other terms cancel.", lambda solve, p: (p * solve(p)).median(dim=0).values),
+        ("You solve twice.", "`solve(signs)` has Λ⁻¹p already.", lambda solve, p: (p * solve(solve(p))).mean(dim=0)),
+        ("You divide by one probe fewer.", "The mean, not a variance: divide by the number of rows.", lambda solve, p: (p * solve(p)).sum(dim=0) / (len(p) - 1)),
+        ("You divide by the number of coefficients.", "The mean over the rows: divide by the number of probes.", lambda solve, p: (p * solve(p)).sum(dim=0) / p.shape[1]),
+        ("You return how uncertain the estimate is.", "The mean over the rows, not their spread.", lambda solve, p: (p * solve(p)).std(dim=0)),
+    )
+)  # fmt: skip
+
+
+def _judge_diagonal(mine: Callable[[Solve, Tensor], Tensor]) -> Mistake | str | None:
+    cases = {}
+    for probes, n in ((7, 5), (6, 4)):
+        generator = torch.Generator().manual_seed(n)
+        root = torch.randn(n, n, generator=generator).double()
+        inverse = torch.linalg.inv(root @ root.T + torch.eye(n))
+        signs = 2.0 * torch.randint(2, (probes, n), generator=generator).double() - 1
+        cases[f"{probes} probes of {n}"] = (lambda p, inverse=inverse: p @ inverse, signs)
+    return diagnose(mine, diagonal, cases, _SLIPS, atol=CLOSE)
 
 
 def _judge_sd(answer: float) -> str | None:

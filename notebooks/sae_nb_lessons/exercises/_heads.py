@@ -11,8 +11,8 @@ from torch import Tensor
 
 from sae_nb_lessons.exercises._answers import function, number, one_of, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
-CLOSE = 1e-4
 TEXT = "q k e f z q k e"
 HEAD, READER = (0, 2), (1, 3)
 """Of tiny-induction: the head that copies the token before, and one that looks behind a copy."""
@@ -35,61 +35,49 @@ def _drawn(n: int, seed: int) -> Tensor:
     return scores.masked_fill(~past, -torch.inf).softmax(dim=-1)
 
 
-def _mistakes(pattern: Tensor, n: int) -> dict[str, Tensor]:
-    """Return what a wrong score gives, by what is wrong with it."""
+def _looks(back: int, start: int = 1) -> Score:
+    """Return mean attention of the second copies on what stands n − `back` places before them."""
+
+    def score(pattern: Tensor, n: int) -> Tensor:
+        q = torch.arange(n + start, 2 * n + start)
+        return pattern[:, q, q - (n - back)].mean(dim=1)
+
+    return score
+
+
+def _first_copies(pattern: Tensor, n: int) -> Tensor:
+    q = torch.arange(1, n + 1)
+    return pattern[:, q, (q - (n - 1)).clamp(min=0)].mean(dim=1)
+
+
+def _largest(pattern: Tensor, n: int) -> Tensor:
     q = torch.arange(n + 1, 2 * n + 1)
-    first = torch.arange(1, n + 1)
-    right = pattern[:, q, q - (n - 1)]
-    return {
-        "You look at the earlier copy itself; an induction head looks at what came *after* it, one further.": (
-            pattern[:, q, q - n].mean(dim=1)
-        ),
-        "You look one place too far: what followed the copy stands n − 1 places back, not n − 2.": (
-            pattern[:, q, q - (n - 2)].mean(dim=1)
-        ),
-        "You look two places too far back, at what came before the copy.": (
-            pattern[:, q, q - (n + 1)].mean(dim=1)
-        ),
-        "These are the first n positions; there the tokens have not come before. Take the second n.": (
-            pattern[:, first, (first - (n - 1)).clamp(min=0)].mean(dim=1)
-        ),
-        "The start token moves everything by one: the second copies begin at position n + 1, not at n.": (
-            pattern[:, q - 1, q - n].mean(dim=1)
-        ),
-        "Query and key are exchanged: `pattern[h, q, s]` is from q to s.": (
-            pattern[:, q - (n - 1), q].mean(dim=1)
-        ),
-        "This is a sum over positions; the score is their mean.": right.sum(dim=1),
-        "This is the largest attention over positions; the score is their mean.": right.amax(dim=1),
-        "You divide by all positions; the mean is over the second n alone.": (
-            right.sum(dim=1) / (2 * n + 1)
-        ),
-        "This is attention on the token before, which any previous-token head has.": (
-            pattern[:, q, q - 1].mean(dim=1)
-        ),
-    }  # fmt: skip
+    return pattern[:, q, q - (n - 1)].amax(dim=1)
 
 
-def _judge_score(mine: Score) -> str | None:
-    for n, seed in ((6, 0), (9, 1)):
-        pattern = _drawn(n, seed)
-        given = pattern.clone()
-        answer = mine(given, n).double()
-        if not torch.equal(given, pattern):
-            return "Your function changed the pattern that it was given. Work on a copy."
-        expected = induction_score(pattern, n)
-        if answer.shape != expected.shape:
-            return f"Of three heads yours returns the shape {tuple(answer.shape)}, and it is (3,)."
-        if torch.allclose(answer, expected, atol=CLOSE):
-            continue
-        for said, wrong in _mistakes(pattern, n).items():
-            if torch.allclose(answer, wrong, atol=CLOSE):
-                return said
-        return (
-            f"With n = {n} yours gives {answer[0]:.3f} for the first head of a drawn pattern, and it is "
-            f"{expected[0]:.3f}."
-        )
-    return None
+_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("You look at the earlier copy itself.", "An induction head looks at what came *after* it, one further.", _looks(0)),
+        ("You look one place too far.", "What followed the copy stands n − 1 places back, not n − 2.", _looks(2)),
+        ("You look two places too far back, at what came before the copy.", "What followed the copy stands n − 1 places back.", _looks(-1)),
+        ("These are the first n positions; there the tokens have not come before.", "Take the second n.", _first_copies),
+        ("The start token moves everything by one.", "The second copies begin at position n + 1, not at n.", _looks(1, start=0)),
+        ("Query and key are exchanged.", "`pattern[h, q, s]` is from q to s.", lambda a, n: induction_score(a.transpose(1, 2), n)),
+        ("This is a sum over positions.", "The score is their mean.", lambda a, n: n * induction_score(a, n)),
+        ("This is the largest attention over positions.", "The score is their mean.", _largest),
+        ("You divide by all positions.", "The mean is over the second n alone.", lambda a, n: n / (2 * n + 1) * induction_score(a, n)),
+        ("This is attention on the token before, which any previous-token head has.", "What followed the earlier copy stands n − 1 places back.", lambda a, n: a.diagonal(-1, 1, 2)[:, -n:].mean(dim=1)),
+    )
+)  # fmt: skip
+
+
+def _judge_score(mine: Score) -> Mistake | str | None:
+    cases = {
+        f"a drawn pattern of three heads and n = {n}": (_drawn(n, seed), n)
+        for n, seed in ((6, 0), (9, 1))
+    }
+    return diagnose(mine, induction_score, cases, _SLIPS)
 
 
 @cache

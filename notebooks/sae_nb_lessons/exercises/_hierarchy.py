@@ -12,6 +12,7 @@ from torch import Tensor
 from sae_nb.evaluation import babel
 from sae_nb_lessons.exercises._answers import function, number
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
 TOLERANCE = 0.01  # an answer rounded to two digits is right
 CLOSE = 1e-3
@@ -54,16 +55,42 @@ _CASES = {
         [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], dtype=torch.float64
     ),
     "nine random atoms of width four": _random_atoms(9, 4, seed=1),
+    "four atoms that all turn away from each other": F.normalize(
+        torch.eye(4, dtype=torch.float64) - 0.25, dim=1
+    ),
 }
 
 
-def _judge_babel(mine: Callable[[Tensor, int], float]) -> str | None:
-    for name, atoms in _CASES.items():
-        for r in (1, 2, 3):
-            answer, expected = mine(atoms.clone(), r), babel(atoms, [r])[0]
-            if abs(answer - expected) > CLOSE:
-                return f"For {name} and r = {r} yours gives {answer:.3g}, and it is {expected:.3g}."
-    return None
+def _cosines(atoms: Tensor) -> Tensor:
+    return (atoms @ atoms.T).abs().fill_diagonal_(0)
+
+
+def _sums(cosines: Tensor, r: int) -> Tensor:
+    return cosines.topk(min(r, len(cosines)), dim=1).values.sum(dim=1)
+
+
+_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("Each atom counts itself: its cosine with itself is 1.", "`fill_diagonal_(0)` before the largest are taken.", lambda d, r: _sums((d @ d.T).abs(), r).max()),
+        ("You keep the sign. An opposite atom stands in as well as one that points the same way.", "`.abs()` of all cosines first.", lambda d, r: _sums((d @ d.T).fill_diagonal_(0), r).max()),
+        ("You take the sign away after the largest were chosen, so that opposite atoms are never among them.", "`.abs()` before `topk`.", lambda d, r: (d @ d.T).fill_diagonal_(0).topk(r, dim=1).values.abs().sum(dim=1).max()),
+        ("You return the atom that is covered least. One that is covered well is what deceives a pursuit.", "The largest of the sums: `.max()`.", lambda d, r: _sums(_cosines(d), r).min()),
+        ("You return the mean over atoms.", "The largest of the sums: `.max()`.", lambda d, r: _sums(_cosines(d), r).mean()),
+        ("You divide the sum by r.", "The r cosines are added, and that is all.", lambda d, r: _sums(_cosines(d), r).max() / r),
+        ("That is μ₁(1), the coherence, whatever r is.", "The r largest of each row: `topk(r, dim=1)`.", lambda d, r: _sums(_cosines(d), 1 + 0 * r).max()),
+        ("You add the cosines with all other atoms, whatever r is.", "The r largest of each row: `topk(r, dim=1)`.", lambda d, r: _cosines(d).sum(dim=1).max() + 0 * r),
+        ("That is the cosine at place r alone, not the sum of the r largest.", "`.values.sum(dim=1)`.", lambda d, r: _cosines(d).topk(r, dim=1).values[:, -1].max()),
+        ("You take one cosine fewer than r.", "A slice `[:r]` holds r; `topk(r)` does, too.", lambda d, r: _sums(_cosines(d), r - 1).max()),
+        ("You take one cosine more than r.", "A slice `[:r]` holds r; `topk(r)` does, too.", lambda d, r: _sums(_cosines(d), r + 1).max()),
+        ("You add squares of cosines.", "Absolute values: `.abs()`.", lambda d, r: _sums(_cosines(d).square(), r).max()),
+    )
+)  # fmt: skip
+
+
+def _judge_babel(mine: Callable[[Tensor, int], float]) -> Mistake | str | None:
+    cases = {f"{name} and r = {r}": (d, r) for name, d in _CASES.items() for r in (1, 2, 3)}
+    return diagnose(mine, lambda d, r: babel(d, [r])[0], cases, _SLIPS, atol=CLOSE)
 
 
 TASKS = tasks(

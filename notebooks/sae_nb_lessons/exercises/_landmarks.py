@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sae_nb_lessons.exercises._answers import function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
 CLOSE = 0.005
 
@@ -27,17 +28,32 @@ _CASES: dict[str, list[list[float]]] = {
 }
 
 
-def _judge_ties(mine: Callable[[Tensor], Tensor]) -> str | None:
-    for name, rows in _CASES.items():
-        z = torch.tensor(rows)
-        answer, expected = mine(z.clone()), ties(z)
-        if answer.shape != expected.shape:
-            return f"For {name} it should be landmarks × landmarks, {tuple(expected.shape)}, not {tuple(answer.shape)}."
-        if float(answer.diagonal().abs().max()) > CLOSE:
-            return "A landmark has no tie to itself: the diagonal is 0."
-        if not torch.allclose(answer.float(), expected, atol=CLOSE):
-            return f"For {name} yours gives {answer.tolist()}, and it is {expected.tolist()}."
-    return None
+def _bare(shared: Tensor) -> Tensor:
+    return shared - torch.diag(shared.diagonal())
+
+
+_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("The diagonal is still there. A landmark has no tie to itself: the diagonal is 0.", "`s - torch.diag(s.diagonal())`.", lambda z: z.T @ z),
+        ("Yours has a row for each input. It should be landmarks × landmarks.", "Sum over inputs: `z.T @ z`.", lambda z: z @ z.T),
+        ("Yours has a row for each input, with 0 on the diagonal. It should be landmarks × landmarks.", "Sum over inputs: `z.T @ z`.", lambda z: _bare(z @ z.T)),
+        ("You take the mean over inputs.", "Their sum.", lambda z: ties(z) / len(z)),
+        ("Half of the matrix is empty: a tie of j and l is one of l and j, too.", "Without `triu` or `tril`.", lambda z: ties(z).triu()),
+        ("You count on which inputs both are on, not how strongly.", "Products of the codes themselves.", lambda z: ties((z > 0).to(z.dtype))),
+        ("You take cosines of columns.", "Sums of products as they are.", lambda z: _bare(torch.nn.functional.normalize(z, dim=0).T @ torch.nn.functional.normalize(z, dim=0))),
+        ("You take the mean away first: that is a covariance, and two landmarks may get a tie below 0.", "Products of the codes themselves.", lambda z: ties(z - z.mean(dim=0))),
+        ("The diagonal is 1. A landmark has no tie to itself: it is 0.", "`s - torch.diag(s.diagonal())`.", lambda z: ties(z) + torch.eye(z.shape[1])),
+        ("You multiply the sums of two landmarks. Which inputs have both is lost.", "Multiply on each input, then add: `z.T @ z`.", lambda z: _bare(torch.outer(z.sum(dim=0), z.sum(dim=0)))),
+        ("Every tie is counted twice.", "The sum over inputs, once.", lambda z: 2 * ties(z)),
+        ("You add the smaller of both codes of each input.", "Their product.", lambda z: _bare(torch.minimum(z[:, :, None], z[:, None]).sum(dim=0))),
+        ("You keep only the diagonal.", "All pairs but the diagonal: subtract it.", lambda z: torch.diag((z * z).sum(dim=0))),
+    )
+)  # fmt: skip
+
+
+def _judge_ties(mine: Callable[[Tensor], Tensor]) -> Mistake | str | None:
+    return diagnose(mine, ties, {name: (torch.tensor(z),) for name, z in _CASES.items()}, _SLIPS)
 
 
 def _judge_sharpness(answer: float) -> str | None:

@@ -39,6 +39,13 @@ class Slip:
     """The function with the mistake; takes what the student's takes."""
 
 
+FIXED = Mistake(
+    "Yours returns the same whatever it is given.",
+    "Compute it from the arguments; a number that was right in the notebook is right for one input.",
+)
+"""Of a result that was written into the function."""
+
+
 def diagnose(
     mine: Callable[..., Any],
     right: Callable[..., Any],
@@ -50,7 +57,8 @@ def diagnose(
     """Compare a student's function with the right one, and if they differ, with each common mistake.
 
     `cases`: arguments by a description of them, "an input of length 5". Returns the mistake that gives
-    the same numbers on every case, else where the first case differs, or None if all agree.
+    the same numbers on every case, else `FIXED` if all answers are one, else where the first case
+    differs, or None if all agree.
     """
     wanted = {name: _plain(right(*map(_copy, given))) for name, given in cases.items()}
     answers: dict[str, Tensor] = {}
@@ -68,7 +76,13 @@ def diagnose(
         made = {name: _made(slip.way, cases[name]) for name in answers}
         if all(_same(answer, made[name], atol) for name, answer in answers.items()):
             return Mistake(slip.said, slip.hint)
+    if _fixed(list(answers.values()), atol) and not _fixed([wanted[n] for n in answers], atol):
+        return FIXED
     return _difference(off[0], answers[off[0]], wanted[off[0]])
+
+
+def _fixed(answers: Sequence[Tensor], atol: float) -> bool:
+    return len(answers) > 1 and all(_same(one, answers[0], atol) for one in answers)
 
 
 def _difference(name: str, answer: Tensor, wanted: Tensor) -> str:
@@ -104,5 +118,5 @@ def _same(one: Tensor, other: Tensor | None, atol: float) -> bool:
     return (
         other is not None
         and one.shape == other.shape
-        and torch.allclose(one, other, atol=atol, rtol=atol)
+        and torch.allclose(one, other, atol=atol, rtol=atol, equal_nan=True)
     )

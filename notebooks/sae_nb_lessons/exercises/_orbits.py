@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sae_nb_lessons.exercises._answers import function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
-CLOSE = 1e-4
 ORDER = 4
 
 
@@ -23,20 +23,33 @@ def orbit(b: Tensor, a: Tensor, order: int) -> Tensor:
     return torch.stack(rows)
 
 
-def _judge_orbit(mine: Callable[[Tensor, Tensor, int], Tensor]) -> str | None:
-    generator = torch.Generator().manual_seed(0)
-    b, a = torch.randn(3, generator=generator), torch.randn(3, 3, generator=generator)
-    answer = mine(b.clone(), a.clone(), ORDER)
-    if answer.shape != (ORDER, 3):
-        return f"Return G rows, one per atom: ({ORDER}, 3), got {tuple(answer.shape)}."
-    answer = answer.float()
-    if torch.allclose(answer, orbit(b, a, ORDER), atol=CLOSE):
-        return None
-    if torch.allclose(answer, orbit(a @ b, a, ORDER), atol=CLOSE):
-        return "That begins at Ab: the first atom is b itself."
-    if torch.allclose(answer, orbit(b, a.T, ORDER), atol=CLOSE):
-        return "That applies the transpose of A: the next atom is A @ b."
-    return "Row g differs from A applied g times to b."
+_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("Yours begins at Ab: the first atom is b itself.", "`rows = [b]`.", lambda b, a, G: orbit(a @ b, a, G)),
+        ("You apply the transpose of A.", "The next atom is A @ b.", lambda b, a, G: orbit(b, a.T, G)),
+        ("There is one atom too many.", "G atoms with b among them: G − 1 steps.", lambda b, a, G: orbit(b, a, G + 1)),
+        ("There is one atom too few.", "G atoms with b among them: G − 1 steps.", lambda b, a, G: orbit(b, a, G - 1)),
+        ("Your atoms are columns.", "One atom per row: `torch.stack(rows)`.", lambda b, a, G: orbit(b, a, G).T),
+        ("You raise each number of A to a power. Applying A twice is A @ A.", "`A @ rows[-1]`.", lambda b, a, G: torch.stack([a**g @ b if g else b for g in range(G)])),
+        ("You multiply number by number.", "`A @ rows[-1]`, the product of matrix and vector.", lambda b, a, G: torch.stack([a.diagonal() ** g * b for g in range(G)])),
+        ("You apply A to b each time, so that all but the first are Ab.", "To the last one: `A @ rows[-1]`.", lambda b, a, G: torch.stack([b] + [a @ b] * (G - 1))),
+        ("You square A at every step: A, A², A⁴.", "One A more per step.", lambda b, a, G: torch.stack([b] + [torch.linalg.matrix_power(a, 2 ** g) @ b for g in range(G - 1)])),
+        ("Each of your atoms is the sum of those before.", "Only A applied to the last one.", lambda b, a, G: orbit(b, a, G).cumsum(dim=0)),
+        ("You made every atom a unit vector.", "As they come: A need not keep lengths.", lambda b, a, G: torch.nn.functional.normalize(orbit(b, a, G), dim=1)),
+        ("Your order is reversed.", "b first.", lambda b, a, G: orbit(b, a, G).flip(0)),
+        ("You apply the inverse of A.", "The next atom is A @ b.", lambda b, a, G: orbit(b, torch.linalg.inv(a), G)),
+    )
+)  # fmt: skip
+
+
+def _judge_orbit(mine: Callable[[Tensor, Tensor, int], Tensor]) -> Mistake | str | None:
+    cases = {}
+    for d, order in ((3, ORDER), (2, 5)):
+        generator = torch.Generator().manual_seed(d)
+        b, a = torch.randn(d, generator=generator), torch.randn(d, d, generator=generator)
+        cases[f"a vector of {d} and G = {order}"] = (b, a, order)
+    return diagnose(mine, orbit, cases, _SLIPS)
 
 
 def _judge_order(answer: float) -> str | None:

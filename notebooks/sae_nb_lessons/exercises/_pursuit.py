@@ -68,13 +68,15 @@ def named_by_one_step(within: float = 0.8) -> float:
 def pursued(x: Tensor, dictionary: Tensor, k: int, mistake: str = "") -> Tensor:
     """Return codes of non-negative matching pursuit, or of one that makes a certain mistake."""
     z, r = torch.zeros(len(dictionary), dtype=x.dtype), x
-    for _ in range(k):
+    for _ in range(k + {"fewer": -1, "more": 1}.get(mistake, 0)):
         c = dictionary @ r
         j = c.abs().argmax() if mistake == "sign" else c.argmax()
         amount = c[j] if mistake in ("negative", "sign") else c[j].clamp(min=0)
         z[j] = amount if mistake == "overwrite" else z[j] + amount
         if mistake == "whole":
             r = x - amount * dictionary[j]
+        elif mistake == "unit":
+            r = r - dictionary[j]
         elif mistake != "no residual":
             r = r - amount * dictionary[j]
     return z
@@ -119,6 +121,21 @@ _SLIPS = (
         "You subtract the last atom from x, and forget those before it.",
         "What is left shrinks from step to step: `r = r - …`, not `x - …`.",
         partial(pursued, mistake="whole"),
+    ),
+    Slip(
+        "You subtract the whole atom, however much of it was taken.",
+        "What was taken is `a * dictionary[j]`, and that is what goes.",
+        partial(pursued, mistake="unit"),
+    ),
+    Slip(
+        "Yours stops one step early.",
+        "k rounds: `for _ in range(k)`.",
+        partial(pursued, mistake="fewer"),
+    ),
+    Slip(
+        "Yours takes one step too many.",
+        "k rounds: `for _ in range(k)`.",
+        partial(pursued, mistake="more"),
     ),
     Slip(
         "You fit all amounts anew at each step. That is orthogonal matching pursuit.",

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from sae_nb_lessons.exercises._answers import function, number
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
-CLOSE = 0.01
+CLOSE = 1e-3
 STEPS = 8
 IMAGES, ROWS = 150, 1500
 """Number of test images, and of patches drawn from them."""
@@ -48,12 +49,37 @@ _CASES: dict[str, tuple[Tensor, Tensor]] = {
 }
 
 
-def _judge_width(mine: Callable[[Tensor, Tensor], float]) -> str | None:
-    for name, (angles, strengths) in _CASES.items():
-        answer, expected = mine(angles.clone(), strengths.clone()), width(angles, strengths)
-        if abs(answer - expected) > CLOSE:
-            return f"For {name} yours gives {answer:.2f}, and it is {expected:.2f}."
-    return None
+def _mean_point(angles: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    return (weights * angles.cos()).sum(), (weights * angles.sin()).sum()
+
+
+def _reach(angles: Tensor, weights: Tensor) -> Tensor:
+    """Return |Σ w e^{iθ}|."""
+    return torch.hypot(*_mean_point(angles, weights))
+
+
+_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("You do not weigh: an angle at which the atom is silent counts as much as any other.", "Weights are the strengths, divided by their sum.", lambda a, w: 1 - _reach(a, torch.ones_like(w) / len(w))),
+        ("That is the length of the mean: 1 for one angle, 0 all round.", "The width is 1 minus it.", lambda a, w: _reach(a, w / w.sum())),
+        ("You do not divide the strengths by their sum, so a louder atom has another width.", "`strengths / strengths.sum()`.", lambda a, w: 1 - _reach(a, w)),
+        ("You divide by the number of rows. Silent rows would make any atom wide.", "Divide by the sum of the strengths.", lambda a, w: 1 - _reach(a, w / len(w))),
+        ("You divide by the largest strength.", "Divide by the sum of the strengths.", lambda a, w: 1 - _reach(a, w / w.max())),
+        ("You weigh by squares of strengths.", "The strengths themselves, divided by their sum.", lambda a, w: 1 - _reach(a, w.square() / w.square().sum())),
+        ("You count where it fires, not how strongly.", "Weights are the strengths, divided by their sum.", lambda a, w: 1 - _reach(a, (w > 0) / (w > 0).sum())),
+        ("You use cosines alone: an atom at θ = π/2 would look as wide as can be.", "A point has two coordinates, cos θ and sin θ.", lambda a, w: 1 - _mean_point(a, w / w.sum())[0].abs()),
+        ("You square the length of the mean.", "`torch.hypot` is the length itself.", lambda a, w: 1 - _reach(a, w / w.sum()).square()),
+        ("You add the two coordinates; a length is the root of the sum of their squares.", "`torch.hypot`.", lambda a, w: 1 - sum(one.abs() for one in _mean_point(a, w / w.sum()))),
+        ("You read the angles as degrees.", "They are in radians, as `cos` and `sin` expect them.", lambda a, w: 1 - _reach(a.deg2rad(), w / w.sum())),
+        ("You take the spread of the angles as plain numbers, and it matters where the circle is cut.", "Average the points (cos θ, sin θ), not the angles.", lambda a, w: ((w / w.sum() * a.square()).sum() - (w / w.sum() * a).sum().square()).clamp(min=0).sqrt()),
+        ("You take the spread of the angles as plain numbers, and it matters where the circle is cut.", "Average the points (cos θ, sin θ), not the angles.", lambda a, w: ((w / w.sum() * a.square()).sum() - (w / w.sum() * a).sum().square()) / (torch.pi**2 / 3)),
+    )
+)  # fmt: skip
+
+
+def _judge_width(mine: Callable[[Tensor, Tensor], float]) -> Mistake | str | None:
+    return diagnose(mine, width, _CASES, _SLIPS, atol=CLOSE)
 
 
 @cache
@@ -74,9 +100,7 @@ TASKS = tasks(
     {
         "18.1": Answer(number(0, 1), measure=left_of_random),
         "18.3": Answer(
-            function(
-                number(0, 1), takes="angles (n,) in radians and strengths (n,), none below zero"
-            ),
+            function(number(), takes="angles (n,) in radians and strengths (n,), none below zero"),
             judge=_judge_width,
         ),
         "18.4": Answer(number(0, 64), measure=dimension_at_the_end),

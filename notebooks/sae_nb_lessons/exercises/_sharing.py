@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
 
 from sae_nb_lessons.exercises._answers import function, number, whole_number
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
-CLOSE = 1e-4
 N_SHOWN, N_ALIKE, N_NEW = 6, 4, 300
 """Strongest images that are shown, the number of them that must show one digit, and new images."""
 
@@ -58,16 +59,32 @@ def least_that_holds(control: float, n: int) -> float:
     return float(max(control, 0.5) + n**-0.5)
 
 
-def _judge_least(mine: Callable[[float, int], float]) -> str | None:
-    for control, n, words in (
-        (0.55, 100, "With a control of 0.55 and 100 windows"),
-        (0.6, 16, "With a control of 0.6 and 16 windows"),
-        (0.4, 100, "With a control below chance, 0.4, and 100 windows"),
-    ):
-        answer, expected = mine(control, n), least_that_holds(control, n)
-        if abs(answer - expected) > CLOSE:
-            return f"{words} yours gives {answer:.3f}, and it is {expected:.3f}."
-    return None
+_LEAST_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("A control that happens to lie below ½ makes yours easier to pass.", "`max(control, 0.5)`.", lambda c, n: c + n**-0.5),
+        ("You compare with chance alone, and not with the control.", "`max(control, 0.5)`.", lambda c, n: 0.5 + 0 * c + n**-0.5),
+        ("You take the smaller of control and chance.", "`max(control, 0.5)`.", lambda c, n: min(c, 0.5) + n**-0.5),
+        ("You add the control to chance.", "The larger of both.", lambda c, n: c + 0.5 + n**-0.5),
+        ("You take the mean of control and chance.", "The larger of both.", lambda c, n: (c + 0.5) / 2 + n**-0.5),
+        ("That is one standard error.", "Two: 2 · 1 / (2√n) = 1/√n.", lambda c, n: max(c, 0.5) + 0.5 * n**-0.5),
+        ("Those are two times 1/√n. One standard error is 1 / (2√n).", "Two: 2 · 1 / (2√n) = 1/√n.", lambda c, n: max(c, 0.5) + 2 * n**-0.5),
+        ("You divide by n. An error falls with its root: four times the windows halve it.", "`n**0.5`.", lambda c, n: max(c, 0.5) + 1 / n),
+        ("You go below the control.", "Above it: plus two standard errors.", lambda c, n: max(c, 0.5) - n**-0.5),
+        ("Nothing is added: half of all labels without a meaning would pass.", "Two standard errors above.", lambda c, n: max(c, 0.5) + 0 * n),
+        ("You compute the error of a plain share from the control. The bound for a balanced one is given.", "1 / (2√n), twice.", lambda c, n: max(c, 0.5) + 2 * (c * (1 - c) / n) ** 0.5),
+        ("You divide by 2n under the root.", "The 2 is outside: 1 / (2√n), and there are two of them.", lambda c, n: max(c, 0.5) + 2 / (2 * n) ** 0.5),
+    )
+)  # fmt: skip
+
+
+def _judge_least(mine: Callable[[float, int], float]) -> Mistake | str | None:
+    cases = {
+        "a control of 0.55 and 100 windows": (0.55, 100),
+        "a control of 0.6 and 16 windows": (0.6, 16),
+        "a control below chance, 0.4, and 100 windows": (0.4, 100),
+    }
+    return diagnose(mine, least_that_holds, cases, _LEAST_SLIPS)
 
 
 def strongest(chunk: str) -> float:
@@ -81,19 +98,46 @@ def _chunk(words: str, note: str, largest: float) -> str:
 
 
 _CHUNKS = {
-    "an atom without a name": _chunk("", "", 4.25),
-    "a name with a bracket, “ink (a corner)”": _chunk("ink (a corner)", "see atom 3);", 6.5),
-    "a note that speaks of “max”": _chunk("ink", 'I saw "max":9 twice', 2.0),
-    "a strength of 1e-7": _chunk("faint", "", 1e-7),
+    "an atom without a name": (_chunk("", "", 4.25),),
+    "a name with a bracket, “ink (a corner)”": (_chunk("ink (a corner)", "see atom 3);", 26.5),),
+    "a note that speaks of “max”": (_chunk("ink", 'I saw "max":90 twice', 2.0),),
+    "a note with a brace": (_chunk("ink", '{"max": 3} it was', 2.5),),
+    "a strength of 1e-7": (_chunk("faint", "", 1e-7),),
 }
 
 
-def _judge_strongest(mine: Callable[[str], float]) -> str | None:
-    for name, chunk in _CHUNKS.items():
-        answer, expected = mine(chunk), strongest(chunk)
-        if abs(answer - expected) > CLOSE * expected:
-            return f"Of {name} yours reads {answer:g}, and there stands {expected:g}."
-    return None
+def _card(chunk: str) -> dict[str, float]:
+    found = json.loads(chunk[chunk.index(",") + 1 : chunk.rindex(")")])
+    return {name: value for name, value in found.items() if not isinstance(value, str)}
+
+
+def _numbers(chunk: str) -> list[float]:
+    return [float(one) for one in re.findall(r"\d+(?:\.\d+)?", chunk)]
+
+
+def _searched(chunk: str, pattern: str, which: int = 0) -> float:
+    return float(re.findall(pattern, chunk)[which])
+
+
+_READER_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("You search for “max”, and find it in a note that somebody wrote.", "Read the JSON: `json.loads` knows where a text ends.", lambda text: _searched(text, r'max\W+([\d.e+-]+)')),
+        ("You search for the first number after “max”. A note may say it as well, and a small number has an exponent.", "Read the JSON: `json.loads` knows what is text and what a number.", lambda text: _searched(text, r'max\W+([\d.]+)')),
+        ("You search for the last “max” and read digits: a small number has an exponent.", "Read the JSON: `json.loads` knows how numbers are written.", lambda text: _searched(text, r'max\W+([\d.]+)', -1)),
+        ("You take the last number in the text: a small one has an exponent.", "Read the JSON, and ask it for “max”.", lambda text: _numbers(text)[-1]),
+        ("You take the largest number in the text. Notes and atoms have numbers, too.", "Read the JSON, and ask it for “max”.", lambda text: max(_numbers(text))),
+        ("That is the mean of the firings.", "The strongest: “max”.", lambda text: _card(text)["mean"]),
+        ("That is the number of the atom.", "The strongest firing: “max”.", lambda text: _card(text)["atom"]),
+        ("You take the largest number of the card, which may be the atom's.", "Only “max”.", lambda text: max(_card(text).values())),
+        ("You make a whole number of it.", "`float`, or as the JSON has it.", lambda text: int(_card(text)["max"])),
+        ("You round: a weak atom would have no strength at all.", "Return it as the JSON has it.", lambda text: round(_card(text)["max"], 2)),
+    )
+)  # fmt: skip
+
+
+def _judge_strongest(mine: Callable[[str], float]) -> Mistake | str | None:
+    return diagnose(mine, strongest, _CHUNKS, _READER_SLIPS, atol=1e-9)
 
 
 TASKS = tasks(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sae_nb_lessons.exercises._answers import function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
 CLOSE = 0.005
 
@@ -19,17 +20,32 @@ def top_down(z: Tensor, ridge: float) -> Tensor:
     return torch.linalg.solve(z @ z.T + ridge * torch.eye(len(z)), z)
 
 
-def _judge_top_down(mine: Callable[[Tensor, float], Tensor]) -> str | None:
+def _ridge(z: Tensor, ridge: float, gram: Callable[[Tensor], Tensor] = lambda gram: gram) -> Tensor:
+    return gram(z @ z.T) + ridge * torch.eye(len(z))
+
+
+_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("That is right for ω = 0.", "What does the price on atoms add to ZZᵀ? `ridge * torch.eye(len(z))`.", lambda z, w: top_down(z, 0 * w)),
+        ("You add ω to every entry of ZZᵀ, not to its diagonal alone.", "The identity has a row per atom: `torch.eye(len(z))`.", lambda z, w: torch.linalg.solve(z @ z.T + w, z)),
+        ("You multiply by ZZᵀ + ωI. P has its inverse.", "`torch.linalg.solve(…, z)`.", lambda z, w: _ridge(z, w) @ z),
+        ("You stop at the inverse: it has a column per atom, and P one per input.", "Times Z.", lambda z, w: torch.linalg.inv(_ridge(z, w))),
+        ("You return ZZᵀ. P has a row per atom and a column per input.", "Add ωI, invert, and multiply by Z.", lambda z, w: z @ z.T),  # noqa: ARG005
+        ("You divide by each entry. The inverse of a matrix is another thing.", "`torch.linalg.solve(…, z)`.", lambda z, w: 1 / _ridge(z, w) @ z),
+        ("Rows and columns are exchanged: P has a row per atom.", "(atoms, inputs), as Z itself.", lambda z, w: top_down(z, w).T),
+        ("You take ω squared.", "ω as it is, on the diagonal.", lambda z, w: top_down(z, w**2)),
+        ("You subtract ω.", "ZZᵀ + ωI: a price makes every code smaller.", lambda z, w: top_down(z, -w)),
+        ("You divide ZZᵀ by the number of inputs, so that ω weighs more.", "The sum, as it is.", lambda z, w: torch.linalg.solve(_ridge(z, w, lambda gram: gram / z.shape[1]), z)),
+        ("You multiply ω by the number of inputs.", "ω as it is, on the diagonal.", lambda z, w: top_down(z, w * z.shape[1])),
+        ("You use only the diagonal of ZZᵀ: atoms that fire together would not know of each other.", "All of it.", lambda z, w: torch.linalg.solve(_ridge(z, w, lambda gram: gram.diagonal().diag()), z)),
+    )
+)  # fmt: skip
+
+
+def _judge_top_down(mine: Callable[[Tensor, float], Tensor]) -> Mistake | str | None:
     z = torch.rand(3, 7, generator=torch.Generator().manual_seed(0))
-    for ridge in (0.5, 2.0):
-        answer, expected = mine(z.clone(), ridge), top_down(z, ridge)
-        if answer.shape != expected.shape:
-            return f"P has a row per atom and a column per input, {tuple(expected.shape)}, not {tuple(answer.shape)}."
-        if torch.allclose(answer.float(), top_down(z, 0.0), atol=CLOSE):
-            return "That is right for ω = 0. What does the price on atoms add to ZZᵀ?"
-        if not torch.allclose(answer.float(), expected, atol=CLOSE):
-            return f"For ω = {ridge:g} yours begins with {answer[0, 0]:.3f}, and it is {expected[0, 0]:.3f}."
-    return None
+    return diagnose(mine, top_down, {f"ω = {w:g}": (z, w) for w in (0.5, 2.0)}, _SLIPS, atol=1e-3)
 
 
 def _judge_silence(answer: float) -> str | None:

@@ -60,6 +60,33 @@ _SEARCH_SLIPS = tuple(
             lambda x, y: _share(_unit_product(x, y).argmin(dim=1)),
         ),
         (
+            "You ask whether the own caption is among the nearest two.",
+            "It has to be the nearest of all.",
+            lambda x, y: (
+                (_unit_product(x, y).topk(2).indices == torch.arange(len(x))[:, None])
+                .any(dim=1)
+                .double()
+                .mean()
+            ),
+        ),
+        (
+            "You ask for both directions: the image's caption, and the caption's image.",
+            "Only the first: the largest of each row.",
+            lambda x, y: (
+                (
+                    (_unit_product(x, y).argmax(dim=0) == torch.arange(len(x)))
+                    & (_unit_product(x, y).argmax(dim=1) == torch.arange(len(x)))
+                )
+                .double()
+                .mean()
+            ),
+        ),
+        (
+            "You return the share whose own caption is not the nearest.",
+            "1 minus it.",
+            lambda x, y: 1 - own_found(x, y),
+        ),
+        (
             "You return how many, not the share.",
             "Divide by the number of images.",
             lambda x, y: _share(_unit_product(x, y).argmax(dim=1)) * len(x),
@@ -141,6 +168,20 @@ _SIDE_SLIPS = tuple(
             ),
         ),
         (
+            "You take a share in each row, then their mean: a faint row counts as much as a strong one.",
+            "Two means first, then one share.",
+            lambda z, w: _of(z, w).mean(dim=0),
+        ),
+        (
+            "You divide by the larger of both means.",
+            "Divide by the sum of both.",
+            lambda z, w: torch.where(
+                z.sum(0) + w.sum(0) > 0,
+                z.mean(0) / torch.maximum(z.mean(0), w.mean(0)).clamp(min=1e-12),
+                0.5,
+            ),
+        ),
+        (
             "You return the difference, between −1 and 1.",
             "A share: images, divided by the sum of both.",
             lambda z, w: 2 * _of(z.mean(dim=0), w.mean(dim=0)) - 1,
@@ -180,6 +221,16 @@ _BRIDGE_SLIPS = tuple(
             "You count on which pairs both fire, not how strongly.",
             "Products of the strengths themselves.",
             lambda z, w, D: (z > 0).double().T @ (w > 0).double() / len(z) * (D @ D.T).double(),
+        ),
+        (
+            "You take the mean away from both sides first: that is a covariance.",
+            "The mean of the products as they are.",
+            lambda z, w, D: (z - z.mean(0)).T @ (w - w.mean(0)) / len(z) * (D @ D.T),
+        ),
+        (
+            "You only keep each atom with itself. Two atoms may say the same thing, one in each modality.",
+            "All pairs i, j.",
+            lambda z, w, D: (z.T @ w / len(z) * (D @ D.T)).diagonal().diag(),
         ),
         (
             "You multiply the matrices. Each number of one belongs to one number of the other.",
@@ -255,6 +306,11 @@ _DETECTOR_SLIPS = tuple(
             lambda z, y: _firings(z).argmax(),  # noqa: ARG005
         ),
         (
+            "You add up strengths in place of firings.",
+            "Firing or not is all that counts: `z > 0`.",
+            lambda z, y: (2 * z[y].sum(dim=0) / (z.sum(dim=0) + y.sum())).argmax(),
+        ),
+        (
             "You take the strongest single firing: one row decides.",
             "Firing or not is all that counts.",
             lambda z, y: z[y].max(dim=0).values.argmax(),
@@ -269,15 +325,15 @@ def _judge_detector(mine: Callable[..., int]) -> Mistake | str | None:
     for seed, turn in ((0, 0), (1, 3)):
         draws = torch.Generator().manual_seed(seed)
         y = torch.arange(100) < 20
-        rate = torch.tensor([0.45, 1.0, 0.05, 0.5, 0.9, 0.4, 0.25, 0.9, 0.0])
-        wrong = torch.tensor([0.01, 0.6, 0.0, 0.1, 0.2, 0.4, 0.05, 1.0, 0.3])
+        rate = torch.tensor([0.45, 1.0, 0.05, 0.5, 0.9, 0.4, 0.25, 0.9, 0.0, 0.3])
+        wrong = torch.tensor([0.01, 0.6, 0.0, 0.1, 0.2, 0.4, 0.05, 1.0, 0.3, 0.0125])
         on = torch.stack(
             [_placed(y, float(r), float(f)) for r, f in zip(rate, wrong, strict=True)], dim=1
         )
-        strength = torch.tensor([1.0, 1.0, 1.0, 9.0, 1.0, 15.0, 1.0, 1.0, 1.0])
+        strength = torch.tensor([1.0, 1.0, 1.0, 9.0, 1.0, 15.0, 1.0, 1.0, 1.0, 10.0])
         z = on * strength * (0.9 + 0.2 * torch.rand(on.shape, generator=draws))
         z[0, 6] = 30.0
-        cases[f"100 rows, 9 atoms, turned by {turn}"] = (z.roll(turn, dims=1), y)
+        cases[f"100 rows, 10 atoms, turned by {turn}"] = (z.roll(turn, dims=1), y)
     return diagnose(mine, best_detector, cases, _DETECTOR_SLIPS)
 
 

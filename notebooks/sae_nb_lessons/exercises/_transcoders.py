@@ -39,7 +39,8 @@ def transcode(x: Tensor, E: Tensor, a: Tensor, D: Tensor, b: Tensor, k: int) -> 
 
 def _slips() -> tuple[Slip, ...]:
     def made(change: str, x: Tensor, E: Tensor, a: Tensor, D: Tensor, b: Tensor, k: int) -> Tensor:
-        u = x @ E.T if change == "offset" else x @ E.T + a
+        u = x @ E.T if change in ("offset", "late") else x @ E.T + a
+        k = k - 1 if change == "fewer" else k
         if change == "codes":
             return torch.zeros_like(u).scatter(1, u.topk(k, dim=1).indices, 1.0) @ D + b
         by = u.abs() if change == "size" else u
@@ -49,12 +50,14 @@ def _slips() -> tuple[Slip, ...]:
         if change == "batch":
             least = u.flatten().topk(k * len(x)).values.min()
             return torch.where(u >= least, u, 0.0).relu() @ D + b
-        kept = u.gather(1, atoms)
+        kept = (x @ E.T + a if change == "late" else u).gather(1, atoms)
         z = torch.zeros_like(u).scatter(1, atoms, kept if change == "signed" else kept.relu())
         return z @ D + (0 if change == "bias" else b)
 
     told = {
         "offset": ("The encoder's offset a is missing.", "One number per atom, added after the product."),
+        "late": ("You add the offset after the k were chosen.", "`(x @ E.T + a).topk(k, dim=1)`: it decides who is among them."),
+        "fewer": ("You keep one code fewer than k.", "`topk(k)` holds k; a slice `[:k]` does, too."),
         "bias": ("The output's bias b is missing: no atom should have to write the mean.", "b is added last, after D."),
         "all": ("You keep every positive code, not k of them.", "`u.topk(k, dim=1)` gives values and indices."),
         "size": ("You choose the largest by size, so strongly negative ones take places.", "`topk`, without `abs`."),

@@ -126,7 +126,7 @@ ASKED = [
         right=[changed],
         near=[
             (lambda x, g: x + g * (x - pad(x, (0, 0, 1, 0))[:-1]), "first row"),
-            (lambda x, g: x + g * (x - x.roll(1, dims=0)), ""),
+            (lambda x, g: x + g * (x - x.roll(1, dims=0)), "`roll` puts"),
         ],
     ),
     Asked("lab_07.2", right=[5], near=[(3, "change of +1")]),
@@ -144,7 +144,7 @@ ASKED = [
         right=[lambda a, b: float(np.linalg.norm(subspace_angles(a, b)))],
         near=[
             (lambda a, b: torch.linalg.svdvals(a.T @ b).norm(), "arccosines"),
-            (lambda a, b: torch.acos(torch.linalg.svdvals(a.T @ b)).sum(), "squares"),
+            (lambda a, b: torch.acos(torch.linalg.svdvals(a.T @ b)).sum(), "add the angles"),
         ],
     ),
     Asked("lab_09.2", right=[0.05], near=[(4 / 99, "count it")]),

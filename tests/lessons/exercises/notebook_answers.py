@@ -95,7 +95,7 @@ def away(corners: Tensor, x: Tensor, of: Callable[[Tensor], Tensor] = torch.medi
 
 
 def its_own_neighbour(corners: Tensor, x: Tensor) -> Tensor:
-    return away(corners, x) / torch.cdist(x, x).min(dim=1).values.median().clamp_min(1e-3)
+    return away(corners, x) / torch.cdist(x, x).min(dim=1).values.median()
 
 
 def centred_cosine(x: Tensor) -> Tensor:
@@ -233,8 +233,11 @@ ASKED = [
         "12.4",
         right=[lambda D, r: covers(D, r).max(), lambda D, r: float(covers(D, r).max())],
         near=[
-            (lambda D, r: covers(D, r, itself=True).max(), "r = "),
-            (lambda D, r: covers(D, r, signed=True).max(), "r = "),  # an opposite atom covers, too
+            (lambda D, r: covers(D, r, itself=True).max(), "counts itself"),
+            (
+                lambda D, r: covers(D, r, signed=True).max(),
+                "keep the sign",
+            ),  # an opposite atom covers, too
         ],
     ),
     Asked(
@@ -247,8 +250,8 @@ ASKED = [
         "13.2",
         right=[projected, lambda v: projected(v.float())],
         near=[
-            (scaled, "Not yet. For "),
-            (lambda v: v.softmax(dim=0), "Not yet. For "),  # sums to 1 as well
+            (scaled, "divide by the sum"),
+            (lambda v: v.softmax(dim=0), "a softmax"),  # sums to 1 as well
         ],
         malformed=[(lambda v: projected(v)[:1], "")],
     ),
@@ -257,8 +260,8 @@ ASKED = [
         "14.2",
         right=[matched, lambda a, b: float(matched(a, b))],
         near=[
-            (lambda a, b: (a * b).sum(dim=1).mean(), "one-to-one it is"),  # atoms of one number
-            (lambda a, b: (a @ b.T).max(dim=1).values.mean(), "one-to-one it is"),
+            (lambda a, b: (a * b).sum(dim=1).mean(), "Places mean nothing"),  # atoms of one number
+            (lambda a, b: (a @ b.T).max(dim=1).values.mean(), "may take the same one"),
         ],
     ),
     Asked("15.1", right=[[4, 8], (8, 4)], near=[([5, 9], "One off"), ([6, 12], "")]),
@@ -266,8 +269,9 @@ ASKED = [
         "15.4",
         right=[lambda s: min(range(1, len(s)), key=lambda cut: left(s, cut))],
         near=[
-            (lambda s: len(s) // 2, "least is left after"),
-            (lambda s: int(s.diagonal(1).argmin()) + 1, "least is left after"),
+            (lambda s: len(s) // 2, "in the middle"),
+            (lambda s: int(s.diagonal(1).argmin()) + 1, "neighbours"),
+            (lambda s: 5 if len(s) >= 8 else 4, "yours gives"),  # what the planted cases would want
         ],
     ),
     Asked("16.1", right=[6, 6.0], near=[(5, "number of archetypes"), (12, "Count the ways")]),
@@ -275,15 +279,18 @@ ASKED = [
         "16.3",
         right=[lambda c, x: away(c, x) / apart(x), lambda c, x: float(away(c, x) / apart(x))],
         near=[
-            (its_own_neighbour, "the measure is"),
-            (away, "the measure is"),
+            (its_own_neighbour, "is itself in yours"),
+            (away, "has the unit"),
         ],
     ),
     Asked("17.1", right=[3, 3.0], near=[(answer, "10 cancels") for answer in (5, 10, 0.3, 30)]),
     Asked(
         "17.2",
         right=[lambda x: torch.cosine_similarity(x[1:], x[:-1], dim=1).mean()],
-        near=[(lambda x: (x[1:] * x[:-1]).sum(dim=1).mean(), ""), (centred_cosine, "")],
+        near=[
+            (lambda x: (x[1:] * x[:-1]).sum(dim=1).mean(), "dot products"),
+            (centred_cosine, "centred first"),
+        ],
     ),
     Asked(
         "03.4",
@@ -341,8 +348,8 @@ ASKED = [
         "21.2",
         right=[q_by_scipy],
         near=[
-            (lambda p: (p * len(p)).clamp_max(1), "p that rise"),  # Bonferroni's
-            (lambda p: p * len(p) / (p.argsort().argsort() + 1), "a larger p"),
+            (lambda p: (p * len(p)).clamp_max(1), "Bonferroni"),  # Bonferroni's
+            (lambda p: p * len(p) / (p.argsort().argsort() + 1), "A larger p"),
         ],
     ),
     Asked("21.6", right=[0.651], near=[(0.349, "none of them"), (1, "do not add up")]),
@@ -350,7 +357,7 @@ ASKED = [
         "21.5",
         right=[greedy_by_sets, greedy_choice],
         near=[
-            (lambda has, n: has.sum(dim=1).argsort(descending=True)[:n], "at step 2"),
+            (lambda has, n: has.sum(dim=1).argsort(descending=True)[:n], "largest documents"),
             (lambda has, n: [int(has.sum(dim=1).argmax())] * n, "taken twice"),
         ],
     ),
@@ -360,7 +367,7 @@ ASKED = [
         right=[auroc],
         near=[
             (lambda a, b: float((b[:, None] > a[None, :]).double().mean()), "same score"),
-            (lambda a, b: auroc(b, a), "apart"),
+            (lambda a, b: auroc(b, a), "a clean image scores higher"),
         ],
     ),
     Asked(
@@ -378,10 +385,10 @@ ASKED = [
         "18.3",
         right=[width_by_complex_numbers],
         near=[
-            (spread_of_numbers, "half an axis"),
+            (spread_of_numbers, "next to each other yours"),
             (
                 lambda a, w: float(1 - torch.hypot(a.cos().mean(), a.sin().mean())),
-                "next to each other",
+                "do not weigh",
             ),
         ],
     ),
@@ -397,16 +404,16 @@ ASKED = [
         "23.3",
         right=[lambda x, v, gain, c: x + gain * x @ torch.outer(v, v) / v.dot(v) + c * v],
         near=[
-            (lambda x, v, gain, c: x + gain * torch.outer(x @ v, v) + c * v, "length 2"),
-            (lambda x, v, gain, c: x + c * v, "out"),
+            (lambda x, v, gain, c: x + gain * torch.outer(x @ v, v) + c * v, "of length 1 alone"),
+            (lambda x, v, gain, c: x + c * v, "does nothing"),
         ],
     ),
     Asked(
         "24.2",
         right=[lambda control, n: max(control, 0.5) + 2 / (2 * n**0.5)],  # two standard errors
         near=[
-            (lambda control, n: max(control, 0.5) + 1 / (2 * n**0.5), "0.650"),
-            (lambda control, n: control + n**-0.5, "below chance"),
+            (lambda control, n: max(control, 0.5) + 1 / (2 * n**0.5), "one standard error"),
+            (lambda control, n: control + n**-0.5, "below ½"),
         ],
     ),
     Asked(
@@ -422,7 +429,7 @@ ASKED = [
             lambda z, columns, step: float(z[1:].view(-1, columns).amax(0).argmax() + 0.5) * step
         ],
         near=[
-            (lambda z, columns, step: (int(z.argmax()) % columns + 0.5) * step, "highest band"),
+            (lambda z, columns, step: (int(z.argmax()) % columns + 0.5) * step, "one column late"),
             (lambda z, columns, step: (int(z[1:].argmax()) + 0.5) * step, "lowest band"),
         ],
     ),
@@ -477,7 +484,7 @@ ASKED = [
             (lambda a, n: n * _looks(a, n, 1), "sum over positions"),
             (lambda a, n: n * _looks(a, n, 1) / (2 * n + 1), "all positions"),
             (lambda a, n: a.diagonal(-1, 1, 2)[:, -n:].mean(dim=1), "the token before"),
-            (lambda a, n: torch.ones(3), "With n = 6"),
+            (lambda a, n: torch.ones(3), "the same whatever"),
         ],
         malformed=[
             (lambda a, n: None, "returned nothing"),

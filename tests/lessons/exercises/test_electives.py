@@ -1,0 +1,168 @@
+"""Code exercises of electives and labs: ten wrong answers each, as students write them, and every one is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from sae_nb_lessons import exercise
+from sae_nb_lessons.exercises import (
+    _anomalies as anomalies,
+    _archetypal as archetypal,
+    _behaviour as behaviour,
+    _changes as changes,
+    _corpora as corpora,
+    _crosscoders as crosscoders,
+    _depth as depth,
+    _error_bars as error_bars,
+    _events as events,
+    _heads as heads,
+    _hearing as hearing,
+    _hierarchy as hierarchy,
+    _landmarks as landmarks,
+    _minkowski as minkowski,
+    _momentum as momentum,
+    _mosaics as mosaics,
+    _orbits as orbits,
+    _pixels as pixels,
+    _projections as projections,
+    _pursuit as pursuit,
+    _shapes as shapes,
+    _sharing as sharing,
+    _signatures as signatures,
+    _similarity as similarity,
+    _talking as talking,
+    _time as time,
+    _towers as towers,
+    _transcoders as transcoders,
+    _vision as vision,
+    _waves as waves,
+)
+from sae_nb_lessons.exercises._mistakes import FIXED, Slip
+from torch import Tensor
+
+from tests.lessons.exercises import lab_answers, notebook_answers
+
+
+def transcoded(x: Tensor, E: Tensor, a: Tensor, D: Tensor, b: Tensor, k: int) -> Tensor:
+    rows = []
+    for row in x:
+        u = E @ row + a
+        kept = [j for j in u.argsort(descending=True)[:k].tolist() if u[j] > 0]
+        rows.append(b + sum(u[j] * D[j] for j in kept))
+    return torch.stack(rows)
+
+
+def again(tokens: Sequence[int], n: int) -> list[bool]:
+    text = ["".join(f"<{token}>" for token in tokens[: end + 1]) for end in range(len(tokens))]
+    last = ["".join(f"<{token}>" for token in tokens[: end + 1][-n:]) for end in range(len(tokens))]
+    return [end >= n and last[end] in (text[end - 1] if end else "") for end in range(len(tokens))]
+
+
+def occluded(f: Callable[[Tensor], Tensor], image: Tensor, size: int, fill: float) -> Tensor:
+    shape = [side // size for side in image.shape[1:]]
+    squares = torch.arange(shape[0] * shape[1]).view(shape)
+    places = squares.repeat_interleave(size, 0).repeat_interleave(size, 1)
+    before, after = (
+        f(image[None]),
+        [f(torch.where(places == s, fill, image)[None]) for s in range(squares.numel())],
+    )
+    return (before - torch.cat(after)).view(shape)
+
+
+def found(images: Tensor, captions: Tensor) -> float:
+    cosines = torch.cosine_similarity(images[:, None], captions[None], dim=2).tolist()
+    return sum(row[i] == max(row) for i, row in enumerate(cosines)) / len(cosines)
+
+
+def sums(z: Tensor, w: Tensor) -> list[tuple[float, float]]:
+    return list(zip(z.sum(dim=0).tolist(), w.sum(dim=0).tolist(), strict=True))
+
+
+def detector(z: Tensor, y: Tensor) -> Tensor:
+    hits = ((z > 0) & y[:, None]).sum(dim=0).double()
+    recall, precision = hits / y.sum(), hits / (z > 0).sum(dim=0).clamp(min=1)
+    return (2 / (1 / recall.clamp(min=1e-9) + 1 / precision.clamp(min=1e-9))).argmax()
+
+
+KNOWN: dict[str, Sequence[Slip]] = {
+    "11.5": pursuit._SLIPS,
+    "12.4": hierarchy._SLIPS,
+    "13.2": projections._SLIPS,
+    "14.2": archetypal._SLIPS,
+    "15.4": depth._SLIPS,
+    "16.3": minkowski._SLIPS,
+    "17.2": time._SLIPS,
+    "18.3": shapes._SLIPS,
+    "19.1": transcoders._slips(),
+    "20.1": crosscoders._SLIPS,
+    "21.2": corpora._Q_SLIPS,
+    "21.5": corpora._GREEDY_SLIPS,
+    "22.1": behaviour._slips(),
+    "23.2": talking._DETECTION_SLIPS,
+    "23.3": talking._EDIT_SLIPS,
+    "24.2": sharing._LEAST_SLIPS,
+    "24.4": sharing._READER_SLIPS,
+    "25.4": vision._SLIPS,
+    "26.1": pixels._slips(),
+    "27.1": towers._SEARCH_SLIPS,
+    "27.3": towers._SIDE_SLIPS,
+    "27.4": towers._BRIDGE_SLIPS,
+    "27.5": towers._DETECTOR_SLIPS,
+    "28.2": hearing._DETECTOR_SLIPS,
+    "28.4": hearing._MOMENT_SLIPS,
+    "29.1": changes._slips(),
+    "30.1": heads._SLIPS,
+    "lab_01.1": landmarks._SLIPS,
+    "lab_02.1": similarity._SLIPS,
+    "lab_03.1": waves._STEP_SLIPS,
+    "lab_04.1": events._STEP_SLIPS,
+    "lab_05.1": anomalies._SLIPS,
+    "lab_06.2": error_bars._SLIPS,
+    "lab_07.1": momentum._SLIPS,
+    "lab_08.1": orbits._SLIPS,
+    "lab_09.1": [*signatures._SLIPS, signatures._ROUNDED],
+    "lab_10.1": mosaics._SLIPS,
+}
+RIGHT: dict[str, Any] = {
+    "19.1": transcoded,
+    "22.1": again,
+    "26.1": occluded,
+    "27.1": found,
+    "27.3": lambda z, w: [a / (a + b) if a + b else 0.5 for a, b in sums(z, w)],
+    "27.4": lambda z, w, D: torch.einsum("na,nb,ad,bd->ab", z, w, D, D) / len(z),
+    "27.5": detector,
+    "28.2": lambda z, clip, n, cut: [bool((z[clip == one] > cut).any()) for one in range(n)],
+    "29.1": lambda p, q: torch.distributions.kl_divergence(
+        *(torch.distributions.Categorical(logits=one) for one in (p, q))
+    ),
+    **{one.id: one.right[0] for one in [*notebook_answers.ASKED, *lab_answers.ASKED] if one.right},
+}
+"""Written in another way than the answer of the notebook."""
+
+
+def written_in(right: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that gives the right result of its first call, and the same ever after."""
+    kept: list[Any] = []
+
+    def fixed(*given: Any) -> Any:
+        kept.extend([] if kept else [right(*given)])
+        return kept[0]
+
+    return fixed
+
+
+@pytest.mark.parametrize("id", KNOWN)
+def test_ten_wrong_answers_are_named(id: str) -> None:
+    """Nine or more with a hint of their own, and a result that was written in; the right one passes."""
+    assert exercise(id).check(RIGHT[id])
+    ways = [(slip.said, slip.hint, slip.way) for slip in KNOWN[id]]
+    ways.append((FIXED.said, FIXED.hint, written_in(RIGHT[id])))
+    assert len(ways) >= 10
+    for said, hint, way in ways:
+        exercise(id).reset()
+        verdict = exercise(id).check(way)
+        assert verdict.state == "wrong", (said, verdict)
+        assert (said, f"Hint: {hint}") == (verdict.said, verdict.hint)

@@ -1,0 +1,116 @@
+"""Electives and labs: what is read off a panel or a slider, computed from the cells above the question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import numpy as np
+import pytest
+import torch
+from sae_nb_lessons import exercise
+
+import sae_nb as sn
+
+NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
+
+
+def cells_before(notebook: str, id: str) -> dict[str, Any]:
+    """Run the cells of a notebook up to a question, without its exercises, and return their names."""
+    names: dict[str, Any] = {}
+    for cell in jupytext.read(NOTEBOOKS / f"{notebook}.py").cells:
+        if f'exercise("{id}")' in cell.source:
+            return names
+        if cell.cell_type == "code" and "exercise" not in cell.metadata.get("tags", ()):
+            exec(compile(cell.source, notebook, "exec"), names)
+    raise AssertionError(f"{notebook} does not ask {id}")
+
+
+def steps_until_nothing_is_left(shown: dict[str, Any]) -> int:
+    shown["stepper"].wait()
+    return int((np.asarray(shown["stepper"].steps[0].residual_norms) < 1e-4).argmax())
+
+
+def swings(figure: Any) -> int:
+    return int((np.diff(np.sign(np.asarray(figure.data[0].y))) != 0).sum())
+
+
+def events_that_are_not_there(row: Any) -> float:
+    return float(row["events"] * (1 - row["precision"]))
+
+
+SHOWN: list[tuple[str, str, Callable[[dict[str, Any]], object]]] = [
+    ("12_hierarchy", "12.2", steps_until_nothing_is_left),
+    (
+        "lab_01_landmarks",
+        "lab_01.4",
+        lambda s: f"{max(s['maps'], key=lambda cost: float(np.mean(s['maps'][cost].l0))):g}",
+    ),
+    (
+        "lab_02_similarity",
+        "lab_02.4",
+        lambda s: min(n for n, one in s["tilings"].items() if one.residual < 0.05),
+    ),
+    ("lab_03_waves", "lab_03.4", lambda s: min(s["drawn"], key=lambda n: swings(s["drawn"][n]))),
+    (
+        "lab_04_events",
+        "lab_04.4",
+        lambda s: f"{float(s['table'].apply(events_that_are_not_there, axis=1).idxmax()):g}",
+    ),
+    (
+        "lab_05_anomalies",
+        "lab_05.4",
+        lambda s: float(s["found"].widths[s["moments"][0]] / s["found"].widths[s["moments"][-1]]),
+    ),
+    (
+        "lab_06_error_bars",
+        "lab_06.4",
+        lambda s: (
+            f"{round(100 * max(s['rows'], key=lambda n: s['rows'][n]['mean sd of the twelve']) / 256)}%"
+        ),
+    ),
+    (
+        "lab_07_momentum",
+        "lab_07.4",
+        lambda s: next(
+            gamma
+            for gamma, drawn in s["drawn"].items()
+            if abs(max(drawn.data[0].y) / min(drawn.data[0].y) - 3) < 1e-3
+        ),
+    ),
+    (
+        "lab_08_orbits",
+        "lab_08.4",
+        lambda s: len(
+            {
+                (round(x, 2) + 0.0, round(y, 2) + 0.0)
+                for x, y in zip(*(s["drawn"]["flip"].data[1][side] for side in "xy"), strict=True)
+            }
+        ),
+    ),
+    (
+        "lab_09_signatures",
+        "lab_09.4",
+        lambda s: "yes" if s["tests"]["0.0"].observed > s["tests"]["0.0"].floor else "no",
+    ),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("notebook", "id", "read"), SHOWN, ids=[one[1] for one in SHOWN])
+def test_the_right_answer_is_what_the_cells_show(
+    notebook: str, id: str, read: Callable[[dict[str, Any]], object]
+) -> None:
+    assert exercise(id).check(read(cells_before(notebook, id)))
+
+
+def test_the_atom_of_fours_is_as_its_panels_say() -> None:
+    """16.4 and 25.2: the cosine with its nearest neighbour, and the share of positions on which it fires."""
+    examples = sn.load_examples("tiny-vit/resid_post.6")
+    four = examples.match("digit 4").atom
+    atoms = torch.nn.functional.normalize(sn.load_sae("tiny-vit/resid_post.6").dictionary, dim=1)
+    cosines = atoms @ atoms[four]
+    assert exercise("16.4").check(float(cosines[torch.arange(len(atoms)) != four].max()))
+    assert exercise("25.2").check(float((examples.codes.to_dense()[:, four] > 0).float().mean()))
