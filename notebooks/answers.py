@@ -749,6 +749,38 @@ heard = "keys"
 guess = 0.0
 
 
+# %% 34.1 check
+def threshold(scores, rate):
+    return scores.sort(descending=True).values[int(rate * len(scores))]
+
+
+# %% 34.2 check
+def scores(states, text, direction):
+    along = states @ (direction / direction.norm())
+    sums = torch.zeros(int(text.max()) + 1).index_add_(0, text, along)
+    return sums / text.bincount()
+
+
+# %% 34.3 predict
+guess = 0.8
+
+
+# %% 34.4 check
+def at_most(n):
+    return 1 - 0.05 ** (1 / n)
+
+
+# %% 34.5 write
+case = """Claim: at 5 % false alarms the monitor catches at least 95 % of the texts of a copy taught to say "So it was."
+Argument: the phrase changes what the model prepares after each sentence, in any such copy, and the mean difference
+points there. Evidence: it caught 60 of 60 texts of a copy that it was not built on, where at most 4.9 % can be missed;
+harmless copies raised 6 %, random directions 19 %. Counting words does as well. It says nothing of moods or animals,
+which it did not see. A third copy with fewer than 57 of 60 caught refutes it."""
+
+# %% 34.5 score
+points = 6
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

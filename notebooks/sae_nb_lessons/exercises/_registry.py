@@ -43,6 +43,7 @@ NOTEBOOKS = {
     "28": "hearing",
     "29": "changes",
     "30": "heads",
+    "34": "safety",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
         PursuitChecks as PursuitChecks,
         measure_pursuits as measure_pursuits,
     )
+    from sae_nb_lessons.studies._safety_case import (
+        alarms as alarms,
+        monitor_chart as monitor_chart,
+    )
     from sae_nb_lessons.studies._serving import QuietPages as QuietPages
     from sae_nb_lessons.studies._support_study import (
         SupportStudy as SupportStudy,
