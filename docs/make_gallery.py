@@ -75,11 +75,12 @@ NAMES_ALONE = (
 FOUR_IN_A_ROW = ".sae-nb-grid { --thumbnail: 70px !important; }"
 """Of a question all four examples, none cut."""
 
-ATOMS_ALONE = (
-    ".sae-nb-inuse :is(svg, .sae-nb-cardtitle) { display: none; }"
-    ".sae-nb-inuse [style*='28px'] { grid-template-columns: minmax(0, 1fr) !important; }"
+ONE_ROW_OF_STEPS = (
+    ".sae-nb-sum .sae-nb-next, .sae-nb-film :is(.sae-nb-later, .sae-nb-atom) { display: none; }"
+    ".sae-nb-film { gap: 8px; flex-wrap: nowrap; margin: 10px 4px 0; }"
+    ".sae-nb-film figure { flex: 1 1 0; }"
 )
-"""Of atoms in use their names and coefficients."""
+"""Of an input that is put together the sum, and the steps up to it."""
 
 SIX_SCALES = (
     ".sae-nb-dotrow { grid-template-columns: 118px minmax(0, 1fr) !important; padding: 3px 4px !important; }"
@@ -308,11 +309,14 @@ def lens_on_text() -> Any:
 
 
 def pursuit() -> Any:
-    """Return matching pursuit beside its orthogonal variant, half-way, on one state of a 2."""
-    _, sae, examples, _ = material(VISION)
-    panel = sw.PursuitStepper(examples.acts.x[:1], sae, k=12)
+    """Return a handwritten digit put together from atoms, half-way."""
+    images = sn.data.digits("train").images.flatten(1)
+    sae = sn.MatchingPursuit(64, 128, k=8, generator=torch.Generator().manual_seed(0))
+    sn.train(sae, images, steps=400, batch_size=512, seed=0, progress=False)
+    five = sn.data.digits("test").images.flatten(1)[20:21]
+    panel = sw.PursuitStepper(five, sae, algorithms=["mp"], k=8, picture_shape=(8, 8))
     panel.wait()
-    panel.step = 6
+    panel.step = 4
     return panel
 
 
@@ -654,10 +658,10 @@ def entries() -> list[Entry]:
             "pursuit",
             *twice("atoms chosen one by one"),
             pursuit,
-            "Two algorithms build the same activation from atoms, and part where one corrects itself.",
-            ".sae-nb-answer, .sae-nb-inuse",
+            "A handwritten 5, put together step by step: each adds the atom that best fits what is left.",
+            ".sae-nb-assembly",
             "02_pursuit",
-            ATOMS_ALONE,
+            ONE_ROW_OF_STEPS,
         ),
         Entry(
             "superposition",
