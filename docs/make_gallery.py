@@ -158,7 +158,7 @@ ONLY = """async ([axes, height]) => {
   }
   layout.annotations = (layout.annotations || []).filter(
     a => kept.includes((a.xref || '').split(' ')[0]) && kept.includes((a.yref || '').split(' ')[0]));
-  for (const a of layout.annotations) a.text = a.text.replace(/ \\([^()]*\\)$/, '').split(' · ')[0];
+  for (const a of layout.annotations) a.text = a.text.replace(/ \\([^()]*\\)$/, '').split(/ · |<br>/)[0];
   await Plotly.newPlot(plot, data, layout, {displayModeBar: false, responsive: true});
 }"""
 
