@@ -44,9 +44,6 @@ SEVEN = [(9, 8), (22, 8), (14, 24)]
 STROKE = 217
 """An atom for sevens that fires along the stroke of the drawn one."""
 
-REGION = "texture horizontal"
-"""A region of the vision model's map."""
-
 ROME = "Last summer in Rome he"
 ILL = "The doctor told her that she had to stay in the hospital for another week, until the"
 CABINET = "The keys to the old cabinet hung by the door, and every evening she counted them. The keys to the"
@@ -353,12 +350,9 @@ def steered_text() -> Any:
 
 
 def concept_map() -> Any:
-    """Return the map of a vision model's atoms, one of its regions lit."""
+    """Return the map of a vision model's atoms, which opens on one of its regions."""
     _, sae, examples, _ = material(VISION)
-    panel = sw.ConceptMap(sae, examples=examples)
-    panel.wait(120)
-    panel.filter = {"cluster": (REGION,)}
-    return panel
+    return sw.ConceptMap(sae, examples=examples)
 
 
 def depth() -> Any:
