@@ -62,12 +62,19 @@ HERO = ("hero", "hero-narrow")
 CARD = {"width": 320, "height": 230}
 """What a card shows, in pixels of the page: the words in it keep their size. Taken twice as fine."""
 
-NAMES_ALONE = (
-    ".sae-nb-paircell:nth-child(3), .sae-nb-pairhead, .sae-nb-grid .sae-nb-caption, .sae-nb-number,"
-    ".sae-nb-bar, .sae-nb-side { display: none !important; }"
-    ".sae-nb-pairrow { grid-template-columns: 132px 1fr !important; }"
+SMALL_WORDS = (
+    ".sae-nb-lattice { gap: 6px 0 !important; max-height: none !important; }"
+    ".sae-nb-latticeword { font-size: 15px !important; } .sae-nb-wordchip .sae-nb-bar { display: none; }"
+    ".sae-nb-wordchip { margin-top: 2px !important; padding: 2px 7px !important; min-width: 0 !important; }"
 )
-"""Of rows of atoms their names and how active they are; of an input the input."""
+"""Of a text its words and the atoms under them, to its end."""
+
+EFFECTS_ALONE = (
+    ".sae-nb-pairrow > :nth-child(2), .sae-nb-pairhead, .sae-nb-grid .sae-nb-caption, .sae-nb-number,"
+    ".sae-nb-bar, .sae-nb-side { display: none !important; }"
+    ".sae-nb-pairrow { grid-template-columns: 116px 1fr !important; }"
+)
+"""Of rows of atoms their names and what each does to the answer; of an input the input."""
 
 FOUR_IN_A_ROW = ".sae-nb-grid { --thumbnail: 70px !important; }"
 """Of a question all four examples, none cut."""
@@ -85,6 +92,32 @@ SIX_SCALES = (
     ".sae-nb-dotlist small { display: none !important; } .sae-nb-dotname { font-weight: 400 !important; }"
 )
 """Of a report card its six rows, whole."""
+
+THIN_ROWS = (
+    ".sae-nb-answer { font-size: 13px !important; line-height: 1.45 !important; margin-bottom: 4px; }"
+    ".sae-nb-layers { border-spacing: 2px 0 !important; width: 100%; table-layout: fixed; }"
+    ".sae-nb-layers th { font-size: 13px; height: auto !important; max-width: none !important;"
+    " writing-mode: horizontal-tb !important; text-align: center !important; }"
+    ".sae-nb-layers tr > th:first-child { display: none; }"
+    ".sae-nb-layers td { height: 4px !important; line-height: 4px !important; font-size: 4px !important;"
+    " min-width: 0 !important; padding: 0 !important; border-radius: 0; color: transparent !important; }"
+)
+"""Of a map of blocks and words the colours, all blocks of them."""
+
+LAST_WORDS = (
+    ".sae-nb-question { font-size: 20px !important; margin-bottom: 8px; }"
+    ".sae-nb-layers :is(th, td):nth-child(n + 2):not(:nth-last-child(2)) { display: none; }"
+    ".sae-nb-layers :is(th, td) { font-size: 16px !important; writing-mode: horizontal-tb !important; }"
+    ".sae-nb-layers td { max-width: none !important; padding: 5px 12px !important; }"
+)
+"""Of a lens over a text what stands after its last word."""
+
+SMALLER_TITLE = (
+    ".sae-nb-question { font-size: 18px !important; margin-bottom: 4px; }"
+    ".sae-nb-storybars { margin: 8px 0 !important; padding-top: 8px !important; gap: 6px !important; }"
+    ".sae-nb-storybars > :nth-child(4) { display: none !important; }"
+)
+"""Of a circuit the question, the answer and what it rests on."""
 
 WHOLE_MAP = ".sae-nb-mapstage { height: 228px !important; }"
 """Of a map the points and their names, to its end."""
@@ -123,7 +156,8 @@ CROP = """([crop, never]) => {
   for (const node of wanted)
     for (let up = node.parentElement; up && up !== main; up = up.parentElement) keep.add(up);
   for (const node of [...document.body.querySelectorAll('*')]) {
-    if (node === main || node.contains(main) || keep.has(node)) continue;
+    // plotly measures texts in the last of these: hidden, every text has no width.
+    if (node === main || node.contains(main) || keep.has(node) || node.closest('#js-plotly-tester')) continue;
     const inside = wanted.some(w => w.contains(node));
     if (!inside || node.matches(never)) node.style.setProperty('display', 'none', 'important');
   }
@@ -224,6 +258,7 @@ OF_LANGUAGE = {
     "atom-language-outer-space",
     "atom-language-money",
     "circuit",
+    "patching",
     "layers",
     "generation",
 }
@@ -360,6 +395,8 @@ def depth() -> Any:
     model, sae, _, _ = material(VISION)
     panel = sw.DepthTrajectory(model, sn.data.scenes(24, seed=0, split="test"), sae=sae)
     panel.wait(120)
+    panel.trails = "all"
+    panel.wait(120)
     return panel
 
 
@@ -434,11 +471,9 @@ def changed() -> Any:
 
 
 def patched() -> Any:
-    """Return which heads bring back the answer of a network that repeats what it has read."""
-    panel = sw.PatchingPanel(sn.load_model("tiny-induction"))
-    panel.wait(120)
-    panel.sites = "heads"
-    panel.wait(120)
+    """Return at which words and blocks the plural of an answer is decided."""
+    panel = sw.PatchingPanel(material(LANGUAGE)[0], *KEYS, target=(" are", " is"))
+    panel.wait(240)
     return panel
 
 
@@ -486,10 +521,10 @@ def entries() -> list[Entry]:
             *twice("a drawn 7, explained"),
             lens_on_picture,
             "The network reads a 7 because of atoms that lie along its stroke.",
-            f"{picture}, .sae-nb-pairrow",
+            f".sae-nb-answer, {picture}, .sae-nb-pairrow",
             "demo",
-            "main .sae-nb-main { display: grid; grid-template-columns: 120px 1fr; gap: 10px; }"
-            f".sae-nb-grid {{ zoom: 0.63; }} {NAMES_ALONE}",
+            "main .sae-nb-main { display: grid; grid-template-columns: 104px 1fr; gap: 10px; }"
+            f".sae-nb-grid {{ zoom: 0.55; }} {EFFECTS_ALONE}",
         ),
         Entry(
             "steering-vision",
@@ -514,10 +549,10 @@ def entries() -> list[Entry]:
             "lens-language",
             *twice("a sentence, explained"),
             lens_on_text,
-            "One atom is active at “doctor” and “hospital”; bars say what each atom does to the next word.",
-            f"{tokens}, .sae-nb-pairrow",
+            "Under each word the atom that it lights: “doctor” and “hospital” share one for medicine.",
+            ".sae-nb-lattice",
             "demo",
-            NAMES_ALONE,
+            SMALL_WORDS,
         ),
         Entry(
             "steering-language",
@@ -563,15 +598,18 @@ def entries() -> list[Entry]:
             *twice("an answer, followed back"),
             circuit,
             "Neurons at “keys” carry the plural past “cabinet”; without twenty of 230 400 it is lost.",
-            ".sae-nb-answer, .sae-nb-story",
+            ".sae-nb-question, .sae-nb-answer, .sae-nb-storybars",
+            atoms,
+            SMALLER_TITLE,
         ),
         Entry(
             "patching",
-            *twice("two texts, exchanged place by place"),
+            *twice("where the answer is decided"),
             patched,
-            "A few heads bring the answer back when their outputs alone come from the clean text.",
-            ".sae-nb-answer, .sae-nb-layers",
+            "“keys” against “key”: up to block 26 what differs is read there, from 27 on at “cabinet”.",
+            ".sae-nb-answer, .sae-nb-sides > :first-child .sae-nb-layers",
             "22_patching",
+            THIN_ROWS,
         ),
         Entry(
             "heads",
@@ -586,8 +624,9 @@ def entries() -> list[Entry]:
             *twice("an answer, block by block"),
             layers_of_text,
             "Block by block the model comes closer to the word with which it goes on.",
-            ".sae-nb-answer, .sae-nb-layers",
+            ".sae-nb-question, .sae-nb-component:first-of-type .sae-nb-layers",
             "23_the_lens",
+            LAST_WORDS,
         ),
         Entry(
             "changes",
