@@ -117,7 +117,7 @@ SMALLER_TITLE = (
     ".sae-nb-storybars { margin: 8px 0 !important; padding-top: 8px !important; gap: 6px !important; }"
     ".sae-nb-storybars > :nth-child(4) { display: none !important; }"
 )
-"""Of a circuit the question, the answer and what it rests on."""
+"""A title in one line; of a circuit the rows that fit."""
 
 WHOLE_MAP = ".sae-nb-mapstage { height: 228px !important; }"
 """Of a map the points and their names, to its end."""
@@ -410,7 +410,7 @@ def in_time() -> Any:
     sn.train(sae, acts, steps=200, batch_size=512, progress=False)
     panel = sw.TemporalPanel(model, sae, IN_TIME)
     panel.wait(120)
-    panel.token = 9
+    panel.token = panel.record.most_predicted
     return panel
 
 
@@ -616,8 +616,9 @@ def entries() -> list[Entry]:
             *twice("which heads look where"),
             heads,
             "Of 270 heads one looks back at the word that comes next; without it the model no longer says it.",
-            ".sae-nb-answer, .sae-nb-arcs",
+            ".sae-nb-question, .sae-nb-answer, .sae-nb-arcs",
             "22_patching",
+            SMALLER_TITLE,
         ),
         Entry(
             "layers",
@@ -683,9 +684,10 @@ def entries() -> list[Entry]:
             "time",
             *twice("what a story's past predicts"),
             in_time,
-            "Earlier words predict a small part of this story (blue), more than in shuffled order.",
-            f"{tokens}, .sae-nb-answer, .sae-nb-bars",
+            "Blue is what earlier words predict: little of this story, and more than in shuffled order.",
+            f".sae-nb-question, {tokens}, .sae-nb-detail > :nth-child(-n + 2)",
             "09_time",
+            SMALLER_TITLE,
         ),
         Entry(
             "pursuit",
