@@ -174,7 +174,7 @@ CROP = """([crop, never]) => {
 ONLY = """async ([axes, height]) => {
   const plot = document.querySelector('.js-plotly-plot'), full = plot._fullLayout;
   const kept = axes.split(' '), across = kept.filter(name => name[0] === 'x');
-  const data = plot.data.filter(t => kept.includes(t.xaxis || 'x'));
+  const data = plot.data.filter(t => kept.includes(t.xaxis || 'x')).map(t => ({...t, cliponaxis: false}));
   const layout = JSON.parse(JSON.stringify(plot.layout));
   Object.assign(layout, {height, width: undefined, autosize: true, shapes: [], showlegend: false,
     margin: {l: Math.max(44, full.margin.l), r: 24, t: 30, b: 26}});
@@ -618,7 +618,8 @@ def entries() -> list[Entry]:
             "Of 270 heads one looks back at the word that comes next; without it the model no longer says it.",
             ".sae-nb-question, .sae-nb-answer, .sae-nb-arcs",
             "22_patching",
-            SMALLER_TITLE,
+            f"{SMALLER_TITLE} .sae-nb-question {{ font-size: 15px !important; }}"
+            ".sae-nb-answer { font-size: 13px !important; line-height: 1.45 !important; }",
         ),
         Entry(
             "layers",
@@ -803,9 +804,9 @@ def write_index(everything: list[Entry]) -> Path:
         'content="width=device-width, initial-scale=1"><title>sae_nb: the panels</title>'
         f"<style>{theme.PAGE_COLOURS}{PAGE_STYLE}{STYLE}</style></head><body>"
         "<h1>What a network's atoms look like</h1>"
-        "<p>Snapshots of the panels. Hover and zoom work; anything that needs a running model is "
-        "switched off, and <i>run it</i> opens the notebook on Binder. The SAEs and their examples come "
-        "with the package, and so do the small models; SmolLM2, a real language model, is fetched once."
+        "<p>Each card opens a panel as it stood in a notebook: hover and zoom work. <i>run it</i> opens "
+        "the notebook on Binder, with the model running. SAEs, examples and small models come with the "
+        "package; SmolLM2, a real language model, is fetched once."
         f"</p>{live_atoms()}"
         f'<div class="cards">{"".join(cards)}</div></body></html>'
     )

@@ -78,7 +78,7 @@ def path_text(panel: DepthTrajectory, picture: int, token: int) -> str:
 def _title(panel: DepthTrajectory) -> str:
     paths, whose = panel.paths, f"{panel.view.crowd()} of {noun(panel)} {panel.picture}"
     if panel.show == "pictures":
-        whose = f"{len(paths.points)} {noun(panel)}s ({panel.view.name(panel.token)})"
+        whose = f"{len(paths.points)} {noun(panel)}s · {panel.view.name(panel.token)}"
     return f"{whose}\nclose together: alike ({COORDINATE_WORDS[paths.coordinates]})"
 
 
