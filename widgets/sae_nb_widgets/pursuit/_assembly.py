@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sae_nb.atoms._captions import NO_NAME
 from sae_nb.figures.theme import escape, format_number
 from sae_nb.summaries import PursuitSteps
 from sae_nb_widgets.components._atom_card import png_address
@@ -179,8 +180,10 @@ class Assembly:
     # --- names --------------------------------------------------------------------------------------
 
     def _named(self, atom: int, index: int) -> str:
-        """An atom's words, or its number, as HTML; pointing at it shows its card."""
-        return self._mark(atom, index, self._words_of(atom, index) or f"atom {atom}")
+        """An atom's name, or its number, as HTML; pointing at it shows its card."""
+        words = self._words_of(atom, index)
+        known = bool(words) and not words.startswith(NO_NAME)
+        return self._mark(atom, index, words if known else f"atom {atom}")
 
     def _mark(self, atom: int, index: int, text: str) -> str:
         # Cards are of the first dictionary's atoms; the second one's have no words.
