@@ -18,7 +18,7 @@ from sae_nb.sessions._names import names_of
 from sae_nb.summaries import PursuitSteps
 from sae_nb.summaries._pursuit import ALGORITHMS, OWN, PENALTY_SHARE, PURSUITS, SOLVER_STEPS
 from sae_nb_widgets.components._atom_card import icons_of
-from sae_nb_widgets.components._base import Box, lay_out
+from sae_nb_widgets.components._base import Box
 from sae_nb_widgets.panel._declaring import Atom, Number, Whole, reacts
 from sae_nb_widgets.panel._playing import PlayingPanel
 from sae_nb_widgets.pursuit._assembly import Assembly, source_html
@@ -238,7 +238,6 @@ class PursuitStepper(PlayingPanel):
             detail=self.chosen.widgets,
         )
         self.stage = Box([self.assembly.html]).add_class("sae-nb-stage")
-        lay_out(self.stage, grid_column="1 / -1")
         self._fold()
         for trace in self.figure.plot.data:
             trace.on_click(self._on_click)
