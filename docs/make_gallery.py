@@ -44,9 +44,6 @@ SEVEN = [(9, 8), (22, 8), (14, 24)]
 STROKE = 217
 """An atom for sevens that fires along the stroke of the drawn one."""
 
-REGION = "texture horizontal"
-"""A region of the vision model's map."""
-
 ROME = "Last summer in Rome he"
 ILL = "The doctor told her that she had to stay in the hospital for another week, until the"
 CABINET = "The keys to the old cabinet hung by the door, and every evening she counted them. The keys to the"
@@ -65,21 +62,29 @@ HERO = ("hero", "hero-narrow")
 CARD = {"width": 320, "height": 230}
 """What a card shows, in pixels of the page: the words in it keep their size. Taken twice as fine."""
 
-NAMES_ALONE = (
-    ".sae-nb-paircell:nth-child(3), .sae-nb-pairhead, .sae-nb-grid .sae-nb-caption, .sae-nb-number,"
-    ".sae-nb-bar, .sae-nb-side { display: none !important; }"
-    ".sae-nb-pairrow { grid-template-columns: 132px 1fr !important; }"
+SMALL_WORDS = (
+    ".sae-nb-lattice { gap: 6px 0 !important; max-height: none !important; }"
+    ".sae-nb-latticeword { font-size: 15px !important; } .sae-nb-wordchip .sae-nb-bar { display: none; }"
+    ".sae-nb-wordchip { margin-top: 2px !important; padding: 2px 7px !important; min-width: 0 !important; }"
 )
-"""Of rows of atoms their names and how active they are; of an input the input."""
+"""Of a text its words and the atoms under them, to its end."""
+
+EFFECTS_ALONE = (
+    ".sae-nb-pairrow > :nth-child(2), .sae-nb-pairhead, .sae-nb-grid .sae-nb-caption, .sae-nb-number,"
+    ".sae-nb-bar, .sae-nb-side { display: none !important; }"
+    ".sae-nb-pairrow { grid-template-columns: 116px 1fr !important; }"
+)
+"""Of rows of atoms their names and what each does to the answer; of an input the input."""
 
 FOUR_IN_A_ROW = ".sae-nb-grid { --thumbnail: 70px !important; }"
 """Of a question all four examples, none cut."""
 
-ATOMS_ALONE = (
-    ".sae-nb-inuse :is(svg, .sae-nb-cardtitle) { display: none; }"
-    ".sae-nb-inuse [style*='28px'] { grid-template-columns: minmax(0, 1fr) !important; }"
+ONE_ROW_OF_STEPS = (
+    ".sae-nb-sum .sae-nb-next, .sae-nb-film :is(.sae-nb-later, .sae-nb-atom) { display: none; }"
+    ".sae-nb-film { gap: 8px; flex-wrap: nowrap; margin: 10px 4px 0; }"
+    ".sae-nb-film figure { flex: 1 1 0; }"
 )
-"""Of atoms in use their names and coefficients."""
+"""Of an input that is put together the sum, and the steps up to it."""
 
 SIX_SCALES = (
     ".sae-nb-dotrow { grid-template-columns: 118px minmax(0, 1fr) !important; padding: 3px 4px !important; }"
@@ -87,6 +92,32 @@ SIX_SCALES = (
     ".sae-nb-dotlist small { display: none !important; } .sae-nb-dotname { font-weight: 400 !important; }"
 )
 """Of a report card its six rows, whole."""
+
+THIN_ROWS = (
+    ".sae-nb-answer { font-size: 13px !important; line-height: 1.45 !important; margin-bottom: 4px; }"
+    ".sae-nb-layers { border-spacing: 2px 0 !important; width: 100%; table-layout: fixed; }"
+    ".sae-nb-layers th { font-size: 13px; height: auto !important; max-width: none !important;"
+    " writing-mode: horizontal-tb !important; text-align: center !important; }"
+    ".sae-nb-layers tr > th:first-child { display: none; }"
+    ".sae-nb-layers td { height: 4px !important; line-height: 4px !important; font-size: 4px !important;"
+    " min-width: 0 !important; padding: 0 !important; border-radius: 0; color: transparent !important; }"
+)
+"""Of a map of blocks and words the colours, all blocks of them."""
+
+LAST_WORDS = (
+    ".sae-nb-question { font-size: 20px !important; margin-bottom: 8px; }"
+    ".sae-nb-layers :is(th, td):nth-child(n + 2):not(:nth-last-child(2)) { display: none; }"
+    ".sae-nb-layers :is(th, td) { font-size: 16px !important; writing-mode: horizontal-tb !important; }"
+    ".sae-nb-layers td { max-width: none !important; padding: 5px 12px !important; }"
+)
+"""Of a lens over a text what stands after its last word."""
+
+SMALLER_TITLE = (
+    ".sae-nb-question { font-size: 18px !important; margin-bottom: 4px; }"
+    ".sae-nb-storybars { margin: 8px 0 !important; padding-top: 8px !important; gap: 6px !important; }"
+    ".sae-nb-storybars > :nth-child(4) { display: none !important; }"
+)
+"""A title in one line; of a circuit the rows that fit."""
 
 WHOLE_MAP = ".sae-nb-mapstage { height: 228px !important; }"
 """Of a map the points and their names, to its end."""
@@ -125,7 +156,8 @@ CROP = """([crop, never]) => {
   for (const node of wanted)
     for (let up = node.parentElement; up && up !== main; up = up.parentElement) keep.add(up);
   for (const node of [...document.body.querySelectorAll('*')]) {
-    if (node === main || node.contains(main) || keep.has(node)) continue;
+    // plotly measures texts in the last of these: hidden, every text has no width.
+    if (node === main || node.contains(main) || keep.has(node) || node.closest('#js-plotly-tester')) continue;
     const inside = wanted.some(w => w.contains(node));
     if (!inside || node.matches(never)) node.style.setProperty('display', 'none', 'important');
   }
@@ -142,7 +174,7 @@ CROP = """([crop, never]) => {
 ONLY = """async ([axes, height]) => {
   const plot = document.querySelector('.js-plotly-plot'), full = plot._fullLayout;
   const kept = axes.split(' '), across = kept.filter(name => name[0] === 'x');
-  const data = plot.data.filter(t => kept.includes(t.xaxis || 'x'));
+  const data = plot.data.filter(t => kept.includes(t.xaxis || 'x')).map(t => ({...t, cliponaxis: false}));
   const layout = JSON.parse(JSON.stringify(plot.layout));
   Object.assign(layout, {height, width: undefined, autosize: true, shapes: [], showlegend: false,
     margin: {l: Math.max(44, full.margin.l), r: 24, t: 30, b: 26}});
@@ -157,7 +189,7 @@ ONLY = """async ([axes, height]) => {
   }
   layout.annotations = (layout.annotations || []).filter(
     a => kept.includes((a.xref || '').split(' ')[0]) && kept.includes((a.yref || '').split(' ')[0]));
-  for (const a of layout.annotations) a.text = a.text.replace(/ \\([^()]*\\)$/, '').split(' · ')[0];
+  for (const a of layout.annotations) a.text = a.text.replace(/ \\([^()]*\\)$/, '').split(/ · |<br>/)[0];
   await Plotly.newPlot(plot, data, layout, {displayModeBar: false, responsive: true});
 }"""
 
@@ -226,6 +258,7 @@ OF_LANGUAGE = {
     "atom-language-outer-space",
     "atom-language-money",
     "circuit",
+    "patching",
     "layers",
     "generation",
 }
@@ -308,11 +341,14 @@ def lens_on_text() -> Any:
 
 
 def pursuit() -> Any:
-    """Return matching pursuit beside its orthogonal variant, half-way, on one state of a 2."""
-    _, sae, examples, _ = material(VISION)
-    panel = sw.PursuitStepper(examples.acts.x[:1], sae, k=12)
+    """Return a handwritten digit put together from atoms, half-way."""
+    images = sn.data.digits("train").images.flatten(1)
+    sae = sn.MatchingPursuit(64, 128, k=8, generator=torch.Generator().manual_seed(0))
+    sn.train(sae, images, steps=400, batch_size=512, seed=0, progress=False)
+    five = sn.data.digits("test").images.flatten(1)[20:21]
+    panel = sw.PursuitStepper(five, sae, algorithms=["mp"], k=8, picture_shape=(8, 8))
     panel.wait()
-    panel.step = 6
+    panel.step = 4
     return panel
 
 
@@ -349,18 +385,17 @@ def steered_text() -> Any:
 
 
 def concept_map() -> Any:
-    """Return the map of a vision model's atoms, one of its regions lit."""
+    """Return the map of a vision model's atoms, which opens on one of its regions."""
     _, sae, examples, _ = material(VISION)
-    panel = sw.ConceptMap(sae, examples=examples)
-    panel.wait(120)
-    panel.filter = {"cluster": (REGION,)}
-    return panel
+    return sw.ConceptMap(sae, examples=examples)
 
 
 def depth() -> Any:
     """Return how pictures travel through the layers of the vision model."""
     model, sae, _, _ = material(VISION)
     panel = sw.DepthTrajectory(model, sn.data.scenes(24, seed=0, split="test"), sae=sae)
+    panel.wait(120)
+    panel.trails = "all"
     panel.wait(120)
     return panel
 
@@ -375,7 +410,7 @@ def in_time() -> Any:
     sn.train(sae, acts, steps=200, batch_size=512, progress=False)
     panel = sw.TemporalPanel(model, sae, IN_TIME)
     panel.wait(120)
-    panel.token = 9
+    panel.token = panel.record.most_predicted
     return panel
 
 
@@ -436,11 +471,9 @@ def changed() -> Any:
 
 
 def patched() -> Any:
-    """Return which heads bring back the answer of a network that repeats what it has read."""
-    panel = sw.PatchingPanel(sn.load_model("tiny-induction"))
-    panel.wait(120)
-    panel.sites = "heads"
-    panel.wait(120)
+    """Return at which words and blocks the plural of an answer is decided."""
+    panel = sw.PatchingPanel(material(LANGUAGE)[0], *KEYS, target=(" are", " is"))
+    panel.wait(240)
     return panel
 
 
@@ -488,10 +521,10 @@ def entries() -> list[Entry]:
             *twice("a drawn 7, explained"),
             lens_on_picture,
             "The network reads a 7 because of atoms that lie along its stroke.",
-            f"{picture}, .sae-nb-pairrow",
+            f".sae-nb-answer, {picture}, .sae-nb-pairrow",
             "demo",
-            "main .sae-nb-main { display: grid; grid-template-columns: 120px 1fr; gap: 10px; }"
-            f".sae-nb-grid {{ zoom: 0.63; }} {NAMES_ALONE}",
+            "main .sae-nb-main { display: grid; grid-template-columns: 104px 1fr; gap: 10px; }"
+            f".sae-nb-grid {{ zoom: 0.55; }} {EFFECTS_ALONE}",
         ),
         Entry(
             "steering-vision",
@@ -516,10 +549,10 @@ def entries() -> list[Entry]:
             "lens-language",
             *twice("a sentence, explained"),
             lens_on_text,
-            "One atom is active at “doctor” and “hospital”; bars say what each atom does to the next word.",
-            f"{tokens}, .sae-nb-pairrow",
+            "Under each word the atom that it lights: “doctor” and “hospital” share one for medicine.",
+            ".sae-nb-lattice",
             "demo",
-            NAMES_ALONE,
+            SMALL_WORDS,
         ),
         Entry(
             "steering-language",
@@ -565,31 +598,37 @@ def entries() -> list[Entry]:
             *twice("an answer, followed back"),
             circuit,
             "Neurons at “keys” carry the plural past “cabinet”; without twenty of 230 400 it is lost.",
-            ".sae-nb-answer, .sae-nb-story",
+            ".sae-nb-question, .sae-nb-answer, .sae-nb-storybars",
+            atoms,
+            SMALLER_TITLE,
         ),
         Entry(
             "patching",
-            *twice("two texts, exchanged place by place"),
+            *twice("where the answer is decided"),
             patched,
-            "A few heads bring the answer back when their outputs alone come from the clean text.",
-            ".sae-nb-answer, .sae-nb-layers",
+            "“keys” against “key”: up to block 26 what differs is read there, from 27 on at “cabinet”.",
+            ".sae-nb-answer, .sae-nb-sides > :first-child .sae-nb-layers",
             "07_patching",
+            THIN_ROWS,
         ),
         Entry(
             "heads",
             *twice("which heads look where"),
             heads,
             "Of 270 heads one looks back at the word that comes next; without it the model no longer says it.",
-            ".sae-nb-answer, .sae-nb-arcs",
+            ".sae-nb-question, .sae-nb-answer, .sae-nb-arcs",
             "07_patching",
+            f"{SMALLER_TITLE} .sae-nb-question {{ font-size: 15px !important; }}"
+            ".sae-nb-answer { font-size: 13px !important; line-height: 1.45 !important; }",
         ),
         Entry(
             "layers",
             *twice("an answer, block by block"),
             layers_of_text,
             "Block by block the model comes closer to the word with which it goes on.",
-            ".sae-nb-answer, .sae-nb-layers",
+            ".sae-nb-question, .sae-nb-component:first-of-type .sae-nb-layers",
             "06_the_lens",
+            LAST_WORDS,
         ),
         Entry(
             "changes",
@@ -646,18 +685,19 @@ def entries() -> list[Entry]:
             "time",
             *twice("what a story's past predicts"),
             in_time,
-            "Earlier words predict a small part of this story (blue), more than in shuffled order.",
-            f"{tokens}, .sae-nb-answer, .sae-nb-bars",
+            "Blue is what earlier words predict: little of this story, and more than in shuffled order.",
+            f".sae-nb-question, {tokens}, .sae-nb-detail > :nth-child(-n + 2)",
             "17_time",
+            SMALLER_TITLE,
         ),
         Entry(
             "pursuit",
             *twice("atoms chosen one by one"),
             pursuit,
-            "Two algorithms build the same activation from atoms, and part where one corrects itself.",
-            ".sae-nb-answer, .sae-nb-inuse",
+            "A handwritten 5, put together step by step: each adds the atom that best fits what is left.",
+            ".sae-nb-assembly",
             "11_pursuit",
-            ATOMS_ALONE,
+            ONE_ROW_OF_STEPS,
         ),
         Entry(
             "superposition",
@@ -764,9 +804,9 @@ def write_index(everything: list[Entry]) -> Path:
         'content="width=device-width, initial-scale=1"><title>sae_nb: the panels</title>'
         f"<style>{theme.PAGE_COLOURS}{PAGE_STYLE}{STYLE}</style></head><body>"
         "<h1>What a network's atoms look like</h1>"
-        "<p>Snapshots of the panels. Hover and zoom work; anything that needs a running model is "
-        "switched off, and <i>run it</i> opens the notebook on Binder. The SAEs and their examples come "
-        "with the package, and so do the small models; SmolLM2, a real language model, is fetched once."
+        "<p>Each card opens a panel as it stood in a notebook: hover and zoom work. <i>run it</i> opens "
+        "the notebook on Binder, with the model running. SAEs, examples and small models come with the "
+        "package; SmolLM2, a real language model, is fetched once."
         f"</p>{live_atoms()}"
         f'<div class="cards">{"".join(cards)}</div></body></html>'
     )

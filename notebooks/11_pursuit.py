@@ -71,8 +71,8 @@ images = unseen.images.flatten(1)
 strokes = images - sae.bias.detach()
 
 # %% [markdown]
-# Each bar is the correlation of one atom with what is left of the digit. The ringed one is taken next.
-# Press play, or go step by step (← →), and back again.
+# Above, the digit is put together; below, each bar is the correlation of one atom with what is left. The
+# ringed one is taken next. Press play, or go step by step (← →), and back again.
 #
 # - Taking an atom removes its bar *and shrinks the bars of every atom that overlaps with it*. The
 #   correlations lose one row of the Gram matrix D Dᵀ; the kernels compute it in just this way.
@@ -83,6 +83,7 @@ strokes = images - sae.bias.detach()
 # %%
 look = {"picture_shape": (8, 8), "bias": sae.bias}
 stepper = sw.PursuitStepper(images[:40], sae.dictionary, k=12, **look)
+stepper.show_bars = True
 stepper
 
 # %%

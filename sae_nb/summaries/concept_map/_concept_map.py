@@ -84,6 +84,11 @@ class Cluster:
     floor: float
     """The same for the same number of points drawn at random."""
 
+    @property
+    def is_named(self) -> bool:
+        """Whether something distinctive names it."""
+        return not self.name.startswith(("group ", "no name yet"))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConceptMatch:

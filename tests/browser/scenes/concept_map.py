@@ -12,6 +12,7 @@ CELLS = (
 import sae_nb_widgets.concept_map._runs as concept_map_module
 concepts = sw.ConceptMap(vit_sae, examples=vit_examples)
 concepts.wait()
+concepts.clear_selection()
 concepts""",
 )
 # Where a point lies on the page while the whole map is seen: fitted into the canvas with a margin.

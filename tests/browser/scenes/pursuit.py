@@ -14,6 +14,7 @@ strokes = strokes - strokes.mean(dim=0)
 candidates = torch.nn.functional.normalize(torch.randn(64, 64, generator=torch.Generator()
     .manual_seed(0)), dim=1)
 stepper = sw.PursuitStepper(strokes, candidates, k=12, picture_shape=(8, 8))
+stepper.show_bars = True
 stepper""",
     """\
 seen = sw.PursuitStepper(vit_examples.acts.x[:8], vit_sae, k=16)
@@ -22,6 +23,7 @@ seen""",
 mixtures = sn.lab.KDS(64, 10, locality=0.05, generator=torch.Generator().manual_seed(0))
 mixtures.fit(16 * strokes, steps=40)
 solved = sw.PursuitStepper(16 * strokes, mixtures, picture_shape=(8, 8))
+solved.show_bars = True
 solved""",
 )
 BARS = """plot => plot.data.map(t => ({y: Array.from(t.y || []), n: (t.x || []).length,

@@ -36,7 +36,9 @@ def made(**given: Any) -> sw.ConceptMap:
 
 @pytest.fixture
 def panel() -> sw.ConceptMap:
+    """A map on which nothing is selected: it opens on a region."""
     one = made()
+    one.clear_selection()
     return one
 
 
@@ -139,6 +141,22 @@ def test_a_search_rings_the_strongest_twenty() -> None:
     assert panel.selected == ()
     panel.finder.take(2)
     assert panel.atom == panel.selected[0] == panel.finder.found.atoms[2]
+
+
+def test_it_opens_on_a_named_region(panel: sw.ConceptMap) -> None:
+    """Lit, selected and named in the title; not where an atom was asked for; another atom lights all again."""
+    one = made()
+    region = next(c for c in one.record.clusters if one.atom in c.points)
+    assert one.filter == {"cluster": (region.name,)}
+    assert one.selected == tuple(region.points.tolist())
+    assert region.name in one.headline
+    outside = next(i for i in range(N_ATOMS) if i not in one.selected)
+    one.atom = outside
+    assert (one.selected, one.filter) == ((), {})
+    assert made(atom=outside).selected == panel.selected == ()
+    one.seed = 1
+    one.wait()
+    assert one.selected == ()
 
 
 def test_an_entry_of_the_key_lights_its_region_alone(panel: sw.ConceptMap) -> None:

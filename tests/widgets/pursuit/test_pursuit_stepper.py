@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.pursuit._detail import GOAL_TITLE
+from sae_nb_widgets.components._atom_card import png_address
+from sae_nb_widgets.pursuit._detail import GOAL_TITLE, picture
 from sae_nb_widgets.pursuit._figure import IN_CODE, NOW, SELECTED, START, TRACES_PER_ALGORITHM
 
 import sae_nb as sn
@@ -325,9 +327,55 @@ def test_inputs_of_a_shape_are_drawn_as_pictures() -> None:
     panel = sw.PursuitStepper(PICTURES, DATA.dictionary, k=4, picture_shape=(5, 5))
     panel.wait()
     panel.step = 2
-    assert len(panel.parts.given.captions) == 1
-    assert panel.parts.so_far.captions == ["MP so far", "OMP so far", "MP left", "OMP left"]
+    shown = panel.assembly.html.value
     left = [one.residual_norms[one.reached(2)] / one.residual_norms[0] for one in panel.steps]
-    shares = [100 * float(share) ** 2 for share in left]
-    np.testing.assert_allclose(panel.parts.so_far.strengths[2:], shares, rtol=1e-6)
-    assert panel.parts.given.strengths == [100.0]
+    for one, share in zip(panel.steps, left, strict=True):
+        assert f"left: {float(f'{100 * float(share) ** 2:.2g}'):g} %" in shown
+        assert f'data-atom="{one.next_atom(2)}">atom {one.next_atom(2)}<' in shown
+        built = picture(one.x_hat[2], (5, 5), float(PICTURES[0].abs().max()), signed=False)
+        assert png_address(built) in shown
+    assert shown.count("sae-nb-now") == 2
+    assert shown.count("sae-nb-later") == 4
+
+
+@pytest.mark.slow
+def test_other_inputs_are_stairs_of_named_atoms_that_end_at_what_is_left() -> None:
+    """Each atom adds what the residual loses; the last stair is the rest, and solvers have none."""
+    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, algorithms=["omp", "ista"], k=4)
+    panel.wait()
+    panel.step = 3
+    one, shown = panel.steps[0], panel.assembly.html.value
+    omp = shown[: shown.index("ISTA")]
+    widths = [float(text) for text in re.findall(r"width:([\d.]+)%", omp)]
+    shares = 1 - (one.residual_norms[:4] / one.residual_norms[0]) ** 2
+    expected = [*(100 * np.diff(shares)), 100 * (1 - shares[3])]
+    np.testing.assert_allclose(widths, expected, atol=0.06)
+    assert [int(n) for n in re.findall(r'data-atom="(\d+)"', omp)] == one.chosen[:4].tolist()
+    assert "added next" in omp
+    assert "added next" not in shown[shown.index("ISTA") :]
+
+
+@pytest.mark.slow
+def test_activations_say_which_patch_is_put_together() -> None:
+    """The image with the patch outlined, in words too, of the row that is shown."""
+    examples = sn.load_examples("tiny-vit/resid_post.6")
+    acts = examples.acts[:80]
+    panel = sw.PursuitStepper(acts, sn.load_sae("tiny-vit/resid_post.6"), k=3)
+    panel.wait()
+    panel.row = next(i for i in range(80) if "patch 3,4" in acts.where(i))
+    panel.wait()
+    shown = panel.assembly.html.value
+    rows, columns = acts.context.patch_grid
+    assert acts.where(panel.row) in shown
+    assert f"left:{400 / columns:.2f}%;top:{300 / rows:.2f}%" in shown
+
+
+def test_bars_are_folded_until_they_are_asked_for(panel: sw.PursuitStepper) -> None:
+    """The stage stays; bars and coefficients come under it, and go with it when the panel is closed."""
+    assert list(panel._frame.body.children) == [panel.stage]
+    panel.show_bars = True
+    assert panel.figure.plot in panel._frame.body.children[1].children
+    panel.show_bars = False
+    assert list(panel._frame.body.children) == [panel.stage]
+    panel.close()
+    assert panel.figure.plot.comm is None

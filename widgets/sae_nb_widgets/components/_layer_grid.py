@@ -130,11 +130,12 @@ class LayerGrid(Component):
         names = "".join(f"<th>{_head_html(name)}</th>" for name in self.columns)
         if self.compact:
             names = f'<th colspan="{len(self.columns)}">&nbsp;</th>'
+        first = "" if self.compact else escape(self.names[0])
         lines = "".join(map(self._line_html, range(len(self.rows))))
         return (
             f"<style>{read_static('layer_grid.css')}</style>"
             f'<div class="sae-nb-component">{title}<div class="sae-nb-layerbox">'
-            f'<table class="sae-nb-layers{self._kinds}"><tr><th></th>{names}{end}</tr>{lines}'
+            f'<table class="sae-nb-layers{self._kinds}"><tr><th>{first}</th>{names}{end}</tr>{lines}'
             "</table></div></div>"
         )
 

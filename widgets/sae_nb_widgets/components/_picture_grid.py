@@ -324,7 +324,8 @@ class PictureGrid(Component):
     @property
     def _shaded(self) -> bool:
         """Whether patches are tinted by strength, which a legend explains."""
-        return bool(self.heat_shape[0]) and not self.outlined and not self._veiled
+        tinted = not self.outlined and not self._veiled
+        return bool(self.heat_shape[0]) and tinted and self.show_heat
 
     def fires(self, index: int) -> Bool[np.ndarray, "rows columns"]:
         """Return the patches of a picture where the atom fires: from 15 % of its maximum there."""
@@ -341,8 +342,7 @@ class PictureGrid(Component):
         cells = [self._picture_drawing(i) for i in range(len(self.captions))]
         rows = [hstack(cells[i : i + columns], gap=8) for i in range(0, len(cells), columns)]
         legend = legend_drawing(self.maximum, width, self.unit, self.signed)
-        heat = self._shaded and self.show_heat
-        return stacked([title, *rows, *([legend] if heat else [])])
+        return stacked([title, *rows, *([legend] if self._shaded else [])])
 
     def _picture_drawing(self, index: int) -> Drawing:
         side, size = float(self.thumbnail), theme().font_px
@@ -362,7 +362,10 @@ class PictureGrid(Component):
                     continue
                 heat = shade(value / self.maximum, self.signed)
                 strokes.append(Rectangle(left, top, wide, tall, heat))
-        if self.selected[0] == index:
+        if self.selected[0] == index and self.selected[1] >= 0 and self.heat_shape[0]:
+            left, top, wide, tall = (scale * edge for edge in self._box(self.selected[1]))
+            strokes += _outline(left, top, wide, tall)
+        elif self.selected[0] == index:
             corners = [(0, 0), (side, 0), (side, high), (0, high), (0, 0)]
             strokes.append(Polyline([(float(x), float(y)) for x, y in corners], width=2))
         if self.bare:
@@ -478,7 +481,7 @@ class PictureGrid(Component):
             rects.append(
                 f'<rect {place} fill="{fill}"><title>{self._patch_name(patch)}: {shown}</title></rect>'
             )
-            if self.outlined and np.isfinite(value):
+            if (self.outlined and np.isfinite(value)) or self.selected == (index, patch):
                 outlines += "".join(
                     f'<rect {place} fill="none" pointer-events="none" stroke="{colour}" '
                     f'stroke-width="{px}" vector-effect="non-scaling-stroke"/>'

@@ -75,6 +75,12 @@ class Choosing:
         names = self._panel.filter.get(CLUSTER, ())
         return names[0] if self._lit and self._panel.selected == self._lit else ""
 
+    def put_out(self) -> None:
+        """Light all regions again, if one alone is lit."""
+        panel = self._panel
+        if self.region:
+            panel.filter = {name: kept for name, kept in panel.filter.items() if name != CLUSTER}
+
     def between(self, ends: Sequence[float]) -> None:
         """Select the atoms of a range of differences."""
         with self._panel.guarded("selecting by difference"):
@@ -128,6 +134,7 @@ class Choosing:
         first = [*dict.fromkeys([*([] if atom is None else [atom]), *found])][: panel.MOST_FOUND]
         self.ranked = tuple(first)
         if first:
+            self.put_out()  # atoms of other regions would be faint
             panel.atom = int(first[0])
             panel.selected = tuple(first)
             if panel.view:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sae_nb.summaries import ConceptMapSummary
+from sae_nb_widgets.concept_map._checks import CLUSTER
 from sae_nb_widgets.concept_map._detail import map_facts
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Opening:
 
         self.chosen = False
         """Whether the user chose the atom; before, the one with the surest name is shown."""
+
+        self._atom = -1
+        """The atom that was chosen for the user; −1 for none."""
 
         self.surest: list[int] = []
         """Atoms whose names hold, the surest first: they mark the map."""
@@ -70,7 +74,7 @@ class Opening:
             panel.atom = int(np.argmax(np.nan_to_num(frequency.values)))
         else:
             return
-        self.chosen = True
+        self.chosen, self._atom = True, panel.atom
 
     def _confirmed(self, record: ConceptMapSummary, atom: int) -> float:
         """Return how well an atom's neighbours are known: the cosines of those with a name."""
@@ -105,3 +109,15 @@ class Opening:
             columns = {**record.columns, **found.columns}
             panel.record = replace(record, clusters=found.clusters, columns=columns)
             panel.painting.colours_and_detail()
+            self._light_region(found)
+
+    def _light_region(self, found: ConceptMapSummary) -> None:
+        """Light the named region around the atom opened on, else the tightest; once, if nothing was chosen."""
+        panel, opened_on = self._panel, self._atom
+        self._atom = -1
+        chosen = panel.filter or panel.selected or panel.difference or panel.view or panel.cone
+        if chosen or panel.atom != opened_on or panel.show != "atoms" or panel.color_by != CLUSTER:
+            return
+        if named := [c for c in found.clusters if c.is_named]:
+            region = max(named, key=lambda c: (opened_on in c.points, c.cosine - c.floor))
+            panel.filter = {CLUSTER: (region.name,)}

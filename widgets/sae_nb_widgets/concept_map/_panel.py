@@ -68,7 +68,8 @@ class ConceptMap(Panel):
     """Which atoms are alike?
 
     One point per atom, laid out by UMAP in a process of its own while PCA is shown; coordinates that
-    came with the SAE, or were made before, are there at once. `atom` is a trait: link it with
+    came with the SAE, or were made before, are there at once. It opens on a named region, lit and selected,
+    unless `atom` is given; Esc lights the whole map. `atom` is a trait: link it with
     `traitlets.link((a, "atom"), (b, "atom"))`. `zoom_to`, `reset`, `view`, `filter` and `selected` do
     what wheel, double click, dragging, histograms and lasso do. Up to a million atoms: of more than 60 000 a
     sample is painted while the map moves, and every atom is searched, enclosed, filtered and clicked. Of a
@@ -402,6 +403,8 @@ class ConceptMap(Panel):
     def _draw_atom(self) -> None:
         self.opening.chosen = True
         if self.ready:
+            if self.selected and self.atom not in self.selected:
+                self.choosing.put_out()
             if self.color_by == ATOM:
                 self.painting.colours()
             self.painting.detail()

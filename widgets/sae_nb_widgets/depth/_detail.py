@@ -16,12 +16,14 @@ from sae_nb_widgets.components._picture_grid import as_film
 from sae_nb_widgets.panel._declaring import show
 
 HINT = "Colour: how much the last block turned it. Click one to follow it."
-PICTURE_SHARE = 1.65
+HINT_OF_PATCHES = "Outlined: the patch that is followed. Click one to follow it."
+PICTURE_SHARE = 2.0
 """Side of the picture in thumbnails."""
 
 
 class DepthInputView:
-    """One input with its tokens shaded by how far the last block turned them; a click picks one.
+    """One input: the patch that is followed outlined, other tokens shaded by how far the last block turned
+    them; a click picks one.
 
     Its widgets are made at once, so that a browser has loaded them when the model has run; what the
     tokens are is told by `prepare`.
@@ -48,10 +50,11 @@ class DepthInputView:
     def grid(self) -> PictureGrid:
         """The image; a model of texts has none, and is spared its script."""
         grid = PictureGrid(
-            description="the input, patches coloured by how far the last block turned them",
-            hint=HINT,
+            description="the input, the patch that is followed outlined",
+            hint=HINT_OF_PATCHES,
             unit="°",
             bare=True,
+            show_heat=False,  # the image is to be seen; pointing at a patch reads its number
             empty_text="The model is running.",
         )
         grid.observe(lambda change: self._on_patch(change["new"]), "selected")
@@ -86,6 +89,15 @@ class DepthInputView:
             return f"token {self._positions[token]}"
         same = [i for i, other in enumerate(self._kinds) if other == kind]
         return kind if len(same) == 1 else f"{kind} {same.index(token) + 1}"
+
+    def crowd(self) -> str:
+        """Return what the tokens of one input are: "cls, 4 registers and 64 patches"."""
+        counts = {kind: self._kinds.count(kind) for kind in dict.fromkeys(self._kinds)}
+        plural = {"patch": "patches"}
+        said = [
+            kind if n == 1 else f"{n} {plural.get(kind, kind + 's')}" for kind, n in counts.items()
+        ]
+        return f"{', '.join(said[:-1])} and {said[-1]}" if len(said) > 1 else f"all {said[0]}"
 
     def place(self, picture: int, token: int) -> str:
         """Return the same with the token's word, if the input is a text."""

@@ -26,7 +26,7 @@ KIND_COLOURS = {
 }
 """Of token types, where there are several. Blue and vermilion are taken."""
 WHAT_IS_DRAWN = (
-    '<span style="opacity:0.8">dot: one input at this layer; line: its way there from the first '
+    '<span style="opacity:0.8">dot: one {what} at this layer; line: its way there from the first '
     "layer{of}</span>"
 )
 OPACITY_OF_ALL, OPACITY_OF_FEW = 0.45, 0.9
@@ -70,7 +70,10 @@ class DrawnPaths:
     """Names of the axes."""
 
     title: str
-    """One line above."""
+    """Whose paths, and what they are drawn on: two lines above."""
+
+    what: str
+    """What one dot is: an input, or a token of one."""
 
     pushed: Float[np.ndarray, "layers axes"] | None = None
     """The selected path after a push, from the layer of the push on."""
@@ -113,7 +116,7 @@ def depth_figure() -> go.Figure:
         dict(
             template=template(),
             height=figure_height(),
-            margin={"l": 34, "r": 8, "t": 14, "b": 44},
+            margin={"l": 34, "r": 8, "t": 28, "b": 44},
             hovermode="closest",
             showlegend=False,
             annotations=[traces.title(i) for i in range(3)],
@@ -330,7 +333,7 @@ def _draw_frame(figure: go.Figure, drawn: DrawnPaths) -> None:
     texts = tuple("" if "(" in text else text for text in texts)
     for axis, span, text in zip(axes, ranges, texts):
         axis.range, axis.title.text = span, plot_text(text)
-    figure.layout.annotations[2].text = plot_text(drawn.title)
+    figure.layout.annotations[2].text = plot_text(drawn.title).replace("\n", "<br>")
 
 
 def hide_paths(figure: go.Figure, dimensions: int) -> None:
@@ -384,4 +387,4 @@ def _legend_html(drawn: DrawnPaths) -> str:
     ]
     n_trailed = int(drawn.trailed.sum())
     of = "" if n_trailed == len(drawn.trailed) else f", drawn for {n_trailed} of them"
-    return f"<div>{''.join(entries)}{WHAT_IS_DRAWN.format(of=of)}</div>"
+    return f"<div>{''.join(entries)}{WHAT_IS_DRAWN.format(what=escape(drawn.what), of=of)}</div>"

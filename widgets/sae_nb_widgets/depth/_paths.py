@@ -32,11 +32,12 @@ def drawn_paths(panel: DepthTrajectory, dimensions: int) -> DrawnPaths:
     """Return paths of a panel with their colours and overlays."""
     paths: DepthPaths = panel.paths
     groups, names, colours, symbols = _groups(panel)
-    flat = _flattening(paths, dimensions)
+    flat, n = _flattening(paths, dimensions), len(paths.points)
     mine = np.flatnonzero((paths.inputs == panel.picture) & (paths.tokens == panel.token))
     own = int(mine[0]) if len(mine) else -1
     pushed = None if panel.pushed is None else panel.pushed.states[0, :, panel.token]
     rolled = None if panel.rolled is None else panel.rolled[:, panel.token]
+    trailed = np.ones(n, bool) if panel.trails == "all" else few_paths(paths.points[:, -1], own)
     return DrawnPaths(
         points=flat(paths.points),
         groups=groups,
@@ -44,13 +45,12 @@ def drawn_paths(panel: DepthTrajectory, dimensions: int) -> DrawnPaths:
         colours=colours,
         symbols=symbols,
         texts=tuple(path_text(panel, i, j) for i, j in zip(paths.inputs, paths.tokens)),
-        words=_words(panel, groups, names),
+        words=_words(panel, groups, names, trailed & (np.arange(n) != own)),
         own=own,
-        trailed=np.ones(len(paths.points), bool)
-        if panel.trails == "all"
-        else few_paths(paths.points[:, -1], own),
+        trailed=trailed,
         axes=("", "", "") if paths.coordinates == "sphere" and dimensions == 2 else paths.axes,
         title=_title(panel),
+        what=noun(panel) if panel.show == "pictures" else "token",
         pushed=_over(paths, flat, pushed),
         pushed_from=0 if panel.pushed is None else panel.pushed.layer,
         rolled=_over(paths, flat, rolled),
@@ -76,20 +76,31 @@ def path_text(panel: DepthTrajectory, picture: int, token: int) -> str:
 
 
 def _title(panel: DepthTrajectory) -> str:
-    paths, whose = panel.paths, f"all tokens of this {noun(panel)}"
+    paths, whose = panel.paths, f"{panel.view.crowd()} of {noun(panel)} {panel.picture}"
     if panel.show == "pictures":
-        whose = f"{panel.view.name(panel.token)} of {len(paths.points)} {noun(panel)}s"
-    return f"close together: alike · {whose} ({COORDINATE_WORDS[paths.coordinates]})"
+        whose = f"{len(paths.points)} {noun(panel)}s · {panel.view.name(panel.token)}"
+    return f"{whose}\nclose together: alike ({COORDINATE_WORDS[paths.coordinates]})"
 
 
-def _words(panel: DepthTrajectory, groups: np.ndarray, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The words of a text, where all of them are drawn and can be told apart; of classes each once."""
+def _words(
+    panel: DepthTrajectory,
+    groups: np.ndarray,
+    names: tuple[str, ...],
+    others: Bool[np.ndarray, " paths"],
+) -> tuple[str, ...]:
+    """The words of a text, where all of them are drawn and can be told apart; of classes each once; of
+    patches the names of those whose way is drawn, the one that is followed left out.
+    """
     paths = panel.paths
     if panel.color_by == "class" and panel.show == "pictures":
         return _each_once(paths.points[:, -1], groups[:, -1], names)
-    if not panel.model.modality.is_text or panel.show != "tokens" or len(paths.tokens) > MOST_WORDS:
+    if panel.show != "tokens":
         return ("",) * len(paths.tokens)
-    return tuple(panel.view.word(panel.picture, token) for token in paths.tokens)
+    if panel.model.modality.is_text:
+        few = len(paths.tokens) <= MOST_WORDS
+        return tuple(panel.view.word(panel.picture, token) if few else "" for token in paths.tokens)
+    named = others & (others.sum() <= FEW)
+    return tuple(panel.view.name(token) if on else "" for token, on in zip(paths.tokens, named))
 
 
 def _each_once(

@@ -203,7 +203,7 @@ class LensPanel(Panel):
 
     def _build(self) -> None:
         self.controls = LensControls(self)
-        self.grids = [LayerGrid(), LayerGrid(), LayerGrid()]
+        self.grids = [LayerGrid(names=("block", "token")) for _ in range(3)]
         self._columns = Box([VBox(self.grids[:2]), self.grids[2]])
         self._legend = HTML()
         self.pictures = [PictureGrid(titled=True), PictureGrid(titled=True)]

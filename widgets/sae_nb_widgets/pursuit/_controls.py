@@ -29,9 +29,10 @@ class PursuitControls:
     def __init__(self, panel: PursuitStepper, n_rows: int) -> None:
         player = self._player(panel)
         names = line(_algorithm(panel, "algorithm_a", "A"), _algorithm(panel, "algorithm_b", "B"))
-        self.first = [player, names]
+        tip = "How well each atom matches what is left, the atoms in use and their coefficients"
+        self.first = [player, names, control(panel, "show_bars", "bars and coefficients", tip)]
         if n_rows > 1:
-            self.first.append(control(panel, "number", "input", "Which of the inputs", 100))
+            self.first.insert(2, control(panel, "number", "input", "Which of the inputs", 100))
         self.more = [*_drawn(panel), *_asked(panel)]
 
     def _player(self, panel: PursuitStepper) -> ipw.Box:

@@ -1,4 +1,4 @@
-"""The column next to the bars of the PursuitStepper: the input taken apart, norms, chosen atoms."""
+"""What is folded under the stage of the PursuitStepper: the input as curves, norms, chosen atoms."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sae_nb.figures import current_theme, theme
+from sae_nb.figures import theme
 from sae_nb.figures.theme import escape, format_number, signed_colours
 from sae_nb.summaries import PursuitSteps
 from sae_nb_widgets.components._atom_card import png_address
 from sae_nb_widgets.components._base import HTML, atom_mark
 from sae_nb_widgets.components._curves import Chart, Curves, Line
-from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.pursuit._figure import ALGORITHM_COLOURS, NameOf
 
 MOST_LISTED = 16
@@ -36,65 +35,23 @@ PictureShape = tuple[int, ...]
 
 
 class Parts:
-    """The left column: the input, the reconstructions so far, and what is left."""
+    """The input, the reconstructions so far and what is left as curves, where inputs are not images."""
 
     def __init__(
         self, picture_shape: PictureShape | None, bias: Float[np.ndarray, " d_in"]
     ) -> None:
-        self._shape, self._bias = picture_shape, bias
-        self.widgets: tuple[ipw.Widget, ...] = (
-            (self.curves,) if picture_shape is None else (self.given, self.so_far)
-        )
+        self._bias = bias
+        self.widgets: tuple[ipw.Widget, ...] = (self.curves,) if picture_shape is None else ()
 
     @cached_property
     def curves(self) -> Curves:
-        """All three as curves, where inputs are not images."""
+        """All three, under each other."""
         return Curves(x_name="coordinate", height=VECTOR_HEIGHT, layout={"width": "100%"})
-
-    # Under each other in a narrow column, next to each other where the panel is one column.
-
-    @cached_property
-    def given(self) -> StillGrid:
-        """The input as an image."""
-        return StillGrid(description="the input", layout={"flex": "0 0 100px"})
-
-    @cached_property
-    def so_far(self) -> StillGrid:
-        """Reconstructions and what is left, as images."""
-        without = " without the bias" if self._bias.any() else ""
-        return StillGrid(
-            description="reconstructions so far and what is left",
-            hint=f"Bars and numbers: per cent of the input's squared length{without}.",
-            layout={"flex": "1 1 186px", "min_width": "0", "max_width": "100%"},
-        )
 
     def show(self, steps: Sequence[PursuitSteps], step: int) -> None:
         """Draw a step."""
-        if self._shape is None:
+        if self.widgets:
             self._show_curves(steps, step)
-        else:
-            self._show_pictures(self._shape, steps, step)
-
-    def _show_pictures(self, shape: PictureShape, steps: Sequence[PursuitSteps], step: int) -> None:
-        x, parts, captions = steps[0].x + self._bias, [], []
-        limit = float(np.abs(x).max()) or 1.0
-        has_signs = bool((x < -1e-6 * limit).any())
-        for what, residual in (("so far", False), ("left", True)):
-            for one in steps:
-                so_far = one.x_hat[one.reached(step)] + self._bias
-                vector = one.residual_at(step) if residual else so_far
-                parts.append(picture(vector, shape, limit, signed=residual or has_signs))
-                captions.append(f"{one.short} {what}")
-        # In the unit of the sentence above, so that its number is found again here.
-        shares = [_share(one, float(np.linalg.norm(one.x_hat[one.reached(step)]))) for one in steps]
-        shares += [_share(one, float(one.residual_norms[one.reached(step)])) for one in steps]
-        given = picture(x, shape, limit, signed=has_signs)
-        self.given.show(given[None], captions=["the input"], strengths=[100.0], maximum=100.0)
-        self.so_far.show(
-            np.stack(parts), captions=captions, strengths=shares, maximum=max(100.0, *shares)
-        )
-        for grid in (self.given, self.so_far):
-            grid.thumbnail = int(0.88 * current_theme().thumbnail_px)
 
     def _show_curves(self, steps: Sequence[PursuitSteps], step: int) -> None:
         x = steps[0].x + self._bias
@@ -144,12 +101,12 @@ def _each(lines: Sequence[Line], written: Sequence[str]) -> str:
 
 def unexplained(one: PursuitSteps, step: int) -> str:
     """Return the share of ‖x‖² that is left after a step, in percent."""
-    share = _share(one, float(one.residual_norms[one.reached(step)]))
+    share = share_of(one, float(one.residual_norms[one.reached(step)]))
     return f"{float(f'{share:.2g}'):g} %"
 
 
-def _share(one: PursuitSteps, norm: float) -> float:
-    """A vector's squared length in percent of the input's."""
+def share_of(one: PursuitSteps, norm: float) -> float:
+    """Return a vector's squared length in percent of the input's."""
     return 100 * (norm / (float(one.residual_norms[0]) or 1.0)) ** 2
 
 

@@ -17,9 +17,11 @@ from sae_nb.pursuit._checking import as_tensors
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries import PursuitSteps
 from sae_nb.summaries._pursuit import ALGORITHMS, OWN, PENALTY_SHARE, PURSUITS, SOLVER_STEPS
-from sae_nb_widgets.components._base import Box, lay_out
+from sae_nb_widgets.components._atom_card import icons_of
+from sae_nb_widgets.components._base import Box
 from sae_nb_widgets.panel._declaring import Atom, Number, Whole, reacts
 from sae_nb_widgets.panel._playing import PlayingPanel
+from sae_nb_widgets.pursuit._assembly import Assembly, source_html
 from sae_nb_widgets.pursuit._controls import ORDERS, PursuitControls
 from sae_nb_widgets.pursuit._detail import Chosen, Parts, unexplained
 from sae_nb_widgets.pursuit._figure import PursuitFigure, counted, scale_texts
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
 
 
-LEFT_PX = 220
 A_BUILDING_BLOCK = (
     "An atom is a building block, a direction: the input is a sum of a few, each times a number."
 )
@@ -60,8 +61,8 @@ class PursuitStepper(PlayingPanel):
     """How is an input built from atoms, step by step?
 
     Runs one or two algorithms on one input, with the kernels' own trace, and shows every step: what
-    is explained, what is left, and the correlation of every atom with it; of a solver also what it
-    makes small.
+    is built so far, what is left, and the atom that comes next. `show_bars` unfolds the correlation of
+    every atom with what is left; of a solver also what it makes small.
 
     Parameters
     ----------
@@ -112,8 +113,9 @@ class PursuitStepper(PlayingPanel):
 
     question = "How is this input built from atoms, step by step?"
     explanation = (
-        "Each bar is the correlation of an atom with what is left of the input. The ringed atom is taken "
-        "next, which shrinks the bars of all atoms that overlap with it. Pale bars are where they began; "
+        "The input is put together from atoms: what they build so far, and what is left of it. Under “bars "
+        "and coefficients” each bar is the correlation of an atom with what is left. The ringed atom is "
+        "taken next, which shrinks the bars of all atoms that overlap with it. Pale bars are where they began; "
         "a dot marks an atom that is in use. MP (matching pursuit) takes the best atom and keeps what it "
         "took; OMP (orthogonal MP) adjusts all coefficients again after every step; a solver changes many "
         "in each step. Unexplained: share of ‖x‖².",
@@ -140,6 +142,7 @@ class PursuitStepper(PlayingPanel):
         PENALTY_SHARE, 0, 1, inside=True, help="λ of a solver as a share of the largest."
     )
     nonnegative = t.Bool(True, help="Only coefficients ≥ 0.")
+    show_bars = t.Bool(False, help="Whether bars and coefficients are shown under the stage.")
     order = t.Enum(tuple(ORDERS), default_value="sorted", help="Order of the bars.")
     fit_bars = t.Bool(False, help="Scale the bars to the step that is shown.")
     atom = Atom(help="Atom of the first dictionary that was clicked; can be linked.")
@@ -164,6 +167,7 @@ class PursuitStepper(PlayingPanel):
         if sae is not None:
             bias = sae.bias if bias is None else bias
             dictionary = sae.dictionary
+        source, placed = x, hasattr(x, "where") and hasattr(x, "context")
         x, dictionary = as_tensors(x, dictionary)
         first = second = unit_atoms(dictionary, normalise, "dictionary")
         if other_dictionary is not None:
@@ -190,6 +194,14 @@ class PursuitStepper(PlayingPanel):
         self.controls = PursuitControls(self, len(self.runs.x))
         self.parts = Parts(shape, bias.cpu().numpy())
         self.chosen = Chosen(shape, self.runs.dictionaries, self.words_of)
+        self.assembly = Assembly(
+            shape,
+            bias.cpu().numpy(),
+            self.words_of,
+            self.chosen.picture_of,
+            icons_of=lambda atoms: icons_of(self.names, atoms),
+            source_of=lambda row: source_html(source, row) if placed else "",
+        )
         self.figure = PursuitFigure(self.words_of, self.chosen.picture_of)
         self._lay_out()
         # Multiplications of a run, roughly.
@@ -222,27 +234,23 @@ class PursuitStepper(PlayingPanel):
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=self.figure.plot,
+            figure=[self.figure.plot, *self.parts.widgets],
             detail=self.chosen.widgets,
         )
-        left = Box(list(self.parts.widgets)).add_class("sae-nb-line")
-        lay_out(
-            left,
-            min_width="0",
-            align_items="flex-start",
-            align_content="flex-start",
-            padding="14px 0 16px var(--sae-nb-side)",
-        )
-        self._frame.body.children = (left, *self._frame.body.children)
-        # Three columns; below 700 px the style sheet puts them under each other.
-        columns = f"minmax(0, {LEFT_PX}px) minmax(0, 1fr) minmax(220px, 29%)"
-        lay_out(self._frame.body, grid_template_columns=columns)
+        self.stage = Box([self.assembly.html]).add_class("sae-nb-stage")
+        self._fold()
         for trace in self.figure.plot.data:
             trace.on_click(self._on_click)
         self.chosen.norms.observe(self._on_norms, "selected")
         self.bind_key("Home", lambda: self.set_trait("step", 0))
         self.bind_key("End", lambda: self.set_trait("step", self.last_step))
         self.bind_key("Escape", lambda: self.set_trait("marked", False))
+
+    @reacts("show_bars", doing="opening the bars", early=True)
+    def _fold(self) -> None:
+        """Show bars and coefficients, or take them off the page: a hidden figure has no width to fit."""
+        frame = self._frame
+        frame.body.children = (self.stage, *((frame.main, frame.detail) if self.show_bars else ()))
 
     def draw_names(self) -> None:
         """Write the names under the bars again."""
@@ -348,6 +356,7 @@ class PursuitStepper(PlayingPanel):
     def _draw_step(self) -> None:
         marked = self.atom if self.marked else -1
         self.figure.show_step(self.steps, self.step, atom=marked, fit=self.fit_bars)
+        self.assembly.show(self.steps, self.step)
         self.parts.show(self.steps, self.step)
         self.chosen.show(self.steps, self.step, marked)
         self.controls.show_step(self.step, self.last_step)
@@ -446,9 +455,9 @@ class PursuitStepper(PlayingPanel):
         """Return the facts next to the question, and the step."""
         return {**self.chips, "step": f"{self.step} of {self.last_step}"}
 
-    def main_widgets(self) -> Sequence[ipw.Widget]:
-        """Return the widgets to the left of the figure."""
-        return self.parts.widgets
+    def above_widgets(self) -> Sequence[ipw.Widget]:
+        """Return the widgets above the figure in exports: the stage."""
+        return (self.assembly.html,)
 
     def export_name(self) -> str:
         """Return the name, without ending, of files the export buttons write."""

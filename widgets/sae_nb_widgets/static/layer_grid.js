@@ -83,7 +83,7 @@ function render({ model, el }) {
       (columns.some((text) => text.length > 2) ? " sae-nb-upright" : "");
     const table = make("table", "sae-nb-layers" + kinds, { role: "presentation" });
     const head = make("tr");
-    head.append(make("th", "", {}, ""), ...columns.map((text) => headFor(text)));
+    head.append(make("th", "", {}, model.get("compact") ? "" : model.get("names")[0]), ...columns.map((text) => headFor(text)));
     if (side.length) head.append(make("th", "sae-nb-sidehead", {}, model.get("side_title")));
     table.append(head);
     rows.forEach((name, row) => {

@@ -233,7 +233,8 @@ function render({ model, el }) {
     grid.replaceChildren(...(cells.length ? cells.map((cell) => cell.node) : [empty]));
     readout.textContent = cells.length ? model.get("hint") : "";
     grid.classList.toggle("sae-nb-veiled", isVeiled());
-    const scale = heatShape()[0] && !model.get("outlined") && !isVeiled() ? [heatLegend(maximum, model.get("unit"), model.get("signed"))] : [];
+    const tinted = model.get("show_heat") && !model.get("outlined") && !isVeiled();
+    const scale = heatShape()[0] && tinted ? [heatLegend(maximum, model.get("unit"), model.get("signed"))] : [];
     foot.replaceChildren(readout, ...(cells.length ? scale : []));
     line();
     decode();
@@ -291,8 +292,8 @@ function render({ model, el }) {
     readout.textContent = cells.length ? model.get("hint") : "";
   });
   const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum", "prefix", "prefix_names"];
-  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "outlined", "look", "atoms", "patch_names", "sounds", "sound_lengths", "sound_rate", "spans", "frames", "frame_names", "frame_seconds"], build);
-  redrawOn(model, ["selected", "show_heat"], () => {
+  redrawOn(model, [...names, "show_heat", "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "outlined", "look", "atoms", "patch_names", "sounds", "sound_lengths", "sound_rate", "spans", "frames", "frame_names", "frame_seconds"], build);
+  redrawOn(model, ["selected"], () => {
     if (moving) moving.follow(...model.get("selected"));
     paint();
   });
