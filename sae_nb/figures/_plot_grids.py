@@ -29,8 +29,8 @@ DOTTED = {"color": GREY, "width": 1.2, "dash": "dot"}
 FLOOR = {"color": CONTROL, "width": 1.6, "dash": CONTROL_DASH}
 """Line of a method that learned nothing."""
 
-MOST_TICKS = 12
-"""Cells of a heat-map up to which each is numbered."""
+MOST_TICKS = 6
+"""Cells of a heat-map up to which each is numbered: with more of them plotly never puts a tick in between."""
 
 SYMBOLS = ("circle", "square", "diamond")
 Margin = tuple[int, int, int, int]

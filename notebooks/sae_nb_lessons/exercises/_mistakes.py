@@ -40,7 +40,7 @@ class Slip:
 
 
 FIXED = Mistake(
-    "Yours returns the same whatever it is given.",
+    "Whatever it is given, yours gives the same.",
     "Compute it from the arguments; a number that was right in the notebook is right for one input.",
 )
 """Of a result that was written into the function."""

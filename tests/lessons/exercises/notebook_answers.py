@@ -484,7 +484,7 @@ ASKED = [
             (lambda a, n: n * _looks(a, n, 1), "sum over positions"),
             (lambda a, n: n * _looks(a, n, 1) / (2 * n + 1), "all positions"),
             (lambda a, n: a.diagonal(-1, 1, 2)[:, -n:].mean(dim=1), "the token before"),
-            (lambda a, n: torch.ones(3), "the same whatever"),
+            (lambda a, n: torch.ones(3), "yours gives the same"),
         ],
         malformed=[
             (lambda a, n: None, "returned nothing"),
