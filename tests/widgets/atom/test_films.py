@@ -71,8 +71,10 @@ def test_a_page_shows_all_frames_with_their_heat() -> None:
     width, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', html).groups())
     assert (width, height) == (3 * 8 + 2, 8)
     first = html[: html.index("</svg>")]
-    boxes = re.findall(r'x="([\d.]+)" y="([\d.]+)" width="4" height="4"', first)
+    boxes = re.findall(r'x="([\d.]+)" y="([\d.]+)" width="4" height="4" fill="rgba', first)
     assert len(boxes) == 12
+    outlined = re.findall(r'x="([\d.]+)" y="([\d.]+)" width="4" height="4" fill="none"', first)
+    assert set(outlined) == {("13", "0")}
     assert [float(x) for x, _ in boxes[::4]] == [0.0, 9.0, 18.0]
     assert grid.drawing(400).height > 0
     browser.close()
