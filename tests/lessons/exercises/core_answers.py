@@ -313,7 +313,7 @@ ASKED = [
                     "sizes": "ℓ1",
                 }.items()
             ),
-            (partial(probe_by_adam, steps=12), "has not settled"),
+            (partial(probe_by_adam, steps=6), "has not settled"),
             (partial(probe_by_adam, steps=0), "nothing was minimised"),
             (partial(probe_by_adam, mistake="b first"), "yours gives"),
         ],
