@@ -62,9 +62,9 @@ started = time.perf_counter()
 # %% [markdown]
 # ## One activation, taken apart
 #
-# The image shows a 0. Of the patch in the frame the network knows 64 numbers (first row of cells). The SAE
-# writes them as a sum: a part that all patches share, and 16 of its 512 atoms, the five strongest one by one.
-# It has seen no label, and yet three of the five fire on zeros, and two where ink lies on the patch.
+# The image shows a 0. For the patch in the frame, the network holds 64 numbers (the first row of cells). The SAE
+# writes them as a sum: a part that all patches share, plus 16 of its 512 atoms; the five strongest are drawn one by
+# one. It has never seen a label, and yet three of the five fire on zeros, and two wherever there is ink on the patch.
 
 # %%
 known = sn.load_examples("tiny-vit/resid_post.6")
@@ -75,7 +75,7 @@ taken_apart = sn.summaries.sum_of_atoms(its_sae, patches, row=40, labels=known.l
 taken_apart.plot()
 
 # %% [markdown]
-# The other way round is a sum. Write it (a call of `exercise` alone shows the question):
+# Going back, from atoms to the activation, is that sum. Write it; `exercise("00.1")` shows the question:
 
 # %%
 exercise("00.1")
@@ -132,7 +132,7 @@ labels, hook_point = inputs.digit, "resid_post.8"
 # ## 2 · Its activations
 #
 # A *hook point* names a place in the model. `resid_post.8` is the residual stream after block 8: one
-# vector per token. Each row of `acts` remembers which image and which patch (or token) it came from.
+# vector per patch (in a language model, per token). Each row of `acts` remembers where it came from.
 
 # %%
 acts = sn.capture(model, inputs, hook_point)
@@ -159,8 +159,7 @@ monitor
 # %%
 result = run.wait()
 last = result.history[-1]
-print(f"After {result.steps} steps {last.l0:.0f} atoms a row explain {last.r2:.0%} of the")
-print(f"variance; {last.dead_fraction:.0%} of the {sae.n_atoms} atoms were never active lately.")
+print(f"After {result.steps} steps the SAE explains {last.r2:.0%} of the variance of its rows.")
 
 # %%
 exercise("00.2")
@@ -186,8 +185,8 @@ card
 # %% [markdown]
 # ## 5 · What makes an atom fire?
 #
-# Step through atoms, sort them, look at weak firings too (*band*): the strongest examples flatter every
-# atom.
+# Step through the atoms, sort them, and look at weak firings too (*band*): any atom looks good in its strongest
+# examples. How many atoms never fire on these images? The card above counts them: *dead atoms*.
 
 # %%
 browser = sw.AtomBrowser(sae, test_acts, model=model)
@@ -196,9 +195,9 @@ browser
 # %% [markdown]
 # ## 6 · What if this were stronger?
 #
-# Which atom draws other inputs most towards the model's answer to the first one? `best_effect` tries the
-# likeliest, at twice each atom's 99th percentile, compared with random directions of the same length. Without
-# that control every effect looks impressive.
+# Which atom pulls other images hardest towards the model's answer to the first one? `best_effect` tries the most
+# likely ones, at twice each atom's 99th percentile, next to random directions of the same length. Without that
+# control every effect looks impressive.
 
 # %%
 effect = sn.best_effect(model, hook_point, sae, inputs[:24], by=2.0, unit="p99", acts=train_acts)
@@ -213,8 +212,8 @@ panel.atom, panel.strength = effect.atom, 2.0
 panel
 
 # %% [markdown]
-# The grey dashed bars are the random direction: it has to be beaten. Try other samples, move the slider
-# below zero, press *dose–response*. The panel only calls what you can call:
+# The grey dashed bars are a random direction: that is what the atom has to beat. Try other images, move the slider
+# below zero, press *dose–response*. The panel does nothing that you cannot do in two lines:
 
 # %%
 panel.wait()  # it runs the same model
@@ -232,7 +231,7 @@ print(f"the largest change of one of the answer's numbers: {(after - before).abs
 summary = sn.summaries.summarise_session(model, acts, report, effect, started=started)
 assert taken_apart.left < 0.1, "the atoms must add up to the activation"
 assert report.r2.value > report.r2.control > report.r2.floor
-assert report.dead_fraction.value < 0.6  # .06 on these digits
+assert report.dead_fraction.value < 0.6, "most atoms fire on the test images"
 assert abs(effect.effect) > effect.control_p95
 assert torch.equal(model(inputs[1:2]), before), "steering must leave no trace"
 print(summary)
@@ -257,8 +256,8 @@ reader.atom = lm.atom
 reader
 
 # %% [markdown] tags=["words"]
-# Where it fires is what it detects. What does it *do*? That is another question: add it to the model at every
-# position, and let the same beginning continue.
+# Where an atom fires shows what it detects. What does it *do*? That is another question. Add it to the model at
+# every position, and let the same beginning continue:
 
 # %% tags=["words"]
 beginning, how = lm.plan.beginning, {"max_new_tokens": 24, "temperature": 0.7, "seed": 0}
@@ -273,9 +272,9 @@ story_panel.continue_text()
 story_panel
 
 # %% [markdown] tags=["words"]
-# One text proves nothing. Sixteen beginnings are continued as they are, with the atom, and along two random
-# directions of the same size: what share of the texts has a word that belongs to the atom's name? The words
-# (`lm.plan.words`) are those one would expect; atom and first beginning were chosen with the model at hand.
+# One text proves nothing. So sixteen beginnings are continued three ways: as they are, with the atom, and along
+# two random directions of the same size. How many of the texts contain a word that belongs to the atom's name?
+# (We chose the words, `lm.plan.words`, the atom and the first beginning with the model in front of us.)
 
 # %% tags=["words"]
 counted = lm.count()

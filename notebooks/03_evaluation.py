@@ -18,10 +18,10 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/03_evaluation.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/03_evaluation.ipynb)
 #
-# An R² of 0.96. An accuracy of 100 % with the SAE in the model's way. An atom that detects fours. Each sounds
-# like success, until you ask what something that learned *nothing* would reach. In this notebook no number
-# comes alone: each has a **floor** (the trivial answer), a **control** (a random dictionary of the same size
-# and L0) and an **interval**.
+# An R² of 0.96. An accuracy of 100 % with the SAE spliced into the model. An atom that detects fours. Each sounds
+# like success, until you ask what something that learned *nothing* would reach. In this notebook no number comes
+# alone: each has a **floor** (the trivial answer), a **control** (a random dictionary of the same size and L0) and an
+# **interval**.
 #
 # You need 00 and 01; 50 minutes with the exercises, 55 seconds of computing. Afterwards you can say which numbers of a
 # report card are clear of their control, compare dictionaries at an equal L0 with rows that took no choice, and
@@ -54,9 +54,9 @@ from sae_nb_widgets.panel._theming import figure_widget
 # %% [markdown]
 # ## 1 · The report card
 #
-# Right is better. The solid tick is the floor, the dashed one the control; a red ✕ means that one of them
-# would do as well. Click a row, or step with ↑ ↓: what it is, how libraries differ, and which image moves it
-# most.
+# Further right is better. The solid tick is the floor, the dashed one the control. A red ✕ means that one of them
+# does as well; only where SAE *and* control are perfect is there no ✕, since nothing could be better. Click a row, or
+# step with ↑ ↓, to read what it is, how libraries differ, and which image moves it most.
 
 # %%
 model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -94,7 +94,7 @@ exercise("03.2").predict(guess)
 exercise("03.2").reveal()
 
 # %% [markdown]
-# So "accuracy recovered: 100 %" is not an achievement here. In nats (Δ CE, KL) the two are apart, and those are
+# So "accuracy recovered: 100 %" is no achievement here. In nats (Δ CE, KL) the two are far apart, and those are
 # the rows to read. What decides between blue and red?
 
 # %%
@@ -111,8 +111,8 @@ exercise("03.3").check(is_clear)
 # %% [markdown]
 # ## 2 · One name, many numbers
 #
-# "Explained variance" is not one quantity. The same rows, the same reconstructions, shifted by a constant per
-# dimension, which changes nothing that an SAE could be praised or blamed for:
+# "Explained variance" is not one quantity. Take the same rows and the same reconstructions, and add a constant to
+# each dimension of both. That changes nothing for which an SAE could be praised or blamed. And yet:
 
 # %%
 shifted = acts.x + torch.linspace(0, 300, 64)
@@ -136,8 +136,8 @@ exercise("03.4").check(r2)
 # %% [markdown]
 # ## 3 · Would another seed find the same?
 #
-# Two short trainings that differ in their seed only. The floor is what two *random* dictionaries of this shape
-# reach when each atom may pick its best partner: far above zero, in few dimensions.
+# Two short trainings that differ only in their seed. The floor is what two *random* dictionaries of this shape
+# reach when each atom is matched with its best partner: in 64 dimensions that is far above zero.
 
 # %%
 config = {"d_in": 64, "n_atoms": 128, "k": 8}
@@ -151,8 +151,8 @@ print(
 print(f"{agreement.shared_fraction:.0%} of the pairs are above 0.7")
 
 # %% [markdown]
-# Above the floor, and far from one: much of what a training finds is this training's own. Over five seeds, on
-# both models, full trainings:
+# Above the floor, and far below one: much of what a training finds, another training does not. Here are full
+# trainings, over five seeds, on both models:
 
 # %%
 again = recorded("stability_evaluation")
@@ -167,13 +167,12 @@ atoms = {
 again.brief(atoms)
 
 # %% [markdown]
-# Atoms that fire often are found again more than rare ones. Notebook 14 shows what helps.
+# Frequent atoms are found again more often than rare ones. The elective 14 shows what helps.
 #
 # ## 4 · Is it useful? Probing
 #
-# A sparse code can also let a child speak for its parent (*absorption*, notebook 12). Does an SAE help to predict
-# labels, against what needs no SAE: logistic regression on the raw activations, on principal components, on the same
-# number of random atoms? Plenty of labels, and few:
+# Does an SAE help to predict labels? Its opponents need no SAE: logistic regression on the raw activations, on
+# principal components, on the same number of random atoms. Once with plenty of labels, once with few:
 
 # %%
 probing = recorded("probing")
@@ -186,14 +185,13 @@ gains = {
 probing.brief(gains)
 
 # %% [markdown]
-# As a *classifier* an SAE gives little or nothing that the raw activations do not have. 04 asks what five latents are
-# worth.
+# As a *classifier*, an SAE adds little or nothing to the raw activations. Lesson 04 asks what five latents are worth.
 #
 # ## 5 · Which dictionary? Equal L0
 #
-# There are thirty kinds of dictionary in this toolkit, and every paper's table shows its own in front. More atoms per
-# row explain more, whichever dictionary it is. So a comparison fixes the number of atoms and L0: 128 atoms, 8 per
-# row. Some take k; those with a price or thresholds are asked for an L0 and find it along the training.
+# This toolkit has thirty kinds of dictionary, and in every paper the paper's own comes first. Whichever it is, more
+# atoms per row explain more. So a fair comparison fixes the number of atoms and L0: 128 atoms, 8 per row. Some kinds
+# take k; those with a price or thresholds are asked for an L0 and find it during training.
 
 # %%
 exercise("03.5")
@@ -236,9 +234,9 @@ found = sn.evaluation.compare_dictionaries(five | simple, seen, short, l0=8, **l
 found
 
 # %% [markdown]
-# Read it from the bottom. **Random atoms** with the same L0 show how easy the question is. **Before training** a
+# Read it from the bottom up. **Random atoms** with the same L0 show how easy the question is. **Before training** a
 # dictionary explains no more than they do, and its stability is what two seeds agree on by chance. A dictionary that
-# explains less than **PCA** needs another reason to be chosen. A name with a **star** is not at this L0.
+# explains less than **PCA** needs another reason to be chosen. A **star** marks a name that missed this L0.
 
 # %%
 exercise("03.7")
@@ -262,7 +260,7 @@ titles = {"x_title": "stability: do two seeds agree?", "y_title": "R²"}
 figure_widget(figures.trade_off_figure(points, lines, **titles), height=330)
 
 # %% [markdown]
-# A table on one model decides little about another. Reasons carry over:
+# A table from one model decides little about another model. The reasons carry over:
 #
 # | you need | take | because |
 # | --- | --- | --- |
@@ -278,8 +276,8 @@ figure_widget(figures.trade_off_figure(points, lines, **titles), height=330)
 #
 # ## 6 · Which benchmark can rank SAEs?
 #
-# SAEBench asks eight questions of an SAE. One of them, TPP, takes out the atoms of one class and asks whether its
-# probe alone suffers. An SAE that was trained gets about a quarter. And one that was not?
+# SAEBench asks eight questions of an SAE. One of them, TPP, removes the atoms of one class and asks whether only
+# that class's probe suffers. A trained SAE gets about a quarter. And an untrained one?
 
 # %%
 exercise("03.8")
@@ -293,7 +291,7 @@ exercise("03.8").reveal()
 
 # %% [markdown]
 # `bench` compares each score with a simpler method, an oracle that knows the labels, and three broken SAEs. RAVEL
-# puts the broken ones behind; one such score without broken SAEs does not show that an SAE is better.
+# ranks the broken ones last; TPP does not. A score that was never tried on broken SAEs shows nothing.
 
 # %%
 words = sn.load_sae("tiny-gpt/resid_post.3")

@@ -19,6 +19,7 @@ from sae_nb_lessons.exercises._answers import (
     whole_number,
 )
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
 CLOSE = 0.005
 SHARE_CLOSE = 0.0005
@@ -71,20 +72,93 @@ def _as_truth(answer: Any) -> bool:
 
 TRUTH = Form(says="True or False", convert=_as_truth)
 
-_CASES: tuple[tuple[str, tuple[float, float, float, float], bool], ...] = (
-    ("0.9, interval 0.8 … 0.95, control 0.5", (0.9, 0.8, 0.95, 0.5), True),
-    ("0.9, interval 0.8 … 0.95, control 0.85", (0.9, 0.8, 0.95, 0.85), False),
-    ("0.3, interval 0.28 … 0.32, control 0.5", (0.3, 0.28, 0.32, 0.5), False),
-    ("0.5, interval 0.45 … 0.55, control 0.55", (0.5, 0.45, 0.55, 0.55), False),
+
+def is_clear(value: float, low: float, high: float, control: float) -> bool:
+    """Return whether a value is above its control, and the control outside the value's interval."""
+    return value > control and not low <= control <= high
+
+
+_CASES = {
+    f"{value:g}, interval {low:g} … {high:g}, control {control:g}": (value, low, high, control)
+    for value, low, high, control in (
+        (0.9, 0.8, 0.95, 0.5),
+        (0.9, 0.8, 0.95, 0.85),
+        (0.3, 0.28, 0.32, 0.5),
+        (0.5, 0.45, 0.55, 0.53),
+        (0.9, 0.88, 0.99, 0.86),
+        (0.9, 0.6, 0.95, 0.65),
+        (-0.1, -0.2, -0.05, -0.5),
+    )
+}
+
+_CLEAR_SLIPS = tuple(
+    Slip(said, hint, way)
+    for said, hint, way in (
+        (
+            "You ask whether the value is above the control, and ignore the interval.",
+            "The control must also lie outside low … high.",
+            lambda v, l, h, c: v > c,  # noqa: ARG005
+        ),
+        (
+            "A control far above the value is outside the interval too.",
+            "The value must also be the larger one.",
+            lambda v, l, h, c: not l <= c <= h,  # noqa: ARG005
+        ),
+        (
+            "One of the two conditions is enough in yours. Both must hold.",
+            "`and`, not `or`.",
+            lambda v, l, h, c: v > c or not l <= c <= h,
+        ),
+        (
+            "Yours says True where the control lies inside the interval: turned round.",
+            "`not low <= control <= high`",
+            lambda v, l, h, c: l <= c <= h,  # noqa: ARG005
+        ),
+        (
+            "Yours wants the control above the value. Higher is better here.",
+            "`value > control`",
+            lambda v, l, h, c: v < c and not l <= c <= h,
+        ),
+        (
+            "You compare with half the width of the interval. An interval need not be symmetric.",
+            "Compare the control with `low` and `high` themselves.",
+            lambda v, l, h, c: v - c > (h - l) / 2,
+        ),
+        (
+            "You compare the control with the upper end. The lower end is nearer to it.",
+            "Where is the control if the value beats it clearly? Below `low`.",
+            lambda v, l, h, c: c < h,  # noqa: ARG005
+        ),
+        (
+            "You use a fixed margin. The interval is the margin.",
+            "Compare the control with `low` and `high`.",
+            lambda v, l, h, c: v - c > 0.05,  # noqa: ARG005
+        ),
+        (
+            "You compare by a ratio, which means nothing where numbers are negative.",
+            "Compare the control with `low` and `high`.",
+            lambda v, l, h, c: v / c > 1.1,  # noqa: ARG005
+        ),
+        (
+            "Yours says False whatever it is given: is it the value that you compare with its own interval?",
+            "It is the control that has to be outside.",
+            lambda v, l, h, c: not l <= v <= h,  # noqa: ARG005
+        ),
+        (
+            "Yours says True whatever it is given.",
+            "Use all four numbers.",
+            lambda v, l, h, c: True,  # noqa: ARG005
+        ),
+    )
 )
 
 
-def _judge_clear(mine: Callable[[float, float, float, float], bool]) -> str | None:
-    for words, values, expected in _CASES:
-        answer = mine(*values)
-        if answer != expected:
-            return f"For {words} yours says {answer}, and it is {expected}."
-    return None
+def _judge_clear(mine: Callable[[float, float, float, float], bool]) -> Mistake | str | None:
+    problem = diagnose(mine, is_clear, _CASES, _CLEAR_SLIPS)
+    if not isinstance(problem, str):
+        return problem
+    name, given = next((n, g) for n, g in _CASES.items() if mine(*g) != is_clear(*g))
+    return f"For {name} yours says {not is_clear(*given)}, and it is {is_clear(*given)}."
 
 
 # --- 03.5 to 03.7: an equal L0 --------------------------------------------------------------------
@@ -120,22 +194,98 @@ def best(r2: Tensor, l0: Tensor, wanted: float) -> int:
     return int(torch.where(near, r2, -torch.inf).argmax())
 
 
-_RUNS: dict[str, tuple[list[float], list[float], float]] = {
-    "all at the L0 wanted": ([0.7, 0.9, 0.8], [8, 8, 8], 8),
-    "the best of all with twice the atoms": ([0.95, 0.80, 0.85], [16, 8, 8], 8),
-    "the best of all with half the atoms": ([0.80, 0.95, 0.70], [8, 4, 8], 8),
-    "one that is 15 % above": ([0.80, 0.85], [8, 9.2], 8),
-    "R² below zero": ([-0.2, -0.1, 0.9], [32, 33, 64], 32),
+def _among(near: Tensor, score: Tensor) -> int:
+    return int(torch.where(near, score, -torch.inf).argmax())
+
+
+_BEST_SLIPS = tuple(
+    Slip(said, hint, way)
+    for said, hint, way in (
+        (
+            "Your winner is the best of all, whatever its L0.",
+            "First: who may take part?",
+            lambda r, l, w: int(r.argmax()),  # noqa: ARG005
+        ),
+        (
+            "This is the place among those that may take part, not among all.",
+            "Keep everyone in the list, and give those that may not take part −∞.",
+            lambda r, l, w: int(r[(l - w).abs() <= w / 5].argmax()),
+        ),
+        (
+            "You give those that may not take part an R² of 0. Where all others are below zero, 0 wins.",
+            "Minus infinity: `torch.where(near, r2, -torch.inf)`.",
+            lambda r, l, w: int((r * ((l - w).abs() <= w / 5)).argmax()),
+        ),
+        (
+            "You take the one whose L0 is nearest. Among those that are near enough, R² decides.",
+            "A fifth away is near enough.",
+            lambda r, l, w: int((l - w).abs().argmin()),  # noqa: ARG005
+        ),
+        (
+            "You let those with a smaller L0 take part, however small.",
+            "Too few atoms is as far away as too many: `abs`.",
+            lambda r, l, w: _among(l - w <= w / 5, r),
+        ),
+        (
+            "You let those with a larger L0 take part, however large.",
+            "`abs(l0 - wanted)`",
+            lambda r, l, w: _among(w - l <= w / 5, r),
+        ),
+        (
+            "Only an L0 that is exactly what was wanted takes part in yours.",
+            "Up to a fifth away.",
+            lambda r, l, w: _among(l == w, r),
+        ),
+        (
+            "You shut out everyone above the L0 that was wanted.",
+            "Up to a fifth above takes part, too.",
+            lambda r, l, w: _among((l <= w) & (l >= w * 4 / 5), r),
+        ),
+        (
+            "You take a fifth of each one's own L0. It is a fifth of what was wanted.",
+            "`wanted / 5`",
+            lambda r, l, w: _among((l - w).abs() <= l / 5, r),
+        ),
+        (
+            "Your limit is .2 atoms. A fifth is a share of what was wanted.",
+            "`wanted / 5`",
+            lambda r, l, w: _among((l - w).abs() <= 0.2, r),
+        ),
+        (
+            "You divide R² by L0. That is another question, and small dictionaries win it.",
+            "R² alone, among those that are near.",
+            lambda r, l, w: int((r / l).argmax()),  # noqa: ARG005
+        ),
+        (
+            "This one has the lowest R² of those that take part.",
+            "`argmax`",
+            lambda r, l, w: int(torch.where((l - w).abs() <= w / 5, r, torch.inf).argmin()),
+        ),
+        (
+            "You count from 1.",
+            "The first place is 0.",
+            lambda r, l, w: best(r, l, w) + 1,
+        ),
+    )
+)
+
+_RUNS: dict[str, tuple[Tensor, Tensor, float]] = {
+    name: (torch.tensor(r2), torch.tensor(l0), wanted)
+    for name, (r2, l0, wanted) in {
+        "all at the L0 wanted": ([0.7, 0.9, 0.8], [8.0, 8.0, 8.0], 8.0),
+        "the best of all with twice the atoms": ([0.95, 0.80, 0.85], [16.0, 8.0, 8.0], 8.0),
+        "the best of all with half the atoms": ([0.80, 0.95, 0.70], [8.0, 4.0, 8.0], 8.0),
+        "one that is 1 % above": ([0.80, 0.85], [8.0, 8.1], 8.0),
+        "one that is 15 % above": ([0.80, 0.85], [8.0, 9.2], 8.0),
+        "one that is 15 % below": ([0.80, 0.85], [8.0, 6.8], 8.0),
+        "one that is 22 % above": ([0.80, 0.85], [8.0, 9.8], 8.0),
+        "R² below zero": ([-0.2, -0.1, 0.9], [32.0, 33.0, 64.0], 32.0),
+    }.items()
 }
 
 
-def _judge_best(mine: Callable[[Tensor, Tensor, float], int]) -> str | None:
-    for name, (r2, l0, wanted) in _RUNS.items():
-        given = torch.tensor(r2), torch.tensor(l0, dtype=torch.float32)
-        answer, expected = mine(given[0].clone(), given[1].clone(), wanted), best(*given, wanted)
-        if answer != expected:
-            return f"For {name} yours gives {answer}, and it is {expected}."
-    return None
+def _judge_best(mine: Callable[[Tensor, Tensor, float], int]) -> Mistake | str | None:
+    return diagnose(mine, best, _RUNS, _BEST_SLIPS)
 
 
 # --- 03.8: a score for random directions ----------------------------------------------------------

@@ -18,6 +18,9 @@ PARTS = ("claim", "floor", "control")
 PILOT = {"claim": 0.999, "floor": 0.68, "control": 0.69}
 """About what `toy_run` gives."""
 
+SAME = 0.002
+"""Largest difference of two controls that were drawn alike; other draws differ by .02."""
+
 Run = Callable[[int], Mapping[str, float]]
 
 
@@ -72,7 +75,7 @@ def _judge_line(line: float) -> Mistake | None:
 
 
 def _judge_run(run: Run) -> Mistake | None:
-    first, right = run(0), toy_run(0)
+    first = run(0)
     for part in PARTS:
         if not -1 - 1e-6 <= first[part] <= 1 + 1e-6:
             return Mistake(
@@ -93,7 +96,7 @@ def _judge_run(run: Run) -> Mistake | None:
             f"{' and '.join(fixed)} is the same for seeds 0 and 1: the seed does nothing there.",
             "Data, first dictionary and random directions all depend on `seed`.",
         )
-    return _judge_numbers(first, right)
+    return _judge_numbers(first, toy_run(0)) or _other_seed(other, toy_run(1))
 
 
 def _judge_numbers(first: Mapping[str, float], right: Mapping[str, float]) -> Mistake | None:
@@ -117,12 +120,24 @@ def _judge_numbers(first: Mapping[str, float], right: Mapping[str, float]) -> Mi
             f"Your control is {first['control']:.3f}: the features are still in its data.",
             "`scrambled(rows, seed)` keeps the numbers and takes the features away.",
         )
-    if abs(first["control"] - right["control"]) > 0.1:
+    if abs(first["control"] - right["control"]) > SAME:
         return Mistake(
-            f"Your control is {first['control']:.3f}, and that of an SAE on scrambled rows {right['control']:.3f}.",
-            "The same SAE with the same settings, trained on `scrambled(rows, seed)`.",
+            f"Your control is {first['control']:.3f}, and that of the same SAE on scrambled rows "
+            f"{right['control']:.3f}.",
+            "`own_sae(scrambled(rows, seed), …)` with all the settings of the claim's; random directions are the floor.",
         )
     return None
+
+
+def _other_seed(mine: Mapping[str, float], right: Mapping[str, float]) -> Mistake | None:
+    """Return the mistake of a run that is right for seed 0 alone."""
+    if mine["claim"] > 0.9 and abs(mine["control"] - right["control"]) <= SAME:
+        return None
+    return Mistake(
+        f"Seed 0 is right, and seed 1 is not: claim {mine['claim']:.3f} and control {mine['control']:.3f} in yours, "
+        f"{right['claim']:.3f} and {right['control']:.3f} on toy 1.",
+        "A 0 is left somewhere: `hidden_rows(seed)`, `own_sae(…, seed)`, `scrambled(rows, seed)`, `on_features(seed, …)`.",
+    )
 
 
 # --- 09.4: a card ---------------------------------------------------------------------------------

@@ -192,6 +192,16 @@ _BUDGET_SLIPS = tuple(
             lambda t, w, a: (4 * t * w + 20 * (a * w + a + w)) / GIGA,
         ),
         (
+            "Offsets and bias are missing: atoms + width numbers more.",
+            "2 · atoms · width + atoms + width.",
+            lambda t, w, a: (4 * t * w + 40 * a * w) / GIGA,
+        ),
+        (
+            "You count the rows five times as well. They are read, not trained.",
+            "4 bytes for a number of a row, 20 for one of the SAE.",
+            lambda t, w, a: (20 * t * w + 20 * weights(w, a)) / GIGA,
+        ),
+        (
             "You count in units of 2³⁰ bytes.",
             "A gigabyte is 10⁹ bytes here.",
             lambda t, w, a: budget(t, w, a) * GIGA / 2**30,
@@ -211,6 +221,7 @@ _BUDGET_SLIPS = tuple(
 _BUDGETS = {
     "a million tokens of width 768, 16 384 atoms": (1_000_000, 768, 16_384),
     "two thousand tokens of width 400 000, 5000 atoms": (2_000, 400_000, 5_000),
+    "ten tokens of width 1, 10⁹ atoms": (10, 1, 1_000_000_000),
 }
 
 
@@ -258,6 +269,11 @@ _KEPT_SLIPS = tuple(
             "The sign is turned.",
             "zero − spliced, divided by zero − clean.",
             lambda c, s, z: -kept(c, s, z),
+        ),
+        (
+            "You divide by the clean loss. The way from zeros to it is zero − clean.",
+            "The bar has zero − clean below.",
+            lambda c, s, z: (z - s) / c,
         ),
         (
             "You cut off at 0. A splice that is worse than zeros is below 0, and should be seen.",

@@ -89,7 +89,26 @@ def _judge_probe(mine: Callable[..., Tensor]) -> Mistake | str | None:
         return found
 
     problem = diagnose(sized, logistic, cases, _PROBE_SLIPS, atol=SETTLED)
-    return problem or None
+    if not isinstance(problem, str):
+        return problem
+    return _not_there(mine, next(iter(cases.values()))) or problem
+
+
+def _not_there(mine: Callable[..., Tensor], given: tuple[Tensor, Tensor, float]) -> Mistake | None:
+    """Return the mistake of a descent that has not begun, or has stopped on its way."""
+    found, end = mine(*(x.clone() if isinstance(x, Tensor) else x for x in given)), logistic(*given)
+    if not bool(found.any()):
+        return Mistake(
+            "All your numbers are 0, as at the start: nothing was minimised.",
+            "`loss.backward()`, then `optimiser.step()`, many times; does p require a gradient?",
+        )
+    straight = torch.cosine_similarity(found, end, dim=0) > 0.9
+    if straight and float(found.norm()) < 0.95 * float(end.norm()):
+        return Mistake(
+            "Your probe points the right way and is too short: the descent has not settled.",
+            "More steps, or larger ones, until the loss no longer falls.",
+        )
+    return None
 
 
 # --- 04.3: a sparse probe -------------------------------------------------------------------------
@@ -107,6 +126,7 @@ def _columns(kind: str, z: Tensor, y: Tensor, k: int) -> Tensor:
         "varied": z.var(dim=0),
         "largest": z[y].amax(dim=0),
         "units": (on - off).abs() / z.std(dim=0),
+        "first": -torch.arange(z.shape[1]),
     }[kind]
     return by.topk(k).indices
 
@@ -122,6 +142,7 @@ _SPARSE_SLIPS = tuple(
         "often": ("You compare how often a column is on, not its means.", "`z[y].mean(dim=0) - z[~y].mean(dim=0)`."),
         "varied": ("You rank by variance, without the labels.", "The difference of the two means."),
         "largest": ("You rank by the largest value where the label is true: one row decides.", "Means."),
+        "first": ("You return the first k columns.", "The difference of the two means."),
         "units": ("You divide by each column's deviation. That is another good rule, and not the one asked.", "The plain difference of means."),
     }.items()
 )  # fmt: skip

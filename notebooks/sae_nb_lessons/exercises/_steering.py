@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sae_nb_lessons.exercises._answers import function, number
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 from sae_nb_lessons.exercises._seven import judge_strength, measure_share
 
 COST = 0.4338
@@ -37,6 +38,8 @@ def untrained_success() -> float:
 
 
 _E = torch.eye(4)
+_TWICE = torch.stack([_E[0], 2 * _E[0], _E[1]])
+"""Three rows that span two dimensions: a basis of three would have one direction too many."""
 _CASES: dict[str, tuple[Tensor, Tensor]] = {
     "a direction that is read": (_E[0], _E[:2]),
     "a direction that nobody reads": (_E[3], _E[:2]),
@@ -49,6 +52,8 @@ _CASES: dict[str, tuple[Tensor, Tensor]] = {
         torch.tensor([3.0, 6.0, 0.0, 6.0]),
         torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]]),
     ),
+    "a reader with two rows along one direction": (_E[0] + _E[2], _TWICE),
+    "the same reader, and a direction that it does not read": (_E[2], _TWICE),
 }
 
 
@@ -59,12 +64,79 @@ def read_share(v: Tensor, reader: Tensor) -> float:
     return float(part.square().sum() / v.double().square().sum())
 
 
-def _judge_share(mine: Callable[[Tensor, Tensor], float]) -> str | None:
-    for name, (v, reader) in _CASES.items():
-        answer, expected = mine(v.clone(), reader.clone()), read_share(v, reader)
-        if abs(answer - expected) > CLOSE:
-            return f"For {name} yours gives {answer:.3g}, and it is {expected:.3g}."
-    return None
+def _share_in(rows: Tensor, v: Tensor) -> float:
+    """Return Σ⟨row, v⟩² / ‖v‖², the share if the rows are orthonormal."""
+    return float((rows @ v).square().sum() / v.square().sum())
+
+
+def _unit(w: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(w, dim=1)
+
+
+_SHARE_SLIPS = tuple(
+    Slip(said, hint, way)
+    for said, hint, way in (
+        (
+            "You take every direction that the SVD or QR returns. Where rows are parallel there is one too many.",
+            "Keep the rows of `vh` with s > 1e-6: a singular value of 0 comes out as something tiny.",
+            lambda v, w: _share_in(torch.linalg.svd(w, full_matrices=False)[2], v),
+        ),
+        (
+            "Your share is always 1: with `full_matrices=True`, `vh` is a basis of the whole space.",
+            "Keep only rows of `vh` that belong to a singular value above 0.",
+            lambda v, w: 1.0,  # noqa: ARG005
+        ),
+        (
+            "You add up the shares of the rows as if they were orthogonal.",
+            "Make a basis of their span first: an SVD of W.",
+            lambda v, w: _share_in(_unit(w), v),
+        ),
+        (
+            "You use the rows as they are: their lengths count, and what two share counts twice.",
+            "Make an orthonormal basis of their span first.",
+            lambda v, w: _share_in(w, v),
+        ),
+        (
+            "This is the share that is *not* read.",
+            "1 minus it.",
+            lambda v, w: 1 - read_share(v, w),
+        ),
+        (
+            "This is the ratio of lengths. The share is of ‖v‖².",
+            "Square it.",
+            lambda v, w: read_share(v, w) ** 0.5,
+        ),
+        (
+            "This is ‖v_row‖², which grows with v.",
+            "Divide by ‖v‖².",
+            lambda v, w: read_share(v, w) * float(v.square().sum()),
+        ),
+        (
+            "You divide by ‖v‖, not by its square: twice as long a v would have another share.",
+            "Divide by ‖v‖².",
+            lambda v, w: read_share(v, w) * float(v.norm()),
+        ),
+        (
+            "This is the part along one row, the one that reads most. The others read, too.",
+            "The span of all rows.",
+            lambda v, w: float((_unit(w) @ v).square().max() / v.square().sum()),
+        ),
+        (
+            "You look at the first row alone.",
+            "The span of all rows.",
+            lambda v, w: _share_in(_unit(w)[:1], v),
+        ),
+        (
+            "You take the mean over the basis where its parts add up.",
+            "`.sum()`",
+            lambda v, w: read_share(v, w) / int(torch.linalg.matrix_rank(w)),
+        ),
+    )
+)
+
+
+def _judge_share(mine: Callable[[Tensor, Tensor], float]) -> Mistake | str | None:
+    return diagnose(mine, read_share, _CASES, _SHARE_SLIPS, atol=CLOSE)
 
 
 TASKS = tasks(

@@ -22,13 +22,15 @@ def _slips() -> tuple[Slip, ...]:
     def made(
         change: str, values: Tensor, atoms: Tensor, dictionary: Tensor, bias: Tensor
     ) -> Tensor:
-        chosen = dictionary[: len(values)] if change == "first" else dictionary[atoms]
+        taken = {"first": torch.arange(len(atoms)), "sorted": atoms.sort().values}
+        chosen = dictionary[taken.get(change, atoms)]
         chosen = chosen / chosen.norm(dim=1, keepdim=True) if change == "unit" else chosen
         weights = torch.ones_like(values) if change == "once" else values
-        weights = values == values.max() if change == "strongest" else weights
-        total = weights.to(values) @ chosen
+        weights = values * (values == values.max()) if change == "strongest" else weights
+        weights = values / values.sum() if change == "shares" else weights
+        total = weights @ chosen
         total = total / len(values) if change == "mean" else total
-        added = {"bias": torch.zeros_like(bias), "minus": -bias}
+        added = {"bias": torch.zeros_like(bias), "minus": -bias, "each": len(values) * bias}
         return total + added.get(change, bias)
 
     told = {
@@ -38,6 +40,9 @@ def _slips() -> tuple[Slip, ...]:
         "first": ("You take the first atoms of the dictionary, not the chosen ones.", "`dictionary[atoms]`"),
         "mean": ("You take the mean over the atoms. An activation is their sum.", "`sum`, or a product `values @ …`."),
         "unit": ("You divide atoms by their length.", "Take the rows as they are."),
+        "each": ("You add the bias once for every atom.", "Sum first, then add `bias` once."),
+        "sorted": ("Values and atoms no longer belong together: one of them was sorted.", "Leave both in the order in which they come."),
+        "shares": ("You divide the values by their sum: that is a weighted mean.", "Take the values as they are."),
         "strongest": ("Only the strongest atom is in yours.", "Sum over all of `atoms`."),
     }  # fmt: skip
     return tuple(Slip(*texts, partial(made, change)) for change, texts in told.items())

@@ -221,4 +221,13 @@ def random_cosine(n_atoms: int = N_ATOMS) -> float:
     )
 
 
+def raw_rows_cosine(toy: Bottleneck, n_atoms: int = 64, seed: int = 0) -> float:
+    """Return the mean cosine of a toy's features with as many of its own rows, untrained: the harder floor."""
+    sparsity = 0.97 if toy.sparsity is None else toy.sparsity
+    with torch.no_grad():
+        rows = toy.hidden(sparse_features(20 * n_atoms, toy.n_features, sparsity, seed=seed))
+    rows = rows[rows.norm(dim=1) > 1e-3][:n_atoms]
+    return float(match_atoms(toy.directions.detach(), unit_rows(rows))[2].mean())
+
+
 Train = Callable[[Tensor, int, int, int, int], Parameters]

@@ -16,9 +16,8 @@ from sae_nb_lessons.exercises._patching import patch_map
 from sae_nb_lessons.exercises._superposition import regular_polygon
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from sae_nb.evaluation import explained_variance, feature_dimensionality
+from sae_nb.evaluation import explained_variance
 from tests.lessons.exercises.asked import Asked
 
 
@@ -31,12 +30,8 @@ def turned_pentagon(seed: int) -> Tensor:
     return regular_polygon(5)[torch.randperm(5, generator=generator)] @ turn
 
 
-def dimensionality_by_loops(directions: Tensor) -> list[float]:
-    found = []
-    for row in directions:
-        unit = row / row.norm()
-        found.append(float(row @ row / sum((unit @ other) ** 2 for other in directions)))
-    return found
+def on_a_circle(angles: Tensor) -> Tensor:
+    return torch.stack((angles.cos(), angles.sin()), dim=1)
 
 
 def pursued(
@@ -109,19 +104,9 @@ PUSHED = 0.5 * math.log(0.5 / P) + 0.5 * math.log(0.5 / (1 - P))
 OTHER_WAY = P * math.log(P / 0.5) + (1 - P) * math.log((1 - P) / 0.5)
 
 
-def read_by_svd(v: Tensor, w: Tensor) -> float:
-    _, s, vh = torch.linalg.svd(w, full_matrices=False)
-    return float((vh[s > 1e-6] @ v).square().sum() / v.square().sum())
-
-
 def moved_share(a: Tensor, b: Tensor, u: float, v: float) -> Tensor:
     norms = torch.stack([(a / u).square().sum(1).sqrt(), (b / v).square().sum(1).sqrt()])
     return norms[1] / norms.sum(dim=0)
-
-
-def best_near(r2: Tensor, l0: Tensor, wanted: float) -> int:
-    near = [i for i in range(len(r2)) if abs(float(l0[i]) - wanted) <= wanted / 5]
-    return max(near, key=lambda i: float(r2[i]))
 
 
 def q_by_scipy(p: Tensor) -> Tensor:
@@ -154,11 +139,6 @@ def lens_by_rows(states: Tensor, gain: Tensor, unembedding: Tensor) -> Tensor:
     )
 
 
-def induction_by_a_loop(attention: Tensor, period: int) -> float:
-    places = range(period, len(attention))
-    return sum(float(attention[t, t - period + 1]) for t in places) / len(places)
-
-
 def width_by_complex_numbers(angles: Tensor, strengths: Tensor) -> float:
     each = zip(angles.tolist(), strengths.tolist(), strict=True)
     return 1 - abs(sum(w * cmath.exp(1j * a) for a, w in each)) / float(strengths.sum())
@@ -184,7 +164,6 @@ def most_by_searching(chunk: str) -> float:
 
 
 ASKED = [
-    Asked("01.2", right=[0.4, 2 / 5], near=[(0.5, "more than the 2"), (0.2, "left unused")]),
     Asked(
         "01.3",
         right=[
@@ -194,20 +173,14 @@ ASKED = [
         near=[
             (torch.eye(5)[:, :2], "has length 0, not 1"),
             (2 * regular_polygon(5), "has length 2, not 1"),
+            (on_a_circle(torch.linspace(0, 2 * math.pi, 5)), "counts the start twice"),
+            (on_a_circle(math.pi / 5 * torch.arange(5)), "half a circle"),
+            (on_a_circle(math.pi / 3 * torch.arange(5)), "a hexagon"),
+            (on_a_circle(72 * torch.arange(5)), "can stand further apart"),
         ],
         malformed=[
             (regular_polygon(4), "xpected a tensor of shape (5, 2), got a tensor of shape (4, 2)")
         ],
-    ),
-    Asked(
-        "01.5",
-        right=[feature_dimensionality, dimensionality_by_loops],
-        near=[
-            # Forgetting to divide by the length shows only on other lengths; that is the case named.
-            (lambda w: w.norm(dim=1) ** 2 / ((w @ w.T) ** 2).sum(dim=1), "length 3, row 0"),
-            (lambda w: torch.ones(len(w)), "an antipodal pair"),
-        ],
-        malformed=[(lambda w: w.norm(dim=1)[:1], "returned 1 numbers")],
     ),
     Asked("11.2", right=[3, 3.0], near=[(1.0, "= 17,"), (4.1, "= 32.8,")]),
     Asked(
@@ -300,25 +273,7 @@ ASKED = [
         near=[(7 / 11, "one mean"), (0.8, "about zero")],
     ),
     Asked(
-        "03.3",
-        right=[lambda value, low, high, control: value > control and not low <= control <= high],
-        near=[
-            (lambda value, low, high, control: value > control, ""),
-            (lambda value, low, high, control: not low <= control <= high, ""),
-        ],
-    ),
-    Asked(
         "05.3", right=[PUSHED], near=[(OTHER_WAY, "steered‖clean"), (PUSHED / math.log(2), "bits")]
-    ),
-    Asked(
-        "05.5",
-        right=[read_by_svd],
-        near=[
-            (
-                lambda v, w: float((normalize(w, dim=1) @ v).square().sum() / v.square().sum()),
-                "not orthogonal",
-            )
-        ],
     ),
     Asked("19.2", right=[(1.7 - 1.25) / (1.7 - 1.2)], near=[(0.1, "lost"), (0.96, "worth")]),
     Asked(
@@ -332,17 +287,6 @@ ASKED = [
         ],
     ),
     Asked("03.5", right=[0.0625], near=[(1 / 128, "one atom")]),
-    Asked(
-        "03.7",
-        right=[best_near],
-        near=[
-            (lambda r2, l0, wanted: int(r2.argmax()), "twice the atoms"),
-            (
-                lambda r2, l0, wanted: int((r2 * ((l0 - wanted).abs() <= wanted / 5)).argmax()),
-                "below zero",
-            ),
-        ],
-    ),
     Asked("21.1", right=[20], near=[(0.05, "of each one"), (0, "wrong with a chance")]),
     Asked(
         "21.2",
@@ -368,17 +312,6 @@ ASKED = [
         near=[
             (lambda a, b: float((b[:, None] > a[None, :]).double().mean()), "same score"),
             (lambda a, b: auroc(b, a), "a clean image scores higher"),
-        ],
-    ),
-    Asked(
-        "08.3",
-        right=[induction_by_a_loop],
-        near=[
-            (lambda a, period: float(torch.diagonal(a, -period).mean()), "induction head"),
-            (
-                lambda a, period: float(torch.diagonal(a, 1 - period).sum() / len(a)),
-                "induction head",
-            ),
         ],
     ),
     Asked(

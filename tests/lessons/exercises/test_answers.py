@@ -43,11 +43,11 @@ from sae_nb_lessons.studies._two_towers import best_detector
 
 import sae_nb as sn
 from sae_nb_studies.evaluation import critical_sparsity
-from tests.lessons.exercises import lab_answers, notebook_answers, panel_answers
+from tests.lessons.exercises import core_answers, lab_answers, notebook_answers, panel_answers
 from tests.lessons.exercises.asked import Asked
 from tests.lessons.exercises.notebook_answers import PUSHED
 
-ASKED = [*notebook_answers.ASKED, *lab_answers.ASKED, *panel_answers.ASKED]
+ASKED = [*core_answers.ASKED, *notebook_answers.ASKED, *lab_answers.ASKED, *panel_answers.ASKED]
 
 
 PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
@@ -102,10 +102,15 @@ def test_right_answers_are_right_and_mistakes_are_named(asked: Asked) -> None:
         assert verdict.state in ("form", "blank")
         assert words in verdict.message
     assert exercise(asked.id).tries == 0
+    named = 0
     for answer, words in asked.near:
+        exercise(asked.id).reset()
         verdict = exercise(asked.id).check(answer)
         assert verdict.state == "wrong"
         assert words in verdict.message, answer
+        named += verdict.hint.startswith("Hint: ")
+    if asked.named:
+        assert len(asked.near) - 1 <= named >= asked.named
 
 
 @pytest.mark.slow
