@@ -119,7 +119,7 @@ def trained(sae: str, rows: int, d_in: int, n_atoms: int, k: int) -> dict[str, f
             run[0].stop()
 
     config = sn.TrainConfig(steps=400, batch_size=rows, log_every=1)
-    run.append(sn.start_training(model, x, config, callbacks=clock, progress=False))
+    run.append(sn.start_training(model, x, config, callbacks=clock, progress=False, held_out=0))
     run[0].wait(120)
     steps = [b - a for a, b in pairwise(times[2:])]
     added = peak_bytes() - floor

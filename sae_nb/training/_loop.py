@@ -203,9 +203,7 @@ class Training:
             self.let_go()
             raise
 
-    def _hold_out(
-        self, held_out: float | Activations | None, resume: bool
-    ) -> Activations | None:
+    def _hold_out(self, held_out: float | Activations | None, resume: bool) -> Activations | None:
         """Return the rows that are not trained on: those given, or those that the data keep back."""
         if isinstance(held_out, Activations):
             if held_out.d_in != self.data.source.d_in:

@@ -64,9 +64,7 @@ def start_training(
     (20, 'done')
     """
     config = chosen_config(config, settings, data)
-    training = Training(
-        sae, data, config, callbacks=callbacks, resume=resume, held_out=held_out
-    )
+    training = Training(sae, data, config, callbacks=callbacks, resume=resume, held_out=held_out)
     return TrainingRun(training, several=isinstance(sae, Sequence), progress=progress)
 
 

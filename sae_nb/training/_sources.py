@@ -62,7 +62,7 @@ class TrainingData:
             )
 
     def hold_out(self, share: float | None) -> Activations | None:
-        """Keep a share of the samples out of the training, and return their rows; None where all are trained on.
+        """Keep a share of the samples out and return their rows; None where all are trained on.
 
         `share`: None takes a tenth where there is enough. Equal texts stay on one side.
         """

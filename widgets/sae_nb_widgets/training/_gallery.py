@@ -260,7 +260,9 @@ class TrainingGallery:
             if id(kept) not in self._of_runs:
                 self._of_runs[id(kept)] = Probe(kept)
             return self._of_runs[id(kept)], True
-        return self._held_out or (self._probe if self._shape is None else None), bool(self._held_out)
+        return self._held_out or (self._probe if self._shape is None else None), bool(
+            self._held_out
+        )
 
     def look(self, tracked: Tracked, atoms: Sequence[int]) -> None:
         """Read the atoms between two steps of their training; touches no widget."""
