@@ -479,7 +479,7 @@ def hits(foreseen, measured, k):
 
 
 # %% 06.2 check
-read_off = int((reading.top[:, -1, 0] == reading.top[-1, -1, 0]).argmax())
+read_off = int(other.settles[-1])
 
 
 # %% 02.1 check
@@ -515,8 +515,6 @@ def fit(x, n_atoms, k, steps, seed):
     optimiser = torch.optim.Adam([E, a, D, b], lr=0.08 / d**0.5)
     fired = torch.zeros(n_atoms)
     for step in range(steps):
-        for group in optimiser.param_groups:  # the last third is slower and slower
-            group["lr"] = 0.08 / d**0.5 * min(1, 3 * (1 - step / steps))
         rows = x[torch.randint(len(x), (512,), generator=draws)]
         z = encode(rows, E, a, b, k)
         x_hat = z @ D + b
@@ -528,7 +526,7 @@ def fit(x, n_atoms, k, steps, seed):
             fired += (z > 0).sum(dim=0)
             if step % 100 == 99:
                 dead = (fired == 0).nonzero()[:512, 0]
-                if step < 0.7 * steps and len(dead):
+                if step < steps / 2 and len(dead):
                     D[dead] = E[dead] = replacements(rows, x_hat, len(dead))
                     a[dead] = 0.0
                 fired.zero_()
@@ -536,7 +534,7 @@ def fit(x, n_atoms, k, steps, seed):
 
 
 # %% 02.6 check
-dictionaries = [fit(rows, 64, 2, 600, seed)[2] for seed, rows in enumerate(hidden)]
+dictionaries = [fit(rows, 64, 3, 600, seed)[2] for seed, rows in enumerate(hidden)]
 
 # %% 02.7 check
 mine = fit(x, 512, 20, 800, 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from sae_nb.architectures import TopK
 from sae_nb.evaluation import explained_variance
@@ -29,9 +31,13 @@ from sae_nb_lessons.studies import (
     own_sae,
 )
 from sae_nb_lessons.studies._own_sae import (
+    N_ATOMS,
+    N_ON,
+    TURN,
     Parameters,
     Train,
     random_cosine,
+    raw_cosine,
     replacements,
     unit_rows,
 )
@@ -41,7 +47,9 @@ LENGTHS_OFF, FOUND, GOAL, K = 0.01, 0.95, 0.95, 20
 SHORT = 300
 """Steps of the loop when it is checked."""
 
-L1 = 0.05
+L1 = 0.01
+JUMP = 0.5
+"""Length of a change that no step of Adam makes in an atom at the asked rate: it was replaced."""
 
 
 def parameters(n_atoms: int | None = None, d: int | None = None) -> Form:
@@ -73,6 +81,8 @@ def _encoder_slips() -> tuple[Slip, ...]:
     def made(change: str, x: Tensor, E: Tensor, a: Tensor, b: Tensor, k: int) -> Tensor:
         u = (x if change == "centre" else x + b if change == "plus" else x - b) @ E.T
         u = u if change == "offset" else u + a
+        if change in ("more", "fewer"):
+            k += 1 if change == "more" else -1
         if change == "late":  # chosen without the offset
             chosen = ((x - b) @ E.T).topk(k, dim=1).indices
             return torch.zeros_like(u).scatter(1, chosen, u.gather(1, chosen).relu())
@@ -98,6 +108,8 @@ def _encoder_slips() -> tuple[Slip, ...]:
         "signed": ("Some of your codes are negative: a row with fewer than k positive pre-codes keeps fewer.", "`.relu()` of what was kept."),
         "all": ("You keep every positive pre-code, not k of them: that is a ReLU SAE.", "`u.topk(k, dim=1)` gives values and indices."),
         "batch": ("You keep k per row on average, over all rows together. That is BatchTopK.", "Each row chooses its own: `dim=1`."),
+        "more": ("You keep k + 1 in each row.", "`topk(k)` is k of them, the first included."),
+        "fewer": ("You keep k − 1 in each row.", "`topk(k)` is k of them; a slice `[:k - 1]` is one fewer."),
         "size": ("You choose the largest by size, so strongly negative ones take places.", "`u.topk(k, dim=1)`, without `abs`."),
         "smallest": ("You keep the k smallest.", "`topk` gives the largest as it is."),
         "mask": ("You return which atoms are on, and not how strongly.", "Put the values back at their indices: `scatter(1, indices, values)`."),
@@ -220,18 +232,55 @@ def _judge_dead(mine: Callable[..., Tensor]) -> Mistake | str | None:
 # --- 02.5: the loop -------------------------------------------------------------------------------
 
 
+@dataclass
+class _Watch:
+    """What an optimiser held before each of its steps: all that can be seen of a loop from outside."""
+
+    rates: list[float] = field(default_factory=list)
+    held: list[list[Tensor]] = field(default_factory=list)
+    slopes: list[list[Tensor]] = field(default_factory=list)
+
+    def __call__(self, optimiser: Optimizer, *_: Any) -> None:
+        groups = optimiser.param_groups
+        given = [one for group in groups for one in group["params"] if one.grad is not None]
+        self.rates.append(float(groups[0]["lr"]))
+        self.held.append([one.detach().clone() for one in given])
+        self.slopes.append([one.grad.clone() for one in given])
+
+    def run(self, train: Train, *given: Any) -> Parameters:
+        """Train, watched."""
+        handle = register_optimizer_step_pre_hook(self)
+        try:
+            return train(*given)
+        finally:
+            handle.remove()
+
+    def first(self, ndim: int, length: int) -> list[Tensor]:
+        """Return the tensors of a size before the first step."""
+        return [one for one in self.held[0] if one.ndim == ndim and len(one) == length]
+
+
 def _judge_loop(train: Train) -> Mistake | str | None:
-    x = hidden_rows(0)[:6000]
+    x, watch = hidden_rows(0)[:6000], _Watch()
 
-    def run(steps: int = SHORT, seed: int = 0, k: int = 2) -> Parameters:
+    def run(steps: int, seed: int = 0, k: int = N_ON) -> Parameters:
         torch.rand(1)  # one who draws from torch's own state gets other numbers each time
-        return train(x.clone(), 40, k, steps, seed)
+        return train(x.clone(), N_ATOMS, k, steps, seed)
 
-    first, done = run(1), run()
+    first, done = run(1), watch.run(train, x.clone(), N_ATOMS, N_ON, SHORT, 0)
     shape = tuple(done[2].shape)
-    if shape != (40, 10):
-        return Mistake(f"For 40 atoms of width 10, D has the shape {shape}.", "`n_atoms` rows.")
-    return _lengths(done[2]) or _moved(first, done) or _reproduced(run, done) or _quality(x, done)
+    if shape != (N_ATOMS, 10):
+        return Mistake(
+            f"For {N_ATOMS} atoms of width 10, D has the shape {shape}.", "`n_atoms` rows."
+        )
+    return (
+        _moved(first, done)
+        or _lengths(done[2])
+        or _reproduced(run)
+        or (_steps(train, x, watch) if watch.held else None)
+        or _returned(train)
+        or _quality(x, done)
+    )
 
 
 def _lengths(D: Tensor) -> Mistake | None:
@@ -263,38 +312,138 @@ def _moved(first: Parameters, done: Parameters) -> Mistake | None:
     return None
 
 
-def _reproduced(run: Callable[..., Parameters], done: Parameters) -> Mistake | None:
-    if not torch.allclose(run()[2], done[2], atol=1e-4):
+def _reproduced(run: Callable[..., Parameters]) -> Mistake | None:
+    once = run(20)[2]
+    if not torch.allclose(run(20)[2], once, atol=1e-4):
         return Mistake(
             "Two runs with the same seed give different atoms.",
             "Draw everything from `torch.Generator().manual_seed(seed)`: the first atoms and the batches.",
         )
-    if torch.allclose(run(seed=1)[2], done[2], atol=1e-4):
+    if torch.allclose(run(20, seed=1)[2], once, atol=1e-4):
         return Mistake(
             "Seeds 0 and 1 give the same atoms: `seed` is not used.", "`manual_seed(seed)`."
         )
-    if torch.allclose(run(k=1)[2], done[2], atol=1e-4):
+    if torch.allclose(run(20, k=1)[2], once, atol=1e-4):
         return Mistake(
-            "k = 1 and k = 2 give the same atoms: `k` is not used.", "Pass it to `encode`."
+            f"k = 1 and k = {N_ON} give the same atoms: `k` is not used.", "Pass it to `encode`."
+        )
+    return None
+
+
+def _steps(train: Train, x: Tensor, watch: _Watch) -> Mistake | None:
+    """Return what is wrong with where a loop begins, how often it steps, and by what."""
+    if len(watch.held) != SHORT:
+        return Mistake(
+            f"For `steps` = {SHORT} your optimiser steps {len(watch.held)} times.",
+            "`for step in range(steps)`, one `optimiser.step()` in each.",
+        )
+    rate = TURN / x.shape[1] ** 0.5
+    if abs(watch.rates[0] - rate) > 0.01 * rate:
+        return Mistake(
+            f"Your learning rate is {watch.rates[0]:.3g}, and 0.08/√10 is {rate:.3g}.",
+            "`lr=0.08 / d**0.5`, with d the width of x.",
+        )
+    if not any((b - x.mean(dim=0)).abs().max() < 1e-4 for b in watch.first(1, 10)):
+        return Mistake("b does not begin at the mean of the rows.", "`x.mean(dim=0)`.")
+    if not any(a.abs().max() == 0 for a in watch.first(1, N_ATOMS)):
+        return Mistake("a does not begin at 0.", "`torch.zeros(n_atoms, requires_grad=True)`.")
+    matrices = watch.first(2, N_ATOMS)
+    if not torch.allclose(matrices[0], matrices[-1], atol=1e-5):
+        return Mistake("E does not begin as a copy of D.", "`E = D.detach().clone()`.")
+    for step, held in enumerate(watch.held):
+        off = [(one.norm(dim=1) - 1).abs().max() for one in held if one.ndim == 2]
+        if min(off) > LENGTHS_OFF:
+            return Mistake(
+                f"At step {step} the atoms have lengths off by {min(off):.2f}: you set them to 1 too late.",
+                "`D.copy_(unit_rows(D))` belongs inside the loop, after each `optimiser.step()`.",
+            )
+    return _of_the_loss(train, x)
+
+
+def _of_the_loss(train: Train, x: Tensor) -> Mistake | None:
+    """Return what is wrong with the unit of a loss: of rows ten times as long, b's slope is a tenth."""
+    sizes = []
+    for times in (1, 10):
+        watch = _Watch()
+        watch.run(train, times * x, N_ATOMS, N_ON, 1, 0)
+        sizes.append(next(float(one.norm()) for one in watch.slopes[0] if one.shape == (10,)))
+    if sizes[1] < 0.3 * sizes[0]:
+        return None
+    return Mistake(
+        f"With rows ten times as long the slope of your loss by b is {sizes[1] / sizes[0]:.2g} times what it was, "
+        "and that of `loss_of` a tenth: your loss has a unit.",
+        "`loss_of(rows, x_hat).backward()`, on the rows of this step.",
+    )
+
+
+def _returned(train: Train) -> Mistake | None:
+    """Return what is wrong with the return of dead atoms, on rows that need four atoms of forty."""
+    draws, watch = torch.Generator().manual_seed(3), _Watch()
+    ends = torch.randn(4, 10, generator=draws)
+    x = ends[torch.randint(4, (2000,), generator=draws)] + 0.1 * torch.randn(
+        2000, 10, generator=draws
+    )
+    done = watch.run(train, x, 40, 1, 220, 0)
+    if not watch.held:
+        return None
+    held = [[one for one in step if one.shape == (40, 10)] for step in watch.held]
+    held.append([done[2], done[0]])
+    if (held[-2][0] - done[2]).norm() > (held[-2][0] - done[0]).norm():
+        held[-1].reverse()  # the optimiser's list begins with E
+    at = [
+        {step for step in range(1, len(held)) if _longest(held[step][i] - held[step - 1][i]) > JUMP}
+        for i in range(2)
+    ]
+    return _when_returned(at)
+
+
+def _longest(rows: Tensor) -> float:
+    return float(rows.norm(dim=1).max())
+
+
+def _when_returned(at: list[set[int]]) -> Mistake | None:
+    """Judge after which steps of 220 the atoms of either matrix were replaced."""
+    both = at[0] | at[1]
+    if not both:
+        return Mistake(
+            "Atoms that never fire stay where they are: on rows that need 4 atoms of 40 none was replaced.",
+            "Count who fires, `(z > 0).sum(dim=0)`; after every hundred steps, those with 0 get `replacements`.",
+        )
+    if at[0] != at[1]:
+        return Mistake(
+            "You replace dead atoms in one of D and E only: they are written in one direction and looked for in another.",
+            "The same new rows go into both.",
+        )
+    if max(both) > 110:
+        return Mistake(
+            f"Of 220 steps your last replacement comes after step {max(both)}, and a new atom needs steps to find its "
+            "offset: R² ends far lower.",
+            "In the first half only: `step < steps / 2`.",
+        )
+    if both != {100}:
+        return Mistake(
+            f"Of 220 steps you replace atoms after {len(both)}, the first of them step {min(both)}: an atom that was "
+            "not drawn for a few steps is not dead.",
+            "Every hundred steps: `step % 100 == 99`.",
         )
     return None
 
 
 def _quality(x: Tensor, done: Parameters) -> Mistake | str | None:
     E, a, D, b = done
-    r2 = OwnSAE(E, a, D, b, 2).r2(x)
-    if OwnSAE(D, a, E, b, 2).r2(x) > max(r2, 0.3) + 0.05:
+    r2 = OwnSAE(E, a, D, b, N_ON).r2(x)
+    if OwnSAE(D, a, E, b, N_ON).r2(x) > max(r2, 0.3) + 0.05:
         return Mistake("E and D are exchanged in what you return.", "The order is E, a, D, b.")
     if r2 < 0:
         return Mistake(
             f"R² is {r2:.2f}: worse than the mean of the rows.",
-            "Does the loss fall? `optimiser.zero_grad()` before each backward pass, and a rate near 0.08 / √d.",
+            "Does the loss fall? Step down its slope, not up, and `optimiser.zero_grad()` before each backward pass.",
         )
     found = float(on_features(0, D).mean())
     if found < FOUND:
         return (
             f"R² is {r2:.2f}, and atoms lie on the features with a cosine of {found:.3f}; {FOUND} are asked "
-            f"after {SHORT} steps."
+            f"after {SHORT} steps (64 rows of data as they are: {raw_cosine():.2f})."
         )
     return None
 
@@ -306,9 +455,20 @@ def _judge_toys(dictionaries: Tensor) -> Mistake | str | None:
     if dictionaries.shape[1] < 32:
         return Mistake(
             f"With {dictionaries.shape[1]} atoms at least {32 - dictionaries.shape[1]} features have none.",
-            "64 are asked: with 48 one start in five leaves a feature without an atom.",
+            "64 are asked: with 36, two starts in three leave a feature without an atom.",
+        )
+    if dictionaries.shape[1] > N_ATOMS:
+        return Mistake(
+            f"{dictionaries.shape[1]} atoms are too many: with so many, rows of data as they are lie near every "
+            "feature, and nothing has to be learned.",
+            f"{N_ATOMS} are asked.",
         )
     for seed, one in enumerate(dictionaries.float()):
+        if _are_rows(one, hidden_rows(seed)):
+            return Mistake(
+                f"Dictionary {seed} is rows of `hidden[{seed}]` as they are: the floor, {raw_cosine():.2f}.",
+                "Train: `fit` returns E, a, D, b, and the dictionary is D.",
+            )
         cosines = on_features(seed, one)
         if cosines.mean() > 0.99:
             continue
@@ -319,11 +479,17 @@ def _judge_toys(dictionaries: Tensor) -> Mistake | str | None:
                 f"Train it on `hidden[{seed}]`; each toy has put its features elsewhere.",
             )
         return Mistake(
-            f"On toy {seed} the mean cosine is {cosines.mean():.3f} (random directions {random_cosine():.2f}), and "
+            f"On toy {seed} the mean cosine is {cosines.mean():.3f} (rows of data {raw_cosine():.2f}, "
+            f"random directions {random_cosine():.2f}), and "
             f"{int((cosines < 0.9).sum())} of 32 features have no atom within 0.9.",
-            "More steps (600), k = 2, and atoms: the third of the four tensors that `fit` returns.",
+            f"600 steps, k = {N_ON}, and the dictionary: the third of the four tensors that `fit` returns.",
         )
     return None
+
+
+def _are_rows(dictionary: Tensor, rows: Tensor) -> bool:
+    exact = torch.cdist(dictionary, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    return bool(exact.min(dim=1).values.max() < EXACT)
 
 
 @cache
@@ -364,8 +530,8 @@ def _judge_vit(found: Parameters) -> Mistake | str | None:
 def strength_without_unit_norm() -> float:
     """Return Σz under ℓ1 without unit norm, as a share of Σz with it."""
     x = hidden_rows(0)
-    held = own_sae(x, 64, 2, l1=L1).strength(x)
-    return own_sae(x, 64, 2, l1=L1, unit_norm=False).strength(x) / held
+    held = own_sae(x, N_ATOMS, N_ON, l1=L1).strength(x)
+    return own_sae(x, N_ATOMS, N_ON, l1=L1, unit_norm=False).strength(x) / held
 
 
 _ANY = Form(says="a tensor", convert=lambda answer: torch.as_tensor(answer).detach().cpu())

@@ -72,27 +72,35 @@ def _between(low: float, high: float, below: str, above: str) -> Answer:
     return Answer(number(0, 1), judge=judge)
 
 
+LENS_TEXT = "One day Clara and Anna went to the library"
+"""The text of 06: at its last token the Jacobian lens settles a block before the logit lens."""
+
+
 @cache
-def first_block() -> int:
-    """Return the block from which on tiny-gpt's logit lens reads the model's answer at the last token of 06's text."""
+def first_block(kind: str = "logit") -> int:
+    """Return the block from which on a lens of tiny-gpt reads the model's answer at the last token of 06's text."""
     import sae_nb as sn
 
-    gpt, text = sn.load_model("tiny-gpt"), "Once upon a time there was a small dog"
-    top = sn.fit_lens(gpt, [text], kind="logit", progress=False).read(text).top[:, -1, 0]
-    own = int(gpt([text])[0, -1].argmax())
-    first = len(top) - 1
-    while first > 0 and int(top[first - 1]) == own:
-        first -= 1
-    return first
+    gpt = sn.load_model("tiny-gpt")
+    jacobian, logit = sn.load_lens("tiny-gpt").read_both(LENS_TEXT)
+    top = (logit if kind == "logit" else jacobian).top[:, -1, 0]
+    agrees = top == int(gpt([LENS_TEXT])[0, -1].argmax())
+    return len(top) - int(agrees[::-1].cumprod().sum())
 
 
 def _judge_block(answer: int) -> Mistake | str | None:
-    right = first_block()
+    right, other = first_block(), first_block("Jacobian")
     if answer == right:
         return None
+    if answer == other:
+        return Mistake(
+            "From there the Jacobian lens reads it. The logit lens needs longer.",
+            "The control above the picture chooses the lens.",
+        )
     if answer > right:
         return Mistake(
-            "It reads the answer in a block before that.", "Follow the column further down."
+            "The lens reads blocks 0, 1 and 2; the last block is the model's own answer.",
+            "The lowest green cell with only green ones above it.",
         )
     return Mistake(
         "In that block it still reads something else.", "Green, and green in all blocks above."
@@ -223,7 +231,7 @@ TASKS = tasks(
         "28.1": Answer(words(12)),
         "06.2": Answer(whole_number(0, 3), judge=_judge_block),
         "02.8": _chosen(
-            "the toolkit's", {"ours": "Ours is .956. Read R² at the right end of the curve again."}
+            "the toolkit's", {"ours": "Ours is .957. Read R² at the right end of the curve again."}
         ),
         "04.5": Answer(words(12)),
         "09.2": _chosen("rows", {"scrambled": "Read the right ends of both curves again."}),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sae_nb_lessons import exercise
 from sae_nb_lessons.exercises import _own_sae as exercises
-from sae_nb_lessons.studies import OwnSAE, hidden_rows, on_features, own_sae
+from sae_nb_lessons.studies import OwnSAE, hidden_rows, on_features, own_sae, raw_rows
 from sae_nb_lessons.studies._own_sae import encode, random_cosine, replacements, unit_rows
 from torch import Tensor
 
@@ -19,27 +19,50 @@ import sae_nb as sn
 def loop(mistake: str = "") -> Callable[..., Any]:
     def fit(x: Tensor, n_atoms: int, k: int, steps: int, seed: int) -> Any:
         draws = torch.Generator().manual_seed(7 if mistake == "seed" else seed)
-        d = x.shape[1]
+        d, n_steps = x.shape[1], steps + (mistake == "more") - (mistake == "fewer")
         first = torch.randn(n_atoms, d, generator=None if mistake == "global" else draws)
         D = unit_rows(first).requires_grad_()
-        E = D.detach().clone().requires_grad_()
-        a, b = torch.zeros(n_atoms, requires_grad=True), x.mean(0).requires_grad_()
+        E = (
+            (torch.randn(D.shape, generator=draws) if mistake == "E apart" else D)
+            .detach()
+            .clone()
+            .requires_grad_()
+        )
+        a = torch.full((n_atoms,), -0.1 if mistake == "low a" else 0.0, requires_grad=True)
+        b = (0 * x.mean(0) if mistake == "b = 0" else x.mean(0)).requires_grad_()
         named = {"E": E, "a": a, "D": D, "b": b}
         trained = [one for name, one in named.items() if mistake != f"without {name}"]
-        optimiser = torch.optim.Adam(trained, lr=0.08 / d**0.5, maximize=mistake == "up")
-        for _ in range(1 if mistake == "once" else steps):
+        rate = 1e-3 if mistake == "rate" else 0.08 / d**0.5
+        optimiser = torch.optim.Adam(trained, lr=rate, maximize=mistake == "up")
+        fired = torch.zeros(n_atoms)
+        for step in range(1 if mistake == "once" else n_steps):
             rows = x[torch.randint(len(x), (512,), generator=draws)]
-            x_hat = encode(rows, E, a, b, 2 if mistake == "k" else k) @ D + b
+            z = encode(rows, E, a, b, 2 if mistake == "k" else k)
+            x_hat = z @ D + b
             optimiser.zero_grad()
-            ((rows - x_hat).square().sum() / (rows - rows.mean(0)).square().sum()).backward()
+            loss = (rows - x_hat).square()
+            spread = (rows - rows.mean(0)).square().sum()
+            (loss.mean() if mistake == "mse" else loss.sum() / spread).backward()
             optimiser.step()
-            if mistake != "norm":
-                with torch.no_grad():
-                    D.copy_(unit_rows(D))
+            with torch.no_grad():
+                if mistake not in ("norm", "late norm"):
+                    D.copy_(D / D.norm(dim=1, keepdim=True))
+                fired += (z > 0).sum(0)
+                window = 20 if mistake == "often" else 100
+                if step % window == window - 1 and mistake != "stay":
+                    if step * 2 < steps or mistake == "to the end":
+                        dead = torch.where(fired == 0)[0]
+                        new = replacements(rows, x_hat, len(dead))
+                        D[dead], a[dead] = new, 0.0
+                        if mistake != "D alone":
+                            E[dead] = new
+                    fired *= 0
         done = {name: one.detach() for name, one in named.items()}
+        if mistake == "late norm":
+            done["D"] = unit_rows(done["D"])
         if mistake == "tuple":
             return done["D"], done["b"]
-        return tuple(done[name] for name in "EaDb")
+        return tuple(done[name] for name in ("DaEb" if mistake == "order" else "EaDb"))
 
     return fit
 
@@ -48,6 +71,7 @@ def loop(mistake: str = "") -> Callable[..., Any]:
     ("mistake", "words"),
     {
         "norm": "Your atoms end with lengths from",
+        "late norm": "you set them to 1 too late",
         "once": "all is as after one",
         "without E": "E is as after one: never trained",
         "seed": "Seeds 0 and 1 give the same atoms",
@@ -55,28 +79,85 @@ def loop(mistake: str = "") -> Callable[..., Any]:
         "k": "`k` is not used",
         "up": "worse than the mean",
         "tuple": "got a tuple of 2",
+        "mse": "your loss has a unit",
+        "b = 0": "b does not begin at the mean",
+        "low a": "a does not begin at 0",
+        "E apart": "E does not begin as a copy",
+        "rate": "Your learning rate is 0.001",
+        "more": "your optimiser steps 301 times",
+        "fewer": "your optimiser steps 299 times",
+        "stay": "none was replaced",
+        "D alone": "one of D and E only",
+        "to the end": "a new atom needs steps",
+        "often": "is not dead",
+        "order": "",
     }.items(),
 )
 def test_a_loop_is_told_its_mistake(mistake: str, words: str) -> None:
-    assert words in exercise("02.5").check(loop(mistake)).message
+    verdict = exercise("02.5").check(loop(mistake))
+    assert not verdict
+    assert words in verdict.message
 
 
 def test_a_loop_without_a_mistake_is_right() -> None:
+    """Also one whose optimiser has another order, or whose rate falls at the end."""
     assert exercise("02.5").check(loop())
+    cooled = lambda x, n, k, steps, seed: own_parts(own_sae(x, n, k, steps, seed))  # noqa: E731
+    assert exercise("02.5").check(cooled)
+
+
+def own_parts(one: OwnSAE) -> tuple[Tensor, ...]:
+    return one.E, one.a, one.D, one.b
 
 
 def test_three_dictionaries_are_held_against_three_toys() -> None:
-    right = [own_sae(hidden_rows(seed), 64, 2, 600, seed).D for seed in range(3)]
+    hidden = [hidden_rows(seed) for seed in range(3)]
+    right = [own_sae(hidden_rows(seed), 64, 3, 600, seed).D for seed in range(3)]
     assert exercise("02.6").check(right)
     assert exercise("02.6").check(torch.stack(right))
+    short = own_sae(hidden[0], 64, 3, 30, 0)
+    blind = torch.randn(3, 64, 10, generator=torch.Generator().manual_seed(0))
     for answer, words in (
         ([right[0]] * 3, "Dictionary 1 lies on the features of toy 0"),
         ([right[1], right[0], right[2]], "Dictionary 0 lies on the features of toy 1"),
         ([one[:30] for one in right], "With 30 atoms at least 2 features have none"),
         ([right[0], right[1], right[2].flip(1)], "On toy 2 the mean cosine is"),
         (right[:2], "(3, n, 10)"),
+        ([rows[:1000] for rows in hidden], "1000 atoms are too many"),
+        ([rows[:64] for rows in hidden], "Dictionary 0 is rows of `hidden[0]` as they are"),
+        (hidden, "(3, n, 10)"),
+        (blind, "On toy 0 the mean cosine is"),
+        ([short.D, *right[1:]], "On toy 0 the mean cosine is"),
+        ([own_sae(hidden[0], 64, 10, 100, 0).D, *right[1:]], "k = 3"),
+        ([-one for one in right], "On toy 0 the mean cosine is"),
     ):
-        assert words in exercise("02.6").check(answer).message
+        verdict = exercise("02.6").check(answer)
+        assert not verdict
+        assert words in verdict.message
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_of_data_do_not_win(seed: int) -> None:
+    """64 of them, as they are, are the higher floor; random directions the lower one."""
+    raw = on_features(seed, raw_rows(seed))
+    assert 0.75 < raw.mean() < 0.85
+    assert (raw > 0.9).mean() < 0.4
+    assert random_cosine() < raw.mean()
+
+
+def test_atoms_that_begin_asleep_are_needed_back() -> None:
+    """56 of 64 on two toys: without their return no feature is found, with it most are."""
+    for seed in range(2):
+        x = hidden_rows(seed)
+        back, gone = (own_sae(x, 64, 3, asleep=56, revived=one) for one in (True, False))
+        assert back.r2(x) > gone.r2(x) + 0.2
+        found = [(on_features(seed, one.D) > 0.9).sum() for one in (back, gone)]
+        assert found[0] > 15 > 3 > found[1]
+
+
+def test_a_rate_that_falls_lets_atoms_rest() -> None:
+    x = hidden_rows(0)
+    assert own_sae(x, 64, 3).r2(x) > own_sae(x, 64, 3, cooled=False).r2(x) + 0.003
 
 
 def test_an_sae_of_a_real_model_is_judged_on_new_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +174,11 @@ def test_an_sae_of_a_real_model_is_judged_on_new_images(monkeypatch: pytest.Monk
         ((good.E, good.a, 2 * good.D, good.b), "lengths from 2.00"),
         (silent, "atoms never fire on new images"),
         ((random, good.a, good.E, good.b), "lengths from"),
+        ((good.E, good.a, unit_rows(random), good.b), "0.95 are asked"),
+        ((good.E, good.a, good.D, good.b + 50), "0.95 are asked"),
+        ((good.E, good.b, good.D, good.a), "got the shapes"),
+        ((good.E[:64], good.a[:64], good.D[:64], good.b), "of 512 atoms and width 64"),
+        (good, "four tensors"),
         ((good.D, good.a, 0 * good.E, good.b), "lengths from 0.00"),
         ((good.E, good.a, good.D.flip(0), good.b), "0.95 are asked"),
     ):
@@ -102,15 +188,15 @@ def test_an_sae_of_a_real_model_is_judged_on_new_images(monkeypatch: pytest.Monk
 def test_a_penalty_is_dodged_without_unit_norm() -> None:
     assert 0.3 < exercises.strength_without_unit_norm() < 0.7
     x = hidden_rows(0)
-    held, free = (own_sae(x, 64, 2, l1=0.05, unit_norm=unit) for unit in (True, False))
+    held, free = (own_sae(x, 64, 3, l1=0.01, unit_norm=unit) for unit in (True, False))
     assert held.r2(x) == pytest.approx(free.r2(x), abs=0.01)
 
 
 def test_the_lessons_sae_is_the_toolkits() -> None:
     """Codes of both with the same numbers, and R² as reports compute it."""
     x = hidden_rows(0)[:500]
-    own = own_sae(x, 64, 2, 50)
-    theirs = exercises._toolkit_codes(x, own.E, own.a, own.b, 2)
+    own = own_sae(x, 64, 3, 50)
+    theirs = exercises._toolkit_codes(x, own.E, own.a, own.b, 3)
     assert torch.allclose(own.encode(x), theirs, atol=1e-6)
     x_hat: Any = own.encode(x) @ own.D + own.b
     assert own.r2(x) == pytest.approx(sn.evaluation.explained_variance(x, x_hat), abs=1e-5)
@@ -120,7 +206,7 @@ def test_the_lessons_sae_is_the_toolkits() -> None:
 def test_the_lessons_sae_finds_the_features_of_a_toy_it_shares_no_seed_with(seed: int) -> None:
     """Every feature, on three seeds; random directions of the toy's own seed would look better than they are."""
     x = hidden_rows(seed)
-    cosines = on_features(seed, own_sae(x, 64, 2, 600, seed).D)
+    cosines = on_features(seed, own_sae(x, 64, 3, 600, seed).D)
     assert cosines.min() > 0.99
     blind = torch.randn(64, 10, generator=torch.Generator().manual_seed(seed))
     assert on_features(seed, blind).mean() < 0.73
@@ -129,7 +215,7 @@ def test_the_lessons_sae_finds_the_features_of_a_toy_it_shares_no_seed_with(seed
 def test_dead_atoms_return_and_curves_fall() -> None:
     """An atom that is far from everything is put where it is needed; random directions are the floor."""
     x = hidden_rows(0)
-    whole = own_sae(x, 64, 2)
+    whole = own_sae(x, 64, 3)
     assert isinstance(whole, OwnSAE)
     for _, values in (whole.sorted_norms(), whole.sorted_rates(x)):
         assert values == sorted(values, reverse=True)
