@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         on_features as on_features,
         own_sae as own_sae,
         raw_rows_cosine as raw_rows_cosine,
+        raw_rows as raw_rows,
         scrambled as scrambled,
         toy_run as toy_run,
     )
