@@ -23,7 +23,7 @@
 # The drawing is a hypothesis: so each time one atom is **cut in the running model**, and compared with the
 # graph's prediction and with random directions of the same size.
 #
-# You need 00 and 19; 15 minutes with the exercises, 25 seconds of computing. Afterwards you can follow an answer
+# You need 00, and 07's idea of a patch; 15 minutes with the exercises, 25 seconds of computing. Afterwards you can follow an answer
 # back to its inputs, hold a graph against the running model, and score an induction head. Nothing is trained: `tiny-gpt`
 # and `tiny-vit` come with a transcoder of each MLP; section 7 reads SmolLM2-135M where `sae-nb get smollm2-135m`
 # fetched it, else `tiny-gpt`.
@@ -55,6 +55,10 @@ from sae_nb_widgets.panel._theming import figure_widget
 
 # %% [markdown]
 # ## 1 · A word, followed back
+#
+# An SAE rebuilds an activation from itself. A *transcoder* is the same with another target: it reads what goes into an
+# MLP and rebuilds what comes out, as a sum of a few atoms. Put in the MLP's place, it turns the MLP into parts whose
+# contributions can be followed. That is all you need of it here.
 #
 # Attention patterns and the scales of the norms are held as this text had them; then every atom is exactly a
 # sum of what earlier atoms, the words, and what the transcoders miss add to it.

@@ -597,9 +597,9 @@ line = 0.95
 def run(seed):
     rows, draws = hidden_rows(seed), torch.Generator().manual_seed(seed)
     dictionaries = {
-        "claim": own_sae(rows, 64, 2, 300, seed).D,
+        "claim": own_sae(rows, 64, 3, 300, seed).D,
         "floor": torch.randn(64, 10, generator=draws),
-        "control": own_sae(scrambled(rows, seed), 64, 2, 300, seed).D,
+        "control": own_sae(scrambled(rows, seed), 64, 3, 300, seed).D,
     }
     return {name: on_features(seed, one).mean() for name, one in dictionaries.items()}
 

@@ -118,7 +118,7 @@ def test_rows_are_explained_better_than_scrambled_ones() -> None:
     """09.2: the right ends of both curves."""
     rows, ends = hidden_rows(0)[:2000], {}
     for name, some in {"rows": rows, "scrambled": scrambled(rows, seed=0)}.items():
-        sae = sn.TopK(10, 64, 2, generator=torch.Generator().manual_seed(0))
+        sae = sn.TopK(10, 64, 3, generator=torch.Generator().manual_seed(0))
         run = sn.start_training(sae, some, steps=200, batch_size=256, seed=0)
         ends[name] = run.wait().history[-1].r2
     assert exercise("09.2").check(max(ends, key=ends.__getitem__))

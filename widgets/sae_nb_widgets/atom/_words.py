@@ -26,7 +26,8 @@ def headline(names: AtomNames, atom: int) -> str:
     if names.source(atom):
         return names.words(atom)
     made = names.made(atom)
-    if made is not None and made.fires_on:
+    # "cls" and "registers" say where an atom is read, and nothing of the images drawn below the name.
+    if made is not None and made.fires_on and not set(made.seen) <= {"cls", "registers"}:
         return f"no name yet: {made.fires_on}"
     return f"atom {atom}, no name yet"
 
