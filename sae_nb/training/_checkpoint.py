@@ -135,7 +135,7 @@ def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def rows_trained_on(folder: Path) -> int | None:
-    """Return how many rows the training in a folder of checkpoints reads; None without one, and for a stream."""
+    """Return how many rows the checkpointed training reads; None without one, and for a stream."""
     pointer = folder / POINTER
     latest = json_object(pointer).get("latest") if pointer.is_file() else None
     state = folder / str(latest) / "state.json"
