@@ -152,8 +152,8 @@ acts[::500].to_pandas()
 # %%
 generator = torch.Generator().manual_seed(0)
 sae = sn.TopK(d_in=acts.d_in, n_atoms=512, k=16, generator=generator)
-run = sn.start_training(sae, train_acts, steps=500, batch_size=1024, seed=0)
-monitor = sw.TrainingMonitor(run, held_out=test_acts)
+run = sn.start_training(sae, train_acts, held_out=test_acts, steps=500, batch_size=1024, seed=0)
+monitor = sw.TrainingMonitor(run)
 monitor
 
 # %%
