@@ -103,7 +103,7 @@ def _dimensions(kind: str, w: Tensor) -> Tensor:
     lengths, products = w.norm(dim=1), w @ w.T
     along = products / lengths[:, None]
     others = along.clone().fill_diagonal_(0)
-    return {
+    ways: dict[str, Callable[[], Tensor]] = {
         "length": lambda: lengths**2 / (products**2).sum(dim=1),
         "itself": lambda: lengths**2 / (others**2).sum(dim=1),
         "root": lambda: lengths / (along**2).sum(dim=1),
@@ -115,7 +115,8 @@ def _dimensions(kind: str, w: Tensor) -> Tensor:
         "mean": lambda: lengths**2 / (along**2).mean(dim=1),
         "alone": lambda: torch.ones(len(w)),
         "equal": lambda: torch.full((len(w),), w.shape[1] / len(w)),
-    }[kind]()
+    }
+    return ways[kind]()
 
 
 _SLIPS = tuple(
