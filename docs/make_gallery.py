@@ -81,12 +81,12 @@ ATOMS_ALONE = (
 )
 """Of atoms in use their names and coefficients."""
 
-SIX_SCALES = (
-    ".sae-nb-dotrow { grid-template-columns: 118px minmax(0, 1fr) !important; padding: 3px 4px !important; }"
-    ".sae-nb-dotcell { grid-template-columns: minmax(0, 1fr) 60px !important; gap: 0 6px !important; }"
-    ".sae-nb-dotlist small { display: none !important; } .sae-nb-dotname { font-weight: 400 !important; }"
+THREE_ANSWERS = (
+    ".sae-nb-verdicts { gap: 0 !important; } .sae-nb-verdicts dt { font-size: 14px !important; margin-top: 6px !important; }"
+    ".sae-nb-verdicts dd { grid-template-columns: 74px minmax(0, 1fr) !important; }"
+    ".sae-nb-verdicts b { font-size: 17px !important; } .sae-nb-verdicts p { font-size: 12px; line-height: 1.35 !important; }"
 )
-"""Of a report card its six rows, whole."""
+"""Of a report card its three answers, whole."""
 
 WHOLE_MAP = ".sae-nb-mapstage { height: 228px !important; }"
 """Of a map the points and their names, to its end."""
@@ -547,10 +547,10 @@ def entries() -> list[Entry]:
             "report-card",
             *twice("can this SAE be trusted?"),
             judged,
-            "It rebuilds what it reads far better than a random dictionary, but many of its atoms never fire.",
-            ".sae-nb-dotlist",
+            "It rebuilds what it reads far better than a random dictionary; one atom in five never fires.",
+            ".sae-nb-verdicts",
             "10_evaluation",
-            SIX_SCALES,
+            THREE_ANSWERS,
         ),
         Entry(
             "corpora",

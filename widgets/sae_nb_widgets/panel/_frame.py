@@ -100,8 +100,12 @@ class Frame:
         self.controls.children, self.more.children = tuple(controls), tuple(more)
         self.main.children, self.detail.children = tuple(main), tuple(detail)
         show(self.controls, bool(controls))
-        show(self.detail, bool(detail))
-        (self.body.remove_class if detail else self.body.add_class)("sae-nb-plain")
+        self.show_detail(bool(detail))
+
+    def show_detail(self, shown: bool) -> None:
+        """Show the column next to the figure, or give its room to the figure."""
+        show(self.detail, shown)
+        (self.body.remove_class if shown else self.body.add_class)("sae-nb-plain")
 
     def draw_heading(self, heading: Heading) -> None:
         """Write where the panel looks, its title, and the facts about that."""
