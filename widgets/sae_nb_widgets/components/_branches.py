@@ -121,6 +121,7 @@ class Branches(Component):
     earlier = t.List(t.Tuple(t.Unicode(), t.Unicode()), help="Earlier ways: what, and text.").tag(
         sync=True
     )
+    abreast = t.Bool(False, help="The ways side by side, where there is room.").tag(sync=True)
     note = t.Unicode("", help="One quiet line below.").tag(sync=True)
     stale = t.Bool(False, help="Whether it no longer answers what is asked: dimmed.").tag(sync=True)
     selected = t.Tuple(
@@ -226,7 +227,7 @@ class Branches(Component):
         )
         leaves = f'<p class="sae-nb-leaves">↳ {escape(self.leaves)}</p>' if self.leaves else ""
         note = f'<p class="sae-nb-note">{escape(self.note)}</p>' if self.note else ""
-        stale = " sae-nb-stale" * self.stale
+        stale = " sae-nb-abreast" * self.abreast + " sae-nb-stale" * self.stale
         return (
             f'<div class="sae-nb-component sae-nb-branches{stale}" role="group" '
             f'aria-label="{escape(self.description)}">{earlier}<p class="sae-nb-prompt" dir="auto">'
