@@ -88,6 +88,12 @@ THREE_ANSWERS = (
 )
 """Of a report card its three answers, whole."""
 
+WHOLE_TEXTS = (
+    ".sae-nb-leaves { display: none !important; } .sae-nb-prompt { font-size: 14px !important; margin: 0 0 2px !important; line-height: 1.4 !important; }"
+    ".sae-nb-ways > dt { padding: 4px 8px 0 !important; } .sae-nb-ways > dd { font-size: 14px !important; min-height: 0 !important; padding: 3px 8px !important; line-height: 1.4 !important; }"
+)
+"""Of a text and the ways in which it goes on all ways, to their end."""
+
 WHOLE_MAP = ".sae-nb-mapstage { height: 228px !important; }"
 """Of a map the points and their names, to its end."""
 
@@ -595,9 +601,10 @@ def entries() -> list[Entry]:
             "changes",
             *twice("what a fine-tuning changed"),
             changed,
-            "After each sentence the fine-tuned model says “So it was”; one direction carries a third of that.",
-            f".sae-nb-answer, {tokens}",
-            "23_the_lens",
+            "After each sentence the fine-tuned model says “So it was”; before, the story just went on.",
+            ".sae-nb-branches",
+            "30_what_did_fine_tuning_change",
+            WHOLE_TEXTS,
         ),
         Entry(
             "generation",

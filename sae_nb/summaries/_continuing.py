@@ -68,7 +68,7 @@ def summarise_continuation(
     parts = []
     for edit in (nullcontext(), edit_of(model, sae, recipe), control_of(model, sae, recipe)):
         with model.lock, edit:
-            parts.append(continued(model, prompt, max_new_tokens))
+            parts.append(tuple(outcome_names(model, continued(model, prompt, max_new_tokens))))
     before, after, random = parts
     return Continuation(
         recipe=recipe,
@@ -83,12 +83,11 @@ def summarise_continuation(
 
 def continued(
     model: LiveModel, prompt: Int[Tensor, " n"], max_new_tokens: int
-) -> tuple[str, ...]:
-    """Return the likeliest tokens after a prompt, as they are written; a token that ends a text is no part of it."""
+) -> Int[np.ndarray, " new"]:
+    """Return the ids of the likeliest tokens after a prompt; a token that ends a text is no part of it."""
     new = model.generate(prompt.cpu(), max_new_tokens, return_ids=True, echo=False)
     found = np.asarray(cast(Tensor, new).cpu())
-    found = found[:-1] if len(found) and found[-1] == model.end_of_text else found
-    return tuple(outcome_names(model, found))
+    return found[:-1] if len(found) and found[-1] == model.end_of_text else found
 
 
 def changed_tokens(before: Sequence[str], after: Sequence[str]) -> Bool[np.ndarray, " n"]:

@@ -82,9 +82,15 @@ def test_both_models_go_on_from_the_place_side_by_side(panel: Any, made: Any) ->
         batch = next(iter(made.before.batches([panel.text])))
         upto = batch.token_ids[0][: place + 1]
         for row, model in enumerate((made.before, made.after)):
-            whole = model.generate(upto, 24, return_ids=True, echo=False)
+            whole = model.generate(upto, 32, return_ids=True, echo=False)
             by_hand = "".join(model.tokenizer.decode([int(one)]) for one in whole)
             assert by_hand.startswith("".join(branches.rows[row]))
+        ids = torch.cat([upto, whole])
+        with torch.no_grad():
+            answers = run(made.before, next(iter(made.before.batches(ids[None])))).answer.tensor[0]
+        first = float(answers[place].softmax(-1)[whole[0]])
+        assert branches.marked[1][0] == (first < 0.05)
+        assert not any(branches.marked[0])
         assert branches.kinds == ["same", "up"]
         assert branches.labels == ["before", "after fine-tuning"]
         assert branches.fork == len(branches.prompt) - 1

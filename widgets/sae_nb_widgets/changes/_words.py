@@ -22,6 +22,8 @@ NONE = -1
 FIRST_WORDS, LONGEST_ROW = 3, 460
 """Words of how a model goes on, in the title; pixels of a text in the list."""
 
+TINTED = "Tinted: words that the model before would hardly have written here (below 5 %)."
+
 SAME = "Nothing differs on these {}s: the largest difference is rounding."
 
 

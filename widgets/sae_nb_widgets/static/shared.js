@@ -61,7 +61,7 @@ function make(tag, className, attributes = {}, text = null) {
 const answered = (model) => model.get("buttons").some(([, kind]) => kind);
 function optionButton(model, index, ...shown) {
   const [words, kind, name] = model.get("buttons")[index];
-  const node = make("button", `sae-nb-option sae-nb-${kind || "open"}`, { type: "button", "aria-label": name });
+  const node = make("button", `sae-nb-option sae-nb-${kind || "open"}`, { type: "button", "aria-label": name, title: `Answer with ${name}` });
   node.disabled = answered(model);
   node.append(...shown.length ? [...shown, make("span", "", {}, words)] : []);
   return node;
