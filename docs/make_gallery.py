@@ -72,8 +72,11 @@ NAMES_ALONE = (
 )
 """Of rows of atoms their names and how active they are; of an input the input."""
 
-FOUR_IN_A_ROW = ".sae-nb-grid { --thumbnail: 70px !important; }"
-"""Of a question all four examples, none cut."""
+FOUR_IN_A_ROW = (
+    ".sae-nb-grid { --thumbnail: 58px !important; gap: 5px !important; padding: 2px 0 !important; grid-template-columns: repeat(5, 58px) !important; }"
+    ".sae-nb-main .sae-nb-cardtitle { font-size: 15px; margin: 0 0 4px !important; } .sae-nb-component { margin-top: 8px; }"
+)
+"""Of a question all four examples in a row, and the options in another."""
 
 ATOMS_ALONE = (
     ".sae-nb-inuse :is(svg, .sae-nb-cardtitle) { display: none; }"
@@ -93,6 +96,19 @@ WHOLE_TEXTS = (
     ".sae-nb-ways > dt { padding: 4px 8px 0 !important; } .sae-nb-ways > dd { font-size: 14px !important; min-height: 0 !important; padding: 3px 8px !important; line-height: 1.4 !important; }"
 )
 """Of a text and the ways in which it goes on all ways, to their end."""
+
+TWO_OF_EACH = (
+    ".sae-nb-sides { margin: 4px 0 0 !important; } .sae-nb-sides .sae-nb-cardfacts, .sae-nb-kwicitem:nth-child(n+3) { display: none; }"
+    ".sae-nb-answer { font-size: 14px !important; line-height: 1.35 !important; } .sae-nb-sides .sae-nb-cardtitle { margin: 4px 0 0 !important; }"
+)
+"""Of two corpora the answer, and two examples of each."""
+
+ATOM_AND_EFFECT = (
+    ".sae-nb-veiled { grid-template-columns: repeat(4, 72px) !important; gap: 6px !important; padding: 2px 0 !important; }"
+    ".sae-nb-picture:nth-child(n+5), .sae-nb-surewords { display: none; } .sae-nb-question { font-size: 16px !important; }"
+    ".sae-nb-answer { font-size: 13px !important; }"
+)
+"""Of linked panels the atom, a row of its examples, and what it does."""
 
 WHOLE_MAP = ".sae-nb-mapstage { height: 228px !important; }"
 """Of a map the points and their names, to its end."""
@@ -147,6 +163,7 @@ CROP = """([crop, never]) => {
 # bound to each other keep the room that they had.
 ONLY = """async ([axes, height]) => {
   const plot = document.querySelector('.js-plotly-plot'), full = plot._fullLayout;
+  height -= plot.getBoundingClientRect().top;
   const kept = axes.split(' '), across = kept.filter(name => name[0] === 'x');
   const data = plot.data.filter(t => kept.includes(t.xaxis || 'x'));
   const layout = JSON.parse(JSON.stringify(plot.layout));
@@ -532,8 +549,9 @@ def entries() -> list[Entry]:
             *twice("a text, turned to money"),
             steered_text,
             "The same beginning with an atom for money turned up, as it is, and with a random push.",
-            ".sae-nb-branches",
+            ".sae-nb-question, .sae-nb-branches",
             "demo",
+            WHOLE_TEXTS,
         ),
         Entry(
             "atom-language-outer-space",
@@ -563,8 +581,9 @@ def entries() -> list[Entry]:
             *twice("sad stories against glad ones"),
             corpora,
             "Atoms that differ most between the two kinds of stories, and the words at which they peak.",
-            ".sae-nb-sides",
+            ".sae-nb-answer, .sae-nb-sides",
             atoms,
+            TWO_OF_EACH,
         ),
         Entry(
             "circuit",
@@ -611,15 +630,16 @@ def entries() -> list[Entry]:
             *twice("a model while it writes"),
             generation,
             "One beginning goes on three ways: with “outer space” turned up, as it is, and at random.",
-            ".sae-nb-branches",
+            ".sae-nb-question, .sae-nb-branches",
             "11_steering",
+            WHOLE_TEXTS,
         ),
         Entry(
             "quiz",
             *twice("guess where it fires"),
             quiz,
             "Four images in which an atom is active. In which of five others is it, too?",
-            picture,
+            f".sae-nb-main .sae-nb-cardtitle, {picture}",
             atoms,
             FOUR_IN_A_ROW,
         ),
@@ -628,8 +648,9 @@ def entries() -> list[Entry]:
             *twice("everything linked"),
             everything_linked,
             "Map, examples and steering are about the same atom, whichever of them it is chosen in.",
-            f".sae-nb-answer, {picture}",
+            "main .sae-nb-question, main .sae-nb-veiled, main .sae-nb-answer",
             atoms,
+            ATOM_AND_EFFECT,
         ),
         Entry(
             "map",
@@ -671,7 +692,7 @@ def entries() -> list[Entry]:
             *twice("five features in two neurons"),
             superposition,
             "Features that are rare enough share neurons, as the corners of a pentagon.",
-            bars,
+            f".sae-nb-answer, {bars}",
             "01_superposition",
             axes="x y",
         ),
