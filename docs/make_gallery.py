@@ -92,8 +92,10 @@ THREE_ANSWERS = (
 """Of a report card its three answers, whole."""
 
 WHOLE_TEXTS = (
-    ".sae-nb-leaves { display: none !important; } .sae-nb-prompt { font-size: 14px !important; margin: 0 0 2px !important; line-height: 1.4 !important; }"
-    ".sae-nb-ways > dt { padding: 4px 8px 0 !important; } .sae-nb-ways > dd { font-size: 14px !important; min-height: 0 !important; padding: 3px 8px !important; line-height: 1.4 !important; }"
+    ".sae-nb-leaves, .sae-nb-note { display: none !important; }"
+    ".sae-nb-prompt { font-size: 13px !important; margin: 0 !important; line-height: 1.35 !important; }"
+    ".sae-nb-ways > dt { padding: 3px 8px 0 !important; font-size: 12px; }"
+    ".sae-nb-ways > dd { font-size: 12.5px !important; min-height: 0 !important; padding: 1px 8px !important; line-height: 1.35 !important; }"
 )
 """Of a text and the ways in which it goes on all ways, to their end."""
 
@@ -141,7 +143,7 @@ body > p { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1)
 """
 # Leaves of a page what a crop names, at the width of a card.
 CROP = """([crop, never]) => {
-  const main = document.querySelector('main');
+  const main = document.querySelector('.sae-nb-dashboard') || document.querySelector('main');
   const wanted = [...main.querySelectorAll(crop)].filter(n => n.getClientRects().length);
   const keep = new Set(wanted);
   for (const node of wanted)
@@ -152,7 +154,7 @@ CROP = """([crop, never]) => {
     if (!inside || node.matches(never)) node.style.setProperty('display', 'none', 'important');
   }
   for (const node of [document.documentElement, document.body, main, ...keep])
-    Object.assign(node.style, {margin: 0, minHeight: 0, border: 'none'});
+    Object.assign(node.style, {margin: 0, minHeight: 0, border: 'none', borderRadius: 0});
   for (const node of [main, ...keep])
     if (!wanted.some(w => w.contains(node))) node.style.padding = 0;
   document.body.style.padding = main.style.padding = 0;
@@ -164,6 +166,7 @@ CROP = """([crop, never]) => {
 ONLY = """async ([axes, height]) => {
   const plot = document.querySelector('.js-plotly-plot'), full = plot._fullLayout;
   height -= plot.getBoundingClientRect().top;
+  plot.style.height = plot.closest('.sae-nb-live').style.height = `${height}px`;
   const kept = axes.split(' '), across = kept.filter(name => name[0] === 'x');
   const data = plot.data.filter(t => kept.includes(t.xaxis || 'x'));
   const layout = JSON.parse(JSON.stringify(plot.layout));
@@ -549,7 +552,7 @@ def entries() -> list[Entry]:
             *twice("a text, turned to money"),
             steered_text,
             "The same beginning with an atom for money turned up, as it is, and with a random push.",
-            ".sae-nb-question, .sae-nb-branches",
+            ".sae-nb-branches",
             "demo",
             WHOLE_TEXTS,
         ),
@@ -630,7 +633,7 @@ def entries() -> list[Entry]:
             *twice("a model while it writes"),
             generation,
             "One beginning goes on three ways: with “outer space” turned up, as it is, and at random.",
-            ".sae-nb-question, .sae-nb-branches",
+            ".sae-nb-branches",
             "11_steering",
             WHOLE_TEXTS,
         ),
@@ -648,7 +651,7 @@ def entries() -> list[Entry]:
             *twice("everything linked"),
             everything_linked,
             "Map, examples and steering are about the same atom, whichever of them it is chosen in.",
-            "main .sae-nb-question, main .sae-nb-veiled, main .sae-nb-answer",
+            ".sae-nb-panel:not(.sae-nb-lone) :is(.sae-nb-question, .sae-nb-veiled, .sae-nb-answer)",
             atoms,
             ATOM_AND_EFFECT,
         ),

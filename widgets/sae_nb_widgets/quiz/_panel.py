@@ -173,7 +173,7 @@ class AtomQuiz(Panel):
         self.cards = OptionCards(context, self.take)
         self._next = Button(description="next atom", tooltip="Another atom (key →)")
         self._next.on_click(lambda _: self.go_on())
-        self._prompt = HTML().add_class("sae-nb-cardtitle")
+        self._prompt = HTML()
         self.score_card = HTML()
         title = HTML(
             f'<div class="sae-nb-cardtitle">It fires in these {context.sample_word}s</div>'
@@ -243,7 +243,8 @@ class AtomQuiz(Panel):
         self.examples.show(asked.examples, asked.maximum)
         self.cards.ask(asked.options)
         word = self._catalogue.acts.context.sample_word
-        self._prompt.value = escape(f"It also fires in one of these {word}s. In which?")
+        title = escape(f"It also fires in one of these {word}s. In which?")
+        self._prompt.value = f'<div class="sae-nb-cardtitle">{title}</div>'
         # Without its name, which would be the answer.
         self.say(f"Choose one of {self._n_options}.")
 
