@@ -76,8 +76,11 @@ EFFECTS_ALONE = (
 )
 """Of rows of atoms their names and what each does to the answer; of an input the input."""
 
-FOUR_IN_A_ROW = ".sae-nb-grid { --thumbnail: 70px !important; }"
-"""Of a question all four examples, none cut."""
+FOUR_IN_A_ROW = (
+    ".sae-nb-grid { --thumbnail: 58px !important; gap: 5px !important; padding: 2px 0 !important; grid-template-columns: repeat(5, 58px) !important; }"
+    ".sae-nb-main .sae-nb-cardtitle { font-size: 15px; margin: 0 0 4px !important; } .sae-nb-component { margin-top: 8px; }"
+)
+"""Of a question all four examples in a row, and the options in another."""
 
 ONE_ROW_OF_STEPS = (
     ".sae-nb-sum .sae-nb-next, .sae-nb-film :is(.sae-nb-later, .sae-nb-atom) { display: none; }"
@@ -86,12 +89,33 @@ ONE_ROW_OF_STEPS = (
 )
 """Of an input that is put together the sum, and the steps up to it."""
 
-SIX_SCALES = (
-    ".sae-nb-dotrow { grid-template-columns: 118px minmax(0, 1fr) !important; padding: 3px 4px !important; }"
-    ".sae-nb-dotcell { grid-template-columns: minmax(0, 1fr) 60px !important; gap: 0 6px !important; }"
-    ".sae-nb-dotlist small { display: none !important; } .sae-nb-dotname { font-weight: 400 !important; }"
+THREE_ANSWERS = (
+    ".sae-nb-verdicts { gap: 0 !important; } .sae-nb-verdicts dt { font-size: 14px !important; margin-top: 6px !important; }"
+    ".sae-nb-verdicts dd { grid-template-columns: 74px minmax(0, 1fr) !important; }"
+    ".sae-nb-verdicts b { font-size: 17px !important; } .sae-nb-verdicts p { font-size: 12px; line-height: 1.35 !important; }"
 )
-"""Of a report card its six rows, whole."""
+"""Of a report card its three answers, whole."""
+
+WHOLE_TEXTS = (
+    ".sae-nb-leaves, .sae-nb-note { display: none !important; }"
+    ".sae-nb-prompt { font-size: 13px !important; margin: 0 !important; line-height: 1.35 !important; }"
+    ".sae-nb-ways > dt { padding: 3px 8px 0 !important; font-size: 12px; }"
+    ".sae-nb-ways > dd { font-size: 12.5px !important; min-height: 0 !important; padding: 1px 8px !important; line-height: 1.35 !important; }"
+)
+"""Of a text and the ways in which it goes on all ways, to their end."""
+
+TWO_OF_EACH = (
+    ".sae-nb-sides { margin: 4px 0 0 !important; } .sae-nb-sides .sae-nb-cardfacts, .sae-nb-kwicitem:nth-child(n+3) { display: none; }"
+    ".sae-nb-answer { font-size: 14px !important; line-height: 1.35 !important; } .sae-nb-sides .sae-nb-cardtitle { margin: 4px 0 0 !important; }"
+)
+"""Of two corpora the answer, and two examples of each."""
+
+ATOM_AND_EFFECT = (
+    ".sae-nb-veiled { grid-template-columns: repeat(4, 72px) !important; gap: 6px !important; padding: 2px 0 !important; }"
+    ".sae-nb-picture:nth-child(n+5), .sae-nb-surewords { display: none; } .sae-nb-question { font-size: 16px !important; }"
+    ".sae-nb-answer { font-size: 13px !important; }"
+)
+"""Of linked panels the atom, a row of its examples, and what it does."""
 
 THIN_ROWS = (
     ".sae-nb-answer { font-size: 13px !important; line-height: 1.45 !important; margin-bottom: 4px; }"
@@ -150,7 +174,7 @@ body > p { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1)
 """
 # Leaves of a page what a crop names, at the width of a card.
 CROP = """([crop, never]) => {
-  const main = document.querySelector('main');
+  const main = document.querySelector('.sae-nb-dashboard') || document.querySelector('main');
   const wanted = [...main.querySelectorAll(crop)].filter(n => n.getClientRects().length);
   const keep = new Set(wanted);
   for (const node of wanted)
@@ -162,7 +186,7 @@ CROP = """([crop, never]) => {
     if (!inside || node.matches(never)) node.style.setProperty('display', 'none', 'important');
   }
   for (const node of [document.documentElement, document.body, main, ...keep])
-    Object.assign(node.style, {margin: 0, minHeight: 0, border: 'none'});
+    Object.assign(node.style, {margin: 0, minHeight: 0, border: 'none', borderRadius: 0});
   for (const node of [main, ...keep])
     if (!wanted.some(w => w.contains(node))) node.style.padding = 0;
   document.body.style.padding = main.style.padding = 0;
@@ -173,6 +197,8 @@ CROP = """([crop, never]) => {
 # bound to each other keep the room that they had.
 ONLY = """async ([axes, height]) => {
   const plot = document.querySelector('.js-plotly-plot'), full = plot._fullLayout;
+  height -= plot.getBoundingClientRect().top;
+  plot.style.height = plot.closest('.sae-nb-live').style.height = `${height}px`;
   const kept = axes.split(' '), across = kept.filter(name => name[0] === 'x');
   const data = plot.data.filter(t => kept.includes(t.xaxis || 'x')).map(t => ({...t, cliponaxis: false}));
   const layout = JSON.parse(JSON.stringify(plot.layout));
@@ -561,6 +587,7 @@ def entries() -> list[Entry]:
             "The same beginning with an atom for money turned up, as it is, and with a random push.",
             ".sae-nb-branches",
             "demo",
+            WHOLE_TEXTS,
         ),
         Entry(
             "atom-language-outer-space",
@@ -580,18 +607,19 @@ def entries() -> list[Entry]:
             "report-card",
             *twice("can this SAE be trusted?"),
             judged,
-            "It rebuilds what it reads far better than a random dictionary, but many of its atoms never fire.",
-            ".sae-nb-dotlist",
+            "It rebuilds what it reads far better than a random dictionary; one atom in five never fires.",
+            ".sae-nb-verdicts",
             "03_evaluation",
-            SIX_SCALES,
+            THREE_ANSWERS,
         ),
         Entry(
             "corpora",
             *twice("sad stories against glad ones"),
             corpora,
             "Atoms that differ most between the two kinds of stories, and the words at which they peak.",
-            ".sae-nb-sides",
+            ".sae-nb-answer, .sae-nb-sides",
             atoms,
+            TWO_OF_EACH,
         ),
         Entry(
             "circuit",
@@ -634,9 +662,10 @@ def entries() -> list[Entry]:
             "changes",
             *twice("what a fine-tuning changed"),
             changed,
-            "After each sentence the fine-tuned model says “So it was”; one direction carries a third of that.",
-            f".sae-nb-answer, {tokens}",
-            "06_the_lens",
+            "After each sentence the fine-tuned model says “So it was”; before, the story just went on.",
+            ".sae-nb-branches",
+            "29_what_did_fine_tuning_change",
+            WHOLE_TEXTS,
         ),
         Entry(
             "generation",
@@ -645,13 +674,14 @@ def entries() -> list[Entry]:
             "One beginning goes on three ways: with “outer space” turned up, as it is, and at random.",
             ".sae-nb-branches",
             "05_steering",
+            WHOLE_TEXTS,
         ),
         Entry(
             "quiz",
             *twice("guess where it fires"),
             quiz,
             "Four images in which an atom is active. In which of five others is it, too?",
-            picture,
+            f".sae-nb-main .sae-nb-cardtitle, {picture}",
             atoms,
             FOUR_IN_A_ROW,
         ),
@@ -660,8 +690,9 @@ def entries() -> list[Entry]:
             *twice("everything linked"),
             everything_linked,
             "Map, examples and steering are about the same atom, whichever of them it is chosen in.",
-            f".sae-nb-answer, {picture}",
+            ".sae-nb-panel:not(.sae-nb-lone) :is(.sae-nb-question, .sae-nb-veiled, .sae-nb-answer)",
             atoms,
+            ATOM_AND_EFFECT,
         ),
         Entry(
             "map",
@@ -704,7 +735,7 @@ def entries() -> list[Entry]:
             *twice("five features in two neurons"),
             superposition,
             "Features that are rare enough share neurons, as the corners of a pentagon.",
-            bars,
+            f".sae-nb-answer, {bars}",
             "01_superposition",
             axes="x y",
         ),

@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from sae_nb.summaries._steering import SteeringRecipe, control_of, edit_of
@@ -68,11 +68,7 @@ def summarise_continuation(
     parts = []
     for edit in (nullcontext(), edit_of(model, sae, recipe), control_of(model, sae, recipe)):
         with model.lock, edit:
-            new = model.generate(prompt.cpu(), max_new_tokens, return_ids=True, echo=False)
-        found = np.asarray(cast(Tensor, new).cpu())
-        # The token that ends a text is no part of it.
-        found = found[:-1] if len(found) and found[-1] == model.end_of_text else found
-        parts.append(tuple(outcome_names(model, found)))
+            parts.append(tuple(outcome_names(model, continued(model, prompt, max_new_tokens))))
     before, after, random = parts
     return Continuation(
         recipe=recipe,
@@ -83,6 +79,15 @@ def summarise_continuation(
         after_changed=changed_tokens(before, after),
         random_changed=changed_tokens(before, random),
     )
+
+
+def continued(
+    model: LiveModel, prompt: Int[Tensor, " n"], max_new_tokens: int
+) -> Int[np.ndarray, " new"]:
+    """Return the ids of the likeliest tokens after a prompt; a token that ends a text is no part of it."""
+    new = model.generate(prompt.cpu(), max_new_tokens, return_ids=True, echo=False)
+    found = np.asarray(cast(Tensor, new).cpu())
+    return found[:-1] if len(found) and found[-1] == model.end_of_text else found
 
 
 def changed_tokens(before: Sequence[str], after: Sequence[str]) -> Bool[np.ndarray, " n"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -35,6 +35,10 @@ narrow its interval: another random dictionary would differ by as much. Ours."""
 
 FEW = 6
 """Rows that are shown first: as many as are read at a glance. Ours."""
+
+UNRIVALLED = ("dead_fraction", "rare_fraction")
+"""Definitions of which a random dictionary is no control: its atoms point anywhere and nearly all fire, so
+that an SAE with atoms for rare things could only lose to it."""
 
 _OF_EVALUATE = (
     "Reconstruction", "Sparsity and use", "The model's answer (splicing)", "The dictionary itself",
@@ -263,7 +267,14 @@ def _named(
                 f"`names` must be one for each of {len(reports)} reports and all different, got "
                 f"{columns}."
             )
-    return dict(zip(columns, reports, strict=True))
+    return {
+        column: {metric: _comparable(m) for metric, m in report.items()}
+        for column, report in zip(columns, reports, strict=True)
+    }
+
+
+def _comparable(m: Measurement) -> Measurement:
+    return replace(m, control=None) if m.definition in UNRIVALLED else m
 
 
 def _short(value: float) -> str:

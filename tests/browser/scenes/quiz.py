@@ -19,16 +19,19 @@ def _asked_anew(panel: Locator, stage: Any) -> None:
     panel.get_by_role("button", name="next atom").click()
     # Its buttons look as those of an atom that was not answered.
     stage.settle(200)
-    panel.get_by_role("button", name="5", exact=True).wait_for()
+    panel.get_by_role("button", name="option 5", exact=True).wait_for()
 
 
 def check_a_button_answers_and_the_strengths_appear(page: Page, stage: Any) -> None:
-    """Five options; after the answer exactly one says that it fires, and the score counts."""
+    """Five options, each an image that is a button, also for keys; after the answer exactly one says that it fires, and the score counts."""
     panel = stage.panel("Where else does this atom fire?")
     _asked_anew(panel, stage)
     stage.settle()
     stage("asked", panel)
-    panel.get_by_role("button", name="3", exact=True).click()
+    option = panel.get_by_role("button", name="option 3", exact=True)
+    assert option.locator("canvas, .sae-nb-token").count()  # the image or text is the button
+    option.focus()
+    page.keyboard.press("Enter")
     panel.get_by_text(re.compile(r"[01] of \d+ right")).wait_for()
     panel.get_by_role("button", name="fires").first.wait_for()
     stage.settle()

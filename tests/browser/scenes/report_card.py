@@ -39,7 +39,7 @@ def check_a_random_sae_is_marked_red(page: Page, stage: Any) -> None:
     assert stage.ask("card._all.cell('r2', 'random').verdict") == "not clear"
     assert stage.ask("card._all.cell('r2', 'trained').verdict") == "clear"
     answer = panel.locator(".sae-nb-answer").inner_text()
-    assert "“trained” beats a trivial answer and a random dictionary on" in answer
+    assert "“trained” is better than floor and control on" in answer
     assert "“random” on none of" in answer
 
 

@@ -12,6 +12,7 @@ CELLS = (
 toy = sw.SuperpositionToy()
 toy.wait(120)
 toy.sparsity = 0.97
+toy.details = True
 toy""",
     'from sae_nb_lessons import exercise, exercise_report\nexercise("01.3")',
     'exercise("01.3").check(...)',
@@ -39,7 +40,7 @@ def check_five_arrows_are_on_screen(page: Page, stage: Any) -> None:
     assert panel.locator(".js-plotly-plot .hm image, .js-plotly-plot .heatmaplayer image").count()
     assert panel.locator(".js-plotly-plot .barlayer .point").count() == 10
     assert "5 features share 2 neurons" in panel.inner_text()
-    assert "The best atom finds a feature better than the best neuron" in panel.inner_text()
+    assert "The best atom finds a feature better than the best neuron" in panel.text_content()
     stage("rare", panel)
 
 

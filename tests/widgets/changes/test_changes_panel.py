@@ -60,8 +60,9 @@ def test_shades_are_the_kl_of_both_models_answers(panel: Any, made: Any) -> None
 def test_it_opens_where_what_was_raised_gains_most(panel: Any) -> None:
     """After a sentence: where the next one is now the phrase, which is what the answer names."""
     assert panel.reading.tokens[panel.place].strip() == "."
-    assert panel.headline.endswith("→ S (before: The)")
-    assert "a random direction" in panel.answer
+    assert panel.headline.startswith("Now “So it was")
+    assert ", before “The" in panel.headline
+    assert "three random directions" in panel.reasons
     bars = panel._detail_view.bars
     assert bars.labels[0] in ("“S”", "“The”")
     before, after = bars.columns
@@ -70,6 +71,33 @@ def test_it_opens_where_what_was_raised_gains_most(panel: Any) -> None:
     assert before["values"][at] < 0.05 < 0.5 < after["values"][at]
     assert after["exact"][at] < after["values"][at]
     assert not panel.problem
+
+
+def test_both_models_go_on_from_the_place_side_by_side(panel: Any, made: Any) -> None:
+    """By hand: each model's own continuation of the text up to there; the fork is marked as steering does."""
+    for place in (panel.place, 5):
+        panel.place = place
+        panel.wait(60)
+        branches = panel.view.branches
+        batch = next(iter(made.before.batches([panel.text])))
+        upto = batch.token_ids[0][: place + 1]
+        for row, model in enumerate((made.before, made.after)):
+            whole = model.generate(upto, 32, return_ids=True, echo=False)
+            by_hand = "".join(model.tokenizer.decode([int(one)]) for one in whole)
+            assert by_hand.startswith("".join(branches.rows[row]))
+        ids = torch.cat([upto, whole])
+        with torch.no_grad():
+            answers = run(made.before, next(iter(made.before.batches(ids[None])))).answer.tensor[0]
+        first = float(answers[place].softmax(-1)[whole[0]])
+        assert branches.marked[1][0] == (first < 0.05)
+        assert not any(branches.marked[0])
+        assert branches.kinds == ["same", "up"]
+        assert branches.labels == ["before", "after fine-tuning"]
+        assert branches.fork == len(branches.prompt) - 1
+        assert branches.abreast
+    panel.text = "  "
+    panel.wait(60)
+    assert panel.view.branches.rows == []
 
 
 def test_a_click_on_a_direction_sets_that_one_back(panel: Any, made: Any, found: Any) -> None:

@@ -50,7 +50,7 @@ def test_what_it_was_is_said_after_the_answer_and_not_before(quiz: sw.AtomQuiz) 
 def test_strengths_are_hidden_until_an_answer_is_given(quiz: sw.AtomQuiz) -> None:
     """Neither shade nor bold token before; both after, and the buttons say which fires."""
     quiz.go_on()
-    view = quiz.cards.view
+    view = quiz.cards.widget
     before = view.static_html()
     if hasattr(view, "heat"):
         assert view.heat_shape == (0, 0)
@@ -60,8 +60,12 @@ def test_strengths_are_hidden_until_an_answer_is_given(quiz: sw.AtomQuiz) -> Non
         assert not any(any(view._row_values(row)) for row in range(5))
     quiz.take(0)
     assert view.static_html() != before
-    assert quiz.cards.buttons[quiz.asked.answer].description.endswith("fires")
-    assert all(button.disabled for button in quiz.cards.buttons)
+    words, kind, name = view.buttons[quiz.asked.answer]
+    assert (kind, name) == ("good", f"option {quiz.asked.answer + 1} ✓ fires")
+    assert [one[1] for one in view.buttons].count("good") == 1
+    quiz.go_on()
+    assert [one[2] for one in view.buttons] == [f"option {n}" for n in range(1, 6)]
+    assert not any(kind for _, kind, _ in view.buttons)
 
 
 def test_keys_answer_and_go_on(quiz: sw.AtomQuiz) -> None:
@@ -73,6 +77,6 @@ def test_keys_answer_and_go_on(quiz: sw.AtomQuiz) -> None:
     quiz.press("3")
     assert quiz.taken == 2
     quiz.press("ArrowRight")
-    quiz.cards.view.selected = (4, 0)
+    quiz.cards.widget.selected = (4, 0)
     assert quiz.taken == 4
     assert not quiz.problem, quiz.status

@@ -77,6 +77,9 @@ def test_atoms_are_found_where_the_slider_stops(toys: list[Bottleneck]) -> None:
     """One SAE per sparsity, remembered; the bars and rings are drawn, the status says what it did."""
     panel = sw.SuperpositionToy([toys[2]])
     panel.wait()
+    assert panel.record.found is None  # nobody looks at the bars yet
+    panel.details = True
+    panel.wait()
     found = panel.record.found
     assert found is not None
     assert found.atom_f1.mean() > found.neuron_f1.mean() + 0.1
@@ -86,6 +89,32 @@ def test_atoms_are_found_where_the_slider_stops(toys: list[Bottleneck]) -> None:
     assert not panel.problem
     panel._moved()
     assert panel.record.found is found
+
+
+def test_it_opens_on_the_pentagon_alone(panel: sw.SuperpositionToy) -> None:
+    """Arrows and the shape of their tips fill the figure; a button shows the rest, and takes it away."""
+    panel.sparsity = 0.9
+
+    def on_screen() -> set[str]:
+        return {trace.name for trace in panel.current_figure().data if trace.visible is not False}
+
+    first = {"shape", *(f"arrow {feature}" for feature in range(5))}
+    assert on_screen() == first
+    assert tuple(panel.plot.layout.xaxis.domain) == (0, 1)
+    assert panel.plot.layout.yaxis3.visible is False
+    shape = drawn(panel, "shape")
+    assert (shape.x[0], shape.y[0]) == (shape.x[5], shape.y[5])
+    assert np.hypot(shape.x, shape.y) == pytest.approx(np.ones(6), abs=1e-5)
+    assert "sae-nb-still" in panel.static_main()
+    panel.fold.value = True
+    assert panel.details
+    assert first < on_screen()
+    assert {"gram", "atoms", "best atom", "feature 4"} < on_screen()
+    assert panel.plot.layout.yaxis3.visible is True
+    assert tuple(panel.plot.layout.xaxis.domain) == (0, 0.44)
+    assert "sae-nb-still" not in panel.static_main()
+    panel.details = False
+    assert on_screen() == first
 
 
 @pytest.mark.slow

@@ -9,12 +9,21 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.checks import checked, shown
-from sae_nb.diffing import ModelDiff, check_alike, diff_models
+from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff, check_alike, diff_models
 from sae_nb.figures.theme import escape, format_count
 from sae_nb.progress import progress_to
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._detail import ChangesControls, ChangesDetail
-from sae_nb_widgets.changes._views import Answer, Question, answered, hidden, view_of
+from sae_nb_widgets.changes._views import (
+    Answer,
+    Both,
+    Question,
+    TextView,
+    answered,
+    both_continued,
+    hidden,
+    view_of,
+)
 from sae_nb_widgets.changes._words import NONE
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel import Panel
@@ -34,7 +43,8 @@ EMPTY = "No direction yet."
 class ChangesPanel(Panel):
     """What did the training change?
 
-    Two checkpoints of a language model read the same text: each token is shaded by how far the answer after
+    Two checkpoints of a language model read the same text, and how each goes on from one place stands side by
+    side: that of the largest gain at first. Below, each token is shaded by how far the answer after
     it moved (KL), and shaded again below by what is left when the second model's states are set back to the
     first one's along one direction. A click on a token lists the answers that moved, before, after and set
     back. Below, the directions that were tried, next to random ones, and the texts, the most changed first:
@@ -67,7 +77,8 @@ class ChangesPanel(Panel):
 
     question = "What did the training change?"
     explanation = (
-        "Each token is shaded by how far the answer after it moved between the two models: KL in nats. The "
+        "Above: how each model goes on from the same place, with its likeliest tokens; words that the first "
+        "one would hardly have written there are tinted. Each token is shaded by how far the answer after it moved between the two models: KL in nats. The "
         "second row is what is left of that when the second model runs with its states set to the first one's "
         "along one direction. Bars: probability of the next tokens that moved most, before and after; the "
         "tick is the second model with the direction set back. “Random” is the best of three random "
@@ -157,7 +168,7 @@ class ChangesPanel(Panel):
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[self.shown, self._legend, self.findings, self.list],
+            figure=[*self.view.above, self.shown, self._legend, self.findings, self.list],
             detail=self._detail_view.widgets,
         )
         self.bind_key("ArrowRight", lambda: self._step_place(1))
@@ -193,8 +204,9 @@ class ChangesPanel(Panel):
         show(self.findings, bool(cells))
         self.view.fill(found)
         noun = self.view.noun
-        said, bold = words.answer_words(found, noun)
-        self.conclude(said, "" if found.same else words.numbers_words(found, noun), bold)
+        said, rests, bold = words.answer_words(found, noun)
+        numbers = "" if found.same else words.numbers_words(found, noun)
+        self.conclude(said, numbers, bold, reasons=rests)
         if not 0 <= self.finding < self.n_findings:
             self.finding = 0 if self.n_findings else NONE
         self._mark()
@@ -305,10 +317,29 @@ class ChangesPanel(Panel):
         if seen is None or not 0 <= self.place < words.n_places(seen):
             return
         self._detail_view.show(seen, self.place, self._back)
-        self.headline = words.headline_words(seen, self.place, self.sample)
+        if isinstance(seen, ChangedImage):
+            self.headline = f"Image {self.sample}: {words.moved_words(seen)}"
+        elif self.before.generates:
+            self._go_on(seen, self.place)
         row = max(self.shown.selected[0], 0)
         if self.shown.selected != (row, self.place):
             self.shown.selected = (row, self.place)
+
+    def _go_on(self, seen: ChangedText, place: int) -> None:
+        """Have both models continue the text from a place on."""
+        before, after, text, view = self.before, self.after, self.text, self.view
+
+        def draw(both: Both) -> None:
+            if isinstance(view, TextView):
+                view.draw_both(both)
+            self.headline = words.headline_words(both)
+
+        self.run_async(
+            lambda: both_continued(before, after, text, seen, place),
+            draw,
+            doing="going on with both models",
+            channel="continuations",
+        )
 
     def _mark(self) -> None:
         """Mark the rows of the lists that are shown."""
@@ -319,6 +350,7 @@ class ChangesPanel(Panel):
             self.findings.selected = finding
 
     def _clear(self) -> None:
+        self.forget_async("continuations")
         self._seen = self._at = None
         self.shown.remove_class(STALE)
         self.view.clear()

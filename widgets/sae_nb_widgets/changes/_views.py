@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import numpy as np
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff, changed_image, changed_text
 from sae_nb.figures import current_theme as theme
+from sae_nb.models._running import run
+from sae_nb.summaries._continuing import continued
+from sae_nb.summaries.input._answers import outcome_names
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._words import NONE
-from sae_nb_widgets.components import PictureGrid, TokenStrip
+from sae_nb_widgets.components import Branches, PictureGrid, TokenStrip
+from sae_nb_widgets.components._branches import Way
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.panel._samples import Samples
@@ -27,6 +33,12 @@ LONG_ROWS = "sae-nb-longrows"
 
 LARGE = 2.5
 """Side of the image that is read, in thumbnails. Ours."""
+
+GOES_ON, LONGEST_PROMPT = 32, 48
+"""Tokens that both models write after a place, and of the text before it, the last that are shown. Ours."""
+
+UNLIKELY = 0.05
+"""Probability below which the first model would hardly have written a token. Ours."""
 
 MOST = 12
 """Images in the list, which are one message to the browser; the others are reached by their number."""
@@ -43,6 +55,9 @@ class TextView:
         self.list = RowTable(description="Texts, the most changed first", empty_text="")
         self.list.add_class(LONG_ROWS)
         self.rows: list[int] = []
+        self.branches = Branches(description="how both models go on", abreast=True)
+        title = '<div class="sae-nb-cardtitle">Where the next token changed</div>'
+        self.above: tuple[ipw.Widget, ...] = (self.branches, ipw.HTML(title))
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -64,6 +79,17 @@ class TextView:
     def clear(self) -> None:
         """Show nothing."""
         self.shown.show([])
+        self.branches.show([])
+
+    def draw_both(self, both: Both) -> None:
+        """Show how both models go on after a place, side by side."""
+        cut = both.prompt[-LONGEST_PROMPT:]
+        prompt = ["… ", *cut] if len(cut) < len(both.prompt) else list(cut)
+        ways = [
+            Way("same", both.before, "before"),
+            Way("up", both.after, "after fine-tuning", marked=both.new),
+        ]
+        self.branches.show(prompt, ways, note=words.TINTED if any(both.new) else "")
 
     def fill(self, found: ModelDiff) -> None:
         """List all texts, the most changed first."""
@@ -102,6 +128,7 @@ class ImageView:
             description="Images, the most changed first", titled=True, unit="nats"
         )
         self.rows: list[int] = []
+        self.above: tuple[ipw.Widget, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -200,6 +227,49 @@ class Question:
 
     given: str | int
     finding: int = NONE
+
+
+@dataclass(frozen=True)
+class Both:
+    """How both models go on after a place of a text, each with its likeliest tokens."""
+
+    prompt: tuple[str, ...]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    new: list[bool]
+    """Tokens of `after` that the first model would hardly have written there."""
+
+
+def both_continued(a: LiveModel, b: LiveModel, text: str, seen: ChangedText, place: int) -> Both:
+    """Continue a text with both models from the place on; as far as their context reaches."""
+    batch = next(iter(a.batches([text], batch_size=1)))
+    ids: Any = batch.token_ids
+    ids = ids[0] if batch.keep is None else ids[0][batch.keep[0].to(ids.device)]
+    ids = ids[: len(ids) - len(seen.tokens) + place + 1].cpu()
+    prompt = seen.tokens[: place + 1]
+    room = [one.context_length - len(ids) for one in (a, b) if one.context_length is not None]
+    n = min(GOES_ON, *room)
+    if n < 1:
+        return Both(prompt, (), (), [])
+    ways = []
+    for model in (a, b):
+        with model.lock:
+            ways.append(continued(model, ids, n))
+    new = likelihoods(a, ids, ways[1]) < UNLIKELY
+    old, tuned = (tuple(outcome_names(a, way)) for way in ways)
+    return Both(prompt, old, tuned, new.tolist())
+
+
+def likelihoods(
+    model: LiveModel, prompt: Int[Tensor, " n"], after: Int[np.ndarray, " m"]
+) -> Float[np.ndarray, " m"]:
+    """Return the probability that a model gives each of some tokens after a prompt and those before it."""
+    whole = torch.cat([prompt, torch.as_tensor(after)])
+    batch = next(iter(model.batches(whole[None], batch_size=1)))
+    with torch.no_grad(), model.lock:
+        answers: Any = run(model, batch).answer.tensor
+    given = answers[0, -len(after) - 1 : -1].softmax(-1).cpu()
+    return given[torch.arange(len(after)), torch.as_tensor(after)].double().numpy()
 
 
 def answered(

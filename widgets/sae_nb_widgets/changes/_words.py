@@ -14,13 +14,15 @@ from sae_nb_widgets.panel._heading import place_words
 
 if TYPE_CHECKING:
     from sae_nb.diffing import ChangedText, ModelDiff
-    from sae_nb_widgets.changes._views import Answer
+    from sae_nb_widgets.changes._views import Answer, Both
 
 NONE = -1
 """No finding, no place, no input of the list."""
 
-LONGEST_HEADLINE, LONGEST_ROW = 52, 460
-"""Letters before a place; pixels of a text in the list."""
+FIRST_WORDS, LONGEST_ROW = 3, 460
+"""Words of how a model goes on, in the title; pixels of a text in the list."""
+
+TINTED = "Tinted: words that the model before would hardly have written here (below 5 %)."
 
 SAME = "Nothing differs on these {}s: the largest difference is rounding."
 
@@ -33,22 +35,22 @@ def finding_words(found: ModelDiff, finding: int) -> str:
     return f"{'' if numbered else 'the '}{kind} {place_words(str(row['hook_point']))}"
 
 
-def answer_words(found: ModelDiff, noun: str) -> tuple[str, list[str]]:
-    """Return what changed on all inputs and which direction carries most of it, and the words to mark."""
+def answer_words(found: ModelDiff, noun: str) -> tuple[str, str, list[str]]:
+    """Return what changed on all inputs, which direction carries most of it, and the words to mark."""
     if found.same:
-        return SAME.format(noun), []
+        return SAME.format(noun), "", []
     best, raised = found.table.iloc[0], quoted_token(str(found.outcomes["outcome"].iloc[0]))
     simple = [note for note in found.notes if "simplest method" in note]
     if best["finding"] == "mean difference":
         simple = []
-        which = f"{finding_words(found, 0)}, the simplest method,"
+        which = f"{finding_words(found, 0)} (the simplest method),"
     else:
-        which = finding_words(found, 0)
-    said = (
-        f"The training raised {raised} most; {which} carries {_share(best['share'])} of the change, a random "
-        f"direction {_share(best['control'])}."
+        which = f"{finding_words(found, 0)},"
+    rests = (
+        f"One direction, {which} carries {_share(best['share'])} of the change on these {noun}s, the best of "
+        f"three random directions {_share(best['control'])}."
     )
-    return " ".join([said, *simple]), [raised.strip("“”")]
+    return f"The training raised {raised} most.", " ".join([rests, *simple]), [raised.strip("“”")]
 
 
 def numbers_words(found: ModelDiff, noun: str) -> str:
@@ -60,17 +62,12 @@ def numbers_words(found: ModelDiff, noun: str) -> str:
     )
 
 
-def headline_words(text: Answer, place: int, sample: int) -> str:
-    """Return what was read up to a place, and both answers: "… the gate. → So (before: The)"."""
-    if isinstance(text, ChangedImage):
-        return f"Image {sample}: {moved_words(text)}"
-    read = text.tokens[: place + 1]
-    words = [one for one in read if not one.startswith("<|")] or list(read)
-    said = visible_token(" ".join("".join(words).split()))
-    if len(said) > LONGEST_HEADLINE:
-        said = f"…{said[-LONGEST_HEADLINE:].partition(' ')[2]}"
-    old, new = top_answers(text, place)
-    return f"{said} → {new}" if old == new else f"{said} → {new} (before: {old})"
+def headline_words(both: Both) -> str:
+    """Return how both models go on: "“So it was” where it was “The rabbit looked”"."""
+    old, new = (" ".join("".join(way).split()[:FIRST_WORDS]) for way in (both.before, both.after))
+    if not old or not new:
+        return ""
+    return f"“{new}”, as before" if old == new else f"Now “{new}”, before “{old}”"
 
 
 def top_answers(text: ChangedText, place: int) -> tuple[str, str]:

@@ -51,6 +51,9 @@ class Way:
     ended: bool = False
     """Whether nothing follows: others end in "…"."""
 
+    marked: Sequence[bool] | None = None
+    """Tokens whose words are tinted; None: words that the other ways and the text before lack."""
+
 
 def words_of_its_own(tokens: Sequence[str], others: Sequence[Sequence[str]]) -> list[bool]:
     """Return which tokens belong to words of four letters and more, or numbers, that occur in none of the other
@@ -65,6 +68,19 @@ def words_of_its_own(tokens: Sequence[str], others: Sequence[Sequence[str]]) -> 
         for place in places:
             marked[place] = (len(word) >= LONG_WORD or word.isdigit()) and word not in known
     return marked
+
+
+def whole_words(tokens: Sequence[str], marked: Sequence[bool]) -> list[bool]:
+    """Return which tokens belong to words of which any token is marked.
+
+    >>> whole_words([" S", "o", " it", "."], [True, False, False, True])
+    [True, True, False, False]
+    """
+    whole = [False] * len(tokens)
+    for _, places in _words(tokens):
+        for place in places:
+            whole[place] = any(marked[one] for one in places)
+    return whole
 
 
 def _words(tokens: Sequence[str]) -> list[tuple[str, list[int]]]:
@@ -121,6 +137,7 @@ class Branches(Component):
     earlier = t.List(t.Tuple(t.Unicode(), t.Unicode()), help="Earlier ways: what, and text.").tag(
         sync=True
     )
+    abreast = t.Bool(False, help="The ways side by side, where there is room.").tag(sync=True)
     note = t.Unicode("", help="One quiet line below.").tag(sync=True)
     stale = t.Bool(False, help="Whether it no longer answers what is asked: dimmed.").tag(sync=True)
     selected = t.Tuple(
@@ -180,6 +197,9 @@ class Branches(Component):
         for i, row in enumerate(rows):
             others = [before, *(other for j, other in enumerate(shown) if j != i)]
             tinted = row.kind in TINTED and len(rows) > 1
+            if row.marked is not None:
+                marked.append(whole_words(shown[i], row.marked))
+                continue
             marked.append(words_of_its_own(shown[i], others) if tinted else [False] * len(shown[i]))
         with self.hold_sync(), self.hold_trait_notifications():
             self.special = [is_special(token) for token in before]
@@ -226,7 +246,7 @@ class Branches(Component):
         )
         leaves = f'<p class="sae-nb-leaves">↳ {escape(self.leaves)}</p>' if self.leaves else ""
         note = f'<p class="sae-nb-note">{escape(self.note)}</p>' if self.note else ""
-        stale = " sae-nb-stale" * self.stale
+        stale = " sae-nb-abreast" * self.abreast + " sae-nb-stale" * self.stale
         return (
             f'<div class="sae-nb-component sae-nb-branches{stale}" role="group" '
             f'aria-label="{escape(self.description)}">{earlier}<p class="sae-nb-prompt" dir="auto">'

@@ -161,6 +161,10 @@ class PictureGrid(Component):
     signed = t.Bool(False, help="Shade blue below zero, orange above.").tag(sync=True)
     show_heat = t.Bool(True, help="Draw the heat-map over the pictures.").tag(sync=True)
     bare = t.Bool(False, help="Leave out captions, bars and numbers.").tag(sync=True)
+    buttons = t.List(
+        t.Tuple(t.Unicode(), t.Enum(("", "good", "bad")), t.Unicode()),
+        help="Each picture as a button: its words, which answer it was, its name. Empty: no buttons.",
+    ).tag(sync=True)
     titled = t.Bool(False, help="Write the description above the pictures.").tag(sync=True)
     outlined = t.Bool(
         False, help="Outline the patches that have a number, in place of shades; leave the others."

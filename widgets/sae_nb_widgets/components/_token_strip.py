@@ -73,6 +73,10 @@ class TokenStrip(Component):
         sync=True
     )
     bare = t.Bool(False, help="Leave out the read-out and the legend.").tag(sync=True)
+    buttons = t.List(
+        t.Tuple(t.Unicode(), t.Enum(("", "good", "bad")), t.Unicode()),
+        help="Each row as a button: its words, which answer it was, its name. Empty: no buttons.",
+    ).tag(sync=True)
     hint = t.Unicode("", help="Said in the read-out while nothing is hovered.").tag(sync=True)
     selected = t.Tuple(
         t.Int(), t.Int(), default_value=(-1, -1), help="Row and token; -1 for none."

@@ -179,7 +179,7 @@ class HasExports(AsSite, HasStatus):
 
     def static_detail(self) -> str:
         """Return what is next to the figure as HTML that needs no script."""
-        return pages.static_html(self._frame.detail.children)
+        return pages.static_html([self._frame.detail])
 
     def export_name(self) -> str:
         """Return the name, without ending, of files the export buttons write; it names the atom."""

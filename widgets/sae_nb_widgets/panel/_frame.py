@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.figures.theme import THIN_SPACE, Theme, escape
+from sae_nb.figures.theme import Theme, escape
 from sae_nb_widgets.components._base import (
     HTML,
     Box,
@@ -20,10 +20,6 @@ from sae_nb_widgets.components._base import (
 from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.panel._declaring import show, small_button
 from sae_nb_widgets.panel._heading import Heading, about_html, title_html
-
-UNBROKEN = "\u202f"
-"""A thin space at which no line is broken: a number stays whole in a sentence."""
-
 
 class PanelKeys(LiveWidget):
     """Invisible part of a panel: hears its keys, tells light from dark, shows the cards of atoms."""
@@ -100,8 +96,12 @@ class Frame:
         self.controls.children, self.more.children = tuple(controls), tuple(more)
         self.main.children, self.detail.children = tuple(main), tuple(detail)
         show(self.controls, bool(controls))
-        show(self.detail, bool(detail))
-        (self.body.remove_class if detail else self.body.add_class)("sae-nb-plain")
+        self.show_detail(bool(detail))
+
+    def show_detail(self, shown: bool) -> None:
+        """Show the column next to the figure, or give its room to the figure."""
+        show(self.detail, shown)
+        (self.body.remove_class if shown else self.body.add_class)("sae-nb-plain")
 
     def draw_heading(self, heading: Heading) -> None:
         """Write where the panel looks, its title, and the facts about that."""
@@ -109,10 +109,9 @@ class Frame:
 
     def draw_answer(self, answer: str, numbers: str, show_numbers: bool) -> None:
         """Write the answer, escaped HTML, and the numbers behind it."""
-        text = answer.replace(THIN_SPACE, UNBROKEN)
-        self.answer.value = f'<div aria-live="polite">{text}</div>' if text else ""
+        self.answer.value = f'<div aria-live="polite">{answer}</div>' if answer else ""
         self.numbers.value = escape(numbers)
-        show(self.answer_line, bool(text))
+        show(self.answer_line, bool(answer))
         show(self.numbers_button, bool(numbers))
         show(self.numbers, bool(numbers) and show_numbers)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import traitlets as t
 
 from sae_nb.checks import checked
-from sae_nb.figures.theme import escape, format_duration, format_percent
+from sae_nb.figures.theme import THIN_SPACE, escape, format_duration, format_percent
 from sae_nb_widgets.components._base import mark_atoms
 
 if TYPE_CHECKING:
@@ -167,13 +167,19 @@ class HasStatus(t.HasTraits):
         self._frame.draw_status(text, problem=self.problem, busy=self.busy)
 
 
+UNBROKEN = "\u202f"
+"""A thin space at which no line is broken: a number stays whole in a sentence."""
+
+
 def sentence_html(text: str, bold: Sequence[str] = ()) -> str:
     """Return a sentence as escaped HTML: atoms show their cards, a word in `bold` is bold where it comes last.
 
     >>> sentence_html("Fires on “groom”. It expects groom.", ["groom"])
     'Fires on “groom”. It expects <b>groom</b>.'
     """
-    words = sorted(filter(None, bold), key=len, reverse=True)
+    text = text.replace(THIN_SPACE, UNBROKEN)
+    words = [word.replace(THIN_SPACE, UNBROKEN) for word in bold if word]
+    words.sort(key=len, reverse=True)
     if not words:
         return mark_atoms(text)
     parts = re.split(rf"(?<!\w)({'|'.join(map(re.escape, words))})(?!\w)", text)

@@ -10,10 +10,12 @@ import traitlets as t
 
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import check_count, checked
+from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape, format_count
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries._quiz import QuizQuestion, QuizScore, ask_about, askable_atoms
+from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components._base import HTML, Button
 from sae_nb_widgets.components._chips import DOTS
 from sae_nb_widgets.panel import Panel
@@ -37,7 +39,7 @@ MOST_TRIED = 12
 class AtomQuiz(Panel):
     """Examples of an atom, and other samples in one of which it fires: guess which, and keep score.
 
-    Keys: 1, 2, … answer, → moves to the next atom.
+    Each image or text is the button that answers. Keys: 1, 2, … answer, → moves to the next atom.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ class AtomQuiz(Panel):
         "After the intruder and detection tasks of Paulo et al., arXiv 2410.13928, asked of people.",
     )
     stem = "quiz"
-    needs_kernel = "The buttons need a running kernel and were left out."
+    needs_kernel = "Answers need a running kernel and were left out."
     kept_traits = ("atom", "answers")
 
     atom = Atom(help="The atom asked about.")
@@ -168,10 +170,10 @@ class AtomQuiz(Panel):
         context = self._catalogue.acts.context
         self.examples = examples_view(context)
         self.examples.component.description = "examples"
-        self.cards = OptionCards(context, self._n_options, self.take)
+        self.cards = OptionCards(context, self.take)
         self._next = Button(description="next atom", tooltip="Another atom (key →)")
         self._next.on_click(lambda _: self.go_on())
-        self._prompt = HTML().add_class("sae-nb-cardtitle")
+        self._prompt = HTML()
         self.score_card = HTML()
         title = HTML(
             f'<div class="sae-nb-cardtitle">It fires in these {context.sample_word}s</div>'
@@ -217,7 +219,8 @@ class AtomQuiz(Panel):
     def _rescale(self) -> None:
         if self._asked is not None:
             self.examples.show(self._asked.examples, self._asked.maximum)
-            self.cards.fit()
+            if isinstance(self.cards.widget, PictureGrid):
+                self.cards.widget.thumbnail = theme().thumbnail_px
 
     @reacts("atom", doing="asking")
     def _ask(self) -> None:
@@ -240,7 +243,8 @@ class AtomQuiz(Panel):
         self.examples.show(asked.examples, asked.maximum)
         self.cards.ask(asked.options)
         word = self._catalogue.acts.context.sample_word
-        self._prompt.value = escape(f"It also fires in one of these {word}s. In which?")
+        title = escape(f"It also fires in one of these {word}s. In which?")
+        self._prompt.value = f'<div class="sae-nb-cardtitle">{title}</div>'
         # Without its name, which would be the answer.
         self.say(f"Choose one of {self._n_options}.")
 

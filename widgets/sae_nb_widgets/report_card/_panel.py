@@ -24,9 +24,10 @@ from sae_nb.summaries._report_card import (
 from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.components._dot_rows import DotRows
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import control, reacts
+from sae_nb_widgets.panel._declaring import control, reacts, show
 from sae_nb_widgets.report_card import _words as words
 from sae_nb_widgets.report_card._detail import ReportCardDetail, RowExamples
+from sae_nb_widgets.report_card._verdicts import plain_verdicts, verdicts_html
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 
 SHOW = {
+    "verdicts": "Three plain questions and their answers",
     "key": "The six measures that tell most",
     "all": "Every measure",
     "not clear": "Measures on which floor or control do as well",
@@ -67,7 +69,8 @@ class _Material:
 
 @checked
 class ReportCard(Panel):
-    """Rows are measures, columns SAEs; a red ring where floor or control would do as well.
+    """Three plain questions answered; behind them every measure: rows are measures, columns SAEs, and a red
+    ring where floor or control would do as well.
 
     Parameters
     ----------
@@ -111,7 +114,7 @@ class ReportCard(Panel):
     kept_traits = ("show", "metric")
 
     metric = t.Unicode("", help="Row that is explained; empty for none.")
-    show = t.Enum(tuple(SHOW), "key", help="Which rows are drawn.")
+    show = t.Enum(tuple(SHOW), "verdicts", help="Three answers, or which rows are drawn.")
 
     def __init__(
         self,
@@ -148,9 +151,11 @@ class ReportCard(Panel):
         )
         shown = control(self, "show", "show", SHOW, kind=ipw.ToggleButtons)
         self._detail_view = ReportCardDetail()
+        self._verdicts = HTML(verdicts_html(plain_verdicts(self._all)))
+        self._sides = HTML(f'<div class="sae-nb-legendline">{SIDES}</div>')
         self.arrange(
             controls=[shown, self._rows],
-            figure=[HTML(f'<div class="sae-nb-legendline">{SIDES}</div>'), self._dots],
+            figure=[self._verdicts, self._sides, self._dots],
             detail=self._detail_view.widgets,
         )
         self._dots.observe(self._on_row, "selected")
@@ -159,8 +164,18 @@ class ReportCard(Panel):
         self.bind_key("Escape", lambda: self.set_trait("metric", ""))
         self._draw_rows()
         self._draw_detail()
+        self._fold()
         self.chips = self._facts()
-        self.conclude(words.verdict_words(self._all, self._summary.metrics))
+        reasons = words.reason_words(self._all, self._summary.metrics)
+        self.conclude(words.verdict_words(self._all), reasons=reasons)
+
+    def _fold(self) -> None:
+        """Show the answers alone, or the measures with what is behind them."""
+        folded = self.show == "verdicts"
+        show(self._verdicts, folded)
+        show(self._sides, not folded)
+        show(self._dots, not folded)
+        self._frame.show_detail(not folded)
 
     def _draw_rows(self) -> None:
         """Draw the rows of the summary; a row that is chosen stays chosen."""
@@ -203,19 +218,24 @@ class ReportCard(Panel):
 
     @reacts("show", doing="showing other rows")
     def _show_others(self) -> None:
-        found = summarise_report_card(self._reports, self._columns, show=self.show)
+        rows: Any = "key" if self.show == "verdicts" else self.show
+        found = summarise_report_card(self._reports, self._columns, show=rows)
         kept = self.metric if self.metric in found.metrics else ""
         self._summary = found
         self._draw_rows()
         self._rows.options = self._options()  # which takes the menu to its first entry
-        self.metric = kept
+        self.metric = kept if self.show != "verdicts" else ""
         self._explain()
+        self._fold()
         self.say(self._sentence())
 
     @reacts("metric", doing="explaining a row")
     def _explain(self) -> None:
         if self.metric and self.metric not in self._summary.metrics:
             self.show = "all"
+            return
+        if self.metric and self.show == "verdicts":
+            self.show = "key"
             return
         rows = self._summary.metrics
         self._dots.selected = rows.index(self.metric) if self.metric in rows else -1
@@ -265,6 +285,8 @@ class ReportCard(Panel):
     def _sentence(self) -> str:
         """Say what of the answer is on screen: its count is of all measures, whatever is shown."""
         shown, known = len(self._summary.metrics), len(self._all.metrics)
+        if self.show == "verdicts":
+            return f"{format_count(known)} measures are behind these answers: press “key” or “all”."
         if not shown:
             return "Nothing to show: every measure that can be judged beats floor and control."
         if shown == known:
@@ -274,9 +296,15 @@ class ReportCard(Panel):
         return f"{text}; {hidden} more with a red ring are under “all”." if hidden else f"{text}."
 
     def static_main(self) -> str:
-        """Return the rows, and all measures as an HTML table folded below."""
+        """Return the answers or the rows; folded below the key rows, where they are not shown, and all
+        measures as an HTML table.
+        """
+        folded = ""
+        if self.show == "verdicts":
+            rows = f"{self._sides.value}{self._dots.static_html()}"
+            folded = f"<details><summary>{SHOW['key']}</summary>{rows}</details>"
         return (
-            f"{super().static_main()}<details><summary>All {len(self._all.metrics)} measures</summary>"
+            f"{super().static_main()}{folded}<details><summary>All {len(self._all.metrics)} measures</summary>"
             f"{card_table(self._all)}</details>"
         )
 

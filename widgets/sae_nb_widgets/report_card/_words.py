@@ -56,6 +56,11 @@ MOSTLY = 0.7
 NAMED = 2
 """Measures that the sentence names, of those that fail."""
 
+BASIS = (
+    "Floor: what a trivial answer reaches, such as the mean of all rows. Control: a random dictionary of the "
+    "same size. A measure counts where neither does as well, within its 95 % interval."
+)
+
 
 def metric_words(metric: str) -> str:
     """Return the name of a metric, in plain words if there are some."""
@@ -113,19 +118,23 @@ def tooltip(cell: ReportCell) -> str:
     return "; ".join(parts) + f". {cell.reason}"
 
 
-def verdict_words(card: ReportCardSummary, shown: Sequence[str]) -> str:
-    """Return one sentence on whether the SAEs can be trusted; `shown` are the measures to name first."""
-    counts = {sae: card.n_clear(sae) for sae in card.saes}
-    judged = {sae: (clear, n) for sae, (clear, n) in counts.items() if n}
+def verdict_words(card: ReportCardSummary) -> str:
+    """Return in one sentence whether the SAEs can be trusted."""
+    judged = {sae: (clear, n) for sae in card.saes for clear, n in [card.n_clear(sae)] if n}
     if not judged:
         return "Nothing here can be judged: no measure has a floor or control to beat."
     (first, (clear, n)), *others = judged.items()
-    who = f"“{first}”" if len(card.saes) > 1 else "it"
-    said = f"{_trust(clear, n)}: {who} beats a trivial answer and a random dictionary on {_of(clear, n)}"
-    if others:
-        return "; ".join([said, *(f"“{sae}” on {_of(*found)}" for sae, found in others)]) + "."
-    failing = failing_words(card, first, shown) if clear else ""
-    return f"{said}, but not on {failing}." if failing else f"{said}."
+    who = f"“{first}” is " if len(card.saes) > 1 else ""
+    said = f"{_trust(clear, n)}: {who}better than floor and control on {_of(clear, n)}"
+    return "; ".join([said, *(f"“{sae}” on {_of(*found)}" for sae, found in others)]) + "."
+
+
+def reason_words(card: ReportCardSummary, shown: Sequence[str]) -> str:
+    """Return what the sentence rests on; `shown` are the measures to name first."""
+    failing = {sae: failing_words(card, sae, shown) for sae in card.saes if card.n_clear(sae)[0]}
+    names = {sae: f"“{sae}” is" if len(card.saes) > 1 else "It is" for sae in failing}
+    said = (f"{names[sae]} no better on {what}." for sae, what in failing.items() if what)
+    return " ".join([BASIS, *said])
 
 
 def _trust(clear: int, n: int) -> str:

@@ -91,6 +91,7 @@ function render({ model, el }) {
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     root.replaceChildren(...(any ? [earlier, prompt, leaves, ways, ...(note.textContent ? [note] : [])] : [empty]));
     root.classList.toggle("sae-nb-stale", model.get("stale"));
+    root.classList.toggle("sae-nb-abreast", model.get("abreast"));
     mark();
   }
 
@@ -119,7 +120,7 @@ function render({ model, el }) {
     event.stopPropagation();
   });
   redrawOn(model, ["prompt", "special", "strengths", "maximum", "unit", "rows", "marked", "kinds", "labels", "ended",
-    "common", "fork", "leaves", "earlier", "note", "stale", "description", "empty_text"], build);
+    "common", "fork", "leaves", "earlier", "note", "stale", "abreast", "description", "empty_text"], build);
   redrawOn(model, ["selected"], mark);
   build();
 }

@@ -13,6 +13,7 @@ function render({ model, el }) {
   let active = 0;
   let version = 0;
 
+  const asButtons = () => model.get("buttons").length > 0;
   const heatShape = () => model.get("heat_shape");
   const heatOf = (heat, index) => {
     const [rows, columns] = heatShape();
@@ -163,19 +164,20 @@ function render({ model, el }) {
       drawHeat(context, index, side, height, frame);
       drawSelected(context, index, side, height, frame);
       if (moving) moving.paint(cell, context, index, bitmap);
-      cell.node.setAttribute("aria-selected", String(model.get("selected")[0] === index));
+      if (!asButtons()) cell.node.setAttribute("aria-selected", String(model.get("selected")[0] === index));
       cell.node.classList.toggle("sae-nb-active", index === active);
     });
   }
 
   function cellFor(index, caption, strength, maximum) {
-    const node = make("div", "sae-nb-picture", { role: "option", id: `${grid.id}-${index}` });
+    const role = asButtons() ? {} : { role: "option" };
+    const node = make("div", "sae-nb-picture", { ...role, id: `${grid.id}-${index}` });
     const canvas = make("canvas", "", { "aria-hidden": "true" });
     canvas.style.width = isVeiled() ? "100%" : model.get("thumbnail") + "px";
-    node.setAttribute("aria-label", describe(index, -1));
+    if (!asButtons()) node.setAttribute("aria-label", describe(index, -1));
     if (isVeiled()) node.title = describe(index, -1);
     tagAtom(node, model.get("atoms")[index]);
-    node.append(canvas);
+    node.append(asButtons() ? optionButton(model, index, canvas) : canvas);
     const played = moving ? moving.parts(index) : {};
     node.append(...Object.values(played));
     const [text, bar, number] = under(caption, strength, maximum);
@@ -187,7 +189,8 @@ function render({ model, el }) {
     });
     node.addEventListener("click", (event) => {
       active = index;
-      choose(model, [index, event.target === canvas ? patchUnder(event) : -1]);
+      const patch = event.target === canvas && !asButtons() ? patchUnder(event) : -1;
+      if (!answered(model)) choose(model, [index, patch]);
     });
     return { node, canvas, ...played };
   }
@@ -223,6 +226,8 @@ function render({ model, el }) {
     const maximum = model.get("maximum") || 1;
     grid.id = grid.id || `grid-${Math.random().toString(36).slice(2)}`;
     grid.setAttribute("aria-label", model.get("description"));
+    grid.setAttribute("role", asButtons() ? "group" : "listbox");
+    grid.tabIndex = asButtons() ? -1 : 0;
     title.textContent = model.get("titled") ? model.get("description") : "";
     title.style.display = title.textContent ? "" : "none";
     grid.style.setProperty("--thumbnail", model.get("thumbnail") + "px");
@@ -263,6 +268,7 @@ function render({ model, el }) {
   }
 
   function onKey(event) {
+    if (asButtons()) return; // they take Enter and space themselves
     const columns = inRow();
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
     if (step !== undefined && cells.length) {
@@ -292,7 +298,7 @@ function render({ model, el }) {
     readout.textContent = cells.length ? model.get("hint") : "";
   });
   const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum", "prefix", "prefix_names"];
-  redrawOn(model, [...names, "show_heat", "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "outlined", "look", "atoms", "patch_names", "sounds", "sound_lengths", "sound_rate", "spans", "frames", "frame_names", "frame_seconds"], build);
+  redrawOn(model, [...names, "show_heat", "thumbnail", "empty_text", "unit", "hint", "places", "bare", "buttons", "signed", "outlined", "look", "atoms", "patch_names", "sounds", "sound_lengths", "sound_rate", "spans", "frames", "frame_names", "frame_seconds"], build);
   redrawOn(model, ["selected"], () => {
     if (moving) moving.follow(...model.get("selected"));
     paint();

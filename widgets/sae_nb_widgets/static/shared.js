@@ -56,6 +56,17 @@ function make(tag, className, attributes = {}, text = null) {
   return node;
 }
 
+// A thing to choose that is itself a button: `buttons` of a component has its words, what kind of answer it was,
+// and its name for who does not see it. Once one is an answer, none can be pressed.
+const answered = (model) => model.get("buttons").some(([, kind]) => kind);
+function optionButton(model, index, ...shown) {
+  const [words, kind, name] = model.get("buttons")[index];
+  const node = make("button", `sae-nb-option sae-nb-${kind || "open"}`, { type: "button", "aria-label": name, title: `Answer with ${name}` });
+  node.disabled = answered(model);
+  node.append(...shown.length ? [...shown, make("span", "", {}, words)] : []);
+  return node;
+}
+
 function floats(view) {
   if (!view || !view.byteLength) return new Float32Array(0);
   return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));

@@ -48,9 +48,12 @@ function render({ model, el }) {
 
   function rowFor(row, tokens, offset, strengths, special) {
     spans[row] = [];
-    const node = make("div", "sae-nb-row", { role: "row" });
+    const buttons = model.get("buttons");
+    const node = buttons.length ? optionButton(model, row) : make("div", "", { role: "row" });
+    node.classList.add("sae-nb-row");
+    if (buttons.length) node.addEventListener("click", () => choose(model, [row, 0]));
     const side = make("div", "sae-nb-side");
-    const caption = model.get("captions")[row] || "";
+    const caption = buttons.length ? buttons[row][0] : model.get("captions")[row] || "";
     side.append(make("div", "sae-nb-caption", { title: caption }, caption));
     tagAtom(side, model.get("atoms")[row]);
     const strength = model.get("strengths")[row];
@@ -87,6 +90,8 @@ function render({ model, el }) {
     const strengths = floats(model.get("token_strengths"));
     const special = bytes(model.get("special"));
     list.setAttribute("aria-label", model.get("description"));
+    list.setAttribute("role", model.get("buttons").length ? "group" : "grid");
+    list.tabIndex = model.get("buttons").length ? -1 : 0;
     spans = [];
     let offset = 0;
     const rows = model.get("tokens").map((tokens, row) => {
@@ -123,6 +128,7 @@ function render({ model, el }) {
   }
 
   function onKey(event) {
+    if (model.get("buttons").length) return; // they take Enter and space themselves
     const rtl = spans.length && getComputedStyle(
       list.querySelectorAll(".sae-nb-text")[active[0]]).direction === "rtl";
     const steps = { ArrowRight: [0, rtl ? -1 : 1], ArrowLeft: [0, rtl ? 1 : -1],
@@ -148,7 +154,7 @@ function render({ model, el }) {
   });
   list.addEventListener("click", (event) => {
     const place = pick(event);
-    if (place) {
+    if (place && !model.get("buttons").length) {
       active = place;
       choose(model, place);
     }
@@ -156,7 +162,7 @@ function render({ model, el }) {
   list.addEventListener("keydown", onKey);
   const names = ["tokens", "token_strengths", "special", "captions", "strengths", "peaks"];
   redrawOn(model, [...names, "maximum", "clipped", "empty_text", "unit", "hint",
-    "first_positions", "numbers", "place", "signed", "tone", "bare", "atoms"], build);
+    "first_positions", "numbers", "place", "signed", "tone", "bare", "buttons", "atoms"], build);
   redrawOn(model, ["selected"], mark);
   build();
 }

@@ -26,10 +26,17 @@ ATOM_COLOUR = theme.OKABE_ITO[5]
 FEATURE_COLOURS = tuple(theme.OKABE_ITO[i] for i in (2, 3, 4, 6, 7))
 """Of five features: neither the sky blue of atoms nor the orange and blue of what has a sign."""
 PLOT_PX, GAP_PX, TOP_PX, BOTTOM_PX, LEGEND_PX = 262, 84, 28, 52, 26
+ALONE_PX = 340
+"""Height of the first plot where it is alone."""
+
+ATOMS = "atoms"
+SHAPE = "shape"
 LANDMARKS = ((0.0, "0"), (0.4, "⅖"), (0.5, "½"), (1.0, "1"))
 RING_AT = 1.5
 REACH = 1.68
 LEFT, RIGHT = [0.0, 0.44], [0.56, 1.0]
+_HEIGHT = 2 * PLOT_PX + GAP_PX
+UPPER, LOWER = [1 - PLOT_PX / _HEIGHT, 1 - 14 / _HEIGHT], [0.0, PLOT_PX / _HEIGHT]
 CURSOR = "cursor"
 BEST = {"neuron": "best neuron", "atom": "best atom", "random": "best random direction"}
 """The competitors in the fourth plot, and their names in the legend."""
@@ -38,8 +45,10 @@ MOST_LABELLED = 12
 """Features that are numbered on axes and arrows; more would overlap."""
 
 
-def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> go.Figure:
-    """Draw four views of one toy among those of a sweep.
+def superposition_figure(
+    sweep: Sequence[SuperpositionSummary], chosen: int, *, alone: bool = False
+) -> go.Figure:
+    """Draw four views of one toy among those of a sweep, or the first of them `alone`.
 
     Where its features live (arrows for two neurons, else lengths), what each reads of the others,
     how much room each has at every sparsity, and who tells each apart. The sweep has the sparsest
@@ -51,7 +60,6 @@ def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> 
         _traces(n_features, flat) if sweep else [],
         dict(
             template=template(),
-            height=figure_height(),
             margin={"l": 54, "r": 12, "t": TOP_PX, "b": BOTTOM_PX + scaled(2 * LEGEND_PX)},
             legend=_legend(0),
             legend2=_legend(1),
@@ -61,7 +69,7 @@ def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> 
             annotations=[
                 *(
                     plot_title(place, text, size=current_theme().font_px + 1)
-                    for place, text in enumerate(_titles(flat))
+                    for place, text in enumerate(_titles(n_features, flat))
                 ),
                 _waiting(),
             ],
@@ -71,7 +79,26 @@ def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> 
     if sweep:
         _draw_sweep(figure, sweep)
         update_superposition_figure(figure, sweep, chosen)
+    fold_superposition_figure(figure, alone)
     return figure
+
+
+def fold_superposition_figure(figure: go.Figure, alone: bool) -> None:
+    """Show where the features live alone and large, or next to the three other views."""
+    layout = figure.layout
+    with figure.batch_update():
+        layout.height = figure_height(alone=alone)
+        layout.xaxis.domain, layout.yaxis.domain = ([0.0, 1.0],) * 2 if alone else (LEFT, UPPER)
+        layout.showlegend = not alone
+        layout.margin.b = BOTTOM_PX + (0 if alone else scaled(2 * LEGEND_PX))
+        for place in (1, 2, 3):
+            suffix = number_of(place)
+            layout[f"xaxis{suffix}"].visible = layout[f"yaxis{suffix}"].visible = not alone
+        for note in layout.annotations[1:]:
+            note.visible = not alone
+        for trace in figure.data:
+            first = trace.xaxis in (None, "x") and trace.name != ATOMS
+            trace.visible = first or not alone
 
 
 def update_superposition_figure(
@@ -101,8 +128,10 @@ def update_superposition_figure(
         figure.layout.annotations[-1].text = waiting
 
 
-def figure_height() -> int:
+def figure_height(*, alone: bool = False) -> int:
     """Return height in CSS pixels at the current scale."""
+    if alone:
+        return scaled(ALONE_PX) + TOP_PX + BOTTOM_PX
     return scaled(2 * PLOT_PX + GAP_PX + 2 * LEGEND_PX) + TOP_PX + BOTTOM_PX
 
 
@@ -115,17 +144,16 @@ def scale_texts(figure: go.Figure) -> None:
                 trace.textfont.size = size
         for note in figure.layout.annotations:
             note.font.size = size + 1
-        figure.layout.margin.b = BOTTOM_PX + scaled(2 * LEGEND_PX)
         figure.layout.legend2.y = _legend(1)["y"]
 
 
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def _titles(flat: bool) -> tuple[str, str, str, str]:
+def _titles(n_features: int, flat: bool) -> tuple[str, str, str, str]:
     # Short enough for columns of 230 pixels in the lecture scale.
     return (
-        "feature directions (rings: atoms)" if flat else "length of each direction",
+        f"{n_features} features over two neurons" if flat else "length of each direction",
         "how much j leaks into i (WᵀW)",
         "room that each gets",
         "who finds the feature?",
@@ -138,7 +166,8 @@ def _waiting() -> dict[str, Any]:
 
 
 def _traces(n_features: int, flat: bool) -> list[Any]:
-    arrows = [*(_arrow(feature) for feature in range(n_features)), _rings()]
+    edges = _line(SHAPE, {"color": fade(theme.GREY, 0.6), "width": 1.5, "dash": "dot"}, 0)
+    arrows = [edges, *(_arrow(feature) for feature in range(n_features)), _rings()]
     control = {"color": theme.CONTROL, "width": 2, "dash": theme.CONTROL_DASH}
     labelled = [
         _bar(BEST["neuron"], theme.NEUTRAL, 3),
@@ -159,7 +188,7 @@ def _traces(n_features: int, flat: bool) -> list[Any]:
 
 def _rings() -> go.Scatter:
     return go.Scatter(
-        name="atoms",
+        name=ATOMS,
         showlegend=False,
         mode="lines+markers",
         line={"color": ATOM_COLOUR, "width": 1.5, "dash": "dot"},
@@ -233,8 +262,6 @@ def _bar(name: str, colour: str, place: int) -> go.Bar:
 
 def _axes(n_features: int, flat: bool) -> dict[str, Any]:
     """Four small plots, placed by pixels so that titles and ticks keep their distance."""
-    height = 2 * PLOT_PX + GAP_PX
-    upper, lower = [1 - PLOT_PX / height, 1 - 14 / height], [0.0, PLOT_PX / height]
     numbered = {"tickmode": "linear", "dtick": 1 if n_features <= MOST_LABELLED else 5}
     square = {"range": [-REACH, REACH], "zeroline": True, "zerolinecolor": theme.AXIS}
     square |= {"constrain": "domain", "nticks": 4, "fixedrange": True}
@@ -253,7 +280,7 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
         "yaxis4": {"title": {"text": "F1 (1: always right)"}, "range": [0, 1.02]},
     }
     # The key of its colours is next to the second.
-    places = ((LEFT, upper), ([RIGHT[0], 0.91], upper), (LEFT, lower), (RIGHT, lower))
+    places = ((LEFT, UPPER), ([RIGHT[0], 0.91], UPPER), (LEFT, LOWER), (RIGHT, LOWER))
     for place, (across, along) in enumerate(places):
         suffix = number_of(place)
         axes[f"xaxis{suffix}"] |= {"domain": across, "anchor": f"y{suffix}", "fixedrange": True}
@@ -308,7 +335,12 @@ def _draw_arrows(figure: go.Figure, record: SuperpositionSummary) -> None:
         arrow.x, arrow.y = [0.0, across], [0.0, along]
         arrow.text = ["", str(feature) if feature in record.stored else ""]
         arrow.textposition = _outward(across, along)
-    atoms = named(figure, "atoms")
+    # Neighbours in angle are joined: the tips are the corners of a pentagon, a square, a line.
+    ends = record.directions[list(record.stored)]
+    corners = ends[np.argsort(np.arctan2(ends[:, 1], ends[:, 0]))]
+    shape = named(figure, SHAPE)
+    shape.x, shape.y = np.concatenate([corners, corners[:1]]).T
+    atoms = named(figure, ATOMS)
     found = record.found
     matched = () if found is None else found.matched
     ends = np.zeros((0, 2)) if found is None else found.atoms[list(matched)]

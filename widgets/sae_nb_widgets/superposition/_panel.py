@@ -11,13 +11,17 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.checks import checked
+from sae_nb.figures import to_svg
 from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb.models import Bottleneck, train_bottlenecks
 from sae_nb.summaries import SuperpositionSummary, fit_atoms, summarise_superposition
+from sae_nb.summaries._superposition import FoundDirections
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import control, reacts
+from sae_nb_widgets.panel._frame import small_toggle
 from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.superposition._figure import (
+    fold_superposition_figure,
     figure_height,
     scale_texts,
     superposition_figure,
@@ -29,6 +33,8 @@ SPARSITIES = (0.0, 0.3, 0.5, 0.65, 0.75, 0.83, 0.88, 0.92, 0.95, 0.97, 0.98, 0.9
 
 TOYS_SECONDS, ATOMS_SECONDS = 4.0, 6.0
 """Duration of training all toys, and the SAEs of one, on two cores (0.02 s a toy and step, three SAEs)."""
+
+REST = "leaks, room, and who finds a feature"
 
 F1_NOISE = 0.02
 """Difference of two F1 that the inputs they are judged on do not settle."""
@@ -84,6 +90,7 @@ class SuperpositionToy(Panel):
     needs_kernel = "The sparsity slider needs a running kernel and was left out."
 
     sparsity = t.Float(0.0, help="Chance that a feature is off; goes to the nearest trained one.")
+    details = t.Bool(False, help="Whether leaks, room and who finds a feature are drawn, too.")
 
     def __init__(
         self,
@@ -144,8 +151,12 @@ class SuperpositionToy(Panel):
             kind=ipw.SelectionSlider,
             options={level: f"{level:g}" for level in self._levels},
         )
-        self.plot = figure_widget(superposition_figure([], 0), height=figure_height())
-        self.arrange(controls=[self.slider], figure=self.plot)
+        self.plot = figure_widget(
+            superposition_figure([], 0, alone=True), height=figure_height(alone=True)
+        )
+        self.fold = small_toggle(REST, "Three more views of the same toy")
+        t.link((self, "details"), (self.fold, "value"))
+        self.arrange(controls=[self.slider, self.fold], figure=self.plot)
         self.bind_key("ArrowLeft", lambda: self.step(-1))
         self.bind_key("ArrowRight", lambda: self.step(1))
         self._draw_facts()
@@ -178,7 +189,7 @@ class SuperpositionToy(Panel):
     def _trained(self, toys: list[Bottleneck]) -> None:
         self.toys = toys
         self._sweep = [summarise_superposition(toy) for toy in toys]
-        built = superposition_figure(self._sweep, self._place)
+        built = superposition_figure(self._sweep, self._place, alone=not self.details)
         with self.plot.batch_update():
             self.plot.data = ()
         self.plot.add_traces(built.data)
@@ -189,12 +200,17 @@ class SuperpositionToy(Panel):
         else:
             self._moved()
 
+    @reacts("details", doing="showing the other views")
+    def _unfold(self) -> None:
+        fold_superposition_figure(self.plot, not self.details)
+        self._moved()
+
     @reacts("sparsity", doing="showing another sparsity")
     def _moved(self) -> None:
-        """Draw the toy of this sparsity, and have its atoms found if they are not known yet."""
+        """Draw the toy of this sparsity, and have its atoms found if they are shown and not known yet."""
         self._draw()
         record = self.record
-        if record is not None and record.found is None and self._find_atoms:
+        if record is not None and record.found is None and self._find_atoms and self.details:
             self._ask_for_atoms(self._place)
 
     def _ask_for_atoms(self, place: int) -> None:
@@ -229,7 +245,8 @@ class SuperpositionToy(Panel):
             "sparsity": f"{self.sparsity:g}",
         }
         if self.record is not None:
-            self.conclude(*_answer(self.record, self._sweep))
+            words, more, numbers = _answer(self.record, self._sweep)
+            self.conclude(words, numbers, reasons=more)
 
     @property
     def _worth_seeing(self) -> int:
@@ -240,8 +257,16 @@ class SuperpositionToy(Panel):
 
     def _rescale(self) -> None:
         if self._sweep:
-            self.plot.layout.height = figure_height()
+            fold_superposition_figure(self.plot, not self.details)
             scale_texts(self.plot)
+
+    def static_main(self) -> str:
+        """Return what is under the figure; the views that are not shown are folded."""
+        if self.details or not self._sweep:
+            return super().static_main()
+        rest = to_svg(superposition_figure(self._sweep, self._place))
+        fold = f'<details><summary>{REST}</summary><div class="sae-nb-still">{rest}</div></details>'
+        return super().static_main() + fold
 
 
 def _most_stored(sweep: Sequence[SuperpositionSummary]) -> int:
@@ -249,29 +274,40 @@ def _most_stored(sweep: Sequence[SuperpositionSummary]) -> int:
     return max((len(record.stored) for record in sweep), default=0)
 
 
-def _answer(record: SuperpositionSummary, sweep: Sequence[SuperpositionSummary]) -> tuple[str, str]:
-    """Answer the question in words, with the numbers behind it."""
-    words = (
-        f"{len(record.stored)} of {len(record.directions)} features are stored in "
-        f"{record.n_hidden} neurons."
-    )
+def _answer(
+    record: SuperpositionSummary, sweep: Sequence[SuperpositionSummary]
+) -> tuple[str, str, str]:
+    """Answer the question in one claim, with what it rests on and the numbers behind it."""
+    n = len(record.stored)
+    words = f"{n} of {len(record.directions)} features are stored in {record.n_hidden} neurons."
     most, densest = _most_stored(sweep), sweep[0]
-    if most > len(record.stored):
-        words = words.replace(".", f"; {most} find room where they are rarer: raise “sparsity”.")
+    reasons = []
+    if most > n:
+        words = words.replace(".", f"; {most} fit where they are rarer.")
+        reasons.append("Raise “sparsity”: the rarer the features, the more of them share a neuron.")
     elif most > max(record.n_hidden, len(densest.stored)):
-        words = (
-            f"{most} features share {record.n_hidden} neurons, since each is absent "
-            f"{format_percent(record.sparsity, digits=2)} of the time; at sparsity "
-            f"{format_number(densest.sparsity)} only {len(densest.stored)} fit."
+        absent = format_percent(record.sparsity, digits=2)
+        words = f"{most} features share {record.n_hidden} neurons, each absent {absent} of the time."
+        reasons.append(
+            f"At sparsity {format_number(densest.sparsity)}, where none is ever absent, only "
+            f"{len(densest.stored)} fit."
+            if not densest.sparsity
+            else f"At sparsity {format_number(densest.sparsity)} only {len(densest.stored)} fit."
         )
     numbers = [
         f"together they use {format_number(float(record.dimensionality.sum()))} of "
         f"{record.n_hidden} dimensions",
         f"mean interference {format_number(float(record.interference.mean()))}",
     ]
-    found = record.found
-    if found is None:
-        return words, " · ".join(numbers)
+    if record.found is not None:
+        compared, measured = _compared(record.found)
+        reasons.append(compared)
+        numbers += measured
+    return words, " ".join(reasons), " · ".join(numbers)
+
+
+def _compared(found: FoundDirections) -> tuple[str, list[str]]:
+    """Say whether atoms or neurons find the features, with random directions beside them."""
     atom, neuron, random = (
         float(f1.mean()) for f1 in (found.atom_f1, found.neuron_f1, found.random_f1)
     )
@@ -279,17 +315,13 @@ def _answer(record: SuperpositionSummary, sweep: Sequence[SuperpositionSummary])
     compared = (
         "about as well as" if abs(gap) <= F1_NOISE else "better than" if gap > 0 else "worse than"
     )
-    words += f" The best atom finds a feature {compared} the best neuron."
-    numbers.append(
+    return f"The best atom finds a feature {compared} the best neuron.", [
         f"F1 of atoms {format_number(atom, digits=2)}, neurons {format_number(neuron, digits=2)}, random "
-        f"directions {format_number(random, digits=2)} (1 is always right)"
-    )
-    numbers.append(
+        f"directions {format_number(random, digits=2)} (1 is always right)",
         f"cosine of a feature with its atom {format_number(found.cosine)}, with a neuron "
         f"{format_number(found.cosine_neurons)}, with a random direction "
-        f"{format_number(found.cosine_floor)}"
-    )
-    return words, " · ".join(numbers)
+        f"{format_number(found.cosine_floor)}",
+    ]
 
 
 def _sorted_toys(toys: Sequence[Bottleneck]) -> list[Bottleneck]:
