@@ -48,7 +48,7 @@ import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
 from sae_nb_lessons.figures import curve_figure
-from sae_nb_lessons.studies import hidden_rows, own_sae
+from sae_nb_lessons.studies import hidden_rows, on_features, own_sae, raw_rows
 from sae_nb_widgets.panel._theming import figure_widget
 
 pd.options.display.precision = 3
@@ -149,7 +149,8 @@ exercise("02.5").check(fit)
 # %% [markdown]
 # ## 4 · Features that we know
 #
-# The toy of 01: 32 features in 10 neurons, three times. Your SAE sees the ten numbers, never the features.
+# The toy of 01: 32 features in 10 neurons, three times, with nearly four features on in each row. Your SAE sees the ten
+# numbers, never the features.
 
 # %%
 hidden = [hidden_rows(seed) for seed in range(3)]
@@ -161,6 +162,21 @@ exercise("02.6")
 # %% tags=["exercise"]
 dictionaries = ...
 exercise("02.6").check(dictionaries)
+
+# %% [markdown]
+# Two floors, with nothing trained: 64 random directions, and 64 rows of the data just as they are. Rows win, since each
+# is a sum of a few features; take 1000 of them and one lies near every feature.
+
+# %%
+blind = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
+floors = {
+    f"toy {seed}": {
+        "random directions": on_features(seed, blind).mean(),
+        "rows of data": on_features(seed, raw_rows(seed)).mean(),
+    }
+    for seed in range(3)
+}
+pd.DataFrame(floors)
 
 # %% [markdown]
 # ## 5 · A real, if small, model
@@ -221,11 +237,11 @@ exercise("02.9").predict(guess)
 exercise("02.9").reveal()
 
 # %%
-toy, whole = hidden[0], {"n_atoms": 64, "k": 2}
+toy, whole = hidden[0], {"n_atoms": 64, "k": 3}
 kinds = {
     "whole": own_sae(toy, **whole),
-    "ℓ1, unit norm": own_sae(toy, **whole, l1=0.05),
-    "ℓ1, free norm": own_sae(toy, **whole, l1=0.05, unit_norm=False),
+    "ℓ1, unit norm": own_sae(toy, **whole, l1=0.01),
+    "ℓ1, free norm": own_sae(toy, **whole, l1=0.01, unit_norm=False),
 }
 pd.DataFrame({name: {"R²": one.r2(toy), "Σz": one.strength(toy)} for name, one in kinds.items()}).T
 
@@ -250,6 +266,16 @@ pd.DataFrame({name: {"R²": one.r2(rows)} for name, one in vit.items()}).T
 rates = {name: one.sorted_rates(rows) for name, one in vit.items()}
 titles = {"x_title": "atom, by how often it fires", "y_title": "share of rows"}
 figure_widget(curve_figure(rates, **titles), height=280)
+
+# %% [markdown]
+# The third break: 56 of 64 atoms begin asleep, with an offset so low that they never fire. Only their return wakes them.
+
+# %%
+woken = {
+    name: own_sae(toy, **whole, asleep=56, revived=back)
+    for name, back in (("with their return", True), ("without", False))
+}
+pd.DataFrame({name: {"R²": one.r2(toy)} for name, one in woken.items()}).T
 
 # %%
 exercise("02.10")

@@ -55,7 +55,7 @@ pd.options.display.precision = 2
 # The states of every block have the width of the last ones. So the model's own head can read them:
 
 # %%
-gpt, text = sn.load_model("tiny-gpt"), "Once upon a time there was a small dog"
+gpt, text = sn.load_model("tiny-gpt"), "One day Clara and Anna went to the library"
 plain = sn.fit_lens(gpt, [text], kind="logit", progress=False)
 states = sn.capture(gpt, text, "resid_post.2", drop_first=False, progress=False).x
 head = plain.head
@@ -101,7 +101,8 @@ exercise("06.2").check(read_off)
 
 # %% [markdown]
 # Green is the model's own answer. Use the panel: type a text of your own, switch between the lenses, and find a
-# token whose answer the Jacobian lens reads a block before the logit lens does. In this text:
+# token whose answer the Jacobian lens reads a block before the logit lens does. Here “ to” and “ library” are two. −1 means: not
+# before the last block. The reverse happens as well, and more often in other stories: earlier is not yet right.
 
 # %%
 own, other = lens.read_both(text)

@@ -219,5 +219,4 @@ assert {*zip(first["head"], first.position, strict=True)} == {(2, 3), (2, 7)}
 
 # %%
 assert abs(found.effect).max() > abs(found.control).max()
-panel.close()
 exercise_report("07")
