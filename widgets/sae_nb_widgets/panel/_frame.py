@@ -21,6 +21,7 @@ from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.panel._declaring import show, small_button
 from sae_nb_widgets.panel._heading import Heading, about_html, title_html
 
+
 class PanelKeys(LiveWidget):
     """Invisible part of a panel: hears its keys, tells light from dark, shows the cards of atoms."""
 

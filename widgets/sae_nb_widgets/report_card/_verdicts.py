@@ -7,13 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sae_nb.evaluation import Measurement, define
-from sae_nb.figures.theme import (
-    THIN_SPACE,
-    escape,
-    format_count,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import THIN_SPACE, escape, format_count, format_number, format_percent
 from sae_nb.summaries._report_card import ReportCardSummary, ReportCell
 from sae_nb_widgets.components._dot_rows import Tone
 from sae_nb_widgets.report_card._words import metric_words, snapped
@@ -37,7 +31,9 @@ class Asked:
 
 
 QUESTIONS = (
-    Asked("Does it rebuild what it reads?", ("r2", "cosine_centred"), "Use sn.evaluate(sae, acts)."),
+    Asked(
+        "Does it rebuild what it reads?", ("r2", "cosine_centred"), "Use sn.evaluate(sae, acts)."
+    ),
     Asked(
         "Does the model still answer as before?",
         ("ce_recovered_mean", "accuracy", "agreement"),
@@ -111,7 +107,11 @@ def _judged(cell: ReportCell, sentence: str) -> PlainVerdict:
 def _in_use(m: Measurement) -> PlainVerdict:
     """Return how many atoms fire at all; a random dictionary, whose atoms nearly all do, is no control."""
     low, high = m.interval
-    ends = "" if math.isnan(low) else f" (95{THIN_SPACE}%: {format_percent(low)} to {format_percent(high)})"
+    ends = (
+        ""
+        if math.isnan(low)
+        else f" (95{THIN_SPACE}%: {format_percent(low)} to {format_percent(high)})"
+    )
     said = (
         f"{format_percent(m.value)} of its {format_count(m.n)} atoms never fire here{ends}; none would be "
         "best, and more inputs may wake some."

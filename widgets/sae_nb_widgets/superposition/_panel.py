@@ -21,8 +21,8 @@ from sae_nb_widgets.panel._declaring import control, reacts
 from sae_nb_widgets.panel._frame import small_toggle
 from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.superposition._figure import (
-    fold_superposition_figure,
     figure_height,
+    fold_superposition_figure,
     scale_texts,
     superposition_figure,
     update_superposition_figure,
@@ -287,7 +287,9 @@ def _answer(
         reasons.append("Raise “sparsity”: the rarer the features, the more of them share a neuron.")
     elif most > max(record.n_hidden, len(densest.stored)):
         absent = format_percent(record.sparsity, digits=2)
-        words = f"{most} features share {record.n_hidden} neurons, each absent {absent} of the time."
+        words = (
+            f"{most} features share {record.n_hidden} neurons, each absent {absent} of the time."
+        )
         reasons.append(
             f"At sparsity {format_number(densest.sparsity)}, where none is ever absent, only "
             f"{len(densest.stored)} fit."
