@@ -77,8 +77,10 @@ EFFECTS_ALONE = (
 """Of rows of atoms their names and what each does to the answer; of an input the input."""
 
 FOUR_IN_A_ROW = (
-    ".sae-nb-grid { --thumbnail: 58px !important; gap: 5px !important; padding: 2px 0 !important; grid-template-columns: repeat(5, 58px) !important; }"
-    ".sae-nb-main .sae-nb-cardtitle { font-size: 15px; margin: 0 0 4px !important; } .sae-nb-component { margin-top: 8px; }"
+    ".sae-nb-grid { --thumbnail: 58px !important; gap: 5px !important; padding: 2px 0 !important; "
+    "grid-template-columns: repeat(5, 58px) !important; }"
+    ".sae-nb-main .sae-nb-cardtitle { font-size: 15px; margin: 0 0 4px !important; } "
+    ".sae-nb-component { margin-top: 8px; }"
 )
 """Of a question all four examples in a row, and the options in another."""
 
@@ -90,9 +92,11 @@ ONE_ROW_OF_STEPS = (
 """Of an input that is put together the sum, and the steps up to it."""
 
 THREE_ANSWERS = (
-    ".sae-nb-verdicts { gap: 0 !important; } .sae-nb-verdicts dt { font-size: 14px !important; margin-top: 6px !important; }"
+    ".sae-nb-verdicts { gap: 0 !important; } .sae-nb-verdicts dt { font-size: 14px !important; "
+    "margin-top: 6px !important; }"
     ".sae-nb-verdicts dd { grid-template-columns: 74px minmax(0, 1fr) !important; }"
-    ".sae-nb-verdicts b { font-size: 17px !important; } .sae-nb-verdicts p { font-size: 12px; line-height: 1.35 !important; }"
+    ".sae-nb-verdicts b { font-size: 17px !important; } .sae-nb-verdicts p { font-size: 12px; "
+    "line-height: 1.35 !important; }"
 )
 """Of a report card its three answers, whole."""
 
@@ -100,19 +104,24 @@ WHOLE_TEXTS = (
     ".sae-nb-leaves, .sae-nb-note { display: none !important; }"
     ".sae-nb-prompt { font-size: 13px !important; margin: 0 !important; line-height: 1.35 !important; }"
     ".sae-nb-ways > dt { padding: 3px 8px 0 !important; font-size: 12px; }"
-    ".sae-nb-ways > dd { font-size: 12.5px !important; min-height: 0 !important; padding: 1px 8px !important; line-height: 1.35 !important; }"
+    ".sae-nb-ways > dd { font-size: 12.5px !important; min-height: 0 !important; "
+    "padding: 1px 8px !important; line-height: 1.35 !important; }"
 )
 """Of a text and the ways in which it goes on all ways, to their end."""
 
 TWO_OF_EACH = (
-    ".sae-nb-sides { margin: 4px 0 0 !important; } .sae-nb-sides .sae-nb-cardfacts, .sae-nb-kwicitem:nth-child(n+3) { display: none; }"
-    ".sae-nb-answer { font-size: 14px !important; line-height: 1.35 !important; } .sae-nb-sides .sae-nb-cardtitle { margin: 4px 0 0 !important; }"
+    ".sae-nb-sides { margin: 4px 0 0 !important; } "
+    ".sae-nb-sides .sae-nb-cardfacts, .sae-nb-kwicitem:nth-child(n+3) { display: none; }"
+    ".sae-nb-answer { font-size: 14px !important; line-height: 1.35 !important; } "
+    ".sae-nb-sides .sae-nb-cardtitle { margin: 4px 0 0 !important; }"
 )
 """Of two corpora the answer, and two examples of each."""
 
 ATOM_AND_EFFECT = (
-    ".sae-nb-veiled { grid-template-columns: repeat(4, 72px) !important; gap: 6px !important; padding: 2px 0 !important; }"
-    ".sae-nb-picture:nth-child(n+5), .sae-nb-surewords { display: none; } .sae-nb-question { font-size: 16px !important; }"
+    ".sae-nb-veiled { grid-template-columns: repeat(4, 72px) !important; gap: 6px !important; "
+    "padding: 2px 0 !important; }"
+    ".sae-nb-picture:nth-child(n+5), .sae-nb-surewords { display: none; } "
+    ".sae-nb-question { font-size: 16px !important; }"
     ".sae-nb-answer { font-size: 13px !important; }"
 )
 """Of linked panels the atom, a row of its examples, and what it does."""

@@ -60,7 +60,7 @@ def test_strengths_are_hidden_until_an_answer_is_given(quiz: sw.AtomQuiz) -> Non
         assert not any(any(view._row_values(row)) for row in range(5))
     quiz.take(0)
     assert view.static_html() != before
-    words, kind, name = view.buttons[quiz.asked.answer]
+    _, kind, name = view.buttons[quiz.asked.answer]
     assert (kind, name) == ("good", f"option {quiz.asked.answer + 1} ✓ fires")
     assert [one[1] for one in view.buttons].count("good") == 1
     quiz.go_on()
