@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,14 +66,16 @@ class TrainingData:
 
         `share`: None takes a tenth where there is enough. Equal texts stay on one side.
         """
-        acts, samples = self.source, 0
+        source, samples = self.source, 0
         # Several hook points, gradients, sequences and streams are not cut.
-        if share != 0 and type(acts) is Activations and len(acts.sites) == 1:
+        acts = source if type(source) is Activations and len(source.sites) == 1 else None
+        if share != 0 and acts is not None:
             content = content_of_samples(acts.context, "sample")
-            present = acts.sample.unique().tolist()
+            present = torch.unique(acts.sample).tolist()  # type: ignore[no-untyped-call]
             samples = len({content[i] for i in present} if content else present)
         if share is None:
-            n_bytes = acts._rows.n_bytes if samples and not acts.on_disk else 0
+            held = samples and acts is not None and not acts.on_disk
+            n_bytes = acts._rows.n_bytes if held and acts is not None else 0
             if min((self.n_rows or 0) / ENOUGH_ROWS, samples / ENOUGH_SAMPLES) < 1:
                 samples = 0
             share = HELD_OUT_SHARE if samples and n_bytes <= MOST_COPIED else 0.0
@@ -82,9 +84,9 @@ class TrainingData:
                 "`held_out` must be 0 or left out for rows that cannot be cut in two (one sample, a stream, "
                 f"sequences, or several hook points), got {share}. Pass activations of other inputs."
             )
-        if not share or type(acts) is not Activations:
+        if not share or acts is None:
             return None
-        by = "sample" if acts.context.token_ids is None else "text"
+        by: Literal["sample", "text"] = "sample" if acts.context.token_ids is None else "text"
         self.source, held_out = acts.split(1 - share, group_by=by)
         self.n_rows = len(self.source)
         return held_out
