@@ -71,7 +71,7 @@ class TrainingData:
         acts = source if type(source) is Activations and len(source.sites) == 1 else None
         if share != 0 and acts is not None:
             content = content_of_samples(acts.context, "sample")
-            present = torch.unique(acts.sample).tolist()  # type: ignore[no-untyped-call]
+            present = torch.unique(acts.sample).tolist()
             samples = len({content[i] for i in present} if content else present)
         if share is None:
             held = samples and acts is not None and not acts.on_disk
