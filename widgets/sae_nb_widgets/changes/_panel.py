@@ -77,13 +77,14 @@ class ChangesPanel(Panel):
 
     question = "What did the training change?"
     explanation = (
-        "Above: how each model goes on from the same place, with its likeliest tokens; words that the first "
-        "one would hardly have written there are tinted. Each token is shaded by how far the answer after it "
-        "moved between the two models: KL in nats. The second row is what is left of that when the second "
-        "model runs with its states set to the first one's along one direction. Bars: probability of "
-        "the next tokens that moved most, before and after; the tick is the second model with the direction set back. “Random” is the best of three random "
-        "directions. Of an image: each patch is covered, with its neighbours, by the image's mean colour, and "
-        "is shaded by the part of the change that goes.",
+        "Above: how each model goes on from the same place, with its likeliest tokens; words that the first"
+        " one would hardly have written there are tinted. Each token is shaded by how far the answer after "
+        "it moved between the two models: KL in nats. The second row is what is left of that when the "
+        "second model runs with its states set to the first one's along one direction. Bars: probability of"
+        " the next tokens that moved most, before and after; the tick is the second model with the "
+        "direction set back. “Random” is the best of three random directions. Of an image: each patch is "
+        "covered, with its neighbours, by the image's mean colour, and is shaded by the part of the change "
+        "that goes.",
         "This shows what these texts bring out: a behaviour that a rare word triggers needs a text with that "
         "word. A covered image is unlike any that was trained on. A direction that carries the change here "
         "need not be what the training was for, and where the mean difference does as well as another method, "
