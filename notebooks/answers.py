@@ -479,7 +479,7 @@ def hits(foreseen, measured, k):
 
 
 # %% 06.2 check
-read_off = int(other.settles[-1])
+read_off = int(lens.read_both(text)[1].settles[-1])
 
 
 # %% 02.1 check
