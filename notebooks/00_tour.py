@@ -16,9 +16,9 @@
 # %% [markdown]
 # # The tour: from a live model to a steered one
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/00_tour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/00_tour.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/00_tour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/00_tour.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/00_tour.html)
 #
-# You need Python, and that a transformer has layers; 20 minutes with the exercises, 40 seconds of computing.
+# You need Python, and that a transformer has layers; 30 minutes with the exercises, 40 seconds of computing.
 # Afterwards you can capture, train, evaluate, look and steer, on a model of yours too.
 #
 # **What is a sparse autoencoder?** A neural network turns every word, or every patch of an image, into a list
@@ -301,3 +301,7 @@ exercise_report("00")
 # is running; the longest are training (3), the report (4) and the search for an atom (6). Panels fill as they are
 # reached, so scroll up and read along. Continue with [superposition](01_superposition.ipynb), or with
 # [a model that talks](23_a_model_that_talks.ipynb).
+#
+# **To read.** *Sparse Autoencoders Find Highly Interpretable Features in Language Models* (arXiv 2309.08600): where
+# SAEs of language models began; *Scaling and Evaluating Sparse Autoencoders* (arXiv 2406.04093): the TopK encoder,
+# and how loss falls with size; *Gemma Scope* (arXiv 2408.05147): hundreds of SAEs to load instead of training.

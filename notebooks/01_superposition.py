@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Neurons or atoms? A toy whose truth is known
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/01_superposition.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/01_superposition.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/01_superposition.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/01_superposition.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/01_superposition.html)
 #
-# You need dot products, and what a basis is; 35 minutes with the exercises, 60 seconds of computing. Afterwards you
+# You need dot products, and what a basis is; 40 minutes with the exercises, 60 seconds of computing. Afterwards you
 # can say when features share neurons, and hold a claim against random directions.
 #
 # Look at one neuron of a network and it fires for many things that have nothing in common. One
@@ -261,3 +261,8 @@ exercise("01.5").check(dimensionality)
 
 # %%
 exercise_report("01")
+
+# %% [markdown]
+# **To read.** *Toy Models of Superposition* (arXiv 2209.10652): the toy of this lesson; *Linear Algebraic Structure
+# of Word Senses* (arXiv 1601.03764): senses of a word as a sparse sum, before SAEs; *The Linear Representation
+# Hypothesis and the Geometry of Large Language Models* (arXiv 2311.03658): what “a concept is a direction” can mean.

@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Write your own SAE: about sixty lines of torch
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/02_write_your_own_sae.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/02_write_your_own_sae.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/02_write_your_own_sae.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/02_write_your_own_sae.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/02_write_your_own_sae.html)
 #
-# You need tensors and gradients of torch, and 01; 75 minutes with the exercises, 55 seconds of computing.
+# You need tensors and gradients of torch, and 01; 80 minutes with the exercises, 55 seconds of computing.
 # Afterwards you can write every part of a sparse autoencoder, train it and say how good it is next to a control,
 # and recognise in a figure which part is missing.
 #
@@ -302,3 +302,8 @@ assert vit["with b"].r2(rows) > 0.9
 
 # %%
 exercise_report("02")
+
+# %% [markdown]
+# **To read.** *Sparse Autoencoders Find Highly Interpretable Features in Language Models* (arXiv 2309.08600): the ℓ1
+# loss you wrote; *Scaling and Evaluating Sparse Autoencoders* (arXiv 2406.04093): TopK, and repairs for dead atoms;
+# *Improving Dictionary Learning with Gated Sparse Autoencoders* (arXiv 2404.16014): why ℓ1 shrinks codes, and a cure.

@@ -16,14 +16,14 @@
 # %% [markdown]
 # # Is this SAE worth anything, and which one should you choose?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/03_evaluation.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/03_evaluation.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/03_evaluation.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/03_evaluation.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/03_evaluation.html)
 #
 # An R² of 0.96. An accuracy of 100 % with the SAE spliced into the model. An atom that detects fours. Each sounds
 # like success, until you ask what something that learned *nothing* would reach. In this notebook no number comes
 # alone: each has a **floor** (the trivial answer), a **control** (a random dictionary of the same size and L0) and an
 # **interval**.
 #
-# You need 00 and 01; 50 minutes with the exercises, 55 seconds of computing. Afterwards you can say which numbers of a
+# You need 00 and 01; 40 minutes with the exercises, 55 seconds of computing. Afterwards you can say which numbers of a
 # report card are clear of their control, compare dictionaries at an equal L0 with rows that took no choice, and
 # distinguish a benchmark that can rank SAEs from one that cannot.
 
@@ -345,3 +345,9 @@ assert probing.of("tiny-vit plenty gain").mean < 0.01
 
 # %%
 exercise_report("03")
+
+# %% [markdown]
+# **To read.** *SAEBench* (arXiv 2503.09532): the benchmarks of this lesson; *Towards Principled Evaluations of Sparse
+# Autoencoders for Interpretability and Control* (arXiv 2405.08366): SAEs held against a task whose features are
+# known; *Sparse Autoencoders Can Interpret Randomly Initialized Transformers* (arXiv 2501.17727): scores that a model
+# without training reaches too.

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Probing: is it in the model, or in the probe?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/04_probing.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/04_probing.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/04_probing.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/04_probing.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/04_probing.html)
 #
 # You need 00 and a gradient; 40 minutes with the exercises, 15 seconds of computing. Afterwards you can write a
 # logistic probe, hold it against shuffled labels and a random dictionary, and say when five latents are a finding.
@@ -201,3 +201,8 @@ assert probing.of("minilm plenty gain").mean < 0.01
 
 # %%
 exercise_report("04")
+
+# %% [markdown]
+# **To read.** *Understanding Intermediate Layers Using Linear Classifier Probes* (arXiv 1610.01644): the probe;
+# *Designing and Interpreting Probes with Control Tasks* (arXiv 1909.03368): the control; *Are Sparse Autoencoders
+# Useful? A Case Study in Sparse Probing* (arXiv 2502.16681): strong baselines for five latents.

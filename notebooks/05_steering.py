@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Steering: does adding an atom do what it represents?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/05_steering.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/05_steering.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/05_steering.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/05_steering.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/05_steering.html)
 #
 # You need 00; 35 minutes with the exercises, 35 seconds of computing. Afterwards you can compare perturbations at
 # equal cost, hold an atom against directions that learned nothing, and distinguish reading from writing.
@@ -314,3 +314,8 @@ assert texts["turned up"] > texts.drop("turned up").max() + 0.2
 
 # %%
 exercise_report("05")
+
+# %% [markdown]
+# **To read.** *Steering Language Models with Activation Engineering* (arXiv 2308.10248): a vector added from two
+# texts; *Steering Llama 2 via Contrastive Activation Addition* (arXiv 2312.06681): difference of means, this lesson's
+# strongest rival; *AxBench* (arXiv 2501.17148): steering by SAEs next to simple baselines.

@@ -16,10 +16,10 @@
 # %% [markdown]
 # # The lens: what is a model about to answer, and is the lens right?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/06_the_lens.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/06_the_lens.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/06_the_lens.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/06_the_lens.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/06_the_lens.html)
 #
 # You write the logit lens, see a Jacobian lens next to it, and then do what is mostly left out: add a direction
-# to the running model and look whether the lens foresaw it. 00 comes first; 25 minutes, 15 seconds of
+# to the running model and look whether the lens foresaw it. 00 comes first; 30 minutes, 15 seconds of
 # computing. Afterwards you can read a model layer by layer, measure what an atom does, and know a lens that
 # helps from one that misleads.
 
@@ -232,3 +232,9 @@ assert answer.agreement[-1] > 0.3
 
 # %%
 exercise_report("06")
+
+# %% [markdown]
+# **To read.** *Eliciting Latent Predictions from Transformers with the Tuned Lens* (arXiv 2303.08112): where the
+# logit lens fails, and a lens that is trained; *Transformer Feed-Forward Layers Build Predictions by Promoting
+# Concepts in the Vocabulary Space* (arXiv 2203.14680): updates read as words; *Future Lens* (arXiv 2311.04897): how
+# much of later tokens one state holds.

@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Patching: which places decide an answer?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/07_patching.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/07_patching.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/07_patching.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/07_patching.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/07_patching.html)
 #
-# You need a loop and a forward hook of torch; 40 minutes with the exercises, 15 seconds of computing. Afterwards
+# You need a loop and a forward hook of torch; 35 minutes with the exercises, 15 seconds of computing. Afterwards
 # you can write activation patching from nothing, read an effect against its control, and name a place that an
 # estimate misses. The model is `tiny-induction`, whose circuit is known; the end asks SmolLM2 where you have it.
 
@@ -220,3 +220,8 @@ assert {*zip(first["head"], first.position, strict=True)} == {(2, 3), (2, 7)}
 # %%
 assert abs(found.effect).max() > abs(found.control).max()
 exercise_report("07")
+
+# %% [markdown]
+# **To read.** *Towards Best Practices of Activation Patching in Language Models* (arXiv 2309.16042): how corruption
+# and metric change what is found; *How to Use and Interpret Activation Patching* (arXiv 2404.15255): what denoising
+# and noising each show; *AtP** (arXiv 2403.00745): where the slope misses a place, and repairs.

@@ -16,14 +16,14 @@
 # %% [markdown]
 # # Following a circuit: which atoms caused that word, and what if one is cut?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/08_following_a_circuit.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/08_following_a_circuit.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/08_following_a_circuit.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/08_following_a_circuit.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/08_following_a_circuit.html)
 #
 # A model continues with a word. Which of its atoms caused that, and what caused them? Here an answer is
 # followed back, through a transcoder of every MLP, to the words of the text, and to the patches of an image.
 # The drawing is a hypothesis: so each time one atom is **cut in the running model**, and compared with the
 # graph's prediction and with random directions of the same size.
 #
-# You need 00, and 07's idea of a patch; 15 minutes with the exercises, 25 seconds of computing. Afterwards you can follow an answer
+# You need 00, and 07's idea of a patch; 30 minutes with the exercises, 25 seconds of computing. Afterwards you can follow an answer
 # back to its inputs, hold a graph against the running model, and score an induction head. Nothing is trained: `tiny-gpt`
 # and `tiny-vit` come with a transcoder of each MLP; section 7 reads SmolLM2-135M where `sae-nb get smollm2-135m`
 # fetched it, else `tiny-gpt`.
@@ -320,3 +320,8 @@ assert turn.lost[-1] > 0.5 > abs(turn.random).max()
 
 # %%
 exercise_report("08")
+
+# %% [markdown]
+# **To read.** *Sparse Feature Circuits* (arXiv 2403.19647): circuits made of atoms, and cut; *Transcoders Find
+# Interpretable LLM Feature Circuits* (arXiv 2406.11944): transcoders followed back to inputs; *Interpretability in
+# the Wild* (arXiv 2211.00593): a circuit with criteria that it can fail.

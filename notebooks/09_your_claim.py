@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Your claim: a line, a floor, a control, five seeds, a card
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/09_your_claim.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/09_your_claim.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/09_your_claim.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/09_your_claim.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/09_your_claim.html)
 #
 # You need 01, and an SAE that you understand (02); 45 minutes with the exercises, 35 seconds of computing. Afterwards
 # you can turn a sentence into a claim that can fail, measure it with its floor and control, and hand it on as a page.
@@ -203,3 +203,8 @@ assert cosines["rows"] > cosines["scrambled"]
 
 # %%
 exercise_report("09")
+
+# %% [markdown]
+# **To read.** *Troubling Trends in Machine Learning Scholarship* (arXiv 1807.03341): how a claim says more than its
+# numbers; *Show Your Work: Improved Reporting of Experimental Results* (arXiv 1909.03004): what one best number
+# hides; *Sanity Checks for Saliency Maps* (arXiv 1810.03292): the control that a whole field had left out.

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Your model: from a name to an SAE that was judged
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/10_your_model.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/10_your_model.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/10_your_model.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/10_your_model.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/10_your_model.html)
 #
 # You need 00, a forward hook, and what a cross-entropy is; 45 minutes with the exercises, 25 seconds of computing. Afterwards
 # you can capture the rows of any torch model by yourself, say beforehand what an SAE of it costs, and judge it by what the
@@ -265,3 +265,8 @@ assert torch.equal(again.encode(held_out.x).to_dense(), sae.encode(held_out.x).t
 
 # %%
 exercise_report("10")
+
+# %% [markdown]
+# **To read.** *Gemma Scope* (arXiv 2408.05147): what a release of SAEs states of each; *Llama Scope* (arXiv
+# 2410.20526): the same for another model, at every layer; *Scaling and Evaluating Sparse Autoencoders* (arXiv
+# 2406.04093): how many atoms, and at which k.

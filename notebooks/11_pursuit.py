@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Pursuits: finding the few atoms that explain an input
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/11_pursuit.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/11_pursuit.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/11_pursuit.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/11_pursuit.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/11_pursuit.html)
 #
-# You need dot products and least squares; 35 minutes with the exercises, 25 seconds of computing. Afterwards you
+# You need dot products and least squares; 40 minutes with the exercises, 25 seconds of computing. Afterwards you
 # can write matching pursuit, and say what each pursuit promises and costs.
 #
 # A dictionary has many more atoms than an input has numbers, so an input can be written in endlessly

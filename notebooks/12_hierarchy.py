@@ -16,9 +16,9 @@
 # %% [markdown]
 # # From flat to hierarchical: who keeps a parent and its children apart?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/12_hierarchy.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/12_hierarchy.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/12_hierarchy.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/12_hierarchy.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/12_hierarchy.html)
 #
-# You need 11 (matching pursuit); 30 minutes with the exercises, 65 seconds of computing. Afterwards you can recognise
+# You need 11 (matching pursuit); 25 minutes with the exercises, 65 seconds of computing. Afterwards you can recognise
 # absorption in a figure, train an `sn.MatchingPursuit` that finds similar concepts, and say why a low error does not
 # show that concepts were found.
 #

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Projecting assumptions: what an SAE can see was decided before it was trained
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/13_projecting_assumptions.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/13_projecting_assumptions.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/13_projecting_assumptions.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/13_projecting_assumptions.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/13_projecting_assumptions.html)
 #
 # You need 00 or 01; 30 minutes with the exercises, 15 seconds of computing. Afterwards you can name the assumption
 # in an encoder, build a world that breaks it, and hold a trained SAE against the same one untrained.

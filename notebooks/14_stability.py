@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Stable, or just initialised alike?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/14_stability.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/14_stability.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/14_stability.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/14_stability.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/14_stability.html)
 #
 # You need 00 or 01; 25 minutes with the exercises, 20 seconds of computing. Afterwards you can measure how far two
 # dictionaries agree, train an `sn.Archetypal`, and take the start away before you believe a stability.

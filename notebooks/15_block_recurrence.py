@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Does depth repeat itself?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/15_block_recurrence.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/15_block_recurrence.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/15_block_recurrence.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/15_block_recurrence.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/15_block_recurrence.html)
 #
 # You need 00; 30 minutes with the exercises, 65 seconds of computing. Afterwards you can cut depth into phases, hold
 # them against a null, and put a Raptor in the teacher's place.

@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Directions, or points in hulls?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/16_minkowski.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/16_minkowski.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/16_minkowski.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/16_minkowski.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/16_minkowski.html)
 #
-# You need 00; 35 minutes with the exercises, 15 seconds of computing. Afterwards you can write off-support, decide
+# You need 00; 20 minutes with the exercises, 15 seconds of computing. Afterwards you can write off-support, decide
 # with two numbers whether rows are a sum of hulls, and say why R² alone identifies nothing.
 #
 # SAEs take concepts for **directions**: more of a concept is further along it. "Into the Rabbit Hull"

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Time in activations: what did the past already say?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/17_time.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/17_time.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/17_time.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/17_time.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/17_time.html)
 #
 # An SAE reads every token by itself, as if a text were a bag of words. Yet most of what a model knows of a
 # token it knew before: who is spoken of, which topic, which mood. `sn.Temporal` (arXiv 2511.01836) splits

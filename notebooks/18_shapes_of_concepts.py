@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Shapes of concepts: an arrow, a cone, a circle?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/18_shapes_of_concepts.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/18_shapes_of_concepts.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/18_shapes_of_concepts.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/18_shapes_of_concepts.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/18_shapes_of_concepts.html)
 #
 # You need 00 and 11; 25 minutes with the exercises, 25 seconds of computing. Afterwards you can measure a shape
 # with its floor, and distinguish captured, tiled and diluted.

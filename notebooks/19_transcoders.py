@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Transcoders: what does a layer compute?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/19_transcoders.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/19_transcoders.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/19_transcoders.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/19_transcoders.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/19_transcoders.html)
 #
-# You need 00 and 03; 35 minutes with the exercises, 40 seconds of computing. Afterwards you can write a transcoder,
+# You need 00 and 03; 30 minutes with the exercises, 40 seconds of computing. Afterwards you can write a transcoder,
 # put a dictionary in an MLP's place, and say what a linear map next to it costs.
 #
 # An SAE takes one state apart and puts it together again. *What does a layer do?* needs a dictionary that reads in

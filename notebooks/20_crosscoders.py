@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Crosscoders: what do two models share?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/20_crosscoders.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/20_crosscoders.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/20_crosscoders.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/20_crosscoders.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/20_crosscoders.html)
 #
-# You need 00 and 19; 35 minutes with the exercises, 25 seconds of computing. Afterwards you can train a crosscoder
+# You need 00 and 19; 20 minutes with the exercises, 25 seconds of computing. Afterwards you can train a crosscoder
 # on two models, say where each atom lives, and doubt an atom that is called exclusive.
 #
 # A **crosscoder** makes one code of two layers or two models and shows for each atom where it lives. A **universal

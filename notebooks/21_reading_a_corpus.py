@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Reading a corpus: what is in these texts, and how do they differ from those?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/21_reading_a_corpus.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/21_reading_a_corpus.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/21_reading_a_corpus.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/21_reading_a_corpus.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/21_reading_a_corpus.html)
 #
-# You need 00, on language; 45 minutes with the exercises, 20 seconds of computing. Afterwards you can compare, group
+# You need 00, on language; 40 minutes with the exercises, 20 seconds of computing. Afterwards you can compare, group
 # and find texts by atoms, choose the few worth labelling, and say where counting words would have done.
 #
 # Reading ten thousand texts is too much work. An SAE makes of each one sparse row: which atoms fired in it,

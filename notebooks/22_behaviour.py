@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Behaviour: does an atom foresee what the model writes, or cause it?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/22_behaviour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/22_behaviour.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/22_behaviour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/22_behaviour.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/22_behaviour.html)
 #
-# You need 00 and 05; 40 minutes with the exercises, 50 seconds of computing. Afterwards you can say whether an atom
+# You need 00 and 05; 30 minutes with the exercises, 50 seconds of computing. Afterwards you can say whether an atom
 # causes a behaviour, distinguish foreseeing from causing, and count a loop without an SAE.
 #
 # Which atoms wrote a bad output, what fires while a model goes round in circles, what announces the next sentence, and

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # A model that talks: watch it, steer it, take the steering with you
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/23_a_model_that_talks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/23_a_model_that_talks.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/23_a_model_that_talks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/23_a_model_that_talks.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/23_a_model_that_talks.html)
 #
 # You need 00 and 05; 35 minutes with the exercises, 25 seconds of computing. Afterwards you can say what a label
 # and a steered text prove, write a recipe by hand, and take it to plain Hugging Face code.

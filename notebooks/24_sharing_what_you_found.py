@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Sharing what you found: with readers who have no Python
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/24_sharing_what_you_found.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/24_sharing_what_you_found.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/24_sharing_what_you_found.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/24_sharing_what_you_found.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/24_sharing_what_you_found.html)
 #
-# You need 00; 20 minutes with the exercises, 15 seconds of computing. Afterwards you can test a label on images you
+# You need 00; 30 minutes with the exercises, 15 seconds of computing. Afterwards you can test a label on images you
 # did not pick, and give a site, labels and a recipe to readers with and without Python.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]

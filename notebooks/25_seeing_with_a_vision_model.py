@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Seeing with a vision model: which concepts does it use, and what does it miss?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/25_seeing_with_a_vision_model.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/25_seeing_with_a_vision_model.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/25_seeing_with_a_vision_model.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/25_seeing_with_a_vision_model.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/25_seeing_with_a_vision_model.html)
 #
-# You need 00; 40 minutes with the exercises, 35 seconds of computing. Afterwards you can rank concepts by what depends
+# You need 00; 25 minutes with the exercises, 35 seconds of computing. Afterwards you can rank concepts by what depends
 # on them, find what a set of images lacks, and write the AUROC of an alarm.
 #
 # `tiny-vit` reads a digit in a cluttered image. Which concepts does it see on the way, which of them does the answer

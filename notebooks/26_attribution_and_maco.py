@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Pixels and ideal images: where did the answer come from, and what would an atom like to see?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/26_attribution_and_maco.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/26_attribution_and_maco.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/26_attribution_and_maco.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/26_attribution_and_maco.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/26_attribution_and_maco.html)
 #
-# You need 00 and 25; 35 minutes with the exercises, 35 seconds of computing. Afterwards you can write occlusion, say
+# You need 00 and 25; 25 minutes with the exercises, 35 seconds of computing. Afterwards you can write occlusion, say
 # which baseline an attribution is right for, and hold an optimised image against the best natural one.
 #
 # Two kinds of image are shown most often of a vision model: a map of the pixels that an answer came from, and an

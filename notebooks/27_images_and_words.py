@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Images and words: do two models share their atoms?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/27_images_and_words.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/27_images_and_words.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/27_images_and_words.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/27_images_and_words.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/27_images_and_words.html)
 #
-# You need 00, and a matrix product; 40 minutes with the exercises, 25 seconds of computing. Afterwards you can
+# You need 00, and a matrix product; 45 minutes with the exercises, 25 seconds of computing. Afterwards you can
 # search images by captions and say how hard the search was, distinguish an atom of both sides from an atom of one, and test
 # on captions what was chosen on images.
 #

@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Hear an atom: a model of sounds, whose atoms can be listened to
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/28_hear_an_atom.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/28_hear_an_atom.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/28_hear_an_atom.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/28_hear_an_atom.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/28_hear_an_atom.html)
 #
-# You need 00; 25 minutes with the exercises, 10 seconds of computing. Afterwards you can read an atom off a
+# You need 00; 30 minutes with the exercises, 10 seconds of computing. Afterwards you can read an atom off a
 # spectrogram and by ear, make a detector of clips of it and test it on new sounds, and say where factors have no atom.
 #
 # An atom of an image model is looked at; one of a model of sounds is listened to as well. The sounds are made

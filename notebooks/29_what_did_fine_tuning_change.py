@@ -16,9 +16,9 @@
 # %% [markdown]
 # # What did fine-tuning change? Two checkpoints, the same texts
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/29_what_did_fine_tuning_change.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/29_what_did_fine_tuning_change.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/29_what_did_fine_tuning_change.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/29_what_did_fine_tuning_change.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/29_what_did_fine_tuning_change.html)
 #
-# You need 05 and 20; 30 minutes with the exercises, 25 seconds of computing. Afterwards you can measure how far each
+# You need 05 and 20; 25 minutes with the exercises, 25 seconds of computing. Afterwards you can measure how far each
 # answer moved, name what a narrow training brought, and say how much of it one direction carries.
 #
 # A model comes back from fine-tuning and writes as before, nearly. What was it taught? Here it is taught on the spot,

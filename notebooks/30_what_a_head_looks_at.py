@@ -16,7 +16,7 @@
 # %% [markdown]
 # # What a head looks at
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/30_what_a_head_looks_at.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/30_what_a_head_looks_at.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/30_what_a_head_looks_at.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/30_what_a_head_looks_at.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/30_what_a_head_looks_at.html)
 #
 # You need 07; 35 minutes with the exercises, 30 seconds of computing. Afterwards you can find an induction head in
 # three ways, say what it hears and why it looks where it looks, and distinguish a score from an effect.

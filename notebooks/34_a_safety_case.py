@@ -16,7 +16,7 @@
 # %% [markdown]
 # # A safety case: would a monitor have seen it?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/34_a_safety_case.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/34_a_safety_case.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/34_a_safety_case.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/34_a_safety_case.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/34_a_safety_case.html)
 #
 # You need 29; 45 minutes with the exercises, 30 seconds of computing. Afterwards you can set a threshold at a rate of
 # false alarms, try a monitor on a model that it was not built on, and write a safety case: a claim, its argument, its

@@ -1,4 +1,4 @@
-"""Give every notebook its links to Binder and Colab, and the cell that sets Colab up.
+"""Give every notebook its links to Binder, Colab and its executed page, and the cell that sets Colab up.
 
     python notebooks/badges.py
 
@@ -38,20 +38,26 @@ LINKS = re.compile(r"#\n# \[<kbd>.*</kbd>\]\(.*\)\n")
 COLAB = re.compile(re.escape(COLAB_HEADER) + r"\n(?:.*\n)*?\n(?=# %%)")
 
 
+def _urls() -> dict[str, str]:
+    text = (FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8")
+    return dict(tomllib.loads(text)["project"]["urls"])
+
+
 def slug() -> str:
     """Return owner/name of the repository, which pyproject.toml alone says."""
-    text = (FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8")
-    return str(tomllib.loads(text)["project"]["urls"]["Repository"]).removeprefix(
-        "https://github.com/"
-    )
+    return _urls()["Repository"].removeprefix("https://github.com/")
 
 
 def links(path: Path) -> str:
-    """Return one line of Markdown that opens a notebook on Binder and on Colab."""
+    """Return one line of Markdown that opens a notebook on Binder and on Colab, and its page, executed."""
     file = f"notebooks/{path.relative_to(FOLDER).with_suffix('.ipynb').as_posix()}"
     binder = f"https://mybinder.org/v2/gh/{slug()}/{BRANCH}?urlpath=lab/tree/{file}"
     colab = f"https://colab.research.google.com/github/{slug()}/blob/{BRANCH}/{file}"
-    return f"[<kbd>open on Binder</kbd>]({binder}) [<kbd>open in Colab</kbd>]({colab})"
+    page = f"{_urls()['Documentation']}lessons/{path.stem}.html"
+    return (
+        f"[<kbd>open on Binder</kbd>]({binder}) [<kbd>open in Colab</kbd>]({colab}) "
+        f"[<kbd>read it executed</kbd>]({page})"
+    )
 
 
 def colab_cell() -> str:

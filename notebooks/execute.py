@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -53,8 +53,6 @@ for shown in {shown!r}:
         getattr(panel, "wait", lambda: None)()
         panel.to_html(Path({folder!r}, shown + ".html"), share_script=True)
 """
-RUNS_IN = re.compile(r"^(\| \[.*\]\((\w+)\.ipynb\) \|.*\| )\d+ s( \|.*)$", re.M)
-"""A row of the course's table, and its seconds."""
 COMPUTING = re.compile(
     r"(?:(?:half |a quarter of )?a minute|(?:\d+ )?\bseconds) of(\n# | )computing", re.M
 )
@@ -217,7 +215,7 @@ def execute(path: Path) -> str:
 
 def stated(text: str) -> int | None:
     """Return the seconds of computing that a lesson's first cell states; None if it states none."""
-    found = re.search(r"(\d+) seconds of(?:\n# | )computing", text)
+    found = re.search(r"(\d+)(?:\n# | )seconds of(?:\n# | )computing", text)
     return int(found[1]) if found else None
 
 
@@ -231,26 +229,15 @@ def with_own_seconds(text: str, seconds: float) -> str:
     return COMPUTING.sub(rf"{in_words(seconds)} seconds of\1computing", text, count=1)
 
 
-def with_seconds(text: str, seconds: Mapping[str, float]) -> str:
-    """Return the course with the measured CPU seconds in the rows of its table."""
-    return RUNS_IN.sub(
-        lambda row: f"{row[1]}{seconds[row[2]]:.0f} s{row[3]}" if row[2] in seconds else row[0],
-        text,
-    )
-
-
 def _note_seconds() -> None:
     import nbformat
 
     files = EXECUTED.glob("*.ipynb")
     noted = {one.stem: nbformat.read(one, as_version=4).metadata[NOTED] for one in files}
-    course = FOLDER / "README.md"
-    seconds = {name: one["seconds"] for name, one in noted.items()}
-    course.write_text(with_seconds(course.read_text("utf-8"), seconds), encoding="utf-8")
-    for name in seconds:
+    for name, one in noted.items():
         lesson = FOLDER / f"{name}.py"
         text = lesson.read_text(encoding="utf-8")
-        lesson.write_text(with_own_seconds(text, seconds[name]), encoding="utf-8")
+        lesson.write_text(with_own_seconds(text, one["seconds"]), encoding="utf-8")
 
 
 def main() -> int:
@@ -261,7 +248,7 @@ def main() -> int:
     parser.add_argument(
         "--note-seconds",
         action="store_true",
-        help="write the seconds into the course's table and first cells",
+        help="write the seconds into first cells; `make sync` copies them",
     )
     asked = parser.parse_args()
     every = [path.resolve().with_suffix(".ipynb") for path in asked.notebooks] or lessons()

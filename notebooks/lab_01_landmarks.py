@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 01 · Landmarks: an input is a mixture of what lies around it
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_01_landmarks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_01_landmarks.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_01_landmarks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_01_landmarks.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/lab_01_landmarks.html)
 #
 # You need 13; 20 minutes with the exercises, 35 seconds of computing. Afterwards you can read groups off mixtures
 # of neighbours, and say what SpaDE is one step of.

@@ -16,14 +16,14 @@
 # %% [markdown]
 # # Lab 02 · Similarity: what can be learned without seeing an input
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_02_similarity.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_02_similarity.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_02_similarity.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_02_similarity.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/lab_02_similarity.html)
 #
 # A network that sees only how alike its inputs are, never the inputs: can it find their atoms? It can, and
 # the atoms it finds are stored nowhere. They are mixtures of the inputs, computed only when you ask what a
 # code would generate.
 #
-# A postcard, optional: no other lesson needs it. You need 01 and a least-squares solution; 20 minutes with the
-# exercises,6 seconds of computing. Afterwards you can derive similarity matching from sparse coding, and distinguish
+# A postcard, optional: no other lesson needs it. You need 01 and a least-squares solution; 15 minutes with the
+# exercises, 6 seconds of computing. Afterwards you can derive similarity matching from sparse coding, and distinguish
 # too few units from too little sparsity.
 #
 # After "Kernel similarity matching" (arXiv 2503.00655), of which we had the abstract: similarity matching, an

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 03 · Waves: how does a point come to know the whole?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_03_waves.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_03_waves.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_03_waves.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_03_waves.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/lab_03_waves.html)
 #
 # A postcard, optional: no other lesson needs it. You need 00 or 01; 20 minutes with the exercises, 4 seconds of
 # computing. Afterwards you can say what a spectrum over time carries that a window does not.

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 04 · Events: what is one recording made of?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_04_events.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_04_events.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_04_events.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_04_events.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/lab_04_events.html)
 #
 # You need 00 or 01; 20 minutes with the exercises, 20 seconds of computing. Afterwards you can take overlapping
 # events apart by kernel, and say what a link changes.

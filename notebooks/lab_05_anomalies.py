@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 05 · Anomalies: where do these rows differ from those?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_05_anomalies.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_05_anomalies.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_05_anomalies.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_05_anomalies.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/lab_05_anomalies.html)
 #
 # You need 00 or 01; 20 minutes with the exercises, 20 seconds of computing. Afterwards you can find what a
 # reference lacks, in points and in codes, and say how many toys a p needs.

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 06 · Error bars: how sure is a code?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_06_error_bars.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_06_error_bars.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_06_error_bars.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_06_error_bars.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/lab_06_error_bars.html)
 #
 # A postcard, optional: no other lesson needs it. You need 00 or 01; 20 minutes with the exercises, 7 seconds of
 # computing. Afterwards you can say what an error bar knows and what it does not, and estimate a diagonal without an

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 07 · Momentum: can one layer look back two steps?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_07_momentum.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_07_momentum.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_07_momentum.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_07_momentum.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/lab_07_momentum.html)
 #
 # "After *k* came *e*; here is *k* again, so *e* comes." Attention needs two layers for this: a head of the
 # first writes the letter before into each place, a head of the second looks for the place that holds *k*. Let

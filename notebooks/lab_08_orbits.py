@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 08 · Orbits: are these atoms one atom, moved?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_08_orbits.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_08_orbits.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_08_orbits.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_08_orbits.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/lab_08_orbits.html)
 #
 # A postcard, optional: no other lesson needs it. You need 00 or 01; 15 minutes with the exercises, 10 seconds of
 # computing. Afterwards you can learn a move from pairs, and say what pairs leave open.

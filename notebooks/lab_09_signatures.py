@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 09 · Signatures: which textures are near each other?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_09_signatures.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_09_signatures.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_09_signatures.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_09_signatures.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/lab_09_signatures.html)
 #
 # A postcard, optional: no other lesson needs it. You need 00 or 01; 20 minutes with the exercises, 9 seconds of
 # computing. Afterwards you can compare spaces by their angles, and test distances by permuting who they are of.

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 10 · Mosaics: why does diffusion make new images?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_10_mosaics.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_10_mosaics.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_10_mosaics.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_10_mosaics.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/lab_10_mosaics.html)
 #
 # The score that fits its training images perfectly leads back to them: nothing new is ever made. A network
 # that sees k × k pixels at a time cannot have that score. Instead it has a way of putting images together

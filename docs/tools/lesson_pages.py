@@ -148,9 +148,10 @@ def texts() -> dict[str, dict[str, Any]]:
 
 @cache
 def rows() -> dict[str, tuple[str, str, str, str]]:
-    """Return question, minutes, seconds and abilities of each lesson, as the course's table has them."""
-    text = (NOTEBOOKS / "README.md").read_text(encoding="utf-8")
-    row = re.compile(r"^\| \[.+\]\((\w+)\.ipynb\) \| (.+) \| (.+) \| (.+) \| (.+) \|$", re.M)
+    """Return question, minutes, seconds and abilities of each lesson, as the course's tables have them."""
+    pages = (NOTEBOOKS / name for name in ("README.md", "electives.md"))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    row = re.compile(r"^\| \[.+\]\((\w+)\.ipynb\) \| (.+) \| .+ \| (.+) \| (.+) \| (.+) \|$", re.M)
     return {name: (a, b, c, d) for name, a, b, c, d in row.findall(text)}
 
 

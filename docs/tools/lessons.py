@@ -1,4 +1,4 @@
-"""Where the notebooks are, and the course of notebooks/README.md as a page."""
+"""Where the notebooks are, and the pages beside them as pages of the documentation."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ def notebook(argument: str) -> str:
     return f"`notebooks/{name}`{where} ([Binder]({BINDER}{name}), [Colab]({COLAB}{name}))"
 
 
-def course(_: str) -> str:
-    """notebooks/README.md, with links that work from a page: notebooks are pages there, executed."""
-    text = (NOTEBOOKS / "README.md").read_text(encoding="utf-8")
+def course(page: str) -> str:
+    """A page beside the notebooks, "README" or "electives", with links that work from the documentation."""
+    text = (NOTEBOOKS / f"{page}.md").read_text(encoding="utf-8")
     text = re.sub(r"\]\(\.\./docs/([^)]+)\)", r"](\1)", text.replace("../README.md", "index.md"))
+    text = text.replace("](electives.md", "](course-electives.md").replace(
+        "](README.md", "](course.md"
+    )
     text = re.sub(r"\]\((\w+)\.ipynb\)", r"](lessons/\1.md)", text)
     return re.sub(r"\]\(([\w/]+\.py)\)", rf"]({SOURCE}\1)", text)

@@ -1,15 +1,21 @@
-"""Ways through the course, with minutes that are computed from the lessons, and the instructors' table."""
+"""Ways through the course, with minutes that are computed from the lessons, and the instructors' table.
+
+    python docs/tools/paths.py
+
+writes the minutes into each lesson's first cell, and what first cells state into the tables of the course.
+"""
 
 from __future__ import annotations
 
-import json
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from lesson_pages import Lesson, lessons, rows, texts
+from lesson_pages import NEEDS, Lesson, execute, lessons, rows, texts
 from lessons import NOTEBOOKS
 
 WORDS_A_MINUTE = 150
@@ -21,6 +27,11 @@ MINUTES_A_PANEL = 2
 SECTION = re.compile(r"^## (?:(\d+) · )?", re.M)
 ASKED = re.compile(r'^exercise\("([\w.]+)"\)', re.M)
 PANEL = re.compile(r"\bsw\.[A-Z]\w+\(")
+MINUTES = re.compile(r"(\d+)((?:\n# | )minutes\b)")
+"""What a lesson's first cell states of the minutes it takes."""
+ROW = re.compile(r"^\| (\[.+\]\((\w+)\.ipynb\)) \| (.+?) \| .+ \| (.+?) \|$", re.M)
+"""A row of the course's tables: lesson, question, what is written by `with_stated`, what one can do afterwards."""
+TABLES = ("README.md", "electives.md")
 
 
 def path(name: str) -> str:
@@ -62,7 +73,7 @@ def minutes_of(step: dict[str, Any]) -> tuple[float, float, float]:
     n_lines = sum(bool(line.strip()) for text in code for line in text.splitlines())
     panels = sum(len(PANEL.findall(text)) for text in code)
     reading = words / WORDS_A_MINUTE + n_lines * SECONDS_A_LINE / 60 + panels * MINUTES_A_PANEL
-    seconds = float(rows()[lesson.stem][2].split()[0])
+    seconds = execute.stated(_text(lesson)) or 0
     return reading, float(sum(texts()[one]["minutes"] for one in asked_in(step))), seconds / 60
 
 
@@ -146,12 +157,23 @@ def _cells(step: dict[str, Any]) -> list[dict[str, Any]]:
 def _sections(lesson: Lesson) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the cells with the numbers of their sections; 0 before the first, and for one without a number."""
     number = 0
-    for cell in json.loads(lesson.path.read_text(encoding="utf-8"))["cells"]:
+    for cell in _reviewed(lesson.path.with_suffix(".py")):
         if "colab" in cell["metadata"].get("tags", []):
             continue
         found = SECTION.search(_source(cell)) if cell["cell_type"] == "markdown" else None
         number = number if found is None else int(found[1] or 0)
         yield number, cell
+
+
+@cache
+def _reviewed(path: Path) -> list[Any]:
+    import jupytext  # late: it takes a second
+
+    return list(jupytext.read(path).cells)
+
+
+def _text(lesson: Lesson) -> str:
+    return lesson.path.with_suffix(".py").read_text(encoding="utf-8")
 
 
 def _source(cell: dict[str, Any]) -> str:
@@ -160,3 +182,49 @@ def _source(cell: dict[str, Any]) -> str:
 
 def _as_time(minutes: float) -> str:
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+# --- one place for minutes: computed, stated by first cells, copied into tables -------------------------
+
+
+def with_own_minutes(lesson: Lesson) -> str:
+    """Return a lesson's text whose first cell states the minutes that it takes, in fives.
+
+    An appendix keeps what it states: it is read for its tables, which are not counted.
+    """
+    if not lesson.exercises:
+        return _text(lesson)
+    whole = max(5, 5 * round(sum(minutes_of({"lesson": lesson.stem})) / 5))
+    return MINUTES.sub(rf"{whole}\2", _text(lesson), count=1)
+
+
+def with_stated(table: str) -> str:
+    """Return a table of the course in which each lesson has what its first cell states: needs, minutes, seconds."""
+
+    def row(found: re.Match[str]) -> str:
+        title, stem, question, able = found.groups()
+        lesson = _lesson(stem)
+        text = _text(lesson)
+        minutes, seconds = MINUTES.search(text), execute.stated(text)
+        if minutes is None or seconds is None:
+            return found[0]  # the demo states nothing
+        clause = NEEDS.search(" ".join(lesson.opening.split()))
+        asked = re.split(r"\d+ minutes", clause[1])[0] if clause else ""
+        needs = ", ".join(re.findall(r"\b\d\d\b", asked)) or "–"
+        return f"| {title} | {question} | {needs} | {minutes[1]} min | {seconds} s | {able} |"
+
+    return ROW.sub(row, table)
+
+
+def main() -> int:
+    """Write minutes into first cells, and what they state into the tables."""
+    for lesson in lessons():
+        lesson.path.with_suffix(".py").write_text(with_own_minutes(lesson), encoding="utf-8")
+    for name in TABLES:
+        page = NOTEBOOKS / name
+        page.write_text(with_stated(page.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

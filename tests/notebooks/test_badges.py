@@ -69,6 +69,7 @@ def test_every_notebook_links_to_itself(path: Path, badges: ModuleType) -> None:
     for address in there:
         assert _slug() in address
         assert address.endswith(f"notebooks/{path.name}")
+    assert f"https://sae-nb.github.io/sae_nb/lessons/{path.stem}.html" in addresses
     assert "![" not in cells[0].source
     assert cells[1].source == badges.colab_cell()
     assert cells[1].metadata["jupyter"]["source_hidden"]
