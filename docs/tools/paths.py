@@ -30,7 +30,7 @@ PANEL = re.compile(r"\bsw\.[A-Z]\w+\(")
 MINUTES = re.compile(r"(\d+)((?:\n# | )minutes\b)")
 """What a lesson's first cell states of the minutes it takes."""
 ROW = re.compile(r"^\| (\[.+\]\((\w+)\.ipynb\)) \| (.+?) \| .+ \| (.+?) \|$", re.M)
-"""A row of the course's tables: lesson, question, what is written by `with_stated`, what one can do afterwards."""
+"""A row of the tables: lesson, question, what `with_stated` writes, what one can do afterwards."""
 TABLES = ("README.md", "electives.md")
 
 
@@ -199,7 +199,7 @@ def with_own_minutes(lesson: Lesson) -> str:
 
 
 def with_stated(table: str) -> str:
-    """Return a table of the course in which each lesson has what its first cell states: needs, minutes, seconds."""
+    """Return a table in which each lesson has what its first cell states: needs, minutes, seconds."""
 
     def row(found: re.Match[str]) -> str:
         title, stem, question, able = found.groups()

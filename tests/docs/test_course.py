@@ -38,3 +38,26 @@ def test_a_path_fits_its_time(tool: Callable[[str], ModuleType], name: str, at_m
     table = paths.path(name)
     assert len(table.splitlines()) == len(paths._steps(name)) + 3
     assert table.count("(lessons/") > 2
+
+
+def test_first_cells_and_tables_state_the_same(tool: Callable[[str], ModuleType]) -> None:
+    """`make sync` has nothing to write, and each lesson has one row."""
+    paths = tool("paths")
+    tables = [(FOLDER / name).read_text("utf-8") for name in paths.TABLES]
+    found = [row[1] for table in tables for row in paths.ROW.findall(table)]
+    assert sorted(found) == sorted(one.stem for one in paths.lessons())
+    assert [paths.with_stated(table) for table in tables] == tables
+    for one in paths.lessons():
+        assert paths.with_own_minutes(one) == one.path.with_suffix(".py").read_text("utf-8")
+    row = next(line for line in tables[0].splitlines() if "07_patching" in line)
+    stale = re.sub(r"\d+ min", "999 min", row)
+    assert stale != row == paths.with_stated(stale)
+
+
+@pytest.mark.parametrize("number", [f"{i:02}" for i in range(11)])
+def test_each_of_the_ten_ends_with_three_papers(number: str) -> None:
+    """And so does the project."""
+    (lesson,) = FOLDER.glob(f"{number}_*.py")
+    last = lesson.read_text("utf-8").split("\n# %%")[-1]
+    to_read = last[last.index("**To read.**") :]
+    assert len(set(re.findall(r"\(arXiv\n?#? ?(\d{4}\.\d{5})\)", to_read))) == 3
