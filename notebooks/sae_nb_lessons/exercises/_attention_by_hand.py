@@ -70,7 +70,7 @@ def _pattern_slips() -> tuple[Slip, ...]:
         s = s.masked_fill(~past, -torch.inf)
         return s.softmax(dim=0 if change == "axis" else 1)
 
-    told = {
+    said = {
         "scale": ("Your scores are not divided by √d_head.", "`q.shape[1] ** 0.5`, before the softmax."),
         "width": ("You divide by the root of the stream's width; a head has d_head numbers.", "d_head is the number of columns of W_Q."),
         "no root": ("You divide by d_head, not by its root.", "The product of d_head terms grows as √d_head."),
@@ -83,7 +83,7 @@ def _pattern_slips() -> tuple[Slip, ...]:
         "future": ("Each position sees only itself and those after it.", "`torch.ones_like(s).tril()` is what may be seen."),
         "axis": ("Your columns sum to 1; a row is where one position looks.", "`.softmax(dim=1)`."),
     }  # fmt: skip
-    return tuple(Slip(*texts, partial(made, change)) for change, texts in told.items())
+    return tuple(Slip(*texts, partial(made, change)) for change, texts in said.items())
 
 
 def _judge_pattern(mine: Callable[..., Tensor]) -> Mistake | str | None:
@@ -117,7 +117,7 @@ def _writing_slips() -> tuple[Slip, ...]:
             z = z / W_V.shape[1] ** 0.5
         return z @ W_O + (change == "stream") * x
 
-    told = {
+    said = {
         "bias": ("The values' bias is missing.", "`x @ W_V + b_V`."),
         "turned": ("The pattern is transposed: row t holds where position t looks.", "`pattern @ v`, not `pattern.T @ v`."),
         "hard": ("You take the value of the place with the most attention alone.", "The head writes the mean of all values, weighted by attention."),
@@ -129,13 +129,11 @@ def _writing_slips() -> tuple[Slip, ...]:
         "scaled": ("You divide by √d_head; that belongs to scores, not to values.", "Leave it out."),
         "stream": ("You add the stream itself; asked is what this head adds to it.", "Leave x out."),
     }  # fmt: skip
-    return tuple(Slip(*texts, partial(made, change)) for change, texts in told.items())
+    return tuple(Slip(*texts, partial(made, change)) for change, texts in said.items())
 
 
 def _judge_written(mine: Callable[..., Tensor]) -> Mistake | str | None:
-    cases = {
-        name: (run.x, run.pattern[head], *w[4:]) for name, (w, run, head) in _heads().items()
-    }
+    cases = {name: (run.x, run.pattern[head], *w[4:]) for name, (w, run, head) in _heads().items()}
     own = {len(run.x): run.written[head] for _, run, head in _heads().values()}
     return diagnose(mine, lambda x, *_: own[len(x)], cases, _writing_slips())
 
@@ -168,7 +166,7 @@ def _qk_slips() -> tuple[Slip, ...]:
         }
         return ways[change]()
 
-    told = {
+    said = {
         "scale": ("Your scores are not divided by √d_head.", "As in 31.1."),
         "width": ("You divide by the root of the stream's width; d_head is the number of columns of W_Q.", "As in 31.1."),
         "turned": ("Your matrix is transposed: rows are the letter that asks.", "`q @ k.T` has the queries in rows."),
@@ -180,7 +178,7 @@ def _qk_slips() -> tuple[Slip, ...]:
         "softmax": ("These are shares; asked are scores, before any softmax.", "Leave the softmax out."),
         "weights": ("This is a matrix over the stream; put letters on both sides of it.", "Letters in rows and columns: (26, 26)."),
     }  # fmt: skip
-    return tuple(Slip(*texts, partial(made, change)) for change, texts in told.items())
+    return tuple(Slip(*texts, partial(made, change)) for change, texts in said.items())
 
 
 def _judge_qk(mine: Callable[..., Tensor]) -> Mistake | str | None:
@@ -200,7 +198,8 @@ def found_through_another() -> float:
 # --- 31.5: copying --------------------------------------------------------------------------------
 
 
-def _copying(matrix: Tensor) -> Tensor:
+def copying_score(matrix: Tensor) -> Tensor:
+    """Return the sum of a matrix's eigenvalues over the sum of their sizes (arXiv 2209.11895)."""
     values = torch.linalg.eigvals(matrix)
     return values.real.sum() / values.abs().sum()
 
@@ -227,7 +226,7 @@ def _judge_copying(mine: Callable[[Tensor], Any]) -> Mistake | str | None:
     for name, n, seed in (("a matrix of 5 letters", 5, 0), ("one of 8 letters", 8, 3)):
         drawn = torch.randn(n, n, generator=torch.Generator().manual_seed(seed)).double()
         cases[name] = (drawn + 0.7 * torch.eye(n).double(),)
-    return diagnose(mine, _copying, cases, _copying_slips())
+    return diagnose(mine, copying_score, cases, _copying_slips())
 
 
 SHAPES = "W_Q (d, d_head), b_Q (d_head,), W_K (d, d_head) and b_K (d_head,)"

@@ -61,7 +61,7 @@ def _share_slips() -> tuple[Slip, ...]:
             "shift": lambda: power[:-1] / power[:-1].sum(),
             "size": lambda: waves.abs().sum(dim=1)[1:] / waves.abs().sum(dim=1)[1:].sum(),
             "power": lambda: power[1:],
-            "columns": lambda: (torch.fft.rfft(E, dim=1).abs().square().sum(dim=0)[1:]),
+            "columns": lambda: torch.fft.rfft(E, dim=1).abs().square().sum(dim=0)[1:],
             "real": lambda: (r := waves.real.square().sum(dim=1)[1:]) / r.sum(),
             "imaginary": lambda: (r := waves.imag.square().sum(dim=1)[1:]) / r.sum(),
             "largest": lambda: (r := waves.abs().square().amax(dim=1)[1:]) / r.sum(),
@@ -254,7 +254,9 @@ def _judge_missing(answer: int) -> str | None:
     if answer in key:
         return f"Frequency {answer} is in both: its bar of the logits is not near 0."
     if 53 - answer == right:
-        return "A wave over 53 numbers of this frequency is the one of 53 less it; name the smaller."
+        return (
+            "A wave over 53 numbers of this frequency is the one of 53 less it; name the smaller."
+        )
     return f"The embedding has hardly any of frequency {answer}; one of its {len(key)} high bars is asked for."
 
 

@@ -60,7 +60,9 @@ def head_weights(model: Any, layer: int, head: int) -> HeadWeights:
     """
     block = model.module.transformer.h[layer]
     gain, offset = block.ln_1.weight.detach().double(), block.ln_1.bias.detach().double()
-    joint, bias = (of.detach().double() for of in (block.attn.c_attn.weight, block.attn.c_attn.bias))
+    joint, bias = (
+        of.detach().double() for of in (block.attn.c_attn.weight, block.attn.c_attn.bias)
+    )
     n = len(joint) // model.n_heads
     own = slice(head * n, (head + 1) * n)
     found: list[Tensor] = []
@@ -131,7 +133,9 @@ def own_largest(matrix: Float[Tensor, "n n"]) -> float:
 
 
 def answers_by_hand(
-    texts: Sequence[str], asked: Float[Tensor, "asks before"], copies: Float[Tensor, "seen answered"]
+    texts: Sequence[str],
+    asked: Float[Tensor, "asks before"],
+    copies: Float[Tensor, "seen answered"],
 ) -> list[str]:
     """Return the letter that follows each text by two matrices alone: where to look, and what to copy."""
     found = []

@@ -73,10 +73,19 @@ def only(E: Float[Tensor, "p d"], frequencies: Sequence[int]) -> Float[Tensor, "
     return torch.fft.irfft(kept, n=len(E), dim=0)
 
 
+def without(E: Float[Tensor, "p d"], frequencies: Sequence[int]) -> Float[Tensor, "p d"]:
+    """Return rows from which some frequencies are taken out."""
+    return only(E, [f for f in range(1, len(E) // 2 + 1) if f not in frequencies])
+
+
+def shuffled(E: Float[Tensor, "p d"], seed: int) -> Float[Tensor, "p d"]:
+    """Return the rows in a random order: the same numbers, no waves."""
+    return E[torch.randperm(len(E), generator=torch.Generator().manual_seed(seed))]
+
+
 def key_frequencies(E: Float[Tensor, "p d"]) -> list[int]:
     """Return frequencies that have more of the variance than any has after the rows were shuffled."""
-    draws = torch.Generator().manual_seed(0)
-    floor = max(float(shares(E[torch.randperm(len(E), generator=draws)]).max()) for _ in range(20))
+    floor = max(float(shares(shuffled(E, seed)).max()) for seed in range(20))
     return [i + 1 for i, share in enumerate(shares(E).tolist()) if share > floor]
 
 
@@ -99,3 +108,9 @@ def over_differences(logits: Float[Tensor, "p p p"]) -> Float[Tensor, " p"]:
     d = (i[:, None, None] + i[None, :, None] - i) % p
     sums = torch.zeros(p, dtype=logits.dtype).index_add_(0, d.flatten(), logits.flatten())
     return sums / p**2
+
+
+def wave_sizes(logits: Float[Tensor, "p p p"], frequencies: Sequence[int]) -> list[float]:
+    """Return how large the logits' waves of some frequencies over a + b − c are."""
+    waves = torch.fft.rfft(over_differences(centred(logits))).abs() * 2 / len(logits)
+    return [float(waves[f]) for f in frequencies]
