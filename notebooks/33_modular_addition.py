@@ -188,11 +188,16 @@ table
 # ## 4 · The checked numbers
 
 # %%
-assert key == [5, 10, 15, 21] and modular.right_answers() == 1
-assert left.loc["the four", "only these"] > 0.99 and left.loc["the four", "without these"] < 0.05
-assert left.iloc[1:]["only these"].max() < 0.05 and left.iloc[1:]["without these"].min() > 0.99
-assert of_logits[[9, 14, 20]].sum() > 0.99 and of_logits[4] < 0.01
-assert table.right["all frequencies"] == 1 and table.right.drop("all frequencies").max() < 0.95
+assert key == [5, 10, 15, 21]
+assert modular.right_answers() == 1
+assert left.loc["the four", "only these"] > 0.99
+assert left.loc["the four", "without these"] < 0.05
+assert left.iloc[1:]["only these"].max() < 0.05
+assert left.iloc[1:]["without these"].min() > 0.99
+assert of_logits[[9, 14, 20]].sum() > 0.99
+assert of_logits[4] < 0.01
+assert table.right["all frequencies"] == 1
+assert table.right.drop("all frequencies").max() < 0.95
 exercise_report("33")
 
 # %% [markdown]

@@ -127,7 +127,7 @@ def _kept_slips() -> tuple[Slip, ...]:
             "pass": lambda: _kept(E, list(range(1, max(frequencies) + 1))),
             "unscaled": lambda: mean + (right - mean) * p / 2,
             "first": lambda: _kept(E, frequencies[:1]),
-            "columns": lambda: _kept(E.T, [f for f in frequencies]).T,
+            "columns": lambda: _kept(E.T, list(frequencies)).T,
             "nothing": lambda: E,
         }
         return ways[change]()

@@ -23,11 +23,11 @@ class HeadWeights(NamedTuple):
     """What a head asks with, offers, hands on and writes; d_head is small, d the width of the stream."""
 
     W_Q: Float[Tensor, "d d_head"]
-    b_Q: Float[Tensor, " d_head"]
+    b_Q: Float[Tensor, " d_head"]  # noqa: N815
     W_K: Float[Tensor, "d d_head"]
-    b_K: Float[Tensor, " d_head"]
+    b_K: Float[Tensor, " d_head"]  # noqa: N815
     W_V: Float[Tensor, "d d_head"]
-    b_V: Float[Tensor, " d_head"]
+    b_V: Float[Tensor, " d_head"]  # noqa: N815
     W_O: Float[Tensor, "d_head d"]
 
 
