@@ -747,6 +747,65 @@ heard = "keys"
 guess = 0.0
 
 
+# %% 31.1 check
+def attention(x, W_Q, b_Q, W_K, b_K):
+    q, k = x @ W_Q + b_Q, x @ W_K + b_K
+    s = q @ k.T / q.shape[1] ** 0.5
+    return s.masked_fill(torch.ones_like(s).triu(1).bool(), -torch.inf).softmax(dim=1)
+
+
+# %% 31.2 check
+def written(x, pattern, W_V, b_V, W_O):
+    return pattern @ (x @ W_V + b_V) @ W_O
+
+
+# %% 31.3 check
+def qk_circuit(letters, W_V, W_O, W_Q, W_K):
+    return (letters @ W_Q) @ (letters @ W_V @ W_O @ W_K).T / W_Q.shape[1] ** 0.5
+
+
+# %% 31.4 predict
+guess = 0.1
+
+
+# %% 31.5 check
+def copying(matrix):
+    values = torch.linalg.eigvals(matrix)
+    return values.real.sum() / values.abs().sum()
+
+
+# %% 33.1 check
+def frequency_shares(E):
+    power = torch.fft.rfft(E, dim=0).abs().square().sum(dim=1)[1:]
+    return power / power.sum()
+
+
+# %% 33.2 check
+def keep(E, frequencies):
+    waves = torch.fft.rfft(E, dim=0)
+    kept = torch.zeros_like(waves)
+    kept[[0, *frequencies]] = waves[[0, *frequencies]]
+    return torch.fft.irfft(kept, n=len(E), dim=0)
+
+
+# %% 33.3 predict
+guess = 0.3
+
+
+# %% 33.4 check
+def by_difference(logits):
+    p = len(logits)
+    i = torch.arange(p)
+    d = (i[:, None, None] + i[None, :, None] - i) % p
+    x = logits - logits.mean(dim=2, keepdim=True)
+    mean = torch.stack([x[d == g].mean() for g in range(p)])
+    return 1 - (x - mean[d]).square().sum() / x.square().sum()
+
+
+# %% 33.5 check
+missing = 5
+
+
 # %% 34.1 check
 def threshold(scores, rate):
     return scores.sort(descending=True).values[int(rate * len(scores))]

@@ -43,6 +43,8 @@ NOTEBOOKS = {
     "28": "hearing",
     "29": "changes",
     "30": "heads",
+    "31": "attention_by_hand",
+    "33": "modular",
     "34": "safety",
     "lab_01": "landmarks",
     "lab_02": "similarity",

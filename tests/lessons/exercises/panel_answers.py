@@ -21,6 +21,7 @@ ASKED = [
     Asked("09.2", ["rows"], [("scrambled", "right ends")]),
     Asked("26.2", [2.5], [(1.0, "That is the effect"), (0.4, "a random di"), (0.6, "difference")]),
     Asked("29.3", ["was"], [("full stop", "nearly white")]),
+    Asked("33.5", [5], [(10, "is in both"), (48, "name the smaller"), (7, "hardly any")]),
     Asked("lab_01.4", ["0", 0, 0.0], [("0.05", "already cuts"), (0.2, "smaller λ")]),
     Asked("lab_02.4", [12], [(8, "With eight units"), (16, "Sixteen are enough")]),
     Asked("lab_03.4", ["15"], [("5", "swings faster")]),

@@ -9,6 +9,7 @@ import pytest
 import torch
 from sae_nb_lessons import exercise, recorded
 from sae_nb_lessons.exercises._archetypal import shared_start
+from sae_nb_lessons.exercises._attention_by_hand import found_through_another
 from sae_nb_lessons.exercises._behaviour import atom_foresees
 from sae_nb_lessons.exercises._changes import named_first
 from sae_nb_lessons.exercises._circuits import right_without_the_circuit, share_that_happens
@@ -21,6 +22,7 @@ from sae_nb_lessons.exercises._hearing import pitch_by_chance
 from sae_nb_lessons.exercises._hierarchy import parent_in_children_alone
 from sae_nb_lessons.exercises._lens import direct_path_in_the_middle
 from sae_nb_lessons.exercises._minkowski import free_simplex_r2
+from sae_nb_lessons.exercises._modular import right_by_the_strongest
 from sae_nb_lessons.exercises._own_model import kept_by_random
 from sae_nb_lessons.exercises._own_sae import strength_without_unit_norm
 from sae_nb_lessons.exercises._patching import brought_by_another_text, estimated_share
@@ -81,6 +83,8 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("07.3", 0.0, estimated_share, -0.15, 0.05),
     ("30.2", 0.0, left_without_head, 0.0, 0.05),
     ("30.4", 0.0, left_without_pair, 0.0, 0.2),
+    ("31.4", 0.5, found_through_another, 0.2, 0.35),
+    ("33.3", 0.5, right_by_the_strongest, 0.1, 0.15),
     ("06.3", 0.3, direct_path_in_the_middle, 0.5, 0.8),
     ("02.9", 1.0, strength_without_unit_norm, 0.3, 0.7),
     ("04.2", 0.5, shuffled_fit, 0.97, 1.0),

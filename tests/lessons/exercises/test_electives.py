@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sae_nb_lessons import exercise
 from sae_nb_lessons.exercises import (
     _anomalies as anomalies,
     _archetypal as archetypal,
+    _attention_by_hand as attention_by_hand,
     _behaviour as behaviour,
     _changes as changes,
     _corpora as corpora,
@@ -23,6 +26,7 @@ from sae_nb_lessons.exercises import (
     _hierarchy as hierarchy,
     _landmarks as landmarks,
     _minkowski as minkowski,
+    _modular as modular,
     _momentum as momentum,
     _mosaics as mosaics,
     _orbits as orbits,
@@ -87,6 +91,39 @@ def detector(z: Tensor, y: Tensor) -> Tensor:
     return (2 / (1 / recall.clamp(min=1e-9) + 1 / precision.clamp(min=1e-9))).argmax()
 
 
+def looked(x: Tensor, W_Q: Tensor, b_Q: Tensor, W_K: Tensor, b_K: Tensor) -> Tensor:
+    rows = torch.zeros(len(x), len(x), dtype=x.dtype)
+    for t, state in enumerate(x):
+        query, keys = state @ W_Q + b_Q, x[: t + 1] @ W_K + b_K
+        weight = (keys @ query / math.sqrt(len(b_Q))).exp()
+        rows[t, : t + 1] = weight / weight.sum()
+    return rows
+
+
+def turned(E: Tensor) -> Tensor:
+    n = torch.arange(len(E)).double()
+    turns = torch.outer(n, n) * 2 * math.pi / len(E)
+    return torch.complex(turns.cos(), -turns.sin())
+
+
+def frequency_shares(E: Tensor) -> Tensor:
+    found = turned(E) @ (E - E.mean(dim=0)).to(torch.complex128)
+    power = (found * found.conj()).real.sum(dim=1)
+    return 2 * power[1 : (len(E) + 1) // 2] / power.sum()
+
+
+def kept(E: Tensor, frequencies: Sequence[int]) -> Tensor:
+    p, F = len(E), turned(E)
+    at = [0, *frequencies, *(p - f for f in frequencies)]
+    return (F[at].conj().T @ F[at] @ E.to(F)).real / p
+
+
+def by_difference(logits: Tensor) -> Tensor:
+    x, p = logits - logits.mean(dim=2, keepdim=True), len(logits)
+    rows = [x[a, b].roll(-(a + b) % p) for a in range(p) for b in range(p)]
+    return p**2 * torch.stack(rows).mean(dim=0).square().sum() / x.square().sum()
+
+
 KNOWN: dict[str, Sequence[Slip]] = {
     "11.5": pursuit._SLIPS,
     "12.4": hierarchy._SLIPS,
@@ -115,6 +152,13 @@ KNOWN: dict[str, Sequence[Slip]] = {
     "28.4": hearing._MOMENT_SLIPS,
     "29.1": changes._slips(),
     "30.1": heads._SLIPS,
+    "31.1": attention_by_hand._pattern_slips(),
+    "31.2": attention_by_hand._writing_slips(),
+    "31.3": attention_by_hand._qk_slips(),
+    "31.5": attention_by_hand._copying_slips(),
+    "33.1": modular._share_slips(),
+    "33.2": modular._kept_slips(),
+    "33.4": modular._difference_slips(),
     "lab_01.1": landmarks._SLIPS,
     "lab_02.1": similarity._SLIPS,
     "lab_03.1": waves._STEP_SLIPS,
@@ -135,6 +179,17 @@ RIGHT: dict[str, Any] = {
     "27.4": lambda z, w, D: torch.einsum("na,nb,ad,bd->ab", z, w, D, D) / len(z),
     "27.5": detector,
     "28.2": lambda z, clip, n, cut: [bool((z[clip == one] > cut).any()) for one in range(n)],
+    "31.1": looked,
+    "31.2": lambda x, A, W_V, b_V, W_O: torch.einsum(
+        "ts,sn,nd->td", A, torch.einsum("sd,dn->sn", x, W_V) + b_V, W_O
+    ),
+    "31.3": lambda x, W_V, W_O, W_Q, W_K: (
+        x @ (W_Q / math.sqrt(W_Q.shape[1])) @ W_K.T @ (W_V @ W_O).T @ x.T
+    ),
+    "31.5": lambda m: float(np.trace(m) / np.abs(np.linalg.eigvals(m)).sum()),
+    "33.1": frequency_shares,
+    "33.2": kept,
+    "33.4": by_difference,
     "29.1": lambda p, q: torch.distributions.kl_divergence(
         *(torch.distributions.Categorical(logits=one) for one in (p, q))
     ),
