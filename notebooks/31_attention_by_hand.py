@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Attention by hand
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/31_attention_by_hand.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/31_attention_by_hand.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/31_attention_by_hand.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/31_attention_by_hand.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/31_attention_by_hand.html)
 #
-# You need 30; 40 minutes with the exercises, 15 seconds of computing. Afterwards you can calculate a head from its weights,
+# You need 30; 35 minutes with the exercises, 15 seconds of computing. Afterwards you can calculate a head from its weights,
 # and read off two matrices over letters what it looks for and what it writes.
 #
 # In 30 you measured what heads do. Here you read it off the weights, without a text: a head is one product that says where

@@ -16,9 +16,9 @@
 # %% [markdown]
 # # How a model adds
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/33_modular_addition.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/33_modular_addition.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/33_modular_addition.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/33_modular_addition.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/33_modular_addition.html)
 #
-# You need 07; 35 minutes with the exercises, 15 seconds of computing. Afterwards you can read an algorithm off a model's
+# You need 07; 30 minutes with the exercises, 15 seconds of computing. Afterwards you can read an algorithm off a model's
 # weights: find a basis in which few numbers matter, take the rest away, and say what an answer is made of.
 #
 # `tiny-modular` adds two numbers from 0 to 52, modulo 53. It was trained on a part of all sums and is right on all 2809.
