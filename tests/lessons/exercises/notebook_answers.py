@@ -16,6 +16,7 @@ from sae_nb_lessons.exercises._patching import patch_map
 from sae_nb_lessons.exercises._superposition import regular_polygon
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn import functional
 
 from sae_nb.evaluation import explained_variance
 from tests.lessons.exercises.asked import Asked
@@ -134,9 +135,7 @@ def auroc(clean: Tensor, corrupted: Tensor) -> float:
 
 def lens_by_rows(states: Tensor, gain: Tensor, unembedding: Tensor) -> Tensor:
     width = states.shape[-1:]
-    return torch.stack(
-        [unembedding @ torch.nn.functional.rms_norm(x, width, gain, 1e-6) for x in states]
-    )
+    return torch.stack([unembedding @ functional.rms_norm(x, width, gain, 1e-6) for x in states])
 
 
 def width_by_complex_numbers(angles: Tensor, strengths: Tensor) -> float:
@@ -387,19 +386,68 @@ ASKED = [
         near=[
             (lambda x, g, u: (g * x) @ u.T, "not yet divided"),
             (lambda x, g, u: (g * x / x.norm(dim=-1, keepdim=True)) @ u.T, "√width smaller"),
+            (lambda x, g, u: functional.layer_norm(x, x.shape[-1:], g) @ u.T, "is LayerNorm"),
+            (lambda x, g, u: functional.rms_norm(x, x.shape[-1:]) @ u.T, "gain is missing"),
+            (lambda x, g, u: lens_by_rows(g * x, torch.ones(len(g)), u), "in the size as well"),
+            (
+                lambda x, g, u: (
+                    lens_by_rows(x.T, torch.ones(len(x)), torch.eye(len(x))).T * g @ u.T
+                ),
+                "over rows",
+            ),
+            (lambda x, g, u: (g * x / (x * x).mean().sqrt()) @ u.T, "by one size"),
+            (lambda x, g, u: (g * x / (x * x).mean(1)[:, None]) @ u.T, "root of that mean"),
+            (lambda x, g, u: lens_by_rows(x, 1 + g, u), "1 + gain"),
+            (lambda x, g, u: lens_by_rows(x, g, u).softmax(1), "probabilities"),
+            (lambda x, g, u: lens_by_rows(x, g, u).flip(1), "first states yours gives"),
         ],
+        malformed=[(lambda x, g, u: lens_by_rows(x, g, u).T, "tensor of shape (3, 6)")],
+        named=10,
     ),
     Asked(
         "06.4",
         right=[
             lambda f, m, k: (
                 (f >= f.sort().values[-k]).logical_and(m >= m.sort().values[-k]).sum() / k
-            )
+            ),
+            lambda f, m, k: torch.isin(f.topk(k).indices, m.topk(k).indices).float().mean(),
         ],
         near=[
-            (lambda f, m, k: float(f.abs().argmax() == m.abs().argmax()), "sign turned"),
-            (lambda f, m, k: float(f.argmax() == m.argmax()), "one of the two right"),
+            (
+                lambda f, m, k: (f.topk(k).indices == m.topk(k).indices).float().mean(),
+                "order counts",
+            ),
+            (lambda f, m, k: float(f.argmax() == m.argmax()), "first outputs alone"),
+            (
+                lambda f, m, k: float(m.argmax() in f.topk(k).indices),
+                "only whether the most raised",
+            ),
+            (
+                lambda f, m, k: torch.isin(f.abs().topk(k)[1], m.abs().topk(k)[1]).float().mean(),
+                "leave `abs` out",
+            ),
+            (
+                lambda f, m, k: torch.isin(f.argsort()[:k], m.argsort()[:k]).float().mean(),
+                "most lowered",
+            ),
+            (lambda f, m, k: int(torch.isin(f.topk(k)[1], m.topk(k)[1]).sum()), "divide by k"),
+            (
+                lambda f, m, k: torch.isin(f.topk(k)[1], m.topk(k)[1]).sum() / len(f),
+                "number of outputs",
+            ),
+            (
+                lambda f, m, k: torch.isin(f.topk(k)[0], m.topk(k)[0]).float().mean(),
+                "effects themselves",
+            ),
+            (lambda f, m, k: torch.isin(f.topk(2)[1], m.topk(2)[1]).float().mean(), "you take two"),
+            (lambda f, m, k: 0.5, "yours gives the same"),
+            (
+                lambda f, m, k: float(torch.corrcoef(torch.stack((f, m)))[0, 1]),
+                "order exchanged, k = 2, yours",
+            ),
         ],
+        malformed=[(lambda f, m, k: None, "returned nothing")],
+        named=10,
     ),
     Asked(
         "30.1",
