@@ -6,16 +6,16 @@ import ast
 import cmath
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
 import torch
 from sae_nb_lessons.exercises._corpora import greedy as greedy_choice
-from sae_nb_lessons.exercises._patching import patch_map
 from sae_nb_lessons.exercises._superposition import regular_polygon
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from sae_nb.evaluation import explained_variance
@@ -160,6 +160,80 @@ def most_by_searching(chunk: str) -> float:
     found = re.search(r'"max\\?":([\d.e+-]+)', chunk)
     assert found
     return float(found[1])
+
+
+def in_place(kept: Tensor, t: int, state: Tensor) -> None:
+    state[:, t] = kept[:, t]
+
+
+def at_one(kept: Tensor, t: int, state: Tensor) -> Tensor:
+    here = torch.arange(state.shape[1]) == t
+    return torch.where(here[None, :, None], kept, state)
+
+
+def up_to(kept: Tensor, t: int, state: Tensor) -> Tensor:
+    return torch.cat((kept[:, : t + 1], state[:, t + 1 :]), dim=1)
+
+
+@torch.no_grad()
+def patched(
+    module: nn.Module,
+    blocks: Sequence[nn.Module],
+    clean: Tensor,
+    corrupted: Tensor,
+    measure: Callable[[Tensor], Tensor],
+    *,
+    put: Callable[[Tensor, int, Tensor], Tensor | None] = at_one,
+    keep_on: bool = False,
+    late: bool = False,
+    leave: bool = False,
+) -> Tensor:
+    """The loop of 07.1 by `with` and tables; its switches are what goes wrong in such loops."""
+    kept: dict[nn.Module, Tensor] = {}
+    with ExitStack() as all_runs:
+        with ExitStack() as once:
+            for block in blocks:
+                handle = block.register_forward_hook(
+                    lambda b, _, state: kept.__setitem__(b, state.clone())
+                )
+                (all_runs if keep_on else once).enter_context(handle)
+            end = measure(module(clean))
+        rows, start, last = [], measure(module(corrupted)), clean.shape[1] - 1
+        for block in blocks:
+            for t in range(clean.shape[1]):
+                hook = partial(_puts, put, kept, last if late else t)
+                handle = block.register_forward_hook(hook)
+                rows.append((measure(module(corrupted)) - start) / (end - start))
+                if not leave:
+                    handle.remove()
+    return torch.stack(rows).view(len(blocks), -1)
+
+
+def _puts(put, kept, t: int, block: nn.Module, _: object, state: Tensor) -> Tensor | None:  # type: ignore[no-untyped-def]
+    return put(kept[block], t, state)
+
+
+def kept_late(module: nn.Module, blocks: Sequence[nn.Module], clean: Tensor, *_: object) -> Tensor:
+    """Its hooks keep every state under the last i."""
+    kept: dict[int, Tensor] = {}
+    handles = [
+        block.register_forward_hook(lambda b, x, state: kept.__setitem__(i, state))  # noqa: B023
+        for i, block in enumerate(blocks)
+    ]
+    module(clean)
+    for handle in handles:
+        handle.remove()
+    return torch.stack([kept[i][0, :, 0] for i in range(len(blocks))])
+
+
+def span(
+    module: nn.Module,
+    blocks: object,
+    clean: Tensor,
+    corrupted: Tensor,
+    measure: Callable[[Tensor], Tensor],
+) -> float:
+    return float(measure(module(clean)) - measure(module(corrupted)))
 
 
 ASKED = [
@@ -367,12 +441,24 @@ ASKED = [
     ),
     Asked(
         "07.1",
-        right=[patch_map],
+        right=[patched, partial(patched, put=in_place)],
         near=[
-            (partial(patch_map, everywhere=True), "at all positions at once"),
-            (lambda m, b, x, y, f: patch_map(m, b, y, x, f), "That is noising"),
+            (partial(patched, keep_on=True), "corrupted run's own states"),
+            (partial(patched, put=lambda kept, t, *_: None), "does not return it"),
+            (partial(patched, late=True), "last value of a loop's variable"),
+            (kept_late, "was never kept"),
+            (partial(patched, put=lambda kept, *_: kept), "at all positions at once"),
+            (partial(patched, put=up_to), "at all before it"),
+            (partial(patched, leave=True), "still has a hook"),
+            (lambda m, b, x, y, f: patched(m, b, y, x, f), "That is noising"),
+            (lambda *given: span(*given) * patched(*given), "differences, not shares"),
+            (lambda *given: 1 - patched(*given), "shares that are left"),
+            (lambda *given: patched(*given).T, "Rows and columns"),
+            (lambda *given: torch.eye(3, 4), "yours gives the same"),
+            (lambda *given: patched(*given).square(), "seed 4, yours gives"),
         ],
         malformed=[(lambda *given: None, "returned nothing")],
+        named=12,
     ),
     Asked(
         "07.4",
