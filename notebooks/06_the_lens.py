@@ -18,9 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/06_the_lens.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/06_the_lens.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/06_the_lens.html)
 #
-# You write the logit lens, see a Jacobian lens next to it, and then do what is mostly left out: add a direction
-# to the running model and look whether the lens foresaw it. 00 comes first; 30 minutes, 15 seconds of
-# computing. Afterwards you can read a model layer by layer, measure what an atom does, and know a lens that
+# You write the logit lens, set a Jacobian lens next to it, and then do what is usually left out: add a direction
+# to the running model and check whether the lens foresaw what happens. Do 00 first; 30 minutes, 15 seconds of
+# computing. Afterwards you can read a model layer by layer, measure what an atom does, and distinguish a lens that
 # helps from one that misleads.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
@@ -47,12 +47,12 @@ import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, recorded
 
-pd.options.display.precision = 2
+pd.options.display.float_format = "{:.2f}".format
 
 # %% [markdown]
 # ## 1 · Your own logit lens
 #
-# The states of every block have the width of the last ones. So the model's own head can read them:
+# States have the same width after every block. So the model's own head can read all of them:
 
 # %%
 gpt, text = sn.load_model("tiny-gpt"), "One day Clara and Anna went to the library"
@@ -64,7 +64,7 @@ reading = plain.read(text)
 reading
 
 # %% [markdown]
-# That is what the toolkit's lens reads from tiny-gpt. Write yours: it is then put next to it, at block 2.
+# That is what the toolkit's lens reads in tiny-gpt. Write your own; the next cell compares the two at block 2.
 
 # %%
 exercise("06.1")
@@ -82,10 +82,10 @@ if isinstance(mine, torch.Tensor) and mine.ndim == 2:
 exercise("06.1").check(logit_lens)
 
 # %% [markdown]
-# Early blocks name common words, whatever the text. Blocks that come later will change those states: what if
-# the lens took that into account? The **Jacobian lens** multiplies a state by the mean derivative of the last
-# states by those of its block, J, before the head reads it. The logit lens is J = 1. J is fitted on a handful of
-# other texts; that of tiny-gpt is bundled.
+# Early blocks name common words, whatever the text. Later blocks will change those states: what if the lens took
+# that into account? The **Jacobian lens** multiplies a state by J before the head reads it: the mean derivative of
+# the last states with respect to those of this block. With J = 1 it is the logit lens. J is fitted on a handful of
+# other texts; for tiny-gpt it is bundled.
 
 # %%
 lens = sn.load_lens("tiny-gpt")
@@ -101,8 +101,9 @@ exercise("06.2").check(read_off)
 
 # %% [markdown]
 # Green is the model's own answer. Use the panel: type a text of your own, switch between the lenses, and find a
-# token whose answer the Jacobian lens reads a block before the logit lens does. Here “ to” and “ library” are two. −1 means: not
-# before the last block. The reverse happens as well, and more often in other stories: earlier is not yet right.
+# token whose answer the Jacobian lens reads a block before the logit lens does. “ to” and “ library” are two of them.
+# −1 means: not before the last block. The reverse happens as well, and more often in other stories: earlier does not
+# mean right.
 
 # %%
 own, other = lens.read_both(text)
@@ -112,8 +113,8 @@ first
 # %% [markdown]
 # ## 2 · Is it right? A floor and a control
 #
-# Agreement means little alone. *Floor*: always the most frequent answer, and the mean answer. *Control*: the
-# lens at a random other place of the same texts. All on stories that the lens was not fitted on.
+# Agreement means little by itself. *Floor*: always giving the most frequent answer, or the mean answer. *Control*:
+# the lens at a random other place of the same texts. All of it on stories that the lens was not fitted on.
 
 # %%
 held_out = list(sn.data.stories(24, seed=404).texts)
@@ -124,13 +125,13 @@ scored[["layer", "agreement", "logit agreement", "control agreement", "floor agr
 scored[["layer", "kl", "logit kl", "control kl", "floor kl"]]
 
 # %% [markdown]
-# Where a lens is farther from the answer (KL, nats) than the floor is, one does better by always giving the mean
-# answer. Which blocks are that here?
+# Where a lens is further from the answer (KL, nats) than the floor is, you would do better to give the mean answer
+# every time. At which blocks does that happen here?
 #
 # ## 3 · Patches of an image have a lens, too
 #
-# The same for a classifier: which class would this patch push for? Shaded is where patches read the model's own
-# answer, block by block.
+# The same works for a classifier: which class does this patch argue for? Patches that already read the model's own
+# answer are shaded, block by block.
 
 # %%
 vit, image = sn.load_model("tiny-vit"), sn.data.scenes(2, seed=5, split="test").images
@@ -141,8 +142,8 @@ seen
 # %% [markdown]
 # ## 4 · What does an atom do to the answer?
 #
-# Cards of atoms list what an atom raises. Mostly they take the direct path: the atom's direction through the
-# head, as if no block came between. Is that right in the middle of a network?
+# An atom's card lists what the atom raises. Most cards take the direct path: the atom's direction straight through
+# the head, as if no block came in between. Is that right in the middle of a network?
 
 # %%
 exercise("06.3")
@@ -155,8 +156,8 @@ exercise("06.3").predict(guess)
 exercise("06.3").reveal()
 
 # %% [markdown]
-# The truth is within reach: add the atom to the running model, and measure. Cards show the most raised outputs;
-# so count those.
+# You can find out: add the atom to the running model, and measure. Cards show the outputs raised most, so count
+# those.
 
 # %%
 exercise("06.4")
@@ -175,8 +176,8 @@ found = of_vit.check(images, sae, n_atoms=40)
 found.atoms_by_kind[["correlation", "logit correlation", "hits", "logit hits"]]
 
 # %% [markdown]
-# `logit` is the direct path. Random directions of the same sizes are the control: a lens foresees them as well as
-# it does atoms. So being foreseen is not a mark of a good atom. Trained again on five seeds, and on the
+# `logit` is the direct path. The control is random directions of the same sizes: a lens foresees them just as well
+# as atoms. So being foreseen does not make an atom good. Here is the same over five seeds of training, and for the
 # bundled language model:
 
 # %%
@@ -206,7 +207,7 @@ real.brief(rows)
 # %% [markdown]
 # ## 5 · A real model, if it is there
 #
-# `sae-nb get smollm2-135m` in a terminal fetches one (93 MB, once), which is then read here; else tiny-gpt is.
+# `sae-nb get smollm2-135m` in a terminal fetches one (93 MB, once). Without it, tiny-gpt is read again.
 
 # %%
 try:

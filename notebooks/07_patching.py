@@ -18,9 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/07_patching.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/07_patching.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/07_patching.html)
 #
-# You need a loop and a forward hook of torch; 35 minutes with the exercises, 15 seconds of computing. Afterwards
-# you can write activation patching from nothing, read an effect against its control, and name a place that an
-# estimate misses. The model is `tiny-induction`, whose circuit is known; the end asks SmolLM2 where you have it.
+# You need loops and torch's forward hooks; 35 minutes with the exercises, 15 seconds of computing. Afterwards
+# you can write activation patching from scratch, read an effect against its control, and spot a place that an
+# estimate misses. The model is `tiny-induction`, whose circuit is known; the last section asks SmolLM2, if you have it.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -46,14 +46,14 @@ import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
 
-pd.options.display.precision = 2
+pd.options.display.float_format = "{:.2f}".format
 
 # %% [markdown]
 # ## 1 · Two texts that differ in one thing
 #
-# `tiny-induction` has two blocks of four heads. It continues a text of letters: after a letter that occurred
-# before, it answers with what followed it then. In the corrupted text two letters have changed places, so that
-# another successor is right.
+# `tiny-induction` has two blocks of four heads. It continues a row of letters: when a letter comes up again, it
+# answers with whatever followed it the first time. In the corrupted text two letters have swapped places, so a
+# different answer is right.
 
 # %%
 induction = sn.load_model("tiny-induction")
@@ -62,7 +62,7 @@ print("clean    ", pairs.clean[0], "→", pairs.targets[0])
 print("corrupted", pairs.corrupted[0], "→", pairs.others[0])
 
 # %% [markdown]
-# The answer is measured by one number: the logit of the clean text's answer less that of the corrupted one's.
+# One number measures the answer: the logit of the clean text's answer minus that of the corrupted text's.
 
 # %%
 given = induction, list(pairs.clean), list(pairs.corrupted), pairs.answers
@@ -72,8 +72,8 @@ print(f"clean {states.clean:+.1f}, corrupted {states.corrupted:+.1f}")
 # %% [markdown]
 # ## 2 · Put a state of one run into the other
 #
-# Run the clean text and keep its states. Run the corrupted text again and again, each time with one clean state at
-# one place. Where the answer comes back, the difference passes. The loop is yours:
+# Run the clean text and keep its states. Then run the corrupted text again and again, each time with one clean
+# state put in one place. Where that brings the answer back, the information passes through. You write the loop:
 
 # %%
 exercise("07.1")
@@ -81,7 +81,7 @@ exercise("07.1")
 
 # %% tags=["exercise"]
 def patch_map(module, blocks, clean, corrupted, measure):
-    # clean run: a hook on each block keeps its state
+    # clean run: a hook on each block keeps its state; then take these hooks off
     # corrupted run, for each block and position: a hook puts the clean state there
     return ...
 
@@ -89,9 +89,9 @@ def patch_map(module, blocks, clean, corrupted, measure):
 exercise("07.1").check(patch_map)
 
 # %% [markdown]
-# The toolkit's map, on eight pairs. Its rows are states *before* a block, so that its row 1 is your row 0, what block
-# 0 returns. A cell is the share that comes back: 1 is all. Before block 0 the difference lies where the letters
-# changed places; before block 1, one position further.
+# This is the toolkit's map, averaged over eight pairs. Its rows are states *before* a block, so its row 1 is your row
+# 0: what block 0 returns. Each cell is the share that comes back; 1 is all of it. Before block 0 the difference sits
+# where the letters were swapped, and before block 1 it has moved one position on: half of it at each of two places.
 
 # %%
 states.plot()
@@ -99,19 +99,19 @@ states.plot()
 # %% [markdown]
 # ## 3 · Which head moves it?
 #
-# Exchange what one head writes, at all positions together.
+# Now exchange what one head writes, at all positions together.
 
 # %%
 heads = sn.circuits.patch(*given, sites="heads", progress=False)
 heads.table[["layer", "head", "effect"]]
 
 # %% [markdown]
-# Head 0.2 alone is enough. Each head of block 1 brings a fifth: they do the same, side by side.
+# Head 0.2 is enough on its own. Each head of block 1 brings back about a fifth: they share one job.
 #
 # ## 4 · The control
 #
-# Is 1.0 much? Every state that is put there disturbs the run. Put states of *another* pair there: a clean text as
-# well, with other letters. How much of the difference comes back?
+# Is 1.0 a lot? Any state you put there disturbs the run. So put in the states of *another* pair: a clean text too,
+# but with other letters. How much of the difference comes back?
 
 # %%
 exercise("07.2")
@@ -129,8 +129,9 @@ heads.plot()
 # %% [markdown]
 # ## 5 · Enough, or needed?
 #
-# So far clean states went into the corrupted run: places that are *enough*. The other way round, corrupted states
-# go into the clean run, and show what is *needed*. Heads that replace each other are enough and not needed.
+# So far clean states went into the corrupted run, which shows the places that are *enough*. The other way round,
+# corrupted states go into the clean run and show what is *needed*. Here the two agree: head 0.2 is both, and the heads
+# of block 1 are neither on their own.
 
 # %%
 noised = sn.circuits.patch(*given, sites="heads", direction="noise", progress=False)
@@ -140,8 +141,8 @@ pd.DataFrame(both, index=[f"{layer}.{head}" for layer in range(2) for head in ra
 # %% [markdown]
 # ## 6 · One backward pass for all
 #
-# An exact map runs the model once for each place. The slope of the answer by every state costs one backward pass:
-# state difference times slope is an estimate for all places at once. What does it say of head 0.2?
+# An exact map runs the model once for each place. One backward pass gives the slope of the answer for every state;
+# slope times difference of states estimates all places at once. What does it say about head 0.2?
 
 # %%
 exercise("07.3")
@@ -160,7 +161,7 @@ heads.table[["layer", "head", "effect", "estimated"]]
 # %% [markdown]
 # ## 7 · Where does it act?
 #
-# The panel does all of this: choose *heads by position* in `exchange`. A click on a cell gives its exact effect, its
+# The panel does all of this: choose *heads by position* in `exchange`. Click a cell to see its exact effect, its
 # estimate and its control.
 
 # %%
@@ -178,8 +179,9 @@ exercise("07.4").check(positions)
 # %% [markdown]
 # ## 8 · A real model
 #
-# `sae-nb get smollm2-135m` in a terminal fetches one (93 MB, once). Without it the same is asked of `tiny-induction`
-# once more.
+# `sae-nb get smollm2-135m` in a terminal fetches one (93 MB, once). Without it, `tiny-induction` is asked again. With
+# one pair there is no other pair to take states from, so the control changes: each state is moved as far as the clean
+# one is, in a *random direction*. That rarely breaks the wrong answer, so expect a lower control than in §4.
 
 # %%
 try:
@@ -194,10 +196,11 @@ print("corrupted:", pair.corrupted[0], "→", pair.others[0])
 asked = model, pair.clean[0], pair.corrupted[0], pair.answers[0]
 found = sn.circuits.patch(*asked, sites="heads", progress=False)
 print("measured on", model.name, "·", found)
+print("control:", found.control_source, "· above it was:", heads.control_source)
 
 # %% [markdown]
-# On SmolLM2 heads 26.0 and 27.8 carry the number of a noun to its verb, and the estimate is good: it correlates with
-# the exact effects at 0.96 to 1.00 over three pairs. Late heads are far from saturated.
+# In SmolLM2, heads 26.0 and 27.8 carry the number of a noun to its verb. There the estimate is good: over three pairs
+# it correlates with the exact effects at 0.96 to 1.00, since late heads are far from saturated.
 
 # %%
 found.plot()

@@ -73,8 +73,7 @@ def diagnose(
     if not off:
         return None
     for slip in slips:
-        made = {name: _made(slip.way, cases[name]) for name in answers}
-        if all(_same(answer, made[name], atol) for name, answer in answers.items()):
+        if all(_same(one, _made(slip.way, cases[name]), atol) for name, one in answers.items()):
             return Mistake(slip.said, slip.hint)
     if _fixed(list(answers.values()), atol) and not _fixed([wanted[n] for n in answers], atol):
         return FIXED

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sae_nb_lessons.exercises._answers import function, number, tensor, whole_numbers
+from sae_nb_lessons.exercises._answers import WrongForm, function, number, tensor, whole_numbers
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
 CLOSE = 1e-3
 HEAD = (0, 2)
@@ -36,7 +37,7 @@ class _Block(nn.Module):
 
 
 class _Toy(nn.Module):
-    """A causal network of three blocks that reads six tokens."""
+    """A causal network of three blocks that reads four tokens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,11 +51,13 @@ class _Toy(nn.Module):
         return self.head(x)
 
 
-def _toy() -> tuple[_Toy, Tensor, Tensor]:
+def _toy(seed: int) -> tuple[_Toy, list[nn.Module], Tensor, Tensor, Measure]:
+    """Return what a loop is given: a network drawn by `seed`, its blocks, two texts, and the measure."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(4)
+        torch.manual_seed(seed)
         made = _Toy().eval().requires_grad_(False)
-    return made, torch.tensor([[0, 3, 1, 5, 2, 4]]), torch.tensor([[0, 6, 1, 5, 3, 4]])
+    clean, corrupted = torch.tensor([[[0, 3, 1, 4]], [[0, 6, 1, 4]]])
+    return made, list(made.blocks), clean, corrupted, _difference
 
 
 def _difference(logits: Tensor) -> Tensor:
@@ -68,9 +71,13 @@ def patch_map(
     corrupted: Tensor,
     measure: Measure,
     *,
-    everywhere: bool = False,
+    at: Callable[[int], Any] = lambda position: position,
+    kept_of: Callable[[list[Tensor], int], Tensor] = lambda kept, i: kept[i],
 ) -> Tensor:
-    """Return the share that each block's clean state brings back, (blocks, positions)."""
+    """Return the share that each block's clean state brings back, (blocks, positions).
+
+    `at` and `kept_of` are for mistakes: where a state is put, and which one.
+    """
     kept: list[Tensor] = []
 
     def keep(_: nn.Module, __: Any, state: Tensor) -> None:
@@ -85,11 +92,12 @@ def patch_map(
         shares = torch.zeros(len(blocks), clean.shape[1], dtype=torch.double)
         for i, block in enumerate(blocks):
             for position in range(clean.shape[1]):
-                at = slice(None) if everywhere else position
 
-                def put(_: nn.Module, __: Any, state: Tensor, i: int = i, at: Any = at) -> Tensor:
+                def put(
+                    _: nn.Module, __: Any, state: Tensor, i: int = i, t: int = position
+                ) -> Tensor:
                     state = state.clone()
-                    state[:, at] = kept[i][:, at]
+                    state[:, at(t)] = kept_of(kept, i)[:, at(t)]
                     return state
 
                 handle = block.register_forward_hook(put)
@@ -98,60 +106,71 @@ def patch_map(
     return shares
 
 
-def _start_and_span() -> tuple[float, float]:
-    """Return the corrupted run's number, and how far the clean one's is from it."""
-    made, clean, corrupted = _toy()
-    with torch.no_grad():
-        start = float(_difference(made(corrupted)))
-        return start, float(_difference(made(clean))) - start
+def _as_numbers(turn: Callable[[Tensor, float, float], Tensor]) -> Patch:
+    """Return the loop with shares turned into something else by the corrupted and the clean number."""
+
+    def way(
+        module: nn.Module, blocks: Any, clean: Tensor, corrupted: Tensor, measure: Measure
+    ) -> Tensor:
+        with torch.no_grad():
+            start, end = float(measure(module(corrupted))), float(measure(module(clean)))
+        return turn(patch_map(module, blocks, clean, corrupted, measure), start, end)
+
+    return way
 
 
-def _judge_loop(mine: Patch) -> str | None:
-    made, clean, corrupted = _toy()
-    blocks = list(made.blocks)
-    given = clean.clone(), corrupted.clone()
-    answer = mine(made, blocks, *given, _difference)
-    if any(block._forward_hooks for block in blocks):
-        return (
-            "After your function a block still has a hook, which changes every later run: keep each handle, and "
-            "`handle.remove()` it."
-        )
-    if not (torch.equal(given[0], clean) and torch.equal(given[1], corrupted)):
+def _zero_but_last(kept: list[Tensor], i: int) -> Tensor:
+    return kept[i] if i == len(kept) - 1 else torch.zeros_like(kept[i])
+
+
+_LATE = (
+    "Every hook uses the last value of a loop's variable.",
+    "A hook looks its variable up when it is called, and by then the loop has ended: give it along, "
+    "`def hook(module, inputs, output, i=i, t=t)`, or use `partial`.",
+)
+_SLIPS = tuple(
+    Slip(*one)
+    for one in (
+        ("Nothing comes back at any place: what you put there are the corrupted run's own states.", "Either the hooks that keep states were still on in the corrupted run and wrote over the clean ones (remove them after the clean run), or your hook changes a copy and does not return it.", _as_numbers(lambda s, _, __: 0 * s)),
+        (*_LATE, partial(patch_map, at=lambda _: -1)),
+        (*_LATE, partial(patch_map, kept_of=lambda kept, _: kept[-1])),
+        (*_LATE, partial(patch_map, at=lambda _: -1, kept_of=lambda kept, _: kept[-1])),
+        (*_LATE, partial(patch_map, kept_of=_zero_but_last)),
+        ("The clean state is put at all positions at once.", "Put it at one: `output[:, t]`.", partial(patch_map, at=lambda _: slice(None))),
+        ("The clean state is put at this position and at all before it.", "Put it at one: `output[:, t]`, not `output[:, : t + 1]`.", partial(patch_map, at=lambda t: slice(t + 1))),
+        ("The clean state is put at this position and at all after it.", "Put it at one: `output[:, t]`, not `output[:, t:]`.", partial(patch_map, at=lambda t: slice(t, None))),
+        ("The clean state is put one position too early.", "Column t is position t, counted from 0.", partial(patch_map, at=lambda t: t - 1)),
+        ("A block gets the clean state of the block before it.", "Block i gets `kept[i]`, which it returned itself.", partial(patch_map, kept_of=lambda kept, i: kept[i - 1])),
+        ("These are differences, not shares.", "Divide them by measure(clean) − measure(corrupted).", _as_numbers(lambda s, start, end: s * (end - start))),
+        ("These are the numbers that `measure` gives, not shares.", "How far is each on the way from measure(corrupted) to measure(clean)?", _as_numbers(lambda s, start, end: start + s * (end - start))),
+        ("You divide by the right difference, but what you divide does not begin at 0.", "Subtract measure(corrupted) first.", _as_numbers(lambda s, start, end: s + start / (end - start))),
+        ("You divide by measure(clean), as if the corrupted run measured 0.", "Divide by measure(clean) − measure(corrupted).", _as_numbers(lambda s, start, end: s * (end - start) / end)),
+        ("These are shares that are left.", "Those that come back are 1 minus these.", _as_numbers(lambda s, _, __: 1 - s)),
+        ("The sign is turned.", "Patched less corrupted, divided by clean less corrupted.", _as_numbers(lambda s, _, __: -s)),
+        ("You put corrupted states into the clean run. That is noising, and asks which places are needed.", "Put clean states into the corrupted run.", lambda m, b, x, y, f: patch_map(m, b, y, x, f)),
+        ("Rows and columns are exchanged.", "Blocks are rows, positions are columns.", lambda *given: patch_map(*given).T),
+    )
+)  # fmt: skip
+
+
+def _judge_loop(mine: Patch) -> Mistake | str | None:
+    given = _toy(4)
+    ids = given[2].clone(), given[3].clone()
+    try:
+        answer = mine(*given)
+    except WrongForm as raised:
+        if "raised KeyError" not in str(raised):
+            raise
+        return Mistake(f"A state that you look up was never kept. {_LATE[0]}", _LATE[1])
+    if not (torch.equal(given[2], ids[0]) and torch.equal(given[3], ids[1])):
         return "Your function changed the ids that it was given. Change states, in a hook."
-    expected = patch_map(made, blocks, clean, corrupted, _difference)
-    if answer.shape != expected.shape:
-        return (
-            f"Of {len(blocks)} blocks and {clean.shape[1]} positions yours returns the shape "
-            f"{tuple(answer.shape)}, and it is {tuple(expected.shape)}."
+    if answer.any() and any(block._forward_hooks for block in given[1]):
+        return Mistake(
+            "After your function a block still has a hook, which changes every later run.",
+            "Keep each handle, and call `handle.remove()`: after the clean run, and after each place.",
         )
-    start, span = _start_and_span()
-    mistakes = {
-        "The clean state is put at all positions at once; put it at one, `output[:, t]`.": patch_map(
-            made, blocks, clean, corrupted, _difference, everywhere=True
-        ),
-        "These are differences; divide them by measure(clean) − measure(corrupted).": expected * span,
-        "These are the numbers that `measure` gives, not shares: how far is each on the way from measure(corrupted) "
-        "to measure(clean)?": start + expected * span,
-        "You divide by the right difference, of a number that begins at 0: subtract measure(corrupted) first.": (
-            expected + start / span
-        ),
-        "You put corrupted states into the clean run. That is noising, and asks which places are needed; "
-        "here clean states go into the corrupted run.": patch_map(
-            made, blocks, corrupted, clean, _difference
-        ),
-        "These are shares that are left, 1 minus those that come back.": 1 - expected,
-    }  # fmt: skip
-    if not torch.allclose(answer, expected, atol=CLOSE):
-        for said, wrong in mistakes.items():
-            if torch.allclose(answer, wrong, atol=CLOSE):
-                return said
-        off = (answer - expected).abs()
-        i, t = divmod(int(off.argmax()), off.shape[1])
-        return (
-            f"On a small network yours gives {answer[i, t]:.3f} for block {i} at position {t}, and it is "
-            f"{expected[i, t]:.3f}."
-        )
-    return _on_a_real_model(mine)
+    cases = {f"a small network, drawn with seed {seed},": _toy(seed) for seed in (4, 5)}
+    return diagnose(mine, patch_map, cases, _SLIPS, atol=CLOSE) or _on_a_real_model(mine)
 
 
 def _on_a_real_model(mine: Patch) -> str | None:

@@ -6,16 +6,17 @@ import ast
 import cmath
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
 import torch
 from sae_nb_lessons.exercises._corpora import greedy as greedy_choice
-from sae_nb_lessons.exercises._patching import patch_map
 from sae_nb_lessons.exercises._superposition import regular_polygon
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from sae_nb.evaluation import explained_variance
 from tests.lessons.exercises.asked import Asked
@@ -134,9 +135,7 @@ def auroc(clean: Tensor, corrupted: Tensor) -> float:
 
 def lens_by_rows(states: Tensor, gain: Tensor, unembedding: Tensor) -> Tensor:
     width = states.shape[-1:]
-    return torch.stack(
-        [unembedding @ torch.nn.functional.rms_norm(x, width, gain, 1e-6) for x in states]
-    )
+    return torch.stack([unembedding @ functional.rms_norm(x, width, gain, 1e-6) for x in states])
 
 
 def width_by_complex_numbers(angles: Tensor, strengths: Tensor) -> float:
@@ -161,6 +160,80 @@ def most_by_searching(chunk: str) -> float:
     found = re.search(r'"max\\?":([\d.e+-]+)', chunk)
     assert found
     return float(found[1])
+
+
+def in_place(kept: Tensor, t: int, state: Tensor) -> None:
+    state[:, t] = kept[:, t]
+
+
+def at_one(kept: Tensor, t: int, state: Tensor) -> Tensor:
+    here = torch.arange(state.shape[1]) == t
+    return torch.where(here[None, :, None], kept, state)
+
+
+def up_to(kept: Tensor, t: int, state: Tensor) -> Tensor:
+    return torch.cat((kept[:, : t + 1], state[:, t + 1 :]), dim=1)
+
+
+@torch.no_grad()
+def patched(
+    module: nn.Module,
+    blocks: Sequence[nn.Module],
+    clean: Tensor,
+    corrupted: Tensor,
+    measure: Callable[[Tensor], Tensor],
+    *,
+    put: Callable[[Tensor, int, Tensor], Tensor | None] = at_one,
+    keep_on: bool = False,
+    late: bool = False,
+    leave: bool = False,
+) -> Tensor:
+    """The loop of 07.1 by `with` and tables; its switches are what goes wrong in such loops."""
+    kept: dict[nn.Module, Tensor] = {}
+    with ExitStack() as all_runs:
+        with ExitStack() as once:
+            for block in blocks:
+                handle = block.register_forward_hook(
+                    lambda b, _, state: kept.__setitem__(b, state.clone())
+                )
+                (all_runs if keep_on else once).enter_context(handle)
+            end = measure(module(clean))
+        rows, start, last = [], measure(module(corrupted)), clean.shape[1] - 1
+        for block in blocks:
+            for t in range(clean.shape[1]):
+                hook = partial(_puts, put, kept, last if late else t)
+                handle = block.register_forward_hook(hook)
+                rows.append((measure(module(corrupted)) - start) / (end - start))
+                if not leave:
+                    handle.remove()
+    return torch.stack(rows).view(len(blocks), -1)
+
+
+def _puts(put, kept, t: int, block: nn.Module, _: object, state: Tensor) -> Tensor | None:  # type: ignore[no-untyped-def]
+    return put(kept[block], t, state)
+
+
+def kept_late(module: nn.Module, blocks: Sequence[nn.Module], clean: Tensor, *_: object) -> Tensor:
+    """Its hooks keep every state under the last i."""
+    kept: dict[int, Tensor] = {}
+    handles = [
+        block.register_forward_hook(lambda b, x, state: kept.__setitem__(i, state))  # noqa: B023
+        for i, block in enumerate(blocks)
+    ]
+    module(clean)
+    for handle in handles:
+        handle.remove()
+    return torch.stack([kept[i][0, :, 0] for i in range(len(blocks))])
+
+
+def span(
+    module: nn.Module,
+    blocks: object,
+    clean: Tensor,
+    corrupted: Tensor,
+    measure: Callable[[Tensor], Tensor],
+) -> float:
+    return float(measure(module(clean)) - measure(module(corrupted)))
 
 
 ASKED = [
@@ -368,12 +441,24 @@ ASKED = [
     ),
     Asked(
         "07.1",
-        right=[patch_map],
+        right=[patched, partial(patched, put=in_place)],
         near=[
-            (partial(patch_map, everywhere=True), "at all positions at once"),
-            (lambda m, b, x, y, f: patch_map(m, b, y, x, f), "That is noising"),
+            (partial(patched, keep_on=True), "corrupted run's own states"),
+            (partial(patched, put=lambda kept, t, *_: None), "does not return it"),
+            (partial(patched, late=True), "last value of a loop's variable"),
+            (kept_late, "was never kept"),
+            (partial(patched, put=lambda kept, *_: kept), "at all positions at once"),
+            (partial(patched, put=up_to), "at all before it"),
+            (partial(patched, leave=True), "still has a hook"),
+            (lambda m, b, x, y, f: patched(m, b, y, x, f), "That is noising"),
+            (lambda *given: span(*given) * patched(*given), "differences, not shares"),
+            (lambda *given: 1 - patched(*given), "shares that are left"),
+            (lambda *given: patched(*given).T, "Rows and columns"),
+            (lambda *given: torch.eye(3, 4), "yours gives the same"),
+            (lambda *given: patched(*given).square(), "seed 4, yours gives"),
         ],
         malformed=[(lambda *given: None, "returned nothing")],
+        named=12,
     ),
     Asked(
         "07.4",
@@ -387,19 +472,68 @@ ASKED = [
         near=[
             (lambda x, g, u: (g * x) @ u.T, "not yet divided"),
             (lambda x, g, u: (g * x / x.norm(dim=-1, keepdim=True)) @ u.T, "√width smaller"),
+            (lambda x, g, u: functional.layer_norm(x, x.shape[-1:], g) @ u.T, "is LayerNorm"),
+            (lambda x, g, u: functional.rms_norm(x, x.shape[-1:]) @ u.T, "gain is missing"),
+            (lambda x, g, u: lens_by_rows(g * x, torch.ones(len(g)), u), "in the size as well"),
+            (
+                lambda x, g, u: (
+                    lens_by_rows(x.T, torch.ones(len(x)), torch.eye(len(x))).T * g @ u.T
+                ),
+                "over rows",
+            ),
+            (lambda x, g, u: (g * x / (x * x).mean().sqrt()) @ u.T, "by one size"),
+            (lambda x, g, u: (g * x / (x * x).mean(1)[:, None]) @ u.T, "root of that mean"),
+            (lambda x, g, u: lens_by_rows(x, 1 + g, u), "1 + gain"),
+            (lambda x, g, u: lens_by_rows(x, g, u).softmax(1), "probabilities"),
+            (lambda x, g, u: lens_by_rows(x, g, u).flip(1), "first states yours gives"),
         ],
+        malformed=[(lambda x, g, u: lens_by_rows(x, g, u).T, "tensor of shape (3, 6)")],
+        named=10,
     ),
     Asked(
         "06.4",
         right=[
             lambda f, m, k: (
                 (f >= f.sort().values[-k]).logical_and(m >= m.sort().values[-k]).sum() / k
-            )
+            ),
+            lambda f, m, k: torch.isin(f.topk(k).indices, m.topk(k).indices).float().mean(),
         ],
         near=[
-            (lambda f, m, k: float(f.abs().argmax() == m.abs().argmax()), "sign turned"),
-            (lambda f, m, k: float(f.argmax() == m.argmax()), "one of the two right"),
+            (
+                lambda f, m, k: (f.topk(k).indices == m.topk(k).indices).float().mean(),
+                "order counts",
+            ),
+            (lambda f, m, k: float(f.argmax() == m.argmax()), "first outputs alone"),
+            (
+                lambda f, m, k: float(m.argmax() in f.topk(k).indices),
+                "only whether the most raised",
+            ),
+            (
+                lambda f, m, k: torch.isin(f.abs().topk(k)[1], m.abs().topk(k)[1]).float().mean(),
+                "leave `abs` out",
+            ),
+            (
+                lambda f, m, k: torch.isin(f.argsort()[:k], m.argsort()[:k]).float().mean(),
+                "most lowered",
+            ),
+            (lambda f, m, k: int(torch.isin(f.topk(k)[1], m.topk(k)[1]).sum()), "divide by k"),
+            (
+                lambda f, m, k: torch.isin(f.topk(k)[1], m.topk(k)[1]).sum() / len(f),
+                "number of outputs",
+            ),
+            (
+                lambda f, m, k: torch.isin(f.topk(k)[0], m.topk(k)[0]).float().mean(),
+                "effects themselves",
+            ),
+            (lambda f, m, k: torch.isin(f.topk(2)[1], m.topk(2)[1]).float().mean(), "you take two"),
+            (lambda f, m, k: 0.5, "yours gives the same"),
+            (
+                lambda f, m, k: float(torch.corrcoef(torch.stack((f, m)))[0, 1]),
+                "order exchanged, k = 2, yours",
+            ),
         ],
+        malformed=[(lambda f, m, k: None, "returned nothing")],
+        named=10,
     ),
     Asked(
         "30.1",
