@@ -181,7 +181,7 @@ def _by_difference(logits: Tensor, *, of: str = "a + b - c") -> Tensor:
         "c": c,
     }[of]
     rest = x.clone()
-    for one in group.unique():
+    for one in torch.unique(group):
         rest[group == one] -= x[group == one].mean()
     return 1 - rest.square().sum() / x.square().sum()
 

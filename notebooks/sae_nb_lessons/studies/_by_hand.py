@@ -65,10 +65,9 @@ def head_weights(model: Any, layer: int, head: int) -> HeadWeights:
     )
     n = len(joint) // model.n_heads
     own = slice(head * n, (head + 1) * n)
-    found: list[Tensor] = []
-    for W, b in zip(joint.chunk(3, dim=1), (bias + offset @ joint).chunk(3), strict=True):
-        found += [gain[:, None] * W[:, own], b[own]]
-    return HeadWeights(*found, block.attn.c_proj.weight.detach().double()[own])
+    weights = zip(joint.chunk(3, dim=1), (bias + offset @ joint).chunk(3), strict=True)
+    q, k, v = ((gain[:, None] * W[:, own], b[own]) for W, b in weights)
+    return HeadWeights(*q, *k, *v, block.attn.c_proj.weight.detach().double()[own])
 
 
 @torch.no_grad()
@@ -87,7 +86,7 @@ def layer_run(model: Any, text: str, layer: int) -> LayerRun:
     finally:
         for handle in handles:
             handle.remove()
-    z = kept["z"].double().unflatten(1, (model.n_heads, -1))
+    z = kept["z"].double().reshape(len(kept["z"]), model.n_heads, -1)
     W_O = attention.c_proj.weight.double().unflatten(0, (model.n_heads, -1))
     written = torch.einsum("thn,hnd->htd", z, W_O)
     return LayerRun(normalised(kept["x"].double()), kept[layer].double(), written)
