@@ -22,7 +22,7 @@
 # false alarms, try a monitor on a model that it was not built on, and write a safety case: a claim, its argument, its
 # evidence, and what would refute it.
 #
-# In 29 you had the model before and after, and found what was taught. Somebody who runs a model has only the model, and
+# In 29 you had the model before and after, and found what was taught. Who runs a model has only the model, and
 # wants to know when to stop it. So you build an alarm from a change that you planted yourself, and ask how much it is
 # worth against one that you did not.
 
@@ -157,12 +157,12 @@ exercise("34.4").check(at_most)
 # %% [markdown]
 # ## 5 · The safety case
 #
-# A safety case is written for somebody who has reason to doubt you. Its form is always the same:
+# A safety case is written for readers who have reason to doubt you. Its form is always the same:
 #
 # | part | the question it answers |
 # | --- | --- |
 # | claim | what will not happen, under which conditions, how often? |
-# | argument | why should that be so in a model that nobody has tried yet? |
+# | argument | why should that be so in a model that was never tried? |
 # | evidence | which numbers, each with its floor and its control? |
 # | refutation | what would you have to see to withdraw the claim? |
 
