@@ -92,7 +92,7 @@ exercise("34.2").check(scores)
 # 5 % lie above it.
 
 # %%
-figure_widget(draw_chart(monitor_chart("phrase")), height=260)
+figure_widget(draw_chart(monitor_chart("phrase")), height=320)
 
 # %% [markdown]
 # The rows matter more than the points. *Taught* is the copy in which the direction was found: of course it is seen.

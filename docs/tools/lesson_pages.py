@@ -40,8 +40,8 @@ TO_SOURCE = re.compile(r"\]\((?!https?:|\.\.|#)([\w/]+\.\w+)\)")
 PLACE = '<div class="lesson-output" id="output-{}"></div>'
 MOVED_SIDEWAYS = """<style>
 /* A figure of several parts keeps its width on a phone, and is moved sideways. */
-:is(.sae-nb-live, body.figure) { overflow-x: auto; }
-:is(.sae-nb-live, body.figure) > div { min-width: 560px; }
+:is(.sae-nb-live, body.parts) { overflow-x: auto; }
+:is(.sae-nb-live, body.parts) > div { min-width: 560px; }
 </style>"""
 TOLD_TO_BE_SEEN = """<script>
 const bottom = () => Math.ceil(document.body.getBoundingClientRect().bottom) + 16;
@@ -313,10 +313,11 @@ def _figure_page(figure: Any) -> str:
     drawn.update_layout(template=template(), autosize=True)
     title = escape(re.sub(r"<[^>]+>", "", drawn.layout.title.text or "") or "Figure")
     live = drawn.to_html(full_html=False, include_plotlyjs=False, config=still_config())
+    kind = "parts" if len([*drawn.select_xaxes()]) > 1 else "figure"
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<style>{theme.PAGE_COLOURS} body {{ margin: 0; }}</style>"
-        f'<script src="{SCRIPT}"></script></head><body class="figure">{live}'
+        f'<script src="{SCRIPT}"></script></head><body class="{kind}">{live}'
         f"<noscript>{to_svg(drawn)}</noscript></body></html>"
     )
 

@@ -112,3 +112,18 @@ def test_outputs_are_put_in_their_places(pages: ModuleType) -> None:
     assert pages._output(waiting) == ""
     view = nbformat.v4.new_output("display_data", data={pages.execute.VIEW: {}, "text/plain": "x"})
     assert pages._output(view) == ""
+
+
+@pytest.mark.parametrize(("n_parts", "kind"), [(1, "figure"), (2, "parts")])
+def test_only_a_figure_of_several_parts_keeps_its_width_on_a_phone(
+    pages: ModuleType, n_parts: int, kind: str
+) -> None:
+    """One of a single part is drawn as narrow as the page."""
+    from plotly.subplots import make_subplots
+
+    drawn = make_subplots(cols=n_parts)
+    for part in range(n_parts):
+        drawn.add_scatter(x=[0, 1], y=[0, 1], col=part + 1, row=1)
+    assert f'<body class="{kind}">' in pages._figure_page(drawn.to_plotly_json())
+    assert "body.parts" in pages.MOVED_SIDEWAYS
+    assert "body.figure" not in pages.MOVED_SIDEWAYS

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from sae_nb_lessons.exercises._answers import function, number, tensor, words
 from sae_nb_lessons.exercises._kit import Answer, tasks
-from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
+from sae_nb_lessons.exercises._mistakes import FIXED, Mistake, Slip, diagnose
 
 # --- 34.1: a threshold at a rate of false alarms ----------------------------------------------------
 
@@ -64,10 +64,7 @@ def _judge_threshold(mine: Threshold) -> Mistake | str | None:
         if all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(made, found.values(), strict=True)):
             return Mistake(slip.said, slip.hint)
     if len(set(found.values())) == 1:
-        return Mistake(
-            f"Yours returns {next(iter(found.values())):.4g} whatever the scores are.",
-            "The threshold comes from `scores`.",
-        )
+        return FIXED
     name = next(name for name in found if above[name] != allowed[name])
     return (
         f"For {name}, {above[name]} lie above yours of {found[name]:.3g}, and it should be "

@@ -160,5 +160,5 @@ def monitor_chart(behaviour: Behaviour) -> Chart:
     )
     names = {"tickvals": [*range(len(seen))], "ticktext": [n.replace(", ", "<br>") for n in seen]}
     cut = threshold(set_on().states @ along, RATE)
-    score = "score of a text: its mean state along the direction"
-    return Chart(series=series, x=score, marks=True, height=260, cuts=(cut,), yaxis=names)
+    score = "score of a text along the direction"
+    return Chart(series=series, x=score, marks=True, height=320, cuts=(cut,), yaxis=names)

@@ -31,6 +31,7 @@ from sae_nb_lessons.exercises._probing import by_five_random, shuffled_fit
 from sae_nb_lessons.exercises._projections import best_half_space
 from sae_nb_lessons.exercises._pursuit import named_by_one_step
 from sae_nb_lessons.exercises._reading import first_block
+from sae_nb_lessons.exercises._safety import mood_seen_again
 from sae_nb_lessons.exercises._seven import measure_share
 from sae_nb_lessons.exercises._shapes import dimension_at_the_end, left_of_random
 from sae_nb_lessons.exercises._sharing import MOST, names_from_images, names_that_hold
@@ -45,11 +46,18 @@ from sae_nb_lessons.studies._two_towers import best_detector
 
 import sae_nb as sn
 from sae_nb_studies.evaluation import critical_sparsity
-from tests.lessons.exercises import core_answers, lab_answers, notebook_answers, panel_answers
+from tests.lessons.exercises import (
+    core_answers,
+    lab_answers,
+    notebook_answers,
+    panel_answers,
+    safety_answers,
+)
 from tests.lessons.exercises.asked import Asked
 from tests.lessons.exercises.notebook_answers import PUSHED
 
-ASKED = [*core_answers.ASKED, *notebook_answers.ASKED, *lab_answers.ASKED, *panel_answers.ASKED]
+TABLES = (core_answers, notebook_answers, lab_answers, panel_answers, safety_answers)
+ASKED = [asked for table in TABLES for asked in table.ASKED]
 
 
 PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
@@ -69,6 +77,7 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("22.3", 0.5, atom_foresees, 0.0, 0.5),
     ("26.3", 0.5, texture_is_shown, 0.0, 0.3),
     ("29.2", 1.0, named_first, 0.7, 0.9),
+    ("34.3", 0.8, mood_seen_again, 0.0, 0.4),
     ("03.8", 0.0, random_tpp, -math.inf, math.inf),
     ("25.3", 0.5, textures_found, 0.0, 0.2),
     ("08.2", 1.0, share_that_happens, 0.0, 0.5),
