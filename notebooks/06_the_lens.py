@@ -213,7 +213,7 @@ real.brief(rows)
 try:
     model, question = sn.load_model("smollm2-135m"), "The opposite of hot is"
     few = [one[:120] for one in sn.data.prose("train").texts[:2]]
-    fitted = sn.fit_lens(model, few, context_length=16, store="lens-of-23")
+    fitted = sn.fit_lens(model, few, context_length=16, store="lens-of-06")
 except FileNotFoundError:
     model, question, fitted = gpt, text, lens
 answer = fitted.read(question)

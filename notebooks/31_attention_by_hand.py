@@ -62,7 +62,7 @@ induction = sn.load_model("tiny-induction")
 
 # %%
 w = by_hand.head_weights(induction, 1, 3)
-{name: tuple(value.shape) for name, value in w._asdict().items()}
+print(", ".join(f"{name} {tuple(value.shape)}" for name, value in w._asdict().items()))
 
 # %%
 exercise("31.1")
