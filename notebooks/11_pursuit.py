@@ -276,3 +276,9 @@ at_16 = encoders.ks.index(16)
 assert encoders.gap[-1] > encoders.gap[at_16]
 assert encoders.of("one step, tied")[at_16] < 0
 print(f"amortisation gap in R²: {encoders.gap[at_16]:.3f} at k = 16, {encoders.gap[-1]:.3f} at 32")
+
+# %% [markdown]
+# **To read.** *From Flat to Hierarchical: Extracting Sparse Representations with Matching Pursuit* (arXiv
+# 2506.03093): matching pursuit as the encoder of an SAE; *Scaling and Evaluating Sparse Autoencoders* (arXiv
+# 2406.04093): TopK, the encoder of one step that pursuits are compared with here; *Sparse Autoencoders Find Highly
+# Interpretable Features in Language Models* (arXiv 2309.08600): the ℓ1 encoder, the other way to few atoms.

@@ -294,3 +294,9 @@ assert crowd.low("R² ahead crowded") > 0 > crowd.high("MCC ahead crowded")
 
 # %%
 exercise_report("12")
+
+# %% [markdown]
+# **To read.** *From Flat to Hierarchical: Extracting Sparse Representations with Matching Pursuit* (arXiv
+# 2506.03093): the claim that this lesson tests; *A is for Absorption: Studying Feature Splitting and Absorption in
+# Sparse Autoencoders* (arXiv 2409.14507): a child that takes over its parent's work, in language models; *Learning
+# Multi-Level Features with Matryoshka Sparse Autoencoders* (arXiv 2503.17547): another way to keep parents.

@@ -253,3 +253,9 @@ assert paid.low("l1 least stretch") > 1.05 > 1.02 > 1 + paid.high("others' large
 
 # %%
 exercise_report("13")
+
+# %% [markdown]
+# **To read.** *Projecting Assumptions: The Duality Between Sparse Autoencoders and Concept Geometry* (arXiv
+# 2503.01822): the paper of this lesson, and of SpaDE; *Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU
+# Sparse Autoencoders* (arXiv 2407.14435): an encoder that assumes a threshold for each atom; *BatchTopK Sparse
+# Autoencoders* (arXiv 2412.06410): an encoder whose k differs from row to row.

@@ -239,3 +239,9 @@ assert towers.verdict("rare atoms change") == "holds"
 
 # %%
 exercise_report("14")
+
+# %% [markdown]
+# **To read.** *Archetypal SAE: Adaptive and Stable Dictionary Learning for Concept Extraction in Large Vision Models*
+# (arXiv 2502.12892): the claim that this lesson tests; *Sparse Autoencoders Trained on the Same Data Learn Different
+# Features* (arXiv 2501.16615): how much differs between seeds in language models; *Scaling and Evaluating Sparse
+# Autoencoders* (arXiv 2406.04093): the SAE whose stability is measured.

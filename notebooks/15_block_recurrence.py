@@ -234,3 +234,8 @@ assert fitted.fit.mean_r2 > 0.8
 
 # %%
 exercise_report("15")
+
+# %% [markdown]
+# **To read.** *Block-Recurrent Dynamics in Vision Transformers* (arXiv 2512.19941): the claim that this lesson tests;
+# *Universal Transformers* (arXiv 1807.03819): a transformer that repeats one block by design; *The Unreasonable
+# Ineffectiveness of the Deeper Layers* (arXiv 2403.17887): what is lost when blocks are left out.

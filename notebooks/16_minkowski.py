@@ -192,3 +192,9 @@ assert live.scores["block"].off_support < 2.5 < live.null_off_support
 
 # %%
 exercise_report("16")
+
+# %% [markdown]
+# **To read.** *Into the Rabbit Hull: From Task-Relevant Concepts in DINO to Minkowski Geometry* (arXiv 2510.08638):
+# the claim that this lesson tests; *Archetypal SAE: Adaptive and Stable Dictionary Learning for Concept Extraction in
+# Large Vision Models* (arXiv 2502.12892): atoms that lie in the hull of the data; *Vision Transformers Need
+# Registers* (arXiv 2309.16588): what the tokens that are not patches hold.

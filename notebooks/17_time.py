@@ -349,3 +349,9 @@ assert news[begins].mean() > 1.2 * news[~begins].mean()
 
 # %%
 exercise_report("17")
+
+# %% [markdown]
+# **To read.** *Priors in Time: Missing Inductive Biases for Language Model Interpretability* (arXiv 2511.01836): the
+# claim that this lesson tests; *ICLR: In-Context Learning of Representations* (arXiv 2501.00070): activations that
+# the context rearranges; *Future Lens: Anticipating Subsequent Tokens from a Single Hidden State* (arXiv 2311.04897):
+# what one state says of the tokens to come.

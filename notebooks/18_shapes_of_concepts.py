@@ -313,3 +313,9 @@ assert kept.interval[0] > kept.control > kept.floor + 0.3
 
 # %%
 exercise_report("18")
+
+# %% [markdown]
+# **To read.** *Not All Language Model Features Are One-Dimensionally Linear* (arXiv 2405.14860): circles of days and
+# months in language models; *The Geometry of Categorical and Hierarchical Concepts in Large Language Models* (arXiv
+# 2406.01506): concepts as polytopes; *The Linear Representation Hypothesis and the Geometry of Large Language Models*
+# (arXiv 2311.03658): the view that a concept is one direction.

@@ -267,3 +267,9 @@ assert layers.high("clt atoms") < 1.25 < 2 < layers.low("enough atoms")
 
 # %%
 exercise_report("19")
+
+# %% [markdown]
+# **To read.** *Transcoders Find Interpretable LLM Feature Circuits* (arXiv 2406.11944): the transcoder, and circuits
+# made with it; *Transcoders Beat Sparse Autoencoders for Interpretability* (arXiv 2501.18823): skip transcoders, and
+# how their latents are judged; *Transformer Feed-Forward Layers Are Key-Value Memories* (arXiv 2012.14913): what an
+# MLP computes, before transcoders.

@@ -230,3 +230,9 @@ assert models.verdict("one code for two models") == "partly"
 
 # %%
 exercise_report("20")
+
+# %% [markdown]
+# **To read.** *Overcoming Sparsity Artifacts in Crosscoders to Interpret Chat-Tuning* (arXiv 2504.02922): why ℓ1
+# invents latents of one model alone; *Universal Sparse Autoencoders: Interpretable Cross-Model Concept Alignment*
+# (arXiv 2502.03714): one code for several vision models; *Similarity of Neural Network Representations Revisited*
+# (arXiv 1905.00414): CKA, which compares models without naming what they share.

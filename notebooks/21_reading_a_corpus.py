@@ -346,3 +346,9 @@ assert chosen.table.iloc[-1]["coverage"] > chosen.table.iloc[-1]["random"] + 0.1
 
 # %%
 exercise_report("21")
+
+# %% [markdown]
+# **To read.** *Sparse Autoencoders for Hypothesis Generation* (arXiv 2502.04382): atoms that say how two sets of
+# texts differ; *Disentangling Dense Embeddings with Sparse Autoencoders* (arXiv 2408.00657): search in abstracts by
+# atoms; *Automatically Interpreting Millions of Features in Large Language Models* (arXiv 2410.13928): names for
+# atoms, and how to score them.

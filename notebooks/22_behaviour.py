@@ -300,3 +300,9 @@ assert behaviour.verdict("penalty") == "partly"
 
 # %%
 exercise_report("22")
+
+# %% [markdown]
+# **To read.** *Are Sparse Autoencoders Useful? A Case Study in Sparse Probing* (arXiv 2502.16681): atoms next to
+# simple probes; *Refusal in Language Models Is Mediated by a Single Direction* (arXiv 2406.11717): a behaviour that
+# one direction causes; *Representation Engineering: A Top-Down Approach to AI Transparency* (arXiv 2310.01405):
+# directions that read a behaviour and change it.

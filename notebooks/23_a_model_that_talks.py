@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/23_a_model_that_talks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/23_a_model_that_talks.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/23_a_model_that_talks.html)
 #
-# You need 00 and 05; 35 minutes with the exercises, 25 seconds of computing. Afterwards you can say what a label
+# You need 00 and 05; 40 minutes with the exercises, 25 seconds of computing. Afterwards you can say what a label
 # and a steered text prove, write a recipe by hand, and take it to plain Hugging Face code.
 #
 # Press play and see which atoms fire at each word; turn one up in the middle of a sentence; ask what its
@@ -314,3 +314,9 @@ assert (every["format"].isin(every["format"][every.readable])).mean() > 0.9
 
 # %%
 exercise_report("23")
+
+# %% [markdown]
+# **To read.** *Steering Language Models with Activation Engineering* (arXiv 2308.10248): steering by a vector from
+# two texts; *Persona Vectors: Monitoring and Controlling Character Traits in Language Models* (arXiv 2507.21509):
+# watching and steering a model that talks; *AxBench: Steering LLMs? Even Simple Baselines Outperform Sparse
+# Autoencoders* (arXiv 2501.17148): SAEs next to simple ways of steering.

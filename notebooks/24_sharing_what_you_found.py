@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/24_sharing_what_you_found.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/24_sharing_what_you_found.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/24_sharing_what_you_found.html)
 #
-# You need 00; 30 minutes with the exercises, 15 seconds of computing. Afterwards you can test a label on images you
+# You need 00; 35 minutes with the exercises, 15 seconds of computing. Afterwards you can test a label on images you
 # did not pick, and give a site, labels and a recipe to readers with and without Python.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
@@ -343,3 +343,8 @@ numbers.round(2)
 
 # %%
 exercise_report("24")
+
+# %% [markdown]
+# **To read.** *Model Cards for Model Reporting* (arXiv 1810.03993): what to write down about a model that others use;
+# *Datasheets for Datasets* (arXiv 1803.09010): the same for data; *Gemma Scope: Open Sparse Autoencoders Everywhere
+# All At Once on Gemma 2* (arXiv 2408.05147): how a large set of SAEs was handed on.

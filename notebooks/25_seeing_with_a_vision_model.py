@@ -315,3 +315,9 @@ assert robust.verdict("probes of codes") == "does not hold at this scale"
 
 # %%
 exercise_report("25")
+
+# %% [markdown]
+# **To read.** *Into the Rabbit Hull: From Task-Relevant Concepts in DINO to Minkowski Geometry* (arXiv 2510.08638):
+# the concepts of a large vision model, by task; *Vision Transformers Need Registers* (arXiv 2309.16588): registers,
+# which this lesson's model has too; *CRAFT: Concept Recursive Activation FacTorization for Explainability* (arXiv
+# 2211.10154): concepts of a class, before SAEs of vision models.

@@ -226,3 +226,8 @@ assert not (proven.safe & changed).any(), "what is proven cannot be attacked"
 
 # %%
 exercise_report("26")
+
+# %% [markdown]
+# **To read.** *Axiomatic Attribution for Deep Networks* (arXiv 1703.01365): integrated gradients; *Sanity Checks for
+# Saliency Maps* (arXiv 1810.03292): the control for a map of pixels; *Unlocking Feature Visualization for Deeper
+# Networks with MAgnitude Constrained Optimization* (arXiv 2306.06805): MACO, the ideal images of this lesson.

@@ -298,3 +298,9 @@ assert towers.of("group split").mean > towers.of("topk split").mean
 
 # %%
 exercise_report("27")
+
+# %% [markdown]
+# **To read.** *Learning Transferable Visual Models From Natural Language Supervision* (arXiv 2103.00020): CLIP:
+# images and words in one space; *Mind the Gap: Understanding the Modality Gap in Multi-modal Contrastive
+# Representation Learning* (arXiv 2203.02053): why the two sides lie apart; *Interpreting the Linear Structure of
+# Vision-Language Model Embedding Spaces* (arXiv 2504.11695): SAEs of such a space.

@@ -262,3 +262,9 @@ page.unlink()
 
 # %%
 exercise_report("28")
+
+# %% [markdown]
+# **To read.** *wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations* (arXiv 2006.11477):
+# features of sound learned without labels; *AST: Audio Spectrogram Transformer* (arXiv 2104.01778): a transformer
+# that reads a spectrogram in patches; *Robust Speech Recognition via Large-Scale Weak Supervision* (arXiv
+# 2212.04356): Whisper, a model of speech to try next.

@@ -81,6 +81,8 @@ def describe(answer: object) -> str:
             return f"a tensor of shape {tuple(answer.shape)}"
         case np.ndarray():
             return f"an array of shape {answer.shape}"
+        case [str() | list() | tuple() | dict() | Tensor() | np.ndarray() as first, *_]:
+            return f"a {type(answer).__name__} of {len(answer)} that begins with {describe(first)}"
         case list() | tuple() | set() | dict():
             return f"a {type(answer).__name__} of {len(answer)}"
     if callable(answer):
@@ -157,6 +159,8 @@ def whole_numbers(n: int | None = None) -> Form:
     one = whole_number()
 
     def convert(answer: Any) -> list[int]:
+        if isinstance(answer, str):
+            raise TypeError(answer)
         given = answer.tolist() if isinstance(answer, Tensor | np.ndarray) else list(answer)
         values = [one.convert(value) for value in given]
         if len(set(values)) != len(values) or (n is not None and len(values) != n):
@@ -263,6 +267,8 @@ def _called(asked: Callable[..., Any], given: Sequence[Any], returns: Form, seco
 
 def _plain_number(answer: Any) -> float:
     """Return a number of any library as a float; text and truth values are refused."""
+    if isinstance(answer, str) and _is_number(answer):
+        raise WrongForm(f"expected a number, got the text {answer!r}: leave the quotes out")
     if isinstance(answer, bool | np.bool_ | str | bytes):
         raise TypeError(answer)
     if isinstance(answer, Tensor | np.ndarray):
@@ -272,6 +278,14 @@ def _plain_number(answer: Any) -> float:
     if not isinstance(answer, numbers.Real):
         raise TypeError(answer)
     return float(answer)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _limits(low: float, high: float) -> str:

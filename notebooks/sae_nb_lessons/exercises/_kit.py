@@ -370,7 +370,9 @@ class Exercise:
 
     def _unreadable(self, problem: WrongForm) -> Verdict:
         said = str(problem)
-        said = f"{said[:1].upper()}{said[1:]}."
+        said = f"{said[:1].upper()}{said[1:]}" + "." * (
+            not said.rstrip("`").endswith(("?", "…", "."))
+        )
         if isinstance(problem, Blank):
             return self._say("blank", said, f"It takes {self.expects}.")
         return self._say("form", said)

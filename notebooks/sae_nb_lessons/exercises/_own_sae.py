@@ -80,12 +80,17 @@ def parameters(n_atoms: int | None = None, d: int | None = None) -> Form:
 def _encoder_slips() -> tuple[Slip, ...]:
     def made(change: str, x: Tensor, E: Tensor, a: Tensor, b: Tensor, k: int) -> Tensor:
         u = (x if change == "centre" else x + b if change == "plus" else x - b) @ E.T
-        u = u if change == "offset" else u + a
+        u = u if change == "offset" else u - a if change == "minus" else u + a
         if change in ("more", "fewer"):
             k += 1 if change == "more" else -1
         if change == "late":  # chosen without the offset
             chosen = ((x - b) @ E.T).topk(k, dim=1).indices
             return torch.zeros_like(u).scatter(1, chosen, u.gather(1, chosen).relu())
+        if change == "three":
+            k = 3
+        if change == "columns":
+            values, rows = u.topk(min(k, len(x)), dim=0)
+            return torch.zeros_like(u).scatter(0, rows, values.relu())
         by = u.abs() if change == "size" else -u if change == "smallest" else u
         atoms = by.topk(k, dim=1).indices
         kept = u.gather(1, atoms)
@@ -104,6 +109,9 @@ def _encoder_slips() -> tuple[Slip, ...]:
         "centre": ("The bias b is not subtracted from x first.", "`x - b` comes before the product."),
         "plus": ("You add b to x; the encoder subtracts it.", "The decoder adds b, so the encoder begins with `x - b`."),
         "offset": ("The encoder's own offset a is missing.", "One number per atom, added after the product."),
+        "minus": ("You subtract a; it is added.", "u = (x − b)Eᵀ + a."),
+        "three": ("Yours keeps three atoms, whatever k is.", "`topk(k, dim=1)`."),
+        "columns": ("You choose k rows for each atom. Each row chooses k atoms.", "`dim=1` runs over atoms, `dim=0` over rows."),
         "late": ("You choose the k atoms before adding a.", "a belongs to the pre-codes: add it, then choose."),
         "signed": ("Some of your codes are negative: a row with fewer than k positive pre-codes keeps fewer.", "`.relu()` of what was kept."),
         "all": ("You keep every positive pre-code, not k of them: that is a ReLU SAE.", "`u.topk(k, dim=1)` gives values and indices."),
@@ -139,7 +147,30 @@ def _judge_encoder(mine: Callable[..., Tensor]) -> Mistake | str | None:
         f"{len(x)} rows and k = {k}": (x, E, a, b, k)
         for (x, E, a, b), k in ((_given(0), 3), (_given(1, n=4), 8))
     }
-    return diagnose(mine, _toolkit_codes, cases, _encoder_slips(), atol=EXACT)
+    x, E, *rest = next(iter(cases.values()))
+    return diagnose(mine, _toolkit_codes, cases, _encoder_slips(), atol=EXACT) or _no_slope(
+        mine(x, E.requires_grad_(), *rest)
+    )
+
+
+def _attached(form: Form) -> Form:
+    """Ask for the same, and keep a tensor as it is, with the graph that its gradient runs through."""
+
+    def convert(answer: Any) -> Any:
+        value = form.read(answer)
+        return answer if isinstance(answer, Tensor) else value
+
+    return Form(says=form.says, convert=convert)
+
+
+def _no_slope(answer: Any) -> Mistake | None:
+    """Return what is wrong with a result that cannot be trained through."""
+    if isinstance(answer, Tensor) and answer.requires_grad:
+        return None
+    return Mistake(
+        "The numbers are right, and no gradient can pass through them: the loop of 02.5 could not train.",
+        "Stay in torch: no `torch.no_grad()`, `.detach()`, `.item()`, `float(…)` or numpy.",
+    )
 
 
 # --- 02.2: the loss -------------------------------------------------------------------------------
@@ -157,6 +188,7 @@ _LOSS_SLIPS = (
     Slip("You subtract each row's own mean.", "The mean is over rows: `dim=0`.", lambda x, y: (x - y).square().sum() / (x - x.mean(dim=1, keepdim=True)).square().sum()),
     Slip("This is R², what is explained: a loss must fall.", "1 minus that.", lambda x, y: 1 - (x - y).square().sum() / (x - x.mean(dim=0)).square().sum()),
     Slip("You take a mean of each row's own ratio: quiet rows then count as much as loud ones.", "Sum above and below, then divide once.", lambda x, y: ((x - y).square().sum(1) / (x - x.mean(0)).square().sum(1)).mean()),
+    Slip("`x.var` divides by one less than the number of rows.", "`x.var(dim=0, unbiased=False)`, or the sums.", lambda x, y: (x - y).square().mean() / x.var(dim=0).mean()),
     Slip("You divide lengths, not squares: that is the root.", "`.square().sum()`, without a root.", lambda x, y: (x - y).norm() / (x - x.mean(dim=0)).norm()),
     Slip("You use sizes, not squares.", "`.square()` in the place of `.abs()`.", lambda x, y: (x - y).abs().sum() / (x - x.mean(dim=0)).abs().sum()),
     Slip("You divide by the spread of the reconstruction, which is smaller than the truth's.", "The denominator holds x alone.", lambda x, y: (x - y).square().sum() / (y - y.mean(dim=0)).square().sum()),
@@ -168,14 +200,17 @@ def _judge_loss(mine: Callable[..., Any]) -> Mistake | str | None:
     for seed, n in ((0, 6), (1, 9)):
         x, *_ = _given(seed, n=n)
         x = 2 * x + torch.arange(5)
-        cases[f"{n} rows"] = (x, 0.7 * x + 0.1 * x.flip(0))
-    return diagnose(mine, _left, cases, _LOSS_SLIPS, atol=EXACT)
+        x_hat = 0.7 * x + 0.1 * x.flip(0)
+        cases[f"{n} rows"] = (x, x_hat)
+    wrong = diagnose(mine, _left, cases, _LOSS_SLIPS, atol=EXACT)
+    return wrong or _no_slope(mine(x, x_hat.requires_grad_()))
 
 
 # --- 02.3: unit norm ------------------------------------------------------------------------------
 
 _UNIT_SLIPS = (
     Slip("You divide by the columns' lengths; an atom is a row.", "`dim=1`.", lambda D: D / D.norm(dim=0)),
+    Slip("Without `keepdim` the lengths are a row, and divide the columns.", "`D.norm(dim=1, keepdim=True)`", lambda D: D / D.norm(dim=1)),
     Slip("You divide all by one length, that of the whole matrix.", "One length per row: `dim=1`.", lambda D: D / D.norm()),
     Slip("You divide by the squared lengths.", "A root: `D.norm(dim=1, keepdim=True)`.", lambda D: D / D.square().sum(1, keepdim=True)),
     Slip("You divide by the sum of sizes, so Σ|d| is 1 and the length is not.", "`norm` is the root of the sum of squares.", lambda D: D / D.abs().sum(1, keepdim=True)),
@@ -196,7 +231,7 @@ def _judge_unit(mine: Callable[..., Tensor]) -> Mistake | str | None:
         "seven atoms of width 4": (3 * wide,),
         "five atoms shorter than 1": (0.1 * square,),
     }
-    return diagnose(mine, unit_rows, cases, _UNIT_SLIPS, atol=EXACT)
+    return diagnose(mine, unit_rows, cases, _UNIT_SLIPS)  # a small number may guard the division
 
 
 # --- 02.4: where dead atoms go --------------------------------------------------------------------
@@ -211,6 +246,9 @@ _DEAD_SLIPS = (
     Slip("These are the inputs themselves. What the live atoms explain already needs no other atom.", "What is left: `x - x_hat`.", lambda x, y, n: _of(x, (x - y).norm(dim=1), n)),
     Slip("The worst rebuilt rows are right, their lengths are not 1.", "`unit_rows` of what you have.", lambda x, y, n: _of(x - y, (x - y).norm(dim=1), n, unit=False)),
     Slip("You take the rows that are rebuilt best.", "The largest residuals: `topk`.", lambda x, y, n: _of(x - y, (x - y).norm(dim=1), n, largest=False)),
+    Slip("These are the right rows, the worst last.", "`topk` has the largest first; `argsort(descending=True)[:n]` too.", lambda x, y, n: _of(x - y, (x - y).norm(dim=1), n).flip(0)),
+    Slip("You sort columns by their lengths; a row is one input.", "`left.norm(dim=1)`.", lambda x, y, n: _of(x - y, (x - y).norm(dim=0), n)),
+    Slip("You divide by the lengths first: then all residuals are equally long.", "Choose first, then `unit_rows`.", lambda x, y, n: _of(unit_rows(x - y), unit_rows(x - y).norm(dim=1), n)),
     Slip("You take the longest inputs, not the worst rebuilt.", "Sort by the length of `x - x_hat`.", lambda x, y, n: _of(x - y, x.norm(dim=1), n)),
     Slip("They point away from what is left: the sign is turned.", "`x - x_hat`, not `x_hat - x`.", lambda x, y, n: _of(y - x, (x - y).norm(dim=1), n)),
     Slip("You return the reconstructions.", "What they lack: `x - x_hat`.", lambda x, y, n: _of(y, (x - y).norm(dim=1), n)),
@@ -267,7 +305,11 @@ def _judge_loop(train: Train) -> Mistake | str | None:
         torch.rand(1)  # one who draws from torch's own state gets other numbers each time
         return train(x.clone(), N_ATOMS, k, steps, seed)
 
-    first, done = run(1), watch.run(train, x.clone(), N_ATOMS, N_ON, SHORT, 0)
+    try:
+        first = run(1)
+    except WrongForm as raised:
+        return _of_leaves(raised)
+    done = watch.run(train, x.clone(), N_ATOMS, N_ON, SHORT, 0)
     shape = tuple(done[2].shape)
     if shape != (N_ATOMS, 10):
         return Mistake(
@@ -275,12 +317,35 @@ def _judge_loop(train: Train) -> Mistake | str | None:
         )
     return (
         _moved(first, done)
+        or _order(done)
         or _lengths(done[2])
         or _reproduced(run)
         or (_steps(train, x, watch) if watch.held else None)
         or _returned(train)
         or _quality(x, done)
     )
+
+
+def _of_leaves(raised: WrongForm) -> Mistake:
+    """Return what two errors of torch mean that every first loop meets; raise any other as it is."""
+    if "non-leaf" in str(raised):
+        return Mistake(
+            "Adam was given a tensor that was computed from others, not one that begins a computation.",
+            "`requires_grad_()` comes last: `D = unit_rows(…).requires_grad_()`, `E = D.detach().clone().requires_grad_()`.",
+        )
+    if "a leaf Variable" in str(raised):
+        return Mistake(
+            "A tensor that is trained was changed by hand while torch recorded.",
+            "`with torch.no_grad():` around `D.copy_(unit_rows(D))` and the replacements.",
+        )
+    raise raised
+
+
+def _order(done: Parameters) -> Mistake | None:
+    """Return the mistake of one who gives D first: then E, and not D, has rows of length 1."""
+    if _lengths(done[2]) is None or _lengths(done[0]) is not None:
+        return None
+    return Mistake("E and D are exchanged in what you return.", "The order is E, a, D, b.")
 
 
 def _lengths(D: Tensor) -> Mistake | None:
@@ -471,7 +536,12 @@ def _judge_toys(dictionaries: Tensor) -> Mistake | str | None:
             )
         cosines = on_features(seed, one)
         if cosines.mean() > 0.99:
-            continue
+            if (one.norm(dim=1) - 1).abs().max() <= LENGTHS_OFF:
+                continue
+            return Mistake(
+                f"Rows of dictionary {seed} do not have length 1, and `fit` gives D that length: is this E?",
+                "The dictionary is D, the third of the four tensors.",
+            )
         others = [s for s in range(3) if s != seed and on_features(s, one).mean() > 0.99]
         if others:
             return Mistake(
@@ -539,8 +609,8 @@ _ANY = Form(says="a tensor", convert=lambda answer: torch.as_tensor(answer).deta
 TASKS = tasks(
     "own_sae",
     {
-        "02.1": Answer(function(tensor("n", "n_atoms"), takes="x, E, a, b and k"), judge=_judge_encoder),
-        "02.2": Answer(function(number(), takes="x and x_hat"), judge=_judge_loss),
+        "02.1": Answer(function(_attached(tensor("n", "n_atoms")), takes="x, E, a, b and k"), judge=_judge_encoder),
+        "02.2": Answer(function(_attached(number()), takes="x and x_hat"), judge=_judge_loss),
         "02.3": Answer(function(_ANY, takes="a dictionary of shape (n, d)"), judge=_judge_unit),
         "02.4": Answer(function(_ANY, takes="x, x_hat and n"), judge=_judge_dead),
         "02.5": Answer(function(parameters(), takes="x, n_atoms, k, steps and seed"), judge=_judge_loop),

@@ -33,10 +33,8 @@ def _judge_share(answer: float) -> str | None:
     if abs(answer - share) <= TOLERANCE:
         return None
     together = 5 * answer
-    rule = (
-        "more than the 2 dimensions there are" if together > 2 else "and some room is left unused"
-    )
-    return f"Five features with {answer:g} each make {together:.3g} dimensions together, {rule}."
+    rule = "more than the 2 there are" if together > 2 else "and some room is left unused"
+    return f"Five features with {answer:g} each fill {together:.3g} of the dimensions together, {rule}."
 
 
 # --- 01.3: as far apart as possible ----------------------------------------------------------------
@@ -60,6 +58,7 @@ def _judge_directions(answer: Tensor) -> Mistake | str | None:
         (1.0, "Two rows are the same: `linspace` from 0 to 2π counts the start twice."),
         (math.cos(math.pi / 5), "These fill half a circle. Use all of it: 2π, not π."),
         (0.5, "These are corners of a hexagon. Five directions have wider gaps."),
+        (math.cos(144), "`cos` and `sin` take radians: 2π for the whole circle, not 360."),
     ):
         if abs(closest - found) <= TOLERANCE:
             return Mistake(said, hint)

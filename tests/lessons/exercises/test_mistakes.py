@@ -23,7 +23,7 @@ KNOWN: dict[str, tuple[Callable[..., Any], Iterable[Slip]]] = {
     "00.1": (tour.rebuilt, tour._slips()),
     "02.1": (encode, own_sae._encoder_slips()),
     "02.2": (
-        lambda x, y: float(((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()),
+        lambda x, y: ((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum(),
         own_sae._LOSS_SLIPS,
     ),
     "02.3": (nn.functional.normalize, own_sae._UNIT_SLIPS),

@@ -110,11 +110,24 @@ def own_parts(one: OwnSAE) -> tuple[Tensor, ...]:
     return one.E, one.a, one.D, one.b
 
 
+def test_a_part_that_cannot_be_trained_through_is_refused() -> None:
+    loss = lambda x, y: ((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()  # noqa: E731
+    assert exercise("02.1").check(encode)
+    assert exercise("02.2").check(loss)
+    for id, mine in (
+        ("02.1", torch.no_grad()(encode)),
+        ("02.2", lambda x, y: loss(x, y).item()),
+    ):
+        assert "no gradient" in exercise(id).check(mine).message
+
+
 def test_three_dictionaries_are_held_against_three_toys() -> None:
     hidden = [hidden_rows(seed) for seed in range(3)]
     right = [own_sae(hidden_rows(seed), 64, 3, 600, seed).D for seed in range(3)]
     assert exercise("02.6").check(right)
     assert exercise("02.6").check(torch.stack(right))
+    encoders = [own_sae(rows, 64, 3, 600, seed).E for seed, rows in enumerate(hidden)]
+    assert "is this E?" in exercise("02.6").check(encoders).message
     short = own_sae(hidden[0], 64, 3, 30, 0)
     blind = torch.randn(3, 64, 10, generator=torch.Generator().manual_seed(0))
     for answer, words in (
