@@ -46,7 +46,15 @@ def judge_strength(strength: float) -> str | None:
     kl = _kl(atom, strength * float(examples.p99[atom]))
     if abs(kl - TARGET_KL) <= CLOSE:
         return None
-    return f"At that strength the divergence is {kl:.3f} nats, and {TARGET_KL:g} was asked for."
+    if strength < 0:
+        return "A negative strength takes the atom away. It is to be added."
+    if abs(_kl(atom, strength) - TARGET_KL) <= CLOSE:
+        return "That is in units of the activations. Divide by the atom's 99th percentile."
+    way = "less" if kl > TARGET_KL else "more"
+    return (
+        f"At that strength the divergence on the first 7 is {kl:.3f} nats, and {TARGET_KL:g} was asked "
+        f"for: add {way}."
+    )
 
 
 # --- 05.2: the control ----------------------------------------------------------------------------

@@ -18,12 +18,24 @@ COST = 0.4338
 
 CLOSE = 0.01
 
+_COST_SLIPS = (
+    (-COST, "A divergence is never below 0: it is ½ ln(½ / 0.881) + ½ ln(½ / 0.119)."),
+    (2 * COST, "Both terms are there, and each counts with its chance of ½."),
+    (COST / 2, "That is a mean of the two terms (`F.kl_div` takes one as it is). Sum them."),
+    (0.1884, "That is a logarithm of base 10. Nats: natural logarithms."),
+    (0.5664, "That is one of the two terms, without its chance. Sum both, each with ½."),
+)
+"""What a KL(clean‖steered) of a slip is, and what to say to it."""
+
 
 def _judge_cost(answer: float) -> str | None:
     if abs(answer - COST) <= CLOSE:
         return None
     if abs(answer - 0.328) <= CLOSE:
         return "That is KL(steered‖clean). The clean answer is what is expected: KL(clean‖steered)."
+    for slip, said in _COST_SLIPS:
+        if abs(answer - slip) <= CLOSE / 2:
+            return said
     if abs(answer - COST / 0.6931) <= CLOSE:
         return "That is in bits. Nats: natural logarithms."
     return f"With logits (0, 0) → (2, 0) the chances become 0.881 and 0.119; not {answer:g} nats."
@@ -146,6 +158,6 @@ TASKS = tasks(
         "05.4": Answer(number(-5, 10), measure=untrained_success),
         "05.5": Answer(function(number(), takes="v and W"), judge=_judge_share),
         "05.1": Answer(number(), judge=judge_strength),
-        "05.2": Answer(number(), measure=measure_share),
+        "05.2": Answer(number(0, 1), measure=measure_share),
     },
 )

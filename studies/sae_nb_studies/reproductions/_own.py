@@ -48,9 +48,17 @@ class OwnClaim:
 
         Raises
         ------
+        TypeError: If `run` cannot be called, or `seeds` is a number.
         ValueError: If there are fewer than three seeds, or a run lacks a number, or gives one that is not
             finite.
         """
+        if not callable(run):
+            raise TypeError(
+                f"`run` must be a function of a seed, got a {type(run).__name__}. "
+                "Pass it without calling it: `run`, not `run(0)`."
+            )
+        if not isinstance(seeds, Iterable):
+            raise TypeError(f"`seeds` must be several numbers, got {seeds!r}. Take range({seeds}).")
         chosen = list(dict.fromkeys(int(seed) for seed in seeds))
         if len(chosen) < 3:
             raise ValueError(f"`seeds` must be three or more, got {len(chosen)}. Take range(5).")
