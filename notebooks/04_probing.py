@@ -21,8 +21,8 @@
 # You need 00 and a gradient; 40 minutes with the exercises, 15 seconds of computing. Afterwards you can write a
 # logistic probe, hold it against shuffled labels and a random dictionary, and say when five latents are a finding.
 #
-# A probe is a small classifier on activations. If it predicts a label, the label can be read off them. That is a weaker
-# statement than it sounds: 64 random numbers predict a lot. So most of this lesson is controls.
+# A probe is a small classifier on activations. If it predicts a label, the label can be read off them. This says less
+# than it seems to: a probe on 64 random numbers predicts a lot, too. So most of this lesson is about controls.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -54,10 +54,10 @@ from sae_nb_widgets.panel._theming import figure_widget
 pd.options.display.precision = 2
 
 # %% [markdown]
-# ## 1 · A question to an activation
+# ## 1 · Ask an activation
 #
-# The class token of `tiny-vit`, halfway through: 64 numbers per image. Is the digit even? The model was not trained to
-# say so; it was trained to name the digit.
+# The class token of `tiny-vit`, halfway through: 64 numbers per image. Is the digit even? The model was not trained
+# to say so; it was trained to name the digit.
 
 # %%
 x, y = even_digits()
@@ -77,7 +77,7 @@ exercise("04.1").check(train_probe)
 # %% [markdown]
 # ## 2 · The first control
 #
-# Take away what there is to learn, and see what the probe still does.
+# Shuffle the labels, so that there is nothing to learn. How well does the probe do now?
 
 # %%
 exercise("04.2")
@@ -90,8 +90,8 @@ exercise("04.2").predict(guess)
 exercise("04.2").reveal()
 
 # %% [markdown]
-# That is why a probe is tested on rows it has not seen. Here it is, with few labels and with many. The second half of the
-# images is for testing; chance is a half. The control is a mean over six shuffles of the labels.
+# That is why a probe is tested on rows it has not seen. Here it is, with few labels and with many. The second half of
+# the images is for testing; chance is a half. The control is a mean over six shuffles of the labels.
 
 # %%
 sizes = [20, 60, 200, 600]
@@ -117,8 +117,8 @@ def apart(z, y, k):
 exercise("04.3").check(apart)
 
 # %% [markdown]
-# If a concept is a few atoms, a probe on five of them does nearly as well as one on all. The control has the same number
-# of latents and the same L0, and its directions are random. It gets to choose, too.
+# If a concept is a few atoms, a probe on five of them does nearly as well as one on all. The control has the same
+# number of latents and the same L0, and its directions are random. Its five latents are chosen in the same way.
 
 # %%
 exercise("04.4")
@@ -142,8 +142,8 @@ table
 
 # %% [markdown]
 # Read it by columns. *All columns*: the SAE's latents know no more than the activations they were made from. *Five
-# columns*: five atoms are ahead of five random directions, which get to choose as well, and not of five neurons. Parity is
-# no more a matter of few atoms than of few neurons here.
+# columns*: five atoms do better than five random directions that were chosen in the same way, but no better than five
+# neurons. Here, a few atoms hold no more of parity than a few neurons.
 #
 # Which five? **Use the panel**: are they digits, or parity?
 
@@ -172,8 +172,8 @@ exercise("04.5").score(points)
 # %% [markdown]
 # ## 4 · Do SAEs help to probe?
 #
-# On three models, with the best probe that needs no SAE as the opponent (arXiv 2502.16681): gain in AUROC of the SAE's
-# best probe. The control is a random dictionary in the SAE's place.
+# On three models, how much higher is the AUROC of the best probe on an SAE than that of the best probe without one
+# (arXiv 2502.16681)? The control is a random dictionary in the SAE's place.
 
 # %%
 probing = recorded("probing")
@@ -188,7 +188,7 @@ gains = {
 probing.brief(gains)
 
 # %% [markdown]
-# So an SAE is rarely the way to a better classifier. Its gain is a classifier that can be read.
+# So an SAE rarely gives a better classifier. It gives one that can be read.
 #
 # ## 5 · The checked numbers
 

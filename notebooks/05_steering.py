@@ -25,10 +25,10 @@
 # atom's* doing? Any direction, added strongly enough, breaks something. And an atom that was **chosen**, best
 # of many, by what it reads, points towards its concept even if nothing was ever learned.
 #
-# So this notebook compares at **equal cost**, KL(clean‖steered) in nats, and compares the atom with four
-# rivals: random directions, the nearest other atom, the difference of means, and the atom that the same
-# choice finds in an SAE that was **never trained**. One short seed is live; next to it are three
-# full seeds. Section 6 reads SmolLM2-135M where `sae-nb get smollm2-135m` fetched it, else `tiny-gpt`.
+# So this notebook compares at **equal cost**, KL(clean‖steered) in nats, and compares the atom with four rivals:
+# random directions, the nearest other atom, the difference of means, and the atom that the same choice finds in an
+# SAE that was **never trained**. One short seed is run here; five full seeds were recorded. Section 6 reads
+# SmolLM2-135M where `sae-nb get smollm2-135m` fetched it, else `tiny-gpt`.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -59,7 +59,8 @@ from sae_nb_widgets.panel._theming import figure_widget
 # ## 1 · The same cost
 #
 # The model reads a 7. In the panel strength is in multiples of the atom's own 99th percentile; *match effect size*
-# finds the strength that moves the answer by so many nats, and the grey dashed control has to be beaten.
+# finds the strength that moves the answer by so many nats, and an atom must do more than the control, the grey
+# dashed line.
 
 # %%
 vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -152,9 +153,9 @@ exercise("05.4").predict(guess)
 exercise("05.4").reveal()
 
 # %% [markdown]
-# All digits but one of twenty beat random directions: a result that many would stop at. **But the atom that the same choice
-# finds in an untrained SAE does nearly as well**, and for most digits the intervals overlap. Most of what
-# looks like the SAE's work is the choosing.
+# In 19 of 20 cases the atom beats random directions. Many would stop here. **But the atom that the same choice finds
+# in an untrained SAE does nearly as well**, and for most digits the intervals overlap. Most of the effect comes from
+# choosing the atom, not from training the SAE.
 #
 # ## 3 · Reading is not writing
 #
@@ -182,14 +183,14 @@ science_runs.brief(pushes)
 
 # %% [markdown]
 # Between two words, any perturbation that changes the answer moves the log-odds one way or the other, and
-# half of the random directions go the right way: it takes the sign *and* the price to say more. Over three
-# seeds and both sentiments, atoms that read nearly without fault go beyond random directions in two cases of
-# three, and from seed to seed their success swings more than its mean. The difference of means, which needs
+# half of the random directions go the right way: only the sign *and* the cost together say more. Over three
+# seeds and both sentiments, atoms that read nearly without error do more than random directions in two cases
+# of three, and their success varies over seeds by more than its mean. The difference of means, which needs
 # no SAE, goes further here; for digits it does not.
 #
 # ## 4 · How fragile is the explanation?
 #
-# The same perturbation, with the image shifted, noisy, darker, grey; added at the class token alone or at the
+# The same perturbation, with the image shifted, noisy, darker or grey; added at the class token alone or at the
 # patches alone; half and twice as strong.
 
 # %%
@@ -232,8 +233,8 @@ figure_widget(figures.illusion_figure([check], ["atom of fours"]), height=280)
 print(f"{check.light}: {check.verdict}")
 
 # %% [markdown]
-# And which atoms does an answer hang on? Gradient × activation, held against taking each atom out; the error of
-# the SAE is a node like any other.
+# And which atoms does an answer depend on? Gradient × activation is an estimate; taking each atom out is the exact
+# number. The error of the SAE counts as one more atom.
 
 # %%
 fidelity = sn.evaluation.attribution_fidelity(seen.model, seen.point, seen.sae, fours[:3])
@@ -253,8 +254,8 @@ parts = {
 science_runs.brief(parts)
 
 # %% [markdown]
-# Not an illusion: what is read keeps the effect. But a small one, a tenth of the difference between the two
-# digits, where everything patched gives all of it. One atom is not *the* four.
+# It is not an illusion: the part that is read keeps the effect. But the effect is small, a tenth of the difference
+# between the two digits, where everything patched gives all of it. One atom is not *the* four.
 #
 # All of it on one card:
 
@@ -265,7 +266,7 @@ card
 # %% [markdown]
 # ## 6 · Does it write what it is named for?
 #
-# The question that is asked of a model that writes: sixteen beginnings are continued as they are, with one named
+# Now a model that writes. Sixteen beginnings are continued as they are, with one named
 # atom, and along random directions of the same size. What share of the texts has a word that belongs to the name?
 # The atom was chosen because its name is a topic; the words are those one would expect.
 
@@ -281,8 +282,8 @@ print(f"“{lm.concept}”: {texts['as it is']:.0%} → {texts['turned up']:.0%}
 print(f"random directions: at most {texts.iloc[2:].max():.0%}")
 
 # %% [markdown]
-# This atom writes what it reads. It was taken because it is a clear one; section 3 shows others. And a count of
-# words sees no grammar: too much of any direction breaks a text, so read some.
+# This atom writes what it reads. It was chosen because it is clear; section 3 shows others. A count of words does not
+# see grammar, and too much of any direction breaks a text: read some.
 #
 # ## 7 · The checked numbers
 

@@ -18,15 +18,15 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/08_following_a_circuit.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/08_following_a_circuit.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/08_following_a_circuit.html)
 #
-# A model continues with a word. Which of its atoms caused that, and what caused them? Here an answer is
-# followed back, through a transcoder of every MLP, to the words of the text, and to the patches of an image.
-# The drawing is a hypothesis: so each time one atom is **cut in the running model**, and compared with the
-# graph's prediction and with random directions of the same size.
+# A model continues with a word. Which of its atoms caused that, and what caused them? Here an answer is followed
+# back, through a transcoder of every MLP, to the words of the text, and to the patches of an image. The graph is a
+# hypothesis. So each time one atom is **cut in the running model**, and the effect is compared with the graph's
+# prediction and with random directions of the same size.
 #
-# You need 00, and 07's idea of a patch; 30 minutes with the exercises, 25 seconds of computing. Afterwards you can follow an answer
-# back to its inputs, hold a graph against the running model, and score an induction head. Nothing is trained: `tiny-gpt`
-# and `tiny-vit` come with a transcoder of each MLP; section 7 reads SmolLM2-135M where `sae-nb get smollm2-135m`
-# fetched it, else `tiny-gpt`.
+# You need 00, and 07's idea of a patch; 30 minutes with the exercises, 25 seconds of computing. Afterwards you can
+# follow an answer back to its inputs, hold a graph against the running model, and score an induction head. Nothing is
+# trained: `tiny-gpt` and `tiny-vit` come with a transcoder of each MLP; section 7 reads SmolLM2-135M where `sae-nb
+# get smollm2-135m` fetched it, else `tiny-gpt`.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -56,9 +56,9 @@ from sae_nb_widgets.panel._theming import figure_widget
 # %% [markdown]
 # ## 1 · A word, followed back
 #
-# An SAE rebuilds an activation from itself. A *transcoder* is the same with another target: it reads what goes into an
-# MLP and rebuilds what comes out, as a sum of a few atoms. Put in the MLP's place, it turns the MLP into parts whose
-# contributions can be followed. That is all you need of it here.
+# An SAE rebuilds an activation from itself. A *transcoder* is the same with another target: it reads what goes into
+# an MLP and rebuilds what comes out, as a sum of a few atoms. Put in the MLP's place, it turns the MLP into parts
+# whose contributions can be followed.
 #
 # Attention patterns and the scales of the norms are held as this text had them; then every atom is exactly a
 # sum of what earlier atoms, the words, and what the transcoders miss add to it.
@@ -184,7 +184,7 @@ print(seen.answer)
 # %% [markdown]
 # ## 6 · Where the circuit is known
 #
-# Is a graph right? One can only say where the answer is known. `tiny-induction` has two layers of attention
+# Is a graph right? You can only say so where the answer is known. `tiny-induction` has two layers of attention
 # and continues patterns that it has never seen: after "q k e f q k e" it predicts "f". The heads that do it
 # are known by where they look.
 
@@ -231,10 +231,9 @@ found = circuit.auc(abs(heads.values).ravel())
 print(f"AUC {found:.2f}")
 
 # %% [markdown]
-# Contextual decomposition splits every activation into what comes from a head and the rest. The result depends on
-# the split of attention. The authors split it whole, with queries, keys and patterns; we once held the patterns,
-# and wrote that the method misses the head that looks back. It was our shortcut that missed it: this head acts
-# only by moving where others look.
+# Contextual decomposition splits every activation into what comes from a head and the rest. The result depends on the
+# split of attention. The authors split it whole, with queries, keys and patterns. With patterns held fixed, the
+# method misses the head that looks back: this head acts only by moving where others look.
 
 # %%
 for method in ("contextual", "held"):
@@ -265,8 +264,8 @@ rows = {
 tracers.brief(rows)
 
 # %% [markdown]
-# Graphs and patching find induction whole. Sums and brackets they find worse than a look at which parts
-# *write most* (the control): where the circuit is most of the network, a tracer has little to show.
+# Graphs and patching find induction whole. For sums and brackets they do worse than the control, which takes
+# the parts that *write most*: where the circuit is most of the network, a tracer has little to find.
 #
 # ## 7 · A model without a dictionary
 #
@@ -298,7 +297,7 @@ print(f"{turning.n_units:,} neurons in {lm.model.name}")
 turn.table
 
 # %% [markdown]
-# A few neurons need not keep what is lost without them: to take an answer away is easier than to make it.
+# A few neurons can be needed and still not be enough: it is easier to take an answer away than to make it.
 #
 # ## 8 · The checked numbers
 

@@ -21,8 +21,8 @@
 # You need 01, and an SAE that you understand (02); 45 minutes with the exercises, 35 seconds of computing. Afterwards
 # you can turn a sentence into a claim that can fail, measure it with its floor and control, and hand it on as a page.
 #
-# Everything in this course that was called a finding has the same card: a text, a line that was drawn before, the number
-# over seeds, a floor, a control, a verdict. Here you make one of your own.
+# Everything in this course that was called a finding has the same card: a text, a line that was drawn before, the
+# number over seeds, a floor, a control, a verdict. Here you make one of your own.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -54,9 +54,10 @@ from sae_nb_lessons.studies import hidden_rows, on_features, own_sae, raw_rows, 
 from sae_nb_widgets.panel._theming import figure_widget
 
 # %% [markdown]
-# ## 1 · A claim of others
+# ## 1 · A claim by others
 #
-# Read one first: that atoms of SpaDE, an SAE of the elective 13, are on in regions of their own. The number, what an untrained SpaDE reaches, what other SAEs reach:
+# Read one first: that atoms of SpaDE, an SAE of the elective 13, are on in regions of their own. The number, what an
+# untrained SpaDE reaches, what other SAEs reach:
 
 # %%
 seen = recorded("separability")
@@ -68,12 +69,13 @@ rows = {
 seen.brief(rows)
 
 # %% [markdown]
-# The number is high, the control is low, and the *floor is as high as the number*. With a line at .9, an SAE that never
-# learned would have met it: the claim is about the encoder, not about what it learned. It takes all three to see that.
+# The number is high and the control is low, but the *floor is as high as the number*. With a line at .9, an SAE that
+# never learned would have met it: the claim is about the encoder, not about what it learned. You need all three
+# numbers to see that.
 #
 # ## 2 · The line
 #
-# Now a claim that you can measure in seconds. The toy is that of 02: 32 features in 10 neurons.
+# Now a claim that you can measure in seconds, on the toy of 02: 32 features in 10 neurons.
 
 # %%
 exercise("09.1")
@@ -88,9 +90,9 @@ exercise("09.1").check(line)
 # What is a good control here? The same training on data of which each column was shuffled: every neuron has the same
 # values as before, and no feature is left in them.
 #
-# A trap that we fell into: a toy and a dictionary that are drawn from *one* seed begin alike, since both draw the same
-# numbers first. Random directions then had a cosine of .78 with the features. Floor and control are how one notices;
-# here toys have seeds of their own.
+# A mistake that we made: a toy and a dictionary drawn from *one* seed begin alike, since both draw the same numbers
+# first. Random directions then had a cosine of .78 with the features. The floor showed it; here toys have their own
+# seeds.
 
 # %%
 small = hidden_rows(0)[:2000]
@@ -143,7 +145,7 @@ card = ...
 exercise("09.4").check(card)
 
 # %% [markdown]
-# This is how one looks. The claim is weaker on purpose: its line is at .6.
+# This is one card. Its claim is too weak on purpose: the line is at .6.
 
 # %%
 weak = own_claim(
@@ -166,7 +168,7 @@ floor = measured.summaries["floor"].mean
 figure_widget(arms_figure(parts, floor=floor, x_title="mean cosine"), height=200)
 
 # %% [markdown]
-# A card becomes one page, with which you can be contradicted:
+# Write the card as one page, so that others can check it:
 
 # %%
 page = measured.to_html(Path(tempfile.mkdtemp()) / "my-claim.html")
@@ -187,8 +189,8 @@ points = ...
 exercise("09.5").score(points)
 
 # %% [markdown]
-# Now one of your own: another `run`, on the model and the SAE that you care about. Three numbers from each seed are all
-# that `own_claim` needs.
+# Now one of your own: another `run`, on the model and the SAE that you care about. Three numbers from each seed are
+# all that `own_claim` needs.
 #
 # ## 6 · The checked numbers
 

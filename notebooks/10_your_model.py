@@ -18,12 +18,12 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/10_your_model.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/10_your_model.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/10_your_model.html)
 #
-# You need 00, a forward hook, and what a cross-entropy is; 45 minutes with the exercises, 25 seconds of computing. Afterwards
-# you can capture the rows of any torch model by yourself, say beforehand what an SAE of it costs, and judge it by what the
-# model loses.
+# You need 00, a forward hook, and what a cross-entropy is; 45 minutes with the exercises, 25 seconds of computing.
+# Afterwards you can capture the rows of any torch model by yourself, say beforehand what an SAE of it costs, and
+# judge it by what the model loses.
 #
-# The model is one of Hugging Face, by its name. Here it is SmolLM2-135M where you have it (`sae-nb get smollm2-135m` in a
-# terminal, once, 93 MB), and the bundled tiny-gpt otherwise. Where you have a network, write another name.
+# The model is one of Hugging Face, by its name. Here it is SmolLM2-135M where you have it (`sae-nb get smollm2-135m`
+# in a terminal, once, 93 MB), and the bundled tiny-gpt otherwise. Where you have a network, write another name.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -72,8 +72,8 @@ except FileNotFoundError:
 print("the model here:", model)
 
 # %% [markdown]
-# The middle of a network is where to begin: early blocks see words, the last ones the answer. A name of another kind needs
-# another line, and nothing else:
+# The middle of a network is where to begin: early blocks see words, the last ones the answer. A name of another kind
+# needs another line, and nothing else:
 #
 # | model | `wanted` | `hook_point` | reads |
 # | --- | --- | --- | --- |
@@ -87,7 +87,7 @@ model.tokens(texts[0]).head(6)
 # %% [markdown]
 # ## 2 · Rows, by a hook of your own
 #
-# `sn.capture` is a forward hook with care. Write the hook:
+# `sn.capture` is a forward hook. Write the hook:
 
 # %%
 exercise("10.1")
@@ -101,7 +101,8 @@ def rows_of(model, block, ids):
 exercise("10.1").check(rows_of)
 
 # %% [markdown]
-# The same from the toolkit, on all texts. The last texts are kept for testing: an SAE is judged on texts it has not seen.
+# The same from the toolkit, on all texts. The last texts are kept for testing: an SAE is judged on texts it has not
+# seen.
 
 # %%
 settings = {"context_length": 48, "progress": False}
@@ -139,8 +140,8 @@ def gigabytes(tokens, width, atoms):
 exercise("10.2").check(gigabytes)
 
 # %% [markdown]
-# Rows dominate as soon as there are many. From some gigabytes on they go to a folder (`sn.capture(…, store="acts")`), or
-# are made while training (`sn.stream`).
+# Rows soon take the most memory. From a few gigabytes on, keep them in a folder (`sn.capture(…, store="acts")`), or
+# make them while training (`sn.stream`).
 
 # %%
 from sae_nb_lessons.studies import budget
@@ -157,8 +158,8 @@ pd.DataFrame(cost).T
 # %% [markdown]
 # ## 4 · Train, with more and more rows
 #
-# How many rows are enough? One SAE for each number of rows, all else alike; R² on the texts that were kept. The control has
-# the same number of random directions, used as well as they can be.
+# How many rows are enough? One SAE for each number of rows, all else alike; R² on the texts that were kept. The
+# control has the same number of random directions, used as well as they can be.
 
 # %%
 saes, r2, control = {}, [], []
@@ -180,7 +181,7 @@ figure_widget(curve_figure(curves, x_title="rows trained on", y_title="R²"), he
 #
 # ## 5 · What the model loses
 #
-# R² has no opinion on which part of a row matters. Put the reconstruction in the rows' place and let the model continue.
+# R² does not know which part of a row matters. Put the reconstruction in the rows' place and let the model continue.
 
 # %%
 exercise("10.3")
@@ -204,7 +205,7 @@ exercise("10.4").predict(guess)
 exercise("10.4").reveal()
 
 # %% [markdown]
-# On your model. Three numbers of one SAE: next to each other they say more than any of them.
+# Now on your model: three numbers of one SAE, next to each other.
 
 # %%
 sae = saes[sizes[-1]]
@@ -221,8 +222,8 @@ table
 # %% [markdown]
 # ## 6 · Look at it
 #
-# **Use the panel**: read five atoms by their strongest and by their weakest firings (`band`). How many have one meaning that
-# holds in both? Write the number down before you look at a second model.
+# **Use the panel**: read five atoms by their strongest and by their weakest firings (`band`). How many have one
+# meaning that holds in both? Write the number down before you look at a second model.
 
 # %%
 browser = sw.AtomBrowser(sae, held_out)
@@ -242,8 +243,8 @@ exercise("10.5").score(points)
 # %% [markdown]
 # ## 7 · Keep it
 #
-# The folder has the weights and what they fit. Later, or elsewhere, `sn.check_fit` tests whether they still fit: it catches
-# another layer, another scale, another precision.
+# The folder has the weights and what they fit. Later, or elsewhere, `sn.check_fit` tests whether they still fit: it
+# catches another layer, another scale, another precision.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/appendix_a_similar_concepts.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/appendix_a_similar_concepts.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/appendix_a_similar_concepts.html)
 #
 # Afterwards you can look up what was tried before the settings of [12](12_hierarchy.ipynb) §3 were found. You need 12;
-# 15 minutes to read, 10 seconds of computing, no exercises. This is a research log: whole recorded tables, in the order
+# 5 minutes to read, 10 seconds of computing, no exercises. This is a research log: whole recorded tables, in the order
 # in which the questions came up.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/appendix_b_depth.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/appendix_b_depth.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/appendix_b_depth.html)
 #
-# Afterwards you can look up how the story of [15](15_block_recurrence.ipynb) was tested further. You need 15; 15
+# Afterwards you can look up how the story of [15](15_block_recurrence.ipynb) was tested further. You need 15; 5
 # minutes to read, 6 seconds of computing, no exercises. This is a research log: whole recorded tables, in the order
 # in which the questions came up.
 

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/appendix_c_hulls.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/appendix_c_hulls.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/appendix_c_hulls.html)
 #
-# Afterwards you can look up how the story of [16](16_minkowski.ipynb) was tested further. You need 16; 20 minutes to
+# Afterwards you can look up how the story of [16](16_minkowski.ipynb) was tested further. You need 16; 10 minutes to
 # read, 25 seconds of computing, no exercises. This is a research log: whole recorded tables.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]

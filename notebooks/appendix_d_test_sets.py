@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/appendix_d_test_sets.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/appendix_d_test_sets.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/appendix_d_test_sets.html)
 #
-# Afterwards you can look up what was measured of atoms as a tool for test sets. You need 03 and 21; 15 minutes to read,
+# Afterwards you can look up what was measured of atoms as a tool for test sets. You need 03 and 21; 5 minutes to read,
 # 20 seconds of computing, no exercises. This is a research log: whole recorded tables.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]

@@ -188,12 +188,7 @@ def _as_time(minutes: float) -> str:
 
 
 def with_own_minutes(lesson: Lesson) -> str:
-    """Return a lesson's text whose first cell states the minutes that it takes, in fives.
-
-    An appendix keeps what it states: it is read for its tables, which are not counted.
-    """
-    if not lesson.exercises:
-        return _text(lesson)
+    """Return a lesson's text whose first cell states the minutes that it takes, in fives."""
     whole = max(5, 5 * round(sum(minutes_of({"lesson": lesson.stem})) / 5))
     return MINUTES.sub(rf"{whole}\2", _text(lesson), count=1)
 

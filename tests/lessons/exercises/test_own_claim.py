@@ -93,5 +93,10 @@ def test_a_card_shows_number_floor_and_control_and_becomes_a_page(tmp_path: Path
     assert "http" not in page
     assert "says nothing yet" in repr(card(0.6, 5))
     assert card(0.9, 3).verdict in ("holds", "too few seeds")
+    claim = own_claim("A claim.", "a number", at_least=0.9, floor="none", control="shuffled")
+    with pytest.raises(TypeError, match="without calling it"):
+        claim.test(measured(0))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Take range\(5\)"):
+        claim.test(measured, 5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"must end in \.html"):
         shown.to_html(tmp_path / "claim.txt")
