@@ -346,7 +346,16 @@ ASKED = [
         near=[(7 / 11, "one mean"), (0.8, "about zero")],
     ),
     Asked(
-        "05.3", right=[PUSHED], near=[(OTHER_WAY, "steered‖clean"), (PUSHED / math.log(2), "bits")]
+        "05.3",
+        right=[PUSHED],
+        near=[
+            (OTHER_WAY, "steered‖clean"),
+            (PUSHED / math.log(2), "bits"),
+            (-PUSHED, "never below 0"),
+            (2 * PUSHED, "its chance"),
+            (PUSHED / 2, "a mean of the two"),
+            (PUSHED / math.log(10), "base 10"),
+        ],
     ),
     Asked("19.2", right=[(1.7 - 1.25) / (1.7 - 1.2)], near=[(0.1, "lost"), (0.96, "worth")]),
     Asked(

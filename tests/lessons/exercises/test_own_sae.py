@@ -90,7 +90,7 @@ def loop(mistake: str = "") -> Callable[..., Any]:
         "D alone": "one of D and E only",
         "to the end": "a new atom needs steps",
         "often": "is not dead",
-        "order": "",
+        "order": "E and D are exchanged",
     }.items(),
 )
 def test_a_loop_is_told_its_mistake(mistake: str, words: str) -> None:

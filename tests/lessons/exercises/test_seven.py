@@ -16,7 +16,13 @@ def test_the_strength_that_costs_so_much_is_right() -> None:
     found = calibrate_strength(model, sae.hook_point, sae, seven, atom, seven_to_four.TARGET_KL)
     strength = found.by[0] / float(examples.p99[atom])
     assert sae_nb_lessons.exercise("05.1").check(strength)
-    assert "was asked for" in repr(sae_nb_lessons.exercise("05.1").check(strength / 2))
+    for wrong, words in (
+        (strength / 2, "was asked for: add more"),
+        (2 * strength, "was asked for: add less"),
+        (-strength, "takes the atom away"),
+        (found.by[0], "in units of the activations"),
+    ):
+        assert words in sae_nb_lessons.exercise("05.1").check(wrong).message
 
 
 def test_two_atoms_share_the_answer() -> None:
