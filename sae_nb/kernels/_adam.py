@@ -91,10 +91,6 @@ class FusedAdam(torch.optim.Optimizer):
         self._most = torch.full((), most, device=first.device)
         self._norm: Tensor | None = None
 
-    def set_most(self, most: float) -> None:
-        """Change the norm to which gradients are clipped, without a wait."""
-        self._most.fill_(most)
-
     @torch.no_grad()
     def norm(self) -> Float[Tensor, ""]:
         """Return the norm of the whole gradient, its parts along atoms left out; on the card."""

@@ -1,6 +1,6 @@
 """Every public callable with one wrong argument at a time: it works, or says in our words what is wrong.
 
-`SAE_NB_WRONG_CALLS=80000 pytest tests/bad_input` makes all calls; the default is 300, drawn with one seed.
+`SAE_NB_WRONG_CALLS=80000 pytest tests/bad_input` makes all calls; the default is 150, drawn with one seed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from drawing import outcomes, sample
 from worker import VALID, Outcome, cases
 
-CASES = int(os.environ.get("SAE_NB_WRONG_CALLS", "300"))
+CASES = int(os.environ.get("SAE_NB_WRONG_CALLS", "150"))
 
 pytestmark = pytest.mark.slow
 

@@ -55,18 +55,11 @@ def test_bounds_are_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         assert 0 < seconds(size, parts.Rates()) < seconds(size, rates)
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        ("rates", "agree", "compiled"),
-        pytest.param(
-            ("rates", "agree", "train", "pursuits", "live", "compiled", "tests", "wide"),
-            marks=pytest.mark.slow,
-        ),
-    ],
-    ids=["some", "all"],
-)
-def test_the_pack_runs_from_beginning_to_end(parts: tuple[str, ...], tmp_path: Path) -> None:
+PARTS = ("rates", "agree", "train", "pursuits", "live", "compiled", "tests", "wide")
+
+
+@pytest.mark.slow
+def test_the_pack_runs_from_beginning_to_end(tmp_path: Path) -> None:
     """As on a machine with a GPU, at toy sizes on the CPU: every part ends well, every figure says where."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a checkout of git")
@@ -77,9 +70,8 @@ def test_the_pack_runs_from_beginning_to_end(parts: tuple[str, ...], tmp_path: P
     for name in ("kernels", "pursuit"):  # what is compiled here need not be compiled there
         loops = ROOT / "sae_nb" / name / "__pycache__"
         shutil.copytree(loops, tree / "sae_nb" / name / "__pycache__", dirs_exist_ok=True)
-    asked = [] if "wide" in parts else ["--only", ",".join(parts)]
     run = subprocess.run(
-        ["bash", str(tmp_path / "gpu" / "run.sh"), "--small", "--minutes", "60", *asked],
+        ["bash", str(tmp_path / "gpu" / "run.sh"), "--small", "--minutes", "60"],
         env=os.environ | {"PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
@@ -88,7 +80,7 @@ def test_the_pack_runs_from_beginning_to_end(parts: tuple[str, ...], tmp_path: P
     results = tmp_path / "gpu" / "results"
     lines = [json.loads(line) for line in (results / "results.jsonl").read_text().splitlines()]
     ends = {line["part"]: line["said"] for line in lines if line["what"] == "end"}
-    assert ends == dict.fromkeys(parts, "done")
+    assert ends == dict.fromkeys(PARTS, "done")
     assert all({"card", "driver", "torch", "date"} <= set(line) for line in lines)
     assert all(
         "+g" in line["sae_nb"] for line in lines
@@ -98,10 +90,9 @@ def test_the_pack_runs_from_beginning_to_end(parts: tuple[str, ...], tmp_path: P
     assert {(what, "plain torch, bf16, compiled") for what in both} <= ways
     shown = (results / "table.md").read_text()
     assert "| MP encode | B 32, d 16, n 48, k 4 | plain torch, bf16, compiled |" in shown
-    if "wide" in parts:
-        assert {(what, way) for what in both for way in ("sae_nb", "plain torch, bf16")} <= ways
-        live = {"capture, Llama of toy", "evaluate(model=)", "logit lens", "generate"}
-        assert live <= {what for what, _ in ways}
+    assert {(what, way) for what in both for way in ("sae_nb", "plain torch, bf16")} <= ways
+    live = {"capture, Llama of toy", "evaluate(model=)", "logit lens", "generate"}
+    assert live <= {what for what, _ in ways}
     checked = [line for line in lines if line["part"] == "agree" and "gradient" in line]
     assert len(checked) == 6
     assert all(line["good"] for line in checked)

@@ -108,7 +108,7 @@ def nothing_is_cut_off(page: Page, stage: Any) -> None:
     """At every width all parts are inside, texts and marks whole, apart and seen; nothing scrolls."""
     for pixels in (1400, 800, 420):
         stage.width(stage.panel(), pixels)
-        stage.settle(500)
+        stage.settle(100)
         _judge(page, stage, f"{pixels}px", 12)
         assert not page.evaluate(SIDEWAYS)
 
@@ -118,12 +118,11 @@ def dark_and_lecture_scale_redraw(page: Page, stage: Any) -> None:
     before = [panel.evaluate("p => getComputedStyle(p).color") for panel in _shown(stage)]
     stage.dark()
     stage.lecture()
-    stage.settle(900)
     now = [panel.evaluate("p => getComputedStyle(p).color") for panel in _shown(stage)]
     assert not set(now) & set(before)
     _judge(page, stage, "dark", 15)
     stage.width(stage.panel(), 800)
-    stage.settle(500)
+    stage.settle(100)
     _judge(page, stage, "dark-800px", 15)
 
 

@@ -327,7 +327,13 @@ class Stage:
 
     def tidy(self) -> None:
         """Undo what a check did to the page."""
-        self.resize()
-        self.dark(False)
+        size = {"width": NOTEBOOK_WIDTH, "height": NOTEBOOK_HEIGHT}
+        moved = self._is_dark or self.page.viewport_size != size
+        if self._is_dark:
+            self.page.evaluate(CHANGE_THEME, "JupyterLab Light")
+            self._is_dark = False
+        self.page.set_viewport_size(size)
         self.lecture(False)
         self.page.mouse.move(2, 2)
+        if moved:  # one wait for all of it
+            self.page.wait_for_timeout(900)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.files._atomic import read_json, write_json
+from sae_nb.files._atomic import read_json
 from sae_nb.models import LiveModel
 from tests.sweep.inputs import Inputs, N, inputs, runs, takes
 from tests.sweep.settings import Unbuilt, candidates, short
@@ -113,7 +114,9 @@ def recorded() -> list[Row]:
 
 def record(found: Iterable[Row]) -> None:
     """Write them, each with whether it is right."""
-    write_json(FOUND, {"rows": [asdict(row) | {"right": row.right} for row in found]})
+    # A class a line, so that a change shows which.
+    lines = (json.dumps(asdict(row) | {"right": row.right}, sort_keys=True) for row in found)
+    FOUND.write_text('{"rows": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
 
 
 def class_names(kind: str) -> list[str]:
