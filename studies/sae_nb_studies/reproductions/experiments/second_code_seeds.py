@@ -39,9 +39,7 @@ def run(
 @cache
 def _rows(name: str) -> tuple[sn.Activations, sn.Activations]:
     model = sn.load_model(name)
-    inputs = (
-        sn.data.stories(1500, 0) if name == "tiny-gpt" else sn.data.scenes(1000, 0)
-    )
+    inputs = sn.data.stories(1500, 0) if name == "tiny-gpt" else sn.data.scenes(1000, 0)
     return sn.capture(model, inputs, PLACES[name], progress=False).split(0.9, seed=0)
 
 
