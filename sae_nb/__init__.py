@@ -126,6 +126,7 @@ if TYPE_CHECKING:
     from sae_nb.evaluation import (
         check_fit as check_fit,
         evaluate as evaluate,
+        second_code as second_code,
         which_sae as which_sae,
     )
     from sae_nb.interop import published as published

@@ -17,7 +17,8 @@ import torch
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import acts_for, check_one_place, check_sae
 from sae_nb.checks import Count, Seed, at_least, check_path, checked, shown
-from sae_nb.evaluation import Measurement, explained_variance, score_explanations
+from sae_nb.evaluation import Measurement, explained_variance, score_explanations, second_code
+from sae_nb.evaluation._second_code import AT_LEAST
 from sae_nb.evaluation.report._measurement import measured
 from sae_nb.findings import Plotted
 from sae_nb.geometry._coherence import duplicate_groups
@@ -60,6 +61,9 @@ N_SEEDS = 3
 WORSE = 0.05
 """R² by which sisters may fall short of the SAE and still speak against an atom. Ours."""
 
+MOST_ROWS = 16_384
+"""Rows that R² and a second code are measured on."""
+
 DOES_NOT_SAY = (
     "A real atom is one that the data determine. It need not be a concept with a name, and the model need not "
     "use it."
@@ -74,7 +78,8 @@ class Certificate(Plotted):
     of other seeds), halves (with sisters trained on halves of the samples), again (the return that four of
     five sisters reach, or all of fewer), origin (cosine with itself after the bias is shared out among the
     atoms that fire), density (share of rows), sure (the least of return, halves and origin), twin (`again` of
-    random directions, 99th percentile); with a model: steers, effect, outcome, lens_hit; with names:
+    random directions, 99th percentile), kept (share of its firings that orthogonal matching pursuit has too:
+    `sn.second_code`); with a model: steers, effect, outcome, lens_hit; with names:
     detection. Only columns that were measured are there, and what was measured of some atoms is empty for the
     others."""
 
@@ -305,7 +310,7 @@ def _certified(asked: _Asked, family: Sisters) -> Certificate:
     did = _doing(asked, table)
     controls = _controls(asked, family, twin_numbers, fired, luck)
     numbers = _numbers(asked, family, own, verdicts, twin_numbers, float(controls["real"].max()))
-    numbers += _named(asked, table) + _absorbed(asked)
+    numbers += _kept(asked, table) + _named(asked, table) + _absorbed(asked)
     if did is not None:
         numbers.append(_steering_number(did))
     keep_verdicts(sae, verdicts.tolist())
@@ -390,6 +395,8 @@ MEANINGS = {
     "duplicates": "share of atoms with a cosine above .9 with another",
     "dense": f"share of atoms that fire in over {DENSE:.0%} of the rows",
     "dead": "share of atoms that never fire",
+    "kept": "mean share of an atom's firings that orthogonal matching pursuit has too, of atoms with ten or "
+    "more; control: the pursuit's codes of other rows",
     "steers": "share of tried atoms that move an outcome more than any random direction; control: chance",
     "detection": "balanced accuracy of an atom's name; control: another atom's name",
     "absorption": "share of a label that other atoms carry; control: random atoms",
@@ -444,10 +451,36 @@ def _decoded(sae: SparseAutoencoder, x: torch.Tensor) -> torch.Tensor:
     return sae(x.to(sae.dictionary)) if callable(sae) else sae.decode(sae.encode(x))
 
 
-def _r2(asked: _Asked, family: Sisters, most: int = 16_384) -> Number:
+def _kept(asked: _Asked, table: DataFrame) -> list[Number]:
+    """Ask what orthogonal matching pursuit keeps of every atom's firings, and write it into the table."""
+    if getattr(asked.sae, "reads_sequences", False):
+        asked.notes.append(
+            "No second code was asked for: the SAE's codes depend on the rows before."
+        )
+        return []
+    drawn = np.zeros(len(asked.acts), dtype=bool)
+    drawn[_drawn(asked)] = True
+    found = second_code(
+        asked.sae, asked.acts.subset(torch.from_numpy(drawn)), ("omp",), seed=asked.seed
+    )
+    table["kept"] = found.table["kept"]
+    kept = found.table.loc[found.table["fires"] >= AT_LEAST, ["kept", "chance"]]
+    if kept.empty:
+        return []
+    boot = Bootstrap(seed=asked.seed)
+    sums = np.stack([kept["kept"], np.ones(len(kept))], axis=1)  # atoms are resampled
+    interval = boot.interval(sums, lambda s: s[:, 0] / s[:, 1])
+    return [("kept", kept["kept"].mean(), interval, float(kept["chance"].mean()), len(kept))]
+
+
+def _drawn(asked: _Asked) -> np.ndarray:
+    """Numbers of the rows that what is slow is measured on."""
+    return np.sort(np.random.default_rng(asked.seed).permutation(len(asked.acts))[:MOST_ROWS])
+
+
+def _r2(asked: _Asked, family: Sisters) -> Number:
     """R² of the SAE, and of the frozen decoder, on the same rows."""
-    acts, boot = asked.acts, Bootstrap(seed=asked.seed)
-    chosen = np.sort(np.random.default_rng(asked.seed).permutation(len(acts))[:most])
+    acts, boot, chosen = asked.acts, Bootstrap(seed=asked.seed), _drawn(asked)
     x = acts.rows(torch.from_numpy(chosen)).to(asked.sae.dictionary)
     with torch.no_grad():
         x_hat = _decoded(asked.sae, x)
