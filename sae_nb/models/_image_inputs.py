@@ -37,12 +37,12 @@ from sae_nb.models._inputs import (
     has_numbers,
     is_many,
     numbers_of,
-    pair,
     plain_index,
     unpacked,
     without_labels,
 )
 from sae_nb.models._preprocessing import Preprocess, as_bytes, as_floats
+from sae_nb.models._token_layout import pair
 from sae_nb.models._two_streams import Pairs, pairs_of, with_targets
 
 if TYPE_CHECKING:

@@ -34,10 +34,10 @@ from sae_nb.models._inputs import (
     has_numbers,
     is_many,
     numbers_of,
-    pair,
     plain_index,
 )
 from sae_nb.models._preprocessing import Preprocess, as_bytes, as_floats
+from sae_nb.models._token_layout import pair
 
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import between, check_finite, check_k, check_real
 from sae_nb.files._streams import Stream, file_order
 from sae_nb.kernels._adam import FusedAdam
-from sae_nb.kernels._backends import pick
 from sae_nb.kernels._coding import check_average_k
 from sae_nb.kernels._dense import note
 from sae_nb.kernels._memory import explain_out_of_memory
 from sae_nb.temporal._sequences import SequenceRows
 from sae_nb.training._adam import Adam
 from sae_nb.training._config import TrainConfig
+from sae_nb.training._dead_atoms import DeadAtoms, fire_counts
 from sae_nb.training._graph import StepGraph, StepLog, Taken
 from sae_nb.training._process_group import Team
 from sae_nb.training._records import History, TrainRecord
+from sae_nb.training._schedule import Plateau, Schedule, growing
 from sae_nb.training._shards import Shard
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder, TrainingDefaults, TrainingLoss
-    from sae_nb.codes import SparseCodes
 
 
 DEAD_AFTER_BATCHES = 20
@@ -542,103 +542,6 @@ def _cause(terms: dict[str, float]) -> str:
 # is wasted.
 
 
-def growing(k: float) -> list[float]:
-    """Return the values that k takes on its way: 1, 2, 4 … and k itself.
-
-    Example
-    -------
-    >>> growing(6), growing(1), growing(1.36)
-    ([1, 2, 4, 6], [1], [1, 1.36])
-    """
-    smaller = [2**i for i in range(math.ceil(math.log2(k)))] if k > 1 else []
-    return [*smaller, k]
-
-
-@dataclass(kw_only=True)
-class Schedule:
-    """Learning rate by step; `base` may be replaced while the training runs.
-
-    Source: saprmarks/dictionary_learning, trainers/trainer.py: warm-up, constant, linear decay to 0.
-    """
-
-    base: float
-    steps: int
-    warmup_steps: int
-    decay_fraction: float
-    phases: int = 1
-    """Equal shares of the steps that each warm up and decay."""
-
-    def phase(self, step: int) -> int:
-        """Return which share of the steps `step` is in."""
-        return step * self.phases // self.steps
-
-    def begins(self, step: int) -> bool:
-        """Return whether a phase begins at `step`."""
-        return step == self._first(self.phase(step))
-
-    def _first(self, phase: int) -> int:
-        return -(-phase * self.steps // self.phases)
-
-    def __call__(self, step: int) -> float:
-        """Learning rate of optimiser step `step`, counted from 0."""
-        return self.base * self.factor(step)
-
-    def factor(self, step: int) -> float:
-        """Return share of `base` that applies at `step`, in (0, 1]."""
-        phase = min(self.phase(step), self.phases - 1)
-        first, last = self._first(phase), self._first(phase + 1)
-        decay_steps = round(self.decay_fraction * (last - first))
-        rising = (step - first + 1) / (self.warmup_steps + 1)
-        falling = (last - step) / (decay_steps + 1)
-        return max(min(1.0, rising, falling), 0.0)
-
-
-# -------------------------------------------------------------------------------------------------
-# When a training has stopped getting anywhere: its running loss finds no lower value for long.
-#
-# Looked at once per record. A running loss counts as lower when it lies more than `LEAST_GAIN` below the
-# last that counted, so slow progress adds up and is not taken for none. Only steps of the same objective
-# and the same learning rate compare: records before a tenth of the steps (where learning rates warm up
-# and sparsity weights rise) and those of the final decay are not looked at.
-
-LEAST_GAIN = 0.01
-"""Share by which the running loss must fall to count as lower. Ours."""
-
-FIRST_SHARE = 0.1
-"""Share of the steps before which nothing counts: no sparsity weight rises for longer. Ours."""
-
-
-class Plateau:
-    """Records in a row in which the running loss of one SAE has not fallen."""
-
-    def __init__(self) -> None:
-        self.waited = 0
-        self.lowest = math.inf
-
-    def look(self, running_loss: float, step: int, schedule: Schedule) -> None:
-        """Take in the running loss at the record of a step, counted from 1."""
-        steady = schedule.factor(step - 1) == 1.0 and step > FIRST_SHARE * schedule.steps
-        if not steady:
-            return
-        if self.lowest - running_loss > LEAST_GAIN * abs(running_loss):
-            self.lowest, self.waited = running_loss, 0
-        else:
-            self.waited += 1
-
-    def forget(self) -> None:
-        """Start over: losses before and after a change of the objective do not compare."""
-        self.waited, self.lowest = 0, math.inf
-
-    def to_json(self) -> dict[str, float | None]:
-        """Return the state that a checkpoint needs to continue counting."""
-        return {"waited": self.waited, "lowest": None if self.lowest == math.inf else self.lowest}
-
-    def load(self, state: dict[str, float | None]) -> None:
-        """Load the result of `to_json`."""
-        self.waited = int(state["waited"] or 0)
-        self.lowest = math.inf if state["lowest"] is None else state["lowest"]
-
-
 # -------------------------------------------------------------------------------------------------
 # The weights an interrupted training keeps: the last, unless it had diverged.
 #
@@ -718,85 +621,3 @@ class BestState:
             raise RuntimeError("There is no copy to restore. Call `offer` first.")
         self._sae.load_state_dict(self._copy)
         return self.step
-
-
-# -------------------------------------------------------------------------------------------------
-# Which atoms still fire: rows since each last did, and how often, from sparse codes alone.
-#
-# With a batch of B rows, silent_j ← 0 if any z_j ≠ 0 in the batch, else silent_j + B; atom j is dead
-# when silent_j ≥ `dead_after_tokens`.
-
-
-class DeadAtoms:
-    """Rows since each atom last fired, and the share of recent rows on which it did.
-
-    Source: openai/sparse_autoencoder train.py and saprmarks/dictionary_learning trainers/top_k.py;
-    the former counts steps, ours counts rows, so the batch size does not change the meaning.
-    """
-
-    BY_ATOM = ("silent_tokens", "fired", "fired_before")
-    """Tensors of `state` with one number per atom."""
-
-    def __init__(
-        self, n_atoms: int, dead_after_tokens: int, device: torch.device | str | None = None
-    ) -> None:
-        self.dead_after_tokens = dead_after_tokens
-        self.silent_tokens: Int[Tensor, " n_atoms"] = torch.zeros(
-            n_atoms, dtype=torch.int64, device=device
-        )
-        # Firings in the window under way and in the one before it, windows of dead_after_tokens
-        # rows: a frequency over one to two windows, without a ring buffer.
-        self._fired = torch.zeros_like(self.silent_tokens)
-        self._fired_before = torch.zeros_like(self.silent_tokens)
-        self._rows, self._rows_before = 0, 0
-
-    def begin(self, rows: int) -> None:
-        """Begin a batch of that many rows, and a window where one is full; the host alone knows."""
-        if self._rows >= self.dead_after_tokens:
-            self._fired_before.copy_(self._fired)
-            self._fired.zero_()
-            self._rows, self._rows_before = 0, self._rows
-        self._rows += rows
-
-    def count(self, fired: Int[Tensor, " n_atoms"], rows: int) -> None:
-        """Count the batch by its `fire_counts`."""
-        self._fired += fired
-        self.silent_tokens += rows
-        self.silent_tokens *= fired == 0
-
-    @property
-    def mask(self) -> Bool[Tensor, " n_atoms"]:
-        """True at dead atoms."""
-        return self.silent_tokens >= self.dead_after_tokens
-
-    @property
-    def frequency(self) -> Float[Tensor, " n_atoms"]:
-        """Share of the rows of the last one to two windows on which each atom fired."""
-        return (self._fired + self._fired_before) / max(self._rows + self._rows_before, 1)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return everything that a resumed run needs, as tensors."""
-        return {
-            "silent_tokens": self.silent_tokens,
-            "fired": self._fired,
-            "fired_before": self._fired_before,
-            "rows": torch.tensor([self._rows, self._rows_before]),
-        }
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Take over `state` of a tracker of the same size."""
-        self.silent_tokens.copy_(state["silent_tokens"])
-        self._fired.copy_(state["fired"])
-        self._fired_before.copy_(state["fired_before"])
-        self._rows, self._rows_before = (int(n) for n in state["rows"])
-
-
-def fire_counts(codes: SparseCodes, n_atoms: int) -> Int[Tensor, " n_atoms"]:
-    """Return rows on which each atom fired, z ≠ 0."""
-    values = codes.values.detach()
-    if pick("auto", values) == "cpu" and int(torch.count_nonzero(values)) == len(values):
-        return torch.bincount(codes.atoms, minlength=n_atoms)
-    # A bincount weighted by z ≠ 0, without a host sync on a GPU. Integer sums do not depend on
-    # their order. Picking out atoms[z ≠ 0] instead takes five times as long (CPU, 65536 entries).
-    counts = torch.zeros(n_atoms, dtype=torch.int64, device=values.device)
-    return counts.scatter_add_(0, codes.atoms.long(), (values != 0).long())

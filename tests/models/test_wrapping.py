@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sae_nb.models import LiveModel, Preprocess, wrap
-from sae_nb.models._inputs import TokenLayout
+from sae_nb.models._token_layout import TokenLayout
 
 
 def test_the_module_is_used_and_left_as_it_is(build) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.training._learner import DeadAtoms, fire_counts
+from sae_nb.training._dead_atoms import DeadAtoms, fire_counts
 
 
 def test_silent_tokens_match_a_dense_count() -> None:

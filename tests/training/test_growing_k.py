@@ -11,7 +11,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.training import TrainConfig
-from sae_nb.training._learner import Schedule, growing
+from sae_nb.training._schedule import Schedule, growing
 
 
 @pytest.fixture

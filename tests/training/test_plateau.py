@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, TrainResult, train
-from sae_nb.training._learner import Plateau, Schedule
+from sae_nb.training._schedule import Plateau, Schedule
 
 CONSTANT = Schedule(base=1.0, steps=1000, warmup_steps=0, decay_fraction=0.2)
 PATIENCE = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from sae_nb.training._learner import Schedule
+from sae_nb.training._schedule import Schedule
 
 
 def test_schedule_has_three_linear_parts() -> None:
