@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.circuits._heads import places_of, written_by_heads
+from sae_nb.models._attention import attention_patterns
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
@@ -103,3 +104,21 @@ def straight_paths(model: Any, pairs: PromptPairs, *, seed: int = 0) -> DataFram
     heads = [(layer, head) for layer in range(model.n_layers) for head in range(model.n_heads)]
     table = pd.DataFrame(heads, columns=["layer", "head"]).assign(effect=effect, control=control)
     return table.sort_values("effect", key=abs, ascending=False, ignore_index=True)
+
+
+def looks(model: Any, pairs: PromptPairs, heads: Sequence[tuple[int, int]]) -> DataFrame:
+    """Measure how much the last token attends to the right answer and to the first and last mention of the other."""
+    import pandas as pd
+
+    columns = ["right answer", "other, first", "other, last"]
+    found = torch.zeros(len(heads), len(columns))
+    for text, target, other in zip(pairs.clean, pairs.targets, pairs.others, strict=True):
+        (batch,) = model.batches([text], batch_size=1)
+        tokens = model.tokenizer(text)["input_ids"]
+        right, wrong = (model.tokenizer(one)["input_ids"][-1] for one in (target, other))
+        last = len(tokens) - 1 - tokens[::-1].index(wrong)
+        at = [tokens.index(right), tokens.index(wrong), last]
+        patterns = attention_patterns(model, batch)
+        found += torch.stack([patterns[layer][0, head, -1, at].cpu() for layer, head in heads])
+    names = [f"{layer}.{head}" for layer, head in heads]
+    return pd.DataFrame((found / len(pairs.clean)).numpy(), index=names, columns=columns)
