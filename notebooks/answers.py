@@ -792,11 +792,12 @@ def heard(x, change, W_Q, W_K, W_V, by):
 guess = 0.2
 
 # %% 32.4 write
-found = """On letters, four heads of tiny-induction's last layer act straight on the answer: exchanging what one of them
-wrote brings a fifth to a quarter of the change, a random change of the same length less than a tenth. None works against it. In
-SmolLM2 head 23.3 brings half of it and 29.1 a quarter, at controls below .04, while 29.0 and 24.4 work against the answer.
-Head 0.2 has no straight path, and yet nothing is answered without it: later heads hear it by their keys. I looked at one
-kind of text, and at paths of one or two steps; other sentences, paths through MLPs and other models are open."""
+found = """On letters, four heads of tiny-induction's last layer act straight on the answer: exchanging what one of
+them wrote brings a fifth to a quarter of the change, a random change of the same length less than a tenth. None works
+against it. In SmolLM2 head 23.3 brings half of it and 29.1 a quarter, at controls below .04, while 29.0 and 24.4 work
+against the answer. Head 0.2 has no straight path, and yet nothing is answered without it: later heads hear it by their
+keys. I looked at one kind of text, and at paths of one or two steps; other sentences, paths through MLPs and other
+models are open."""
 
 # %% 32.4 score
 points = 5
