@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/32_indirect_objects.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/32_indirect_objects.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/32_indirect_objects.html)
 #
-# You need 30; 40 minutes with the exercises, 30 seconds of computing. Afterwards you can follow an answer back by path
+# You need 30; 40 minutes with the exercises, 10 seconds of computing (40 on SmolLM2). Afterwards you can follow an answer back by path
 # patching, from head to head, and say what a head does next to what it looks like.
 #
 # “When Paul and Anna went to the house, Anna gave a cake to” wants *Paul*, the name that is not repeated. Which heads of
