@@ -18,11 +18,11 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/32_indirect_objects.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/32_indirect_objects.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/32_indirect_objects.html)
 #
-# You need 30; 40 minutes with the exercises, 10 seconds of computing (40 on SmolLM2). Afterwards you can follow an answer back by path
-# patching, from head to head, and say what a head does next to what it looks like.
+# You need 30; 40 minutes with the exercises, 10 seconds of computing (40 on SmolLM2). Afterwards you can follow
+# an answer back by path patching, from head to head, and say what a head does next to what it looks like.
 #
 # “When Paul and Anna went to the house, Anna gave a cake to” wants *Paul*, the name that is not repeated. Which heads of
-# SmolLM2 know that, and whom do they tell? (`sae-nb get smollm2-135m`. Without it `tiny-induction` is asked, on letters.)
+# SmolLM2 know that, and which later heads hear it? (`sae-nb get smollm2-135m`. Without it `tiny-induction` is asked, on letters.)
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -191,15 +191,15 @@ exercise("32.2").check(heard)
 # %%
 sender = heads[0] if kind == "indirect_objects" else (0, 2)
 later = [one for one in heads if one[0] > sender[0]]
-told = sn.circuits.path_patch(
+through = sn.circuits.path_patch(
     model, pairs.clean[0], pairs.corrupted[0], pairs.answers[0], sender=sender, receivers=later
 )
-print(told.headline)
-told.table.pivot(index=["layer", "head"], columns="by", values="effect")
+print(through.headline)
+through.table.pivot(index=["layer", "head"], columns="by", values="effect")
 
 # %% [markdown]
 # So 23.3 is no end of the line: the values of 29.1 hear it, and so do the queries of 24.4, which then push the other way. On
-# letters, the keys of all four hear head 0.2: it tells them where to look.
+# letters, the keys of all four hear head 0.2, and look where it wrote.
 #
 # ## 5 · Say it
 
@@ -220,11 +220,11 @@ exercise("32.4").score(points)
 # %%
 top = over.loc[heads[0]]
 control = max(t.control.abs().max() for t in tables)
-carried = told.table.loc[told.table.effect.abs().idxmax()]
+carried = through.table.loc[through.table.effect.abs().idxmax()]
 assert (answers.clean > 0).all()
 assert (answers.corrupted < 0).all()
 assert top.min() > 2 * control
-assert abs(carried.effect) > 3 * told.table.control.abs().max()
+assert abs(carried.effect) > 3 * through.table.control.abs().max()
 if kind == "indirect_objects":
     assert heads[0] == (23, 3)
     assert (over.loc[[(29, 0), (24, 4)]] < -0.1).all(axis=None)
