@@ -152,6 +152,7 @@ panel
 # %%
 panel.wait(120)
 panel.choose(*map(int, heads[0]))
+panel.wait(120)
 
 # %% [markdown]
 # ## 3 · Needed, and on no straight path
