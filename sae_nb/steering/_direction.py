@@ -172,7 +172,7 @@ class Direction(Finding):
         weights = {"operator.weight": row, "encoder.weight": row, "encoder.bias": torch.zeros(1)}
         sae.load_state_dict(weights | {"pre_bias": middle}, strict=False)
         sae.hook_point, sae.model_name = self.hook_point, self.model_name
-        sae.given_names = {0: self.name} if self.name else {}
+        vars(sae)["given_names"] = {0: self.name} if self.name else {}
         return sae
 
     @checked

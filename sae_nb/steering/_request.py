@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, cast
 
 import torch
 from jaxtyping import Float
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from sae_nb.models import HookPoint, LiveModel
     from sae_nb.steering._direction import Direction
 
-    Opens = int | Direction
+    Opens: TypeAlias = int | Direction
 
 
 Step = int | Sequence[int] | Literal["last"] | None
