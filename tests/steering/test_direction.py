@@ -259,6 +259,17 @@ def test_panels_take_it_by_its_name(dogs) -> None:
         panel.close()
 
 
+def test_the_curve_of_a_direction_has_no_nearest_atom_beside_it(dogs) -> None:
+    gpt, d = dogs
+    panel = sn.SteeringPanel(gpt, d, inputs=["The dog ran."], strength=1.0)
+    panel.wait()
+    panel.dose_response([-1.0, 1.0], n_controls=2)
+    panel.wait()
+    shown = {trace.name: trace.visible for trace in panel.plot.data}
+    assert [shown[name] for name in shown if name and "nearest atom" in name] == [False]
+    panel.close()
+
+
 def test_nearest_atoms_have_names_and_a_level_of_chance(dogs) -> None:
     _, d = dogs
     sae = sn.load_sae("tiny-gpt/resid_post.3")
