@@ -60,11 +60,12 @@ def pair_ends(model: Any, clean: str, corrupted: str, answers: tuple[str, str]) 
         ends.append(states[last][0, -1])
         heads = []
         for layer, place in enumerate(places):
-            z = states[place][0, -1].unflatten(0, (model.n_heads, -1))
+            z = states[place][0, -1].reshape(model.n_heads, -1)
             alone = torch.eye(len(z)).to(z)[:, :, None] * z  # of each head, the others silent
             heads.append(written_by_heads(model, layer, alone.flatten(1)))
         written.append(torch.cat(heads))
-    return PairEnds(ends[0], *written, read, (float(read(ends[0])), float(read(ends[1]))))
+    shown = float(read(ends[0])), float(read(ends[1]))
+    return PairEnds(ends[0], written[0], written[1], read, shown)
 
 
 def straight(
