@@ -623,7 +623,7 @@ class SteeringPanel(Panel):
         # Who names no token wants to read the story, not the odds of its first word.
         if record is not None and record.recipe == self.current and not self.target:
             outcome, said, texts = words.tell_texts(record.prompt, record.rows)
-            reasons = f"{texts} {words.changes_words(record)} {reasons}"
+            reasons = f"{texts} {reasons}"
         self._draw_headline(outcome)
         spent = f"{words.numbers_words(summary)} · {format_duration(self._answer.seconds)}"
         self.conclude(said, spent, reasons=f"{edit}: {reasons}")
