@@ -121,8 +121,8 @@ class Monitor(Finding):
         texts = list(self.texts(inputs, batch_size=batch_size))
         return Readings(
             names=self.names,
-            tokens=tuple(one.tokens for one in texts),
-            positions=tuple(one.position for one in texts),
+            tokens=tuple(one.text.tokens for one in texts),
+            positions=tuple(one.text.position for one in texts),
             values=tuple(one.values for one in texts),
             scores=np.array([one.scores for one in texts]),
             thresholds=self.thresholds,

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from sae_nb.findings import Finding
 from sae_nb.monitoring._attention import TextSet, Weights, fitted
 from sae_nb.monitoring._channels import by_hook_point, pooled
-from sae_nb.monitoring._rows import rows_of_texts
+from sae_nb.monitoring._rows import TextRows, read_text, rows_of_texts
 from sae_nb.statistics import auroc, bootstrap_counts, logistic_probe, percentile_interval
 from sae_nb.steering._direction import listed
 
@@ -112,14 +112,18 @@ def report(
 ) -> MonitorReport:
     """Score every test by every method; see `Monitor.report`."""
     _check(tests, trained_on, fprs)
-    points = list(by_hook_point(meter.channels))
+    benches = by_hook_point(meter.channels)
     floors = _Floors(meter, trained_on, n_random, seed, batch_size)
     rows: list[_Row] = []
     truths: dict[str, Truth] = {}
     for test, groups in tests.items():
         truths[test] = np.arange(sum(map(len, groups))) < len(groups[0])
-        rows += _of_channels(meter, test, groups, batch_size)
-        rows += floors.of(test, groups, points, batch_size)
+        scored = _Scored(meter, floors)
+        for group in groups:
+            name = f"tests[{test!r}]"
+            for text in rows_of_texts(meter.model, group, list(benches), batch_size, name):
+                scored.add(text)
+        rows += [*scored.of_channels(test), *floors.rows(test, groups, scored)]
     measured = [_measured(row.scores, truths[row.test], fprs, n_resamples, seed) for row in rows]
     alarms = np.array([_alarms(row, truths[row.test]) for row in rows])
     return MonitorReport(
@@ -163,24 +167,40 @@ def _check(
                 )
 
 
-def _of_channels(
-    meter: Monitor, test: str, groups: tuple[Any, Any], batch_size: int | None
-) -> list[_Row]:
-    """Scores of every channel, and of its mean where it is pooled otherwise."""
-    scores, means = [], []
-    for group in groups:
-        for text in meter.texts(group, batch_size=batch_size, name=f"tests[{test!r}]"):
-            scores.append(text.scores)
-            means.append(text.values.mean(axis=0))
-    table, mean = np.array(scores).T, np.array(means).T
-    rows = []
-    for i, one in enumerate(meter.channels):
-        pool = meter.pool if one.query is None else "attention"
-        label = f"{one.name}, {pool}"
-        rows.append(_Row(test, label, CHANNEL, table[i : i + 1], float(meter.thresholds[i])))
-        if pool != "mean":
-            rows.append(_Row(test, f"{one.name}, mean", CHANNEL, mean[i : i + 1]))
-    return rows
+class _Scored:
+    """What each text of a test is to channels, to their means, and to random directions."""
+
+    def __init__(self, meter: Monitor, floors: _Floors) -> None:
+        self._meter, self._benches = meter, by_hook_point(meter.channels)
+        self._random = floors.random
+        self._scores: list[list[float]] = []
+        self._channel_means: list[np.ndarray] = []
+        self.means: dict[str, list[Tensor]] = {point: [] for point in self._benches}
+        self.drawn: dict[str, list[list[float]]] = {point: [] for point in self._benches}
+
+    def add(self, text: TextRows) -> None:
+        """Read one text."""
+        meter = self._meter
+        read = read_text(text, meter.channels, self._benches, meter.pool, meter.k)
+        self._scores.append(read.scores)
+        self._channel_means.append(read.values.mean(axis=0))
+        for point in self._benches:
+            x = text.rows[point].cpu()
+            self.means[point].append(x.double().mean(dim=0))
+            columns = (x @ self._random[point]).numpy().T
+            self.drawn[point].append([pooled(one, meter.pool, meter.k) for one in columns])
+
+    def of_channels(self, test: str) -> list[_Row]:
+        """Return the scores of every channel, and of its mean where it is pooled otherwise."""
+        meter, rows = self._meter, list[_Row]()
+        table, mean = np.array(self._scores).T, np.array(self._channel_means).T
+        for i, one in enumerate(meter.channels):
+            pool = meter.pool if one.query is None else "attention"
+            limit = float(meter.thresholds[i])
+            rows.append(_Row(test, f"{one.name}, {pool}", CHANNEL, table[i : i + 1], limit))
+            if pool != "mean":
+                rows.append(_Row(test, f"{one.name}, mean", CHANNEL, mean[i : i + 1]))
+        return rows
 
 
 class _Floors:
@@ -194,11 +214,11 @@ class _Floors:
         seed: int,
         batch_size: int | None,
     ) -> None:
-        self._meter, self._trained = meter, trained_on
+        self._meter = meter
         points = list(by_hook_point(meter.channels))
         rng = torch.Generator().manual_seed(seed)
         widths = {one.hook_point: len(one.vector) for one in meter.channels}
-        self._random = {p: torch.randn(widths[p], n_random, generator=rng) for p in points}
+        self.random = {p: torch.randn(widths[p], n_random, generator=rng) for p in points}
         means = self._means(trained_on, points, batch_size, "trained_on")
         truth = np.arange(sum(map(len, trained_on))) < len(trained_on[0])
         self._probes: dict[str, Weights] = {}
@@ -216,28 +236,16 @@ class _Floors:
                     found[point].append(text.rows[point].cpu().double().mean(dim=0))
         return {point: torch.stack(rows) for point, rows in found.items()}
 
-    def of(
-        self, test: str, groups: tuple[Any, Any], points: list[str], batch_size: int | None
-    ) -> list[_Row]:
+    def rows(self, test: str, groups: tuple[Any, Any], scored: _Scored) -> list[_Row]:
         """Return the floors of one test."""
-        means: dict[str, list[Tensor]] = {point: [] for point in points}
-        drawn: dict[str, list[list[float]]] = {point: [] for point in points}
-        pool, k = self._meter.pool, self._meter.k
-        for group in groups:
-            for text in rows_of_texts(self._meter.model, group, points, batch_size, test):
-                for point in points:
-                    x = text.rows[point].cpu()
-                    means[point].append(x.double().mean(dim=0))
-                    read = (x @ self._random[point]).numpy()
-                    drawn[point].append([pooled(column, pool, k) for column in read.T])
         rows = []
-        for point in points:
-            x = torch.stack(means[point])
-            scores = self._probes[point].scores(_one_row_each(x, np.zeros(len(x), bool)))
+        for point, probe in self._probes.items():
+            x = torch.stack(scored.means[point])
+            scores = probe.scores(_one_row_each(x, np.zeros(len(x), bool)))
             rows.append(_Row(test, f"probe of mean rows, {point}", FLOOR, scores[None]))
-            rows.append(
-                _Row(test, f"random direction, {pool}, {point}", FLOOR, np.array(drawn[point]).T)
-            )
+            drawn = np.array(scored.drawn[point]).T
+            name = f"random direction, {self._meter.pool}, {point}"
+            rows.append(_Row(test, name, FLOOR, drawn))
         if self._words is not None and _are_texts(groups):
             rows.append(_Row(test, "bag of words", FLOOR, self._words.scores(groups)[None]))
         return rows

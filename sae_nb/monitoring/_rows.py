@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from sae_nb.steering._direction import listed
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.models import LiveModel
-    from sae_nb.monitoring._channels import Channel
+    from sae_nb.monitoring._channels import Bench, Channel
 
 CHUNK = 64
 """Texts whose rows are in memory together."""
@@ -49,8 +49,7 @@ class TextRows:
 class ReadText:
     """One text as channels read it."""
 
-    tokens: tuple[str, ...]
-    position: Int[np.ndarray, " tokens"]
+    text: TextRows
     values: Float[np.ndarray, "tokens channels"]
     scores: list[float]
 
@@ -65,16 +64,24 @@ def read_texts(
     name: str,
 ) -> Iterator[ReadText]:
     """Yield each text with the values of channels at its tokens, and their scores."""
-    benches, names = by_hook_point(channels), [one.name for one in channels]
+    benches = by_hook_point(channels)
     for text in rows_of_texts(model, inputs, list(benches), batch_size, name):
-        values: dict[str, np.ndarray] = {}
-        scores: dict[str, float] = {}
-        for point, bench in benches.items():
-            read = bench(text.rows[point]).cpu().numpy()
-            values |= {one: read[:, i] for i, one in enumerate(bench.names)}
-            scores |= bench.scores(read, pool, k)
-        columns = np.stack([values[one] for one in names], axis=1)
-        yield ReadText(text.tokens, text.position, columns, [scores[one] for one in names])
+        yield read_text(text, channels, benches, pool, k)
+
+
+def read_text(
+    text: TextRows, channels: Sequence[Channel], benches: Mapping[str, Bench], pool: str, k: int
+) -> ReadText:
+    """Return what channels read of a text whose rows are known."""
+    values: dict[str, np.ndarray] = {}
+    scores: dict[str, float] = {}
+    for point, bench in benches.items():
+        read = bench(text.rows[point]).cpu().numpy()
+        values |= {name: read[:, i] for i, name in enumerate(bench.names)}
+        scores |= bench.scores(read, pool, k)
+    names = [one.name for one in channels]
+    columns = np.stack([values[name] for name in names], axis=1)
+    return ReadText(text, columns, [scores[name] for name in names])
 
 
 def rows_of_texts(
