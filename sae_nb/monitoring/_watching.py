@@ -103,7 +103,7 @@ class Watch:
 
     def newest(self, n: int) -> Float[np.ndarray, "rows n channels"]:
         """Return the last n columns of the newest pass as they were read, of every row."""
-        columns: dict[str, np.ndarray] = {}
+        columns: dict[str, Float[np.ndarray, "rows n"]] = {}
         for point, gauge in self._gauges.items():
             read = gauge.parts[-1][1][:, -n:].float().cpu().numpy()
             columns |= {name: read[..., i] for i, name in enumerate(self._benches[point].names)}
