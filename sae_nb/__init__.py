@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         labelling as labelling,
         lenses as lenses,
         models as models,
+        monitoring as monitoring,
         pretrained as pretrained,
         pursuit as pursuit,
         serving as serving,
@@ -140,6 +141,7 @@ if TYPE_CHECKING:
         load_model as load_model,
         wrap as wrap,
     )
+    from sae_nb.monitoring import monitor as monitor
     from sae_nb.pretrained import (
         ExampleStore as ExampleStore,
         load_examples as load_examples,

@@ -23,6 +23,7 @@ from sae_nb.generation._writing import check_length, check_writer, text_of
 from sae_nb.models._generation import Begun, Choice, Stream, prompt_row
 from sae_nb.models._interventions import Intervention
 from sae_nb.models._running import intervening
+from sae_nb.monitoring._watching import Watch
 from sae_nb.steering import random_direction
 from sae_nb.steering._calibration import combined_direction
 from sae_nb.summaries._continuing import shared_beginning
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sae_nb.checks import Inputs
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel, RunState
+    from sae_nb.monitoring import Monitor
 
 STEERED, UNSTEERED, RANDOM = range(3)
 """The rows of a branch that was forked, random ones to the end; the first branch has one, the text itself."""
@@ -130,13 +132,16 @@ class Written:
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.codes: list[Codes] = []
+        self.metered: list[Float[np.ndarray, " channels"]] = []
+        """Of each token, what a monitor read, if there is one."""
+
         # What was asked for already, by atom: a strip that fills asks for the newest token alone.
         self._strengths: dict[int, list[float]] = {}
 
     def until(self, n: int) -> Written:
         """Return a copy of the first `n` tokens."""
         made = Written()
-        made.ids, made.codes = self.ids[:n], self.codes[:n]
+        made.ids, made.codes, made.metered = self.ids[:n], self.codes[:n], self.metered[:n]
         return made
 
     def add(self, token_id: int, atoms: np.ndarray, values: np.ndarray) -> None:
@@ -209,6 +214,8 @@ class Generation:
         One text, list of messages, or token ids; of a model that reads both, [(text, image)]. Read at once.
     temperature, seed
         As in `model.generate`, which writes the same text.
+    meter
+        A monitor of the model, which reads along.
 
     Raises
     ------
@@ -238,6 +245,7 @@ class Generation:
         *,
         temperature: float = 0.0,
         seed: int = 0,
+        meter: Monitor | None = None,
     ) -> None:
         check_writer(model, sae, hook_point)
         if model.remote:
@@ -249,7 +257,7 @@ class Generation:
             raise ValueError(f"`temperature` must be at least 0, got {temperature}.")
         row = prompt_row(model, prompt)
         check_length(model, len(row.ids) + 1, "Prompt and a new token")
-        self.model, self.sae, self.n_prompt = model, sae, len(row.ids)
+        self.model, self.sae, self.n_prompt, self.meter = model, sae, len(row.ids), meter
         self._point = model.hook_point(hook_point)
         self._names: dict[int, str] = {}
         self._source = row.source if isinstance(row, Begun) else None
@@ -281,8 +289,11 @@ class Generation:
         stream, reader = branch.stream, Reader(self.sae, branch.added)
         alive, ids = stream.alive.tolist(), stream.ids
         n = ids.shape[1] - branch.n_tokens
-        with intervening(self.model, [Intervention(self._point, reader)]):
+        watch = None if self.meter is None else Watch(self.model, self.meter.channels)
+        along = [] if watch is None else watch.edits
+        with intervening(self.model, [Intervention(self._point, reader), *along]):
             stream.step()
+        metered = None if watch is None else watch.newest(n)
         codes = reader.codes(n)
         offsets = codes.offsets.tolist()
         atoms, values = codes.atoms.cpu().numpy(), codes.values.float().cpu().numpy()
@@ -291,6 +302,8 @@ class Generation:
             for column in range(n if alive[number] else 0):
                 start, end = offsets[number * n + column : number * n + column + 2]
                 row.add(new[number][column], atoms[start:end], values[start:end])
+                if metered is not None:
+                    row.metered.append(metered[number, column])
 
     # --- other ways -------------------------------------------------------------------------------
 

@@ -297,7 +297,7 @@ def direction(
     """
     if positions is None:
         positions = "last" if model.kind == "language" else "all"
-    first, second = _listed(positive, "positive"), _listed(negative, "negative")
+    first, second = listed(positive, "positive"), listed(negative, "negative")
     _check_groups(first, second, method)
     rows = [_rows(model, hook_point, one, positions, batch_size) for one in (first, second)]
     x = np.concatenate(rows)
@@ -336,7 +336,8 @@ def direction(
     )
 
 
-def _listed(inputs: Any, name: str) -> Any:
+def listed(inputs: Any, name: str) -> Any:
+    """Return inputs as several that can be counted and sliced; one text is refused."""
     if isinstance(inputs, str | Mapping):
         raise TypeError(
             f"`{name}` must be several inputs, got one {type(inputs).__name__}. Pass a list."

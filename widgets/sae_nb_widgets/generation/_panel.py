@@ -24,6 +24,7 @@ from sae_nb_widgets.generation import _keeping as keeping, _words as words
 from sae_nb_widgets.generation._controls import GenerationControls, Picking
 from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Kept
 from sae_nb_widgets.generation._margin import Margin
+from sae_nb_widgets.generation._meter import MeterStrip, checked_meter
 from sae_nb_widgets.generation._prompt import Prompt, fitted
 from sae_nb_widgets.generation._queries import Chosen, Measures, Measuring, WaysRuns, Why
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.generation import Written
     from sae_nb.models import LiveModel
+    from sae_nb.monitoring import Monitor
 
 MOST_NEW, MOST_NAMED, MOST_PINNED, MOST_ADDED = 4096, 12, 12, 10_000
 DRAWN_AT = 0.8
@@ -91,6 +93,8 @@ class GenerationLens(PlayingPanel):
         Names of atoms.
     pinned
         Atoms that have a strip from the start.
+    meter
+        A monitor of the model (`sn.monitor`): each of its names has a strip under the text.
 
     Raises
     ------
@@ -168,11 +172,13 @@ class GenerationLens(PlayingPanel):
         frequency: Any = None,
         labels: Mapping[int, str] | None = None,
         pinned: Sequence[int] = (),
+        meter: Monitor | None = None,
     ) -> None:
         name = where_written(sae, hook_point) if hasattr(sae, "dictionary") else str(hook_point)
         check_parts(model, sae, name)
         check_writer(model, sae, name)
         self.model, self.sae, self.hook_point = model, sae, name
+        self.meter = checked_meter(model, meter)
         self.n_atoms = int(sae.n_atoms)
         self._acts, self._frequency = acts, acts if frequency is None else frequency
         self.scale = StrengthScale(talks=True)
@@ -218,7 +224,7 @@ class GenerationLens(PlayingPanel):
         # From the start as high as it will be: nothing is pushed away by what comes.
         lay_out(self._frame.main, min_height="450px")
         self.controls, self.margin = GenerationControls(self), Margin(self)
-        self.views = GenerationViews(self.margin, bool(self.model.placeholders))
+        self.views = GenerationViews(self.margin, bool(self.model.placeholders), MeterStrip(self))
         self.arrange(
             controls=[*self.controls.first, self.controls.asked],
             primary=self.controls.write_on,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import traitlets as t
@@ -52,7 +52,8 @@ class Prompt:
     def read(self, listens: bool, kept: Kept = NOTHING_KEPT) -> None:
         """Read the prompt, and what was kept of the text after it; `listens`: find an atom to open on."""
         panel = self._panel
-        given = {"temperature": panel.temperature, "seed": panel.seed}
+        given: dict[str, Any] = {"temperature": panel.temperature, "seed": panel.seed}
+        given |= {"meter": panel.meter}
         if not self.asked:
             panel.forget_async("main")
             panel.conclude("")

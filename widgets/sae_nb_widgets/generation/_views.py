@@ -28,6 +28,7 @@ from sae_nb_widgets.components._picture_grid import StillGrid, of_one_grid
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.generation._margin import Margin
+from sae_nb_widgets.generation._meter import MeterStrip
 from sae_nb_widgets.generation._queries import Ways
 from sae_nb_widgets.input_lens._figure import columns_of, key_of, shown_atoms
 from sae_nb_widgets.panel._declaring import show
@@ -146,8 +147,9 @@ class Now:
 class GenerationViews:
     """The components of a GenerationLens; their events while they are filled are ignored."""
 
-    def __init__(self, margin: Margin, with_images: bool) -> None:
+    def __init__(self, margin: Margin, with_images: bool, meter: MeterStrip) -> None:
         self.filling = False
+        self.meter = meter
         self.on_images = (self.images,) if with_images else ()
         self.margin = margin
         self.text = Branches(description="the text", empty_text=EMPTY)
@@ -163,6 +165,7 @@ class GenerationViews:
         self.main = [
             *self.on_images,
             self.text,
+            *meter.widgets,
             margin.says,
             self.why_words,
             self.why,
@@ -193,6 +196,7 @@ class GenerationViews:
             self.pins.show([])
             self.here.show([], [])
         self.log.value = ""
+        self.meter.draw([], [])
         for widget in (
             *self.margin.widgets,
             self.margin.says,
@@ -206,6 +210,7 @@ class GenerationViews:
     def draw(self, now: Now) -> None:
         """Draw what a new token changes."""
         self.draw_text(now)
+        self.meter.draw(now.whole(now.tokens), now.text.metered)
         self.draw_pins(now)
         self._draw_log(now)
         self.draw_token(now)

@@ -1,0 +1,97 @@
+"""The strip of a monitor under a text: each token by how far it lies from what is usual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets as t
+from jaxtyping import Float
+
+from sae_nb.activations._token_texts import is_special
+from sae_nb.figures.theme import format_number
+from sae_nb.monitoring._readings import from_usual
+from sae_nb_widgets.components import TokenStrip
+from sae_nb_widgets.panel._declaring import show
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
+    from sae_nb.monitoring import Monitor
+    from sae_nb_widgets.generation._panel import GenerationLens
+
+SHOWN_TOKENS = 40
+BRIGHTEST = 3.0
+"""Times the usual range at which a colour is full."""
+
+HINT = "A monitor: orange above what is usual in neutral texts, blue below. Click: that token."
+
+
+def checked_meter(model: LiveModel, meter: Any) -> Monitor | None:
+    """Return a monitor of this model, or None."""
+    if meter is None:
+        return None
+    if not hasattr(meter, "channels") or meter.model_name != model.name:
+        got = getattr(meter, "model_name", type(meter).__name__)
+        raise ValueError(
+            f"`meter` must be a monitor of {model.name}, got one of {got}. Make it by sn.monitor(model, …)."
+        )
+    found: Monitor = meter
+    return found
+
+
+class MeterStrip:
+    """A row of tokens per name of the panel's monitor; nothing where it has none."""
+
+    def __init__(self, panel: GenerationLens) -> None:
+        self._panel, self._meter = panel, panel.meter
+        self._first, self._filling = 0, False
+        self.widgets: list[TokenStrip] = []
+        if self._meter is None:
+            return
+        strip = TokenStrip(description="monitor", empty_text="", hint=HINT, signed=True)
+        strip.unit = "× the usual range"
+        strip.observe(self._choose, "selected")
+        show(strip, False)
+        self.widgets.append(strip)
+
+    def draw(self, tokens: Sequence[str], read: Sequence[Float[np.ndarray, " channels"]]) -> None:
+        """Draw the last tokens with what was read at each; none hides it."""
+        for strip in self.widgets:
+            show(strip, bool(read))
+            if read and self._meter is not None:
+                self._fill(strip, self._meter, list(tokens[: len(read)]), np.stack(read))
+
+    def _fill(
+        self,
+        strip: TokenStrip,
+        meter: Monitor,
+        tokens: list[str],
+        values: Float[np.ndarray, "tokens channels"],
+    ) -> None:
+        first = self._first = max(len(tokens) - SHOWN_TOKENS, 0)
+        row, n = tokens[first:], len(meter.names)
+        if meter.model.has_sinks:
+            values[:1] = np.nan
+        newest = [format_number(float(one)) for one in values[-1]]
+        usual = [[format_number(float(end)) for end in ends] for ends in meter.usual[:, [0, 2]]]
+        self._filling = True
+        strip.show(
+            [row] * n,
+            [from_usual(values[first:, i], meter.usual[i]) for i in range(n)],
+            captions=[
+                f"{name}: {value} (usual {low} to {high})"
+                for name, value, (low, high) in zip(meter.names, newest, usual, strict=True)
+            ],
+            peaks=[-1] * n,
+            clipped=[(first > 0, False)] * n,
+            first_positions=[first] * n,
+            special=[[is_special(token) for token in row]] * n,
+            maximum=BRIGHTEST,
+        )
+        self._filling = False
+
+    def _choose(self, change: t.Bunch) -> None:
+        row, column = change["new"]
+        if row >= 0 and not self._filling:
+            self._panel.token = self._first + column
