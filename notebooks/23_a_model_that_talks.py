@@ -90,14 +90,14 @@ print(lens.summary)
 # ## 2 · Continue from here, with more of one atom
 #
 # From the end of the prompt on, the direction of one atom is added, at about one and a half times its
-# 99th percentile. For comparison, from the same state: nothing, and a random direction of the same size.
+# 99th percentile. For comparison, from the same state: nothing, and three random directions of the same size.
 
 # %%
 lens.token = lens.generation.n_prompt - 1
 lens.atom, lens.strength = lm.atom, lm.plan.strength
 lens.go_on(20)
 print(f"the atom of “{lm.concept}”")
-for row in ("steered", "untouched", "random"):
+for row in ("steered", "untouched", "random 1", "random 2", "random 3"):
     print(f"{row:>12} | {lens.record[f'branch 1, {row}']}")
 
 # %% [markdown]

@@ -182,3 +182,9 @@ assert claims.of("outcome first").mean > claims.of("direction first").mean
 
 # %%
 exercise_report("29")
+
+# %% [markdown]
+# **To read.** *Narrow Finetuning Leaves Clearly Readable Traces in Activation Differences* (arXiv 2510.13900): what a
+# difference of activations on other texts gives away; *Fine-Tuning Enhances Existing Mechanisms: A Case Study on
+# Entity Tracking* (arXiv 2402.14811): the same circuit before and after; *Overcoming Sparsity Artifacts in Crosscoders
+# to Interpret Chat-Tuning* (arXiv 2504.02922): atoms that seem to belong to one model alone.

@@ -196,5 +196,7 @@ assert animals.loc[new, found] < 0.3 < 0.6 < animals.loc[new, "counting words"]
 exercise_report("34")
 
 # %% [markdown]
-# **To read.** Safety cases and how to argue one: arXiv 2403.10462. · Monitors for a model that is not trusted (AI control):
-# arXiv 2312.06942. · Linear probes as alarms for deception, with rates of false alarms: arXiv 2502.03407.
+# **To read.** *Safety Cases: How to Justify the Safety of Advanced AI Systems* (arXiv 2403.10462): how to argue one;
+# *AI Control: Improving Safety Despite Intentional Subversion* (arXiv 2312.06942): monitors for a model that is not
+# trusted; *Detecting Strategic Deception Using Linear Probes* (arXiv 2502.03407): probes as alarms, with rates of false
+# alarms.

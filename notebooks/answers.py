@@ -774,6 +774,35 @@ def copying(matrix):
     return values.real.sum() / values.abs().sum()
 
 
+# %% 32.1 check
+def straight(end, clean, corrupted, read, corrupted_answer):
+    answer = read(end)
+    return (read(end - clean + corrupted) - answer) / (corrupted_answer - answer)
+
+
+# %% 32.2 check
+def heard(x, change, W_Q, W_K, W_V, by):
+    hears = {one: x + change if one == by else x for one in ("queries", "keys", "values")}
+    q, k, v = hears["queries"] @ W_Q, hears["keys"] @ W_K, hears["values"] @ W_V
+    s = q @ k.T / q.shape[1] ** 0.5
+    return s.masked_fill(torch.ones_like(s).triu(1).bool(), -torch.inf).softmax(dim=1) @ v
+
+
+# %% 32.3 predict
+guess = 0.2
+
+# %% 32.4 write
+found = """On letters, four heads of tiny-induction's last layer act straight on the answer: exchanging what one of
+them wrote brings a fifth to a quarter of the change, a random change of the same length less than a tenth. None works
+against it. In SmolLM2 head 23.3 brings half of it and 29.1 a quarter, at controls below .04, while 29.0 and 24.4 work
+against the answer. Head 0.2 has no straight path, and yet nothing is answered without it: later heads hear it by their
+keys. I looked at one kind of text, and at paths of one or two steps; other sentences, paths through MLPs and other
+models are open."""
+
+# %% 32.4 score
+points = 5
+
+
 # %% 33.1 check
 def frequency_shares(E):
     power = torch.fft.rfft(E, dim=0).abs().square().sum(dim=1)[1:]

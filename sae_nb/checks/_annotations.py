@@ -19,6 +19,7 @@ from sae_nb._lazy import codes_around, last_frame, wrong_call
 from sae_nb.checks import _rules
 from sae_nb.checks._argument_order import add_order
 from sae_nb.checks._classes import ANY, CLASSES, LIKE
+from sae_nb.checks._directions import as_dictionary
 from sae_nb.checks._rules import Between, Each, OneOf, Rule
 from sae_nb.checks._values import (
     LARGEST,
@@ -108,6 +109,8 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
     @functools.wraps(call)
     def with_checks(*args: object, **kwargs: object) -> object:
         arguments = _arguments(call, leave)
+        if any(hasattr(type(value), "as_sae") for value in (*args, *kwargs.values())):
+            args, kwargs = arguments.with_sae(args, kwargs)
         try:
             placed, named = arguments.taken(args, kwargs)
         except (TypeError, ValueError) as error:
@@ -190,6 +193,10 @@ class _Argument:
 
     def __init__(self, parameter: inspect.Parameter, kinds: list[_Kind] | None) -> None:
         self.name, self.default, self.kinds = parameter.name, parameter.default, kinds
+        self.of_atoms = self.name == "sae" or any(
+            kind.words == CLASSES["SparseAutoencoder"] for kind in kinds or ()
+        )
+        """Whether it is an SAE, in whose place a direction can stand."""
 
     def taken(self, value: object, sizes: Sizes) -> object:
         default = self.default
@@ -228,6 +235,26 @@ class _Arguments:
             if name in self.by_name:
                 named[name] = self.by_name[name].taken(value, sizes)
         return tuple(placed), named
+
+    def with_sae(
+        self, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
+        """Put the SAE of one atom where a direction stands for one; its atom, if none is named, is 0."""
+        named = dict(zip((one.name for one in self.in_order), args, strict=False)) | kwargs
+        model, point, acts = (named.get(one) for one in ("model", "hook_point", "acts"))
+        model = getattr(acts, "model_name", None) if model is None else model
+        point = getattr(acts, "hook_point", None) if point is None else point
+        made = {
+            name: as_dictionary(value, model, point)
+            for name, value in named.items()
+            if name in self.by_name and self.by_name[name].of_atoms
+        }
+        changed = any(made[name] is not named[name] for name in made)
+        kwargs = kwargs | {name: made[name] for name in made if name in kwargs}
+        if changed and "atom" in self.by_name and not named.keys() & {"atom", *_SAME}:
+            kwargs["atom"] = 0
+        names = [one.name for one in self.in_order[: len(args)]]
+        return tuple(made.get(name, value) for name, value in zip(names, args)), kwargs
 
     def renamed(self, kwargs: dict[str, object]) -> dict[str, object] | None:
         """Return keywords with `feature=` or `latent=` as the `atom=` that is meant; None if there is none."""

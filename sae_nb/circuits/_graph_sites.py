@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sae_nb.activations._context import token_texts
 from sae_nb.activations._sites import check_one_place
-from sae_nb.checks import shown
+from sae_nb.checks import as_dictionary, shown
 from sae_nb.circuits._passes import Layer
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def dictionaries_by_place(
     if not pairs:
         raise ValueError("`transcoders` must hold at least one dictionary, got none.")
     found: dict[str, SparseAutoencoder] = {}
-    for name, sae in pairs:
+    for name, given in pairs:
+        sae = as_dictionary(given, model, name)
         if isinstance(sae, str) or not hasattr(sae, "dictionary"):
             raise TypeError(
                 f"`transcoders` must hold dictionaries, or map hook points to them, got {shown(sae)}."

@@ -1,7 +1,7 @@
 """A text that a model writes token by token: codes read on the way, and its alternative continuations.
 
-A fork adds a·d_j / ‖d_j‖ to the activations from one token on, next to nothing and a·u with a random
-unit vector u: three rows of one batch from one state, which draw with the same random numbers.
+A fork adds a·d_j / ‖d_j‖ to the activations from one token on, next to nothing and a·u with random
+unit vectors u: rows of one batch from one state, which draw with the same random numbers.
 """
 
 from __future__ import annotations
@@ -37,9 +37,12 @@ if TYPE_CHECKING:
     from sae_nb.monitoring import Monitor
 
 STEERED, UNSTEERED, RANDOM = range(3)
-"""The rows of a branch that was forked; the first branch has one row, the text itself."""
+"""The rows of a branch that was forked, random ones to the end; the first branch has one, the text itself."""
 
-_FORK = {"branch", "position", "atom", "by", "seed"}
+N_RANDOM, MOST_RANDOM = 3, 16
+"""Random directions beside an atom; a fork that does not say how many, of files written before, has one."""
+
+_FORK = {"branch", "position", "atom", "by", "seed", "n_random"}
 Codes = tuple[Int[np.ndarray, " active"], Float[np.ndarray, " active"]]
 """The atoms that fire at a token and how strongly."""
 
@@ -171,11 +174,13 @@ class Fork:
     """Length of what is added along the atom, negative to subtract."""
 
     seed: int
-    """Of the random direction."""
+    """Of the first random direction; the next ones have the next seeds."""
+
+    n_random: int = 1
 
 
 class Branch:
-    """A text, or after a fork three of them side by side: steered, unsteered, along a random direction."""
+    """A text, or after a fork several side by side: steered, unsteered, along random directions."""
 
     def __init__(
         self,
@@ -228,7 +233,7 @@ class Generation:
     (True, ' the lists of the')
     >>> branch = generation.fork(4, 25, by=-60.0)
     >>> all(generation.step(branch) for _ in range(3)), len(generation.branches[branch].rows)
-    (True, 3)
+    (True, 5)
     """
 
     def __init__(
@@ -302,7 +307,16 @@ class Generation:
 
     # --- other ways -------------------------------------------------------------------------------
 
-    def fork(self, position: int, atom: int, by: float, *, branch: int = 0, seed: int = 0) -> int:
+    def fork(
+        self,
+        position: int,
+        atom: int,
+        by: float,
+        *,
+        branch: int = 0,
+        seed: int = 0,
+        n_random: int = N_RANDOM,
+    ) -> int:
         """Continue from a token of a branch with an atom added; return the number of the new branch.
 
         Parameters
@@ -312,19 +326,28 @@ class Generation:
         by
             Length of what is added, in the model's units; negative subtracts.
         seed
-            Of the random direction.
+            Of the first random direction; the next ones have the next seeds.
+        n_random
+            Random directions, at least one: a row each.
 
         Raises
         ------
         IndexError: If there is no such branch, token or atom.
         ValueError: If the token is not after the image in the prompt.
         """
-        made = self.branched(position, atom, by, branch=branch, seed=seed)
+        made = self.branched(position, atom, by, branch=branch, seed=seed, n_random=n_random)
         self._read(made)
         return self.adopt(made)
 
     def branched(
-        self, position: int, atom: int, by: float, *, branch: int = 0, seed: int = 0
+        self,
+        position: int,
+        atom: int,
+        by: float,
+        *,
+        branch: int = 0,
+        seed: int = 0,
+        n_random: int = N_RANDOM,
     ) -> Branch:
         """Return what `fork` would add, before anything of it is read; it is not among `branches`.
 
@@ -339,17 +362,18 @@ class Generation:
                 f"{position}. Choose a later token."
             )
         atom, by = check_atom(atom, self.sae.n_atoms), check_real(by, name="by")
-        seed = check_seed(seed)
+        n = check_count(n_random, name="n_random", at_least=1, at_most=MOST_RANDOM)
+        seeds = range(seed, check_seed(seed + n - 1) + 1)
         along = combined_direction(self.sae, [atom], [1.0])
-        random = random_direction(self.sae.d_in, seed).to(along)
-        delta = torch.stack([by * along, torch.zeros_like(along), by * random])[:, None]
+        random = [by * random_direction(self.sae.d_in, one).to(along) for one in seeds]
+        delta = torch.stack([by * along, torch.zeros_like(along), *random])[:, None]
         before = [part for one in parent.added if (part := one.until(position)) is not None]
         with self.model.lock:  # no cache is copied while a pass fills it
             stream = parent.stream.forked(position + 1, STEERED, len(delta))
         return Branch(
             stream,
             [parent.text.until(position) for _ in delta],
-            Fork(branch=branch, position=position, atom=atom, by=by, seed=seed),
+            Fork(branch=branch, position=position, atom=atom, by=by, seed=seed, n_random=n),
             [*before, Added(first=position, last=None, delta=delta)],
         )
 
@@ -480,14 +504,21 @@ class Generation:
 def _checked_branch(
     model: LiveModel, one: object, number: int
 ) -> tuple[list[list[int]], dict[str, Any] | None]:
-    """Rows of ids, and what `fork` takes, of a branch that was saved; the first has no fork, and one row."""
+    """Rows of ids, and what `fork` takes, of a branch that was saved; the first has no fork, and one row.
+
+    A fork that was saved without `n_random` has one random direction.
+    """
     rows, fork = (one.get(name) if isinstance(one, Mapping) else None for name in ("rows", "fork"))
     listed = rows if isinstance(rows, list | tuple) else []
     several = all(isinstance(row, list | tuple) for row in listed)
-    forks = fork is None if number == 0 else isinstance(fork, Mapping) and fork.keys() == _FORK
-    if not several or len(listed) != (1 if number == 0 else RANDOM + 1) or not forks:
+    kept = {"n_random": 1, **fork} if isinstance(fork, Mapping) else {}
+    forks, n_rows = fork is None, 1
+    if number:
+        forks = kept.keys() == _FORK
+        n_rows = RANDOM + check_count(kept.get("n_random", 1), name="n_random")
+    if not several or not forks or len(listed) != n_rows:
         raise ValueError(
-            "Branches must be as they were kept, first the text itself, then each with its fork and three "
+            "Branches must be as they were kept, first the text itself, then each with its fork and its "
             f"rows, got {shown(one)} for branch {number}. Take them from the state of a panel."
         )
     n = model.vocabulary_size or LARGEST
@@ -495,4 +526,4 @@ def _checked_branch(
         [check_count(i, name="a token id", at_least=0, at_most=n - 1) for i in row]
         for row in listed
     ]
-    return ids, None if fork is None else dict(fork)
+    return ids, kept or None

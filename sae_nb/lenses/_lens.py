@@ -16,6 +16,7 @@ from sae_nb._lazy import KnowsOtherWords, above
 from sae_nb.checks import (
     Count,
     Seed,
+    as_dictionary,
     as_tensor,
     check_data,
     check_finite,
@@ -403,6 +404,7 @@ class Lens(KnowsOtherWords):
 
     def _directions(self, given: object, layer: object) -> tuple[Tensor, int]:
         """Directions (n, d), and the layer where they are added."""
+        given = as_dictionary(given, self.model_name)
         atoms = getattr(given, "dictionary", None)
         if layer is None:
             if atoms is None and len(self.layers) > 1:

@@ -59,7 +59,8 @@ def names_of(
         known.verdicts = verdicts  # `sn.certificate` was called since
     if known is None:
         catalogue = catalogue or _pretrained(sae)
-        measured = _with_found(None if catalogue is None else catalogue.labels, found)
+        own = getattr(sae, "given_names", None)  # of a direction, by whoever named it
+        measured = _with_found(own if catalogue is None else catalogue.labels or own, found)
         return _keep(sae, AtomNames(catalogue, annotations_of(labels, sae, measured)), found)
     catalogue = catalogue or known.catalogue
     book = known.labels

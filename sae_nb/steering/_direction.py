@@ -7,6 +7,8 @@ span of these rows, where it is exact and small.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -15,16 +17,20 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.activations._named_positions import NamedPositions
+from sae_nb.atoms._effects import AtomEffects, effects_of
 from sae_nb.capturing import capture
-from sae_nb.checks import Count, OneOf, Seed, checked
+from sae_nb.checks import Count, OneOf, Seed, check_place, checked
 from sae_nb.findings import Finding
 from sae_nb.statistics import auroc, logistic_probe
+from sae_nb.steering import _direction_files as files
+from sae_nb.steering._nearest import NearestAtoms, nearest_atoms
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sae_nb.architectures import AbsTopK
+    from sae_nb.architectures import AbsTopK, SparseAutoencoder
     from sae_nb.checks import Inputs
+    from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 
 Rows = Float[np.ndarray, "n r"]
@@ -76,8 +82,9 @@ class Direction(Finding):
     """A direction of a live model, with its reliability, its separation and their controls.
 
     It is taken wherever `direction=` is, at its own hook point: `sn.steer(model, d.hook_point, direction=d,
-    by=d.scale)` moves an input of the second group as far as the first lies. `d.as_sae()` goes where an SAE
-    and an atom are asked for: the lens, graphs, dose–response, panels.
+    by=d.scale)` moves an input of the second group as far as the first lies. It also stands wherever an SAE
+    does, as one of a single atom, 0, whose latent is `projections`: the lens, graphs, dose–response, recipes,
+    panels. A model or a hook point that it was not read at refuses it.
     """
 
     hook_point: str
@@ -117,6 +124,8 @@ class Direction(Finding):
     n_negative: int
     n_splits: int
     n_random: int
+    name: str = ""
+    """What it is called in panels, tables and files; empty: by its number, atom 0."""
 
     @property
     def agrees(self) -> bool:
@@ -127,8 +136,9 @@ class Direction(Finding):
     def headline(self) -> str:
         """What can be relied on, first."""
         doubt = "" if self.agrees else "two halves of the inputs agree no better than by chance; "
+        name = self.name and f"{self.name}: "
         return (
-            f"{doubt}{self.method} of {self.n_positive} against {self.n_negative} inputs at "
+            f"{name}{doubt}{self.method} of {self.n_positive} against {self.n_negative} inputs at "
             f"{self.hook_point}; halves agree to {self.reliability:.2f} (shuffled "
             f"{self.reliability_shuffled:.2f}), held-out AUC {self.separation:.2f} (best of "
             f"{self.n_random} random {self.separation_random:.2f}, shuffled {self.separation_shuffled:.2f})"
@@ -150,7 +160,11 @@ class Direction(Finding):
         return x.float() @ self.vector.to(x.device) - self.middle
 
     def as_sae(self) -> AbsTopK:
-        """Return an SAE of one atom, 0, whose latent is `projections`, for whatever takes an SAE."""
+        """Return the SAE of one atom, 0, that it is; its latent is `projections`. The same at every call."""
+        return self._sae
+
+    @cached_property
+    def _sae(self) -> AbsTopK:
         from sae_nb.architectures import AbsTopK
 
         sae = AbsTopK(len(self.vector), 1, 1)
@@ -158,7 +172,76 @@ class Direction(Finding):
         weights = {"operator.weight": row, "encoder.weight": row, "encoder.bias": torch.zeros(1)}
         sae.load_state_dict(weights | {"pre_bias": middle}, strict=False)
         sae.hook_point, sae.model_name = self.hook_point, self.model_name
+        vars(sae)["given_names"] = {0: self.name} if self.name else {}
         return sae
+
+    @checked
+    def nearest(
+        self, sae: SparseAutoencoder, n: Count = 10, *, n_random: Count = 100, seed: Seed = 0
+    ) -> NearestAtoms:
+        """Return the atoms of an SAE that point most as it does or against it, with names, cosines and chance.
+
+        Raises
+        ------
+        ValueError: If the SAE is of another model, hook point or width.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+        >>> dogs, girls = ["The dog ran.", "A dog sat."], ["The girl ran.", "A girl sat."]
+        >>> d = sn.direction(gpt, "resid_post.3", dogs, girls, positions="all")
+        >>> len(d.nearest(sae).table)
+        10
+        """
+        check_place(self, sae.model_name, sae.hook_point)
+        if sae.d_in != len(self.vector):
+            raise ValueError(
+                f"`sae` must have the direction's width, {len(self.vector)}, got {sae.d_in}."
+            )
+        return nearest_atoms(self.vector, sae, n, n_random, seed)
+
+    @checked
+    def raises(self, model: LiveModel, lens: Lens | None = None, n: Count = 8) -> AtomEffects:
+        """Return the outputs that it raises and lowers most: by the lens, else along the direct path.
+
+        Raises
+        ------
+        ValueError: If it is a direction of another model.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> gpt = sn.load_model("tiny-gpt")
+        >>> dogs, girls = ["The dog ran.", "A dog sat."], ["The girl ran.", "A girl sat."]
+        >>> len(sn.direction(gpt, "resid_post.3", dogs, girls, positions="all").raises(gpt, n=3).up)
+        3
+        """
+        check_place(self, model, self.hook_point)
+        return effects_of(model, self.vector, lens=lens, hook_point=self.hook_point, n=n)
+
+    def save(self, folder: str | Path) -> None:
+        """Write it to a folder; or, of a name that ends in ".safetensors", to one file that others read.
+
+        The file has the vector under the hook point's name, what `recipe.to_vectors` writes in the header
+        entry "steering", with its usual size, and all other fields as JSON in the entry "direction".
+        """
+        if str(folder).endswith(files.ENDING):
+            files.write(self, folder)
+        else:
+            super().save(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Direction:
+        """Read the folder or file that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError: If it is not there, damaged, or something else.
+        """
+        return (
+            files.read(cls, folder) if str(folder).endswith(files.ENDING) else super().load(folder)
+        )
 
 
 @checked
@@ -172,6 +255,7 @@ def direction(
     *,
     n_splits: Count = 20,
     n_random: Count = 100,
+    name: str = "",
     seed: Seed = 0,
     batch_size: int | None = None,
 ) -> Direction:
@@ -187,6 +271,8 @@ def direction(
         regression.
     positions
         As in `capture`; of several the mean. None: "last" of texts, "all" of anything else.
+    name
+        What it is called in panels, tables and files.
     n_splits, n_random
         Splits into halves; random directions and shufflings of the labels.
 
@@ -246,6 +332,7 @@ def direction(
         n_negative=len(rows[1]),
         n_splits=n_splits,
         n_random=n_random,
+        name=name,
     )
 
 

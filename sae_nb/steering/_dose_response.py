@@ -7,7 +7,7 @@ random unit directions with the same a, so both have the same norm.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,14 +61,17 @@ class DoseResponse(Finding):
     """Seeds of the random directions: `random_direction(d_in, seed)`."""
 
     n: int
+    name: str = ""
+    """Of a direction in the atom's place."""
 
     @property
     def headline(self) -> str:
         """The curve, strength by strength."""
         points = zip(self.strengths, self.effect, strict=True)
         curve = ", ".join(f"{strength:.3g}: {effect:+.3g}" for strength, effect in points)
+        what = self.name or f"atom {self.atom}"
         return (
-            f"atom {self.atom} at {self.hook_point}; change in {self.measure} by strength {{{curve}}}; "
+            f"{what} at {self.hook_point}; change in {self.measure} by strength {{{curve}}}; "
             f"{len(self.control)} random controls; {self.n} inputs"
         )
 
@@ -161,7 +164,8 @@ def dose_response(
         size = steer(model, hook_point, sae, atom, 1.0, unit=unit, acts=acts).recipe.amount
         amounts = amounts * size
     effects = Effects(model, inputs, hook_point, measure, positions, batch_size)
-    return effects.response(unit_atom(sae, atom), amounts, atom, n_controls=n_controls, seed=seed)
+    found = effects.response(unit_atom(sae, atom), amounts, atom, n_controls=n_controls, seed=seed)
+    return replace(found, name=getattr(sae, "given_names", {}).get(atom, ""))
 
 
 @takes_old_order("model", "inputs", "hook_point", "sae")

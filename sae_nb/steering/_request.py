@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, cast
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
 from sae_nb.activations._hook_point_check import warn_of_place
 from sae_nb.activations._positions import DEFAULT, PositionPolicy
-from sae_nb.checks import check_atom, check_matrix, warn_caller
+from sae_nb.checks import check_atom, check_matrix, check_place, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.models._hook_points import check_writable
 from sae_nb.models._interventions import Backend, Intervention
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from sae_nb.models import HookPoint, LiveModel
     from sae_nb.steering._direction import Direction
 
-    Opens = int | Direction
+    Opens: TypeAlias = int | Direction
 
 
 Step = int | Sequence[int] | Literal["last"] | None
@@ -397,12 +397,8 @@ def request_curve(
             f"`to` or `by` must say how far along `curve`, got to={to}, by={by}. Pass one of them, in units of "
             "its coordinate."
         )
-    place, name = getattr(curve, "hook_point", None), getattr(curve, "model_name", None)
-    if place is not None and (place != str(point) or name != model.name):
-        raise ValueError(
-            f"`curve` must be of this place, {point} of {model.name}, got one of {place} of {name}. Fit one "
-            "on activations of this hook point."
-        )
+    if curve.hook_point is not None:
+        check_place(curve, model, point, name="curve")
     check_width(model, point, len(curve.mean), "the curve")
     amount = check_amounts(by if to is None else to, 1)[0]
     ends = float(curve.values[0]), float(curve.values[-1])
@@ -651,12 +647,7 @@ def _checked_direction(
 ) -> Float[Tensor, " d_in"]:
     vector = getattr(direction, "vector", None)
     if isinstance(vector, Tensor):
-        found = cast("Direction", direction)
-        if found.hook_point != str(point) or found.model_name != model.name:
-            raise ValueError(
-                f"`direction` must be of this place, {point} of {model.name}, got one of {found.hook_point} of "
-                f"{found.model_name}. Pass its .vector to use it elsewhere."
-            )
+        check_place(direction, model, point)
         direction = vector
     if UNITS[unit].measured or not keep_error:
         raise ValueError(

@@ -26,13 +26,13 @@ TOP = """([plot, name]) => {
 }"""
 
 
-# The newest branch, once it is written: with the atom and without.
+# The newest branch, once it is written: with the atom, without, along three random directions.
 TWO_ENDS = """
 lens = writing.wait()
 lens.wait()
 rows = lens.generation.branches[-1].rows
 assert lens.generation.new_text(len(lens.generation.branches) - 1)
-assert len(rows) == 3 and rows[0].ids != rows[1].ids
+assert len(rows) == 5 and rows[0].ids != rows[1].ids
 """
 
 # How far down the notebook is scrolled.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import sae_nb as sn
@@ -207,3 +211,138 @@ def test_texts_of_a_live_model_give_a_direction() -> None:
     )
     assert d.agrees
     assert d.separation > d.separation_shuffled - 1e-9
+
+
+@pytest.fixture(scope="module")
+def dogs() -> tuple[sn.models.live_model.LiveModel, Direction]:
+    """A named direction of a live model, from stories about a dog against a girl."""
+    gpt = sn.load_model("tiny-gpt")
+    frames = ["The %s was happy.", "A %s ran home.", "One day a %s sat down.", "My %s is here."]
+    both = ([f % word for f in frames] for word in ("dog", "girl"))
+    return gpt, sn.direction(gpt, "resid_post.3", *both, positions="all", n_random=20, name="dogs")
+
+
+def test_it_stands_where_an_sae_does_without_being_made_one(dogs) -> None:
+    """Lens, dose–response, top atoms and graph give what they give of its SAE."""
+    gpt, d = dogs
+    text = ["The dog ran to the girl."]
+    lens = sn.fit_lens(gpt, text, kind="logit", progress=False)
+    torch.testing.assert_close(lens.effects(d), lens.effects(d.vector, 3))
+    found = sn.dose_response(gpt, d.hook_point, d, text, strengths=[-d.scale, 0.0, d.scale])
+    same = sn.dose_response(gpt, d.hook_point, d.as_sae(), text, 0, [-d.scale, 0.0, d.scale])
+    assert np.array_equal(found.effect, same.effect)
+    assert found.kl[1] == 0.0
+    assert found.kl[2] > 0
+    assert found.headline.startswith("dogs at resid_post.3")
+    seen = sn.top_atoms(gpt, d, text[0])
+    assert len(seen.atom)
+    assert (seen.atom == 0).all()
+    graph = sn.circuits.attribution_graph(gpt, [d], text)
+    assert "resid_post.3" in set(map(str, graph.places))
+    with sn.steer(gpt, d.hook_point, d, by=2.0) as steering:
+        out = gpt(text)
+        assert steering.recipe.atoms == (0,)
+    with sn.steer(gpt, d.hook_point, direction=d, by=2.0):
+        torch.testing.assert_close(gpt(text), out)
+
+
+def test_panels_take_it_by_its_name(dogs) -> None:
+    gpt, d = dogs
+    for panel in (
+        sn.SteeringPanel(gpt, d, inputs=["The dog ran."], strength=1.0),
+        sn.InputLens(gpt, d),
+        sn.GenerationLens(gpt, d, prompt="The dog"),
+    ):
+        panel.wait()
+        assert panel.sae is d.as_sae()
+        assert panel.names.name(0) == "0 · dogs"
+        panel.close()
+
+
+def test_the_curve_of_a_direction_has_no_nearest_atom_beside_it(dogs) -> None:
+    gpt, d = dogs
+    panel = sn.SteeringPanel(gpt, d, inputs=["The dog ran."], strength=1.0)
+    panel.wait()
+    panel.dose_response([-1.0, 1.0], n_controls=2)
+    panel.wait()
+    shown = {trace.name: trace.visible for trace in panel.plot.data}
+    assert [shown[name] for name in shown if name and "nearest atom" in name] == [False]
+    panel.close()
+
+
+def test_nearest_atoms_have_names_and_a_level_of_chance(dogs) -> None:
+    _, d = dogs
+    sae = sn.load_sae("tiny-gpt/resid_post.3")
+    near = d.nearest(sae, 5)
+    unit = torch.nn.functional.normalize(sae.dictionary.detach(), dim=1)
+    assert near.atoms[0] == int((unit @ d.vector).abs().argmax())
+    assert 0 < near.by_chance < 1
+    assert near.names[0].startswith(str(near.atoms[0]))
+    planted = type(d)(**{**vars_of(d), "vector": unit[17].clone()})
+    assert planted.nearest(sae, 1).atoms.tolist() == [17]
+    with pytest.raises(ValueError, match="must be of this place, resid_post.2"):
+        sae = sn.TopK(d_in=128, n_atoms=8, k=2)
+        sae.hook_point, sae.model_name = "resid_post.2", "tiny-gpt"
+        d.nearest(sae)
+
+
+def vars_of(d: Direction) -> dict:
+    return {one.name: getattr(d, one.name) for one in fields(d)}
+
+
+def test_what_it_raises_is_the_direct_path_or_the_lens(dogs) -> None:
+    gpt, d = dogs
+    assert d.raises(gpt, n=3).by == "direct path only"
+    lens = sn.fit_lens(gpt, ["The dog ran to the girl."], kind="logit", progress=False)
+    found = d.raises(gpt, lens, n=3)
+    assert found.up[0][1] == pytest.approx(float(lens.effects(d).max()), rel=1e-5)
+
+
+def test_another_place_or_model_is_refused_by_name(dogs) -> None:
+    gpt, d = dogs
+    text = ["The dog ran."]
+    other = sn.load_model("tiny-vit")
+    for call in (
+        lambda: sn.dose_response(gpt, "resid_post.1", d, text, strengths=[1.0]),
+        lambda: sn.SteeringPanel(gpt, "resid_post.1", d, text),
+        lambda: sn.circuits.attribution_graph(gpt, {"resid_post.1": d}, text),
+        lambda: sn.steer(gpt, "resid_post.1", d, by=1.0),
+        lambda: d.raises(other),
+    ):
+        with pytest.raises(ValueError, match="must be of this place"):
+            call()
+
+
+def test_one_file_holds_all_and_others_read_its_vector(dogs, tmp_path: Path) -> None:
+    _, d = dogs
+    file = tmp_path / "dogs.safetensors"
+    d.save(file)
+    again = Direction.load(file)
+    assert torch.equal(again.vector, d.vector)
+    assert again.headline == d.headline
+    with safe_open(file, framework="pt") as theirs:
+        use = json.loads(theirs.metadata()["steering"])["vectors"][d.hook_point]
+        assert use["constant"] == d.scale
+        assert torch.equal(theirs.get_tensor(d.hook_point), d.vector)
+
+
+@pytest.mark.parametrize("broken", ["cut", "plain", "long", "nan", "field", "missing"])
+def test_a_broken_file_is_refused(dogs, tmp_path: Path, broken: str) -> None:
+    _, d = dogs
+    file = tmp_path / "d.safetensors"
+    d.save(file)
+    with safe_open(file, framework="pt") as read:
+        header = read.metadata()
+    vector = {"long": 3 * d.vector, "nan": d.vector * float("nan")}.get(broken, d.vector)
+    if broken == "cut":
+        file.write_bytes(file.read_bytes()[:-8])
+    elif broken == "missing":
+        file.unlink()
+    else:
+        about = json.loads(header["direction"])
+        if broken == "field":
+            del about["scale"]
+        kept = {} if broken == "plain" else {"direction": json.dumps(about)}
+        save_file({d.hook_point: vector}, file, metadata=kept)
+    with pytest.raises((ValueError, FileNotFoundError), match="d.safetensors"):
+        Direction.load(file)

@@ -44,6 +44,7 @@ NOTEBOOKS = {
     "29": "changes",
     "30": "heads",
     "31": "attention_by_hand",
+    "32": "paths",
     "33": "modular",
     "34": "safety",
     "lab_01": "landmarks",

@@ -33,7 +33,7 @@ def random_texts_that_differ() -> int:
     for text in sn.data.stories(N_STORIES, seed=7).texts:
         beginning = " ".join(text.split()[:FIRST_WORDS])
         generation = Generation(gpt, sae, beginning, "resid_post.3")
-        branch = generation.fork(generation.n_prompt - 1, ATOM, by)
+        branch = generation.fork(generation.n_prompt - 1, ATOM, by, n_random=1)
         for _ in range(N_NEW):
             generation.step(branch)
         _, plain, random = (generation.tokens(branch, row) for row in range(3))

@@ -31,7 +31,7 @@ CHAT = 1
 
 
 def check_a_text_is_written_explained_and_goes_on_another_way(page: Page, stage: Any) -> None:
-    """Space writes token by token; a click explains one; the button keeps the three texts; undo takes them away."""
+    """Space writes token by token; a click explains one; the button keeps the texts; undo takes them away."""
     stage.run("writing.prompt = 'The list of'; writing.wait(); writing.n_new = 8")
     panel = stage.panel()
     strip = panel.locator(".sae-nb-branches").first

@@ -26,6 +26,7 @@ from sae_nb_lessons.exercises._modular import right_by_the_strongest
 from sae_nb_lessons.exercises._own_model import kept_by_random
 from sae_nb_lessons.exercises._own_sae import strength_without_unit_norm
 from sae_nb_lessons.exercises._patching import brought_by_another_text, estimated_share
+from sae_nb_lessons.exercises._paths import straight_share
 from sae_nb_lessons.exercises._pixels import texture_is_shown
 from sae_nb_lessons.exercises._probing import by_five_random, shuffled_fit
 from sae_nb_lessons.exercises._projections import best_half_space
@@ -93,6 +94,7 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("30.2", 0.0, left_without_head, 0.0, 0.05),
     ("30.4", 0.0, left_without_pair, 0.0, 0.2),
     ("31.4", 0.5, found_through_another, 0.2, 0.35),
+    ("32.3", 0.5, straight_share, -0.01, 0.01),
     ("33.3", 0.5, right_by_the_strongest, 0.1, 0.15),
     ("06.3", 0.3, direct_path_in_the_middle, 0.5, 0.8),
     ("02.9", 1.0, strength_without_unit_norm, 0.3, 0.7),

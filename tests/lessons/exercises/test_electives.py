@@ -30,6 +30,7 @@ from sae_nb_lessons.exercises import (
     _momentum as momentum,
     _mosaics as mosaics,
     _orbits as orbits,
+    _paths as paths,
     _pixels as pixels,
     _projections as projections,
     _pursuit as pursuit,
@@ -100,6 +101,19 @@ def looked(x: Tensor, W_Q: Tensor, b_Q: Tensor, W_K: Tensor, b_K: Tensor) -> Ten
     return rows
 
 
+def straight(end: Tensor, x: Tensor, y: Tensor, read: Any, stop: float) -> list[float]:
+    start = float(read(end))
+    moved = [float(read(end + b - a)) for a, b in zip(x, y, strict=True)]
+    return [(one - start) / (stop - start) for one in moved]
+
+
+def heard(x: Tensor, change: Tensor, *weights: Any) -> Tensor:
+    *W, by = weights
+    names = ("queries", "keys", "values")
+    q, k, v = (((x + (name == by) * change) @ w)[None] for name, w in zip(names, W, strict=True))
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)[0]
+
+
 def turned(E: Tensor) -> Tensor:
     n = torch.arange(len(E)).double()
     turns = torch.outer(n, n) * 2 * math.pi / len(E)
@@ -156,6 +170,8 @@ KNOWN: dict[str, Sequence[Slip]] = {
     "31.2": attention_by_hand._writing_slips(),
     "31.3": attention_by_hand._qk_slips(),
     "31.5": attention_by_hand._copying_slips(),
+    "32.1": paths._straight_slips(),
+    "32.2": paths._heard_slips(),
     "33.1": modular._share_slips(),
     "33.2": modular._kept_slips(),
     "33.4": modular._difference_slips(),
@@ -187,6 +203,8 @@ RIGHT: dict[str, Any] = {
         x @ (W_Q / math.sqrt(W_Q.shape[1])) @ W_K.T @ (W_V @ W_O).T @ x.T
     ),
     "31.5": lambda m: float(np.trace(m) / np.abs(np.linalg.eigvals(m)).sum()),
+    "32.1": straight,
+    "32.2": heard,
     "33.1": frequency_shares,
     "33.2": kept,
     "33.4": by_difference,

@@ -72,8 +72,9 @@ def test_a_fork_goes_on_as_if_it_had_been_so_from_there(
     assert all(row[: position + 1] == ids[: position + 1] for row in rows)
     if how and position >= made.n_prompt:
         return  # written anew it would begin with the first draw
-    u = random_direction(sae.d_in, 1)
-    for row, edit in ((STEERED, {"sae": sae, "atom": 5}), (RANDOM, {"direction": u})):
+    drawn = [(RANDOM + i, {"direction": random_direction(sae.d_in, 1 + i)}) for i in range(3)]
+    assert len(rows) == RANDOM + 3
+    for row, edit in ((STEERED, {"sae": sae, "atom": 5}), *drawn):
         with sn.steer(gpt, PLACE, by=40.0, positions=lambda s: s.position >= position, **edit):
             anew = gpt.generate(prompt, n, return_ids=True, **how)
         assert rows[row] == anew.tolist()

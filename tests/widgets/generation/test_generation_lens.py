@@ -21,6 +21,7 @@ from sae_nb.atoms import LabelEvidence, peaks
 from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.sessions._names import names_of
+from sae_nb.summaries._continuing import changed_tokens
 from tests.widgets.made import soon
 
 PLACE, PROMPT = "resid_post.3", "The list of"
@@ -116,7 +117,7 @@ def test_a_token_is_explained_as_in_the_input_lens(
 
 @pytest.mark.slow
 def test_the_text_goes_on_another_way(lens: GenerationLens, gpt: Any, sae: Any) -> None:
-    """Three rows from one state; the unsteered one is what the text was; the list, back, undo."""
+    """Five rows from one state; the unsteered one is what the text was; the list, back, undo."""
     lens.step(8)
     before = lens.written
     lens.token, lens.atom, lens.strength = 4, 25, -2.0
@@ -129,10 +130,14 @@ def test_the_text_goes_on_another_way(lens: GenerationLens, gpt: Any, sae: Any) 
     first = lens.generation.tokens(0)[4]
     assert before.startswith(first + texts[UNSTEERED])
     assert texts[STEERED] != texts[UNSTEERED]
-    assert lens.views.text.kinds == ["down", "same", "random"]
-    assert [len(row) for row in (lens.views.text.prompt, *lens.views.text.rows)] == [5, 4, 4, 4]
-    assert lens.views.text.labels == ["− atom 25 2×", "untouched", "random, same length"]
+    assert lens.views.text.kinds == ["down", "same", *["random"] * 3]
+    rows = (lens.views.text.prompt, *lens.views.text.rows)
+    assert [len(row) for row in rows] == [5, *[4] * 5]
+    numbered = [f"random {i}, same length" for i in (1, 2, 3)]
+    assert lens.views.text.labels == ["− atom 25 2×", "untouched", *numbered]
     assert "random push" in lens.answer
+    changed = [int(changed_tokens(rows[2], row).sum()) for row in rows[3:]]
+    assert f"{min(changed)} to {max(changed)}" in lens.reasons
     assert [row[0] for row in lens.views.table.cells] == ["0", "1"]
     lens.token = 6  # a steered token is explained as it was written, steered
     assert lens.summary is not None
@@ -159,18 +164,18 @@ def test_the_text_goes_on_another_way(lens: GenerationLens, gpt: Any, sae: Any) 
 
 
 def _ahead(lens: GenerationLens) -> list[str]:
-    """What each of the three ways adds to the prompt, as it stands on screen."""
+    """What each of the ways adds to the prompt, as it stands on screen."""
     return ["".join(row) for row in lens.views.text.rows]
 
 
-def test_it_opens_on_a_text_that_goes_on_in_three_ways(lens: GenerationLens, gpt: Any) -> None:
+def test_it_opens_on_a_text_that_goes_on_in_five_ways(lens: GenerationLens, gpt: Any) -> None:
     """Untouched is what the model writes; the sentence and the heading are about the atom that is turned up."""
     lens.wait()
-    assert lens.views.text.kinds == ["up", "same", "random"]
-    steered, untouched, random = _ahead(lens)
+    assert lens.views.text.kinds == ["up", "same", *["random"] * 3]
+    steered, untouched, *random = _ahead(lens)
     assert untouched == gpt.generate(PROMPT, len(lens.views.text.rows[1]), echo=False)
     assert steered != untouched
-    assert random
+    assert all(random)
     told = lens.headline.partition(" turned up: ")[2]
     assert told
     assert "random push" in lens.answer
@@ -199,7 +204,7 @@ def test_it_opens_on_a_name_whose_words_come_when_its_atom_is_turned_up(gpt: Any
     lens.wait()
     assert lens.atom == 25
     assert lens.headline.startswith("“love” turned up: ")
-    assert len(lens.views.text.rows) == 3
+    assert len(lens.views.text.rows) == 5
     panel = sw.SteeringPanel(gpt, PLACE, own, [PROMPT])
     panel.wait()
     assert (panel.atom, panel.strength > 0) == (25, True)
@@ -237,22 +242,22 @@ def test_a_way_is_kept_as_a_branch_and_goes_on_from_where_it_stands(lens: Genera
     lens.write_on()
     lens.wait()
     assert (lens.branch, lens.n_branches, lens.problem) == (1, 2, False)
-    kept = [lens.generation.tokens(1, row)[4:] for row in range(3)]
+    kept = [lens.generation.tokens(1, row)[4:] for row in range(5)]
     assert all("".join(row).startswith(text) for row, text in zip(kept, ahead, strict=True))
     assert len(kept[0]) == len(lens.views.text.rows[0]) > N_AHEAD
-    # Three more ways leave the text that is steered already: all of it stands above them, and it says so.
+    # More ways leave the text that is steered already: all of it stands above them, and it says so.
     lens.strength = 2.0
     lens.wait()
     text = lens.views.text
     assert text.prompt == lens.generation.tokens(1)
-    assert len(text.rows) == 3
+    assert len(text.rows) == 5
     assert text.leaves.startswith("after the text above")
     assert (text.labels[0][-2:], len(text.earlier)) == ("2×", 1)
     assert "untouched" in text.earlier[0][1]
     lens.undo()
     lens.again()
     lens.wait()
-    assert (lens.n_branches, lens.seed, lens.temperature > 0) == (1, 1, True)
+    assert (lens.n_branches, lens.seed, lens.temperature > 0) == (1, 3, True)
 
 
 def test_a_way_that_is_kept_while_it_is_written_is_the_text_of_a_fork(
@@ -365,6 +370,31 @@ def test_a_session_keeps_every_branch(lens: GenerationLens, gpt: Any, sae: Any) 
     for (atoms, values), (again, anew) in zip(known, other.generation.branches[1].text.codes):
         assert set(atoms) == set(again)
         assert np.sort(values) == pytest.approx(np.sort(anew), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_panel_saved_with_one_random_direction_opens(
+    lens: GenerationLens, gpt: Any, sae: Any
+) -> None:
+    """Its forks do not say how many they have; what is kept now says so."""
+    lens.generation.fork(3, 25, 40.0, seed=2, n_random=1)
+    lens._branching.strengths.append((1.0, "p99"))
+    lens.branch = 1
+    lens.step(3)
+    state = json.loads(json.dumps(lens.state()))
+    assert state["branches"][1]["fork"].pop("n_random") == 1
+    other = GenerationLens(gpt, sae)
+    other.restore(state)
+    other.wait()
+    assert not other.problem, other.status
+    assert other.record == lens.record
+    assert other.views.text.labels[2:] == ["random, same length"]
+    assert len(other.state()["branches"][1]["rows"]) == 3
+    for wrong in (0, 2, "1"):
+        state["branches"][1]["fork"]["n_random"] = wrong
+        other.restore(state)
+        other.wait()
+        assert other.problem
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Branches: how a text continues when an atom is turned up, untouched, and along a random direction."""
+"""Branches: how a text continues when an atom is turned up, untouched, and along random directions."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ class Branches(Component):
             self.strengths = gathered(before, shades).astype(np.float32).tobytes()
             self.maximum = common_maximum(shades, maximum)
             self.kinds = [row.kind for row in rows]
-            self.labels = [row.label or KINDS[row.kind] for row in rows]
+            self.labels = _labels(rows)
             self.rows, self.marked, self.common, self.fork = shown, marked, common, fork
             after = [*self.prompt[: fork + 1], *(shown[0][:common] if common else [])]
             self.leaves = _leaves(after, bool(earlier)) if len(rows) > 1 else ""
@@ -312,6 +312,15 @@ class Branches(Component):
             text = _flowing([*tokens, *rest], [*tints, *[theme.CLEAR] * len(rest)], room, size)
             parts.append(hstack([label, text], gap=14))
         return stacked([*parts, *([paragraph(self.note, width)] if self.note else [])], gap=10)
+
+
+def _labels(rows: Sequence[Way]) -> list[str]:
+    """Return the text at the left of each row; several random ones are numbered."""
+    labels = [row.label or KINDS[row.kind] for row in rows]
+    drawn = [i for i, row in enumerate(rows) if row.kind == "random" and not row.label]
+    for number, i in enumerate(drawn if len(drawn) > 1 else [], start=1):
+        labels[i] = labels[i].replace(",", f" {number},")
+    return labels
 
 
 def _leaves(tokens: Sequence[str], above: bool) -> str:

@@ -37,7 +37,7 @@ class GenerationControls:
         self._panel = panel
         tip = "how much of the atom is added while the text goes on"
         self.strength = StrengthControl(tip, lambda strength: panel.set_trait("strength", strength))
-        tip = "Write the three texts again with other random numbers"
+        tip = "Write the texts again with other random numbers"
         self.again = button("↻ again", tip, panel.again)
         tip = "Keep this way of going on, and let the model write on (space pauses)"
         self.write_on = button("Write on", tip, panel.write_on)
@@ -78,7 +78,7 @@ class GenerationControls:
                 150,
                 kind=Entry,
             ),
-            control(panel, "seed", "seed", "Of the draws and of the random direction", 130),
+            control(panel, "seed", "seed", "Of the draws and of the first random direction", 130),
             control(panel, "n_named", "atoms named", "Atoms listed at each token", 140),
         ]
 
@@ -89,7 +89,7 @@ class GenerationControls:
         tip = "The strength in force, in the panel's unit"
         self.exact = control(panel, "strength", "strength", tip, 130, kind=Entry)
         self.unit = ipw.HTML()
-        tip = "From the chosen token, or the last one: with the atom, without, along a random direction"
+        tip = "From the chosen token, or the last one: with the atom, without, along random directions"
         self.go_on = button("go on from here", tip, panel.go_on)
         self.undo = button("undo", "Take the newest branch away", panel.undo)
         parts = [self.atom, self.pin, self.exact, self.unit, self.go_on, self.undo]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.figures.theme import format_count
-from sae_nb.generation._generation import Generation
+from sae_nb.generation._generation import N_RANDOM, Generation
 from sae_nb.generation._writing import check_writer
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries import InputSummary
@@ -68,8 +68,8 @@ class GenerationLens(PlayingPanel):
     Type a prompt and let the model write, or go token by token. Each token comes with the atoms that
     fire at it, strong and rare ones first; `pinned` atoms have strips that fill. A chosen token is
     explained as in `InputLens`: what fired before it, and what mattered for it. With an atom and a
-    strength the text continues from there: steered, unsteered, and along a random direction of the same
-    size, from the same state and with the same random numbers. Every such branch stays in a list.
+    strength the text continues from there: steered, unsteered, and along three random directions of the
+    same size, from the same state and with the same random numbers. Every such branch stays in a list.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class GenerationLens(PlayingPanel):
     >>> lens.token, lens.atom, lens.strength = 4, 25, -1.0
     >>> lens.go_on(3)
     >>> lens.branch, len(lens.generation.branches[1].rows)
-    (1, 3)
+    (1, 5)
     >>> lens.close()
     """
 
@@ -122,10 +122,10 @@ class GenerationLens(PlayingPanel):
         "and rare (by how often it fires in the examples). Strips show pinned atoms. Choose a token to see "
         "which atoms before it moved its score (gradient × activation; the dashed tick is what random "
         "directions reach). “go on from here” adds the chosen atom from that token on, next to the text "
-        "without it and one with a random direction of the same size; all three draw with the same random "
+        "without it and three with random directions of the same size; all draw with the same random "
         "numbers. Strengths are read before anything is added.",
         "An atom that fires at a token need not have caused it; the estimate can be wrong even in sign. That a "
-        "steered text differs proves nothing where the random direction’s text differs too. One text is one "
+        "steered text differs proves nothing where random directions change it as much. One text is one "
         "text: do not generalise from it.",
         "Contributions: Marks et al., “Sparse Feature Circuits”, arXiv 2403.19647; adding atoms: “Scaling "
         "Monosemanticity” (Anthropic, 2024); the control and the order are ours.",
@@ -156,7 +156,7 @@ class GenerationLens(PlayingPanel):
         0, 0, lambda panel: panel.n_branches - 1, help="Which branch is shown; 0 is the first text."
     )
     temperature = Number(0.0, 0.0, 100.0, help="0 takes the likeliest token; above, drawn ones.")
-    seed = Whole(0, 0, LARGEST_SEED, help="Of the draws, and of the random direction.")
+    seed = Whole(0, 0, LARGEST_SEED, help="Of the draws, and of the first random direction.")
     n_new = Whole(40, 1, MOST_NEW, help="Tokens it writes before it pauses by itself.")
     n_named = Whole(3, 1, MOST_NAMED, help="Atoms listed at each token.")
     speed = Number(10.0, 0.1, FASTEST, help="Tokens per second while it writes.")
@@ -446,11 +446,11 @@ class GenerationLens(PlayingPanel):
 
     @checked
     def go_on(self, n: int | None = None) -> None:
-        """Continue the text from the chosen token with the atom added, without it, and along a random
-        direction.
+        """Continue the text from the chosen token with the atom added, without it, and along random
+        directions.
 
-        A new branch is shown: three rows of one batch, which share the cache of what is before and the
-        random numbers.
+        A new branch is shown: rows of one batch, which share the cache of what is before and the random
+        numbers.
 
         Parameters
         ----------
@@ -479,15 +479,15 @@ class GenerationLens(PlayingPanel):
             self.playing = True
 
     def again(self) -> None:
-        """Write the three texts again with other random numbers; they are drawn from now on."""
+        """Write the texts again with other random numbers; they are drawn from now on."""
         with self.guarded("again"), self.hold_trait_notifications():
             if not self.temperature:
                 self.temperature = DRAWN_AT
-            self.seed = (self.seed + 1) % LARGEST_SEED
+            self.seed = (self.seed + N_RANDOM) % LARGEST_SEED
 
     @reacts("atom", "strength", doing="atom {panel.atom}")
     def _ask_ways(self) -> None:
-        """Let the text continue in three ways from the token that is chosen, or from the newest."""
+        """Let the text continue with the atom and without from the token that is chosen, or from the newest."""
         if self._ways.ways is not None:
             self._draw_ways()  # of what was asked before, hence dimmed at once
         self._ways.ask()
@@ -547,7 +547,7 @@ class GenerationLens(PlayingPanel):
         self._follow_token()
 
     def _follow_token(self) -> None:
-        """Let the three ways follow a token that is chosen, or the text of a branch that ends elsewhere."""
+        """Let the continuations follow a token that is chosen, or the text of a branch that ends elsewhere."""
         if self.token >= 0:
             self._ways.ask()
 
@@ -601,10 +601,10 @@ class GenerationLens(PlayingPanel):
         numbers = words.numbers_words(
             generation, self.branch, self._writing.seconds, self._writing.n
         )
-        rows, before = words.three_texts(now), "".join(now.tokens[: now.start])
+        rows, before = words.forked_texts(now), "".join(now.tokens[: now.start])
         if any(rows):
             outcome = "…"
-            said = "The three texts are being written."
+            said = "The texts are being written."
             if now.ways is None or now.ways.done:
                 outcome, said, reasons = steering.tell_texts(before, rows)
         if self.token >= 0:

@@ -1,4 +1,4 @@
-"""What a GenerationLens asks off the main thread: three ways on, the reason of a token, usual strengths."""
+"""What a GenerationLens asks off the main thread: ways on, the reason of a token, usual strengths."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WAYS = "ways"
 N_AHEAD = 24
-"""Tokens written ahead in each of the three. Ours: two lines."""
+"""Tokens written ahead in each. Ours: two lines."""
 
 DRAWN_FIRST, DRAWN_EVERY = 0.04, 0.15
 """Seconds of writing before the first drawing, so that a slider answers at once, and between two later ones."""
@@ -54,7 +54,7 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ways:
-    """Its answer as far as it has been written: the text turned up, untouched, along a random direction."""
+    """Its answer as far as it has been written: the text turned up, untouched, along random directions."""
 
     ask: Question
     generation: Generation
@@ -64,7 +64,7 @@ class Ways:
 
     @property
     def start(self) -> int:
-        """Number of tokens before the three part."""
+        """Number of tokens before they part."""
         return self.ask.place + 1
 
     @property
@@ -135,7 +135,7 @@ class WaysRuns:
         return (ways, ways.ask == self.current()) if at else (None, False)
 
     def ask(self) -> None:
-        """Have the three texts written for what is asked now, unless they are."""
+        """Have the texts written for what is asked now, unless they are."""
         ask = self.current()
         ways, fresh = self.shown()
         if ask is None or (fresh and ways is not None and ways.done):

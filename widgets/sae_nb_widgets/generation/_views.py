@@ -19,7 +19,7 @@ from sae_nb.atoms._examples import IMAGE
 from sae_nb.figures import quoted_token
 from sae_nb.figures.theme import escape, format_number
 from sae_nb.generation import Branch, Generation, Written
-from sae_nb.generation._generation import STEERED, notable
+from sae_nb.generation._generation import N_RANDOM, STEERED, notable
 from sae_nb.summaries import InputSummary
 from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb_widgets.components import Branches, PairedBars, TokenStrip
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 EMPTY = "Type a prompt above: at least one word."
 IMAGE_HINT = "Hover: strength at this patch. Click: atoms active there."
 PINS_HINT = "Pinned atoms, token by token."
-COMING = [Way(kind, []) for kind in ("up", "same", "random")]
-"""The room of three texts that are not written yet."""
+COMING = [Way(kind, []) for kind in ("up", "same", *["random"] * N_RANDOM)]
+"""The room of texts that are not written yet."""
 
 TINTED = "tinted: words that only this text has"
 LOG_ROWS, PINNED_TOKENS, WHY_ROWS, HERE_ROWS = 5, 40, 5, 6
@@ -76,7 +76,7 @@ class Now:
     """Whether that is of the atom and the strength shown."""
 
     coming: bool
-    """Whether three ways will be written from the token shown."""
+    """Whether continuations will be written from the token shown."""
 
     @property
     def shown(self) -> Branch:
@@ -217,9 +217,9 @@ class GenerationViews:
         self._draw_branches(now)
 
     def draw_text(self, now: Now) -> None:
-        """Draw the text, and what follows: what is written, or the three ways in which it continues.
+        """Draw the text, and what follows: what is written, or the ways in which it continues.
 
-        Three ways leave all that is written, which stands before them; every earlier fork is a line.
+        Those leave all that is written, which stands before them; every earlier fork is a line.
         """
         shades = now.share(now.atom, now.shown.rows[STEERED].strengths(now.atom))
         self._draw_images(now, shades)
@@ -245,7 +245,7 @@ class GenerationViews:
         self.mark_token(now)
 
     def _written(self, now: Now) -> list[Way]:
-        """Return what was written: one row, or after a fork three."""
+        """Return what was written: one row, or after a fork several."""
         rows = [now.generation.tokens(now.branch, row) for row in range(len(now.shown.rows))]
         ended, longest = now.generation.ended(now.branch), max(map(len, rows))
         if len(rows) == 1:
@@ -260,11 +260,13 @@ class GenerationViews:
         ]  # fmt: skip
 
     def _ahead(self, now: Now, ways: Ways) -> list[Way]:
-        """Return the three ways on."""
+        """Return the ways on."""
         ask = ways.ask
-        labels = (push_words(now.names, ask.atom, ask.strength, ask.unit), "", "")
-        rows = enumerate(zip(ways.rows(), labels, strict=True))
-        return [Way(words.kind_of(i, ask.strength), row, label) for i, (row, label) in rows]
+        push = push_words(now.names, ask.atom, ask.strength, ask.unit)
+        return [
+            Way(words.kind_of(i, ask.strength), row, push * (i == STEERED))
+            for i, row in enumerate(ways.rows())
+        ]
 
     def _draw_images(self, now: Now, shades: Strengths) -> None:
         """Draw the images of the prompt, shaded as its tokens are."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sae_nb.figures import quoted_token, visible_token
 from sae_nb.figures.theme import escape, format_count, format_number
-from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation
+from sae_nb.generation._generation import RANDOM, UNSTEERED, Generation
 from sae_nb.steering._modes import UNITS
 from sae_nb_widgets.components._base import atom_mark
 from sae_nb_widgets.steering._words import push_words, strength_words, whole_words
@@ -22,7 +22,6 @@ NAMED = 2
 LONGEST_TEXT = 60
 """Letters of a branch in the list."""
 
-ROW_NAMES = {STEERED: "steered", UNSTEERED: "untouched", RANDOM: "random"}
 Shown = Sequence[tuple[int, float]]
 
 
@@ -44,8 +43,14 @@ KINDS = {UNSTEERED: "same", RANDOM: "random"}
 
 
 def kind_of(row: int, strength: float) -> str:
-    """Return what a row of three is, as `Branches` calls it."""
-    return KINDS.get(row, "up" if strength >= 0 else "down")
+    """Return what a row of a fork is, as `Branches` calls it."""
+    return KINDS.get(min(row, RANDOM), "up" if strength >= 0 else "down")
+
+
+def row_names(n: int) -> list[str]:
+    """Return what the rows of a fork are called."""
+    drawn = [f"random {i}" for i in range(1, n - RANDOM + 1)]
+    return ["steered", "untouched", *(drawn if len(drawn) > 1 else ["random"])]
 
 
 def firing(now: Now) -> str:
@@ -60,8 +65,8 @@ def pushed(now: Now, branch: int) -> str:
     return "" if fork is None else push_words(now.names, fork.atom, *now.strengths[branch])
 
 
-def three_texts(now: Now) -> list[list[str]]:
-    """Return the three texts that are shown, from where they leave the text; empty where there is one."""
+def forked_texts(now: Now) -> list[list[str]]:
+    """Return the texts of a fork that are shown, from where they leave the text; empty where there is one."""
     if now.ways is not None:
         return now.ways.rows()
     fork, rows = now.shown.fork, range(len(now.shown.rows))
@@ -77,8 +82,8 @@ def earlier_ways(now: Now) -> list[tuple[str, str]]:
         n = len(now.generation.branches[number].rows)
         others = [now.generation.tokens(number, row)[fork.position + 1 :] for row in range(1, n)]
         texts = [
-            f"{ROW_NAMES[row]} “{''.join(whole_words(text)[0]).strip()} …”"
-            for row, text in enumerate(others, start=1)
+            f"{name} “{''.join(whole_words(text)[0]).strip()} …”"
+            for name, text in zip(row_names(n)[1:], others, strict=True)
         ]
         lines.append((pushed(now, number), " · ".join(texts)))
         number = fork.branch
@@ -96,6 +101,7 @@ def numbers_words(generation: Generation, branch: int, seconds: float, n: int) -
     parts = [f"{format_count(one.n_tokens)} tokens read"]
     if one.fork is not None:
         parts.append(f"added: {format_number(one.fork.by)} model units, seed {one.fork.seed}")
+        parts.append(f"random pushes: {one.fork.n_random}")
     if n:
         parts.append(f"{format_number(n / seconds, digits=2)} tokens a second when it wrote last")
     return " · ".join(parts)
@@ -167,6 +173,6 @@ def written_rows(
         table[f"branch {number}"] = (
             f"from token {fork.position} of branch {fork.branch}, {names.in_text(fork.atom)} {edit}"
         )
-        for row in range(len(branch.rows)):
-            table[f"branch {number}, {ROW_NAMES[row]}"] = generation.new_text(number, row)
+        for row, name in enumerate(row_names(len(branch.rows))):
+            table[f"branch {number}, {name}"] = generation.new_text(number, row)
     return table

@@ -125,7 +125,7 @@ class Branching:
                 panel.branch, panel.token = made, -1
 
     def adopt(self, ways: Ways) -> None:
-        """Keep three texts that are written already as a branch, which is shown."""
+        """Keep texts that are written already as a branch, which is shown."""
         panel = self._panel
         panel.playing = False
         with panel._drawing:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations._sites import check_one_place
+from sae_nb.checks import as_dictionary
 from sae_nb.figures import quoted_tokens
 from sae_nb.lenses import Lens
 from sae_nb.lenses._attaching import layer_of
@@ -44,7 +45,8 @@ def saes_by_layer(
     """
     given: list[SparseAutoencoder] = []
     if saes is not None:
-        given = list(saes) if isinstance(saes, Sequence) else [saes]
+        several = list(saes) if isinstance(saes, Sequence) else [saes]
+        given = [as_dictionary(sae, lens.model_name) for sae in several]
     found: dict[int, SparseAutoencoder] = {}
     for sae in given:
         check_one_place(sae, name="saes")

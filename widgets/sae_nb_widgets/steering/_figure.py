@@ -126,8 +126,12 @@ def update_curve(
     """Draw effect and cost below the bars, or remove them; `name_of` names an atom."""
     with figure.batch_update():
         _share_height(figure, curve is not None)
+        # An SAE of one atom, such as a direction's, has no nearest.
+        alone = curve is not None and not np.isfinite(curve.nearest_cosine)
         for index in CURVE_TRACES:
-            figure.data[index].visible = curve is not None
+            figure.data[index].visible = curve is not None and not (
+                alone and index == EFFECT_NEAREST
+            )
         if curve is None:
             return
         response, x = curve.response, curve.strengths.astype(np.float32)

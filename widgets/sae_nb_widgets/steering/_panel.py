@@ -16,7 +16,7 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.atoms import AtomCatalogue, peaks
-from sae_nb.checks import checked
+from sae_nb.checks import as_dictionary, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.figures.theme import format_count, format_duration
 from sae_nb.files._atomic import write_json
@@ -173,6 +173,7 @@ class SteeringPanel(Panel):
         atom: int | None = None,
         strength: float | None = None,
     ) -> None:
+        hook_point = as_dictionary(hook_point, model)
         if sae is None and hasattr(hook_point, "dictionary"):  # an SAE knows where it reads
             hook_point, sae = cast(Any, hook_point).hook_point, cast(Any, hook_point)
         check_parts(model, sae, hook_point)
@@ -622,7 +623,7 @@ class SteeringPanel(Panel):
         # Who names no token wants to read the story, not the odds of its first word.
         if record is not None and record.recipe == self.current and not self.target:
             outcome, said, texts = words.tell_texts(record.prompt, record.rows)
-            reasons = f"{texts} {words.changes_words(record)} {reasons}"
+            reasons = f"{texts} {reasons}"
         self._draw_headline(outcome)
         spent = f"{words.numbers_words(summary)} · {format_duration(self._answer.seconds)}"
         self.conclude(said, spent, reasons=f"{edit}: {reasons}")

@@ -13,7 +13,7 @@ from sae_nb.figures.theme import format_number, format_percent
 from sae_nb.steering._calibration import CalibratedStrength
 from sae_nb.steering._modes import MODES, UNITS, Mode
 from sae_nb.summaries import SteeringSummary
-from sae_nb.summaries._continuing import Continuation, shared_beginning
+from sae_nb.summaries._continuing import changed_tokens, shared_beginning
 from sae_nb.summaries._dose_response import SteeringCurve
 from sae_nb.summaries._steering import SteeringRecipe
 from sae_nb_widgets.components._branches import words_of_its_own
@@ -199,7 +199,7 @@ def _shares(summary: SteeringSummary, name: str) -> str:
 
 
 def said_words(prompt: str, rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return up to three words that only the first of three texts has, longer ones than "that"."""
+    """Return up to three words that only the first of several texts has, longer ones than "that"."""
     ours, *others = rows
     kept, _ = whole_words(ours)
     marked = words_of_its_own(kept, [WORDS.findall(prompt), *others])
@@ -211,7 +211,7 @@ def said_words(prompt: str, rows: Sequence[Sequence[str]]) -> list[str]:
 def told_words(prompt: str, rows: Sequence[Sequence[str]]) -> str:
     """Return what a text turns to, as a heading has it: "mission, planet, crew".
 
-    `rows`: with the edit, untouched, and along a random direction.
+    `rows`: with the edit, untouched, and along random directions.
     """
     if rows[0] == rows[1]:
         return "the text stays as it is"
@@ -219,20 +219,26 @@ def told_words(prompt: str, rows: Sequence[Sequence[str]]) -> str:
 
 
 def text_verdict(prompt: str, rows: Sequence[Sequence[str]]) -> str:
-    """State in one short sentence what one random push does to the text."""
-    ours, untouched, random = rows
+    """State in one short sentence what random pushes do to the text."""
+    ours, untouched, *random = rows
     if ours == untouched:
         return "Turn it further: so little changes no word."
-    if random == untouched:
-        return "A random push of the same size changes no word."
+    n, changed = len(random), sum(row != untouched for row in random)
+    several, size = n > 1, "of that size" if n > 1 else "of the same size"
+    if not changed:
+        who = f"None of {n} random pushes" if several else "No random push"
+        return f"{who} {size} changes a word."
     if said_words(prompt, rows):
-        return "A random push of the same size says none of these."
-    return "A random push of the same size changes the text, too."
+        who = f"None of {n} random pushes" if several else "A random push"
+        return f"{who} {size} says {'any' if several else 'none'} of these."
+    who = f"{changed} of {n} random pushes" if several else "A random push"
+    return f"{who} {size} {'change' if changed > 1 else 'changes'} the text, too."
 
 
 def tell_texts(prompt: str, rows: Sequence[Sequence[str]]) -> tuple[str, str, str]:
-    """Return the heading, the claim and the reasons of three texts."""
-    return told_words(prompt, rows), text_verdict(prompt, rows), texts_words(rows)
+    """Return the heading, the claim and the reasons of texts: with the edit, untouched, random pushes."""
+    reasons = f"{texts_words(rows)} {changes_words(rows)}"
+    return told_words(prompt, rows), text_verdict(prompt, rows), reasons
 
 
 def tell_answer(summary: SteeringSummary, label: str, about: str) -> tuple[str, str, str]:
@@ -245,10 +251,12 @@ def tell_answer(summary: SteeringSummary, label: str, about: str) -> tuple[str, 
 
 
 def texts_words(rows: Sequence[Sequence[str]]) -> str:
-    """State how a text continues, how without the edit and with a random push, in a few words of each."""
+    """State how a text continues, how without the edit and with random pushes, in a few words of each."""
     common = shared_beginning(rows)
-    after, before, random = (first_words(tokens, common) for tokens in rows)
-    return f"“{after}”; untouched, “{before}”; with a random push, “{random}”."
+    after, before, *random = (f"“{first_words(tokens, common)}”" for tokens in rows)
+    *most, last = random
+    pushed = f"random pushes, {', '.join(most)} and {last}" if most else f"a random push, {last}"
+    return f"{after}; untouched, {before}; with {pushed}."
 
 
 def first_words(tokens: Sequence[str], common: int = 0) -> str:
@@ -337,12 +345,13 @@ def recipe_words(recipe: SteeringRecipe, names: AtomNames, scale: StrengthScale)
     return f"{edit_words(recipe, names, scale)}, at {recipe.hook_point}"
 
 
-def changes_words(record: Continuation) -> str:
-    """State how many of the new tokens changed, also under a random direction, and how much that means."""
-    ours, control = int(record.after_changed.sum()), int(record.random_changed.sum())
-    counted = f"{ours} of {len(record.after)} new tokens changed (random push: {control})"
-    return (
-        f"{counted}, so the count alone proves nothing: read the texts."
-        if control
-        else (f"{counted}. Counts alone prove nothing: read the texts.")
-    )
+def changes_words(rows: Sequence[Sequence[str]]) -> str:
+    """State how many of the new tokens changed, also under random directions, and how much that means."""
+    after, before, *random = rows
+    ours, *drawn = (int(changed_tokens(before, row).sum()) for row in (after, *random))
+    control = f"random push: {drawn[0]}"
+    if len(drawn) > 1:
+        mean = plain_number(sum(drawn) / len(drawn))
+        control = f"{len(drawn)} random pushes: {mean} on average, {min(drawn)} to {max(drawn)}"
+    why = ", so the count alone proves" if any(drawn) else ". Counts alone prove"
+    return f"{ours} of {len(after)} new tokens changed ({control}){why} nothing: read the texts."

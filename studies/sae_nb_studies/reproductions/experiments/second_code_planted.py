@@ -43,17 +43,14 @@ def _one(seed: int, k: int, steps: int, rows: int) -> dict[str, float]:
     held_out = torch.arange(rows) >= rows * 3 // 4
     x, truth = data.x[held_out], data.codes.to_dense()[held_out] != 0
     atoms = data.dictionary
+    largest = torch.zeros_like(truth).scatter(1, (x @ atoms.T).topk(k, dim=1).indices, True)
     found = {
-        "largest products": (x @ atoms.T).topk(k, dim=1),
-        "mp": matching_pursuit(x, atoms, k),
-        "omp": orthogonal_matching_pursuit(x, atoms, k),
+        "largest products": largest,
+        "mp": matching_pursuit(x, atoms, k).to_dense() != 0,
+        "omp": orthogonal_matching_pursuit(x, atoms, k).to_dense() != 0,
     }
     numbers = {}
-    for name, code in found.items():
-        if isinstance(code, sn.SparseCodes):
-            fires = code.to_dense() != 0
-        else:
-            fires = torch.zeros_like(truth).scatter(1, code.indices, True)
+    for name, fires in found.items():
         numbers[f"recall, {name}"] = float((fires & truth).sum() / truth.sum())
         numbers[f"precision, {name}"] = float((fires & truth).sum() / fires.sum())
     sae = sn.TopK(D_IN, N_ATOMS, k, generator=torch.Generator().manual_seed(seed))

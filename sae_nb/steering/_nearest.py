@@ -1,0 +1,55 @@
+"""The atoms of an SAE that point most as a direction does, next to what random directions find."""
+
+from __future__ import annotations
+
+from dataclasses import field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch.nn.functional import normalize
+
+from sae_nb._lazy import above
+from sae_nb.findings import Finding, column
+
+
+class NearestAtoms(Finding):
+    """Atoms by their cosine to a direction, with their names."""
+
+    atoms: Int[np.ndarray, " n"] = field(metadata=column("atom", index=True))
+    """The nearest first, of either sign."""
+
+    names: tuple[str, ...] = field(metadata=column("name"))
+    cosines: Float[np.ndarray, " n"] = field(metadata=column("cosine"))
+    by_chance: float
+    """Largest |cosine| that a random direction has to an atom, its 95th percentile."""
+
+    n_random: int
+
+    @property
+    def headline(self) -> str:
+        """The nearest atom, and how near one is by chance."""
+        near = int((np.abs(self.cosines) > self.by_chance).sum())
+        return (
+            f"{near} of {len(self.atoms)} nearer than by chance (|cosine| {self.by_chance:.2f}, "
+            f"{self.n_random} random directions); nearest {self.names[0]}, {self.cosines[0]:+.2f}"
+        )
+
+
+def nearest_atoms(
+    vector: Float[torch.Tensor, " d_in"], sae: object, n: int, n_random: int, seed: int
+) -> NearestAtoms:
+    """Return the nearest atoms of an SAE of the same width."""
+    atoms = normalize(sae.dictionary.detach().float().cpu(), dim=1)  # type: ignore[attr-defined]
+    drawn = torch.randn(n_random, atoms.shape[1], generator=torch.Generator().manual_seed(seed))
+    chance = (normalize(drawn, dim=1) @ atoms.T).abs().amax(dim=1)
+    cosines = atoms @ vector.cpu()
+    nearest = cosines.abs().topk(min(n, len(atoms))).indices
+    names = above("sae_nb.sessions._names", "names_of")(sae)
+    return NearestAtoms(
+        atoms=nearest.numpy(),
+        names=tuple(names.name(atom) for atom in nearest.tolist()),
+        cosines=cosines[nearest].numpy(),
+        by_chance=float(chance.quantile(0.95)),
+        n_random=n_random,
+    )
