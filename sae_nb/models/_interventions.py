@@ -356,7 +356,8 @@ class Editing:
         """Put the active edits into the module until every holder releases; the caller holds the lock."""
         model = self._live()
         places = _places(model)
-        own_wrapper(model)  # so that what is put around a forward lies beneath nnsight
+        if not self._holders:
+            own_wrapper(model)  # so that what is put around a forward lies beneath nnsight
         self._holders.add(holder)
         if "call" not in self._undo:
             self._undo["call"] = put_around(model.module, self._call)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from sae_nb.checks import answered
 from sae_nb.findings import Finding
-from sae_nb.monitoring._monitor import threshold_of
+from sae_nb.monitoring._channels import threshold_of
 from sae_nb.steering._direction import listed
 
 if TYPE_CHECKING:

@@ -91,6 +91,12 @@ def attended(values: Values, logits: Values) -> float:
     return float(weights @ values / weights.sum())
 
 
+def threshold_of(scores: Float[np.ndarray, " n"], fpr: float) -> float:
+    """Return the ⌈(n + 1)(1 − fpr)⌉-th smallest score: a further one like them is above it at most so often."""
+    rank = int(np.ceil((len(scores) + 1) * (1 - fpr) - 1e-9))
+    return float(np.sort(scores)[max(rank, 1) - 1])
+
+
 def channels_of(model: LiveModel, given: Any) -> tuple[Channel, ...]:
     """Return what was asked for as channels of a model; whatever cannot be read in it is refused."""
     if not isinstance(given, Mapping) or not given:

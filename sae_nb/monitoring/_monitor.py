@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from sae_nb.checks import Between, Count, Seed, checked, one_of
 from sae_nb.findings import Finding
-from sae_nb.monitoring._channels import Channel, Pool, channels_of
+from sae_nb.monitoring._channels import Channel, Pool, channels_of, threshold_of
 from sae_nb.monitoring._readings import Readings
 from sae_nb.monitoring._rows import ReadText, read_texts
 from sae_nb.monitoring._watching import Watch, watching
@@ -305,9 +305,3 @@ def _bound(meter: Monitor, model: LiveModel) -> Monitor:
         model.hook_point(one.hook_point)
     object.__setattr__(meter, "live", model)
     return meter
-
-
-def threshold_of(scores: Float[np.ndarray, " n"], fpr: float) -> float:
-    """Return the ⌈(n + 1)(1 − fpr)⌉-th smallest score: a further one like them is above it at most so often."""
-    rank = int(np.ceil((len(scores) + 1) * (1 - fpr) - 1e-9))
-    return float(np.sort(scores)[max(rank, 1) - 1])

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.monitoring import Monitor, MonitorReport, attention_probe
-from sae_nb.monitoring._channels import attended, pooled
-from sae_nb.monitoring._monitor import threshold_of
+from sae_nb.monitoring._channels import attended, pooled, threshold_of
 from sae_nb.monitoring._readings import from_usual
 
 D = 16
