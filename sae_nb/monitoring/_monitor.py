@@ -281,8 +281,8 @@ def monitor(
     texts = list(read_texts(model, found, neutral, pool, k, batch_size, "neutral"))
     if fpr * (len(texts) + 1) < 1:
         raise ValueError(
-            f"`fpr` must be at least 1 / ({len(texts)} neutral texts + 1), got {fpr:g}: fewer false alarms "
-            "cannot be told from none. Pass more neutral texts, or a larger fpr."
+            f"`fpr` must be at least 1 / ({len(texts)} neutral texts + 1), got {fpr:g}: rarer alarms "
+            "need more texts to be seen. Pass more neutral texts, or a larger fpr."
         )
     made = Monitor(
         channels=found,

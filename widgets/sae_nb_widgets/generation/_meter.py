@@ -40,6 +40,12 @@ def checked_meter(model: LiveModel, meter: Any) -> Monitor | None:
     return found
 
 
+def usual_words(meter: Monitor) -> str:
+    """Return the usual range of every name, in its own units."""
+    ends = [[format_number(float(end)) for end in one] for one in meter.usual[:, [0, 2]]]
+    return "; ".join(f"{n}: {a} to {b}" for n, (a, b) in zip(meter.names, ends, strict=True))
+
+
 class MeterStrip:
     """A row of tokens per name of the panel's monitor; nothing where it has none."""
 
@@ -50,7 +56,6 @@ class MeterStrip:
         if self._meter is None:
             return
         strip = TokenStrip(description="monitor", empty_text="", hint=HINT, signed=True)
-        strip.unit = "× the usual range"
         strip.observe(self._choose, "selected")
         show(strip, False)
         self.widgets.append(strip)
@@ -73,15 +78,14 @@ class MeterStrip:
         row, n = tokens[first:], len(meter.names)
         if meter.model.has_sinks:
             values[:1] = np.nan
-        newest = [format_number(float(one)) for one in values[-1]]
-        usual = [[format_number(float(end)) for end in ends] for ends in meter.usual[:, [0, 2]]]
+        strip.unit = f"× the usual range ({usual_words(meter)})"
         self._filling = True
         strip.show(
             [row] * n,
             [from_usual(values[first:, i], meter.usual[i]) for i in range(n)],
             captions=[
-                f"{name}: {value} (usual {low} to {high})"
-                for name, value, (low, high) in zip(meter.names, newest, usual, strict=True)
+                f"{name}: {format_number(float(value))}"
+                for name, value in zip(meter.names, values[-1], strict=True)
             ],
             peaks=[-1] * n,
             clipped=[(first > 0, False)] * n,
