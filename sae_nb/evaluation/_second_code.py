@@ -107,9 +107,10 @@ class SecondCode(Finding):
     def sentence(self, atom: int) -> str:
         """Return what to know before reading an atom's examples; empty where a half or more is kept."""
         row = self.table.iloc[atom]
-        fires, kept = int(row["fires"]), round(float(row["kept"] * row["fires"] or 0))
-        if fires < AT_LEAST or 2 * kept >= fires:
+        fires = int(row["fires"])
+        if fires < AT_LEAST or row["kept"] >= 0.5:
             return ""
+        kept = round(row["kept"] * fires)
         solver = self.solvers["code"].iloc[1]
         return (
             f"Another solver ({solver}) keeps {kept} of {fires} of its firings (by chance "
