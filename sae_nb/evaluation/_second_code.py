@@ -262,9 +262,10 @@ class _Pass:
     """Σ x and Σ‖x‖², in float64."""
 
     def r2(self, code: _Code) -> float:
-        """Share of the rows' spread about their mean that a code explains."""
+        """Share of the rows' spread about their mean that a code explains; nan where they do not spread."""
         mean = torch.as_tensor(self.total) / self.n_rows
-        return 1 - code.error / (self.squares - self.n_rows * float(mean.square().sum()))
+        spread = self.squares - self.n_rows * float(mean.square().sum())
+        return 1 - code.error / spread if spread > 0 else float("nan")
 
 
 @torch.no_grad()
