@@ -20,8 +20,8 @@ def test_the_text_with_the_atom_has_its_words_and_the_others_have_not(
     lm, lens = language_model(), demo.writing()
     assert lens.atom == lm.atom
     lens.go_on(20)
-    told = [lens.record[f"branch 1, {row}"] for row in ("steered", "untouched", "random")]
-    assert [lm.says(text) for text in told] == [True, False, False]
+    written = [lens.record[f"branch 1, {row}"] for row in ("steered", "untouched", "random 1")]
+    assert [lm.says(text) for text in written] == [True, False, False]
     lens.close()
 
 
