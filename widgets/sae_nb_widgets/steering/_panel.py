@@ -736,7 +736,7 @@ class SteeringPanel(Panel):
             self.say(words.curve_words(curve))
 
     def continue_text(self) -> None:
-        """Continue the text before and after, and under the random direction."""
+        """Continue the text before and after, and under three random directions."""
         # Until it is ready the unit of the strength is not known.
         self._opening = replace(self._opening, text=not self.ready)
         if not self.ready:
