@@ -90,6 +90,10 @@ if TYPE_CHECKING:
         NormPrediction as NormPrediction,
         split_error as split_error,
     )
+    from sae_nb_studies.evaluation.dark_matter._reductions import (
+        ErrorReductions as ErrorReductions,
+        reduce_error as reduce_error,
+    )
     from sae_nb_studies.evaluation.dictionary._canonical import (
         MetaDictionary as MetaDictionary,
         Stitching as Stitching,
