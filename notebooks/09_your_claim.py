@@ -50,7 +50,7 @@ import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, own_claim, recorded
 from sae_nb_lessons.figures import arms_figure
-from sae_nb_lessons.studies import hidden_rows, on_features, own_sae, raw_rows, scrambled, toy_run
+from sae_nb_lessons.studies import hidden_rows, on_features, own_sae, scrambled, toy_run
 from sae_nb_widgets.panel._theming import figure_widget
 
 # %% [markdown]
@@ -98,7 +98,7 @@ exercise("09.1").check(line)
 small = hidden_rows(0)[:2000]
 apart = {"rows": small, "scrambled": scrambled(small, seed=0)}
 cosines = {name: on_features(0, own_sae(one, 64, 3, 100).D).mean() for name, one in apart.items()}
-cosines["64 raw rows, untrained"] = on_features(0, raw_rows(0)).mean()
+cosines["64 raw rows, untrained"] = on_features(0, hidden_rows(0)[:64]).mean()
 print(", ".join(f"{name}: mean cosine {value:.2f}" for name, value in cosines.items()))
 
 # %% [markdown]

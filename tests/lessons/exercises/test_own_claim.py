@@ -10,7 +10,7 @@ import pytest
 import torch
 from sae_nb_lessons import exercise, own_claim
 from sae_nb_lessons.exercises import _own_claim as exercises
-from sae_nb_lessons.studies import hidden_rows, on_features, own_sae, raw_rows, scrambled, toy_run
+from sae_nb_lessons.studies import hidden_rows, on_features, own_sae, scrambled, toy_run
 
 from sae_nb_studies.reproductions import MeasuredClaim
 
@@ -31,7 +31,7 @@ LINES = [
     (0.5, "reach 0.67 and meet"),
     (0.69, "control reaches 0.7"),
     (0.75, "64 rows of the data"),
-    (0.82, "within the spread of raw rows"),
+    (0.83, "within the spread of raw rows"),
     (0.999, "asks for luck"),
     (95, "No cosine is above 1"),
 ]
@@ -43,7 +43,7 @@ RUNS = [
     (with_(control=lambda s: 0.99 - s / 99), "the features are still in its data"),
     (with_(claim=lambda s: 31.7 + s), "lies between −1 and 1"),
     (with_(claim=lambda s: 0.72 + s / 99), "an SAE trained on these rows"),
-    (with_(floor=lambda s: 0.81 + s / 99), "that of 64 random directions"),
+    (with_(floor=lambda s: 0.82 + s / 99), "that of 64 random directions"),
     (with_(control=lambda s: measured(s)["floor"]), "the same SAE on scrambled rows"),
     (with_(claim=lambda s: 0.99 if s == 0 else 0.6 + s / 99), "Seed 0 is right, and seed 1 is not"),
 ]
@@ -97,7 +97,7 @@ def test_a_run_of_ones_own_is_right_and_slips_in_it_are_named(
     assert exercise("09.3").check(run_of(claim, floor, control))
     for run, words in (
         (run_of(claim, lambda s: torch.randn(64, 10), control), "different numbers for floor"),
-        (run_of(claim, raw_rows, control), "that of 64 random directions"),
+        (run_of(claim, lambda s: hidden_rows(s)[:64], control), "that of 64 random directions"),
         (run_of(claim, floor, floor), "on scrambled rows"),
         (run_of(claim, floor, claim), "still in its data"),
         (run_of(claim, floor, lambda s: mixed(s, s, 50)), "on scrambled rows"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sae_nb_lessons import exercise
 from sae_nb_lessons.exercises import _own_sae as exercises
-from sae_nb_lessons.studies import OwnSAE, hidden_rows, on_features, own_sae, raw_rows
+from sae_nb_lessons.studies import OwnSAE, hidden_rows, on_features, own_sae
 from sae_nb_lessons.studies._own_sae import encode, random_cosine, replacements, unit_rows
 from torch import Tensor
 
@@ -152,9 +152,9 @@ def test_three_dictionaries_are_held_against_three_toys() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_rows_of_data_do_not_win(seed: int) -> None:
     """64 of them, as they are, are the higher floor; random directions the lower one."""
-    raw = on_features(seed, raw_rows(seed))
+    raw = on_features(seed, hidden_rows(seed)[:64])
     assert 0.75 < raw.mean() < 0.85
-    assert (raw > 0.9).mean() < 0.4
+    assert (raw > 0.9).mean() < 0.5
     assert random_cosine() < raw.mean()
 
 
