@@ -25,7 +25,7 @@ from sae_nb_lessons.exercises._minkowski import free_simplex_r2
 from sae_nb_lessons.exercises._modular import right_by_the_strongest
 from sae_nb_lessons.exercises._own_model import kept_by_random
 from sae_nb_lessons.exercises._own_sae import strength_without_unit_norm
-from sae_nb_lessons.exercises._patching import brought_by_another_text, estimated_share
+from sae_nb_lessons.exercises._patching import brought_by_another_text, estimated_share, patch_map
 from sae_nb_lessons.exercises._paths import straight_share
 from sae_nb_lessons.exercises._pixels import texture_is_shown
 from sae_nb_lessons.exercises._probing import by_five_random, shuffled_fit
@@ -187,6 +187,29 @@ def test_where_an_atom_lives_is_that_of_the_library() -> None:
     c.initialise([x, 30 * x @ torch.randn(4, 6, generator=torch.Generator().manual_seed(1))])
     units = [float(unit[0]) for unit in c.operator.unit.split([4, 6])]
     assert difference(*c.dictionaries, *units) == pytest.approx(c.difference(), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_the_loop_of_patching_finds_what_the_library_finds() -> None:
+    """07.1 on tiny-induction: a state before block 1 is what block 0 returns."""
+    model = sn.load_model("tiny-induction")
+    pairs = sn.data.prompt_pairs("induction", 1, seed=1, model=model)
+    found = sn.circuits.patch(model, *pairs.clean, *pairs.corrupted, *pairs.answers, progress=False)
+    clean, corrupted = (
+        torch.tensor([model.tokenizer(text)["input_ids"]])
+        for text in (*pairs.clean, *pairs.corrupted)
+    )
+    one, other = (
+        model.tokenizer(a, add_special_tokens=False)["input_ids"][0] for a in pairs.answers[0]
+    )
+    shares = patch_map(
+        lambda ids: model.module(ids).logits,
+        [model.module.get_submodule("transformer.h.0")],
+        clean,
+        corrupted,
+        lambda logits: logits[0, -1, one] - logits[0, -1, other],
+    )
+    assert shares[0] == pytest.approx(found.effect[1], abs=1e-3)
 
 
 def test_a_detector_of_images_reads_captions() -> None:
