@@ -39,14 +39,20 @@ class KeptFirings:
     atoms: Int[np.ndarray, " n_dropped"] | None = None
     """The firings that are not kept, by atom, then by row; None of a file, which has numbers alone."""
 
-    def sentence(self, atom: int) -> str:
-        """Return how many of an atom's firings another solver keeps, with both controls; empty if silent."""
+    def sentence(self, atom: int, n_rows: int | None = None) -> str:
+        """Return how many of an atom's firings another solver keeps, with both controls; empty if silent.
+
+        `n_rows` of a reader's own examples: where these are others, the sentence names its rows.
+        """
         fires = int(self.fires[atom])
         if not fires:
             return ""
         kept, noise = int(self.kept[atom]), float(self.noise[atom])
+        where = (
+            "" if n_rows in (None, self.n_rows) else f" in {format_count(self.n_rows)} other rows"
+        )
         said = keeps(
-            f"{format_count(kept)} of {format_count(fires)} firings",
+            f"{format_count(kept)} of {format_count(fires)} firings{where}",
             format_count(round(float(self.chance[atom]))),
             format_count(round(noise)) if np.isfinite(noise) else "not measured",
             self.solver,
@@ -119,4 +125,4 @@ _KEPT: WithSae[KeptFirings] = WithSae(
     to_json=_to_json,
     from_json=_from_json,
 )
-keep_firings, firings_of = _KEPT.keep, _KEPT.of
+keep_firings, firings_of, held_firings = _KEPT.keep, _KEPT.of, _KEPT.held

@@ -123,7 +123,8 @@ class SecondCode(Finding):
             return {}
         boot = Bootstrap(seed=int(self.facts["seed"]))
         found: dict[str, tuple[Any, float | None]] = {
-            "kept_by_second_code": (table["kept"], float(table["chance"].mean()))}
+            "kept_by_second_code": (table["kept"], float(table["chance"].mean()))
+        }
         if table["noise"].notna().all():
             found["kept_in_noise"] = (table["noise"], None)
         return {

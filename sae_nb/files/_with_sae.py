@@ -38,9 +38,13 @@ class WithSae(Generic[T]):
             head = {"kind": self.kind, "version": VERSION, "sae": identity.to_json()}
             write_json(Path(folder) / self.file, sealed(head | self.to_json(found)))
 
+    def held(self, sae: object) -> object:
+        """Return what the SAE holds, another object after each change, without looking whether it fits."""
+        return getattr(sae, "__dict__", {}).get(self.attribute)
+
     def of(self, sae: object) -> T | None:
         """Return the finding, of this process or of the file in the SAE's folder; None without."""
-        known = getattr(sae, "__dict__", {}).get(self.attribute)
+        known: Any = self.held(sae)
         stamp = None if known is None else known[0]
         if known is None or stamp is not None:
             home = getattr(sae, "folder", None)
@@ -51,7 +55,7 @@ class WithSae(Generic[T]):
             if stamp != now:
                 known = (now, *self._read(path))
                 object.__setattr__(sae, self.attribute, known)
-        return known[2] if known[1].is_same(identity_of(sae)) else None  # type: ignore[index]
+        return known[2] if known[1].is_same(identity_of(sae)) else None
 
     def _read(self, path: Path) -> tuple[SaeIdentity, T]:
         content = json_object(path)

@@ -99,10 +99,12 @@ class Tools:
         evidence = None if made is None else made.evidence
         examples = [
             {"place": one.place, "strength": one.strength, "tokens": "".join(one.tokens)}
+            | ({} if one.kept is None else {"kept_by_another_solver": one.kept})
             for one in card.examples[:5]
         ]
         return _answer(
-            {"atom": number, "name": card.name, "fires": card.fires, "examples": examples,
+            {"atom": number, "name": card.name, "fires": card.fires, "second_code": card.keeps or None,
+             "examples": examples,
              "f1": None if evidence is None else evidence.f1},
             control={"f1 of another atom's name": None if evidence is None else evidence.f1_control},
             missing="Strong examples are chosen; weaker firings may be about something else.",
