@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,12 +83,17 @@ def keeps(what: str, chance: str, noise: str, solver: str = "") -> str:
     return f"Another solver{name} keeps {what} (chance {chance}, noise {noise})"
 
 
-def keeps_share(kept: float, chance: float, noise: float) -> str:
-    """Return the same sentence of a whole SAE: shares of an atom's firings, in the mean."""
-    known = format_percent(noise) if np.isfinite(noise) else "not measured"
-    return (
-        f"{keeps(f'{format_percent(kept)} of an atom’s firings', format_percent(chance), known)}."
-    )
+def keeps_of(report: Mapping[str, Any]) -> str:
+    """Return the same sentence of a whole SAE, from the rows of its report; empty where they are not there.
+
+    Shares of an atom's firings, means over atoms.
+    """
+    kept, noise = (report.get(name) for name in ("kept_by_second_code", "kept_in_noise"))
+    if kept is None or kept.control is None:
+        return ""
+    known = "not measured" if noise is None else format_percent(noise.value)
+    what = f"{format_percent(kept.value)} of an atom’s firings"
+    return f"{keeps(what, format_percent(kept.control), known)}."
 
 
 # -------------------------------------------------------------------------------------------------
