@@ -256,6 +256,25 @@ def test_a_varying_k_is_the_encoders_in_every_row(planted) -> None:
     assert l0["refit"] <= l0["encoder"] + 1e-9
 
 
+def test_where_the_encoder_has_nothing_no_solver_has(planted) -> None:
+    sae = sn.JumpReLU(32, 64)
+    with torch.no_grad():
+        sae.operator.weight.copy_(planted.dictionary)
+        sae.encoder.weight.copy_(planted.dictionary)
+        sae.encoder.bias.zero_()
+        sae.log_threshold.fill_(-0.7)
+    loud = planted.x[:100]
+    both = torch.cat([loud, 0.01 * loud, torch.zeros(3, 32)])
+    assert sae.encode(both).l0[100:].max() == 0
+    solvers = ("omp", "mp", "gp", "lasso", "refit")
+    alone, more = (sn.second_code(sae, x, solvers) for x in (loud, both))
+    for code in ("encoder", *solvers[:3], "refit"):
+        one, two = (found.solvers.set_index("code").loc[code, "l0"] for found in (alone, more))
+        assert two * 203 == pytest.approx(one * 100)
+    assert more.table["fires"].equals(alone.table["fires"])
+    assert more.table["kept"].equals(alone.table["kept"])
+
+
 def test_on_a_gpu_the_same_firings_are_kept(planted, found) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
