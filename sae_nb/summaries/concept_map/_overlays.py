@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,7 +132,7 @@ class Cones:
 
 def _by_name(given: object) -> object:
     """Return directions from `sn.direction` by their names; what is something else as it is."""
-    several = list(given) if isinstance(given, list | tuple) else [given]
+    several: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     if not several or not all(hasattr(type(one), "as_sae") for one in several):
         return given
     return {one.name or f"direction {i}": one for i, one in enumerate(several)}
