@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/36_along_a_curve.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/36_along_a_curve.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/36_along_a_curve.html)
 #
-# You need 33; 35 minutes with the exercises, 20 seconds of computing (40 on SmolLM2). Afterwards you can fit a curve through the
+# You need 33; 35 minutes with the exercises, 10 seconds of computing (20 on SmolLM2). Afterwards you can fit a curve through the
 # states of an ordered concept, move states along it, and say whether the curve is the network's or your own.
 #
 # A direction is a straight line. Sums modulo 53, days and months come round again: pushed on and on along a line, a

@@ -90,7 +90,7 @@ def _judge_fit(mine: Callable[..., Tensor]) -> Mistake | str | None:
     cases = {}
     for n, frequencies, period, seed in ((9, [2, 5], 13.0, 0), (15, [3, 1, 7], 17.0, 1)):
         draws = torch.Generator().manual_seed(seed)
-        values = torch.randperm(int(period), generator=draws)[:n].sort().values.double()
+        values = (torch.rand(n, generator=draws).double() * period).sort().values
         means = torch.randn(n, 4, generator=draws).double() + 3
         at = torch.rand(6, generator=draws).double() * period
         cases[f"{n} means and the frequencies {frequencies}"] = (
