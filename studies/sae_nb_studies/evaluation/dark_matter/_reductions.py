@@ -1,4 +1,4 @@
-"""What makes the error of an SAE smaller that no linear map of its input predicts: two ways, beside controls."""
+"""What lowers the part of an SAE's error that no linear map of its input predicts: two ways, with controls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import Count, Seed, checked
