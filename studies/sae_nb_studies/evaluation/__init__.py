@@ -129,6 +129,10 @@ if TYPE_CHECKING:
         dedicated_loss as dedicated_loss,
         support_recovery as support_recovery,
     )
+    from sae_nb_studies.evaluation.explanations._interventions import (
+        InterventionScore as InterventionScore,
+        intervention_score as intervention_score,
+    )
     from sae_nb_studies.evaluation.explanations._lift import (
         TokenLift as TokenLift,
         token_lift as token_lift,
