@@ -14,14 +14,15 @@ import sae_nb as sn
 from sae_nb.statistics import rank_correlation
 from sae_nb.steering._answers import Answers
 from sae_nb_studies.circuits import observable
-from sae_nb_studies.circuits._observable import Observable
+from sae_nb_studies.circuits._observable import Observable, Paths
 
 SHORT = {"pairs": 3, "texts": 2}
 PAIRS = (
     (" she", " he"), (" her", " his"), (" was", " is"), (" were", " are"), (" had", " has"),
     (" did", " does"), (" they", " it"), (" good", " bad"),
 )  # fmt: skip
-PLACE, PATHS = "resid_post.20", ("direct", "all")
+PLACE = "resid_post.20"
+PATHS: tuple[Paths, ...] = ("direct", "all")
 LENGTH = 0.1
 """Of what is added, as a share of the mean length of a state."""
 

@@ -8,6 +8,7 @@ trained on.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -57,10 +58,12 @@ def _facts(found: ErrorReductions) -> list[tuple[str, float]]:
 
 def _small(name: str, seed: int, steps: int, samples: int) -> ErrorReductions:
     model, places = sn.load_model(name), list(PLACES[name])
-    if name == "tiny-vit":
-        inputs = [sn.data.scenes(samples, s, part).images for s, part in _parts(seed)]
-    else:
-        inputs = [list(sn.data.stories(samples, s).texts) for s, _ in _parts(seed)]
+    seeds = 2 * seed + 700, 2 * seed + 701
+    inputs: tuple[Any, Any] = (
+        (sn.data.scenes(samples, seeds[0]).images, sn.data.scenes(samples, seeds[1], "test").images)
+        if name == "tiny-vit"
+        else tuple(list(sn.data.stories(samples, s).texts) for s in seeds)
+    )
     (train, test) = (
         [sn.capture(model, given, place, progress=False) for place in places] for given in inputs
     )
@@ -69,10 +72,6 @@ def _small(name: str, seed: int, steps: int, samples: int) -> ErrorReductions:
         for a, b in zip(train, test, strict=True)
     ]
     return reduce_error(saes[1], test[1], saes[0], test[0], seed=seed)
-
-
-def _parts(seed: int) -> tuple[tuple[int, str], tuple[int, str]]:
-    return ((2 * seed + 700, "train"), (2 * seed + 701, "test"))
 
 
 @cache

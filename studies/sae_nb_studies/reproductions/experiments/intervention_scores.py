@@ -17,7 +17,8 @@ BEGINNINGS = (
 
 def run(seed: int, *, n_atoms: int = 40, blocks: tuple[int, ...] = BLOCKS) -> dict[str, float]:
     """Score `n_atoms` names of each block, drawn by the seed."""
-    model, numbers = sn.load_model("smollm2-135m"), {}
+    model = sn.load_model("smollm2-135m")
+    numbers: dict[str, float] = {}
     for block in blocks:
         name = f"smollm2-135m/resid_post.{block}"
         examples, sae = sn.load_examples(name), sn.load_sae(name)
