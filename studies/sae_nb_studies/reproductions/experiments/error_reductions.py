@@ -59,7 +59,7 @@ def _facts(found: ErrorReductions) -> list[tuple[str, float]]:
 def _small(name: str, seed: int, steps: int, samples: int) -> ErrorReductions:
     model, places = sn.load_model(name), list(PLACES[name])
     seeds = 2 * seed + 700, 2 * seed + 701
-    inputs: tuple[Any, Any] = (
+    inputs: tuple[Any, ...] = (
         (sn.data.scenes(samples, seeds[0]).images, sn.data.scenes(samples, seeds[1], "test").images)
         if name == "tiny-vit"
         else tuple(list(sn.data.stories(samples, s).texts) for s in seeds)
