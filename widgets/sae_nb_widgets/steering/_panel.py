@@ -392,7 +392,9 @@ class SteeringPanel(HasRecipes):
         sure, why = self.names.sureness(self.atom)
         place = place_words(stream_of(self.model, self.hook_point))
         with self.hold_trait_notifications():
-            self.where = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
+            n = self.n_atoms
+            what = "one direction" if n == 1 else f"{format_count(n)} atoms"
+            self.where = (self.model.name, place, what)
             if self.ready or not self._opening.atom:  # else none was chosen yet
                 self._draw_headline()
                 self.sure, self.sure_words = sure, why
