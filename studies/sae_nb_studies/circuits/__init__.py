@@ -44,5 +44,11 @@ if TYPE_CHECKING:
         graph_features as graph_features,
         predict_correctness as predict_correctness,
     )
+    from sae_nb_studies.circuits._weights import (
+        AtomConnections as AtomConnections,
+        check_connections as check_connections,
+        de_embed as de_embed,
+        weight_connections as weight_connections,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -1,0 +1,57 @@
+"""Connections by weights: as the running model has them where nothing lies between, and refused the other way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb_studies.circuits import check_connections, de_embed, weight_connections
+
+
+def transcoder(layer: int, seed: int, n_atoms: int = 48) -> Any:
+    made = sn.Transcoder(128, 128, n_atoms, 6, generator=torch.Generator().manual_seed(seed))
+    made.hook_point, made.target_hook_point = f"mlp_in.{layer}", f"mlp_out.{layer}"
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Any:
+    return sn.load_model("tiny-gpt")
+
+
+def test_weights_rank_what_is_read_like_the_running_model(gpt: Any) -> None:
+    """Of untrained transcoders of two blocks next to each other: only an attention layer lies between."""
+    texts = list(sn.data.stories(12, seed=0).texts)
+    found = check_connections(gpt, transcoder(1, 0), transcoder(2, 1), texts, n_atoms=6)
+    assert found.value > 0.8
+    assert abs(found.floor) < 0.5
+    assert "weights rank what they read" in str(found)
+
+
+def test_the_gain_of_the_norm_is_a_part_of_it(gpt: Any) -> None:
+    """mlp_in.2 reads the stream through a norm: without its gain the weights are others."""
+    first, second = transcoder(0, 0), transcoder(2, 1)
+    gain = gpt.get_module(gpt.hook_point("resid_mid.2").path).weight.detach()
+    weights = weight_connections(gpt, first, second)
+    expected = first.dictionary @ (second.encoder.weight * gain).T
+    torch.testing.assert_close(weights, expected.detach())
+
+
+def test_a_planted_atom_is_called_by_its_token(gpt: Any) -> None:
+    """An atom that reads the embedding of one token is excited by that token most."""
+    first = transcoder(0, 0)
+    token = gpt.tokenizer.encode(" fox", add_special_tokens=False)[0]
+    gain = gpt.get_module(gpt.hook_point("resid_mid.0").path).weight.detach()
+    with torch.no_grad():
+        first.encoder.weight[3] = gpt.module.get_input_embeddings().weight[token] / gain
+    assert de_embed(gpt, first, 3, n=1)["token"].item() == " fox"
+
+
+def test_the_order_of_blocks_and_silence_are_refused(gpt: Any) -> None:
+    with pytest.raises(ValueError, match="must write in a block before"):
+        weight_connections(gpt, transcoder(2, 0), transcoder(1, 1))
+    with pytest.raises(ValueError, match="Pass more texts"):
+        check_connections(gpt, transcoder(1, 0, 2048), transcoder(2, 1), ["A"])
