@@ -19,7 +19,11 @@ if TYPE_CHECKING:
         rules_of as rules_of,
         unchecked as unchecked,
     )
-    from sae_nb.checks._directions import as_dictionary as as_dictionary, check_place as check_place
+    from sae_nb.checks._directions import (
+        as_dictionary as as_dictionary,
+        check_place as check_place,
+        refuse_direction as refuse_direction,
+    )
     from sae_nb.checks._rules import (
         Between as Between,
         Count as Count,

@@ -35,3 +35,16 @@ def check_place(
             f"`{name}` must be of this place, {asked[0]} of {asked[1]}, got one of {direction.hook_point} of "
             f"{direction.model_name}. Make one of this hook point."
         )
+
+
+def refuse_direction(value: Any, do: str, *, name: str = "sae") -> None:
+    """Refuse a direction, or the SAE of one atom that it is, where several atoms are compared.
+
+    Raises
+    ------
+    ValueError: If it is one; `do` says what can be done with it.
+    """
+    if hasattr(type(value), "as_sae") or getattr(value, "direction", None) is not None:
+        raise ValueError(
+            f"`{name}` must have several atoms to compare, got a direction, which is one. {do}"
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 N_GRID = 2048
 """Points at which a curve is written out to find the nearest."""
+
+N_PATH, N_DRAWN = 129, 512
+"""Points of a way along a curve, and of a curve, in a picture."""
 
 GAIN = 0.01
 """A frequency more must raise R² at left-out values by this much."""
@@ -50,6 +53,9 @@ class Curve(Finding):
 
     values: Float[np.ndarray, " values"] = field(metadata=column("coordinate", index=True))
     """Values of the coordinate that the states have."""
+
+    states: Float[Tensor, "values d_in"]
+    """Mean state of each."""
 
     error: Float[np.ndarray, " values"] = field(metadata=column("curve"))
     """Distance of each value's mean state to a curve that was fitted without it, in model units."""
@@ -127,6 +133,80 @@ class Curve(Finding):
     def length(self) -> float:
         """Length from end to end, of a closed curve once around, in model units."""
         return float(self.grid[1].diff(dim=0).norm(dim=1).sum())
+
+    def path(self, start: float, to: float) -> Float[Tensor, " points"]:
+        """Return values of the coordinate from one to another; on a closed curve the shorter way round."""
+        by = to - start
+        if self.period is not None:
+            by = (by + self.period / 2) % self.period - self.period / 2
+        return start + torch.linspace(0, by, N_PATH, dtype=torch.float64)
+
+    @checked
+    def plot(
+        self,
+        start: float | None = None,
+        to: float | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Any:
+        """Draw the curve in its two largest axes, with the mean states and the way from one value to another.
+
+        The way is drawn along the curve and as the chord, which a straight push takes. It is a shadow: a curve
+        of several frequencies needs more axes, whose share the titles leave.
+
+        Parameters
+        ----------
+        start
+            Where the way begins. None: at the first value.
+        to
+            Where it ends. None: a slider over the values moves the end.
+        names
+            Of the values, such as days. None: the values.
+
+        Raises
+        ------
+        ValueError: If there is not a name for each value, or `start` or `to` lies beyond an open curve's ends.
+
+        Example
+        -------
+        >>> import torch
+        >>> u = torch.arange(8.0)
+        >>> x = torch.stack([(u * torch.pi / 4).cos(), (u * torch.pi / 4).sin()], dim=1)
+        >>> figure = curve(x, u, closed=True).plot(0, 2)
+        >>> [trace.name for trace in figure.data]
+        ['curve', 'states', 'along the curve', 'chord']
+        """
+        from sae_nb.figures import curve_with_chord
+
+        values = self.values.tolist()
+        if names is not None and len(names) != len(values):
+            raise ValueError(
+                f"`names` must have one for each of {len(values)} values, got {len(names)}."
+            )
+        first = values[0] if start is None else start
+        for name, u in (("start", first), ("to", first if to is None else to)):
+            if not self.closed and not values[0] <= u <= values[-1]:
+                raise ValueError(
+                    f"`{name}` must be between {values[0]:g} and {values[-1]:g}, the ends of an open curve, "
+                    f"got {u:g}."
+                )
+        ends = values if to is None else [to]
+        ways = [self._at(self.path(first, end)) for end in ends]
+        line = self.grid[1][:: N_GRID // N_DRAWN]
+        centre = line[:-1].mean(dim=0)  # the last point of a closed one is its first
+        _, size, axes = torch.linalg.svd(line[:-1] - centre, full_matrices=False)
+        shares = (size**2 / (size**2).sum())[:2].tolist()
+
+        def shadow(x: Tensor) -> Float[np.ndarray, "n 2"]:
+            return ((x.double() - centre) @ axes[:2].T).numpy()
+
+        return curve_with_chord(
+            shadow(line),
+            shadow(self.states),
+            [shadow(way) for way in ways],
+            names=[f"{u:g}" for u in values] if names is None else list(names),
+            ends=[f"{u:g}" for u in ends] if to is not None or names is None else list(names),
+            shares=shares,
+        )
 
 
 @checked
@@ -210,6 +290,7 @@ def curve(
         mean=torch.from_numpy(centre).float(),
         weights=torch.from_numpy(weights @ basis).float(),
         values=values,
+        states=torch.from_numpy(mean).float(),
         error=np.linalg.norm(residual, axis=1),
         chord=chord,
         r2=_r2(residual, y),

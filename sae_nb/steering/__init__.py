@@ -19,5 +19,6 @@ if TYPE_CHECKING:
         best_effect as best_effect,
         dose_response as dose_response,
     )
+    from sae_nb.steering._nearest import NearestAtoms as NearestAtoms
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

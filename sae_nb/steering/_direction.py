@@ -160,7 +160,9 @@ class Direction(Finding):
         return x.float() @ self.vector.to(x.device) - self.middle
 
     def as_sae(self) -> AbsTopK:
-        """Return the SAE of one atom, 0, that it is; its latent is `projections`. The same at every call."""
+        """Return the SAE of one atom, 0, that it is; its latent is `projections`. The same at every call, and
+        its `direction` is this one.
+        """
         return self._sae
 
     @cached_property
@@ -173,6 +175,7 @@ class Direction(Finding):
         sae.load_state_dict(weights | {"pre_bias": middle}, strict=False)
         sae.hook_point, sae.model_name = self.hook_point, self.model_name
         vars(sae)["given_names"] = {0: self.name} if self.name else {}
+        vars(sae)["direction"] = self
         return sae
 
     @checked
@@ -377,14 +380,13 @@ def _rows(
     batch_size: int | None,
 ) -> Float[np.ndarray, "n d_in"]:
     """One row per input: the mean of its chosen positions, without attention sinks."""
-    drop: Literal["auto", False] = False if positions == "last" else "auto"
+    massive: Literal["auto", False] = False if positions == "last" else "auto"
     acts = capture(
         model,
         inputs,
         hook_point,
         positions=positions,
-        drop_first=drop,
-        drop_massive=drop,
+        drop_massive=massive,
         batch_size=batch_size,
         progress=False,
     )
@@ -395,7 +397,8 @@ def _rows(
     if not bool((counts > 0).all()):
         raise ValueError(
             f"Each input must have positions {positions!r}, got none in input "
-            f"{int((counts == 0).nonzero()[0, 0])}. Choose other positions."
+            f"{int((counts == 0).nonzero()[0, 0])}. Choose other positions; of a text of one token, which is "
+            "an attention sink, a longer one."
         )
     return (sums / counts[:, None]).numpy()
 

@@ -14,7 +14,17 @@ from sae_nb.findings import Finding, column
 
 
 class NearestAtoms(Finding):
-    """Atoms by their cosine to a direction, with their names."""
+    """Atoms by their cosine to a direction, with their names: what `direction.nearest(sae)` finds.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    >>> dogs, girls = ["The dog ran.", "A dog sat."], ["The girl ran.", "A girl sat."]
+    >>> near = sn.direction(gpt, "resid_post.3", dogs, girls, positions="all").nearest(sae, 3)
+    >>> len(near.names), 0 < near.by_chance < 1, bool((abs(near.cosines[:-1]) >= abs(near.cosines[1:])).all())
+    (3, True, True)
+    """
 
     atoms: Int[np.ndarray, " n"] = field(metadata=column("atom", index=True))
     """The nearest first, of either sign."""

@@ -341,6 +341,7 @@ def request_steering(
                 )
         by = amount = check_amounts(1.0 if by is None and mode == "add" else by, 1)
         along = _checked_direction(model, point, direction, unit, keep_error)
+        _warn_of_bound(mode, amount[0], direction)
         edit = MaskedEdit(where, Along(along, mode, amount[0]))
     else:
         steered = _check_sae(model, point, sae, site, asked)
@@ -351,6 +352,8 @@ def request_steering(
         atoms = check_atoms(atom, steered.n_atoms)
         by = check_amounts(by, len(atoms))
         amount = _in_coefficients(by, unit, mode, steered, atoms, acts)
+        if found := getattr(steered, "direction", None):  # its latent is 0 at the middle
+            _warn_of_bound(mode, amount[0] + found.middle, found)
         if not (keep_error or where.given):
             where = where.instead(policy_for(model, steered))
         edit = _edit_of_atoms(model, point, steered, atoms, amount, where, mode, keep_error)
@@ -410,6 +413,21 @@ def request_curve(
     where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
     change = AlongCurve(curve, amount if to is not None else None, amount if to is None else None)
     return Edit(hook_point=point, step=named_step(point), edit=MaskedEdit(where, change))
+
+
+def _warn_of_bound(mode: Mode, by: float, direction: Any) -> None:
+    """Warn of a cap below, or a floor above, the mean of the group that it should leave alone."""
+    if mode not in ("cap", "floor") or not hasattr(direction, "middle"):
+        return
+    away = -1 if mode == "cap" else 1
+    mean = direction.middle + away * direction.scale / 2
+    if away * (by - mean) > 0:
+        which, side = ("second", "below") if mode == "cap" else ("first", "above")
+        warn_caller(
+            f"This {mode}, {by:.3g}, lies {side} the mean of the direction's {which} group, {mean:.3g}: it "
+            "pushes texts that it should leave as they are. Pass `by` nearer to direction.middle, "
+            f"{direction.middle:.3g}."
+        )
 
 
 def _checked_gate(

@@ -93,6 +93,9 @@ class SteeringRecipe:
     sae: SaeIdentity | None = None
     """SAE of the atoms; None if it was not recorded."""
 
+    direction: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    """Two groups of texts, whose direction is atom 0; None where the atoms are an SAE's."""
+
     def __post_init__(self) -> None:
         one_of(self.mode, MODES, name="mode")
         one_of(self.unit, UNITS, name="unit")
@@ -105,6 +108,8 @@ class SteeringRecipe:
                 f'`unit="{self.unit}"` needs a positive p99 and mode {fitting}, got p99={self.p99} and '
                 f'mode {self.mode!r}. Use unit="coefficient".'
             )
+        if self.direction is not None and self.atoms != (0,):
+            raise ValueError(f"`direction` has one atom, 0, got atoms {self.atoms}. Pass atom=0.")
         if len(set(self.atoms)) < len(self.atoms) or not np.isfinite(self.amounts).all():
             raise ValueError(
                 f"`others` must name other atoms than {self.atom}, each once, with finite amounts, got "
@@ -167,9 +172,20 @@ class SteeringRecipe:
             raise ValueError(
                 f"`others` must be pairs of an atom and how much of it, got {others!r}."
             ) from error
+        if fields.get("direction") is not None:
+            fields["direction"] = two_groups(fields["direction"])
         if fields.get("sae") is not None:
             fields["sae"] = SaeIdentity.from_json(fields["sae"])
         return cls(**fields)
+
+
+def two_groups(given: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return two groups of texts as tuples, from lists."""
+    groups = given if isinstance(given, list | tuple) and len(given) == 2 else ((), ())
+    first, second = (tuple(one) if isinstance(one, list | tuple) else () for one in groups)
+    if not first or not second or not all(isinstance(one, str) for one in (*first, *second)):
+        raise ValueError(f"`direction` must be two lists of texts, got {given!r}.")
+    return first, second
 
 
 # -------------------------------------------------------------------------------------------------
@@ -329,9 +345,14 @@ def edit_of(model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe) ->
     )
 
 
-def control_of(model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe) -> Active:
-    """Return the same edit with a random direction in the atom's place, and the same norm."""
-    control = Control(sae, recipe, 1)
+def control_of(
+    model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe, n: int = 1
+) -> Active:
+    """Return the same edit with a random direction in the atom's place, and the same norm.
+
+    Of a batch of n inputs each gets a direction of its own.
+    """
+    control = Control(sae, recipe, n)
     return splice(model, recipe.hook_point, control.change(recipe.amounts), recipe.positions)
 
 

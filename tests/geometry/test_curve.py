@@ -100,6 +100,39 @@ def test_steering_along_a_curve_keeps_what_is_off_it(tmp_path: Path) -> None:
         torch.testing.assert_close(plain(x), c.at([9.0, 9.0, 9.0]) + off, atol=2e-3, rtol=0)
 
 
+def test_a_picture_has_the_way_along_the_curve_and_the_chord() -> None:
+    """On a circle the way keeps its distance from the middle, the chord cuts through; the shorter way is taken."""
+    u = np.arange(12.0)
+    c = curve(_ring(u, 1, period=12), u, closed=True)
+    figure = c.plot(1.0, 10.0, names=[f"month {i}" for i in range(12)])
+    drawn = {trace.name: np.stack([trace.x, trace.y], axis=1) for trace in figure.data}
+    radius = np.linalg.norm(drawn["curve"], axis=1)
+    np.testing.assert_allclose(radius, 1.0, atol=1e-4)
+    along, chord = drawn["along the curve"], drawn["chord"]
+    np.testing.assert_allclose(np.linalg.norm(along, axis=1), 1.0, atol=1e-4)
+    np.testing.assert_allclose(chord, along[[0, -1]])
+    walked = np.linalg.norm(np.diff(along, axis=0), axis=1).sum()
+    assert walked == pytest.approx(2 * np.pi * 3 / 12, rel=1e-2)  # 1, 0, 11, 10
+    assert figure.data[1].text[3] == "month 3"
+    states = np.linalg.norm(drawn["states"][:, None] - drawn["curve"][None], axis=2).min(axis=1)
+    assert states.max() < 0.02
+    (dial,) = c.plot(1.0).layout.sliders
+    step = dial.steps[10].args[0]
+    np.testing.assert_allclose(np.stack([step["x"][0], step["y"][0]], axis=1), along)
+    assert [one.label for one in dial.steps] == [str(i) for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [({"start": -1.0}, "`start` must be between 0 and 9"), ({"to": 12}, "`to` must be between"),
+     ({"names": ["a"]}, "one for each of 10 values")],
+)  # fmt: skip
+def test_a_picture_beyond_the_ends_is_refused(asked: dict, words: str) -> None:
+    u = np.arange(10.0)
+    with pytest.raises(ValueError, match=words):
+        curve(torch.from_numpy(np.stack([u, u**2], axis=1)).float(), u).plot(**asked)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_model_reads_left_out_residues_on_the_curve_and_not_on_the_chord(seed: int) -> None:
     """tiny-modular, resid_post.0 at "=": fitted on 27 of 53 sums."""

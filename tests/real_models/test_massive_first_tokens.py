@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import sae_nb as sn
 from sae_nb.activations._massive import massive, row_norms
@@ -52,3 +53,20 @@ def test_first_tokens_that_were_kept_decide_nothing(
     assert report.r2_with_massive.value > report.r2.interval[1] + 0.02
     assert f"without {int(found.sum())} of massive norm" in report.headline
     assert any("ten times the median norm" in said for said in report.cautions)
+
+
+def test_a_word_typed_alone_gives_no_direction_of_the_sink(open_real: Callable[[str], Any]) -> None:
+    """One token is the first, whose state is a hundred times as long: refused, and typed words go on a line."""
+    model = open_real("smollm2")
+    happy, sad = ["happy", "glad", "joyful"], ["sad", "gloomy", "unhappy"]
+    with pytest.raises(ValueError, match="attention sink"):
+        sn.direction(model, "resid_post.15", happy, sad)
+    sae = sn.TopK(d_in=576, n_atoms=4, k=1)
+    panel = sn.SteeringPanel(model, "resid_post.15", sae, ["Yesterday I felt"], strength=1.0)
+    panel.direction = (happy, sad)
+    panel.wait(300)
+    d = sn.direction(model, "resid_post.15", *([f"\n {w}" for w in side] for side in (happy, sad)))
+    assert torch.equal(panel.fitted.vector, d.vector)
+    assert d.scale < 200
+    assert panel.continuation.recipe.atoms == (0,)
+    panel.close()

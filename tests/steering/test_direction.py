@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import fields
 from pathlib import Path
 
@@ -122,6 +123,23 @@ def test_a_cap_holds_from_above_and_a_floor_from_below(plain) -> None:
         still = moved == c
         assert 0 < int(still.sum()) < len(x)
         assert torch.equal(out[still], x[still])
+
+
+@pytest.mark.parametrize("as_sae", [False, True])
+@pytest.mark.parametrize(("mode", "side"), [("cap", -1), ("floor", 1)])
+def test_a_bound_beyond_the_group_that_it_spares_is_said(
+    plain, mode: str, side: int, as_sae: bool
+) -> None:
+    """Below the second group's mean a cap moves usual texts; above it, it does not warn."""
+    d = sn.direction(plain, "0", rows(20, 0, 6.0), rows(20, 1), **RAW)
+    origin = d.middle if as_sae else 0.0
+    given = {"sae": d} if as_sae else {"direction": d}
+    for beyond in (0.6, 0.4):
+        by = d.middle + side * beyond * d.scale - origin
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            sn.steer(plain, "0", **given, mode=mode, by=by)
+        assert [f"This {mode}, " in str(one.message) for one in said] == [True] * (beyond > 0.5)
 
 
 def test_a_gate_opens_where_a_direction_or_an_atom_is(plain) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_data, check_matrix, one_of
+from sae_nb.checks import as_tensor, check_data, check_matrix, check_place, one_of
 from sae_nb.figures.theme import format_number, format_percent
 from sae_nb.geometry import Containment, containment, nearest_by_cosine
 from sae_nb.geometry._dimension import dimension_of_distances
@@ -50,6 +51,9 @@ class Cone:
     held: bool
     """Whether it is built better than nineteen of twenty random directions."""
 
+    doubtful: bool = False
+    """Of a direction from inputs: whether two halves of them agree on it no better than by chance."""
+
     def place(self, xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " 2"]:
         """Return the position of its name on a map: the mean of its atoms' places, by weight."""
         if not len(self.atoms):
@@ -60,13 +64,20 @@ class Cone:
 class Cones:
     """Named directions of a concept map, and the cones that build them, found when first asked for.
 
-    `given` is a `Containment`, a name to direction mapping, or a matrix with a direction a row.
+    `given` is a `Containment`, a direction from `sn.direction` or several, a name to direction mapping, or a
+    matrix with a direction a row. `sae` is what the atoms are of.
     """
 
-    def __init__(self, given: object, dictionary: Float[Tensor, "n_atoms d_in"]) -> None:
+    def __init__(
+        self,
+        given: object,
+        dictionary: Float[Tensor, "n_atoms d_in"],
+        sae: object = None,
+    ) -> None:
         self._dictionary = dictionary
         self._found: Containment | None = None
         self._directions: dict[str, Tensor] = {}
+        self._doubtful: set[str] = set()
         if isinstance(given, Containment):
             self._found, names = given, given.names
             if given.codes.n_atoms != len(dictionary):
@@ -75,7 +86,15 @@ class Cones:
                     f"{given.codes.n_atoms}. Make them by containment(directions, sae.dictionary)."
                 )
         else:
-            self._directions = _named(given, dictionary.shape[1])
+            named = _by_name(given)
+            if isinstance(named, Mapping):
+                read = {str(name): row for name, row in named.items() if hasattr(row, "agrees")}
+                model_name = getattr(sae, "model_name", None)
+                hook_point = getattr(sae, "hook_point", None)
+                for row in read.values():
+                    check_place(row, model_name, hook_point, name="cones")
+                self._doubtful = {name for name, row in read.items() if not row.agrees}
+            self._directions = _named(named, dictionary.shape[1])
             names = tuple(self._directions)
         self.names: tuple[str, ...] = names
         if len(set(names)) < len(names) or "" in names:
@@ -99,6 +118,7 @@ class Cones:
             random_directions=found.random_directions.mean(axis=0),
             random_atoms=found.random_atoms.mean(axis=0),
             held=bool(found.held[i]),
+            doubtful=name in self._doubtful,
         )
 
     def _containment(self) -> Containment:
@@ -110,11 +130,20 @@ class Cones:
         return self._found
 
 
+def _by_name(given: object) -> object:
+    """Return directions from `sn.direction` by their names; what is something else as it is."""
+    several: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
+    if not several or not all(hasattr(type(one), "as_sae") for one in several):
+        return given
+    return {one.name or f"direction {i}": one for i, one in enumerate(several)}
+
+
 def _named(given: object, d_in: int) -> dict[str, Float[Tensor, " d_in"]]:
     """Directions by name, each as long as an atom; a matrix names its rows by number."""
     rows = given if isinstance(given, Mapping) else check_matrix(given, name="cones", d_in=d_in)
     named = {}
     for name, direction in rows.items() if isinstance(rows, Mapping) else enumerate(rows):
+        direction = getattr(direction, "vector", direction)
         row = check_data(as_tensor(direction, name=f"cones[{name!r}]"), name="cones")
         if row.shape != (d_in,):
             raise ValueError(

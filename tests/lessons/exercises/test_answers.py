@@ -15,6 +15,7 @@ from sae_nb_lessons.exercises._changes import named_first
 from sae_nb_lessons.exercises._circuits import right_without_the_circuit, share_that_happens
 from sae_nb_lessons.exercises._corpora import by_all_atoms
 from sae_nb_lessons.exercises._crosscoders import difference, shrunk
+from sae_nb_lessons.exercises._curves import animals_between, on_the_chord
 from sae_nb_lessons.exercises._depth import swap_drop
 from sae_nb_lessons.exercises._evaluation import pca_r2, random_tpp
 from sae_nb_lessons.exercises._heads import left_without_head, left_without_pair
@@ -96,6 +97,8 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("31.4", 0.5, found_through_another, 0.2, 0.35),
     ("32.3", 0.5, straight_share, -0.01, 0.01),
     ("33.3", 0.5, right_by_the_strongest, 0.1, 0.15),
+    ("36.2", 13, on_the_chord, -1, 3),
+    ("36.4", 0.2, animals_between, 0.9, 1.1),
     ("06.3", 0.3, direct_path_in_the_middle, 0.5, 0.8),
     ("02.9", 1.0, strength_without_unit_norm, 0.3, 0.7),
     ("04.2", 0.5, shuffled_fit, 0.97, 1.0),

@@ -145,6 +145,8 @@ class ConceptOverlays:
         most = [names.in_text(atom) for atom in cone.atoms[:MOST_SAID].tolist()]
         rest = f" and {format_count(n - MOST_SAID)} more" if n > MOST_SAID else ""
         verdict = "" if cone.held else " No better than random directions are."
+        if cone.doubtful:
+            verdict += " Two halves of its inputs agree on it no better than by chance."
         s = format_count(cone.steps[-1])
         return (
             f"“{cone.name}” is built of {', '.join(most)}{rest}, and "

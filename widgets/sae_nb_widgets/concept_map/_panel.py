@@ -13,7 +13,7 @@ import traitlets as t
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import checked
+from sae_nb.checks import checked, refuse_direction
 from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import write_bytes
 from sae_nb.sessions._names import names_of
@@ -94,7 +94,7 @@ class ConceptMap(Panel):
     xy
         Coordinates of the atoms.
     cones
-        Directions that mean something, by name (or a matrix, a direction a row), or what
+        Directions that mean something: from `sn.direction`, by name, or a matrix, a direction a row; or what
         `sn.geometry.containment` found of them: `cone` chooses one, and the atoms that build it are joined.
     examples
         An `ExampleStore` of a pretrained SAE, in place of what is not given.
@@ -241,6 +241,7 @@ class ConceptMap(Panel):
         seed: int = 0,
         atom: int | None = None,
     ) -> None:
+        refuse_direction(sae, "Mark it on the map of an SAE: ConceptMap(sae, cones=direction).")
         if catalogue is None and acts is None and examples is not None:
             catalogue = examples.catalogue(sae)
         self.labels = names_of(sae, catalogue, labels).labels
@@ -258,7 +259,7 @@ class ConceptMap(Panel):
         )
         self._whole, self.sites = self.atlas, self.atlas.sites
         self.n_atoms = self.atlas.n_atoms
-        self.cones = None if cones is None else Cones(cones, self.atlas.dictionary)
+        self.cones = None if cones is None else Cones(cones, self.atlas.dictionary, sae)
         self.choosing, self.painting, self.opening = Choosing(self), Painting(self), Opening(self)
         self._falling_back, self._model = False, model
         super().__init__(seed=seed)

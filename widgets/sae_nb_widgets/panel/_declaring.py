@@ -318,7 +318,7 @@ def control(
         kind = Entry if rule is not None else _kind(known, options)
     if kind is ipw.Checkbox and width == "auto":
         width = "max-content"
-    made: dict[str, Any] = {"description": text, "style": TIGHT, "layout": wide(_css(width))}
+    made: dict[str, Any] = {"description": text, "style": TIGHT, "layout": wide(css_width(width))}
     if kind in (Menu, ipw.ToggleButtons, ipw.SelectionSlider):
         chosen = known.values if options is None else options
         if isinstance(chosen, Mapping):
@@ -390,10 +390,15 @@ def _read_number(known: object, given: str, whole: bool) -> float:
     missing = getattr(known, "_none", None)
     if not text and missing is not None:
         return missing
-    number = int(text) if whole else float(text)
+    number = read_whole(given) if whole else float(text)
     if not math.isfinite(number):
         raise ValueError(given)
     return number
+
+
+def read_whole(given: str) -> int:
+    """Return a whole number as people type it: with another minus, or spaces between thousands."""
+    return int(given.translate(_SIGNS))
 
 
 def _written(known: object, value: object) -> str:
@@ -452,7 +457,7 @@ def _offer(
     panel.observe(follow, trait)
 
 
-def _css(width: int | str) -> str:
+def css_width(width: int | str) -> str:
     """A width in pixels of the normal scale, in letters' sizes so that it grows with the lecture scale."""
     return f"{width / theme.SCALES['normal'].font_px:.4g}em" if isinstance(width, int) else width
 
@@ -491,7 +496,7 @@ def button(
     text: str, tip: str, action: Callable[[], Any], width: int | str = "auto", icon: str = ""
 ) -> ipw.Button:
     """Return a button with words on it, a sign or both, which does `action`."""
-    made = Button(description=text, icon=icon, tooltip=tip, layout=wide(_css(width)))
+    made = Button(description=text, icon=icon, tooltip=tip, layout=wide(css_width(width)))
     made.on_click(lambda _: action())
     return made
 

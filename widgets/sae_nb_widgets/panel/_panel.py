@@ -318,10 +318,10 @@ class Panel(HasAtoms, HasExports, HasSidePanel, ipw.VBox):
             with self._drawing:
                 if self._closed:
                     return
-                said = self.status
+                said = self.status, self._n_said
                 done(answer)
                 seconds = time.perf_counter() - started
-                if doing and self.status == said and seconds > WORTH_SAYING_SECONDS:
+                if doing and (self.status, self._n_said) == said and seconds > WORTH_SAYING_SECONDS:
                     self._write_status(f"{doing}: {format_duration(seconds)}")
                 elif doing and self.status == f"{doing} …":
                     self._write_status("")

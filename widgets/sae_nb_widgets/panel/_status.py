@@ -42,6 +42,8 @@ class HasStatus(t.HasTraits):
     busy = t.Bool(False, help="Whether work is running off the main thread.")
 
     _loading = ""
+    # How often something was put in the status line, also the same again.
+    _n_said = 0
     _bold: tuple[str, ...] = ()
     # The file an export wrote last: the status line links it.
     _written: Path | None = None
@@ -113,6 +115,7 @@ class HasStatus(t.HasTraits):
         """Report that a field did not take what was typed, by which rule, and the value in force."""
         shown = given if len(given) <= LONGEST_GIVEN else f"{given[:LONGEST_GIVEN]}…"
         what = f"“{shown}” is not one" if shown.strip() else "it was left empty"
+        self._n_said += 1
         kept = f" It stays at {stays}." if stays else ""
         with self.hold_trait_notifications():
             self.problem, self.status = True, f"{control}: {rule}; {what}.{kept}"
@@ -123,6 +126,7 @@ class HasStatus(t.HasTraits):
         self._write_status(text)
 
     def _write_status(self, text: str) -> None:
+        self._n_said += 1
         with self.hold_trait_notifications():
             self.problem, self.status = False, text
 
@@ -145,6 +149,7 @@ class HasStatus(t.HasTraits):
         what = " ".join(str(error).split()) or type(error).__name__
         logger.error("%s: %s", doing or self.stem, what, exc_info=error)
         self._stop_loading()
+        self._n_said += 1
         with self.hold_trait_notifications():
             self.problem, self.status = True, f"{doing}: {what}" if doing else what
 

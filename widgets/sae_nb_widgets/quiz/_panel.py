@@ -9,7 +9,7 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import check_count, checked, refuse_direction
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape, format_count
 from sae_nb.pretrained._examples import examples_of
@@ -110,6 +110,7 @@ class AtomQuiz(Panel):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
+        refuse_direction(sae, "Look at it in an AtomBrowser(direction, acts).")
         check_count(n_options, name="n_options", at_least=2)
         self._catalogue = _catalogue(sae, acts, catalogue)
         self.n_atoms = self._catalogue.n_atoms

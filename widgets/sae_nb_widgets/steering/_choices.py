@@ -134,19 +134,20 @@ def target_in(panel: SteeringPanel, value: str) -> str:
 # --- recipes ------------------------------------------------------------------------------------
 
 
-def read_recipe(given: Mapping[str, Any] | str | Path, own: SaeIdentity) -> SteeringRecipe:
+def read_recipe(given: Mapping[str, Any] | str | Path, *own: SaeIdentity) -> SteeringRecipe:
     """Return a recipe from its fields or its file.
 
     Raises
     ------
-    ValueError: If it is of another SAE than `own`.
+    ValueError: If it is of another SAE than those of `own`, and brings no texts for a direction of its own.
     """
     asked = SteeringRecipe.from_json(
         dict(given if isinstance(given, Mapping) else read_json(Path(given)))
     )
-    if asked.sae is not None and not asked.sae.is_same(own):
+    known = asked.sae is None or any(asked.sae.is_same(one) for one in own)
+    if not known and asked.direction is None:
         raise ValueError(
-            f"`recipe` must be of the SAE that is steered, {own}, and this one is of {asked.sae}. Open "
+            f"`recipe` must be of the SAE that is steered, {own[0]}, and this one is of {asked.sae}. Open "
             "the panel with that SAE."
         )
     return asked

@@ -14,6 +14,7 @@ from sae_nb.steering._modes import MODES, Mode
 from sae_nb_widgets.components import StrengthSlider
 from sae_nb_widgets.components._base import HTML, lay_out, layout_of
 from sae_nb_widgets.panel._declaring import TIGHT, Entry, Menu, button, control, line, show
+from sae_nb_widgets.steering._directions import AtomEntry
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
@@ -117,8 +118,7 @@ class SteeringControls:
         tip = "Let the text go on: turned up, untouched, and along a random direction"
         self.go_on = button("Write on", tip, panel.continue_text)
         self.first = [self.strength, self.again]
-        tip = "Row of the dictionary that is made stronger"
-        self.atom = control(panel, "atom", "atom", tip, 140)
+        self.atom = AtomEntry(panel, 260 if panel.model.modality.is_text else 140)
         tip = "The strength in force, in the panel's unit"
         self.exact = control(panel, "strength", "strength", tip, 140, kind=Entry)
         number = self._number()

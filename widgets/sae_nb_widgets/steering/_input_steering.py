@@ -82,11 +82,11 @@ class InputSteering(SteeringPanel):
         """Take the lens's atom; one that it chose by itself does not displace one that was asked for."""
         lens = self._lens
         if lens is not None and (lens.atom_chosen or not self._has_own_atom):
-            self.atom = lens.atom
+            self.choose_atom(lens.atom)
 
     @reacts("atom", doing="steering", early=True)
     def _lead_lens(self) -> None:
-        if self._lens is not None:
+        if self._lens is not None and self.sae is self._lens.sae:
             self._lens.atom = self.atom
 
     @reacts("picture", doing="steering the picture", early=True)

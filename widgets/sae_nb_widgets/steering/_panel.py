@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import ipywidgets as ipw
@@ -19,7 +18,6 @@ from sae_nb.atoms import AtomCatalogue, peaks
 from sae_nb.checks import as_dictionary, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.figures.theme import format_count, format_duration
-from sae_nb.files._atomic import write_json
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.sessions._names import names_of
 from sae_nb.steering._modes import MODES, UNITS, Unit
@@ -29,7 +27,6 @@ from sae_nb.summaries._dose_response import SteeringCurve, summarise_dose_respon
 from sae_nb.summaries._steering import SteeringRecipe
 from sae_nb.summaries.input._answers import answering
 from sae_nb_widgets.components._base import lay_out
-from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import (
     LARGEST_SEED,
     Atom,
@@ -60,6 +57,7 @@ from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
 from sae_nb_widgets.steering._figure import CurveView, steering_figure, update_answer
 from sae_nb_widgets.steering._initial_state import find_firing, opening_atom
 from sae_nb_widgets.steering._queries import Question, SteeringAnswer, SteeringRuns
+from sae_nb_widgets.steering._recipes import HasRecipes
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ CURVE_POINTS, TEXTS_PX = 11, 348
 
 
 @checked(leave=("acts", "hook_point"))
-class SteeringPanel(Panel):
+class SteeringPanel(HasRecipes):
     """What if this atom were stronger?
 
     Every change runs the live model three times, off the main thread and under the model's lock:
@@ -159,7 +157,6 @@ class SteeringPanel(Panel):
         allow_none=True,
         help="Divergence to find the strength for, in nats.",
     )
-    recipes = t.List(t.Dict(), help="Recipes that were kept, ready for JSON.")
     max_new_tokens = Whole(20, 1, 200, help="Tokens that a continuation adds.")
 
     def __init__(
@@ -198,6 +195,7 @@ class SteeringPanel(Panel):
         super().__init__()
         self.names = names_of(sae, acts if isinstance(acts, AtomCatalogue) else None)
         self.set_trait("hook_point", hook_point)
+        self._begin_with(sae)
         self.atom, self.text, self.strength = atom or 0, self.samples.text(0) or "", strength or 0.0
         self._show_facts()
         self._build()
@@ -244,9 +242,9 @@ class SteeringPanel(Panel):
 
     def _measure_strengths(self) -> None:
         """Find every atom's 99th percentile, and what fires in the input, off the main thread."""
-        acts = self.names.catalogue if self._acts is None else self._acts
-        known = self.scale.measured.known(self.sae, acts)
-        reads_input = self._opening.atom or (self._opening.strength and not known)
+        acts, opening, of_atoms = self._measured_on, self._opening, self.fitted is None
+        known = of_atoms and self.scale.measured.known(self.sae, acts)
+        reads_input = of_atoms and (opening.atom or (opening.strength and not known))
         scale = StrengthScale(talks=bool(self.model.causal))
         if not known and not reads_input:
             scale.know(self.sae, None)
@@ -322,6 +320,7 @@ class SteeringPanel(Panel):
             model_name=self.model.name,
             target_kl=self.target_kl,
             sae=self.identity,
+            direction=self.typed,
         )
 
     @cached_property
@@ -524,83 +523,13 @@ class SteeringPanel(Panel):
         self.controls.curve.disabled = summary.outcome == "state"
         self.controls.recipe.value = json.dumps(self.current.to_json())
         self._conclude()
-        self._write_status(
-            " ".join(filter(None, (answer.note, words.search_words(answer.found), self._lowered)))
-        )
+        said = (answer.note, self.trust, words.search_words(answer.found), self._lowered)
+        self._write_status(" ".join(filter(None, said)))
         if self._opening.strength and not UNITS[self.unit].measured:
             # Only now is it known how long the states are.
             self._fit_sliders()
             self._choose_strength()
         self._opening = replace(self._opening, strength=False)
-
-    # --- recipes ----------------------------------------------------------------------------------
-
-    def recipe(self) -> dict[str, Any]:
-        """Return everything it takes to do the same again, as plain JSON values."""
-        return self.current.to_json()
-
-    def keep_recipe(self) -> dict[str, Any]:
-        """Add what is asked for now to `recipes`, and return it; one that is there stays once."""
-        recipe = self.recipe()
-        if recipe not in self.recipes:
-            self.recipes = [*self.recipes, recipe]
-        number = self.recipes.index(recipe) + 1
-        self.say(f"Kept as recipe {number}: {self._recipe_words(recipe)}.")
-        return dict(recipe)
-
-    def _recipe_words(self, recipe: Mapping[str, Any]) -> str:
-        return words.recipe_words(SteeringRecipe.from_json(dict(recipe)), self.names, self.scale)
-
-    @checked
-    def save_recipe(self, path: str | Path) -> Path:
-        """Write what is asked for now as a JSON file, atomically."""
-        write_json(Path(path), self.recipe())
-        return Path(path)
-
-    @checked
-    def replay(self, recipe: Mapping[str, Any] | str | Path) -> None:
-        """Carry out a recipe."""
-        asked = choices.read_recipe(recipe, self.identity)
-        # Without an event loop the strengths' answer comes on a thread of its own: not in between.
-        with self._drawing:
-            # Until it is ready the unit of a strength is not known.
-            waiting = self._opening.recipe if self.ready else asked
-            self._opening = replace(self._opening, strength=False, recipe=waiting)
-            self._take_recipe(asked)
-
-    def _take_recipe(self, asked: SteeringRecipe) -> None:
-        """Set every trait to the value in a recipe."""
-        size = self.scale.unit_size
-        strength = asked.amount / size(asked.atom, asked.mode)
-        self._chosen = replace(self._chosen, of_recipe=(asked.atom, strength))
-        with self.hold_trait_notifications():
-            self.hook_point, self.atom, self.mode = asked.hook_point, asked.atom, asked.mode
-            self.positions, self.sample, self.seed = asked.positions, asked.sample, asked.seed
-            self.head, self.target_kl = asked.head, None
-            # The same coefficients, also where percentiles were measured on other activations.
-            self.others = tuple((a, amount / size(a, asked.mode)) for a, amount in asked.others)
-            self.strength = strength
-        if asked.text is not None:  # last, because another sample brings its own
-            self.text = asked.text
-
-    def replay_text(self) -> None:
-        """Carry out the recipe in the field."""
-        with self.guarded("recipe"):
-            self.replay(choices.recipe_in(self.controls.recipe.value))
-
-    @reacts("recipes", early=True)
-    def _offer_recipes(self) -> None:
-        self.controls.show_kept([self._recipe_words(one) for one in self.recipes])
-
-    def state(self) -> dict[str, Any]:
-        """Return what a saved session keeps: the recipe that is shown, and those that were kept."""
-        return {"recipe": self.recipe(), **super().state()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state` gave."""
-        super().restore({name: value for name, value in state.items() if name != "recipe"})
-        if "recipe" in state:
-            self.replay(state["recipe"])
 
     # --- what is drawn ----------------------------------------------------------------------------
 
@@ -625,6 +554,8 @@ class SteeringPanel(Panel):
             outcome, said, texts = words.tell_texts(record.prompt, record.rows)
             reasons = f"{texts} {reasons}"
         self._draw_headline(outcome)
+        if self.trust:
+            reasons = f"{reasons} {self.trust}"
         spent = f"{words.numbers_words(summary)} · {format_duration(self._answer.seconds)}"
         self.conclude(said, spent, reasons=f"{edit}: {reasons}")
         self._show_texts()
@@ -736,7 +667,7 @@ class SteeringPanel(Panel):
             self.say(words.curve_words(curve))
 
     def continue_text(self) -> None:
-        """Continue the text before and after, and under the random direction."""
+        """Continue the text before and after, and under three random directions."""
         # Until it is ready the unit of the strength is not known.
         self._opening = replace(self._opening, text=not self.ready)
         if not self.ready:
@@ -757,7 +688,7 @@ class SteeringPanel(Panel):
         def done(record: Continuation) -> None:
             self.cards.continuation = record
             self._end_writing()
-            self.say("")
+            self.say(self.trust)
 
         self.run_async(
             work, done, doing="continuing the text", otherwise=self._end_writing, channel="text"

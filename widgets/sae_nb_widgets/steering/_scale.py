@@ -32,10 +32,15 @@ class StrengthScale:
         self.firing: Mapping[int, float] = {}
         """Largest strength of atoms in the input at hand, for those that were not measured."""
 
+        self.distance: float | None = None
+        """Of a direction in the place of the atoms: how far its two groups are apart along it."""
+
     def know(self, sae: SparseAutoencoder, found: Peaks | None) -> None:
         """Note how strongly atoms fire, where that is known, and how long they are."""
         self.peaks, self.sizes = found, None if found is None else found.usual
         self.lengths = sae.dictionary.detach().float().norm(dim=1).cpu().numpy()
+        between = getattr(sae, "direction", None)
+        self.distance = None if between is None else abs(float(between.scale))
 
     def of(self, atom: int, mode: Mode = "set") -> float | None:
         """Return an atom's measured unit; None when it is not known or the atom never fires.
@@ -75,8 +80,10 @@ class StrengthScale:
 
     def peak(self, atom: int) -> float | None:
         """Return how strongly an atom fires in the input, at most; of a weak or silent one what the strongest
-        tenth of the atoms reach.
+        tenth of the atoms reach; of a direction the distance of its groups.
         """
+        if self.distance is not None:
+            return self.distance
         if not self.firing:
             return None
         usual = float(np.quantile(list(self.firing.values()), 0.9))
@@ -99,13 +106,16 @@ class StrengthScale:
         unit, peak = UNITS[self.unit(atom, mode)], self.peak(atom)
         if unit.measured or peak is None:
             return unit.safe_strength(self.length, talks=self._talks)
+        if self.distance is not None:
+            return float(f"{peak:.2g}")
         times = self.measured.safe_strength(None, talks=self._talks) or 1.0
         return float(f"{times * peak:.2g}")
 
     def of_peak(self, atom: int, mode: Mode) -> tuple[float, str]:
         """Return how much of `strength` is as strong as the atom usually fires, and words for that unit.
 
-        That is its 99th percentile where that was measured, else its largest strength in the input.
+        That is its 99th percentile where that was measured, else its largest strength in the input; of a
+        direction the distance of its two groups.
         Where neither is known, the unit stays that of the mode or the model.
         """
         if not MODES[mode].takes_units:
@@ -113,6 +123,8 @@ class StrengthScale:
         unit, peak = UNITS[self.unit(atom, mode)], self.peak(atom)
         if unit.measured:
             return 1.0, "× usual"
+        if self.distance is not None:
+            return self.distance, "× usual"
         return (1.0, unit.words) if peak is None else (peak, "× as here")
 
     def words(self, atom: int, mode: Mode) -> str:
@@ -125,6 +137,8 @@ class StrengthScale:
 
     def explained(self, atom: int, mode: Mode) -> str:
         """Return what the words of the slider mean; empty where they say it themselves."""
+        if self.distance is not None and MODES[mode].takes_units:
+            return f"usual: the distance of the two groups' means, {format_number(self.distance)}"
         size = self.of(atom, mode)
         if size is None or not MODES[mode].takes_units:
             return ""
