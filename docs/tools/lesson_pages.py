@@ -39,7 +39,7 @@ TO_DOCS = re.compile(r"\]\(\.\./docs/([^)]+)\)")
 TO_SOURCE = re.compile(r"\]\((?!https?:|\.\.|#)([\w/]+\.\w+)\)")
 PLACE = '<div class="lesson-output" id="output-{}"></div>'
 MOVED_SIDEWAYS = """<style>
-/* A figure of many parts, or of two with a vertical axis each, keeps its width on a phone: it is moved sideways. */
+/* Many parts, or two with a vertical axis each, keep their width on a phone and are moved sideways. */
 :is(.sae-nb-live, body.parts) { overflow-x: auto; }
 :is(.sae-nb-live, body.parts) > div { min-width: 560px; }
 </style>"""
