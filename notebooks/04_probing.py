@@ -147,7 +147,7 @@ table
 # *Five columns*: five atoms do better than five random directions that were chosen in the same way, but no better than
 # five neurons. Here, a few atoms know no more about parity than a few neurons do.
 #
-# Which five are they? **Use the panel**: do they stand for digits, or for parity?
+# Which five are they? **Use the panel**: do they represent digits, or parity?
 
 # %%
 acts = sn.capture(

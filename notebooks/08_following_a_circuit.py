@@ -187,7 +187,7 @@ print(seen.answer)
 # %% [markdown]
 # ## 6 · Where the circuit is known
 #
-# Is a graph right? You can only tell where the answer is known. `tiny-induction` has two layers of attention and
+# Is a graph right? You can only judge it where the answer is known. `tiny-induction` has two layers of attention and
 # continues patterns that it has never seen: after "q k e f q k e" it predicts "f". You recognise the heads that do this
 # by where they look.
 

@@ -39,7 +39,7 @@ TO_DOCS = re.compile(r"\]\(\.\./docs/([^)]+)\)")
 TO_SOURCE = re.compile(r"\]\((?!https?:|\.\.|#)([\w/]+\.\w+)\)")
 PLACE = '<div class="lesson-output" id="output-{}"></div>'
 MOVED_SIDEWAYS = """<style>
-/* A figure of several parts keeps its width on a phone, and is moved sideways. */
+/* Many parts, or two with a vertical axis each, keep their width on a phone and are moved sideways. */
 :is(.sae-nb-live, body.parts) { overflow-x: auto; }
 :is(.sae-nb-live, body.parts) > div { min-width: 560px; }
 </style>"""
@@ -313,7 +313,9 @@ def _figure_page(figure: Any) -> str:
     drawn.update_layout(template=template(), autosize=True)
     title = escape(re.sub(r"<[^>]+>", "", drawn.layout.title.text or "") or "Figure")
     live = drawn.to_html(full_html=False, include_plotlyjs=False, config=still_config())
-    kind = "parts" if len([*drawn.select_xaxes()]) > 1 else "figure"
+    n_parts = len([*drawn.select_xaxes()])
+    n_titled = sum(bool(axis.title.text) for axis in drawn.select_yaxes())
+    kind = "parts" if n_parts > 2 or n_titled > 1 else "figure"
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<style>{theme.PAGE_COLOURS} body {{ margin: 0; }}</style>"

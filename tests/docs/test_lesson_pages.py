@@ -114,14 +114,18 @@ def test_outputs_are_put_in_their_places(pages: ModuleType) -> None:
     assert pages._output(view) == ""
 
 
-@pytest.mark.parametrize(("n_parts", "kind"), [(1, "figure"), (2, "parts")])
-def test_only_a_figure_of_several_parts_keeps_its_width_on_a_phone(
-    pages: ModuleType, n_parts: int, kind: str
+@pytest.mark.parametrize(
+    ("titles", "kind"),
+    [(["y"], "figure"), (["y", ""], "figure"), (["y", "z"], "parts"), (["y", "", ""], "parts")],
+)
+def test_a_figure_of_many_parts_keeps_its_width_on_a_phone(
+    pages: ModuleType, titles: list[str], kind: str
 ) -> None:
-    """One of a single part is drawn as narrow as the page."""
-    from plotly.subplots import make_subplots
+    """One of a single part, or of two that share their vertical axis, is drawn as narrow as the page."""
+    from sae_nb.figures._plot_grids import side_by_side
 
-    drawn = make_subplots(cols=n_parts)
+    n_parts = len(titles)
+    drawn = side_by_side(["x"] * n_parts, y=titles)
     for part in range(n_parts):
         drawn.add_scatter(x=[0, 1], y=[0, 1], col=part + 1, row=1)
     assert f'<body class="{kind}">' in pages._figure_page(drawn.to_plotly_json())

@@ -622,7 +622,7 @@ def _in_another_unit(sae: OwnSAE, x: Tensor, better: float) -> Mistake | None:
 
 def _unlike(E: Tensor, D: Tensor) -> Mistake | None:
     """Return what is wrong with an encoder and a dictionary that are not of one training."""
-    cosines = unit_rows(E) @ D.T
+    cosines = (unit_rows(E) @ D.T).nan_to_num()
     if cosines.diagonal().min() > 0.97:
         return Mistake(
             "Rows of E and of D still have the same directions. They begin so, and training parts them.",

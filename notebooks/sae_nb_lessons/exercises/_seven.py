@@ -109,8 +109,12 @@ def judge_recipe(fields: Mapping[str, Any]) -> Mistake | None:
             f"It adds at {recipe.hook_point}, and these are atoms of {sae.hook_point}.",
             "`panel.recipe()` has the hook point already.",
         )
+    if recipe.mode != "add":
+        return Mistake(
+            f"`mode` is {recipe.mode!r}, and the atoms are to be added.", '`"mode": "add"`.'
+        )
     answer = _answer(recipe)
-    if recipe.mode == "add" and min(answer[4], answer[9]) >= ENOUGH:
+    if min(answer[4], answer[9]) >= ENOUGH:
         return None
     for said, hint, other in _nearly(recipe, examples.p99):
         chances = _answer(other)
@@ -136,11 +140,6 @@ def _nearly(recipe: Any, p99: Any) -> Iterator[tuple[str, str, Any]]:
     others = recipe.others
     in_p99 = tuple((atom, amount * float(p99[atom])) for atom, amount in others)
     plain = replace(recipe, unit="coefficient", p99=None)
-    yield (
-        f"`mode` is {recipe.mode!r}, and the atoms are to be added.",
-        '`"mode": "add"`.',
-        replace(recipe, mode="add"),
-    )
     yield (
         "`strength` is in the model's units, and the recipe reads it in units of the 99th percentile.",
         "Divide it by `p99`.",

@@ -210,7 +210,7 @@ class Deconvolution(Finding):
         alone = self._alone(row)
         bins = list(range(self.x.shape[-1]))
         figure = side_by_side(
-            ["bin", "bin"], y=["recorded", "η, kernel on kernel"], gap=0.1, height=320
+            ["bin", "bin"], y=["recorded", "η, kernel on kernel"], gap=0.17, height=320
         )
         figure.add_trace(line("recorded", bins, alone.x[0], colour=theme.GREY, width=1), 1, 1)
         figure.add_trace(
