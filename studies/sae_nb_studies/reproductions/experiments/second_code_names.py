@@ -25,7 +25,7 @@ SAES = (
     "smollm2-135m/resid_post.9", "smollm2-135m/resid_post.16", "smollm2-135m/resid_post.23",
     "tiny-gpt/resid_post.3",
 )  # fmt: skip
-ABLATED = {"smollm2-135m/resid_post.16": 32, "tiny-gpt/resid_post.3": 300}
+ABLATED = {"smollm2-135m/resid_post.16": 20, "tiny-gpt/resid_post.3": 300}
 """SAEs whose firings are taken out, and pairs of a seed: a pass of the model each."""
 
 NOISE, ALIKE, PER_ATOM, ENOUGH = 0.1, 1.1, 10, 8
@@ -42,9 +42,9 @@ def run(
     seed: int,
     *,
     saes: tuple[str, ...] = SAES,
-    rows: int = 4000,
-    n_atoms: int = 300,
-    steps: int = 300,
+    rows: int = 2500,
+    n_atoms: int = 150,
+    steps: int = 200,
 ) -> dict[str, float]:
     """Pair firings of atoms drawn by the seed, in bundled SAEs and in four kinds trained by the seed."""
     numbers: dict[str, float] = {}
@@ -71,7 +71,7 @@ def _acts(name: str, rows: int) -> sn.Activations:
         inputs = [
             text[:240] for text in (*sn.data.prose("train").texts, *sn.data.prose("test").texts)
         ]
-    found = _captured(model_name, tuple(places), tuple(inputs[: rows // 20]))
+    found = _captured(model_name, tuple(places), tuple(inputs[: rows // 30]))
     acts = found[place]
     return acts.subset(acts.sample <= acts.sample[min(rows, len(acts)) - 1])
 
