@@ -24,6 +24,12 @@ import torch
 import sae_nb as sn
 from sae_nb.files._atomic import read_json, write_json
 from sae_nb_studies.evaluation import Certificate
+from sae_nb_studies.evaluation.certifying._certificate import (
+    KEPT,
+    drawn_rows,
+    kept_numbers,
+    numbers_table,
+)
 from sae_nb_studies.evaluation.certifying._folders import bundled_inputs
 from sae_nb_studies.recipes.saes import TEXT_PLANS, mixed_texts
 
@@ -85,6 +91,23 @@ def certified(
     return row(found, budget, None if goes_on else time.process_time() - begun)
 
 
+def kept(name: str, texts: Path, work: Path, row: dict[str, Any]) -> dict[str, Any]:
+    """Measure what a second code keeps of an SAE of a real model, and write it into the row that is there."""
+    sae = sn.load_sae(name)
+    acts = captured_texts(sn.load_model(str(sae.model_name)), str(sae.hook_point), texts, work)
+    seed = row["facts"]["seed"]
+    found = sn.second_code(sae, drawn_rows(acts, seed), ("omp",), seed=seed)
+    own = [
+        _rounded(one)
+        for one in numbers_table(kept_numbers(found)).drop(columns="meaning").to_dict("records")
+    ]
+    others = [one for one in row["numbers"] if one["number"] not in KEPT]
+    at = next(
+        (i for i, one in enumerate(others) if one["number"] in ("detection", "steers")), len(others)
+    )
+    return row | {"numbers": [*others[:at], *own, *others[at:]]}
+
+
 def captured_texts(
     model: sn.LiveModel, hook_point: str, texts: Path | None, work: Path | None
 ) -> sn.Activations:
@@ -123,11 +146,19 @@ def main() -> None:
     parser.add_argument("--budget", default="2 min")
     parser.add_argument("--texts", type=Path, help="texts that SAEs of real models were trained on")
     parser.add_argument("--work", type=Path, help="keeps captures and trainings")
+    parser.add_argument(
+        "--kept", action="store_true", help="measure the second code alone, for rows that are there"
+    )
     parser.add_argument("--peers", type=Path, help="folder of other libraries' files")
     given = parser.parse_args()
     rows = read_json(CERTIFICATES) if CERTIFICATES.is_file() else {}
     asked: list[tuple[str, Callable[[], dict[str, Any]]]] = [
-        (name, partial(certified, name, given.budget, given.texts, given.work))
+        (
+            name,
+            partial(kept, name, given.texts, given.work, rows[name])
+            if given.kept
+            else partial(certified, name, given.budget, given.texts, given.work),
+        )
         for name in given.names
     ]
     if given.peers:

@@ -212,7 +212,7 @@ ONLY = """async ([axes, height]) => {
   const data = plot.data.filter(t => kept.includes(t.xaxis || 'x')).map(t => ({...t, cliponaxis: false}));
   const layout = JSON.parse(JSON.stringify(plot.layout));
   Object.assign(layout, {height, width: undefined, autosize: true, shapes: [], showlegend: false,
-    margin: {l: Math.max(44, full.margin.l), r: 24, t: 30, b: 26}});
+    margin: {l: Math.max(44, full.margin.l), r: Math.max(24, full.margin.r), t: 30, b: 26}});
   for (const name of Object.keys(full).filter(key => /^[xy]axis[0-9]*$/.test(key))) {
     const short = name.replace('axis', ''), place = across.indexOf(short);
     if (!kept.includes(short)) { delete layout[name]; continue; }
@@ -565,10 +565,11 @@ def entries() -> list[Entry]:
             "steering-vision",
             *twice("a 7 turned into a 4"),
             steered_picture,
-            "One atom turned up (orange), and the network reads a 4; a random push of the same size (hatched) "
-            "leaves it a 7.",
-            bars,
+            "One atom turned up (orange), and the network reads a 4; 19 random pushes of the same size (grey) "
+            "leave it a 7.",
+            f".sae-nb-question, {bars}",
             "demo",
+            ".sae-nb-question { font-size: 16px !important; white-space: nowrap; }",
             axes="x y",
         ),
         Entry(

@@ -48,7 +48,7 @@ import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
 from sae_nb_lessons.figures import curve_figure
-from sae_nb_lessons.studies import hidden_rows, on_features, own_sae, raw_rows
+from sae_nb_lessons.studies import hidden_rows, on_features, own_sae
 from sae_nb_widgets.panel._theming import figure_widget
 
 pd.options.display.precision = 3
@@ -172,7 +172,7 @@ blind = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
 floors = {
     f"toy {seed}": {
         "random directions": on_features(seed, blind).mean(),
-        "rows of data": on_features(seed, raw_rows(seed)).mean(),
+        "rows of data": on_features(seed, hidden[seed][:64]).mean(),
     }
     for seed in range(3)
 }

@@ -18,11 +18,12 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/04_probing.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/04_probing.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/04_probing.html)
 #
-# You need 00 and a gradient; 40 minutes with the exercises, 15 seconds of computing. Afterwards you can write a
-# logistic probe, hold it against shuffled labels and a random dictionary, and say when five latents are a finding.
+# You need 00, and to know what a gradient is; 40 minutes with the exercises, 15 seconds of computing. Afterwards you
+# can write a logistic probe, compare it with shuffled labels and a random dictionary, and say when five latents are a
+# finding.
 #
-# A probe is a small classifier on activations. If it predicts a label, the label can be read off them. This says less
-# than it seems to: a probe on 64 random numbers predicts a lot, too. So most of this lesson is about controls.
+# A probe is a small classifier on activations. If it predicts a label, the label can be read off them. This means less
+# than it seems to, because a probe on 64 random numbers predicts a lot, too. So most of this lesson is about controls.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -77,7 +78,7 @@ exercise("04.1").check(train_probe)
 # %% [markdown]
 # ## 2 · The first control
 #
-# Shuffle the labels, so that there is nothing to learn. How well does the probe do now?
+# Shuffle the labels, so that there is nothing to learn. How well does the probe do now, on the rows it was trained on?
 
 # %%
 exercise("04.2")
@@ -90,8 +91,8 @@ exercise("04.2").predict(guess)
 exercise("04.2").reveal()
 
 # %% [markdown]
-# That is why a probe is tested on rows it has not seen. Here it is, with few labels and with many. The second half of
-# the images is for testing; chance is a half. The control is a mean over six shuffles of the labels.
+# That is why a probe is tested on rows it has not seen. The figure shows it with few labels and with many. The second
+# half of the images is kept for testing, and chance is a half. The control is the mean over six shuffles of the labels.
 
 # %%
 sizes = [20, 60, 200, 600]
@@ -117,8 +118,9 @@ def apart(z, y, k):
 exercise("04.3").check(apart)
 
 # %% [markdown]
-# If a concept is a few atoms, a probe on five of them does nearly as well as one on all. The control has the same
-# number of latents and the same L0, and its directions are random. Its five latents are chosen in the same way.
+# If a concept consists of a few atoms, a probe on five of them does nearly as well as one on all of them. The control
+# has the same number of latents and the same L0, but its directions are random. Its five latents are chosen in the same
+# way.
 
 # %%
 exercise("04.4")
@@ -141,11 +143,11 @@ table = probe_table(columns, y, 600)
 table
 
 # %% [markdown]
-# Read it by columns. *All columns*: the SAE's latents know no more than the activations they were made from. *Five
-# columns*: five atoms do better than five random directions that were chosen in the same way, but no better than five
-# neurons. Here, a few atoms hold no more of parity than a few neurons.
+# Read the table by columns. *All columns*: the SAE's latents know no more than the activations they were made from.
+# *Five columns*: five atoms do better than five random directions that were chosen in the same way, but no better than
+# five neurons. Here, a few atoms know no more about parity than a few neurons do.
 #
-# Which five? **Use the panel**: are they digits, or parity?
+# Which five are they? **Use the panel**: do they stand for digits, or for parity?
 
 # %%
 acts = sn.capture(
@@ -172,8 +174,8 @@ exercise("04.5").score(points)
 # %% [markdown]
 # ## 4 · Do SAEs help to probe?
 #
-# On three models, how much higher is the AUROC of the best probe on an SAE than that of the best probe without one
-# (arXiv 2502.16681)? The control is a random dictionary in the SAE's place.
+# On three models: how much higher is the AUROC of the best probe on an SAE than that of the best probe without one
+# (arXiv 2502.16681)? The control puts a random dictionary in the SAE's place.
 
 # %%
 probing = recorded("probing")
@@ -188,7 +190,7 @@ gains = {
 probing.brief(gains)
 
 # %% [markdown]
-# So an SAE rarely gives a better classifier. It gives one that can be read.
+# So an SAE rarely gives you a better classifier. It gives you one that you can read.
 #
 # ## 5 · The checked numbers
 

@@ -22,13 +22,13 @@
 # equal cost, hold an atom against directions that learned nothing, and distinguish reading from writing.
 #
 # An atom fires on fours. Add it to the activations of a seven, and the model answers four. Is that *the
-# atom's* doing? Any direction, added strongly enough, breaks something. And an atom that was **chosen**, best
-# of many, by what it reads, points towards its concept even if nothing was ever learned.
+# atom's* doing? Any direction, added strongly enough, breaks something. And an atom that was **chosen** from many
+# because it reads a concept best points towards that concept even if nothing was ever learned.
 #
-# So this notebook compares at **equal cost**, KL(clean‖steered) in nats, and compares the atom with four rivals:
-# random directions, the nearest other atom, the difference of means, and the atom that the same choice finds in an
-# SAE that was **never trained**. One short seed is run here; five full seeds were recorded. Section 6 reads
-# SmolLM2-135M where `sae-nb get smollm2-135m` fetched it, else `tiny-gpt`.
+# So this notebook compares the atom with four rivals at **equal cost**, KL(clean‖steered) in nats: random directions,
+# the nearest other atom, the difference of means, and the atom that the same choice finds in an SAE that was **never
+# trained**. One short run is made here; five full ones, a seed each, were recorded. Section 6 uses SmolLM2-135M if you
+# have fetched it (`sae-nb get smollm2-135m`), and `tiny-gpt` otherwise.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -58,9 +58,9 @@ from sae_nb_widgets.panel._theming import figure_widget
 # %% [markdown]
 # ## 1 · The same cost
 #
-# The model reads a 7. In the panel strength is in multiples of the atom's own 99th percentile; *match effect size*
-# finds the strength that moves the answer by so many nats, and an atom must do more than the control, the grey
-# dashed line.
+# The model reads a 7. In the panel, strength is measured in multiples of the atom's own 99th percentile. *Match effect
+# size* finds the strength that moves the answer by a given number of nats. An atom must do more than the control, the
+# grey dashed line.
 
 # %%
 vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -81,7 +81,7 @@ strength = ...
 exercise("05.1").check(strength)
 
 # %% [markdown]
-# Twice its percentile makes the 7 a 4. Is that so special? Predict before you look.
+# Twice its percentile turns the 7 into a 4. Is that so special? Predict before you look.
 
 # %%
 exercise("05.2")
@@ -94,8 +94,8 @@ exercise("05.2").predict(share)
 exercise("05.2").reveal()
 
 # %% [markdown]
-# The same without a panel, for an SAE that is trained here: how much of an atom does it take to move the answer by a
-# quarter of a nat? And of a random direction?
+# Now the same without a panel, for an SAE that is trained here: how much of an atom does it take to move the answer by
+# a quarter of a nat? And how much of a random direction?
 
 # %%
 seen = science.see_digits(seed=0, pictures=120, steps=120)
@@ -117,7 +117,8 @@ exercise("05.3").check(kl)
 # %% [markdown]
 # ## 2 · Success against cost
 #
-# Eight images of other digits; log-odds of a four. Every line costs the same at the same place.
+# The figure shows the log-odds of a four on eight images of other digits. At the same place on the horizontal axis, all
+# lines cost the same.
 
 # %%
 curves = science.curves_of(seen, seen.sae, atom, 4, others, controls=4)
@@ -130,7 +131,7 @@ print(f"(95 %: {success.interval[0]:.1f} to {success.interval[1]:.1f}),")
 print(f"with random directions by {success.control:.1f}")
 
 # %% [markdown]
-# The five full seeds, four digits each, a fresh SAE for every seed:
+# Here are the five recorded seeds, with four digits each and a fresh SAE for every seed:
 
 # %%
 science_runs = recorded("steering_science")
@@ -159,9 +160,9 @@ exercise("05.4").reveal()
 #
 # ## 3 · Reading is not writing
 #
-# `tiny-gpt`, stories with a good or a bad turn. An atom that separates good stories from bad ones (AUC near
-# 1) is added to beginnings such as "… Anna was very"; the target is the next word, *happy* or *sad*. Fluency
-# is what the unsteered model thinks of what is written, and what the steered model loses on neutral text.
+# Now `tiny-gpt`, and stories that take a good or a bad turn. An atom that separates good stories from bad ones (AUC
+# near 1) is added to beginnings such as "… Anna was very"; the target is the next word, *happy* or *sad*. Fluency has
+# two sides: how likely the unsteered model finds what is written, and how much the steered model loses on neutral text.
 
 # %%
 stories = science.see_stories(seed=0, texts=80, steps=80)
@@ -182,16 +183,16 @@ pushes = {
 science_runs.brief(pushes)
 
 # %% [markdown]
-# Between two words, any perturbation that changes the answer moves the log-odds one way or the other, and
-# half of the random directions go the right way: only the sign *and* the cost together say more. Over three
-# seeds and both sentiments, atoms that read nearly without error do more than random directions in two cases
-# of three, and their success varies over seeds by more than its mean. The difference of means, which needs
-# no SAE, goes further here; for digits it does not.
+# Between two words, any perturbation that changes the answer moves the log-odds one way or the other, and half of all
+# random directions go the right way. So the sign means something only together with the cost. Over three seeds and both
+# sentiments, atoms that read nearly without error do more than random directions in two cases out of three, and from
+# seed to seed their success varies by more than its own mean. The difference of means, which needs no SAE, goes further
+# here; for digits it does not.
 #
 # ## 4 · How fragile is the explanation?
 #
-# The same perturbation, with the image shifted, noisy, darker or grey; added at the class token alone or at the
-# patches alone; half and twice as strong.
+# Here is the same perturbation with the image shifted, noisy, darker or grey, with the atom added at the class token
+# alone or at the patches alone, and with half and twice the strength.
 
 # %%
 by = float(curves.arms["atom"].strengths[2])
@@ -206,11 +207,11 @@ print(f"holds in {battery['robustness'].value:.0%} of {battery.effects.size} cel
 print(f"the sign flips in {battery['sign flips'].value:.0%}")
 
 # %% [markdown]
-# ## 5 · Or an illusion?
+# ## 5 · Or is it an illusion?
 #
 # Patching along a direction can make an effect out of two parts that have none: one that varies but is not
-# read, and one that is read but never varies. So the direction is cut in two, by what the rest of the model
-# *reads* there (the row space of its Jacobian, sketched), and each part is patched alone.
+# read, and one that is read but never varies. So the direction is cut in two, into what the rest of the model
+# *reads* there (the row space of its Jacobian, sketched) and what it does not, and each part is patched alone.
 
 # %%
 exercise("05.5")
@@ -254,10 +255,10 @@ parts = {
 science_runs.brief(parts)
 
 # %% [markdown]
-# It is not an illusion: the part that is read keeps the effect. But the effect is small, a tenth of the difference
-# between the two digits, where everything patched gives all of it. One atom is not *the* four.
+# It is not an illusion: the part that is read keeps the effect. But the effect is small. It is a tenth of the difference
+# between the two digits, while patching everything gives all of it. One atom is not *the* four.
 #
-# All of it on one card:
+# Here is all of it on one card:
 
 # %%
 card = sw.ReportCard([{**curves, **battery}, {**text}], ["digits", "text"])
@@ -266,9 +267,9 @@ card
 # %% [markdown]
 # ## 6 · Does it write what it is named for?
 #
-# Now a model that writes. Sixteen beginnings are continued as they are, with one named
-# atom, and along random directions of the same size. What share of the texts has a word that belongs to the name?
-# The atom was chosen because its name is a topic; the words are those one would expect.
+# Now for a model that writes. Sixteen beginnings are continued three ways: as they are, with one named atom added, and
+# with random directions of the same size added. What share of the texts contains a word that belongs to the name? The
+# atom was chosen because its name is a topic, and the words are those you would expect.
 
 # %%
 lm = language_model()
@@ -282,8 +283,8 @@ print(f"“{lm.concept}”: {texts['as it is']:.0%} → {texts['turned up']:.0%}
 print(f"random directions: at most {texts.iloc[2:].max():.0%}")
 
 # %% [markdown]
-# This atom writes what it reads. It was chosen because it is clear; section 3 shows others. A count of words does not
-# see grammar, and too much of any direction breaks a text: read some.
+# This atom writes what it reads. It was chosen because it is a clear case; section 3 shows some that are less clear. A
+# count of words does not see grammar, and too much of any direction breaks a text, so read some of them.
 #
 # ## 7 · The checked numbers
 

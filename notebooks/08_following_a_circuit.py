@@ -18,15 +18,15 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/08_following_a_circuit.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/08_following_a_circuit.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/08_following_a_circuit.html)
 #
-# A model continues with a word. Which of its atoms caused that, and what caused them? Here an answer is followed
-# back, through a transcoder of every MLP, to the words of the text, and to the patches of an image. The graph is a
-# hypothesis. So each time one atom is **cut in the running model**, and the effect is compared with the graph's
-# prediction and with random directions of the same size.
+# A model writes a word. Which of its atoms caused that, and what caused them? Here an answer is followed back, through
+# a transcoder of every MLP, to the words of the text, or to the patches of an image. Such a graph is a hypothesis. So
+# each time, one atom is **cut in the running model**, and the effect is compared with the graph's prediction and with
+# random directions of the same size.
 #
 # You need 00, and 07's idea of a patch; 30 minutes with the exercises, 25 seconds of computing. Afterwards you can
-# follow an answer back to its inputs, hold a graph against the running model, and score an induction head. Nothing is
-# trained: `tiny-gpt` and `tiny-vit` come with a transcoder of each MLP; section 7 reads SmolLM2-135M where `sae-nb
-# get smollm2-135m` fetched it, else `tiny-gpt`.
+# follow an answer back to its inputs, test a graph against the running model, and score an induction head. Nothing is
+# trained, since `tiny-gpt` and `tiny-vit` come with a transcoder for each MLP. Section 7 uses SmolLM2-135M if you have
+# fetched it (`sae-nb get smollm2-135m`), and `tiny-gpt` otherwise.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -56,12 +56,13 @@ from sae_nb_widgets.panel._theming import figure_widget
 # %% [markdown]
 # ## 1 · A word, followed back
 #
-# An SAE rebuilds an activation from itself. A *transcoder* is the same with another target: it reads what goes into
+# An SAE rebuilds an activation from itself. A *transcoder* does the same with another target: it reads what goes into
 # an MLP and rebuilds what comes out, as a sum of a few atoms. Put in the MLP's place, it turns the MLP into parts
 # whose contributions can be followed.
 #
-# Attention patterns and the scales of the norms are held as this text had them; then every atom is exactly a
-# sum of what earlier atoms, the words, and what the transcoders miss add to it.
+# Attention patterns and the scales of the norms are held fixed at the values that they have on this text. Then every
+# atom is exactly a sum of three kinds of contribution: from earlier atoms, from the words, and from what the
+# transcoders miss.
 
 # %%
 gpt = sn.load_model("tiny-gpt")
@@ -71,9 +72,9 @@ graph = sn.circuits.attribution_graph(gpt, transcoders, text, target=" s")
 print(graph)
 
 # %% [markdown]
-# Hundreds of nodes: the panel draws those that carry most of the influence. Words are below, the answer
-# above, each atom over the word at which it fires. Click one: its examples, what made it, what it makes; the
-# slider changes it in the model.
+# There are hundreds of nodes, and the panel draws those that carry most of the influence. The words are at the bottom,
+# the answer is at the top, and each atom stands above the word at which it fires. Click an atom to see its examples,
+# what feeds it and what it feeds. The slider changes it in the running model.
 
 # %%
 panel = sw.CircuitPanel(graph, threshold=0.6)
@@ -99,8 +100,8 @@ print(f"live model {cut.effect:+.2f}, the graph foresaw {cut.predicted:+.2f};")
 print(f"random directions of the same size: at most {abs(cut.random).max():.2f}")
 
 # %% [markdown]
-# The sign is right and the size is not: later norms give back what the atom took, and later MLPs do not
-# answer in proportion. Is that so of most atoms?
+# The sign is right and the size is not: later norms give back part of what was taken away, and later MLPs do not respond
+# in proportion. Is that so for most atoms?
 
 # %%
 exercise("08.2")
@@ -126,7 +127,7 @@ measured.brief(foreseen)
 # %% [markdown]
 # ## 3 · Is this *the* circuit?
 #
-# The atoms of the pruned graph alone, all others taken out of the running model:
+# Keep only the atoms of the pruned graph, and take all others out of the running model:
 
 # %%
 small = graph.prune(nodes=0.8)
@@ -137,8 +138,8 @@ print(
 print(f"the same number of random ones {alone.random.mean():.0%}")
 
 # %% [markdown]
-# But random atoms mostly lack the right position. Before you call such a set *the* circuit, compare it with
-# the strongest atoms of the same positions:
+# But most random atoms are at the wrong positions. Before you call such a set *the* circuit, compare it with the
+# strongest atoms at the same positions:
 
 # %%
 kept = {
@@ -151,7 +152,9 @@ shares = {words: measured.seeds(name) for words, name in kept.items()}
 figure_widget(arms_figure(shares, floor=measured.of("random").mean, x_title="share"), height=210)
 
 # %% [markdown]
-# ## 4 · Through which path?
+# ## 4 · Along which path?
+#
+# From the word with the most influence to the answer, the panel marks the strongest path:
 
 # %%
 words = graph.nodes[graph.nodes.kind == "token"]
@@ -163,7 +166,7 @@ print(" → ".join(graph.nodes["name"].iloc[path]))
 # %% [markdown]
 # ## 5 · Why this digit?
 #
-# The same with an image: the inputs are its patches, cls and registers.
+# Now the same with an image. Its inputs are the patches, the class token and the registers.
 
 # %%
 vit = sn.load_model("tiny-vit")
@@ -184,9 +187,9 @@ print(seen.answer)
 # %% [markdown]
 # ## 6 · Where the circuit is known
 #
-# Is a graph right? You can only say so where the answer is known. `tiny-induction` has two layers of attention
-# and continues patterns that it has never seen: after "q k e f q k e" it predicts "f". The heads that do it
-# are known by where they look.
+# Is a graph right? You can only tell where the answer is known. `tiny-induction` has two layers of attention and
+# continues patterns that it has never seen: after "q k e f q k e" it predicts "f". You recognise the heads that do this
+# by where they look.
 
 # %%
 exercise("08.3")
@@ -205,8 +208,8 @@ circuit = sn.circuits.known_circuit(induction)
 circuit.components
 
 # %% [markdown]
-# In the circuit are the heads that look, for half of their attention or more, where their role requires. What
-# are they worth?
+# The circuit consists of the heads that put at least half of their attention where their role requires. What are they
+# worth?
 
 # %%
 exercise("08.4")
@@ -222,8 +225,8 @@ exercise("08.4").reveal()
 print(circuit)
 
 # %% [markdown]
-# Now a tracer is asked, without knowing: how much does the answer lose when one head at a time is held at its
-# mean? An AUC of 1 puts all heads of the circuit before all others, ½ is a draw.
+# Now ask a tracer, which does not know the circuit: how much does the answer lose when one head at a time is held at its
+# mean? An AUC of 1 means that all heads of the circuit rank before all others; ½ is chance.
 
 # %%
 heads = sn.circuits.head_contributions(induction, list(circuit.inputs)[:8], method="ablation")
@@ -231,9 +234,9 @@ found = circuit.auc(abs(heads.values).ravel())
 print(f"AUC {found:.2f}")
 
 # %% [markdown]
-# Contextual decomposition splits every activation into what comes from a head and the rest. The result depends on the
-# split of attention. The authors split it whole, with queries, keys and patterns. With patterns held fixed, the
-# method misses the head that looks back: this head acts only by moving where others look.
+# Contextual decomposition splits every activation into the part that comes from a head and the rest. The result depends
+# on how attention is split. The authors split all of it: queries, keys and patterns. If patterns are held fixed instead,
+# the method misses the head that looks back, because this head acts only by changing where others look.
 
 # %%
 for method in ("contextual", "held"):
@@ -247,9 +250,9 @@ split, held = known.of("contextual, AUC"), known.of("held, AUC")
 print(f"ROC-AUC over {split.n} seeds: {split.mean:.2f}, patterns held {held.mean:.2f}")
 
 # %% [markdown]
-# (How much a head *writes* finds this circuit as well, since the others hardly write: what the rule adds is the
-# difference from held patterns.) And other tracers, on this model and on two more, over five seeds, here with
-# patterns held:
+# (Ranking heads by how much they *write* finds this circuit as well, since the others hardly write. So the gain to look
+# at is the one over fixed patterns.) Here are other tracers, on this model and on two more, over five seeds, all with
+# patterns held fixed:
 
 # %%
 tracers = recorded("known_tracers")
@@ -264,13 +267,13 @@ rows = {
 tracers.brief(rows)
 
 # %% [markdown]
-# Graphs and patching find induction whole. For sums and brackets they do worse than the control, which takes
+# Graphs and patching find all of the induction circuit. For sums and brackets they do worse than the control, which takes
 # the parts that *write most*: where the circuit is most of the network, a tracer has little to find.
 #
 # ## 7 · A model without a dictionary
 #
-# Transcoders exist for few models, neurons are in all. Of two texts that differ in one word: which neurons turn
-# the model's next word?
+# Few models have transcoders, but every model has neurons. Take two texts that differ in one word: which neurons turn
+# the model's next word from one answer into the other?
 
 # %%
 lm = language_model()
@@ -286,10 +289,10 @@ neurons = turning.nodes[turning.nodes.kind == "atom"]
 neurons.loc[neurons.says != "", ["name", "says", "value"]].tail(8)
 
 # %% [markdown]
-# `value` is how much more a neuron is active on the first text, `says` what that raises among the next tokens, by
-# the direct path; those that raise no more than random directions do are left out here. Do a few of them turn the
-# answer? `kept`: its effect with these neurons alone as on the first text. `lost`: what goes without them.
-# `random`: the same number of others.
+# `value` is how much more active a neuron is on the first text. `says` lists the next tokens that this raises by the
+# direct path; neurons that raise no more than random directions do are left out here. Are a few of them enough to turn
+# the answer? `kept` is the share of the effect that remains when only these neurons are as on the first text, `lost` is
+# the share that goes when they are not, and `random` is the same for as many other neurons.
 
 # %%
 turn = turning.faithfulness(k=[20, 100], n_random=2)

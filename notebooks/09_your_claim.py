@@ -21,8 +21,8 @@
 # You need 01, and an SAE that you understand (02); 45 minutes with the exercises, 35 seconds of computing. Afterwards
 # you can turn a sentence into a claim that can fail, measure it with its floor and control, and hand it on as a page.
 #
-# Everything in this course that was called a finding has the same card: a text, a line that was drawn before, the
-# number over seeds, a floor, a control, a verdict. Here you make one of your own.
+# Everything that this course calls a finding has the same card: a sentence, a line that was drawn beforehand, the number
+# over seeds, a floor, a control, and a verdict. Here you make one of your own.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -50,14 +50,14 @@ import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, own_claim, recorded
 from sae_nb_lessons.figures import arms_figure
-from sae_nb_lessons.studies import hidden_rows, on_features, own_sae, raw_rows, scrambled, toy_run
+from sae_nb_lessons.studies import hidden_rows, on_features, own_sae, scrambled, toy_run
 from sae_nb_widgets.panel._theming import figure_widget
 
 # %% [markdown]
 # ## 1 · A claim by others
 #
-# Read one first: that atoms of SpaDE, an SAE of the elective 13, are on in regions of their own. The number, what an
-# untrained SpaDE reaches, what other SAEs reach:
+# Read one first. It claims that atoms of SpaDE, an SAE from elective 13, are on in regions of their own. Below are the
+# number, what an untrained SpaDE reaches, and what other SAEs reach:
 
 # %%
 seen = recorded("separability")
@@ -69,8 +69,8 @@ rows = {
 seen.brief(rows)
 
 # %% [markdown]
-# The number is high and the control is low, but the *floor is as high as the number*. With a line at .9, an SAE that
-# never learned would have met it: the claim is about the encoder, not about what it learned. You need all three
+# The number is high and the control is low, but the *floor is as high as the number*. An SAE that never learned anything
+# would have met a line at .9. So the claim is about the encoder, not about what it learned, and you need all three
 # numbers to see that.
 #
 # ## 2 · The line
@@ -87,22 +87,22 @@ exercise("09.1").check(line)
 # %% [markdown]
 # ## 3 · The run
 #
-# What is a good control here? The same training on data of which each column was shuffled: every neuron has the same
-# values as before, and no feature is left in them.
+# What is a good control here? Train in the same way on data in which each column was shuffled by itself: every neuron has
+# the same values as before, and no feature is left in them.
 #
-# A mistake that we made: a toy and a dictionary drawn from *one* seed begin alike, since both draw the same numbers
-# first. Random directions then had a cosine of .78 with the features. The floor showed it; here toys have their own
-# seeds.
+# We made a mistake once: a toy and a dictionary that are drawn from *one* seed begin alike, since both draw the same
+# numbers first. Random directions then had a cosine of .78 with the features. The floor gave the mistake away; here,
+# toys have seeds of their own.
 
 # %%
 small = hidden_rows(0)[:2000]
 apart = {"rows": small, "scrambled": scrambled(small, seed=0)}
 cosines = {name: on_features(0, own_sae(one, 64, 3, 100).D).mean() for name, one in apart.items()}
-cosines["64 raw rows, untrained"] = on_features(0, raw_rows(0)).mean()
+cosines["64 raw rows, untrained"] = on_features(0, hidden_rows(0)[:64]).mean()
 print(", ".join(f"{name}: mean cosine {value:.2f}" for name, value in cosines.items()))
 
 # %% [markdown]
-# And R²? The panel trains an SAE on either:
+# And what does R² say? The panel trains one SAE on each of the two:
 
 # %%
 training = {}
@@ -145,7 +145,7 @@ card = ...
 exercise("09.4").check(card)
 
 # %% [markdown]
-# This is one card. Its claim is too weak on purpose: the line is at .6.
+# Here is another card. Its claim is too weak on purpose: the line is at .6.
 
 # %%
 weak = own_claim(
@@ -159,8 +159,9 @@ measured = weak.test(toy_run, range(5))
 measured
 
 # %% [markdown]
-# "Holds", and the card itself reports that this is worth nothing: floor and control hold as well. With a line at .9,
-# above raw rows too, the same numbers are a finding. Every seed, and the floor as a dashed line:
+# The claim "holds", and the card itself says that this is worth nothing, because floor and control meet the line as well.
+# With a line at .9, which is above raw rows too, the same numbers are a finding. The figure shows every seed, and the
+# floor as a dashed line:
 
 # %%
 parts = {name: [one[name] for one in measured.by_seed.values()] for name in ("claim", "control")}
@@ -189,8 +190,8 @@ points = ...
 exercise("09.5").score(points)
 
 # %% [markdown]
-# Now one of your own: another `run`, on the model and the SAE that you care about. Three numbers from each seed are
-# all that `own_claim` needs.
+# Now make a claim of your own: write another `run`, for the model and the SAE that you care about. Three numbers from
+# each seed are all that `own_claim` needs.
 #
 # ## 6 · The checked numbers
 

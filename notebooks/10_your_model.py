@@ -22,8 +22,9 @@
 # Afterwards you can capture the rows of any torch model by yourself, say beforehand what an SAE of it costs, and
 # judge it by what the model loses.
 #
-# The model is one of Hugging Face, by its name. Here it is SmolLM2-135M where you have it (`sae-nb get smollm2-135m`
-# in a terminal, once, 93 MB), and the bundled tiny-gpt otherwise. Where you have a network, write another name.
+# The model comes from Hugging Face, by its name. Here it is SmolLM2-135M if you have fetched it (`sae-nb get
+# smollm2-135m` in a terminal, once, 93 MB), and the bundled tiny-gpt otherwise. With a connection to the internet, you
+# can write any other name.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -59,7 +60,7 @@ pd.options.display.precision = 2
 # %% [markdown]
 # ## 1 · The name
 #
-# A name of the hub ("gpt2"), or a folder with a checkpoint. Texts or images go with it.
+# Give a name on the hub ("gpt2") or a folder with a checkpoint, and texts or images to go with it.
 
 # %%
 wanted, hook_point = "smollm2-135m", "resid_post.16"
@@ -72,8 +73,8 @@ except FileNotFoundError:
 print("the model here:", model)
 
 # %% [markdown]
-# The middle of a network is where to begin: early blocks see words, the last ones the answer. A name of another kind
-# needs another line, and nothing else:
+# The middle of a network is a good place to begin: early blocks see words, and the last ones see the answer. For another
+# kind of model, change these entries and nothing else:
 #
 # | model | `wanted` | `hook_point` | reads |
 # | --- | --- | --- | --- |
@@ -87,7 +88,7 @@ model.tokens(texts[0]).head(6)
 # %% [markdown]
 # ## 2 · Rows, by a hook of your own
 #
-# `sn.capture` is a forward hook. Write the hook:
+# At its heart, `sn.capture` is a forward hook. Write that hook:
 
 # %%
 exercise("10.1")
@@ -101,8 +102,8 @@ def rows_of(model, block, ids):
 exercise("10.1").check(rows_of)
 
 # %% [markdown]
-# The same from the toolkit, on all texts. The last texts are kept for testing: an SAE is judged on texts it has not
-# seen.
+# The toolkit does the same on all texts. The last texts are kept for testing, because an SAE is judged on texts that it
+# has not seen.
 
 # %%
 settings = {"context_length": 48, "progress": False}
@@ -111,7 +112,7 @@ held_out = sn.capture(model, texts[100:], hook_point, **settings)
 print(f"{len(acts.x)} rows of {acts.d_in} numbers; {len(held_out.x)} for testing")
 
 # %% [markdown]
-# Why without the first token? See for yourself, in the first text:
+# Why is the first token left out? See for yourself, in the first text:
 
 # %%
 whole = sn.capture(model, texts[0], hook_point, drop_first=False, drop_massive=False, **settings)
@@ -140,8 +141,8 @@ def gigabytes(tokens, width, atoms):
 exercise("10.2").check(gigabytes)
 
 # %% [markdown]
-# Rows soon take the most memory. From a few gigabytes on, keep them in a folder (`sn.capture(…, store="acts")`), or
-# make them while training (`sn.stream`).
+# Rows soon take up most of the memory. From a few gigabytes on, keep them in a folder (`sn.capture(…, store="acts")`),
+# or make them while you train (`sn.stream`).
 
 # %%
 from sae_nb_lessons.studies import budget
@@ -158,8 +159,8 @@ pd.DataFrame(cost).T
 # %% [markdown]
 # ## 4 · Train, with more and more rows
 #
-# How many rows are enough? One SAE for each number of rows, all else alike; R² on the texts that were kept. The
-# control has the same number of random directions, used as well as they can be.
+# How many rows are enough? Here is one SAE for each number of rows, with all else alike, and its R² on the texts that
+# were kept for testing. The control has the same number of random directions, used as well as they can be.
 
 # %%
 saes, r2, control = {}, [], []
@@ -181,7 +182,8 @@ figure_widget(curve_figure(curves, x_title="rows trained on", y_title="R²"), he
 #
 # ## 5 · What the model loses
 #
-# R² does not know which part of a row matters. Put the reconstruction in the rows' place and let the model continue.
+# R² does not know which part of a row matters to the model. So put the reconstruction in the rows' place, and let the
+# model continue.
 
 # %%
 exercise("10.3")
@@ -205,7 +207,7 @@ exercise("10.4").predict(guess)
 exercise("10.4").reveal()
 
 # %% [markdown]
-# Now on your model: three numbers of one SAE, next to each other.
+# Now for your model: three numbers for one SAE, next to each other.
 
 # %%
 sae = saes[sizes[-1]]
@@ -243,8 +245,8 @@ exercise("10.5").score(points)
 # %% [markdown]
 # ## 7 · Keep it
 #
-# The folder has the weights and what they fit. Later, or elsewhere, `sn.check_fit` tests whether they still fit: it
-# catches another layer, another scale, another precision.
+# The folder holds the weights and a note of the model and the place that they fit. Later, or elsewhere, `sn.check_fit`
+# tests whether they still do: it catches another layer, another scale, another precision.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -268,6 +270,6 @@ assert torch.equal(again.encode(held_out.x).to_dense(), sae.encode(held_out.x).t
 exercise_report("10")
 
 # %% [markdown]
-# **To read.** *Gemma Scope* (arXiv 2408.05147): what a release of SAEs states of each; *Llama Scope* (arXiv
+# **To read.** *Gemma Scope* (arXiv 2408.05147): what a release of SAEs states about each; *Llama Scope* (arXiv
 # 2410.20526): the same for another model, at every layer; *Scaling and Evaluating Sparse Autoencoders* (arXiv
 # 2406.04093): how many atoms, and at which k.

@@ -867,6 +867,40 @@ which it did not see. A third copy with fewer than 57 of 60 caught refutes it.""
 points = 6
 
 
+# %% 36.1 check
+def fitted(means, values, frequencies, period, at):
+    def columns(u):
+        turns = u[:, None] * torch.tensor(frequencies) * 2 * torch.pi / period
+        return torch.cat([torch.ones(len(u), 1), turns.cos(), turns.sin()], dim=1).to(means)
+
+    weights = torch.linalg.lstsq(columns(values), means).solution
+    return columns(at) @ weights
+
+
+# %% 36.2 predict
+guess = 13
+
+
+# %% 36.3 check
+def moved(x, points, steps):
+    here = torch.cdist(x, points).argmin(dim=1)
+    there = (here + steps) % len(points)
+    return x + points[there] - points[here]
+
+
+# %% 36.4 predict
+guess = 0.2
+
+# %% 36.5 write
+found = """The sums of tiny-modular lie on a curve: put on a curve through 27 sums, all 26 left-out ones are read right, on the
+chord between their neighbours none, and none when the chord is moved as far out or the sums are shuffled. Days, months and
+numbers of SmolLM2 do not: no left-out word is read right, though it is more probable on the curve in order (.10) than
+shuffled (.04). Larger models, other layers and other states are open."""
+
+# %% 36.5 score
+points = 5
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 DOCS, TOOL = ROOT / "docs", ROOT / "sae_nb"
 FOUND = ROOT / "tests" / "sweep" / "found.json"
 BETTER = {"higher": "higher", "lower": "lower", "one": "close to 1", "none": "neither"}
-SHOWN = ("real", "return", "halves", "R²", "steers", "detection")
+SHOWN = ("real", "return", "halves", "kept", "R²", "steers", "detection")
 """Numbers of a certificate that its row has."""
 
 

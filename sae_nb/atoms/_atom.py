@@ -235,6 +235,9 @@ class AtomSummary:
     missing: str
     """Reason why there are no examples, if there are none."""
 
+    keeps: str = ""
+    """How many of its firings another solver keeps, next to both controls; empty if not known."""
+
     nearest_atoms: Int[np.ndarray, " n"]
     """Atoms with the largest cosine, this one left out; then the cosines."""
 
@@ -350,6 +353,7 @@ def describe_atom(
         n_examples=len(choice.rows),
         page=page,
         missing=choice.missing,
+        keeps=catalogue.keeps(atom),
         nearest_atoms=near,
         nearest_cosines=cosines,
         coactive_atoms=joint,

@@ -16,6 +16,7 @@ from sae_nb._lazy import above
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import acts_for, parts_of, reconstruction, site_names
 from sae_nb.atoms._firings import Firings, Histogram, frequency_histogram
+from sae_nb.atoms._second_codes import KeptFirings, firings_of, held_firings
 from sae_nb.checks import Count, check_atom, checked, one_of
 from sae_nb.codes import SparseCodes
 
@@ -276,6 +277,24 @@ class AtomCatalogue(Firings):
         """Return everything a panel shows about one atom; `choices` as for `summarise_atom`."""
         describe = above("sae_nb.atoms._atom", "describe_atom")
         return describe(self, atom, band=band, **choices)
+
+    # --- what another solver keeps ----------------------------------------------------------------
+
+    _seen: tuple[object, KeptFirings | None] = (None, None)
+
+    @property
+    def second_code(self) -> KeptFirings | None:
+        """What `sn.second_code` or `sn.certificate` found of these atoms; None if neither was asked."""
+        held = held_firings(self.sae)
+        if held is None or held is not self._seen[0]:
+            found = firings_of(self.sae)
+            self._seen = (held_firings(self.sae), found)
+        return self._seen[1]
+
+    def keeps(self, atom: int) -> str:
+        """Return how many firings of an atom another solver keeps, in a sentence; empty if not known."""
+        found = self.second_code
+        return "" if found is None else found.sentence(atom, self.n_rows)
 
     # --- where rows come from ---------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int16, UInt8
+from jaxtyping import Bool, Float, Int, Int16, UInt8
 
 from sae_nb.activations._context import Context
 from sae_nb.activations._token_texts import CONTINUED, REACH, is_special
@@ -30,6 +30,8 @@ LETTERS_AROUND = 60
 WHOLE_TEXT = 60
 """Tokens shown of a text that is one row."""
 LARGEST_COORDINATES = 8
+DROPPED = "○"
+"""Mark of an example that another solver does not keep."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,6 +48,9 @@ class Example:
 
     place: str
     """Sample and position in words: "image 3, patch 2,5"."""
+
+    kept: bool | None = None
+    """Whether another solver has this firing, too; None where that is not known."""
 
     picture: UInt8[np.ndarray, "3 height width"] | None = None
     heat: Float[np.ndarray, "rows columns"] | None = None
@@ -79,11 +84,17 @@ class Choice:
 
     rows: Int[np.ndarray, " m"]
     strengths: Float[np.ndarray, " m"]
+    dropped: Bool[np.ndarray, " m"] | None = None
+    """Which of them another solver does not keep; None where that is not known."""
+
     missing: str = ""
 
     def part(self, shown: slice) -> Choice:
         """Return some of them."""
-        return replace(self, rows=self.rows[shown], strengths=self.strengths[shown])
+        dropped = None if self.dropped is None else self.dropped[shown]
+        return replace(
+            self, rows=self.rows[shown], strengths=self.strengths[shown], dropped=dropped
+        )
 
 
 def choose_rows(
@@ -91,7 +102,8 @@ def choose_rows(
 ) -> Choice:
     """Return the rows of a band, at most one per sample.
 
-    "top" are the strongest firings; "99 %", "50 %" and "10 %" those nearest that quantile of the strengths
+    "top" are the strongest firings, those first that another solver keeps, too, where `sn.second_code` was
+    asked on the same rows; "99 %", "50 %" and "10 %" those nearest that quantile of the strengths
     with which the atom fires; "random" any firing with equal chance; "just below" the rows in which
     it would fire only if k were doubled. The last two are there because maxima flatter every atom.
     """
@@ -99,34 +111,45 @@ def choose_rows(
     if band == "just below":
         return _just_below(catalogue, atom, patches_only)
     rows, strengths = catalogue.strengths(atom)
+    second = catalogue.second_code
+    dropped = None if second is None else second.dropped(atom, rows, catalogue.n_rows)
     if patches_only:
-        rows, strengths = _patches(catalogue, rows, strengths)
+        inside = _on_patches(catalogue, rows)
+        rows, strengths = rows[inside], strengths[inside]
+        dropped = None if dropped is None else dropped[inside]
     if not len(rows):
         return Choice(
             rows=rows, strengths=strengths, missing=f"Atom {atom} never fires in the example set."
         )
     order = _candidates(np.abs(strengths), band, np.random.default_rng([seed, atom]))
+    if band == "top" and dropped is not None:
+        order = order[np.argsort(dropped[order], kind="stable")]
     order = one_per_sample(order, catalogue.samples[rows])
-    return Choice(rows=rows[order], strengths=strengths[order])
+    return Choice(
+        rows=rows[order],
+        strengths=strengths[order],
+        dropped=None if dropped is None else dropped[order],
+    )
 
 
-def _patches(
-    catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"], strengths: Float[np.ndarray, " m"]
-) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+def _on_patches(catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"]) -> Bool[np.ndarray, " m"]:
     context = catalogue.acts.context
     on_patch = catalogue.positions[rows] >= context.prefix_tokens
     if context.images is not None:
         places = zip(catalogue.samples[rows].tolist(), catalogue.positions[rows].tolist())
         inside = [context.image_at(*place) is not None for place in places]
         on_patch = np.array(inside, dtype=bool)
-    return rows[on_patch], strengths[on_patch]
+    return on_patch
 
 
 def _just_below(catalogue: AtomCatalogue, atom: int, patches_only: bool) -> Choice:
     near = catalogue.near_misses(atom)
     if isinstance(near, str):
         return Choice(rows=np.zeros(0, np.int64), strengths=np.zeros(0, np.float32), missing=near)
-    rows, strengths = _patches(catalogue, *near) if patches_only else near
+    rows, strengths = near
+    if patches_only:
+        inside = _on_patches(catalogue, rows)
+        rows, strengths = rows[inside], strengths[inside]
     order = _candidates(np.abs(strengths), "top", np.random.default_rng(0))
     order = one_per_sample(order, catalogue.samples[rows])
     missing = "" if len(rows) else f"Atom {atom} comes close to firing nowhere in the example set."
@@ -172,7 +195,8 @@ def build_examples(catalogue: AtomCatalogue, atom: int, choice: Choice) -> tuple
     else:
         surround = _vector
     examples = []
-    for row, strength in zip(choice.rows.tolist(), choice.strengths.tolist()):
+    kept = [None] * len(choice.rows) if choice.dropped is None else (~choice.dropped).tolist()
+    for row, strength, is_kept in zip(choice.rows.tolist(), choice.strengths.tolist(), kept):
         sample, position = int(catalogue.samples[row]), int(catalogue.positions[row])
         place = f"{context.sample_word} {sample}"
         examples.append(
@@ -181,6 +205,7 @@ def build_examples(catalogue: AtomCatalogue, atom: int, choice: Choice) -> tuple
                 sample=sample,
                 position=position,
                 strength=strength,
+                kept=is_kept,
                 place=place if catalogue.of_whole_samples else place_in(context, sample, position),
                 **surround(catalogue, atom, row),
             )

@@ -42,6 +42,9 @@ class AtomCard:
     fires: str
     """Its frequency and on what it fires, in words; empty without activations."""
 
+    keeps: str = ""
+    """How many of its firings another solver keeps, in a sentence with its controls; empty if not known."""
+
     examples: tuple[Example, ...]
     max_strength: float
     """The strongest firings, at most one per sample; the largest |z| of all."""
@@ -197,6 +200,7 @@ class AtomNames:
             words=self.words(atom),
             source=self.source(atom),
             fires=self.fires(atom),
+            keeps="" if catalogue is None else catalogue.keeps(atom),
             examples=self.examples(atom),
             max_strength=float(catalogue.max_strength[atom]) if catalogue else 0.0,
             badge=self.badge(atom),

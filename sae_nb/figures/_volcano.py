@@ -17,13 +17,13 @@ SMALLEST_Q = 1e-300
 CELLS = (320, 160)
 """Across and up: points of one cell would hide each other, and are drawn as one."""
 
-WIDTH, HEIGHT = 500, 340
+WIDTH, HEIGHT = 320, 340
 """Of the narrowest plot, in CSS pixels, by which names are kept apart and inside; height of the figure."""
 
-PLOT_HEIGHT = 230
-"""Height left for points, below the key and above the axis."""
+PLOT_HEIGHT = 170
+"""Height left for points there, below the key and above the axis."""
 
-MOST_NAMES, LONGEST_NAME, NAME_PX, APART = 5, 150, 12, 12
+MOST_NAMES, LONGEST_NAME, NAME_PX, APART = 5, 150, 13, 13
 """Names on each side; the longest of them, the size of their letters and how far apart lines are, in pixels."""
 
 ABOVE = (("top left", "top right"), ("top right", "top left"))

@@ -26,7 +26,7 @@ from sae_nb.models._running import intervening
 from sae_nb.monitoring._watching import Watch
 from sae_nb.steering import random_direction
 from sae_nb.steering._calibration import combined_direction
-from sae_nb.summaries._continuing import shared_beginning
+from sae_nb.summaries._continuing import N_RANDOM, shared_beginning
 from sae_nb.summaries.input._answers import placed_in
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 STEERED, UNSTEERED, RANDOM = range(3)
 """The rows of a branch that was forked, random ones to the end; the first branch has one, the text itself."""
 
-N_RANDOM, MOST_RANDOM = 3, 16
+MOST_RANDOM = 16
 """Random directions beside an atom; a fork that does not say how many, of files written before, has one."""
 
 _FORK = {"branch", "position", "atom", "by", "seed", "n_random"}

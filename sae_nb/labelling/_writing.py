@@ -21,8 +21,13 @@ from sae_nb.activations._sites import acts_for
 from sae_nb.atoms import LabelEvidence
 from sae_nb.checks import Count, Seed, at_least, check_atom, check_path, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import match_atoms
-from sae_nb.evaluation.explanations._detection import ExplanationTrials, Window, balanced
+from sae_nb.evaluation import SecondCode, match_atoms
+from sae_nb.evaluation.explanations._detection import (
+    ExplanationTrials,
+    Window,
+    balanced,
+    kept_codes,
+)
 from sae_nb.evaluation.explanations._rules import RowFacts
 from sae_nb.evaluation.report._row_pass import codes_of
 from sae_nb.files import SaeIdentity
@@ -67,6 +72,7 @@ def label(
     sisters: Sequence[SparseAutoencoder] = (),
     codes: SparseCodes | None = None,
     atoms: Sequence[int] | None = None,
+    second: SecondCode | None = None,
     file: str | Path | None = None,
     n_examples: Annotated[int, at_least(FEWEST_WINDOWS)] = 40,
     n_tries: Count = 3,
@@ -99,6 +105,8 @@ def label(
         SAEs of the same shape trained from other seeds: in how many does the atom return (cosine ≥ 0.7)?
     atoms, file
         Atoms to label, None: all; a JSON file or a folder for the labels, None: the SAE's folder.
+    second
+        What `sn.second_code` found in the same rows: labels are judged on firings that its first solver keeps.
     n_examples, n_tries
         Windows per label, half of them firing; times that a judge is asked for a label at most.
     replace_file
@@ -138,7 +146,8 @@ def label(
     given = _given(labels, sae.n_atoms)
     check_sisters(sae, sisters)
     facts = RowFacts.of(acts, attributes)
-    trials = ExplanationTrials(acts, codes, facts, None, n_examples // 2, 3, seed)
+    kept = None if second is None else kept_codes(second, codes)
+    trials = ExplanationTrials(acts, codes, facts, None, n_examples // 2, 3, seed, kept)
     asked_for = range(sae.n_atoms) if atoms is None else atoms
     every = sorted({check_atom(atom, sae.n_atoms) for atom in asked_for})
     enough = set(trials.choose(every, len(every))[0])
@@ -146,6 +155,8 @@ def label(
         "acts": _digest(acts, codes), "judge": who, "given": _digest_of(given), "seed": seed,
         "n_examples": n_examples, "attributes": sorted(facts.labels),
     }  # fmt: skip
+    if kept is not None:
+        made["kept"] = _digest(acts, kept)
     saved = SavedLabels(_path_of(sae, file), identity_of(sae), made, sae.n_atoms)
     saved.start(labels, replace_file=replace_file)
     counted = None if asked is None else AskedJudge(asked, saved.counts)
@@ -253,7 +264,8 @@ class SavedLabels:
         if replace_file:
             return
         if dict(kept.made) != self.made:
-            other = sorted(name for name in self.made if kept.made.get(name) != self.made[name])
+            names = {*kept.made, *self.made}
+            other = sorted(name for name in names if kept.made.get(name) != self.made.get(name))
             raise ValueError(
                 f"{str(self.path)!r} holds labels that were made otherwise (another {', '.join(other)}). Pass "
                 "replace_file=True to make them again, or file= to keep both."

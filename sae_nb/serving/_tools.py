@@ -99,10 +99,12 @@ class Tools:
         evidence = None if made is None else made.evidence
         examples = [
             {"place": one.place, "strength": one.strength, "tokens": "".join(one.tokens)}
+            | ({} if one.kept is None else {"kept_by_another_solver": one.kept})
             for one in card.examples[:5]
         ]
         return _answer(
-            {"atom": number, "name": card.name, "fires": card.fires, "examples": examples,
+            {"atom": number, "name": card.name, "fires": card.fires, "second_code": card.keeps or None,
+             "examples": examples,
              "f1": None if evidence is None else evidence.f1},
             control={"f1 of another atom's name": None if evidence is None else evidence.f1_control},
             missing="Strong examples are chosen; weaker firings may be about something else.",
@@ -220,6 +222,7 @@ class Tools:
     def certificate(self, sae: str, seconds: int = 60) -> Answer:
         """Find which atoms of an SAE another training finds again. Trains six small SAEs: takes its seconds."""
         from sae_nb import certificate
+        from sae_nb.atoms._second_codes import keeps_of
 
         budget = number_of(seconds, 1, 300, name="seconds")
         own, acts = self._registry.sae(sae), self._registry.acts(sae)
@@ -229,6 +232,7 @@ class Tools:
                 "shares": found.shares,
                 "real": found.real()[:MOST_LISTED].tolist(),
                 "steps": found.facts["steps"],
+                "second_code": keeps_of(found.measurements) or None,
             },
             control=_rows(found.controls),
             missing="A real atom need not be a concept, nor one the model uses.",

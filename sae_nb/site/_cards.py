@@ -10,7 +10,7 @@ from PIL import Image
 
 from sae_nb.atoms._atom import strength_histogram
 from sae_nb.atoms._effects import effects_of, written_at
-from sae_nb.atoms._examples import choose_rows, clip_at, eight_bits, wave_file
+from sae_nb.atoms._examples import DROPPED, choose_rows, clip_at, eight_bits, wave_file
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -63,6 +63,7 @@ class Cards:
             "note": names.labels.note(atom),
             "badge": None if mark is None else [mark.text, mark.title, mark.standing],
             "fires": names.fires(atom),
+            "keeps": self._catalogue.keeps(atom),
         }
 
     def _numbers(self, atom: int) -> dict[str, Any]:
@@ -92,6 +93,8 @@ class Cards:
 
     def _example(self, example: Example) -> dict[str, Any]:
         shown: dict[str, Any] = {"place": example.place, "z": example.strength}
+        if example.kept is False:
+            shown["place"] = f"{example.place} {DROPPED}"
         if example.tokens:
             values = example.token_strengths
             shown["tokens"] = example.tokens

@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
+N_RANDOM = 3
+"""Random directions beside an atom: one alone may happen to change a text much, or little."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Continuation:
-    """The continuation of a text without the edit, with it, and under the random direction, by token."""
+    """The continuation of a text without the edit, with it, and under random directions, by token."""
 
     recipe: SteeringRecipe
     prompt: str
     before: tuple[str, ...]
     after: tuple[str, ...]
-    random: tuple[str, ...]
-    after_changed: Bool[np.ndarray, " n_after"]
-    """Mask of the tokens that are not in `before`, by longest common runs."""
-
-    random_changed: Bool[np.ndarray, " n_random"]
+    random: tuple[tuple[str, ...], ...]
+    """One text for each random direction, of the seeds from the recipe's on."""
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
-        """The three texts in the order in which they are shown: with the edit, without, at random."""
-        return [self.after, self.before, self.random]
+        """The texts in the order in which they are shown: with the edit, without, at random."""
+        return [self.after, self.before, *self.random]
 
     @property
     def n_common(self) -> int:
-        """Tokens with which all three begin: they part after those."""
+        """Tokens with which all begin: they part after those."""
         return shared_beginning(self.rows)
 
 
@@ -54,7 +54,7 @@ def summarise_continuation(
     *,
     max_new_tokens: int = 20,
 ) -> Continuation:
-    """Continue one text without the edit, with it, and under a random direction.
+    """Continue one text without the edit, with it, and under `N_RANDOM` random directions.
 
     Each token is the likeliest one, so what differs is the edit's doing.
     """
@@ -65,29 +65,29 @@ def summarise_continuation(
             f"A continuation needs a causal language model, got {model.name} ({model.kind})."
         )
     prompt = ids[0] if batch.keep is None else ids[0][batch.keep[0].to(ids.device)]
-    parts = []
-    for edit in (nullcontext(), edit_of(model, sae, recipe), control_of(model, sae, recipe)):
+    edits = (nullcontext(), 1), (edit_of(model, sae, recipe), 1)
+    texts: list[tuple[str, ...]] = []
+    for edit, n in (*edits, (control_of(model, sae, recipe, N_RANDOM), N_RANDOM)):
         with model.lock, edit:
-            parts.append(tuple(outcome_names(model, continued(model, prompt, max_new_tokens))))
-    before, after, random = parts
+            new = continued(model, prompt, max_new_tokens, n)
+        texts += [tuple(outcome_names(model, one)) for one in new]
+    before, after, *random = texts
     return Continuation(
         recipe=recipe,
         prompt="".join(outcome_names(model, prompt.cpu().numpy())),
         before=before,
         after=after,
-        random=random,
-        after_changed=changed_tokens(before, after),
-        random_changed=changed_tokens(before, random),
+        random=tuple(random),
     )
 
 
 def continued(
-    model: LiveModel, prompt: Int[Tensor, " n"], max_new_tokens: int
-) -> Int[np.ndarray, " new"]:
-    """Return the ids of the likeliest tokens after a prompt; a token that ends a text is no part of it."""
-    new = model.generate(prompt.cpu(), max_new_tokens, return_ids=True, echo=False)
-    found = np.asarray(cast(Tensor, new).cpu())
-    return found[:-1] if len(found) and found[-1] == model.end_of_text else found
+    model: LiveModel, prompt: Int[Tensor, " n"], max_new_tokens: int, n_copies: int = 1
+) -> list[Int[np.ndarray, " new"]]:
+    """Return the likeliest tokens after each copy of a prompt; one that ends a text is no part of it."""
+    new = model.generate([prompt.cpu()] * n_copies, max_new_tokens, return_ids=True, echo=False)
+    texts = [np.asarray(ids.cpu()) for ids in cast("list[Tensor]", new)]
+    return [ids[:-1] if len(ids) and ids[-1] == model.end_of_text else ids for ids in texts]
 
 
 def changed_tokens(before: Sequence[str], after: Sequence[str]) -> Bool[np.ndarray, " n"]:

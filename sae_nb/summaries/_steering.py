@@ -345,9 +345,14 @@ def edit_of(model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe) ->
     )
 
 
-def control_of(model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe) -> Active:
-    """Return the same edit with a random direction in the atom's place, and the same norm."""
-    control = Control(sae, recipe, 1)
+def control_of(
+    model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe, n: int = 1
+) -> Active:
+    """Return the same edit with a random direction in the atom's place, and the same norm.
+
+    Of a batch of n inputs each gets a direction of its own.
+    """
+    control = Control(sae, recipe, n)
     return splice(model, recipe.hook_point, control.change(recipe.amounts), recipe.positions)
 
 

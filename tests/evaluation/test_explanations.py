@@ -5,19 +5,22 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context, Ragged
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import define, induce_rule, score_explanations
+from sae_nb.evaluation import SecondCode, define, induce_rule, score_explanations
 from sae_nb.evaluation.explanations._detection import (
     CountedJudge,
+    ExplanationTrials,
     JudgeGuesser,
     Window,
     Windows,
     balanced,
+    kept_codes,
     least_alike,
 )
 from sae_nb.evaluation.explanations._rules import Predicate, RowFacts, fires_in
@@ -191,3 +194,50 @@ def test_repeated_tokens_are_known() -> None:
     facts = RowFacts.of(acts)
     assert facts.repeated.tolist() == [False, False, True, False]
     assert facts.before.tolist() == [-1, 7, 8, -1]
+
+
+def second_code_of(codes: SparseCodes, kept: torch.Tensor) -> SecondCode:
+    """What a second code would have found if it kept these entries."""
+    firings = pd.DataFrame(
+        {
+            "row": codes.support.rows.numpy(), "atom": codes.atoms.numpy(),
+            "strength": codes.values.numpy(), "kept": kept.numpy(),
+        }
+    )  # fmt: skip
+    zeros = [0.0, 0.0]
+    solvers = pd.DataFrame(
+        {"code": ["encoder", "omp"], "shared": zeros, "chance": zeros, "l0": zeros, "R²": zeros}
+    )
+    return SecondCode(
+        table=pd.DataFrame({"fires": zeros, "kept": zeros}),
+        solvers=solvers,
+        strengths=pd.DataFrame({"tenth": [1]}),
+        firings=firings,
+        facts={"rows": codes.n_rows},
+    )
+
+
+def test_names_are_judged_on_the_firings_that_a_second_code_keeps(texts) -> None:
+    acts, codes, sae = texts
+    generator = torch.Generator().manual_seed(5)
+    dense = codes.to_dense()
+    stray = (torch.rand(len(acts), generator=generator) < 0.2) & (dense[:, 0] == 0)
+    kept = dense != 0
+    dense[stray, 0] = 0.3  # weak firings of the first atom, anywhere
+    strayed = SparseCodes.from_dense(dense)
+    second = second_code_of(strayed, kept[strayed.support.rows, strayed.atoms.long()])
+    asked = {"codes": strayed, "atoms": [0, 1], "n_bootstrap": 0, "n_examples": 80}
+    every, judged = (score_explanations(sae, acts, second=one, **asked) for one in (None, second))
+    assert judged.texts == every.texts  # named by all firings
+    assert every.per_atom[0]["detection"] < 0.97 < judged.per_atom[0]["detection"]
+    assert judged.per_atom[1] == every.per_atom[1]  # of which all is kept
+    # What is dropped is no window without a firing either.
+    trials = ExplanationTrials(
+        acts, strayed, RowFacts.of(acts), None, 40, 5, 0, kept_codes(second, strayed)
+    )
+    firing, silent = trials.examples(0)
+    fires, keeps = fires_in(strayed, 0), fires_in(trials.kept, 0)
+    assert all(keeps[window.centre] for window in firing)
+    assert not any(fires[window.rows].any() for window in silent)
+    with pytest.raises(ValueError, match="codes"):
+        score_explanations(sae, acts, codes=codes, second=second, atoms=[0])

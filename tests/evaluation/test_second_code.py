@@ -5,8 +5,10 @@ import pytest
 import torch
 
 import sae_nb as sn
+from sae_nb.atoms._second_codes import KeptFirings, firings_of, keep_firings
 from sae_nb.data import PlantedDictionary
 from sae_nb.evaluation import SecondCode
+from sae_nb.evaluation._second_code_pass import PURSUITS
 from sae_nb.pursuit import orthogonal_matching_pursuit
 
 
@@ -75,10 +77,28 @@ def test_at_equal_r2_a_pursuit_takes_fewer_atoms(planted) -> None:
     assert equal["l0"][1] < 0.9 * equal["l0"][0]
 
 
-def test_a_twin_shares_the_firings(planted) -> None:
-    twins = torch.cat([planted.dictionary, planted.dictionary[:1]])
-    table = sn.second_code(tied(twins, 4), planted.x, ("omp",)).table
-    assert table["kept"][[0, 64]].min() < 0.7  # of two copies a pursuit needs only one
+def test_twins_share_the_credit(planted) -> None:
+    twins = torch.cat([planted.dictionary, 2 * planted.dictionary[:1]])  # of another length, too
+    sae = tied(twins, 4)
+    table = sn.second_code(sae, planted.x, ("omp",)).table
+    mine = sae.encode(planted.x).to_dense() != 0
+    pursued = orthogonal_matching_pursuit(planted.x, twins, 4, normalise=True).to_dense() != 0
+    either = pursued[:, 0] | pursued[:, 64]
+    for atom in (0, 64):
+        # A pursuit needs only one of two copies, and which one is a matter of rounding.
+        assert table["kept"][atom] == pytest.approx(
+            float((mine[:, atom] & either).sum() / mine[:, atom].sum()), abs=1e-6
+        )
+    assert table["found"][0] == table["found"][64] == int((either & ~mine[:, [0, 64]].any(1)).sum())
+
+
+def test_opposite_atoms_are_no_twins(planted) -> None:
+    both = torch.cat([planted.dictionary, -planted.dictionary[:1]])
+    sae = tied(both, 4)
+    table = sn.second_code(sae, planted.x, ("omp",)).table
+    mine, theirs = sae.encode(planted.x).to_dense() != 0, planted.x
+    theirs = orthogonal_matching_pursuit(theirs, both, 4, nonnegative=True).to_dense() != 0
+    assert table["found"][64] == int((theirs & ~mine)[:, 64].sum())
 
 
 def test_the_same_sae_as_another_seed_keeps_all(planted) -> None:
@@ -110,14 +130,157 @@ def test_zero_rows_and_saved_findings(planted, tmp_path) -> None:
     assert repr(again) == repr(found)
 
 
-def test_a_sentence_where_less_than_half_is_kept(found) -> None:
-    often = found.table[found.table["fires"] >= 10]
-    low = int(often["kept"].idxmin())
-    high = int(often["kept"].idxmax())
-    assert found.sentence(high) == ""
-    if often["kept"].min() < 0.5:
-        kept = round(often["kept"].min() * often["fires"][low])
-        assert f"keeps {kept} of {often['fires'][low]}" in found.sentence(low)
+def test_the_sentence_has_both_controls(found) -> None:
+    for atom in (0, 17):
+        row = found.table.iloc[atom]
+        kept, chance, noise = (
+            round(row[name] * row["fires"]) for name in ("kept", "chance", "noise")
+        )
+        assert found.sentence(atom) == (
+            f"Another solver (OMP) keeps {kept} of {row['fires']:.0f} firings (chance {chance}, noise {noise})."
+        )
+
+
+def weak() -> KeptFirings:
+    return KeptFirings(
+        solver="mp", n_rows=90, fires=np.array([12, 0, 9]), kept=np.array([1, 0, 1]),
+        chance=np.array([0.2, 0, 0]), noise=np.array([np.nan, 0, 9]),
+    )  # fmt: skip
+
+
+def test_the_sentence_advises_where_less_than_half_is_kept() -> None:
+    said = "Another solver (matching pursuit) keeps 1 of 12 firings (chance 0, noise not measured)"
+    assert weak().sentence(0) == f"{said}: read its strongest ones only."
+    assert weak().sentence(1) == ""
+    assert "strongest" not in weak().sentence(2)  # nine firings are too few
+
+
+def test_the_sae_knows_what_was_found_until_it_is_trained_on(planted, tmp_path) -> None:
+    sae = tied(planted.dictionary, 4)
+    found = sn.second_code(sae, planted.x, ("omp",))
+    sn.second_code(sae, planted.x, ("mp",), k=2)  # another question: cards do not show it
+    known = firings_of(sae)
+    assert known.sentence(3) == found.sentence(3)
+    rows = found.firings.query("atom == 3")
+    dropped = known.dropped(3, rows["row"].to_numpy(), 600)
+    assert (dropped == ~rows["kept"]).all()
+    assert known.dropped(3, rows["row"].to_numpy(), 601) is None
+    assert known.dropped(3, rows["row"].to_numpy()[1:], 600) is None
+    sae.save(tmp_path)
+    keep_firings(sae, known, tmp_path)
+    again = firings_of(sn.load_sae(tmp_path))
+    assert again.sentence(3) == known.sentence(3)
+    assert again.dropped(3, rows["row"].to_numpy(), 600) is None  # of a file numbers alone
+    with torch.no_grad():
+        sae.operator.weight.copy_(sae.operator.weight.flip(0))
+    assert firings_of(sae) is None
+
+
+def test_kept_entries_of_codes_and_codes_of_others(planted, found) -> None:
+    codes = tied(planted.dictionary, 4).encode(planted.x)
+    kept = found.keeps(codes)
+    theirs = orthogonal_matching_pursuit(planted.x, planted.dictionary, 4).to_dense() != 0
+    rows = codes.support.rows
+    assert (kept == theirs[rows, codes.atoms.long()].numpy()).all()
+    with pytest.raises(ValueError, match="codes"):
+        found.keeps(codes.rows(slice(0, 100)))
+
+
+def test_rows_of_a_report_have_their_control(found) -> None:
+    kept, noise = (found.measurements[one] for one in ("kept_by_second_code", "kept_in_noise"))
+    assert kept.control == pytest.approx(found.table["chance"].mean())
+    assert kept.control < kept.interval[0] < kept.value < kept.interval[1] < noise.value
+
+
+def test_a_call_that_was_killed_goes_on_to_the_same_numbers(planted, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("sae_nb.evaluation._second_code_pass._ROWS", 128)
+    acts = sn.Activations(
+        planted.x, sample=torch.arange(600), position=torch.zeros(600, dtype=torch.int64)
+    )
+    acts.save(tmp_path / "store")
+    store, sae = sn.load_activations(tmp_path / "store"), tied(planted.dictionary, 4)
+    asked = {"solvers": ("lasso", "omp"), "seed": 3}
+    whole = sn.second_code(sae, store, **asked)
+    solve, calls = orthogonal_matching_pursuit, []
+
+    def dying(*args, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return solve(*args, **options)
+
+    monkeypatch.setitem(PURSUITS, "omp", dying)
+    with pytest.raises(KeyboardInterrupt):
+        sn.second_code(sae, store, **asked, folder=tmp_path / "work")
+    assert len(list((tmp_path / "work").glob("rows-*"))) == 2
+    again = sn.second_code(sae, store, **asked, folder=tmp_path / "work")
+    assert len(calls) == 3 + 3  # the third batch to the fifth
+    for name in ("table", "solvers", "strengths", "firings"):
+        assert getattr(again, name).equals(getattr(whole, name)), name
+    sn.second_code(sae, store, **asked, folder=tmp_path / "work")
+    assert len(calls) == 6
+    with pytest.raises(ValueError, match="folder"):
+        sn.second_code(sae, store, ("omp",), folder=tmp_path / "work")
+
+
+def test_a_refit_lies_between_encoder_and_pursuit(planted) -> None:
+    found = sn.second_code(tied(planted.dictionary, 4), planted.x, ("refit", "omp"))
+    r2 = found.solvers.set_index("code")["R²"]
+    assert r2["encoder"] < r2["refit"] < r2["omp"] + 1e-3
+    assert found.solvers["l0"][1] <= 4
+    truth = planted.codes.to_dense() != 0
+    kept = found.firings[found.firings["kept"]]
+    right = truth[kept["row"].to_numpy(), kept["atom"].to_numpy()].float().mean()
+    every = truth[found.firings["row"].to_numpy(), found.firings["atom"].to_numpy()].float().mean()
+    assert right > every + 0.1  # what a refit drops is more often wrong
+
+
+def test_a_temporal_sae_has_its_novel_part_coded_and_no_noise() -> None:
+    acts = sn.capture(
+        sn.load_model("tiny-gpt"), sn.data.stories(6, seed=0).texts, "resid_post.3", progress=False
+    )
+    sae = sn.Temporal(acts.d_in, 32, 4, generator=torch.Generator().manual_seed(0))
+    found = sn.second_code(sae, acts, ("omp",))
+    assert found.solvers["code"].tolist() == ["encoder", "omp"]
+    assert found.table["noise"].isna().all()
+    assert "noise not measured" in found.sentence(int(found.table["fires"].idxmax()))
+    assert set(found.measurements) == {"kept_by_second_code"}
+
+
+def test_a_varying_k_is_the_encoders_in_every_row(planted) -> None:
+    sae = sn.JumpReLU(32, 64, generator=torch.Generator().manual_seed(0))
+    found = sn.second_code(sae, planted.x, ("mp", "refit"))
+    assert sae.encode(planted.x).l0.unique().numel() > 3
+    l0 = found.solvers.set_index("code")["l0"]
+    assert l0["mp"] <= l0["encoder"] + 1e-9
+    assert l0["refit"] <= l0["encoder"] + 1e-9
+
+
+def test_where_the_encoder_has_nothing_no_solver_has(planted) -> None:
+    sae = sn.JumpReLU(32, 64)
+    with torch.no_grad():
+        sae.operator.weight.copy_(planted.dictionary)
+        sae.encoder.weight.copy_(planted.dictionary)
+        sae.encoder.bias.zero_()
+        sae.log_threshold.fill_(-0.7)
+    loud = planted.x[:100]
+    both = torch.cat([loud, 0.01 * loud, torch.zeros(3, 32)])
+    assert sae.encode(both).l0[100:].max() == 0
+    solvers = ("omp", "mp", "gp", "lasso", "refit")
+    alone, more = (sn.second_code(sae, x, solvers) for x in (loud, both))
+    for code in ("encoder", *solvers[:3], "refit"):
+        one, two = (found.solvers.set_index("code").loc[code, "l0"] for found in (alone, more))
+        assert two * 203 == pytest.approx(one * 100)
+    assert more.table["fires"].equals(alone.table["fires"])
+    assert more.table["kept"].equals(alone.table["kept"])
+
+
+def test_on_a_gpu_the_same_firings_are_kept(planted, found) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    there = sn.second_code(tied(planted.dictionary, 4).cuda(), planted.x.cuda(), ("omp", "mp"))
+    apart = (there.table["kept"] - found.table["kept"]).abs() * found.table["fires"]
+    assert apart.sum() < 0.002 * found.table["fires"].sum()
 
 
 def test_refused(planted) -> None:
@@ -132,6 +295,8 @@ def test_refused(planted) -> None:
     ):
         with pytest.raises((TypeError, ValueError), match=word):
             sn.second_code(sae, planted.x, **options)
+    with pytest.raises(ValueError, match="read and reconstruct one place"):
+        sn.second_code(sn.Transcoder(32, 32, 64, 4), planted.x)
     silent = sn.JumpReLU(32, 64)
     with torch.no_grad():
         silent.encoder.bias.fill_(-1e6)

@@ -19,6 +19,7 @@ import sae_nb as sn
 from sae_nb.atoms._evidence import badge
 from sae_nb.labelling import AtomLabels, _judging as judging, _writing as writing
 from sae_nb.sessions._names import names_of
+from tests.evaluation.test_explanations import second_code_of
 
 TRUTH = {0: "cat dog", 1: "undone untied", 2: "the", 3: "Paris"}
 
@@ -271,3 +272,20 @@ def test_a_file_of_another_making_or_another_sae_is_not_written_over(rows, sae, 
     (tmp_path / "labels.json").write_bytes(before.replace(b"cat", b"cow"))
     with pytest.raises(ValueError, match=r"labels\.json"):
         label(sae, rows, file=tmp_path)
+
+
+def test_labels_judged_on_kept_firings_are_others(rows, sae, tmp_path) -> None:
+    """Judged on what a second code keeps, from the same label; a file of the others is not mixed with them."""
+    _, codes = rows
+    all_kept = second_code_of(codes, torch.ones(codes.nnz, dtype=torch.bool))
+    half = torch.rand(codes.nnz, generator=torch.Generator().manual_seed(0)) < 0.5
+    every = label(sae, rows, file=tmp_path / "labels.json")
+    same = label(sae, rows, second=all_kept, file=tmp_path / "kept.json")
+    assert {a: same.evidence(a) for a in TRUTH} == {a: every.evidence(a) for a in TRUTH}
+    fewer = label(sae, rows, second=second_code_of(codes, half), file=tmp_path / "half.json")
+    assert fewer[0] == every[0]
+    assert fewer.evidence(0).detection == 1
+    with pytest.raises(ValueError, match="another kept"):
+        label(sae, rows, second=all_kept, file=tmp_path / "labels.json")
+    with pytest.raises(ValueError, match="another kept"):
+        label(sae, rows, file=tmp_path / "kept.json")

@@ -182,12 +182,16 @@ def test_continuation_is_what_generate_gives(gpt: Any) -> None:
         steered = gpt.generate("the cat", 6, return_ids=True, echo=False)
     assert list(record.before) == gpt.tokenizer.convert_ids_to_tokens(plain.tolist())
     assert list(record.after) == gpt.tokenizer.convert_ids_to_tokens(steered.tolist())
-    assert len(record.after_changed) == len(record.after)
+    assert len(record.rows) == 2 + len(record.random) == 5
+    for seed, text in enumerate(record.random):  # each is what its seed alone gives
+        one = recipe(hook_point="resid_post.0", strength=8.0, seed=seed)
+        with control_of(gpt, sae, one):
+            alone = gpt.generate("the cat", 6, return_ids=True, echo=False)
+        assert list(text) == gpt.tokenizer.convert_ids_to_tokens(alone.tolist())
     nothing = summarise_continuation(
         gpt, ["the cat"], sae, recipe(hook_point="resid_post.0", strength=0.0), max_new_tokens=6
     )
-    assert not nothing.after_changed.any()
-    assert nothing.before == record.before
+    assert nothing.after == nothing.before == record.before
 
 
 def test_changed_tokens_are_those_that_are_new() -> None:

@@ -15,7 +15,7 @@ from sae_nb_studies.reproductions import MeasuredClaim
 from sae_nb_lessons.studies import toy_run
 
 PARTS = ("claim", "floor", "control")
-PILOT = {"claim": 0.999, "floor": 0.67, "control": 0.70, "raw": 0.81}
+PILOT = {"claim": 0.999, "floor": 0.67, "control": 0.70, "raw": 0.82}
 """About what `toy_run` gives."""
 
 SAME = 0.002

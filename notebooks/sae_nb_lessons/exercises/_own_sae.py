@@ -580,17 +580,66 @@ def _judge_vit(found: Parameters) -> Mistake | str | None:
     r2 = sae.r2(x)
     if r2 >= GOAL:
         return None
-    if OwnSAE(D, a, E, b, K).r2(x) > max(r2, 0.3) + 0.05:
+    better = max(r2, 0.3) + 0.05
+    if OwnSAE(D, a, E, b, K).r2(x) > better:
         return Mistake("E and D are exchanged in what you return.", "The order is E, a, D, b.")
     if (uneven := _lengths(D)) is not None:
         return uneven
+    if (unit := _in_another_unit(sae, x, better)) is not None:
+        return unit
+    if OwnSAE(E, a, D, b, 2 * K).r2(x) > max(GOAL, r2 + 0.01):
+        return Mistake(
+            f"With {2 * K} atoms per row yours explains enough; it is judged with k = {K}.",
+            f"Train with k = {K}.",
+        )
     silent = int((sae.encode(x).sum(dim=0) == 0).sum())
     if silent > len(D) / 2:
         return Mistake(
             f"R² is {r2:.3f}, and {silent} of {len(D)} atoms never fire on new images.",
             "Bring dead atoms back every hundred steps (02.4), or train longer.",
         )
-    return f"On images it was not trained on, R² is {r2:.3f}; {GOAL} are asked."
+    return _unlike(E, D) or Mistake(
+        f"On images it was not trained on, R² is {r2:.3f}; {GOAL} are asked.",
+        "800 steps, on all rows of `x`.",
+    )
+
+
+def _in_another_unit(sae: OwnSAE, x: Tensor, better: float) -> Mistake | None:
+    """Return the mistake of one who changed the rows before training: the check gives them as they are."""
+    moved = OwnSAE(sae.E, sae.a, sae.D, x.mean(dim=0), sae.k)
+    ways = {
+        "You trained on rows that were divided by their spread.": sae.r2(x / x.std()),
+        "You trained on rows that were standardised, column by column.": sae.r2(
+            (x - x.mean(dim=0)) / x.std(dim=0)
+        ),
+        f"b is {float(sae.b.norm()):.3g} long, and the mean of the rows {float(moved.b.norm()):.3g}.": moved.r2(x),
+    }  # fmt: skip
+    said = max(ways, key=lambda name: ways[name])
+    if ways[said] <= better:
+        return None
+    return Mistake(said, "`fit(x, 512, 20, 800, 0)`: rows as they are, and b begins at their mean.")
+
+
+def _unlike(E: Tensor, D: Tensor) -> Mistake | None:
+    """Return what is wrong with an encoder and a dictionary that are not of one training."""
+    cosines = unit_rows(E) @ D.T
+    if cosines.diagonal().min() > 0.97:
+        return Mistake(
+            "Rows of E and of D still have the same directions. They begin so, and training parts them.",
+            "Return all four as the loop has left them.",
+        )
+    if cosines.diagonal().mean() < -0.3:
+        return Mistake("Atoms point the other way: the sign of D is turned.", "x̂ = zD + b.")
+    if cosines.diagonal().mean() > 0.3:
+        return None
+    if cosines.max(dim=1).values.mean() > 0.5:  # 0.37 by chance
+        return Mistake(
+            "Rows of E and of D are in different orders.", "Row j of both is atom j: sort neither."
+        )
+    return Mistake(
+        "Rows of E and of D have nothing to do with each other: one of the two was never trained.",
+        "`E = D.detach().clone()` at the start, and all four in the optimiser's list.",
+    )
 
 
 # --- 02.9: broken ---------------------------------------------------------------------------------

@@ -37,12 +37,12 @@ class _Block(nn.Module):
 
 
 class _Toy(nn.Module):
-    """A causal network of three blocks that reads four tokens."""
+    """A causal network."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_blocks: int) -> None:
         super().__init__()
         self.embed, self.head = nn.Embedding(7, 8), nn.Linear(8, 7)
-        self.blocks = nn.ModuleList(_Block(8) for _ in range(3))
+        self.blocks = nn.ModuleList(_Block(8) for _ in range(n_blocks))
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.embed(ids)
@@ -51,13 +51,22 @@ class _Toy(nn.Module):
         return self.head(x)
 
 
-def _toy(seed: int) -> tuple[_Toy, list[nn.Module], Tensor, Tensor, Measure]:
-    """Return what a loop is given: a network drawn by `seed`, its blocks, two texts, and the measure."""
+def _toy(
+    n_blocks: int, clean: list[int], corrupted: list[int]
+) -> tuple[_Toy, list[nn.Module], Tensor, Tensor, Measure]:
+    """Return what a loop is given: a network, its blocks, two texts, and the measure."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        made = _Toy().eval().requires_grad_(False)
-    clean, corrupted = torch.tensor([[[0, 3, 1, 4]], [[0, 6, 1, 4]]])
-    return made, list(made.blocks), clean, corrupted, _difference
+        torch.manual_seed(4)
+        made = _Toy(n_blocks).eval().requires_grad_(False)
+    return made, list(made.blocks), torch.tensor([clean]), torch.tensor([corrupted]), _difference
+
+
+def _toys() -> dict[str, tuple[_Toy, list[nn.Module], Tensor, Tensor, Measure]]:
+    """Return two networks of different sizes with texts whose first tokens differ, so that each place counts."""
+    return {
+        "a network of 3 blocks and 4 tokens": _toy(3, [2, 3, 1, 4], [5, 6, 1, 4]),
+        "a network of 2 blocks and 5 tokens": _toy(2, [0, 3, 1, 4, 2], [5, 3, 6, 4, 2]),
+    }
 
 
 def _difference(logits: Tensor) -> Tensor:
@@ -119,6 +128,17 @@ def _as_numbers(turn: Callable[[Tensor, float, float], Tensor]) -> Patch:
     return way
 
 
+def _without(*positions: int) -> Patch:
+    """Return the loop that leaves some positions out."""
+
+    def way(*given: Any) -> Tensor:
+        shares = patch_map(*given)
+        shares[:, positions] = 0
+        return shares
+
+    return way
+
+
 def _zero_but_last(kept: list[Tensor], i: int) -> Tensor:
     return kept[i] if i == len(kept) - 1 else torch.zeros_like(kept[i])
 
@@ -140,6 +160,9 @@ _SLIPS = tuple(
         ("The clean state is put at this position and at all before it.", "Put it at one: `output[:, t]`, not `output[:, : t + 1]`.", partial(patch_map, at=lambda t: slice(t + 1))),
         ("The clean state is put at this position and at all after it.", "Put it at one: `output[:, t]`, not `output[:, t:]`.", partial(patch_map, at=lambda t: slice(t, None))),
         ("The clean state is put one position too early.", "Column t is position t, counted from 0.", partial(patch_map, at=lambda t: t - 1)),
+        ("You leave the first position out.", "All of them: `range(n)` begins at 0.", _without(0)),
+        ("You leave the last position out.", "All of them: `range(n)` ends at n − 1.", _without(-1)),
+        ("You leave the first and the last position out.", "All of them: `range(n)`, from 0 to n − 1.", _without(0, -1)),
         ("A block gets the clean state of the block before it.", "Block i gets `kept[i]`, which it returned itself.", partial(patch_map, kept_of=lambda kept, i: kept[i - 1])),
         ("These are differences, not shares.", "Divide them by measure(clean) − measure(corrupted).", _as_numbers(lambda s, start, end: s * (end - start))),
         ("These are the numbers that `measure` gives, not shares.", "How far is each on the way from measure(corrupted) to measure(clean)?", _as_numbers(lambda s, start, end: start + s * (end - start))),
@@ -154,7 +177,7 @@ _SLIPS = tuple(
 
 
 def _judge_loop(mine: Patch) -> Mistake | str | None:
-    given = _toy(4)
+    given = next(iter(_toys().values()))
     ids = given[2].clone(), given[3].clone()
     try:
         answer = mine(*given)
@@ -169,46 +192,7 @@ def _judge_loop(mine: Patch) -> Mistake | str | None:
             "After your function a block still has a hook, which changes every later run.",
             "Keep each handle, and call `handle.remove()`: after the clean run, and after each place.",
         )
-    cases = {f"a small network, drawn with seed {seed},": _toy(seed) for seed in (4, 5)}
-    return diagnose(mine, patch_map, cases, _SLIPS, atol=CLOSE) or _on_a_real_model(mine)
-
-
-def _on_a_real_model(mine: Patch) -> str | None:
-    """Hold a loop against `sn.circuits.patch` on tiny-induction: a state before block 1 is what block 0 returns."""
-    import sae_nb as sn
-
-    model = sn.load_model("tiny-induction")
-    pairs = sn.data.prompt_pairs("induction", 1, seed=1, model=model)
-    clean, corrupted = (
-        torch.tensor([model.tokenizer(text)["input_ids"]])
-        for text in (pairs.clean[0], pairs.corrupted[0])
-    )
-    one, other = (
-        model.tokenizer(a, add_special_tokens=False)["input_ids"][0] for a in pairs.answers[0]
-    )
-    found: Any = sn.circuits.patch(
-        model, pairs.clean[0], pairs.corrupted[0], pairs.answers[0], progress=False
-    )
-    with model.lock:
-        answer = mine(
-            _Logits(model.module), [model.module.get_submodule("transformer.h.0")], clean, corrupted,
-            lambda logits: logits[0, -1, one] - logits[0, -1, other],
-        )  # fmt: skip
-    if not torch.allclose(answer[0], torch.from_numpy(found.effect[1]).double(), atol=CLOSE):
-        return "On a small network yours is right, and on tiny-induction it is not what `sn.circuits.patch` finds."
-    return None
-
-
-class _Logits(nn.Module):
-    """A Hugging Face language model that returns its logits alone."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, ids: Tensor) -> Tensor:
-        logits: Tensor = self.module(ids).logits
-        return logits
+    return diagnose(mine, patch_map, _toys(), _SLIPS, atol=CLOSE)
 
 
 @cache

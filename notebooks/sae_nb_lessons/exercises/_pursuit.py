@@ -34,17 +34,54 @@ def _judge_left(answer: float) -> str | None:
 # --- 11.3: an atom that fools greed ---------------------------------------------------------------
 
 
-def _judge_bait(answer: Tensor) -> str | None:
-    length = float(answer.norm())
+def _judge_bait(answer: Tensor) -> Mistake | None:
+    length, total = float(answer.norm()), float(answer.sum())
     if abs(length - 1) > 0.02:
-        return f"Your atom has length {length:.3g}, not 1."
-    correlation = float(answer.sum())
-    if correlation > 1:
+        return _of_another_length(answer, length)
+    correlation = total / length
+    if correlation > 1 + 1e-9:
         return None
-    return (
+    if float(answer.abs().max()) > 0.999 * length and correlation > 0:
+        return Mistake(
+            "That is one of the two true atoms. The third must be taken before them.",
+            "Between the two.",
+        )
+    if abs(correlation) < 0.02:
+        return Mistake(
+            "Your atom stands at a right angle to x: it explains nothing of it.",
+            "Both entries above 0.",
+        )
+    if float(answer.max()) < 0:
+        return Mistake(
+            f"Your atom points away from x (correlation {correlation:.3g}), and codes are not negative.",
+            "Turn its sign.",
+        )
+    return Mistake(
         f"Your atom correlates with x by {correlation:.3g}, and the two true atoms by 1 each: they "
-        "would be taken first."
+        "would be taken first.",
+        "Both entries above 0: the atom lies between the two.",
     )
+
+
+def _of_another_length(answer: Tensor, length: float) -> Mistake:
+    """Return the mistake of a vector that is no unit vector."""
+    if length == 0:
+        return Mistake("That is the vector of zeros, which points nowhere.", "Length 1.")
+    if torch.allclose(answer, torch.ones(2, dtype=answer.dtype)):
+        return Mistake(
+            "That is x, and it has length 1.41, not 1.", "The right direction: divide by √2."
+        )
+    if abs(float(answer.abs().sum()) - 1) < CLOSE:
+        return Mistake(
+            f"Its entries add up to 1, and its length is {length:.3g}.",
+            "The squares add up to 1: `answer / answer.norm()`.",
+        )
+    if torch.allclose(answer[0], answer[1]):
+        return Mistake(
+            f"The right direction, and your atom has length {length:.3g}, not 1.",
+            f"Divide it by {length:.3g}.",
+        )
+    return Mistake(f"Your atom has length {length:.3g}, not 1.", "`answer / answer.norm()`.")
 
 
 # --- 11.4: siblings -------------------------------------------------------------------------------
@@ -92,57 +129,22 @@ def _refitted(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
 
 
 _SLIPS = (
-    Slip(
-        "An atom that is chosen again loses what it had before: you overwrite its coefficient.",
-        "Add: `z[j] += a`.",
-        partial(pursued, mistake="overwrite"),
+    *(
+        Slip(said, hint, partial(pursued, mistake=mistake))
+        for mistake, (said, hint) in {
+            "overwrite": ("An atom that is chosen again loses what it had before: you overwrite its coefficient.", "Add: `z[j] += a`."),
+            "negative": ("Where no atom points along what is left, yours takes a negative amount.", "An atom is taken only as far as it correlates positively: `c[j].clamp(min=0)`."),
+            "sign": ("You take the largest correlation by size, whatever its sign.", "Codes are not negative here: `c.argmax()`, not `c.abs().argmax()`."),
+            "no residual": ("What was taken is never subtracted, so every step finds the same atom.", "After each step, `r = r - a * dictionary[j]`."),
+            "whole": ("You subtract the last atom from x, and forget those before it.", "What is left shrinks from step to step: `r = r - …`, not `x - …`."),
+            "unit": ("You subtract the whole atom, however much of it was taken.", "What was taken is `a * dictionary[j]`, and that is what goes."),
+            "fewer": ("Yours stops one step early.", "k rounds: `for _ in range(k)`."),
+            "more": ("Yours takes one step too many.", "k rounds: `for _ in range(k)`."),
+        }.items()
     ),
-    Slip(
-        "Where no atom points along what is left, yours takes a negative amount.",
-        "An atom is taken only as far as it correlates positively: `c[j].clamp(min=0)`.",
-        partial(pursued, mistake="negative"),
-    ),
-    Slip(
-        "You take the largest correlation by size, whatever its sign.",
-        "Codes are not negative here: `c.argmax()`, not `c.abs().argmax()`.",
-        partial(pursued, mistake="sign"),
-    ),
-    Slip(
-        "You take the k largest correlations with x at once. That is one step of TopK, not a pursuit.",
-        "A loop of k rounds. In each, correlate what is left, and take one atom.",
-        _in_one_step,
-    ),
-    Slip(
-        "What was taken is never subtracted, so every step finds the same atom.",
-        "After each step, `r = r - a * dictionary[j]`.",
-        partial(pursued, mistake="no residual"),
-    ),
-    Slip(
-        "You subtract the last atom from x, and forget those before it.",
-        "What is left shrinks from step to step: `r = r - …`, not `x - …`.",
-        partial(pursued, mistake="whole"),
-    ),
-    Slip(
-        "You subtract the whole atom, however much of it was taken.",
-        "What was taken is `a * dictionary[j]`, and that is what goes.",
-        partial(pursued, mistake="unit"),
-    ),
-    Slip(
-        "Yours stops one step early.",
-        "k rounds: `for _ in range(k)`.",
-        partial(pursued, mistake="fewer"),
-    ),
-    Slip(
-        "Yours takes one step too many.",
-        "k rounds: `for _ in range(k)`.",
-        partial(pursued, mistake="more"),
-    ),
-    Slip(
-        "You fit all amounts anew at each step. That is orthogonal matching pursuit.",
-        "Earlier coefficients stay; only the chosen atom's changes.",
-        _refitted,
-    ),
-)
+    Slip("You take the k largest correlations with x at once. That is one step of TopK, not a pursuit.", "A loop of k rounds. In each, correlate what is left, and take one atom.", _in_one_step),
+    Slip("You fit all amounts anew at each step. That is orthogonal matching pursuit.", "Earlier coefficients stay; only the chosen atom's changes.", _refitted),
+)  # fmt: skip
 
 
 def _judge_pursuit(pursue: Callable[[Tensor, Tensor, int], Tensor]) -> Mistake | str | None:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         hidden_rows as hidden_rows,
         on_features as on_features,
         own_sae as own_sae,
-        raw_rows as raw_rows,
         raw_rows_cosine as raw_rows_cosine,
         scrambled as scrambled,
         toy_run as toy_run,

@@ -171,21 +171,18 @@ def toy_of(seed: int) -> Bottleneck:
 @cache
 def hidden_rows(seed: int, n: int = 20_000) -> Rows:
     """Return the hidden vectors of a toy on fresh inputs with nearly four features on, where any is on."""
-    toy = toy_of(seed)
+    return _rows_of(toy_of(seed), n, SPARSITY, seed)
+
+
+def _rows_of(toy: Bottleneck, n: int, sparsity: float, seed: int) -> Rows:
     with torch.no_grad():
-        hidden = toy.hidden(sparse_features(n, toy.n_features, SPARSITY, seed=seed))
+        hidden = toy.hidden(sparse_features(n, toy.n_features, sparsity, seed=seed))
     return hidden[hidden.norm(dim=1) > 1e-3]
 
 
 def on_features(seed: int, dictionary: Float[Tensor, "n_atoms d"]) -> np.ndarray:
     """Return each feature's cosine with its atom, matched one to one."""
     return match_atoms(toy_of(seed).directions.detach(), unit_rows(dictionary))[2]
-
-
-def raw_rows(seed: int, n_atoms: int = N_ATOMS) -> Rows:
-    """Return some rows of a toy's data as they are, as a dictionary without any training: a floor."""
-    rows = hidden_rows(seed)
-    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n_atoms]]
 
 
 def scrambled(rows: Rows, seed: int) -> Rows:
@@ -208,7 +205,9 @@ def toy_run(seed: int, steps: int = 300) -> dict[str, float]:
 
 def raw_cosine() -> float:
     """Return the mean cosine of features with rows of data: the higher floor."""
-    return float(np.mean([on_features(seed, raw_rows(seed)).mean() for seed in range(3)]))
+    return float(
+        np.mean([on_features(seed, hidden_rows(seed)[:N_ATOMS]).mean() for seed in range(3)])
+    )
 
 
 def random_cosine(n_atoms: int = N_ATOMS) -> float:
@@ -224,9 +223,7 @@ def random_cosine(n_atoms: int = N_ATOMS) -> float:
 def raw_rows_cosine(toy: Bottleneck, n_atoms: int = 64, seed: int = 0) -> float:
     """Return the mean cosine of a toy's features with as many of its own rows, untrained: the harder floor."""
     sparsity = 0.97 if toy.sparsity is None else toy.sparsity
-    with torch.no_grad():
-        rows = toy.hidden(sparse_features(20 * n_atoms, toy.n_features, sparsity, seed=seed))
-    rows = rows[rows.norm(dim=1) > 1e-3][:n_atoms]
+    rows = _rows_of(toy, 20 * n_atoms, sparsity, seed)[:n_atoms]
     return float(match_atoms(toy.directions.detach(), unit_rows(rows))[2].mean())
 
 

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_matrix
 from torch import Tensor
@@ -27,6 +28,7 @@ from sae_nb.activations._modality import modality_of
 from sae_nb.activations._sites import acts_for
 from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
 from sae_nb.codes import SparseCodes
+from sae_nb.evaluation._second_code import SecondCode
 from sae_nb.evaluation.explanations._rules import (
     FEWEST_FIRINGS,
     RowFacts,
@@ -105,6 +107,7 @@ def score_explanations(
     explain: Explain = "rule",
     judge: Judge | None = None,
     explanations: Mapping[int, str] | None = None,
+    second: SecondCode | None = None,
     n_atoms: Count = 32,
     n_examples: Annotated[int, at_least(2 * FEWEST_EXAMPLES)] = 40,
     n_choices: Annotated[int, at_least(3)] = 5,
@@ -129,12 +132,16 @@ def score_explanations(
     judge, explanations
         A language model of yours, prompt → answer, which writes explanations where `explanations` has no
         text for an atom, and makes the guesses: about 2 · n_examples + 10 calls per atom.
+    second
+        What `sn.second_code` found in the same rows: explanations are judged on firings that its first solver
+        keeps, next to windows without any firing.
     n_examples, n_choices
         Windows per score and atom, half of them firing; windows per intruder trial.
 
     Raises
     ------
-    ValueError: If no atom fires often enough, or a judge is to read what is not text.
+    ValueError: If no atom fires often enough, a judge is to read what is not text, or the second code is of
+        other rows.
 
     Source
     ------
@@ -160,7 +167,8 @@ def score_explanations(
         )
     facts = RowFacts.of(acts, labels)
     asked = None if judge is None else CountedJudge(judge)
-    trials = ExplanationTrials(acts, codes, facts, asked, n_examples // 2, n_choices, seed)
+    kept = None if second is None else kept_codes(second, codes)
+    trials = ExplanationTrials(acts, codes, facts, asked, n_examples // 2, n_choices, seed, kept)
     chosen, left_out = trials.choose(atoms, n_atoms)
     texts = explanations or {}
     guessers = {atom: trials.guesser(atom, explain, texts.get(atom)) for atom in chosen}
@@ -228,6 +236,8 @@ class ExplanationTrials:
     n: int  # windows of a kind, and trials
     n_choices: int
     seed: int
+    kept: SparseCodes | None = None
+    """The firings that are judged; None: all."""
 
     def __post_init__(self) -> None:
         samples = np.random.default_rng(self.seed).permutation(np.unique(self.facts.sample))
@@ -248,11 +258,8 @@ class ExplanationTrials:
         self, atoms: Sequence[int] | None, n_atoms: int
     ) -> tuple[list[int], tuple[int, ...]]:
         """Return atoms that fire often enough on both sides, and those asked for that do not."""
-        z = self.codes.to_scipy().tocsc()
-        z.eliminate_zeros()
-        rows = np.repeat(np.arange(z.shape[1]), np.diff(z.indptr))
-        on_first = np.bincount(rows, weights=self.first[z.indices], minlength=z.shape[1])
-        on_second = np.bincount(rows, weights=~self.first[z.indices], minlength=z.shape[1])
+        on_first = _counts(self.codes, self.first)
+        on_second = _counts(self._judged, ~self.first)
         enough = (on_first >= FEWEST_FIRINGS) & (on_second >= FEWEST_EXAMPLES)
         if atoms is None:
             drawn = np.random.default_rng(self.seed).permutation(np.flatnonzero(enough))[:n_atoms]
@@ -282,12 +289,12 @@ class ExplanationTrials:
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Return the scores of an atom, and those of another atom's explanation on its examples."""
         generator = np.random.default_rng((self.seed, atom))
-        active, strength = fires_in(self.codes, atom), self._strength(atom)
+        active, strength = fires_in(self._judged, atom), self._strength(atom)
         held = active & ~self.first
         firing, silent = self.examples(atom, generator)
         widest = self.reach or WHOLE_SAMPLE
         wide = self.windows.firing(held, strength, self.n, widest, generator)
-        marked = self._marked(wide, active, generator)
+        marked = self._marked(wide, active, fires_in(self.codes, atom), generator)
         vectors = self._vectors([*firing, *silent])
         asked = [*firing, *silent] if self.judge else None
         mine = {"intruder": self._intruders(vectors, len(firing), generator, asked)}
@@ -308,11 +315,15 @@ class ExplanationTrials:
         """Return windows of the second half in which an atom fires, and some in which it does not."""
         generator = generator or np.random.default_rng((self.seed, atom))
         active = fires_in(self.codes, atom)
-        held, strength = active & ~self.first, self._strength(atom)
+        held, strength = fires_in(self._judged, atom) & ~self.first, self._strength(atom)
         return (
             self.windows.firing(held, strength, self.n, self.reach, generator),
             self.windows.silent(active | self.first, self.n, self.reach, generator),
         )
+
+    @property
+    def _judged(self) -> SparseCodes:
+        return self.codes if self.kept is None else self.kept
 
     def rule(self, atom: int) -> Rule:
         """Return a rule made on the first half."""
@@ -347,12 +358,16 @@ class ExplanationTrials:
         return strength
 
     def _marked(
-        self, windows: list[Window], active: np.ndarray, generator: np.random.Generator
+        self,
+        windows: list[Window],
+        judged: Bool[np.ndarray, " n"],
+        active: Bool[np.ndarray, " n"],
+        generator: np.random.Generator,
     ) -> list[tuple[Window, np.ndarray, np.ndarray]]:
         """Windows with the rows that fire, and the same number that do not, where there are so many."""
         marked = []
         for window in windows:
-            true, rest = window.rows[active[window.rows]], window.rows[~active[window.rows]]
+            true, rest = window.rows[judged[window.rows]], window.rows[~active[window.rows]]
             if len(rest):
                 marked.append((window, true, generator.permutation(rest)[: len(true)]))
         return marked
@@ -408,6 +423,19 @@ class ExplanationTrials:
             numbers,
         )
         return None if answer is None else int(answer) - 1
+
+
+def kept_codes(second: SecondCode, codes: SparseCodes) -> SparseCodes:
+    """Return the encoder's codes with the firings alone that a second solver keeps."""
+    return codes.only(torch.from_numpy(second.keeps(codes)))
+
+
+def _counts(codes: SparseCodes, rows: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n_atoms"]:
+    """Firings of each atom in some rows."""
+    z = codes.to_scipy().tocsc()
+    z.eliminate_zeros()
+    atoms = np.repeat(np.arange(z.shape[1]), np.diff(z.indptr))
+    return np.bincount(atoms, weights=rows[z.indices], minlength=z.shape[1])
 
 
 def balanced(yes: Sequence[bool], no: Sequence[bool]) -> float:

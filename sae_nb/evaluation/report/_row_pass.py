@@ -201,14 +201,20 @@ def _row_name(acts: Activations, first: int, i: int) -> str:
 
 
 def encoded_rows(
-    sae: SparseAutoencoder, acts: Activations, size: int
+    sae: SparseAutoencoder, acts: Activations, size: int, *, first: int = 0
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes, Tensor]]:
-    """Return targets with their codes and reconstructions; whole sequences where the SAE reads those."""
+    """Return targets with their codes and reconstructions; whole sequences where the SAE reads those.
+
+    `first`: Rows of whole batches that are left out.
+    """
     if getattr(sae, "reads_sequences", False):
+        done = 0
         for rows, x, codes, x_hat in sequence_groups(cast("Temporal", sae), acts, size):
-            yield rows.numpy(), x, codes, x_hat
+            if done >= first:
+                yield rows.numpy(), x, codes, x_hat
+            done += len(rows)
         return
-    for chosen, x in _chunks(acts, np.arange(len(acts)), size, sae.dictionary):
+    for chosen, x in _chunks(acts, np.arange(first, len(acts)), size, sae.dictionary):
         codes = sae.encode(x)
         x_hat = reconstruction(sae, codes, x)
         target = x if acts.target is acts else acts.target.rows(torch.from_numpy(chosen)).to(x)

@@ -187,6 +187,7 @@ const saeNb = (() => {
     } else if (card.source) parts.push(make("p", { class: "quiet" }, `Label by: ${card.source}`));
     if (card.note) parts.push(make("p", { dir: "auto" }, card.note));
     parts.push(make("p", {}, `Fires on ${card.fires}; mean strength ${number(card.mean)}, largest ${number(card.max)}.`));
+    if (card.keeps) parts.push(make("p", {}, `${card.keeps} Examples that it drops are marked ○.`));
     if (card.fired) parts.push(histogram(card));
     if (card.up.length) {
       parts.push(make("div", { class: "columns" }, table("Raises", card.up), table("Lowers", card.down)));

@@ -90,6 +90,10 @@ if TYPE_CHECKING:
         NormPrediction as NormPrediction,
         split_error as split_error,
     )
+    from sae_nb_studies.evaluation.dark_matter._reductions import (
+        ErrorReductions as ErrorReductions,
+        reduce_error as reduce_error,
+    )
     from sae_nb_studies.evaluation.dictionary._canonical import (
         MetaDictionary as MetaDictionary,
         Stitching as Stitching,
@@ -124,6 +128,10 @@ if TYPE_CHECKING:
         critical_sparsity as critical_sparsity,
         dedicated_loss as dedicated_loss,
         support_recovery as support_recovery,
+    )
+    from sae_nb_studies.evaluation.explanations._interventions import (
+        InterventionScore as InterventionScore,
+        intervention_score as intervention_score,
     )
     from sae_nb_studies.evaluation.explanations._lift import (
         TokenLift as TokenLift,

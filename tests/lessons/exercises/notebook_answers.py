@@ -187,6 +187,7 @@ def patched(
     keep_on: bool = False,
     late: bool = False,
     leave: bool = False,
+    places: slice = slice(None),
 ) -> Tensor:
     """The loop of 07.1 by `with` and tables; its switches are what goes wrong in such loops."""
     kept: dict[nn.Module, Tensor] = {}
@@ -200,13 +201,14 @@ def patched(
             end = measure(module(clean))
         rows, start, last = [], measure(module(corrupted)), clean.shape[1] - 1
         for block in blocks:
-            for t in range(clean.shape[1]):
+            rows.append(torch.zeros(last + 1))
+            for t in range(last + 1)[places]:
                 hook = partial(_puts, put, kept, last if late else t)
                 handle = block.register_forward_hook(hook)
-                rows.append((measure(module(corrupted)) - start) / (end - start))
+                rows[-1][t] = (measure(module(corrupted)) - start) / (end - start)
                 if not leave:
                     handle.remove()
-    return torch.stack(rows).view(len(blocks), -1)
+    return torch.stack(rows)
 
 
 def _puts(put, kept, t: int, block: nn.Module, _: object, state: Tensor) -> Tensor | None:  # type: ignore[no-untyped-def]
@@ -258,8 +260,23 @@ ASKED = [
     Asked("11.2", right=[3, 3.0], near=[(1.0, "= 17,"), (4.1, "= 32.8,")]),
     Asked(
         "11.3",
-        near=[([1.0, 1.0], "has length 1.41"), ([1.0, 0.0], "by 1,")],
-        malformed=[([0.6, 0.8, 0.0], "shape (2,)")],
+        right=[[0.6, 0.8], [0.71, 0.71], torch.ones(2) / 2**0.5],
+        near=[
+            ([1.0, 1.0], "That is x"),
+            ([0.5, 0.5], "add up to 1"),
+            ([0.8, 0.2], "add up to 1"),
+            ([2.0, 2.0], "has length 2.83"),
+            ([0.6, 0.9], "has length 1.08"),
+            ([0.0, 0.0], "vector of zeros"),
+            ([1.0, 0.0], "one of the two true atoms"),
+            ([0.0, 1.0], "one of the two true atoms"),
+            ([1.015, 0.0], "one of the two true atoms"),
+            ([0.71, -0.71], "at a right angle"),
+            ([-0.71, -0.71], "points away from x"),
+            ([-0.6, 0.8], "correlates with x by 0.2"),
+        ],
+        malformed=[([0.6, 0.8, 0.0], "shape (2,)"), (1.4, "shape (2,)")],
+        named=9,
     ),
     Asked(
         "11.5",
@@ -459,12 +476,15 @@ ASKED = [
             (partial(patched, put=lambda kept, *_: kept), "at all positions at once"),
             (partial(patched, put=up_to), "at all before it"),
             (partial(patched, leave=True), "still has a hook"),
+            (partial(patched, places=slice(1, None)), "leave the first position out"),
+            (partial(patched, places=slice(-1)), "leave the last position out"),
+            (partial(patched, places=slice(1, -1)), "the first and the last position"),
             (lambda m, b, x, y, f: patched(m, b, y, x, f), "That is noising"),
             (lambda *given: span(*given) * patched(*given), "differences, not shares"),
             (lambda *given: 1 - patched(*given), "shares that are left"),
             (lambda *given: patched(*given).T, "Rows and columns"),
             (lambda *given: torch.eye(3, 4), "yours gives the same"),
-            (lambda *given: patched(*given).square(), "seed 4, yours gives"),
+            (lambda *given: patched(*given).square(), "3 blocks and 4 tokens yours gives"),
         ],
         malformed=[(lambda *given: None, "returned nothing")],
         named=12,

@@ -15,6 +15,7 @@ from sae_nb_lessons.exercises._changes import named_first
 from sae_nb_lessons.exercises._circuits import right_without_the_circuit, share_that_happens
 from sae_nb_lessons.exercises._corpora import by_all_atoms
 from sae_nb_lessons.exercises._crosscoders import difference, shrunk
+from sae_nb_lessons.exercises._curves import animals_between, on_the_chord
 from sae_nb_lessons.exercises._depth import swap_drop
 from sae_nb_lessons.exercises._evaluation import pca_r2, random_tpp
 from sae_nb_lessons.exercises._heads import left_without_head, left_without_pair
@@ -25,7 +26,7 @@ from sae_nb_lessons.exercises._minkowski import free_simplex_r2
 from sae_nb_lessons.exercises._modular import right_by_the_strongest
 from sae_nb_lessons.exercises._own_model import kept_by_random
 from sae_nb_lessons.exercises._own_sae import strength_without_unit_norm
-from sae_nb_lessons.exercises._patching import brought_by_another_text, estimated_share
+from sae_nb_lessons.exercises._patching import brought_by_another_text, estimated_share, patch_map
 from sae_nb_lessons.exercises._paths import straight_share
 from sae_nb_lessons.exercises._pixels import texture_is_shown
 from sae_nb_lessons.exercises._probing import by_five_random, shuffled_fit
@@ -96,6 +97,8 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("31.4", 0.5, found_through_another, 0.2, 0.35),
     ("32.3", 0.5, straight_share, -0.01, 0.01),
     ("33.3", 0.5, right_by_the_strongest, 0.1, 0.15),
+    ("36.2", 13, on_the_chord, -1, 3),
+    ("36.4", 0.2, animals_between, 0.9, 1.1),
     ("06.3", 0.3, direct_path_in_the_middle, 0.5, 0.8),
     ("02.9", 1.0, strength_without_unit_norm, 0.3, 0.7),
     ("04.2", 0.5, shuffled_fit, 0.97, 1.0),
@@ -187,6 +190,29 @@ def test_where_an_atom_lives_is_that_of_the_library() -> None:
     c.initialise([x, 30 * x @ torch.randn(4, 6, generator=torch.Generator().manual_seed(1))])
     units = [float(unit[0]) for unit in c.operator.unit.split([4, 6])]
     assert difference(*c.dictionaries, *units) == pytest.approx(c.difference(), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_the_loop_of_patching_finds_what_the_library_finds() -> None:
+    """07.1 on tiny-induction: a state before block 1 is what block 0 returns."""
+    model = sn.load_model("tiny-induction")
+    pairs = sn.data.prompt_pairs("induction", 1, seed=1, model=model)
+    found = sn.circuits.patch(model, *pairs.clean, *pairs.corrupted, *pairs.answers, progress=False)
+    clean, corrupted = (
+        torch.tensor([model.tokenizer(text)["input_ids"]])
+        for text in (*pairs.clean, *pairs.corrupted)
+    )
+    one, other = (
+        model.tokenizer(a, add_special_tokens=False)["input_ids"][0] for a in pairs.answers[0]
+    )
+    shares = patch_map(
+        lambda ids: model.module(ids).logits,
+        [model.module.get_submodule("transformer.h.0")],
+        clean,
+        corrupted,
+        lambda logits: logits[0, -1, one] - logits[0, -1, other],
+    )
+    assert shares[0] == pytest.approx(found.effect[1], abs=1e-3)
 
 
 def test_a_detector_of_images_reads_captions() -> None:

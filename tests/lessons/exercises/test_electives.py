@@ -18,6 +18,7 @@ from sae_nb_lessons.exercises import (
     _changes as changes,
     _corpora as corpora,
     _crosscoders as crosscoders,
+    _curves as curves,
     _depth as depth,
     _error_bars as error_bars,
     _events as events,
@@ -138,6 +139,24 @@ def by_difference(logits: Tensor) -> Tensor:
     return p**2 * torch.stack(rows).mean(dim=0).square().sum() / x.square().sum()
 
 
+def by_phases(
+    means: Tensor, values: Tensor, frequencies: Sequence[int], period: float, at: Tensor
+) -> Tensor:
+    """Complex waves e^iωu and e^−iωu instead of cosines and sines."""
+    both = torch.tensor([0, *frequencies, *(-f for f in frequencies)]).double()
+    to, back = ((torch.outer(u, both) * 2j * math.pi / period).exp() for u in (at, values))
+    return (to @ torch.linalg.pinv(back) @ means.to(back)).real
+
+
+def one_by_one(x: Tensor, points: Tensor, steps: int) -> Tensor:
+    rows = []
+    for row in x:
+        far = [float((row - point).square().sum()) for point in points]
+        around = points.roll(-far.index(min(far)), dims=0)
+        rows.append(row - around[0] + around[steps % len(points)])
+    return torch.stack(rows)
+
+
 KNOWN: dict[str, Sequence[Slip]] = {
     "11.5": pursuit._SLIPS,
     "12.4": hierarchy._SLIPS,
@@ -175,6 +194,8 @@ KNOWN: dict[str, Sequence[Slip]] = {
     "33.1": modular._share_slips(),
     "33.2": modular._kept_slips(),
     "33.4": modular._difference_slips(),
+    "36.1": curves._fit_slips(),
+    "36.3": curves._move_slips(),
     "lab_01.1": landmarks._SLIPS,
     "lab_02.1": similarity._SLIPS,
     "lab_03.1": waves._STEP_SLIPS,
@@ -208,6 +229,8 @@ RIGHT: dict[str, Any] = {
     "33.1": frequency_shares,
     "33.2": kept,
     "33.4": by_difference,
+    "36.1": by_phases,
+    "36.3": one_by_one,
     "29.1": lambda p, q: torch.distributions.kl_divergence(
         *(torch.distributions.Categorical(logits=one) for one in (p, q))
     ),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from sae_nb_lessons import exercise, own_claim
 from sae_nb_lessons.exercises import _own_claim as exercises
+from sae_nb_lessons.studies import hidden_rows, on_features, own_sae, scrambled, toy_run
 
 from sae_nb_studies.reproductions import MeasuredClaim
 
@@ -29,7 +31,7 @@ LINES = [
     (0.5, "reach 0.67 and meet"),
     (0.69, "control reaches 0.7"),
     (0.75, "64 rows of the data"),
-    (0.82, "within the spread of raw rows"),
+    (0.83, "within the spread of raw rows"),
     (0.999, "asks for luck"),
     (95, "No cosine is above 1"),
 ]
@@ -40,6 +42,10 @@ RUNS = [
     (with_(claim=lambda s: 0.62 + s / 99, floor=lambda s: 0.99 - s / 99), "not below"),
     (with_(control=lambda s: 0.99 - s / 99), "the features are still in its data"),
     (with_(claim=lambda s: 31.7 + s), "lies between −1 and 1"),
+    (with_(claim=lambda s: 0.72 + s / 99), "an SAE trained on these rows"),
+    (with_(floor=lambda s: 0.82 + s / 99), "that of 64 random directions"),
+    (with_(control=lambda s: measured(s)["floor"]), "the same SAE on scrambled rows"),
+    (with_(claim=lambda s: 0.99 if s == 0 else 0.6 + s / 99), "Seed 0 is right, and seed 1 is not"),
 ]
 
 
@@ -64,6 +70,51 @@ def test_a_wrong_answer_is_told_its_mistake(
         assert verdict.state == "wrong"
         assert words in verdict.message
         assert verdict.hint.startswith("Hint: ")
+
+
+Step = Callable[[int], torch.Tensor]
+
+
+def run_of(claim: Step, floor: Step, control: Step, toy: Callable[[int], int] = int) -> Run:
+    made = {"claim": claim, "floor": floor, "control": control}
+    return lambda seed: {
+        name: float(on_features(toy(seed), of(seed)).mean()) for name, of in made.items()
+    }
+
+
+@pytest.mark.slow
+def test_a_run_of_ones_own_is_right_and_slips_in_it_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the toys themselves, as a student writes it."""
+    monkeypatch.setattr(exercises, "toy_run", cache(toy_run))
+    sae = cache(lambda toy, seed, k: own_sae(hidden_rows(toy), 64, k, 300, seed).D)
+    mixed = cache(
+        lambda seed, by, steps: own_sae(scrambled(hidden_rows(seed), by), 64, 3, steps, seed).D
+    )
+    claim, floor = lambda s: sae(s, s, 3), lambda s: torch.randn(64, 10, generator=drawn(s))
+    control = lambda s: mixed(s, s, 300)  # noqa: E731
+    assert exercise("09.3").check(run_of(claim, floor, control))
+    for run, words in (
+        (run_of(claim, lambda s: torch.randn(64, 10), control), "different numbers for floor"),
+        (run_of(claim, lambda s: hidden_rows(s)[:64], control), "that of 64 random directions"),
+        (run_of(claim, floor, floor), "on scrambled rows"),
+        (run_of(claim, floor, claim), "still in its data"),
+        (run_of(claim, floor, lambda s: mixed(s, s, 50)), "on scrambled rows"),
+        (run_of(claim, floor, lambda s: mixed(s, 0, 300)), "Seed 0 is right"),
+        (run_of(lambda s: sae(0, s, 3), floor, control), "Seed 0 is right"),
+        (run_of(claim, floor, control, lambda _: 0), "Seed 0 is right"),
+        (run_of(floor, claim, control), "Are they exchanged"),
+        (run_of(lambda _: sae(0, 0, 3), floor, control, lambda _: 0), "claim is the same"),
+    ):
+        exercise("09.3").reset()
+        verdict = exercise("09.3").check(run)
+        assert verdict.state == "wrong"
+        assert words in verdict.message
+
+
+def drawn(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def test_a_card_is_right_whatever_its_verdict_if_it_could_have_been_another() -> None:

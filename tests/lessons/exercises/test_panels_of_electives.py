@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from sae_nb_lessons import exercise
+from sae_nb_lessons.studies import own_sae
 
 import sae_nb as sn
 
@@ -41,8 +42,49 @@ def events_that_are_not_there(row: Any) -> float:
     return float(row["events"] * (1 - row["precision"]))
 
 
+def beyond_random(shown: dict[str, Any]) -> float:
+    """26.2: the first row's effect, over what a random direction reaches at most."""
+    shown["lens"].wait()
+    used = shown["lens"].summary.used
+    first = int(used.attribution.argmax())
+    return float(used.attribution[first] / used.control[first])
+
+
+def as_dark_as_before(shown: dict[str, Any]) -> str:
+    """29.3: of the full stop after the first “rabbit” and the first “was”, where more of the change is left."""
+    shown["panel"].wait()
+    text = shown["panel"].reading
+    at = {
+        "full stop": text.tokens.index(" rabbit") + 1,
+        "was": text.tokens.index(" was"),
+    }
+    assert text.tokens[at["full stop"]] == "."
+    return max(at, key=lambda token: text.left[at[token]] / text.kl[at[token]])
+
+
+def ours_or_the_toolkits(shown: dict[str, Any]) -> str:
+    """02.8: R² on images that neither saw, of the loop as it is asked for."""
+    ours = own_sae(shown["x"], 512, 20, 800, cooled=False).r2(shown["held_out"].x)
+    return "the toolkit's" if shown["report"].r2.value > ours else "ours"
+
+
 SHOWN: list[tuple[str, str, Callable[[dict[str, Any]], object]]] = [
+    ("02_write_your_own_sae", "02.8", ours_or_the_toolkits),
+    ("06_the_lens", "06.2", lambda s: s["lens"].read_both(s["text"])[1].settles[-1]),
     ("12_hierarchy", "12.2", steps_until_nothing_is_left),
+    ("19_transcoders", "19.3", lambda s: s["reports"][0]["ce_recovered_mean"].control),
+    (
+        "20_crosscoders",
+        "20.2",
+        lambda s: max(s["runs"], key=lambda name: s["runs"][name].wait().history[-1].r2),
+    ),
+    (
+        "21_reading_a_corpus",
+        "21.3",
+        lambda s: s["found"].table.loc[(s["found"].table.a - s["found"].table.b).idxmax()].label,
+    ),
+    ("26_attribution_and_maco", "26.2", beyond_random),
+    ("29_what_did_fine_tuning_change", "29.3", as_dark_as_before),
     (
         "lab_01_landmarks",
         "lab_01.4",
@@ -94,6 +136,11 @@ SHOWN: list[tuple[str, str, Callable[[dict[str, Any]], object]]] = [
         "lab_09_signatures",
         "lab_09.4",
         lambda s: "yes" if s["tests"]["0.0"].observed > s["tests"]["0.0"].floor else "no",
+    ),
+    (
+        "lab_10_mosaics",
+        "lab_10.4",
+        lambda s: next(k for k, made in s["made"].items() if (made.n_sources() == 1).all()),
     ),
 ]
 

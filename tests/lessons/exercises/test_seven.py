@@ -26,21 +26,47 @@ def test_the_strength_that_costs_so_much_is_right() -> None:
 
 
 def test_two_atoms_share_the_answer() -> None:
-    """A recipe of both digits is right; one atom, or no recipe, is told what is missing."""
+    """As the notebook's answer is, or with the atoms exchanged; what is wrong with others is named."""
     _, sae, examples, _ = seven_to_four._parts()
     four, nine = examples.match("digit 4").atom, examples.match("digit 9").atom
-    right = []
-    for share in (0.8, 1.0, 1.2, 1.5, 1.8):
-        for other in (0.8, 1.0, 1.2, 1.5, 1.8):
-            recipe = SteeringRecipe(
-                hook_point=sae.hook_point,
-                atom=four,
-                strength=share * float(examples.p99[four]),
-                others=((nine, other * float(examples.p99[nine])),),
-            )
-            right += [recipe] if seven_to_four.judge_recipe(recipe.to_json()) is None else []
-    assert right
-    assert sae_nb_lessons.exercise("23.4").check(right[0].to_json())
-    alone = SteeringRecipe(hook_point=sae.hook_point, atom=four, strength=1.0)
-    assert "one atom only" in repr(sae_nb_lessons.exercise("23.4").check(alone.to_json()))
-    assert "dictionary" in repr(sae_nb_lessons.exercise("23.4").check([four, nine]))
+    of_four, of_nine = float(examples.p99[four]), float(examples.p99[nine])
+    right = SteeringRecipe(
+        hook_point=sae.hook_point,
+        atom=four,
+        strength=1.25,
+        unit="p99",
+        p99=of_four,
+        others=((nine, 1.9 * of_nine),),
+    ).to_json()
+    model_units = {"unit": "coefficient", "p99": None}
+    asked = sae_nb_lessons.exercise("23.4")
+    for changes in (
+        {},
+        {"atom": nine, "p99": of_nine, "strength": 1.9, "others": [[four, 1.25 * of_four]]},
+        model_units | {"strength": 1.25 * of_four},
+    ):
+        assert asked.check(right | changes)
+    for changes, words in (
+        ({"others": []}, "one atom only"),
+        ({"strength": 1.25 * of_four}, "Divide it by `p99`"),
+        (model_units, "`strength` is in units of the 99th"),
+        ({"others": [[nine, 1.9]]}, "`others` is in units of the atom's 99th"),
+        (model_units | {"others": [[nine, 1.9]]}, "both in units of the 99th"),
+        ({"others": [[nine, -1.9 * of_nine]]}, "takes an atom away"),
+        ({"strength": -1.25}, "takes an atom away"),
+        (model_units | {"mode": "scale", "strength": 1.25 * of_four}, "`mode` is 'scale'"),
+        ({"atom": 4, "others": [[9, 1.9 * of_nine]]}, "not numbers of atoms"),
+        ({"others": [[nine + 1, 1.9 * of_nine]]}, "The atom of digit 9"),
+        ({"positions": "cls"}, "some positions only"),
+        ({"hook_point": "resid_post.5"}, "these are atoms of resid_post.6"),
+        ({"strength": 3.0}, "More of the nine's atom"),
+        ({"others": [[nine, 4 * of_nine]]}, "More of the four's atom"),
+        ({"strength": 0.2, "others": [[nine, 0.2 * of_nine]]}, "the answer is still 7"),
+    ):
+        asked.reset()
+        verdict = asked.check(right | changes)
+        assert verdict.state == "wrong"
+        assert words in verdict.message
+        assert verdict.hint.startswith("Hint: ")
+    for answer in ([four, nine], right | {"others": [[9999, 1]]}, right | {"others": [[four, 2]]}):
+        assert asked.check(answer).state == "form"

@@ -6,6 +6,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.__main__ import main
+from sae_nb.atoms._second_codes import firings_of
 from sae_nb.geometry._cosines import largest_cosines
 from sae_nb.statistics import auroc
 from sae_nb.steering._answers import Answers
@@ -44,6 +45,16 @@ def test_what_is_called_real_is_real_and_the_controls_have_none(planted):
     assert len(found.controls) == 3
     assert found.shares["real"] == said.mean()
     assert set(found.real()) == set(np.flatnonzero(said))
+
+
+def test_another_code_is_asked_too_with_both_controls(planted):
+    data, sae, found = planted
+    second = sn.second_code(sae, data.x, ("omp",))
+    kept, noise = (found.numbers.set_index("number").loc[one] for one in ("kept", "kept in noise"))
+    assert found.table["kept"].equals(second.table["kept"])
+    assert kept["value"] == pytest.approx(second.measurements["kept_by_second_code"].value)
+    assert kept["control"] < 0.3 < kept["value"] < noise["value"]
+    assert {"kept_by_second_code", "kept_in_noise"} <= set(found.measurements)
 
 
 def judged(seeds, halves=None):
@@ -177,6 +188,10 @@ def test_the_command_writes_a_page(tmp_path, capsys):
     assert "real from here" in page
     assert "the return that four of five sisters reach" in " ".join(page.split())
     assert page.count("What atoms do was not measured") == 1
+    said = firings_of(sn.load_sae(tmp_path / "sae"))
+    asked = sn.second_code(sae, x, ("omp",))
+    fires = int(asked.table["fires"].idxmax())
+    assert said.sentence(fires) == asked.sentence(fires)
     assert main([*command, "--budget", "soon"]) == 2
     assert "`budget` must be a time" in capsys.readouterr().err
 

@@ -97,8 +97,8 @@ def test_a_slider_speaks_in_peaks_and_in_the_models_units() -> None:
     assert (slider.words_of_value, slider.model_units[:4]) == ("0.9 × usual", "36.0")
     page = slider.static_html()
     assert "--zero:25.0%" in page
-    assert 'sae-nb-usual" style="left:50.0%">usual' in page
-    assert 'style="left:75.0%">strongest seen' in page
+    assert 'left:50.0%">usual' in page
+    assert 'sae-nb-strongest sae-nb-far" style="left:75.0%">strongest seen' in page
     slider.value = 99.0
     assert 'sae-nb-thumb" style="left:100.0%"' in slider.static_html()
     with pytest.raises(t.TraitError, match="finite"):

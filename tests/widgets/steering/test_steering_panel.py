@@ -204,11 +204,15 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
     record = talking.continuation
     assert len(record.before) > 0
     texts = talking.cards.texts
-    assert texts.labels == ["+ atom 3 5", "untouched", "random, same length"]
+    assert texts.labels == [
+        "+ atom 3 5",
+        "untouched",
+        *[f"random {i}, same length" for i in (1, 2, 3)],
+    ]
     assert not texts.stale
     # What comes out of it is the heading; the odds of one token are behind it.
     assert talking.headline.startswith("Atom 3 turned up: ")
-    assert "of the same size" in talking.answer
+    assert "3 random pushes of that size" in talking.answer
     assert "prove" in talking.reasons
     assert "P(" in talking.reasons
     talking.strength = 1.0

@@ -21,7 +21,7 @@ from sae_nb_widgets.components._base import HTML, VBox
 from sae_nb_widgets.components._curves import Chart, Curves, Line
 from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.panel._declaring import show
-from sae_nb_widgets.panel._examples import ExamplesView
+from sae_nb_widgets.panel._examples import ExamplesView, marked
 from sae_nb_widgets.pursuit._detail import picture
 from sae_nb_widgets.pursuit._runs import checked_shape
 
@@ -238,7 +238,7 @@ class DrawnExamples(ExamplesView):
             drawn = [picture(one, self._way, limit, signed=signed) for one in x]
             self._grid.show(
                 np.stack(drawn) if drawn else empty,
-                captions=[one.place for one in examples],
+                captions=[marked(one.place, one) for one in examples],
                 strengths=[abs(one.strength) for one in examples],
                 maximum=maximum,
             )
@@ -250,7 +250,7 @@ class DrawnExamples(ExamplesView):
     ) -> Chart:
         atom = self._catalogue.sae.dictionary[self.atom].detach().float().cpu().numpy()
         return Chart(
-            title=example.place,
+            title=marked(example.place, example),
             note=f"strength {format_number(example.strength)}",
             lines=[
                 Line(values=row, name="input", colour=theme.NEUTRAL),

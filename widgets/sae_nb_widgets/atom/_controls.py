@@ -14,6 +14,7 @@ from sae_nb.atoms._examples import Band
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.components._base import HTML, Box, ToggleButton
 from sae_nb_widgets.panel._declaring import control, line, show, site_menu, small_button
+from sae_nb_widgets.panel._examples import marks_in_words
 
 if TYPE_CHECKING:
     from sae_nb_widgets.atom._panel import AtomBrowser
@@ -145,6 +146,10 @@ class AtomControls:
         first = record.page * per_page + 1
         places = f"{format_count(first)}–{format_count(first + shown - 1)} of {format_count(n)}"
         text = f"{places} {words}, {BAND_ORDERS[record.band]}" if shown else ""
+        marks = marks_in_words(record.examples)
+        if marks and record.band == "top":
+            text = f"{places} {words}, kept ones first"
+        text = " · ".join(filter(None, (text, marks)))
         # A component with a legend of its own says it there.
         self._panel.examples.explain("" if record.sites else text)
         self.page_text.value = escape(text) if record.sites and shown else ""

@@ -105,6 +105,7 @@ class AtomDetail:
         self._names, self._go = names, go
         self.says = Says(measure)
         self.strengths = StrengthBars(band)
+        self.second = HTML()
         self.near = ThinBars(description="Close to it")
         self.near.add_class("sae-nb-near")
         self.where = ThinBars(description=f"Where it fires (share of {rows})")
@@ -120,6 +121,7 @@ class AtomDetail:
             self.says.widget,
             self.where,
             self.strengths.widget,
+            self.second,
             self.near,
             self.heads,
             self._more_place,
@@ -155,6 +157,8 @@ class AtomDetail:
         self.says.show(bool(record.n_fired), effects, working)
         self.strengths.show(record)
         show(self.strengths.widget, bool(record.n_fired))
+        self.second.value = f'<div class="sae-nb-note">{escape(record.keeps)}</div>'
+        show(self.second, bool(record.keeps))
         cosines = record.nearest_cosines.tolist()
         notes = [format_number(cosine, digits=2) for cosine in cosines]
         self._list(self.near, record.nearest_atoms.tolist(), cosines, notes, maximum=1.0)

@@ -10,6 +10,7 @@ from sae_nb.atoms._names import AtomNames, row_word, rows_in_words
 from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb_widgets.atom._controls import BAND_NAMES
 from sae_nb_widgets.components._concordance import words_around
+from sae_nb_widgets.panel._examples import marked
 
 RARE = 0.2
 """Frequency up to which "1 of 190" is read more easily than a percentage."""
@@ -163,6 +164,7 @@ def table(
         "mean_strength": record.mean_strength,
         "99th_percentile": record.p99,
         "max_strength": record.max_strength,
+        "second_code": record.keeps or None,
         **_examples(record),
         **_effects(record, effects),
         "nearest_atoms": ", ".join(f"{name(a)} (cos {format_number(c)})" for a, c in neighbours),
@@ -191,6 +193,6 @@ def _examples(record: AtomSummary) -> dict[str, str]:
     shown = {f"examples_at_{one.site}": one.examples for one in record.sites}
     return {
         name: f"{BAND_NAMES[record.band]}: "
-        + "; ".join(f"{e.place}: {format_number(e.strength)}" for e in examples)
+        + "; ".join(f"{marked(e.place, e)}: {format_number(e.strength)}" for e in examples)
         for name, examples in (shown or {"examples": record.examples}).items()
     }

@@ -254,7 +254,7 @@ def both_continued(a: LiveModel, b: LiveModel, text: str, seen: ChangedText, pla
     ways = []
     for model in (a, b):
         with model.lock:
-            ways.append(continued(model, ids, n))
+            ways += continued(model, ids, n)
     new = likelihoods(a, ids, ways[1]) < UNLIKELY
     old, tuned = (tuple(outcome_names(a, way)) for way in ways)
     return Both(prompt, old, tuned, new.tolist())

@@ -84,7 +84,7 @@ def card_content(
         "atom": card.atom,
         "name": card.name,
         "source": _SOURCES.get(card.source, ""),
-        "fires": f"Fires on {card.fires}." if card.fires else "",
+        "fires": " ".join(filter(None, (f"Fires on {card.fires}." * bool(card.fires), card.keeps))),
         "badge": None
         if card.badge is None
         else {"text": card.badge.text, "title": card.badge.title, "dots": card.badge.dots},

@@ -20,6 +20,9 @@ STEPS = 200
 
 OFF = "off"
 
+FAR = 45
+"""Percent of the track beyond which words end at their mark: after it there is no room."""
+
 
 class StrengthSlider(Component):
     """A strength on a track from blue (turned down) over zero to orange (turned up); `value` is the strength.
@@ -129,7 +132,8 @@ class StrengthSlider(Component):
 
     def _ticks_html(self) -> str:
         return "".join(
-            f'<span class="sae-nb-slidertick sae-nb-{words.split()[0]}" style="left:{at:.1f}%">'
+            f'<span class="sae-nb-slidertick sae-nb-{words.split()[0]}{" sae-nb-far" * (at > FAR)}" '
+            f'style="left:{at:.1f}%">'
             f"{escape(words)}</span>"
             for at, words in self._ticks()
         )
@@ -152,10 +156,8 @@ class StrengthSlider(Component):
         strokes.append(Rectangle(self._percent(self.value) / 100 * width - 2, 0, 4, 18))
         for at, words in self._ticks():
             strokes.append(Rectangle(at / 100 * width - 1, 2, 2, 14, theme.GREY))
-            anchor, y = (
-                ("end" if words == OFF else "start"),
-                20 + size * (2 if words == STRONGEST else 1),
-            )
+            ends = words == OFF or (words == STRONGEST and at > FAR)
+            anchor, y = "end" if ends else "start", 20 + size * (2 if words == STRONGEST else 1)
             strokes.append(Label(at / 100 * width, y, words, anchor, size))
         head = " · ".join(filter(None, (self.name, self.words_of_value)))
         return stacked(

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.figures.theme import format_count
-from sae_nb.generation._generation import N_RANDOM, Generation
+from sae_nb.generation._generation import Generation
 from sae_nb.generation._writing import check_writer
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries import InputSummary
+from sae_nb.summaries._continuing import N_RANDOM
 from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb.summaries.input._input import where_written
 from sae_nb_widgets.components._base import lay_out

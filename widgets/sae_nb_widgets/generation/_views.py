@@ -19,8 +19,9 @@ from sae_nb.atoms._examples import IMAGE
 from sae_nb.figures import quoted_token
 from sae_nb.figures.theme import escape, format_number
 from sae_nb.generation import Branch, Generation, Written
-from sae_nb.generation._generation import N_RANDOM, STEERED, notable
+from sae_nb.generation._generation import STEERED, notable
 from sae_nb.summaries import InputSummary
+from sae_nb.summaries._continuing import N_RANDOM
 from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb_widgets.components import Branches, PairedBars, TokenStrip
 from sae_nb_widgets.components._branches import Way

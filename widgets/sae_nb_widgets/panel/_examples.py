@@ -14,7 +14,7 @@ from sae_nb.activations._context import Context
 from sae_nb.activations._token_texts import gathered, spans
 from sae_nb.atoms import AtomCatalogue, AtomSummary
 from sae_nb.atoms._atom import Crops
-from sae_nb.atoms._examples import Example
+from sae_nb.atoms._examples import DROPPED, Example
 from sae_nb.atoms._names import rows_in_words
 from sae_nb.atoms._sites import SiteExamples
 from sae_nb.figures import current_theme as theme
@@ -158,6 +158,19 @@ def card_title(html: str) -> str:
 # Examples of an atom on screen: pictures with heat, shaded texts, or rows of plain vectors.
 
 
+def marked(caption: str, example: Example) -> str:
+    """Return a caption with the mark of an example that another solver does not keep."""
+    return f"{caption} {DROPPED}" if example.kept is False else caption
+
+
+def marks_in_words(examples: Sequence[Example]) -> str:
+    """Return what the mark means, where there is one; that none is dropped, where that is known."""
+    if not any(one.kept is not None for one in examples):
+        return ""
+    n = sum(one.kept is False for one in examples)
+    return f"{DROPPED}: another solver drops it" if n else "another solver keeps them all"
+
+
 def examples_view(context: Context) -> ExamplesView:
     """Return the view that fits what the activations were captured from."""
     if context.images is not None and len(context.images.at):
@@ -277,7 +290,8 @@ class PictureExamples(ExamplesView):
 
     def _caption(self, example: Example) -> str:
         whole = f"{self._context.sample_word} {example.sample}"
-        return whole if example.place == whole else self._context.token_name(example.position)
+        is_whole = example.place == whole
+        return marked(whole if is_whole else self._context.token_name(example.position), example)
 
 
 def _outlines(examples: Sequence[Example]) -> str:
@@ -377,7 +391,7 @@ class MixedExamples(ExamplesView):
         self._grid.show(
             np.stack(pictures) if pictures else np.zeros((0, 3, 1, 1), np.uint8),
             heat=np.stack(of_one_grid(heat)) if heat else None,
-            captions=[one.place.partition(", ")[2] for one in examples],
+            captions=[marked(one.place.partition(", ")[2], one) for one in examples],
             places=[one.place for one in examples],
             strengths=[abs(one.strength) for one in examples],
             maximum=maximum,
@@ -388,7 +402,8 @@ def _text_caption(example: Example) -> str:
     """Number of the text, and of its token where the example is one."""
     _, comma, place = example.place.partition(", ")
     number = place.rpartition(" ")[2]
-    return f"{example.sample}{THIN_SPACE}·{THIN_SPACE}{number}" if comma else f"{example.sample}"
+    where = f"{example.sample}{THIN_SPACE}·{THIN_SPACE}{number}" if comma else f"{example.sample}"
+    return marked(where, example)
 
 
 class VectorExamples(ExamplesView):
@@ -407,7 +422,7 @@ class VectorExamples(ExamplesView):
     def _draw(self, examples: tuple[Example, ...], maximum: float) -> None:
         show(self._coordinates, False)
         self._bars.show(
-            [example.place for example in examples],
+            [marked(example.place, example) for example in examples],
             [example.strength for example in examples],
             signed=any(example.strength < 0 for example in examples),
             maximum=maximum,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sae_nb.atoms._second_codes import keeps_of
 from sae_nb.evaluation import Measurement, define
 from sae_nb.figures.theme import THIN_SPACE, escape, format_count, format_number, format_percent
 from sae_nb.summaries._report_card import ReportCardSummary, ReportCell
@@ -42,6 +43,13 @@ QUESTIONS = (
     Asked("Are its atoms in use?", ("dead_fraction",), "Use sn.evaluate(sae, acts)."),
 )
 
+SECOND = Asked(
+    "Does another solver have its firings, too?",
+    ("kept_by_second_code",),
+    "Use sn.second_code(sae, acts).measurements.",
+)
+"""Asked where a report has it."""
+
 SAID = {
     "r2": "It explains {} of the variance",
     "ce_recovered_mean": "On what it rebuilds, the model keeps {} of its skill",
@@ -68,6 +76,8 @@ def plain_verdicts(card: ReportCardSummary) -> dict[str, dict[str, PlainVerdict]
     if not any(metric in card.metrics for one in asked for metric in one.metrics):
         few = card.metrics[: len(QUESTIONS)]
         asked = [Asked(metric_words(metric).capitalize(), (metric,)) for metric in few]
+    if SECOND.metrics[0] in card.metrics:
+        asked = [*asked, SECOND]
     return {one.question: {sae: _verdict(card, sae, one) for sae in card.saes} for one in asked}
 
 
@@ -81,6 +91,9 @@ def _verdict(card: ReportCardSummary, sae: str, asked: Asked) -> PlainVerdict:
         return PlainVerdict("–", cell.reason)
     if cell.metric == "dead_fraction":
         return _in_use(m)
+    if cell.metric in SECOND.metrics:
+        rows = {metric: one.measurement for (metric, of), one in card.cells.items() if of == sae}
+        return _judged(cell, keeps_of(rows))
     write = format_percent if cell.metric in SAID else format_number
     said = SAID.get(cell.metric, "It reaches {}").format(write(m.value))
     rivals = (("a random dictionary", m.control), ("a trivial answer", m.floor))

@@ -60,7 +60,8 @@ function render({ model, el }) {
     ticks.replaceChildren(...marks
       .filter(([at]) => at !== null && at >= get("low") && at <= get("high"))
       .map(([at, words]) => {
-        const node = make("span", `sae-nb-slidertick sae-nb-${words.split(" ")[0]}`, {}, words);
+        const far = percent(at) > 45 ? " sae-nb-far" : ""; // its words end at the mark: beyond there is no room
+        const node = make("span", `sae-nb-slidertick sae-nb-${words.split(" ")[0]}${far}`, {}, words);
         node.style.left = `${percent(at)}%`;
         return node;
       }));

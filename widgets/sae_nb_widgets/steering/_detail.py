@@ -14,7 +14,7 @@ from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape, format_number
 from sae_nb.steering._modes import Mode
 from sae_nb.summaries import SteeringSummary
-from sae_nb.summaries._continuing import Continuation
+from sae_nb.summaries._continuing import N_RANDOM, Continuation
 from sae_nb_widgets.components import Branches, TokenStrip
 from sae_nb_widgets.components._base import HTML, atom_mark, layout_of
 from sae_nb_widgets.components._branches import Way
@@ -206,24 +206,31 @@ class SteeringDetail:
         self.grid.thumbnail = int(THUMBNAIL_SHARE * theme().thumbnail_px)
 
     def expect_continuation(self, prompt: str, push: str, down: bool) -> None:
-        """Keep the room of three ways in which a text continues, while they are written for the first time."""
+        """Keep the room of the ways in which a text continues, while they are written for the first time."""
         if self.continuation is None:
-            ways = [Way("down" if down else "up", [], push), Way("same", []), Way("random", [])]
-            self.texts.show(WORDS.findall(prompt), ways, note="The model writes all three …")
+            ways = [Way(kind, [], label) for kind, label in _kinds(push, down)]
+            self.texts.show(WORDS.findall(prompt), ways, note="The model writes them all …")
             show(self.texts, True)
 
     def show_continuation(self, push: str, fresh: bool) -> None:
-        """Draw the three ways in which a text continues; dimmed where they are of another edit."""
+        """Draw the ways in which a text continues; dimmed where they are of another edit."""
         record = self.continuation
         if record is None:
             return
         note = "tinted: words that only this text has"
         if not fresh:
             note = "Of the settings before: write on again to see what these give."
-        kinds = ("down" if record.recipe.strength < 0 else "up", "same", "random")
-        shown = [_whole(*way) for way in zip(kinds, record.rows, (push, "", ""), strict=True)]
+        kinds = _kinds(push, record.recipe.strength < 0)
+        shown = [
+            _whole(kind, row, label) for (kind, label), row in zip(kinds, record.rows, strict=True)
+        ]
         self.texts.show(WORDS.findall(record.prompt), shown, note=note, stale=not fresh)
         show(self.texts, True)
+
+
+def _kinds(push: str, down: bool) -> list[tuple[str, str]]:
+    """Return the kind of each text and its label: with the edit, without, along random directions."""
+    return [("down" if down else "up", push), ("same", ""), *[("random", "")] * N_RANDOM]
 
 
 def _whole(kind: str, tokens: Sequence[str], label: str = "") -> Way:

@@ -193,8 +193,10 @@ def _without_strength(recipe: SteeringRecipe) -> SteeringRecipe:
 
 def unit_words(recipe: SteeringRecipe) -> str:
     """Name the unit of the strength axis."""
-    of = f" of atom {recipe.atom}, others in proportion" if recipe.others else ""
-    return f"strength{of}, {UNITS[recipe.unit].words}"
+    words = UNITS[recipe.unit].words
+    if recipe.others:
+        return f"strength of atom {recipe.atom}, others in proportion, {words}"
+    return words if "strength" in words else f"strength, {words}"
 
 
 def turned_colour(recipe: SteeringRecipe) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sae_nb.atoms._words import FEWEST_LETTERS, STOP_WORDS
 from sae_nb.figures import quoted_token
 from sae_nb.figures.theme import format_number, format_percent
 from sae_nb.steering._calibration import CalibratedStrength
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 
 SENTENCE_ENDS = (".", "!", "?", "…")
-FIRST_WORDS, N_SAID, SHORT_WORD = 6, 3, 3
-"""Words that a sentence quotes, and that a heading names; letters of words that it does not."""
+FIRST_WORDS, N_SAID = 6, 3
+"""Words that a sentence quotes, and that a heading names."""
 
 LONGEST_LABEL, LUCK = 26, 0.2
 """Letters of a name in a label; share of the random pushes from which on an effect is called chance."""
@@ -199,13 +200,14 @@ def _shares(summary: SteeringSummary, name: str) -> str:
 
 
 def said_words(prompt: str, rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return up to three words that only the first of several texts has, longer ones than "that"."""
+    """Return up to three words that only the first of several texts has, and that say what it is about."""
     ours, *others = rows
     kept, _ = whole_words(ours)
     marked = words_of_its_own(kept, [WORDS.findall(prompt), *others])
     own = "".join(token if mark else " " for token, mark in zip(kept, marked, strict=True)).split()
     plain = (word.strip('.,;:!?“”"()[]') for word in own)
-    return list(dict.fromkeys(word for word in plain if len(word) > SHORT_WORD))[:N_SAID]
+    said = (w for w in plain if len(w) >= FEWEST_LETTERS and w.casefold() not in STOP_WORDS)
+    return list(dict.fromkeys(said))[:N_SAID]
 
 
 def told_words(prompt: str, rows: Sequence[Sequence[str]]) -> str:

@@ -17,8 +17,13 @@ import torch
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import acts_for, check_one_place, check_sae
 from sae_nb.checks import Count, Seed, at_least, check_path, checked, shown
-from sae_nb.evaluation import Measurement, explained_variance, score_explanations, second_code
-from sae_nb.evaluation._second_code import AT_LEAST
+from sae_nb.evaluation import (
+    Measurement,
+    SecondCode,
+    explained_variance,
+    score_explanations,
+    second_code,
+)
 from sae_nb.evaluation.report._measurement import measured
 from sae_nb.findings import Plotted
 from sae_nb.geometry._coherence import duplicate_groups
@@ -316,7 +321,7 @@ def _certified(asked: _Asked, family: Sisters) -> Certificate:
     keep_verdicts(sae, verdicts.tolist())
     return Certificate(
         table=table,
-        numbers=_frame(numbers),
+        numbers=numbers_table(numbers),
         controls=controls,
         facts=_facts(asked, family, fired) | {"bar": round(own.bar, 3)},
         notes=tuple(asked.notes),
@@ -381,9 +386,10 @@ def _controls(
 Number = tuple[str, float, tuple[float, float], float | None, int]
 """Name, value, interval, control and size."""
 
+KEPT = {"kept": "kept_by_second_code", "kept in noise": "kept_in_noise"}
 ROWS = {
     "real": "certified_real", "return": "return_over_seeds", "halves": "return_over_halves",
-    "steers": "steers_at_equal_kl",
+    "steers": "steers_at_equal_kl", **KEPT,
 }  # fmt: skip
 """Numbers that are rows of a report card, and their definitions."""
 
@@ -397,6 +403,7 @@ MEANINGS = {
     "dead": "share of atoms that never fire",
     "kept": "mean share of an atom's firings that orthogonal matching pursuit has too, of atoms with ten or "
     "more; control: the pursuit's codes of other rows",
+    "kept in noise": "the same for the encoder itself where a hundredth of the row's length is added at random",
     "steers": "share of tried atoms that move an outcome more than any random direction; control: chance",
     "detection": "balanced accuracy of an atom's name; control: another atom's name",
     "absorption": "share of a label that other atoms carry; control: random atoms",
@@ -458,35 +465,37 @@ def _kept(asked: _Asked, table: DataFrame) -> list[Number]:
             "No second code was asked for: the SAE's codes depend on the rows before."
         )
         return []
-    drawn = np.zeros(len(asked.acts), dtype=bool)
-    drawn[_drawn(asked)] = True
-    found = second_code(
-        asked.sae, asked.acts.subset(torch.from_numpy(drawn)), ("omp",), seed=asked.seed
-    )
+    found = second_code(asked.sae, drawn_rows(asked.acts, asked.seed), ("omp",), seed=asked.seed)
     table["kept"] = found.table["kept"]
-    kept = found.table.loc[found.table["fires"] >= AT_LEAST, ["kept", "chance"]]
-    if kept.empty:
-        return []
-    boot = Bootstrap(seed=asked.seed)
-    sums = np.stack([kept["kept"], np.ones(len(kept))], axis=1)  # atoms are resampled
-    interval = boot.interval(sums, lambda s: s[:, 0] / s[:, 1])
-    return [("kept", kept["kept"].mean(), interval, float(kept["chance"].mean()), len(kept))]
+    return kept_numbers(found)
 
 
-def _drawn(asked: _Asked) -> np.ndarray:
-    """Numbers of the rows that what is slow is measured on."""
-    return np.sort(np.random.default_rng(asked.seed).permutation(len(asked.acts))[:MOST_ROWS])
+def kept_numbers(found: SecondCode) -> list[Number]:
+    """Return the numbers of a certificate that a second code gives."""
+    return [
+        (name, m.value, m.interval, m.control, m.n)
+        for name, row in KEPT.items()
+        if (m := found.measurements.get(row)) is not None
+    ]
+
+
+def drawn_rows(acts: Activations, seed: int) -> Activations:
+    """Return the rows that what is slow is measured on."""
+    order = np.random.default_rng(seed).permutation(len(acts))
+    drawn = np.zeros(len(acts), dtype=bool)
+    drawn[order[:MOST_ROWS]] = True
+    return acts.subset(torch.from_numpy(drawn))
 
 
 def _r2(asked: _Asked, family: Sisters) -> Number:
     """R² of the SAE, and of the frozen decoder, on the same rows."""
-    acts, boot, chosen = asked.acts, Bootstrap(seed=asked.seed), _drawn(asked)
-    x = acts.rows(torch.from_numpy(chosen)).to(asked.sae.dictionary)
+    acts, boot = drawn_rows(asked.acts, asked.seed), Bootstrap(seed=asked.seed)
+    x = acts.rows(torch.arange(len(acts))).to(asked.sae.dictionary)
     with torch.no_grad():
         x_hat = _decoded(asked.sae, x)
     errors = (x - x_hat).double().square().sum(dim=1).cpu().numpy()
     spread = (x - x.mean(dim=0)).double().square().sum(dim=1).cpu().numpy()
-    sums = boot.grouped(np.stack([errors, spread], axis=1), acts.sample.numpy()[chosen])
+    sums = boot.grouped(np.stack([errors, spread], axis=1), acts.sample.numpy())
     interval = boot.interval(sums, lambda s: 1 - s[:, 0] / s[:, 1])
     control = None
     if family.frozen is not None:
@@ -580,7 +589,8 @@ def _wilson(count: int, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _frame(numbers: list[Number]) -> DataFrame:
+def numbers_table(numbers: list[Number]) -> DataFrame:
+    """Return numbers as rows: number, value, low, high, control, n, meaning."""
     import pandas as pd
 
     rows = [

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.activations import Activations, load_activations
+from sae_nb.atoms._second_codes import firings_of, keep_firings
 from sae_nb.capturing import capture
 from sae_nb.files._atomic import write_bytes
 from sae_nb.files._exchange import remove_folder
@@ -33,6 +34,8 @@ def certify_folder(
     found = certificate(sae, rows, live, budget=budget, folder=work)
     found.save(where / FOLDER)
     keep_verdicts(sae, found.table["verdict"].tolist(), where)
+    if (second := firings_of(sae)) is not None:
+        keep_firings(sae, second, where)
     write_bytes(where / PAGE, page(found).encode())
     if work.is_dir():
         remove_folder(work)

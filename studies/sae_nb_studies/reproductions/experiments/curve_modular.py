@@ -37,12 +37,7 @@ def run(seed: int, *, model: str = "") -> dict[str, float]:
             recipe = replace(CIRCUIT_RECIPES["tiny-modular"], seed=seed)
             accuracy = train_circuit(recipe, Path(folder))["held_out"]["accuracy"]
         live = sn.load_model(model or str(Path(folder) / "tiny-modular"))
-    pairs = [(a, s) for a in range(0, P, 3) for s in range(P)]
-    texts = [f"{a} + {(s - a) % P} =" for a, s in pairs]
-    acts = sn.capture(
-        live, texts, POINT, positions="last", drop_first=False, drop_massive=False, progress=False
-    )
-    means = torch.as_tensor(acts.x).float().reshape(-1, P, acts.x.shape[1]).mean(dim=0)
+    means = states(live)
     if model:
         accuracy = float(np.mean(read(live, means) == np.arange(P)))
     rng = np.random.default_rng(seed)
@@ -73,6 +68,16 @@ def run(seed: int, *, model: str = "") -> dict[str, float]:
         "shuffled": float(np.mean([right(partial(place, c)) for c in shuffled])),
         "one frequency": right(partial(place, one)),
     }
+
+
+def states(live: sn.models.LiveModel) -> Float[Tensor, "p d"]:
+    """Return the mean state at "=" of each sum, over a third of all ways to write it."""
+    pairs = [(a, s) for a in range(0, P, 3) for s in range(P)]
+    texts = [f"{a} + {(s - a) % P} =" for a, s in pairs]
+    acts = sn.capture(
+        live, texts, POINT, positions="last", drop_first=False, drop_massive=False, progress=False
+    )
+    return torch.as_tensor(acts.x).float().reshape(-1, P, acts.x.shape[1]).mean(dim=0)
 
 
 def place(c: Curve, s: int) -> Float[Tensor, " d"]:
