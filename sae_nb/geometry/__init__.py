@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         nearest_by_cosine as nearest_by_cosine,
         pca_layout as pca_layout,
     )
+    from sae_nb.geometry._ring import Ring as Ring, coactivation_ring as coactivation_ring
     from sae_nb.geometry._structure import (
         nested_directions as nested_directions,
         nested_fraction as nested_fraction,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -112,7 +111,7 @@ def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterat
     """Apply the model's interventions to passes inside the block; the caller holds its lock."""
     stretches = (states,) if isinstance(states, RunState) else tuple(states)
     with model.editing.own_run(stretches):
-        if not model.interventions:
+        if not model.interventions or model.editing.settled:
             yield
             return
         holder = object()
@@ -323,7 +322,7 @@ class _Here(threading.local):
         self.own: dict[int, tuple[Editing, Sequence[RunState], bool]] = {}
         """By module: which live model runs it, where its columns are, and if its trace has the edits."""
 
-        self.runs: dict[int, Counter[LivePlace]] = {}
+        self.runs: dict[int, dict[LivePlace, int]] = {}
         """By module: how often its parts ran in the pass."""
 
 
@@ -350,12 +349,13 @@ class Editing:
         # What applies the edits of a place; another, which Ctrl-C left behind while it was put there, is idle.
         self._own: dict[LivePlace | str, Callable[..., object]] = {}
         self._wrapper: tuple[Sequence[Intervention], Any] | None = None
+        self._placed: tuple[tuple[Intervention, ...], dict[LivePlace, list[Intervention]]] = (), {}
         self._calls = Calls()
 
     def hold(self, holder: object) -> None:
         """Put the active edits into the module until every holder releases; the caller holds the lock."""
         model = self._live()
-        places = _places(model)
+        self._placed = tuple(model.interventions), _places(model)
         if not self._holders:
             own_wrapper(model)  # so that what is put around a forward lies beneath nnsight
         self._holders.add(holder)
@@ -363,18 +363,32 @@ class Editing:
             self._undo["call"] = put_around(model.module, self._call)
             if callable(getattr(model.module, "generate", None)):
                 self._undo["generate"] = around_generate(model.module, self._calls.of_generate)
-        self._settle(places)
+        self._settle(self._placed[1])
 
     def release(self, holder: object) -> None:
         """Take out what no active edit needs any more; the caller holds the lock. Once more does no harm."""
         self._holders.discard(holder)
         if self._holders:
-            self._settle(_places(self._live()))
+            self._settle(self._places())
             return
         self._wrapper = None
         for key in list(reversed(self._undo)):
             self._take_out(key)
         self._own.clear()
+
+    def _places(self) -> dict[LivePlace, list[Intervention]]:
+        """Where the active edits are; looked up again once they are others than at the last `hold`."""
+        active = tuple(self._live().interventions)
+        known, places = self._placed
+        if len(known) != len(active) or any(a is not b for a, b in zip(known, active)):
+            places = _places(self._live())
+            self._placed = active, places
+        return places
+
+    @property
+    def settled(self) -> bool:
+        """Whether the active edits are in the module as it is now, whoever holds them."""
+        return bool(self._holders) and self._placed[1] == _places(self._live())
 
     @property
     def held(self) -> bool:
@@ -433,17 +447,18 @@ class Editing:
 
     def count(self, place: LivePlace) -> int:
         """Return how often a part ran before in this thread's pass, and count one more."""
-        runs = _HERE.runs.setdefault(id(self._live().module), Counter())
-        runs[place] += 1
-        return runs[place] - 1
+        runs = _HERE.runs.setdefault(id(self._live().module), {})
+        before = runs.get(place, 0)
+        runs[place] = before + 1
+        return before
 
     def _check_times(self) -> None:
         """Refuse edits at applications that the pass did not reach."""
         model = self._live()
-        runs = _HERE.runs.get(id(model.module), Counter())
+        runs = _HERE.runs.get(id(model.module), {})
         for edit in model.interventions:
             point, times = edit.hook_point, edit.times
-            n = runs[model.module.get_submodule(point.path), point.side] if times else 0
+            n = runs.get((model.module.get_submodule(point.path), point.side), 0) if times else 0
             if times and n and point.step == "last" and max(times) != n - 1:
                 raise ValueError(
                     f'The last application of "{point.path}" was taken to be number {max(times)}, counted '
@@ -508,7 +523,7 @@ class Editing:
         runs, states, traced = _HERE.own.get(id(model.module), (None, (), False))
         if runs not in (None, self) or traced or self._own.get(place) is not by:
             return []
-        edits = _places(model).get(place, [])
+        edits = self._places().get(place, [])
         if runs is self:
             time = self.count(place)
             return [(edit, states, time) for edit in edits]

@@ -392,8 +392,7 @@ class SteeringPanel(HasRecipes):
         sure, why = self.names.sureness(self.atom)
         place = place_words(stream_of(self.model, self.hook_point))
         with self.hold_trait_notifications():
-            n = self.n_atoms
-            what = "one direction" if n == 1 else f"{format_count(n)} atoms"
+            what = "one direction" if self.n_atoms == 1 else f"{format_count(self.n_atoms)} atoms"
             self.where = (self.model.name, place, what)
             if self.ready or not self._opening.atom:  # else none was chosen yet
                 self._draw_headline()
@@ -556,8 +555,7 @@ class SteeringPanel(HasRecipes):
             outcome, said, texts = words.tell_texts(record.prompt, record.rows)
             reasons = f"{texts} {reasons}"
         self._draw_headline(outcome)
-        if self.trust:
-            reasons = f"{reasons} {self.trust}"
+        reasons = f"{reasons} {self.trust}".rstrip()
         spent = f"{words.numbers_words(summary)} · {format_duration(self._answer.seconds)}"
         self.conclude(said, spent, reasons=f"{edit}: {reasons}")
         self._show_texts()

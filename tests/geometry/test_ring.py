@@ -1,0 +1,87 @@
+"""A ring of co-activation is found where one was planted, gives its coordinate, and is refused elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.codes import SparseCodes
+from sae_nb.geometry import Ring, coactivation_ring, curve
+
+M, N, OTHERS = 12, 1500, 40
+
+
+def planted(kind: str, seed: int) -> tuple[SparseCodes, np.ndarray, np.ndarray]:
+    """Codes of 12 atoms, among 40 that fire by themselves; the angle of each row, and which atoms they are."""
+    rng = np.random.default_rng(seed)
+    u, at = rng.random(N), (np.arange(M) + 0.3 * rng.random(M)) / M
+    z = {
+        "ring": np.cos(2 * np.pi * (u[:, None] - at)) - np.cos(2 * np.pi * 1.3 / M),
+        "chain": 1.3 / M - np.abs(u[:, None] - at),
+        "clique": (rng.random((N, 1)) < 0.3) * (rng.random((N, M)) - 0.3),
+        "independent": rng.random((N, M)) - 0.75,
+    }[kind]
+    alone = np.where(rng.random((N, OTHERS)) < 0.1, rng.random((N, OTHERS)), 0)
+    places = rng.permutation(M + OTHERS)
+    x = np.zeros((N, M + OTHERS))
+    x[:, places] = np.concatenate([np.maximum(z, 0), alone], axis=1)
+    return SparseCodes.from_dense(torch.from_numpy(x)), u, places[:M]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("known", [True, False])
+def test_a_planted_ring_is_found_in_its_order_and_foretells_the_angle(
+    seed: int, known: bool
+) -> None:
+    codes, u, atoms = planted("ring", seed)
+    ring = coactivation_ring(codes, atoms if known else None, seed=seed)
+    where = [atoms.tolist().index(atom) for atom in ring.atoms]
+    steps = np.diff([*where, where[0]]) % M
+    assert set(steps.tolist()) in ({1}, {M - 1})
+    assert ring.closure > 2 > ring.closure_shuffled
+    found = ring.coordinate(codes)
+    right = ~np.isnan(found)
+    assert right.mean() > 0.95
+    turns = [np.abs(np.mean(np.exp(2j * np.pi * (found - way * u))[right])) for way in (1, -1)]
+    assert max(turns) > 0.98
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("kind", ["chain", "clique", "independent"])
+def test_where_there_is_no_ring_none_is_proposed(kind: str, seed: int) -> None:
+    codes, _, atoms = planted(kind, seed)
+    for group in (atoms, None):
+        with pytest.raises(ValueError, match="`codes` must have"):
+            coactivation_ring(codes, group, seed=seed)
+
+
+def test_its_coordinate_gives_a_closed_curve(tmp_path) -> None:
+    """Rows on a circle in 24 dimensions, of which only the codes are known to the ring."""
+    codes, u, _ = planted("ring", 0)
+    ring = coactivation_ring(codes)
+    ring.save(tmp_path / "ring")
+    found = Ring.load(tmp_path / "ring").coordinate(codes)
+    kept = np.flatnonzero(~np.isnan(found))
+    rng = np.random.default_rng(1)
+    plane = np.linalg.qr(rng.standard_normal((24, 2)))[0]
+    x = np.stack([np.cos(2 * np.pi * u), np.sin(2 * np.pi * u)], axis=1) @ plane.T
+    x = torch.from_numpy(x + 0.1 * rng.standard_normal(x.shape)).float()
+    c = curve(x[kept], found[kept], closed=True, period=1.0)
+    assert c.r2 > 0.95 > c.r2_shuffled
+    assert 1 in c.order
+
+
+@pytest.mark.parametrize(
+    ("atoms", "words"),
+    [([0, 1, 2], "6 to 64 atoms"), ([0, 1, 2, 3, 4, 4], "each once"), ([0, 1, 2, 3, 4, 99], "99")],
+)
+def test_bad_groups_are_refused(atoms: list[int], words: str) -> None:
+    with pytest.raises((ValueError, IndexError), match=words):
+        coactivation_ring(planted("ring", 0)[0], atoms)
+
+
+def test_codes_that_never_fire_are_refused() -> None:
+    with pytest.raises(ValueError, match="fire on 20 rows"):
+        sn.geometry.coactivation_ring(SparseCodes.from_dense(torch.zeros(30, 8)))
