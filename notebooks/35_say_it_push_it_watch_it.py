@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/35_say_it_push_it_watch_it.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/35_say_it_push_it_watch_it.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/35_say_it_push_it_watch_it.html)
 #
-# You need 05; 30 minutes with the exercises, 15 seconds of computing (60 on SmolLM2). Afterwards you can make a direction from two
+# You need 05; 30 minutes with the exercises, 10 seconds of computing (40 on SmolLM2). Afterwards you can make a direction from two
 # lists of texts, say whether to believe it, push it at a known cost, and watch it while the model writes.
 #
 # No SAE is needed for the commonest question: "give me the direction of *this*". Two lists of texts say what you mean. But

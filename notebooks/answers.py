@@ -891,7 +891,7 @@ guess = 0.7
 # %% 35.5 write
 found = """Two halves of the texts agree on the direction a little better than shuffled groups do, and it puts all sixteen other
 texts on the right side; but the best of 100 random directions has a high AUC on so few texts too. At equal effect the cap
-costs neutral texts less than half of what the push costs. While the model writes, the watch is higher for the glad text than for
+costs neutral texts less than the push. While the model writes, the watch is higher for the glad text than for
 the sad one, and the random direction is not. Other texts, layers and models are open."""
 
 # %% 35.5 score
