@@ -80,7 +80,7 @@ d.table
 
 # %% [markdown]
 # The first row is yours, over 20 splits; *shuffled* deals the texts to the groups at random (95th percentile). The second row
-# asks whether the direction tells texts apart that it was not fitted on. How high is the bar there?
+# asks whether the direction separates texts that it was not fitted on. How high is the bar there?
 
 # %%
 exercise("35.2")
