@@ -119,7 +119,7 @@ right
 
 # %% [markdown]
 # The curve reads as well as the states themselves, and no control does. One frequency is not enough: its circle is
-# there, and 53 places on it are too near each other. On models that were trained anew (`curve_modular`):
+# there, and 53 places on it are too near each other. On models that were trained again (`curve_modular`):
 
 # %%
 recorded("curve_modular").table("along the curve")

@@ -867,6 +867,37 @@ which it did not see. A third copy with fewer than 57 of 60 caught refutes it.""
 points = 6
 
 
+# %% 35.1 check
+def agreement(x, y, half):
+    one = x[half].mean(dim=0) - y[half].mean(dim=0)
+    other = x[~half].mean(dim=0) - y[~half].mean(dim=0)
+    return one @ other / (one.norm() * other.norm())
+
+
+# %% 35.2 predict
+guess = 0.8
+
+
+# %% 35.3 check
+def capped(x, v, most):
+    unit = v / v.norm()
+    over = (x @ unit - most).clamp(min=0)
+    return x - over[:, None] * unit
+
+
+# %% 35.4 predict
+guess = 0.7
+
+# %% 35.5 write
+found = """Two halves of the texts agree on the direction a little better than shuffled groups do, and it puts all sixteen other
+texts on the right side; but the best of 100 random directions has a high AUC on so few texts too. At equal effect the cap
+costs neutral texts less than the push. While the model writes, the watch is higher for the glad text than for
+the sad one, and the random direction is not. Other texts, layers and models are open."""
+
+# %% 35.5 score
+points = 5
+
+
 # %% 36.1 check
 def fitted(means, values, frequencies, period, at):
     def columns(u):

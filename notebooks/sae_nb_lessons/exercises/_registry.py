@@ -47,6 +47,7 @@ NOTEBOOKS = {
     "32": "paths",
     "33": "modular",
     "34": "safety",
+    "35": "moods",
     "36": "curves",
     "lab_01": "landmarks",
     "lab_02": "similarity",

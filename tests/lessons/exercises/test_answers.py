@@ -24,6 +24,7 @@ from sae_nb_lessons.exercises._hierarchy import parent_in_children_alone
 from sae_nb_lessons.exercises._lens import direct_path_in_the_middle
 from sae_nb_lessons.exercises._minkowski import free_simplex_r2
 from sae_nb_lessons.exercises._modular import right_by_the_strongest
+from sae_nb_lessons.exercises._moods import best_of_random, cost_of_capping
 from sae_nb_lessons.exercises._own_model import kept_by_random
 from sae_nb_lessons.exercises._own_sae import strength_without_unit_norm
 from sae_nb_lessons.exercises._patching import brought_by_another_text, estimated_share, patch_map
@@ -97,6 +98,8 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("31.4", 0.5, found_through_another, 0.2, 0.35),
     ("32.3", 0.5, straight_share, -0.01, 0.01),
     ("33.3", 0.5, right_by_the_strongest, 0.1, 0.15),
+    ("35.2", 0.8, best_of_random, 0.85, 1.01),
+    ("35.4", 0.9, cost_of_capping, 0.2, 0.6),
     ("36.2", 13, on_the_chord, -1, 3),
     ("36.4", 0.2, animals_between, 0.9, 1.1),
     ("06.3", 0.3, direct_path_in_the_middle, 0.5, 0.8),

@@ -29,6 +29,7 @@ from sae_nb_lessons.exercises import (
     _minkowski as minkowski,
     _modular as modular,
     _momentum as momentum,
+    _moods as moods,
     _mosaics as mosaics,
     _orbits as orbits,
     _paths as paths,
@@ -47,6 +48,7 @@ from sae_nb_lessons.exercises import (
     _waves as waves,
 )
 from sae_nb_lessons.exercises._mistakes import FIXED, Slip
+from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from tests.lessons.exercises import lab_answers, notebook_answers
@@ -139,6 +141,18 @@ def by_difference(logits: Tensor) -> Tensor:
     return p**2 * torch.stack(rows).mean(dim=0).square().sum() / x.square().sum()
 
 
+def agreement(x: Tensor, y: Tensor, half: Tensor) -> float:
+    parts = [[(x[kept].mean(0) - y[kept].mean(0)).numpy()] for kept in (half, half.logical_not())]
+    return 1 - float(cdist(*parts, metric="cosine")[0, 0])
+
+
+def capped(x: Tensor, v: Tensor, most: float) -> Tensor:
+    """The part along v and the part off it, put together anew."""
+    onto = torch.outer(v, v) / (v @ v)
+    along = (x @ v / v.norm()).clamp(max=most)
+    return x - x @ onto + torch.outer(along, v) / v.norm()
+
+
 def by_phases(
     means: Tensor, values: Tensor, frequencies: Sequence[int], period: float, at: Tensor
 ) -> Tensor:
@@ -194,6 +208,8 @@ KNOWN: dict[str, Sequence[Slip]] = {
     "33.1": modular._share_slips(),
     "33.2": modular._kept_slips(),
     "33.4": modular._difference_slips(),
+    "35.1": moods._agreement_slips(),
+    "35.3": moods._cap_slips(),
     "36.1": curves._fit_slips(),
     "36.3": curves._move_slips(),
     "lab_01.1": landmarks._SLIPS,
@@ -229,6 +245,8 @@ RIGHT: dict[str, Any] = {
     "33.1": frequency_shares,
     "33.2": kept,
     "33.4": by_difference,
+    "35.1": agreement,
+    "35.3": capped,
     "36.1": by_phases,
     "36.3": one_by_one,
     "29.1": lambda p, q: torch.distributions.kl_divergence(

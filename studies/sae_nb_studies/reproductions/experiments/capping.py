@@ -8,8 +8,9 @@ six sad words against six glad ones. Harm is KL(clean‖edited), in nats a token
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -90,22 +91,14 @@ def run(
     found = sn.direction(live, hook_point, glad, sad, positions="all", n_random=20, seed=seed)
     states = sn.capture(live, neutral, hook_point, progress=False)
     random = torch.randn(states.d_in, generator=generator)
-    measure = _Measure(live, test, neutral)
-
-    def steered(vector: Tensor, **options: Any) -> Edited:
-        return lambda: sn.steer(live, hook_point, direction=vector, **options)
+    measure = Measure(live, test, neutral)
 
     median = float((states.x.float() @ found.vector).median())
-    cap = steered(found.vector, mode="cap", by=median)
-    goal = measure.effect(cap)
-    pushes: dict[str, Callable[[float], Edited]] = {
-        "adding": lambda by: steered(found.vector, by=-by),
-        "the gate": lambda by: steered(found.vector, by=-by, where=(found, median)),
-    }
-    sizes = {name: _strength(measure, push, goal, 4 * found.scale) for name, push in pushes.items()}
-    harm = {name: measure.harm(push(sizes[name])) for name, push in pushes.items()}
+    cap, goal, pushes = at_equal_effect(measure, found, median)
+    harm = {name: measure.harm(push) for name, (push, _) in pushes.items()}
     unit = random / random.norm()
-    other = steered(unit, mode="cap", by=float((states.x.float() @ unit).median()))
+    usual = float((states.x.float() @ unit).median())
+    other = partial(sn.steer, live, hook_point, direction=unit, mode="cap", by=usual)
     capped = measure.harm(cap)
     return {
         "effect of capping": goal,
@@ -114,8 +107,8 @@ def run(
         "harm of capping a random direction": measure.harm(other),
         **{f"harm of {name}": value for name, value in harm.items()},
         **{
-            f"strength of {name}, in distances of the groups": sizes[name] / found.scale
-            for name in sizes
+            f"strength of {name}, in distances of the groups": size / found.scale
+            for name, (_, size) in pushes.items()
         },
         "harm of capping as a share of adding's": capped / harm["adding"],
         "harm of the gate as a share of adding's": harm["the gate"] / harm["adding"],
@@ -123,13 +116,39 @@ def run(
     }
 
 
-class _Measure:
+def at_equal_effect(
+    measure: Measure, found: sn.steering.Direction, median: float
+) -> tuple[Edited, float, dict[str, tuple[Edited, float]]]:
+    """Return a cap at `median`, its effect, and both pushes that have this effect, with their strengths."""
+
+    def steered(**options: Any) -> Edited:
+        model, point = measure.model, found.hook_point
+        return partial(sn.steer, model, point, direction=found.vector, backend="hooks", **options)
+
+    cap = steered(mode="cap", by=median)
+    goal = measure.effect(cap)
+    ways: dict[str, Callable[[float], Edited]] = {
+        "adding": lambda by: steered(by=-by),
+        "the gate": lambda by: steered(by=-by, where=(found, median)),
+    }
+    sizes = {name: _strength(measure, push, goal, 4 * found.scale) for name, push in ways.items()}
+    return cap, goal, {name: (ways[name](size), size) for name, size in sizes.items()}
+
+
+class Measure:
     """What an edit does to the answers of some sentences, and to every token of others."""
 
-    def __init__(self, model: sn.LiveModel, test: list[str], neutral: list[str]) -> None:
+    def __init__(
+        self,
+        model: sn.LiveModel,
+        test: Sequence[str],
+        neutral: Sequence[str],
+        up: Sequence[str] = UP,
+        down: Sequence[str] = DOWN,
+    ) -> None:
         self.model, self.test, self.neutral = model, test, neutral
-        first = [[model.tokenizer.encode(word)[0] for word in words] for words in (UP, DOWN)]
-        self.up, self.down = first
+        encode = partial(model.tokenizer.encode, add_special_tokens=False)
+        self.up, self.down = ([encode(word)[0] for word in words] for words in (up, down))
         self.before = self._odds(nullcontext)
         self.clean = [self._log_p(text, nullcontext) for text in neutral]
 
@@ -155,9 +174,7 @@ class _Measure:
         return float(torch.stack(texts).mean())
 
 
-def _strength(
-    measure: _Measure, push: Callable[[float], Edited], goal: float, most: float
-) -> float:
+def _strength(measure: Measure, push: Callable[[float], Edited], goal: float, most: float) -> float:
     """By how much to push for an effect, by halving."""
     low, high = 0.0, most
     for _ in range(HALVINGS):

@@ -49,9 +49,9 @@ def run(seed: int, *, n_probe: int = 1536, n_fit: int = 48, n_test: int = 24) ->
     at, goal = rng.choice(known, len(left) * n_test), np.repeat(left, n_test)
     images, digit = gratings(at, rng, "test")
     read = partial(_read, live, probe, images, digit, goal)
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name, push in pushes(means, known, at, goal, rng).items():
-        error, right = read(lambda rows, push=push: moved(live, push[rows]))
+        error, right = read(partial(_by, live, push))
         numbers |= {f"{name}: error": error, f"{name}: digits": right}
     error, right = read(lambda _: nullcontext())
     own, _ = gratings(goal, rng, "test")
@@ -144,6 +144,10 @@ def _chord(means: Float[Tensor, "angles d"], known: np.ndarray, s: int) -> Float
     high = min(int(k) for k in [*known, *known + N_ANGLES] if k > s)
     share = (s - low) / (high - low)
     return (1 - share) * means[low % N_ANGLES] + share * means[high % N_ANGLES]
+
+
+def _by(live: sn.LiveModel, push: Float[Tensor, "n d"], rows: Any) -> AbstractContextManager[Any]:
+    return moved(live, push[rows])
 
 
 def moved(live: sn.LiveModel, push: Float[Tensor, "n d"]) -> AbstractContextManager[Any]:
