@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import sae_nb as sn
 from sae_nb.models import HookPoint, LiveModel, RunState, wrap
 from sae_nb.models._interventions import Intervention
 from tests.models.conftest import inputs_for
@@ -191,3 +192,25 @@ def test_gradients_pass_through_an_edit_when_asked(build) -> None:
     model.main_output(model.forward(batch, grad=True)).logsumexp(-1).sum().backward()
     assert vector.grad.abs().sum() > 0
     assert not model.main_output(model.forward(batch)).requires_grad
+
+
+def test_edits_held_around_many_passes_are_put_in_once_and_meet_a_module_that_is_exchanged() -> (
+    None
+):
+    """A pass looks where the edits belong, and puts them in anew only where that has changed."""
+    module = nn.Sequential(nn.Identity(), nn.Identity())
+    model, x, push = sn.wrap(module), torch.zeros(2, 3), torch.ones(3)
+    holds = []
+    hold = model.editing.hold
+    model.editing.hold = lambda holder: holds.append(holder) or hold(holder)
+    with sn.steer(model, "0", direction=push, by=2.0):
+        for _ in range(5):
+            torch.testing.assert_close(model(x), x + 2.0)
+        assert len(holds) == 1
+        module[0] = nn.Linear(3, 3)
+        plain = module[0].bias.detach().expand(2, 3)
+        torch.testing.assert_close(model(x), plain + 2.0)
+        assert len(holds) == 2
+        with sn.steer(model, "1", direction=push, by=1.0):
+            torch.testing.assert_close(model(x), plain + 3.0)
+        torch.testing.assert_close(model(x), plain + 2.0)
