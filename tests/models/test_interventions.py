@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import sae_nb as sn
 from sae_nb.models import HookPoint, LiveModel, RunState, wrap
 from sae_nb.models._interventions import Intervention
 from tests.models.conftest import inputs_for
@@ -191,3 +192,22 @@ def test_gradients_pass_through_an_edit_when_asked(build) -> None:
     model.main_output(model.forward(batch, grad=True)).logsumexp(-1).sum().backward()
     assert vector.grad.abs().sum() > 0
     assert not model.main_output(model.forward(batch)).requires_grad
+
+
+def test_edits_held_around_many_passes_are_put_in_once() -> None:
+    """A pass puts them in anew only where others are in force than before."""
+    model = sn.wrap(nn.Sequential(nn.Identity(), nn.Identity()))
+    x, push, holds = torch.zeros(2, 3), torch.ones(3), []
+    hold = model.editing.hold
+    model.editing.hold = lambda holder: holds.append(holder) or hold(holder)
+    with sn.steer(model, "0", direction=push, by=2.0):
+        for _ in range(5):
+            torch.testing.assert_close(model(x), x + 2.0)
+        assert len(holds) == 1
+        with sn.steer(model, "1", direction=push, by=1.0):
+            torch.testing.assert_close(model(x), x + 3.0)
+        model.interventions.append(Intervention(model.hook_point("1"), added(5 * push)))
+        torch.testing.assert_close(model(x), x + 7.0)
+        model.interventions.pop()
+        torch.testing.assert_close(model(x), x + 2.0)
+    torch.testing.assert_close(model(x), x)
