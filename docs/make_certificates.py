@@ -81,20 +81,26 @@ def certified(
     sae = sn.load_sae(name)
     model = sn.load_model(str(sae.model_name))
     begun = time.process_time()
-    if sae.model_name in TEXT_PLANS:
-        acts = captured_texts(model, str(sae.hook_point), texts, work)
-    else:
-        acts = sn.capture(model, bundled_inputs(model), str(sae.hook_point), progress=False)
+    acts = captured(model, str(sae.hook_point), texts, work)
     folder = None if work is None else work / name
     goes_on = folder is not None and (folder / "training-0").exists()
     found = sn.certificate(sae, acts, model, budget=budget, folder=folder, progress=False)
     return row(found, budget, None if goes_on else time.process_time() - begun)
 
 
-def kept(name: str, texts: Path, work: Path, row: dict[str, Any]) -> dict[str, Any]:
-    """Measure what a second code keeps of an SAE of a real model, and write it into the row that is there."""
+def captured(
+    model: sn.LiveModel, hook_point: str, texts: Path | None, work: Path | None
+) -> sn.Activations:
+    """Return the rows that an SAE is certified on."""
+    if model.name in TEXT_PLANS:
+        return captured_texts(model, hook_point, texts, work)
+    return sn.capture(model, bundled_inputs(model), hook_point, progress=False)
+
+
+def kept(name: str, texts: Path | None, work: Path | None, row: dict[str, Any]) -> dict[str, Any]:
+    """Measure what a second code keeps of a bundled SAE, and write it into the row that is there."""
     sae = sn.load_sae(name)
-    acts = captured_texts(sn.load_model(str(sae.model_name)), str(sae.hook_point), texts, work)
+    acts = captured(sn.load_model(str(sae.model_name)), str(sae.hook_point), texts, work)
     seed = row["facts"]["seed"]
     found = sn.second_code(sae, drawn_rows(acts, seed), ("omp",), seed=seed)
     own = [

@@ -66,12 +66,11 @@ def _acts(name: str, rows: int) -> sn.Activations:
     model_name, place = name.split("/")
     places = [one.split("/")[1] for one in SAES if model_name in one]
     if model_name == "tiny-gpt":
-        inputs = list(sn.data.stories(400, seed=7).texts)
+        inputs = tuple(sn.data.stories(400, seed=7).texts)
     else:
-        inputs = [
-            text[:240] for text in (*sn.data.prose("train").texts, *sn.data.prose("test").texts)
-        ]
-    found = _captured(model_name, tuple(places), tuple(inputs[: rows // 30]))
+        prose = (*sn.data.prose("train").texts, *sn.data.prose("test").texts)
+        inputs = tuple(text[:240] for text in prose)
+    found = _captured(model_name, tuple(places), inputs[: rows // 30])
     acts = found[place]
     return acts.subset(acts.sample <= acts.sample[min(rows, len(acts)) - 1])
 
@@ -183,7 +182,8 @@ def _pairs(named: Any, flag: str, rng: np.random.Generator) -> Int[np.ndarray, "
     pairs: list[tuple[int, int]] = []
     for _, own in named.groupby("atom"):
         yes, no = (list(own.index[own[flag] == wanted]) for wanted in (True, False))
-        strength, mine = own["strength"], list[tuple[int, int]]()
+        strength: Any = own["strength"]
+        mine: list[tuple[int, int]] = []
         for one in rng.permutation(no):
             if not yes or len(mine) == PER_ATOM:
                 break
@@ -214,8 +214,8 @@ def _effects(
     rows, atoms = flat["row"].to_numpy(), flat["atom"].to_numpy()
     strength = torch.tensor(flat["strength"].to_numpy().copy())
     ids = acts.context.token_ids
-    assert ids is not None  # of a language model
     at = [(int(acts.sample[row]), int(acts.position[row])) for row in rows]
+    assert ids is not None  # models of language
     texts = [ids.sample(sample)[: position + 1].tolist() for sample, position in at]
     order = np.argsort([len(text) for text in texts], kind="stable")
     effect = np.zeros(len(texts))
@@ -233,7 +233,7 @@ def _effects(
 
         clean, ablated = (
             run_model(model, batch, put=put).answer.one().double().log_softmax(dim=-1)
-            for put in ((), ((str(sae.hook_point), without),))
+            for put in ({}, {str(sae.hook_point): without})
         )
         effect[some] = (clean.exp() * (clean - ablated)).sum(dim=-1).cpu().numpy()
     return effect.reshape(-1, 2)
