@@ -74,7 +74,7 @@ def path_chart(c: Curve, means: Float[Tensor, "p d"], s: int, frequency: int) ->
     lines = {
         "the sums": placed(means),
         "path along the curve": placed(c.at(np.linspace(s - 1, s + 1, 60).tolist())),
-        "chord": np.stack([np.linspace(*one, 3) for one in ends]),
+        "chord": np.linspace(ends[:, 0], ends[:, 1], 3).T,
         f"sum {s}, left out": placed(means[[s]]),
         "middle of the chord": ends.mean(axis=1, keepdims=True),
     }

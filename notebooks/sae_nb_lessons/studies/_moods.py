@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Moods(NamedTuple):
 
     model: Any
     hook_point: str
-    positions: str
+    positions: Literal["all", "last"]
     """Of each text, where the direction is read."""
 
     texts: Groups
@@ -113,7 +113,7 @@ def said(one: Moods, n_random: int = 100) -> Direction:
         positions=one.positions,
         n_random=n_random,
         name="mood",
-    )  # type: ignore[arg-type]
+    )
     return found
 
 
@@ -150,7 +150,7 @@ def costs(one: Moods, found: Direction, n: int = 8) -> DataFrame:
 def monitor(one: Moods, found: Direction) -> Any:
     """Return a monitor of the direction and of a random one, with their usual range on neutral texts."""
     random = (one.hook_point, sn.random_direction(len(found.vector), 0))
-    return sn.monitor(one.model, {"mood": found, "random": random}, one.neutral)  # type: ignore[dict-item]
+    return sn.monitor(one.model, {"mood": found, "random": random}, one.neutral)
 
 
 def watched(one: Moods, meter: Any, n_new: int = 24) -> DataFrame:
@@ -191,7 +191,7 @@ def along_others(one: Moods, found: Direction) -> DataFrame:
 
     rows = {}
     for name, texts in zip(("glad", "sad"), one.others, strict=True):
-        acts = sn.capture(one.model, texts, one.hook_point, positions=one.positions, progress=False)  # type: ignore[arg-type]
+        acts = sn.capture(one.model, texts, one.hook_point, positions=one.positions, progress=False)
         value = pd.Series(found.projections(acts.x).numpy())
         rows[name] = value.groupby(np.asarray(acts.sample)).mean().to_numpy()
     return pd.DataFrame(rows)

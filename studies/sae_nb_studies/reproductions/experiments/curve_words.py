@@ -102,8 +102,8 @@ def fitted(
     means: Means, rows: Sequence[int], closed: bool, n: int, **options: Any
 ) -> sn.geometry.Curve:
     """Fit a curve through some words' states, at their places in a list of `n`."""
-    around = {"closed": True, "period": n} if closed else {}
-    return curve(means, rows, n_shuffled=1, **around, **options)
+    period = float(n) if closed else None
+    return curve(means, rows, closed=closed, period=period, n_shuffled=1, **options)
 
 
 def left_out(
@@ -164,7 +164,7 @@ def read(
     place = len(encode(text.partition(" {}")[0]))
     tokens = [encode(f" {word}")[0] for word in words]
     found = []
-    for some in states.split(8):  # as many as a call takes at once
+    for some in torch.split(states, 8):  # as many as a call takes at once
 
         def put(h: Tensor, some: Tensor = some) -> Tensor:
             h = h.clone()
