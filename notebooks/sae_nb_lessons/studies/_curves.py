@@ -73,8 +73,8 @@ def path_chart(c: Curve, means: Float[Tensor, "p d"], s: int, frequency: int) ->
     ends = placed(means[[s - 1, s + 1]])
     lines = {
         "the sums": placed(means),
-        "path along the curve": placed(c.at(np.linspace(float(s - 1), float(s + 1), 60).tolist())),
-        "chord": ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * np.array([0.0, 0.5, 1.0]),
+        "path along the curve": placed(c.at(np.linspace(s - 1, s + 1, 60).tolist())),
+        "chord": np.linspace(ends[:, 0], ends[:, 1], 3).T,
         f"sum {s}, left out": placed(means[[s]]),
         "middle of the chord": ends.mean(axis=1, keepdims=True),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Moods(NamedTuple):
 
     model: Any
     hook_point: str
-    positions: Any
+    positions: Literal["all", "last"]
     """Of each text, where the direction is read."""
 
     texts: Groups

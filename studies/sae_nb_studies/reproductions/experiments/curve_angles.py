@@ -51,7 +51,7 @@ def run(seed: int, *, n_probe: int = 1536, n_fit: int = 48, n_test: int = 24) ->
     read = partial(_read, live, probe, images, digit, goal)
     numbers: dict[str, float] = {}
     for name, push in pushes(means, known, at, goal, rng).items():
-        error, right = read(partial(_by, live, push))
+        error, right = read(partial(moved, live, push))
         numbers |= {f"{name}: error": error, f"{name}: digits": right}
     error, right = read(lambda _: nullcontext())
     own, _ = gratings(goal, rng, "test")
@@ -146,15 +146,13 @@ def _chord(means: Float[Tensor, "angles d"], known: np.ndarray, s: int) -> Float
     return (1 - share) * means[low % N_ANGLES] + share * means[high % N_ANGLES]
 
 
-def _by(live: sn.LiveModel, push: Float[Tensor, "n d"], rows: Any) -> AbstractContextManager[Any]:
-    return moved(live, push[rows])
-
-
-def moved(live: sn.LiveModel, push: Float[Tensor, "n d"]) -> AbstractContextManager[Any]:
-    """Run with a push of its own for each image, on all its patches."""
+def moved(
+    live: sn.LiveModel, push: Float[Tensor, "n d"], rows: slice
+) -> AbstractContextManager[Any]:
+    """Run some rows of the images with a push of its own for each, on all its patches."""
 
     def change(h: Tensor) -> Tensor:
-        return h + push[:, None].to(h)
+        return h + push[rows, None].to(h)
 
     return sn.splice(live, POINT, change, positions="patches", backend="hooks")
 

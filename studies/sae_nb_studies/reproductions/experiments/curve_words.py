@@ -102,8 +102,8 @@ def fitted(
     means: Means, rows: Sequence[int], closed: bool, n: int, **options: Any
 ) -> sn.geometry.Curve:
     """Fit a curve through some words' states, at their places in a list of `n`."""
-    period = n if closed else None
-    return curve(means, rows, n_shuffled=1, closed=closed, period=period, **options)
+    period = float(n) if closed else None
+    return curve(means, rows, closed=closed, period=period, n_shuffled=1, **options)
 
 
 def left_out(
