@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from sae_nb.activations._context import describe_ids
+from sae_nb.capturing import capture
 from sae_nb.checks import Count, Inputs, checked
 from sae_nb.findings import Finding
 from sae_nb.lenses._head import gain_of
@@ -160,11 +161,9 @@ def check_connections(
     >>> check_connections(gpt, first, second, texts, n_atoms=3).later
     'mlp_in.3'
     """
-    import sae_nb as sn
-
     weights = weight_connections(model, earlier, later)
     wrote, read = str(earlier.target_hook_point), str(later.hook_point)
-    seen = sn.capture(model, inputs, [str(earlier.hook_point), read], progress=False)
+    seen = capture(model, inputs, [str(earlier.hook_point), read], progress=False)
     codes = earlier.encode(seen[str(earlier.hook_point)].x).to_dense().detach().float()
     fires = (codes != 0).sum(dim=0)
     order = fires.argsort(descending=True, stable=True)[:n_atoms]
@@ -192,8 +191,6 @@ def _lost(
     model: LiveModel, earlier: Any, later: Any, inputs: Any, atom: int, clean: Float[Tensor, "n d"]
 ) -> Float[Tensor, "n n_later"]:
     """Return by how much what each later atom reads falls when an earlier one is taken out."""
-    import sae_nb as sn
-
     direction, read = earlier.dictionary[atom].detach(), str(later.hook_point)
     strengths: list[Tensor] = []
 
@@ -208,7 +205,7 @@ def _lost(
         splice(model, str(earlier.hook_point), noted),
         splice(model, str(earlier.target_hook_point), without),
     ):
-        changed = sn.capture(model, inputs, read, progress=False).x
+        changed = capture(model, inputs, read, progress=False).x
     return (clean - changed).float() @ later.encoder.weight.detach().float().T
 
 
