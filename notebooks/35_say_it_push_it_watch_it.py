@@ -149,13 +149,13 @@ seen = moods.watched(one, meter)
 figure_widget(draw_chart(moods.watch_chart(seen)), height=340)
 
 # %%
-means = seen.groupby("text")[["mood", "random"]].mean()
+means = moods.where_read(one, seen)
 means.style.format("{:+.2f}")
 
 # %% [markdown]
-# The line at ±1 is the end of the usual range. On `tiny-gpt` the direction was read at one place, "was very", and there it
-# leaves the range, up and down; at other tokens it is a direction like any other. On SmolLM2 it was read at all tokens,
-# and stays above or below while the model writes on.
+# The line at ±1 is the end of the usual range; the table has the values where the direction was read. On `tiny-gpt` that is one
+# place, "was very", and there it leaves the range, up and down; at other tokens it is a direction like any other. On SmolLM2 it
+# was read at all tokens, and their mean is above or below while the model writes on.
 #
 # Is it a good detector of texts? That is another question, and one direction of eight texts is a weak one: 34, and
 # `meter.report` (how-to "A direction from examples").

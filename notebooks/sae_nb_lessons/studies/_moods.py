@@ -175,6 +175,14 @@ def watched(one: Moods, meter: Any, n_new: int = 24) -> DataFrame:
     return pd.concat(rows, ignore_index=True).dropna()
 
 
+def where_read(one: Moods, seen: DataFrame) -> DataFrame:
+    """Return what was watched where the direction was read: at a beginning's last token, or the mean over all."""
+    if one.positions == "last":
+        ends = [len(one.model.tokenizer(texts[0])["input_ids"]) - 1 for texts in one.others]
+        seen = seen[seen.place == seen.text.map(dict(zip(("glad", "sad"), ends, strict=True)))]
+    return seen.groupby("text")[["mood", "random"]].mean()
+
+
 def watch_chart(seen: DataFrame) -> Chart:
     """Draw what was watched, token by token."""
     series = [
