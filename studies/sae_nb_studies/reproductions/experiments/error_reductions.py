@@ -16,12 +16,13 @@ import sae_nb as sn
 from sae_nb_studies.evaluation import ErrorReductions, reduce_error
 from sae_nb_studies.reproductions._three_models import Seen, trained_on
 
-SHORT = {"steps": 60, "samples": 60, "smollm2": ()}
+SHORT = {"steps": 60, "samples": 60, "blocks": ()}
 PLACES = {
     "tiny-vit": ("resid_post.3", "resid_post.6"),
     "tiny-gpt": ("resid_post.1", "resid_post.3"),
 }
-SMOLLM2 = ((9, 16), (16, 23))
+EARLIER = {16: 9, 23: 16}
+"""Of SmolLM2: the block of the earlier SAE, by that of the later one."""
 
 
 def run(
@@ -29,14 +30,16 @@ def run(
     *,
     steps: int = 600,
     samples: int = 400,
-    smollm2: tuple[tuple[int, int], ...] = SMOLLM2,
+    blocks: tuple[int, ...] = (16, 23),
 ) -> dict[str, float]:
-    """Measure both ways; `smollm2`: earlier and later block of each pair of bundled SAEs."""
+    """Measure both ways; `blocks`: those of SmolLM2's later SAEs."""
     found = {name: _small(name, seed, steps, samples) for name in PLACES}
-    for early, late in smollm2:
-        rows = [_drawn(place, seed) for place in (early, late)]
-        before, after = (sn.load_sae(f"smollm2-135m/resid_post.{b}") for b in (early, late))
-        found[f"smollm2 {late}"] = reduce_error(after, rows[1], before, rows[0], seed=seed)
+    for block in blocks:
+        before, after = (
+            (sn.load_sae(f"smollm2-135m/resid_post.{one}"), _drawn(one, seed))
+            for one in (EARLIER[block], block)
+        )
+        found[f"smollm2 {block}"] = reduce_error(*after, *before, seed=seed)
     return {f"{name}: {what}": value for name, one in found.items() for what, value in _facts(one)}
 
 
