@@ -105,7 +105,7 @@ def test_the_second_half_reads_and_steers_text(tour: Any) -> None:
     assert tellers.count() == 2
     tellers.nth(1).scroll_into_view_if_needed()
     tellers.nth(1).locator(".sae-nb-question", has_text="turned up").wait_for()
-    for title in ("untouched", "random, same length"):
+    for title in ("untouched", "random 1, same length"):
         assert tellers.nth(1).get_by_text(title, exact=True).first.is_visible()
     tour.settle()
     tour.shot("story_after", tellers.nth(1))

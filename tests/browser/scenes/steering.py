@@ -60,8 +60,8 @@ def check_a_text_goes_on_before_and_after(page: Page, stage: Any) -> None:
     panel = stage.panel(which=1)
     panel.get_by_role("button", name="Write on").click()
     panel.locator(".sae-nb-question", has_text="“bad story” turned").wait_for()
-    panel.locator(".sae-nb-answer", has_text="of the same size").wait_for()
-    for title in ("untouched", "random, same length"):
+    panel.locator(".sae-nb-answer", has_text="3 random pushes of that size").wait_for()
+    for title in ("untouched", "random 1, same length"):
         assert panel.get_by_text(title, exact=True).first.is_visible()
     stage.settle()
     stage("story", panel)
