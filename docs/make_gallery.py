@@ -512,6 +512,18 @@ def patched() -> Any:
     return panel
 
 
+def along_curve() -> Any:
+    """Return a walk along the sums of a model that adds modulo 53, and the chord to the same end."""
+    adder, sums = sn.load_model("tiny-modular"), [total for total in range(53) for _ in range(3)]
+    texts = [f"{a} + {(total - a) % 53} =" for total, a in zip(sums, 53 * [5, 20, 41], strict=True)]
+    asked = {"positions": "last", "drop_first": False, "progress": False}
+    acts = sn.capture(adder, texts, "resid_post.0", **asked)
+    found = sn.geometry.curve(acts, sums, closed=True, period=53)
+    panel = sw.CurvePanel(adder, "resid_post.0", found, "3 + 4 =", by=20)
+    panel.wait(60)
+    return panel
+
+
 def heads() -> Any:
     """Return the head that the next word of a sentence needs, and where it looks."""
     panel = sw.HeadsPanel(material(LANGUAGE)[0], CABINET)
@@ -648,6 +660,14 @@ def entries() -> list[Entry]:
             ".sae-nb-answer, .sae-nb-sides > :first-child .sae-nb-layers",
             "07_patching",
             THIN_ROWS,
+        ),
+        Entry(
+            "curve",
+            *twice("along a curve"),
+            along_curve,
+            "A model that adds modulo 53 reads each sum along the curve; on the straight line it skips them.",
+            ".sae-nb-answer, .sae-nb-rows, .sae-nb-detail table",
+            "36_along_a_curve",
         ),
         Entry(
             "heads",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         CircuitPanel as CircuitPanel,
         ConceptMap as ConceptMap,
         CorpusPanel as CorpusPanel,
+        CurvePanel as CurvePanel,
         Deferred as Deferred,
         DepthTrajectory as DepthTrajectory,
         GenerationLens as GenerationLens,

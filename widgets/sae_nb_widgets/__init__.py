@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from sae_nb_widgets.concept_map import ConceptMap as ConceptMap
     from sae_nb_widgets.corpora import CorpusPanel as CorpusPanel
+    from sae_nb_widgets.curve import CurvePanel as CurvePanel
     from sae_nb_widgets.dashboards import (
         Dashboard as Dashboard,
         dashboard as dashboard,

@@ -98,6 +98,15 @@ def _circuit() -> Panel:
     return sw.CircuitPanel(sn.circuits.attribution_graph(gpt, last, "She saw", target=" a"))
 
 
+def _curve() -> Panel:
+    adder, sums = sn.load_model("tiny-modular"), [total for total in range(53) for _ in range(2)]
+    texts = [f"{a} + {(total - a) % 53} =" for total, a in zip(sums, 53 * [5, 20], strict=True)]
+    asked = {"positions": "last", "drop_first": False, "progress": False}
+    acts = sn.capture(adder, texts, "resid_post.0", **asked)
+    found = sn.geometry.curve(acts, sums, closed=True, period=53, n_shuffled=1)
+    return sw.CurvePanel(adder, "resid_post.0", found, "3 + 4 =", by=4)
+
+
 def _generation() -> Panel:
     """A text with a branch, a pinned atom and a token that is explained."""
     model, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
@@ -188,6 +197,7 @@ MAKERS: dict[str, Callable[[], Panel]] = {
     "CircuitPanel": _circuit,
     "ConceptMap": _concept_map,
     "CorpusPanel": _corpora,
+    "CurvePanel": _curve,
     "DepthTrajectory": _depth,
     "GenerationLens": _generation,
     "HeadsPanel": _heads,

@@ -1,0 +1,109 @@
+"""CurvePanel: the walk is steering along the curve, the chord a push; the dial, the table and keys are one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+
+import sae_nb as sn
+from sae_nb.summaries._curve_walk import walk_along
+
+POINT, TEXT = "resid_post.0", "3 + 4 ="
+
+
+@pytest.fixture(scope="module")
+def adder() -> Any:
+    return sn.load_model("tiny-modular")
+
+
+@pytest.fixture(scope="module")
+def curve(adder: Any) -> sn.geometry.Curve:
+    """The sums of tiny-modular, which adds modulo 53."""
+    sums = [total for total in range(53) for _ in range(2)]
+    texts = [f"{a} + {(total - a) % 53} =" for total, a in zip(sums, 53 * [5, 20], strict=True)]
+    acts = sn.capture(adder, texts, POINT, positions="last", drop_first=False, progress=False)
+    return sn.geometry.curve(acts, sums, closed=True, period=53, n_shuffled=1)
+
+
+@pytest.fixture
+def panel(adder: Any, curve: Any) -> Iterator[sw.CurvePanel]:
+    made = sw.CurvePanel(adder, POINT, curve, TEXT, by=20)
+    made.wait(60)
+    yield made
+    made.close()
+
+
+def test_a_walk_is_what_steering_along_the_curve_gives(adder: Any, curve: Any) -> None:
+    """Every step of the path, its end by the chord, and the middle of the chord by hand."""
+    walk = walk_along(adder, [TEXT], POINT, curve, 6.0)
+    assert walk.start == pytest.approx(7, abs=0.2)
+    for i, by in enumerate(np.linspace(0, 6, 7)):
+        with sn.steer(adder, POINT, curve=curve, by=float(by), positions="last"):
+            steered = adder([TEXT])[0, -1].double().softmax(dim=-1)
+        np.testing.assert_allclose(walk.path[i], steered.detach(), atol=1e-3)
+    np.testing.assert_allclose(walk.chord[-1], walk.path[-1], atol=1e-5)
+    np.testing.assert_allclose(walk.path[0], walk.before, atol=1e-5)
+    push = curve.at(walk.start + 6) - curve.at(walk.start)
+    with sn.steer(adder, POINT, direction=push, by=0.5, positions="last"):
+        half = adder([TEXT])[0, -1].double().softmax(dim=-1)
+    np.testing.assert_allclose(walk.chord[3], half.detach(), atol=1e-4)
+
+
+def test_the_model_reads_the_sums_on_the_path_and_not_on_the_chord(panel: sw.CurvePanel) -> None:
+    """From 7 to 27: 20 of 21 steps and more are called by their place, of the chord few."""
+    names = [str(round(u)) for u in panel.record.places]
+    along, chord = (
+        [panel.record.names(panel.model, np.array([row.argmax()]))[0] for row in rows]
+        for rows in (panel.record.path, panel.record.chord)
+    )
+    assert sum(a == b for a, b in zip(along, names, strict=True)) >= 19
+    assert sum(a == b for a, b in zip(chord, names, strict=True)) <= 10
+    assert panel.step not in (0, panel.n_steps)  # opens where they differ
+    assert "on the chord" in panel.answer
+
+
+def test_dial_table_and_keys_choose_the_same_step(panel: sw.CurvePanel) -> None:
+    panel.dial.value = 3
+    assert (panel.step, panel.table.selected) == (3, 3)
+    panel.table.selected = 5
+    assert (panel.step, panel.dial.value) == (5, 5)
+    panel._go(1)
+    assert panel.step == 6
+    here = panel.plot.data[-1]
+    assert len(here.x) == 2
+    assert np.isfinite(np.asarray(here.x, float)).all()
+
+
+def test_another_end_is_another_walk_and_too_far_is_refused(panel: sw.CurvePanel) -> None:
+    panel.by = -4
+    panel.wait(60)
+    assert (panel.n_steps, len(panel.table.cells)) == (4, 5)
+    assert panel.table.cells[-1][:2] == ["3", "“3”"]
+    for wrong in (27, float("nan")):
+        with pytest.raises(t.TraitError, match="between -26.5 and 26.5"):
+            panel.by = wrong
+    panel.text = " "
+    panel.wait(60)
+    assert panel.status == "Type what the model should read."
+
+
+def test_an_open_curve_ends_at_its_ends_and_values_have_names(adder: Any) -> None:
+    """A walk past an end stops there; names stand for the nearest values."""
+    u = torch.arange(5.0)
+    rows = torch.stack([u, u**2 / 4], dim=1) @ torch.randn(
+        2, 64, generator=torch.Generator().manual_seed(0)
+    )
+    found = sn.geometry.curve(rows, u.tolist(), n_shuffled=1)
+    walk = walk_along(adder, [TEXT], POINT, found, 4.0)
+    assert walk.places.min() >= 0
+    assert walk.places.max() <= 4
+    with pytest.raises(ValueError, match="must be as wide as the curve"):
+        walk_along(sn.load_model("tiny-gpt"), ["The"], POINT, found, 1.0)
+    with pytest.raises(ValueError, match="must have one for each of 5 values"):
+        sw.CurvePanel(adder, POINT, found, TEXT, names=["a"])
