@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_real
 from sae_nb.steering._answers import Answers
 from sae_nb.steering._request import check_width
-from sae_nb.summaries.input._answers import outcome_names
 
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs
@@ -45,10 +44,6 @@ class CurveWalk:
 
     before: Float[np.ndarray, " outcomes"]
     """Without a change."""
-
-    def names(self, model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]:
-        """Return the names of outcomes."""
-        return outcome_names(model, ids)
 
 
 def walk_along(

@@ -13,6 +13,7 @@ import traitlets as t
 
 import sae_nb as sn
 from sae_nb.summaries._curve_walk import walk_along
+from sae_nb.summaries.input._answers import outcome_names
 
 POINT, TEXT = "resid_post.0", "3 + 4 ="
 
@@ -59,7 +60,7 @@ def test_the_model_reads_the_sums_on_the_path_and_not_on_the_chord(panel: sw.Cur
     """From 7 to 27: 20 of 21 steps and more are called by their place, of the chord few."""
     names = [str(round(u)) for u in panel.record.places]
     along, chord = (
-        [panel.record.names(panel.model, np.array([row.argmax()]))[0] for row in rows]
+        [outcome_names(panel.model, np.array([row.argmax()]))[0] for row in rows]
         for rows in (panel.record.path, panel.record.chord)
     )
     assert sum(a == b for a, b in zip(along, names, strict=True)) >= 19

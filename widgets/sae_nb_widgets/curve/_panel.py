@@ -17,6 +17,7 @@ from sae_nb.figures import current_theme, quoted_token
 from sae_nb.figures.theme import CONTROL, NOVEL, format_percent
 from sae_nb.geometry import Curve
 from sae_nb.summaries._curve_walk import CurveWalk, walk_along
+from sae_nb.summaries.input._answers import outcome_names
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import Entry, Number, Whole, control, reacts
@@ -186,7 +187,7 @@ class CurvePanel(Panel):
         self.plot.layout = drawn.layout
         self.dial.max = self.n_steps
         cells = [
-            [self._place(u), *self._top(walk, path), *self._top(walk, chord)]
+            [self._place(u), *self._top(path), *self._top(chord)]
             for u, path, chord in zip(walk.places, walk.path, walk.chord, strict=True)
         ]
         self.table.show(
@@ -216,10 +217,10 @@ class CurvePanel(Panel):
             here.y = (along.y[at], ends[1][0] + share * (ends[1][1] - ends[1][0]))
         if self.table.selected != i:
             self.table.selected = i
-        (one, p), (other, q) = self._top(walk, walk.path[i]), self._top(walk, walk.chord[i])
+        (one, p), (other, q) = self._top(walk.path[i]), self._top(walk.chord[i])
         self.conclude(
             f"At {self._place(walk.places[i])} along the curve: {one}; on the chord: {other}.",
-            f"along the curve {p}, on the chord {q} · untouched {' '.join(self._top(walk, walk.before))}",
+            f"along the curve {p}, on the chord {q} · untouched {' '.join(self._top(walk.before))}",
             reasons=f"The walk begins at {plain_number(round(walk.start, 1))}. Both ways end with the same "
             "state; what the model reads on the way differs.",
         )
@@ -233,10 +234,10 @@ class CurvePanel(Panel):
             far = np.minimum(far, self.curve.period - far)
         return str(self.value_names[int(far.argmin())])
 
-    def _top(self, walk: CurveWalk, shares: Float[np.ndarray, " outcomes"]) -> tuple[str, str]:
+    def _top(self, shares: Float[np.ndarray, " outcomes"]) -> tuple[str, str]:
         """Return the likeliest answer and its probability."""
         best = np.array([int(shares.argmax())])
-        name = walk.names(self.model, best)[0]
+        name = outcome_names(self.model, best)[0]
         return quoted_token(name), format_percent(float(shares[best[0]]), digits=2)
 
     def _rescale(self) -> None:
