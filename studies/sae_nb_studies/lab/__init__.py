@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb_studies.lab._bit_denoiser import (
+        BitDenoiser as BitDenoiser,
+        BitDenoiserModel as BitDenoiserModel,
+        RuleLearned as RuleLearned,
+        even_strings as even_strings,
+        group_parity as group_parity,
+    )
     from sae_nb_studies.lab._deconvolution import (
         Deconvolution as Deconvolution,
         Recovery as Recovery,
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
         ScoreCost as ScoreCost,
     )
     from sae_nb_studies.lab._signatures import (
+        Attribution as Attribution,
         MantelTest as MantelTest,
         SignatureDistances as SignatureDistances,
         Signatures as Signatures,
@@ -52,6 +60,10 @@ if TYPE_CHECKING:
     from sae_nb_studies.lab._sparker import AnomalyTest as AnomalyTest, SparKer as SparKer
     from sae_nb_studies.lab._sparse_bayes import Posterior as Posterior, SparseBayes as SparseBayes
     from sae_nb_studies.lab._table import names as names
+    from sae_nb_studies.lab._unfolded_groups import (
+        UnfoldedGroups as UnfoldedGroups,
+        UnfoldedModel as UnfoldedModel,
+    )
     from sae_nb_studies.lab._wave_network import WaveModel as WaveModel, WaveNetwork as WaveNetwork
     from sae_nb_studies.lab._wavelet_score import (
         WaveletScore as WaveletScore,

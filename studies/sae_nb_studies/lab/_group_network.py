@@ -155,27 +155,7 @@ class GroupNetwork(UnitAtoms):
 
         Atoms of square width are drawn as images, others as one row of numbers.
         """
-        from sae_nb.figures import heatmaps, named_ticks
-
-        side = math.isqrt(self.d_in)
-        shape = (side, side) if side**2 == self.d_in else (1, self.d_in)
-        tiles = np.pad(
-            self.orbits.cpu().numpy().reshape(self.n_orbits, self.order, *shape),
-            [(0, 0), (0, 0), (0, 1), (0, 1)],
-            constant_values=np.nan,
-        )
-        sheet = tiles.transpose(0, 2, 1, 3).reshape(self.n_orbits * tiles.shape[2], -1)
-        most = float(np.nanmax(np.abs(sheet)))
-        figure = heatmaps(
-            {"": sheet}, ends=(-most, most), hover="%{z:.2f}", bar="atom", signed=True, height=320
-        )
-        high, wide = tiles.shape[2:]
-        powers = ["b", "Ab", *(f"A{_raised(g)}b" for g in range(2, self.order))][: self.order]
-        figure.update_xaxes(named_ticks(powers, _middles(self.order, wide)))
-        names = [f"orbit {k}" for k in range(self.n_orbits)]
-        return figure.update_yaxes(
-            named_ticks(names, _middles(self.n_orbits, high), autorange="reversed")
-        )
+        return orbit_sheet(self.orbits)
 
     def training_loss(
         self, x: Rows, silent_tokens: Tensor, dead_after: int, step_fraction: float
@@ -339,6 +319,30 @@ class GroupAction(Finding):
         """Size, and what is left of the atoms."""
         left = "" if self.error is None else f", {self.error:.1e} left"
         return f"{len(self.matrix)} × {len(self.matrix)}{left}"
+
+
+def orbit_sheet(orbits: Float[Tensor, "n_orbits order d_in"]) -> Any:
+    """Draw orbits, a row each and a column per power; square where the width allows."""
+    from sae_nb.figures import heatmaps, named_ticks
+
+    n_orbits, order, d_in = orbits.shape
+    side = math.isqrt(d_in)
+    shape = (side, side) if side**2 == d_in else (1, d_in)
+    tiles = np.pad(
+        orbits.cpu().numpy().reshape(n_orbits, order, *shape),
+        [(0, 0), (0, 0), (0, 1), (0, 1)],
+        constant_values=np.nan,
+    )
+    sheet = tiles.transpose(0, 2, 1, 3).reshape(n_orbits * tiles.shape[2], -1)
+    most = float(np.nanmax(np.abs(sheet)))
+    figure = heatmaps(
+        {"": sheet}, ends=(-most, most), hover="%{z:.2f}", bar="atom", signed=True, height=320
+    )
+    high, wide = tiles.shape[2:]
+    powers = ["b", "Ab", *(f"A{_raised(g)}b" for g in range(2, order))][:order]
+    figure.update_xaxes(named_ticks(powers, _middles(order, wide)))
+    names = [f"orbit {k}" for k in range(n_orbits)]
+    return figure.update_yaxes(named_ticks(names, _middles(n_orbits, high), autorange="reversed"))
 
 
 def _middles(n: int, size: int) -> list[float]:

@@ -33,8 +33,8 @@ Pairs = Float[np.ndarray, "n_artists n_artists"]
 GENERATORS = ("right", "down", "stretch x", "shear x", "shear y", "stretch y")
 """Movements of the plane, affine: two shifts, and the four entries of a matrix, row by row."""
 
-MOST_VALUES = 2**28
-"""Features of one artist under all movements that are held at once, in numbers: 1 GB."""
+TILE = 32
+"""Images whose features under all movements are held at once."""
 
 
 @checked
@@ -118,23 +118,12 @@ class Signatures:
         ------
         TypeError, ValueError: If images are not finite, labels are not one per image, there is one artist, or
             no such hook point.
-        MemoryError: If the moved images of one artist do not fit.
         """
-        shown = check_data(images, name="images").float()
-        labels = [str(label) for label in _listed(artists)]
-        same_length(labels, len(shown), name="artists", per="image")
-        names = tuple(dict.fromkeys(labels))
-        if len(names) < 2:
-            raise ValueError(
-                f"`artists` must be of at least two, got {len(names)}. Distances need pairs."
-            )
-        known = np.array(labels)
-        signs = [self._signature(shown[torch.from_numpy(known == name)]) for name in names]
+        names, signs = self._known(images, artists)
         texture = np.mean(
             [_pairs(grams, _gram_distance) for grams in zip(*(one.grams for one in signs))], axis=0
         )
-        k = self.n_generators
-        spaces = [one.directions[:, :k] for one in signs]
+        spaces = [one.directions[:, : self.n_generators] for one in signs]
         return SignatureDistances(
             names=names,
             texture=texture,
@@ -144,22 +133,95 @@ class Signatures:
             changes=np.stack([one.changes for one in signs]),
         )
 
-    def _signature(self, images: Float[Tensor, "n 3 height width"]) -> _Signature:
-        """Gram matrices of one artist, and its movements by how much they change."""
+    @checked(leave=("artists",))
+    @torch.no_grad()
+    def attribute(
+        self,
+        images: Float[Tensor, "n 3 height width"],
+        artists: Any,
+        asked: Float[Tensor, "n_asked 3 height width"],
+    ) -> Attribution:
+        """Say whose other images are: the artist whose signature is nearest to that of the image alone.
+
+        Parameters
+        ----------
+        images, artists
+            Images whose artists are known, as in `fit`.
+        asked
+            Images whose artists are not.
+
+        Raises
+        ------
+        TypeError, ValueError: As of `fit`.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> drawn = sn.data.scenes(48, seed=0)
+        >>> kept = drawn.texture < 2  # horizontal and vertical stripes
+        >>> images, whose = drawn.images[kept], drawn.texture[kept]
+        >>> signatures = Signatures(sn.load_model("tiny-vit"), "resid_post.1", n_generators=1)
+        >>> found = signatures.attribute(images[:8], whose[:8], images[8:])
+        >>> found.accuracy(whose[8:], "symmetry") > 0.5
+        True
+        """
+        names, known = self._known(images, artists)
+        grams, changes = self._moments(check_data(asked, name="asked").float())
+        k, texture, symmetry = self.n_generators, [], []
+        for i in range(len(asked)):
+            own = _Signature.of([gram[i] for gram in grams], changes[i])
+            texture.append([np.mean([*map(_gram_distance, own.grams, one.grams)]) for one in known])
+            symmetry.append(
+                [grassmann(own.directions[:, :k], one.directions[:, :k]) for one in known]
+            )
+        return Attribution(
+            names=names,
+            texture=np.array(texture),
+            symmetry=np.array(symmetry),
+            mixing=float(self.mixing),
+        )
+
+    def _known(self, images: Tensor, artists: Any) -> tuple[tuple[str, ...], list[_Signature]]:
+        """Names of artists, and the signature of each."""
+        shown = check_data(images, name="images").float()
+        labels = [str(label) for label in _listed(artists)]
+        same_length(labels, len(shown), name="artists", per="image")
+        names = tuple(dict.fromkeys(labels))
+        if len(names) < 2:
+            raise ValueError(
+                f"`artists` must be of at least two, got {len(names)}. Distances need pairs."
+            )
+        grams, changes = self._moments(shown)
+        rows = [np.array(labels) == name for name in names]
+        signs = [
+            _Signature.of([gram[row].mean(axis=0) for gram in grams], changes[row].sum(axis=0))
+            for row in rows
+        ]
+        return names, signs
+
+    def _moments(
+        self, images: Float[Tensor, "n 3 height width"]
+    ) -> tuple[list[Float[np.ndarray, "n d d"]], Float[np.ndarray, "n 6 6"]]:
+        """Gram matrices of each image, one per hook point, and M of each."""
         points: Any = self.hook_points
-        grams = [_gram(found.flatten(0, 1)) for found in self._features(images, points).values()]
-        last, changes = points[-1], []
+        grams: list[list[Tensor]] = [[] for _ in points]
+        changes = []
         height, width = images.shape[2:]
-        for movement in _movements(height, width, self.step):
-            ends = [
-                self._features(_moved(images, sign * movement), (last,))[last] for sign in (1, -1)
-            ]
-            changes.append(((ends[0] - ends[1]) / (2 * self.step)).flatten().double())
-            _check_size(changes[0].numel() * len(GENERATORS))
-        together = torch.stack(changes)
-        share, directions = np.linalg.eigh((together @ together.T).numpy())
-        total = max(float(share.sum()), 1e-300)
-        return _Signature(grams, directions, np.maximum(share, 0) / total)
+        movements = _movements(height, width, self.step)
+        for start in range(0, len(images), TILE):
+            tile = images[start : start + TILE]
+            for held, features in zip(grams, self._features(tile, points).values()):
+                rows = features.double()
+                held.append(torch.einsum("npd,npe->nde", rows, rows) / rows.shape[1])
+            moved = []
+            for movement in movements:
+                ends = [
+                    self._features(_moved(tile, sign * movement), points[-1:])[points[-1]]
+                    for sign in (1, -1)
+                ]
+                moved.append(((ends[0] - ends[1]) / (2 * self.step)).flatten(1).double())
+            changes.append(torch.einsum("hnx,knx->nhk", *[torch.stack(moved)] * 2))
+        return [torch.cat(held).numpy() for held in grams], torch.cat(changes).numpy()
 
     def _features(
         self, images: Tensor, points: tuple[str, ...]
@@ -175,29 +237,51 @@ class Signatures:
 
 @dataclass(frozen=True)
 class _Signature:
-    """The features of one artist: a Gram matrix per hook point, and movements, the quietest first."""
+    """Of an artist, or of one image: Gram matrices by hook point, and movements, the quietest first."""
 
     grams: list[Float[np.ndarray, "d d"]]
     directions: Float[np.ndarray, "6 6"]
     changes: Float[np.ndarray, " 6"]
 
+    @classmethod
+    def of(
+        cls, grams: list[Float[np.ndarray, "d d"]], together: Float[np.ndarray, "6 6"]
+    ) -> _Signature:
+        share, directions = np.linalg.eigh(together)
+        total = max(float(share.sum()), 1e-300)
+        return cls(grams, directions, np.maximum(share, 0) / total)
 
-class SignatureDistances(Finding):
-    """The distances of artists from each other; made by `Signatures.fit`."""
 
-    HEADLINE = "{names.len} artists, λ = {mixing:g}"
+class _Distances(Finding):
+    """Two distances, and their mixture."""
 
     names: tuple[str, ...]
     """The artists."""
 
-    texture: Pairs
+    texture: Float[np.ndarray, "rows n_artists"]
     """d_texture in [0, 1]."""
 
-    symmetry: Pairs
+    symmetry: Float[np.ndarray, "rows n_artists"]
     """d_symmetry in [0, 1]."""
 
     mixing: float
     """λ."""
+
+    @property
+    def distance(self) -> Float[np.ndarray, "rows n_artists"]:
+        """D = (1 − λ) d_texture + λ d_symmetry."""
+        return (1 - self.mixing) * self.texture + self.mixing * self.symmetry
+
+    def _part(self, part: str) -> Float[np.ndarray, "rows n_artists"]:
+        return np.asarray(
+            getattr(self, one_of(part, ("distance", "texture", "symmetry"), name="part"))
+        )
+
+
+class SignatureDistances(_Distances):
+    """The distances of artists from each other; made by `Signatures.fit`."""
+
+    HEADLINE = "{names.len} artists, λ = {mixing:g}"
 
     generators: Float[np.ndarray, "n_artists n_generators 6"]
     """Movements that change an artist's images least, each a unit vector over `GENERATORS`: right, down,
@@ -205,11 +289,6 @@ class SignatureDistances(Finding):
 
     changes: Float[np.ndarray, "n_artists 6"]
     """Change of the features by each eigenvector, as a share of all six, the least first."""
-
-    @property
-    def distance(self) -> Pairs:
-        """D = (1 − λ) d_texture + λ d_symmetry."""
-        return (1 - self.mixing) * self.texture + self.mixing * self.symmetry
 
     @checked
     def nearest(self, part: Part = "distance") -> tuple[str, ...]:
@@ -278,10 +357,54 @@ class SignatureDistances(Finding):
         drawn.update_xaxes(named_ticks(self.names))
         return drawn.update_yaxes(named_ticks(self.names, autorange="reversed"))
 
-    def _part(self, part: str) -> Pairs:
-        return np.asarray(
-            getattr(self, one_of(part, ("distance", "texture", "symmetry"), name="part"))
+
+class Attribution(_Distances):
+    """The distances of images from artists; made by `Signatures.attribute`."""
+
+    HEADLINE = "{texture.len} images, {names.len} artists, λ = {mixing:g}"
+
+    @checked
+    def nearest(self, part: Part = "distance") -> tuple[str, ...]:
+        """Return the artist that each image is nearest to."""
+        return tuple(self.names[i] for i in self._part(part).argmin(axis=1))
+
+    @checked(leave=("truth",))
+    def accuracy(self, truth: Any, part: Part = "distance") -> float:
+        """Return the share of images that are nearest to their own artist.
+
+        Raises
+        ------
+        ValueError: If `truth` is not one label per image.
+        """
+        return float(np.mean([a == b for a, b in zip(self.nearest(part), self._truth(truth))]))
+
+    @checked(leave=("truth",))
+    def figure(self, truth: Any, part: Part = "distance") -> Any:
+        """Draw the share of each artist's images that is given to each artist: true ones are rows.
+
+        Raises
+        ------
+        ValueError: If `truth` is not one label per image.
+        """
+        from sae_nb.figures import heatmaps, named_ticks
+
+        true, given = np.array(self._truth(truth)), np.array(self.nearest(part))
+        rows = tuple(dict.fromkeys(true.tolist()))
+        shares = [[np.mean(given[true == row] == name) for name in self.names] for row in rows]
+        drawn = heatmaps(
+            {part: np.array(shares)},
+            ends=(0.0, 1.0),
+            hover="%{y} given to %{x}: %{z:.2f}",
+            bar="share",
+            height=420,
         )
+        drawn.update_xaxes(named_ticks(self.names))
+        return drawn.update_yaxes(named_ticks(rows, autorange="reversed"))
+
+    def _truth(self, truth: Any) -> list[str]:
+        labels = [str(label) for label in _listed(truth, name="truth")]
+        same_length(labels, len(self.texture), name="truth", per="image")
+        return labels
 
 
 class MantelTest(Finding):
@@ -340,11 +463,6 @@ def _moved(images: Tensor, movement: Float[Tensor, "2 3"]) -> Tensor:
     theta = (torch.eye(2, 3) + movement).to(images).expand(len(images), 2, 3)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-
-
-def _gram(features: Float[Tensor, "n d"]) -> Float[np.ndarray, "d d"]:
-    rows = features.double()
-    return (rows.T @ rows / len(rows)).numpy()
 
 
 def _gram_distance(a: Float[np.ndarray, "d d"], b: Float[np.ndarray, "d d"]) -> float:
@@ -407,11 +525,3 @@ def _listed(labels: Any, name: str = "artists") -> list[Any]:
             f"`{name}` must be a list of labels, got {labels!r:.40}. Give one for each."
         )
     return list(labels)
-
-
-def _check_size(numbers: int) -> None:
-    if numbers > MOST_VALUES:
-        raise MemoryError(
-            f"The features of one artist under {len(GENERATORS)} movements are {numbers} numbers, more than "
-            f"{MOST_VALUES}. Give fewer images of each, or an earlier hook point with a narrower layer."
-        )

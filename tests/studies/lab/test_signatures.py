@@ -179,3 +179,20 @@ def test_chance_is_not_called_a_family() -> None:
         families = rng.permutation(np.repeat(range(4), 3))
         small += made(apart).mantel(families, n_permutations=99, seed=seed, level=0.1).p <= 0.1
     assert 1 <= small <= 13
+
+
+def test_images_are_given_to_whom_they_look_like(net: Any) -> None:
+    """New stripes go to stripes of their direction; an artist's only image is at no distance from that artist."""
+    known = torch.cat([stripes(3, 0.0, 0), stripes(3, np.pi / 2, 1)])
+    asked = torch.cat([stripes(2, np.pi / 2, 2), stripes(2, 0.0, 3)])
+    whose = ["level"] * 3 + ["upright"] * 3
+    given = Signatures(net, "tokens").attribute(known, whose, asked)
+    truth = ["upright", "upright", "level", "level"]
+    assert given.nearest("symmetry") == given.nearest("texture") == tuple(truth)
+    assert given.accuracy(truth) == 1
+    assert given.accuracy(truth[::-1]) == 0
+    np.testing.assert_allclose(given.figure(truth).data[0].z, [[0, 1], [1, 0]])
+    own = Signatures(net, "tokens").attribute(asked[1:3], ["a", "b"], asked[1:3])
+    assert np.diag(own.distance).max() < 1e-6 < own.distance[0, 1]
+    with pytest.raises(ValueError, match="truth"):
+        given.accuracy(truth[:2])
