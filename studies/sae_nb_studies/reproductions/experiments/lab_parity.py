@@ -14,7 +14,7 @@ import torch
 from sae_nb_studies.lab import BitDenoiser, even_strings, group_parity, parity_posterior
 from sae_nb_studies.lab._bit_denoiser import strings_from
 
-SHORT = {"steps": 250, "n_made": 400}
+SHORT = {"steps": 100, "n_made": 400}
 N_BITS, N_KNOWN, LEVELS = 12, 20_000, 32
 NETWORKS: dict[str, tuple[int | None, int, tuple[int, ...]]] = {
     "all bits": (None, 3, (2, 3, 4, 6)),
