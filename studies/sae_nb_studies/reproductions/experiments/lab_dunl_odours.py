@@ -1,11 +1,11 @@
 """Is an odour found in spikes whose times are not given (the lab)? Neurons of the locust antennal lobe.
 
-Ten projection neurons, 25 trials of an odour; each seed takes the next of ten recordings, of five odours (one in six
-blocks). An odour is given at 10 s of a trial; 6 s around it are cut into bins of 50 ms, beginning at random, so that the odour may be at bins 20 to 74, and
-`DUNL` is not given when. It learns a kernel of 1.5 s from the counts of 15 trials, with one event in each, shared by the
-neurons. The events of the 10 other trials are read, and moved by the one lag that suits the trials learned from. A hit is
-within 5 bins. Floor: events of another trial. Controls: kernels learned from, and read in, recordings without any odour;
-the largest rate of all neurons, smoothed, with its own lag.
+Ten projection neurons, 25 trials of an odour; each seed takes the next of ten recordings, of five odours (one of them in
+six blocks). An odour is given at 10 s of a trial; 6 s around it are cut into bins of 50 ms, beginning at random, so that
+it may be at bins 20 to 74, and `DUNL` is not given when. It learns a kernel of 1.5 s from the counts of 15 trials, with
+one event in each, shared by the neurons. The events of the 10 other trials are read, and moved by the one lag that suits
+the trials learned from. A hit is within 5 bins. Floor: events of another trial. Controls: kernels learned from, and read
+in, recordings without any odour; the largest rate of all neurons, smoothed, with its own lag.
 """
 
 from __future__ import annotations
