@@ -48,10 +48,10 @@ def test_codes_are_sparse_coding(network: GroupNetwork, x: Tensor) -> None:
 def test_rolled_atoms_are_found() -> None:
     base = torch.nn.functional.normalize(torch.randn(2, 16, generator=drawn()), dim=1)
     atoms = torch.cat([base.roll(4 * g, dims=1) for g in range(4)])
-    z = torch.zeros(2000, 8)
+    z = torch.zeros(500, 8)
     chosen = torch.rand(z.shape, generator=drawn(1)).argsort(dim=1)[:, :2]
     z.scatter_(1, chosen, 1.5)
-    network = GroupNetwork(16, 2, 4, closure=0.1, generator=drawn()).fit(z @ atoms, steps=300)
+    network = GroupNetwork(16, 2, 4, closure=0.1, generator=drawn()).fit(z @ atoms, steps=200)
     assert float((atoms @ network.dictionary.T).amax(dim=1).mean()) > 0.85
     assert float(network.closing_errors.max()) < 0.2
 

@@ -19,7 +19,7 @@ from sae_nb_studies.reproductions.experiments.lab_signatures import (
     shuffled,
 )
 
-SHORT = {"n_images": 4}
+SHORT = {"n_images": 2}
 MIXINGS = tuple(i / 10 for i in range(11))
 BINS = 4
 """Of each colour in a histogram."""
