@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 COARSE = 2
 """Pixels averaged along a side before images are compared, so that a shift by one is still a copy."""
 
+COPIED = "two near copies or more in the training data"
+
 PENALTY, HELD = 0.3, 5
 """C of the probe's logistic regression; one image in so many is left out to judge it."""
 
@@ -65,7 +67,7 @@ class Memorised(Plotted):
         copied = self.table[self.table["copies"] > 1]
         against = int((copied["answer"] != copied["rest"]).sum())
         return (
-            f"{len(self.table)} images, {len(copied)} with near copies in the training data, of which "
+            f"{len(self.table)} images, {len(copied)} with {COPIED}, of which "
             f"{against} are answered otherwise than the probe at {self.hook_point} says (right on "
             f"{self.probe_accuracy:.2f} of other images)"
         )
@@ -76,8 +78,8 @@ class Memorised(Plotted):
         copied = self.table["copies"] > 1
         unlikely = 1 - self.table["said"]
         series = [
-            Points(name, self.table["alike"][some], unlikely[some], control=name != "near copies")
-            for name, some in (("near copies", copied), ("no near copies", ~copied))
+            Points(name, self.table["alike"][some], unlikely[some], control=name != COPIED)
+            for name, some in ((COPIED, copied), ("fewer", ~copied))
             if some.any()
         ]
         return Chart(

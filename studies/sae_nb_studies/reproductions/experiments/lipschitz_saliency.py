@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -19,6 +18,7 @@ import sae_nb as sn
 from sae_nb.statistics import rank_correlation
 from sae_nb_studies.models import LipschitzNetwork, train_lipschitz
 from sae_nb_studies.reproductions._small_images import accuracy
+from sae_nb_studies.reproductions.experiments.attribution_maps import on_digit
 
 SHORT = {"steps": 100, "n": 12, "copies": 2}
 SIDE, INK, GROUND = 14, 0.3, 0.4
@@ -120,19 +120,11 @@ def _maps(
     down, across = (own.diff(dim=axis).abs().sum(dim=(1, 2)) for axis in (1, 2))
     rough = (down + across) / own.sum(dim=(1, 2)).clamp_min(1e-12)
     return {
-        "on the ink": _auc(own, ink),
+        "on the ink": on_digit(own, ink.flatten(1)),
         "rough": float(rough.mean()),
         "like smoothed": _alike(own, smooth),
         "like under noise": _alike(own, again),
     }
-
-
-def _auc(maps: Tensor, truth: Tensor) -> float:
-    areas = []
-    for own, on in zip(maps.flatten(1).double().numpy(), truth.flatten(1).numpy(), strict=True):
-        n = int(on.sum())
-        areas.append((rankdata(own)[on].sum() - n * (n + 1) / 2) / max(n * (len(on) - n), 1))
-    return float(np.mean(areas))
 
 
 def _alike(one: Tensor, other: Tensor) -> float:
