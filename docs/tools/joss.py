@@ -1,6 +1,6 @@
 """The paper as the Journal of Open Source Software takes it: `paper.md`, `paper.bib`, pictures in build/paper.
 
-    python docs/make_paper.py
+    python docs/tools/joss.py
 
 docs/paper.md is a page of the documentation; its numbers come from docs/claims when either is made.
 """
@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
+from macros import expand
 from PIL import Image
 
-DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS / "tools"))
-
-from macros import expand  # noqa: E402
-
+DOCS = Path(__file__).parents[1]
 OUT = DOCS.parent / "build" / "paper"
 PAGES = "https://sae-nb.github.io/sae_nb/latest/"
 HEAD = """---
