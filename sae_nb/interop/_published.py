@@ -24,7 +24,7 @@ from sae_nb.interop import (
 from sae_nb.interop._detection import local_copy
 from sae_nb.interop._imported import FromFile
 from sae_nb.interop._releases import CROSSCODER, Entry, crosscoder_releases, releases
-from sae_nb.interop._vision_releases import vision_releases
+from sae_nb.interop._vision_releases import MAIRA, vision_releases
 from sae_nb.models._fetching import known_as
 
 if TYPE_CHECKING:
@@ -161,6 +161,11 @@ FORMATS: dict[str, Format] = {
         why="it is a transcoder, whose norm also scales its skip connection; its SAEs are read: "
         'sn.published("prisma-clip")',
     ),
+    MAIRA: Format(
+        library=dictionary_learning.LIBRARY,
+        why="the names of its folders are not known here; look at its files on the hub, and name the folder "
+        'that holds config.json and ae.pt: sn.load_sae("hf:{repository}/folder")',
+    ),
     "connor_rob_hook_z": Format(
         library="attention-output SAEs",
         files=("",),
@@ -211,7 +216,7 @@ def published(part: str = "") -> pandas.DataFrame:
     ------
     SAELens 6.54.12, pretrained_saes.yaml (facts; MIT); crosscoders of Gemma Scope 2: its technical paper,
     table 1; of vision models: visaebench 0.1.0,
-    mateuszpach/sae-for-vlm, Prisma-Multimodal/ViT-Prisma.
+    mateuszpach/sae-for-vlm, Prisma-Multimodal/ViT-Prisma, microsoft/maira-2-sae.
 
     Example
     -------
