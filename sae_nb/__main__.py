@@ -200,6 +200,12 @@ def _site_command(commands: Commands) -> None:
     asked.add_argument("--out", required=True, help="the folder to make")
     asked.add_argument("--acts", help="folder of activations; a pretrained SAE brings examples")
     asked.add_argument("--model", help="name or folder of the live model; else what the SAE says")
+    asked.add_argument(
+        "--classes",
+        nargs="?",
+        const="",
+        help="a page for each class: what the model answers, or a file with a class per sample, one a line",
+    )
     asked.add_argument("--title", default="", help="heading of the page")
     asked.add_argument("--overwrite", action="store_true", help="replace a site of that name")
     asked.set_defaults(run=_site)
@@ -221,11 +227,17 @@ def _site(asked: argparse.Namespace) -> int:
         sae,
         acts,
         model=None if model is None else load_model(model),
+        classes=_classes(asked.classes),
         title=asked.title,
         overwrite=asked.overwrite,
     )
     print(site)
     return 0
+
+
+def _classes(file: str | None) -> bool | list[str] | None:
+    """Return a class per sample, as the lines of a file; True where none is named, None where none is asked."""
+    return bool(file == "") or None if not file else Path(file).read_text("utf-8").splitlines()
 
 
 def _certificate_command(commands: Commands) -> None:
