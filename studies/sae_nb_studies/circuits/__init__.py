@@ -35,6 +35,11 @@ if TYPE_CHECKING:
         Observable as Observable,
         observable as observable,
     )
+    from sae_nb_studies.circuits._phrases import (
+        PhraseTree as PhraseTree,
+        phrase_contributions as phrase_contributions,
+        phrase_tree as phrase_tree,
+    )
     from sae_nb_studies.circuits._probing import (
         PromptGroups as PromptGroups,
         probe_prompts as probe_prompts,
