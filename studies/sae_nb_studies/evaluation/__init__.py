@@ -141,5 +141,9 @@ if TYPE_CHECKING:
         PlantedFunctions as PlantedFunctions,
         planted_functions as planted_functions,
     )
+    from sae_nb_studies.evaluation.tables._rashomon import (
+        InteractionCloud as InteractionCloud,
+        interaction_cloud as interaction_cloud,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)
