@@ -145,5 +145,10 @@ if TYPE_CHECKING:
         InteractionCloud as InteractionCloud,
         interaction_cloud as interaction_cloud,
     )
+    from sae_nb_studies.evaluation.tables._responsiveness import (
+        Responsiveness as Responsiveness,
+        atom_responsiveness as atom_responsiveness,
+        responsiveness as responsiveness,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)
