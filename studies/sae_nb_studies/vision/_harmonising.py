@@ -120,10 +120,11 @@ def map_agreement(
     for first in range(0, len(images), AT_ONCE):
         some = slice(first, first + AT_ONCE)
         with torch.inference_mode(False), torch.enable_grad():
-            logits, maps = gradient_maps(model, images[some], labels[some])
-        found.append(maps.detach())
+            logits, slopes = gradient_maps(model, images[some], labels[some])
+        found.append(slopes.detach())
         right.append(logits.argmax(dim=1) == labels[some])
-    maps, at = torch.cat(found).double().numpy(), marked.bool().numpy()
+    maps: Float[np.ndarray, "n height width"] = torch.cat(found).double().numpy()
+    at = marked.bool().numpy()
     return MapAgreement(
         maps=maps,
         masks=marked.numpy(),
@@ -194,7 +195,7 @@ def harmonise(
             else:
                 loss = cross_entropy(model(images[rows]), labels[rows])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
     return model

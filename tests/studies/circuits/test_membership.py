@@ -36,7 +36,7 @@ def test_kept_atoms_of_a_new_graph_have_higher_scores(taken_apart: Any) -> None:
 
 
 def test_neighbours_count_unless_it_is_asked_of_nodes_alone(taken_apart: Any) -> None:
-    """Exchanging what atoms act on leaves the scores of nodes by themselves as they were, given their influence."""
+    """Two steps along edges add what a node is made of and what it acts on, twice, to its own features."""
     graphs, found = taken_apart
     near, alone = (learn_membership(graphs[:2], found[:2], hops=hops) for hops in (2, 0))
     assert near.classifier[-1].coef_.shape[1] == 5 * alone.classifier[-1].coef_.shape[1]

@@ -112,7 +112,10 @@ class InteractionCloud(Finding):
         angle, radius = np.append(angle, angle[0]), np.append(radius, radius[0])
         measured = Points("measured", radius * np.cos(angle), radius * np.sin(angle), line=True)
         circle = Points("adding up", np.cos(angle), np.sin(angle), control=True, line=True)
-        titles = {"x": f"column {pair[0]}, shares of ε", "y": f"column {pair[1]}, shares of ε"}
+        titles: dict[str, Any] = {
+            "x": f"column {pair[0]}, shares of ε",
+            "y": f"column {pair[1]}, shares of ε",
+        }
         axis = {"scaleanchor": "x", "scaleratio": 1}
         return draw_chart(Chart(series=(measured, circle), height=420, yaxis=axis, **titles))
 

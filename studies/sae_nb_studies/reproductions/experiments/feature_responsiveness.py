@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import combinations
 from math import factorial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def _loans(seed: int, rows: int, steps: int) -> dict[str, float]:
     return numbers
 
 
-def _values(seed: int, once: int) -> list[object]:
+def _values(seed: int, once: int) -> list[Any]:
     """Return what columns can be set to: income up, loans down, a guarantor, another region; nothing else."""
     draws = np.random.default_rng((seed, once))
     up, down, region = draws.uniform(0, 2, 10), draws.uniform(-2, 0, 10), draws.normal(size=10)
@@ -91,7 +91,7 @@ def _trained(x: Tensor, y: Tensor, seed: int, steps: int) -> nn.Module:
     for _ in range(steps):
         loss = binary_cross_entropy_with_logits(model(x), y)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return model.eval()
 
@@ -137,8 +137,8 @@ def _atoms(seed: int, texts: int) -> dict[str, float]:
         prompt = " ".join(words)
         top, wanted = gpt([prompt])[0, -1].topk(2).indices.tolist()
         tried, again = (
-            atom_responsiveness(sae, gpt, prompt, seen, wanted=wanted, **more)
-            for more in ({}, {"quantiles": FRESH})
+            atom_responsiveness(sae, gpt, prompt, seen, wanted=wanted, quantiles=quantiles)
+            for quantiles in (QUANTILES, FRESH)
         )
         atoms = [int(name) for name in tried.names]
         slopes = _towards(gpt, sae, prompt, wanted, top)[atoms]
@@ -164,7 +164,7 @@ def _last(gpt: LiveModel, prompt: str) -> Tensor:
     return sn.capture(gpt, [prompt], "resid_post.3", progress=False).x[-1:]
 
 
-def _towards(gpt: LiveModel, sae: object, prompt: str, wanted: int, top: int) -> np.ndarray:
+def _towards(gpt: LiveModel, sae: Any, prompt: str, wanted: int, top: int) -> np.ndarray:
     """Return how much the wanted token gains on the top one along each atom at the last position."""
     batch = next(iter(gpt.batches([prompt], batch_size=1)))
     with torch.inference_mode(False), torch.enable_grad():
@@ -172,4 +172,4 @@ def _towards(gpt: LiveModel, sae: object, prompt: str, wanted: int, top: int) ->
         answer = ran.answer.one()
         answer = answer.reshape(-1, answer.shape[-1])[-1]
         slope = ran.gradients(answer[wanted] - answer[top])["resid_post.3"][0, -1]
-    return (sae.dictionary.detach() @ slope).double().numpy()  # type: ignore[attr-defined]
+    return (sae.dictionary.detach() @ slope).double().numpy()

@@ -90,7 +90,7 @@ def _trained(x: Tensor, y: Tensor, seed: int, steps: int) -> nn.Module:
         rows = torch.randint(len(x), (256,), generator=draws)
         loss = mse_loss(model(x[rows]), y[rows])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     return model.eval()

@@ -138,7 +138,7 @@ def _trained(seed: int, steps: int) -> LiveModel:
         logits = model(input_ids=read, use_cache=False).logits[:, -1]
         loss = mse_loss(logits[:, ids["yes"]] - logits[:, ids["no"]], planted.float())
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     return sn.wrap(model.eval(), new_tokenizer(task), name="negation", causal=True)
