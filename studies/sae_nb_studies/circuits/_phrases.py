@@ -25,6 +25,7 @@ from sae_nb.circuits._graph_sites import one_input, position_texts
 from sae_nb.circuits._heads import CleanRun, split
 from sae_nb.findings import Finding
 from sae_nb.models._freezing import Frozen, check_frozen
+from sae_nb.models._running import run as run_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 """First token, and the one after the last."""
 
-PhraseMethod = Literal["alone", "shared", "ablation"]
+TreeMethod = Literal["alone", "shared", "ablation"]
+PhraseMethod = TreeMethod | Literal["gradient"]
 
 
 class PhraseTree(Finding):
@@ -49,7 +51,7 @@ class PhraseTree(Finding):
     name: str
     """Name of the measure of the answer."""
 
-    method: PhraseMethod
+    method: TreeMethod
     answer: float
     """Of it: logits, or the function's units."""
 
@@ -139,8 +141,9 @@ def phrase_contributions(
         As in `attribution_graph`: an outcome, a pair of them as a tuple, a function. None: the top answer.
     method
         "alone": contextual decomposition in which what a phrase and the rest do together is of the rest.
-        "shared": half of it is the phrase's. "ablation": the answer less that with the phrase's tokens zero
-        in the stream, in the running model.
+        "shared": half of it is the phrase's. "gradient": first order, in which nothing is done together.
+        "ablation": the answer less that with the phrase's tokens zero in the stream, in the running model. Of
+        many blocks one needs the last two: what is split in each of them grows without bound.
 
     Returns
     -------
@@ -149,8 +152,7 @@ def phrase_contributions(
 
     Raises
     ------
-    ValueError: If a phrase is not in the text, attention cannot be held, or a value has no bound: "alone"
-        is for models of a few blocks, as gated MLPs square what is not held back.
+    ValueError: If a phrase is not in the text, attention cannot be held, or a value has no bound.
 
     Source
     ------
@@ -187,7 +189,7 @@ def phrase_tree(
     text: str,
     *,
     target: Question = None,
-    method: PhraseMethod = "alone",
+    method: TreeMethod = "alone",
     drop_first: bool = False,
 ) -> PhraseTree:
     """Join neighbouring words to phrases: each time the two that bring most together that they do not apart.
@@ -198,7 +200,7 @@ def phrase_tree(
     Parameters
     ----------
     target, method
-        As in `phrase_contributions`.
+        As in `phrase_contributions`; first order has nothing to join.
     drop_first
         Whether the first word stays out: in large models its token is one at which attention rests.
 
@@ -295,6 +297,8 @@ def _words(tokens: Sequence[str], special: Tensor | None) -> list[Span]:
 @torch.no_grad()
 def _values(run: CleanRun, spans: Sequence[Span], method: PhraseMethod) -> Float[np.ndarray, " n"]:
     """Return β of the answer of each span: copies hold the whole, 0, γ of each, and β of each."""
+    if method == "gradient":
+        return _first_order(run, spans)
     found = []
     for block in blocks(len(spans)):
         some = [spans[i] for i in block]
@@ -319,6 +323,15 @@ def _values(run: CleanRun, spans: Sequence[Span], method: PhraseMethod) -> Float
     if not np.isfinite(values).all():
         raise ValueError(
             f'What a phrase brings must stay finite, and by method="{method}" it grows without end in '
-            f'{run.model.name}. Pass method="shared", and leave the first token out.'
+            f'{run.model.name}. Pass method="gradient" or method="ablation".'
         )
     return values
+
+
+def _first_order(run: CleanRun, spans: Sequence[Span]) -> Float[np.ndarray, " n"]:
+    """Return Σ ⟨x_t, ∂m/∂x_t⟩ over each span's positions, patterns and scales held."""
+    with torch.inference_mode(False), torch.enable_grad(), Frozen():
+        ran = run_model(run.model, run.batch, grad=run.places)
+        slopes = ran.gradients(run.measure(ran.answer.one()))[str(run.places[0])]
+    flow = (run.outputs[0] * slopes[0].float()).sum(dim=1).double().numpy()
+    return np.array([flow[first:stop].sum() for first, stop in spans])

@@ -20,13 +20,14 @@ def gpt() -> Any:
     return sn.load_model("tiny-gpt")
 
 
+@pytest.mark.slow
 def test_tokens_add_up_to_the_whole_where_there_are_no_mlps() -> None:
     """tiny-induction is attention alone: with patterns and scales held the answer is linear in the words."""
     model = sn.load_model("tiny-induction")
     text = " ".join(model.tokenizer.convert_ids_to_tokens(list(range(2, 10))))
     n = model.batches([text], batch_size=1).__next__().token_ids.shape[1]
     spans = [*((i, i + 1) for i in range(n)), (0, 3), (3, n), (0, n)]
-    for method in ("alone", "shared"):
+    for method in ("alone", "shared", "gradient"):
         values = phrase_contributions(model, text, spans, method=method).value.to_numpy()
         assert abs(values[n:]).min() > 1e-3
         np.testing.assert_allclose(values[:n].sum(), values[-1], rtol=1e-3)

@@ -41,6 +41,7 @@ def test_agreement_is_the_share_of_pairs_of_pixels_in_order() -> None:
     assert len(found.plot(2).data) == 2
 
 
+@pytest.mark.slow
 def test_gradients_move_to_the_mask_and_not_without_maps() -> None:
     begun = network()
     before = [p.clone() for p in begun.parameters()]

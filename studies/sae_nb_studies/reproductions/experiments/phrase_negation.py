@@ -16,7 +16,7 @@ from torch.nn.functional import mse_loss
 import sae_nb as sn
 from sae_nb.data._small_tasks import START, Task
 from sae_nb_studies.circuits import phrase_contributions, phrase_tree
-from sae_nb_studies.circuits._phrases import PhraseMethod
+from sae_nb_studies.circuits._phrases import TreeMethod
 from sae_nb_studies.recipes.known_circuits import _waves, new_tokenizer
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ GOOD, BAD = ["good", "kind", "bright", "warm", "brave"], ["bad", "cruel", "grim"
 PLAIN = ["the", "dog", "cat", "sun", "road", "house", "a", "walked", "and", "saw", "was", "there"]
 WORDS = ("not", "very", "=", "yes", "no", *GOOD, *BAD, *PLAIN)
 LENGTH, WIDTH = 12, 64
-METHODS: tuple[PhraseMethod, ...] = ("alone", "shared", "ablation")
+METHODS: tuple[TreeMethod, ...] = ("alone", "shared", "ablation")
 
 
 class Phrase(NamedTuple):
@@ -69,7 +69,7 @@ def run(seed: int, *, steps: int = 1500, texts: int = 60) -> dict[str, float]:
 
 
 def _judged(
-    model: LiveModel, row: Row, method: PhraseMethod
+    model: LiveModel, row: Row, method: TreeMethod
 ) -> tuple[list[tuple[float, ...]], list[tuple[bool, float]]]:
     """Return per phrase planted score, value, its adjective's value, that of plain words; and phrases joined."""
     words, planted = row
