@@ -25,7 +25,7 @@ from sae_nb_studies.evaluation.tables._responsiveness import QUANTILES
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
-SHORT = {"rows": 600, "steps": 60, "texts": 3}
+SHORT = {"rows": 600, "steps": 60, "texts": 1}
 COLUMNS = ("age", "history", "income", "loans", "guarantor", "region")
 WEIGHTS = torch.tensor([1.0, 1.6, 1.0, -0.9, 0.8, 0.0])
 FRESH = (0.2, 0.4, 0.6, 0.8)

@@ -15,7 +15,7 @@ from sae_nb.circuits import attribution_graph
 from sae_nb_studies.circuits import known_circuit, learn_membership, neuron_transcoders
 from sae_nb_studies.reproductions.experiments.graph_decomposition import shuffled
 
-SHORT = {"learned_from": 3, "judged": 2}
+SHORT = {"learned_from": 2, "judged": 1}
 MODELS = ("tiny-modular", "tiny-brackets")
 SHARE = 0.9
 

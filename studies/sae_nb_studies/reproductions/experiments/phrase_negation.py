@@ -22,7 +22,7 @@ from sae_nb_studies.recipes.known_circuits import _waves, new_tokenizer
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
-SHORT = {"steps": 60, "texts": 12}
+SHORT = {"steps": 30, "texts": 8}
 GOOD, BAD = ["good", "kind", "bright", "warm", "brave"], ["bad", "cruel", "grim", "cold", "vile"]
 PLAIN = ["the", "dog", "cat", "sun", "road", "house", "a", "walked", "and", "saw", "was", "there"]
 WORDS = ("not", "very", "=", "yes", "no", *GOOD, *BAD, *PLAIN)
