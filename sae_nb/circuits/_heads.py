@@ -445,10 +445,13 @@ def written_by_heads(
     mixer, end = (model.hook_point(f"{kind}.{layer}").path for kind in ("head_out", "attn_out"))
     parts = [mixer] if mixer.startswith(end) else [mixer, end]
     zero = torch.zeros_like(x.reshape(-1, x.shape[-1])[:1])
-    for part in parts:
-        module = model.get_module(part)
-        x, zero = (module(one.to(next(module.parameters()))) for one in (x, zero))
-        x, zero = x - zero, torch.zeros_like(zero)
+    with (
+        model.lock
+    ):  # another thread's edits of these modules would act on what is asked of them here
+        for part in parts:
+            module = model.get_module(part)
+            x, zero = (module(one.to(next(module.parameters()))) for one in (x, zero))
+            x, zero = x - zero, torch.zeros_like(zero)
     return x.float()
 
 

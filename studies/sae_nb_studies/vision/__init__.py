@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from sae_nb_studies.vision._maximise import maximise as maximise
     from sae_nb_studies.vision._maximised import Coordinated as Coordinated, Maximised as Maximised
+    from sae_nb_studies.vision._memorised import Memorised as Memorised, memorised as memorised
     from sae_nb_studies.vision._robustness import (
         Robustness as Robustness,
         corrupt as corrupt,
