@@ -36,6 +36,11 @@ if TYPE_CHECKING:
         PixelFidelity as PixelFidelity,
         pixel_fidelity as pixel_fidelity,
     )
+    from sae_nb_studies.vision._harmonising import (
+        MapAgreement as MapAgreement,
+        harmonise as harmonise,
+        map_agreement as map_agreement,
+    )
     from sae_nb_studies.vision._heads import (
         ConceptHead as ConceptHead,
         concept_head as concept_head,
