@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ManifoldCapture as ManifoldCapture,
         manifold_capture as manifold_capture,
     )
+    from sae_nb_studies.geometry._ontology import Ontology as Ontology, ontology as ontology
     from sae_nb_studies.geometry._receptive_fields import Regime as Regime
     from sae_nb_studies.geometry._shapes import (
         CoactivationShapes as CoactivationShapes,
