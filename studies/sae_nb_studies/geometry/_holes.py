@@ -45,7 +45,9 @@ def holes(distance: Float[np.ndarray, "n n"], at_most: float) -> list[Hole]:
     scales = scales[scales <= at_most]
     ranks = np.where(distance <= at_most, np.searchsorted(scales, distance), len(scales))
     np.fill_diagonal(ranks, len(scales))
-    edges = sorted((int(ranks[e]), e) for e in combinations(range(n), 2) if ranks[e] < len(scales))
+    edges: list[tuple[int, Simplex]] = sorted(
+        (int(ranks[e]), e) for e in combinations(range(n), 2) if ranks[e] < len(scales)
+    )
     closing, found = _joining(n, edges), []
     for simplices in (edges, _triangles(ranks, len(scales))):
         closing, lived = _lives(simplices, closing, ranks, len(scales))
@@ -57,7 +59,7 @@ def holes(distance: Float[np.ndarray, "n n"], at_most: float) -> list[Hole]:
 
 def _joining(n: int, edges: list[tuple[int, Simplex]]) -> set[Simplex]:
     """Edges that join two pieces, shortest first."""
-    piece, joining = list(range(n)), set()
+    piece, joining = list(range(n)), set[Simplex]()
     for _, (a, b) in edges:
         if piece[a] != piece[b]:
             old, new = piece[a], piece[b]

@@ -28,7 +28,7 @@ from sae_nb_studies.uses._synthesis import usual_strengths
 
 SHORT = {"steps": 3, "n_written": 8, "n_draws": 1}
 WORDS, FIRES, COMMON = 10, (0.01, 0.2), 0.02
-PRICES = {"price": 0.4, "reward": 0.03, "words": 1.0}
+PRICES = {"price": 0.6, "reward": 0.03, "words": 1.0}
 
 
 class Drawn(NamedTuple):
@@ -41,7 +41,7 @@ class Drawn(NamedTuple):
     other_usual: float
 
 
-def run(seed: int, *, steps: int = 30, n_written: int = 40, n_draws: int = 1) -> dict[str, float]:
+def run(seed: int, *, steps: int = 16, n_written: int = 24, n_draws: int = 1) -> dict[str, float]:
     """Fine-tune in each way for `n_draws` atoms; averages over them."""
     sae, stories = sn.load_sae(f"{MODEL}/{PLACE}"), sn.data.stories(300, seed=30_000 + seed).texts
     held_out = list(sn.data.stories(60, seed=40_000 + seed).texts)
@@ -78,12 +78,13 @@ def _against_plain(numbers: dict[str, float]) -> dict[str, float]:
 def drawn(sae: Any, stories: list[str], n: int, seed: int) -> list[Drawn]:
     """Draw atoms whose words are common enough to become rarer, each with another whose words are others."""
     model = sn.load_model(MODEL)
-    acts = sn.capture(model, stories[:150], PLACE, progress=False)
+    acts = sn.capture(model, stories[:60], PLACE, progress=False)
     codes = sae.encode(acts.x).detach()
     share = np.bincount(codes.atoms.numpy(), minlength=codes.n_atoms) / codes.n_rows
-    ids = np.concatenate([model.tokens(text)["id"].to_numpy() for text in stories[:150]])
-    often = np.bincount(ids, minlength=model.vocabulary_size) / len(ids)
-    raises = model.module.get_output_embeddings().weight.detach() @ sae.dictionary.detach().T
+    ids = np.concatenate([model.tokens(text)["id"].to_numpy() for text in stories[:60]])
+    often = np.bincount(ids, minlength=model.vocabulary_size or 0) / len(ids)
+    module: Any = model.module
+    raises = module.get_output_embeddings().weight.detach() @ sae.dictionary.detach().T
     raises[often == 0] = -torch.inf
     words = raises.topk(WORDS, dim=0).indices.T
     common = often[words.numpy()].sum(axis=1)
