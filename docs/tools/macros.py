@@ -17,7 +17,7 @@ from equations import typeset
 from lesson_pages import add_pages, lesson_table, with_outputs
 from lessons import course, notebook
 from measured import benchmark_table, claim, claims, claims_beyond, headlines, more, number, numbers
-from papers import by_paper, papers
+from papers import by_paper, counts, named, papers
 from paths import instructors, path, reading_rate, rubrics
 from public_names import api, settings
 from sites import live_atoms
@@ -117,6 +117,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "claims_beyond": claims_beyond,
     "classes": classes,
     "course": course,
+    "counts": counts,
     "definitions": definitions,
     "gallery": gallery,
     "headlines": headlines,
@@ -125,6 +126,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "measured": measured,
     "methods": methods,
     "more": more,
+    "named": named,
     "notebook": notebook,
     "number": number,
     "numbers": numbers,

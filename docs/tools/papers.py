@@ -18,11 +18,9 @@ HEADS = ("paper", "claim", "here, next to floor or control", "verdict", "run it"
 
 
 @cache
-def entries() -> tuple[dict[str, Any], ...]:
-    """Rows of docs/papers.toml, in their order."""
-    return tuple(
-        tomllib.loads((ROOT / "docs" / "papers.toml").read_text(encoding="utf-8"))["paper"]
-    )
+def entries(key: str = "paper") -> tuple[dict[str, Any], ...]:
+    """Rows of docs/papers.toml, in their order: those with a number ("paper"), or every paper ("named")."""
+    return tuple(tomllib.loads((ROOT / "docs" / "papers.toml").read_text(encoding="utf-8"))[key])
 
 
 def papers(_: str) -> str:
@@ -30,6 +28,36 @@ def papers(_: str) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in HEADS)
     body = "".join(_row(entry) for entry in entries())
     return f'<table class="papers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def counts(_: str) -> str:
+    """How many of the papers are there whole, in part, and left out."""
+    states = [_state(entry) for entry in entries("named")]
+    whole, part, out = (states.count(state) for state in ("whole", "in part", "left out"))
+    return f"Of {len(states)} papers {whole} are there whole, {part} in part, {out} left out"
+
+
+def named(_: str) -> str:
+    """Every paper, one line each: whole, in part, or left out; the call, and what is missing or why."""
+    rows = [
+        f"| {_linked(entry['paper'], entry.get('arxiv'))} | {_state(entry)} | {_where(entry)} |"
+        for entry in entries("named")
+    ]
+    return "\n".join(["| paper | state | where, and what is missing |", "|---|---|---|", *rows])
+
+
+def _state(entry: dict[str, Any]) -> str:
+    return "left out" if "out" in entry else "in part" if "missing" in entry else "whole"
+
+
+def _where(entry: dict[str, Any]) -> str:
+    parts = [f"`{entry['call']}`"] if "call" in entry else []
+    parts += [f"experiment `{entry['experiment']}`"] if "experiment" in entry else []
+    return "; ".join([*parts, *(entry[key] for key in ("missing", "out") if key in entry)])
+
+
+def _linked(name: str, arxiv: str | None) -> str:
+    return f"[{name}](https://arxiv.org/abs/{arxiv})" if arxiv else name
 
 
 def _row(entry: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from cards import digits
 from lessons import NOTEBOOKS, ROOT
 from measured import claim_of
-from papers import ARXIV, entries
+from papers import ARXIV, counts, entries
 
 README = ROOT / "README.md"
 SHOWN = (
@@ -55,7 +55,8 @@ def found() -> str:
         "| claim | verdict | measure: our number, its control (mean ± sd of seeds) |",
         "| --- | --- | --- |",
     ]
-    return "\n".join([*head, *(_row(known[claim]) for claim in SHOWN)])
+    rows = [*head, *(_row(known[claim]) for claim in SHOWN)]
+    return "\n".join([*rows, "", f"{counts('named')}: [the list]({PAPERS}#every-paper-one-line)."])
 
 
 def _row(entry: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from sae_nb.atoms._examples import choose_rows
 from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.lenses import measured_effects
 from sae_nb.lenses._attaching import layer_of
+from sae_nb.lenses._head import gain_of
 from sae_nb.models import HookPointNotFound
 from sae_nb.models._devices import no_weights
 
@@ -315,9 +316,7 @@ def _through_final_norm(
         return direction
     if isinstance(norm, nn.LayerNorm):
         direction = direction - direction.mean()
-    gain = getattr(norm, "weight", None)
+    gain = gain_of(norm)
     if gain is None or gain.shape != direction.shape:
         return direction
-    # Gemma stores its gain minus one.
-    offset = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
-    return direction * (gain.detach().float().to(direction.device) + offset)
+    return direction * gain.to(direction.device)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations._sites import check_one_place
-from sae_nb.evaluation.causal._outcomes import Outcome, Target, outcome_of
+from sae_nb.evaluation.causal._outcomes import Outcome, Target, outcome_name, outcome_of
 from sae_nb.models._running import run
 from sae_nb.steering._request import check_width
 
@@ -57,13 +57,13 @@ def indices(outcomes: Iterable[Outcome]) -> tuple[int, ...] | None:
     return None if None in found else tuple(i for i in found if i is not None)
 
 
-def top_answers(one: Tensor, other: Tensor, names: str) -> tuple[int, int]:
+def top_answers(model: LiveModel, one: Tensor, other: Tensor, names: str) -> tuple[int, int]:
     """Return the two inputs' top answers, which must differ; `names`: of the arguments that they came from."""
     tops = int(one.argmax()), int(other.argmax())
     if tops[0] == tops[1]:
         raise ValueError(
             f"{names} must be answered differently where no `target` is given, and the top answer to both is "
-            f"{tops[0]}. Pass a target, such as a pair of outcomes as a tuple."
+            f"“{outcome_name(model, tops[0])}”. Pass a target, such as a pair of outcomes as a tuple."
         )
     return tops
 

@@ -259,10 +259,10 @@ def _contributions(
     chosen: Sequence[tuple[int, int]] | None = None,
 ) -> Contributions:
     places = places_of(model, part)
-    runs = [_Run(model, part, places, batch, target) for batch in one_by_one(model, inputs)]
+    runs = [CleanRun(model, part, places, batch, target) for batch in one_by_one(model, inputs)]
     rows = [torch.cat([one.outputs[i] for one in runs]) for i in range(len(places))]
     means = [of_all.mean(dim=0) for of_all in rows]
-    ways: dict[Method, Callable[[_Run, Sequence[Tensor]], Tensor]] = {
+    ways: dict[Method, Callable[[CleanRun, Sequence[Tensor]], Tensor]] = {
         "contextual": _contextual,
         "held": partial(_contextual, attention=False),
         "ablation": partial(_ablated, chosen=chosen),
@@ -280,7 +280,7 @@ def _contributions(
     )
 
 
-class _Run:
+class CleanRun:
     """One input: its clean pass with everything that may be held, and what is asked of its answer."""
 
     def __init__(
@@ -312,7 +312,7 @@ class _Run:
 
 
 def _ablated(
-    one: _Run, means: Sequence[Tensor], chosen: Sequence[tuple[int, int]] | None = None
+    one: CleanRun, means: Sequence[Tensor], chosen: Sequence[tuple[int, int]] | None = None
 ) -> Float[Tensor, "layers parts"]:
     """m(clean) − m(the part at its mean), in the running model; NaN of parts that are not chosen."""
     if chosen is None:
@@ -332,7 +332,7 @@ def _ablated(
     return values
 
 
-def _by_gradient(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
+def _by_gradient(one: CleanRun, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
     """Σ_t ⟨x_t − mean, ∂m/∂x_t⟩ of every part."""
     with torch.inference_mode(False), torch.enable_grad():
         ran = run(one.model, one.batch, grad=one.places)
@@ -350,7 +350,7 @@ def _by_gradient(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers pa
 
 
 def _contextual(
-    one: _Run, means: Sequence[Tensor], *, attention: bool = True
+    one: CleanRun, means: Sequence[Tensor], *, attention: bool = True
 ) -> Float[Tensor, "layers parts"]:
     """β of the answer for every part: copies hold β + γ, 0, and γ and β of each part of a block."""
     check_frozen(one.frozen, one.model)
@@ -364,20 +364,27 @@ def _contextual(
             first = i + 1 if one.part == "neuron" else i
             for layer in range(first, one.model.n_layers or 0):
                 if attention and layer > i:
-                    puts += _split(
+                    puts += split(
                         one.model, (f"resid_pre.{layer}", f"attn_out.{layer}"), rest, part
                     )
-                puts += _split(one.model, (f"mlp_in.{layer}", f"mlp_out.{layer}"), rest, part)
+                puts += split(one.model, (f"mlp_in.{layer}", f"mlp_out.{layer}"), rest, part)
             frozen = Frozen(one.frozen.constants, attention=not attention)
             changed = one.changes(2 + 2 * m, puts, frozen)
             values.append(-changed[rest])
     return torch.cat(values).reshape(len(means), -1)
 
 
-def _split(
-    model: LiveModel, ends: tuple[str, str], rest: Sequence[int], part: Sequence[int]
+def split(
+    model: LiveModel,
+    ends: tuple[str, str],
+    rest: Sequence[int],
+    part: Sequence[int],
+    *,
+    alone: bool = False,
 ) -> list[tuple[HookPoint, Callable[[Tensor], Tensor]]]:
     """Return the changes that split a part between two hook points: the copies of γ lack β' of the whole.
+
+    `alone`: β' = g(β) − g(0), so that what β and γ do together is of γ.
 
     In the copies of β and of 0 the stream itself is overwritten: they serve the next split alone. Between the
     stream and attention lies a norm; its bias is read by every copy.
@@ -391,7 +398,8 @@ def _split(
 
     def split_output(y: Tensor) -> Tensor:
         y = y.clone()
-        y[rest] = y[:1] - 0.5 * (y[part] - y[1:2] + y[:1] - y[rest])
+        by_itself, on_top = y[part] - y[1:2], y[:1] - y[rest]
+        y[rest] = y[:1] - (by_itself if alone else 0.5 * (by_itself + on_top))
         return y
 
     return [
@@ -437,10 +445,13 @@ def written_by_heads(
     mixer, end = (model.hook_point(f"{kind}.{layer}").path for kind in ("head_out", "attn_out"))
     parts = [mixer] if mixer.startswith(end) else [mixer, end]
     zero = torch.zeros_like(x.reshape(-1, x.shape[-1])[:1])
-    for part in parts:
-        module = model.get_module(part)
-        x, zero = (module(one.to(next(module.parameters()))) for one in (x, zero))
-        x, zero = x - zero, torch.zeros_like(zero)
+    with (
+        model.lock
+    ):  # another thread's edits of these modules would act on what is asked of them here
+        for part in parts:
+            module = model.get_module(part)
+            x, zero = (module(one.to(next(module.parameters()))) for one in (x, zero))
+            x, zero = x - zero, torch.zeros_like(zero)
     return x.float()
 
 

@@ -335,7 +335,9 @@ def _estimated(pairs: Sequence[_Atoms], n_atoms: int) -> Float[np.ndarray, " n_a
     return found
 
 
-def _own_target(target: Question, clean: Tensor, corrupted: Tensor, kind: AnswerKind) -> Question:
+def _own_target(
+    model: LiveModel, target: Question, clean: Tensor, corrupted: Tensor, kind: AnswerKind
+) -> Question:
     """Return the requested target, or the two top answers."""
     if target is not None:
         return target
@@ -344,7 +346,7 @@ def _own_target(target: Question, clean: Tensor, corrupted: Tensor, kind: Answer
             "`target` must be given where the model answers with neither tokens nor classes. Pass a "
             "function of the answer."
         )
-    return top_answers(clean, corrupted, "`clean` and `corrupted`")
+    return top_answers(model, clean, corrupted, "`clean` and `corrupted`")
 
 
 def both_runs(
@@ -367,7 +369,8 @@ def both_runs(
             answer, second = (ran.answer.one() for ran in answers)
             kind = answers[0].answer.kind
             _check_shapes(model, one, other, here.states, away.states)
-            name, measure = asked(model, answer, kind, _own_target(asked_of, answer, second, kind))
+            own = _own_target(model, asked_of, answer, second, kind)
+            name, measure = asked(model, answer, kind, own)
             value = measure(here.answer.one())
             slopes = here.gradients(value)
         names.add(name)

@@ -173,7 +173,8 @@ def wanted_of(model: LiveModel, states: States, target: Question) -> Asked:
             f'{type(target).__name__}. Pass a pair such as (" are", " is").'
         )
     if target is None and states.then is not None and kind != "vector":
-        target = top_answers(answer, states.then.answer.one(), "`inputs` and `contrast`")
+        then = states.then.answer.one()
+        target = top_answers(model, answer, then, "`inputs` and `contrast`")
     if kind == "vector" and not callable(target):
         raise ValueError(
             f"`target` must be a function of the answer where the model has no unembedding, and {model.name} "

@@ -119,6 +119,10 @@ class Advice(Finding, eq=True):
     explained: float
     """Share of the energy that a few directions explain with at most 8 atoms a row."""
 
+    published: tuple[str, ...] = ()
+    """Names of published SAEs of this model and place, for `load_sae`: those on this machine first, then the
+    smallest, of these the ones of middle L0."""
+
     @property
     def first_try(self) -> str:
         """The architecture the most broken assumptions point to; TopK where none is broken."""
@@ -160,7 +164,11 @@ class Advice(Finding, eq=True):
         )
         hidden = any(one.holds is None for one in self.findings)
         table = self.table.drop(columns="measure")
-        return (table, *doubted, *[unseen] * hidden, first)
+        ready = (
+            f"{len(self.published)} SAEs of this place are published; begin with sn.load_sae({name!r})."
+            for name in self.published[:1]
+        )
+        return (table, *doubted, *[unseen] * hidden, first, *ready)
 
 
 @checked
@@ -174,7 +182,8 @@ def which_sae(
 
     Local dimensions and signs can be measured on any rows. The number of atoms of a row, and whether
     some come only on top of others, can be seen if rows lie near few directions; otherwise the advice
-    states that it cannot be seen without training. 4096 rows of width 128 take 1 to 3 CPU-seconds.
+    states that it cannot be seen without training. 4096 rows of width 128 take 1 to 3 CPU-seconds. Where the
+    activations say their model and place, published SAEs of these are named.
 
     Parameters
     ----------
@@ -230,7 +239,17 @@ def which_sae(
         n_rows=len(x),
         dimensions=participation_ratio(centred),
         explained=explained,
+        published=_published(acts),
     )
+
+
+def _published(acts: Activations | Tensor) -> tuple[str, ...]:
+    if not isinstance(acts, Activations):
+        return ()
+    from sae_nb.interop._published import published_at
+
+    place = None if acts.hook_point is None else str(acts.hook_point)
+    return tuple(entry.name for entry in published_at(acts.model_name, place))
 
 
 def _assumed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sae_nb.activations._sites import AND
 from sae_nb.architectures import SkipTranscoder, SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
 from sae_nb.files._atomic import check_archive, existing, json_object, read_json
@@ -33,7 +34,12 @@ from sae_nb.interop._foreign import (
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
 from sae_nb.interop._saelens_layout import as_stated, saelens_layout
-from sae_nb.interop._several import ImportedCrossLayerTranscoder, cross_layer_transcoder
+from sae_nb.interop._several import (
+    ImportedCrosscoder,
+    ImportedCrossLayerTranscoder,
+    cross_layer_transcoder,
+    crosscoder,
+)
 
 ARRAYS, TENSORS, CONFIG = "params.npz", "params.safetensors", "config.json"
 LAYERS = "params_layer_{}.safetensors"
@@ -52,6 +58,15 @@ _PLACES = (
 _LAYER = re.compile(r"layer_(\d+)")
 _EMBEDDING = re.compile(r"(?:^|/)embedding/width_\w+/average_l0_\d+/?$")
 _L0 = re.compile(r"average_l0_(\d+)")
+_MODULES = {
+    "output": "resid_post",
+    "self_attn.o_proj.input": "head_out",
+    "pre_feedforward_layernorm.output": "mlp_in",
+    "post_feedforward_layernorm.output": "mlp_out",
+}
+"""Places by their module in a block of Gemma 3; the MLP's output is what its closing norm gives."""
+_MODULE = re.compile(rf".*layers\.(\d+)\.({'|'.join(map(re.escape, _MODULES))})")
+_SITES = re.compile(r"layer_(\d+(?:_\d+)+)")
 # What names a site other than the residual stream, as a word of its own: "…-pt-mlp/", "attn_out/".
 _SITE = re.compile(r".*(?<![a-z])(mlp|attn?|transcoders?)(?![a-z])")
 
@@ -59,30 +74,33 @@ _SITE = re.compile(r".*(?<![a-z])(mlp|attn?|transcoders?)(?![a-z])")
 @checked
 @named_errors
 def read_gemma_scope(folder: str | Path) -> Imported | ImportedCrossLayerTranscoder:
-    """Read a JumpReLU SAE of Gemma Scope or Gemma Scope 2, or a cross-layer transcoder of the latter.
+    """Read a JumpReLU SAE of Gemma Scope or 2, or a crosscoder or cross-layer transcoder of the latter.
 
-    Layer and stated L0 are read from the folder's name ("layer_12/width_16k/average_l0_82"), and
-    whether it is of the MLP ("…-pt-mlp"); of attention and of transcoders the hook point stays None. A
-    transcoder reads its MLP's input after the norm and without that norm's gain. One of the embedding
-    ("embedding/width_4k/average_l0_6") is given in units of the model's input, √d_in times the table.
+    `config.json` names the places of Gemma Scope 2. Otherwise layer and stated L0 are read from the folder's
+    name ("layer_12/width_16k/average_l0_82"), and whether it is of the MLP ("…-pt-mlp"); of attention and
+    of transcoders the hook point stays None. A transcoder of Gemma Scope reads its MLP's input after the
+    norm and without that norm's gain. One of the embedding ("embedding/width_4k/average_l0_6") is given
+    in units of the model's input, √d_in times the table. A crosscoder's atoms are read at one site
+    each, in the order of its files, and written at all.
 
     Parameters
     ----------
     folder
         Holds `params.npz`, or `params.safetensors` and `config.json`; or `params_layer_0.safetensors` and
-        so on, the layers of a cross-layer transcoder.
+        so on, the layers of a cross-layer transcoder, or of a crosscoder: its folder's name says so, and
+        which layers ("crosscoder/layer_5_9_12_15_width_65k_l0_medium").
 
     Raises
     ------
     FileNotFoundError: If a file is missing.
-    ValueError: If an array is missing or of another shape, the file would need unpickling, or the folder
-        holds a crosscoder, which has a code for each of its sites.
+    ValueError: If an array is missing or of another shape, or the file would need unpickling.
 
     Source
     ------
-    Lieberum et al., "Gemma Scope", arXiv 2408.05147; layout as read by SAELens 6.54. Cross-layer: as read
-    by decoderesearch/circuit-tracer, transcoder/cross_layer_transcoder.py, which leaves out what atoms
-    write at layers before their own.
+    Lieberum et al., "Gemma Scope", arXiv 2408.05147; layout as read by SAELens 6.54. Several layers:
+    McDougall et al., "Gemma Scope 2 Technical Paper", §2.6 (an encoder reads one layer, a decoder writes
+    that and later ones); transcoders as decoderesearch/circuit-tracer reads them,
+    transcoder/cross_layer_transcoder.py, which leaves out what atoms write at layers before their own.
     """
     folder = Path(folder)
     if (folder / LAYERS.format(0)).is_file():
@@ -106,13 +124,14 @@ def _one_site(folder: Path, named: Path) -> Imported:
         arrays["b_dec"],
         encoding=Encoding(rule="jumprelu", pre_bias=False),
         origin=_origin(named, config),
-        hook_point=_hook_point(str(named)),
+        hook_point=_place(config, "in") or _hook_point(str(named)),
         transcodes=skip is not None or _is_transcoder(named) or _states_transcoder(config),
         encoder=arrays["w_enc"].T / unit,
         encoder_bias=arrays["b_enc"],
         threshold=arrays["threshold"],
         skip=None if skip is None else skip.T,
     )
+    sae.target_hook_point = _place(config, "out") if sae.writes else None
     accounted(sae, arrays, config, harmless=_PLACES)
     return remember(
         sae,
@@ -276,15 +295,60 @@ def _as_theirs(sae: SparseAutoencoder, *, folder: Path) -> tuple[dict[str, Tenso
     return _by_their_names(t, _unit(sae.d_out, folder)), config
 
 
-def _several_layers(folder: Path) -> ImportedCrossLayerTranscoder:
-    if "crosscoder" in str(folder).lower():
-        raise ValueError(
-            f"{str(folder)!r} must be a cross-layer transcoder, and by its name is a crosscoder of {LIBRARY}, "
-            "whose atoms are read at one site each and written to all; it is not read. Choose one of clt/."
-        )
+def _several_layers(folder: Path) -> ImportedCrosscoder | ImportedCrossLayerTranscoder:
+    """Read what has a file for each layer: of a crosscoder one code, of a transcoder a code for each."""
     n_layers = len(list(folder.glob(LAYERS.format("*"))))
     files = [_arrays(read_tensors(folder / LAYERS.format(i))) for i in range(n_layers)]
     layers = [_layer(file, folder / LAYERS.format(i), n_layers) for i, file in enumerate(files)]
+    config = folder / CONFIG
+    facts = Stated(json_object(config) if config.is_file() else {})
+    kind = facts.get("type") or f"{folder.parent.name} {folder.name}"
+    crosses = "crosscoder" in str(kind).lower()
+    made = _crosscoder(layers, folder, facts) if crosses else _cross_layer(layers, facts)
+    known = ("architecture", "affine_connection", *_PLACES)
+    return accounted(made, files, facts, harmless=known)
+
+
+def _crosscoder(
+    layers: Sequence[dict[str, Tensor]], folder: Path, facts: Stated
+) -> ImportedCrosscoder:
+    """Each atom is read at the site whose file has it, and written at all: one code, site after site."""
+    own = [len(layer["encoder"]) for layer in layers]
+    encoders = torch.zeros(len(layers), layers[0]["encoder"].shape[1], sum(own))
+    for i, (atoms, layer) in enumerate(zip(torch.split(encoders, own, dim=2), layers, strict=True)):
+        atoms[i] = layer["encoder"].T
+    made = crosscoder(
+        encoders,
+        torch.cat([layer["encoder_bias"] for layer in layers]),
+        torch.cat([layer["dictionary"] for layer in layers]).transpose(0, 1),
+        torch.stack([layer["bias"] for layer in layers]),
+        encoding=Encoding(rule="jumprelu", pre_bias=False),
+        origin=_origin_of_several("jump_relu_crosscoder", facts),
+        threshold=torch.cat([layer["threshold"] for layer in layers]),
+    )
+    sites = _SITES.search(folder.name)
+    if sites and len(numbers := sites[1].split("_")) == len(layers):
+        made.hook_point = AND.join(f"resid_post.{number}" for number in numbers)
+    return made
+
+
+def _origin_of_several(architecture: str, facts: Stated) -> Origin:
+    return Origin(
+        library=NEWER,
+        architecture=architecture,
+        model_name=facts.get("model_name"),
+        prepend_bos=True,
+        stated=_stated_l0(facts.get("l0")),
+    )
+
+
+def _stated_l0(l0: object) -> dict[str, float]:
+    return {"l0": float(l0)} if isinstance(l0, int | float) else {}
+
+
+def _cross_layer(
+    layers: Sequence[dict[str, Tensor]], facts: Stated
+) -> ImportedCrossLayerTranscoder:
     early = [str(i) for i, layer in enumerate(layers) if bool(layer["dictionary"][:, :i].any())]
     if early:
         warn_caller(
@@ -293,15 +357,11 @@ def _several_layers(folder: Path) -> ImportedCrossLayerTranscoder:
         )
     for i, layer in enumerate(layers):
         layer["dictionary"] = layer["dictionary"][:, i:]
-    made = cross_layer_transcoder(
+    return cross_layer_transcoder(
         layers,
         encoding=Encoding(rule="jumprelu", pre_bias=False),
-        origin=Origin(library=LIBRARY, architecture="jump_relu_multi_layer", prepend_bos=True),
+        origin=_origin_of_several("jump_relu_multi_layer", facts),
     )
-    config = folder / CONFIG
-    facts = Stated(json_object(config)) if config.is_file() else None
-    known = ("architecture", "model_name", "affine_connection", *_PLACES)
-    return accounted(made, files, facts, harmless=known)
 
 
 def _layer(arrays: Stated, file: Path, n_layers: int) -> dict[str, Tensor]:
@@ -348,10 +408,16 @@ def _origin(folder: Path, config: Stated) -> Origin:
         library=LIBRARY,
         architecture="jump_relu",
         model_name=config.get("model_name"),
-        hook_name=_hook_point(str(folder)),
+        hook_name=_place(config, "in") or _hook_point(str(folder)),
         prepend_bos=True,
-        stated={"l0": float(known)} if isinstance(known, int | float) else {},
+        stated=_stated_l0(known),
     )
+
+
+def _place(config: Stated, side: str) -> str | None:
+    """Return the place that a configuration names by the model's own module."""
+    module = _MODULE.fullmatch(str(config.get(f"hf_hook_point_{side}")))
+    return None if module is None else f"{_MODULES[module[2]]}.{module[1]}"
 
 
 def _hook_point(path: str) -> str | None:

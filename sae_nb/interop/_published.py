@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache, partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.architectures import SparseAutoencoder
@@ -22,8 +23,9 @@ from sae_nb.interop import (
 )
 from sae_nb.interop._detection import local_copy
 from sae_nb.interop._imported import FromFile
-from sae_nb.interop._releases import Entry, releases
-from sae_nb.interop._vision_releases import vision_releases
+from sae_nb.interop._releases import CROSSCODER, Entry, crosscoder_releases, releases
+from sae_nb.interop._vision_releases import MAIRA, vision_releases
+from sae_nb.models._fetching import known_as
 
 if TYPE_CHECKING:
     import pandas
@@ -91,6 +93,12 @@ FORMATS: dict[str, Format] = {
         optional=(gemma_scope.CONFIG,),
         read=_by_path(gemma_scope.read_gemma_scope),
     ),
+    CROSSCODER: Format(
+        library="Gemma Scope 2",
+        files=tuple(gemma_scope.LAYERS.format(site) for site in range(4)),
+        optional=(gemma_scope.CONFIG,),
+        read=_by_path(gemma_scope.read_gemma_scope),
+    ),
     "dictionary_learning_1": Format(
         library=dictionary_learning.LIBRARY,
         files=(dictionary_learning.CONFIG, dictionary_learning.WEIGHTS),
@@ -153,6 +161,11 @@ FORMATS: dict[str, Format] = {
         why="it is a transcoder, whose norm also scales its skip connection; its SAEs are read: "
         'sn.published("prisma-clip")',
     ),
+    MAIRA: Format(
+        library=dictionary_learning.LIBRARY,
+        why="the names of its folders are not known here; look at its files on the hub, and name the folder "
+        'that holds config.json and ae.pt: sn.load_sae("hf:{repository}/folder")',
+    ),
     "connor_rob_hook_z": Format(
         library="attention-output SAEs",
         files=("",),
@@ -170,7 +183,7 @@ FORMATS["gemma_2_transcoder"] = FORMATS["gemma_2"]
 @cache
 def all_releases() -> dict[str, dict[str, Entry]]:
     """Return every published SAE by its release and id: of language models, then of vision models."""
-    return releases() | vision_releases()
+    return releases() | crosscoder_releases() | vision_releases()
 
 
 @checked
@@ -201,8 +214,9 @@ def published(part: str = "") -> pandas.DataFrame:
 
     Source
     ------
-    SAELens 6.54.12, pretrained_saes.yaml (facts; MIT); of vision models: visaebench 0.1.0,
-    mateuszpach/sae-for-vlm, Prisma-Multimodal/ViT-Prisma.
+    SAELens 6.54.12, pretrained_saes.yaml (facts; MIT); crosscoders of Gemma Scope 2: its technical paper,
+    table 1; of vision models: visaebench 0.1.0,
+    mateuszpach/sae-for-vlm, Prisma-Multimodal/ViT-Prisma, microsoft/maira-2-sae.
 
     Example
     -------
@@ -254,6 +268,31 @@ def _near(name: str, names: Iterable[str]) -> str:
     """The nearest names, in words."""
     near = get_close_matches(name, list(names), n=N_NEAR, cutoff=0.0)
     return ", ".join(repr(other) for other in near)
+
+
+def published_at(model: str | None, hook_point: str | None) -> list[Entry]:
+    """Return SAEs of one place of a model that are read here: those in the cache first, then the smallest;
+    of one size those first whose L0 is nearest to the middle of all.
+    """
+    found = [
+        entry
+        for saes in all_releases().values()
+        for entry in saes.values()
+        if model and hook_point and known_as(entry.model) == known_as(model)
+        if entry.hook_point == hook_point and entry.writes is None
+        if FORMATS[entry.format].read is not None
+    ]
+    middle = median([entry.l0 for entry in found if entry.l0 is not None] or [0.0])
+    here = {entry.name for entry in cached_entries()} if found else set()
+    most = float("inf")
+    return sorted(
+        found,
+        key=lambda entry: (
+            entry.name not in here,
+            entry.width or most,
+            most if entry.l0 is None else abs(entry.l0 - middle),
+        ),
+    )
 
 
 # -------------------------------------------------------------------------------------------------

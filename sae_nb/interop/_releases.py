@@ -14,12 +14,17 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from sae_nb.activations._sites import AND
 from sae_nb.checks._hook_point_names import TRANSFORMER_LENS, lens_name, standard_name
 from sae_nb.files._atomic import write_bytes
 from sae_nb.interop._foreign import known_hook_point
+
+CROSSCODER = "gemma_3_crosscoder"
+"""The format of the crosscoders of Gemma Scope 2, in the style of the list's names."""
 
 LIST = Path(__file__).parent / "published.json.xz"
 
@@ -129,6 +134,44 @@ def read_list(path: Path) -> dict[str, dict[str, Entry]]:
     }
 
 
+_CROSSED = {
+    "270m": (5, 9, 12, 15),
+    "1b": (7, 13, 17, 22),
+    "4b": (9, 17, 22, 29),
+    "12b": (12, 24, 31, 41),
+    "27b": (16, 31, 40, 53),
+}
+"""Blocks whose streams the crosscoders of Gemma Scope 2 read, by the size of Gemma 3."""
+
+
+def crosscoder_releases() -> dict[str, dict[str, Entry]]:
+    """Return the crosscoders of Gemma Scope 2, which SAELens' list has not.
+
+    Source: McDougall et al., "Gemma Scope 2 Technical Paper", table 1 (layers, widths, L0); named as the
+    folders of `google/gemma-scope-2-…` are.
+    """
+    found: dict[str, dict[str, Entry]] = {}
+    for size, layers in _CROSSED.items():
+        for tuned in ("pt", "it"):
+            release = f"gemma-scope-2-{size}-{tuned}-crosscoders"
+            for width, (target, l0) in product(
+                ("65k", "262k", "524k", "1m"), {"medium": 50.0, "big": 150.0}.items()
+            ):
+                id_ = f"layer_{'_'.join(map(str, layers))}_width_{width}_l0_{target}"
+                base = (size, tuned) == ("270m", "pt")
+                found.setdefault(release, {})[id_] = Entry(
+                    release=release,
+                    id=id_,
+                    their_model="google/gemma-3-270m" if base else f"google/gemma-3-{size}-{tuned}",
+                    repository=f"google/gemma-scope-2-{size}-{tuned}",
+                    path=f"crosscoder/{id_}",
+                    format=CROSSCODER,
+                    overrides={},
+                    stated_l0=l0,
+                )
+    return found
+
+
 def _entries(name: str, release: Mapping[str, Any]) -> Iterable[Entry]:
     shared = {
         "release": name,
@@ -195,6 +238,9 @@ _NO_NAME = re.compile(r"blocks\.\d+\.ln2\.hook_normalized")
 
 
 def _hook_names(entry: Entry) -> tuple[str | None, str | None]:
+    if entry.format == CROSSCODER:
+        layers = entry.id.removeprefix("layer_").partition("_width")[0].split("_")
+        return AND.join(f"blocks.{layer}.hook_resid_post" for layer in layers), None
     if lens := TRANSFORMER_LENS.match(entry.id):
         return lens_name(standard_name(lens[0])), None
     if "embedding" in entry.path:
@@ -218,6 +264,8 @@ def _ours(name: str | None) -> str | None:
     if name is None or _NO_NAME.fullmatch(name):
         return None
     # SAELens' hook_mlp_in is what the MLP reads; TransformerLens' is the stream in front of its norm.
+    if AND in name:
+        return AND.join(str(_ours(part)) for part in name.split(AND))
     mlp = _MLP_INPUT.fullmatch(name)
     return known_hook_point(name) if mlp is None else f"mlp_in.{mlp[1]}"
 

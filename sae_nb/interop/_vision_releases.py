@@ -1,7 +1,8 @@
-"""Published SAEs of vision models, by name: VISAEBench's, sae-for-vlm's and Prisma's.
+"""Published SAEs of vision models, by name: VISAEBench's, sae-for-vlm's, Prisma's and MAIRA-2's.
 
 Facts of visaebench 0.1.0 (README, backbones), of the files of mateuszpach/sae-for-vlm, and of
-Prisma-Multimodal/ViT-Prisma (README). Left out: sae-for-vlm's of SigLIP, and Prisma's of single tokens.
+Prisma-Multimodal/ViT-Prisma (README); of the card of microsoft/maira-2-sae (MIT; Bouzid et al., arXiv
+2507.12950). Left out: sae-for-vlm's of SigLIP, and Prisma's of single tokens.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Iterator
 
 from sae_nb.interop._releases import Entry
 
-VISAEBENCH, VLM, PRISMA, PRISMA_TRANSCODER = (
+VISAEBENCH, VLM, PRISMA, PRISMA_TRANSCODER, MAIRA = (
     "visaebench",
     "sae_for_vlm",
     "prisma",
     "prisma_transcoder",
+    "maira_2",
 )
 """Their formats, by the names of `_published.FORMATS`."""
 
@@ -46,7 +48,7 @@ _CLIP_TRANSCODERS = ((768, 96), (256, 94), (1024, 93), (1024, 90), (512, 76), (1
 def vision_releases() -> dict[str, dict[str, Entry]]:
     """Return the SAEs of vision models by their release and id."""
     found: dict[str, dict[str, Entry]] = {}
-    for entry in (*_visaebench(), *_sae_for_vlm(), *_prisma()):
+    for entry in (*_visaebench(), *_sae_for_vlm(), *_prisma(), *_maira()):
         found.setdefault(entry.release, {})[entry.id] = entry
     return found
 
@@ -127,6 +129,20 @@ def _prisma() -> Iterator[Entry]:
         )
 
 
+def _maira() -> Iterator[Entry]:
+    """Matryoshka BatchTopK SAEs of the stream of layer 15 of MAIRA-2, whose language model is 4096 wide."""
+    for times in (2, 4, 8):
+        yield _entry(
+            "maira-2-sae",
+            f"blocks.15.hook_resid_post/x{times}",
+            "microsoft/maira-2",
+            "microsoft/maira-2-sae",
+            "",
+            MAIRA,
+            width=4096 * times,
+        )
+
+
 def _entry(
     release: str,
     id_: str,
@@ -136,7 +152,7 @@ def _entry(
     form: str,
     *,
     width: int,
-    l0: float,
+    l0: float | None = None,
 ) -> Entry:
     return Entry(
         release=release,

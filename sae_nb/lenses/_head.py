@@ -90,7 +90,10 @@ class Head:
         """Return the answer to states as they are after the last block, in fp32."""
         weight, bias = cast(Tensor, self.module.weight), getattr(self.module, "bias", None)
         states = states.to(weight)
-        normed = states if self.norm is None else self.norm(states)
+        with (
+            self.model.lock
+        ):  # another thread's hooks on the norm would read these states as its own
+            normed = states if self.norm is None else self.norm(states)
         found = linear(normed, weight.detach(), None if bias is None else bias.detach()).float()
         found = found if self.scale == 1.0 else found * self.scale
         found = found if self.offset is None else found + self.offset.detach().float()

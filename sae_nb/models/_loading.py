@@ -77,7 +77,8 @@ def load_model(
     ----------
     name
         A bundled model ("tiny-gpt", "tiny-vit", "tiny-vit@step-N"), one that was fetched ("smollm2-135m",
-        "dinov2-small", by `sae-nb get`), a checkpoint folder, or a hub id ("owner/model", or "gpt2").
+        "gemma-3-270m", "dinov2-small", by `sae-nb get`), a checkpoint folder, or a hub id ("owner/model", or
+        "gpt2").
     device
         Where it runs; None: a visible NVIDIA GPU, else the CPU.
     dtype
@@ -139,6 +140,11 @@ def load_model(
             raise ValueError(
                 f"`revision` must be None for {text!r}, which is fetched at a fixed one, got {revision!r}. "
                 f"Leave it out, or load {FETCHED[text].hub_id!r}."
+            )
+        if number_format == torch.float16 and FETCHED[text].overflows:
+            raise ValueError(
+                f"`dtype` must be 'bfloat16' or 'float32' for {text!r}, got {number_format}: the norms of its "
+                "residual stream exceed 65 504, the largest float16. Leave `dtype` out."
             )
         return load_folder(
             fetched_folder(text), name=text, device=place, dtype=number_format, placing=placing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,9 @@ class Cards:
         names: AtomNames,
         model: LiveModel | None,
         lens: Lens | None = None,
+        classes: Mapping[int, Any] | None = None,
     ) -> None:
+        self._classes = classes or {}
         self._folder, self._catalogue, self._names = folder, catalogue, names
         self._model = model if model is not None and model.modality.is_text else None
         self._lens = lens
@@ -48,10 +51,13 @@ class Cards:
     def card(self, atom: int) -> dict[str, Any]:
         """Return the card of an atom; images and sounds that it has are written when first met."""
         bands = {
-            band: [self._example(example) for example in self._names.examples(atom, n, band)]
+            band: [self.example(example) for example in self._names.examples(atom, n, band)]
             for band, n in BANDS.items()
         }
-        return {**self._names_of(atom), **self._numbers(atom), "bands": bands}
+        classes = self._classes.get(atom, [])
+        return {
+            **self._names_of(atom), **self._numbers(atom), "bands": bands, "classes": classes,
+        }  # fmt: skip
 
     def _names_of(self, atom: int) -> dict[str, Any]:
         names = self._names
@@ -91,7 +97,8 @@ class Cards:
             "missing": choose_rows(catalogue, atom, "top").missing,
         }
 
-    def _example(self, example: Example) -> dict[str, Any]:
+    def example(self, example: Example) -> dict[str, Any]:
+        """Return an example as the page shows it; its image and sound are written when first met."""
         shown: dict[str, Any] = {"place": example.place, "z": example.strength}
         if example.kept is False:
             shown["place"] = f"{example.place} {DROPPED}"

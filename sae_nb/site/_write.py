@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +25,7 @@ from sae_nb.sessions._annotations import annotations_of
 from sae_nb.sessions._names import names_of
 from sae_nb.site._cards import Cards
 from sae_nb.site._chunks import write_chunk
+from sae_nb.site._classes import class_atoms, class_list, class_pages, classes_of_atoms
 from sae_nb.site._live import NotLiveError, live_graph, write_live
 from sae_nb.site._search import NAMES_AT_ONCE, name_pages, token_pages
 from sae_nb.summaries import ConceptAtlas
@@ -58,17 +59,20 @@ class Site:
     """Bytes that a browser reads before it shows the first atom, its chunk included."""
 
     largest_chunk: int
-    """Bytes of the largest atom's chunk."""
+    """Bytes of the largest chunk of an atom or a class."""
+
+    n_classes: int = 0
 
     def __repr__(self) -> str:
+        classes = f", {format_count(self.n_classes)} classes" if self.n_classes else ""
         return (
-            f"Site({str(self.folder)!r}: {format_count(self.n_atoms)} atoms in "
+            f"Site({str(self.folder)!r}: {format_count(self.n_atoms)} atoms{classes} in "
             f"{format_count(self.n_files)} files, {self.n_bytes / 1e6:.1f} MB; first paint "
             f"{self.first_paint / 1e3:.0f} kB, largest atom {self.largest_chunk / 1e3:.0f} kB)"
         )
 
 
-@checked(leave=("acts", "labels"))
+@checked(leave=("acts", "labels", "classes"))
 def write_site(
     folder: str | Path,
     sae: Any,
@@ -79,6 +83,7 @@ def write_site(
     model: LiveModel | None = None,
     lens: Lens | None = None,
     labels: Mapping[int, str] | str | Path | None = None,
+    classes: bool | Sequence[int | str] | None = None,
     title: str = "",
     back: tuple[str, str] | None = None,
     live: bool | None = None,
@@ -99,6 +104,12 @@ def write_site(
         For the tokens that an atom raises, directly and by the lens, and for the live part.
     labels
         Labels by atom, or their folder; None: what panels show of this SAE.
+    classes
+        A class per sample, by number or word, or True for what a classifier of images answers: a page for
+        each class, with the atoms that it rests on, how much, and where they fire in it. Importance is how
+        far the class's logit, less the mean of all, falls to first order without the atom, where `model` has
+        these classes (beside directions of atoms exchanged); else mean strength on the class less that on
+        others (beside classes shuffled).
     title, back
         Heading; address and words of a link above it: `("../index.html", "All SAEs")`.
     live
@@ -111,6 +122,7 @@ def write_site(
     Raises
     ------
     FileExistsError: If the folder exists and `overwrite` is not set, or it holds something else than a site.
+    ValueError: If `classes` are not one per sample, fewer than two, or True without a classifier to ask.
 
     Example
     -------
@@ -145,6 +157,7 @@ def write_site(
         model=model,
         lens=lens,
         xy=xy,
+        classes=classes,
         title=title,
         back=back,
         live=live,
@@ -159,6 +172,7 @@ def site_of(
     model: LiveModel | None = None,
     lens: Lens | None = None,
     xy: Float[np.ndarray, "n_atoms 2"] | None = None,
+    classes: bool | Sequence[int | str] | None = None,
     title: str = "",
     back: tuple[str, str] | None = None,
     live: bool | None = None,
@@ -175,13 +189,19 @@ def site_of(
         )
     _ = catalogue.codes  # before anything is written
     graph, about = _live(model, catalogue, live)
+    found = None if classes is None or classes is False else class_atoms(catalogue, classes, model)
     with new_folder(folder, replace=overwrite) as made:
         sizes = _write_page(made)
         sizes["start"] = write_chunk(
-            made, "start", _start(catalogue, names, title) | {"live": about, "back": back}
+            made,
+            "start",
+            _start(catalogue, names, title)
+            | {"live": about, "back": back}
+            | {"classes": None if found is None else class_list(found)},
         )
         largest, first_atom = 0, int(catalogue.order("frequency")[0])
-        cards = Cards(made, catalogue, names, model, lens)
+        of_atoms = None if found is None else classes_of_atoms(found)
+        cards = Cards(made, catalogue, names, model, lens, of_atoms)
         with progress_bar(catalogue.n_atoms, "site", "atom", enabled=True) as bar:
             for atom in range(catalogue.n_atoms):
                 size = write_chunk(made, f"atoms/{atom}", cards.card(atom))
@@ -189,6 +209,8 @@ def site_of(
                 if atom == first_atom:
                     sizes["atom"] = size
                 bar.update(1)
+        for name, page in () if found is None else class_pages(found, catalogue, cards):
+            largest = max(largest, write_chunk(made, name, page))
         for name, page in name_pages(names, catalogue):
             write_chunk(made, name, page)
         letters = []
@@ -208,6 +230,7 @@ def site_of(
         n_bytes=sum(path.stat().st_size for path in written),
         first_paint=sum(sizes.values()),
         largest_chunk=largest,
+        n_classes=0 if found is None else len(found.names),
     )
 
 

@@ -20,8 +20,9 @@ import sae_nb as sn
 from sae_nb.atoms._searching import folded
 from sae_nb.models._text_inputs import text_ids
 from sae_nb.site import write_site
-from tests.browser.site_page import live, same, search, shown
+from tests.browser.site_page import WIDER, live, same, search, shown
 from tests.browser.watched import watched
+from tests.site.test_classes import planted
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 HOSTILE = '"><img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>words'
@@ -49,6 +50,8 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sites")
     vit = sn.load_model("tiny-vit")
     write_site(folder / "vision", sn.load_sae("tiny-vit/resid_post.6"), model=vit, live=True)
+    model, signs, rows = planted()
+    write_site(folder / "classes", signs, rows, model=model, classes=True, live=False)
     acts = sn.load_examples("tiny-gpt/resid_post.3").acts
     sae = sn.TopK(acts.d_in, 64, k=4, generator=torch.Generator().manual_seed(0))
     sae.initialise(acts.x)
@@ -102,6 +105,36 @@ TOKENIZE = """async (texts) => {
 def answers(page: Any, kind: str, givens: list[Any], edits: dict[str, float]) -> list[Any]:
     """Logits and codes of each given input, with atoms added."""
     return list(json.loads(page.evaluate(RUN, [kind, json.dumps(givens), edits])))
+
+
+@pytest.mark.parametrize("width", [1400, 800, 420])
+def test_classes_are_read_and_lead_to_their_atoms_and_back(
+    page: Any, address: str, width: int
+) -> None:
+    """The list of classes, a class by its link, its first atom, and from there the class again; no page is
+    wider than its window.
+    """
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{address}/classes/index.html")
+    page.wait_for_selector("html[data-shown='class-0']")
+    assert page.inner_text("#name") == "Class sign 0"
+    assert "By chance an atom reaches" in page.inner_text("#card")
+    assert page.locator("#list button[data-class]").count() == 6
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("html[data-shown='class-1']")
+    search(page, "sign 4")
+    page.locator("#list button[data-class='4']").click()
+    page.wait_for_selector("html[data-shown='class-4']")
+    assert page.evaluate(WIDER) <= 0
+    page.locator(".concept .chips button").first.click()
+    assert "Classes that rest on it" in shown(page, 4)
+    page.locator("#card .chips button", has_text="sign 4").click()
+    page.wait_for_selector("html[data-shown='class-4']")
+    page.click("#kinds button[data-kind=atoms]")
+    assert page.locator("#list button[data-atom]").count() == 6
+    page.goto(f"{address}/classes/index.html#class=9")
+    page.wait_for_selector(".problem")
+    assert "6 classes" in page.inner_text(".problem")
 
 
 def test_images_are_answered_as_by_python(page: Any, address: str) -> None:

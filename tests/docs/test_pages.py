@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ import pytest
 from sae_nb_lessons import recorded
 
 import sae_nb as sn
+from sae_nb_studies.reproductions import experiment_names
 
 Tool = Callable[[str], ModuleType]
 ROOT = Path(__file__).parents[2]
@@ -128,3 +130,12 @@ def test_the_reference_writes_options_out(tool: Tool) -> None:
         path = f"{function.__module__}.{function.__name__}".removeprefix("sae_nb.")
         shown = [parameter.name for parameter in package[path].parameters]
         assert shown == list(inspect.signature(function).parameters)
+
+
+def test_every_paper_names_a_call_that_is_there(tool: Tool) -> None:
+    for entry in tool("papers").entries("named"):
+        assert {"call", "experiment", "out"} & set(entry), entry
+        if "call" in entry:
+            attrgetter(entry["call"].removeprefix("sn."))(sn)
+        if "experiment" in entry:
+            assert entry["experiment"] in experiment_names()

@@ -18,7 +18,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.interop import _detection, _releases as releases
 from sae_nb.interop._imported import Imported
-from sae_nb.interop._published import all_releases
+from sae_nb.interop._published import all_releases, published_at
 
 D, N = 6, 10
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -236,6 +236,10 @@ CASES: list[Case] = [
     ("gemma-scope-2-4b-pt-transcoders-all/layer_0_width_16k_l0_big_affine",
      lambda p: gemma_scope(p, affine_skip_connection=SKIP),
      lambda x: (jump(x)[0], jump(x)[1] + x @ SKIP), "mlp_in.0", "add_bos=True"),
+    ("gemma-scope-2-270m-it-mlp-all/layer_0_width_16k_l0_big", gemma_scope, jump,
+     "mlp_out.0", "add_bos=True"),
+    ("gemma-scope-2-270m-pt-att/layer_12_width_65k_l0_medium", gemma_scope, jump,
+     "head_out.12", "add_bos=True"),
     ("sae_bench_gemma-2-2b_topk_width-2pow12_date-1109/blocks.19.hook_resid_post__trainer_3",
      dictionary_learning, top, "resid_post.19", ""),
     ("llama_scope_lxr_8x/l16r_8x", llama_scope,
@@ -307,6 +311,91 @@ def test_only_a_layer_norm_makes_centred_weights_matter(tmp_path: Path) -> None:
         sae = sn.load_sae(folder)
         assert isinstance(sae, Imported)
         assert sae.encoding.norm == norm
+
+
+def test_a_crosscoder_opens_by_its_name(hub: Path) -> None:
+    """Four files, one code; each site's atoms write there and later."""
+    name = "gemma-scope-2-270m-pt-crosscoders/layer_5_9_12_15_width_65k_l0_medium"
+    place = at(hub, name)
+    place.mkdir()
+    for site in range(4):
+        later = torch.arange(4)[:, None] >= site
+        one = {"w_enc": E, "b_enc": A, "b_dec": B, "threshold": THETA}
+        one |= {"w_dec": W[:, None] * later}
+        save_file(
+            {n: t.contiguous() for n, t in one.items()}, place / f"params_layer_{site}.safetensors"
+        )
+    c = sn.load_sae(name)
+    assert c.hook_point == "resid_post.5 + resid_post.9 + resid_post.12 + resid_post.15"
+    assert (c.model_name, c.n_atoms) == ("google/gemma-3-270m", 4 * N)
+    z, _ = jump(X)
+    assert torch.allclose(c.encode([X] * 4).to_dense(), z.repeat(1, 4), atol=1e-5)
+    for site, x_hat in enumerate(c([X] * 4)):
+        assert torch.allclose(x_hat, (site + 1) * z @ W + B, atol=1e-4)
+
+
+def test_the_configuration_of_gemma_scope_2_names_its_places(tmp_path: Path) -> None:
+    """By the model's modules, whatever the folder is called."""
+    block = "model.layers.3"
+    places = {
+        "output": "resid_post.3",
+        "self_attn.o_proj.input": "head_out.3",
+        "post_feedforward_layernorm.output": "mlp_out.3",
+    }
+    for module, place in places.items():
+        gemma_scope(tmp_path / place)
+        sides = {f"hf_hook_point_{side}": f"{block}.{module}" for side in ("in", "out")}
+        (tmp_path / place / "config.json").write_text(json.dumps(sides))
+        sae = sn.load_sae(tmp_path / place)
+        assert (sae.hook_point, sae.writes) == (place, None)
+    gemma_scope(tmp_path / "mapped", affine_skip_connection=SKIP)
+    sides = {
+        "hf_hook_point_in": f"{block}.pre_feedforward_layernorm.output",
+        "hf_hook_point_out": f"{block}.post_feedforward_layernorm.output",
+    }
+    (tmp_path / "mapped" / "config.json").write_text(
+        json.dumps(sides | {"type": "transcoder", "affine_connection": True})
+    )
+    t = sn.load_sae(tmp_path / "mapped")
+    assert (t.hook_point, t.target_hook_point) == ("mlp_in.3", "mlp_out.3")
+    z, x_hat = jump(X)
+    assert torch.allclose(t.encode(X).to_dense(), z, atol=1e-5)
+    assert torch.allclose(t(X), x_hat + X @ SKIP, atol=1e-4)
+
+
+def test_every_entry_of_gemma_scope_2_has_its_place() -> None:
+    """A place of Gemma 3, and for a transcoder two; the format is one that is read."""
+    table = sn.published("gemma-scope-2-270m")
+    assert table.readable.all()
+    assert table.hook_point.notna().all()
+    transcodes = table.release.str.contains("transcoders")
+    assert (table.writes.notna() == transcodes).all()
+    assert table.model.str.startswith("google/gemma-3-").all()
+
+
+@pytest.mark.parametrize("place", ["resid_post.12", "mlp_out.12", "head_out.12", "resid_post.3"])
+def test_published_saes_of_a_place_begin_with_the_smallest(place: str) -> None:
+    """By either of the model's names; transcoders are left out."""
+    first, *others = published_at("gemma-3-270m", place)
+    table = sn.published("gemma-scope-2-270m-pt")
+    there = table[(table.hook_point == place) & table.writes.isna()]
+    assert (first.hook_point, first.width) == (place, 16384)
+    assert first.width == there.width.min()
+    assert [one.name for one in published_at("google/gemma-3-270m", place)[1:]] == [
+        one.name for one in others
+    ]
+    assert len(others) + 1 == len(there)
+
+
+@pytest.mark.slow
+def test_published_saes_of_the_activations_at_hand_are_named() -> None:
+    """Where they say their model and place; of the smallest, that of middle L0."""
+    x, n = draw(600, 640), torch.arange(600)
+    place = {"model_name": "gemma-3-270m", "hook_point": "resid_post.12"}
+    advice = sn.which_sae(sn.Activations(x, sample=n, position=0 * n, **place))
+    assert advice.published[0] == "gemma-scope-2-270m-pt-res/layer_12_width_16k_l0_medium"
+    assert f"sn.load_sae({advice.published[0]!r})" in repr(advice)
+    assert sn.which_sae(x).published == ()
 
 
 def test_a_part_of_a_name_chooses() -> None:

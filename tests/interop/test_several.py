@@ -17,7 +17,6 @@ from sae_nb.interop import (
     ImportedCrossLayerTranscoder,
     read_circuit_tracer,
     read_dictionary_learning,
-    read_gemma_scope,
 )
 
 SITES, D, N = 2, 6, 10
@@ -321,7 +320,8 @@ def gemma(folder: Path, made: list[dict[str, Tensor]], earlier: float = 0.0) -> 
     for i, t in enumerate(made):
         atoms = torch.cat([torch.full((N, i, D), earlier), t["W_dec"]], dim=1)
         named = {"w_enc": t["W_enc"].T, "b_enc": t["b_enc"], "threshold": t["threshold"]}
-        named |= {"w_dec": atoms, "b_dec": t["b_dec"], "affine_skip_connection": t["W_skip"]}
+        named |= {"w_dec": atoms, "b_dec": t["b_dec"]}
+        named |= {"affine_skip_connection": t["W_skip"]} if "W_skip" in t else {}
         save_file(
             {n: v.contiguous() for n, v in named.items()}, folder / f"params_layer_{i}.safetensors"
         )
@@ -338,11 +338,34 @@ def test_layers_of_gemma_scope_are_read(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="layers 1, 2, 3 also write at layers before"):
         d = sn.load_sae(gemma(tmp_path / "clt" / "acausal", made, earlier=0.5))
     assert torch.equal(d(torch.cat(xs, dim=1)), c(torch.cat(xs, dim=1)))
-    with pytest.raises(ValueError, match=r"by its name is a crosscoder.*not read"):
-        read_gemma_scope(gemma(tmp_path / "crosscoder" / "layer_7_13", made))
     (tmp_path / "clt" / "acausal" / "params_layer_3.safetensors").unlink()
     with pytest.raises(ValueError, match=r"`w_dec`.*3 layers.*\(10, 4, 6\)"):
         sn.load_sae(tmp_path / "clt" / "acausal")
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_crosscoder_of_gemma_scope_is_one_code_of_all_its_sites(
+    tmp_path: Path, by_name: bool
+) -> None:
+    """Each atom is read where its file is, and written there and later, with no warning."""
+    made = layers(jumps=True, skips=False)
+    place = "crosscoder/layer_5_9_12_15_width_10_l0_big" if by_name else "some/layer_5_9_12_15"
+    folder = gemma(tmp_path / place, made)
+    facts = {"architecture": "jump_relu", "l0": 150, "model_name": "google/gemma-3-270m"}
+    facts |= {} if by_name else {"type": "crosscoder"}
+    (folder / "config.json").write_text(json.dumps(facts))
+    c = sn.load_sae(folder)
+    assert isinstance(c, ImportedCrosscoder)
+    xs = [draw(7, D, seed=50 + i) for i in range(LAYERS)]
+    pre = [x @ t["W_enc"].T + t["b_enc"] for x, t in zip(xs, made, strict=True)]
+    z = [u * (u > t["threshold"]) for u, t in zip(pre, made, strict=True)]
+    assert torch.allclose(c.encode(xs).to_dense(), torch.cat(z, dim=1), atol=1e-5)
+    for site, own in enumerate(c(xs)):
+        written = [z[i] @ made[i]["W_dec"][:, site - i] for i in range(site + 1)]
+        assert torch.allclose(own, sum(written) + made[site]["b_dec"], atol=1e-4)
+    assert c.hook_point == " + ".join(f"resid_post.{n}" for n in (5, 9, 12, 15))
+    assert (c.model_name, c.origin.stated) == ("google/gemma-3-270m", {"l0": 150.0})
+    assert not any("not known" in note for note in c.origin.notes)
 
 
 # -------------------------------------------------------------------------------------------------

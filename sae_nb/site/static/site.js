@@ -44,6 +44,7 @@ const saeNb = (() => {
 
   let start = null;
   let atom = -1;
+  let group = -1; // the class on the card; -1: an atom is
 
   // --- one atom ------------------------------------------------------------------------------------
   const nameOf = (number, words) => (words ? `${number} · ${words}` : `${number}`);
@@ -150,6 +151,12 @@ const saeNb = (() => {
     return make("p", { class: "text" }, `${example.place} · strength ${number(example.z)}`, make("br"), words);
   }
 
+  function exampleOf(example, largest) {
+    if (example.tokens) return textOf(example, largest);
+    if (example.image) return imageOf(example, largest);
+    return example.sound ? soundOf(example, `${example.place} · ${number(example.z)}`) : vectorOf(example);
+  }
+
   const TITLES = { top: "Strongest", "50 %": "Around the median", random: "At random" };
   function examplesOf(card) {
     const parts = [];
@@ -157,9 +164,7 @@ const saeNb = (() => {
       if (!examples.length) continue;
       parts.push(make("h3", {}, TITLES[band] || band));
       const box = make("div", examples.some((one) => one.image || one.sound) ? { class: "images" } : {});
-      for (const example of examples) {
-        box.append(example.tokens ? textOf(example, card.max) : example.image ? imageOf(example, card.max) : example.sound ? soundOf(example, `${example.place} · ${number(example.z)}`) : vectorOf(example));
-      }
+      box.append(...examples.map((example) => exampleOf(example, card.max)));
       parts.push(box);
     }
     return parts.length ? parts : [make("p", { class: "quiet" }, card.missing)];
@@ -175,9 +180,9 @@ const saeNb = (() => {
 
   async function show(wanted) {
     const card = await load(`atoms/${wanted}`);
-    if (wanted !== atom) return; // somebody went on meanwhile
+    if (wanted !== atom || group >= 0) return; // another one was asked for meanwhile
     const pages = await names();
-    if (wanted !== atom) return;
+    if (wanted !== atom || group >= 0) return;
     const article = here("card");
     const head = make("h2", { id: "name", tabindex: "-1" }, "Atom ", ...named(card.atom, card.words));
     const parts = [head];
@@ -193,6 +198,10 @@ const saeNb = (() => {
       parts.push(make("div", { class: "columns" }, table("Raises", card.up), table("Lowers", card.down)));
       parts.push(make("p", { class: "quiet" }, card.by));
     }
+    if (card.classes && card.classes.length) {
+      parts.push(make("h3", {}, "Classes that rest on it"), make("div", { class: "chips" }, ...card.classes.map(([i, importance]) =>
+        classChip(i, `importance ${number(importance)}`))));
+    }
     parts.push(...examplesOf(card));
     const near = make("div", { class: "chips" }, ...card.near.map(([other, cosine]) =>
       chip(other, pages.words[other], `cosine ${number(cosine)}`)));
@@ -207,11 +216,100 @@ const saeNb = (() => {
     document.documentElement.dataset.shown = String(wanted);
   }
 
+  // --- one class -----------------------------------------------------------------------------------
+  const classChip = (i, more) => {
+    const node = make("button", { type: "button" }, make("bdi", {}, start.classes.names[i]), " ");
+    if (more) node.append(make("small", { class: "quiet" }, more));
+    node.addEventListener("click", () => openClass(i));
+    return node;
+  };
+
+  async function showClass(wanted) {
+    const [page, pages] = [await load(`classes/${wanted}`), await names()];
+    if (wanted !== group) return; // another one was asked for meanwhile
+    const largest = Math.max(...page.concepts.map((one) => one.importance), page.floor, 1e-12);
+    const bar = (value, kind) => {
+      const node = make("span", { class: `rate ${kind}`, "aria-hidden": "true" });
+      node.style.width = `${Math.max(100 * value / largest, 1)}%`;
+      return node;
+    };
+    const parts = [make("h2", { id: "name", tabindex: "-1" }, "Class ", make("bdi", {}, page.name))];
+    parts.push(make("p", {}, `${spaced(start.classes.sizes[wanted])} samples; the atoms that it rests on most. By chance an atom reaches ${number(page.floor)}:`), bar(page.floor, ""));
+    for (const one of page.concepts) {
+      const images = one.examples.some((example) => example.image || example.sound);
+      const most = Math.max(...one.examples.map((example) => Math.abs(example.z)), 1e-12);
+      const box = make("div", images ? { class: "images" } : {}, ...one.examples.map((example) => exampleOf(example, most)));
+      const below = one.importance <= page.floor ? ", no more than by chance" : "";
+      parts.push(make("section", { class: "concept" },
+        make("div", { class: "chips" }, chip(one.atom, pages.words[one.atom], `importance ${number(one.importance)}${below}`)),
+        bar(one.importance, below ? "" : "above"), box));
+    }
+    if (!page.concepts.length) parts.push(make("p", { class: "quiet" }, "No atom counts for this class."));
+    parts.push(make("p", { class: "quiet" }, start.classes.by));
+    here("card").replaceChildren(...parts);
+    document.title = `${page.name} — ${start.title}`;
+    document.documentElement.dataset.shown = `class-${wanted}`;
+  }
+
+  function openClass(wanted) {
+    if (wanted >= 0 && wanted < start.classes.names.length) location.hash = `class=${wanted}`;
+  }
+
+  const classItem = (i) => {
+    const button = make("button", { type: "button", "data-class": i }, make("bdi", {}, start.classes.names[i]));
+    button.append(make("br"), make("small", {}, `${spaced(start.classes.sizes[i])} samples`));
+    button.setAttribute("aria-current", String(i === group));
+    button.addEventListener("click", () => openClass(i));
+    return make("li", {}, button);
+  };
+
+  const MOST_CLASSES = 1000;
+  function listClasses(query = "") {
+    const all = start.classes.names;
+    const hits = all.map((_, i) => i).filter((i) => fold(all[i]).includes(query));
+    here("list").replaceChildren(...hits.slice(0, MOST_CLASSES).map(classItem));
+    here("more").hidden = true;
+    const more = hits.length > MOST_CLASSES ? `, the first ${MOST_CLASSES} listed` : "";
+    here("found").textContent = query ? `${hits.length} found${more}` : `${spaced(all.length)} classes${more}`;
+  }
+
+  let listed = "atoms";
+  function list(kind) {
+    listed = kind;
+    for (const button of here("kinds").children) button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
+    here("finds").textContent = kind === "classes" ? "Find a class" : "Find an atom";
+    here("query").placeholder = kind === "classes" ? "name" : "number, label or token";
+    here("query").value = "";
+    if (kind === "classes") listClasses();
+    else listFirst();
+  }
+
+  function mountClasses() {
+    if (!start.classes) return;
+    here("kinds").hidden = false;
+    for (const kind of ["classes", "atoms"]) {
+      const button = make("button", { type: "button", "data-kind": kind }, kind === "classes" ? "Classes" : "Atoms");
+      button.addEventListener("click", () => list(kind));
+      here("kinds").append(button);
+    }
+    list(/^#atom=/.test(location.hash) ? "atoms" : "classes");
+  }
+
   function open(wanted) {
     if (Number.isInteger(wanted) && wanted >= 0 && wanted < start.n_atoms) location.hash = `atom=${wanted}`;
   }
 
   function follow() {
+    const of = start.classes ? /^#class=(\d+)$/.exec(location.hash) || (location.hash ? null : [0, "0"]) : null;
+    group = of ? Number(of[1]) : -1;
+    if (group >= 0) {
+      for (const button of here("list").querySelectorAll("button[data-class]")) {
+        button.setAttribute("aria-current", String(Number(button.dataset.class) === group));
+      }
+      if (group < start.classes.names.length) showClass(group).catch((error) => problem(error.message));
+      else problem(`There are ${start.classes.names.length} classes, numbered from 0. The link asks for ${group}.`);
+      return;
+    }
     const asked = /^#atom=(\d+)$/.exec(location.hash);
     const wanted = asked ? Number(asked[1]) : start.opens;
     if (wanted >= start.n_atoms) {
@@ -309,6 +407,11 @@ const saeNb = (() => {
   async function find() {
     const query = here("query").value;
     const mine = ++asked;
+    if (listed === "classes") {
+      listClasses(strip(fold(query)));
+      document.documentElement.dataset.found = query;
+      return;
+    }
     if (!strip(fold(query))) return listFirst();
     const hits = await search(query);
     if (mine !== asked) return; // somebody typed on
@@ -436,9 +539,12 @@ const saeNb = (() => {
       if (event.altKey || event.ctrlKey || event.metaKey) return;
       const typing = event.target.tagName === "INPUT" || event.target.tagName === "TEXTAREA" || event.target.tagName === "CANVAS" || event.target.tagName === "AUDIO";
       if (event.key === "/" && !typing) { event.preventDefault(); here("query").focus(); }
-      else if (event.key === "Escape" && event.target === here("query")) { here("query").value = ""; listFirst(); }
-      else if (event.key === "ArrowRight" && !typing) open((atom + 1) % start.n_atoms);
-      else if (event.key === "ArrowLeft" && !typing) open((atom - 1 + start.n_atoms) % start.n_atoms);
+      else if (event.key === "Escape" && event.target === here("query")) list(listed);
+      else if ((event.key === "ArrowRight" || event.key === "ArrowLeft") && !typing) {
+        const step = event.key === "ArrowRight" ? 1 : -1;
+        if (group >= 0) openClass((group + step + start.classes.names.length) % start.classes.names.length);
+        else open((atom + step + start.n_atoms) % start.n_atoms);
+      }
     });
   }
 
@@ -450,6 +556,7 @@ const saeNb = (() => {
     start.facts.forEach(([name, value], i) => here("facts").append(i ? " · " : "", `${name} `, make("b", {}, value)));
     dress(remember.get());
     listFirst();
+    mountClasses();
     listen();
     follow();
     // Where a map cannot be drawn the rest stays.
@@ -463,7 +570,8 @@ const saeNb = (() => {
   // --- the live part: loaded after everything else -------------------------------------------------
   function onExample(take) {
     takeExample = take;
-    if (atom >= 0) show(atom).catch((error) => problem(error.message)); // its examples become buttons
+    if (group >= 0) showClass(group).catch((error) => problem(error.message));
+    else if (atom >= 0) show(atom).catch((error) => problem(error.message)); // its examples become buttons
   }
 
   // Eight bytes are a whole module: a policy against WebAssembly refuses them as it would the large one.

@@ -30,10 +30,19 @@ if TYPE_CHECKING:
         KnownCircuit as KnownCircuit,
         known_circuit as known_circuit,
     )
+    from sae_nb_studies.circuits._membership import (
+        LearnedMembership as LearnedMembership,
+        learn_membership as learn_membership,
+    )
     from sae_nb_studies.circuits._neurons import neuron_transcoders as neuron_transcoders
     from sae_nb_studies.circuits._observable import (
         Observable as Observable,
         observable as observable,
+    )
+    from sae_nb_studies.circuits._phrases import (
+        PhraseTree as PhraseTree,
+        phrase_contributions as phrase_contributions,
+        phrase_tree as phrase_tree,
     )
     from sae_nb_studies.circuits._probing import (
         PromptGroups as PromptGroups,

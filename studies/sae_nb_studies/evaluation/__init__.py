@@ -141,5 +141,14 @@ if TYPE_CHECKING:
         PlantedFunctions as PlantedFunctions,
         planted_functions as planted_functions,
     )
+    from sae_nb_studies.evaluation.tables._rashomon import (
+        InteractionCloud as InteractionCloud,
+        interaction_cloud as interaction_cloud,
+    )
+    from sae_nb_studies.evaluation.tables._responsiveness import (
+        Responsiveness as Responsiveness,
+        atom_responsiveness as atom_responsiveness,
+        responsiveness as responsiveness,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
         tree_dimension as tree_dimension,
         two_nn_dimension as two_nn_dimension,
     )
+    from sae_nb_studies.geometry._failure import (
+        ClassMarkers as ClassMarkers,
+        FailureForecast as FailureForecast,
+        class_markers as class_markers,
+        failure_forecast as failure_forecast,
+    )
     from sae_nb_studies.geometry._manifolds import (
         ManifoldCapture as ManifoldCapture,
         manifold_capture as manifold_capture,

@@ -1,4 +1,4 @@
-"""Models with a planted answer. The name is found at `sn.models` too."""
+"""Models with a planted answer, or of a planted kind. The names are found at `sn.models` too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb_studies.models._hidden_rules import train_hidden_rule as train_hidden_rule
+    from sae_nb_studies.models._lipschitz import (
+        LipschitzNetwork as LipschitzNetwork,
+        hkr_loss as hkr_loss,
+        train_lipschitz as train_lipschitz,
+    )
     from sae_nb_studies.models._organisms import (
         BEHAVIOURS as BEHAVIOURS,
         CONTROLS as CONTROLS,

@@ -36,12 +36,18 @@ if TYPE_CHECKING:
         PixelFidelity as PixelFidelity,
         pixel_fidelity as pixel_fidelity,
     )
+    from sae_nb_studies.vision._harmonising import (
+        MapAgreement as MapAgreement,
+        harmonise as harmonise,
+        map_agreement as map_agreement,
+    )
     from sae_nb_studies.vision._heads import (
         ConceptHead as ConceptHead,
         concept_head as concept_head,
     )
     from sae_nb_studies.vision._maximise import maximise as maximise
     from sae_nb_studies.vision._maximised import Coordinated as Coordinated, Maximised as Maximised
+    from sae_nb_studies.vision._memorised import Memorised as Memorised, memorised as memorised
     from sae_nb_studies.vision._robustness import (
         Robustness as Robustness,
         corrupt as corrupt,

@@ -21,7 +21,7 @@ from sae_nb.findings import Plotted
 from sae_nb.models._running import run
 from sae_nb.statistics import bootstrap_counts, percentile_interval, rank_correlation
 from sae_nb_studies.vision._curves import area, walk
-from sae_nb_studies.vision._fillers import Baseline, Filling, filling
+from sae_nb_studies.vision._fillers import Baseline, Filling, filling, visualised
 from sae_nb_studies.vision._pixels import AT_ONCE, PixelHead, Pixels
 
 if TYPE_CHECKING:
@@ -53,8 +53,14 @@ class PixelFidelity(Plotted):
     left: Float[np.ndarray, " baselines"]
     """Σ over classes of sigmoid(logit), mean along a random deletion: lower, more information is removed."""
 
+    certain: Float[np.ndarray, " baselines"]
+    """1 − entropy of the answer to the same images over the greatest: 0 where all is removed. Ours."""
+
     unusual: Float[np.ndarray, " baselines"]
     """Distance of those images to the nearest natural one, as a multiple of that between natural ones."""
+
+    made: Float[Tensor, "channels h w"] | None
+    """The image of the baseline "visualised", in [0, 1]; None without it."""
 
     n_bootstrap: int
     seed: int
@@ -82,7 +88,8 @@ class PixelFidelity(Plotted):
         import pandas as pd
 
         index = pd.Index(self.baselines, name="baseline")
-        return pd.DataFrame({"left": self.left, "unusual": self.unusual}, index=index)
+        axes = {"left": self.left, "certain": self.certain, "unusual": self.unusual}
+        return pd.DataFrame(axes, index=index)
 
     @property
     def agreement(self) -> pd.DataFrame:
@@ -172,9 +179,12 @@ def pixel_fidelity(
         Logit to explain, for all or for each image; None: of each image the one that the model finds
         likeliest.
     baselines
-        Of "zero", "mean" (colour), "blur", "noise", "inpaint" (ROAD's noisy linear imputation).
+        Of "zero", "mean" (colour), "blur", "noise", "inpaint" (ROAD's noisy linear imputation), "visualised"
+        (one image, made by feature visualisation so that the model's features are faint) and "random phase"
+        (what that one begins with, its control).
     features
-        Hook point between whose mean states images are compared; None: after the last block, or the answer.
+        Hook point between whose mean states images are compared, and whose mean state "visualised" makes
+        faint; None: after the last block, or the answer.
     n_steps
         Steps of insertion and deletion.
     n_masks
@@ -185,7 +195,7 @@ def pixel_fidelity(
     Returns
     -------
     PixelFidelity
-        `.table`, `.of_baselines` (both axes of each baseline), `.agreement`, `.plot()`, `.plot_curves()`.
+        `.table`, `.of_baselines` (axes of each baseline), `.agreement`, `.plot()`, `.plot_curves()`.
 
     Raises
     ------
@@ -196,7 +206,9 @@ def pixel_fidelity(
     ------
     Petsiuk et al., "RISE", arXiv 1806.07421; μFidelity: arXiv 2005.00631; ROAD: arXiv 2202.00449; settings as
     in xplique. Both axes of a baseline and the agreement of orders after "Back to the baseline" (its
-    README); distances as multiples of natural ones, the random map and Jacobi's sweeps are ours.
+    README), as is the image "visualised": its notebooks take the phases and magnitudes of a spectrum down the
+    gradient of mean |feature| before the answer; crops and steps are those of `maximise`. Distances as
+    multiples of natural ones, certainty, the random map and Jacobi's sweeps are ours.
 
     Example
     -------
@@ -219,11 +231,14 @@ def pixel_fidelity(
     sets = _sets(n_masks, x, generator)
     point = features or _last(model)
     natural = _states(pixels, x, point)
-    parts = []
+    parts, made = [], None
     for name in names:
-        fill = filling(x, name, generator)
+        fill = _fill(pixels, x, name, point, generator)
+        if name == "visualised":
+            made = fill[0].reshape(x.shape[1:])  # type: ignore[index]
         parts.append(_under(head, x, fill, drawn, sets, n_steps, (point, natural)))
-    scores, curves, left, unusual = zip(*parts, strict=True)
+    scores, curves, axes = zip(*parts, strict=True)
+    left, certain, unusual = np.array(axes).T
     both = np.stack(curves)  # (baselines, maps, 2, steps)
     return PixelFidelity(
         maps=tuple(drawn),
@@ -231,11 +246,23 @@ def pixel_fidelity(
         scores=np.stack(scores, axis=1),
         insertion=both[:, :, 0],
         deletion=both[:, :, 1],
-        left=np.array(left),
-        unusual=np.array(unusual),
+        left=left,
+        certain=certain,
+        unusual=unusual,
+        made=made,
         n_bootstrap=n_bootstrap,
         seed=seed,
     )
+
+
+def _fill(
+    pixels: Pixels, x: Tensor, name: Baseline, point: str | None, generator: torch.Generator
+) -> Filling:
+    """Replacement of pixels; of the model's own making if it is "visualised"."""
+    if name != "visualised":
+        return filling(x, name, generator)
+    made, _ = visualised(x, lambda some: _mean_states(pixels, some, point, grad=True), generator)
+    return made.expand_as(x).flatten(2)
 
 
 def _checked_maps(maps: Any, x: Tensor) -> dict[str, Float[Tensor, "n pixels"]]:
@@ -269,14 +296,18 @@ def _last(model: LiveModel) -> str | None:
 
 def _states(pixels: Pixels, x: Tensor, point: str | None) -> Float[Tensor, "n d"]:
     """Mean states of images at a hook point, or the answers."""
-    parts = []
-    for some in torch.split(x, AT_ONCE):
-        if point is None:
-            parts.append(pixels.answers(some))
-        else:
-            ran = run(pixels.model, pixels.batch(some), read=point, answer=False)
-            parts.append(ran.states[point].mean(dim=1))
+    parts = [_mean_states(pixels, some, point) for some in torch.split(x, AT_ONCE)]
     return torch.cat(parts).float().cpu()
+
+
+def _mean_states(
+    pixels: Pixels, x: Tensor, point: str | None, *, grad: bool = False
+) -> Float[Tensor, "n d"]:
+    """Of images of one pass; `grad` keeps the way back to them."""
+    if point is None:
+        return pixels.answers(x, grad=grad)
+    ran = run(pixels.model, pixels.batch(x), read=point, grad=grad, answer=False)
+    return ran.states[point].mean(dim=1)
 
 
 def _sets(n_masks: int, x: Tensor, generator: torch.Generator) -> Float[Tensor, "masks pixels"]:
@@ -296,8 +327,8 @@ def _under(
     sets: Float[Tensor, "masks pixels"],
     n_steps: int,
     bank: tuple[str | None, Tensor],
-) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Scores (metrics, maps, n), curves (maps, 2, steps), and both axes of one baseline."""
+) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """Scores (metrics, maps, n), curves (maps, 2, steps), and the axes of one baseline."""
     codes = x.flatten(2)
     counts = torch.linspace(0, codes.shape[2], n_steps + 1).round().long()
     kept = (sets == 0)[None, :, None].expand(len(x), -1, 1, -1)
@@ -312,8 +343,8 @@ def _under(
         ]
         scores.append([area(both[0]), -area(both[1]), np.nan_to_num(mu)])
         curves.append(both.mean(axis=1))
-    left, unusual = _axes(head, codes, fill, maps[RANDOM], counts, bank)
-    return np.array(scores).transpose(1, 0, 2), np.stack(curves), left, unusual
+    axes = _axes(head, codes, fill, maps[RANDOM], counts, bank)
+    return np.array(scores).transpose(1, 0, 2), np.stack(curves), axes
 
 
 def _axes(
@@ -323,16 +354,21 @@ def _axes(
     order: Float[Tensor, "n pixels"],
     counts: Int[Tensor, " steps"],
     bank: tuple[str | None, Tensor],
-) -> tuple[float, float]:
-    """Return the remaining answer along a random deletion, and how far its images are from natural ones."""
+) -> tuple[float, float, float]:
+    """Return how much of the answer, and how sure a one, random deletions leave, and how unusual they are."""
     rank = order.argsort(dim=1, descending=True).argsort(dim=1)
     kept = (rank[:, None] >= counts[1:, None])[:, :, None]  # something is missing in each
     put = fill(kept) if callable(fill) else fill[:, None]
     variants = torch.where(kept, codes[:, None], put)
-    left = float(head.logits(variants).sigmoid().sum(dim=2).mean())
+    logits = head.logits(variants)
+    left = float(logits.sigmoid().sum(dim=2).mean())
+    shares = logits.softmax(dim=2)
+    entropy = float(torch.special.entr(shares).sum(dim=2).mean())
+    certain = 1 - entropy / max(float(np.log(shares.shape[2])), 1e-12)
     point, natural = bank
     apart = torch.cdist(natural, natural).fill_diagonal_(torch.inf).amin(dim=1)
     seen = _states(head._pixels, head.images(variants), point)
     away = torch.cdist(seen, natural).amin(dim=1)
     usual = float(apart[apart.isfinite()].mean()) if len(natural) > 1 else float("nan")
-    return left, float(away.mean()) / max(usual, 1e-12) if np.isfinite(usual) else float("nan")
+    unusual = float(away.mean()) / max(usual, 1e-12) if np.isfinite(usual) else float("nan")
+    return left, certain, unusual

@@ -94,4 +94,4 @@ def test_language_takes_pairs_of_equally_many_tokens() -> None:
     refused("equally many tokens", patch_atoms, gpt, sae, "One day Mia went", "One day he went")
     refused("equally many inputs", patch_atoms, gpt, sae, list(words), words[0])
     refused("answered differently", patch_atoms, gpt, sae, words[0], words[0], target=" her")
-    refused("answered differently", patch_atoms, gpt, sae, words[0], words[0])
+    refused("answer to both is “.*[a-z].*”", patch_atoms, gpt, sae, words[0], words[0])

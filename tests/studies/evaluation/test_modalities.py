@@ -49,6 +49,13 @@ def test_an_atom_of_one_modality_alone_is_split() -> None:
     expected = image.mean(dim=0) / (image.mean(dim=0) + text.mean(dim=0))
     np.testing.assert_allclose(split.scores, expected.numpy(), rtol=1e-5)
     assert split.energies.shape == (N_ATOMS, 2)
+    strength = (image + text).sum(dim=0)
+    of_split = strength[:4].sum() + strength[8:].sum()
+    assert split.energy == pytest.approx(float(of_split / strength.sum()), rel=1e-5)
+    assert split.energy_floor == 0
+    atoms, carried = split.chart.series
+    assert atoms.y[0] == pytest.approx(4 / 12)
+    assert carried.y[-1] == pytest.approx(float(strength[:4].sum() / strength.sum()), rel=1e-5)
 
 
 def test_a_dead_atom_has_no_score_and_signs_do_not_cancel() -> None:

@@ -82,6 +82,25 @@ def test_both_axes_of_a_baseline(found: sn.vision.PixelFidelity) -> None:
     assert len(found.table) == 3 * len(ALL) * 4
 
 
+@pytest.mark.slow
+def test_the_visualised_image_is_faint_to_the_model_and_like_all_in_colour() -> None:
+    """|bright − dark| of its corner falls from that of the image of random phase; pixels are its own, in [0, 1]."""
+    model, x = sn.wrap(Corner(), name="corner", patch_grid=(4, 4)), _images(8)
+    maps = {"any": x.mean(dim=1)}
+    names = ("visualised", "random phase")
+    found = sn.vision.pixel_fidelity(
+        model, x, maps, baselines=names, n_steps=2, n_masks=3, n_bootstrap=0
+    )
+    assert found.made is not None
+    assert 0 <= found.made.min() < found.made.max() <= 1
+    start = filling(x, "random phase", torch.Generator().manual_seed(0))
+    faint = [
+        float(model.module(one).abs().mean()) for one in (found.made[None], start.view(x.shape)[:1])
+    ]
+    assert faint[0] < 0.7 * faint[1]
+    assert found.certain[0] < found.certain[1]  # two logits near 0 decide nothing
+
+
 def test_fillers_keep_what_is_kept_and_mend_what_is_smooth() -> None:
     """A ramp is found again between its ends; where nothing is missing, nothing changes but ROAD's noise."""
     ramp = torch.linspace(0, 1, 16).expand(1, 3, 16, 16)

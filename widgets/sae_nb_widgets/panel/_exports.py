@@ -54,7 +54,7 @@ class AsSite:
         """Return whose atoms are written."""
         raise NotImplementedError
 
-    @checked
+    @checked(leave=("classes",))
     def to_site(
         self,
         folder: str | Path,
@@ -62,6 +62,7 @@ class AsSite:
         overwrite: bool = False,
         *,
         back: tuple[str, str] | None = None,
+        classes: bool | Sequence[int | str] | None = None,
     ) -> Site:
         """Write every atom of the SAE as a folder of pages that any web server gives out.
 
@@ -76,6 +77,8 @@ class AsSite:
         back
             Address and words of a link above the heading, such as `("../index.html", "All SAEs")`:
             relative, or beginning with http:// or https://.
+        classes
+            A page for each class, too: a class per sample, or True for the model's answers (`write_site`).
 
         Returns
         -------
@@ -95,6 +98,7 @@ class AsSite:
             model=subject.model,
             lens=subject.lens,
             xy=subject.xy,
+            classes=classes,
             title=title,
             back=back,
             overwrite=overwrite,

@@ -26,13 +26,17 @@ from sae_nb.checks import (
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement
 from sae_nb.evaluation.report._measurement import Resampling, measured
-from sae_nb.findings import column
+from sae_nb.figures import Chart, Points
+from sae_nb.findings import Plotted, column
 from sae_nb_studies.evaluation.cross_model._matching import check_same_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sae_nb.architectures import SparseAutoencoder
+
+N_BINS = 10
+"""Of a chart of modality scores."""
 
 SMALLEST = 1e-6
 """Joint strengths below this share of the largest are left out of a bridge's edges."""
@@ -154,7 +158,7 @@ def modality_gap(
 # The split dictionary: atoms that fire for one modality alone.
 
 
-class SplitDictionary(Measurement):
+class SplitDictionary(Measurement, Plotted):
     """Share of the atoms that fire, of those that serve one modality alone.
 
     Its floor is the same with each pair turned about by a coin: no atom can then serve one side.
@@ -162,7 +166,7 @@ class SplitDictionary(Measurement):
 
     HEADLINE = (
         "{value:.1%} of {n} atoms have at least {alone:.0%} of their strength in one modality, "
-        "shuffled {floor:.1%}"
+        "shuffled {floor:.1%}; they carry {energy:.1%} of all strength"
     )
 
     scores: Float[np.ndarray, " n_atoms"]
@@ -174,6 +178,27 @@ class SplitDictionary(Measurement):
 
     alone: float
     """From which share of its strength in one modality an atom counts as split."""
+
+    energy: float
+    energy_floor: float
+    """Share of all strength that split atoms carry; the same with each pair turned about by a coin."""
+
+    @property
+    def chart(self) -> Chart:
+        """Atoms by m_j, and their strength: how much of a dictionary, and of its use, is of one modality."""
+        fires = np.isfinite(self.scores)
+        scores, strength = self.scores[fires], self.energies[fires].sum(axis=1)
+        edges = np.linspace(0, 1, N_BINS + 1)
+        shares = {
+            "atoms": np.histogram(scores, edges)[0] / len(scores),
+            "strength": np.histogram(scores, edges, weights=strength)[0] / strength.sum(),
+        }
+        middles = (edges[:-1] + edges[1:]) / 2
+        return Chart(
+            series=tuple(Points(name, middles, share) for name, share in shares.items()),
+            x="m: 0 all in the second modality, 1 all in the first",
+            y="share",
+        )
 
 
 @checked(leave=("codes",))
@@ -187,7 +212,8 @@ def modality_scores(
     """Measure which atoms of a shared dictionary serve one modality alone.
 
     m_j = E|z_j¹| / (E|z_j¹| + E|z_j²|), over the rows of each modality; an atom is split where m_j is at
-    least `alone` or at most 1 − `alone`. The value is the share of split atoms among those that fire.
+    least `alone` or at most 1 − `alone`. The value is the share of split atoms among those that fire;
+    `energy` weighs each by its strength E|z_j¹| + E|z_j²|: many rare atoms of one modality may carry little.
 
     Parameters
     ----------
@@ -203,15 +229,16 @@ def modality_scores(
     Source
     ------
     Papadimitriou et al., "Interpreting the linear structure of vision-language model embedding spaces", arXiv
-    2504.11695 (m_j as in a summary of it). `alone` and the floor are ours.
+    2504.11695 (m_j and energy E z_j as in a summary of it). `alone`, the weighted share and the floors are
+    ours.
 
     Example
     -------
     >>> image = SparseCodes.from_dense(torch.tensor([[1.0, 0.0, 1.0], [2.0, 0.0, 1.0]]))
     >>> text = SparseCodes.from_dense(torch.tensor([[0.0, 3.0, 1.0], [0.0, 1.0, 1.0]]))
     >>> split = modality_scores([image, text])
-    >>> split.scores.tolist(), round(split.value, 2)
-    ([1.0, 0.0, 0.5], 0.67)
+    >>> split.scores.tolist(), round(split.value, 2), round(split.energy, 2)
+    ([1.0, 0.0, 0.5], 0.67, 0.64)
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     _check_codes(codes)
@@ -220,17 +247,23 @@ def modality_scores(
     coin = np.random.default_rng(seed).random(n) < 0.5
     sides = [np.asarray(t.mean(axis=0)).ravel() for t in tables]
     turned = [_mixed(tables, coin), _mixed(tables, ~coin)]
-    scores = _score(*sides)
-    alive, chance = np.isfinite(scores), _score(*turned)
-    split = _is_split(scores[alive], alone)
+    scores, split, strength = _split(sides, alone)
+    _, by_chance, strength_by_chance = _split(turned, alone)
     value = resampling.mean(
         "split_atoms",
         split,
-        floor=_is_split(chance[np.isfinite(chance)], alone).mean(),
+        floor=by_chance.mean(),
         unit="atoms",
         seconds=round(time.perf_counter() - start, 3),
     )
-    return SplitDictionary.of(value, scores=scores, energies=np.stack(sides, axis=1), alone=alone)
+    return SplitDictionary.of(
+        value,
+        scores=scores,
+        energies=np.stack(sides, axis=1),
+        alone=alone,
+        energy=float(np.average(split, weights=strength)),
+        energy_floor=float(np.average(by_chance, weights=strength_by_chance)),
+    )
 
 
 def _table(codes: SparseCodes) -> csr_matrix:
@@ -244,15 +277,15 @@ def _mixed(tables: Sequence[csr_matrix], first: Any) -> Float[np.ndarray, " n_at
     return np.asarray(total).ravel() / len(first)
 
 
-def _score(
-    first: Float[np.ndarray, " n_atoms"], second: Float[np.ndarray, " n_atoms"]
-) -> Float[np.ndarray, " n_atoms"]:
-    total = first + second
-    return np.divide(first, total, out=np.full_like(total, np.nan), where=total > 0)
-
-
-def _is_split(scores: Float[np.ndarray, " alive"], alone: float) -> Float[np.ndarray, " alive"]:
-    return ((scores >= alone) | (scores <= 1 - alone)).astype(float)
+def _split(
+    sides: Sequence[Float[np.ndarray, " n_atoms"]], alone: float
+) -> tuple[Float[np.ndarray, " n_atoms"], Float[np.ndarray, " alive"], Float[np.ndarray, " alive"]]:
+    """Return m_j of every atom; of those that fire, whether each is split, and its strength."""
+    total = sides[0] + sides[1]
+    scores = np.divide(sides[0], total, out=np.full_like(total, np.nan), where=total > 0)
+    alive = total > 0
+    split = (scores[alive] >= alone) | (scores[alive] <= 1 - alone)
+    return scores, split.astype(float), total[alive]
 
 
 # -------------------------------------------------------------------------------------------------

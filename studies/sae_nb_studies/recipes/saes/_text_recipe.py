@@ -90,7 +90,8 @@ TEXT_PLANS = {
     "smollm2-135m": TextPlan(
         hook_points=("resid_post.9", "resid_post.16", "resid_post.23"),
         more=MoreTexts(documents_before=900, rows=1_030_000, steps=4000, learning_rate=7e-4),
-    )
+    ),
+    "gemma-3-270m": TextPlan(hook_points=("resid_post.9",)),
 }
 """Plans of the shipped SAEs of real models."""
 
