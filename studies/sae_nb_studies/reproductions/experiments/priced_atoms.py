@@ -28,7 +28,7 @@ from sae_nb_studies.uses._synthesis import usual_strengths
 
 SHORT = {"steps": 3, "n_written": 8, "n_draws": 1}
 WORDS, FIRES, COMMON = 10, (0.01, 0.2), 0.02
-PRICES = {"price": 0.6, "reward": 0.03, "words": 1.0}
+PRICES = {"price": 0.3, "reward": 0.03, "words": 1.0}
 
 
 class Drawn(NamedTuple):
@@ -41,7 +41,7 @@ class Drawn(NamedTuple):
     other_usual: float
 
 
-def run(seed: int, *, steps: int = 16, n_written: int = 24, n_draws: int = 1) -> dict[str, float]:
+def run(seed: int, *, steps: int = 40, n_written: int = 24, n_draws: int = 1) -> dict[str, float]:
     """Fine-tune in each way for `n_draws` atoms; averages over them."""
     sae, stories = sn.load_sae(f"{MODEL}/{PLACE}"), sn.data.stories(300, seed=30_000 + seed).texts
     held_out = list(sn.data.stories(60, seed=40_000 + seed).texts)
