@@ -78,7 +78,7 @@ class Ring(Finding):
 
         The mean place of its atoms on the circle, by |z|. Pass it to `curve(…, closed=True, period=1.0)`.
         """
-        dense = np.abs(_columns(codes, self.atoms))
+        dense = np.abs(latents_of(codes, self.atoms))
         total = dense @ np.exp(2j * np.pi * self.places)
         u = np.floor(np.angle(total) / (2 * np.pi) % 1.0 * steps) / steps
         return np.where(np.abs(total) > 1e-9 * dense.sum(axis=1), u, np.nan)
@@ -125,8 +125,8 @@ def coactivation_ring(
     """
     rng = np.random.default_rng(seed)
     first = rng.permutation(codes.n_rows) < codes.n_rows // 2
-    groups = _groups(codes, first) if atoms is None else [_checked_group(codes, atoms)]
-    fires = [_columns(codes, group) != 0 for group in groups]
+    groups = tied_groups(codes, first) if atoms is None else [_checked_group(codes, atoms)]
+    fires = [latents_of(codes, group) != 0 for group in groups]
     known = [
         (f[first].sum(axis=0) >= LEAST_ROWS) & (f[~first].sum(axis=0) >= LEAST_ROWS) for f in fires
     ]
@@ -174,7 +174,7 @@ def _checked_group(codes: SparseCodes, atoms: Sequence[int]) -> Int[np.ndarray, 
     return group
 
 
-def _columns(codes: SparseCodes, atoms: Int[np.ndarray, " m"]) -> Float[np.ndarray, "rows m"]:
+def latents_of(codes: SparseCodes, atoms: Int[np.ndarray, " m"]) -> Float[np.ndarray, "rows m"]:
     """Latents of some atoms, dense."""
     place = np.full(codes.n_atoms, -1)
     place[atoms] = np.arange(len(atoms))
@@ -186,28 +186,35 @@ def _columns(codes: SparseCodes, atoms: Int[np.ndarray, " m"]) -> Float[np.ndarr
     return found
 
 
-def _groups(codes: SparseCodes, first: Bool[np.ndarray, " rows"]) -> list[Int[np.ndarray, " m"]]:
-    """Groups tied by partners, each among the other's closest, on the rows that rings are ordered on."""
+def tied_groups(
+    codes: SparseCodes,
+    first: Bool[np.ndarray, " rows"],
+    *,
+    n_partners: int = N_PARTNERS,
+    least_score: float = LEAST_SCORE,
+    at_most: int = MOST,
+) -> list[Int[np.ndarray, " m"]]:
+    """Groups tied by partners, each among the other's closest, on the rows that shapes are found on."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     used = np.unique(codes.atoms.cpu().numpy())
-    fires = _columns(codes, used)[first] != 0
+    fires = latents_of(codes, used)[first] != 0
     often = fires.sum(axis=0) >= LEAST_ROWS
     used, fires = used[often], fires[:, often]
     if len(used) < FEWEST:
         return []
     tie = _lift(fires)
     np.fill_diagonal(tie, 0)
-    closest = np.argsort(-tie, axis=1)[:, :N_PARTNERS]
-    i, j = np.repeat(np.arange(len(used)), N_PARTNERS), closest.reshape(-1)
+    closest = np.argsort(-tie, axis=1)[:, :n_partners]
+    i, j = np.repeat(np.arange(len(used)), closest.shape[1]), closest.reshape(-1)
     x = fires.astype(np.float64)
     together, usual = (x.T @ x)[i, j], np.outer(x.sum(axis=0), x.mean(axis=0))[i, j]
-    above = together > usual + LEAST_SCORE * np.sqrt(usual)
+    above = together > usual + least_score * np.sqrt(usual)
     one_way = coo_matrix((np.ones(above.sum()), (i[above], j[above])), shape=tie.shape).tocsr()
     _, group = connected_components(one_way.minimum(one_way.T), directed=False)
     parts = (np.flatnonzero(group == k) for k in range(group.max() + 1))
-    return [used[part] for part in parts if FEWEST <= len(part) <= MOST]
+    return [used[part] for part in parts if FEWEST <= len(part) <= at_most]
 
 
 def _lift(fires: Fires) -> Float[np.ndarray, "m m"]:

@@ -31,7 +31,12 @@ if TYPE_CHECKING:
         ManifoldCapture as ManifoldCapture,
         manifold_capture as manifold_capture,
     )
+    from sae_nb_studies.geometry._ontology import Ontology as Ontology, ontology as ontology
     from sae_nb_studies.geometry._receptive_fields import Regime as Regime
+    from sae_nb_studies.geometry._shapes import (
+        CoactivationShapes as CoactivationShapes,
+        coactivation_shapes as coactivation_shapes,
+    )
     from sae_nb_studies.geometry._stability import (
         GeometricStability as GeometricStability,
         geometric_stability as geometric_stability,

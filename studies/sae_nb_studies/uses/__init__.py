@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         SpatialAutocorrelation as SpatialAutocorrelation,
         spatial_autocorrelation as spatial_autocorrelation,
     )
+    from sae_nb_studies.uses._synthesis import Synthesis as Synthesis, fill_gaps as fill_gaps
     from sae_nb_studies.uses._text_dimension import (
         TextDimension as TextDimension,
         text_dimension as text_dimension,

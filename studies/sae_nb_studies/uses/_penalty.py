@@ -40,6 +40,7 @@ def penalty(
     weight: float = 1.0,
     limit: float | Sequence[float] = 0.0,
     like: Any = None,
+    reward: bool = False,
 ) -> Penalty:
     """Make a term of a loss that a fine-tuning of your own adds to its own: what some atoms may not be.
 
@@ -57,6 +58,8 @@ def penalty(
         α: mean that each atom may have without a penalty; one number, or one per atom.
     like
         Texts that are as they should be: α_j is then the mean pre-code on them. Not with `limit`.
+    reward
+        Price what is missing below α instead of what is above it, Σ_j ReLU(α_j − u_j): atoms are to fire. Ours.
 
     Raises
     ------
@@ -106,6 +109,7 @@ def penalty(
         hook_point=hook_point,
         weight=float(weight),
         limits=tuple(limits),
+        reward=reward,
         sae=sae,
         passing=passing,
         reading=Active(model, Edit(hook_point=point, edit=passing), backend="hooks"),
@@ -163,7 +167,10 @@ class Penalty:
     hook_point: str
     weight: float
     limits: tuple[float, ...]
-    """α: mean that each atom may have without a penalty."""
+    """α: mean that each atom may have without a penalty; with a reward, must have."""
+
+    reward: bool
+    """Whether what is missing is priced, not what is above."""
 
     sae: SparseAutoencoder
     passing: _Passing
@@ -190,7 +197,7 @@ class Penalty:
         self.reading.__exit__(kind, error, traceback)
 
     def excess(self) -> Float[Tensor, "batch time"]:
-        """Σ_j ReLU(u_j − α_j) at every token of the last run, which is then forgotten.
+        """Σ_j ReLU(u_j − α_j), of a reward Σ_j ReLU(α_j − u_j), at every token of the last run, then forgotten.
 
         Raises
         ------
@@ -208,7 +215,8 @@ class Penalty:
         x, kept = self.passing.seen[-1]
         self.passing.seen.clear()
         u = _pre_codes(self.sae, self.atoms, x.to(self.sae.dictionary))
-        return relu(u - u.new_tensor(self.limits)).sum(dim=-1), kept
+        above = u - u.new_tensor(self.limits)
+        return relu(-above if self.reward else above).sum(dim=-1), kept
 
     def __call__(self, mask: Bool[Tensor, "batch time"] | None = None) -> Float[Tensor, ""]:
         """Return weight · mean excess over the tokens of the last run, those of a mask if there is one.

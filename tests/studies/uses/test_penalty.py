@@ -94,6 +94,20 @@ def test_a_step_against_it_lowers_it_and_leaves_the_sae(gpt: Any, sae: Any) -> N
     assert sae.encoder.weight.grad is None
 
 
+def test_a_reward_is_of_what_is_missing(gpt: Any, sae: Any) -> None:
+    """u − α is what is above less what is missing."""
+    ids, values = ids_of(gpt), {}
+    for reward in (False, True):
+        with penalty(gpt, sae, 25, PLACE, limit=1.5, reward=reward) as term:
+            gpt.module(ids)
+            values[reward] = term.excess()[0]
+    with penalty(gpt, sae, 25, PLACE, limit=-1e4) as term:
+        gpt.module(ids)
+        u = term.excess()[0] - 1e4
+    assert torch.allclose(values[False] - values[True], u - 1.5, atol=1e-2)
+    assert bool((values[True] > 0).any())
+
+
 def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
     with penalty(gpt, sae, ATOMS, PLACE, like=["The cat sat."]) as term:
         assert len(term.limits) == 2
