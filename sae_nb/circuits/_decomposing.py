@@ -172,7 +172,7 @@ def decompose(
 # The model, run with some atoms alone.
 
 
-class _Runs:
+class GraphRuns:
     """The live model with sets of a graph's atoms, several at once; nothing is dense in atoms."""
 
     def __init__(self, graph: Graph) -> None:
@@ -253,7 +253,7 @@ class _Search:
 
     def __init__(self, graph: Graph, share: float) -> None:
         self.graph, self.missing = graph, 1 - share
-        self.runs = _Runs(graph)
+        self.runs = GraphRuns(graph)
         self.atoms = self.kept = self.runs.atoms
         self.recovered = _recovered_by(self.runs, share)
         self.n_runs = 1
@@ -362,7 +362,7 @@ _METHODS: dict[str, Callable[[_Search, int], None]] = {
 }
 
 
-def _recovered_by(runs: _Runs, share: float) -> float:
+def _recovered_by(runs: GraphRuns, share: float) -> float:
     """The share by all atoms of the graph: they must do something, and enough of it."""
     if not len(runs.atoms):
         raise ValueError(

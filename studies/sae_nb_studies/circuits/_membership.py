@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix, diags
 
 from sae_nb.checks import Seed, at_least, checked
-from sae_nb.circuits._decomposing import _Runs
+from sae_nb.circuits._decomposing import GraphRuns
 from sae_nb.circuits._graph import AttributionGraph
 from sae_nb.findings import Finding
 
@@ -70,7 +70,7 @@ class LearnedMembership(Finding):
         """
         import pandas as pd
 
-        runs = _Runs(graph)
+        runs = GraphRuns(graph)
         atoms, draws = runs.atoms, np.random.default_rng(seed)
         if not 1 <= n <= len(atoms):
             raise ValueError(f"`n` must be from 1 to {len(atoms)} atoms, got {n}. Pass fewer.")

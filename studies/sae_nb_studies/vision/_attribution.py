@@ -95,7 +95,6 @@ class PixelAttribution(Finding):
         return pd.DataFrame(data).rename_axis("image")
 
     @checked
-    @checked
     def plot(
         self,
         image: int = 0,
