@@ -72,6 +72,7 @@ class Packed:
 
     @property
     def pinned(self) -> str:
+        """Distributions and versions of all wheels."""
         return ", ".join(wheel.pinned for wheel in self.wheels)
 
 
