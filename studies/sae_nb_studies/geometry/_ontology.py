@@ -74,42 +74,27 @@ class Ontology(Finding):
 
     @checked
     def figure(self) -> Any:
-        """Draw the forest: broader ones above, those without a relation left out."""
+        """Draw the forest: broader ones to the left, as high as they are many; a click on one opens it alone.
+
+        Colour is how often it fires, paler for more; those without a relation are left out.
+        """
+        import plotly.graph_objects as go
+        from plotly.colors import sample_colorscale
+
         from sae_nb.figures import framed, theme
 
-        related = [n for n, p in zip(self.names, self.parent, strict=True) if p or n in self.parent]
-        children: dict[str, list[str]] = {}
-        for name, parent in zip(self.names, self.parent, strict=True):
-            if name in related:
-                children.setdefault(parent, []).append(name)
-        across: dict[str, float] = {}
-        leaves = iter(range(len(self.names)))
-        for name in reversed(_from_the_top(children)):
-            below = [across[child] for child in children.get(name, ())]
-            across[name] = float(np.mean(below)) if below else float(next(leaves))
-        down = dict(zip(self.names, -self.depth, strict=True))
-        figure = framed([], x="", y="steps below the top", height=360)
-        for name, parent in zip(self.names, self.parent, strict=True):
-            if parent:
-                ends = [name, parent]
-                figure.add_scatter(
-                    x=[across[e] for e in ends],
-                    y=[down[e] for e in ends],
-                    mode="lines",
-                    line={"color": theme.CONTROL, "width": 1},
-                    hoverinfo="skip",
-                    showlegend=False,
-                )
-        figure.add_scatter(
-            x=[across[n] for n in related],
-            y=[down[n] for n in related],
-            mode="markers+text",
-            text=related,
-            textposition="bottom center",
-            marker={"size": 9, "color": theme.PALETTE[0]},
-            showlegend=False,
+        related = [i for i, n in enumerate(self.names) if self.parent[i] or n in self.parent]
+        drawn = go.Icicle(
+            labels=[self.names[i] for i in related],
+            parents=[self.parent[i] for i in related],
+            customdata=np.stack([self.rate, self.inside, self.back], axis=1)[related],
+            hovertemplate="%{label} fires on %{customdata[0]:.2%}; where it does, %{parent} fires on "
+            "%{customdata[1]:.0%}, and back %{customdata[2]:.0%}<extra></extra>",
+            # As colours, not as numbers: a scale would paint the empty root too.
+            marker={"colors": sample_colorscale(theme.colour_scale(), self.rate[related] ** 0.5)},
+            root={"color": "rgba(0, 0, 0, 0)"},
         )
-        return figure.update_xaxes(visible=False)
+        return framed([drawn], height=420)
 
 
 @checked(leave=("concepts",))
@@ -199,11 +184,3 @@ def _parents(
     parent = np.where(broader, counts, np.inf).argmin(axis=1)
     rows = np.arange(n)
     return np.where(broader.any(axis=1), parent, -1), given[rows, parent], given.T[rows, parent]
-
-
-def _from_the_top(children: Mapping[str, list[str]]) -> list[str]:
-    """Names in an order in which each comes after its parent."""
-    order = list(children.get("", ()))
-    for name in order:
-        order += children.get(name, ())
-    return order

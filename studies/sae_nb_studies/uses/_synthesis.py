@@ -81,9 +81,10 @@ class Synthesis(Finding):
         from sae_nb.figures import framed, theme
 
         colours = [theme.PALETTE[0], theme.CONTROL, theme.CONTROL]
-        return framed([], y="share of lacking atoms reached", height=320).add_bar(
+        figure = framed([], y="share of lacking atoms reached", height=320).add_bar(
             x=self.table.way, y=self.table.covered, marker_color=colours, showlegend=False
         )
+        return figure.update_yaxes(range=[0, 1])
 
     def _of(self, way: str) -> float:
         return float(self.table.set_index("way").covered[way])

@@ -24,8 +24,9 @@ def test_a_planted_tree_comes_back_and_its_leaves_stay_alone(tmp_path) -> None:
     assert np.nanmin(found.inside) == 1.0
     found.save(tmp_path / "tree")
     assert Ontology.load(tmp_path / "tree").parent == found.parent
-    lines = [trace for trace in found.figure().data if trace.mode == "lines"]
-    assert len(lines) == 9
+    (drawn,) = found.figure().data
+    assert sum(parent != "" for parent in drawn.parents) == 9
+    assert set(drawn.parents) <= {"", *drawn.labels}
 
 
 def test_the_parent_is_the_narrowest_and_depth_counts_steps() -> None:
