@@ -527,9 +527,11 @@ class Editing:
         if runs is self:
             time = self.count(place)
             return [(edit, states, time) for edit in edits]
+        # A call of the module itself: what a pass of another thread puts there is not meant for it.
         call = self._calls.state(model.modality.is_text)
         time = self._calls.count(place)
-        return [(edit, (edit.needed(call),), time) for edit in edits]
+        meant = (edit for edit in edits if not isinstance(edit.edit, Visit))
+        return [(edit, (edit.needed(call),), time) for edit in meant]
 
     def _call(self, forward: Callable[..., object], /, *args: object, **kwargs: object) -> object:
         model = self._live()

@@ -11,6 +11,7 @@ this file.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -586,7 +587,11 @@ def _run_with_hooks(model: LiveModel, pass_: _Pass) -> None:
 
 
 def _listen(module: nn.Module, place: Place, pass_: _Pass) -> RemovableHandle:
+    own = threading.get_ident()
+
     def see(value: object) -> None:
+        if threading.get_ident() != own:  # the module was called by itself meanwhile
+            return
         pass_.see(place, value)
         if pass_.complete:
             raise _Enough

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.models import HookPoint, LiveModel, RunState, wrap
 from sae_nb.models._interventions import Intervention
+from sae_nb.models._running import Runner, run
 from tests.models.conftest import inputs_for
 
 EDITABLE = ["gpt2", "llama", "gemma2", "gpt_neox", "opt", "bert", "vit", "dinov2_with_registers"]
@@ -211,3 +215,56 @@ def test_edits_held_around_many_passes_are_put_in_once() -> None:
         model.interventions.pop()
         torch.testing.assert_close(model(x), x + 2.0)
     torch.testing.assert_close(model(x), x)
+
+
+@pytest.mark.parametrize("backend", ["hooks", "nnsight"])
+def test_a_pass_of_another_thread_is_not_seen_by_the_module_itself(build, backend) -> None:
+    """In the midst of it the module answers as it is, and the pass sees its own states alone."""
+    model, inputs = model_of(build, "gpt2")
+    (batch,) = model.batches(inputs, batch_size=len(inputs))
+    place, last = (model.hook_point(name) for name in ("resid_post.0", "resid_post.1"))
+    plain = model.module(inputs).logits
+    reached, go_on = threading.Event(), threading.Event()
+
+    def put(x: Tensor) -> Tensor:
+        reached.set()
+        assert go_on.wait(60)
+        return x + 1
+
+    def passed() -> Tensor:
+        ran = run(model, batch, read=[place, last], put={str(place): put}, backend=backend)
+        return ran.states[str(last)][0]
+
+    go_on.set()
+    alone = passed()
+    for event in (reached, go_on):
+        event.clear()
+    with ThreadPoolExecutor() as pool:
+        begun = pool.submit(passed)
+        assert reached.wait(60)
+        meanwhile = model.module(inputs).logits
+        go_on.set()
+        assert torch.equal(meanwhile, plain)
+        assert torch.equal(begun.result(60), alone)
+
+
+def test_a_capture_of_another_thread_takes_nothing_of_the_modules_own_calls(build) -> None:
+    """While it is at a state, the module is called by itself with other inputs."""
+    model, inputs = model_of(build, "gpt2")
+    (batch,) = model.batches(inputs, batch_size=len(inputs))
+    points = [model.hook_point(name) for name in ("resid_post.0", "resid_post.1")]
+    reached, go_on, taken = threading.Event(), threading.Event(), []
+
+    def take(name: str, x: Tensor, _: object) -> None:
+        taken.append((name, tuple(x.shape)))
+        reached.set()
+        assert go_on.wait(60)
+
+    with ThreadPoolExecutor() as pool:
+        begun = pool.submit(Runner(model, read=points, answer=False).take, batch, take)
+        assert reached.wait(60)
+        assert model.module(inputs[:1]).logits.shape[0] == 1
+        go_on.set()
+        begun.result(60)
+    assert [name for name, _ in taken] == [str(point) for point in points]
+    assert {shape[0] for _, shape in taken} == {len(inputs)}
