@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
@@ -213,10 +214,8 @@ def plain_index(first: int, n: int, n_tokens: int | None) -> tuple[Tensor, Tenso
 def to_device(x: Tensor, device: str | torch.device) -> Tensor:
     """Return numbers on a device; a card is not waited for, as it is where memory is not pinned."""
     if x.device.type == "cpu" and torch.device(device).type == "cuda":
-        try:
+        with suppress(RuntimeError):  # no more of such memory
             return x.pin_memory().to(device, non_blocking=True)
-        except RuntimeError:  # no more of such memory
-            pass
     return x.to(device)
 
 

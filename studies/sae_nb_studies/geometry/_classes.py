@@ -142,13 +142,7 @@ def class_geometry(
     >>> found.separable_at < found.separable_floor, bool(found.radius.mean() < found.radius_floor)
     (True, True)
     """
-    rows, classes = check_matrix(x).double(), check_classes(labels)
-    found, counts = torch.unique(classes, return_counts=True)
-    if len(found) < 2 or int(counts.min()) < 3:
-        raise ValueError(
-            "`labels` must have two classes or more of three rows or more each, got "
-            f"{len(found)} classes, the smallest with {int(counts.min())} rows."
-        )
+    rows, classes, found, counts = class_rows(x, labels)
     for label in found.tolist():
         if float(rows[classes == label].var(dim=0).sum()) == 0:
             raise ValueError(
@@ -168,6 +162,18 @@ def class_geometry(
         separable_at=_separable_at(rows, classes, n_draws, np.random.default_rng(seed)),
         separable_floor=_separable_at(rows, shuffled, n_draws, np.random.default_rng(seed)),
     )
+
+
+def class_rows(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return rows in fp64, their classes, which classes there are and how often; of three rows or more each."""
+    rows, classes = check_matrix(x).double(), check_classes(labels)
+    found, counts = torch.unique(classes, return_counts=True)
+    if len(found) < 2 or int(counts.min()) < 3:
+        raise ValueError(
+            "`labels` must have two classes or more of three rows or more each, got "
+            f"{len(found)} classes, the smallest with {int(counts.min())} rows."
+        )
+    return rows, classes, found, counts
 
 
 def _spread(

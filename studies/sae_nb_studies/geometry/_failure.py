@@ -11,18 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Seed,
-    as_tensor,
-    at_least,
-    check_classes,
-    check_finite,
-    check_matrix,
-    checked,
-)
+from sae_nb.checks import Seed, as_tensor, at_least, check_finite, checked
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Finding, Plotted
 from sae_nb.statistics import permutation_p, rank_correlation
+from sae_nb_studies.geometry._classes import class_rows
 
 FORECAST = ("dimension", "utility")
 """The markers of which the paper's abstract says that a fall foretells failure."""
@@ -102,13 +95,7 @@ def class_markers(
     >>> near.capacity < far.capacity, near.radius > far.radius
     (True, True)
     """
-    rows, classes = check_matrix(x).double(), check_classes(labels)
-    found, counts = torch.unique(classes, return_counts=True)
-    if len(found) < 2 or int(counts.min()) < 3:
-        raise ValueError(
-            "`labels` must have two classes or more of three rows or more each, got "
-            f"{len(found)} classes, the smallest with {int(counts.min())} rows."
-        )
+    rows, classes, found, _ = class_rows(x, labels)
     rng = np.random.default_rng(seed)
     clouds = []
     for label in found.tolist():
