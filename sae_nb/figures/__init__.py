@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         broken as broken,
         framed as framed,
         heatmaps as heatmaps,
+        icicle as icicle,
         line as line,
         named as named,
         named_ticks as named_ticks,

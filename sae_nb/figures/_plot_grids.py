@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from plotly.basedatatypes import BaseTraceType
+from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from sae_nb.figures.theme import (
@@ -218,6 +219,19 @@ def number_of(place: int) -> str:
     ('', '2')
     """
     return "" if place == 0 else str(place + 1)
+
+
+def icicle(labels: Sequence[str], parents: Sequence[str], shade: Any, **trace: Any) -> go.Icicle:
+    """Return a forest by the name of each one's parent ("" for a root), coloured by `shade`, 0 to 1."""
+    # As colours, not as numbers: a scale would paint the empty root too.
+    colours = sample_colorscale(colour_scale(), shade)
+    return go.Icicle(
+        labels=labels,
+        parents=parents,
+        marker={"colors": colours},
+        root={"color": "rgba(0, 0, 0, 0)"},
+        **trace,
+    )
 
 
 def on_axes(place: int) -> dict[str, str]:

@@ -78,21 +78,16 @@ class Ontology(Finding):
 
         Colour is how often it fires, paler for more; those without a relation are left out.
         """
-        import plotly.graph_objects as go
-        from plotly.colors import sample_colorscale
-
-        from sae_nb.figures import framed, theme
+        from sae_nb.figures import framed, icicle
 
         related = [i for i, n in enumerate(self.names) if self.parent[i] or n in self.parent]
-        drawn = go.Icicle(
-            labels=[self.names[i] for i in related],
-            parents=[self.parent[i] for i in related],
+        drawn = icicle(
+            [self.names[i] for i in related],
+            [self.parent[i] for i in related],
+            self.rate[related] ** 0.5,
             customdata=np.stack([self.rate, self.inside, self.back], axis=1)[related],
             hovertemplate="%{label} fires on %{customdata[0]:.2%}; where it does, %{parent} fires on "
             "%{customdata[1]:.0%}, and back %{customdata[2]:.0%}<extra></extra>",
-            # As colours, not as numbers: a scale would paint the empty root too.
-            marker={"colors": sample_colorscale(theme.colour_scale(), self.rate[related] ** 0.5)},
-            root={"color": "rgba(0, 0, 0, 0)"},
         )
         return framed([drawn], height=420)
 
