@@ -19,6 +19,7 @@ from sae_nb.findings import Finding
 from sae_nb.lenses._head import head_of
 from sae_nb.models import HookPointNotFound
 from sae_nb.models._attention import Calculated, Place, attentions, watching
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -272,7 +273,9 @@ def _drawn(
 ) -> Iterator[tuple[Batch, bool]]:
     """Yield texts of random tokens that come twice, and texts as long in which none does by intent."""
     specials = model.special_ids
-    usual = torch.tensor([i for i in range(int(model.vocabulary_size or 0)) if i not in specials])
+    usual = torch.ones(int(model.vocabulary_size or 0), dtype=torch.bool)
+    usual[[i for i in specials if i < len(usual)]] = False
+    usual = usual.nonzero()[:, 0]
     before, after = _around(model)
     for n, repeats in ((n_texts, True), (min(n_texts, N_CONTROL), False)):
         rows = []
@@ -341,7 +344,7 @@ class _Sums:
                 self._count(place, "copying_control", controls)
 
         with torch.no_grad(), watching(self.model, see):
-            self.model.forward(batch)
+            run(self.model, batch, answer="end")
 
     def _count(self, place: Place, name: str, x: Float[Tensor, "heads n"] | None) -> None:
         if x is not None and x.shape[1]:

@@ -14,6 +14,8 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.circuits._heads import written_by_heads
 from sae_nb.models._attention import watching
+from sae_nb.models._running import run
+from sae_nb.summaries import SteeringRecipe, summarise_steering
 from tests.models.conftest import build_model
 
 WINDOW, CAP, LENGTH = 4, 5.0, 10
@@ -268,3 +270,24 @@ def test_edits_are_those_of_plain_torch(
     near(steered(sae=sae, atom=atom, by=1.5, unit="p99", acts=acts), moved(more, 0))
     read = sae.decode(sae.encode(x.flatten(0, 1))).detach().unflatten(0, (2, LENGTH)) - x
     near(steered(sae=sae, atom=atom, by=1.5 * unit, keep_error=False), moved(read + more, 1))
+
+
+def test_one_answer_unembeds_one_token(module: Any, model: Any) -> None:
+    """Of copies of a text, patches of heads and a steered panel's passes: the last token's logits alone."""
+    lengths: list[int] = []
+    hook = module.lm_head.register_forward_pre_hook(lambda _, x: lengths.append(x[0].shape[1]))
+    try:
+        sn.circuits.head_contributions(model, IDS, target=(3, 5), method="ablation")
+        sn.circuits.head_scores(model, n_tokens=6)
+        sae = sn.TopK(d_in=64, n_atoms=128, k=8, generator=torch.Generator().manual_seed(0))
+        recipe = SteeringRecipe(hook_point="resid_post.1", atom=3, strength=2.0)
+        summarise_steering(model, IDS[:1], sae, recipe)
+    finally:
+        hook.remove()
+    assert max(lengths) == 4 and lengths.count(4) == 1  # by which the unembedding was found
+    padded = torch.nn.utils.rnn.pad_sequence([IDS[0], IDS[1, :7]], batch_first=True)
+    ids = [IDS[0].tolist(), IDS[1, :7].tolist()]
+    (batch,) = model.batches(ids, batch_size=2)
+    found = run(model, batch, answer="end").answer
+    assert found.tensor.shape[1] == padded.shape[1]  # of different lengths: all of them
+    near(found.one(1), by_hand(module, IDS[1:, :7])["logits"][0, -1])
