@@ -99,7 +99,9 @@ def larger() -> None:
         n = sum(weight.numel() for weight in counted.parameters())
         embedding = counted.get_input_embeddings().weight.numel()
         n_blocks, width = config.num_hidden_layers, config.hidden_size
-        config.num_hidden_layers, config.vocab_size, config.layer_types = 1, FEW_TOKENS, None
+        config.num_hidden_layers, config.vocab_size = 1, FEW_TOKENS
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:1]
         seconds, capture, steering = one_block(build(config).eval())
         row = (
             f"{n_blocks} × {width}", f"{n / 1e6:.0f} M, {embedding / 1e6:.0f} M",

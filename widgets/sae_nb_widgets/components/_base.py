@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anywidget
 import ipywidgets as ipw
@@ -58,7 +58,7 @@ class OwnLayout(ipw.Layout):
     def _sent(self) -> list[str]:
         return list(_traits_sent(type(self)))  # type: ignore[arg-type]
 
-    def get_state(self, key: object = None, drop_defaults: bool = False) -> dict[str, Any]:
+    def get_state(self, key: object = None, drop_defaults: bool = False) -> dict[str, Any]:  # noqa: ARG002
         """Return the state that is sent; of a new page's all but what is not set."""
         known = [n for n in self.keys if n[0] == "_" or self._trait_values.get(n) is not None]
         return dict(super().get_state(known if key is None else key, drop_defaults))
@@ -175,6 +175,10 @@ class LiveWidget(SharesLayout, anywidget.AnyWidget):
         """Send the state, or a part of it, as it is at this moment."""
         with _sending:
             super().send_state(key)
+
+    def _get_embed_state(self, drop_defaults: bool = False) -> dict[str, Any]:  # noqa: ARG002
+        # The module and the style are defaults of the class that a page does not have.
+        return cast(dict[str, Any], super()._get_embed_state(drop_defaults=False))
 
 
 class Component(LiveWidget):
