@@ -58,7 +58,7 @@ class OwnLayout(ipw.Layout):
     def _sent(self) -> list[str]:
         return list(_traits_sent(type(self)))  # type: ignore[arg-type]
 
-    def get_state(self, key: object = None, drop_defaults: bool = False) -> dict[str, Any]:  # noqa: ARG002
+    def get_state(self, key: object = None, drop_defaults: bool = False) -> dict[str, Any]:
         """Return the state that is sent; of a new page's all but what is not set."""
         known = [n for n in self.keys if n[0] == "_" or self._trait_values.get(n) is not None]
         return dict(super().get_state(known if key is None else key, drop_defaults))
