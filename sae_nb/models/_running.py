@@ -235,10 +235,12 @@ class Runner:
     def _may_end(self, batch: Batch) -> bool:
         """Whether every text ends in the last column, and edits and reads lie before the unembedding."""
         keep, edits = batch.keep, (*self._model.interventions, *self._visits)
-        known = all(
-            edit.hook_point.layer is not None or edit.hook_point in _BEFORE for edit in edits
-        )
-        return known and keep is not None and not batch.packed and bool(keep[:, -1].all())
+        if keep is None or batch.packed or self._model.structure is None:
+            return False
+        blocks = f"{self._model.structure.blocks}."
+        points = [edit.hook_point for edit in edits]
+        before = all(one in _BEFORE or one.path.startswith(blocks) for one in points)
+        return before and bool(keep[:, -1].all())
 
     def _run(self, batch: Batch, raw: object) -> Run:
         """Return what was seen in a pass, one state by name."""

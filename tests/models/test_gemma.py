@@ -282,9 +282,16 @@ def test_one_answer_unembeds_one_token(module: Any, model: Any) -> None:
         sae = sn.TopK(d_in=64, n_atoms=128, k=8, generator=torch.Generator().manual_seed(0))
         recipe = SteeringRecipe(hook_point="resid_post.1", atom=3, strength=2.0)
         summarise_steering(model, IDS[:1], sae, recipe)
+        assert sorted(lengths)[-2:] == [1, 4]  # four tokens, by which the unembedding was found
+        lengths.clear()
+        sn.circuits.attribution_graph(
+            model, "neurons", IDS[:1], contrast=IDS[1:], target=(3, 5), progress=False
+        )
+        # What is likely anywhere, and by which unembedding, is read of all; the traced passes need one.
+        assert lengths.count(LENGTH) == 3
+        assert lengths.count(1) == len(lengths) - 3 == 2
     finally:
         hook.remove()
-    assert sorted(lengths)[-2:] == [1, 4]  # four tokens, by which the unembedding was found
     padded = torch.nn.utils.rnn.pad_sequence([IDS[0], IDS[1, :7]], batch_first=True)
     ids = [IDS[0].tolist(), IDS[1, :7].tolist()]
     (batch,) = model.batches(ids, batch_size=2)
