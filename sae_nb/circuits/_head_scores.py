@@ -481,12 +481,12 @@ class _Copying:
             model.hook_point("head_out.0")
         except (ValueError, HookPointNotFound):
             return None
-        rows, flat = head.before_norm(head.weight), batch.token_ids.flatten()
+        flat, n = batch.token_ids.flatten(), head.n_outputs
         at = torch.randperm(len(flat), generator=generator)[:N_COPIED].to(flat.device)
-        others = torch.randperm(len(rows), generator=generator)[:N_OTHERS].to(flat.device)
-        own = rows[flat[at]]
+        others = torch.randperm(n, generator=generator)[:N_OTHERS].to(flat.device)
+        own, others = (head.before_norm(head.rows(ids)) for ids in (flat[at], others))
         wrong = own.roll(len(own) // 2, dims=0)
-        return cls(model=model, at=at, own=own, wrong=wrong, others=rows[others])
+        return cls(model=model, at=at, own=own, wrong=wrong, others=others)
 
     def shares(
         self, layer: int, value: Float[Tensor, "batch heads source d_head"]
