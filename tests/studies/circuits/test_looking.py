@@ -135,7 +135,7 @@ def test_direct_effects_are_those_by_hand() -> None:
     assert found.answer == pytest.approx(float(answer[3] - answer[5]), abs=1e-4)
 
 
-FAMILIES = ["gpt2", "llama", "gpt_neox", "qwen3", "gemma2", "gemma3_text", "bert", "bloom", "gptj"]
+FAMILIES = ["gpt2", "llama", "gpt_neox", "qwen3", "gemma2", "bert", "bloom", "gptj"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
