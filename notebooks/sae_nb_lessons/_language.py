@@ -216,7 +216,8 @@ def language_model(name: str | None = None) -> LanguageModel:
     ----------
     name
         Another model with an SAE in the package, such as "gemma-3-270m" once it was fetched. Where none of its
-        atoms has the label that the notebooks count words of, another is turned up, and nothing is counted.
+        atoms has the label that the notebooks count words of, another is turned up (without labels one that
+        fires on a hundredth of the tokens), and nothing is counted.
 
     Raises
     ------
@@ -263,7 +264,8 @@ def _opened(plan: Plan) -> LanguageModel:
     named = (atom for part in plan.concepts for label, atom in labels if part in label)
     atom = next(named, None)
     if atom is None:
-        atom, plan = next(iter(examples.labels), 0), replace(plan, words=())
+        rare = int(abs(examples.frequency - 0.01).argmin())
+        atom, plan = next(iter(examples.labels), rare), replace(plan, words=())
     more = plan.beginnings or tuple(neutral_beginnings(15, seed=7))
     return LanguageModel(
         model=model,
