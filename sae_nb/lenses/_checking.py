@@ -132,7 +132,7 @@ def _floor(head: Head, rows: Rows) -> dict[str, float]:
     total = torch.zeros(head.n_outputs, dtype=torch.float64)
     entropy, tops = 0.0, []
     for begin in range(0, len(rows), ROWS_AT_ONCE):
-        own = head.log_probabilities(rows.last[begin : begin + ROWS_AT_ONCE].to(head.weight.device))
+        own = head.log_probabilities(rows.last[begin : begin + ROWS_AT_ONCE].to(head.device))
         total += own.exp().double().sum(dim=0).cpu()
         entropy -= float((own.exp() * own).sum())
         tops.append(own.argmax(dim=1).cpu())

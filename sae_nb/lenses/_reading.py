@@ -52,7 +52,7 @@ def compare(head: Head, moved: Tensor, rows: Rows, *, k: int) -> Compared:
 @torch.no_grad()
 def compare_all(head: Head, moved: Sequence[Tensor], rows: Rows, *, k: int) -> list[Compared]:
     """Compare several states of the same rows; the model's own answer is made once."""
-    device = head.weight.device
+    device = head.device
     parts: list[list[tuple[Tensor, ...]]] = [[] for _ in moved]
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         some = slice(begin, begin + ROWS_AT_ONCE)
