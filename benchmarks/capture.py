@@ -218,7 +218,7 @@ def main() -> None:
         return
     real = options.model
     print(f"\n## {real or 'capture'}\n\n| case | nnsight | hooks |\n| --- | --- | --- |")
-    for case in [real_case(real, 8, 64)] if real else cases(options.large):
+    for case in [real_case(real, 2, 64)] if real else cases(options.large):
         plain = partial(cpu_seconds, plain_hooked(case, whole=not real))
         traced, hooked = (
             ratio(plain, partial(cpu_seconds, captured(case, backend)), options.repeats)[1]

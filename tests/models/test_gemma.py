@@ -298,3 +298,30 @@ def test_one_answer_unembeds_one_token(module: Any, model: Any) -> None:
     found = run(model, batch, answer="end").answer
     assert found.tensor.shape[1] == padded.shape[1]  # of different lengths: all of them
     near(found.one(1), by_hand(module, IDS[1:, :7])["logits"][0, -1])
+
+
+@pytest.mark.slow
+def test_the_real_model_is_what_plain_torch_computes() -> None:
+    """Of Gemma 3 270M, where `sae-nb get gemma-3-270m --accept-terms` fetched it."""
+    try:
+        model = sn.load_model("gemma-3-270m")
+    except FileNotFoundError:
+        pytest.skip("needs gemma-3-270m: sae-nb get gemma-3-270m --accept-terms")
+    module, text = model.module, "The capital of France is Paris, and the capital of Italy is"
+    ids = torch.tensor(model.tokenizer([text]).input_ids)
+    wanted = by_hand(module, ids, kinds=module.config.layer_types, window=512)
+    points = ["embed", "head_out.5", "attn_out.5", "mlp_post.9", "resid_post.9", "final_norm"]
+    acts = sn.capture(model, [text], points, drop_first=False, drop_massive=False, progress=False)
+    for name, found in acts.items():
+        for one, other in zip(found.x, wanted[name][0], strict=True):
+            near(one, other)
+    lens = sn.fit_lens(model, [text], kind="logit", progress=False)
+    near(lens.read([text], k=1).answer_probability, wanted["logits"][0].softmax(-1).amax(-1))
+    direction = sn.random_direction(640, seed=0)
+    with sn.steer(model, "resid_post.9", direction=direction, by=2000.0):
+        steered = model([text]).logits
+    moved = by_hand(
+        module, ids, lambda at, x: x + 2000 * direction if at == "resid_post.9" else x,
+        kinds=module.config.layer_types, window=512,
+    )  # fmt: skip
+    near(steered, moved["logits"])
