@@ -174,8 +174,8 @@ def _as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
         data = of_sites(cast("SparseAutoencoder", saes[0]), data)
     readers = [sae for sae in saes if getattr(sae, "reads_sequences", False)]
     if readers and not isinstance(data, Sequences):
-        context = min(int(sae.context) for sae in readers)  # type: ignore[attr-defined]
-        data = Sequences(data, context=context)  # type: ignore[arg-type]
+        limits = [sae.context for sae in readers if sae.context is not None]  # type: ignore[attr-defined]
+        data = Sequences(data, context=min(limits, default=None))  # type: ignore[arg-type]
     if isinstance(data, Sequences):
         _as_source(data.acts)
         return data
