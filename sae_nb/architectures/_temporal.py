@@ -312,7 +312,7 @@ class Temporal(OneStep):
         self,
         x: Float[Tensor, "batch time d_in"],
         keep: Bool[Tensor, "batch time"],
-        real: Bool[Tensor, "batch time"] | None = None,  # noqa: ARG002 - what is left out is no past
+        real: Bool[Tensor, "batch time"] | None = None,
     ) -> Float[Tensor, "batch time d_in"]:
         """Reconstruct the kept tokens of each row as one sequence; the others are not part of it.
 
@@ -323,6 +323,8 @@ class Temporal(OneStep):
         keep
             Tokens to keep; padding and tokens it was not trained on (attention sinks) are left out, and
             come back unchanged.
+        real
+            Not asked: what is left out is the past of no token.
         """
         counts = keep.sum(dim=1)
         used = counts > 0

@@ -16,14 +16,7 @@ from torch.nn.functional import pad
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
-from sae_nb.temporal._sequences import (
-    WHY,
-    SequenceRows,
-    Sequences,
-    mask_of,
-    padded,
-    unpadded,
-)
+from sae_nb.temporal._sequences import WHY, SequenceRows, Sequences, mask_of, padded, unpadded
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -65,8 +65,9 @@ class AttentionMaps(NamedTuple):
             off = float((ours[:, ::copies] - seen.pattern).abs().max())
             if off > SAME:
                 raise ValueError(
-                    f"`layer` must attend by a softmax of linear queries and keys, turned by position or not, and "
-                    f"layer {self.layer} of {model.name} does otherwise: an attention differs by {off:.2f}. "
+                    f"`layer` must attend by a softmax of linear queries and keys, turned by position or "
+                    f"not, and layer {self.layer} of {model.name} does otherwise: one attention differs by "
+                    f"{off:.2f}. "
                     "Choose a layer without a norm of queries, a window or a bias by distance."
                 )
 
@@ -76,8 +77,8 @@ def attention_maps(model: LiveModel, layer: int) -> AttentionMaps:
     n = model.n_layers or 0
     if not model.n_heads or not 0 <= layer < n or model.streams:
         raise ValueError(
-            f"`layer` must be one of the {n} attention layers of a decoder or an encoder alone, got {layer} for "
-            f"{model.name}."
+            f"`layer` must be one of the {n} attention layers of a model of one stream, got {layer} for "
+            f"{model.name}. Choose another."
         )
     module = model.hook_point(f"head_out.{layer}").path.rpartition(".")[0]
     read, written = f"{module}.input", str(model.hook_point(f"attn_out.{layer}"))

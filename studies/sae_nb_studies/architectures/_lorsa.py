@@ -37,7 +37,7 @@ ATTENTION_SHARE = 0.1
 """Of the learning rate, for queries and keys."""
 
 FIRST_PIECE = 64
-"""Rows that are taken for a sequence where an untrained Lorsa looks at rows that do not say where one begins."""
+"""Rows taken for a sequence where an untrained Lorsa sees rows that do not say where one begins."""
 
 
 @checked
@@ -45,7 +45,7 @@ class Lorsa(Transcoder):
     """Low-rank sparse attention: from the input of an attention layer to its output, by heads of one direction.
 
     Of a text x_1 … x_T, head j at t has z_tj = Σ_{s ≤ t} A^{g(j)}_ts ⟨x_s − μ, E_j⟩ + a_j, with
-    A^g = softmax((W_Q^g x_t + b_Q^g) · (W_K^g x_s + b_K^g) / √d_head) over s ≤ t, shared by the
+    A^g = softmax((W_Q^g x_t + b_Q^g) · (W_K^g x_s + b_K^g) / √d_head) over s ≤ t (x scaled), shared by the
     n_atoms / n_heads heads of group g. Of z_t the k largest positive stay, and ŷ_t = z_t D + b, ‖d_j‖ = 1.
     So an atom is a head: it looks (A), reads one direction there (E_j) and writes one (d_j). Where the model
     rotates queries and keys by position, so does A. Trained as a Transcoder, on ‖y − ŷ‖² / E‖y − μ_y‖².
@@ -77,12 +77,12 @@ class Lorsa(Transcoder):
     Source
     ------
     He et al., "Towards understanding the nature of attention with low-rank sparse decomposition", arXiv
-    2504.20938. [code: OpenMOSS/Language-Model-SAEs, models/lorsa.py] Heads of one direction, consecutive ones
-    sharing queries and keys with biases; the k largest of z‖w_O‖; the layer's normed input, and as many queries and
-    keys as the model has, copied, each perhaps several times; atoms drawn in the span of each head's outputs and
-    values through its own map; biases that centre. [abstract] Cleaner and finer versions of known heads.
-    [ours] Unit atoms, scale by least squares at the start (theirs: by a search over norms), AuxK, a tenth of the
-    learning rate for queries and keys; a norm of queries and keys is not held (theirs can).
+    2504.20938. [code: OpenMOSS/Language-Model-SAEs, LowRankSparseAttention] Heads of one direction, of
+    which consecutive ones share queries and keys with biases; the k largest of z‖w_O‖; the layer's normed
+    input; queries and keys copied from the model, each several times if asked; atoms drawn in the span of
+    each head's outputs, and read through its own map. [abstract] Heads are cleaner and finer versions of
+    known ones. [ours] Unit atoms, one scale by least squares at the start (theirs: a search over norms),
+    AuxK, a tenth of the learning rate for queries and keys; no norm of queries and keys (theirs can).
 
     Example
     -------
@@ -189,14 +189,12 @@ class Lorsa(Transcoder):
             generator=generator,
             **settings,
         )
-        for name in ("query", "query_bias", "key", "key_bias"):
-            getattr(lorsa, name).copy_(getattr(maps, name).repeat_interleave(copies, dim=0))
         lorsa.frequencies.copy_(maps.frequencies)
         lorsa.hook_point, lorsa.target_hook_point = read, written
         lorsa.model_name = model.name
         acts = capture(model, inputs, [read, written], drop_first=False, progress=False)
-        maps.check(model, inputs, lorsa.attention)
         lorsa._begin_as(maps, acts[read], acts[written], generator)
+        maps.check(model, inputs, lorsa.attention)
         return lorsa
 
     @property
@@ -275,8 +273,9 @@ class Lorsa(Transcoder):
     ) -> Float[Tensor, "batch n_heads time source"]:
         """Return where each group of heads looks; rows sum to 1."""
         time = x.shape[1]
+        scaled = (x - self.reading.mean) * self.reading.scale
         query, key = (
-            self._turned(torch.einsum("btd,ghd->bgth", x, weight) + bias[:, None])
+            self._turned(torch.einsum("btd,ghd->bgth", scaled, weight) + bias[:, None])
             for weight, bias in ((self.query, self.query_bias), (self.key, self.key_bias))
         )
         scores = torch.einsum("bgth,bgsh->bgts", query, key) / math.sqrt(self.d_head)
@@ -380,6 +379,15 @@ class Lorsa(Transcoder):
         """Draw atoms in what each head writes, and read each through the head's own map."""
         both = torch.cat([x.x.to(self.dtype), y.x.to(self.dtype)], dim=1)
         self._scale(SequenceRows.of(both, [len(both)]), generator)
+        for mine, linear, constant in (
+            (self.looking()[:2], maps.query, maps.query_bias),
+            (self.looking()[2:], maps.key, maps.key_bias),
+        ):
+            # Of x around its mean and in its own unit, as the rest is.
+            copies = self.n_heads // len(linear)
+            mine[0].copy_((linear / self.reading.scale).repeat_interleave(copies, dim=0))
+            bias = constant + linear @ self.reading.mean
+            mine[1].copy_(bias.repeat_interleave(copies, dim=0))
         per_head = self.n_atoms // len(maps.query)
         ov = maps.value.transpose(1, 2) @ maps.output  # (heads, d_in, d_out), of row vectors
         spread = both[:, : self.d_in] - both[:, : self.d_in].mean(dim=0)

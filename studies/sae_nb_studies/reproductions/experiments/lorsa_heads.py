@@ -32,7 +32,7 @@ KINDS = ("induction", "previous", "same")
 
 
 def run(
-    seed: int, *, n_texts: int = 300, n_smollm2: int = 120, steps: int = 300
+    seed: int, *, n_texts: int = 300, n_smollm2: int = 100, steps: int = 200
 ) -> dict[str, float]:
     """Train and judge on the three models."""
     return (
