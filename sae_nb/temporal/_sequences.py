@@ -126,7 +126,7 @@ class Sequences:
         context: Annotated[int, at_least(2)] | None = None,
         gaps: Gaps = "refuse",
     ) -> None:
-        self.acts = _as_activations(acts)
+        self.acts = in_order(acts)
         self._rows = self.acts.joined
         starts = _starts(self.acts, gaps)
         lengths = _pieces(_lengths(starts, len(self.acts)), context)
@@ -225,7 +225,8 @@ class Sequences:
         return min(max(1, round(batch_size / mean)), len(self))
 
 
-def _as_activations(acts: object) -> Activations:
+def in_order(acts: object) -> Activations:
+    """Return activations as they are, or the rows of a tensor (batch, time, d_in) with their positions."""
     from sae_nb.activations import Activations
 
     if isinstance(acts, Activations):

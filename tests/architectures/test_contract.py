@@ -213,7 +213,12 @@ def by_site(sae: SparseAutoencoder, parts: list[Any]) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [name for name in ARCHITECTURES if len(build(name).sites) > 1 and name != "GradientSAE"]
+    "name",
+    [
+        name
+        for name in ARCHITECTURES
+        if len(build(name).sites) > 1 and name not in ("GradientSAE", "Lorsa")
+    ],
 )
 def test_sites_train_alike_from_tensors_activations_and_disk(
     name: str, make: Any, x: Tensor, tmp_path: Path

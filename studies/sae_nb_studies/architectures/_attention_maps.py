@@ -111,11 +111,8 @@ def attention_maps(model: LiveModel, layer: int) -> AttentionMaps:
 
 def _rotation(model: LiveModel, d_head: int) -> tuple[Tensor, Float[Tensor, " half"]]:
     """Return an order of a head's dimensions in which pairs are halves, and how fast each pair turns."""
-    found = [
-        module.inv_freq
-        for module in model.module.modules()
-        if isinstance(getattr(module, "inv_freq", None), Tensor)
-    ]
+    of_modules = (getattr(module, "inv_freq", None) for module in model.module.modules())
+    found = [turns for turns in of_modules if isinstance(turns, Tensor)]
     half, still = d_head // 2, torch.zeros(d_head // 2)
     if not found or len(found[0]) > half:
         return torch.arange(d_head), still

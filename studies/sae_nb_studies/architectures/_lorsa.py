@@ -98,6 +98,11 @@ class Lorsa(Transcoder):
     context = None
     """Texts are trained on whole."""
 
+    k: int
+    query: nn.Parameter
+    query_bias: nn.Parameter
+    key: nn.Parameter
+    key_bias: nn.Parameter
     frequencies: Tensor
 
     def __init__(
@@ -314,7 +319,7 @@ class Lorsa(Transcoder):
         seen, weight, bias, _ = self._affine(rows)
         values = padded(F.linear(seen, weight), lengths)
         pattern = self.attention(padded(rows, lengths))
-        by_group = values.unflatten(-1, (self.n_heads, -1))
+        by_group = values.reshape(*values.shape[:2], self.n_heads, -1)
         u = torch.einsum("bgts,bsgn->btgn", pattern, by_group).flatten(2)
         return unpadded(u, lengths) + bias
 

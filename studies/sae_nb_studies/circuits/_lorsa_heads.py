@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,16 +12,21 @@ from torch import Tensor
 
 from sae_nb.checks import Count, Seed, checked
 from sae_nb.circuits import HeadScores
+from sae_nb.circuits._graph_sites import one_input, position_texts
 from sae_nb.circuits._head_scores import _checked_tokens, _drawn, _Sums
-from sae_nb.models._attention import Place
+from sae_nb.models._attention import Place, read_attention
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
     from sae_nb_studies.architectures import Lorsa
 
 SCORES = ("induction", "previous", "same", "sink")
+
+MOST_WORDS = 30
+"""Of a text whose words stand at the axes."""
 
 
 @checked(leave=("lorsa",))
@@ -111,16 +117,84 @@ def lorsa_head_scores(
     )
 
 
+@checked(leave=("lorsa", "text"))
+def draw_lorsa_heads(
+    model: LiveModel,
+    lorsa: Lorsa,
+    text: Inputs,
+    atoms: Sequence[int],
+    heads: Sequence[int] = (),
+) -> Any:
+    """Draw where heads of a Lorsa look on one text when they are active, beside heads of the model's own layer.
+
+    Parameters
+    ----------
+    text
+        One input.
+    atoms
+        Numbers of heads of the Lorsa; rows at which one is not active stay empty.
+    heads
+        Numbers of the layer's own heads, whose attention is drawn.
+
+    Returns
+    -------
+    A figure: a square for each, rows are where one looks from, shares of a row from 0 to 1.
+
+    Raises
+    ------
+    ValueError: If it is not one text, or a number is not there.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> from sae_nb_studies.architectures import Lorsa
+    >>> model, text = sn.load_model("tiny-induction"), "q k e f q k e f"
+    >>> lorsa = Lorsa.of_layer(model, 1, [text], n_atoms=32, k=4)
+    >>> len(draw_lorsa_heads(model, lorsa, text, atoms=[3, 4], heads=[1]).data)
+    3
+    """
+    from sae_nb.figures import heatmaps
+
+    batch = one_input(model, text, name="text")
+    if not all(0 <= head < (model.n_heads or 0) for head in heads):
+        raise ValueError(
+            f"`heads` must be from 0 to {(model.n_heads or 0) - 1}, got {list(heads)}."
+        )
+    layer = model.hook_point(str(lorsa.target_hook_point)).layer or 0
+    own = read_attention(model, batch, layer).pattern.cpu().numpy()
+    squares = {f"head {layer}.{head}": own[head] for head in heads}
+    chosen = torch.as_tensor(list(atoms))
+    ((_, shares),) = _shares(model, lorsa, batch, chosen)
+    squares |= {f"atom {int(a)}": one.numpy() for a, one in zip(chosen, shares, strict=True)}
+    figure = heatmaps(
+        squares,
+        ends=(0.0, 1.0),
+        hover="from %{y} at %{x}: %{z:.2f}",
+        bar="share",
+        height=300,
+    )
+    words = position_texts(model, batch, own.shape[1])
+    if len(words) <= MOST_WORDS:
+        ticks = {"tickvals": list(range(len(words))), "ticktext": [w.strip() for w in words]}
+        figure.update_xaxes(**ticks)
+        figure.update_yaxes(**ticks)
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
 def _shares(
-    model: LiveModel, lorsa: Lorsa, batch: Batch
+    model: LiveModel, lorsa: Lorsa, batch: Batch, chosen: Int[Tensor, " n"] | None = None
 ) -> list[tuple[Int[Tensor, " n"], Float[Tensor, "n time source"]]]:
-    """Return of each text the heads that are active, and what each takes from where; NaN where it is not."""
+    """Return of each text heads, all that are active unless chosen, and what each takes from where.
+
+    NaN where one is not active.
+    """
     point = str(lorsa.hook_point)
     states = run(model, batch, read=[point]).states[point].to(lorsa.dtype)
     found = []
     for x in states:
         active = lorsa.encode(x).to_dense() != 0
-        atoms = active.any(dim=0).nonzero().flatten()
+        atoms = active.any(dim=0).nonzero().flatten() if chosen is None else chosen
         taken = lorsa.sources(x, atoms).abs()
         shares = taken / taken.sum(dim=-1, keepdim=True)
         shares[~active[:, atoms].T] = torch.nan
