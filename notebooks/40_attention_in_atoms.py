@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/40_attention_in_atoms.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/40_attention_in_atoms.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/40_attention_in_atoms.html)
 #
-# You need 19 and 30; 20 minutes with the exercises, 20 seconds of computing. Afterwards you can write an attention layer as
+# You need 19 and 30; 15 minutes with the exercises, 20 seconds of computing. Afterwards you can write an attention layer as
 # heads of one direction each, say where each of them looks, and test whether what they look for was found or given.
 #
 # A transcoder replaces an MLP by atoms: each reads one direction and writes one. It sees one token, and attention is about
@@ -97,14 +97,13 @@ exercise("40.2").predict(guess)
 exercise("40.2").reveal()
 
 # %%
-r2, best = {}, {}
+trained, r2, best = {}, {}, {}
 for looks in ("learned", "left as drawn"):
-    lorsa = with_random_looks(begun, 0, learned=looks == "learned")
+    lorsa = trained[looks] = with_random_looks(begun, 0, learned=looks == "learned")
     sn.train(lorsa, (x, y), steps=150, batch_size=1024, seed=0, progress=False)
     r2[looks] = float(sn.evaluation.explained_variance(y.x, lorsa(x).detach()))
     scores = np.nan_to_num(lorsa_head_scores(model, lorsa).score("induction"))
     best[looks] = np.sort(scores)[-8]
-    found = lorsa if looks == "learned" else found
 pd.DataFrame({"R² of the layer": r2, "induction, eighth best head": best})
 
 # %% [markdown]
@@ -117,6 +116,7 @@ pd.DataFrame({"R² of the layer": r2, "induction, eighth best head": best})
 
 # %%
 text = "q k e f z q k e f z"
+found = trained["learned"]
 strengths = found.encode(sn.capture(model, [text], x.hook_point, drop_first=False, progress=False))
 strongest = strengths.to_dense()[-4:].sum(dim=0).topk(2).indices.tolist()
 figure_widget(draw_lorsa_heads(model, found, text, strongest, heads=[3]), height=320)

@@ -24,7 +24,7 @@ _SLIPS = tuple(
     Slip(*one)
     for one in (
         ("Query and key are exchanged.", "`pattern[t, s]` is from t to s: sum over s.", lambda a, x, e: a.T @ (x @ e)),
-        ("That is what each token reads of itself: nothing is looked at.", "Weigh ⟨x_s, e⟩ by the attention from t to s, and sum over s.", lambda a, x, e: x @ e),
+        ("That is what each token reads of itself: nothing is looked at.", "Weigh ⟨x_s, e⟩ by the attention from t to s, and sum over s.", lambda _, x, e: x @ e),
         ("You look along the diagonal alone.", "Sum over all s.", lambda a, x, e: a.diagonal() * (x @ e)),
         ("You return what each token adds; the strength is their sum.", "Sum over s, the last axis.", lambda a, x, e: a * (x @ e)),
         ("You keep the largest token alone.", "Sum over s.", lambda a, x, e: (a * (x @ e)).amax(dim=1)),

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sae_nb.activations import Activations
+from sae_nb.activations._positions import PositionPolicy
 from sae_nb.activations._sites import acts_for
 from sae_nb.architectures import Transcoder
 from sae_nb.architectures._base import ROWS_AT_ONCE, Data
@@ -198,6 +199,7 @@ class Lorsa(Transcoder):
         lorsa.hook_point, lorsa.target_hook_point = read, written
         lorsa.model_name = model.name
         acts = capture(model, inputs, [read, written], drop_first=False, progress=False)
+        lorsa.position_policy = PositionPolicy.of(acts[read])
         lorsa._begin_as(maps, acts[read], acts[written], generator)
         maps.check(model, inputs, lorsa.attention)
         return lorsa
