@@ -932,6 +932,15 @@ shuffled (.04). Larger models, other layers and other states are open."""
 points = 5
 
 
+# %% 40.1 check
+def strength(pattern, x, read):
+    return pattern @ (x @ read)
+
+
+# %% 40.2 predict
+guess = 0.9
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

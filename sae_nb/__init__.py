@@ -180,6 +180,7 @@ if TYPE_CHECKING:
         GradientSAE as GradientSAE,
         GroupBiasAdaptation as GroupBiasAdaptation,
         GroupSparse as GroupSparse,
+        Lorsa as Lorsa,
         MaskedSAE as MaskedSAE,
         MutualChoice as MutualChoice,
         OrtSAE as OrtSAE,

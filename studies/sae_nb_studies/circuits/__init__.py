@@ -30,6 +30,10 @@ if TYPE_CHECKING:
         KnownCircuit as KnownCircuit,
         known_circuit as known_circuit,
     )
+    from sae_nb_studies.circuits._lorsa_heads import (
+        draw_lorsa_heads as draw_lorsa_heads,
+        lorsa_head_scores as lorsa_head_scores,
+    )
     from sae_nb_studies.circuits._membership import (
         LearnedMembership as LearnedMembership,
         learn_membership as learn_membership,
