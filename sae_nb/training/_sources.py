@@ -173,9 +173,10 @@ def _as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
     if saes and hasattr(saes[0], "reads"):
         data = of_sites(cast("SparseAutoencoder", saes[0]), data)
     readers = [sae for sae in saes if getattr(sae, "reads_sequences", False)]
-    if readers and not isinstance(data, Sequences):
-        context = min(int(sae.context) for sae in readers)  # type: ignore[attr-defined]
-        data = Sequences(data, context=context)  # type: ignore[arg-type]
+    ordered = readers or [sae for sae in saes if getattr(sae, "trains_on_sequences", False)]
+    if ordered and not isinstance(data, Sequences):
+        context = min(int(sae.context) for sae in ordered)  # type: ignore[attr-defined]
+        data = Sequences(data, context=context, gaps="refuse" if readers else "cut")  # type: ignore[arg-type]
     if isinstance(data, Sequences):
         _as_source(data.acts)
         return data

@@ -34,6 +34,7 @@ SIZES: dict[str, dict[str, object]] = {
         "MaskedSAE",
         "OrtSAE",
         "TreeSAE",
+        "TSAE",
         "MatchingPursuit",
         "Archetypal",
         "OrthogonalMatchingPursuit",
