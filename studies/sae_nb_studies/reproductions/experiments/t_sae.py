@@ -1,6 +1,6 @@
 """Do atoms that are drawn to be alike at neighbouring tokens hold the topic of a text? T-SAE on tiny-gpt.
 
-The last block on documentation of Python, windows of 32 tokens of one section each; the eight sections with
+The last block on documentation of Python, windows of 32 tokens of one section each; the six sections with
 the most text are the topics. A seed draws which paragraphs are held out, SAEs and batches. Arms of one size:
 "plain": BatchTopK; "smoothest": the fifth of its atoms that is smoothest on the training texts; "T-SAE": its
 high-level atoms, as in the two that follow; "no contrast": without the contrastive term, a Matryoshka of two
@@ -34,7 +34,7 @@ from sae_nb_studies.temporal import lag_cosine, permuted_order, unexplained
 SHORT = {"steps": 60, "n_contexts": 4, "n_topics": 3}
 CONTROLS = ("no contrast", "strangers")
 MODEL, HOOK_POINT, TIME = "tiny-gpt", "resid_post.3", 32
-BATCH, N_ATOMS, K = 512, 512, 12
+BATCH, N_ATOMS, K = 256, 512, 12
 PER_TOPIC = 10
 """Atoms that a probe reads for each topic, as in the authors' code."""
 
@@ -43,9 +43,9 @@ KL, MOST_RUNS = 0.5, 10
 
 
 def run(
-    seed: int, *, steps: int = 600, n_topics: int = 8, n_contexts: int = 16
+    seed: int, *, steps: int = 600, n_topics: int = 6, n_contexts: int = 12
 ) -> dict[str, float]:
-    """Train every arm on the same rows for `steps` of 512, measure codes, probes and pushes of each on held-out text.
+    """Train every arm on the same rows for `steps` of 256, measure codes, probes and pushes of each on held-out text.
 
     `n_topics`: sections with the most text; `n_contexts`: windows of other topics that are pushed.
     """
@@ -303,3 +303,28 @@ def mean_difference(of: Material, topic: int) -> Float[Tensor, " d_in"]:
     others = (of.topic["train"] >= 0) & ~own
     away = x[own].mean(dim=(0, 1)) - x[others].mean(dim=(0, 1))
     return away / away.norm()
+
+
+# --- for the lesson -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TwoSAEs:
+    """BatchTopK and T-SAE of one size, trained on the same rows."""
+
+    plain: sn.BatchTopK
+    t_sae: TSAE
+
+
+def look(seed: int = 0, *, steps: int = 150) -> tuple[Material, TwoSAEs]:
+    """Train BatchTopK and T-SAE briefly on the same texts; return these, and both."""
+    of = material(seed, n_topics=6)
+    x = of.x["train"]
+    config = sn.TrainConfig(steps=steps, batch_size=BATCH, seed=seed)
+    plain, t_sae = (
+        kind(x.shape[2], N_ATOMS, K, generator=torch.Generator().manual_seed(seed))
+        for kind in (sn.BatchTopK, TSAE)
+    )
+    sn.train(plain, x.flatten(0, 1), config, progress=False)
+    sn.train(t_sae, x, config, progress=False)
+    return of, TwoSAEs(plain, t_sae)
