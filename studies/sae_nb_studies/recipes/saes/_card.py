@@ -13,6 +13,7 @@ CARD = "README.md"
 
 _ROWS = {
     "r2": "R²",
+    "r2_per_dimension": "R², each dimension counting alike",
     "l0": "atoms per row (L0)",
     "dead_fraction": "share of atoms dead on these rows",
     "ce_recovered": "cross-entropy recovered",
@@ -55,8 +56,9 @@ def text_card(facts: dict[str, Any]) -> str:
     plan, training = facts["plan"], facts["training"]
     model, _, hook_point = facts["name"].partition("/")
     about = (
-        f"A TopK SAE of {plan['n_atoms']} atoms, {plan['k']} per row, on the activations of {model} at "
-        f"{hook_point}. Weights have eight bits and a scale per row; numbers are of them as loaded."
+        f"A {plan.get('architecture', 'TopK')} SAE of {plan['n_atoms']} atoms, {plan['k']} per row, on the "
+        f"activations of {model} at {hook_point}. Weights have eight bits and a scale per row; numbers are "
+        "of them as loaded."
     )
     made = [
         f"**Model**: the weights that `sae-nb get {model}` fetches, expanded from four bits; not tried on the "
