@@ -3,14 +3,14 @@
 The last block on documentation of Python, windows of 32 tokens of one section each; the six sections with
 the most text are the topics. A seed draws which paragraphs are held out, SAEs and batches. Arms of one size:
 "plain": BatchTopK; "smoothest": the fifth of its atoms that is smoothest on the training texts; "T-SAE": its
-high-level atoms, as in the two that follow; "no contrast": without the contrastive term, a Matryoshka of two
-groups; "strangers": the partner of a token is drawn from all texts; "Temporal": its predicted codes, and its novel ones.
+high-level atoms; "strangers": the same, but the partner of a token is drawn from all texts; "Temporal": its
+predicted codes, and its novel ones.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,7 +32,6 @@ from sae_nb_studies.architectures import TSAE
 from sae_nb_studies.temporal import lag_cosine, permuted_order, unexplained
 
 SHORT = {"steps": 60, "n_contexts": 4, "n_topics": 3}
-CONTROLS = ("no contrast", "strangers")
 MODEL, HOOK_POINT, TIME = "tiny-gpt", "resid_post.3", 32
 BATCH, N_ATOMS, K = 256, 512, 12
 PER_TOPIC = 10
@@ -42,9 +41,7 @@ KL, MOST_RUNS = 0.5, 10
 """Nats by which a push moves the next token, mean over contexts; runs of the model to find its length."""
 
 
-def run(
-    seed: int, *, steps: int = 600, n_topics: int = 6, n_contexts: int = 12
-) -> dict[str, float]:
+def run(seed: int, *, steps: int = 250, n_topics: int = 6, n_contexts: int = 8) -> dict[str, float]:
     """Train every arm on the same rows for `steps` of 256, measure codes, probes and pushes of each on held-out text.
 
     `n_topics`: sections with the most text; `n_contexts`: windows of other topics that are pushed.
@@ -138,10 +135,8 @@ class Arm:
             return self.read(x)[..., self.atoms]
 
 
-def arms(
-    of: Material, seed: int, steps: int, n_atoms: int, k: int, controls: Sequence[str] = CONTROLS
-) -> dict[str, Arm]:
-    """Train an SAE of each kind on the same rows; `controls`: which of them beside the others."""
+def arms(of: Material, seed: int, steps: int, n_atoms: int, k: int) -> dict[str, Arm]:
+    """Train an SAE of each kind on the same rows."""
     x = of.x["train"]
     d_in, everything = x.shape[2], torch.arange(n_atoms)
     rows = x.flatten(0, 1)
@@ -156,8 +151,6 @@ def arms(
     made = {"plain": Arm(plain, everything, dense(plain)), "T-SAE": high_level(trained(TSAE, x))}
     n_high = len(made["T-SAE"].atoms)
     made["smoothest"] = Arm(plain, smoothest(made["plain"].codes(x), n_high), dense(plain))
-    if "no contrast" in controls:
-        made["no contrast"] = high_level(trained(TSAE, x, contrast=0.0))
     mixed = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
     made["strangers"] = high_level(trained(TSAE, mixed))
     temporal = trained(sn.Temporal, x, bottleneck_factor=4)
@@ -232,7 +225,7 @@ def probe(arm: Arm, of: Material) -> float:
         rows["train"][:, chosen].numpy(),
         labels["train"].numpy(),
         balanced=True,
-        max_iter=200,
+        max_iter=100,
         quiet=True,
     )
     guessed = torch.as_tensor(read.predict(rows["test"][:, chosen].numpy()))
@@ -248,7 +241,7 @@ def pushes(made: dict[str, Arm], of: Material, seed: int, n_contexts: int) -> di
     """
     topics, ids = of.topic["train"], of.ids["train"]
     vocabulary = len(of.live.tokenizer)
-    names = [name for name in ("plain", "T-SAE", *CONTROLS) if name in made]
+    names = ("plain", "T-SAE", "strangers")
     directions = {
         name: [topic_atom(made[name], of, t) for t in range(of.n_topics)] for name in names
     }
@@ -316,7 +309,7 @@ class TwoSAEs:
     t_sae: TSAE
 
 
-def look(seed: int = 0, *, steps: int = 150) -> tuple[Material, TwoSAEs]:
+def look(seed: int = 0, *, steps: int = 250) -> tuple[Material, TwoSAEs]:
     """Train BatchTopK and T-SAE briefly on the same texts; return these, and both."""
     of = material(seed, n_topics=6)
     x = of.x["train"]

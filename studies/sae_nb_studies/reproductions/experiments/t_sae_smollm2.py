@@ -20,7 +20,7 @@ from sae_nb_studies.reproductions.experiments.t_sae import TIME, Material
 SHORT = {"texts": "", "steps": 60, "n_contexts": 4}
 MODEL, HOOK_POINT = "smollm2-135m", "resid_post.15"
 N_ATOMS, K = 768, 16
-PUSHED = 16
+PUSHED = 8
 """Tokens of a context that is pushed."""
 
 
@@ -28,17 +28,17 @@ def run(
     seed: int,
     *,
     texts: str = "language",
-    windows: int = 120,
+    windows: int = 80,
     steps: int = 300,
-    n_contexts: int = 8,
+    n_contexts: int = 4,
 ) -> dict[str, float]:
-    """Train the arms of `t_sae` but "no contrast" on the same rows for `steps` of 512, and measure them.
+    """Train the arms of `t_sae` on the same rows for `steps` of 256, and measure them.
 
     `texts`: the folder of data, empty: what the package has; `windows` of 32 tokens of each source to train on;
     `n_contexts`: windows of other sources that are pushed.
     """
     of = _material(texts, windows) if texts else t_sae.material(seed, 3)
-    made = t_sae.arms(of, seed, steps, N_ATOMS, K, controls=())
+    made = t_sae.arms(of, seed, steps, N_ATOMS, K)
     return t_sae.measured(made, of, seed, n_contexts)
 
 
