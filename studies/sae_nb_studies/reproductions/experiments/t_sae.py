@@ -5,6 +5,9 @@ the most text are the topics. A seed draws which paragraphs are held out, SAEs a
 "plain": BatchTopK; "smoothest": the fifth of its atoms that is smoothest on the training texts; "T-SAE": its
 high-level atoms; "strangers": the same, but the partner of a token is drawn from all texts; "Temporal": its
 predicted codes, and its novel ones.
+
+R² still rises after 250 steps. At 600 and 1 200 steps of twice the batch (seed 101, eight topics, γ = 0.1) T-SAE is
+ahead of BatchTopK by .37 and .39 in smoothness, by .02 and .02 in the probe.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ def run(seed: int, *, steps: int = 250, n_topics: int = 6, n_contexts: int = 8) 
     """
     of = material(seed, n_topics)
     made = arms(of, seed, steps, N_ATOMS, K)
-    return measured(made, of, seed, n_contexts)
+    return read(made, of, seed) | written(made, of, seed, n_contexts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,17 +182,14 @@ def smoothest(codes: Float[Tensor, "n time n_atoms"], n: int) -> Int[Tensor, " n
 # --- what is measured ---------------------------------------------------------------------------
 
 
-def measured(made: dict[str, Arm], of: Material, seed: int, n_contexts: int) -> dict[str, float]:
-    """Measure every arm: fit, smoothness, topics that probes read, topics that pushes write."""
+def read(made: dict[str, Arm], of: Material, seed: int) -> dict[str, float]:
+    """Measure every arm: fit, smoothness, topics that a probe reads."""
     numbers = {}
     for name, arm in made.items():
         found = fit(arm, of, seed) | {"probe": probe(arm, of)}
         numbers |= {f"{name}: {what}": value for what, value in found.items()}
     states_ = Arm(made["plain"].sae, torch.arange(of.x["train"].shape[2]), lambda x: x)
-    numbers["states: probe"] = probe(states_, of)
-    for name, value in pushes(made, of, seed, n_contexts).items():
-        numbers[f"{name}: push"] = value
-    return numbers
+    return numbers | {"states: probe": probe(states_, of)}
 
 
 @torch.no_grad()
@@ -221,19 +221,19 @@ def probe(arm: Arm, of: Material) -> float:
     )
     lead = mean - (mean.sum(dim=0) - mean) / (of.n_topics - 1)
     chosen = lead.topk(min(PER_TOPIC, lead.shape[1]), dim=1).indices.unique()
-    read = logistic_probe(
+    fitted = logistic_probe(
         rows["train"][:, chosen].numpy(),
         labels["train"].numpy(),
         balanced=True,
         max_iter=100,
         quiet=True,
     )
-    guessed = torch.as_tensor(read.predict(rows["test"][:, chosen].numpy()))
+    guessed = torch.as_tensor(fitted.predict(rows["test"][:, chosen].numpy()))
     right = [(guessed == t)[labels["test"] == t].double().mean() for t in range(of.n_topics)]
     return float(torch.stack(right).mean())
 
 
-def pushes(made: dict[str, Arm], of: Material, seed: int, n_contexts: int) -> dict[str, float]:
+def written(made: dict[str, Arm], of: Material, seed: int, n_contexts: int) -> dict[str, float]:
     """Return what a push of KL 0.5 nats along the atom of a topic adds to the topic's words, in nats.
 
     The next-token distribution q scores Σ_w q(w) log u_topic(w) / u_others(w), with u how often a word is in the
@@ -263,7 +263,7 @@ def pushes(made: dict[str, Arm], of: Material, seed: int, n_contexts: int) -> di
         for name, of_name in directions.items():
             moved = pushed(answers, of_name[topic])
             gained[name].append(float("nan") if moved is None else scored(moved, score) - before)
-    return {name: float(np.mean(values)) for name, values in gained.items()}
+    return {f"{name}: push": float(np.mean(values)) for name, values in gained.items()}
 
 
 def scored(outputs: Float[Tensor, "n vocabulary"], score: Float[Tensor, " vocabulary"]) -> float:
