@@ -185,6 +185,7 @@ if TYPE_CHECKING:
         MutualChoice as MutualChoice,
         OrtSAE as OrtSAE,
         PolySAE as PolySAE,
+        TSAE as TSAE,
         TopAFA as TopAFA,
         TreeSAE as TreeSAE,
         VariationalSAE as VariationalSAE,

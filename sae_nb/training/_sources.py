@@ -172,13 +172,15 @@ class TrainingData:
 def _as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
     """Return a source for the user's data, checked."""
     readers = [sae for sae in saes if getattr(sae, "reads_sequences", False)]
-    if readers and isinstance(data, tuple | list):
+    ordered = readers or [sae for sae in saes if getattr(sae, "trains_on_sequences", False)]
+    if ordered and isinstance(data, tuple | list):
         data = [in_order(part) for part in data]
     if saes and hasattr(saes[0], "reads"):
         data = of_sites(cast("SparseAutoencoder", saes[0]), data)
-    if readers and not isinstance(data, Sequences):
-        limits = [sae.context for sae in readers if sae.context is not None]  # type: ignore[attr-defined]
-        data = Sequences(data, context=min(limits, default=None))  # type: ignore[arg-type]
+    if ordered and not isinstance(data, Sequences):
+        limits = [sae.context for sae in ordered if sae.context is not None]  # type: ignore[attr-defined]
+        gaps = "refuse" if readers else "cut"
+        data = Sequences(data, context=min(limits, default=None), gaps=gaps)  # type: ignore[arg-type]
     if isinstance(data, Sequences):
         _as_source(data.acts)
         return data

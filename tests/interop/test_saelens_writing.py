@@ -35,6 +35,7 @@ SIZES: dict[str, dict[str, object]] = {
         "MaskedSAE",
         "OrtSAE",
         "TreeSAE",
+        "TSAE",
         "MatchingPursuit",
         "Archetypal",
         "OrthogonalMatchingPursuit",

@@ -49,6 +49,7 @@ NOTEBOOKS = {
     "34": "safety",
     "35": "moods",
     "36": "curves",
+    "37": "neighbours",
     "40": "attention_atoms",
     "lab_01": "landmarks",
     "lab_02": "similarity",

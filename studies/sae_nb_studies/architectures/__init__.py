@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sae_nb_studies.architectures._mutual_choice import MutualChoice as MutualChoice
     from sae_nb_studies.architectures._ort import OrtSAE as OrtSAE
     from sae_nb_studies.architectures._poly import PolySAE as PolySAE
+    from sae_nb_studies.architectures._t_sae import TSAE as TSAE
     from sae_nb_studies.architectures._top_afa import TopAFA as TopAFA
     from sae_nb_studies.architectures._tree import TreeSAE as TreeSAE
     from sae_nb_studies.architectures._variational import VariationalSAE as VariationalSAE
