@@ -34,6 +34,10 @@ def _slips() -> tuple[Slip, ...]:
             "whole": lambda: (W, constant),
             "minus": lambda: (right, b - ((1 - keep) * mean) @ W),
             "alone": lambda: (right, constant - b),
+            "columns": lambda: (W * keep[: W.shape[1]], constant),
+            "weights": lambda: (right, b + (1 - keep) @ W),
+            "level": lambda: (right, b + ((1 - keep) * mean.mean()) @ W),
+            "nothing": lambda: (W, b),
         }
         return _joined(ways[way]())
 
@@ -44,6 +48,10 @@ def _slips() -> tuple[Slip, ...]:
         "kept": ("The means of the kept channels are added.", "Those of the others: `(1 - keep) * mean`."),
         "whole": ("Held channels still vary: W reads them.", "Rows of W of channels that are held are 0."),
         "minus": ("The means are taken away, not added.", "b + …"),
+        "columns": ("Columns of W are set to 0, which are what it writes.", "Channels that are read are its rows: `keep[:, None]`."),
+        "weights": ("Each held channel stands at 1.", "Each at its own mean: `(1 - keep) * mean`."),
+        "level": ("All held channels stand at one level.", "Each at its own mean: `(1 - keep) * mean`."),
+        "nothing": ("Nothing is held.", "Rows of W with `keep` 0 become 0, and b changes."),
         "alone": ("The projection's own bias is lost.", "b + …"),
     }  # fmt: skip
     return tuple(Slip(*texts, partial(made, way)) for way, texts in told.items())
@@ -67,11 +75,10 @@ def _judge(mine: Callable[..., tuple[Tensor, Tensor]]) -> Mistake | str | None:
 
 
 def on_nonsense() -> float:
-    """Return how many nodes a circuit for exchanged answers has for each node of the true task's, as recorded."""
+    """Return the recorded loss of circuits pruned for exchanged answers, on the rows they were found on."""
     from sae_nb_studies.reproductions import recorded
 
-    found = recorded("few_weights")
-    return float(found.of("exchanged: nodes").mean / found.of("nodes: sparse").mean)
+    return float(recorded("few_weights").of("exchanged: loss").mean)
 
 
 TASKS = tasks(
@@ -83,6 +90,6 @@ TASKS = tasks(
             ),
             judge=_judge,
         ),
-        "38.2": Answer(number(0, 100), measure=on_nonsense),
+        "38.2": Answer(number(0, 10), measure=on_nonsense),
     },
 )
