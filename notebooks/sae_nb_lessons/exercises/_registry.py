@@ -50,6 +50,7 @@ NOTEBOOKS = {
     "35": "moods",
     "36": "curves",
     "37": "neighbours",
+    "38": "few_weights",
     "40": "attention_atoms",
     "lab_01": "landmarks",
     "lab_02": "similarity",

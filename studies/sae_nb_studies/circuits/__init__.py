@@ -52,6 +52,11 @@ if TYPE_CHECKING:
         PromptGroups as PromptGroups,
         probe_prompts as probe_prompts,
     )
+    from sae_nb_studies.circuits._pruning import (
+        CircuitFaithfulness as CircuitFaithfulness,
+        PrunedCircuit as PrunedCircuit,
+        prune_circuit as prune_circuit,
+    )
     from sae_nb_studies.circuits._shapes import (
         Correctness as Correctness,
         graph_features as graph_features,
