@@ -932,6 +932,13 @@ shuffled (.04). Larger models, other layers and other states are open."""
 points = 5
 
 
+# %% 39.1 predict
+guess = 0.7
+
+# %% 39.2 predict
+guess = 5
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

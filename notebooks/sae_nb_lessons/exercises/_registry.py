@@ -49,6 +49,7 @@ NOTEBOOKS = {
     "34": "safety",
     "35": "moods",
     "36": "curves",
+    "39": "parts",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

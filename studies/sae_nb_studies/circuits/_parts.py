@@ -1,8 +1,8 @@
 """Parameter decomposition: matrices as sums of rank-one parts, of which any one input needs few.
 
-W = Σ_c v_c u_cᵀ for each chosen matrix (y = x W). Part c matters on an input to the extent g_c in [0, 1] of a small
-network of its own, which sees v_cᵀ x. Parts and networks are trained together: with every part multiplied by a
-number drawn from [g_c, 1], the answers must stay; the sum of all g^p is to be small; and parts add up to W.
+W = Σ_c v_c u_cᵀ for each chosen matrix (y = x W). Part c matters on an input by g_c in [0, 1], which a small
+network of its own gives; it sees v_cᵀ x. Parts and networks are trained together: with every part multiplied
+by a number drawn from [g_c, 1], the answers must stay; the sum of all g^p is to be small; parts add up to W.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ HIDDEN, LEAK = 16, 0.01
 WARM_UP, WARM_RATE, WARM_DECAY = 200, 0.01, 0.1
 """Steps in which parts learn to add up before anything else, their rate and weight decay [code]."""
 
+FIRST_P = 2.0
+"""Power of the importance at first; it falls to `p` in the first half of the steps. Ours: at 1 from the start,
+one part held two true ones more often.
+"""
+
 CHECKED_ROWS = 4096
 """Inputs at most on which parts are counted and compared."""
 
@@ -50,8 +55,8 @@ class PartMatch(Finding):
     """Parts of a matrix next to those that are true of it; made by `WeightParts.match`."""
 
     HEADLINE = (
-        "{layer}: {n_alive} parts alive for {cosines.len} true ones, mean cosine {value:.3f} (random parts of the "
-        "same sum {random:.3f}, singular vectors {singular:.3f})"
+        "{layer}: {n_alive} parts alive for {cosines.len} true ones, mean cosine {value:.3f} (random parts of "
+        "the same sum {random:.3f}, singular vectors {singular:.3f})"
     )
 
     layer: str
@@ -100,10 +105,11 @@ class WeightParts(Finding):
     @property
     def headline(self) -> str:
         """Parts alive and what they leave over, per layer."""
-        return "; ".join(
-            f"{name}: {self.n_alive[name]} of {len(self.reads[name])} parts alive, {self.faithfulness[name]:.1e} left over"
-            for name in self.layers
+        parts = (
+            f"{name}: {self.n_alive[name]} of {len(read)} parts alive, {self.faithfulness[name]:.1e} left over"
+            for name, read in self.reads.items()
         )
+        return "; ".join(parts)
 
     @property
     def parts(self) -> dict[str, Float[Tensor, "parts d_in d_out"]]:
@@ -121,7 +127,9 @@ class WeightParts(Finding):
             }
 
     @checked
-    def match(self, true: Float[Tensor, "n_true d_in d_out"], layer: str | None = None) -> PartMatch:
+    def match(
+        self, true: Float[Tensor, "n_true d_in d_out"], layer: str | None = None
+    ) -> PartMatch:
         """Pair parts that are alive with true ones, each once, so that the sum of cosines is largest.
 
         Parameters
@@ -134,7 +142,6 @@ class WeightParts(Finding):
         ValueError: If the layer is not one of those decomposed, or the true parts are of another shape.
         """
         name = self._one(layer)
-        read, write = self.reads[name], self.writes[name]
         weight = self.runs.site(name).weight
         if true.shape[1:] != weight.shape or not len(true):
             raise ValueError(
@@ -143,7 +150,7 @@ class WeightParts(Finding):
             )
         n_alive = self.n_alive[name]
         matched, cosines = _matched(true, self.parts[name][:n_alive])
-        draws = (random_parts(weight, len(read), seed=seed) for seed in range(N_RANDOM))
+        draws = (random_parts(weight, len(self.reads[name]), seed=seed) for seed in range(N_RANDOM))
         return PartMatch(
             layer=name,
             n_alive=n_alive,
@@ -183,7 +190,8 @@ class WeightParts(Finding):
 
         name = self._one(layer)
         drawn = {"weights": self.runs.site(name).weight} | {
-            f"part {i}": part for i, part in enumerate(self.parts[name][: min(n, self.n_alive[name])])
+            f"part {i}": part
+            for i, part in enumerate(self.parts[name][: min(n, self.n_alive[name])])
         }
         top = max(float(matrix.abs().max()) for matrix in drawn.values())
         return heatmaps(
@@ -198,10 +206,12 @@ class WeightParts(Finding):
 
     @checked
     def importance_figure(self, inputs: Tensor, n: Count = 12) -> go.Figure:
-        """Draw how much parts matter on each of some inputs (a row each), the first `n` parts of every layer."""
+        """Draw how much parts matter on each of some inputs, a row each; the first `n` parts of a layer."""
         from sae_nb.figures import heatmaps
 
-        gates = {name: g[..., :n].flatten(0, -2).numpy() for name, g in self.importance(inputs).items()}
+        gates = {
+            name: g[..., :n].flatten(0, -2).numpy() for name, g in self.importance(inputs).items()
+        }
         return heatmaps(
             {f"part of {name}": g for name, g in gates.items()},
             ends=(0, 1),
@@ -215,7 +225,9 @@ class WeightParts(Finding):
         if layer is None and len(self.layers) == 1:
             return self.layers[0]
         if layer not in self.layers:
-            raise ValueError(f"`layer` must be one of {list(self.layers)}, got {layer!r}. Name one.")
+            raise ValueError(
+                f"`layer` must be one of {list(self.layers)}, got {layer!r}. Name one."
+            )
         return layer
 
 
@@ -239,9 +251,9 @@ def decompose_weights(
 ) -> WeightParts:
     """Decompose matrices of a module into rank-one parts, so that each input needs few of them.
 
-    Loss: ‖W − Σ v uᵀ‖² per number of all matrices + divergence of the answers with all layers masked + the same with
-    one layer masked at a time, on average + coefficient · Σ over layers and parts of the mean of g^p. The module
-    itself is never changed.
+    Loss: mean of (W − Σ v uᵀ)² over mean of W², for all matrices; divergence of the answers with all layers
+    masked; the same with one layer masked at a time, on average; coefficient · Σ of the mean of g^p over all
+    parts. The module itself is never changed.
 
     Parameters
     ----------
@@ -252,10 +264,10 @@ def decompose_weights(
     layers
         Names of `Linear`, `Embedding` or GPT-2's `Conv1D` modules; None: all of them.
     n_components
-        Parts per matrix, several times as many as are expected: parts that share a true one merge, but a true one
-        without a part of its own stays without.
+        Parts per matrix, several times as many as are expected: parts that share a true one merge, but a true
+        one without a part of its own stays without.
     coefficient, p
-        Of the importance. Too little leaves many parts for the same thing, too much switches parts off that matter.
+        Of the importance. Too little leaves many parts for one thing, too much switches off parts that matter.
     divergence
         "mse", or "kl" of logits.
     read
@@ -265,16 +277,18 @@ def decompose_weights(
 
     Raises
     ------
-    ValueError: If there is no such layer, a matrix has more ranks than there are parts, or numbers are not finite.
+    ValueError: If there is no such layer, a matrix has more ranks than there are parts, or inputs or losses
+        are not finite.
 
     Source
     ------
     Stochastic parameter decomposition: Bushnaq, Braun and Sharkey, arXiv 2506.20790, after Braun et al., arXiv
-    2501.14926 (attribution-based, not made here). [code], read in the authors' `goodfire-ai/spd`: losses, masks,
-    leaky hard sigmoids, networks of 16 GELUs, start and warm-up of the parts, cosine rate; 20 parts, coefficient
-    3e-3, p = 1 for five features in two dimensions (200, 1e-4, p = 2 for 40 in 10). [ours]: there 40,000 steps of
-    4096 inputs at a rate of 1e-3, here 2000 of 256 at 1e-2; several starts; one-to-one matching of whole parts.
-    The later variant whose masks are adversarial (VPD, 2026) [secondary] is not made here.
+    2501.14926 (by attributions, not made here). [code], read in the authors' `goodfire-ai/spd`: losses, masks,
+    leaky hard sigmoids, networks of 16 GELUs, start and warm-up of the parts, cosine rate; 20 parts,
+    coefficient 3e-3 and p = 1 for five features in two dimensions (200, 1e-4 and 2 for 40 in 10). There 40,000
+    steps of 4096 inputs (later 10,000) at a rate of 1e-3. [ours]: 2000 of 256 at 1e-2; several starts; matrices
+    in units of their root mean square; p falls from 2 in the first half; whole parts matched one to one. The
+    later variant with adversarial masks (VPD, 2026) [secondary] is not made here.
 
     Example
     -------
@@ -303,12 +317,9 @@ def decompose_weights(
     return WeightParts(
         layers=tuple(site.name for site in sites),
         reads={site.name: site.read[0].detach().T for site in sites},
-        writes={site.name: site.write[0].detach() for site in sites},
+        writes={site.name: site.write[0].detach() * site.scale for site in sites},
         n_alive=n_alive,
-        faithfulness={
-            site.name: float(site.rest().detach().square().sum() / site.weight.square().sum())
-            for site in sites
-        },
+        faithfulness={site.name: float(site.rest().detach().square().mean()) for site in sites},
         losses=losses.numpy(),
         runs=runs,
     )
@@ -317,7 +328,16 @@ def decompose_weights(
 def random_parts(
     weight: Float[Tensor, "d_in d_out"], n: int, *, seed: int = 0
 ) -> Float[Tensor, "n d_in d_out"]:
-    """Return random rank-one parts whose sum is a matrix: drawn on its narrower side, solved for on the other."""
+    """Return random rank-one parts whose sum is a matrix: drawn on its narrower side, solved for on the other.
+
+    Raises
+    ------
+    ValueError: If they are fewer than the matrix has ranks.
+    """
+    if n < min(weight.shape):
+        raise ValueError(
+            f"`n` must be at least {min(weight.shape)}, the ranks of the matrix, got {n}. Pass more."
+        )
     if weight.shape[0] < weight.shape[1]:
         return random_parts(weight.T, n, seed=seed).mT
     drawn = torch.randn(n, weight.shape[1], generator=torch.Generator().manual_seed(seed))
@@ -380,7 +400,11 @@ def _one_start(gates: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class _Site:
-    """Parts of one layer and the networks of their importance; `S` starts at once."""
+    """Parts of one layer and the networks of their importance; `S` starts at once.
+
+    `write` is in units of the matrix's root mean square: its rate of learning, and what being unfaithful costs,
+    are then the same for small and large matrices.
+    """
 
     def __init__(
         self, name: str, layer: nn.Module, n_starts: int, n: int, generator: torch.Generator
@@ -389,6 +413,7 @@ class _Site:
         self.embeds = isinstance(layer, nn.Embedding)
         weight = layer.weight.detach().float().cpu()  # type: ignore[operator,union-attr]
         self.weight = weight.T.contiguous() if isinstance(layer, nn.Linear) else weight
+        self.scale = float(weight.square().mean().sqrt().clamp(min=1e-12))
         bias = getattr(layer, "bias", None)
         self.bias = 0.0 if bias is None else bias.detach()
         d_in, d_out = self.weight.shape
@@ -400,7 +425,7 @@ class _Site:
         read /= read.norm(dim=1, keepdim=True)
         write = drawn(n, d_out)
         write /= write.norm(dim=2, keepdim=True)
-        write *= torch.einsum("sco,io,sic->sc", write, self.weight, read)[..., None]
+        write *= torch.einsum("sco,io,sic->sc", write, self.weight / self.scale, read)[..., None]
         self.read, self.write = read, write
         self.into, self.offset = drawn(n, HIDDEN) * 2**0.5, torch.zeros(n_starts, n, HIDDEN)
         self.out, self.last = drawn(n, HIDDEN) / HIDDEN**0.5, torch.zeros(n_starts, n)
@@ -431,10 +456,11 @@ class _Site:
         """What the layer gives with its parts masked; inputs of all starts follow one another."""
         n_starts = len(self.read)
         x = x.reshape(n_starts, -1) if self.embeds else x.reshape(n_starts, -1, x.shape[-1])
-        return (self.inner(x) * mask) @ self.write + self.bias
+        return (self.inner(x) * mask) @ self.write * self.scale + self.bias
 
     def rest(self) -> Float[Tensor, "S d_in d_out"]:
-        return self.weight - self.read @ self.write
+        """What is left over of the matrix, in units of its root mean square."""
+        return self.weight / self.scale - self.read @ self.write
 
     @torch.no_grad()
     def settle(self, best: int, seen: Tensor) -> int:
@@ -485,7 +511,9 @@ class _Runs:
             answers = self._read(self.module(x), len(x))
         return _Clean(x, {site.name: seen[site.name] for site in self.sites}, answers)
 
-    def error(self, clean: _Clean, masks: Mapping[str, Float[Tensor, "S n parts"]]) -> Float[Tensor, " S"]:
+    def error(
+        self, clean: _Clean, masks: Mapping[str, Float[Tensor, "S n parts"]]
+    ) -> Float[Tensor, " S"]:
         """Divergence of the answers with these layers in masked parts, for every start."""
         n_starts = len(next(iter(masks.values())))
 
@@ -510,7 +538,8 @@ class _Runs:
         training = self.module.training
         handles = [site.layer.register_forward_hook(hook) for site, hook in hooks.items()]
         try:
-            yield None if self.module.eval() else None
+            self.module.eval()
+            yield
         finally:
             self.module.train(training)
             for handle in handles:
@@ -520,7 +549,8 @@ class _Runs:
         found = self.read(output) if self.read else getattr(output, "logits", output)
         if not isinstance(found, Tensor) or found.shape[:1] != (n,):
             raise ValueError(
-                f"`read` must take a tensor with a row per input out of the module's output, got {shown(found)}."
+                f"`read` must take a tensor with a row per input out of the output, got {shown(found)}. "
+                "Pass `read=lambda output: …`."
             )
         return found
 
@@ -546,7 +576,7 @@ def _penalised(gate: Tensor) -> Tensor:
 
 
 def _unfaithful(sites: Sequence[_Site]) -> Float[Tensor, " S"]:
-    """Squared error of the sums, per number of all matrices."""
+    """Squared error of the sums, relative to the matrices, over all their numbers."""
     total = sum(site.weight.numel() for site in sites)
     return torch.stack([site.rest().square().sum(dim=(1, 2)) for site in sites]).sum(dim=0) / total
 
@@ -590,7 +620,8 @@ def _descend(
         for step in range(steps):
             checkpoint()
             rows = torch.randint(len(x), (batch_size,), generator=generator)
-            loss = _loss(runs, runs.clean(x[rows]), generator, coefficient, p)
+            power = p + (FIRST_P - p) * max(0.0, 1 - 2 * step / steps)
+            loss = _loss(runs, runs.clean(x[rows]), generator, coefficient, power)
             _step(optimiser, parameters, loss.sum())
             schedule.step()
             if step >= steps - steps // 10:
@@ -610,7 +641,8 @@ def _loss(
 
     def masks() -> dict[str, Tensor]:
         return {
-            name: g + (1 - g) * torch.rand(g.shape, generator=generator) for name, g in gates.items()
+            name: g + (1 - g) * torch.rand(g.shape, generator=generator)
+            for name, g in gates.items()
         }
 
     off = runs.error(clean, masks())
