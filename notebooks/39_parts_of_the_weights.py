@@ -16,11 +16,29 @@
 # %% [markdown]
 # # Parts of the weights
 #
-# You need 01; 20 minutes with the exercises, 30 seconds of computing. Afterwards you can take a network's matrices apart, and say
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/39_parts_of_the_weights.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/39_parts_of_the_weights.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/39_parts_of_the_weights.html)
+#
+# You need 01; 10 minutes with the exercises, 30 seconds of computing. Afterwards you can take a network's matrices apart, and say
 # why a sum that is right says nothing about its parts.
 #
 # An SAE takes states apart. *Parameter decomposition* takes the weights apart: each matrix is a sum of rank-one parts, each of
 # which reads one direction and writes one, and any input is to need few of them. Does it find what is there?
+
+# %% jupyter={"source_hidden": true} tags=["colab"]
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
+    from pathlib import Path
+    from subprocess import run
+    import torch
+    from google.colab import output
+
+    Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
+    where = "git+https://github.com/sae-nb/sae_nb"
+    parts = [f"sae-nb @ {where}", f"sae-nb-studies @ {where}#subdirectory=studies"]
+    parts.append(f"sae-nb-course @ {where}#subdirectory=notebooks")
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", *parts], check=True)
+    output.enable_custom_widget_manager()
 
 # %%
 import torch
@@ -119,7 +137,7 @@ card.table("frequencies")
 
 # %% [markdown]
 # The parts do their work and are no purer than random parts of the same sum. Every sum needs all four frequencies, so nothing
-# in the loss can tell one from another: parts are told apart by the inputs that need them, and by nothing else.
+# in the loss separates them: parts differ by the inputs that need them, and by nothing else.
 #
 # ## 4 · The checked numbers
 
