@@ -26,7 +26,6 @@ from sae_nb.progress import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 Divergence = Literal["mse", "kl"]
 
@@ -184,7 +183,7 @@ class WeightParts(Finding):
         return pd.DataFrame({"way": list(ways), "error": errors})
 
     @checked
-    def figure(self, layer: str | None = None, n: Count = 6) -> go.Figure:
+    def figure(self, layer: str | None = None, n: Count = 6) -> Any:
         """Draw a matrix, and its parts that are alive, the largest `n`, on one scale of colours."""
         from sae_nb.figures import heatmaps
 
@@ -205,7 +204,7 @@ class WeightParts(Finding):
         )
 
     @checked
-    def importance_figure(self, inputs: Tensor, n: Count = 12) -> go.Figure:
+    def importance_figure(self, inputs: Tensor, n: Count = 12) -> Any:
         """Draw how much parts matter on each of some inputs, a row each; the first `n` parts of a layer."""
         from sae_nb.figures import heatmaps
 
@@ -379,7 +378,7 @@ def _layers(module: nn.Module, names: Sequence[str] | None, n: int) -> dict[str,
             f"There are {shown(list(there))}."
         )
     for name in wanted:
-        ranks = min(there[name].weight.shape)  # type: ignore[union-attr,arg-type]
+        ranks = min(there[name].weight.shape)
         if n < ranks:
             raise ValueError(
                 f"`n_components` must be at least {ranks}, the ranks of {name!r}, got {n}. Pass more."
@@ -411,7 +410,7 @@ class _Site:
     ) -> None:
         self.name, self.layer = name, layer
         self.embeds = isinstance(layer, nn.Embedding)
-        weight = layer.weight.detach().float().cpu()  # type: ignore[operator,union-attr]
+        weight = layer.weight.detach().float().cpu()  # type: ignore[operator]
         self.weight = weight.T.contiguous() if isinstance(layer, nn.Linear) else weight
         self.scale = float(weight.square().mean().sqrt().clamp(min=1e-12))
         bias = getattr(layer, "bias", None)
@@ -637,7 +636,7 @@ def _loss(
 ) -> Float[Tensor, " S"]:
     """Loss of every start on one batch."""
     raw = {site.name: site.gate(clean.seen[site.name][None]).flatten(1, -2) for site in runs.sites}
-    gates = {name: _Hard.apply(gate) for name, gate in raw.items()}
+    gates = {name: _Hard.apply(gate) for name, gate in raw.items()}  # type: ignore[no-untyped-call]
 
     def masks() -> dict[str, Tensor]:
         return {
