@@ -968,6 +968,14 @@ def held(W, b, keep, mean):
 guess = 0.2
 
 
+# %% 39.1 predict
+guess = 0.7
+
+
+# %% 39.2 predict
+guess = 5
+
+
 # %% 40.1 check
 def strength(pattern, x, read):
     return pattern @ (x @ read)

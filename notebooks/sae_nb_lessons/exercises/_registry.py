@@ -51,6 +51,7 @@ NOTEBOOKS = {
     "36": "curves",
     "37": "neighbours",
     "38": "few_weights",
+    "39": "parts",
     "40": "attention_atoms",
     "lab_01": "landmarks",
     "lab_02": "similarity",

@@ -43,6 +43,13 @@ if TYPE_CHECKING:
         Observable as Observable,
         observable as observable,
     )
+    from sae_nb_studies.circuits._parts import (
+        PartMatch as PartMatch,
+        WeightParts as WeightParts,
+        decompose_weights as decompose_weights,
+        random_parts as random_parts,
+        singular_parts as singular_parts,
+    )
     from sae_nb_studies.circuits._phrases import (
         PhraseTree as PhraseTree,
         phrase_contributions as phrase_contributions,
