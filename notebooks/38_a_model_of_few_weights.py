@@ -163,7 +163,8 @@ claims.table("nonsense")
 # ## 5 · The checked numbers
 
 # %%
-assert circuit.met and circuit.n_edges < thicket.n_edges / 4
+assert circuit.met
+assert circuit.n_edges < thicket.n_edges / 4
 assert measured.alone < 0.5 < 2 < measured.without
 assert measured.random.mean() > 2 > measured.random_without.mean()
 assert nonsense.loss > 0.5
