@@ -85,8 +85,8 @@ docs: $(STAMP) ## the documentation, in build/site; a warning is an error; EXECU
 	$(BIN)/python docs/tools/links.py build/site
 	echo "Open build/site/index.html."
 
-docs-version: $(STAMP) ## keep this documentation as VERSION=0.2.0 in the branch gh-pages; ALIAS=latest, PUSH=1
-	@test -n "$(VERSION)" || { echo "Name the version: make docs-version VERSION=0.2.0 ALIAS=latest" >&2; exit 2; }
+docs-version: $(STAMP) ## keep this documentation as VERSION=0.3.0 in the branch gh-pages; ALIAS=latest, PUSH=1
+	@test -n "$(VERSION)" || { echo "Name the version: make docs-version VERSION=0.3.0 ALIAS=latest" >&2; exit 2; }
 	OMP_NUM_THREADS=2 $(BIN)/python docs/make_gallery.py --pages
 	export PATH="$(CURDIR)/$(BIN):$$PATH"  # mike calls mkdocs by its name
 	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 SAE_NB_DOCS_VERSIONS=1 $(BIN)/mike deploy $(if $(PUSH),--push) $(if $(ALIAS),--update-aliases) "$(VERSION)" $(ALIAS)

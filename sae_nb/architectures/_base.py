@@ -111,6 +111,9 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     reads_sequences: bool = False
     """Whether the axis before the last of `x` is time, so that a row depends on those before it."""
 
+    trains_on_sequences: bool = False
+    """Whether its training compares a row with those before it, though a code depends on its own row alone."""
+
     reads_gradient: bool = False
     """Whether a training row holds both the activation and the gradient of a loss of the model with
     respect to it.

@@ -114,7 +114,7 @@ class Run:
         keep = self.batch.keep
         if (
             self.end_alone and keep is not None
-        ):  # of one that reads the request and heeds it not, all
+        ):  # a model that ignores the request answers at every token
             keep = keep[:, -self.model.main_output(self.raw).shape[1] :]
         return Answer(self.model, self.raw, keep)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation.report import _sampling
+from sae_nb.evaluation.report import _downstream, _sampling
 
 TEXTS = [
     f"{name} went to the {place} and saw a {thing} there."
@@ -82,3 +82,16 @@ def test_labels_of_all_samples_are_taken_for_those_there_are(vit: Any) -> None:
     right = vit(pictures.images[kept]).argmax(dim=1) == pictures.digit[kept]
     assert report["accuracy_clean"].n == 6
     assert report["accuracy_clean"].value == pytest.approx(float(right.double().mean()))
+
+
+def test_texts_whose_logits_would_fill_memory_are_cut(
+    gpt: Any, judged: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large vocabulary and a long context: the report says where, and costs per token stop there too."""
+    monkeypatch.setattr(_downstream, "_WHOLE", 1)
+    monkeypatch.setattr(_downstream, "_LOGITS", 6 * gpt.vocabulary_size)
+    report = sn.evaluate(*judged, model=gpt, n_bootstrap=0)
+    assert report.ce_recovered.n == 5 * 40
+    assert any("40 of the texts were cut after 6 tokens" in said for said in report.cautions)
+    costs = sn.evaluation.token_costs(gpt, judged[0], judged[1])
+    assert costs.position.max() == 4

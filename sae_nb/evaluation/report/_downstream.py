@@ -269,6 +269,7 @@ def downstream_rows(scores: Scores, resampling: Resampling) -> dict[str, Measure
 _LOOKS = 200  # resamples behind a look whether an interval is narrow
 _LOGITS = 2**27  # numbers in one batch of logits: half a gigabyte in fp32
 _LONG = 1024  # tokens of a text that memory is planned for
+_WHOLE = 2**29  # numbers in the logits of the longest text a model reads, above which texts are cut
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -300,7 +301,8 @@ class SpliceTask:
             "random": random,
         }
         size = batch_size or _batch_size(self.model)
-        batches: Batches = self.model.batches(self.inputs, batch_size=size)
+        longest = _longest(self.model)
+        batches: Batches = self.model.batches(self.inputs, batch_size=size, context_length=longest)
         total = getattr(batches, "n_samples", None)
         if self.labels is not None and total is not None:
             same_length(self.labels, total, name="labels", per="sample of `inputs`")
@@ -315,7 +317,12 @@ class SpliceTask:
 
         with progress_bar(total, "splice", "sample", enabled=progress) as bar:
             ordered = sampling.order(self.model, batches)
-            return self.scores(changes, ordered, done=bar.update, enough=enough)
+            scores = self.scores(changes, ordered, done=bar.update, enough=enough)
+        if cut := batches.policy.get("truncated", 0):
+            sampling.notes.append(
+                f"{cut} of the texts were cut after {longest or self.model.context_length} tokens."
+            )
+        return scores
 
     def scores(
         self,
@@ -388,8 +395,16 @@ def _batch_size(model: LiveModel) -> int:
     """Return how many samples to run at a time: logits are what fills memory."""
     if not model.modality.is_text:
         return 64
-    n_tokens = min(model.context_length or _LONG, _LONG)
+    n_tokens = _longest(model) or min(model.context_length or _LONG, _LONG)
     return max(1, min(16, _LOGITS // ((model.vocabulary_size or 1) * n_tokens)))
+
+
+def _longest(model: LiveModel) -> int | None:
+    """Return after how many tokens texts are cut, so that the logits of one fit into memory; None: nowhere."""
+    vocabulary, context = model.vocabulary_size or 1, model.context_length or _LONG
+    if not model.modality.is_text or vocabulary * context <= _WHOLE:
+        return None
+    return max(1, _LOGITS // vocabulary)
 
 
 def splice_task(
@@ -548,7 +563,9 @@ def token_costs(
     if task is None:
         raise ValueError("`model` must be a live model, got none.")
     parts, below = [], Below(model, task.touched([sae]))
-    for cpu_batch in model.batches(task.inputs, batch_size=batch_size):
+    cut_at = _longest(model)
+    size = batch_size if cut_at is None else 1
+    for cpu_batch in model.batches(task.inputs, batch_size=size, context_length=cut_at):
         batch = cpu_batch.to(model.device)
         with model.lock, torch.no_grad():
             with below.noted():

@@ -108,6 +108,9 @@ class Sampling:
     """Samples that were run, of how many; None: not known, or all of them."""
 
     reason: str = ""
+    notes: list[str] = field(default_factory=list)
+    """What else was left out of the answers."""
+
     _n_parameters: int = 0
     _may_sample: bool = False
     _work: float = 0.0
@@ -157,7 +160,8 @@ class Sampling:
         return high - low <= NARROW
 
     def cautions(self, unit: str, complete: bool) -> Iterator[str]:
-        """Yield a sentence where samples were left out."""
+        """Yield a sentence where samples, or parts of them, were left out."""
+        yield from self.notes
         if not complete:
             of = "" if self.of is None else f" of {self.of}"
             yield (

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
         GroupBiasAdaptation as GroupBiasAdaptation,
     )
     from sae_nb_studies.architectures._group_sparse import GroupSparse as GroupSparse
+    from sae_nb_studies.architectures._lorsa import Lorsa as Lorsa
     from sae_nb_studies.architectures._masked import MaskedSAE as MaskedSAE
     from sae_nb_studies.architectures._mutual_choice import MutualChoice as MutualChoice
     from sae_nb_studies.architectures._ort import OrtSAE as OrtSAE
     from sae_nb_studies.architectures._poly import PolySAE as PolySAE
+    from sae_nb_studies.architectures._t_sae import TSAE as TSAE
     from sae_nb_studies.architectures._top_afa import TopAFA as TopAFA
     from sae_nb_studies.architectures._tree import TreeSAE as TreeSAE
     from sae_nb_studies.architectures._variational import VariationalSAE as VariationalSAE

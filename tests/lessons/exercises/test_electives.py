@@ -22,6 +22,7 @@ from sae_nb_lessons.exercises import (
     _depth as depth,
     _error_bars as error_bars,
     _events as events,
+    _few_weights as few_weights,
     _heads as heads,
     _hearing as hearing,
     _hierarchy as hierarchy,
@@ -31,6 +32,7 @@ from sae_nb_lessons.exercises import (
     _momentum as momentum,
     _moods as moods,
     _mosaics as mosaics,
+    _neighbours as neighbours,
     _orbits as orbits,
     _paths as paths,
     _pixels as pixels,
@@ -162,6 +164,13 @@ def by_phases(
     return (to @ torch.linalg.pinv(back) @ means.to(back)).real
 
 
+def by_logsumexp(later: Tensor, earlier: Tensor, temperature: float) -> Tensor:
+    unit = [z / z.square().sum(dim=1, keepdim=True).sqrt() for z in (later, earlier)]
+    cosines = torch.einsum("ia,ja->ij", *unit) / temperature
+    ways = [(cosines.logsumexp(dim=d) - cosines.diagonal()).mean() for d in (0, 1)]
+    return torch.stack(ways).mean()
+
+
 def one_by_one(x: Tensor, points: Tensor, steps: int) -> Tensor:
     rows = []
     for row in x:
@@ -169,6 +178,14 @@ def one_by_one(x: Tensor, points: Tensor, steps: int) -> Tensor:
         around = points.roll(-far.index(min(far)), dims=0)
         rows.append(row - around[0] + around[steps % len(points)])
     return torch.stack(rows)
+
+
+def channel_by_channel(W: Tensor, b: Tensor, keep: Tensor, mean: Tensor) -> Tensor:
+    rows, bias = [], b
+    for row, kept, level in zip(W, keep, mean, strict=True):
+        rows.append(row if kept else torch.zeros_like(row))
+        bias = bias if kept else bias + level * row
+    return torch.stack([*rows, bias])
 
 
 KNOWN: dict[str, Sequence[Slip]] = {
@@ -212,6 +229,8 @@ KNOWN: dict[str, Sequence[Slip]] = {
     "35.3": moods._cap_slips(),
     "36.1": curves._fit_slips(),
     "36.3": curves._move_slips(),
+    "37.1": neighbours._slips(),
+    "38.1": few_weights._slips(),
     "lab_01.1": landmarks._SLIPS,
     "lab_02.1": similarity._SLIPS,
     "lab_03.1": waves._STEP_SLIPS,
@@ -249,6 +268,8 @@ RIGHT: dict[str, Any] = {
     "35.3": capped,
     "36.1": by_phases,
     "36.3": one_by_one,
+    "37.1": by_logsumexp,
+    "38.1": channel_by_channel,
     "29.1": lambda p, q: torch.distributions.kl_divergence(
         *(torch.distributions.Categorical(logits=one) for one in (p, q))
     ),

@@ -81,6 +81,5 @@ def write_facts(
 
 
 def _narrow(numbers: Tensor) -> Tensor:
-    if len(numbers) and int(numbers.max()) >= MOST:
-        raise ValueError(f"Packed numbers must be below {MOST}, got {int(numbers.max())}.")
-    return numbers.to(torch.uint16)
+    small = not len(numbers) or int(numbers.max()) < MOST
+    return numbers.to(torch.uint16 if small else torch.int32)

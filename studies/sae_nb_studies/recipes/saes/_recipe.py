@@ -216,6 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("name", help="model/hook point, such as tiny-vit/resid_post.6")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--architecture", choices=("TopK", "MatchingPursuit"))
     for option in ("n-atoms", "k", "steps", "seed"):
         parser.add_argument(f"--{option}", type=int)
     parser.add_argument(

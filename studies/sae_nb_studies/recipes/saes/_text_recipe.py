@@ -9,14 +9,14 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Ragged
-from sae_nb.architectures import TopK
+from sae_nb.architectures import MatchingPursuit, SparseAutoencoder, TopK
 from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.capturing import capture
@@ -62,6 +62,7 @@ class TextPlan:
     hook_points: tuple[str, ...]
     """Captured together, in one pass."""
 
+    architecture: Literal["TopK", "MatchingPursuit"] = "TopK"
     n_atoms: int = 4096
     k: int = 32
     steps: int = 6000
@@ -84,6 +85,11 @@ class TextPlan:
     context_length: int = 128
     dead_after_tokens: int = 100_000
     more: MoreTexts | None = None
+
+    def run(self, hook_point: str) -> str:
+        """Name of a training's checkpoints: of the shipped one its hook point, others add how they differ."""
+        other = self.architecture if self.architecture != "TopK" else ""
+        return "-".join(filter(None, (hook_point, other, str(self.seed or ""))))
 
 
 TEXT_PLANS = {
@@ -109,10 +115,12 @@ def make_on_texts(
     model = load_model(model_name)
     to_train, held_out = mixed_texts(texts)
     seen = _captured(model, to_train, plan, plan.rows, work / "train")[hook_point]
-    sae, training = trained(seen, plan, work / hook_point)
+    sae, training = trained(seen, plan, work / plan.run(hook_point))
     if plan.more is not None:
         seen = _captured_more(model, to_train, plan, plan.more, work)[hook_point]
-        training = continued(sae, training, seen, plan, plan.more, work / f"{hook_point}-more")
+        training = continued(
+            sae, training, seen, plan, plan.more, work / f"{plan.run(hook_point)}-more"
+        )
     sae.hook_point, sae.model_name = hook_point, model_name
     fresh = _captured(model, held_out, plan, plan.held_out_rows, work / "held-out")[hook_point]
     write_made(
@@ -149,7 +157,7 @@ def name_on_texts(
 
 def sister(
     model: LiveModel, texts: list[str], plan: TextPlan, hook_point: str, work: Path, n: int
-) -> TopK:
+) -> SparseAutoencoder:
     """Train another SAE from nothing, from the nth seed after the plan's.
 
     Where the plan has a second part, on its texts alone and with as many steps: an atom that returns there
@@ -161,7 +169,7 @@ def sister(
         seen = _captured_more(model, texts, plan, plan.more, work)[hook_point]
         plan = replace(plan, steps=plan.more.steps)
     on = replace(plan, seed=plan.seed + n)
-    return trained(seen, on, work / f"{hook_point}-{on.seed}")[0]
+    return trained(seen, on, work / on.run(hook_point))[0]
 
 
 def _captured_more(
@@ -188,15 +196,16 @@ def _captured(
 
 def trained(
     acts: Activations, plan: TextPlan, checkpoint: Path | None
-) -> tuple[TopK, dict[str, Any]]:
+) -> tuple[SparseAutoencoder, dict[str, Any]]:
     """Return an SAE trained on a plan, and what was done."""
     generator = torch.Generator().manual_seed(plan.seed)
-    sae = TopK(acts.d_in, plan.n_atoms, plan.k, generator=generator)
+    kind = MatchingPursuit if plan.architecture == "MatchingPursuit" else TopK
+    sae = kind(acts.d_in, plan.n_atoms, plan.k, generator=generator)
     return sae, _trained_on(sae, acts, plan, plan, checkpoint)
 
 
 def continued(
-    sae: TopK,
+    sae: SparseAutoencoder,
     done: dict[str, Any],
     acts: Activations,
     plan: TextPlan,
@@ -209,7 +218,7 @@ def continued(
 
 
 def _trained_on(
-    sae: TopK,
+    sae: SparseAutoencoder,
     acts: Activations,
     plan: TextPlan,
     part: TextPlan | MoreTexts,
@@ -234,7 +243,7 @@ def write_made(
     plan: TextPlan,
     folder: Path,
     *,
-    sae: TopK,
+    sae: SparseAutoencoder,
     seen: Activations,
     fresh: Activations,
     model: LiveModel,
@@ -293,7 +302,9 @@ ENOUGH = 8
 """Firings of an atom among the examples after which further ones count for nothing."""
 
 
-def _passages(sae: TopK, acts: Activations, plan: TextPlan) -> tuple[Activations, SparseCodes]:
+def _passages(
+    sae: SparseAutoencoder, acts: Activations, plan: TextPlan
+) -> tuple[Activations, SparseCodes]:
     """Return held-out passages with their codes, so chosen that as many atoms as can be have examples.
 
     Greedy: the passage next that adds most firings of atoms which have fewer than `ENOUGH`.
