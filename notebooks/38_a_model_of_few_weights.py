@@ -43,6 +43,7 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 
 # %%
 import pandas as pd
+import torch
 
 import sae_nb as sn
 import sae_nb_widgets as sw
