@@ -18,6 +18,7 @@ from sae_nb_lessons.exercises._crosscoders import difference, shrunk
 from sae_nb_lessons.exercises._curves import animals_between, on_the_chord
 from sae_nb_lessons.exercises._depth import swap_drop
 from sae_nb_lessons.exercises._evaluation import pca_r2, random_tpp
+from sae_nb_lessons.exercises._few_weights import on_nonsense
 from sae_nb_lessons.exercises._heads import left_without_head, left_without_pair
 from sae_nb_lessons.exercises._hearing import pitch_by_chance
 from sae_nb_lessons.exercises._hierarchy import parent_in_children_alone
@@ -107,6 +108,7 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("37.2", 0.6, of_strangers, 0.0, 0.3),
     ("39.1", 0.7, best_of_random_parts, 0.97, 1.0),
     ("39.2", 5, alive_for_free, 8, 20),
+    ("38.2", 0.2, on_nonsense, 1.0, 4.0),
     ("06.3", 0.3, direct_path_in_the_middle, 0.5, 0.8),
     ("02.9", 1.0, strength_without_unit_norm, 0.3, 0.7),
     ("04.2", 0.5, shuffled_fit, 0.97, 1.0),
