@@ -83,6 +83,16 @@ first, second = (found.match(true[layer], layer) for layer in ("0", "1"))
 print(first, second, sep="\n")
 
 # %% [markdown]
+# Is it always so? Five toys, three starts each, of which the loss chose one:
+
+# %%
+card = recorded("parameter_parts")
+card.table("features")
+
+# %% [markdown]
+# In one of the five, the second matrix comes apart wrongly in the best of three starts (hence the spread). Its sum is as faithful
+# as the others'.
+#
 # Does the importance say something of the *input*? Weighted by it the parts give the answer; by that of other inputs they do
 # not:
 
@@ -124,7 +134,6 @@ exercise("39.2").predict(guess)
 exercise("39.2").reveal()
 
 # %%
-card = recorded("parameter_parts")
 card.table("faithful sums, wrong parts")
 
 # %% [markdown]
@@ -147,7 +156,7 @@ assert first.n_alive == second.n_alive == 5
 assert max(first.random, first.singular) < 0.7
 assert errors.error["importance"] < 0.1 * errors.error["of other inputs"]
 assert planted.best_columns(drawn, toy) > 0.97
-assert card.verdict("features") == "holds"
+assert card.verdict("features") == "partly"
 assert card.verdict("frequencies") == "does not hold at this scale"
 exercise_report("39")
 
