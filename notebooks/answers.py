@@ -947,14 +947,42 @@ def contrast(later, earlier, temperature):
 # %% 37.2 predict
 guess = 0.2
 
+
 # %% 37.3 write
 said = """High-level codes of T-SAE have a cosine of .43 at neighbouring tokens, a plain SAE's .14, and with strangers as partners
 .15: the neighbours make them smooth. The smoothest fifth of the plain SAE comes to .32, but with a third of the atoms in
 use. Ten atoms a topic read .38 of the topics, a plain SAE's .33. It costs .02 of R². In pushing a topic T-SAE is ahead on
 four of five seeds, which is not enough. Larger models are open."""
 
+
 # %% 37.3 score
 points = 4
+
+
+# %% 38.1 check
+def held(W, b, keep, mean):
+    return torch.cat([keep[:, None] * W, (b + ((1 - keep) * mean) @ W)[None]])
+
+
+# %% 38.2 predict
+guess = 0.2
+
+
+# %% 39.1 predict
+guess = 0.7
+
+
+# %% 39.2 predict
+guess = 5
+
+
+# %% 40.1 check
+def strength(pattern, x, read):
+    return pattern @ (x @ read)
+
+
+# %% 40.2 predict
+guess = 0.9
 
 
 # %% lab_01.1 check

@@ -176,15 +176,16 @@ if TYPE_CHECKING:
     )
     from sae_nb_studies import lab as lab, minkowski as minkowski, uses as uses, vision as vision
     from sae_nb_studies.architectures import (
+        TSAE as TSAE,
         FeatureChoice as FeatureChoice,
         GradientSAE as GradientSAE,
         GroupBiasAdaptation as GroupBiasAdaptation,
         GroupSparse as GroupSparse,
+        Lorsa as Lorsa,
         MaskedSAE as MaskedSAE,
         MutualChoice as MutualChoice,
         OrtSAE as OrtSAE,
         PolySAE as PolySAE,
-        TSAE as TSAE,
         TopAFA as TopAFA,
         TreeSAE as TreeSAE,
         VariationalSAE as VariationalSAE,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sae_nb as sn
 from sae_nb.checks import Count, Seed, checked
+from sae_nb.pretrained import pretrained_names
 from sae_nb_studies.pretrained import neutral_beginnings
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class LanguageModel:
     @property
     def concept(self) -> str:
         """The label of the atom that is turned up."""
-        return self.examples.labels[self.atom]
+        return self.examples.labels.get(self.atom, f"atom {self.atom}")
 
     @property
     def by(self) -> float:
@@ -158,7 +159,8 @@ class LanguageModel:
         >>> language_model().says("Nothing of the kind.")
         False
         """
-        return re.search(rf"\b(?:{'|'.join(self.plan.words)})\b", text) is not None
+        words = self.plan.words
+        return bool(words) and re.search(rf"\b(?:{'|'.join(words)})\b", text) is not None
 
     @checked
     def count(self, n_random: Count = 2, seed: Seed = 0) -> pd.DataFrame:
@@ -205,10 +207,20 @@ class LanguageModel:
         return {"share": sum(said) / len(said), "text": texts[0]}
 
 
-def language_model() -> LanguageModel:
+def language_model(name: str | None = None) -> LanguageModel:
     """Return SmolLM2-135M with its SAE and examples where `sae-nb get smollm2-135m` fetched it, else tiny-gpt.
 
     Nothing is asked of a network. `print(lm)` names the model.
+
+    Parameters
+    ----------
+    name
+        Another model with an SAE in the package, such as "gemma-3-270m" once it was fetched. Where none of its
+        atoms has the label that the notebooks count words of, another is turned up, and nothing is counted.
+
+    Raises
+    ------
+    ValueError: If the package has no SAE of the model. FileNotFoundError: If the model was not fetched.
 
     Example
     -------
@@ -216,10 +228,27 @@ def language_model() -> LanguageModel:
     >>> any(concept in lm.concept for concept in lm.plan.concepts)
     True
     """
+    if name is not None:
+        return _opened(_plan_of(name))
     try:
         return _opened(REAL)
     except FileNotFoundError:  # it was not fetched, or this version has no SAE of it
         return _opened(BUNDLED)
+
+
+def _plan_of(name: str) -> Plan:
+    known = {plan.name: plan for plan in (REAL, BUNDLED)}
+    if name in known:
+        return known[name]
+    saes = pretrained_names()
+    sae = next((one for one in saes if one.startswith(f"{name}/")), None)
+    if sae is None:
+        raise ValueError(
+            f"`name` must be a language model with an SAE in the package, got {name!r}. "
+            f"sn.pretrained.pretrained_names() lists them: {', '.join(saes)}."
+        )
+    sentence = f"The model here is {name}. Its SAE comes with sae_nb."
+    return replace(REAL, name=name, sae=sae, sentence=sentence)
 
 
 def _opened(plan: Plan) -> LanguageModel:
@@ -231,7 +260,10 @@ def _opened(plan: Plan) -> LanguageModel:
     # Where several have the label, the one that was measured to do most.
     labels = [(one.label, one.atom) for one in examples.steered]
     labels += [(label, atom) for atom, label in examples.labels.items()]
-    atom = next(atom for part in plan.concepts for label, atom in labels if part in label)
+    named = (atom for part in plan.concepts for label, atom in labels if part in label)
+    atom = next(named, None)
+    if atom is None:
+        atom, plan = next(iter(examples.labels), 0), replace(plan, words=())
     more = plan.beginnings or tuple(neutral_beginnings(15, seed=7))
     return LanguageModel(
         model=model,

@@ -21,8 +21,8 @@ SCHOOL = (300, 1.0, "The teacher walked home. On the way, he")
 """Atom "school" of SmolLM2-135M, how far it is turned up, and a beginning at which it fires."""
 
 
-def writing() -> GenerationLens:
-    """Return the language model at a sentence's end, with an atom turned up.
+def writing(name: str | None = None) -> GenerationLens:
+    """Return the language model at a sentence's end, with an atom turned up; `name` as in `language_model`.
 
     Example
     -------
@@ -31,7 +31,7 @@ def writing() -> GenerationLens:
     True
     >>> lens.close()
     """
-    lm = lessons.language_model()
+    lm = lessons.language_model(name)
     atom, strength, beginning = lm.atom, lm.plan.strength, lm.plan.beginning
     lens = sw.GenerationLens(lm.model, lm.sae)
     lens.temperature = lm.plan.temperature
@@ -59,9 +59,9 @@ def turned_up(lens: InputLens) -> InputSteering:
     return sw.InputSteering(lens, examples.catalogue(lens.sae), atom=lens.atom, strength=3.0)
 
 
-def looking() -> sw.AtomBrowser:
+def looking(name: str | None = None) -> sw.AtomBrowser:
     """Return the atoms of the language model, open on the one that was turned up."""
-    lm = lessons.language_model()
+    lm = lessons.language_model(name)
     return sw.AtomBrowser(
         lm.sae, lm.examples.acts, atom=lm.atom, catalogue=lm.examples.catalogue(lm.sae)
     )

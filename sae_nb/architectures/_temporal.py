@@ -32,7 +32,7 @@ from sae_nb.checks import (
 )
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal._decomposition import CodeAttention, Prediction, predict, sequence_groups
-from sae_nb.temporal._sequences import lengths_of, padded, unpadded
+from sae_nb.temporal._sequences import SequenceRows, lengths_of, padded, unpadded
 
 NOVEL = ("TopK", "BatchTopK", "ReLU", "none")
 """Encoders of the novel part; with "none" there is only the predictable part."""
@@ -247,6 +247,16 @@ class Temporal(OneStep):
         left = self.predict(sequences).residual.flatten(0, 1)
         return left, sequences.flatten(0, 1) - self.bias - left
 
+    def of_sequences(
+        self, rows: SequenceRows, k: float | None = None
+    ) -> tuple[SparseCodes, Float[Tensor, "n d_in"]]:
+        """Return novel codes and full reconstructions of rows of sequences."""
+        x = padded(self.checked_rows(rows), rows.lengths)
+        residual = unpadded(self.predict(x).residual, rows.lengths)
+        codes = self.novel_codes(residual, k)
+        predicted = unpadded(x, rows.lengths) - self.bias - residual
+        return codes, self.decode(codes) + predicted
+
     @checked
     def predict(
         self, x: Float[Tensor, "batch time d_in"], *, attention: bool = False
@@ -299,7 +309,10 @@ class Temporal(OneStep):
         return self._rows(x.as_subclass(Tensor))
 
     def reconstruct(
-        self, x: Float[Tensor, "batch time d_in"], keep: Bool[Tensor, "batch time"]
+        self,
+        x: Float[Tensor, "batch time d_in"],
+        keep: Bool[Tensor, "batch time"],
+        real: Bool[Tensor, "batch time"] | None = None,
     ) -> Float[Tensor, "batch time d_in"]:
         """Reconstruct the kept tokens of each row as one sequence; the others are not part of it.
 
@@ -310,6 +323,8 @@ class Temporal(OneStep):
         keep
             Tokens to keep; padding and tokens it was not trained on (attention sinks) are left out, and
             come back unchanged.
+        real
+            Not asked: what is left out is the past of no token.
         """
         counts = keep.sum(dim=1)
         used = counts > 0

@@ -194,13 +194,14 @@ class AtomCatalogue(Firings):
         from sae_nb.temporal._decomposition import sequence_groups
 
         done, missed = 0, 0.0
-        total, square = torch.zeros(self.acts.d_in, dtype=torch.float64), 0.0
+        total, square = torch.zeros(self.acts.target.d_in, dtype=torch.float64), 0.0
         with torch.no_grad():
             for rows, x, codes, x_hat in sequence_groups(self.sae, self.acts, self._batch_size):
                 yield codes.detach().to("cpu")
-                x, x_hat = x.double().cpu(), x_hat.double().cpu()
-                missed += float((x - x_hat).square().sum())
-                total, square = total + x.sum(dim=0), square + float(x.square().sum())
+                if x is not None:
+                    x, x_hat = x.double().cpu(), x_hat.double().cpu()
+                    missed += float((x - x_hat).square().sum())
+                    total, square = total + x.sum(dim=0), square + float(x.square().sum())
                 done += len(rows)
                 if self.callback is not None:
                     self.callback(done, len(self.acts))

@@ -90,7 +90,7 @@ def measured_copies(
     measure: Callable[[Tensor], Tensor | float],
 ) -> Float[Tensor, " n"]:
     """Return what is asked of the answers to n copies of one input; changes see all copies at once."""
-    return measured(run(model, batch.copies(n), put=changes), measure)
+    return measured(run(model, batch.copies(n), put=changes, answer="end"), measure)
 
 
 def measured(ran: Run, measure: Callable[[Tensor], Tensor | float]) -> Float[Tensor, " n"]:

@@ -206,7 +206,7 @@ def answer(passes: Passes, changes: Sequence[Tensor | None]) -> Float[Tensor, " 
         for layer, by in zip(passes.layers, changes, strict=True)
         if by is not None
     ]
-    return run(passes.model, passes.batch, put=puts).answer.one().cpu()
+    return run(passes.model, passes.batch, put=puts, answer="end").answer.one().cpu()
 
 
 def add(by: Tensor, y: Tensor) -> Tensor:

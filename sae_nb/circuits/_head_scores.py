@@ -19,6 +19,7 @@ from sae_nb.findings import Finding
 from sae_nb.lenses._head import head_of
 from sae_nb.models import HookPointNotFound
 from sae_nb.models._attention import Calculated, Place, attentions, watching
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -272,7 +273,9 @@ def _drawn(
 ) -> Iterator[tuple[Batch, bool]]:
     """Yield texts of random tokens that come twice, and texts as long in which none does by intent."""
     specials = model.special_ids
-    usual = torch.tensor([i for i in range(int(model.vocabulary_size or 0)) if i not in specials])
+    usual = torch.ones(int(model.vocabulary_size or 0), dtype=torch.bool)
+    usual[[i for i in specials if i < len(usual)]] = False
+    usual = usual.nonzero()[:, 0]
     before, after = _around(model)
     for n, repeats in ((n_texts, True), (min(n_texts, N_CONTROL), False)):
         rows = []
@@ -341,7 +344,7 @@ class _Sums:
                 self._count(place, "copying_control", controls)
 
         with torch.no_grad(), watching(self.model, see):
-            self.model.forward(batch)
+            run(self.model, batch, answer="end")
 
     def _count(self, place: Place, name: str, x: Float[Tensor, "heads n"] | None) -> None:
         if x is not None and x.shape[1]:
@@ -478,12 +481,12 @@ class _Copying:
             model.hook_point("head_out.0")
         except (ValueError, HookPointNotFound):
             return None
-        rows, flat = head.before_norm(head.weight), batch.token_ids.flatten()
+        flat, n = batch.token_ids.flatten(), head.n_outputs
         at = torch.randperm(len(flat), generator=generator)[:N_COPIED].to(flat.device)
-        others = torch.randperm(len(rows), generator=generator)[:N_OTHERS].to(flat.device)
-        own = rows[flat[at]]
+        others = torch.randperm(n, generator=generator)[:N_OTHERS].to(flat.device)
+        own, others = (head.before_norm(head.rows(ids)) for ids in (flat[at], others))
         wrong = own.roll(len(own) // 2, dims=0)
-        return cls(model=model, at=at, own=own, wrong=wrong, others=rows[others])
+        return cls(model=model, at=at, own=own, wrong=wrong, others=others)
 
     def shares(
         self, layer: int, value: Float[Tensor, "batch heads source d_head"]

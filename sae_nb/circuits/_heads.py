@@ -203,7 +203,7 @@ def direct_effects(model: LiveModel, inputs: Inputs, answers: Questions = None) 
     n, names, found, measured = int(model.n_heads or 1), set(), [], []
     for batch, question in zip(batches, of_each(answers, len(batches), "answers"), strict=True):
         with torch.inference_mode(False), torch.enable_grad(), Frozen(attention=False):
-            ran = run(model, batch, put=held, read=places, grad=places)
+            ran = run(model, batch, put=held, read=places, grad=places, answer="end")
             answer = ran.answer.one()
             name, measure = asked(model, answer, ran.answer.kind, question)
             value = measure(answer)
@@ -294,7 +294,7 @@ class CleanRun:
         self.model, self.part, self.places, self.batch = model, part, places, batch
         self.frozen = Frozen()
         with self.frozen:
-            clean = run(model, batch, read=places)
+            clean = run(model, batch, read=places, answer="end")
         answer = clean.answer.one()
         self.name, self.measure = asked(model, answer, clean.answer.kind, target)
         self.answer = float(self.measure(answer))
@@ -335,7 +335,7 @@ def _ablated(
 def _by_gradient(one: CleanRun, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
     """Σ_t ⟨x_t − mean, ∂m/∂x_t⟩ of every part."""
     with torch.inference_mode(False), torch.enable_grad():
-        ran = run(one.model, one.batch, grad=one.places)
+        ran = run(one.model, one.batch, grad=one.places, answer="end")
         found = ran.gradients(one.measure(ran.answer.one()))
     slopes = [found[place] for place in one.places]
     return torch.stack(

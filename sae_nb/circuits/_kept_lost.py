@@ -169,7 +169,7 @@ def _measured(
             for site, part in zip(passes.sites, parts, strict=True)
             for put in site.freed(part, rest=rest)
         ]
-        ran = run(passes.model, passes.batch.copies(len(several)), put=changes)
+        ran = run(passes.model, passes.batch.copies(len(several)), put=changes, answer="end")
         found.append(measured(ran, passes.measures[0]).numpy())
     return np.concatenate(found).astype(float)
 
@@ -200,7 +200,7 @@ def set_neurons(
         lengths = site.written(entries).norm(dim=1) * (factor - 1) * difference
         for position, length in zip(entries.position.tolist(), lengths.tolist(), strict=True):
             changes += site.moved(position, abs(length), generator, range(2, n))
-    ran = run(passes.model, passes.batch.copies(n), put=changes)
+    ran = run(passes.model, passes.batch.copies(n), put=changes, answer="end")
     answers = torch.stack([ran.answer.one(i) for i in range(n)]).cpu()
     values = [float(passes.measures[0](answer)) for answer in answers]
     predicted, direct = foreseen(graph, nodes, factor)

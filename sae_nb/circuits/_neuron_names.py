@@ -64,7 +64,7 @@ def _named(
     def effects(directions: Float[Tensor, "m d"], layer: int) -> Float[Tensor, "m n"]:
         if lens is not None:
             return lens.effects(directions, layer=layer)[:, likely]
-        weight = head.weight[likely.to(head.weight.device)]
+        weight = head.rows(likely)
         return (head.through_norm(directions.to(weight)) @ weight.T).cpu()
 
     for site, entries in zip(passes.sites, nodes, strict=True):

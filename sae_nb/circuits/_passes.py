@@ -176,6 +176,7 @@ class Trace:
                 read=[*places, *self._read_at, *also],
                 put=puts,
                 grad=places,
+                answer="end",
             )
 
     def _rows(self, layer: Layer, x: Tensor, y: Tensor) -> Int[Tensor, " rows"]:

@@ -362,9 +362,9 @@ def both_runs(
     for one, other, asked_of in _paired(model, clean, corrupted, target):
         base, source = (other, one) if direction == "denoise" else (one, other)
         with torch.no_grad():
-            away = run(model, source, read=places)
+            away = run(model, source, read=places, answer="end")
         with torch.inference_mode(False), torch.enable_grad():
-            here = run(model, base, read=places, grad=places)
+            here = run(model, base, read=places, grad=places, answer="end")
             answers = (away, here) if direction == "denoise" else (here, away)
             answer, second = (ran.answer.one() for ran in answers)
             kind = answers[0].answer.kind

@@ -254,5 +254,5 @@ def _heard(
     puts: list[tuple[HookPoint, Put]] = [(places[layer], exchange)]
     puts += [(place, partial(hold, place)) for place in between]
     with torch.no_grad(), watching(model, see):
-        run(model, pair.base.copies(2), put=puts)
+        run(model, pair.base.copies(2), put=puts, answer="end")
     return found

@@ -201,7 +201,7 @@ def linear_run(
     mlps = tuple(site.mlp for site in passes.sites if isinstance(site, NeuronSite))
     with torch.enable_grad(), frozen:
         puts = [*in_proportion(mlps), *changes]
-        found = run(passes.model, passes.batch, read=read, put=puts, grad=list(grad))
+        found = run(passes.model, passes.batch, read=read, put=puts, grad=list(grad), answer="end")
     check_frozen(frozen, passes.model)
     return found
 

@@ -113,7 +113,8 @@ def saelens_tensors(sae: SparseAutoencoder) -> dict[str, Tensor]:
 def saelens_layout(sae: SparseAutoencoder) -> TensorNames:
     """Return the SAE in SAELens' terms: what other writers start from, too."""
     translate = next((of for kind, of in _LAYOUTS.items() if isinstance(sae, kind)), None)
-    layout = None if translate is None or not sae.additive else translate(sae)
+    by_row = sae.additive and not (sae.reads_sequences and sae.writes is not None)
+    layout = translate(sae) if translate is not None and by_row else None
     if layout is not None:
         return layout
     raise TypeError(

@@ -13,7 +13,7 @@ from torch import Tensor
 from sae_nb.findings import Finding
 from sae_nb.lenses._head import Head
 from sae_nb.lenses._measuring import cut_at, measured_effects
-from sae_nb.lenses._reading import ROWS_AT_ONCE, Transport, compare
+from sae_nb.lenses._reading import Transport, compare, rows_at_once
 from sae_nb.lenses._rows import Rows, rows_of
 from sae_nb.statistics import rank_correlation
 
@@ -131,8 +131,9 @@ def _floor(head: Head, rows: Rows) -> dict[str, float]:
     """Return the score of the most frequent answer, and of the mean answer."""
     total = torch.zeros(head.n_outputs, dtype=torch.float64)
     entropy, tops = 0.0, []
-    for begin in range(0, len(rows), ROWS_AT_ONCE):
-        own = head.log_probabilities(rows.last[begin : begin + ROWS_AT_ONCE].to(head.weight.device))
+    most = rows_at_once(head)
+    for begin in range(0, len(rows), most):
+        own = head.log_probabilities(rows.last[begin : begin + most].to(head.device))
         total += own.exp().double().sum(dim=0).cpu()
         entropy -= float((own.exp() * own).sum())
         tops.append(own.argmax(dim=1).cpu())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -74,12 +74,22 @@ class Head:
     @property
     def d(self) -> int:
         """Width of the states that it reads."""
-        return self.weight.shape[1] if self.slope is None else self.slope.shape[1]
+        return (cast(Tensor, self.module.weight) if self.slope is None else self.slope).shape[1]
 
     @property
     def weight(self) -> Float[Tensor, "n_outputs d"]:
         """Rows of the projection, in fp32."""
         return cast(Tensor, self.module.weight).detach().float()
+
+    def rows(self, ids: Int[Tensor, " n"] | int) -> Float[Tensor, "... d"]:
+        """Return some rows of the projection, in fp32, without a copy of the others."""
+        weight = cast(Tensor, self.module.weight).detach()
+        return weight[ids.to(weight.device) if isinstance(ids, Tensor) else ids].float()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the projection is."""
+        return cast(Tensor, self.module.weight).device
 
     @property
     def n_outputs(self) -> int:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
-NUMBERS_AT_ONCE = 600_000
-"""Numbers of one state in a pass, copies × places × width: about 1 GB for the graph of 30 blocks. Ours."""
+NUMBERS_AT_ONCE = 300_000
+"""Numbers of one state in a pass, copies × places × width: about half a GB for the graph of 30 blocks. Ours."""
 
 
 def jacobian_of(

@@ -457,7 +457,7 @@ class Lens(KnowsOtherWords):
         torch.Size([128])
         """
         head = self._head
-        row = head.before_norm(head.weight[head.output(token)].cpu())
+        row = head.before_norm(head.rows(head.output(token)).cpu())
         return row @ self._whole(self._layer(layer))
 
     @checked(leave=("held_out", "sae", "layer"))

@@ -19,8 +19,11 @@ from sae_nb.lenses._rows import Rows, row_names
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-ROWS_AT_ONCE = 128
-"""Rows whose logits over a whole vocabulary are in memory together."""
+
+def rows_at_once(head: Head) -> int:
+    """Return how many rows' logits are held at once: 128, or as many as are 64 MiB. Ours."""
+    return max(16, min(128, 2**24 // head.n_outputs))
+
 
 Transport = Callable[[int, Tensor, Tensor], Tensor]
 """(layer, states (rows, d), kinds of place (rows,)) → states as the head reads them."""
@@ -52,16 +55,17 @@ def compare(head: Head, moved: Tensor, rows: Rows, *, k: int) -> Compared:
 @torch.no_grad()
 def compare_all(head: Head, moved: Sequence[Tensor], rows: Rows, *, k: int) -> list[Compared]:
     """Compare several states of the same rows; the model's own answer is made once."""
-    device = head.weight.device
+    device = head.device
     parts: list[list[tuple[Tensor, ...]]] = [[] for _ in moved]
-    for begin in range(0, len(rows), ROWS_AT_ONCE):
-        some = slice(begin, begin + ROWS_AT_ONCE)
+    most = rows_at_once(head)
+    for begin in range(0, len(rows), most):
+        some = slice(begin, begin + most)
         own = head.log_probabilities(rows.last[some].to(device))
         share, answer = own.exp(), own.argmax(dim=1)
         likely = share.gather(1, answer[:, None])[:, 0]
         certain = (share * own).sum(dim=1)
         # Few rows of several layers in one product: the unembedding is then read from memory once.
-        at_once = max(1, ROWS_AT_ONCE // len(own))
+        at_once = max(1, most // len(own))
         for first in range(0, len(moved), at_once):
             x = torch.stack([one[some] for one in moved[first : first + at_once]]).to(device)
             seen = head.logits(x)

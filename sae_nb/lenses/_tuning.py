@@ -61,7 +61,7 @@ def tune_once(
     which = torch.randint(len(rows), (min(rows_per_step, len(rows)),), generator=generator)
     some = rows.chosen(which)
     rate = learning_rate * (1 - state.step / n_steps)
-    device = head.weight.device
+    device = head.device
     with torch.inference_mode(False):
         with torch.no_grad():
             own = head.log_probabilities(some.last.to(device))
@@ -84,7 +84,7 @@ def tune_once(
 @torch.no_grad()
 def mean_kl(head: Head, maps: Tensor, rows: Rows) -> Float[Tensor, " layers"]:
     """Return KL(model ‖ lens) per layer over rows, nats."""
-    device = head.weight.device
+    device = head.device
     own = head.log_probabilities(rows.last.to(device))
     found = []
     for i in range(len(maps)):

@@ -145,6 +145,10 @@ class Batch:
         changes["kwargs"] = {name: several(value) for name, value in self.kwargs.items()}
         return replace(self, **{**changes, "n": n, "indices": {}})
 
+    def ending(self) -> Batch:
+        """Return the batch with the request to answer at the last column alone."""
+        return replace(self, kwargs=self.kwargs | {"logits_to_keep": 1})
+
     @property
     def first_tensor(self) -> Tensor:
         """The first of the module's arguments that is a tensor."""

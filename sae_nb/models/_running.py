@@ -16,14 +16,15 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sae_nb.models import _facts as facts
 from sae_nb.models._answers import Answer
 from sae_nb.models._block_order import noting, verify, watches
 from sae_nb.models._hook_points import HookPoint, Place
@@ -92,6 +93,9 @@ class Run:
     steps: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     """Of hook points that mean every application of a module: each application, and its name in `seen`."""
 
+    end_alone: bool = False
+    """Whether the model answered at the last token of each text alone."""
+
     @cached_property
     def states(self) -> dict[str, Float[Tensor, "n places d"]]:
         """States by place: tokens, patches, the cells of a map row by row, or one place alone."""
@@ -107,7 +111,12 @@ class Run:
     @cached_property
     def answer(self) -> Answer:
         """Answer of the model."""
-        return Answer(self.model, self.raw, self.batch.keep)
+        keep = self.batch.keep
+        if (
+            self.end_alone and keep is not None
+        ):  # a model that ignores the request answers at every token
+            keep = keep[:, -self.model.main_output(self.raw).shape[1] :]
+        return Answer(self.model, self.raw, keep)
 
     def layout(self, name: str) -> TokenAxes:
         """Return how a state is laid out."""
@@ -148,7 +157,9 @@ class Runner:
         True: keep the graph. Hook points: also add a zero to the state there, after what is put, by which
         `gradients` differentiates; whether or not the weights are frozen.
     answer
-        False: end the pass with the last state, where nothing is put and nothing differentiated.
+        False: end the pass with the last state, where nothing is put and nothing differentiated. "end": only
+        the answer at the last token of each text is wanted; the unembedding of the others, most of the work
+        where a vocabulary is large, is left out if the module can and all texts are equally long.
     method
         Method of the module that is run.
     under
@@ -167,7 +178,7 @@ class Runner:
         read: str | Iterable[str] = (),
         put: Puts = (),
         grad: bool | str | Iterable[str] = False,
-        answer: bool = True,
+        answer: bool | Literal["end"] = True,
         method: str = "__call__",
         under: Sequence[Intervention] = (),
         backend: Backend = "hooks",
@@ -181,7 +192,8 @@ class Runner:
 
         puts = list(put.items() if isinstance(put, Mapping) else put)
         self._graph = grad is True or bool(leaves)
-        self._to_the_end = answer or bool(puts) or bool(leaves) or bool(under)
+        self._end = answer == "end" and method == "__call__" and _takes_end(model)
+        self._to_the_end = bool(answer) or bool(puts) or bool(leaves) or bool(under)
         self._tokens: tuple[int, int] | None = None  # of the batch that runs
         self._seen: dict[str, list[Tensor]] = {}
         self._zeros: dict[str, list[Tensor]] = {}
@@ -204,19 +216,31 @@ class Runner:
         """Run one batch."""
         model, raw = self._model, None
         self._tokens = _tokens(batch)
+        end_alone = self._end and self._may_end(batch)
         with model.lock, torch.inference_mode(False):
             try:
                 if self._to_the_end:
                     with intervening(model, self._visits):
-                        raw = model.forward(batch, grad=self._graph, method=self._method)
+                        given = batch.ending() if end_alone else batch
+                        raw = model.forward(given, grad=self._graph, method=self._method)
                     missed = self._read.keys() - self._seen.keys() - set(self.leaves)
                     if missed:
                         raise _never_ran([name for name in self._read if name in missed])
                 else:
                     self.take(batch, lambda name, x, _: self._keep(name, x))
-                return self._run(batch, raw)
+                return replace(self._run(batch, raw), end_alone=end_alone)
             finally:
                 self._seen, self._zeros = {}, {}
+
+    def _may_end(self, batch: Batch) -> bool:
+        """Whether every text ends in the last column, and edits and reads lie before the unembedding."""
+        keep, edits = batch.keep, (*self._model.interventions, *self._visits)
+        if keep is None or batch.packed or self._model.structure is None:
+            return False
+        blocks = f"{self._model.structure.blocks}."
+        points = [edit.hook_point for edit in edits]
+        before = all(one in _BEFORE or one.path.startswith(blocks) for one in points)
+        return before and bool(keep[:, -1].all())
 
     def _run(self, batch: Batch, raw: object) -> Run:
         """Return what was seen in a pass, one state by name."""
@@ -292,6 +316,15 @@ def _once(
 
 
 run = _once(Runner)
+
+_BEFORE = ("embed", "final_norm")
+"""Hook points outside the blocks that see every token, whichever of them are answered."""
+
+
+def _takes_end(model: LiveModel) -> bool:
+    """Whether the model can answer at the last token alone."""
+    names = facts.forward_names(model.module)
+    return model.causal and not (model.remote or model.streams) and "logits_to_keep" in names
 
 
 def _tokens(batch: Batch) -> tuple[int, int] | None:

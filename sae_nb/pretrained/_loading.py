@@ -41,7 +41,7 @@ DEEPEST = 3
 """Levels of folders below one in which its SAEs are looked for."""
 
 
-_DECODERS = ("smollm2-135m", "tiny-gpt")
+_DECODERS = ("gemma-3-270m", "smollm2-135m", "tiny-gpt")
 """Models of pretrained SAEs that have attention sinks."""
 
 FACTS = "examples.json"

@@ -108,7 +108,9 @@ class Answers:
         self.n_runs += 1
         # The lock keeps other threads' forward passes out of the edited stretch.
         with self.model.lock, edit, torch.no_grad():
-            return torch.cat([run(self.model, batch).answer.at_end for batch in self.batches])
+            return torch.cat(
+                [run(self.model, batch, answer="end").answer.at_end for batch in self.batches]
+            )
 
     def edited_rows(
         self, of: PositionPolicy | None = None
@@ -134,7 +136,7 @@ class Answers:
     def with_graph(self, batch: Batch, change: Change) -> Float[Tensor, "m ..."]:
         """Return the answers to one batch with the graph of their making, x replaced by change(x)."""
         with self.model.lock, self.replacing(change):
-            return run(self.model, batch, grad=True).answer.at_end
+            return run(self.model, batch, grad=True, answer="end").answer.at_end
 
     def kl(self, outputs: Float[Tensor, "n outcomes"]) -> Float[np.ndarray, " n"]:
         """Return KL(clean‖edited) of every input, in nats; NaN where answers are states."""

@@ -145,7 +145,9 @@ class MaskedEdit:
         self.n_runs += 1
         self.n_touched += touched
         reads_sequences = getattr(self.change, "reads_sequences", False)
-        seen = self._from_the_first(x, mask, state) if reads_sequences else None
+        seen = (
+            self._from_the_first(read[0] if read else x, mask, state) if reads_sequences else None
+        )
         if touched == 0:
             return x
         if self.look is not None:
@@ -195,7 +197,7 @@ def _of_sequences(change: Change, tokens: Tensor, touched: Tensor, real: Tensor)
     """
     if isinstance(change, AtomsOfSequences):
         return change.of_kept(tokens, real)
-    return cast("Temporal", change).reconstruct(tokens, touched)
+    return cast("Temporal", change).reconstruct(tokens, touched, real)
 
 
 class Positions:
@@ -506,7 +508,8 @@ class AlongCurve:
 
 def replacing(edit: Change, *, keep_error: bool) -> Change:
     """Return the intervention that replaces x by edit(x): of x itself, or of the output of a `Tap`."""
-    if getattr(edit, "writes", None) is None and not keep_error:
+    reads_sequences = getattr(edit, "reads_sequences", False)
+    if not keep_error and (reads_sequences or getattr(edit, "writes", None) is None):
         return edit  # as it is, for those that read sequences
 
     def change(x: Tensor, read: Tensor | None = None) -> Tensor:
@@ -549,6 +552,11 @@ def change_atoms(
         return (sae(tokens).to(d) + delta).to(x)
 
     reads_sequences = getattr(sae, "reads_sequences", False)  # anything that encodes will do
+    if reads_sequences and getattr(sae, "writes", None) is not None:
+        raise ValueError(
+            f"`mode` must be 'add' with keep_error=True for {type(sae).__name__}, which reads sequences at "
+            f"another place than it writes, got {mode!r}. Add the atom."
+        )
     return AtomsOfSequences(change) if reads_sequences else change
 
 

@@ -534,7 +534,7 @@ class _Exchanged:
         self._model, self._active, self._below = model, active, below
         self.edit: MaskedEdit = active.recipe.edit
         under = active.recipe.interventions("nnsight" if model.remote else "hooks")
-        self._runner = Runner(model, read=read, under=under)
+        self._runner = Runner(model, read=read, under=under, answer="end")
 
     def _from_the_edit_on(self) -> AbstractContextManager[None]:
         """Leave out the blocks below the edit, once they were noted: every change finds the same states."""

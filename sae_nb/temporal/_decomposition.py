@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
-from sae_nb.temporal._sequences import WHY, Sequences, mask_of, padded, unpadded
+from sae_nb.temporal._sequences import WHY, SequenceRows, Sequences, mask_of, padded, unpadded
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -393,15 +393,21 @@ def _joined(
 
 def sequence_groups(
     sae: Any, acts: Activations, rows: int, k: float | None = None
-) -> Iterator[tuple[Int[Tensor, " m"], Tensor, SparseCodes, Tensor]]:
-    """Yield row numbers, activations, novel codes and full reconstructions, whole sequences at a time."""
+) -> Iterator[tuple[Int[Tensor, " m"], Tensor | None, SparseCodes, Tensor]]:
+    """Yield row numbers, targets, codes and reconstructions, whole sequences at a time.
+
+    The target is what is read, or of a dictionary that writes elsewhere what is there; None where not given.
+    """
     sequences = Sequences(acts)
     for group in sequences.groups(rows):
         chosen = sequences.rows(group)
-        lengths = chosen.lengths
-        x = padded(sae.checked_rows(chosen), lengths)
-        residual = unpadded(sae.predict(x).residual, lengths)
-        codes = sae.novel_codes(residual, k)
-        flat = unpadded(x, lengths)
-        x_hat = sae.decode(codes) + (flat - sae.bias - residual)
-        yield sequences.row_numbers(group), flat, codes, x_hat
+        read, target = chosen[:, : sae.d_in], chosen[:, sae.d_in :]
+        codes, x_hat = sae.of_sequences(SequenceRows.of(read, chosen.lengths), k)
+        if sae.writes is None:
+            target = read
+        yield (
+            sequences.row_numbers(group),
+            target.to(x_hat) if target.shape[1] else None,
+            codes,
+            x_hat,
+        )

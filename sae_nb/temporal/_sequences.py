@@ -126,7 +126,8 @@ class Sequences:
         context: Annotated[int, at_least(2)] | None = None,
         gaps: Gaps = "refuse",
     ) -> None:
-        self.acts = _as_activations(acts)
+        self.acts = in_order(acts)
+        self._rows = self.acts.joined
         starts = _starts(self.acts, gaps)
         lengths = _pieces(_lengths(starts, len(self.acts)), context)
         self.lengths: tuple[int, ...] = tuple(lengths)
@@ -157,15 +158,20 @@ class Sequences:
         """Name of the model that the rows come from."""
         return self.acts.model_name
 
+    @property
+    def sides(self) -> tuple[Activations, Activations]:
+        """The activations that are read, and those to be written."""
+        return self.acts.sides
+
     def rows(self, chosen: Sequence[int]) -> SequenceRows:
-        """Return the rows of some sequences, one sequence after the other."""
+        """Return the rows of some sequences, one sequence after the other; of pairs both sides."""
         chosen = check_integers(chosen, name="chosen")
         if not chosen or not -len(self) <= min(chosen) <= max(chosen) < len(self):
             raise IndexError(
                 f"`chosen` must name sequences from 0 to {len(self) - 1}, got {shown(chosen)}."
             )
         index = self.row_numbers(chosen)
-        return SequenceRows.of(self.acts.rows(index), [self.lengths[i] for i in chosen])
+        return SequenceRows.of(self._rows.rows(index), [self.lengths[i] for i in chosen])
 
     def row_numbers(self, chosen: Sequence[int]) -> Int[Tensor, " m"]:
         """Return which rows of the activations some sequences are."""
@@ -219,7 +225,8 @@ class Sequences:
         return min(max(1, round(batch_size / mean)), len(self))
 
 
-def _as_activations(acts: object) -> Activations:
+def in_order(acts: object) -> Activations:
+    """Return activations as they are, or the rows of a tensor (batch, time, d_in) with their positions."""
     from sae_nb.activations import Activations
 
     if isinstance(acts, Activations):

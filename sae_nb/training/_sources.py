@@ -16,6 +16,7 @@ from sae_nb.activations._positions import PositionPolicy
 from sae_nb.activations._sites import AND, HOW_TO_GET_GRADIENTS, WithGradient, of_sites
 from sae_nb.checks import available_memory, check_finite, check_matrix, is_array, warn_caller
 from sae_nb.temporal import Sequences
+from sae_nb.temporal._sequences import in_order
 from sae_nb.training._config import TrainConfig
 from sae_nb.training._graph import sent_ahead
 from sae_nb.training._process_group import Team
@@ -170,13 +171,16 @@ class TrainingData:
 
 def _as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
     """Return a source for the user's data, checked."""
-    if saes and hasattr(saes[0], "reads"):
-        data = of_sites(cast("SparseAutoencoder", saes[0]), data)
     readers = [sae for sae in saes if getattr(sae, "reads_sequences", False)]
     ordered = readers or [sae for sae in saes if getattr(sae, "trains_on_sequences", False)]
+    if ordered and isinstance(data, tuple | list):
+        data = [in_order(part) for part in data]
+    if saes and hasattr(saes[0], "reads"):
+        data = of_sites(cast("SparseAutoencoder", saes[0]), data)
     if ordered and not isinstance(data, Sequences):
-        context = min(int(sae.context) for sae in ordered)  # type: ignore[attr-defined]
-        data = Sequences(data, context=context, gaps="refuse" if readers else "cut")  # type: ignore[arg-type]
+        limits = [sae.context for sae in ordered if sae.context is not None]  # type: ignore[attr-defined]
+        gaps = "refuse" if readers else "cut"
+        data = Sequences(data, context=min(limits, default=None), gaps=gaps)  # type: ignore[arg-type]
     if isinstance(data, Sequences):
         _as_source(data.acts)
         return data

@@ -21,6 +21,7 @@ OWN: dict[str, dict[str, Any]] = {
     "GroupSparse": {"d_image": 5, "d_text": 7},
     "CrossLayerTranscoder": {"widths": [5, 7]},
     "JumpReLU": {"l0": K},
+    "Lorsa": {"d_out": D_OUT, "n_heads": 2, "d_head": 4},
     "Transcoder": {"d_out": D_OUT},
     "SkipTranscoder": {"d_out": D_OUT},
     "UniversalSAE": {"widths": [D_IN, D_IN]},

@@ -23,7 +23,7 @@ from sae_nb.evaluation.explanations._detection import (
     kept_codes,
     least_alike,
 )
-from sae_nb.evaluation.explanations._rules import Predicate, RowFacts, fires_in
+from sae_nb.evaluation.explanations._rules import SHAPES, Predicate, RowFacts, fires_in
 from sae_nb_studies.evaluation import token_lift
 from tests.random_texts import random_texts
 
@@ -50,6 +50,20 @@ def test_planted_rules_are_said(texts) -> None:
     assert after.terms == (Predicate("before", (" the",)),)
     assert chance.f1 < 0.4
     assert "“ cat” or “ dog”" in animals.text
+
+
+def test_every_token_is_read_once_for_all_atoms(texts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rules are made, on parts of the rows too: a vocabulary may have 262 144."""
+    acts, codes, _ = texts
+    read: list[str] = []
+    monkeypatch.setitem(SHAPES, "lower case", lambda text: bool(read.append(text)))
+    facts = RowFacts.of(acts)
+    for atom in range(N_ATOMS):
+        rule = induce_rule(acts, codes, atom, facts=facts)
+        rule.holds(facts.at(np.arange(10)))
+    assert sorted(read) == sorted(facts.names.values())
+    longest = max(facts.names.values(), key=len).strip()
+    assert [facts.names[i].strip() for i in facts.index.ids("ends", longest)] == [longest]
 
 
 def test_a_rule_holds_on_rows_it_never_saw(texts) -> None:

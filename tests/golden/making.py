@@ -26,6 +26,7 @@ OWN: dict[str, dict[str, Any]] = {
     "GroupSparse": {"d_image": 3, "d_text": 5},
     "CrossLayerTranscoder": {"widths": [3, 5]},
     "JumpReLU": {"l0": float(K)},
+    "Lorsa": {"d_out": D_OUT, "n_heads": 2, "d_head": 4},
     "Transcoder": {"d_out": D_OUT},
     "SkipTranscoder": {"d_out": D_OUT},
     "UniversalSAE": {"widths": [3, 5]},
@@ -38,6 +39,7 @@ NOT_IN_SAELENS = {
     "CrossLayerTranscoder",
     "Crosscoder",
     "GroupSparse",
+    "Lorsa",
     "OrthogonalMatchingPursuit",
     "PolySAE",
     "SemiNMF",
@@ -118,7 +120,7 @@ def activations(generator: torch.Generator, name: str, *, rows: int = ROWS) -> t
     """Rows off the origin, the last of them zero; a batch of sequences for SAEs that read time."""
     x = 1 + 2 * torch.randn(rows, D_IN, generator=generator)
     x[-1] = 0
-    return x.reshape(2, rows // 2, D_IN) if name == "Temporal" else x
+    return x.reshape(2, rows // 2, D_IN) if name in ("Lorsa", "Temporal") else x
 
 
 if __name__ == "__main__":

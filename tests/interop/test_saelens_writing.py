@@ -20,6 +20,7 @@ TWO_SITES: dict[str, dict[str, object]] = {
     name: {"widths": [3, 5], "k": 3}
     for name in ("Crosscoder", "CrossLayerTranscoder", "UniversalSAE")
 }
+TWO_SITES["Lorsa"] = {"d_out": 5, "k": 3, "n_heads": 2, "d_head": 4}
 TWO_SITES["GroupSparse"] = {"d_image": 3, "d_text": 5, "k": 3}
 CANNOT = {"SpaDE", "OrthogonalMatchingPursuit", "PolySAE", "TopAFA", "TreeSAE", *TWO_SITES}
 SIZES: dict[str, dict[str, object]] = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sae_nb_lessons import LanguageModel, language_model
-from sae_nb_lessons._language import BUNDLED, REAL, Plan
+from sae_nb_lessons._language import BUNDLED, REAL, Plan, _opened
 
 
 @pytest.fixture
@@ -77,3 +78,13 @@ def _holds(lm: LanguageModel) -> None:
     assert list(counted.index) == ["as it is", "turned up", "random 0", "random 1"]
     assert share["turned up"] > share.drop("turned up").max() + 0.2
     assert not lm.model.interventions
+
+
+def test_it_is_asked_for_by_name(bundled: LanguageModel) -> None:
+    """Without the counted concept a labelled atom is turned up, and no word counts; without an SAE it is refused."""
+    assert language_model("tiny-gpt").atom == bundled.atom
+    other = _opened(replace(BUNDLED, concepts=("of no label",)))
+    assert other.concept
+    assert not other.says("sad")
+    with pytest.raises(ValueError, match="tiny-gpt/resid_post"):
+        language_model("tiny-induction")

@@ -153,7 +153,7 @@ class Attribution:
         """Return the answer with an edit in force."""
         # The lock keeps other threads' forward passes out of the edited stretch.
         with self.model.lock, edit, torch.no_grad():
-            return run(self.model, self.batch).answer.one().cpu()
+            return run(self.model, self.batch, answer="end").answer.one().cpu()
 
 
 @checked
@@ -256,7 +256,7 @@ def _forward_backward(
     """Return x at the hook point, what the SAE reads, ∂m/∂x, and the answer."""
     tap = tap_of(model, point, sae)
     here, read = str(point), str(point if tap is None else tap.hook_point)
-    ran = run(model, batch, read={here, read}, grad=[here])
+    ran = run(model, batch, read={here, read}, grad=[here], answer="end")
     with torch.enable_grad():
         answer, kind = ran.answer.one(), ran.answer.kind
         outcome = outcome_of(model, answer, kind, target)

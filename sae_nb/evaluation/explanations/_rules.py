@@ -6,7 +6,8 @@ its labels), added greedily while F1 = 2TP / (2TP + FP + FN) on the rows it is m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -163,6 +164,7 @@ MOST_TOKENS = 12
 
 _FEWEST_EACH = 2  # firings on a token for a set to name it
 _MOST_ENDINGS = 24
+_LONGEST = 4  # letters of a beginning or ending
 _POSITIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 SHAPES: dict[str, Callable[[str], bool]] = {
@@ -218,17 +220,9 @@ class Predicate:
         if self.kind == "up to position":
             return facts.position < int(self.values[0])
         ids = facts.before if self.kind == "before" else facts.token
-        wanted = [i for i, name in facts.names.items() if self._matches(name)]
+        kind = "token" if self.kind == "before" else self.kind
+        wanted = [i for value in self.values for i in facts.index.ids(kind, value)]
         return np.isin(ids, wanted) if wanted else nowhere
-
-    def _matches(self, name: str) -> bool:
-        if self.kind in ("token", "before"):
-            return name in self.values
-        if self.kind == "begins":
-            return name.strip().startswith(self.values)
-        if self.kind == "ends":
-            return name.strip().endswith(self.values)
-        return SHAPES[self.values[0]](name)
 
 
 def candidates(
@@ -279,7 +273,7 @@ def _endings(facts: RowFacts, active: np.ndarray, within: np.ndarray) -> Iterato
         shared: dict[str, int] = {}
         for token, count in zip(chosen.tolist(), counts.tolist(), strict=True):
             text = facts.names[token].strip()
-            for size in range(2, min(5, len(text))):
+            for size in range(2, min(_LONGEST + 1, len(text))):
                 part = text[:size] if kind == "begins" else text[-size:]
                 shared[part] = shared.get(part, 0) + count
         best = sorted(shared, key=lambda part: (-shared[part], part))[:_MOST_ENDINGS]
@@ -290,6 +284,30 @@ def _endings(facts: RowFacts, active: np.ndarray, within: np.ndarray) -> Iterato
 # What is known of every row without looking at its activation: token, neighbours, place, labels.
 
 
+class TokenIndex:
+    """Ids of tokens by what a statement says of them, so that no atom's rule looks at every token's text."""
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self._names = {i: name.strip() for i, name in names.items()}
+        self._ids: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for i, name in names.items():
+            self._ids["token", name].append(i)
+            for shape, has in SHAPES.items():
+                if has(name):
+                    self._ids["shape", shape].append(i)
+            bare = self._names[i]
+            for size in range(1, min(_LONGEST, len(bare)) + 1):
+                self._ids["begins", bare[:size]].append(i)
+                self._ids["ends", bare[-size:]].append(i)
+
+    def ids(self, kind: str, value: str) -> Sequence[int]:
+        """Return the ids of tokens that are, begin or end with a text, or have a shape."""
+        if kind in ("begins", "ends") and not 1 <= len(value) <= _LONGEST:
+            fits = str.startswith if kind == "begins" else str.endswith
+            return [i for i, bare in self._names.items() if fits(bare, value)]
+        return self._ids.get((kind, value), ())
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowFacts:
     """Facts of rows, as columns; rules speak of nothing else."""
@@ -298,6 +316,7 @@ class RowFacts:
     token: Int[np.ndarray, " n"]  # id of each row's token; place in the image; 0 for plain vectors
     before: Int[np.ndarray, " n"]  # id of the token before; −1 where there is none
     names: Mapping[int, str]  # text of every id
+    index: TokenIndex  # ids by what is said of their text
     position: Int[np.ndarray, " n"]
     sample: Int[np.ndarray, " n"]
     repeated: Bool[np.ndarray, " n"]  # whether the token stands earlier in its sample too
@@ -329,6 +348,7 @@ class RowFacts:
             token=token,
             before=before,
             names=names,
+            index=TokenIndex(names),
             position=position,
             sample=sample,
             repeated=repeated,
@@ -341,6 +361,7 @@ class RowFacts:
         return RowFacts(
             kind=self.kind,
             names=self.names,
+            index=self.index,
             labels={name: values[rows] for name, values in self.labels.items()},
             **{name: getattr(self, name)[rows] for name in columns},
         )

@@ -210,7 +210,7 @@ def encoded_rows(
     if getattr(sae, "reads_sequences", False):
         done = 0
         for rows, x, codes, x_hat in sequence_groups(cast("Temporal", sae), acts, size):
-            if done >= first:
+            if done >= first and x is not None:
                 yield rows.numpy(), x, codes, x_hat
             done += len(rows)
         return

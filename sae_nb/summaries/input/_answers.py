@@ -104,7 +104,7 @@ def read_answers(
     model: LiveModel, batch: Batch, hook_point: str, read_at: str | None = None
 ) -> list[Reading]:
     """Run the model once on copies of one sample, under the edits in force, and keep the same of each."""
-    ran = run(model, batch, read={hook_point, read_at or hook_point})
+    ran = run(model, batch, read={hook_point, read_at or hook_point}, answer="end")
     return readings_of(model, ran, hook_point, read_at)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         GroupBiasAdaptation as GroupBiasAdaptation,
     )
     from sae_nb_studies.architectures._group_sparse import GroupSparse as GroupSparse
+    from sae_nb_studies.architectures._lorsa import Lorsa as Lorsa
     from sae_nb_studies.architectures._masked import MaskedSAE as MaskedSAE
     from sae_nb_studies.architectures._mutual_choice import MutualChoice as MutualChoice
     from sae_nb_studies.architectures._ort import OrtSAE as OrtSAE

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
         KnownCircuit as KnownCircuit,
         known_circuit as known_circuit,
     )
+    from sae_nb_studies.circuits._lorsa_heads import (
+        draw_lorsa_heads as draw_lorsa_heads,
+        lorsa_head_scores as lorsa_head_scores,
+    )
     from sae_nb_studies.circuits._membership import (
         LearnedMembership as LearnedMembership,
         learn_membership as learn_membership,
@@ -39,6 +43,13 @@ if TYPE_CHECKING:
         Observable as Observable,
         observable as observable,
     )
+    from sae_nb_studies.circuits._parts import (
+        PartMatch as PartMatch,
+        WeightParts as WeightParts,
+        decompose_weights as decompose_weights,
+        random_parts as random_parts,
+        singular_parts as singular_parts,
+    )
     from sae_nb_studies.circuits._phrases import (
         PhraseTree as PhraseTree,
         phrase_contributions as phrase_contributions,
@@ -47,6 +58,11 @@ if TYPE_CHECKING:
     from sae_nb_studies.circuits._probing import (
         PromptGroups as PromptGroups,
         probe_prompts as probe_prompts,
+    )
+    from sae_nb_studies.circuits._pruning import (
+        CircuitFaithfulness as CircuitFaithfulness,
+        PrunedCircuit as PrunedCircuit,
+        prune_circuit as prune_circuit,
     )
     from sae_nb_studies.circuits._shapes import (
         Correctness as Correctness,

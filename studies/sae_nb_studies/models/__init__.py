@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb_studies.models._few_weights import (
+        task_rows as task_rows,
+        train_sparse_transformer as train_sparse_transformer,
+    )
     from sae_nb_studies.models._hidden_rules import train_hidden_rule as train_hidden_rule
     from sae_nb_studies.models._lipschitz import (
         LipschitzNetwork as LipschitzNetwork,

@@ -18,24 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.checks import Count, Positive, Weight, checked
-from sae_nb.data._small_tasks import NOT_ASKED, START, TASKS, UNKNOWN, Rows, Task
+from sae_nb.data._small_tasks import NOT_ASKED, TASKS, Rows
 from sae_nb.files._atomic import write_bytes, write_json
 from sae_nb.interrupts import ended
+from sae_nb_studies.models._small_gpt import new_tokenizer, small_gpt
 from sae_nb_studies.recipes._common import Recipe, filled, write_language_model
 from sae_nb_studies.recipes._training_run import Run
 
 logger = logging.getLogger("sae_nb.recipes.known_circuits")
 
 N_JUDGED = 1_000
-_EMBEDDED = 0.15
-"""Size of the initial embeddings of words and positions: the output of heads is small compared with
-them at first.
-"""
-
 _TRAIN_STREAM, _JUDGED_STREAM = 0, 1  # of a seed's rows
 
 
@@ -88,66 +83,23 @@ CIRCUIT_RECIPES = {
 }
 
 
-def new_tokenizer(task: Task) -> Any:
-    """Return a tokenizer with one token per word between spaces, after a start."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = {word: i for i, word in enumerate(task.vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A", special_tokens=[(START, words[START])]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=START,
-        eos_token=START,
-        unk_token=UNKNOWN,
-        model_max_length=task.length + task.n_after,
-    )
-
-
 def new_model(recipe: CircuitRecipe) -> nn.Module:
     """Build an untrained GPT-2 from a seed; without neurons, its MLPs add zero and are never trained."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    task = TASKS[recipe.name]
-    config = GPT2Config(
-        vocab_size=len(task.vocabulary),
-        n_positions=task.length + task.n_after,
-        n_embd=recipe.d_model,
-        n_layer=recipe.n_blocks,
-        n_head=recipe.n_heads,
-        n_inner=max(1, recipe.n_neurons),
-        activation_function="relu",
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        resid_pdrop=0.0,
-        tie_word_embeddings=False,
-        bos_token_id=0,
-        eos_token_id=0,
+    trained: Any = small_gpt(
+        TASKS[recipe.name],
+        d_model=recipe.d_model,
+        n_blocks=recipe.n_blocks,
+        n_heads=recipe.n_heads,
+        n_neurons=max(1, recipe.n_neurons),
+        seed=recipe.seed,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model: Any = GPT2LMHeadModel(config)
-        nn.init.normal_(model.transformer.wte.weight, std=_EMBEDDED)
-        with torch.no_grad():
-            model.transformer.wpe.weight.copy_(_waves(task.length + task.n_after, recipe.d_model))
-    for block in model.transformer.h if not recipe.n_neurons else ():
+    for block in trained.transformer.h if not recipe.n_neurons else ():
         for part in (block.ln_2, block.mlp):
             part.requires_grad_(False)
         nn.init.zeros_(block.mlp.c_proj.weight)
         nn.init.zeros_(block.mlp.c_proj.bias)
-    trained: nn.Module = model
-    return trained
-
-
-def _waves(length: int, width: int) -> Float[Tensor, "length width"]:
-    """Where positions begin: sines and cosines, of which a head finds the token before at once."""
-    rates = 1e-4 ** torch.linspace(0, 1, width // 2)
-    angles = torch.arange(length)[:, None] * rates
-    return _EMBEDDED * torch.cat([angles.sin(), angles.cos()], dim=1)
+    model: nn.Module = trained
+    return model
 
 
 class CircuitTraining(Run):

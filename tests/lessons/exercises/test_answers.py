@@ -28,6 +28,7 @@ from sae_nb_lessons.exercises._moods import best_of_random, cost_of_capping
 from sae_nb_lessons.exercises._neighbours import of_strangers
 from sae_nb_lessons.exercises._own_model import kept_by_random
 from sae_nb_lessons.exercises._own_sae import strength_without_unit_norm
+from sae_nb_lessons.exercises._parts import alive_for_free, best_of_random_parts
 from sae_nb_lessons.exercises._patching import brought_by_another_text, estimated_share, patch_map
 from sae_nb_lessons.exercises._paths import straight_share
 from sae_nb_lessons.exercises._pixels import texture_is_shown
@@ -104,6 +105,8 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("36.2", 13, on_the_chord, -1, 3),
     ("36.4", 0.2, animals_between, 0.9, 1.1),
     ("37.2", 0.6, of_strangers, 0.0, 0.3),
+    ("39.1", 0.7, best_of_random_parts, 0.97, 1.0),
+    ("39.2", 5, alive_for_free, 8, 20),
     ("06.3", 0.3, direct_path_in_the_middle, 0.5, 0.8),
     ("02.9", 1.0, strength_without_unit_norm, 0.3, 0.7),
     ("04.2", 0.5, shuffled_fit, 0.97, 1.0),

@@ -22,6 +22,7 @@ from sae_nb_lessons.exercises import (
     _depth as depth,
     _error_bars as error_bars,
     _events as events,
+    _few_weights as few_weights,
     _heads as heads,
     _hearing as hearing,
     _hierarchy as hierarchy,
@@ -179,6 +180,14 @@ def one_by_one(x: Tensor, points: Tensor, steps: int) -> Tensor:
     return torch.stack(rows)
 
 
+def channel_by_channel(W: Tensor, b: Tensor, keep: Tensor, mean: Tensor) -> Tensor:
+    rows, bias = [], b
+    for row, kept, level in zip(W, keep, mean, strict=True):
+        rows.append(row if kept else torch.zeros_like(row))
+        bias = bias if kept else bias + level * row
+    return torch.stack([*rows, bias])
+
+
 KNOWN: dict[str, Sequence[Slip]] = {
     "11.5": pursuit._SLIPS,
     "12.4": hierarchy._SLIPS,
@@ -221,6 +230,7 @@ KNOWN: dict[str, Sequence[Slip]] = {
     "36.1": curves._fit_slips(),
     "36.3": curves._move_slips(),
     "37.1": neighbours._slips(),
+    "38.1": few_weights._slips(),
     "lab_01.1": landmarks._SLIPS,
     "lab_02.1": similarity._SLIPS,
     "lab_03.1": waves._STEP_SLIPS,
@@ -259,6 +269,7 @@ RIGHT: dict[str, Any] = {
     "36.1": by_phases,
     "36.3": one_by_one,
     "37.1": by_logsumexp,
+    "38.1": channel_by_channel,
     "29.1": lambda p, q: torch.distributions.kl_divergence(
         *(torch.distributions.Categorical(logits=one) for one in (p, q))
     ),

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anywidget
 import ipywidgets as ipw
@@ -175,6 +175,10 @@ class LiveWidget(SharesLayout, anywidget.AnyWidget):
         """Send the state, or a part of it, as it is at this moment."""
         with _sending:
             super().send_state(key)
+
+    def _get_embed_state(self, drop_defaults: bool = False) -> dict[str, Any]:  # noqa: ARG002
+        # The module and the style are defaults of the class that a page does not have.
+        return cast(dict[str, Any], super()._get_embed_state(drop_defaults=False))
 
 
 class Component(LiveWidget):

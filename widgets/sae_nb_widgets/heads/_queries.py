@@ -102,7 +102,7 @@ class Look:
 def answer_of(model: LiveModel, batch: Batch, seed: int) -> Answer:
     """Run an input, estimate what every head does for its answer, and remove some heads for real."""
     places = places_of(model, "head")
-    ran = run(model, batch, read=places)
+    ran = run(model, batch, read=places, answer="end")
     logits = ran.answer.one()
     outcome = int(logits.argmax())
     chances = logits.softmax(-1)
@@ -212,7 +212,9 @@ def _without(
 ) -> Float[Tensor, " outcomes"]:
     mean = seen.outputs[place.layer or 0].mean(dim=0)
     with torch.no_grad():
-        ran = run(model, seen.batch, put=[(place, at_mean([0], [index], mean, n_heads))])
+        ran = run(
+            model, seen.batch, put=[(place, at_mean([0], [index], mean, n_heads))], answer="end"
+        )
     return ran.answer.one().softmax(-1)
 
 

@@ -205,7 +205,7 @@ def first_kind(model: LiveModel) -> PairKind | None:
             for one in pair.answers[0]
         ]
         logits = [
-            run(model, next(iter(model.batches([text])))).answer.one()
+            run(model, next(iter(model.batches([text]))), answer="end").answer.one()
             for text in (pair.clean[0], pair.corrupted[0])
         ]
         clean, corrupted = (float(one[ids[0]] - one[ids[1]]) for one in logits)

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from sae_nb.models._fetching import FETCHED
 from sae_nb.pretrained._loading import transcoder_places
 
 CARD = "README.md"
@@ -71,7 +72,7 @@ def text_card(facts: dict[str, Any]) -> str:
         "training rows.",
         f"**Examples**: {facts['shown']}, chosen so that as many atoms as possible have {facts['enough']}: "
         "rates among them are not rates in text.",
-        "**Licence**: of the weights, this project's; of the passages, their sources'.",
+        f"**Licence**: of the weights, this project's; of the passages, their sources'.{_terms(model)}",
     ]
     parts = [
         f"# {facts['name']}",
@@ -87,6 +88,17 @@ def text_card(facts: dict[str, Any]) -> str:
         *_named_steering(facts.get("named_steering", []), facts.get("foretold_steering", [])),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _terms(model: str) -> str:
+    """Return the notice that a model's terms of use ask for; none where it is free."""
+    known = FETCHED.get(model)
+    if known is None or known.terms is None:
+        return ""
+    return (
+        f" The model is provided under and subject to the {known.licence} found at {known.terms}, "
+        "which may count an SAE of its activations as made from it."
+    )
 
 
 def _steps(plan: dict[str, Any]) -> str:

@@ -101,24 +101,26 @@ PLANS = {
 """Models that get a lens. Variants of tiny-vit have none, and tiny-modular has one block."""
 
 
-REAL = "smollm2-135m"
+REAL = {"smollm2-135m": (16, (9, 16, 23)), "gemma-3-270m": (9, (9,))}
+"""Fetched models: the block whose SAE a lens is scored on, and the blocks that get a map."""
 
 
 def _plan_of(name: str, texts: Path | None) -> _Plan:
     if name in PLANS:
         return PLANS[name]
+    judged, layers = REAL[name]
     if texts is None:
         raise ValueError(
             f"`texts` must be the folder of texts for the lens of {name}. Pass --texts."
         )
     return _Plan(
         draw=_texts(texts),
-        sae=f"{REAL}/resid_post.16",
+        sae=f"{name}/resid_post.{judged}",
         skip_first=4,
         n_fit=10,
         n_held_out=6,
         n_atoms=24,
-        layers=(9, 16, 23),
+        layers=layers,
         context_length=48,
     )
 
@@ -155,8 +157,8 @@ def _differences(model: LiveModel, inputs: Any, layer: int | None) -> Tensor:
 def main(arguments: Sequence[str]) -> None:
     """Read the command line: `lens NAME --out DIR`."""
     parser = argparse.ArgumentParser(prog="python -m sae_nb_studies.recipes.saes lens")
-    parser.add_argument("name", choices=[*sorted(PLANS), REAL])
+    parser.add_argument("name", choices=[*sorted(PLANS), *REAL])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--texts", type=Path, help=f"of {REAL}: folder of texts")
+    parser.add_argument("--texts", type=Path, help=f"of {' and '.join(REAL)}: folder of texts")
     given = parser.parse_args(arguments)
     make_lens(given.name, given.out, texts=given.texts)

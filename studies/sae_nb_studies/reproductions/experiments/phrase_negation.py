@@ -17,7 +17,7 @@ import sae_nb as sn
 from sae_nb.data._small_tasks import START, Task
 from sae_nb_studies.circuits import phrase_contributions, phrase_tree
 from sae_nb_studies.circuits._phrases import TreeMethod
-from sae_nb_studies.recipes.known_circuits import _waves, new_tokenizer
+from sae_nb_studies.models._small_gpt import new_tokenizer, waves
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -127,7 +127,7 @@ def _trained(seed: int, steps: int) -> LiveModel:
         model: Any = GPT2LMHeadModel(config)
         torch.nn.init.normal_(model.transformer.wte.weight, std=0.3)
     with torch.no_grad():
-        model.transformer.wpe.weight.copy_(2 * _waves(LENGTH + 2, WIDTH))
+        model.transformer.wpe.weight.copy_(2 * waves(LENGTH + 2, WIDTH))
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1)
     draws = np.random.default_rng((seed, 0))
