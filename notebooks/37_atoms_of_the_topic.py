@@ -136,6 +136,12 @@ found.table("topics written")
 
 # %% [markdown]
 # Ahead, but not by enough to be sure. The plain difference of two means writes the topic better than any single atom.
+#
+# On SmolLM2, with four sources of text as topics, the lines were the same: smoother on every seed, but by less than they ask.
+
+# %%
+larger = recorded("t_sae_smollm2")
+larger.table("sources read")
 
 # %% [markdown]
 # ## 5 · Say it
@@ -159,6 +165,8 @@ assert smooth["high"] > smooth["plain"] + 0.1
 assert smooth["high"] > smooth["low"] + 0.1
 assert found.verdict("smooth") == found.verdict("topics read") == "holds"
 assert found.verdict("topics written") == "partly"
+assert larger.verdict("smooth") == "partly"
+assert larger.verdict("sources read") == "holds"
 exercise_report("37")
 
 # %% [markdown]

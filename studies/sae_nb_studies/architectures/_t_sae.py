@@ -90,6 +90,10 @@ class TSAE(OneStep):
 
     trains_on_sequences = True
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.live_numbers = (*cls.live_numbers, "contrast")  # beside those of the base
+
     def __new__(cls, *_: object, base: str = "BatchTopK", **__: object) -> TSAE:
         """An object that is a TSAE and a base, once the base is known."""
         if "_host" not in vars(cls):
@@ -119,7 +123,6 @@ class TSAE(OneStep):
             )
         self.base, self.contrast, self.temperature = base, contrast, temperature
         self.context = context
-        self.live_numbers = (*type(self).live_numbers, "contrast")
 
     __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # help() shows these arguments
 
@@ -168,5 +171,6 @@ class TSAE(OneStep):
         later = follows.nonzero().flatten().to(dense.device)
         likeness = units[later] @ units[later - 1].T / self.temperature
         own = torch.arange(len(later), device=dense.device)
-        both = sum(cross_entropy(to, own, reduction="sum") for to in (likeness, likeness.T))
+        back = cross_entropy(likeness.T, own, reduction="sum")
+        both = cross_entropy(likeness, own, reduction="sum") + back
         return both / (2 * max(1, len(own)))  # a batch may have no pair

@@ -81,7 +81,7 @@ def material(seed: int, n_topics: int) -> Material:
         for split in ("train", "test")
         for pair in zip(
             *(getattr(sn.data.prose(split), of) for of in ("topic", "texts")), strict=True
-        )  # type: ignore[arg-type]
+        )
     ]
     size = Counter[str]()
     for topic, text in texts:
@@ -184,7 +184,7 @@ def smoothest(codes: Float[Tensor, "n time n_atoms"], n: int) -> Int[Tensor, " n
 
 def read(made: dict[str, Arm], of: Material, seed: int) -> dict[str, float]:
     """Measure every arm: fit, smoothness, topics that a probe reads."""
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name, arm in made.items():
         found = fit(arm, of, seed) | {"probe": probe(arm, of)}
         numbers |= {f"{name}: {what}": value for what, value in found.items()}
@@ -220,7 +220,7 @@ def probe(arm: Arm, of: Material) -> float:
         [rows["train"][labels["train"] == t].mean(dim=0) for t in range(of.n_topics)]
     )
     lead = mean - (mean.sum(dim=0) - mean) / (of.n_topics - 1)
-    chosen = lead.topk(min(PER_TOPIC, lead.shape[1]), dim=1).indices.unique()
+    chosen = torch.unique(lead.topk(min(PER_TOPIC, lead.shape[1]), dim=1).indices)
     fitted = logistic_probe(
         rows["train"][:, chosen].numpy(),
         labels["train"].numpy(),
@@ -314,10 +314,9 @@ def look(seed: int = 0, *, steps: int = 250) -> tuple[Material, TwoSAEs]:
     of = material(seed, n_topics=6)
     x = of.x["train"]
     config = sn.TrainConfig(steps=steps, batch_size=BATCH, seed=seed)
-    plain, t_sae = (
-        kind(x.shape[2], N_ATOMS, K, generator=torch.Generator().manual_seed(seed))
-        for kind in (sn.BatchTopK, TSAE)
-    )
+    size = x.shape[2], N_ATOMS, K
+    plain = sn.BatchTopK(*size, generator=torch.Generator().manual_seed(seed))
+    t_sae = TSAE(*size, generator=torch.Generator().manual_seed(seed))
     sn.train(plain, x.flatten(0, 1), config, progress=False)
     sn.train(t_sae, x, config, progress=False)
     return of, TwoSAEs(plain, t_sae)
