@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/40_attention_in_atoms.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/40_attention_in_atoms.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/40_attention_in_atoms.html)
 #
-# You need 19 and 30; 15 minutes with the exercises, 20 seconds of computing. Afterwards you can write an attention layer as
+# You need 19 and 30; 10 minutes with the exercises, 20 seconds of computing. Afterwards you can write an attention layer as
 # heads of one direction each, say where each of them looks, and test whether what they look for was found or given.
 #
 # A transcoder replaces an MLP by atoms: each reads one direction and writes one. It sees one token, and attention is about
