@@ -32,7 +32,7 @@ KINDS = ("induction", "previous", "same")
 
 
 def run(
-    seed: int, *, n_texts: int = 150, steps: int = 150, models: Sequence[str] = ("tiny-gpt",)
+    seed: int, *, n_texts: int = 150, steps: int = 300, models: Sequence[str] = ("tiny-gpt",)
 ) -> dict[str, float]:
     """Train and judge on layers that are begun as they are, and on tiny-induction from random looks."""
     numbers = _found(seed, steps)

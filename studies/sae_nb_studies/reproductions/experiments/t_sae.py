@@ -44,7 +44,7 @@ KL, MOST_RUNS = 0.5, 10
 """Nats by which a push moves the next token, mean over contexts; runs of the model to find its length."""
 
 
-def run(seed: int, *, steps: int = 250, n_topics: int = 6, n_contexts: int = 8) -> dict[str, float]:
+def run(seed: int, *, steps: int = 1000, n_topics: int = 6, n_contexts: int = 8) -> dict[str, float]:
     """Train every arm on the same rows for `steps` of 256, measure codes, probes and pushes of each on held-out text.
 
     `n_topics`: sections with the most text; `n_contexts`: windows of other topics that are pushed.
