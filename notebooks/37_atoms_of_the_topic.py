@@ -128,6 +128,8 @@ found.table("smooth")
 found.table("topics read")
 
 # %% [markdown]
+# More than a plain SAE's, and as much as the codes that Temporal predicts from the past (17).
+#
 # And the other way: the atom that goes most with a topic, pushed until the next token has moved by half a nat. How much more
 # probable does that make the topic's words?
 
@@ -163,8 +165,8 @@ exercise("37.3").score(points)
 # %%
 assert smooth["high"] > smooth["plain"] + 0.1
 assert smooth["high"] > smooth["low"] + 0.1
-assert found.verdict("smooth") == found.verdict("topics read") == "holds"
-assert found.verdict("topics written") == "partly"
+assert found.verdict("smooth") == "holds"
+assert found.verdict("topics read") == found.verdict("topics written") == "partly"
 assert larger.verdict("smooth") == "partly"
 assert larger.verdict("sources read") == "holds"
 exercise_report("37")
