@@ -76,6 +76,7 @@ ELSEWHERE = (
     "Crosscoder",
     "CrossLayerTranscoder",
     "GroupSparse",
+    "Lorsa",
     "Transcoder",
     "SkipTranscoder",
     "UniversalSAE",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.components._atom_card import card_content
@@ -16,9 +17,10 @@ def test_inputs_of_a_selection_play_and_cards_show_spectrograms() -> None:
     """A clip of a second for each input; heat of 4 × 20 patches over each picture of a card."""
     name = "tiny-audio/resid_post.4"
     sae, store = sn.load_sae(name), sn.load_examples(name)
-    atoms = sw.ConceptMap(sae, None, catalogue=store.catalogue(sae), xy=store.xy)
+    atoms = sw.ConceptMap(sae)  # examples and layout come with the SAE
     atoms.atom = store.match("pitch A").atom
     atoms.wait()
+    assert np.array_equal(atoms.record.xy, store.xy)
     grid = next(w for w in descendants(atoms) if isinstance(w, sw.PictureGrid))
     assert grid.captions
     assert grid.sound_lengths == [8_000] * len(grid.captions)

@@ -21,6 +21,7 @@ from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
 from sae_nb.summaries.concept_map._concept_map import SHOWN, Column, has_archetypes
 from sae_nb.summaries.concept_map._overlays import Cones
 from sae_nb.summaries.concept_map._selection import SelectionSummary
+from sae_nb.summaries.input._contrast import pretrained_store
 from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.concept_map import _checks as checks
 from sae_nb_widgets.concept_map._checks import CLUSTER, kept_points
@@ -97,7 +98,7 @@ class ConceptMap(Panel):
         Directions that mean something: from `sn.direction`, by name, or a matrix, a direction a row; or what
         `sn.geometry.containment` found of them: `cone` chooses one, and the atoms that build it are joined.
     examples
-        An `ExampleStore` of a pretrained SAE, in place of what is not given.
+        An `ExampleStore`, in place of what is not given; None takes that of a pretrained SAE, and its layout.
     catalogue
         An `AtomCatalogue` of the same SAE and activations, to encode only once for many panels.
     model
@@ -242,8 +243,11 @@ class ConceptMap(Panel):
         atom: int | None = None,
     ) -> None:
         refuse_direction(sae, "Mark it on the map of an SAE: ConceptMap(sae, cones=direction).")
-        if catalogue is None and acts is None and examples is not None:
-            catalogue = examples.catalogue(sae)
+        if catalogue is None and acts is None:
+            if examples is None and codes is None and other is None and hasattr(sae, "dictionary"):
+                examples = pretrained_store(sae)
+            if examples is not None:
+                catalogue = examples.catalogue(sae)
         self.labels = names_of(sae, catalogue, labels).labels
         self.atlas = ConceptAtlas(
             sae,
