@@ -140,6 +140,7 @@ class Lorsa(Transcoder):
         self.register_buffer("frequencies", torch.zeros(d_head // 2))
 
     @classmethod
+    @checked(leave=("inputs",))
     @torch.no_grad()
     def of_layer(
         cls,
