@@ -275,10 +275,16 @@ def test_names_of_a_real_model_held_on_fresh_texts(name: str) -> None:
         assert found.detection > found.control
 
 
-def test_the_lens_of_smollm2_opens_without_the_model() -> None:
-    lens = sn.load_lens("smollm2-135m")
-    assert (lens.layers, lens.n_layers, lens.model_name) == ((9, 16, 23), 30, "smollm2-135m")
-    score = lens.facts["scores"]["16"]
+@pytest.mark.parametrize(
+    ("name", "layers", "n_layers", "judged"),
+    [("smollm2-135m", (9, 16, 23), 30, "16"), ("gemma-3-270m", (9,), 18, "9")],
+)
+def test_the_lens_of_a_real_model_opens_without_it(
+    name: str, layers: tuple[int, ...], n_layers: int, judged: str
+) -> None:
+    lens = sn.load_lens(name)
+    assert (lens.layers, lens.n_layers, lens.model_name) == (layers, n_layers, name)
+    score = lens.facts["scores"][judged]
     assert score["correlation"] > 0.85 > 0.5 > score["direct"]
 
 
