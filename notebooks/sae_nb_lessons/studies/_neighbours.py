@@ -37,9 +37,9 @@ def along_a_text(pair: TwoSAEs, of: Material) -> go.Figure:
     codes = pair.t_sae.encode(x).to_dense()
     n_high = pair.t_sae.n_high
     panels = {
-        "token, plain SAE": plain,
-        "token, T-SAE, high-level": codes[:, :n_high],
-        "token, T-SAE, low-level": codes[:, n_high:],
+        "plain SAE": plain,
+        "T-SAE, high": codes[:, :n_high],
+        "T-SAE, low": codes[:, n_high:],
     }
     figure = heatmaps(
         {name: _strongest(z) for name, z in panels.items()},

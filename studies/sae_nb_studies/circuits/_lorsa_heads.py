@@ -153,7 +153,7 @@ def draw_lorsa_heads(
     >>> len(draw_lorsa_heads(model, lorsa, text, atoms=[3, 4], heads=[1]).data)
     3
     """
-    from sae_nb.figures import heatmaps
+    from sae_nb.figures import heatmaps, named_ticks, visible_token
 
     batch = one_input(model, text, name="text")
     if not all(0 <= head < (model.n_heads or 0) for head in heads):
@@ -175,10 +175,10 @@ def draw_lorsa_heads(
     )
     words = position_texts(model, batch, own.shape[1])
     if len(words) <= MOST_WORDS:
-        ticks = {"tickvals": list(range(len(words))), "ticktext": [w.strip() for w in words]}
-        figure.update_xaxes(**ticks)
-        figure.update_yaxes(**ticks)
-    figure.update_yaxes(autorange="reversed")
+        ticks = named_ticks(visible_token(word.strip()) for word in words)
+        figure.update_xaxes(ticks, tickangle=0)
+        figure.update_yaxes(ticks)
+    figure.update_yaxes(range=[len(words) - 0.5, -0.5])
     return figure
 
 
