@@ -3,10 +3,12 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all browser binder reliability dist wheel-test check bench bench-gpu gpu-pack notebooks reproduce reproduce-full models peers chromium sync clean ci
+.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all browser binder reliability dist wheel-test check bench bench-gpu gpu-pack notebooks reproduce reproduce-full models peers chromium sync clean
 
-# Any Python ≥ 3.11; it is used once, to make .venv.
+# Any Python ≥ 3.11; it is used once, to make the environment.
 PYTHON ?= python3
+# The environment's folder; another one beside it holds other versions.
+VENV ?= .venv
 # Which torch build to ask for: auto takes CUDA where an NVIDIA driver answers.
 DEVICE ?= auto
 # A package index of your own for torch (a mirror, or one that serves a certain build).
@@ -17,8 +19,8 @@ FOLDER ?=
 EXECUTED ?=
 # Extra flags for every pytest call, e.g. PYTEST_FLAGS="--assets DIR -k steering"
 PYTEST_FLAGS ?=
-BIN := .venv/bin
-STAMP := .venv/.installed
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
 # Test processes side by side, one more than a small machine's cores: browsers and killed processes are waited
 # for. Each computes with one thread, or they would wait for each other's. One that has nothing left to do takes
 # over half of what another has; tests of a file stay neighbours, so that its fixtures are seldom made twice.
@@ -34,7 +36,7 @@ help: ## list the targets
 
 $(STAMP): pyproject.toml studies/pyproject.toml notebooks/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"sae_nb needs Python 3.11 or newer, got {v.major}.{v.minor}. Pass PYTHON=python3.11.")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	pins=()
 	if [ "$$($(BIN)/python -c 'import sys, platform; print((3, 11, 5) <= sys.version_info < (3, 12) and platform.system() == "Linux")')" = True ]; then
 		pins=(-c constraints.txt)
@@ -115,11 +117,12 @@ chromium: ## get a system Chromium where the machine can
 loops: $(STAMP)
 	@$(BIN)/python tests/compiled_loops.py
 
+RESULTS := build/test$(patsubst build/%,-%,$(filter-out .venv,$(VENV))).xml
 NOT_HERE := --ignore=tests/notebooks/test_run.py --ignore=tests/lessons/reproductions
 
 test: $(STAMP) chromium loops ## the quick tests, the tour and some panels in a browser: what an installation and a change need
 	@mkdir -p build
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow" --junitxml=build/test.xml tests $(NOT_HERE)
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow" --junitxml=$(RESULTS) tests $(NOT_HERE)
 
 test-all: $(STAMP) chromium loops ## those and the slow ones: kills, Binder, gallery, real models, every panel, long use
 	@mkdir -p build
@@ -201,11 +204,6 @@ sync: $(STAMP) ## refresh links and minutes of notebooks, their .ipynb, README's
 	$(BIN)/jupytext --sync notebooks/[0-9]*.py notebooks/lab_*.py notebooks/appendix_*.py notebooks/demo.py
 	$(BIN)/python notebooks/solve.py
 	$(BIN)/python docs/tools/readme.py
-
-# The documentation publishes what the notebooks show, and tests in a browser read the documentation.
-ci: EXECUTED := 1
-ci: check notebooks docs test-all
-	@$(BIN)/python .ci/summary.py build
 
 clean: ## remove what was built (not .venv)
 	rm -rf build dist tour.html notebooks/solutions

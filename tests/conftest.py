@@ -6,6 +6,7 @@ import gc
 import signal
 import socket
 import sys
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -42,6 +43,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--require-browser", action="store_true", help="a missing Chromium fails browser tests"
     )
     parser.addoption(
+        "--done",
+        default=None,
+        help="results (junit) of an earlier run: what passed there is left out",
+    )
+    parser.addoption(
         "--other-sums",
         action="store_true",
         help="sum every product in another order (other_sums.py)",
@@ -56,9 +62,25 @@ def pytest_configure(config: pytest.Config) -> None:
         shuffle_sums()
 
 
+def _passed(results: str) -> set[str]:
+    """Names of the tests that passed in a file of results."""
+    cases = ElementTree.parse(results).getroot().iter("testcase")
+    whole = (case for case in cases if case.find("./*[@message]") is None)
+    return {f"{case.get('classname')}.{case.get('name')}" for case in whole}
+
+
+def _name_in_results(item: pytest.Item) -> str:
+    """`tests/codes/test_rows.py::test_a[1-x]` is called `tests.codes.test_rows.test_a[1-x]` there."""
+    place, bracket, parameters = item.nodeid.partition("[")
+    return place.replace(".py::", ".").replace("::", ".").replace("/", ".") + bracket + parameters
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that of several processes none ends with a long one."""
+    if results := config.getoption("--done"):
+        passed = _passed(results)
+        items[:] = [item for item in items if _name_in_results(item) not in passed]
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
