@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all browser binder reliability dist wheel-test check bench bench-gpu gpu-pack notebooks reproduce reproduce-full models peers chromium sync clean
+.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all browser binder reliability dist wheel-test check bench bench-gpu gpu-pack notebooks mutants reproduce reproduce-full models peers chromium sync clean
 
 # Any Python ≥ 3.11; it is used once, to make the environment.
 PYTHON ?= python3
@@ -159,6 +159,9 @@ notebooks: $(STAMP) loops ## execute every notebook in a fresh kernel; what they
 	@mkdir -p build
 	# One thread each: kernels with two threads wait for each other's as soon as anything else runs.
 	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
+
+mutants: $(STAMP) loops ## before a release: which of N=400 changed operators and numbers, drawn by SEED=1, no quick test notices; PACKAGE=codes: of one; AT=FILE:LINE: of a line
+	@$(BIN)/python tests/mutants.py --seed $(or $(SEED),1) --n $(or $(N),400) --jobs $(JOBS) $(addprefix --package ,$(PACKAGE)) $(addprefix --at ,$(AT))
 
 reproduce: $(STAMP) ## one short seed of every reproduction; checks of the committed artefacts (not in CI: before a claim changes)
 	@mkdir -p build
