@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from sae_nb.activations._context import describe_ids
 from sae_nb.atoms._examples import choose_rows
 from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.lenses import measured_effects
 from sae_nb.lenses._attaching import layer_of
-from sae_nb.lenses._head import gain_of
-from sae_nb.models import HookPointNotFound
+from sae_nb.lenses._head import direct_head
 from sae_nb.models._devices import no_weights
 
 if TYPE_CHECKING:
@@ -96,7 +95,9 @@ def effects_of(
         return AtomEffects(
             up=up, down=down, by=f"{lens.kind} lens", score=lens.score_in_words(layer)
         )
-    if model is None:
+    if model is None or (hook_point or "").startswith(
+        "encoder."
+    ):  # no direct path leads from there
         return AtomEffects()
     up, down = logit_effects(model, direction, n)
     return AtomEffects(up=up, down=down, by=DIRECT, score=DIRECT_SCORE) if up else AtomEffects()
@@ -288,6 +289,7 @@ def logit_effects(
 
     The effect of later blocks is left out, and so is the norm's division by the size of the
     residual stream, so effects compare tokens, not atoms. Show it with its score (`effects_of`).
+    None where the model's answer is not a norm, or a masked model's head, and an unembedding.
 
     Source: The logit lens restricted to one direction (nostalgebraist 2020), as SAE dashboards show
     it.
@@ -296,27 +298,11 @@ def logit_effects(
     unembedding = find() if callable(find) else None
     if not model.modality.is_text or model.tokenizer is None or unembedding is None:
         return (), ()
-    weight = unembedding.weight.detach()
-    if weight.is_meta:
+    if unembedding.weight.is_meta:
         no_weights(model.name, "Which tokens an atom raises or lowers")
-    if weight.shape[1] != len(direction):
+    head = direct_head(model)
+    if head is None or head.d != len(direction):
         return (), ()
     with torch.no_grad():
-        read = _through_final_norm(model, direction.to(weight.device, torch.float32))
-        effect = (weight.float() @ read).cpu()
-    return _ends(effect, min(n, len(effect)), partial(describe_ids, model.tokenizer))
-
-
-def _through_final_norm(
-    model: LiveModel, direction: Float[Tensor, " d_in"]
-) -> Float[Tensor, " d_in"]:
-    try:
-        norm = model.get_module(model.hook_point("final_norm").path)
-    except HookPointNotFound:  # the head reads the residual stream as it is
-        return direction
-    if isinstance(norm, nn.LayerNorm):
-        direction = direction - direction.mean()
-    gain = gain_of(norm)
-    if gain is None or gain.shape != direction.shape:
-        return direction
-    return direction * gain.to(direction.device)
+        effect = head.effects(direction[None].to(head.device))[0].cpu()
+    return _ends(effect, min(n, len(effect)), head.names)

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.lenses._head import gain_of, head_of
+from sae_nb.lenses._head import head_of
 from sae_nb.models import HookPointNotFound
+from sae_nb.models._norms import has_vectors_alone, norm_of
 
 if TYPE_CHECKING:
     from sae_nb.circuits._sites import Entries, Site
@@ -78,7 +79,7 @@ def _named(
             lines[key] = _Line.of(effects(drawn, layer))
         line = lines[key]
         sign = (entries.now - entries.then).sign()
-        directions = sign[:, None] * site.written(entries) * _gain(passes.model, layer, site)
+        directions = sign[:, None] * _added(passes.model, layer, site, site.written(entries))
         above = line.scores(effects(directions, layer))
         order = above.topk(min(AMONG, above.shape[1]), dim=1).indices
         tops = likely[order]
@@ -122,16 +123,24 @@ class _Line:
         return centred / centred.std(dim=1, keepdim=True).clamp_min(1e-12)
 
 
-def _gain(model: LiveModel, layer: int, site: Site) -> Tensor | float:
-    """Factors of a norm or a scale after the MLP, up to one number."""
+def _added(
+    model: LiveModel, layer: int, site: Site, written: Float[Tensor, "m d"]
+) -> Float[Tensor, "m d"]:
+    """Return what neurons add to the stream through a norm or a scale behind the MLP, up to one number."""
     if not site.place.startswith("mlp_post."):
-        return 1.0
+        return written
     try:
         last = model.get_module(model.hook_point(f"mlp_out.{layer}").path)
     except HookPointNotFound:
-        return 1.0
-    gain = gain_of(last, ("weight", "lambda1", "gamma"))
-    return 1.0 if gain is None else gain
+        return written
+    if not has_vectors_alone(last):  # the MLP itself
+        return written
+    norm = norm_of(last, written.shape[-1])
+    if norm is not None:
+        return norm.through(written)
+    with model.lock, torch.no_grad():
+        like = next(last.parameters(), written)
+        return (last(written.to(like)) - last(torch.zeros_like(written).to(like))).to(written)
 
 
 def _words(texts: Sequence[str]) -> str:

@@ -1,16 +1,18 @@
 """From the last block's output to the answer: final norm, pooling, and unembedding or class head.
 
 A head is used only after it reproduced the model's own answer to an input. Its linear part,
-W (γ ⊙ C d) with γ the norm's gain and C the centring of a LayerNorm, leaves out the norm's division by
-the size of the state: effects compare tokens, not directions. A masked language model has layers of its own
-in place of the norm; their linear part is their mean derivative.
+W (γ ⊙ C d) with γ the norm's gain and C the centring of a layer norm (`models._norms`), leaves out the norm's
+division by the size of the state: effects compare tokens, not directions. A masked language model has layers
+of its own in place of the norm; their linear part is their mean derivative.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
@@ -22,11 +24,13 @@ from sae_nb.activations._context import describe_ids
 from sae_nb.checks import check_integer, shown
 from sae_nb.models import HookPointNotFound
 from sae_nb.models._devices import no_weights
+from sae_nb.models._norms import norm_of
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
+    from sae_nb.models._norms import Norm
 
 Pool = Literal["each", "cls", "mean"]
 """Places whose states the head reads: each on its own, cls alone, or the mean over patches."""
@@ -69,7 +73,7 @@ class Head:
     """Added to the logits, where a family keeps it outside its projection (Bart, Marian)."""
 
     slope: Float[Tensor, "d_read d"] | None = None
-    """Mean derivative of `norm`, where that is more than a norm."""
+    """Mean derivative of `norm`, where that is another thing than a norm."""
 
     @property
     def d(self) -> int:
@@ -117,26 +121,18 @@ class Head:
         """Return γ ⊙ C d: a direction behind the norm, without the division by the state's size."""
         if self.slope is not None:
             return directions @ self.slope.to(directions).T
-        if self.norm is None:
-            return directions
-        if isinstance(self.norm, nn.LayerNorm):
-            directions = directions - directions.mean(dim=-1, keepdim=True)
-        return directions * self._gain(directions)
+        return directions if self._linear is None else self._linear.through(directions)
 
     def before_norm(self, rows: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Return the transpose of `through_norm` of rows: the direction that each reads before the norm."""
         if self.slope is not None:
             return rows @ self.slope.to(rows)
-        if self.norm is None:
-            return rows
-        rows = rows * self._gain(rows)
-        if isinstance(self.norm, nn.LayerNorm):
-            rows = rows - rows.mean(dim=-1, keepdim=True)
-        return rows
+        return rows if self._linear is None else self._linear.before(rows)
 
-    def _gain(self, like: Tensor) -> Tensor | float:
-        gain = gain_of(self.norm)
-        return 1.0 if gain is None or gain.shape != like.shape[-1:] else gain.to(like.device)
+    @cached_property
+    def _linear(self) -> Norm | None:
+        """The norm's gain and centring."""
+        return norm_of(self.norm, self.d)
 
     def effects(self, directions: Float[Tensor, "n d"]) -> Float[Tensor, "n n_outputs"]:
         """Return W (γ ⊙ C d), the direct path from directions at the last block to the logits."""
@@ -193,17 +189,6 @@ class Head:
         raise ValueError(f"`token` must be one of the classes {names[:20]}, got {token!r}.")
 
 
-def gain_of(
-    norm: nn.Module | None, names: Sequence[str] = ("weight",)
-) -> Float[Tensor, " d"] | None:
-    """Return the factors of a norm or a scale, in fp32; Gemma stores them minus one."""
-    for gain in (getattr(norm, name, None) for name in names):
-        if isinstance(gain, Tensor) and gain.ndim == 1:
-            offset = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
-            return gain.detach().float() + offset
-    return None
-
-
 # -------------------------------------------------------------------------------------------------
 # Finding the head, and holding it against the model's answer.
 
@@ -227,6 +212,23 @@ def head_of(model: LiveModel, batch: Batch, name: str | None = None) -> Head:
     if reads_tokens(model):
         return _unembedding(model, batch, last, name)
     return _class_head(model, batch, last, name)
+
+
+def direct_head(model: LiveModel) -> Head | None:
+    """Return the head of a model of texts, held against its answer to a few tokens; None where it has none.
+
+    Found once for each model.
+    """
+    known = vars(model)
+    if "direct_head" not in known and model.modality.is_text:
+        few = [[i % (model.vocabulary_size or 4) for i in range(1, 6)]]
+        with suppress(
+            ValueError, RuntimeError, TypeError, LookupError
+        ):  # such as one that needs an image
+            (batch,) = model.batches(few, batch_size=1)
+            known["direct_head"] = head_of(model, batch)
+    found: Head | None = known.get("direct_head")
+    return found
 
 
 def _final_norm(model: LiveModel) -> nn.Module | None:
@@ -271,13 +273,13 @@ def _unembedding(model: LiveModel, batch: Batch, last: str, name: str | None) ->
         if plain.weight.shape[1] != states.shape[-1]:
             continue
         if (head := _scaled(plain, states, wanted)) is not None:
-            return head
+            return _with_slope(head, states)
     for module in projections:
         for between in _between(model, batch, module):
             layers = between if norm is None else nn.Sequential(norm, between)
             head = Head(model=model, last=last, norm=layers, module=module, pool="each")
             if _gives(head, states, wanted):
-                return replace(head, slope=mean_slope(head, states))
+                return _with_slope(head, states)
     raise _no_head(
         model,
         "neither a norm and an unembedding of the last block's output nor layers of a masked language "
@@ -353,6 +355,13 @@ def _gives(head: Head, states: Tensor, wanted: Tensor) -> bool:
         return False
 
 
+def _with_slope(head: Head, states: Float[Tensor, "rows d"]) -> Head:
+    """Return a head with the mean derivative of its layers, where they are more than a norm."""
+    if head.norm is None or norm_of(head.norm, head.d) is not None:
+        return head
+    return replace(head, slope=mean_slope(head, states))
+
+
 def mean_slope(head: Head, states: Float[Tensor, "rows d"]) -> Float[Tensor, "d_read d"]:
     """Return the mean over states of the derivative of a head's own layers."""
     layers = cast(nn.Module, head.norm)
@@ -408,8 +417,8 @@ def _class_head(model: LiveModel, batch: Batch, last: str, name: str | None) -> 
         for pool in ("cls", "mean"):
             head = Head(model=model, last=last, norm=norm, module=module, pool=pool, name=name)
             with torch.no_grad():
-                if _is_close(head.logits(pooled(head, states)), wanted):
-                    return head
+                if _is_close(head.logits(read := pooled(head, states)), wanted):
+                    return _with_slope(head, read)
     raise _no_head(model, "no linear head of cls or of the patches' mean gives its answer")
 
 

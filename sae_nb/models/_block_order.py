@@ -91,7 +91,7 @@ def tried(model: LiveModel, found: Structure | None) -> Turns | None:
     """Return the turns of a pass over inputs of our own; None where the module runs on none of them."""
     if found is not None and found.runs:
         return Turns(blocks=found.paths, runs=found.runs)
-    calls = (turns_of(model, found, args, kwargs) for args, kwargs in _probes(model))
+    calls = (turns_of(model, found, args, kwargs) for args, kwargs in arguments_to_try(model))
     return next((turns for turns in calls if turns is not None), None)
 
 
@@ -194,7 +194,7 @@ def verify(model: LiveModel, found: Structure, turns: Turns) -> None:
 # Inputs to try.
 
 
-def _probes(model: LiveModel) -> Iterator[Arguments]:
+def arguments_to_try(model: LiveModel) -> Iterator[Arguments]:
     """Yield arguments that the module may read, the likeliest first."""
     device, dtype = model.device, model.dtype
     if model.modality.is_text:

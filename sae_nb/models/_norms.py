@@ -1,13 +1,15 @@
-"""Whether a model's norms take off the mean of what they read, so that a mean in its stream changes nothing."""
+"""Norms, found by what they do: a module is tried, whatever its class is called and however it is written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.models._checkpoint_files import bundled_folder, bundled_names, snapshot
@@ -21,9 +23,100 @@ CONFIG = "config.json"
 SHORTEST = 4
 """Letters of the shortest family that is looked for in a name: shorter ones are in other words."""
 
-SAME = 0.1
-"""Largest change of a norm's answer, as a share of it, for which it is the same: above the rounding of half
-precision, .02, and below what an RMS norm makes of a mean of 1, .3 and more."""
+SAME = 0.02
+"""Largest difference of an answer to a norm's, as a share of it, for which it is one: above the rounding of
+half precision, and far below what centring makes of the states that are tried, .3."""
+
+LARGE = 64.0
+"""Size of the states that show gain and bias: a norm's ε, at most 1e-3, is nothing beside its square."""
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """A norm as it answers: γ ⊙ C x / √(mean (C x)² + ε) + b, where C takes off the mean, or does nothing."""
+
+    gain: Float[Tensor, "... d"]
+    bias: Float[Tensor, "... d"]
+    centres: bool
+
+    def through(self, directions: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+        """Return γ ⊙ C d: what it makes of directions, without the division by the state's size."""
+        if self.centres:
+            directions = directions - directions.mean(dim=-1, keepdim=True)
+        return directions * self.gain.to(directions)
+
+    def before(self, rows: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+        """Return the transpose of `through` of rows: the direction that each reads before the norm."""
+        rows = rows * self.gain.to(rows)
+        return rows - rows.mean(dim=-1, keepdim=True) if self.centres else rows
+
+    def _gives(self, x: Float[Tensor, "... d"], found: Float[Tensor, "... d"]) -> bool:
+        x = self.through(x) / self._size(x) + self.bias
+        return bool((x - found).abs().max() <= SAME * (found - self.bias).abs().max())
+
+    def _size(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... 1"]:
+        if self.centres:
+            x = x - x.mean(dim=-1, keepdim=True)
+        return x.square().mean(dim=-1, keepdim=True).sqrt()
+
+
+def norm_of(module: nn.Module | None, width: int | None = None) -> Norm | None:
+    """Return what a module does to states of a width (None: that of its weights), if it is a norm of each.
+
+    Whatever its class is called, it is tried. None of another module, or one whose weights are elsewhere.
+    """
+    if module is None or not has_vectors_alone(module):
+        return None
+    weights = [weight for weight in module.parameters() if weight.ndim]
+    if width is None:
+        width = weights[0].shape[-1] if weights else getattr(module, "normalized_shape", (8,))[-1]
+    # That of an instance may be nnsight's or accelerate's.
+    call = partial(type(module).forward, module)
+    like = weights[0] if weights else torch.empty(0)
+    found = tried(call, like.new_empty(1, 2, width))
+    return found and replace(found, gain=found.gain[0, 0], bias=found.bias[0, 0])
+
+
+def has_vectors_alone(module: nn.Module) -> bool:
+    """Return whether all weights of a module are vectors, as a norm's are."""
+    return all(weight.numel() == (weight.shape or (1,))[-1] for weight in module.parameters())
+
+
+@torch.no_grad()
+def tried(call: Callable[[Tensor], Tensor], like: Float[Tensor, "1 ... d"]) -> Norm | None:
+    """Return what a function does to each vector, if a norm does that; `like` has the form of its input."""
+    width = like.shape[-1]
+    if width < 2 or not like.dtype.is_floating_point or like.is_meta:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(2, *like.shape, generator=generator)
+    sizes = 2 ** torch.randn(
+        2, *like.shape[:-1], 1, generator=generator
+    )  # a norm is of each vector
+    signs = _balanced(width).expand(like.shape) * LARGE  # centred or not, they stay
+    given = [x.to(like) for x in (signs, -signs, *(sizes * (3 * drawn + 1)))]
+    try:
+        answers = [call(x) for x in given]
+        if any(y.shape != like.shape for y in answers):
+            return None
+    except (RuntimeError, TypeError, AttributeError, ValueError, LookupError):
+        return None  # another kind of module, or its weights are elsewhere
+    at_least = torch.promote_types(like.dtype, torch.float32)
+    (x, _, *test), (up, down, *found) = ([y.to(at_least) for y in ys] for ys in (given, answers))
+    for centres in (True, False):
+        norm = Norm((up - down) / 2 * LARGE / x, (up + down) / 2, centres)
+        if all(norm._gives(x, y) for x, y in zip(test, found, strict=True)):
+            return norm
+    return None
+
+
+def _balanced(width: int) -> Float[Tensor, " d"]:
+    """Return numbers other than 0 whose mean is 0, and that of their squares 1."""
+    x = torch.ones(width)
+    x[1::2] = -1
+    if width % 2:
+        x[-3:] = torch.tensor([1.0, 1.0, -2.0])
+    return x / x.square().mean().sqrt()
 
 
 def takes_off_mean(module: nn.Module, structure: Structure | None) -> bool | None:
@@ -35,26 +128,10 @@ def takes_off_mean(module: nn.Module, structure: Structure | None) -> bool | Non
         return None
     holder, _, name = structure.final_norm.rpartition(".")
     others = module.get_submodule(holder).named_children()
-    if any("norm" in type(part).__name__.lower() for one, part in others if one != name):
+    if any(norm_of(part) is not None for one, part in others if one != name):
         return None
-    return _takes_off(module.get_submodule(structure.final_norm))
-
-
-@torch.no_grad()
-def _takes_off(norm: nn.Module) -> bool | None:
-    """Try it: compare its answers to x and to x + 1."""
-    weights = [weight for weight in norm.parameters() if weight.ndim]
-    width = weights[0].shape[-1] if weights else getattr(norm, "normalized_shape", (8,))[-1]
-    x = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
-    forward: Callable[..., Tensor] = type(
-        norm
-    ).forward  # that of an instance may be nnsight's or accelerate's
-    try:
-        like = weights[0] if weights else x
-        there, moved = (forward(norm, one.to(like)).float() for one in (x, x + 1))
-        return bool((there - moved).abs().max() < SAME * there.abs().max())
-    except (RuntimeError, TypeError, AttributeError, ValueError):
-        return None  # another kind of module of that name, or its weights are elsewhere
+    norm = norm_of(module.get_submodule(structure.final_norm))
+    return None if norm is None else norm.centres
 
 
 @lru_cache(maxsize=64)
@@ -80,9 +157,10 @@ def named_takes_off_mean(name: str) -> bool | None:
         return None
     structure = find_structure(module)
     if structure is not None and structure.final_norm is not None:
-        norm = module.get_submodule(structure.final_norm).to_empty(device="cpu")
-        for weight in norm.parameters():
-            weight.detach().fill_(1.0)
+        holder = module.get_submodule(structure.final_norm.rpartition(".")[0])
+        for norm in filter(has_vectors_alone, holder.children()):
+            for weight in norm.to_empty(device="cpu").parameters():
+                weight.detach().fill_(1.0)
     return takes_off_mean(module, structure)
 
 

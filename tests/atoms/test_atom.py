@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+import transformers
+from torch import Tensor
 
+import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context, Ragged
-from sae_nb.activations._modality import LANGUAGE
 from sae_nb.atoms import AtomCatalogue, peaks
 from sae_nb.atoms._atom import describe_atom
 from sae_nb.atoms._effects import logit_effects
@@ -297,23 +298,8 @@ def test_search_finds_number_then_label_then_token() -> None:
     assert catalogue.search("99999").tolist() == []
 
 
-class FakeLanguageModel:
-    modality = LANGUAGE
-
-    def __init__(self) -> None:
-        self.module = nn.Module()
-        self.module.norm = nn.LayerNorm(D_IN)
-        self.module.head = nn.Linear(D_IN, 6, bias=False)
-        self.module.get_output_embeddings = lambda: self.module.head
-        with torch.no_grad():
-            self.module.norm.weight.uniform_(0.5, 2.0)
-        self.tokenizer = self
-
-    def hook_point(self, name: str):
-        return type("Point", (), {"path": "norm"})()
-
-    def get_module(self, path: str) -> nn.Module:
-        return self.module.norm
+class Names:
+    """A tokenizer that names ids."""
 
     def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
         return [f"t{i}" for i in ids]
@@ -322,20 +308,76 @@ class FakeLanguageModel:
         return "".join(f"t{i}" for i in ids)
 
 
+def of_family(name: str, **settings: Any) -> Any:
+    """A small random network whose norms, embeddings and unembedding are far from those of a new one."""
+    torch.manual_seed(0)
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    ids = {"vocab_size": 60, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = getattr(transformers, f"{name}Config")(**sizes, **ids, **settings)
+    kind = "MaskedLM" if name in ("Bert", "Albert") else "CausalLM"
+    module = getattr(transformers, f"{name}For{kind}")(config).eval()
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.add_(torch.randn(weight.shape) * 0.4 + 0.1)
+    return sn.wrap(module, Names())
+
+
+NEXT = {
+    "linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8, "num_experts": 2,
+    "linear_value_head_dim": 8, "num_experts_per_tok": 1, "moe_intermediate_size": 8, "head_dim": 8,
+    "num_key_value_heads": 2, "shared_expert_intermediate_size": 8, "layer_types": ["full_attention"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("Llama", {}), ("Cohere", {}), ("Olmo", {}), ("Qwen3Next", NEXT), ("Nemotron", {"num_key_value_heads": 2}), ("GPTNeoX", {})],
+)  # fmt: skip
+def test_raised_tokens_are_those_of_the_models_own_final_norm(name: str, settings: Any) -> None:
+    """A large state behind the norm is the direction itself, divided by its size, whatever the norm is called."""
+    model, direction = of_family(name, **settings), torch.randn(16) + 0.5
+    norm = model.get_module(model.hook_point("final_norm").path)
+    unembedding = model.module.get_output_embeddings()
+    with torch.no_grad():
+        both = norm(1e4 * direction[None]) - norm(-1e4 * direction[None])
+        right = (both @ unembedding.weight.T)[0].argsort(descending=True).tolist()
+    up, down = logit_effects(model, direction, n=8)
+    assert [name for name, _ in up] == [f"t{i}" for i in right[:8]]
+    assert [name for name, _ in down] == [f"t{i}" for i in right[::-1][:8]]
+
+
+def test_raised_tokens_of_a_masked_model_go_through_its_own_head() -> None:
+    """To first order, on the tokens that its head was tried on; ALBERT's has another width than its blocks."""
+    model, direction = of_family("Albert", embedding_size=8), torch.randn(16)
+    ids = torch.arange(1, 6)[None]
+    with torch.no_grad():
+        x = model.module.albert(ids).last_hidden_state
+        head = model.module.predictions
+        right = (head(x + 1e-3 * direction) - head(x - 1e-3 * direction))[0].mean(dim=0) / 2e-3
+    up, _ = logit_effects(model, direction, n=5)
+    best = right.topk(5)
+    assert [name for name, _ in up] == [f"t{i}" for i in best.indices.tolist()]
+    assert [x for _, x in up] == pytest.approx(best.values.tolist(), rel=1e-2)
+
+
 def test_logit_effect_is_the_change_of_the_logits_at_a_fixed_norm() -> None:
     """Against a finite difference through the real final norm, its divisor held fixed."""
-    torch.manual_seed(0)
-    model, direction = FakeLanguageModel(), torch.randn(D_IN)
-    up, down = logit_effects(model, direction, n=6)
-    x = torch.randn(D_IN) * 100
-    norm, head = model.module.norm, model.module.head
+    model, direction = of_family("GPTNeoX"), torch.randn(16)
+    up, down = logit_effects(model, direction, n=60)
+    x = torch.randn(16) * 100
+    norm, head = model.module.gpt_neox.final_layer_norm, model.module.get_output_embeddings()
     with torch.no_grad():
         scale = (x - x.mean()).pow(2).mean().sqrt()
         change = head(norm(x + 1e-2 * direction) - norm(x)) * scale / 1e-2
-        radial = head(norm(x) - norm.bias) * ((x - x.mean()) @ direction) / D_IN / scale
+        radial = head(norm(x) - norm.bias) * ((x - x.mean()) @ direction) / 16 / scale
     effects = dict(up)
-    for token in range(6):
-        assert effects[f"t{token}"] == pytest.approx(float((change + radial)[token]), abs=0.02)
+    for token in range(60):
+        assert effects[f"t{token}"] == pytest.approx(float((change + radial)[token]), abs=0.05)
     assert [name for name, _ in down] == [name for name, _ in up][::-1]
     assert [x for _, x in down] == pytest.approx([x for _, x in up][::-1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from sae_nb.activations._context import describe_ids
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Inputs, checked
 from sae_nb.findings import Finding
-from sae_nb.lenses._head import gain_of
-from sae_nb.models import HookPointNotFound
+from sae_nb.models._block_order import arguments_to_try
+from sae_nb.models._norms import has_vectors_alone, norm_of
 from sae_nb.statistics import rank_correlation
 from sae_nb.steering import splice
 
@@ -65,7 +66,7 @@ def weight_connections(
 
     W = D (E C)ᵀ, D the atoms that the earlier one writes into the stream, E what the later one reads, and C
     the norm before its MLP but for its division by the stream's length, one positive number per token: gain,
-    and centring where it is a LayerNorm. Attention and MLPs between are left out.
+    and centring where it takes off the mean. Attention and MLPs between are left out.
 
     Raises
     ------
@@ -212,16 +213,47 @@ def _lost(
 def _reads(model: LiveModel, transcoder: Any) -> Float[Tensor, "n d"]:
     """Return what each atom reads, as directions of the stream before the norm of its MLP."""
     reads = transcoder.encoder.weight.detach().float().cpu()
-    kind, _, layer = str(transcoder.hook_point).partition(".")
-    if kind != "mlp_in":
+    if not str(transcoder.hook_point).startswith("mlp_in."):
         return reads
+    norm = norm_of(_norm_before(model, str(transcoder.hook_point)), reads.shape[1])
+    return reads if norm is None else norm.before(reads)
+
+
+def _norm_before(model: LiveModel, place: str) -> nn.Module | None:
+    """Return the module with vectors for weights whose output enters a place, seen in a pass; None without."""
+    layer = _layer(model, place)
+    block = model.get_module(model.hook_point(f"resid_post.{layer}").path)
+    made: list[tuple[nn.Module, Tensor]] = []
+    found: list[nn.Module] = []
+
+    def note(part: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            made.append((part, output))
+
+    def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        x = next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
+        found.extend(part for part, y in made if y.data_ptr() == x.data_ptr())
+
+    reader = model.get_module(model.hook_point(place).path)
+    hooks = [
+        part.register_forward_hook(note) for part in block.modules() if has_vectors_alone(part)
+    ]
+    hooks.append(reader.register_forward_pre_hook(enter, with_kwargs=True))
     try:
-        norm = model.get_module(model.hook_point(f"resid_mid.{layer}").path)
-    except HookPointNotFound:
-        return reads
-    gain = gain_of(norm)
-    reads = reads if gain is None or len(gain) != reads.shape[1] else reads * gain.cpu()
-    return reads - reads.mean(dim=1, keepdim=True) if isinstance(norm, nn.LayerNorm) else reads
+        with model.lock, torch.no_grad():
+            for args, kwargs in arguments_to_try(model):
+                with suppress(Exception):  # guessed inputs may not be what it reads
+                    model.module(*args, **kwargs)
+                    break
+            else:
+                raise ValueError(
+                    "`model` must run on a few tokens, to show which norm its MLPs read through, and "
+                    f"{model.name} did not. Pass a model of texts."
+                )
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return next((part for part in found if norm_of(part) is not None), None)
 
 
 def token_scores(model: LiveModel, transcoder: Any) -> Float[Tensor, "vocabulary n"]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 import sae_nb as sn
 from sae_nb_studies.circuits import check_connections, de_embed, weight_connections
@@ -38,6 +39,35 @@ def test_the_gain_of_the_norm_is_a_part_of_it(gpt: Any) -> None:
     weights = weight_connections(gpt, first, second)
     expected = first.dictionary @ (second.encoder.weight * gain).T
     torch.testing.assert_close(weights, expected.detach())
+
+
+@pytest.mark.parametrize("name", ["Cohere", "Qwen3", "GPTNeoX"])
+def test_the_norm_before_the_mlp_is_found_where_blocks_are_others(name: str) -> None:
+    """Side by side with attention, or in a family that is not known: against the norm's own answers."""
+    torch.manual_seed(0)
+    few = {"vocab_size": 60, "eos_token_id": 2, "num_key_value_heads": 2}
+    sizes = {
+        "hidden_size": 128,
+        "intermediate_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+    }
+    config = getattr(transformers, f"{name}Config")(**sizes, **few)
+    module = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape))
+    layers = module.gpt_neox.layers if name == "GPTNeoX" else module.model.layers
+    block, (first, second) = layers[2], (transcoder(0, 0), transcoder(2, 1))
+    norm = block.input_layernorm if name == "Cohere" else block.post_attention_layernorm
+    atoms = first.dictionary.detach()
+    with torch.no_grad():
+        both = norm(1e4 * atoms) - norm(-1e4 * atoms)
+    centred = atoms - atoms.mean(dim=1, keepdim=True) * (name != "Qwen3")
+    sizes_ = centred.square().mean(dim=1, keepdim=True).sqrt()
+    expected = (both / 2 * sizes_) @ second.encoder.weight.detach().T
+    found = weight_connections(sn.wrap(module), first, second)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_planted_atom_is_called_by_its_token(gpt: Any) -> None:
