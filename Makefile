@@ -160,8 +160,8 @@ notebooks: $(STAMP) loops ## execute every notebook in a fresh kernel; what they
 	# One thread each: kernels with two threads wait for each other's as soon as anything else runs.
 	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
 
-mutants: $(STAMP) loops ## before a release: which of N=400 changed operators and numbers, drawn by SEED=1, no quick test notices; PACKAGE=codes: of one; AT=FILE:LINE: of a line
-	@$(BIN)/python tests/mutants.py --seed $(or $(SEED),1) --n $(or $(N),400) --jobs $(JOBS) $(addprefix --package ,$(PACKAGE)) $(addprefix --at ,$(AT))
+mutants: $(STAMP) loops ## before a release: which of N=400 changed operators and numbers, drawn by SEED=1, no quick test notices; PACKAGE=codes: of one; AT=FILE:LINE: all of a line
+	@$(BIN)/python tests/mutants.py --seed $(or $(SEED),1) --n $(or $(N),400) --jobs $(JOBS) $(addprefix --package ,$(PACKAGE)) $(if $(AT),--at $(AT))
 
 reproduce: $(STAMP) ## one short seed of every reproduction; checks of the committed artefacts (not in CI: before a claim changes)
 	@mkdir -p build

@@ -73,13 +73,17 @@ class Place:
     line: int
     ways: tuple[tuple[Any, int], ...]
 
+    @property
+    def name(self) -> str:
+        return self.file.relative_to(ROOT).as_posix()
+
     def mutant(self, way: tuple[Any, int]) -> Mutant:
         source = self.file.read_text()
         changed = mutate_code(source, *way)
         before, after = (
             " ".join(text.splitlines()[self.line - 1].split()) for text in (source, changed)
         )
-        return Mutant(self.file.relative_to(ROOT).as_posix(), self.line, before, after, changed)
+        return Mutant(self.name, self.line, before, after, changed)
 
 
 def places(file: Path) -> list[Place]:
@@ -336,15 +340,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--n", type=int, default=400)
     parser.add_argument("--package", choices=RULES["packages"], action="append")
-    parser.add_argument("--at", metavar="FILE:LINE", help="all mutants of one line instead")
+    parser.add_argument("--at", nargs="+", metavar="FILE:LINE", help="all mutants of lines instead")
     parser.add_argument("--jobs", type=int, default=1, help="processes, each with its own copy")
     asked = parser.parse_args()
     for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(threads, "1")
     if asked.at:
-        file, _, line = asked.at.partition(":")
-        here = (place for place in places(ROOT / file) if place.line == int(line))
-        drawn = [place.mutant(way) for place in here for way in place.ways]
+        found = [place for at in asked.at for place in places(ROOT / at.partition(":")[0])]
+        here = [place for place in found if f"{place.name}:{place.line}" in asked.at]
+        drawn = list(dict.fromkeys(place.mutant(way) for place in here for way in place.ways))
     else:
         drawn = sample(asked.package or RULES["packages"], asked.n, asked.seed)
     by_package = defaultdict(list)

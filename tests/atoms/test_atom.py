@@ -16,7 +16,15 @@ from sae_nb.activations._context import Context, Ragged
 from sae_nb.atoms import AtomCatalogue, peaks
 from sae_nb.atoms._atom import describe_atom
 from sae_nb.atoms._effects import logit_effects
-from sae_nb.atoms._examples import MOST_CANDIDATES, QUANTILES, _candidates, choose_rows, text_around
+from sae_nb.atoms._examples import (
+    MOST_CANDIDATES,
+    QUANTILES,
+    _candidates,
+    _in_tens,
+    _walked,
+    choose_rows,
+    text_around,
+)
 from sae_nb.atoms._firings import ORDERS
 from sae_nb.codes import SparseCodes
 
@@ -156,6 +164,16 @@ def test_nearest_atoms_are_those_of_the_full_cosine_matrix(catalogue, monkeypatc
         np.testing.assert_allclose(cosines[atom, atoms], expected, rtol=1e-5)
 
 
+def test_r2_is_the_share_of_the_variance_around_the_mean() -> None:
+    """Rows (3 0), (1 0), (0 2) come back, (0 −2) comes back as 0: 1 − 4 / 14, where the mean is (1 0)."""
+    sae = FakeTopK(2, 2, k=2)
+    sae.dictionary = torch.eye(2)
+    sae.decode = lambda codes: codes.to_dense() @ sae.dictionary
+    x = torch.tensor([[3.0, 0], [1, 0], [0, 2], [0, -2]])
+    assert AtomCatalogue(sae, x).r2 == pytest.approx(1 - 4 / 14)
+    assert AtomCatalogue(sae, torch.ones(4, 2)).r2 is None
+
+
 def test_lift_is_joint_over_product(catalogue, dense) -> None:
     fired = dense != 0
     atoms, lifts, counts = catalogue.coactive(3, 5, min_count=2)
@@ -259,6 +277,25 @@ def test_a_window_begins_where_a_character_begins() -> None:
         assert window["tokens"][0] == "👩‍👩‍👧"
         assert len(window["tokens"]) == len(window["token_strengths"]) == len(window["special"])
         assert window["token_strengths"][0] == 1
+
+
+def test_letters_are_shown_from_a_ten_to_a_ten() -> None:
+    """A token before 300 letters: around letter 125 those from 60 (65 rounded down) to 190 (185 and on)."""
+    numbers = [0, *range(1, 301), 0]
+    assert _in_tens(1 + 125, numbers) == (1 + 60, 1 + 190)
+    assert _in_tens(1 + 130, numbers) == (1 + 70, 1 + 200)
+    assert _in_tens(1 + 69, numbers) == (0, 1 + 130)
+    assert _in_tens(1 + 295, numbers) == (1 + 230, len(numbers))
+    assert _in_tens(125, numbers[1:]) == (60, 190)
+
+
+@pytest.mark.parametrize(
+    ("steps", "to"), [(1, 6), (2, 7), (3, 8), (30, 9), (-1, 4), (-2, 1), (-3, 0), (-30, 0), (0, 5)]
+)
+def test_an_image_is_one_step(steps: int, to: int) -> None:
+    """Of ten tokens, 1 to 3 are an image; so are 7 and 8 for whoever comes from before."""
+    runs = [range(1, 4)] if steps <= 0 else [range(1, 4), range(6, 7)]
+    assert _walked(5, steps, runs, 10) == to
 
 
 def test_footprint_of_pictures_is_the_frequency_at_cls_registers_and_patches() -> None:

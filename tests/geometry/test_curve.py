@@ -72,6 +72,25 @@ def test_nearest_gives_the_coordinate_back_and_the_distance_off_the_curve() -> N
     torch.testing.assert_close(far.float(), off.norm(dim=1), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("closed", "wanted"),
+    [(False, [np.nan, 3, 5 / 3, 2 / 3, np.nan]), (True, [7 / 3, 3, 5 / 3, 2 / 3, 1 / 2])],
+    ids=["open", "closed"],
+)
+def test_the_chord_is_the_line_between_neighbours(closed: bool, wanted: list[float]) -> None:
+    """Heights 0, 3, 0, 1, 1 at 0, 1, 3, 4, 6, worked out by hand; closed, 8 is 0 again.
+
+    At 3, two thirds of the way from 1 to 4, the line is at 3 − 2 · ⅔ = 5/3.
+    """
+    u, height = np.array([0.0, 1, 3, 4, 6]), torch.tensor([0.0, 3, 0, 1, 1])
+    x = torch.stack([height, torch.zeros(5)], dim=1)
+    c = curve(x, u, closed=closed, order=1, period=8.0 if closed else None)
+    np.testing.assert_allclose(c.chord, wanted, atol=1e-6)
+    known = np.isfinite(c.chord)
+    spread = ((height.numpy() - 1)[known] ** 2).sum()
+    assert c.r2_chord == pytest.approx(1 - np.square(np.array(wanted)[known]).sum() / spread)
+
+
 def test_a_wrong_kind_and_a_concept_without_order_are_said() -> None:
     u = np.arange(14.0)
     open_ = torch.stack([torch.from_numpy(u), torch.from_numpy((u / 7) ** 2)], dim=1).float()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -50,6 +51,34 @@ def test_a_cache_that_cannot_be_written_costs_no_layout(
     assert umap_layout(torch.eye(4)).shape == (4, 2)
     assert len(caplog.records) == 2
     assert "not kept" in caplog.text
+
+
+def test_what_umap_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PCA made ten wide to begin with, and the nearest rows, itself first at distance 0."""
+    given: dict = {}
+
+    class Umap:
+        def __init__(self, **settings: object) -> None:
+            given.update(settings)
+
+        def fit_transform(self, x: np.ndarray) -> np.ndarray:
+            return given["init"]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Umap))
+    x = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    settings = LayoutSettings(n_neighbours=4, min_dist=0.3, n_epochs=17, seed=5)
+    umap_layout(x, settings, cache=False)
+    start = pca_layout(x)
+    np.testing.assert_allclose(given["init"], start / np.abs(start).max() * 10, rtol=1e-6)
+    rows, distances = given["precomputed_knn"]
+    apart = 1 - torch.nn.functional.cosine_similarity(x[:, None], x[None], dim=2)
+    nearest = apart.fill_diagonal_(-1).topk(4, largest=False)
+    np.testing.assert_array_equal(rows, nearest.indices)
+    np.testing.assert_allclose(distances, nearest.values.clamp_min(0), atol=1e-6)
+    asked = [given[name] for name in ("n_neighbors", "min_dist", "n_epochs", "random_state")]
+    assert asked == [4, 0.3, 17, 5]
+    umap_layout(x[:8], LayoutSettings(), cache=False)
+    assert given["n_neighbors"] == 7
 
 
 @pytest.mark.slow

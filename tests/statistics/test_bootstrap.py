@@ -67,6 +67,37 @@ def test_many_samples_are_pooled_without_changing_the_interval():
     assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(n), rel=0.1)
 
 
+def test_of_too_many_samples_each_group_pools_as_many_as_another() -> None:
+    group, n_groups = group_rows(None, 5 * MAX_GROUPS + 3, seed=0)
+    sizes = np.bincount(group)
+    assert n_groups == len(sizes) == MAX_GROUPS
+    assert sorted(sizes)[-4:] == [5, 6, 6, 6]
+    assert sizes.min() == 5
+    assert group_rows(None, MAX_GROUPS, seed=0)[1] == len(set(group_rows(None, MAX_GROUPS, seed=0)[0]))
+
+
+def test_the_interval_is_of_one_resample_for_each_that_was_asked_for() -> None:
+    """In blocks or at once: 300 products of drawn counts, divided, and their quantiles."""
+    sums = np.random.default_rng(0).random((6, 2)) + 1
+    resampled = bootstrap_counts(6, 300, 4) @ sums
+    wanted = np.quantile(resampled[:, 0] / resampled[:, 1], (0.025, 0.975))
+    assert interval(sums, 300, 4) == pytest.approx(tuple(wanted))
+    found = Bootstrap(300, 4).estimates(sums, {"ratio": lambda s: s[:, 0] / s[:, 1]})["ratio"]
+    assert found == (sums[:, 0].sum() / sums[:, 1].sum(), pytest.approx(tuple(wanted)))
+
+
+def test_the_interval_of_a_mean_and_of_quantiles() -> None:
+    """Of 0 and 4 a resample has mean 0, 2 or 4, a quarter of them 0; quantiles of a ramp are Beta quantiles."""
+    assert Bootstrap(1000).spread(np.array([0.0, 4.0])) == (0, 4)
+    assert Bootstrap(1000).spread(np.array([3.0, 3.0])) == (3, 3)
+    assert np.isnan(Bootstrap(1000).spread(np.array([3.0]))).all()
+    ramp = np.linspace(0, 1, 199)[::-1]
+    for statistic, share in (("median", 0.5), (0.1, 0.1)):
+        wanted = stats.beta.ppf((0.025, 0.975), 200 * share, 200 * (1 - share))
+        found = Bootstrap(40_000).spread(ramp, statistic)
+        assert found == pytest.approx(tuple(wanted), abs=2e-3)
+
+
 def test_one_group_or_no_resamples_give_no_interval():
     one = interval(np.ones((1, 2)))
     none = interval(np.ones((5, 2)), n_bootstrap=0)
@@ -106,6 +137,13 @@ def test_percentiles_leave_out_what_is_undefined() -> None:
     both = percentile_intervals(np.stack([values, 2 * values], axis=1))
     np.testing.assert_allclose(both, [[2.5, 5.0], [97.5, 195.0]])
     assert np.isnan(percentile_intervals(np.zeros((0, 3)))).all()
+
+
+def test_wilsons_interval_of_eight_in_ten() -> None:
+    """p = .8, z² / n = .38415: centre .99207, half √(.016 + .0096037) · 1.95996, over 1.38415."""
+    low, high = wilson_interval(8, 10)
+    assert float(low) == pytest.approx((0.9920729 - 0.3136153) / 1.3841459, abs=1e-6)
+    assert float(high) == pytest.approx((0.9920729 + 0.3136153) / 1.3841459, abs=1e-6)
 
 
 @pytest.mark.slow

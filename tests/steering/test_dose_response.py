@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.steering import best_effect, dose_response, random_direction, steer
+from sae_nb.steering._dose_response import BestEffect
 
 D, CLASSES = 8, 3
 
@@ -108,6 +109,14 @@ def test_the_best_atom_is_the_one_the_head_reads(model, sae, x):
     assert abs(found.effect) > found.control_p95
     assert repr(found).startswith("BestEffect(atom 11 at 0, amount 3: probability of class fox")
     assert found.control_p95 == pytest.approx(np.quantile(np.abs(found.control), 0.95))
+
+
+def test_a_record_says_where_the_measure_went():
+    found = BestEffect(
+        hook_point="0", atom=11, amount=3.0, effect=0.5, control=np.zeros(20), control_p95=0.03,
+        candidates=np.array([11]), effects=np.array([0.5]), clean=0.25, measure="probability of fox",
+    )  # fmt: skip
+    assert "0.25 → 0.75; 20 random directions" in found.headline
 
 
 @pytest.mark.slow
