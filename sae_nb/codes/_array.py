@@ -145,7 +145,7 @@ class ArrayOfCodes:
         for size in reversed(self.leading_shape):
             places.insert(0, rest % size)
             rest = rest // size
-        group, shape = torch.zeros_like(places[-1]), []
+        group, shape = torch.zeros_like(rest), []
         for number, (size, place) in enumerate(zip(self.shape, places)):
             if number not in summed:
                 group = group * size + place

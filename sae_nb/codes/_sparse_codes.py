@@ -195,15 +195,15 @@ class SparseCodes(ArrayOfCodes, KnowsOtherWords):
                 f"`z` must be a dense tensor of shape (…, n_atoms), got shape {tuple(z.shape)} and "
                 f"layout {z.layout}."
             )
-        rows = z.reshape(-1, z.shape[-1])
+        *leading_shape, n_atoms = z.shape
+        rows = z.reshape(-1, n_atoms)
         row, atom = rows.nonzero(as_tuple=True)
-        counts = torch.bincount(row, minlength=len(rows))
         return cls(
             rows[row, atom],
-            atom.to(index_dtype(z.shape[-1])),
-            offsets_of(counts),
-            z.shape[-1],
-            tuple(z.shape[:-1]),
+            atom.to(index_dtype(n_atoms)),
+            offsets_of(torch.bincount(row, minlength=len(rows))),
+            n_atoms,
+            tuple(leading_shape),
         )
 
     def by_atom(self) -> AtomIndex:

@@ -155,7 +155,9 @@ def check_parts(values: Tensor, atoms: Tensor, offsets: Tensor, n_atoms: int) ->
             f"`offsets` must ascend from 0 to {nnz}, the number of entries, got {first} … "
             f"{last}. Give the first entry of each row, and at the end the number of entries."
         )
-    low, high = (end.item() for end in atoms.aminmax()) if nnz else (0, -1)
+    if not nnz:
+        return
+    low, high = (end.item() for end in atoms.aminmax())
     if low < 0 or high >= n_atoms:
         raise ValueError(
             f"`atoms` must be between 0 and {n_atoms - 1}, got {low} … {high}. Choose another "

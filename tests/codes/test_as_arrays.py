@@ -180,6 +180,8 @@ def test_the_strongest_entries_of_each_row_are_tabulated() -> None:
     table = codes.top(2)
     assert table.to_dict("list") == {"row": [0, 0, 2], "atom": [1, 2, 0], "value": [-3.0, 1.0, 2.0]}
     assert codes[2].top(5)["atom"].tolist() == [0]
+    wide = SparseCodes.from_dense(torch.arange(1.0, 13)[None])
+    assert wide.top()["atom"].tolist() == list(range(11, 1, -1))
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import index_dtype
 
 
 def dense_code(rows: int = 9, n_atoms: int = 7, seed: int = 0) -> Tensor:
@@ -148,7 +149,10 @@ ONE, ATOM, OFFSETS = torch.ones(1), torch.tensor([2]), torch.tensor([0, 1])
         ({"values": torch.ones(2)}, ValueError, "one length"),
         ({"atoms": torch.ones(1)}, TypeError, "`atoms`"),
         ({"atoms": torch.tensor([3])}, ValueError, "`atoms`"),
+        ({"atoms": torch.tensor([-1])}, ValueError, "`atoms`"),
+        ({"atoms": torch.zeros(1, dtype=torch.long, device="meta")}, ValueError, "one device"),
         ({"offsets": torch.tensor([0, 3, 1])}, ValueError, "must ascend"),
+        ({"offsets": torch.zeros(0, dtype=torch.long)}, ValueError, "one entry more"),
         ({"leading_shape": (2,)}, ValueError, "rows"),
     ],
     ids=str,
@@ -159,6 +163,28 @@ def test_parts_that_do_not_fit_together_are_refused(
     """A part that does not fit the others is named when the codes are made."""
     with pytest.raises(error, match=words):
         SparseCodes(**({"values": ONE, "atoms": ATOM, "offsets": OFFSETS, "n_atoms": 3} | wrong))
+
+
+def test_an_atoms_number_has_four_bytes_as_long_as_it_fits() -> None:
+    assert index_dtype(2**31 - 1) == torch.int32
+    assert index_dtype(2**31) == torch.int64
+
+
+def test_a_draw_of_all_rows_is_all_rows() -> None:
+    """One more is refused; fewer are different rows in their order."""
+    codes = SparseCodes.from_dense(dense_code())
+    assert torch.equal(codes.sample_rows(9).to_dense(), codes.to_dense())
+    with pytest.raises(ValueError, match="at most the 9 rows"):
+        codes.sample_rows(10)
+    numbered = SparseCodes.from_dense(torch.arange(1.0, 10)[:, None])
+    drawn = numbered.sample_rows(4, seed=1).values
+    assert len(drawn) == 4
+    assert (drawn.diff() > 0).all()
+
+
+def test_codes_say_their_size() -> None:
+    codes = SparseCodes.from_dense(torch.tensor([[1.0, 0, 2], [0, 0, 0]]).repeat(2, 1))
+    assert repr(codes) == "SparseCodes(4 rows × 3 atoms, 4 entries, 1.0 per row)"
 
 
 def test_importing_codes_does_not_import_numba() -> None:

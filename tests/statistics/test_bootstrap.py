@@ -73,7 +73,9 @@ def test_of_too_many_samples_each_group_pools_as_many_as_another() -> None:
     assert n_groups == len(sizes) == MAX_GROUPS
     assert sorted(sizes)[-4:] == [5, 6, 6, 6]
     assert sizes.min() == 5
-    assert group_rows(None, MAX_GROUPS, seed=0)[1] == len(set(group_rows(None, MAX_GROUPS, seed=0)[0]))
+    assert group_rows(None, MAX_GROUPS, seed=0)[1] == len(
+        set(group_rows(None, MAX_GROUPS, seed=0)[0])
+    )
 
 
 def test_the_interval_is_of_one_resample_for_each_that_was_asked_for() -> None:
