@@ -3,14 +3,15 @@
     python docs/make_gallery.py [--pages] [NAME ...]
 
 Pages share one copy of plotly's script and are not kept in the repository: `make docs` writes those that are
-missing or older than the code (`--pages`). Pictures (for README and the cards) are kept; they are taken where a
-Chromium is at hand. Pages of SmolLM2 are left out where it is neither fetched nor in build/real_models.
+missing or were made from other code (`--pages`). Pictures (for README and the cards) are kept; they are taken
+where a Chromium is at hand. A page whose model was not fetched says how to fetch it.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
+import hashlib
 import io
 import re
 import sys
@@ -261,56 +262,42 @@ class Entry:
     """Of the page's figure, the axes that the card shows alone: "x y", or "x y x2 y2" side by side."""
 
 
+class NotFetchedError(Exception):
+    """A page shows a model, named in the message, that this machine has not fetched."""
+
+
 @cache
 def material(name: str) -> tuple[Any, Any, Any, Any]:
-    """Return model, SAE, examples and catalogue of a pretrained SAE."""
-    sae, examples = sn.load_sae(name), sn.load_examples(name)
+    """Return model, SAE, examples and catalogue of a pretrained SAE; pages have models from here alone."""
     model_name = name.partition("/")[0]
     try:
         model = sn.load_model(model_name)
-    except (OSError, ValueError):
-        built = DOCS.parent / "build" / "real_models" / "smollm2"
-        if name != LANGUAGE or not built.is_dir():
-            raise
-        model = sn.load_model(built)
+    except FileNotFoundError as error:
+        raise NotFetchedError(model_name) from error
+    sae, examples = sn.load_sae(name), sn.load_examples(name)
     return model, sae, examples, examples.catalogue(sae)
 
 
 @cache
-def has_language() -> bool:
-    """Whether SmolLM2 is at hand."""
-    try:
-        material(LANGUAGE)
-    except (OSError, ValueError) as error:
-        print(f"No pages of SmolLM2: {error}", file=sys.stderr)
-        return False
-    return True
+def code() -> str:
+    """Return a digest of every file that could change a page."""
+    root = DOCS.parent
+    sources = (root / "sae_nb", root / "widgets" / "sae_nb_widgets", root / "studies")
+    seen = hashlib.sha256(Path(__file__).read_bytes())
+    for file in sorted(file for source in sources for file in source.rglob("*")):
+        if file.suffix in (".py", ".js", ".css", ".json"):
+            seen.update(file.read_bytes())
+    return seen.hexdigest()
 
 
-OF_LANGUAGE = {
-    "lens-language",
-    "steering-language",
-    "atom-language-outer-space",
-    "atom-language-money",
-    "circuit",
-    "patching",
-    "layers",
-    "generation",
-}
-"""Pages that run SmolLM2."""
+def mark() -> str:
+    """Return what a page that is whole says of the code that it was made from."""
+    return f"<!-- made from {code()} -->"
 
 
 def is_current(path: Path) -> bool:
-    """Whether a page is newer than every file that could change it."""
-    root = DOCS.parent
-    sources = (root / "sae_nb", root / "widgets" / "sae_nb_widgets", Path(__file__))
-    newest = max(
-        file.stat().st_mtime
-        for source in sources
-        for file in (source.rglob("*") if source.is_dir() else [source])
-        if file.suffix in (".py", ".js", ".css", ".json")
-    )
-    return path.is_file() and path.stat().st_mtime >= newest
+    """Whether a page is whole and of today's code."""
+    return path.is_file() and mark() in path.read_text(encoding="utf-8")
 
 
 def best_factors(name: str, n: int) -> list[Any]:
@@ -786,19 +773,46 @@ def twice(title: str) -> tuple[str, str]:
     return title, title
 
 
-def write_pages(chosen: Iterable[Entry], everything: list[Entry]) -> None:
-    """Write one page an entry."""
+def write_pages(chosen: Iterable[Entry], everything: list[Entry]) -> list[Entry]:
+    """Write one page an entry, and return those that are whole."""
+    whole = []
     for entry in chosen:
-        panel = entry.make()
+        path, links = GALLERY / f"{entry.name}.html", navigation(entry, everything)
+        try:
+            panel = entry.make()
+        except NotFetchedError as error:
+            path.write_text(instead(entry, links, str(error)), encoding="utf-8")
+            print(f"{path.name} needs {error}, and says how to fetch it", file=sys.stderr)
+            continue
         if hasattr(panel, "wait"):
             panel.wait()
-        path = panel.to_html(GALLERY / f"{entry.name}.html", share_script=True)
+        panel.to_html(path, share_script=True)
         panel.close()
         text = PLOT_ID.sub(f"plot-{entry.name}", path.read_text(encoding="utf-8"))
         text = text.replace("</style>", f"{STYLE}</style>", 1)
-        text = text.replace("<body>", f"<body>{navigation(entry, everything)}", 1)
+        text = text.replace("<body>", f"<body>{mark()}{links}", 1)
         path.write_text(text, encoding="utf-8")
         print(f"{path.name}: {path.stat().st_size // 1000} kB")
+        whole.append(entry)
+    return whole
+
+
+def instead(entry: Entry, links: str, model: str) -> str:
+    """Return the page that stands in until its model is there."""
+    return framed(
+        f"sae_nb: {entry.title}",
+        f"{links}<h1>{escape(entry.title)}</h1><p>This panel runs {model}, which was not there when the page "
+        f"was written. Fetch it by <code>sae-nb get {model}</code>; <code>make docs</code> then writes it.</p>",
+    )
+
+
+def framed(title: str, body: str) -> str:
+    """Return a page of words alone."""
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
+        f"<style>{theme.PAGE_COLOURS}{PAGE_STYLE}{STYLE}</style></head><body>{body}</body></html>"
+    )
 
 
 def navigation(entry: Entry, everything: list[Entry]) -> str:
@@ -860,16 +874,14 @@ def write_index(everything: list[Entry]) -> Path:
             f'<h2><a href="{link}">{escape(room)}</a></h2><p>{finding}{more}</p>'
             f'<a class="run" href="{run_link(first)}"{NEW_TAB}>run it</a></article>'
         )
-    page = (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        'content="width=device-width, initial-scale=1"><title>sae_nb: the panels</title>'
-        f"<style>{theme.PAGE_COLOURS}{PAGE_STYLE}{STYLE}</style></head><body>"
+    page = framed(
+        "sae_nb: the panels",
         "<h1>What a network's atoms look like</h1>"
         "<p>Each card opens a panel as it stood in a notebook: hover and zoom work. <i>run it</i> opens "
         "the notebook on Binder, with the model running. SAEs, examples and small models come with the "
         "package; SmolLM2, a real language model, is fetched once."
         f"</p>{live_atoms()}"
-        f'<div class="cards">{"".join(cards)}</div></body></html>'
+        f'<div class="cards">{"".join(cards)}</div>',
     )
     path = GALLERY / "index.html"
     path.write_text(page, encoding="utf-8")
@@ -951,7 +963,6 @@ def main() -> int:
     chosen = [e for e in everything if not names or e.name in names]
     if given.pages:
         chosen = [e for e in chosen if not is_current(GALLERY / f"{e.name}.html")]
-    chosen = [e for e in chosen if e.name not in OF_LANGUAGE or has_language()]
     if not names:
         here = {
             "index",
@@ -962,11 +973,10 @@ def main() -> int:
         for old in (*GALLERY.glob("*.html"), *PICTURES.glob("*.webp")):
             if old.stem not in here:
                 old.unlink()
-    write_pages(chosen, everything)
+    whole = write_pages(chosen, everything)
     write_index(everything)
-    if given.pages:
-        return 0
-    take_pictures(e for e in chosen if e.crop)
+    if not given.pages:
+        take_pictures(e for e in whole if e.crop)
     return 0
 
 

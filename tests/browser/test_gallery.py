@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,48 +12,24 @@ import pytest
 from PIL import Image
 
 from tests.browser.watched import watched
+from tests.scripts import script
 
 DOCS = Path(__file__).parents[2] / "docs"
 GALLERY = DOCS / "gallery"
-# Written by `make docs`; a run of the tests alone writes what is missing, one by one.
-PAGES = [
-    GALLERY / f"{name}.html"
-    for name in (
-        *("atom-language-money", "atom-language-outer-space", "atom-vision-digit-0"),
-        *("atom-vision-digit-7", "changes", "circuit", "corpora", "dashboard", "depth"),
-        *("generation", "layers", "lens-language", "lens-vision", "map", "patching", "pursuit"),
-        *("quiz", "report-card", "steering-language", "steering-vision", "superposition"),
-        *("time", "training"),
-    )
-]
 # A link that waits to be clicked is no request.
 ELSEWHERE = re.compile(
     r"src=[\"']https?://|<link[^>]*href=[\"']https?://|import\([\"']https?://|url\([\"']?https?://"
 )
 
 
-@pytest.fixture
-def page(opened: Any) -> Iterator[Any]:
-    """A fresh page that must stay free of complaints and of requests beyond the disk."""
-    with watched(opened.new_page()) as made:
-        yield made
+@pytest.fixture(scope="module")
+def pages() -> list[Path]:
+    """The pages of today's code."""
+    subprocess.run([sys.executable, str(DOCS / "make_gallery.py"), "--pages"], check=True)
+    return sorted(set(GALLERY.glob("*.html")) - {GALLERY / "index.html"})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def written() -> None:
-    """The pages, where they are not there yet."""
-    if not (GALLERY / "index.html").is_file():
-        command = [sys.executable, str(DOCS / "make_gallery.py"), "--pages"]
-        subprocess.run(command, check=True)
-
-
-def there(path: Path) -> Path:
-    """A page, unless it is of a model that is not at hand."""
-    if not path.is_file():
-        pytest.skip("SmolLM2 is not at hand, and this page shows it")
-    return path
-
-
+@pytest.mark.slow
 def test_no_card_is_blank() -> None:
     """Two cards were white for a while: what they showed had moved to other axes. The emptiest has 8 %."""
     for path in (DOCS / "pictures").glob("*.webp"):
@@ -64,10 +39,36 @@ def test_no_card_is_blank() -> None:
         assert max(n for n, _ in colours) < 0.97 * n_pixels, path.name
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_nothing_is_asked_for_elsewhere(path: Path) -> None:
+@pytest.mark.slow
+def test_nothing_is_asked_for_elsewhere(pages: list[Path]) -> None:
     """No page names a script, style or picture on another host."""
-    assert not ELSEWHERE.search(there(path).read_text(encoding="utf-8"))
+    assert len(pages) > 20
+    assert [p.name for p in pages if ELSEWHERE.search(p.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.slow
+def test_every_link_between_pages_leads_to_one(pages: list[Path]) -> None:
+    """Of the index, of pages, and of those that stand in for a page whose model is not here."""
+    for page in (GALLERY / "index.html", *pages):
+        links = re.findall(r'href="([\w-]+\.html)"', page.read_text(encoding="utf-8"))
+        assert links
+        assert [link for link in links if not (GALLERY / link).is_file()] == [], page.name
+
+
+def test_a_page_without_its_model_says_what_to_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written all the same, so that links lead somewhere, and again once the model is there."""
+    maker = script(DOCS / "make_gallery.py", "make_gallery")
+    monkeypatch.setattr(maker, "GALLERY", tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("SAE_NB_CACHE", str(tmp_path))
+    page = maker.Entry("heads", "which heads", "which heads", maker.heads)
+    assert maker.write_pages([page], [page]) == []
+    stand_in = (tmp_path / "heads.html").read_text(encoding="utf-8")
+    assert "sae-nb get smollm2-135m" in stand_in
+    assert 'href="index.html"' in stand_in
+    assert not maker.is_current(tmp_path / "heads.html")
 
 
 PAINTED = """() => {
@@ -79,28 +80,32 @@ PAINTED = """() => {
 
 @pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_page_draws_and_answers_without_a_kernel(path: Path, page: Any) -> None:
-    """The figure is there with its marks, and pointing at it shows a number."""
-    page.goto(there(path).as_uri())
+def test_pages_draw_and_answer_without_a_kernel(pages: list[Path], opened: Any) -> None:
+    """The figure is there with its marks, nothing scrolls sideways; without its model a page has words."""
+    for path in pages:
+        with watched(opened.new_page()) as page:
+            page.goto(path.as_uri())
+            _draws(page)
+            hidden = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+            assert not page.evaluate(hidden), f"{path.name} scrolls sideways"
+
+
+def _draws(page: Any) -> None:
     if page.locator(".js-plotly-plot").count():
         page.wait_for_selector(".js-plotly-plot .main-svg")
         marks = ".js-plotly-plot :is(.point, .js-line, .bars path, .scatterlayer path, image)"
-        assert page.locator(marks).count() > 0
+        assert page.locator(marks).count() > 0, page.url
     elif page.locator(".sae-nb-mapstage").count():
         page.wait_for_function(PAINTED)
         box = page.locator(".sae-nb-mapstage").bounding_box()
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         page.mouse.wheel(0, -300)  # and it moves
         page.wait_for_function(PAINTED)
-    else:
+    elif page.locator("main").count():
         # Lenses, maps of places, report cards and a quiz have no figure: they are plain HTML.
-        assert (
-            page.locator(
-                "main :is(.sae-nb-picture, .sae-nb-token, .sae-nb-layers td, .sae-nb-dotrow, "
-                ".sae-nb-circuit svg)"
-            ).count()
-            > 0
+        parts = (
+            ".sae-nb-picture, .sae-nb-token, .sae-nb-layers td, .sae-nb-dotrow, .sae-nb-circuit svg"
         )
-    hidden = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-    assert not page.evaluate(hidden), "the page scrolls sideways"
+        assert page.locator(f"main :is({parts})").count() > 0, page.url
+    else:
+        assert "sae-nb get" in page.inner_text("body"), page.url

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +16,7 @@ TOOLS = ROOT / "docs" / "tools"
 
 @pytest.fixture(scope="session")
 def docs() -> Path:
-    """The folder of the pages, with the gallery written where it is not there yet."""
-    if not (ROOT / "docs" / "gallery" / "index.html").is_file():
-        command = [sys.executable, str(ROOT / "docs" / "make_gallery.py"), "--pages"]
-        subprocess.run(command, check=True)
+    """The folder of the pages."""
     return ROOT / "docs"
 
 
