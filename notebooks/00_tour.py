@@ -94,6 +94,7 @@ exercise("00.1").check(rebuilt)
 # Each of the next sections is one or two of these lines, and what there is to see.
 #
 # ```python
+# import torch
 # import sae_nb as sn
 # import sae_nb_widgets as sw
 #
@@ -102,7 +103,8 @@ exercise("00.1").check(rebuilt)
 # acts = sn.capture(model, images, "resid_post.8")  # what block 8 passes on: a row for every patch
 # train_acts, test_acts = acts.split(0.8, seed=0)
 #
-# sae = sn.TopK(d_in=acts.d_in, n_atoms=512, k=16)  # 512 atoms, 16 of them on in a row
+# # 512 atoms, 16 of them on in a row; seeded, so that atom 17 is the same each time
+# sae = sn.TopK(acts.d_in, n_atoms=512, k=16, generator=torch.Generator().manual_seed(0))
 # sn.train(sae, train_acts, steps=300).plot()
 # report = sn.evaluate(sae, test_acts, model=model)  # can it be trusted?
 # browser = sw.AtomBrowser(sae, test_acts)  # what makes an atom fire?

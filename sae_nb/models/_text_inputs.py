@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,8 +172,10 @@ _FILES = (".txt", ".md", ".json", ".jsonl", ".csv", ".parquet")
 
 
 def _check_path(text: str) -> None:
-    """Warn of a text that is a file's name."""
-    if len(text) < 256 and text.lower().endswith(_FILES) and len(text.split()) == 1:
+    """Warn of a text that is a file's name: of one that is there, or of a word or path with its ending."""
+    one_line = len(text.splitlines()) == 1
+    is_path = len(text.split()) == 1 or "/" in text or "\\" in text  # not a sentence about a.txt
+    if os.path.isfile(text) or (one_line and is_path and text.lower().endswith(_FILES)):
         warn_caller(
             f"The text {text!r} looks like a file's name and is read as text. Pass pathlib.Path({text!r}) to "
             "read a .txt or .md file."

@@ -107,14 +107,24 @@ def test_an_item_of_a_stream_that_is_refused_is_numbered(gpt: Any) -> None:
     assert said.value.__notes__ == ["At item 2 of `inputs`, counted from 0."]
 
 
-def test_a_text_that_is_a_files_name_is_warned_of(gpt: Any, tmp_path: Path) -> None:
-    """It is read as text; its path is read as a file."""
-    (tmp_path / "a.txt").write_text("One day Emma went home.")
+@pytest.mark.parametrize("name", ["a.txt", "my notes/a.txt", r"my notes\a.txt", "of Monday.txt"])
+def test_a_text_that_is_a_files_name_is_warned_of(
+    name: str, gpt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that is not there, and with blanks; it is read as text."""
+    (tmp_path / "of Monday.txt").write_text("One day Emma went home.")
+    monkeypatch.chdir(tmp_path)
     with pytest.warns(UserWarning, match=r"read as text. Pass pathlib.Path"):
-        captured(gpt, str(tmp_path / "a.txt"))
+        captured(gpt, name)
+
+
+def test_a_text_about_a_file_is_read_in_silence(gpt: Any, tmp_path: Path) -> None:
+    """And so is a file that is given as a path."""
+    (tmp_path / "a.txt").write_text("One day Emma went home.")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         captured(gpt, "One day Emma wrote a.txt")
+        captured(gpt, "She looked in her notes/\nand it was a.txt")
         captured(gpt, tmp_path / "a.txt")
 
 
