@@ -195,6 +195,8 @@ interrupted.set()
 def test_a_forked_child_waits_for_none_of_its_parents_work() -> None:
     """Their threads are not in it; its own are ended like any other's."""
     code = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: a fork beside threads
 Task("steps", steps)
 if os.fork() == 0:
     Task("its own", steps)

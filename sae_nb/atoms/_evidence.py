@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 By = Literal["rule", "attribute", "words", "judge", "caption", ""]
@@ -83,6 +83,19 @@ class LabelEvidence:
 
     why: str = ""
     """Reason why there is no detection score, if there is none."""
+
+    def _measured(self) -> tuple[object, ...]:
+        """Return the fields; None for NaN, which would be equal to nothing."""
+        return tuple(None if value != value else value for value in astuple(self))
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the same was measured, with the same results."""
+        if not isinstance(other, LabelEvidence):
+            return NotImplemented
+        return self._measured() == other._measured()
+
+    def __hash__(self) -> int:
+        return hash(self._measured())
 
     @property
     def steers(self) -> bool:

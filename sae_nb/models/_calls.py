@@ -6,7 +6,7 @@ import inspect
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
+
+from sae_nb.models import _facts as facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,7 @@ class Calls:
         if not reads_text:
             return
         named = named_arguments(type(module).forward, args, kwargs)
-        cache = named.get("past_key_values")
+        cache = facts.cache_of(named)
         begun = self._prompts.get(cache) if hasattr(cache, "get_seq_length") else None
         generates, n_prompt = "prompt" in here, here.get("prompt", begun)
         if "decoder_input_ids" in _signature(type(module).forward).parameters:
@@ -107,7 +109,7 @@ class Calls:
         here = vars(self._here)
         here.pop("call", None)
         here.pop("runs", None)
-        n_prompt, cache = here.pop("n_prompt", None), getattr(output, "past_key_values", None)
+        n_prompt, cache = here.pop("n_prompt", None), facts.cache_of(output)
         if n_prompt is not None and hasattr(cache, "get_seq_length"):
             self._prompts[cache] = n_prompt
 
@@ -140,7 +142,7 @@ def named_arguments(
 
 
 def state_of_call(
-    named: Mapping[str, Any], n_prompt: int | None = None, *, begins: bool = False
+    named: dict[str, Any], n_prompt: int | None = None, *, begins: bool = False
 ) -> tuple[RunState | str, int | None]:
     """Return where the columns of a language model's call are, and how many columns its prompt has.
 
@@ -152,7 +154,7 @@ def state_of_call(
     if not isinstance(shaped, Tensor) or shaped.ndim < 2:
         return "a call without token ids of shape (batch, time)", n_prompt
     n, time = shaped.shape[:2]
-    count = getattr(named.get("past_key_values"), "get_seq_length", None)
+    count = getattr(facts.cache_of(named), "get_seq_length", None)
     offset = int(count()) if callable(count) else 0
     if n_prompt is None:
         if offset and not begins:
@@ -184,16 +186,18 @@ def state_of_call(
 
 
 def _state_of_pair(
-    named: Mapping[str, Any], n_prompt: int | None, *, begins: bool
+    named: dict[str, Any], n_prompt: int | None, *, begins: bool
 ) -> tuple[RunState | str, int | None]:
     """Return the state of an encoder–decoder's call: of its decoder's columns, with the encoder's."""
     of_decoder = {
         name.removeprefix("decoder_"): value
         for name, value in named.items()
-        if name.startswith("decoder_") or name == "past_key_values"
+        if name.startswith("decoder_") or name in facts.CACHE_NAMES
     }
     state, n_prompt = state_of_call(of_decoder, n_prompt, begins=begins)
-    source = {name: named[name] for name in ("input_ids", "attention_mask") if name in named}
+    source: dict[str, Any] = {
+        name: named[name] for name in ("input_ids", "attention_mask") if name in named
+    }
     encoder, _ = state_of_call(source)
     if isinstance(state, RunState) and isinstance(encoder, RunState):
         state = replace(state, encoder=encoder)

@@ -93,6 +93,23 @@ def takes_mask(module: nn.Module) -> bool:
     return "attention_mask" in forward_names(module)
 
 
+CACHE_NAMES = ("cache", "past_key_values")
+"""Of the argument and the output that hold what a model has read: since transformers 5.24, and before."""
+
+
+def cache_argument(module: nn.Module) -> str | None:
+    """Return the name of the argument by which the module's forward takes a cache; None if it takes none."""
+    names = forward_names(module)
+    return next((name for name in CACHE_NAMES if name in names), None)
+
+
+def cache_of(held: object) -> Any:
+    """Return the cache among arguments by name, or in a module's output; None without one."""
+    # Not by getattr: an output of transformers 5.24 answers to the old name too, but warns.
+    named = held if type(held) is dict else getattr(held, "__dict__", {})
+    return next((named[name] for name in CACHE_NAMES if named.get(name) is not None), None)
+
+
 Arguments = tuple[tuple[Tensor, ...], dict[str, Any]]
 """Of a forward pass, by position and by name."""
 

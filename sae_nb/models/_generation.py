@@ -102,11 +102,12 @@ class Stream:
         self._source = _Source.of(sources) if sources else None
         self._choose = Choice() if choose is None else choose
         self._names = facts.forward_names(model.module)
-        if "past_key_values" in self._names and facts.takes_more(model.module):
+        argument = facts.cache_argument(model.module)
+        if argument is not None and facts.takes_more(model.module):
             self._names |= {"use_cache"}  # which LLaVA hands on without naming it
-        self._cached = (
-            use_cache and not model.remote and {"past_key_values", "use_cache"} <= self._names
-        )
+        cached = use_cache and not model.remote and "use_cache" in self._names
+        # None: the whole text is read every time.
+        self._cache_argument = argument if cached else None
         ends = sorted(facts.end_token_ids(model.module, model.tokenizer))
         self._ends = torch.tensor(ends, device=model.device, dtype=torch.int64)
         self._cache: Cache | None = None
@@ -154,7 +155,7 @@ class Stream:
         if self._source is not None:
             self._source.keep(raw)
         # A model that was asked for a cache and gives none reads the whole text every time.
-        self._cache = getattr(raw, "past_key_values", None) if self._cached else None
+        self._cache = facts.cache_of(raw) if self._cache_argument else None
         self._n_cached = n_columns if self._cache is not None else 0
         self._drawn[n_columns] = before
         chosen = torch.where(text.alive, chosen, model.pad_id)
@@ -180,28 +181,29 @@ class Stream:
             given = self._source.arguments() | {
                 "decoder_input_ids": ids,
                 "decoder_attention_mask": text.keep.long(),
-                "use_cache": self._cached,
-                "past_key_values": self._cache,
+                **self._cache_arguments(),
             }
             return (), {name: value for name, value in given.items() if name in names}
         offered: dict[str, Any] = {
             "input_ids": ids,
             "attention_mask": text.keep.long(),
             "position_ids": text.position()[:, first:].clamp(min=0),
-            "use_cache": self._cached,
             "logits_to_keep": 1,
+            **self._cache_arguments(),
         }
-        if self._cached:
-            offered["past_key_values"] = self._cache
         return args, {name: value for name, value in offered.items() if name in names}
+
+    def _cache_arguments(self) -> dict[str, Any]:
+        if self._cache_argument is None:
+            return {"use_cache": False}
+        return {"use_cache": True, self._cache_argument: self._cache}
 
     def _with_images(self, ids: Tensor) -> dict[str, Any]:
         """Return the arguments of a pass over a text with images, which are read with its first tokens."""
         given: dict[str, Any] = {
             "input_ids": ids,
-            "use_cache": self._cached,
-            "past_key_values": self._cache,
             "logits_to_keep": 1,
+            **self._cache_arguments(),
         }
         if not self._n_cached:
             # One text has no padding; later, Qwen2-VL would count positions by the whole mask.

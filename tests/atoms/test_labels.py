@@ -14,3 +14,12 @@ def test_dots_count_from_chance_to_certainty() -> None:
     assert LabelEvidence(by="caption", f1=0.6, f1_control=0.5).dots == 1
     assert LabelEvidence(by="judge", why="no judge").dots is None
     assert LabelEvidence(by="rule", detection=1.0, control=1.0, n=40).beyond_chance == 0
+
+
+def test_evidence_equals_what_measured_the_same() -> None:
+    """NaN stands for what was not measured, whichever NaN it is; as a key it is one."""
+    one, same = (LabelEvidence(by="rule", detection=0.9, f1=float("nan")) for _ in range(2))
+    assert one == same
+    assert len({one, same}) == 1
+    assert one != LabelEvidence(by="rule", detection=0.9, f1=0.5)
+    assert one != LabelEvidence(by="rule", f1=float("nan"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -18,7 +19,10 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 
-pytestmark = pytest.mark.filterwarnings("ignore:Nothing was changed at")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Nothing was changed at"),
+    pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated"),
+]
 
 BACKENDS = ["nnsight", "hooks"]
 POINTS = {
@@ -223,12 +227,18 @@ def traced_generation(model: sn.LiveModel) -> Tensor:
     return ids
 
 
-def by_hand(model: sn.LiveModel) -> Tensor:
+def cache_name(model: sn.LiveModel) -> str:
+    """The name that this version of transformers gives a cache; since 5.24 the other one is deprecated."""
+    names = inspect.signature(type(model.module).forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
+
+
+def by_hand(model: sn.LiveModel, name: str) -> Tensor:
     ids, new, cache = IDS, IDS, None
     for _ in range(4):
-        raw = model.module(new, past_key_values=cache, use_cache=True)
+        raw = model.module(new, **{name: cache}, use_cache=True)
         ended = (ids[:, -1:] == model.end_of_text) | (ids[:, -1:] == model.pad_id)
-        new, cache = raw.logits[:, -1].argmax(dim=-1, keepdim=True), raw.past_key_values
+        new, cache = raw.logits[:, -1].argmax(dim=-1, keepdim=True), getattr(raw, name)
         new = new.masked_fill(ended, model.pad_id)
         ids = torch.cat((ids, new), dim=1)
     return ids
@@ -239,7 +249,8 @@ GENERATION: dict[str, Callable[[sn.LiveModel], Tensor]] = {
     "model.module.generate": lambda m: hugging_face(m, True),
     "model.module.generate, no cache": lambda m: hugging_face(m, False),
     "model.nnsight.generate": traced_generation,
-    "a loop by hand": by_hand,
+    "a loop by hand": lambda m: by_hand(m, cache_name(m)),
+    "a loop by hand, a cache of the older name": lambda m: by_hand(m, "past_key_values"),
 }
 
 
@@ -426,10 +437,11 @@ def test_an_edit_that_needs_positions_says_when_a_call_does_not_tell_them() -> N
     """A part called alone, a cache from before, a mask of another shape; the same at every position is fine."""
     model = live("tiny-gpt")
     with torch.no_grad():
-        old = model.module(IDS, use_cache=True).past_key_values
+        name = cache_name(model)
+        old = getattr(model.module(IDS, use_cache=True), name)
         calls: list[Callable[[], Any]] = [
             lambda: model.module.model(IDS),
-            lambda: model.module(IDS[:, :1], past_key_values=copy.deepcopy(old)),
+            lambda: model.module(IDS[:, :1], **{name: copy.deepcopy(old)}),
             lambda: model.module(IDS, attention_mask=torch.zeros(2, 1, 6, 6)),
         ]
         for call in calls:
