@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
@@ -15,9 +14,6 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"
-
 pytest.importorskip("triton", reason="Triton is not installed: its kernels are not tried")
 
 
@@ -53,20 +49,13 @@ if DEVICE == "cpu":
 @contextmanager
 def a_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let tensors on the CPU pass for some on a card, whose kernels the interpreter runs."""
-    from sae_nb.architectures.parts import _largest, _proxes
-    from sae_nb.kernels import _backends, _coding
-    from sae_nb.pursuit import _card
-    from sae_nb.training import _learner
+    from sae_nb.architectures.parts import _proxes
+    from sae_nb.kernels import _backends
 
     with monkeypatch.context() as patched:
         if DEVICE == "cpu":
-            for module in (_backends, _coding, _proxes, _largest, _learner):
-                patched.setattr(
-                    module, "pick", lambda given, _: "cuda" if given == "auto" else given
-                )
+            patched.setattr(_backends, "on_card", lambda _: True)
             patched.setattr(_proxes, "FEW", 0)
-            patched.setattr(_card, "on_card", lambda _: True)
-            patched.setattr(_card, "has_triton", lambda *_: True)
             _stand_in_graphs(patched)
         yield
 

@@ -153,13 +153,18 @@ class Primitives(Protocol):
 Backend = Literal["auto", "reference", "cpu", "cuda"]
 
 
+def on_card(x: Tensor) -> bool:
+    """Return whether a tensor is on a card; tests put Triton's interpreter in its place."""
+    return x.is_cuda
+
+
 def pick(backend: Backend, x: Tensor) -> Backend:
     """Return the backend for a tensor; refuse one that cannot run it."""
     loops = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
     if backend == "auto":
-        return "cuda" if x.is_cuda else "cpu" if loops else "reference"
+        return "cuda" if on_card(x) else "cpu" if loops else "reference"
     one_of(backend, get_args(Backend), name="backend")
-    if backend == "cuda" and not x.is_cuda:
+    if backend == "cuda" and not on_card(x):
         raise ValueError(
             f"The CUDA path needs tensors on an NVIDIA GPU, got {x.device}. Use backend='cpu' (same "
             "codes, slower) or backend='auto'."

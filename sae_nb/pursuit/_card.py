@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import above
-from sae_nb.kernels._backends import has_triton
+from sae_nb.kernels._backends import takes_triton
 from sae_nb.pursuit._gram import ROUNDED_PANEL, Atoms, Gram, Known, gram_matrix, gram_of
 from sae_nb.pursuit._planning import MOST_IN_REGISTERS, Plan
 from sae_nb.pursuit._problem import Problem, PursuitName, Steps
@@ -45,15 +45,9 @@ Tile = tuple[int, int, int, int, int]
 # ------------------------------------------------------------------------------------ where it runs
 
 
-def on_card(x: Tensor) -> bool:
-    """Return whether a tensor is on a card; tests put Triton's interpreter in its place."""
-    return x.is_cuda
-
-
 def runs(x: Tensor) -> bool:
     """Return whether Triton's kernels take these inputs: in fp32, on an NVIDIA card where Triton compiles."""
-    plain = x.dtype == torch.float32 and on_card(x) and not torch.version.hip
-    return plain and has_triton(x.device)
+    return not torch.version.hip and takes_triton(x)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import sae_nb.kernels
 from sae_nb.architectures import TopK
 from sae_nb.codes._support import Support
 from sae_nb.kernels import (
+    _backends,
     _cuda as cuda,
     batch_topk_encode,
     decode,
@@ -108,7 +109,7 @@ def test_where_triton_does_not_run_torch_does_and_says_why(
         path = paths_taken()["triton"]
         assert path.chosen == "torch instead"
         assert {"triton": "triton", "bf16": "compute capability 8.0"}[missing] in path.reason
-        monkeypatch.setattr(card, "on_card", lambda _: True)
+        monkeypatch.setattr(_backends, "on_card", lambda _: True)
         assert not card.runs(torch.zeros(2, 3))
     finally:
         has_triton.cache_clear()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from triton_interpreter import NothingWaits
 
-from sae_nb.kernels import paths_taken
+from sae_nb.kernels import _backends, paths_taken
 from sae_nb.pursuit import (
     _autograd as autograd,
     _card as card,
@@ -25,7 +25,7 @@ from sae_nb.pursuit._planning import Plan
 from sae_nb.pursuit._problem import Problem
 
 # Tensors on the CPU pass for some on a card, and the interpreter runs its kernels.
-card.on_card = lambda x: True
+_backends.on_card = lambda x: True
 
 generator = torch.Generator().manual_seed(0)
 

@@ -21,6 +21,8 @@ from sae_nb.training import _loop, start_training
 from sae_nb.training._graph import StepGraph, StepLog
 from sae_nb.training._learner import Learner
 
+pytestmark = pytest.mark.slow
+
 SHORT: dict[str, Any] = {
     "batch_size": 3, "log_every": 2, "progress": False, "precision": "float32", "dead_after_tokens": 6,
 }  # fmt: skip
