@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,11 @@ class Mutant:
     @property
     def changes_a_result(self) -> bool:
         return not any(
-            one["file"] == self.file
-            and self.before.replace(one["before"], one["after"]) == self.after
+            fnmatch(self.file, one["file"])
+            and one["before"] in self.before
+            and (
+                "after" not in one or self.before.replace(one["before"], one["after"]) == self.after
+            )
             for one in RULES["equivalent"]
         )
 
@@ -285,8 +289,8 @@ def try_mutant(mutant: Mutant, known: dict[str, Any], limit: float) -> tuple[Mut
     with tempfile.TemporaryDirectory() as loops:
 
         def work() -> int:
-            if mutant.file.startswith(("sae_nb/kernels", "sae_nb/pursuit")):
-                # what Numba keeps of a loop does not know of the loops that this one calls
+            if "@compiled" in original:
+                # what Numba keeps of a loop does not know of those that it calls
                 import numba
 
                 numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = loops

@@ -151,7 +151,7 @@ def permuted_difference(
     n, square = n_a + n_b, np.asarray(units.multiply(units).sum(axis=0)).ravel()
     spread = np.sqrt(np.maximum(square / n - (total / n) ** 2, 0.0))
     scale = spread * (w_a + w_b) * math.sqrt(n_a * n_b / (n_a + n_b))
-    used = scale > 1e-9 * np.maximum(np.abs(total), 1e-30)
+    used = scale > 1e-9 * np.abs(total)
     observed = np.abs(group_a - group_b - expected)[used]
     columns = units[:, np.flatnonzero(used)].T.tocsr()
     counts, tops = _permute(columns, observed, scale[used], n_a, w_a + w_b, n_permutations, seed)

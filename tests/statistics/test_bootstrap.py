@@ -73,9 +73,7 @@ def test_of_too_many_samples_each_group_pools_as_many_as_another() -> None:
     assert n_groups == len(sizes) == MAX_GROUPS
     assert sorted(sizes)[-4:] == [5, 6, 6, 6]
     assert sizes.min() == 5
-    assert group_rows(None, MAX_GROUPS, seed=0)[1] == len(
-        set(group_rows(None, MAX_GROUPS, seed=0)[0])
-    )
+    assert (group_rows(None, MAX_GROUPS, seed=0)[0] == np.arange(MAX_GROUPS)).all()
 
 
 def test_the_interval_is_of_one_resample_for_each_that_was_asked_for() -> None:
@@ -92,6 +90,12 @@ def test_the_interval_of_a_mean_and_of_quantiles() -> None:
     """Of 0 and 4 a resample has mean 0, 2 or 4, a quarter of them 0; quantiles of a ramp are Beta quantiles."""
     assert Bootstrap(1000).spread(np.array([0.0, 4.0])) == (0, 4)
     assert Bootstrap(1000).spread(np.array([3.0, 3.0])) == (3, 3)
+    for statistic in ("mean", "median"):
+        low, high = Bootstrap(1).spread(np.array([0.0, 4.0]), statistic)
+        assert 0 <= low == high <= 4
+    assert Bootstrap().weights(np.arange(2), 2).shape == (1000, 2)
+    with pytest.raises(ValueError, match="at least 0, got -1"):
+        Bootstrap(seed=-1)
     assert np.isnan(Bootstrap(1000).spread(np.array([3.0]))).all()
     ramp = np.linspace(0, 1, 199)[::-1]
     for statistic, share in (("median", 0.5), (0.1, 0.1)):
@@ -104,6 +108,23 @@ def test_one_group_or_no_resamples_give_no_interval():
     one = interval(np.ones((1, 2)))
     none = interval(np.ones((5, 2)), n_bootstrap=0)
     assert np.isnan([*one, *none]).all()
+    for statistic in ("mean", "median"):
+        assert np.isnan(Bootstrap(100).spread(np.array([3.0]), statistic)).all()
+        assert np.isnan(Bootstrap(0).spread(np.array([3.0, 4.0]), statistic)).all()
+    assert np.isnan(bootstrap_interval((np.ones(1),), np.mean, n_resamples=9, seed=0)).all()
+    assert np.isnan(bootstrap_interval((np.ones(2),), np.mean, n_resamples=0, seed=0)).all()
+    assert bootstrap_interval((np.ones(2),), np.mean, n_resamples=1, seed=0) == (1, 1)
+
+
+def test_groups_of_rows_are_sums_of_samples() -> None:
+    """Of more samples than are drawn singly, also those of a mean."""
+    rows, sample = np.array([[1.0, 1], [2, 1], [4, 1]]), np.array([7, 5, 7])
+    np.testing.assert_array_equal(Bootstrap().grouped(rows, sample), [[2, 1], [5, 2]])
+    values = np.random.default_rng(0).random(MAX_GROUPS + 900)
+    few = Bootstrap(3)
+    pooled = few.grouped(np.stack((values, np.ones_like(values)), axis=1), None)
+    assert len(pooled) == MAX_GROUPS
+    assert few.spread(values) == few.interval(pooled, lambda s: s[:, 0] / s[:, 1])
 
 
 def test_counts_are_resamples_of_the_seed() -> None:
@@ -136,9 +157,12 @@ def test_percentiles_leave_out_what_is_undefined() -> None:
     assert percentile_interval([*values, np.nan, np.inf]) == (2.5, 97.5)
     assert np.isnan(percentile_interval([np.nan, 1.0], at_least=2)).all()
     assert np.isnan(percentile_interval([])).all()
+    assert percentile_interval([4.0, np.nan]) == (4, 4)
     both = percentile_intervals(np.stack([values, 2 * values], axis=1))
     np.testing.assert_allclose(both, [[2.5, 5.0], [97.5, 195.0]])
-    assert np.isnan(percentile_intervals(np.zeros((0, 3)))).all()
+    nothing = percentile_intervals(np.zeros((0, 3)))
+    assert nothing.shape == (2, 3)
+    assert np.isnan(nothing).all()
 
 
 def test_wilsons_interval_of_eight_in_ten() -> None:
@@ -146,6 +170,8 @@ def test_wilsons_interval_of_eight_in_ten() -> None:
     low, high = wilson_interval(8, 10)
     assert float(low) == pytest.approx((0.9920729 - 0.3136153) / 1.3841459, abs=1e-6)
     assert float(high) == pytest.approx((0.9920729 + 0.3136153) / 1.3841459, abs=1e-6)
+    assert wilson_interval(1, 1) == pytest.approx((1 / (1 + 1.9599640**2), 1))
+    assert wilson_interval(0, 0) == (0, 1)
 
 
 @pytest.mark.slow
@@ -154,7 +180,6 @@ def test_wilson_is_that_of_scipy(n: int) -> None:
     counts = np.arange(n + 1)
     expected = [stats.binomtest(int(k), n).proportion_ci(method="wilson") for k in counts]
     np.testing.assert_allclose(np.stack(wilson_interval(counts, n), 1), expected, atol=1e-12)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
 def test_the_interval_of_a_mean_is_students() -> None:
@@ -163,3 +188,5 @@ def test_the_interval_of_a_mean_is_students() -> None:
     wanted = stats.t.interval(0.95, 3, loc=mean, scale=sd / 2)
     assert mean_interval(mean, sd, 4) == pytest.approx(wanted)
     assert mean_interval(1.0, 0.0, 1) == (-np.inf, np.inf)
+    half = 12.706205 * 0.5 / np.sqrt(2)  # Student's 97.5 % with one degree of freedom
+    assert mean_interval(1.0, 0.5, 2) == pytest.approx((1 - half, 1 + half))

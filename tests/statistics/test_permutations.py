@@ -28,7 +28,7 @@ def sparse(rows: int, columns: int, seed: int, density: float = 0.3) -> csr_matr
 def test_every_arrangement_is_tried_where_they_are_few() -> None:
     """p-values and floor equal a brute force over all 20 arrangements of 3 + 3."""
     a, b = sparse(3, 5, 0, 0.9), sparse(3, 5, 1, 0.9)
-    found = permuted_difference(a, b, n_permutations=1000)
+    found = permuted_difference(a, b, n_permutations=20)
     units = np.concatenate((a.toarray(), b.toarray()))
     scale = units.std(axis=0) * 2 / 3 * np.sqrt(9 / 6)
     observed = np.abs(units[:3].mean(0) - units[3:].mean(0))
@@ -67,6 +67,8 @@ def test_planted_difference_is_found_and_has_the_smallest_p() -> None:
     assert found.above_floor[7]
     assert found.p_adjusted[7] == pytest.approx(1 / 501)
     assert (found.p_adjusted >= found.p - 1e-12).all()
+    apart = csr_matrix(np.arange(12.0)[:, None] + 99)
+    assert permuted_difference(apart, csr_matrix(np.ones((12, 1)))).p == 1 / 1001
 
 
 def test_blocks_of_permutations_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,10 +76,36 @@ def test_blocks_of_permutations_do_not_matter(monkeypatch: pytest.MonkeyPatch) -
 
     a, b = sparse(3, 20, 0), sparse(4, 20, 1)
     whole = permuted_difference(a, b, n_permutations=1000)
-    monkeypatch.setattr(permutations, "_NUMBERS", 60)
+    monkeypatch.setattr(permutations, "_NUMBERS", 5)
     parts = permuted_difference(a, b, n_permutations=1000)
     np.testing.assert_allclose(whole.p_adjusted, parts.p_adjusted)
     np.testing.assert_allclose(whole.floor, parts.floor)
+    apart = csr_matrix(np.arange(12.0)[:, None] + 99)
+    monkeypatch.setattr(permutations, "_NUMBERS", 60)
+    assert permuted_difference(apart, 0 * apart, n_permutations=101).p == 1 / 102
+
+
+def test_the_unit_of_a_column_changes_no_p() -> None:
+    a, b = sparse(3, 4, 0, 0.9), sparse(4, 4, 1, 0.9)
+    for unit in (1e-12, 1e12):
+        found = permuted_difference(a * unit, b * unit)
+        np.testing.assert_allclose(found.p, permuted_difference(a, b).p)
+        np.testing.assert_allclose(found.floor, permuted_difference(a, b).floor * unit)
+
+
+def test_sums_of_groups_of_two_sizes_by_brute_force() -> None:
+    """All ten arrangements of 3 + 2: how far Σ_a − Σ_b is from what their sizes give, total / 5."""
+    units = np.array([5.0, 1, 2, 7, 4])
+    a, b = csr_matrix(units[:3, None]), csr_matrix(units[3:, None])
+    found = permuted_difference(a, b, weights=(1.0, 1.0))
+    drawn = [
+        abs(units[list(c)].sum() - np.delete(units, list(c)).sum() - 19 / 5)
+        for c in itertools.combinations(range(5), 3)
+    ]
+    assert found.value == [-3]
+    assert found.expected == pytest.approx([19 / 5])
+    assert found.p == pytest.approx(np.mean(np.array(drawn) >= 34 / 5 - 1e-9))
+    assert not found.above_floor[0]
 
 
 def test_columns_that_never_vary_differ_by_nothing() -> None:
@@ -96,6 +124,7 @@ def test_sums_of_unequal_groups_are_compared_with_what_their_sizes_give() -> Non
     assert found.value[0] > 4.9
     assert found.expected[0] == pytest.approx(5.0, abs=0.1)
     assert abs(found.value[0] - found.expected[0]) < 0.2
+    assert not found.above_floor[0]
 
 
 def test_p_counts_the_observed_value_as_one_of_the_draws() -> None:
@@ -120,6 +149,7 @@ def test_p_of_what_has_no_value_is_one_and_slack_forgives_rounding() -> None:
     assert permutation_p(null, float("nan")) == 1
     assert permutation_p(np.array([0.3]), 0.1 + 0.2) == 0.5
     assert permutation_p(np.array([0.3]), 0.1 + 0.2, slack=1e-12) == 1
+    assert permutation_p(np.array([[0.3]]), np.array([0.1 + 0.2]), slack=1e-12).tolist() == [1]
 
 
 def test_q_is_the_least_false_discovery_rate_at_which_p_passes() -> None:

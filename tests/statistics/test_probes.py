@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from sae_nb.statistics import logistic_probe
+from sae_nb.statistics._probes import LogisticProbe
 
 
 def data(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,6 +64,12 @@ def test_weights_are_in_the_units_of_the_columns() -> None:
     np.testing.assert_allclose(turned.scores(x * 1000 + 7), probe.scores(x), atol=1e-6)
     assert (probe.predict(x) == named).mean() > 0.7
     assert set(probe.predict(x)) == {"yes", "no"}
+
+
+def test_a_row_on_the_border_is_of_the_first_class() -> None:
+    """As scikit-learn answers."""
+    probe = LogisticProbe(classes=np.array([3, 5]), weight=np.array([[2.0]]), bias=np.array([-4.0]))
+    assert probe.predict(np.array([[1.9], [2.0], [2.1]])).tolist() == [3, 3, 5]
 
 
 def test_a_probe_that_has_not_converged_says_so_unless_told_not_to() -> None:

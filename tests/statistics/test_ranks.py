@@ -27,6 +27,7 @@ def test_correlation_of_rows_and_of_ranks() -> None:
     spearman = [stats.spearmanr(x, y).statistic for x, y in zip(a, b, strict=True)]
     np.testing.assert_allclose(correlation(*ranks), spearman)
     assert correlation(np.ones(4), np.arange(4.0)) == 0
+    assert ranks_of(np.array([0.31, 0.12, 0.34, 0.2]), digits=1).tolist() == [3.5, 1, 3.5, 2]
 
 
 def test_rank_correlation_is_scipys_and_defined_as_asked() -> None:
@@ -37,6 +38,9 @@ def test_rank_correlation_is_scipys_and_defined_as_asked() -> None:
     assert rank_correlation(a, np.exp(a)) == 1
     assert np.isnan(rank_correlation(a, np.ones(30)))
     assert rank_correlation([], [], undefined=0.0) == 0
+    assert rank_correlation(np.ones(30), a, undefined=0.0) == 0
+    twelve = rank_correlation(a, b)
+    assert twelve == round(twelve, 12)
 
 
 def test_p_of_a_correlation_is_scipys() -> None:
@@ -52,8 +56,9 @@ def test_auroc_by_hand_and_as_sklearn() -> None:
     """Scores 1, 2, 2, 3 for no, no, yes, yes: 3.5 of 4 pairs; ties count half; weights are repeats."""
     truth = np.array([False, False, True, True])
     scores = np.array([1.0, 2.0, 2.0, 3.0])
-    assert auroc(scores, truth)[0] == 3.5 / 4
+    assert auroc(scores, truth).tolist() == [3.5 / 4]
     assert auroc(np.ones(4), truth)[0] == 0.5
+    assert auroc(scores[[0, 3]], truth[[0, 3]])[0] == 1
     assert np.isnan(auroc(scores, truth | True)[0])
     generator = np.random.default_rng(0)
     scores, truth = generator.integers(0, 9, 200).astype(float), generator.random(200) < 0.3
