@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
+from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 
 SHAPES = [(7, 5), (2, 3, 5), (2, 2, 2, 5)]
@@ -175,13 +176,31 @@ def test_the_largest_entry_gets_the_gradient() -> None:
 
 def test_the_strongest_entries_of_each_row_are_tabulated() -> None:
     """By magnitude, strongest first, fewer where a row has fewer."""
-    z = torch.tensor([[0.5, -3.0, 1.0], [0.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+    z = torch.tensor([[0.5, -3.0, -1.0], [0.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
     codes = SparseCodes.from_dense(z)
     table = codes.top(2)
-    assert table.to_dict("list") == {"row": [0, 0, 2], "atom": [1, 2, 0], "value": [-3.0, 1.0, 2.0]}
+    assert table.to_dict("list") == {
+        "row": [0, 0, 2],
+        "atom": [1, 2, 0],
+        "value": [-3.0, -1.0, 2.0],
+    }
     assert codes[2].top(5)["atom"].tolist() == [0]
     wide = SparseCodes.from_dense(torch.arange(1.0, 13)[None])
     assert wide.top()["atom"].tolist() == list(range(11, 1, -1))
+
+
+def test_a_table_has_the_active_entries_behind_the_places_of_their_rows() -> None:
+    codes = SparseCodes.from_dense(torch.tensor([[0.0, -1.0], [4.0, 2.0]]))
+    codes = codes.with_values(torch.tensor([-1.0, 0.0, 2.0]))
+    acts = Activations.from_tensor(
+        torch.zeros(2, 3), sample=torch.tensor([5, 7]), position=torch.tensor([1, 3])
+    )
+    table = codes.to_pandas(acts, labels={0: "never", 1: "one"})
+    assert table.to_dict("list") == {
+        "row": [0, 1], "sample": [5, 7], "position": [1, 3],
+        "atom": [1, 1], "value": [-1.0, 2.0], "label": ["one", "one"],
+    }  # fmt: skip
+    assert list(table.columns) == ["row", "sample", "position", "atom", "value", "label"]
 
 
 @pytest.mark.slow
@@ -235,6 +254,31 @@ def test_a_deep_copy_shares_nothing_and_has_no_gradient() -> None:
     assert not copied.values.requires_grad
     for name in ("values", "atoms", "offsets"):
         assert getattr(copied, name).data_ptr() != getattr(codes, name).data_ptr()
+
+
+def test_codes_are_joined_by_row() -> None:
+    z = dense_code(dtype=torch.float32)
+    codes = SparseCodes.from_dense(z)
+    for joined in (torch.cat([codes, codes]), torch.cat([codes, codes], dim=0)):
+        assert torch.equal(joined.to_dense(), torch.cat([z, z]))
+    with pytest.raises(TypeError, match="sparse codes"):
+        torch.cat([codes, codes], dim=1)
+
+
+def test_what_would_be_too_large_is_said_in_gib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1024 rows of 2²⁰ atoms of four bytes; sums of 2²⁸ atoms of eight."""
+    monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 2**30)
+
+    def empty(rows: int, n_atoms: int) -> SparseCodes:
+        nothing = torch.zeros(0, dtype=torch.int32)
+        return SparseCodes(
+            torch.zeros(0), nothing, torch.zeros(rows + 1, dtype=torch.long), n_atoms
+        )
+
+    with pytest.raises(MemoryError, match=r"needs 4\.0 GiB"):
+        empty(1024, 2**20).to_dense()
+    with pytest.raises(MemoryError, match=r"needs 2\.0 GiB"):
+        empty(3, 2**28).sum(0)
 
 
 @pytest.mark.slow

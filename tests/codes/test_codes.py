@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import index_dtype
+from sae_nb.codes._support import Support, index_dtype, ranks
 
 
 def dense_code(rows: int = 9, n_atoms: int = 7, seed: int = 0) -> Tensor:
@@ -51,7 +51,9 @@ def test_dense_and_sparse_are_the_same_codes() -> None:
     codes = SparseCodes.from_dense(z)
     assert (codes.shape, codes.leading_shape) == ((2, 4, 5), (2, 4))
     assert torch.equal(codes.to_dense(), z)
-    assert np.array_equal(codes.to_scipy().toarray(), z.reshape(8, 5).numpy())
+    matrix = codes.to_scipy()
+    assert np.array_equal(matrix.toarray(), z.reshape(8, 5).numpy())
+    assert (matrix.indices.dtype, matrix.indptr.dtype) == (np.int32, np.int32)
 
 
 def test_counts_follow_from_the_entries() -> None:
@@ -66,6 +68,7 @@ def test_counts_follow_from_the_entries() -> None:
 def test_a_stored_zero_is_not_active() -> None:
     codes = SparseCodes(torch.tensor([0.0, 1.0]), torch.tensor([0, 1]), torch.tensor([0, 1, 2]), 2)
     assert codes.frequency.tolist() == [0.0, 0.5]
+    assert codes.with_values(-codes.values).count(0).tolist() == [0, 1]
 
 
 def test_strengths_are_the_column() -> None:
@@ -180,6 +183,29 @@ def test_a_draw_of_all_rows_is_all_rows() -> None:
     drawn = numbered.sample_rows(4, seed=1).values
     assert len(drawn) == 4
     assert (drawn.diff() > 0).all()
+
+
+def test_an_entrys_rank_counts_from_its_rows_largest() -> None:
+    """Of equal ones the first is first; an empty row takes no part."""
+    sizes = torch.tensor([2.0, 5.0, 1.0, 3.0, 4.0, 4.0])
+    support = Support(torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([0, 3, 3, 6]), 3)
+    assert ranks(sizes, support).tolist() == [1, 0, 2, 2, 0, 1]
+
+
+def test_codes_without_rows_atoms_or_axes() -> None:
+    assert SparseCodes.from_dense(torch.zeros(0, 3)).frequency.tolist() == [0, 0, 0]
+    nothing = torch.zeros(0, dtype=torch.long)
+    assert SparseCodes(torch.zeros(0), nothing, torch.tensor([0, 0]), 0).shape == (1, 0)
+    assert SparseCodes.from_dense(torch.tensor([0.0, 2.0])).leading_shape == ()
+    support = Support(torch.tensor([1]), torch.tensor([0, 1, 1]), 2)
+    assert SparseCodes._made(torch.ones(1), support).leading_shape == (2,)
+
+
+def test_codes_stay_where_they_are_or_go_where_numbers_are_kept() -> None:
+    codes = SparseCodes.from_dense(dense_code())
+    assert codes.to("cpu") is codes
+    with pytest.raises(ValueError, match="got 'meta'"):
+        codes.to("meta")
 
 
 def test_codes_say_their_size() -> None:
