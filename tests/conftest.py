@@ -123,6 +123,18 @@ def real_models(request: pytest.FixtureRequest) -> Path:
     return _folder(request, "--real-models", "local checkpoints of real language models")
 
 
+@pytest.fixture(scope="session")
+def smollm2(request: pytest.FixtureRequest) -> Path:
+    """Folder of SmolLM2: among the real models, else as `sae-nb get` left it."""
+    from sae_nb.models._fetching import fetched_folder
+
+    given = Path(request.config.getoption("--real-models") or "") / "smollm2"
+    try:
+        return (given if given.is_dir() else fetched_folder("smollm2-135m")).resolve()
+    except FileNotFoundError:
+        pytest.skip("needs SmolLM2: sae-nb get smollm2-135m, or --real-models DIR")
+
+
 def _shared(name: str) -> Iterator[Any]:
     """A bundled model that tests read and leave as it was."""
     import sae_nb as sn
@@ -201,6 +213,19 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache that has the user's fetched models and nothing else, and that is not the user's to keep."""
+    from sae_nb.files._atomic import CACHE, cache_folder
+
+    fetched, cache = cache_folder("models"), tmp_path_factory.mktemp("cache")
+    if os.path.isdir(fetched):
+        (cache / "models").symlink_to(fetched.absolute(), target_is_directory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, str(cache))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -357,11 +357,9 @@ def test_an_image_model_put_there_by_hand_is_opened(cache: Path) -> None:
     assert (model.name, model.prefix_tokens, model.patch_grid) == (VISION, 5, (4, 4))
 
 
-def test_the_real_one_loads_by_name(real_models: Path, cache: Path) -> None:
+def test_the_real_one_loads_by_name(smollm2: Path, cache: Path) -> None:
     """As a user has it after `sae-nb get`."""
-    if not (real_models / "smollm2").is_dir():
-        pytest.skip("needs smollm2 in the folder of real models")
     cache.mkdir()
-    (cache / NAME).symlink_to((real_models / "smollm2").resolve())
+    (cache / NAME).symlink_to(smollm2)
     model = sn.load_model(NAME, device="cpu")
     assert (len(model.layers), model.name) == (30, NAME)

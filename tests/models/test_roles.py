@@ -293,11 +293,9 @@ def test_the_rendered_text_is_read_as_its_messages(gpt: Any) -> None:
     )
 
 
-def test_smollm2_keeps_its_own_prompt_apart(real_models: Path) -> None:
+def test_smollm2_keeps_its_own_prompt_apart(smollm2: Path) -> None:
     """Five rows are the user's of the six tokens of its turn, of which the first is BOS."""
-    if not (real_models / "smollm2").is_dir():
-        pytest.skip("smollm2 is not among the real models")
-    model = sn.load_model(real_models / "smollm2")
+    model = sn.load_model(smollm2)
     user, system = (
         sn.capture(model, HI, POINT, positions=role, progress=False) for role in ("user", "system")
     )

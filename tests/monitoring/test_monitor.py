@@ -226,8 +226,8 @@ def test_feelings_of_stories_beside_words_and_chance(gpt) -> None:
         meter.report({"t": train}, train)
 
 
-def test_smollm2_reads_what_it_writes(real_models: Path) -> None:
-    model = sn.load_model(str(real_models / "smollm2"))
+def test_smollm2_reads_what_it_writes(smollm2: Path) -> None:
+    model = sn.load_model(smollm2)
     good, bad = ("love", "enjoy", "like", "adore"), ("hate", "dread", "loathe", "despise")
     groups = [[f"I {one} this film" for one in some] for some in (good, bad)]
     d = sn.direction(model, "resid_post.15", *groups, positions="all", n_random=5)

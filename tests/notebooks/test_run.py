@@ -109,13 +109,11 @@ def test_notebook_runs_with_each_exercise_left_and_then_answered(
 
 @pytest.mark.parametrize("path", WRITING, ids=lambda path: path.stem)
 def test_notebook_runs_on_a_real_language_model(
-    path: Path, real_models: Path, cache: Path, record_property: Record
+    path: Path, smollm2: Path, cache: Path, record_property: Record
 ) -> None:
     """As after `sae-nb get smollm2-135m`: it says so, and its assertions hold."""
-    if not (real_models / "smollm2").is_dir():
-        pytest.skip("needs smollm2 in the folder of real models")
     (cache / "models").mkdir()
-    (cache / "models" / "smollm2-135m").symlink_to((real_models / "smollm2").resolve())
+    (cache / "models" / "smollm2-135m").symlink_to(smollm2)
     notebook = EXECUTE.prepared(path)
     run(notebook, record_property)
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]

@@ -15,10 +15,8 @@ NAME, POINT = "smollm2-135m", "resid_post.16"
 
 
 @pytest.fixture(scope="module")
-def lm(real_models: Path) -> Any:
-    if not (real_models / "smollm2").is_dir():
-        pytest.skip("needs smollm2 in the folder of real models")
-    model = sn.load_model(real_models / "smollm2", device="cpu")
+def lm(smollm2: Path) -> Any:
+    model = sn.load_model(smollm2, device="cpu")
     model.name = NAME
     return model
 

@@ -56,13 +56,16 @@ def cats_and_horses(assets: Path) -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture(scope="session")
-def open_real(real_models: Path) -> Callable[[str], Any]:
-    """Return a function that loads "minilm" or "smollm2" from the folder of real models."""
+def open_real(request: pytest.FixtureRequest) -> Callable[[str], Any]:
+    """Return a function that loads "minilm", of the folder of real models, or "smollm2"."""
     from sae_nb.models import load_model
 
     def load(name: str) -> Any:
-        if not (real_models / name).is_dir():
+        if name == "smollm2":
+            return load_model(request.getfixturevalue(name), device="cpu")
+        place = request.getfixturevalue("real_models") / name
+        if not place.is_dir():
             pytest.skip(f"needs {name} in the folder of real models")
-        return load_model(real_models / name, device="cpu")
+        return load_model(place, device="cpu")
 
     return load

@@ -12,7 +12,7 @@ import sae_nb as sn
 
 
 def test_plain_hooks_and_the_file_of_lm_eval_give_the_logits_of_steer(
-    open_real: Callable[[str], Any], real_models: Path, tmp_path: Path
+    open_real: Callable[[str], Any], smollm2: Path, tmp_path: Path
 ) -> None:
     """To the bit in float32, a prompt's logits and eight greedy tokens."""
     from transformers import AutoModelForCausalLM
@@ -22,7 +22,7 @@ def test_plain_hooks_and_the_file_of_lm_eval_give_the_logits_of_steer(
     direction = sn.random_direction(width, seed=0)
     ids = torch.tensor([model.tokenizer("The weather in the north is")["input_ids"]])
     plain = AutoModelForCausalLM.from_pretrained(
-        real_models / "smollm2", dtype=next(model.module.parameters()).dtype
+        smollm2, dtype=next(model.module.parameters()).dtype
     ).eval()
     greedy = {"max_new_tokens": 8, "do_sample": False}
     for positions in (None, "last"):
