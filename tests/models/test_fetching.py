@@ -175,6 +175,25 @@ def test_a_full_disk_is_seen_before(cache: Path, monkeypatch: pytest.MonkeyPatch
     assert not asked
 
 
+@pytest.mark.parametrize("who", ["_downloaded", "_unpacked", "_expand"])
+def test_a_disk_that_is_full_in_the_middle_is_named(
+    who: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever meets it, and whatever it takes it for; nothing is left that opens."""
+    usage, room = shutil.disk_usage(cache.parent), [10**10]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=room[-1]))
+
+    def fails(*_: Any) -> Path:
+        room.append(10**8)
+        raise ConnectionError("pip must reach the index")
+
+    for step in ("_downloaded", "_unpacked", "_expand"):
+        monkeypatch.setattr(fetching, step, fails if step == who else lambda *_: Path("made"))
+    with pytest.raises(OSError, match=r"GB of room.*0\.1 GB.*SAE_NB_CACHE"):
+        fetch_model(NAME)
+    assert not (cache / NAME).exists()
+
+
 def test_a_fetch_that_is_killed_leaves_nothing_that_opens(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
