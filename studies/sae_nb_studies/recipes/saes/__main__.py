@@ -1,5 +1,5 @@
 """`python -m sae_nb_studies.recipes.saes NAME --out DIR` makes a pretrained SAE again, `… lens NAME` a lens,
-`… patches MODEL --images DIR` an SAE of an image model's patches.
+`… patches MODEL --images DIR` an SAE of an image model's patches, `… temporal NAME` temporal SAEs.
 """
 
 import sys
@@ -9,8 +9,9 @@ from sae_nb.interrupts import ended
 from sae_nb_studies.recipes.saes._lenses import main as lens_main
 from sae_nb_studies.recipes.saes._patches import main as patches_main
 from sae_nb_studies.recipes.saes._recipe import main
+from sae_nb_studies.recipes.saes._temporal import main as temporal_main
 
-PARTS = {"lens": lens_main, "patches": patches_main}
+PARTS = {"lens": lens_main, "patches": patches_main, "temporal": temporal_main}
 
 if __name__ == "__main__":
     first, *rest = sys.argv[1:] or [""]

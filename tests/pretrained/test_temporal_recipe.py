@@ -1,0 +1,87 @@
+"""The recipe of temporal SAEs, on a small model: windows, activations, both forms with their curves."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.files._atomic import read_json, write_json
+from sae_nb.files._tensors import read_tensors, write_tensors
+from sae_nb_studies.recipes.saes import _temporal as recipe
+
+NAME = "tiny-gpt/resid_post.3"
+STEPS = 110
+
+
+def test_shares_are_of_the_activation_and_the_error_counts() -> None:
+    """In the published form prediction and residual are orthogonal; what atoms miss is no part's share."""
+    x = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(0)) + 1
+    sae = sn.Temporal(4, 8, 1, generator=torch.Generator().manual_seed(1)).eval()
+    found = recipe.measured(sae, x)
+    centred = (x - sae.bias.detach()).double()
+    with torch.no_grad():
+        left = sae.predict(x).residual
+        novel = sae.decode(sae.novel_codes(left.flatten(0, 1))) - sae.bias
+    total = float(centred.square().sum())
+    explained = 1 - float(left.square().sum()) / total
+    assert found["share"] == pytest.approx(explained, rel=1e-3)  # lengths are guarded from zero
+    error = left.flatten(0, 1) - novel
+    assert found["novel share"] == pytest.approx(float(novel.square().sum()) / total, rel=1e-5)
+    assert found["error share"] == pytest.approx(float(error.square().sum()) / total, rel=1e-5)
+    assert found["error share"] > 0.05
+    spread = float((x - x.mean(dim=(0, 1))).square().sum())
+    assert found["predicted FVU"] == pytest.approx(float(left.square().sum()) / spread, rel=1e-5)
+    assert found["share"] != pytest.approx(found["shuffled share"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_continues_and_other_seeds_share_its_activations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A window with a beginning in it is left out; what is there is not captured or trained again."""
+    draw = np.random.default_rng(0)
+    ids = torch.from_numpy(draw.integers(3, 1000, (14, 17)).astype(np.int32))
+    begin = sn.load_model("tiny-gpt").tokenizer.bos_token_id
+    ids[2, 5] = begin
+    write_tensors(tmp_path / "windows.safetensors", {"train": ids[:10], "held-out": ids[10:]})
+    write_json(tmp_path / "documents.json", {})
+    call = [NAME, "--work", str(tmp_path), "--out", str(tmp_path / "out"), "--n-atoms", "32"]
+    call += ["--k", "2", "--context", "16", "--steps", str(STEPS), "--batch-size", "32"]
+    call += ["--bottleneck-factor", "2", "--judged", "2", "--forms"]
+    recipe.main([*call, "published", "strict", "--seeds", "0"])
+    assert len(read_tensors(tmp_path / "train.safetensors")["x"]) == 9
+
+    for form in recipe.FORMS:
+        folder = tmp_path / "out" / f"{form}-0"
+        sae, record = sn.load_sae(folder), read_json(folder / "record.json")
+        assert isinstance(sae, sn.Temporal)
+        assert (sae.strict, sae.model_name, sae.hook_point) == (form == "strict", *NAME.split("/"))
+        assert sae.position_policy is not None
+        assert sae.position_policy.drop_first
+        assert [point["step"] for point in record["curve"]] == recipe.points(STEPS) == [100, 110]
+        fresh = read_tensors(tmp_path / "held-out.safetensors")["x"].float()
+        assert record["held-out"] == pytest.approx(recipe.measured(sae, fresh), rel=1e-4, abs=1e-6)
+        assert record["windows"] == {"train": 9, "held-out": 4}
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(recipe, "load_model", never)
+    before = read_json(tmp_path / "out" / "published-0" / "record.json")
+    with caplog.at_level(logging.INFO):
+        recipe.main([*call, "published", "--seeds", "0", "1"])
+    told = [line for line in caplog.messages if "step" in line]
+    assert all(line.startswith("published 1") for line in told)
+    after = read_json(tmp_path / "out" / "published-0" / "record.json")
+    assert (after["curve"], after["held-out"]) == (before["curve"], before["held-out"])
+
+
+def test_texts_are_asked_for_where_no_windows_are(tmp_path: Path) -> None:
+    """Before anything is read or trained."""
+    with pytest.raises(ValueError, match="texts"):
+        recipe.main([NAME, "--work", str(tmp_path), "--out", str(tmp_path / "out")])
