@@ -330,9 +330,9 @@ def _checked_period(values: np.ndarray, period: float | None) -> float:
     extent = float(values[-1] - values[0])
     if period is None:
         return extent + float(np.diff(values).min())
-    if not period > extent:
+    if not extent < period < np.inf:
         raise ValueError(
-            f"`period` must be larger than the extent of `coordinate`, {extent:g}, got {period:g}. Values one "
+            f"`period` must be finite and larger than the extent of `coordinate`, {extent:g}, got {period:g}. Values one "
             "period apart are the same."
         )
     return float(period)
@@ -402,7 +402,8 @@ def _order(
         return (max(range(1, max(most, 1) + 1), key=lambda k: _tried(values, y, None, (k,))),)
     chosen: tuple[int, ...] = ()
     best = -np.inf
-    known = range(1, max(1, int(period / np.diff(values).min() / 2 + 1e-9)) + 1)
+    closest = np.diff(values, append=values[0] + period).min()  # the way over the end counts too
+    known = range(1, max(1, int(period / closest / 2 + 1e-9)) + 1)
     for _ in range(most):
         tried = {k: _tried(values, y, period, (*chosen, k)) for k in known if k not in chosen}
         k = max(tried, key=lambda one: tried[one], default=0)

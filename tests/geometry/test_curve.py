@@ -37,6 +37,15 @@ def test_a_planted_ring_is_found_with_its_frequencies() -> None:
     assert c.length == pytest.approx(around, rel=0.03)
 
 
+def test_the_gap_over_the_end_of_the_period_counts() -> None:
+    """Every second residue modulo 53, 0 beside 52: frequencies up to 26 are told apart, by one gap alone."""
+    u = np.arange(53.0)
+    x = _ring(u, 15, 21, 10, period=53)
+    c = curve(x[::2], u[::2], closed=True, period=53)
+    assert sorted(c.order) == [10, 15, 21]
+    torch.testing.assert_close(c.at(u[1::2]), x[1::2], atol=1e-4, rtol=0)
+
+
 def test_an_open_curve_is_foretold_between_its_ends() -> None:
     u = np.linspace(0, 3, 20)
     x = torch.from_numpy(np.stack([np.sin(u), np.cos(2 * u), u**2], axis=1)).float()
