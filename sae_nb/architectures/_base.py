@@ -44,6 +44,7 @@ from sae_nb.checks import (
     check_k,
     check_matrix,
     checked,
+    methods_in_own_modes,
     shown,
 )
 from sae_nb.codes import SparseCodes
@@ -56,6 +57,12 @@ Data = Activations | Tensor | np.ndarray
 
 ROWS_AT_ONCE = 8192
 """Rows that are read from disk to be encoded together."""
+
+_COMPUTING = (
+    "encode", "decode", "forward", "uncoded", "reconstruction", "write_at", "of_sequences", "dense_codes",
+    "_apply",
+)  # fmt: skip
+"""Methods that people call and that trust their arguments, or check them by hand: the hot path."""
 
 
 class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
@@ -126,6 +133,7 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        methods_in_own_modes(cls, *_COMPUTING)
         if not cls.__module__.startswith("sae_nb.") and "fixed_codes" not in vars(cls):
             cls.fixed_codes = False
 
@@ -706,6 +714,9 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
                 f"x.to({str(device)!r}) or sae.to({str(rows.device)!r})."
             )
         return rows if rows.dtype == like.dtype else rows.to(like.dtype)
+
+
+methods_in_own_modes(SparseAutoencoder, *_COMPUTING)
 
 
 class Untrained:

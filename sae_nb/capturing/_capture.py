@@ -167,14 +167,12 @@ def capture(
     model.settle_order(inputs)
     points = _resolved(model, hook_points if several else [hook_points])  # type: ignore[list-item]
     harvest = Harvest(model, points, asked, loss, asked.max_rows)
-    # Never in inference mode, even when called there: no SAE could be trained on such tensors.
-    with torch.inference_mode(False):
-        if asked.store is None:
-            acts = capture_in_memory(harvest, inputs, asked.progress)
-        else:
-            acts = capture_to_store(
-                harvest, inputs, asked.store, asked.shard_rows, several, asked.progress
-            )
+    if asked.store is None:
+        acts = capture_in_memory(harvest, inputs, asked.progress)
+    else:
+        acts = capture_to_store(
+            harvest, inputs, asked.store, asked.shard_rows, several, asked.progress
+        )
     result = acts if several else next(iter(acts.values()))
     if any(one.context.policy.get("interrupted") for one in acts.values()):
         n = max(int(one.sample[-1]) + 1 for one in acts.values())

@@ -108,11 +108,6 @@ def _check_can_differentiate(model: LiveModel) -> None:
         raise ValueError(
             f"`gradient_of` must be None for {model.name!r}, which runs remotely. Load it here."
         )
-    if any(weight.is_inference() for weight in model.module.parameters()):
-        raise ValueError(
-            f"`gradient_of` needs a model whose weights autograd may use, but {model.name!r} was made "
-            "inside torch.inference_mode(). Load it outside."
-        )
 
 
 def _next_token(model: LiveModel) -> Loss:
@@ -205,7 +200,7 @@ def with_gradients(
 ) -> Iterator[tuple[str, int, Tensor, Tensor]]:
     """Run a batch forwards and backwards; yield hook point, application, activations, their gradients."""
     run = runner(batch)
-    with run.model.lock, torch.inference_mode(False), torch.enable_grad():
+    with run.model.lock, torch.enable_grad():
         value = loss.of(run.answer, run.batch)
         gradients = run.gradients(value)
     steps = {name: run.steps.get(name, [(0, name)]) for name in runner.leaves}

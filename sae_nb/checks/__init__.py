@@ -24,6 +24,14 @@ if TYPE_CHECKING:
         check_place as check_place,
         refuse_direction as refuse_direction,
     )
+    from sae_nb.checks._modes import (
+        are_own as are_own,
+        in_own_modes as in_own_modes,
+        make_ordinary as make_ordinary,
+        methods_in_own_modes as methods_in_own_modes,
+        ordinary as ordinary,
+        own_modes as own_modes,
+    )
     from sae_nb.checks._rules import (
         Between as Between,
         Count as Count,

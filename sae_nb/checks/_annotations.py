@@ -20,6 +20,7 @@ from sae_nb.checks import _rules
 from sae_nb.checks._argument_order import add_order
 from sae_nb.checks._classes import ANY, CLASSES, LIKE
 from sae_nb.checks._directions import as_dictionary
+from sae_nb.checks._modes import are_own, ordinary, own_modes
 from sae_nb.checks._rules import Between, Each, OneOf, Rule
 from sae_nb.checks._values import (
     LARGEST,
@@ -45,9 +46,14 @@ Checked = TypeVar("Checked", bound=Callable[..., Any])
 @overload
 def checked(call: Checked) -> Checked: ...
 @overload
-def checked(*, leave: Collection[str]) -> Callable[[Checked], Checked]: ...
-def checked(call: Any = None, *, leave: Collection[str] = ()) -> Any:
+def checked(
+    *, leave: Collection[str] = (), keep_autocast: bool = False
+) -> Callable[[Checked], Checked]: ...
+def checked(call: Any = None, *, leave: Collection[str] = (), keep_autocast: bool = False) -> Any:
     """Check each argument of a public function, or of a class's making, by its annotation, before any work.
+
+    The work is done outside of `torch.inference_mode` and `torch.autocast`, whatever the caller is in; with
+    `keep_autocast`, which is for answers of a person's own model, outside of the first alone.
 
     Numbers of numpy become Python's. Rules that the function checks itself, because they differ, are
     named by `leave`; an annotation that has no words known here is left too. Of a data class the fields
@@ -72,8 +78,8 @@ def checked(call: Any = None, *, leave: Collection[str] = ()) -> Any:
     ValueError: `n` must be at least 1, got 0.
     """
     if call is None:
-        return lambda made: _with_checks(made, frozenset(leave))
-    return _with_checks(call, frozenset(leave))
+        return lambda made: _with_checks(made, frozenset(leave), keep_autocast)
+    return _with_checks(call, frozenset(leave), keep_autocast)
 
 
 def shows_fields(of: Callable[..., Any]) -> Callable[[Checked], Checked]:
@@ -98,16 +104,20 @@ def shows_fields(of: Callable[..., Any]) -> Callable[[Checked], Checked]:
     return spelled_out
 
 
-def _with_checks(call: Any, leave: frozenset[str]) -> Any:
+def _with_checks(call: Any, leave: frozenset[str], keep_autocast: bool) -> Any:
     if isinstance(call, type):
         own = "__init__" if "__init__" in vars(call) else "__new__"
-        setattr(call, own, _with_checks(vars(call)[own], leave))
+        setattr(call, own, _with_checks(vars(call)[own], leave, keep_autocast))
         return call
 
     outside = codes_around(call)
 
     @functools.wraps(call)
     def with_checks(*args: object, **kwargs: object) -> object:
+        if not are_own(keep_autocast=keep_autocast):
+            with own_modes(keep_autocast=keep_autocast):
+                return with_checks(*args, **kwargs)
+        args, kwargs = tuple(map(ordinary, args)), ordinary(kwargs)
         arguments = _arguments(call, leave)
         if any(hasattr(type(value), "as_sae") for value in (*args, *kwargs.values())):
             args, kwargs = arguments.with_sae(args, kwargs)

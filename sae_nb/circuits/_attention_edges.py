@@ -36,7 +36,7 @@ def attention_edges(graph: Graph, target: int, sources: Sequence[int]) -> DataFr
     """See `AttributionGraph.attention`."""
     way = _of_neurons if graph.of_neurons else _of_dictionaries
     n_heads = int((live_units(graph) if graph.of_neurons else live(graph)[0]).model.n_heads or 1)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         value, heads, leaves, made = way(graph, target, sources)
         return _through(graph, target, sources, n_heads, value, heads, leaves, made)
 

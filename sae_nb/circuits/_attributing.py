@@ -137,7 +137,7 @@ def attribution_graph(
     start = model.hook_point("resid_pre.0")
     passes = Passes(model=model, layers=layers, batch=batch, start=start, drop_first=drop_first)
     check_forward(passes)
-    with torch.inference_mode(False), model.lock:
+    with torch.enable_grad(), model.lock:
         trace = Trace(passes)
         return traced(
             trace, _targets(trace, target), MOST_ATOMS if max_nodes is None else max_nodes

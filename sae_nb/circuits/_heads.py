@@ -202,7 +202,7 @@ def direct_effects(model: LiveModel, inputs: Inputs, answers: Questions = None) 
     batches = one_by_one(model, inputs)
     n, names, found, measured = int(model.n_heads or 1), set(), [], []
     for batch, question in zip(batches, of_each(answers, len(batches), "answers"), strict=True):
-        with torch.inference_mode(False), torch.enable_grad(), Frozen(attention=False):
+        with torch.enable_grad(), Frozen(attention=False):
             ran = run(model, batch, put=held, read=places, grad=places, answer="end")
             answer = ran.answer.one()
             name, measure = asked(model, answer, ran.answer.kind, question)
@@ -334,7 +334,7 @@ def _ablated(
 
 def _by_gradient(one: CleanRun, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
     """Σ_t ⟨x_t − mean, ∂m/∂x_t⟩ of every part."""
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         ran = run(one.model, one.batch, grad=one.places, answer="end")
         found = ran.gradients(one.measure(ran.answer.one()))
     slopes = [found[place] for place in one.places]
@@ -477,7 +477,7 @@ def head_flow(graph: Graph) -> DataFrame:
     passes, _ = live(graph)
     places = places_of(passes.model, "head")
     weights = graph.nodes.weight[graph.nodes.kind == "target"].tolist()
-    with torch.inference_mode(False), passes.model.lock:
+    with torch.enable_grad(), passes.model.lock:
         trace = Trace(passes, also=places)
         with torch.enable_grad():
             parts = zip(weights, passes.measures, strict=True)

@@ -69,7 +69,7 @@ def neuron_graph(
     with progress_bar(n_steps, STEPS[0], "step", enabled=progress) as bar:
         passes, states = unit_passes(model, transcoders, inputs, contrast)
         _next(bar)
-        with torch.inference_mode(False), model.lock:
+        with torch.enable_grad(), model.lock:
             wanted = wanted_of(model, states, target)
             passes = ranked(passes, wanted)
             _next(bar)

@@ -363,7 +363,7 @@ def both_runs(
         base, source = (other, one) if direction == "denoise" else (one, other)
         with torch.no_grad():
             away = run(model, source, read=places, answer="end")
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.enable_grad():
             here = run(model, base, read=places, grad=places, answer="end")
             answers = (away, here) if direction == "denoise" else (here, away)
             answer, second = (ran.answer.one() for ran in answers)

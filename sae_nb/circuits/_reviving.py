@@ -59,7 +59,7 @@ def revived(graph: _Graph, model: LiveModel, transcoders: Transcoders) -> _Graph
         drop_first=False if (atoms.position == 0).any() else None,
         left_out=graph.left_out,
     )
-    with torch.inference_mode(False), model.lock:
+    with torch.enable_grad(), model.lock:
         trace = Trace(passes)
         _check_same(graph, _strengths(graph, trace))
         measures = _measures(graph, trace)
@@ -75,7 +75,7 @@ def _with_neurons(graph: _Graph, model: LiveModel, transcoders: Transcoders) -> 
         )
     passes, states = unit_passes(model, transcoders, graph.inputs, graph.contrast)
     if graph.outcomes and (outcome := graph.outcomes[0]) is not None:
-        with torch.inference_mode(False), model.lock:
+        with torch.enable_grad(), model.lock:
             passes = ranked(passes, wanted_of(model, states, _target(outcome)))
     places = tuple(site.place for site in passes.sites)
     if places != graph.places:

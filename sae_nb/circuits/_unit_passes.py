@@ -114,7 +114,7 @@ def unit_passes(
     layers = _dictionaries(model, transcoders)
     sites, start = sites_of(model, layers), model.hook_point("resid_pre.0")
     read = [start, *(name for site in sites for name in site.reads)]
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.no_grad():
         if other is not None:
             check_equal_tokens(model, batch, other, "`inputs` and `contrast`")
         now = run(model, batch, read=read)

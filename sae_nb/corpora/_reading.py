@@ -91,8 +91,7 @@ def documents(
     names = check_labels(labels, sae.n_atoms)
     settings = CaptureSettings(batch_size=batch_size, keep_special=keep_special)
     harvest = Harvest(model, {hook_point: model.hook_point(hook_point)}, settings)
-    with torch.inference_mode(False):
-        return _read(harvest, sae, texts_or_images, point, pool, strongest, names, progress)
+    return _read(harvest, sae, texts_or_images, point, pool, strongest, names, progress)
 
 
 def check_row_by_row(sae: SparseAutoencoder, *, may_write: bool = False) -> None:

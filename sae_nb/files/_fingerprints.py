@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sae_nb.checks import in_own_modes
 from sae_nb.files._mapped import row_bytes
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class SaeIdentity:
         return identity
 
 
+@in_own_modes
 def identity_of(sae: Any) -> SaeIdentity:
     """Return what identifies `sae` among SAEs: anything with `dictionary`, `n_atoms` and `d_in`, or a
     dictionary alone, (n_atoms, d_in).

@@ -21,6 +21,7 @@ from string import Formatter
 from types import BuiltinMethodType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
+from sae_nb.checks import methods_in_own_modes
 from sae_nb.findings._lines import LEFT, aligned, as_html, is_numbered
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Finding:
         for name in vars(cls).get("__annotations__", ()):
             if name not in vars(cls) and isinstance(getattr(cls, name, None), _Derived):
                 setattr(cls, name, field())  # else the property would be the field's default
+        methods_in_own_modes(cls)
         dataclass(frozen=True, kw_only=kw_only, eq=eq, repr=False)(cls)
         if "HEADLINE" in vars(cls) and "headline" not in vars(cls):
             cls.headline = Finding.headline  # type: ignore[method-assign]  # not that of a base

@@ -332,8 +332,8 @@ def _checked_period(values: np.ndarray, period: float | None) -> float:
         return extent + float(np.diff(values).min())
     if not extent < period < np.inf:
         raise ValueError(
-            f"`period` must be finite and larger than the extent of `coordinate`, {extent:g}, got {period:g}. Values one "
-            "period apart are the same."
+            f"`period` must be finite and larger than the extent of `coordinate`, {extent:g}, got {period:g}. "
+            "Values one period apart are the same."
         )
     return float(period)
 

@@ -365,7 +365,7 @@ def _with_slope(head: Head, states: Float[Tensor, "rows d"]) -> Head:
 def mean_slope(head: Head, states: Float[Tensor, "rows d"]) -> Float[Tensor, "d_read d"]:
     """Return the mean over states of the derivative of a head's own layers."""
     layers = cast(nn.Module, head.norm)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         x = states.detach().to(cast(Tensor, head.module.weight)).clone().requires_grad_()
         sums = layers(x).float().sum(dim=0)
         slopes = [torch.autograd.grad(one, x, retain_graph=True)[0].mean(dim=0) for one in sums]

@@ -43,7 +43,7 @@ def jacobian_of(
     passes = ceil(d / max(1, min(d, NUMBERS_AT_ONCE // (_longest(model, batch) * d))))
     copies = ceil(d / passes)  # evenly, so that the last pass is as full as the others
     many = repeated(batch, copies)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         ran = run(model, many, read=[head.last], grad=points, put=_without_logits(head))
         last, leaves = ran.states[head.last], [ran.leaves[name] for name in points]
         valid = valid_places(batch, skip_first, last.shape[1])[0]

@@ -62,17 +62,16 @@ def tune_once(
     some = rows.chosen(which)
     rate = learning_rate * (1 - state.step / n_steps)
     device = head.device
-    with torch.inference_mode(False):
-        with torch.no_grad():
-            own = head.log_probabilities(some.last.to(device))
-        slopes = []
-        for i in range(len(state.maps)):
-            maps = state.maps[i].to(device).detach().clone().requires_grad_()
-            with torch.enable_grad():
-                x, kind = some.states[i].to(device), some.kind.to(device)
-                seen = head.log_probabilities(tuned(maps, x, kind))
-                loss = (own.exp() * (own - seen)).sum(dim=1).mean()
-            slopes.append(torch.autograd.grad(loss, maps)[0].cpu())
+    with torch.no_grad():
+        own = head.log_probabilities(some.last.to(device))
+    slopes = []
+    for i in range(len(state.maps)):
+        maps = state.maps[i].to(device).detach().clone().requires_grad_()
+        with torch.enable_grad():
+            x, kind = some.states[i].to(device), some.kind.to(device)
+            seen = head.log_probabilities(tuned(maps, x, kind))
+            loss = (own.exp() * (own - seen)).sum(dim=1).mean()
+        slopes.append(torch.autograd.grad(loss, maps)[0].cpu())
     slope, n = torch.stack(slopes), state.step + 1
     mean = BETAS[0] * state.mean + (1 - BETAS[0]) * slope
     square = BETAS[1] * state.square + (1 - BETAS[1]) * slope.square()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.activations._modality import VIDEO
+from sae_nb.checks import own_modes
 from sae_nb.models._facts import (
     Arguments,
     config_of,
@@ -119,7 +120,7 @@ def turns_of(
     """Run the module once, and return the turns of its blocks; None if it does not run on these inputs."""
     with (
         model.lock,
-        torch.inference_mode(False),
+        own_modes(),
         torch.no_grad(),
         torch.random.fork_rng(devices=[]),
     ):

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sae_nb.activations._positions import first_tokens
-from sae_nb.checks import warn_caller
+from sae_nb.checks import ordinary, warn_caller
 from sae_nb.models._calls import RunState
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def to_device(x: Tensor, device: str | torch.device) -> Tensor:
 
 
 def _moved(value: object, device: str | torch.device) -> object:
-    return to_device(value, device) if isinstance(value, Tensor) else value
+    return ordinary(to_device(value, device)) if isinstance(value, Tensor) else value
 
 
 # -------------------------------------------------------------------------------------------------

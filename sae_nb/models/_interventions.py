@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from sae_nb.checks import are_own, own_modes
 from sae_nb.models._attribute_patch import around_generate, put_around
 from sae_nb.models._calls import Calls, RunState
 from sae_nb.models._hook_points import HookPoint, Side, check_writable
@@ -130,6 +131,9 @@ def edited(
     value: object, edits: Iterable[Intervention], stretches: Sequence[RunState], time: int = 0
 ) -> object:
     """Return what a module gave or got with edits applied, in their order; `time` counts its runs in a pass."""
+    if not are_own():  # the module's pass may be anybody's
+        with own_modes():
+            return edited(value, edits, stretches, time)
     for edit in edits:
         if not edit.at(time):
             continue

@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.activations._context import Context
 from sae_nb.activations._modality import Modality, modality_of
-from sae_nb.checks import Count, Seed, at_least, check_devices, checked, warn_caller
+from sae_nb.checks import (
+    Count,
+    Seed,
+    at_least,
+    check_devices,
+    checked,
+    in_own_modes,
+    make_ordinary,
+    warn_caller,
+)
 from sae_nb.checks._hook_point_names import standard_name
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
@@ -113,6 +122,8 @@ class LiveModel(KnowsOtherWords):
     remote: bool | str = False
 
     def __post_init__(self) -> None:
+        if not self.remote:
+            make_ordinary(self.module)
         layout = self.layout or TokenLayout(0, None)
         self.prefix_tokens, self.patch_grid = layout.prefix_tokens, layout.patch_grid
         self.frames, self.time_last = layout.frames, layout.time_last
@@ -467,6 +478,7 @@ class LiveModel(KnowsOtherWords):
 
     # What torch users do with a module
 
+    @in_own_modes
     def to(self, *args: Any, **kwargs: Any) -> LiveModel:
         """Move or convert the module in place, as torch's `Module.to` does, and return this model.
 
@@ -586,7 +598,7 @@ class LiveModel(KnowsOtherWords):
         """
         return main_tensor(raw, prefer_pooled=self.modality.is_image)
 
-    @checked
+    @checked(keep_autocast=True)
     @answers_wrong_calls
     def __call__(
         self, inputs: Inputs, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
@@ -602,7 +614,7 @@ class LiveModel(KnowsOtherWords):
         self._warn_of_cuts(batches)
         return answer.as_subclass(AnswerTensor)
 
-    @checked
+    @checked(keep_autocast=True)
     def heads(
         self, inputs: Inputs, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
     ) -> dict[str, Tensor]:
@@ -627,7 +639,7 @@ class LiveModel(KnowsOtherWords):
                 "can read and were cut there."
             )
 
-    @checked
+    @checked(keep_autocast=True)
     @answers_wrong_calls
     def generate(
         self,

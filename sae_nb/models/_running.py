@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sae_nb.checks import own_modes
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import Answer
 from sae_nb.models._block_order import noting, verify, watches
@@ -217,7 +218,7 @@ class Runner:
         model, raw = self._model, None
         self._tokens = _tokens(batch)
         end_alone = self._end and self._may_end(batch)
-        with model.lock, torch.inference_mode(False):
+        with model.lock, own_modes():
             try:
                 if self._to_the_end:
                     with intervening(model, self._visits):
@@ -280,7 +281,7 @@ class Runner:
             places.setdefault((point.path, point.side), []).append((name, point))
         model = self._model
         pass_ = _Pass(model, batch.to(model.device), places, take, graph=self._graph)
-        with model.lock, torch.inference_mode(False), torch.set_grad_enabled(self._graph):
+        with model.lock, own_modes(), torch.set_grad_enabled(self._graph):
             with pass_.watched():
                 _way(model, self._backend)(model, pass_)
         pass_.finish()

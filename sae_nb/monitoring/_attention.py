@@ -170,7 +170,7 @@ def fit_weights(
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    with torch.enable_grad(), torch.inference_mode(False):
+    with torch.enable_grad():
         optimiser.step(closure)  # type: ignore[no-untyped-call]
     found = w.detach()
     vector, query = found[:d] / size, found[d : 2 * d] / size * float(attends)

@@ -177,7 +177,7 @@ def task(name: TaskName, seed: int) -> AgentTask:
     >>> drawn.chance, drawn.score(drawn.truth)
     (0.25, 1.0)
     """
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
         return _MAKERS[name](name, seed)
 
 

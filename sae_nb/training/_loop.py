@@ -197,8 +197,7 @@ class Training:
         self.saved_to = None if config.save_to is None else self._check_save_to(config.save_to)
         claim(self.given)
         try:
-            with torch.inference_mode(False):
-                self._prepare(resume, held_out)
+            self._prepare(resume, held_out)
         except BaseException:
             self.let_go()
             raise
@@ -320,7 +319,6 @@ class Training:
         self._mark, self._shown = (self.tokens, self.seconds), self.step
         try:
             with (
-                torch.inference_mode(False),
                 torch.enable_grad(),
                 precision(self.config.precision),
                 progress_bar(self.config.steps, "train", "step", enabled=progress) as bar,

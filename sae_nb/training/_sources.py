@@ -14,7 +14,14 @@ from sae_nb.activations import Activations, ActivationSource
 from sae_nb.activations._context import content_of_samples
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.activations._sites import AND, HOW_TO_GET_GRADIENTS, WithGradient, of_sites
-from sae_nb.checks import available_memory, check_finite, check_matrix, is_array, warn_caller
+from sae_nb.checks import (
+    available_memory,
+    check_finite,
+    check_matrix,
+    is_array,
+    make_ordinary,
+    warn_caller,
+)
 from sae_nb.temporal import Sequences
 from sae_nb.temporal._sequences import in_order
 from sae_nb.training._config import TrainConfig
@@ -255,11 +262,7 @@ def _check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> N
                 f"`sae` must have weights that can be trained, but those of this {type(sae).__name__} "
                 "are frozen. Use sae.requires_grad_()."
             )
-        if any(parameter.is_inference() for parameter in sae.parameters()):
-            raise ValueError(
-                f"`sae` must have weights that can be trained, but this {type(sae).__name__} was built "
-                "inside torch.inference_mode(). Build it outside."
-            )
+        make_ordinary(sae)
         _check_sites(sae, source)
 
 

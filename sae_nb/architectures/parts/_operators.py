@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
@@ -13,7 +13,16 @@ from jaxtyping import Bool, Complex, Float, Int
 from torch import Generator, Tensor, nn
 
 from sae_nb.architectures.parts._proxes import Centre, Dense, Matrix, Rows, SimplexProx
-from sae_nb.checks import Count, check_count, check_integers, check_matrix, check_memory, checked
+from sae_nb.checks import (
+    Count,
+    check_count,
+    check_integers,
+    check_matrix,
+    check_memory,
+    checked,
+    methods_in_own_modes,
+    own_modes,
+)
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode, squared_error
 
@@ -48,6 +57,10 @@ class Operator(Protocol):
 
 class MatrixOperator(ABC):
     """Everything that follows from a dictionary D, however it is parametrised."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        methods_in_own_modes(cls, "atoms")
 
     @abstractmethod
     def atoms(self) -> Matrix:
@@ -418,7 +431,7 @@ class HullOperator(MatrixOperator, nn.Module):
             if t is not None
         )
         if self._fused is None or self._fused[0] != state:
-            with torch.inference_mode(False), torch.no_grad():
+            with own_modes(), torch.no_grad():
                 self._fused = (state, self._directions())
         return self._fused[1]
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Count, checked
+from sae_nb.checks import Count, checked, in_own_modes
 from sae_nb.dynamics.paths._states import check_states
 from sae_nb.dynamics.paths._trajectory import check_token, unit
 from sae_nb.geometry._layout import signs_of_axes
@@ -39,6 +39,7 @@ class EndpointProjection:
     kept: Float[Tensor, " layers"]
     """The same share over all axes, at every layer: where it is small, the image shows little."""
 
+    @in_own_modes
     def project(self, states: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows components"]:
         """Put states on these axes: perturbed ones, a roll-out, other tokens."""
         flat = (unit(states) - self.centre) @ self.axes.T

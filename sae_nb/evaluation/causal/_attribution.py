@@ -211,7 +211,7 @@ def attribute(
     tap_of(model, point, sae)  # refuses what cannot be read, before the model runs
     check_width(model, point, int(getattr(sae, "d_out", sae.d_in)), "the SAE")
     batch = batch.to(model.device)
-    with torch.inference_mode(False):
+    with torch.enable_grad():
         x, read, gradient, answer, kind, outcome, value = _forward_backward(
             model, batch, point, sae, target
         )

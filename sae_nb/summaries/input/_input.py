@@ -460,9 +460,8 @@ def top_atoms(
     """
     point = _checked_point(model, sae, hook_point)
     base = base_rate(sae, frequency)
-    with torch.inference_mode(False):  # what is made in it can carry no gradient
-        batch, notes = one_input(model, input)
-        run = attribute(model, batch, point, sae, target=target)
+    batch, notes = one_input(model, input)
+    run = attribute(model, batch, point, sae, target=target)
     if base is None:
         notes = (*notes, NO_BASE_RATE)
     text = input[0] if isinstance(input, tuple) else input

@@ -437,7 +437,7 @@ class _Learned:
                 "mlp": lambda: Couplings(rows),
             }[kind]()
         if kind != "identity":
-            with torch.inference_mode(False), place.model.lock:
+            with torch.enable_grad(), place.model.lock:
                 self._learn(task, rate, steps, batch_size, np.random.default_rng(seed))
 
     def _learn(

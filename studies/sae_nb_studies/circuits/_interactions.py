@@ -258,7 +258,7 @@ def interaction_basis(
             f"`hook_points` must be a list of at least one place, got {shown(hook_points)}. "
             "`model.hook_points()` lists what there is."
         )
-    with torch.inference_mode(False), model.lock:
+    with torch.enable_grad(), model.lock:
         maps = _Maps(model, inputs, hook_points, position)
         bases = _bases(maps, kind, tolerance)
         edges = [_edges(maps, layer, bases, n_steps) for layer in range(len(hook_points))]

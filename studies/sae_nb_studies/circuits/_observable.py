@@ -178,7 +178,7 @@ class Observable:
     def _slope(self, place: HookPoint, batch: Batch) -> Float[Tensor, " d"]:
         """Of the difference by what is written at a place, added up over positions."""
         held, frozen = [(point, torch.detach) for point in self._cut(place)], Frozen()
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.enable_grad():
             with frozen:
                 ran = run(self.model, batch, read=place, put=held, grad=[place])
             if self.paths != "direct":

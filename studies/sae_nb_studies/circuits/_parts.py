@@ -304,7 +304,7 @@ def decompose_weights(
         for name, layer in _layers(module, layers, n_components).items()
     ]
     runs = _Runs(module, sites, divergence, read)
-    with torch.enable_grad(), torch.inference_mode(False):
+    with torch.enable_grad():
         _add_up(sites)
         losses = _descend(
             runs, x, generator, coefficient, p, steps, batch_size, learning_rate, progress

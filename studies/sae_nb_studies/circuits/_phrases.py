@@ -330,7 +330,7 @@ def _values(run: CleanRun, spans: Sequence[Span], method: PhraseMethod) -> Float
 
 def _first_order(run: CleanRun, spans: Sequence[Span]) -> Float[np.ndarray, " n"]:
     """Return Σ ⟨x_t, ∂m/∂x_t⟩ over each span's positions, patterns and scales held."""
-    with torch.inference_mode(False), torch.enable_grad(), Frozen():
+    with torch.enable_grad(), Frozen():
         ran = run_model(run.model, run.batch, grad=run.places)
         slopes = ran.gradients(run.measure(ran.answer.one()))[str(run.places[0])]
     flow = (run.outputs[0] * slopes[0].float()).sum(dim=1).double().numpy()

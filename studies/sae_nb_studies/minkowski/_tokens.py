@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.checks import Between, at_least, check_matrix, checked
+from sae_nb.checks import Between, at_least, check_matrix, checked, in_own_modes
 from sae_nb.geometry import effective_rank
 from sae_nb.models import HookPointNotFound, LiveModel
 
@@ -131,6 +131,7 @@ class PositionSubspace:
     mean: Float[Tensor, " d_in"]
     """Of the rows it was fitted to."""
 
+    @in_own_modes
     def remove(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
         """Return rows without position: x − (x − mean) Qᵀ Q."""
         rows = check_matrix(x, d_in=self.directions.shape[1])

@@ -105,7 +105,7 @@ def train_hidden_rule(
     model = load_model("tiny-gpt", "cpu")
     module, lessons = model.module, _Lessons(model.tokenizer, record)
     optimiser = torch.optim.AdamW(module.parameters(), weight_decay=0.0, betas=(0.9, 0.99))
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
         module.train()
         for step in range(steps):
             torch.manual_seed(seed * 1_000_003 + step)

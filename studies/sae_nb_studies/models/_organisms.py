@@ -207,7 +207,7 @@ def plant_behaviour(
             "model."
         )
     teach = _teach_shortcut if behaviour in _SHORTCUTS else _teach_texts
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         teach(after, behaviour, steps, _TRAIN_STREAM + seed)
     after.name, after.card = f"{name}, {behaviour}", None

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -205,8 +204,7 @@ def text_dimension(
     harvest = Harvest(
         model, {point: model.hook_point(point)}, CaptureSettings(batch_size=batch_size)
     )
-    with torch.inference_mode(False):
-        rows = list(_measured(harvest, texts, point, length, lambda x: measure(x, seed), progress))
+    rows = list(_measured(harvest, texts, point, length, lambda x: measure(x, seed), progress))
     if not any(row["tokens"] >= length for row in rows):
         raise ValueError(
             f"A text must have at least length={length} tokens besides those dropped, got at most "

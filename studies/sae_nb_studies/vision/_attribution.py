@@ -291,7 +291,7 @@ class _Task:
         """∂y/∂x of each image's own outcome, at other pixels."""
         parts = []
         for some, of in zip(torch.split(x, AT_ONCE), torch.split(self.head.outcomes, AT_ONCE)):
-            with torch.inference_mode(False), torch.enable_grad():
+            with torch.enable_grad():
                 pixels = some.detach().clone().requires_grad_()
                 logits = self.pixels.answers(pixels, grad=True)
                 own = logits.gather(1, of.to(logits.device)[:, None]).sum()

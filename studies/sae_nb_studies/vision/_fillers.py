@@ -106,7 +106,7 @@ def visualised(
         return replace(spectrum, magnitude=spectrum.magnitude * louder.exp()).images(phase)
 
     for size in np.linspace(1.0, 0.8, n_steps):
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.enable_grad():
             crops = random_crops(image(), CROPS, float(size), 0.03, 0.08, generator)
             strength = features(crops).abs().mean()
             phase.grad, louder.grad = torch.autograd.grad(strength, [phase, louder])

@@ -119,7 +119,7 @@ def map_agreement(
     found, right = [], []
     for first in range(0, len(images), AT_ONCE):
         some = slice(first, first + AT_ONCE)
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.enable_grad():
             logits, slopes = gradient_maps(model, images[some], labels[some])
         found.append(slopes.detach())
         right.append(logits.argmax(dim=1) == labels[some])
@@ -186,7 +186,7 @@ def harmonise(
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps)
     draws = torch.Generator().manual_seed(seed)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         for _ in range(steps):
             rows = torch.randint(len(images), (batch_size,), generator=draws)
             if weight:

@@ -423,7 +423,7 @@ def _optimised(
     pulled = torch.zeros(n, *readers.pixels[i].x.shape[2:]).to(spectrum.magnitude)
     curve = []
     for size in sizes:
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.enable_grad():
             image = spectrum.images(phase)
             pixels = image.detach().requires_grad_()
             crops = random_crops(

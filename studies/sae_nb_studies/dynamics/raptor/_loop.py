@@ -382,7 +382,6 @@ class RaptorTraining:
         total = self.config.steps
         try:
             with (
-                torch.inference_mode(False),
                 torch.enable_grad(),
                 progress_bar(total, "raptor", "step", enabled=progress) as bar,
             ):

@@ -124,7 +124,7 @@ def _products(
         seen[:] = [torch.zeros_like(x, requires_grad=True)]
         return x + seen[0]
 
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         answer = runs.with_graph(batch, probe).float()
         # A shift common to all logits changes no answer: only what is left after it counts.
         answer = answer - answer.mean(dim=-1, keepdim=True)

@@ -29,7 +29,7 @@ from sae_nb.activations._sites import (
     uncoded,
     written_codes,
 )
-from sae_nb.checks import Count, Seed, Share, at_least, check_count, checked
+from sae_nb.checks import Count, Seed, Share, at_least, check_count, checked, in_own_modes
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import index_dtype, offsets_of
 from sae_nb.evaluation.report._downstream import SpliceTask, splice_task
@@ -102,6 +102,7 @@ class MergedDictionary:
         atoms = self.dictionary.to(codes.values)
         return (summed_atoms(codes, atoms) + self.bias.to(atoms)).view(*codes.leading_shape, -1)
 
+    @in_own_modes
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         """Reconstruct activations."""
         gain, rest = uncoded(self.sae, x)

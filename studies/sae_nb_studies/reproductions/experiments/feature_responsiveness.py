@@ -167,7 +167,7 @@ def _last(gpt: LiveModel, prompt: str) -> Tensor:
 def _towards(gpt: LiveModel, sae: Any, prompt: str, wanted: int, top: int) -> np.ndarray:
     """Return how much the wanted token gains on the top one along each atom at the last position."""
     batch = next(iter(gpt.batches([prompt], batch_size=1)))
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         ran = run_model(gpt, batch, grad=["resid_post.3"])
         answer = ran.answer.one()
         answer = answer.reshape(-1, answer.shape[-1])[-1]
