@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -129,9 +129,9 @@ def test_a_checked_function_gets_what_autograd_may_keep() -> None:
 
 
 @pytest.fixture(scope="module")
-def gpt() -> Iterator[LiveModel]:
+def gpt() -> LiveModel:
     """The bundled model."""
-    yield sn.load_model("tiny-gpt")
+    return sn.load_model("tiny-gpt")
 
 
 @each_mode

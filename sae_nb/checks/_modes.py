@@ -107,4 +107,4 @@ def make_ordinary(module: nn.Module) -> None:
                         new = old.detach().clone()
                         is_weight = isinstance(old, nn.Parameter)
                         made[old] = nn.Parameter(new, old.requires_grad) if is_weight else new
-                    table[name] = made[old]
+                    table[name] = made[old]  # type: ignore[assignment]  # of the kind it was

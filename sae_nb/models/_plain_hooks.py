@@ -35,6 +35,7 @@ class Hooks:
         parts = [(one, _part(module, one)) for one in interventions]  # before anything is put in
         self._names = [f'"{one.hook_point}"' for one in interventions]
         self._undo: list[Callable[[], None]] = []
+        self._entered = False
         self._calls, self._reads_text = Calls(), _reads_text(module)
         if not all(
             getattr(one.edit, "everywhere", False) and one.times is None for one in interventions
@@ -49,6 +50,13 @@ class Hooks:
 
     def __enter__(self) -> Hooks:
         """The hooks are in place already; the block ends with their removal."""
+        if self._entered or not self._undo:
+            was = "are of a block already" if self._entered and self._undo else "were removed"
+            raise RuntimeError(
+                f"Hooks must be entered once, while they are in place, and these, {', '.join(self._names)}, "
+                f"{was}. Make new ones from the recipe."
+            )
+        self._entered = True
         return self
 
     def __exit__(

@@ -61,7 +61,7 @@ class Active:
         self._model, self.recipe, self._edit = model, recipe, recipe.edit
         self._n_calls = model.editing.n_calls
         self._entries: list[object] = []
-        """One for each time it was entered and not left: the same edit may be in force twice."""
+        """One for the block, and one for each call that it decorates and that has not ended."""
 
         self._interventions = recipe.interventions(backend)
         for intervention in self._interventions:
@@ -95,21 +95,37 @@ class Active:
 
         @wraps(function)
         def edited(*args: Asked.args, **kwargs: Asked.kwargs) -> Given:
-            with self:
-                return function(*args, **kwargs)
+            entry = self._enter()  # a call inside of a call, or beside it, finds the edit in force
+            try:
+                made = function(*args, **kwargs)
+            finally:
+                self._leave(entry)
+            self.warn_of_idleness()
+            return made
 
         return edited
 
     def __enter__(self) -> Active:
         """Put the edit in force, after those that already are."""
+        with self._model.lock:
+            if self._entries:
+                raise RuntimeError(
+                    f"An edit must be entered once at a time, and this one, at {self.recipe.hook_point}, is in "
+                    "force already. Make a second one to change the model twice."
+                )
+            self._block = self._enter()
+        return self
+
+    def _enter(self) -> object:
         entry = object()
         try:
             with self._model.lock:
+                if not self._entries:
+                    self._model.interventions.extend(self._interventions)
+                    self._n_calls = self._model.editing.n_calls
                 self._entries.append(entry)
-                self._model.interventions.extend(self._interventions)
                 self._model.editing.hold(entry)
-                self._n_calls = self._model.editing.n_calls
-            return self
+            return entry
         except BaseException:
             self._leave(entry)
             raise
@@ -121,11 +137,10 @@ class Active:
         traceback: TracebackType | None,
     ) -> None:
         """Take this very edit out again, whatever happened inside."""
-        entry = self._entries[-1]
         try:
-            self._leave(entry)
+            self._leave(self._block)
         except BaseException:  # Ctrl-C in the midst of it
-            self._leave(entry)
+            self._leave(self._block)
             raise
         if kind is None:
             self.warn_of_idleness()
@@ -135,8 +150,8 @@ class Active:
         with self._model.lock:
             if entry in self._entries:
                 self._entries.remove(entry)
-            for own in self._interventions:
-                take_out(self._model.interventions, own, len(self._entries))
+            for own in () if self._entries else self._interventions:
+                take_out(self._model.interventions, own, 0)
             self._model.editing.release(entry)
 
     def warn_of_idleness(self) -> None:

@@ -302,8 +302,9 @@ class Effects:
         probe = torch.zeros(d_in, device=self._answers.model.device, requires_grad=True)
         total = torch.zeros_like(probe)
         for batch in self._answers.batches:
-            outputs = self._answers.with_graph(batch, lambda x: x + probe.to(x))
-            (slope,) = torch.autograd.grad(self._slope(outputs).sum(), probe)
+            with torch.enable_grad():
+                outputs = self._answers.with_graph(batch, lambda x: x + probe.to(x))
+                (slope,) = torch.autograd.grad(self._slope(outputs).sum(), probe)
             total = total + slope
         return total.detach() / self._answers.n
 

@@ -147,6 +147,12 @@ def test_removing_leaves_the_module_as_it_was() -> None:
     hooks.remove()
     hooks.remove()
     assert repr(hooks) == "Hooks(removed)"
+    with pytest.raises(RuntimeError, match="were removed"), hooks:
+        pass
+    with recipe.to_hooks(plain()) as again:
+        with pytest.raises(RuntimeError, match="of a block already"), again:
+            pass
+        assert "removed" not in repr(again)
     with pytest.raises(IndexError), recipe.to_hooks(plain()):
         plain()(torch.tensor([[10**6]]))
     parts = [plain(), *plain().modules()]

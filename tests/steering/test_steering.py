@@ -231,15 +231,52 @@ def test_contexts_nest_in_order(plain, sae, x):
     assert not torch.allclose(inner, outer)
 
 
-def test_one_context_can_be_entered_again(plain, x):
-    """Twice at once counts twice, and each exit takes out one."""
+def test_one_context_is_in_force_once(plain, x):
+    """Entered inside itself it is refused and stays in force once; afterwards it can be entered again."""
     edit = steer(plain, "0", direction=torch.ones(D), by=1.0)
     with edit:
-        with edit:
-            torch.testing.assert_close(plain(x), x + 2)
+        with pytest.raises(RuntimeError, match="at 0, is in force already"), edit:
+            pass
         torch.testing.assert_close(plain(x), x + 1)
+        with steer(plain, "0", direction=torch.ones(D), by=1.0):
+            torch.testing.assert_close(plain(x), x + 2)
+    assert torch.equal(plain(x), x)
     with edit:
         torch.testing.assert_close(plain(x), x + 1)
+
+
+def test_a_decorated_function_that_calls_itself_is_edited_once(plain, x):
+    """Also inside the edit's own block, and beside a call in another thread, which may end first."""
+    edit = steer(plain, "0", direction=torch.ones(D), by=1.0)
+
+    @edit
+    def answer(depth):
+        return answer(depth - 1) if depth else plain(x)
+
+    torch.testing.assert_close(answer(2), x + 1)
+    with edit:
+        torch.testing.assert_close(answer(1), x + 1)
+        torch.testing.assert_close(plain(x), x + 1)
+    assert torch.equal(plain(x), x)
+
+    begun, go = threading.Event(), threading.Event()
+
+    @edit
+    def slow():
+        begun.set()
+        go.wait(20)
+        return plain(x)
+
+    found = []
+    thread = threading.Thread(target=lambda: found.append(slow()))
+    thread.start()
+    begun.wait(20)
+    torch.testing.assert_close(answer(0), x + 1)
+    go.set()
+    thread.join(20)
+    torch.testing.assert_close(found[0], x + 1)
+    assert torch.equal(plain(x), x)
+    assert plain.interventions == []
 
 
 def test_the_lock_keeps_other_threads_out(plain, x):

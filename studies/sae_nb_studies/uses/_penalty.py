@@ -182,8 +182,8 @@ class Penalty:
 
     def __enter__(self) -> Penalty:
         """Read what passes from now on."""
-        self.passing.seen.clear()
         self.reading.__enter__()
+        self.passing.seen.clear()
         return self
 
     def __exit__(
