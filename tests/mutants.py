@@ -84,12 +84,15 @@ class Place:
     def name(self) -> str:
         return self.file.relative_to(ROOT).as_posix()
 
-    def mutant(self, way: tuple[Any, int]) -> Mutant:
+    def mutant(self, way: tuple[Any, int]) -> Mutant | None:
+        """None where the number is the same (1e30 + 1)."""
         source = self.file.read_text()
         changed = mutate_code(source, *way)
         before, after = (
             " ".join(text.splitlines()[self.line - 1].split()) for text in (source, changed)
         )
+        if ast.dump(ast.parse(source)) == ast.dump(ast.parse(changed)):
+            return None
         return Mutant(self.name, self.line, before, after, changed)
 
 
@@ -143,7 +146,7 @@ def sample(packages: list[str], n: int, seed: int) -> list[Mutant]:
     drawn = [place for package in packages for file in files(package) for place in places(file)]
     generator.shuffle(drawn)
     made = (place.mutant(generator.choice(place.ways)) for place in drawn)
-    return list(islice((mutant for mutant in made if mutant.changes_a_result), n))
+    return list(islice((mutant for mutant in made if mutant and mutant.changes_a_result), n))
 
 
 class Watched:
@@ -355,7 +358,8 @@ def main() -> None:
     if asked.at:
         found = [place for at in asked.at for place in places(ROOT / at.partition(":")[0])]
         here = [place for place in found if f"{place.name}:{place.line}" in asked.at]
-        drawn = list(dict.fromkeys(place.mutant(way) for place in here for way in place.ways))
+        tried = dict.fromkeys(place.mutant(way) for place in here for way in place.ways)
+        drawn = [mutant for mutant in tried if mutant and mutant.changes_a_result]
     else:
         drawn = sample(asked.package or RULES["packages"], asked.n, asked.seed)
     by_package = defaultdict(list)

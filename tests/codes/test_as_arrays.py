@@ -176,13 +176,13 @@ def test_the_largest_entry_gets_the_gradient() -> None:
 
 def test_the_strongest_entries_of_each_row_are_tabulated() -> None:
     """By magnitude, strongest first, fewer where a row has fewer."""
-    z = torch.tensor([[0.5, -3.0, -1.0], [0.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+    z = torch.tensor([[0.5, -3.0, -1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
     codes = SparseCodes.from_dense(z)
     table = codes.top(2)
     assert table.to_dict("list") == {
         "row": [0, 0, 2],
         "atom": [1, 2, 0],
-        "value": [-3.0, -1.0, 2.0],
+        "value": [-3.0, -1.0, 1.0],
     }
     assert codes[2].top(5)["atom"].tolist() == [0]
     wide = SparseCodes.from_dense(torch.arange(1.0, 13)[None])

@@ -194,6 +194,7 @@ def test_an_entrys_rank_counts_from_its_rows_largest() -> None:
 
 def test_codes_without_rows_atoms_or_axes() -> None:
     assert SparseCodes.from_dense(torch.zeros(0, 3)).frequency.tolist() == [0, 0, 0]
+    assert SparseCodes.from_dense(torch.tensor([[0.0, 2.0]])).frequency.tolist() == [0, 1]
     nothing = torch.zeros(0, dtype=torch.long)
     assert SparseCodes(torch.zeros(0), nothing, torch.tensor([0, 0]), 0).shape == (1, 0)
     assert SparseCodes.from_dense(torch.tensor([0.0, 2.0])).leading_shape == ()

@@ -23,7 +23,14 @@ from sae_nb.evaluation.explanations._detection import (
     kept_codes,
     least_alike,
 )
-from sae_nb.evaluation.explanations._rules import SHAPES, Predicate, RowFacts, fires_in
+from sae_nb.evaluation.explanations._rules import (
+    SHAPES,
+    Predicate,
+    RowFacts,
+    TokenIndex,
+    _endings,
+    fires_in,
+)
 from sae_nb_studies.evaluation import token_lift
 from tests.random_texts import random_texts
 
@@ -50,6 +57,27 @@ def test_planted_rules_are_said(texts) -> None:
     assert after.terms == (Predicate("before", (" the",)),)
     assert chance.f1 < 0.4
     assert "“ cat” or “ dog”" in animals.text
+
+
+def test_shared_endings_come_by_how_often_they_are_shared() -> None:
+    """Three cats, two dogs, one cart; endings of two to four letters, never a whole word."""
+    facts = SimpleNamespace(
+        token=np.array([0, 0, 0, 1, 1, 2, 1]), names={0: " cats", 1: "dogs", 2: "cart"}
+    )
+    active, within = np.ones(7, bool), np.array([1, 1, 1, 1, 1, 1, 0], bool)
+    found = list(_endings(facts, active, within))
+    told = {kind: [p.values[0] for p in found if p.kind == kind] for kind in ("begins", "ends")}
+    assert told["begins"] == ["ca", "cat", "do", "dog", "car"]
+    assert told["ends"] == ["ats", "ts", "gs", "ogs", "art", "rt"]
+
+
+def test_tokens_are_looked_up_by_beginnings_and_endings_of_any_length() -> None:
+    index = TokenIndex({0: " at", 1: "a", 2: "attic", 3: "battle"})
+    assert list(index.ids("begins", "a")) == [0, 1, 2]
+    assert list(index.ids("begins", "atti")) == list(index.ids("begins", "attic")) == [2]
+    assert list(index.ids("ends", "t")) == [0]
+    assert list(index.ids("ends", "attle")) == [3]
+    assert list(index.ids("begins", "")) == [0, 1, 2, 3]
 
 
 def test_every_token_is_read_once_for_all_atoms(texts, monkeypatch: pytest.MonkeyPatch) -> None:

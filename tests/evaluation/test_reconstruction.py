@@ -107,6 +107,26 @@ def trap(kind: str):
     return (x, x_hat + 0.5) if kind == "biased" else (x, x_hat)
 
 
+def test_every_definition_on_three_rows_by_hand():
+    """Errors (−1 0), (0 0), (0 3) of (0 0), (2 0), (4 9), whose mean is (2 3)."""
+    x = torch.tensor([[0.0, 0], [2, 0], [4, 9]])
+    x_hat = torch.tensor([[1.0, 0], [2, 0], [4, 6]])
+    expected = {
+        "r2_pooled": 1 - 10 / (8 + 54),
+        "r2_perdim": (7 / 8 + 45 / 54) / 2,
+        "r2_varratio": 1 - (1 / 3 + 3) / (4 + 27),
+        "r2_pertoken": (12 / 13 + 1 + 31 / 40) / 3,
+        "r2_scalar": 1 - 10 / 63.5,
+        "r2_uncentred": 1 - 10 / 101,
+        "ev_saelens618": 1 - 10 / (101 - 3 * (101 / 6) ** 2),
+    }
+    for definition, value in expected.items():
+        assert explained_variance(x, x_hat, definition) == pytest.approx(value), definition
+    constant = torch.cat([x, torch.full((3, 1), 4.0)], dim=1)
+    found = explained_variance(constant, torch.cat([x_hat, constant[:, 2:]], dim=1), "r2_perdim")
+    assert found == pytest.approx(expected["r2_perdim"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "pooled", "varratio", "pertoken", "scalar", "uncentred", "saelens618"),

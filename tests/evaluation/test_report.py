@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Identifiability, Measurement, RandomDictionary, Report
+from sae_nb.evaluation.report._downstream import _batch_size, _kl, _longest
 from sae_nb.evaluation.report._measurement import chance_generator
 
 D = 8
@@ -392,6 +394,39 @@ def test_a_measurement_compares_as_its_number_and_keeps_what_belongs_to_it(repor
     for computed in (one + 0, one - other, -one, abs(one), round(one, 2), sum([one, other])):
         assert type(computed) is float
     assert max(one, 2 * one - 5) is one
+
+
+def test_a_report_in_full_does_not_speak_of_further_rows(report):
+    hidden = len(report) - len(report._printed())
+    assert hidden > 0
+    assert report._notes()[0].startswith(f"… and {hidden} more rows")
+    assert report.all._notes() == list(report.cautions)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "context", "at_once", "cut"),
+    [
+        (100, 64, 16, None),
+        (2**17, 128, 8, None),
+        (2**17, 2**12, 1, None),  # 2²⁹ numbers are not too many
+        (2**17, 2**12 + 1, 1, 1024),
+        (2**28, 8, 1, 1),
+    ],
+)
+def test_a_batch_holds_half_a_gigabyte_of_logits(vocabulary, context, at_once, cut):
+    """2²⁷ numbers: texts side by side, at most 16, of 1024 tokens at most; a longer one is cut."""
+    text = SimpleNamespace(is_text=True)
+    model = SimpleNamespace(modality=text, vocabulary_size=vocabulary, context_length=context)
+    assert (_batch_size(model), _longest(model)) == (at_once, cut)
+    assert _batch_size(SimpleNamespace(modality=SimpleNamespace(is_text=False))) == 64
+
+
+def test_divergence_of_three_classes_by_hand():
+    """½ ln 2 + ½ ln ⅔, and a class that the clean model rules out adds nothing."""
+    clean = torch.tensor([[0.5, 0.5, 0.0]]).log().expand(2, 3, 3)
+    other = torch.tensor([[0.25, 0.75, 0.0]]).log()
+    expected = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
+    torch.testing.assert_close(_kl(clean, other), torch.full((2, 3), expected))
 
 
 def test_what_is_zero_to_rounding_is_printed_as_zero():

@@ -56,6 +56,18 @@ def test_an_atom_whose_codes_cancel_is_not_dead():
     assert sums.atom_counts[0] == 0
 
 
+def test_atoms_not_seen_yet_are_counted_at_every_doubling():
+    """Chunks of 10, 5, 5 and 30 rows; atom 2 fires in rows 10 to 14, atom 3 in row 40, atom 1 never."""
+    z = torch.zeros(50, 4)
+    z[:, 0], z[10:15, 2], z[40, 3] = 1, 1, -1
+    sums, start = SparsitySums(4, 1), 0
+    for size in (10, 5, 5, 30):
+        part = z[start : start + size]
+        sums.update(SparseCodes.from_dense(part), np.zeros(size, dtype=int))
+        start += size
+    assert sums.dead_by_rows == {10: 0.75, 20: 0.5, 50: 0.25}
+
+
 def test_stored_zeros_are_not_active():
     """An entry may be kept with the value 0: it counts neither for its row nor for its atom."""
     codes = SparseCodes(

@@ -93,7 +93,6 @@ def _enough(
     tried = torch.randperm(len(first), generator=generator)[:TRIED]
     tiles = second.split(_TILE // TRIED)
     best = torch.stack([(first[tried] @ rows.T).amax(dim=1) for rows in tiles]).amax(dim=0)
-    looked_at, found = 0, 0.0
     for looked_at in LISTS_LOOKED_AT:
         seen = torch.empty(len(tried))
         place = torch.arange(len(tried))
