@@ -14,6 +14,8 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.evaluation import evaluate_saved
+from sae_nb.evaluation.report._by_tiles import _Drawn
+from sae_nb.training._process_group import Team
 
 ROWS = ("r2", "fvu", "mse", "cosine", "l0", "l1", "l0_p95", "dead_fraction", "density_median")
 SAES: dict[str, tuple[type[sn.SparseAutoencoder], dict[str, Any]]] = {
@@ -79,6 +81,20 @@ def test_the_control_is_of_random_atoms_and_does_not_depend_on_tiles(tmp_path: P
     assert one.control == pytest.approx(other.control, rel=1e-5)
     assert one.control < one.value
     assert one.control == pytest.approx(whole.control, abs=0.1)
+
+
+def test_the_gain_of_random_atoms_leaves_nothing_along_what_they_propose() -> None:
+    """Least squares: x − x̂ is at right angles to x̂ − mean, over all rows together."""
+    x = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) + 3
+    drawn = _Drawn(20, 2, x.mean(dim=0), signed=False, seed=1, team=Team())
+    proposed = drawn.reconstruct(x)[1] - drawn.mean
+    drawn.fit(x)
+    assert drawn.gain == pytest.approx(
+        float(((x - drawn.mean) * proposed).sum() / proposed.square().sum()), rel=1e-4
+    )
+    codes, x_hat = drawn.reconstruct(x)
+    assert abs(float(((x - x_hat) * (x_hat - drawn.mean)).sum())) < 1e-3 * float(x_hat.norm())
+    assert codes.l0.tolist() == [2] * 40
 
 
 MEASURE = """

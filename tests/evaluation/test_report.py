@@ -8,6 +8,7 @@ import pickle
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Identifiability, Measurement, RandomDictionary, Report
-from sae_nb.evaluation.report._downstream import _batch_size, _kl, _longest
+from sae_nb.evaluation.report._downstream import _ROWS, _batch_size, _kl, _longest
 from sae_nb.evaluation.report._measurement import chance_generator
 
 D = 8
@@ -419,6 +420,33 @@ def test_a_batch_holds_half_a_gigabyte_of_logits(vocabulary, context, at_once, c
     model = SimpleNamespace(modality=text, vocabulary_size=vocabulary, context_length=context)
     assert (_batch_size(model), _longest(model)) == (at_once, cut)
     assert _batch_size(SimpleNamespace(modality=SimpleNamespace(is_text=False))) == 64
+
+
+def test_rows_about_the_output_are_shares_of_what_an_ablation_costs():
+    """Of means 2 clean, 6 or 5 ablated and 3 spliced, and their like; without a cost there is no share."""
+    of = {
+        "ce": {"clean": 2.0, "zero": 6.0, "mean": 5.0, "spliced": 3.0},
+        "kl": {"zero": 4.0, "mean": 3.0, "spliced": 1.0},
+        "accuracy": {"clean": 0.9, "zero": 0.1, "mean": 0.3, "spliced": 0.7},
+        "cosine": {"clean": 1.0, "zero": 0.2, "mean": 0.5, "spliced": 0.8},
+        "agreement": {"spliced": 0.6},
+    }
+    expected = {
+        "kl": 1, "kl_score": 3 / 4, "agreement": 0.6,
+        "ce_recovered": 3 / 4, "ce_recovered_mean": 2 / 3, "delta_ce": 1,
+        "ce": 3, "ce_clean": 2, "ce_zero": 6,
+        "accuracy_recovered": 3 / 4, "accuracy_recovered_mean": 2 / 3,
+        "accuracy": 0.7, "accuracy_clean": 0.9, "accuracy_zero": 0.1,
+        "output_cosine": 0.8, "cosine_recovered": 3 / 4,
+    }  # fmt: skip
+    formulas = {name: row for rows in _ROWS.values() for name, (_, row) in rows.items()}
+    found = {
+        name: float(row(lambda quantity, variant: of[quantity][variant], "spliced"))
+        for name, row in formulas.items()
+    }
+    assert found == pytest.approx(expected)
+    for name in ("ce_recovered", "kl_score"):
+        assert np.isnan(formulas[name](lambda quantity, variant: 0.0, "spliced"))
 
 
 def test_divergence_of_three_classes_by_hand():

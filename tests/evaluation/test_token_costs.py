@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import token_costs
+from sae_nb.evaluation.report._downstream import _of_text
 
 TEXTS = [
     "Anna walked to the river. She found a lamp.",
@@ -34,6 +38,25 @@ def test_the_mean_of_the_tokens_is_the_report_s_number(gpt, acts):
         assert costs.ce_clean.mean() == pytest.approx(report["ce_clean"].value, abs=1e-5)
     assert (np.diff(costs.delta[costs.worst(5)]) <= 0).all()
     assert set(costs.sample) == {0, 1, 2}
+
+
+def test_costs_of_a_text_by_hand():
+    """Tokens 2 0 1 and padding: after 2 comes 0, of ¼ and then ½; after 0 comes 1, of ½ and then ¼."""
+    batch = SimpleNamespace(
+        has_next=lambda: torch.tensor([[False] * 4, [True, True, False, False]]),
+        token_ids=torch.tensor([[0, 0, 0, 0], [2, 0, 1, 0]]),
+        sample=torch.tensor([[0] * 4, [7] * 4]),
+        position=torch.arange(4).expand(2, 4),
+    )
+    clean = torch.tensor([[0.25, 0.5, 0.25], [0.25, 0.5, 0.25], [1.0, 1, 1], [1.0, 1, 1]]).log()
+    spliced = torch.tensor([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25], [1.0, 1, 1], [1.0, 1, 1]]).log()
+    found = _of_text(batch, 1, clean, spliced)
+    two = np.log(2)
+    np.testing.assert_allclose(found["ce_clean"], [2 * two, two], rtol=1e-6)
+    np.testing.assert_allclose(found["ce_spliced"], [two, 2 * two], rtol=1e-6)
+    np.testing.assert_allclose(found["kl"], [0.25 * two, 0.25 * two], rtol=1e-6)
+    kept = {name: found[name].tolist() for name in ("sample", "position", "token_id")}
+    assert kept == {"sample": [7, 7], "position": [0, 1], "token_id": [2, 0]}
 
 
 def test_an_sae_that_gives_everything_back_costs_nothing(gpt, acts):

@@ -10,13 +10,22 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.evaluation import which_sae
-from sae_nb.evaluation._recommend import Advice, Finding
+from sae_nb.evaluation._recommend import Advice, Finding, _rows
 
 SEEDS = pytest.mark.parametrize("seed", [0, 1])
 
 
 def gaussian(seed: int = 0, n: int = 2000, d_in: int = 32) -> Tensor:
     return torch.randn(n, d_in, generator=torch.Generator().manual_seed(seed))
+
+
+def test_rows_are_scaled_by_their_spread_and_copies_are_no_rows() -> None:
+    x = 5 * gaussian(n=600) + 3
+    drawn = _rows(x, 512, torch.Generator().manual_seed(0))
+    assert len(drawn) == 512
+    assert float((drawn - drawn.mean(dim=0)).square().sum(dim=1).mean()) == pytest.approx(1)
+    with pytest.raises(ValueError, match="got 511 among 600"):
+        _rows(x[torch.arange(600) % 511], 600, torch.Generator())
 
 
 def found(advice: Advice) -> tuple[Finding, Finding, Finding, Finding]:

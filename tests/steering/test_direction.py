@@ -6,6 +6,7 @@ import json
 import warnings
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import sae_nb as sn
+from sae_nb.codes import SparseCodes
 from sae_nb.steering import Direction
 from sae_nb.steering._direction import METHODS
+from sae_nb.steering._edits import Firing, Over
 
 D = 32
 RAW = {"positions": "all", "n_random": 20}
@@ -156,6 +159,21 @@ def test_a_gate_opens_where_a_direction_or_an_atom_is(plain) -> None:
     with sn.steer(plain, "0", sae, 0, by=1.0, where=(0, 2.0)):
         out = plain(x)
     torch.testing.assert_close(out, x + (d.projections(x) > 2.0)[:, None] * d.vector)
+
+
+def test_a_gate_is_open_above_its_threshold_and_not_at_it(plain) -> None:
+    """⟨x, v⟩ of 6, 4 and 2 with v = (2 0 …), and latents of half that, at thresholds 4 and 2."""
+    x = torch.zeros(1, 3, D)
+    x[0, :, 0] = torch.tensor([3.0, 2.0, 1.0])
+    x[..., 1] = 9
+    v = torch.zeros(D)
+    v[0] = 2
+    assert Over(v, 4.0)(x).tolist() == [[True, False, False]]
+    sae = SimpleNamespace(
+        dictionary=torch.eye(D), encode=lambda x: SparseCodes.from_dense(x.relu())
+    )
+    assert Firing(sae, 0, 2.0)(x).tolist() == [[True, False, False]]
+    assert Firing(sae, 2)(x).tolist() == [[False, False, False]]
 
 
 def test_a_gate_that_never_opens_says_so(plain) -> None:
