@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all browser binder reliability dist wheel-test check bench bench-gpu gpu-pack notebooks mutants reproduce reproduce-full models peers chromium sync clean
+.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all browser binder reliability stranger dist wheel-test check bench bench-gpu gpu-pack notebooks mutants reproduce reproduce-full models peers chromium sync clean
 
 # Any Python ≥ 3.11; it is used once, to make the environment.
 PYTHON ?= python3
@@ -148,6 +148,17 @@ binder: $(STAMP) chromium ## of the tests, those of the demo as Binder serves it
 reliability: $(STAMP) chromium loops ## of the tests, those of kills, damages, full disks, long use, endings, notebooks run all in one go, many times each; every class of transformers
 	@mkdir -p build
 	SAE_NB_ENDINGS=10 SAE_NB_INTERRUPTS=10 SAE_NB_WRONG_CALLS=80000 SAE_NB_RUN_ALLS=20 SAE_NB_SWEEP=all $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability tests/bad_input tests/sweep tests/browser/test_run_all.py
+
+# What a checkout that is read alone cannot have: git's history, files of its own, rights of root, a home.
+stranger: $(STAMP) ## the quick tests without a browser, of the last commit, where nothing can be written, in an order drawn by SEED=1
+	@place=$$(mktemp -d); trap 'chmod -R u+w "$$place"; rm -r "$$place"' EXIT
+	mkdir -p build "$$place/home"
+	git archive HEAD | tar -x -C "$$place"
+	chmod -R a-w "$$place"
+	alone=(); if [ "$$(id -u)" = 0 ]; then alone=(unshare --user --map-user=1000 --map-group=1000); fi
+	bin="$(CURDIR)/$(BIN)"; cd "$$place"
+	export HOME="$$place/home" PYTHONPATH="$$place:$$place/widgets:$$place/studies:$$place/notebooks" OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+	"$${alone[@]}" "$$bin/python" -m pytest -q -ra --disable-warnings -p no:cacheprovider $(SIDE_BY_SIDE) --shuffled $(or $(SEED),1) -m "not slow and not browser" tests $(NOT_HERE)
 
 check: $(STAMP) ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .

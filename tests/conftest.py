@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import signal
 import socket
 import sys
@@ -58,6 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="sum every product in another order (other_sums.py)",
     )
+    parser.addoption(
+        "--shuffled", type=int, metavar="SEED", help="files, and tests of a file, in a drawn order"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -83,12 +87,19 @@ def _name_in_results(item: pytest.Item) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that of several processes none ends with a long one."""
+    """Files with slow tests come first, so that of several processes none ends with a long one; or by lot."""
     if results := config.getoption("--done"):
         passed = _passed(results)
         items[:] = [item for item in items if _name_in_results(item) not in passed]
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    seed = config.getoption("--shuffled")
+    if seed is None:
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
+    else:
+        draw = random.Random(seed)
+        places = {path: draw.random() for path in sorted({item.path for item in items})}
+        draw.shuffle(items)
+        items.sort(key=lambda item: places[item.path])  # fixtures of a file are seldom made twice
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

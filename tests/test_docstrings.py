@@ -90,6 +90,7 @@ def failed_examples(names: list[str], left: Collection[str] = ()) -> str:
     return "".join(said)
 
 
+@pytest.mark.slow
 @each_package
 def test_examples_run(package: str) -> None:
     """What a docstring shows is what happens."""

@@ -92,6 +92,7 @@ def test_a_dependency_that_is_missing_or_too_old_is_named(monkeypatch: Patch) ->
     assert "ipywidgets 7.0 is installed, >=8.1 is needed" in finding.what
 
 
+@pytest.mark.slow
 def test_it_prints_where_pandas_does_not_work() -> None:
     """With an older numpy pandas cannot be imported, and then the report is what helps."""
     code = (
@@ -198,6 +199,7 @@ def test_a_kernel_that_computes_something_else_is_caught(monkeypatch: Patch, wro
     assert not checkup.usable
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_only_where_they_are_asked_for(tmp_path: Path) -> None:
     """With nothing on disk all checks together compile none of ours, and name the call that does."""
     code = (

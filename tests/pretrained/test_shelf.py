@@ -55,6 +55,7 @@ def test_a_name_opens_a_top_k_sae(name: str) -> None:
     assert np.allclose(sae.strength_p99, sn.load_examples(name).p99, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*NAMES, *REAL])
 def test_examples_fit_their_sae(name: str) -> None:
     sae, examples = sn.load_sae(name), sn.load_examples(name)

@@ -193,6 +193,7 @@ def test_numbers_in_questions_and_hints_are_right() -> None:
     assert 0 < first_block() <= 3
 
 
+@pytest.mark.slow
 def test_where_an_atom_lives_is_that_of_the_library() -> None:
     """The same as `difference()` of a crosscoder whose sites are in other units."""
     x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
@@ -225,6 +226,7 @@ def test_the_loop_of_patching_finds_what_the_library_finds() -> None:
     assert shares[0] == pytest.approx(found.effect[1], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_detector_of_images_reads_captions() -> None:
     pairs, sae = paired(), joint_sae()
     is_green = pairs.scenes.colour == 3

@@ -310,6 +310,7 @@ BAD = {
 """What no exercise of the course can take for an answer."""
 
 
+@pytest.mark.slow
 def test_no_exercise_of_the_course_takes_a_bad_answer() -> None:
     for id, *_ in exercise_report().rows:
         asked = Exercise(exercise(id)._task)

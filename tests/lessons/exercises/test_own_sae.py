@@ -67,6 +67,7 @@ def loop(mistake: str = "") -> Callable[..., Any]:
     return fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mistake", "words"),
     {
@@ -99,6 +100,7 @@ def test_a_loop_is_told_its_mistake(mistake: str, words: str) -> None:
     assert words in verdict.message
 
 
+@pytest.mark.slow
 def test_a_loop_without_a_mistake_is_right() -> None:
     """Also one whose optimiser has another order, or whose rate falls at the end."""
     assert exercise("02.5").check(loop())
