@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import subprocess
 import zipfile
@@ -20,6 +21,7 @@ from sae_nb.models._image_inputs import fit_picture
 # Files
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git here")
 def test_a_repository_in_a_site_is_still_one(tmp_path: Path) -> None:
     """Also after `git gc`, which leaves empty folders that git needs."""
     x, site = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), tmp_path / "site"

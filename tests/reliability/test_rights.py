@@ -23,12 +23,14 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="rights are other things
 @pytest.fixture(scope="module")
 def folders() -> Iterator[Path]:
     """A model, images, an SAE and activations, in a place that everyone may enter."""
-    place = Path(mkdtemp(prefix="rights-"))
-    place.chmod(0o755)
+    # Root becomes a stranger below, who must come as far as this, and TMPDIR may be root's alone.
+    place = Path(mkdtemp(prefix="rights-", dir="/tmp" if os.geteuid() == 0 else None))
     save_dino(place / "model", n_blocks=2)
     save_images(place / "images", 4)
     sn.TopK(4, 8, 2).save(place / "sae")
     sn.Activations.from_tensor(sn.data.scenes(2, seed=0).images.flatten(1)).save(place / "acts")
+    for made in (place, *place.rglob("*")):  # whatever the umask left
+        made.chmod(0o755 if made.is_dir() else 0o644)
     yield place
     shutil.rmtree(place)
 

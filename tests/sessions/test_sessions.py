@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,8 @@ def test_a_session_names_no_place_and_no_person(saved, tmp_path) -> None:
     text = "".join(path.read_text() for path in saved.iterdir())
     for word in (str(tmp_path), str(Path.home()), socket.gethostname()):
         assert word not in text
-    assert f'"{getpass.getuser()}"' not in text
+    with suppress(KeyError, OSError):  # a user whom the system does not name
+        assert f'"{getpass.getuser()}"' not in text
     assert {path.suffix for path in saved.iterdir()} == {".json"}
 
 
