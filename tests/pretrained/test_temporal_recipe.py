@@ -15,7 +15,7 @@ from sae_nb.files._tensors import read_tensors, write_tensors
 from sae_nb_studies.recipes.saes import _temporal as recipe
 
 NAME = "tiny-gpt/resid_post.3"
-STEPS = 110
+STEPS = 50
 
 
 def test_shares_are_of_the_activation_and_the_error_counts() -> None:
@@ -63,7 +63,7 @@ def test_a_stopped_run_continues_and_other_seeds_share_its_activations(
         assert (sae.strict, sae.model_name, sae.hook_point) == (form == "strict", *NAME.split("/"))
         assert sae.position_policy is not None
         assert sae.position_policy.drop_first
-        assert [point["step"] for point in record["curve"]] == recipe.points(STEPS) == [100, 110]
+        assert [point["step"] for point in record["curve"]] == recipe.points(STEPS) == [STEPS]
         fresh = read_tensors(tmp_path / "held-out.safetensors")["x"].float()
         assert record["held-out"] == pytest.approx(recipe.measured(sae, fresh), rel=1e-4, abs=1e-6)
         assert record["windows"] == {"train": 9, "held-out": 4}
