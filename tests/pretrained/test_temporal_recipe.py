@@ -49,7 +49,7 @@ def test_a_stopped_run_continues_and_other_seeds_share_its_activations(
     begin = sn.load_model("tiny-gpt").tokenizer.bos_token_id
     ids[2, 5] = begin
     write_tensors(tmp_path / "windows.safetensors", {"train": ids[:10], "held-out": ids[10:]})
-    write_json(tmp_path / "documents.json", {})
+    write_json(tmp_path / "documents.json", {"sources": "numbers"})
     call = [NAME, "--work", str(tmp_path), "--out", str(tmp_path / "out"), "--n-atoms", "32"]
     call += ["--k", "2", "--context", "16", "--steps", str(STEPS), "--batch-size", "32"]
     call += ["--bottleneck-factor", "2", "--judged", "2", "--forms"]
@@ -67,6 +67,10 @@ def test_a_stopped_run_continues_and_other_seeds_share_its_activations(
         fresh = read_tensors(tmp_path / "held-out.safetensors")["x"].float()
         assert record["held-out"] == pytest.approx(recipe.measured(sae, fresh), rel=1e-4, abs=1e-6)
         assert record["windows"] == {"train": 9, "held-out": 4}
+        card = (folder / "README.md").read_text()
+        found = record["held-out"]
+        assert f"| {found['share']:.3f} | {found['shuffled share']:.3f} |" in card
+        assert f"| {STEPS} | {record['curve'][0]['share']:.3f} |" in card
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError

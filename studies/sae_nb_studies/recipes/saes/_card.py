@@ -147,7 +147,7 @@ def _named_steering(
         for s in steered
     ]
     header = ["name", "atom", "strength", "clean", "random", "steered", "beats random"]
-    return ["## What its atoms do", filled(text), _table(header, rows)]
+    return ["## What its atoms do", filled(text), table_of(header, rows)]
 
 
 def _made(facts: dict[str, Any], plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
@@ -180,7 +180,7 @@ def report_table(report: dict[str, dict[str, float]]) -> str:
         interval = f"{m['low']:.4g} … {m['high']:.4g}" if "low" in m and "high" in m else ""
         others = (_number(m.get(key)) for key in ("floor", "control"))
         rows.append([words, _number(m.get("value")), interval, *others])
-    return _table(["", "value", "95 %", "floor", "random atoms"], rows)
+    return table_of(["", "value", "95 %", "floor", "random atoms"], rows)
 
 
 def _matches(facts: dict[str, Any]) -> str:
@@ -244,7 +244,7 @@ def _classes(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
         for s in steering
     ]
     header = ["label", "atom", "strength (× p99)", "turned", "95 %", "random, most"]
-    return words, _table(header, rows)
+    return words, table_of(header, rows)
 
 
 def _sentiments(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
@@ -273,7 +273,9 @@ def _sentiments(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
         for s in steering
     ]
     header = ["label", "atom", "strength (× p99)", "share", "shift", "95 %", "cost written"]
-    return words, _table([*header, "cost read", "grammatical", "random, most", "shift at 1"], rows)
+    return words, table_of(
+        [*header, "cost read", "grammatical", "random, most", "shift at 1"], rows
+    )
 
 
 def _dose(s: dict[str, Any]) -> list[str]:
@@ -285,7 +287,8 @@ def _percents(interval: Sequence[float]) -> str:
     return f"{low:+.1%} … {high:+.1%}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_of(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 

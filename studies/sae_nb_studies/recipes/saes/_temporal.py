@@ -31,12 +31,12 @@ from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Positive, Seed, checked
 from sae_nb.data import prose
-from sae_nb.files._atomic import new_folder, read_json, write_json, write_manifest
+from sae_nb.files._atomic import new_folder, read_json, write_bytes, write_json, write_manifest
 from sae_nb.files._tensors import read_tensors, write_tensors
 from sae_nb.models import LiveModel, load_model
 from sae_nb.temporal import Decomposition, decompose
 from sae_nb.training import TrainConfig, TrainRecord, train
-from sae_nb_studies.recipes.saes._card import shown_command
+from sae_nb_studies.recipes.saes._card import CARD, filled, shown_command, table_of
 from sae_nb_studies.recipes.saes._shipping import as_shipped
 from sae_nb_studies.recipes.saes._text_recipe import FILES
 from sae_nb_studies.recipes.saes._texts import SOURCES, mixed_texts
@@ -297,6 +297,74 @@ def codes_of(parts: Decomposition) -> tuple[Tensor, Tensor]:
 
 
 # -------------------------------------------------------------------------------------------------
+# The card of one SAE, from its record.
+
+
+def temporal_card(record: dict[str, Any]) -> str:
+    """Return the card in Markdown."""
+    plan, found, curve = record["plan"], record["held-out"], record["curve"]
+    model, _, hook_point = record["name"].partition("/")
+    windows = record["windows"]
+    about = (
+        f"A temporal SAE ({record['form']} form) of {plan['n_atoms']} atoms, {plan['k']} novel ones per token, "
+        f"on the activations of {model} at {hook_point}. Weights have eight bits and a scale per row; numbers are "
+        "of them as loaded."
+    )
+    made = [
+        f"**Data**: {windows['train']} windows of {plan['context']} tokens of {record['texts']['sources']}. "
+        "Windows lie within a document; their first tokens, and windows with a massive token, are left out. "
+        f"One document of sixteen is held out ({windows['held-out']} windows).",
+        f"**Training**: {plan['steps']} steps of {plan['batch_size']} tokens, learning rate "
+        f"{plan['learning_rate']:g}, seed {record['seed']}; {curve[-1]['seconds']:.0f} s on "
+        f"{record['device']}; torch {record['torch']}, {record['date']}.",
+        "**Licence**: that of this project.",
+    ]
+    measured_here = table_of(
+        ["", "as they are", "tokens shuffled", "codes shuffled"],
+        [
+            ["share of the activations' energy that is predicted"]
+            + [f"{found[name]:.3f}" for name in ("share", "shuffled share")]
+            + [""],
+            *(
+                [words]
+                + [f"{found[f'{how}{part}lag-1']:.3f}" for how in ("", "shuffled ", "order lost ")]
+                for words, part in (
+                    ("cosine of a token's predicted code and the last one's", ""),
+                    ("the same of novel codes", "novel "),
+                )
+            ),
+            ["unexplained (FVU)", f"{found['FVU']:.3f}", f"{found['shuffled FVU']:.3f}", ""],
+        ],
+    )
+    points_of = table_of(
+        ["steps", "share", "FVU", "on training windows: share", "FVU", "lag-1, predicted", "novel"],
+        [
+            [f"{point['step']:.0f}"]
+            + [
+                f"{point[name]:.3f}"
+                for name in ("share", "FVU", "train share", "train FVU", "lag-1", "novel lag-1")
+            ]
+            for point in curve
+        ],
+    )
+    parts = [
+        f"# {record['name']}, temporal, {record['form']} form, seed {record['seed']}",
+        filled(about),
+        "\n".join(
+            [*(filled(text, "- ") for text in made), f"- **Command**: `{record['command']}`"]
+        ),
+        "## On held-out windows",
+        measured_here,
+        "## Along the training",
+        filled(
+            f"Of {min(plan['judged'], windows['held-out'])} held-out windows, and as many of training."
+        ),
+        points_of,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+# -------------------------------------------------------------------------------------------------
 # All trainings of a call.
 
 
@@ -352,6 +420,7 @@ def make_temporal(
             with new_folder(folder / run, replace=(folder / run).is_dir()) as partial:
                 write_sae(shipped.cpu(), partial, **FILES)
                 write_json(partial / RECORD, record)
+                write_bytes(partial / CARD, temporal_card(record).encode())
                 write_manifest(partial, KIND, architecture=type(sae).__name__)
 
 
@@ -382,7 +451,8 @@ def main(arguments: Sequence[str]) -> None:
     plan = TemporalPlan(**{field.name: given.pop(field.name) for field in fields(defaults)})
     hidden = ("--texts", "--work", "--out", "--model")
     given["work"].mkdir(parents=True, exist_ok=True)
-    torch.set_float32_matmul_precision("high")  # products of a card's tensor cores, in TF32
+    if given["device"].type == "cuda":
+        torch.set_float32_matmul_precision("high")  # products of its tensor cores, in TF32
     name, folder = given.pop("name"), given.pop("out")
     command = shown_command(["temporal", *arguments], hidden=hidden)
     make_temporal(name, plan, folder, command=command, **given)
