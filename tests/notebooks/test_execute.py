@@ -25,6 +25,7 @@ def _notebook(*sources: str) -> Any:
     return nbformat.v4.new_notebook(cells=cells)
 
 
+@pytest.mark.slow
 def test_a_panel_and_a_live_figure_are_kept_as_they_were_at_the_end() -> None:
     """Each in the output of the cell that showed it, also one that a later cell changed; seconds are counted."""
     notebook = _notebook(

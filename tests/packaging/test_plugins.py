@@ -74,6 +74,7 @@ def _run(code: str, *arguments: str, path: Path | None = None) -> subprocess.Com
     )
 
 
+@pytest.mark.slow
 def test_parts_of_an_installed_package_are_used_and_broken_ones_named(
     installed: Path, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_other_wheels_hold_theirs(wheels: list[Path]) -> None:
     """Studies with experiments, recorded numbers and recipes; exercises; no file in two wheels."""
     names = [set(zipfile.ZipFile(one).namelist()) for one in wheels]
@@ -107,6 +108,7 @@ print(sn.circuits.attribution_graph.__name__, sn.diff_models.__name__)
 """
 
 
+@pytest.mark.slow
 def test_without_the_studies_the_error_names_their_package(unpacked: Path) -> None:
     """The tool alone: its own names work, a study's say what to install."""
     done = run_in(unpacked, "sys.modules['sae_nb_studies'] = None\n" + MISSING, "-I")

@@ -56,6 +56,7 @@ def test_documents_are_whole_and_held_out_ones_are_others(texts: Path) -> None:
         mixed_texts(texts.parent)
 
 
+@pytest.mark.slow
 def test_a_small_run_makes_a_folder_and_judges_its_names(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

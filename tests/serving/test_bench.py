@@ -198,6 +198,7 @@ def test_the_command_prints_and_keeps_the_scores(tmp_path, capsys):
     assert "`--mcp` must come with `--out`" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("mcp") is None, reason="needs the package mcp")
 def test_a_client_of_the_protocol_takes_the_same_bench(tmp_path):
     where = tmp_path / "kept"

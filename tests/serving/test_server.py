@@ -20,6 +20,7 @@ def client():
         yield client
 
 
+@pytest.mark.slow
 def test_a_server_is_made_after_a_model_was_run():
     """nnsight gives every object a `save`, with which anyio cannot be imported; it has it again afterwards."""
     made = "import nnsight; from sae_nb.serving import server; server(); print(object.save)"
@@ -100,6 +101,7 @@ def test_what_a_client_may_not_send_is_refused_by_name(name, arguments, named):
 BUNDLED = Registry()
 
 
+@pytest.mark.slow
 def test_a_refusal_reaches_the_client_as_an_error_and_the_server_lives_on(client):
     refused = client.call("card", sae="/etc/passwd", atom=0)
     assert refused["isError"]

@@ -123,6 +123,7 @@ def test_a_part_that_cannot_be_trained_through_is_refused() -> None:
         assert "no gradient" in exercise(id).check(mine).message
 
 
+@pytest.mark.slow
 def test_three_dictionaries_are_held_against_three_toys() -> None:
     hidden = [hidden_rows(seed) for seed in range(3)]
     right = [own_sae(hidden_rows(seed), 64, 3, 600, seed).D for seed in range(3)]
@@ -160,6 +161,7 @@ def test_rows_of_data_do_not_win(seed: int) -> None:
     assert random_cosine() < raw.mean()
 
 
+@pytest.mark.slow
 def test_atoms_that_begin_asleep_are_needed_back() -> None:
     """56 of 64 on two toys: without their return no feature is found, with it most are."""
     for seed in range(2):
@@ -170,6 +172,7 @@ def test_atoms_that_begin_asleep_are_needed_back() -> None:
         assert found[0] > 15 > 3 > found[1]
 
 
+@pytest.mark.slow
 def test_a_rate_that_falls_lets_atoms_rest() -> None:
     x = hidden_rows(0)
     assert own_sae(x, 64, 3).r2(x) > own_sae(x, 64, 3, cooled=False).r2(x) + 0.003
@@ -219,6 +222,7 @@ def test_an_sae_of_a_real_model_is_judged_on_new_images(monkeypatch: pytest.Monk
         assert words in exercise("02.7").check(answer).message
 
 
+@pytest.mark.slow
 def test_a_penalty_is_dodged_without_unit_norm() -> None:
     assert 0.3 < exercises.strength_without_unit_norm() < 0.7
     x = hidden_rows(0)

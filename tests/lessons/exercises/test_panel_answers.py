@@ -30,6 +30,7 @@ def test_a_wrong_place_is_not_right(id: str, wrong: tuple[object, ...]) -> None:
     assert not any(exercise(id).check(answer) for answer in wrong)
 
 
+@pytest.mark.slow
 def test_the_clouds_are_rebuilt_worst_by_the_one_with_a_price() -> None:
     """04.4 as its lesson trains them: ReLU far below, the other two near 1."""
     clouds = six_gaussians(4000, seed=0)
