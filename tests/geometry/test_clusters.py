@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import HDBSCAN
 
 from sae_nb.geometry import cluster_points, mean_cosines
 
@@ -27,6 +28,18 @@ def test_planted_clusters_are_found() -> None:
     for blob, cluster in enumerate((0, 1, 2)):
         inside = found[truth == blob]
         assert (inside[inside >= 0] == cluster).all()
+
+
+@pytest.mark.parametrize(("n", "least"), [(100, 5), (900, 10)])
+def test_clusters_are_those_of_scikit_learn(n: int, least: int) -> None:
+    """Two points make a place dense, and a third of √n a cluster, but five at least."""
+    generator = np.random.default_rng(n)
+    xy = generator.random((n, 2)) * 10 + 0.3 * generator.standard_normal((n, 2))
+    found = cluster_points(xy)
+    expected = HDBSCAN(min_cluster_size=least, min_samples=2, copy=True).fit_predict(xy)
+    assert ((found < 0) == (expected < 0)).all()
+    both = np.unique(np.stack([found, expected]), axis=1)
+    assert both.shape[1] == len(set(found)) == len(set(expected)) > 2
 
 
 def test_one_blob_is_no_cluster_of_everything() -> None:

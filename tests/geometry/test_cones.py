@@ -54,6 +54,14 @@ def test_all_atoms_give_the_distance_to_the_cone() -> None:
     assert (found.r[:, 0] >= np.array(exact) - 1e-5).all()
 
 
+def test_the_area_counts_every_doubling_the_same() -> None:
+    """Of 2, 4 and 16 atoms: one doubling and two, each as wide as its means."""
+    found = containment(drawn(3, 5), drawn(ATOMS, 0), steps=(2, 4, 16))
+    two, four, sixteen = found.r.mean(axis=0)
+    assert found.area == pytest.approx(((two + four) / 2 + (four + sixteen)) / 3)
+    assert containment(drawn(3, 5), drawn(ATOMS, 0), steps=(4,)).area == pytest.approx(four)
+
+
 def test_floors_are_those_of_random_directions() -> None:
     """Measured beside the specification for 1024 atoms of 64 dimensions: .917, .735, .281 at 1, 4, 16."""
     rows = torch.randn(1124, 64, generator=torch.Generator().manual_seed(0))

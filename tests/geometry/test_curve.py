@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.geometry import Curve, curve
+from sae_nb.geometry._curve import _left_out
 
 D = 24
 
@@ -100,6 +101,27 @@ def test_the_chord_is_the_line_between_neighbours(closed: bool, wanted: list[flo
     assert c.r2_chord == pytest.approx(1 - np.square(np.array(wanted)[known]).sum() / spread)
 
 
+def test_nearest_on_an_open_curve_keeps_the_shape_of_what_is_asked() -> None:
+    """On a parabola from 0 to 3; beyond an end the end is nearest."""
+    u = np.linspace(0, 3, 16)
+    c = curve(torch.from_numpy(np.stack([u, u**2], axis=1)).float(), u, order=2)
+    asked = torch.tensor([[0.3, 1.7, 2.9], [0.0, 3.0, 1.0]])
+    found, far = c.nearest(c.at(asked))
+    assert found.shape == far.shape == (2, 3)
+    torch.testing.assert_close(found.float(), asked, atol=1e-3, rtol=0)
+    assert float(far.max()) < 1e-3
+    ends, _ = c.nearest(torch.tensor([[-1.0, -5.0], [4.0, 12.0]]))
+    torch.testing.assert_close(ends.float(), torch.tensor([0.0, 3.0]), atol=1e-3, rtol=0)
+
+
+def test_terms_that_the_values_do_not_determine_foretell_nothing() -> None:
+    y = np.arange(5.0)[:, None]
+    assert np.isinf(_left_out(np.ones((5, 2)), y)).all()
+    # a mean of the other four: 4 − (0 + 1 + 2 + 3) / 4
+    left = _left_out(np.ones((5, 1)), y)[:, 0]
+    np.testing.assert_allclose(left, [-2.5, -1.25, 0, 1.25, 2.5], atol=1e-12)
+
+
 def test_a_wrong_kind_and_a_concept_without_order_are_said() -> None:
     u = np.arange(14.0)
     open_ = torch.stack([torch.from_numpy(u), torch.from_numpy((u / 7) ** 2)], dim=1).float()
@@ -142,6 +164,7 @@ def test_a_picture_has_the_way_along_the_curve_and_the_chord() -> None:
     walked = np.linalg.norm(np.diff(along, axis=0), axis=1).sum()
     assert walked == pytest.approx(2 * np.pi * 3 / 12, rel=1e-2)  # 1, 0, 11, 10
     assert figure.data[1].text[3] == "month 3"
+    assert "50" in figure.layout.xaxis.title.text
     states = np.linalg.norm(drawn["states"][:, None] - drawn["curve"][None], axis=2).min(axis=1)
     assert states.max() < 0.02
     (dial,) = c.plot(1.0).layout.sliders
@@ -214,6 +237,7 @@ def test_the_model_reads_left_out_residues_on_the_curve_and_not_on_the_chord(see
         ({"closed": True, "period": 5.0}, "larger than the extent"),
         ({"closed": True, "order": 9}, "frequencies"),
         ({"order": 0}, "pieces"),
+        ({"order": 9}, "1 to 8 pieces"),
     ],
 )
 def test_bad_input_is_refused(change: dict, words: str) -> None:

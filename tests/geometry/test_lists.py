@@ -26,6 +26,18 @@ def test_every_row_is_in_one_list() -> None:
     assert torch.equal(lists.nearest_list(x), lists.of)
 
 
+def test_as_many_lists_are_looked_at_as_asked_for() -> None:
+    """More only where these hold too few rows; the nearest list is a row's own."""
+    lists = Lists(patches(900, 8), seed=0)
+    assert len(lists.members) == 30
+    sizes = [len(lists.members[i]) for i in lists._near[4].tolist()]
+    assert lists._near[4][0] == 4
+    for looked_at in (1, 2, 5):
+        assert len(lists.among(4, looked_at, 0)) == sum(sizes[:looked_at])
+    enough = len(lists.among(4, 1, sum(sizes[:3])))
+    assert enough == sum(sizes[:3])
+
+
 def test_few_rows_are_searched_whole() -> None:
     x = patches(300, 8)
     near = near_distances(x, 5, seed=0)

@@ -45,6 +45,14 @@ def test_copies_are_left_out() -> None:
     x = torch.rand(200, 2, generator=drawn(0))
     twice = torch.cat([x, x])
     assert torch.equal(local_dimensions(twice), local_dimensions(x))
+    assert torch.equal(local_dimensions(x), local_dimensions(x, 20))
+
+
+def test_the_dimension_around_four_points_of_a_line_by_hand() -> None:
+    """0, 1, 3 and 7: the distances from 0 are 1, 3 and 7, from 3 they are 2, 3 and 4."""
+    found = local_dimensions(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), 3)
+    assert float(found[0]) == pytest.approx(1 / (math.log(7) + math.log(7 / 3)))
+    assert float(found[2]) == pytest.approx(1 / (math.log(2) + math.log(4 / 3)))
 
 
 def test_where_the_rows_lie_makes_no_difference() -> None:

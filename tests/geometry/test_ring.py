@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import Ring, coactivation_ring, curve
+from sae_nb.geometry._ring import _closed, _lift
 
 M, N, OTHERS = 12, 1500, 40
 
@@ -46,6 +49,44 @@ def test_a_planted_ring_is_found_in_its_order_and_foretells_the_angle(
     assert right.mean() > 0.95
     turns = [np.abs(np.mean(np.exp(2j * np.pi * (found - way * u))[right])) for way in (1, -1)]
     assert max(turns) > 0.98
+
+
+def test_lift_counts_half_a_row_more_together() -> None:
+    """Of four rows the first fires in two, the second in three, once together; the third never."""
+    fires = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0]], bool)
+    np.testing.assert_allclose(
+        _lift(fires), [[2.5 * 4 / 4, 1.5 * 4 / 6, 2], [1, 3.5 * 4 / 9, 2], [2, 2, 2]]
+    )
+
+
+def test_places_are_angles_of_eigenvectors_of_the_walk_among_atoms() -> None:
+    """Second and third of P = A / Σ_j A_ij, each of length one where an atom counts as often as it fires."""
+    codes, _, atoms = planted("ring", 0)
+    fires = codes.to_dense().numpy()[:, atoms] != 0
+    first = np.arange(N) < N // 2
+    x = fires[first].astype(float)
+    together = x.T @ x
+    values, vectors = np.linalg.eig(together / together.sum(axis=1, keepdims=True))
+    second, third = vectors[:, np.argsort(-values.real)[1:3]].real.T
+    for v in (second, third):
+        v /= np.sqrt((v**2 * together.sum(axis=1)).sum())
+    places, *_ = _closed(fires, first)
+    angles = [np.arctan2(a * third, b * second) / (2 * np.pi) % 1 for a in (1, -1) for b in (1, -1)]
+    assert min(np.abs((places - one + 0.5) % 1 - 0.5).max() for one in angles) < 1e-6
+
+
+def test_atoms_of_the_control_fire_as_often_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+
+    def closed(fires: np.ndarray, first: np.ndarray) -> Any:
+        counts.append(fires.sum(axis=0).tolist())
+        return _closed(fires, first)
+
+    monkeypatch.setattr("sae_nb.geometry._ring._closed", closed)
+    codes, _, atoms = planted("ring", 0)
+    coactivation_ring(codes, atoms, n_shuffled=3)
+    wanted = (codes.to_dense()[:, torch.from_numpy(atoms)] != 0).sum(dim=0).tolist()
+    assert counts == [wanted] * 4
 
 
 @pytest.mark.parametrize("seed", range(5))
