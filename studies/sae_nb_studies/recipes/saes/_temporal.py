@@ -307,8 +307,8 @@ def temporal_card(record: dict[str, Any]) -> str:
     windows = record["windows"]
     about = (
         f"A temporal SAE ({record['form']} form) of {plan['n_atoms']} atoms, {plan['k']} novel ones per token, "
-        f"on the activations of {model} at {hook_point}. Weights have eight bits and a scale per row; numbers are "
-        "of them as loaded."
+        f"on the activations of {model} at {hook_point}. Weights have eight bits and a scale per row; numbers "
+        "are of them as loaded."
     )
     made = [
         f"**Data**: {windows['train']} windows of {plan['context']} tokens of {record['texts']['sources']}. "
