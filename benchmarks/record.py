@@ -65,10 +65,13 @@ def processor() -> str:
 
 def commit() -> str:
     """The commit that ran, with "+" where files differ from it."""
-    said = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+"], cwd=HERE, capture_output=True, text=True
-    )
-    return said.stdout.strip() or "unknown"
+    command = ["git", "describe", "--always", "--dirty=+"]
+    try:
+        return subprocess.run(
+            command, cwd=HERE, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or no checkout of it
+        return "unknown"
 
 
 if __name__ == "__main__":

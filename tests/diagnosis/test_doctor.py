@@ -63,10 +63,11 @@ def test_the_command_prints_the_same_and_exits_with_zero() -> None:
     ]
 
 
-def test_nothing_about_the_person_or_the_host_is_told() -> None:
+def test_nothing_about_the_person_or_the_host_is_told(tmp_path: Path, monkeypatch: Patch) -> None:
     import getpass
     import platform
 
+    monkeypatch.chdir(tmp_path)
     text = str(sn.doctor("python", "packages", "torch", "gpu", "jupyterlab", "memory", "disk"))
     assert str(Path.home()) not in text
     assert str(Path.cwd()) not in text
