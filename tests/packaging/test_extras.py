@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.version import Version
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import sae_nb as sn
@@ -44,10 +45,13 @@ def test_an_extra_brings_the_package_that_the_error_asks_for(
 
 
 def test_the_lowest_versions_are_those_of_the_bounds() -> None:
-    """One line per dependency, with the version that its `>=` names."""
+    """One line per dependency and per package that tests use, with the version that its `>=` names."""
     lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
     lowest = [line.split("==") for line in lines if not line.startswith("#")]
-    bounds = [re.split(r">=|,", requirement)[:2] for requirement in PROJECT["dependencies"]]
+    (own,) = re.findall(r"^sae-nb\[(.*)\]$", "\n".join(EXTRAS["dev"]), re.M)
+    asked = sum((EXTRAS[name] for name in ["dev", *own.split(",")]), PROJECT["dependencies"])
+    bounds = re.findall(r"^([\w-]+)(?:\[\w+\])?>=([\w.]+)", "\n".join(asked), re.M)
+    assert len(bounds) == len(asked) - 1  # all but the line of our own extras
     assert [name for name, _ in lowest] == [name for name, _ in bounds]
     for (name, version), (_, bound) in zip(lowest, bounds, strict=True):
-        assert version == bound or version.removesuffix(".0").startswith(bound), name
+        assert Version(version) == Version(bound), name
