@@ -17,6 +17,8 @@ TORCH_INDEX ?=
 FOLDER ?=
 # 1: `make docs` refuses to publish a lesson without outputs.
 EXECUTED ?=
+# Versions to hold on Python 3.11; constraints-lowest.txt: the lowest that are allowed.
+PINS ?= constraints.txt
 # Extra flags for every pytest call, e.g. PYTEST_FLAGS="--assets DIR -k steering"
 PYTEST_FLAGS ?=
 BIN := $(VENV)/bin
@@ -34,14 +36,14 @@ PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -q -ra --durations
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(STAMP): pyproject.toml studies/pyproject.toml notebooks/pyproject.toml constraints.txt
+$(STAMP): pyproject.toml studies/pyproject.toml notebooks/pyproject.toml $(PINS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"sae_nb needs Python 3.11 or newer, got {v.major}.{v.minor}. Pass PYTHON=python3.11.")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	pins=()
 	if [ "$$($(BIN)/python -c 'import sys, platform; print((3, 11, 5) <= sys.version_info < (3, 12) and platform.system() == "Linux")')" = True ]; then
-		pins=(-c constraints.txt)
+		pins=(-c $(PINS))
 	else
-		echo "constraints.txt is written for Python 3.11.5 and later 3.11 on Linux; here the ranges of pyproject.toml count."
+		echo "$(PINS) is written for Python 3.11.5 and later 3.11 on Linux; here the ranges of pyproject.toml count."
 	fi
 	device=$(DEVICE)
 	case $$device in
@@ -51,7 +53,7 @@ $(STAMP): pyproject.toml studies/pyproject.toml notebooks/pyproject.toml constra
 	esac
 	index=(); if [ -n "$(TORCH_INDEX)" ]; then index=(--index-url "$(TORCH_INDEX)"); fi
 	# torch first and pinned: any later resolver step then keeps it.
-	torch=torch; if [ $${#pins[@]} -gt 0 ]; then torch=$$(grep '^torch==' constraints.txt); fi
+	torch=torch; if [ $${#pins[@]} -gt 0 ]; then torch=$$(grep '^torch==' $(PINS)); fi
 	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check "$${index[@]}" "$${pins[@]}" "$$torch"
 	build=$$($(BIN)/python -c 'import torch; print(torch.version.cuda or "cpu")')
 	echo "DEVICE=$(DEVICE): $$device wanted, the index brought torch $$($(BIN)/python -c 'import torch; print(torch.__version__)') built for $$build"

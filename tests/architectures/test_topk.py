@@ -159,7 +159,8 @@ def test_auxk_costs_nothing_while_all_atoms_live() -> None:
 
 
 def test_it_works_inside_a_trace() -> None:
-    nnsight = pytest.importorskip("nnsight")
+    import nnsight
+
     network = torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.Linear(16, 3))
     model = nnsight.NNsight(network)
     sae, x = topk(16, 60, 8), torch.randn(5, 16)

@@ -275,9 +275,9 @@ def test_where_the_encoder_has_nothing_no_solver_has(planted) -> None:
     assert more.table["kept"].equals(alone.table["kept"])
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_on_a_gpu_the_same_firings_are_kept(planted, found) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a GPU")
     there = sn.second_code(tied(planted.dictionary, 4).cuda(), planted.x.cuda(), ("omp", "mp"))
     apart = (there.table["kept"] - found.table["kept"]).abs() * found.table["fires"]
     assert apart.sum() < 0.002 * found.table["fires"].sum()

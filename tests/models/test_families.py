@@ -191,7 +191,7 @@ def test_the_logits_of_a_decoder_come_from_final_norm(build, family) -> None:
     """final_norm is what the language-modelling head reads (Cohere scales it)."""
     model = wrap(build(family))
     seen, _, logits = read_all(model)
-    ours = model.module.lm_head(seen["final_norm"])
+    ours = model.module.get_output_embeddings()(seen["final_norm"])
     soft_cap = getattr(model.module.config, "final_logit_softcapping", None)
     if soft_cap:
         ours = torch.tanh(ours / soft_cap) * soft_cap

@@ -5,8 +5,6 @@ import sys
 
 import pytest
 
-pytest.importorskip("mcp")
-
 from sae_nb.serving import MAX_CHARACTERS, MAX_INPUTS, Registry, tool_names
 from sae_nb.serving._tools import Tools
 from tests.serving.speaking import Client, told
