@@ -98,23 +98,25 @@ def test_changed_activations_are_named(model: Any, held_out: list[str], cause: s
 
 
 def test_what_is_tried_on_three_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rows of norm 5 and one of norm 11 in four dimensions; the layer that is stated is not tried twice."""
+    """Two rows of norm 5 and one of norm 11 in five dimensions; the layer that is stated is not tried twice."""
     monkeypatch.setattr(fit, "_tried", lambda _sae, x, cause, use: (cause, use, x))
-    x = torch.tensor([[4.0, 3, 0, 0], [0, 0, -3, 4], [10, 2, 4, 1]])
+    x = torch.tensor([[4.0, 3, 0, 0, 0], [0, 0, -3, 4, 0], [10, 2, 4, 1, 0]])
     rows = {"a": SimpleNamespace(x=x), "b": SimpleNamespace(x=2 * x)}
     model = SimpleNamespace(modality=SimpleNamespace(is_text=False))
     tried = list(fit._trials(model, None, [], rows, "a", "auto"))
     by = {cause: [y for c, _, y in tried if c == cause] for cause, _, _ in tried}
     assert torch.equal(by["none"][0], x)
     assert [torch.equal(y, 2 * x) for y in by["layer"]] == [True]
-    assert by["scale"][-2].norm(dim=1).mean() == pytest.approx(2)  # √4, where it is 7
-    torch.testing.assert_close(by["scale"][-1], x * 3.5)
-    torch.testing.assert_close(by["centring"][0], x - torch.tensor([14 / 3, 5 / 3, 1 / 3, 5 / 3]))
-    torch.testing.assert_close(by["centring"][1][0], torch.tensor([2.25, 1.25, -1.75, -1.75]))
+    assert by["scale"][-2].norm(dim=1).mean() == pytest.approx(5**0.5)  # where it is 7
+    torch.testing.assert_close(by["scale"][-1], x * 7 / 5**0.5)
+    torch.testing.assert_close(
+        by["centring"][0], x - torch.tensor([14 / 3, 5 / 3, 1 / 3, 5 / 3, 0])
+    )
+    torch.testing.assert_close(by["centring"][1][0], torch.tensor([2.6, 1.6, -1.4, -1.4, -1.4]))
     standard, unit = by["normalisation"]
     torch.testing.assert_close(standard.mean(dim=1), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(standard.std(dim=1), torch.ones(3), atol=1e-4, rtol=0)
-    torch.testing.assert_close(unit[0], x[0] * 2 / 5)
+    torch.testing.assert_close(unit[0], x[0] * 5**0.5 / 5)
 
 
 @pytest.mark.slow

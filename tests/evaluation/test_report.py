@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Identifiability, Measurement, RandomDictionary, Report
-from sae_nb.evaluation.report._downstream import _ROWS, _batch_size, _kl, _longest
+from sae_nb.evaluation.report._downstream import _ROWS, _batch_size, _kl, _longest, _next_token
 from sae_nb.evaluation.report._measurement import chance_generator
 
 D = 8
@@ -447,6 +447,23 @@ def test_rows_about_the_output_are_shares_of_what_an_ablation_costs():
     assert found == pytest.approx(expected)
     for name in ("ce_recovered", "kl_score"):
         assert np.isnan(formulas[name](lambda quantity, variant: 0.0, "spliced"))
+
+
+def test_next_tokens_are_scored_where_there_is_one():
+    """Tokens 2 0 1 and padding: what comes next has ¼ and ½, spliced ½ and ¼; another class leads once."""
+    batch = SimpleNamespace(
+        has_next=lambda: torch.tensor([[True, True, False, False]]),
+        token_ids=torch.tensor([[2, 0, 1, 0]]),
+    )
+    clean = torch.tensor([[[0.25, 0.5, 0.25], [0.25, 0.5, 0.25], [1.0, 1, 1], [1.0, 1, 1]]]).log()
+    spliced = torch.tensor([[[0.5, 0.25, 0.25], [0.3, 0.4, 0.3], [1.0, 1, 1], [1.0, 1, 1]]]).log()
+    n, sums = _next_token(clean, batch, None)
+    found = {name: value.tolist() for name, value in sums(spliced).items()}
+    assert n.tolist() == [2]
+    assert found["ce"] == pytest.approx([math.log(2) - math.log(0.4)])
+    first, second = 0.25 * math.log(2), 0.5 * math.log(0.25 / 0.3) + 0.5 * math.log(0.5 / 0.4)
+    assert found["kl"] == pytest.approx([first + second])
+    assert found["agreement"] == [1]
 
 
 def test_divergence_of_three_classes_by_hand():
