@@ -261,8 +261,8 @@ def _shortened(cache: Cache, n_columns: int) -> Cache | None:
     if layers is None:
         return None
     for layer in layers:
-        surplus = int(layer.get_seq_length()) - n_columns
         try:
+            surplus = int(layer.get_seq_length()) - n_columns
             if surplus > 0:
                 layer.crop(-surplus)
         except (RuntimeError, ValueError, AttributeError, NotImplementedError):
