@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.models import LiveModel, RunState, wrap
+from sae_nb.models._generation import Stream
 from sae_nb.models._interventions import Intervention
 
 FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2", "qwen3", "opt", "bloom"]
@@ -231,3 +232,25 @@ def test_models_that_do_not_predict_tokens_are_refused(build, tokenizer) -> None
         wrap(build("bert"), tokenizer=tokenizer("cls")).generate("the cat")
     with pytest.raises(TypeError, match="language-modelling head.*LlamaModel"):
         wrap(build("llama").model).generate([3])
+
+
+def test_a_fork_reads_a_recurrent_state_anew() -> None:
+    """A state of what was read does not go back to an earlier token, and a cache of keys and values does."""
+    from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    recurrent = {f"linear_num_{one}_heads": 2 for one in ("key", "value")}
+    recurrent |= {f"linear_{one}_head_dim": 8 for one in ("key", "value")}
+    kinds = ["linear_attention", "full_attention"]
+    config = Qwen3NextConfig(
+        **sizes, **heads, **recurrent, layer_types=kinds, mlp_only_layers=[0, 1], eos_token_id=None
+    )
+    stream = Stream(wrap(Qwen3NextForCausalLM(config)), [torch.tensor([6, 7, 9])])
+    for _ in range(5):
+        stream.step()
+    fork = stream.forked(6, n_rows=2)
+    for _ in range(2):
+        fork.step()
+    assert torch.equal(fork.ids, stream.ids.expand(2, -1))

@@ -155,7 +155,7 @@ def test_it_opens_on_a_named_region(panel: sw.ConceptMap) -> None:
     assert (one.selected, one.filter) == ((), {})
     assert made(atom=outside).selected == panel.selected == ()
     one.seed = 1
-    one.wait()
+    one.wait(timeout=240)  # UMAP compiles first
     assert one.selected == ()
 
 
