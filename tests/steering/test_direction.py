@@ -18,8 +18,9 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.steering import Direction
-from sae_nb.steering._direction import METHODS
+from sae_nb.steering._direction import METHODS, _held_out
 from sae_nb.steering._edits import Firing, Over
+from sae_nb.steering._nearest import NearestAtoms
 
 D = 32
 RAW = {"positions": "all", "n_random": 20}
@@ -160,6 +161,27 @@ def test_a_gate_opens_where_a_direction_or_an_atom_is(plain) -> None:
     with sn.steer(plain, "0", sae, 0, by=1.0, where=(0, 2.0)):
         out = plain(x)
     torch.testing.assert_close(out, x + (d.projections(x) > 2.0)[:, None] * d.vector)
+
+
+def test_the_nearest_atom_is_named_beside_what_chance_finds() -> None:
+    """Two of three, of either sign, are nearer than 0.2; one at 0.2 is not."""
+    near = NearestAtoms(
+        atoms=np.array([4, 1, 7]), names=("dogs", "cats", "rain"),
+        cosines=np.array([-0.5, 0.3, 0.2]), by_chance=0.2, n_random=9,
+    )  # fmt: skip
+    assert near.headline.startswith("2 of 3 nearer than by chance (|cosine| 0.20, 9 random")
+    assert near.headline.endswith("nearest dogs, -0.50")
+
+
+def test_a_row_is_scored_by_a_direction_that_was_fitted_without_it() -> None:
+    """In distances from the middle of both groups, so that folds of rows far from 0 can be put in one order."""
+    generator = np.random.default_rng(0)
+    y = np.arange(60) % 2 == 0
+    x = 100 + y[:, None] + 0.2 * generator.standard_normal((60, 1))
+    assert _held_out(x, y, lambda x, y: x[y].mean(axis=0) - x[~y].mean(axis=0)) == 1
+    turned = np.where(y, -1, 1)[:, None] * (x - 100)
+    fitted = _held_out(turned, y, lambda x, y: x[y].mean(axis=0) - x[~y].mean(axis=0))
+    assert fitted == 1  # whichever way it points
 
 
 def test_a_gate_is_open_above_its_threshold_and_not_at_it(plain) -> None:

@@ -86,6 +86,8 @@ def test_a_function_of_the_outputs_can_be_measured(model, sae, x):
     slope = float(sae.dictionary[4] @ model.module[1].weight[0].detach() / sae.dictionary[4].norm())
     np.testing.assert_allclose(found.effect, slope * np.array([1, 2, 3]), rtol=1e-4)
     assert found.control.shape == (0, 3)
+    assert dose_response(model, "0", sae, x, 4, [1.0], measure=0).control.shape == (8, 1)
+    assert len(best_effect(model, "0", sae, x[:2], 1.0, measure=0, n_controls=1).candidates) == 16
 
 
 def test_p99_strengths_are_in_the_models_units_in_the_record(model, sae, x):

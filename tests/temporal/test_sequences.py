@@ -61,6 +61,13 @@ def test_batches_are_whole_sequences_each_once_per_epoch() -> None:
     assert later.lengths == batches[3].lengths
 
 
+@pytest.mark.parametrize("lengths", [[3, 0], [4], [2], []], ids=str)
+def test_lengths_are_positive_and_add_up(lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match="add up to the 3 rows"):
+        SequenceRows.of(torch.zeros(3, 2), lengths)
+    assert SequenceRows.of(torch.zeros(3, 2), [1, 2]).lengths == (1, 2)
+
+
 def test_padding_comes_off_again() -> None:
     rows, lengths = torch.randn(9, 2), [4, 2, 3]
     side_by_side = padded(rows, lengths)
