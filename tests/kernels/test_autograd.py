@@ -78,7 +78,6 @@ def test_the_reference_equals_dense_autograd(problem: Any) -> None:
     assert max(relative(a, b) for a, b in zip(ours, gradients, strict=True)) < 1e-6
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 @pytest.mark.parametrize("k", [2, 6])
 def test_gradcheck_passes_in_double_precision(draw: Any, backend: Any, k: int) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.temporal import Sequences
-from sae_nb.temporal._sequences import SequenceRows, padded, unpadded
+from sae_nb.temporal._sequences import SequenceRows, in_order, padded, unpadded
 
 
 def acts_of(lengths: list[int], *, first: int = 0) -> Activations:
@@ -22,6 +22,12 @@ def acts_of(lengths: list[int], *, first: int = 0) -> Activations:
 def test_samples_are_sequences_wherever_they_begin() -> None:
     sequences = Sequences(acts_of([3, 5], first=1))
     assert (sequences.lengths, sequences.starts) == ((3, 5), (0, 3))
+
+
+def test_a_batch_of_texts_is_as_many_sequences() -> None:
+    acts = in_order(torch.randn(2, 3, 4))
+    assert acts.sample.tolist() == [0, 0, 0, 1, 1, 1]
+    assert acts.position.tolist() == [0, 1, 2, 0, 1, 2]
 
 
 def test_long_sequences_are_cut_in_nearly_equal_pieces() -> None:
