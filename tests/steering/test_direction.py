@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
+from sae_nb.geometry import curve
 from sae_nb.steering import Direction
-from sae_nb.steering._direction import METHODS, _held_out
+from sae_nb.steering._direction import METHODS, _chance, _held_out
 from sae_nb.steering._edits import Firing, Over
 from sae_nb.steering._nearest import NearestAtoms
 
@@ -161,6 +162,34 @@ def test_a_gate_opens_where_a_direction_or_an_atom_is(plain) -> None:
     with sn.steer(plain, "0", sae, 0, by=1.0, where=(0, 2.0)):
         out = plain(x)
     torch.testing.assert_close(out, x + (d.projections(x) > 2.0)[:, None] * d.vector)
+
+
+def test_labels_of_chance_are_exchanged_within_pairs() -> None:
+    """Of groups of one size between them; for a principal component within each, in an even number."""
+    x, y = np.arange(10.0)[:, None], np.arange(10) < 5
+    dealt, chance = _chance(x, y, "mean", np.random.default_rng(0))
+    assert np.array_equal(dealt, x)
+    assert (chance[:5] != chance[5:]).all()
+    dealt, chance = _chance(x, y, "principal", np.random.default_rng(0))
+    assert len(dealt) == len(chance) == len(set(dealt[:, 0])) == 8
+    assert (chance[:4] != chance[4:]).all()
+    assert ((dealt[:4] < 5) == (dealt[4:] < 5)).all()
+    assert (dealt < 5).sum() == 4
+    _, chance = _chance(x, np.arange(10) < 3, "mean", np.random.default_rng(0))
+    assert chance.sum() == 3
+
+
+def test_a_curve_can_be_followed_to_its_ends_and_no_further(plain) -> None:
+    u = np.arange(8.0) + 2
+    rest = torch.zeros(8, D - 2)
+    x = torch.cat([torch.from_numpy(np.stack([u, u**2], axis=1)).float(), rest], dim=1)
+    c = curve(x, u, order=2)
+    for end in (2.0, 9.0):
+        with sn.steer(plain, "0", curve=c, to=end):
+            torch.testing.assert_close(plain(x[3:4]), c.at([end]), atol=2e-3, rtol=0)
+    for beyond in (1.9, 9.1):
+        with pytest.raises(ValueError, match="2 to 9"):
+            sn.steer(plain, "0", curve=c, to=beyond)
 
 
 def test_the_nearest_atom_is_named_beside_what_chance_finds() -> None:
