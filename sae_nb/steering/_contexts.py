@@ -95,8 +95,11 @@ class Active:
 
         @wraps(function)
         def edited(*args: Asked.args, **kwargs: Asked.kwargs) -> Given:
-            entry = self._enter()  # a call inside of a call, or beside it, finds the edit in force
+            entry = object()
             try:
+                self._put_in(
+                    entry
+                )  # a call inside of a call, or beside it, finds the edit in force
                 made = function(*args, **kwargs)
             finally:
                 self._leave(entry)
@@ -107,28 +110,28 @@ class Active:
 
     def __enter__(self) -> Active:
         """Put the edit in force, after those that already are."""
-        with self._model.lock:
-            if self._entries:
-                raise RuntimeError(
-                    f"An edit must be entered once at a time, and this one, at {self.recipe.hook_point}, is in "
-                    "force already. Make a second one to change the model twice."
-                )
-            self._block = self._enter()
-        return self
-
-    def _enter(self) -> object:
-        entry = object()
+        block = object()
         try:
             with self._model.lock:
-                if not self._entries:
-                    self._model.interventions.extend(self._interventions)
-                    self._n_calls = self._model.editing.n_calls
-                self._entries.append(entry)
-                self._model.editing.hold(entry)
-            return entry
+                if self._entries:
+                    raise RuntimeError(
+                        f"An edit must be entered once at a time, and this one, at {self.recipe.hook_point}, "
+                        "is in force already. Make a second one to change the model twice."
+                    )
+                self._block = block
+                self._put_in(block)
+            return self
         except BaseException:
-            self._leave(entry)
+            self._leave(block)
             raise
+
+    def _put_in(self, entry: object) -> None:
+        with self._model.lock:
+            if not self._entries:
+                self._model.interventions.extend(self._interventions)
+                self._n_calls = self._model.editing.n_calls
+            self._entries.append(entry)
+            self._model.editing.hold(entry)
 
     def __exit__(
         self,
