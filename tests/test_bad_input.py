@@ -43,6 +43,24 @@ CASES: dict[str, tuple[Call, type[Exception], str]] = {
     "k too small": (lambda m, s: sn.TopK(64, 32, 0), ValueError, r"between 1 and n_atoms=32, got 0"),
     "k too large": (lambda m, s: s.encode(torch.ones(1, 64), k=33), ValueError, r"n_atoms=32, got 33"),
     "nan": (lambda m, s: s.encode(torch.full((2, 64), torch.nan)), ValueError, "first is row 0"),
+    "beyond the SAE's precision": (
+        lambda m, s: s.encode(torch.full((2, 64), 1e300, dtype=torch.float64)), ValueError, "first is row 0"
+    ),
+    "without a square": (lambda m, s: s.encode(torch.full((2, 64), 1e19)), ValueError, "squared in float32"),
+    "pursued without a square": (
+        lambda m, s: sn.matching_pursuit(torch.full((2, 64), 1e19), s.dictionary, 2),
+        ValueError,
+        "squared in float32",
+    ),
+    "strength without a square": (
+        lambda m, s: sn.steer(m, "resid_post.3", s, 1, 1e30, mode="scale"), ValueError, "`by`.*squared"
+    ),
+    "direction times strength": (
+        lambda m, s: sn.steer(m, "resid_post.3", direction=torch.full((64,), 1e10), by=1e10),
+        ValueError,
+        "`by`.*squared",
+    ),
+    "empty hook point": (lambda m, s: sn.capture(m, PICTURES, ""), sn.HookPointNotFound, '"embed"'),
     "nan in training": (
         lambda m, s: sn.train(s, torch.full((20, 64), torch.inf), progress=False),
         ValueError,

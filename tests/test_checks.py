@@ -48,9 +48,28 @@ def test_first_bad_row_is_named(bad: float) -> None:
         checks.check_finite(x, row_name=lambda row: f"token {row}")
 
 
-def test_large_finite_numbers_pass() -> None:
-    """A sum that overflows does not make finite entries bad."""
-    checks.check_finite(torch.full((4, 4), 3e38))
+@pytest.mark.parametrize(
+    ("dtype", "fits", "over"),
+    [(torch.float32, 1.8e19, 1.9e19), (torch.float64, 1.3e154, 1.4e154), (torch.bfloat16, 1.8e19, 1.9e19)],
+)  # fmt: skip
+@pytest.mark.parametrize("width", [1, 3])
+def test_numbers_must_have_squares(
+    dtype: torch.dtype, fits: float, over: float, width: int
+) -> None:
+    """2^64 squared is the first power of two beyond fp32, 2^512 that beyond fp64; rows are taken one by one."""
+    x = torch.zeros(10, width, dtype=dtype)
+    x[:, 0] = fits
+    checks.check_finite(x)  # all squares together overflow
+    x[7, 0] = over
+    with pytest.raises(ValueError, match=rf"squared in {str(dtype)[6:]}, but 1 of 10 .*row 7"):
+        checks.check_finite(x)
+    x[9, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"must be finite, but 1 of 10 rows hold NaN.*row 9"):
+        checks.check_finite(x)
+
+
+def test_halves_are_squared_in_32_bits() -> None:
+    checks.check_finite(torch.full((4, 4), 6e4, dtype=torch.float16))
 
 
 @pytest.mark.parametrize(

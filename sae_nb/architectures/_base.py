@@ -41,6 +41,7 @@ from sae_nb.checks import (
     at_least,
     check_count,
     check_devices,
+    check_finite,
     check_k,
     check_matrix,
     checked,
@@ -701,7 +702,10 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
         return f"Capture it at `sae.hook_point`{known}."
 
     def _rows(self, x: Data, width: int | None = None) -> Rows:
-        rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=lambda: self._where(x))
+        def where() -> str:
+            return self._where(x)
+
+        rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=where, finite=False)
         like: Any = self._modules["scaling"]._buffers["mean"]  # type: ignore[union-attr]
         device = like.device
         if not isinstance(x, Tensor):
@@ -713,7 +717,9 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
                 f"`x` must be on the SAE's device {device}, got {rows.device}. Use "
                 f"x.to({str(device)!r}) or sae.to({str(rows.device)!r})."
             )
-        return rows if rows.dtype == like.dtype else rows.to(like.dtype)
+        rows = rows if rows.dtype == like.dtype else rows.to(like.dtype)
+        check_finite(rows, name="x", where=where)  # as they are computed with
+        return rows
 
 
 methods_in_own_modes(SparseAutoencoder, *_COMPUTING)

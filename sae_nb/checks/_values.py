@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cmath
 import itertools
 import math
 import operator
@@ -155,23 +154,40 @@ def check_finite(
     where: str | Callable[[], str] = "",
     row_name: Callable[[int], str] | None = None,
 ) -> None:
-    """Refuse NaN and infinity, naming the first bad row, and shapes without numbers."""
+    """Refuse NaN, infinity and what cannot be squared, naming the first bad row, and shapes without numbers."""
     check_data(x, name=name)
-    # One fused pass in the common case: a sum is finite only if every entry is, up to overflow.
     x = x.detach() if x.requires_grad else x
-    if cmath.isfinite(x.sum().item()):
+    if math.isfinite(_square(x).item()):  # one pass in the common case
         return
-    bad = ~torch.isfinite(x).reshape(x.shape[0], -1).all(dim=1)
+    rows = x.reshape(x.shape[0] if x.ndim else 1, -1)
+    not_finite = ~torch.isfinite(rows).all(dim=1)
+    bad = not_finite if bool(not_finite.any()) else ~_square(rows, dim=1).isfinite()
     if not bool(bad.any()):
         return
     row = int(bad.nonzero()[0])
     label = f" ({row_name(row)})" if row_name is not None else ""
     where = _written(where)
-    raise ValueError(
-        f"`{name}` must be finite, but {int(bad.sum())} of {x.shape[0]} rows hold NaN or infinity; "
-        f"the first is row {row}{label}.{' ' + where if where else ''} Look at the model's dtype "
-        "(fp16 overflows) or drop these rows."
+    rule = "be finite"
+    what, do = (
+        "hold NaN or infinity",
+        "Look at the model's dtype (fp16 overflows) or drop these rows.",
     )
+    if not bool(not_finite[row]):
+        dtype = str(x.dtype).removeprefix("torch.")
+        rule = f"be small enough to be squared in {dtype}"
+        what = f"are too large, up to {float(rows[bad].abs().max()):.3g}"
+        do = "Divide by a number, or look at where they come from."
+    raise ValueError(
+        f"`{name}` must {rule}, but {int(bad.sum())} of {len(rows)} rows {what}; "
+        f"the first is row {row}{label}.{' ' + where if where else ''} {do}"
+    )
+
+
+def _square(x: Tensor, dim: int | None = None) -> Tensor:
+    """Return the sum of squares of all numbers, or of those along an axis, in 32 bits or more."""
+    wide = torch.float32 if x.dtype == torch.float16 else None
+    numbers = x if x.is_floating_point() or x.is_complex() else x.float()
+    return torch.linalg.vector_norm(numbers, dim=dim, dtype=wide).square()
 
 
 def _written(text: str | Callable[[], str]) -> str:

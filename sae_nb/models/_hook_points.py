@@ -226,8 +226,10 @@ def _not_found(
             f'"{p}"' for p in points[:2]
         )
     else:
-        names = near_names(wanted, [*points, *module_paths]) or [str(p) for p in points[:5]]
-        quoted = ", ".join(f'"{n}"' for n in names if n)
+        names = near_names(wanted, [*points, *filter(None, module_paths)]) or [
+            str(p) for p in points[:5]
+        ]
+        quoted = ", ".join(f'"{n}"' for n in names)
         near = f"Near: {quoted}" if quoted else "It has none"
     return (
         f'No hook point "{name}" in {model_name}. {near}; call `model.hook_points()` to list all '

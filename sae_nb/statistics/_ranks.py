@@ -18,6 +18,10 @@ def correlation(
     Of ranks it is Spearman's.
     """
     a, b = (np.asarray(x, dtype=np.float64) for x in (a, b))
+    # A power of two off all numbers changes no digit, and squares of what is left can be held.
+    a, b = (
+        np.ldexp(x, -np.frexp(np.abs(x).max(axis=-1, keepdims=True, initial=0))[1]) for x in (a, b)
+    )
     a, b = (x - x.mean(axis=-1, keepdims=True) for x in (a, b))
     size = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
     products = (a * b).sum(axis=-1)

@@ -19,7 +19,7 @@ from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
 from sae_nb.activations._hook_point_check import warn_of_place
 from sae_nb.activations._positions import DEFAULT, PositionPolicy
-from sae_nb.checks import check_atom, check_matrix, check_place, warn_caller
+from sae_nb.checks import check_atom, check_finite, check_matrix, check_place, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.models._hook_points import check_writable
 from sae_nb.models._interventions import Backend, Intervention
@@ -341,6 +341,7 @@ def request_steering(
                 )
         by = amount = check_amounts(1.0 if by is None and mode == "add" else by, 1)
         along = _checked_direction(model, point, direction, unit, keep_error)
+        _check_size(model, amount[0] * along)
         _warn_of_bound(mode, amount[0], direction)
         edit = MaskedEdit(where, Along(along, mode, amount[0]))
     else:
@@ -352,6 +353,7 @@ def request_steering(
         atoms = check_atoms(atom, steered.n_atoms)
         by = check_amounts(by, len(atoms))
         amount = _in_coefficients(by, unit, mode, steered, atoms, acts)
+        _check_size(model, torch.tensor(amount))
         if found := getattr(steered, "direction", None):  # its latent is 0 at the middle
             _warn_of_bound(mode, amount[0] + found.middle, found)
         if not (keep_error or where.given):
@@ -620,6 +622,13 @@ def check_amounts(by: float | Sequence[float] | None, count: int) -> tuple[float
     if not all(math.isfinite(b) for b in numbers):
         raise ValueError(f"`by` must be finite, got {numbers}.")
     return tuple(numbers)
+
+
+def _check_size(model: LiveModel, change: Float[Tensor, " n"]) -> None:
+    """Refuse a change that the model cannot hold, or whose square it cannot."""
+    check_finite(
+        change.to(model.dtype)[None], name="by", where="Times the direction, as the model has it."
+    )
 
 
 def _several(value: object) -> TypeGuard[Iterable[Any]]:

@@ -27,6 +27,8 @@ def test_correlation_of_rows_and_of_ranks() -> None:
     spearman = [stats.spearmanr(x, y).statistic for x, y in zip(a, b, strict=True)]
     np.testing.assert_allclose(correlation(*ranks), spearman)
     assert correlation(np.ones(4), np.arange(4.0)) == 0
+    for size in (1e300, 1e-300):  # whose squares no number holds
+        np.testing.assert_allclose(correlation(a * size, b), expected)
     assert ranks_of(np.array([0.31, 0.12, 0.34, 0.2]), digits=1).tolist() == [3.5, 1, 3.5, 2]
 
 
