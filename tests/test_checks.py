@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 
@@ -46,6 +49,20 @@ def test_first_bad_row_is_named(bad: float) -> None:
     x[9, 0] = bad
     with pytest.raises(ValueError, match=r"2 of 10 rows.*row 7 \(token 7\)"):
         checks.check_finite(x, row_name=lambda row: f"token {row}")
+
+
+@pytest.mark.parametrize("take", [checks.as_tensor, checks.check_matrix])
+def test_what_is_not_there_one_by_one_is_refused(take: Callable[..., torch.Tensor]) -> None:
+    """Gaps of a masked array are no data; nested tensors and those of torch.func have no rows to look at."""
+    numbers = np.ones((2, 3), dtype=np.float32)
+    gaps = np.ma.masked_array(numbers, mask=[[False, False, True], [True, False, False]])
+    with pytest.raises(ValueError, match="2 of 6 masked"):
+        take(gaps)
+    assert torch.equal(take(np.ma.masked_array(numbers)), torch.ones(2, 3))
+    with pytest.raises(TypeError, match="nested"):
+        take(torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(1, 3)]))
+    with pytest.raises(TypeError, match="torch.func"):
+        torch.vmap(take)(torch.ones(2, 2, 3))
 
 
 @pytest.mark.parametrize(

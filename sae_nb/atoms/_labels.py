@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sae_nb.atoms._evidence import LabelEvidence
-from sae_nb.checks import shown
+from sae_nb.checks import check_integer, check_text, shown
 
 Words = dict[int, tuple[str, str]]
 """Label and note by atom."""
@@ -18,11 +18,19 @@ Words = dict[int, tuple[str, str]]
 def _atom(key: Any) -> int:
     """Return the atom that a key of labels means; the keys of JSON are texts."""
     try:
-        return int(key)
+        return int(key) if isinstance(key, str) else check_integer(key, name="labels")
     except (TypeError, ValueError):
         raise TypeError(
             f"`labels` must have the numbers of atoms as keys, got {shown(key)}. Use {{3: 'digits'}}."
         ) from None
+
+
+def _name(label: Any, atom: int) -> str | None:
+    """Return a label as it is written; None for a gap, as tables and JSON have them."""
+    if label is None or type(label).__name__ == "NAType" or label != label:
+        return None
+    text = label if isinstance(label, str) else str(label)
+    return check_text(text, name=f"labels[{atom}]")
 
 
 class Labels(Mapping[int, str]):
@@ -34,7 +42,9 @@ class Labels(Mapping[int, str]):
     def __init__(self, labels: Mapping[int, str] | None = None) -> None:
         source = labels if isinstance(labels, Labels) else None
         note = source.note if source else lambda _: ""
-        self._entries: Words = {_atom(i): (str(x), note(i)) for i, x in (labels or {}).items()}
+        said = {_atom(key): label for key, label in (labels or {}).items()}
+        names = {atom: _name(label, atom) for atom, label in said.items()}
+        self._entries: Words = {i: (x, note(i)) for i, x in names.items() if x is not None}
         # Of any mapping that knows some: what was read from a file is no `Labels`.
         measured = getattr(labels, "evidence", lambda _: None)
         found = {i: measured(i) for i in self._entries}
@@ -93,7 +103,8 @@ class Labels(Mapping[int, str]):
 
     def write(self, atom: int, label: str, note: str = "") -> None:
         """Set label and note of an atom; both empty forgets them."""
-        self.write_all({int(atom): (str(label), str(note))})
+        label, note = check_text(label, name="label"), check_text(note, name="note")
+        self.write_all({int(atom): (label, note)})
 
     def write_all(self, words: Mapping[int, tuple[str, str]], stars: Iterable[int] = ()) -> None:
         """Set many labels and notes at once, and add stars; see `write`."""

@@ -32,6 +32,7 @@ from sae_nb.checks._values import (
     check_hook_name,
     check_integer,
     check_path,
+    check_plain,
     check_real,
     check_seed,
     check_text,
@@ -209,6 +210,7 @@ class _Argument:
         """Whether it is an SAE, in whose place a direction can stand."""
 
     def taken(self, value: object, sizes: Sizes) -> object:
+        check_plain(value, name=self.name)
         default = self.default
         if self.kinds is None or value is default:
             return value

@@ -66,6 +66,7 @@ def numbers_of_ours(x: object) -> str:
 def as_tensor(x: object, *, name: str = "x") -> Tensor:
     """Return the numbers of a tensor, array, table, nested list or of activations as one tensor."""
     numbers = x if isinstance(x, Tensor) else getattr(x, "x", x)
+    check_plain(numbers, name=name)
     if isinstance(numbers, Tensor):
         return numbers
     cause: Exception | None = None
@@ -90,6 +91,29 @@ def as_tensor(x: object, *, name: str = "x") -> Tensor:
         f"`{name}` must hold numbers, in a tensor, an array, a table or Activations, got "
         f"{type(x).__name__}. {do}"
     ) from cause
+
+
+def check_plain(x: object, *, name: str) -> None:
+    """Refuse numbers that are not there one by one: masked arrays with gaps, nested tensors, and tensors
+    inside of a transform of torch.func, which stand for others.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        if n := int(np.ma.getmaskarray(x).sum()):
+            raise ValueError(
+                f"`{name}` must have a number everywhere, got a masked array with {n} of {x.size} masked. "
+                "Leave their rows out, or say what they are: x.filled(…)."
+            )
+    elif isinstance(x, Tensor):
+        if x.is_nested:
+            raise TypeError(
+                f"`{name}` must be one tensor, got a nested one. Put its parts end to end: "
+                "torch.cat(x.unbind())."
+            )
+        if torch._C._functorch.is_functorch_wrapped_tensor(x):
+            raise TypeError(
+                f"`{name}` must be numbers that can be looked at, got a tensor inside of torch.func (vmap, "
+                "grad, jacrev). Call it with all rows at once, and differentiate with torch.autograd."
+            )
 
 
 def check_number_type(dtype: object, *, name: str = "dtype") -> np.dtype[Any] | None:
@@ -118,7 +142,7 @@ def check_matrix(
     finite: bool = True,
 ) -> Tensor:
     """Return `x` as a tensor if it holds floating-point rows, (n, d_in), at least one of them."""
-    x = x if isinstance(x, Tensor) else as_tensor(x, name=name)
+    x = as_tensor(x, name=name)
     if not x.is_floating_point():
         raise TypeError(
             f"`{name}` must hold floating-point numbers, got {x.dtype}. Use {name}.float(), of an array "
@@ -275,9 +299,17 @@ def check_flag(value: object, *, name: str) -> bool:
 
 
 def check_text(value: object, *, name: str) -> str:
-    """Return `value` if it is text."""
+    """Return `value` if it is text that a file can hold."""
     if not isinstance(value, str):
         raise TypeError(f"`{name}` must be text, got {shown(value)}.")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"`{name}` must be text that UTF-8 can write, got {value[error.start]!a} at character "
+                f"{error.start}, half of one. Leave it out."
+            ) from None
     return value
 
 

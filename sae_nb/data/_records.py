@@ -14,6 +14,7 @@ from sae_nb._lazy import KnowsOtherWords
 from sae_nb.checks import row_numbers
 
 if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
     from pandas import DataFrame
 
 LONGEST_TEXT = 40
@@ -42,6 +43,11 @@ class Record(Sequence[Any], KnowsOtherWords):
 
     def __len__(self) -> int:
         return len(getattr(self, fields(self)[0].name))  # type: ignore[arg-type]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+        """The first field: images, waveforms, texts."""
+        first = getattr(self, fields(self)[0].name)  # type: ignore[arg-type]
+        return np.array(first.numpy() if isinstance(first, Tensor) else first, dtype=dtype)
 
     def __getitem__(self, index: Any) -> Self:
         return self.subset(self._numbers(index).reshape(-1))

@@ -196,12 +196,20 @@ def existing_folder(path: str | Path, *, listed: bool = False) -> Path:
     return path
 
 
+def parsed_json(text: str | bytes) -> Any:
+    """Return what a JSON text says; a ValueError too where it is nested too deeply or a number too long."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("brackets are nested too deeply") from None
+
+
 def read_json(path: str | Path) -> Any:
     """Read one JSON file."""
     path = existing(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return parsed_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ValueError(
             f"{str(path)!r} must be a JSON file, but it cannot be parsed ({error}). It may have been "
             "cut short; write or download it again."

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 import re
 import urllib.error
 import urllib.request
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sae_nb.checks import check_path, checked
 from sae_nb.files import SaeIdentity
+from sae_nb.files._atomic import parsed_json
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.labelling._keeping import FILE, KIND, read_kept
 from sae_nb.labelling._records import AtomLabel, AtomLabels, clean
@@ -218,8 +218,8 @@ def _of_text(name: str, text: str) -> Iterator[_Row]:
         parts = [(f"line {number}", line) for number, line in lines if line.strip()]
     for called, part in parts:
         try:
-            content = json.loads(part)
-        except (json.JSONDecodeError, RecursionError) as error:
+            content = parsed_json(part)
+        except ValueError as error:
             raise ValueError(f"{called} is not JSON, or was cut short ({error})") from error
         yield from _of_object(content)
 
@@ -261,8 +261,8 @@ def _of_folder(folder: Path) -> Iterator[_Row]:
 def _kept(path: Path, sae: SparseAutoencoder | None) -> AtomLabels | None:
     """Labels in a file that `sn.label` wrote; None for any other file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        content = parsed_json(path.read_text(encoding="utf-8"))
+    except ValueError:
         return None
     if not isinstance(content, dict) or content.get("kind") != KIND:
         return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.checks import checked
-from sae_nb.files._atomic import existing, json_object
+from sae_nb.files._atomic import existing, json_object, parsed_json
 from sae_nb.models._hook_points import near_names
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def weight_names(folder: Path) -> list[str]:
     if not index.is_file():
         return [WEIGHTS_FILE] if (folder / WEIGHTS_FILE).is_file() else []
     try:
-        return sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        return sorted(set(parsed_json(index.read_text("utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(_broken(index)) from error
 
@@ -131,7 +131,7 @@ def _header(path: Path) -> dict[str, dict[str, list[int]]]:
         length = int.from_bytes(file.read(8), "little")
         text = file.read(length) if length <= _LONGEST_HEADER else b""
     try:
-        header = json.loads(text)
+        header = parsed_json(text)
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
         end = max(entry["data_offsets"][1] for entry in tensors)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -5,7 +5,7 @@ One stream holds both. Rows are padded on the right, whatever side a processor p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,8 @@ def _is_pair(one: object) -> bool:
 
 def _is_image(one: object) -> bool:
     many = isinstance(one, list | tuple) and bool(one) and all(_is_image(part) for part in one)
-    return many or isinstance(one, Image.Image | Tensor) or hasattr(one, "__array__")
+    is_array = hasattr(one, "__array__") and not isinstance(one, Sequence)  # a data set has many
+    return many or isinstance(one, Image.Image | Tensor) or is_array
 
 
 def _processed(model: LiveModel, chunk: list[Any]) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.background import Task
+from sae_nb.files._atomic import parsed_json
 from sae_nb.serving._tools import REFUSALS, Tools, tool_names
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ def _object(line: str) -> dict[str, Any]:
     if len(line) > MAX_LINE:
         raise NoAnswerError(f"a line must have at most {MAX_LINE} characters")
     try:
-        found = json.loads(line)
+        found = parsed_json(line)
     except ValueError:
         raise NoAnswerError(f"a line must be JSON, got {line.strip()!r:.60}") from None
     if not isinstance(found, dict):

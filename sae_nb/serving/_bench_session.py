@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.files._atomic import free_folder
+from sae_nb.files._atomic import free_folder, parsed_json
 
 if TYPE_CHECKING:
     from sae_nb.serving._bench import Book
@@ -63,7 +62,7 @@ class BenchRun:
         session, drawn, given = self._session, self._drawn, answer
         if isinstance(answer, str) and answer.lstrip().startswith("["):  # a list as text
             with suppress(ValueError):
-                given = json.loads(answer)
+                given = parsed_json(answer)
         drawn.score(given)
         self._session = None
         self._book.judge(drawn, self._max_calls)

@@ -42,7 +42,7 @@ class Annotations(Labels):
     All annotations that are open on one file in this process show each other's changes; changes by
     another process are read before each change of ours, so no labels are lost.
 
-    `path`: A JSON file, or a folder that gets an `annotations.json`; None keeps everything in memory.
+    `path`: A JSON file, or a folder (see `annotations_file`); None keeps everything in memory.
     `given`: Labels from elsewhere (measured ones, for example): shown where no label was written, never
     written to the file.
     """
@@ -55,16 +55,17 @@ class Annotations(Labels):
         given: Mapping[int, str] | None = None,
     ) -> None:
         super().__init__()
-        self.path = None if path is None else annotations_file(path)
+        self.path = None
         self.given: Labels = given if isinstance(given, Labels) else Labels(given)
         self._identity: SaeIdentity | None = None
-        if self.path is None:
+        if path is None:
             return
         if sae is None:
             raise ValueError(
                 "`sae` must be given with a path, so that labels stay with their SAE; got None."
             )
         self._identity = sae if isinstance(sae, SaeIdentity) else identity_of(sae)
+        self.path = annotations_file(path, self._identity)
         self._stamp: tuple[int, int] | None = None
         with _writing:
             self._entries, self._stars = self._fresh()
@@ -119,7 +120,11 @@ class Annotations(Labels):
         """
         if self.path is not None:
             return
-        kept = Annotations(path, sae, given=self.given)
+        identity = sae if isinstance(sae, SaeIdentity) else identity_of(sae)
+        file = annotations_file(path, identity)
+        if Path(path).suffix != ".json" and _is_of_another(file, identity):
+            file = _own_file(path, identity)
+        kept = Annotations(file, identity, given=self.given)
         kept.write_all(self._entries, self._stars)
         with _writing:
             self.path, self._identity, self._stamp = kept.path, kept._identity, kept._stamp
@@ -159,18 +164,31 @@ class Annotations(Labels):
         return [self] if self.path is None else list(_open_files.get(self.path, {self}))
 
 
-def annotations_file(path: str | Path) -> Path:
-    """Return the file of a folder or a file name, in one spelling."""
+def annotations_file(path: str | Path, identity: SaeIdentity) -> Path:
+    """Return the file of an SAE's words, in one spelling: a JSON file itself; of a folder the SAE's own file,
+    if it has one, else `annotations.json`.
+    """
     path = place(path)
-    return (path if path.suffix == ".json" else path / FILE).resolve()
+    if path.suffix == ".json":
+        return path.resolve()
+    own = _own_file(path, identity)
+    return (own if own.is_file() else path / FILE).resolve()
 
 
-def file_here(sae: object, folder: str | Path = HERE) -> Path:
-    """Return the file of an SAE in a folder for many: named by its model, its place and a digest."""
-    identity = identity_of(sae)
+def _own_file(folder: str | Path, identity: SaeIdentity) -> Path:
+    """A file beside that of another SAE, named by model, place and a digest."""
     parts = (identity.model_name, identity.hook_point, identity.fingerprint[:8])
     name = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") for part in parts if part)
     return Path(folder) / f"{name}.json"
+
+
+def _is_of_another(path: Path, identity: SaeIdentity) -> bool:
+    """Whether a file names another SAE; one that cannot be read says so when it is."""
+    try:
+        owner = SaeIdentity.from_json(read_json(path)["sae"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
+    return not owner.is_same(identity)
 
 
 def annotations_of(labels: object, sae: object, given: Mapping[int, str] | None = None) -> Labels:
@@ -182,13 +200,21 @@ def annotations_of(labels: object, sae: object, given: Mapping[int, str] | None 
     given = given.given if isinstance(given, Annotations) else given
     if labels is None:
         folder = getattr(sae, "folder", None)
-        if folder is None and HERE.is_dir() and (file := file_here(sae)).is_file():
-            folder = file
+        if folder is None and HERE.is_dir():
+            file = annotations_file(HERE, identity := identity_of(sae))
+            folder = file if file.is_file() and not _is_of_another(file, identity) else None
         return Annotations(folder, sae, given=given)
     if isinstance(labels, (str, Path)):
         return Annotations(check_path(labels, name="labels"), sae, given=given)
-    if isinstance(labels, Mapping) and all(str(atom).isdigit() for atom in labels):
-        return Annotations(given=labels)
+    if isinstance(labels, Mapping):
+        book, n_atoms = Annotations(given=labels), getattr(sae, "n_atoms", None)
+        for atom in book.given:
+            if atom < 0 or (n_atoms is not None and atom >= n_atoms):
+                known = "" if n_atoms is None else f" of this SAE, which has {n_atoms}"
+                raise ValueError(
+                    f"`labels` must name atoms{known}, counted from 0, got {atom}. Are they another SAE's?"
+                )
+        return book
     raise TypeError(
         "`labels` must be a folder, a JSON file, a mapping from atom to text, or None, got "
         f"{type(labels).__name__}."

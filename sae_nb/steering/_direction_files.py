@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sae_nb.files._atomic import parsed_json
 from sae_nb.files._tensors import read_tensors, write_tensors
 from sae_nb.steering._export import HEADER
 
@@ -50,7 +51,7 @@ def read(kind: type[Made], path: str | Path) -> Made:
             "plain vector pass the tensor as `direction=`."
         )
     try:
-        plain: dict[str, Any] = json.loads(written)
+        plain: dict[str, Any] = parsed_json(written)
         vector = tensors[plain["hook_point"]].float()
         found = kind(vector=vector, **plain)
         length, numbers = float(vector.norm()), (found.scale + found.middle) * 0 == 0

@@ -164,3 +164,10 @@ def test_a_folder_of_images_is_chosen_from(tmp_path: Path) -> None:
     assert torch.equal(folder[np.array([False, True, False])][0], folder[1])
     assert [float(image[0, 0, 0]) for image in folder] == pytest.approx([0, 50 / 255, 100 / 255])
     assert folder[1:].class_names == folder.class_names
+
+
+def test_numpy_takes_the_first_field() -> None:
+    drawn, told = data.scenes(4), data.stories(3)
+    assert np.array_equal(np.asarray(drawn), drawn.images.numpy())
+    assert np.asarray(drawn, dtype=np.float64).dtype == np.float64
+    assert np.asarray(told).tolist() == list(told.texts)

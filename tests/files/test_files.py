@@ -35,6 +35,17 @@ def test_json_refuses_nan(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[" * 100_000, "nested too deeply"), ('{"a": ' + "9" * 5000 + "}", "digits")],
+)
+def test_json_beyond_python_is_named(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"manifest\.json.*{words}"):
+        _atomic.read_json(path)
+
+
 def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     _atomic.write_json(tmp_path / "a.json", 1)
     with pytest.raises(TypeError):

@@ -33,6 +33,39 @@ class Fake:
         self.n_atoms, self.d_in = n_atoms, d_in
 
 
+def test_a_folder_has_one_name_for_an_saes_words(tmp_path) -> None:
+    """However they came there, and whosever words lie there already."""
+    first, second = Fake(), Fake(seed=1)
+    for sae, name in ((first, "north"), (second, "south")):
+        loose = Annotations()
+        loose.write(3, name)
+        loose.keep_in(tmp_path, sae)
+    assert Annotations(tmp_path, first)[3] == "north"
+    assert Annotations(tmp_path, second)[3] == "south"
+    assert Annotations(tmp_path, second).path != Annotations(tmp_path, first).path
+    assert (tmp_path / "annotations.json").is_file()
+
+
+def test_gaps_are_no_names_and_keys_are_atoms(tmp_path) -> None:
+    """None, NaN and pandas' NA are what a table has where there is no name."""
+    import pandas as pd
+
+    from sae_nb.sessions._annotations import annotations_of
+
+    given = {0: None, 1: float("nan"), 2: "x", 3: pd.NA, "4": "y"}
+    assert dict(annotations_of(given, Fake())) == dict(Labels(given)) == {2: "x", 4: "y"}
+    for wrong, error in (({16: "x"}, ValueError), ({-1: "x"}, ValueError), ({2.5: "x"}, TypeError)):
+        with pytest.raises(error, match="labels"):
+            annotations_of(wrong, Fake())
+    half = Annotations(tmp_path, Fake())
+    for words in (("\ud800", ""), ("", "a \ud800")):
+        with pytest.raises(ValueError, match="UTF-8"):
+            half.write(3, *words)
+    assert len(half) == 0
+    with pytest.raises(ValueError, match="UTF-8"):
+        Labels({3: "\ud800"})
+
+
 def test_a_saved_sae_is_the_same_sae(tmp_path) -> None:
     """Through files, and in half precision; where it lies and what it is called do not matter."""
     sae = sn.TopK(d_in=8, n_atoms=32, k=3, generator=torch.Generator().manual_seed(0))

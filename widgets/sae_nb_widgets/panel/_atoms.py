@@ -11,7 +11,7 @@ import traitlets as t
 from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures.theme import format_count
-from sae_nb.sessions._annotations import HERE, Annotations, file_here
+from sae_nb.sessions._annotations import HERE, Annotations
 from sae_nb_widgets.components._atom_card import card_content
 from sae_nb_widgets.panel._browsers import BROWSERS
 from sae_nb_widgets.panel._closing import close_whole
@@ -161,7 +161,7 @@ class HasAtoms(HasStatus):
                 "Labels can be kept where the panel made their record and knows their SAE, and this one was "
                 'given both from outside. Open it with labels="folder".'
             )
-        book.keep_in(file_here(sae, folder), sae)
+        book.keep_in(folder, sae)
         return Path(book.path or folder)
 
     def _star_shown(self) -> None:

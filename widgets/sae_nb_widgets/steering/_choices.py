@@ -16,7 +16,7 @@ import numpy as np
 
 from sae_nb.checks import check_atom
 from sae_nb.files import SaeIdentity
-from sae_nb.files._atomic import read_json
+from sae_nb.files._atomic import parsed_json, read_json
 from sae_nb.steering._edits import Positions, Where
 from sae_nb.steering._modes import Mode, Unit
 from sae_nb.summaries._steering import SteeringRecipe
@@ -161,9 +161,11 @@ def recipe_in(text: str) -> dict[str, Any]:
     ValueError: If it is none.
     """
     try:
-        fields = json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f" (line {error.lineno}, column {error.colno})"
+        fields = parsed_json(text)
+    except ValueError as error:
+        where = f" ({error})"
+        if isinstance(error, json.JSONDecodeError):
+            where = f" (line {error.lineno}, column {error.colno})"
         raise ValueError(NO_RECIPE.format(where)) from None
     if not isinstance(fields, dict):
         raise ValueError(NO_RECIPE.format(""))
