@@ -533,6 +533,6 @@ class _Pairs(Sequence[str]):
 def _number(text: str) -> int:
     """0 for a year, 1 for a decade, 2 for another number, −1 for any other word."""
     digits = text.replace(",", "").replace(".", "")
-    if len(text) in (4, 5) and text[:4].isdecimal() and 1000 <= int(text[:4]) < 2100:
-        return 0 if len(text) == 4 else 1 if text[4] == "s" else -1
+    if text[4:] in ("", "s") and text[:4].isdecimal() and 1000 <= int(text[:4]) < 2100:
+        return 1 if text[4:] else 0
     return 2 if digits.isdecimal() else -1

@@ -62,6 +62,8 @@ def test_a_measured_atom_is_what_steering_does(
     change = (steered - vit(images)).mean(dim=0)
     assert effects.up[0][0] == str(int(change.argmax()))
     assert effects.up[0][1] == pytest.approx(float(change.max() - change.mean()), abs=1e-3)
+    assert effects.down[0][0] == str(int(change.argmin()))
+    assert effects.down[0][1] == pytest.approx(float(change.min() - change.mean()), abs=1e-3)
 
 
 def test_raised_outputs_are_confirmed_on_other_examples_next_to_a_random_direction(

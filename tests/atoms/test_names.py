@@ -12,9 +12,10 @@ import torch
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Ragged
 from sae_nb.atoms import AtomCatalogue, LabelEvidence
-from sae_nb.atoms._captions import NO_NAME, says_much
+from sae_nb.atoms._captions import NO_NAME, Kind, _begins, _number, says_much
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms._words import PATCHES, PREFIX, _place, _tubelet
 from sae_nb.codes import SparseCodes
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.pretrained import load_examples, load_sae
@@ -191,3 +192,58 @@ def test_a_name_whose_words_come_when_its_atom_is_turned_up_leads_those_that_onl
     assert "turned up 24 of 30" in names.badge(1).text
     names.labels.write(1, "mine")
     assert names.steerable() == []
+
+
+def test_words_begin_where_letters_do_not_go_on() -> None:
+    """A space token begins the word that follows it; Chinese is not joined; "##" goes on where tokens are bare."""
+    assert _begins([" the", "re", "-", "is", " a"], False) == [True, False, True, True, True]
+    assert _begins(["go", " ", "on", "\n", "up"], False) == [True, True, False, True, True]
+    assert _begins(["中", "文", "a", "b"], False) == [True, True, True, False]
+    assert _begins(["un", "##do", "it"], True) == [True, False, True]
+    assert _begins(["##do", "it"], False) == [True, False]
+    assert _begins([], False) == []
+
+
+def test_what_stands_beside_a_word_is_of_its_own_text() -> None:
+    """Three words, the last of another text; before the first and after the last there is nothing."""
+    beside = Kind(
+        "near {}", np.array([5, 6, 7]), [""] * 8, np.array([0, 0, 1]), np.ones(3, bool),
+        offsets=(-1, 1),
+    )  # fmt: skip
+    assert beside.keys(np.arange(3)).tolist() == [[-1, 6], [5, -1], [-1, -1]]
+    before = replace(beside, offsets=(-1,))
+    assert before.keys(np.arange(3)).tolist() == [[-1], [5], [-1]]
+    fired = np.array([True, False, True])
+    assert before.reached(np.arange(3), fired).tolist() == [False, True, False]
+    assert beside.reached(np.arange(3), fired).tolist() == [False, True, False]
+
+
+def test_numbers_are_years_decades_or_others() -> None:
+    kinds = {"1984": 0, "1000": 0, "2099": 0, "2100": 2, "0999": 2, "1980s": 1, "1980x": -1, "12,000": 2,
+             "3.5": 2, "7": 2, "abc": -1, "": -1, "123x": -1, "123xs": -1, "12345": 2}  # fmt: skip
+    assert {text: _number(text) for text in kinds} == kinds
+
+
+def test_places_are_ninths_of_a_picture_and_quarters_of_a_sound() -> None:
+    picture = SimpleNamespace(
+        prefix_tokens=2, patch_grid=(3, 6), frames=None, seconds_per_step=None
+    )
+    wanted = {0: PREFIX[0], 1: PREFIX[1], 2: "top left", 2 + 8: "centre", 2 + 17: "bottom right",
+              2 + 5: "top right", 2 + 18: "position 20"}  # fmt: skip
+    for position, place in wanted.items():
+        assert _place(position, picture).removesuffix(f" {PATCHES}") == place
+    sound = {"prefix_tokens": 0, "frames": None, "seconds_per_step": 0.5}
+    assert _place(5, SimpleNamespace(patch_grid=(1, 8), **sound)) == "2–3 s"
+    bands = SimpleNamespace(patch_grid=(2, 8), modality=SimpleNamespace(row="band"), **sound)
+    assert _place(15, bands) == "band 1, 3–4 s"
+
+
+def test_a_tubelet_is_a_ninth_of_a_frame_and_a_third_of_the_time() -> None:
+    def told(frames: int, face: tuple[int, int], at: tuple[int, int, int]) -> str:
+        grid = (frames * face[0], face[1])
+        return _tubelet(0, SimpleNamespace(tubelet=lambda _: at, face_grid=grid, frames=frames))
+
+    assert told(2, (3, 3), (1, 2, 0)) == f"bottom left {PATCHES}"
+    assert told(3, (3, 6), (1, 1, 3)) == f"midway centre {PATCHES}"
+    assert told(6, (3, 6), (4, 0, 5)) == f"late top right {PATCHES}"
+    assert told(6, (6, 6), (1, 5, 2)) == f"early bottom {PATCHES}"
