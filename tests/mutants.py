@@ -292,7 +292,8 @@ def try_mutant(mutant: Mutant, known: dict[str, Any], limit: float) -> tuple[Mut
     with tempfile.TemporaryDirectory() as loops:
 
         def work() -> int:
-            if "@compiled" in original:
+            loops_too = mutant.file.startswith(("sae_nb/kernels", "sae_nb/pursuit"))
+            if "@compiled" in original or (loops_too and not covering):
                 # what Numba keeps of a loop does not know of those that it calls
                 import numba
 

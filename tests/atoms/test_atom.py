@@ -26,6 +26,8 @@ from sae_nb.atoms._examples import (
     text_around,
 )
 from sae_nb.atoms._firings import ORDERS
+from sae_nb.atoms._searching import find_atoms
+from sae_nb.atoms._words import kinds_of_words, row_words
 from sae_nb.codes import SparseCodes
 
 N_ATOMS, D_IN, K = 24, 8, 3
@@ -333,6 +335,46 @@ def test_search_finds_number_then_label_then_token() -> None:
     assert catalogue.search("  ").tolist() == []
     assert catalogue.search("no such thing").tolist() == []
     assert catalogue.search("99999").tolist() == []
+
+
+def test_what_was_searched_for_has_its_strength_share_and_row() -> None:
+    """Atom 2 fires with 1.5 on cats and 0.5 elsewhere, atom 0 with 1; atom 3 was found by its name alone."""
+    acts = text_acts()
+    cat = (acts.tokens.ids == 1).float()
+    codes = SparseCodes.from_dense(torch.stack([cat, 1 - cat, cat + 0.5, 0 * cat], dim=1))
+    catalogue = AtomCatalogue(FakeTopK(4), acts, codes=codes, labels={3: "a Cat that sleeps"})
+    found = find_atoms(catalogue, "cat")
+    first = int(cat.nonzero()[0])
+    assert found.atoms.tolist() == [3, 2, 0]
+    assert found.strengths.tolist() == pytest.approx([0, 1.5, 1])
+    assert found.shares.tolist() == pytest.approx([0, 1, 1])
+    assert found.rows.tolist() == [-1, first, first]
+    assert found.n_places == int(cat.sum())
+
+
+def test_a_word_that_mostly_goes_on_is_a_piece() -> None:
+    """ "snow" goes on each time, "wolf" once of two times; what goes on is a piece itself; gaps join nothing."""
+    words = {0: " snow", 1: "flake", 2: " wolf", 3: "ish", 4: " bear", 5: "."}
+    ids = [0, 1, 2, 2, 3, 4, 3, 4, 3, 0, 1, 5]
+    position = torch.tensor([0, 1, 2, 3, 4, 5, 7, 8, 10, 11, 12, 13])  # not after "bear"
+    context = Context(
+        kind="language",
+        n_samples=1,
+        token_ids=Ragged(
+            torch.zeros(14, dtype=torch.long).scatter(0, position, torch.tensor(ids)),
+            torch.tensor([0, 14]),
+        ),
+        vocabulary=words,
+    )
+    acts = Activations.from_tensor(
+        vectors(12), sample=torch.zeros(12, dtype=torch.long), position=position, context=context
+    )
+    catalogue = AtomCatalogue(FakeTopK(), acts)
+    word, names = row_words(catalogue)
+    whole, pieces = kinds_of_words(catalogue, word, names)
+    bare = [name.strip("“” ") for name in names]
+    assert {bare[i] for i in np.flatnonzero(whole)} == {"wolf", "bear"}
+    assert {bare[i] for i in np.flatnonzero(pieces)} == {"snow", "flake", "ish"}
 
 
 class Names:
