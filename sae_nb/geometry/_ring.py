@@ -232,7 +232,6 @@ def _closed(
     together = x.T @ x
     degree = np.sqrt(np.maximum(together.sum(axis=0), 1.0))
     vectors = np.linalg.eigh(together / np.outer(degree, degree))[1][:, [-2, -3]]
-    vectors = vectors / degree[:, None]
     places = np.arctan2(vectors[:, 1], vectors[:, 0]) / (2 * np.pi) % 1.0
     order = np.argsort(places)
     lift, m = _lift(fires[~first])[np.ix_(order, order)], len(order)

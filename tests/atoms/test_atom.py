@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context, Ragged
-from sae_nb.atoms import AtomCatalogue, peaks
+from sae_nb.atoms import AtomCatalogue, _sites, peaks
 from sae_nb.atoms._atom import describe_atom
 from sae_nb.atoms._effects import logit_effects
 from sae_nb.atoms._examples import (
@@ -23,6 +24,7 @@ from sae_nb.atoms._examples import (
     _in_tens,
     _walked,
     choose_rows,
+    in_picture,
     text_around,
 )
 from sae_nb.atoms._firings import ORDERS
@@ -298,6 +300,30 @@ def test_an_image_is_one_step(steps: int, to: int) -> None:
     """Of ten tokens, 1 to 3 are an image; so are 7 and 8 for whoever comes from before."""
     runs = [range(1, 4)] if steps <= 0 else [range(1, 4), range(6, 7)]
     assert _walked(5, steps, runs, 10) == to
+
+
+def test_strengths_in_a_picture_lie_on_their_patches() -> None:
+    """Three tokens before a grid of 3 × 4; a position beyond the picture is left out."""
+    context = picture_acts().context
+    found = in_picture(context, 2, np.array([1, 3, 3 + 6, 99]), np.array([9.0, 1.0, 2.0, 5.0]))
+    expected = np.full((3, 4), np.nan)
+    expected[0, 0], expected[1, 2] = 1, 2
+    np.testing.assert_array_equal(found["heat"], expected)
+    np.testing.assert_array_equal(found["picture"], context.pictures[2])
+
+
+def test_pages_of_several_sites_end_with_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 3 and 5 rows, two a page, the last page is the third, with one row."""
+    monkeypatch.setattr(_sites, "_sites_of", lambda rows: rows)
+    monkeypatch.setattr(_sites, "choose_rows", lambda n, *_, **__: SimpleNamespace(rows=range(n)))
+    monkeypatch.setattr(_sites, "_at_site", lambda site, atom, choice, shown: choice.rows[shown])
+
+    def page(number: int) -> Any:
+        found, at = _sites.examples_at_sites([3, 5], 0, "top", page=number, n=2, seed=0)
+        return [list(one) for one in found], at
+
+    assert page(0) == ([[0, 1], [0, 1]], 0)
+    assert page(2) == page(9) == ([[], [4]], 2)
 
 
 def test_footprint_of_pictures_is_the_frequency_at_cls_registers_and_patches() -> None:

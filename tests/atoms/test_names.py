@@ -12,7 +12,7 @@ import torch
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Ragged
 from sae_nb.atoms import AtomCatalogue, LabelEvidence
-from sae_nb.atoms._captions import NO_NAME, Kind, _begins, _number, says_much
+from sae_nb.atoms._captions import FEWEST, NO_NAME, Kind, _begins, _number, _numbered, says_much
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
 from sae_nb.atoms._words import PATCHES, PREFIX, _place, _tubelet
@@ -216,6 +216,13 @@ def test_what_stands_beside_a_word_is_of_its_own_text() -> None:
     fired = np.array([True, False, True])
     assert before.reached(np.arange(3), fired).tolist() == [False, True, False]
     assert beside.reached(np.arange(3), fired).tolist() == [False, True, False]
+
+
+def test_of_too_few_samples_parts_are_numbered() -> None:
+    enough = np.repeat(np.arange(2 * FEWEST) * 3, 2)
+    assert _numbered(enough).tolist() == np.repeat(np.arange(2 * FEWEST), 2).tolist()
+    assert _numbered(np.array([5, 5, 7, 7])).tolist() == [0, FEWEST, 2 * FEWEST, 3 * FEWEST]
+    assert len(_numbered(np.zeros(0, np.int64))) == 0
 
 
 def test_numbers_are_years_decades_or_others() -> None:
