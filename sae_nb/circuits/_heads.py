@@ -27,7 +27,7 @@ from sae_nb.circuits._graph_sites import one_by_one
 from sae_nb.circuits._passes import Trace
 from sae_nb.circuits._patching import of_each
 from sae_nb.findings import Finding
-from sae_nb.models._freezing import Frozen, check_frozen
+from sae_nb.models._freezing import Frozen, check_frozen, points_of
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
@@ -197,17 +197,19 @@ def direct_effects(model: LiveModel, inputs: Inputs, answers: Questions = None) 
     (4, 4)
     """
     places = places_of(model, "head")
-    others = _points(model, "mlp_out") + _points(model, "cross_attn_out")
-    held = [(str(place), torch.Tensor.detach) for place in (*places, *others)]
+    cut = (_PLACES["head"], "mlp_out", "cross_attn_out")
+    held = [(str(place), torch.Tensor.detach) for place in points_of(model, *cut)]
     batches = one_by_one(model, inputs)
     n, names, found, measured = int(model.n_heads or 1), set(), [], []
     for batch, question in zip(batches, of_each(answers, len(batches), "answers"), strict=True):
-        with torch.enable_grad(), Frozen(attention=False):
+        frozen = Frozen(model, attention=False)
+        with torch.enable_grad(), frozen:
             ran = run(model, batch, put=held, read=places, grad=places, answer="end")
             answer = ran.answer.one()
             name, measure = asked(model, answer, ran.answer.kind, question)
             value = measure(answer)
             slopes = ran.gradients(value)
+        check_frozen(frozen, model, batch, cut)
         names.add(name)
         measured.append(float(value.detach()))
         by_place = []
@@ -292,7 +294,7 @@ class CleanRun:
         target: Question,
     ) -> None:
         self.model, self.part, self.places, self.batch = model, part, places, batch
-        self.frozen = Frozen()
+        self.frozen = Frozen(model)
         with self.frozen:
             clean = run(model, batch, read=places, answer="end")
         answer = clean.answer.one()
@@ -353,7 +355,8 @@ def _contextual(
     one: CleanRun, means: Sequence[Tensor], *, attention: bool = True
 ) -> Float[Tensor, "layers parts"]:
     """β of the answer for every part: copies hold β + γ, 0, and γ and β of each part of a block."""
-    check_frozen(one.frozen, one.model)
+    cut = ("attn_out", "mlp_out") if attention else ("mlp_out",)
+    check_frozen(one.frozen, one.model, one.batch, cut)
     values = []
     for i, (place, mean) in enumerate(zip(one.places, means, strict=True)):
         for parts in blocks(one.n_parts(mean)):
@@ -368,7 +371,7 @@ def _contextual(
                         one.model, (f"resid_pre.{layer}", f"attn_out.{layer}"), rest, part
                     )
                 puts += split(one.model, (f"mlp_in.{layer}", f"mlp_out.{layer}"), rest, part)
-            frozen = Frozen(one.frozen.constants, attention=not attention)
+            frozen = Frozen(one.model, one.frozen.constants, attention=not attention)
             changed = one.changes(2 + 2 * m, puts, frozen)
             values.append(-changed[rest])
     return torch.cat(values).reshape(len(means), -1)
@@ -425,7 +428,7 @@ def at_mean(
 
 def places_of(model: LiveModel, part: Part) -> list[HookPoint]:
     """Return where heads, or neurons, are written side by side: a place a layer, not of an encoder."""
-    places = _points(model, _PLACES[part])
+    places = points_of(model, _PLACES[part])
     if not places or (part == "head" and model.n_heads is None):
         words = "attention heads" if part == "head" else "neurons"
         raise ValueError(
@@ -453,14 +456,6 @@ def written_by_heads(
             x, zero = (module(one.to(next(module.parameters()))) for one in (x, zero))
             x, zero = x - zero, torch.zeros_like(zero)
     return x.float()
-
-
-def _points(model: LiveModel, kind: str) -> list[HookPoint]:
-    return [
-        point
-        for point in model.hook_points()
-        if not point.encoder and kind in (point.kind, point.kind.removeprefix("decoder."))
-    ]
 
 
 # -------------------------------------------------------------------------------------------------

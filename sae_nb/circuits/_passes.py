@@ -119,7 +119,7 @@ class Trace:
         self.passes, model = passes, passes.model
         self.exact = all(str(layer.write).startswith("mlp_out.") for layer in passes.layers)
         self._kept: dict[str, Tensor] = {}
-        frozen = Frozen()
+        frozen = Frozen(model)
         clean, places = self._run(frozen, also=also), self._places
         self.leaves = [clean.leaves[place] for place in places]
         """The zeros at each place, by which is differentiated; then what is written there."""
@@ -127,13 +127,14 @@ class Trace:
         self.values = [clean.states[place].detach() for place in places]
         self.reads = [clean.states[place] for place in self._read_at]
         self.also = [clean.states[place] for place in also]
-        check_frozen(frozen, model)
+        cut = {layer.write.kind.removeprefix("decoder.") for layer in passes.layers}
+        check_frozen(frozen, model, passes.batch, sorted({"mlp_out", *cut}))
         with torch.enable_grad():
             self.answer, self.kind = clean.answer.one(), clean.answer.kind
         self.written = tuple(self._written(i) for i in range(len(passes.layers)))
         # The answer, and what each place reads, where only biases write.
         nothing = [torch.zeros_like(self.values[0][0]), *(layer.bias for layer in self.written)]
-        empty = self._run(Frozen(frozen.constants), nothing)
+        empty = self._run(Frozen(model, frozen.constants), nothing)
         self.empty_answer = empty.answer.one().detach()
         self.empty_reads = [empty.states[place].detach()[0].float() for place in self._read_at]
 

@@ -24,7 +24,7 @@ from sae_nb.circuits._graph_sites import one_input, position_texts
 from sae_nb.findings import Finding
 from sae_nb.models._attention import Calculated, Place, watching
 from sae_nb.models._facts import model_type
-from sae_nb.models._freezing import Frozen
+from sae_nb.models._freezing import Frozen, check_sum
 from sae_nb.models._running import run
 from sae_nb.steering._request import policy_for
 
@@ -273,7 +273,7 @@ class _Ends:
         self.model, self.batch, self.head = model, batch, head
         self._place = Place("decoder" if model.streams else "", layer)
         self._put = f"resid_pre.{layer}"
-        self._frozen = Frozen()
+        self._frozen = Frozen(model)
         states: list[Tensor] = []
 
         def keep(x: Tensor) -> Tensor:
@@ -287,9 +287,11 @@ class _Ends:
 
     def of_parts(self, parts: _Parts) -> tuple[Tensor, Tensor]:
         """Return queries and keys of each slot of atoms, of the error and of the bias: (slots, time, d)."""
-        seen = self._run(parts.states, Frozen(self._frozen.constants, attention=False))
+        seen = self._run(parts.states, Frozen(self.model, self._frozen.constants, attention=False))
         both = seen.query[:, self.head], seen.key[:, self.head]
         query, key = (torch.cat([x[:-2] - x[-1:], x[-2:-1]]) for x in both)
+        for made, whole in ((query, self.query), (key, self.key)):
+            check_sum(made.sum(dim=0), whole, self.model)
         return query, key
 
     def changed(

@@ -197,12 +197,12 @@ def linear_run(
     read: Sequence[HookPoint] = (),
 ) -> Run:
     """Run the model with everything held and MLPs in proportion; then further changes."""
-    frozen = Frozen()
+    frozen = Frozen(passes.model)
     mlps = tuple(site.mlp for site in passes.sites if isinstance(site, NeuronSite))
     with torch.enable_grad(), frozen:
         puts = [*in_proportion(mlps), *changes]
         found = run(passes.model, passes.batch, read=read, put=puts, grad=list(grad), answer="end")
-    check_frozen(frozen, passes.model)
+    check_frozen(frozen, passes.model, passes.batch)
     return found
 
 

@@ -23,6 +23,7 @@ from torch.nn.functional import linear
 from sae_nb.activations._context import describe_ids
 from sae_nb.checks import check_integer, shown
 from sae_nb.models import HookPointNotFound
+from sae_nb.models._answers import logit_cap, uncapped
 from sae_nb.models._devices import no_weights
 from sae_nb.models._norms import norm_of
 from sae_nb.models._running import run
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 Pool = Literal["each", "cls", "mean"]
 """Places whose states the head reads: each on its own, cls alone, or the mean over patches."""
-
-_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-"""Settings of c in c · tanh(logits / c)."""
 
 CLOSE = 1e-3
 """Largest difference to the model's own answer, as a share of the answer's spread."""
@@ -256,12 +254,7 @@ def _unembedding(model: LiveModel, batch: Batch, last: str, name: str | None) ->
     if not ran.answer.by_token:
         raise _no_head(model, "it has no unembedding that predicts the next token")
     wanted, states = ran.answer.tensor.detach().float(), ran.states[last].detach()
-    config = getattr(model.module, "config", None)
-    find = getattr(config, "get_text_config", None)
-    text = find() if callable(find) else config
-    cap = next(
-        (c for name in _CAPS if isinstance(c := getattr(text, name, None), float | int)), None
-    )
+    cap = logit_cap(model)
     keep = batch.keep.to(states.device) if batch.keep is not None else slice(None)
     states, wanted, norm = states[keep], wanted[keep], _final_norm(model)
     projections = list(_projections(model, wanted.shape[-1]))
@@ -381,7 +374,7 @@ def _scaled(head: Head, states: Tensor, wanted: Tensor) -> Head | None:
     if found.shape != wanted.shape:
         return None
     found, cap = replace(head, cap=None).logits(states), head.cap
-    free = wanted if cap is None else cap * (wanted / cap).clamp(-0.999, 0.999).atanh()
+    free = uncapped(wanted, cap)
     factor = float((found * free).sum() / found.square().sum().clamp_min(1e-12))
     scaled = replace(head, scale=factor)
     return scaled if _is_close(scaled.logits(states), wanted) else None

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 AnswerKind = Literal["class", "next token", "vector"]
 
+_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""Settings of c in c · tanh(logits / c)."""
+
 
 class AnswerTensor(NamedTensor):
     """A model's answer to all inputs: a tensor, with the names that Hugging Face's outputs have."""
@@ -91,6 +94,20 @@ class Answer:
             keep = self.keep
             return answer[-1 if keep is None else int(keep[i].nonzero()[-1])]
         return answer.flatten()
+
+
+def logit_cap(model: LiveModel) -> float | None:
+    """Return c of a model that answers with c · tanh(logits / c); None of others."""
+    config = getattr(model.module, "config", None)
+    find = getattr(config, "get_text_config", None)
+    text = find() if callable(find) else config
+    found = (getattr(text, name, None) for name in _CAPS)
+    return next((float(c) for c in found if isinstance(c, float | int)), None)
+
+
+def uncapped(answer: Float[Tensor, "..."], cap: float | None) -> Float[Tensor, "..."]:
+    """Return logits as they were before a cap."""
+    return answer if cap is None else cap * (answer / cap).clamp(-0.999, 0.999).atanh()
 
 
 # -------------------------------------------------------------------------------------------------

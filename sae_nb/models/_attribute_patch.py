@@ -13,12 +13,15 @@ Around = Callable[..., Any]
 """(what would have run, its arguments …) → what it gives instead."""
 
 
-def put_around(module: nn.Module, run: Around) -> Callable[[], None]:
-    """Put something around a module's forward, beneath nnsight, once; return what takes it out."""
+def put_around(module: nn.Module, run: Around, *, first: bool = False) -> Callable[[], None]:
+    """Put something around a module's forward, beneath nnsight, once; return what takes it out.
+
+    `first`: beneath all else that is there.
+    """
     controller: Any = module.forward
     if not isinstance(controller.state, _Beneath):
         controller.state = _Beneath(controller.state)
-    _put_in(controller.state.runs, run)
+    _put_in(controller.state.runs, run, first=first)
 
     def undo() -> None:
         if isinstance(controller.state, _Beneath) and not _left(controller.state.runs, run):
@@ -41,9 +44,9 @@ def around_generate(module: nn.Module, run: Around) -> Callable[[], None]:
     return undo
 
 
-def _put_in(runs: list[Around], run: Around) -> None:
+def _put_in(runs: list[Around], run: Around, *, first: bool = False) -> None:
     if run not in runs:
-        runs.append(run)
+        runs.insert(0 if first else len(runs), run)
 
 
 def _left(runs: list[Around], run: Around) -> list[Around]:

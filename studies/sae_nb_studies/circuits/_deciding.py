@@ -217,7 +217,7 @@ class _Relevance(Frozen):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func not in _ACTIVATIONS:
+        if func not in _ACTIVATIONS or self.tries:
             return super().__torch_function__(func, types, args, kwargs)
         x = args[0]
         y = func(*args, **(kwargs or {}))
@@ -274,10 +274,10 @@ class _Asking:
         """Compute the same with all but the products with constants held; Σ over tokens = m − the share
         of biases.
         """
-        frozen = _Relevance()
+        frozen = _Relevance(self.model)
         with frozen:
             found = self._slope(row, self._gated)
-        check_frozen(frozen, self.model)
+        check_frozen(frozen, self.model, self.batches[row])
         return found
 
     @property

@@ -177,12 +177,13 @@ class Observable:
 
     def _slope(self, place: HookPoint, batch: Batch) -> Float[Tensor, " d"]:
         """Of the difference by what is written at a place, added up over positions."""
-        held, frozen = [(point, torch.detach) for point in self._cut(place)], Frozen()
+        held = [(point, torch.detach) for point in self._cut(place)]
+        frozen = Frozen(self.model, attention=self.paths != "direct")
         with torch.enable_grad():
             with frozen:
                 ran = run(self.model, batch, read=place, put=held, grad=[place])
-            if self.paths != "direct":
-                check_frozen(frozen, self.model)
+            cut = ("attn_out", "mlp_out") if self.paths == "direct" else ("mlp_out",)
+            check_frozen(frozen, self.model, batch, cut)
             slope = ran.gradients(self.of(ran.answer.one())).get(place)
         if slope is None:
             x = ran.states[place]

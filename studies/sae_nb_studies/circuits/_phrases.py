@@ -264,7 +264,7 @@ def _clean(model: LiveModel, text: str, target: Question) -> tuple[CleanRun, tup
     """Run a text once, with what may be held, and return its tokens."""
     batch = one_input(model, text, name="text")
     run = CleanRun(model, "head", [model.hook_point("resid_pre.0")], batch, target)
-    check_frozen(run.frozen, model)
+    check_frozen(run.frozen, model, batch)
     return run, position_texts(model, batch, len(run.outputs[0]))
 
 
@@ -317,7 +317,7 @@ def _values(run: CleanRun, spans: Sequence[Span], method: PhraseMethod) -> Float
             for layer in range(run.model.n_layers or 0):
                 ends = (f"mlp_in.{layer}", f"mlp_out.{layer}")
                 puts += split(run.model, ends, rest, part, alone=method == "alone")
-            held = Frozen(run.frozen.constants)
+            held = Frozen(run.model, run.frozen.constants)
         found.append(-run.changes(2 + 2 * m, puts, held)[rest])
     values = torch.cat(found).double().numpy() if found else np.zeros(0)
     if not np.isfinite(values).all():
@@ -330,7 +330,7 @@ def _values(run: CleanRun, spans: Sequence[Span], method: PhraseMethod) -> Float
 
 def _first_order(run: CleanRun, spans: Sequence[Span]) -> Float[np.ndarray, " n"]:
     """Return Σ ⟨x_t, ∂m/∂x_t⟩ over each span's positions, patterns and scales held."""
-    with torch.enable_grad(), Frozen():
+    with torch.enable_grad(), Frozen(run.model):
         ran = run_model(run.model, run.batch, grad=run.places)
         slopes = ran.gradients(run.measure(ran.answer.one()))[str(run.places[0])]
     flow = (run.outputs[0] * slopes[0].float()).sum(dim=1).double().numpy()

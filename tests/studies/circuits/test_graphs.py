@@ -94,12 +94,12 @@ def test_so_they_do_for_an_image() -> None:
 def test_edges_equal_finite_differences() -> None:
     model, dictionaries = language()
     trace = trace_of(model, dictionaries, TEXT)
-    frozen = Frozen()
+    frozen = Frozen(model)
     trace._run(frozen)
     leaves = [value[0].clone() for value in trace.values]
     position, step = 2, 0.05
     leaves[0][position] *= 1 + step
-    ran = trace._run(Frozen(frozen.constants), leaves)
+    ran = trace._run(Frozen(model, frozen.constants), leaves)
     moved = [ran.states[place] for place in trace._read_at]
     table = graph().nodes
     token = int(table.index[(table.kind == "token") & (table.position == position)][0])

@@ -108,7 +108,7 @@ def test_slopes_of_a_linear_network_are_those_of_autograd() -> None:
     graph = graph_of(model, max_nodes=10_000)
     batch = next(iter(model.batches(WORDS)))
     places = [f"mlp_post.{i}" for i in range(3)]
-    with torch.enable_grad(), Frozen():
+    with torch.enable_grad(), Frozen(model):
         ran = run(model, batch, read=places, grad=places)
         answer = ran.answer.one()
         slopes = ran.gradients(answer[4] - answer[11])

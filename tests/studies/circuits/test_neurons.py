@@ -94,7 +94,7 @@ def test_flow_through_a_head_is_what_scaling_it_changes(name: str, text: str, ta
     flow = whole.heads()
     batch = next(iter(known.batches([text])))
     word = known.tokenizer.get_vocab()[target]
-    frozen = Frozen()
+    frozen = Frozen(known)
 
     def logit(edits: Any, held: Frozen) -> float:
         with torch.no_grad(), intervening(known, edits), held:
@@ -110,7 +110,7 @@ def test_flow_through_a_head_is_what_scaling_it_changes(name: str, text: str, ta
     for row in flow.itertuples():
         place = known.hook_point(f"head_out.{row.layer}")
         edit = Intervention(place, partial(scaled, row.head))
-        change = logit([edit], Frozen(frozen.constants)) - before
+        change = logit([edit], Frozen(known, frozen.constants)) - before
         assert change * 100 == pytest.approx(row.flow, rel=2e-2, abs=2e-2)
 
 

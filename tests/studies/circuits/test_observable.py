@@ -56,11 +56,11 @@ def changed(paths: str, place: str, by: torch.Tensor) -> float:
     def edit(name: str, change: Any) -> Intervention:
         return Intervention(model.hook_point(name), change)
 
-    constants = Frozen()
+    constants = Frozen(model)
     run([edit(name, lambda x, _, n=name: note(n, x)) for name in kept], constants)
     edits = [edit(name, lambda x, _, n=name: clean[n]) for name in kept]
     edits.append(edit(place, lambda x, _: x + by))
-    return run(edits, Frozen(constants.constants))
+    return run(edits, Frozen(model, constants.constants))
 
 
 @pytest.mark.parametrize("paths", ["direct", "heads", "all"])

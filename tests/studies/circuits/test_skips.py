@@ -73,7 +73,7 @@ def test_an_exact_skip_of_a_linear_mlp_leaves_no_error(drop_first: bool | None) 
         assert graph.left_out == {"mlp_out.0": (0,), "mlp_out.1": (0,)}
         return
     assert graph.replacement == pytest.approx(1, abs=1e-4)
-    with torch.enable_grad(), Frozen():
+    with torch.enable_grad(), Frozen(model):
         ran = run(model, next(iter(model.batches(IDS))), read="resid_pre.0", grad="resid_pre.0")
         answer = ran.answer.one()
         slopes = ran.gradients(answer[4] - answer.mean())["resid_pre.0"]
@@ -145,7 +145,7 @@ def test_an_edge_along_a_skip_equals_a_finite_difference() -> None:
 
     graph = skipping()
     trace = Trace(graph.passes)  # type: ignore[arg-type]
-    frozen = Frozen()
+    frozen = Frozen(trace.passes.model)
     trace._run(frozen)
     nodes = [written.bias + written.error for written in trace.written]
     for held, written in zip(nodes, trace.written, strict=True):
@@ -155,7 +155,11 @@ def test_an_edge_along_a_skip_equals_a_finite_difference() -> None:
     for factor in (1.0, 1.0 + step):
         moved = start.clone()
         moved[position] *= factor
-        answer = trace._run(Frozen(frozen.constants), [moved, *nodes]).answer.one().detach()
+        answer = (
+            trace._run(Frozen(trace.passes.model, frozen.constants), [moved, *nodes])
+            .answer.one()
+            .detach()
+        )
         measured.append(float(graph.passes.measures[0](answer)))  # type: ignore[union-attr]
     assert measured[0] == pytest.approx(float(graph.nodes.value.iloc[-1]), abs=1e-3)
     edge = float(graph.matrix[len(graph) - 1, position])
@@ -168,7 +172,7 @@ def test_what_flows_through_heads_runs_along_skips_too() -> None:
         model, [exact(model, i) for i in range(2)], IDS, target=4, drop_first=False
     )
     places = [f"head_out.{i}" for i in range(2)]
-    with torch.enable_grad(), Frozen():
+    with torch.enable_grad(), Frozen(model):
         ran = run(model, next(iter(model.batches(IDS))), read=places, grad=places)
         answer = ran.answer.one()
         slopes = ran.gradients(answer[4] - answer.mean())

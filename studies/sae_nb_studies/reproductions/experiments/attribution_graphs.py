@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from scipy.stats import pearsonr, rankdata
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, Faithfulness, attribution_graph
@@ -252,8 +251,8 @@ def changes(
                 "effect": gone.effect,
                 "random": float(gone.controls[0]),
                 "random, largest": float(np.abs(gone.controls).max()),
-                "norms held": effect(graph, out, NormsHeld),
-                "both held": effect(graph, out, Frozen),
+                "norms held": effect(graph, out, attention=False),
+                "both held": effect(graph, out, attention=True),
                 "weaker": weaker.effect / (1 - WEAKER),
                 "strength": float(row.value),
                 "influential": float(i < n_cuts),
@@ -263,17 +262,6 @@ def changes(
     return found
 
 
-class NormsHeld(Frozen):
-    """Holds the scales of norms; attention is computed as usual."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if func is scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
-        return super().__torch_function__(func, types, args, kwargs)
-
-
 def minus(position: int, by: Tensor, y: Tensor, _: Any) -> Tensor:
     """Subtract a vector from a module's output at one position."""
     y = y.clone()
@@ -281,17 +269,17 @@ def minus(position: int, by: Tensor, y: Tensor, _: Any) -> Tensor:
     return y
 
 
-def effect(graph: Any, out: Intervention, held: type[Frozen]) -> float:
-    """Measure the effect of an intervention on the target, in the model itself with some quantities held."""
+def effect(graph: Any, out: Intervention, *, attention: bool) -> float:
+    """Measure the effect of an intervention on the target in the model itself, norms and perhaps patterns held."""
     model, batch, (measure,) = graph.passes.model, graph.passes.batch, graph.passes.measures
-    before = held()
+    before = Frozen(model, attention=attention)
 
     def asked(edits: list[Intervention], frozen: Frozen) -> float:
         with intervening(model, edits), frozen, torch.no_grad():
             return float(measure(answer_of(model, batch, model.forward(batch))[0]))
 
     clean = asked([], before)
-    return asked([out], held(before.constants)) - clean
+    return asked([out], Frozen(model, before.constants, attention=attention)) - clean
 
 
 def foreseen(changed: list[dict[str, float]]) -> dict[str, float]:
