@@ -6,6 +6,10 @@ are held, and biases stay with γ. A part that is not linear, a whole attention 
 patterns or an MLP, is a function g that is split as β' = ½ [g(β) − g(0) + g(β + γ) − g(γ)],
 γ' = g(β + γ) − β': the mean of what β does alone and on top of γ. Where patterns are held, attention is linear,
 and a part that only moves where others look brings nothing.
+
+At a held scale nothing bounds what g makes of β: a gated MLP multiplies two projections of it, so that a large
+part grows as a power of a power from block to block. Parts add up by definition, γ' being g(β + γ) − β', until
+rounding ends that; a part larger than the whole says long before that a split explains nothing (`grown`).
 """
 
 from __future__ import annotations
@@ -46,6 +50,9 @@ Part = Literal["head", "neuron"]
 
 _PLACES = {"head": "head_out", "neuron": "mlp_post"}
 
+SUMS = 0.01
+"""Share of the whole up to which a part and the rest may miss it. Ours."""
+
 
 class Contributions(Finding):
     """The contribution of heads or neurons to an answer above their mean output; of "direct" above nothing.
@@ -66,6 +73,18 @@ class Contributions(Finding):
     values: Float[np.ndarray, "layers parts"]
     """Means over inputs, in those units: positive for what raises it."""
 
+    grown: float = 0.0
+    """Of a decomposition: largest size of a part, as a share of the whole that is split, over all parts and
+    places."""
+
+    misses: float = 0.0
+    """Of a decomposition: most that a part and the rest lack of the whole, as a share of it."""
+
+    @property
+    def diverges(self) -> bool:
+        """Whether a part outgrew the whole, or parts no longer add up to it: then no value can be relied on."""
+        return diverges(self.grown, self.misses)
+
     @property
     def table(self) -> DataFrame:
         """`layer`, `head` or `neuron`, `contribution`; the largest sizes first."""
@@ -79,7 +98,7 @@ class Contributions(Finding):
 
     @property
     def headline(self) -> str:
-        """The answer, and the parts that bring most."""
+        """The answer, and the parts that bring most; before them whether the decomposition diverges."""
         first = self.table.head(3)
         found = ", ".join(
             f"{layer}.{index} {value:+.2f}"
@@ -87,7 +106,13 @@ class Contributions(Finding):
                 first.layer, first[self.part], first.contribution, strict=True
             )
         )
-        return f"{self.name}, {self.answer:.2f}; {self.part}s by {self.method}: {found}, …"
+        line = f"{self.name}, {self.answer:.2f}; {self.part}s by {self.method}: {found}, …"
+        if not self.diverges:
+            return line
+        return (
+            f"DIVERGES: a part reaches {self.grown:.3g} times the whole, and parts lack {self.misses:.0%} of "
+            f'it, so rely on no number here and ask for method="ablation"; {line}'
+        )
 
 
 @checked(leave=("inputs", "target", "heads"))
@@ -96,7 +121,7 @@ def head_contributions(
     inputs: Inputs,
     *,
     target: Question = None,
-    method: Method = "contextual",
+    method: Method = "ablation",
     heads: Sequence[tuple[int, int]] | None = None,
 ) -> Contributions:
     """Measure or estimate what every attention head brings to an answer, above its mean output.
@@ -109,17 +134,19 @@ def head_contributions(
         As in `attribution_graph`: an outcome, a pair of them as a tuple, a function. None: each input's own
         top answer.
     method
-        "contextual": contextual decomposition, a forward pass a layer, whatever the number of heads. "held":
-        the same with attention patterns held, so that a head that acts by where others look brings nothing.
-        "ablation": each head exchanged for its mean in the running model. "gradient": the first-order
-        estimate of that, one backward pass for all heads.
+        "ablation": each head exchanged for its mean in the running model, finite in any. "gradient": the
+        first-order estimate of that, one backward pass for all heads. "contextual": contextual decomposition,
+        a head alone and on top of the rest. "held": the same with attention patterns held, so that a head
+        that acts by where others look brings nothing. In deep models with gated MLPs the two diverge, which
+        the result says first (`diverges`).
     heads
         For "ablation" the heads that are removed, each by itself, as pairs (layer, head); `values` of the
         others are NaN. None: all.
 
     Raises
     ------
-    ValueError, TypeError: If the model has no heads that can be read, or attention cannot be held.
+    ValueError, TypeError: If the model has no heads that can be read, attention or a norm cannot be held, or a
+        contribution is not finite.
 
     Source
     ------
@@ -143,7 +170,7 @@ def head_contributions(
 
 @checked(leave=("inputs", "target"))
 def neuron_contributions(
-    model: LiveModel, inputs: Inputs, *, target: Question = None, method: Method = "contextual"
+    model: LiveModel, inputs: Inputs, *, target: Question = None, method: Method = "ablation"
 ) -> Contributions:
     """Measure or estimate what every neuron of the MLPs brings to an answer, above its mean strength.
 
@@ -154,7 +181,8 @@ def neuron_contributions(
 
     Raises
     ------
-    ValueError, TypeError: If the model has no neurons that can be read, or attention cannot be held.
+    ValueError, TypeError: If the model has no neurons that can be read, attention or a norm cannot be held, or
+        a contribution is not finite.
 
     Example
     -------
@@ -261,7 +289,11 @@ def _contributions(
     chosen: Sequence[tuple[int, int]] | None = None,
 ) -> Contributions:
     places = places_of(model, part)
-    runs = [CleanRun(model, part, places, batch, target) for batch in one_by_one(model, inputs)]
+    decomposes = method in ("contextual", "held")
+    runs = [
+        CleanRun(model, part, places, batch, target, held=decomposes)
+        for batch in one_by_one(model, inputs)
+    ]
     rows = [torch.cat([one.outputs[i] for one in runs]) for i in range(len(places))]
     means = [of_all.mean(dim=0) for of_all in rows]
     ways: dict[Method, Callable[[CleanRun, Sequence[Tensor]], Tensor]] = {
@@ -272,18 +304,59 @@ def _contributions(
     }
     of = ways[method]
     names = {one.name for one in runs}
+    values = np.mean([of(run, means).cpu().numpy() for run in runs], axis=0)
+    lost = int((~np.isfinite(values)).sum())
+    if lost and chosen is None:
+        others = ["ablation", "gradient"]
+        raise ValueError(
+            f'Contributions must be finite, and by method="{method}" {lost} of the {values.size} {part}s of '
+            f"{model.name} have none: "
+            + (
+                "what is split grows without end in its MLPs. "
+                if decomposes
+                else "a state overflows. "
+            )
+            + f"Pass method={' or '.join(repr(one) for one in others if one != method)}."
+        )
     return Contributions(
         part=part,
         name=names.pop() if len(names) == 1 else "the top answer",
         method=method,
         n_inputs=len(runs),
         answer=float(np.mean([one.answer for one in runs])),
-        values=np.mean([of(run, means).cpu().numpy() for run in runs], axis=0),
+        values=values,
+        grown=max(one.sizes.grown for one in runs),
+        misses=max(one.sizes.misses for one in runs),
     )
 
 
+def diverges(grown: float, misses: float) -> bool:
+    """Return whether a part outgrew the whole, or parts no longer add up to it."""
+    return not (grown <= 1 and misses <= SUMS)
+
+
+class Sizes:
+    """How large parts became beside the whole that was split, and how much parts and rest lack of it."""
+
+    def __init__(self) -> None:
+        self.grown = self.misses = 0.0
+
+    def see(
+        self,
+        part: Float[Tensor, "m ..."],
+        rest: Float[Tensor, "m ..."],
+        whole: Float[Tensor, "1 ..."],
+    ) -> None:
+        """Look at one split."""
+        part, rest, whole = part.float(), rest.float(), whole.float()
+        size = whole.square().sum().sqrt().clamp_min(1e-30)
+        for x, name in ((part, "grown"), (part + rest - whole, "misses")):
+            share = float((x.flatten(1).norm(dim=1).max() / size).nan_to_num(nan=np.inf))
+            setattr(self, name, max(getattr(self, name), share))
+
+
 class CleanRun:
-    """One input: its clean pass with everything that may be held, and what is asked of its answer."""
+    """One input: its clean pass, with everything `held` that may be, and what is asked of its answer."""
 
     def __init__(
         self,
@@ -292,10 +365,12 @@ class CleanRun:
         places: Sequence[HookPoint],
         batch: Batch,
         target: Question,
+        *,
+        held: bool = True,
     ) -> None:
         self.model, self.part, self.places, self.batch = model, part, places, batch
-        self.frozen = Frozen(model)
-        with self.frozen:
+        self.frozen, self.sizes = Frozen(model), Sizes()
+        with self.frozen if held else nullcontext():
             clean = run(model, batch, read=places, answer="end")
         answer = clean.answer.one()
         self.name, self.measure = asked(model, answer, clean.answer.kind, target)
@@ -367,18 +442,24 @@ def _contextual(
             first = i + 1 if one.part == "neuron" else i
             for layer in range(first, one.model.n_layers or 0):
                 if attention and layer > i:
-                    puts += split(
-                        one.model, (f"resid_pre.{layer}", f"attn_out.{layer}"), rest, part
-                    )
-                puts += split(one.model, (f"mlp_in.{layer}", f"mlp_out.{layer}"), rest, part)
+                    puts += split(one, (f"resid_pre.{layer}", f"attn_out.{layer}"), rest, part)
+                puts += split(one, (f"mlp_in.{layer}", f"mlp_out.{layer}"), rest, part)
+            last = one.model.hook_point(f"resid_post.{(one.model.n_layers or 1) - 1}")
+            puts.append((last, partial(_seen, one.sizes, rest)))
             frozen = Frozen(one.model, one.frozen.constants, attention=not attention)
             changed = one.changes(2 + 2 * m, puts, frozen)
             values.append(-changed[rest])
     return torch.cat(values).reshape(len(means), -1)
 
 
+def _seen(sizes: Sizes, rest: Sequence[int], x: Tensor) -> Tensor:
+    """Look at the parts of the last stream, of which copies hold the whole and what is not of each."""
+    sizes.see(x[:1] - x[rest], x[rest], x[:1])
+    return x
+
+
 def split(
-    model: LiveModel,
+    one: CleanRun,
     ends: tuple[str, str],
     rest: Sequence[int],
     part: Sequence[int],
@@ -390,13 +471,14 @@ def split(
     `alone`: β' = g(β) − g(0), so that what β and γ do together is of γ.
 
     In the copies of β and of 0 the stream itself is overwritten: they serve the next split alone. Between the
-    stream and attention lies a norm; its bias is read by every copy.
+    stream and attention lies a norm; its bias is read by every copy. `one.sizes` keeps how large parts become.
     """
 
     def split_input(x: Tensor) -> Tensor:
         x = x.clone()
         x[1] = 0
         x[part] = x[:1] - x[rest]
+        one.sizes.see(x[part], x[rest], x[:1])
         return x
 
     def split_output(y: Tensor) -> Tensor:
@@ -406,8 +488,8 @@ def split(
         return y
 
     return [
-        (model.hook_point(ends[0]), split_input),
-        (model.hook_point(ends[1]), split_output),
+        (one.model.hook_point(ends[0]), split_input),
+        (one.model.hook_point(ends[1]), split_output),
     ]
 
 

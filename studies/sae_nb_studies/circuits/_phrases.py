@@ -22,7 +22,7 @@ from torch import Tensor
 from sae_nb.checks import checked, shown
 from sae_nb.circuits._asked import blocks
 from sae_nb.circuits._graph_sites import one_input, position_texts
-from sae_nb.circuits._heads import CleanRun, split
+from sae_nb.circuits._heads import CleanRun, diverges, split
 from sae_nb.findings import Finding
 from sae_nb.models._freezing import Frozen, check_frozen
 from sae_nb.models._running import run as run_model
@@ -143,7 +143,7 @@ def phrase_contributions(
         "alone": contextual decomposition in which what a phrase and the rest do together is of the rest.
         "shared": half of it is the phrase's. "gradient": first order, in which nothing is done together.
         "ablation": the answer less that with the phrase's tokens zero in the stream, in the running model. Of
-        many blocks one needs the last two: what is split in each of them grows without bound.
+        many blocks one needs the last two: what is split in each of them may outgrow the whole.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def phrase_contributions(
 
     Raises
     ------
-    ValueError: If a phrase is not in the text, attention cannot be held, or a value has no bound.
+    ValueError: If a phrase is not in the text, attention cannot be held, or a part outgrows the whole.
 
     Source
     ------
@@ -316,14 +316,15 @@ def _values(run: CleanRun, spans: Sequence[Span], method: PhraseMethod) -> Float
         if method != "ablation":
             for layer in range(run.model.n_layers or 0):
                 ends = (f"mlp_in.{layer}", f"mlp_out.{layer}")
-                puts += split(run.model, ends, rest, part, alone=method == "alone")
+                puts += split(run, ends, rest, part, alone=method == "alone")
             held = Frozen(run.model, run.frozen.constants)
         found.append(-run.changes(2 + 2 * m, puts, held)[rest])
     values = torch.cat(found).double().numpy() if found else np.zeros(0)
-    if not np.isfinite(values).all():
+    if not np.isfinite(values).all() or diverges(run.sizes.grown, run.sizes.misses):
         raise ValueError(
-            f'What a phrase brings must stay finite, and by method="{method}" it grows without end in '
-            f'{run.model.name}. Pass method="gradient" or method="ablation".'
+            f'What a phrase brings must stay a part of the whole, and by method="{method}" it grows to '
+            f"{run.sizes.grown:.3g} times the whole in the blocks of {run.model.name}. Pass "
+            'method="gradient" or method="ablation".'
         )
     return values
 

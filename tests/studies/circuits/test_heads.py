@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import sae_nb as sn
-from sae_nb.circuits import Contributions, head_contributions
+from sae_nb.circuits import Contributions, head_contributions, neuron_contributions
+from sae_nb.circuits._heads import Sizes, diverges
 from sae_nb.models._interventions import Intervention
 from sae_nb.models._running import intervening, run
 from sae_nb_studies.circuits import KnownCircuit, known_circuit
@@ -132,7 +134,7 @@ def test_attention_is_split_with_its_queries_and_keys(head: int) -> None:
             logits = model.module.lm_head(_held(norm, end, end))[-1]
             lead = model.module.lm_head(_held(norm, end, beta) - norm.bias)[-1]
         found.append(float((lead - lead.mean())[int(logits.argmax())]))
-    made = head_contributions(model, texts)
+    made = head_contributions(model, texts, method="contextual")
     assert made.values[0, head] == pytest.approx(np.mean(found), rel=1e-3, abs=1e-4)
 
 
@@ -147,6 +149,90 @@ def test_a_head_that_moves_where_others_look_is_found() -> None:
     others = [0, 1, 3]
     assert sizes["contextual"][0, 2] > 10 * sizes["contextual"][0, others].max()
     assert sizes["held"][0, 2] < 5 * sizes["held"][0, others].max()
+
+
+def gated(n_layers: int) -> Any:
+    """A random Llama in each of whose blocks two heads read the same and write almost opposite states."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "vocab_size": 40}
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = LlamaConfig(**sizes, **ids, num_hidden_layers=n_layers, num_key_value_heads=1)
+    module = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape))
+        for layer in module.model.layers:
+            attention = layer.self_attn
+            attention.q_proj.weight[8:] = attention.q_proj.weight[:8]
+            attention.o_proj.weight.mul_(20)
+            attention.o_proj.weight[:, 8:] = -0.95 * attention.o_proj.weight[:, :8]
+    return sn.wrap(module)
+
+
+IDS = [[5, 9, 3, 7, 11], [8, 4, 30, 12]]
+
+
+@pytest.mark.parametrize("part", ["head", "neuron"])
+def test_the_default_is_removal_and_finite(part: str) -> None:
+    """By plain hooks, a part at its mean."""
+    contributions = {"head": head_contributions, "neuron": neuron_contributions}[part]
+    model = gated(2)
+    found = contributions(model, IDS, target=(4, 6))
+    place = "self_attn.o_proj" if part == "head" else "mlp.down_proj"
+    layer = model.module.model.layers[1].get_submodule(place)
+    width = 8 if part == "head" else 1
+    seen: list[torch.Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, x: seen.append(x[0][0]))
+
+    def asked(ids: list[int]) -> float:
+        with torch.no_grad():
+            z = model.module(torch.tensor([ids])).logits[0, -1]
+        return float(z[4] - z[6])
+
+    clean = [asked(ids) for ids in IDS]
+    hook.remove()
+    mean = torch.cat(seen).mean(dim=0)
+
+    def at_mean(_: Any, x: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        y = x[0].clone()
+        y[..., :width] = mean[:width]
+        return (y,)
+
+    hook = layer.register_forward_pre_hook(at_mean)
+    without = [asked(ids) for ids in IDS]
+    hook.remove()
+    assert found.values[1, 0] == pytest.approx(
+        np.mean(clean) - np.mean(without), rel=1e-3, abs=1e-5
+    )
+    assert found.method == "ablation"
+    assert not found.diverges
+    assert "DIVERGES" not in str(found)
+
+
+def test_a_decomposition_that_diverges_says_so_first_or_is_refused() -> None:
+    """A head is ten times what both add; gated MLPs square that again and again."""
+    said = head_contributions(gated(2), IDS, target=(4, 6), method="contextual")
+    assert said.diverges
+    assert said.grown > 5
+    assert said.headline.startswith("DIVERGES: a part reaches")
+    assert repr(said).startswith("Contributions(DIVERGES")
+    with pytest.raises(
+        ValueError, match=r"must be finite, .*of the 20 heads.*Pass method='ablation'"
+    ):
+        head_contributions(gated(10), IDS, target=(4, 6), method="contextual")
+
+
+def test_parts_are_measured_beside_the_whole() -> None:
+    """√(3² + 4²) of 10, and 1 of 10 that is missing; what is no number is as large as can be."""
+    sizes = Sizes()
+    whole, part = torch.tensor([[6.0, 8.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+    sizes.see(part, torch.tensor([[3.0, 4.0], [6.0, 7.0]]), whole)
+    assert (sizes.grown, sizes.misses) == pytest.approx((0.5, 0.1))
+    assert not diverges(1.0, 0.005)
+    assert diverges(1.01, 0.0)
+    assert diverges(0.5, 0.02)
+    sizes.see(part * torch.nan, part, whole)
+    assert diverges(sizes.grown, sizes.misses)
 
 
 @pytest.mark.parametrize(("layer", "head"), [(0, 1), (3, 2)])
