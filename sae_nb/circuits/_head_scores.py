@@ -18,7 +18,7 @@ from sae_nb.circuits._heads import written_by_heads
 from sae_nb.findings import Finding
 from sae_nb.lenses._head import head_of
 from sae_nb.models import HookPointNotFound
-from sae_nb.models._attention import Calculated, Place, attentions, watching
+from sae_nb.models._attention import Calculated, Place, attentions, heads_at, watching
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ class _Sums:
     def __init__(self, model: LiveModel, scores: tuple[str, ...]) -> None:
         self.model, self.scores = model, scores
         self.sums: dict[tuple[Place, str], Score] = defaultdict(
-            lambda: torch.zeros(model.n_heads or 0, dtype=torch.float64)
+            lambda: torch.zeros((), dtype=torch.float64)
         )
         self.n: dict[tuple[Place, str], int] = defaultdict(int)
 
@@ -348,7 +348,7 @@ class _Sums:
 
     def _count(self, place: Place, name: str, x: Float[Tensor, "heads n"] | None) -> None:
         if x is not None and x.shape[1]:
-            self.sums[place, name] += x.double().sum(dim=1).cpu()
+            self.sums[place, name] = self.sums[place, name] + x.double().sum(dim=1).cpu()
             self.n[place, name] += x.shape[1]
 
     def _of(
@@ -405,14 +405,15 @@ class _Sums:
 
     def found(self) -> HeadScores:
         """Return the means."""
-        n = self.model.n_heads or 0
-        places = attentions(self.model)
+        places = {place: heads_at(self.model, place) for place in attentions(self.model)}
+        n_heads = list(places.values())
 
         def means(name: str) -> np.ndarray:
-            nothing = torch.full((n,), torch.nan, dtype=torch.float64)
             rows = [
-                self.sums[place, name] / self.n[place, name] if self.n[place, name] else nothing
-                for place in places
+                self.sums[place, name] / self.n[place, name]
+                if self.n[place, name]
+                else torch.full((n,), torch.nan, dtype=torch.float64)
+                for place, n in places.items()
             ]
             return torch.cat(rows).numpy()
 
@@ -420,9 +421,9 @@ class _Sums:
         return HeadScores(
             model_name=self.model.name,
             scores=scores,
-            stream=tuple(place.stream for place in places for _ in range(n)),
-            layer=np.repeat([place.layer for place in places], n),
-            head=np.tile(np.arange(n), len(places)),
+            stream=tuple(place.stream for place, n in places.items() for _ in range(n)),
+            layer=np.repeat([place.layer for place in places], n_heads),
+            head=np.concatenate([np.arange(n) for n in n_heads]),
             values=np.stack([means(name) for name in scores], axis=1),
             controls=np.stack([means(f"{name}_control") for name in scores], axis=1),
         )

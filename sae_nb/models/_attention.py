@@ -6,9 +6,11 @@ and keys, a softmax and a product with values. Both are seen here while the mode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -16,6 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from sae_nb.models import _facts as facts
 
 if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch
@@ -83,6 +87,12 @@ def attentions(model: LiveModel) -> list[Place]:
     return found
 
 
+def heads_at(model: LiveModel, place: Place) -> int:
+    """Return how many heads an attention has; 0 where that is not known."""
+    half: Literal["encoder", "decoder"] = "encoder" if place.stream == "encoder" else "decoder"
+    return facts.head_count(model.module, half if model.streams else None) or 0
+
+
 def read_attention(model: LiveModel, batch: Batch, layer: int) -> Attention:
     """Run the model on a batch of one input and return what the heads of a layer did."""
     found: list[Attention] = []
@@ -117,10 +127,10 @@ def watching(
     ValueError: If the model has no attention that can be seen.
     """
     places = attentions(model)
-    watch = _Watching(model.n_heads or 0, places, seen, change)
-    with watch:
+    watch = _Watching([(place, heads_at(model, place)) for place in places], seen, change)
+    with _by_block(model, watch) as odd, watch:
         yield
-    if watch.n_calls == 0 or watch.n_calls % max(len(places), 1):
+    if watch.n_calls == 0 or watch.n_calls % max(len(places), 1) or odd:
         raise ValueError(
             "Attention must be computed by torch's scaled_dot_product_attention or a softmax over (batch, "
             f"heads, time, source), once a layer, to be read: {model.name} has {len(places)} layers of it, "
@@ -128,15 +138,38 @@ def watching(
         )
 
 
+@contextmanager
+def _by_block(model: LiveModel, watch: _Watching) -> Iterator[list[str]]:
+    """Count each block's attentions; the paths of those that have others than their places go into the list."""
+    halves = model.streams or ({} if model.structure is None else {"": model.structure})
+    own, odd, before = threading.get_ident(), list[str](), list[int]()
+
+    def begin(*_: object) -> None:
+        if threading.get_ident() == own:
+            before.append(watch.n_calls)
+
+    def end(path: str, wanted: int, *_: object) -> None:
+        if threading.get_ident() == own and watch.n_calls - before.pop() != wanted:
+            odd.append(path)
+
+    with ExitStack() as stack:
+        for half, structure in halves.items():
+            for path in dict.fromkeys(structure.paths):
+                block, wanted = model.get_module(path), 2 if half == "decoder" else 1
+                stack.callback(block.register_forward_pre_hook(begin).remove)
+                stack.callback(block.register_forward_hook(partial(end, path, wanted)).remove)
+        yield odd
+
+
 class _Watching(TorchFunctionMode):
     """Follows attention through the calls of torch that it is made of."""
 
     def __init__(
-        self, n_heads: int, places: list[Place], seen: Seen | None, change: Change | None
+        self, places: Sequence[tuple[Place, int]], seen: Seen | None, change: Change | None
     ) -> None:
         super().__init__()
         self.n_calls = 0
-        self._n_heads, self._places, self._seen, self._change = n_heads, places, seen, change
+        self._places, self._seen, self._change = places, seen, change
         self._product: Tensor | None = None  # of queries and keys, where it is written out
         self._parts: tuple[Tensor, Tensor] | None = None
         self._scale = 1.0
@@ -171,7 +204,11 @@ class _Watching(TorchFunctionMode):
 
     @property
     def _place(self) -> Place:
-        return self._places[self.n_calls % len(self._places)]
+        return self._places[self.n_calls % len(self._places)][0]
+
+    @property
+    def _n_heads(self) -> int:
+        return self._places[self.n_calls % len(self._places)][1] if self._places else 0
 
     def _changed(self, side: Side, x: Tensor) -> Tensor:
         return x if self._change is None else self._change(self._place, side, x)

@@ -134,8 +134,11 @@ def named_arguments(
     forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     """Return a call's arguments by name; without `input_ids`, the first one is called so too."""
-    named = _signature(forward).bind(None, *args, **kwargs).arguments
-    named |= named.pop("kwargs", {})
+    signature = _signature(forward)
+    named = signature.bind(None, *args, **kwargs).arguments
+    for one in signature.parameters.values():
+        if one.kind is one.VAR_KEYWORD:
+            named |= named.pop(one.name, {})
     if "input_ids" not in named and args:
         named["input_ids"] = args[0]
     return named

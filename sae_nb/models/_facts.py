@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,11 +41,29 @@ class ModelFacts:
 _HEAD_COUNTS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 
 
-def head_count(module: nn.Module) -> int | None:
-    """Return how many attention heads a layer has; None where the configuration does not say."""
-    config = config_of(module)
-    counts = [getattr(config, name, None) for name in _HEAD_COUNTS]
-    return next((count for count in counts if isinstance(count, int)), None)
+def head_count(module: nn.Module, half: Literal["encoder", "decoder"] | None = None) -> int | None:
+    """Return how many attention heads a layer has, of an encoder–decoder a layer of one half.
+
+    None where the configuration does not say.
+    """
+    path = None
+    if half is not None:
+        path = encoder_of(module) if half == "encoder" else decoder_of(module)
+    part = module if path is None else module.get_submodule(path)
+    words = ("{}_attention_heads", "{}_num_attention_heads", "num_{}_attention_heads")
+    own = [word.format(half) for word in words if path]
+    # A module of one half states it where the configuration of both has one number for the other.
+    sources = [*(part.modules() if path else ()), config_of(part) or config_of(module)]
+    counts = (_stated(source, name) for source in sources for name in (*own, *_HEAD_COUNTS))
+    return next((n for n in counts if isinstance(n, int) and not isinstance(n, bool)), None)
+
+
+def _stated(config: object, name: str) -> object:
+    """Return a setting; None where there is none, or one for each layer."""
+    try:
+        return getattr(config, name, None)
+    except (RuntimeError, ValueError, TypeError):  # transformers' own, of layers that differ
+        return None
 
 
 _NO_LIMIT = 10**9  # tokenizers write about 1e30 for "unlimited"
@@ -72,8 +90,25 @@ def model_type(module: nn.Module) -> str:
 
 
 def forward_names(module: nn.Module) -> frozenset[str]:
-    """Return the named parameters of the forward of the class: nnsight replaces that of instances."""
-    return _parameters(type(module).forward)
+    """Return the names that a module's forward takes, of the class: nnsight replaces that of instances.
+
+    Those of the model inside too, where a wrapper such as an adapter's hands on what it does not name.
+    """
+    names = _parameters(type(module).forward)
+    if not takes_more(module) or _is_of_transformers(module):
+        return names
+    inner = next((part for part in module.modules() if _is_of_transformers(part)), None)
+    return names if inner is None else names | forward_names(inner)
+
+
+def writer_in(module: nn.Module) -> nn.Module | None:
+    """Return the module, or the model inside of a wrapper, that has settings of generation; None without."""
+    parts = (part for part in module.modules() if _is_of_transformers(part))
+    return next((one for one in parts if getattr(one, "generation_config", None) is not None), None)
+
+
+def _is_of_transformers(module: nn.Module) -> bool:
+    return hasattr(type(module), "main_input_name") and hasattr(type(module), "config_class")
 
 
 @lru_cache(maxsize=256)
@@ -180,7 +215,8 @@ def token_id(module: nn.Module, tokenizer: object, name: str) -> int | None:
 
 def end_token_ids(module: nn.Module, tokenizer: object) -> frozenset[int]:
     """Return every token that ends a generated text."""
-    sources = (getattr(module, "generation_config", None), config_of(module), tokenizer)
+    settings = getattr(writer_in(module), "generation_config", None)
+    sources = (settings, config_of(module), tokenizer)
     return frozenset(i for source in sources for i in _ids(getattr(source, "eos_token_id", None)))
 
 
@@ -222,7 +258,7 @@ def decoder_of(module: nn.Module) -> str | None:
 
 def decoder_start(module: nn.Module) -> int:
     """Return the id that a decoder's text begins with."""
-    sources = (getattr(module, "generation_config", None), config_of(module))
+    sources = (getattr(writer_in(module), "generation_config", None), config_of(module))
     for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"):
         for source in sources:
             for found in _ids(getattr(source, name, None)):

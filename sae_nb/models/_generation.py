@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +22,9 @@ from sae_nb.models import _facts as facts
 from sae_nb.models._answers import Answer
 from sae_nb.models._calls import RunState
 from sae_nb.models._chat import Conversation, is_conversation, is_message
+from sae_nb.models._generation_settings import GenerationSettings, warn_of_others, writes_as_read
 from sae_nb.models._mixed_inputs import check_no_image, token_types
+from sae_nb.models._padding import feels_padding
 from sae_nb.models._text_inputs import AddBos, language_samples, token_sequences
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ class Stream:
         choose: Choice | None = None,
         *,
         use_cache: bool = True,
+        n_new: int | None = None,
     ) -> None:
         self._model, self._text = model, _left_padded(model, rows)
         mixed = [row.source for row in rows if isinstance(row, Begun) and model.placeholders]
@@ -105,11 +108,16 @@ class Stream:
         argument = facts.cache_argument(model.module)
         if argument is not None and facts.takes_more(model.module):
             self._names |= {"use_cache"}  # which LLaVA hands on without naming it
-        cached = use_cache and not model.remote and "use_cache" in self._names
+        blocks = None if model.structure is None else f"{model.structure.blocks}.0"
+        # Places of the model's own before the text are in its cache, which then counts more than tokens.
+        own_places = blocks is not None and facts.tokens_from(model.module, blocks) == -1
+        cached = use_cache and not (model.remote or own_places) and "use_cache" in self._names
         # None: the whole text is read every time.
         self._cache_argument = argument if cached else None
         ends = sorted(facts.end_token_ids(model.module, model.tokenizer))
         self._ends = torch.tensor(ends, device=model.device, dtype=torch.int64)
+        self._settings = GenerationSettings(model, ends, n_new)
+        warn_of_others(model, self._choose.temperature)
         self._cache: Cache | None = None
         self._n_cached = 0
         # Of the generator before each draw, by the column that was drawn.
@@ -147,8 +155,8 @@ class Stream:
             states = self._source.seen_by(states)
         try:
             with model.lock, torch.no_grad():
-                raw = model.editing.run(*self._arguments(states), states)
-            chosen = self._choose(Answer(model, raw).tensor[:, -1])
+                raw = self._run(states)
+            chosen = self._choose(self._by_settings(Answer(model, raw).tensor[:, -1]))
         except BaseException:
             self._take_back(before)
             raise
@@ -162,6 +170,33 @@ class Stream:
         text.append(chosen, text.alive & ~torch.isin(chosen, self._ends.to(chosen.dtype)))
         return chosen
 
+    def _run(self, states: Sequence[RunState]) -> Any:
+        try:
+            return self._model.editing.run(*self._arguments(states), states)
+        except ValueError as error:
+            # Switch Transformers' encoder refuses the request for a cache that its decoder needs.
+            if self._cache_argument is None or "use_cache" not in str(error):
+                raise
+        self._cache_argument = None
+        return self._model.editing.run(*self._arguments(states), states)
+
+    def _by_settings(self, logits: Float[Tensor, "rows vocabulary"]) -> Tensor:
+        """Return the logits as the model's generation settings have them, of texts that have not ended."""
+        text, rows = self._text, list(logits)
+        for row, alive in enumerate(text.alive.tolist()):
+            processors = self._settings.of(row, partial(self._begun, row)) if alive else None
+            if processors is not None:
+                ids = text.ids[row][text.keep[row]]
+                rows[row] = processors(ids[None], rows[row][None].to(torch.float32, copy=True))[0]
+        return torch.stack([one.float() for one in rows])
+
+    def _begun(self, row: int) -> tuple[int, Tensor | None]:
+        """Return the length of a row's prompt, and the tokens that it continues or translates."""
+        text = self._text
+        n_prompt = int(text.prompt_length[row])
+        prompt = text.ids[row][text.keep[row]][:n_prompt]
+        return n_prompt, prompt if self._source is None else self._source.token_ids(row)
+
     def instead(self, tokens: Int[Tensor, " rows"]) -> None:
         """Put other tokens, one a row, in place of those chosen last; −1 ends a row."""
         text = self._text
@@ -171,7 +206,11 @@ class Stream:
         text.ids = torch.cat((text.ids[:, :-1], last[:, None]), dim=1)
         text.alive = written & (given >= 0) & ~torch.isin(last, self._ends.to(last.dtype))
 
-    def _arguments(self, states: Sequence[RunState]) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    def arguments(self) -> facts.Arguments:
+        """Return the arguments of the next pass."""
+        return self._arguments(self._text.states(self._n_cached))
+
+    def _arguments(self, states: Sequence[RunState]) -> facts.Arguments:
         text, names, first = self._text, self._names, states[0].offset
         ids = text.ids[:, first:]
         args: tuple[Tensor, ...] = () if "input_ids" in names else (ids,)
@@ -239,6 +278,7 @@ class Stream:
         """
         made = copy.copy(self)
         made._text = self._text.first(n_columns, row, n_rows)
+        made._settings = self._settings.anew()
         if self._source is not None:
             made._source = self._source.rows(row, n_rows)
         # From within the prompt nothing was drawn: there it begins with the first draw.
@@ -333,6 +373,11 @@ def _check_generates(model: LiveModel) -> None:
             f"`generate` needs a model with a language-modelling head, got {model.name} "
             f"({type(model.module).__name__}). Wrap or load its ForCausalLM class."
         )
+    if model.causal and not model.streams and not writes_as_read(model):
+        raise TypeError(
+            f"`generate` needs a model that writes a token behind the last one it reads, and {model.name} "
+            f"({type(model.module).__name__}) puts tokens of its own there. Use `model.module.generate`."
+        )
 
 
 def prompt_rows(
@@ -418,6 +463,12 @@ class _Source:
         rows = torch.arange(len(read), device=joined["sample"].device)[:, None]
         joined["sample"] = rows.expand_as(joined["sample"]).masked_fill(joined["sample"] < 0, -1)
         return cls(arguments, replace(read[0], n=len(read), **joined).state())
+
+    def token_ids(self, row: int) -> Tensor | None:
+        """Return the tokens that the encoder reads of a row; None of sounds and images."""
+        ids = self._arguments.get("input_ids")
+        mask = self._arguments.get("attention_mask")
+        return None if ids is None else ids[row] if mask is None else ids[row][mask[row] != 0]
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of a pass: the input at first, then the output instead."""
@@ -540,17 +591,24 @@ def _continued(
     use_cache: bool,
 ) -> list[Tensor]:
     """Return the new tokens of every prompt, up to and with its end-of-text token."""
-    # Without an attention mask padding would be read as text: only equal lengths go together.
+
+    def arguments(texts: Sequence[Tensor]) -> facts.Arguments:
+        return Stream(model, texts, use_cache=False).arguments()
+
+    # Where padding would be read as text, only equal lengths go together.
+    texts = [prompt.ids for prompt in prompts]
+    paired = any(isinstance(prompt, Begun) for prompt in prompts)
+    by_length = not paired and feels_padding(model, "left", texts, arguments)
     groups: dict[Any, list[int]] = {}
     for row, prompt in enumerate(prompts):
-        alike: object = 0 if facts.takes_mask(model.module) else len(prompt.ids)
+        alike: object = len(prompt.ids) if by_length else 0
         if isinstance(prompt, Begun):  # an image's features have no axis of samples in some models
             alike = row if model.placeholders else prompt.shape
         groups.setdefault(alike, []).append(row)
     out: list[Tensor | None] = [None] * len(prompts)
     for rows in groups.values():
         given = [prompts[row] for row in rows]
-        stream = Stream(model, given, choose, use_cache=use_cache)
+        stream = Stream(model, given, choose, use_cache=use_cache, n_new=n_new)
         with model.lock:
             for _ in range(n_new):
                 if not bool(stream.alive.any()):

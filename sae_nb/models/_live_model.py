@@ -226,8 +226,8 @@ class LiveModel(KnowsOtherWords):
 
     @property
     def n_heads(self) -> int | None:
-        """Number of attention heads of a layer; None if its configuration does not state it."""
-        return facts.head_count(self.module)
+        """Number of attention heads of a layer, of an encoder–decoder its decoder's; None if not stated."""
+        return facts.head_count(self.module, "decoder" if self.streams else None)
 
     @cached_property
     def takes_off_mean(self) -> bool | None:
@@ -656,6 +656,9 @@ class LiveModel(KnowsOtherWords):
         """Continue texts, with the active interventions at the prompt and at every new token. One result per
         prompt: text, or ids where there is no tokenizer. A model that runs remotely is asked once a token.
 
+        Tokens that the model's generation settings force or suppress, penalties and least lengths are obeyed as
+        transformers does; other ways of choosing, such as beams, are not, and are named in a warning.
+
         Parameters
         ----------
         prompt
@@ -676,7 +679,7 @@ class LiveModel(KnowsOtherWords):
 
         Raises
         ------
-        TypeError: If the model is not a causal language model.
+        TypeError: If the model is not a causal language model, or fills in a token of its own, as XLNet does.
         ValueError: If prompt and new tokens do not fit in the context.
         """
         from sae_nb.models._generation import continue_texts

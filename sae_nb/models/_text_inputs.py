@@ -34,6 +34,7 @@ from sae_nb.models._inputs import (
     unpacked,
     without_labels,
 )
+from sae_nb.models._padding import feels_padding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +99,7 @@ def token_table(model: LiveModel, inputs: Inputs) -> pd.DataFrame:
             f"`tokens` needs a language model, got {model.name}, a {model.kind} model. Load one such as "
             "load_model('tiny-gpt')."
         )
-    batches = token_batches(model, inputs, batch_size=8, context_length=None)
+    batches = token_batches(model, inputs, batch_size=1, context_length=None)
     table = pd.concat([_tokens_of(model, batch) for batch in batches], ignore_index=True)
     return table if batches.n_samples != 1 else table.drop(columns="sample")
 
@@ -577,10 +578,22 @@ def _packed(
 
 
 def _collated(model: LiveModel, rows: Iterable[Row], batch_size: int) -> Iterator[Batch]:
+    def arguments(texts: Sequence[Tensor]) -> facts.Arguments:
+        nobody = [torch.full_like(ids, -1) for ids in texts]
+        columns = zip(texts, map(torch.zeros_like, texts), nobody, strict=True)
+        batch = _batch(
+            model, [Row(ids, first, torch.arange(len(ids)), no, no) for ids, first, no in columns]
+        )
+        if model.streams:
+            from sae_nb.models._two_streams import joined, without_targets
+
+            batch = joined(model, batch, without_targets(model, batch))
+        return batch.args, batch.kwargs
+
     group: list[Row] = []
     for row in rows:
-        # Without an attention mask padding would be read as text: only equal lengths go together.
-        odd = group and not facts.takes_mask(model.module) and len(row.ids) != len(group[0].ids)
+        # Where padding would be read as text, only equal lengths go together.
+        odd = group and feels_padding(model, "right", [group[0].ids, row.ids], arguments)
         if odd or len(group) == batch_size:
             yield _batch(model, group)
             group = []

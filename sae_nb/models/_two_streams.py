@@ -149,15 +149,28 @@ def with_targets(model: LiveModel, read: Batches, pairs: Pairs) -> Batches:
             f"Each sample must have one target, got {len(rows)} for {read.n_samples}. Pass pairs: "
             "[(source, target), …]."
         )
-    start = torch.tensor([facts.decoder_start(model.module)])
 
     def batches() -> Iterator[Batch]:
         for batch in read:
             first, n = batch.first_sample, batch.n
-            mine = [start] * n if rows is None else rows[first : first + n]
+            mine = without_targets(model, batch) if rows is None else rows[first : first + n]
             yield joined(model, batch, mine)
 
     return Batches(batches(), n_samples=read.n_samples, policy=read.policy)
+
+
+def without_targets(model: LiveModel, source: Batch) -> list[Int[Tensor, " time"]]:
+    """Return what the decoder reads of sources alone: its start token; the source after it, to judge it."""
+    start = torch.tensor([facts.decoder_start(model.module)])
+    judges = not model.generates and facts.forward_names(model.module) & {
+        "labels",
+        "start_positions",
+    }
+    ids, keep = source.token_ids, source.keep
+    if not judges or ids is None or keep is None:
+        return [start] * source.n
+    texts = (row[kept].cpu() for row, kept in zip(ids, keep, strict=True))
+    return [torch.cat([start, text[:-1]]) for text in texts]
 
 
 def joined(model: LiveModel, source: Batch, targets: list[Int[Tensor, " time"]]) -> Batch:
