@@ -62,6 +62,14 @@ def test_the_area_counts_every_doubling_the_same() -> None:
     assert containment(drawn(3, 5), drawn(ATOMS, 0), steps=(4,)).area == pytest.approx(four)
 
 
+def test_directions_built_to_a_residual_are_counted_with_it() -> None:
+    found = containment(drawn(4, 5), drawn(ATOMS, 0), steps=(1, 8))
+    for tau in np.sort(found.r[:, 1])[:2]:
+        table = found.coverage(float(tau))
+        assert table.covered.tolist() == [np.mean(found.r[:, j] <= tau) for j in (0, 1)]
+    assert table.covered[1] == 0.5
+
+
 def test_floors_are_those_of_random_directions() -> None:
     """Measured beside the specification for 1024 atoms of 64 dimensions: .917, .735, .281 at 1, 4, 16."""
     rows = torch.randn(1124, 64, generator=torch.Generator().manual_seed(0))

@@ -12,10 +12,12 @@ import sae_nb as sn
 from sae_nb.geometry import _coherence as geometry_of_atoms
 from sae_nb.geometry._coherence import (
     atom_geometry,
+    copied_atoms,
     duplicate_groups,
     encoder_cosines,
     welch_bound as welch,
 )
+from sae_nb.geometry._cosines import largest_cosines
 
 
 def random(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -42,6 +44,16 @@ def test_a_hand_computed_case():
     assert found.stable_rank == pytest.approx(3 / 2)
     assert found.effective_rank == pytest.approx(math.exp(-(p * np.log(p)).sum()))
     assert found.welch == pytest.approx(0.5)
+
+
+def test_a_copy_lies_along_an_earlier_atom():
+    atoms = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [-1.0, 0.0], [0.0, 3.0], [1.0, 0.2]])
+    assert copied_atoms(atoms).tolist() == [False, False, True, True, True, False]
+    unit = torch.nn.functional.normalize(atoms, dim=1)
+    among = torch.tensor([[0.6, 0.8], [-0.8, 0.6]])
+    assert largest_cosines(unit[:4], among).tolist() == pytest.approx([0.6, 0.8, 0.6, 0.8])
+    signed = largest_cosines(unit[:4], among, signed=True)
+    assert signed.tolist() == pytest.approx([0.8, 0.8, 0.8, 0.8])
 
 
 def test_tiles_do_not_show(monkeypatch):

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from sae_nb.geometry import local_dimensions, participation_ratio
-from sae_nb.geometry._dimension import dimension_of_distances
+from sae_nb.geometry import effective_rank, local_dimensions, participation_ratio, stable_rank
+from sae_nb.geometry._dimension import dimension_of_distances, feature_dimensionality, interference
 
 
 def drawn(seed: int) -> torch.Generator:
@@ -66,3 +66,32 @@ def test_participation_ratio_counts_equal_directions() -> None:
     assert participation_ratio(x) == pytest.approx(6, rel=0.01)
     assert participation_ratio(x[:, :1]) == pytest.approx(1)
     assert participation_ratio(x[:, :1] @ torch.ones(1, 4)) == pytest.approx(1)
+
+
+def test_ranks_of_two_lengths_by_hand() -> None:
+    """σ² are 9 and 16: 25 / 16, and the exponential of the entropy of .36 and .64."""
+    x = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    assert stable_rank(x) == pytest.approx(25 / 16)
+    assert effective_rank(x) == pytest.approx(0.36**-0.36 * 0.64**-0.64)
+    assert effective_rank(torch.tensor([[2.0, 0.0]])) == pytest.approx(1)
+    for rank in (stable_rank, effective_rank):
+        with pytest.raises(ValueError, match="all zero"):
+            rank(torch.zeros(3, 2))
+    assert participation_ratio(x) == pytest.approx(1)
+    with pytest.raises(ValueError, match="two rows"):
+        participation_ratio(x[:1])
+    with pytest.raises(ValueError, match="distinct rows, got 2"):
+        local_dimensions(x, 2)
+
+
+def test_the_room_of_features_by_hand() -> None:
+    """⅖ in a pentagon; of two along one line the longer has more, and neither is read without the other."""
+    angle = torch.arange(5) * 2 * math.pi / 5
+    pentagon = torch.stack([angle.cos(), angle.sin()], dim=1)
+    torch.testing.assert_close(feature_dimensionality(pentagon), torch.full((5,), 0.4))
+    torch.testing.assert_close(interference(pentagon), torch.full((5,), 1.5))
+    rows = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 3.0], [0.0, 0.0]])
+    torch.testing.assert_close(
+        feature_dimensionality(rows), torch.tensor([16 / 20, 1 / 5, 1.0, 0.0])
+    )
+    torch.testing.assert_close(interference(rows), torch.tensor([1.0, 4.0, 0.0, 0.0]))
