@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from sae_nb.circuits._asked import Question
     from sae_nb.models import LiveModel
 
+GROWN = 10
+"""Size beside the whole from which a phrase is refused: one may be the whole, and two may cancel. Ours."""
+
 Span = tuple[int, int]
 """First token, and the one after the last."""
 
@@ -320,7 +323,7 @@ def _values(run: CleanRun, spans: Sequence[Span], method: PhraseMethod) -> Float
             held = Frozen(run.model, run.frozen.constants)
         found.append(-run.changes(2 + 2 * m, puts, held)[rest])
     values = torch.cat(found).double().numpy() if found else np.zeros(0)
-    if not np.isfinite(values).all() or diverges(run.sizes.grown, run.sizes.misses):
+    if not np.isfinite(values).all() or diverges(run.sizes.grown / GROWN, run.sizes.misses):
         raise ValueError(
             f'What a phrase brings must stay a part of the whole, and by method="{method}" it grows to '
             f"{run.sizes.grown:.3g} times the whole in the blocks of {run.model.name}. Pass "
