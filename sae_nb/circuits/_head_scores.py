@@ -164,9 +164,6 @@ def head_scores(
     inputs
         Texts, images, sounds. Of texts they give `same`, `sink` and `entropy`; None: the drawn texts do.
     places
-        Positions of each input that are asked for by a score of their own, `places`; of images patches. Such as
-        `scenes.patch_mask`.
-    places
         Positions of each input that are asked for by a score of their own; of images patches, such as
         `scenes.patch_mask`.
     n_texts, n_tokens

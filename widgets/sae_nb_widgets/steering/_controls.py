@@ -11,6 +11,7 @@ import traitlets as t
 from sae_nb.figures.theme import escape
 from sae_nb.steering._calibration import TARGETS
 from sae_nb.steering._modes import MODES, Mode
+from sae_nb.summaries.input._answers import as_batch
 from sae_nb_widgets.components import StrengthSlider
 from sae_nb_widgets.components._base import HTML, lay_out, layout_of
 from sae_nb_widgets.panel._declaring import TIGHT, Entry, Menu, button, control, line, show
@@ -348,8 +349,9 @@ def answering_heads(model: LiveModel, inputs: Inputs) -> list[tuple[str, str]]:
     options = [("main head", "")]
     if not callable(getattr(model.module, "forward_heads", None)):
         return options
-    main, rows_columns = model(inputs), model.patch_grid or (0, 0)
-    for name, scores in model.heads(inputs).items():
+    batch, rows_columns = as_batch(model, inputs), model.patch_grid or (0, 0)
+    main = model.main_output(model.forward(batch))
+    for name, scores in model.forward(batch, method="forward_heads").items():
         per_patch = scores.ndim == 2 and scores.shape[1] == rows_columns[0] * rows_columns[1]
         if scores.ndim != 2 or per_patch or scores.shape[1] < 2:
             continue
