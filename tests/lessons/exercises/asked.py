@@ -14,5 +14,3 @@ class Asked:
     right: Sequence[object] = ()
     near: Sequence[tuple[object, str]] = ()
     malformed: Sequence[tuple[object, str]] = ()
-    named: int = 0
-    """At least so many of what is wrong, all but one, get a hint of their own; of a function, nine of ten."""

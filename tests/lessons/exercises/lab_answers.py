@@ -25,12 +25,9 @@ def placed(h: Tensor, places: int) -> Tensor:
     return torch.stack([pad(h, (i, places - 1 - i)) for i in range(places)])
 
 
-def moved(
-    z: Tensor, x: Tensor, h: Tensor, b: float, size: float, weight: float, *,
-    mean: object = torch.exp, cut: object = torch.relu,
-) -> Tensor:  # fmt: skip
+def moved(z: Tensor, x: Tensor, h: Tensor, b: float, size: float, weight: float) -> Tensor:
     atoms = placed(h, len(z))
-    return cut(z + size * atoms @ (x - mean(z @ atoms + b)) - size * weight)  # type: ignore[operator]
+    return torch.relu(z + size * atoms @ (x - torch.exp(z @ atoms + b)) - size * weight)
 
 
 def loss(f_reference: Tensor, f_data: Tensor, weight: float) -> Tensor:
@@ -59,10 +56,6 @@ ASKED = [
             lambda z: z.T @ z - torch.diag((z * z).sum(dim=0)),
             lambda z: torch.einsum("ij,il->jl", z, z) * (1 - torch.eye(z.shape[1])),
         ],
-        near=[
-            (lambda z: z.T @ z, "the diagonal is 0"),
-            (lambda z: z @ z.T, "landmarks × landmarks"),
-        ],
     ),
     Asked(
         "lab_01.2",
@@ -75,86 +68,47 @@ ASKED = [
             lambda z, ridge: torch.inverse(z @ z.T + ridge * torch.eye(len(z))) @ z,
             lambda z, ridge: z @ torch.inverse(z.T @ z + ridge * torch.eye(z.shape[1])),
         ],
-        near=[
-            (lambda z, ridge: torch.linalg.pinv(z).T, "right for ω = 0"),
-            (lambda z, ridge: z @ z.T, "a column per input"),
-        ],
     ),
     Asked("lab_02.2", right=[250], near=[(500, "½")]),  # half of the trace
     Asked(
         "lab_03.1",
         right=[ring],
-        near=[
-            (
-                lambda h, v, m, dt: torch.stack([(h + dt * v) * m, ring(h, v, m, dt)[1]]),
-                "new speed",
-            ),
-            (lambda h, v, m, dt: torch.stack([ring(h, v, m, dt)[0], v]), "speed differs"),
-        ],
         malformed=[(lambda h, v, m, dt: ring(h, v, m, dt)[1], "")],
     ),
     Asked("lab_03.2", right=[9], near=[(10, "held")]),
     Asked(
         "lab_04.1",
         right=[moved],
-        near=[
-            (lambda *given: moved(*given, mean=lambda rate: rate), "exp"),  # of Gaussian data
-            (lambda z, x, h, b, size, weight: moved(z, x, h, b, size, weight / size), "threshold"),
-        ],
     ),
     Asked("lab_04.2", right=[1 / 1.96], near=[(1, "overlap"), (1.96, "1 / L")]),
     Asked(
         "lab_05.1",
         right=[loss, lambda a, b, w: float(loss(a, b, w))],
-        near=[
-            (lambda a, b, w: w * a.exp().sum() - b.sum(), "not e^f"),
-            (lambda a, b, w: a.expm1().sum() - b.sum(), "weight is missing"),
-        ],
     ),
     Asked("lab_05.3", right=[999], near=[(1000, "One fewer"), (99, "1/100")]),
     Asked("lab_06.1", right=[1 / math.sqrt(5)], near=[(0.2, "variance"), (0.5, "noise alone")]),
     Asked(
         "lab_06.2",
         right=[lambda solve, signs: sum(p * solve(p[None])[0] for p in signs) / len(signs)],
-        near=[
-            (lambda solve, signs: (signs * solve(signs)).sum(dim=0), "mean"),
-            (lambda solve, signs: solve(signs).mean(dim=0), "own signs"),
-        ],
     ),
     Asked(
         "lab_07.1",
         right=[changed],
-        near=[
-            (lambda x, g: x + g * (x - pad(x, (0, 0, 1, 0))[:-1]), "first row"),
-            (lambda x, g: x + g * (x - x.roll(1, dims=0)), "`roll` puts"),
-        ],
     ),
     Asked("lab_07.2", right=[5], near=[(3, "change of +1")]),
     Asked(
         "lab_08.1",
         right=[by_powers],
-        near=[
-            (lambda b, a, g: by_powers(a @ b, a, g), "begins at Ab"),
-            (lambda b, a, g: by_powers(b, a.T, g), "transpose"),
-        ],
     ),
     Asked("lab_08.2", right=[6], near=[(36, "within rows")]),
     Asked(
         "lab_09.1",
         right=[lambda a, b: float(np.linalg.norm(subspace_angles(a, b)))],
-        near=[
-            (lambda a, b: torch.linalg.svdvals(a.T @ b).norm(), "arccosines"),
-            (lambda a, b: torch.acos(torch.linalg.svdvals(a.T @ b)).sum(), "add the angles"),
-        ],
     ),
     Asked("lab_09.2", right=[0.05], near=[(4 / 99, "count it")]),
     Asked(
         "lab_10.1",
         right=[attended],
-        near=[
-            (lambda q, p, c, a, b: attended(q, p, c, 1.0, b), "a · p"),
-            (lambda q, p, c, a, b: attended(q, p, c, a, b**0.5), "variance"),
-        ],
     ),
     Asked("lab_10.2", right=[16], near=[(4, "patches"), (8, "")]),
 ]

@@ -28,24 +28,14 @@ def with_(**changed: Callable[[int], float]) -> Run:
 
 
 LINES = [
-    (0.5, "reach 0.67 and meet"),
     (0.69, "control reaches 0.7"),
-    (0.75, "64 rows of the data"),
-    (0.83, "within the spread of raw rows"),
     (0.999, "asks for luck"),
     (95, "No cosine is above 1"),
 ]
 RUNS = [
     (with_(claim=lambda s: float(torch.rand(()))), "different numbers for claim"),
-    (lambda seed: GOOD, "claim and floor and control is the same"),
-    (with_(floor=lambda s: 0.68), "floor is the same for seeds 0 and 1"),
     (with_(claim=lambda s: 0.62 + s / 99, floor=lambda s: 0.99 - s / 99), "not below"),
     (with_(control=lambda s: 0.99 - s / 99), "the features are still in its data"),
-    (with_(claim=lambda s: 31.7 + s), "lies between −1 and 1"),
-    (with_(claim=lambda s: 0.72 + s / 99), "an SAE trained on these rows"),
-    (with_(floor=lambda s: 0.82 + s / 99), "that of 64 random directions"),
-    (with_(control=lambda s: measured(s)["floor"]), "the same SAE on scrambled rows"),
-    (with_(claim=lambda s: 0.99 if s == 0 else 0.6 + s / 99), "Seed 0 is right, and seed 1 is not"),
 ]
 
 
@@ -96,16 +86,9 @@ def test_a_run_of_ones_own_is_right_and_slips_in_it_are_named(
     control = lambda s: mixed(s, s, 300)  # noqa: E731
     assert exercise("09.3").check(run_of(claim, floor, control))
     for run, words in (
-        (run_of(claim, lambda s: torch.randn(64, 10), control), "different numbers for floor"),
         (run_of(claim, lambda s: hidden_rows(s)[:64], control), "that of 64 random directions"),
-        (run_of(claim, floor, floor), "on scrambled rows"),
         (run_of(claim, floor, claim), "still in its data"),
-        (run_of(claim, floor, lambda s: mixed(s, s, 50)), "on scrambled rows"),
-        (run_of(claim, floor, lambda s: mixed(s, 0, 300)), "Seed 0 is right"),
-        (run_of(lambda s: sae(0, s, 3), floor, control), "Seed 0 is right"),
-        (run_of(claim, floor, control, lambda _: 0), "Seed 0 is right"),
         (run_of(floor, claim, control), "Are they exchanged"),
-        (run_of(lambda _: sae(0, 0, 3), floor, control, lambda _: 0), "claim is the same"),
     ):
         exercise("09.3").reset()
         verdict = exercise("09.3").check(run)

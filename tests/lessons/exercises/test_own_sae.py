@@ -19,25 +19,14 @@ import sae_nb as sn
 def loop(mistake: str = "") -> Callable[..., Any]:
     def fit(x: Tensor, n_atoms: int, k: int, steps: int, seed: int) -> Any:
         draws = torch.Generator().manual_seed(7 if mistake == "seed" else seed)
-        d, n_steps = x.shape[1], steps + (mistake == "more") - (mistake == "fewer")
-        first = torch.randn(n_atoms, d, generator=None if mistake == "global" else draws)
-        D = unit_rows(first).requires_grad_()
-        E = (
-            (torch.randn(D.shape, generator=draws) if mistake == "E apart" else D)
-            .detach()
-            .clone()
-            .requires_grad_()
-        )
-        a = torch.full((n_atoms,), -0.1 if mistake == "low a" else 0.0, requires_grad=True)
-        b = (0 * x.mean(0) if mistake == "b = 0" else x.mean(0)).requires_grad_()
-        named = {"E": E, "a": a, "D": D, "b": b}
-        trained = [one for name, one in named.items() if mistake != f"without {name}"]
-        rate = 1e-3 if mistake == "rate" else 0.08 / d**0.5
-        optimiser = torch.optim.Adam(trained, lr=rate, maximize=mistake == "up")
+        D = unit_rows(torch.randn(n_atoms, x.shape[1], generator=draws)).requires_grad_()
+        E = D.detach().clone().requires_grad_()
+        a, b = torch.zeros(n_atoms, requires_grad=True), x.mean(0).requires_grad_()
+        optimiser = torch.optim.Adam([E, a, D, b], lr=0.08 / x.shape[1] ** 0.5)
         fired = torch.zeros(n_atoms)
-        for step in range(1 if mistake == "once" else n_steps):
+        for step in range(steps):
             rows = x[torch.randint(len(x), (512,), generator=draws)]
-            z = encode(rows, E, a, b, 2 if mistake == "k" else k)
+            z = encode(rows, E, a, b, k)
             x_hat = z @ D + b
             optimiser.zero_grad()
             loss = (rows - x_hat).square()
@@ -45,24 +34,16 @@ def loop(mistake: str = "") -> Callable[..., Any]:
             (loss.mean() if mistake == "mse" else loss.sum() / spread).backward()
             optimiser.step()
             with torch.no_grad():
-                if mistake not in ("norm", "late norm"):
+                if mistake != "norm":
                     D.copy_(D / D.norm(dim=1, keepdim=True))
                 fired += (z > 0).sum(0)
-                window = 20 if mistake == "often" else 100
-                if step % window == window - 1 and mistake != "stay":
-                    if step * 2 < steps or mistake == "to the end":
+                if step % 100 == 99 and mistake != "stay":
+                    if step * 2 < steps:
                         dead = torch.where(fired == 0)[0]
-                        new = replacements(rows, x_hat, len(dead))
-                        D[dead], a[dead] = new, 0.0
-                        if mistake != "D alone":
-                            E[dead] = new
+                        E[dead] = D[dead] = replacements(rows, x_hat, len(dead))
+                        a[dead] = 0.0
                     fired *= 0
-        done = {name: one.detach() for name, one in named.items()}
-        if mistake == "late norm":
-            done["D"] = unit_rows(done["D"])
-        if mistake == "tuple":
-            return done["D"], done["b"]
-        return tuple(done[name] for name in ("DaEb" if mistake == "order" else "EaDb"))
+        return tuple(one.detach() for one in (E, a, D, b))
 
     return fit
 
@@ -72,26 +53,9 @@ def loop(mistake: str = "") -> Callable[..., Any]:
     ("mistake", "words"),
     {
         "norm": "Your atoms end with lengths from",
-        "late norm": "you set them to 1 too late",
-        "once": "all is as after one",
-        "without E": "E is as after one: never trained",
         "seed": "Seeds 0 and 1 give the same atoms",
-        "global": "Two runs with the same seed",
-        "k": "`k` is not used",
-        "up": "worse than the mean",
-        "tuple": "got a tuple of 2",
         "mse": "your loss has a unit",
-        "b = 0": "b does not begin at the mean",
-        "low a": "a does not begin at 0",
-        "E apart": "E does not begin as a copy",
-        "rate": "Your learning rate is 0.001",
-        "more": "your optimiser steps 301 times",
-        "fewer": "your optimiser steps 299 times",
         "stay": "none was replaced",
-        "D alone": "one of D and E only",
-        "to the end": "a new atom needs steps",
-        "often": "is not dead",
-        "order": "E and D are exchanged",
     }.items(),
 )
 def test_a_loop_is_told_its_mistake(mistake: str, words: str) -> None:
@@ -131,21 +95,10 @@ def test_three_dictionaries_are_held_against_three_toys() -> None:
     assert exercise("02.6").check(torch.stack(right))
     encoders = [own_sae(rows, 64, 3, 600, seed).E for seed, rows in enumerate(hidden)]
     assert "is this E?" in exercise("02.6").check(encoders).message
-    short = own_sae(hidden[0], 64, 3, 30, 0)
-    blind = torch.randn(3, 64, 10, generator=torch.Generator().manual_seed(0))
     for answer, words in (
         ([right[0]] * 3, "Dictionary 1 lies on the features of toy 0"),
-        ([right[1], right[0], right[2]], "Dictionary 0 lies on the features of toy 1"),
         ([one[:30] for one in right], "With 30 atoms at least 2 features have none"),
-        ([right[0], right[1], right[2].flip(1)], "On toy 2 the mean cosine is"),
-        (right[:2], "(3, n, 10)"),
-        ([rows[:1000] for rows in hidden], "1000 atoms are too many"),
-        ([rows[:64] for rows in hidden], "Dictionary 0 is rows of `hidden[0]` as they are"),
         (hidden, "(3, n, 10)"),
-        (blind, "On toy 0 the mean cosine is"),
-        ([short.D, *right[1:]], "On toy 0 the mean cosine is"),
-        ([own_sae(hidden[0], 64, 10, 100, 0).D, *right[1:]], "On toy 0 the mean cosine is"),
-        ([-one for one in right], "On toy 0 the mean cosine is"),
     ):
         verdict = exercise("02.6").check(answer)
         assert not verdict
@@ -187,7 +140,6 @@ def test_an_sae_of_a_real_model_is_judged_on_new_images(monkeypatch: pytest.Monk
     monkeypatch.setattr(exercises, "_held_out", lambda: x)
     good = own_sae(x, 512, 20, 150)
     E, a, D, b = own_parts(good)
-    z, random = (x - x.mean(0)) / x.std(0), torch.randn(512, 64, generator=draws) / 8
     toolkit = sn.TopK(64, 512, 20, generator=torch.Generator().manual_seed(0))
     sn.train(toolkit, x, steps=150, batch_size=512, seed=0, progress=False)
     tensors = toolkit.to_saelens()
@@ -197,18 +149,8 @@ def test_an_sae_of_a_real_model_is_judged_on_new_images(monkeypatch: pytest.Monk
     for answer, words in (
         ((E, a, 2 * D, b), "lengths from 2.00"),
         ((E, a - 100 * (torch.arange(512) > 30), D, b), "atoms never fire on new images"),
-        ((D, a, E, b), "E and D are exchanged"),
-        (own_parts(own_sae(x / x.std(), 512, 20, 150)), "divided by their spread"),
-        (own_parts(own_sae(z, 512, 20, 150)), "standardised"),
-        (own_parts(own_sae(x - x.mean(0), 512, 20, 150)), "b is"),
         ((E, a, D, 0 * b), "b is 0 long"),
-        (own_parts(own_sae(x, 512, 60, 150)), "With 40 atoms per row"),
-        (own_parts(own_sae(x, 512, 20, 1)), "still have the same directions"),
-        ((D, a, D, b), "same directions"),
         ((E, a, -D, b), "sign of D"),
-        ((E, a, D.flip(0), b), "different orders"),
-        ((E, a, unit_rows(random), b), "nothing to do with each other"),
-        (own_parts(own_sae(x, 512, 20, 25)), "0.95 are asked"),
     ):
         exercise("02.7").reset()
         verdict = exercise("02.7").check(answer)
