@@ -174,7 +174,8 @@ def test_r2_is_the_share_of_the_variance_around_the_mean() -> None:
     sae.dictionary = torch.eye(2)
     sae.decode = lambda codes: codes.to_dense() @ sae.dictionary
     x = torch.tensor([[3.0, 0], [1, 0], [0, 2], [0, -2]])
-    assert AtomCatalogue(sae, x).r2 == pytest.approx(1 - 4 / 14)
+    for unit in (1, 0.01):
+        assert AtomCatalogue(sae, unit * x).r2 == pytest.approx(1 - 4 / 14)
     assert AtomCatalogue(sae, torch.ones(4, 2)).r2 is None
 
 

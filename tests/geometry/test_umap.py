@@ -77,6 +77,8 @@ def test_what_umap_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(distances, nearest.values.clamp_min(0), atol=1e-6)
     asked = [given[name] for name in ("n_neighbors", "min_dist", "n_epochs", "random_state")]
     assert asked == [4, 0.3, 17, 5]
+    umap_layout(torch.ones(9, 5), LayoutSettings(), cache=False)
+    assert given["init"].tolist() == [[0, 0]] * 9
     umap_layout(x[:8], LayoutSettings(), cache=False)
     assert given["n_neighbors"] == 7
 
