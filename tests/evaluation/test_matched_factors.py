@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.concepts._factors import (
+    FOUND_FROM,
     Evidence,
     Factor,
+    FactorMatch,
     judge,
     match_factors,
     strongest_rows,
 )
+
+
+def test_a_gain_is_the_place_between_floor_and_one() -> None:
+    match = FactorMatch(
+        atom=0, factor="a", f1=0.8, precision=1.0, recall=2 / 3, per="row", threshold=0.0, floor=0.5
+    )
+    assert match.gain == pytest.approx(0.6)
+    assert match.found == (FOUND_FROM <= 0.6)
+    assert replace(match, floor=1.0).gain == 0
+    assert replace(match, f1=0.5 + 0.5 * FOUND_FROM).found
+    assert not replace(match, f1=0.499 + 0.5 * FOUND_FROM).found
 
 
 def _codes(z: torch.Tensor) -> SparseCodes:

@@ -9,6 +9,7 @@ import torch
 import sae_nb as sn
 from sae_nb.evaluation.dictionary import _matching as matching
 from sae_nb.evaluation.dictionary._matching import auction
+from sae_nb.evaluation.dictionary._matching_many import match_near
 
 
 def dictionary(n_atoms: int, d_in: int, seed: int) -> torch.Tensor:
@@ -111,6 +112,27 @@ def test_large_dictionaries_are_matched_by_auction_and_say_so(monkeypatch):
         assert len(set(rows)) == len(set(columns)) == 150
         unit = [torch.nn.functional.normalize(d, dim=1).numpy() for d in pair]
         assert cosines == pytest.approx((unit[0][rows] * unit[1][columns]).sum(1), abs=1e-5)
+
+
+def test_very_large_dictionaries_are_matched_within_lists():
+    """Small ones here, all of whose pairs are looked at: as good as the best matching of all."""
+    from scipy.optimize import linear_sum_assignment
+
+    first, noise = dictionary(90, 6, 0), dictionary(120, 6, 1)
+    order = np.random.default_rng(0).permutation(120)
+    second = torch.cat([first + 0.3 * noise[:90], noise[90:]])[order]
+    unit = torch.nn.functional.normalize(second, dim=1)
+    cosines = (first @ unit.T).double().numpy()
+    best = cosines[linear_sum_assignment(cosines, maximize=True)]
+    found = match_near(first, second, seed=0)
+    assert len(set(found.others)) == len(found.atoms)
+    np.testing.assert_allclose(found.cosines, cosines[found.atoms, found.others], atol=1e-6)
+    assert found.cosines.sum() == pytest.approx(best.sum(), rel=5e-3)
+    assert found.found == 1
+    turned = match_near(second, first, seed=0)
+    assert turned.atoms.tolist() == sorted(turned.atoms)
+    np.testing.assert_allclose(turned.cosines, cosines[turned.others, turned.atoms], atol=1e-6)
+    assert turned.cosines.sum() == pytest.approx(best.sum(), rel=5e-3)
 
 
 def test_a_dictionary_collapsed_to_one_direction_is_no_better_than_pairs_at_random():

@@ -19,6 +19,7 @@ from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Identifiability, Measurement, RandomDictionary, Report
 from sae_nb.evaluation.report._downstream import _ROWS, _batch_size, _kl, _longest, _next_token
 from sae_nb.evaluation.report._measurement import chance_generator
+from sae_nb.evaluation.report._report import warn_if_trained_on
 
 D = 8
 FAST = {"n_bootstrap": 50}
@@ -464,6 +465,17 @@ def test_next_tokens_are_scored_where_there_is_one():
     first, second = 0.25 * math.log(2), 0.5 * math.log(0.25 / 0.3) + 0.5 * math.log(0.5 / 0.4)
     assert found["kl"] == pytest.approx([first + second])
     assert found["agreement"] == [1]
+
+
+def test_rows_that_were_trained_on_are_counted():
+    """Ten of twenty; the same numbers in another order are another row."""
+    x = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    acts = sn.Activations.from_tensor(x[20:])
+    with pytest.warns(UserWarning, match=r"50\.0% of the 20 rows"):
+        assert warn_if_trained_on(acts, x[:30]) == 0.5
+    assert warn_if_trained_on(acts, x[:20]) == 0
+    assert warn_if_trained_on(acts, x[20:].flip(1)) == 0
+    assert warn_if_trained_on(acts, None) is None
 
 
 def test_divergence_of_three_classes_by_hand():

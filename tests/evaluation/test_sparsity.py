@@ -56,6 +56,29 @@ def test_an_atom_whose_codes_cancel_is_not_dead():
     assert sums.atom_counts[0] == 0
 
 
+def test_hoyers_sparsity_of_three_rows_by_hand():
+    """(√4 − ‖z‖₁ / ‖z‖₂) / (√4 − 1): 2 − √2 for two equal of four, 1 for one, 0 where nothing is active."""
+    z = torch.tensor([[1.0, -1, 0, 0], [0, 2, 0, 0], [0, 0, 0, 0]])
+    l1, hoyer, used = SparsitySums(4, 1)._strengths(SparseCodes.from_dense(z))
+    assert (l1.tolist(), used.tolist()) == ([2, 2, 0], [1, 1, 0])
+    assert hoyer == pytest.approx([2 - 2**0.5, 1, 0])
+    long = SparsitySums(4, 1, np.array([2.0, 1, 1, 1]))._strengths(SparseCodes.from_dense(z))
+    assert long[0].tolist() == [3, 2, 0]
+    assert long[1] == pytest.approx([2 - 3 / 5**0.5, 1, 0])
+    alone = SparsitySums(1, 1)._strengths(SparseCodes.from_dense(torch.ones(2, 1)))
+    assert np.isnan(alone[1]).all()
+
+
+def test_a_ratio_is_of_sums_and_resampled_with_them():
+    above, below = np.array([1.0, 2, 6]), np.array([2.0, 2, 2])
+    found = Resampling(200).ratio("agreement", above, below)
+    assert (found.value, found.n) == (1.5, 3)
+    assert found.interval == Resampling(200).interval(
+        np.stack([above, below], 1), lambda s: s[:, 0] / s[:, 1]
+    )
+    assert 0.5 <= found.interval[0] < 1.5 < found.interval[1] <= 3
+
+
 def test_atoms_not_seen_yet_are_counted_at_every_doubling():
     """Chunks of 10, 5, 5 and 30 rows; atom 2 fires in rows 10 to 14, atom 3 in row 40, atom 1 never."""
     z = torch.zeros(50, 4)
