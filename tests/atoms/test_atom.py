@@ -25,6 +25,7 @@ from sae_nb.atoms._examples import (
     _walked,
     choose_rows,
     in_picture,
+    place_in,
     text_around,
 )
 from sae_nb.atoms._firings import ORDERS
@@ -301,6 +302,13 @@ def test_an_image_is_one_step(steps: int, to: int) -> None:
     """Of ten tokens, 1 to 3 are an image; so are 7 and 8 for whoever comes from before."""
     runs = [range(1, 4)] if steps <= 0 else [range(1, 4), range(6, 7)]
     assert _walked(5, steps, runs, 10) == to
+
+
+def test_a_place_is_told_by_what_the_sample_has() -> None:
+    """A picture's patch by row and column, a text's token by its number, of a vector the sample alone."""
+    assert place_in(picture_acts().context, 3, 3 + 6) == "image 3, patch 1,2"
+    assert place_in(text_acts().context, 2, 7) == "text 2, token 7"
+    assert "," not in place_in(Activations.from_tensor(vectors(5)).context, 4, 0)
 
 
 def test_strengths_in_a_picture_lie_on_their_patches() -> None:

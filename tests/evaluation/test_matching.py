@@ -9,7 +9,8 @@ import torch
 import sae_nb as sn
 from sae_nb.evaluation.dictionary import _matching as matching
 from sae_nb.evaluation.dictionary._matching import auction
-from sae_nb.evaluation.dictionary._matching_many import match_near
+from sae_nb.evaluation.dictionary._matching_many import CANDIDATES, WANTED, _enough, match_near
+from sae_nb.geometry._ivf_index import Lists
 
 
 def dictionary(n_atoms: int, d_in: int, seed: int) -> torch.Tensor:
@@ -133,6 +134,23 @@ def test_very_large_dictionaries_are_matched_within_lists():
     assert turned.atoms.tolist() == sorted(turned.atoms)
     np.testing.assert_allclose(turned.cosines, cosines[turned.others, turned.atoms], atol=1e-6)
     assert turned.cosines.sum() == pytest.approx(best.sum(), rel=5e-3)
+
+
+def test_as_many_lists_are_searched_as_hold_the_best_of_nearly_all():
+    """98 of 100 best partners are in so many lists, and were not in half as many; by every cosine."""
+    first, second = dictionary(200, 16, 0), dictionary(900, 16, 1)
+    lists = Lists(second, seed=0)
+    of = lists.nearest_list(first)
+    cosines = first @ second.T
+
+    def share(looked_at: int) -> float:
+        held = [lists.among(int(one), looked_at, CANDIDATES) for one in of]
+        seen = torch.stack([row[open_].max() for row, open_ in zip(cosines, held, strict=True)])
+        return float((seen >= cosines.amax(dim=1) - 1e-6).double().mean())
+
+    looked_at, found = _enough(first, second, lists, of, 0)
+    assert found == pytest.approx(share(looked_at))
+    assert share(looked_at // 2) < WANTED <= found
 
 
 def test_a_dictionary_collapsed_to_one_direction_is_no_better_than_pairs_at_random():
