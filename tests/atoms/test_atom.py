@@ -29,7 +29,7 @@ from sae_nb.atoms._examples import (
     text_around,
 )
 from sae_nb.atoms._firings import ORDERS
-from sae_nb.atoms._searching import find_atoms
+from sae_nb.atoms._searching import find_atoms, preferring
 from sae_nb.atoms._words import kinds_of_words, row_words
 from sae_nb.codes import SparseCodes
 
@@ -302,6 +302,16 @@ def test_an_image_is_one_step(steps: int, to: int) -> None:
     """Of ten tokens, 1 to 3 are an image; so are 7 and 8 for whoever comes from before."""
     runs = [range(1, 4)] if steps <= 0 else [range(1, 4), range(6, 7)]
     assert _walked(5, steps, runs, 10) == to
+
+
+def test_atoms_prefer_the_group_that_holds_more_of_them_than_of_the_rows() -> None:
+    """Ten rows, two and one of them in groups: one atom in the first alone, one half in the second, one everywhere."""
+    z = torch.zeros(10, 3)
+    z[0, 0], z[2, 1], z[5, 1], z[:, 2] = 2, -3, 3, 1
+    catalogue = AtomCatalogue(FakeTopK(3), vectors(10), codes=SparseCodes.from_dense(z))
+    groups = np.array([0, 0, 1, *[-1] * 7])
+    found = [(a.tolist(), s.tolist()) for a, s in preferring(catalogue, groups, 2)]
+    assert found == [([0], [1.0]), ([1], [0.5])]
 
 
 def test_a_place_is_told_by_what_the_sample_has() -> None:

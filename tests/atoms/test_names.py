@@ -12,7 +12,17 @@ import torch
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Ragged
 from sae_nb.atoms import AtomCatalogue, LabelEvidence
-from sae_nb.atoms._captions import FEWEST, NO_NAME, Kind, _begins, _number, _numbered, says_much
+from sae_nb.atoms._captions import (
+    FEWEST,
+    NO_NAME,
+    Kind,
+    _begins,
+    _kinds,
+    _number,
+    _numbered,
+    _Pairs,
+    says_much,
+)
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
 from sae_nb.atoms._words import PATCHES, PREFIX, _place, _tubelet
@@ -223,6 +233,19 @@ def test_of_too_few_samples_parts_are_numbered() -> None:
     assert _numbered(enough).tolist() == np.repeat(np.arange(2 * FEWEST), 2).tolist()
     assert _numbered(np.array([5, 5, 7, 7])).tolist() == [0, FEWEST, 2 * FEWEST, 3 * FEWEST]
     assert len(_numbered(np.zeros(0, np.int64))) == 0
+
+
+def test_words_before_and_after_are_of_the_same_text() -> None:
+    """a b of one text, a of another: only b has a word before it, only the first a one after it."""
+    word, sample = np.array([0, 1, 0]), np.array([0, 0, 1])
+    kinds = _kinds(word, ["“a”", "“b”"], sample, np.ones(3, bool))
+    told = {kind.template: kind.key.tolist() for kind in kinds}
+    assert told["after {}"] == [-1, 0, -1]
+    assert told["before {}"] == [1, -1, -1]
+    assert kinds[0].key.tolist() == [0, 1, 0]
+    (pair,) = (kind for kind in kinds if isinstance(kind.names, _Pairs))
+    assert (pair.key >= 0).tolist() == [False, True, False]
+    assert pair.names[pair.key[1]] == "“a b”"
 
 
 def test_numbers_are_years_decades_or_others() -> None:

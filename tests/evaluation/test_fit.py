@@ -119,6 +119,34 @@ def test_what_is_tried_on_three_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(unit[0], x[0] * 5**0.5 / 5)
 
 
+@pytest.mark.parametrize(
+    ("tokenizer_adds", "bos", "tried"),
+    [(True, "auto", False), (False, "auto", True), (True, False, True), (False, True, False)],
+)
+def test_the_other_way_with_a_begin_of_text_token_is_tried(
+    tokenizer_adds: bool, bos: Any, tried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def captured(_model: Any, _inputs: Any, places: list[str], bos: bool) -> Any:
+        asked.append(bos)
+        return {place: SimpleNamespace(x=torch.eye(2)) for place in places}
+
+    monkeypatch.setattr(fit, "_captured", captured)
+    monkeypatch.setattr(fit, "_tried", lambda _sae, x, cause, use: (cause, use))
+    model = SimpleNamespace(
+        modality=SimpleNamespace(is_text=True),
+        beginning_of_text=7,
+        tokenizer=lambda _: {"input_ids": [7, 3] if tokenizer_adds else [3]},
+    )
+    *_, last = fit._trials(model, None, [], {"a": SimpleNamespace(x=torch.eye(2))}, "a", bos)
+    assert asked == [tried]
+    assert last == (
+        "begin-of-text",
+        f"{'with' if tried else 'without'} begin-of-text token, add_bos={tried}",
+    )
+
+
 @pytest.mark.slow
 def test_a_begin_of_text_token_that_was_not_there_is_named(model: Any, held_out: list[str]) -> None:
     sae = trained(rows(model, add_bos=False))

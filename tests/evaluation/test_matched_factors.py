@@ -14,10 +14,20 @@ from sae_nb.evaluation.concepts._factors import (
     Evidence,
     Factor,
     FactorMatch,
+    _best_cuts,
     judge,
     match_factors,
     strongest_rows,
 )
+
+
+def test_a_cut_never_parts_equal_strengths() -> None:
+    """Strengths 3 3 2 1 gain ½, ¼, ½, 0 for one factor and 0, 0, 0, 1 for the other: cut at 1½ and at ½."""
+    values = np.array([3.0, 1.0, 3.0, 2.0])
+    shares = np.array([[0.5, 0.0], [-0.5, 1.0], [-0.25, 0.0], [0.25, 0.0]])
+    gains, cuts = _best_cuts(values, shares)
+    assert gains.tolist() == [0.5, 1]
+    assert cuts.tolist() == [1.5, 0.5]
 
 
 def test_a_gain_is_the_place_between_floor_and_one() -> None:

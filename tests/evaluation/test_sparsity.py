@@ -47,6 +47,7 @@ def test_rows_equal_dense_arithmetic(size):
     assert rows["rare_fraction"].value == pytest.approx((density < 1e-5).mean())
     assert rows["density_median"].value == pytest.approx(np.median(density))
     assert rows["dead_fraction"].n == 20
+    assert rows["l1"].value == pytest.approx(float(z.abs().sum(dim=1).mean()))
     assert sums.signed
 
 

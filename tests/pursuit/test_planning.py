@@ -266,6 +266,17 @@ def test_memory_that_is_gone_all_the_same_is_told_with_what_would_fit(
         matching_pursuit(x, dictionary, 4)
 
 
+def test_a_plan_takes_half_of_what_is_free_or_four_gigabytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wide = replace(SIZE, rows=100_000, n_atoms=32_768)
+    for free, cap in ((2**30, 2**29), (None, 2**32)):
+        monkeypatch.setattr("sae_nb.pursuit._planning.available_memory", lambda _, free=free: free)
+        assert make_plan(wide) == make_plan(wide, cap)
+    assert (make_plan(wide, 2**29).strategy, make_plan(wide).strategy) == ("rows", "gram")
+    assert make_plan(replace(wide, n_atoms=48_000)).strategy == "rows"  # half a matrix has 4.3 GiB
+
+
 @pytest.mark.parametrize("gib", [4, 10, 80], ids=["a small card", "a MIG slice", "a whole H100"])
 def test_a_plan_for_a_gpu_fits_the_memory_it_has(gib: int) -> None:
     """Half of it, from a Gram matrix of 16 384 atoms down; what never fits is refused with its bytes."""
