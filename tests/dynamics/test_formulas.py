@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import combinations, pairwise
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -28,6 +29,9 @@ from sae_nb.dynamics import (
 )
 from sae_nb.dynamics.phases._phases import _band, _best
 from sae_nb.dynamics.phases._similarity import mean_off_diagonal
+
+
+Normalise = Literal["mass", "mean"]
 
 
 def uneven(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -59,7 +63,9 @@ def contrast(s: torch.Tensor, cuts: tuple[int, ...]) -> float:
 
 @pytest.mark.parametrize("normalise", ["mass", "mean"])
 @pytest.mark.parametrize(("n", "k", "min_len"), [(8, 3, 2), (7, 2, 3), (5, 4, 1), (4, 1, 2)])
-def test_the_best_cut_is_the_best_of_all(n: int, k: int, min_len: int, normalise: str) -> None:
+def test_the_best_cut_is_the_best_of_all(
+    n: int, k: int, min_len: int, normalise: Normalise
+) -> None:
     s = similarities(n, seed=n)
     every = [(0, *inner, n) for inner in combinations(range(1, n), k - 1)]
     fitting = [cuts for cuts in every if min(b - a for a, b in pairwise(cuts)) >= min_len]
@@ -83,14 +89,15 @@ def test_uneven_cuts_have_their_contrast() -> None:
     s = similarities(12, seed=3)
     for cuts in ((0, 3, 8, 12), (0, 5, 12), (0, 1, 12)):
         assert phases_at(s, cuts).contrast == pytest.approx(contrast(s, cuts), nan_ok=True)
-    for cuts in ((0, 12, 12), (1, 5, 12), (0, 5), (0,)):
+    for wrong in ((0, 12, 12), (1, 5, 12), (0, 5), (0,)):
         with pytest.raises(ValueError, match="`cuts` must be"):
-            phases_at(s, cuts)
+            phases_at(s, wrong)
 
 
 def test_a_phase_has_two_layers_unless_fewer_are_allowed() -> None:
     """The third of five layers is like no other: alone it is a phase only where one layer may be."""
-    s = torch.block_diag(torch.ones(4, 4), torch.ones(1, 1))
+    s = torch.eye(5)
+    s[:4, :4] = 1
     assert segment_phases(s, 2).cuts == (0, 3, 5)
     assert segment_phases(s, 2, 1).cuts == (0, 4, 5)
     assert [one.k for one in gain_curve(s)] == [1, 2]
@@ -122,7 +129,8 @@ def test_a_band_keeps_the_numbers_of_each_diagonal() -> None:
 
 
 def test_evidence_is_two_shares_of_nulls_and_one_of_redraws() -> None:
-    phases = phases_at(torch.block_diag(torch.ones(3, 3), torch.ones(3, 3)), (0, 2, 6))
+    halves = torch.arange(6) < 3
+    phases = phases_at((halves[:, None] == halves).double(), (0, 2, 6))
     # 1 − 3/9: of 15 pairs nine are apart, and these cuts leave three of them together.
     assert phases.gain == pytest.approx(2 / 3)
     assert phases.contrast == pytest.approx((1 + 2 / 3) / 2 - 1)
@@ -200,8 +208,10 @@ def test_similarity_is_its_three_formulas(n: int, debiased: bool) -> None:
                 a, b = centred(f[:, i].double()), centred(f[:, j].double())
                 own = hsic(a, a, debiased) * hsic(b, b, debiased)
                 cka.append(hsic(a, b, debiased) / own**0.5)
-            assert float(found.raw[i, j]) == pytest.approx(float(sum(raw).mean() / 2), abs=1e-5)
-            assert float(found.centred[i, j]) == pytest.approx(float(sum(off).mean() / 2), abs=1e-5)
+            assert float(found.raw[i, j]) == pytest.approx(float(torch.cat(raw).mean()), abs=1e-5)
+            assert float(found.centred[i, j]) == pytest.approx(
+                float(torch.cat(off).mean()), abs=1e-5
+            )
             assert float(found.cka[i, j]) == pytest.approx(sum(cka) / 2, abs=1e-4)
     off_diagonal = (found.raw[0, 1] + found.raw[0, 2] + found.raw[1, 2]) / 3
     assert mean_off_diagonal(found) == pytest.approx(float(off_diagonal), abs=1e-6)
@@ -283,7 +293,8 @@ def test_basins_are_means_over_pairs_and_a_quantile_of_shuffles() -> None:
 
     def means(cosines: torch.Tensor, of: np.ndarray) -> tuple[float, float]:
         pairs = [(float(cosines[i, j]), of[i] == of[j]) for i, j in combinations(range(7), 2)]
-        return np.mean([c for c, same in pairs if same]), np.mean([c for c, s in pairs if not s])
+        mean = {key: np.mean([c for c, same in pairs if same == key]) for key in (True, False)}
+        return float(mean[True]), float(mean[False])
 
     for layer in range(3):
         u = normed(x[:, layer, 0])
@@ -317,7 +328,7 @@ def test_basins_are_means_over_pairs_and_a_quantile_of_shuffles() -> None:
 
 
 @pytest.mark.parametrize("kind", ["pca", "sphere"])
-def test_endpoint_axes_are_singular_vectors(kind: str) -> None:
+def test_endpoint_axes_are_singular_vectors(kind: Literal["pca", "sphere"]) -> None:
     x = uneven(9, 3, 2, 5)
     found = endpoint_projection(x, token=1, n_components=2, kind=kind)
     u = normed(x[:, :, 1])
@@ -337,6 +348,14 @@ def test_endpoint_axes_are_singular_vectors(kind: str) -> None:
     assert endpoint_projection(x).axes.shape == (3, 5)
     with pytest.raises(ValueError, match="at most the width 5"):
         endpoint_projection(x, n_components=6)
+
+
+def test_short_paths_are_kept_whole_by_the_axis_they_lie_on() -> None:
+    """Two points have one line, however near each other they are."""
+    x = torch.tensor([[1.0, 0.1, 0.0], [1.0, 0.0, 0.1]])[:, None, None].repeat(1, 2, 1, 1)
+    found = endpoint_projection(x, n_components=1)
+    assert found.kept.tolist() == pytest.approx([1, 1], abs=1e-4)
+    assert found.explained.tolist() == pytest.approx([1], abs=1e-4)
 
 
 class Doubling(nn.Module):
