@@ -30,7 +30,6 @@ from sae_nb.dynamics import (
 from sae_nb.dynamics.phases._phases import _band, _best
 from sae_nb.dynamics.phases._similarity import mean_off_diagonal
 
-
 Normalise = Literal["mass", "mean"]
 
 
@@ -87,6 +86,8 @@ def test_the_best_cut_is_the_best_of_all(
 
 def test_uneven_cuts_have_their_contrast() -> None:
     s = similarities(12, seed=3)
+    alike = phases_at(torch.ones(4, 4), (0, 2, 4))
+    assert (alike.cost, alike.gain) == (0, 0)
     for cuts in ((0, 3, 8, 12), (0, 5, 12), (0, 1, 12)):
         assert phases_at(s, cuts).contrast == pytest.approx(contrast(s, cuts), nan_ok=True)
     for wrong in ((0, 12, 12), (1, 5, 12), (0, 5), (0,)):
@@ -397,6 +398,7 @@ def test_a_push_is_noise_of_the_states_length() -> None:
     angles, only = found.angles.mean(dim=(0, 2)), found.norm_only.mean(dim=(0, 2))
     assert found.ratio == pytest.approx(float(angles[3] / angles[1]))
     assert found.norm_only_ratio == pytest.approx(float(only[3] / only[1]))
+    assert self_correction(sn.wrap(Stack()), x, layer=1, size=0).ratio == 1
     for layer in (-1, 4):
         with pytest.raises(ValueError, match="between 0 .embeddings. and 3"):
             self_correction(sn.wrap(Stack()), x, layer=layer, size=0.3)
@@ -406,6 +408,8 @@ def test_states_know_their_tokens_and_blocks() -> None:
     x = uneven(2, 3, 4, 5)
     blocks = [("b", 0), ("b", 1)]
     assert States(x).positions == (0, 1, 2, 3)
+    assert States(x).n_layers == 2
+    assert States(x).layers.values.tolist() == [[0, "", -1], [1, "", -1], [2, "", -1]]
     assert "of 1 shared blocks" in repr(States(x, blocks=blocks))
     assert "shared" not in repr(States(x, blocks=[("a", 0), ("b", 0)]))
     assert "(1 + 2) layers × 4 tokens" in repr(States(x))

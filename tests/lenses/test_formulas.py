@@ -1,0 +1,469 @@
+"""Every number of a lens against its formula, in plain torch, on networks of a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.stats import spearmanr
+from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTForImageClassification
+
+import sae_nb as sn
+from sae_nb.lenses import _jacobian, measured_effects
+from sae_nb.lenses._head import head_of
+from sae_nb.lenses._reading import compare_all, reading_of, rows_at_once
+from sae_nb.lenses._rows import Rows, kind_at
+
+PROMPTS = [[1, 5, 9, 3, 7, 2, 8], [4, 4, 6, 11, 30, 12]]
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Any:
+    torch.manual_seed(0)
+    special = {"bos_token_id": 0, "eos_token_id": 0}
+    config = GPT2Config(n_layer=3, n_embd=12, n_head=2, vocab_size=40, n_positions=16, **special)
+    module = GPT2LMHeadModel(config).eval()
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.add_(0.2 * torch.randn(weight.shape))
+    return sn.wrap(module, name="small")
+
+
+@pytest.fixture(scope="module")
+def vit() -> Any:
+    torch.manual_seed(1)
+    config = ViTConfig(
+        hidden_size=8, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2,
+        image_size=8, patch_size=4, num_labels=5,
+    )  # fmt: skip
+    module = ViTForImageClassification(config).eval()
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.add_(0.2 * torch.randn(weight.shape))
+    return sn.wrap(module, name="small-vit")
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def streams(blocks: Any, ask: Callable[[], Any]) -> list[torch.Tensor]:
+    """The states after each block, by plain hooks."""
+    kept: list[torch.Tensor] = []
+    hooks = [
+        block.register_forward_hook(
+            lambda _m, _i, out: kept.append(out[0] if isinstance(out, tuple) else out)
+        )
+        for block in blocks
+    ]
+    ask()
+    for hook in hooks:
+        hook.remove()
+    return kept
+
+
+def of_gpt(gpt: Any, prompt: list[int]) -> list[torch.Tensor]:
+    return streams(gpt.module.transformer.h, lambda: gpt.module(torch.tensor([prompt])))
+
+
+def of_vit(vit: Any, image: torch.Tensor) -> list[torch.Tensor]:
+    return streams(vit.module.vit.layers, lambda: vit.module(image[None]))
+
+
+def gpt_logits(gpt: Any, x: torch.Tensor) -> torch.Tensor:
+    return F.linear(gpt.module.transformer.ln_f(x), gpt.module.lm_head.weight).detach()
+
+
+def vit_logits(vit: Any, x: torch.Tensor) -> torch.Tensor:
+    return vit.module.classifier(vit.module.vit.layernorm(x)).detach()
+
+
+def kl(own: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    own, seen = own.log_softmax(-1), seen.log_softmax(-1)
+    return (own.exp() * (own - seen)).sum(-1)
+
+
+@pytest.mark.parametrize("at_once", [300_000, 3 * 5 * 8])
+def test_maps_of_images_are_those_of_each_kind_of_place(
+    vit: Any, images: torch.Tensor, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the class head reads is cls; of sources the mean over patches, and cls. In one pass, or in three."""
+    monkeypatch.setattr(_jacobian, "NUMBERS_AT_ONCE", at_once)
+    lens = sn.fit_lens(vit, images, progress=False)
+    wanted, each = torch.zeros(2, 2, 8, 8), []
+    for image in images:
+        *layers, last = of_vit(vit, image)
+        one = torch.zeros(2, 2, 8, 8)
+        for row in range(8):
+            slopes = torch.autograd.grad(last[0, 0, row], layers, retain_graph=True)
+            for i, slope in enumerate(slopes):
+                one[i, 0, row], one[i, 1, row] = slope[0, 0], slope[0, 1:].mean(dim=0)
+        wanted += one / 3
+        each.append(one.flatten(1))
+    torch.testing.assert_close(lens.maps, wanted, atol=1e-5, rtol=1e-3)
+    halves = F.cosine_similarity(each[0] + each[2], each[1], dim=1)
+    assert lens.curve["n"].tolist() == [1, 2, 3]
+    assert np.isnan(lens.curve["layer 0"][0])
+    assert lens.curve.iloc[2, 1:].tolist() == pytest.approx(halves.tolist(), abs=1e-4)
+    assert (lens.n_done, lens.n_wanted, lens.partial, lens.counts) == (3, 3, False, (1, 4))
+    # A direction is added at all places: one cls and four patches.
+    directions = torch.randn(2, 8, generator=torch.Generator().manual_seed(3))
+    norm, head = vit.module.vit.layernorm, vit.module.classifier
+    for layer in (0, 1):
+        moved = directions @ (wanted[layer, 0] + 4 * wanted[layer, 1]).T
+        effect = ((moved - moved.mean(dim=1, keepdim=True)) * norm.weight) @ head.weight.T
+        torch.testing.assert_close(
+            lens.effects(directions, layer), effect.detach(), atol=1e-4, rtol=1e-3
+        )
+    row = head.weight[3] * norm.weight
+    reads = (row - row.mean()) @ (wanted[1, 0] + 4 * wanted[1, 1])
+    torch.testing.assert_close(lens.direction(3, 1), reads.detach(), atol=1e-4, rtol=1e-3)
+    # At the last block the head reads cls alone.
+    last = ((directions - directions.mean(dim=1, keepdim=True)) * norm.weight) @ head.weight.T
+    torch.testing.assert_close(lens.effects(directions, 2), last.detach(), atol=1e-5, rtol=1e-4)
+    assert lens.matrix(2).tolist() == [torch.eye(8).tolist()] * 2
+    for wrong in (-1, 5):
+        with pytest.raises(ValueError, match="between 0 and 4"):
+            lens.direction(wrong, 1)
+    # States are moved by the map of their kind.
+    x, kind = torch.randn(3, 8), torch.tensor([1, 0, 1])
+    by_hand = torch.stack([wanted[1, k] @ one for k, one in zip(kind, x, strict=True)])
+    torch.testing.assert_close(lens._moved(1, x, kind), by_hand, atol=1e-4, rtol=1e-3)
+
+
+def test_kinds_of_places_follow_the_prefix() -> None:
+    position = torch.arange(6)
+    assert kind_at(("token",), position, 0).tolist() == [0] * 6
+    assert kind_at(("patches",), position, 0).tolist() == [0] * 6
+    assert kind_at(("cls", "patches"), position, 1).tolist() == [0, 1, 1, 1, 1, 1]
+    assert kind_at(("cls", "registers", "patches"), position, 3).tolist() == [0, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["gpt", "vit"])
+def test_a_tuned_lens_is_adams(name: str, request: pytest.FixtureRequest) -> None:
+    """Of one sample trained on and measured: Adam on KL(model ‖ lens), at a rate that falls to zero."""
+    model = request.getfixturevalue(name)
+    if name == "gpt":
+        inputs: Any = PROMPTS[:1]
+        states, places = [x.detach()[0, 2:6] for x in of_gpt(model, PROMPTS[0])], [0] * 4
+        own, logits, d = states[-1], gpt_logits, 12
+        own = gpt_logits(model, states[-1])
+    else:
+        inputs = request.getfixturevalue("images")[:1]
+        states, places = [x.detach()[0] for x in of_vit(model, inputs[0])], [0, 1, 1, 1, 1]
+        own, logits, d = vit_logits(model, states[-1][:1]).expand(5, -1), vit_logits, 8
+    steps, rate, seed = 3, 0.05, 2
+    lens = sn.fit_lens(
+        model, inputs, "tuned", steps=steps, learning_rate=rate, rows_per_step=3, seed=seed,
+        skip_first=2, progress=False,
+    )  # fmt: skip
+    kind, n_kinds = torch.tensor(places), max(places) + 1
+    start, end = [], []
+    for layer in (0, 1):
+        maps = torch.zeros(n_kinds, d, d + 1, requires_grad=True)
+
+        def change(
+            which: torch.Tensor, x: torch.Tensor = states[layer], maps: torch.Tensor = maps
+        ) -> torch.Tensor:
+            rows = [
+                x[i] + maps[kind[i], :, :-1] @ x[i] + maps[kind[i], :, -1] for i in which.tolist()
+            ]
+            return torch.stack(rows)
+
+        def answer(x: torch.Tensor) -> torch.Tensor:
+            if name == "gpt":
+                return F.linear(model.module.transformer.ln_f(x), model.module.lm_head.weight)
+            return model.module.classifier(model.module.vit.layernorm(x))
+
+        every = torch.arange(len(kind))
+        start.append(float(kl(own, logits(model, states[layer])).mean()))
+        adam = torch.optim.Adam([maps], lr=rate)
+        for step in range(steps):
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+            which = torch.randint(len(kind), (3,), generator=generator)
+            adam.param_groups[0]["lr"] = rate * (1 - step / steps)
+            adam.zero_grad()
+            kl(own[which], answer(change(which))).mean().backward()
+            adam.step()
+        end.append(float(kl(own, answer(change(every))).mean().detach()))
+        found = maps.detach()
+        assert lens.maps is not None
+        assert lens.offsets is not None
+        torch.testing.assert_close(
+            lens.maps[layer], found[..., :-1] + torch.eye(d), atol=2e-4, rtol=0
+        )
+        torch.testing.assert_close(lens.offsets[layer], found[..., -1], atol=2e-4, rtol=0)
+        x = states[layer][every]
+        torch.testing.assert_close(
+            lens._moved(layer, x, kind), change(every).detach(), atol=1e-3, rtol=1e-3
+        )
+    assert lens.curve["n"].tolist() == [0, 3]
+    assert lens.curve.iloc[0, 1:].tolist() == pytest.approx(start, rel=1e-3)
+    assert lens.curve.iloc[1, 1:].tolist() == pytest.approx(end, rel=1e-2)
+    assert (lens.n_done, lens.n_wanted) == (3, 3)
+
+
+def rows(n: int, layers: int, d: int = 12) -> Rows:
+    generator = torch.Generator().manual_seed(5)
+    return Rows(
+        states=torch.randn(layers, n, d, generator=generator),
+        last=torch.randn(n, d, generator=generator), sample=torch.arange(n) // 4,
+        position=torch.arange(n) % 4, kind=torch.zeros(n, dtype=torch.int64),
+        token=torch.arange(n) % 40,
+    )  # fmt: skip
+
+
+def test_answers_are_compared_by_place_and_layer(gpt: Any) -> None:
+    """More rows than are held at once; top, probability, divergence and rank of each."""
+    head = head_of(gpt, next(iter(gpt.batches(PROMPTS[:1]))))
+    assert rows_at_once(head) == 128
+    some = rows(131, 3)
+    own = gpt_logits(gpt, some.last).log_softmax(-1)
+    for layer, found in enumerate(compare_all(head, list(some.states), some, k=2)):
+        seen = gpt_logits(gpt, some.states[layer]).log_softmax(-1)
+        answer = own.argmax(dim=1)
+        assert found.own.tolist() == answer.tolist()
+        torch.testing.assert_close(found.own_probability, own.max(dim=1).values.exp())
+        assert found.top.tolist() == seen.topk(2).indices.tolist()
+        torch.testing.assert_close(found.probability, seen.topk(2).values.exp())
+        torch.testing.assert_close(found.kl, kl(own, seen), atol=1e-5, rtol=1e-4)
+        above = [int((seen[i] > seen[i, answer[i]]).sum()) for i in range(131)]
+        assert found.rank.tolist() == above
+
+
+def test_a_reading_is_a_table_of_its_comparisons(gpt: Any) -> None:
+    head = head_of(gpt, next(iter(gpt.batches(PROMPTS[:1]))))
+    some = rows(6, 2)
+    found = compare_all(head, [some.last, *some.states], some, k=1)
+    reading = reading_of(head, "logit", (0, 2, 5), some, [found[1], found[0], found[2]])
+    assert reading.agreement[1] == 1
+    agrees = [(one.top[:, 0] == one.own).tolist() for one in (found[1], found[0], found[2])]
+    for i in range(6):
+        first = -1
+        for layer, agreed in zip((5, 2, 0), agrees[::-1], strict=True):
+            if not agreed[i]:
+                break
+            first = layer
+        assert reading.settles[i] == first
+    assert reading.tokens == ("0", "1", "2", "3", "4", "5")
+    table = reading.table
+    assert table["layer"].tolist() == [0] * 6 + [2] * 6 + [5] * 6
+    assert table["sample"].tolist() == [0, 0, 0, 0, 1, 1] * 3
+    assert table["position"].tolist() == [0, 1, 2, 3, 0, 1] * 3
+    assert table["token"].tolist() == [*"012345"] * 3
+    assert table["top"].tolist()[6:12] == [str(i) for i in found[0].own.tolist()]
+    assert table["answer"].tolist() == [str(i) for i in found[0].own.tolist()] * 3
+    grid = reading.grid(1)
+    assert grid.index.tolist() == [5, 2, 0]
+    assert grid.columns.tolist() == ["4", "5"]
+    assert grid.iloc[0].tolist() == [str(i) for i in found[2].top[4:, 0].tolist()]
+    with pytest.raises(IndexError, match="one of the 2 that were read"):
+        reading.grid(2)
+    assert f"agrees {reading.agreement[0]:.2f}, 1.00, " in repr(reading)
+    many = tuple(range(17))
+    longer = reading_of(head, "logit", many, some, [found[0], *[found[1]] * 15, found[2]])
+    least = min(reading.agreement)
+    assert f"1.00 at layer 0, {reading.agreement[2]:.2f} at layer 16, at least {least:.2f}" in repr(
+        longer
+    )
+
+
+def test_an_effect_is_the_answer_with_a_direction_less_that_without(gpt: Any) -> None:
+    """Added at every token after the first two, and the mean over them and over texts."""
+    directions = torch.randn(2, 12, generator=torch.Generator().manual_seed(6))
+    strengths = [0.5, 2.0]
+    wanted = torch.zeros(2, 40)
+    block = gpt.module.transformer.h[1]
+    for prompt in PROMPTS:
+        ids = torch.tensor([prompt])
+        with torch.no_grad():
+            before = gpt.module(ids).logits[0, 2:]
+            for i in range(2):
+
+                def add(_m: Any, _i: Any, out: Any, i: int = i) -> Any:
+                    x = (out[0] if isinstance(out, tuple) else out).clone()
+                    x[:, 2:] += strengths[i] * directions[i]
+                    return (x, *out[1:]) if isinstance(out, tuple) else x
+
+                hook = block.register_forward_hook(add)
+                wanted[i] += (gpt.module(ids).logits[0, 2:] - before).mean(dim=0) / 2
+                hook.remove()
+    found = measured_effects(gpt, PROMPTS, "resid_post.1", directions, strengths, skip_first=2)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-3)
+    with pytest.raises(ValueError, match="one entry per direction, 2, got 3"):
+        measured_effects(gpt, PROMPTS, "resid_post.1", directions, [1, 2, 3])
+    # A token after those that are skipped is enough to be measured, one more to be fitted.
+    assert measured_effects(gpt, PROMPTS, "resid_post.1", directions, skip_first=5).shape == (2, 40)
+    with pytest.raises(ValueError, match="at least 7 tokens"):
+        measured_effects(gpt, PROMPTS, "resid_post.1", directions, skip_first=6)
+    assert sn.fit_lens(gpt, PROMPTS[1:], progress=False).skip_first == 4
+    with pytest.raises(ValueError, match="at least 7 tokens"):
+        sn.fit_lens(gpt, PROMPTS, skip_first=5, progress=False)
+    cut = measured_effects(
+        gpt, PROMPTS[:1], "resid_post.1", directions, skip_first=2, context_length=4
+    )
+    short = measured_effects(gpt, [PROMPTS[0][:4]], "resid_post.1", directions, skip_first=2)
+    torch.testing.assert_close(cut, short)
+
+
+def test_a_lens_is_scored_by_its_table(gpt: Any) -> None:
+    """Agreement and divergence of the lens, of none, of a constant answer, and at another place."""
+    lens = sn.fit_lens(gpt, PROMPTS[:1], skip_first=2, progress=False)
+    directions = torch.randn(5, 12, generator=torch.Generator().manual_seed(7))
+    found = lens.check(PROMPTS, directions, 1, n_atoms=4, seed=3)
+    states = [torch.cat([x[0, 2:-1] for x in one]) for one in zip(
+        *(of_gpt(gpt, prompt) for prompt in PROMPTS), strict=True)]  # fmt: skip
+    states = [x.detach() for x in states]
+    own, n = gpt_logits(gpt, states[-1]), len(states[-1])
+    assert found.n_places == n == 7
+    generator = torch.Generator().manual_seed(3)
+    shift = int(torch.randint(1, n, (), generator=generator))
+    other = torch.randperm(n, generator=generator)
+    elsewhere = torch.empty_like(other)
+    elsewhere[other] = other.roll(shift)
+    assert bool((elsewhere != torch.arange(n)).all())
+    tops, mean = own.argmax(dim=1), own.softmax(-1).mean(dim=0)
+    for layer in (0, 1):
+        line = found.table.iloc[layer]
+        assert lens.maps is not None
+        moved = states[layer] @ lens.maps[layer, 0].T
+        for name, x in (("", moved), ("logit ", states[layer]), ("control ", moved[elsewhere])):
+            seen = gpt_logits(gpt, x)
+            agreed = (seen.argmax(dim=1) == tops).float().mean()
+            assert line[f"{name}agreement"] == pytest.approx(float(agreed))
+            assert line[f"{name}kl"] == pytest.approx(float(kl(own, seen).mean()), rel=1e-3)
+        assert line["floor agreement"] == pytest.approx(int(tops.bincount().max()) / n)
+        floor = float(kl(own, mean.log()).mean())
+        assert line["floor kl"] == pytest.approx(floor, rel=1e-4)
+    # Four of the directions, then as many random ones of the same lengths.
+    generator = torch.Generator().manual_seed(3)
+    which = torch.randperm(5, generator=generator)[:4]
+    drawn = torch.randn(4, 12, generator=generator)
+    same = drawn / drawn.norm(dim=1, keepdim=True) * directions[which].norm(dim=1, keepdim=True)
+    strength = 0.3 * float(states[1].norm(dim=1).median()) / directions[which].norm(dim=1)
+    atoms = found.atoms
+    assert atoms is not None
+    assert atoms["direction"].tolist() == [
+        *map(str, which.tolist()), "random 0", "random 1", "random 2", "random 3",
+    ]  # fmt: skip
+    assert atoms["kind"].tolist() == ["direction"] * 4 + ["random"] * 4
+    assert atoms["strength"].tolist() == pytest.approx(strength.tolist() * 2, rel=1e-4)
+    added = torch.cat([directions[which], same])
+    truth = measured_effects(
+        gpt, PROMPTS, "resid_post.1", added, atoms["strength"].tolist(), skip_first=2
+    )
+    for name, guess in (("", lens.effects(added, 1)), ("logit ", lens.effects(added, 2))):
+        for i in range(8):
+            wanted = spearmanr(guess[i], truth[i]).statistic
+            assert atoms[f"{name}correlation"][i] == pytest.approx(wanted, abs=2e-3)
+            best = set(guess[i].topk(10).indices.tolist()) & set(truth[i].topk(10).indices.tolist())
+            assert atoms[f"{name}hits"][i] == pytest.approx(len(best) / 10)
+            assert atoms[f"{name}top"][i] == (int(guess[i].argmax()) == int(truth[i].argmax()))
+    means = found.atoms_by_kind
+    assert means.loc["random", "hits"] == pytest.approx(atoms["hits"][4:].mean())
+    score = lens.with_score(found).facts["scores"]["1"]
+    assert score["n"] == 4
+    assert score["correlation"] == pytest.approx(atoms["correlation"][:4].mean())
+    assert score["direct"] == pytest.approx(atoms["logit correlation"][:4].mean())
+    assert score["random"] == pytest.approx(atoms["correlation"][4:].mean())
+    assert f"agreement at block 1 {found.table['agreement'][1]:.2f}" in found.words
+
+
+def test_atoms_are_measured_at_their_largest_codes(gpt: Any) -> None:
+    torch.manual_seed(2)
+    sae = sn.ReLU(12, 6)
+    sae.hook_point = "resid_post.1"
+    lens = sn.fit_lens(gpt, PROMPTS[:1], "logit", skip_first=2, progress=False)
+    atoms = lens.check(PROMPTS, sae, n_atoms=3).atoms
+    assert atoms is not None
+    states = torch.cat([of_gpt(gpt, prompt)[1][0, 2:-1] for prompt in PROMPTS]).detach()
+    codes = sae.encode(states).to_dense().detach()
+    n = int((atoms["kind"] == "atom").sum())
+    assert n == min(3, int((codes.max(dim=0).values > 0).sum()))
+    for i in range(n):
+        largest = float(codes[:, int(atoms["direction"][i])].max())
+        assert largest > 0
+        assert atoms["strength"][i] == pytest.approx(largest, rel=1e-4)
+
+
+def test_a_lens_without_maps_reads_states_as_they_are(gpt: Any) -> None:
+    lens = sn.fit_lens(gpt, PROMPTS, "logit", progress=False)
+    reading = lens.read(PROMPTS, k=40)
+    assert reading.sample.tolist() == [0] * 7 + [1] * 6
+    assert reading.position.tolist() == [*range(7), *range(6)]
+    assert list(reading.tokens) == [str(i) for prompt in PROMPTS for i in prompt]
+    for layer in (0, 1):
+        states = torch.cat([of_gpt(gpt, prompt)[layer][0] for prompt in PROMPTS])
+        last = torch.cat([of_gpt(gpt, prompt)[2][0] for prompt in PROMPTS])
+        own, seen = gpt_logits(gpt, last), gpt_logits(gpt, states)
+        assert reading.kl[layer] == pytest.approx(kl(own, seen).numpy(), rel=1e-2, abs=1e-5)
+        assert reading.top[layer, :, 0].tolist() == seen.argmax(dim=1).tolist()
+        assert reading.top_probability[layer].sum(axis=1) == pytest.approx(np.ones(13))
+    _, plain, more = lens.read_with(PROMPTS, ["resid_post.2"], plain_at=[1])
+    assert plain.kl[0] == pytest.approx(reading.kl[1], abs=1e-5)
+    torch.testing.assert_close(more["resid_post.2"], last.detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_a_head_may_scale_and_shift_its_answer(gpt: Any) -> None:
+    """s · logits + b, capped: c · tanh(· / c)."""
+    head = head_of(gpt, next(iter(gpt.batches(PROMPTS[:1]))))
+    x, offset = torch.randn(3, 12), torch.randn(1, 40)
+    moved = replace(head, scale=2.5, offset=offset, cap=3.0)
+    plain = gpt_logits(gpt, x)
+    wanted = 3 * ((2.5 * plain + offset) / 3).tanh()
+    torch.testing.assert_close(moved.logits(x), wanted)
+    centred = (x - x.mean(dim=1, keepdim=True)) * gpt.module.transformer.ln_f.weight
+    direct = 2.5 * centred @ gpt.module.lm_head.weight.T
+    torch.testing.assert_close(moved.effects(x), direct.detach(), atol=1e-5, rtol=1e-4)
+    assert head.output(39) == 39
+    for wrong in (-1, 40):
+        with pytest.raises(ValueError, match="between 0 and 39"):
+            head.output(wrong)
+
+
+def test_layers_of_a_lens_are_those_before_the_last(gpt: Any) -> None:
+    lens = sn.fit_lens(gpt, PROMPTS, "logit", progress=False)
+    assert (lens.layers, lens.blocks, lens.n_layers, lens.d) == ((0, 1), (0, 1, 2), 3, 12)
+    assert repr(lens) == "Lens(logit of small: blocks 0 … 1 of 3)"
+    one = sn.fit_lens(gpt, PROMPTS, "logit", [1, 1], progress=False)
+    assert repr(one) == "Lens(logit of small: block 1)"
+    assert one.effects(torch.eye(12)).shape == (12, 40)
+    with pytest.raises(ValueError, match="must state where the directions are added"):
+        lens.effects(torch.eye(12))
+    for layers in ([2], [-1], []):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            sn.fit_lens(gpt, PROMPTS, "logit", layers, progress=False)
+    for wrong in (torch.eye(11), torch.zeros(0, 12), torch.zeros(1, 2, 12)):
+        with pytest.raises(ValueError, match="directions of width 12"):
+            lens.effects(wrong, 1)
+    part = replace(lens, kind="jacobian", n_done=2, n_wanted=3)
+    assert "fitted on 2 samples; partial: stopped at 2 of 3" in repr(part)
+    plain = part.plain()
+    assert (plain.n_done, plain.n_wanted, plain.partial) == (0, 0, False)
+
+
+def test_a_lens_of_another_model_is_told_by_its_answers(gpt: Any) -> None:
+    """Only one that states no weights is judged, once, and only if it reads much worse than none does."""
+    lens = sn.fit_lens(gpt, PROMPTS, "logit", progress=False)
+    bad = replace(lens, weights=None, maps=torch.zeros(2, 1, 12, 12))
+    head, some = lens.head, rows(8, 2)
+    assert head is not None
+    plain = kl(gpt_logits(gpt, some.last), gpt_logits(gpt, some.states[1])).mean()
+    reading = reading_of(head, "tuned", (0, 1), some, compare_all(head, [some.last] * 2, some, k=1))
+    worst = np.stack([np.zeros(8), np.full(8, 2 * float(plain) + 1.01)])
+    for one, of, seen in (
+        (bad, some, np.stack([worst[1] + 9, worst[1] - 0.02])),
+        (replace(bad, weights=lens.weights), some, worst),
+        (replace(bad), some.chosen(torch.arange(7)), worst),
+    ):
+        one._warn_of_misfit(of, replace(reading, kl=seen))
+    again = replace(bad)
+    with pytest.warns(UserWarning, match="may be of another model than small: at block 1"):
+        again._warn_of_misfit(some, replace(reading, kl=worst))
+    again._warn_of_misfit(some, replace(reading, kl=worst))
