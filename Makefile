@@ -55,8 +55,8 @@ $(STAMP): pyproject.toml studies/pyproject.toml notebooks/pyproject.toml $(PINS)
 	# torch first and pinned: any later resolver step then keeps it.
 	torch=torch; if [ $${#pins[@]} -gt 0 ]; then torch=$$(grep '^torch==' $(PINS)); fi
 	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check "$${index[@]}" "$${pins[@]}" "$$torch"
-	build=$$($(BIN)/python -c 'import torch; print(torch.version.cuda or "cpu")')
-	echo "DEVICE=$(DEVICE): $$device wanted, the index brought torch $$($(BIN)/python -c 'import torch; print(torch.__version__)') built for $$build"
+	build=$$($(BIN)/python -W ignore -c 'import torch; print(torch.version.cuda or "cpu")')
+	echo "DEVICE=$(DEVICE): $$device wanted, the index brought torch $$($(BIN)/python -W ignore -c 'import torch; print(torch.__version__)') built for $$build"
 	extra=""
 	if [ $$device = cuda ]; then
 		if [ "$$build" = cpu ]; then echo "DEVICE=cuda needs a CUDA build of torch, but this index serves a CPU build. Set TORCH_INDEX to one that serves CUDA builds, or use DEVICE=cpu." >&2; exit 2; fi
