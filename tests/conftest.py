@@ -87,14 +87,18 @@ def _name_in_results(item: pytest.Item) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that of several processes none ends with a long one; or by lot."""
+    """Files with slow tests come first, so that of several processes none ends with a long one; or by lot.
+
+    Before them those in a browser: of what a file opens each process that has a part of it opens its own.
+    """
     if results := config.getoption("--done"):
         passed = _passed(results)
         items[:] = [item for item in items if _name_in_results(item) not in passed]
     seed = config.getoption("--shuffled")
     if seed is None:
         slow = {item.path for item in items if item.get_closest_marker("slow")}
-        items.sort(key=lambda item: item.path not in slow)
+        live = {item.path for item in items if item.get_closest_marker("browser")}
+        items.sort(key=lambda item: (item.path not in live, item.path not in slow))
     else:
         draw = random.Random(seed)
         places = {path: draw.random() for path in sorted({item.path for item in items})}

@@ -169,7 +169,7 @@ IDS: dict[str, tuple[Any, str]] = {
         torch.utils.data.DataLoader(torch.utils.data.TensorDataset(RIGHT, MASK), batch_size=2),
         "attention mask under its name",
     ),
-    "masked array": (np.ma.masked_array(RIGHT.numpy(), MASK.numpy() == 0), "no masked values.*got 2"),
+    "masked array": (np.ma.masked_array(RIGHT.numpy(), MASK.numpy() == 0), "2 of 10 masked"),
     "additive": (
         {"input_ids": RIGHT, "attention_mask": (1 - MASK) * -1e9},
         r"1 at tokens and 0 at padding.*\(mask == 0\)",
@@ -187,7 +187,7 @@ IDS: dict[str, tuple[Any, str]] = {
         {"input_ids": RIGHT[:1], "position_ids": torch.tensor([[0, 1, 0, 1, 2]])},
         "count from 0 at every text",
     ),
-    "nested": (torch.nested.nested_tensor([torch.tensor(A)], layout=torch.jagged), "a nested tensor"),
+    "nested": (torch.nested.nested_tensor([torch.tensor(A)], layout=torch.jagged), "got a nested one"),
 }  # fmt: skip
 
 

@@ -289,8 +289,9 @@ def test_one_answer_unembeds_one_token(module: Any, model: Any) -> None:
         )
         # What is likely anywhere, and by which unembedding, is read of all; the traced passes need one.
         assert lengths.count(LENGTH) == 3
-        # Another shows, once for a model, that nothing but its MLPs is not linear.
-        assert lengths.count(1) == len(lengths) - 3 == 3
+        # Besides the two, one more where this model is asked for the first time whether all else is linear.
+        assert lengths.count(1) == len(lengths) - 3
+        assert lengths.count(1) in (2, 3)
     finally:
         hook.remove()
     padded = torch.nn.utils.rnn.pad_sequence([IDS[0], IDS[1, :7]], batch_first=True)

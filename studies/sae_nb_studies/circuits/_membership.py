@@ -53,6 +53,7 @@ class LearnedMembership(Finding):
         """Return the probability of each atom of a graph, in the order of its nodes."""
         return self.classifier.predict_proba(_described(graph, self.hops))[:, 1]
 
+    @checked
     def compare(
         self,
         graph: AttributionGraph,

@@ -63,6 +63,7 @@ class MapAgreement(Finding):
 
         return pd.DataFrame({"agreement": self.agreement, "right": self.right})
 
+    @checked
     def plot(self, n: Count = 4) -> Any:
         """Draw the first maps, each over its mask."""
         from sae_nb.figures import heatmaps
