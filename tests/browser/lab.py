@@ -202,7 +202,9 @@ class Lab:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._until(self._server_answers, "JupyterLab to start")
+        self._until(
+            self._server_answers, "JupyterLab to start", 180
+        )  # the first time it is compiled
 
     def _server_answers(self) -> bool:
         if self._server.poll() is not None:
