@@ -294,16 +294,6 @@ class Stage:
             self.page.set_viewport_size({"width": width, "height": height})
             self.page.wait_for_timeout(700)
 
-    def look_at_every_size(self, panel: Locator) -> None:
-        """Keep a picture at 1400, 800 and 420 px in the light and in the dark; nothing may scroll sideways."""
-        for dark in self.both():
-            for pixels in (1400, 800, 420):
-                self.width(panel, pixels)
-                self.settle(500)
-                self(f"{pixels}px{'-dark' if dark else ''}", panel)
-                for part in (self.page.locator("html"), panel):
-                    assert part.evaluate("n => n.scrollWidth <= n.clientWidth + 1"), pixels
-
     def dark(self, dark: bool = True) -> None:
         """Switch JupyterLab's theme."""
         if dark != self._is_dark:

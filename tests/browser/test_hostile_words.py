@@ -19,6 +19,8 @@ from sae_nb.sessions._annotations import Annotations
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 HOSTILE = '"><img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>words'
+TEXTS = [f"Lily said {HOSTILE} and was sad.", "Tom was happy."]
+ONCE = f"Once {HOSTILE} there was"
 
 
 @pytest.fixture(scope="module")
@@ -34,61 +36,31 @@ def parts() -> SimpleNamespace:
         book.write(3, HOSTILE, note=HOSTILE)
         model = sn.load_model(shelf.split("/")[0])
         setattr(made, kind, SimpleNamespace(model=model, sae=sae, examples=examples, labels=book))
+    made.acts = sn.capture(model, TEXTS, sae.hook_point, progress=False)
+    made.fires = int(sae.encode(made.acts.x).atoms[40])
     return made
-
-
-def _language_acts(parts: SimpleNamespace) -> Any:
-    texts = [f"Lily said {HOSTILE} and was sad.", "Tom was happy."]
-    return sn.capture(parts.language.model, texts, parts.language.sae.hook_point, progress=False)
-
-
-def _atoms_of_texts(parts: SimpleNamespace) -> Panel:
-    acts, one = _language_acts(parts), parts.language
-    atom = int(one.sae.encode(acts.x).atoms[40])
-    return sw.AtomBrowser(one.sae, acts, labels=one.labels, atom=atom)
-
-
-def _atoms_of_pictures(parts: SimpleNamespace) -> Panel:
-    one = parts.vision
-    return sw.AtomBrowser(one.sae, one.examples.acts, labels=one.labels, atom=3)
-
-
-def _two_atoms(parts: SimpleNamespace) -> Panel:
-    one = parts.language
-    return sw.AtomComparison(one.sae, _language_acts(parts), labels=one.labels, atom=2, other=3)
-
-
-def _work_list(parts: SimpleNamespace) -> Panel:
-    one = parts.language
-    return sw.WorkList(one.sae, _language_acts(parts), labels=one.labels)
 
 
 def _corpora(parts: SimpleNamespace) -> Panel:
     one = parts.language
-    texts = [f"Lily said {HOSTILE} and was sad.", "Tom was happy."] * 3
-    docs = sn.uses.documents(
-        one.model, one.sae, texts, one.sae.hook_point, labels=dict(one.labels), progress=False
-    )
+    asked = {"labels": dict(one.labels), "progress": False}
+    docs = sn.uses.documents(one.model, one.sae, 3 * TEXTS, one.sae.hook_point, **asked)
     odd, even = docs.subset(slice(0, None, 2)), docs.subset(slice(1, None, 2))
     return sw.CorpusPanel(odd, even, (HOSTILE, "b"), min_count=1)
 
 
 def _circuit(parts: SimpleNamespace) -> Panel:
-    model, sae = parts.language.model, parts.language.sae
-    graph = sn.circuits.attribution_graph(
-        model, {sae.hook_point: sae}, f"Once {HOSTILE[:12]} he", target=" a", max_nodes=4
-    )
+    model, sae, text = parts.language.model, parts.language.sae, f"Once {HOSTILE[:12]} he"
+    graph = sn.circuits.attribution_graph(model, {sae.hook_point: sae}, text, " a", max_nodes=4)
     panel = sw.CircuitPanel(graph)
-    atoms = graph.nodes.index[graph.nodes.kind == "atom"]
-    panel.group([int(atoms[0])], HOSTILE)
+    panel.group([int(graph.nodes.index[graph.nodes.kind == "atom"][0])], HOSTILE)
     return panel
 
 
 def _writing(parts: SimpleNamespace) -> Panel:
     one = parts.language
-    lens = sw.GenerationLens(
-        one.model, one.sae, prompt=f"Lily said {HOSTILE}", labels=one.labels, pinned=[2, 3]
-    )
+    given = {"prompt": f"Lily said {HOSTILE}", "labels": one.labels, "pinned": [2, 3]}
+    lens = sw.GenerationLens(one.model, one.sae, **given)
     lens.step(2)
     lens.token = 5
     lens.go_on(2)
@@ -102,32 +74,18 @@ def _map(parts: SimpleNamespace) -> Panel:
     return shown
 
 
-def _steering(parts: SimpleNamespace) -> Panel:
-    one = parts.language
-    texts = [f"Once {HOSTILE} there was"]
-    return sw.SteeringPanel(
-        one.model, one.sae.hook_point, one.sae, texts, _language_acts(parts), atom=3
-    )
-
-
 def _lens(parts: SimpleNamespace) -> Panel:
     one = parts.language
     lens = sw.InputLens(one.model, one.sae, examples=one.examples)
-    lens.text = f"Once {HOSTILE} there was"
+    lens.text = ONCE
     return lens
 
 
 def _time(parts: SimpleNamespace) -> Panel:
     one = parts.language
-    torch.manual_seed(0)
-    sae = sn.Temporal(d_in=one.sae.d_in, n_atoms=32, k=4, context=64)
+    sae = sn.Temporal(d_in=one.sae.d_in, n_atoms=32, k=4, context=64).eval()
     sae.hook_point = one.sae.hook_point
-    return sw.TemporalPanel(one.model, sae.eval(), f"Once {HOSTILE} there was")
-
-
-def _depth(parts: SimpleNamespace) -> Panel:
-    pictures = parts.vision.examples.acts.context.pictures[:4]
-    return sw.DepthTrajectory(parts.vision.model, pictures, labels=[HOSTILE, "b", HOSTILE, "b"])
+    return sw.TemporalPanel(one.model, sae, ONCE)
 
 
 def _card(_parts: SimpleNamespace) -> Panel:
@@ -137,18 +95,28 @@ def _card(_parts: SimpleNamespace) -> Panel:
 
 
 PANELS: dict[str, Callable[[SimpleNamespace], Panel]] = {
-    "atoms of texts": _atoms_of_texts,
-    "atoms of pictures": _atoms_of_pictures,
-    "two atoms": _two_atoms,
-    "work list": _work_list,
+    "atoms of texts": lambda p: sw.AtomBrowser(
+        p.language.sae, p.acts, labels=p.language.labels, atom=p.fires
+    ),
+    "atoms of pictures": lambda p: sw.AtomBrowser(
+        p.vision.sae, p.vision.examples.acts, labels=p.vision.labels, atom=3
+    ),
+    "two atoms": lambda p: sw.AtomComparison(
+        p.language.sae, p.acts, labels=p.language.labels, atom=2, other=3
+    ),
+    "work list": lambda p: sw.WorkList(p.language.sae, p.acts, labels=p.language.labels),
     "corpora": _corpora,
     "circuit": _circuit,
     "writing": _writing,
     "map": _map,
-    "steering": _steering,
+    "steering": lambda p: sw.SteeringPanel(
+        p.language.model, p.language.sae.hook_point, p.language.sae, [ONCE], p.acts, atom=3
+    ),
     "lens": _lens,
     "time": _time,
-    "depth": _depth,
+    "depth": lambda p: sw.DepthTrajectory(
+        p.vision.model, p.vision.examples.acts.context.pictures[:4], labels=2 * [HOSTILE, "b"]
+    ),
     "card": _card,
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 import subprocess
 import sys
@@ -117,28 +116,6 @@ def pursuit(folder: Path, own: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
     sae = sn.MatchingPursuit(acts.d_in, N_ATOMS, k=4, generator=torch.Generator().manual_seed(0))
     sn.train(sae, acts, steps=20, batch_size=64, progress=False)
     return model, sae, write_site(folder / "pursuit", sae, acts, model=model, live=True)
-
-
-@pytest.fixture(scope="module")
-def texts(folder: Path) -> None:
-    """A site of texts whose tokens are hostile words."""
-    acts = sn.capture(
-        sn.load_model("tiny-gpt"),
-        ["One day Anna and Max went to the farm.", "Tom was sad. He saw a duck in the lake."],
-        "resid_post.3",
-        progress=False,
-    )
-    ids = list(acts.context.vocabulary)[1:]  # the first one begins a text: no atom prefers it
-    known = dict(acts.context.vocabulary) | dict(zip(ids, WORDS, strict=False))
-    acts = sn.Activations(
-        acts.x,
-        sample=acts.sample,
-        position=acts.position,
-        context=dataclasses.replace(acts.context, vocabulary=known),
-    )
-    sae = sn.TopK(acts.d_in, N_ATOMS, k=3, generator=torch.Generator().manual_seed(0))
-    sae.initialise(acts.x)
-    write_site(folder / "texts", sae, acts)
 
 
 @pytest.fixture(scope="module")
@@ -269,25 +246,6 @@ def test_hostile_names_are_words_everywhere(page: Any, address: str) -> None:
         page.mouse.move(box["x"] + box["width"] / 2 + across, box["y"] + box["height"] / 2 + down)
         titles.add(page.locator("#map").get_attribute("title"))
     assert titles & {names.name(atom) for atom in range(len(WORDS))}
-
-
-@pytest.mark.usefixtures("texts")
-def test_hostile_tokens_are_words_everywhere(page: Any, address: str) -> None:
-    """Tokens of texts to the letter on the cards, and each is found by how it begins."""
-    page.goto(f"{address}/texts/index.html#atom=0")
-    seen = []
-    for atom in range(N_ATOMS):
-        page.goto(f"{address}/texts/index.html#atom={atom}")
-        seen.append(shown(page, atom))
-    for words in WORDS:
-        assert any(words in card for card in seen), words[:40]
-        begins = words.strip().casefold()[:12]
-        page.fill("#query", begins)
-        found = page.locator("#list").get_by_text("of its strength on “").first
-        found.wait_for()
-        assert begins in str(found.text_content()).casefold()
-        page.fill("#query", "")
-        page.locator("#list li").nth(N_ATOMS - 1).wait_for()
 
 
 @pytest.mark.usefixtures("own")

@@ -31,15 +31,3 @@ def check_a_click_lists_a_place_and_a_direction_is_set_back(page: Page, stage: A
     stage.settle()
     assert stage.ask("changes.found.table['finding'][changes.finding]") == "mean difference"
     stage("chosen", panel)
-
-
-def check_a_typed_text_is_read_by_both(page: Page, stage: Any) -> None:
-    """And belongs to none of the texts compared on."""
-    panel = page.locator(".sae-nb-panel").nth(0)
-    box = panel.get_by_label("text", exact=True).first
-    box.fill("The goat slept. It was late.")
-    box.press("Tab")
-    panel.get_by_text("slept").first.wait_for()
-    stage.settle()
-    assert str(stage.ask("changes.sample")) == "-1"
-    stage("typed", panel)

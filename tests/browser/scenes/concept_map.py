@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from grammar import JUDGE
 from playwright.sync_api import Page
 
 CELLS = (
     """\
-import sae_nb_widgets.concept_map._runs as concept_map_module
 concepts = sw.ConceptMap(vit_sae, examples=vit_examples)
 concepts.wait()
 concepts.clear_selection()
@@ -242,40 +240,3 @@ def check_key_and_histogram_filter(page: Page, stage: Any) -> None:
     stage("brushed", panel)
     bars.click()
     stage.until("concepts.filter == {}")
-
-
-def check_slash_searches(page: Page, stage: Any) -> None:
-    """`/` jumps to the field; what matches is selected."""
-    panel = _begin(page, stage)
-    panel.focus()
-    page.keyboard.press("/")
-    page.keyboard.type("digit 7")
-    page.keyboard.press("Enter")
-    stage.says(panel, "“digit 7”")
-    # Labels are those of the SAE: another scene may have renamed an atom.
-    assert stage.ask("len(concepts.selected)") >= 2
-    stage("search", panel)
-    stage.run("concepts.clear_selection()")
-
-
-def check_a_umap_that_fails_leaves_the_map(page: Page, stage: Any) -> None:
-    """One sentence says what is wrong, legibly in light and dark; PCA is there and answers."""
-    stage.run(
-        "concept_start = concept_map_module.start_umap\n"
-        "def concept_refuse(*_):\n"
-        "    raise RuntimeError('umap-learn is not installed here.')\n"
-        "concept_map_module.start_umap = concept_refuse\n"
-        "concepts.seed = 5"
-    )
-    panel = stage.panel("tiny-vit")
-    try:
-        panel.locator(".sae-nb-problem").get_by_text("umap-learn is not installed").wait_for()
-        assert stage.ask("concepts.record.layout") == "pca"
-        for dark in stage.both():
-            sentence = panel.locator(".sae-nb-problem")
-            assert sentence.evaluate(JUDGE, {"least": 13}) == []
-            assert sentence.evaluate("n => getComputedStyle(n).color").startswith("color(srgb")
-            stage(f"error-{'dark' if dark else 'light'}", panel)
-    finally:
-        stage.run("concept_map_module.start_umap = concept_start; concepts.layout_by = 'pca'")
-        stage.settle()

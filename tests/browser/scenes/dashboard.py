@@ -1,4 +1,4 @@
-"""Dashboard: panels follow each other, and a session comes back."""
+"""Dashboard: panels follow each other."""
 
 from __future__ import annotations
 
@@ -41,17 +41,3 @@ def check_panels_follow_each_other(page: Page, stage: Any) -> None:
     page.locator(".sae-nb-bar-top .sae-nb-problem").get_by_text("“99999” is not one").wait_for()
     _atom_everywhere(page, stage, 49)
     stage.settle()
-
-
-def check_a_session_is_written_and_comes_back(page: Page, stage: Any) -> None:
-    """Label typed, session saved by its button, opened again in the kernel as it was."""
-    stage.run("board.atom = 44")
-    stage.write(_bar(page, "label"), "six, <b>mostly</b>")
-    page.locator(".sae-nb-name").get_by_text("six, <b>mostly</b>").wait_for()
-    page.locator(".sae-nb-answer").get_by_text("six, <b>mostly</b>").first.wait_for()
-    stage.write(_bar(page, "session"), stage.ask("board_folder + '/monday'"))
-    page.locator(".sae-nb-bar-top").get_by_role("button", name="save").click()
-    page.locator(".sae-nb-bar-top").get_by_text("Session saved ✓").wait_for()
-    stage("saved", page.locator(".sae-nb-dashboard"))
-    again = "sn.open_session(board_folder + '/monday')"
-    assert stage.ask(f"[{again}.atom, {again}.labels[44]]") == [44, "six, <b>mostly</b>"]

@@ -1,4 +1,4 @@
-"""DepthTrajectory: phases follow k, paths follow the layers, a push is answered."""
+"""DepthTrajectory: paths follow the layers, a push is answered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ depth""",
 )
 HEADS = """plot => JSON.stringify(plot.data.filter(trace => /^head/.test(trace.meta) && trace.visible)
   .map(trace => Array.from(trace.x, Number)))"""
-SQUARES = "plot => plot.data.find(trace => trace.meta === 'phases').x.length"
 
 
 def begin(stage: Any) -> None:
@@ -41,20 +40,6 @@ def check_keys_move_the_one_cursor(page: Page, stage: Any) -> None:
     stage.settle()
     assert stage.ask("depth.layer") == 9
     stage("layer-9", panel)
-
-
-def check_k_cuts_the_matrix(page: Page, stage: Any) -> None:
-    """One more phase is one more square, and the answer says where."""
-    begin(stage)
-    stage.run("depth.strip = 'phases'")
-    panel = stage.panel("tiny-vit")
-    plot = panel.locator(".js-plotly-plot").first.element_handle()
-    before = plot.evaluate(SQUARES)
-    stage.run("depth.k = 4")
-    stage.changed(plot, SQUARES, before)
-    panel.get_by_text("Four phases (blocks").wait_for()
-    stage.settle()
-    stage("phases", panel)
 
 
 def check_a_push_is_answered(page: Page, stage: Any) -> None:

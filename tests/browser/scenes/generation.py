@@ -1,4 +1,4 @@
-"""GenerationLens: it plays, a token is explained, the text goes on from there another way; a conversation; badges."""
+"""GenerationLens: it plays, a token is explained, the text goes on from there another way."""
 
 from __future__ import annotations
 
@@ -11,23 +11,7 @@ CELLS = (
     "writing = sw.GenerationLens(gpt, gpt_sae, prompt='Tom and Lucy walked to the castle. They carried', "
     "labels=found, pinned=[883, 12])\n"
     "writing.step(6)\nwriting.go_on(6)\nwriting.branch, writing.token = 0, 12\nwriting",
-    """\
-talker = sn.load_model("tiny-gpt")
-talker.tokenizer.chat_template = (
-    "{% for m in messages %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
 )
-chat = [
-    {"role": "user", "content": "Where is the fox?"},
-    {"role": "assistant", "content": "In the forest."},
-    {"role": "user", "content": "And Anna?"},
-]
-talking = sw.GenerationLens(talker, gpt_sae, prompt=chat, pinned=[883])
-talking.step(8)""",
-    "talking",
-)
-CHAT = 1
-"""Which panel holds the conversation."""
 
 
 def check_a_text_is_written_explained_and_goes_on_another_way(page: Page, stage: Any) -> None:
@@ -85,16 +69,3 @@ def check_it_plays_token_by_token(page: Page, stage: Any) -> None:
     n = stage.ask("writing.n_tokens")
     assert 0 < n - begun == written.count()
     assert panel.locator(".sae-nb-strip").first.locator(".sae-nb-token").count() >= n
-
-
-def check_a_conversation_says_who_speaks(page: Page, stage: Any) -> None:
-    """The messages before stand above, the user's last one in the box; another one is answered anew."""
-    panel = stage.panel(which=CHAT)
-    stage("conversation", panel)
-    stage.run("talking.prompt = 'And the dog?'; talking.wait(); talking.step(4)")
-    stage.settle()
-    strip = panel.locator(".sae-nb-branches").first
-    said = "".join(strip.locator(".sae-nb-token").all_inner_texts())
-    assert "dog" in said
-    assert "forest" in said
-    stage("conversation-on", panel)

@@ -1,4 +1,4 @@
-"""InputLens: draw a seven, see its atoms, open one elsewhere; compare two pictures; type a text."""
+"""InputLens: draw a seven, see its atoms, open one elsewhere; compare two pictures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ browser = sw.AtomBrowser(vit_sae, vit_examples.acts, catalogue=vit_catalogue)
 traitlets.link((lens, "atom"), (browser, "atom"))
 lens""",
     "browser",
-    """\
-words = sw.InputLens(gpt, gpt_sae, examples=gpt_examples)
-words""",
+    "sw.InputLens(gpt, gpt_sae, examples=gpt_examples)",
 )
 
 
@@ -51,23 +49,6 @@ def check_drawn_seven_is_read_as_seven(page: Page, stage: Any) -> None:
     stage("drawn", panel)
 
 
-"""A sentence that is as long as any."""
-
-
-def check_clear_takes_the_answer_away(page: Page, stage: Any) -> None:
-    """Neither sentence nor rows of an image that is gone; ‹ › brings the next one."""
-    panel = stage.panel()
-    panel.get_by_role("button", name="clear").click()
-    panel.locator(".sae-nb-statusline", has_text="Draw something").wait_for()
-    panel.locator(".sae-nb-answer").wait_for(state="hidden")
-    panel.locator(".sae-nb-pairrow[role=option]").first.wait_for(state="detached")
-    stage.settle()
-    assert panel.locator(".sae-nb-barrow:visible").count() == 0
-    stage("cleared", panel)
-    panel.get_by_role("button", name="›").click()
-    panel.locator(".sae-nb-answer", has_text="The model reads it as").wait_for()
-
-
 def check_clicked_atom_goes_to_the_linked_browser(page: Page, stage: Any) -> None:
     """A click on a bar moves the number in the AtomBrowser; splicing adds the exact tick."""
     panel, other = stage.panel(), stage.panel("What makes this atom fire?")
@@ -98,27 +79,3 @@ def check_second_picture_turns_bars_into_differences(page: Page, stage: Any) -> 
     assert "A − B" in str(panel.locator(".sae-nb-pairhead").text_content())
     assert panel.locator(".sae-nb-pairrow .sae-nb-control").count() >= 12
     stage("compared", panel)
-
-
-def check_typed_text_is_read_and_is_only_text(page: Page, stage: Any) -> None:
-    """Markup in it stays a word; an empty one takes its answer away."""
-    panel = stage.panel(which=2)
-    field = panel.locator("input[type=text]").first
-    stage.write(field, "The fox <b>lost</b> the coin")
-    words = panel.locator(".sae-nb-latticeword")
-    words.filter(has_text="coin").wait_for()
-    assert panel.locator(".sae-nb-lattice b").count() == 0
-    words.filter(has_text="fox").click()
-    panel.locator(".sae-nb-latticeword.sae-nb-selected", has_text="fox").wait_for()
-    panel.locator(".sae-nb-cardtitle", has_text="At “fox”").wait_for()
-    stage("text", panel)
-    panel.get_by_role("button", name="effect on what comes next").click()
-    panel.locator(".sae-nb-pairrow[role=option]").first.wait_for()
-    assert "<b>lost</b>" in str(panel.locator(".sae-nb-text:visible").first.text_content())
-    assert panel.locator(".sae-nb-text b").count() == 0
-    panel.get_by_role("button", name="how strongly").click()
-    words.first.wait_for()
-    stage.write(field, "  ")
-    panel.locator(".sae-nb-statusline", has_text="at least one word").wait_for()
-    words.first.wait_for(state="hidden")
-    stage("empty_text", panel)

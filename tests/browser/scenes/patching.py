@@ -42,19 +42,3 @@ def check_keys_choose_cells(page: Page, stage: Any) -> None:
         page.keyboard.press(key)
     stage.settle()
     assert stage.ask("[patched.row, patched.column]") == [0, 2]
-
-
-def check_a_typed_pair_of_unequal_length_is_answered(page: Page, stage: Any) -> None:
-    """The sentence has both lists of tokens; a pair that fits is patched."""
-    panel = page.locator(".sae-nb-panel").nth(0)
-    box = panel.get_by_label("clean", exact=True).first
-    box.fill("a b c d a")
-    box.press("Enter")
-    panel.get_by_text("must have equally many tokens").first.wait_for()
-    box = panel.get_by_label("corrupted", exact=True).first
-    box.fill("c b a d a")
-    box.press("Enter")
-    panel.locator(CELL).first.wait_for()
-    stage.settle()
-    assert stage.ask("patched.template") == ""
-    stage("typed", panel)

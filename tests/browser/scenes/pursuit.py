@@ -19,12 +19,6 @@ stepper""",
     """\
 seen = sw.PursuitStepper(vit_examples.acts.x[:8], vit_sae, k=16)
 seen""",
-    """\
-mixtures = sn.lab.KDS(64, 10, locality=0.05, generator=torch.Generator().manual_seed(0))
-mixtures.fit(16 * strokes, steps=40)
-solved = sw.PursuitStepper(16 * strokes, mixtures, picture_shape=(8, 8))
-solved.show_bars = True
-solved""",
 )
 BARS = """plot => plot.data.map(t => ({y: Array.from(t.y || []), n: (t.x || []).length,
   colour: t.marker && t.marker.color}))"""
@@ -76,18 +70,3 @@ def check_space_plays_to_the_end(page: Page, stage: Any) -> None:
     panel.locator(".fa-play").wait_for()
     stage.settle()
     assert panel.get_by_text("MP · 12", exact=True).count() == 1
-
-
-def check_the_solver_of_a_model_steps_with_its_objective(page: Page, stage: Any) -> None:
-    """KDS on digits: fifteen steps of its own, and a second curve under the residual."""
-    panel = stage.panel(which=2)
-    panel.locator(".js-plotly-plot .bars .point").first.wait_for()
-    panel.get_by_text("of 15").wait_for()
-    stage.run("solved.step = 15")
-    stage.says(panel, "Step 15:")
-    stage.settle()
-    used = stage.ask("len(solved.steps[0].code_at(15)[0])")
-    assert panel.get_by_text(f"KDS · {used}", exact=True).count() == 1
-    stage("solver", panel)
-    assert panel.get_by_text("objective of the solver").count() == 1
-    assert panel.locator("option", has_text="KDS: its own").count() == 2  # of A and of B

@@ -39,13 +39,3 @@ def check_a_button_answers_and_the_strengths_appear(page: Page, stage: Any) -> N
     panel.get_by_text(re.compile(r"(Right, it is|No, it was) option")).first.wait_for()
     stage.settle()
     stage("answered", panel)
-
-
-def check_the_next_atom_asks_again(page: Page, stage: Any) -> None:
-    """The button goes on to another atom, whose name is not said before the answer."""
-    panel = stage.panel("Where else does this atom fire?")
-    before = stage.ask("quiz.atom")
-    _asked_anew(panel, stage)
-    stage.settle()
-    assert stage.ask("quiz.atom") != before
-    assert "tom" not in panel.locator(".sae-nb-statusline").inner_text()

@@ -28,34 +28,6 @@ differ""",
 )
 
 
-def check_a_random_sae_is_marked_red(page: Page, stage: Any) -> None:
-    """Marks and numbers of both columns; nothing of the random SAE's fit is clear."""
-    stage.run("card.show, card.metric = 'key', ''")
-    panel = stage.panel("Can I trust this SAE?")
-    page.wait_for_function("() => document.querySelectorAll('.sae-nb-dotrow').length === 6")
-    assert panel.locator(".sae-nb-dotrow .sae-nb-bad.sae-nb-dotmark").count() >= 3
-    stage.settle()
-    stage("start", panel)
-    assert stage.ask("card._all.cell('r2', 'random').verdict") == "not clear"
-    assert stage.ask("card._all.cell('r2', 'trained').verdict") == "clear"
-    answer = panel.locator(".sae-nb-answer").inner_text()
-    assert "“trained” is better than floor and control on" in answer
-    assert "“random” on none of" in answer
-
-
-def check_a_click_explains_the_row(page: Page, stage: Any) -> None:
-    """Definition, what libraries do, the picture that moves it most."""
-    stage.run("card.show, card.metric = 'key', ''")
-    panel = stage.panel("Can I trust this SAE?")
-    row = panel.locator(".sae-nb-dotrow").first
-    row.wait_for()
-    row.click()
-    panel.get_by_text("most influential input", exact=True).wait_for()
-    panel.locator("img[alt='the sample']").wait_for()
-    stage("row", panel)
-    assert stage.ask("card.metric") == stage.ask("card.record.metrics[0]")
-
-
 def check_keys_step_and_a_button_filters(page: Page, stage: Any) -> None:
     """↓ explains the next row; "not clear" leaves the rows with a red mark."""
     stage.run("card.show, card.metric = 'key', 'r2'")

@@ -29,21 +29,6 @@ ARROWS = """plot => JSON.stringify(plot.data.filter(trace => /^arrow/.test(trace
   .map(trace => Array.from(trace.x, Number).concat(Array.from(trace.y, Number))))"""
 
 
-def check_five_arrows_are_on_screen(page: Page, stage: Any) -> None:
-    """With rare features: five lines, a heat map, rings, bars."""
-    panel = stage.panel("How do many features")
-    assert panel.locator(".js-plotly-plot").count() == 1
-    # Of this panel: the one below it has lines, too.
-    panel.locator(".js-plotly-plot .xy .js-line").nth(5).wait_for(state="attached")
-    stage.settle()
-    assert panel.locator(".js-plotly-plot .xy .js-line").count() >= 6
-    assert panel.locator(".js-plotly-plot .hm image, .js-plotly-plot .heatmaplayer image").count()
-    assert panel.locator(".js-plotly-plot .barlayer .point").count() == 10
-    assert "5 features share 2 neurons" in panel.inner_text()
-    assert "The best atom finds a feature better than the best neuron" in panel.text_content()
-    stage("rare", panel)
-
-
 def check_the_slider_moves_the_arrows(page: Page, stage: Any) -> None:
     """Eight steps of the slider show another toy, and its numbers."""
     panel = stage.panel("How do many features")

@@ -54,20 +54,3 @@ def check_arrows_move_the_cursor_and_the_map_replaces_the_matrices(page: Page, s
     stage("everything", panel)
     stage.run("in_time.lower = in_time.part = 'none'")
     stage.more(panel)
-
-
-def check_another_text_is_read_and_an_error_is_said(page: Page, stage: Any) -> None:
-    """A new text replaces the old; one too short is refused in the status line."""
-    panel = stage.panel()
-    stage.run("in_time.text = 'The rabbit looked at the basket and ran away.'")
-    panel.get_by_text("Earlier tokens predict").wait_for()
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.sae-nb-token')].some(t => t.textContent.includes('rab'))"
-    )
-    stage.run("in_time.text = 'a'")
-    stage.says(panel, "text: texts of at least two tokens")
-    stage.settle()
-    assert panel.get_by_label("text", exact=True).input_value().startswith("The rabbit")
-    stage("refused", panel)
-    stage.run("in_time.text = 'Anna lived near the library with a small fox.'")
-    panel.get_by_text("Earlier tokens predict").wait_for()

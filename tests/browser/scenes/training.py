@@ -48,27 +48,6 @@ def check_the_buttons_act_on_the_running_thread(page: Page, stage: Any) -> None:
     stage("stopped", panel)
 
 
-def check_atoms_are_redrawn_while_they_are_learned(page: Page, stage: Any) -> None:
-    """Three runs over one another, R² against L0, the map of atoms by motion, atoms as pixels."""
-    panel = stage.panel(which=1)
-    stage.run("[one.wait() for one in raced.values()]; race.refresh()")
-    panel.locator(".sae-nb-grid canvas").nth(23).wait_for()
-    stage.settle()
-    for axes in ("x8y8", "x9y9", "x10y10"):
-        assert panel.locator(f".js-plotly-plot .{axes}").count()
-    stage.more(panel)
-    panel.locator("select").last.select_option(label="how fast it turns")
-    panel.get_by_text("each atom: how fast it turns").wait_for()
-    stage.settle()
-    stage("race", panel)
-    panel.locator("select").last.select_option(label="how often it fires")
-    stage.settle()
-    stage("map", panel)
-    panel.locator(".sae-nb-grid .sae-nb-picture").nth(3).hover()
-    atom = stage.ask("race._gallery.grid.atoms[3]")
-    page.locator(f".sae-nb-atomcard[data-shows='{atom}']").wait_for()
-
-
 def check_points_stand_where_the_record_says(page: Page, stage: Any) -> None:
     """A message for some traces leaves the others alone: L0 that stays the same is not lost."""
     panel = stage.panel(which=1)
