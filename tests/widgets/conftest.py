@@ -10,7 +10,8 @@ import ipywidgets as ipw
 import pytest
 import sae_nb_widgets as sw
 from ipywidgets.widgets.widget import _instances as widgets
-from sae_nb_widgets.panel._pages import descendants
+
+from tests.widgets.made import descendants
 
 PANELS = (sw.Panel, sw.Dashboard)
 

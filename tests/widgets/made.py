@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
+import ipywidgets as ipw
 import numpy as np
 import torch
-from sae_nb_widgets.panel._pages import descendants
 from torch import Tensor
 
 from sae_nb.activations import Activations
@@ -20,6 +20,13 @@ from sae_nb.activations._context import Context
 from sae_nb.codes import SparseCodes
 
 HOSTILE = "<script>alert(1)</script>"
+
+
+def descendants(widget: ipw.Widget) -> Iterator[ipw.Widget]:
+    """Yield everything inside a widget, children first, and the widget."""
+    for child in getattr(widget, "children", ()):
+        yield from descendants(child)
+    yield widget
 
 
 class FakeTopK:

@@ -11,16 +11,14 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 from sae_nb_widgets.atom import _panel as atom_module
-from sae_nb_widgets.panel._pages import descendants
 from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context, Ragged
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._examples import BANDS
 from sae_nb.codes import SparseCodes
-from tests.widgets.made import HOSTILE, FakeTopK, picture_acts, text_of
+from tests.widgets.made import HOSTILE, FakeTopK, descendants, picture_acts
 
 N_ATOMS, D_IN = 32, 8
 RIGHT_TO_LEFT_MARK = "\u200f"
@@ -67,20 +65,6 @@ def pictures():
 def texts():
     made = sw.AtomBrowser(FakeTopK(), text_acts())
     return made
-
-
-@pytest.mark.slow
-def test_every_atom_and_band_is_drawn_without_a_problem(browser) -> None:
-    """Dead atoms too; figure, examples and record speak of the same atom."""
-    for atom in (0, 7, 12, N_ATOMS - 1):
-        browser.atom = atom
-        for band in BANDS:
-            browser.band = band
-            record = browser.summary
-            assert not browser.problem, browser.status
-            assert (record.atom, record.band) == (atom, band)
-            assert sum(browser.cards.strengths.widget.counts) == record.n_fired
-    assert browser.where[-1] == f"atom {N_ATOMS - 1}"
 
 
 def test_without_names_the_first_atom_is_the_most_frequent_unless_one_is_given() -> None:
@@ -240,19 +224,6 @@ def test_pages_walk_through_all_examples(pictures) -> None:
     assert pictures.page == 0
 
 
-@pytest.mark.slow
-def test_clicking_a_neighbour_goes_there(browser) -> None:
-    browser.atom, browser.details = 2, True
-    for bars, atoms in (
-        (browser.cards.near, browser.summary.nearest_atoms),
-        (browser.cards.more.joint, browser.summary.coactive_atoms),
-    ):
-        if len(atoms) > 1:
-            browser.atom = 2
-            bars.selected = 1
-            assert browser.atom == int(atoms[1])
-
-
 def test_clicking_the_histogram_chooses_the_band(pictures) -> None:
     """A mark chooses itself, a bar the nearest mark; the one chosen is drawn so."""
     bars = pictures.cards.strengths.widget
@@ -263,15 +234,6 @@ def test_clicking_the_histogram_chooses_the_band(pictures) -> None:
     bars.clicked = len(bars.counts) - 1
     assert pictures.band == "top"
     assert not bars.marks[0]["chosen"]
-
-
-def test_choosing_an_example_names_its_row(browser) -> None:
-    component = browser.examples.component
-    component.selected = 1 if browser.examples.nothing == -1 else (1, 0)
-    assert browser.row == browser.summary.examples[1].row
-    assert str(browser.summary.examples[1].sample) in browser.status
-    browser.press("Escape")
-    assert browser.row == -1
 
 
 def test_long_encodings_run_elsewhere_and_then_the_panel_fills(monkeypatch) -> None:
@@ -287,36 +249,6 @@ def test_long_encodings_run_elsewhere_and_then_the_panel_fills(monkeypatch) -> N
     assert browser.summary.atom == browser.atom == 9
     assert not browser.busy
     assert not browser.problem
-
-
-def test_a_failed_encoding_is_one_sentence(monkeypatch) -> None:
-    """In the status line and, for a script, in the error."""
-    monkeypatch.setattr(atom_module, "ENCODE_AT_ONCE", 0)
-    sae = FakeTopK()
-    sae.error = RuntimeError("the SAE is broken")
-    browser = sw.AtomBrowser(sae, vectors(60))
-    browser.wait()
-    assert browser.problem
-    with pytest.raises(RuntimeError, match="the SAE is broken"):
-        _ = browser.summary
-    sae.error = None
-    browser.refresh()
-    assert browser.summary.atom == browser.atom
-    assert not browser.problem
-
-
-@pytest.mark.slow
-def test_exported_page_holds_what_was_on_screen(browser, tmp_path) -> None:
-    browser.atom = 2
-    browser.label = HOSTILE
-    text = browser.to_html(tmp_path / "atom.html", share_script=True).read_text()
-    assert HOSTILE not in text
-    assert HOSTILE in text_of(text)
-    assert "Close to it" in text_of(text)
-    for example in browser.summary.examples[:3]:
-        assert str(example.sample) in text_of(text)
-    if browser.examples.nothing != -1 and browser.summary.examples[0].picture is not None:
-        assert text.count("<image") >= len(browser.summary.examples)
 
 
 @pytest.fixture(scope="module")
@@ -448,18 +380,4 @@ def test_a_search_counts_every_atom_it_finds() -> None:
     assert len(browser.found) == len(browser.catalogue.search("cat")) == 300
     assert "300 matches" in browser.status
     assert "5 of 300 atoms" in browser.finder.widget.note
-    browser.close()
-
-
-def test_the_sentence_names_the_strongest_words_first() -> None:
-    """Of an atom that fires at one word often and at another more strongly, the stronger comes first."""
-    acts = text_acts()
-    ids = acts.tokens.ids
-    z = (ids == 1).float() + 3.0 * ((ids == 4) & (torch.arange(len(ids)) > 60)).float()
-    two = FakeTopK(2)
-    codes = SparseCodes.from_dense(torch.stack([z, 0 * z], dim=1))
-    catalogue = AtomCatalogue(two, acts, codes=codes)
-    browser = sw.AtomBrowser(two, acts, catalogue=catalogue, atom=0, labels={0: "thing"})
-    assert browser.answer.index("👩") < browser.answer.index("cat")
-    assert len(browser.answer.split()) <= 12
     browser.close()

@@ -13,7 +13,7 @@ import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
 from sae_nb.models import LiveModel
-from tests.widgets.made import FakeTopK
+from tests.widgets.made import FakeTopK, descendants
 
 
 def film_acts(time_last: bool = False, step: float | None = None) -> Activations:
@@ -37,7 +37,6 @@ def film_acts(time_last: bool = False, step: float | None = None) -> Activations
 
 
 def grid_of(panel: sw.AtomBrowser) -> sw.PictureGrid:
-    from sae_nb_widgets.panel._pages import descendants
 
     grids = [w for w in descendants(panel) if isinstance(w, sw.PictureGrid) and w.frames > 1]
     assert len(grids) == 1

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
 from PIL import Image
-from sae_nb_widgets.panel._pages import descendants
 
 import sae_nb as sn
 from sae_nb.activations import Activations
@@ -57,29 +54,6 @@ def assert_image_is_one_token(example: Example) -> None:
         assert example.tokens[start + 1 : start + 16] == (CONTINUED,) * 15
     at = example.position - example.first_position
     assert example.tokens[at].strip() not in ("[image]", CONTINUED)
-
-
-def test_a_browser_and_its_page_show_both(acts: Activations, sae: sn.TopK, tmp_path: Path) -> None:
-    """A click on a patch is named by it, and words of an atom of patches are places in the image."""
-    browser = sw.AtomBrowser(sae, acts)
-    catalogue = browser.catalogue
-    on_image = acts.modality == "image"
-    mostly = [
-        on_image[rows].mean() if len(rows := catalogue.strengths(atom)[0]) else 0.0
-        for atom in range(32)
-    ]
-    browser.atom = int(np.argmax(mostly))
-    browser.wait(30)
-    grid = next(
-        w for w in descendants(browser) if isinstance(w, sw.PictureGrid) and len(w.captions)
-    )
-    assert grid.heat_shape == (4, 4)
-    grid.selected = (0, 6)
-    assert ", patch 1,2" in browser.status
-    assert "patches" in browser.names.words(browser.atom)
-    browser.to_html(tmp_path / "page.html")
-    assert "patch 1,2" in (tmp_path / "page.html").read_text()
-    browser.close()
 
 
 def test_an_input_lens_reads_a_text_with_its_image(acts: Activations, sae: sn.TopK) -> None:

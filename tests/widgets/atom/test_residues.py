@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.panel._pages import descendants
 
 import sae_nb as sn
 from sae_nb.activations import Activations
@@ -53,26 +51,6 @@ def test_a_strip_has_tens_with_their_numbers() -> None:
     strip.show([["a", " cat"]])
     assert strip.numbers == []
     assert not tens(strip.static_html())
-
-
-def test_a_browser_and_its_page_show_residues(
-    acts: Activations, sae: sn.TopK, tmp_path: Path
-) -> None:
-    browser = sw.AtomBrowser(sae, acts)
-    browser.wait(30)
-    strip = next(w for w in descendants(browser) if isinstance(w, sw.TokenStrip) and w.tokens)
-    assert strip.place == "residue"
-    assert any(strip.numbers)
-    for tokens, numbers, caption in zip(strip.tokens, strip.numbers, strip.captions, strict=True):
-        sample, _, place = caption.partition("·")
-        letters = [token for token, number in zip(tokens, numbers, strict=True) if number]
-        first = next(n for n in numbers if n)
-        assert PROTEINS[int(sample)][first - 1 :].startswith("".join(letters))
-        if found := re.fullmatch(r"([A-Z])(\d+)", place.strip()):
-            assert PROTEINS[int(sample)][int(found[2]) - 1] == found[1]
-    browser.to_html(tmp_path / "page.html")
-    assert tens((tmp_path / "page.html").read_text())
-    browser.close()
 
 
 def test_an_input_lens_reads_a_sequence(acts: Activations, sae: sn.TopK) -> None:

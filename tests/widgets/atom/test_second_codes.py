@@ -1,8 +1,5 @@
 """What a second solver keeps, wherever atoms are shown: one sentence with its controls, kept examples first."""
 
-import json
-
-import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
@@ -11,11 +8,8 @@ from sae_nb_widgets.report_card._verdicts import SECOND, plain_verdicts
 
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._examples import DROPPED, choose_rows
+from sae_nb.atoms._examples import DROPPED
 from sae_nb.evaluation import SecondCode
-from sae_nb.serving._registry import Registry
-from sae_nb.serving._tools import Tools
-from sae_nb.site import write_site
 
 NAME = "tiny-gpt/resid_post.3"
 
@@ -85,13 +79,6 @@ def test_examples_of_other_rows_have_the_numbers_and_no_marks(acts, asked, atom)
     browser.close()
 
 
-def test_without_a_second_code_nothing_is_said(acts):
-    panel = sw.AtomBrowser(sn.load_sae(NAME), acts)
-    assert panel.record["second_code"] is None
-    assert panel.cards.second.layout.display == "none"
-    panel.close()
-
-
 def test_an_open_browser_shows_a_code_found_since_and_training_ends_it(acts):
     sae = sn.TopK(acts.d_in, 32, 4, generator=torch.Generator().manual_seed(0))
     catalogue = AtomCatalogue(sae, acts)
@@ -101,40 +88,6 @@ def test_an_open_browser_shows_a_code_found_since_and_training_ends_it(acts):
     assert catalogue.keeps(first) == found.sentence(first)
     sn.train(sae, acts, steps=20, progress=False)
     assert AtomCatalogue(sae, acts).keeps(first) == ""
-
-
-def test_pictures_have_the_marks_too():
-    model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
-    acts = sn.capture(model, sn.data.scenes(40, seed=1).images, "resid_post.6", progress=False)
-    found = sn.second_code(sae, acts, ("omp",))
-    table = found.table
-    atom = int(table[(table["fires"] > 20) & (table["kept"] > 0.1)]["kept"].idxmin())
-    panel = sw.AtomBrowser(sae, acts, atom=atom)
-    dropped = [one.kept is False for one in panel.summary.examples]
-    assert any(dropped)
-    assert [one.endswith(DROPPED) for one in panel.examples.component.captions] == dropped
-    panel.close()
-    on_patches = choose_rows(AtomCatalogue(sae, acts), atom, "top", patches_only=True)
-    kept = found.firings.query("atom == @atom and kept")["row"].to_numpy()
-    assert (on_patches.dropped == ~np.isin(on_patches.rows, kept)).all()
-
-
-def test_a_site_has_the_sentence_and_the_marks(acts, asked, atom, tmp_path):
-    sae, found = asked
-    write_site(tmp_path / "site", sae, acts)
-    text = "".join(file.read_text("utf-8") for file in (tmp_path / "site").rglob("*.js"))
-    assert json.dumps(found.sentence(atom), ensure_ascii=False)[1:-1] in text
-    assert DROPPED in text
-
-
-def test_tools_have_the_sentence(acts, asked, atom):
-    sae, found = asked
-    tools = Tools(Registry.of(saes={NAME: (sae, acts)}))
-    tools._registry.names(NAME).catalogue.codes
-    answer = tools.card(NAME, atom)["answer"]
-    assert answer["second_code"] == found.sentence(atom)
-    kept = [one["kept_by_another_solver"] for one in answer["examples"]]
-    assert kept == sorted(kept, reverse=True)
 
 
 def test_a_report_card_asks_for_the_second_code_where_a_report_has_it(acts, asked):

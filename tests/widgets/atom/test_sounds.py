@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import wave
-
 import pytest
 import sae_nb_widgets as sw
 import torch
@@ -14,7 +10,7 @@ from sae_nb.activations import Activations
 from sae_nb.activations._context import Context, Ragged
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._examples import clip_at
-from tests.widgets.made import FakeTopK
+from tests.widgets.made import FakeTopK, descendants
 
 RATE = 8_000
 
@@ -46,7 +42,6 @@ def browser() -> sw.AtomBrowser:
 
 
 def grid_of(browser: sw.AtomBrowser) -> sw.PictureGrid:
-    from sae_nb_widgets.panel._pages import descendants
 
     grids = [w for w in descendants(browser) if isinstance(w, sw.PictureGrid) and w.sound_lengths]
     assert len(grids) == 1
@@ -64,18 +59,6 @@ def test_examples_play_what_they_are_of(browser):
     assert grid.spans == [[0.0, 1.0]] * n
     assert grid.patch_names[6] == "band 1, 0.20 s"
     assert all(caption == "cls" or caption.startswith("band ") for caption in grid.captions)
-
-
-def test_an_exported_page_has_its_sounds(browser, tmp_path):
-    """A player per example with a WAV file in the page, whatever the page is opened by."""
-    browser.to_html(tmp_path / "page.html", share_script=True)
-    page = (tmp_path / "page.html").read_text()
-    files = page.split('<audio controls src="data:audio/wav;base64,')[1:]
-    assert len(files) == len(grid_of(browser).captions)
-    with wave.open(io.BytesIO(base64.b64decode(files[0].partition('"')[0]))) as file:
-        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 1, RATE)
-        assert file.getnframes() == RATE
-    assert "<title>band 1, 0.20 s: " in page
 
 
 def test_of_a_long_sound_the_part_around_the_place_is_sent():

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.panel._pages import descendants
 
 import sae_nb as sn
 from sae_nb.activations import Activations
@@ -162,17 +161,3 @@ def test_a_dead_atom_can_be_compared() -> None:
     alive = int(np.flatnonzero(catalogue.alive)[0])
     both = sw.AtomComparison(sae, catalogue=catalogue, atom=alive, other=dead)
     assert not both.problem
-
-
-@pytest.mark.slow
-def test_open_in_browser_works_from_a_panel_that_stands_alone(todo) -> None:
-    """Under the panel, once; another atom changes it; it closes by itself and with the panel."""
-    todo.open_atom(7)
-    below = [w for w in descendants(todo) if isinstance(w, sw.AtomBrowser)]
-    assert [browser.atom for browser in below] == [7]
-    todo.open_atom(9)
-    assert [w for w in descendants(todo) if isinstance(w, sw.AtomBrowser)] == below
-    assert below[0].summary.atom == 9
-    todo.shut_below()
-    assert below[0]._closed
-    assert not [w for w in descendants(todo) if isinstance(w, sw.AtomBrowser)]

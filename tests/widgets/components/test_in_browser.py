@@ -336,18 +336,6 @@ def test_exported_page_draws_hovers_and_hurts_nobody(page, tmp_path) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_exported_page_without_javascript_shows_the_same_bars(chromium, tmp_path) -> None:
-    """One rectangle per bar, and the plotly slot is gone."""
-    panel = Exported()
-    path = panel.to_html(tmp_path / "page.html", share_script=True)
-    context = chromium.new_context(java_script_enabled=False)
-    opened = context.new_page()
-    opened.goto(f"file://{path}")
-    assert opened.locator(".sae-nb-still svg rect").count() == 2
-    assert not opened.locator(".sae-nb-live").is_visible()
-    context.close()
-
-
 def test_a_recording_arrives_at_the_rate_asked_for(page: Any) -> None:
     """A tone of 440 Hz at the browser's own rate becomes 16-bit samples of 8 kHz."""
     show(page, sw.SoundRecorder(rate=8_000))

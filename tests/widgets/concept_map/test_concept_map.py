@@ -13,9 +13,8 @@ import torch
 import traitlets as t
 from sae_nb_widgets.components._point_map import packed, unpacked
 from sae_nb_widgets.concept_map import _panel as module, _runs as runs
-from sae_nb_widgets.panel._pages import descendants
 
-from tests.widgets.made import HOSTILE, FakeTopK as AnyTopK, picture_acts
+from tests.widgets.made import HOSTILE, FakeTopK as AnyTopK, descendants, picture_acts
 
 N_ATOMS = 40
 FakeTopK = partial(AnyTopK, N_ATOMS)
@@ -175,13 +174,6 @@ def test_an_entry_of_the_key_lights_its_region_alone(panel: sw.ConceptMap) -> No
     panel.filter = {"cluster": (region.name,)}
     panel.clear_selection()
     assert (panel.selected, panel.filter, chart.off) == ((), {}, [])
-
-
-def test_a_page_offers_nothing_that_needs_the_kernel(panel: sw.ConceptMap, tmp_path: Path) -> None:
-    """The map of a page moves and lights regions; nobody would hear of a lasso."""
-    page = panel.to_html(tmp_path / "map.html").read_text()
-    assert "Click a name" in page
-    assert "Shift and drag" not in page
 
 
 def test_a_column_colours_the_points() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.components._atom_card import card_content
-from sae_nb_widgets.panel._pages import descendants
 
 import sae_nb as sn
+from tests.widgets.made import descendants
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-from dataclasses import replace
 
 import ipywidgets as ipw
 import pytest
@@ -12,10 +11,10 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.dashboards import _dashboard as dashboards
-from sae_nb_widgets.panel._pages import descendants
 from torch import nn
 
 import sae_nb as sn
+from tests.widgets.made import descendants
 
 pytestmark = pytest.mark.slow
 
@@ -101,22 +100,6 @@ def test_an_atom_opened_in_any_panel_goes_to_the_browser(board) -> None:
         board.atom = 3
 
 
-@pytest.mark.parametrize("given", ["/proc/nope/x", "", "x" * 10_000, "taken"])
-def test_a_folder_that_cannot_be_written_is_named_in_a_sentence(
-    board, tmp_path, monkeypatch, given
-) -> None:
-    """What it cannot do, why, and what became of the earlier save: nothing."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "thesis.txt").write_text("42")
-    board._folder.value = given
-    board._press_save()
-    assert board.problem
-    assert board.status.startswith(f"Cannot save to {given[:60]}")
-    assert "`" not in board.status
-    assert len(board.status) < 200
-
-
 def test_stars_are_saved_with_the_session(model, board, tmp_path) -> None:
     board.browser.star(6)
     path = board.save(tmp_path / "monday")
@@ -171,16 +154,6 @@ def test_the_strength_stands_in_the_bar_where_it_acts(board) -> None:
     assert board._views["concepts"].layout.display == "none"
     board._asked_for(t.Bunch(name="opened", new=5))
     assert (board.tab, board.atom) == ("concepts", 5)
-
-
-def test_a_tab_that_cannot_be_built_says_why(model, later, monkeypatch) -> None:
-    monkeypatch.setattr(model, "kind", "vision")
-    board = _dashboard(model)
-    board.subject = replace(board.subject, inputs=None)
-    board.tab = "depth"
-    assert board.problem
-    board.tab = "concepts"
-    assert board.browser.summary.atom == board.atom
 
 
 def test_the_state_of_a_closed_tab_is_not_lost(model, later, monkeypatch, tmp_path) -> None:
@@ -299,18 +272,6 @@ def test_the_map_is_linked_both_ways_and_its_buttons_lead_here(real) -> None:
     real.wait()
     assert real.map.chips
     assert real.map.record.layout == "saved"
-
-
-def test_a_pretrained_sae_needs_nothing_else(real) -> None:
-    assert not real.problem, real.status
-    assert real.subject.examples is not None
-    seven = real.subject.examples.match("digit 7").atom
-    real.atom = seven
-    real.wait()
-    assert real.browser.label == "digit 7"
-    assert not real.browser.saved
-    assert real.steering.summary.recipe.atom == seven
-    assert real.browser.summary.crops is not None
 
 
 def test_what_the_dashboard_sends_first_is_small(real) -> None:

@@ -179,22 +179,6 @@ def test_the_first_screen_is_one_strip_and_one_sentence(panel: sw.DepthTrajector
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DEPTH_STRIPS)
-def test_every_strip_answers(panel: sw.DepthTrajectory, name: str) -> None:
-    """A sentence in words, with curves over the layers, and the figure that belongs to it."""
-    panel.strip = name
-    panel.wait()
-    assert not panel.problem, panel.status
-    assert panel.answer.endswith(".")
-    assert panel.strips.charts
-    shows_paths = any(
-        t.visible for t in panel.current_figure().data if str(t.meta).startswith("head")
-    )
-    assert shows_paths == (name != "phases")
-    assert drawn(panel, "similarity").visible == (name in ("phases", "all"))
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("coordinates", ["pca", "sphere"])
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_two_and_three_dimensions(

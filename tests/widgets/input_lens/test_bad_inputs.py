@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sae_nb_widgets as sw
 
-from tests.widgets.input_lens.small import PICTURES, SEVEN, now, says_nothing
+from tests.widgets.input_lens.small import PICTURES, SEVEN, says_nothing
 
 
 @pytest.mark.slow
@@ -50,20 +50,6 @@ def test_what_cannot_be_read_leaves_no_answer_of_another_input(
     lens.picture = PICTURES[1]
     lens.wait()
     assert says_nothing(lens)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n broken"])
-def test_broken_picture_files_are_named(lens: sw.InputLens, content: bytes) -> None:
-    """The file's own name, what to do, and the picture that stays."""
-    before, answer = lens.picture, lens.answer
-    file = {"type": "image/png", "size": 1, "last_modified": now()}
-    name = "ö" * 10_000 + ".png"
-    lens.controls.upload.value = (file | {"name": name, "content": memoryview(content)},)
-    lens.wait()
-    assert lens.problem
-    assert len(lens.status) < 200
-    assert (lens.picture is before, lens.answer) == (True, answer)
 
 
 def test_a_linked_atom_that_is_silent_says_so_and_the_strongest_is_one_click_away(

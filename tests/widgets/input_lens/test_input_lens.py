@@ -112,15 +112,6 @@ def test_examples_are_those_behind_the_activations(vit: Any) -> None:
     assert lens.sources.pad.blank
 
 
-@pytest.mark.slow
-def test_pretrained_sae_needs_nothing_else(vit: Any) -> None:
-    lens = sw.InputLens(vit, sn.load_sae("tiny-vit/resid_post.6"))
-    assert lens.summary.base is not None
-    assert lens.n_examples > 10
-    assert lens.sort == "attribution"
-    assert any(not label.isdigit() for label in lens._bars.labels)
-
-
 def test_a_model_whose_output_has_one_length_hangs_on_no_atom() -> None:
     """Its effects are what rounding leaves, of which many are larger than random ones: none matters."""
 
@@ -226,24 +217,6 @@ def test_splice_check_draws_the_exact_effect(lens: sw.InputLens) -> None:
     lens.picture = PICTURES[1]
     lens.wait()
     assert lens.check is None
-
-
-@pytest.mark.slow
-def test_open_and_steer_hand_over_the_atom(lens: sw.InputLens) -> None:
-    """Buttons appear with their callback; an error in it becomes a sentence."""
-    got: list[int] = []
-    assert lens._detail_view.open.layout.display == "none"
-    lens.on_open(got.append)
-    lens._detail_view.open.click()
-    assert got == [lens.atom]
-
-    def refuse(_atom: int) -> None:
-        raise ValueError("no such panel")
-
-    lens.on_steer(refuse)
-    lens._detail_view.steer.click()
-    assert lens.problem
-    assert "no such panel" in lens.status
 
 
 @pytest.mark.slow

@@ -80,20 +80,6 @@ def test_a_map_marks_it_by_the_atoms_that_build_it(dogs: Any) -> None:
     two.close()
 
 
-@pytest.mark.parametrize("panel", [sw.ConceptMap, sw.AtomQuiz])
-def test_where_atoms_are_compared_it_is_refused_by_name(dogs: Any, panel: Any) -> None:
-    gpt, d = dogs
-    acts = sn.capture(gpt, TEXTS, PLACE, progress=False)
-    with pytest.raises(ValueError, match="`sae` must have several atoms to compare, got a dir"):
-        panel(d, acts)
-
-
-def test_a_map_refuses_one_of_another_place(dogs: Any) -> None:
-    _, d = dogs
-    with pytest.raises(ValueError, match="`cones` must be of this place, resid_post.3 of tiny-gpt"):
-        sw.ConceptMap(sn.load_sae("tiny-gpt/resid_post.3"), cones=d)
-
-
 @pytest.mark.parametrize("how", [{}, {"mode": "cap"}, {"mode": "set"}, {"gated": True}])
 def test_its_recipe_leaves_as_hooks_and_as_an_edited_nnsight_model(dogs: Any, how: dict) -> None:
     """Both do what the block does, also as an SAE of one atom; the model they were made of stays as it was."""

@@ -104,32 +104,6 @@ def test_a_typed_text_leaves_the_template(panel: sw.PatchingPanel) -> None:
     assert panel.found.n_pairs == 8
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"clean": "a b c"}, "got 4 and 12"),
-        ({"target": " a b"}, "' a b', which is 2"),
-        ({"sites": "heads_by_position", "heads": "2.0"}, "got (2, 0)"),
-    ],
-)
-def test_what_does_not_fit_is_a_sentence(
-    panel: sw.PatchingPanel, changes: dict[str, str], said: str
-) -> None:
-    """In the status line; the old map is gone, and what fits again is answered."""
-    before = {name: getattr(panel, name) for name in changes}
-    for name, value in changes.items():
-        setattr(panel, name, value)
-    panel.wait(60)
-    assert panel.problem
-    assert said in panel.status
-    assert panel.found is None
-    for name, value in before.items():
-        setattr(panel, name, value)
-    panel.wait(60)
-    assert not panel.problem, panel.status
-    assert panel.found is not None
-
-
 def test_stop_keeps_the_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exact measurement ends at the next layer; the next request is measured in full."""
     from sae_nb_widgets import patching

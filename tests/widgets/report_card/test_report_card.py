@@ -81,12 +81,6 @@ def test_keys_click_and_menu_choose_the_same(card: sw.ReportCard) -> None:
     card.wait()
 
 
-def test_without_rows_the_card_says_what_would_show_an_example(parts: SimpleNamespace) -> None:
-    made = sw.ReportCard(parts.reports)
-    made.metric = "r2"
-    assert made.record.saes == ("TopK 1", "TopK 2")
-
-
 def test_any_mapping_of_measurements_is_a_column() -> None:
     """Causal measurements stand on the same card, an undefined number among them."""
     m = Measurement(

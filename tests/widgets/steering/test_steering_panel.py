@@ -263,25 +263,6 @@ def test_another_atom_takes_the_old_curve_away(planted: sw.SteeringPanel) -> Non
     assert not planted.current_figure().layout.shapes
 
 
-@pytest.mark.slow
-def test_failing_model_is_a_sentence(panel: sw.SteeringPanel, vit: Any) -> None:
-    """What goes wrong in the model's thread is said in the status line."""
-
-    def broken(*_: Any) -> None:
-        raise RuntimeError("out of\n luck")
-
-    handle = vit.module.register_forward_pre_hook(broken)
-    try:
-        panel.sample = 2
-        panel.wait()
-    finally:
-        handle.remove()
-    assert panel.problem
-    assert panel.answer == ""
-    assert not any(len(trace.x) for trace in panel.current_figure().data[:4])
-    assert vit.interventions == []
-
-
 def test_weights_that_change_are_steered_with(vit: Any) -> None:
     """An SAE may be in training: its atoms are those of now."""
     sae = sn.TopK(32, 64, 4, generator=torch.Generator().manual_seed(0))

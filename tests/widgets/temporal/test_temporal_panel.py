@@ -7,7 +7,6 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 from sae_nb_widgets.temporal._figure import MOST_ARCS
-from sae_nb_widgets.temporal._panel import expected_words
 
 import sae_nb as sn
 from sae_nb.figures import named, theme
@@ -83,14 +82,6 @@ def test_without_a_temporal_sae_it_says_so_and_shows_what_each_word_adds(
     assert panel._detail_view._sources.layout.display == "none"
     assert panel.controls.first[0].rows > 2
     panel.close()
-
-
-def test_a_missing_part_is_named() -> None:
-    """The model, the SAE, or both."""
-    with pytest.raises(TypeError, match="both are missing"):
-        sw.TemporalPanel(None, None, "some words")
-    with pytest.raises(ValueError, match="the model is there, and no SAE of it"):
-        sw.TemporalPanel(sn.load_model("tiny-vit"), None, torch.zeros(3, 32, 32))
 
 
 def test_the_first_screen_is_bars_with_arcs(panel: sw.TemporalPanel) -> None:
@@ -225,20 +216,6 @@ def test_two_texts_are_in_step(panel: sw.TemporalPanel) -> None:
     assert not named(panel._plot, "second predicted").visible
 
 
-def test_an_empty_text_clears_what_was_said_of_the_old_one(panel: sw.TemporalPanel) -> None:
-    """No answer, no tokens, no atoms; the next text is read as ever."""
-    before = panel.answer
-    panel.text = ""
-    panel.wait()
-    assert (panel.answer, panel.record, panel._strip.tokens.tokens) == ("", None, [])
-    assert panel._detail_view._atoms.labels == []
-    assert not len(named(panel._plot, "raster").z)
-    panel.text = TEXT
-    panel.wait()
-    assert panel.answer == before != ""
-    assert len(named(panel._plot, "raster").z)
-
-
 def test_a_signal_needs_no_model() -> None:
     """Traces in place of tokens; a model is asked for where a text is given."""
     generator = torch.Generator().manual_seed(0)
@@ -252,13 +229,3 @@ def test_a_signal_needs_no_model() -> None:
     assert panel.token == 12
     with pytest.raises(TypeError, match="`given` must be a signal"):
         sw.TemporalPanel(None, sae, TEXT)
-
-
-def test_the_word_for_a_prediction_follows_its_share() -> None:
-    """A quarter is not called expected."""
-    assert [expected_words(share) for share in (0.9, 0.5, 0.26, 0.1)] == [
-        "expected",
-        "expected",
-        "a quarter expected",
-        "hardly expected",
-    ]

@@ -12,7 +12,6 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.panel._pages import descendants
 from sae_nb_widgets.training import _tracking
 from sae_nb_widgets.training._tracking import SHARE_OF_TIME, Redraws
 
@@ -306,15 +305,6 @@ def test_train_takes_the_monitor_as_a_callback() -> None:
     assert [len(result.history) for result in results] == [
         summary.n_records for summary in panel.record.values()
     ]
-
-
-def test_failed_run_says_why_in_one_sentence(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
-    """The error is one line in the status line, marked as a problem, and inert."""
-    run.error = FloatingPointError("The loss must stay finite,\n but is nan. <script>x</script>")
-    run.state = "failed"
-    assert soon(lambda: monitor.problem)
-    assert "\n" not in monitor.status
-    assert not [w for w in descendants(monitor) if "<script>" in str(getattr(w, "value", ""))]
 
 
 def test_closing_leaves_the_run_alone(run: FakeRun) -> None:
