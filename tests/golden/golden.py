@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.codes import SparseCodes
-from sae_nb.files._tensors import read_tensors
 
 FILES = Path(__file__).parent / "files"
 SAE, SAELENS, EXPECTED = "sae", "saelens", "expected.safetensors"
@@ -100,7 +100,7 @@ def read(name: str) -> Golden:
 
 def at(folder: Path) -> Golden:
     """Open the golden files of a folder."""
-    expected = read_tensors(folder / EXPECTED)
+    expected = load_file(folder / EXPECTED)
     x = expected["x"]
     parts = (expected["values"], expected["atoms"], expected["offsets"])
     return Golden(

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.classical import SemiNMF
-from sae_nb.files._tensors import write_tensors
 from sae_nb.interop import write_saelens
 from tests.golden.golden import EXPECTED, FILES, SAE, SAELENS
 
@@ -83,7 +83,7 @@ def write_golden(name: str, folder: Path, **settings: Any) -> None:
         "offsets": codes.offsets,
         "n_atoms": torch.tensor(codes.n_atoms),
     }
-    write_tensors(folder / EXPECTED, {key: tensor.detach() for key, tensor in tensors.items()})
+    save_file({key: tensor.detach() for key, tensor in tensors.items()}, folder / EXPECTED)
 
 
 @torch.no_grad()

@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.files._tensors import read_tensors
 from sae_nb.interop import (
     Encoding,
     Imported,
@@ -96,7 +95,7 @@ def test_what_was_trained_is_saved_in_the_form_in_which_it_came(
     """Their tensors by name, shape and dtype, their configuration; and what is read back is what was trained."""
     library, _, inside = name.partition("/")
     read, write, weights, config = WAYS[library]
-    tensors_of = read_tensors_only if weights.endswith(".pt") else read_tensors
+    tensors_of = read_tensors_only if weights.endswith(".pt") else load_file
     sae, x = read(peer_files / name), rows()
     before = tensors_of(peer_files / name / weights)
     result = trained(sae, x)

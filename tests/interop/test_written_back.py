@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.files._tensors import read_tensors
 from sae_nb.interop import (
     read_dictionary_learning,
     read_overcomplete,
@@ -70,7 +70,7 @@ def _pairs(table: dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
 
 def _contents(folder: Path, way: Way) -> tuple[dict[str, Tensor], Any]:
     weights = folder / way[2]
-    tensors = (read_tensors_only if weights.suffix == ".pt" else read_tensors)(weights)
+    tensors = (read_tensors_only if weights.suffix == ".pt" else load_file)(weights)
     return tensors, json.loads((folder / way[3]).read_text())
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from pathlib import Path
 from typing import Any
 
 import torch
 from killing import Work
+from safetensors.torch import load_file
 from tqdm import tqdm
 
 import sae_nb as sn
-from sae_nb.files._atomic import read_json, read_manifest
-from sae_nb.files._tensors import read_tensors
+from sae_nb.files._atomic import read_manifest
 from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb.training._checkpoint import KIND, POINTER
 
@@ -35,9 +36,9 @@ def _check_names(folder: Path) -> None:
         if any(part.startswith(".") for part in file.relative_to(folder).parts):
             continue
         if file.suffix == ".safetensors":
-            read_tensors(file)
+            load_file(file)
         elif file.suffix == ".json":
-            read_json(file)
+            json.loads(file.read_text("utf-8"))
 
 
 # --- capture --------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def look_at_store(folder: Path) -> int:
         raise AssertionError("a store that is not finished was opened")
     if not (folder / "capture.json").is_file():
         return 0
-    shards: list[Any] = read_json(folder / "capture.json")["shards"]
+    shards: list[Any] = json.loads((folder / "capture.json").read_text("utf-8"))["shards"]
     for shard in shards:
         for name, facts in shard["files"].items():
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() != facts["sha256"]:
@@ -116,14 +117,14 @@ def look_at_checkpoints(folder: Path) -> int:
         read_manifest(step, KIND)
     if not (folder / POINTER).is_file():
         return 0
-    latest = str(read_json(folder / POINTER)["latest"])
+    latest = str(json.loads((folder / POINTER).read_text("utf-8"))["latest"])
     read_manifest(folder / latest, KIND)
     return int(latest.removeprefix("step-"))
 
 
 def all_but_times(folder: Path) -> Any:
     """Every tensor of the last checkpoint byte by byte, and its records without their times."""
-    state = read_json(folder / "step-00000024" / "state.json")
+    state = json.loads((folder / "step-00000024" / "state.json").read_text("utf-8"))
     records = [
         {name: value for name, value in record.items() if name not in TIMES}
         for learner in state["learners"]

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.files._atomic import read_json
 from sae_nb.models import LiveModel
 from tests.sweep.inputs import Inputs, N, inputs, runs, takes
 from tests.sweep.settings import Unbuilt, candidates, short
@@ -108,7 +107,7 @@ class Row:
 
 def recorded() -> list[Row]:
     """Return the rows of the last sweep."""
-    found = read_json(FOUND)["rows"]
+    found = json.loads(FOUND.read_text("utf-8"))["rows"]
     return [Row(**{key: value for key, value in one.items() if key != "right"}) for one in found]
 
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from warm_python import WarmPython
 
-from sae_nb.files._atomic import read_json, write_json
 from sae_nb.training import TrainConfig, TrainResult, train
 from sae_nb.training._checkpoint import check_same_run
 
@@ -267,7 +266,7 @@ def test_checkpoint_of_another_version_or_kind_is_refused(
 ) -> None:
     quietly(plain_sae(), rows, config)
     manifest = Path(config.checkpoint) / "step-00000040" / "manifest.json"
-    write_json(manifest, read_json(manifest) | {"version": 99})
+    manifest.write_text(json.dumps(json.loads(manifest.read_text("utf-8")) | {"version": 99}))
     with pytest.raises(ValueError, match="got 99"):
         quietly(plain_sae(), rows, config)
 
@@ -278,7 +277,9 @@ def test_a_pointer_to_a_missing_step_is_named(
     """The pointer is the file to mend, not the folder that it names; without `resume` training starts afresh."""
     quietly(plain_sae(), rows, config)
     pointer = Path(config.checkpoint) / "checkpoint.json"
-    write_json(pointer, read_json(pointer) | {"latest": "step-00000041"})
+    pointer.write_text(
+        json.dumps(json.loads(pointer.read_text("utf-8")) | {"latest": "step-00000041"})
+    )
     with pytest.raises(FileNotFoundError, match=r"checkpoint\.json'.*'step-00000041' is missing"):
         quietly(plain_sae(), rows, config)
     assert train(plain_sae(), rows, config, progress=False, resume=False).steps == 40

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sae_nb.files._atomic import read_json
 from sae_nb_studies.reproductions import artefact_of, experiment, experiment_names
 
 pytestmark = pytest.mark.slow
@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 @pytest.fixture(params=experiment_names())
 def artefact(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return read_json(DOCS / "claims" / f"{request.param}.json")
+    return json.loads((DOCS / "claims" / f"{request.param}.json").read_text("utf-8"))
 
 
 def test_at_least_three_seeds_at_full_size(artefact: dict[str, Any]) -> None:

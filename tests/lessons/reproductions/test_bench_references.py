@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from importlib.resources import files
 from pathlib import Path
 
-from sae_nb.files._atomic import read_json
 from sae_nb_studies.reproductions.experiments.bench_references import (
     LEFT_OUT,
     PLACES,
@@ -20,8 +20,10 @@ ARTEFACT = Path(__file__).parents[3] / "docs" / "claims" / "bench_references.jso
 
 def test_references_are_those_of_the_artefact() -> None:
     """Nothing is written by hand, and nothing that is shown is NaN; made with the inputs that `bench` takes."""
-    artefact = read_json(ARTEFACT)
-    kept = read_json(Path(str(files("sae_nb_studies.uses") / "bench_references.json")))
+    artefact = json.loads(ARTEFACT.read_text("utf-8"))
+    kept = json.loads(
+        Path(str(files("sae_nb_studies.uses") / "bench_references.json")).read_text("utf-8")
+    )
     assert kept == references(artefact["numbers"])
     assert artefact["size"]["n_inputs"] == N_INPUTS
     assert set(kept) == set(PLACES)

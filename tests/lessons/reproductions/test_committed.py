@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from sae_nb.files._atomic import read_json
 from sae_nb_studies.reproductions import experiment_names, recorded
 from sae_nb_studies.reproductions.experiments import archetypal_stability, separability
 
@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("name", experiment_names())
 def test_every_experiment_is_recorded(name: str) -> None:
-    found, artefact = recorded(name), read_json(ROOT / "docs" / "claims" / f"{name}.json")
+    found, artefact = (
+        recorded(name),
+        json.loads((ROOT / "docs" / "claims" / f"{name}.json").read_text("utf-8")),
+    )
     for number, told in artefact["numbers"].items():
         assert found.of(number).mean == pytest.approx(told["mean"], rel=1e-5, abs=1e-12)
         assert found.low(number) <= told["mean"] + 1e-9
@@ -28,7 +31,9 @@ def test_every_experiment_is_recorded(name: str) -> None:
 
 def test_bounds_are_two_deviations_away() -> None:
     found = recorded("hierarchy")
-    line = read_json(ROOT / "docs" / "claims" / "hierarchy.json")["claims"][2]["lines"][1]
+    line = json.loads((ROOT / "docs" / "claims" / "hierarchy.json").read_text("utf-8"))["claims"][
+        2
+    ]["lines"][1]
     summary = found.of(line["number"])
     assert found.low(line["number"]) == pytest.approx(summary.mean - 2 * summary.sd)
     assert line["gate"] == pytest.approx(summary.interval[0], rel=1e-4)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from sae_nb.files._atomic import read_json
 from sae_nb_studies.reproductions import (
     Claim,
     Line,
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 def _cards() -> list[tuple[str, Claim, dict[str, Summary]]]:
     found = []
     for name in experiment_names():
-        seeds = read_json(ROOT / "docs" / "claims" / f"{name}.json")["seeds"]
+        seeds = json.loads((ROOT / "docs" / "claims" / f"{name}.json").read_text("utf-8"))["seeds"]
         judged = summaries_of(experiment(name), [dict(seed["numbers"]) for seed in seeds.values()])
         found += [(f"{name} / {claim.name}", claim, judged) for claim in experiment(name).claims]
     return [one for one in found if not one[1].replaced_by and not one[1].tested_by]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sae_nb.files._atomic import write_json
 from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb_studies.reproductions._final_states import photo_networks, show_photos, some_photos
 
@@ -20,7 +20,7 @@ def networks(tmp_path: Path) -> Path:
         generator = torch.Generator().manual_seed(seed)
         config = VisionTransformerConfig(d_model=16, n_blocks=2)
         VisionTransformer(config, generator=generator).save(folder / name)
-        write_json(folder / name / "card.json", {"name": name})
+        (folder / name / "card.json").write_text(json.dumps({"name": name}))
     (folder / "b.checkpoint").mkdir()
     return folder
 

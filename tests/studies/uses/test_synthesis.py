@@ -38,10 +38,3 @@ def test_texts_are_judged_as_the_unedited_model_reads_them() -> None:
     acts = sn.capture(gpt, [row], PLACE, progress=False)
     late = sae.encode(acts.x[np.asarray(acts.position) >= 6]).to_dense().detach().amax(dim=0)
     assert np.allclose(found[0], late.clamp_min(0).numpy(), atol=1e-4)
-
-
-def test_a_set_that_lacks_nothing_is_refused() -> None:
-    gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae(f"tiny-gpt/{PLACE}")
-    texts = list(sn.data.stories(10, seed=0).texts)
-    with pytest.raises(ValueError, match="must lack an atom"):
-        fill_gaps(gpt, sae, texts, texts, PLACE)

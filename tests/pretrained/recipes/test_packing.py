@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from safetensors.torch import load_file
 
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context, Ragged
 from sae_nb.codes import SparseCodes
-from sae_nb.files._atomic import read_json
-from sae_nb.files._tensors import read_tensors
 from sae_nb.pretrained._examples import ARRAYS, FACTS, read_context, unpack_codes
 from sae_nb_studies.recipes.saes._packing import pack_codes, write_examples
 
@@ -54,7 +54,7 @@ def test_texts_and_pictures_come_back(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         write_examples(folder, acts, codes, {"p99": np.array([3.0, 2.0])}, {"name": "x"})
-        arrays, facts = read_tensors(folder / ARRAYS), read_json(folder / FACTS)
+        arrays, facts = load_file(folder / ARRAYS), json.loads((folder / FACTS).read_text("utf-8"))
         back = read_context(arrays, facts["context"])
         assert "x" not in arrays
         assert facts["name"] == "x"

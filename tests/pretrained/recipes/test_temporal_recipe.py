@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import sae_nb as sn
-from sae_nb.files._atomic import read_json, write_json
-from sae_nb.files._tensors import read_tensors, write_tensors
 from sae_nb_studies.recipes.saes import _temporal as recipe
 
 NAME = "tiny-gpt/resid_post.3"
@@ -48,23 +48,23 @@ def test_a_stopped_run_continues_and_other_seeds_share_its_activations(
     ids = torch.from_numpy(draw.integers(3, 1000, (14, 17)).astype(np.int32))
     begin = sn.load_model("tiny-gpt").tokenizer.bos_token_id
     ids[2, 5] = begin
-    write_tensors(tmp_path / "windows.safetensors", {"train": ids[:10], "held-out": ids[10:]})
-    write_json(tmp_path / "documents.json", {"sources": "numbers"})
+    save_file({"train": ids[:10], "held-out": ids[10:]}, tmp_path / "windows.safetensors")
+    (tmp_path / "documents.json").write_text(json.dumps({"sources": "numbers"}))
     call = [NAME, "--work", str(tmp_path), "--out", str(tmp_path / "out"), "--n-atoms", "32"]
     call += ["--k", "2", "--context", "16", "--steps", str(STEPS), "--batch-size", "32"]
     call += ["--bottleneck-factor", "2", "--judged", "2", "--forms"]
     recipe.main([*call, "published", "strict", "--seeds", "0"])
-    assert len(read_tensors(tmp_path / "train.safetensors")["x"]) == 9
+    assert len(load_file(tmp_path / "train.safetensors")["x"]) == 9
 
     for form in recipe.FORMS:
         folder = tmp_path / "out" / f"{form}-0"
-        sae, record = sn.load_sae(folder), read_json(folder / "record.json")
+        sae, record = sn.load_sae(folder), json.loads((folder / "record.json").read_text("utf-8"))
         assert isinstance(sae, sn.Temporal)
         assert (sae.strict, sae.model_name, sae.hook_point) == (form == "strict", *NAME.split("/"))
         assert sae.position_policy is not None
         assert sae.position_policy.drop_first
         assert [point["step"] for point in record["curve"]] == recipe.points(STEPS) == [STEPS]
-        fresh = read_tensors(tmp_path / "held-out.safetensors")["x"].float()
+        fresh = load_file(tmp_path / "held-out.safetensors")["x"].float()
         assert record["held-out"] == pytest.approx(recipe.measured(sae, fresh), rel=1e-4, abs=1e-6)
         assert record["windows"] == {"train": 9, "held-out": 4}
         card = (folder / "README.md").read_text()
@@ -76,12 +76,12 @@ def test_a_stopped_run_continues_and_other_seeds_share_its_activations(
         raise AssertionError
 
     monkeypatch.setattr(recipe, "load_model", never)
-    before = read_json(tmp_path / "out" / "published-0" / "record.json")
+    before = json.loads((tmp_path / "out" / "published-0" / "record.json").read_text("utf-8"))
     with caplog.at_level(logging.INFO):
         recipe.main([*call, "published", "--seeds", "0", "1"])
     told = [line for line in caplog.messages if "step" in line]
     assert all(line.startswith("published 1") for line in told)
-    after = read_json(tmp_path / "out" / "published-0" / "record.json")
+    after = json.loads((tmp_path / "out" / "published-0" / "record.json").read_text("utf-8"))
     assert (after["curve"], after["held-out"]) == (before["curve"], before["held-out"])
 
 
