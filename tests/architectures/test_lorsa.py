@@ -127,29 +127,3 @@ def test_training_learns_where_to_look() -> None:
         y_hat = lorsa(x).detach()
         r2.append(float(sn.evaluation.explained_variance(y.flatten(0, 1), y_hat.flatten(0, 1))))
     assert r2[0] > r2[1] + 0.1
-
-
-@pytest.mark.parametrize(
-    ("changes", "rule"),
-    [
-        ({"n_heads": 3}, "`n_atoms` must be divisible by n_heads=3, got 64"),
-        ({"d_head": 3}, "`d_head` must be even, got 3"),
-        ({"revival": "push-up"}, "`revival` must be 'auxk' for Lorsa"),
-        ({"base": "BatchTopK"}, "`base` must be"),
-    ],
-)
-def test_bad_settings_are_named(changes: dict[str, Any], rule: str) -> None:
-    settings: dict[str, Any] = {"n_heads": 2, "d_head": 4} | changes
-    with pytest.raises(ValueError, match=rule):
-        Lorsa(8, 8, 64, 4, **settings)
-
-
-def test_layers_and_atoms_that_are_not_there_are_named() -> None:
-    model = sn.load_model("tiny-gpt")
-    with pytest.raises(ValueError, match="`layer` must be one of the 4 attention layers"):
-        of_layer(model, STORIES, layer=4)
-    lorsa = of_layer(model, STORIES)
-    with pytest.raises(IndexError, match="`atoms` must be from 0 to 63"):
-        lorsa.sources(torch.zeros(3, 128), [64])
-    with pytest.raises(ValueError, match="`mode` must be 'add'"):
-        sn.steer(model, lorsa.places[1], sae=lorsa, atom=3, mode="scale", by=2.0)

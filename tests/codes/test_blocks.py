@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
@@ -33,10 +32,3 @@ def test_joined_codes_are_dense_codes_side_by_side_and_come_apart_again() -> Non
         leaves[1].numel(),
         0,
     ]
-
-
-def test_codes_of_other_rows_or_widths_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"same rows, got leading axes \(2, 3\), \(2, 2\)"):
-        joined([drawn(4, 0), drawn(4, 0, rows=4)])
-    with pytest.raises(ValueError, match=r"add up to n_atoms=4 of the codes, got \[3, 3\]"):
-        blocks(drawn(4, 0), (3, 3))

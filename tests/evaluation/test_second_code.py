@@ -281,24 +281,3 @@ def test_on_a_gpu_the_same_firings_are_kept(planted, found) -> None:
     there = sn.second_code(tied(planted.dictionary, 4).cuda(), planted.x.cuda(), ("omp", "mp"))
     apart = (there.table["kept"] - found.table["kept"]).abs() * found.table["fires"]
     assert apart.sum() < 0.002 * found.table["fires"].sum()
-
-
-def test_refused(planted) -> None:
-    sae = tied(planted.dictionary, 4)
-    for options, word in (
-        ({"solvers": ()}, "solvers"),
-        ({"solvers": ("omp", "omp")}, "solvers"),
-        ({"solvers": ("best",)}, "solvers"),
-        ({"k": 0}, "k"),
-        ({"equal": "length"}, "equal"),
-        ({"other": sn.TopK(16, 64, 4)}, "other"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=word):
-            sn.second_code(sae, planted.x, **options)
-    with pytest.raises(ValueError, match="read and reconstruct one place"):
-        sn.second_code(sn.Transcoder(32, 32, 64, 4), planted.x)
-    silent = sn.JumpReLU(32, 64)
-    with torch.no_grad():
-        silent.encoder.bias.fill_(-1e6)
-    with pytest.raises(ValueError, match="fires"):
-        sn.second_code(silent, planted.x)

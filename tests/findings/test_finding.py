@@ -80,14 +80,6 @@ def test_the_promise_of_every_finding_holds_of_a_toy(toy: Toy) -> None:
     hold(Stored(table=pd.DataFrame({"a": [1.0, 2.0]}), n=3))
 
 
-def test_a_headline_with_a_wrong_name_is_refused_when_the_class_is_made() -> None:
-    with pytest.raises(TypeError, match="names 'gone'"):
-
-        class Broken(Finding):
-            HEADLINE = "{gone:.2f}"
-            there: float
-
-
 def test_the_table_is_the_declared_columns_or_the_numbers(toy: Toy) -> None:
     """Columns with their titles and types; what is None is left out; numbers come with their meaning."""
     assert toy.table.columns.tolist() == ["R²", "floor"]

@@ -173,17 +173,6 @@ def test_a_picture_has_the_way_along_the_curve_and_the_chord() -> None:
     assert [one.label for one in dial.steps] == [str(i) for i in range(12)]
 
 
-@pytest.mark.parametrize(
-    ("asked", "words"),
-    [({"start": -1.0}, "`start` must be between 0 and 9"), ({"to": 12}, "`to` must be between"),
-     ({"names": ["a"]}, "one for each of 10 values")],
-)  # fmt: skip
-def test_a_picture_beyond_the_ends_is_refused(asked: dict, words: str) -> None:
-    u = np.arange(10.0)
-    with pytest.raises(ValueError, match=words):
-        curve(torch.from_numpy(np.stack([u, u**2], axis=1)).float(), u).plot(**asked)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_the_model_reads_left_out_residues_on_the_curve_and_not_on_the_chord(seed: int) -> None:
     """tiny-modular, resid_post.0 at "=": fitted on 27 of 53 sums."""
@@ -244,18 +233,3 @@ def test_bad_input_is_refused(change: dict, words: str) -> None:
     given = {"acts": _ring(np.arange(12.0), 1, period=12), "coordinate": np.arange(12)} | change
     with pytest.raises(ValueError, match=words):
         curve(**given)
-
-
-def test_bad_requests_to_steer_along_a_curve_are_refused() -> None:
-    plain = sn.wrap(nn.Sequential(nn.Identity(), nn.Identity()))
-    c = curve(_ring(np.arange(12.0), 1, period=12), np.arange(12.0))
-    for how, words in (
-        ({}, "`to` or `by`"),
-        ({"to": 1.0, "by": 1.0}, "`to` or `by`"),
-        ({"to": 40.0}, "on the curve"),
-        ({"to": 1.0, "direction": torch.ones(D)}, "stands alone"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            sn.steer(plain, "0", curve=c, **how)
-    with pytest.raises(ValueError, match="without one"):
-        sn.steer(plain, "0", direction=torch.ones(D), to=3.0)

@@ -114,15 +114,6 @@ def test_its_coordinate_gives_a_closed_curve(tmp_path) -> None:
     assert 1 in c.order
 
 
-@pytest.mark.parametrize(
-    ("atoms", "words"),
-    [([0, 1, 2], "6 to 64 atoms"), ([0, 1, 2, 3, 4, 4], "each once"), ([0, 1, 2, 3, 4, 99], "99")],
-)
-def test_bad_groups_are_refused(atoms: list[int], words: str) -> None:
-    with pytest.raises((ValueError, IndexError), match=words):
-        coactivation_ring(planted("ring", 0)[0], atoms)
-
-
 def test_codes_that_never_fire_are_refused() -> None:
     with pytest.raises(ValueError, match="fire on 20 rows"):
         sn.geometry.coactivation_ring(SparseCodes.from_dense(torch.zeros(30, 8)))

@@ -145,23 +145,6 @@ def test_a_file_that_was_cut_is_refused_wherever_it_was_cut(tmp_path, name: str)
         assert all(full[atom] == text for atom, text in found.items())
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ([], "names none"),
-        ([{"index": "1"}], "without a text"),
-        ([{"index": "-1", "description": "x"}], "not a whole number"),
-        ([*rows(1), *rows(1, layer="9-res-jb")], "one source"),
-    ],
-)
-def test_what_is_no_label_is_refused_by_name(tmp_path, content: list[Any], says: str) -> None:
-    """The file or the source is named, and what is wrong with which row."""
-    path = tmp_path / "a.json"
-    path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=says):
-        sn.labels(path)
-
-
 def test_labels_for_another_width_or_source_are_refused(tmp_path) -> None:
     """The SAE says how many atoms there are, and which source it is."""
     path = write_lines(tmp_path / "a.jsonl", rows(9))

@@ -211,21 +211,6 @@ def test_dropout_is_off_while_generating(build) -> None:
     assert module.training
 
 
-@pytest.mark.parametrize(
-    ("call", "kind", "message"),
-    [
-        (lambda m: m.generate([3] * 45), ValueError, r"48 tokens.*got 45 \+ 20"),
-        (lambda m: m.generate([]), ValueError, "at least one text"),
-        (lambda m: m.generate([64]), ValueError, "got 64"),
-        (lambda m: m.generate("text"), TypeError, "no tokenizer"),
-    ],
-)
-def test_bad_requests_are_refused_before_any_work(build, call, kind, message) -> None:
-    """Rule, given, do."""
-    with pytest.raises(kind, match=message):
-        call(wrap(build("gpt2")))
-
-
 def test_models_that_do_not_predict_tokens_are_refused(build, tokenizer) -> None:
     """Encoders, and decoders without a language-modelling head."""
     with pytest.raises(TypeError, match="causal language model"):

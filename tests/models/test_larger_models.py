@@ -197,23 +197,6 @@ def test_an_output_of_integers_is_not_steered(make: Any, backend: Any) -> None:
     assert torch.equal(model(x), before)
 
 
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        ({"device_map": "cpu"}, "`device_map` must be one of auto"),
-        ({"device_map": "auto", "device": "cpu"}, "`device` must be None where `device_map`"),
-        ({"offload_folder": "x"}, "`offload_folder` must come with a `device_map`"),
-    ],
-    ids=str,
-)
-def test_what_cannot_be_placed_is_refused(asked: Any, said: str, tmp_path: Path) -> None:
-    """By its rule, for a folder; a bundled model takes none of it."""
-    with pytest.raises(ValueError, match=said):
-        load_model(_copied(tmp_path), **asked)
-    with pytest.raises(ValueError, match="must be None for a bundled model"):
-        load_model("tiny-gpt", **asked)
-
-
 def _copied(tmp_path: Path) -> Path:
     """The bundled language model as a folder of somebody's."""
     import shutil

@@ -72,10 +72,3 @@ def test_nothing_is_asked_of_the_network_for_local_names(
     for name in ("tiny-vti", "./nowhere", tmp_path / "nowhere"):
         with pytest.raises(FileNotFoundError):
             load_model(name)
-
-
-def test_a_revision_of_a_folder_is_refused(build, tmp_path) -> None:
-    """It would be ignored silently otherwise."""
-    build("gpt2").save_pretrained(tmp_path / "folder")
-    with pytest.raises(ValueError, match="`revision` is for hub ids"):
-        load_model(tmp_path / "folder", revision="main")

@@ -265,26 +265,6 @@ def test_edits_that_do_not_travel_say_so(far: sn.LiveModel) -> None:
                 theirs.output.save()
 
 
-def test_what_cannot_be_remote_is_refused(on_the_hub: str, folder: Path) -> None:
-    """A folder no server has, a bundled model, a device, plain hooks, an address that is none."""
-    with pytest.raises(ValueError, match="must be a hub id.*got the folder"):
-        sn.load_model(str(folder), remote=True)
-    with pytest.raises(ValueError, match="'tiny-gpt', which is bundled"):
-        sn.load_model("tiny-gpt", remote=True)
-    with pytest.raises(ValueError, match="`device` and `dtype` must be None"):
-        sn.load_model(on_the_hub, device="cpu", remote=True)
-    with pytest.raises(ValueError, match="`remote` must be True, False, 'local' or a server's"):
-        sn.load_model(on_the_hub, remote="somewhere")
-    with pytest.raises(ValueError, match="`backend` must be 'nnsight' for 'owner/gpt'"):
-        sn.capture(
-            sn.load_model(on_the_hub, remote=True),
-            ["a b"],
-            "resid_post.1",
-            backend="hooks",
-            progress=False,
-        )
-
-
 @pytest.mark.slow
 def test_a_store_of_a_remote_capture_is_resumed(folder: Path, tmp_path: Path) -> None:
     """Known by the model's name: its weights are elsewhere."""

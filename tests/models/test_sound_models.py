@@ -159,14 +159,6 @@ def test_what_is_no_sound_is_refused(heard: LiveModel, bad: Any, words: str) -> 
         sn.capture(heard, bad, "resid_post.0", progress=False)
 
 
-def test_what_is_of_another_kind_is_refused(heard: LiveModel, tmp_path: Path) -> None:
-    for bad in (3, {"a": 1}, torch.ones(4, dtype=torch.bool)):
-        with pytest.raises(TypeError, match="must be sounds"):
-            sn.capture(heard, bad, "resid_post.0", progress=False)
-    with pytest.raises(FileNotFoundError, match="exists"):
-        sn.capture(heard, tmp_path / "no.wav", "resid_post.0", progress=False)
-
-
 def test_files_and_datasets_are_read(heard: LiveModel, tmp_path: Path) -> None:
     """Whole numbers of 16 bits, with the rate that they bring."""
     values = (10_000 * torch.randn(400).clamp(-3, 3)).to(torch.int16)

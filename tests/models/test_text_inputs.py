@@ -254,12 +254,6 @@ def test_bad_input_is_refused_before_any_work(gpt2, inputs, kind, message) -> No
         gpt2.batches(inputs)
 
 
-def test_text_needs_a_tokenizer(build) -> None:
-    """Without one only ids are read, and the message says how to give one."""
-    with pytest.raises(TypeError, match="no tokenizer.*wrap"):
-        wrap(build("gpt2")).batches("the cat")
-
-
 def test_packing_and_bos_need_their_tokens(build, tokenizer) -> None:
     """An encoder cannot be packed; a model without BOS cannot have one added."""
     with pytest.raises(ValueError, match="`pack` needs a causal language model"):

@@ -84,9 +84,3 @@ def test_nats_per_token_is_the_mean_over_tokens_and_the_end(trigram):
     model = trigram.KneserNeyTrigram(TOY, n_tokens=6, boundary=0)
     p = model.probability(np.array([0, 0, 1]), np.array([0, 1, 2]), np.array([1, 2, 0]))
     assert model.nats_per_token([[1, 2]]) == pytest.approx(-np.log(p).mean())
-
-
-def test_nothing_to_fit_on_is_refused(trigram):
-    """Empty texts are no corpus."""
-    with pytest.raises(ValueError, match="at least one token"):
-        trigram.KneserNeyTrigram([[], []], n_tokens=4, boundary=0)

@@ -268,12 +268,6 @@ def test_bad_input_is_refused(plain, change: dict, error: type[Exception], words
         sn.direction(plain, **given, **RAW)
 
 
-def test_equal_lists_are_refused() -> None:
-    gpt = sn.load_model("tiny-gpt")
-    with pytest.raises(ValueError, match="the same inputs twice"):
-        sn.direction(gpt, "resid_post.1", ["a b", "c d"], ["a b", "c d"])
-
-
 def test_a_direction_of_another_place_is_refused_by_name(plain) -> None:
     d = sn.direction(plain, "0", rows(20, 0, 6.0), rows(20, 1), **RAW)
     other = sn.wrap(nn.Sequential(nn.Identity(), nn.Identity()))

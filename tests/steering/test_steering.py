@@ -460,19 +460,6 @@ def test_bad_requests_are_refused_before_anything_runs(plain, sae, arguments, er
     assert plain.interventions == []
 
 
-def test_bad_places_are_refused(gpt, sae):
-    """Unknown hook points list near ones; a wrong width names both; read-only places say what to use."""
-    with pytest.raises(sn.HookPointNotFound, match=r"resid_post\.0"):
-        steer(gpt, "resid_post.9", sae, atom=0, by=1.0)
-    wide = TiedReLU(d_in=2 * D)
-    with pytest.raises(ValueError, match=f"width {D} .* {2 * D}"):
-        steer(gpt, "resid_post.1", wide, atom=0, by=1.0)
-    with pytest.raises(ValueError, match=f"{D}"):
-        steer(gpt, "resid_post.1", direction=torch.ones(3), by=1.0)
-    with pytest.raises(ValueError, match="read but not edited"):
-        steer(gpt, "resid_mid.1", sae, atom=0, by=1.0)
-
-
 @pytest.mark.parametrize("backend", ["hooks", "nnsight"])
 def test_a_mask_must_fit_the_inputs(gpt, backend):
     """Too narrow for the text, or too few rows, is said when the model runs."""

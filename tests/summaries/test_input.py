@@ -178,23 +178,6 @@ def test_pictures_of_other_sizes_and_modes_are_converted_and_said(vit: Any, tmp_
     np.testing.assert_array_equal(found.strength, again.strength)
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "words"),
-    [
-        ({"input": torch.full((3, 32, 32), torch.nan)}, ValueError, "finite"),
-        ({"input": "no such file.png"}, FileNotFoundError, "exists"),
-        ({"sae": GPT_SAE}, ValueError, "width 64 and the SAE 128"),
-        ({"frequency": [0.5] * 95}, ValueError, "each of the 96 atoms"),
-    ],
-)
-def test_what_does_not_fit_is_refused(
-    vit: Any, change: dict[str, Any], error: type[Exception], words: str
-) -> None:
-    given = {"model": vit, "sae": VIT_SAE, "input": PICTURE, "hook_point": "resid_post.6"}
-    with pytest.raises(error, match=words):
-        top_atoms(**(given | change))
-
-
 @pytest.mark.slow
 def test_long_text_is_cut_and_said(gpt: Any) -> None:
     found = top_atoms(gpt, GPT_SAE, "a fox and " * 400, "resid_post.2")

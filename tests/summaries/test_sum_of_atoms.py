@@ -35,11 +35,3 @@ def test_the_strongest_come_first_and_the_rest_is_counted(patch: sn.summaries.Su
     assert (np.diff(patch.strengths) <= 0).all()
     np.testing.assert_allclose(np.linalg.norm(patch.parts, axis=1), patch.strengths, rtol=1e-4)
     assert 0 < patch.left < 0.5
-
-
-def test_what_is_not_a_sum_of_its_own_atoms_is_refused() -> None:
-    sae = sn.Temporal(8, 16, 2)
-    with pytest.raises(ValueError, match=r"Use sn\.temporal\.decompose"):
-        sn.summaries.sum_of_atoms(sae, torch.randn(4, 8))
-    with pytest.raises(IndexError, match="`row` must be between 0 and 3"):
-        sn.summaries.sum_of_atoms(sn.TopK(8, 16, 2), torch.randn(4, 8), row=4)

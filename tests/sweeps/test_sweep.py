@@ -141,26 +141,6 @@ def test_a_folder_of_another_sweep_is_refused(x: Tensor, tmp_path: Path) -> None
             sweep(**same | other)
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "match"),
-    [
-        ({"architectures": ["Mystery"]}, ValueError, "must be among .*TopK.*'Mystery'"),
-        ({"settings": {"colour": [1]}}, ValueError, "constructor arguments of TopK, got 'colour'"),
-        ({"settings": {"k": 3}}, TypeError, "must be a list of values"),
-        ({"seeds": ()}, ValueError, "must not be empty"),
-        ({"config": sn.TrainConfig(checkpoint="c")}, ValueError, "must be None in a sweep"),
-        ({"data": "rows"}, TypeError, "must be Activations or a tensor"),
-        ({"settings": {"k": [99]}}, ValueError, "between 1 and n_atoms=16"),
-    ],
-)
-def test_bad_requests_are_named_before_any_training(
-    x: Tensor, change: dict[str, object], error: type[Exception], match: str
-) -> None:
-    how: dict[str, object] = {"data": x, "n_atoms": 16, "settings": {"k": [2]}, "seeds": (0,)}
-    with pytest.raises(error, match=match):
-        sweep(**{**how, **change}, progress=False)  # type: ignore[arg-type]
-
-
 def test_a_finished_sweep_is_read_again(x: Tensor, tmp_path: Path) -> None:
     """All of it is there: nothing is trained, and what an interrupted removal left is tidied."""
     how = {"n_atoms": 16, "settings": {"k": [2]}, "seeds": (0, 1), "config": SHORT}

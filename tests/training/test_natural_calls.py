@@ -29,23 +29,6 @@ def test_keywords_and_a_config_train_the_same_sae(rows) -> None:
     assert torch.equal(trained(steps=5, seed=3), trained(sn.TrainConfig(steps=5, seed=3)))
 
 
-@pytest.mark.parametrize(
-    ("config", "settings", "words"),
-    [
-        (sn.TrainConfig(), {"steps": 5}, "got both: config=… and steps"),
-        (None, {"epochs": 3, "batch_size": 128}, "300 rows are 3 steps of batch_size=128.*steps=9"),
-        (None, {"lr": 1e-3}, "`train` takes no `lr`. Here it is `learning_rate`"),
-        (None, {"learningrat": 5}, "Did you mean `learning_rate`"),
-    ],
-)
-def test_settings_given_wrongly_are_answered_by_what_to_write(
-    rows, sae, config, settings, words
-) -> None:
-    for call in (sn.train, sn.start_training):
-        with pytest.raises(TypeError, match=words):
-            call(sae, rows, config, **settings)
-
-
 def test_arrays_and_tables_are_trained_on_as_the_tensor_of_their_numbers(rows) -> None:
     """The same rows, the same SAE, bit for bit; also in double precision, as numpy likes it."""
 

@@ -80,19 +80,6 @@ def test_a_study_goes_on_where_a_room_of_its_name_ends(package: str) -> None:
     assert not set(study.__all__) & set(tool.__all__)
 
 
-def test_a_misspelt_name_of_a_study_is_answered() -> None:
-    """At the module of the tool's package."""
-    with pytest.raises(AttributeError, match="Did you mean `stitch`"):
-        sn.evaluation.stich
-
-
-@pytest.mark.parametrize("name", ["attic", "_attic", "evaluation._attic", "studies._attic"])
-def test_what_is_nowhere_is_nowhere(name: str) -> None:
-    """A module that never was is Python's own error, a private one too."""
-    with pytest.raises(ModuleNotFoundError, match=rf"No module named 'sae_nb\.{name}'"):
-        import_module(f"sae_nb.{name}")
-
-
 @pytest.mark.slow
 def test_the_main_job_imports_no_study() -> None:
     """Load, capture, train, evaluate and steer bring no file of a study into memory."""

@@ -249,42 +249,10 @@ def test_a_path_is_the_one_by_hand(side: int) -> None:
     assert abs(found.effect[0]) > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("call", "match"),
-    [
-        (lambda m: circuits.head_scores(m, n_tokens=2), "n_tokens"),
-        (lambda m: circuits.head_scores(m, n_tokens=40), "at most 13"),
-        (lambda m: circuits.qk(m, _sae("resid_post.0"), CLEAN, 1, 7), "`head`.*0 and 3.*got 7"),
-        (lambda m: circuits.qk(m, _sae("resid_post.0"), CLEAN, 1, 0, query=2, key=4), "can see"),
-        (lambda m: circuits.qk(m, _sae("resid_post.1"), CLEAN, 1, 0), "reads resid_post.1"),
-        (lambda m: circuits.qk(m, _sae("resid_post.0"), CLEAN, 1, 0, query=99), "`query`"),
-        (
-            lambda m: circuits.path_patch(m, CLEAN, CORRUPTED, ANSWERS, sender=(1, 0)),
-            "another layer",
-        ),
-        (lambda m: circuits.path_patch(m, CLEAN, CORRUPTED, ANSWERS, sender=(0, 9)), "`sender`"),
-        (
-            lambda m: circuits.path_patch(m, CLEAN, CORRUPTED, ANSWERS, sender=(0, 0), by="rows"),
-            "`by`",
-        ),
-    ],
-)
-def test_what_is_not_there_is_refused(induction, call, match) -> None:
-    with pytest.raises(ValueError, match=match):
-        call(induction)
-
-
 def _sae(place: str) -> sn.TopK:
     sae = sn.TopK(64, n_atoms=16, k=2)
     sae.hook_point = place
     return sae
-
-
-def test_a_model_without_attention_is_refused() -> None:
-    model = sn.wrap(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2)))
-    for call in (circuits.head_scores, circuits.direct_effects):
-        with pytest.raises(ValueError, match="heads"):
-            call(model, torch.randn(2, 4))
 
 
 @pytest.mark.parametrize("of", ["neurons", "dictionaries"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 import sae_nb as sn
@@ -49,12 +48,3 @@ def test_squares_are_the_models_heads_and_active_rows_of_the_atoms() -> None:
     rows = active[:, atom].numpy()
     assert np.isnan(mine[~rows]).all()
     assert np.allclose(mine[rows].sum(axis=1), 1, atol=1e-4)
-
-
-def test_what_is_not_there_is_named() -> None:
-    model, lorsa = sn.load_model("tiny-induction"), lorsa_of(1)
-    with pytest.raises(ValueError, match="`heads` must be from 0 to 3"):
-        draw_lorsa_heads(model, lorsa, TEXT, atoms=[0], heads=[4])
-    lorsa.hook_point = None
-    with pytest.raises(ValueError, match="hook_point` must say where it reads"):
-        lorsa_head_scores(model, lorsa)

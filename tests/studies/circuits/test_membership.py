@@ -40,11 +40,3 @@ def test_neighbours_count_unless_it_is_asked_of_nodes_alone(taken_apart: Any) ->
     graphs, found = taken_apart
     near, alone = (learn_membership(graphs[:2], found[:2], hops=hops) for hops in (2, 0))
     assert near.classifier[-1].coef_.shape[1] == 5 * alone.classifier[-1].coef_.shape[1]
-
-
-def test_what_does_not_fit_is_refused(taken_apart: Any) -> None:
-    graphs, found = taken_apart
-    with pytest.raises(ValueError, match="one decomposition per graph"):
-        learn_membership(graphs, found[:1])
-    with pytest.raises(ValueError, match="Pass fewer"):
-        learn_membership(graphs, found).compare(graphs[0], 10_000)

@@ -106,25 +106,6 @@ def test_the_same_seed_gives_the_same_parts(three: nn.Sequential) -> None:
     assert not torch.equal(one.reads["0"], other.reads["0"])
 
 
-def test_what_does_not_fit_is_refused(three: nn.Sequential) -> None:
-    x = sparse(200, 3)
-    with pytest.raises(ValueError, match="must name linear layers"):
-        decompose_weights(three, x, ["2"], **QUICK)
-    with pytest.raises(ValueError, match="Pass more"):
-        decompose_weights(three, x, n_components=2, **QUICK)
-    with pytest.raises(ValueError, match="at least one"):
-        decompose_weights(three, x[:0], **QUICK)
-    with pytest.raises(ValueError, match="a row per input"):
-        decompose_weights(three, x, read=lambda output: output.sum(), **QUICK)
-    with pytest.raises(ValueError, match="finite"):
-        decompose_weights(three, x * float("nan"), **QUICK)
-    found = decompose_weights(three, x, n_components=4, **QUICK)
-    with pytest.raises(ValueError, match="Name one"):
-        found.figure("1")
-    with pytest.raises(ValueError, match="of shape"):
-        found.match(torch.zeros(3, 2, 3))
-
-
 def test_a_part_that_reads_one_frequency_is_pure_and_one_that_reads_two_is_half() -> None:
     turns = 2 * torch.pi * torch.arange(53) / 53
     waves = [(f * turns).cos()[:, None] + (f * turns).cos()[None] for f in (5, 10)]

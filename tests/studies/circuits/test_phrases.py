@@ -64,10 +64,3 @@ def test_a_tree_joins_neighbours_until_one_is_left(gpt: Any) -> None:
     rows = tree.plot().data[0].z
     np.testing.assert_allclose(rows[0], words)
     np.testing.assert_allclose(rows[-1], tree.values[-1])
-
-
-def test_a_phrase_that_is_no_tokens_of_the_text_is_refused(gpt: Any) -> None:
-    with pytest.raises(ValueError, match="whole tokens of the text"):
-        phrase_contributions(gpt, TEXT, ["appy a"], target=ASKED)
-    with pytest.raises(ValueError, match="two words at least"):
-        phrase_tree(gpt, "Anna went", target=ASKED, drop_first=True)

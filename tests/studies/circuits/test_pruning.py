@@ -80,15 +80,3 @@ def test_its_graph_has_no_other_neurons_and_is_drawn(circuit: PrunedCircuit) -> 
     panel = CircuitPanel(graph)
     assert panel.summary.reaches
     panel.close()
-
-
-def test_what_does_not_fit_is_refused() -> None:
-    model, rows = sn.load_model("tiny-brackets"), task_rows("brackets", 4)
-    with pytest.raises(TypeError, match="must be of GPT-2's form"):
-        prune_circuit(sn.load_model("tiny-vit"), rows.ids, rows.targets)
-    with pytest.raises(ValueError, match="ids of one shape"):
-        prune_circuit(model, rows.ids, rows.targets[:2])
-    with pytest.raises(ValueError, match="must ask for a token"):
-        prune_circuit(model, rows.ids, torch.full_like(rows.targets, -100))
-    with pytest.raises(ValueError, match="`penalties` must be"):
-        prune_circuit(model, rows.ids, rows.targets, penalties=[])

@@ -29,7 +29,6 @@ def test_weights_rank_what_is_read_like_the_running_model(gpt: Any) -> None:
     found = check_connections(gpt, transcoder(1, 0), transcoder(2, 1), texts, n_atoms=6)
     assert found.value > 0.8
     assert abs(found.floor) < 0.5
-    assert "weights rank what they read" in str(found)
 
 
 def test_the_gain_of_the_norm_is_a_part_of_it(gpt: Any) -> None:
@@ -78,10 +77,3 @@ def test_a_planted_atom_is_called_by_its_token(gpt: Any) -> None:
     with torch.no_grad():
         first.encoder.weight[3] = gpt.module.get_input_embeddings().weight[token] / gain
     assert de_embed(gpt, first, 3, n=1)["token"].item() == " fox"
-
-
-def test_the_order_of_blocks_and_silence_are_refused(gpt: Any) -> None:
-    with pytest.raises(ValueError, match="must write in a block before"):
-        weight_connections(gpt, transcoder(2, 0), transcoder(1, 1))
-    with pytest.raises(ValueError, match="Pass more texts"):
-        check_connections(gpt, transcoder(1, 0, 2048), transcoder(2, 1), ["A"])

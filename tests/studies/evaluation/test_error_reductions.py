@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 import sae_nb as sn
@@ -66,10 +65,3 @@ def test_pursuit_lowers_the_error_of_a_poor_encoder_and_parts_add_up() -> None:
     table = found.table.set_index("way")
     assert table.loc["gradient pursuit", "R²"] > table.loc["encoder", "R²"]
     assert str(found).startswith("ErrorReductions(not linear in x:")
-
-
-def test_rows_must_be_the_same() -> None:
-    earlier, acts = places()
-    sae = sn.TopK(D, 32, 3)
-    with pytest.raises(ValueError, match="Capture both hook points of the same inputs"):
-        reduce_error(sae, acts, sae, earlier.subset(torch.arange(N) < N - 1))

@@ -55,10 +55,3 @@ def test_a_halo_is_a_circle_where_nothing_interacts(cloud: InteractionCloud) -> 
     np.testing.assert_allclose(np.hypot(circle.x, circle.y), 1, atol=1e-9)
     assert len(measured.x) == len(cloud.halos[0]) + 1
     assert len(cloud.plot().data) == 2
-
-
-def test_a_model_without_errors_and_wrong_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match="must make errors"):
-        interaction_cloud(model, X, model(X))
-    with pytest.raises(ValueError, match="two columns or more"):
-        interaction_cloud(model, X, Y[:5])

@@ -58,22 +58,3 @@ def test_what_the_forecast_knows_by_accuracy_alone_is_not_beyond_it() -> None:
         {"m": quality}, quality, quality[::-1] ** 2, by=("m",), n_permutations=20
     )
     assert found.table.set_index("marker").loc["m", "beyond"] == 0
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        ({"by": ("radius",)}, "must name markers, of dimension, utility"),
-        ({"accuracy": [1.0, 2.0]}, "same four models or more"),
-        ({"markers": {}}, "must be numbers of models by name"),
-    ],
-)
-def test_models_that_do_not_fit_are_refused(change: dict[str, object], match: str) -> None:
-    four = [1.0, 2.0, 3.0, 4.0]
-    given = {
-        "markers": {"dimension": four, "utility": four},
-        "accuracy": four,
-        "shifted": four,
-    } | change
-    with pytest.raises((TypeError, ValueError), match=match):
-        sn.geometry.failure_forecast(**given)

@@ -60,17 +60,3 @@ def test_errors_lie_between_those_without_and_with_the_rule() -> None:
     worth = (found.without - found.perfect).sum()
     assert found.share == pytest.approx((found.without - found.error).sum() / worth)
     assert len(found.plot().data) == 3
-
-
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: BitDenoiser(2), "odd"),
-        (lambda: even_strings(3, 7, 2), "must divide"),
-        (lambda: BitDenoiser(9).fit(even_strings(3, 4, 2)), "at most 7"),
-        (lambda: BitDenoiser().fit(torch.zeros(3, 4)), "−1 or 1"),
-    ],
-)
-def test_what_does_not_fit_is_refused(call, words: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ValueError, match=words):
-        call()

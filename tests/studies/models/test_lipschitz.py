@@ -46,9 +46,3 @@ def test_no_attack_within_the_radius_succeeds_and_one_beyond_does(
     radius = network.radius(x)
     assert _attacked(network, x[:, None], radius) == 0
     assert _attacked(network, x[:, None], 4 * radius) > 0.5
-
-
-def test_odd_and_narrow_widths_are_refused() -> None:
-    for hidden in ((), (7,), (16, 8)):
-        with pytest.raises(ValueError, match="must be even widths, the last at least 10"):
-            LipschitzNetwork(64, hidden, 10)

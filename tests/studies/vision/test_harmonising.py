@@ -53,10 +53,3 @@ def test_gradients_move_to_the_mask_and_not_without_maps() -> None:
     without, with_masks = (map_agreement(m, IMAGES, LABELS, MASKS) for m in (plain, trained))
     assert with_masks.value > without.value + 0.2
     assert with_masks.accuracy > 0.9
-
-
-def test_masks_of_nothing_and_other_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match="not all"):
-        map_agreement(network(), IMAGES, LABELS, torch.ones(N, SIZE, SIZE))
-    with pytest.raises(ValueError, match="with a label and a map"):
-        harmonise(network(), IMAGES, LABELS, MASKS[:, :3])

@@ -67,9 +67,3 @@ def test_copies_are_counted_and_their_rows_left_out_of_the_probe(found: Any) -> 
 def test_it_is_drawn(found: Any) -> None:
     assert "<svg" in to_svg(found.plot())
     assert "<svg" in to_svg(found.plot_images(2))
-
-
-def test_training_images_that_are_all_copies_are_refused() -> None:
-    x = torch.rand(1, 3, 8, 8).repeat(6, 1, 1, 1)
-    with pytest.raises(ValueError, match="without near copies"):
-        sn.vision.memorised(sn.wrap(Recall(x[:1])), x, x, [0, 1] * 3, "see")
