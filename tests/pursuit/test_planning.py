@@ -274,6 +274,9 @@ def test_a_plan_takes_half_of_what_is_free_or_four_gigabytes(
         monkeypatch.setattr("sae_nb.pursuit._planning.available_memory", lambda _, free=free: free)
         assert make_plan(wide) == make_plan(wide, cap)
     assert (make_plan(wide, 2**29).strategy, make_plan(wide).strategy) == ("rows", "gram")
+    # a Gram matrix of so many atoms fits into four gigabytes and not into three, or five and not four
+    assert make_plan(replace(wide, n_atoms=40_000)).strategy == "gram"
+    assert make_plan(replace(wide, n_atoms=46_000)).strategy == "direct"
 
 
 @pytest.mark.parametrize("gib", [4, 10, 80], ids=["a small card", "a MIG slice", "a whole H100"])
