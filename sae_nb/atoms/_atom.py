@@ -36,8 +36,7 @@ MARKED = ("99 %", "50 %")
 
 def strength_histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
     """Count how strongly an atom fires where it fires; other rows are left out."""
-    low = min(float(strengths.min(initial=0.0)), 0.0)
-    high = max(float(strengths.max(initial=0.0)), 0.0)
+    low, high = float(strengths.min(initial=0.0)), float(strengths.max(initial=0.0))
     span = (low, high if high > low else low + 1.0)
     counts, edges = np.histogram(strengths, bins=N_BINS, range=span)
     marks = {}

@@ -24,6 +24,22 @@ def test_every_living_atom_is_in_one_bin(n_rows: int) -> None:
     assert len(found.edges) == len(found.counts) + 1
 
 
+@pytest.mark.parametrize(("n_rows", "decades", "bins"), [(100, 2, 12), (1, np.log10(2), 2)])
+def test_six_bins_a_decade_from_one_row_to_all(n_rows: int, decades: float, bins: int) -> None:
+    """Of a single row from a half, since one of one is all."""
+    edges = frequency_histogram(Firings(SparseCodes.from_dense(torch.ones(n_rows, 2)))).edges
+    np.testing.assert_allclose(edges, np.logspace(-decades, 0, bins + 1), rtol=1e-6)
+
+
+def test_negative_strengths_are_counted_from_the_lowest() -> None:
+    found = strength_histogram(np.array([-4.0, -1.0, 2.0]))
+    assert (found.edges[0], found.edges[-1]) == (-4, 2)
+    assert found.marks["top"] == 4
+    only = strength_histogram(np.array([-4.0, -1.0]))
+    assert (only.edges[0], only.edges[-1]) == (-4, 0)
+    assert strength_histogram(np.zeros(0)).edges[-1] == 1
+
+
 def test_strengths_start_at_zero_and_name_their_bands() -> None:
     """Quantiles of what fires; an atom that never fires has an empty picture."""
     strengths = np.linspace(1, 101, 101).astype(np.float32)
