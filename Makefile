@@ -149,7 +149,7 @@ binder: $(STAMP) chromium ## of the tests, those of the demo as Binder serves it
 
 reliability: $(STAMP) chromium loops ## of the tests, those of kills, damages, full disks, long use, endings, notebooks run all in one go, many times each; every class of transformers
 	@mkdir -p build
-	SAE_NB_ENDINGS=10 SAE_NB_INTERRUPTS=10 SAE_NB_WRONG_CALLS=80000 SAE_NB_RUN_ALLS=20 SAE_NB_SWEEP=all $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability tests/bad_input tests/sweep tests/browser/test_run_all.py
+	SAE_NB_ENDINGS=10 SAE_NB_INTERRUPTS=10 SAE_NB_WRONG_CALLS=80000 SAE_NB_RUN_ALLS=20 SAE_NB_SWEEP=all $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability tests/bad_input tests/families tests/browser/test_run_all.py
 
 # What a checkout that is read alone cannot have: git's history, files of its own, rights of root, a home.
 stranger: $(STAMP) ## the quick tests without a browser, of the last commit, where nothing can be written, in an order drawn by SEED=1

@@ -21,7 +21,7 @@ from papers import by_paper, counts, named, papers
 from paths import instructors, path, reading_rate, rubrics
 from public_names import api, settings
 from sites import live_atoms
-from tables import certificates, classes, definitions, measured, releases, words
+from tables import certificates, classes, definitions, families, measured, releases, words
 from three_texts import three_texts
 
 DOCS = Path(__file__).parents[1]
@@ -119,6 +119,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "course": course,
     "counts": counts,
     "definitions": definitions,
+    "families": families,
     "gallery": gallery,
     "headlines": headlines,
     "instructors": instructors,

@@ -12,7 +12,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 DOCS, TOOL = ROOT / "docs", ROOT / "sae_nb"
-FOUND = ROOT / "tests" / "sweep" / "found.json"
+FOUND = ROOT / "tests" / "families" / "found.json"
+FAMILIES = FOUND.with_name("families.json")
 BETTER = {"higher": "higher", "lower": "lower", "one": "close to 1", "none": "neither"}
 SHOWN = ("real", "return", "halves", "kept", "R²", "steers", "detection")
 """Numbers of a certificate that its row has."""
@@ -178,6 +179,47 @@ def classes(which: str) -> str:
         if built:
             parts.append(folded(f"{kind[0].upper()}{kind[1:]}: {len(built)}", inside))
     return "\n".join(parts)
+
+
+def families(which: str) -> str:
+    """What every family promises: "counts" by kind, or "every" class with its cells and what is refused.
+
+    Raises
+    ------
+    ValueError
+        If it is asked for anything else.
+    """
+    if which not in ("counts", "every"):
+        raise ValueError(f"`families` is 'counts' or 'every', got {which!r}.")
+    rows = json.loads(FAMILIES.read_text(encoding="utf-8"))["rows"]
+    promises = [key for key in rows[0] if key not in ("kind", "name")]
+    kinds: dict[str, list[dict[str, str]]] = {}
+    for one in rows:
+        kinds.setdefault(one["kind"], []).append(one)
+    if which == "counts":
+        lines = [
+            [kind, str(len(mine)), *(_right_and_refused(mine, key) for key in promises)]
+            for kind, mine in kinds.items()
+        ]
+        return table(("kind", "classes", *promises), lines)
+    marks = {"right": "right", "none": "–"}
+    parts = []
+    for kind, mine in kinds.items():
+        said = list(dict.fromkeys(one[key] for one in mine for key in promises if ": " in one[key]))
+        numbers = {sentence: f"refused ({i})" for i, sentence in enumerate(said, 1)}
+        cells = [
+            [f"`{one['name']}`", *((marks | numbers)[one[key]] for key in promises)] for one in mine
+        ]
+        told = [f"{i}. {sentence.removeprefix('refused: ')}" for i, sentence in enumerate(said, 1)]
+        inside = "\n".join([table(("class", *promises), cells), "", *told])
+        parts.append(folded(f"{kind[0].upper()}{kind[1:]}: {len(mine)}", inside))
+    return "\n".join(parts)
+
+
+def _right_and_refused(mine: Sequence[dict[str, str]], key: str) -> str:
+    right = sum(one[key] == "right" for one in mine)
+    refused = sum(one[key].startswith("refused") for one in mine)
+    return f"{right}, {refused} refused" if refused else str(right) if right else "–"
 
 
 def _counts(kind: str, mine: Sequence[dict[str, Any]]) -> list[str]:

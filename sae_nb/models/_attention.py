@@ -126,7 +126,13 @@ def watching(
     ------
     ValueError: If the model has no attention that can be seen.
     """
-    places = attentions(model)
+    places, structure = attentions(model), model.structure
+    first = None if structure is None else facts.tokens_from(model.module, f"{structure.blocks}.0")
+    if first == -1 and not model.placeholders and model.kind != "multimodal":
+        raise ValueError(
+            f"Attention must be over a text's tokens to be read, and {model.name} puts places of its own "
+            "before them. Read `attn_out` and `head_out` of its layers instead."
+        )
     watch = _Watching([(place, heads_at(model, place)) for place in places], seen, change)
     with _by_block(model, watch) as odd, watch:
         yield

@@ -430,10 +430,10 @@ class Begun(Conversation):
 
 @cache
 def _encoder_output() -> type[BaseModelOutput]:
-    """Return the class of an encoder's output, with the mask that some models read of it."""
+    """Return the class of an encoder's output, with what some models read of it besides."""
     from transformers.modeling_outputs import BaseModelOutput
 
-    fields = [("attention_mask", Tensor | None, None)]
+    fields = [("attention_mask", Tensor | None, None), ("router_logits", Any, None)]
     return make_dataclass("EncoderOutput", fields, bases=(BaseModelOutput,))
 
 

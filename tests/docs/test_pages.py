@@ -84,7 +84,7 @@ def test_what_is_gone_stops_the_build(tool: Tool, text: str) -> None:
 
 def test_classes_of_transformers_are_counted_from_what_was_found(tool: Tool) -> None:
     """Of each kind, how many, how many were built, how many are right."""
-    found = json.loads((ROOT / "tests" / "sweep" / "found.json").read_text("utf-8"))["rows"]
+    found = json.loads((ROOT / "tests" / "families" / "found.json").read_text("utf-8"))["rows"]
     table = tool("tables").classes("counts")
     for kind in {one["kind"] for one in found}:
         mine = [one for one in found if one["kind"] == kind]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.models import LiveModel
-from tests.sweep.settings import VOCABULARY
+from tests.families.settings import VOCABULARY
 
 N, TOKENS = 2, 6
 """Samples, and tokens of each where they are texts."""

@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from tests.sweep.classes import KINDS, Row, recorded, row_of
+from tests.families.classes import KINDS, Row, recorded, row_of
 
 pytestmark = pytest.mark.slow
 

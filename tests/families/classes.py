@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.models import LiveModel
-from tests.sweep.inputs import Inputs, N, inputs, runs, takes
-from tests.sweep.settings import Unbuilt, candidates, short
+from tests.families.inputs import Inputs, N, inputs, runs, takes
+from tests.families.settings import Unbuilt, candidates, short
 
 FOUND = Path(__file__).parent / "found.json"
 """What the last sweep found; docs/transformers.md shows it."""
