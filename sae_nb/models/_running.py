@@ -133,7 +133,7 @@ class Run:
         found = torch.autograd.grad(value, list(self.leaves.values()), allow_unused=True)
         tokens = _tokens(self.batch)
         return {
-            name: by_place(slope, tokens)
+            name: by_place(self._at_tokens(name, slope), tokens)
             for name, slope in zip(self.leaves, found, strict=True)
             if slope is not None
         }
