@@ -13,4 +13,3 @@ class Asked:
     id: str
     right: Sequence[object] = ()
     near: Sequence[tuple[object, str]] = ()
-    malformed: Sequence[tuple[object, str]] = ()

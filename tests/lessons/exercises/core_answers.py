@@ -94,13 +94,7 @@ def captured_by_a_pre_hook_of_the_next(model: nn.Module, block: nn.Module, ids: 
 
 
 ASKED = [
-    Asked(
-        "00.1",
-        right=[rebuilt_by_a_loop],
-        malformed=[
-            (lambda z, i, D, b: z[:, None] * D[i], "a tensor of shape (d,)"),
-        ],
-    ),
+    Asked("00.1", right=[rebuilt_by_a_loop]),
     Asked("01.2", right=[0.4, 2 / 5], near=[(0.5, "more than the 2"), (0.2, "left unused")]),
     Asked(
         "01.5",
@@ -112,9 +106,6 @@ ASKED = [
             ),
             (without_itself, "leaves out j = i"),
             (lambda w: torch.ones(len(w)), "1 for every direction"),
-        ],
-        malformed=[
-            (lambda w: w.norm(dim=1)[:1], "returned 1 numbers"),
         ],
     ),
     Asked(
@@ -128,9 +119,6 @@ ASKED = [
             (lambda v, lo, hi, c: True, "True whatever"),
             (lambda v, lo, hi, c: lo > 0.5, "yours says"),
         ],
-        malformed=[
-            (lambda v, lo, hi, c: 1, "True or False"),
-        ],
     ),
     Asked(
         "03.7",
@@ -140,20 +128,9 @@ ASKED = [
             (lambda r, n, w: abs(n - w).argmin(), "L0 is nearest"),
             (lambda r, n, w: 0, "yours gives"),
         ],
-        malformed=[(lambda r, n, w: float(r.max()), "a whole number")],
     ),
-    Asked(
-        "04.1",
-        right=[probe_by_scikit],
-        malformed=[
-            (lambda x, y, penalty: torch.zeros(x.shape[1]), "w and then b"),
-        ],
-    ),
-    Asked(
-        "04.3",
-        right=[apart_by_numpy],
-        malformed=[(lambda z, y, k: z[:k, :1], "(k,)")],
-    ),
+    Asked("04.1", right=[probe_by_scikit]),
+    Asked("04.3", right=[apart_by_numpy]),
     Asked(
         "05.5",
         right=[read_by_least_squares, lambda v, w: along(torch.linalg.pinv(w) @ w, v)],
@@ -165,7 +142,6 @@ ASKED = [
             (lambda v, w: along(w, v), "use the rows as they are"),
             (lambda v, w: float(v[0] != 0) / 2, "yours gives"),
         ],
-        malformed=[(lambda v, w: w @ v, "a number")],
     ),
     Asked(
         "08.3",
@@ -175,21 +151,8 @@ ASKED = [
             (lambda a, p: a[-1, len(a) - p], "last word alone"),
             (lambda a, p: 1.0, "yours gives"),
         ],
-        malformed=[(lambda a, p: a.diagonal(1 - p), "a number")],
     ),
-    Asked(
-        "10.1",
-        right=[captured_by_a_pre_hook_of_the_next],
-        malformed=[(lambda model, block, ids: torch.zeros(1, 2, 3), "(any, any)")],
-    ),
-    Asked(
-        "10.2",
-        right=[lambda t, w, a: 4e-9 * (t * w + 5 * (w * (2 * a + 1) + a))],
-        malformed=[(lambda t, w, a: "3 GB", "a number")],
-    ),
-    Asked(
-        "10.3",
-        right=[lambda c, s, z: 1 - (s - c) / (z - c) if abs(z - c) > 1e-12 else np.nan],
-        malformed=[(lambda c, s, z: None, "returned nothing")],
-    ),
+    Asked("10.1", right=[captured_by_a_pre_hook_of_the_next]),
+    Asked("10.2", right=[lambda t, w, a: 4e-9 * (t * w + 5 * (w * (2 * a + 1) + a))]),
+    Asked("10.3", right=[lambda c, s, z: 1 - (s - c) / (z - c) if abs(z - c) > 1e-12 else np.nan]),
 ]

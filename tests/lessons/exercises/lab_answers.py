@@ -70,45 +70,23 @@ ASKED = [
         ],
     ),
     Asked("lab_02.2", right=[250], near=[(500, "½")]),  # half of the trace
-    Asked(
-        "lab_03.1",
-        right=[ring],
-        malformed=[(lambda h, v, m, dt: ring(h, v, m, dt)[1], "")],
-    ),
+    Asked("lab_03.1", right=[ring]),
     Asked("lab_03.2", right=[9], near=[(10, "held")]),
-    Asked(
-        "lab_04.1",
-        right=[moved],
-    ),
+    Asked("lab_04.1", right=[moved]),
     Asked("lab_04.2", right=[1 / 1.96], near=[(1, "overlap"), (1.96, "1 / L")]),
-    Asked(
-        "lab_05.1",
-        right=[loss, lambda a, b, w: float(loss(a, b, w))],
-    ),
+    Asked("lab_05.1", right=[loss, lambda a, b, w: float(loss(a, b, w))]),
     Asked("lab_05.3", right=[999], near=[(1000, "One fewer"), (99, "1/100")]),
     Asked("lab_06.1", right=[1 / math.sqrt(5)], near=[(0.2, "variance"), (0.5, "noise alone")]),
     Asked(
         "lab_06.2",
         right=[lambda solve, signs: sum(p * solve(p[None])[0] for p in signs) / len(signs)],
     ),
-    Asked(
-        "lab_07.1",
-        right=[changed],
-    ),
+    Asked("lab_07.1", right=[changed]),
     Asked("lab_07.2", right=[5], near=[(3, "change of +1")]),
-    Asked(
-        "lab_08.1",
-        right=[by_powers],
-    ),
+    Asked("lab_08.1", right=[by_powers]),
     Asked("lab_08.2", right=[6], near=[(36, "within rows")]),
-    Asked(
-        "lab_09.1",
-        right=[lambda a, b: float(np.linalg.norm(subspace_angles(a, b)))],
-    ),
+    Asked("lab_09.1", right=[lambda a, b: float(np.linalg.norm(subspace_angles(a, b)))]),
     Asked("lab_09.2", right=[0.05], near=[(4 / 99, "count it")]),
-    Asked(
-        "lab_10.1",
-        right=[attended],
-    ),
+    Asked("lab_10.1", right=[attended]),
     Asked("lab_10.2", right=[16], near=[(4, "patches"), (8, "")]),
 ]
