@@ -208,7 +208,7 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 	$(BIN)/python -m sae_nb_studies.recipes.two_towers --out build/models/two-towers
 	$(BIN)/python -m sae_nb_studies.recipes.known_circuits --out build/models
 	# The cards of the bundled ones, on all pictures they name.
-	SAE_NB_CARD_PICTURES=4000 $(PYTEST) tests/models/test_bundled_vits.py -k card_can
+	SAE_NB_CARD_PICTURES=4000 $(PYTEST) tests/models/recipes/test_bundled_vits.py -k card_can
 	$(BIN)/python tests/models/trigram.py --write build/models/tiny-gpt/tiny-gpt
 
 peers: $(STAMP) ## other libraries read what we wrote, each in an environment of its own (needs the index)
