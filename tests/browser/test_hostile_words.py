@@ -51,7 +51,9 @@ def _corpora(parts: SimpleNamespace) -> Panel:
 
 def _circuit(parts: SimpleNamespace) -> Panel:
     model, sae, text = parts.language.model, parts.language.sae, f"Once {HOSTILE[:12]} he"
-    graph = sn.circuits.attribution_graph(model, {sae.hook_point: sae}, text, " a", max_nodes=4)
+    graph = sn.circuits.attribution_graph(
+        model, {sae.hook_point: sae}, text, target=" a", max_nodes=4
+    )
     panel = sw.CircuitPanel(graph)
     panel.group([int(graph.nodes.index[graph.nodes.kind == "atom"][0])], HOSTILE)
     return panel
