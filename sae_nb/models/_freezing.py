@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
 
 _SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
+_SELECTIONS = (torch.topk, Tensor.topk)
 _NORMS = (functional.layer_norm, functional.rms_norm, functional.normalize)
 
 _STATE_AXES = 3  # (batch, places, d)
@@ -84,6 +85,9 @@ class Frozen(TorchFunctionMode):
         self._given = None if constants is None else iter(constants)
         self.tries = False
         """Whether what is called now is tried alone, and nothing held."""
+
+        self._n_open = 0
+        """Modules that may be norms and run now."""
 
         self._undo: list[Callable[[], None]] = []
 
@@ -144,6 +148,8 @@ class Frozen(TorchFunctionMode):
             if not self._attention_held:
                 return self._passed(func, args, kwargs)
             return self._held(lambda: func(*args, **kwargs).detach())
+        if func in _SELECTIONS and self._n_open:
+            return self._selection(func, args, kwargs)
         if func in _NORMS:
             x = args[0] if args else kwargs["input"]
             rest = {name: value for name, value in kwargs.items() if name != "input"}
@@ -162,6 +168,15 @@ class Frozen(TorchFunctionMode):
             )
         self.constants.append(constant)
         return constant
+
+    def _selection(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Return the values of the places that are held: a norm may pass on its largest alone."""
+        own = func(*args, **kwargs)
+        places = self._held(lambda: own.indices).expand_as(own.indices)
+        x, dim = args[0], kwargs.get("dim", args[2] if len(args) > 2 else -1)
+        return torch.return_types.topk((x.gather(dim, places), places))
 
     def _passed(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -183,7 +198,11 @@ class Frozen(TorchFunctionMode):
     ) -> Any:
         """Run a module that may be a norm; of one that is, at the scale that is held."""
         before = self.n_norms
-        y = call(*args, **kwargs)
+        self._n_open += 1
+        try:
+            y = call(*args, **kwargs)
+        finally:
+            self._n_open -= 1
         if self.tries or self.n_norms > before:  # what it is made of is held
             return y
         given = (*args, *kwargs.values())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sae_nb.models import wrap
+from sae_nb.models._freezing import Frozen
 from sae_nb_studies.models import task_rows, train_sparse_transformer
 from sae_nb_studies.models._few_weights import SparseNorm, keep_largest
 
@@ -24,6 +26,20 @@ def test_a_norm_passes_on_the_largest_values() -> None:
     y = SparseNorm(4, 0.5)(x)
     assert (y != 0).tolist() == [[False, True, True, False]]
     torch.testing.assert_close(SparseNorm(4, 1.0)(x)[y != 0], y[y != 0])
+
+
+def test_what_a_norm_passes_on_is_held_with_its_scale() -> None:
+    """Places and scale are those of the first state, whatever is the largest of another: x · s of its places."""
+    norm = torch.nn.Sequential(SparseNorm(4, 0.5))
+    x, other = torch.tensor([[[1.0, -4, 2, 0.5]]]), torch.tensor([[[8.0, 1, -1, 9]]])
+    model = wrap(norm)
+    with Frozen(model) as first:
+        norm(x)
+    with Frozen(model, first.constants):
+        y = norm(torch.cat([x, other, x / 2]))
+    scale = (21.25 / 4 + 1e-5) ** -0.5
+    expected = torch.tensor([[[0, -4, 2, 0]], [[0, 1, -1, 0]], [[0, -2, 1.0, 0]]]) * scale
+    torch.testing.assert_close(y, expected)
 
 
 @pytest.mark.slow
