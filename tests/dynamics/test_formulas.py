@@ -101,6 +101,7 @@ def test_a_phase_has_two_layers_unless_fewer_are_allowed() -> None:
     s[:4, :4] = 1
     assert segment_phases(s, 2).cuts == (0, 3, 5)
     assert segment_phases(s, 2, 1).cuts == (0, 4, 5)
+    assert str(segment_phases(s, 2, 1)) == "1–4 | 5"
     assert [one.k for one in gain_curve(s)] == [1, 2]
     assert [one.k for one in gain_curve(s, min_len=1)] == [1, 2, 3, 4, 5]
     assert phase_evidence(s, 2, draws=1).phases.cuts == (0, 3, 5)
