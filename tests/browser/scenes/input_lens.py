@@ -71,6 +71,10 @@ def check_clicked_atom_goes_to_the_linked_browser(page: Page, stage: Any) -> Non
 def check_second_picture_turns_bars_into_differences(page: Page, stage: Any) -> None:
     """Two pictures, dashed floors, and the drawing pad fills the second."""
     panel = stage.panel()
+    panel.get_by_role("button", name="clear").click()
+    panel.locator(".sae-nb-answer").wait_for(state="hidden")
+    panel.get_by_role("button", name="›").click()
+    panel.locator(".sae-nb-answer", has_text="The model reads it as").wait_for()
     panel.get_by_role("button", name="compare").click()
     panel.locator(".sae-nb-picture").nth(1).wait_for()
     _draw(page, panel, [(16, 6), (16, 26)])
