@@ -17,6 +17,7 @@ from sae_nb.activations._context import ROLES, describe_ids, token_texts
 from sae_nb.checks import LARGEST, one_of, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._chat import Conversation, conversation, is_conversation, is_message
+from sae_nb.models._decoder_inputs import joined, without_targets
 from sae_nb.models._inputs import (
     READ_WITH_IDS,
     TEXTS,
@@ -585,8 +586,6 @@ def _collated(model: LiveModel, rows: Iterable[Row], batch_size: int) -> Iterato
             model, [Row(ids, first, torch.arange(len(ids)), no, no) for ids, first, no in columns]
         )
         if model.streams:
-            from sae_nb.models._two_streams import joined, without_targets
-
             batch = joined(model, batch, without_targets(model, batch))
         return batch.args, batch.kwargs
 

@@ -38,7 +38,9 @@ def made(name: str) -> LiveModel:
     }[name]  # fmt: skip
     head = "MTModel" if name == "Marian" else "ForConditionalGeneration"
     config = getattr(transformers, f"{name}Config")(vocab_size=60, **ids, **more)
-    return sn.wrap(getattr(transformers, f"{name}{head}")(config).eval())
+    module = getattr(transformers, f"{name}{head}")(config).eval()
+    module.generation_config.forced_eos_token_id = None  # plain loops know of no last place
+    return sn.wrap(module)
 
 
 def sources(name: str) -> list[Tensor]:
