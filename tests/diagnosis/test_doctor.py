@@ -277,6 +277,7 @@ def test_exit_status_says_whether_it_is_usable(
     fails: Callable[..., int] = lambda: 0  # noqa: E731
     monkeypatch.setattr(machine, "_free_memory", fails)
     assert command.main(["doctor", "memory"]) == 1
+    assert "not usable" in capsys.readouterr().out
     monkeypatch.setattr(machine.shutil, "which", lambda _: None)
     assert command.main(["doctor", "chromium", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
