@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ def vit() -> Any:
     torch.manual_seed(1)
     config = ViTConfig(
         hidden_size=8, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2,
-        image_size=8, patch_size=4, num_labels=5,
+        image_size=(8, 12), patch_size=4, num_labels=5,
     )  # fmt: skip
     module = ViTForImageClassification(config).eval()
     with torch.no_grad():
@@ -50,7 +51,7 @@ def vit() -> Any:
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
-    return torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return torch.rand(3, 3, 8, 12, generator=torch.Generator().manual_seed(0))
 
 
 def streams(blocks: Any, ask: Callable[[], Any]) -> list[torch.Tensor]:
@@ -89,13 +90,18 @@ def kl(own: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
     return (own.exp() * (own - seen)).sum(-1)
 
 
-@pytest.mark.parametrize("at_once", [300_000, 3 * 5 * 8])
+@pytest.mark.parametrize(
+    ("at_once", "copies"), [(300_000, 8), (8 * 7 * 8 - 1, 4), (3 * 7 * 8, 3), (1, 1)]
+)
 def test_maps_of_images_are_those_of_each_kind_of_place(
-    vit: Any, images: torch.Tensor, at_once: int, monkeypatch: pytest.MonkeyPatch
+    vit: Any, images: torch.Tensor, at_once: int, copies: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the class head reads is cls; of sources the mean over patches, and cls. In one pass, or in three."""
+    """What the class head reads is cls; of sources the mean over patches, and cls. In one pass, or in several."""
+    asked, repeated = [], _jacobian.repeated
     monkeypatch.setattr(_jacobian, "NUMBERS_AT_ONCE", at_once)
+    monkeypatch.setattr(_jacobian, "repeated", lambda x, n: repeated(x, asked.append(n) or n))
     lens = sn.fit_lens(vit, images, progress=False)
+    assert asked == [copies] * 3
     wanted, each = torch.zeros(2, 2, 8, 8), []
     for image in images:
         *layers, last = of_vit(vit, image)
@@ -111,18 +117,19 @@ def test_maps_of_images_are_those_of_each_kind_of_place(
     assert lens.curve["n"].tolist() == [1, 2, 3]
     assert np.isnan(lens.curve["layer 0"][0])
     assert lens.curve.iloc[2, 1:].tolist() == pytest.approx(halves.tolist(), abs=1e-4)
-    assert (lens.n_done, lens.n_wanted, lens.partial, lens.counts) == (3, 3, False, (1, 4))
-    # A direction is added at all places: one cls and four patches.
+    assert (lens.n_done, lens.n_wanted, lens.partial, lens.counts) == (3, 3, False, (1, 6))
+    assert lens.skip_first == 0
+    # A direction is added at all places: one cls and six patches.
     directions = torch.randn(2, 8, generator=torch.Generator().manual_seed(3))
     norm, head = vit.module.vit.layernorm, vit.module.classifier
     for layer in (0, 1):
-        moved = directions @ (wanted[layer, 0] + 4 * wanted[layer, 1]).T
+        moved = directions @ (wanted[layer, 0] + 6 * wanted[layer, 1]).T
         effect = ((moved - moved.mean(dim=1, keepdim=True)) * norm.weight) @ head.weight.T
         torch.testing.assert_close(
             lens.effects(directions, layer), effect.detach(), atol=1e-4, rtol=1e-3
         )
     row = head.weight[3] * norm.weight
-    reads = (row - row.mean()) @ (wanted[1, 0] + 4 * wanted[1, 1])
+    reads = (row - row.mean()) @ (wanted[1, 0] + 6 * wanted[1, 1])
     torch.testing.assert_close(lens.direction(3, 1), reads.detach(), atol=1e-4, rtol=1e-3)
     # At the last block the head reads cls alone.
     last = ((directions - directions.mean(dim=1, keepdim=True)) * norm.weight) @ head.weight.T
@@ -155,8 +162,8 @@ def test_a_tuned_lens_is_adams(name: str, request: pytest.FixtureRequest) -> Non
         own, d = gpt_logits(model, states[-1]), 12
     else:
         inputs = request.getfixturevalue("images")[:1]
-        states, places = [x.detach()[0] for x in of_vit(model, inputs[0])], [0, 1, 1, 1, 1]
-        own, d = vit_logits(model, states[-1][:1]).expand(5, -1), 8
+        states, places = [x.detach()[0] for x in of_vit(model, inputs[0])], [0, *[1] * 6]
+        own, d = vit_logits(model, states[-1][:1]).expand(7, -1), 8
     steps, rate, seed = 3, 0.05, 2
     lens = sn.fit_lens(
         model, inputs, "tuned", steps=steps, learning_rate=rate, rows_per_step=3, seed=seed,
@@ -467,3 +474,81 @@ def test_a_lens_of_another_model_is_told_by_its_answers(gpt: Any) -> None:
     with pytest.warns(UserWarning, match="may be of another model than small: at block 1"):
         again._warn_of_misfit(some, replace(reading, kl=worst))
     again._warn_of_misfit(some, replace(reading, kl=worst))
+
+
+def test_places_of_images_have_names_and_readings(vit: Any, images: torch.Tensor) -> None:
+    reading = sn.fit_lens(vit, images, "logit", progress=False).read(images[:1])
+    assert reading.tokens == (
+        "cls", "patch 0,0", "patch 0,1", "patch 0,2", "patch 1,0", "patch 1,1", "patch 1,2",
+    )  # fmt: skip
+
+
+def test_a_fit_tells_how_far_it_is(gpt: Any) -> None:
+    """The measure is the mean over layers of the curve's last line; NaN where there is none yet."""
+    seen: list[Any] = []
+    lens = sn.fit_lens(gpt, PROMPTS, skip_first=2, progress=seen.append)
+    assert [(one.n_done, one.n_wanted) for one in seen] == [(1, 2), (2, 2)]
+    assert np.isnan(seen[0].measure)
+    assert seen[1].measure == pytest.approx(lens.curve.iloc[1, 1:].mean())
+    assert 0 <= seen[0].seconds <= seen[1].seconds < 60
+    steps: list[Any] = []
+    tuned = sn.fit_lens(gpt, PROMPTS, "tuned", skip_first=2, steps=11, progress=steps.append)
+    assert tuned.curve["n"].tolist() == [0, 10, 11]
+    means = tuned.curve.iloc[:, 1:].mean(axis=1).tolist()
+    wanted = [means[0]] * 9 + means[1:]
+    assert [one.measure for one in steps] == pytest.approx(wanted)
+
+
+def test_a_fit_is_drawn_at_its_first_middle_and_last_layer(gpt: Any) -> None:
+    lens = sn.fit_lens(gpt, PROMPTS, skip_first=2, progress=False)
+    five = replace(lens, layers=(0, 1, 2, 3, 4), course=torch.arange(12.0).reshape(2, 6))
+    for kind, titles in (
+        ("jacobian", ("samples", "agreement of halves")),
+        ("tuned", ("steps", "KL to the answer, nats")),
+    ):
+        drawn = replace(five, kind=kind).plot()
+        assert [one.name for one in drawn.data] == ["block 0", "block 2", "block 4"]
+        assert [list(one.y) for one in drawn.data] == [[1, 7], [3, 9], [5, 11]]
+        assert list(drawn.data[0].x) == [0, 6]
+        assert (drawn.layout.xaxis.title.text, drawn.layout.yaxis.title.text) == titles
+
+
+def test_a_lens_of_a_file_without_a_number_of_blocks_takes_the_models(gpt: Any) -> None:
+    """Of one layer alone: its model may have more blocks, but not fewer; where all are there, they are counted."""
+    lens = sn.fit_lens(gpt, PROMPTS, "logit", [1], progress=False)
+    some = replace(lens, n_layers=2, facts={"blocks assumed": True})
+    assert some.on(gpt).n_layers == 3
+    with pytest.raises(ValueError, match="must have 2 blocks of width 12"):
+        replace(some, facts={}).on(gpt)
+    with pytest.raises(ValueError, match="must have 2 blocks of width 12"):
+        replace(some, layers=(0, 1)).on(gpt)
+    with pytest.raises(ValueError, match="must have 4 blocks of width 12"):
+        replace(some, n_layers=4).on(gpt)
+    with pytest.raises(ValueError, match="must have 3 blocks of width 11"):
+        replace(lens, d=11).on(gpt)
+
+
+def test_a_score_in_words_is_that_of_the_deepest_layer() -> None:
+    table = pd.DataFrame(
+        {
+            "layer": [0, 1, 2],
+            "agreement": [0.1, 0.2, 0.3],
+            "logit agreement": [0.4, 0.5, 0.6],
+            "control agreement": [0.7, 0.8, 0.9],
+        }
+    )
+    found = sn.lenses.LensCheck(kind="logit", model_name="m", n_places=4, table=table)
+    assert found.words == "agreement at block 2 0.30 (logit lens 0.60, control 0.90)"
+    plain = replace(found, table=table.drop(columns="logit agreement"))
+    assert plain.words == "agreement at block 2 0.30 (control 0.90)"
+    lines = pd.DataFrame(
+        {
+            "direction": ["3", "5", "random 0"],
+            "kind": ["atom", "atom", "random"],
+            "correlation": [0.5, 0.7, 0.1],
+            "logit correlation": [0.2, 0.4, 0.05],
+        }
+    )
+    assert replace(found, atoms=lines, layer=2).words.endswith(
+        "effects of atoms: rank correlation 0.60 (logit lens 0.30, random directions 0.10)"
+    )
