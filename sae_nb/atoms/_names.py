@@ -276,16 +276,14 @@ class AtomNames:
 
     def _rank(self, atom: int) -> float:
         """4 if a name was given, above 2 if its words come when turned up, above 1 if a label; 0: it fails."""
-        source, mark = self.source(atom), self.worth(atom)
-        if source.startswith("label") and mark is None:
-            return 4.0
+        source, found = self.source(atom), self._evidence(atom)
+        if found is None:
+            return 4.0 if source.startswith("label") else 0.0
+        mark = badge(found)
         if not source or mark is None or mark.standing != "holds":
             return 0.0
-        found = self._evidence(atom)
         if source == "caption":
-            return 0.0 if found is None else max(min(found.f1, 1.0), 1e-3)
-        if found is None:
-            return 1.0
+            return found.f1
         lead = found.detection - found.control
         known = 2.0 if found.steers else 1.0
         return known + (max(lead, 0.0) if math.isfinite(lead) else 0.0)

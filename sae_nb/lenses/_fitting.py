@@ -259,7 +259,7 @@ class _Fit:
         """Return the lens with these maps."""
         model, places = self.head.model, kinds_of_places(self.head.model)
         counts = (1,)
-        if len(places) > 1 or places != ("token",):
+        if places != ("token",):
             n = model.prefix_tokens + _n_patches(self.head, self.batches[0])
             kind = kind_at(places, torch.arange(n), model.prefix_tokens)
             counts = tuple(kind.bincount(minlength=len(places)).tolist())

@@ -16,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTForImageClas
 
 import sae_nb as sn
 from sae_nb.lenses import _jacobian, measured_effects
-from sae_nb.lenses._head import head_of
+from sae_nb.lenses._head import _is_close, head_of
 from sae_nb.lenses._reading import compare_all, reading_of, rows_at_once
 from sae_nb.lenses._rows import Rows, kind_at
 
@@ -336,6 +336,7 @@ def test_a_lens_is_scored_by_its_table(gpt: Any) -> None:
     elsewhere[other] = other.roll(shift)
     assert bool((elsewhere != torch.arange(n)).all())
     tops, mean = own.argmax(dim=1), own.softmax(-1).mean(dim=0)
+    assert "place" not in found.table
     for layer in (0, 1):
         line = found.table.iloc[layer]
         assert lens.maps is not None
@@ -552,3 +553,14 @@ def test_a_score_in_words_is_that_of_the_deepest_layer() -> None:
     assert replace(found, atoms=lines, layer=2).words.endswith(
         "effects of atoms: rank correlation 0.60 (logit lens 0.30, random directions 0.10)"
     )
+
+
+def test_an_answer_may_differ_by_its_rounding_alone() -> None:
+    """By a thousandth of its largest deviation from the mean; thirty where the model rounds to half precision."""
+    wanted = torch.tensor([[0.0, 4.0], [1.0, -1.0]])  # 3 from its mean
+    for dtype, most in ((torch.float32, 3e-3), (torch.bfloat16, 9e-2)):
+        for factor in (0.99, -0.99):
+            off = torch.tensor([[0.0, 0.0], [0.0, factor * most]])
+            assert _is_close(wanted + off, wanted.to(dtype))
+            assert not _is_close(wanted + off / 0.9, wanted.to(dtype))
+    assert not _is_close(wanted[:1], wanted)

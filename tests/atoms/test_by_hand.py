@@ -1,0 +1,487 @@
+"""Numbers of pairs, second codes, sites, sounds, texts and images of atoms, worked out by hand."""
+
+from __future__ import annotations
+
+import io
+import wave
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.activations import Activations
+from sae_nb.activations._context import Context, PlacedImages, Ragged
+from sae_nb.activations._token_texts import CONTINUED
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._atom import N_BINS, build_crops, footprint_of, strength_histogram
+from sae_nb.atoms._examples import (
+    IMAGE,
+    build_examples,
+    choose_rows,
+    clip_at,
+    eight_bits,
+    in_text,
+    one_per_sample,
+    wave_file,
+)
+from sae_nb.atoms._firings import Firings
+from sae_nb.atoms._names import AtomNames, row_word
+from sae_nb.atoms._pair import compare_atoms
+from sae_nb.atoms._second_codes import KeptFirings, _from_json, _to_json, keeps_of
+from sae_nb.atoms._words import _with_patches, row_words
+from sae_nb.codes import SparseCodes
+
+
+def catalogue_of(z: Any, *, dictionary: Any = None, acts: Any = None, **more: Any) -> AtomCatalogue:
+    """Atoms with these strengths."""
+    z = torch.as_tensor(z, dtype=torch.float32)
+    if acts is None:
+        acts = Activations.from_tensor(torch.ones(len(z), 2), **more)
+    directions = torch.ones(z.shape[1], acts.d_in) if dictionary is None else dictionary
+    sae = SimpleNamespace(
+        d_in=acts.d_in, n_atoms=z.shape[1], dictionary=torch.as_tensor(directions), encode=None
+    )
+    return AtomCatalogue(sae, acts, codes=SparseCodes.from_dense(z))
+
+
+# -------------------------------------------------------------------------------------------------
+# Two atoms.
+
+
+def test_two_atoms_are_compared_row_by_row_and_sample_by_sample() -> None:
+    """The first fires in samples 0 to 3, the second in 1, 3 and 4, both in one row of nine."""
+    first, second = [1, 0, 2, 0, -5, 0, 4, 0, 0], [0, 0, 3, 0, 0, 1, 0, 7, 9]
+    samples = torch.tensor([0, 0, 1, 1, 2, 3, 3, 4, 4])
+    catalogue = catalogue_of(
+        np.stack([first, second], axis=1), sample=samples,
+        position=torch.tensor([0, 1, 0, 1, 0, 0, 1, 0, 1]),
+        dictionary=[[3.0, 4.0], [0.0, 2.0]],
+    )  # fmt: skip
+    pair = compare_atoms(catalogue, 0, 1)
+    assert pair.cosine == pytest.approx(0.8)
+    assert (pair.n_both, pair.n_by_chance) == (1, pytest.approx(16 / 9))
+    assert pair.lift == pytest.approx(9 / 16)
+    assert (pair.n_only_first, pair.n_only_second, pair.n_shared) == (2, 1, 2)
+    assert [(one.row, one.strength) for one in pair.only_first] == [(4, -5), (0, 1)]
+    assert [(one.row, one.strength) for one in pair.only_second] == [(8, 9)]
+    assert (pair.first.atom, pair.second.atom) == (0, 1)
+    one = compare_atoms(catalogue, 0, 1, n_examples=1)
+    assert [example.row for example in one.only_first] == [4]
+    assert (one.n_only_first, len(one.first.examples)) == (2, 1)
+    many = compare_atoms(catalogue_of(np.eye(8)[:, [0]] * [[1, 0]] + [[1, 0]] * 8), 0, 1)
+    assert (len(many.only_first), len(many.first.examples), many.n_only_first) == (6, 6, 8)
+    assert np.isnan(many.lift)
+
+
+# -------------------------------------------------------------------------------------------------
+# What another solver keeps.
+
+
+def kept(**more: Any) -> KeptFirings:
+    numbers = {
+        "fires": [12, 12, 0, 10, 9, 2],
+        "kept": [5, 6, 0, 4, 1, 0],
+        "chance": [0.6, 1.4, 0, 0, 0, 0],
+        "noise": [11.4, np.nan, 0, 9, 9, 2],
+    }
+    columns = {name: np.array(one) for name, one in numbers.items()}
+    return KeptFirings(solver="omp", n_rows=20, **columns, **more)
+
+
+def test_a_sentence_tells_how_many_firings_another_solver_keeps() -> None:
+    """Below a half of ten or more the strongest alone are to be read."""
+    found = kept()
+    said = "Another solver (OMP) keeps 5 of 12 firings (chance 1, noise 11): read its strongest ones only."
+    assert found.sentence(0) == found.sentence(0, 20) == said
+    assert " 5 of 12 firings in 20 other rows (" in found.sentence(0, 21)
+    assert found.sentence(1).endswith("keeps 6 of 12 firings (chance 1, noise not measured).")
+    assert found.sentence(2) == ""
+    assert found.sentence(3).endswith("read its strongest ones only.")
+    assert found.sentence(4).endswith("(chance 0, noise 9).")
+    report = {"kept_by_second_code": SimpleNamespace(value=0.25, control=0.02)}
+    said = keeps_of(report).replace("\u2009", " ")
+    assert said == (
+        "Another solver keeps 25.0 % of an atom’s firings (chance 2.00 %, noise not measured)."
+    )
+    report["kept_in_noise"] = SimpleNamespace(value=0.5)
+    assert "noise 50.0" in keeps_of(report)
+    report["kept_by_second_code"].control = None
+    assert keeps_of(report) == keeps_of({}) == ""
+
+
+def test_firings_that_are_not_kept_are_told_on_the_same_rows_alone() -> None:
+    rows, atoms = np.array([3, 7, 1, 4]), np.array([0, 0, 2, 5])
+    found = kept(rows=rows, atoms=atoms)
+    twelve = np.array([0, 1, 2, 3, 5, 6, 7, 9, 10, 11, 12, 13])
+    wanted = [i in (3, 7) for i in twelve.tolist()]
+    dropped = found.dropped(0, twelve, 20)
+    assert dropped is not None
+    assert dropped.tolist() == wanted
+    assert found.dropped(5, np.array([3, 4]), 20).tolist() == [False, True]
+    assert found.dropped(1, twelve, 20).tolist() == [False] * 12
+    assert found.dropped(0, twelve, 21) is None
+    assert found.dropped(0, twelve[1:], 20) is None
+    assert found.dropped(0, np.arange(20, 32), 20) is None
+    assert kept().dropped(0, twelve, 20) is None
+
+
+def test_a_second_code_is_the_same_from_a_file() -> None:
+    again = _from_json(_to_json(kept()), Path("second_code.json"))
+    assert (again.solver, again.n_rows) == ("omp", 20)
+    for name in ("fires", "kept", "chance", "noise"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(kept(), name))
+    broken = _to_json(kept())
+    broken["kept"] = broken["kept"][:-1]
+    with pytest.raises(ValueError, match="columns of other lengths"):
+        _from_json(broken, Path("second_code.json"))
+
+
+# -------------------------------------------------------------------------------------------------
+# Dictionaries of several sites.
+
+
+def two_sites(n: int = 12) -> list[Activations]:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(n, 4, generator=generator), torch.randn(n, 3, generator=generator)
+    return [
+        Activations.from_tensor(one, model_name=name, hook_point="h")
+        for one, name in ((x, "a"), (3 * y, "b"))
+    ]
+
+
+def r2(x: Tensor, x_hat: Tensor) -> float:
+    return float(1 - (x - x_hat).square().sum() / (x - x.mean(dim=0)).square().sum())
+
+
+def test_an_atom_of_two_models_with_one_code_has_a_share_at_each() -> None:
+    """Strengths are those of the code times the share; R² is each site's own."""
+    parts = two_sites()
+    sae = sn.Crosscoder([4, 3], 6, k=2, generator=torch.Generator().manual_seed(1))
+    catalogue = AtomCatalogue(sae, parts)
+    z, x_hat = catalogue.codes.to_dense(), sae([part.x for part in parts])
+    shares = sae.shares()
+    atom = int(catalogue.order("frequency")[0])
+    for i, name in enumerate(catalogue.sites):
+        site = catalogue.at(name)
+        torch.testing.assert_close(site.dictionary, sae.dictionaries[i])
+        assert site.r2 == pytest.approx(r2(parts[i].x, x_hat[i].detach()), abs=1e-5)
+        assert site.shares is not None
+        np.testing.assert_allclose(site.shares, shares[:, i])
+    found = catalogue.summary(atom, n_examples=5).sites
+    top = float(z[:, atom].max())
+    for i, site in enumerate(found):
+        share = float(shares[atom, i])
+        fired = np.sort(z[:, atom][z[:, atom] > 0].detach().numpy())[::-1]
+        assert (site.n_fired, site.n_examples) == (len(fired), len(fired))
+        assert site.frequency == pytest.approx(len(fired) / 12)
+        assert (site.share, site.scaled) == (pytest.approx(share), True)
+        assert len(site.examples) == min(3, len(fired))  # half of five, and one for both
+        strengths = [example.strength for example in site.examples]
+        assert strengths == pytest.approx((share * fired[:3]).tolist())
+        assert site.max_strength == pytest.approx(top * float(shares[atom].max()))
+
+
+def test_a_code_of_one_model_alone_is_read_there() -> None:
+    parts = two_sites()
+    sae = sn.UniversalSAE([4, 3], 6, k=2, generator=torch.Generator().manual_seed(1))
+    catalogue = AtomCatalogue(sae, parts)
+    for i, name in enumerate(catalogue.sites):
+        site, codes = catalogue.at(name), sae.encode(parts[i].x, reads=i)
+        assert torch.equal(site.codes.to_dense(), codes.to_dense())
+        assert site.r2 == pytest.approx(r2(parts[i].x, sae.decode(codes)[i].detach()), abs=1e-5)
+    record = catalogue.summary(int(catalogue.order("frequency")[0]), n_examples=4)
+    for site, one in zip(record.sites, catalogue.side_by_side, strict=True):
+        assert (site.share, site.scaled) == (None, False) or not site.scaled
+        assert site.max_strength == pytest.approx(float(one.max_strength[record.atom]))
+        assert len(site.examples) == min(2, site.n_fired)
+
+
+def test_what_is_only_read_has_no_share_explained() -> None:
+    """A transcoder reads the first site and writes the second; the second may be missing."""
+    x, y = two_sites()
+    sae = sn.Transcoder(4, 3, 6, k=2, generator=torch.Generator().manual_seed(1))
+    catalogue = AtomCatalogue(sae, (x, y))
+    read, written = (catalogue.at(name) for name in catalogue.sites)
+    assert read.r2 is None
+    assert written.r2 == pytest.approx(r2(y.x, sae(x.x).detach()), abs=1e-5)
+    assert catalogue.r2 == pytest.approx(written.r2)
+    alone = AtomCatalogue(sae, x)
+    assert alone.r2 is None
+    assert [alone.at(name).r2 for name in alone.sites] == [None, None]
+
+
+# -------------------------------------------------------------------------------------------------
+# Sounds.
+
+
+def sound(length: int = 1000, **more: Any) -> Context:
+    whole = torch.arange(length, dtype=torch.int16)
+    return Context(
+        kind="audio", n_samples=1, sounds=Ragged(whole, torch.tensor([0, length])),
+        policy={"sample_rate": 100}, **more,
+    )  # fmt: skip
+
+
+def test_a_clip_lies_around_its_moment_and_knows_where_in_the_image() -> None:
+    """Ten seconds in 10 columns of one second, ahead of which stand two tokens of no time."""
+    context = sound(prefix_tokens=2, patch_grid=(1, 10), seconds_per_step=1.0)
+    clip = clip_at(context, 0, 2 + 5, most=200)
+    assert clip is not None
+    assert (clip.rate, clip.first, clip.values.tolist()) == (100, 400, [*range(400, 600)])
+    assert clip.span == pytest.approx((0.4, 0.6))
+    begin, end = clip_at(context, 0, 2, most=200), clip_at(context, 0, 2 + 9, most=300)
+    assert (begin.first, begin.span) == (0, pytest.approx((0, 0.2)))
+    assert (end.first, len(end.values), end.span) == (700, 300, pytest.approx((0.7, 1.0)))
+    assert clip_at(context, 0, 0, most=200).first == 0
+    assert len(clip_at(context, 0, 3).values) == 1000
+    # A shorter sound ends before its image, which is as wide as that of the longest.
+    short = sound(250, prefix_tokens=2, patch_grid=(1, 10), seconds_per_step=1.0)
+    assert clip_at(short, 0, 3, most=500).span == pytest.approx((0, 0.25))
+    # Without a time per step the image is as wide as the sound.
+    assert clip_at(sound(), 0, 3, most=500).span == pytest.approx((0, 0.5))
+    nothing = clip_at(sound(0), 0, 3)
+    assert (nothing.values.tolist(), nothing.first, nothing.span) == ([0], 0, (0.0, 1.0))
+    assert clip_at(Context(), 0, 0) is None
+
+
+def test_a_clip_as_a_file_is_as_loud_as_bytes_allow() -> None:
+    """Silence is 128, the largest 128 ± 127."""
+    samples = eight_bits(np.array([0, 50, -100, 100], np.int16))
+    assert [*samples] == [128, 128 + 64, 1, 255]
+    assert [*eight_bits(np.zeros(2, np.int16))] == [128, 128]
+    with wave.open(io.BytesIO(wave_file(samples, 8000))) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 1, 8000)
+        assert (file.getnframes(), file.readframes(9)) == (4, samples)
+
+
+# -------------------------------------------------------------------------------------------------
+# Images among the tokens of a text, and words without white space.
+
+
+def mixed() -> AtomCatalogue:
+    """One text: a word, an image of 2 × 3 patches, a word, an image of one patch; two rows left out."""
+    at = torch.tensor([[0, 1, 2, 3, 0], [0, 8, 1, 1, 1]])
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (2, 3, 4, 6), dtype=torch.uint8, generator=generator)
+    ids = torch.tensor([0, *[2] * 6, 1, 2])
+    context = Context(
+        kind="language", n_samples=1, token_ids=Ragged(ids, torch.tensor([0, 9])),
+        vocabulary={0: " one", 1: " two", 2: "<image>"}, images=PlacedImages(pictures, at),
+        placeholders={2: "image"},
+    )  # fmt: skip
+    position = torch.tensor([0, 1, 2, 4, 6, 7, 8])
+    z = torch.zeros(7, 2)
+    z[[2, 4], 0] = torch.tensor([1.0, 3.0])
+    z[5, 1] = 2
+    acts = Activations.from_tensor(
+        torch.ones(7, 2),
+        sample=torch.zeros(7, dtype=torch.long),
+        position=position,
+        context=context,
+    )
+    return catalogue_of(z, acts=acts)
+
+
+def test_patches_in_a_text_are_called_by_their_ninth() -> None:
+    """Of 2 × 3: rows 0 and 1 of two are top and middle of three; a single patch is its top left."""
+    catalogue = mixed()
+    word, names = _with_patches(np.zeros(7, np.int64), ["w"], catalogue)
+    assert len(names) == 10
+    assert [names[i] for i in word] == [
+        "w", "top left patches", "top patches", "left patches", "right patches", "w",
+        "top left patches",
+    ]  # fmt: skip
+
+
+def test_an_image_in_a_text_is_shown_with_its_heat() -> None:
+    """The strongest row lies in the last patch of the first image; what was not captured is NaN."""
+    catalogue = mixed()
+    (example,) = build_examples(catalogue, 0, choose_rows(catalogue, 0, "top"))
+    assert (example.row, example.position, example.strength) == (4, 6, 3)
+    np.testing.assert_array_equal(example.heat, [[0, 1, np.nan], [0, np.nan, 3]])
+    assert example.picture is not None
+    assert np.array_equal(example.picture, catalogue.acts.context.images.pictures[0].numpy())
+    (word,) = build_examples(catalogue, 1, choose_rows(catalogue, 1, "top"))
+    assert word.tokens == (" one", IMAGE, *[CONTINUED] * 5, " two", IMAGE)
+    assert word.clipped == (False, False)
+    crop = build_crops(catalogue, 0, "top", 1)
+    assert crop is not None
+    # Patch (1, 2) of 2 × 3 patches of 2 × 2: in the corner, so that grey is on two sides.
+    assert crop.pictures.shape == (1, 3, 6, 6)
+    np.testing.assert_array_equal(
+        crop.pictures[0, :, :4, :4], catalogue.acts.context.images.pictures[0, :, :, 2:]
+    )
+    assert (crop.pictures[0, :, 4:] == 128).all()
+    assert (crop.pictures[0, :, :, 4:] == 128).all()
+    assert crop.strengths.tolist() == [3]
+    assert build_crops(catalogue, 1, "top", 1) is None
+
+
+def text_of(words: list[str], *, position: list[int] | None = None) -> AtomCatalogue:
+    """One text of other words each; an atom of its own fires with 1 on each captured one."""
+    context = Context(
+        kind="language", n_samples=1, vocabulary=dict(enumerate(words)),
+        token_ids=Ragged(torch.arange(len(words)), torch.tensor([0, len(words)])),
+    )  # fmt: skip
+    places = torch.arange(len(words)) if position is None else torch.tensor(position)
+    acts = Activations.from_tensor(
+        torch.ones(len(places), 2),
+        sample=torch.zeros_like(places),
+        position=places,
+        context=context,
+    )
+    return catalogue_of(torch.eye(len(places)), acts=acts)
+
+
+def test_words_that_keep_no_white_space_are_set_apart() -> None:
+    catalogue = text_of(["[CLS]", "play", "##ing", "well", "[SEP]"])
+    (example,) = build_examples(catalogue, 1, choose_rows(catalogue, 1, "top"))
+    assert "".join(example.tokens) == "[CLS] playing well[SEP]"
+    assert example.special == (True, False, False, False, True)
+
+
+def test_a_window_of_a_text_has_24_tokens_before_and_12_after() -> None:
+    words = [f" w{i}" for i in range(60)]
+    catalogue = text_of(words)
+    for at, first, last in ((30, 6, 43), (24, 0, 37), (3, 0, 16), (47, 23, 60), (50, 26, 60)):
+        (example,) = build_examples(catalogue, at, choose_rows(catalogue, at, "top"))
+        assert example.tokens == tuple(words[first:last])
+        assert example.first_position == first
+        assert example.clipped == (first > 0, last < 60)
+        assert example.token_strengths.tolist() == [float(i == at) for i in range(first, last)]
+    # Of a whole text the beginning.
+    one = text_of([f" w{i}" for i in range(70)], position=[0])
+    (example,) = build_examples(one, 0, choose_rows(one, 0, "top"))
+    assert (len(example.tokens), example.first_position, example.clipped) == (61, 0, (False, True))
+    assert np.isnan(example.token_strengths).all()
+
+
+def test_an_atom_just_below_is_said_to_be_nowhere() -> None:
+    missing = choose_rows(catalogue_of(np.eye(3)), 0, "just below")
+    assert (len(missing.rows), len(missing.strengths)) == (0, 0)
+    assert "no k that can be doubled" in missing.missing
+
+
+def test_a_vector_is_shown_by_its_eight_largest_coordinates() -> None:
+    x = torch.zeros(1, 12)
+    x[0, [3, 5, 7]] = torch.tensor([1.0, -9.0, 4.0])
+    catalogue = catalogue_of([[1.0]], acts=Activations.from_tensor(x))
+    (example,) = build_examples(catalogue, 0, choose_rows(catalogue, 0, "top"))
+    assert len(example.coordinates) == 8
+    assert example.coordinates[:3].tolist() == [5, 7, 3]
+    assert example.coordinate_values[:3].tolist() == [-9, 4, 1]
+
+
+# -------------------------------------------------------------------------------------------------
+# Counts.
+
+
+def test_rows_of_a_dense_atom_are_thinned_for_what_fires_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of six rows every third: rows 0 and 3; both hold the second atom, one the third."""
+    z = np.zeros((7, 4))
+    z[:6, 0], z[[0, 3], 1], z[[3, 4, 5], 2] = 1, 1, 1
+    firings = Firings(SparseCodes.from_dense(torch.tensor(z)))
+    monkeypatch.setattr("sae_nb.atoms._firings.MOST_ROWS", 2)
+    atoms, lifts, counts = firings.coactive(0, min_count=1)
+    assert (atoms.tolist(), counts.tolist()) == ([1, 2], [2, 1])
+    assert lifts == pytest.approx([2 / (2 * 2 / 7), 1 / (2 * 3 / 7)])
+    assert firings.coactive(0, min_count=2)[0].tolist() == [1]
+    assert firings.coactive(0, 1, min_count=1)[0].tolist() == [1]
+    monkeypatch.setattr("sae_nb.atoms._firings.MOST_ROWS", 6)
+    assert firings.coactive(0, min_count=1)[2].tolist() == [2, 3]
+    assert firings.coactive(3)[0].tolist() == []
+
+
+def test_five_rows_together_are_enough_and_four_are_not() -> None:
+    z = np.zeros((20, 3))
+    z[:6, 0], z[:5, 1], z[:4, 2] = 1, 1, 1
+    assert Firings(SparseCodes.from_dense(torch.tensor(z))).coactive(0)[0].tolist() == [1]
+
+
+def test_entries_of_rows_are_found_in_any_order() -> None:
+    z = torch.tensor([[1.0, 2, 0], [0, 0, 0], [0, 3, 0], [4, 5, 6]])
+    firings = Firings(SparseCodes.from_dense(z))
+    found = firings.entries_of(np.array([3, 1, 0, 2]))
+    assert firings.values[found].tolist() == [4, 5, 6, 1, 2, 3]
+    assert firings.entries_of(np.array([], np.int64)).tolist() == []
+
+
+def test_an_entry_of_strength_zero_is_no_firing() -> None:
+    """It counts for no percentile, mean or number of rows."""
+    codes = SparseCodes.from_dense(torch.tensor([[1.0], [2.0], [3.0]]))
+    codes = codes.with_values(torch.tensor([0.0, 2.0, 3.0]))
+    firings = Firings(codes)
+    assert firings.n_fired.tolist() == [2]
+    assert firings.mean_strength.tolist() == [2.5]
+    assert firings.p99.tolist() == pytest.approx([2.99])
+    assert firings.strengths(0)[0].tolist() == [1, 2]
+    assert firings.alive.tolist() == [True]
+
+
+def test_strengths_are_counted_in_forty_bins() -> None:
+    found = strength_histogram(np.array([1.0, 40.0, 39.5]))
+    assert len(found.counts) == N_BINS == 40
+    assert np.flatnonzero(found.counts).tolist() == [1, 39]
+    assert found.counts[39] == 2
+
+
+def test_early_tokens_are_told_apart_more_finely_than_late_ones() -> None:
+    """0, 1, 2 to 15, 16 to 127, …; shares of the rows at each."""
+    n = 20
+    z = np.zeros((n, 1))
+    z[[1, 2, 3, 16]] = 1
+    catalogue = text_of([f" w{i}" for i in range(n)])
+    catalogue = catalogue_of(z, acts=catalogue.acts)
+    found = footprint_of(catalogue, 0)
+    assert found is not None
+    assert found.places == ("token 0", "token 1", "2–15", "16–127")
+    assert found.rows.tolist() == [1, 1, 14, 4]
+    assert found.frequency.tolist() == pytest.approx([0, 1, 2 / 14, 1 / 4])
+
+
+def test_the_first_of_each_sample_is_kept_in_order() -> None:
+    assert one_per_sample(np.array([3, 1, 0, 2]), np.array([7, 7, 8, 8])).tolist() == [3, 1]
+
+
+def test_strengths_of_a_sample_lie_at_their_positions() -> None:
+    """What was not captured is NaN, what is beyond the length left out."""
+    catalogue = catalogue_of(
+        [[1.0], [0.0], [3.0], [9.0]], sample=torch.tensor([0, 0, 0, 1]),
+        position=torch.tensor([4, 1, 2, 0]),
+    )  # fmt: skip
+    np.testing.assert_array_equal(catalogue.sample_strengths(0, 0, 5), [np.nan, 0, 3, np.nan, 1])
+    np.testing.assert_array_equal(catalogue.sample_strengths(0, 0, 4), [np.nan, 0, 3, np.nan])
+    assert catalogue.rows_of_sample(1).tolist() == [3]
+    assert catalogue.rows_at_position.tolist() == [1, 1, 1, 0, 1]
+
+
+def test_rows_are_called_what_they_are() -> None:
+    assert row_word(catalogue_of(np.eye(2))) == "rows"
+    assert row_word(mixed()) == "positions"
+    images = Context(kind="vision", n_samples=2)
+    whole = catalogue_of(np.eye(2), acts=Activations.from_tensor(torch.ones(2, 2), context=images))
+    assert row_word(whole) == "images"
+    texts = Context(kind="language", n_samples=2)
+    sites = [
+        catalogue_of(np.eye(2), acts=Activations.from_tensor(torch.ones(2, 2), context=one))
+        for one in (images, texts)
+    ]
+    whole.side_by_side = tuple(sites)
+    assert row_word(whole) == "pairs"
+    whole.side_by_side = (sites[0], sites[0])
+    assert row_word(whole) == "images"
+
+
+def test_the_crop_of_a_name_is_its_strongest_patch() -> None:
+    catalogue = mixed()
+    crop = build_crops(catalogue, 0, "top", 2)
+    assert crop is not None
+    assert np.array_equal(AtomNames(catalogue).crop(0), crop.pictures[0])
+    assert AtomNames(catalogue).crop(1) is None

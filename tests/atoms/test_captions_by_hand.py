@@ -1,0 +1,454 @@
+"""How a name is made and judged, and how atoms are searched, on units that can be counted by hand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sae_nb.activations import Activations
+from sae_nb.activations._context import Context, Ragged
+from sae_nb.atoms import AtomCatalogue, _captions
+from sae_nb.atoms._captions import (
+    BOTH,
+    Captions,
+    Firing,
+    Found,
+    Kind,
+    Units,
+    _counted,
+    _f1,
+    _folded,
+    _grown,
+    _joins,
+    _kinds,
+    _read,
+    _words_of,
+)
+from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms._searching import _asked, _fired_at, _written, find_atoms
+from sae_nb.atoms._words import PATCHES
+from sae_nb.codes import SparseCodes
+from tests.atoms.test_by_hand import catalogue_of, mixed, text_of
+from tests.random_texts import random_texts
+
+# -------------------------------------------------------------------------------------------------
+# Firings of one atom.
+
+
+def kind_of(key: Any, sample: Any = None, *, names: Any = None, **more: Any) -> Kind:
+    key = np.array(key)
+    sample = np.arange(len(key)) if sample is None else np.array(sample)
+    names = [f"“w{i}”" for i in range(int(key.max()) + 1)] if names is None else names
+    return Kind("{}", key, names, sample, np.ones(len(key), bool), **more)
+
+
+def units_of(*kinds: Kind, of_row: Any = None, of_text: bool = True) -> Units:
+    of_row = np.arange(len(kinds[0].key)) if of_row is None else np.array(of_row)
+    return Units(of_row, kinds[0].sample, list(kinds), of_text=of_text)
+
+
+def test_a_firing_is_strong_from_half_of_the_hundredth_strongest_on() -> None:
+    """Of 100 the second strongest is the measure, of 99 the strongest."""
+    strengths = np.ones(100)
+    strengths[[7, 3, 5, 9]] = [10, -4, 2, 1.9]
+    units = units_of(kind_of(np.zeros(100, int)))
+    found = units.firings(np.arange(100), strengths)
+    assert found.strong.tolist() == [7, 3, 5]
+    assert found.top.tolist() == [7, 3, 5, 9, 0, 1, 2, 4, 6, 8, 10, 11]
+    assert units.firings(np.arange(99), strengths[:99]).strong.tolist() == [7]
+    assert found.fired.all()
+    assert len(units.firings(np.arange(70), np.ones(70)).strong) == 60
+    assert units.firings(np.arange(0), np.ones(0)).strong.tolist() == []
+
+
+def test_a_word_fires_as_strongly_as_its_strongest_token() -> None:
+    """Rows 0 and 1 are of one word, row 2 is of none."""
+    units = units_of(kind_of([0, 0, 0]), of_row=[0, 0, -1, 1, 2])
+    found = units.firings(np.array([0, 1, 2, 3]), np.array([1.0, 3.0, 9.0, 1.4]))
+    assert (found.top.tolist(), found.strong.tolist()) == ([0, 1], [0])
+    assert found.fired.tolist() == [True, True, False]
+    found = units.firings(np.array([0, 1, 2, 3]), np.array([1.0, 3.0, 9.0, 1.5]))
+    assert found.strong.tolist() == [0, 1]
+
+
+def test_samples_with_strong_firings_are_dealt_out_by_turns() -> None:
+    units = units_of(kind_of([0] * 6, [4, 4, 1, 3, 0, 2]))
+    assert sorted(units._half.tolist()) == [0, 0, 0, 1, 1] or sorted(units._half.tolist()) == [
+        0, 0, 1, 1, 1,
+    ]  # fmt: skip
+    found = units.firings(np.array([0, 1, 2, 4]), np.array([4.0, 9.0, 5.0, 6.0]))
+    assert found.strong.tolist() == [1, 4, 2]
+    assert [found.half[i] for i in (4, 0, 1)] == [0, 1, 0]
+    mine = found.part(found.strong, units.sample, 0)
+    assert (mine.tolist(), found.part(found.strong, units.sample, BOTH).tolist()) == (
+        [1, 2],
+        [1, 4, 2],
+    )
+    nothing = Units(np.zeros(0, int), np.zeros(0, int), [], of_text=True)
+    assert len(nothing._half) == 0
+
+
+def test_what_an_atom_is_seen_on_is_its_commonest_words() -> None:
+    """Three words; of places the one where more than half of the strongest lie."""
+    units = units_of(kind_of([0, 1, 1, 2, 2, 2, 3, -1]))
+    found = units.firings(np.arange(8), np.arange(8, 0, -1.0))
+    assert units.seen(found) == ("“w2”", "“w1”", "“w0”")
+    for key, seen in (([0, 0, 0, 1, 2], ("“w0”",)), ([0, 0, 1, 2], ()), ([0, 0, -1], ("“w0”",))):
+        places = units_of(kind_of(key), of_text=False)
+        found = places.firings(np.arange(len(key)), np.ones(len(key)))
+        assert places.seen(found) == seen
+
+
+# -------------------------------------------------------------------------------------------------
+# Names.
+
+
+def firing(fired: Any, strong: Any, half: Any) -> Firing:
+    strong = np.array(strong, np.int64)
+    return Firing(np.array(fired, bool), strong[:12], strong, np.array(half))
+
+
+def test_f1_is_the_harmonic_mean() -> None:
+    assert _f1(0.5, 1, 4) == pytest.approx(1 / 3)
+    assert _f1(1.0, 3, 4) == pytest.approx(6 / 7)
+    assert _f1(0.0, 0, 0) == 0
+
+
+@pytest.mark.parametrize(("n_others", "keys", "f1"), [(2, (0, 1), 0.8), (3, (0,), 0.75)])
+def test_a_name_grows_by_a_word_that_adds_two_hundredths(
+    n_others: int, keys: tuple[int, ...], f1: float
+) -> None:
+    """Word 0 is on six of eight firings and two times elsewhere, word 1 on the other two.
+
+    Alone F1 = 0.75. With word 1, which stands elsewhere two times: recall 1, precision 8 of 12, F1 = 0.8; three
+    times: 16 / 21, which is not enough more.
+    """
+    key = [0] * 6 + [1] * 2 + [0] * 2 + [1] * n_others + [2] * 5
+    fired = [True] * 8 + [False] * (len(key) - 8)
+    kind = kind_of(key)
+    found = firing(fired, range(8), np.arange(len(key)) % 2)
+    grown, reached = _grown(kind, found, BOTH)
+    assert (grown, reached) == (keys, pytest.approx(f1))
+    assert _grown(kind, found, BOTH, above=0.99)[0] == keys
+    # All firings hold one of the words, so that no F1 above 1 can be reached.
+    assert _grown(kind, found, BOTH, above=1.0) == ((), 0.0)
+    assert units_of(kind).best(found) == Found(0, keys)
+
+
+def test_a_word_of_one_sample_names_nothing() -> None:
+    """On all firings a word must be in two samples, on a half in one."""
+    kind = kind_of([0, 0, 1, 1], [0, 0, 1, 2])
+    found = firing([True] * 4, range(4), [0, 1, 0])
+    assert _grown(kind, found, BOTH)[0] == (1,)
+    assert _grown(kind, found, 0)[0] in ((0, 1), (1, 0), (0,))
+    assert _grown(kind, firing([True] * 4, [0, 1], [0, 1, 0]), BOTH) == ((), 0.0)
+    assert _grown(kind_of([-1, -1]), firing([True] * 2, [0, 1], [0, 1]), BOTH) == ((), 0.0)
+
+
+def test_at_most_24_words_are_tried_and_12_are_kept() -> None:
+    key = np.repeat(np.arange(30), 2)
+    fired = np.ones(60, bool)
+    found = firing(fired, range(60), np.arange(60) % 2)
+    grown, f1 = _grown(kind_of(key), found, BOTH)
+    assert grown == tuple(range(12))
+    assert f1 == pytest.approx(2 * 0.4 / 1.4)
+    # A word of three firings comes before those of two; the 25th of two would never be tried.
+    key = np.concatenate([np.repeat(np.arange(24), 2), np.full(12, 24)])
+    fired = np.ones(60, bool)
+    kind = kind_of(np.concatenate([key, [24] * 900]), np.arange(960))
+    found = firing(np.concatenate([fired, np.zeros(900, bool)]), range(60), np.arange(960) % 2)
+    assert 24 not in _grown(kind, found, BOTH)[0]
+
+
+def test_occurrences_are_counted_where_they_were_captured_and_in_a_half() -> None:
+    key = np.array([0, 0, 1, 0, 1, 0])
+    there = np.array([True] * 5 + [False])
+    kind = Kind("{}", key, ["a", "b"], np.arange(6), there)
+    found = firing([True, False, True, True, False, True], [0, 2, 3], [0, 0, 1, 1, 1, 0])
+    hits, n = _counted(kind, found, BOTH, np.array([1, 0]))
+    assert (hits.tolist(), n.tolist()) == ([1, 2], [2, 3])
+    hits, n = _counted(kind, found, 1, np.array([0, 1]))
+    assert (hits.tolist(), n.tolist()) == ([1, 1], [1, 2])
+    units, which = kind.where(np.array([1, 0]))
+    assert (units.tolist(), which.tolist()) == ([2, 4, 0, 1, 3], [0, 0, 1, 1, 1])
+
+
+def test_a_name_is_judged_on_the_half_it_was_not_made_from() -> None:
+    """Half 0 says word 0, which half 1 has on two of four firings and once elsewhere; half 1 says words 0 and 1."""
+    key = np.array([0, 0, 0, 0, 0, 0, 1, 1, 0, 2])
+    half = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 0])
+    fired = np.array([True] * 8 + [False] * 2)
+    units = units_of(kind_of(key))
+    found = firing(fired, range(8), half)
+    assert _grown(units.kinds[0], found, 0)[0] == (0,)
+    assert set(_grown(units.kinds[0], found, 1)[0]) == {0, 1}
+    there = _f1(0.5, 2, 3)
+    assert units.scores(Found(0, (0,)), found, 1) == (pytest.approx(there), 0.5)
+    assert units.scores(Found(0, (0,)), found, 0) == (pytest.approx(1.0), 1.0)
+    assert units.scores(Found(0, (0,)), found, BOTH) == (pytest.approx(_f1(0.75, 6, 7)), 0.75)
+    assert units.judged(Found(0, (0,)), found) == (
+        pytest.approx((there + 1.0) / 2),
+        pytest.approx(0.75),
+    )
+
+
+def test_three_strong_firings_of_each_half_are_enough() -> None:
+    units = units_of(kind_of([0] * 6 + [1] * 6))
+    fired = [True] * 6 + [False] * 6
+    assert units.best(firing(fired, range(6), [0, 1] * 6)) == Found(0, (0,))
+    assert units.best(firing(fired, range(5), [0, 1] * 6)) is None
+    assert units.best(firing(fired, range(1, 6), [0, 1] * 6)) is None
+
+
+def test_a_kind_with_a_handicap_must_be_that_much_better() -> None:
+    """The first kind reaches 12 / 13, the second 1 less its handicap; from 0.97 on no other is tried."""
+    first = kind_of([0] * 6 + [0] + [1] * 5)
+    fired = [True] * 6 + [False] * 6
+    found = firing(fired, range(6), [0, 1] * 6)
+    for handicap, best in ((0.05, 1), (0.08, 0)):
+        second = kind_of([0] * 6 + [1] * 6, handicap=handicap)
+        assert units_of(first, second).best(found) == Found(best, (0,))
+    # 33 of 34 occurrences are firings: 66 / 67 is above 0.97, 11 of 12 (22 / 23) is below.
+    for n, best in ((33, 0), (11, 1)):
+        found = firing([True] * n + [False], range(n), [0, 1] * 40)
+        kinds = kind_of([0] * n + [0]), kind_of([0] * n + [1])
+        assert units_of(*kinds).best(found) == Found(best, (0,))
+
+
+def test_a_name_in_words_lists_three() -> None:
+    names = ["“a”", "“b”", "“c”", "“d”"]
+    kind = kind_of([0, 1, 2, 3], names=names)
+    units = units_of(kind)
+    found = firing([True] * 4, range(4), [0] * 4)
+    said = {keys: units.name(Found(0, keys), found) for keys in ((0,), (1, 0), (0, 2, 1))}
+    assert [*said.values()] == ["“a”", "“b” or “a”", "“a”, “c” or “b”"]
+    assert units.name(Found(0, (3, 2, 1, 0)), found) == "“d”, “c”, “b” …"
+    places = [f"{zone} {PATCHES}" for zone in ("top", "left", "right")] + ["cls"]
+    of_images = units_of(kind_of([0, 1, 2, 3], names=places), of_text=False)
+    assert of_images.name(Found(0, (0, 2)), found) == f"top or right {PATCHES}"
+    assert of_images.name(Found(0, (0, 1, 2)), found) == f"top, left or right {PATCHES}"
+    assert of_images.name(Found(0, (1,)), found) == f"left {PATCHES}"
+    assert of_images.is_prefix(Found(0, (3,)))
+    assert not of_images.is_prefix(Found(0, (0,)))
+    assert not units.is_prefix(Found(0, (0,)))
+
+
+def test_forms_of_a_word_are_named_by_those_it_fires_on() -> None:
+    """Of one stem: most often “walked”, then “walks”; “walk” never."""
+    words = kind_of([0, 1, 1, 2, 3], names=["“walk”", "“walked”", "“walks”", "“sun”"])
+    stems = Kind(
+        "{}", np.array([0, 0, 0, 0, 1]), ["walk", "sun"], words.sample, words.there, of_forms=True
+    )
+    found = firing([False, True, True, True, True], [3, 1, 2, 4], [0, 1] * 3)
+    assert units_of(words, stems).name(Found(1, (0,)), found) == "“walked” or “walks”"
+
+
+def test_a_name_is_compared_with_four_names_of_other_atoms() -> None:
+    acts, planted, _ = random_texts()
+    fires = torch.cat([planted, planted, planted], dim=1).float()
+    thin = torch.zeros(len(fires), 2)
+    thin[:5, 0], thin[:6, 1] = 1, 1
+    captions = Captions(catalogue_of(torch.cat([fires, thin], dim=1), acts=acts))
+    units = captions._units
+    assert units is not None
+    pool = captions._others(units)
+    assert len(pool) == 4
+    assert all(atom != 9 for atom, _ in pool)
+    made = captions.caption(0)
+    assert made is not None
+    assert made.evidence is not None
+    firings = units.firings(*captions._catalogue.strengths(0))
+    own = units.best(firings)
+    others = [units.scores(one, firings, BOTH)[0] for a, one in pool if a != 0 and one != own]
+    assert made.evidence.f1_control == pytest.approx(np.mean(others))
+    assert (made.evidence.f1, made.evidence.fits) == pytest.approx(units.judged(own, firings))
+    assert made.evidence.n == len(firings.strong)
+
+
+# -------------------------------------------------------------------------------------------------
+# Words.
+
+
+def test_tokens_of_one_word_are_one() -> None:
+    """Five tokens of a text, two of them not captured, and two of another."""
+    words = {0: "The", 1: " un", 2: "done", 3: " cat", 4: "s"}
+    context = Context(
+        kind="language", n_samples=2, vocabulary=words,
+        token_ids=Ragged(torch.tensor([0, 1, 2, 3, 4, 0, 3]), torch.tensor([0, 5, 7])),
+    )  # fmt: skip
+    acts = Activations.from_tensor(
+        torch.ones(5, 2), sample=torch.tensor([0, 0, 0, 1, 1]),
+        position=torch.tensor([1, 2, 4, 0, 1]), context=context,
+    )  # fmt: skip
+    of_row, sample, texts = _words_of(catalogue_of(np.eye(5), acts=acts), context.token_ids)
+    assert [texts[i] for i in of_row] == [" undone", " undone", " cats", "The", " cat"]
+    assert sorted(texts) == sorted(["The", " undone", " cats", "The", " cat"])
+    assert len(sample) == 5
+
+
+def test_of_more_tokens_than_are_read_some_texts_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = Ragged(torch.zeros(12, dtype=torch.long), torch.tensor([0, 4, 8, 12]))
+    catalogue: Any = SimpleNamespace(samples=np.array([0, 0, 1, 2]))
+    assert sorted(_read(catalogue, ids)) == [0, 1, 2]
+    for most, n in ((3, 1), (4, 2), (7, 2), (8, 3)):
+        monkeypatch.setattr(_captions, "MOST_TOKENS", most)
+        assert len([*_read(catalogue, ids)]) == n
+
+
+def test_case_is_no_difference_and_the_commonest_spelling_is_shown() -> None:
+    key, names = _folded(["The", " the", " the", " cat"])
+    assert (key.tolist(), names) == ([0, 0, 0, 1], ["“the”", "“cat”"])
+
+
+def test_letters_of_scripts_without_spaces_do_not_join() -> None:
+    """Thai and Lao, and from the CJK radicals on."""
+    assert [_joins(one) for one in "a9é\u0dc0\u0f40\u2c80"] == [True] * 6
+    assert [_joins(one) for one in ("-", "", "\u0e01", "\u0eab", "\u2f00", "中")] == [False] * 6
+
+
+@pytest.mark.parametrize(("n", "most"), [(100, 6), (5000, 10)])
+def test_what_a_passage_is_about_are_rare_words_that_come_again(n: int, most: int) -> None:
+    """At most two of a thousand words, or six; letters alone, three at least."""
+    names = ["“rare”", "“often”", "“ox”", "“once”", "“x9z”", "“fill”", "“cat”"]
+    counts = [most, most + 1, 2, 1, 2, 0, 2]
+    word = np.repeat(np.arange(7), counts)
+    word = np.concatenate([word, np.full(n - len(word), 5)])
+    *_, near = _kinds(word, names, np.zeros(n, int), np.ones(n, bool))
+    assert {i for i in np.unique(near.key).tolist() if i >= 0} == {0, 6}
+    assert near.offsets == (*range(-8, 0), *range(1, 9))
+    assert near.handicap == pytest.approx(0.1)
+
+
+def test_forms_share_their_first_four_letters() -> None:
+    names = ["“walk”", "“Walked”", "“wal”", "“wa1k”", "“sunny”"]
+    kinds = _kinds(np.arange(5), names, np.zeros(5, int), np.ones(5, bool))
+    (stems,) = (kind for kind in kinds if kind.of_forms)
+    assert (stems.key.tolist(), list(stems.names)) == ([0, 0, -1, -1, 1], ["walk", "sunn"])
+    assert [kind.handicap for kind in kinds] == pytest.approx([0, 0, 0, 0.02, 0.02, 0.02, 0.1])
+
+
+def test_patches_in_a_text_are_words_of_their_own() -> None:
+    units = Captions(mixed())._units
+    assert units is not None
+    plain = units.kinds[0]
+    assert [plain.names[plain.key[i]] for i in units.of_row] == [
+        "“one”", "top left patches", "top patches", "left patches", "right patches", "“two”",
+        "top left patches",
+    ]  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------
+# Searching.
+
+
+def test_a_query_is_looked_for_as_a_word_then_as_a_beginning_then_anywhere() -> None:
+    written = _written(text_of(["The", " cat", "s", " sat", " cats", ".", " on"]))
+
+    def rows(query: str) -> list[list[int]]:
+        return [one.tolist() for one in written.places(query)]
+
+    assert rows("sat") == [[3]]
+    assert rows("cat") == [[1], [4]]
+    assert rows("cats") == [[1, 2], [4]]
+    assert rows("at") == [[1], [3], [4]]
+    assert rows("cats sat cats.") == [[1, 2, 3, 4, 5]]
+    assert rows("dog") == []
+    # A gap in what was captured ends a word.
+    apart = _written(text_of(["The", " cat", "s", " sat", "s"], position=[0, 1, 3, 4]))
+    assert [one.tolist() for one in apart.places("cat")] == [[1]]
+    assert [one.tolist() for one in apart.places("sats")] == [[2, 3]]
+    bare = _written(text_of(["play", "##ing", "well"]))
+    assert [one.tolist() for one in bare.places("playing")] == [[0, 1]]
+    assert [one.tolist() for one in bare.places("well")] == [[2]]
+
+
+def test_an_atom_counts_at_a_place_by_its_strongest_token_there() -> None:
+    z = [[1, 0, 0], [-3, 0, 2], [2, 4, 0], [9, 9, 9]]
+    found = _fired_at(catalogue_of(z), [np.array([0, 1]), np.array([2])])
+    assert found.atoms.tolist() == [0, 1, 2]
+    assert found.mean.tolist() == [2.5, 2, 1]
+    assert found.largest.tolist() == [3, 4, 2]
+    assert found.row.tolist() == [1, 2, 1]
+    assert _fired_at(catalogue_of(z), []).atoms.tolist() == []
+
+
+def test_atoms_are_found_by_the_places_of_images() -> None:
+    """Patch 0,1 holds all of atom 0 and half of atom 1; atom 2 fires on every place."""
+    context = Context(kind="vision", n_samples=2, patch_grid=(2, 2), prefix_tokens=1)
+    z = np.zeros((10, 3))
+    z[[2, 7], 0], z[[2, 3], 1], z[:, 2] = 1, 1, 1
+    acts = Activations.from_tensor(
+        torch.ones(10, 2), sample=torch.arange(2).repeat_interleave(5),
+        position=torch.arange(5).repeat(2), context=context,
+    )  # fmt: skip
+    catalogue = catalogue_of(z, acts=acts)
+    assert find_atoms(catalogue, "patch 0,1").atoms.tolist() == [0, 1]
+    assert find_atoms(catalogue, "2").atoms.tolist() == [2]
+    assert find_atoms(catalogue, "patch 0,1", among=[1, 2]).atoms.tolist() == [1]
+    plain = catalogue_of(np.eye(3))
+    plain.labels = {1: "my cat", 5: "cat"}
+    assert find_atoms(plain, "2").atoms.tolist() == [2]
+    found = find_atoms(plain, "cat")
+    assert (found.atoms.tolist(), found.rows.tolist(), found.n_places) == ([1], [-1], 0)
+
+
+def test_the_running_model_is_asked_with_the_word_and_with_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Kept is what fires at 0.3 of its peak, and more than twice as strongly as at other words."""
+    at: dict[str, list[float]] = {
+        "dog": [4.0, 3.0, 1.0, 0.89, 1.0],
+        "something": [0.0, 3.0, 0.75, 0.0, 0.0],
+        "people": [0.0, 3.0, 0.75, 0.0, 0.0],
+        "it": [0.0, 3.0, 0.0, 0.0, 0.0],
+    }
+
+    def capture(_: Any, texts: list[str], hook_point: str, *, progress: bool) -> Activations:
+        assert (hook_point, progress) == ("h", False)
+        words = [[" " + word for word in text.split()] for text in texts]
+        flat = [word for text in words for word in text]
+        known = {word: i for i, word in enumerate(dict.fromkeys(flat))}
+        lengths = torch.tensor([len(text) for text in words])
+        context = Context(
+            kind="language", n_samples=len(texts), vocabulary={i: w for w, i in known.items()},
+            token_ids=Ragged(
+                torch.tensor([known[word] for word in flat]),
+                torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)]),
+            ),
+        )  # fmt: skip
+        last = {int(end) - 1 for end in lengths.cumsum(0)}
+        x = [at[word.strip()] if i in last else [0.0] * 5 for i, word in enumerate(flat)]
+        return Activations.from_tensor(
+            torch.tensor(x), context=context, hook_point="h",
+            sample=torch.arange(len(texts)).repeat_interleave(lengths),
+            position=torch.cat([torch.arange(int(n)) for n in lengths]),
+        )  # fmt: skip
+
+    monkeypatch.setattr("sae_nb.capturing.capture", capture)
+    sae = SimpleNamespace(
+        d_in=5, n_atoms=5, dictionary=torch.eye(5), encode=lambda x: SparseCodes.from_dense(x)
+    )
+    acts = capture(None, ["dog"], "h", progress=False)
+    peaks = torch.tensor([[8.0, 8.0, 3.0, 3.0, 3.0]])
+    catalogue = AtomCatalogue(sae, acts, codes=SparseCodes.from_dense(peaks))
+    found = _asked(catalogue, None, "dog")
+    # Atom 1 fires at every word, atom 2 twice as much as its mean of 0.5 elsewhere, atom 3 too weakly.
+    assert found.atoms.tolist() == [0, 4]
+    assert found.strengths.tolist() == [4, 1]
+    assert found.shares.tolist() == pytest.approx([0.5, 1 / 3])
+    assert (found.rows.tolist(), found.n_places, found.live) == ([-1, -1], 4, True)
+    nothing = _asked(catalogue, None, "")
+    assert (len(nothing), nothing.n_places, nothing.live) == (0, 0, True)
+
+
+def test_names_rank_by_what_was_measured() -> None:
+    names = AtomNames()
+    assert names.surest() == []
+    names.labels.write(2, "mine")
+    assert (names._rank(2), names._rank(3)) == (4.0, 0.0)
