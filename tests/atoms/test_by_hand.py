@@ -25,7 +25,6 @@ from sae_nb.atoms._examples import (
     choose_rows,
     clip_at,
     eight_bits,
-    in_text,
     one_per_sample,
     wave_file,
 )
@@ -33,7 +32,7 @@ from sae_nb.atoms._firings import Firings
 from sae_nb.atoms._names import AtomNames, row_word
 from sae_nb.atoms._pair import compare_atoms
 from sae_nb.atoms._second_codes import KeptFirings, _from_json, _to_json, keeps_of
-from sae_nb.atoms._words import _with_patches, row_words
+from sae_nb.atoms._words import _with_patches
 from sae_nb.codes import SparseCodes
 
 

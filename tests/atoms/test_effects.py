@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import sae_nb as sn
+from sae_nb.activations import Activations
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.atoms import AtomCatalogue, measure_atom
+from sae_nb.atoms._effects import _ends, _inputs_of, _words_first
+from sae_nb.codes import SparseCodes
 
 PLACE = "resid_post.6"
 
@@ -121,3 +127,105 @@ def test_a_word_in_several_spellings_is_one_of_those_that_an_atom_raises(
     assert 0 <= effects.by_chance <= 8
     assert max(by for _, by in effects.up) <= apart.up[0][1]
     assert len({name.strip().casefold() for name, _ in effects.down}) == 8
+
+
+def pictures(n: int = 16) -> Context:
+    return Context(
+        kind="vision", n_samples=n, patch_grid=(1, 1),
+        pictures=torch.arange(n, dtype=torch.uint8)[:, None, None, None].expand(n, 3, 2, 2),
+    )  # fmt: skip
+
+
+def test_a_measured_effect_is_counted_against_random_directions(
+    vit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten outputs whose changes are given; the atom fires most in the last picture, 12 of 16 in all."""
+    asked: list[tuple[list[int], torch.Tensor, dict[str, Any]]] = []
+    here = torch.tensor([[9.0, 4, 8, 3, 0, 0, 0, 0, -2, -3]])
+    there = torch.stack([
+        torch.tensor(one)
+        for one in (
+            [9.0, 0, 0, 8, 7, 6, 5, 0, 0, 0],  # confirms 0 and 3
+            [1.0, 2, 3, 4, 5, 0, 0, 0, 0, 0],  # raises 0, 1, 2, 3 among its five
+            [0.0, 0, 0, 0, 5, 4, 3, 2, 1, 0],  # none
+            [6.0, 0, 0, 0, 5, 4, 3, 2, 0, 0],  # 0
+            [0.0, 0, 0, 0, 0, 5, 4, 3, 2, 1],  # none
+            [0.0, 6, 6, 0, 0, 0, 5, 4, 3, 0],  # 1 and 2
+        )
+    ])  # fmt: skip
+
+    def measured(_: Any, inputs: Any, place: str, directions: torch.Tensor, **how: Any) -> Any:
+        assert place == PLACE
+        asked.append((inputs[:, 0, 0, 0].tolist(), directions, how))
+        return here if len(directions) == 1 else there
+
+    monkeypatch.setattr("sae_nb.atoms._effects.measured_effects", measured)
+    context = pictures()
+    acts = Activations.from_tensor(
+        torch.ones(16, 4), context=context, sample=torch.arange(16), hook_point=PLACE,
+        position=torch.zeros(16, dtype=torch.long),
+    )  # fmt: skip
+    z = torch.zeros(16, 2)
+    z[4:, 1] = torch.arange(1.0, 13.0)
+    directions = torch.tensor([[1.0, 0, 0, 0], [3, 0, 4, 0]])
+    sae = SimpleNamespace(d_in=4, n_atoms=2, dictionary=directions, encode=None)
+    catalogue = AtomCatalogue(sae, acts, codes=SparseCodes.from_dense(z))
+    found = measure_atom(catalogue, 1, vit, n=5)
+    (first, alone, how), (held_out, drawn, same) = asked
+    assert (first, held_out) == ([*range(15, 9, -1)], [*range(9, 3, -1)])
+    assert how == same == {"strengths": 12.0, "skip_first": 1, "context_length": None}
+    assert torch.equal(alone, directions[1:])
+    assert torch.equal(drawn[0], directions[1])
+    assert drawn.shape == (6, 4)
+    assert drawn.norm(dim=1).tolist() == pytest.approx([5.0] * 6)
+    assert len({tuple(one.tolist()) for one in drawn}) == 6
+    mean = 19 / 10
+    names = [name for name, _ in found.up]
+    assert names[:4] == ["0", "2", "1", "3"]
+    assert [x for _, x in found.up[:4]] == pytest.approx([9 - mean, 8 - mean, 4 - mean, 3 - mean])
+    assert [name for name, _ in found.down[:2]] == ["9", "8"]
+    assert [x for _, x in found.down[:2]] == pytest.approx([-3 - mean, -2 - mean])
+    assert found.confirmed[:4] == (True, False, False, True)
+    wanted = [{0, 1, 2, 3, 4}, {4, 5, 6, 7, 8}, {0, 4, 5, 6, 7}, {5, 6, 7, 8, 9}, {1, 2, 6, 7, 8}]
+    raised = {int(name) for name in names}
+    assert found.chance == tuple(len(one & raised) for one in wanted)
+    assert found.by_chance == max(found.chance)
+    assert found.random_most == pytest.approx(float((there[1:] - there[1:].mean(1, True)).max()))
+    assert (found.by, found.score) == ("measured on 6 examples", "")
+    # By default eight, but no more than half of the outputs.
+    assert len(measure_atom(catalogue, 1, vit).up) == 5
+    # In samples where it does not fire, and after them in those where it fires least.
+    asked.clear()
+    assert measure_atom(catalogue, 1, vit, n=5, elsewhere=True).by == "measured on 6 other examples"
+    assert (sorted(asked[0][0][:4]), asked[0][0][4:]) == ([0, 1, 2, 3], [4, 5])
+    with pytest.raises(ValueError, match="atom 0 has none here"):
+        measure_atom(catalogue, 0, vit)
+
+
+def test_the_words_raised_most_are_told_in_their_strongest_spelling_after_a_space() -> None:
+    """Of two words four tokens each are read, the ninth not; a spelling without a space stands where no other is."""
+    names = ["dog", "Dog", " dog", "cat", " Dog", "Cat", "mouse", "mouse", " cat", " mouse"]
+    named = dict(enumerate(names)).__getitem__
+    effect = torch.arange(10.0, 0, -1)
+    told = _words_first(effect, 2, lambda ids: {i: named(i) for i in ids})
+    assert told == {2: " dog", 3: "cat"}
+    assert _words_first(effect, 3, lambda ids: {i: named(i) for i in ids}) == {
+        2: " dog", 8: " cat", 9: " mouse",
+    }  # fmt: skip
+    blank = _words_first(torch.tensor([2.0, 1.0]), 2, lambda ids: {i: "\n" * (i + 1) for i in ids})
+    assert blank == {0: "\n", 1: "\n\n"}
+
+
+def test_ends_of_an_effect_have_their_signs() -> None:
+    effect = torch.tensor([3.0, -5.0, 1.0, -2.0])
+    up, down = _ends(effect, 2, lambda ids: {i: f"t{i}" for i in ids})
+    assert (up, down) == ((("t0", 3.0), ("t2", 1.0)), (("t1", -5.0), ("t3", -2.0)))
+
+
+def test_texts_of_one_token_are_not_measured() -> None:
+    texts = Ragged(torch.tensor([5, 7, 8, 9]), torch.tensor([0, 1, 3, 4]))
+    acts: Any = SimpleNamespace(context=Context(kind="language", n_samples=3, token_ids=texts))
+    assert _inputs_of(acts, [0, 1, 2]) == [[7, 8]]
+    images: Any = SimpleNamespace(context=pictures())
+    assert len(_inputs_of(images, [])) == 0
+    assert _inputs_of(images, [3])[0, 0, 0, 0] == 3

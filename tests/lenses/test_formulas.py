@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTForImageClas
 
 import sae_nb as sn
 from sae_nb.lenses import _jacobian, measured_effects
-from sae_nb.lenses._head import _is_close, head_of
+from sae_nb.lenses._head import _is_close, direct_head, head_of, pooled
 from sae_nb.lenses._reading import compare_all, reading_of, rows_at_once
 from sae_nb.lenses._rows import Rows, kind_at
 
@@ -564,3 +565,81 @@ def test_an_answer_may_differ_by_its_rounding_alone() -> None:
             assert _is_close(wanted + off, wanted.to(dtype))
             assert not _is_close(wanted + off / 0.9, wanted.to(dtype))
     assert not _is_close(wanted[:1], wanted)
+
+
+@pytest.mark.parametrize("kind", ["jacobian", "tuned"])
+def test_a_killed_fit_continues_to_the_same_bits(kind: Any, gpt: Any, tmp_path: Path) -> None:
+    more: dict[str, Any] = {"steps": 4} if kind == "tuned" else {}
+    texts = [*PROMPTS, PROMPTS[0][:5]]
+    more["skip_first"] = 2
+    whole = sn.fit_lens(gpt, texts, kind, progress=False, **more)
+
+    def die(record: Any) -> None:
+        if record.n_done == 2:
+            raise RuntimeError("killed")
+
+    folder = tmp_path / "lens"
+    call = {"store": folder, "checkpoint_every": 1, **more}
+    with pytest.raises(RuntimeError, match="killed"):
+        sn.fit_lens(gpt, texts, kind, progress=die, **call)
+    assert sn.load_lens(folder, gpt).partial
+    seen: list[int] = []
+    again = sn.fit_lens(gpt, texts, kind, progress=lambda r: seen.append(r.n_done), **call)
+    assert seen[0] == 2
+    assert not again.partial
+    assert torch.equal(again.maps, whole.maps)
+    assert torch.equal(sn.load_lens(folder, gpt).maps, whole.maps)
+    with pytest.raises(ValueError, match="inputs differ"):
+        sn.fit_lens(gpt, PROMPTS[:1], kind, progress=False, **call)
+
+
+def test_frozen_weights_give_the_same_maps(gpt: Any) -> None:
+    """A model loaded for inference alone has a lens, too."""
+    lens = sn.fit_lens(gpt, PROMPTS, skip_first=2, progress=False)
+    gpt.module.requires_grad_(False)
+    try:
+        frozen = sn.fit_lens(gpt, PROMPTS, skip_first=2, progress=False)
+    finally:
+        gpt.module.requires_grad_(True)
+    assert torch.equal(frozen.maps, lens.maps)
+
+
+def test_an_effect_on_images_is_that_of_every_place(vit: Any, images: torch.Tensor) -> None:
+    """Added at cls and all patches; the change of the class logits, mean over images."""
+    directions = torch.randn(2, 8, generator=torch.Generator().manual_seed(8))
+    wanted = torch.zeros(2, 5)
+    with torch.no_grad():
+        for i in range(2):
+            before = vit.module(images).logits
+            hook = vit.module.vit.layers[1].register_forward_hook(
+                lambda _m, _i, out, i=i: out + 3 * directions[i]
+            )
+            wanted[i] = (vit.module(images).logits - before).mean(dim=0)
+            hook.remove()
+    found = measured_effects(vit, images, "resid_post.1", directions, 3.0)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-3)
+
+
+def test_a_class_head_reads_cls_or_the_mean_of_the_patches(vit: Any, images: torch.Tensor) -> None:
+    head = head_of(vit, next(iter(vit.batches(images))))
+    x = torch.randn(2, 7, 8)
+    assert torch.equal(pooled(head, x), x[:, 0])
+    assert torch.equal(pooled(replace(head, pool="mean"), x), x[:, 1:].mean(dim=1))
+
+
+def test_the_direct_head_of_texts_is_found_by_its_answer(gpt: Any, vit: Any) -> None:
+    found = direct_head(gpt)
+    assert found is not None
+    assert found.module is gpt.module.lm_head
+    assert direct_head(gpt) is found
+    assert direct_head(vit) is None
+
+
+def test_a_head_of_another_width_is_not_of_these_states(gpt: Any) -> None:
+    """Of two projections with as many outputs the one as wide as the states is the head."""
+    wide = torch.nn.Linear(7, 40)
+    gpt.module.add_module("a_wide_one", wide)
+    try:
+        assert head_of(gpt, next(iter(gpt.batches(PROMPTS[:1])))).module is gpt.module.lm_head
+    finally:
+        del gpt.module.a_wide_one

@@ -68,17 +68,6 @@ def test_the_maps_are_those_of_the_reference_formula() -> None:
 
 
 @pytest.mark.slow
-def test_frozen_weights_give_the_same_maps(gpt: Any, lens: sn.Lens) -> None:
-    """A model loaded for inference alone has a lens, too."""
-    gpt.module.requires_grad_(False)
-    try:
-        frozen = sn.fit_lens(gpt, TEXTS, progress=False)
-    finally:
-        gpt.module.requires_grad_(True)
-    assert torch.equal(frozen.maps, lens.maps)
-
-
-@pytest.mark.slow
 def test_a_small_direction_does_what_the_lens_foretells(vit: Any) -> None:
     """On the images of the fit, where only the norm's division is left out."""
     images = sn.data.scenes(6, seed=1).images
@@ -96,31 +85,6 @@ def test_of_the_last_block_all_lenses_are_the_direct_path(gpt: Any, lens: sn.Len
     norm, head = gpt.module.model.norm, gpt.module.lm_head
     direct = (atoms * norm.weight) @ head.weight.T
     assert torch.allclose(lens.effects(sae)[:5], direct, atol=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["jacobian", "tuned"])
-def test_a_killed_fit_continues_to_the_same_bits(kind: Any, gpt: Any, tmp_path: Path) -> None:
-    more: dict[str, Any] = {"steps": 4} if kind == "tuned" else {}
-    whole = sn.fit_lens(gpt, TEXTS, kind, progress=False, **more)
-
-    def die(record: Any) -> None:
-        if record.n_done == 2:
-            raise RuntimeError("killed")
-
-    folder = tmp_path / "lens"
-    call = {"store": folder, "checkpoint_every": 1, **more}
-    with pytest.raises(RuntimeError, match="killed"):
-        sn.fit_lens(gpt, TEXTS, kind, progress=die, **call)
-    assert sn.load_lens(folder).partial
-    seen: list[int] = []
-    again = sn.fit_lens(gpt, TEXTS, kind, progress=lambda r: seen.append(r.n_done), **call)
-    assert seen[0] == 2
-    assert not again.partial
-    assert torch.equal(again.maps, whole.maps)
-    assert torch.equal(sn.load_lens(folder).maps, whole.maps)
-    with pytest.raises(ValueError, match="inputs differ"):
-        sn.fit_lens(gpt, TEXTS[:2], kind, progress=False, **call)
 
 
 def test_an_interrupted_fit_leaves_a_lens_that_says_so(gpt: Any, tmp_path: Path) -> None:
@@ -545,6 +509,16 @@ def test_an_encoders_lens_reads_saves_and_is_scored(t5: Any, tmp_path: Path) -> 
     sae.hook_point = "decoder.resid_post.0"
     with pytest.raises(ValueError, match="must be in the encoder"):
         lens.effects(sae)
+
+
+def test_a_token_is_known_by_its_text(gpt: Any) -> None:
+    head = head_of(gpt, next(iter(gpt.batches(TEXTS[:1], batch_size=1))))
+    for word in (" cat", " the"):
+        (number,) = gpt.tokenizer.encode(word, add_special_tokens=False)
+        assert head.output(word) == number
+    assert head.names([number]) == {number: " the"}
+    with pytest.raises(ValueError, match="which are 2: "):
+        head.output(" cat cat")
 
 
 def test_what_reads_the_models_own_modules_waits_for_other_threads(gpt: Any) -> None:
