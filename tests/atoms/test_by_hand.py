@@ -15,7 +15,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.activations._context import Context, PlacedImages, Ragged
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.activations._token_texts import CONTINUED
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._atom import N_BINS, build_crops, footprint_of, strength_histogram
@@ -34,19 +34,7 @@ from sae_nb.atoms._pair import compare_atoms
 from sae_nb.atoms._second_codes import KeptFirings, _from_json, _to_json, keeps_of
 from sae_nb.atoms._words import _with_patches
 from sae_nb.codes import SparseCodes
-
-
-def catalogue_of(z: Any, *, dictionary: Any = None, acts: Any = None, **more: Any) -> AtomCatalogue:
-    """Atoms with these strengths."""
-    z = torch.as_tensor(z, dtype=torch.float32)
-    if acts is None:
-        acts = Activations.from_tensor(torch.ones(len(z), 2), **more)
-    directions = torch.ones(z.shape[1], acts.d_in) if dictionary is None else dictionary
-    sae = SimpleNamespace(
-        d_in=acts.d_in, n_atoms=z.shape[1], dictionary=torch.as_tensor(directions), encode=None
-    )
-    return AtomCatalogue(sae, acts, codes=SparseCodes.from_dense(z))
-
+from tests.small_catalogues import catalogue_of, mixed, text_of
 
 # -------------------------------------------------------------------------------------------------
 # Two atoms.
@@ -262,30 +250,6 @@ def test_a_clip_as_a_file_is_as_loud_as_bytes_allow() -> None:
 # Images among the tokens of a text, and words without white space.
 
 
-def mixed() -> AtomCatalogue:
-    """One text: a word, an image of 2 × 3 patches, a word, an image of one patch; two rows left out."""
-    at = torch.tensor([[0, 1, 2, 3, 0], [0, 8, 1, 1, 1]])
-    generator = torch.Generator().manual_seed(0)
-    pictures = torch.randint(0, 256, (2, 3, 4, 6), dtype=torch.uint8, generator=generator)
-    ids = torch.tensor([0, *[2] * 6, 1, 2])
-    context = Context(
-        kind="language", n_samples=1, token_ids=Ragged(ids, torch.tensor([0, 9])),
-        vocabulary={0: " one", 1: " two", 2: "<image>"}, images=PlacedImages(pictures, at),
-        placeholders={2: "image"},
-    )  # fmt: skip
-    position = torch.tensor([0, 1, 2, 4, 6, 7, 8])
-    z = torch.zeros(7, 2)
-    z[[2, 4], 0] = torch.tensor([1.0, 3.0])
-    z[5, 1] = 2
-    acts = Activations.from_tensor(
-        torch.ones(7, 2),
-        sample=torch.zeros(7, dtype=torch.long),
-        position=position,
-        context=context,
-    )
-    return catalogue_of(z, acts=acts)
-
-
 def test_patches_in_a_text_are_called_by_their_ninth() -> None:
     """Of 2 × 3: rows 0 and 1 of two are top and middle of three; a single patch is its top left."""
     catalogue = mixed()
@@ -319,22 +283,6 @@ def test_an_image_in_a_text_is_shown_with_its_heat() -> None:
     assert (crop.pictures[0, :, :, 4:] == 128).all()
     assert crop.strengths.tolist() == [3]
     assert build_crops(catalogue, 1, "top", 1) is None
-
-
-def text_of(words: list[str], *, position: list[int] | None = None) -> AtomCatalogue:
-    """One text of other words each; an atom of its own fires with 1 on each captured one."""
-    context = Context(
-        kind="language", n_samples=1, vocabulary=dict(enumerate(words)),
-        token_ids=Ragged(torch.arange(len(words)), torch.tensor([0, len(words)])),
-    )  # fmt: skip
-    places = torch.arange(len(words)) if position is None else torch.tensor(position)
-    acts = Activations.from_tensor(
-        torch.ones(len(places), 2),
-        sample=torch.zeros_like(places),
-        position=places,
-        context=context,
-    )
-    return catalogue_of(torch.eye(len(places)), acts=acts)
 
 
 def test_words_that_keep_no_white_space_are_set_apart() -> None:

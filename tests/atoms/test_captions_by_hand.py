@@ -32,8 +32,8 @@ from sae_nb.atoms._names import AtomNames
 from sae_nb.atoms._searching import _asked, _fired_at, _written, find_atoms
 from sae_nb.atoms._words import PATCHES
 from sae_nb.codes import SparseCodes
-from tests.atoms.test_by_hand import catalogue_of, mixed, text_of
 from tests.random_texts import random_texts
+from tests.small_catalogues import catalogue_of, mixed, text_of
 
 # -------------------------------------------------------------------------------------------------
 # Firings of one atom.
