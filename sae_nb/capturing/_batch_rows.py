@@ -15,6 +15,7 @@ from torch import Tensor
 from sae_nb.activations._massive import above, norm_limit
 from sae_nb.activations._named_positions import ROLE_POSITIONS
 from sae_nb.activations._positions import PositionPolicy
+from sae_nb.models._answers import own_tokens
 from sae_nb.models._inputs import to_device
 from sae_nb.models._states import TokenAxes, by_place, layout_of, where_from
 
@@ -213,6 +214,8 @@ def _known_layout(x: Tensor, batch: Batch, point: str, prefix_tokens: int) -> To
     if layout is not None:
         return layout
     n_tokens = None if batch.token_ids is None else batch.sample.shape[1]
+    if n_tokens and x.ndim == 3 and x.shape[1] > n_tokens and point.startswith("resid_"):
+        raise own_tokens(f"Activations at `{point}`", n_tokens, x.shape[1])
     wanted = f"(batch, {n_tokens}, d)" if n_tokens else "(batch, tokens, d)"
     raise ValueError(
         f"Activations at `{point}` must have shape (batch, d), {wanted} or, for images, (batch, "

@@ -22,8 +22,8 @@ from sae_nb.architectures._base import Data, Untrained
 from sae_nb.architectures._catalogue import check_mappable
 from sae_nb.architectures._one_step import without_zeros
 from sae_nb.architectures.parts._operators import MatrixOperator
-from sae_nb.architectures.parts._proxes import row_tiles
-from sae_nb.checks import as_tensor, checked, one_of
+from sae_nb.architectures.parts._proxes import Rows, row_tiles
+from sae_nb.checks import as_tensor, checked, one_of, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import index_dtype, offsets_of
 from sae_nb.files._mapped import all_finite, in_memory, is_mapping
@@ -199,8 +199,13 @@ CENTRING = {
     "of their entries: that is taken off first, and an SAE adds it again.",
     False: "Its file states centred writing weights, which TransformerLens makes for layer norms alone. Those "
     "of its model take off no mean: activations are read as they are.",
+    None: "Its file states centred writing weights, and whether the norms of its model take means off is not "
+    "known by the model's name: plain tensors are read less the mean of their entries, captured activations as "
+    "their model says.",
 }
-"""Notes on an SAE whose file states centred weights, by whether its model's norms take the mean off."""
+"""Notes on an SAE whose file states centred weights, by whether its model's norms take the mean off; None: not
+known.
+"""
 
 _LEAVES_OUT: dict[str, bool] = {
     "SAELens": False,  # seqpos_slice and exclude_special_tokens are off
@@ -322,6 +327,7 @@ class Imported(FromFile, SparseAutoencoder):
 
     unit_atoms = False
     not_mapped = ""
+    _told = False
     later_settings = {"d_out": None}
 
     operator: DenseOperator
@@ -403,6 +409,15 @@ class Imported(FromFile, SparseAutoencoder):
             told = [note for note in self.origin.notes if note not in CENTRING.values()]
             self.origin = replace(self.origin, notes=[*told, CENTRING[takes_off]])
         super().look_at(acts)
+
+    def _rows(self, x: Data, width: int | None = None) -> Rows:
+        if CENTRING[None] in self.origin.notes and not self._told and isinstance(x, Tensor):
+            self._told = True
+            warn_caller(
+                f"The means of the rows of `x` are taken off. {CENTRING[None]} Pass what "
+                "sn.capture gives."
+            )
+        return super()._rows(x, width)
 
     def _where(self, x: object = None) -> str:
         head = self.origin.head

@@ -370,7 +370,7 @@ def _norm(config: Stated, origin: Origin) -> tuple[Norm, Origin]:
             f"`normalize_activations` must not be 'constant_norm_rescale' for a model with {CENTRED}=True: "
             "such an SAE is not read. Turn the activations into its own and save it without either."
         )
-    origin = replace(origin, notes=[*origin.notes, CENTRING[True]])
+    origin = replace(origin, notes=[*origin.notes, CENTRING[takes_off]])
     return "centre" if norm == "none" else norm, origin
 
 

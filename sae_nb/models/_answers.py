@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sae_nb._lazy import here_it_is, no_attribute
 from sae_nb.activations._activations import NamedTensor
+from sae_nb.models import _facts as facts
 
 if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch
@@ -143,6 +144,26 @@ def named_outputs(raw: object) -> dict[str, Tensor]:
     if not tensors:
         raise TypeError(f"A model must return a tensor or a record of tensors, got {type(raw)}.")
     return tensors
+
+
+def check_columns(model: LiveModel, batch: Batch, raw: object) -> None:
+    """Refuse a wrapper that answers at more tokens than it was given: places would be counted from its own."""
+    if batch.token_ids is None or batch.encoder is not None or batch.images is not None:
+        return
+    if facts.is_of_transformers(model.module):
+        return
+    answer, given = main_tensor(raw), batch.token_ids.shape[1]
+    if answer.ndim == 3 and answer.shape[1] > given:
+        raise own_tokens(model.name, given, answer.shape[1])
+
+
+def own_tokens(what: str, given: int, got: int) -> ValueError:
+    """Return the error for a model that adds tokens to those that it is given."""
+    return ValueError(
+        f"{what} must have the {given} tokens that the model is given, got {got}: it puts {got - given} of its "
+        "own among them, as prompt tuning does. Wrap the model inside (of peft model.base_model), and write a "
+        "prompt in words."
+    )
 
 
 def collected(answers: Iterable[tuple[Batch, dict[str, Tensor]]]) -> dict[str, Tensor]:

@@ -95,19 +95,19 @@ def forward_names(module: nn.Module) -> frozenset[str]:
     Those of the model inside too, where a wrapper such as an adapter's hands on what it does not name.
     """
     names = _parameters(type(module).forward)
-    if not takes_more(module) or _is_of_transformers(module):
+    if not takes_more(module) or is_of_transformers(module):
         return names
-    inner = next((part for part in module.modules() if _is_of_transformers(part)), None)
+    inner = next((part for part in module.modules() if is_of_transformers(part)), None)
     return names if inner is None else names | forward_names(inner)
 
 
 def writer_in(module: nn.Module) -> nn.Module | None:
     """Return the module, or the model inside of a wrapper, that has settings of generation; None without."""
-    parts = (part for part in module.modules() if _is_of_transformers(part))
+    parts = (part for part in module.modules() if is_of_transformers(part))
     return next((one for one in parts if getattr(one, "generation_config", None) is not None), None)
 
 
-def _is_of_transformers(module: nn.Module) -> bool:
+def is_of_transformers(module: nn.Module) -> bool:
     return hasattr(type(module), "main_input_name") and hasattr(type(module), "config_class")
 
 
@@ -115,6 +115,15 @@ def _is_of_transformers(module: nn.Module) -> bool:
 def _parameters(forward: Callable[..., Any]) -> frozenset[str]:
     parameters = inspect.signature(forward).parameters.values()
     return frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
+
+
+def needs_besides_pixels(module: nn.Module) -> list[str]:
+    """Return the arguments without which a forward pass over images fails, pixels left out."""
+    _, *parameters = inspect.signature(type(module).forward).parameters.values()  # not `self`
+    named = "pixel_values" in {p.name for p in parameters}
+    rest = [p for p in parameters if p.name != "pixel_values"] if named else parameters[1:]
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [p.name for p in rest if p.default is p.empty and p.kind not in kinds]
 
 
 def takes_more(module: nn.Module) -> bool:

@@ -63,6 +63,12 @@ class PixelValues:
 def picture_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of pixel values; of an encoder–decoder, with what its decoder reads."""
     pairs = pairs_of(inputs) if model.streams else Pairs(inputs)
+    needed = [] if model.streams else facts.needs_besides_pixels(model.module)
+    if needed:
+        raise TypeError(
+            f"{model.name} must be given {' and '.join(needed)} with its pixels, which are not made "
+            "from images here, got images alone. Wrap a module that takes pixel_values and makes the rest."
+        )
     samples = picture_samples(model, pairs.sources)
 
     def make(items: list[Any], first: int) -> Batch:

@@ -227,6 +227,25 @@ def _moved(value: object, device: str | torch.device) -> object:
     return ordinary(to_device(value, device)) if isinstance(value, Tensor) else value
 
 
+def read_again(model: LiveModel, batch: Batch) -> Tensor | dict[str, Tensor]:
+    """Return a batch in a form that `model.batches` reads to the same numbers.
+
+    Images are pixel values, which are normalised already: bytes would round them, and what was given as pixel
+    values may have no bytes.
+    """
+    if batch.token_ids is not None:
+        return batch.token_ids.cpu()
+    if batch.sounds is not None:
+        if len(lengths := {len(one) for one in batch.sounds}) > 1:
+            raise ValueError(
+                f"`inputs` must be sounds of one length here, got {min(lengths)} to {max(lengths)} values. Cut "
+                "the longer ones."
+            )
+        return (torch.stack(batch.sounds).float() / 2**15).cpu()
+    read = batch.first_tensor.cpu()
+    return {"pixel_values": read} if model.modality.is_image or model.frames is not None else read
+
+
 # -------------------------------------------------------------------------------------------------
 # Walking through whatever people pass as inputs, one sample at a time, without loading it all.
 

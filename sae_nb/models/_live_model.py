@@ -26,7 +26,13 @@ from sae_nb.checks import (
 )
 from sae_nb.checks._hook_point_names import standard_name
 from sae_nb.models import _facts as facts
-from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
+from sae_nb.models._answers import (
+    AnswerTensor,
+    check_columns,
+    collected,
+    main_tensor,
+    named_outputs,
+)
 from sae_nb.models._block_order import Turns, again_and_again, fixed, settled, tried, turns_of
 from sae_nb.models._devices import device_of, no_weights
 from sae_nb.models._families import (
@@ -588,7 +594,10 @@ class LiveModel(KnowsOtherWords):
             )
         batch = batch.to(self.device)
         with self.lock, torch.set_grad_enabled(grad):
-            return self.editing.run(batch.args, batch.kwargs, (batch.state(),), method)
+            raw = self.editing.run(batch.args, batch.kwargs, (batch.state(),), method)
+        if method == "__call__":
+            check_columns(self, batch, raw)
+        return raw
 
     def main_output(self, raw: object) -> Tensor:
         """Return the tensor that counts in a raw output.

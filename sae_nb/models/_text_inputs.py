@@ -170,6 +170,47 @@ def language_samples(
     return chained(inputs, 2, lambda item: language_samples(model, item, asks=asks), name="text")
 
 
+def written(model: LiveModel, inputs: Inputs) -> list[str]:
+    """Return what a language model is given as texts that read to the same tokens, for a box to write in."""
+    given = [inputs] if isinstance(inputs, str) else inputs
+    if isinstance(given, (list, tuple)) and given and all(isinstance(one, str) for one in given):
+        return list(given)
+    if model.tokenizer is None:
+        raise _not_language(model, inputs)
+    return [_written(model, batch) for batch in model.batches(inputs, batch_size=1)]
+
+
+def one_text(model: LiveModel, inputs: Inputs) -> str:
+    """Return the one text that a language model is given."""
+    texts = written(model, inputs)
+    if len(texts) != 1:
+        raise ValueError(f"`inputs` must be one text, got {len(texts)}. Pass one of them.")
+    return texts[0]
+
+
+def _written(model: LiveModel, batch: Batch) -> str:
+    rows = cast(Tensor, batch.token_ids)[0]
+    ids = (rows if batch.keep is None else rows[batch.keep[0]]).tolist()
+    own = [i for i in ids if i not in model.special_ids]
+    kept = ids[1:] if ids[0] == model.beginning_of_text else ids
+    texts = [str(model.tokenizer.decode(some)) for some in (kept, own)]
+    reads = [text_ids(model, [text])[0].tolist() if text else [] for text in texts]
+    for text, read in zip(texts, reads, strict=True):
+        if read == ids:
+            return text
+    if not own or [i for i in reads[1] if i not in model.special_ids] != own:
+        raise ValueError(
+            f"`inputs` must be texts or their token ids, got ids that no text gives: {ids[:8]} read as "
+            f"{texts[1]!r:.40} are {reads[1][:8]}. Pass the text itself."
+        )
+    warn_caller(
+        f"The token ids given are read as the text {texts[1]!r:.40}, whose special tokens are "
+        f"{[i for i in reads[1] if i in model.special_ids]}, where those given have "
+        f"{[i for i in ids if i in model.special_ids]}. Pass the text to see its tokens."
+    )
+    return texts[1]
+
+
 _FILES = (".txt", ".md", ".json", ".jsonl", ".csv", ".parquet")
 
 

@@ -311,6 +311,13 @@ ROWS_LOOKED_AT = 256
 ROWS_NEEDED = 16
 """Fewer rows say too little: the next that come are looked at. Ours."""
 
+SMALLER = (1 / 2, 1 / 4, 1 / 8)
+"""Scales that are tried. No larger ones: what has thresholds explains more of larger activations, whatever it
+was trained on. Ours."""
+
+SHOWN = 0.01
+"""Difference of R² from which another scale is spoken of: what two digits show. Ours."""
+
 L0_FACTOR = 4.0
 """Ratio to the stated L0 from which a measured one is doubted: texts of another kind change it by two. Ours."""
 
@@ -353,7 +360,7 @@ def _other_names(sae: Any, acts: Activations) -> Iterator[str]:
 def _other_figures(sae: Any, acts: Activations) -> list[str] | None:
     """Say which figures are far from those of an SAE that fits; None where there are too few rows."""
     from sae_nb.evaluation import explained_variance
-    from sae_nb.evaluation.report._fit import POOR
+    from sae_nb.evaluation.report._fit import CLEARLY, POOR
 
     if sae.reads_sequences or sae.by_site or len(sae.sites) > 2:
         return []
@@ -372,6 +379,14 @@ def _other_figures(sae: Any, acts: Activations) -> list[str] | None:
                 f"R² is {r2:.2f} on {len(x)} of them"
                 + ("" if known is None else f", and was {known:.2f} where it was measured")
             )
+        for by in SMALLER:
+            fit = float(explained_variance(by * y, sae(by * x).float()))
+            if fit >= POOR and fit - r2 > SHOWN and 1 - fit < CLEARLY * (1 - r2):
+                figures.append(
+                    f"R² is {r2:.2f} on {len(x)} of them and {fit:.2f} on {by:g} times them, so they are "
+                    "larger than those of its training"
+                )
+                break
     l0, known = float(codes.l0.float().mean()), _stated(sae, "l0")
     known = None if known is None else min(known, sae.n_atoms)
     if known is not None and not known / L0_FACTOR <= l0 <= known * L0_FACTOR:

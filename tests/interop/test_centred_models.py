@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,25 @@ def test_without_a_model_the_family_that_it_names_decides(tmp_path: Path) -> Non
         z, _ = computed(x - mean * x.mean(dim=1, keepdim=True))
         assert torch.allclose(sae.encode(x).to_dense(), z, atol=1e-5)
         assert any("centred" in note for note in sae.origin.notes)
+
+
+def test_a_mean_taken_off_on_the_word_of_a_file_alone_is_told(
+    tmp_path: Path, llama: Any, tokenizer: Any
+) -> None:
+    """Once, for plain tensors of a model whose name says nothing; captured activations settle it."""
+    folder = written(tmp_path / "s", "hook_resid_post", WIDTH, "a-model")
+    x = draw(5, WIDTH, seed=7) + 1
+    sae: Any = sn.load_sae(folder)
+    with pytest.warns(UserWarning, match="means of the rows"):
+        codes = sae.encode(x)
+    assert torch.allclose(codes.to_dense(), computed(x - x.mean(dim=1, keepdim=True))[0], atol=1e-5)
+    live, settled = sn.wrap(llama, tokenizer, name="mine"), sn.load_sae(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sae.encode(x)
+        warnings.filterwarnings("ignore", message=".*may not fit")
+        settled.encode(of_block(live, "hook_resid_post"))
+        assert torch.allclose(settled.encode(x).to_dense(), computed(x)[0], atol=1e-5)
 
 
 def test_a_transcoder_of_a_centred_stream_writes_without_its_mean(tmp_path: Path) -> None:

@@ -63,6 +63,34 @@ def test_activations_of_its_own_pass_in_silence() -> None:
         sae.encode(acts(x, "resid_post.3", "openai/gpt2"))
 
 
+def test_activations_three_times_too_large_are_told_with_both_figures() -> None:
+    """An atom whose threshold is out of reach fires on what is three times as large, and writes what is not there."""
+    origin = {"library": "SAELens", "architecture": "standard", "release": "a-release"}
+    sae: Any = Imported(16, 33, encoding={"rule": "relu"}, origin=origin).eval()
+    sae.hook_point, sae.model_name, sae.on_first_use = "resid_post.3", "gpt2", warn_of_misfit
+    eye = torch.eye(16)
+    with torch.no_grad():
+        sae.operator.weight.copy_(torch.cat([eye, -eye, 3 * eye[1:2]]))
+        sae.encoder.copy_(torch.cat([eye, -eye, eye[:1]]))
+        sae.encoder_bias[32] = -2
+    x = torch.randn(256, 16, generator=torch.Generator().manual_seed(0)).clamp(-2, 2)
+
+    def r2(by: float) -> float:
+        wrong = 9 * (by * x[:, 0] - 2).clamp_min(0).square().sum()
+        return 1 - float(wrong / (by * (x - x.mean(dim=0))).square().sum())
+
+    assert r2(1) == 1
+    assert r2(3) < 0.95 < 0.97 < r2(1.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sae.encode(acts(x, "resid_post.3", "gpt2"))
+    sae.on_first_use = warn_of_misfit
+    with pytest.warns(
+        UserWarning, match=rf"R² is {r2(3):.2f} on 256 of them and {r2(1.5):.2f} on 0.5 times"
+    ):
+        sae.encode(acts(3 * x, "resid_post.3", "gpt2"))
+
+
 @pytest.fixture
 def shelved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     sae = sn.TopK(16, 32, 1, generator=torch.Generator().manual_seed(0))

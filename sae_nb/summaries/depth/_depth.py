@@ -22,7 +22,7 @@ from sae_nb.dynamics import (
     trajectories,
 )
 from sae_nb.dynamics.paths._states import check_states, content_tokens
-from sae_nb.models._inputs import described
+from sae_nb.models._inputs import described, read_again
 from sae_nb.summaries.input._answers import outcome_names
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class DepthInputs:
     """Inputs of one size."""
 
     samples: Tensor
-    """Pictures, token ids of one length, or plain tensors: what the model reads."""
+    """Pixel values, token ids of one length, or plain tensors: what the model reads."""
 
     pictures: UInt8[np.ndarray, "n 3 height width"] | None
     """As displayed."""
@@ -56,6 +56,9 @@ class DepthInputs:
 
     note: str
     """Note on the omitted part; empty if nothing is omitted."""
+
+    name: str = ""
+    """Under which the model is given the samples; empty: as a tensor."""
 
     kept: tuple[int, ...] | None = None
     """Of the texts given those that are shown; None: the first ones, all of them."""
@@ -73,9 +76,11 @@ class DepthInputs:
         return self._read(self.samples[index : index + 1])
 
     def _read(self, samples: Tensor) -> Tensor | dict[str, Tensor]:
-        # Padding is left out already: the padding token's id, where a text was cut behind it, is a token.
-        if not self.tokens:
+        if not self.name:
             return samples
+        if self.name != "input_ids":
+            return {self.name: samples}
+        # Padding is left out already: the padding token's id, where a text was cut behind it, is a token.
         return {"input_ids": samples, "attention_mask": torch.ones_like(samples)}
 
 
@@ -86,10 +91,14 @@ def depth_inputs(model: LiveModel, inputs: Inputs) -> DepthInputs:
         ids, kept = _token_ids(model, inputs, notes)
         tokens = tuple(tuple(outcome_names(model, row.numpy())) for row in ids)
         note = " ".join(notes)
-        return DepthInputs(samples=ids, pictures=None, tokens=tokens, note=note, kept=kept)
-    parts, shown, n = [], [], 0
+        return DepthInputs(
+            samples=ids, pictures=None, tokens=tokens, note=note, kept=kept, name="input_ids"
+        )
+    parts, shown, n, name = [], [], 0, ""
     for batch in model.batches(inputs):
-        parts.append(batch.args[0] if batch.args else next(iter(batch.kwargs.values())))
+        read = read_again(model, batch)
+        name, part = next(iter(read.items())) if isinstance(read, dict) else ("", read)
+        parts.append(part)
         if batch.pictures is not None:
             shown.append(batch.pictures)
         n += batch.n
@@ -99,22 +108,12 @@ def depth_inputs(model: LiveModel, inputs: Inputs) -> DepthInputs:
     if not parts:
         raise ValueError(f"`inputs` must hold at least one, got {described(inputs)}.")
     pictures = torch.cat(shown)[:MOST_INPUTS] if shown else None
-    # What can be read again: the very tensor given, images as shown, or plain inputs. Bytes would
-    # round floats, and a perturbation of size 0 would then be one of 1/255.
-    given = getattr(inputs, "images", inputs)
-    n_axes = model.modality.n_axes + 1
-    whole = given if isinstance(given, Tensor) and given.ndim == n_axes else None
-    if whole is None and model.frames is not None:
-        raise TypeError(
-            f"`inputs` must be one tensor of videos for {model.name}, (n, frames, 3, H, W), got "
-            f"{described(inputs)}. Stack them: torch.stack(videos)."
-        )
-    read = torch.cat(parts) if pictures is None else pictures if whole is None else whole
     return DepthInputs(
-        samples=read[:MOST_INPUTS],
+        samples=torch.cat(parts)[:MOST_INPUTS],
         pictures=None if pictures is None else pictures.numpy(),
         tokens=(),
         note=" ".join(notes),
+        name=name,
     )
 
 

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import sae_nb_widgets as sw
 import torch
 from PIL import Image
 from torch import Tensor
+from transformers import BatchEncoding, ViTConfig, ViTForImageClassification
 
 import sae_nb as sn
+from sae_nb.models._text_inputs import written
 
 POINT = "resid_post.3"
 BYTES = (sn.data.scenes(1).images[0] * 255).byte()
@@ -31,6 +35,8 @@ READ: dict[str, Callable[[sn.LiveModel, sn.TopK, Any], Any]] = {
     "SteeringPanel": lambda model, sae, x: sw.SteeringPanel(model, POINT, sae, inputs=x),
     "DepthTrajectory": lambda model, sae, x: sw.DepthTrajectory(model, x),
     "HeadsPanel": lambda model, sae, x: sw.HeadsPanel(model, x),
+    "LensPanel": lambda model, sae, x: sw.LensPanel(model, sn.fit_lens(model, x, kind="logit"), x),
+    "ChangesPanel": lambda model, sae, x: sw.ChangesPanel(model, model, x),
 }
 
 
@@ -51,4 +57,87 @@ def test_a_panel_takes_what_capture_takes(panel: str, form: str, model: sn.LiveM
     x = FORMS[form](model)
     torch.testing.assert_close(_rows(model, x), _rows(model, IMAGE), atol=1e-4, rtol=1e-4)
     shown = READ[panel](model, sae, x)
+    shown.wait(60)
+    assert not shown.problem
+    shown.close()
+
+
+@pytest.fixture(scope="module")
+def plain_vit() -> ViTForImageClassification:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = ViTConfig(**sizes, intermediate_size=16, image_size=16, patch_size=8, num_labels=3)
+    return ViTForImageClassification(config).eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("panel", ["DepthTrajectory", "HeadsPanel", "LensPanel", "SteeringPanel"])
+def test_pixel_values_of_a_model_without_its_processor_are_read_as_they_are(
+    panel: str, plain_vit: ViTForImageClassification
+) -> None:
+    # Normalised pixels lie outside of [0, 1], and without a processor nobody knows the picture behind them.
+    model, sae = sn.wrap(plain_vit), sn.TopK(16, 8, 2)
+    pixels = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    read = READ | {
+        "SteeringPanel": lambda model, sae, x: sw.SteeringPanel(
+            model, "resid_post.0", sae, inputs=x
+        )
+    }
+    shown = read[panel](model, sae, {"pixel_values": pixels})
+    shown.wait(60)
+    assert not shown.problem
+    if panel == "DepthTrajectory":
+        with torch.no_grad():
+            wanted = plain_vit(pixel_values=pixels, output_hidden_states=True).hidden_states
+        torch.testing.assert_close(torch.as_tensor(shown.states), torch.stack(wanted, dim=1))
+    shown.close()
+
+
+# --- texts ----------------------------------------------------------------------------------------
+
+TEXT = "The little dog ran"
+TEXTS: dict[str, Callable[[list[int]], Any]] = {
+    "str": lambda ids: TEXT,
+    "list": lambda ids: [TEXT],
+    "ids": lambda ids: ids,
+    "tensor": lambda ids: torch.tensor([ids]),
+    "array": lambda ids: np.array(ids),
+    "mapping": lambda ids: {"input_ids": torch.tensor([[*ids, 0]]), "attention_mask": torch.tensor([[1] * len(ids) + [0]])},
+    "encoding": lambda ids: BatchEncoding({"input_ids": [ids]}),
+    "row": lambda ids: {"text": TEXT},
+    "column": lambda ids: pd.Series([TEXT]),
+}  # fmt: skip
+WRITE: dict[str, Callable[[sn.LiveModel, Any], Any]] = {
+    "LensPanel": lambda model, x: sw.LensPanel(model, sn.fit_lens(model, TEXT, kind="logit"), x),
+    "HeadsPanel": lambda model, x: sw.HeadsPanel(model, x),
+    "ChangesPanel": lambda model, x: sw.ChangesPanel(model, model, x),
+    "PatchingPanel": lambda model, x: sw.PatchingPanel(model, x, "A little dog ran", (" to", " a")),
+    "DepthTrajectory": lambda model, x: sw.DepthTrajectory(model, x),
+    "SteeringPanel": lambda model, x: sw.SteeringPanel(model, "resid_post.1", sn.TopK(128, 8, 2), inputs=x),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", TEXTS)
+def test_a_box_begins_with_the_text_that_reads_to_the_tokens_given(
+    form: str, gpt: sn.LiveModel
+) -> None:
+    ids = next(iter(gpt.batches(TEXT))).first_tensor
+    assert written(gpt, TEXTS[form](ids[0].tolist())) == [TEXT]
+
+
+def test_token_ids_that_no_text_gives_are_refused(gpt: sn.LiveModel) -> None:
+    # Each letter by itself is a token, which the tokenizer would join.
+    letters = [gpt.tokenizer.encode(letter)[-1] for letter in "little"]
+    with pytest.raises(ValueError, match="no text gives"):
+        sw.HeadsPanel(gpt, letters)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("panel", WRITE)
+@pytest.mark.parametrize("form", ["ids", "mapping", "encoding"])
+def test_a_panel_of_texts_takes_their_tokens(panel: str, form: str, gpt: sn.LiveModel) -> None:
+    ids = next(iter(gpt.batches(TEXT))).first_tensor
+    shown = WRITE[panel](gpt, TEXTS[form](ids[0].tolist()))
+    shown.wait(60)
+    assert not shown.problem
     shown.close()

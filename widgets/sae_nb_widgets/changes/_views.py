@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff, changed_image, changed_text
 from sae_nb.figures import current_theme as theme
+from sae_nb.models._inputs import read_again
 from sae_nb.models._running import run
+from sae_nb.models._text_inputs import written
 from sae_nb.summaries._continuing import continued
-from sae_nb.summaries.input._answers import outcome_names
+from sae_nb.summaries.input._answers import as_batch, outcome_names, shown_picture
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._words import NONE
 from sae_nb_widgets.components import Branches, PictureGrid, TokenStrip
@@ -49,8 +51,12 @@ class TextView:
 
     noun = "text"
 
-    def __init__(self, inputs: Inputs) -> None:
-        self.texts = self.compared = _texts(inputs)
+    def __init__(self, model: LiveModel, inputs: Inputs) -> None:
+        self.texts = self.compared = tuple(written(model, inputs))
+        if not all(text.strip() for text in self.texts):
+            raise ValueError(
+                "`inputs` must be texts of at least one word, got an empty one. Leave it out."
+            )
         self.shown = TokenStrip(description="The text, shaded by its change", unit="nats")
         self.list = RowTable(description="Texts, the most changed first", empty_text="")
         self.list.add_class(LONG_ROWS)
@@ -115,8 +121,7 @@ class ImageView:
 
     def __init__(self, model: LiveModel, inputs: Any) -> None:
         self.texts: tuple[str, ...] = ()
-        several = hasattr(inputs, "__len__") or hasattr(inputs, "shape")
-        self.compared = inputs if several else list(inputs)
+        self.compared = list(inputs) if isinstance(inputs, Iterator) else inputs
         self.samples, self.model = Samples(model, self.compared), model
         self._picture(0)  # what is no image is refused here
         self.shown = PictureGrid(
@@ -135,12 +140,17 @@ class ImageView:
 
     def given(self, asked: int) -> object:
         """Return what the models read."""
-        return self.samples[asked]
+        return read_again(self.model, as_batch(self.model, self.samples[asked]))
 
     def _picture(self, number: int) -> np.ndarray:
         """Return an image as displayed, (3, height, width)."""
-        batch: Any = next(iter(self.model.batches(self.samples[number], batch_size=1)))
-        return batch.pictures[0].numpy()
+        picture = shown_picture(as_batch(self.model, self.samples[number]))
+        if picture is None:
+            raise ValueError(
+                f"`inputs` must be images that can be shown, got pixel values of {self.model.name}, whose "
+                "normalisation is not known. Pass the images, or wrap the model with preprocess=."
+            )
+        return picture
 
     def draw(self, seen: ChangedImage) -> None:
         """Show an image as both models answer it."""
@@ -189,7 +199,7 @@ View = TextView | ImageView
 def view_of(model: LiveModel, inputs: Inputs) -> View:
     """Return the parts for texts or for images; refuse anything else."""
     if model.modality.is_text and model.tokenizer is not None:
-        return TextView(inputs)
+        return TextView(model, inputs)
     if model.modality.is_image and model.patch_grid is not None:
         return ImageView(model, inputs)
     raise ValueError(
@@ -202,17 +212,6 @@ def hidden(view: View) -> ipw.Widget:
     """Return the list, not to be seen before there is one."""
     show(view.list, False)
     return view.list
-
-
-def _texts(inputs: Inputs) -> tuple[str, ...]:
-    several = isinstance(inputs, Iterable) and not isinstance(inputs, str | Tensor)
-    given = tuple(inputs) if isinstance(inputs, Iterable) and several else (inputs,)
-    texts = tuple(one for one in given if isinstance(one, str) and one.strip())
-    if not texts or len(texts) < len(given):
-        raise ValueError(
-            f"`inputs` must be texts of at least one word, got {inputs!r:.60}. Pass a text or a list of texts."
-        )
-    return texts
 
 
 # --- What is asked of both models -----------------------------------------------------------------

@@ -92,7 +92,4 @@ class EdgeHeads:
         saes = [
             load_sae(name) for name in pretrained_names() if name.startswith(f"{model.name}/resid_")
         ]
-        if not model.modality.is_text:
-            return HeadsPanel(model, graph.inputs, saes=saes)
-        ids = [i for i in graph.inputs[0].tolist() if i not in model.special_ids]
-        return HeadsPanel(model, str(model.tokenizer.decode(ids)), saes=saes)
+        return HeadsPanel(model, graph.inputs, saes=saes)

@@ -12,6 +12,8 @@ from sae_nb.circuits import HeadScores, QueryKey, head_scores, qk
 from sae_nb.circuits._graph_sites import one_by_one
 from sae_nb.figures import theme, visible_token
 from sae_nb.figures.theme import escape, format_number, format_percent
+from sae_nb.models._inputs import read_again
+from sae_nb.models._text_inputs import one_text
 from sae_nb.sessions._names import names_of
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._base import HTML, Box, VBox
@@ -29,8 +31,6 @@ from sae_nb_widgets.heads._queries import (
     answer_of,
     look_of,
     named_heads,
-    one_text,
-    read_again,
     readable,
     saes_in_front,
     strongest_source,
@@ -167,7 +167,7 @@ class HeadsPanel(PlayingPanel):
         super().__init__(chips={"model": model.name})
         self.where = (model.name, "attention", f"{self.n_layers} × {self.n_heads} heads")
         if reads_text:
-            self.text = one_text(inputs)
+            self.text = one_text(model, inputs)
         self._build(reads_text)
         self._request()
 
@@ -327,7 +327,7 @@ class HeadsPanel(PlayingPanel):
             self._draw_grid()
             return
         model = self.model
-        given = None if not self._batches else [read_again(batch)[0] for batch in self._batches]
+        given = [read_again(model, batch) for batch in self._batches] or None
 
         def take(scores: HeadScores) -> None:
             self.scores = scores
@@ -517,7 +517,7 @@ class HeadsPanel(PlayingPanel):
             return
         self.why.empty_text = "Splitting the score into pairs of atoms …"
         self.why.show([], [])
-        model, given = self.model, read_again(seen.batch)
+        model, given = self.model, read_again(self.model, seen.batch)
 
         def take(found: QueryKey) -> None:
             self._why[asked] = found

@@ -15,6 +15,7 @@ from sae_nb.circuits._graph_sites import position_texts
 from sae_nb.circuits._heads import at_mean, places_of, written_by_heads
 from sae_nb.lenses._head import head_of
 from sae_nb.models._attention import attentions, read_attention
+from sae_nb.models._inputs import read_again
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def answer_of(model: LiveModel, batch: Batch, seed: int) -> Answer:
     def chance_of(z: Tensor) -> Tensor:
         return z.softmax(-1)[outcome]
 
-    given = read_again(batch)
+    given = read_again(model, batch)
     estimated = head_contributions(model, given, target=chance_of, method="gradient").values
     n = estimated.size
     order = np.argsort(-np.abs(estimated), axis=None, kind="stable")
@@ -199,14 +200,6 @@ def _named(i: int, shape: tuple[int, ...]) -> HeadName:
     return int(layer), int(head)
 
 
-def read_again(batch: Batch) -> Tensor:
-    """Return an input so that the model can be asked again: token ids, a sound, an image or a row."""
-    if batch.sounds is not None:
-        return (batch.sounds[0].float() / 2**15)[None].cpu()
-    read = batch.token_ids if batch.token_ids is not None else batch.pictures
-    return (batch.first_tensor if read is None else read).cpu()
-
-
 def _without(
     model: LiveModel, seen: Answer, place: HookPoint, index: int, n_heads: int
 ) -> Float[Tensor, " outcomes"]:
@@ -254,17 +247,6 @@ def _pushes(
         return pushes, float("nan")
     source = int(ids[0, strongest_source(pattern, len(pattern) - 1)])
     return pushes, float(effects[source]) if source < len(effects) else float("nan")
-
-
-def one_text(inputs: object) -> str:
-    """Return the one text that a panel begins with."""
-    given = inputs[0] if isinstance(inputs, list | tuple) and len(inputs) == 1 else inputs
-    if not isinstance(given, str):
-        raise TypeError(
-            f"`inputs` must be a text for a language model, got {type(inputs).__name__}. Pass "
-            "model.tokenizer.decode(ids) for token ids."
-        )
-    return given
 
 
 def saes_in_front(

@@ -16,6 +16,9 @@ from sae_nb.checks import checked
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb.lenses import Lens, LensReading
+from sae_nb.models._inputs import read_again
+from sae_nb.models._text_inputs import written
+from sae_nb.summaries.input._answers import shown_picture
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.components._layer_grid import LayerGrid
@@ -158,13 +161,7 @@ class LensPanel(Panel):
         self._sparse = self.lens.kind != "logit" and 2 * len(self.lens.layers) < self.n_layers
         texts: list[str] = []
         if model.modality.is_text:
-            several = isinstance(inputs, list | tuple)
-            texts = [inputs] if isinstance(inputs, str) else list(inputs) if several else []
-            if not texts or not all(isinstance(one, str) for one in texts):
-                raise TypeError(
-                    "`inputs` must be a text, or several, for a language model, got "
-                    f"{type(inputs).__name__}. Pass model.tokenizer.decode(ids) for token ids."
-                )
+            texts = written(model, inputs)
         else:
             self._images = list(model.batches(inputs, batch_size=1))
         self.n_examples = len(self._images or [0])
@@ -276,11 +273,7 @@ class LensPanel(Panel):
         if isinstance(given, str):
             return self._both(given, plain_at=plain_at)
         batch = (self._images or [])[given]
-        values = next(iter((*batch.args, *batch.kwargs.values())))
-        pictures = batch.pictures
-        picture = None if pictures is None else pictures[0].cpu().numpy()
-        source = pictures if pictures is not None and self.model.modality.is_image else values
-        return self._both(source, picture)
+        return self._both(read_again(self.model, batch), shown_picture(batch))
 
     def _both(
         self,

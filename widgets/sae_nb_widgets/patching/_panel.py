@@ -13,6 +13,7 @@ import traitlets as t
 from sae_nb.checks import checked
 from sae_nb.circuits import PatchMap
 from sae_nb.figures.theme import escape, format_number, format_percent
+from sae_nb.models._text_inputs import one_text
 from sae_nb_widgets.components._layer_grid import LayerGrid
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import LARGEST_SEED, Whole, reacts, show
@@ -124,8 +125,8 @@ class PatchingPanel(Panel):
     def __init__(
         self,
         model: LiveModel | PatchMap,
-        clean: str | None = None,
-        corrupted: str | None = None,
+        clean: Inputs | None = None,
+        corrupted: Inputs | None = None,
         target: tuple[str, str] | str | None = None,
         *,
         sae: SparseAutoencoder | None = None,
@@ -147,12 +148,11 @@ class PatchingPanel(Panel):
             ("", "") if target is None else (target, "") if isinstance(target, str) else target
         )
         with self.hold_trait_notifications():
-            self.clean, self.corrupted, self.target, self.other = (
-                clean or "",
-                corrupted or "",
-                one,
-                other,
-            )
+            if clean is not None:
+                self.clean, self.corrupted = (
+                    one_text(self.model, text) for text in (clean, corrupted)
+                )
+            self.target, self.other = one, other
             if self.model is not None and clean is None:
                 self.template = first_kind(self.model) or ""
         if isinstance(model, PatchMap):
