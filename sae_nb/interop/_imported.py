@@ -411,13 +411,14 @@ class Imported(FromFile, SparseAutoencoder):
         super().look_at(acts)
 
     def _rows(self, x: Data, width: int | None = None) -> Rows:
-        if CENTRING[None] in self.origin.notes and not self._told and isinstance(x, Tensor):
+        rows = super()._rows(x, width)
+        if CENTRING[None] in self.origin.notes and not self._told:
             self._told = True
             warn_caller(
                 f"The means of the rows of `x` are taken off. {CENTRING[None]} Pass what "
                 "sn.capture gives."
             )
-        return super()._rows(x, width)
+        return rows
 
     def _where(self, x: object = None) -> str:
         head = self.origin.head

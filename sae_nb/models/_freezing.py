@@ -1,9 +1,10 @@
 """A forward pass in which attention patterns and norms' scales are constants: linear between its MLPs.
 
-Attention goes through `scaled_dot_product_attention` or a softmax, in every family, and is held there. A norm
-is held by what it does: each module with vectors for weights, and each of torch's own functions of norms, is
-tried where it runs (`_norms.tried`), and one that is a norm answers with its own gain and bias at the scale
-that it had, γ ⊙ C x · s + b. Whether nothing is left that is not linear, a pass shows (`check_frozen`).
+Attention goes through `scaled_dot_product_attention` or a softmax outside of MLPs, in every family, and is
+held there. A norm is held by what it does: each module with vectors for weights, and each of torch's own
+functions of norms, is tried where it runs (`_norms.tried`), and one that is a norm answers with its own gain
+and bias at the scale that it had, γ ⊙ C x · s + b. Whether nothing is left that is not linear, a pass shows
+(`check_frozen`).
 """
 
 from __future__ import annotations
@@ -86,8 +87,8 @@ class Frozen(TorchFunctionMode):
         self.tries = False
         """Whether what is called now is tried alone, and nothing held."""
 
-        self._n_open = 0
-        """Modules that may be norms and run now."""
+        self._n_open = self._n_mlps = 0
+        """Modules that run now: those that may be norms, and MLPs."""
 
         self._undo: list[Callable[[], None]] = []
 
@@ -99,6 +100,9 @@ class Frozen(TorchFunctionMode):
             for part in self._model.module.modules():
                 if _may_be_norm(part):
                     self._undo.append(put_around(part, partial(self._module, part), first=True))
+            for point in points_of(self._model, "mlp_out"):
+                mlp = self._model.get_module(point.path)
+                self._undo.append(put_around(mlp, self._mlp, first=True))
             super().__enter__()  # type: ignore[no-untyped-call]
         except BaseException:
             self._leave()
@@ -143,7 +147,7 @@ class Frozen(TorchFunctionMode):
             return func(*args, **kwargs)
         if func is functional.scaled_dot_product_attention:
             return self._attention(args, kwargs)
-        if func in _SOFTMAX:
+        if func in _SOFTMAX and not self._n_mlps:  # which of the experts answer is of their MLP
             self.n_patterns += 1
             if not self._attention_held:
                 return self._passed(func, args, kwargs)
@@ -193,20 +197,26 @@ class Frozen(TorchFunctionMode):
         pattern = self._held(lambda: attention_pattern(args, kwargs).to(value.dtype))
         return pattern @ value.repeat_interleave(pattern.shape[-3] // value.shape[-3], -3)
 
+    def _mlp(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        self._n_mlps += 1
+        try:
+            return call(*args, **kwargs)
+        finally:
+            self._n_mlps -= 1
+
     def _module(
         self, module: nn.Module, call: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Any:
         """Run a module that may be a norm; of one that is, at the scale that is held."""
+        given = (*args, *kwargs.values())
+        fits = len(given) == 1 and isinstance(given[0], Tensor) and _fits(module, given[0])
         before = self.n_norms
-        self._n_open += 1
+        self._n_open += fits
         try:
             y = call(*args, **kwargs)
         finally:
-            self._n_open -= 1
-        if self.tries or self.n_norms > before:  # what it is made of is held
-            return y
-        given = (*args, *kwargs.values())
-        if len(given) != 1 or not isinstance(given[0], Tensor) or not _fits(module, given[0]):
+            self._n_open -= fits
+        if self.tries or not fits or self.n_norms > before:  # what it is made of is held
             return y
         with self.trying():
             return self._norm(call, given[0], y)

@@ -182,13 +182,14 @@ class Stream:
 
     def _by_settings(self, logits: Float[Tensor, "rows vocabulary"]) -> Tensor:
         """Return the logits as the model's generation settings have them, of texts that have not ended."""
-        text, rows = self._text, list(logits)
+        text, changed = self._text, logits.float()
         for row, alive in enumerate(text.alive.tolist()):
             processors = self._settings.of(row, partial(self._begun, row)) if alive else None
             if processors is not None:
                 ids = text.ids[row][text.keep[row]]
-                rows[row] = processors(ids[None], rows[row][None].to(torch.float32, copy=True))[0]
-        return torch.stack([one.float() for one in rows])
+                changed = changed.clone() if changed is logits else changed
+                changed[row] = processors(ids[None], changed[row][None])[0]
+        return changed
 
     def _begun(self, row: int) -> tuple[int, Tensor | None]:
         """Return the length of a row's prompt, and the tokens that it continues or translates."""

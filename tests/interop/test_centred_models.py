@@ -205,7 +205,7 @@ def test_a_mean_taken_off_on_the_word_of_a_file_alone_is_told(
     x = draw(5, WIDTH, seed=7) + 1
     sae: Any = sn.load_sae(folder)
     with pytest.warns(UserWarning, match="means of the rows"):
-        codes = sae.encode(x)
+        codes = sae.encode(x.numpy())
     assert torch.allclose(codes.to_dense(), computed(x - x.mean(dim=1, keepdim=True))[0], atol=1e-5)
     live, settled = sn.wrap(llama, tokenizer, name="mine"), sn.load_sae(folder)
     with warnings.catch_warnings():

@@ -129,6 +129,25 @@ def test_a_held_norm_is_linear_with_its_own_scale() -> None:
     torch.testing.assert_close(found, wanted.detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["Mixtral", "Qwen3Moe"])
+def test_experts_are_chosen_anew_for_each_state(name: str) -> None:
+    """Which of them answer is of an MLP, though a softmax says so: patterns held are attention's alone."""
+    module = family(name, num_local_experts=4, num_experts_per_tok=2)
+    model, mlp = sn.wrap(module), module.model.layers[0].mlp
+    states = torch.randn(3, 6, 16)
+    with torch.no_grad():
+        wanted = mlp(states)
+        with (frozen := Frozen(model)):
+            module(torch.tensor(IDS))
+        with Frozen(model, frozen.constants):
+            found = mlp(states)
+    assert frozen.n_patterns == 2
+    torch.testing.assert_close(found, wanted)
+    for method in ("held", "contextual"):
+        asked = {"target": (4, 6), "method": method}
+        assert head_contributions(model, [*IDS, [1, 2]], **asked).values.shape == (2, 2)
+
+
 @pytest.mark.parametrize("place", ["v_proj", "up_proj", "lm_head"])
 def test_a_norm_that_is_no_module_is_refused(place: str) -> None:
     module = llama()

@@ -180,6 +180,21 @@ def test_a_forced_first_token_comes_first() -> None:
     assert forced[0] == 7 != free[0]
 
 
+def test_what_the_model_answers_is_left_as_it_was() -> None:
+    """Settings change a copy of the logits, in single precision too."""
+    module, seen = gpt(), list[tuple[Tensor, Tensor]]()
+    module.generation_config.suppress_tokens = list(range(20, 50))
+
+    def keep(_: nn.Module, __: Any, out: Any) -> None:
+        seen.append((out.logits, out.logits.clone()))
+
+    model = sn.wrap(module)
+    model.module.register_forward_hook(keep)
+    model.generate(PROMPTS[0], 2)
+    assert len(seen) == 2
+    assert all(torch.equal(logits, before) for logits, before in seen)
+
+
 def test_other_ways_of_choosing_are_named() -> None:
     """Beams are not searched here; the warning says which setting that was."""
     module = gpt()
