@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import sae_nb as sn
@@ -31,7 +32,7 @@ def writing(name: str | None = None) -> GenerationLens:
     True
     >>> lens.close()
     """
-    lm = lessons.language_model(name)
+    lm = _language_model(name)
     atom, strength, beginning = lm.atom, lm.plan.strength, lm.plan.beginning
     lens = sw.GenerationLens(lm.model, lm.sae)
     lens.temperature = lm.plan.temperature
@@ -61,7 +62,7 @@ def turned_up(lens: InputLens) -> InputSteering:
 
 def looking(name: str | None = None) -> sw.AtomBrowser:
     """Return the atoms of the language model, open on the one that was turned up."""
-    lm = lessons.language_model(name)
+    lm = _language_model(name)
     return sw.AtomBrowser(
         lm.sae, lm.examples.acts, atom=lm.atom, catalogue=lm.examples.catalogue(lm.sae)
     )
@@ -72,7 +73,13 @@ def warm() -> None:
     from sae_nb_widgets._deferred import in_turn
 
     def imports() -> None:
-        lessons.language_model()
+        _language_model(None)
         sw.GenerationLens  # loads its modules
 
     in_turn(imports)
+
+
+@lru_cache(maxsize=1)
+def _language_model(name: str | None) -> lessons.LanguageModel:
+    """Return one for all panels of a kernel: SmolLM2 takes half a gigabyte."""
+    return lessons.language_model(name)

@@ -149,6 +149,8 @@ def cache_argument(module: nn.Module) -> str | None:
 
 def cache_of(held: object) -> Any:
     """Return the cache among arguments by name, or in a module's output; None without one."""
+    if isinstance(held, Tensor):  # torch.compile cannot trace the attributes of one
+        return None
     # Not by getattr: an output of transformers 5.24 answers to the old name too, but warns.
     named = held if type(held) is dict else getattr(held, "__dict__", {})
     return next((named[name] for name in CACHE_NAMES if named.get(name) is not None), None)

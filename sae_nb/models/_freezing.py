@@ -332,7 +332,8 @@ def _bent(frozen: Frozen, model: LiveModel, batch: Batch, cut: Sequence[str]) ->
         return torch.stack([y[0], y[1], 0.5 * (y[0] + y[1])])
 
     puts = [("resid_pre.0", start), *((str(point), midst) for point in points_of(model, *cut))]
-    seen = [str(p) for p in points_of(model, "attn_out", "mlp_in", "resid_post", "final_norm")]
+    kinds = {"attn_out", "mlp_in", "resid_post", "final_norm"} - set(cut)
+    seen = [str(p) for p in points_of(model, *kinds)]
     with Frozen(model, frozen.constants, attention=frozen._attention_held):
         ran = run(model, batch.copies(3), read=seen, put=puts, answer="end")
     reached = dict(ran.states)
