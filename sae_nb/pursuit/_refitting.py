@@ -84,7 +84,6 @@ class Refitting:
             entered.numpy(),
         )
         entered = entered.to(rows.device)
-        self.atoms[rows[~entered], slots[~entered]] = 0
         z = self.coefficients[rows]
         self.residual[rows] = self.problem.x[rows] - (z[:, None, :] @ self.atoms[rows])[:, 0]
         return entered

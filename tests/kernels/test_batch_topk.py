@@ -160,3 +160,32 @@ def test_a_nan_is_never_selected(primitives: Any) -> None:
     assert bool((found.atoms < 100).all())
     assert found.offsets.diff().tolist()[1] == 0
     assert torch.equal(spread(found, 100)[[0, 2]], (pre_codes * (pre_codes > 1))[[0, 2]])
+
+
+@pytest.mark.parametrize(("k", "nnz"), [(0.5, 5), (0.01, 1), (1, 10), (1.26, 13), (7, 70)])
+def test_a_batch_keeps_rows_times_k_rounded_and_one_at_least(k: float, nnz: int) -> None:
+    """Ten rows of seven numbers above 0."""
+    x = torch.rand(10, 7, generator=torch.Generator().manual_seed(0)) + 0.1
+    for backend in ("cpu", "reference"):
+        assert batch_topk_encode(x, torch.eye(7), k=k, backend=backend).nnz == nnz
+    with pytest.raises(ValueError, match="`k`"):
+        batch_topk_encode(x, torch.eye(7), k=7.1)
+
+
+@pytest.mark.parametrize("n_atoms", [255, 256, 261, 300])
+def test_the_largest_of_a_row_lie_in_the_blocks_with_the_largest_maxima(n_atoms: int) -> None:
+    """Eight blocks of 32 for two numbers, and what is no block."""
+    u = torch.randn(40, n_atoms, generator=torch.Generator().manual_seed(0))
+    u[0, -2:] = torch.tensor([9.0, 8.0])
+    u[1, 64:66] = 9.0
+    values, places = dense.largest(u, 2)
+    expected = u.sort(dim=1, descending=True)
+    assert torch.equal(values.sort(dim=1, descending=True).values, expected.values[:, :2])
+    assert torch.equal(places.sort(dim=1).values, expected.indices[:, :2].sort(dim=1).values)
+
+
+def test_tiles_hold_as_many_rows_as_entries_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense, "TILE_ENTRIES", 100)
+    device = torch.device("cpu")
+    assert list(dense._row_tiles(7, 30, device)) == [slice(0, 3), slice(3, 6), slice(6, 7)]
+    assert list(dense._row_tiles(2, 300, device)) == [slice(0, 1), slice(1, 2)]

@@ -37,20 +37,17 @@ def _encoders() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", ["topk", "batch_topk", "above"])
+@pytest.mark.parametrize(("name", "fit"), [("topk", 111), ("batch_topk", 111), ("above", 3)])
 def test_an_encoder_says_how_many_rows_would_fit(
-    name: str, free: Any, monkeypatch: pytest.MonkeyPatch
+    name: str, fit: int, free: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And so many rows are then fewer than were given, and their bytes are within what is free."""
+    """16 inputs of 4 bytes and 4 entries of 20, or 200 where any may pass; in four fifths of what is free."""
     monkeypatch.setattr(cpu.Cpu, name, _out_of_memory)
     free(20_000)
     with pytest.raises(MemoryError, match="of 5000 rows must fit in the memory of cpu") as caught:
         _encoders()[name](torch.randn(5000, 16))
-    said = str(caught.value)
-    rows = int(re.search(r"(\d+) rows at a time would", said)[1])  # type: ignore[index]
-    row_kb = float(re.search(r"about ([\d.]+) kB", said)[1])  # type: ignore[index]
-    assert 0 < rows < 5000
-    assert 1e3 * row_kb * rows <= 20_000
+    assert f"{fit} rows at a time would" in str(caught.value)
+    assert f"about {(64 + 20 * (200 if name == 'above' else 4)) / 1e3:.1f} kB" in str(caught.value)
     assert isinstance(caught.value.__cause__, torch.cuda.OutOfMemoryError)
 
 
@@ -59,6 +56,27 @@ def test_where_no_row_fits_it_says_so(free: Any, monkeypatch: pytest.MonkeyPatch
     free(50)
     with pytest.raises(MemoryError, match="Not one would: free what other tensors and processes"):
         _encoders()["topk"](torch.randn(5, 16))
+
+
+def test_what_any_number_of_rows_needs_is_taken_off_first(free: Any) -> None:
+    """(.8 · 10 GiB − 3 GiB) / 1 GiB are 5 rows, of 12 that were given; never more than half of them."""
+    gib = 2**30
+    for free_gib, fit in (
+        (10, "5 rows"),
+        (12, "6 rows"),
+        (100, "6 rows"),
+        (4, "Not one"),
+        (None, "Not one"),
+    ):
+        free(free_gib and free_gib * gib)
+        with pytest.raises(MemoryError) as caught:
+            with memory.explain_out_of_memory(
+                "It", torch.ones(12, 1), gib, "{rows} rows", besides=3 * gib
+            ):
+                _out_of_memory()
+        assert fit in str(caught.value)
+        assert "3.00 GiB for any number" in str(caught.value)
+        assert f"{free_gib or 0:.2f} GiB are free" in str(caught.value)
 
 
 @pytest.mark.parametrize("gib", [0.1, 4, 10, 80])

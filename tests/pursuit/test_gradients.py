@@ -72,9 +72,8 @@ def test_an_atom_chosen_twice_gets_both_gradients() -> None:
     assert torch.allclose(ours, torch.autograd.grad(expected.values.sum(), dictionary)[0])
 
 
-@pytest.mark.slow
 def test_what_ends_at_a_repeat_has_the_gradient_of_its_own_steps() -> None:
-    """Steps that were computed and dropped leave no trace; loops and definition agree."""
+    """Steps that were computed and dropped leave no trace: loops and definition agree."""
     x, dictionary = _problem(rows=12, d_in=4)
     options: dict[str, Any] = {"reselect": "stop", "any_norm": True}
     gradients = []
@@ -84,11 +83,6 @@ def test_what_ends_at_a_repeat_has_the_gradient_of_its_own_steps() -> None:
         gradients.append(torch.autograd.grad(error, (x, dictionary)))
     for ours, reference in zip(*gradients, strict=True):
         assert torch.allclose(ours, reference, atol=1e-10)
-
-    def encode(x: torch.Tensor) -> torch.Tensor:
-        return matching_pursuit(x, 0.9 * dictionary.detach(), 8, **options).to_dense()
-
-    assert torch.autograd.gradcheck(encode, (x,))
 
 
 def test_dictionary_gradient_alone_is_minus_codes_times_residual(pursuit: Any) -> None:

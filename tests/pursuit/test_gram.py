@@ -34,8 +34,7 @@ def _problem(n_atoms: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
     return x, dictionary / dictionary.norm(dim=1, keepdim=True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("n_atoms", [1, 7, 1024, 2100])
+@pytest.mark.parametrize("n_atoms", [1, 7, 1024, 1100])
 def test_it_is_the_product_of_all_pairs(n_atoms: int) -> None:
     dictionary = torch.randn(n_atoms, 5, dtype=torch.float64)
     assert torch.allclose(gram.gram_matrix(dictionary), dictionary @ dictionary.T, atol=1e-12)
