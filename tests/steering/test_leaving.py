@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 import sae_nb as sn
 from sae_nb.steering._export import COLUMNS
@@ -297,3 +297,22 @@ def test_lm_eval_itself_reads_the_numbers_of_steer(tmp_path: Path) -> None:
     subprocess.run([LM_EVAL, "-c", code, tmp_path], check=True, env=bare, capture_output=True)
     with safe_open(tmp_path / "found.safetensors", "pt") as file:
         assert torch.equal(file.get_tensor("s").reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "coefficient", "action"), [("add", 2.0, "add"), ("set", 2.0 * 5.0, "clamp")]
+)
+def test_a_held_direction_is_held_at_its_value_times_its_length(
+    mode: Any, coefficient: float, action: str, tmp_path: Path
+) -> None:
+    """lm_eval clamps the coordinate along v / ‖v‖, where v = (3, 4, 0, 0)."""
+    ids = {"bos_token_id": 0, "eos_token_id": 0}
+    sizes = {"n_layer": 1, "n_embd": 4, "n_head": 1, "vocab_size": 9, "n_positions": 8}
+    model = sn.wrap(GPT2LMHeadModel(GPT2Config(**sizes, **ids)).eval())
+    vector = torch.tensor([3.0, 4.0, 0.0, 0.0])
+    with sn.steer(model, "resid_post.0", direction=vector, by=2.0, mode=mode) as held:
+        held.recipe.to_lm_eval(tmp_path / "v.pt")
+    (entry,) = torch.load(tmp_path / "v.pt", weights_only=True).values()
+    assert entry["action"] == action
+    assert entry["steering_coefficient"] == pytest.approx(coefficient)
+    assert torch.equal(entry["steering_vector"], vector)

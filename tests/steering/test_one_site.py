@@ -134,3 +134,47 @@ def test_a_crosscoder_of_two_models_adds_and_reads_no_code(
         sn.steer(gpt, SITES[1], c, 0, 1.0, mode="scale")
     with pytest.raises(ValueError, match="CrossLayerTranscoder, which writes 2.*with sn.splice"):
         sn.steer(gpt, "mlp_out.1", sn.CrossLayerTranscoder([128, 128], 8, 2), 0, 1.0)
+
+
+class Blocks(torch.nn.Module):
+    """Three layers, each a hook point of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(*(torch.nn.Linear(3, 3) for _ in range(3)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+def test_a_code_of_three_sites_is_read_when_the_last_is_reached() -> None:
+    """x + (z' − z_j) d_mj with z from all three in their order; the middle one comes too early, the first twice so."""
+    torch.manual_seed(0)
+    model = sn.wrap(Blocks(), name="blocks")
+    points = ["layers.0", "layers.1", "layers.2"]
+    sae = sn.Crosscoder([3, 3, 3], 6, k=2, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4, 3)
+    states = [x]
+    with torch.no_grad():
+        for layer in model.module.layers:
+            states.append(layer(states[-1]))
+    codes = sae.encode(states[1:]).to_dense().detach()
+    for order in ((0, 1, 2), (2, 0, 1)):
+        here = sn.Crosscoder([3, 3, 3], 6, k=2, generator=torch.Generator().manual_seed(0))
+        here.hook_point = " + ".join(points[i] for i in order)
+        here.model_name = "blocks"
+        codes = here.encode([states[1 + i] for i in order]).to_dense().detach()
+        atom = int(codes.abs().sum(dim=0).argmax())
+        d = here.dictionaries[order.index(2)][atom]
+        with sn.ablate(model, "layers.2", here, atom):
+            found = model(x)
+        torch.testing.assert_close(found, states[3] - codes[:, [atom]] * d, atol=1e-5, rtol=1e-4)
+        for early in points[:2]:
+            with pytest.raises(ValueError, match="is not reached before"):
+                sn.ablate(model, early, here, atom)
+    here.hook_point = None
+    for site in (-1, 3):
+        with pytest.raises(ValueError, match="`site` must be"):
+            sn.steer(model, "layers.2", here, 0, 1.0, site=site)
+    sn.steer(model, "layers.2", here, 0, 1.0, site=0)
+    sn.steer(model, "layers.2", here, 0, 1.0, site=2)

@@ -1,0 +1,281 @@
+"""Numbers of edits, searches and costs that can be counted by hand."""
+
+from __future__ import annotations
+
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import sae_nb as sn
+from sae_nb.activations._context import ROLES
+from sae_nb.steering._answers import Answers
+from sae_nb.steering._calibration import StrengthSearch
+from sae_nb.steering._direction import _best_random, _halves, _held_out, _parts, _span
+from sae_nb.steering._edits import (
+    Along,
+    AtomsOfSequences,
+    MaskedEdit,
+    Positions,
+    _look_up,
+    _own_positions,
+    _written_by,
+)
+from sae_nb.steering._modes import MODES, StrengthUnit, one_digit
+from sae_nb.steering._request import _warn_of_bound
+
+
+@pytest.fixture(scope="module")
+def plain() -> Any:
+    return sn.wrap(nn.Sequential(nn.Identity(), nn.Identity()), class_names=["a", "b", "c"])
+
+
+# -------------------------------------------------------------------------------------------------
+# Strengths.
+
+
+def test_strengths_are_rounded_to_one_digit() -> None:
+    assert [one_digit(x) for x in (0.53, 17.0, 1.0, 0.0, -2.0, 249.0)] == [0.5, 20, 1, 1, 1, 200]
+
+
+def test_a_slider_ends_at_lengths_of_a_state_and_a_panel_begins_at_a_quarter() -> None:
+    words = {"name": "x", "words": "x", "many": "{}x", "one": "x"}
+    unit = StrengthUnit(**words, widest=8.0, widest_lengths=2.0)
+    assert (unit.slider_end(11.0), unit.slider_end(None), unit.slider_end(0.0)) == (20, 8, 8)
+    assert unit.safe_strength(11.0, talks=False) == 5
+    assert unit.safe_strength(None, talks=False) is None
+    careful = StrengthUnit(**words, widest=8.0, safe=3.0, safe_for_text=2.0)
+    assert (careful.slider_end(11.0), careful.safe_strength(11.0, talks=True)) == (8, 2)
+    assert careful.safe_strength(None, talks=False) == 3
+    assert (unit.amount_words("1"), unit.amount_words("2")) == ("x", "2x")
+
+
+def test_a_search_goes_sixteen_times_as_far_at_most() -> None:
+    """Of nothing 1, 16, 256; of far too much a sixteenth; of almost enough a quarter more, or a fifth less."""
+
+    def tried(kl: float, n: int, largest: float = 1e4) -> list[float]:
+        seen: list[float] = []
+
+        def at(factor: float) -> float:
+            seen.append(factor)
+            return kl
+
+        StrengthSearch(at, 1.0).find(largest, n)
+        return seen
+
+    assert tried(0.0, 3) == [1, 16, 256]
+    assert tried(1e9, 3) == pytest.approx([1, 1 / 16, 1 / 256])
+    assert tried(0.9, 3) == pytest.approx([1, 1.25, 1.25**2])
+    assert tried(1.1, 3) == pytest.approx([1, 0.8, 0.64])
+    assert tried(0.25, 2) == pytest.approx([1, 2])
+    assert tried(0.0, 5, largest=20.0) == [1, 16, 20]
+
+
+def test_modes_are_their_formulas() -> None:
+    z = torch.tensor([-1.0, 0.0, 3.0])
+    changed = {"add": z + 2, "cap": torch.tensor([-1.0, 0, 2]), "floor": torch.tensor([2.0, 2, 3]),
+               "set": torch.full((3,), 2.0), "scale": 2 * z}  # fmt: skip
+    for name, wanted in changed.items():
+        change = torch.as_tensor(MODES[name].change(z, 2.0))
+        torch.testing.assert_close(z + change, wanted)
+    d = torch.tensor([3.0, 4.0])
+    x = torch.tensor([[5.0, 0.0], [-3.0, 1.0]])  # ⟨x, d⟩ / ⟨d, d⟩ = 0.6, −0.2
+    for name, moved in (("set", [2.0, 2.0]), ("scale", [1.2, -0.4]), ("cap", [0.6, -0.2])):
+        step = torch.tensor(moved) - torch.tensor([0.6, -0.2])
+        torch.testing.assert_close(Along(d, name, 2.0)(x), x + step[:, None] * d)
+    assert Along(d, "set", 2.0).plain()[1:] == (-1.0, 2.0)
+    assert Along(d, "scale", 3.0).plain()[1:] == (2.0, 0.0)
+    assert Along(d, "add", 3.0).plain()[1:] == (0.0, 3.0)
+    assert Along(d, "cap", 3.0).plain() is None
+
+
+def test_a_bound_is_warned_of_beyond_the_mean_of_the_other_group() -> None:
+    """Means are 2 and 0: a cap at 0 and a floor at 2 leave usual texts alone."""
+    direction = SimpleNamespace(middle=1.0, scale=2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _warn_of_bound("cap", 0.0, direction)
+        _warn_of_bound("floor", 2.0, direction)
+        _warn_of_bound("cap", 5.0, direction)
+        _warn_of_bound("floor", -5.0, direction)
+        _warn_of_bound("add", -5.0, direction)
+    with pytest.warns(UserWarning, match=r"cap, -0.1, lies below .* second group, 0:"):
+        _warn_of_bound("cap", -0.1, direction)
+    with pytest.warns(UserWarning, match=r"floor, 2.1, lies above .* first group, 2:"):
+        _warn_of_bound("floor", 2.1, direction)
+
+
+# -------------------------------------------------------------------------------------------------
+# Runs.
+
+
+def test_runs_are_counted_and_their_cost_is_foretold(plain: Any) -> None:
+    answers = Answers(plain, torch.zeros(5, 3), "0", batch_size=2)
+    assert (answers.n, answers.n_runs, len(answers.batches)) == (5, 1, 3)
+    answers.add(torch.ones(3), 2.0)
+    (rows, mask), *more = answers.edited_rows()
+    assert (rows.shape, mask.sum(), len(more)) == ((2, 3), 2, 2)
+    assert answers.n_runs == 3
+    assert answers.cost.n_runs == 3
+    assert 0 < answers.cost.seconds < 60
+    answers.seconds_per_run = 0.5
+    plan = answers.check_cost(4, 2.0, "a test")
+    assert (plan.n_runs, plan.seconds, str(plan)) == (4, 2.0, "4 runs of the model, 2 s")
+    assert answers.check_cost(4, None, "a test").seconds == 2
+    with pytest.raises(ValueError, match="allows 2 s for a test, and it would take about 5 runs"):
+        answers.check_cost(5, 2.0, "a test")
+
+
+# -------------------------------------------------------------------------------------------------
+# Positions.
+
+
+def state(**more: Any) -> Any:
+    facts = {"position": None, "keep": None, "prompt_length": None, "sample": None, "offset": 0}
+    return SimpleNamespace(**{**facts, "role": None, **more})
+
+
+def test_columns_have_positions_of_their_own() -> None:
+    x = torch.zeros(2, 3, 1)
+    position, length, real = _own_positions(x, state(offset=4))
+    assert position.tolist() == [[4, 5, 6]] * 2
+    assert (length.tolist(), bool(real.all())) == ([[7], [7]], True)
+    padded = torch.tensor([[-1, 0, 1], [0, 1, 2]])
+    keep = torch.tensor([[True, True, True], [True, True, False]])
+    position, length, real = _own_positions(x, state(position=padded, keep=keep))
+    assert length.tolist() == [[3], [3]]
+    assert real.tolist() == [[False, True, True], [True, True, False]]
+    _, length, _ = _own_positions(x, state(prompt_length=torch.tensor([2, 3])))
+    assert length.tolist() == [[2], [3]]
+    with pytest.raises(ValueError, match="must have the columns of its inputs"):
+        _own_positions(x, state(position=padded[:, :2]))
+
+
+def test_a_mask_is_read_at_each_samples_own_positions() -> None:
+    """What is generated is in no mask; a row per sample, or one for all."""
+    position = torch.tensor([[-1, 0, 1, 2], [0, 1, 2, 3]])
+    length = torch.tensor([[2], [3]])
+    one = torch.tensor([True, False, True])
+    assert _look_up(one, position, length, state()).tolist() == [
+        [False, True, False, False], [True, False, True, False],
+    ]  # fmt: skip
+    each = torch.tensor([[True, True, True], [False, True, False]])
+    assert _look_up(each, position, length, state()).tolist() == [
+        [False, True, True, False], [False, True, False, False],
+    ]  # fmt: skip
+    swapped = state(sample=torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]]))
+    assert _look_up(each, position, length, swapped).tolist() == [
+        [False, False, True, False], [True, True, True, False],
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="must cover every token of the input, 3"):
+        _look_up(one[:2], position, length, state())
+    with pytest.raises(ValueError, match="a row per sample, at least 2"):
+        _look_up(each[:1], position, length, state())
+
+
+def test_a_role_is_known_by_its_number_and_positions_come_in_any_form() -> None:
+    role = torch.tensor([[ROLES.index("user"), ROLES.index("assistant"), -1]])
+    found = _written_by("assistant", role, state(role=role))
+    assert found.tolist() == [[False, True, False]]
+    assert Positions(torch.tensor([[0], [2]])).chosen == (0, 2)
+    assert Positions(3).chosen == (3,)
+
+
+def test_a_sequence_is_shown_to_its_sae_whole() -> None:
+    """Kept tokens of each row are one sequence from the left; the others come back as they were."""
+    x = torch.arange(1.0, 9).reshape(2, 4, 1)
+    keep = torch.tensor([[False, True, True, False], [False] * 4])
+
+    def summed(tokens: torch.Tensor) -> torch.Tensor:
+        assert tokens.shape == (1, 2, 1)
+        return tokens.cumsum(dim=1)
+
+    found = AtomsOfSequences(summed).of_kept(x, keep)
+    assert found[..., 0].tolist() == [[1, 2, 5, 4], [5, 6, 7, 8]]
+    assert torch.equal(AtomsOfSequences(summed).of_kept(x, torch.zeros_like(keep)), x)
+    # In generation the columns before come along, and only the newest is changed.
+    edit = MaskedEdit(Positions(None), AtomsOfSequences(lambda tokens: tokens.cumsum(dim=1)))
+    first = edit(x[:1, :3], state())
+    assert first[0, :, 0].tolist() == [1, 3, 6]
+    assert edit(x[:1, 3:], state(offset=3))[0, :, 0].tolist() == [10]
+    with pytest.raises(ValueError, match="must see a text from its first token"):
+        edit(x[:1, 3:], state(offset=7))
+    assert (edit.n_runs, edit.n_touched) == (3, 5)
+
+
+# -------------------------------------------------------------------------------------------------
+# Directions.
+
+
+def test_positions_are_the_last_of_texts_and_all_of_anything_else(plain: Any) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    x = torch.randn(16, 3)
+    few = {"n_splits": 1, "n_random": 2}
+    assert sn.direction(plain, "0", x[:8] + 3, x[8:], **few).positions == "all"
+    sizes = {"n_layer": 1, "n_embd": 4, "n_head": 1, "vocab_size": 9, "n_positions": 8}
+    module = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)).eval()
+    texts = [[[1, i, i], [2, i, 1]] for i in range(3, 9)]
+    first, second = ([one[i] for one in texts] for i in (0, 1))
+    found = sn.direction(sn.wrap(module), "resid_post.0", first, second, **few)
+    assert found.positions == "last"
+
+
+def test_groups_of_one_mean_are_refused(plain: Any) -> None:
+    """A millionth of the largest coordinate is what rounding makes."""
+    x = torch.zeros(16, 3)
+    x[::2, 0], x[1::2, 0] = 2.0**20, -(2.0**20)
+    few = {"n_splits": 1, "n_random": 2}
+    moved = x[:8] + torch.tensor([0, 2.0, 0])
+    found = sn.direction(plain, "0", moved, x[8:], **few)
+    assert found.scale == pytest.approx(2)
+    assert found.middle == pytest.approx(1)
+    assert found.vector.tolist() == pytest.approx([0, 1, 0], abs=1e-6)
+    with pytest.raises(ValueError, match="got the same mean at 0"):
+        sn.direction(plain, "0", x[:8] + torch.tensor([0, 0.5, 0]), x[8:], **few)
+
+
+@pytest.mark.parametrize(("scale", "small", "rank"), [(1e4, 1e-7, 1), (1e-4, 1e-12, 2)])
+def test_the_span_of_rows_leaves_out_what_rounding_makes(
+    scale: float, small: float, rank: int
+) -> None:
+    """Below a ten thousand millionth of the largest."""
+    x = np.array([[scale, 0, 0], [-scale, 0, 0], [0, small, 0], [0, -small, 0]])
+    basis, inside = _span(x)
+    assert basis.shape == (rank, 3)
+    np.testing.assert_allclose(inside @ basis, x, atol=small)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(rank), atol=1e-12)
+
+
+def test_parts_hold_a_share_of_each_group_and_keep_pairs() -> None:
+    pairs = np.array([True] * 4 + [False] * 4)
+    assert _parts(pairs, 3, None).tolist() == [0, 1, 2, 0] * 2
+    drawn = _parts(pairs, 2, np.random.default_rng(0))
+    assert drawn[:4].tolist() == drawn[4:].tolist()
+    assert sorted(drawn[:4].tolist()) == [0, 0, 1, 1]
+    odd = np.array([True, False, True, True, False])
+    assert _parts(odd, 2, None).tolist() == [0, 0, 1, 0, 1]
+
+
+def test_scores_of_held_out_rows_and_halves_by_hand() -> None:
+    """Four rows of each group along one axis: every fold finds it, and so do both halves."""
+    x = np.array([[7.0, 0], [8, 0], [9, 0], [9.5, 0], [0, 0], [1, 0], [2, 0], [2.5, 0]])
+    y = np.array([True] * 4 + [False] * 4)
+
+    def fit(rows: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        return rows[truth].mean(axis=0) - rows[~truth].mean(axis=0)
+
+    assert _held_out(x, y, fit) == 1.0
+    assert _halves(x, y, fit, np.random.default_rng(0), 3) == pytest.approx(1.0)
+    assert _held_out(-x, ~y, fit) == 1.0
+    assert _best_random(x, y, 5, np.random.default_rng(0)) == 1.0
+    worst = np.array([[1.0], [-1.0], [1.0], [-1.0]])
+    assert (
+        _best_random(worst, np.array([True, True, False, False]), 4, np.random.default_rng(0))
+        == 0.5
+    )
