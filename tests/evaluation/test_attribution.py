@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,6 @@ def three() -> Any:
     return sn.wrap(module, class_names=["a", "b", "c"], name="three")
 
 
-@pytest.mark.slow
 def test_a_transcoder_is_read_in_one_place_and_met_by_the_gradient_in_another(
     three: Any, transcoder: Any
 ) -> None:
@@ -227,3 +227,52 @@ def test_next_token_is_the_last_one_of_the_text(gpt: Any) -> None:
         attribute(
             gpt, next(gpt.batches([text])), "resid_post.1", Plain(128, 32), target="happy and sad"
         )
+
+
+def test_effects_are_added_up_by_atom_with_what_random_directions_get(straight: Any) -> None:
+    """Two rows: Σ_t z_tj ⟨d_j, g_t⟩, and ‖Σ_t z_tj g_t‖ times the quantile of |cos|."""
+    found = attributed(straight)
+    z = torch.tensor([[0.0, 2.0, 0.0, 1.0], [0.0, 3.0, 0.5, 0.0]])
+    g = np.array([[3.0, 0, 0, 0, 0, 4], [1, 1, 0, 0, 0, 0]])
+    codes = SparseCodes.from_dense(z)
+    effects = np.array([1.0, -2.0, 5.0, 0.25])  # of atoms 1, 3 and 1, 2
+    two = replace(found, codes=codes, effects=effects, gradient=g)
+    active, total, control = two.totals()
+    assert active.tolist() == [1, 2, 3]
+    assert total.tolist() == [6, 0.25, -2]
+    pulled = [np.linalg.norm(2 * g[0] + 3 * g[1]), np.linalg.norm(g[1]) / 2, 5]
+    np.testing.assert_allclose(control, np.array(pulled) * largest_cosine(6))
+    assert largest_cosine(1) == 1.0
+    # In three dimensions a coordinate of the sphere is even between −1 and 1; in two it is a sine.
+    assert largest_cosine(3) == pytest.approx(0.95)
+    assert largest_cosine(2) == pytest.approx(np.sin(0.95 * np.pi / 2))
+
+
+def test_what_an_answer_loses_is_told_in_its_own_words(bent: Any) -> None:
+    """Probabilities with and without the atom, the divergence, and the effect to first order."""
+    found = attributed(bent, target=1)
+    atom = int(found.codes.atoms[0])
+    check = found.splice(atom, n_controls=2, seed=5)
+    x = bent.module[0](INPUT).detach()
+    z = float((x @ SAE.dictionary[atom])[0])
+    before = bent.module[1:](x)[0].softmax(-1)
+    after = bent.module[1:](x - z * SAE.dictionary[atom])[0].softmax(-1)
+    assert check.probability == pytest.approx((float(before[1]), float(after[1])), abs=1e-6)
+    assert check.kl == pytest.approx(float((before * (before / after).log()).sum()), abs=1e-6)
+    assert check.first_order == pytest.approx(float(found.effects[0]))
+    whole = measure(bent, x, 1)
+    lost = [
+        abs(float(whole - measure(bent, x - z * sn.steering.random_direction(6, seed), 1)))
+        for seed in (5, 6)
+    ]
+    assert check.control == pytest.approx(np.quantile(lost, 0.95), abs=1e-5)
+    assert np.isnan(found.splice(atom, n_controls=0).control)
+    assert found.outcome.words == "logit of “b” above the mean logit"
+
+
+def test_a_number_of_an_output_is_compared_with_the_mean_of_the_others() -> None:
+    model = sn.wrap(nn.Sequential(nn.Identity(), nn.Linear(6, 4)))
+    x = torch.randn(1, 6, generator=torch.Generator().manual_seed(1))
+    found = attribute(model, next(model.batches(x)), "0", SAE, target=2)
+    assert found.outcome.words == "number “2” of the output above their mean"
+    assert found.value == pytest.approx(float(model(x)[0, 2] - model(x)[0].mean()), abs=1e-5)

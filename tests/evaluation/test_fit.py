@@ -188,3 +188,37 @@ def test_another_model_is_suspected_when_nothing_helps(
     right.model_name = "tiny-gpt"
     assert check.cause == "another model"
     assert "tiny-gpt-chat" in check.doubts[0]
+
+
+@pytest.mark.parametrize(
+    ("stated", "others", "name", "cause", "best"),
+    [
+        (0.8, {"scale": 0.81}, "m", "none", "scale"),  # 0.19 of 0.2 is not clearly less
+        (0.8, {"scale": 0.83}, "m", "scale", "scale"),
+        (0.2, {"scale": 0.49, "layer": 0.45}, "m", "another revision", "scale"),
+        (0.2, {"layer": 0.6, "scale": 0.7}, "m", "scale", "scale"),
+        (0.2, {"layer": 0.1}, "other", "another model", "none"),
+        (0.5, {"layer": 0.1}, "other", "none", "none"),
+    ],
+)
+def test_the_cause_is_the_mistake_that_is_undone_clearly(
+    monkeypatch: pytest.MonkeyPatch, stated: float, others: Any, name: str, cause: str, best: str
+) -> None:
+    """Less than nine tenths of what was unexplained are left, and R² is a half at least."""
+    module = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), name="m")
+    sae = sn.TopK(4, 8, k=2)
+    sae.hook_point, sae.model_name = "0", name
+    x = sn.Activations.from_tensor(torch.randn(20, 4), hook_point="0", model_name="m")
+    monkeypatch.setattr(fit, "_captured", lambda *_: {"0": x})
+    tried = [
+        fit.Trial(cause=mistake, use=f"by {mistake}", r2=r2, l0=2.0)
+        for mistake, r2 in {"none": stated, **others}.items()
+    ]
+    monkeypatch.setattr(fit, "_trials", lambda *_: iter(tried))
+    check = sn.check_fit(module, sae, x.x, splice=False)
+    assert check.cause == cause
+    assert check.best.cause == best
+    assert check.recovered is None
+    assert [one.r2 for one in check.trials[1:]] == sorted(others.values(), reverse=True)
+    assert ("(by scale)" in check.advice) == (cause == "scale")
+    assert check.fits == (cause == "none")

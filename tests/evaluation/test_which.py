@@ -10,7 +10,15 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.evaluation import which_sae
-from sae_nb.evaluation._recommend import Advice, Finding, _rows
+from sae_nb.evaluation._recommend import (
+    Advice,
+    Assumed,
+    Finding,
+    _assumed,
+    _few_atoms,
+    _rows,
+    _spread,
+)
 
 SEEDS = pytest.mark.parametrize("seed", [0, 1])
 
@@ -148,3 +156,56 @@ def test_activations_and_rows_agree() -> None:
 
 
 # Bad input
+
+
+# By hand
+
+
+def doubted(*tried: tuple[str, ...]) -> Advice:
+    def one(names: tuple[str, ...], holds: bool | None) -> Assumed:
+        return Assumed(
+            assumption="a", measure="m", value=1.0, floor=1.0, limit=1.0, holds=holds, missed="x",
+            try_instead=names,
+        )  # fmt: skip
+
+    assumed = (*(one(names, False) for names in tried), one(("JumpReLU",) * 5, True), one((), None))
+    return Advice(findings=assumed, n_rows=5, dimensions=3.0, explained=0.5)
+
+
+def test_the_first_try_is_what_most_doubts_name_first() -> None:
+    """Of n names the first has n votes and the last one."""
+    assert doubted().first_try == "TopK"
+    assert doubted(("A", "B"), ("C", "B")).first_try == "A"  # two each of A, B and C
+    assert doubted(("A", "B"), ("C", "B"), ("D", "B")).first_try == "B"
+    assert doubted(("A",), ("C", "B")).first_try == "C"
+
+
+def test_an_assumption_holds_up_to_its_limit() -> None:
+    words = ("a", "m", "x", ("TopK",))
+    for value, holds in ((1.0, True), (1.01, False), (math.nan, None)):
+        assert _assumed(words, value, 0.5, 1.0).holds is holds
+
+
+def test_rows_near_few_directions_are_read_by_them() -> None:
+    """Three directions, one atom a row; an offset that all share is taken off; noise has no atoms."""
+    generator = torch.Generator().manual_seed(0)
+    which = torch.arange(600) % 3
+    x = torch.eye(8)[which] * (1 + torch.rand(600, 1, generator=generator))
+    codes, explained = _few_atoms(x, generator)
+    assert codes is not None
+    assert explained == pytest.approx(1, abs=1e-4)
+    assert codes.l0.tolist() == [1] * 600
+    # What is explained is a share of the energy: a tenth of noise in length is a hundredth of it.
+    noise = torch.nn.functional.normalize(torch.randn(600, 8, generator=generator), dim=1)
+    noisy = x + 0.1 * x.norm(dim=1, keepdim=True) * noise
+    codes, explained = _few_atoms(noisy, generator)
+    assert codes is not None
+    assert explained == pytest.approx(0.99, abs=0.008)
+    assert codes.l0.float().mean() == pytest.approx(1, abs=0.05)
+    none, explained = _few_atoms(gaussian(n=600, d_in=24), generator)
+    assert none is None
+    assert explained < 0.9
+
+
+def test_the_spread_of_counts_is_relative() -> None:
+    assert _spread(torch.tensor([1.0, 3.0])) == pytest.approx(2**0.5 / 2)

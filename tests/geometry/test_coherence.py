@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry._coherence import babel, coactive_babel, distinct_atoms
+from sae_nb.geometry._coherence import atom_geometry, babel, coactive_babel, distinct_atoms
 
 
 def by_definition(atoms: torch.Tensor, size: int) -> float:
@@ -47,3 +47,16 @@ def test_copies_are_left_out():
     atoms = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-3.0, 0.0], [0.1, 1.0], [1.0, 1.0]])
     assert distinct_atoms(atoms).tolist() == [0, 1, 4]
     assert distinct_atoms(atoms, cosine=0.9999).tolist() == [0, 1, 3, 4]
+
+
+def test_a_copy_has_the_cosine_that_is_asked_for_at_least() -> None:
+    """With cosine 1 the third and the negated fifth are copies of the first, and are left out."""
+    atoms = torch.tensor([[1.0, 0], [0, 1], [2, 0], [3, 4], [-1, 0]])
+    assert distinct_atoms(atoms, cosine=1.0).tolist() == [0, 1, 3]
+
+
+def test_the_sum_of_the_largest_is_of_fewer_than_all() -> None:
+    atoms = torch.eye(3)
+    assert atom_geometry(atoms, m=2).m == 2
+    with pytest.raises(ValueError, match="`m` must be below n_atoms=3, got 3"):
+        atom_geometry(atoms, m=3)

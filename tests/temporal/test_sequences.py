@@ -86,3 +86,15 @@ def test_groups_hold_every_sequence_and_few_rows() -> None:
     sequences = Sequences(acts_of([2, 9, 3, 3, 3]))
     groups = list(sequences.groups(9))
     assert groups == [[0], [1], [2, 3, 4]]
+
+
+def test_sequences_say_how_long_they_are() -> None:
+    assert repr(Sequences(acts_of([3, 5, 4]))).startswith("Sequences(3 of 3 to 5 tokens · ")
+    assert repr(Sequences(acts_of([4, 4]))).startswith("Sequences(2 of 4 tokens · ")
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 4), (3, 1, 4)])
+def test_a_tensor_must_hold_two_tokens_in_time(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError):
+        in_order(torch.ones(shape))
+    assert in_order(torch.ones(2, 4)).position.tolist() == [0, 1]
