@@ -74,6 +74,7 @@ def test_correlations_of_a_code_are_combined_by_eight_two_and_one(m: int, signed
 @pytest.mark.parametrize("m", [0, 2, 3, 4])
 def test_atoms_that_were_chosen_are_left_out(m: int) -> None:
     c, atoms = numbers(300), np.array([299, 5, 130, 128])
+    c[atoms] = [9, -8, 7, -6]
     expected, maxima = c.copy(), np.array(tops(c, True))
     expected[atoms[:m]] = 0
     loops.exclude(c, atoms, m, True, maxima)

@@ -134,9 +134,13 @@ def test_zero_input_has_an_empty_code(pursuit: Any, backend: str, nonnegative: b
     """Nothing is chosen for nothing, whatever else is in the batch."""
     dictionary = _unit(_draw(20, D_IN, 0))
     x = torch.stack([torch.zeros(D_IN, dtype=torch.float64), dictionary[3]])
-    codes = pursuit(x, dictionary, 3, nonnegative=nonnegative, backend=backend)
+    codes, trace = pursuit(x, dictionary, 3, nonnegative=nonnegative, backend=backend, trace=True)
     assert codes.l0.tolist() == [0, 1]
     assert codes.atoms.tolist() == [3]
+    assert trace.n_steps.tolist() == [0, 1]
+    assert trace.support.tolist() == [[-1, -1, -1], [3, -1, -1]]
+    assert torch.allclose(trace.coefficients[1, :, 0], torch.ones(3).double())
+    assert not trace.coefficients[0].any()
 
 
 def test_nothing_positive_to_find_stops_a_non_negative_pursuit(pursuit: Any, backend: str) -> None:

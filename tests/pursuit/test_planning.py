@@ -278,7 +278,7 @@ def test_a_plan_in_words() -> None:
     sizes = (512, 2**20 - 103, 2**20, 3 * 2**29, 2**30, 5 * 2**29)
     found = [planning._size(size) for size in sizes]
     assert found == ["0.5 KiB", "1023.9 KiB", "1.0 MiB", "1.50 GiB", "1.00 GiB", "2.50 GiB"]
-    fast, slow = (Plan("gram", 5, 0, {}, seconds=time) for time in (2.0, 5.0))
+    fast, slow = (Plan("gram", 5, 0, {}, seconds=time) for time in (0.2, 0.5))
     assert planning._why_not("rows", slow, fast, 2**20) == "rows: about 2.5 times as long"
     assert planning._why_not("rows", None, fast, 2**20) == "rows: does not fit under 1.0 MiB"
 

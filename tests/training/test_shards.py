@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.architectures import BatchTopKProx, TopKProx
@@ -161,7 +163,7 @@ def _script() -> SimpleNamespace:
 
 
 class Together(Team):
-    """Workers that are threads of one process, for what needs no gradients."""
+    """Workers that are threads of one process."""
 
     def __init__(self, rank: int, size: int, barrier: Barrier, board: dict[int, Tensor]) -> None:
         super().__init__(rank, size)
@@ -174,6 +176,30 @@ class Together(Team):
         found = [self.board[rank] for rank in range(self.size)]
         self.barrier.wait()
         return found
+
+    def sum(self, numbers: Tensor) -> Tensor:
+        return torch.stack(self.exchange(numbers.detach().clone())).sum(dim=0)
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad = self.sum(parameter.grad)
+
+    def gather(self, mine: int) -> list[int]:
+        return [int(one) for one in self.exchange(torch.tensor(mine))]
+
+    def send(self, tensor: Tensor, source: int) -> None:
+        tensor.copy_(self.exchange(tensor.clone())[source])
+
+    def share(self, module: nn.Module) -> None:
+        for tensor in (*module.parameters(), *module.buffers()):
+            self.send(tensor, 0)
+
+
+def in_threads(size: int, work: Callable[[Together], Any]) -> list[Any]:
+    barrier, board = Barrier(size, timeout=60), {}
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(lambda rank: work(Together(rank, size, barrier, board)), range(size)))
 
 
 @pytest.mark.parametrize("kind", ["row", "batch"])
@@ -190,10 +216,7 @@ def test_ties_are_settled_as_in_one_process(kind: str, size: int) -> None:
 
 
 def _in_threads(pre_codes: Tensor, k: int, size: int, kind: str) -> Tensor:
-    barrier, board = Barrier(size), {}
-
-    def work(rank: int) -> Tensor:
-        team = Together(rank, size, barrier, board)
+    def work(team: Together) -> Tensor:
         shard = Shard(sn.TopK(4, pre_codes.shape[1], k), team)
         mine = pre_codes[:, shard.mine]
         if kind == "row":
@@ -202,8 +225,53 @@ def _in_threads(pre_codes: Tensor, k: int, size: int, kind: str) -> Tensor:
         own = BatchTopKProx(min(k, shard.n_atoms))(mine)
         return shard._largest_of_all(own, k * len(mine))[0].to_dense()
 
-    with ThreadPoolExecutor(size) as pool:
-        return torch.cat(list(pool.map(work, range(size))), dim=1)
+    return torch.cat(in_threads(size, work), dim=1)
+
+
+@pytest.mark.parametrize("kind", ["TopK", "BatchTopK", "ReLU", "JumpReLU", "MatchingPursuit"])
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_step_of_shards_has_the_numbers_of_one_process(kind: str, size: int) -> None:
+    """Loss, codes, reconstruction, every gradient and its norm, with dead atoms; then all atoms again."""
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(17, 5, generator=generator) + 0.4
+    sizes = {} if kind in ("ReLU", "JumpReLU") else {"k": 3}
+    one = getattr(sn, kind)(5, 11, **sizes, generator=generator)
+    one.initialise(x, generator)
+    copies = [copy.deepcopy(one) for _ in range(size)]
+    silent = torch.tensor([0, 50, 0, 0, 3, 50, 50, 9, 0, 0, 50])
+    expected = one.training_loss(x, silent, 10, 0.5)
+    expected.total.backward()
+    length = torch.nn.utils.get_total_norm([p.grad for p in one.parameters() if p.grad is not None])
+    before = {name: p.detach().clone() for name, p in one.named_parameters()}
+
+    def work(team: Together) -> SparseCodes:
+        sae = copies[team.rank]
+        shard = Shard(sae, team)
+        shard.cut(share=False)
+        by_atom = {id(p) for p in sae.atom_parameters()}
+        loss = shard.training_loss(x, silent[shard.mine], 10, 0.5)
+        loss.total.backward()
+        shard.sum_gradients()
+        close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-6)
+        close(loss.total.detach(), expected.total.detach())
+        close(loss.x_hat, expected.x_hat)
+        assert loss.parts.keys() == expected.parts.keys()
+        for name, p in sae.named_parameters():
+            grad = dict(one.named_parameters())[name].grad
+            if grad is not None:
+                close(p.grad, grad[shard.mine] if id(p) in by_atom else grad)
+        close(shard.norm(list(sae.parameters())), length)
+        codes = loss.codes.detach().to_dense()
+        shard.make_whole()
+        return codes
+
+    codes = torch.cat(in_threads(size, work), dim=1)
+    torch.testing.assert_close(codes, expected.codes.detach().to_dense(), rtol=1e-4, atol=1e-6)
+    for sae in copies:
+        for name, p in sae.named_parameters():
+            assert torch.equal(p.detach(), before[name])
+        for name, buffer in one.named_buffers():
+            torch.testing.assert_close(dict(sae.named_buffers())[name], buffer)
 
 
 @pytest.mark.slow

@@ -1,0 +1,414 @@
+"""Numbers of circuits by hand: a graph of six nodes and its drawing, heads' scores, maps and pairs of atoms."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+
+from sae_nb.circuits import AttributionGraph, _head_scores as head_scores, _summary as drawing
+from sae_nb.circuits._faithfulness import Faithfulness, foreseen
+from sae_nb.circuits._head_scores import HeadScores
+from sae_nb.circuits._query_key import QueryKey
+from sae_nb.circuits._record import carrying
+from sae_nb.circuits._restoring import PatchMap, _at_random, _Cells
+from sae_nb.circuits._summary import Circuit
+from sae_nb.models._attention import Place
+
+KIND = ("token", "token", "atom", "atom", "error", "target")
+
+
+def graph(weight: float = 1.0, **more: Any) -> AttributionGraph:
+    """Two tokens, atoms of strength 2 and 4, an error, and what they add to a target and to each other."""
+    made = np.zeros((6, 6))
+    made[2, 0] = 1.0
+    made[3, [1, 2]] = 1.0, 3.0
+    made[5, [1, 2, 3, 4]] = 0.5, 1.0, -2.0, 0.5
+    nodes = pd.DataFrame(
+        {
+            "kind": KIND,
+            "place": ["", "", "mlp_out.0", "mlp_out.1", "mlp_out.1", ""],
+            "layer": [-1, -1, 0, 1, 1, 2],
+            "position": [0, 1, 0, 1, 1, 1],
+            "atom": [-1, -1, 7, 3, -1, -1],
+            "value": [0.0, 0.0, 2.0, 4.0, 0.0, 0.0],
+            "bias": 0.0,
+            "name": list("abcdef"),
+            "weight": [0.0] * 5 + [weight],
+            "read": True,
+        }
+    )
+    facts = {"outcomes": ((0,),), "places": ("mlp_out.0", "mlp_out.1"), "tokens": ("x", "y")}
+    facts |= {"model_name": "m", "exact": True}
+    return AttributionGraph(nodes=nodes, matrix=csr_matrix(made), **(facts | more))
+
+
+INFLUENCE = [0.625, 0.25, 0.625, 0.5, 0.125, 0]
+
+
+def test_influence_flow_and_scores_of_a_graph() -> None:
+    """Shares of a row are of its sum; atoms answer in proportion to a strength of 2 and of 4."""
+    found = graph()
+    assert found.shares.toarray()[5].tolist() == [0, 0.125, 0.25, 0.5, 0.125, 0]
+    assert found.influence.tolist() == INFLUENCE
+    assert found.per_strength.tolist() == [0, 0, 0.5, 0.25, 0, 0]
+    # −2 through the last atom; of it −1.5 through the first, which adds 1; half of that from its token
+    assert found.flow.tolist() == [-0.25, 0, -0.5, -2, 0.5, 0]
+    assert found.replacement == pytest.approx(0.875)
+    assert found.completeness == pytest.approx(2 / 2.125)
+    assert found.path(0, 5) == [0, 2, 3, 5]
+    assert found.edges.weight.tolist() == [3, -2, 1, 1, 1, 0.5, 0.5]
+    predicted, direct = foreseen(found, 2, 0.0)
+    assert (predicted, direct) == pytest.approx((0.5, -1))
+    predicted, direct = foreseen(found, [2, 3], 3.0)
+    assert direct == pytest.approx(2 - 4)
+    unmade = graph(n_units=4)
+    assert unmade.influence.tolist() == pytest.approx(
+        [0.25 / 3.25, 0, 0.5 / 3.25, 2 / 3.25, 0.5 / 3.25, 0]
+    )
+
+
+def test_what_carries_a_share_is_the_fewest() -> None:
+    amounts = np.array([0.2, 0.5, 0.0, 0.3])
+    assert carrying(amounts, 0.5).tolist() == [False, True, False, False]
+    assert carrying(amounts, 0.51).tolist() == [False, True, False, True]
+    assert carrying(amounts, 1.0).tolist() == [True, True, False, True]
+
+
+def test_pruning_keeps_ends_and_what_leads_somewhere() -> None:
+    """.625 of 2.125 is less than a third: the first atom alone; the last edge has a fiftieth."""
+    small, rows = drawing.pruned(graph(), 0.3, 1.0)
+    assert rows.tolist() == [0, 1, 2, 5]
+    assert small.matrix.toarray().tolist() == [[0] * 4, [0] * 4, [1, 0, 0, 0], [0, 0.5, 1, 0]]
+    # .94 of the shares are those of at least .25, and one more of three eighths
+    small, rows = drawing.pruned(graph(), 1.0, 0.8)
+    assert small.matrix.nnz == 4
+    assert rows.tolist() == [0, 1, 2, 3, 5]
+
+
+def test_a_share_of_influence_by_its_number_of_nodes() -> None:
+    found = Circuit(graph())
+    shares = [found.share_of(n) for n in (0, 1, 2, 3, 9)]
+    assert shares == pytest.approx([0.625 / 2.125, 1.25 / 2.125, 2 / 2.125, 1, 1])
+    assert found.reaches
+    assert found.read_at == 1
+    assert Circuit(graph(outcomes=((0,), None))).read_at == -1
+    assert found.first_threshold() == 1
+
+
+def test_stations_are_where_atoms_speak_for_the_answer() -> None:
+    assert Circuit(graph()).stations() == ()
+    against = Circuit(graph(-1.0))
+    assert against.stations() == ((0, (2,)), (1, (3,)))
+    assert against.stations(1) == ((1, (3,)),)
+    assert [drawing._station(p, [2, 5]) for p in (0, 2, 4, 5, 9)] == [2, 2, 2, 5, 5]
+
+
+def test_neighbours_by_what_they_make_and_what_runs_on() -> None:
+    found = Circuit(graph())
+    inputs, outputs = found.neighbours(3, 5)
+    assert inputs["node"].tolist() == [2, 1]
+    assert inputs.share.tolist() == [0.75, 0.25]
+    assert (outputs["node"].tolist(), outputs.weight.tolist()) == ([5], [-2])
+    assert outputs.share.tolist() == [0.5]
+    # three quarters of an atom of .5, a quarter of the target
+    _, outputs = found.neighbours(2, 5)
+    assert outputs["node"].tolist() == [3, 5]
+    assert found.neighbours(5, 2)[0]["node"].tolist() == [3, 2]
+
+
+def test_a_drawing_has_flows_for_edges_and_a_column_for_a_position() -> None:
+    """An edge carries its share in its node, of what the node carries."""
+    found = Circuit(graph()).summarise(1.0)
+    edges = {(e.source, e.target): (e.weight, e.share) for e in found.edges.itertuples()}
+    assert edges == {
+        (0, 2): (1, 0.625),
+        (3, 5): (-2, 0.5),
+        (2, 3): (3, 0.375),
+        (2, 5): (1, 0.25),
+        (1, 3): (1, 0.125),
+        (1, 5): (0.5, 0.125),
+        (4, 5): (0.5, 0.125),
+    }
+    assert found.edges.share.is_monotonic_decreasing
+    assert (found.n_nodes, found.n_edges) == (3, 7)
+    assert found.rows == ("input", "MLP 0", "MLP 1", "answer")
+    nodes = found.nodes
+    assert nodes.row.tolist() == [0, 0, 1, 2, 2, 3]
+    assert nodes.influence.tolist() == INFLUENCE
+    # columns .4 apart; two in one cell are two lines; the target stands over the last word
+    assert nodes.x.tolist() == pytest.approx([0.5, 1.9, 0.5, 1.9, 1.9, 1.9])
+    assert nodes.y.tolist() == pytest.approx([0, 0, 1, 2 - 0.13, 2 + 0.13, 3])
+    assert found.columns.x.tolist() == pytest.approx([0.5, 1.9])
+    assert [found.place_of(node) for node in (3, 5, 9)] == [3, 5, -1]
+
+
+def test_a_group_is_the_sum_of_its_members() -> None:
+    found = Circuit(graph()).summarise(1.0, groups={"pair": [2, 3]})
+    nodes = found.nodes
+    place = found.place_of(3)
+    assert nodes["node"].tolist() == [0, 1, 4, 5, 2]
+    assert nodes.influence[place] == 1.125
+    assert nodes.adds[place] == -2.5
+    edges = {(e.source, e.target): (e.weight, e.share) for e in found.edges.itertuples()}
+    assert edges[place, 3] == (-1, 0.75)
+    assert edges[0, place] == (1, 0.625)
+    assert edges[1, place] == (1, 0.125)
+    assert found.nodes_at(place) == (2, 3)
+    few = Circuit(graph()).summarise(0.25, always=[4])
+    assert few.place_of(3) == -1
+    assert {(e.source, e.target) for e in few.edges.itertuples()} >= {
+        (few.place_of(4), few.place_of(5))
+    }
+
+
+def test_of_many_inputs_those_of_most_influence_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "MOST_TOKENS", 1)
+    assert Circuit(graph()).summarise(1.0).nodes["node"].tolist() == [0, 2, 3, 4, 5]
+    assert Circuit(graph()).summarise(1.0, always=[1]).nodes["node"].tolist() == [0, 1, 2, 3, 4, 5]
+    monkeypatch.setattr(drawing, "MOST_TOKENS", 2)
+    assert len(Circuit(graph()).summarise(1.0).nodes) == 6
+
+
+def test_cells_of_many_nodes_have_three_lines_in_the_order_of_influence() -> None:
+    """Four nodes of one place and position: two abreast in two lines."""
+    table = pd.DataFrame(
+        {"row": [1, 1, 1, 1, 0, 2], "position": [3, 3, 3, 3, 5, 5], "influence": [1, 4, 3, 2, 0, 0]}
+    )
+    found, columns = drawing._laid_out(table, 2, -1)
+    assert found.x.tolist() == pytest.approx([1.5, 0.5, 1.5, 0.5, 2.9, 1.7])
+    assert found.y.tolist() == pytest.approx([1.13, 0.87, 0.87, 1.13, 0, 2])
+    assert columns.x.tolist() == pytest.approx([1, 2.9])
+
+
+def test_names_that_would_touch_stand_in_lines_of_their_own() -> None:
+    """Four positions; names of three nodes: two far enough apart for a line, one that is not."""
+    table = pd.DataFrame(
+        {
+            "row": [0, 1, 1, 1, 2, 3],
+            "position": [1, 0, 2, 3, 3, 3],
+            "influence": [0.0, 3, 2, 1, 1, 0],
+        }
+    )
+    found, columns, rows = drawing._laid_out_by_name(table, ("input", "A", "B", "answer"), 3)
+    assert columns.x.tolist() == pytest.approx([0.5, 1.3, 2.1, 3.1])
+    assert found.x.tolist() == pytest.approx([1.3, 0.5, 2.1, 3.1, 3.1, 3.1])
+    # 2.1 − .5 is less than 1.7; 3.1 − .5 is not
+    assert found.y.tolist() == [0, 1, 2, 1, 3, 4]
+    assert rows == ("input", "A", "", "B", "answer")
+
+
+@pytest.mark.parametrize(
+    ("n", "wide", "centre", "places"),
+    [
+        (1, 2.4, 1.9, [1.9]),
+        (2, 2.4, 1.9, [1.7, 2.1]),
+        (3, 2.4, 1.9, [1.4, 1.8, 2.2]),
+        (2, 3.0, None, [0.75, 2.25]),
+        (8, 2.4, 1.2, [0.15 + 0.3 * i for i in range(8)]),
+    ],
+)
+def test_targets_keep_together_and_inside(
+    n: int, wide: float, centre: float | None, places: list[float]
+) -> None:
+    assert drawing._abreast(n, wide, centre).tolist() == pytest.approx(places)
+
+
+def test_a_story_is_beyond_chance_where_no_random_change_moves_as_far() -> None:
+    def story(random: list[float]) -> bool:
+        none = np.zeros(1)
+        return drawing.CircuitStory(
+            stations=(), n=0, answers=("a",), before=np.array([0.6]), without=np.array([0.2]),
+            without_first=none, random=np.array(random)[:, None], says=("", ""), says_shares=(0, 0),
+        ).beyond_chance  # fmt: skip
+
+    assert story([0.5, 0.9])
+    assert not story([0.5, 1.1])
+    assert not story([0.2])
+    assert not story([])
+
+
+def test_faithfulness_is_undecided_where_chance_spreads_twice_as_wide() -> None:
+    def decided(random: list[float], recovered: float = 0.5) -> bool:
+        return Faithfulness(
+            recovered=recovered,
+            random=np.array(random),
+            n_kept=1,
+            n_atoms=2,
+            everything=3.0,
+            nothing=1.0,
+        ).decided
+
+    assert decided([-0.9])
+    assert not decided([-1.0])
+    assert not decided([2.0])
+    assert not decided([0.1], float("nan"))
+
+
+# Heads
+
+
+def scores_of(
+    pattern: Any, ids: list[int] | None = None, stream: str = "", **facts: Any
+) -> dict[str, Any]:
+    """Every score of one text's attention, (heads, time, time), as means over positions."""
+    usual = {
+        "prefix_tokens": 0,
+        "patch_grid": None,
+        "causal": True,
+        "tokenizer": None,
+        "special_ids": (),
+    }
+    model = SimpleNamespace(**(usual | facts))
+    sums = head_scores._Sums(model, ())
+    names = ("entropy", "sink", "previous", "itself", "neighbours", "same", "induction")
+    heads = torch.tensor(pattern)[None]
+    found = sums._of(
+        Place(stream, 0), heads, None if ids is None else torch.tensor([ids]), names, 2
+    )
+    return {
+        name: tuple(None if one is None else one.mean(dim=1).tolist() for one in both)
+        for name, both in found.items()
+    }
+
+
+CAUSAL = [[1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0.2, 0.6, 0.2, 0], [0.4, 0.3, 0.1, 0.2]]
+
+
+def test_scores_of_a_head_are_means_over_its_positions() -> None:
+    """Tokens 8 9 8 9, so that the third and the fourth have a copy two places back."""
+    found = scores_of([CAUSAL], [8, 9, 8, 9])
+    assert found["previous"] == (pytest.approx([1.2 / 3]), pytest.approx([0.4]))
+    assert found["itself"] == (
+        pytest.approx([1.9 / 4]),
+        pytest.approx([(1 + 1 / 2 + 1 / 3 + 1 / 4) / 4]),
+    )
+    assert found["sink"] == (pytest.approx([1.1 / 3]), pytest.approx([(1 / 2 + 1 / 3 + 1 / 4) / 3]))
+    # the fourth alone has a copy that is not the first token, and one other to compare with
+    assert found["same"] == (pytest.approx([0.3]), pytest.approx([0.1]))
+    assert found["induction"][0] == pytest.approx([(0.6 + 0.1) / 2])
+    rows = [row[: i + 1] for i, row in enumerate(CAUSAL)][1:]
+    spread = [-sum(a * np.log(a) for a in row) / np.log(len(row)) for row in rows]
+    assert found["entropy"][0] == pytest.approx([np.mean(spread)])
+
+
+def test_of_images_the_first_tokens_are_the_sink_and_patches_have_neighbours() -> None:
+    """A class token and a row of three patches, which look at all four alike; 3, 4 and 3 eighths are near."""
+    found = scores_of(
+        [np.full((4, 4), 0.25).tolist()], prefix_tokens=1, patch_grid=(1, 3), causal=False
+    )
+    assert found["sink"] == (pytest.approx([0.25]), pytest.approx([0.25]))
+    assert found["neighbours"] == (pytest.approx([1 / 3]), pytest.approx([1 / 3]))
+    near = head_scores._neighbours((3, 3))
+    assert near.sum(dim=1).tolist() == [3, 5, 3, 5, 8, 5, 3, 5, 3]
+    assert (scores_of([[[0.5, 0.5]]], stream="cross")).keys() == {"entropy", "sink"}
+
+
+def test_copies_are_compared_with_as_many_other_places() -> None:
+    """Of a bidirectional text also later copies count; a place that has none is not asked."""
+    pattern = torch.tensor([[[[0.1, 0.2, 0.3, 0.4]] * 4]])
+    at, alike = head_scores._same(pattern, torch.tensor([[1, 5, 5, 6]]), causal=False)
+    assert at.tolist() == [pytest.approx([0.3, 0.2])]
+    assert alike.tolist() == [pytest.approx([0.4, 0.4])]
+    at, _ = head_scores._same(pattern, torch.tensor([[1, 5, 5, 6]]), causal=True)
+    assert at.shape == (1, 0)
+    at, alike = head_scores._same(pattern, torch.tensor([[1, 5, 6, 5]]), causal=True)
+    assert (at.tolist(), alike.tolist()) == ([pytest.approx([0.2])], [pytest.approx([0.3])])
+
+
+def test_a_head_copies_what_it_raises_above_most_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two heads, three tokens; the second head writes the opposite of what it reads."""
+
+    def written(_model: Any, _layer: int, alone: torch.Tensor) -> torch.Tensor:
+        return alone[..., :2] - alone[..., 2:]
+
+    monkeypatch.setattr(head_scores, "written_by_heads", written)
+    monkeypatch.setattr(head_scores, "FIRST", 2)
+    own = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+    others = torch.tensor([[0.9, 0.0], [0.5, 0.5], [0.0, 0.9]])
+    copying = head_scores._Copying(
+        model=None, at=torch.tensor([2, 0, 1]), own=own, wrong=own.roll(1, dims=0), others=others
+    )
+    value = torch.tensor([[[[0.0, 1.0], [-1.0, -1.0], [1.0, 0.0]]] * 2])
+    shares, control = copying.shares(0, value)
+    # the second largest of .9, .5, 0, of 0, .5, .9 and of −.9, −1, −.9; −.5, −.5 and .9 of the opposites
+    assert shares.tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert control.tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
+def test_a_head_is_named_by_a_large_score_twice_its_control() -> None:
+    rows = [(0.4, 0.2, 0.1), (0.4, 0.21, 0.85), (0.39, 0.1, 0.79), (0.9, np.nan, 0.0)]
+    found = HeadScores(
+        model_name="m", scores=("induction", "sink"), stream=("",) * 4, layer=np.array([0, 0, 1, 1]),
+        head=np.array([0, 1, 0, 1]), values=np.array([[a, c] for a, _, c in rows]),
+        controls=np.array([[b, 0.1] for _, b, _ in rows]),
+    )  # fmt: skip
+    assert found.roles == ("induction", "sink", "", "induction")
+    assert found.table.induction_control.tolist()[:3] == [0.2, 0.21, 0.1]
+    assert found.score("sink").tolist() == [0.1, 0.85, 0.79, 0.0]
+    assert "induction 1.1 0.90, sink 0.1 0.85" in found.headline
+
+
+# Maps and pairs
+
+
+def test_a_map_lists_its_cells_by_size_and_compares_estimates() -> None:
+    facts = {"direction": "denoise", "name": "a", "n_pairs": 1, "clean": 2.0, "corrupted": 1.0}
+    facts |= {"control_source": "", "columns": ("x", "y"), "rows": ("1.0", "1.2")}
+    effect = np.array([[0.1, -0.7], [0.3, 0.2]])
+    found = PatchMap(
+        **facts, sites="heads_by_position", method="exact", effect=effect, estimated=2 * effect,
+        control=effect / 10,
+    )  # fmt: skip
+    table = found.table
+    assert table["effect"].tolist() == [-0.7, 0.3, 0.2, 0.1]
+    assert table["head"].tolist() == [0, 2, 2, 0]
+    assert table["position"].tolist() == [1, 0, 1, 0]
+    assert table["layer"].tolist() == [1] * 4
+    assert found.agreement == pytest.approx(1)
+    flat = PatchMap(
+        **facts, sites="resid", method="exact", effect=effect, estimated=0 * effect, control=effect
+    )
+    assert np.isnan(flat.agreement)
+
+
+def test_cells_are_parts_of_a_state() -> None:
+    """Two positions of four numbers; or two heads of two."""
+    x = torch.arange(8.0).view(1, 2, 4)
+    assert _Cells("resid_pre.3", "resid", 2).pool(x, torch.sum).tolist() == [[6, 22]]
+    assert _Cells("head_out.3", "heads", 2).pool(x, torch.sum).tolist() == [
+        [0 + 1 + 4 + 5, 2 + 3 + 6 + 7]
+    ]
+    by_position = _Cells("head_out.3", "heads_by_position", 2)
+    assert by_position.pool(x, torch.sum).tolist() == [[1, 9], [5, 13]]
+    assert by_position.rows == ["3.0", "3.1"]
+    assert by_position.parts(x)[0][by_position.index(1, 0)].tolist() == [2, 3]
+    pair = SimpleNamespace(x={"a": x}, source={"a": x + torch.tensor([[[1.0], [2.0]]])})
+    moved = _at_random(pair, 0)["a"] - x
+    assert moved.norm(dim=-1)[0].tolist() == pytest.approx([2, 4])
+
+
+def test_pairs_of_parts_add_up_to_atoms_errors_and_biases() -> None:
+    """Without an atom of each end: its row and its column are gone, what they share once."""
+    values = np.array([[1.0, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, -16]])
+    found = QueryKey(
+        layer=0, head=1, query=1, key=0, tokens=("x", "y"), attention=0.5, score=1.0, difference=104.0,
+        query_parts=("7", "8", "error", "bias"), key_parts=("3", "4", "error", "bias"), values=values,
+        removed=(("8", "4"), ("7", "3")), left=np.array([0.2, 0.4]), left_difference=np.array([1.0, 2.0]),
+    )  # fmt: skip
+    assert found.shares == {
+        "atoms × atoms": 14,
+        "atoms × error": 3 + 7 + 9 + 10,
+        "error × error": 11,
+        "bias": 4 + 8 + 12 + 13 + 14 + 15 - 16,
+    }
+    gone = [5 + 6 + 7 + 8 + 2 + 10 + 14, 1 + 2 + 3 + 4 + 5 + 9 + 13]
+    assert found.removals.expected.tolist() == [104 - one for one in gone]
+    assert found.removals.contribution.tolist() == [6, 1]
+    assert found.table.contribution.tolist()[:3] == [-16, 15, 14]
+    assert (found.without, found.random.tolist()) == (0.2, [0.4])
