@@ -200,31 +200,19 @@ OF_FAMILY: dict[str, dict[str, Any]] = {
         "num_hidden_layers": ...,
         "attn_layers": ["local", "lsh"],
     },
-    "swin": {
-        "embed_dim": 32,
-        "depths": [1, 1],
-        "num_heads": [2, 4],
-        "patch_size": 4,
-        "window_size": 4,
-    },
-    "swinv2": {
-        "embed_dim": 32,
-        "depths": [1, 1],
-        "num_heads": [2, 4],
-        "patch_size": 4,
-        "window_size": 4,
-    },
-    "donut-swin": {
-        "embed_dim": 32,
-        "depths": [1, 1],
-        "num_heads": [2, 4],
-        "patch_size": 4,
-        "window_size": 4,
+    **{
+        key: {
+            "embed_dim": 32,
+            "depths": [1, 1],
+            "num_heads": [2, 4],
+            "patch_size": 4,
+            "window_size": 4,
+        }
+        for key in ("swin", "swinv2", "donut-swin")
     },
     "xlnet": {"max_position_embeddings": ...},
     "xmod": {"default_language": "en_XX"},
-    "longformer": {"attention_window": [4, 4]},
-    "led": {"attention_window": [4, 4]},
+    **{key: {"attention_window": [4, 4]} for key in ("longformer", "led")},
     "pegasus_x": {"block_size": 4},
     **{
         key: {"rope_parameters": _MROPE}
