@@ -171,7 +171,7 @@ class Learner:
         return [p for p in self.parameters if any(p is one for one in held)]
 
     def step(
-        self, x: Float[Tensor, "batch d_in"], number: int, *, rows: int = 0, share: float = 1.0
+        self, x: Float[Tensor, "batch d_in"], number: int, *, rows: int, share: float
     ) -> Taken:
         """Take optimiser step `number`, counted from 0.
 
@@ -180,7 +180,7 @@ class Learner:
         """
         self.number = number
         self.enter(number)
-        self.dead.begin(rows or len(x))
+        self.dead.begin(rows)
         rate = self.schedule(number)
         if self.log is None:
             for group in self.optimiser.param_groups:

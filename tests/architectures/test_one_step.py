@@ -95,12 +95,12 @@ def test_resampled_atoms_point_at_what_was_left_over(name: str, rows: Tensor) ->
     learner = Learner(sae, TrainConfig(steps=10, dead_after_tokens=100), rows=len(rows))
     learner.begin(rows, seed=0)
     for step in range(2):
-        learner.step(rows, step)
+        learner.step(rows, step, rows=len(rows), share=1.0)
     dead = torch.tensor([4, 17, 29])
     learner.dead.silent_tokens.zero_()
     learner.dead.silent_tokens[dead] = 200
     before = sae.dictionary.clone()
-    loss = learner.step(rows, 2).loss
+    loss = learner.step(rows, 2, rows=len(rows), share=1.0).loss
     assert sae.resampled.tolist() == dead.tolist()
     left = torch.nn.functional.normalize(rows - loss.x_hat, dim=1)
     assert float((sae.dictionary[dead] @ left.T).amax(dim=1).min()) > 0.999

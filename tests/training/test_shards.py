@@ -274,7 +274,6 @@ def test_a_step_of_shards_has_the_numbers_of_one_process(kind: str, size: int) -
             torch.testing.assert_close(dict(sae.named_buffers())[name], buffer)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("nonnegative", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_atoms_that_arrive_one_by_one_are_refitted_as_from_a_dictionary(
@@ -331,7 +330,6 @@ class Counting(Team):
         return [mine, mine]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("n_atoms", [64, 256])
 def test_what_is_exchanged_does_not_grow_with_the_atoms(n_atoms: int) -> None:
     """rows · d_in of a sum and rows · k candidates (twice with AuxK, whose k is d_in / 2), never codes."""

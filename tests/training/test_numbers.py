@@ -1,0 +1,280 @@
+"""What workers pass on, how data are cut and known again, and what a run tells, by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sae_nb as sn
+from sae_nb.activations import Activations
+from sae_nb.temporal import Sequences
+from sae_nb.training import Team, TrainConfig, _process_group as process_group, train
+from sae_nb.training._config import chosen_config
+from sae_nb.training._learner import Learner
+from sae_nb.training._process_group import current_team
+from sae_nb.training._sources import TrainingData, fingerprint, sites_of
+
+# Workers
+
+
+class Dist:
+    """What `torch.distributed` does, between threads of one process."""
+
+    def __init__(self, size: int) -> None:
+        self.own, self.board = threading.local(), {}
+        self.barrier = threading.Barrier(size, timeout=60).wait
+
+    def _everyones(self, tensor: Tensor) -> list[Tensor]:
+        self.board[self.own.rank] = tensor.clone()
+        self.barrier()
+        found = [self.board[rank] for rank in sorted(self.board)]
+        self.barrier()
+        return found
+
+    def all_reduce(self, tensor: Tensor) -> None:
+        tensor.copy_(torch.stack(self._everyones(tensor)).sum(dim=0))
+
+    def broadcast(self, tensor: Tensor, src: int) -> None:
+        tensor.copy_(self._everyones(tensor)[src])
+
+    def all_gather(self, parts: list[Tensor], tensor: Tensor) -> None:
+        for part, one in zip(parts, self._everyones(tensor), strict=True):
+            part.copy_(one)
+
+    def get_backend(self) -> str:
+        return "gloo"
+
+
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+    def run(work: Callable[[Team], Any], size: int = 3) -> list[Any]:
+        dist = Dist(size)
+        monkeypatch.setattr(process_group, "dist", dist)
+
+        def as_rank(rank: int) -> Any:
+            dist.own.rank = rank
+            return work(Team(rank, size))
+
+        with ThreadPoolExecutor(size) as pool:
+            return list(pool.map(as_rank, range(size)))
+
+    return run
+
+
+def test_workers_have_consecutive_parts() -> None:
+    parts = [Team(rank, 3).part(10) for rank in range(3)]
+    assert parts == [slice(0, 3), slice(3, 6), slice(6, 10)]
+    assert (Team().is_first, Team(1, 2).is_first, Team().alone, Team(0, 2).alone) == (
+        True, False, True, False,
+    )  # fmt: skip
+
+
+def test_what_workers_pass_on_adds_up(together: Callable[..., list[Any]]) -> None:
+    """Ranks 0, 1 and 2: sums are 3, means 1; what was passed in stays where a sum is returned."""
+
+    def work(team: Team) -> None:
+        mine = torch.full((2,), float(team.rank))
+        assert team.sum(mine).tolist() == [3, 3]
+        assert mine.tolist() == [team.rank] * 2
+        a, b = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(1))
+        a.grad, b.grad = torch.full((2, 2), team.rank * 2.0), torch.tensor([team.rank - 5.0])
+        team.sum_gradients([a, nn.Parameter(torch.ones(3)), b])
+        assert a.grad.tolist() == [[6, 6], [6, 6]]
+        assert b.grad.tolist() == [-12]
+        floats, whole = torch.tensor([team.rank, 3.0]), torch.tensor([team.rank])
+        team.average([floats, whole])
+        assert floats.tolist() == [1, 3]
+        assert whole.tolist() == [team.rank]
+        module = nn.Linear(2, 1)
+        module.register_buffer("on", torch.tensor(team.is_first))
+        nn.init.constant_(module.weight, team.rank + 7.0)
+        team.share(module)
+        assert module.weight.tolist() == [[7, 7]]
+        assert bool(module.on)
+        assert [part.tolist() for part in team.exchange(mine)] == [[0, 0], [1, 1], [2, 2]]
+        assert team.gather(team.rank * 2) == [0, 2, 4]
+        assert team.all(mine=True)
+        assert not team.all(mine=team.rank != 1)
+        sent = torch.tensor([float(team.rank)])
+        team.send(sent, source=2)
+        assert sent.tolist() == [2]
+
+    together(work)
+
+
+@pytest.mark.parametrize("as_mask", [True, False])
+def test_the_first_worker_resamples_for_all(
+    as_mask: bool, together: Callable[..., list[Any]]
+) -> None:
+    """As a mask of the atoms with a row each, or as numbers with their own rows."""
+
+    def work(team: Team) -> Any:
+        atoms = torch.tensor([1, 3]) + (0 if team.is_first else 1)
+        directions = torch.arange(10.0).view(5, 2)[atoms]
+        if as_mask:
+            mask = torch.zeros(5, dtype=torch.bool)
+            mask[atoms] = True
+            atoms, directions = mask, torch.arange(10.0).view(5, 2)
+        found = team.of_first((atoms, directions), torch.zeros(1, 2))
+        nothing = (atoms[:0], directions[:0]) if not as_mask else (atoms & False, directions)
+        none = team.of_first(nothing if team.is_first else (atoms, directions), torch.zeros(1, 2))
+        late = team.of_first((atoms, directions) if team.is_first else None, torch.zeros(1, 2))
+        return found, none, late
+
+    for found, none, late in together(work):
+        for atoms, directions in (found, late):
+            assert atoms.tolist() == [1, 3]
+            assert directions.tolist() == [[2, 3], [6, 7]]
+        assert none is None
+
+
+def test_torchrun_without_joining_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert current_team() == Team()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert current_team() == Team()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    with pytest.raises(RuntimeError, match="2 processes"):
+        current_team()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert current_team() == Team()
+
+
+# Data
+
+
+def rows(n: int, samples: int) -> Activations:
+    x = torch.randn(n, 4, generator=torch.Generator().manual_seed(0))
+    return Activations.from_tensor(x, sample=torch.arange(n) * samples // n)
+
+
+def data_of(acts: Any) -> TrainingData:
+    return TrainingData(acts, [sn.TopK(4, 8, 2)])
+
+
+@pytest.mark.parametrize(
+    ("n", "samples", "share", "held"),
+    [
+        (320, 10, None, 32),
+        (319, 10, None, None),
+        (320, 9, None, None),
+        (320, 10, 0.0, None),
+        (40, 4, 0.5, 20),
+        (40, 2, 0.5, 20),
+    ],
+)
+def test_a_tenth_of_many_samples_is_kept_out(
+    n: int, samples: int, share: float | None, held: int | None
+) -> None:
+    """Of 320 rows of ten samples, or as many as are asked for."""
+    data = data_of(rows(n, samples))
+    found = data.hold_out(share)
+    assert (None if found is None else len(found)) == held
+    assert data.n_rows == len(data.source) == n - (held or 0)
+    if found is not None:
+        assert not set(found.sample.tolist()) & set(data.source.sample.tolist())
+
+
+def test_one_sample_cannot_be_cut_in_two() -> None:
+    with pytest.raises(ValueError, match="`held_out`"):
+        data_of(rows(40, 1)).hold_out(0.5)
+    with pytest.raises(ValueError, match="at least two rows"):
+        data_of(rows(1, 1))
+
+
+def test_rows_are_known_again_by_64_of_them() -> None:
+    """Of 130 rows the first, the last, and every 129/63-th; of fewer all."""
+    for n in (130, 64, 10):
+        acts = rows(n, 5)
+        picked = [int(i * (n - 1) / (min(n, 64) - 1) + 1e-9) for i in range(min(n, 64))]
+        facts = fingerprint(acts)
+        seen = acts.x.as_subclass(Tensor)[picked].contiguous().numpy().tobytes()
+        assert facts["rows_sha256"] == hashlib.sha256(seen).hexdigest()
+        assert (facts["rows"], facts["d_in"]) == (n, 4)
+    sequences = Sequences(torch.ones(3, 5, 4))
+    lengths = hashlib.sha256(b"5,5,5").hexdigest()
+    assert fingerprint(sequences)["sequences"] == lengths
+    assert sites_of(SimpleNamespace(d_in=7)) == (7,)
+
+
+def test_every_worker_needs_a_part_of_a_batch() -> None:
+    data = data_of(rows(3, 3))
+    assert [data.rows_of_batch(n) for n in (2, 3, 9)] == [2, 3, 3]
+    assert data.check_team(Team(0, 3), 9).size == 3
+    with pytest.raises(ValueError, match="at least the number of workers, 4, got 3"):
+        data.check_team(Team(0, 4), 9)
+    first = next(data.batches(torch.device("cpu"), TrainConfig(batch_size=2, seed=5), 1))
+    expected = data.source.batches(2, seed=5, start=1)
+    assert torch.equal(first, next(expected))
+
+
+# Settings and runs
+
+
+@pytest.mark.parametrize(
+    ("n", "epochs", "said"),
+    [
+        (100, 3, "100 rows are 2 steps of batch_size=64, so epochs=3 is steps=6"),
+        (64, 2, "64 rows are 1 step of batch_size=64, so epochs=2 is steps=2"),
+        (65, 1, "65 rows are 2 steps of batch_size=64, so epochs=1 is steps=2"),
+        (65, -1, "One step reads a batch of 64 rows"),
+    ],
+)
+def test_epochs_are_told_in_steps(n: int, epochs: int, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        chosen_config(None, {"batch_size": 64, "epochs": epochs}, torch.zeros(n, 4))
+
+
+def test_a_resampled_atom_starts_without_memories() -> None:
+    """Of a matrix its row, of a vector its number; by mask and by number."""
+    for resampled in (torch.tensor([False, True, False]), torch.tensor([1])):
+        parameters = [nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.ones(3))]
+        state = {p: {n: torch.ones_like(p) for n in ("exp_avg", "exp_avg_sq")} for p in parameters}
+        learner = SimpleNamespace(
+            sae=SimpleNamespace(
+                resampled=resampled, atom_parameters=lambda of=parameters: [*of, object()]
+            ),
+            optimiser=SimpleNamespace(state=state),
+        )
+        Learner._forget_resampled(learner)  # type: ignore[arg-type]
+        matrix, vector = (state[p] for p in parameters)
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert matrix[name].tolist() == [[1, 1], [0, 0], [1, 1]]
+            assert vector[name].tolist() == [1, 0, 1]
+
+
+def test_several_saes_have_each_its_own_numbers(plain_sae: Any, rows: Tensor) -> None:
+    first, second = plain_sae(), plain_sae()
+    second.penalty = 0.5
+    run = sn.start_training([first, second], rows, steps=2, batch_size=16, learning_rate=0.25)
+    run.wait(60)
+    assert [run.live()["penalty"], run.live(1)["penalty"], run.live(-1)["penalty"]] == [0, 0.5, 0.5]
+    assert run.live()["learning_rate"] == 0.25
+    assert torch.equal(run.snapshot().bias, first.bias)
+    assert torch.equal(run.snapshot(1).bias, second.bias)
+    assert run.frequency(1).shape == (16,)
+    assert run.n_rows + len(run.held_out) == len(rows)
+
+
+def test_a_run_that_goes_on_longer_says_so(plain_sae: Any, rows: Tensor, tmp_path: Any) -> None:
+    """Time, rows and records go on; the number of steps is noted where it is another."""
+    how = {"batch_size": 16, "log_every": 1, "progress": False, "checkpoint": tmp_path / "c"}
+    first = train(plain_sae(), rows, steps=2, **how)
+    assert first.changes == ()
+    same = train(plain_sae(), rows, steps=2, **how)
+    assert (same.changes, same.tokens, len(same.history)) == ((), 32, 2)
+    longer = train(plain_sae(), rows, steps=3, **how)
+    assert [(c.step, c.name, c.value) for c in longer.changes] == [(2, "steps", 3)]
+    assert (longer.tokens, longer.steps, longer.kept_step) == (48, 3, 3)
+    assert longer.seconds >= first.seconds > 0
+    speeds = [record.tokens_per_second for record in longer.history]
+    before = [0.0, *(record.seconds for record in longer.history)]
+    for i, speed in enumerate(speeds[:2]):
+        assert speed == pytest.approx(16 / (before[i + 1] - before[i]), rel=1e-6)
