@@ -57,7 +57,7 @@ def tune_once(
     seed: int,
 ) -> TunedState:
     """Return the maps after one more step, on rows that follow from the seed and the step alone."""
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + state.step) % 2**63)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
     which = torch.randint(len(rows), (min(rows_per_step, len(rows)),), generator=generator)
     some = rows.chosen(which)
     rate = learning_rate * (1 - state.step / n_steps)

@@ -17,8 +17,9 @@ import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context, Ragged
 from sae_nb.activations._token_texts import CONTINUED
-from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms import AtomCatalogue, concordance
 from sae_nb.atoms._atom import N_BINS, build_crops, footprint_of, strength_histogram
+from sae_nb.atoms._concordance import _middle
 from sae_nb.atoms._examples import (
     IMAGE,
     build_examples,
@@ -29,8 +30,9 @@ from sae_nb.atoms._examples import (
     wave_file,
 )
 from sae_nb.atoms._firings import Firings
-from sae_nb.atoms._names import AtomNames, row_word
+from sae_nb.atoms._names import AtomNames, _shortened, row_word
 from sae_nb.atoms._pair import compare_atoms
+from sae_nb.atoms._searching import find_atoms
 from sae_nb.atoms._second_codes import KeptFirings, _from_json, _to_json, keeps_of
 from sae_nb.atoms._words import _with_patches
 from sae_nb.codes import SparseCodes
@@ -432,3 +434,93 @@ def test_the_crop_of_a_name_is_its_strongest_patch() -> None:
     assert crop is not None
     assert np.array_equal(AtomNames(catalogue).crop(0), crop.pictures[0])
     assert AtomNames(catalogue).crop(1) is None
+
+
+# -------------------------------------------------------------------------------------------------
+# What is shown where nothing is asked for.
+
+
+def test_a_record_shows_twelve_examples_and_eight_neighbours() -> None:
+    """Of thirty atoms that fire on forty rows of forty texts each, all with all but the last."""
+    z = np.ones((40, 30))
+    z[:20, 29] = 0
+    z[20:, :29] = 0
+    z[0, 29] = 1
+    generator = torch.Generator().manual_seed(0)
+    acts = Activations.from_tensor(torch.randn(40, 5, generator=generator))
+    directions = torch.randn(30, 5, generator=generator)
+    catalogue = catalogue_of(z, acts=acts, dictionary=directions)
+    found = catalogue.summary(3)
+    assert (found.atom, found.page, len(found.examples), found.n_examples) == (3, 0, 12, 20)
+    assert (len(found.nearest_atoms), len(found.coactive_atoms)) == (8, 8)
+    assert len(catalogue.nearest(3)[0]) == len(catalogue.coactive(3)[0]) == 8
+    assert catalogue.summary(3, page=9).page == 1
+    names = AtomNames(catalogue)
+    assert len(names.examples(3)) == len(names.card(3).examples) == 3
+    first = sn.atoms.summarise_atom(catalogue.sae, acts, catalogue.codes)
+    assert (first.atom, first.band, len(first.examples)) == (0, "top", 12)
+
+
+def test_names_are_cut_at_sixty_letters_and_looked_for_in_two_hundred_atoms() -> None:
+    assert _shortened("x" * 60) == "x" * 60
+    assert _shortened("x" * 61) == "x" * 59 + "…"
+    few = AtomNames(catalogue_of(np.ones((2, 3))))
+    few.labels.write_all(dict.fromkeys((-1, 2, 3), ("x", "")))
+    assert few._candidates() == [2, 0, 1]
+    many = AtomNames(catalogue_of(np.ones((2, 250))))
+    assert len(many._candidates()) == 200
+    assert find_atoms(catalogue_of(np.ones((2, 2))), "y" * 300).query == "y" * 200
+
+
+def test_lines_of_a_concordance_have_eight_tokens_before_and_four_after() -> None:
+    catalogue = text_of([f" w{i}" for i in range(40)])
+    (line,) = concordance(catalogue, 20)
+    assert line.split() == [
+        "100%", *(f"w{i}" for i in range(12, 20)), "«w20»", *(f"w{i}" for i in range(21, 25)),
+    ]  # fmt: skip
+    (line,) = concordance(catalogue, 2, before=1, after=0)
+    assert line.split() == ["100%", "w1", "«w2»"]
+
+
+def test_half_of_a_concordance_is_the_middle_of_the_range() -> None:
+    """Ranks 20 to 70 of 100 texts: ten lines of the strongest, and ten spread from the 21st to the 70th."""
+    n = 100
+    context = Context(
+        kind="language", n_samples=n, vocabulary=dict(enumerate(f" w{i}" for i in range(n))),
+        token_ids=Ragged(torch.arange(n), torch.arange(n + 1)),
+    )  # fmt: skip
+    acts = Activations.from_tensor(
+        torch.ones(n, 2), sample=torch.arange(n), position=torch.zeros(n, dtype=torch.long),
+        context=context,
+    )  # fmt: skip
+    z = np.zeros((n, 1))
+    z[:, 0] = np.arange(n, 0, -1)
+    found = [int(row) for row in _middle(catalogue_of(z, acts=acts), 0, np.arange(10), 10)]
+    assert found == np.linspace(20, 69, 10).astype(int).tolist()
+    assert _middle(catalogue_of(z, acts=acts), 0, np.arange(60), 10).tolist() == [*range(60, 70)]
+    assert _middle(catalogue_of(z, acts=acts), 0, np.arange(100), 10).tolist() == []
+
+
+def test_a_sound_of_unknown_rate_is_played_for_a_second() -> None:
+    whole = torch.zeros(20_000, dtype=torch.int16)
+    clip = clip_at(
+        Context(kind="audio", n_samples=1, sounds=Ragged(whole, torch.tensor([0, 20_000]))), 0, 0
+    )
+    assert clip is not None
+    assert (clip.rate, len(clip.values), clip.first) == (16_000, 16_000, 0)
+
+
+def test_r2_is_read_from_rows_that_are_spread_evenly() -> None:
+    rows = catalogue_of(np.ones((9000, 1)))._spread_rows
+    assert rows[:3].tolist() == [0, 2, 4]
+    assert len(rows) == 4096
+    assert len(catalogue_of(np.ones((5000, 1)))._spread_rows) == 4096
+    assert catalogue_of(np.ones((3, 1)))._spread_rows.tolist() == [0, 1, 2]
+
+
+def test_two_labels_of_a_word_come_by_how_strongly_they_fire_there() -> None:
+    catalogue = text_of([" a", " cat", " b"])
+    z = torch.tensor([[0.0, 0, 0.5, 0], [1, 3, 2, 0], [0, 0, 0, 1]])
+    catalogue = catalogue_of(z, acts=catalogue.acts)
+    catalogue.labels = {0: "a cat", 1: "my cat", 3: "no cat"}
+    assert find_atoms(catalogue, "cat").atoms.tolist() == [1, 0, 3, 2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from scipy.stats import spearmanr
 from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTForImageClassification
 
 import sae_nb as sn
-from sae_nb.lenses import _jacobian, measured_effects
+from sae_nb.lenses import _fitting, _jacobian, measured_effects
+from sae_nb.lenses._checking import _chosen, scored
 from sae_nb.lenses._head import _is_close, direct_head, head_of, pooled
 from sae_nb.lenses._reading import compare_all, reading_of, rows_at_once
 from sae_nb.lenses._rows import Rows, kind_at
@@ -643,3 +645,107 @@ def test_a_head_of_another_width_is_not_of_these_states(gpt: Any) -> None:
         assert head_of(gpt, next(iter(gpt.batches(PROMPTS[:1])))).module is gpt.module.lm_head
     finally:
         del gpt.module.a_wide_one
+
+
+def test_a_fit_without_further_settings_has_those_of_its_documentation(
+    gpt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[Any, int]] = []
+
+    def carried_out(work: Any, _begun: Any, _store: Any, _call: Any, every: int, _p: Any) -> Any:
+        made.append((work, every))
+        return work.fit.lens(None, n_done=0, n_wanted=0)
+
+    monkeypatch.setattr(_fitting, "_carried_out", carried_out)
+    sn.fit_lens(gpt, PROMPTS[1:])
+    sn.fit_lens(gpt, PROMPTS[1:], "tuned")
+    sn.fit_lens(gpt, PROMPTS[1:], checkpoint_every=7)
+    (jacobian, one), (tuned, more), (_, seven) = made
+    assert (one, more, seven) == (1, 25, 7)
+    assert jacobian.settings == {}
+    assert tuned.settings == {
+        "steps": 300, "learning_rate": 1e-3, "rows_per_step": 256, "seed": 0,
+    }  # fmt: skip
+    assert (jacobian.fit.skip_first, jacobian.fit.context_length) == (4, 128)
+
+
+def test_a_reading_has_ten_outputs_and_a_check_24_directions(gpt: Any) -> None:
+    lens = sn.fit_lens(gpt, PROMPTS, "logit", progress=False)
+    assert lens.read(PROMPTS[:1]).top.shape == (2, 7, 10)
+    assert [one.top.shape[2] for one in lens.read_both(PROMPTS[:1])] == [10, 10]
+    assert [one.top.shape[2] for one in lens.read_with(PROMPTS[:1])[:2]] == [10, 10]
+    directions = torch.randn(30, 12, generator=torch.Generator().manual_seed(0))
+    lens = replace(lens, skip_first=2)
+    atoms = lens.check(PROMPTS, directions, 1).atoms
+    assert atoms is not None
+    assert atoms["kind"].value_counts().to_dict() == {"direction": 24, "random": 24}
+    plain = measured_effects(gpt, PROMPTS, "resid_post.1", directions[:2])
+    once = measured_effects(gpt, PROMPTS, "resid_post.1", directions[:2], 1.0, skip_first=4)
+    assert torch.equal(plain, once)
+
+
+@pytest.mark.parametrize(("n_outputs", "n"), [(40, 128), (2**17, 128), (2**18, 64), (2**22, 16)])
+def test_as_many_rows_are_read_at_once_as_their_logits_allow(n_outputs: int, n: int) -> None:
+    head: Any = SimpleNamespace(n_outputs=n_outputs)
+    assert rows_at_once(head) == n
+
+
+def test_a_course_is_measured_on_every_tenth_sample_or_the_last(
+    gpt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten samples the tenth, of two the second, of one that one; not at more places than are held."""
+    for n, held, train in ((10, [9], 9), (2, [1], 1), (1, [0], 1)):
+        fit = _fitting._Fit.of(gpt, [PROMPTS[1]] * n, "tuned", None, None, None, 2, 128)
+        on, off = _fitting._Tuning(fit, 5, 0.1, 8, 0).rows
+        assert sorted(set(off.sample.tolist())) == held
+        assert len(set(on.sample.tolist())) == train
+        assert len(off) == 3
+    monkeypatch.setattr(_fitting, "HELD_ROWS", 2)
+    assert len(_fitting._Tuning(fit, 5, 0.1, 8, 0).rows[1]) == 2
+
+
+def test_memory_of_a_fit_is_counted_before_it_begins(
+    gpt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of maps in float32 four, of a tuned lens six: with Adam's moments and the gradient."""
+    asked: list[int] = []
+    monkeypatch.setattr(_fitting, "check_memory", lambda size, *_: asked.append(size))
+    for kind in ("jacobian", "tuned"):
+        _fitting._Fit.of(gpt, PROMPTS[:1], kind, None, None, None, 2, 128)
+    assert asked == [4 * 4 * 2 * 12 * 12, 4 * 6 * 2 * 12 * 12]
+
+
+def test_an_encoder_has_jacobians_alone_and_a_decoder_everything() -> None:
+    two: Any = SimpleNamespace(streams={"encoder": 1, "decoder": 1}, name="two")
+    for stream, kind in (("encoder", "jacobian"), ("decoder", "tuned"), (None, "logit")):
+        _fitting._check_stream(two, stream, kind)
+    with pytest.raises(ValueError, match="must be 'jacobian' for an encoder, got 'tuned'"):
+        _fitting._check_stream(two, "encoder", "tuned")
+    one: Any = SimpleNamespace(streams={}, name="one")
+    with pytest.raises(ValueError, match="must be None for one"):
+        _fitting._check_stream(one, "decoder", "jacobian")
+
+
+def test_atoms_that_fire_weakly_are_measured_as_well() -> None:
+    """Those that fire at all, at their largest code; directions at 0.3 of a typical state."""
+    codes = torch.tensor([[0.5, 0.0, 2.0, 0.0], [0.25, 0.0, 1.0, -1.0]])
+    sae = SimpleNamespace(encode=lambda _: sn.SparseCodes.from_dense(codes))
+    which, size = _chosen(sae, torch.eye(4), torch.ones(2, 4), 9, torch.Generator())
+    assert {int(i): float(x) for i, x in zip(which, size, strict=True)} == {0: 0.5, 2: 2.0}
+    assert len(_chosen(sae, torch.eye(4), torch.ones(2, 4), 1, torch.Generator())[0]) == 1
+    x = torch.tensor([[3.0, 4.0], [6.0, 8.0], [0.0, 1.0]])  # 5 in the middle
+    which, size = _chosen(None, torch.tensor([[2.0, 0], [0, 0.5]]), x, 9, torch.Generator())
+    wanted = {0: 0.3 * 5 / 2, 1: 0.3 * 5 / 0.5}
+    assert {int(i): float(y) for i, y in zip(which, size, strict=True)} == pytest.approx(wanted)
+
+
+def test_effects_are_scored_by_ten_hits_or_a_third_of_the_outputs() -> None:
+    guess, truth = torch.arange(40.0)[None], torch.arange(40.0).roll(5)[None]
+    assert scored(guess, truth)[1] == [
+        0.5
+    ]  # 35 to 39 of 30 to 39: the truth's largest are 0 … 4 on
+    assert scored(guess, guess) == ([1.0], [1.0], [True])
+    few = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0, 0.0]])
+    other = torch.tensor([[1.0, 2.0, 3.0, 5.0, 4.0, 0.0]])
+    assert scored(few, other)[1:] == ([1.0], [False])  # two of six
+    assert scored(few[:, :2], few[:, :2])[1] == [1.0]

@@ -25,7 +25,7 @@ from sae_nb.steering._edits import (
     _own_positions,
     _written_by,
 )
-from sae_nb.steering._modes import MODES, StrengthUnit, one_digit
+from sae_nb.steering._modes import MODES, UNITS, StrengthUnit, one_digit, strength_quantile
 from sae_nb.steering._request import _warn_of_bound
 
 
@@ -52,6 +52,29 @@ def test_a_slider_ends_at_lengths_of_a_state_and_a_panel_begins_at_a_quarter() -
     assert (careful.slider_end(11.0), careful.safe_strength(11.0, talks=True)) == (8, 2)
     assert careful.safe_strength(None, talks=False) == 3
     assert (unit.amount_words("1"), unit.amount_words("2")) == ("x", "2x")
+    # Of the two there are: ten, or two lengths of a state; five times what is usual, of which two are safe.
+    plain, usual = UNITS["coefficient"], UNITS["p99"]
+    assert (plain.slider_end(None), plain.slider_end(35.0), usual.slider_end(35.0)) == (10, 70, 5)
+    assert [usual.safe_strength(None, talks=talks) for talks in (False, True)] == [2, 1]
+    assert plain.safe_strength(35.0, talks=True) == 20
+
+
+def test_what_is_usual_is_the_99th_percentile_of_what_fires() -> None:
+    """Of strengths 1 to 101 it is 100, their sign apart; of an atom that never fires 0."""
+    z = torch.zeros(150, 3)
+    z[:101, 0] = torch.arange(1.0, 102)
+    z[:101, 1] = -z[:101, 0]
+    codes = sn.SparseCodes.from_dense(z)
+    sae: Any = SimpleNamespace(n_atoms=3, dictionary=torch.eye(3))
+    np.testing.assert_allclose(UNITS["p99"].sizes(sae, codes), [100, 100, 0], rtol=1e-6)
+    np.testing.assert_allclose(strength_quantile(sae, codes, share=0.5), [51, 51, 0], rtol=1e-6)
+    assert UNITS["coefficient"].sizes(sae).tolist() == [1, 1, 1]
+
+
+def test_a_direction_is_compared_with_twenty_splits(plain: Any) -> None:
+    x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    found = sn.direction(plain, "0", x[:6] + 3, x[6:], n_random=2)
+    assert (found.n_splits, found.n_random, found.n_positive, found.n_negative) == (20, 2, 6, 6)
 
 
 def test_a_search_goes_sixteen_times_as_far_at_most() -> None:
