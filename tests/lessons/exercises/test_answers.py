@@ -1,9 +1,10 @@
-"""Every right answer is right however written, near misses are told why, predictions meet what is measured."""
+"""The answers of the course are right, mistakes are told why, predictions meet what is measured."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from sae_nb_lessons import exercise, recorded
@@ -14,26 +15,103 @@ from sae_nb_lessons.exercises._pursuit import named_by_one_step
 from sae_nb_lessons.exercises._reading import first_block
 from sae_nb_lessons.exercises._sharing import MOST, names_from_images
 from sae_nb_lessons.exercises._steering import COST, read_share
-from sae_nb_lessons.exercises._superposition import measured_change
+from sae_nb_lessons.exercises._superposition import measured_change, regular_polygon
 from sae_nb_lessons.exercises._talking import N_STORIES
 from sae_nb_lessons.studies import joint_sae, paired
 from sae_nb_lessons.studies._two_towers import best_detector
+from torch import Tensor
 
 import sae_nb as sn
 from sae_nb_studies.evaluation import critical_sparsity
-from tests.lessons.exercises import (
-    core_answers,
-    lab_answers,
-    notebook_answers,
-    panel_answers,
-    safety_answers,
-)
-from tests.lessons.exercises.asked import Asked
-from tests.lessons.exercises.notebook_answers import PUSHED
+from tests.lessons.exercises.answered import ANSWERS
 
-TABLES = (core_answers, notebook_answers, lab_answers, panel_answers, safety_answers)
-ASKED = [asked for table in TABLES for asked in table.ASKED]
+P = 1 / (1 + math.exp(-2))
+PUSHED = 0.5 * math.log(0.5 / P) + 0.5 * math.log(0.5 / (1 - P))
+"""KL(clean‖steered) of a push of 2, in nats."""
+OTHER_WAY = P * math.log(P / 0.5) + (1 - P) * math.log((1 - P) / 0.5)
 
+
+def without_itself(w: Tensor) -> Tensor:
+    products = (w @ w.T) ** 2 / (w**2).sum(dim=1, keepdim=True)
+    return (w**2).sum(dim=1) / products.fill_diagonal_(0).sum(dim=1)
+
+
+def along(rows: Tensor, v: Tensor) -> Tensor:
+    return (rows @ v).square().sum() / v.square().sum()
+
+
+NEAR: dict[str, list[tuple[object, str]]] = {
+    "00.2": [(512, "how many atoms"), (64, "width of a row")],
+    "01.1": [(4, "Two of the four"), (1, "One is missing")],
+    "01.2": [(0.5, "more than the 2"), (0.2, "left unused")],
+    "01.3": [(torch.eye(5)[:, :2], "has length 0, not 1"), (2 * regular_polygon(5), "has length 2, not 1")],
+    "01.5": [
+        (lambda w: w.norm(dim=1) ** 2 / ((w @ w.T) ** 2).sum(dim=1), "never divide by a length"),
+        (without_itself, "leaves out j = i"),
+    ],
+    "02.8": [("ours", "Ours is .957")],
+    "03.1": [("KL", "This one is clear"), ("R²", "This one is clear")],
+    "03.3": [(lambda v, lo, hi, c: v > c, "ignore the interval"), (lambda v, lo, hi, c: True, "True whatever")],
+    "03.4": [(7 / 11, "one mean"), (0.8, "about zero")],
+    "03.5": [(1 / 128, "one atom")],
+    "05.3": [(OTHER_WAY, "steered‖clean"), (-PUSHED, "never below 0")],
+    "05.5": [
+        (lambda v, w: along(torch.linalg.svd(w, full_matrices=False).Vh, v), "SVD or QR returns"),
+        (lambda v, w: along(w, v), "use the rows as they are"),
+    ],
+    "07.4": [([2, 6], "changed places"), ([3, 11], "block 1 act")],
+    "08.1": [("her", "Another word"), ("lost", "came early")],
+    "09.2": [("scrambled", "right ends")],
+    "11.1": [("OMP", "OMP refits")],
+    "11.2": [(1.0, "= 17,"), (4.1, "= 32.8,")],
+    "11.3": [([1.0, 1.0], "That is x"), ([0.5, 0.5], "add up to 1")],
+    "12.1": [(0.5, "add up to 1"), (1.0, "add up to 1")],
+    "12.2": [(1, "After one step"), (4, "k is the most")],
+    "13.1": [([0.9, 0.5, 0.0], "sums to 1.4"), ([0.8, 0.4, -0.2], "negative")],
+    "13.4": [("SpaDE", "SpaDE's"), ("TopK", "TopK's")],
+    "14.1": [(0.95, "exact copy")],
+    "15.1": [([5, 9], "One off"), ([6, 12], "")],
+    "16.1": [(5, "number of archetypes"), (12, "Count the ways")],
+    "16.4": [(0.35, "second neigh"), (0.89, "F1")],
+    "17.1": [(10, "10 cancels"), (0.3, "10 cancels")],
+    "19.2": [(0.1, "lost"), (0.96, "worth")],
+    "19.3": [(0, "dashed tick"), (0.2, "further right")],
+    "20.2": [("ℓ1 price", "shrinks every"), ("ℓ1 price, copy", "same price")],
+    "21.1": [(0.05, "of each one"), (0, "wrong with a chance")],
+    "21.3": [("good story", "at the oth")],
+    "21.6": [(0.349, "none of them"), (1, "do not add up")],
+    "25.1": [(2 / 3, "square"), (0.2, "other one")],
+    "25.2": [(8.89, "As a share"), (0.89, "F1")],
+    "26.2": [(1.0, "That is the effect"), (0.4, "a random di")],
+    "29.3": [("full stop", "nearly white")],
+    "30.3": [("queries", "says which token it is"), ("values", "handed on")],
+    "33.5": [(10, "is in both"), (48, "name the smaller")],
+    "34.1": [
+        (lambda s, r: float(np.quantile(s.numpy(), r)), "at the lower end"),
+        (lambda s, r: s[int(r * len(s))], "in no order"),
+    ],
+    "lab_01.2": [(0.125, "leaves out the reconstruction"), (0.5, "Halve it")],
+    "lab_01.4": [("0.05", "already cuts"), (0.2, "smaller λ")],
+    "lab_02.2": [(500, "½")],
+    "lab_02.4": [(8, "With eight units"), (16, "Sixteen are enough")],
+    "lab_03.2": [(10, "held")],
+    "lab_03.4": [("5", "swings faster")],
+    "lab_04.2": [(1, "overlap"), (1.96, "1 / L")],
+    "lab_04.4": [(0.3, "At a lower price"), ("3", "the other end")],
+    "lab_05.3": [(1000, "One fewer"), (99, "1/100")],
+    "lab_05.4": [(1.25, "the difference"), (1.5, "first width")],
+    "lab_06.1": [(0.2, "variance"), (0.5, "noise alone")],
+    "lab_06.4": [("50%", "nearly sure"), ("25%", "longer with")],
+    "lab_07.2": [(3, "change of +1")],
+    "lab_07.4": [("0.1", "1.2 times"), (0.3, "1.6 times")],
+    "lab_08.2": [(36, "within rows")],
+    "lab_08.4": [(4, "the turn"), (6, "the roll")],
+    "lab_09.2": [(4 / 99, "count it")],
+    "lab_09.4": [("no", "solid line")],
+    "lab_10.2": [(4, "patches"), (8, "")],
+    "lab_10.4": [("3", "fit many images"), (5, "of several images")],
+}  # fmt: skip
+"""Wrong answers, with a part of what the verdict says of them."""
 
 PREDICTED: list[tuple[str, float, float, float]] = [
     ("01.4", 0.5, 0.5, 1.0),
@@ -88,16 +166,23 @@ PREDICTED: list[tuple[str, float, float, float]] = [
 """Number, a guess, and the bounds that question and hints give to what is measured."""
 
 
-@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.id)
-def test_right_answers_are_right_and_mistakes_are_named(asked: Asked) -> None:
-    """However it is written; the verdict names the mistake."""
-    for answer in asked.right:
-        assert exercise(asked.id).check(answer)
-    for answer, words in asked.near:
-        exercise(asked.id).reset()
-        verdict = exercise(asked.id).check(answer)
+@pytest.mark.parametrize("id", ANSWERS)
+def test_the_answers_of_the_course_are_right(id: str) -> None:
+    assert exercise(id).check(ANSWERS[id])
+
+
+@pytest.mark.parametrize("id", NEAR)
+def test_mistakes_are_named(id: str) -> None:
+    for answer, words in NEAR[id]:
+        exercise(id).reset()
+        verdict = exercise(id).check(answer)
         assert verdict.state == "wrong"
         assert words in verdict.message, answer
+
+
+@pytest.mark.parametrize("id", [id for id, one in ANSWERS.items() if isinstance(one, int | float)])
+def test_a_number_of_another_size_is_not_right(id: str) -> None:
+    assert not any(exercise(id).check(slip * ANSWERS[id]) for slip in (0.1, 1.5, 10))
 
 
 @pytest.mark.slow

@@ -15,15 +15,6 @@ from sae_nb.dynamics import phase_evidence
 from sae_nb.figures import to_svg
 from sae_nb_studies.evaluation import illusion_check
 
-# --- notebook 12: likeness and curves -------------------------------------------------------------
-
-
-# --- notebook 13: regions of concepts -------------------------------------------------------------
-
-
-# --- notebook 14: arms ----------------------------------------------------------------------------
-
-
 # --- notebook 15: layers and phases ---------------------------------------------------------------
 
 BLOCKS = torch.block_diag(torch.ones(3, 3), torch.ones(3, 3))
@@ -72,9 +63,6 @@ def test_top_atoms_stand_out_and_silent_ones_are_left_out() -> None:
     assert min(others.y) >= -1.1
 
 
-# --- notebook 17: time ----------------------------------------------------------------------------
-
-
 # --- notebook 05: measured steering ---------------------------------------------------------------
 
 
@@ -112,9 +100,3 @@ def test_every_atom_is_in_one_bin() -> None:
     assert list(price.x[:3]) == [0, 0.05, 0.05]
     assert [shape.x0 for shape in figure.layout.shapes] == [0.1, 0.9]
     assert "price" in to_svg(figure)
-
-
-# --- notebook 20: trade-offs ----------------------------------------------------------------------
-
-
-# --- notebook 22: atoms watched -------------------------------------------------------------------
