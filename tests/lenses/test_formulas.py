@@ -17,7 +17,8 @@ from scipy.stats import spearmanr
 from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTForImageClassification
 
 import sae_nb as sn
-from sae_nb.lenses import _fitting, _jacobian, measured_effects
+from sae_nb.lenses import _fitting, _jacobian, _lens, measured_effects
+from sae_nb.lenses._attaching import layer_of
 from sae_nb.lenses._checking import _chosen, scored
 from sae_nb.lenses._head import _is_close, direct_head, head_of, pooled
 from sae_nb.lenses._reading import compare_all, reading_of, rows_at_once
@@ -749,3 +750,53 @@ def test_effects_are_scored_by_ten_hits_or_a_third_of_the_outputs() -> None:
     other = torch.tensor([[1.0, 2.0, 3.0, 5.0, 4.0, 0.0]])
     assert scored(few, other)[1:] == ([1.0], [False])  # two of six
     assert scored(few[:, :2], few[:, :2])[1] == [1.0]
+
+
+def test_the_layer_of_a_hook_point_is_the_block_whose_output_it_moves() -> None:
+    places = {"resid_post.0": 0, "resid_post.3": 3, "mlp_out.2": 2, "resid_pre.3": 2}
+    assert {place: layer_of(place) for place in places} == places
+    assert layer_of("encoder.resid_post.1", "encoder") == 1
+    for wrong in ("resid_pre.0", "head_out.1", "elsewhere"):
+        with pytest.raises(ValueError, match="on the residual stream after a block"):
+            layer_of(wrong)
+    with pytest.raises(ValueError, match="must be in the decoder"):
+        layer_of("encoder.resid_post.1")
+
+
+def test_a_lens_is_attached_by_tokens_that_the_model_has() -> None:
+    """Of nine: an id of nine would be none of them."""
+    special = {"bos_token_id": 0, "eos_token_id": 0}
+    config = GPT2Config(n_layer=2, n_embd=4, n_head=1, vocab_size=9, n_positions=16, **special)
+    model = sn.wrap(GPT2LMHeadModel(config).eval(), name="nine")
+    lens = sn.fit_lens(model, [[1, 5, 3, 7]], "logit", progress=False)
+    attached = replace(lens, head=None).on(model)
+    assert attached.head is not None
+    assert attached.head.module is model.module.lm_head
+
+
+def test_effects_and_checks_are_refused_where_they_would_not_fit(
+    gpt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lens = sn.fit_lens(gpt, PROMPTS, "logit", progress=False)
+    asked: list[int] = []
+    monkeypatch.setattr(_lens, "check_memory", lambda size, *_: asked.append(size))
+    lens.effects(torch.eye(12)[:3], 1)
+    assert asked == [4 * 3 * 40]
+    few = replace(lens, skip_first=2)
+    assert few.check([PROMPTS[0][:5]]).n_places == 2
+    with pytest.raises(ValueError, match="at least two places after the first 2 tokens"):
+        few.check([PROMPTS[0][:4]])
+
+
+def test_a_printed_reading_lists_sixteen_layers_and_twenty_four_places(gpt: Any) -> None:
+    head = head_of(gpt, next(iter(gpt.batches(PROMPTS[:1]))))
+    for n, listed in ((16, True), (17, False)):
+        some = rows(4, 1)
+        (found,) = compare_all(head, [some.last], some, k=1)
+        reading = reading_of(head, "logit", tuple(range(n)), some, [found] * n)
+        assert ("1.00, 1.00" in reading.headline) == listed
+        assert ("at least 1.00" in reading.headline) != listed
+    for n in (24, 25):
+        some = rows(n, 1)
+        (found,) = compare_all(head, [some.last], some, k=1)
+        assert len(reading_of(head, "logit", (0,), some, [found]).below) == (n == 24)
