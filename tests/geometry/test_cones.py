@@ -89,3 +89,25 @@ def test_agreement_asks_whether_the_atoms_fire_with_the_direction() -> None:
     assert own.min() > 0.3
     strange = found.agreement(planted(), (z @ atoms).flip(0), codes)
     assert np.abs(strange).mean() < 0.1
+
+
+def test_the_picture_shows_every_direction_their_mean_and_both_floors() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = containment(
+        torch.randn(3, 8, generator=generator), torch.randn(12, 8, generator=generator)
+    )
+    figure = found.plot()
+    assert [len(figure.data), *(one.name for one in figure.data[3:4])] == [6, "mean"]
+    for i in range(3):
+        np.testing.assert_allclose(figure.data[i].y, found.r[i])
+    np.testing.assert_allclose(figure.data[3].y, found.r.mean(axis=0), atol=1e-6)
+    assert [*figure.data[0].x] == [*found.steps]
+    assert figure.layout.yaxis.range == (0, 1.02)
+    assert figure.layout.xaxis.type == "log"
+
+
+def test_a_direction_of_zeros_is_named() -> None:
+    rows = torch.eye(4)
+    rows[2] = 0
+    with pytest.raises(ValueError, match="got one at 2"):
+        containment(rows, torch.eye(4))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
 import sys
 import threading
@@ -9,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil
@@ -195,3 +198,42 @@ def _interrupted_once(wait: Callable[..., bool], timeout: float | None = None) -
     if timeout is None and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
     return wait(timeout)
+
+
+def test_progress_is_a_share_of_what_there_is_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said: list[tuple[str, float]] = []
+    bar = module._Bar(lambda stage, share: said.append((stage, share)))
+    for text in ("3 12", "0 0", "\r", "of 12", "1 2 3"):
+        bar.write(text)
+    assert said == [("laying out", 0.25), ("laying out", 0.0)]
+    module._print_progress("laying out", 1 / 3)
+    assert json.loads(capsys.readouterr().out) == {"stage": "laying out", "share": 0.333}
+
+
+def test_lines_of_a_process_are_progress_until_it_is_done() -> None:
+    """What is no progress is kept as what it says; what comes after the end is not read."""
+    lines = [
+        '{"stage": "starting", "share": 0.5}', "a warning", '{"stage": "x"}',
+        json.dumps({"stage": module.DONE, "share": 1.0}), '{"stage": "later", "share": 0.1}',
+    ]  # fmt: skip
+    process: Any = SimpleNamespace(stage=("", 0.0), _error="", _made=False)
+    child: Any = SimpleNamespace(
+        stdout=io.StringIO("\n".join(lines) + "\n"), wait=lambda: pytest.fail("it is done")
+    )
+    module.UmapProcess._read(process, child)
+    assert (process.stage, process._error, process._made) == (
+        ("starting", 0.5), '{"stage": "x"}', True,
+    )  # fmt: skip
+
+
+def test_a_layout_is_asked_for_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(module, "_lay_out", lambda *given: asked.append(given))
+    assert module.main(["a", "b", "--n-neighbours", "5", "--seed", "3", "--sample", "99"]) == 0
+    ((source, target, settings),) = asked
+    assert (str(source), str(target)) == ("a", "b")
+    assert (settings.n_neighbours, settings.seed, settings.sample) == (5, 3, 99)
+    with pytest.raises(SystemExit):
+        module.main(["a"])

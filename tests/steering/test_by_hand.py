@@ -14,7 +14,7 @@ from torch import nn
 import sae_nb as sn
 from sae_nb.activations._context import ROLES
 from sae_nb.steering._answers import Answers
-from sae_nb.steering._calibration import StrengthSearch
+from sae_nb.steering._calibration import StrengthSearch, combined_direction
 from sae_nb.steering._direction import _best_random, _halves, _held_out, _parts, _span
 from sae_nb.steering._edits import (
     Along,
@@ -302,3 +302,11 @@ def test_scores_of_held_out_rows_and_halves_by_hand() -> None:
         _best_random(worst, np.array([True, True, False, False]), 4, np.random.default_rng(0))
         == 0.5
     )
+
+
+def test_several_atoms_are_added_as_one_direction() -> None:
+    """Unit atoms times their amounts; what adds up to nothing cannot be added."""
+    sae: Any = SimpleNamespace(dictionary=torch.tensor([[3.0, 4.0], [0.0, 2.0], [0.0, -5.0]]))
+    assert combined_direction(sae, [0, 1], [5.0, -1.0]).tolist() == pytest.approx([3, 3])
+    with pytest.raises(ValueError, match="must leave something to add"):
+        combined_direction(sae, [1, 2], [1.0, 1.0])
