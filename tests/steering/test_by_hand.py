@@ -26,7 +26,7 @@ from sae_nb.steering._edits import (
     _written_by,
 )
 from sae_nb.steering._modes import MODES, UNITS, StrengthUnit, one_digit, strength_quantile
-from sae_nb.steering._request import _warn_of_bound
+from sae_nb.steering._request import _output_path, _warn_of_bound
 
 
 @pytest.fixture(scope="module")
@@ -310,3 +310,18 @@ def test_several_atoms_are_added_as_one_direction() -> None:
     assert combined_direction(sae, [0, 1], [5.0, -1.0]).tolist() == pytest.approx([3, 3])
     with pytest.raises(ValueError, match="must leave something to add"):
         combined_direction(sae, [1, 2], [1.0, 1.0])
+
+
+def test_an_edited_place_is_named_by_the_module_that_gives_it() -> None:
+    """What a block reads is what the block before gives; the first part of an output is the output."""
+    model: Any = SimpleNamespace(hook_point=lambda name: SimpleNamespace(path=f"path of {name}"))
+
+    def path(**point: Any) -> str | None:
+        usual = {"side": "input", "path": "own", "index": None, "kind": "x", "layer": 3}
+        one: Any = SimpleNamespace(**{**usual, **point})
+        return _output_path(model, one)
+
+    assert path(kind="resid_pre") == "path of resid_post.2"
+    assert path(kind="resid_pre", layer=1) == "path of resid_post.0"
+    assert (path(kind="resid_pre", layer=0), path()) == (None, None)
+    assert [path(side="output", index=i) for i in (None, 0, 1)] == ["own", "own", None]
