@@ -37,7 +37,6 @@ def test_one_input_is_encoded_as_by_topk(rows: Tensor) -> None:
         torch.testing.assert_close(codes, expected)
 
 
-@pytest.mark.slow
 def test_a_k_that_is_asked_for_counts_the_rows_of_that_call(rows: Tensor) -> None:
     sae = batch_topk()
     sae.initialise(rows, None)

@@ -268,7 +268,6 @@ def test_other_precisions_are_cast_to_the_saes(sae: SparseAutoencoder, x: Tensor
         assert torch.equal(codes.values, sae.encode(y.float()).values)
 
 
-@pytest.mark.slow
 def test_the_cpu_gives_what_the_reference_gives(
     sae: SparseAutoencoder, x: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,6 @@ def test_every_layer_is_reconstructed(base: str) -> None:
     assert all(float(z.l0.double().mean()) <= 1.3 * K for z in c.encode(xs))
 
 
-@pytest.mark.slow
 def test_a_layer_is_written_by_itself_and_those_before_it() -> None:
     """ŷ_l = Σ_{l' ≤ l} z_{l'} D_{l'→l} + b_l, in lists and side by side; what enters later changes nothing."""
     c, (xs, ys) = build(), layers(60)

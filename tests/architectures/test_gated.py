@@ -42,7 +42,6 @@ def dense_parts(sae: Gated, x: Tensor) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.slow
 def test_loss_and_gradients_equal_the_dense_definition(rows: Tensor) -> None:
     sae = shaken(gated(sparsity=0.4)).double()
     x = rows.double()

@@ -36,7 +36,6 @@ def error_of(sae: Any, x: Tensor, k: int | None = None) -> Tensor:
         return (x - sae.decode(sae.encode(x, k=k))).norm(dim=1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", BOTH)
 def test_inputs_get_as_many_atoms_as_they_need(kind: Any, x: Tensor) -> None:
     """With a tolerance a row stops once it is met: more steps allowed change only the others."""

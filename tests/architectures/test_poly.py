@@ -99,7 +99,6 @@ def test_the_strongest_pairs_are_the_strongest_of_all(spread: float) -> None:
     assert len(strongest_pairs(rows, squares, 10_000)[0]) == len(scores)
 
 
-@pytest.mark.slow
 def test_a_step_keeps_the_columns_orthonormal(x: Tensor) -> None:
     """UᵀU = 1 after training; and columns that were orthonormal are not turned."""
     sae = poly()

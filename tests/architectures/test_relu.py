@@ -29,7 +29,6 @@ def dense_loss(sae: ReLU, x: Tensor) -> Tensor:
     return ((scaled - x_hat).square().sum(dim=1) + price).mean() / d
 
 
-@pytest.mark.slow
 def test_the_loss_is_the_april_recipes(rows: Tensor) -> None:
     sae = relu(sparsity=0.3).double()
     sae.operator.project_()  # unit norm in double

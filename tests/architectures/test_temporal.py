@@ -53,7 +53,6 @@ def test_the_published_residual_is_orthogonal_to_the_prediction(x: torch.Tensor)
     assert float(along.abs().max()) < 1e-4 * float(x.square().sum(dim=-1).max())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("novel", ["TopK", "BatchTopK", "ReLU"])
 def test_without_attention_it_is_the_plain_sae(x: torch.Tensor, novel: str) -> None:
     sae = build(n_layers=0, novel=novel)
@@ -123,7 +122,6 @@ def test_padding_is_no_part_of_the_loss(x: torch.Tensor) -> None:
     assert torch.allclose(together.x_hat, torch.cat([one.x_hat for one in alone]), atol=1e-5)
 
 
-@pytest.mark.slow
 def test_contexts_longer_than_trained_are_said_and_read_in_windows(x: torch.Tensor) -> None:
     sae = build()
     sn.train(sae, x, sn.TrainConfig(steps=2, batch_size=54), progress=False)

@@ -74,7 +74,6 @@ def test_without_atoms_a_skip_transcoder_is_least_squares() -> None:
     torch.testing.assert_close(straight, best, rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.slow
 def test_a_skip_transcoder_adds_its_map_to_what_atoms_write() -> None:
     """`decode` is the atoms' part alone, the full forward has both."""
     t, (x, y) = build(sn.SkipTranscoder), pair()

@@ -108,7 +108,6 @@ def test_the_loss_is_that_of_dense_codes(update: str) -> None:
             torch.testing.assert_close(one, two)
 
 
-@pytest.mark.slow
 def test_models_are_drawn_alike_from_one_seed_and_take_equal_turns() -> None:
     def turns(seed: int, n: int = 600) -> list[int]:
         u, drawn = begun(sites(50)[0], seed), []

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.kernels import _cpu as cpu, _reference as reference, topk_encode
+from sae_nb.kernels import _cpu as cpu, _reference as reference, threshold_encode, topk_encode
 from sae_nb.kernels._backends import PreCodes
 from sae_nb.kernels._cuda import Sparse
 
@@ -119,3 +119,10 @@ def test_a_nan_is_never_selected() -> None:
     codes = topk_encode(pre_codes, torch.eye(100), k=7)
     assert bool((codes.atoms < 100).all())
     assert codes.l0.tolist()[1] == 0
+
+
+def test_no_rows_are_no_codes_and_no_columns_no_input() -> None:
+    codes = threshold_encode(torch.zeros(0, 3), torch.eye(3), thresholds=0.5)
+    assert codes.to_dense().shape == (0, 3)
+    with pytest.raises(ValueError, match="two axes"):
+        threshold_encode(torch.zeros(3, 0), torch.zeros(3, 0), thresholds=0.5)

@@ -89,7 +89,6 @@ def test_convex_proxes_agree_with_a_quadratic_program(name: str) -> None:
         assert value(penalty, ours, v, 0.8) <= found.fun + 1e-8
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hard", "hard+", "top-k", "top-k by size"])
 def test_proxes_that_choose_agree_with_trying_every_support(name: str) -> None:
     """All 64 supports, entries kept as they are (what is best for each)."""
@@ -102,7 +101,6 @@ def test_proxes_that_choose_agree_with_trying_every_support(name: str) -> None:
         assert value(penalty, penalty.dense(v, 0.7), v, 0.7) == pytest.approx(min(tried))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PENALTIES)
 def test_the_sparse_faces_are_the_dense_one(name: str) -> None:
     penalty = PENALTIES[name]
@@ -161,7 +159,6 @@ def test_a_silent_group_has_no_gradient_and_no_nan() -> None:
     assert torch.equal(v.grad, torch.zeros(1, N))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cost", [None, WEIGHTS])
 def test_fused_simplex_gradients_are_sparse_and_right(cost: Tensor | None) -> None:
     """Into inputs, encoder rows, bias, centre and cost, by finite differences in float64."""

@@ -1,0 +1,295 @@
+"""Starts, revivals, penalties and layers of architectures on a few numbers, by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.architectures import (
+    FixedOperator,
+    _initialisation as starting,
+    _sparse_coding as coding,
+)
+from sae_nb.architectures._initialisation import _largest, _Search
+from sae_nb.architectures._revival import (
+    IN_PURSUITS,
+    REVIVALS,
+    AtomRows,
+    Dead,
+    Masked,
+    as_long_as_others,
+    at_median,
+    resampled_atoms,
+    resampled_by_mask,
+    set_anew,
+)
+from sae_nb.architectures._several_layers import Layers
+from sae_nb.codes import SparseCodes
+from sae_nb.temporal._sequences import SequenceRows
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# Starts
+
+
+def search(x: Any, tolerance: float = 0.0) -> _Search:
+    return _Search(torch.as_tensor(x), tolerance, torch.Generator().manual_seed(0))
+
+
+def test_a_line_is_the_weighted_mean_of_the_rows_that_take_it() -> None:
+    """Rows 3 and 4 along the first axis and beside it: amounts 3 and 4; the second atom has one row."""
+    x = torch.tensor([[3.0, 0.0, 0.3], [4.0, 0.4, 0.0], [0.0, -2.0, 1.0]])
+    atoms = torch.tensor([[1.0, 0, 0], [0.0, 0, 1], [0.0, 1, 0]])
+    found = search(x).lines(atoms, x, 1)
+    middle = torch.tensor([9.0 + 16, 1.6, 0.9])
+    torch.testing.assert_close(found[0], middle / middle.norm())
+    torch.testing.assert_close(found[1], x[2] / x[2].norm())
+    assert found[2].tolist() == [0, 1, 0]  # nobody's
+    assert torch.equal(search(x).lines(atoms, x, 0), atoms)
+
+
+def test_loss_is_what_so_many_steps_leave() -> None:
+    x, atoms = torch.tensor([[3.0, 4.0, 1.0], [2.0, 0.0, 0.5]]), torch.eye(3)[:2]
+    found = search(x)
+    assert found.loss(atoms, 1) == pytest.approx(9 + 1 + 0.25)
+    assert found.loss(atoms, 2) == pytest.approx(1 + 0.25)
+    assert found.loss(atoms, 9) == pytest.approx(1 + 0.25)
+    assert search(x, 3.2).loss(atoms, 2) == pytest.approx(9 + 1 + 4.25)
+
+
+def test_an_atom_varies_as_what_it_leaves_of_its_rows() -> None:
+    """Σ r rᵀ / n: one direction with 1 and 9, and nobody's."""
+    x = torch.tensor([[5.0, 1.0, 0.0], [6.0, -3.0, 0.0]])
+    values = search(x)._variation(torch.tensor([[1.0, 0, 0], [0.0, 0, 1]]), 1)
+    assert values.tolist() == pytest.approx([5, 0])
+    assert float(_largest(torch.tensor([[3.0, 0.0], [0.0, 2.0]]))) == pytest.approx(4.5)
+
+
+def test_a_spread_has_the_directions_that_there_are() -> None:
+    """Of rows along three lines each line once, and chance for the fourth."""
+    lines = torch.eye(5)[:3]
+    x = lines[torch.arange(12) % 3] * torch.linspace(1, 4, 12)[:, None]
+    found = search(x).spread(x, 4)
+    assert (found @ lines.T == 1).sum(dim=0).tolist() == [1, 1, 1]
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(4))
+    assert len(search(x).spread(x, 2)) == 2
+    # of the twenty drawn the one that leaves least: the many rows' line, not the few's
+    many = torch.cat([lines[:1].expand(50, -1), lines[1:2]])
+    torch.testing.assert_close(search(many).spread(many, 1), lines[:1])
+
+
+def test_replaced_sets_keep_the_other_atoms() -> None:
+    """The first m of those that vary most are found again, for m = 1 and 2 of three."""
+    x, atoms = drawn(12, 4), torch.nn.functional.normalize(drawn(3, 4, seed=1), dim=1)
+    found = list(search(x).replaced(atoms, 2))
+    assert len(found) == 1 + 2 * starting.TRIES
+    assert torch.equal(found[0], atoms)
+    order = search(x)._variation(atoms, 1).argsort(descending=True)
+    for i, sets in enumerate(found[1:]):
+        m = 1 + i // starting.TRIES
+        assert torch.equal(sets[m:], atoms[order[m:]])
+        torch.testing.assert_close(sets.norm(dim=1), torch.ones(3))
+
+
+# Dead atoms
+
+
+@pytest.mark.parametrize("n_due", [0, 1, 3, 6])
+def test_a_mask_resamples_what_numbers_do(n_due: int) -> None:
+    residual = drawn(4, 3) * torch.tensor([1.0, 0.1, 5.0, 2.0])[:, None]
+    is_due = torch.zeros(7, dtype=torch.bool)
+    is_due[torch.arange(n_due) + 1] = True
+    atoms, directions = resampled_atoms(residual, is_due.nonzero().flatten())
+    mask, rows = resampled_by_mask(residual, is_due)
+    assert mask.nonzero().flatten().tolist() == atoms.tolist()
+    torch.testing.assert_close(rows[mask], directions)
+    nothing, _ = resampled_by_mask(0 * residual, is_due)
+    assert not nothing.any()
+
+
+def test_rows_in_the_middle_of_equal_parts_are_taken() -> None:
+    """Lengths² 1, 4, 4, 1: of three parts of 10/3 the middles are 5/3, 5 and 25/3."""
+    residual = torch.tensor([[1.0, 0], [0, 2.0], [2.0, 0], [0, -1.0]])
+    atoms, directions = resampled_atoms(residual, torch.tensor([5, 7, 8]))
+    assert atoms.tolist() == [5, 7]  # two middles are in one row
+    assert directions.tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("as_mask", [True, False])
+def test_a_resampled_atom_begins_as_the_others_are(as_mask: bool) -> None:
+    """A direction at half the mean length of those alive, 3 and 5; a median; a constant."""
+    weight, bias, other = (
+        torch.tensor([[3.0, 0], [9, 9], [0, 5]]),
+        torch.tensor([1.0, 7, 2]),
+        torch.ones(3, 2),
+    )
+    kept = [as_long_as_others(weight, 0.5), at_median(bias), AtomRows(other, 0.25)]
+    mask, way = torch.tensor([False, True, False]), torch.tensor([[0.6, 0.8]])
+    marked = (mask, way.expand(3, -1)) if as_mask else (torch.tensor([1]), way)
+    set_anew(kept, marked, 3)
+    assert weight.tolist() == [[3, 0], [pytest.approx(1.2), pytest.approx(1.6)], [0, 5]]
+    assert bias.tolist() == [1, 2, 2]
+    assert other.tolist() == [[1, 1], [0.25, 0.25], [1, 1]]
+
+
+def test_terms_fade_and_resampling_ends() -> None:
+    weights = [REVIVALS["push-up"].weight(share) for share in (0.0, 0.25, 0.5, 0.9)]
+    assert weights == [1, 0.5, 0, 0]
+    assert float(REVIVALS["push-up"].weight(torch.tensor(0.4))) == pytest.approx(0.2)
+    assert float(REVIVALS["push-up"].weight(torch.tensor(0.9))) == 0
+    assert REVIVALS["auxk"].weight(1.0) == 1
+    residual, silent = drawn(3, 2), torch.tensor([0, 9, 9])
+    until = REVIVALS["resample"].until
+    marked = REVIVALS["resample"].marked(residual, silent, 9, until - 0.01)
+    assert marked is not None
+    assert marked[0].tolist() == [1, 2]
+    assert REVIVALS["resample"].marked(residual, silent, 9, until) is None
+    assert IN_PURSUITS.marked(residual, silent, 9, 1.0) is not None
+    mask = REVIVALS["resample"].marked(residual, silent, 9, until, masked=True)
+    assert mask is not None
+    assert not mask[0].any()
+
+
+def test_dead_atoms_by_number_and_by_mask_have_the_same_means() -> None:
+    is_dead = torch.tensor([True, False, True, False])
+    numbers, mask = Dead(is_dead.nonzero().flatten()), Masked(is_dead)
+    assert (
+        [numbers.share(n) for n in (1, 2, 8)]
+        == [float(mask.share(n)) for n in (1, 2, 8)]
+        == [1, 1, 0.25]
+    )
+    values = torch.tensor([1.0, 9.0, 5.0, 9.0])
+    assert float(numbers.mean(numbers.of(values))) == float(mask.mean(mask.of(values))) == 3
+    assert float(Masked(is_dead & False).mean(values)) == 0
+
+
+# Penalties
+
+
+def test_a_default_weight_is_a_tenth_of_the_largest_correlations() -> None:
+    """Rows whose largest |⟨x − b, d⟩| are 4 and 2: λ = .3; of a hard threshold half of its square."""
+    operator, bias = FixedOperator(torch.eye(2)), torch.tensor([1.0, 0.0])
+    x = torch.tensor([[4.0, -4.0], [3.0, 1.0]])
+
+    def chosen(prox: Any, **given: Any) -> Any:
+        how = {"weight": None, "k": None, "groups": None} | given
+        return coding.choose_penalty(prox, operator, x, bias, **how)
+
+    assert coding._or_default(None, operator, x, bias) == pytest.approx(0.3)
+    assert coding._or_default(None, operator, x, None) == pytest.approx(0.35)
+    assert coding._hard_weight(None, operator, x, bias) == pytest.approx(0.045)
+    assert coding._hard_weight(0.7, operator, x, bias) == 0.7
+    z = torch.tensor([[1.0, -1.0]])
+    assert chosen("soft")(z).to_dense().tolist() == [[pytest.approx(0.7), pytest.approx(-0.7)]]
+    assert chosen("soft+")(z).to_dense().tolist() == [[pytest.approx(0.7), 0]]
+    assert chosen("soft", weight=0)(z).to_dense().tolist() == [[1, -1]]
+    assert chosen("hard", weight=0.5 + 1e-6)(z).nnz == 0
+    assert chosen("hard", weight=0.5 - 1e-6)(z).nnz == 2
+    with pytest.raises(ValueError, match="`weight`"):
+        chosen("soft", weight=-0.1)
+
+
+def test_links_are_chosen_by_the_range_of_the_data() -> None:
+    assert coding._link("poisson", torch.tensor([[0.0, 3.0]])).max_rate == 6
+    assert coding._link("poisson", torch.tensor([[0.0, 0.2]])).max_rate == 1
+    for x, link in (
+        ([[-0.1, 1.0]], "binomial"),
+        ([[0.0, 1.1]], "binomial"),
+        ([[-1.0, 2.0]], "poisson"),
+    ):
+        with pytest.raises(ValueError, match="`x`"):
+            coding._link(link, torch.tensor(x))
+    coding._link("binomial", torch.tensor([[0.0, 1.0]]))
+
+
+def test_an_unrolled_graph_is_refused_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(coding, "check_memory", lambda n, *_: asked.append(n))
+    operator, x = FixedOperator(torch.eye(5)), torch.ones(3, 5)
+    coding._check_graph(operator, x, 4)
+    coding._check_graph(operator, x.clone().requires_grad_(), None)
+    assert asked == []
+    coding._check_graph(operator, x.clone().requires_grad_(), 4)
+    assert asked == [4 * coding.STEP_TILES * 3 * 5 * 4]
+
+
+# Pursuits written out, and layers
+
+
+@pytest.mark.parametrize("nonnegative", [True, False])
+@pytest.mark.parametrize("reselect", [True, False])
+def test_a_pursuit_written_out_gives_its_codes(nonnegative: bool, reselect: bool) -> None:
+    x = drawn(20, 6).double()
+    for limits in ({}, {"tolerance": 1.2}, {"relative_tolerance": 0.5}):
+        sae = sn.MatchingPursuit(
+            6, 9, 4, nonnegative=nonnegative, reselect=reselect, **limits,
+            generator=torch.Generator().manual_seed(0),
+        ).double().eval()  # fmt: skip
+        found = sae.dense_codes(x)
+        torch.testing.assert_close(found, sae.encode(x).to_dense().detach(), atol=1e-9, rtol=1e-7)
+        assert bool(limits) <= bool((sae.encode(x).l0 < 4).any())
+
+
+def test_atoms_of_layers_read_their_own_and_write_all_that_follow() -> None:
+    """Directions at each site by `written`, and what is decoded by them; layer by layer in a running model."""
+    c = sn.CrossLayerTranscoder(
+        [5, 7, 6], 4, 2, generator=torch.Generator().manual_seed(0)
+    ).double()
+    xs = [drawn(30, d, seed=d).double() for d in (5, 7, 6)]
+    c.initialise((xs, [x * 2 + 1 for x in xs]))
+    c.eval()
+    read, written = c.at_sites[:3], c.at_sites[3:]
+    z = c.encode(torch.cat(xs, dim=1)).to_dense().detach()
+    decoded = c.decode(c.encode(xs))
+    for at in range(3):
+        assert read[at].shape == (12, (5, 7, 6)[at])
+        own = slice(4 * at, 4 * at + 4)
+        assert bool((read[at][own] != 0).any(dim=1).all())
+        assert not read[at].clone().index_fill_(0, torch.arange(12)[own], 0).any()
+        assert not written[at][4 * at + 4 :].any()
+        for layer in range(at + 1):
+            torch.testing.assert_close(written[at][4 * layer : 4 * layer + 4], c.written(layer, at))
+        torch.testing.assert_close(z @ written[at] + c.biases[at], decoded[at].detach())
+    before: list[SparseCodes] = []
+    for at in range(3):
+        torch.testing.assert_close(c.write_at(xs[at], before).detach(), decoded[at].detach())
+    with pytest.raises(ValueError, match="fewer than 3"):
+        c.write_at(xs[0], before)
+    shares = c.shares()
+    units = torch.split(c.operator.unit, [5, 7, 6])
+    parts = zip(written, units, strict=True)
+    energy = torch.stack([(part / unit).square().sum(dim=1) for part, unit in parts], dim=1)
+    torch.testing.assert_close(shares, energy / energy.sum(dim=1, keepdim=True))
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(12).double())
+    operator = c.operator
+    assert isinstance(operator, Layers)
+    torch.testing.assert_close(
+        operator.synthesise(c.encode(torch.cat(xs, dim=1))).detach(),
+        z @ operator.atoms().detach(),
+    )
+    assert (operator.n_atoms, operator.d_in) == (12, 18)
+
+
+def test_a_prediction_sees_no_farther_than_was_trained() -> None:
+    sae = sn.Temporal(4, 8, 2, context=9, generator=torch.Generator().manual_seed(0)).eval()
+    assert sae._window(50) == 9  # nothing was trained
+    sae.longest_trained.fill_(5)
+    assert sae._window(5) == 5
+    with pytest.warns(UserWarning, match="last 5 alone"):
+        assert sae._window(6) == 5
+    assert sae.train()._window(6) == 9
+    rows = SequenceRows.of(drawn(16, 4), [4, 7, 5])
+    for long, kept in ((5, 7), (8, 8), (20, 9)):  # the longest of the batch, at most the context
+        sae.longest_trained.fill_(min(long, 9))
+        sae.training_loss(rows, torch.zeros(8, dtype=torch.int64), 10, 0.5)
+        assert int(sae.longest_trained) == kept
+    default = sn.Temporal(4, 8, 2)
+    assert default.prescale == pytest.approx(1 / math.sqrt(4))
