@@ -13,7 +13,7 @@ from torch import nn
 
 import sae_nb as sn
 from sae_nb.activations._context import ROLES
-from sae_nb.steering._answers import Answers
+from sae_nb.steering._answers import Answers, kl, log_odds
 from sae_nb.steering._calibration import StrengthSearch, combined_direction
 from sae_nb.steering._direction import _best_random, _halves, _held_out, _parts, _span
 from sae_nb.steering._edits import (
@@ -26,7 +26,13 @@ from sae_nb.steering._edits import (
     _written_by,
 )
 from sae_nb.steering._modes import MODES, UNITS, StrengthUnit, one_digit, strength_quantile
-from sae_nb.steering._request import _output_path, _warn_of_bound
+from sae_nb.steering._request import (
+    _in_coefficients,
+    _output_path,
+    _warn_of_bound,
+    check_amounts,
+    check_atoms,
+)
 
 
 @pytest.fixture(scope="module")
@@ -325,3 +331,47 @@ def test_an_edited_place_is_named_by_the_module_that_gives_it() -> None:
     assert path(kind="resid_pre", layer=1) == "path of resid_post.0"
     assert (path(kind="resid_pre", layer=0), path()) == (None, None)
     assert [path(side="output", index=i) for i in (None, 0, 1)] == ["own", "own", None]
+
+
+def test_strengths_are_multiples_of_what_each_atom_usually_does() -> None:
+    """In lengths of the atom where a unit vector is added; an atom that never fires has no strength."""
+    sae: Any = SimpleNamespace(
+        n_atoms=3, dictionary=torch.tensor([[3.0, 4.0], [0.0, 1.0], [1.0, 0.0]])
+    )
+    z = torch.tensor([[2.0, 0.5, 0.0]])
+    codes = sn.SparseCodes.from_dense(z)
+
+    def taken(mode: Any, unit: Any, atoms: tuple[int, ...]) -> tuple[float, ...]:
+        return _in_coefficients((3.0, -1.0)[: len(atoms)], unit, mode, sae, atoms, codes)
+
+    assert taken("add", "p99", (0, 1)) == pytest.approx((3 * 2 * 5, -0.5))
+    assert taken("set", "p99", (0, 1)) == pytest.approx((3 * 2, -0.5))
+    assert taken("add", "coefficient", (2,)) == (3.0,)
+    with pytest.raises(ValueError, match=r"these never do in `acts`: \[2\]"):
+        taken("add", "p99", (1, 2))
+    with pytest.raises(ValueError, match="whose `by` is a factor"):
+        taken("scale", "p99", (0,))
+    assert check_amounts(2, 3) == (2.0, 2.0, 2.0)
+    assert check_amounts([1, 2], 2) == (1.0, 2.0)
+    for wrong in ([1.0], [1.0, float("inf")], [1.0, 2.0, 3.0]):
+        with pytest.raises(ValueError, match="`by` must be"):
+            check_amounts(wrong, 2)
+    assert check_atoms([2, 0], 3) == (2, 0)
+    for again in ([], [1, 1]):
+        with pytest.raises(ValueError, match="at least one atom, and each once"):
+            check_atoms(again, 3)
+
+
+def test_divergence_and_odds_are_those_of_the_probabilities() -> None:
+    p, q = torch.tensor([[0.5, 0.25, 0.25]]), torch.tensor([[0.25, 0.25, 0.5]])
+    wanted = 0.5 * np.log(2) + 0.25 * np.log(0.5)
+    assert float(kl(p.log(), q.log())) == pytest.approx(wanted)
+    assert float(kl(p.log() + 7, q.log() - 3)) == pytest.approx(wanted)
+    sure = torch.tensor([[0.0, -torch.inf]])
+    assert float(kl(sure, torch.tensor([[0.0, 0.0]]))) == pytest.approx(np.log(2))
+    odds = np.log([0.5 / 0.5, 0.75 / 0.25, 0.25 / 0.75])
+    for target, wanted in zip((0, [0, 2], [1]), odds, strict=True):
+        assert float(log_odds(p.log(), target)) == pytest.approx(wanted, abs=1e-6)
+    two = torch.cat([p, q]).log()
+    each = log_odds(two, torch.tensor([1, 2])).tolist()
+    assert each == pytest.approx([np.log(1 / 3), 0], abs=1e-6)
