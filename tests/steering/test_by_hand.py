@@ -15,7 +15,7 @@ import sae_nb as sn
 from sae_nb.activations._context import ROLES
 from sae_nb.steering._answers import Answers, kl, log_odds
 from sae_nb.steering._calibration import StrengthSearch, combined_direction
-from sae_nb.steering._direction import _best_random, _halves, _held_out, _parts, _span
+from sae_nb.steering._direction import METHODS, _best_random, _halves, _held_out, _parts, _span
 from sae_nb.steering._edits import (
     Along,
     AtomsOfSequences,
@@ -375,3 +375,17 @@ def test_divergence_and_odds_are_those_of_the_probabilities() -> None:
     two = torch.cat([p, q]).log()
     each = log_odds(two, torch.tensor([1, 2])).tolist()
     assert each == pytest.approx([np.log(1 / 3), 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("n_exchanged", [0, 2, 3])
+def test_a_principal_direction_leads_to_the_first_group_of_exchanged_pairs_too(
+    n_exchanged: int,
+) -> None:
+    """Three pairs whose differences are 2, 3 and 4 along the first axis, and little along the second."""
+    second = np.array([[0.0, 5], [7, 1], [-4, 2]])
+    first = second + [[2, 0.1], [3, -0.1], [4, 0.0]]
+    y = np.arange(3) >= n_exchanged
+    x = np.concatenate([np.where(y[:, None], first, second), np.where(y[:, None], second, first)])
+    found = METHODS["principal"](x, np.concatenate([y, ~y]))
+    assert found == pytest.approx([1, 0], abs=0.01)
+    assert METHODS["mean"](x, np.concatenate([y, ~y])) == pytest.approx([3, 0])
