@@ -383,7 +383,7 @@ def test_a_principal_direction_leads_to_the_first_group_of_exchanged_pairs_too(
 ) -> None:
     """Three pairs whose differences are 2, 3 and 4 along the first axis, and little along the second."""
     second = np.array([[0.0, 5], [7, 1], [-4, 2]])
-    first = second + [[2, 0.1], [3, -0.1], [4, 0.0]]
+    first = second + np.array([[2, 0.1], [3, -0.1], [4, 0.0]])
     y = np.arange(3) >= n_exchanged
     x = np.concatenate([np.where(y[:, None], first, second), np.where(y[:, None], second, first)])
     found = METHODS["principal"](x, np.concatenate([y, ~y]))
