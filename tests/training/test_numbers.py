@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,10 +17,20 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.temporal import Sequences
-from sae_nb.training import Team, TrainConfig, _process_group as process_group, train
+from sae_nb.training import (
+    Team,
+    TrainConfig,
+    TrainRecord,
+    TrainResult,
+    _learner as learning,
+    _process_group as process_group,
+    train,
+)
 from sae_nb.training._config import chosen_config
 from sae_nb.training._learner import Learner
+from sae_nb.training._loop import Training
 from sae_nb.training._process_group import current_team
+from sae_nb.training._records import History, show, tell
 from sae_nb.training._sources import TrainingData, fingerprint, sites_of
 
 # Workers
@@ -278,3 +289,151 @@ def test_a_run_that_goes_on_longer_says_so(plain_sae: Any, rows: Tensor, tmp_pat
     before = [0.0, *(record.seconds for record in longer.history)]
     for i, speed in enumerate(speeds[:2]):
         assert speed == pytest.approx(16 / (before[i + 1] - before[i]), rel=1e-6)
+
+
+def record_of(step: int, **numbers: float) -> TrainRecord:
+    plain: dict[str, Any] = dict.fromkeys(
+        ("loss", "r2", "l0", "dead_fraction", "gradient_norm", "learning_rate"), 0.5
+    )
+    plain |= {"steps": 9, "tokens": 10 * step, "tokens_per_second": 1.0, "seconds": 1.0}
+    return TrainRecord(step=step, parts={"a": 2.0}, **(plain | numbers))
+
+
+def test_a_result_tells_its_last_record() -> None:
+    history = History(
+        [record_of(1, r2=0.1, l0=7.0, loss=4.0), record_of(5, r2=0.82, l0=3.04, loss=2.5)]
+    )
+    result = TrainResult(
+        sae=sn.TopK(2, 4, 1), history=history, config=TrainConfig(steps=9), steps=5, kept_step=5,
+        tokens=50, seconds=4.0, n_massive=3,
+    )  # fmt: skip
+    assert repr(result) == (
+        "TrainResult(TopK, steps=5 of 9, r2=0.820, l0=3.0, tokens_per_second=12, n_massive=3)"
+    )
+    assert "loss 4 to 2.5, r2 0.100 to 0.820" in repr(history)
+    assert "steps 1 to 5" in repr(history)
+    assert history.table["parts.a"].tolist() == [2, 2]
+    assert history.table.index.tolist() == [1, 5]
+    assert [history.measured(step) and history.measured(step)["r2"] for step in (0, 1, 4, 5, 9)] == [
+        None, 0.1, 0.1, 0.82, 0.82,
+    ]  # fmt: skip
+    empty = replace(result, history=History(), seconds=0.0, n_massive=0)
+    assert "r2" not in repr(empty)
+    assert "n_massive" not in repr(empty)
+    assert empty.tokens_per_second != empty.tokens_per_second
+    never = record_of(2, r2=float("nan"))
+    assert never.to_json()["r2"] is None
+    assert TrainRecord.from_json(never.to_json()).l0 == 0.5
+
+
+def test_a_bar_shows_the_newest_record_of_every_sae() -> None:
+    shown: list[Any] = []
+    bar = SimpleNamespace(
+        set_postfix=lambda numbers, refresh: shown.append(numbers), update=shown.append
+    )
+    show([record_of(3, loss=1.25, r2=0.5)], bar, 2)
+    show([record_of(3, loss=1.25), record_of(3, loss=0.123456)], bar, 7)
+    assert shown == [
+        {"loss": 1.25, "R²": 0.5, "L0": 0.5, "dead": 0.5},
+        2,
+        {"loss": "1.25 0.123", "R²": "0.5 0.5", "L0": "0.5 0.5", "dead": "0.5 0.5"},
+        7,
+    ]
+
+
+def test_callbacks_that_raise_are_dropped() -> None:
+    seen: list[int] = []
+
+    def bad(_: Any) -> None:
+        raise ValueError("no")
+
+    callbacks = [bad, lambda record: seen.append(record.step)]
+    with pytest.warns(UserWarning, match="at step 4"):
+        tell(callbacks, record_of(4))
+    tell(callbacks, record_of(5))
+    assert (seen, len(callbacks)) == ([4, 5], 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "warns"),
+    [(0.5, -0.1, True), (-0.5, -0.4, False), (-0.5, -0.6, True), (0.5, 0.0, False)],
+)
+def test_a_training_below_the_mean_and_its_beginning_warns(
+    first: float, last: float, warns: bool, recwarn: pytest.WarningsRecorder
+) -> None:
+    history = [record_of(1, r2=first, learning_rate=0.1), record_of(2, r2=last, learning_rate=0.02)]
+    learners = [SimpleNamespace(history=history), SimpleNamespace(history=[])]
+    Training.warn_of_divergence(SimpleNamespace(learners=learners))  # type: ignore[arg-type]
+    assert len(recwarn) == warns
+    assert not warns or "than 0.1" in str(recwarn[0].message)
+
+
+def test_memory_of_a_step_is_told_by_rows_and_by_parameters(
+    plain_sae: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row: six times its width and eight numbers an entry; a parameter: gradient and two moments."""
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        learning,
+        "explain_out_of_memory",
+        lambda _w, _x, row, _i, *, besides: asked.append((row, besides)),
+    )
+    sae = plain_sae()
+    learner = Learner(sae, TrainConfig(steps=2), rows=16)
+    x, numbers = torch.zeros(5, 8), 16 * 8 * 2 + 8
+    learner.explain_out_of_memory(x)
+    sae.encoder.grad = torch.zeros(16, 8)
+    learner.explain_out_of_memory(x)
+    del sae.k
+    learner.explain_out_of_memory(x)
+    assert asked == [
+        (4 * (48 + 16), 4 * numbers * 3),
+        (4 * (48 + 16), 4 * numbers * 2),
+        (4 * (48 + int(8 * 16 / 20)), 4 * numbers * 2),
+    ]
+    assert (learner.dead_after, learner.dead.dead_after_tokens) == (320, 320)
+
+
+def test_a_worker_trains_on_its_part_of_a_batch() -> None:
+    x = torch.arange(10.0)[:, None]
+
+    def part(team: Team, shard_atoms: bool = False) -> tuple[list[float], float]:
+        training = SimpleNamespace(team=team, config=SimpleNamespace(shard_atoms=shard_atoms))
+        mine, share = Training._my_part(training, x)  # type: ignore[arg-type]
+        return mine[:, 0].tolist(), share
+
+    assert part(Team(1, 3)) == ([3, 4, 5], 0.3)
+    assert part(Team(2, 3)) == ([6, 7, 8, 9], 0.4)
+    assert part(Team(2, 3), shard_atoms=True) == (list(range(10)), 1)
+    assert part(Team()) == (list(range(10)), 1)
+
+
+def test_weights_come_before_the_losses_of_workers_are_added(
+    rows: Tensor, together: Callable[..., list[Any]]
+) -> None:
+    """Three workers with 5, 5 and 6 of 16 rows take the step of one with all of them, and record it."""
+
+    def made() -> Any:
+        return sn.TopK(8, 16, 2, generator=torch.Generator().manual_seed(0)).train()
+
+    x = rows[:16]
+    alone = Learner(made(), TrainConfig(steps=4, gradient_clip=0.5), rows=16)
+    alone.begin(rows, 0)
+    times = {"step": 1, "tokens": 16, "tokens_per_second": 1.0, "seconds": 1.0}
+    expected = alone.record(alone.step(x, 0, rows=16, share=1.0), times)
+
+    def work(team: Team) -> TrainRecord:
+        learner = Learner(made(), TrainConfig(steps=4, gradient_clip=0.5), rows=16, team=team)
+        learner.begin(rows, 0)
+        mine = x[team.part(16)]
+        share = len(mine) / 16
+        found = learner.record(learner.step(mine, 0, rows=16, share=share), times, share)
+        for name, value in alone.sae.state_dict().items():
+            torch.testing.assert_close(learner.sae.state_dict()[name], value, atol=1e-5, rtol=1e-4)
+        assert learner.dead.frequency.tolist() == pytest.approx(alone.dead.frequency.tolist())
+        return found
+
+    for found in together(work):
+        for name in ("loss", "r2", "l0", "dead_fraction", "gradient_norm", "learning_rate"):
+            assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-3), name
+        assert found.parts == pytest.approx(expected.parts, rel=1e-4)

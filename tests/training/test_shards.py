@@ -250,6 +250,7 @@ def test_a_step_of_shards_has_the_numbers_of_one_process(kind: str, size: int) -
         shard.cut(share=False)
         by_atom = {id(p) for p in sae.atom_parameters()}
         loss = shard.training_loss(x, silent[shard.mine], 10, 0.5)
+        assert shard.n_atoms == loss.codes.n_atoms == len(shard.part(silent))
         loss.total.backward()
         shard.sum_gradients()
         close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-6)
