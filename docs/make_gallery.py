@@ -181,6 +181,7 @@ nav a, .cards a { color: inherit; } nav b { color: var(--jp-ui-font-color1); }
 a:focus-visible, .cards a:hover { outline: 2px solid #0072B2; outline-offset: 2px; }
 h1 { font: 600 22px/1.3 system-ui, sans-serif; color: var(--jp-ui-font-color1); }
 body > p { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1); max-width: 46em; }
+@media (max-width: 480px) { body > :is(nav, h1, p, .cards) { padding: 8px 8px 0; margin: 0 0 8px; } }
 """
 # Leaves of a page what a crop names, at the width of a card.
 CROP = """([crop, never]) => {
