@@ -14,7 +14,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.evaluation import evaluate_saved
-from sae_nb.evaluation.report._by_tiles import _Drawn
+from sae_nb.evaluation.report._by_tiles import _Drawn, _Saved
 from sae_nb.training._process_group import Team
 
 ROWS = ("r2", "fvu", "mse", "cosine", "l0", "l1", "l0_p95", "dead_fraction", "density_median")
@@ -95,6 +95,42 @@ def test_the_gain_of_random_atoms_leaves_nothing_along_what_they_propose() -> No
     codes, x_hat = drawn.reconstruct(x)
     assert abs(float(((x - x_hat) * (x_hat - drawn.mean)).sum())) < 1e-3 * float(x_hat.norm())
     assert codes.l0.tolist() == [2] * 40
+
+
+@pytest.mark.parametrize("name", ["topk", "few", "relu", "pursuit", "signed"])
+@pytest.mark.parametrize("tile", [5, 16])
+def test_codes_over_tiles_are_those_of_all_atoms(name: str, tile: int, tmp_path: Path) -> None:
+    kind, settings = SAES[name]
+    sae = kind(12, 37, generator=torch.Generator().manual_seed(1), **settings).eval()
+    sae.save(tmp_path / "sae")
+    x = rows()[:9]
+    with torch.no_grad():
+        codes, x_hat = _Saved(tmp_path / "sae", tile, Team()).reconstruct(x)
+        torch.testing.assert_close(codes.to_dense(), sae.encode(x).to_dense(), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(x_hat, sae(x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_control_keeps_the_strongest_of_all_tiles(
+    signed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 20 random unit atoms, seven at a time, the three of largest correlation, times the gain."""
+    monkeypatch.setattr("sae_nb.evaluation.report._by_tiles._DRAWN_ATOMS", 7)
+    x, mean = torch.randn(5, 6, generator=torch.Generator().manual_seed(0)), torch.arange(6.0)
+    drawn = _Drawn(20, 3, mean, signed=signed, seed=1, team=Team())
+    drawn.gain = 0.5
+    tiles = [*drawn._tiles()]
+    assert [(one.first, len(one.atoms)) for one in tiles] == [(0, 7), (7, 7), (14, 6)]
+    atoms = torch.cat([one.atoms for one in tiles])
+    torch.testing.assert_close(atoms.norm(dim=1), torch.ones(20))
+    assert len(atoms.unique(dim=0)) == 20
+    scores = (x - mean) @ atoms.T
+    best = (scores.abs() if signed else scores).topk(3, dim=1).indices
+    z = torch.zeros(5, 20).scatter(1, best, 0.5 * scores.gather(1, best))
+    z = z if signed else z.clamp_min(0)
+    codes, x_hat = drawn.reconstruct(x)
+    torch.testing.assert_close(codes.to_dense(), z)
+    torch.testing.assert_close(x_hat, mean + z @ atoms)
 
 
 MEASURE = """
