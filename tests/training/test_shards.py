@@ -244,7 +244,7 @@ def test_a_step_of_shards_has_the_numbers_of_one_process(kind: str, size: int) -
     length = torch.nn.utils.get_total_norm([p.grad for p in one.parameters() if p.grad is not None])
     before = {name: p.detach().clone() for name, p in one.named_parameters()}
 
-    def work(team: Together) -> SparseCodes:
+    def work(team: Together) -> tuple[Tensor, Any]:
         sae = copies[team.rank]
         shard = Shard(sae, team)
         shard.cut(share=False)
@@ -262,12 +262,20 @@ def test_a_step_of_shards_has_the_numbers_of_one_process(kind: str, size: int) -
             if grad is not None:
                 close(p.grad, grad[shard.mine] if id(p) in by_atom else grad)
         close(shard.norm(list(sae.parameters())), length)
-        codes = loss.codes.detach().to_dense()
+        codes, anew = loss.codes.detach().to_dense(), sae.to_resample
         shard.make_whole()
-        return codes
+        return codes, None if anew is None else (anew[0] + shard.mine.start, anew[1])
 
-    codes = torch.cat(in_threads(size, work), dim=1)
+    every, anew = zip(*in_threads(size, work), strict=True)
+    codes = torch.cat(every, dim=1)
     torch.testing.assert_close(codes, expected.codes.detach().to_dense(), rtol=1e-4, atol=1e-6)
+    assert (
+        all(one is None for one in anew) == (one.to_resample is None) == (kind != "MatchingPursuit")
+    )
+    if one.to_resample is not None:
+        assert len(one.to_resample[0]) == 4
+        for found, wanted in zip(zip(*anew, strict=True), one.to_resample, strict=True):
+            torch.testing.assert_close(torch.cat(found), wanted)
     for sae in copies:
         for name, p in sae.named_parameters():
             assert torch.equal(p.detach(), before[name])
