@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.temporal import Sequences
+from sae_nb.temporal._sequences import SequenceRows
 from sae_nb.training import (
     Team,
     TrainConfig,
@@ -437,3 +438,32 @@ def test_weights_come_before_the_losses_of_workers_are_added(
         for name in ("loss", "r2", "l0", "dead_fraction", "gradient_norm", "learning_rate"):
             assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-3), name
         assert found.parts == pytest.approx(expected.parts, rel=1e-4)
+
+
+def test_a_record_counts_dead_atoms_and_sums_of_the_batch(plain_sae: Any, rows: Tensor) -> None:
+    sae = plain_sae()
+    learner = Learner(sae, TrainConfig(steps=4, dead_after_tokens=100), rows=16)
+    learner.dead.silent_tokens += 90
+    taken = learner.step(rows[:16], 0, rows=16, share=1.0)
+    times = {"step": 1, "tokens": 16, "tokens_per_second": 1.0, "seconds": 1.0}
+    record = learner.record(taken, times)
+    silent = ~(taken.loss.codes.to_dense() != 0).any(dim=0)
+    assert record.dead_fraction == pytest.approx(float(silent.float().mean()))
+    assert 0 < record.dead_fraction < 1
+    assert (record.steps, record.sae, record.step) == (4, 0, 1)
+    assert learner.last["loss"] == record.loss == pytest.approx(float(taken.loss.total.detach()))
+
+
+def test_parameters_of_the_whole_rate_come_first() -> None:
+    """Attention of a temporal SAE takes a share; the rate of each group is that of the step by its share."""
+    sae = sn.Temporal(4, 8, 2, generator=torch.Generator().manual_seed(0)).train()
+    learner = Learner(sae, TrainConfig(steps=10, learning_rate=0.5, warmup_steps=4), rows=6)
+    first, second = learner.optimiser.param_groups
+    attention = {id(p) for p in sae.attn_layers.parameters()}
+    assert {id(p) for p in second["params"]} == attention
+    assert (first["share"], second["share"]) == (1, next(iter(sae.learning_rate_shares().values())))
+    x = SequenceRows.of(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), [2, 4])
+    learner.step(x, 0, rows=6, share=1.0)
+    assert first["lr"] == pytest.approx(0.5 / 5)
+    assert second["lr"] == pytest.approx(0.5 / 5 * second["share"])
+    assert float(learner.optimiser.state[first["params"][0]]["step"]) == 1
