@@ -10,6 +10,8 @@ from scipy.stats import spearmanr
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import distances_kept
+from sae_nb.evaluation.dictionary._distances import _code_cosines, _cosines, _ranks, distances_row
+from sae_nb.evaluation.report._measurement import Resampling
 
 
 def rows(n: int = 120, d: int = 6, seed: int = 0) -> torch.Tensor:
@@ -66,3 +68,31 @@ def test_rows_of_one_sample_are_resampled_together():
     acts = sn.Activations.from_tensor(x, sample=torch.arange(200) // 25)
     few, many = (distances_kept(any_sae(), one).interval for one in (acts, x))
     assert few[1] - few[0] != pytest.approx(many[1] - many[0])
+
+
+def test_rows_of_no_length_have_no_cosine_and_equal_ones_one_rank() -> None:
+    """Below a millionth of the longest; what differs in the tenth digit alone is equal."""
+    x = np.array([[1.0, 0], [0, 0], [1e-7, 0], [1e-5, 1e-5]])
+    half = 0.5**0.5
+    np.testing.assert_allclose(
+        _cosines(x), [[1, 0, 0, half], [0] * 4, [0] * 4, [half, 0, 0, 1]], atol=1e-12
+    )
+    one = np.array([[9.0, 0.5, 0.5 + 2e-10], [0.3, 9, 0.3 + 3e-9], [0.1, 0.2, 9]])
+    ranks = _ranks(one)
+    assert ranks.shape == (3, 2)
+    assert ranks[0, 0] == ranks[0, 1]
+    assert ranks[1, 0] < ranks[1, 1]
+    codes = SparseCodes.from_dense(torch.tensor([[3.0, 4], [0, 2], [0, 0]]))
+    np.testing.assert_allclose(
+        _code_cosines(codes), [[1, 0.8, 0], [0.8, 1, 0], [0, 0, 0]], atol=1e-6
+    )
+
+
+def test_two_rows_have_no_order_and_three_have() -> None:
+    x = torch.tensor([[1.0, 0], [0.8, 0.6], [0, 1]])
+    codes = SparseCodes.from_dense(x)
+    row = distances_row(x, codes, codes, np.arange(3), Resampling(0))
+    assert row is not None
+    assert (row.value, row.control, row.n) == (pytest.approx(1), pytest.approx(1), 3)
+    two = SparseCodes.from_dense(x[:2])
+    assert distances_row(x[:2], two, two, np.arange(2), Resampling(0)) is None

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sae_nb.evaluation import ood_score
+from sae_nb.evaluation.dictionary._near_data import distances_to_data
 from sae_nb_studies.evaluation import plausibility
 
 
@@ -57,3 +58,20 @@ def test_chance_makes_large_dictionaries_plausible():
     assert few.value == pytest.approx(few.floor, abs=0.05)
     assert many.floor > few.floor + 0.1
     assert many.interval[0] <= many.value <= many.interval[1]
+
+
+def test_rows_at_the_mean_point_nowhere() -> None:
+    """Around the given mean (1 0): the second row is a millionth of the largest away, and left out."""
+    x = torch.tensor([[1.0, 4.0], [1.0, -2e-6], [3.0, 0.0]])
+    mean = torch.tensor([1.0, 0.0])
+    found = distances_to_data(torch.tensor([[0.0, -1.0], [3.0, 4.0], [2.0, 0.0]]), x, mean)
+    assert found == pytest.approx([1, 1 - 0.8, 0], abs=1e-6)
+    far = distances_to_data(torch.tensor([[0.0, -1.0]]), x * torch.tensor([1.0, 10.0]), mean)
+    assert far == pytest.approx([1], abs=1e-6)
+    near = x.clone()
+    near[1, 1] = -2e-5
+    assert distances_to_data(torch.tensor([[0.0, -1.0]]), near, mean) == pytest.approx(
+        [0], abs=1e-6
+    )
+    with pytest.raises(ValueError, match="got 2 rows that are all their mean"):
+        distances_to_data(torch.eye(2), torch.ones(2, 2))
