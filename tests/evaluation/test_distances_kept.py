@@ -96,3 +96,12 @@ def test_two_rows_have_no_order_and_three_have() -> None:
     assert (row.value, row.control, row.n) == (pytest.approx(1), pytest.approx(1), 3)
     two = SparseCodes.from_dense(x[:2])
     assert distances_row(x[:2], two, two, np.arange(2), Resampling(0)) is None
+
+
+def test_its_interval_is_of_means() -> None:
+    x = rows(12)
+    codes = SparseCodes.from_dense(x + 0.5 * rows(12, seed=1))
+    row = distances_row(x, codes, codes, np.arange(12), Resampling(200))
+    assert row is not None
+    low, high = row.interval
+    assert -1 <= low < row.value < high <= 1

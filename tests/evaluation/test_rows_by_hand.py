@@ -49,7 +49,7 @@ def coactivation(factor: float, **more: Any) -> Any:
     return SimpleNamespace(**{
         "n_rows": 30, "connectivity": 0.7 * factor, "interference": 2.0 * factor,
         "counts": np.array([10, 4, 30, 10]),
-        "partner": np.array([[1, 2], [0, 2], [-1, -1], [2, -1]]),
+        "partner": np.array([[1, 2], [0, 2], [-1, -1], [0, -1]]),
         "npmi": factor * np.array([[0.5, 0.1], [0.9, 0.0], [-1, -1], [0.25, -1]]),
         **more,
     })  # fmt: skip
