@@ -240,7 +240,7 @@ def _found(catalogue: AtomCatalogue, query: str) -> FoundAtoms:
     places = _written(catalogue).places(text)
     fired = _fired_at(catalogue, places)
     peak = catalogue.max_strength[fired.atoms]
-    everywhere = np.maximum(catalogue.mean_strength * catalogue.n_fired, 1e-12)[fired.atoms]
+    everywhere = (catalogue.mean_strength * catalogue.n_fired)[fired.atoms]
     rows = sum(map(len, places))
     apart = fired.mean * len(places) / everywhere > TIMES_CHANCE * rows / max(catalogue.n_rows, 1)
     order = np.argsort(-fired.mean, kind="stable")

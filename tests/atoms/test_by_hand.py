@@ -32,7 +32,7 @@ from sae_nb.atoms._examples import (
 from sae_nb.atoms._firings import Firings
 from sae_nb.atoms._names import AtomNames, _shortened, row_word
 from sae_nb.atoms._pair import compare_atoms
-from sae_nb.atoms._searching import find_atoms
+from sae_nb.atoms._searching import find_atoms, preferring
 from sae_nb.atoms._second_codes import KeptFirings, _from_json, _to_json, keeps_of
 from sae_nb.atoms._words import _with_patches
 from sae_nb.codes import SparseCodes
@@ -524,3 +524,36 @@ def test_two_labels_of_a_word_come_by_how_strongly_they_fire_there() -> None:
     catalogue = catalogue_of(z, acts=catalogue.acts)
     catalogue.labels = {0: "a cat", 1: "my cat", 3: "no cat"}
     assert find_atoms(catalogue, "cat").atoms.tolist() == [1, 0, 3, 2]
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-3])
+def test_what_is_found_does_not_depend_on_the_unit_of_strengths(unit: float) -> None:
+    """Atom 0 fires half as strongly on cats as at most, atom 1 on cats alone."""
+    catalogue = text_of([" a", " cat", " b", " c"])
+    z = unit * torch.tensor([[0.0, 0], [2, 1], [0, 0], [0, 0]])
+    catalogue = catalogue_of(z, acts=catalogue.acts)
+    found = find_atoms(catalogue, "cat")
+    assert (found.atoms.tolist(), found.rows.tolist()) == ([0, 1], [1, 1])
+    assert found.strengths.tolist() == pytest.approx([2 * unit, unit])
+    assert found.shares.tolist() == [1, 1]
+    groups = np.array([-1, 0, -1, 1])
+    (atoms, shares), (none, _) = preferring(catalogue, groups, 2)
+    assert (atoms.tolist(), shares.tolist(), none.tolist()) == ([0, 1], [1, 1], [])
+    (line,) = concordance(catalogue, 0)
+    assert line.startswith("100%")
+    pair = compare_atoms(catalogue, 0, 1)
+    assert pair.cosine == pytest.approx(1)
+
+
+def test_twenty_crops_are_shown() -> None:
+    context = Context(
+        kind="vision", n_samples=25, patch_grid=(1, 1),
+        pictures=torch.zeros(25, 3, 2, 2, dtype=torch.uint8),
+    )  # fmt: skip
+    acts = Activations.from_tensor(
+        torch.ones(25, 2), context=context, sample=torch.arange(25),
+        position=torch.zeros(25, dtype=torch.long),
+    )  # fmt: skip
+    crops = catalogue_of(np.ones((25, 1)), acts=acts).summary(0).crops
+    assert crops is not None
+    assert (len(crops.pictures), crops.n_context, crops.pictures.shape[2:]) == (20, 1, (6, 6))

@@ -220,5 +220,13 @@ def test_the_cause_is_the_mistake_that_is_undone_clearly(
     assert check.best.cause == best
     assert check.recovered is None
     assert [one.r2 for one in check.trials[1:]] == sorted(others.values(), reverse=True)
+    asked: list[Any] = []
+    report = {"ce_recovered": SimpleNamespace(value=0.75)}
+    monkeypatch.setattr(fit, "evaluate", lambda *a, **k: asked.append((a, k)) or report)
+    monkeypatch.setattr(fit, "_trials", lambda *_: iter(tried))
+    assert sn.check_fit(module, sae, x.x).recovered == 0.75
+    ((_, rows_given, *_), how) = asked[0]
+    assert rows_given is x
+    assert how == {"hook_point": "0", "n_bootstrap": 0}
     assert ("(by scale)" in check.advice) == (cause == "scale")
     assert check.fits == (cause == "none")

@@ -149,3 +149,19 @@ def test_a_headline_of_explanations_has_interval_chance_and_control() -> None:
     assert found.headline == (
         "2 atoms; detection 0.750 (95 % 0.500 … 0.875, chance 0.50, another atom's 0.625)"
     )
+
+
+def test_a_report_says_what_it_is_of_and_prints_twelve_rows() -> None:
+    facts = {"sae": "TopK", "hook_point": "h", "model": None, "n_rows": 5}
+    one = measured("mse_token", 0.5, n=5)
+    assert sn.evaluation.Report({"mse": one}, facts).headline == "TopK · h · 5 rows"
+    left_out = sn.evaluation.Report({"mse": one}, {**facts, "n_massive": 2})
+    assert left_out.headline.endswith("5 rows, without 2 of massive norm")
+    for n, shown in ((12, 12), (13, 12)):
+        report = sn.evaluation.Report({f"row {i}": one for i in range(n)}, facts)
+        table, *notes = report.below
+        assert len(table) == shown
+        assert notes == ["… and 1 more rows: print(report.all), or report.table (pandas)."] * (
+            n > shown
+        )
+        assert len(report.all.below[0]) == n
