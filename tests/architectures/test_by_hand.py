@@ -292,4 +292,5 @@ def test_a_prediction_sees_no_farther_than_was_trained() -> None:
         sae.training_loss(rows, torch.zeros(8, dtype=torch.int64), 10, 0.5)
         assert int(sae.longest_trained) == kept
     default = sn.Temporal(4, 8, 2)
+    assert set(default.learning_rate_shares().values()) == {0.5}
     assert default.prescale == pytest.approx(1 / math.sqrt(4))

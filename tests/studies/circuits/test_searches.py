@@ -107,6 +107,23 @@ def test_groups_are_taken_out_whole_before_they_are_divided(
     assert np.isnan(found.comparison.recovered.tolist()[2])
 
 
+def test_a_group_may_spend_its_part_of_what_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of .48 a third at the first of two sizes: the group of .15 goes whole; then .04 and .01, and not .3."""
+    monkeypatch.setattr(decomposing, "GraphRuns", Adds)
+    found = decomposing.decompose(graph(), share=0.52, method="groups", parts=2, n_random=0, seed=0)
+    assert found.kept.tolist() == [2, 4]
+    assert found.recovered == pytest.approx(0.8)
+    assert found.levels.groups.tolist() == [3, 4]
+    assert found.levels.dropped.tolist() == [1, 2]
+    assert found.levels.atoms.tolist() == [4, 2]
+    assert found.levels.recovered.tolist() == pytest.approx([0.85, 0.8])
+    assert found.levels.runs.tolist() == [6, 12]
+    assert found.groups.n_atoms.tolist() == [2, 2, 2, 1, 1, 1, 1]
+    assert found.groups.kept.tolist() == [True, True, False, True, False, True, False]
+    less = decomposing.decompose(graph(), share=0.56, method="groups", parts=2, n_random=0, seed=0)
+    assert less.levels.dropped.tolist()[0] == 0  # a third of .44 is less than .15
+
+
 def test_what_missing_entries_write_is_taken_off_position_by_position() -> None:
     written = SimpleNamespace(
         error=torch.zeros(3, 2), position=torch.tensor([0, 2, 2]),
