@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import Phase, given, settings, strategies as st
 from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 
+few = settings(max_examples=2, phases=[Phase.generate])
 D, N_ATOMS = 6, 14
 NO_LAW = {
     "r2_per_dimension",
@@ -52,7 +53,7 @@ def numbers(sae: Tied, acts: Any) -> dict[str, float]:
     return {k: v for k, v in all_of_them.items() if v is not None and k not in NO_LAW}
 
 
-@settings(max_examples=2)
+@few
 @given(seed=st.integers(0, 10**6), n=st.integers(30, 60))
 def test_a_rotation_of_rows_and_dictionary_changes_no_measure(seed: int, n: int) -> None:
     x = drawn(n, D, seed=seed) + 1
@@ -63,7 +64,7 @@ def test_a_rotation_of_rows_and_dictionary_changes_no_measure(seed: int, n: int)
     assert turned == pytest.approx(plain, rel=1e-4, abs=1e-5)
 
 
-@settings(max_examples=2)
+@few
 @given(seed=st.integers(0, 10**6), n=st.integers(30, 60))
 def test_the_order_of_rows_changes_no_measure(seed: int, n: int) -> None:
     x = drawn(n, D, seed=seed) + 1
