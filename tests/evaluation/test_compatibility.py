@@ -157,3 +157,13 @@ def test_scale_moves_only_what_it_is_said_to_move():
             scaled = as_published(name, x=5 * x, x_hat=5 * x_hat)
             moved = abs(once - scaled) > 1e-9
             assert moved == (name in {"saelens.explained_variance", "saebench.explained_variance"})
+
+
+def test_an_entry_of_strength_zero_counts_for_no_atom() -> None:
+    """Two rows with the entries 1, 0 and −2 of four atoms."""
+    codes = SparseCodes.from_dense(torch.tensor([[1.0, 9, 0, 0], [0, 0, -2, 0]]))
+    codes = codes.with_values(torch.where(codes.values == 9, 0.0, codes.values))
+    wanted = {"saelens.l0": 0.5, "saebench.l0": 1.0, "overcomplete.l0": 2 / 8, "saelens.l1": -0.5,
+              "dictionary_learning.l0": 1.0, "overcomplete.l1": 1.5}  # fmt: skip
+    for name, value in wanted.items():
+        assert as_published(name, codes=codes) == pytest.approx(value), name

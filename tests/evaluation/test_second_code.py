@@ -1,5 +1,7 @@
 """Which firings another solver keeps: counted anew from dense codes, and against a known truth."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,18 @@ import sae_nb as sn
 from sae_nb.atoms._second_codes import KeptFirings, firings_of, keep_firings
 from sae_nb.data import PlantedDictionary
 from sae_nb.evaluation import SecondCode
-from sae_nb.evaluation._second_code_pass import PURSUITS
+from sae_nb.evaluation._second_code_pass import (
+    PURSUITS,
+    Question,
+    _Coder,
+    _Entries,
+    _largest,
+    _least_squares,
+    _one_of_twins,
+    _pursued,
+    _refitted,
+    _shared,
+)
 from sae_nb.pursuit import orthogonal_matching_pursuit
 
 
@@ -281,3 +294,118 @@ def test_on_a_gpu_the_same_firings_are_kept(planted, found) -> None:
     there = sn.second_code(tied(planted.dictionary, 4).cuda(), planted.x.cuda(), ("omp", "mp"))
     apart = (there.table["kept"] - found.table["kept"]).abs() * found.table["fires"]
     assert apart.sum() < 0.002 * found.table["fires"].sum()
+
+
+# By hand
+
+
+def test_entries_of_twins_are_one_and_those_of_strength_zero_none() -> None:
+    """Atoms 0 and 2 are twins of lengths 1 and 3; key = row · n_atoms + atom."""
+    z = torch.tensor([[1.0, 0, 2, 0], [0, -4, 0, 5], [0, 0, 3, 0]])
+    codes = sn.SparseCodes.from_dense(z)
+    codes = codes.with_values(torch.where(codes.values == 5, 0.0, codes.values))
+    norms = torch.tensor([1.0, 2, 3, 1])
+    one_of = np.array([0, 1, 0, 3])
+    found = _Entries(codes, norms, 4, one_of)
+    assert (found.keys.tolist(), found.values.tolist()) == ([0, 5, 8], [7, 8, 9])
+    assert found.n_entries == 3
+    assert found.counts(one_of).tolist() == [2, 1, 2, 0]
+    assert found.counts(one_of, np.array([True, False, False])).tolist() == [1, 0, 1, 0]
+    has, strength = found.at(np.array([8, 0, 7, 5, 11]))
+    assert has.tolist() == [True, True, False, True, False]
+    assert strength.tolist() == [9, 7, 0, 8, 0]
+    plain = _Entries(codes, norms, 4, None)
+    assert plain.keys.tolist() == [0, 2, 5, 10]
+    assert plain.counts(None).tolist() == [1, 1, 2, 0]
+    empty = _Entries(codes.only(codes.values > 9), norms, 4, None)
+    assert [part.tolist() for part in empty.at(np.array([3]))] == [[False], [0]]
+
+
+def test_what_two_codes_share_is_the_overlap_of_their_atoms() -> None:
+    """Rows {0 1} and {1 2}: a third; {} and {}: all; {3} and {}: nothing. Of the next row's code: 0 + 0 + ½."""
+    own, other = np.array([0, 1, 11]), np.array([1, 2])
+    assert _shared(own, other, 4, np.arange(3)) == pytest.approx(1 / 3 + 1)
+    moved = np.array([1, 2, 0])  # the code of row 0 beside row 1, that of row 1 beside row 2
+    assert _shared(own, other, 4, moved) == pytest.approx(0)
+    assert _shared(own, np.array([3, 4, 5]), 4, np.array([2, 0, 1])) == pytest.approx(1 + 1 + 1)
+
+
+def test_twins_are_copies_of_one_sign() -> None:
+    unit = torch.nn.functional.normalize(
+        torch.tensor([[1.0, 0], [0, 1], [1, 1e-3], [-1, 0], [0, -1], [-1, 1e-3]]), dim=1
+    )
+    assert _one_of_twins(unit).tolist() == [0, 1, 0, 3, 4, 3]
+    assert _one_of_twins(torch.eye(3)) is None
+
+
+def test_strengths_of_a_support_are_least_squares() -> None:
+    generator = torch.Generator().manual_seed(0)
+    unit = torch.nn.functional.normalize(torch.randn(7, 5, generator=generator), dim=1)
+    x = torch.randn(4, 5, generator=generator)
+    used = torch.tensor(
+        [[1, 0, 1, 0, 0, 1, 0], [0] * 7, [0, 0, 0, 0, 0, 0, 1], [0, 1, 1, 1, 0, 0, 0]]
+    )
+    found = _least_squares(x, unit, sn.SparseCodes.from_dense(used.float())).to_dense()
+    for i in range(4):
+        atoms = unit[used[i].bool()].T
+        wanted = torch.zeros(7)
+        wanted[used[i].bool()] = torch.linalg.lstsq(atoms, x[i]).solution
+        torch.testing.assert_close(found[i], wanted, atol=1e-4, rtol=1e-4)
+    copies = _least_squares(torch.tensor([[2.0, 0]]), torch.tensor([[1.0, 0], [1, 0]]),
+                            sn.SparseCodes.from_dense(torch.ones(1, 2)))  # fmt: skip
+    assert copies.values.tolist() == pytest.approx([1, 1], abs=1e-3)
+
+
+def test_a_row_keeps_as_many_entries_as_it_may() -> None:
+    z = torch.tensor([[3.0, -5, 1], [2, 1, 0], [1, 1, 1]])
+    kept = _largest(sn.SparseCodes.from_dense(z), torch.tensor([2, 1, 0])).to_dense()
+    assert kept.tolist() == [[3, -5, 0], [2, 0, 0], [0, 0, 0]]
+
+
+def test_rows_of_one_size_are_pursued_together() -> None:
+    """Each row by as many atoms as it may have; or until what is left is as short as it is with the encoder."""
+    x = torch.tensor([[3.0, 2, 1], [5, 4, 0], [1, 2, 3], [7, 0, 0]])
+    sizes = torch.tensor([2, 1, 0, 3])
+    found = _pursued(orthogonal_matching_pursuit, x, torch.eye(3), sizes, None, False).to_dense()
+    assert found.tolist() == [[3, 2, 0], [5, 0, 0], [0, 0, 0], [7, 0, 0]]
+    lengths = torch.tensor([1.1, 4.1, 0.9, 8.0])
+    found = _pursued(
+        orthogonal_matching_pursuit,
+        x,
+        torch.eye(3),
+        torch.ones(4, dtype=torch.long),
+        lengths,
+        False,
+    ).to_dense()
+    assert found.tolist() == [[3, 2, 0], [5, 0, 0], [1, 2, 3], [0, 0, 0]]
+
+
+def test_a_refit_adds_the_nearest_atoms_and_keeps_the_largest() -> None:
+    """The encoder has atom 0 of each row; of what is left the largest coordinate is added, and one of two kept."""
+    x = torch.tensor([[1.0, 3, 2], [4, 1, -9], [2, -1, -3]])
+    own = sn.SparseCodes.from_dense(torch.tensor([[1.0, 0, 0]] * 3))
+    sizes = torch.ones(3, dtype=torch.long)
+    plain = _refitted(x, torch.eye(3), own, sizes, False).to_dense()
+    torch.testing.assert_close(
+        plain, torch.tensor([[0, 3.0, 0], [4, 0, 0], [2, 0, 0]]), atol=1e-4, rtol=0
+    )
+    signed = _refitted(x, torch.eye(3), own, sizes, True).to_dense()
+    torch.testing.assert_close(
+        signed, torch.tensor([[0, 3.0, 0], [0, 0, -9], [0, 0, -3]]), atol=1e-4, rtol=0
+    )
+
+
+def test_solvers_have_as_many_atoms_as_fire() -> None:
+    """An entry of strength zero is none, one of strength one is; or k, where that is asked for."""
+    sae: Any = tied(torch.eye(4), 2)
+    x = torch.tensor([[1.0, 5, 3, 2], [6, 4, 2, 1]])
+    codes = sn.SparseCodes.from_dense(torch.tensor([[1.0, 5, 3, 0], [6, 0, 0, 1]]))
+    codes = codes.with_values(torch.where(codes.values == 3, 0.0, codes.values))
+    for k, l0 in ((None, [2, 2]), (3, [3, 3])):
+        asked = Question(sae, sn.Activations.from_tensor(x), ("omp",), k, False, None, 0)
+        found = [*_Coder(asked)._all_codes(np.arange(2), x, codes, x * 0)]
+        assert [name for name, *_ in found] == ["own", "omp", "noise", "rounding"]
+        _, theirs, norms, rest = found[1]
+        assert theirs.l0.tolist() == l0
+        torch.testing.assert_close(rest, x - theirs.to_dense())
+        assert norms.tolist() == [1] * 4

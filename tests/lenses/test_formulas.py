@@ -800,3 +800,32 @@ def test_a_printed_reading_lists_sixteen_layers_and_twenty_four_places(gpt: Any)
         some = rows(n, 1)
         (found,) = compare_all(head, [some.last], some, k=1)
         assert len(reading_of(head, "logit", (0,), some, [found]).below) == (n == 24)
+
+
+def test_texts_are_cut_at_128_tokens() -> None:
+    special = {"bos_token_id": 0, "eos_token_id": 0}
+    config = GPT2Config(n_layer=2, n_embd=4, n_head=1, vocab_size=9, n_positions=160, **special)
+    torch.manual_seed(0)
+    model = sn.wrap(GPT2LMHeadModel(config).eval(), name="long")
+    long = [[1 + i * i % 8 for i in range(140)]]
+    cut = [long[0][:128]]
+    lens = replace(sn.fit_lens(model, cut, "logit", progress=False), skip_first=4)
+    assert lens.check(long).n_places == 128 - 4 - 1
+    assert lens.check(long, context_length=None).n_places == 140 - 4 - 1
+    found, same = (
+        measured_effects(model, text, "resid_post.0", torch.eye(4)) for text in (long, cut)
+    )
+    torch.testing.assert_close(found, same)
+
+
+def test_an_answer_settles_where_it_stays_on_top_to_the_end(gpt: Any) -> None:
+    head = head_of(gpt, next(iter(gpt.batches(PROMPTS[:1]))))
+    some = rows(4, 1)
+    (found,) = compare_all(head, [some.last], some, k=1)
+    reading = reading_of(head, "logit", (0, 2, 5), some, [found] * 3)
+    agrees = np.array([[0, 1, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]], dtype=bool)
+    top = np.where(agrees, reading.answer, reading.answer + 1)[:, :, None]
+    moved = replace(reading, top=top)
+    assert moved.agrees.tolist() == agrees.tolist()
+    assert moved.agreement.tolist() == [0.75] * 3
+    assert moved.settles.tolist() == [2, 0, 5, -1]
