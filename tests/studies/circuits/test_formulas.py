@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,13 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from sae_nb.circuits import AttributionGraph, _head_scores as head_scores, _summary as drawing
+from sae_nb.circuits import (
+    AttributionGraph,
+    _graph as graphs,
+    _head_scores as head_scores,
+    _restoring as restoring,
+    _summary as drawing,
+)
 from sae_nb.circuits._faithfulness import Faithfulness, foreseen
 from sae_nb.circuits._head_scores import HeadScores
 from sae_nb.circuits._query_key import QueryKey
@@ -160,11 +167,28 @@ def test_a_group_is_the_sum_of_its_members() -> None:
     assert edges[0, place] == (1, 0.625)
     assert edges[1, place] == (1, 0.125)
     assert found.nodes_at(place) == (2, 3)
-    few = Circuit(graph()).summarise(0.25, always=[4])
-    assert few.place_of(3) == -1
-    assert {(e.source, e.target) for e in few.edges.itertuples()} >= {
-        (few.place_of(4), few.place_of(5))
-    }
+    few = Circuit(graph()).summarise(0.3, always=[4])
+    assert few.nodes["node"].tolist() == [0, 1, 2, 5, 4]
+    edges = {(e.source, e.target): e.weight for e in few.edges.itertuples()}
+    assert edges == {(0, 2): 1, (1, 3): 0.5, (2, 3): 1, (4, 3): 0.5}
+
+
+def test_a_graph_counts_its_kinds_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = graph()
+    assert "2 tokens, 2 atoms, 1 errors, 1 targets; replacement 0.88, completeness 0.94" in repr(
+        whole
+    )
+    few = whole._kept(np.array([False, False, True, False, False, True]))
+    assert "0 tokens, 1 atoms, 0 errors, 1 targets" in repr(few)
+    units = replace(few, n_units=12)
+    assert "1 of 12 neurons by position, 0 tokens" in repr(units)
+    left = replace(whole, left_out={"a": (0,), "b": (0,), "c": (1, 2, 3, 4)})
+    assert left.left_out_words == "position 0 of a, b; 4 positions of c"
+    asked: list[float] = []
+    monkeypatch.setattr(graphs, "intervene", lambda _g, _n, factor, **_: asked.append(factor))
+    whole.intervene(2)
+    whole.intervene(2, 3.0)
+    assert asked == [0, 3]
 
 
 def test_of_many_inputs_those_of_most_influence_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,3 +436,30 @@ def test_pairs_of_parts_add_up_to_atoms_errors_and_biases() -> None:
     assert found.removals.contribution.tolist() == [6, 1]
     assert found.table.contribution.tolist()[:3] == [-16, 15, 14]
     assert (found.without, found.random.tolist()) == (0.2, [0.4])
+
+
+def test_states_given_as_control_are_one_for_all_or_one_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(restoring, "one_by_one", lambda _, several: several)
+    monkeypatch.setattr(
+        restoring, "run", lambda _m, n, read: SimpleNamespace(states={"a": torch.zeros(1, n, 2)})
+    )
+    pairs: Any = [SimpleNamespace(x={"a": torch.zeros(1, n, 2)}, tokens=range(n)) for n in (3, 3)]
+    for several, found in (([3], 2), ([3, 3], 2)):
+        assert len(restoring._given(None, ["a"], pairs, several)) == found  # type: ignore[arg-type]
+    for several in ([3, 3, 3], [], [4], [3, 4]):
+        with pytest.raises(ValueError, match="`control`"):
+            restoring._given(None, ["a"], pairs, several)  # type: ignore[arg-type]
+
+
+def test_states_of_another_pair_of_the_same_length_are_the_control() -> None:
+    def pair(n: int, name: str) -> Any:
+        x = {"a": torch.zeros(1, n, 2)}
+        return SimpleNamespace(tokens=range(n), source={"a": x["a"] + 1, "name": name}, x=x)
+
+    found, words = restoring._controls([pair(3, "one"), pair(3, "other")], 0)
+    assert ([one["name"] for one in found], words) == (["other", "one"], "other pairs")
+    moved, words = restoring._controls([SimpleNamespace(**vars(pair(3, "one")))] * 1, 0)
+    assert words == "random directions"
+    assert moved[0]["a"].norm(dim=-1).flatten().tolist() == pytest.approx([2**0.5] * 3)
