@@ -15,7 +15,9 @@ from sae_nb.evaluation.concepts._factors import (
     Factor,
     FactorMatch,
     _best_cuts,
+    _Ranking,
     judge,
+    largest_of_each,
     match_factors,
     strongest_rows,
 )
@@ -120,3 +122,32 @@ def test_precision_and_recall_are_told_apart() -> None:
     assert found.precision == pytest.approx(2 / 3)
     assert found.recall == pytest.approx(2 / 4)
     assert found.f1 == pytest.approx(2 * 2 / 7)
+
+
+def test_the_largest_of_each_group_is_the_last_of_equal_ones() -> None:
+    assert largest_of_each(np.array([2, 0, 2, 0, 2]), np.array([1.0, 5, 3, 2, 3])).tolist() == [
+        1,
+        4,
+    ]
+    assert largest_of_each(np.array([0, 0]), np.array([1.0, 0])).tolist() == [0]
+    assert largest_of_each(np.zeros(0, int), np.zeros(0)).tolist() == []
+
+
+def test_a_sample_with_negative_rows_has_the_least_negative() -> None:
+    """Of an atom that is negative there, the row in which it is least so; where it is silent, nothing."""
+    z = torch.tensor([[1.0, 0, -3], [2, 0, -1], [0, 4, 0], [0, 3, 5]])
+    found = strongest_rows(SparseCodes.from_dense(z), np.array([0, 0, 2, 2])).to_dense()
+    assert found.tolist() == [[2, 0, -1], [0, 0, 0], [0, 4, 5]]
+
+
+def test_every_threshold_of_every_atom_is_tried() -> None:
+    """Atom 0 at 3, 2, 2, 1 in rows that are right, right, wrong, right: all of them, F1 6 / 7; atom 1 never fires."""
+    z = torch.tensor([[3.0, 0], [2, 0], [2, 0], [1, 0], [0, 0]])
+    ranking = _Ranking(SparseCodes.from_dense(z))
+    f1, threshold = ranking.best(np.array([True, True, False, True, False]))
+    assert f1.tolist() == pytest.approx([6 / 7, -np.inf])
+    assert threshold.tolist() == [0.5, 0]
+    f1, threshold = ranking.best(np.array([True, False, False, False, False]))
+    assert (f1[0], threshold[0]) == (1, 2.5)
+    f1, threshold = ranking.best(np.array([False, True, False, False, False]))
+    assert (f1[0], threshold[0]) == (0.5, 1.5)  # both rows of strength 2 or none: 2 / (3 + 1)
