@@ -20,6 +20,7 @@ NODES, MATRIX = "nodes.json", "graph.safetensors"
 _WORDS = ("kind", "place", "layer", "position", "atom", "name", "read", "says", "fires")
 _NUMBERS = ("value", "bias", "weight")
 _EDGES = ("data", "indices", "indptr")
+_INPUTS = ("inputs", "picture", "contrast")
 
 
 def save_graph(graph: Graph, folder: str | Path) -> None:
@@ -40,10 +41,9 @@ def save_graph(graph: Graph, folder: str | Path) -> None:
     words = {name: graph.nodes[name].tolist() for name in _WORDS if name in graph.nodes}
     tensors = {name: torch.tensor(graph.nodes[name].to_numpy(float)) for name in _NUMBERS}
     tensors |= {name: torch.tensor(getattr(matrix, name)) for name in _EDGES}
-    if graph.inputs is not None:
-        tensors["inputs"] = graph.inputs.contiguous()
-    if graph.contrast is not None:
-        tensors["contrast"] = graph.contrast.contiguous()
+    for name in _INPUTS:
+        if (given := getattr(graph, name)) is not None:
+            tensors[name] = given.contiguous()
     write_folder(folder, KIND, json={NODES: {**facts, "nodes": words}}, tensors={MATRIX: tensors})
 
 
@@ -68,8 +68,7 @@ def fields_of(folder: str | Path) -> dict[str, Any]:
         "left_out": None
         if (out := record.get("left_out")) is None
         else {place: tuple(some) for place, some in out.items()},
-        "inputs": tensors.get("inputs"),
-        "contrast": tensors.get("contrast"),
+        **{name: tensors.get(name) for name in _INPUTS},
         "contrast_tokens": tuple(record.get("contrast_tokens", ())),
         "n_units": int(record.get("n_units", 0)),
         "named_by": str(record.get("named_by", "")),

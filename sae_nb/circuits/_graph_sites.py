@@ -11,6 +11,7 @@ from sae_nb.activations._context import token_texts
 from sae_nb.activations._sites import check_one_place
 from sae_nb.checks import as_dictionary, shown
 from sae_nb.circuits._passes import Layer
+from sae_nb.models._inputs import read_again
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -103,12 +104,16 @@ def one_input(model: LiveModel, inputs: Inputs, *, name: str = "inputs") -> Batc
     return batches[0]
 
 
-def read_by(batch: Batch) -> Tensor:
-    """Return the model's input, so that it can be read again: token ids, an image, or a row."""
-    for read in (batch.token_ids, batch.pictures):
-        if read is not None:
-            return read.cpu()
-    return next(iter((*batch.args, *batch.kwargs.values()))).cpu()
+def kept_input(model: LiveModel, batch: Batch) -> Tensor:
+    """Return what the model reads: token ids, pixel values, a sound, or a row."""
+    read = read_again(model, batch)
+    return read if isinstance(read, Tensor) else read["pixel_values"]
+
+
+def given_again(model: LiveModel, kept: Tensor) -> Tensor | dict[str, Tensor]:
+    """Return what was kept in the form that the model reads; older files have an image's bytes."""
+    pixels = model.modality.is_image or model.frames is not None
+    return {"pixel_values": kept} if pixels and kept.is_floating_point() else kept
 
 
 def position_texts(model: LiveModel, batch: Batch, n: int) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.circuits._graph import AttributionGraph
-from sae_nb.circuits._graph_sites import grid_of, position_texts, read_by
+from sae_nb.circuits._graph_sites import grid_of, kept_input, position_texts
 from sae_nb.circuits._neuron_examples import examples_of, fires_on
 from sae_nb.circuits._neuron_names import names_of
 from sae_nb.circuits._nodes import nodes_of_kind
@@ -157,8 +157,9 @@ def _traced(
         places=tuple(site.place for site in passes.sites),
         exact=False,
         left_out=left_out(kept, len(tokens)),
-        inputs=read_by(passes.batch),
-        contrast=None if other is None else read_by(other),
+        inputs=kept_input(passes.model, passes.batch),
+        picture=passes.batch.pictures,
+        contrast=None if other is None else kept_input(passes.model, other),
         contrast_tokens=() if other is None else position_texts(passes.model, other, len(tokens)),
         grid=grid_of(passes.model),
         outcomes=(wanted.outcomes,),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sae_nb.checks import available_memory, check_memory
 from sae_nb.circuits._graph import AttributionGraph
-from sae_nb.circuits._graph_sites import grid_of, position_texts, read_by
+from sae_nb.circuits._graph_sites import grid_of, kept_input, position_texts
 from sae_nb.circuits._passes import Passes, Trace, Wanted, atom_name
 from sae_nb.circuits._record import influence_of
 
@@ -132,7 +132,8 @@ class Nodes:
 
         empty = csr_matrix((1, self.n), dtype=np.float32)
         matrix = vstack([rows.get(i, empty) for i in range(self.n)]).tocsr()
-        model, layers = self.trace.passes.model, self.trace.passes.layers
+        passes = self.trace.passes
+        model, layers, batch = passes.model, passes.layers, passes.batch
         return AttributionGraph(
             nodes=self._table(np.isin(np.arange(self.n), list(rows)), matrix),
             matrix=matrix,
@@ -141,7 +142,8 @@ class Nodes:
             places=tuple(str(layer.write) for layer in layers),
             exact=self.trace.exact,
             left_out=self.trace.left_out,
-            inputs=read_by(self.trace.passes.batch),
+            inputs=kept_input(model, batch),
+            picture=batch.pictures,
             grid=grid_of(model),
         )
 

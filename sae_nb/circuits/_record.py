@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Self, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from sae_nb.checks import Between, checked
 
@@ -61,7 +61,11 @@ class Graph:
     untouched, in `bias`, without an error. None in older files, where it is one."""
 
     inputs: Tensor | None = None
-    """Input of the model, (1, …): token ids, an image of 0 to 255, or a row; None in older files."""
+    """Input of the model, (1, …): token ids, pixel values, a sound, or a row; of older files an image of 0 to
+    255, or None."""
+
+    picture: UInt8[Tensor, "1 3 height width"] | None = None
+    """The image, or the picture of a sound, as displayed."""
 
     grid: tuple[int, int, int] | None = None
     """Of images: tokens before the first patch, then rows and columns of patches."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sae_nb.checks import shown
 from sae_nb.circuits._asked import asked
-from sae_nb.circuits._graph_sites import one_input, places_of
+from sae_nb.circuits._graph_sites import given_again, one_input, places_of
 from sae_nb.circuits._passes import Passes, Trace
 from sae_nb.circuits._unit_passes import is_of_neurons, ranked, unit_passes, wanted_of
 
@@ -48,7 +48,10 @@ def revived(graph: _Graph, model: LiveModel, transcoders: Transcoders) -> _Graph
         raise ValueError(
             f"`transcoders` must write {list(graph.places)}, as those of the graph, got {list(places)}."
         )
-    start, batch = model.hook_point("resid_pre.0"), one_input(model, graph.inputs)
+    start, batch = (
+        model.hook_point("resid_pre.0"),
+        one_input(model, given_again(model, graph.inputs)),
+    )
     # A first position was not left out where an atom fires there.
     atoms = graph.nodes[graph.nodes.kind == "atom"]
     passes = Passes(
@@ -73,7 +76,10 @@ def _with_neurons(graph: _Graph, model: LiveModel, transcoders: Transcoders) -> 
             '`transcoders` must be "neurons", or a list of it and dictionaries, as for the graph, got '
             f"{shown(transcoders)}."
         )
-    passes, states = unit_passes(model, transcoders, graph.inputs, graph.contrast)
+    given, contrast = (
+        None if one is None else given_again(model, one) for one in (graph.inputs, graph.contrast)
+    )
+    passes, states = unit_passes(model, transcoders, given, contrast)
     if graph.outcomes and (outcome := graph.outcomes[0]) is not None:
         with torch.enable_grad(), model.lock:
             passes = ranked(passes, wanted_of(model, states, _target(outcome)))

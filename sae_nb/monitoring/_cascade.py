@@ -74,7 +74,7 @@ def cascade(
     batch_size: int | None,
 ) -> Cascade:
     """Score texts by the cheap channel, and what it does not clear by the dear one; see `Monitor.cascade`."""
-    texts, column = listed(inputs, "inputs"), meter.names.index(cheap)
+    texts, column = listed(meter.model, inputs, "inputs"), meter.names.index(cheap)
     if isinstance(dear, str):
         known = meter.neutral[:, [column, meter.names.index(dear)]]
     elif neutral is None:

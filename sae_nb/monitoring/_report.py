@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from sae_nb.models import LiveModel
     from sae_nb.monitoring._monitor import Monitor
 
 Scores = Float[np.ndarray, " texts"]
@@ -111,7 +112,7 @@ def report(
     batch_size: int | None,
 ) -> MonitorReport:
     """Score every test by every method; see `Monitor.report`."""
-    _check(tests, trained_on, fprs)
+    tests, trained_on = _listed(meter.model, tests, trained_on, fprs)
     benches = by_hook_point(meter.channels)
     floors = _Floors(meter, trained_on, n_random, seed, batch_size)
     rows: list[_Row] = []
@@ -141,21 +142,26 @@ def report(
     )
 
 
-def _check(
-    tests: Mapping[str, tuple[Any, Any]], trained_on: tuple[Any, Any], fprs: Sequence[float]
-) -> None:
+def _listed(
+    model: LiveModel,
+    tests: Mapping[str, tuple[Any, Any]],
+    trained_on: tuple[Any, Any],
+    fprs: Sequence[float],
+) -> tuple[dict[str, tuple[Any, Any]], tuple[Any, Any]]:
+    """Return tests and what was trained on as texts that can be counted; refuse what is in both."""
     if not isinstance(tests, Mapping) or not tests:
         raise ValueError(
             f"`tests` must name at least one test, got {tests!r:.60}. Pass {{name: (positive, negative)}}."
         )
     if not fprs or not all(0 < one < 1 for one in fprs):
         raise ValueError(f"`fprs` must be rates between 0 and 1, got {fprs}.")
-    known = {
-        one for group in trained_on for one in listed(group, "trained_on") if isinstance(one, str)
-    }
+    first, second = (listed(model, group, "trained_on") for group in trained_on)
+    known = {one for group in (first, second) for one in group if isinstance(one, str)}
+    found: dict[str, tuple[Any, Any]] = {}
     for name, groups in tests.items():
-        for group in groups:
-            some = listed(group, f"tests[{name!r}]")
+        positive, negative = (listed(model, group, f"tests[{name!r}]") for group in groups)
+        found[name] = positive, negative
+        for some in found[name]:
             if len(some) < 2:
                 raise ValueError(
                     f"`tests[{name!r}]` must have at least two texts of each group, got {len(some)}."
@@ -165,6 +171,7 @@ def _check(
                     f"`tests[{name!r}]` must be of texts that were not trained on, got {shared[0][:60]!r}. "
                     "Leave them out."
                 )
+    return found, (first, second)
 
 
 class _Scored:

@@ -91,7 +91,7 @@ def rows_of_texts(
 
     First tokens of a decoder, which are attention sinks, are left out; massive ones are read.
     """
-    texts = listed(inputs, name)
+    texts = listed(model, inputs, name)
     if not len(texts):
         raise ValueError(f"`{name}` must hold at least one input, got none.")
     for start in range(0, len(texts), CHUNK):

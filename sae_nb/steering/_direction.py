@@ -6,10 +6,10 @@ span of these rows, where it is exact and small.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from sae_nb.atoms._effects import AtomEffects, effects_of
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, OneOf, Seed, check_place, checked
 from sae_nb.findings import Finding
+from sae_nb.models._inputs import read_again
 from sae_nb.statistics import auroc, logistic_probe
 from sae_nb.steering import _direction_files as files
 from sae_nb.steering._nearest import NearestAtoms, nearest_atoms
@@ -300,7 +301,7 @@ def direction(
     """
     if positions is None:
         positions = "last" if model.kind == "language" else "all"
-    first, second = listed(positive, "positive"), listed(negative, "negative")
+    first, second = listed(model, positive, "positive"), listed(model, negative, "negative")
     _check_groups(first, second, method)
     rows = [_rows(model, hook_point, one, positions, batch_size) for one in (first, second)]
     x = np.concatenate(rows)
@@ -339,13 +340,17 @@ def direction(
     )
 
 
-def listed(inputs: Any, name: str) -> Any:
-    """Return inputs as several that can be counted and sliced; one text is refused."""
-    if isinstance(inputs, str | Mapping):
+def listed(model: LiveModel, inputs: Inputs, name: str) -> Any:
+    """Return inputs as several that can be counted and cut into parts; one that is no list is refused."""
+    if isinstance(inputs, Mapping):  # what a tokenizer or a processor returned
+        return [read_again(model, batch) for batch in model.batches(inputs, batch_size=1)]
+    cut = hasattr(inputs, "shape") or isinstance(inputs, Sequence)
+    given: Any = inputs if cut else list(cast("Iterable[Any]", inputs))
+    if isinstance(given, str) or (len(given) > 1 and model.batches(given).n_samples == 1):
         raise TypeError(
-            f"`{name}` must be several inputs, got one {type(inputs).__name__}. Pass a list."
+            f"`{name}` must be several inputs, got one {type(given).__name__}. Pass a list."
         )
-    return inputs if hasattr(inputs, "shape") or isinstance(inputs, Sequence) else list(inputs)
+    return given
 
 
 def _check_groups(positive: Any, negative: Any, method: str) -> None:

@@ -214,9 +214,18 @@ def test_heads_are_counted_by_halves() -> None:
 
 
 def test_two_attentions_of_one_layer_are_refused() -> None:
-    """DiffLlama's three layers call attention six times: a number that three divides."""
+    """Three layers call attention six times, as DiffLlama's do: a number that three divides."""
+    from transformers.models.llama.modeling_llama import LlamaAttention
+
+    class Twice(LlamaAttention):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            super().forward(*args, **kwargs)
+            return super().forward(*args, **kwargs)
+
     shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
-    more = {"num_key_value_heads": 2, "intermediate_size": 32, "head_dim": 8}
-    model = sn.wrap(lively("DiffLlamaForCausalLM", **shape, **more))
+    module = lively("LlamaForCausalLM", **shape, num_key_value_heads=2, intermediate_size=32)
+    for layer in module.model.layers:
+        layer.self_attn.__class__ = Twice
+    model = sn.wrap(module)
     with pytest.raises(ValueError, match="3 layers of it, and 6"):
         attention_patterns(model, next(iter(model.batches([PROMPTS[0]]))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -111,6 +112,7 @@ def self_correction(
     >>> float(fading.angles.abs().max())
     0.0
     """
+    inputs = list(inputs) if isinstance(inputs, Iterator) else inputs  # they are read twice
     if states is None:
         states = capture_states(model, inputs, backend="hooks", batch_size=batch_size)
     plain, _ = check_states(states, min_layers=1)

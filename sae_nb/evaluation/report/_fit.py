@@ -188,6 +188,8 @@ def check_fit(
                 f"`inputs` must be given for {model.name}, which is neither language nor vision."
             )
         inputs = model.modality.examples(64, 1)
+    elif isinstance(inputs, Iterator):  # they are read more than once
+        inputs = list(inputs)
     sae.on_first_use = None  # this is the look
     origin = getattr(sae, "origin", None)
     adds = getattr(origin, "prepend_bos", None) if model.modality.is_text else None

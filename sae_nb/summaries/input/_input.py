@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Int16, UInt8
-from torch import Tensor
 
 from sae_nb.activations._modality import AUDIO, MULTIMODAL
 from sae_nb.activations._sites import check_one_place
@@ -534,8 +533,7 @@ def one_input(model: LiveModel, given: object) -> tuple[Batch, tuple[str, ...]]:
         raise ValueError(
             f"A text must have at least one word for {model.name}, got {given!r}. Type something."
         )
-    alone = given if isinstance(given, list | Tensor | np.ndarray) else [given]
-    batch = as_batch(model, alone)
+    batch = as_batch(model, [given] if isinstance(given, str) else given)
     return batch, tuple(_text_notes(model, given, batch))
 
 

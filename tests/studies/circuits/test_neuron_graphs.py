@@ -281,6 +281,37 @@ def test_a_graph_of_neurons_is_saved_and_asked_again(tmp_path: Path) -> None:
     refused("must be tiny-gpt", read.with_model, sn.load_model("tiny-vit"), "neurons")
 
 
+def plain_vit() -> sn.LiveModel:
+    """A model whose processor is not known: of its pixel values no picture can be shown."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.ViTConfig(
+        **sizes, intermediate_size=16, image_size=16, patch_size=8, num_labels=3
+    )
+    return sn.wrap(transformers.ViTForImageClassification(config).eval(), name="plain")
+
+
+@pytest.mark.parametrize(
+    ("made", "given"),
+    [
+        pytest.param(lambda: sn.load_model("tiny-vit"), sn.data.scenes(1), marks=pytest.mark.slow),
+        pytest.param(lambda: sn.load_model("tiny-audio"), sn.data.sounds(1), marks=pytest.mark.slow),
+        (plain_vit, {"pixel_values": 3 * torch.randn(1, 3, 16, 16)}),
+    ],
+    ids=["image", "sound", "pixel values"],
+)  # fmt: skip
+def test_a_graph_keeps_what_was_read(tmp_path: Path, made: Any, given: Any) -> None:
+    """From a file it is asked again at the same input, and drawn with the picture where there is one."""
+    model = made()
+    graph = attribution_graph(model, "neurons", given, target=lambda y: y[1], progress=False)
+    graph.save(tmp_path / "graph")
+    again = load_graph(tmp_path / "graph").with_model(model, "neurons")
+    read, now = (one.passes.batch.first_tensor for one in (graph, again))
+    torch.testing.assert_close(now, read, rtol=0, atol=2**-15)  # a sound is kept in 16 bits
+    shown = graph.passes.batch.pictures
+    assert again.picture is None if shown is None else torch.equal(again.picture, shown)
+
+
 def test_the_graph_of_a_known_circuit_is_its_copy_and_no_neuron() -> None:
     """In tiny-induction the MLPs do nothing, and the answer is copied from behind the earlier letter."""
     model = sn.load_model("tiny-induction")

@@ -241,7 +241,7 @@ def test_an_image_is_read_by_its_patches() -> None:
     patches = [crop for _, _, _, crop, _ in words if crop]
     assert len(patches) == (columns.position >= 5).sum()
     assert len(set(patches)) > 1
-    image = graph.inputs[0].numpy()
+    image = graph.picture[0].numpy()
     row, column = divmod(int(columns.position[columns.position >= 5].iloc[0]) - 5, 8)
     assert patches[0] == png_address(crop_patch(image, (8, 8), (row, column)))
     places = [(x, side) for _, x, _, crop, side in words if crop]

@@ -71,7 +71,9 @@ def plain_vit() -> ViTForImageClassification:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("panel", ["DepthTrajectory", "HeadsPanel", "LensPanel", "SteeringPanel"])
+@pytest.mark.parametrize(
+    "panel", ["DepthTrajectory", "HeadsPanel", "LensPanel", "SteeringPanel", "CircuitPanel"]
+)
 def test_pixel_values_of_a_model_without_its_processor_are_read_as_they_are(
     panel: str, plain_vit: ViTForImageClassification
 ) -> None:
@@ -81,7 +83,18 @@ def test_pixel_values_of_a_model_without_its_processor_are_read_as_they_are(
     read = READ | {
         "SteeringPanel": lambda model, sae, x: sw.SteeringPanel(
             model, "resid_post.0", sae, inputs=x
-        )
+        ),
+        "CircuitPanel": lambda model, sae, x: sw.CircuitPanel(
+            sn.circuits.attribution_graph(
+                model,
+                "neurons",
+                {"pixel_values": pixels[:1]},
+                target=lambda y: y[1],
+                progress=False,
+            ),
+            model,
+            "neurons",
+        ),
     }
     shown = read[panel](model, sae, {"pixel_values": pixels})
     shown.wait(60)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
 from sae_nb.atoms._atom import crop_patch
@@ -129,6 +130,7 @@ def _image_of(
     graph: AttributionGraph,
 ) -> tuple[UInt8[np.ndarray, "3 height width"], tuple[int, int, int]] | None:
     """The image that was read, and where its patches are among the positions; None of anything else."""
-    if graph.grid is None or graph.inputs is None or graph.inputs.ndim != 4:
-        return None
-    return graph.inputs[0].numpy(), graph.grid
+    picture = graph.picture
+    if picture is None and graph.inputs is not None and graph.inputs.dtype == torch.uint8:
+        picture = graph.inputs  # of an older file
+    return None if graph.grid is None or picture is None else (picture[0].numpy(), graph.grid)

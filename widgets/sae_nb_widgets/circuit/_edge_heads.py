@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as ipw
 import traitlets as t
 
+from sae_nb.circuits._graph_sites import given_again
 from sae_nb.figures.theme import format_percent
 from sae_nb.pretrained import load_sae, pretrained_names
 from sae_nb_widgets.components._row_table import RowTable
@@ -92,4 +93,4 @@ class EdgeHeads:
         saes = [
             load_sae(name) for name in pretrained_names() if name.startswith(f"{model.name}/resid_")
         ]
-        return HeadsPanel(model, graph.inputs, saes=saes)
+        return HeadsPanel(model, given_again(model, graph.inputs), saes=saes)
