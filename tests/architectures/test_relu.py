@@ -56,9 +56,8 @@ def test_the_price_sets_in_over_the_first_twentieth(rows: Tensor) -> None:
         added.append((loss.total - loss.parts["reconstruction"]).item() / loss.parts["l1"].item())
     assert added == pytest.approx([0.0, 0.15, 0.3, 0.3], abs=1e-5)
     loss = sae.eval().training_loss(rows, silent, 1, 1.0)
-    assert float(loss.total - loss.parts["reconstruction"]) == pytest.approx(
-        0.3 * float(loss.parts["l1"]), abs=1e-5
-    )
+    price = (loss.total - loss.parts["reconstruction"]).item()
+    assert price == pytest.approx(0.3 * loss.parts["l1"].item(), abs=1e-5)
 
 
 def test_the_price_rises_until_the_target_is_met() -> None:
