@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -467,3 +468,55 @@ def test_parameters_of_the_whole_rate_come_first() -> None:
     assert first["lr"] == pytest.approx(0.5 / 5)
     assert second["lr"] == pytest.approx(0.5 / 5 * second["share"])
     assert float(learner.optimiser.state[first["params"][0]]["step"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("sae", "name", "good", "bad"),
+    [
+        (sn.TopK(4, 8, 2), "k", (1, 8), (0, 9, 1.5)),
+        (sn.BatchTopK(4, 8, 2.5), "k", (0.5, 8), (0, 8.5)),
+        (sn.ReLU(4, 8), "sparsity", (0, 7), (-0.1, math.inf)),
+        (sn.JumpReLU(4, 8, l0=2), "l0", (0.5, 8), (0, 9)),
+        (sn.TopK(4, 8, 2), "learning_rate", (1e-9, 3), (0, -1, math.inf)),
+    ],
+    ids=str,
+)
+def test_live_numbers_have_their_ranges(sae: Any, name: str, good: Any, bad: Any) -> None:
+    learner = Learner(sae, TrainConfig(steps=2), rows=16)
+    for value in good:
+        learner.set(name, value)
+        assert learner.live()[name] == value
+    for value in bad:
+        with pytest.raises((ValueError, TypeError), match=name):
+            learner.set(name, value)
+    assert learner.live()[name] == good[-1]
+
+
+@pytest.mark.parametrize(
+    ("stopped", "kept", "saved", "words"),
+    [
+        (
+            "interrupted",
+            {},
+            None,
+            ["was interrupted after step 3 of 9", "`sn.interrupted()`", "`checkpoint=`"],
+        ),
+        (
+            "data ended",
+            {},
+            None,
+            ["ran out of data after step 3 of 9", "weights of that step", "read again"],
+        ),
+        ("data ended", {0: 2}, 1, ["weights of step 2 were put back", "goes on from step 1"]),
+    ],
+)
+def test_an_end_says_where_it_goes_on(
+    stopped: str, kept: dict[int, int], saved: int | None, words: list[str]
+) -> None:
+    training: Any = SimpleNamespace(
+        stopped=stopped, kept=kept, step=3, config=TrainConfig(steps=9), _saved=saved, _not_saved=[],
+        folder="f",
+    )  # fmt: skip
+    said = Training.ending(training)
+    assert all(one in said for one in words)
+    assert ("interrupted" in said) == (stopped == "interrupted")
