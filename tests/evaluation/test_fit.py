@@ -230,3 +230,38 @@ def test_the_cause_is_the_mistake_that_is_undone_clearly(
     assert how == {"hook_point": "0", "n_bootstrap": 0}
     assert ("(by scale)" in check.advice) == (cause == "scale")
     assert check.fits == (cause == "none")
+
+
+def test_a_fallen_share_is_a_doubt_and_another_name_is_one() -> None:
+    """Unexplained 0.1 where it was measured: from 0.2 on that is twice as much."""
+    model: Any = SimpleNamespace(name="m")
+    sae: Any = SimpleNamespace(model_name="other", measured={"r2": 0.9})
+    assert "names 'other' as its model" in next(fit._doubts(model, sae, 0.9, same_name=False))
+    assert [*fit._doubts(model, sae, 0.81, same_name=True)] == []
+    (doubt,) = fit._doubts(model, sae, 0.79, same_name=True)
+    assert doubt.startswith("R² is 0.79 here and was 0.90")
+    assert [
+        *fit._doubts(model, SimpleNamespace(model_name=None, measured=None), 0, same_name=True)
+    ] == []
+
+
+def test_places_of_another_width_are_not_tried() -> None:
+    """Of four widths those of the stated one are; where it does not fit, it is said which would."""
+
+    class Point(str):
+        kind = "resid_post"
+
+    points = [Point(f"resid_post.{i}") for i in range(4)]
+    widths = dict(zip(points, (4, 8, 8, None), strict=True))
+    model: Any = SimpleNamespace(
+        name="m", hook_points=lambda: points, width=lambda p: widths[Point(p)],
+        hook_point=lambda name: next(p for p in points if p == name),
+    )  # fmt: skip
+    sae: Any = SimpleNamespace(d_in=8)
+    assert fit._places(model, sae, "resid_post.2") == [
+        "resid_post.2", "resid_post.1", "resid_post.3",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"resid_post.1 … resid_post.2 have that width"):
+        fit._places(model, sae, "resid_post.0")
+    with pytest.raises(ValueError, match="none here has that width"):
+        fit._places(model, SimpleNamespace(d_in=5), "resid_post.0")

@@ -15,7 +15,14 @@ from sae_nb.evaluation.report import _report
 from sae_nb.evaluation.report._atom_rows import _geometry, _use
 from sae_nb.evaluation.report._downstream import TokenCosts, _check_labels
 from sae_nb.evaluation.report._measurement import Resampling, measured
-from sae_nb.evaluation.report._report import EvaluationCost, _passes, evaluation_cost
+from sae_nb.evaluation.report._report import (
+    EvaluationCost,
+    _passes,
+    _undecided,
+    cautions,
+    cut_short,
+    evaluation_cost,
+)
 from sae_nb.evaluation.report._row_pass import RowPass
 
 RESAMPLING = Resampling(50, 0)
@@ -165,3 +172,34 @@ def test_a_report_says_what_it_is_of_and_prints_twelve_rows() -> None:
             n > shown
         )
         assert len(report.all.below[0]) == n
+
+
+def test_what_rows_cannot_show_is_said() -> None:
+    """An average atom fires n · l0 / n_atoms times; ten are needed."""
+
+    def said(n: int, l0: float, m2: list[float]) -> list[str]:
+        rows: Any = SimpleNamespace(
+            sparsity=SimpleNamespace(n=n, l0=l0),
+            reconstruction=SimpleNamespace(moments=SimpleNamespace(m2=torch.tensor(m2))),
+        )
+        return [*cautions(rows, 24)]
+
+    assert said(80, 3.0, [1.0, 2.0]) == []
+    assert said(79, 3.0, [1.0, 2.0]) == [
+        "79 rows let an average atom fire 9.9 times; dead and rare fractions need 80 rows."
+    ]
+    (one,) = said(999, 3.0, [1.0, 0.0, 0.0])
+    assert one.startswith("2 of 3 dimensions do not vary")
+    assert said(1, 0.0, [0.0, 0.0])[0].startswith("All rows are the same")
+    assert said(1, 0.0, [1.0])[0].startswith("No latent was active")
+    none = {"r2": measured("r2_pooled", -0.25, n=1), "ood": measured("ood_score", 1.0, n=1)}
+    worse, unknown = _undecided(none, 2)
+    assert worse.startswith("R² is -0.25, worse than the mean")
+    assert unknown == "Of 2 such rows there can be no distances_kept."
+    whole = {**none, "r2": measured("r2_pooled", 0.0, n=1), "distances_kept": none["ood"]}
+    assert [*_undecided(whole, 2)] == []
+    missing = {**whole, "kl": measured("kl_clean_spliced", float("nan"), n=1)}
+    assert [*_undecided(missing, 1)] == ["Of 1 such row there can be no kl."]
+    short: Any = SimpleNamespace(measured={"steps": 3.0, "of_steps": 9.0})
+    assert "cut short after 3 of 9 steps" in next(cut_short(short))
+    assert [*cut_short(SimpleNamespace(measured=None))] == []
