@@ -30,7 +30,7 @@ from sae_nb.atoms._captions import (
 )
 from sae_nb.atoms._names import AtomNames
 from sae_nb.atoms._searching import _asked, _fired_at, _written, find_atoms
-from sae_nb.atoms._words import PATCHES
+from sae_nb.atoms._words import PATCHES, kinds_of_words, row_words
 from sae_nb.codes import SparseCodes
 from tests.random_texts import random_texts
 from tests.small_catalogues import catalogue_of, mixed, text_of
@@ -452,3 +452,29 @@ def test_names_rank_by_what_was_measured() -> None:
     assert names.surest() == []
     names.labels.write(2, "mine")
     assert (names._rank(2), names._rank(3)) == (4.0, 0.0)
+
+
+def test_words_of_four_letters_that_are_no_stop_words_tell_something() -> None:
+    catalogue = text_of([" snow", " cat", " with", ".", " x9z", " wolf"])
+    found = row_words(catalogue)
+    assert found is not None
+    word, names = found
+    whole, pieces = kinds_of_words(catalogue, word, names)
+    assert [name.strip("“” ") for name, one in zip(names, whole, strict=True) if one] == [
+        "snow", "wolf",
+    ]  # fmt: skip
+    assert not pieces.any()
+
+
+def test_places_of_images_are_words() -> None:
+    """Every register is one of them; patches have ninths."""
+    context = Context(kind="vision", n_samples=1, patch_grid=(3, 3), prefix_tokens=3)
+    acts = Activations.from_tensor(
+        torch.ones(12, 2), context=context, sample=torch.zeros(12, dtype=torch.long),
+        position=torch.arange(12),
+    )  # fmt: skip
+    found = row_words(catalogue_of(np.ones((12, 1)), acts=acts))
+    assert found is not None
+    word, names = found
+    assert word.tolist() == [0, 1, 1, *range(2, 11)]
+    assert names[:3] == ("cls", "registers", "top left patches")
