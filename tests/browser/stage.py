@@ -252,14 +252,6 @@ class Stage:
         panel.get_by_role("button", name="menu", exact=True).first.click()
         self.settle(200)
 
-    def point(self, mark: Locator) -> None:
-        """Click a mark of a figure as a hand does, which first points at it."""
-        box = self.box(mark)
-        at = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        self.page.mouse.move(*at)
-        self.page.wait_for_timeout(300)
-        self.page.mouse.click(*at)
-
     def drag(self, bars: Locator, start: float, end: float) -> None:
         """Drag over bars from one share of their width to another, at half their height."""
         box = self.box(bars)

@@ -104,14 +104,6 @@ def test_archive_of_objects_is_refused_and_never_opened(tmp_path, monkeypatch):
     assert not (tmp_path / "opened").exists()
 
 
-def test_a_file_cut_short_is_named(tmp_path, photos):
-    _write_binary(tmp_path, *photos)
-    path = tmp_path / "test_batch.bin"
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ValueError, match="test_batch.bin.*3073"):
-        cifar10(tmp_path, "test")
-
-
 def test_a_damaged_archive_is_named(tmp_path, photos):
     _write_archive(tmp_path, *photos)
     path = tmp_path / "photos_test.npz"

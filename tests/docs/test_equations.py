@@ -33,9 +33,3 @@ def test_an_equation_keeps_its_lines_and_its_place_in_a_sentence(tool: Tool) -> 
     assert rows.count("<mtr>") == 2
     assert rows.startswith('<div class="equation"><math')
     assert typeset("$`z_t`$ is a code.").startswith("<span><math")
-
-
-def test_a_command_without_mathml_stops_the_build(tool: Tool) -> None:
-    """Rather than a page that shows it."""
-    with pytest.raises(ValueError, match=r"No MathML for '\\\\nonsense'"):
-        tool("equations").typeset(r"$`\nonsense{x}`$")

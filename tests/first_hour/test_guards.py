@@ -133,28 +133,6 @@ def test_a_device_that_is_not_there_is_named(call: str, at_hand: dict[str, Any])
             PLACED[call](at_hand, device)
 
 
-def test_a_gpu_beyond_those_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all that are."""
-    from sae_nb.checks import check_device
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert check_device(1) == torch.device("cuda:1")
-    for device in ("cuda:3", 3, torch.device("cuda:3")):
-        with pytest.raises(ValueError, match=r"got 'cuda:3'. Use 'cpu', 'cuda:0' or 'cuda:1'"):
-            check_device(device)
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    with pytest.raises(ValueError, match=r"\(CUDA_VISIBLE_DEVICES='0,1' hides all GPUs but"):
-        check_device("cuda:3")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    with pytest.raises(
-        ValueError, match=r"visible \(CUDA_VISIBLE_DEVICES='-1' hides every GPU: unset"
-    ):
-        sn.TrainConfig(device="cuda")
-
-
 def test_a_device_may_be_given_as_torch_gives_it(at_hand: dict[str, Any]) -> None:
     """Also to `train`, which keeps its name."""
     assert sn.TrainConfig(device=torch.device("cpu")).device == "cpu"

@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 import sae_nb as sn
-from tests.interop.test_readers import D, N, draw, standard
+from tests.interop.made import draw, standard
+
+D, N = 6, 10
 
 
 def saelens(folder: Path, dtype: torch.dtype = torch.float32, **config: object) -> Path:
@@ -20,7 +22,9 @@ def saelens(folder: Path, dtype: torch.dtype = torch.float32, **config: object) 
     metadata = {"sae_lens_version": "6.0.0", "hook_name": "blocks.2.hook_resid_pre"}
     base = {"d_in": D, "d_sae": N, "apply_b_dec_to_input": True, "metadata": metadata}
     (folder / "cfg.json").write_text(json.dumps({**base, **config}))
-    tensors = {name: t.to(dtype) for name, t in standard().items()} | {"threshold": torch.rand(N)}
+    tensors = {name: t.to(dtype) for name, t in standard(D, N).items()} | {
+        "threshold": torch.rand(N)
+    }
     save_file(tensors, folder / "sae_weights.safetensors")
     return folder
 
@@ -28,7 +32,7 @@ def saelens(folder: Path, dtype: torch.dtype = torch.float32, **config: object) 
 def sparsify(folder: Path, **more: object) -> Path:
     """A folder of sparsify."""
     (folder / "cfg.json").write_text(json.dumps({"activation": "topk", "k": 2, "d_in": D, **more}))
-    t = standard()
+    t = standard(D, N)
     names = {"encoder.weight": t["W_enc"].T.contiguous(), "encoder.bias": t["b_enc"]}
     save_file(names | {n: t[n] for n in ("W_dec", "b_dec")}, folder / "sae.safetensors")
     return folder
@@ -38,7 +42,7 @@ def gemma_scope(
     folder: Path, save: Callable[..., None] = np.savez, *, fortran: bool = False
 ) -> Path:
     """A folder of Gemma Scope."""
-    arrays = {name.lower(): t.numpy() for name, t in standard().items()} | {
+    arrays = {name.lower(): t.numpy() for name, t in standard(D, N).items()} | {
         "threshold": np.full(N, 0.5, np.float32)
     }
     if fortran:
@@ -111,6 +115,6 @@ def test_damaged_numbers_are_refused_when_mapped_too(tmp_path: Path) -> None:
     weights.write_bytes(whole[:-7])
     with pytest.raises(ValueError, match="cut short or altered"):
         sn.load_sae(tmp_path, mmap=True)
-    save_file(standard() | {"W_dec": torch.full((N, D), torch.nan)}, weights)
+    save_file(standard(D, N) | {"W_dec": torch.full((N, D), torch.nan)}, weights)
     with pytest.raises(ValueError, match="must be finite"):
         sn.load_sae(tmp_path, mmap=True)

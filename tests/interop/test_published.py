@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.interop import _detection, _releases as releases
-from sae_nb.interop._imported import Imported
+from sae_nb.interop import Imported, _detection, _releases as releases
 from sae_nb.interop._published import all_releases, published_at
+from tests.interop.made import draw
 
 D, N = 6, 10
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Numbers of one seed."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 X = draw(7, D, seed=9) + 1.5
@@ -413,20 +407,6 @@ def test_a_part_of_a_name_chooses() -> None:
 # The cache and the hub.
 
 
-def test_offline_says_what_is_cached(hub: Path) -> None:
-    """Nothing; then the nearest; a download that was cut short is no SAE."""
-    name = "gpt2-small-res-jb/blocks.8.hook_resid_pre"
-    with pytest.raises(FileNotFoundError, match=r"must be in the cache .* no published SAE\."):
-        sn.load_sae(name)
-    saelens(at(hub, "gpt2-small-res-jb/blocks.7.hook_resid_pre"))
-    saelens(at(hub, name))
-    (at(hub, name) / "sae_weights.safetensors").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"holds 'gpt2-small-res-jb/blocks\.7\.hook_resid_pre'\."
-    ):
-        sn.load_sae(name)
-
-
 def test_what_cannot_be_read_is_said_before_anything_is_fetched(hub: Path) -> None:
     """A format that is not read; a release without an SAE; one that it has not; a release misspelt."""
     cases = {
@@ -467,39 +447,3 @@ def test_online_only_its_own_files_are_fetched(
         FileNotFoundError, match=r"must hold 'layer_21\.safetensors' for .*layer_21'"
     ):
         sn.load_sae("mwhanna-qwen3-14b-transcoders/layer_21")
-
-
-# -------------------------------------------------------------------------------------------------
-# The first use.
-
-
-def some_acts(x: Tensor, model: str, place: str) -> sn.Activations:
-    """Rows that say where they are from."""
-    n = torch.arange(len(x))
-    return sn.Activations(x, sample=n, position=0 * n, model_name=model, hook_point=place)
-
-
-@pytest.mark.slow
-def test_the_first_activations_are_looked_at_once(hub: Path) -> None:
-    """Another model, another place and an R² that is poor are said once; tensors are not looked at."""
-    name = "goodfire-llama-3.1-8b-instruct/layer_19"
-    names = (name.replace(".", "_linear.") for name in LAYERS)
-    four = linear(*names)
-    four["encoder_linear.weight"] = torch.cat([torch.eye(D), torch.zeros(N - D, D)])
-    four["decoder_linear.weight"] = four["encoder_linear.weight"].T.contiguous()
-    for bias in ("encoder_linear.bias", "decoder_linear.bias"):
-        four[bias] = torch.zeros_like(four[bias])
-    torch.save(four, at(hub, name))
-    x = draw(40, D).abs()  # relu(x I) I is x
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        sae = sn.load_sae(name)
-        sae.encode(x)
-        sae.encode(some_acts(x, "meta-llama/Llama-3.1-8B-Instruct", "resid_post.19"))
-        sae.encode(some_acts(x, "gpt2", "resid_post.19"))  # it has been looked at
-        sae = sn.load_sae(name)
-    other = some_acts(-x, "gpt2", "resid_post.3")
-    with pytest.warns(
-        UserWarning, match=r"'gpt2'; it is of 'resid_post\.19', .*'resid_post\.3'; R² is -"
-    ):
-        sae.encode(other)

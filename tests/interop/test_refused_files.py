@@ -1,4 +1,4 @@
-"""Files that cannot be read say why and what to do: no k, a pointer, several SAEs, one head of many."""
+"""Files that cannot be read say why and what to do: no k."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.interop import (
@@ -20,20 +19,12 @@ from sae_nb.interop import (
     read_sparsify,
     read_visaebench,
 )
+from tests.interop.made import draw, standard
 
 D, N = 4, 8
-POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2000000000\n"
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Numbers of one seed."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-PLAIN = {
-    "W_enc": draw(D, N, seed=1), "b_enc": draw(N, seed=2),
-    "W_dec": draw(N, D, seed=3), "b_dec": draw(D, seed=4),
-}  # fmt: skip
+PLAIN = standard(D, N)
 LINEAR = {
     "encoder.weight": PLAIN["W_enc"].T.contiguous(), "encoder.bias": PLAIN["b_enc"],
     "decoder.weight": PLAIN["W_dec"].T.contiguous(),
@@ -98,22 +89,6 @@ def test_an_older_dictionary_learning_file_has_its_k_in_the_configuration(tmp_pa
     z = torch.zeros_like(u).scatter(1, top.indices, top.values.relu())
     sae = read_dictionary_learning(tmp_path)
     assert torch.allclose(sae.encode(x).to_dense(), z, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "file", ["cfg.json", "sae_weights.safetensors", "ae.pt", "params.npz", "layer_0.safetensors"]
-)
-def test_a_pointer_of_git_lfs_is_called_that(tmp_path: Path, file: str) -> None:
-    """In place of any file of an SAE."""
-    folder = saelens(tmp_path / "s")
-    (folder / file).write_text(POINTER)
-    if file == "ae.pt":
-        (folder / "config.json").write_text('{"trainer": {"dict_class": "AutoEncoder"}}')
-    if file in ("ae.pt", "params.npz", "layer_0.safetensors"):
-        (folder / "cfg.json").unlink()
-    whole = folder / file if file == "layer_0.safetensors" else folder
-    with pytest.raises(ValueError, match="Git LFS"):
-        sn.load_sae(whole)
 
 
 def test_a_mapped_or_read_file_keeps_a_large_tensor_that_nobody_reads_on_disk(

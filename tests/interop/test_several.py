@@ -18,15 +18,10 @@ from sae_nb.interop import (
     read_circuit_tracer,
     read_dictionary_learning,
 )
+from tests.interop.made import draw
 
 SITES, D, N = 2, 6, 10
-ORIGIN = {"library": "x", "architecture": "y"}
 LAYERS, WIDE = 4, 128
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Numbers of one seed."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture
@@ -288,24 +283,6 @@ def test_places_and_lower_precision_are_understood(tmp_path: Path) -> None:
         assert torch.allclose(own.to_dense(), z, atol=1e-5)
 
 
-def test_incomplete_folders_are_named(tmp_path: Path) -> None:
-    """A layer without atoms, a layer between, and layers that do not belong together."""
-    made = layers(jumps=False, skips=False)
-    folder = circuit_tracer(tmp_path / "a", made, torch.float32)
-    (folder / "W_dec_2.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"W_dec_2\.safetensors"):
-        sn.load_sae(folder)
-    folder = circuit_tracer(tmp_path / "b", made, torch.float32)
-    (folder / "W_enc_1.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"W_enc_1\.safetensors"):
-        sn.load_sae(folder)
-    folder = circuit_tracer(tmp_path / "c", made[:-1], torch.float32)
-    with pytest.raises(ValueError, match=r"Layer 0 .* shape \(10, 3, 6\).*got .*\(10, 4, 6\)"):
-        sn.load_sae(folder)
-    with pytest.raises(FileNotFoundError, match="must hold W_enc_0"):
-        read_circuit_tracer(tmp_path)
-
-
 def test_negative_thresholds_are_said(tmp_path: Path) -> None:
     """Codes here are positive."""
     made = layers(jumps=True, skips=False, n=2)
@@ -392,17 +369,3 @@ def test_it_takes_the_place_of_all_mlps(tmp_path: Path, gpt: sn.LiveModel) -> No
         assert torch.allclose(gpt(TEXT), plain, atol=1e-2)
     with sn.steer(gpt, "mlp_out.1", direction=c.written(0, 1)[3], by=50.0):
         assert not torch.allclose(gpt(TEXT), plain, atol=1e-2)
-
-
-def test_a_crosscoder_is_not_spliced(gpt: sn.LiveModel) -> None:
-    """Its code needs every site. Ours, too."""
-    facts: Any = {"encoding": {"rule": "relu", "pre_bias": False}, "origin": ORIGIN}
-    for c in (
-        ImportedCrosscoder([WIDE, WIDE], N, **facts),
-        sn.Crosscoder([WIDE, WIDE], N, 2),
-        sn.UniversalSAE([WIDE, WIDE], N, 2),
-    ):
-        with pytest.raises(ValueError, match="before later ones are reached.*all its 2 sites"):
-            sn.splice(gpt, ["resid_post.0", "resid_post.1"], c)
-        with pytest.raises(ValueError, match="resid_post.0.* has width 128"):
-            sn.splice(gpt, "resid_post.0", c)

@@ -26,24 +26,15 @@ from sae_nb.interop import (
     read_visaebench,
 )
 from sae_nb.interop._scopes import read_llama_scope
+from tests.interop.made import draw, standard
 
 D, N = 6, 10
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Numbers of one seed."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 X = draw(40, D, seed=9)
-W_ENC, B_ENC, W_DEC, B_DEC = (
-    draw(D, N, seed=1),
-    draw(N, seed=2),
-    draw(N, D, seed=3),
-    draw(D, seed=4),
-)
+PLAIN = standard(D, N)
+W_ENC, B_ENC, W_DEC, B_DEC = PLAIN.values()
 THETA = draw(N, seed=5).abs()
-PLAIN = {"W_enc": W_ENC, "b_enc": B_ENC, "W_dec": W_DEC, "b_dec": B_DEC}
 U = (X - B_DEC) @ W_ENC + B_ENC
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.interop import read_prisma, read_sae_for_vlm, read_visaebench
-from tests.interop.test_published import COMMIT, A, B, D, E, N, W, X, at, draw, hub
+from tests.interop.made import draw
+from tests.interop.test_published import COMMIT, A, B, D, E, N, W, X, at, hub
 
 assert hub  # a fixture
 THETA = 0.4

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb_studies.pretrained import ClassTrial, SentimentTrial, neutral_beginnings
+from sae_nb_studies.pretrained import ClassTrial
 from sae_nb_studies.pretrained._trials import nats_per_token
 
 
@@ -34,24 +34,3 @@ def test_nats_are_those_of_the_models_own_logits(gpt: sn.LiveModel) -> None:
             total -= float(logits[2:-1].gather(1, row[3:, None]).sum())
     expected = total / sum(map(len, after))
     assert nats_per_token(gpt, before, after) == pytest.approx(expected, abs=1e-4)
-
-
-@pytest.mark.slow
-def test_no_push_is_no_shift_and_no_cost(gpt: sn.LiveModel) -> None:
-    """Adding nothing leaves every number where it is; the same call gives the same numbers."""
-    point = gpt.hook_points()[-2]
-    prompts = neutral_beginnings(6, seed=1)
-    told = sn.data.stories(4, seed=2).texts
-    trial = SentimentTrial(gpt, point, prompts, told, seeds=(0, 1), max_new_tokens=24)
-    direction = sn.random_direction(128, 0)
-    nothing = trial.shift(direction, 0.0, 1)
-    assert nothing.shift == nothing.cost_written == nothing.cost_read == 0
-    assert (nothing.n, len(nothing.by_seed)) == (12, 2)
-    pushed = trial.shift(direction, 300.0, 1)
-    assert pushed.cost_written > 0.5
-    assert pushed.cost_read > 0.5
-    assert (
-        pushed == trial.shift(direction, 300.0, 1)
-        or pushed.shift == trial.shift(direction, 300.0, 1).shift
-    )
-    assert not gpt.interventions

@@ -86,15 +86,3 @@ def test_images_that_cannot_be_listed_are_not_taken_for_none(folders: Path) -> N
         sn.data.pictures(folders / "images")
     with a_stranger(folders / "sae", 0o111):
         assert sn.load_sae(folders / "sae").n_atoms == 8
-
-
-def test_a_cache_without_rights_holds_no_fetched_model(
-    folders: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """To look is no error, to fetch is one that names what to set."""
-    monkeypatch.setenv("SAE_NB_CACHE", str(folders / "sae" / "cache"))
-    with a_stranger(folders / "sae", 0o000):
-        with pytest.raises(FileNotFoundError, match="must be fetched once"):
-            sn.load_model("smollm2-135m")
-        with pytest.raises(PermissionError, match=r"models: Permission denied\. Set SAE_NB_CACHE"):
-            sn.models.fetch_model("smollm2-135m")

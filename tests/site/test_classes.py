@@ -159,17 +159,3 @@ def test_without_a_model_importance_is_strength(tmp_path: Path, made: Any) -> No
     assert names == [f"kind {i}" for i in range(6)]
     tops = [chunk(tmp_path / "site", f"classes/{i}")["concepts"][0]["atom"] for i in range(6)]
     assert tops == list(range(6))
-
-
-def test_classes_that_do_not_fit_are_refused(tmp_path: Path, made: Any) -> None:
-    model, sae, acts = made
-    for classes, words in (
-        (["a"] * 18, r"at least two, got 'a' alone"),
-        ([0, 1], r"18"),
-        (True, r"a class per sample where there is no classifier"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            write_site(tmp_path / "site", sae, acts, classes=classes)
-    assert not (tmp_path / "site").exists()
-    with pytest.raises(ValueError, match=r"a class per sample"):
-        write_site(tmp_path / "site", sae, acts.x, classes=True, model=model)

@@ -12,7 +12,6 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context, Ragged
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry import nearest_by_cosine
 from sae_nb.summaries import ConceptAtlas, summarise_concepts
 from sae_nb.summaries.concept_map._concept_map import match_dictionaries
 from sae_nb.summaries.concept_map._names import PIECES, names_of_atoms
@@ -82,20 +81,6 @@ def test_neighbours_are_those_of_brute_force(atlas: ConceptAtlas) -> None:
     expected = np.sort(all_distances, axis=1)[:, : rows.shape[1]]
     assert np.allclose(distances, expected, atol=1e-5)
     assert np.allclose(np.take_along_axis(all_distances, rows, axis=1), expected, atol=1e-5)
-
-
-def test_tiles_of_the_search_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocked search gives the same whatever the size of its blocks."""
-    x = torch.randn(70, 9, generator=torch.Generator().manual_seed(4))
-    whole = nearest_by_cosine(x, 6)
-    monkeypatch.setattr("sae_nb.geometry._layout.TILE", 70 * 8)
-    blocked = nearest_by_cosine(x, 6)
-    unit = torch.nn.functional.normalize(x.double(), dim=1).numpy()
-    for rows, distances in (whole, blocked):
-        assert np.allclose(distances, whole[1], atol=1e-5)
-        assert np.allclose(
-            np.take_along_axis(1 - unit @ unit.T, rows, axis=1), distances, atol=1e-5
-        )
 
 
 def test_groups_are_named_by_words_of_content() -> None:

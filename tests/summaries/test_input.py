@@ -105,15 +105,6 @@ def test_orders_sort_what_they_say(vit: Any) -> None:
         found.order("loudest")
 
 
-def test_without_a_base_rate_the_record_says_so(vit: Any) -> None:
-    """There is no lift, and asking for it names what to pass."""
-    found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
-    assert found.used.lift is None
-    assert any("no base rate" in note for note in found.notes)
-    with pytest.raises(ValueError, match="needs a base rate"):
-        found.order("lift")
-
-
 @pytest.mark.slow
 def test_base_rates_from_activations_codes_and_numbers_agree(vit: Any) -> None:
     pictures = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(2))

@@ -13,53 +13,25 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.codes import SparseCodes
 from sae_nb.models._running import run
-from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
-from sae_nb.summaries import summarise_steering
+from sae_nb.summaries import SteeringRecipe, edit_of, summarise_steering
 from sae_nb.summaries._continuing import changed_tokens, summarise_continuation
 from sae_nb.summaries._dose_response import nearest_atom, summarise_dose_response
-from sae_nb.summaries._steering import Steered, SteeringRecipe, control_of, edit_of
+from sae_nb.summaries._steering import Steered, control_of
 from sae_nb.summaries.input._answers import as_batch, read_answer
-
-
-class PlainSae:
-    def __init__(self, d_in: int, n_atoms: int, seed: int = 0) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        rows = torch.randn(n_atoms, d_in, generator=generator)
-        self.dictionary = torch.nn.functional.normalize(rows, dim=1)
-        self.d_in, self.n_atoms = d_in, n_atoms
-        self.hook_point = self.model_name = None
-
-    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
-        return SparseCodes.from_dense(x @ self.dictionary.T)
-
-    def decode(self, codes: SparseCodes) -> Tensor:
-        return codes.to_dense() @ self.dictionary
+from tests.small_models import PlainSae, small_gpt, small_vit
 
 
 @pytest.fixture(scope="module")
 def vit() -> Any:
-    config = VisionTransformerConfig(d_model=32, n_blocks=4, n_heads=2)
-    module = VisionTransformer(config, generator=torch.Generator().manual_seed(0))
-    return sn.wrap(module.eval(), class_names=[str(i) for i in range(10)], name="small vit")
+    module = small_vit(d_model=32, n_blocks=4, n_heads=2)
+    return sn.wrap(module, class_names=[str(i) for i in range(10)], name="small vit")
 
 
 @pytest.fixture(scope="module")
 def gpt() -> Any:
-    """A GPT-2 of two blocks that nobody trained, with a tokenizer of words."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
     words = ["<end>", "the", "cat", "sat", "on", "a", "mat", "<script>", "dog", "ran"]
-    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<end>"))
-    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<end>")
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=len(words), n_embd=16, n_layer=2, n_head=2, n_positions=64, initializer_range=0.4
-    )
-    return sn.wrap(GPT2LMHeadModel(config).eval(), tokenizer=tokenizer, name="small gpt")
+    return small_gpt(words, initializer_range=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -155,10 +127,7 @@ def test_kl_is_that_of_the_whole_distribution(gpt: Any) -> None:
 
 def test_encoder_shows_how_far_its_states_turn(picture: Tensor) -> None:
     """A model without classes is shown by the cosine of its states."""
-    module = VisionTransformer(
-        VisionTransformerConfig(d_model=32, n_blocks=2, n_heads=2),
-        generator=torch.Generator().manual_seed(0),
-    )
+    module = small_vit(d_model=32, n_blocks=2, n_heads=2)
     module.forward = module.final_states  # type: ignore[method-assign]
     model = sn.wrap(module.eval(), prefix_tokens=5, patch_grid=(8, 8))
     summary = summarise_steering(model, picture, SAE, recipe(hook_point="resid_post.0"))

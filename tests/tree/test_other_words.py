@@ -136,26 +136,6 @@ def test_a_property_that_fails_raises_its_own_error(monkeypatch: pytest.MonkeyPa
             thing.d_model
 
 
-@pytest.mark.parametrize("wrong", [3, [1, 2], None, 2.5])
-def test_hook_points_are_names(wrong: Any, objects: dict[str, Any]) -> None:
-    """A layer's number, several, or nothing: one sentence, wherever a hook point is asked for."""
-    model, sae = objects["model"], objects["sae"]
-    calls = (
-        lambda: sn.capture(model, ["a"], wrong),
-        lambda: sn.steer(model, wrong, sae, 1, 2.0),
-        lambda: sn.ablate(model, wrong, sae, 1),
-        lambda: sn.splice(model, wrong, sae),
-        lambda: sn.stream(model, ["a"], wrong),
-        lambda: model.hook_point(wrong),
-    )
-    layer = wrong if isinstance(wrong, int) else 0
-    for call in calls if not isinstance(wrong, list) else calls[:1]:
-        with pytest.raises(
-            TypeError, match=rf"Hook points are names: 'resid_post\.[{layer}1]'.*got"
-        ):
-            call()
-
-
 @pytest.mark.parametrize("word", ["feature", "latent"])
 def test_a_feature_or_a_latent_is_an_atom(word: str, objects: dict[str, Any]) -> None:
     """A call that takes `atom=` takes the other names of it too, and checks the value as that."""

@@ -1,4 +1,4 @@
-"""ConceptMap: wheel, keys, lasso, key and histograms explore it; every mark is seen in light and dark."""
+"""ConceptMap: wheel, keys, key and histograms explore it; every mark is seen in light and dark."""
 
 from __future__ import annotations
 
@@ -178,46 +178,6 @@ def check_keys_explore(page: Page, stage: Any) -> None:
     stage.until(f"concepts.atom == {nearest}")
     page.keyboard.press("0")
     stage.until("concepts.view == ()")
-
-
-def check_a_lasso_fills_the_table(page: Page, stage: Any) -> None:
-    """Points inside are selected, head the column, are listed and sorted, and share inputs below."""
-    panel = _begin(page, stage)
-    left, top, width, height = _box(panel)
-    corners = [(0.25, 0.55), (0.75, 0.55), (0.75, 0.8), (0.25, 0.8), (0.25, 0.56)]
-    path = [(left + a * width, top + b * height) for a, b in corners]
-    page.keyboard.down("Shift")
-    page.mouse.move(*path[0])
-    page.mouse.down()
-    for x, y in path[1:]:
-        page.mouse.move(x, y, steps=8)
-    page.mouse.up()
-    page.keyboard.up("Shift")
-    panel.locator(".sae-nb-detail").get_by_text("atoms selected").wait_for()
-    stage.settle()
-    n = stage.ask("len(concepts.selected)")
-    assert n > 5, n
-    page.wait_for_function(
-        "([p, n]) => p.querySelectorAll('.sae-nb-table tbody tr').length === n",
-        arg=[panel.element_handle(), n],
-        timeout=20_000,
-    )
-    panel.locator(".sae-nb-table th button", has_text="fires on").click()
-    stage.until("concepts.cards.table.sorted_by[0] == 2")
-    stage.settle()
-    row = panel.locator(".sae-nb-table tbody tr").nth(1)
-    atom = int(row.locator("td").first.inner_text())
-    row.click()
-    stage.until(f"concepts.atom == {atom}")
-    stage.run("concepts.edges = 'nearest'")
-    stage.settle()
-    stage("lasso", panel)
-    panel.locator(".sae-nb-mapstage").focus()
-    page.keyboard.press("Escape")
-    stage.until("concepts.selected == ()")
-    page.wait_for_function(
-        "p => !p.querySelector('.sae-nb-table')?.offsetParent", arg=panel.element_handle()
-    )
 
 
 def check_key_and_histogram_filter(page: Page, stage: Any) -> None:

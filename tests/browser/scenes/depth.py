@@ -1,4 +1,4 @@
-"""DepthTrajectory: paths follow the layers, a push is answered."""
+"""DepthTrajectory: paths follow the layers."""
 
 from __future__ import annotations
 
@@ -40,31 +40,3 @@ def check_keys_move_the_one_cursor(page: Page, stage: Any) -> None:
     stage.settle()
     assert stage.ask("depth.layer") == 9
     stage("layer-9", panel)
-
-
-def check_a_push_is_answered(page: Page, stage: Any) -> None:
-    """The slider of the push starts a run of the rest of the network, drawn over the path."""
-    begin(stage)
-    panel = stage.panel("tiny-vit")
-    stage.more(panel)
-    handle = panel.get_by_role("slider", name="push").first
-    for _ in range(20):
-        handle.press("ArrowRight")
-    panel.get_by_text("A random push of").wait_for()
-    stage.run("depth.wait(60)")
-    stage.settle()
-    assert "if later blocks did nothing" in panel.inner_text()
-    stage("pushed", panel)
-    stage.more(panel)
-
-
-def check_a_patch_is_picked(page: Page, stage: Any) -> None:
-    """A click on the picture makes a patch the token whose paths are drawn."""
-    begin(stage)
-    panel = stage.panel("tiny-vit")
-    picture = panel.locator(".sae-nb-picture canvas").first
-    box = picture.bounding_box()
-    picture.click(position={"x": box["width"] * 0.6, "y": box["height"] * 0.3})
-    stage.settle()
-    assert stage.ask("depth.view.name(depth.token)").startswith("patch")
-    stage.run("depth.token = 0")

@@ -1,4 +1,4 @@
-"""GenerationLens: it plays, a token is explained, the text goes on from there another way."""
+"""GenerationLens: a token is explained, the text goes on from there another way."""
 
 from __future__ import annotations
 
@@ -48,24 +48,3 @@ def check_a_text_is_written_explained_and_goes_on_another_way(page: Page, stage:
     stage.more(panel)
     stage.settle()
     assert stage.ask("(writing.branch, writing.token, writing.n_branches)") == [0, 7, 1]
-
-
-def check_it_plays_token_by_token(page: Page, stage: Any) -> None:
-    """While it writes the button pauses, tokens come one after the other, strips and log follow."""
-    stage.run(
-        "writing.prompt = 'Tom and Lucy walked to the castle. They'; writing.wait(); writing.n_new = 30"
-    )
-    panel = stage.panel()
-    written = panel.locator(".sae-nb-same .sae-nb-token")
-    stage.settle()
-    begun = stage.ask("writing.n_tokens")
-    panel.locator(".sae-nb-question").click()
-    page.keyboard.press(" ")
-    panel.get_by_text("written", exact=True).wait_for()
-    written.nth(5).wait_for()
-    stage("playing", panel)
-    stage.run("writing.pause(); writing.wait()")
-    stage.settle()
-    n = stage.ask("writing.n_tokens")
-    assert 0 < n - begun == written.count()
-    assert panel.locator(".sae-nb-strip").first.locator(".sae-nb-token").count() >= n

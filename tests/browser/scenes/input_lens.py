@@ -1,4 +1,4 @@
-"""InputLens: draw a seven, see its atoms, open one elsewhere; compare two pictures."""
+"""InputLens: draw a seven, see its atoms, open one elsewhere."""
 
 from __future__ import annotations
 
@@ -66,20 +66,3 @@ def check_clicked_atom_goes_to_the_linked_browser(page: Page, stage: Any) -> Non
     panel.locator(".sae-nb-pairrow .sae-nb-before").first.wait_for()
     stage.settle()
     stage("spliced", panel)
-
-
-def check_second_picture_turns_bars_into_differences(page: Page, stage: Any) -> None:
-    """Two pictures, dashed floors, and the drawing pad fills the second."""
-    panel = stage.panel()
-    panel.get_by_role("button", name="clear").click()
-    panel.locator(".sae-nb-answer").wait_for(state="hidden")
-    panel.get_by_role("button", name="›").click()
-    panel.locator(".sae-nb-answer", has_text="The model reads it as").wait_for()
-    panel.get_by_role("button", name="compare").click()
-    panel.locator(".sae-nb-picture").nth(1).wait_for()
-    _draw(page, panel, [(16, 6), (16, 26)])
-    panel.locator(".sae-nb-caption", has_text="B drawing").wait_for()
-    stage.settle()
-    assert "A − B" in str(panel.locator(".sae-nb-pairhead").text_content())
-    assert panel.locator(".sae-nb-pairrow .sae-nb-control").count() >= 12
-    stage("compared", panel)

@@ -1,4 +1,4 @@
-"""LensPanel: a click on a cell lists it, the other lens is one choice away, and a text that is typed is read."""
+"""LensPanel: a click on a cell lists it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,3 @@ def check_a_click_lists_a_cell(page: Page, stage: Any) -> None:
     stage.settle()
     assert str(stage.ask("layers.place")) == "2"
     stage("chosen", panel)
-
-
-def check_an_image_is_drawn_once_per_block(page: Page, stage: Any) -> None:
-    """Eleven blocks before the last."""
-    panel = page.locator(".sae-nb-panel").nth(1)
-    panel.locator("canvas").first.wait_for()
-    stage.settle()
-    assert panel.locator("canvas").count() >= 11
-    stage("patches", panel)

@@ -1,4 +1,4 @@
-"""PatchingPanel: the map opens on the head of a known circuit, a click lists a cell, a pair that is typed is patched."""
+"""PatchingPanel: the map opens on the head of a known circuit, a click lists a cell."""
 
 from __future__ import annotations
 
@@ -31,14 +31,3 @@ def check_a_click_lists_a_cell(page: Page, stage: Any) -> None:
     assert control.nth(3).get_attribute("aria-label").startswith("layer 1, head 3: ")
     assert "sae-nb-selected" in control.nth(3).get_attribute("class")
     stage("chosen", panel)
-
-
-def check_keys_choose_cells(page: Page, stage: Any) -> None:
-    """Arrow keys in the map, and Enter, without a mouse."""
-    panel = page.locator(".sae-nb-panel").nth(0)
-    grid = panel.locator(".sae-nb-layerbox").first
-    grid.focus()
-    for key in ("ArrowDown", "ArrowDown", "ArrowLeft", "Enter"):
-        page.keyboard.press(key)
-    stage.settle()
-    assert stage.ask("[patched.row, patched.column]") == [0, 2]

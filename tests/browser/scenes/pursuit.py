@@ -1,4 +1,4 @@
-"""PursuitStepper: it steps, plays, goes back exactly, and compares algorithms."""
+"""PursuitStepper: it steps, and goes back exactly."""
 
 from __future__ import annotations
 
@@ -58,15 +58,3 @@ def check_arrow_keys_step_forth_and_back_exactly(page: Page, stage: Any) -> None
         stage.says(panel, f"Step {step}:")
     stage.settle()
     assert _bars(panel) == start
-
-
-def check_space_plays_to_the_end(page: Page, stage: Any) -> None:
-    """One press of space, and the player goes through all steps, draws each, and stops."""
-    panel = _start(stage)
-    panel.locator(".sae-nb-question").click()
-    page.keyboard.press(" ")
-    panel.locator(".fa-pause").wait_for()
-    stage.says(panel, "Step 12:")
-    panel.locator(".fa-play").wait_for()
-    stage.settle()
-    assert panel.get_by_text("MP · 12", exact=True).count() == 1

@@ -1,5 +1,4 @@
-"""ReportCard: red marks where a random SAE is, a click and keys explain a row, rows are filtered. CorpusPanel: a
-click, keys and a search choose an atom, of which documents of both sides are shown."""
+"""ReportCard: keys explain a row, rows are filtered, a page that was written opens. CorpusPanel is held to the grammar."""
 
 from __future__ import annotations
 
@@ -62,34 +61,3 @@ def check_the_link_opens_what_was_written(page: Page, stage: Any) -> None:
     assert opened.value.title() == "Can I trust this SAE?"
     opened.value.close()
     stage.more(panel)
-
-
-def check_documents_of_both_corpora_follow_the_atom(page: Page, stage: Any) -> None:
-    """A click on a point, a key, a search; the token of the peak is shaded; all atoms are written."""
-    stage.run("import tempfile\ndiffer.export_folder = tempfile.mkdtemp()\ndiffer.atom = 0")
-    panel = stage.panel("How do these two corpora differ?")
-    point = panel.locator(".js-plotly-plot .scatterlayer .trace").nth(1).locator(".point").first
-    point.wait_for()
-    point.scroll_into_view_if_needed()
-    stage.point(point)
-    stage.settle()
-    chosen = stage.ask("differ.atom")
-    assert chosen != 0
-    assert stage.ask("float(differ.summary.table.at[differ.atom, 'q'])") <= 0.05
-    panel.locator(f".sae-nb-main [data-atom='{chosen}']").first.wait_for()
-    panel.locator(".sae-nb-kwic .sae-nb-peak").first.wait_for(state="attached")
-    stage("corpora", panel)
-    search = panel.locator(".sae-nb-search input")
-    stage.write(search, "bad story")
-    stage.settle()
-    found = stage.ask("list(differ.found)")
-    assert stage.ask("differ.atom") == found[0]
-    panel.locator(".sae-nb-question").click()
-    panel.locator("button.widget-toggle-button[data-value='relative']").focus()
-    page.keyboard.press("ArrowRight")
-    stage.settle()
-    assert stage.ask("differ.atom") == found[1]
-    stage.more(panel)
-    panel.get_by_role("button", name="⤓ csv").click()
-    panel.get_by_text("atoms).").wait_for()
-    stage("corpora-more", panel)

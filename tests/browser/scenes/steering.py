@@ -1,4 +1,4 @@
-"""SteeringPanel: the slider steers the live model, the curve has its band."""
+"""SteeringPanel: the slider steers the live model."""
 
 from __future__ import annotations
 
@@ -38,16 +38,3 @@ def check_moving_the_slider_steers_the_model(page: Page, stage: Any) -> None:
         stage.settle()
         panel.scroll_into_view_if_needed()
         stage(f"at-{width}", panel)
-
-
-def check_the_curve_stands_beside_its_band(page: Page, stage: Any) -> None:
-    """Dose–response: the atom's line, the band of random directions, the nearest atom."""
-    panel = stage.panel()
-    stage.more(panel)
-    panel.get_by_role("button", name="dose–response").click()
-    stage.says(panel, "8 random directions")
-    stage.more(panel)
-    marks = panel.locator(".js-plotly-plot .x2y2 .js-line, .js-plotly-plot .x2y2 .js-fill")
-    marks.first.wait_for(state="attached")
-    stage.settle()
-    stage("curve", panel)

@@ -1,4 +1,4 @@
-"""TemporalPanel: a click on a token shows its sources and atoms; another text is read at once."""
+"""TemporalPanel: a click on a token shows its sources and atoms."""
 
 from __future__ import annotations
 
@@ -33,24 +33,3 @@ def check_a_click_on_a_token_shows_its_past_and_its_atoms(page: Page, stage: Any
     assert panel.get_by_text("predicted from (share read)").is_visible()
     assert panel.locator(".sae-nb-barrow[data-atom]").count() == listed
     stage("token", panel)
-
-
-def check_arrows_move_the_cursor_and_the_map_replaces_the_matrices(page: Page, stage: Any) -> None:
-    """Keys step in time; the lower part changes in place."""
-    panel = stage.panel()
-    panel.get_by_text("Earlier tokens predict").wait_for()
-    stage.run("in_time.token = 4")
-    panel.locator(".js-plotly-plot").first.click(position={"x": 5, "y": 5})
-    panel.press("ArrowRight")
-    stage.settle()
-    assert stage.ask("in_time.token") == 5
-    stage.more(panel)
-    panel.get_by_label("below", exact=True).select_option("map of positions (PCA)")
-    stage.settle()
-    assert stage.ask("in_time.lower") == "PCA"
-    stage("map", panel)
-    stage.run("in_time.lower, in_time.part = 'similarity', 'novel'")
-    stage.settle()
-    stage("everything", panel)
-    stage.run("in_time.lower = in_time.part = 'none'")
-    stage.more(panel)

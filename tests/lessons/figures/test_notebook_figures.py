@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sae_nb_lessons.figures import difference_figure
-from sae_nb_lessons.figures._depth_studies import evidence_figure
-from sae_nb_lessons.figures._minkowski import decision_figure, elsewhere_figure
-from sae_nb_lessons.figures._steering_studies import illusion_figure
+from sae_nb_lessons.figures import (
+    decision_figure,
+    difference_figure,
+    elsewhere_figure,
+    evidence_figure,
+    illusion_figure,
+)
 
 import sae_nb as sn
 from sae_nb.dynamics import phase_evidence

@@ -9,17 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb_studies.reproductions._final_states import photo_networks, show_photos, some_photos
+from tests.small_models import small_vit
 
 
 @pytest.fixture
 def networks(tmp_path: Path) -> Path:
     folder = tmp_path / "photo_vits"
     for seed, name in enumerate(("b", "a")):
-        generator = torch.Generator().manual_seed(seed)
-        config = VisionTransformerConfig(d_model=16, n_blocks=2)
-        VisionTransformer(config, generator=generator).save(folder / name)
+        small_vit(seed, d_model=16, n_blocks=2).save(folder / name)
         (folder / name / "card.json").write_text(json.dumps({"name": name}))
     (folder / "b.checkpoint").mkdir()
     return folder

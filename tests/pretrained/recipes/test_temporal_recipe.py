@@ -83,9 +83,3 @@ def test_a_stopped_run_continues_and_other_seeds_share_its_activations(
     assert all(line.startswith("published 1") for line in told)
     after = json.loads((tmp_path / "out" / "published-0" / "record.json").read_text("utf-8"))
     assert (after["curve"], after["held-out"]) == (before["curve"], before["held-out"])
-
-
-def test_texts_are_asked_for_where_no_windows_are(tmp_path: Path) -> None:
-    """Before anything is read or trained."""
-    with pytest.raises(ValueError, match="texts"):
-        recipe.main([NAME, "--work", str(tmp_path), "--out", str(tmp_path / "out")])

@@ -13,8 +13,13 @@ import sae_nb as sn
 from sae_nb.geometry import pca_layout
 from sae_nb.pretrained._examples import open_examples
 from sae_nb.pretrained._loading import BUNDLED
-from sae_nb_studies.recipes.saes import _names as naming, _recipe as recipe, _text_recipe as made
-from sae_nb_studies.recipes.saes._texts import REVIEWS, SHAKESPEARE, SPEECHES, WIKITEXT, mixed_texts
+from sae_nb_studies.recipes.saes import (
+    _names as naming,
+    _recipe as recipe,
+    _text_recipe as made,
+    mixed_texts,
+)
+from sae_nb_studies.recipes.saes._texts import REVIEWS, SHAKESPEARE, SPEECHES, WIKITEXT
 
 NAME = "tiny-gpt/resid_post.3"
 PLAN = made.TextPlan(

@@ -65,13 +65,6 @@ def test_it_learns_a_planted_recurrence(states: torch.Tensor) -> None:
     assert result.r2.shape == result.relative_error.shape == (4,)
 
 
-@pytest.mark.slow
-def test_the_joint_schedule_learns_a_planted_recurrence(states: torch.Tensor) -> None:
-    raptor = Raptor(SIZES, (0, 2, 4), seed=9)
-    result = train_raptor(states, (0, 2, 4), joint(steps=240), raptor=raptor, progress=False)
-    assert result.fit.mean_r2 > float(result.fit.floor.mean()) + 0.3
-
-
 def test_the_joint_loss_mixes_states(states: torch.Tensor) -> None:
     """What the next block reads is λ · teacher + (1 − λ) · own; every layer and token counts alike."""
     raptor, variance = Raptor(SIZES, (0, 2, 4)), torch.tensor([1.0, 0.5, 2.0, 3.0, 4.0])
@@ -205,13 +198,3 @@ def test_segment_errors_find_the_planted_cut() -> None:
     for cuts, words in (((0, 1, 6), "min_len=2"), ((0, 7), "c_k = 6")):
         refused(words, found.rank_of, cuts)
     assert found.ranking(2)[0] == (found.cuts(2), pytest.approx(found.ranking(2)[0][1]))
-
-
-def test_divergence_is_said(states: torch.Tensor) -> None:
-    """A loss that is no number ends the training."""
-    bad = states.clone()
-    bad[:, 1] *= 1e16  # whose square is a number, and the square of whose error is none
-    with pytest.raises(FloatingPointError, match="lower `learning_rate`"):
-        train_raptor(
-            bad, (0, 2, 4), config(normalise=False), raptor=Raptor(SIZES, (0, 2, 4)), progress=False
-        )

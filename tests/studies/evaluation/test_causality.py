@@ -151,23 +151,6 @@ def test_a_variant_that_turns_the_effect_around_is_seen() -> None:
     assert found["sign flips"].floor == 0.5
 
 
-@pytest.mark.slow
-def test_a_random_direction_is_as_robust_as_its_quantile_allows() -> None:
-    """Over many atoms drawn at random, a twentieth of the cells exceeds the controls, not most."""
-    rows = 0.1 * torch.randn(4, 16, generator=torch.Generator().manual_seed(2))
-    atoms = torch.nn.functional.normalize(
-        torch.randn(12, 16, generator=torch.Generator().manual_seed(3)), dim=1
-    )
-    model, sae = identity(8), Axes(8, torch.nn.functional.normalize(atoms[:, :8], dim=1))
-    shares = [
-        fragility_battery(
-            model, "0", sae, rows[:, :8], a, 1.0, 1, variants={}, factors=(), n_controls=20
-        )["robustness"].value
-        for a in range(12)
-    ]
-    assert np.mean(shares) < 0.4
-
-
 def test_variants_keep_what_they_must() -> None:
     texts = ["Anna walked to the little garden gate", "A dog ran"]
     for name, change in text_variants(
@@ -197,25 +180,6 @@ def test_variants_keep_what_they_must() -> None:
 # --- language --------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_writing_and_reading_cost_nothing_without_a_push_and_much_with_a_huge_one(
-    gpt: sn.LiveModel,
-) -> None:
-    sae = Axes(128)
-    texts = ["One day Anna went to the farm", "The dog looked"]
-    found = steering_curves(
-        gpt, "resid_post.3", sae, texts, 5, 300, budgets=(1e-3, 0.5), n_controls=1,
-        neutral=["The sun came out and it was not far."], max_new_tokens=4,
-    )  # fmt: skip
-    weak, strong = found.arms["atom"].fluency
-    clean = found.clean_fluency
-    assert clean is not None
-    assert abs(weak.read - clean.read) < abs(strong.read - clean.read) + 0.05
-    assert found["nats read"].value == pytest.approx(strong.read - clean.read)
-    assert found["nats written"].floor == pytest.approx(clean.written)
-    assert not gpt.interventions
-
-
 def test_surprise_is_minus_log_p(gpt: sn.LiveModel) -> None:
     ids = torch.tensor(gpt.tokenizer("One day Anna went to the farm with a dog.")["input_ids"])
     with torch.no_grad():
@@ -227,11 +191,3 @@ def test_surprise_is_minus_log_p(gpt: sn.LiveModel) -> None:
 def test_repetition_by_hand() -> None:
     assert repeated_share([1, 2, 1, 2], size=2) == pytest.approx(1 / 3)
     assert repeated_share([1], size=4) == 0
-
-
-def test_cost_is_said_before_and_refused_beyond_what_is_allowed() -> None:
-    """Rule, given, do."""
-    with pytest.raises(
-        ValueError, match="`max_seconds` allows 0 s for steering_curves, and it would"
-    ):
-        steering_curves(identity(), "0", Axes(3), torch.zeros(2, 3), 0, 1, max_seconds=0.0)

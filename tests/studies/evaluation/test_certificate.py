@@ -11,9 +11,7 @@ from sae_nb.geometry._cosines import largest_cosines
 from sae_nb.statistics import auroc
 from sae_nb.steering._answers import Answers
 from sae_nb.training._learner import Learner
-from sae_nb_studies.evaluation import SisterDivergedError
-from sae_nb_studies.evaluation.certifying._doing import _Added, inputs_of
-from sae_nb_studies.evaluation.certifying._folders import bundled_inputs
+from sae_nb_studies.evaluation.certifying._doing import _Added
 from sae_nb_studies.evaluation.certifying._returns import AtomNumbers
 
 HOW = sn.TrainConfig(steps=150, batch_size=512)
@@ -196,19 +194,6 @@ def test_the_command_writes_a_page(tmp_path, capsys):
     assert "`budget` must be a time" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["tiny-audio", "tiny-gpt", "tiny-vit"])
-def test_every_kind_of_bundled_model_has_inputs_to_certify_on(name):
-    model = sn.load_model(name)
-    acts = sn.capture(model, bundled_inputs(model)[:2], "resid_post.1", progress=False)
-    assert len(acts) > 2
-    kept = inputs_of(acts, 0)  # what atoms do is measured on the samples that activations keep
-    assert len(kept) == 2
-    again = sn.capture(model, kept, "resid_post.1", progress=False)
-    torch.testing.assert_close(
-        again.rows(torch.arange(3)), acts.rows(torch.arange(3)), rtol=0.02, atol=0.02
-    )
-
-
 def test_what_lies_below_an_atom_is_computed_once_and_answers_are_the_same(gpt):
     texts, place = ["The cat sat.", "Tom walked to the farm with a dog."], "resid_post.2"
     direction = torch.ones(gpt.width())
@@ -218,10 +203,3 @@ def test_what_lies_below_an_atom_is_computed_once_and_answers_are_the_same(gpt):
         expected = Answers(gpt, texts, place, batch_size=12).add(direction, by)
         assert torch.equal(added.add(direction, by), expected)
     assert torch.equal(Answers(gpt, texts, place, batch_size=12).clean, added.clean)
-
-
-def test_a_sister_that_diverges_is_refused_by_name(planted):
-    data, sae, _ = planted
-    wild = sn.TrainConfig(steps=30, learning_rate=1e30, gradient_clip=float("inf"))
-    with pytest.raises(SisterDivergedError, match="diverged.*learning_rate"):
-        sn.certificate(sae, data.x, config=wild, progress=False)

@@ -36,12 +36,3 @@ def test_atoms_that_write_their_words_score_one_and_wrong_names_do_not(writers: 
     wrong = intervention_score.__wrapped__(catalogue, gpt, turned, BEGINNINGS)
     assert wrong.value < found.value - 0.3
     assert 0.1 < found.control < 0.9
-
-
-def test_names_without_words_are_left_out_and_two_are_too_few(writers: Any) -> None:
-    gpt, catalogue = writers
-    with pytest.raises(ValueError, match="at least 3 atoms by words, got 2"):
-        intervention_score.__wrapped__(catalogue, gpt, {0: "fox", 1: "winter", 2: "“”"}, BEGINNINGS)
-    silent = SimpleNamespace(tokenizer=None, name="vit")
-    with pytest.raises(TypeError, match="must have a tokenizer"):
-        intervention_score.__wrapped__(catalogue, silent, {0: "fox"}, BEGINNINGS)

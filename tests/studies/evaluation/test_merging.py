@@ -88,13 +88,6 @@ def test_r2_is_that_of_the_dictionary_that_is_left() -> None:
     assert found.r2[0] == pytest.approx(sn.evaluation.explained_variance(sae.x, whole), abs=1e-6)
 
 
-def test_random_pairs_lose_more_at_every_point() -> None:
-    sae = _twins()
-    found = sn.evaluation.merge(sae, sae.x, n_left=4)
-    assert (found.r2[1:] > found.random[:, 1:].mean(axis=0)).all()
-    assert (found.table["r2"] >= found.table["random"]).all()
-
-
 def test_codes_of_what_was_merged_stay_sparse() -> None:
     sae = _twins()
     small = sn.evaluation.merge(sae, sae.x, n_left=6).sae(8)

@@ -65,14 +65,6 @@ def test_labels_of_chance_are_told_by_nobody() -> None:
     assert study.useful is None
 
 
-def test_a_random_dictionary_gains_nothing_over_itself() -> None:
-    random = sn.TopK(D_IN, 48, 4, generator=torch.Generator().manual_seed(9))
-    random.initialise(_x(), torch.Generator().manual_seed(9))
-    x = _x()
-    study = probe(random, x, x[:, 0] + x[:, 1] > 0, ks=(1, 2), n_bootstrap=100)
-    assert not study.useful
-
-
 @pytest.mark.slow
 def test_copied_and_collapsed_saes_are_not_called_useful() -> None:
     """A code that is x itself tells as much as x; one atom n times tells what one atom tells."""

@@ -24,14 +24,6 @@ def test_a_swiss_roll_spans_three_directions_and_has_two_dimensions() -> None:
     assert not found.table["warning"].any()
 
 
-def test_too_few_rows_are_said() -> None:
-    """Fifty rows for fifty directions bias a spectrum, and cannot show so many by neighbours."""
-    x = draws(50, 50)
-    warning = dimensions(x).table.set_index("measure")["warning"]
-    assert "50 rows are fewer than 10 per direction" in warning["participation ratio"]
-    assert "50 rows can show at most 3.4" in warning["two nearest neighbours"]
-
-
 def test_components_hold_nine_tenths_of_the_variance() -> None:
     x = torch.linalg.qr(draws(500, 10)).Q
     assert dimensions(x - x.mean(dim=0))["components for 90%"] in (9, 10)

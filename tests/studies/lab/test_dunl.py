@@ -197,29 +197,3 @@ def test_it_is_kept_and_read_as_saes_are(planted: PlantedEvents, tmp_path: Path)
     assert isinstance(again, DUNL)
     assert again.settings() == dunl.settings()
     assert torch.equal(again.encode(planted.x).values, dunl.encode(planted.x).values)
-
-
-@pytest.mark.slow
-def test_its_kernels_are_looked_at_with_the_windows_they_begin() -> None:
-    """A row is a window, an atom fires where its event begins, and the browser draws kernels and windows."""
-    import sae_nb_widgets as sw
-
-    planted = sn.data.planted_events(12, seed=0)
-    dunl = sn.lab.DUNL(2, 16, sparsity=0.3, k=2, generator=torch.Generator().manual_seed(0))
-    dunl.fit(planted.x, planted.events, steps=10)
-    found, catalogue = dunl.deconvolve(planted.x), dunl.catalogue(planted.x)
-    events = found.events
-    for kernel in range(2):
-        rows, strengths = catalogue.strengths(kernel)
-        places = set(zip(catalogue.samples[rows], catalogue.positions[rows], strict=True))
-        mine = events[events["kernel"] == kernel]
-        assert places == set(zip(mine["trial"], mine["bin"], strict=True))
-        first, z = int(rows[0]), float(strengths[0])
-        trial, start = int(catalogue.samples[first]), int(catalogue.positions[first])
-        window = planted.x[trial, start : start + 16]
-        torch.testing.assert_close(catalogue.acts.rows(torch.tensor([first]))[0], window)
-        assert z == pytest.approx(float(found.codes.to_dense()[trial, start, kernel]))
-    panel = sw.AtomBrowser(dunl, catalogue=catalogue, atoms_as="line", atom=1)
-    assert not panel.problem
-    assert "atom 1" in panel.where
-    panel.close()

@@ -168,19 +168,6 @@ def test_mantel_permutes_artists_and_not_pairs() -> None:
     assert test.p == pytest.approx((1 + reached) / 401)
 
 
-@pytest.mark.slow
-def test_chance_is_not_called_a_family() -> None:
-    """Of 60 random distances and families, about one in ten has p ≤ 0.1."""
-    rng = np.random.default_rng(0)
-    small = 0
-    for seed in range(60):
-        places = rng.standard_normal((12, 3))
-        apart = np.linalg.norm(places[:, None] - places[None], axis=2)
-        families = rng.permutation(np.repeat(range(4), 3))
-        small += made(apart).mantel(families, n_permutations=99, seed=seed, level=0.1).p <= 0.1
-    assert 1 <= small <= 13
-
-
 def test_images_are_given_to_whom_they_look_like(net: Any) -> None:
     """New stripes go to stripes of their direction; an artist's only image is at no distance from that artist."""
     known = torch.cat([stripes(3, 0.0, 0), stripes(3, np.pi / 2, 1)])

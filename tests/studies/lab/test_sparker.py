@@ -156,10 +156,3 @@ def test_more_toys_than_rows_may_come_fresh() -> None:
     kernels.fit(drawn(60, 0), drawn(30, 1), n_toys=19, draw=draw, expected=200.0)
     assert len(set(asked[19:])) > 5
     assert 180 < sum(asked[19:]) / 19 < 220
-
-
-def test_memory_is_asked_for_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not fit is refused before it is tried, with what it needs."""
-    monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 1000)
-    with pytest.raises(MemoryError, match="8 kernels at 50 rows"):
-        SparKer().fit(drawn(30, 0), drawn(20, 1), n_toys=0)

@@ -102,18 +102,6 @@ def test_em_never_loses_likelihood(n_clusters: int | None) -> None:
 
 
 @pytest.mark.slow
-def test_probes_lead_where_the_covariance_leads(
-    seen: tuple[CosineOperator, Tensor, Tensor],
-) -> None:
-    operator, z, x = seen
-    exact, by_cg = (
-        SparseBayes(noise=NOISE, solver=solver).fit(x, operator) for solver in ("exact", "cg")
-    )
-    assert error(exact, z) < 0.15
-    assert abs(error(exact, z) - error(by_cg, z)) < 0.03
-
-
-@pytest.mark.slow
 def test_error_bars_hold_the_truth(seen: tuple[CosineOperator, Tensor, Tensor]) -> None:
     """Nearly all true coefficients that were found lie within three sd; what is not there is small."""
     operator, z, x = seen
@@ -155,12 +143,3 @@ def test_a_singular_design_is_shared_and_unsure() -> None:
     assert (float(twins.mean[0, 4]), float(twins.sd[0, 4])) == (0, pytest.approx(1, rel=1e-4))
     by_cg = replace(model, solver="cg").fit(x, double)
     assert torch.allclose(by_cg.mean, twins.mean, atol=0.02)
-
-
-def test_a_covariance_too_large_is_refused_before_any_work() -> None:
-    """A million coefficients by a million; what would do is named."""
-    mask = torch.zeros(1_000_000, dtype=torch.bool)
-    mask[::1000] = True
-    model = SparseBayes(noise=0.1, solver="exact")
-    with pytest.raises(MemoryError, match="solver='cg'"):
-        model.fit(torch.ones(1, 1000), CosineOperator(mask))

@@ -48,14 +48,3 @@ def test_a_closed_orbit_has_cosine_one(images: Tensor) -> None:
     with torch.no_grad():
         model.network.action[-1, 0] = turn  # type: ignore[index, operator]
     assert model.closing().tolist() == pytest.approx([1])
-
-
-def test_what_is_not_there_is_refused(images: Tensor) -> None:
-    free = UnfoldedGroups(2, 2, 3, filters="free").fit(images, steps=1)
-    assert free.orbits().shape == (2, 2, 9)
-    with pytest.raises(ValueError, match="free"):
-        free.actions()
-    with pytest.raises(IndexError, match="layer"):
-        free.orbits(4)
-    with pytest.raises(ValueError, match="side"):
-        UnfoldedGroups(1, 2, 9).fit(images)

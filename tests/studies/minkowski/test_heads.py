@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb_studies.minkowski import head_mixtures
+from tests.small_models import small_vit
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,7 @@ def test_attention_is_rebuilt_from_its_mixtures(model: sn.LiveModel, layer: int)
 
 
 def test_it_holds_without_any_training() -> None:
-    config = VisionTransformerConfig(n_blocks=1)
-    module = VisionTransformer(config, generator=torch.Generator().manual_seed(0)).eval()
+    module = small_vit(n_blocks=1)
     with torch.no_grad():
         module.blocks[0].attn.qkv.weight[:64] = 0  # type: ignore[index, union-attr]
     model = sn.wrap(module, prefix_tokens=5, patch_grid=(8, 8))

@@ -39,12 +39,6 @@ def test_pairs_are_far_apart_and_unjoined_ones_left_out() -> None:
         path_support(torch.cat(clouds), n_pairs=40, n_neighbours=5)
 
 
-def test_copies_of_rows_are_refused_far_from_the_origin_too() -> None:
-    x = 100 + torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(ValueError, match="distinct"):
-        path_support(x.repeat(5, 1), n_neighbours=3)
-
-
 @pytest.mark.slow
 def test_a_path_through_tiles_stays_in_a_gated_sum() -> None:
     planted = planted_hulls(500, n_active=1, seed=0)

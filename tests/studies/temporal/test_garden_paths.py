@@ -8,11 +8,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb_studies.temporal._turning_points import (
-    EXAMPLES,
-    garden_path_surprise,
-    read_garden_paths,
-)
+from sae_nb_studies.temporal import EXAMPLES, garden_path_surprise
+from sae_nb_studies.temporal._turning_points import read_garden_paths
 from tests.refusing import refused
 
 COUNTS = {"nps": 19, "npz": 43, "vawip": 28}

@@ -91,16 +91,6 @@ def own(n: int = 96, **more: Any) -> tuple[Any, Any, BenchTasks]:
 
 
 @pytest.mark.slow
-def test_rows_without_a_counterpart_say_why() -> None:
-    sae, model, tasks = own()
-    rows = ["absorption", "scr", "ravel", "unlearning"]
-    table = bench(sae, model, rows, tasks, hook_point="0").table
-    assert table["score"].isna().all()
-    assert all(table["reason"].str.len() > 10)
-    assert (table["warning"] != "").tolist() == [False, True, False, False]
-
-
-@pytest.mark.slow
 def test_own_tasks_are_measured_and_saved(tmp_path: Path) -> None:
     """A user's vectors and labels; JSON has null for what is not known, HTML holds the rows and no script."""
     sae, model, tasks = own()

@@ -131,25 +131,6 @@ def test_shares_differences_and_intervals_are_those_counted_by_hand() -> None:
     assert row.relative == pytest.approx(0.25)
 
 
-@pytest.mark.slow
-def test_sad_stories_differ_and_their_words_do(
-    gpt: sn.LiveModel, sae: sn.SparseAutoencoder
-) -> None:
-    """The atoms that the SAE's card calls stories good or bad are found, on the right side."""
-    stories = sn.data.stories(120, seed=0)
-    labels = sn.load_examples(f"tiny-gpt/{POINT}").labels
-    docs = documents(gpt, sae, stories.texts, POINT, labels=labels, progress=False)
-    sad = (stories.sentiment == 0).numpy()
-    result = sn.uses.diff(docs.subset(sad), docs.subset(~sad))
-    assert result.table["q"][0] < 1e-6
-    named = result.table[
-        result.table.label.isin(["good story", "bad story"]) & (result.table.q < 0.01)
-    ]
-    assert len(named) > 3
-    assert ((named.difference > 0) == (named.label == "bad story")).all()
-    assert result.simpler["word"][0] == "away"
-
-
 def test_nothing_differs_within_one_corpus() -> None:
     docs = planted([[0, 1], [2], [3], [0]] * 10)
     assert sn.uses.diff(docs, docs).table["q"].min() == 1.0

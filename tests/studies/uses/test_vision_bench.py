@@ -78,15 +78,6 @@ def test_morans_i_is_that_of_its_formula(given: golden.Made) -> None:
     assert details["atoms scored"] == len(expected)
 
 
-def test_random_atoms_are_scored_too_and_explain_less(found: VisionBench) -> None:
-    """With the same L0; each metric says in which direction it is better."""
-    table = found.table.set_index("metric")
-    assert table.random.notna().all()
-    assert set(table.better) == {"higher", "lower"}
-    assert found.n_scores == 7
-    assert "7 of 7 metrics" in repr(found)
-
-
 def test_what_is_not_given_is_nan_with_its_reason(given: golden.Made) -> None:
     few = given.x[:40]
     table = vision_bench(given.sae, few, control=False).table.set_index("metric")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from itertools import pairwise
 
-import ipywidgets as ipw
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
@@ -142,34 +141,6 @@ def test_dead_atoms_are_stepped_over_until_asked_for(browser) -> None:
     browser.alive_only = False
     browser.previous()
     assert browser.atom == dead
-
-
-def test_every_control_on_screen_is_linked_to_its_trait(browser) -> None:
-    """What a mouse changes is what a script sets, both ways."""
-    fields = {}
-    for widget in descendants(browser):
-        if isinstance(widget, ipw.Text | ipw.Dropdown | ipw.Checkbox):
-            fields[widget.description] = widget
-    fields["atom"].value = "5"
-    assert browser.atom == 5
-    browser.atom = 6
-    assert fields["atom"].value == "6"
-    fields["sort"].value = "index"
-    assert browser.sort == "index"
-    box = browser.finder.widget
-    box.query = "7"
-    assert (box.rows[0]["atom"], browser.search, browser.atom) == (7, "", 6)
-    box.choose("take")
-    assert (browser.search, browser.atom) == ("7", 7)
-    fields["skip atoms that never fire"].value = False
-    assert browser.alive_only is False
-    heat = fields.get("show where it fires on images")
-    assert (heat is None) == browser.catalogue.acts.context.modality.is_text
-    if heat is not None:
-        heat.value = False
-        assert browser.show_heat is False
-    fields["label"].value = "seven"
-    assert browser.labels[7] == "seven"
 
 
 def test_search_steps_through_what_it_found_and_escape_ends_it(texts) -> None:

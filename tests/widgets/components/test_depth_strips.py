@@ -35,17 +35,3 @@ def test_the_cursor_stays_on_a_layer() -> None:
         strips.cursor = 4
     strips.show([Chart(title="short", lines=[Line(values=np.array([1.0, 2.0]))])])
     assert strips.cursor == 1
-
-
-def test_the_page_has_bands_gaps_and_escaped_names() -> None:
-    """Without script: charts, legend, the value of the own line at the cursor."""
-    strips = shown()
-    strips.cursor = 2
-    html = strips.static_html()
-    assert html.count("<svg") == 2
-    assert "cls &lt;b&gt;" in html
-    assert "nan" not in html
-    assert "0.250" in html
-    assert "layer 2" in html
-    assert html.count("rgba(128,128,128,0.14)") == 3
-    assert "every second phase" in html

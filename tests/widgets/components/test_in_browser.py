@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 import sae_nb_widgets as sw
-from sae_nb_widgets.panel._theming import figure_widget
 
 from sae_nb.figures.theme import format_number, heat_colour
 from tests.browser.watched import FROM_DISK, watched
@@ -310,30 +308,6 @@ def test_numbers_read_alike_in_python_and_in_the_browser(page) -> None:
     show(page, bars)
     shown = page.locator(".sae-nb-number").all_text_contents()
     assert shown == [format_number(value) for value in values]
-
-
-class Exported(sw.Panel):
-    question = "Is it safe?"
-    explanation = (HOSTILE, HOSTILE, HOSTILE)
-
-    def __init__(self) -> None:
-        super().__init__(chips={"SAE": HOSTILE})
-        figure = go.Figure(go.Bar(x=[1, 2], y=[1.0, 2.0], name=HOSTILE, hovertext=[HOSTILE] * 2))
-        strip = sw.TokenStrip()
-        strip.show([[HOSTILE, " cat"]], captions=[HOSTILE])
-        self.arrange(figure=[figure_widget(figure), strip])
-
-
-def test_exported_page_draws_hovers_and_hurts_nobody(page, tmp_path) -> None:
-    """Offline from a file: bars drawn by plotly, hover works, no hostile text runs."""
-    panel = Exported()
-    path = panel.to_html(tmp_path / "page.html")
-    page.goto(f"file://{path}")
-    page.locator(".js-plotly-plot .bars .point").first.wait_for()
-    assert page.locator(".js-plotly-plot .bars .point").count() == 2
-    page.locator(".js-plotly-plot .bars .point").first.hover(force=True)
-    page.locator(".hoverlayer .hovertext").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_a_recording_arrives_at_the_rate_asked_for(page: Any) -> None:

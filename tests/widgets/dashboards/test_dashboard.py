@@ -77,17 +77,6 @@ def test_codes_and_labels_are_shared(board) -> None:
     assert board.subject.catalogue.labels is board.subject.labels
 
 
-def test_a_label_typed_anywhere_shows_everywhere_at_once(board) -> None:
-    """In the bar, the browser's title, the work list; hostile words stay words."""
-    board.tab = "work"
-    board.work.label = HOSTILE
-    assert board.browser.label == HOSTILE
-    assert HOSTILE in board.browser.headline
-    assert "<script>" not in board._name.value
-    assert "&lt;script&gt;" in board._name.value
-    assert HOSTILE in [row[2] for row in board.work.table.cells]
-
-
 def test_an_atom_opened_in_any_panel_goes_to_the_browser(board) -> None:
     """From the work list's tab, from steering's card: no second browser opens."""
     board.tab = "work"

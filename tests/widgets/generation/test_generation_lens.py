@@ -18,7 +18,8 @@ from sae_nb_widgets.generation._queries import N_AHEAD
 
 import sae_nb as sn
 from sae_nb.atoms import LabelEvidence, peaks
-from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation
+from sae_nb.generation import Generation
+from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries._continuing import changed_tokens
@@ -370,31 +371,6 @@ def test_a_session_keeps_every_branch(lens: GenerationLens, gpt: Any, sae: Any) 
     for (atoms, values), (again, anew) in zip(known, other.generation.branches[1].text.codes):
         assert set(atoms) == set(again)
         assert np.sort(values) == pytest.approx(np.sort(anew), abs=1e-3)
-
-
-@pytest.mark.slow
-def test_a_panel_saved_with_one_random_direction_opens(
-    lens: GenerationLens, gpt: Any, sae: Any
-) -> None:
-    """Its forks do not say how many they have; what is kept now says so."""
-    lens.generation.fork(3, 25, 40.0, seed=2, n_random=1)
-    lens._branching.strengths.append((1.0, "p99"))
-    lens.branch = 1
-    lens.step(3)
-    state = json.loads(json.dumps(lens.state()))
-    assert state["branches"][1]["fork"].pop("n_random") == 1
-    other = GenerationLens(gpt, sae)
-    other.restore(state)
-    other.wait()
-    assert not other.problem, other.status
-    assert other.record == lens.record
-    assert other.views.text.labels[2:] == ["random, same length"]
-    assert len(other.state()["branches"][1]["rows"]) == 3
-    for wrong in (0, 2, "1"):
-        state["branches"][1]["fork"]["n_random"] = wrong
-        other.restore(state)
-        other.wait()
-        assert other.problem
 
 
 @pytest.mark.slow

@@ -240,21 +240,6 @@ def test_second_input_turns_bars_into_differences_with_a_floor(lens: sw.InputLen
 
 
 @pytest.mark.slow
-def test_compare_button_puts_another_input_beside(vit: Any) -> None:
-    """The next example; drawing then goes into the second slot."""
-    acts = sn.capture(vit, PICTURES, "resid_post.6", progress=False)
-    lens = sw.InputLens(vit, VIT_SAE, "resid_post.6", acts=acts)
-    lens.wait()
-    lens.controls.comparing.value = True
-    lens.wait()
-    assert torch.equal(lens.compare_picture, PICTURES[1])
-    lens.draw(SEVEN)
-    lens.wait()
-    assert torch.equal(lens.picture, PICTURES[0])
-    assert lens._view.grid.captions[1] == "B drawing"
-
-
-@pytest.mark.slow
 def test_second_text_is_compared_on_the_first_ones_answer(reading: sw.InputLens) -> None:
     """Both contributions are to one measure, so that they can be subtracted."""
     reading.compare_text = "The dog was sad"

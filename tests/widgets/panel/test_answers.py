@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from sae_nb_widgets import Panel
-from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._base import atom_mark, mark_atoms
 
 from sae_nb.atoms._labels import Labels
@@ -106,18 +105,6 @@ def test_the_card_s_buttons_open_and_star(panel: Plain) -> None:
         panel.hear(**nonsense)
 
 
-def test_a_page_without_a_kernel_shows_the_cards_of_its_atoms(panel: Plain, tmp_path: Path) -> None:
-    panel.names = names_of(load_sae("tiny-gpt/resid_post.3"))
-    panel.names.labels.write(984, "</script><b>")
-    bars = Sparkbars()
-    bars.show(["one"], [1.0], atoms=[984])
-    panel.arrange(figure=bars)
-    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "const CARDS = {" in page
-    assert "984 · \\u003c/script>\\u003cb>" in page or "984 \\u00b7 \\u003c/script" in page
-    assert "</script><b>" not in page
-
-
 def test_an_export_waits_for_the_answer(panel: Plain, tmp_path: Path) -> None:
     """In a script nothing else waits: a page without an answer is of no use to anyone."""
     work = Held("42")
@@ -129,12 +116,3 @@ def test_an_export_waits_for_the_answer(panel: Plain, tmp_path: Path) -> None:
     panel.run_async(work, panel.conclude, doing="counting")
     threading.Timer(0.3, work.go.set).start()
     assert "43" in panel.to_svg()
-
-
-def test_a_page_of_a_panel_that_failed_says_why(panel: Plain, tmp_path: Path) -> None:
-    def fails() -> str:
-        raise ValueError("the image is empty")
-
-    panel.run_async(fails, panel.conclude, doing="counting")
-    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "counting: the image is empty" in Page(page).text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -235,21 +234,6 @@ def test_playing_goes_to_the_end_and_stops(panel: sw.PursuitStepper) -> None:
     panel.playing = False
 
 
-@pytest.mark.slow
-def test_pausing_stays_where_it_is(panel: sw.PursuitStepper) -> None:
-    """After a pause nothing moves, and playing again goes on from there."""
-    panel.speed = 40.0
-    panel.playing = True
-    assert soon(lambda: panel.step >= 2)
-    panel.playing = False
-    assert soon(lambda: players() == 0)
-    here = panel.step
-    time.sleep(0.1)
-    assert panel.step == here
-    panel.playing = True
-    assert soon(lambda: panel.step == 6)
-
-
 def test_closing_ends_the_player() -> None:
     """No thread outlives the panel, closing twice is harmless, and a late step draws nothing."""
     panel = sw.PursuitStepper(DATA.x, DATA.dictionary, k=6)
@@ -353,29 +337,3 @@ def test_other_inputs_are_stairs_of_named_atoms_that_end_at_what_is_left() -> No
     assert [int(n) for n in re.findall(r'data-atom="(\d+)"', omp)] == one.chosen[:4].tolist()
     assert "added next" in omp
     assert "added next" not in shown[shown.index("ISTA") :]
-
-
-@pytest.mark.slow
-def test_activations_say_which_patch_is_put_together() -> None:
-    """The image with the patch outlined, in words too, of the row that is shown."""
-    examples = sn.load_examples("tiny-vit/resid_post.6")
-    acts = examples.acts[:80]
-    panel = sw.PursuitStepper(acts, sn.load_sae("tiny-vit/resid_post.6"), k=3)
-    panel.wait()
-    panel.row = next(i for i in range(80) if "patch 3,4" in acts.where(i))
-    panel.wait()
-    shown = panel.assembly.html.value
-    rows, columns = acts.context.patch_grid
-    assert acts.where(panel.row) in shown
-    assert f"left:{400 / columns:.2f}%;top:{300 / rows:.2f}%" in shown
-
-
-def test_bars_are_folded_until_they_are_asked_for(panel: sw.PursuitStepper) -> None:
-    """The stage stays; bars and coefficients come under it, and go with it when the panel is closed."""
-    assert list(panel._frame.body.children) == [panel.stage]
-    panel.show_bars = True
-    assert panel.figure.plot in panel._frame.body.children[1].children
-    panel.show_bars = False
-    assert list(panel._frame.body.children) == [panel.stage]
-    panel.close()
-    assert panel.figure.plot.comm is None

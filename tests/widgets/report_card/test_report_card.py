@@ -9,7 +9,6 @@ import sae_nb_widgets as sw
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation import Measurement
 
 pytestmark = pytest.mark.slow
 
@@ -79,14 +78,3 @@ def test_keys_click_and_menu_choose_the_same(card: sw.ReportCard) -> None:
     assert card.metric == card.record.metrics[0]
     assert card._dots.selected == 0
     card.wait()
-
-
-def test_any_mapping_of_measurements_is_a_column() -> None:
-    """Causal measurements stand on the same card, an undefined number among them."""
-    m = Measurement(
-        value=float("nan"), floor=0.0, control=0.1, interval=(0.0, 1.0), definition="fldd", n=3,
-        unit="pairs",
-    )  # fmt: skip
-    made = sw.ReportCard([{"v": m}], ["illusion"])
-    made.metric = "v"
-    assert "Not defined here" in told(made)

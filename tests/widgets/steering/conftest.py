@@ -10,30 +10,20 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
-from tests.widgets.steering.small import PICTURES, SAE, PlainSae
+from tests.small_models import PlainSae, small_gpt, small_vit
+from tests.widgets.steering.small import PICTURES, SAE
 
 
 @pytest.fixture(scope="module")
 def vit() -> Any:
-    config = VisionTransformerConfig(d_model=32, n_blocks=3, n_heads=2)
-    module = VisionTransformer(config, generator=torch.Generator().manual_seed(0))
-    return sn.wrap(module.eval(), class_names=[str(i) for i in range(10)], name="small vit")
+    module = small_vit(d_model=32, n_blocks=3, n_heads=2)
+    return sn.wrap(module, class_names=[str(i) for i in range(10)], name="small vit")
 
 
 @pytest.fixture(scope="module")
 def gpt() -> Any:
     """A GPT-2 of two blocks that nobody trained; one of its words is markup."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    words = ["<end>", "the", "cat", "sat", "<script>alert(1)</script>", "dog"]
-    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<end>"))
-    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<end>")
-    torch.manual_seed(0)
-    config = GPT2Config(vocab_size=6, n_embd=16, n_layer=2, n_head=2, n_positions=64)
-    return sn.wrap(GPT2LMHeadModel(config).eval(), tokenizer=tokenizer, name="small gpt")
+    return small_gpt(["<end>", "the", "cat", "sat", "<script>alert(1)</script>", "dog"])
 
 
 @pytest.fixture(scope="module")

@@ -7,21 +7,9 @@ from typing import Any
 import numpy as np
 import sae_nb_widgets as sw
 import torch
-from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.codes import SparseCodes
-
-
-class PlainSae:
-    def __init__(self, d_in: int, n_atoms: int) -> None:
-        rows = torch.randn(n_atoms, d_in, generator=torch.Generator().manual_seed(0))
-        self.dictionary = torch.nn.functional.normalize(rows, dim=1)
-        self.d_in, self.n_atoms = d_in, n_atoms
-
-    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
-        return SparseCodes.from_dense(x @ self.dictionary.T)
-
+from tests.small_models import PlainSae
 
 PICTURES = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 SAE = PlainSae(32, 64)

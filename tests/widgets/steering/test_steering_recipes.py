@@ -16,9 +16,11 @@ from torch import Tensor
 
 import sae_nb as sn
 import sae_nb.steering
-from sae_nb.summaries._steering import control_of, edit_of
+from sae_nb.summaries import edit_of
+from sae_nb.summaries._steering import control_of
+from tests.small_models import PlainSae
 from tests.widgets.made import control_named
-from tests.widgets.steering.small import PICTURES, SAE, PlainSae, bars, steered
+from tests.widgets.steering.small import PICTURES, SAE, bars, steered
 
 pytestmark = pytest.mark.slow
 

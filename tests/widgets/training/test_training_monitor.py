@@ -318,16 +318,6 @@ def test_closing_leaves_the_run_alone(run: FakeRun) -> None:
     run.take(9)
 
 
-def test_detached_monitor_does_not_draw_until_attached(run: FakeRun) -> None:
-    panel = sw.TrainingMonitor(run, interval=0.01)
-    panel.detach()
-    run.take(4)
-    assert run.callbacks == []
-    assert len(drawn(panel)) == 3
-    panel.attach()
-    assert soon(lambda: len(drawn(panel)) == 4)
-
-
 @pytest.fixture(scope="module")
 def digits_run() -> Iterator[Any]:
     x = torch.as_tensor(sn.data.digits().images[:300]).flatten(1).float() / 255
@@ -420,31 +410,6 @@ def _rows(n: int, seed: int) -> Activations:
     )
 
 
-def test_few_rows_are_memorised_and_the_headline_is_of_others() -> None:
-    """Noise in 16 dimensions, 60 rows: what is not trained on is hardly explained, and that is what is said."""
-    run = sn.start_training(
-        sn.TopK(16, 128, k=4, generator=torch.Generator().manual_seed(0)), _rows(60, 0).x, steps=600,
-        batch_size=60, learning_rate=5e-3, seed=0,
-    )  # fmt: skip
-    run.wait(120)
-    alone, monitor = sw.TrainingMonitor(run), sw.TrainingMonitor(run, held_out=_rows(200, 1))
-    for panel in (alone, monitor):
-        panel.refresh()
-    summary = monitor._summaries[0]
-    assert summary.held_out
-    assert summary.batch_r2 > 0.9
-    assert summary.r2_now < 0.6
-    assert (
-        f"explains {100 * summary.r2_now:.0f} % of the variance of rows it was not"
-        in monitor.answer
-    )
-    assert monitor.answer.startswith("Memorised: of the rows it trained on it explains")
-    assert "longer would" not in monitor.answer
-    assert "Each row was seen 600 times and none is held out" in alone.answer
-    for panel in (alone, monitor):
-        panel.close()
-
-
 def test_a_tenth_is_held_out_by_itself_and_the_sentence_says_memorised() -> None:
     """340 rows of noise: none but the training's own call is needed for the headline to be of other rows."""
     sae = sn.TopK(16, 128, k=4, generator=torch.Generator().manual_seed(0))
@@ -459,15 +424,4 @@ def test_a_tenth_is_held_out_by_itself_and_the_sentence_says_memorised() -> None
     assert summary.r2_now == pytest.approx(sn.evaluate(sae, run.held_out).r2.value, abs=1e-4)
     assert summary.batch_r2 > summary.r2_now + 0.1
     assert monitor.answer.startswith("Memorised: of the rows it trained on it explains")
-    monitor.close()
-
-
-def test_runs_side_by_side_are_all_judged_on_rows_that_they_do_not_train_on() -> None:
-    saes = [sn.TopK(16, n, k=4, generator=torch.Generator().manual_seed(0)) for n in (32, 64)]
-    runs = [sn.start_training(sae, _rows(400, 0).x, steps=20, batch_size=100) for sae in saes]
-    for run in runs:
-        run.wait(60)
-    monitor = sw.TrainingMonitor(runs)
-    monitor.refresh()
-    assert [summary.held_out for summary in monitor._summaries] == [True, True]
     monitor.close()
