@@ -114,6 +114,7 @@ def test_non_negative_slots_are_non_negative_least_squares() -> None:
             True,
         ),  # four fifths of the way, where the first is 0
         ((0, 1), (2, -3), (0.5, 0), True),
+        ((1, 1), (-0.2, 2), (0, 1 + 1 / 1.2), True),  # a fifth beyond 0 is too far
     ],
 )
 def test_a_step_along_the_gradient_of_two_orthogonal_atoms(
