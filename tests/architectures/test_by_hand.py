@@ -12,10 +12,15 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import (
     FixedOperator,
+    IdentityProx,
+    SoftProx,
     _initialisation as starting,
     _sparse_coding as coding,
+    ista,
 )
+from sae_nb.architectures._describing import measured_words
 from sae_nb.architectures._initialisation import _largest, _Search
+from sae_nb.architectures._recipe import ramp
 from sae_nb.architectures._revival import (
     IN_PURSUITS,
     REVIVALS,
@@ -29,6 +34,7 @@ from sae_nb.architectures._revival import (
     set_anew,
 )
 from sae_nb.architectures._several_layers import Layers
+from sae_nb.architectures.parts import _solvers as solvers
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal._sequences import SequenceRows
 
@@ -294,3 +300,61 @@ def test_a_prediction_sees_no_farther_than_was_trained() -> None:
     default = sn.Temporal(4, 8, 2)
     assert set(default.learning_rate_shares().values()) == {0.5}
     assert default.prescale == pytest.approx(1 / math.sqrt(4))
+
+
+# Solvers in tiles, and words
+
+
+def test_a_row_that_hardly_moves_stops() -> None:
+    """ISTA on unit atoms is there at its first step; along one of length ½ it goes a quarter of what is left."""
+    x = torch.tensor([[3.0, 0.5], [0.0, 0.0]])
+    how: dict[str, Any] = {"n_steps": 9, "trace": True}
+    codes, trace = ista(FixedOperator(torch.eye(2)), x, SoftProx(1.0), tolerance=0.0, **how)
+    torch.testing.assert_close(codes.to_dense(), torch.tensor([[2.0, 0.0], [0.0, 0.0]]))
+    assert trace.n_steps.tolist() == [2, 1]
+    half, far = FixedOperator(torch.diag(torch.tensor([1.0, 0.5]))), torch.tensor([[0.0, 4.0]])
+    # 2, 3.5, 4.625, 5.46875: the second step is 43 % of the code, the third 24 %, the fourth 15 %
+    for tolerance, steps in ((0.5, 2), (0.3, 3), (0.2, 4), (0.0, 9)):
+        codes, trace = ista(half, far, IdentityProx(), tolerance=tolerance, **how)
+        assert trace.n_steps.tolist() == [steps]
+        left = 0.75**steps
+        assert codes.to_dense()[0].tolist() == pytest.approx([0, 8 * (1 - left)])
+
+
+def test_a_cap_on_memory_is_a_cap_on_rows_at_once() -> None:
+    x = torch.zeros(7, 2)
+    held = solvers.TILES_HELD * 4 * 5
+    assert [t.stop - t.start for t in solvers._tiles(x, 5, 3 * held)] == [3, 3, 1]
+    assert [t.stop - t.start for t in solvers._tiles(x, 5, 2 * held - 1)] == [1] * 7
+    assert list(solvers._tiles(x, 5, None)) == [slice(0, 7)]
+    with pytest.raises(MemoryError, match=str(held)):
+        solvers._tiles(x, 5, held - 1)
+
+
+@pytest.mark.parametrize(("tail", "steps"), [(None, 1.5), (2, 1.5), (1, 1.0)])
+def test_gradients_flow_through_the_last_steps_alone(tail: int | None, steps: float) -> None:
+    """An atom with ⟨d, d⟩ = ½: z₁ = √½ x, z₂ = z₁ / 2 + √½ x."""
+    operator = FixedOperator(torch.diag(torch.tensor([1.0, 0.5**0.5])))
+    x = torch.tensor([[0.0, 4.0]], requires_grad=True)
+    z = ista(operator, x, IdentityProx(), n_steps=2, tail=tail).to_dense()
+    assert z[0].tolist() == pytest.approx([0, 6 * 0.5**0.5])
+    (found,) = torch.autograd.grad(z.sum(), x)
+    assert float(found[0, 1]) == pytest.approx(steps * 0.5**0.5)
+
+
+def test_an_sae_says_what_it_reaches() -> None:
+    sae = sn.TopK(4, 10, 2)
+    assert measured_words(sae) == []
+    sae.measured = {"r2": 0.8125, "l0": 2.04, "dead_fraction": 0.3, "steps": 5.0, "of_steps": 9.0}
+    assert measured_words(sae) == [
+        "R² .812 on its last training batch", "L0 2.0", "3 dead", "cut short after 5 of 9 steps",
+    ]  # fmt: skip
+    sae.measured = {"r2": math.nan, "l0": 2.0, "held_out": 1.0}
+    assert measured_words(sae) == ["L0 2.0"]
+    assert f"{4 * 10 * 2 + 10 + 4} parameters" in sae._repr_html_()
+    assert [ramp(share, 0.05) for share in (0.0, 0.025, 0.05, 0.5)] == [0, 0.5, 1, 1]
+    assert [float(ramp(torch.tensor(share), 0.05)) for share in (0.025, 0.5)] == [0.5, 1]
+    defaults = sae.recipe()
+    steps = int(defaults.longest_warmup_steps / defaults.warmup_fraction)
+    assert defaults.warmup_steps(steps * 10) == defaults.longest_warmup_steps
+    assert defaults.warmup_steps(10) == round(10 * defaults.warmup_fraction)
