@@ -216,6 +216,24 @@ def test_links_are_chosen_by_the_range_of_the_data() -> None:
     coding._link("binomial", torch.tensor([[0.0, 1.0]]))
 
 
+def test_codes_to_start_from_are_of_the_same_rows_and_atoms() -> None:
+    """From the answer itself one step stays there; from nothing, or from elsewhere, it goes there."""
+    x, answer = torch.tensor([[3.0, 0.5]]), torch.tensor([[2.0, 0.0]])
+    for start in (answer, torch.tensor([[7.0, -1.0]])):
+        codes = SparseCodes.from_dense(start)
+        found = sn.sparse_code(x, torch.eye(2), weight=1.0, n_steps=1, solver="ista", start=codes)
+        torch.testing.assert_close(found.to_dense(), answer)
+    for wrong in (torch.zeros(2, 2), torch.zeros(1, 3)):
+        with pytest.raises(ValueError, match="`start`"):
+            sn.sparse_code(x, torch.eye(2), start=SparseCodes.from_dense(wrong))
+    bias = torch.tensor([1.0, 0.0])
+    moved = sn.sparse_code(x, torch.eye(2), weight=1.0, n_steps=1, solver="ista", bias=bias)
+    assert moved.to_dense().tolist() == [[1, 0]]
+    for wrong_bias in (torch.zeros(3), torch.zeros(2).double(), torch.tensor([torch.nan, 0.0])):
+        with pytest.raises(ValueError, match="`bias`"):
+            sn.sparse_code(x, torch.eye(2), bias=wrong_bias)
+
+
 def test_an_unrolled_graph_is_refused_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(coding, "check_memory", lambda n, *_: asked.append(n))
