@@ -283,7 +283,7 @@ class Runner:
         pass_ = _Pass(model, batch.to(model.device), places, take, graph=self._graph)
         with model.lock, own_modes(), torch.set_grad_enabled(self._graph):
             with pass_.watched():
-                _way(model, self._backend)(model, pass_)
+                _way(model, self._backend, places)(model, pass_)
         pass_.finish()
 
     def _keep(self, name: str, x: Tensor) -> Tensor:
@@ -359,9 +359,15 @@ def intervening(model: LiveModel, edits: Sequence[Intervention]) -> Iterator[Non
 # Passes that only read.
 
 
-def _way(model: LiveModel, backend: Backend) -> Callable[[LiveModel, _Pass], None]:
+def _way(
+    model: LiveModel, backend: Backend, places: Iterable[Place]
+) -> Callable[[LiveModel, _Pass], None]:
     if not model.remote:
-        return _run_traced if backend == "nnsight" else _run_with_hooks
+        # nnsight sees what a module computes, before hooks of your own on it change that.
+        hooked = any(
+            side == "output" and model.get_module(path)._forward_hooks for path, side in places
+        )
+        return _run_traced if backend == "nnsight" and not hooked else _run_with_hooks
     if backend != "nnsight":
         raise ValueError(
             f"`backend` must be 'nnsight' for {model.name!r}, which runs remotely, got {backend!r}. "

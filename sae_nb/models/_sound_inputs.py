@@ -179,7 +179,9 @@ def _chunks(model: LiveModel, items: Iterator[Any], size: int) -> Iterator[list[
 
 def sound_samples(model: LiveModel, inputs: Inputs) -> Samples:
     """Return the sounds in `inputs`: arrays of one axis, with their sample rate where they bring one."""
-    if isinstance(inputs, str | Path):
+    if isinstance(inputs, bytearray | memoryview):
+        inputs = bytes(inputs)
+    if isinstance(inputs, str | Path | bytes):
         return Samples(iter([_file(model, inputs)]), 1)
     if isinstance(inputs, Mapping):
         return _mapping(model, inputs)
@@ -337,11 +339,11 @@ def _checked(model: LiveModel, values: Tensor, rate: float | None, number: int) 
     return Clip(values.float(), rate)
 
 
-def _file(model: LiveModel, path: str | Path) -> Clip:
+def _file(model: LiveModel, path: str | Path | bytes) -> Clip:
     values, rate = read_wave(path)
     if values.shape[1] != 1:
         raise ValueError(
-            f"Sounds must be mono, but {str(path)!r} has {values.shape[1]} channels. Use their mean."
+            f"Sounds must be mono, got {described(path)} with {values.shape[1]} channels. Use their mean."
         )
     return _checked(model, values[:, 0], rate, 0)
 

@@ -84,6 +84,25 @@ def test_residual_stream_equals_the_models_own_hidden_states(
         assert found[name].sample.tolist() == [s for s in range(5) for _ in range(7)]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_a_hook_of_ones_own_makes_is_read(backend: Any) -> None:
+    """As the next block reads it, and Hugging Face reports it."""
+    module = gpt2()
+    model, ids = wrap(module), torch.randint(4, 24, (2, 7))
+
+    def add(_: nn.Module, __: Any, out: Any) -> Any:
+        return (out[0] + 1, *out[1:]) if isinstance(out, tuple) else out + 1
+
+    handle = module.transformer.h[0].register_forward_hook(add)
+    given: Any = {"drop_first": False, "backend": backend, "progress": False}
+    with torch.no_grad():
+        wanted = module(input_ids=ids, output_hidden_states=True).hidden_states[1].flatten(0, 1)
+    torch.testing.assert_close(capture(model, ids, "resid_post.0", **given).x, wanted)
+    handle.remove()
+    plain = capture(model, ids, "resid_post.0", **given).x
+    torch.testing.assert_close(plain + 1, wanted)
+
+
 def test_patch_states_equal_the_models_own(vision: LiveModel) -> None:
     """The last block's output, normalised, is what the vision transformer's heads read."""
     x = pictures(5)

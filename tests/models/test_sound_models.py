@@ -167,7 +167,9 @@ def test_files_and_datasets_are_read(heard: LiveModel, tmp_path: Path) -> None:
         file.writeframes(values.numpy().astype("<i2").tobytes())
     wanted = sn.capture(heard, values.float() / 2**15, "resid_post.0", progress=False).x
     row = {"audio": {"array": np.asarray(values / 2**15), "sampling_rate": 16_000}}
-    for given in (tmp_path / "clip.wav", row, [row], iter([row]), (values.float() / 2**15, 16_000)):
+    data = (tmp_path / "clip.wav").read_bytes()
+    pair = (values.float() / 2**15, 16_000)
+    for given in (tmp_path / "clip.wav", data, [memoryview(data)], row, [row], iter([row]), pair):
         found = sn.capture(heard, given, "resid_post.0", progress=False).x
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
