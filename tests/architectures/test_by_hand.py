@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sae_nb.architectures import (
     SoftProx,
     _initialisation as starting,
     _sparse_coding as coding,
+    admm,
     ista,
 )
 from sae_nb.architectures._describing import measured_words
@@ -33,6 +35,7 @@ from sae_nb.architectures._revival import (
     resampled_by_mask,
     set_anew,
 )
+from sae_nb.architectures._saving import save_sae
 from sae_nb.architectures._several_layers import Layers
 from sae_nb.architectures.parts import _solvers as solvers
 from sae_nb.codes import SparseCodes
@@ -376,3 +379,25 @@ def test_an_sae_says_what_it_reaches() -> None:
     steps = int(defaults.longest_warmup_steps / defaults.warmup_fraction)
     assert defaults.warmup_steps(steps * 10) == defaults.longest_warmup_steps
     assert defaults.warmup_steps(10) == round(10 * defaults.warmup_fraction)
+
+
+def test_the_default_of_splitting_is_a_share_of_the_largest_eigenvalue() -> None:
+    operator, x = FixedOperator(drawn(4, 3) * 2), drawn(5, 3, seed=1)
+    rho = solvers.RHO_SHARE * float(operator.lipschitz())
+    assert solvers.RHO_SHARE == 0.1
+    found, named, other = (
+        admm(operator, x, SoftProx(0.3), n_steps=3, **how).to_dense()
+        for how in ({}, {"rho": rho}, {"rho": 3 * rho})
+    )
+    torch.testing.assert_close(found, named)
+    assert not torch.allclose(found, other, atol=1e-3)
+
+
+def test_weights_written_as_they_come_are_those_of_a_whole_save(tmp_path: Path) -> None:
+    sae = sn.TopK(4, 6, 2, generator=torch.Generator().manual_seed(0))
+    sae.save(tmp_path / "whole")
+    save_sae(sae, tmp_path / "streamed", sae.state_dict())
+    for name in ("sae.safetensors", "config.json"):
+        assert (tmp_path / "streamed" / name).read_bytes() == (
+            tmp_path / "whole" / name
+        ).read_bytes()
