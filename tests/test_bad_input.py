@@ -104,6 +104,23 @@ CASES: dict[str, tuple[Call, type[Exception], str]] = {
         "image",
     ),
     "steps": (lambda m, s: sn.TrainConfig(steps=0), ValueError, "steps.*0"),
+    "a crosscoder spliced": (
+        lambda m, s: sn.splice(m, ["resid_post.0", "resid_post.1"], sn.Crosscoder([64, 64], 8, 2)),
+        ValueError,
+        "all its 2 sites",
+    ),
+    "covariance beyond memory": (
+        lambda m, s: sn.lab.SparseBayes(noise=0.1, solver="exact").fit(
+            torch.ones(1, 1000), sn.architectures.CosineOperator(torch.arange(1_000_000) % 1000 == 0)
+        ),
+        MemoryError,
+        "solver='cg'",
+    ),
+    "seconds": (
+        lambda m, s: sn.evaluation.steering_curves(m, "resid_post.3", s, PICTURES, 0, 1, max_seconds=0.0),
+        ValueError,
+        "`max_seconds` allows 0 s",
+    ),
     "labels": (
         lambda m, s: sn.evaluate(s, sn.capture(m, PICTURES, "resid_post.3", progress=False), m, PICTURES, torch.tensor([1])),
         ValueError,
@@ -112,7 +129,11 @@ CASES: dict[str, tuple[Call, type[Exception], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "labels"])
+AFTER_A_PASS = ("labels", "seconds")
+"""What is known only once the model has run."""
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in AFTER_A_PASS])
 def test_refused_before_the_model_runs(
     case: str, model: sn.LiveModel, sae: sn.TopK, passes: list[int]
 ) -> None:
@@ -124,9 +145,9 @@ def test_refused_before_the_model_runs(
     assert passes == []
 
 
-def test_labels_that_do_not_fit_are_refused(model: sn.LiveModel, sae: sn.TopK) -> None:
-    """One label for four pictures says so."""
-    call, error, words = CASES["labels"]
+@pytest.mark.parametrize("case", AFTER_A_PASS)
+def test_refused_once_the_model_has_run(case: str, model: sn.LiveModel, sae: sn.TopK) -> None:
+    call, error, words = CASES[case]
     with pytest.raises(error, match=words):
         call(model, sae)
 

@@ -1,4 +1,4 @@
-"""Files that cannot be read say why and what to do: no k."""
+"""Files that cannot be read say why and what to do: no k, a pointer."""
 
 from __future__ import annotations
 
@@ -39,6 +39,13 @@ def saelens(folder: Path, metadata: dict[str, Any] | None = None, **config: Any)
     (folder / "cfg.json").write_text(json.dumps({**base, **config}))
     save_file(PLAIN, folder / "sae_weights.safetensors")
     return folder
+
+
+def test_a_pointer_of_git_lfs_is_called_that(tmp_path: Path) -> None:
+    folder = saelens(tmp_path / "s")
+    (folder / "sae_weights.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ValueError, match="Git LFS"):
+        sn.load_sae(folder)
 
 
 @pytest.mark.parametrize("k", [None, 0, -1, 2.5, True, "many"])
