@@ -312,6 +312,12 @@ def _checked(model: LiveModel, values: Tensor, rate: float | None, number: int) 
             f"first, such as scipy.signal.resample_poly(sound, {wanted:g}, {rate:g})."
         )
     values = values.detach().cpu()
+    whole = values.is_floating_point() and bool((values == values.round()).all())
+    if whole and (largest := float(values.abs().max())) > 1:
+        warn_caller(
+            f"Sounds in floats reach from -1 to 1, and clip {number} has whole numbers up to {largest:g}: it "
+            "is read as that loud. Divide 16-bit values by 32768, or pass them as torch.int16."
+        )
     values = _as_floats(values)
     if not bool(torch.isfinite(values).all()):
         first = int((~torch.isfinite(values)).nonzero()[0, 0])

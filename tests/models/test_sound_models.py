@@ -174,6 +174,13 @@ def test_files_and_datasets_are_read(heard: LiveModel, tmp_path: Path) -> None:
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
 
+def test_whole_numbers_in_floats_are_told(heard: LiveModel) -> None:
+    """What a file's 16 bits are after `.float()`: heard as 32 768 times as loud."""
+    values = (10_000 * torch.randn(400).clamp(-3, 3)).round()
+    with pytest.warns(UserWarning, match="whole numbers up to .* by 32768"):
+        sn.capture(heard, values, "resid_post.0", progress=False)
+
+
 def test_a_folder_loads_as_what_it_is(heard: LiveModel, tmp_path: Path) -> None:
     """With the preparation that its extractor states."""
     import transformers
