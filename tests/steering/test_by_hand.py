@@ -275,7 +275,7 @@ def test_the_span_of_rows_leaves_out_what_rounding_makes(
 ) -> None:
     """Below a ten thousand millionth of the largest."""
     x = np.array([[scale, 0, 0], [-scale, 0, 0], [0, small, 0], [0, -small, 0]])
-    basis, inside = _span(x)
+    basis, inside = _span(x + np.array([0, 0, scale]))
     assert basis.shape == (rank, 3)
     np.testing.assert_allclose(inside @ basis, x, atol=small)
     np.testing.assert_allclose(basis @ basis.T, np.eye(rank), atol=1e-12)

@@ -23,11 +23,10 @@ def acts() -> Activations:
 @pytest.fixture(scope="module", params=[False, True])
 def sae(request: pytest.FixtureRequest, acts: Activations) -> sn.Temporal:
     sae = sn.Temporal(6, 16, 3, request.param, generator=torch.Generator().manual_seed(0))
-    sn.train(sae, acts, sn.TrainConfig(steps=20, batch_size=20), progress=False)
+    sn.train(sae, acts, sn.TrainConfig(steps=3, batch_size=20), progress=False)
     return sae
 
 
-@pytest.mark.slow
 def test_the_parts_add_up_to_the_full_forward(sae: sn.Temporal, acts: Activations) -> None:
     parts = decompose(sae, acts)
     assert parts.lengths == LENGTHS
@@ -41,7 +40,6 @@ def test_the_parts_add_up_to_the_full_forward(sae: sn.Temporal, acts: Activation
     )
 
 
-@pytest.mark.slow
 def test_codes_are_those_of_both_parts(sae: sn.Temporal, acts: Activations) -> None:
     """Over one dictionary: predicted codes dense, novel codes sparse, one row per row of `acts`."""
     parts = decompose(sae, acts)

@@ -98,3 +98,20 @@ def test_a_tensor_must_hold_two_tokens_in_time(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError):
         in_order(torch.ones(shape))
     assert in_order(torch.ones(2, 4)).position.tolist() == [0, 1]
+
+
+def test_sequences_are_chosen_by_numbers_that_there_are() -> None:
+    sequences = Sequences(acts_of([3, 5]))
+    for chosen in ([1, 0], [-1, -2]):
+        assert sequences.rows(chosen).lengths in ([5, 3], (5, 3))
+    for wrong in ([2], [-3], [0, 2], []):
+        with pytest.raises(IndexError, match="sequences from 0 to 1"):
+            sequences.rows(wrong)
+
+
+def test_a_position_comes_once() -> None:
+    acts = Activations.from_tensor(
+        torch.ones(3, 2), sample=torch.zeros(3, dtype=torch.long), position=torch.tensor([0, 1, 1])
+    )
+    with pytest.raises(ValueError, match="positions that do not rise"):
+        Sequences(acts)
