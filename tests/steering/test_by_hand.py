@@ -15,7 +15,15 @@ import sae_nb as sn
 from sae_nb.activations._context import ROLES
 from sae_nb.steering._answers import Answers, kl, log_odds
 from sae_nb.steering._calibration import StrengthSearch, combined_direction
-from sae_nb.steering._direction import METHODS, _best_random, _halves, _held_out, _parts, _span
+from sae_nb.steering._direction import (
+    METHODS,
+    _best_random,
+    _halves,
+    _held_out,
+    _parts,
+    _rows,
+    _span,
+)
 from sae_nb.steering._edits import (
     Along,
     AtomsOfSequences,
@@ -389,3 +397,22 @@ def test_a_principal_direction_leads_to_the_first_group_of_exchanged_pairs_too(
     found = METHODS["principal"](x, np.concatenate([y, ~y]))
     assert found == pytest.approx([1, 0], abs=0.01)
     assert METHODS["mean"](x, np.concatenate([y, ~y])) == pytest.approx([3, 0])
+
+
+def test_massive_rows_are_left_out_but_where_the_last_is_asked_for(
+    plain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row per input: the mean of its positions."""
+    asked: list[Any] = []
+
+    def capture(*_: Any, drop_massive: Any, **__: Any) -> Any:
+        asked.append(drop_massive)
+        x = torch.tensor([[1.0, 2], [3, 4], [7, 8]])
+        return SimpleNamespace(x=x, sample=torch.tensor([0, 0, 1]))
+
+    monkeypatch.setattr("sae_nb.steering._direction.capture", capture)
+    assert _rows(plain, "0", [1, 2], "last", None).tolist() == [[2, 3], [7, 8]]
+    _rows(plain, "0", [1, 2], "all", None)
+    assert asked == [False, "auto"]
+    with pytest.raises(ValueError, match="got none in input 2"):
+        _rows(plain, "0", [1, 2, 3], "all", None)
