@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from sae_nb.circuits import (
     _head_scores as head_scores,
     _restoring as restoring,
     _summary as drawing,
+    load_graph,
 )
 from sae_nb.circuits._faithfulness import Faithfulness, foreseen
 from sae_nb.circuits._head_scores import HeadScores
@@ -188,7 +190,10 @@ def test_a_graph_counts_its_kinds_in_words(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(graphs, "intervene", lambda _g, _n, factor, **_: asked.append(factor))
     whole.intervene(2)
     whole.intervene(2, 3.0)
-    assert asked == [0, 3]
+    monkeypatch.setattr(graphs, "live_units", lambda of: of)
+    monkeypatch.setattr(graphs, "groups_of", lambda *given: asked.append(given[-1]))
+    units.groups()
+    assert asked == [0, 3, 0.8]
 
 
 def test_of_many_inputs_those_of_most_influence_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -463,3 +468,15 @@ def test_states_of_another_pair_of_the_same_length_are_the_control() -> None:
     moved, words = restoring._controls([SimpleNamespace(**vars(pair(3, "one")))] * 1, 0)
     assert words == "random directions"
     assert moved[0]["a"].norm(dim=-1).flatten().tolist() == pytest.approx([2**0.5] * 3)
+
+
+def test_a_saved_graph_is_the_graph_again(tmp_path: Path) -> None:
+    whole = graph(grid=(1, 2, 3), left_out={"mlp_out.0": (0, 1)}, inputs=torch.tensor([[4, 5]]))
+    whole.save(tmp_path / "graph")
+    again = load_graph(tmp_path / "graph")
+    assert (again.grid, again.outcomes, again.places) == ((1, 2, 3), ((0,),), whole.places)
+    assert again.left_out == {"mlp_out.0": (0, 1)}
+    assert again.inputs.tolist() == [[4, 5]]
+    assert again.matrix.toarray().tolist() == whole.matrix.toarray().tolist()
+    assert again.flow.tolist() == whole.flow.tolist()
+    assert again.nodes.position.tolist() == whole.nodes.position.tolist()
