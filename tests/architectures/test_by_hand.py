@@ -22,6 +22,7 @@ from sae_nb.architectures import (
 )
 from sae_nb.architectures._describing import measured_words
 from sae_nb.architectures._initialisation import _largest, _Search
+from sae_nb.architectures._jump_relu import jump, step
 from sae_nb.architectures._recipe import ramp
 from sae_nb.architectures._revival import (
     IN_PURSUITS,
@@ -401,3 +402,18 @@ def test_weights_written_as_they_come_are_those_of_a_whole_save(tmp_path: Path) 
         assert (tmp_path / "streamed" / name).read_bytes() == (
             tmp_path / "whole" / name
         ).read_bytes()
+
+
+def test_a_pre_code_at_its_threshold_is_not_above_it() -> None:
+    """θ = 2 and a window of a quarter of it to either side: |u − 2| < .5."""
+    u = torch.tensor([1.0, 1.5, 1.75, 2.0, 2.25, 2.5, 4.0], requires_grad=True)
+    theta = torch.full((7,), 2.0, requires_grad=True)
+    above, near = [0, 0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 0, 0]
+    z = jump(u, theta, 0.5)
+    assert z.tolist() == [one * up for one, up in zip(u.tolist(), above, strict=True)]
+    by_u, by_theta = torch.autograd.grad(z.sum(), (u, theta))
+    assert (by_u.tolist(), by_theta.tolist()) == (above, [-2.0 * one for one in near])
+    counted = step(u, theta, 0.5)
+    assert counted.tolist() == above
+    (by_theta,) = torch.autograd.grad(counted.sum(), theta)
+    assert by_theta.tolist() == [-1.0 * one for one in near]
