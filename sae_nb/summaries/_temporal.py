@@ -238,7 +238,7 @@ def read_in_time(
     if model.modality.is_image:
         return _over_layers(model, sae, given, place, options)
     from sae_nb.capturing import capture
-    from sae_nb.models._text_inputs import text_ids
+    from sae_nb.models._text_inputs import language_samples, token_sequences
 
     point = hook_point or sae.hook_point
     if point is None:
@@ -246,16 +246,20 @@ def read_in_time(
             f"`hook_point` must be given, because the SAE does not say where it was trained. "
             f"{model.name} has {len(model.hook_points())}: see model.hook_points()."
         )
-    text = given if isinstance(given, str) else list(given)
-    acts = capture(
-        model, [text], str(point), drop_massive=False, progress=False
-    )  # every token in time
-    specials = set(getattr(model.tokenizer, "all_special_ids", ()))
-    tokens = acts.tokens
-    if tokens is None:
+    if not model.modality.is_text:
         raise TypeError(
             f"`given` must be a text {model.name} can read as tokens, got {type(given).__name__}."
         )
+    samples = language_samples(model, [given] if isinstance(given, str) else given)
+    texts = [columns[0] for _, columns in token_sequences(model, samples.items, "auto")]
+    if len(texts) != 1:
+        raise ValueError(f"`given` must be one text, got {len(texts)}. Pass one of them.")
+    read = {"input_ids": texts[0][None], "attention_mask": torch.ones_like(texts[0])[None]}
+    acts = capture(
+        model, read, str(point), drop_massive=False, progress=False
+    )  # every token in time
+    specials = set(getattr(model.tokenizer, "all_special_ids", ()))
+    tokens: Any = acts.tokens
     record = summarise_sequence(
         sae,
         acts.x,
@@ -265,9 +269,8 @@ def read_in_time(
         first_position=int(acts.position[0]),
         **options,
     )
-    ids = text_ids(model, [text])[0] if isinstance(text, str) else text
     last = int(acts.position[-1]) + 1
-    return replace(record, unread=max(len(ids) - last, 0))
+    return replace(record, unread=max(len(texts[0]) - last, 0))
 
 
 def _over_layers(

@@ -127,6 +127,8 @@ WRITE: dict[str, Callable[[sn.LiveModel, Any], Any]] = {
     "PatchingPanel": lambda model, x: sw.PatchingPanel(model, x, "A little dog ran", (" to", " a")),
     "DepthTrajectory": lambda model, x: sw.DepthTrajectory(model, x),
     "SteeringPanel": lambda model, x: sw.SteeringPanel(model, "resid_post.1", sn.TopK(128, 8, 2), inputs=x),
+    "GenerationLens": lambda model, x: sw.GenerationLens(model, sn.TopK(128, 8, 2), "resid_post.1", x),
+    "TemporalPanel": lambda model, x: sw.TemporalPanel(model, sn.Temporal(128, 8, 2), x, hook_point="resid_post.1"),
 }  # fmt: skip
 
 
@@ -147,7 +149,7 @@ def test_token_ids_that_no_text_gives_are_refused(gpt: sn.LiveModel) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("panel", WRITE)
-@pytest.mark.parametrize("form", ["ids", "mapping", "encoding"])
+@pytest.mark.parametrize("form", ["ids", "array", "mapping", "encoding"])
 def test_a_panel_of_texts_takes_their_tokens(panel: str, form: str, gpt: sn.LiveModel) -> None:
     ids = next(iter(gpt.batches(TEXT))).first_tensor
     shown = WRITE[panel](gpt, TEXTS[form](ids[0].tolist()))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import traitlets as t
 from torch import Tensor
@@ -15,6 +15,8 @@ from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.figures.theme import format_count
 from sae_nb.generation._generation import Generation
 from sae_nb.generation._writing import check_writer
+from sae_nb.models._chat import is_conversation
+from sae_nb.models._text_inputs import one_text
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries import InputSummary
 from sae_nb.summaries._continuing import N_RANDOM
@@ -50,6 +52,7 @@ from sae_nb_widgets.steering._scale import StrengthScale
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.generation import Written
     from sae_nb.models import LiveModel
     from sae_nb.monitoring import Monitor
@@ -81,9 +84,9 @@ class GenerationLens(PlayingPanel):
     hook_point
         Hook point of the SAE; None takes the SAE's own.
     prompt
-        The model's first input: a text, or a list of messages, `{"role": …, "content": …}`, which the
-        tokenizer's chat template renders up to where the assistant answers. The last message, if the
-        user's, is shown in the box, those before in `messages`. Of a model that reads both also (text,
+        The model's first input: a text or its token ids, or a list of messages, `{"role": …, "content": …}`,
+        which the tokenizer's chat template renders up to where the assistant answers. The last message, if
+        the user's, is shown in the box, those before in `messages`. Of a model that reads both also (text,
         image), of which the image is `picture`; it comes first where the text has no place for it.
     acts
         Activations, codes or a catalogue: base rates and 99th percentiles are measured on them. None takes
@@ -167,7 +170,7 @@ class GenerationLens(PlayingPanel):
         model: LiveModel,
         sae: SparseAutoencoder,
         hook_point: str | None = None,
-        prompt: str | tuple[str, Any] | Sequence[Mapping[str, str]] = "",
+        prompt: Inputs = "",
         *,
         acts: Activations | Any = None,
         frequency: Any = None,
@@ -198,9 +201,11 @@ class GenerationLens(PlayingPanel):
         picture = None
         if isinstance(prompt, tuple) and len(prompt) == 2 and isinstance(prompt[0], str):
             prompt, picture = prompt
+        elif not isinstance(prompt, str) and not is_conversation(prompt):
+            prompt = one_text(model, prompt)
         with self.hold_trait_notifications():
             self.picture = picture
-            self.messages, self.prompt = keeping.split_prompt(prompt)
+            self.messages, self.prompt = keeping.split_prompt(cast(Any, prompt))
 
     @t.validate("picture")
     def _picture_fits(self, proposal: t.Bunch) -> Tensor | None:
