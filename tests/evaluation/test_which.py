@@ -209,3 +209,14 @@ def test_rows_near_few_directions_are_read_by_them() -> None:
 
 def test_the_spread_of_counts_is_relative() -> None:
     assert _spread(torch.tensor([1.0, 3.0])) == pytest.approx(2**0.5 / 2)
+
+
+def test_limits_lie_beyond_the_floor_by_their_margins() -> None:
+    """Times 2.5, times 0.7, 0.15 more, times 0.8."""
+    x = torch.eye(8)[torch.arange(520) % 3] * (1 + gaussian(n=520, d_in=1).abs())
+    dimension, count, nested, sign = which_sae(x).findings
+    assert dimension.limit == pytest.approx(2.5 * dimension.floor)
+    assert count.limit == pytest.approx(0.7 * count.floor, nan_ok=True)
+    assert nested.limit == pytest.approx(nested.floor + 0.15, nan_ok=True)
+    assert sign.limit == pytest.approx(0.8 * sign.floor)
+    assert not math.isnan(nested.floor)

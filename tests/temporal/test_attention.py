@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.temporal._decomposition import CodeAttention, shifted
+from sae_nb.temporal._decomposition import CodeAttention, predict, shifted
 
 N_ATOMS = 40
 
@@ -65,3 +65,29 @@ def test_rows_of_its_layers_have_one_length() -> None:
         assert not bool(one.bias.any())
     with pytest.raises(ValueError, match="n_heads·bottleneck_factor=8, got 12"):
         CodeAttention(12, 2, 4)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_the_past_suggests_is_taken_off_layer_by_layer(strict: bool) -> None:
+    """u = [attention(v; past)]₊; strict z_p += u / λ, else a u with a = ⟨p, r⟩ / ‖p‖², p = u D."""
+    generator = torch.Generator().manual_seed(0)
+    layers = [CodeAttention(8, 2, 2, generator=generator) for _ in range(2)]
+    x, encoder, dictionary = (
+        torch.randn(*size, generator=generator) for size in ((2, 5, 3), (8, 3), (8, 3))
+    )
+    gain = 0.4
+    with torch.no_grad():
+        found = predict(x, encoder, dictionary, layers, gain=gain, strict=strict, attention=True)
+        rest, total = x, torch.zeros(2, 5, 8)
+        for layer in layers:
+            v = (gain * rest @ encoder.T).relu()
+            before = torch.cat([torch.zeros(2, 1, 8), v[:, :-1]], dim=1)
+            u = layer(before, before if strict else v).relu()
+            p = u @ dictionary
+            a = (p * rest).sum(-1, keepdim=True) / (p.norm(dim=-1, keepdim=True) + 1e-6) ** 2
+            u = u / gain if strict else a * u
+            total, rest = total + u, rest - u @ dictionary
+    torch.testing.assert_close(found.codes, total, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(found.residual, rest, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(found.predicted, x - rest, atol=1e-4, rtol=1e-3)
+    assert len(found.attention) == 2

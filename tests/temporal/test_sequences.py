@@ -115,3 +115,17 @@ def test_a_position_comes_once() -> None:
     )
     with pytest.raises(ValueError, match="positions that do not rise"):
         Sequences(acts)
+
+
+def test_the_first_gap_is_named_and_two_rows_need_positions() -> None:
+    sample = torch.zeros(6, dtype=torch.long)
+    acts = Activations.from_tensor(
+        torch.ones(6, 2), sample=sample, position=torch.tensor([0, 1, 4, 5, 9, 10])
+    )
+    with pytest.raises(ValueError, match="comes after position 1: 2 gaps in all"):
+        Sequences(acts)
+    two = Activations.from_tensor(
+        torch.ones(2, 2), sample=torch.arange(2), position=torch.zeros(2, dtype=torch.long)
+    )
+    with pytest.raises(ValueError, match="got 2 rows that are all at position 0"):
+        Sequences(two)
