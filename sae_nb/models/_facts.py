@@ -108,6 +108,7 @@ def writer_in(module: nn.Module) -> nn.Module | None:
 
 
 def is_of_transformers(module: nn.Module) -> bool:
+    """Return whether the module's class is one of a pretrained model, by what all of them name."""
     return hasattr(type(module), "main_input_name") and hasattr(type(module), "config_class")
 
 

@@ -132,7 +132,7 @@ codes.to_numpy(dtype=np.float64)  # _.dtype == np.float64
 (acts.tokens != acts.tokens[0]).mean()  # 0 < _ < 1
 pd.DataFrame({'a': dict(report), 'b': dict(report)})  # _.loc['r2', 'b'] == report.r2
 acts.to_numpy(dtype=np.float16).dtype  # _ == np.float16
-pd.DataFrame([report, report])  # _.r2.dtype == float
+pd.DataFrame([report, report])  # pd.__version__ < '3' or _.r2.dtype == float
 codes == codes, codes == None, codes in [codes]  # _ == (True, False, True)
 acts == acts, acts != None, len({acts, codes})  # _ == (True, True, 2)
 torch.cat([acts, acts])  # len(_) == 2 * len(acts) and _.hook_point == acts.hook_point

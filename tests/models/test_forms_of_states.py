@@ -149,6 +149,8 @@ def test_frames_that_are_read_one_by_one_are_parts_of_their_video() -> None:
     """VideoPrism's first blocks get (videos · frames, patches, d): rows are tubelets of each video in order."""
     import transformers as t
 
+    if not hasattr(t, "VideoPrismVisionConfig"):
+        pytest.skip("this transformers has no VideoPrism")
     config = t.VideoPrismVisionConfig(
         hidden_size=32, intermediate_size=64, num_attention_heads=4, num_spatial_layers=2, num_temporal_layers=1,
         num_frames=4, image_size=32, tubelet_size=[1, 8, 8],

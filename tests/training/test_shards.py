@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 from types import SimpleNamespace
 from typing import Any
 
@@ -197,9 +197,21 @@ class Together(Team):
 
 
 def in_threads(size: int, work: Callable[[Together], Any]) -> list[Any]:
-    barrier, board = Barrier(size, timeout=60), {}
+    barrier, board = Barrier(size), {}
+
+    def of(rank: int) -> Any:
+        try:
+            return work(Together(rank, size, barrier, board))
+        except BaseException:
+            barrier.abort()  # the others wait for nobody
+            raise
+
     with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(lambda rank: work(Together(rank, size, barrier, board)), range(size)))
+        running = [pool.submit(of, rank) for rank in range(size)]
+    wrong = [error for one in running if (error := one.exception())]
+    if wrong:  # what went wrong first, not that others were left alone
+        raise min(wrong, key=lambda error: isinstance(error, BrokenBarrierError))
+    return [one.result() for one in running]
 
 
 @pytest.mark.parametrize("kind", ["row", "batch"])
