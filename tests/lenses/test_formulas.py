@@ -829,3 +829,14 @@ def test_an_answer_settles_where_it_stays_on_top_to_the_end(gpt: Any) -> None:
     assert moved.agrees.tolist() == agrees.tolist()
     assert moved.agreement.tolist() == [0.75] * 3
     assert moved.settles.tolist() == [2, 0, 5, -1]
+
+
+def test_a_lens_knows_its_model_by_weights_of_one_type(gpt: Any) -> None:
+    """Of another type the digest is another, and the name decides."""
+    lens = sn.fit_lens(gpt, PROMPTS, "logit", progress=False)
+    replace(lens, weights=("x", "float16")).on(gpt)
+    replace(lens, model_name="other").on(gpt)
+    with pytest.raises(ValueError, match="which has other weights"):
+        replace(lens, weights=("x", "float32")).on(gpt)
+    with pytest.raises(ValueError, match="another name and other weights"):
+        replace(lens, weights=("x", "float16"), model_name="other").on(gpt)
