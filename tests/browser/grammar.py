@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-TRIES = 60
+TRIES = 240  # a minute: a machine that never ran it compiles loops first
 ROLES = "button|textbox|combobox|slider|spinbutton|checkbox|radio|switch|listbox|searchbox|tab"
 UNNAMED = re.compile(rf"""^\s*- '?({ROLES})\b(?! ")""")
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 SAYS = "What it makes the model say"
+HEADS = "Attention heads (share of its length)"
 RAISES = "Direct path: outputs it raises (+) and lowers (−)"
 MEASURE = "measure"
 
@@ -112,8 +113,9 @@ class AtomDetail:
         # Next to a map there is no room for it, and the map says what is close.
         for spare in (self.near, self.where):
             spare.add_class("sae-nb-spare")
-        self.heads = Sparkbars()
-        self.heads.empty_text = "Pass model= to see which attention heads write it."
+        self.heads = Sparkbars(
+            description=HEADS, empty_text="Pass model= to see which attention heads write it."
+        )
         self._make_more = partial(More, self._list, rows, often)
         self._record: AtomSummary | None = None
         self._more_place = VBox()
@@ -185,7 +187,7 @@ class AtomDetail:
         """Draw the share of each attention head; hidden where atoms are not read side by side from heads."""
         show(self.heads, known)
         found = [] if shares is None else shares.tolist()
-        self.heads.description = "Attention heads (share of its length)"
+        self.heads.description = HEADS
         if found:
             even = format_percent(1 / len(found))
             self.heads.description = f"Attention heads (share of its length; alike: {even} each)"

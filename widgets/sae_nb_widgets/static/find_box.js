@@ -12,7 +12,7 @@ function render({ model, el }) {
   const said = make("span", "", { "aria-live": "polite" });
   const note = make("span");
   head.append(said, note);
-  const list = make("div", "", { role: "listbox", id });
+  const list = make("div", "", { role: "listbox", id, "aria-label": "atoms found" });
   drop.append(head, list);
   root.append(field, clear, drop);
   el.append(root);
