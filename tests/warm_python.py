@@ -126,6 +126,7 @@ if __name__ == "__main__":
     import numba  # noqa: F401
     import safetensors.torch  # noqa: F401
     import torch._dynamo  # noqa: F401 - every torch.optim asks for it, and it is half of a start
+    import transformers.modeling_utils  # noqa: F401 - what it finds installed (torchao) may talk of itself
 
     if "SAE_NB_OTHER_SUMS" in os.environ:
         from other_sums import shuffle_sums
