@@ -217,10 +217,14 @@ MAKERS: dict[str, Callable[[], Panel]] = {
 
 @pytest.fixture(scope="module")
 def panel(request: pytest.FixtureRequest) -> Iterator[Panel]:
+    """One of each kind, shared by the tests; closing it frees every widget, and twice is harmless."""
     made = MAKERS[request.param]()
     made.wait(120)
     yield made
+    inside = [w for w in descendants(made) if w is not shared_script()]
     made.close()
+    made.close()
+    assert [type(w).__name__ for w in inside if w.comm is not None] == []
 
 
 every_panel = pytest.mark.parametrize("panel", sorted(MAKERS), indirect=True)
@@ -459,15 +463,6 @@ def test_a_label_written_elsewhere_shows_at_once_and_as_words(panel: Panel, tmp_
         assert HOSTILE not in page
     finally:
         names.labels.write(panel.atom, "")
-
-
-@every_panel
-def test_closing_frees_every_widget(panel: Panel) -> None:
-    """Twice is harmless. It is the last one asked of a panel that the tests above share."""
-    inside = [w for w in descendants(panel) if w is not shared_script()]
-    panel.close()
-    panel.close()
-    assert [type(w).__name__ for w in inside if w.comm is not None] == []
 
 
 @pytest.mark.slow
