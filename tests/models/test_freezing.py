@@ -12,7 +12,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 import sae_nb as sn
 from sae_nb.circuits import attribution_graph, direct_effects, head_contributions
-from sae_nb.models._freezing import Frozen
+from sae_nb.models._freezing import Frozen, check_frozen
 from sae_nb.models._running import run
 
 IDS = [[5, 9, 3, 7, 11, 13]]
@@ -180,3 +180,15 @@ def test_edits_of_a_norm_stay_and_a_batch_norm_is_none() -> None:
     with (frozen := Frozen(batch_norm)):
         batch_norm.module(torch.randn(2, 4))
     assert frozen.n_norms == 0
+
+
+def test_what_is_cut_need_not_be_linear() -> None:
+    """Attention that runs freely is not linear in the stream; what it writes is put in the midst."""
+    model = sn.load_model("tiny-gpt")
+    (batch,) = model.batches(["the cat sat"])
+    frozen = Frozen(model, attention=False)
+    with frozen:
+        run(model, batch, read="resid_post.0")
+    check_frozen(frozen, model, batch, ("attn_out", "mlp_out"))
+    with pytest.raises(ValueError, match="linear between its MLPs"):
+        check_frozen(frozen, model, batch, ("mlp_out",))
