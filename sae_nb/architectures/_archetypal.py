@@ -70,8 +70,6 @@ class Archetypal(OneStep):
     ([0.0, 1.0], 'Archetypal')
     """
 
-    not_mapped = "its atoms are mixtures of candidates, computed together"
-
     operator: HullOperator
     has_candidates: Tensor
 

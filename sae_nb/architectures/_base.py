@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
@@ -49,7 +49,6 @@ from sae_nb.checks import (
     shown,
 )
 from sae_nb.codes import SparseCodes
-from sae_nb.files import MappedMatrix
 
 _Sae = TypeVar("_Sae", bound="SparseAutoencoder")
 
@@ -138,9 +137,6 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
         if not cls.__module__.startswith("sae_nb.") and "fixed_codes" not in vars(cls):
             cls.fixed_codes = False
 
-    not_mapped: str = "its encoder needs the whole dictionary at once"
-    """Reason why its weights cannot stay in their file (`load_sae(…, mmap=True)`); empty if they can."""
-
     initialised: Tensor
     to_resample: tuple[Tensor, Tensor] | None = None
     """Dead atoms that `after_optimiser_step` replaces, and by which directions; a step's loss decides."""
@@ -167,18 +163,6 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
                 if name in own.get(kind, ()):
                     return own[kind][name]
             return no_attribute(self, name)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SparseAutoencoder:
-        """Apply `to`, `double` or `cuda` to every weight; those in a file stay unchanged."""
-        if not self.is_mapped:
-            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        moved = fn(torch.empty(0, dtype=self.dtype))
-        if (moved.dtype, moved.device) != (self.dtype, self.device):
-            raise ValueError(
-                f"An SAE whose weights stay in their file must stay {self.dtype} on the CPU, got {moved.dtype} "
-                f"on {moved.device}. Load it without mmap."
-            )
-        return self
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move or convert the SAE in place, as torch's `Module.to` does, and return it.
@@ -333,11 +317,6 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
         learned: Any = self._parameters.get("pre_bias", self._buffers.get("pre_bias"))
         bias: Tensor = scaling["mean"] + learned / scaling["scale"]
         return bias
-
-    @property
-    def is_mapped(self) -> bool:
-        """Whether encoder and dictionary stay in their file, as `load_sae(…, mmap=True)` leaves them."""
-        return any(isinstance(part, MappedMatrix) for part in self.parameters())
 
     @property
     def dtype(self) -> torch.dtype:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
 from sae_nb import architectures, plugins
 from sae_nb.activations._positions import PositionPolicy
@@ -23,10 +22,7 @@ from sae_nb.architectures._saving import (
     WEIGHTS,
     widened,
 )
-from sae_nb.architectures.parts._operators import UNIT_GUARD
-from sae_nb.files import MappedMatrix
 from sae_nb.files._atomic import read_json, read_manifest
-from sae_nb.files._mapped import in_memory
 from sae_nb.files._tensors import read_tensors
 
 _DTYPES = {
@@ -110,10 +106,6 @@ def _rebuild(
         ) from error
     written = read_tensors(folder / WEIGHTS)
     stored, dtype = widened(written), _dtype_of(config, folder)
-    if any(isinstance(tensor, MappedMatrix) for tensor in stored.values()):
-        check_mappable(sae)
-        sae.kept_as, dtype = dtype, torch.promote_types(dtype, torch.float32)
-        stored = {n: t if sae.n_atoms in t.shape else in_memory(t) for n, t in stored.items()}
     tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in stored.items()}
     try:
         sae.load_state_dict(tensors, assign=True)
@@ -122,9 +114,7 @@ def _rebuild(
             f"{str(folder / WEIGHTS)!r} must hold the tensors of a {architecture.__name__} with "
             f"{config['settings']}, and does not ({error}). Save the SAE again."
         ) from error
-    if sae.kept_as is not None:
-        _settle(sae)
-    elif any(tensor.dtype != written[name].dtype for name, tensor in tensors.items()):
+    if any(tensor.dtype != written[name].dtype for name, tensor in tensors.items()):
         # Rounding in a narrower format left rows a little off the sphere.
         sae.after_optimiser_step()
     sae.hook_point, sae.model_name = config["hook_point"], config["model_name"]
@@ -135,24 +125,6 @@ def _rebuild(
     if P99 in config:
         setattr(sae, P99, torch.tensor(config[P99]))
     return sae.eval()
-
-
-def _settle(sae: SparseAutoencoder) -> None:
-    """Let an SAE be used whose matrices stay in their file."""
-    operator: Any = sae.operator
-    weight = operator.weight
-    if sae.unit_atoms and weight.held.stored.dtype != sae.kept_as:
-        operator.weight = nn.Parameter(weight.unit_rows(UNIT_GUARD), requires_grad=False)
-    sae.requires_grad_(False)
-
-
-def check_mappable(sae: SparseAutoencoder) -> None:
-    """Refuse an SAE that cannot be used without its weights in memory."""
-    why = sae.not_mapped
-    if why:
-        raise ValueError(
-            f"`mmap` must be False for a {type(sae).__name__}: {why}. Load it without mmap."
-        )
 
 
 def _dtype_of(config: dict[str, Any], folder: Path) -> torch.dtype:

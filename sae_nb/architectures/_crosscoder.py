@@ -76,8 +76,6 @@ class Crosscoder(SharedCode, OneStep):
     ([torch.Size([8, 4]), torch.Size([8, 6])], torch.Size([8]))
     """
 
-    not_mapped = "its atoms lie at several hook points, in units of their own"
-
     def __new__(cls, *_: object, base: str = "BatchTopK", **__: object) -> Crosscoder:
         """An object that is a crosscoder and a base, once the base is known."""
         if "_host" not in vars(cls):

@@ -62,8 +62,6 @@ class OneStep(SparseAutoencoder):
     """Length of a resampled encoder row, as a share of the others' mean. Ours: where atoms compete for k
     places, a short row never wins one, and dies again."""
 
-    not_mapped = ""
-
     def __post_init__(self) -> None:
         if self.aux_k is None:
             self.aux_k = max(1, min(self.d_in // 2, self.n_atoms))

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sae_nb.files import MappedMatrix
 from sae_nb.files._atomic import MANIFEST, new_folder, read_json, write_json, write_manifest
 from sae_nb.files._exchange import place
 from sae_nb.files._locks import holding_folder
-from sae_nb.files._mapped import in_memory
 from sae_nb.files._streams import Stream, write_streams
 from sae_nb.files._tensors import write_tensors
 
@@ -62,9 +60,6 @@ class Provenance:
 
     on_first_use: Callable[[Any, Activations], None] | None = None
     """Called once with the SAE and the first captured activations that it reads."""
-
-    kept_as: torch.dtype | None = None
-    """Precision that the file states whose matrices it reads from; None: they are in memory."""
 
     @property
     def looks(self) -> bool:
@@ -125,10 +120,7 @@ def write_sae(
 
     `matrices_as`: a narrower format; torch.int8 keeps a scale for every row. `part_bytes`: see `write_tensors`.
     """
-    state, dtype = sae.state_dict(), sae.dtype
-    if sae.kept_as is not None:  # as its file has them
-        dtype = sae.kept_as
-        state = {n: _as_kept(t, dtype) for n, t in state.items()}
+    state = sae.state_dict()
     if matrices_as is not None:
         state = _narrowed(state, matrices_as)
     if tensors is None:
@@ -141,7 +133,7 @@ def write_sae(
         "settings": {n: v for n, v in sae.settings().items() if n not in later or later[n] != v},
         "hook_point": None if sae.hook_point is None else str(sae.hook_point),
         "model_name": sae.model_name,
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": str(sae.dtype).removeprefix("torch."),
     }
     if sae.target_hook_point is not None:
         config[TARGET] = str(sae.target_hook_point)
@@ -179,16 +171,10 @@ def _narrowed(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tens
 def widened(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a file with its rows of eight bits as floats."""
     return {
-        name: in_memory(tensor) * stored[name + SCALE] if name + SCALE in stored else tensor
+        name: tensor * stored[name + SCALE] if name + SCALE in stored else tensor
         for name, tensor in stored.items()
         if not name.endswith(SCALE)
     }
-
-
-def _as_kept(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    if isinstance(tensor, MappedMatrix):
-        return tensor.unscaled()
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _check_is_sae(folder: Path) -> None:

@@ -132,8 +132,6 @@ class Temporal(OneStep):
     ((3, 5, 8), False, 'Temporal')
     """
 
-    not_mapped = "its attention and its atoms are learned and used together"
-
     fixed_codes = False
     reads_sequences = True
 

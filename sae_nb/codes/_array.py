@@ -13,7 +13,6 @@ from torch import Tensor
 from sae_nb._lazy import answers_wrong_calls
 from sae_nb.checks import check_memory, is_array
 from sae_nb.codes._support import Support
-from sae_nb.files import MappedMatrix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -222,9 +221,6 @@ class ArrayOfCodes:
     def _weighted_rows(
         chosen: Tensor, first: Tensor, weights: Tensor, table: Tensor
     ) -> Float[Tensor, "..."]:
-        if isinstance(table, MappedMatrix):  # of which only the rows in use are read
-            used, chosen = torch.unique(chosen.long(), return_inverse=True)
-            table = table.rows(used if len(used) else chosen.new_zeros(1, dtype=torch.long))
         dtype = torch.promote_types(weights.dtype, table.dtype)
         columns = table.reshape(len(table), -1).to(weights.device, dtype)
         product = torch.nn.functional.embedding_bag(

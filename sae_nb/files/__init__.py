@@ -8,6 +8,5 @@ from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.files._fingerprints import SaeIdentity as SaeIdentity
-    from sae_nb.files._mapped import MappedMatrix as MappedMatrix
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

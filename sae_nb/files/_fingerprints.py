@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.checks import in_own_modes
-from sae_nb.files._mapped import row_bytes
 
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs
@@ -140,10 +139,12 @@ def dictionary_digest(dictionary: Tensor) -> str:
     """Return sixteen hexadecimal digits that a dictionary has, and no other, also none that is only
     rounded.
     """
-    digest = hashlib.sha256()
-    for atoms in row_bytes(dictionary):
-        digest.update(atoms)
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(float32_bytes(dictionary)).hexdigest()[:16]
+
+
+def float32_bytes(matrix: Tensor) -> memoryview:
+    """Return the rows of a matrix in float32 as bytes."""
+    return np.ascontiguousarray(matrix.detach().cpu().float().numpy()).data
 
 
 _SAMPLED = 256  # values looked at per tensor: training moves all of them, so a few give it away

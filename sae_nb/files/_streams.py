@@ -15,7 +15,6 @@ from torch import Tensor
 
 from sae_nb.files._atomic import existing, replacing
 from sae_nb.files._exchange import place
-from sae_nb.files._mapped import MappedMatrix
 
 _NAMES = {
     "int64": "I64", "float64": "F64", "float32": "F32", "int32": "I32", "bfloat16": "BF16",
@@ -38,12 +37,7 @@ class Stream:
 
 
 def in_portions(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield consecutive rows of a tensor: as many at a time as `portion_rows` returns, or tiles of one
-    in its file.
-    """
-    if isinstance(tensor, MappedMatrix):
-        yield from (tensor.block(rows) for rows in tensor.tiles())
-        return
+    """Yield consecutive rows of a tensor: as many at a time as `portion_rows` returns."""
     yield from torch.split(tensor, portion_rows(tensor)) if tensor.ndim else (tensor,)
 
 

@@ -1,4 +1,4 @@
-"""Named tensors in one file: safetensors, or an .npz of numpy, whole or left in the file by matrix."""
+"""Named tensors in one file: safetensors, or an .npz of numpy."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ from sae_nb.files._atomic import (
     write_manifest,
 )
 from sae_nb.files._exchange import place
-from sae_nb.files._mapped import MappedMatrix, is_mapping
-from sae_nb.files._mapped_files import mapped_safetensors
-from sae_nb.files._streams import write_streams
 
 _PART = ".part"
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
@@ -40,9 +37,6 @@ def write_tensors(
     With `part_bytes`, a longer file is cut into parts of that length, `path` with .part1, .part2 … after it,
     which `read_tensors(path)` puts together again.
     """
-    if any(isinstance(tensor, MappedMatrix) for tensor in tensors.values()):
-        write_streams(path, tensors, metadata)
-        return
     # One storage may back several tensors (tied weights, views); safetensors stores each apart.
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     content = save(ready, metadata=metadata)
@@ -79,13 +73,13 @@ def write_arrays(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read a safetensors file onto the CPU; within `mapping()`, its matrices stay in it, if it is one file."""
+    """Read a safetensors file onto the CPU. Where it is one file, the system reads what is used of it."""
     parts = _parts_of(Path(path))
     path = parts[0] if parts else existing(path)
     try:
         if parts:
             return load(b"".join(part.read_bytes() for part in parts))
-        return mapped_safetensors(path) if is_mapping() else load_file(path)
+        return load_file(path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         if not path.is_file():
             raise FileNotFoundError(

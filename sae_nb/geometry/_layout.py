@@ -16,9 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, Share, as_tensor, at_least, check_data, check_matrix, checked
-from sae_nb.files import MappedMatrix
 from sae_nb.files._atomic import cache_folder
-from sae_nb.files._mapped import row_bytes
+from sae_nb.files._fingerprints import float32_bytes
 from sae_nb.files._tensors import read_tensors, write_tensors
 from sae_nb.geometry._cosines import SMALL_TILE, TILE, cosine_tiles, tile_rows, unit_rows
 
@@ -95,13 +94,11 @@ def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
     (2, 2)
     """
     x = check_matrix(x).detach().cpu()
-    mapped = isinstance(x, MappedMatrix)  # which goes by tiles, in its own precision
-    chosen = None if mapped else sample_rows(len(x), min(len(x), WHOLE_UP_TO), seed=0)
-    some = x if chosen is None else x[torch.from_numpy(chosen)]
-    unit = torch.nn.functional.normalize(some, dim=1) if mapped else _unit(some)
+    chosen = sample_rows(len(x), min(len(x), WHOLE_UP_TO), seed=0)
+    unit = _unit(x if chosen is None else x[torch.from_numpy(chosen)])
     mean = unit.mean(dim=0)
     # The d × d product: the rows may be many, their width is not.
-    square = (unit.T @ unit).double() - len(some) * torch.outer(mean, mean).double()
+    square = (unit.T @ unit).double() - len(unit) * torch.outer(mean, mean).double()
     _, vectors = torch.linalg.eigh(square)
     first = vectors.flip(1)[:, :2].to(mean)
     if chosen is None:
@@ -139,8 +136,7 @@ def layout_key(x: Float[Tensor, "n d"], settings: LayoutSettings) -> str:
     given |= {} if chosen is None else {"sample": len(chosen)}
     text = f"{tuple(x.shape)} {given} umap-learn {made_by}"
     digest = hashlib.sha256(text.encode())
-    for rows in row_bytes(x):
-        digest.update(rows)
+    digest.update(float32_bytes(x))
     return digest.hexdigest()[:32]
 
 

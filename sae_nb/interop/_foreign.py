@@ -29,7 +29,6 @@ from sae_nb.files._atomic import (
     replacing,
     write_json,
 )
-from sae_nb.files._mapped import is_mapping
 from sae_nb.files._tensors import write_arrays, write_tensors
 
 P = ParamSpec("P")
@@ -374,11 +373,6 @@ def _is_plain(value: object) -> bool:
 
 
 def _unpickled(path: Path) -> Any:
-    if is_mapping():
-        raise ValueError(
-            f"`mmap` must be False for {str(path)!r}, a pickled file: only safetensors and uncompressed .npz "
-            "can be memory-mapped. Load it without mmap."
-        )
     check_archive(existing(path))
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -462,9 +456,7 @@ def remember(
     read: Callable[[Path], SparseAutoencoder] | None = None,
     names_its_place: bool = True,
 ) -> S:
-    """Let an SAE remember the file it was read from, unless it reads from it; returns the SAE."""
-    if is_mapping():
-        return sae
+    """Let an SAE remember the file it was read from; returns the SAE."""
     own = [tensor.detach() for tensor in (*sae.parameters(), *sae.buffers())]
     original = Original(
         library=library,

@@ -17,8 +17,6 @@ from sae_nb.activations._sites import AND
 from sae_nb.architectures import SkipTranscoder, SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
 from sae_nb.files._atomic import check_archive, existing, json_object, read_json
-from sae_nb.files._mapped import is_mapping
-from sae_nb.files._mapped_files import CompressedError, mapped_arrays
 from sae_nb.files._tensors import read_tensors
 from sae_nb.interop._foreign import (
     Contents,
@@ -388,12 +386,8 @@ def _read_arrays(path: Path) -> dict[str, Tensor]:
     path = existing(path)
     check_archive(path)
     try:
-        if is_mapping():
-            return mapped_arrays(path)
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except CompressedError:
-        raise
     except (ValueError, zipfile.BadZipFile, OSError, EOFError, TypeError) as error:
         raise ValueError(
             f"{str(path)!r} must be a complete file of number arrays, and is not ({error}). Nothing in "

@@ -19,14 +19,12 @@ from sae_nb.activations import Activations
 from sae_nb.activations._positions import DEFAULT, PositionPolicy
 from sae_nb.architectures import DenseOperator, SparseAutoencoder, TrainingDefaults
 from sae_nb.architectures._base import Data, Untrained
-from sae_nb.architectures._catalogue import check_mappable
 from sae_nb.architectures._one_step import without_zeros
 from sae_nb.architectures.parts._operators import MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows, row_tiles
 from sae_nb.checks import as_tensor, checked, one_of, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import index_dtype, offsets_of
-from sae_nb.files._mapped import all_finite, in_memory, is_mapping
 from sae_nb.kernels import per_entry, threshold_encode, topk_encode
 
 # -------------------------------------------------------------------------------------------------
@@ -326,7 +324,6 @@ class Imported(FromFile, SparseAutoencoder):
     """
 
     unit_atoms = False
-    not_mapped = ""
     _told = False
     later_settings = {"d_out": None}
 
@@ -613,20 +610,14 @@ _IN_FILES = {"operator.weight": "dictionary", "pre_bias": "bias"}
 def fill(sae: SparseAutoencoder, given: Mapping[str, Tensor]) -> None:
     """Give an SAE that was made without memory its tensors, those of a file in the shapes that it has."""
     state = {}
-    if is_mapping():
-        check_mappable(sae)
     for name, empty in sae.state_dict().items():
         if name in given:
             state[name] = _checked(_IN_FILES.get(name, name), given[name], tuple(empty.shape))
-            if sae.n_atoms not in empty.shape:
-                state[name] = in_memory(state[name])
         else:
             # Units, scales and flags are 1; sums and biases that a file has not are 0.
             ones = name.endswith((".scale", ".unit", "initialised"))
             state[name] = torch.full(empty.shape, ones, dtype=empty.dtype)
     sae.load_state_dict(state, assign=True)
-    if is_mapping():
-        sae.requires_grad_(False)
 
 
 def _checked(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -638,7 +629,7 @@ def _checked(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
             f"{tuple(value.shape)}. The file may be damaged, or of another kind."
         )
     value = value.to(torch.float32)
-    if not all_finite(value):
+    if not torch.isfinite(value).all():
         raise ValueError(
             f"`{name}` in the file must be finite, got NaN or infinity. Download it again."
         )

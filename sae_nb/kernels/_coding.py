@@ -25,8 +25,7 @@ from sae_nb.checks import (
     one_of,
 )
 from sae_nb.codes import SparseCodes
-from sae_nb.files import MappedMatrix
-from sae_nb.kernels import _autograd as autograd, _reference as reference, _tiles as tiles
+from sae_nb.kernels import _autograd as autograd, _reference as reference
 from sae_nb.kernels._autograd import primitives_of
 from sae_nb.kernels._backends import (
     Backend,
@@ -106,15 +105,6 @@ def topk_encode(
     if not len(x):
         raise ValueError("`x` must have at least one row, got none.")
     k, signed = check_k(k, len(weight)), check_flag(signed, name="signed")
-    if isinstance(weight, MappedMatrix):
-        return tiles.topk(
-            pre_codes,
-            k,
-            signed,
-            lambda w, b, _: topk_encode(
-                x, w, b, k=min(k, len(w)), centre=centre, signed=signed, backend=backend
-            ),
-        )
     if pick(backend, x) == "reference":
         return reference.topk(pre_codes.dense(), k, signed=signed)
     kept = pre_codes.detach()
@@ -178,14 +168,6 @@ def batch_topk_encode(
     """
     pre_codes = _checked(x, weight, bias, centre)
     n_kept = max(1, round(check_average_k(k, len(weight)) * len(x)))
-    if isinstance(weight, MappedMatrix):
-        return tiles.batch_topk(
-            pre_codes,
-            n_kept,
-            lambda w, b, _: batch_topk_encode(
-                x, w, b, k=min(n_kept / len(x), len(w)), centre=centre, backend=backend
-            ),
-        )
     if pick(backend, x) == "reference":
         return reference.batch_topk(pre_codes.dense(), n_kept)
     kept = pre_codes.detach()
@@ -235,13 +217,6 @@ def threshold_encode(
         limits = x.new_full((), thresholds)  # written there, not sent
     limits = limits.expand(len(weight)) if limits.ndim == 0 else limits
     pre_codes = _checked(x, weight, bias, centre, thresholds=limits)
-    if isinstance(weight, MappedMatrix):
-        return tiles.above(
-            pre_codes,
-            lambda w, b, atoms: threshold_encode(
-                x, w, b, thresholds=limits[atoms], centre=centre, backend=backend
-            ),
-        )
     if pick(backend, x) == "reference":
         return reference.above(pre_codes.dense(), limits)
     kept = pre_codes.detach()
@@ -331,10 +306,6 @@ def decode(
     check_tensors(bias=bias)
     check_dictionary(codes, dictionary)
     check_fit(codes.values, dictionary, {"bias": (bias, dictionary.shape[1])})
-    if isinstance(dictionary, MappedMatrix):
-        return tiles.decode(
-            codes, dictionary, bias, lambda z, d, b: decode(z, d, b, backend=backend)
-        )
     chosen = pick(backend, codes.values)
     if chosen == "cpu" and backend == "auto" and codes.nnz * dictionary.shape[1] <= FEW:
         x_hat, *_ = torch.embedding_bag(

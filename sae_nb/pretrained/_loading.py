@@ -22,7 +22,6 @@ from sae_nb.architectures._saving import KIND
 from sae_nb.checks import check_path, checked, warn_caller
 from sae_nb.files._atomic import MANIFEST, existing_folder, json_object, read_json
 from sae_nb.files._exchange import recover
-from sae_nb.files._mapped import mapping
 from sae_nb.models._fetching import FETCHED, known_as
 
 if TYPE_CHECKING:
@@ -103,9 +102,7 @@ _PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
 
 
 @checked(leave=("folder_or_name",))
-def load_sae(
-    folder_or_name: str | Path, sae_id: str | None = None, *, mmap: bool = False
-) -> SparseAutoencoder:
+def load_sae(folder_or_name: str | Path, sae_id: str | None = None) -> SparseAutoencoder:
     """Read an SAE of any architecture, in eval mode, on the CPU.
 
     Parameters
@@ -123,13 +120,6 @@ def load_sae(
     sae_id
         Which SAE of a release, as SAELens has it: `load_sae(release, sae_id)` is
         `load_sae(f"{release}/{sae_id}")`.
-    mmap
-        Leave encoder and dictionary in their file, memory-mapped, for SAEs that do not fit in memory or
-        hardly. `encode` then reads a tile of atoms at a time, and decoding and steering only the rows
-        they use; codes are the same. Half-precision numbers stay so in the file and are computed in
-        float32. Operations that need the whole dictionary are refused above 128 MiB, and so are
-        training, other devices, compressed `.npz`, pickled `.pt` and encoders that do not go by tiles,
-        such as MatchingPursuit. Checksums are compared at loading, as without.
 
     Raises
     ------
@@ -148,14 +138,7 @@ def load_sae(
     """
     if sae_id is not None:
         folder_or_name = f"{folder_or_name}/{sae_id}"
-    with mapping(mmap):
-        sae = _loaded(folder_or_name)
-    if mmap and not sae.is_mapped:
-        raise ValueError(
-            f"`mmap` must be False for {str(folder_or_name)!r}, a {type(sae).__name__} whose weights cannot "
-            "stay in their file. Load it without mmap."
-        )
-    return sae
+    return _loaded(folder_or_name)
 
 
 def _loaded(folder_or_name: str | Path) -> SparseAutoencoder:

@@ -252,11 +252,6 @@ def _check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> N
                 f"`sae` must be a sparse autoencoder such as sn.TopK(d_in={source.d_in}, n_atoms=512, "
                 f"k=16), got {kind}. The order is train(sae, data)."
             )
-        if getattr(sae, "is_mapped", False):
-            raise ValueError(
-                f"`sae` must have its weights in memory to be trained, got a {type(sae).__name__} loaded with "
-                "mmap=True, whose weights stay in their file. Load it without mmap."
-            )
         if not any(parameter.requires_grad for parameter in sae.parameters()):
             raise ValueError(
                 f"`sae` must have weights that can be trained, but those of this {type(sae).__name__} "

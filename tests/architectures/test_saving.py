@@ -58,8 +58,19 @@ def test_weights_of_eight_bits_in_parts_come_back(tmp_path: Path) -> None:
     apart = (read.dictionary - sae.dictionary).abs() / level
     assert 0.1 < float(apart.max()) < 0.75  # half a level, and the norm again
     assert torch.allclose(read.dictionary.norm(dim=1), torch.ones(500), atol=1e-6)
-    with pytest.raises(ValueError, match="`mmap` must be False"):
-        load_sae(tmp_path, mmap=True)
+
+
+def test_weights_in_the_sae_s_own_precision_stay_in_their_file(tmp_path: Path) -> None:
+    """The numbers of an SAE that was read are the system's pages of the file; `mmap=` says so."""
+    TopK(d_in=64, n_atoms=512, k=4).save(tmp_path / "sae")
+    read = load_sae(tmp_path / "sae")
+    maps = Path("/proc/self/maps")
+    if maps.is_file():
+        first = {int(line.split("-")[0], 16): line for line in maps.read_text().splitlines()}
+        at = max(begin for begin in first if begin <= read.dictionary.data_ptr())
+        assert first[at].endswith("sae.safetensors")
+    with pytest.raises(TypeError, match=r"takes no `mmap`.*get_slice"):
+        load_sae(tmp_path / "sae", mmap=True)  # type: ignore[call-arg]
 
 
 def test_another_version_is_refused(folder: Path) -> None:

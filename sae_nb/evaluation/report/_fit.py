@@ -196,8 +196,8 @@ def check_fit(
     bos: bool | Literal["auto"] = "auto" if adds is None else adds
     rows = _captured(model, inputs, _places(model, sae, stated), bos)
     sae.look_at(rows[stated])  # whether its model's norms take off means
-    # A wrong scale would be beyond the numbers of half precision; a mapped SAE computes in single precision.
-    tried = sae if sae.is_mapped else copy.deepcopy(sae).float()
+    # A wrong scale would be beyond the numbers of half precision.
+    tried = copy.deepcopy(sae).float()
     trials = list(_trials(model, tried, inputs, rows, stated, bos))
     first, rest = trials[0], sorted(trials[1:], key=lambda trial: -trial.r2)
     enough = CLEARLY * (1 - first.r2)

@@ -20,8 +20,6 @@ from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
 from sae_nb.atoms._searching import folded
 from sae_nb.checks import Seed, check_count, checked, one_of
-from sae_nb.files import MappedMatrix
-from sae_nb.files._mapped import in_memory
 from sae_nb.geometry import LayoutSettings, mean_cosines, nearest_by_cosine, pca_layout
 from sae_nb.geometry._ivf_index import NearDistances, near_distances
 from sae_nb.geometry._layout import cache_file, cached_layout, layout_key
@@ -154,12 +152,6 @@ class ConceptAtlas:
         self._given = given_columns(columns or {}, self.n_atoms)
         self.other = None if other is None else dictionary_of(other, "other")
         self._xy = None if xy is None else self._checked_xy(xy)
-        rows = getattr(sae, "dictionary", None)
-        if self.other is not None and isinstance(rows, MappedMatrix) and not rows.is_small:
-            raise ValueError(
-                "`other` must be None for an SAE loaded with mmap=True that is too large to be read whole, "
-                f"got {rows.shape[0]} atoms × {rows.shape[1]}. Load it without mmap to compare two."
-            )
         if self.other is not None and self.other.shape[1] != self.dictionary.shape[1]:
             raise ValueError(
                 f"`other` must have width d_in={self.dictionary.shape[1]} to be compared, got "
@@ -203,7 +195,7 @@ class ConceptAtlas:
     def there(self) -> Bool[np.ndarray, " n_atoms"]:
         """Mask of the atoms that have a direction: at one site of several, some may have none."""
         rows = torch.split(self.dictionary, 2**16)
-        have = lambda: torch.cat([(in_memory(some) != 0).any(dim=1) for some in rows]).numpy()  # noqa: E731
+        have = lambda: torch.cat([(some != 0).any(dim=1) for some in rows]).numpy()  # noqa: E731
         return np.asarray(self._once(("there",), have))
 
     def _checked_xy(self, xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
@@ -517,10 +509,6 @@ class ConceptAtlas:
             facts["examples"] = self.examples.name
             if show == "tokens":
                 facts["vectors"] = "the SAE's own reconstructions"
-        rows = getattr(self.sae, "dictionary", None)
-        if show == "atoms" and isinstance(rows, MappedMatrix) and not rows.is_small:
-            width = self.dictionary.shape[1]
-            facts["cosines"] = f"of a random projection to {width} of {rows.shape[1]} dimensions"
         facts |= {"show": show, "layout": layout, "seed": str(self.seed)}
         return {name: text for name, text in facts.items() if text}
 

@@ -1,4 +1,4 @@
-"""A concept map of very many points: nearest ones of one at a time, groups of a sample, sketched atoms."""
+"""A concept map of very many points: nearest ones of one at a time, groups of a sample."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from torch import Tensor
 
 from sae_nb.checks import check_matrix
 from sae_nb.figures.theme import format_count
-from sae_nb.files import MappedMatrix
-from sae_nb.files._mapped import in_memory
 from sae_nb.geometry import cluster_points
 from sae_nb.summaries.concept_map._concept_map import Column
 
@@ -32,7 +30,7 @@ _ROWS = 2**16
 
 def lengths_of(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """Return lengths of rows; 1 for a zero row, whose cosines are zero."""
-    lengths = torch.cat([in_memory(rows).norm(dim=1) for rows in torch.split(x, _ROWS)])
+    lengths = torch.cat([rows.norm(dim=1) for rows in torch.split(x, _ROWS)])
     return lengths.where(lengths > 0, torch.ones(()))
 
 
@@ -102,23 +100,5 @@ def dictionary_of(sae: object, name: str) -> Float[Tensor, "n_atoms d_in"]:
             f"`{name}` must be a sparse autoencoder or a (n_atoms, d_in) dictionary, got "
             f"{type(sae).__name__}. Load one with sn.load_sae."
         )
-    if isinstance(rows, MappedMatrix):
-        return in_memory(rows) if rows.is_small else sketched(rows)
     # A copy: training goes on while the map is looked at.
     return check_matrix(rows.detach(), name=name).cpu().float().clone()
-
-
-SKETCHED = 256
-"""Width of a sketch. A cosine of it is within 1 / √256 = 0.06 of the atoms' own, two times in three."""
-
-
-def sketched(rows: MappedMatrix) -> Float[Tensor, "n_atoms width"]:
-    """Return unit rows of a dictionary that stays in its file, projected at random to a small width.
-
-    Source: Johnson and Lindenstrauss, 1984: cosines stay, up to 1 / √width.
-    """
-    unit = torch.nn.functional.normalize(rows, dim=1)
-    width = min(SKETCHED, rows.shape[1])
-    generator = torch.Generator().manual_seed(rows.shape[1])
-    directions = torch.randn(rows.shape[1], width, generator=generator) / width**0.5
-    return unit @ directions.to(rows.dtype)

@@ -19,8 +19,6 @@ from sae_nb.atoms._names import rows_in_words
 from sae_nb.checks import Count, Seed, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import codes_of_rows
-from sae_nb.files import MappedMatrix
-from sae_nb.files._mapped import in_memory
 from sae_nb.findings import Finding
 from sae_nb.statistics import Difference, n_arrangements, permuted_difference
 
@@ -394,11 +392,7 @@ def pretrained_store(sae: SparseAutoencoder) -> ExampleStore | None:
     mine = sae.dictionary.detach().cpu()
     if twin.shape != mine.shape:
         return None
-    if isinstance(mine, MappedMatrix):  # what stays in a file is scaled by another rounding
-        same = torch.allclose(twin, in_memory(mine).to(twin), rtol=0, atol=1e-6)
-    else:
-        same = torch.equal(twin, mine.to(twin))
-    return store() if same else None
+    return store() if torch.equal(twin, mine.to(twin)) else None
 
 
 @lru_cache(maxsize=8)

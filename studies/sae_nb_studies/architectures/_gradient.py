@@ -64,8 +64,6 @@ class GradientSAE(OneStep):
     [1]
     """
 
-    not_mapped = "it may choose atoms by a gradient, of all of them at once"
-
     k: int
     _: KW_ONLY
     gradient_weight: Weight = 1.0

@@ -93,7 +93,6 @@ class Lorsa(Transcoder):
     ((3, 5, 8), torch.Size([3, 2, 5, 5]))
     """
 
-    not_mapped = "its queries and keys are learned and used together with its atoms"
     fixed_codes = False
     reads_sequences = True
     context = None

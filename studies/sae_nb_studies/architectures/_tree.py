@@ -91,8 +91,6 @@ class TreeSAE(BatchTopK):
     True
     """
 
-    not_mapped = "its codes are chosen level by level, with all weights of a level at once"
-
     fixed_codes = False
 
     _: KW_ONLY
