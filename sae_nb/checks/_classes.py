@@ -26,7 +26,7 @@ CLASSES = {
     "UniversalSAE": "a UniversalSAE. Make one with sn.UniversalSAE([d_1, d_2], …).",
     "PlantedManifolds": "planted manifolds. Use sn.data.planted_manifolds(…).",
     "HiddenRules": "stories with a hidden rule. Use sn.data.hidden_rules(…).",
-    "SteeringRecipe": "a SteeringRecipe. Use sn.summaries.SteeringRecipe(…).",
+    "SteeringRecipe": "a SteeringRecipe. Use sn.steering.SteeringRecipe(…).",
     "Operator": "an operator. Use one such as sn.architectures.FixedOperator(dictionary).",
     "Encoding": "an Encoding. Use sn.interop.Encoding(…).",
     "Origin": "an Origin. Use sn.interop.Origin(…).",

@@ -22,12 +22,12 @@ from sae_nb.checks import LARGEST, check_atom, check_count, check_real, check_se
 from sae_nb.generation._writing import check_length, check_writer, text_of
 from sae_nb.models._generation import Begun, Choice, Stream, prompt_row
 from sae_nb.models._interventions import Intervention
+from sae_nb.models._one_input import placed_in
 from sae_nb.models._running import intervening
 from sae_nb.monitoring._watching import Watch
 from sae_nb.steering import random_direction
 from sae_nb.steering._calibration import combined_direction
 from sae_nb.summaries._continuing import N_RANDOM, shared_beginning
-from sae_nb.summaries.input._answers import placed_in
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -8,6 +8,7 @@ from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.activations._modality import Modality as Modality
+    from sae_nb.models._answers import answering as answering
     from sae_nb.models._bottleneck import (
         Bottleneck as Bottleneck,
         train_bottlenecks as train_bottlenecks,
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from sae_nb.models._loading import load_model as load_model, wrap as wrap
     from sae_nb.models._memory import MemoryNeeded as MemoryNeeded, memory_needed as memory_needed
     from sae_nb.models._modalities import register_modality as register_modality
+    from sae_nb.models._one_input import (
+        as_batch as as_batch,
+        outcome_names as outcome_names,
+        shown_picture as shown_picture,
+    )
     from sae_nb.models._preprocessing import Preprocess as Preprocess
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -95,6 +95,39 @@ class Answer:
             keep = self.keep
             return answer[-1 if keep is None else int(keep[i].nonzero()[-1])]
         return answer.flatten()
+
+
+class AnswerOf:
+    """A live model whose answer is one of its other heads; everything else is the model's own."""
+
+    def __init__(self, model: LiveModel, head: str) -> None:
+        if not callable(getattr(model.module, "forward_heads", None)):
+            raise ValueError(
+                f'`head` must be "" for {model.name}, which has one head, got {head!r}.'
+            )
+        self._model, self._head = model, head
+        self.class_names: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def forward(self, batch: Batch, **how: Any) -> Tensor:
+        """Return the head's logits for a batch."""
+        heads = self._model.forward(batch, **{**how, "method": "forward_heads"})
+        if self._head not in heads:
+            raise ValueError(
+                f"`head` must be one of {sorted(heads)} or empty for the main one, got {self._head!r}."
+            )
+        return cast(Tensor, heads[self._head])
+
+    def main_output(self, raw: Tensor) -> Tensor:
+        """Return the logits as they are."""
+        return raw
+
+
+def answering(model: LiveModel, head: str) -> LiveModel:
+    """Return the model, or the model with another of its heads as its answer."""
+    return cast("LiveModel", AnswerOf(model, head)) if head else model
 
 
 def logit_cap(model: LiveModel) -> float | None:

@@ -14,11 +14,27 @@ if TYPE_CHECKING:
         splice as splice,
         steer as steer,
     )
+    from sae_nb.steering._curve_walk import CurveWalk as CurveWalk, walk_along as walk_along
     from sae_nb.steering._direction import Direction as Direction, direction as direction
     from sae_nb.steering._dose_response import (
+        SteeringCurve as SteeringCurve,
         best_effect as best_effect,
         dose_response as dose_response,
+        summarise_dose_response as summarise_dose_response,
     )
     from sae_nb.steering._nearest import NearestAtoms as NearestAtoms
+    from sae_nb.steering._reading import Reading as Reading, read_unsteered as read_unsteered
+    from sae_nb.steering._recipe import (
+        SteeringRecipe as SteeringRecipe,
+        edit_of as edit_of,
+        two_groups as two_groups,
+    )
+    from sae_nb.steering._summary import (
+        Steered as Steered,
+        SteeringSummary as SteeringSummary,
+        control_of as control_of,
+        effects_of_adding as effects_of_adding,
+        summarise_steering as summarise_steering,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
         AtomSummary as AtomSummary,
         summarise_atom as summarise_atom,
     )
+    from sae_nb.steering._recipe import SteeringRecipe as SteeringRecipe, edit_of as edit_of
+    from sae_nb.steering._summary import (
+        SteeringSummary as SteeringSummary,
+        summarise_steering as summarise_steering,
+    )
     from sae_nb.summaries._pursuit import (
         PursuitSteps as PursuitSteps,
         summarise_pursuit as summarise_pursuit,
@@ -21,12 +26,6 @@ if TYPE_CHECKING:
         SessionSummary as SessionSummary,
         peak_memory as peak_memory,
         summarise_session as summarise_session,
-    )
-    from sae_nb.summaries._steering import (
-        SteeringRecipe as SteeringRecipe,
-        SteeringSummary as SteeringSummary,
-        edit_of as edit_of,
-        summarise_steering as summarise_steering,
     )
     from sae_nb.summaries._sum_of_atoms import (
         SumOfAtoms as SumOfAtoms,

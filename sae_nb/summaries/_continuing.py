@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from sae_nb.summaries._steering import SteeringRecipe, control_of, edit_of
-from sae_nb.summaries.input._answers import as_batch, outcome_names
+from sae_nb.models._one_input import as_batch, outcome_names
+from sae_nb.steering._recipe import SteeringRecipe, edit_of
+from sae_nb.steering._summary import control_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

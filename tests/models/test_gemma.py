@@ -15,7 +15,7 @@ import sae_nb as sn
 from sae_nb.circuits._heads import written_by_heads
 from sae_nb.models._attention import watching
 from sae_nb.models._running import run
-from sae_nb.summaries import SteeringRecipe, summarise_steering
+from sae_nb.steering import SteeringRecipe, summarise_steering
 from tests.models.conftest import build_model
 
 WINDOW, CAP, LENGTH = 4, 5.0, 10

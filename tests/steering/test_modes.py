@@ -20,7 +20,8 @@ from sae_nb.steering._modes import (
     StrengthUnit,
     strength_quantile,
 )
-from sae_nb.summaries._steering import SteeringRecipe, control_of, edit_of
+from sae_nb.steering._recipe import SteeringRecipe, edit_of
+from sae_nb.steering._summary import control_of
 
 D = 6
 X = torch.randn(5, D, generator=torch.Generator().manual_seed(1))

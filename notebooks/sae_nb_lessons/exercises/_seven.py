@@ -89,7 +89,7 @@ def _as_recipe(answer: Any) -> Mapping[str, Any]:
 
 def judge_recipe(fields: Mapping[str, Any]) -> Mistake | None:
     """Judge a recipe of two atoms by the chances that the answer gives to the 4 and to the 9."""
-    from sae_nb.summaries._steering import SteeringRecipe
+    from sae_nb.steering import SteeringRecipe
 
     _, sae, examples, _ = _parts()
     try:
@@ -126,7 +126,7 @@ def judge_recipe(fields: Mapping[str, Any]) -> Mistake | None:
 
 def _answer(recipe: Any) -> Tensor:
     """Return the probabilities of the ten digits where the recipe is applied to the 7."""
-    from sae_nb.summaries._steering import edit_of
+    from sae_nb.steering import edit_of
 
     model, sae, _, seven = _parts()
     with torch.no_grad(), edit_of(model, sae, recipe):

@@ -23,7 +23,7 @@ from sae_nb.dynamics import (
 )
 from sae_nb.dynamics.paths._states import check_states, content_tokens
 from sae_nb.models._inputs import described, read_again
-from sae_nb.summaries.input._answers import outcome_names
+from sae_nb.models._one_input import outcome_names
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

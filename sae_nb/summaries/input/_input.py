@@ -20,8 +20,7 @@ from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.evaluation import Attribution, SpliceCheck, attribute
 from sae_nb.evaluation.causal._outcomes import Target, outcome_name
 from sae_nb.findings import Finding
-from sae_nb.steering._request import check_hook_point, check_width
-from sae_nb.summaries.input._answers import (
+from sae_nb.models._one_input import (
     as_batch,
     layout_in,
     patch_map,
@@ -31,6 +30,7 @@ from sae_nb.summaries.input._answers import (
     shown_picture,
     token_names,
 )
+from sae_nb.steering._request import check_hook_point, check_width
 from sae_nb.summaries.input._contrast import (
     NO_BASE_RATE,
     BaseRate,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sae_nb_lessons
 from sae_nb_lessons.exercises import _seven as seven_to_four
 
-from sae_nb.steering import calibrate_strength
-from sae_nb.summaries import SteeringRecipe
+from sae_nb.steering import SteeringRecipe, calibrate_strength
 
 
 def test_the_strength_that_costs_so_much_is_right() -> None:

@@ -12,8 +12,8 @@ import torch
 import traitlets as t
 
 import sae_nb as sn
-from sae_nb.summaries._curve_walk import walk_along
-from sae_nb.summaries.input._answers import outcome_names
+from sae_nb.models._one_input import outcome_names
+from sae_nb.steering._curve_walk import walk_along
 
 POINT, TEXT = "resid_post.0", "3 + 4 ="
 

@@ -9,7 +9,7 @@ import pytest
 from sae_nb_widgets.steering._figure import AFTER, BEFORE, MEDIAN, RANDOM, steering_figure
 from sae_nb_widgets.steering._words import outcome_words, verdict_words
 
-from sae_nb.summaries import SteeringRecipe, SteeringSummary
+from sae_nb.steering import SteeringRecipe, SteeringSummary
 
 RECIPE = SteeringRecipe(hook_point="resid_post.1", atom=3, strength=2.0)
 

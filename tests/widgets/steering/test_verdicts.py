@@ -10,7 +10,7 @@ import pytest
 from sae_nb_widgets.steering._words import verdict_words
 
 import sae_nb as sn
-from sae_nb.summaries import SteeringRecipe, SteeringSummary, summarise_steering
+from sae_nb.steering import SteeringRecipe, SteeringSummary, summarise_steering
 
 DIGITS = {4: 308, 7: 132, 2: 17, 0: 92, 8: 105, 3: 82}
 """Atoms of resid_post.6 of tiny-vit by the digit that they are named for."""

@@ -16,8 +16,8 @@ from sae_nb.checks import checked
 from sae_nb.figures import current_theme, quoted_token
 from sae_nb.figures.theme import CONTROL, NOVEL, format_percent
 from sae_nb.geometry import Curve
-from sae_nb.summaries._curve_walk import CurveWalk, walk_along
-from sae_nb.summaries.input._answers import outcome_names
+from sae_nb.models import outcome_names
+from sae_nb.steering import CurveWalk, walk_along
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import Entry, Number, Whole, control, reacts

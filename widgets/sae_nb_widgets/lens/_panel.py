@@ -16,9 +16,9 @@ from sae_nb.checks import checked
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb.lenses import Lens, LensReading
+from sae_nb.models import shown_picture
 from sae_nb.models._inputs import read_again
 from sae_nb.models._text_inputs import written
-from sae_nb.summaries.input._answers import shown_picture
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.components._layer_grid import LayerGrid

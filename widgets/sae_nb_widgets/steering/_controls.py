@@ -9,9 +9,9 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.figures.theme import escape
+from sae_nb.models import as_batch
 from sae_nb.steering._calibration import TARGETS
 from sae_nb.steering._modes import MODES, Mode
-from sae_nb.summaries.input._answers import as_batch
 from sae_nb_widgets.components import StrengthSlider
 from sae_nb_widgets.components._base import HTML, lay_out, layout_of
 from sae_nb_widgets.panel._declaring import TIGHT, Entry, Menu, button, control, line, show

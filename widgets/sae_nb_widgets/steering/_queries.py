@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from torch import Tensor
 
-from sae_nb.steering import calibrate_strength
-from sae_nb.steering._calibration import CalibratedStrength
-from sae_nb.summaries import SteeringSummary
-from sae_nb.summaries._steering import Steered, SteeringRecipe
-from sae_nb.summaries.input._answers import (
+from sae_nb.models import answering
+from sae_nb.steering import (
     Reading,
-    answering,
-    as_batch,
-    read_answer,
-    read_hook_point,
+    Steered,
+    SteeringRecipe,
+    SteeringSummary,
+    calibrate_strength,
+    read_unsteered,
 )
+from sae_nb.steering._calibration import CalibratedStrength
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -99,7 +98,7 @@ class SteeringRuns:
             # What a `with` block around a cell has put in force is part of the clean run.
             others = tuple(id(edit) for edit in self.model.interventions)
         place = (*asked.input, recipe.hook_point, others)
-        batch, clean = _once(self._clean, place, lambda: self._read(recipe, inputs))
+        batch, clean = _once(self._clean, place, lambda: read_unsteered(self.model, inputs, recipe))
         how = recipe.atoms, recipe.mode, recipe.positions, recipe.seed
         steered = _once(
             self._steered,
@@ -118,12 +117,6 @@ class SteeringRuns:
             if batch.truncated
             else "",
         )
-
-    def _read(self, recipe: SteeringRecipe, inputs: Inputs) -> tuple[Batch, Reading]:
-        """Run the model without the edit."""
-        model = answering(self.model, recipe.head)
-        batch, read_at = as_batch(model, inputs), read_hook_point(model, recipe.hook_point)
-        return batch, read_answer(model, batch, recipe.hook_point, read_at)
 
     def _state_of_sae(self) -> tuple[tuple[int, int], ...]:
         """Return what changes when the SAE's weights do: it may be in training."""

@@ -15,7 +15,7 @@ from sae_nb.checks import checked
 from sae_nb.files._atomic import write_json
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries._steering import SteeringRecipe
+from sae_nb.steering import SteeringRecipe
 from sae_nb_widgets.panel._declaring import reacts
 from sae_nb_widgets.steering import _choices as choices, _words as words
 from sae_nb_widgets.steering._choices import ChosenStrength

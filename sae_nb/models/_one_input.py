@@ -1,71 +1,21 @@
-"""A model's answer to one input, as plain arrays with names: classes, next tokens, or states."""
+"""One input as people see it: its batch, its image or sound, the names of its positions and of outcomes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Int16, UInt8
-from torch import Tensor
 
 from sae_nb.activations._context import Context, PlacedImages, describe_ids, token_texts
 from sae_nb.models._inputs import Batch
-from sae_nb.models._running import Run, run
 from sae_nb.models._states import TokenAxes, timed_layout
 
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reading:
-    """One run of the model: its answer, and its states on the way."""
-
-    scores: Float[np.ndarray, " outcomes"] | None
-    """Natural logarithms of the probabilities; None where the answer is a state."""
-
-    answer: Float[np.ndarray, "tokens d"]
-    edited: Float[np.ndarray, "tokens d_in"]
-    """States at the hook point that is steered, after the edit."""
-
-    later: Float[np.ndarray, "tokens d"] | None
-    """States at the hook point where consequences are read."""
-
-
-class AnswerOf:
-    """A live model whose answer is one of its other heads; everything else is the model's own."""
-
-    def __init__(self, model: LiveModel, head: str) -> None:
-        if not callable(getattr(model.module, "forward_heads", None)):
-            raise ValueError(
-                f'`head` must be "" for {model.name}, which has one head, got {head!r}.'
-            )
-        self._model, self._head = model, head
-        self.class_names: tuple[str, ...] = ()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def forward(self, batch: Batch, **how: Any) -> Tensor:
-        """Return the head's logits for a batch."""
-        heads = self._model.forward(batch, **{**how, "method": "forward_heads"})
-        if self._head not in heads:
-            raise ValueError(
-                f"`head` must be one of {sorted(heads)} or empty for the main one, got {self._head!r}."
-            )
-        return cast(Tensor, heads[self._head])
-
-    def main_output(self, raw: Tensor) -> Tensor:
-        """Return the logits as they are."""
-        return raw
-
-
-def answering(model: LiveModel, head: str) -> LiveModel:
-    """Return the model, or the model with another of its heads as its answer."""
-    return cast("LiveModel", AnswerOf(model, head)) if head else model
 
 
 def as_batch(model: LiveModel, inputs: Inputs) -> Batch:
@@ -79,73 +29,6 @@ def as_batch(model: LiveModel, inputs: Inputs) -> Batch:
             "slice of one, such as inputs[3:4]."
         )
     return batches[0]
-
-
-def read_hook_point(model: LiveModel, hook_point: str) -> str | None:
-    """Return where consequences of an edit are read: the last residual stream at or after it."""
-    points = [str(point) for point in model.hook_points()]
-    last = [name for name in points if name.startswith("resid_post.")]
-    if not last:
-        return None
-    edited = str(model.hook_point(hook_point))
-    if edited in points and points.index(edited) > points.index(last[-1]):
-        return None
-    return last[-1]
-
-
-def read_answer(
-    model: LiveModel, batch: Batch, hook_point: str, read_at: str | None = None
-) -> Reading:
-    """Run the model once, under the edits in force, and keep its answer and its states."""
-    return read_answers(model, batch, hook_point, read_at)[0]
-
-
-def read_answers(
-    model: LiveModel, batch: Batch, hook_point: str, read_at: str | None = None
-) -> list[Reading]:
-    """Run the model once on copies of one sample, under the edits in force, and keep the same of each."""
-    ran = run(model, batch, read={hook_point, read_at or hook_point}, answer="end")
-    return readings_of(model, ran, hook_point, read_at)
-
-
-def readings_of(
-    model: LiveModel, ran: Run, hook_point: str, read_at: str | None = None
-) -> list[Reading]:
-    """Return answer and states of every sample of a pass over copies of one."""
-    batch = ran.batch
-    states = {
-        name: x.float().cpu()[:, _real(batch.at(ran.points[name]))].numpy()
-        for name, x in ran.states.items()
-    }
-    answers = ran.answer.tensor.detach().float().cpu()
-    if batch.keep is not None and answers.ndim == 3 and answers.shape[1] == len(batch.keep[0]):
-        answers = answers[:, _real(batch)]
-    readings = []
-    for i, answer in enumerate(answers):
-        scores = _scores(model, answer)
-        readings.append(
-            Reading(
-                scores=None if scores is None else scores.numpy(),
-                answer=answer.reshape(-1, answer.shape[-1] if answer.ndim else 1).numpy(),
-                edited=states[hook_point][i],
-                later=None if read_at is None else states[read_at][i],
-            )
-        )
-    return readings
-
-
-def _real(batch: Batch) -> slice | Tensor:
-    """Return which columns of a batch of one are of its sample."""
-    return slice(None) if batch.keep is None else batch.keep[0].cpu()
-
-
-def _scores(model: LiveModel, answer: Tensor) -> Tensor | None:
-    """Log-probabilities of classes or next tokens; None where the answer is a state."""
-    if model.modality.is_text:
-        return answer[-1].log_softmax(dim=-1) if model.causal and answer.ndim == 2 else None
-    if answer.ndim == 1 and model.class_names is not None:
-        return answer.log_softmax(dim=-1)
-    return None
 
 
 def outcome_names(model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]:
