@@ -21,6 +21,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - pip asks, but a folder on the pa
         "Make a new environment with a newer Python and install it there."
     )
 
+from sae_nb._hooks import answered_by as _answered_by
 from sae_nb._lazy import lazy_exports, studies as _studies
 
 # OpenMP's threads wait for each other by counting, 300 000 steps by default: with other work on the same
@@ -205,3 +206,13 @@ else:
         if name == "studies":
             return _studies()
         return _find(name)
+
+
+# What lower packages ask of higher ones, by the name of the hook: who answers is imported when it is asked.
+
+
+def _sessions() -> None:
+    import sae_nb.sessions._names  # noqa: F401
+
+
+_answered_by(shown_names=_sessions)

@@ -253,7 +253,7 @@ def _certificate_command(commands: Commands) -> None:
 
 
 def _certificate(asked: argparse.Namespace) -> int:
-    from sae_nb._lazy import above
+    from sae_nb._above import above
     from sae_nb.pretrained import load_sae
 
     where = _folder_for(asked)

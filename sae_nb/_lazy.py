@@ -30,11 +30,11 @@ def lazy_exports(module: str) -> Exports:
     used.
     """
     homes = exports(module)
-    if module == "sae_nb" and find_spec(_STUDIES) is None:  # listed is what is there
-        present = [name for name, home in homes.items() if not home.startswith(_STUDIES)]
+    if module == "sae_nb" and find_spec(STUDIES) is None:  # listed is what is there
+        present = [name for name, home in homes.items() if not home.startswith(STUDIES)]
     else:
         present = list(homes)
-    public = sorted(name for name in present if homes[name] not in (module, _STUDIES, _PANELS))
+    public = sorted(name for name in present if homes[name] not in (module, STUDIES, _PANELS))
 
     def find(name: str) -> object:
         if name not in homes:
@@ -47,7 +47,7 @@ def lazy_exports(module: str) -> Exports:
         home = homes[name]
         if home == module:  # a package inside this one
             return import_module(f"{module}.{name}")
-        if home.partition(".")[0] == _STUDIES:
+        if home.partition(".")[0] == STUDIES:
             studies()  # or what to install
         value = getattr(_panels() if home == _PANELS else import_module(home), name)
         setattr(sys.modules[module], name, value)
@@ -69,21 +69,10 @@ def exports(package: str) -> dict[str, str]:
     return {alias.name: str(node.module) for node in imports for alias in node.names}
 
 
-def above(module: str, name: str) -> Any:
-    """Return what a higher module holds, once it is called for.
-
-    Look up methods that are a shorter way to a function above their class (`sae.push_to_hub`,
-    `SAE.load`), and what commands and tools of agents take from the studies; no other code does.
-    """
-    if module.startswith(_STUDIES):
-        studies()  # or what to install
-    return getattr(import_module(module), name)
-
-
 # -------------------------------------------------------------------------------------------------
 # Studies: a package of their own, above the tool, which imports none of them; found here by name alone.
 
-_STUDIES = "sae_nb_studies"
+STUDIES = "sae_nb_studies"
 _PANELS = "sae_nb_widgets"
 _INSTALL = (
     'pip install "sae-nb-studies @ git+https://github.com/sae-nb/sae_nb#subdirectory=studies"'
@@ -93,13 +82,13 @@ _INSTALL = (
 def studies() -> ModuleType:
     """Import the package of studies; if it is not installed, say how to get it."""
     try:
-        return import_module(_STUDIES)
+        return import_module(STUDIES)
     except ModuleNotFoundError as error:
-        if error.name != _STUDIES:
+        if error.name != STUDIES:
             raise
     raise ModuleNotFoundError(
         f"This is part of the package `sae-nb-studies`, which is not installed here. Run `{_INSTALL}`.",
-        name=_STUDIES,
+        name=STUDIES,
     )
 
 
@@ -133,16 +122,16 @@ def check_version(package: str) -> None:
 def _study_of(package: str) -> ModuleType | None:
     """Return the study that continues where a package of the tool ends, if there is one."""
     top, _, name = package.partition(".")
-    if top != "sae_nb" or not name or "." in name or find_spec(_STUDIES) is None:
+    if top != "sae_nb" or not name or "." in name or find_spec(STUDIES) is None:
         return None
-    study = f"{_STUDIES}.{name}"
+    study = f"{STUDIES}.{name}"
     return import_module(study) if find_spec(study) is not None else None
 
 
 def _tool_of(study: str) -> ModuleType | None:
     """Return the package of the tool that a study continues, if there is one."""
     top, _, name = study.partition(".")
-    is_study = top == _STUDIES and name and "." not in name
+    is_study = top == STUDIES and name and "." not in name
     there = is_study and PathFinder.find_spec(f"sae_nb.{name}", sys.modules["sae_nb"].__path__)
     return import_module(f"sae_nb.{name}") if there and there.origin else None
 
@@ -157,25 +146,25 @@ def offered_by_a_study(name: str) -> Any:
 # Where a module is now that scripts, cards and pickles know by its path of 0.2.0; for one release.
 
 _MOVED = (
-    ("sae_nb.studies", _STUDIES),
+    ("sae_nb.studies", STUDIES),
     ("sae_nb.studies.circuits", "sae_nb.circuits"),
     ("sae_nb.studies.evaluation.cross_model", "sae_nb.diffing"),
     ("sae_nb.studies.uses", "sae_nb.corpora"),
     ("sae_nb.studies.uses", "sae_nb.generation"),
-    ("sae_nb.models.recipes", f"{_STUDIES}.recipes"),
-    ("sae_nb.pretrained.making", f"{_STUDIES}.recipes.saes"),
-    ("sae_nb_lessons.reproductions", f"{_STUDIES}.reproductions"),
-    ("sae_nb.studies.minkowski._places", f"{_STUDIES}.minkowski._atom_positions"),
+    ("sae_nb.models.recipes", f"{STUDIES}.recipes"),
+    ("sae_nb.pretrained.making", f"{STUDIES}.recipes.saes"),
+    ("sae_nb_lessons.reproductions", f"{STUDIES}.reproductions"),
+    ("sae_nb.studies.minkowski._places", f"{STUDIES}.minkowski._atom_positions"),
     ("sae_nb.architectures._memberships", "sae_nb.architectures._simplex_codes"),
     ("sae_nb.atoms._heard", "sae_nb.atoms._sound_clips"),
     ("sae_nb.evaluation._which", "sae_nb.evaluation._recommend"),
     ("sae_nb.geometry._lists", "sae_nb.geometry._ivf_index"),
     ("sae_nb.serving._shelf", "sae_nb.serving._registry"),
     *(
-        (f"sae_nb.{study}", f"{_STUDIES}.{study}")
+        (f"sae_nb.{study}", f"{STUDIES}.{study}")
         for study in ("lab", "minkowski", "uses", "vision")
     ),
-    ("sae_nb", _STUDIES),
+    ("sae_nb", STUDIES),
 )
 """Older and present beginnings of paths; the first under which there is a source is taken."""
 
@@ -232,7 +221,7 @@ def _moved(name: str) -> ModuleSpec | None:
             continue
         if there is not None and there.origin is not None:
             return there
-    if len(fitting) > 1 and find_spec(_STUDIES) is None:  # the last one fits any name
+    if len(fitting) > 1 and find_spec(STUDIES) is None:  # the last one fits any name
         studies()
     return None
 
@@ -325,7 +314,7 @@ def _not_exported(module: str, name: str, known: Iterable[str]) -> str:
         return f"{said} It is a panel: `sw.{name}`, after `import sae_nb_widgets as sw`."
     if close := near(name, known):
         return f"{said} Did you mean {_either(close)}?"
-    if package == "sae_nb" and find_spec(_STUDIES) is None:
+    if package == "sae_nb" and find_spec(STUDIES) is None:
         return f"{said} More is in the package `sae-nb-studies`: `{_INSTALL}`."
     return (
         f"{said} `dir({_SHORT.get(package, package)}{module[len(package) :]})` lists what it has."

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb._lazy import above
+from sae_nb._above import above
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import acts_for, parts_of, reconstruction, site_names
 from sae_nb.atoms._firings import Firings, Histogram, frequency_histogram

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sae_nb._lazy import above
+from sae_nb._above import above
 from sae_nb.activations import Activations
 from sae_nb.activations._positions import DEFAULT, PositionPolicy
 from sae_nb.architectures import DenseOperator, SparseAutoencoder, TrainingDefaults

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb._lazy import above
+from sae_nb._above import above
 from sae_nb.checks import one_of, shown
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import Support

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb._lazy import KnowsOtherWords, above
+from sae_nb._above import above
+from sae_nb._lazy import KnowsOtherWords
 from sae_nb.checks import (
     Count,
     Seed,

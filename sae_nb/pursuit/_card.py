@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb._lazy import above
+from sae_nb._above import above
 from sae_nb.kernels._backends import takes_triton
 from sae_nb.pursuit._gram import ROUNDED_PANEL, Atoms, Gram, Known, gram_matrix, gram_of
 from sae_nb.pursuit._planning import MOST_IN_REGISTERS, Plan

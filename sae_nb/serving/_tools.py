@@ -112,7 +112,7 @@ class Tools:
 
     def steer(self, sae: str, atom: int, inputs: list[Any]) -> Answer:
         """Add an atom to the model, next to random directions that change its answers as much."""
-        from sae_nb._lazy import above
+        from sae_nb._above import above
 
         own, live, place = self._registry.of_sae(sae)
         number = self._atom(sae, atom)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.atoms._labels import Labels
@@ -12,6 +12,7 @@ from sae_nb.labelling._keeping import found_labels
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.sessions._annotations import Annotations, annotations_of
 from sae_nb.sessions._verdicts import verdicts_of
+from sae_nb.steering._nearest import shown_names
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomCatalogue
@@ -75,6 +76,11 @@ def names_of(
         carried.found = found
         return known
     return _keep(sae, AtomNames(catalogue, book), found)
+
+
+@shown_names.answer
+def _shown_names(sae: object) -> Callable[[int], str]:
+    return names_of(sae).name
 
 
 def _with_found(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import field
 
 import numpy as np
@@ -9,8 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch.nn.functional import normalize
 
-from sae_nb._lazy import above
+from sae_nb._hooks import Hook
 from sae_nb.findings import Finding, column
+
+shown_names: Hook[[object], Callable[[int], str]] = Hook("shown_names")
+"""(sae) → the name under which an atom is shown, by its number."""
 
 
 class NearestAtoms(Finding):
@@ -55,10 +59,10 @@ def nearest_atoms(
     chance = (normalize(drawn, dim=1) @ atoms.T).abs().amax(dim=1)
     cosines = atoms @ vector.cpu()
     nearest = cosines.abs().topk(min(n, len(atoms))).indices
-    names = above("sae_nb.sessions._names", "names_of")(sae)
+    name = shown_names(sae)
     return NearestAtoms(
         atoms=nearest.numpy(),
-        names=tuple(names.name(atom) for atom in nearest.tolist()),
+        names=tuple(name(atom) for atom in nearest.tolist()),
         cosines=cosines[nearest].numpy(),
         by_chance=float(chance.quantile(0.95)),
         n_random=n_random,

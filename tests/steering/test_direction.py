@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import curve
+from sae_nb.sessions._names import names_of
 from sae_nb.steering import Direction
 from sae_nb.steering._direction import METHODS, _chance, _held_out
 from sae_nb.steering._edits import Firing, Over
@@ -359,7 +360,8 @@ def test_nearest_atoms_have_names_and_a_level_of_chance(dogs) -> None:
     unit = torch.nn.functional.normalize(sae.dictionary.detach(), dim=1)
     assert near.atoms[0] == int((unit @ d.vector).abs().argmax())
     assert 0 < near.by_chance < 1
-    assert near.names[0].startswith(str(near.atoms[0]))
+    assert near.names == tuple(map(names_of(sae).name, near.atoms.tolist()))
+    assert any(" · " in name for name in near.names)
     planted = type(d)(**{**vars_of(d), "vector": unit[17].clone()})
     assert planted.nearest(sae, 1).atoms.tolist() == [17]
     with pytest.raises(ValueError, match="must be of this place, resid_post.2"):
