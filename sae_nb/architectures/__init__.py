@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from sae_nb.architectures._orthogonal_matching_pursuit import (
         OrthogonalMatchingPursuit as OrthogonalMatchingPursuit,
     )
+    from sae_nb.architectures._pursuit_steps import (
+        PursuitSteps as PursuitSteps,
+        summarise_pursuit as summarise_pursuit,
+        summarise_trace as summarise_trace,
+    )
     from sae_nb.architectures._recipe import (
         Recipe as Recipe,
         TrainingDefaults as TrainingDefaults,

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import (
+        PursuitSteps as PursuitSteps,
+        summarise_pursuit as summarise_pursuit,
+        summarise_trace as summarise_trace,
+    )
     from sae_nb.atoms import (
         AtomCatalogue as AtomCatalogue,
         AtomSummary as AtomSummary,
@@ -16,11 +21,6 @@ if TYPE_CHECKING:
     from sae_nb.steering._summary import (
         SteeringSummary as SteeringSummary,
         summarise_steering as summarise_steering,
-    )
-    from sae_nb.summaries._pursuit import (
-        PursuitSteps as PursuitSteps,
-        summarise_pursuit as summarise_pursuit,
-        summarise_trace as summarise_trace,
     )
     from sae_nb.summaries._session import (
         SessionSummary as SessionSummary,

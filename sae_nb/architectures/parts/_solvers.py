@@ -135,6 +135,15 @@ class SolverTrace:
             )
         return self.steps[step]
 
+    def check_fits(self, n_rows: int, n_atoms: int) -> None:
+        """Refuse it where rows or dictionary are others than those it is of."""
+        given = (len(self.n_steps), self.n_atoms)
+        if given != (n_rows, n_atoms):
+            raise ValueError(
+                f"`trace` must be of {n_rows} rows of x and {n_atoms} atoms, got one of {given[0]} rows and "
+                f"{given[1]} atoms. Give the inputs and the dictionary that the solver was given."
+            )
+
     @classmethod
     def concatenate(cls, parts: list[SolverTrace]) -> SolverTrace:
         """Return the traces of several tiles as one; tiles that stopped early keep their last step."""

@@ -12,10 +12,17 @@ import sae_nb_widgets as sw
 import torch
 from sae_nb_widgets.components._atom_card import png_address
 from sae_nb_widgets.pursuit._detail import GOAL_TITLE, picture
-from sae_nb_widgets.pursuit._figure import IN_CODE, NOW, SELECTED, START, TRACES_PER_ALGORITHM
+from sae_nb_widgets.pursuit._figure import (
+    IN_CODE,
+    NOW,
+    SELECTED,
+    START,
+    TRACES_PER_ALGORITHM,
+    strongest_atoms,
+)
 
 import sae_nb as sn
-from sae_nb.architectures import sparse_code
+from sae_nb.architectures import sparse_code, summarise_pursuit
 from tests.widgets.made import soon
 
 DATA = sn.data.planted_dictionary(60, 25, 4, 4, coherence=0.3, noise=0.02, seed=3)
@@ -36,6 +43,15 @@ def trace(made: sw.PursuitStepper, which: int, algorithm: int = 0) -> Any:
 
 def players() -> int:
     return sum(one.name == "sae_nb player" and one.is_alive() for one in threading.enumerate())
+
+
+def test_chosen_atoms_always_have_a_bar() -> None:
+    """However few bars there are, the atoms of either algorithm are among them."""
+    both = [summarise_pursuit(DATA.x, DATA.dictionary, name, k=6) for name in ("mp", "omp")]
+    chosen = {atom for one in both for atom in one.chosen.tolist()}
+    shown = strongest_atoms(both, most=len(chosen) + 2)
+    assert chosen < set(shown.tolist())
+    assert len(shown) == len(chosen) + 2
 
 
 @pytest.mark.slow
@@ -89,9 +105,7 @@ def test_trait_runs_the_algorithm_anew(panel: sw.PursuitStepper, name: str, valu
     assert not panel.problem, panel.status
     asked = {"row": panel.row, "nonnegative": panel.nonnegative}
     for one, algorithm in zip(panel.steps, panel.algorithms):
-        fresh = sn.summaries.summarise_pursuit(
-            DATA.x, DATA.dictionary, algorithm, k=panel.k, **asked
-        )
+        fresh = summarise_pursuit(DATA.x, DATA.dictionary, algorithm, k=panel.k, **asked)
         # Not to the bit: with or without the Gram matrix is for each call to plan.
         np.testing.assert_allclose(one.correlations, fresh.correlations, rtol=1e-5, atol=1e-5)
     assert name not in ("row", "nonnegative") or getattr(panel.steps[0], name) == value

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sae_nb.architectures import PursuitSteps
 from sae_nb.atoms._captions import NO_NAME
 from sae_nb.figures.theme import escape, format_number
-from sae_nb.summaries import PursuitSteps
 from sae_nb_widgets.components._atom_card import png_address
 from sae_nb_widgets.components._base import HTML, atom_mark
 from sae_nb_widgets.pursuit._detail import PictureShape, picture, share_of, unexplained

@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
-from sae_nb.summaries._pursuit import ALGORITHMS, OWN, SHORT, TITLES
+from sae_nb.architectures import PursuitSteps
 from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.panel._declaring import control, icon_button, line
 from sae_nb_widgets.panel._playing import play_button
-from sae_nb_widgets.pursuit._runs import NONE
+from sae_nb_widgets.pursuit._runs import NONE, OWN
 
 if TYPE_CHECKING:
     from sae_nb_widgets.pursuit._panel import PursuitStepper
 
+TITLES = {
+    "mp": "matching pursuit",
+    "omp": "orthogonal MP",
+    "gp": "gradient pursuit",
+    "cg": "conjugate gradients",
+}
 SPEEDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 ORDERS = {"sorted": "sorted", "dictionary": "dictionary order"}
 ORDER_TIPS = {
@@ -56,7 +62,7 @@ class PursuitControls:
 
 
 def _algorithm(panel: PursuitStepper, name: str, letter: str) -> ipw.Dropdown:
-    offered: dict[str, str] = {name: _title(name) for name in ALGORITHMS}
+    offered: dict[str, str] = {name: _title(name) for name in PursuitSteps.ALGORITHMS}
     if panel.runs.own is not None:
         offered = {OWN: f"{panel.runs.own_name}: its own"} | offered
     if letter == "B":
@@ -107,5 +113,5 @@ def _asked(panel: PursuitStepper) -> list[ipw.Widget]:
 
 def _title(name: str) -> str:
     """An algorithm's name, and in brackets what the panel calls it."""
-    title = TITLES[name].replace("orthogonal matching pursuit", "orthogonal MP")
-    return title if title == SHORT[name] else f"{title} ({SHORT[name]})"
+    short = name.upper()
+    return f"{TITLES[name]} ({short})" if name in TITLES else short

@@ -10,9 +10,9 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from sae_nb.architectures import PursuitSteps
 from sae_nb.figures import theme
 from sae_nb.figures.theme import escape, format_number, signed_colours
-from sae_nb.summaries import PursuitSteps
 from sae_nb_widgets.components._atom_card import png_address
 from sae_nb_widgets.components._base import HTML, atom_mark
 from sae_nb_widgets.components._curves import Chart, Curves, Line

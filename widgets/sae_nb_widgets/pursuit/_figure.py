@@ -14,11 +14,10 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
+from sae_nb.architectures import PursuitSteps
 from sae_nb.figures import current_theme, fade, number_of, plot_text, template, theme
 from sae_nb.figures._plot_grids import on_axes
 from sae_nb.figures.theme import format_number, scaled
-from sae_nb.summaries import PursuitSteps
-from sae_nb.summaries._pursuit import strongest_atoms
 from sae_nb_widgets.panel._theming import figure_widget
 
 START, NOW, PENALTY, IN_CODE, RING, SELECTED = range(6)
@@ -32,6 +31,7 @@ PALEST = 0.45  # opacity of a bar of which nothing is left
 ROOM_FOR_RING = 0.16
 N_TICKS = 3
 GAP = 0.19  # between two algorithms, as a share of the height
+MOST_BARS = 200  # more than a bar chart has pixels for
 PLOT_PX = 215
 TOP_PX, BOTTOM_PX = 66, 72
 SPACE_PX = TOP_PX + BOTTOM_PX
@@ -97,6 +97,20 @@ def pursuit_figure(
     update_records(figure, steps, shown, words_of=words_of)
     update_step(figure, steps, shown, step, words_of=words_of)
     return figure
+
+
+def strongest_atoms(
+    steps: Sequence[PursuitSteps], *, most: int = MOST_BARS, order: str = "sorted"
+) -> Int[np.ndarray, " n"]:
+    """Return atoms worth a bar: all that are ever chosen, then those most correlated at any step."""
+    score = np.max([np.abs(one.correlations).max(axis=0) for one in steps], axis=0)
+    for one in steps:
+        score[one.atoms] = np.inf
+    # Stable, so that ties keep the order of the dictionary everywhere.
+    shown = np.sort(np.argsort(-score, kind="stable")[:most])
+    if order == "sorted":
+        shown = shown[np.argsort(-steps[0].correlations[0, shown], kind="stable")]
+    return shown
 
 
 class PursuitFigure:

@@ -9,14 +9,13 @@ import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
 
+from sae_nb.architectures import PursuitSteps
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import check_k, checked
 from sae_nb.figures.theme import format_count, format_number
 from sae_nb.pursuit._checking import as_tensors
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries import PursuitSteps
-from sae_nb.summaries._pursuit import ALGORITHMS, OWN, PENALTY_SHARE, PURSUITS, SOLVER_STEPS
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import Box
 from sae_nb_widgets.panel._declaring import Atom, Number, Whole, reacts
@@ -27,6 +26,7 @@ from sae_nb_widgets.pursuit._detail import Chosen, Parts, unexplained
 from sae_nb_widgets.pursuit._figure import PursuitFigure, counted, scale_texts
 from sae_nb_widgets.pursuit._runs import (
     NONE,
+    OWN,
     PursuitRuns,
     algorithm_names,
     checked_bias,
@@ -133,13 +133,21 @@ class PursuitStepper(PlayingPanel):
     number = Whole(
         1, 1, lambda panel: len(panel.runs.x), help="The same, counted from 1, as on screen."
     )
-    algorithm_a = t.Enum((*ALGORITHMS, OWN), default_value="mp", help="First algorithm.")
+    algorithm_a = t.Enum(
+        (*PursuitSteps.ALGORITHMS, OWN), default_value="mp", help="First algorithm."
+    )
     algorithm_b = t.Enum(
-        (*ALGORITHMS, OWN, NONE), default_value=NONE, help="Second algorithm; empty for none."
+        (*PursuitSteps.ALGORITHMS, OWN, NONE),
+        default_value=NONE,
+        help="Second algorithm; empty for none.",
     )
     k = Whole(16, 1, _fewest_atoms, help="Steps of a greedy algorithm.")
     penalty_share = Number(
-        PENALTY_SHARE, 0, 1, inside=True, help="λ of a solver as a share of the largest."
+        PursuitSteps.PENALTY_SHARE,
+        0,
+        1,
+        inside=True,
+        help="λ of a solver as a share of the largest.",
     )
     nonnegative = t.Bool(True, help="Only coefficients ≥ 0.")
     show_bars = t.Bool(False, help="Whether bars and coefficients are shown under the stage.")
@@ -223,7 +231,10 @@ class PursuitStepper(PlayingPanel):
         """Last step of the player: of the records, or the most there can be until they are there."""
         if self.steps:
             return max(one.n_steps for one in self.steps)
-        return max(self.k if name in PURSUITS else SOLVER_STEPS for name in self.algorithms)
+        return max(
+            self.k if name in PursuitSteps.GREEDY else PursuitSteps.SOLVER_STEPS
+            for name in self.algorithms
+        )
 
     @property
     def ready(self) -> bool:

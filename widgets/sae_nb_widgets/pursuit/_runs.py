@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from torch import Tensor
 
-from sae_nb.architectures import SolverTrace
-from sae_nb.checks import check_integer, check_matrix
-from sae_nb.summaries import PursuitSteps, summarise_pursuit, summarise_trace
-from sae_nb.summaries._pursuit import OWN, PURSUITS, SHORT, check_algorithm, check_trace
+from sae_nb.architectures import PursuitSteps, SolverTrace, summarise_pursuit, summarise_trace
+from sae_nb.checks import check_integer, check_matrix, one_of
 
 if TYPE_CHECKING:
     from sae_nb_widgets.pursuit._panel import PursuitStepper
 
 NONE = ""
 """Value of `algorithm_b` that leaves the second algorithm out."""
+
+OWN = PursuitSteps.OWN
 
 
 def unit_atoms(dictionary: object, normalise: bool, name: str, d_in: int | None = None) -> Tensor:
@@ -59,7 +59,7 @@ def algorithm_names(
         raise ValueError(f"`algorithms` must name one or two, got {given}.")
     for name in given:
         if name != OWN or not own:
-            check_algorithm(name)
+            one_of(name, PursuitSteps.ALGORITHMS, name="algorithm")
     return given[0], given[1] if len(given) > 1 else NONE
 
 
@@ -94,7 +94,7 @@ def own_steps(
                 "`trace` must be the steps of a solver, as sn.architectures.sparse_code(…, trace=True) "
                 f"returns them, got {type(given).__name__}."
             )
-        check_trace(given, n_rows, n_atoms)
+        given.check_fits(n_rows, n_atoms)
         return (lambda row: (given, row)), "solver"
     if callable(getattr(sae, "steps", None)):
         rows = check_matrix(x, flatten=True).detach()
@@ -158,7 +158,7 @@ class PursuitRuns:
     ) -> PursuitSteps:
         if self.own is not None and name == OWN:
             return self._of_own(self.own, row)
-        size = {"k" if name in PURSUITS else "penalty_share": number}
+        size = {"k" if name in PursuitSteps.GREEDY else "penalty_share": number}
         atoms = self.dictionaries[which]
         return summarise_pursuit(self.x, atoms, name, row=row, nonnegative=nonnegative, **size)
 
@@ -170,7 +170,7 @@ class PursuitRuns:
 
     def title(self, name: str) -> str:
         """Return the name of an algorithm in a few letters."""
-        return self.own_name if name == OWN else SHORT[name]
+        return self.own_name if name == OWN else name.upper()
 
     def keep(self, records: Mapping[Run, PursuitSteps]) -> None:
         """Keep records; the oldest go where there are too many."""
@@ -181,4 +181,4 @@ class PursuitRuns:
 
 def _size(panel: PursuitStepper, name: str) -> int | float:
     """Return the setting that limits an algorithm."""
-    return panel.k if name in PURSUITS else panel.penalty_share
+    return panel.k if name in PursuitSteps.GREEDY else panel.penalty_share

@@ -8,64 +8,29 @@ as exact as going forward.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Count, between, check_k, check_matrix, check_memory, checked, one_of
+from sae_nb import pursuit
+from sae_nb.architectures._sparse_coding import sparse_code
+from sae_nb.checks import Count, between, check_k, check_matrix, check_memory, checked
 from sae_nb.pursuit import PursuitTrace
 
 if TYPE_CHECKING:
-    from sae_nb.architectures import SolverTrace
+    from sae_nb.architectures.parts._solvers import SolverTrace
     from sae_nb.codes import SparseCodes
 
 
 AlgorithmName = Literal["mp", "omp", "gp", "ista", "fista", "admm", "cg"]
-ALGORITHMS: tuple[AlgorithmName, ...] = get_args(AlgorithmName)
-
-OWN: Literal["own"] = "own"
-"""In place of an algorithm: steps that were taken elsewhere, by whatever solver."""
-
-TITLES: dict[str, str] = {
-    "mp": "matching pursuit",
-    "omp": "orthogonal matching pursuit",
-    "gp": "gradient pursuit",
-    "ista": "ISTA",
-    "fista": "FISTA",
-    "admm": "ADMM",
-    "cg": "conjugate gradients",
-}
-SHORT = {
-    "mp": "MP",
-    "omp": "OMP",
-    "gp": "GP",
-    "ista": "ISTA",
-    "fista": "FISTA",
-    "admm": "ADMM",
-    "cg": "CG",
-}
-PURSUITS = {
-    "mp": "matching_pursuit",
-    "omp": "orthogonal_matching_pursuit",
-    "gp": "gradient_pursuit",
-}
-SOLVER_STEPS = 60
-"""Iterations of a solver that are kept. Then FISTA's objective is at most 3 % above its limit and
-ISTA's 33 % (40 inputs: planted atoms of mean cosine 0.3, and tiny-vit's SAE): its slowness shows."""
-
-PENALTY_SHARE = 0.1
-"""Weight of the l1 penalty as a share of the smallest one that gives the zero code. Ours."""
 
 ROUNDING = 1e-5
 """Share of the largest correlation with the input below which nothing is left, in fp32."""
-
-MOST_BARS = 200
-"""Correlations that a figure shows at most: more than a bar chart has pixels for."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +39,24 @@ class PursuitSteps:
 
     A step past the last one is the last one, so that two records can be read in lock-step.
     """
+
+    ALGORITHMS: ClassVar[tuple[AlgorithmName, ...]] = get_args(AlgorithmName)
+    GREEDY: ClassVar[Mapping[str, str]] = {
+        "mp": "matching_pursuit",
+        "omp": "orthogonal_matching_pursuit",
+        "gp": "gradient_pursuit",
+    }
+    """Those of them that choose one atom a step, and the function of `sae_nb.pursuit`."""
+
+    OWN: ClassVar[Literal["own"]] = "own"
+    """In place of an algorithm: steps that were taken elsewhere, by whatever solver."""
+
+    SOLVER_STEPS: ClassVar[int] = 60
+    """Iterations of a solver that are kept. Then FISTA's objective is at most 3 % above its limit and
+    ISTA's 33 % (40 inputs: planted atoms of mean cosine 0.3, and tiny-vit's SAE): its slowness shows."""
+
+    PENALTY_SHARE: ClassVar[float] = 0.1
+    """Weight of the l1 penalty as a share of the smallest one that gives the zero code. Ours."""
 
     algorithm: AlgorithmName | Literal["own"]
     row: int
@@ -116,14 +99,9 @@ class PursuitSteps:
     """Whose steps these are, where they were taken elsewhere."""
 
     @property
-    def title(self) -> str:
-        """The algorithm in words."""
-        return self.solver or TITLES[self.algorithm]
-
-    @property
     def short(self) -> str:
         """The algorithm in letters."""
-        return self.solver or SHORT[self.algorithm]
+        return self.solver or self.algorithm.upper()
 
     @property
     def greedy(self) -> bool:
@@ -181,8 +159,8 @@ def summarise_pursuit(
     row: int = 0,
     k: int = 16,
     nonnegative: bool = True,
-    n_steps: Count = SOLVER_STEPS,
-    penalty_share: float = PENALTY_SHARE,
+    n_steps: Count = PursuitSteps.SOLVER_STEPS,
+    penalty_share: float = PursuitSteps.PENALTY_SHARE,
 ) -> PursuitSteps:
     """Run an algorithm on one input with its trace, and compute what each step looked like.
 
@@ -221,14 +199,12 @@ def summarise_pursuit(
     """
     one = _checked_row(x, dictionary, row)
     check_k(k, len(dictionary))
-    taken = k if algorithm in PURSUITS else n_steps
+    taken = k if algorithm in PursuitSteps.GREEDY else n_steps
     needed = 8 * (taken + 1) * (len(dictionary) + dictionary.shape[1])
     check_memory(needed, f"the correlations of {taken} steps", "Take fewer steps.")
     atoms = dictionary.detach()
-    if algorithm in PURSUITS:
-        from sae_nb import pursuit
-
-        run = getattr(pursuit, PURSUITS[algorithm])
+    if algorithm in PursuitSteps.GREEDY:
+        run = getattr(pursuit, PursuitSteps.GREEDY[algorithm])
         _codes, trace = run(one, atoms, k, nonnegative=nonnegative, trace=True)
         found = _steps(one, atoms, trace) | {"penalty": None}
     else:
@@ -276,48 +252,18 @@ def summarise_trace(
     ([12.5, 6.0, 6.0], [2.0, 3.0])
     """
     one = _checked_row(x, dictionary, row)
-    check_trace(trace, len(x) if x.ndim > 1 else 1, len(dictionary))
+    trace.check_fits(len(x) if x.ndim > 1 else 1, len(dictionary))
     found = _steps(one, dictionary.detach(), trace, row=row)
     # The solver may have measured in other units, and through another link.
     norms = np.linalg.norm(found["x"] - found["x_hat"], axis=1)
     return PursuitSteps(
-        algorithm=OWN,
+        algorithm=PursuitSteps.OWN,
         row=row,
         nonnegative=bool((found["values"] >= 0).all()),
         penalty=None,
         solver=solver or "solver",
         **(found | {"residual_norms": norms}),
     )
-
-
-def check_trace(trace: SolverTrace, n_rows: int, n_atoms: int) -> None:
-    """Refuse the steps of other inputs or of another dictionary."""
-    given = (len(trace.n_steps), trace.n_atoms)
-    if given != (n_rows, n_atoms):
-        raise ValueError(
-            f"`trace` must be of {n_rows} rows of x and {n_atoms} atoms, got one of {given[0]} rows and "
-            f"{given[1]} atoms. Give the inputs and the dictionary that the solver was given."
-        )
-
-
-def check_algorithm(name: object) -> AlgorithmName:
-    """Return `name` if it is one of the algorithms."""
-    return cast(AlgorithmName, one_of(name, ALGORITHMS, name="algorithm"))
-
-
-def strongest_atoms(
-    steps: Sequence[PursuitSteps], *, most: int = MOST_BARS, order: str = "sorted"
-) -> Int[np.ndarray, " n"]:
-    """Return atoms worth a bar: all that are ever chosen, then those most correlated at any step."""
-    one_of(order, ("sorted", "dictionary"), name="order")
-    score = np.max([np.abs(one.correlations).max(axis=0) for one in steps], axis=0)
-    for one in steps:
-        score[one.atoms] = np.inf
-    # Stable, so that ties keep the order of the dictionary everywhere.
-    shown = np.sort(np.argsort(-score, kind="stable")[:most])
-    if order == "sorted":
-        shown = shown[np.argsort(-steps[0].correlations[0, shown], kind="stable")]
-    return shown
 
 
 def _checked_row(x: Tensor, dictionary: Tensor, row: int) -> Tensor:
@@ -347,8 +293,6 @@ def _solved(
     share: float,
 ) -> dict[str, Any]:
     """The steps of a solver, and its penalty where that is a threshold for correlations."""
-    from sae_nb.architectures import sparse_code
-
     penalty = _penalty(x, dictionary, not signed, share)
     prox = "ridge" if algorithm == "cg" else "soft" if signed else "soft+"
     _codes, trace = sparse_code(
