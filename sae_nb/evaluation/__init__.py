@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb.evaluation._fixed_rows import AtomGallery as AtomGallery, FixedRows as FixedRows
     from sae_nb.evaluation._recommend import which_sae as which_sae
     from sae_nb.evaluation._second_code import SecondCode as SecondCode, second_code as second_code
     from sae_nb.evaluation.causal._attribution import (

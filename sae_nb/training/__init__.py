@@ -14,6 +14,12 @@ from sae_nb._lazy import lazy_exports
 if TYPE_CHECKING:
     from sae_nb.activations import ActivationSource as ActivationSource
     from sae_nb.training._config import TrainConfig as TrainConfig
+    from sae_nb.training._history import (
+        AtomMotion as AtomMotion,
+        MotionTracker as MotionTracker,
+        TrainingHistory as TrainingHistory,
+        TrainingSummary as TrainingSummary,
+    )
     from sae_nb.training._loop import train as train
     from sae_nb.training._process_group import Team as Team, workers as workers
     from sae_nb.training._records import (

@@ -11,7 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.activations._massive import massive, row_norms
-from sae_nb.summaries._training import TrainingHistory
+from sae_nb.training import TrainingHistory
 
 PLACE = "resid_post.16"
 

@@ -234,6 +234,11 @@ def codes_of_rows(
         yield chosen, x, sae.encode(x).detach()
 
 
+def all_codes(sae: SparseAutoencoder, acts: Activations) -> SparseCodes:
+    """Return the codes of all rows, on the CPU, encoded a few thousand rows at a time."""
+    return SparseCodes.concatenate(codes.to("cpu") for _, _, codes in codes_of_rows(sae, acts))
+
+
 @torch.no_grad()
 def random_like(sae: SparseAutoencoder, acts: Activations, *, seed: int) -> RandomDictionary:
     """Return fitted random atoms, the same number as an SAE has, with the L0 that it has on the first rows."""

@@ -18,7 +18,7 @@ from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._names import rows_in_words
 from sae_nb.checks import Count, Seed, checked, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.report._row_pass import codes_of_rows
+from sae_nb.evaluation.report._row_pass import all_codes
 from sae_nb.findings import Finding
 from sae_nb.statistics import Difference, n_arrangements, permuted_difference
 
@@ -270,7 +270,7 @@ def _grouped(
             )
         return Grouped(codes=acts.detach().to("cpu"), sample=np.arange(acts.n_rows))
     acts = acts_for(sae, acts, name=name)
-    return Grouped(codes=encoded(sae, acts), sample=acts.sample.cpu().numpy())
+    return Grouped(codes=all_codes(sae, acts), sample=acts.sample.cpu().numpy())
 
 
 def _check_apart(acts_a: object, acts_b: object, permute: Unit | None) -> None:
@@ -285,11 +285,6 @@ def _check_apart(acts_a: object, acts_b: object, permute: Unit | None) -> None:
             f"`acts_a` and `acts_b` must be of different samples, but {len(a & b)} are in both. Take "
             'subsets by sample, or pass permute="positions".'
         )
-
-
-def encoded(sae: SparseAutoencoder, acts: Activations) -> SparseCodes:
-    """Return the codes of all rows, on the CPU, encoded a few thousand rows at a time."""
-    return SparseCodes.concatenate(codes.to("cpu") for _, _, codes in codes_of_rows(sae, acts))
 
 
 # -------------------------------------------------------------------------------------------------
@@ -334,7 +329,7 @@ def base_rate(sae: SparseAutoencoder, given: object = None) -> BaseRate | None:
         given = of_sites(sae, given, name="frequency")
     if isinstance(given, Activations):
         acts = acts_for(sae, given, name="frequency")
-        return _of(sae, encoded(sae, acts), f"{len(acts)} rows of activations")
+        return _of(sae, all_codes(sae, acts), f"{len(acts)} rows of activations")
     if isinstance(given, AtomCatalogue):
         return _of(sae, given, f"{rows_in_words(given)} of examples")
     name = getattr(given, "name", None)

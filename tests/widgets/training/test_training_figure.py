@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from sae_nb_widgets.training._figure import training_figure, update_training_figure
 
-from sae_nb.summaries._training import TrainingHistory, TrainingSummary
+from sae_nb.training import TrainingHistory, TrainingSummary
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from sae_nb_widgets.training._tracking import SHARE_OF_TIME, Redraws
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
-from sae_nb.summaries._training import Probe
+from sae_nb.evaluation import FixedRows
 from tests.widgets.made import soon
 
 pytestmark = pytest.mark.slow
@@ -378,7 +378,7 @@ def test_gallery_of_activations_shows_where_atoms_fire() -> None:
     sample, position = torch.arange(3).repeat_interleave(4), torch.arange(4).repeat(3)
     acts = Activations(x, sample=sample, position=position, context=context)
     sae = sn.TopK(d_in=6, n_atoms=10, k=3, generator=torch.Generator().manual_seed(0)).train()
-    gallery = Probe(acts).gallery(sae, (2, 5))
+    gallery = FixedRows(acts).gallery(sae, (2, 5))
     codes = sae.encode(x).to_dense().abs()
     best = codes[:, 2].argmax()
     picture = int(sample[best])
@@ -395,7 +395,7 @@ def test_gallery_of_an_sae_that_reads_sequences_reads_every_sample_on_its_own() 
     acts = Activations.from_tensor(x, sample=sample, position=position)
     sae = sn.Temporal(d_in=6, n_atoms=12, k=3, generator=torch.Generator().manual_seed(0)).eval()
     alone = torch.cat([sae.encode(part).to_dense() for part in x.split(4)]).abs().amax(dim=0)
-    gallery = Probe(acts).gallery(sae, range(12))
+    gallery = FixedRows(acts).gallery(sae, range(12))
     np.testing.assert_allclose(gallery.strengths, alone.detach(), atol=1e-5)
 
 

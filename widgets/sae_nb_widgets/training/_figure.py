@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from sae_nb.figures import (
     category_style,
@@ -26,13 +26,14 @@ from sae_nb.figures import (
 from sae_nb.figures._plot_grids import on_axes, plot_title
 from sae_nb.figures._training import TRAINING_CURVES as CURVES, TrainingCurve
 from sae_nb.figures.theme import format_count, format_number, format_percent, scaled
-from sae_nb.summaries._training import AtomMotion, Axis, TrainingSummary, pareto_front
+from sae_nb.training import AtomMotion, TrainingSummary
 
 # -------------------------------------------------------------------------------------------------
 # The atoms of a training in small plots: a map of all of them, their motion, R² against L0 by run.
 
 
 MapBy = Literal["frequency", "motion"]
+Axis = Literal["linear", "log"]
 N_SHARED = 3
 MAP, MEDIAN, P90 = range(N_SHARED)
 """Traces that belong to no single run come first, so that runs can be added behind them."""
@@ -190,8 +191,17 @@ def pareto_points(summaries: Sequence[TrainingSummary]) -> list[tuple[Any, Any, 
     l0, r2 = np.array(newest).T
     known = np.isfinite(l0) & np.isfinite(r2)
     best = np.zeros(len(newest), dtype=bool)
-    best[known] = pareto_front(l0[known], r2[known])
+    best[known] = _unbeaten(l0[known], r2[known])
     return [(x, y, bool(b)) for (x, y), b in zip(newest, best, strict=True)]
+
+
+def _unbeaten(
+    l0: Float[np.ndarray, " runs"], r2: Float[np.ndarray, " runs"]
+) -> Bool[np.ndarray, " runs"]:
+    """Return which runs no other one beats: higher R² at no more atoms per row."""
+    no_worse = (l0[:, None] <= l0) & (r2[:, None] >= r2)
+    better = no_worse & ((l0[:, None] < l0) | (r2[:, None] > r2))
+    return np.asarray(~better.any(axis=0))
 
 
 # -------------------------------------------------------------------------------------------------

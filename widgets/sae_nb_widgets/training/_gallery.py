@@ -9,10 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from jaxtyping import Float
 
+from sae_nb.evaluation import AtomGallery, FixedRows
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import format_count, format_duration, format_number
-from sae_nb.summaries._training import AtomGallery, Probe, TrainingSummary, gallery_of_rows
+from sae_nb.training import TrainingSummary
 from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.components._picture_grid import as_film
 from sae_nb_widgets.panel._declaring import Number, Whole, show
@@ -231,9 +233,9 @@ class TrainingGallery:
         picture_shape: tuple[int, ...] | None,
         held_out: Activations | None = None,
     ) -> None:
-        self._probe = None if acts is None else Probe(acts)
-        self._held_out = None if held_out is None else Probe(held_out)
-        self._of_runs: dict[int, Probe] = {}
+        self._probe = None if acts is None else FixedRows(acts)
+        self._held_out = None if held_out is None else FixedRows(held_out)
+        self._of_runs: dict[int, FixedRows] = {}
         """Rows that a run itself does not train on, by the activations they are of."""
 
         self._film = {} if self._probe is None else as_film(self._probe.context)
@@ -253,12 +255,12 @@ class TrainingGallery:
         """The widgets under the curves."""
         return self.grid, self.strip
 
-    def _fixed_rows(self, tracked: Tracked) -> tuple[Probe | None, bool]:
+    def _fixed_rows(self, tracked: Tracked) -> tuple[FixedRows | None, bool]:
         """Return the rows that R² is of at every look, and whether none of them is trained on."""
         kept = getattr(tracked.run, "held_out", None)
         if self._held_out is None and kept is not None:
             if id(kept) not in self._of_runs:
-                self._of_runs[id(kept)] = Probe(kept)
+                self._of_runs[id(kept)] = FixedRows(kept)
             return self._of_runs[id(kept)], True
         return self._held_out or (self._probe if self._shape is None else None), bool(
             self._held_out
@@ -273,7 +275,7 @@ class TrainingGallery:
         with tracked.run.lock:  # type: ignore[union-attr]
             if self._shape is not None:
                 checked_shape(self._shape, int(sae.d_in))
-                self.gallery = gallery_of_rows(sae, atoms, frequency)
+                self.gallery = _of_rows(sae, atoms, frequency)
                 self._bar = "length" if frequency is None else "share of rows on which it fires"
             elif self._probe is not None:
                 self.gallery = _in_eval_mode(sae, partial(self._probe.gallery, sae, atoms))
@@ -351,3 +353,14 @@ def _in_eval_mode(sae: SparseAutoencoder, read: Callable[[], T]) -> T:
 def evenly_spaced(n_atoms: int, n: int) -> tuple[int, ...]:
     """Return `n` atoms from all over a dictionary: the same ones at every look."""
     return tuple(int(i) for i in np.arange(min(n, n_atoms)) * n_atoms // max(min(n, n_atoms), 1))
+
+
+def _of_rows(
+    sae: SparseAutoencoder,
+    atoms: Sequence[int],
+    frequency: Float[np.ndarray, " n_atoms"] | None = None,
+) -> AtomGallery:
+    """Return the atoms themselves, for SAEs whose inputs are pixels."""
+    rows = sae.dictionary[list(atoms)].detach().float().cpu().numpy().copy()
+    strengths = np.linalg.norm(rows, axis=1) if frequency is None else frequency[list(atoms)]
+    return AtomGallery(atoms=tuple(atoms), strengths=strengths, rows=rows)

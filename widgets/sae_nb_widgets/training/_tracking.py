@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from sae_nb.background import Task
 from sae_nb.figures.theme import format_count
-from sae_nb.summaries._training import AtomMotion, MotionTracker, TrainingHistory, TrainingSummary
+from sae_nb.training import AtomMotion, MotionTracker, TrainingHistory, TrainingSummary
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.summaries._training import Probe, TrainingHistory, TrainingSummary
+from sae_nb.evaluation import FixedRows
+from sae_nb.training import TrainingHistory, TrainingSummary
 
 
 def record(step: int, **given: object) -> SimpleNamespace:
@@ -175,7 +176,7 @@ def test_sinks_of_attention_do_not_count_in_the_fit_of_the_probe() -> None:
 
     def fit(rows: torch.Tensor, sample: torch.Tensor) -> float:
         acts = sn.Activations(rows, sample=sample, position=torch.zeros_like(sample))
-        return Probe(acts).explained(sae)
+        return FixedRows(acts).explained(sae)
 
     plain, sunk = fit(x[1:], index[:-1]), fit(spoiled, index)
     by_hand = sn.evaluation.explained_variance(x[1:], sae(x[1:]).detach())
