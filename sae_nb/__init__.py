@@ -211,8 +211,17 @@ else:
 # What lower packages ask of higher ones, by the name of the hook: who answers is imported when it is asked.
 
 
-def _sessions() -> None:
+def _names() -> None:
     import sae_nb.sessions._names  # noqa: F401
 
 
-_answered_by(shown_names=_sessions)
+def _loading() -> None:
+    import sae_nb.pretrained._loading  # noqa: F401
+
+
+def _writing() -> None:
+    import sae_nb.interop._publishing
+    import sae_nb.interop._saelens_layout  # noqa: F401
+
+
+_answered_by(shown_names=_names, misfit=_loading, saelens_tensors=_writing, upload=_writing)

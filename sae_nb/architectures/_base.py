@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb._above import above
+from sae_nb._hooks import Hook
 from sae_nb._lazy import ClassOfOtherWords, no_attribute
 from sae_nb.activations import Activations
 from sae_nb.activations._hook_point_check import other_model, warn_of_place
@@ -55,6 +56,10 @@ _Sae = TypeVar("_Sae", bound="SparseAutoencoder")
 
 Data = Activations | Tensor | np.ndarray
 """Data that can be encoded; a table of numbers too."""
+
+saelens_tensors: Hook[[SparseAutoencoder], dict[str, Tensor]] = Hook("saelens_tensors")
+upload: Hook[..., Upload] = Hook("upload")
+"""Others' files are known to `interop` alone; users type these two as methods."""
 
 ROWS_AT_ONCE = 8192
 """Rows that are read from disk to be encoded together."""
@@ -386,10 +391,7 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
         >>> {name: tuple(tensor.shape) for name, tensor in sorted(tensors.items())}
         {'W_dec': (8, 4), 'W_enc': (4, 8), 'b_dec': (4,), 'b_enc': (8,)}
         """
-        tensors: dict[str, Tensor] = above("sae_nb.interop._saelens_layout", "saelens_tensors")(
-            self
-        )
-        return tensors
+        return saelens_tensors(self)
 
     def push_to_hub(
         self,
@@ -440,7 +442,7 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
         >>> sn.load_sae(sent.folder).n_atoms
         8
         """
-        sent: Upload = above("sae_nb.interop._publishing", "push_to_hub")(
+        return upload(
             self,
             repo,
             report,
@@ -450,7 +452,6 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
             message=message,
             token=token,
         )
-        return sent
 
     @classmethod
     @checked

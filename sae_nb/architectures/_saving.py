@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sae_nb._hooks import Hook
 from sae_nb.files._atomic import MANIFEST, new_folder, read_json, write_json, write_manifest
 from sae_nb.files._exchange import place
 from sae_nb.files._locks import holding_folder
@@ -30,6 +31,9 @@ WEIGHTS, CONFIG = "sae.safetensors", "config.json"
 P99 = "strength_p99"
 """Attribute of an SAE that knows how strongly its atoms fire, which is a unit of `steer`."""
 MEASURED, TARGET, POLICY = "measured", "target_hook_point", "position_policy"
+
+misfit: Hook[[Any, Activations], None] = Hook("misfit")
+"""(sae, its first activations): warns if they do not go together; for `on_first_use` of what a file holds."""
 
 _OF_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".json")
 

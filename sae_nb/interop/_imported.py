@@ -20,6 +20,7 @@ from sae_nb.activations._positions import DEFAULT, PositionPolicy
 from sae_nb.architectures import DenseOperator, SparseAutoencoder, TrainingDefaults
 from sae_nb.architectures._base import Data, Untrained
 from sae_nb.architectures._one_step import without_zeros
+from sae_nb.architectures._saving import misfit
 from sae_nb.architectures.parts._operators import MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows, row_tiles
 from sae_nb.checks import as_tensor, checked, one_of, warn_caller
@@ -271,17 +272,13 @@ class Encoding:
     """Sizes of nested dictionaries that must each reconstruct in training; None: only the whole must."""
 
 
-def _warn_of_misfit(sae: SparseAutoencoder, acts: Activations) -> None:
-    above("sae_nb.pretrained._loading", "warn_of_misfit")(sae, acts)
-
-
 class FromFile(Untrained):
     """Common parts of every SAE from another library: an origin, a look at the first activations, and the
     answer to a request to train it.
     """
 
     origin: Origin
-    on_first_use: Callable[[Any, Activations], None] | None = staticmethod(_warn_of_misfit)
+    on_first_use: Callable[[Any, Activations], None] | None = staticmethod(misfit)
     no_training = (
         "An SAE read from another library must read and write one site without time to be trained here, and "
         "this one does not. Use it as it is, or train one of sae_nb's architectures, such as sn.Crosscoder "

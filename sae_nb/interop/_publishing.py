@@ -12,6 +12,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.architectures import SparseAutoencoder
+from sae_nb.architectures._base import upload
 from sae_nb.architectures._describing import measured_words, one_line
 from sae_nb.architectures._saving import Upload, save_sae
 from sae_nb.checks import check_path, shown
@@ -26,6 +27,7 @@ CARD = "README.md"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
 
 
+@upload.answer
 def push_to_hub(
     sae: SparseAutoencoder,
     repo: str,

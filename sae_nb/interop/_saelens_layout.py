@@ -23,6 +23,7 @@ from sae_nb.architectures import (
     TopKProx,
     Transcoder,
 )
+from sae_nb.architectures._base import saelens_tensors
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.interop._imported import Imported, Norm
 from sae_nb.interop._temporal import saelens_temporal
@@ -103,7 +104,8 @@ def as_transcoder(sae: SparseAutoencoder, layout: TensorNames) -> TensorNames:
     return replace(layout, architecture=f"{known[layout.architecture]}{skip}{TRANSCODER}")
 
 
-def saelens_tensors(sae: SparseAutoencoder) -> dict[str, Tensor]:
+@saelens_tensors.answer
+def _saelens_tensors(sae: SparseAutoencoder) -> dict[str, Tensor]:
     """Return the tensors with which SAELens' formulas give this SAE's codes and reconstructions, fp32."""
     layout = saelens_layout(sae)
     layout = layout if sae.writes is None else as_transcoder(sae, layout)

@@ -18,7 +18,7 @@ from sae_nb.activations._positions import TRAINING, PositionPolicy
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.architectures._catalogue import read_sae
 from sae_nb.architectures._describing import HELD_OUT
-from sae_nb.architectures._saving import KIND
+from sae_nb.architectures._saving import KIND, misfit
 from sae_nb.checks import check_path, checked, warn_caller
 from sae_nb.files._atomic import MANIFEST, existing_folder, json_object, read_json
 from sae_nb.files._exchange import recover
@@ -310,6 +310,7 @@ CAUSES = (
 )
 
 
+@misfit.answer
 def warn_of_misfit(sae: Any, acts: Activations) -> None:
     """Warn if an SAE hardly explains activations, or with far more or fewer atoms than it states.
 
