@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb.dynamics.paths._layers_in_time import layers_in_time as layers_in_time
     from sae_nb.dynamics.paths._perturbation import (
         SelfCorrection as SelfCorrection,
         pushed_states as pushed_states,

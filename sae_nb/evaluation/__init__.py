@@ -40,6 +40,12 @@ if TYPE_CHECKING:
         score_explanations as score_explanations,
     )
     from sae_nb.evaluation.explanations._rules import Rule as Rule, induce_rule as induce_rule
+    from sae_nb.evaluation.report._by_sample import (
+        MovingSample as MovingSample,
+        RowSums as RowSums,
+        published_values as published_values,
+        sums_by_sample as sums_by_sample,
+    )
     from sae_nb.evaluation.report._by_tiles import evaluate_saved as evaluate_saved
     from sae_nb.evaluation.report._compatibility import (
         PublishedFormula as PublishedFormula,
@@ -51,6 +57,11 @@ if TYPE_CHECKING:
         token_costs as token_costs,
     )
     from sae_nb.evaluation.report._fit import FitCheck as FitCheck, check_fit as check_fit
+    from sae_nb.evaluation.report._judging import (
+        comparable as comparable,
+        judge as judge,
+        key_rows as key_rows,
+    )
     from sae_nb.evaluation.report._measurement import (
         Definition as Definition,
         Measurement as Measurement,

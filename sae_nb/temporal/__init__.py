@@ -12,5 +12,11 @@ if TYPE_CHECKING:
         decompose as decompose,
     )
     from sae_nb.temporal._sequences import Sequences as Sequences
+    from sae_nb.temporal._summary import (
+        Raster as Raster,
+        TemporalSummary as TemporalSummary,
+        read_in_time as read_in_time,
+        summarise_sequence as summarise_sequence,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import ipywidgets as ipw
 import numpy as np
 
-from sae_nb.evaluation import Definition
+from sae_nb.evaluation import Definition, MovingSample
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape, format_count, format_number
-from sae_nb.summaries._report_card import MovingSample, ReportCardSummary, ReportCell
 from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.panel._pages import live_words
+from sae_nb_widgets.report_card._record import ReportCardSummary, ReportCell
 from sae_nb_widgets.report_card._words import metric_words, snapped
 
 if TYPE_CHECKING:

@@ -10,23 +10,20 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.checks import checked
+from sae_nb.evaluation import RowSums, published_values, sums_by_sample
 from sae_nb.figures.theme import escape, format_count, format_number
-from sae_nb.summaries._report_card import (
-    ReportCardSummary,
-    ReportCell,
-    RowSums,
-    as_reports,
-    elsewhere,
-    most_moving,
-    summarise_report_card,
-    sums_by_sample,
-)
 from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.components._dot_rows import DotRows
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import control, reacts, show
 from sae_nb_widgets.report_card import _words as words
 from sae_nb_widgets.report_card._detail import ReportCardDetail, RowExamples
+from sae_nb_widgets.report_card._record import (
+    ReportCardSummary,
+    ReportCell,
+    as_reports,
+    summarise_report_card,
+)
 from sae_nb_widgets.report_card._verdicts import plain_verdicts, verdicts_html
 
 if TYPE_CHECKING:
@@ -62,8 +59,8 @@ class _Material:
             self.sums[place] = sums_by_sample(sae, self.acts)
         return RowExamples(
             sae=cell.sae,
-            moving=most_moving(self.sums[place], metric),
-            elsewhere=elsewhere(sae, self.acts, metric),
+            moving=self.sums[place].most_moving(metric),
+            elsewhere=published_values(sae, self.acts, metric),
         )
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from sae_nb.atoms._second_codes import keeps_of
 from sae_nb.evaluation import Measurement, define
 from sae_nb.figures.theme import THIN_SPACE, escape, format_count, format_number, format_percent
-from sae_nb.summaries._report_card import ReportCardSummary, ReportCell
 from sae_nb_widgets.components._dot_rows import Tone
+from sae_nb_widgets.report_card._record import ReportCardSummary, ReportCell
 from sae_nb_widgets.report_card._words import metric_words, snapped
 
 MOST_OF_THE_WAY = 0.5

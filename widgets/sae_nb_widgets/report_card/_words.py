@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from sae_nb.figures.theme import format_number
-from sae_nb.summaries._report_card import ReportCardSummary, ReportCell
 from sae_nb_widgets.components._dot_rows import DotMark
+from sae_nb_widgets.report_card._record import ReportCardSummary, ReportCell
 
 PLAIN = {
     "r2": ("variance explained", "R²"),

@@ -15,7 +15,7 @@ from sae_nb.atoms._names import AtomNames
 from sae_nb.figures import theme, visible_token
 from sae_nb.figures.theme import escape, format_number
 from sae_nb.geometry import UmapProcess, start_umap
-from sae_nb.summaries._temporal import TemporalSummary
+from sae_nb.temporal import TemporalSummary
 from sae_nb_widgets.components import Sparkbars, TokenStrip
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, VBox

@@ -29,7 +29,7 @@ from sae_nb.figures import (
 )
 from sae_nb.figures._plot_grids import cells, on_axes, plot_title
 from sae_nb.figures.theme import format_number, scaled
-from sae_nb.summaries._temporal import Raster, TemporalSummary
+from sae_nb.temporal import Raster, TemporalSummary
 from sae_nb_widgets.components._concordance import joins_of, word_at
 
 if TYPE_CHECKING:

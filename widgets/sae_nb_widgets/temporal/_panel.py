@@ -14,16 +14,12 @@ from torch import Tensor
 
 from sae_nb.architectures import Temporal
 from sae_nb.checks import checked
+from sae_nb.dynamics import layers_in_time
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import format_count, format_number
 from sae_nb.pretrained import load_sae, pretrained_names
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries._temporal import (
-    MOST_RASTER_ATOMS,
-    TemporalSummary,
-    read_in_time,
-    summarise_sequence,
-)
+from sae_nb.temporal import Raster, TemporalSummary, read_in_time, summarise_sequence
 from sae_nb_widgets.components._concordance import word_at
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import Atom, Whole, reacts
@@ -154,7 +150,7 @@ class TemporalPanel(Panel):
     part = t.Enum(
         ("none", "novel", "predicted"), "none", help="Whose atoms are rows of the figure, if any."
     )
-    rows = Whole(figures.USUAL_ROWS, 1, MOST_RASTER_ATOMS, help="How many atoms the raster has.")
+    rows = Whole(figures.USUAL_ROWS, 1, Raster.MOST, help="How many atoms the raster has.")
     lower = t.Enum(
         ("none", "similarity", "PCA", "UMAP"), "none", help="What stands under the raster."
     )
@@ -265,10 +261,10 @@ class TemporalPanel(Panel):
     def _read(self, control: str, given: Any, options: dict[str, Any]) -> Any:
         if self.model is None:
             return summarise_sequence(self.sae, given, names=self._names, **options)
+        if self.model.modality.is_image:
+            return layers_in_time(self.model, self.sae, given, place=self._place, **options)
         try:
-            return read_in_time(
-                self.model, self.sae, given, self.hook_point, place=self._place, **options
-            )
+            return read_in_time(self.model, self.sae, given, self.hook_point, **options)
         except ValueError:
             if not isinstance(given, str):
                 raise

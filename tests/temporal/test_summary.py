@@ -7,12 +7,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.summaries._temporal import (
-    MOST_SIMILARITY,
-    TemporalSummary,
-    read_in_time,
-    summarise_sequence,
-)
+from sae_nb.temporal import TemporalSummary, summarise_sequence
+from sae_nb.temporal._summary import MOST_SIMILARITY
 
 
 @pytest.fixture(scope="module")
@@ -110,19 +106,3 @@ def test_long_sequences_are_thinned_by_means(sae: sn.Temporal) -> None:
     centred = x - x.mean(axis=0)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     assert matrix[3, 5] == pytest.approx((unit[6:8] @ unit[10:12].T).mean(), abs=1e-4)
-
-
-def test_layers_of_a_picture_are_a_sequence() -> None:
-    """Thirteen states of the cls token; another place is another sequence, one too many is refused."""
-    model = sn.load_model("tiny-vit")
-    sae = sn.Temporal(d_in=64, n_atoms=32, k=2, generator=torch.Generator().manual_seed(0))
-    picture = sn.data.scenes(1, seed=0).images[0]
-    cls, patch = (read_in_time(model, sae, picture, place=place) for place in (0, 9))
-    assert cls.kind == "layers"
-    assert cls.names[0] == "embed"
-    assert cls.n_times == 13
-    assert not np.allclose(cls.energy, patch.energy)
-    with pytest.raises(
-        ValueError, match=r"`place` must be a token of tiny-vit, from 0 to 68, got 69"
-    ):
-        read_in_time(model, sae, picture, place=69)

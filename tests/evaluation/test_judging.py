@@ -1,4 +1,4 @@
-"""Reports side by side: what is judged clear, where things lie, what moves a row."""
+"""What is judged clear of a report, and which sample moves a number."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation import Measurement, explained_variance
-from sae_nb.summaries._report_card import (
-    RowSums,
-    judge,
-    most_moving,
-    summarise_report_card,
-    sums_by_sample,
-)
+from sae_nb.evaluation import Measurement, RowSums, explained_variance, judge, sums_by_sample
 
 NAN = (math.nan, math.nan)
 
@@ -91,49 +84,8 @@ def test_an_sae_that_learned_nothing_is_clear_on_no_row_of_its_fit(
     name: str, rows: torch.Tensor
 ) -> None:
     report = sn.evaluate(bad_saes(rows)[name], rows, n_bootstrap=100)
-    card = summarise_report_card([report], [name], show="all")
     fit = ("r2", "fvu", "mse", "cosine_centred", "r2_per_dimension", "fvu_trimmed")
-    assert {m: card.cell(m, name).verdict for m in fit} == dict.fromkeys(fit, "not clear")
-
-
-def test_better_is_to_the_right_and_all_lies_on_one_scale() -> None:
-    """By hand: R² 0.9 and 0.6, floor 0, control 0.3; FVU is turned around."""
-    one = {"r2": measured(0.9, 0.0, 0.3), "fvu": measured(0.1, 1.0, 0.7, "fvu_pooled")}
-    two = {"r2": measured(0.6, 0.0, 0.3), "fvu": measured(0.4, 1.0, 0.7, "fvu_pooled")}
-    card = summarise_report_card([one, two], ["one", "two"])
-    a, b = card.row("r2")
-    assert (a.at, b.at, a.floor, a.control) == pytest.approx((1.0, 2 / 3, 0.0, 1 / 3))
-    c, d = summarise_report_card([one, two], ["one", "two"], show="all").row("fvu")
-    assert (c.at, d.at, c.floor) == pytest.approx((1.0, 2 / 3, 0.0))
-    assert math.isnan(a.low)
-    assert a.ends == b.ends == (0.0, 0.9)
-    assert c.ends == (1.0, 0.1)  # better, the lower, is to the right
-
-
-def test_six_rows_are_looked_at_first() -> None:
-    """Own measures before those of `evaluate`, of these what tells most; drawn in the report's order."""
-    good = measured(0.9, 0.0, 0.3)
-    report = dict.fromkeys(
-        ["fvu", "l1", "effective_rank", "kl", "l0", "r2", "max_cosine", "mine"], good
-    )
-    report["mine"] = measured(0.9, 0.0, 0.3, "stability_hungarian")
-    assert summarise_report_card(report).metrics == (
-        "effective_rank", "kl", "l0", "r2", "max_cosine", "mine"
-    )  # fmt: skip
-    assert summarise_report_card({"fvu": good, "l1": good}).metrics == ("fvu", "l1")
-    assert summarise_report_card(report, show="all").metrics == tuple(report)
-
-
-def test_rows_that_only_one_report_has_leave_a_gap() -> None:
-    """And the selection "not clear" keeps what is not clear in any column."""
-    one = {"r2": measured(0.9, 0.0, 0.3)}
-    two = {"r2": measured(0.1, 0.0, 0.3), "fldd": measured(0.5, 0.0, 0.1, "fldd")}
-    card = summarise_report_card([one, two], ["one", "two"])
-    assert card.cell("fldd", "one") is None
-    assert card.metrics == ("r2", "fldd")
-    assert summarise_report_card([one, two], show="not clear").metrics == ("r2",)
-    assert card.n_clear("two") == (1, 2)
-    assert (card.n_clear("one"), card.n_marked) == ((1, 1), 1)
+    assert {m: judge(report[m])[0] for m in fit} == dict.fromkeys(fit, "not clear")
 
 
 def test_the_most_moving_sample_is_the_one_that_was_spoiled(rows: torch.Tensor) -> None:
@@ -144,14 +96,14 @@ def test_the_most_moving_sample_is_the_one_that_was_spoiled(rows: torch.Tensor) 
     acts = sn.Activations(spoiled, sample=sample, position=torch.arange(len(rows)) % 3)
     sae = sn.TopK(d_in=16, n_atoms=32, k=3, generator=torch.Generator().manual_seed(0)).eval()
     sums = sums_by_sample(sae, acts)
-    found = most_moving(sums, "r2_pooled")
+    found = sums.most_moving("r2_pooled")
     assert found is not None
     assert found.sample == 20
     with torch.no_grad():
         expected = explained_variance(spoiled, sae(spoiled))
     assert found.value == pytest.approx(expected, abs=1e-5)
     assert abs(found.without - found.value) > 5 * found.typical
-    assert most_moving(sums, "coherence") is None
+    assert sums.most_moving("coherence") is None
 
 
 def test_an_sae_that_reads_sequences_is_judged_by_whole_ones() -> None:
@@ -160,7 +112,7 @@ def test_an_sae_that_reads_sequences_is_judged_by_whole_ones() -> None:
     sample, position = torch.arange(6).repeat_interleave(5), torch.arange(5).repeat(6)
     x = torch.randn(30, 8, generator=torch.Generator().manual_seed(1))
     acts = sn.Activations.from_tensor(x, sample=sample, position=position)
-    found = most_moving(sums_by_sample(sae, acts), "r2_pooled")
+    found = sums_by_sample(sae, acts).most_moving("r2_pooled")
     assert found is not None
     assert found.value == pytest.approx(sn.evaluate(sae, acts, n_bootstrap=0)["r2"].value, abs=1e-5)
     assert found.n_samples == 6
@@ -169,6 +121,6 @@ def test_an_sae_that_reads_sequences_is_judged_by_whole_ones() -> None:
 
 def test_leave_one_out_by_hand() -> None:
     sums = RowSums(samples=np.arange(3), columns={"l0": np.array([1.0, 2, 9]), "n": np.ones(3)})
-    found = most_moving(sums, "l0_mean")
+    found = sums.most_moving("l0_mean")
     assert found is not None
     assert (found.sample, found.value, found.without) == (2, 4.0, 1.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,11 +13,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
+from sae_nb.capturing import capture
 from sae_nb.checks import check_count, check_matrix, one_of, same_length
 from sae_nb.codes import SparseCodes
+from sae_nb.geometry import pca_layout
+from sae_nb.models._text_inputs import language_samples, token_sequences
+from sae_nb.temporal._decomposition import decompose
 
 if TYPE_CHECKING:
-    from sae_nb.architectures import Temporal
     from sae_nb.models import LiveModel
 
 
@@ -30,9 +33,6 @@ Kind = Literal["text", "layers", "signal"]
 N_SHUFFLES = 8
 """Random orders of the control. Ours: their mean moves by about 0.01 from seed to seed."""
 
-MOST_RASTER_ATOMS = 48
-"""Rows of a raster; more could not be told apart. The strongest are kept. Ours."""
-
 MOST_SIMILARITY = 128
 """Side of a similarity matrix; longer sequences are averaged over neighbours. Ours: 64 kB each."""
 
@@ -40,6 +40,9 @@ MOST_SIMILARITY = 128
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Raster:
     """Strengths of the strongest atoms over time, in the order in which they first fire."""
+
+    MOST: ClassVar[int] = 48
+    """Rows; more could not be told apart. The strongest are kept. Ours."""
 
     atoms: Int[np.ndarray, " m"]
     strengths: Float[np.ndarray, "m time"]
@@ -163,7 +166,7 @@ class TemporalSummary:
 
 @torch.no_grad()
 def summarise_sequence(
-    sae: Temporal,
+    sae: Any,
     x: Float[Tensor, "time d_in"],
     *,
     names: Sequence[str] | None = None,
@@ -174,10 +177,27 @@ def summarise_sequence(
     n_shuffles: int = N_SHUFFLES,
     seed: int = 0,
 ) -> TemporalSummary:
-    """Take one sequence apart and record what a panel shows."""
-    from sae_nb.geometry import pca_layout
-    from sae_nb.temporal import decompose
+    """Take one sequence apart in time, with a random order as its control.
 
+    Parameters
+    ----------
+    sae
+        A `Temporal` SAE.
+    names, special
+        Of each time; which of them are no text.
+    boundaries
+        First times of something new.
+    n_shuffles, seed
+        Random orders of the control.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> sae = sn.Temporal(d_in=4, n_atoms=8, k=2).eval()
+    >>> found = summarise_sequence(sae, torch.randn(6, 4), n_shuffles=1)
+    >>> found.n_times, found.shares.shape, found.kind
+    (6, (6, 2), 'signal')
+    """
     x = check_matrix(x, d_in=sae.d_in).detach().to(sae.device, sae.dtype)
     time = len(x)
     names = tuple(map(str, range(time) if names is None else names))
@@ -224,22 +244,15 @@ def summarise_sequence(
 
 def read_in_time(
     model: LiveModel,
-    sae: Temporal,
+    sae: Any,
     given: str | Iterable[Any],
     hook_point: str | None = None,
-    *,
-    place: int = 0,
     **options: Any,
 ) -> TemporalSummary:
-    """Run a model on one input and take what it computed apart in time.
+    """Run a language model on one text and take what it computed apart in time, token by token.
 
-    Time is the tokens of a text; for a vision model it is the layers, at one token.
+    `options`: As for `summarise_sequence`.
     """
-    if model.modality.is_image:
-        return _over_layers(model, sae, given, place, options)
-    from sae_nb.capturing import capture
-    from sae_nb.models._text_inputs import language_samples, token_sequences
-
     point = hook_point or sae.hook_point
     if point is None:
         raise ValueError(
@@ -271,23 +284,6 @@ def read_in_time(
     )
     last = int(acts.position[-1]) + 1
     return replace(record, unread=max(len(texts[0]) - last, 0))
-
-
-def _over_layers(
-    model: LiveModel, sae: Temporal, image: Any, place: int, options: Mapping[str, Any]
-) -> TemporalSummary:
-    """The states of one token from layer to layer."""
-    from sae_nb.dynamics import capture_states
-
-    images = image if getattr(image, "ndim", 4) == 4 else image[None]
-    states = torch.as_tensor(capture_states(model, images[:1]))
-    n_tokens = states.shape[2]
-    if not 0 <= place < n_tokens:
-        raise ValueError(
-            f"`place` must be a token of {model.name}, from 0 to {n_tokens - 1}, got {place}. 0 is cls."
-        )
-    names = ["embed", *(f"block {i + 1}" for i in range(states.shape[1] - 1))]
-    return summarise_sequence(sae, states[0, :, place], names=names, kind="layers", **options)
 
 
 def _check_times(
@@ -323,7 +319,7 @@ def _thinned(
 def _raster(codes: Float[Tensor, "time n_atoms"]) -> Raster:
     energy = codes.square().sum(dim=0)
     firing = energy.nonzero().flatten()
-    strongest = firing[energy[firing].argsort(descending=True, stable=True)[:MOST_RASTER_ATOMS]]
+    strongest = firing[energy[firing].argsort(descending=True, stable=True)[: Raster.MOST]]
     chosen = codes[:, strongest]
     first = (chosen != 0).int().argmax(dim=0)
     order = first.argsort(stable=True)
@@ -336,11 +332,9 @@ def _raster(codes: Float[Tensor, "time n_atoms"]) -> Raster:
 
 
 def _shuffled_shares(
-    sae: Temporal, x: Float[Tensor, "time d_in"], n_shuffles: int, seed: int
+    sae: Any, x: Float[Tensor, "time d_in"], n_shuffles: int, seed: int
 ) -> Float[np.ndarray, " time"]:
     """Predicted share of each token among the same tokens in random orders."""
-    from sae_nb.temporal import decompose
-
     generator = torch.Generator().manual_seed(seed)
     orders = torch.stack([torch.randperm(len(x), generator=generator) for _ in range(n_shuffles)])
     parts = decompose(sae, x[orders.to(x.device)], predicted_codes=False)
