@@ -30,7 +30,7 @@ PARTS = {
 }
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
 NO_CODE |= {tokenize.ENCODING, tokenize.ENDMARKER}
-CHECKS = ("sae_nb/checks/", "sae_nb/_lazy.py")
+CHECKS = ("sae_nb/checks/", "sae_nb/_hints.py")
 
 
 def counts(root: Path) -> dict[str, str]:

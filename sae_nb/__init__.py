@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Deferred as Deferred,
         DepthTrajectory as DepthTrajectory,
         GenerationLens as GenerationLens,
+        HeadsPanel as HeadsPanel,
         InputLens as InputLens,
         InputSteering as InputSteering,
         LensPanel as LensPanel,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
-from sae_nb._lazy import STUDIES, studies
+from sae_nb._lazy import imported
 
 
 def above(module: str, name: str) -> Any:
@@ -15,6 +14,4 @@ def above(module: str, name: str) -> Any:
     agents what they take from the studies. A package above is asked by a `Hook`. The contract "looked up" in
     `pyproject.toml` lists who may.
     """
-    if module.startswith(STUDIES):
-        studies()  # or what to install
-    return getattr(import_module(module), name)
+    return getattr(imported(module), name)

@@ -34,17 +34,13 @@ def folded(title: str, inside: str) -> str:
 
 
 def words(kind: str) -> str:
-    """Names of other libraries, and what to write here; "keywords" has those of every call."""
+    """Names of other libraries, or of "models", and what to write here."""
     entries = tomllib.loads((TOOL / "words.toml").read_text(encoding="utf-8"))[kind]
     rows = [
-        (f"`{name}`", _hint(hint)) for name, hint in entries.items() if not isinstance(hint, dict)
+        (", ".join(f"`{name}`" for name in theirs), ours if ours.endswith(".") else f"`{ours}`")
+        for ours, theirs in entries.items()
     ]
     return table(("elsewhere", "here"), rows)
-
-
-def _hint(hint: str | list[str]) -> str:
-    options = [hint] if isinstance(hint, str) else hint
-    return " or ".join(one if one.endswith(".") else f"`{one}`" for one in options)
 
 
 def measured(name: str) -> str:

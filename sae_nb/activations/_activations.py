@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb._above import above
-from sae_nb._lazy import KnowsOtherWords
+from sae_nb._hints import KnowsOtherWords
 from sae_nb.activations._context import ROLES, Context, Ragged, Tokens, content_of_samples
 from sae_nb.activations._named_positions import policy_text
 from sae_nb.activations._rows import Rows, generator_for, shuffled_batches

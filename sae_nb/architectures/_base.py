@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb._above import above
+from sae_nb._hints import ClassOfOtherWords, no_attribute
 from sae_nb._hooks import Hook
-from sae_nb._lazy import ClassOfOtherWords, no_attribute
 from sae_nb.activations import Activations
 from sae_nb.activations._hook_point_check import other_model, warn_of_place
 from sae_nb.activations._sites import as_one, of_sites

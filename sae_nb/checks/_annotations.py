@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sae_nb._lazy import codes_around, last_frame, wrong_call
+from sae_nb._hints import wrong_call
 from sae_nb.checks import _rules
 from sae_nb.checks._argument_order import add_order
 from sae_nb.checks._classes import ANY, CLASSES, LIKE
@@ -111,8 +111,6 @@ def _with_checks(call: Any, leave: frozenset[str], keep_autocast: bool) -> Any:
         setattr(call, own, _with_checks(vars(call)[own], leave, keep_autocast))
         return call
 
-    outside = codes_around(call)
-
     @functools.wraps(call)
     def with_checks(*args: object, **kwargs: object) -> object:
         if not are_own(keep_autocast=keep_autocast):
@@ -122,24 +120,19 @@ def _with_checks(call: Any, leave: frozenset[str], keep_autocast: bool) -> Any:
         arguments = _arguments(call, leave)
         if any(hasattr(type(value), "as_sae") for value in (*args, *kwargs.values())):
             args, kwargs = arguments.with_sae(args, kwargs)
+        taken = None
         try:
-            placed, named = arguments.taken(args, kwargs)
+            taken = placed, named = arguments.taken(args, kwargs)
+            return call(*placed, **named)
         except (TypeError, ValueError) as error:
-            if arguments.fit(args, kwargs):
+            # Of a call that does not fit, that is said first, but where the function has said it itself.
+            wrong = wrong_call(call, args, kwargs) if taken is None or "() " in str(error) else ""
+            if not wrong:
                 add_order(error, call, args)
                 raise
-            wrong = error  # of a call that does not fit, that is said first
-        else:
-            try:
-                return call(*placed, **named)
-            except (TypeError, ValueError) as error:
-                if last_frame(error) not in outside | {with_checks.__code__}:  # type: ignore[attr-defined]
-                    add_order(error, call, args)
-                    raise
-                wrong = error
         if renamed := arguments.renamed(kwargs):
             return with_checks(*args, **renamed)
-        raise TypeError(wrong_call(call, args, kwargs) or str(wrong))
+        raise TypeError(wrong)
 
     with_checks.left_out = leave  # type: ignore[attr-defined]
     return with_checks
@@ -275,13 +268,6 @@ class _Arguments:
         if len(names) < len(meant) or not names <= self.by_name.keys() - kwargs.keys():
             return None  # none of them is taken, or one of them twice
         return {meant.get(word, word): value for word, value in kwargs.items()} if meant else None
-
-    def fit(self, args: tuple[object, ...], kwargs: dict[str, object]) -> bool:
-        try:
-            self.signature.bind(*args, **kwargs)
-        except TypeError:
-            return False
-        return True
 
 
 def _names(call: Callable[..., Any]) -> Names:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb._lazy import near
+from sae_nb._hints import near
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Sized

@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb._lazy import answers_wrong_calls
-from sae_nb.checks import check_memory, is_array
+from sae_nb.checks import check_memory, checked, is_array
 from sae_nb.codes._support import Support
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ class ArrayOfCodes:
 
     # Sums over axes, without a dense code
 
-    @answers_wrong_calls
+    @checked
     def sum(self, axis: Axis = None, *, dtype: None = None, out: None = None) -> Tensor:
         """Return sum of the strengths over one axis, several, or all.
 
@@ -102,13 +101,13 @@ class ArrayOfCodes:
         total = self.values.new_zeros(math.prod(shape), dtype=torch.float64)
         return total.index_add(0, group, self.values.double()).to(self.dtype).reshape(shape)
 
-    @answers_wrong_calls
+    @checked
     def mean(self, axis: Axis = None, *, dtype: None = None, out: None = None) -> Tensor:
         """Return mean of the strengths over one axis, several, or all; zeros count."""
         _, _, cells = self._groups(axis, dtype, out)
         return self.sum(axis) / cells
 
-    @answers_wrong_calls
+    @checked
     def max(self, axis: Axis = None, *, dtype: None = None, out: None = None) -> Tensor:
         """Return largest strength along one axis, several, or all; 0 where the others are negative."""
         group, shape, cells = self._groups(axis, dtype, out)
@@ -117,7 +116,7 @@ class ArrayOfCodes:
         full = torch.bincount(group, minlength=len(zeros)) == cells
         return torch.where(full, largest, largest.clamp_min(0)).reshape(shape)
 
-    @answers_wrong_calls
+    @checked
     def count(self, axis: Axis = None) -> Int[Tensor, "..."]:
         """Return number of active entries, z ≠ 0, along one axis, several, or all."""
         group, shape, _ = self._groups(axis)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb._lazy import KnowsOtherWords
+from sae_nb._hints import KnowsOtherWords
 from sae_nb.checks import (
     Count,
     Seed,

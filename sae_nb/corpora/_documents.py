@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb._lazy import near
+from sae_nb._hints import near
 from sae_nb.activations._context import Context, join_tokens
 from sae_nb.activations._token_texts import CONTINUED, is_special
 from sae_nb.atoms._examples import Example, in_picture, in_text, place_in

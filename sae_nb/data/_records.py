@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sae_nb._lazy import KnowsOtherWords
+from sae_nb._hints import KnowsOtherWords
 from sae_nb.checks import row_numbers
 
 if TYPE_CHECKING:

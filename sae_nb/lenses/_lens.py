@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb._above import above
-from sae_nb._lazy import KnowsOtherWords
+from sae_nb._hints import KnowsOtherWords
 from sae_nb.checks import (
     Count,
     Seed,

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb._lazy import here_it_is, no_attribute
+from sae_nb._hints import hint, no_attribute
 from sae_nb.activations._activations import NamedTensor
 from sae_nb.models import _facts as facts
 
@@ -42,8 +42,8 @@ class AnswerTensor(NamedTensor):
             return super().__getitem__(key)
         if key == "logits":
             return self.logits
-        hint = here_it_is(type(self), key, ["logits"])
-        raise KeyError(f"An answer has 'logits' by name, got {key!r}. {hint}".strip())
+        do = hint(key, ["logits"])
+        raise KeyError(f"An answer has 'logits' by name, got {key!r}. {do}".strip())
 
 
 @dataclass(frozen=True, eq=False)

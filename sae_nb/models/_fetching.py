@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory, TemporaryFile, gettempdir, mkdtemp
 from typing import Literal
 from zipfile import ZipFile
 
-from sae_nb._lazy import words
+from sae_nb._hints import words
 from sae_nb.checks import checked
 from sae_nb.files._atomic import (
     CACHE,
@@ -355,12 +355,12 @@ def _ways(name: str, entry: Fetched) -> str:
 def known_as(name: str) -> str:
     """Return a model's name without its owner and in this toolkit's spelling, to compare it with another."""
     bare = name.rpartition("/")[2].lower()
-    return str(words()["models"].get(bare, bare)).rpartition("/")[2].lower()
+    return words("models").get(bare, [bare])[0].rpartition("/")[2].lower()
 
 
 def hub_name(name: str) -> str:
     """Return a model's name on the hub: its own, or the whole of a short one."""
-    return str(words()["models"].get(name.lower(), name))
+    return words("models").get(name.lower(), [name])[0]
 
 
 def _check_room(folder: Path, needed: int, *others: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from typing import Any, Literal, cast
 
-from sae_nb._lazy import near
+from sae_nb._hints import near
 from sae_nb.checks import check_hook_name, check_integers, checked, one_of, shown
 from sae_nb.checks._hook_point_names import standard_name
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
+from sae_nb._hints import KnowsOtherWords
 from sae_nb.activations._context import Context
 from sae_nb.activations._modality import Modality, modality_of
 from sae_nb.checks import (
@@ -608,7 +608,6 @@ class LiveModel(KnowsOtherWords):
         return main_tensor(raw, prefer_pooled=self.modality.is_image)
 
     @checked(keep_autocast=True)
-    @answers_wrong_calls
     def __call__(
         self, inputs: Inputs, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
     ) -> Float[Tensor, "n ..."]:
@@ -649,7 +648,6 @@ class LiveModel(KnowsOtherWords):
             )
 
     @checked(keep_autocast=True)
-    @answers_wrong_calls
     def generate(
         self,
         prompt: Inputs,

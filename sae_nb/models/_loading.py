@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from sae_nb import data
-from sae_nb._lazy import words
+from sae_nb._hints import words
 from sae_nb.activations._modality import AUDIO, LANGUAGE, VISION, modality_of
 from sae_nb.checks import Between, at_least, check_device, check_path, checked
 from sae_nb.files._atomic import existing_folder, read_json
@@ -199,10 +199,10 @@ def _check_hub_id(name: str, is_path: bool, bundled: list[str]) -> None:
             f"`name` must be a folder that exists, a hub id or a bundled model, got {name!r}, which "
             "is not there."
         )
-    if (there := words()["models"].get(name.lower())) and name not in cached_names():
+    if (there := words("models").get(name.lower())) and name not in cached_names():
         raise FileNotFoundError(
             f"`name` must be a model's name, got {name!r}, whose whole name is another: "
-            f"sn.load_model({there!r})."
+            f"sn.load_model({there[0]!r})."
         )
     meant = near_names(
         name.lower().replace("_", "-"), [*bundled, *FETCHED], likeness=BUNDLED_LIKENESS

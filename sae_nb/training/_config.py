@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import torch
 
-from sae_nb._lazy import unknown_keyword
+from sae_nb._hints import unknown_keyword
 from sae_nb.checks import (
     Between,
     Count,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from sae_nb._lazy import KnowsOtherWords
+from sae_nb._hints import KnowsOtherWords
 from sae_nb.progress import Callback
 
 if TYPE_CHECKING:

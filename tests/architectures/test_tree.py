@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from sae_nb.architectures._tree import ROOT, fair_shares
 from torch import Tensor
 
 from sae_nb.architectures import TreeSAE
+from sae_nb_studies.architectures._tree import ROOT, fair_shares
 
 D, N, K = 12, 40, 4
 

@@ -344,7 +344,6 @@ sn.ActivationsStore  # AttributeError: capture|stream
 sn.load_sae('tiny-gpt/resid_post.3').encode(acts)  # ValueError: rows are of tiny-vit, the SAE is of tiny-gpt
 sn.evaluate(sn.load_sae('tiny-gpt/resid_post.3'), acts)  # ValueError: rows are of tiny-vit
 sn.splice(gpt, 'resid_post.2', lambda v, hook: v * 0)  # TypeError: lambda x: …
-sn.align(sae, sae)  # TypeError: stability\(\[sae, other\]\)
 sn.evaluate(gpt, sae, acts)  # TypeError: got LiveModel\. The order is evaluate\(sae, acts, model, …\)
 sae.cfg.hook_name  # AttributeError: sae\.hook_point
 sae.fold_W_dec_norm()  # AttributeError: nothing to fold.*to_saelens

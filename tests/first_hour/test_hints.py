@@ -1,4 +1,4 @@
-"""Every hint is run: what an error says to write works, and gives what the foreign name means."""
+"""What hints say to write gives what the foreign name means; near names are found."""
 
 from __future__ import annotations
 
@@ -6,20 +6,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb._lazy import edits, near, words
+from sae_nb._hints import near
 from sae_nb.architectures import ARCHITECTURES
-
-
-def hints() -> set[str]:
-    """Every hint of an attribute that is code; `tests/tree/test_other_words.py` looks each of them up."""
-    tables = (
-        entries
-        for name, entries in words().items()
-        if name not in ("keywords", "notes", "calls", "models")
-    )
-    said = (hint for entries in tables for hint in entries.values())
-    return {one for hint in said for one in ([hint] if isinstance(hint, str) else hint)}
-
 
 NOT_SAELENS = ("OrthogonalMatchingPursuit", "PolySAE", "SpaDE", "TopAFA", "TreeSAE")
 """Their codes are not those of any of SAELens' architectures."""
@@ -63,10 +51,10 @@ def test_saelens_formula_gives_our_codes(name: str) -> None:
         assert torch.allclose(before[z != 0], z[z != 0], atol=1e-4)
 
 
-def test_a_near_name_is_always_found() -> None:
-    """One edit away from a short name, two from a long one: also letters swapped, and however short."""
-    assert near("r3", ["r2", "l0", "mse"]) == ["r2"]
+def test_a_near_name_is_found() -> None:
+    """A letter left out, or swapped with the next, of a long name; nothing for what is unlike all."""
     assert near("evalaute", ["evaluate", "ablate"])[0] == "evaluate"
+    assert near("sparseautoEncoder", ["SparseAutoencoder"]) == ["SparseAutoencoder"]
     assert near("help", ["ReLU", "TopK"]) == []
     known = ["dead_fraction", "ce_recovered", "accuracy_recovered", "l0_mean", "hook_point"]
     for name in known:
@@ -74,4 +62,3 @@ def test_a_near_name_is_always_found() -> None:
             swapped = name[:i] + name[i + 1] + name[i] + name[i + 2 :]
             assert near(swapped, known)[0] == name
             assert near(name[:i] + name[i + 1 :], known)[0] == name
-    assert edits("kitten", "sitting", most=2) is None

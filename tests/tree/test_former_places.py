@@ -1,15 +1,13 @@
-"""What moved to `sae_nb_studies` is found where it was, and the tool brings none of it along."""
+"""Names of `sae_nb_studies` are names of the tool too, which brings none of it along; older paths are answered."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import pickle
+import runpy
 import subprocess
 import sys
 from importlib import import_module
-from operator import attrgetter
-from pathlib import Path
 
 import pytest
 
@@ -19,42 +17,21 @@ STUDIES = ("lab", "minkowski", "uses", "vision")
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_a_study_is_found_where_it_was(study: str) -> None:
-    """By `import`, by attribute and by a name at its module, and it is one module, not two."""
-    now = import_module(f"sae_nb_studies.{study}")
-    assert import_module(f"sae_nb.{study}") is now is getattr(sn, study)
-    assert now.__spec__ is not None
-    assert now.__spec__.name == f"sae_nb_studies.{study}"
+def test_a_study_is_a_name_of_the_tool(study: str) -> None:
+    """It is one module, not two."""
+    assert getattr(sn, study) is import_module(f"sae_nb_studies.{study}")
 
 
-def test_a_folder_that_was_left_behind_does_not_hide_a_study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After an update, `sae_nb/vision` may hold nothing but compiled files of before."""
-    (tmp_path / "vision" / "__pycache__").mkdir(parents=True)
-    monkeypatch.setattr(sn, "__path__", [*sn.__path__, str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "sae_nb.vision", raising=False)
-    assert import_module("sae_nb.vision") is import_module("sae_nb_studies.vision")
-
-
-@pytest.mark.parametrize(
-    ("before", "now"),
-    [
-        ("evaluation.dictionary._canonical.Stitching", "evaluation.Stitching"),
-        ("studies.evaluation.dictionary._canonical.Stitching", "evaluation.Stitching"),
-        ("studies.data.planted._trees.ConceptTree", "data.ConceptTree"),
-        ("studies.circuits._graph.AttributionGraph", "circuits.AttributionGraph"),
-        ("studies.uses._generation.Written", "generation.Written"),
-        ("studies.evaluation.cross_model._model_diff.ModelDiff", "evaluation.ModelDiff"),
-        ("architectures._poly.PolySAE", "PolySAE"),
-        ("serving._shelf.Shelf", "serving.Shelf"),
-    ],
-)
-def test_what_moved_is_found_for_old_pickles(before: str, now: str) -> None:
-    """What was pickled by its private path of before opens as what is there today."""
-    place, _, name = before.rpartition(".")
-    opened = pickle.loads(f"csae_nb.{place}\n{name}\n.".encode())
-    assert inspect.unwrap(opened) is inspect.unwrap(attrgetter(now)(sn))
+def test_an_older_path_says_what_to_do() -> None:
+    """By `import`, by `python -m` and in a pickle; nothing is looked for elsewhere."""
+    with pytest.raises(ModuleNotFoundError, match=r"'sae_nb.studies' in this version.*upgrade"):
+        import_module("sae_nb.studies")
+    with pytest.raises(ModuleNotFoundError, match=r"A pickle is opened by .*`\.save\(folder\)`"):
+        pickle.loads(b"csae_nb.evaluation.dictionary._canonical\nStitching\n.")
+    with pytest.raises(ImportError, match=r"'sae_nb.models.recipes' in this version"):
+        runpy.run_module("sae_nb.models.recipes.tiny_gpt")
+    with pytest.raises(ModuleNotFoundError, match="elsewhere"):
+        import_module("sae_nb_elsewhere")
 
 
 @pytest.mark.parametrize(

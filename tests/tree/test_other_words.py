@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import sae_nb_widgets as sw
 import torch
 
 import sae_nb as sn
-from sae_nb._lazy import answers_wrong_calls
+from sae_nb._hints import words
+from sae_nb.checks import checked
 
 ROWS = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 
@@ -35,14 +37,10 @@ def objects() -> dict[str, Any]:
         "result": result,
         "report": report,
         "measurement": report.r2,
-        "float": float,
-        "copy": copy,
         "history": result.history,
         "images": sn.data.scenes(2, seed=0),
         "stories": sn.data.stories(2, seed=0),
         "panel": sw.SuperpositionToy(),
-        "torch": torch,
-        "len": len,
     }
 
 
@@ -53,10 +51,10 @@ def objects() -> dict[str, Any]:
             lambda m: sn.TopK(d_model=64, d_sae=512, k=4),
             "`TopK` takes no `d_model`. Here it is `d_in`. `TopK` takes no `d_sae`. Here it is `n_atoms`",
         ),
-        (lambda m: sn.TopK(64, 512), "`TopK` needs `k`. Most atoms per input, 1 ≤ k ≤ n_atoms."),
+        (lambda m: sn.TopK(64, 512), "`TopK` is called as TopK(d_in, n_atoms, k, aux_k=…"),
         (lambda m: sn.TopK(64, 512, 4, revivl="auxk"), "Did you mean `revival`?"),
-        (lambda m: sn.capture(m, ["a"], "embed", 3), "Give the others by name: batch_size=…"),
-        (lambda m: sn.steer(m, "embed", model=m), "`steer` got `model` twice"),
+        (lambda m: sn.capture(m, ["a"], "embed", 3), "capture(model, inputs, hook_points, batch_size=…"),
+        (lambda m: sn.steer(m, "embed", model=m), "multiple values for argument 'model'"),
         (lambda m: sn.train(None, ROWS, verbose=False), "Here it is `progress`"),
         (lambda m: sn.steer(m, "embed", feature=3, strength=4), "`steer` takes no `strength`"),
     ],
@@ -77,9 +75,9 @@ def test_a_type_error_inside_a_call_stays_as_it_is() -> None:
         return x.relu(1, 2, 3)
 
     with pytest.raises(TypeError, match="relu"):
-        answers_wrong_calls(inner)(ROWS)
-    with pytest.raises(TypeError, match="`inner` needs `x`"):
-        answers_wrong_calls(inner)()
+        checked(inner)(ROWS)
+    with pytest.raises(TypeError, match=r"^`inner` is called as inner\(x\): .*'x'\.$"):
+        checked(inner)()
 
 
 def test_a_public_function_stays_one() -> None:
@@ -105,6 +103,77 @@ def test_wrong_names_are_answered_by_the_nearest() -> None:
         sn.SAE
     with pytest.raises(ImportError):
         from sae_nb import qqqqqq  # noqa: F401
+
+
+def test_what_a_hint_says_is_there(objects: dict[str, Any]) -> None:
+    """Every plain name is an attribute of something or a keyword of a call; other ways begin with a name that
+    is there, and a starred one with a name that takes each of its names.
+    """
+    rooms = [sn, sw, *filter(inspect.ismodule, (getattr(sn, name) for name in dir(sn)))]
+    calls = [getattr(room, name) for room in rooms for name in getattr(room, "__all__", ())]
+    calls += [sn.LiveModel.generate, sn.Activations.split]
+    known = {key for call in calls if callable(call) for key in _parameters(call)}
+    ours = [one for one in objects.values() if type(one).__module__.startswith("sae_nb")]
+    known |= {name for one in ours for name in dir(one)} | {"ce_recovered"}  # with a model
+    ways = {way for ways in words("names").values() for way in ways}
+    assert {way for way in ways if way.isidentifier()} <= known
+    sentences = 0
+    for way in ways:
+        if way.isidentifier():
+            continue
+        if way.endswith(".") or way.startswith("import "):
+            sentences += 1
+        else:
+            head, *parts = re.match(r"[\w.]*", way)[0].rstrip(".").split(".")  # type: ignore[index]
+            thing = objects[head] if head else objects["acts"]
+            for part in parts:
+                thing = getattr(thing, part)
+    assert sentences < 15, "a way is a name or code; a sentence is the exception"
+
+
+def _parameters(call: Any) -> list[str]:
+    try:
+        return list(inspect.signature(call).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+@pytest.mark.parametrize(
+    ("call", "wrong", "right"),
+    [
+        (sn.train, "lr", "learning_rate"),
+        (sn.start_training, "epochs_", ""),
+        (sn.capture, "layer", "hook_points"),
+        (sn.stream, "hook_name", "hook_point"),
+        (sn.evaluate, "activations", "acts"),
+        (sn.steer, "coeff", "by"),
+        (sn.ablate, "latents_", ""),
+        (sn.splice, "token", "positions"),
+        (sn.load_model, "model_name", "name"),
+        (sn.load_model, "torch_dtype", "dtype"),
+        (sn.load_sae, "release", "folder_or_name"),
+        (sn.wrap, "processor", "preprocess"),
+        (sn.top_atoms, "text", "input"),
+        (sn.label, "activations", "acts"),
+        (sn.fit_lens, "text", "inputs"),
+        (sn.direction, "layer", "hook_point"),
+        (sn.monitor, "layer", ""),
+        (sn.concatenate, "activations_", ""),
+        (sn.sweep, "dataset", "data"),
+        (sn.dose_response, "texts", "inputs"),
+        (sn.matching_pursuit, "top_k", "k"),
+        (sn.TopK, "dict_size", "n_atoms"),
+        (sn.ReLU, "l1_coeff", "sparsity"),
+        (sn.BatchTopK, "activation_dim", "d_in"),
+        (sn.JumpReLU, "seed", "generator"),
+    ],
+)
+def test_a_keyword_of_another_library_is_answered(call: Any, wrong: str, right: str) -> None:
+    """Of the calls that are used most; a keyword that nobody has is answered by those that there are."""
+    with pytest.raises(TypeError) as caught:
+        call(**{wrong: 1})
+    said = f"Here it is `{right}`." if right else "It takes"
+    assert f"takes no `{wrong}`. {said}" in str(caught.value)
 
 
 def test_questions_that_copy_pickle_and_notebooks_ask_are_answered_no(

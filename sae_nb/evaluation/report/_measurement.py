@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb._lazy import KnowsOtherWords
+from sae_nb._hints import KnowsOtherWords
 from sae_nb.checks import Count, Seed, check_k, checked, one_of, unchecked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding

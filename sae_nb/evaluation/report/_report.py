@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb._lazy import here_it_is
+from sae_nb._hints import hint
 from sae_nb.activations import Activations
 from sae_nb.activations._named_positions import RECONSTRUCTED
 from sae_nb.activations._sites import acts_for
@@ -115,7 +115,7 @@ class Report(Finding, Measurements[str], kw_only=False):
 
     def _no_row(self, name: object) -> str:
         instead = (
-            here_it_is(type(self), str(name), self.measurements) or "`report.keys()` lists them."
+            hint(str(name), [*dir(type(self)), *self.measurements]) or "`report.keys()` lists them."
         )
         needs = "Rows on the model's output appear when `model` and `inputs` are given."
         return (

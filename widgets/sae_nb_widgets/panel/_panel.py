@@ -15,7 +15,7 @@ import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
 
-from sae_nb._lazy import no_attribute
+from sae_nb._hints import no_attribute
 from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures import current_theme, template
