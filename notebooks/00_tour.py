@@ -71,7 +71,7 @@ known = sn.load_examples("tiny-vit/resid_post.6")
 one_image = sn.data.scenes(40, seed=7, split="test")[39:]
 patches = sn.capture(sn.load_model("tiny-vit"), one_image, "resid_post.6", progress=False)
 its_sae = sn.load_sae("tiny-vit/resid_post.6")
-taken_apart = sn.summaries.sum_of_atoms(its_sae, patches, row=40, labels=known.labels)
+taken_apart = sn.atoms.sum_of_atoms(its_sae, patches, row=40, labels=known.labels)
 taken_apart.plot()
 
 # %% [markdown]
@@ -230,7 +230,7 @@ print(f"the largest change of one of the answer's numbers: {(after - before).abs
 # The cell below fails if the tour's claims do not hold.
 
 # %% tags=["closing"]
-summary = sn.summaries.summarise_session(model, acts, report, effect, started=started)
+summary = sn.sessions.summarise_session(model, acts, report, effect, started=started)
 assert taken_apart.left < 0.1, "the atoms must add up to the activation"
 assert report.r2.value > report.r2.control > report.r2.floor
 assert report.dead_fraction.value < 0.6, "most atoms fire on the test images"
@@ -293,7 +293,7 @@ print(f"texts with a word of “{lm.concept}”  {share['as it is']:.0%} → {sh
 print(f"the same, random directions    at most {share.iloc[2:].max():.0%}")
 print(f"language model                 {lm.model.name}")
 print(f"seconds for the whole tour     {time.perf_counter() - started:.0f}")
-print(f"peak memory (GB)               {(sn.summaries.peak_memory() or float('nan')) / 1e9:.2f}")
+print(f"peak memory (GB)               {(sn.sessions.peak_memory() or float('nan')) / 1e9:.2f}")
 
 # %% tags=["words"]
 exercise_report("00")

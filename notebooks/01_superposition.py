@@ -164,8 +164,8 @@ print(f"sharing begins at a sparsity of {sn.evaluation.critical_sparsity(0.3):.2
 seeds, equal = range(3), torch.ones(32)
 shape = {"n_features": 32, "n_hidden": 10, "importance": equal, "n_restarts": 1, "steps": 400}
 toys = [sn.models.train_bottlenecks([0.9], **shape, seed=seed)[0] for seed in seeds]
-saes = [sn.summaries.fit_atoms(toys[s], k=4, steps=300, n_starts=1, seed=s) for s in seeds]
-runs = [sn.summaries.summarise_superposition(toys[s], saes[s], seed=s) for s in seeds]
+saes = [sn.evaluation.fit_atoms(toys[s], k=4, steps=300, n_starts=1, seed=s) for s in seeds]
+runs = [sn.evaluation.summarise_superposition(toys[s], saes[s], seed=s) for s in seeds]
 raw = [raw_rows_cosine(toys[s], 64, seed=s) for s in seeds]
 for run, floor in zip(runs, raw, strict=True):
     print(
@@ -207,8 +207,8 @@ for seed in (10, 11, 12):
     scenes = sn.data.scenes(1000, seed=seed, split="test")
     acts = sn.capture(model, scenes, sae.hook_point, progress=False)
     cls, digit = acts.x[acts.position == 0], scenes.digit[:, None] == torch.arange(10)
-    some, fresh = (sn.summaries.row_factors(half, names) for half in digit.split(500))
-    digits = sn.summaries.summarise_selectivity(sae, cls[:500], some, cls[500:], fresh, seed=seed)
+    some, fresh = (sn.evaluation.row_factors(half, names) for half in digit.split(500))
+    digits = sn.evaluation.summarise_selectivity(sae, cls[:500], some, cls[500:], fresh, seed=seed)
     draws.append(digits)
 draws[0].table
 

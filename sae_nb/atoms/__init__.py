@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from sae_nb.atoms._effects import AtomEffects as AtomEffects, measure_atom as measure_atom
     from sae_nb.atoms._evidence import LabelEvidence as LabelEvidence
     from sae_nb.atoms._peaks import Peaks as Peaks, peaks as peaks
+    from sae_nb.atoms._quiz import (
+        QuizQuestion as QuizQuestion,
+        ask_about as ask_about,
+        askable_atoms as askable_atoms,
+    )
     from sae_nb.atoms._searching import FoundAtoms as FoundAtoms, find_atoms as find_atoms
+    from sae_nb.atoms._sum_of_atoms import SumOfAtoms as SumOfAtoms, sum_of_atoms as sum_of_atoms
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -34,7 +34,7 @@ CLASSES = {
     "Batch": "a batch. Use next(model.batches(inputs)).",
     "SolverTrace": "a SolverTrace. Use the second of what sparse_code(…, trace=True) returns.",
     "Penalty": "a penalty. Use one such as sn.architectures.SoftProx(0.1).",
-    "Factor": "a factor. Use what sn.summaries.row_factors returns.",
+    "Factor": "a factor. Use what sn.evaluation.row_factors returns.",
     "RowFacts": "RowFacts. Leave it out: they are made from the activations.",
     "Reading": "a reading of the model. Leave it out: then it is made.",
     "Report": "a report. Use what sn.evaluate returns.",

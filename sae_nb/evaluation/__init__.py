@@ -24,6 +24,17 @@ if TYPE_CHECKING:
         Identifiability as Identifiability,
         identifiability as identifiability,
     )
+    from sae_nb.evaluation.concepts._selectivity import (
+        SelectivitySummary as SelectivitySummary,
+        row_factors as row_factors,
+        summarise_selectivity as summarise_selectivity,
+    )
+    from sae_nb.evaluation.concepts._superposition import (
+        FoundDirections as FoundDirections,
+        SuperpositionSummary as SuperpositionSummary,
+        fit_atoms as fit_atoms,
+        summarise_superposition as summarise_superposition,
+    )
     from sae_nb.evaluation.dictionary._distances import distances_kept as distances_kept
     from sae_nb.evaluation.dictionary._matching import (
         Stability as Stability,

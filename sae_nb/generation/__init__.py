@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb.generation._continuing import (
+        Continuation as Continuation,
+        continued as continued,
+        shared_beginning as shared_beginning,
+        summarise_continuation as summarise_continuation,
+    )
     from sae_nb.generation._generation import (
         Branch as Branch,
         Generation as Generation,

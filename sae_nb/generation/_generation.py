@@ -19,6 +19,7 @@ from torch import Tensor
 from sae_nb.activations._context import Context, describe_ids
 from sae_nb.activations._token_texts import displayed
 from sae_nb.checks import LARGEST, check_atom, check_count, check_real, check_seed, shown
+from sae_nb.generation._continuing import Continuation, shared_beginning
 from sae_nb.generation._writing import check_length, check_writer, text_of
 from sae_nb.models._generation import Begun, Choice, Stream, prompt_row
 from sae_nb.models._interventions import Intervention
@@ -27,7 +28,6 @@ from sae_nb.models._running import intervening
 from sae_nb.monitoring._watching import Watch
 from sae_nb.steering import random_direction
 from sae_nb.steering._calibration import combined_direction
-from sae_nb.summaries._continuing import N_RANDOM, shared_beginning
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -315,7 +315,7 @@ class Generation:
         *,
         branch: int = 0,
         seed: int = 0,
-        n_random: int = N_RANDOM,
+        n_random: int = Continuation.N_RANDOM,
     ) -> int:
         """Continue from a token of a branch with an atom added; return the number of the new branch.
 
@@ -347,7 +347,7 @@ class Generation:
         *,
         branch: int = 0,
         seed: int = 0,
-        n_random: int = N_RANDOM,
+        n_random: int = Continuation.N_RANDOM,
     ) -> Branch:
         """Return what `fork` would add, before anything of it is read; it is not among `branches`.
 

@@ -8,5 +8,10 @@ from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.sessions._session import open_session as open_session
+    from sae_nb.sessions._summary import (
+        SessionSummary as SessionSummary,
+        peak_memory as peak_memory,
+        summarise_session as summarise_session,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

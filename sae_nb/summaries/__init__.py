@@ -17,27 +17,19 @@ if TYPE_CHECKING:
         AtomSummary as AtomSummary,
         summarise_atom as summarise_atom,
     )
-    from sae_nb.steering._recipe import SteeringRecipe as SteeringRecipe, edit_of as edit_of
-    from sae_nb.steering._summary import (
-        SteeringSummary as SteeringSummary,
-        summarise_steering as summarise_steering,
-    )
-    from sae_nb.summaries._session import (
-        SessionSummary as SessionSummary,
-        peak_memory as peak_memory,
-        summarise_session as summarise_session,
-    )
-    from sae_nb.summaries._sum_of_atoms import (
-        SumOfAtoms as SumOfAtoms,
-        sum_of_atoms as sum_of_atoms,
-    )
-    from sae_nb.summaries._superposition import (
+    from sae_nb.atoms._sum_of_atoms import SumOfAtoms as SumOfAtoms, sum_of_atoms as sum_of_atoms
+    from sae_nb.evaluation import (
         SelectivitySummary as SelectivitySummary,
         SuperpositionSummary as SuperpositionSummary,
         fit_atoms as fit_atoms,
         row_factors as row_factors,
         summarise_selectivity as summarise_selectivity,
         summarise_superposition as summarise_superposition,
+    )
+    from sae_nb.steering._recipe import SteeringRecipe as SteeringRecipe, edit_of as edit_of
+    from sae_nb.steering._summary import (
+        SteeringSummary as SteeringSummary,
+        summarise_steering as summarise_steering,
     )
     from sae_nb.summaries.concept_map._atlas import (
         ConceptAtlas as ConceptAtlas,

@@ -66,7 +66,7 @@ def test_a_foreign_sae_is_judged_by_what_it_answers(norm: str) -> None:
     assert torch.allclose(sae(x), x_hat, atol=1e-4)
     assert sn.evaluate(sae, acts, n_bootstrap=0).r2.value == pytest.approx(r2, abs=1e-4)
     assert AtomCatalogue(sae, acts).r2 == pytest.approx(r2, abs=1e-4)
-    one = sn.summaries.sum_of_atoms(sae, acts, row=7, n=3)
+    one = sn.atoms.sum_of_atoms(sae, acts, row=7, n=3)
     assert one.x_hat == pytest.approx(x_hat[7].numpy(), abs=1e-3)
     merged = sn.evaluation.merge(sae, acts, n_left=4, n_random=1)
     assert merged.r2[0] == pytest.approx(r2, abs=1e-3)

@@ -19,7 +19,6 @@ from sae_nb.steering import SteeringRecipe, edit_of, summarise_steering
 from sae_nb.steering._dose_response import nearest_atom, summarise_dose_response
 from sae_nb.steering._reading import read_answer
 from sae_nb.steering._summary import Steered, control_of
-from sae_nb.summaries._continuing import changed_tokens, summarise_continuation
 from tests.small_models import PlainSae, small_gpt, small_vit
 
 
@@ -139,37 +138,6 @@ def test_encoder_shows_how_far_its_states_turn(picture: Tensor) -> None:
     expected = torch.cosine_similarity(before, after, dim=-1)
     np.testing.assert_allclose(summary.after, expected, atol=1e-5)
     assert summary.target == int(expected.argmin())
-
-
-@pytest.mark.slow
-def test_continuation_is_what_generate_gives(gpt: Any) -> None:
-    """Before is the plain continuation, after the one under `sn.steer`."""
-    sae = PlainSae(16, 32)
-    asked = recipe(hook_point="resid_post.0", strength=8.0)
-    record = summarise_continuation(gpt, ["the cat"], sae, asked, max_new_tokens=6)
-    plain = gpt.generate("the cat", 6, return_ids=True, echo=False)
-    with sn.steer(gpt, "resid_post.0", sae, 5, 8.0):
-        steered = gpt.generate("the cat", 6, return_ids=True, echo=False)
-    assert list(record.before) == gpt.tokenizer.convert_ids_to_tokens(plain.tolist())
-    assert list(record.after) == gpt.tokenizer.convert_ids_to_tokens(steered.tolist())
-    assert len(record.rows) == 2 + len(record.random) == 5
-    for seed, text in enumerate(record.random):  # each is what its seed alone gives
-        one = recipe(hook_point="resid_post.0", strength=8.0, seed=seed)
-        with control_of(gpt, sae, one):
-            alone = gpt.generate("the cat", 6, return_ids=True, echo=False)
-        assert list(text) == gpt.tokenizer.convert_ids_to_tokens(alone.tolist())
-    nothing = summarise_continuation(
-        gpt, ["the cat"], sae, recipe(hook_point="resid_post.0", strength=0.0), max_new_tokens=6
-    )
-    assert nothing.after == nothing.before == record.before
-
-
-def test_changed_tokens_are_those_that_are_new() -> None:
-    """A token that both share in order is not marked, wherever it stands."""
-    assert changed_tokens("abcd", "abcd").tolist() == [False] * 4
-    assert changed_tokens("abcd", "xabcd").tolist() == [True, False, False, False, False]
-    assert changed_tokens("abcd", "").tolist() == []
-    assert changed_tokens("", "ab").tolist() == [True, True]
 
 
 @pytest.fixture(scope="module")

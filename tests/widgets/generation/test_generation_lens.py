@@ -15,6 +15,7 @@ import traitlets as t
 from sae_nb_widgets.components._base import is_shared
 from sae_nb_widgets.generation import GenerationLens
 from sae_nb_widgets.generation._queries import N_AHEAD
+from sae_nb_widgets.steering._words import changed_tokens
 
 import sae_nb as sn
 from sae_nb.atoms import LabelEvidence, peaks
@@ -22,7 +23,6 @@ from sae_nb.generation import Generation
 from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries._continuing import changed_tokens
 from tests.widgets.made import soon
 
 PLACE, PROMPT = "resid_post.3", "The list of"

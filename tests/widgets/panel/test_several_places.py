@@ -55,7 +55,7 @@ def test_without_a_target_there_is_no_r2() -> None:
     sn.train(t, (x, y), steps=5, batch_size=50, progress=False)
     assert AtomCatalogue(t, x).r2 is None
     with pytest.raises(ValueError, match=r"two things for Transcoder.*Pass \(x, y\)"):
-        sn.summaries.sum_of_atoms(t, x)
+        sn.atoms.sum_of_atoms(t, x)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sae_nb_widgets.steering._words import verdict_words
+from sae_nb_widgets.steering._words import changed_tokens, verdict_words
 
 import sae_nb as sn
 from sae_nb.steering import SteeringRecipe, SteeringSummary, summarise_steering
@@ -104,3 +104,11 @@ def test_texts_that_move_further_than_at_random_are_not_denied() -> None:
         counts = [found.as_far(name) for name in found.names]
         assert counts[place] == min(counts)
     assert effects >= 5
+
+
+def test_changed_tokens_are_those_that_are_new() -> None:
+    """A token that both share in order is not marked, wherever it stands."""
+    assert changed_tokens("abcd", "abcd").tolist() == [False] * 4
+    assert changed_tokens("abcd", "xabcd").tolist() == [True, False, False, False, False]
+    assert changed_tokens("abcd", "").tolist() == []
+    assert changed_tokens("", "ab").tolist() == [True, True]

@@ -15,7 +15,7 @@ from sae_nb.figures import current_theme, fade, theme, visible_token
 from sae_nb.figures._svg_layout import hstack, paragraph, stacked
 from sae_nb.figures._svg_shapes import Drawing, Label, Rectangle, Stroke, text_width
 from sae_nb.figures.theme import escape, format_number
-from sae_nb.summaries._continuing import shared_beginning
+from sae_nb.generation import shared_beginning
 from sae_nb_widgets.components._base import Component, common_maximum, shade
 from sae_nb_widgets.components._concordance import INSIDE, joins_of
 from sae_nb_widgets.components._scripts import script

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.figures.theme import format_count
+from sae_nb.generation import Continuation
 from sae_nb.generation._generation import Generation
 from sae_nb.generation._writing import check_writer
 from sae_nb.models._chat import is_conversation
 from sae_nb.models._text_inputs import one_text
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries import InputSummary
-from sae_nb.summaries._continuing import N_RANDOM
 from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb.summaries.input._input import where_written
 from sae_nb_widgets.components._base import lay_out
@@ -489,7 +489,7 @@ class GenerationLens(PlayingPanel):
         with self.guarded("again"), self.hold_trait_notifications():
             if not self.temperature:
                 self.temperature = DRAWN_AT
-            self.seed = (self.seed + N_RANDOM) % LARGEST_SEED
+            self.seed = (self.seed + Continuation.N_RANDOM) % LARGEST_SEED
 
     @reacts("atom", "strength", doing="atom {panel.atom}")
     def _ask_ways(self) -> None:

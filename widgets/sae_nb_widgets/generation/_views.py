@@ -18,10 +18,9 @@ from sae_nb.activations._token_texts import CONTINUED, is_special
 from sae_nb.atoms._examples import IMAGE
 from sae_nb.figures import quoted_token
 from sae_nb.figures.theme import escape, format_number
-from sae_nb.generation import Branch, Generation, Written
+from sae_nb.generation import Branch, Continuation, Generation, Written
 from sae_nb.generation._generation import STEERED, notable
 from sae_nb.summaries import InputSummary
-from sae_nb.summaries._continuing import N_RANDOM
 from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb_widgets.components import Branches, PairedBars, TokenStrip
 from sae_nb_widgets.components._branches import Way
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 EMPTY = "Type a prompt above: at least one word."
 IMAGE_HINT = "Hover: strength at this patch. Click: atoms active there."
 PINS_HINT = "Pinned atoms, token by token."
-COMING = [Way(kind, []) for kind in ("up", "same", *["random"] * N_RANDOM)]
+COMING = [Way(kind, []) for kind in ("up", "same", *["random"] * Continuation.N_RANDOM)]
 """The room of texts that are not written yet."""
 
 TINTED = "tinted: words that only this text has"

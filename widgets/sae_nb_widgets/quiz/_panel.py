@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import traitlets as t
 
-from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms import AtomCatalogue, QuizQuestion, ask_about, askable_atoms
 from sae_nb.checks import check_count, checked, refuse_direction
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape, format_count
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries._quiz import QuizQuestion, QuizScore, ask_about, askable_atoms
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components._base import HTML, Button
 from sae_nb_widgets.components._chips import DOTS
@@ -22,6 +21,7 @@ from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import Atom, Whole, reacts
 from sae_nb_widgets.panel._examples import examples_view
 from sae_nb_widgets.quiz._options import OptionCards
+from sae_nb_widgets.quiz._score import QuizScore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

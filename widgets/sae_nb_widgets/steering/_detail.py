@@ -12,9 +12,9 @@ import traitlets as t
 
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape, format_number
+from sae_nb.generation import Continuation
 from sae_nb.steering import SteeringSummary
 from sae_nb.steering._modes import Mode
-from sae_nb.summaries._continuing import N_RANDOM, Continuation
 from sae_nb_widgets.components import Branches, TokenStrip
 from sae_nb_widgets.components._base import HTML, atom_mark, layout_of
 from sae_nb_widgets.components._branches import Way
@@ -230,7 +230,11 @@ class SteeringDetail:
 
 def _kinds(push: str, down: bool) -> list[tuple[str, str]]:
     """Return the kind of each text and its label: with the edit, without, along random directions."""
-    return [("down" if down else "up", push), ("same", ""), *[("random", "")] * N_RANDOM]
+    return [
+        ("down" if down else "up", push),
+        ("same", ""),
+        *[("random", "")] * Continuation.N_RANDOM,
+    ]
 
 
 def _whole(kind: str, tokens: Sequence[str], label: str = "") -> Way:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Bool
 
 from sae_nb.atoms._words import FEWEST_LETTERS, STOP_WORDS
 from sae_nb.figures import quoted_token
 from sae_nb.figures.theme import format_number, format_percent
+from sae_nb.generation import shared_beginning
 from sae_nb.steering import SteeringCurve, SteeringRecipe, SteeringSummary
 from sae_nb.steering._calibration import CalibratedStrength
 from sae_nb.steering._modes import MODES, UNITS, Mode
-from sae_nb.summaries._continuing import changed_tokens, shared_beginning
 from sae_nb_widgets.components._branches import words_of_its_own
 from sae_nb_widgets.steering._scale import StrengthScale
 
@@ -355,3 +357,12 @@ def changes_words(rows: Sequence[Sequence[str]]) -> str:
         control = f"{len(drawn)} random pushes: {mean} on average, {min(drawn)} to {max(drawn)}"
     why = ", so the count alone proves" if any(drawn) else ". Counts alone prove"
     return f"{ours} of {len(after)} new tokens changed ({control}){why} nothing: read the texts."
+
+
+def changed_tokens(before: Sequence[str], after: Sequence[str]) -> Bool[np.ndarray, " n"]:
+    """Return which tokens of `after` are not part of what both have in common, in order."""
+    changed = np.ones(len(after), dtype=bool)
+    matcher = SequenceMatcher(a=list(before), b=list(after), autojunk=False)
+    for block in matcher.get_matching_blocks():
+        changed[block.b : block.b + block.size] = False
+    return changed

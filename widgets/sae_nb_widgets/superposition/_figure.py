@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from sae_nb.evaluation import SuperpositionSummary
 from sae_nb.figures import (
     category_style,
     colour_scale,
@@ -20,7 +21,6 @@ from sae_nb.figures import (
 )
 from sae_nb.figures._plot_grids import on_axes, plot_title
 from sae_nb.figures.theme import format_number, scaled
-from sae_nb.summaries import SuperpositionSummary
 
 ATOM_COLOUR = theme.OKABE_ITO[5]
 FEATURE_COLOURS = tuple(theme.OKABE_ITO[i] for i in (2, 3, 4, 6, 7))

@@ -11,11 +11,15 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.checks import checked
+from sae_nb.evaluation import (
+    FoundDirections,
+    SuperpositionSummary,
+    fit_atoms,
+    summarise_superposition,
+)
 from sae_nb.figures import to_svg
 from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb.models import Bottleneck, train_bottlenecks
-from sae_nb.summaries import SuperpositionSummary, fit_atoms, summarise_superposition
-from sae_nb.summaries._superposition import FoundDirections
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import control, reacts
 from sae_nb_widgets.panel._frame import small_toggle

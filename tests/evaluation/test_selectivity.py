@@ -8,8 +8,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.activations import Activations
+from sae_nb.evaluation import row_factors, summarise_selectivity
 from sae_nb.evaluation.concepts._factors import Factor
-from sae_nb.summaries import row_factors, summarise_selectivity
 
 
 class Dictionary:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from sae_nb.models._one_input import as_batch, outcome_names
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
     from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
-N_RANDOM = 3
-"""Random directions beside an atom: one alone may happen to change a text much, or little."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Continuation:
     """The continuation of a text without the edit, with it, and under random directions, by token."""
+
+    N_RANDOM: ClassVar[int] = 3
+    """Random directions beside an atom: one alone may happen to change a text much, or little."""
 
     recipe: SteeringRecipe
     prompt: str
@@ -55,7 +54,7 @@ def summarise_continuation(
     *,
     max_new_tokens: int = 20,
 ) -> Continuation:
-    """Continue one text without the edit, with it, and under `N_RANDOM` random directions.
+    """Continue one text without the edit, with it, and under random directions.
 
     Each token is the likeliest one, so what differs is the edit's doing.
     """
@@ -66,9 +65,10 @@ def summarise_continuation(
             f"A continuation needs a causal language model, got {model.name} ({model.kind})."
         )
     prompt = ids[0] if batch.keep is None else ids[0][batch.keep[0].to(ids.device)]
+    n_random = Continuation.N_RANDOM
     edits = (nullcontext(), 1), (edit_of(model, sae, recipe), 1)
     texts: list[tuple[str, ...]] = []
-    for edit, n in (*edits, (control_of(model, sae, recipe, N_RANDOM), N_RANDOM)):
+    for edit, n in (*edits, (control_of(model, sae, recipe, n_random), n_random)):
         with model.lock, edit:
             new = continued(model, prompt, max_new_tokens, n)
         texts += [tuple(outcome_names(model, one)) for one in new]
@@ -89,15 +89,6 @@ def continued(
     new = model.generate([prompt.cpu()] * n_copies, max_new_tokens, return_ids=True, echo=False)
     texts = [np.asarray(ids.cpu()) for ids in cast("list[Tensor]", new)]
     return [ids[:-1] if len(ids) and ids[-1] == model.end_of_text else ids for ids in texts]
-
-
-def changed_tokens(before: Sequence[str], after: Sequence[str]) -> Bool[np.ndarray, " n"]:
-    """Return which tokens of `after` are not part of what both have in common, in order."""
-    changed = np.ones(len(after), dtype=bool)
-    matcher = SequenceMatcher(a=list(before), b=list(after), autojunk=False)
-    for block in matcher.get_matching_blocks():
-        changed[block.b : block.b + block.size] = False
-    return changed
 
 
 def shared_beginning(texts: Sequence[Sequence[str]]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -16,9 +16,6 @@ from sae_nb.checks import Count, check_atom, checked
 from sae_nb.figures._sum_strips import sum_of_strips
 from sae_nb.figures.theme import format_number, format_percent
 from sae_nb.findings import Finding, column
-
-if TYPE_CHECKING:
-    from sae_nb.architectures import SparseAutoencoder
 
 
 class SumOfAtoms(Finding):
@@ -104,7 +101,7 @@ def _name(atom: int, label: str) -> str:
 
 @checked
 def sum_of_atoms(
-    sae: SparseAutoencoder,
+    sae: Any,
     acts: Activations | Float[Tensor, "n d_in"] | Sequence[Any],
     row: int = 0,
     *,
@@ -131,7 +128,7 @@ def sum_of_atoms(
     -------
     >>> import torch, sae_nb as sn
     >>> sae = sn.TopK(d_in=8, n_atoms=16, k=3, generator=torch.Generator().manual_seed(0))
-    >>> sum_ = sn.summaries.sum_of_atoms(sae, torch.eye(8), row=2, n=2)
+    >>> sum_ = sn.atoms.sum_of_atoms(sae, torch.eye(8), row=2, n=2)
     >>> len(sum_.atoms), sum_.n_rest, bool(abs(sum_.x - sum_.x_hat).sum() > 0)
     (2, 1, True)
     """

@@ -7,7 +7,7 @@ import time
 import torch
 
 import sae_nb as sn
-from sae_nb.summaries import peak_memory
+from sae_nb.sessions import peak_memory
 
 
 def test_table_repeats_the_reports_figures() -> None:
@@ -16,7 +16,7 @@ def test_table_repeats_the_reports_figures() -> None:
     acts = sn.capture(model, torch.randn(64, 8), "0", progress=False)
     report = sn.evaluate(sn.TopK(d_in=8, n_atoms=16, k=2), acts, n_bootstrap=10)
     started = time.perf_counter() - 5
-    summary = sn.summaries.summarise_session(model, acts, report, started=started)
+    summary = sn.sessions.summarise_session(model, acts, report, started=started)
     assert summary.rows["rows captured"] == 64
     assert summary.rows["R²"] == report["r2"].value
     assert summary.rows["R², random atoms"] == report["r2"].control

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sae_nb_widgets.quiz._score import QuizScore
 
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._quiz import ask_about, askable_atoms
 from sae_nb.statistics import wilson_interval
-from sae_nb.summaries._quiz import QuizScore, ask_about, askable_atoms
 
 
 @pytest.fixture(scope="module")

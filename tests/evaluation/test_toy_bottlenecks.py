@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sae_nb.evaluation import fit_atoms, summarise_superposition
 from sae_nb.models import Bottleneck, train_bottlenecks
-from sae_nb.summaries import fit_atoms, summarise_superposition
 
 
 def pentagon(sparsity: float = 0.97) -> Bottleneck:
