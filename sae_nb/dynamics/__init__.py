@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb.dynamics._atom_depths import AtomDepths as AtomDepths, atom_depths as atom_depths
+    from sae_nb.dynamics._inputs import DepthInputs as DepthInputs, depth_inputs as depth_inputs
+    from sae_nb.dynamics._summary import (
+        DepthSummary as DepthSummary,
+        summarise_depth as summarise_depth,
+    )
     from sae_nb.dynamics.paths._layers_in_time import layers_in_time as layers_in_time
+    from sae_nb.dynamics.paths._layouts import (
+        ChosenPaths as ChosenPaths,
+        DepthPaths as DepthPaths,
+        choose_paths as choose_paths,
+    )
     from sae_nb.dynamics.paths._perturbation import (
         SelfCorrection as SelfCorrection,
         pushed_states as pushed_states,

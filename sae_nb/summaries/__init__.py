@@ -18,6 +18,13 @@ if TYPE_CHECKING:
         summarise_atom as summarise_atom,
     )
     from sae_nb.atoms._sum_of_atoms import SumOfAtoms as SumOfAtoms, sum_of_atoms as sum_of_atoms
+    from sae_nb.dynamics import (
+        AtomDepths as AtomDepths,
+        DepthPaths as DepthPaths,
+        DepthSummary as DepthSummary,
+        atom_depths as atom_depths,
+        summarise_depth as summarise_depth,
+    )
     from sae_nb.evaluation import (
         SelectivitySummary as SelectivitySummary,
         SuperpositionSummary as SuperpositionSummary,
@@ -36,13 +43,6 @@ if TYPE_CHECKING:
         summarise_concepts as summarise_concepts,
     )
     from sae_nb.summaries.concept_map._concept_map import ConceptMapSummary as ConceptMapSummary
-    from sae_nb.summaries.depth._depth import (
-        AtomDepths as AtomDepths,
-        DepthSummary as DepthSummary,
-        atom_depths as atom_depths,
-        summarise_depth as summarise_depth,
-    )
-    from sae_nb.summaries.depth._paths import DepthPaths as DepthPaths
     from sae_nb.summaries.input._contrast import Contrast as Contrast, contrast as contrast
     from sae_nb.summaries.input._input import InputSummary as InputSummary, top_atoms as top_atoms
 else:

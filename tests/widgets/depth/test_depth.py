@@ -11,6 +11,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.depth._figure import named
+from sae_nb_widgets.depth._paths import lambert
 from sae_nb_widgets.depth._views import STRIPS as DEPTH_STRIPS
 
 import sae_nb as sn
@@ -245,3 +246,14 @@ def test_texts_travel_too() -> None:
     panel.perturb_size = 0.2
     panel.wait()
     assert panel.pushed.angles.shape[2] == panel.n_tokens
+
+
+def test_lamberts_map_keeps_areas() -> None:
+    """A cap of height h has area 2πh on the sphere and in the map, around any pole."""
+    north = np.array([0.3, -0.5, 0.8])
+    north /= np.linalg.norm(north)
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(400, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    radius = np.linalg.norm(lambert(points, north), axis=1)
+    assert np.allclose(radius**2, 2 * (1 - points @ north), atol=1e-6)

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from sae_nb.activations._context import Context
+from sae_nb.dynamics import DepthInputs
 from sae_nb.figures import current_theme, visible_token
-from sae_nb.summaries.depth._depth import DepthInputs
 from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.components._picture_grid import as_film
 from sae_nb_widgets.panel._declaring import show

@@ -12,13 +12,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.dynamics import SelfCorrection, States
+from sae_nb.dynamics import (
+    AtomDepths,
+    DepthPaths,
+    DepthSummary,
+    SelfCorrection,
+    States,
+    depth_inputs,
+)
 from sae_nb.dynamics.paths._states import token_kinds_of
 from sae_nb.figures.theme import format_count
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries import AtomDepths, DepthPaths, DepthSummary
-from sae_nb.summaries.depth._depth import SIMILARITIES, depth_inputs
-from sae_nb.summaries.depth._paths import COORDINATES
 from sae_nb_widgets.components._base import lay_out
 from sae_nb_widgets.components._depth_strips import DepthStrips
 from sae_nb_widgets.depth._controls import SIMILARITY_WORDS, DepthControls, chooser
@@ -142,8 +146,10 @@ class DepthTrajectory(PlayingPanel):
     token = Whole(0, 0, lambda panel: panel.n_tokens - 1, help="Which of its tokens.")
     strip = t.Enum(tuple(STRIPS), "progress", help="What is measured from layer to layer.")
     k = Whole(3, 1, lambda panel: panel.most_phases, help="How many phases are shown.")
-    similarity = t.Enum(SIMILARITIES, default_value="raw", help="How blocks are compared.")
-    coordinates = t.Enum(COORDINATES, default_value="pca", help="Axes of the paths.")
+    similarity = t.Enum(
+        DepthSummary.SIMILARITIES, default_value="raw", help="How blocks are compared."
+    )
+    coordinates = t.Enum(DepthPaths.COORDINATES, default_value="pca", help="Axes of the paths.")
     dimensions = t.Enum((2, 3), default_value=2, help="Axes drawn.")
     show = t.Enum(
         ("pictures", "tokens"),

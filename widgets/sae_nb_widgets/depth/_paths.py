@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.summaries import DepthPaths
-from sae_nb.summaries.depth._paths import lambert
+from sae_nb.dynamics import DepthPaths
 from sae_nb_widgets.depth._controls import COORDINATE_WORDS
 from sae_nb_widgets.depth._figure import KIND_COLOURS, PHASE_COLOURS, DrawnPaths
 from sae_nb_widgets.depth._traces import MOST_GROUPS, style_of
@@ -158,3 +157,17 @@ def _flattening(paths: DepthPaths, dimensions: int) -> Flat:
 
 def _wide(numbers: np.ndarray, layers: int) -> np.ndarray:
     return np.repeat(numbers[:, None], layers, axis=1)
+
+
+def lambert(points: Float[np.ndarray, "*rows 3"], north: Float[np.ndarray, " 3"]) -> np.ndarray:
+    """Apply Lambert's map of the sphere around a pole: areas stay true, the far pole is the rim, radius 2."""
+    pole = north / max(float(np.linalg.norm(north)), 1e-12)
+    # Two axes at right angles to the pole, the first as near to x as it can be.
+    first = np.eye(3)[0] - pole[0] * pole
+    if np.linalg.norm(first) < 1e-6:
+        first = np.eye(3)[1] - pole[1] * pole
+    first /= np.linalg.norm(first)
+    second = np.cross(pole, first)
+    height = np.clip(points @ pole, -1, 1)
+    stretch = np.sqrt(2 / np.maximum(1 + height, 1e-6))
+    return np.stack([stretch * (points @ first), stretch * (points @ second)], axis=-1)

@@ -14,12 +14,22 @@ import torch
 from torch import Tensor
 
 from sae_nb.checks import check_data
-from sae_nb.dynamics import SelfCorrection, States, capture_states, self_correction
+from sae_nb.dynamics import (
+    AtomDepths,
+    ChosenPaths,
+    DepthInputs,
+    DepthPaths,
+    DepthSummary,
+    SelfCorrection,
+    States,
+    atom_depths,
+    capture_states,
+    choose_paths,
+    self_correction,
+    summarise_depth,
+)
 from sae_nb.dynamics.paths._states import check_states
 from sae_nb.geometry import UmapProcess, start_umap
-from sae_nb.summaries import AtomDepths, DepthPaths, DepthSummary, atom_depths, summarise_depth
-from sae_nb.summaries.depth._depth import DepthInputs
-from sae_nb.summaries.depth._paths import ChosenPaths, choose_paths, lay_out, umap_rows
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -217,7 +227,7 @@ class DepthLayout:
         self.end()
         process = None
         if asked == "umap":
-            process = self.process = start_umap(umap_rows(chosen))
+            process = self.process = start_umap(chosen.directions)
         waiting = process is not None and not process.done
         atoms, sae, depths = tuple(panel.atoms), panel.sae, panel.depths
         scale = 1.0 if depths is None else float(depths.scale[depths.home])
@@ -225,8 +235,8 @@ class DepthLayout:
         def work() -> DepthPaths:
             if waiting or process is None:
                 shown = "pca" if waiting else asked
-                return lay_out(chosen, shown, sae=sae, atoms=atoms, scale=scale)
-            return lay_out(chosen, asked, xy=process.wait())
+                return chosen.lay_out(shown, sae=sae, atoms=atoms, scale=scale)
+            return chosen.lay_out(asked, xy=process.wait())
 
         def take(paths: DepthPaths) -> None:
             self._done(paths)
@@ -243,7 +253,7 @@ class DepthLayout:
     def _wait_for(self, process: UmapProcess, chosen: ChosenPaths) -> None:
         def work() -> DepthPaths | None:
             try:
-                return lay_out(chosen, "umap", xy=process.wait())
+                return chosen.lay_out("umap", xy=process.wait())
             except RuntimeError:
                 if process is self.process:
                     raise

@@ -12,10 +12,16 @@ import torch
 from torch import Tensor
 
 from sae_nb.data import scenes, stories
-from sae_nb.dynamics import States, Trajectories, capture_states, self_correction, trajectories
+from sae_nb.dynamics import (
+    States,
+    Trajectories,
+    capture_states,
+    depth_inputs,
+    self_correction,
+    trajectories,
+)
 from sae_nb.models import LiveModel, load_model, wrap
 from sae_nb.models._vision_transformer import VisionTransformer
-from sae_nb.summaries.depth._depth import depth_inputs
 from sae_nb_studies.dynamics import linearise_phases
 from sae_nb_studies.reproductions.experiments.block_recurrence import DROPS, coloured, teacher
 

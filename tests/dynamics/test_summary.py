@@ -1,4 +1,4 @@
-"""Records of depth: phases as the dynamics room finds them, classes named, paths and atoms by hand."""
+"""Records of depth: phases as they are found in one similarity, classes named, paths and atoms by hand."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import torch
 
 import sae_nb as sn
 from sae_nb.architectures import TopK
-from sae_nb.dynamics import capture_states, layer_similarity, segment_phases
-from sae_nb.summaries import atom_depths, summarise_depth
-from sae_nb.summaries.depth._depth import depth_inputs
-from sae_nb.summaries.depth._paths import choose_paths, lambert, lay_out, umap_rows
+from sae_nb.dynamics import (
+    atom_depths,
+    capture_states,
+    choose_paths,
+    depth_inputs,
+    layer_similarity,
+    segment_phases,
+    summarise_depth,
+)
 
 
 def made_up(n: int = 30, tokens: int = 3, d: int = 8) -> torch.Tensor:
@@ -35,7 +40,7 @@ def test_phases_are_those_of_the_similarity() -> None:
 @pytest.mark.parametrize("coordinates", ["pca", "sphere"])
 def test_projecting_again_gives_the_drawn_points(coordinates: str) -> None:
     chosen = choose_paths(made_up(), show="pictures", picture=0, token=0)
-    paths = lay_out(chosen, coordinates)
+    paths = chosen.lay_out(coordinates)
     again = paths.project(chosen.states[4])
     assert np.allclose(again, paths.points[4], atol=1e-5)
     assert 0 < paths.kept <= 1
@@ -44,33 +49,22 @@ def test_projecting_again_gives_the_drawn_points(coordinates: str) -> None:
 def test_new_states_lie_between_their_neighbours_on_a_umap() -> None:
     """A laid-out row lies where it is; the layer is the third axis."""
     chosen = choose_paths(made_up(), show="pictures", picture=0, token=0)
-    rows = umap_rows(chosen)
-    paths = lay_out(chosen, "umap", xy=rows[:, :2].numpy())
+    rows = chosen.directions
+    paths = chosen.lay_out("umap", xy=rows[:, :2].numpy())
     assert paths.points[2, :, 2].tolist() == list(range(7))
     assert np.allclose(paths.project(chosen.states[2])[:, :2], paths.points[2, :, :2], atol=0.05)
     with pytest.raises(ValueError, match="`xy` must be given"):
-        lay_out(chosen, "umap")
+        chosen.lay_out("umap")
 
 
 def test_atoms_need_an_sae_and_two_of_them() -> None:
     chosen = choose_paths(made_up(), show="pictures", picture=0, token=0)
     sae = TopK(8, 16, 4, generator=torch.Generator().manual_seed(0)).eval()
-    paths = lay_out(chosen, "atoms", sae=sae, atoms=[3, 7], scale=0.5)
+    paths = chosen.lay_out("atoms", sae=sae, atoms=[3, 7], scale=0.5)
     dense = sae.encode(chosen.states[5] * 0.5).to_dense().detach()
     assert np.allclose(paths.points[5, :, :2], dense[:, [3, 7]].numpy(), atol=1e-5)
     with pytest.raises(ValueError, match="two `atoms`"):
-        lay_out(chosen, "atoms", sae=sae, atoms=[3])
-
-
-def test_lamberts_map_keeps_areas() -> None:
-    """A cap of height h has area 2πh on the sphere and in the map, around any pole."""
-    north = np.array([0.3, -0.5, 0.8])
-    north /= np.linalg.norm(north)
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(400, 3))
-    points /= np.linalg.norm(points, axis=1, keepdims=True)
-    radius = np.linalg.norm(lambert(points, north), axis=1)
-    assert np.allclose(radius**2, 2 * (1 - points @ north), atol=1e-6)
+        chosen.lay_out("atoms", sae=sae, atoms=[3])
 
 
 def test_atoms_are_born_where_their_direction_appears() -> None:

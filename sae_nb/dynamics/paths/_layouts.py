@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
 
 
-COORDINATES = ("pca", "sphere", "umap", "atoms")
 MOST_PATHS = 60
 """Paths drawn: more hide each other. Ours."""
 MOST_FITTED = 4096
@@ -31,6 +30,9 @@ Project = Callable[[Tensor], Float[np.ndarray, "rows 3"]]
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DepthPaths:
     """Paths on three named axes, with the input and the token that each path is of."""
+
+    COORDINATES: ClassVar[tuple[str, ...]] = ("pca", "sphere", "umap", "atoms")
+    """What the axes can be."""
 
     coordinates: str
     points: Float[np.ndarray, "paths layers 3"]
@@ -55,6 +57,46 @@ class ChosenPaths:
     tokens: Int[np.ndarray, " paths"]
     fitted: Float[Tensor, "rows layers d"]
     """Paths that axes are fitted to: of all inputs, also those that are not drawn."""
+
+    @property
+    def directions(self) -> Float[Tensor, "rows d"]:
+        """What a UMAP layout is made of: path after path, layer after layer."""
+        return unit(self.states).flatten(0, 1)
+
+    def lay_out(
+        self,
+        coordinates: str,
+        *,
+        xy: Float[np.ndarray, "rows 2"] | None = None,
+        sae: SparseAutoencoder | None = None,
+        atoms: Sequence[int] = (),
+        scale: float = 1.0,
+    ) -> DepthPaths:
+        """Lay the paths out on three axes.
+
+        Parameters
+        ----------
+        coordinates
+            One of `DepthPaths.COORDINATES`.
+        xy
+            For "umap": coordinates of `directions`.
+        sae, atoms, scale
+            For "atoms": two or three of an SAE, and the factor that states are multiplied by.
+        """
+        if coordinates == "atoms":
+            return _on_atoms(self, sae, atoms, scale)
+        if coordinates == "umap":
+            return _on_umap(self, xy)
+        axes = fit_endpoints(self.fitted, min(3, self.fitted.shape[-1]), coordinates)  # type: ignore[arg-type]
+
+        def project(states: Tensor) -> np.ndarray:
+            flat = axes.project(states).numpy().astype(np.float32)
+            return np.pad(flat, ((0, 0), (0, 3 - flat.shape[1])))
+
+        shares = [f"{100 * float(share):.0f} %" for share in axes.explained]
+        word = "axis" if coordinates == "sphere" else "PC"
+        names = [f"{word} {i + 1} ({share})" for i, share in enumerate(shares)] + ["", ""]
+        return self.on(coordinates, names, project, float(axes.kept[-1]))
 
     def on(
         self,
@@ -101,51 +143,6 @@ def choose_paths(
     return ChosenPaths(chosen, np.full(len(tokens), picture), tokens, flat[::skip])
 
 
-def lay_out(
-    chosen: ChosenPaths,
-    coordinates: str,
-    *,
-    xy: Float[np.ndarray, "rows 2"] | None = None,
-    sae: SparseAutoencoder | None = None,
-    atoms: Sequence[int] = (),
-    scale: float = 1.0,
-) -> DepthPaths:
-    """Lay chosen paths out on three axes."""
-    if coordinates == "atoms":
-        return _on_atoms(chosen, sae, atoms, scale)
-    if coordinates == "umap":
-        return _on_umap(chosen, xy)
-    axes = fit_endpoints(chosen.fitted, min(3, chosen.fitted.shape[-1]), coordinates)  # type: ignore[arg-type]
-
-    def project(states: Tensor) -> np.ndarray:
-        flat = axes.project(states).numpy().astype(np.float32)
-        return np.pad(flat, ((0, 0), (0, 3 - flat.shape[1])))
-
-    shares = [f"{100 * float(share):.0f} %" for share in axes.explained]
-    word = "axis" if coordinates == "sphere" else "PC"
-    names = [f"{word} {i + 1} ({share})" for i, share in enumerate(shares)] + ["", ""]
-    return chosen.on(coordinates, names, project, float(axes.kept[-1]))
-
-
-def umap_rows(chosen: ChosenPaths) -> Float[Tensor, "rows d"]:
-    """Return directions that a UMAP layout is made of: path after path, layer after layer."""
-    return unit(chosen.states).flatten(0, 1)
-
-
-def lambert(points: Float[np.ndarray, "*rows 3"], north: Float[np.ndarray, " 3"]) -> np.ndarray:
-    """Apply Lambert's map of the sphere around a pole: areas stay true, the far pole is the rim, radius 2."""
-    pole = north / max(float(np.linalg.norm(north)), 1e-12)
-    # Two axes at right angles to the pole, the first as near to x as it can be.
-    first = np.eye(3)[0] - pole[0] * pole
-    if np.linalg.norm(first) < 1e-6:
-        first = np.eye(3)[1] - pole[1] * pole
-    first /= np.linalg.norm(first)
-    second = np.cross(pole, first)
-    height = np.clip(points @ pole, -1, 1)
-    stretch = np.sqrt(2 / np.maximum(1 + height, 1e-6))
-    return np.stack([stretch * (points @ first), stretch * (points @ second)], axis=-1)
-
-
 def _spread(n: int, classes: np.ndarray | None, always: int) -> Int[np.ndarray, " m"]:
     """As many of n as are drawn, classes in turn (or evenly), one of them always among them; in order."""
     if n <= MOST_PATHS:
@@ -164,8 +161,8 @@ def _spread(n: int, classes: np.ndarray | None, always: int) -> Int[np.ndarray, 
 
 def _on_umap(chosen: ChosenPaths, xy: np.ndarray | None) -> DepthPaths:
     if xy is None:
-        raise ValueError("`xy` must be given for UMAP coordinates. Lay out `umap_rows(chosen)`.")
-    rows, n_layers = umap_rows(chosen), chosen.states.shape[1]
+        raise ValueError("`xy` must be given for UMAP coordinates. Lay out `chosen.directions`.")
+    rows, n_layers = chosen.directions, chosen.states.shape[1]
     layers = np.tile(np.arange(n_layers, dtype=np.float32), len(chosen.states))
     placed = np.column_stack([xy, layers]).astype(np.float32)
 
