@@ -125,6 +125,7 @@ if TYPE_CHECKING:
         supervised_dictionary as supervised_dictionary,
     )
     from sae_nb.codes import SparseCodes as SparseCodes
+    from sae_nb.corpora import contrast as contrast, top_atoms as top_atoms
     from sae_nb.diagnosis import doctor as doctor
     from sae_nb.diffing import diff_models as diff_models
     from sae_nb.evaluation import (
@@ -168,7 +169,6 @@ if TYPE_CHECKING:
         splice as splice,
         steer as steer,
     )
-    from sae_nb.summaries import contrast as contrast, top_atoms as top_atoms
     from sae_nb.sweeps import sweep as sweep
     from sae_nb.training import (
         TrainConfig as TrainConfig,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
         ActivationSource as ActivationSource,
     )
     from sae_nb.activations._aligning import Alignment as Alignment, align as align
-    from sae_nb.activations._sites import concatenate as concatenate
+    from sae_nb.activations._sites import concatenate as concatenate, where_written as where_written
     from sae_nb.activations._store import load_activations as load_activations
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -437,6 +437,19 @@ def check_one_place(sae: Any, *, name: str = "sae", may_write: bool = False) -> 
         )
 
 
+def where_written(sae: Any, hook_point: str | None) -> str:
+    """Return the hook point where a dictionary's atoms are written: as given, or its own."""
+    check_one_place(sae, may_write=True)
+    writes = getattr(sae, "writes", None) is not None
+    name = hook_point or getattr(sae, "target_hook_point" if writes else "hook_point", None)
+    if name is None:
+        raise ValueError(
+            f"`hook_point` must say where the SAE {'writes' if writes else 'reads'}, because the SAE "
+            f'itself does not. Pass hook_point="{"mlp_out.0" if writes else "resid_post.0"}", say.'
+        )
+    return name
+
+
 def acts_for(
     sae: Any, acts: object, *, name: str = "acts", finite: bool = True, target: bool = False
 ) -> Activations:

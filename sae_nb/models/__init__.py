@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         as_batch as as_batch,
         outcome_names as outcome_names,
         shown_picture as shown_picture,
+        with_place as with_place,
     )
     from sae_nb.models._preprocessing import Preprocess as Preprocess
 else:

@@ -114,6 +114,12 @@ def patch_map(
     return places.on_face(values[n_prefix:])
 
 
+def with_place(model: LiveModel, text: str) -> str:
+    """Return a text with a place for its image: in front, where it has none."""
+    token = str(getattr(model.preprocess, "image_token", "<image>"))
+    return text if token in text else f"{token} {text}"
+
+
 def shown_picture(batch: Batch) -> UInt8[np.ndarray, "3 height width"] | None:
     """Return the image of a batch of one, where it has one."""
     return None if batch.pictures is None else batch.pictures[0].cpu().numpy()

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from sae_nb.pretrained._examples import (
         ExampleStore as ExampleStore,
         SteeredAtom as SteeredAtom,
+        examples_of as examples_of,
         load_examples as load_examples,
+        needed_examples as needed_examples,
     )
     from sae_nb.pretrained._lenses import load_lens as load_lens
     from sae_nb.pretrained._loading import (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -24,6 +26,7 @@ from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import offsets_of
 from sae_nb.evaluation import FactorMatch
+from sae_nb.files import SaeIdentity
 from sae_nb.files._atomic import read_json, read_manifest
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.files._tensors import read_tensors
@@ -191,15 +194,38 @@ def load_examples(name: str) -> ExampleStore:
     return open_examples(folder, name)
 
 
-def examples_of(sae: object) -> ExampleStore:
-    """Return examples of a pretrained SAE, known by its fingerprint.
+def examples_of(sae: Any) -> ExampleStore | None:
+    """Return the examples of the pretrained SAE that this one is, in any precision; None if it is none.
+
+    It is known by its place and its fingerprint, since an SAE retrained there has other atoms.
+
+    Example
+    -------
+    >>> examples_of(load_sae("tiny-vit/resid_post.6")).name
+    'tiny-vit/resid_post.6'
+    """
+    name = bundled_name(sae)
+    if bundled_folder(name) is None:
+        return None
+    identity, store = _of_bundled(name)
+    return store() if identity.is_same(identity_of(sae)) else None
+
+
+@lru_cache(maxsize=8)
+def _of_bundled(name: str) -> tuple[SaeIdentity, Callable[[], ExampleStore]]:
+    """The identity of a pretrained SAE, and its examples, which are read when asked for."""
+    return identity_of(load_sae(name)), cache(partial(load_examples, name))
+
+
+def needed_examples(sae: object) -> ExampleStore:
+    """Return the examples of a pretrained SAE, where there are no activations.
 
     Raises
     ------
     TypeError: If it is none; names the call that makes activations.
     """
-    name = bundled_name(sae)
-    if bundled_folder(name) is None or not identity_of(load_sae(name)).is_same(identity_of(sae)):
+    examples = examples_of(sae)
+    if examples is None:
         model, place = getattr(sae, "model_name", None), getattr(sae, "hook_point", None)
         load = f"sn.load_model({model!r})" if model else "model"
         where = repr(str(place)) if place else "hook_point"
@@ -207,7 +233,7 @@ def examples_of(sae: object) -> ExampleStore:
             "`acts` must be given for an SAE that is not pretrained, got None. Make them with "
             f"acts = sn.capture({load}, inputs, {where})."
         )
-    return load_examples(name)
+    return examples
 
 
 def open_examples(folder: Path, name: str) -> ExampleStore:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
 from sae_nb.labelling import AtomLabels
 from sae_nb.labelling._keeping import found_labels
-from sae_nb.pretrained._examples import examples_of
+from sae_nb.pretrained import examples_of
 from sae_nb.sessions._annotations import Annotations, annotations_of
 from sae_nb.sessions._verdicts import verdicts_of
 from sae_nb.steering._nearest import shown_names
@@ -59,7 +59,8 @@ def names_of(
     if known is not None and (verdicts := verdicts_of(sae)) != known.verdicts:
         known.verdicts = verdicts  # `sn.certificate` was called since
     if known is None:
-        catalogue = catalogue or _pretrained(sae)
+        if catalogue is None and (examples := examples_of(sae)) is not None:
+            catalogue = examples.catalogue(sae)  # type: ignore[arg-type]
         own = getattr(sae, "given_names", None)  # of a direction, by whoever named it
         measured = _with_found(own if catalogue is None else catalogue.labels or own, found)
         return _keep(sae, AtomNames(catalogue, annotations_of(labels, sae, measured)), found)
@@ -113,12 +114,3 @@ def _keep(sae: object, names: AtomNames, found: AtomLabels | None = None) -> Ato
     if hasattr(sae, "__dict__") and not isinstance(sae, type):
         object.__setattr__(sae, CARRIED, _Carried(names, found))
     return names
-
-
-def _pretrained(sae: Any) -> AtomCatalogue | None:
-    """The stored examples of a pretrained SAE, or None."""
-    try:
-        examples = examples_of(sae)
-    except TypeError:  # it is none that comes with examples
-        return None
-    return examples.catalogue(sae)

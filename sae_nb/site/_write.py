@@ -19,7 +19,7 @@ from sae_nb.checks import checked
 from sae_nb.figures import theme
 from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import free_folder, new_folder, write_manifest
-from sae_nb.pretrained._examples import examples_of
+from sae_nb.pretrained import needed_examples
 from sae_nb.progress import progress_bar
 from sae_nb.sessions._annotations import annotations_of
 from sae_nb.sessions._names import names_of
@@ -138,7 +138,7 @@ def write_site(
     _check_link(back)
     free_folder(folder, replace=overwrite, kind=KIND)
     if acts is None and examples is None:
-        examples = examples_of(sae)
+        examples = needed_examples(sae)
     catalogue = (
         AtomCatalogue(sae, acts, codes=codes)  # type: ignore[arg-type]
         if examples is None

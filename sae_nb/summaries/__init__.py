@@ -43,7 +43,5 @@ if TYPE_CHECKING:
         summarise_concepts as summarise_concepts,
     )
     from sae_nb.summaries.concept_map._concept_map import ConceptMapSummary as ConceptMapSummary
-    from sae_nb.summaries.input._contrast import Contrast as Contrast, contrast as contrast
-    from sae_nb.summaries.input._input import InputSummary as InputSummary, top_atoms as top_atoms
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -12,7 +12,7 @@ import sae_nb_widgets as sw
 
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue, find_atoms
-from sae_nb.pretrained._examples import examples_of
+from sae_nb.pretrained import needed_examples
 from sae_nb.sessions._names import names_of
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ NEAR = {
 @cache
 def at(block: int) -> Any:
     sae = sn.load_sae(f"smollm2-135m/resid_post.{block}")
-    catalogue = examples_of(sae).catalogue(sae)
+    catalogue = needed_examples(sae).catalogue(sae)
     names = names_of(sae, catalogue, None)
     catalogue.labels = names.labels
     return sae, catalogue, names

@@ -17,7 +17,7 @@ from sae_nb.atoms._names import AtomNames
 from sae_nb.atoms._pair import AtomPair, compare_atoms
 from sae_nb.checks import check_atom, checked
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
-from sae_nb.pretrained._examples import examples_of
+from sae_nb.pretrained import needed_examples
 from sae_nb.sessions._names import names_of
 from sae_nb_widgets.components import Histogram, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of
@@ -92,7 +92,11 @@ class AtomComparison(Panel):
         catalogue: AtomCatalogue | None = None,
     ) -> None:
         if catalogue is None:
-            made = AtomCatalogue(sae, acts) if acts is not None else examples_of(sae).catalogue(sae)
+            made = (
+                AtomCatalogue(sae, acts)
+                if acts is not None
+                else needed_examples(sae).catalogue(sae)
+            )
             catalogue = made
         self.catalogue, self.n_atoms = catalogue, catalogue.n_atoms
         for given in (atom, other):

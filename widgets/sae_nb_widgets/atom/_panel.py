@@ -21,7 +21,7 @@ from sae_nb.atoms._names import AtomNames, row_word, rows_in_words
 from sae_nb.checks import check_atom, checked
 from sae_nb.evaluation import head_shares
 from sae_nb.figures.theme import escape, format_count, format_number
-from sae_nb.pretrained._examples import examples_of
+from sae_nb.pretrained import needed_examples
 from sae_nb.sessions._names import names_of
 from sae_nb_widgets.atom._atom_view import AtomItself, AtomsAs, DrawnExamples, drawn_as
 from sae_nb_widgets.atom._controls import BAND_NAMES, AtomControls, strengths_shown
@@ -185,7 +185,7 @@ class AtomBrowser(Panel):
         atoms_as: AtomsAs | None = None,
     ) -> None:
         if acts is None and catalogue is None:
-            catalogue = examples_of(sae).catalogue(sae)
+            catalogue = needed_examples(sae).catalogue(sae)
         self.catalogue = self._whole = catalogue or AtomCatalogue(sae, acts)  # type: ignore[arg-type]
         self.sites = self._whole.sites
         # Labels that came with the catalogue stay readable beneath what people write.

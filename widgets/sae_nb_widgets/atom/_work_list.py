@@ -16,7 +16,7 @@ from sae_nb.atoms._labels import Labels
 from sae_nb.checks import checked
 from sae_nb.figures.theme import format_count, format_percent
 from sae_nb.files._atomic import write_bytes
-from sae_nb.pretrained._examples import examples_of
+from sae_nb.pretrained import needed_examples
 from sae_nb.sessions import open_session
 from sae_nb.sessions._names import names_of
 from sae_nb.sessions._session import Session
@@ -271,7 +271,7 @@ class WorkList(Panel):
         """Show the atom chosen and the one chosen before side by side, under the table."""
         with self.guarded("comparing"):
             if self.comparison is None:
-                catalogue = self.names.catalogue or examples_of(self.sae).catalogue(self.sae)
+                catalogue = self.names.catalogue or needed_examples(self.sae).catalogue(self.sae)
                 self.comparison = AtomComparison(
                     self.sae, catalogue=catalogue, labels=self.names.labels,
                     atom=self.other, other=self.atom,

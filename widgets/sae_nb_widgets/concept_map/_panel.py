@@ -16,12 +16,12 @@ from torch import Tensor
 from sae_nb.checks import checked, refuse_direction
 from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import write_bytes
+from sae_nb.pretrained import examples_of
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
 from sae_nb.summaries.concept_map._concept_map import SHOWN, Column, has_archetypes
 from sae_nb.summaries.concept_map._overlays import Cones
 from sae_nb.summaries.concept_map._selection import SelectionSummary
-from sae_nb.summaries.input._contrast import pretrained_store
 from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.concept_map import _checks as checks
 from sae_nb_widgets.concept_map._checks import CLUSTER, kept_points
@@ -245,7 +245,7 @@ class ConceptMap(Panel):
         refuse_direction(sae, "Mark it on the map of an SAE: ConceptMap(sae, cones=direction).")
         if catalogue is None and acts is None:
             if examples is None and codes is None and other is None and hasattr(sae, "dictionary"):
-                examples = pretrained_store(sae)
+                examples = examples_of(sae)
             if examples is not None:
                 catalogue = examples.catalogue(sae)
         self.labels = names_of(sae, catalogue, labels).labels

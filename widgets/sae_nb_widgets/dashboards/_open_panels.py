@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.checks import checked
-from sae_nb.pretrained._examples import examples_of
+from sae_nb.pretrained import needed_examples
 from sae_nb.sessions import open_session
 from sae_nb.sessions._annotations import Annotations, annotations_of
 from sae_nb.sessions._session import Session
@@ -116,7 +116,7 @@ def open_dashboard(
     else:
         found.check_sae(sae)
     if acts is None and choices.get("examples") is None:
-        choices["examples"] = examples_of(sae)
+        choices["examples"] = needed_examples(sae)
     examples = choices.get("examples")
     measured = None if examples is None else examples.labels
     book = annotations_of(found.path if labels is None else labels, sae, measured)

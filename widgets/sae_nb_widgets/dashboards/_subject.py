@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sae_nb.activations._context import join_tokens
 from sae_nb.activations._token_texts import is_special
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.pretrained._examples import examples_of
+from sae_nb.pretrained import needed_examples
 from sae_nb.progress import progress_bar
 from sae_nb.sessions._annotations import annotations_of
 from sae_nb_widgets.heads._queries import readable
@@ -70,7 +70,7 @@ def subject_of(
 ) -> Subject:
     """Check what was passed and encode the activations, once for every panel."""
     if acts is None and examples is None:
-        examples = examples_of(sae)
+        examples = needed_examples(sae)
     if examples is not None:
         catalogue = examples.catalogue(sae)
     else:

@@ -9,7 +9,7 @@ import traitlets as t
 from torch import Tensor
 
 from sae_nb.generation._generation import Generation
-from sae_nb.summaries.input._input import with_place
+from sae_nb.models import with_place
 from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Kept, whole_prompt
 from sae_nb_widgets.generation._views import EMPTY
 from sae_nb_widgets.panel._samples import newest

@@ -16,12 +16,11 @@ from jaxtyping import Float
 
 from sae_nb.activations._token_texts import CONTINUED, is_special
 from sae_nb.atoms._examples import IMAGE
+from sae_nb.corpora import BaseRate, InputSummary
 from sae_nb.figures import quoted_token
 from sae_nb.figures.theme import escape, format_number
 from sae_nb.generation import Branch, Continuation, Generation, Written
 from sae_nb.generation._generation import STEERED, notable
-from sae_nb.summaries import InputSummary
-from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb_widgets.components import Branches, PairedBars, TokenStrip
 from sae_nb_widgets.components._branches import Way
 from sae_nb_widgets.components._picture_grid import StillGrid, of_one_grid

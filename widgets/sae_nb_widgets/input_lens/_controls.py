@@ -9,7 +9,6 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.activations._modality import AUDIO, VIDEO, Modality
-from sae_nb.summaries.input._input import USE_ORDERS
 from sae_nb_widgets.components._base import lay_out, layout_of
 from sae_nb_widgets.panel._declaring import TIGHT, control, line, show, small_button, text_field
 
@@ -118,8 +117,9 @@ class InputLensControls:
 
     def _order(self, panel: InputLens) -> ipw.Box:
         """Return the controls of the bars' order."""
-        orders = {order: ORDER_NAMES[order] for order in USE_ORDERS}
-        self.sort = _menu(control(panel, "sort", "sort by", "Order of the rows", options=orders))
+        self.sort = _menu(
+            control(panel, "sort", "sort by", "Order of the rows", options=ORDER_NAMES)
+        )
         self.sort_compared = ipw.Dropdown(
             options=[(words, order) for order, words in COMPARED.items()],
             description="sort by",

@@ -9,10 +9,10 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.activations._modality import modality_of
+from sae_nb.corpora import Contrast, InputSummary
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import quoted_token, quoted_tokens, visible_token
 from sae_nb.figures.theme import format_percent
-from sae_nb.summaries import Contrast, InputSummary
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, Box, VBox

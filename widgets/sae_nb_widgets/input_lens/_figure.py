@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
+from sae_nb.corpora import Contrast, InputSummary
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import plot_text, template, theme
 from sae_nb.figures.theme import format_number, format_percent
 from sae_nb.statistics import Difference
-from sae_nb.summaries import Contrast, InputSummary
-from sae_nb.summaries.input._input import UseOrder
 from sae_nb_widgets.components import Column
 from sae_nb_widgets.components._paired_bars import HOLLOW_PX, NEGATIVE, POSITIVE
 from sae_nb_widgets.input_lens._words import (
@@ -113,7 +112,7 @@ def _short(label: str, row: int) -> str:
 def shown_atoms(
     summary: InputSummary,
     contrast: Contrast | None,
-    sort: UseOrder,
+    sort: Any,
     n: int,
     chosen: int | None = None,
     names: AtomNames | None = None,
@@ -166,7 +165,7 @@ def columns_and_key(
     return columns_of(summary, atoms, checks), key
 
 
-def rows_title(summary: InputSummary, contrast: Contrast | None, sort: UseOrder) -> str:
+def rows_title(summary: InputSummary, contrast: Contrast | None, sort: Any) -> str:
     """Return the heading of the rows' names: never more than the sentence above them states."""
     if contrast is not None:
         return "atoms that differ most"

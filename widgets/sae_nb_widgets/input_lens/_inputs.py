@@ -8,11 +8,11 @@ import ipywidgets as ipw
 import traitlets as t
 from torch import Tensor
 
+from sae_nb.activations import where_written
 from sae_nb.activations._modality import AUDIO, LANGUAGE
 from sae_nb.data import Paper, drawn_scene
 from sae_nb.data._scenes import INKS, Point
 from sae_nb.figures.theme import css_colour
-from sae_nb.summaries.input._input import where_written
 from sae_nb_widgets.components import DrawPad, SoundRecorder
 from sae_nb_widgets.input_lens._controls import Upload, uploaded
 from sae_nb_widgets.panel._samples import check_parts

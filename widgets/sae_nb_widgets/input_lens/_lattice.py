@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.activations._token_texts import CONTINUED, is_special
+from sae_nb.corpora import InputSummary
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import format_count, format_number, format_percent
-from sae_nb.summaries import InputSummary
 from sae_nb_widgets.components._concordance import INSIDE, joins_of
 from sae_nb_widgets.components._find_box import plain
 from sae_nb_widgets.components._word_lattice import LatticeWord

@@ -16,18 +16,17 @@ import traitlets as t
 from sae_nb.activations._modality import AUDIO
 from sae_nb.activations._sites import of_sites
 from sae_nb.checks import checked
+from sae_nb.corpora import BaseRate, Contrast, InputSummary, base_rate
 from sae_nb.data import Paper
 from sae_nb.data._scenes import INKS, TEXTURES, Point
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures.theme import format_duration
+from sae_nb.pretrained import examples_of
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries import Contrast, InputSummary
-from sae_nb.summaries.input._contrast import BaseRate, base_rate, labels_of, pretrained_store
-from sae_nb.summaries.input._input import USE_ORDERS
 from sae_nb_widgets.components import DrawPad, PairedBars, SoundRecorder
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.input_lens import _figure as input_lens_bars
-from sae_nb_widgets.input_lens._controls import MOST_SHOWN, InputLensControls
+from sae_nb_widgets.input_lens._controls import MOST_SHOWN, ORDER_NAMES, InputLensControls
 from sae_nb_widgets.input_lens._detail import InputLensDetail
 from sae_nb_widgets.input_lens._figure import input_lens_figure
 from sae_nb_widgets.input_lens._inputs import PICTURES, InputExamples, InputSources, checked_point
@@ -153,7 +152,7 @@ class InputLens(Panel):
         none=-1,
         help="Position whose strongest atoms are listed; -1 follows the atom.",
     )
-    sort = t.Enum(USE_ORDERS, default_value="attribution", help="Order of the rows.")
+    sort = t.Enum(tuple(ORDER_NAMES), default_value="attribution", help="Order of the rows.")
     heat = t.Enum(HEATS, default_value="fired", help="What is drawn over the input.")
     target = t.Unicode("", help="Class or token asked about; empty for the model's own answer.")
     n_shown = Whole(5, 1, MOST_SHOWN, help="How many atoms have bars.")
@@ -179,9 +178,11 @@ class InputLens(Panel):
                 f"`examples` must be what sn.load_examples returns, got {type(examples).__name__}. Leave it "
                 "out for an SAE that is not bundled."
             )
-        store = pretrained_store(sae) if examples is None else examples
-        if labels is None and pretrained_store(sae) is None:
+        known = examples_of(sae)
+        store = known if examples is None else examples
+        if labels is None and known is None:
             labels = getattr(store, "labels", None)
+        said = known.labels if labels is None and known is not None else labels
         examples_by_number = InputExamples(model, getattr(acts, "context", None), store)
         self.n_examples = len(examples_by_number)
         # Counted on the rows that browser and map count on: an atom has one frequency.
@@ -189,7 +190,7 @@ class InputLens(Panel):
         self._given_rates = next((x for x in (frequency, acts, stored) if x is not None), None)
         self._base: BaseRate | None = None
         self._answer: Answer | None = None
-        self._runs = InputRuns(model, sae, self.hook_point, labels_of(sae, labels))
+        self._runs = InputRuns(model, sae, self.hook_point, said or {})
         self._read_lattice: tuple[InputSummary, Lattice] | None = None
         # Of the first input, by atom.
         self._checks: dict[int, SpliceCheck] = {}

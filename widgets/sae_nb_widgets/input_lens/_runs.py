@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from sae_nb.atoms._captions import says_much
-from sae_nb.summaries import Contrast, InputSummary, top_atoms
-from sae_nb.summaries.input._contrast import BaseRate
+from sae_nb.corpora import BaseRate, Contrast, InputSummary, top_atoms
 from sae_nb_widgets.panel._samples import target_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms._names import AtomNames
+    from sae_nb.corpora import InputSummary
     from sae_nb.models import LiveModel
-    from sae_nb.summaries import InputSummary
 
 RUNS_KEPT = 8
 N_PERMUTATIONS = 500

@@ -12,10 +12,10 @@ from jaxtyping import Float, UInt8
 from sae_nb.activations._modality import AUDIO, modality_of
 from sae_nb.activations._token_texts import CONTINUED
 from sae_nb.atoms._examples import IMAGE
+from sae_nb.corpora import InputSummary
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape
 from sae_nb.models._sound_inputs import rate_of
-from sae_nb.summaries import InputSummary
 from sae_nb_widgets.components import DrawPad, PictureGrid, SoundRecorder, TokenStrip
 from sae_nb_widgets.components._base import HTML, Box, VBox, lay_out, layout_of
 from sae_nb_widgets.components._find_box import plain

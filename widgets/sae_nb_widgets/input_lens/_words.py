@@ -10,10 +10,10 @@ from jaxtyping import Int
 
 from sae_nb.activations._modality import AUDIO, modality_of
 from sae_nb.activations._token_texts import is_special
+from sae_nb.corpora import Contrast, InputSummary
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import quoted_token, visible_token
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
-from sae_nb.summaries import Contrast, InputSummary
 from sae_nb_widgets.components._base import atom_mark
 from sae_nb_widgets.components._chips import sure_dots
 

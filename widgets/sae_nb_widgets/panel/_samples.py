@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sae_nb.activations._context import Context
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.checks import Inputs
+    from sae_nb.corpora import BaseRate
     from sae_nb.models import LiveModel
-    from sae_nb.summaries.input._contrast import BaseRate
 
 
 def check_parts(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> None:

@@ -12,7 +12,7 @@ from sae_nb.atoms import AtomCatalogue, QuizQuestion, ask_about, askable_atoms
 from sae_nb.checks import check_count, checked, refuse_direction
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape, format_count
-from sae_nb.pretrained._examples import examples_of
+from sae_nb.pretrained import needed_examples
 from sae_nb.sessions._names import names_of
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components._base import HTML, Button
@@ -310,7 +310,7 @@ def _catalogue(
         raise ValueError(
             "`sae` or a `catalogue` must be given, got neither. Use AtomQuiz(sae, acts)."
         )
-    return examples_of(sae).catalogue(sae) if acts is None else AtomCatalogue(sae, acts)
+    return needed_examples(sae).catalogue(sae) if acts is None else AtomCatalogue(sae, acts)
 
 
 def _telling(names: AtomNames, order: np.ndarray, strength: Callable[[int], float]) -> int:

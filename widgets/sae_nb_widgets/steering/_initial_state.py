@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from sae_nb.corpora import InputSummary, top_atoms
 from sae_nb.steering import effects_of_adding, random_direction
 from sae_nb.steering._dose_response import unit_atom
-from sae_nb.summaries import InputSummary, top_atoms
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.summaries import top_atoms
+from sae_nb.corpora import top_atoms
 
 
 def untrained(d_in: int, n_atoms: int = 96, k: int = 6) -> Any:

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Int16, UInt8
 
 from sae_nb.activations._modality import AUDIO, MULTIMODAL
-from sae_nb.activations._sites import check_one_place
+from sae_nb.activations._sites import where_written
 from sae_nb.checks import Count, Seed, check_atom, checked
+from sae_nb.corpora._contrast import (
+    NO_BASE_RATE,
+    BaseRate,
+    Contrast,
+    Grouped,
+    base_rate,
+    contrast_codes,
+    labels_of,
+)
 from sae_nb.evaluation import Attribution, SpliceCheck, attribute
 from sae_nb.evaluation.causal._outcomes import Target, outcome_name
 from sae_nb.findings import Finding
@@ -29,17 +38,9 @@ from sae_nb.models._one_input import (
     played_sound,
     shown_picture,
     token_names,
+    with_place,
 )
 from sae_nb.steering._request import check_hook_point, check_width
-from sae_nb.summaries.input._contrast import (
-    NO_BASE_RATE,
-    BaseRate,
-    Contrast,
-    Grouped,
-    base_rate,
-    contrast_codes,
-    labels_of,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
 
 
 UseOrder = Literal["surprise", "lift", "strength", "total strength", "attribution"]
-USE_ORDERS: tuple[UseOrder, ...] = get_args(UseOrder)
-
 
 CONTROL_SHARE = 0.95
 """Share of random directions that stay below an atom's `control`, as `Attribution.totals` takes it."""
@@ -550,12 +549,6 @@ def _with_image(model: LiveModel, text: str, image: Inputs) -> tuple[Batch, tupl
     return as_batch(model, [(placed, picture)]), notes
 
 
-def with_place(model: LiveModel, text: str) -> str:
-    """Return a text with a place for its image: in front, where it has none."""
-    token = str(getattr(model.preprocess, "image_token", "<image>"))
-    return text if token in text else f"{token} {text}"
-
-
 def _text_notes(model: LiveModel, given: object, batch: Batch) -> list[str]:
     notes = []
     if batch.truncated:
@@ -567,19 +560,6 @@ def _text_notes(model: LiveModel, given: object, batch: Batch) -> list[str]:
             f"{', '.join(spelled)} in the text is read as a special token, not as characters"
         )
     return notes
-
-
-def where_written(sae: SparseAutoencoder, hook_point: str | None) -> str:
-    """Return the hook point where a dictionary's atoms are written: as given, or its own."""
-    check_one_place(sae, may_write=True)
-    writes = getattr(sae, "writes", None) is not None
-    name = hook_point or getattr(sae, "target_hook_point" if writes else "hook_point", None)
-    if name is None:
-        raise ValueError(
-            f"`hook_point` must say where the SAE {'writes' if writes else 'reads'}, because the SAE "
-            f'itself does not. Pass hook_point="{"mlp_out.0" if writes else "resid_post.0"}", say.'
-        )
-    return name
 
 
 def _checked_point(model: LiveModel, sae: SparseAutoencoder, hook_point: str | None) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from sae_nb.checks import Count, Seed, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import all_codes
 from sae_nb.findings import Finding
+from sae_nb.pretrained import examples_of
 from sae_nb.statistics import Difference, n_arrangements, permuted_difference
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.pretrained import ExampleStore
 
 
 # -------------------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def base_rate(sae: SparseAutoencoder, given: object = None) -> BaseRate | None:
     if isinstance(given, BaseRate):
         return given
     if given is None:
-        store = pretrained_store(sae)
+        store = examples_of(sae)
         return None if store is None else base_rate(sae, store)
     if isinstance(given, tuple):  # what a transcoder reads and writes
         given = of_sites(sae, given, name="frequency")
@@ -340,7 +340,7 @@ def labels_of(sae: SparseAutoencoder, given: Mapping[int, str] | None = None) ->
     """Return what atoms are called: what was given, or the pretrained SAE's labels, or nothing."""
     if given is not None:
         return given
-    store = pretrained_store(sae)
+    store = examples_of(sae)
     return {} if store is None else store.labels
 
 
@@ -370,29 +370,3 @@ def _of(sae: SparseAutoencoder, given: object, words: str) -> BaseRate:
             f"{float(np.min(shares)):.4g} to {float(np.max(shares)):.4g}. Divide counts by rows."
         )
     return BaseRate(frequency=shares, n_rows=n_rows, source=words)
-
-
-def pretrained_store(sae: SparseAutoencoder) -> ExampleStore | None:
-    """Return the example store of the pretrained SAE that this one is; None if it is none.
-
-    Compared by name and by dictionary, since an SAE retrained at the same place has other atoms.
-    """
-    from sae_nb.pretrained import pretrained_names
-    from sae_nb.pretrained._loading import bundled_name
-
-    name = bundled_name(sae)
-    if name not in pretrained_names():
-        return None
-    twin, store = _pretrained(name)
-    mine = sae.dictionary.detach().cpu()
-    if twin.shape != mine.shape:
-        return None
-    return store() if torch.equal(twin, mine.to(twin)) else None
-
-
-@lru_cache(maxsize=8)
-def _pretrained(name: str) -> tuple[Float[Tensor, "n_atoms d_in"], Callable[[], ExampleStore]]:
-    """The dictionary of a pretrained SAE, and its examples, which are read when asked for."""
-    from sae_nb.pretrained import load_examples, load_sae
-
-    return load_sae(name).dictionary, cache(partial(load_examples, name))

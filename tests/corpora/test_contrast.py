@@ -10,7 +10,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
-from sae_nb.summaries import contrast
+from sae_nb.corpora import contrast
 
 
 class Relu:
