@@ -36,15 +36,14 @@ if TYPE_CHECKING:
         summarise_superposition as summarise_superposition,
     )
     from sae_nb.evaluation.dictionary._distances import distances_kept as distances_kept
-    from sae_nb.evaluation.dictionary._matching import (
-        Stability as Stability,
-        atom_stability as atom_stability,
-        match_atoms as match_atoms,
-        stability as stability,
-    )
     from sae_nb.evaluation.dictionary._near_data import (
         head_shares as head_shares,
         ood_score as ood_score,
+    )
+    from sae_nb.evaluation.dictionary._stability import (
+        Stability as Stability,
+        atom_stability as atom_stability,
+        stability as stability,
     )
     from sae_nb.evaluation.explanations._detection import (
         ExplanationScores as ExplanationScores,
@@ -104,5 +103,6 @@ if TYPE_CHECKING:
         feature_dimensionality as feature_dimensionality,
         interference as interference,
     )
+    from sae_nb.geometry._matching import match_atoms as match_atoms
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -17,12 +17,12 @@ from torch import Tensor
 from sae_nb.architectures import sparse_code
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import Support, ranks
-from sae_nb.evaluation.dictionary._matching import match_atoms
 from sae_nb.evaluation.report._row_pass import encoded_rows
 from sae_nb.files._atomic import json_object, write_json
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.files._tensors import read_tensors, write_tensors
 from sae_nb.geometry._coherence import duplicate_groups
+from sae_nb.geometry._matching import match_atoms
 from sae_nb.pursuit import gradient_pursuit, matching_pursuit, orthogonal_matching_pursuit
 
 if TYPE_CHECKING:

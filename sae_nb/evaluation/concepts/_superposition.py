@@ -14,9 +14,9 @@ from sae_nb.architectures import TopK
 from sae_nb.checks import Seed, checked
 from sae_nb.data import sparse_features
 from sae_nb.evaluation.concepts._selectivity import row_factors, summarise_selectivity
-from sae_nb.evaluation.dictionary._matching import match_atoms
 from sae_nb.findings import Finding, column
 from sae_nb.geometry._dimension import feature_dimensionality, interference
+from sae_nb.geometry._matching import match_atoms
 from sae_nb.models import Bottleneck
 from sae_nb.training import TrainConfig, train
 

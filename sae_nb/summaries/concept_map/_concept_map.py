@@ -12,11 +12,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.evaluation import match_atoms
-from sae_nb.evaluation.dictionary._matching import HUNGARIAN_UP_TO
-from sae_nb.evaluation.dictionary._matching_many import MATCHED_WHOLE, match_near
 from sae_nb.figures.theme import THIN_SPACE, format_number
 from sae_nb.findings import Finding
+from sae_nb.geometry._matching import match_atoms, matched_exactly
+from sae_nb.geometry._matching_many import MATCHED_WHOLE, match_near
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -310,7 +309,7 @@ def match_dictionaries(
         n_atoms=len(dictionary),
         n_others=len(other),
         floor=float(match_atoms(random[0], random[1])[2].mean()),
-        exact=max(len(dictionary), len(other)) <= HUNGARIAN_UP_TO,
+        exact=matched_exactly(dictionary, other),
     )
 
 

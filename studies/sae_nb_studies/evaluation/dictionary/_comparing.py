@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import Positive, Seed, checked, shown, warn_caller
+from sae_nb.evaluation import stability
 from sae_nb.evaluation._dictionary_trainings import (
     Run,
     begun,
@@ -24,7 +25,6 @@ from sae_nb.evaluation._dictionary_trainings import (
     is_ready,
     trained,
 )
-from sae_nb.evaluation.dictionary._matching import stability
 from sae_nb.evaluation.report._measurement import number_text
 from sae_nb.evaluation.report._report import Report, cut_short, evaluate
 from sae_nb.findings import Finding

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import Between, Resamples, Seed, checked
+from sae_nb.evaluation import Stability, atom_stability, stability
 from sae_nb.evaluation._dictionary_trainings import Run, trained
-from sae_nb.evaluation.dictionary._matching import Stability, atom_stability, stability
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
 from sae_nb.interrupts import ending_with
 

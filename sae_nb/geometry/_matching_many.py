@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.evaluation.dictionary._matching import EPSILON, bid
 from sae_nb.geometry._cosines import unit_rows
 from sae_nb.geometry._ivf_index import LISTS_LOOKED_AT, TRIED, Lists, random_distances
+from sae_nb.geometry._matching import EPSILON, bid
 
 MATCHED_WHOLE = 20_000
 """Atoms up to which every pair is compared: 8 s at 16 384 of width 768."""
