@@ -30,10 +30,10 @@ from safetensors import safe_open
 from sklearn.manifold import trustworthiness
 from torch import Tensor
 
+from sae_nb.atoms import ConceptAtlas
+from sae_nb.atoms.concept_map import _atlas
 from sae_nb.geometry import LayoutSettings, pca_layout, umap_layout
 from sae_nb.geometry._matching_many import match_near
-from sae_nb.summaries import ConceptAtlas
-from sae_nb.summaries.concept_map import _atlas
 
 N, WIDTH, NEAR, ROWS = 50_000, 64, 15, 1000
 

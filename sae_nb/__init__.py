@@ -85,7 +85,6 @@ if TYPE_CHECKING:
         sessions as sessions,
         site as site,
         steering as steering,
-        summaries as summaries,
         sweeps as sweeps,
         temporal as temporal,
         training as training,

@@ -20,5 +20,19 @@ if TYPE_CHECKING:
     )
     from sae_nb.atoms._searching import FoundAtoms as FoundAtoms, find_atoms as find_atoms
     from sae_nb.atoms._sum_of_atoms import SumOfAtoms as SumOfAtoms, sum_of_atoms as sum_of_atoms
+    from sae_nb.atoms.concept_map._atlas import (
+        ConceptAtlas as ConceptAtlas,
+        summarise_concepts as summarise_concepts,
+    )
+    from sae_nb.atoms.concept_map._concept_map import (
+        ArchetypePlaces as ArchetypePlaces,
+        Cluster as Cluster,
+        Column as Column,
+        ConceptMapSummary as ConceptMapSummary,
+    )
+    from sae_nb.atoms.concept_map._selection import (
+        SelectionSummary as SelectionSummary,
+        SharedInput as SharedInput,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

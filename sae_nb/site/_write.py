@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms import AtomCatalogue, ConceptAtlas
 from sae_nb.atoms._names import AtomNames, rows_in_words
 from sae_nb.checks import checked
 from sae_nb.figures import theme
@@ -28,7 +28,6 @@ from sae_nb.site._chunks import write_chunk
 from sae_nb.site._classes import class_atoms, class_list, class_pages, classes_of_atoms
 from sae_nb.site._live import NotLiveError, live_graph, write_live
 from sae_nb.site._search import NAMES_AT_ONCE, name_pages, token_pages
-from sae_nb.summaries import ConceptAtlas
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -210,7 +210,7 @@ def test_a_search_knows_no_case_width_or_way_of_writing_an_accent(
     ]  # fmt: skip
     labels = dict(enumerate(word for word, _ in pairs))
     catalogue = AtomCatalogue(sae, x, labels=labels)
-    atlas = sn.summaries.ConceptAtlas(sae, labels=labels)
+    atlas = sn.atoms.ConceptAtlas(sae, labels=labels)
     for atom, both in enumerate(pairs):
         for query in both:
             assert atom in catalogue.search(query), query

@@ -9,9 +9,8 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Bool
 
+from sae_nb.atoms import Column, ConceptMapSummary
 from sae_nb.checks import check_atom
-from sae_nb.summaries import ConceptMapSummary
-from sae_nb.summaries.concept_map._concept_map import Column
 from sae_nb_widgets.concept_map._styles import NONE
 from sae_nb_widgets.panel._declaring import ByRule, several
 

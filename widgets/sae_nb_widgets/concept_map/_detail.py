@@ -14,12 +14,17 @@ import traitlets as t
 from jaxtyping import Bool
 
 from sae_nb.activations._context import Context
+from sae_nb.atoms import (
+    ArchetypePlaces,
+    Cluster,
+    ConceptAtlas,
+    ConceptMapSummary,
+    SelectionSummary,
+    SharedInput,
+)
 from sae_nb.atoms._names import AtomNames
 from sae_nb.figures import theme
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
-from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
-from sae_nb.summaries.concept_map._concept_map import ArchetypePlaces, Cluster
-from sae_nb.summaries.concept_map._selection import SelectionSummary, SharedInput
 from sae_nb_widgets.components import Component, Concordance, PictureGrid, Sparkbars, TokenStrip
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, Box, VBox, atom_mark

@@ -9,9 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
+from sae_nb.atoms import ConceptMapSummary
 from sae_nb.figures import current_theme, plot_text, template, theme
 from sae_nb.figures.theme import css_colour
-from sae_nb.summaries import ConceptMapSummary
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS, placed_raster
 from sae_nb_widgets.concept_map._styles import Look, base_size, map_height
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.summaries import ConceptMapSummary
+from sae_nb.atoms import ConceptMapSummary
 from sae_nb_widgets.concept_map._checks import CLUSTER
 from sae_nb_widgets.concept_map._detail import map_facts
 

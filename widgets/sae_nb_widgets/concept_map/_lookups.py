@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
+from sae_nb.atoms import ConceptMapSummary, SelectionSummary
 from sae_nb.figures.theme import format_count, format_number
-from sae_nb.summaries import ConceptMapSummary
-from sae_nb.summaries.concept_map._selection import SelectionSummary
 from sae_nb_widgets.concept_map._detail import (
     MOST_SAID,
     atom_answer,

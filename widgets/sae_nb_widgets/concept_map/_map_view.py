@@ -14,11 +14,9 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
+from sae_nb.atoms import Column, ConceptMapSummary
 from sae_nb.figures import theme, to_svg
 from sae_nb.figures.theme import format_number
-from sae_nb.summaries import ConceptMapSummary
-from sae_nb.summaries.concept_map._concept_map import Column
-from sae_nb.summaries.concept_map._names import NO_NAME
 from sae_nb_widgets.components import Histogram
 from sae_nb_widgets.components._base import HTML, Box
 from sae_nb_widgets.components._point_map import PointMap, packed, unpacked, whole_bytes
@@ -44,9 +42,6 @@ MOST_NAMED = 4000
 
 TILE = 48
 """Side of a crop: 24 px at 2×."""
-
-NUMBERED = "group "
-"""First word of the name of a group that has only a number."""
 
 MOST_LANDMARKS, APART = 12, (0.16, 0.08)
 """Names on a map, and how far apart single atoms with one lie, across and up, in shares of the map. Ours."""
@@ -371,20 +366,15 @@ def words_on(record: ConceptMapSummary, column: Column | None) -> list[Word]:
             *[i + 1] * (coloured and i < MOST_STYLED),
         )
         for i, cluster in enumerate(record.clusters)
-        if _tells(cluster.name)
+        if cluster.is_named
     ]
-
-
-def _tells(name: str) -> bool:
-    """Return whether a group's name tells what lies there: a number does not."""
-    return not name.startswith((NUMBERED, NO_NAME))
 
 
 def landmarks(
     record: ConceptMapSummary, surest: Sequence[int], kept: Bool[np.ndarray, " n"]
 ) -> list[tuple[float, float, int]]:
     """Return where well named atoms lie that are apart from each other and from groups with a name."""
-    named = [c for c in record.clusters if _tells(c.name)]
+    named = [c for c in record.clusters if c.is_named]
     taken = [np.median(record.xy[cluster.points], axis=0) for cluster in named]
     apart = np.array(APART) * np.ptp(record.xy, axis=0).clip(min=1e-9)
     found: list[tuple[float, float, int]] = []

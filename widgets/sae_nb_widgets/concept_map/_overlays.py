@@ -11,12 +11,12 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
+from sae_nb.atoms import ConceptMapSummary
 from sae_nb.atoms._names import AtomNames
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
-from sae_nb.summaries import ConceptMapSummary
-from sae_nb.summaries.concept_map._overlays import Cone
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._base import HTML, Box, VBox
+from sae_nb_widgets.concept_map._cones import Cone
 from sae_nb_widgets.concept_map._figure import Word
 from sae_nb_widgets.panel._declaring import show, small_button
 from sae_nb_widgets.panel._pages import LIVE_ONLY

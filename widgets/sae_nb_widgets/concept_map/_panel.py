@@ -13,20 +13,18 @@ import traitlets as t
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sae_nb.atoms import Column, ConceptAtlas, ConceptMapSummary, SelectionSummary
 from sae_nb.checks import checked, refuse_direction
 from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import write_bytes
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
-from sae_nb.summaries.concept_map._concept_map import SHOWN, Column, has_archetypes
-from sae_nb.summaries.concept_map._overlays import Cones
-from sae_nb.summaries.concept_map._selection import SelectionSummary
 from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.concept_map import _checks as checks
 from sae_nb_widgets.concept_map._checks import CLUSTER, kept_points
 from sae_nb_widgets.concept_map._choosing import Choosing
 from sae_nb_widgets.concept_map._close import every_name
+from sae_nb_widgets.concept_map._cones import Cones
 from sae_nb_widgets.concept_map._controls import DRAGS, EDGES, ConceptMapControls
 from sae_nb_widgets.concept_map._detail import ConceptDetail, SharedInputs, selection_csv
 from sae_nb_widgets.concept_map._figure import MOST_RINGED
@@ -169,7 +167,7 @@ class ConceptMap(Panel):
     )
     site = Site(help="Which of several places is shown; “all” shows all of them together.")
     show = checks.Choice(
-        SHOWN,
+        ConceptMapSummary.SHOWN,
         default_value="atoms",
         rule=lambda panel, show: panel.atlas.check_view(show),
         help="What the points are.",
@@ -293,7 +291,7 @@ class ConceptMap(Panel):
     @property
     def layouts(self) -> tuple[str, ...]:
         """Layouts there are: archetypes only where the atoms are mixtures of some."""
-        mixed = has_archetypes(self.atlas.sae) and self.atlas.other is None
+        mixed = self.atlas.has_archetypes and self.atlas.other is None
         return LAYOUTS if mixed else LAYOUTS[:2]
 
     @property

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
+from sae_nb.atoms import ConceptAtlas, ConceptMapSummary
 from sae_nb.figures.theme import format_percent
 from sae_nb.geometry import UmapProcess, start_umap
 from sae_nb.geometry._umap import FEWEST_ROWS
-from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
 
 if TYPE_CHECKING:
-    from sae_nb.summaries.concept_map._concept_map import Show
     from sae_nb_widgets.concept_map._panel import ConceptMap
 
 # Multiply-adds of encoding and of finding neighbours that take a laptop a fifth of a second.
@@ -68,7 +67,7 @@ class MapRuns:
             return len(catalogue.acts) * x.numel() + n * x.numel() <= AT_ONCE
         return n * x.numel() <= AT_ONCE and self._panel.show == "atoms"
 
-    def _first_layout(self, show: Show, layout: str) -> tuple[Float[np.ndarray, "n 2"], str]:
+    def _first_layout(self, show: Any, layout: str) -> tuple[Float[np.ndarray, "n 2"], str]:
         """Coordinates that are there without waiting, and how they came about."""
         if layout == "archetypes" and show == "atoms":
             return self._atlas.coordinates(show, "archetypes")
@@ -88,7 +87,7 @@ class MapRuns:
             return
         catalogue.callback = self._panel.progress_of("encoding", of="rows")
 
-    def unfold(self, show: Show, taken: Callable[[Float[np.ndarray, "n 2"]], None]) -> None:
+    def unfold(self, show: Any, taken: Callable[[Float[np.ndarray, "n 2"]], None]) -> None:
         """Lay out points by UMAP."""
         self._ticket += 1
         ticket = self._ticket

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from sae_nb.atoms import Column
 from sae_nb.figures import current_theme, theme
 from sae_nb.figures.theme import format_count, readable_cividis
-from sae_nb.summaries.concept_map._concept_map import Column
 
 MOST_STYLED = len(theme.PALETTE) * len(theme.MARKERS)
 MOST_IN_KEY = 9

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.atoms.concept_map._concept_map import Column
 from sae_nb.checks import check_matrix
 from sae_nb.figures.theme import format_count
 from sae_nb.geometry import cluster_points
-from sae_nb.summaries.concept_map._concept_map import Column
 
 MOST_AT_ONCE = 30_000
 """Points up to which the nearest of every one are found unasked, and dense groups among all of them."""

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._examples import in_picture, in_text
 from sae_nb.atoms._names import rows_in_words
 from sae_nb.atoms._words import row_words
-from sae_nb.findings import Finding
-from sae_nb.summaries.concept_map._concept_map import Column
-from sae_nb.summaries.concept_map._names import (
+from sae_nb.atoms.concept_map._concept_map import Column
+from sae_nb.atoms.concept_map._names import (
     joined,
     shared_words,
     words_of_content,
     words_of_labels,
     words_of_rows,
 )
+from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd

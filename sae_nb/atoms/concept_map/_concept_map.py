@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.figures.theme import THIN_SPACE, format_number
 from sae_nb.findings import Finding
 from sae_nb.geometry._matching import match_atoms, matched_exactly
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 
 Show = Literal["atoms", "samples", "tokens"]
-SHOWN: tuple[Show, ...] = ("atoms", "samples", "tokens")
 SAME_ATOM = 0.7
 """Cosine above which two matched atoms count as the same; as in `Stability.shared_fraction`."""
 
@@ -166,6 +165,9 @@ class ArchetypePlaces:
 
 class ConceptMapSummary(Finding):
     """A map of concepts: one point per atom (or sample, or token)."""
+
+    SHOWN: ClassVar[tuple[Show, ...]] = ("atoms", "samples", "tokens")
+    """What the points can be."""
 
     show: Show
     """Kind of the points."""

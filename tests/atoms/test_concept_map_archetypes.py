@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sae_nb.summaries.concept_map._concept_map import archetype_places
+from sae_nb.atoms.concept_map._concept_map import archetype_places
 
 
 class Mixed:

@@ -15,7 +15,7 @@ from sae_nb.atoms._words import PATCHES, kinds_of_words, row_words
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from sae_nb.atoms import AtomCatalogue
+    from sae_nb.atoms._catalogue import AtomCatalogue
 
 
 MOST_WORDS, MOST_LABELS = 3, 2

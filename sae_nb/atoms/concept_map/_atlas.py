@@ -14,29 +14,31 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations._sites import site_names
-from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._catalogue import directions_of
+from sae_nb.atoms._catalogue import AtomCatalogue, directions_of
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
 from sae_nb.atoms._searching import folded
-from sae_nb.checks import Seed, check_count, checked, one_of
-from sae_nb.geometry import LayoutSettings, mean_cosines, nearest_by_cosine, pca_layout
-from sae_nb.geometry._ivf_index import NearDistances, near_distances
-from sae_nb.geometry._layout import cache_file, cached_layout, layout_key
-from sae_nb.summaries.concept_map._concept_map import (
-    SHOWN,
+from sae_nb.atoms.concept_map._concept_map import (
     Cluster,
     Column,
     ConceptMapSummary,
     ConceptMatch,
     Show,
     archetype_places,
+    has_archetypes,
     match_dictionaries,
     mean_codes,
     spread,
     with_archetypes,
 )
-from sae_nb.summaries.concept_map._many import (
+from sae_nb.atoms.concept_map._dimension import (
+    DIMENSION,
+    DISTANCE,
+    FEWEST_NEIGHBOURS,
+    dimension_column,
+    distance_column,
+)
+from sae_nb.atoms.concept_map._many import (
     MOST_AT_ONCE,
     dense_groups,
     dictionary_of,
@@ -45,15 +47,8 @@ from sae_nb.summaries.concept_map._many import (
     lengths_of,
     nearest_to,
 )
-from sae_nb.summaries.concept_map._names import names_of_atoms, names_of_points
-from sae_nb.summaries.concept_map._overlays import (
-    DIMENSION,
-    DISTANCE,
-    FEWEST_NEIGHBOURS,
-    dimension_column,
-    distance_column,
-)
-from sae_nb.summaries.concept_map._selection import (
+from sae_nb.atoms.concept_map._names import names_of_atoms, names_of_points
+from sae_nb.atoms.concept_map._selection import (
     SelectionSummary,
     atom_columns,
     atom_in_rows,
@@ -64,12 +59,14 @@ from sae_nb.summaries.concept_map._selection import (
     summarise_rows,
     summarise_selection,
 )
+from sae_nb.checks import Seed, check_count, checked, one_of
+from sae_nb.geometry import LayoutSettings, mean_cosines, nearest_by_cosine, pca_layout
+from sae_nb.geometry._ivf_index import NearDistances, near_distances
+from sae_nb.geometry._layout import cache_file, cached_layout, layout_key
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
-    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
-    from sae_nb.pretrained import ExampleStore
 
 
 Made = TypeVar("Made")
@@ -121,12 +118,17 @@ class ConceptAtlas:
         codes: SparseCodes | None = None,
         labels: Mapping[int, str] | None = None,
         columns: Mapping[str, Any] | None = None,
-        other: SparseAutoencoder | Tensor | None = None,
+        other: Any = None,
         xy: Float[np.ndarray, "n 2"] | None = None,
-        examples: ExampleStore | None = None,
+        examples: Any = None,
         catalogue: AtomCatalogue | None = None,
         seed: Seed = 0,
     ) -> None:
+        if not (examples is None or hasattr(examples, "catalogue")):
+            raise TypeError(
+                f"`examples` must be what sn.load_examples returns, got {type(examples).__name__}. Leave it "
+                "out for an SAE that is not bundled."
+            )
         self.sae, self.examples = sae, examples
         self.dictionary: Float[Tensor, "n_atoms d_in"] = dictionary_of(sae, "sae")
         self.n_atoms = len(self.dictionary)
@@ -183,6 +185,11 @@ class ConceptAtlas:
         return self._at[site]
 
     @property
+    def has_archetypes(self) -> bool:
+        """Whether the atoms are known as mixtures of at least three points."""
+        return has_archetypes(self.sae)
+
+    @property
     def difference(self) -> Column | None:
         """Where each atom lives, of two sites that a crosscoder compares; None of anything else."""
         sites = self._whole.sites
@@ -217,12 +224,16 @@ class ConceptAtlas:
     @property
     def views(self) -> tuple[Show, ...]:
         """The possible views: samples and tokens only if there are activations."""
-        return ("atoms",) if self.catalogue is None else SHOWN
+        return ("atoms",) if self.catalogue is None else ConceptMapSummary.SHOWN
 
     def check_view(self, show: str) -> Show:
         """Return `show` if it is a view there is."""
         if show not in self.views:
-            why = " Samples and tokens need activations: pass `acts`." if show in SHOWN else ""
+            why = (
+                " Samples and tokens need activations: pass `acts`."
+                if show in ConceptMapSummary.SHOWN
+                else ""
+            )
             raise ValueError(f"`show` must be one of {list(self.views)}, got {show!r}.{why}")
         return show
 
@@ -631,7 +642,7 @@ class ConceptAtlas:
 
 @checked(leave=("layout",))
 def summarise_concepts(
-    sae: SparseAutoencoder | Tensor,
+    sae: Any,
     acts: Activations | Float[Tensor, "n d_in"] | None = None,
     *,
     show: Show = "atoms",

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context, Ragged
+from sae_nb.atoms import ConceptAtlas, summarise_concepts
+from sae_nb.atoms.concept_map._concept_map import match_dictionaries
+from sae_nb.atoms.concept_map._names import PIECES, names_of_atoms
 from sae_nb.codes import SparseCodes
-from sae_nb.summaries import ConceptAtlas, summarise_concepts
-from sae_nb.summaries.concept_map._concept_map import match_dictionaries
-from sae_nb.summaries.concept_map._names import PIECES, names_of_atoms
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 N_GROUPS, PER_GROUP, D_IN = 4, 15, 32

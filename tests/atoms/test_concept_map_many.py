@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from sae_nb.activations import Activations
-from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms import AtomCatalogue, ConceptAtlas
+from sae_nb.atoms.concept_map import _atlas, _concept_map, _many, _selection
 from sae_nb.geometry import cluster_points, nearest_by_cosine
 from sae_nb.geometry._ivf_index import near_distances
-from sae_nb.summaries import ConceptAtlas
-from sae_nb.summaries.concept_map import _atlas, _concept_map, _many, _selection
 
 
 @pytest.fixture
