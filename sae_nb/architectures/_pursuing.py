@@ -20,10 +20,9 @@ from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Between, Count, Share, at_least, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import index_dtype
-from sae_nb.pursuit import _card as card
 from sae_nb.pursuit._checking import Gradient
 from sae_nb.pursuit._problem import Problem, PursuitName, Reselect
-from sae_nb.pursuit._pursuits import codes_of_step
+from sae_nb.pursuit._pursuits import codes_of_step, has_steps_of_one_shape
 
 TURN_PER_STEP = 0.15
 """Radians an atom may turn in one Adam step. Ours: best of 0.016 … 0.3 over 300 steps of 256 rows on
@@ -114,7 +113,8 @@ class PursuitAutoencoder(SparseAutoencoder):
 
         With dropout the host draws atoms.
         """
-        return self.fixed_codes and self.dropout == 0 and card.runs(self.operator.weight)
+        whole = self.fixed_codes and self.dropout == 0
+        return whole and has_steps_of_one_shape(self.operator.weight)
 
     @property
     def _way_back(self) -> Revival:

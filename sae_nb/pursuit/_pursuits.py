@@ -434,6 +434,11 @@ def _plan(problem: Problem, facts: Known, memory_cap: int | None, *, triton: boo
     return make_plan(_size(problem, facts, triton=triton), cap)
 
 
+def has_steps_of_one_shape(x: Tensor) -> bool:
+    """Return whether `codes_of_step` takes these inputs."""
+    return card.runs(x)
+
+
 def codes_of_step(problem: Problem, graph: tuple[Tensor, Tensor] | None) -> SparseCodes:
     """Return codes of a training step on a card with Triton: k entries a row; nothing is checked or read.
 
