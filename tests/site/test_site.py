@@ -225,7 +225,7 @@ def test_panels_write_the_site_with_their_labels(sae: Any, x: torch.Tensor, tmp_
     assert chunk(tmp_path / "site", "atoms/3")["words"] == "three"
     panel.close()
     toy = sw.SuperpositionToy()
-    with pytest.raises(ValueError, match="must be made from a panel of atoms"):
+    with pytest.raises(AttributeError, match="AtomBrowser.*to_site"):
         toy.to_site(tmp_path / "other")
     toy.close()
 

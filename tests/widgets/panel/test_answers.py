@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sae_nb_widgets import Panel
 from sae_nb_widgets.components._base import atom_mark, mark_atoms
+from sae_nb_widgets.panel._atoms import HasAtoms
 
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
@@ -17,7 +17,7 @@ from sae_nb.sessions._names import names_of
 from tests.widgets.made import Held, Page
 
 
-class Plain(Panel):
+class Plain(HasAtoms):
     question = "Is it?"
 
     def __init__(self) -> None:

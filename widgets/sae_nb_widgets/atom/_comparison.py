@@ -23,6 +23,7 @@ from sae_nb_widgets.components import Histogram, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, Box, VBox, atom_mark
 from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Atom, control, reacts, small_button
 from sae_nb_widgets.panel._examples import card_title, examples_view
 from sae_nb_widgets.panel._pages import COLUMNS
@@ -36,7 +37,7 @@ N_BINS = 40
 
 
 @checked(leave=("acts",))
-class AtomComparison(Panel):
+class AtomComparison(HasAtoms):
     """How do two atoms differ?
 
     Parameters

@@ -29,7 +29,7 @@ from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes
 from sae_nb_widgets.atom._effects import Effects
 from sae_nb_widgets.atom._words import answer, headline, numbers, table
 from sae_nb_widgets.components._base import VBox
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import EVERYWHERE, Atom, Site, Whole, reacts, show
 from sae_nb_widgets.panel._examples import (
     CropSheet,
@@ -72,7 +72,7 @@ class Question:
 
 
 @checked(leave=("acts",))
-class AtomBrowser(Panel):
+class AtomBrowser(HasAtoms):
     """What makes this atom fire?
 
     The activations are encoded once, off the main thread where that takes long; then every atom is

@@ -25,7 +25,7 @@ from sae_nb_widgets.atom._detail import AtomNotes
 from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.components._chips import DOTS
 from sae_nb_widgets.components._row_table import RowTable
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Atom, control, line, reacts, show, small_button
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ EMPTY = (
 
 
 @checked(leave=("acts",))
-class WorkList(Panel):
+class WorkList(HasAtoms):
     """Which atoms deserve another look?
 
     Every atom with a star, a label or a note, from any panel of this SAE or from saved sessions. A row

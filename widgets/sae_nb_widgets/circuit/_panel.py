@@ -27,7 +27,8 @@ from sae_nb_widgets.circuit._map import CircuitMap
 from sae_nb_widgets.circuit._names import NodeNames
 from sae_nb_widgets.circuit._queries import Change, View
 from sae_nb_widgets.circuit._story import story_html
-from sae_nb_widgets.panel import Panel, _pages as pages
+from sae_nb_widgets.panel import _pages as pages
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Number, Whole, line, or_trait_error, reacts, show
 from sae_nb_widgets.panel._glossary import AN_ATOM, an_atom
 from sae_nb_widgets.panel._pages import COLUMNS
@@ -50,7 +51,7 @@ def a_node(**about: Any) -> Whole:
 
 
 @checked(leave=("transcoders",))
-class CircuitPanel(Panel):
+class CircuitPanel(HasAtoms):
     """Which atoms caused this answer, and through which path?
 
     Tokens below, a row for every place that atoms write, the answer above; an atom is drawn as its name. `node`

@@ -35,7 +35,7 @@ from sae_nb_widgets.concept_map._overlays import ConceptOverlays
 from sae_nb_widgets.concept_map._painting import ATOM, EQUAL, Painting
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS
 from sae_nb_widgets.concept_map._runs import MapRuns
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import (
     EVERYWHERE,
     LARGEST_SEED,
@@ -63,7 +63,7 @@ LAYOUTS = ("umap", "pca", "archetypes")
 
 
 @checked(leave=("acts", "cones"))
-class ConceptMap(Panel):
+class ConceptMap(HasAtoms):
     """Which atoms are alike?
 
     One point per atom, laid out by UMAP in a process of its own while PCA is shown; coordinates that

@@ -24,7 +24,7 @@ from sae_nb_widgets.components._concordance import words_around
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.corpora import _words as words
 from sae_nb_widgets.corpora._finding import CorpusFinder
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import (
     Atom,
     Entry,
@@ -61,7 +61,7 @@ EMPTY = "No atom is within these limits: a larger q, or a smaller share, lists m
 
 
 @checked
-class CorpusPanel(Panel):
+class CorpusPanel(HasAtoms):
     """How do two corpora differ?
 
     Every atom that fires in enough documents is a point: how much the shares of documents differ in which

@@ -27,9 +27,9 @@ from sae_nb_widgets.dashboards._subject import (
     text_of,
 )
 from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import TIGHT, Atom, control, show, small_button
-from sae_nb_widgets.panel._exports import AsSite, SiteSubject
 from sae_nb_widgets.panel._glossary import AN_ATOM
 from sae_nb_widgets.panel._heading import Heading, header_html
 from sae_nb_widgets.panel._pages import (
@@ -40,6 +40,7 @@ from sae_nb_widgets.panel._pages import (
     page_html,
 )
 from sae_nb_widgets.panel._side_panel import HasSidePanel
+from sae_nb_widgets.panel._sites import AsSite, SiteSubject
 from sae_nb_widgets.panel._status import logger, sentence_html
 from sae_nb_widgets.panel._theming import forget_styled, keep_styled
 
@@ -268,8 +269,9 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
         """Keep a panel and have it show the dashboard's atom."""
         self.panels[name] = panel
         panel.add_class("sae-nb-joined")
-        panel.opens_below = False
-        panel.observe(self._asked_for, "opened")
+        if isinstance(panel, HasAtoms):
+            panel.opens_below = False
+            panel.observe(self._asked_for, "opened")
         panel.observe(self._relay, ["problem", "status"])
         for widget in _fields(panel, TWICE):
             widget.add_class(IN_BAR)

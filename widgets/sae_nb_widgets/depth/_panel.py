@@ -42,6 +42,7 @@ from sae_nb_widgets.depth._runs import (
     loops_of,
 )
 from sae_nb_widgets.depth._views import STRIPS, THIS, answer_of, charts_of, noun
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import LARGEST_SEED, Number, Whole, Wholes, reacts
 from sae_nb_widgets.panel._playing import PlayingPanel
 
@@ -60,7 +61,7 @@ STRIP_HEIGHTS, SMALL_STRIP = {1: 110, 2: 76}, 46
 
 
 @checked
-class DepthTrajectory(PlayingPanel):
+class DepthTrajectory(HasAtoms, PlayingPanel):
     """How does the model change an input, layer by layer?
 
     Paths of token states towards where they end, over a strip that measures one thing from layer to

@@ -33,6 +33,7 @@ from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
 from sae_nb_widgets.generation._writing import Branching, Writing
 from sae_nb_widgets.input_lens._controls import Upload, uploaded
 from sae_nb_widgets.input_lens._words import answer_words
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import (
     LARGEST_SEED,
     Atom,
@@ -65,7 +66,7 @@ FASTEST = 1000.0
 
 
 @checked
-class GenerationLens(PlayingPanel):
+class GenerationLens(HasAtoms, PlayingPanel):
     """Which atoms fire while the model writes?
 
     Type a prompt and let the model write, or go token by token. Each token comes with the atoms that

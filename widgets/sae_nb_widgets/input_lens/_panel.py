@@ -40,7 +40,7 @@ from sae_nb_widgets.input_lens._words import (
     nothing_given,
     numbers_words,
 )
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Atom, Whole, or_trait_error, reacts, show
 from sae_nb_widgets.panel._pages import Page
 from sae_nb_widgets.panel._samples import facts_of, newest, stream_of, target_of, target_rule
@@ -63,7 +63,7 @@ FIRST_READING_SECONDS = 4
 
 
 @checked
-class InputLens(Panel):
+class InputLens(HasAtoms):
     """Which atoms does this use?
 
     Type a text; choose, upload or draw a picture; choose, upload or record a sound; upload a video (GIF, WebP),

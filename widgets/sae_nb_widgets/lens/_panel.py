@@ -24,7 +24,7 @@ from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.components._layer_grid import LayerGrid
 from sae_nb_widgets.lens._atoms import Firing, firing, point_read, saes_by_layer
 from sae_nb_widgets.lens._detail import BLOCKS, NAMES, SHOWN, LensControls, LensDetail
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Whole, reacts, show
 from sae_nb_widgets.panel._pages import COLUMNS
 
@@ -70,7 +70,7 @@ class _Question:
 
 
 @checked(leave=("inputs", "saes"))
-class LensPanel(Panel):
+class LensPanel(HasAtoms):
     """What is the model about to answer?
 
     A text is read at every block and token: each cell holds the output that a lens has on top there, green

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
@@ -12,40 +13,39 @@ from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures.theme import format_count
 from sae_nb.sessions._annotations import HERE, Annotations
-from sae_nb_widgets.components._atom_card import card_content
+from sae_nb_widgets.components._atom_card import card_content, cards_html
 from sae_nb_widgets.panel._browsers import BROWSERS
-from sae_nb_widgets.panel._closing import close_whole
-from sae_nb_widgets.panel._declaring import small_button
 from sae_nb_widgets.panel._glossary import an_atom
-from sae_nb_widgets.panel._status import HasStatus
+from sae_nb_widgets.panel._pages import Page
+from sae_nb_widgets.panel._panel import Panel
+from sae_nb_widgets.panel._sites import AsSite, SiteSubject
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb_widgets.panel._panel import Panel
 
 LONGEST_QUERY = 60
 
 
-class HasAtoms(HasStatus):
+class HasAtoms(AsSite, Panel):
     """Names of atoms wherever they are shown; each opens its card, a browser, or is put on the work list."""
 
     opened = t.Int(-1, help="Atom to open in a browser; -1 for none.")
     opens_below = t.Bool(True, help="Whether that browser opens under this panel.")
 
-    _atom_names: AtomNames
-    _below: Panel | None = None
     _below_names: AtomNames | None = None
-    if TYPE_CHECKING:  # the panel's
-        _drawing: threading.RLock
 
-        @property
-        def _closed(self) -> bool: ...
+    def __init__(self, **kwargs: Any) -> None:
+        self._atom_names = AtomNames()
+        super().__init__(**kwargs)
 
-        @property
-        def _reacts(self) -> bool: ...
+    def _build_frame(self) -> None:
+        super()._build_frame()
+        self.observe(self._open_below, "opened")
 
-        @property
-        def ready(self) -> bool: ...
+    def _begin_to_react(self) -> None:
+        if self.has_trait("atom"):
+            self.bind_key("s", self._star_shown)
+        super()._begin_to_react()
 
     @property
     def has_atoms(self) -> bool:
@@ -116,23 +116,6 @@ class HasAtoms(HasStatus):
             self._below_names = names
             self.show_below(BROWSERS[0](names, atom, self._below), "close this browser")
 
-    def show_below(self, panel: Panel, shut: str = "close this panel") -> None:
-        """Show another panel under this one, in view, with a button that takes it off the page."""
-        self._below = panel
-        panel.come_forward()
-        if not self._frame.drawer.children:
-            self._frame.drawer.children = (
-                panel, small_button(shut, "Take it off the page", self.shut_below)
-            )  # fmt: skip
-
-    def shut_below(self) -> None:
-        """Take the panel under this one off the page."""
-        below, self._below = self._below, None
-        if below is not None:
-            close_whole(self._frame.drawer.children[-1])
-            self._frame.drawer.children = ()
-            below.close()
-
     @checked
     def star(self, atom: int, starred: bool = True) -> None:
         """Put an atom on the work list, or take it off; the key s does so with the atom shown."""
@@ -183,3 +166,37 @@ class HasAtoms(HasStatus):
         context = None if names.catalogue is None else names.catalogue.acts.context
         content = card_content(card, starred=names.labels.is_starred(own), context=context)
         self._frame.keys.send({"kind": "card", "atom": atom, "card": content})
+
+    def _message(self, content: dict[str, Any]) -> None:
+        atom = content.get("atom")
+        if not isinstance(atom, int):
+            return
+        with self.guarded(f"atom {atom}"):
+            if content["kind"] == "card":
+                self._send_card(atom)
+            elif content["kind"] == "open":
+                self.open_atom(atom)
+            elif content["kind"] == "star":
+                self.star(atom, bool(content.get("starred")))
+
+    # --- exports ----------------------------------------------------------------------------------
+
+    def export_name(self) -> str:
+        """Return the name, without ending, of files the export buttons write; it names the atom."""
+        return f"{self.stem}_atom_{self.atom}" if self.has_trait("atom") else self.stem
+
+    def page_now(self, *, main: str = "", detail: str = "") -> Page:
+        """Return what is shown now as a page whose atoms show their cards."""
+        page = super().page_now(main=main, detail=detail)
+        return replace(page, cards=partial(cards_html, names=self._atom_names))
+
+    def site_subject(self) -> SiteSubject:
+        """Return the panel's atoms, if it shows some whose activations are known."""
+        names = self._atom_names
+        if names is None or names.catalogue is None:
+            raise ValueError(
+                f"A site must be made from a panel of atoms with activations, got {type(self).__name__}. "
+                "Use sae_nb_widgets.AtomBrowser(sae, acts).to_site(folder), or to_html(path) for this "
+                "panel alone."
+            )
+        return SiteSubject(names, getattr(self, "model", None), lens=getattr(self, "_lens", None))

@@ -6,108 +6,25 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
-from jaxtyping import Float
 
-from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures._svg_shapes import Drawing
 from sae_nb.figures.theme import escape
 from sae_nb.files._atomic import write_bytes
-from sae_nb.site import Site
-from sae_nb.site._write import site_of
 from sae_nb_widgets.panel import _pages as pages
 from sae_nb_widgets.panel._heading import Heading, usual_where
 from sae_nb_widgets.panel._status import HasStatus, linked
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from sae_nb.lenses import Lens
-    from sae_nb.models import LiveModel
 
 EXPORT_WAITS_SECONDS = 600.0
 """Seconds that an export waits for the answer that it writes."""
 
 
-class SiteSubject(NamedTuple):
-    """The content of a site: the names of atoms, the live model, the atoms' places on the map, a lens."""
-
-    names: AtomNames
-    model: LiveModel | None = None
-    xy: Float[np.ndarray, "n_atoms 2"] | None = None
-    lens: Lens | None = None
-
-
-class AsSite:
-    """Has atoms that can be written as a site."""
-
-    if TYPE_CHECKING:
-
-        def say(self, text: str) -> None: ...
-
-    def site_subject(self) -> SiteSubject:
-        """Return whose atoms are written."""
-        raise NotImplementedError
-
-    @checked(leave=("classes",))
-    def to_site(
-        self,
-        folder: str | Path,
-        title: str = "",
-        overwrite: bool = False,
-        *,
-        back: tuple[str, str] | None = None,
-        classes: bool | Sequence[int | str] | None = None,
-    ) -> Site:
-        """Write every atom of the SAE as a folder of pages that any web server gives out.
-
-        Parameters
-        ----------
-        folder
-            Made whole or not at all.
-        title
-            Heading of the page; model and hook point where it is empty.
-        overwrite
-            Replace a site of that name.
-        back
-            Address and words of a link above the heading, such as `("../index.html", "All SAEs")`:
-            relative, or beginning with http:// or https://.
-        classes
-            A page for each class, too: a class per sample, or True for the model's answers (`write_site`).
-
-        Returns
-        -------
-        Site
-            Where it is, and how large.
-
-        Raises
-        ------
-        ValueError: If it shows no atoms, or has no activations to take examples from, or `back` leads to
-            no page.
-        FileExistsError: If the folder exists and `overwrite` is not set, or it holds files that are not ours.
-        """
-        subject = self.site_subject()
-        written = site_of(
-            folder,
-            subject.names,
-            model=subject.model,
-            lens=subject.lens,
-            xy=subject.xy,
-            classes=classes,
-            title=title,
-            back=back,
-            overwrite=overwrite,
-        )
-        self.say(f"Written: {written.folder / 'index.html'}.")
-        return written
-
-
-class HasExports(AsSite, HasStatus):
+class HasExports(HasStatus):
     """A panel's content, as a record, a web page or an image.
 
     A subclass defines what is drawn (`record`) and, where needed, what differs in exports.
@@ -129,12 +46,16 @@ class HasExports(AsSite, HasStatus):
     export_folder = t.Unicode(".", help="Where the html and png buttons write.")
 
     if TYPE_CHECKING:  # the panel's
-        _atom_names: AtomNames
         _figure: go.FigureWidget | None
 
         def wait(self, timeout: float = ...) -> None: ...
 
     # --- what is shown ----------------------------------------------------------------------------
+
+    @property
+    def atom_line(self) -> str:
+        """Description of an atom, in one line, where some are shown."""
+        return ""
 
     @property
     def record(self) -> Any:
@@ -186,8 +107,8 @@ class HasExports(AsSite, HasStatus):
         return pages.static_html([self._frame.detail])
 
     def export_name(self) -> str:
-        """Return the name, without ending, of files the export buttons write; it names the atom."""
-        return f"{self.stem}_atom_{self.atom}" if self.has_trait("atom") else self.stem
+        """Return the name, without ending, of files the export buttons write."""
+        return self.stem
 
     # --- files ------------------------------------------------------------------------------------
 
@@ -217,17 +138,6 @@ class HasExports(AsSite, HasStatus):
         """
         return pages.write_page(self.static_page(), Path(path), share_script=share_script)
 
-    def site_subject(self) -> SiteSubject:
-        """Return the panel's atoms, if it shows some whose activations are known."""
-        names = self._atom_names
-        if names is None or names.catalogue is None:
-            raise ValueError(
-                f"A site must be made from a panel of atoms with activations, got {type(self).__name__}. "
-                "Use sae_nb_widgets.AtomBrowser(sae, acts).to_site(folder), or to_html(path) for this "
-                "panel alone."
-            )
-        return SiteSubject(names, getattr(self, "model", None), lens=getattr(self, "_lens", None))
-
     def static_page(self) -> pages.Page:
         """Return what `to_html` writes, once the panel's answer is there; where there is none, the reason."""
         self.wait(EXPORT_WAITS_SECONDS)
@@ -248,7 +158,6 @@ class HasExports(AsSite, HasStatus):
             detail=detail,
             record=self.record,
             dropped=self.needs_kernel,
-            names=self._atom_names,
         )
 
     @checked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
-from sae_nb.atoms._names import AtomNames
 from sae_nb.figures import current_theme, template, theme, to_svg
 from sae_nb.figures._static_render import draw_figure, to_png_tag
 from sae_nb.figures._svg_layout import hstack, padded, paragraph, stacked
@@ -30,9 +29,7 @@ from sae_nb.figures.theme import (
 )
 from sae_nb.files._atomic import write_bytes
 from sae_nb.files._exchange import place
-from sae_nb_widgets.components import Component
-from sae_nb_widgets.components._atom_card import cards_html
-from sae_nb_widgets.components._base import mark_atoms, style_sheet
+from sae_nb_widgets.components._base import Component, mark_atoms, style_sheet
 from sae_nb_widgets.components._html_drawing import html_drawing
 from sae_nb_widgets.panel._glossary import words_html
 from sae_nb_widgets.panel._heading import Heading, header_html
@@ -64,6 +61,11 @@ summary .sae-nb-token { cursor: pointer !important; }
 .sae-nb-still svg { max-width: 100%; height: auto; }
 @media (max-width: 480px) { body { margin: 0; padding: 0; } }
 """
+
+
+def no_cards(_: str) -> str:
+    """Return the cards of a page without atoms."""
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +108,8 @@ class Page:
     dropped: str
     """The abilities of the panel that the page lacks."""
 
-    names: AtomNames | None = None
-    """Names of atoms; those marked in the page show their cards."""
+    cards: Callable[[str], str] = no_cards
+    """The script that shows the cards of what is marked in HTML; empty where nothing has one."""
 
 
 def write_page(page: Page, path: Path, *, share_script: bool = False) -> Path:
@@ -140,7 +142,7 @@ def page_html(page: Page, script: str) -> str:
     )
     answer = answer_html(page)
     parts = f"{answer}{page.above}{page.main}{page.detail}"
-    cards = "" if page.names is None else cards_html(parts, page.names)
+    cards = page.cards(parts)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -16,15 +16,13 @@ import plotly.graph_objects as go
 import traitlets as t
 
 from sae_nb._hints import no_attribute
-from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures import current_theme, template
 from sae_nb.figures.theme import escape, format_duration
 from sae_nb_widgets.panel import _pages as pages
-from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._background import Background
 from sae_nb_widgets.panel._closing import close_whole, keep_messages, owned_widgets
-from sae_nb_widgets.panel._declaring import Reaction, reactions, show
+from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
 from sae_nb_widgets.panel._exports import HasExports
 from sae_nb_widgets.panel._frame import Frame
 from sae_nb_widgets.panel._glossary import keys_html, words_html
@@ -50,7 +48,7 @@ class Stage(Enum):
     CLOSED = auto()
 
 
-class Panel(HasAtoms, HasExports, HasSidePanel, ipw.VBox):
+class Panel(HasExports, HasSidePanel, ipw.VBox):
     """One question, its controls, its figure, its detail; state is traits, drawing is reactions.
 
     A subclass sets `question`, `explanation` and `stem`, builds its widgets, and calls `arrange`;
@@ -73,6 +71,7 @@ class Panel(HasAtoms, HasExports, HasSidePanel, ipw.VBox):
     """
 
     _stage: Stage = Stage.UNMADE
+    _below: Panel | None = None
     # What a saved session keeps of this panel, in the order in which it is set again.
     kept_traits: ClassVar[tuple[str, ...]] = ()
     # What older sessions call some of them.
@@ -95,7 +94,6 @@ class Panel(HasAtoms, HasExports, HasSidePanel, ipw.VBox):
     def __init__(self, *, chips: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         keep_messages()
         self._frame = Frame(self.export)
-        self._atom_names = AtomNames()
         self._key_actions: dict[str, Callable[[], None]] = {}
         self._figure: go.FigureWidget | None = None
         # One thread at a time changes what is on screen; observers may come from several.
@@ -121,7 +119,6 @@ class Panel(HasAtoms, HasExports, HasSidePanel, ipw.VBox):
         t.dlink((frame.keys, "dark"), (self, "dark"))
         self.observe(lambda _: self._draw_header(), HEADING)
         self._draw_header()
-        self.observe(self._open_below, "opened")
         self.children = frame.children
 
     def arrange(
@@ -162,8 +159,6 @@ class Panel(HasAtoms, HasExports, HasSidePanel, ipw.VBox):
             for widget in pages.descendants(self)
             if getattr(widget, "tooltip", None) and getattr(widget, "description", None)
         }
-        if self.has_trait("atom"):
-            self.bind_key("s", self._star_shown)
         self._begin_to_react()
 
     def leave_out_controls(self) -> None:
@@ -230,16 +225,27 @@ class Panel(HasAtoms, HasExports, HasSidePanel, ipw.VBox):
         if kind == "file":
             self._send_file()
             return
-        atom = content.get("atom")
-        if not isinstance(atom, int):
-            return
-        with self.guarded(f"atom {atom}"):
-            if kind == "card":
-                self._send_card(atom)
-            elif kind == "open":
-                self.open_atom(atom)
-            elif kind == "star":
-                self.star(atom, bool(content.get("starred")))
+        self._message(content)
+
+    def _message(self, content: dict[str, Any]) -> None:
+        """Answer what else the page sends."""
+
+    def show_below(self, panel: Panel, shut: str = "close this panel") -> None:
+        """Show another panel under this one, in view, with a button that takes it off the page."""
+        self._below = panel
+        panel.come_forward()
+        if not self._frame.drawer.children:
+            self._frame.drawer.children = (
+                panel, small_button(shut, "Take it off the page", self.shut_below)
+            )  # fmt: skip
+
+    def shut_below(self) -> None:
+        """Take the panel under this one off the page."""
+        below, self._below = self._below, None
+        if below is not None:
+            close_whole(self._frame.drawer.children[-1])
+            self._frame.drawer.children = ()
+            below.close()
 
     # --- drawing ----------------------------------------------------------------------------------
 

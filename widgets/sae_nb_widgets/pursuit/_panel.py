@@ -18,6 +18,7 @@ from sae_nb.pursuit._checking import as_tensors
 from sae_nb.sessions._names import names_of
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import Box
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Atom, Number, Whole, reacts
 from sae_nb_widgets.panel._playing import PlayingPanel
 from sae_nb_widgets.pursuit._assembly import Assembly, source_html
@@ -57,7 +58,7 @@ def _fewest_atoms(panel: PursuitStepper) -> int:
 
 
 @checked(leave=("bias", "dictionary", "trace"))
-class PursuitStepper(PlayingPanel):
+class PursuitStepper(HasAtoms, PlayingPanel):
     """How is an input built from atoms, step by step?
 
     Runs one or two algorithms on one input, with the kernels' own trace, and shows every step: what

@@ -17,7 +17,7 @@ from sae_nb.sessions._names import names_of
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components._base import HTML, Button
 from sae_nb_widgets.components._chips import DOTS
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Atom, Whole, reacts
 from sae_nb_widgets.panel._examples import examples_view
 from sae_nb_widgets.quiz._options import OptionCards
@@ -36,7 +36,7 @@ MOST_TRIED = 12
 
 
 @checked
-class AtomQuiz(Panel):
+class AtomQuiz(HasAtoms):
     """Examples of an atom, and other samples in one of which it fires: guess which, and keep score.
 
     Each image or text is the button that answers. Keys: 1, 2, … answer, → moves to the next atom.

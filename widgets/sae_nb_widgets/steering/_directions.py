@@ -12,7 +12,7 @@ from sae_nb.checks import check_atom, check_place, checked, shown
 from sae_nb.sessions._names import names_of
 from sae_nb.steering import SteeringRecipe, two_groups
 from sae_nb.steering._direction import Direction, direction
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Entry, Ruled, css_width, reacts, read_whole, wide
 from sae_nb_widgets.steering._choices import Opening, Phase
 from sae_nb_widgets.steering._queries import SteeringRuns
@@ -105,7 +105,7 @@ class InForce(NamedTuple):
     hook_point: str
 
 
-class HasDirection(Panel):
+class HasDirection(HasAtoms):
     """The panel's dictionary: the SAE that it was opened with, or a direction in its place."""
 
     direction = Ruled(

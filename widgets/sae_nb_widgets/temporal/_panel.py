@@ -21,7 +21,7 @@ from sae_nb.pretrained import load_sae, pretrained_names
 from sae_nb.sessions._names import names_of
 from sae_nb.temporal import Raster, TemporalSummary, read_in_time, summarise_sequence
 from sae_nb_widgets.components._concordance import word_at
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Atom, Whole, reacts
 from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.temporal import _figure as figures
@@ -66,7 +66,7 @@ class _Refused:
 
 
 @checked(leave=("sae",))
-class TemporalPanel(Panel):
+class TemporalPanel(HasAtoms):
     """What could be predicted from the past, and what is new?
 
     The model reads a text (or a second one for comparison); its activations are taken apart by a

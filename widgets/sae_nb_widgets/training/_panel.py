@@ -16,7 +16,7 @@ from sae_nb.figures.theme import format_count, format_number
 from sae_nb.sessions._names import names_of
 from sae_nb.training import TrainingHistory, TrainingSummary
 from sae_nb_widgets.components._base import HTML
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Whole, reacts
 from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.training._controls import TrainingControls
@@ -37,7 +37,7 @@ from sae_nb_widgets.training._tracking import GOING, Redraws, Tracked, track
 
 
 @checked
-class TrainingMonitor(Panel):
+class TrainingMonitor(HasAtoms):
     """Loss, R², L0, dead atoms, throughput and time left of trainings, live, with pause and stop.
 
     It draws in a thread of its own, at most every `interval` seconds and for a small share of the
