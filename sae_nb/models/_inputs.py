@@ -541,6 +541,18 @@ def described(inputs: Inputs) -> str:
 # Plain tensors for modules that read neither text nor images: the first axis counts samples.
 
 
+def batches_of(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
+    """Return batches of tensors, with the faces of their samples where the kind of input has some."""
+    found, face = plain_batches(model, inputs, batch_size=batch_size), model.modality.face
+    if face is None:
+        return found
+    shown = (
+        replace(batch, pictures=torch.stack([face(one.cpu()) for one in batch.first_tensor]))
+        for batch in found
+    )
+    return Batches(shown, n_samples=found.n_samples, policy=found.policy)
+
+
 def plain_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of plain tensors."""
     if isinstance(inputs, (Tensor, np.ndarray, Mapping)):

@@ -54,10 +54,9 @@ from sae_nb.models._hook_points import (
     find_hook_point,
     near_names,
 )
-from sae_nb.models._inputs import Batch, Batches, described
+from sae_nb.models._inputs import Batch, Batches, batches_of, described
 from sae_nb.models._interventions import Editing, Intervention
 from sae_nb.models._lock import ModelLock, lock_of, of_one_thread
-from sae_nb.models._modalities import batches_of
 from sae_nb.models._norms import takes_off_mean
 from sae_nb.models._states import layout_at
 from sae_nb.models._stored_edits import RemoteEditing

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -24,17 +23,11 @@ from sae_nb.activations._modality import (
 )
 from sae_nb.models import _facts as facts
 from sae_nb.models._image_inputs import fit_for_text, fit_picture, picture_batches
-from sae_nb.models._inputs import Batches, plain_batches
 from sae_nb.models._mixed_inputs import mixed_batches
 from sae_nb.models._series_inputs import series_batches, trace_of
 from sae_nb.models._sound_inputs import face_of, fit_sound, sound_batches
 from sae_nb.models._two_streams import text_batches
 from sae_nb.models._video_inputs import fit_video, strip, video_batches
-
-if TYPE_CHECKING:
-    from sae_nb.checks import Inputs
-    from sae_nb.models._live_model import LiveModel
-
 
 LARGEST_ALPHABET = 256
 """Tokens of a tokenizer that may be one of letters, markers included."""
@@ -115,18 +108,6 @@ def kind_of_texts(tokenizer: object) -> str:
         if known <= set(one.letters) and 3 * len(known) >= 2 * len(one.letters) > 0:
             return one.name
     return LANGUAGE.name
-
-
-def batches_of(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
-    """Return batches of tensors, with the faces of their samples where the kind of input has some."""
-    found, face = plain_batches(model, inputs, batch_size=batch_size), model.modality.face
-    if face is None:
-        return found
-    shown = (
-        replace(batch, pictures=torch.stack([face(one.cpu()) for one in batch.first_tensor]))
-        for batch in found
-    )
-    return Batches(shown, n_samples=found.n_samples, policy=found.policy)
 
 
 def _texts(n: int, _seed: int) -> list[str]:
