@@ -219,9 +219,19 @@ def _loading() -> None:
     import sae_nb.pretrained._loading  # noqa: F401
 
 
+def _starts() -> None:
+    import sae_nb.training._starts  # noqa: F401
+
+
 def _writing() -> None:
     import sae_nb.interop._publishing
     import sae_nb.interop._saelens_layout  # noqa: F401
 
 
-_answered_by(shown_names=_names, misfit=_loading, saelens_tensors=_writing, upload=_writing)
+_answered_by(
+    shown_names=_names,
+    misfit=_loading,
+    saelens_tensors=_writing,
+    upload=_writing,
+    starting_atoms=_starts,
+)

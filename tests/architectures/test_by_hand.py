@@ -15,13 +15,11 @@ from sae_nb.architectures import (
     FixedOperator,
     IdentityProx,
     SoftProx,
-    _initialisation as starting,
     _sparse_coding as coding,
     admm,
     ista,
 )
 from sae_nb.architectures._describing import measured_words
-from sae_nb.architectures._initialisation import _largest, _Search
 from sae_nb.architectures._jump_relu import jump, step
 from sae_nb.architectures._recipe import ramp
 from sae_nb.architectures._revival import (
@@ -41,6 +39,8 @@ from sae_nb.architectures._several_layers import Layers
 from sae_nb.architectures.parts import _solvers as solvers
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal._sequences import SequenceRows
+from sae_nb.training import _starts as starting
+from sae_nb.training._starts import _largest, _Search
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
