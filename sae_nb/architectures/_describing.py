@@ -90,6 +90,9 @@ def _origin(sae: SparseAutoencoder) -> dict[str, str]:
     return {
         "from": ", ".join(filter(None, (origin.release, origin.library, origin.neuronpedia))),
         "note": " ".join(origin.notes),
+        "not read": f"{n} fields of its file: sae.origin.unread"
+        if (n := len(origin.unread))
+        else "",
     }
 
 

@@ -38,8 +38,6 @@ LIBRARY = "circuit-tracer"
 _FILE = re.compile(r"layer_(\d+)\.safetensors")
 _ENCODER = re.compile(r"W_enc_\d+\.safetensors")
 _THRESHOLD = "activation_function.threshold"
-_OF_SETS = ("model_kind", "transcoders", "scan", "repo_id", "lazy_decoder", "lazy_encoder")
-"""Fields of a set of transcoders, and of how it is fetched."""
 _PLACES = {
     "mlp.hook_in": "mlp_in",
     "hook_resid_mid": "resid_mid",
@@ -123,7 +121,7 @@ def _one_layer(file: Path, named: Path) -> Imported:
         encoder_bias=tensors["b_enc"],
         **parts,
     )
-    accounted(sae, tensors, config, harmless=_OF_SETS)
+    accounted(sae, tensors, config)
     return remember(sae, LIBRARY, tensors.held, {}, restate=_restated, names_its_place=False)
 
 
@@ -228,7 +226,7 @@ def _several_layers(folder: Path) -> ImportedCrossLayerTranscoder:
         ),
         places=(_PLACES.get(reads or ""), _PLACES.get(writes or "")),
     )
-    return accounted(made, files, config, harmless=_OF_SETS)
+    return accounted(made, files, config)
 
 
 def _tensors(folder: Path, i: int) -> Stated:

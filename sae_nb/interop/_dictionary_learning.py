@@ -67,19 +67,12 @@ _CARRIED_ALONG = ("threshold", "group_sizes", "k")
 """Tensors of BatchTopK that its TopK carries along."""
 _OF_CROSSCODERS = (
     "k",
-    "num_layers",
-    "same_init_for_all_layers",
-    "norm_init_scale",
-    "init_with_transpose",
-    "code_normalization",
     "code_normalization_id",
     "activation_global_scale",
     "activation_mean",
     "activation_std",
-    "latent_processor",
-    "num_decoder_layers",
 )
-"""Fields of its training and shape, and tensors of a norm that was never set."""
+"""Tensors of a crosscoder's choice and of a norm that was never set."""
 _ALPHAS = (("sae", 1.0), ("cc", 0.1))
 """Weights of the two norms in MIXED, and the library's defaults."""
 _NORMALISATIONS = ("CROSSCODER", "SAE", "MIXED", "NONE", "DECOUPLED")
@@ -144,7 +137,7 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
         hook_point=_hook_point(trainer, config.get("buffer") or {}),
         **parts,
     )
-    accounted(sae, tensors, config, harmless=_CARRIED_ALONG if "k" in held else ())
+    accounted(sae, tensors, config, carried=_CARRIED_ALONG if "k" in held else ())
     if "k" in held and sae.origin.stated.get("l0", k := int(held["k"])) != k:
         note = f"Its configuration states k={trainer['k']}, its weights hold k={k}: this is used."
         sae.origin = replace(sae.origin, stated={"l0": float(k)}, notes=[*sae.origin.notes, note])
@@ -208,7 +201,7 @@ def _crosscoder(folder: Path, config: Stated, name: str | None) -> Imported:
         means=means,
         units=units,
     )
-    return accounted(made, tensors, config, harmless=_OF_CROSSCODERS)
+    return accounted(made, tensors, config, carried=_OF_CROSSCODERS)
 
 
 def _normaliser(tensors: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None, Tensor]:

@@ -165,10 +165,10 @@ class Stated(Mapping[str, Any]):
         """Return what was not asked for, names inside names joined by dots."""
         left: dict[str, Any] = {}
         for name, value in self.held.items():
-            if name not in self._asked:
-                left[name] = value
-            elif isinstance(value, Stated):
+            if isinstance(value, Stated):
                 left |= {f"{name}.{inner}": other for inner, other in value.unread().items()}
+            elif name not in self._asked:
+                left[name] = value
         return left
 
 
@@ -196,63 +196,23 @@ _OF_POSITIONS: dict[str, dict[str, Any]] = {
 }
 """Fields that state which positions a training left out, in the terms of a `PositionPolicy`."""
 
-# What was trained on, how, and by whom, in fields of the libraries' own configurations whose words do not say
-# so; and which tokens, which `origin` has where it is a matter of use.
-_HARMLESS = frozenset((
-    "metadata", "name", "notes", "url", "license", "licence", "authors", "description", "d_submodule",
-    "expansion_factor", "normalize_decoder", "normalize_sae_decoder", "noise_scale", "multi_topk",
-    "scale_sparsity_penalty_by_decoder_norm", "use_sparse_activations", "pre_act_loss_coefficient",
-    "target_l0", "bandwidth", "matryoshka_widths", "group_fractions", "group_weights", "group_sizes",
-    "auxk_alpha", "top_k_aux", "threshold_beta", "threshold_start_step", "topk_threshold_lr",
-    "jumprelu_init_threshold", "jumprelu_bandwidth", "jumprelu_tanh_scale", "dead_feature_threshold",
-    "mse_loss_normalization", "b_dec_init_method", "bias_init_method", "decoder_init_norm",
-    "decoder_heuristic_init", "decoder_orthogonal_init", "init_encoder_as_decoder_transpose",
-    "geometric_median_max_iter", "p_norm", "lp", "lp_norm", "act_store_device",
-    "cached_activations_path", "use_cached_activations", "default_prepend_bos", "default_padding_side",
-    "context_size", "ctx_len", "context_length", "prepend_bos", "seqpos_slice", "exclude_bos_token",
-    "remove_bos", "cls_token_only", "use_patches_only", "max_activation_norm_multiple", "hook_layer",
-    "hook_point_layer", "use_error_term", "vit_model_cfg", "model_kwargs", "model_class",
-    "hook_point_head_index", "dict_class", "layer", "nb_concepts", "input_shape", "bandwith", "source",
-    "scan", "model_kind", "num_batches_tracked",
-))  # fmt: skip
-_OF_TRAINING = frozenset((
-    "wandb", "log", "logger", "logging", "lr", "date", "time", "created", "timestamp", "dataset", "data",
-    "path", "paths", "dir", "directory", "file", "repo", "commit", "git", "seed", "device", "batch",
-    "buffer", "store", "epoch", "epochs", "step", "steps", "checkpoint", "checkpoints", "warmup", "warm",
-    "decay", "adam", "optimizer", "optim", "betas", "scheduler", "train", "training", "trained", "trainer",
-    "eval", "evals", "window", "resume", "resample", "resampling", "ghost", "dead", "coefficient",
-    "penalty", "loss", "l1", "tokens", "tokenized", "streaming", "cached", "cache", "compile",
-    "compilation", "autocast", "dtype", "version", "id", "project", "entity", "run", "user", "author",
-    "tokenizer", "verbose", "images", "image", "n",
-))  # fmt: skip
-"""Words of names that are of the training alone."""
-_OF_NUMBERS = frozenset((
-    "activation", "activations", "act", "norm", "norms", "normalise", "normalize", "normalised",
-    "normalized", "normalization", "scale", "scaling", "scaler", "scaled", "rescale", "factor", "threshold",
-    "thresholds", "bias", "center", "centre", "centered", "centering", "mean", "std", "whiten", "whitening",
-    "gate", "gated", "skip", "fold", "folded", "affine", "encoder", "decoder", "pre", "post", "k", "topk",
-    "relu", "gain", "offset", "shift", "multiplier", "eps", "transform", "transpose",
-))  # fmt: skip
-"""Words of names that may be of what is computed, whatever else is in the name."""
-
 
 def accounted(
     sae: S,
     tensors: Stated | Sequence[Stated],
     config: Stated | None = None,
     *,
-    harmless: Collection[str] = (),
+    carried: Collection[str] = (),
 ) -> S:
-    """Refuse what a file holds, changes numbers and was not read, note the rest in `origin`; returns the SAE.
+    """Refuse tensors that a file holds, change numbers and were not read, and keep what else was not read in
+    `origin`; returns the SAE.
 
-    `harmless` are tensors and fields of the library that need not be read.
+    `carried` are tensors that files of the library hold and do not compute codes or reconstructions with.
     """
     made: Any = sae
     files = [tensors] if isinstance(tensors, Stated) else tensors
     unread = [name for one in files for name in one.unread()]
-    left = [
-        name for name in unread if not {name, name.rpartition(".")[2]} & {*harmless, *_HARMLESS}
-    ]
+    left = [name for name in unread if not {name, name.rpartition(".")[2]} & {*carried}]
     encoding = getattr(made, "encoding", None)
     by_size = encoding is not None and encoding.k is not None  # a threshold is no part of that
     meant = [name for name in left if name.lower().rpartition(".")[2] in _MEANT]
@@ -268,29 +228,20 @@ def accounted(
     _check_sizes(made, config)
     if left_out := _positions_of(config):
         made.position_policy = PositionPolicy(**left_out, source=made.origin.library)
-    stated = [
-        f"{name}={value!r:.60}"
-        for name, value in config.unread().items()
-        if not {name, inner := name.rpartition(".")[2]} & {*harmless} and may_matter(inner, value)
-    ]
-    notes = []
+    fields = {name: value for name, value in config.unread().items() if states(value)}
+    notes = list(made.origin.notes)
     if left:
         notes.append(
             f"Its file also holds {', '.join(map(repr, left))}: not read, though it may be computed with."
         )
-    if stated:
-        notes.append(f"Its file also states {', '.join(stated)}: not read, though it may matter.")
-    if notes:
-        made.origin = replace(made.origin, notes=[*made.origin.notes, *notes])
+    unread = [f"{name}={value!r:.60}" for name, value in fields.items()]
+    made.origin = replace(made.origin, notes=notes, unread=unread)
     return sae
 
 
-def may_matter(name: str, value: object) -> bool:
-    """Return whether a field that was not read may be of the computation; an unknown one counts as such."""
-    states = value is not None and value not in ("", "none") and value not in ([], {}, Stated({}))
-    words = set(re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()))
-    of_training = words & _OF_TRAINING and not words & _OF_NUMBERS
-    return states and name.lower() not in {*_HARMLESS, *_SIZES} and not of_training
+def states(value: object) -> bool:
+    """Return whether a field says anything."""
+    return value is not None and value not in ("", "none") and value not in ([], {})
 
 
 def _positions_of(config: Stated) -> dict[str, Any]:
@@ -299,8 +250,10 @@ def _positions_of(config: Stated) -> dict[str, Any]:
     for name, value in config.held.items():
         if isinstance(value, Stated):
             positions |= _positions_of(value)
-        elif value and str(value).lower() != "false":  # as lines of YAML are read
-            positions |= _OF_POSITIONS.get(name, {})
+        elif (
+            name in _OF_POSITIONS and config[name] and str(value).lower() != "false"
+        ):  # as YAML has it
+            positions |= _OF_POSITIONS[name]
     return positions
 
 
@@ -312,7 +265,11 @@ def _check_sizes(sae: Any, config: Stated) -> None:
     for name, value in config.held.items():
         if isinstance(value, Stated):
             _check_sizes(sae, value)
-        elif name in _SIZES and isinstance(value, int) and value not in (0, sizes[_SIZES[name]]):
+        elif (
+            name in _SIZES
+            and isinstance(config[name], int)
+            and value not in (0, sizes[_SIZES[name]])
+        ):
             raise ValueError(
                 f"`{name}` in the configuration must be that of the weights next to it, "
                 f"{sizes[_SIZES[name]]}, got {value}. One of the two files is of another SAE."

@@ -43,16 +43,6 @@ ARRAYS, TENSORS, CONFIG = "params.npz", "params.safetensors", "config.json"
 LAYERS = "params_layer_{}.safetensors"
 LIBRARY, NEWER = "Gemma Scope", "Gemma Scope 2"
 _NAMES = ("w_enc", "w_dec", "b_enc", "b_dec", "threshold")
-_PLACES = (
-    "hf_hook_point_in",
-    "hf_hook_point_out",
-    "hook_point_in",
-    "hook_point_out",
-    "width",
-    "l0",
-    "type",
-)
-"""Fields whose content is in the folder's name, too."""
 _LAYER = re.compile(r"layer_(\d+)")
 _EMBEDDING = re.compile(r"(?:^|/)embedding/width_\w+/average_l0_\d+/?$")
 _L0 = re.compile(r"average_l0_(\d+)")
@@ -130,7 +120,7 @@ def _one_site(folder: Path, named: Path) -> Imported:
         skip=None if skip is None else skip.T,
     )
     sae.target_hook_point = _place(config, "out") if sae.writes else None
-    accounted(sae, arrays, config, harmless=_PLACES)
+    accounted(sae, arrays, config)
     return remember(
         sae,
         NEWER if newer else LIBRARY,
@@ -303,8 +293,7 @@ def _several_layers(folder: Path) -> ImportedCrosscoder | ImportedCrossLayerTran
     kind = facts.get("type") or f"{folder.parent.name} {folder.name}"
     crosses = "crosscoder" in str(kind).lower()
     made = _crosscoder(layers, folder, facts) if crosses else _cross_layer(layers, facts)
-    known = ("architecture", "affine_connection", *_PLACES)
-    return accounted(made, files, facts, harmless=known)
+    return accounted(made, files, facts)
 
 
 def _crosscoder(

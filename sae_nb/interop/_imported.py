@@ -192,6 +192,9 @@ class Origin:
     notes: list[str] = field(default_factory=list)
     """The reader's changes to the file's numbers, and requirements of its use; a sentence each."""
 
+    unread: list[str] = field(default_factory=list)
+    """Fields of its configuration that the reader did not read, "name=value"; most are of its training."""
+
 
 CENTRING = {
     True: "The model it was trained on had its writing weights centred, so it reads activations less the mean "

@@ -21,7 +21,7 @@ import torch
 from sae_nb.checks import checked
 from sae_nb.files._atomic import free_folder, replacing
 from sae_nb.interop._detection import local_copy
-from sae_nb.interop._foreign import may_matter, read_keyed
+from sae_nb.interop._foreign import read_keyed, states
 from sae_nb.lenses import Lens
 
 if TYPE_CHECKING:
@@ -118,10 +118,10 @@ _READ = frozenset((
 
 
 def _unread(content: Mapping[Any, Any], layers: tuple[int, ...]) -> list[str]:
-    """Return names of further content that may be of the computation."""
+    """Return names of what else the file states."""
     more = content.get("metadata")
     held = {**(more if isinstance(more, Mapping) else {}), **content}
-    others = [str(n) for n, v in held.items() if n not in _READ and may_matter(str(n), v)]
+    others = [str(n) for n, v in held.items() if n not in _READ and states(v)]
     stated = content.get("source_layers")
     agree = stated is None or sorted(stated) == list(layers)
     return others if agree else [*others, "source_layers"]

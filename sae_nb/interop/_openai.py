@@ -84,7 +84,7 @@ def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
         origin=Origin(library=LIBRARY, architecture=activation),
         hook_point=hook_point,
     )
-    accounted(sae, tensors, facts, harmless=_COUNTS)
+    accounted(sae, tensors, facts, carried=_COUNTS)
     # What its writer had: facts of the activation are inside, not "activation.k" as torch's modules name them.
     inside = f"{_STATE}."
     config: dict[str, Any] = {n: v for n, v in plain.items() if not n.startswith(inside)}

@@ -115,7 +115,7 @@ def read_overcomplete(
     if "dictionary.W" in tensors:
         # Mixtures of data points, of which few are any atom.
         sae.operator.weight.requires_grad_(False)
-    accounted(sae, tensors, about, harmless=_DERIVED)
+    accounted(sae, tensors, about, carried=_DERIVED)
     return remember(sae, LIBRARY, tensors.held, {**written, **missing}, restate=_restated)
 
 

@@ -27,23 +27,6 @@ SCOPE_CONFIG, SCOPE_WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors
 """Files of a Llama Scope SAE, in its folder."""
 R1_CONFIG, R1_WEIGHTS = "config.json", "sae_weights.safetensors"
 _LOG_THRESHOLD = "log_jumprelu_threshold"
-_OF_SCOPES = (
-    "out",  # the norm of what it writes, which is what it reads
-    "top_k",
-    "use_batch_norm_mse",
-    "use_triton_kernel",
-    "decoder_exactly_fixed_norm",
-    "sparsity_include_decoder_norm",  # as SAELens reads them, without
-    "sae_type",
-    "strict_loading",
-    "init_decoder_norm",
-    "init_encoder_norm",
-    "init_encoder_with_decoder_transpose",
-    "k_warmup_steps",
-    "fp16",
-    "bf16",
-)
-"""Fields of Llama Scope's training."""
 _USUAL = {
     "use_decoder_bias": True,
     "apply_decoder_bias_to_pre_encoder": False,
@@ -117,7 +100,7 @@ def _assembled(
             f"`d_model` next to {str(path)!r} must be its width, {sae.d_in}, got {facts['d_model']}. One of "
             "the two files is of another SAE."
         )
-    return accounted(sae, tensors, facts, harmless=(_LOG_THRESHOLD, *_OF_SCOPES))
+    return accounted(sae, tensors, facts, carried=(_LOG_THRESHOLD,))
 
 
 @named_errors

@@ -27,7 +27,6 @@ from sae_nb.interop._imported import FromFile, Origin, usual_positions
 
 CONFIG, WEIGHTS = "conf.yaml", "latest_ckpt.safetensors"
 LIBRARY = "Temporal Feature Analysis"
-_OTHERS_OF_SAE = ("sae.exp_factor", "sae.sae_type", "sae.name")
 DIVISOR = 4
 """Theirs is λ = 1 / (4 d_in)."""
 _NUMBERS: tuple[tuple[str, str, int, str, int], ...] = (
@@ -177,8 +176,7 @@ def read_temporal(folder: str | Path) -> ImportedTemporal:
         factor=float(facts.get("sae.scaling_factor", 1.0)),
         origin=Origin(library=LIBRARY, architecture=kind, model_name=facts.get("llm.model_name")),
     )
-    of_training = [name for name in facts if not name.startswith("sae.")]
-    return accounted(sae, tensors, facts, harmless=[*of_training, *_OTHERS_OF_SAE])
+    return accounted(sae, tensors, facts)
 
 
 def _attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

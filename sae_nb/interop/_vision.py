@@ -45,18 +45,6 @@ _NORMS: dict[Any, Norm] = {
     "layer_norm": "layer_norm",
     "constant_norm_rescale": "constant_norm",
 }
-_OF_PRISMA = (
-    "activation_fn_kwargs",
-    "transcoder_with_skip_connection",
-    "out_hook_point_layer",
-    "layer_out_subtype",
-    "initialization_method",
-    "l1_loss_wd_norm",
-    "use_cached_activations",
-    "cached_activations_path",
-    "b_enc",
-)
-"""Fields of its training, and the encoder's bias of a gated one, which has two others."""
 _SHORTEST = 0.01
 """Thresholds of VISAEBench's JumpReLU where a file has none."""
 _STANDARDISED = (
@@ -117,9 +105,7 @@ def read_visaebench(folder: str | Path) -> Imported:
         encoder_bias=tensors["encoder.bias"].float(),
         threshold=threshold,
     )
-    return accounted(
-        sae, tensors, config, harmless=("_running_threshold", "k", "sae_type", "model")
-    )
+    return accounted(sae, tensors, config, carried=("_running_threshold",))
 
 
 def _visaebench_rule(
@@ -169,7 +155,7 @@ def read_sae_for_vlm(path: str | Path) -> Imported:
     parts, encoding = translated(name, tensors, False)
     origin = Origin(library=VLM, architecture=name)
     sae = assemble(encoding=encoding, origin=origin, hook_point=None, **parts)
-    return accounted(sae, tensors, harmless=("k", "group_sizes"))
+    return accounted(sae, tensors, carried=("k", "group_sizes"))
 
 
 @checked
@@ -232,7 +218,7 @@ def read_prisma(folder: str | Path) -> Imported:
         encoder=tensors["W_enc"].float().T,
         **parts,
     )
-    return accounted(sae, tensors, config, harmless=_OF_PRISMA)
+    return accounted(sae, tensors, config, carried=("b_enc",))
 
 
 def _prisma_place(config: Stated) -> str | None:

@@ -324,7 +324,8 @@ def warn_of_misfit(sae: Any, acts: Activations) -> None:
         sae.on_first_use = warn_of_misfit
     # What a file of one's own calls its model is no name that models here must have.
     if figures or (names and by_name):
-        notes = " See sae.origin.notes, too." if origin and origin.notes else ""
+        said = [name for name in ("notes", "unread") if getattr(origin, name, None)]
+        notes = f" See {' and '.join(f'sae.origin.{name}' for name in said)}, too." if said else ""
         warn_caller(
             f"{name} may not fit these activations: "
             f"{'; '.join([*names, *(figures or ())])}. {CAUSES} sn.check_fit(model, sae) tries them.{notes}"

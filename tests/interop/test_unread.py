@@ -138,12 +138,6 @@ def test_topk_by_its_activation_is_a_topk_in_any_version(tmp_path: Path) -> None
 
 ALIEN = {"input_matrix": draw(3, 3, seed=6)}
 FIELD = {"input_gain": 2.0}
-TRAINING = {
-    "wandb_project": "p",
-    "created_at": "2025-01-01",
-    "lr": 1e-4,
-    "dataset_path": "some/text",
-}
 LINEAR = {
     "encoder.weight": W_ENC.T.contiguous(), "encoder.bias": B_ENC, "decoder.weight": W_DEC.T.contiguous(),
 }  # fmt: skip
@@ -264,16 +258,17 @@ STATELESS = ("vlm",)
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_an_unknown_tensor_or_field_is_noted_by_every_reader(tmp_path: Path, reader: str) -> None:
-    """By its name; and facts of the training alone are not."""
-    notes = []
-    for i, (more, facts) in enumerate(((ALIEN, FIELD), ({}, TRAINING), ({}, {}))):
-        folder = tmp_path / str(i)
-        folder.mkdir()
-        notes.append(" ".join(READERS[reader](folder, more, facts).origin.notes))
-    assert "input_matrix" in notes[0]
-    assert ("input_gain" in notes[0]) == (reader not in STATELESS)
-    assert notes[1] == notes[2]
+def test_an_unknown_tensor_or_field_is_told_by_every_reader(tmp_path: Path, reader: str) -> None:
+    """A tensor in the notes, a field among those that were not read, with its value."""
+    for name in ("more", "plain"):
+        (tmp_path / name).mkdir()
+    origin = READERS[reader](tmp_path / "more", ALIEN, FIELD).origin
+    plain = READERS[reader](tmp_path / "plain", {}, {}).origin
+    assert "input_matrix" in " ".join(origin.notes)
+    new = [one for one in origin.unread if one not in plain.unread]
+    names = [one.partition("=")[0].rpartition(".")[2] for one in new]
+    assert names == ([] if reader in STATELESS else ["input_gain"])
+    assert all("2.0" in one for one in new)
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -380,7 +375,7 @@ def test_what_is_signed_is_read_or_noted(tmp_path: Path) -> None:
     top = U.abs().topk(3, dim=1).indices
     assert torch.allclose(codes(signed), torch.zeros_like(U).scatter(1, top, U.gather(1, top)))
     groups = _sparsify(tmp_path / "groups", {}, {"signed": True, "activation": "groupmax", "k": 5})
-    assert "signed" in groups.origin.notes[0]
+    assert "signed=True" in groups.origin.unread
 
 
 @pytest.mark.parametrize(
@@ -426,8 +421,9 @@ def test_a_norm_of_codes_that_only_the_configuration_states_is_used(tmp_path: Pa
 
 
 def test_a_factor_by_a_wrong_width_is_refused(tmp_path: Path) -> None:
-    """Llama Scope's s is √d_model over a norm; what is known of that norm is no unread field."""
-    assert "dataset" not in " ".join(_llama_scope(tmp_path, {}, {}).origin.notes)
+    """Llama Scope's s is √d_model over the norm of what is read; that of what is written is not needed."""
+    unread = _llama_scope(tmp_path, {}, {}).origin.unread
+    assert unread == ["dataset_average_activation_norm.out=2.0"]
     with pytest.raises(ValueError, match="d_model"):
         _llama_scope(tmp_path, {}, {"d_model": D + 1})
 
