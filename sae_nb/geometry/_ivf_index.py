@@ -112,9 +112,7 @@ def near_distances(
     if len(x) <= whole_up_to:
         return NearDistances(distances=nearest_by_cosine(x, k)[1], found=1.0)
     lists, lengths = Lists(x, seed=seed), _lengths(x)
-    generator = torch.Generator().manual_seed(seed)
-    tried = torch.randperm(len(x), generator=generator)[:TRIED]
-    everything = torch.arange(len(x))
+    tried, everything = drawn_rows(len(x), seed), torch.arange(len(x))
     whole = torch.cat([_nearest(x, lengths, rows, everything, k) for rows in tried.split(32)])
     best: Tensor = torch.empty(0)
     found, looked_at = 0.0, 0
@@ -127,6 +125,14 @@ def near_distances(
     return NearDistances(
         distances=(1 - cosines).clamp_min_(0).numpy(), found=found, n_tried=len(tried)
     )
+
+
+def drawn_rows(n: int, seed: int) -> Int[Tensor, " tried"]:
+    """Return rows to try a search with.
+
+    Not torch's draw: it would begin with those that lists are made around, whose nearest are all in them.
+    """
+    return torch.from_numpy(np.random.default_rng(seed).permutation(n)[:TRIED])
 
 
 def _searched(

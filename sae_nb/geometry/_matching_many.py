@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.geometry._cosines import unit_rows
-from sae_nb.geometry._ivf_index import LISTS_LOOKED_AT, TRIED, Lists, random_distances
+from sae_nb.geometry._ivf_index import LISTS_LOOKED_AT, TRIED, Lists, drawn_rows, random_distances
 from sae_nb.geometry._matching import EPSILON, bid
 
 MATCHED_WHOLE = 20_000
@@ -89,8 +89,7 @@ def _enough(
     first: Tensor, second: Tensor, lists: Lists, of: Tensor, seed: int
 ) -> tuple[int, float]:
     """Return the number of lists to search, and how often the best partner is in them."""
-    generator = torch.Generator().manual_seed(seed)
-    tried = torch.randperm(len(first), generator=generator)[:TRIED]
+    tried = drawn_rows(len(first), seed)
     tiles = second.split(_TILE // TRIED)
     best = torch.stack([(first[tried] @ rows.T).amax(dim=1) for rows in tiles]).amax(dim=0)
     for looked_at in LISTS_LOOKED_AT:

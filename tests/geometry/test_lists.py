@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.geometry import nearest_by_cosine
+from sae_nb.geometry import _ivf_index, nearest_by_cosine
 from sae_nb.geometry._ivf_index import Lists, near_distances, random_distances
 
 
@@ -58,6 +58,19 @@ def test_what_is_found_is_never_too_near(d: int) -> None:
     assert near.found > 0.9
     again = near_distances(x, 10, seed=1, whole_up_to=100)
     assert np.array_equal(near.distances, again.distances)
+
+
+def test_the_share_found_is_that_of_rows_that_no_list_was_made_around(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One list of 45 is searched, with 40 rows to try it: the share that they find is that of all rows."""
+    monkeypatch.setattr(_ivf_index, "LISTS_LOOKED_AT", (1,))
+    monkeypatch.setattr(_ivf_index, "TRIED", 40)
+    x = torch.randn(2000, 24, generator=torch.Generator().manual_seed(0))
+    exact = nearest_by_cosine(x, 10)[1]
+    near = near_distances(x, 10, seed=0, whole_up_to=100)
+    true = (near.distances <= exact[:, -1:] + 1e-6).mean()
+    assert near.found == pytest.approx(true, abs=0.2)
 
 
 def test_all_lists_together_are_exact() -> None:
