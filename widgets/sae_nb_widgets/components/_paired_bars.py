@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import traitlets as t
 
-from sae_nb.figures import current_theme, theme
+from sae_nb.figures import current_theme, fade, theme
 from sae_nb.figures._svg_layout import (
     filled,
     hstack,
@@ -37,9 +37,14 @@ NEGATIVE, POSITIVE = (css_colour(theme.SIGNED[end]) for end in (0, -1))
 MARKS = ("", "control", "before", "above", "below", "hollow")
 """Nothing, the dashed tick, the solid one, a bar above zero, one below it, an outlined one."""
 
+PAIRED = "sae-nb-paired"
+"""Class of a list of rows whose columns have heads."""
 
 HOLLOW_PX = 2
 """Line of an outlined bar, as in the style sheet."""
+
+BAND = fade(theme.CONTROL, 0.6)
+"""Colour of random controls in a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,12 @@ class Column:
     tips: Sequence[str] = ()
     """Tooltip of a tick or bar; the numbers when empty."""
 
+    bands: Sequence[Sequence[float]] = ()
+    """Least, median and most of random controls, drawn as a grey band; () for none."""
+
+    colours: Sequence[str] = ()
+    """CSS colour of each bar, neutral where empty, in place of the colours of a sign."""
+
 
 class PairedBars(Component):
     """Rows with a label and two bars; hover one to look, click to choose.
@@ -90,7 +101,7 @@ class PairedBars(Component):
     _esm = script("paired_bars")
 
     labels = t.List(t.Unicode(), help="What each row is.").tag(sync=True)
-    columns = t.List(t.Dict(), help="Titles, values, notes and ticks of the two columns.").tag(
+    columns = t.List(t.Dict(), help="Titles, values, notes and ticks of the columns.").tag(
         sync=True
     )
     key = t.List(help="What the marks mean: pairs of a mark of `MARKS` and its words.").tag(
@@ -98,6 +109,13 @@ class PairedBars(Component):
     )
     selected = t.Int(-1, help="Index of the row chosen; -1 for none.").tag(sync=True)
     hovered = t.Int(-1, help="Index of the row pointed at; -1 for none.").tag(sync=True)
+    look = t.Unicode(PAIRED, help="Classes of the list: columns with heads, or bars alone.").tag(
+        sync=True
+    )
+
+    @property
+    def _alone(self) -> bool:
+        return bool(self.look != PAIRED)
 
     def show(
         self,
@@ -156,17 +174,26 @@ class PairedBars(Component):
 
     def static_html(self) -> str:
         """Return the bars as escaped HTML."""
-        if not self.labels:
+        if not self.labels and not self._alone:
             return self._empty_html()
-        heads = "".join(
-            f'<div class="sae-nb-cardtitle">{escape(column["title"])}</div>'
-            for column in self.columns
-        )
         rows = "".join(self._row_html(i) for i in range(len(self.labels)))
+        heads = [self.description, *(column["title"] for column in self.columns)]
+        titles = "".join(f'<div class="sae-nb-cardtitle">{escape(head)}</div>' for head in heads)
+        if not self._alone:
+            head = f'<div class="sae-nb-pairrow sae-nb-pairhead">{titles}</div>'
+            style = f' sae-nb-of{len(self.columns)}"'
+            return (
+                f'<div class="sae-nb-component"><div class="{self.look}{style}>{head}{rows}</div>'
+                f"{self._key_html()}</div>"
+            )
+        title = f'<div class="sae-nb-cardtitle">{escape(self.description)}</div>'
+        title = title if self.description else ""
+        if not rows:
+            return f'<div class="sae-nb-component">{title}{self._empty_html()}</div>'
+        width = max(3, *map(len, self.columns[0]["notes"]))
         return (
-            f'<div class="sae-nb-component"><div class="sae-nb-paired sae-nb-of{len(self.columns)}">'
-            f'<div class="sae-nb-pairrow sae-nb-pairhead"><div class="sae-nb-cardtitle">'
-            f"{escape(self.description)}</div>{heads}</div>{rows}</div>{self._key_html()}</div>"
+            f'<div class="sae-nb-component">{title}'
+            f'<div class="{self.look}" style="--number-width:{width}ch">{rows}</div></div>'
         )
 
     def _key_html(self) -> str:
@@ -178,32 +205,46 @@ class PairedBars(Component):
 
     def drawing(self, width: float) -> Drawing:
         """Return the rows as strokes, with a key of the ticks that are drawn."""
+        title = title_drawing(self.description, width)
         if not self.labels:
-            return paragraph(self.empty_text, width)
+            empty = paragraph(self.empty_text, width)
+            return stacked([title, empty], gap=4) if self._alone else empty
         size = current_theme().font_px
+        share, gap, free = (0.45, 0, 8) if self._alone else (0.34, 10, 4)
         icon = 1.3 * size + 4 if any(self.icons) else 0
-        names = min(0.34 * width, 10 + icon + max(text_width(x, size) for x in self.labels))
-        column = (width - names - 10 * len(self.columns)) / max(len(self.columns), 1)
+        names = min(share * width, 10 + icon + max(text_width(x, size) for x in self.labels))
+        column = (width - names - gap * len(self.columns)) / max(len(self.columns), 1)
         heads = [(self.description, names), *((str(c["title"]), column) for c in self.columns)]
-        head = hstack([title_drawing(text, wide) for text, wide in heads], gap=10)
+        if not self._alone:
+            title = hstack([title_drawing(text, wide) for text, wide in heads], gap=gap)
         labels = [
             stroke
             for i, label in enumerate(self.labels)
-            for stroke in label_strokes(self, i, label, i * 1.5 * size, names - 4)
+            for stroke in label_strokes(self, i, label, i * 1.5 * size, names - free)
         ]
         high = 1.5 * size * len(self.labels)
         parts = [Drawing(names, high, tuple(labels))]
         parts += [_column_drawing(c, column, len(self.labels)) for c in self.columns]
-        marks = [(_mark_stroke(mark), words) for mark, words in self.key]
-        return stacked([head, hstack(parts, gap=10), key(marks, width)], gap=4)
+        return stacked([title, hstack(parts, gap=gap), key(self._marks(), width)], gap=4)
+
+    def _marks(self) -> list[tuple[Stroke, str]]:
+        """Marks of the key of a picture, and what they mean."""
+        return [(_mark_stroke(mark), words) for mark, words in self.key]
 
     def _row_html(self, row: int) -> str:
         chosen = " sae-nb-selected" if self.selected == row else ""
-        cells = "".join(_cell_html(column, row) for column in self.columns)
         label = escape(self.labels[row])
+        named = f"{icon_html(self, row)}{label}</div>"
+        if self._alone:
+            tip = escape(" · ".join((self.labels[row], self.columns[0]["tips"][row])))
+            return (
+                f'<div class="sae-nb-barrow{chosen}"{tag_html(self, row)} title="{tip}">'
+                f'<div class="sae-nb-label" dir="auto">{named}{_bar_html(self.columns[0], row)}</div>'
+            )
+        cells = "".join(_cell_html(column, row) for column in self.columns)
         return (
             f'<div class="sae-nb-pairrow{chosen}"{tag_html(self, row)}><div class="sae-nb-label" dir="auto" '
-            f'title="{label}">{icon_html(self, row)}{label}</div>{cells}</div>'
+            f'title="{label}">{named}{cells}</div>'
         )
 
 
@@ -224,10 +265,10 @@ def _mark_html(mark: str) -> str:
     return f'<span class="sae-nb-keymark sae-nb-key-{mark}"{style}></span>' if mark else ""
 
 
-def _plain(column: Column, n: int) -> dict[str, object]:
+def _plain(column: Column, n: int) -> dict[str, Any]:
     given = {
         name: getattr(column, name)
-        for name in ("values", "notes", "control", "exact", "tips", "hollow")
+        for name in ("values", "notes", "control", "exact", "tips", "hollow", "bands", "colours")
     }
     for name, entries in given.items():
         if len(entries) != n and (len(entries) or name == "values"):
@@ -235,33 +276,47 @@ def _plain(column: Column, n: int) -> dict[str, object]:
                 f"`{name}` of {column.title!r} must have one entry per label ({n}), got {len(entries)}."
             )
     numbers = {name: float_list(given[name]) for name in ("values", "control", "exact")}
-    known = [abs(v) for values in numbers.values() for v in values if v is not None]
+    bands = [list(map(float, band)) for band in column.bands] or [[]] * n
+    scaled: list[Sequence[float | None]] = [*numbers.values(), *bands]
+    known = [abs(v) for values in scaled for v in values if v is not None]
     top = column.maximum or max(known, default=0.0) or 1.0
     notes = [str(note) for note in column.notes] or [format_number(v) for v in numbers["values"]]
     words = {"notes": notes, "tips": [str(tip) for tip in column.tips]}
     hollow = [bool(one) for one in column.hollow] or [False] * n
-    look = {"signed": column.signed, "maximum": top, "hollow": hollow}
-    return {"title": column.title, **look, **numbers, **words}
+    by_sign = [NEGATIVE if (v or 0) < 0 else POSITIVE for v in numbers["values"]]
+    colours = [str(one) for one in column.colours] or (by_sign if column.signed else [""] * n)
+    look = {"signed": column.signed, "maximum": top, "hollow": hollow, "colours": colours}
+    look["zero"] = column.signed and not column.colours
+    return {"title": column.title, **look, **numbers, "bands": bands, **words}
+
+
+def _share(column: dict[str, Any], value: float | None) -> float:
+    """Place of a value on its track, 0 to 1."""
+    low = -1.0 if column["signed"] else 0.0
+    return float(np.clip(((value or 0.0) / column["maximum"] - low) / (1 - low), 0, 1))
 
 
 def _column_drawing(column: dict[str, Any], width: float, rows: int) -> Drawing:
     """Bars, ticks and numbers of one column."""
     size = current_theme().font_px
     long = max(width - 10 - max(text_width(note, size) for note in column["notes"]), 20)
-    low = -1.0 if column["signed"] else 0.0
 
-    def place(value: float) -> float:
-        return long * float(np.clip((value / column["maximum"] - low) / (1 - low), 0, 1))
+    def place(value: float | None) -> float:
+        return long * _share(column, value)
 
     strokes: list[Stroke] = []
     for i in range(rows):
-        y, value = 1.5 * size * i, column["values"][i] or 0.0
+        y = 1.5 * size * i
         strokes.append(Rectangle(0, y + 3, long, 12, TRACK))
-        colour = (NEGATIVE if value < 0 else POSITIVE) if column["signed"] else theme.NEUTRAL
-        zero, end = place(0.0), place(value)
+        zero, end = place(0.0), place(column["values"][i])
+        colour = column["colours"][i] or theme.NEUTRAL
         strokes.append(_bar(min(zero, end), y + 3, abs(end - zero), colour, column["hollow"][i]))
-        if column["signed"]:
+        if column["zero"]:
             strokes.append(Polyline([(zero, y + 3), (zero, y + 15)], theme.AXIS, 1))
+        if band := column["bands"][i]:
+            low, middle, high = map(place, band)
+            strokes.append(Rectangle(low, y + 6, high - low, 6, BAND))
+            strokes += tick_strokes(middle, y + 4, 10, False)
         for name in ("control", "exact"):
             if column[name] and column[name][i] is not None:
                 strokes += tick_strokes(place(column[name][i]), y + 3, 12, name == "control")
@@ -276,35 +331,36 @@ def _bar(x: float, y: float, width: float, colour: str, hollow: bool) -> Stroke:
     return Polyline(corners, colour, HOLLOW_PX)
 
 
-def _cell_html(column: dict[str, object], row: int) -> str:
-    low = -1.0 if column["signed"] else 0.0
+def _bar_html(column: dict[str, Any], row: int) -> str:
+    """The track of a bar with what lies on it, and its number."""
 
-    def percent(value: float) -> float:
-        share = value / float(column["maximum"])  # type: ignore[arg-type]
-        return 100 * float(np.clip((share - low) / (1 - low), 0, 1))
+    def at(value: float | None) -> str:
+        return f"left:{100 * _share(column, value):.1f}%"
 
-    value = column["values"][row]  # type: ignore[index]
-    zero, end = percent(0.0), percent(value or 0.0)
-    colour = ""
-    if column["signed"]:
-        colour = f";--fill:{NEGATIVE if (value or 0) < 0 else POSITIVE}"
-    hollow = " sae-nb-hollow" if column["hollow"][row] else ""  # type: ignore[index]
-    track = (
+    zero, end = (100 * _share(column, value) for value in (0.0, column["values"][row]))
+    colour, band = column["colours"][row], column["bands"][row]
+    fill = f";--fill:{escape(colour)}" if colour else ""
+    hollow = " sae-nb-hollow" if column["hollow"][row] else ""
+    track = '<div class="sae-nb-zero"></div>' if column["zero"] else ""
+    track += (
         f'<div class="sae-nb-fill{hollow}" style="left:{min(zero, end):.1f}%;'
-        f'width:{abs(end - zero):.1f}%{colour}"></div>'
+        f'width:{abs(end - zero):.1f}%{fill}"></div>'
     )
+    if band:
+        wide = 100 * (_share(column, band[2]) - _share(column, band[0]))
+        track += f'<div class="sae-nb-band" style="{at(band[0])};width:{wide:.1f}%"></div>'
+        track += f'<div class="sae-nb-median" style="{at(band[1])}"></div>'
     for name, style in (("control", "control"), ("exact", "before")):
-        ticks = column[name]
-        if ticks and ticks[row] is not None:  # type: ignore[index]
-            at = percent(ticks[row])  # type: ignore[index]
-            track += f'<div class="sae-nb-{style}" style="left:{at:.1f}%"></div>'
-    tips = column["tips"]
-    tip = escape(tips[row]) if tips else ""  # type: ignore[index]
-    note = escape(column["notes"][row])  # type: ignore[index]
-    longest = max(map(len, column["notes"]))  # type: ignore[call-overload]
-    zero_line = '<div class="sae-nb-zero"></div>' if column["signed"] else ""
+        if column[name] and column[name][row] is not None:
+            track += f'<div class="sae-nb-{style}" style="{at(column[name][row])}"></div>'
+    number = f'<div class="sae-nb-number">{escape(column["notes"][row])}</div>'
+    return f'<div class="sae-nb-track">{track}</div>{number}'
+
+
+def _cell_html(column: dict[str, Any], row: int) -> str:
+    tip = escape(column["tips"][row]) if column["tips"] else ""
+    longest = max(map(len, column["notes"]))
     return (
         f'<div class="sae-nb-paircell" style="--number-width:{longest + 1}ch" title="{tip}">'
-        f'<div class="sae-nb-track">{zero_line}{track}'
-        f'</div><div class="sae-nb-number">{note}</div></div>'
+        f"{_bar_html(column, row)}</div>"
     )

@@ -41,7 +41,6 @@ class ConceptOverlays:
         self.left = Sparkbars(
             description="share of it left (dashed, in brackets: random directions)"
         )
-        self.left.maximum = 1.0
         select = small_button(
             "select its atoms", "Select the atoms of this cone: their table and inputs", self.select
         )

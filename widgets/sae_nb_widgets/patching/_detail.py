@@ -27,7 +27,7 @@ class PatchingDetail:
         self._cells: list[tuple[int, int]] = []
         self.place = ipw.HTML()
         empty = "Click a cell for its numbers."
-        self.bars = Sparkbars(description="Share of the difference", signed=True, empty_text=empty)
+        self.bars = Sparkbars(description="Share of the difference", empty_text=empty)
         self.largest = RowTable(description="Largest places")
         self.largest.observe(self._take, "selected")
         self.widgets: tuple[ipw.Widget, ...] = (self.place, self.bars, self.largest)
