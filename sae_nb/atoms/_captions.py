@@ -407,7 +407,7 @@ def _numbered(sample: Int[np.ndarray, " units"]) -> Int[np.ndarray, " units"]:
     """Samples numbered without gaps; of fewer than both halves need, parts of them."""
     known, index = np.unique(sample, return_inverse=True)
     if len(known) >= 2 * FEWEST:
-        return index.reshape(-1)
+        return index.ravel()
     return np.arange(len(sample)) * 4 * FEWEST // max(len(sample), 1)
 
 
@@ -490,7 +490,7 @@ def _kinds(
     before = np.where(same, np.roll(word, 1), -1)
     after = np.where(np.roll(same, -1), np.roll(word, -1), -1)
     pairs, pair = np.unique(before * len(names) + word, return_inverse=True)
-    pair = np.where(before >= 0, pair.reshape(-1), -1)
+    pair = np.where(before >= 0, pair.ravel(), -1)
     together = _Pairs(pairs, names)
     count = np.bincount(word, minlength=len(names))
     plain = np.array([name.strip("“”") for name in names])

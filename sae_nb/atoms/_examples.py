@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import wave
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -229,7 +230,7 @@ def place_in(context: Context, sample: int, position: int) -> str:
 def _picture(catalogue: AtomCatalogue, atom: int, row: int) -> dict[str, Any]:
     context, sample = catalogue.acts.context, int(catalogue.samples[row])
     grid, n_prefix = context.patch_grid, context.prefix_tokens
-    length = n_prefix + (grid[0] * grid[1] if grid is not None else 0)
+    length = n_prefix + math.prod(grid or ())  # without patches one more, which is not read
     z = catalogue.sample_strengths(atom, sample, length)
     pictures = context.pictures
     if catalogue.of_whole_samples and pictures is not None:
@@ -261,7 +262,7 @@ def in_picture(
     picture = None if pictures is None else pictures[sample].cpu().numpy()
     if grid is None:
         return {"picture": picture}
-    z = np.full(n_prefix + grid[0] * grid[1], np.nan)
+    z = np.full(n_prefix + math.prod(grid), np.nan)
     inside = positions < len(z)
     z[positions[inside]] = strengths[inside]
     return {"picture": picture, "heat": context.on_face(z[n_prefix:])}

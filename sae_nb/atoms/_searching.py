@@ -242,7 +242,7 @@ def _found(catalogue: AtomCatalogue, query: str) -> FoundAtoms:
     peak = catalogue.max_strength[fired.atoms]
     everywhere = (catalogue.mean_strength * catalogue.n_fired)[fired.atoms]
     rows = sum(map(len, places))
-    apart = fired.mean * len(places) / everywhere > TIMES_CHANCE * rows / max(catalogue.n_rows, 1)
+    apart = fired.mean * len(places) / everywhere > TIMES_CHANCE * rows / catalogue.n_rows
     order = np.argsort(-fired.mean, kind="stable")
     order = order[(apart & (fired.largest >= LEAST * peak))[order]]
     there = dict(zip(fired.atoms.tolist(), fired.mean.tolist()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,7 +117,7 @@ def _place(position: int, context: Context) -> str:
     if position < n_prefix:
         return PREFIX[min(position, 1)]
     patch = position - n_prefix
-    if grid is None or patch >= grid[0] * grid[1]:
+    if grid is None or patch >= math.prod(grid):
         return f"position {position}"
     if context.frames is not None:
         return _tubelet(patch, context)

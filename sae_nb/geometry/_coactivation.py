@@ -136,7 +136,7 @@ def partners(
     `pairs`: how many atoms it is ever active with; `interference`: Σ_j ReLU(−(ZᵀZ)_ij G_ij)²; `npmi`,
     `partner`, `together`: its best partners among atoms active in `least` rows, and in how many rows.
     """
-    n_atoms, n_rows = atom_offsets.shape[0] - 1, offsets.shape[0] - 1
+    n_atoms, n_rows = len(atom_offsets) - 1, len(offsets) - 1
     top = npmi.shape[1]
     for local in range(begin, end):
         i = first + local

@@ -97,7 +97,7 @@ class Curve(Finding):
         return self._at(torch.as_tensor(u, dtype=torch.float64)).to(self.mean.dtype)
 
     def _at(self, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch d_in"]:
-        terms = _terms(u.reshape(-1).numpy(), self.order, self.period, self.knots)
+        terms = _terms(u.flatten().numpy(), self.order, self.period, self.knots)
         found = self.mean.double() + torch.from_numpy(terms) @ self.weights.double()
         return found.reshape(*u.shape, -1)
 
@@ -304,7 +304,7 @@ def curve(
 def _means(
     x: Tensor, coordinate: Sequence[float] | np.ndarray | Tensor
 ) -> tuple[Float[np.ndarray, " values"], Float[np.ndarray, "values d_in"]]:
-    given = torch.as_tensor(np.asarray(coordinate), dtype=torch.float64).reshape(-1)
+    given = torch.as_tensor(np.asarray(coordinate), dtype=torch.float64).flatten()
     if len(given) != len(x):
         raise ValueError(
             f"`coordinate` must have a value for each of {len(x)} rows, got {len(given)}."

@@ -207,7 +207,7 @@ def tied_groups(
     tie = _lift(fires)
     np.fill_diagonal(tie, 0)
     closest = np.argsort(-tie, axis=1)[:, :n_partners]
-    i, j = np.repeat(np.arange(len(used)), closest.shape[1]), closest.reshape(-1)
+    i, j = np.repeat(np.arange(len(used)), closest.shape[1]), closest.ravel()
     x = fires.astype(np.float64)
     together, usual = (x.T @ x)[i, j], np.outer(x.sum(axis=0), x.mean(axis=0))[i, j]
     above = together > usual + least_score * np.sqrt(usual)

@@ -55,7 +55,7 @@ def sum_rows(begin, end, values, index, offsets, table, start, pieces, out):
     """Set out[i] = start + Σ_e values[e] · table[index[e]] over the entries e of segment i."""
     for piece in range(begin, end):
         for i in range(pieces[piece], pieces[piece + 1]):
-            for c in range(start.shape[0]):
+            for c in range(len(start)):
                 out[i, c] = start[c]
             add_rows(values, index, offsets[i], offsets[i + 1], table, out[i])
 
@@ -73,10 +73,10 @@ def sum_rows_against(
         sums[:] = 0
         for i in range(pieces[piece], pieces[piece + 1]):
             row, left = out[i], residual[i]
-            for c in range(start.shape[0]):
+            for c in range(len(start)):
                 row[c] = start[c]
             add_rows(values, index, offsets[i], offsets[i + 1], table, row)
-            for c in range(start.shape[0]):
+            for c in range(len(start)):
                 left[c] = target[i, c] - row[c]
                 sums[c] += left[c]
             total += dot(left, left)
@@ -87,7 +87,7 @@ def sum_rows_against(
 def dot(a, b):
     """⟨a, b⟩, in vector registers."""
     total = a.dtype.type(0)
-    for c in range(a.shape[0]):
+    for c in range(len(a)):
         total += a[c] * b[c]
     return total
 
@@ -97,7 +97,7 @@ def dot_four(g, t0, t1, t2, t3):
     """⟨g, t⟩ for four table rows at once: four streams from memory hide each other's latency."""
     zero = g.dtype.type(0)
     s0, s1, s2, s3 = zero, zero, zero, zero
-    for c in range(g.shape[0]):
+    for c in range(len(g)):
         s0 += g[c] * t0[c]
         s1 += g[c] * t1[c]
         s2 += g[c] * t2[c]
@@ -189,17 +189,17 @@ def block_maxima(row, bias, signed, maxima):
     """Write the maximum of row + bias, or of its magnitude, over each whole block; return how many
     there are.
     """
-    n_blocks = row.shape[0] // BLOCK
+    n_blocks = len(row) // BLOCK
     for b in range(n_blocks):
         first = b * BLOCK
         part, beside = row[first : first + BLOCK], bias[first : first + BLOCK]
         largest = part[0] + beside[0]
         if signed:
             largest = abs(largest)
-            for j in range(part.shape[0]):
+            for j in range(len(part)):
                 largest = larger(abs(part[j] + beside[j]), largest)
         else:
-            for j in range(part.shape[0]):
+            for j in range(len(part)):
                 largest = larger(part[j] + beside[j], largest)
         maxima[b] = largest
     return n_blocks
@@ -224,14 +224,14 @@ def collect_row(row, bias, first_atom, k, signed, values, atoms, state, i, scrat
         if bound > thresholds[i]:
             thresholds[i] = np.nextafter(bound, thresholds[i])
     threshold = thresholds[i]
-    room = values.shape[0] - BLOCK
+    room = len(values) - BLOCK
     for b in range(n_blocks + 1):
         if b < n_blocks and not maxima[b] > threshold:
             continue
         if n > room:
             threshold = max(threshold, keep_largest(values, atoms, n, k, scratch))
             n = k
-        for j in range(b * BLOCK, min(b * BLOCK + BLOCK, row.shape[0])):
+        for j in range(b * BLOCK, min(b * BLOCK + BLOCK, len(row))):
             value, atom = row[j] + bias[j], first_atom + j
             if signed and value < 0:
                 value, atom = -value, ~atom
@@ -265,7 +265,7 @@ def collect(begin, end, tile, bias, first_atom, last, k, signed, values, atoms, 
 @compiled()
 def pack(values, atoms, offsets, packed_values, packed_atoms):
     """Copy the candidates of every row, one after the other, into CSR arrays."""
-    for i in range(values.shape[0]):
+    for i in range(len(values)):
         first = offsets[i]
         for e in range(offsets[i + 1] - first):
             value, atom = values[i, e], atoms[i, e]
@@ -278,12 +278,12 @@ def pack(values, atoms, offsets, packed_values, packed_atoms):
 @compiled(inner=True, fastmath={"nnan", "nsz"})
 def row_margins(row, bias, floor, maxima):
     """Write the maximum of row + bias − floor over each block, the last one short."""
-    for b in range(maxima.shape[0]):
+    for b in range(len(maxima)):
         first = b * BLOCK
         part, beside = row[first : first + BLOCK], bias[first : first + BLOCK]
         below = floor[first : first + BLOCK]
         largest = part[0] + beside[0] - below[0]
-        for j in range(part.shape[0]):
+        for j in range(len(part)):
             largest = larger(part[j] + beside[j] - below[j], largest)
         maxima[b] = largest
 

@@ -70,7 +70,7 @@ class _OfSteps(torch.autograd.Function):
         ctx.save_for_backward(x, dictionary)
         ctx.steps, ctx.algorithm, ctx.nonnegative = steps, problem.algorithm, problem.nonnegative
         if problem.refits:
-            return (steps.coefficients * steps.chosen()).to(x.dtype)
+            return steps.coefficients.to(x.dtype, copy=True)
         return steps.amounts.clone()
 
     @staticmethod

@@ -49,10 +49,10 @@ def find_maxima(c, first, last, signed, maxima):
         part = c[block * BLOCK : (block + 1) * BLOCK]
         top = c.dtype.type(0)
         if signed:
-            for j in range(part.shape[0]):
+            for j in range(len(part)):
                 top = larger(abs(part[j]), top)
         else:
-            for j in range(part.shape[0]):
+            for j in range(len(part)):
                 top = larger(part[j], top)
         maxima[block] = top
 
@@ -60,17 +60,17 @@ def find_maxima(c, first, last, signed, maxima):
 @compiled(inner=True, fastmath=_FAST)
 def update(c, a, row, signed, maxima):
     """Update correlations after a step, c ← c − a · G[j], and their block maxima, in one pass."""
-    for block in range(maxima.shape[0]):
+    for block in range(len(maxima)):
         part = c[block * BLOCK : (block + 1) * BLOCK]
         beside = row[block * BLOCK : (block + 1) * BLOCK]
         top = c.dtype.type(0)
         if signed:
-            for j in range(part.shape[0]):
+            for j in range(len(part)):
                 value = part[j] - a * c.dtype.type(beside[j])
                 part[j] = value
                 top = larger(abs(value), top)
         else:
-            for j in range(part.shape[0]):
+            for j in range(len(part)):
                 value = part[j] - a * c.dtype.type(beside[j])
                 part[j] = value
                 top = larger(value, top)
@@ -84,10 +84,10 @@ def combine(start, z, atoms, m, gram, signed, c, maxima):
     Eight rows at a time quarter the traffic on c; a strip of c stays in the first-level cache.
     """
     strip = 8 * BLOCK
-    for low in range(0, c.shape[0], strip):
-        high = min(low + strip, c.shape[0])
+    for low in range(0, len(c), strip):
+        high = min(low + strip, len(c))
         out = c[low:high]
-        for j in range(out.shape[0]):
+        for j in range(len(out)):
             out[j] = start[low + j]
         i = 0
         while i + 8 <= m:
@@ -97,7 +97,7 @@ def combine(start, z, atoms, m, gram, signed, c, maxima):
             g2, g3 = gram[atoms[i + 2], low:high], gram[atoms[i + 3], low:high]
             g4, g5 = gram[atoms[i + 4], low:high], gram[atoms[i + 5], low:high]
             g6, g7 = gram[atoms[i + 6], low:high], gram[atoms[i + 7], low:high]
-            for j in range(out.shape[0]):
+            for j in range(len(out)):
                 near = z0 * g0[j] + z1 * g1[j] + z2 * g2[j] + z3 * g3[j]
                 far = z4 * g4[j] + z5 * g5[j] + z6 * g6[j] + z7 * g7[j]
                 out[j] -= near + far
@@ -105,12 +105,12 @@ def combine(start, z, atoms, m, gram, signed, c, maxima):
         while i + 2 <= m:
             z0, z1 = z[i], z[i + 1]
             g0, g1 = gram[atoms[i], low:high], gram[atoms[i + 1], low:high]
-            for j in range(out.shape[0]):
+            for j in range(len(out)):
                 out[j] -= z0 * g0[j] + z1 * g1[j]
             i += 2
         if i < m:
             z0, g0 = z[i], gram[atoms[i], low:high]
-            for j in range(out.shape[0]):
+            for j in range(len(out)):
                 out[j] -= z0 * g0[j]
         find_maxima(c, low // BLOCK, -(-high // BLOCK), signed, maxima)
 
@@ -120,19 +120,19 @@ def exclude(c, atoms, m, signed, maxima):
     """Take atoms already chosen out of the search."""
     for i in range(m):
         c[atoms[i]] = 0
-    if m < maxima.shape[0]:
+    if m < len(maxima):
         for i in range(m):
             block = atoms[i] // BLOCK
             find_maxima(c, block, block + 1, signed, maxima)
     else:
-        find_maxima(c, 0, maxima.shape[0], signed, maxima)
+        find_maxima(c, 0, len(maxima), signed, maxima)
 
 
 @compiled(inner=True)
 def block_of_best(maxima):
     """Return the first block that holds the largest score."""
     winner = 0
-    for block in range(1, maxima.shape[0]):
+    for block in range(1, len(maxima)):
         if maxima[block] > maxima[winner]:
             winner = block
     return winner
@@ -145,7 +145,7 @@ def best(c, floor, signed, maxima):
     top = maxima[winner]
     if not top > floor:
         return -1
-    for j in range(winner * BLOCK, c.shape[0]):
+    for j in range(winner * BLOCK, len(c)):
         if c[j] == top or (signed and -c[j] == top):
             return j
     return -1
@@ -159,10 +159,10 @@ def decide(c, left, dictionary, limit, most, signed, maxima):
     """
     winner, amount, top = -1, c.dtype.type(0), c.dtype.type(0)
     seen = 0
-    for block in range(maxima.shape[0]):
+    for block in range(len(maxima)):
         if not maxima[block] >= limit:
             continue
-        for j in range(block * BLOCK, min((block + 1) * BLOCK, c.shape[0])):
+        for j in range(block * BLOCK, min((block + 1) * BLOCK, len(c))):
             if c[j] >= limit or (signed and -c[j] >= limit):
                 seen += 1
                 if seen > most:
@@ -177,7 +177,7 @@ def decide(c, left, dictionary, limit, most, signed, maxima):
 @compiled(inner=True)
 def correlate(left, dictionary, c):
     """Set c = D left, one product at a time."""
-    for j in range(c.shape[0]):
+    for j in range(len(c)):
         c[j] = dot(left, dictionary[j])
 
 
@@ -185,7 +185,7 @@ def correlate(left, dictionary, c):
 def dot(a, b):
     """⟨a, b⟩."""
     total = a.dtype.type(0)
-    for i in range(a.shape[0]):
+    for i in range(len(a)):
         total += a[i] * b[i]
     return total
 
@@ -194,7 +194,7 @@ def dot(a, b):
 def precise_dot(a, b):
     """⟨a, b⟩ with a float64 sum."""
     total = 0.0
-    for i in range(a.shape[0]):
+    for i in range(len(a)):
         total += np.float64(a[i]) * np.float64(b[i])
     return total
 
@@ -203,7 +203,7 @@ def precise_dot(a, b):
 def subtract(r, a, d):
     """Set r ← r − a d; return ‖r‖²."""
     total = r.dtype.type(0)
-    for i in range(r.shape[0]):
+    for i in range(len(r)):
         value = r[i] - a * d[i]
         r[i] = value
         total += value * value
@@ -232,13 +232,13 @@ def matching_steps(
     atoms) and `amounts`.
     """
     n_atoms = c.shape[1]
-    maxima = np.empty((n_atoms + BLOCK - 1) // BLOCK, c.dtype)
+    maxima = np.empty(-(-n_atoms // BLOCK), c.dtype)
     for i in range(begin, end):
         if state[i] != RUNNING:
             continue
         row, left, m = c[i], r[i], np.int64(sizes[i])
         squared, error = dot(left, left), floors[i]
-        find_maxima(row, 0, maxima.shape[0], signed, maxima)
+        find_maxima(row, 0, len(maxima), signed, maxima)
         if not reselect:
             exclude(row, atoms[i], m, signed, maxima)
         for t in range(first, last):
@@ -256,7 +256,7 @@ def matching_steps(
             if j == FAR:
                 correlate(left, dictionary, row)
                 error = floors[i]
-                find_maxima(row, 0, maxima.shape[0], signed, maxima)
+                find_maxima(row, 0, len(maxima), signed, maxima)
                 if not reselect:
                     exclude(row, atoms[i], m, signed, maxima)
                 j = best(row, floors[i], signed, maxima)
@@ -295,7 +295,7 @@ def apply_rows(begin, end, c, rows, slot_of, atoms, places, amounts, step, steps
 @compiled(inner=True)
 def leftover(x, z, atoms, m, dictionary, r):
     """Set r = x − Σ_i z_i d_{atoms_i}; return ‖r‖²."""
-    for e in range(r.shape[0]):
+    for e in range(len(r)):
         r[e] = x[e]
     total = dot(r, r)
     for i in range(m):
@@ -358,7 +358,7 @@ def refit_steps(begin, end, rules, rows, chosen, first, last, keep):
         chosen
     )
     n_atoms = c.shape[1]
-    maxima = np.empty((n_atoms + BLOCK - 1) // BLOCK, c.dtype)
+    maxima = np.empty(-(-n_atoms // BLOCK), c.dtype)
     now = np.empty(n_atoms, c.dtype)
     narrow = np.empty(k, c.dtype)
     for i in range(begin, end):
@@ -368,7 +368,7 @@ def refit_steps(begin, end, rules, rows, chosen, first, last, keep):
         squared = dot(r[i], r[i])
         for j in range(n_atoms):
             now[j] = c[i, j]
-        find_maxima(now, 0, maxima.shape[0], signed, maxima)
+        find_maxima(now, 0, len(maxima), signed, maxima)
         if not reselect:
             exclude(now, atoms[i], m, signed, maxima)
         for t in range(first, last):
@@ -454,7 +454,7 @@ def matching_adjoint(begin, end, x, dictionary, atoms, steps, amounts, grads, gr
 @compiled(inner=True, fastmath=_FAST)
 def step_back(r, rho, d, a, slope, term):
     """Set r ← r + a d;  term = slope · r − a ρ;  ρ ← ρ + slope · d."""
-    for i in range(r.shape[0]):
+    for i in range(len(r)):
         value = r[i] + a * d[i]
         r[i] = value
         term[i] = slope * value - a * rho[i]

@@ -9,7 +9,7 @@ from sae_nb.kernels._compiling import compiled
 @compiled()
 def mirror(begin, end, gram):
     """Copy what is above the diagonal to below it, in squares that fit the first-level cache."""
-    n = gram.shape[0]
+    n = len(gram)
     for piece in range(begin, end):
         first, last = 64 * piece, min(64 * piece + 64, n)
         for left in range(0, first + 1, 64):

@@ -23,7 +23,7 @@ AT_ONCE = 2**22
 @compiled()
 def enter_slots(mode, rows, S, b, z, L, work, passive, active, sizes, threshold, floors, entered):
     """Let slot sizes[i] of each of some rows i enter its system; `entered` marks those that could."""
-    for at in range(rows.shape[0]):
+    for at in range(len(rows)):
         i = rows[at]
         m = sizes[i]
         z[i, m] = 0.0
@@ -65,7 +65,7 @@ class Refitting:
         """Give each of some rows one more atom; False where it lies in the span of those it has."""
         slots = self.sizes[rows.cpu()].long().to(rows.device)
         self.atoms[rows, slots] = atoms
-        portion = max(1, AT_ONCE // max(self.atoms[0].numel(), 1))
+        portion = max(1, AT_ONCE // self.atoms[0].numel())
         for some in torch.arange(len(rows), device=rows.device).split(portion):
             own = rows[some]
             beside = torch.stack([atoms[some], self.problem.x[own]], dim=1).double()

@@ -180,7 +180,7 @@ def log_odds(
     if isinstance(targets, Tensor):
         mask[torch.arange(len(outputs)), targets.cpu()] = True
     else:
-        mask[:, torch.as_tensor(targets).reshape(-1)] = True
+        mask[:, torch.as_tensor(targets).flatten()] = True
     wide = outputs.cpu().double()
     inside = wide.masked_fill(~mask, -torch.inf).logsumexp(dim=-1)
     return inside - wide.masked_fill(mask, -torch.inf).logsumexp(dim=-1)

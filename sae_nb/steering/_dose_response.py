@@ -363,7 +363,7 @@ def check_measure(measure: object) -> None:
 
 def check_strengths(strengths: Sequence[float]) -> Float[np.ndarray, " strengths"]:
     """Return strengths as an array, if there is one at least and all are finite."""
-    numbers = np.asarray(strengths, dtype=np.float64).reshape(-1)
+    numbers = np.asarray(strengths, dtype=np.float64).ravel()
     if len(numbers) == 0 or not np.isfinite(numbers).all():
         raise ValueError(f"`strengths` must be finite numbers, at least one, got {strengths}.")
     return numbers

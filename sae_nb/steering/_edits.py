@@ -384,7 +384,7 @@ def _look_up(
         rows = torch.arange(len(position), device=position.device)[:, None].expand_as(position)
     else:
         rows = state.sample.to(position.device)
-    if int(rows.max()) >= mask.shape[0]:
+    if int(rows.max()) >= len(mask):
         raise ValueError(
             f"`positions` as a mask must have a row per sample, at least {int(rows.max()) + 1}, got "
             f"shape {tuple(mask.shape)}. Pass shape (time,) to use one row for all."

@@ -21,6 +21,7 @@ from sae_nb.architectures import (
 )
 from sae_nb.architectures._describing import measured_words
 from sae_nb.architectures._jump_relu import jump, step
+from sae_nb.architectures._matryoshka import default_groups
 from sae_nb.architectures._recipe import ramp
 from sae_nb.architectures._revival import (
     IN_PURSUITS,
@@ -291,6 +292,9 @@ def test_atoms_of_layers_read_their_own_and_write_all_that_follow() -> None:
         torch.testing.assert_close(c.write_at(xs[at], before).detach(), decoded[at].detach())
     with pytest.raises(ValueError, match="fewer than 3"):
         c.write_at(xs[0], before)
+    for layer, at in ((0, 3), (3, 3), (1, 0), (-1, 0)):
+        with pytest.raises(ValueError, match="`at`|`layer`"):
+            c.written(layer, at)
     shares = c.shares()
     units = torch.split(c.operator.unit, [5, 7, 6])
     parts = zip(written, units, strict=True)
@@ -304,6 +308,14 @@ def test_atoms_of_layers_read_their_own_and_write_all_that_follow() -> None:
         z @ operator.atoms().detach(),
     )
     assert (operator.n_atoms, operator.d_in) == (12, 18)
+    tail = torch.cat(xs, dim=1)[:, 5:]
+    left = torch.cat([xs[0], tail], dim=1)
+    with torch.no_grad():
+        rest = c.layers[1].start(xs[1], left)
+        z = c.layers[1].training_codes(xs[1]).to_dense()
+        wrote = z @ c.layers[1].operator.atoms()
+    assert z.any()
+    torch.testing.assert_close(rest, torch.cat([xs[0], tail - wrote], dim=1))
 
 
 def test_a_prediction_sees_no_farther_than_was_trained() -> None:
@@ -324,7 +336,56 @@ def test_a_prediction_sees_no_farther_than_was_trained() -> None:
     assert default.prescale == pytest.approx(1 / math.sqrt(4))
 
 
+class Moved(sn.TopK):
+    """An SAE of which codes are halves, 1 being added."""
+
+    def uncoded(self, x: Any) -> tuple[float, float]:
+        return 2.0, 1.0
+
+
+def test_what_no_code_holds_is_a_factor_and_a_summand() -> None:
+    sae, x = Moved(4, 8, 2, generator=torch.Generator().manual_seed(0)), drawn(5, 4)
+    codes = sae.encode(x)
+    expected = 2 * sae.decode(codes) + 1
+    torch.testing.assert_close(sae(x), expected)
+    torch.testing.assert_close(sae.reconstruction(codes, x), expected)
+
+
+def test_tied_rows_of_resampled_atoms_are_as_long_as_the_others_are() -> None:
+    """Gains 2 and 4 of those alive: the mean, 3, times the share of a resampled length; no bias."""
+    sae = sn.Temporal(4, 3, 1, n_heads=1, tied=True)
+    sae.encoder.gain.data = torch.tensor([2.0, 9.0, 4.0])
+    sae.encoder.bias.data = torch.tensor([1.0, 7.0, 1.0])
+    share, way = sae.resampled_length, torch.tensor([[0.0, 0.6, 0.8, 0.0]])
+    set_anew(sae._atom_rows(), (torch.tensor([1]), way), 3)
+    torch.testing.assert_close(sae.dictionary[1], way[0])
+    assert sae.encoder.gain.tolist() == [2, pytest.approx(3 * share), 4]
+    assert sae.encoder.bias.tolist() == [1, 0, 1]
+    every = torch.arange(3)
+    set_anew(sae._atom_rows(), (every, way.expand(3, -1)), 3)
+    torch.testing.assert_close(
+        sae.encoder.gain.data, torch.full((3,), (2 + 3 * share + 4) / 3 * share)
+    )
+
+
+def test_default_groups_are_sixteenths_an_eighth_a_quarter_and_the_rest() -> None:
+    assert default_groups(960) == (60, 60, 120, 240, 480)
+    assert default_groups(24) == (2, 2, 3, 6, 11)
+    assert [default_groups(n) for n in (1, 2, 3, 4)] == [(1,), (1, 1), (1, 1, 1), (1, 1, 1, 1)]
+
+
 # Solvers in tiles, and words
+
+
+def test_conjugate_gradients_stand_still_where_the_matrix_is_nothing() -> None:
+    """diag(2, 0): along the first axis 6 / 2 at once; what is left along the second has no solution."""
+    matrix = torch.tensor([2.0, 0.0])
+    r, z = torch.tensor([[6.0, 0.0], [0.0, 3.0]]), torch.tensor([[1.0, 1.0], [1.0, 1.0]])
+    step = next(solvers.conjugate_gradients(lambda p: p * matrix, r, torch.zeros(2), z))
+    assert step.z.tolist() == [[4, 1], [1, 1]]
+    assert step.length.tolist() == [[0.5], [0]]
+    assert step.residual.tolist() == [[0, 0], [0, 3]]
+    assert step.turn.tolist() == [[0], [1]]
 
 
 def test_a_row_that_hardly_moves_stops() -> None:

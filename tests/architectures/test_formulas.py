@@ -167,6 +167,8 @@ def test_scaling_and_median_are_in_the_units_of_the_rows() -> None:
     assert scaling.mean.tolist() == [2, 2]
     assert float(scaling.variance) == pytest.approx(5)
     assert float(scaling.scale) == pytest.approx(math.sqrt(2 / 5))
+    scaling.fit_(torch.tensor([[0.1, 0.0], [0.3, 0.4]]))
+    assert float(scaling.scale) == pytest.approx(10 * math.sqrt(2 / 5))
     scaling.fit_(torch.ones(3, 2))
     assert float(scaling.scale) == 1
     rows = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.3, 1.0], [9.0, 9.0], [0.5, 0.1]]).double()

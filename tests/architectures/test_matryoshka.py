@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import BatchTopK, Matryoshka
-from sae_nb.architectures._matryoshka import default_groups
 from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, train
 
@@ -91,12 +90,3 @@ def test_random_prefixes_differ_from_batch_to_batch(rows: Tensor) -> None:
     assert sum(width == 1 for width in shortest) > sum(width == 5 for width in shortest)
     assert loss_of(sae, rows).total.item() > 0
     assert matryoshka(random_prefixes=1)._drawn_widths() == (40,)
-
-
-@pytest.mark.parametrize("n_atoms", [1, 2, 3, 5, 16, 17, 1000, 4096])
-def test_default_groups_fill_any_dictionary(n_atoms: int) -> None:
-    groups = default_groups(n_atoms)
-    assert sum(groups) == n_atoms
-    assert min(groups) >= 1
-    if n_atoms >= 16:
-        assert len(groups) == 5

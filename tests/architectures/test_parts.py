@@ -9,7 +9,7 @@ import torch
 
 from sae_nb.architectures import DenseOperator, TopKProx, ista_step
 from sae_nb.architectures._one_step import best_gain
-from sae_nb.architectures._recipe import InputScaling, TrainingDefaults, geometric_median
+from sae_nb.architectures._recipe import TrainingDefaults, geometric_median
 from sae_nb.architectures.parts._operators import LearnedAdjoint, random_unit_rows
 
 
@@ -49,19 +49,6 @@ def test_a_median_on_a_row_is_found() -> None:
     x = torch.cat([torch.ones(6, 3), torch.randn(5, 3)])
     assert torch.allclose(geometric_median(x), torch.ones(3), atol=1e-3)
     assert torch.allclose(geometric_median(torch.full((4, 2), 3.0)), torch.full((2,), 3.0))
-
-
-def test_scaling_gives_unit_mean_square() -> None:
-    """And its variance is what the mean leaves over; constant data keep scale 1."""
-    x = 5 + 3 * torch.randn(1000, 8)
-    scaling = InputScaling(8)
-    scaling.fit_(x)
-    scaled = (x - scaling.mean) * scaling.scale
-    assert float(scaled.square().mean()) == pytest.approx(1, rel=1e-4)
-    left = (x - x.mean(dim=0)).square().sum(dim=1).mean()
-    assert float(scaling.variance) == pytest.approx(float(left), rel=1e-4)
-    scaling.fit_(torch.ones(5, 8))
-    assert float(scaling.scale) == 1
 
 
 def test_warm_up_is_a_share_of_the_run_with_a_ceiling() -> None:

@@ -154,6 +154,9 @@ def test_an_atom_of_two_models_with_one_code_has_a_share_at_each() -> None:
     catalogue = AtomCatalogue(sae, parts)
     z, x_hat = catalogue.codes.to_dense(), sae([part.x for part in parts])
     shares = sae.shares()
+    assert [one.sites for one in catalogue.side_by_side] == [(), ()]  # of two models
+    same = [Activations.from_tensor(part.x, model_name="a", hook_point="h") for part in parts]
+    assert AtomCatalogue(sae, same).side_by_side == ()
     atom = int(catalogue.order("frequency")[0])
     for i, name in enumerate(catalogue.sites):
         site = catalogue.at(name)
@@ -372,6 +375,10 @@ def test_an_entry_of_strength_zero_is_no_firing() -> None:
     assert firings.p99.tolist() == pytest.approx([2.99])
     assert firings.strengths(0)[0].tolist() == [1, 2]
     assert firings.alive.tolist() == [True]
+    z = torch.tensor([[1.0, -1.0, 5.0], [2.0, -1.0, 0.0], [3.0, 0.0, 0.0]])
+    codes = SparseCodes.from_dense(z).with_values(torch.tensor([1.0, -1.0, 0.0, 2.0, -1.0, 3.0]))
+    atoms, lifts, counts = Firings(codes).coactive(0, min_count=1)
+    assert (atoms.tolist(), lifts.tolist(), counts.tolist()) == ([1], [1], [2])
 
 
 def test_strengths_are_counted_in_forty_bins() -> None:

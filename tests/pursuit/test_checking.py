@@ -26,7 +26,11 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"x": torch.ones(0, 4)}, ValueError, "`x`"),
     ({"x": _with(X, (1, 2), float("nan"))}, ValueError, "row 1"),
     ({"dictionary": _with(D, (4, 0), float("nan"))}, ValueError, "row 4"),
-    ({"dictionary": D * (torch.arange(6) != 2)[:, None]}, ValueError, "row 2"),
+    (
+        {"dictionary": D * (torch.arange(6) != 2)[:, None], "normalise": True},
+        ValueError,
+        "1 of 6 .* row 2",
+    ),
     ({"dictionary": D * torch.tensor([1, 1, 1, 1, 1, 3.0])[:, None]}, ValueError, "normalise=True"),
     ({"x": X.double()}, ValueError, "torch.float64"),
     ({"relative_tolerance": float("nan")}, ValueError, "`relative_tolerance`"),

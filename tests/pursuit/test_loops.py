@@ -11,12 +11,14 @@ import torch
 
 from sae_nb.pursuit import (
     _cpu as loops,
+    _pursuits as pursuits,
     gradient_pursuit,
     matching_pursuit,
     orthogonal_matching_pursuit,
 )
 from sae_nb.pursuit._cpu import BLOCK, FAR
 from sae_nb.pursuit._mirroring import mirror
+from sae_nb.pursuit._planning import Plan
 from tests.pursuit.conftest import draw_dictionary, draw_inputs
 
 
@@ -158,6 +160,45 @@ def test_gram_rows_are_applied_to_the_inputs_that_just_chose_them() -> None:
     assert c.tolist() == [[-1, -3], [1, 1], [1, 1]]
     loops.apply_rows(2, 3, c, rows, slot_of, atoms, places, amounts, 0, steps)
     assert c.tolist() == [[-1, -3], [1, 1], [-44, -44]]
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("strategy", ["gram", "rows", "direct"])
+@pytest.mark.parametrize(
+    "algorithm", [matching_pursuit, orthogonal_matching_pursuit, gradient_pursuit]
+)
+def test_whole_pursuits_by_plain_loops(
+    algorithm: Any, strategy: Any, nonnegative: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of four among 11 atoms, tiles of two rows; a row of nothing, one along an atom, and others."""
+    if strategy == "rows" and algorithm is not matching_pursuit:
+        pytest.skip("what refits keeps no such rows")
+    plan = Plan(strategy, 2, {"gram": 11, "rows": 2, "direct": 0}[strategy], {}, seconds=0.0)
+    monkeypatch.setattr(pursuits, "make_plan", lambda *_: plan)
+    monkeypatch.setattr(loops, "BLOCK", 4)
+    monkeypatch.setattr(loops, "MOST", 2)
+    dictionary = draw_dictionary(11, 5)
+    x = torch.cat([draw_inputs(3, 5), 3 * dictionary[4:5], torch.zeros(1, 5).double()])
+    ways: list[dict[str, Any]] = [
+        {"tolerance": 0.9},
+        {"relative_tolerance": 0.4, "trace": True},
+        {},
+    ]
+    if algorithm is not orthogonal_matching_pursuit:
+        ways += [{"reselect": False}]
+    if algorithm is matching_pursuit:
+        ways += [{"reselect": "stop", "refresh_every": 2}]
+    for way in ways:
+        found, expected = (
+            algorithm(x, dictionary, 4, nonnegative=nonnegative, backend=backend, **way)
+            for backend in ("cpu", "reference")
+        )
+        if "trace" in way:
+            (found, trace), (expected, steps) = found, expected
+            assert torch.equal(trace.atoms, steps.atoms)
+            assert torch.allclose(trace.residual_norms, steps.residual_norms, atol=1e-9)
+            assert torch.allclose(trace.coefficients, steps.coefficients, atol=1e-9)
+        assert torch.allclose(found.to_dense(), expected.to_dense(), atol=1e-9)
 
 
 @pytest.mark.parametrize("n", [1, 64, 150])

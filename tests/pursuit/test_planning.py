@@ -267,6 +267,8 @@ def test_as_many_gram_rows_are_kept_as_there_is_room_for() -> None:
     assert planning._fit(few, "rows", rest + 40 * 160, None).gram_rows == 40
     assert planning._fit(replace(wide, rows=10**5), "direct", 2**30, None).tile_rows == 16777
     assert planning._fit(wide, "direct", 2**30, 7).tile_rows == 7
+    card = replace(wide, rows=10**8, device=torch.device("cuda"))
+    assert planning._fit(card, "direct", 2**60, None).tile_rows == 2**30 // 1000
     assert planning._fit(replace(wide, rows=1), "direct", 2**12, None) is None
     exact = planning._plan(wide, "direct", 300, 0).peak_bytes
     assert planning._fit(wide, "direct", exact, None).tile_rows == 300

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import nnls
 
+from sae_nb.pursuit import _refitting as refitting
+from sae_nb.pursuit._problem import Problem
 from sae_nb.pursuit._reference import gradient_step
 from sae_nb.pursuit._small_systems import (
     GRADIENT,
@@ -56,6 +60,15 @@ def test_an_atom_that_the_others_make_up_is_refused() -> None:
     atoms[2] = (atoms[0] + atoms[1]) / np.linalg.norm(atoms[0] + atoms[1])
     system = System(atoms, unit(1, 5, 1)[0])
     assert [system.take(LEAST_SQUARES, m) for m in (1, 2, 3)] == [1, 2, -1]
+
+
+def test_a_slot_that_those_in_use_almost_make_up_stays_out() -> None:
+    """Slot 0 at 37° of slot 1 would lower what is left, but is 0.36 of a new direction where ½ is asked for."""
+    S, b = np.array([[1.0, np.nan], [0.8, 1.0]]), np.array([1.4, 1.0])
+    z, passive = np.zeros(2), np.zeros(2, np.int64)
+    system = (S, b, z, np.zeros((2, 2)), passive, 0, 2, 1, 0.5, 0.0, np.zeros(2))
+    assert solve_small(NON_NEGATIVE, *system) == 1
+    assert (z.tolist(), passive[0]) == ([0, 1], 1)
 
 
 def test_what_rounding_left_is_solved_for_and_added() -> None:
@@ -114,6 +127,7 @@ def test_non_negative_slots_are_non_negative_least_squares() -> None:
             True,
         ),  # four fifths of the way, where the first is 0
         ((0, 1), (2, -3), (0.5, 0), True),
+        ((0.1, 1), (-0.5, 2), (0, 1 + 1 / 6), True),
         ((1, 1), (-0.2, 2), (0, 1 + 1 / 1.2), True),  # a fifth beyond 0 is too far
     ],
 )
@@ -144,3 +158,39 @@ def test_the_length_of_a_step_is_that_of_a_search_along_it() -> None:
     np.testing.assert_allclose(moved, expected)
     still = (GRADIENT, np.zeros((1, 1)), np.zeros(1), np.zeros(1), None, None, 0, 1, 0, 0.0, 0.0)
     assert solve_small(*still, np.zeros(1)) == -1
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["orthogonal_matching_pursuit", "gradient_pursuit"], ids=["solved", "stepped"]
+)
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_rows_that_take_atoms_of_their_own_are_refitted(
+    monkeypatch: pytest.MonkeyPatch, algorithm: Any, nonnegative: bool
+) -> None:
+    """Three inputs with two, one and no atoms, a pair at a time; the same atom again is refused."""
+    monkeypatch.setattr(refitting, "AT_ONCE", 1)
+    monkeypatch.setattr(refitting, "solve_small", solve_small)
+    monkeypatch.setattr(refitting, "enter_slots", refitting.enter_slots.py_func)
+    x, atoms = torch.from_numpy(unit(3, 6, 0)), torch.from_numpy(unit(3, 6, 1))
+    atoms *= (atoms * x[[0, 1, 0]]).sum(dim=1, keepdim=True).sign()  # all fit their input
+    problem = Problem(x=x, dictionary=atoms, k=2, algorithm=algorithm, nonnegative=nonnegative)
+    fit = refitting.Refitting(problem)
+    assert fit.take(torch.tensor([0, 1]), atoms[:2]).tolist() == [True, True]
+    assert fit.take(torch.tensor([0]), atoms[2:]).tolist() == [True]
+    assert fit.sizes.tolist() == [2, 1, 0]
+    z = np.zeros((3, 2))
+    z[:2, 0] = (x * atoms).sum(dim=1)[:2]
+    own, left = atoms[[0, 2]].numpy(), x[0].numpy() - z[0] @ atoms[[0, 2]].numpy()
+    if algorithm == "gradient_pursuit":
+        g = own @ left * ((own @ left > 0) | (z[0] > 0) | (not nonnegative))
+        z[0] = z[0] + g @ g / np.square(g @ own).sum() * g
+    elif nonnegative:
+        z[0] = nnls(own.T, x[0].numpy())[0]
+    else:
+        z[0] = np.linalg.lstsq(own.T, x[0].numpy(), rcond=None)[0]
+    np.testing.assert_allclose(fit.coefficients, z, atol=1e-12)
+    np.testing.assert_allclose(fit.residual[0], x[0].numpy() - z[0] @ own, atol=1e-12)
+    np.testing.assert_allclose(fit.residual[1], (x[1] - z[1, 0] * atoms[1]).numpy(), atol=1e-12)
+    assert torch.equal(fit.residual[2], x[2])
+    if algorithm == "orthogonal_matching_pursuit":
+        assert fit.take(torch.tensor([1, 2]), atoms[[1, 1]]).tolist()[0] is False

@@ -50,7 +50,7 @@ class _Largest(Penalty):
 
     def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Apply the same to (x − centre) weightᵀ + bias: few pre-codes at once, more of them in tiles."""
-        k, n_atoms = self.k, weight.shape[0]
+        k, n_atoms = self.k, len(weight)
         u = few_pre_codes(x, weight, bias, centre) if k < n_atoms else None
         if u is not None:
             strength = (u.abs() if self.signed else u).detach().numpy()

@@ -400,7 +400,7 @@ class HullOperator(MatrixOperator, nn.Module):
     @property
     def n_atoms(self) -> int:
         """Number of atoms."""
-        return self.mixture.shape[0]
+        return len(self.mixture)
 
     @property
     def d_in(self) -> int:

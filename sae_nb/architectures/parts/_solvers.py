@@ -555,7 +555,7 @@ class _Ridge:
 
     def __init__(self, atoms: Float[Tensor, "n_atoms d_in"], rho: float) -> None:
         self.atoms, self.rho = atoms, rho
-        self.wide = atoms.shape[0] > atoms.shape[1]
+        self.wide = len(atoms) > atoms.shape[1]
         gram = atoms.T @ atoms if self.wide else atoms @ atoms.T
         eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         self.factor = torch.linalg.cholesky(gram + rho * eye)

@@ -208,7 +208,7 @@ def checked_labels(
             f"`labels` must name some class twice, got {len(names)} classes for {n} inputs. Pass more "
             "inputs of each class."
         )
-    return classes.reshape(-1).astype(np.int64)
+    return classes.ravel().astype(np.int64)
 
 
 def _means(cosines: Float[np.ndarray, "n n"], same: Bool[np.ndarray, "n n"]) -> tuple[float, float]:
@@ -328,7 +328,7 @@ def update_rank(
 def _ranks(rows: Tensor) -> tuple[float, float]:
     """Stable and effective rank of updates, not centred; 0 where a block changes nothing."""
     rows = rows.detach().double()
-    gram = rows.T @ rows if rows.shape[0] >= rows.shape[1] else rows @ rows.T
+    gram = rows.T @ rows if len(rows) >= rows.shape[1] else rows @ rows.T
     # A small matrix with the singular values of the many rows: the ranks depend on nothing else.
     small = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt().diag()
     if not bool(small.any()):

@@ -157,7 +157,7 @@ def check_similarity(S: object) -> Float[np.ndarray, "layers layers"]:
     if isinstance(S, Tensor):
         check_data(S, name="S", what="similarities")
     s: np.ndarray = torch.as_tensor(S).detach().as_subclass(Tensor).cpu().double().numpy()
-    if s.ndim != 2 or s.shape[0] != s.shape[1] or len(s) < 1:
+    if s.ndim != 2 or len(s) != s.shape[1] or len(s) < 1:
         raise ValueError(f"`S` must be a square matrix of layers, got shape {s.shape}.")
     off = ~np.eye(len(s), dtype=bool)
     if not np.isfinite(s[off]).all():
