@@ -79,7 +79,7 @@ def welch_bound(n_atoms: Count, d_in: Count) -> float:
 
 
 def _welch(c: int, d: int) -> float:
-    return math.sqrt((c - d) / (d * (c - 1))) if c > max(d, 1) else 0.0
+    return math.sqrt((c - d) / (d * (c - 1))) if c > d else 0.0
 
 
 @checked

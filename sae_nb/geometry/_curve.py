@@ -279,7 +279,7 @@ def curve(
     known = np.isfinite(chord)
     rng = np.random.default_rng(seed)
     shuffled = [_best_r2(values, rng.permutation(y), period, order) for _ in range(n_shuffled)]
-    other = None if closed else float(values[-1] - values[0] + np.diff(values).min())
+    other = None if closed else _checked_period(values, None)
     return Curve(
         hook_point=getattr(acts, "hook_point", None),
         model_name=getattr(acts, "model_name", None),
@@ -403,11 +403,11 @@ def _order(
     chosen: tuple[int, ...] = ()
     best = -np.inf
     closest = np.diff(values, append=values[0] + period).min()  # the way over the end counts too
-    known = range(1, max(1, int(period / closest / 2 + 1e-9)) + 1)
+    known = range(1, int(period / closest / 2) + 1)
     for _ in range(most):
         tried = {k: _tried(values, y, period, (*chosen, k)) for k in known if k not in chosen}
-        k = max(tried, key=lambda one: tried[one], default=0)
-        if not tried.get(k, -np.inf) > best + GAIN:
+        k = max(tried, key=lambda one: tried[one])
+        if not tried[k] > best + GAIN:
             break
         chosen, best = (*chosen, k), tried[k]
     return chosen or (1,)

@@ -90,6 +90,8 @@ def test_uneven_cuts_have_their_contrast() -> None:
     assert (alike.cost, alike.gain) == (0, 0)
     for cuts in ((0, 3, 8, 12), (0, 5, 12), (0, 1, 12)):
         assert phases_at(s, cuts).contrast == pytest.approx(contrast(s, cuts), nan_ok=True)
+    whole = phases_at(s, (0, 12))
+    assert (whole.cuts, whole.gain) == ((0, 12), 0)
     for wrong in ((0, 12, 12), (1, 5, 12), (0, 5), (0,)):
         with pytest.raises(ValueError, match="`cuts` must be"):
             phases_at(s, wrong)
@@ -358,6 +360,8 @@ def test_short_paths_are_kept_whole_by_the_axis_they_lie_on() -> None:
     found = endpoint_projection(x, n_components=1)
     assert found.kept.tolist() == pytest.approx([1, 1], abs=1e-4)
     assert found.explained.tolist() == pytest.approx([1], abs=1e-4)
+    still = endpoint_projection(x[:1].repeat(2, 1, 1, 1), n_components=1)
+    assert (still.kept.tolist(), still.explained.tolist()) == ([0, 0], [0])
 
 
 class Doubling(nn.Module):

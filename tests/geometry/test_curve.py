@@ -47,6 +47,16 @@ def test_the_gap_over_the_end_of_the_period_counts() -> None:
     torch.testing.assert_close(c.at(u[1::2]), x[1::2], atol=1e-4, rtol=0)
 
 
+def test_frequencies_are_told_apart_up_to_half_the_number_of_values() -> None:
+    """Of nine values in their period up to 4; an open curve is compared with one closed a step beyond its end."""
+    u = np.arange(9.0) + 7
+    x = _ring(u, 4, period=9)
+    assert curve(x, u, closed=True).order == (4,)
+    open_one = curve(x, u, n_shuffled=1)
+    assert open_one.r2_other == pytest.approx(curve(x, u, closed=True, period=9).r2)
+    assert open_one.r2_other == pytest.approx(1, abs=1e-6)
+
+
 def test_an_open_curve_is_foretold_between_its_ends() -> None:
     u = np.linspace(0, 3, 20)
     x = torch.from_numpy(np.stack([np.sin(u), np.cos(2 * u), u**2], axis=1)).float()
@@ -227,6 +237,7 @@ def test_the_model_reads_left_out_residues_on_the_curve_and_not_on_the_chord(see
         ({"closed": True, "order": 9}, "frequencies"),
         ({"order": 0}, "pieces"),
         ({"order": 9}, "1 to 8 pieces"),
+        ({"order": (2, 3)}, "1 to 8 pieces"),
     ],
 )
 def test_bad_input_is_refused(change: dict, words: str) -> None:

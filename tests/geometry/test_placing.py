@@ -75,6 +75,31 @@ def test_no_row_is_placed_between_groups() -> None:
     assert min(np.linalg.norm(placed - [0, 0]), np.linalg.norm(placed - [100, 0])) < 6
 
 
+def test_a_place_is_a_weighted_mean_and_a_step_at_random() -> None:
+    """Of the five nearest those that are neighbours on the map, by e^(−distance / mean distance); half a gap."""
+    generator = torch.Generator().manual_seed(0)
+    x, xy = (torch.randn(12, d, generator=generator, dtype=torch.float64) for d in (3, 2))
+    x = x.float()
+    placed = placing.place_rest(x, np.arange(8), xy[:8].float().numpy(), seed=4, say=_silent)
+    gaps = np.sort(np.linalg.norm(xy[:8, None] - xy[None, :8], axis=2), axis=1)
+    step = torch.randn(12, 2, generator=torch.Generator().manual_seed(4)).numpy()
+    unit = torch.nn.functional.normalize(x, dim=1).double().numpy()
+    left_out = 0
+    for row in range(8, 12):
+        cosines = unit[:8] @ unit[row]
+        near = np.argsort(-cosines)[:5]
+        behind = cosines[near[0]] - cosines[near]
+        weight = np.exp(-behind / behind.mean())
+        around = xy[:8].numpy()[near]
+        weight *= np.linalg.norm(around - around[0], axis=1) <= gaps[near[0], 5] + 1e-6
+        left_out += int((weight == 0).sum())
+        middle = (weight[:, None] * around).sum(axis=0) / weight.sum()
+        np.testing.assert_allclose(
+            placed[row], middle + gaps[near[0], 1] / 2 * step[row], atol=1e-5
+        )
+    assert left_out > 0
+
+
 def test_tiles_do_not_count_and_one_seed_gives_one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same places in tiles of seven rows; other places by another seed; progress goes up to the end."""
     x, sample = torch.randn(200, 5), np.arange(50)
@@ -113,5 +138,8 @@ def test_the_cache_knows_a_sample() -> None:
     x = torch.randn(60, 4)
     assert layout_key(x, LayoutSettings()) == layout_key(x, LayoutSettings(sample=60))
     assert layout_key(x, LayoutSettings()) != layout_key(x, LayoutSettings(sample=30))
+    assert layout_key(x, LayoutSettings(min_dist=0.1, n_neighbours=15, seed=0)) == layout_key(
+        x, LayoutSettings()
+    )
     with pytest.raises(ValueError, match="`sample` must be"):
         LayoutSettings(sample=3)

@@ -162,7 +162,7 @@ def class_basins(
     """
     plain, _ = check_states(states, min_layers=1, masked=True)
     check_token(token, plain.shape[2])
-    if not bool(torch.isfinite(plain[:, 0, token, 0]).all()):
+    if not bool(torch.isfinite(plain[:, 0, token]).all()):
         raise ValueError(
             f"`token` must be one that all samples have, got {token}. Pass the first, or states.common()."
         )
@@ -318,10 +318,10 @@ def update_rank(
     for layer in range(1, plain.shape[1]):
         after = unit(plain[:, layer, chosen])
         moved = (after - before).flatten(0, 1)
-        ranks.append(_ranks(moved[torch.isfinite(moved[:, 0])]))
+        ranks.append(_ranks(moved[torch.isfinite(moved).all(dim=1)]))
         before = after
     stable, effective = torch.tensor(ranks).unbind(dim=1)
-    limit = min(int(torch.isfinite(before[..., 0]).sum()), plain.shape[3])
+    limit = min(int(torch.isfinite(before).all(dim=-1).sum()), plain.shape[3])
     return UpdateRank(stable, effective, limit)
 
 
@@ -451,7 +451,7 @@ def trajectories(
     (('cls', 'patch'), 3, 1.0)
     """
     plain, kinds = check_states(states, token_kinds, min_layers=1, masked=True)
-    layers, whole = range(plain.shape[1]), torch.isfinite(plain[:, 0, :, 0])
+    layers, whole = range(plain.shape[1]), torch.isfinite(plain[:, 0]).all(dim=-1)
     content = whole[:, content_tokens(kinds)].sum(dim=1).float()
     return Trajectories(
         convergence=directional_convergence(states),
