@@ -252,7 +252,7 @@ class Kind:
         """The units at the offsets, and whether they are of the same sample."""
         at = units[:, None] + np.array(self.offsets)
         inside = (at >= 0) & (at < len(self.key))
-        at = np.where(inside, at, 0)
+        at = np.where(inside, at, units[:, None])
         return at, inside & (self.sample[at] == self.sample[units][:, None])
 
 
@@ -373,7 +373,7 @@ def _grown(
     while len(chosen) < MOST_WORDS:
         recall = (has | covered[:, None]).sum(axis=0) / len(keys)
         f1 = _f1(recall, named + hits, there + n)
-        f1[chosen] = 0.0
+        f1[chosen] = -np.inf
         i = int(f1.argmax())
         if f1[i] < best + LONGER:
             break

@@ -364,7 +364,7 @@ def preferring(
     )
     there = by_atom.tocsr()
     everywhere = np.maximum(catalogue.mean_strength * catalogue.n_fired, 1e-12)
-    chance = np.bincount(groups[rows], minlength=n_groups) / max(len(groups), 1)
+    chance = np.bincount(groups[rows], minlength=n_groups) / len(groups)
     for i in range(n_groups):
         inside = slice(there.indptr[i], there.indptr[i + 1])
         atoms = there.indices[inside].astype(np.int64)

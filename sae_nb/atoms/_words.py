@@ -86,7 +86,7 @@ def kinds_of_words(
     here, after = order[:-1], order[1:]
     joined = (catalogue.samples[here] == catalogue.samples[after]) & goes_on[of_row[after]]
     joined &= catalogue.positions[after] == catalogue.positions[here] + 1
-    counts = np.maximum(np.bincount(word, minlength=len(words)), 1)
+    counts = np.bincount(word, minlength=len(words))
     continued = np.bincount(word[here], weights=joined, minlength=len(words)) > counts / 2
     begun = np.bincount(word, weights=begins[of_row], minlength=len(words)) > counts / 2
     bare = [name.strip("“”").removeprefix("##") for name in words]

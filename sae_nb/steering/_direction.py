@@ -307,7 +307,7 @@ def direction(
     x = np.concatenate(rows)
     y = np.arange(len(x)) < len(rows[0])
     basis, small = _span(x)
-    if not np.abs(_mean(small, y)).max() > 1e-6 * max(np.abs(small).max(), 1e-30):
+    if not np.abs(_mean(small, y)).max() > 1e-6 * np.abs(small).max():
         raise ValueError(
             f"`positive` and `negative` must give other activations, got the same mean at {hook_point} "
             f"(positions={positions!r}). Use other inputs, positions or a later hook point."

@@ -299,7 +299,7 @@ class Effects:
         )
 
     def gradient(self, d_in: int) -> Float[Tensor, " d_in"]:
-        """Return how fast the measure grows along each dimension of the activation.
+        """Return how fast the measures of all answers together grow along each dimension of the activation.
 
         Of a class, its log-odds: a confident model's probabilities are flat and would point nowhere.
         """
@@ -310,7 +310,7 @@ class Effects:
                 outputs = self._answers.with_graph(batch, lambda x: x + probe.to(x))
                 (slope,) = torch.autograd.grad(self._slope(outputs).sum(), probe)
             total = total + slope
-        return total.detach() / self._answers.n
+        return total.detach()
 
 
 def unit_atom(sae: SparseAutoencoder, atom: int) -> Float[Tensor, " d_in"]:

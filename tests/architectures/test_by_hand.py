@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ from sae_nb.architectures._revival import (
     resampled_by_mask,
     set_anew,
 )
-from sae_nb.architectures._saving import save_sae
+from sae_nb.architectures._saving import Upload, _narrowed, save_sae, widened
 from sae_nb.architectures._several_layers import Layers
 from sae_nb.architectures.parts import _solvers as solvers
 from sae_nb.codes import SparseCodes
@@ -463,6 +464,25 @@ def test_weights_written_as_they_come_are_those_of_a_whole_save(tmp_path: Path) 
         assert (tmp_path / "streamed" / name).read_bytes() == (
             tmp_path / "whole" / name
         ).read_bytes()
+
+
+def test_rows_of_eight_bits_have_127_levels_to_either_side() -> None:
+    """Levels of 2 / 127, of nothing and of ½ / 127; halves go to the even one; a vector stays as it is."""
+    state = {"w": torch.tensor([[1.0, -2.0], [0.0, 0.0], [0.5, 0.1]]), "b": torch.ones(2)}
+    narrow = _narrowed(state, torch.int8)
+    assert narrow["w"].tolist() == [[64, -127], [0, 0], [127, 25]]
+    scale = narrow["w.row_scale"][:, 0]
+    assert scale.tolist() == pytest.approx([2 / 127, 0, 0.5 / 127])
+    assert float(scale[1]) > 0
+    assert torch.equal(narrow["b"], state["b"])
+    wide = widened(narrow)
+    assert list(wide) == ["w", "b"]
+    assert wide["w"][:, 0].tolist() == pytest.approx([128 / 127, 0, 0.5])
+    half = _narrowed(state, torch.float16)
+    assert (half["w"].dtype, half["b"].dtype) == (torch.float16, torch.float32)
+    files = pd.DataFrame({"file": ["a", "b"], "bytes": [1_500_000, 4_000]})
+    sent = Upload(repo="me/it", inside="x", folder=Path("f"), files=files, card="", url="u")
+    assert repr(sent) == "Upload(2 files, 1.50 MB for hf:me/it/x: u)"
 
 
 def test_a_pre_code_at_its_threshold_is_not_above_it() -> None:

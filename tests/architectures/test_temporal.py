@@ -85,10 +85,40 @@ def test_every_option_learns_and_is_saved(
         assert sae.encode(x).nnz == 0
 
 
-@pytest.mark.slow
+@torch.no_grad()
+def test_parts_add_up_whatever_the_shape_of_the_sequences(x: torch.Tensor) -> None:
+    """The novel code decoded, and what no code holds; a matrix is one sequence, a vector has no past."""
+    for novel in ("TopK", "none"):
+        sae = build(novel=novel)
+        for part in (x, x[0], x[0, 0], x[:2, None]):
+            gain, rest = sae.uncoded(part)
+            codes = sae.encode(part)
+            assert (gain, codes.shape) == (1, (*part.shape[:-1], N_ATOMS))
+            torch.testing.assert_close(sae(part), sae.decode(codes) + rest)
+        torch.testing.assert_close(sae(x)[0], sae(x[0]))
+        torch.testing.assert_close(sae(x)[:, 0], torch.stack([sae(one[0]) for one in x]))
+    predicted = sae.predict(x).predicted
+    torch.testing.assert_close(sae(x), predicted + sae.bias)  # of the last, with nothing novel
+    silent = torch.full((N_ATOMS,), 100)
+    loss = sae.training_loss(x.flatten(0, 1), silent, 100, 0.5)
+    assert (sae.encode(x).nnz, float(loss.parts["auxiliary"])) == (0, 0)
+
+
+def test_tied_rows_begin_as_the_atoms_and_are_as_long_as_their_gain() -> None:
+    sae = build(tied=True)
+    assert sae.context == 512
+    sae.encoder.bias.data.fill_(1.0)
+    sae.encoder.rescale_(3.0)
+    torch.testing.assert_close(sae.encoder.weight, 3 * sae.operator.atoms())
+    assert sae.encoder.bias.tolist() == [3] * N_ATOMS
+    sae.encoder.start_from_(sae.dictionary)
+    torch.testing.assert_close(sae.encoder.weight, sae.operator.atoms())
+    assert not sae.encoder.bias.any()
+
+
 def test_a_fitted_threshold_leaves_k_on_average(x: torch.Tensor) -> None:
     sae = build(novel="BatchTopK")
-    sn.train(sae, x, sn.TrainConfig(steps=20, batch_size=54), progress=False)
+    sae.initialised.fill_(True)
     for k in (K, 2):
         sae.fit_threshold(x, k)
         assert sae.encode(x).nnz / 54 == pytest.approx(k, abs=0.1)

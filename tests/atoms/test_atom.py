@@ -324,7 +324,7 @@ def test_a_place_is_told_by_what_the_sample_has() -> None:
 def test_strengths_in_a_picture_lie_on_their_patches() -> None:
     """Three tokens before a grid of 3 × 4; a position beyond the picture is left out."""
     context = picture_acts().context
-    found = in_picture(context, 2, np.array([1, 3, 3 + 6, 99]), np.array([9.0, 1.0, 2.0, 5.0]))
+    found = in_picture(context, 2, np.array([1, 3, 3 + 6, 15]), np.array([9.0, 1.0, 2.0, 5.0]))
     expected = np.full((3, 4), np.nan)
     expected[0, 0], expected[1, 2] = 1, 2
     np.testing.assert_array_equal(found["heat"], expected)

@@ -49,7 +49,7 @@ def test_two_atoms_are_compared_row_by_row_and_sample_by_sample() -> None:
     catalogue = catalogue_of(
         np.stack([first, second], axis=1), sample=samples,
         position=torch.tensor([0, 1, 0, 1, 0, 0, 1, 0, 1]),
-        dictionary=[[3.0, 4.0], [0.0, 2.0]],
+        dictionary=[[0.3, 0.4], [0.0, 0.2]],
     )  # fmt: skip
     pair = compare_atoms(catalogue, 0, 1)
     assert pair.cosine == pytest.approx(0.8)
@@ -65,6 +65,8 @@ def test_two_atoms_are_compared_row_by_row_and_sample_by_sample() -> None:
     many = compare_atoms(catalogue_of(np.eye(8)[:, [0]] * [[1, 0]] + [[1, 0]] * 8), 0, 1)
     assert (len(many.only_first), len(many.first.examples), many.n_only_first) == (6, 6, 8)
     assert np.isnan(many.lift)
+    zero = catalogue_of(np.eye(2), dictionary=[[0.0, 0.0], [0.0, 2.0]])
+    assert compare_atoms(zero, 0, 1).cosine == 0
 
 
 # -------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from sae_nb.atoms._captions import (
     Found,
     Kind,
     Units,
+    _begins,
     _counted,
     _f1,
     _folded,
@@ -330,6 +331,30 @@ def test_what_a_passage_is_about_are_rare_words_that_come_again(n: int, most: in
     assert near.handicap == pytest.approx(0.1)
 
 
+def test_a_word_begins_where_no_letters_join() -> None:
+    for tokens, begins in (
+        (["a", " ", " b", " ", "c"], [1, 1, 1, 1, 0]),  # a space goes with the word after it
+        (["\n", "c"], [1, 1]),
+        (["ab", "c1", "-", "d"], [1, 0, 1, 1]),
+        (["-b", "c"], [1, 0]),
+        (["b-", "c"], [1, 1]),
+        (["b", "c-"], [1, 0]),
+        (["b", "-c"], [1, 1]),
+    ):
+        assert _begins(tokens, False) == [bool(one) for one in begins], tokens
+
+
+def test_neighbours_of_words_are_of_their_sample() -> None:
+    """a b of a first text, numbered 1; a b c of a second."""
+    names, word = ["“a”", "“b”", "“c”"], np.array([0, 1, 0, 1, 2])
+    kinds = _kinds(word, names, np.array([1, 1, 2, 2, 2]), np.ones(5, bool))
+    pairs, before, after = (kinds[i] for i in (2, 4, 5))
+    assert before.key.tolist() == [-1, 0, -1, 0, 1]
+    assert after.key.tolist() == [1, -1, 1, 2, -1]
+    said = ["" if key < 0 else pairs.names[key] for key in pairs.key]
+    assert said == ["", "“a b”", "", "“a b”", "“b c”"]
+
+
 def test_forms_share_their_first_four_letters() -> None:
     names = ["“walk”", "“Walked”", "“wal”", "“wa1k”", "“sunny”"]
     kinds = _kinds(np.arange(5), names, np.zeros(5, int), np.ones(5, bool))
@@ -454,6 +479,7 @@ def test_the_running_model_is_asked_with_the_word_and_with_others(
 
 def test_names_rank_by_what_was_measured() -> None:
     names = AtomNames()
+    assert names.card(3).max_strength == 0
     assert names.surest() == []
     names.labels.write(2, "mine")
     assert (names._rank(2), names._rank(3)) == (4.0, 0.0)

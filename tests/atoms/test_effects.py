@@ -200,6 +200,11 @@ def test_a_measured_effect_is_counted_against_random_directions(
     assert (sorted(asked[0][0][:4]), asked[0][0][4:]) == ([0, 1, 2, 3], [4, 5])
     with pytest.raises(ValueError, match="atom 0 has none here"):
         measure_atom(catalogue, 0, vit)
+    asked.clear()
+    for n_outputs in (3, 1):
+        here, there = torch.arange(float(n_outputs))[None], torch.zeros(6, n_outputs)
+        assert len(measure_atom(catalogue, 1, vit, n_examples=5).up) == 1
+    assert [one[0] for one in asked[:2]] == [[15, 14, 13, 12, 11], [10, 9, 8, 7, 6]]
 
 
 def test_the_words_raised_most_are_told_in_their_strongest_spelling_after_a_space() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from itertools import combinations, pairwise
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from sae_nb.dynamics import (
     trajectories,
     update_rank,
 )
+from sae_nb.dynamics.paths._states import token_kinds_of
 from sae_nb.dynamics.phases._phases import _band, _best
 from sae_nb.dynamics.phases._similarity import mean_off_diagonal
 
@@ -424,3 +426,34 @@ def test_states_know_their_tokens_and_blocks() -> None:
     for shape in ((2, 3), (3, 4)):
         with pytest.raises(ValueError, match="a mask of shape"):
             States(x, keep=torch.ones(shape, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "parameters", "kinds"),
+    [
+        (3, {"register_tokens": (1, 2, 5)}, ["cls", "register", "register", "patch", "patch"]),
+        (2, {"register_tokens": (1, 2, 5)}, ["register", "register", "patch", "patch", "patch"]),
+        (
+            2,
+            {"register_tokens": (1, 2, 5), "cls_token": (1, 1, 5)},
+            ["cls", "register", *["patch"] * 3],
+        ),
+        (1, {}, ["cls", *["patch"] * 4]),
+        (0, {}, ["patch"] * 5),
+    ],
+)
+def test_tokens_before_the_patches_are_cls_and_registers(
+    prefix: int, parameters: dict[str, tuple[int, ...]], kinds: list[str]
+) -> None:
+    """A first token is a register only where registers are all there is and nothing is called cls."""
+    module = nn.ParameterDict({name: torch.zeros(shape) for name, shape in parameters.items()})
+    modality = SimpleNamespace(is_image=True, is_text=False)
+    model: Any = SimpleNamespace(
+        modality=modality, prefix_tokens=prefix, module=module, patch_grid=(1, 5)
+    )
+    assert list(token_kinds_of(model, range(5))) == kinds
+    assert list(token_kinds_of(model, [4, 0])) == [kinds[4], kinds[0]]
+    modality.is_image = False  # a sound has patches, a text has none
+    assert list(token_kinds_of(model, range(5))) == kinds
+    modality.is_text = True
+    assert list(token_kinds_of(model, range(2))) == ["token"] * 2

@@ -43,6 +43,28 @@ def test_coactive_babel_is_its_definition_on_random_codes(monkeypatch):
     assert coactive_babel(codes, atoms) == pytest.approx(truth, abs=1e-5)
 
 
+@pytest.mark.parametrize("tile", [1, 2**24])
+def test_numbers_of_a_dictionary_are_those_of_all_its_cosines(monkeypatch, tile) -> None:
+    """Five atoms in three dimensions, of any length; the last is nearly the first."""
+    monkeypatch.setattr("sae_nb.geometry._cosines.TILE", tile)
+    atoms = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).double()
+    atoms[4] = -2 * atoms[0] + 1e-9
+    unit = torch.nn.functional.normalize(atoms, dim=1)
+    cosines = (unit @ unit.T).abs().fill_diagonal_(0)
+    share = torch.linalg.svdvals(unit)
+    found = atom_geometry(atoms, m=2)
+    assert found.max_cosine == pytest.approx(cosines.amax(dim=1).numpy())
+    assert found.mean_cosine == pytest.approx(float(cosines.sum()) / 20)
+    assert found.babel == pytest.approx(by_definition(unit, 2))
+    assert found.coherence == pytest.approx(1)
+    near = (cosines > 0.9).tril()  # to one of smaller number
+    assert found.alike.tolist() == near.any(dim=1).tolist() == [0, 0, 0, 1, 1]
+    assert found.stable_rank == pytest.approx(float(share.square().sum() / share[0] ** 2))
+    p = share / share.sum()
+    assert found.effective_rank == pytest.approx(float((-(p * p.log()).sum()).exp()))
+    assert found.welch == pytest.approx((2 / (3 * 4)) ** 0.5)
+
+
 def test_copies_are_left_out():
     atoms = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-3.0, 0.0], [0.1, 1.0], [1.0, 1.0]])
     assert distinct_atoms(atoms).tolist() == [0, 1, 4]

@@ -90,6 +90,9 @@ def test_nearest_gives_the_coordinate_back_and_the_distance_off_the_curve() -> N
     apart = (found - asked + 8) % 16 - 8  # 15.999 is next to 0
     assert float(apart.abs().max()) < 1e-3
     torch.testing.assert_close(far.float(), off.norm(dim=1), atol=1e-3, rtol=1e-3)
+    for start, to, end in ((1, 5, 5), (15, 1, 17), (1, 15, -1)):  # the shorter way round
+        way = c.path(start, to)
+        assert (float(way[0]), float(way[-1])) == (start, end)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,7 @@ def test_the_model_reads_left_out_residues_on_the_curve_and_not_on_the_chord(see
         ({"acts": torch.full((12, D), float("nan"))}, "NaN"),
         ({"period": 12.0}, "closed=True"),
         ({"closed": True, "period": 5.0}, "larger than the extent"),
-        ({"closed": True, "order": 9}, "frequencies"),
+        ({"closed": True, "order": 6}, "1 to 5 frequencies"),
         ({"order": 0}, "pieces"),
         ({"order": 9}, "1 to 8 pieces"),
         ({"order": (2, 3)}, "1 to 8 pieces"),

@@ -78,6 +78,9 @@ def test_all_lists_together_are_exact() -> None:
     x = torch.randn(400, 30, generator=torch.Generator().manual_seed(0))
     near = near_distances(x, 10, seed=0, whole_up_to=100)
     assert near.found >= 0.95
+    exact = nearest_by_cosine(x, 10)[1]
+    assert (near.distances >= exact - 1e-6).all()
+    assert (near.distances <= exact + 1e-6).mean() > 0.95
     # Equal rows and zero rows are rows too.
     x[7] = x[8]
     x[11] = 0
@@ -91,3 +94,6 @@ def test_random_directions_are_as_far_as_sampled_ones() -> None:
     x = torch.randn(3000, 12, generator=torch.Generator().manual_seed(0))
     exact = nearest_by_cosine(x, 5)[1].mean(axis=0)
     assert np.allclose(random_distances((3000, 12), 5, seed=0).mean(axis=0), exact, rtol=0.02)
+    few = random_distances((4, 3), 9, seed=0)  # three others each
+    assert few.shape == (4, 3)
+    assert np.isfinite(few).all()

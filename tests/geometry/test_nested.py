@@ -62,6 +62,24 @@ def test_only_a_one_sided_implication_counts() -> None:
     assert nested_fraction(coded(general * strength[0], special[:] * 0)) == 0
 
 
+@pytest.mark.parametrize(
+    ("n_general", "n_special", "n_both", "share"),
+    [
+        (400, 20, 20, 0.5), (400, 19, 19, 0),  # 20 rows at least
+        (400, 20, 18, 0.5), (400, 20, 17, 0),  # P(general | special) ≥ 0.9
+        (400, 240, 240, 0.5), (400, 241, 241, 0),  # P(special | general) ≤ 0.6
+        (499, 20, 20, 0.5), (500, 20, 20, 0),  # what fires in half of all rows says nothing
+    ],
+)  # fmt: skip
+def test_bounds_of_an_implication(
+    n_general: int, n_special: int, n_both: int, share: float
+) -> None:
+    general, special = torch.rand(2, 1000, generator=drawn()) + 0.5
+    general[n_general:] = 0
+    special[: n_general - n_both] = special[n_general - n_both + n_special :] = 0
+    assert nested_fraction(coded(general, special)) == share
+
+
 def test_overlapping_atoms_are_no_hierarchy() -> None:
     """An atom at cosine 0.6 to another is a ray, whichever two directions its codes use."""
     first = F.one_hot(torch.tensor(0), 2).float()

@@ -121,10 +121,11 @@ def test_equal_rows_and_zero_rows_have_places() -> None:
 
 
 def test_all_are_laid_out_up_to_fifty_thousand() -> None:
-    assert placing.sample_rows(placing.WHOLE_UP_TO, None, 0) is None
+    assert placing.sample_rows(50_000, None, 0) is None
+    assert placing.sample_rows(50_001, None, 0) is not None
     drawn = placing.sample_rows(10**6, None, 0)
     assert drawn is not None
-    assert len(np.unique(drawn)) == len(drawn) == placing.SAMPLE
+    assert len(np.unique(drawn)) == len(drawn) == 20_000
     assert np.array_equal(drawn, np.sort(drawn))
     assert np.array_equal(drawn, placing.sample_rows(10**6, None, 0))
     assert placing.sample_rows(100, 200, 0) is None

@@ -11,7 +11,7 @@ import torch
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import Ring, coactivation_ring, curve
-from sae_nb.geometry._ring import _checked_group, _closed, _lift, latents_of
+from sae_nb.geometry._ring import _checked_group, _closed, _lift, latents_of, tied_groups
 
 M, N, OTHERS = 12, 1500, 40
 
@@ -57,6 +57,17 @@ def test_lift_counts_half_a_row_more_together() -> None:
     np.testing.assert_allclose(
         _lift(fires), [[2.5 * 4 / 4, 1.5 * 4 / 6, 2], [1, 3.5 * 4 / 9, 2], [2, 2, 2]]
     )
+
+
+def test_atoms_tied_by_partners_are_a_group() -> None:
+    """Twelve atoms of a ring, all that there are; five are too few to be one."""
+    codes, _, atoms = planted("ring", 0)
+    alone = SparseCodes.from_dense(codes.to_dense()[:, atoms])
+    first = np.arange(N) % 2 == 0
+    assert [one.tolist() for one in tied_groups(alone, first)] == [list(range(M))]
+    few = SparseCodes.from_dense(codes.to_dense()[:, atoms[:5]])
+    assert tied_groups(few, first) == []
+    assert tied_groups(alone, first, at_most=M - 1) == []
 
 
 def test_places_are_angles_of_eigenvectors_of_the_walk_among_atoms() -> None:

@@ -204,5 +204,10 @@ def test_several_codes_into_one_target_give_the_gradients_of_dense_autograd() ->
         made = [c.with_values(v) for c, v in zip(codes, leaves[5:], strict=True)]
         error, *rest = tails_squared_error(made, dictionaries, bias, target, backend=backend)
         found.append((error.detach(), *rest, *torch.autograd.grad(error, leaves)))
+        fixed = [c.with_values(v.detach()) for c, v in zip(codes, leaves[5:], strict=True)]
+        error, *_ = tails_squared_error(fixed, dictionaries, bias, target, backend=backend)
+        of_dictionaries = torch.autograd.grad(error, dictionaries)
+        for ours, theirs in zip(of_dictionaries, found[-1][3:6], strict=True):
+            torch.testing.assert_close(ours, theirs)
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs)

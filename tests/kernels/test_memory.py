@@ -54,8 +54,14 @@ def test_an_encoder_says_how_many_rows_would_fit(
 def test_where_no_row_fits_it_says_so(free: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu.Cpu, "topk", _out_of_memory)
     free(50)
-    with pytest.raises(MemoryError, match="Not one would: free what other tensors and processes"):
+    with pytest.raises(MemoryError, match="Not one would: free what other tensors and p") as caught:
         _encoders()["topk"](torch.randn(5, 16))
+    with (
+        pytest.raises(MemoryError) as alone,
+        memory.explain_out_of_memory("It", torch.ones(9, 1), 8, ""),
+    ):
+        _out_of_memory()
+    assert not any("any number" in str(one.value) for one in (caught, alone))
 
 
 def test_what_any_number_of_rows_needs_is_taken_off_first(free: Any) -> None:

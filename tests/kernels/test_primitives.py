@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode, paths_taken, squared_error
+from sae_nb.kernels._dense import is_dense
 
 
 def sparse_code(rows: int, n_atoms: int, density: float, seed: int = 0) -> Tensor:
@@ -22,8 +23,11 @@ def sparse_code(rows: int, n_atoms: int, density: float, seed: int = 0) -> Tenso
 
 
 @pytest.mark.parametrize("density", [0.03, 0.6])
-def test_every_sum_is_its_dense_product(primitives: Any, density: float) -> None:
-    """zD + s, zᵀT, (g Dᵀ) at the entries, column totals and residuals."""
+def test_every_sum_is_its_dense_product(
+    primitives: Any, density: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zD + s, zᵀT, (g Dᵀ) at the entries, column totals and residuals, where tiles are dense seven rows a tile."""
+    monkeypatch.setattr("sae_nb.kernels._dense.TILE_ENTRIES", 7 * 70)
     z = sparse_code(90, 70, density).double()
     table, start, rows = (torch.randn(*s).double() for s in ((70, 33), (33,), (90, 33)))
     codes = SparseCodes.from_dense(z)
@@ -85,3 +89,8 @@ def test_dense_codes_go_through_matrix_products_and_say_so() -> None:
     path = paths_taken()["sum_atoms"]
     assert path.chosen == "dense"
     assert "entries are non-zero" in path.reason
+    for n_entries, dense in ((10, False), (11, True)):  # of 5 rows of 20 atoms
+        z = torch.zeros(100)
+        z[:n_entries] = 1
+        assert is_dense("any", SparseCodes.from_dense(z.view(5, 20)).support) == dense
+    assert not is_dense("any", SparseCodes.from_dense(torch.zeros(0, 20)).support)

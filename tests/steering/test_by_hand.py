@@ -13,6 +13,7 @@ from torch import nn
 
 import sae_nb as sn
 from sae_nb.activations._context import ROLES
+from sae_nb.statistics import logistic_probe
 from sae_nb.steering._answers import Answers, kl, log_odds
 from sae_nb.steering._calibration import StrengthSearch, combined_direction
 from sae_nb.steering._direction import (
@@ -40,6 +41,7 @@ from sae_nb.steering._request import (
     _warn_of_bound,
     check_amounts,
     check_atoms,
+    named_step,
 )
 
 
@@ -50,6 +52,25 @@ def plain() -> Any:
 
 # -------------------------------------------------------------------------------------------------
 # Strengths.
+
+
+class Point(str):
+    """The name of a hook point, and the applications that it stands for."""
+
+    step: Any
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "named"),
+    [("a", (0, 2), (0, 2)), ("a", "last", "last"), ("a@last", "last", None), ("a@3", 3, None),
+     ("a", 3, None), ("a", None, None)],
+)  # fmt: skip
+def test_applications_are_named_that_the_name_does_not_have(
+    name: str, step: Any, named: Any
+) -> None:
+    point: Any = Point(name)
+    point.step = step
+    assert named_step(point) == named
 
 
 def test_strengths_are_rounded_to_one_digit() -> None:
@@ -396,7 +417,18 @@ def test_a_principal_direction_leads_to_the_first_group_of_exchanged_pairs_too(
     x = np.concatenate([np.where(y[:, None], first, second), np.where(y[:, None], second, first)])
     found = METHODS["principal"](x, np.concatenate([y, ~y]))
     assert found == pytest.approx([1, 0], abs=0.01)
+    exact = np.linalg.svd(first - second)[2][0]
+    assert found == pytest.approx(exact * np.sign(exact[0]), abs=1e-9)
     assert METHODS["mean"](x, np.concatenate([y, ~y])) == pytest.approx([3, 0])
+
+
+def test_a_probe_is_penalised_in_units_of_the_spread_of_its_rows() -> None:
+    x = np.random.default_rng(0).standard_normal((12, 3)) * [1.0, 5.0, 0.1] + [9.0, 0.0, 0.0]
+    y = np.arange(12) % 2 == 0
+    spread = float(np.sqrt(((x - x.mean(axis=0)) ** 2).sum() / 12))
+    expected = logistic_probe(x, y, scale=spread, quiet=True).weight[0]
+    assert METHODS["probe"](x, y) == pytest.approx(expected)
+    assert METHODS["probe"](100 * x, y) == pytest.approx(expected / 100, rel=1e-2)
 
 
 def test_massive_rows_are_left_out_but_where_the_last_is_asked_for(

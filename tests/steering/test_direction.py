@@ -22,7 +22,7 @@ from sae_nb.sessions._names import names_of
 from sae_nb.steering import Direction
 from sae_nb.steering._direction import METHODS, _chance, _held_out
 from sae_nb.steering._edits import Firing, Over
-from sae_nb.steering._nearest import NearestAtoms
+from sae_nb.steering._nearest import NearestAtoms, nearest_atoms
 
 D = 32
 RAW = {"positions": "all", "n_random": 20}
@@ -201,6 +201,17 @@ def test_the_nearest_atom_is_named_beside_what_chance_finds() -> None:
     )  # fmt: skip
     assert near.headline.startswith("2 of 3 nearer than by chance (|cosine| 0.20, 9 random")
     assert near.headline.endswith("nearest dogs, -0.50")
+    sae = sn.TopK(6, 5, 2, generator=torch.Generator().manual_seed(0))
+    sae.operator.weight.data.mul_(3)
+    found = nearest_atoms(torch.eye(6)[2], sae, 3, 40, seed=7)
+    unit = torch.nn.functional.normalize(sae.dictionary, dim=1)
+    order = unit[:, 2].abs().argsort(descending=True)[:3]
+    assert found.atoms.tolist() == order.tolist()
+    assert found.cosines == pytest.approx(unit[order, 2].tolist(), abs=1e-6)
+    drawn = torch.randn(40, 6, generator=torch.Generator().manual_seed(7))
+    best = (torch.nn.functional.normalize(drawn, dim=1) @ unit.T).abs().amax(dim=1)
+    assert found.by_chance == pytest.approx(np.quantile(best.numpy(), 0.95), abs=1e-6)
+    assert len(nearest_atoms(torch.eye(6)[2], sae, 9, 4, seed=0).names) == 5
 
 
 def test_a_row_is_scored_by_a_direction_that_was_fitted_without_it() -> None:

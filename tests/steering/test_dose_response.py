@@ -85,6 +85,9 @@ def test_a_function_of_the_outputs_can_be_measured(model, sae, x):
     slope = float(sae.dictionary[4] @ model.module[1].weight[0].detach() / sae.dictionary[4].norm())
     np.testing.assert_allclose(found.effect, slope * np.array([1, 2, 3]), rtol=1e-4)
     assert found.control.shape == (0, 3)
+    for wrong in ([], [1.0, np.inf]):
+        with pytest.raises(ValueError, match="`strengths`"):
+            dose_response(model, "0", sae, x, 4, wrong, measure=0)
     assert dose_response(model, "0", sae, x, 4, [1.0], measure=0).control.shape == (8, 1)
     assert len(best_effect(model, "0", sae, x[:2], 1.0, measure=0, n_controls=1).candidates) == 16
 

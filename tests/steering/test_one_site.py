@@ -147,7 +147,9 @@ class Blocks(torch.nn.Module):
         return self.layers(x)
 
 
-def test_a_code_of_three_sites_is_read_when_the_last_is_reached() -> None:
+def test_a_code_of_three_sites_is_read_when_the_last_is_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """x + (z' − z_j) d_mj with z from all three in their order; the middle one comes too early, the first twice so."""
     torch.manual_seed(0)
     model = sn.wrap(Blocks(), name="blocks")
@@ -172,6 +174,9 @@ def test_a_code_of_three_sites_is_read_when_the_last_is_reached() -> None:
         for early in points[:2]:
             with pytest.raises(ValueError, match="is not reached before"):
                 sn.ablate(model, early, here, atom)
+    with monkeypatch.context() as unknown:  # an order that nobody knows is not refused
+        unknown.setattr(type(model), "hook_points", lambda _: [])
+        sn.ablate(model, "layers.2", here, atom)
     here.hook_point = None
     for site in (-1, 3):
         with pytest.raises(ValueError, match="`site` must be"):
