@@ -223,15 +223,28 @@ def _starts() -> None:
     import sae_nb.training._starts  # noqa: F401
 
 
-def _writing() -> None:
+def _saelens() -> None:
     import sae_nb.interop._publishing
     import sae_nb.interop._saelens_layout  # noqa: F401
 
 
+def _recipes() -> None:
+    import sae_nb.steering._export  # noqa: F401
+
+
+def _texts() -> None:
+    import sae_nb.models._generation
+    import sae_nb.models._text_inputs  # noqa: F401
+
+
 _answered_by(
-    shown_names=_names,
+    continue_texts=_texts,
     misfit=_loading,
-    saelens_tensors=_writing,
-    upload=_writing,
+    saelens_tensors=_saelens,
+    shown_names=_names,
     starting_atoms=_starts,
+    token_table=_texts,
+    upload=_saelens,
+    write_lm_eval=_recipes,
+    write_vectors=_recipes,
 )

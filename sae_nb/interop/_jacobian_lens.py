@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from sae_nb.files._atomic import free_folder, replacing
 from sae_nb.interop._detection import local_copy
 from sae_nb.interop._foreign import read_keyed, states
 from sae_nb.lenses import Lens
+from sae_nb.lenses._files import bundled_model
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -92,6 +94,7 @@ def read_jacobian_lens(path: str | Path, model: LiveModel | None = None) -> Lens
             f"to {layers[-1]}. It was altered; download it again."
         )
     skipped = facts.get("skip_first", facts.get("skip_first_positions"))
+    name = str(facts.get("model_name") or (named[1] if named else path.stem))
     lens = Lens(
         kind="jacobian",
         layers=layers,
@@ -101,7 +104,8 @@ def read_jacobian_lens(path: str | Path, model: LiveModel | None = None) -> Lens
         counts=(1,),
         d=d,
         maps=torch.stack([maps[layer] for layer in layers])[:, None],
-        model_name=str(facts.get("model_name") or (named[1] if named else path.stem)),
+        model_name=name,
+        opens=partial(bundled_model, name),
         skip_first=_SKIPPED if skipped is None else int(skipped),
         n_done=n,
         n_wanted=n + running,

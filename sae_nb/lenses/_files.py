@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,10 @@ from torch import Tensor
 from sae_nb.files._atomic import json_object, read_manifest
 from sae_nb.files._tensors import read_tensors, write_folder
 from sae_nb.lenses._lens import Lens
+from sae_nb.models import bundled_names, load_model
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
 
 KIND = "lens"
 _FACTS, _TENSORS, RUNNING = "lens.json", "lens.safetensors", "running.safetensors"
@@ -38,6 +43,11 @@ def write_lens(
     write_folder(folder, KIND, json={_FACTS: facts}, tensors=files)
 
 
+def bundled_model(name: str | None) -> LiveModel | None:
+    """Return the model of a lens where it comes with the library."""
+    return load_model(name) if name in bundled_names() else None
+
+
 def read_lens(folder: str | Path) -> Lens:
     """Return the lens of a folder that `Lens.save` or a fit wrote, attached to no model.
 
@@ -62,6 +72,7 @@ def read_lens(folder: str | Path) -> Lens:
             offsets=_full(tensors.get("offsets")),
             slope=_full(tensors.get("slope")),
             course=tensors.get("course"),
+            opens=partial(bundled_model, facts["model_name"]),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,6 @@ from sae_nb.lenses._head import Head
 from sae_nb.lenses._measuring import cut_at
 from sae_nb.lenses._reading import LensReading, compare, compare_all, reading_of
 from sae_nb.lenses._rows import Rows, kinds_of_places, point_of, rows_of
-from sae_nb.models import bundled_names, load_model
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -87,6 +86,8 @@ class Lens(KnowsOtherWords):
         there is a norm alone.
     head
         The model's head; None: not attached to a model yet, see `on`.
+    opens
+        Opens that model where it comes with the library; None, or without an answer: `on` is asked for.
 
     Example
     -------
@@ -119,6 +120,7 @@ class Lens(KnowsOtherWords):
     stream: Literal["encoder"] | None = None
     slope: Float[Tensor, "d_read d"] | None = None
     head: Head | None = None
+    opens: Callable[[], LiveModel | None] | None = None
 
     @property
     def partial(self) -> bool:
@@ -155,13 +157,13 @@ class Lens(KnowsOtherWords):
     def _head(self) -> Head:
         head = self.head
         if head is None:
-            name = self.model_name
-            if name is None or name not in bundled_names():
+            model = None if self.opens is None else self.opens()
+            if model is None:
                 raise ValueError(
                     f"This lens must be attached to its model to read, and was loaded without one. Use "
-                    f"lens.on(model), with model = sn.load_model({name or '…'!r})."
+                    f"lens.on(model), with model = sn.load_model({self.model_name or '…'!r})."
                 )
-            head = self.on(load_model(name)).head
+            head = self.on(model).head
             object.__setattr__(self, "head", head)
         return cast(Head, head)
 

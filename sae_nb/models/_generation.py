@@ -23,24 +23,25 @@ from sae_nb.models._answers import Answer
 from sae_nb.models._calls import RunState
 from sae_nb.models._chat import Conversation, is_conversation, is_message
 from sae_nb.models._generation_settings import GenerationSettings, warn_of_others, writes_as_read
+from sae_nb.models._live_model import Generated, continue_texts
 from sae_nb.models._mixed_inputs import check_no_image, token_types
 from sae_nb.models._padding import feels_padding
-from sae_nb.models._text_inputs import AddBos, language_samples, token_sequences
+from sae_nb.models._text_inputs import language_samples, token_sequences
 
 if TYPE_CHECKING:
     from transformers import Cache
     from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
     from sae_nb.checks import Inputs
-    from sae_nb.models._inputs import Batch
+    from sae_nb.models._inputs import AddBos, Batch
     from sae_nb.models._live_model import LiveModel
 
 
 ASSISTANT = ROLES.index("assistant")
-Generated = str | Tensor | list[str] | list[Tensor]
 
 
-def continue_texts(
+@continue_texts.answer
+def _continue_texts(
     model: LiveModel,
     prompt: Inputs,
     max_new_tokens: int,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 # -------------------------------------------------------------------------------------------------
 # Batches: what a module is given, and for every token which sample and position it came from.
 
+
+AddBos = Literal["auto"] | bool
+"""Whether texts start with the beginning-of-text token."""
 
 SHOWN = ("pictures", "images", "images_at")
 """Fields of a batch that stay on the CPU."""

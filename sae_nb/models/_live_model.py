@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb._hints import KnowsOtherWords
+from sae_nb._hooks import Hook
 from sae_nb.activations._context import Context
 from sae_nb.activations._modality import Modality, modality_of
 from sae_nb.checks import (
@@ -54,13 +55,12 @@ from sae_nb.models._hook_points import (
     find_hook_point,
     near_names,
 )
-from sae_nb.models._inputs import Batch, Batches, batches_of, described
+from sae_nb.models._inputs import AddBos, Batch, Batches, batches_of, described
 from sae_nb.models._interventions import Editing, Intervention
 from sae_nb.models._lock import ModelLock, lock_of, of_one_thread
 from sae_nb.models._norms import takes_off_mean
 from sae_nb.models._states import layout_at
 from sae_nb.models._stored_edits import RemoteEditing
-from sae_nb.models._text_inputs import AddBos
 from sae_nb.models._token_layout import TokenLayout
 
 if TYPE_CHECKING:
@@ -69,7 +69,13 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from sae_nb.checks import Inputs
-    from sae_nb.models._generation import Generated
+
+
+Generated = str | Tensor | list[str] | list[Tensor]
+
+continue_texts: Hook[..., Generated] = Hook("continue_texts")
+token_table: Hook[[LiveModel, object], pd.DataFrame] = Hook("token_table")
+"""What is done with a model stands above it; users type these two as methods."""
 
 
 @dataclass(eq=False, repr=False)
@@ -526,8 +532,6 @@ class LiveModel(KnowsOtherWords):
         >>> list(load_model("tiny-gpt").tokens("Once more.")["token"])
         ['<|endoftext|>', 'On', 'ce', ' more', '.']
         """
-        from sae_nb.models._text_inputs import token_table
-
         return token_table(self, text)
 
     @checked
@@ -688,8 +692,6 @@ class LiveModel(KnowsOtherWords):
         TypeError: If the model is not a causal language model, or fills in a token of its own, as XLNet does.
         ValueError: If prompt and new tokens do not fit in the context.
         """
-        from sae_nb.models._generation import continue_texts
-
         return continue_texts(
             self,
             prompt,

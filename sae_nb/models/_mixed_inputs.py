@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from sae_nb.models import _facts as facts
-from sae_nb.models._inputs import Batch, Batches, chunks, described, empty
+from sae_nb.models._inputs import AddBos, Batch, Batches, chunks, described, empty
 from sae_nb.models._preprocessing import as_bytes
-from sae_nb.models._text_inputs import AddBos, check_ids, token_batches, warn_of_twice
+from sae_nb.models._text_inputs import check_ids, token_batches, warn_of_twice
 from sae_nb.models._token_layout import pair
 
 if TYPE_CHECKING:

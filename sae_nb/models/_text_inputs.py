@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from sae_nb.models._decoder_inputs import joined, without_targets
 from sae_nb.models._inputs import (
     READ_WITH_IDS,
     TEXTS,
+    AddBos,
     Batch,
     Batches,
     Samples,
@@ -35,6 +36,7 @@ from sae_nb.models._inputs import (
     unpacked,
     without_labels,
 )
+from sae_nb.models._live_model import token_table
 from sae_nb.models._padding import feels_padding
 
 if TYPE_CHECKING:
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
 
 
-AddBos = Literal["auto"] | bool
 PACKED_LENGTH = 1024  # longest packed row unless asked: attention costs grow with its square
 _TOKENIZE_AT_ONCE = 64
 
@@ -91,7 +92,8 @@ def token_batches(
     return Batches(_collated(model, rows, batch_size), n_samples=samples.n_samples, policy=policy)
 
 
-def token_table(model: LiveModel, inputs: Inputs) -> pd.DataFrame:
+@token_table.answer
+def _token_table(model: LiveModel, inputs: Inputs) -> pd.DataFrame:
     """Return the tokens of texts, one row per token, as described at `LiveModel.tokens`."""
     import pandas as pd
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sae_nb.models import _facts as facts
 from sae_nb.models._decoder_inputs import joined, without_targets
-from sae_nb.models._inputs import Batch, Batches
-from sae_nb.models._text_inputs import AddBos, check_ids, text_ids, token_batches
+from sae_nb.models._inputs import AddBos, Batch, Batches
+from sae_nb.models._text_inputs import check_ids, text_ids, token_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
     from sae_nb.geometry import Curve
     from sae_nb.models import LiveModel
-    from sae_nb.steering._direction import Direction
-    from sae_nb.steering._request import Opens
+    from sae_nb.steering._request import Opens, Pointing
 
 Asked = ParamSpec("Asked")
 Given = TypeVar("Given")
@@ -184,7 +183,7 @@ def steer(
     atom: int | Sequence[int] | None = None,
     by: float | Sequence[float] | None = None,
     *,
-    direction: Float[Tensor, " d_in"] | Direction | None = None,
+    direction: Float[Tensor, " d_in"] | Pointing | None = None,
     where: Opens | tuple[Opens, float] | None = None,
     curve: Curve | None = None,
     to: float | None = None,
@@ -307,7 +306,7 @@ def ablate(
     sae: SparseAutoencoder | None = None,
     atom: int | Sequence[int] | None = None,
     *,
-    direction: Float[Tensor, " d_in"] | Direction | None = None,
+    direction: Float[Tensor, " d_in"] | Pointing | None = None,
     positions: Where = None,
     steps: Steps = "all",
     step: Step = None,

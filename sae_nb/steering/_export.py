@@ -19,7 +19,7 @@ from torch import Tensor
 from sae_nb.checks import check_path
 from sae_nb.files._atomic import write_bytes
 from sae_nb.files._tensors import write_tensors
-from sae_nb.steering._request import Edit, Steering
+from sae_nb.steering._request import Edit, Steering, write_lm_eval, write_vectors
 
 COLUMNS = (
     "loader", "action", "sparse_model", "hookpoint", "feature_index", "steering_coefficient",
@@ -47,7 +47,8 @@ def _plain(recipe: Edit, name: str) -> tuple[Float[Tensor, " d_in"], float, floa
     return vector.detach().cpu().clone(), float(gain), float(constant)
 
 
-def write_vectors(recipe: Edit, path: str | Path) -> None:
+@write_vectors.answer
+def _write_vectors(recipe: Edit, path: str | Path) -> None:
     """Write the vector of a recipe, with a header in JSON that describes its use."""
     path = _named(path, (".safetensors",))
     vector, gain, constant = _plain(recipe, "to_vectors")
@@ -75,7 +76,8 @@ def write_vectors(recipe: Edit, path: str | Path) -> None:
     write_tensors(path, {str(point): vector}, header)
 
 
-def write_lm_eval(
+@write_lm_eval.answer
+def _write_lm_eval(
     recipe: Edit, path: str | Path, sparse_model: str | None, sae_id: str | None
 ) -> None:
     """Write a recipe as a file of lm_eval's `steered` model."""

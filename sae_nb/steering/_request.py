@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeGuard, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb._above import above
+from sae_nb._hooks import Hook
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
 from sae_nb.activations._hook_point_check import warn_of_place
@@ -45,13 +45,31 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.geometry import Curve
     from sae_nb.models import HookPoint, LiveModel
-    from sae_nb.steering._direction import Direction
 
-    Opens: TypeAlias = int | Direction
 
+class Pointing(Protocol):
+    """A direction that knows its place, such as `sn.direction` makes."""
+
+    @property
+    def vector(self) -> Float[Tensor, " d_in"]: ...
+    @property
+    def hook_point(self) -> str: ...
+    @property
+    def model_name(self) -> str: ...
+    @property
+    def middle(self) -> float:
+        """⟨x, vector⟩ above which a gate along it opens."""
+
+
+Opens: TypeAlias = int | Pointing
+"""An atom's number, or a direction with its middle."""
 
 Step = int | Sequence[int] | Literal["last"] | None
 """Applications of a module that runs several times in one pass, as they are asked for."""
+
+write_vectors: Hook[[Edit, str | Path], None] = Hook("write_vectors")
+write_lm_eval: Hook[[Edit, str | Path, str | None, str | None], None] = Hook("write_lm_eval")
+"""Other programs' files are known to `_export.py` alone; users type these two as methods of a recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +243,7 @@ class Edit:
         >>> vector, about["vectors"]["0"]["constant"]
         (tensor([1., 1.]), 3.0)
         """
-        above("sae_nb.steering._export", "write_vectors")(self, path)
+        write_vectors(self, path)
 
     def to_lm_eval(
         self, path: str | Path, *, sparse_model: str | None = None, sae_id: str | None = None
@@ -267,7 +285,7 @@ class Edit:
         >>> file["layers.3"]["action"], file["layers.3"]["steering_coefficient"]
         ('add', 4.0)
         """
-        above("sae_nb.steering._export", "write_lm_eval")(self, path, sparse_model, sae_id)
+        write_lm_eval(self, path, sparse_model, sae_id)
 
 
 Recipe = Edit  # under which edits were pickled
@@ -316,7 +334,7 @@ def request_steering(
     atom: int | Sequence[int] | None,
     by: float | Sequence[float] | None,
     *,
-    direction: Float[Tensor, " d_in"] | Direction | None,
+    direction: Float[Tensor, " d_in"] | Pointing | None,
     mode: Mode,
     positions: Where,
     steps: Steps,
@@ -668,7 +686,7 @@ def _in_coefficients(
 def _checked_direction(
     model: LiveModel,
     point: HookPoint,
-    direction: Float[Tensor, " d_in"] | Direction,
+    direction: Float[Tensor, " d_in"] | Pointing,
     unit: Unit,
     keep_error: bool,
 ) -> Float[Tensor, " d_in"]:
