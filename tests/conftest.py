@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import hypothesis
+import platformdirs
 import pytest
 import torch
 
@@ -36,6 +37,7 @@ hypothesis.settings.load_profile("steady")
 # What is imported and collected stays to the end; until then there is nothing to look for.
 gc.disable()
 
+CACHE = "SAE_NB_CACHE"
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -141,13 +143,11 @@ def real_models(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def smollm2(request: pytest.FixtureRequest) -> Path:
     """Folder of SmolLM2: among the real models, else as `sae-nb get` left it."""
-    from sae_nb.models._fetching import fetched_folder
-
     given = Path(request.config.getoption("--real-models") or "") / "smollm2"
-    try:
-        return (given if given.is_dir() else fetched_folder("smollm2-135m")).resolve()
-    except FileNotFoundError:
-        pytest.skip("needs SmolLM2: sae-nb get smollm2-135m, or --real-models DIR")
+    for folder in (given, Path(os.environ[CACHE]) / "models" / "smollm2-135m"):
+        if folder.is_dir():
+            return folder.resolve()
+    pytest.skip("needs SmolLM2: sae-nb get smollm2-135m, or --real-models DIR")
 
 
 def _shared(name: str) -> Iterator[Any]:
@@ -233,9 +233,8 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _no_leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A cache that has the user's fetched models and nothing else, and that is not the user's to keep."""
-    from sae_nb.files._atomic import CACHE, cache_folder
-
-    fetched, cache = cache_folder("models"), tmp_path_factory.mktemp("cache")
+    cache = tmp_path_factory.mktemp("cache")
+    fetched = Path(os.environ.get(CACHE) or platformdirs.user_cache_path("sae_nb")) / "models"
     if os.path.isdir(fetched):
         (cache / "models").symlink_to(fetched.absolute(), target_is_directory=True)
     with pytest.MonkeyPatch.context() as patch:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context, Ragged
+from sae_nb.activations import Activations, Context, Ragged
 
 WORDS = (" the", " cat", " dog", " sat", " undone", " untied", " ran", " Paris", ".", " blue")
 LENGTH, N_TEXTS = 12, 120

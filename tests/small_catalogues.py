@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context, PlacedImages, Ragged
+from sae_nb.activations import Activations, Context, PlacedImages, Ragged
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.codes import SparseCodes
 

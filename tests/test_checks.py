@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sae_nb import checks
+from sae_nb.checks._hook_point_names import lens_name, standard_name
 
 
 def test_good_matrix_passes_unchanged() -> None:
@@ -144,3 +145,23 @@ def test_an_interval_takes_in_the_ends_its_brackets_say(ends, inside, outside, r
             checks.between(value, 0, 1, name="share", ends=ends)
     with pytest.raises(ValueError, match=r"at most n_atoms=6, got 7\. Take fewer\."):
         checks.between(7, 0, 6, name="k", ends="(]", high_name="n_atoms", do="Take fewer.")
+
+
+@pytest.mark.parametrize(
+    ("foreign", "ours"),
+    [
+        ("blocks.6.hook_resid_pre", "resid_pre.6"),
+        ("blocks.0.hook_resid_mid", "resid_mid.0"),
+        ("blocks.11.hook_resid_post", "resid_post.11"),
+        ("blocks.2.hook_attn_out", "attn_out.2"),
+        ("blocks.2.hook_mlp_out", "mlp_out.2"),
+        ("hook_embed", "embed"),
+        ("blocks.2.attn.hook_z", "head_out.2"),
+        ("blocks.2.mlp.hook_post", "mlp_post.2"),
+        ("blocks.2.attn.hook_q", "blocks.2.attn.hook_q"),
+    ],
+)
+def test_transformer_lens_names_are_understood(foreign: str, ours: str) -> None:
+    """Names of the same place in TransformerLens translate, there and back; others are left alone."""
+    assert standard_name(foreign) == ours
+    assert lens_name(ours) == foreign

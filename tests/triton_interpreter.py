@@ -49,13 +49,10 @@ if DEVICE == "cpu":
 @contextmanager
 def a_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let tensors on the CPU pass for some on a card, whose kernels the interpreter runs."""
-    from sae_nb.architectures.parts import _proxes
-    from sae_nb.kernels import _backends
-
     with monkeypatch.context() as patched:
         if DEVICE == "cpu":
-            patched.setattr(_backends, "on_card", lambda _: True)
-            patched.setattr(_proxes, "FEW", 0)
+            patched.setattr("sae_nb.kernels._backends.on_card", lambda _: True)
+            patched.setattr("sae_nb.architectures.parts._proxes.FEW", 0)
             _stand_in_graphs(patched)
         yield
 

@@ -12,7 +12,20 @@ if TYPE_CHECKING:
         ActivationSource as ActivationSource,
     )
     from sae_nb.activations._aligning import Alignment as Alignment, align as align
-    from sae_nb.activations._sites import concatenate as concatenate, where_written as where_written
+    from sae_nb.activations._context import (
+        Context as Context,
+        PlacedImages as PlacedImages,
+        Ragged as Ragged,
+    )
+    from sae_nb.activations._positions import PositionPolicy as PositionPolicy
+    from sae_nb.activations._sites import (
+        Pairs as Pairs,
+        concatenate as concatenate,
+        reconstruction as reconstruction,
+        uncoded as uncoded,
+        where_written as where_written,
+        written_codes as written_codes,
+    )
     from sae_nb.activations._store import load_activations as load_activations
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

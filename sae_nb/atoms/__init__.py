@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from sae_nb.atoms._concordance import concordance as concordance
     from sae_nb.atoms._effects import AtomEffects as AtomEffects, measure_atom as measure_atom
     from sae_nb.atoms._evidence import LabelEvidence as LabelEvidence
+    from sae_nb.atoms._labels import Labels as Labels
+    from sae_nb.atoms._names import AtomNames as AtomNames
     from sae_nb.atoms._peaks import Peaks as Peaks, peaks as peaks
     from sae_nb.atoms._quiz import (
         QuizQuestion as QuizQuestion,

@@ -8,6 +8,6 @@ from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.capturing._capture import capture as capture
-    from sae_nb.capturing._streaming import stream as stream
+    from sae_nb.capturing._streaming import StreamEndedError as StreamEndedError, stream as stream
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         direct_effects as direct_effects,
         head_contributions as head_contributions,
         neuron_contributions as neuron_contributions,
+        written_by_heads as written_by_heads,
     )
     from sae_nb.circuits._kept_lost import FaithfulnessCurve as FaithfulnessCurve
     from sae_nb.circuits._passes import AtomTarget as AtomTarget

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         scenes as scenes,
         scenes_without_digit as scenes_without_digit,
     )
+    from sae_nb.data._small_tasks import TASKS as TASKS
     from sae_nb.data._sounds import Sounds as Sounds, sounds as sounds
     from sae_nb.data._stories import Stories as Stories, stories as stories
     from sae_nb.data._texts import (

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         attribute as attribute,
     )
     from sae_nb.evaluation.concepts._factors import (
+        Factor as Factor,
         FactorMatch as FactorMatch,
         FactorTold as FactorTold,
         Identifiability as Identifiability,

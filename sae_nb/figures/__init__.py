@@ -29,6 +29,11 @@ if TYPE_CHECKING:
         squares as squares,
     )
     from sae_nb.figures._static_render import to_png as to_png, to_svg as to_svg
+    from sae_nb.figures._svg_shapes import (
+        Label as Label,
+        Picture as Picture,
+        text_width as text_width,
+    )
     from sae_nb.figures._tokens import (
         quoted_token as quoted_token,
         quoted_tokens as quoted_tokens,

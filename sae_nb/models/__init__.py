@@ -9,6 +9,11 @@ from sae_nb._lazy import lazy_exports
 if TYPE_CHECKING:
     from sae_nb.activations._modality import Modality as Modality
     from sae_nb.models._answers import answering as answering
+    from sae_nb.models._attention import (
+        attention_patterns as attention_patterns,
+        read_attention as read_attention,
+        watching as watching,
+    )
     from sae_nb.models._bottleneck import (
         Bottleneck as Bottleneck,
         train_bottlenecks as train_bottlenecks,
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from sae_nb.models._calls import RunState as RunState
     from sae_nb.models._checkpoint_files import bundled_names as bundled_names
     from sae_nb.models._fetching import fetch_model as fetch_model
+    from sae_nb.models._freezing import Frozen as Frozen
     from sae_nb.models._hook_points import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,
@@ -31,5 +37,6 @@ if TYPE_CHECKING:
         with_place as with_place,
     )
     from sae_nb.models._preprocessing import Preprocess as Preprocess
+    from sae_nb.models._running import run as run
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

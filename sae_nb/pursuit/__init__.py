@@ -14,7 +14,7 @@ from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.pursuit._planning import Plan as Plan
-    from sae_nb.pursuit._problem import PursuitTrace as PursuitTrace
+    from sae_nb.pursuit._problem import Problem as Problem, PursuitTrace as PursuitTrace
     from sae_nb.pursuit._pursuits import (
         explain_plan as explain_plan,
         gradient_pursuit as gradient_pursuit,

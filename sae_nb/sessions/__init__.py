@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sae_nb.sessions._session import open_session as open_session
+    from sae_nb.sessions._annotations import Annotations as Annotations
+    from sae_nb.sessions._names import names_of as names_of
+    from sae_nb.sessions._session import open_session as open_session, save_session as save_session
     from sae_nb.sessions._summary import (
         SessionSummary as SessionSummary,
         peak_memory as peak_memory,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb.steering._answers import Answers as Answers
     from sae_nb.steering._calibration import calibrate_strength as calibrate_strength
     from sae_nb.steering._contexts import (
         ablate as ablate,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations._context import Context, Ragged
+from sae_nb.activations import Context, Ragged
 
 
 def of_texts(texts: list[list[str]], width: int = 3, seed: int = 0) -> sn.Activations:

@@ -13,8 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, random_split
 
-from sae_nb.activations import Activations, load_activations
-from sae_nb.activations._context import Context, Ragged
+from sae_nb.activations import Activations, Context, Ragged, load_activations
 
 
 @pytest.fixture(params=["memory", "disk"])

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 import torch
 
-from sae_nb.activations._context import Context, Ragged
+from sae_nb.activations import Context, Ragged
 from sae_nb.activations._token_texts import (
     CONTINUED,
     RIGHT_TO_LEFT,

@@ -17,9 +17,7 @@ from sae_nb.architectures import ARCHITECTURES, DenseOperator, SparseAutoencoder
 from sae_nb.architectures._one_step import without_zeros
 from sae_nb.architectures.parts import _proxes as simplex
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import _coding as coding
 from sae_nb.pretrained import load_sae
-from sae_nb.pursuit import _pursuits as running
 from sae_nb.training import TrainConfig, train
 from tests.architectures.conftest import (
     D_IN,
@@ -275,9 +273,13 @@ def test_the_cpu_gives_what_the_reference_gives(
     sae.double().initialise(rows_of(sae, x.double()), torch.Generator().manual_seed(0))
     found = {}
     for backend in ("cpu", "reference"):
-        monkeypatch.setattr(running, "pick_backend", lambda *_, name=backend, **__: name)
-        for module in (coding, simplex):
-            monkeypatch.setattr(module, "pick", lambda *_, name=backend, **__: name)
+
+        def chosen(*_: Any, name: str = backend, **__: Any) -> str:
+            return name
+
+        monkeypatch.setattr("sae_nb.pursuit._pursuits.pick_backend", chosen)
+        monkeypatch.setattr("sae_nb.kernels._coding.pick", chosen)
+        monkeypatch.setattr(simplex, "pick", chosen)
         sae.zero_grad(set_to_none=True)
         loss = loss_of(sae, x.double(), silent=100)
         loss.total.backward()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.models._attention import read_attention
+from sae_nb.models import read_attention
 from sae_nb_studies.architectures import Lorsa
 
 STORIES = ["Once upon a time there was a cat.", "Tom ran."]

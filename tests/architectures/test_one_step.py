@@ -13,10 +13,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sae_nb.architectures import ARCHITECTURES
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._revival import LAST_RESAMPLING, Dead, push_up_loss
+from sae_nb.architectures._revival import (
+    LAST_RESAMPLING,
+    Dead,
+    push_up_loss,
+    resampled_atoms,
+    resampled_by_mask,
+)
 from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, TrainRecord, train
-from sae_nb.training._learner import Learner
 
 COUNTS: dict[str, dict[str, Any]] = {
     "TopK": {"k": 3},
@@ -86,35 +91,6 @@ def test_a_training_step_builds_no_dense_code_and_no_gradient_product(name: str)
         name in COUNTS
     ):  # the second is a matrix times a vector: the gradient of the bias through the encoder
         assert sorted(products) in ([(1, d_in), (rows, n_atoms)], [(rows, n_atoms)])
-
-
-@pytest.mark.parametrize("name", list(COUNTS))
-def test_resampled_atoms_point_at_what_was_left_over(name: str, rows: Tensor) -> None:
-    """Decoder and encoder rows along residuals, without Adam's memory; others untouched."""
-    sae = make(name, revival="resample", aux_weight=0.0)
-    learner = Learner(sae, TrainConfig(steps=10, dead_after_tokens=100), rows=len(rows))
-    learner.begin(rows, seed=0)
-    for step in range(2):
-        learner.step(rows, step, rows=len(rows), share=1.0)
-    dead = torch.tensor([4, 17, 29])
-    learner.dead.silent_tokens.zero_()
-    learner.dead.silent_tokens[dead] = 200
-    before = sae.dictionary.clone()
-    loss = learner.step(rows, 2, rows=len(rows), share=1.0).loss
-    assert sae.resampled.tolist() == dead.tolist()
-    left = torch.nn.functional.normalize(rows - loss.x_hat, dim=1)
-    assert float((sae.dictionary[dead] @ left.T).amax(dim=1).min()) > 0.999
-    lengths = sae.encoder.weight.detach().norm(dim=1)
-    alive = torch.ones(40, dtype=torch.bool).index_fill(0, dead, value=False)
-    assert torch.allclose(lengths[dead], sae.resampled_length * lengths[alive].mean(), rtol=1e-4)
-    for parameter in sae.atom_parameters():
-        memory = learner.optimiser.state[parameter]["exp_avg"]
-        assert bool((memory[dead] == 0).all())
-        assert bool((memory[alive] != 0).any())
-    turned = (before * sae.dictionary).sum(dim=1)
-    assert float(turned[alive].min()) > 0.9
-    sae.after_optimiser_step()
-    assert sae.resampled is None
 
 
 @pytest.mark.slow
@@ -253,3 +229,16 @@ def test_its_own_recipe_learns_in_a_few_hundred_steps(
 def test_a_dictionary_that_cannot_fit_is_refused_with_what_it_needs() -> None:
     with pytest.raises(MemoryError, match=r"needs 5722\.0 GiB"):
         ARCHITECTURES["TopK"](d_in=768, n_atoms=10**9, k=8)
+
+
+def test_the_same_rows_are_resampled_by_a_mask() -> None:
+    residual = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    residual[3] *= 40  # one row that covers several parts of the line
+    for due in ([1, 4, 5], list(range(12)), []):
+        mask = torch.zeros(12, dtype=torch.bool)
+        mask[due] = True
+        atoms, directions = resampled_atoms(residual, torch.tensor(due, dtype=torch.int64))
+        takes, every = resampled_by_mask(residual, mask)
+        assert takes.nonzero().flatten().tolist() == atoms.tolist()
+        assert torch.equal(every[takes], directions)
+    assert not resampled_by_mask(torch.zeros(7, 5), torch.ones(12, dtype=torch.bool))[0].any()

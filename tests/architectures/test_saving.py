@@ -13,9 +13,8 @@ import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder, TopK
 from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.classical import Classical
-from sae_nb.files._atomic import write_manifest
 from sae_nb.pretrained import load_sae
-from sae_nb.sessions._annotations import annotations_of
+from tests.files.by_hand import write_manifest
 
 
 @pytest.fixture
@@ -172,16 +171,6 @@ def test_half_precision_weights_stay_as_they_are(tmp_path: Path) -> None:
     sae = TopK(d_in=6, n_atoms=10, k=2).double()
     sae.save(tmp_path / "sae")
     assert load_sae(tmp_path / "sae").dtype == torch.float64
-
-
-def test_what_people_wrote_stays_when_an_sae_is_saved_again(folder: Path) -> None:
-    """Labels lie beside the SAE, are found without being named, and outlive another save."""
-    sae = load_sae(folder)
-    assert sae.folder == folder
-    annotations_of(None, sae).write(3, "digit 7", "seen twice")
-    sae.save(folder)
-    again = annotations_of(None, load_sae(folder))
-    assert (again.label(3), again.note(3)) == ("digit 7", "seen twice")
 
 
 def test_a_pretrained_sae_keeps_nothing_in_the_package() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.temporal._sequences import SequenceRows
+from sae_nb.temporal import SequenceRows
 from sae_nb.training import TrainConfig, train
 from sae_nb_studies.architectures import TSAE
 from sae_nb_studies.architectures._t_sae import BASES, HIGH

@@ -11,7 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.architectures._temporal import NOVEL
-from sae_nb.temporal._sequences import SequenceRows
+from sae_nb.temporal import SequenceRows
 
 D_IN, N_ATOMS, K, TIME = 12, 40, 4, 9
 

@@ -12,8 +12,7 @@ import transformers
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context, Ragged
+from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import AtomCatalogue, _sites, peaks
 from sae_nb.atoms._atom import describe_atom
 from sae_nb.atoms._effects import logit_effects

@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context, Ragged
-from sae_nb.activations._token_texts import CONTINUED
+from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import AtomCatalogue, concordance
 from sae_nb.atoms._atom import N_BINS, build_crops, footprint_of, strength_histogram
 from sae_nb.atoms._concordance import _middle
@@ -277,7 +275,7 @@ def test_an_image_in_a_text_is_shown_with_its_heat() -> None:
     assert example.picture is not None
     assert np.array_equal(example.picture, catalogue.acts.context.images.pictures[0].numpy())
     (word,) = build_examples(catalogue, 1, choose_rows(catalogue, 1, "top"))
-    assert word.tokens == (" one", IMAGE, *[CONTINUED] * 5, " two", IMAGE)
+    assert word.tokens == (" one", IMAGE, *["\u2060"] * 5, " two", IMAGE)
     assert word.clipped == (False, False)
     crop = build_crops(catalogue, 0, "top", 1)
     assert crop is not None

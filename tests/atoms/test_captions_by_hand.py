@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context, Ragged
+from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import AtomCatalogue, _captions
 from sae_nb.atoms._captions import (
     BOTH,

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context, Ragged
+from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import ConceptAtlas, summarise_concepts
 from sae_nb.atoms.concept_map._concept_map import match_dictionaries
 from sae_nb.atoms.concept_map._names import PIECES, names_of_atoms

@@ -12,7 +12,6 @@ from sae_nb.activations import Activations
 from sae_nb.atoms import AtomCatalogue, ConceptAtlas
 from sae_nb.atoms.concept_map import _atlas, _concept_map, _many, _selection
 from sae_nb.geometry import cluster_points, nearest_by_cosine
-from sae_nb.geometry._ivf_index import near_distances
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def test_columns_of_many_atoms_are_those_of_few(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("few_are_many")
 def test_a_search_of_some_lists_says_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the exact search the column names the share of the nearest that was found."""
-    search = partial(near_distances, whole_up_to=100)
+    search = partial(_atlas.near_distances, whole_up_to=100)
     monkeypatch.setattr(_atlas, "near_distances", search)
     x = torch.randn(3000, 4, generator=torch.Generator().manual_seed(0))
     atlas = ConceptAtlas(x)

@@ -9,7 +9,7 @@ import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue, concordance
 from sae_nb.pretrained import load_examples, load_sae
 
-GPT, VIT = "tiny-gpt/resid_post.3", "tiny-vit/resid_post.6"
+GPT = "tiny-gpt/resid_post.3"
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context
+from sae_nb.activations import Activations, Context
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._atom import OUTSIDE
 from sae_nb.codes import SparseCodes

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context, Ragged
+from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import AtomCatalogue, measure_atom
 from sae_nb.atoms._effects import _ends, _inputs_of, _words_first
 from sae_nb.codes import SparseCodes

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Ragged
+from sae_nb.activations import Activations, Ragged
 from sae_nb.atoms import AtomCatalogue, LabelEvidence
 from sae_nb.atoms._captions import (
     FEWEST,
@@ -29,7 +28,7 @@ from sae_nb.atoms._words import PATCHES, PREFIX, _place, _tubelet
 from sae_nb.codes import SparseCodes
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.pretrained import load_examples, load_sae
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from tests.random_texts import random_texts
 
 GPT, VIT = "tiny-gpt/resid_post.3", "tiny-vit/resid_post.6"

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sae_nb_widgets.quiz._score import QuizScore
 
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._quiz import ask_about, askable_atoms
-from sae_nb.statistics import wilson_interval
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +47,3 @@ def test_questions_repeat_with_their_seed(catalogues) -> None:
     first, again, other = (ask_about(catalogues[0], atom, seed=s) for s in (0, 0, 1))
     assert [o.row for o in first.options] == [o.row for o in again.options]
     assert [o.row for o in first.options] != [o.row for o in other.options]
-
-
-def test_wilson_by_hand() -> None:
-    """0 of 10: (0, 0.2775); 10 of 10 its mirror; nothing counted says nothing."""
-    low, high = wilson_interval(0, 10)
-    assert low == 0
-    assert high == pytest.approx(0.27753, abs=1e-4)
-    assert wilson_interval(10, 10)[0] == pytest.approx(1 - high)
-    good = QuizScore(n_right=9, n_answered=10, chance=0.2)
-    assert good.better_than_chance
-    assert not QuizScore(n_right=2, n_answered=10, chance=0.2).better_than_chance
-    none = QuizScore(n_right=0, n_answered=0, chance=0.2)
-    assert not none.better_than_chance

@@ -15,8 +15,7 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames, Labels
 from sae_nb.models import Preprocess
 from sae_nb.site import write_site
 from tests.browser.site_page import find, live, same, shown

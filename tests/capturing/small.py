@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from tests.models.conftest import FAMILIES
+from tests.models.small_models import small_vit
 
 WORDS = [
     "the",
@@ -70,9 +70,8 @@ def bert() -> nn.Module:
     return _made("bert")
 
 
-def vit(n_blocks: int = 4, seed: int = 0) -> VisionTransformer:
-    config = VisionTransformerConfig(d_model=16, n_blocks=n_blocks, n_heads=2)
-    return VisionTransformer(config, generator=torch.Generator().manual_seed(seed)).eval()
+def vit(n_blocks: int = 4, seed: int = 0) -> nn.Module:
+    return small_vit(seed, d_model=16, n_blocks=n_blocks, n_heads=2)
 
 
 def pictures(n: int = 10) -> Tensor:

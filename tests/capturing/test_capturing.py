@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ import sae_nb as sn
 from sae_nb.capturing import capture
 from sae_nb.capturing._capture import Collector
 from sae_nb.models import LiveModel, wrap
-from sae_nb.models._interventions import Intervention
-from sae_nb.models._running import run
+from sae_nb.steering import splice
 from tests.capturing.small import TEXTS, bert, gpt2, growth, llama, pictures, vit, words_tokenizer
 
 BACKENDS = ("nnsight", "hooks")
@@ -149,8 +149,7 @@ def test_tuple_output_gives_its_first_tensor(stack: LiveModel, backend: Any) -> 
 def test_later_modules_do_not_change_what_was_read(stack: LiveModel, backend: Any) -> None:
     """An in-place ReLU after the hook point does not zero the copy."""
     x = torch.randn(50, 6)
-    read = run(stack, next(stack.batches(x)), read="pair.input", backend=backend).seen["pair.input"]
-    assert bool((read < 0).any())
+    assert bool((capture(stack, x, "pair.input", backend=backend, progress=False).x < 0).any())
 
 
 class Turning(nn.Module):
@@ -170,10 +169,9 @@ def test_modules_may_run_in_another_order_next_time(backend: Any, by: float) -> 
     """The order learnt from one batch is no promise about the next, with edits or without."""
     torch.manual_seed(0)
     model, names = wrap(Turning()), ["blocks.0", "blocks.1", "blocks.2"]
-    if by:
-        model.interventions.append(edit_at(model, "blocks.2", lambda v: v + by))
     x = torch.rand(8, 4) * torch.tensor([1.0, 1, -1, 1, -1, -1, 1, -1])[:, None]
-    found = capture(model, x, names, batch_size=1, backend=backend, progress=False)
+    with splice(model, "blocks.2", lambda v: v + by) if by else nullcontext():
+        found = capture(model, x, names, batch_size=1, backend=backend, progress=False)
     for row in range(8):
         expected = {}
         value = x[row]
@@ -300,31 +298,18 @@ def test_error_inside_the_model_reaches_the_caller(stack: LiveModel, backend: An
 # Under edits
 
 
-def edit_at(model: LiveModel, name: str, edit: Callable[[Tensor], Tensor]) -> Intervention:
-    return Intervention(model.hook_point(name), lambda x, _state: edit(x))
-
-
-@pytest.fixture
-def editable(vision: LiveModel) -> Iterator[LiveModel]:
-    yield vision
-    vision.interventions.clear()
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_edit_is_seen_where_it_is_made(editable: LiveModel, backend: Any) -> None:
+def test_edit_is_seen_where_it_is_made(vision: LiveModel, backend: Any) -> None:
     """Edits at a hook point that is read show, in their order, once each."""
     x, calls = pictures(3), Counter[str]()
-    plain = capture(editable, x, "resid_post.1", backend=backend, progress=False).x
+    plain = capture(vision, x, "resid_post.1", backend=backend, progress=False).x
 
     def add(v: Tensor) -> Tensor:
         calls["add"] += 1
         return v + 5
 
-    editable.interventions += [
-        edit_at(editable, "resid_post.1", add),
-        edit_at(editable, "resid_post.1", lambda v: 2 * v),
-    ]
-    edited = capture(editable, x, "resid_post.1", backend=backend, progress=False)
+    with splice(vision, "resid_post.1", add), splice(vision, "resid_post.1", lambda v: 2 * v):
+        edited = capture(vision, x, "resid_post.1", backend=backend, progress=False)
     torch.testing.assert_close(edited.x, 2 * (plain + 5))
     assert calls["add"] == 1
     assert edited.context.policy["interventions"] == ["resid_post.1", "resid_post.1"]
@@ -333,35 +318,31 @@ def test_edit_is_seen_where_it_is_made(editable: LiveModel, backend: Any) -> Non
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("where", ["resid_post.0", "resid_pre.1", "resid_post.1"])
-def test_edit_is_seen_further_on(editable: LiveModel, backend: Any, where: str) -> None:
+def test_edit_is_seen_further_on(vision: LiveModel, backend: Any, where: str) -> None:
     """What is read after an edit is what a forward pass under that edit computes."""
     x, seen = pictures(3), []
-    editable.interventions.append(edit_at(editable, where, lambda v: v + 1.5))
-    handle = editable.module.blocks[2].register_forward_hook(
-        lambda _m, _a, out: seen.append(out.detach().clone())
-    )
-    editable(x)
-    handle.remove()
     names = ["resid_post.2", "resid_post.1", "resid_pre.1"]
-    found = capture(editable, x, names, backend=backend, progress=False)
+    with splice(vision, where, lambda v: v + 1.5):
+        handle = vision.module.blocks[2].register_forward_hook(
+            lambda _m, _a, out: seen.append(out.detach().clone())
+        )
+        vision(x)
+        handle.remove()
+        found = capture(vision, x, names, backend=backend, progress=False)
     torch.testing.assert_close(found["resid_post.2"].x, seen[0].flatten(0, 1), atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_edits_know_the_tokens(language: LiveModel, backend: Any) -> None:
     """An edit in a capture is told positions and padding like in any forward pass."""
-    seen = []
 
-    def look(x: Tensor, state: Any) -> Tensor:
-        seen.append(state.position)
-        return x
+    def rows() -> Tensor:
+        return capture(language, TEXTS[:2], "resid_post.1", backend=backend, progress=False).x
 
-    language.interventions.append(Intervention(language.hook_point("resid_post.1"), look))
-    try:
-        capture(language, TEXTS[:2], "resid_post.1", backend=backend, progress=False)
-    finally:
-        language.interventions.clear()
-    assert seen[0][0].tolist() == [0, 1, 2, 3, 4, 5, 6, -1, -1, -1]
+    plain = rows()
+    with splice(language, "resid_post.1", lambda x: x + 0.01, positions="last"):
+        moved = (rows() - plain).abs().sum(dim=1) > 0.05
+    assert moved.nonzero().flatten().tolist() == [5, 14]  # of six and of nine rows the last
 
 
 # Which rows
@@ -692,13 +673,12 @@ def test_module_exchanged_since_the_last_capture_is_read(backend: Any) -> None:
 def test_memory_is_flat_over_200_traces() -> None:
     """At most 2 % more resident memory after 200 traces of six hook points."""
     before = """
-        from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
-        from sae_nb.models._running import run
+        from sae_nb.capturing import capture
         from sae_nb.models import wrap
+        from tests.models.small_models import small_vit
 
-        model = wrap(VisionTransformer(VisionTransformerConfig(d_model=64, n_blocks=6)))
-        names = [f"resid_post.{layer}" for layer in range(6)]
-        batch = next(model.batches(torch.rand(32, 3, 32, 32)))
+        model = wrap(small_vit(d_model=64, n_blocks=6))
+        names, x = [f"resid_post.{layer}" for layer in range(6)], torch.rand(32, 3, 32, 32)
     """
-    step = 'run(model, batch, read=names, answer=False, backend="nnsight")'
+    step = "capture(model, x, names, progress=False)"
     assert growth(before, step, warm=60, times=200) <= 1.02

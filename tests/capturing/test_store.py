@@ -21,7 +21,7 @@ from warm_python import WarmPython
 from sae_nb.activations import Activations, load_activations
 from sae_nb.capturing import capture
 from sae_nb.models import LiveModel, wrap
-from sae_nb.models._interventions import Intervention
+from sae_nb.steering import splice
 from tests.capturing.small import gpt2, pictures as drawn_pictures, vit as drawn_vit
 
 POINT = "resid_post.1"
@@ -357,8 +357,10 @@ def test_preprocessing_is_compared_by_name(tmp_path: Path) -> None:
 def test_edits_and_stores_do_not_mix(tmp_path: Path) -> None:
     """A store could not tell one edit from another when it is resumed."""
     own = wrap(vit(), name="tiny")
-    own.interventions.append(Intervention(own.hook_point(POINT), lambda x, _state: x + 1))
-    with pytest.raises(ValueError, match=r"without edits.*resid_post\.1.*acts\.save"):
+    with (
+        splice(own, POINT, lambda x: x + 1),
+        pytest.raises(ValueError, match=r"without edits.*resid_post\.1.*acts\.save"),
+    ):
         to_store(own, tmp_path / "s")
     assert not (tmp_path / "s").exists()
 

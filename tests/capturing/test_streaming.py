@@ -15,12 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sae_nb.activations._modality import OTHER
-from sae_nb.activations._rows import generator_for
 from sae_nb.capturing import capture, stream
 from sae_nb.capturing._streaming import StreamEndedError, in_fresh_order
 from sae_nb.models import LiveModel, wrap
-from sae_nb.models._interventions import Intervention
+from sae_nb.steering import splice
 from tests.capturing.small import gpt2, growth, pictures as drawn_pictures, vit
 
 POINT = "resid_post.1"
@@ -212,8 +210,8 @@ def test_edits_are_seen_from_the_next_forward_on(vision: LiveModel) -> None:
     own = wrap(vision.module, name="tiny")
     batches = stream(own, pictures(), POINT, buffer=69, batch_size=1).batches(69)
     plain = next(batches)
-    own.interventions.append(Intervention(own.hook_point(POINT), lambda x, _state: x + 1000))
-    edited = next(batches)
+    with splice(own, POINT, lambda x: x + 1000):
+        edited = next(batches)
     assert float(plain.max()) < 500 < float(edited.min())
 
 
@@ -271,7 +269,7 @@ def test_stream_without_rows_says_so(language: LiveModel) -> None:
 @pytest.mark.slow
 def test_fresh_order_keeps_rows_of_a_dict_together() -> None:
     inputs = {"a": torch.arange(50), "b": torch.arange(50) * 2}
-    found = in_fresh_order(inputs, generator_for(0), OTHER.n_axes)
+    found = in_fresh_order(inputs, torch.Generator().manual_seed(0), 0)
     assert torch.equal(found["a"] * 2, found["b"])
     assert not torch.equal(found["a"], inputs["a"])
 
@@ -281,10 +279,10 @@ def test_fresh_order_keeps_rows_of_a_dict_together() -> None:
 def test_memory_is_flat_while_streaming() -> None:
     before = """
         from sae_nb.capturing import stream
-        from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
         from sae_nb.models import wrap
+        from tests.models.small_models import small_vit
 
-        model = wrap(VisionTransformer(VisionTransformerConfig(d_model=64, n_blocks=2)))
+        model = wrap(small_vit(d_model=64, n_blocks=2))
         source = stream(model, torch.rand(64, 3, 32, 32), "resid_post.0", buffer=2208)
         batches = source.batches(552)
     """

@@ -11,7 +11,7 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 
 import sae_nb as sn
-from sae_nb.activations._context import join_tokens
+from sae_nb.activations import Context
 from sae_nb.corpora import Documents, diff
 from sae_nb.corpora._words import WORD, words_of
 
@@ -21,9 +21,12 @@ SPACED = (
 UNSPACED = ("", "play", "##ing", "##", ".", "don", "'", "t", "##é-a", "x y", "#", "Un", "##1")
 
 
+joined = Context(kind="language").joined
+
+
 def word_of_each(tokens: list[str]) -> list[str]:
-    whole = join_tokens(tokens)
-    ends = [len(join_tokens(tokens[: i + 1])) for i in range(len(tokens))]
+    whole = joined(tokens)
+    ends = [len(joined(tokens[: i + 1])) for i in range(len(tokens))]
     if any(token[:1].isspace() for token in tokens):
         ends = list(itertools.accumulate(map(len, tokens)))
     spans = [(w.start(), w.end(), w.group()) for w in WORD.finditer(whole.lower())]
@@ -43,7 +46,7 @@ def test_words_are_those_of_the_joined_text(vocabulary: tuple[str, ...], seed: i
     found = words_of(ids, offsets, {i + 7: name for i, name in enumerate(vocabulary)})
     texts = [[vocabulary[i - 7] for i in ids[a:b]] for a, b in itertools.pairwise(offsets)]
     counter = CountVectorizer(token_pattern=WORD.pattern)
-    counts = counter.fit_transform(map(join_tokens, texts))
+    counts = counter.fit_transform(map(joined, texts))
     assert found.names == tuple(counter.get_feature_names_out())
     assert (found.counts != counts).nnz == 0
     assert found.counts.shape == counts.shape

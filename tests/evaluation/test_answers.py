@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.activations import Activations
-from sae_nb.activations._sites import reconstruction, uncoded, written_codes
+from sae_nb.activations import Activations, reconstruction, uncoded, written_codes
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.evaluation import attribute
 from sae_nb.interop import Imported

@@ -15,7 +15,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.evaluation import evaluate_saved
 from sae_nb.evaluation.report._by_tiles import _Drawn, _Saved
-from sae_nb.training._process_group import Team
+from sae_nb.training import Team
 
 ROWS = ("r2", "fvu", "mse", "cosine", "l0", "l1", "l0_p95", "dead_fraction", "density_median")
 SAES: dict[str, tuple[type[sn.SparseAutoencoder], dict[str, Any]]] = {

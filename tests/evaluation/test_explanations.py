@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context, Ragged
+from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import SecondCode, define, induce_rule, score_explanations
 from sae_nb.evaluation.explanations._detection import (

@@ -38,10 +38,8 @@ def test_the_parts_add_up_to_what_the_atom_reads(gpt: sn.LiveModel) -> None:
 
 def test_a_planted_source_is_found(gpt: sn.LiveModel) -> None:
     """An atom that reads one head's output along one token's value comes from that head and token."""
-    from sae_nb.models._attention import read_attention
-
     (batch,) = gpt.batches([TEXT])
-    attention = read_attention(gpt, batch, 2)
+    attention = sn.models.read_attention(gpt, batch, 2)
     head, source = 1, 3
     reached = int(attention.pattern[head, :, source].argmax())
     sae = trained(gpt, [TEXT], "head_out.2")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations._context import Context, Ragged
+from sae_nb.activations import Context, Ragged
 from sae_nb.evaluation.explanations._detection import (
     CountedJudge,
     JudgeGuesser,

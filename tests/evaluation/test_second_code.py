@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.atoms._second_codes import KeptFirings, firings_of, keep_firings
 from sae_nb.data import PlantedDictionary
 from sae_nb.evaluation import SecondCode
 from sae_nb.evaluation._second_code_pass import (
@@ -152,41 +151,6 @@ def test_the_sentence_has_both_controls(found) -> None:
         assert found.sentence(atom) == (
             f"Another solver (OMP) keeps {kept} of {row['fires']:.0f} firings (chance {chance}, noise {noise})."
         )
-
-
-def weak() -> KeptFirings:
-    return KeptFirings(
-        solver="mp", n_rows=90, fires=np.array([12, 0, 9]), kept=np.array([1, 0, 1]),
-        chance=np.array([0.2, 0, 0]), noise=np.array([np.nan, 0, 9]),
-    )  # fmt: skip
-
-
-def test_the_sentence_advises_where_less_than_half_is_kept() -> None:
-    said = "Another solver (matching pursuit) keeps 1 of 12 firings (chance 0, noise not measured)"
-    assert weak().sentence(0) == f"{said}: read its strongest ones only."
-    assert weak().sentence(1) == ""
-    assert "strongest" not in weak().sentence(2)  # nine firings are too few
-
-
-def test_the_sae_knows_what_was_found_until_it_is_trained_on(planted, tmp_path) -> None:
-    sae = tied(planted.dictionary, 4)
-    found = sn.second_code(sae, planted.x, ("omp",))
-    sn.second_code(sae, planted.x, ("mp",), k=2)  # another question: cards do not show it
-    known = firings_of(sae)
-    assert known.sentence(3) == found.sentence(3)
-    rows = found.firings.query("atom == 3")
-    dropped = known.dropped(3, rows["row"].to_numpy(), 600)
-    assert (dropped == ~rows["kept"]).all()
-    assert known.dropped(3, rows["row"].to_numpy(), 601) is None
-    assert known.dropped(3, rows["row"].to_numpy()[1:], 600) is None
-    sae.save(tmp_path)
-    keep_firings(sae, known, tmp_path)
-    again = firings_of(sn.load_sae(tmp_path))
-    assert again.sentence(3) == known.sentence(3)
-    assert again.dropped(3, rows["row"].to_numpy(), 600) is None  # of a file numbers alone
-    with torch.no_grad():
-        sae.operator.weight.copy_(sae.operator.weight.flip(0))
-    assert firings_of(sae) is None
 
 
 def test_kept_entries_of_codes_and_codes_of_others(planted, found) -> None:

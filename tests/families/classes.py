@@ -375,7 +375,7 @@ def _with_head(row: Row, model: LiveModel, one: Inputs, kept: Sequence[Any]) -> 
     """Return the row with how closely the lens's head gives the answer, for classes that predict tokens."""
     if not model.causal or model.streams or row.hooks is None or row.hooks > CLOSE:
         return row
-    from sae_nb.lenses._head import head_of
+    from sae_nb.lenses import head_of
 
     batch = next(iter(model.batches(one.given)))
     try:

@@ -18,12 +18,9 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.files._atomic import read_json
-from sae_nb.lenses._head import head_of
-from sae_nb.models import LiveModel
-from sae_nb.models._attention import attentions, watching
-from sae_nb.models._freezing import Frozen
-from sae_nb.models._running import run
+from sae_nb.lenses import head_of
+from sae_nb.models import Frozen, LiveModel, run, watching
+from sae_nb.models._attention import attentions
 from tests.families.inputs import inputs, runs, takes
 from tests.families.settings import candidates, short
 
@@ -335,5 +332,5 @@ def record(found: Mapping[str, Mapping[str, str]]) -> None:
 
 def recorded() -> dict[str, dict[str, str]]:
     """Return the table's cells, by class."""
-    rows = read_json(KEPT)["rows"]
+    rows = json.loads(KEPT.read_text(encoding="utf-8"))["rows"]
     return {row["name"]: {key: row[key] for key in PROMISES} for row in rows}

@@ -8,10 +8,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from sae_nb.files import _atomic, _tensors
+from sae_nb.files._atomic import check_archive
 from sae_nb.files._fingerprints import weights_digest
 
 
@@ -199,3 +201,13 @@ def test_weights_of_any_size_have_a_digest() -> None:
     module = torch.nn.Module()
     module.embedding = torch.nn.Parameter(torch.zeros(1).expand(n), requires_grad=False)
     assert len(weights_digest(module)) == 32
+
+
+def test_archives_as_libraries_write_them_pass(tmp_path: Path) -> None:
+    """Numbers hardly shrink, and small ones always pass; what is not an archive is left to its reader."""
+    rows = np.random.default_rng(0).normal(size=(64, 64)).astype("float32")
+    np.savez_compressed(tmp_path / "a.npz", rows=rows, bias=np.zeros(4096, "float32"))
+    torch.save({"rows": torch.zeros(4096)}, tmp_path / "b.pt")
+    (tmp_path / "c.npz").write_bytes(b"PK\x03\x04 cut short")
+    for file in tmp_path.iterdir():
+        check_archive(file)

@@ -256,9 +256,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before it fills the memory, and with the bound."""
-    from sae_nb.labelling import _reading
-
-    monkeypatch.setattr(_reading, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("sae_nb.labelling._reading.MOST_BYTES", 1 << 20)
     packed = gzip.compress(b'{"index": 1, "description": "' + b"a" * (4 << 20) + b'"}')
     (tmp_path / "labels.jsonl.gz").write_bytes(packed)
     with pytest.raises(ValueError, match="more than 1 MiB"):

@@ -7,7 +7,7 @@ import pytest
 import sae_nb as sn
 from sae_nb.generation import summarise_continuation
 from sae_nb.steering import SteeringRecipe, control_of
-from tests.small_models import PlainSae, small_gpt
+from tests.models.small_models import PlainSae, small_gpt
 
 
 def recipe(strength: float, seed: int = 0) -> SteeringRecipe:

@@ -11,9 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation, notable
-from sae_nb.models._generation import Stream
-from sae_nb.models._interventions import Intervention
-from sae_nb.models._running import intervening
+from sae_nb.generation._writing import Along
 from sae_nb.steering import random_direction
 
 pytestmark = pytest.mark.slow
@@ -107,30 +105,14 @@ def test_a_step_that_is_interrupted_has_not_happened(gpt: Any, sae: Any) -> None
     """Half of the layers have a new column in their cache by then, and a draw may be made."""
     made = written(gpt, sae, 3, **SAMPLED)
 
-    def interrupted(x: torch.Tensor, state: Any) -> torch.Tensor:
+    def interrupted(x: torch.Tensor) -> torch.Tensor:
         raise KeyboardInterrupt
 
-    stop = Intervention(gpt.hook_point("resid_post.2"), interrupted)
-    with pytest.raises(KeyboardInterrupt), intervening(gpt, [stop]):
+    with pytest.raises(KeyboardInterrupt), sn.splice(gpt, "resid_post.2", interrupted):
         made.step()
     for _ in range(4):
         made.step()
     assert made.new_text() == gpt.generate(PROMPT, 7, echo=False, **SAMPLED)
-
-
-def test_without_a_cache_it_is_the_same_text(gpt: Any) -> None:
-    ids = torch.tensor([0, 100, 200, 300])
-    streams = [Stream(gpt, [ids], use_cache=cached) for cached in (True, False)]
-    for stream in streams:
-        for _ in range(4):
-            stream.step()
-    forks = [stream.forked(n, n_rows=2) for n in (3, 6) for stream in streams]
-    for fork in forks:
-        for _ in range(3):
-            fork.step()
-    for with_cache, without in ((streams[0], streams[1]), forks[:2], forks[2:]):
-        assert torch.equal(with_cache.ids, without.ids)
-    assert [len(fork.ids) for fork in forks] == [2] * 4
 
 
 def test_it_ends_where_the_text_ends_or_the_context(gpt: Any, sae: Any) -> None:
@@ -154,3 +136,15 @@ def test_strong_and_rare_atoms_come_first() -> None:
     assert found == [(2, 1.0), (3, -2.0), (1, 1.0)]
     assert [atom for atom, _ in notable(codes, 9)] == [0, 3, 1, 2]
     assert notable((np.zeros(0, int), np.zeros(0)), 3, frequency=frequency) == []
+
+
+def test_controls_change_each_position_by_the_same_length(gpt: Any) -> None:
+    sae = sn.load_sae("tiny-gpt/resid_post.3")
+    acts = sn.capture(gpt, ["The list of the lists"], "resid_post.3", progress=False)
+    x = acts.x[None]
+    atoms = [454, 25]
+    own = x - Along(sae, atoms, 1.5)(x)
+    for along in (sae.dictionary[[1, 2]], torch.randn(sae.d_in)):
+        other = x - Along(sae, atoms, 1.5, along)(x)
+        assert torch.allclose(other.norm(dim=-1), own.norm(dim=-1), atol=1e-3)
+        assert not torch.allclose(other, own, atol=1e-2)

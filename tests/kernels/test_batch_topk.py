@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from sae_nb.codes._support import Support
 from sae_nb.kernels import (
     _cpu as cpu,
     _dense as dense,
@@ -30,7 +29,7 @@ def brute_force(pre_codes: Tensor, n_kept: int) -> Tensor:
 
 def spread(entries: Entries, n_atoms: int) -> Tensor:
     z = torch.zeros(len(entries.offsets) - 1, n_atoms, dtype=entries.values.dtype)
-    rows = Support(entries.atoms, entries.offsets, n_atoms).rows
+    rows = torch.arange(len(z)).repeat_interleave(entries.offsets.diff())
     z[rows, entries.atoms.long()] = entries.values
     return z
 

@@ -10,9 +10,8 @@ import torch
 
 import sae_nb.kernels
 from sae_nb.architectures import TopK
-from sae_nb.codes._support import Support
+from sae_nb.codes import SparseCodes
 from sae_nb.kernels import (
-    _backends,
     _cuda as cuda,
     batch_topk_encode,
     decode,
@@ -25,7 +24,6 @@ from sae_nb.kernels import (
 )
 from sae_nb.kernels._backends import PreCodes, has_triton, is_exact
 from sae_nb.kernels._dense import BLOCK, Dense, largest
-from sae_nb.pursuit import _card as card
 from sae_nb.training import TrainConfig, train
 
 
@@ -65,9 +63,10 @@ def test_dots_of_entries_are_read_where_they_lie() -> None:
     """Equal to gathering both sides; rows without an entry, and no entry at all."""
     generator = torch.Generator().manual_seed(0)
     g, table = torch.randn(4, 6, generator=generator), torch.randn(200, 6, generator=generator)
-    atoms = torch.tensor([3, 199, 0, 7], dtype=torch.int32)
-    for offsets in ([0, 0, 2, 2, 4], [0, 0, 0, 0, 0]):
-        support = Support(atoms[: offsets[-1]], torch.tensor(offsets), 200)
+    full = torch.zeros(4, 200)
+    full[1, [3, 199]] = full[3, [0, 7]] = 1.0
+    for z in (full, torch.zeros(4, 200)):
+        support = SparseCodes.from_dense(z).support
         expected = (g[support.rows] * table[support.atoms.long()]).sum(dim=1)
         assert torch.allclose(cuda.Sparse().dots(g, support, table), expected, atol=1e-6)
 
@@ -97,7 +96,7 @@ def test_bf16_gradients_are_close() -> None:
 def test_where_triton_does_not_run_torch_does_and_says_why(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A card without Triton, and one that is too old for its kernels; pursuits look in the same place."""
+    """A card without Triton, and one that is too old for its kernels."""
     device = torch.device("cpu" if missing == "triton" else "cuda")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     monkeypatch.setitem(sys.modules, "triton", None)
@@ -109,8 +108,6 @@ def test_where_triton_does_not_run_torch_does_and_says_why(
         path = paths_taken()["triton"]
         assert path.chosen == "torch instead"
         assert {"triton": "triton", "bf16": "compute capability 8.0"}[missing] in path.reason
-        monkeypatch.setattr(_backends, "on_card", lambda _: True)
-        assert not card.runs(torch.zeros(2, 3))
     finally:
         has_triton.cache_clear()
 

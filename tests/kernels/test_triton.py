@@ -14,7 +14,6 @@ from torch import Tensor
 from triton_interpreter import DEVICE, NothingWaits, a_card
 
 import sae_nb as sn
-from sae_nb.architectures._revival import resampled_atoms, resampled_by_mask
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import (
     _reference as reference,
@@ -316,19 +315,6 @@ def test_public_calls_have_no_padding_and_the_gradients_of_the_reference(
             results.append((codes.to_dense().detach(), *(t.grad for t in own)))
     for found, true in zip(*results, strict=True):
         assert off(found, true.double()) < 1e-5
-
-
-def test_the_same_rows_are_resampled_by_a_mask() -> None:
-    residual = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
-    residual[3] *= 40  # one row that covers several parts of the line
-    for due in ([1, 4, 5], list(range(12)), []):
-        mask = torch.zeros(12, dtype=torch.bool)
-        mask[due] = True
-        atoms, directions = resampled_atoms(residual, torch.tensor(due, dtype=torch.int64))
-        takes, every = resampled_by_mask(residual, mask)
-        assert takes.nonzero().flatten().tolist() == atoms.tolist()
-        assert torch.equal(every[takes], directions)
-    assert not resampled_by_mask(torch.zeros(7, 5), torch.ones(12, dtype=torch.bool))[0].any()
 
 
 def test_adam_in_one_kernel_is_adam() -> None:

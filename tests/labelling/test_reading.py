@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.atoms._labels import Labels
+from sae_nb.atoms import Labels
 from sae_nb.labelling import _reading as reading
 
 HOSTILE = (

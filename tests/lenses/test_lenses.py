@@ -12,7 +12,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import sae_nb as sn
-from sae_nb.circuits._heads import written_by_heads
+from sae_nb.circuits import written_by_heads
 from sae_nb.lenses import LensCheck, LensReading, measured_effects
 from sae_nb.lenses._head import head_of
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from sae_nb.data._small_tasks import TASKS
+from sae_nb.data import TASKS
 from sae_nb.models import bundled_names
 from sae_nb.models._checkpoint_files import WEIGHTS
 

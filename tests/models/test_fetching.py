@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +19,8 @@ import huggingface_hub
 import pytest
 
 import sae_nb as sn
-from sae_nb.files._atomic import new_folder, write_manifest
 from sae_nb.models import _fetching as fetching, fetch_model
+from tests.files.by_hand import write_manifest
 from tests.small_dino import save_dino
 
 NAME, VISION, GEMMA = "smollm2-135m", "dinov2-small", "gemma-3-270m"
@@ -140,6 +141,7 @@ def test_a_download_says_how_far_it_is(
 ) -> None:
     """Bytes, rate and time left, as plain lines where there is no terminal; what grows is measured."""
     monkeypatch.setattr("sae_nb.progress.LINE_SECONDS", 0.0)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # a notebook's bar is drawn
 
     def started(_: list[str], *, env: dict[str, str], **__: Any) -> Any:
         sizes = iter((31_000_000, 62_000_000))
@@ -290,9 +292,9 @@ def test_where_there_are_no_locks_the_first_folder_counts(
 
     def meanwhile(_weights: Path, _packed: Any, _scratch: Path, out: Path) -> None:
         (out / "config.json").write_text("ours")
-        with new_folder(cache / NAME) as other:
-            (other / "config.json").write_text("theirs")
-            write_manifest(other, "fetched model")
+        (cache / NAME).mkdir(parents=True)
+        (cache / NAME / "config.json").write_text("theirs")
+        write_manifest(cache / NAME, "fetched model")
 
     monkeypatch.setattr(fetching, "_expand", meanwhile)
     assert (fetch_model(NAME) / "config.json").read_text() == "theirs"
@@ -315,9 +317,8 @@ def test_what_was_fetched_is_opened_by_name(cache: Path, tmp_path: Path) -> None
 
     sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
     config = transformers.LlamaConfig(hidden_size=16, intermediate_size=32, vocab_size=40, **sizes)
-    with new_folder(cache / NAME) as folder:
-        transformers.LlamaForCausalLM(config).save_pretrained(folder)
-        write_manifest(folder, "fetched model")
+    transformers.LlamaForCausalLM(config).save_pretrained(cache / NAME)
+    write_manifest(cache / NAME, "fetched model")
     assert fetch_model(NAME) == cache / NAME
     assert sn.load_model(NAME).name == NAME
     (cache / NAME / "model.safetensors").write_bytes(b"cut")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.circuits._heads import written_by_heads
+from sae_nb.circuits import written_by_heads
 from sae_nb.models._attention import watching
 from sae_nb.models._running import run
 from sae_nb.steering import SteeringRecipe, summarise_steering

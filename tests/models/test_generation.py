@@ -239,3 +239,19 @@ def test_a_fork_reads_a_recurrent_state_anew() -> None:
     for _ in range(2):
         fork.step()
     assert torch.equal(fork.ids, stream.ids.expand(2, -1))
+
+
+@pytest.mark.slow
+def test_without_a_cache_it_is_the_same_text(gpt: LiveModel) -> None:
+    ids = torch.tensor([0, 100, 200, 300])
+    streams = [Stream(gpt, [ids], use_cache=cached) for cached in (True, False)]
+    for stream in streams:
+        for _ in range(4):
+            stream.step()
+    forks = [stream.forked(n, n_rows=2) for n in (3, 6) for stream in streams]
+    for fork in forks:
+        for _ in range(3):
+            fork.step()
+    for with_cache, without in ((streams[0], streams[1]), forks[:2], forks[2:]):
+        assert torch.equal(with_cache.ids, without.ids)
+    assert [len(fork.ids) for fork in forks] == [2] * 4

@@ -10,7 +10,6 @@ from collections import namedtuple
 import pytest
 import torch
 
-from sae_nb.checks._hook_point_names import lens_name, standard_name
 from sae_nb.models import HookPoint
 from sae_nb.models._hook_points import find_hook_point
 from sae_nb.models._states import first_input, read_tensor, replace_tensor
@@ -49,26 +48,6 @@ def test_copies_keep_the_place(copied) -> None:
     again = copied(point)
     assert again == point
     assert vars(again) == vars(point)
-
-
-@pytest.mark.parametrize(
-    ("foreign", "ours"),
-    [
-        ("blocks.6.hook_resid_pre", "resid_pre.6"),
-        ("blocks.0.hook_resid_mid", "resid_mid.0"),
-        ("blocks.11.hook_resid_post", "resid_post.11"),
-        ("blocks.2.hook_attn_out", "attn_out.2"),
-        ("blocks.2.hook_mlp_out", "mlp_out.2"),
-        ("hook_embed", "embed"),
-        ("blocks.2.attn.hook_z", "head_out.2"),
-        ("blocks.2.mlp.hook_post", "mlp_post.2"),
-        ("blocks.2.attn.hook_q", "blocks.2.attn.hook_q"),
-    ],
-)
-def test_transformer_lens_names_are_understood(foreign: str, ours: str) -> None:
-    """Names of the same place in TransformerLens translate, there and back; others are left alone."""
-    assert standard_name(foreign) == ours
-    assert lens_name(ours) == foreign
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import sae_nb as sn
 from sae_nb.models import LiveModel, Preprocess, wrap
+from sae_nb.models._image_inputs import fit_picture
+from tests.first_hour.test_guards import picture as png
 
 BYTES = (torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 255).to(torch.uint8)
 FLOATS = BYTES.float() / 255
@@ -214,3 +217,22 @@ def test_bad_input_is_refused_before_any_work(vit, inputs, kind, message) -> Non
     """At the call, not at the first batch."""
     with pytest.raises(kind, match=message):
         vit.batches(inputs)
+
+
+@pytest.mark.parametrize("kind", ["text before", "text after", "pixels"])
+@pytest.mark.parametrize("way", ["file", "folder", "bytes"])
+def test_a_picture_that_unpacks_to_gigabytes_is_named(kind: str, way: str, tmp_path: Path) -> None:
+    """By its file, with why; nothing of it is unpacked."""
+    side, text = (50_000, 0) if kind == "pixels" else (32, 2 << 20)
+    file = png(tmp_path / "a.png", side, text=text, last=kind == "text after")
+    vit = sn.load_model("tiny-vit")
+    named = "a.png" if way != "bytes" else "the file"
+    with pytest.raises(ValueError, match="too large|exceeds limit") as said:
+        if way == "file":
+            sn.capture(vit, [file], "resid_post.6", progress=False)
+        elif way == "folder":
+            sn.capture(vit, sn.data.pictures(tmp_path), "resid_post.6", progress=False)
+        else:
+            fit_picture(vit, file.read_bytes())
+    assert type(said.value) is ValueError
+    assert named in str(said.value)

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations._context import ROLES
 
 POINT = "resid_post.0"
 ASKS = "{% if add_generation_prompt %}{{ 'ASKED' }}{% endif %}"
@@ -267,7 +266,8 @@ def test_a_system_prompt_that_a_template_inserts_is_found_and_not_the_users(
 
     with sn.steer(gpt, POINT, direction=direction, positions=looked):
         gpt.generate(HI, 2)
-    assert states[0].role[0, : len(whole)].tolist() == [ROLES.index(role) for role in whole.roles]
+    roles = ["template", "system", "user", "assistant", "tool", "other"]
+    assert states[0].role[0, : len(whole)].tolist() == [roles.index(role) for role in whole.roles]
 
 
 def test_a_model_goes_on_with_what_the_assistant_began(gpt: Any) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.models import LiveModel
+from sae_nb.models._attention import Place, attentions, watching
 
 NAMES = ("T5", "Bart", "Marian", "Whisper", "Moonshine")
 START = 3
@@ -277,3 +278,28 @@ def keeping(kept: list[Tensor]) -> Any:
         kept.append(value)
 
     return keep
+
+
+@pytest.mark.parametrize("name", ["T5", "Whisper", "Bart"])
+def test_all_three_kinds_of_attention_are_those_of_transformers(name: str) -> None:
+    model = made(name)
+    (batch,) = model.batches(sources(name)[:1])
+    found: dict[Place, torch.Tensor] = {}
+    with watching(model, lambda place, seen: found.__setitem__(place, seen.pattern)):
+        model.forward(batch)
+    model.module.set_attn_implementation("eager")
+    try:
+        with torch.no_grad():
+            plain = model.module(*batch.args, **batch.kwargs, output_attentions=True)
+    finally:
+        model.module.set_attn_implementation("sdpa")
+    kinds = {
+        "encoder": "encoder_attentions",
+        "decoder": "decoder_attentions",
+        "cross": "cross_attentions",
+    }
+    assert list(found) == attentions(model)
+    for place, pattern in found.items():
+        torch.testing.assert_close(
+            pattern, getattr(plain, kinds[place.stream])[place.layer], atol=1e-5, rtol=1e-5
+        )

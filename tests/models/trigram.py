@@ -21,7 +21,6 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from sae_nb.data import stories
-from sae_nb.files._atomic import write_bytes, write_json
 from sae_nb_studies.recipes import TrainingText, card_text, gather, judged_ids, token_ids
 
 BUNDLED = Path(__file__).parents[1] / "sae_nb" / "models" / "weights" / "tiny-gpt"
@@ -219,8 +218,8 @@ def add_to_card(folder: Path, material: TrainingText) -> dict[str, Any]:
     """
     card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     card["held_out"]["trigram"] = measured(folder, material)
-    write_json(folder / "card.json", card)
-    write_bytes(folder / "card.md", card_text(card).encode())
+    (folder / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+    (folder / "card.md").write_text(card_text(card), encoding="utf-8")
     return card
 
 

@@ -16,9 +16,6 @@ import torch
 
 import sae_nb as sn
 from sae_nb.pretrained import _examples as examples_in, _loading as shelf
-from sae_nb.pretrained._evaluation_data import Sizes
-from sae_nb_studies.recipes.saes._evidence import add_evidence
-from sae_nb_studies.recipes.saes._recipe import Plan
 
 REAL = [
     name for name in sn.pretrained_names() if name.startswith(("smollm2-135m/", "gemma-3-270m/"))
@@ -211,18 +208,6 @@ def test_every_label_of_a_bundled_sae_has_its_evidence(name: str) -> None:
         assert 0.3 < found.control < 0.7
         assert 0 <= found.returns <= found.n_sisters == 3
     assert read.floor < 0.01
-
-
-@pytest.mark.slow
-def test_evidence_is_put_beside_an_sae_and_its_folder_stays_whole(tmp_path: Path) -> None:
-    """On few samples, with sisters of two steps: nothing returns, every label is judged, the seal holds."""
-    name, folder = "tiny-vit/resid_post.6", tmp_path / "sae"
-    shutil.copytree(shelf.BUNDLED / name, folder)
-    plan = Plan(n_atoms=32, k=4, steps=2, sizes=Sizes(samples=(4, 4, 60, 4)))
-    found = add_evidence(name, plan, folder)
-    assert set(found.entries) == set(sn.load_examples(name).labels)
-    assert all(found.evidence(atom).returns == 0 for atom in found)
-    assert dict(sn.labels(folder, sn.load_sae(folder))) == dict(found)
 
 
 def test_real_models_have_saes() -> None:

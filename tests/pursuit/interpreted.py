@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
 from triton_interpreter import NothingWaits
 
-from sae_nb.kernels import _backends, paths_taken
+from sae_nb.kernels import paths_taken
 from sae_nb.pursuit import (
     _autograd as autograd,
     _card as card,
@@ -25,7 +26,7 @@ from sae_nb.pursuit._planning import Plan
 from sae_nb.pursuit._problem import Problem
 
 # Tensors on the CPU pass for some on a card, and the interpreter runs its kernels.
-_backends.on_card = lambda x: True
+mock.patch("sae_nb.kernels._backends.on_card", return_value=True).start()
 
 generator = torch.Generator().manual_seed(0)
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+import sae_nb as sn
 from sae_nb.models import LiveModel
-from sae_nb.models._interventions import Intervention
-from sae_nb.models._states import read_tensor
 
 OPENING = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "
@@ -24,7 +23,7 @@ def read(model: LiveModel, text: object, names: list[str]) -> dict[str, Tensor]:
         point = model.hook_point(name)
 
         def after(_m, _a, output, name=name):
-            seen[name] = read_tensor(output).detach().clone()
+            seen[name] = (output[0] if isinstance(output, tuple) else output).detach().clone()
 
         handles.append(model.get_module(point.path).register_forward_hook(after))
     model(text)
@@ -60,16 +59,10 @@ def test_adding_the_horse_direction_makes_cats_horses(photo_vit, cats_and_horses
     pictures, labels = cats_and_horses
     weight = photo_vit.module.head.weight.detach()
     direction = weight[1] - weight[0]
-    point = photo_vit.hook_point("resid_post.3")
     cats = pictures[labels == 0][:100]
     plain = photo_vit(cats)
-    photo_vit.interventions.append(
-        Intervention(point, lambda x, _s: x + 4 * direction / direction.norm())
-    )
-    try:
+    with sn.splice(photo_vit, "resid_post.3", lambda x: x + 4 * direction / direction.norm()):
         steered = photo_vit(cats)
-    finally:
-        photo_vit.interventions.clear()
     moved = (steered - plain) @ torch.tensor([-1.0, 1.0])
     torch.testing.assert_close(
         moved, torch.full_like(moved, float(4 * direction.norm())), rtol=1e-3, atol=1e-3
@@ -116,11 +109,8 @@ def test_smollm2_knows_steers_and_has_its_sink(open_real) -> None:
     great, terrible = (model.tokenizer(word)["input_ids"][0] for word in (" great", " terrible"))
     leanings = []
     for amount in (-2.0, 0.0, 2.0):
-        model.interventions.append(
-            Intervention(model.hook_point(layer), lambda x, _s, a=amount: x + a * direction)
-        )
-        logits = model("The movie I saw yesterday was")[0, -1]
-        model.interventions.clear()
+        with sn.splice(model, layer, lambda x, a=amount: x + a * direction):
+            logits = model("The movie I saw yesterday was")[0, -1]
         leanings.append(float(logits[great] - logits[terrible]))
     assert leanings[0] < leanings[1] < leanings[2]
     assert leanings[2] - leanings[1] > 1

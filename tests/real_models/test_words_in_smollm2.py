@@ -13,7 +13,7 @@ import sae_nb_widgets as sw
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue, find_atoms
 from sae_nb.pretrained import needed_examples
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.sessions._annotations import Annotations
-from sae_nb.sessions._session import save_session
+from sae_nb.sessions import Annotations, save_session
 
 
 @dataclass(frozen=True)

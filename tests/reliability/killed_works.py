@@ -14,9 +14,8 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 import sae_nb as sn
-from sae_nb.files._atomic import read_manifest
-from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
-from sae_nb.training._checkpoint import KIND, POINTER
+from tests.files.by_hand import read_manifest
+from tests.models.small_models import small_vit
 
 torch.set_num_threads(1)
 # tqdm's lock is shared by forked processes: one that is killed while its bar is drawn holds up all others.
@@ -46,8 +45,7 @@ def _check_names(folder: Path) -> None:
 
 def capture(folder: Path) -> None:
     """Two hook points of a small ViT into shards of a few batches."""
-    config = VisionTransformerConfig(d_model=16, n_blocks=3, n_heads=2)
-    model = sn.wrap(VisionTransformer(config, generator=_drawn(0)), name="tiny")
+    model = sn.wrap(small_vit(d_model=16, n_blocks=3, n_heads=2), name="tiny")
     pictures = torch.rand(24, 3, 32, 32, generator=_drawn(1))
     points = ["resid_post.1", "mlp_out.0"]
     sn.capture(model, pictures, points, batch_size=2, store=folder, shard_rows=200, progress=False)
@@ -114,11 +112,11 @@ def look_at_checkpoints(folder: Path) -> int:
     """Step of the checkpoint that counts; all that have a final name are whole."""
     _check_names(folder)
     for step in folder.glob("step-*"):
-        read_manifest(step, KIND)
-    if not (folder / POINTER).is_file():
+        read_manifest(step)
+    if not (folder / "checkpoint.json").is_file():
         return 0
-    latest = str(json.loads((folder / POINTER).read_text("utf-8"))["latest"])
-    read_manifest(folder / latest, KIND)
+    latest = str(json.loads((folder / "checkpoint.json").read_text("utf-8"))["latest"])
+    read_manifest(folder / latest)
     return int(latest.removeprefix("step-"))
 
 
@@ -144,7 +142,7 @@ def _version(seed: int) -> sn.TopK:
 
 def saving(folder: Path) -> None:
     """One SAE and its session, saved over each other; the last save is always the same."""
-    from sae_nb.sessions._session import save_session
+    from sae_nb.sessions import save_session
 
     for seed in range(SAVES):
         sae = _version(seed)
@@ -186,7 +184,7 @@ def look_at_site(folder: Path) -> int:
     """Under its name the site is whole, and never gone again."""
     if not (folder / "site").exists():
         return 0
-    return int(read_manifest(folder / "site", "site")["n_atoms"])
+    return int(read_manifest(folder / "site")["n_atoms"])
 
 
 WORKS = {

@@ -236,6 +236,7 @@ def _only_reads(arguments: tuple[Any, ...]) -> bool:
 
 def main() -> None:
     """Kill one work and print what was found."""
+    sys.path.append(str(Path(__file__).parents[2]))
     from killed_works import WORKS
 
     name, kills, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])

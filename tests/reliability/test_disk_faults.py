@@ -7,6 +7,7 @@ namespace is enough); everywhere the n-th write fails as on a full disk, for eve
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -19,16 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 import pytest
 import torch
 from file_kinds import rows, sae, same
+from safetensors.torch import load_file
 
 import sae_nb as sn
-from sae_nb.files import _tensors
-from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
-from sae_nb.sessions._annotations import Annotations
-from sae_nb.sessions._session import save_session
+from sae_nb.sessions import Annotations, save_session
+from tests.models.small_models import small_vit
 
 NAMED = re.compile(r"^'.*' must .*, but .*\. [A-Z].*; what was there before is as it was\.$")
 
@@ -48,9 +47,7 @@ class Writer:
 
 def model() -> sn.LiveModel:
     """A small ViT."""
-    config = VisionTransformerConfig(d_model=16, n_blocks=2, n_heads=2)
-    generator = torch.Generator().manual_seed(0)
-    return sn.wrap(VisionTransformer(config, generator=generator), name="tiny")
+    return sn.wrap(small_vit(d_model=16, n_blocks=2, n_heads=2), name="tiny")
 
 
 def _capture(path: Path, version: int) -> None:
@@ -80,11 +77,9 @@ def _train(path: Path, version: int) -> None:
 
 
 def _read_checkpoint(path: Path) -> Any:
-    from sae_nb.training._checkpoint import load_checkpoint
-
-    found = load_checkpoint(path)
-    assert found is not None
-    return [_tensors.read_tensors(found[0] / "sae-0.safetensors"), found[1]["step"]]
+    latest = json.loads((path / "checkpoint.json").read_text())["latest"]
+    step = json.loads((path / latest / "state.json").read_text())["step"]
+    return [load_file(path / latest / "sae-0.safetensors"), step]
 
 
 def _save_session(path: Path, version: int) -> None:
@@ -101,25 +96,18 @@ def _annotate(path: Path, version: int) -> None:
 
 
 def _page(path: Path, version: int) -> None:
-    from sae_nb_widgets.panel import _pages as pages
-    from sae_nb_widgets.panel._heading import Heading
+    import sae_nb_widgets as sw
 
-    page = pages.Page(
-        heading=Heading(question=f"Version {version}?", facts={}),
-        explanation=("a", "b", "c"),
-        figure=go.Figure(go.Scatter(y=[1, 2, version])),
-        main="",
-        detail="",
-        record=None,
-        dropped="",
-    )
-    pages.write_page(page, path / "page.html")
+    dictionary = torch.eye(4)
+    panel = sw.PursuitStepper(dictionary[:2] + 0.1, dictionary, k=2 + version)
+    panel.to_html(path / "page.html")
+    panel.close()
 
 
 def _read_page(path: Path) -> Any:
     text = (path / "page.html").read_text(encoding="utf-8")
     assert text.endswith("</html>")
-    return re.findall(r"Version \d", text)  # ids of figures are drawn anew each time
+    return re.findall(r"\b0 of \d", text)  # steps; ids of figures are drawn anew each time
 
 
 WRITERS = [
@@ -226,10 +214,11 @@ def test_a_path_under_a_file_is_named(writer: Writer, tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
+HERE = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 SMALL_DISK = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {here!r})
+sys.path[:0] = {here!r}
 from test_disk_faults import WRITERS, temporary, same
 disk = Path({disk!r})
 failed = []
@@ -280,8 +269,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     script = tmp_path / "script.py"
-    here = str(Path(__file__).parent)
-    script.write_text(textwrap.dedent(SMALL_DISK).format(here=here, disk=str(disk)))
+    script.write_text(textwrap.dedent(SMALL_DISK).format(here=HERE, disk=str(disk)))
     mount = f"mount -t tmpfs -o size=16m none '{disk}'"
     done = _run_with(mount, script)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -291,7 +279,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
 READ_ONLY = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {here!r})
+sys.path[:0] = {here!r}
 from test_disk_faults import WRITERS
 for writer in WRITERS:
     path = Path({disk!r}) / writer.name
@@ -313,7 +301,7 @@ def test_a_disk_that_is_really_read_only(tmp_path: Path) -> None:
         disk.mkdir(exist_ok=True)
         writer.write(disk / writer.name, 0)
     script = tmp_path / "script.py"
-    script.write_text(READ_ONLY.format(here=str(Path(__file__).parent), disk=str(disk)))
+    script.write_text(READ_ONLY.format(here=HERE, disk=str(disk)))
     mount = f"mount --bind '{disk}' '{disk}' && mount -o remount,bind,ro '{disk}'"
     done = _run_with(mount, script)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -15,7 +15,7 @@ import torch
 from file_kinds import rows, sae
 
 import sae_nb as sn
-from sae_nb.sessions._session import save_session
+from sae_nb.sessions import save_session
 
 VERSIONS = 15
 
@@ -83,27 +83,6 @@ def test_a_second_sweep_on_one_folder_is_refused(
     assert len(sn.sweep(rows(), **settings).saes) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
-    """Held by a process that is killed, the folder is free at once."""
-    from sae_nb.training._checkpoint import hold_checkpoints
-
-    folder = tmp_path / "run"
-    held, give = os.pipe()
-    child = os.fork()
-    if child == 0:
-        lock = hold_checkpoints(folder)
-        os.write(give, b"x")
-        while lock.is_held:
-            time.sleep(60)
-    assert os.read(held, 1) == b"x"
-    with pytest.raises(ValueError, match="one training at a time"):
-        hold_checkpoints(folder)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    hold_checkpoints(folder).release()
-
-
 def _save_again_and_again(folder: Path, own: int, times: int) -> None:
     draw = random.Random(own)
     for _ in range(times):
@@ -148,7 +127,7 @@ def test_two_that_save_the_same_leave_one_of_them_whole(tmp_path: Path) -> None:
 
 
 def _label_again_and_again(folder: Path, times: int) -> None:
-    from sae_nb.sessions._annotations import Annotations
+    from sae_nb.sessions import Annotations
 
     for atom in range(times):
         Annotations(folder, sae()).write(atom % 8, f"label {atom}", note=str(atom))
@@ -158,7 +137,7 @@ def _label_again_and_again(folder: Path, times: int) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_label_written_while_the_sae_is_saved_is_kept(tmp_path: Path) -> None:
     """One kernel saves the SAE over and over, another labels its atoms: the last label of each is there."""
-    from sae_nb.sessions._annotations import Annotations
+    from sae_nb.sessions import Annotations
 
     folder = tmp_path / "sae"
     one = sae()
@@ -265,7 +244,7 @@ def test_a_store_from_the_future_is_gone_on_with(
 
 def test_labels_written_by_another_clock_are_seen(tmp_path: Path) -> None:
     """A file that claims to be older than what was read is read all the same."""
-    from sae_nb.sessions._annotations import Annotations
+    from sae_nb.sessions import Annotations
 
     mine = Annotations(tmp_path, sae())
     mine.write(1, "one")

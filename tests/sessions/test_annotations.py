@@ -12,11 +12,10 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.atoms._labels import Labels
-from sae_nb.files import SaeIdentity
-from sae_nb.files._atomic import sealed, write_json
-from sae_nb.files._fingerprints import identity_of
-from sae_nb.sessions._annotations import Annotations
+from sae_nb.atoms import Labels
+from sae_nb.files import SaeIdentity, identity_of
+from sae_nb.sessions._annotations import Annotations, annotations_of
+from tests.files.by_hand import sealed
 
 HOSTILE = "<script>alert('x')</script> & </textarea>"
 RIGHT_TO_LEFT = "مرحبا بالعالم"
@@ -163,7 +162,9 @@ def test_a_file_from_before_there_were_stars_still_loads(tmp_path) -> None:
     """Without stars a file is what it was, to the letter."""
     atoms = {"3": {"label": "three", "note": ""}}
     content = {"kind": "atom annotations", "version": 1, "sae": identity_of(Fake()).to_json()}
-    write_json(tmp_path / "annotations.json", sealed({**content, "atoms": atoms}))
+    (tmp_path / "annotations.json").write_text(
+        json.dumps(sealed({**content, "atoms": atoms}), indent=1, sort_keys=True) + "\n"
+    )
     before = (tmp_path / "annotations.json").read_bytes()
     book = Annotations(tmp_path, Fake())
     assert (dict(book), book.starred) == ({3: "three"}, ())
@@ -275,3 +276,15 @@ def test_a_label_that_cannot_be_written_is_not_kept_as_if_it_were(tmp_path) -> N
         book.write(1, "one")
     assert not book.is_saved(1)
     assert book.label(1) == ""
+
+
+def test_what_people_wrote_stays_when_an_sae_is_saved_again(tmp_path) -> None:
+    """Labels lie beside the SAE, are found without being named, and outlive another save."""
+    folder = tmp_path / "sae"
+    sn.TopK(d_in=6, n_atoms=10, k=2).save(folder)
+    sae = sn.load_sae(folder)
+    assert sae.folder == folder
+    annotations_of(None, sae).write(3, "digit 7", "seen twice")
+    sae.save(folder)
+    again = annotations_of(None, sn.load_sae(folder))
+    assert (again.label(3), again.note(3)) == ("digit 7", "seen twice")

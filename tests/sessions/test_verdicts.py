@@ -6,9 +6,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.atoms import LabelEvidence
-from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames, LabelEvidence, Labels
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.sessions._names import names_of
 from sae_nb.sessions._verdicts import keep_verdicts

@@ -18,8 +18,7 @@ MEMORY_OF_AN_ATOM = 4096
 MEASURE = """
 import json, sys, numpy as np, torch
 import sae_nb as sn
-from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomCatalogue, AtomNames
 from sae_nb.site._write import site_of
 
 def peak():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,6 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.activations._context import ROLES
 from sae_nb.statistics import logistic_probe
 from sae_nb.steering._answers import Answers, kl, log_odds
 from sae_nb.steering._calibration import StrengthSearch, combined_direction
@@ -236,7 +236,7 @@ def test_a_mask_is_read_at_each_samples_own_positions() -> None:
 
 
 def test_a_role_is_known_by_its_number_and_positions_come_in_any_form() -> None:
-    role = torch.tensor([[ROLES.index("user"), ROLES.index("assistant"), -1]])
+    role = torch.tensor([[2, 3, -1]])
     found = _written_by("assistant", role, state(role=role))
     assert found.tolist() == [[False, True, False]]
     assert Positions(torch.tensor([[0], [2]])).chosen == (0, 2)
@@ -448,3 +448,13 @@ def test_massive_rows_are_left_out_but_where_the_last_is_asked_for(
     assert asked == [False, "auto"]
     with pytest.raises(ValueError, match="got none in input 2"):
         _rows(plain, "0", [1, 2, 3], "all", None)
+
+
+def test_log_odds_by_hand() -> None:
+    """ln p/(1−p): logits 0 and ln 3 give 3 to 1; two targets add their chances."""
+    outputs = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]])
+    assert log_odds(outputs, 1).tolist() == pytest.approx([math.log(3), 0])
+    three = torch.tensor([[0.0, 0.0, 0.0, 0.0]])
+    assert log_odds(three, [0, 1, 2]).tolist() == pytest.approx([math.log(3)])
+    each = log_odds(outputs, torch.tensor([0, 1]))
+    assert each.tolist() == pytest.approx([-math.log(3), 0])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import curve
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb.steering import Direction
 from sae_nb.steering._direction import METHODS, _chance, _held_out
 from sae_nb.steering._edits import Firing, Over

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.models._one_input import as_batch
-from sae_nb.models._running import run
+from sae_nb.models import as_batch, run
 from sae_nb.steering import SteeringRecipe, edit_of, summarise_steering
 from sae_nb.steering._dose_response import nearest_atom, summarise_dose_response
 from sae_nb.steering._reading import read_answer
 from sae_nb.steering._summary import Steered, control_of
-from tests.small_models import PlainSae, small_gpt, small_vit
+from tests.models.small_models import PlainSae, small_gpt, small_vit
 
 
 @pytest.fixture(scope="module")

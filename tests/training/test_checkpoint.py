@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -390,3 +391,24 @@ def test_kill_at_every_file_operation_and_step_resumes_bit_exactly(
     done = warm_python.run(script, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert int(done.stdout.split()[-1]) > 60
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    """Held by a process that is killed, the folder is free at once."""
+    from sae_nb.training._checkpoint import hold_checkpoints
+
+    folder = tmp_path / "run"
+    held, give = os.pipe()
+    child = os.fork()
+    if child == 0:
+        lock = hold_checkpoints(folder)
+        os.write(give, b"x")
+        while lock.is_held:
+            time.sleep(60)
+    assert os.read(held, 1) == b"x"
+    with pytest.raises(ValueError, match="one training at a time"):
+        hold_checkpoints(folder)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    hold_checkpoints(folder).release()

@@ -13,7 +13,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit._problem import Problem
+from sae_nb.pursuit import Problem
 from sae_nb.training import TrainConfig, train
 from sae_nb.training._dead_atoms import DeadAtoms, fire_counts
 from sae_nb.training._learner import BestState

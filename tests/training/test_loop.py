@@ -199,12 +199,11 @@ def test_data_that_end_give_a_usable_result(plain_sae: Any, rows: Tensor) -> Non
 
 def test_stream_that_reads_an_iterator_once_may_end(plain_sae: Any, rows: Tensor) -> None:
     """The stream's own error is an end of data like any other, before any batch a refusal."""
-    from sae_nb.capturing._streaming import StreamEndedError
 
     class OneShot(Stream):
         def batches(self, batch_size: int, *, seed: int = 0, start: int = 0) -> Iterator[Tensor]:
             yield from super().batches(batch_size, seed=seed, start=start)
-            raise StreamEndedError("over")
+            raise sn.capturing.StreamEndedError("over")
 
     with pytest.warns(UserWarning, match="ran out of data after step 12 of 40"):
         result = quietly(plain_sae(), OneShot(rows, lambda n, x: x if n <= 12 else None))

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.temporal import Sequences
-from sae_nb.temporal._sequences import SequenceRows
+from sae_nb.temporal import SequenceRows, Sequences
 from sae_nb.training import (
     Team,
     TrainConfig,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.architectures import BatchTopKProx, TopKProx
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit._problem import Problem
+from sae_nb.pursuit import Problem
 from sae_nb.training import Team
 from sae_nb.training._sharded_pursuit import pursue
 from sae_nb.training._shards import Shard

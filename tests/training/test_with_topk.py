@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from warm_python import WarmPython
 
@@ -86,9 +88,6 @@ def test_topk_killed_from_outside_resumes_bit_exactly(
     warm_python: WarmPython, tmp_path: Path
 ) -> None:
     """kill -9 whenever it happens to arrive, twice; the third start of the same call finishes."""
-    from sae_nb.files._atomic import read_json
-    from sae_nb.files._tensors import read_tensors
-
     folder, out = tmp_path / "run", tmp_path / "killed.safetensors"
     fill = {"threads": torch.get_num_threads(), "folder": str(folder), "out": str(out)}
     reached = 0
@@ -97,7 +96,8 @@ def test_topk_killed_from_outside_resumes_bit_exactly(
         end = time.monotonic() + PATIENCE
         while reached < more and process.poll() is None and time.monotonic() < end:
             if (folder / "checkpoint.json").is_file():
-                reached = int(read_json(folder / "checkpoint.json")["latest"].removeprefix("step-"))
+                state = json.loads((folder / "checkpoint.json").read_text())
+                reached = int(state["latest"].removeprefix("step-"))
             time.sleep(0.001)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait(PATIENCE).returncode == -signal.SIGKILL
@@ -106,7 +106,7 @@ def test_topk_killed_from_outside_resumes_bit_exactly(
     whole = tmp_path / "whole.safetensors"
     fill |= {"folder": str(tmp_path / "other"), "out": str(whole)}
     warm_python.run(TRAINED.format(**fill), timeout=PATIENCE).check_returncode()
-    killed, unbroken = read_tensors(out), read_tensors(whole)
+    killed, unbroken = load_file(out), load_file(whole)
     assert killed.keys() == unbroken.keys()
     assert [name for name in killed if not torch.equal(killed[name], unbroken[name])] == []
 

@@ -7,6 +7,7 @@ What takes seconds to import is imported once, and not by every worker; a mode "
 
 from __future__ import annotations
 
+import importlib
 import os
 import runpy
 import sys
@@ -18,9 +19,9 @@ import torch._dynamo  # noqa: F401 - every torch.optim asks for it, and it is ha
 from torch.distributed.run import main as torchrun
 
 import sae_nb as sn
-import sae_nb.kernels._cpu
-import sae_nb.pursuit._cpu
 
+for used in ("sae_nb.kernels._cpu", "sae_nb.pursuit._cpu"):
+    importlib.import_module(used)
 SAES = (
     sn.TopK,
     sn.BatchTopK,

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context
+from sae_nb.activations import Activations, Context
 from sae_nb.codes import SparseCodes
 
 HOSTILE = "<script>alert(1)</script>"

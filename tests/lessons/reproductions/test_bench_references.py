@@ -13,7 +13,6 @@ from sae_nb_studies.reproductions.experiments.bench_references import (
     ROWS,
     references,
 )
-from sae_nb_studies.uses._bench import BROKEN, N_INPUTS
 
 ARTEFACT = Path(__file__).parents[3] / "docs" / "claims" / "bench_references.json"
 
@@ -25,7 +24,7 @@ def test_references_are_those_of_the_artefact() -> None:
         Path(str(files("sae_nb_studies.uses") / "bench_references.json")).read_text("utf-8")
     )
     assert kept == references(artefact["numbers"])
-    assert artefact["size"]["n_inputs"] == N_INPUTS
+    assert artefact["size"]["n_inputs"] == 400
     assert set(kept) == set(PLACES)
     for place, of_place in kept.items():
         name = place.partition("/")[0]
@@ -33,7 +32,9 @@ def test_references_are_those_of_the_artefact() -> None:
         for row, beside in of_place.items():
             # Atoms that fire everywhere have no description to be scored.
             described = row != "autointerp" or name == "tiny-vit"
-            assert set(BROKEN) - set(beside) == (set() if described else {"collapsed"})
+            assert {"random", "collapsed", "copied"} - set(beside) == (
+                set() if described else {"collapsed"}
+            )
             assert all(math.isfinite(value) for value in beside.values())
 
 

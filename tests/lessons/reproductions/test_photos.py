@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sae_nb_studies.reproductions._final_states import photo_networks, show_photos, some_photos
-from tests.small_models import small_vit
+from tests.models.small_models import small_vit
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from sae_nb.data._small_tasks import NOT_ASKED, TASKS, Rows
+from sae_nb.data import TASKS
 from sae_nb_studies.recipes.known_circuits import CircuitRecipe
 
 RECIPE = CircuitRecipe(
@@ -15,7 +17,7 @@ RECIPE = CircuitRecipe(
 )  # fmt: skip
 
 
-def rows(name: str, n: int = 50, *, held_out: bool = False) -> Rows:
+def rows(name: str, n: int = 50, *, held_out: bool = False) -> Any:
     """Of one seed."""
     return TASKS[name].draw(n, np.random.default_rng(0), held_out)
 
@@ -23,7 +25,7 @@ def rows(name: str, n: int = 50, *, held_out: bool = False) -> Rows:
 def test_what_is_asked_follows_the_earlier_copy() -> None:
     """The one earlier place of the letter is followed by the answer, and the answer comes next."""
     drawn = rows("tiny-induction")
-    for row, t in (drawn.targets != NOT_ASKED).nonzero().tolist():
+    for row, t in (drawn.targets != -100).nonzero().tolist():
         ids = drawn.ids[row]
         (before,) = (ids[:t] == ids[t]).nonzero().ravel().tolist()
         assert ids[before + 1] == ids[t + 1] == drawn.targets[row, t]
@@ -38,7 +40,7 @@ def test_sums_that_are_held_out_are_never_trained_on() -> None:
     assert len(pairs[1]) <= 53**2 / 5
     numbers = held.ids[:, [1, 3]] - 2
     assert torch.equal(held.targets[:, -1] - 2, numbers.sum(dim=1) % 53)
-    assert (held.targets[:, :-1] == NOT_ASKED).all()
+    assert (held.targets[:, :-1] == -100).all()
 
 
 def test_brackets_are_judged_as_a_stack_would() -> None:

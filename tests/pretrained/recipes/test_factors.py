@@ -7,8 +7,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context
+from sae_nb.activations import Activations, Context
 from sae_nb_studies.recipes.saes._material import scene_factors, sound_factors, story_factors
 
 

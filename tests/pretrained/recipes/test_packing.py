@@ -11,8 +11,7 @@ import torch
 from hypothesis import given, strategies as st
 from safetensors.torch import load_file
 
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context, Ragged
+from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.codes import SparseCodes
 from sae_nb.pretrained._examples import ARRAYS, FACTS, read_context, unpack_codes
 from sae_nb_studies.recipes.saes._packing import pack_codes, write_examples

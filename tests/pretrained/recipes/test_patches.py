@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.files._fingerprints import weights_digest
+from sae_nb.files import weights_digest
 from sae_nb_studies.recipes.saes._patches import main, patches_at
 from tests.small_dino import save_dino, save_images
 

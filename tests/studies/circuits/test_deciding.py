@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.models import RunState
-from sae_nb.models._interventions import Intervention
 from sae_nb_studies.circuits import DecisionPredictions, predict_decisions
 from sae_nb_studies.circuits._deciding import GRADIENT, KNOWN, RELEVANCE, SAMPLES, _Asking
 from sae_nb_studies.data import HiddenRules, hidden_rules
@@ -56,21 +54,15 @@ def planted(record: HiddenRules) -> Iterator[sn.LiveModel]:
     along = 30 * (read[true] - read[false])
     seen: list[Tensor] = []
 
-    def note(x: Tensor, _: RunState) -> Tensor:
+    def note(x: Tensor) -> Tensor:
         seen[:] = [x]
         return x
 
-    def write(x: Tensor, _: RunState) -> Tensor:
+    def write(x: Tensor) -> Tensor:
         return x + (seen[0] @ w).cumsum(dim=1)[..., None] * along
 
-    edits = [
-        Intervention(model.hook_point("resid_post.0"), note),
-        Intervention(model.hook_point("resid_post.3"), write),
-    ]
-    model.interventions.extend(edits)
-    yield model
-    for edit in edits:
-        model.interventions.remove(edit)
+    with sn.splice(model, "resid_post.0", note), sn.splice(model, "resid_post.3", write):
+        yield model
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +103,7 @@ def test_the_gradient_is_the_slope_along_the_input(record: HiddenRules) -> None:
     false, true = (gpt.tokenizer(word).input_ids[-1] for word in record.answers)
     ends = []
     for factor in (1.001, 0.999):
-        edit = Intervention(asking.start, partial(_times, factor))
-        gpt.interventions.append(edit)
-        logits = gpt([record.prompts[0]])[0, -1].double()
+        with sn.splice(gpt, "resid_pre.0", partial(torch.mul, torch.tensor(factor))):
+            logits = gpt([record.prompts[0]])[0, -1].double()
         ends.append(float(logits[true] - logits[false]))
-        gpt.interventions.remove(edit)
     assert asking.gradient(0).sum() == pytest.approx((ends[0] - ends[1]) / 0.002, rel=0.02)
-
-
-def _times(factor: float, x: Tensor, _: RunState) -> Tensor:
-    return x * factor

@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import sae_nb as sn
 from sae_nb.circuits import head_contributions
-from sae_nb.models._running import run
+from sae_nb.models import run
 from sae_nb_studies.circuits import Dissociation, Task, dissociate
 from sae_nb_studies.circuits._dissociating import _Runs
 

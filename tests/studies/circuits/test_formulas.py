@@ -27,7 +27,6 @@ from sae_nb.circuits._query_key import QueryKey
 from sae_nb.circuits._record import carrying
 from sae_nb.circuits._restoring import PatchMap, _at_random, _Cells
 from sae_nb.circuits._summary import Circuit
-from sae_nb.models._attention import Place
 
 KIND = ("token", "token", "atom", "atom", "error", "target")
 
@@ -298,7 +297,11 @@ def scores_of(
     names = ("entropy", "sink", "previous", "itself", "neighbours", "same", "induction")
     heads = torch.tensor(pattern)[None]
     found = sums._of(
-        Place(stream, 0), heads, None if ids is None else torch.tensor([ids]), names, 2
+        SimpleNamespace(stream=stream, layer=0),
+        heads,
+        None if ids is None else torch.tensor([ids]),
+        names,
+        2,
     )
     return {
         name: tuple(None if one is None else one.mean(dim=1).tolist() for one in both)

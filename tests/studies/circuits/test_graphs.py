@@ -16,7 +16,7 @@ import sae_nb as sn
 from sae_nb.circuits import AtomTarget, AttributionGraph, attribution_graph, load_graph
 from sae_nb.circuits._graph_sites import one_input, places_of
 from sae_nb.circuits._passes import Passes, Trace
-from sae_nb.models._freezing import Frozen
+from sae_nb.models import Frozen
 from tests.refusing import refused
 
 TEXT = "One day Mia saw a big red"

@@ -14,8 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import sae_nb as sn
 from sae_nb.circuits import Contributions, head_contributions, neuron_contributions
 from sae_nb.circuits._heads import Sizes, diverges
-from sae_nb.models._interventions import Intervention
-from sae_nb.models._running import intervening, run
+from sae_nb.models import run
 from sae_nb_studies.circuits import KnownCircuit, known_circuit
 
 TEXTS = ["One day she went to", "When he came to the"]
@@ -40,8 +39,7 @@ def of(method: Any, n: int = 2) -> Contributions:
 @cache
 def outputs(layer: int, n: int = 2) -> list[torch.Tensor]:
     model, seen = gpt(), []
-    place = Intervention(model.hook_point(f"head_out.{layer}"), lambda x, _: seen.append(x[0]) or x)
-    with torch.no_grad(), intervening(model, [place]):
+    with torch.no_grad(), sn.splice(model, f"head_out.{layer}", lambda x: seen.append(x[0]) or x):
         for batch in model.batches(TEXTS[:n], batch_size=1):
             model.forward(batch)
     return seen
@@ -243,15 +241,14 @@ def test_removal_is_a_run_with_the_mean_in_its_place(layer: int, head: int) -> N
     here = slice(head * width, (head + 1) * width)
     found = []
 
-    def exchange(x: torch.Tensor, _: Any) -> torch.Tensor:
+    def exchange(x: torch.Tensor) -> torch.Tensor:
         x = x.clone()
         x[..., here] = mean[here]
         return x
 
-    edit = Intervention(model.hook_point(f"head_out.{layer}"), exchange)
     for batch in model.batches(TEXTS, batch_size=1):
         with torch.no_grad():
             clean = difference(model.main_output(model.forward(batch))[0, -1])
-            with intervening(model, [edit]):
+            with sn.splice(model, f"head_out.{layer}", exchange):
                 found.append(clean - difference(model.main_output(model.forward(batch))[0, -1]))
     assert of("ablation").values[layer, head] == pytest.approx(np.mean(found), rel=1e-3, abs=1e-4)

@@ -13,7 +13,7 @@ import torch
 
 import sae_nb as sn
 import sae_nb.models
-from sae_nb.data._small_tasks import TASKS
+from sae_nb.data import TASKS
 from sae_nb_studies.circuits import KnownCircuit, known_circuit
 from sae_nb_studies.circuits._known import (
     _accuracy,
@@ -84,10 +84,8 @@ def test_a_ranking_is_judged_by_the_circuit(name: str) -> None:
 def test_induction_goes_on_as_before() -> None:
     induction = model("tiny-induction")
     assert induction.generate("q k e f q k e", max_new_tokens=1).split()[-1] == "f"
-    from sae_nb.models._attention import attention_patterns
-
     batch = next(iter(induction.batches(["q k e f q k e"])))
-    patterns = attention_patterns(induction, batch)
+    patterns = sn.models.attention_patterns(induction, batch)
     table = circuit("tiny-induction").components.set_index(["layer", "index"])
     for (layer, head), row in table[table.in_circuit].iterrows():
         at = 6 if layer == 0 else 4  # the k before; the f after the earlier e

@@ -8,7 +8,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb import circuits
-from sae_nb.models._attention import Place, attentions, watching
+from sae_nb.models import watching
 from tests.models.conftest import build_model, inputs_for
 from tests.models.test_two_streams import made, sources
 
@@ -78,31 +78,6 @@ def test_heads_of_images_and_of_two_streams_are_scored() -> None:
             "encoder": 16,
         }
         assert found[found.stream == "encoder"].entropy.between(0, 1 + 1e-6).all()
-
-
-@pytest.mark.parametrize("name", ["T5", "Whisper", "Bart"])
-def test_all_three_kinds_of_attention_are_those_of_transformers(name: str) -> None:
-    model = made(name)
-    (batch,) = model.batches(sources(name)[:1])
-    found: dict[Place, torch.Tensor] = {}
-    with watching(model, lambda place, seen: found.__setitem__(place, seen.pattern)):
-        model.forward(batch)
-    model.module.set_attn_implementation("eager")
-    try:
-        with torch.no_grad():
-            plain = model.module(*batch.args, **batch.kwargs, output_attentions=True)
-    finally:
-        model.module.set_attn_implementation("sdpa")
-    kinds = {
-        "encoder": "encoder_attentions",
-        "decoder": "decoder_attentions",
-        "cross": "cross_attentions",
-    }
-    assert list(found) == attentions(model)
-    for place, pattern in found.items():
-        torch.testing.assert_close(
-            pattern, getattr(plain, kinds[place.stream])[place.layer], atol=1e-5, rtol=1e-5
-        )
 
 
 def test_direct_effects_are_those_by_hand() -> None:
@@ -247,12 +222,6 @@ def test_a_path_is_the_one_by_hand(side: int) -> None:
         (answer(ids[:1], qkv=put) - start) / (end - start), abs=1e-4
     )
     assert abs(found.effect[0]) > 1e-3
-
-
-def _sae(place: str) -> sn.TopK:
-    sae = sn.TopK(64, n_atoms=16, k=2)
-    sae.hook_point = place
-    return sae
 
 
 @pytest.mark.parametrize("of", ["neurons", "dictionaries"])

@@ -13,8 +13,7 @@ import transformers
 
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, attribution_graph, load_graph
-from sae_nb.models._freezing import Frozen
-from sae_nb.models._running import run
+from sae_nb.models import Frozen, run
 from tests.refusing import refused
 
 WORDS = torch.tensor([[3, 5, 7, 9]])

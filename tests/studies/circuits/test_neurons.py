@@ -11,9 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, Contributions, attribution_graph, neuron_contributions
-from sae_nb.models._freezing import Frozen
-from sae_nb.models._interventions import Intervention
-from sae_nb.models._running import intervening
+from sae_nb.models import Frozen
 from sae_nb_studies.circuits import neuron_transcoders
 
 SUMS = ["40 + 20 =", "3 + 5 =", "17 + 36 ="]
@@ -36,30 +34,31 @@ def graph(name: str, text: str, target: str) -> AttributionGraph:
     return attribution_graph(model(name), neurons, text, target=target, drop_first=False)
 
 
-def answers(edits: Any = ()) -> list[float]:
+def answers() -> list[float]:
     modular = model("tiny-modular")
     seven = modular.tokenizer.get_vocab()["7"]
     found = []
     for text in SUMS:
-        with torch.no_grad(), intervening(modular, edits):
-            logits = modular([text])[0, -1]
+        logits = modular([text])[0, -1]
         found.append(float(logits[seven] - logits.mean()))
     return found
 
 
 @pytest.mark.slow
 def test_removal_of_a_neuron_is_a_run_with_its_mean(monkeypatch) -> None:
-    modular, place = model("tiny-modular"), model("tiny-modular").hook_point("mlp_post.0")
+    modular = model("tiny-modular")
     acts = sn.capture(modular, SUMS, "mlp_post.0", progress=False, drop_first=False)
     largest = int(np.abs(of("ablation").values[0]).argmax())
     mean = acts.x[:, largest].mean()
 
-    def exchange(x: torch.Tensor, _: Any) -> torch.Tensor:
+    def exchange(x: torch.Tensor) -> torch.Tensor:
         x = x.clone()
         x[..., largest] = mean
         return x
 
-    by_hand = np.subtract(answers(), answers([Intervention(place, exchange)])).mean()
+    clean = answers()
+    with sn.splice(modular, "mlp_post.0", exchange):
+        by_hand = np.subtract(clean, answers()).mean()
     assert of("ablation").values[0, largest] == pytest.approx(by_hand, rel=1e-3, abs=1e-4)
     whole = of("ablation").values
     monkeypatch.setattr("sae_nb.circuits._asked.BLOCK", 100)
@@ -96,21 +95,20 @@ def test_flow_through_a_head_is_what_scaling_it_changes(name: str, text: str, ta
     word = known.tokenizer.get_vocab()[target]
     frozen = Frozen(known)
 
-    def logit(edits: Any, held: Frozen) -> float:
-        with torch.no_grad(), intervening(known, edits), held:
+    def logit(held: Frozen) -> float:
+        with torch.no_grad(), held:
             logits = known.main_output(known.forward(batch))[0, -1].double()
         return float(logits[word] - logits.mean())
 
-    def scaled(head: int, x: torch.Tensor, _: Any) -> torch.Tensor:
+    def scaled(head: int, x: torch.Tensor) -> torch.Tensor:
         factor = torch.ones(known.n_heads, 1)
         factor[head] += 1e-2
         return (x.unflatten(-1, (known.n_heads, -1)) * factor).flatten(-2)
 
-    before = logit([], frozen)
+    before = logit(frozen)
     for row in flow.itertuples():
-        place = known.hook_point(f"head_out.{row.layer}")
-        edit = Intervention(place, partial(scaled, row.head))
-        change = logit([edit], Frozen(known, frozen.constants)) - before
+        with sn.splice(known, f"head_out.{row.layer}", partial(scaled, row.head)):
+            change = logit(Frozen(known, frozen.constants)) - before
         assert change * 100 == pytest.approx(row.flow, rel=2e-2, abs=2e-2)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from contextlib import ExitStack
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -10,9 +11,7 @@ import torch
 from torch.nn.functional import cosine_similarity, normalize
 
 import sae_nb as sn
-from sae_nb.models._freezing import Frozen
-from sae_nb.models._interventions import Intervention
-from sae_nb.models._running import intervening
+from sae_nb.models import Frozen
 from sae_nb_studies.circuits import Observable, observable
 
 pytestmark = pytest.mark.slow
@@ -44,8 +43,12 @@ def changed(paths: str, place: str, by: torch.Tensor) -> float:
         clean[name] = x.detach().clone()
         return x
 
-    def run(edits: list[Intervention], frozen: Frozen) -> float:
-        with torch.no_grad(), intervening(model, edits), frozen:
+    def run(edits: dict[str, Any], frozen: Frozen) -> float:
+        with ExitStack() as under:
+            for name, edit in edits.items():
+                under.enter_context(sn.splice(model, name, edit))
+            under.enter_context(torch.no_grad())
+            under.enter_context(frozen)
             logits = model.main_output(model.forward(batch))[0, -1].double()
         first, second = (
             model.tokenizer(word, add_special_tokens=False)["input_ids"][0]
@@ -53,14 +56,10 @@ def changed(paths: str, place: str, by: torch.Tensor) -> float:
         )
         return float(logits[first] - logits[second])
 
-    def edit(name: str, change: Any) -> Intervention:
-        return Intervention(model.hook_point(name), change)
-
     constants = Frozen(model)
-    run([edit(name, lambda x, _, n=name: note(n, x)) for name in kept], constants)
-    edits = [edit(name, lambda x, _, n=name: clean[n]) for name in kept]
-    edits.append(edit(place, lambda x, _: x + by))
-    return run(edits, Frozen(model, constants.constants))
+    run({name: partial(note, name) for name in kept}, constants)
+    edits: dict[str, Any] = {name: lambda _, n=name: clean[n] for name in kept}
+    return run(edits | {place: lambda x: x + by}, Frozen(model, constants.constants))
 
 
 @pytest.mark.parametrize("paths", ["direct", "heads", "all"])

@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import sae_nb as sn
 from sae_nb.circuits import Patching, patch_atoms
-from sae_nb.models._interventions import Intervention
-from sae_nb.models._running import intervening
 from tests.refusing import refused
 
 PLACE = "resid_post.6"
@@ -47,19 +44,16 @@ def test_one_atom_is_what_an_edit_by_hand_does() -> None:
             for image in (clean, corrupted)
         )
         z, other = (sae.encode(rows.float()).to_dense()[:, atom] for rows in (x, y))
-        moved = (z - other)[:, None] * sae.dictionary[atom]
+        moved = ((z - other)[:, None] * sae.dictionary[atom]).detach()
 
-        def answer(image: Any, edits: list[Intervention]) -> float:
-            batch = next(iter(model.batches(image[None])))
-            with torch.no_grad(), intervening(model, edits):
-                logits = model.main_output(model.forward(batch))[0]
+        def answer(image: Any) -> float:
+            logits = model(image[None])[0]
             return float(logits[3] - logits[8])
 
-        place = model.hook_point(PLACE)
-        by = moved.detach()
-        patched = answer(corrupted, [Intervention(place, lambda x, _, by=by: x + by)])
-        brought.append(patched - answer(corrupted, []))
-        spans.append(answer(clean, []) - answer(corrupted, []))
+        with sn.splice(model, PLACE, lambda x, by=moved: x + by):
+            patched = answer(corrupted)
+        brought.append(patched - answer(corrupted))
+        spans.append(answer(clean) - answer(corrupted))
     expected = np.mean(brought) / np.mean(spans)
     assert found().measured[atom] == pytest.approx(expected, rel=1e-3, abs=1e-4)
 

@@ -12,7 +12,7 @@ from sae_nb_widgets import CircuitPanel
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.models._running import run
+from sae_nb.models import run
 from sae_nb_studies.circuits import PrunedCircuit, prune_circuit
 from sae_nb_studies.circuits._pruning import _alone, _means, _Pruner
 from sae_nb_studies.models import task_rows

@@ -11,7 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.circuits import PatchMap, patch
-from sae_nb.models._running import run
+from sae_nb.models import run
 
 CLEAN, CORRUPTED = "One day she went home and", "One day he went home and"
 ASKED = (" her", " his")

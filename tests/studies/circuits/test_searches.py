@@ -333,12 +333,9 @@ def test_outputs_are_in_the_order_of_their_largest_probability() -> None:
 # Answers
 
 
-def test_a_story_tells_the_probabilities_of_what_is_asked_and_said(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import sae_nb.evaluation.causal._outcomes as outcomes
-
-    monkeypatch.setattr(outcomes, "outcome_name", lambda _, i: f"n{i}")
+def test_a_story_tells_the_probabilities_of_what_is_asked_and_said() -> None:
+    words = ["n0", "n1", "n2"]
+    model = SimpleNamespace(modality=SimpleNamespace(is_text=False), class_names=words)
     chances = {"before": [0.2, 0.5, 0.3], "after": [0.6, 0.1, 0.3], "first": [0.1, 0.2, 0.7]}
     logits = {name: torch.tensor(p).log() for name, p in chances.items()}
     asked: list[tuple[list[int], int]] = []
@@ -354,7 +351,7 @@ def test_a_story_tells_the_probabilities_of_what_is_asked_and_said(
 
     circuit = drawing.Circuit(graph())
     circuit.graph = SimpleNamespace(intervene=intervene, outcomes=((2,), None))
-    found = circuit._without(None, [(0, (2, 3)), (1, (4,))], [2, 3, 4], 7)
+    found = circuit._without(model, [(0, (2, 3)), (1, (4,))], [2, 3, 4], 7)
     assert asked == [([2, 3, 4], 7), ([2, 3], 0)]
     # what is asked first, then what is said without: two at most
     assert found["answers"] == ("n2", "n0")
@@ -365,7 +362,6 @@ def test_a_story_tells_the_probabilities_of_what_is_asked_and_said(
     assert found["without_first"].tolist() == pytest.approx([0.7, 0.1])
     assert found["random"].tolist() == [pytest.approx([0.7, 0.1]), pytest.approx([0.3, 0.2])]
 
-    model = SimpleNamespace(modality=SimpleNamespace(is_text=False), class_names=["a", "b", "c"])
     of = SimpleNamespace(passes=SimpleNamespace(model=model))
     answer = drawing.summarise_flow(of, [2], intervene([2], 0.0, 1))
     assert answer.names == ("n0", "n1", "n2")

@@ -12,11 +12,10 @@ import torch
 import transformers
 
 import sae_nb as sn
-from sae_nb.activations._positions import PositionPolicy
+from sae_nb.activations import PositionPolicy
 from sae_nb.circuits import AttributionGraph, attribution_graph, load_graph
 from sae_nb.interop import Imported
-from sae_nb.models._freezing import Frozen
-from sae_nb.models._running import run
+from sae_nb.models import Frozen, run
 
 TEXT = "One day Mia saw a big red"
 IDS = torch.tensor([[3, 14, 7, 9, 21, 5]])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.steering._answers import Answers
+from sae_nb.steering import Answers
 from sae_nb_studies.evaluation import illusion_check
 from sae_nb_studies.evaluation.causal._subspace_illusion import reading_space, space_of
 

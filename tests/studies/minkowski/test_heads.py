@@ -7,7 +7,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb_studies.minkowski import head_mixtures
-from tests.small_models import small_vit
+from tests.models.small_models import small_vit
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.models import wrap
-from sae_nb.models._freezing import Frozen
+from sae_nb.models import Frozen, wrap
 from sae_nb_studies.models import task_rows, train_sparse_transformer
 from sae_nb_studies.models._few_weights import SparseNorm, keep_largest
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 
-import sae_nb as sn
-from sae_nb.generation._writing import Along
 from sae_nb_studies.uses import Debugged, debug
 
 pytestmark = pytest.mark.slow
@@ -47,17 +44,6 @@ def test_a_contrast_ranks_by_the_difference_of_means(gpt: Any, sae: Any) -> None
     contrast = found.atoms["contrast"].to_numpy()
     assert (contrast[:-1] >= contrast[1:]).all()
     assert found.chosen == tuple(found.atoms["atom"][:2])
-
-
-def test_controls_change_each_position_by_the_same_length(gpt: Any, sae: Any) -> None:
-    acts = sn.capture(gpt, ["The list of the lists"], PLACE, progress=False)
-    x = acts.x[None]
-    atoms = [454, 25]
-    own = x - Along(sae, atoms, 1.5)(x)
-    for along in (sae.dictionary[[1, 2]], torch.randn(sae.d_in)):
-        other = x - Along(sae, atoms, 1.5, along)(x)
-        assert torch.allclose(other.norm(dim=-1), own.norm(dim=-1), atol=1e-3)
-        assert not torch.allclose(other, own, atol=1e-2)
 
 
 def test_texts_are_escaped_and_the_figure_names_every_token(gpt: Any, sae: Any) -> None:

@@ -13,8 +13,7 @@ from sae_nb_widgets.atom import _panel as atom_module
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context, Ragged
+from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.codes import SparseCodes
 from tests.widgets.made import HOSTILE, FakeTopK, descendants, picture_acts
@@ -278,12 +277,19 @@ def test_the_share_of_each_attention_head_stands_on_the_card() -> None:
 
 
 @pytest.fixture(scope="module")
-def fours():
+def opened():
     sae = sn.load_sae("tiny-vit/resid_post.6")
     made = sw.AtomBrowser(sae, None, sn.load_model("tiny-vit"), atom=474)
-    made.wait(60)
     yield made
     made.close()
+
+
+@pytest.fixture
+def fours(opened):
+    """At the atom for fours, whatever another test went to."""
+    opened.atom = 474
+    opened.wait(60)
+    return opened
 
 
 def test_what_it_makes_the_model_say_is_measured_and_confirmed(fours) -> None:

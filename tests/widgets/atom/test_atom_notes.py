@@ -6,11 +6,10 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context
+from sae_nb.activations import Activations, Context
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.codes import SparseCodes
-from sae_nb.sessions._annotations import Annotations
+from sae_nb.sessions import Annotations
 
 HOSTILE = "<script>alert(1)</script>"
 TEXTS = (HOSTILE, "مرحبا بالعالم", "👩‍👩‍👧 é 🏳️‍🌈")

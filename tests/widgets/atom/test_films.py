@@ -10,8 +10,7 @@ import sae_nb_widgets as sw
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context
+from sae_nb.activations import Activations, Context
 from sae_nb.models import LiveModel
 from tests.widgets.made import FakeTopK, descendants
 

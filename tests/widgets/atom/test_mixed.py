@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
@@ -10,10 +12,11 @@ from PIL import Image
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.activations._token_texts import CONTINUED
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._examples import Example, build_examples, choose_rows
 from tests.small_llava import pairs, small_llava
+
+WORD_JOINER = "\u2060"
+"""Shown in the place of a token whose characters the token before it shows."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def test_a_patch_is_shown_on_its_image_and_a_token_in_its_text(
     catalogue = AtomCatalogue(sae, acts)
     seen = set()
     for atom in range(32):
-        for one in build_examples(catalogue, atom, choose_rows(catalogue, atom, "top")):
+        for one in catalogue.summary(atom).examples:
             kind = str(acts.modality[one.row])
             seen.add(kind)
             if kind == "image":
@@ -48,12 +51,12 @@ def test_a_patch_is_shown_on_its_image_and_a_token_in_its_text(
     assert seen == {"text", "image"}
 
 
-def assert_image_is_one_token(example: Example) -> None:
+def assert_image_is_one_token(example: Any) -> None:
     if "[image]" in example.tokens:
         start = example.tokens.index("[image]")
-        assert example.tokens[start + 1 : start + 16] == (CONTINUED,) * 15
+        assert example.tokens[start + 1 : start + 16] == (WORD_JOINER,) * 15
     at = example.position - example.first_position
-    assert example.tokens[at].strip() not in ("[image]", CONTINUED)
+    assert example.tokens[at].strip() not in ("[image]", WORD_JOINER)
 
 
 def test_an_input_lens_reads_a_text_with_its_image(acts: Activations, sae: sn.TopK) -> None:
@@ -67,7 +70,7 @@ def test_an_input_lens_reads_a_text_with_its_image(acts: Activations, sae: sn.To
     assert lens.summary.tokens[: start + 2] == (*before.split(), "patch 0,0", "patch 0,1")
     view = lens._view
     assert view.grid.heat_shape == (4, 4)
-    assert view.strip.tokens[0][start : start + 2] == ["[image]", CONTINUED]
+    assert view.strip.tokens[0][start : start + 2] == ["[image]", WORD_JOINER]
     view.grid.selected = (0, 5)
     assert lens.token == start + 5
     lens.text = "a red door"

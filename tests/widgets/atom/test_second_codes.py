@@ -8,7 +8,6 @@ from sae_nb_widgets.report_card._verdicts import SECOND, plain_verdicts
 
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._examples import DROPPED
 from sae_nb.evaluation import SecondCode
 
 NAME = "tiny-gpt/resid_post.3"
@@ -44,8 +43,8 @@ def test_kept_examples_come_first_and_the_others_have_a_mark(acts, asked, atom):
     assert flags == sorted(flags, reverse=True)
     assert {True, False} == set(flags)
     captions = panel.examples.component.captions
-    assert [caption.endswith(DROPPED) for caption in captions] == [not kept for kept in flags]
-    assert f"kept ones first · {DROPPED}: another solver drops it" in panel.examples.component.hint
+    assert [caption.endswith("○") for caption in captions] == [not kept for kept in flags]
+    assert "kept ones first · ○: another solver drops it" in panel.examples.component.hint
     panel.band = "50 %"
     assert "kept ones first" not in panel.examples.component.hint
     unasked = AtomCatalogue(sn.load_sae(NAME), acts).summary(atom, "50 %")
@@ -75,7 +74,7 @@ def test_examples_of_other_rows_have_the_numbers_and_no_marks(acts, asked, atom)
     browser = sw.AtomBrowser(sae, acts.subset(acts.sample < 30), atom=atom)
     assert "other rows" in browser.record["second_code"]
     assert {one.kept for one in browser.summary.examples} == {None}
-    assert DROPPED not in browser.examples.component.hint
+    assert "○" not in browser.examples.component.hint
     browser.close()
 
 

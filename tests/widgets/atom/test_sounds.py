@@ -6,10 +6,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context, Ragged
-from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._examples import clip_at
+from sae_nb.activations import Activations, Context, Ragged
 from tests.widgets.made import FakeTopK, descendants
 
 RATE = 8_000
@@ -59,16 +56,3 @@ def test_examples_play_what_they_are_of(browser):
     assert grid.spans == [[0.0, 1.0]] * n
     assert grid.patch_names[6] == "band 1, 0.20 s"
     assert all(caption == "cls" or caption.startswith("band ") for caption in grid.captions)
-
-
-def test_of_a_long_sound_the_part_around_the_place_is_sent():
-    """Two seconds at this rate, and where they lie in the picture."""
-    acts = sound_acts(length=10 * RATE)
-    found = AtomCatalogue(FakeTopK(), acts)
-    atom = int(found.codes.atoms[0])
-    for example in found.summary(atom).examples:
-        part, rate, _, (begin, end) = clip_at(acts.context, example.sample, example.position)
-        moment = float(acts.context.seconds_at(torch.tensor([example.position])).nan_to_num())
-        assert (len(part), rate) == (2 * RATE, RATE)
-        assert begin <= moment / 10 <= end
-        assert end - begin == pytest.approx(2 / 10)

@@ -13,9 +13,7 @@ import torch
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._pair import compare_atoms
-from sae_nb.sessions._annotations import Annotations
-from sae_nb.sessions._session import save_session
+from sae_nb.sessions import Annotations, save_session
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -113,27 +111,6 @@ def test_the_table_is_written_as_csv_and_sorted_as_on_screen(todo, tmp_path) -> 
     todo.to_csv(tmp_path / "list.csv")
     rows = list(csv.DictReader((tmp_path / "list.csv").open(encoding="utf-8")))
     assert [(row["atom"], row["label"]) for row in rows] == [("9", ""), ("4", "'=1+1")]
-
-
-def test_a_comparison_counts_as_the_codes_do() -> None:
-    """Cosine, rows in which both fire, and samples that fire one and at no position the other."""
-    sae, acts = _sae(), _acts()
-    catalogue = AtomCatalogue(sae, acts)
-    order = catalogue.order(alive_only=True)
-    a, b = int(order[0]), int(order[3])
-    pair = compare_atoms(catalogue, a, b, n_examples=100)
-    fired = catalogue.codes.to_dense().numpy()[:, [a, b]] != 0
-    both = int(fired.all(axis=1).sum())
-    by_chance = fired[:, 0].sum() * fired[:, 1].sum() / len(fired)
-    assert (pair.n_both, pair.lift) == (both, pytest.approx(both / by_chance))
-    per_sample = fired.reshape(-1, 5, 2).any(axis=1)
-    only = set(np.flatnonzero(per_sample[:, 0] & ~per_sample[:, 1]).tolist())
-    assert {example.sample for example in pair.only_first} == only
-    assert pair.n_only_first == len(only) > 0
-    d = sae.dictionary.double()
-    assert pair.cosine == pytest.approx(float(d[a] @ d[b] / d[a].norm() / d[b].norm()))
-    strengths = [abs(example.strength) for example in pair.only_first]
-    assert strengths == sorted(strengths, reverse=True)
 
 
 @pytest.mark.slow

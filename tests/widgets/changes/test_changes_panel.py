@@ -12,7 +12,7 @@ import traitlets as t
 
 import sae_nb as sn
 from sae_nb.diffing import changed_image, changed_text
-from sae_nb.models._running import run
+from sae_nb.models import run
 from sae_nb_studies.models import plant_behaviour
 
 TYPED = "The horse ran away. Tom sat by the river. He was very"

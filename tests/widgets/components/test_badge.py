@@ -6,12 +6,9 @@ import pytest
 from sae_nb_widgets.components._atom_card import badge_html, card_content, cards_html
 
 import sae_nb as sn
-from sae_nb.atoms import LabelEvidence
-from sae_nb.atoms._evidence import badge
-from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames, LabelEvidence, Labels
 from sae_nb.labelling import AtomLabel, AtomLabels
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from tests.widgets.made import Page
 
 GOOD = LabelEvidence(by="rule", detection=0.9, control=0.52, n=40, returns=2, n_sisters=3)
@@ -45,7 +42,8 @@ def test_a_badge_says_whether_the_label_beats_anothers(evidence: LabelEvidence, 
     """By a sign, not by colour alone; the sentences behind it are its tooltip."""
     label = AtomLabels(entries={9: AtomLabel(atom=9, text="It", evidence=evidence)})
     names = AtomNames(labels=Labels(label))
-    shown = badge(evidence)
+    shown = names.badge(9)
+    assert shown is not None
     assert shown.text.startswith(sign)
     assert shown.text in badge_html(names, 9)
     assert card_content(names.card(9))["badge"]["title"] == shown.title

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from sae_nb_widgets.components._atom_card import _as_frames, card_content
 
-from sae_nb.activations._context import Context
-from sae_nb.atoms._examples import Example
-from sae_nb.atoms._names import AtomCard
+from sae_nb.activations import Context
+from sae_nb.atoms import AtomNames
+from tests.small_catalogues import mixed
 
 
 def test_a_card_shows_the_frame_of_the_firing_between_its_neighbours() -> None:
@@ -25,21 +27,12 @@ def test_a_card_shows_the_frame_of_the_firing_between_its_neighbours() -> None:
     for frame, first in ((2, 1), (0, 0), (4, 2)):
         heat = np.zeros((10, 2), np.float32)
         heat[2 * frame, 1] = 1.0
-        patch = Example(
-            row=0,
-            sample=0,
-            position=1 + 4 * frame + 1,
-            strength=1.0,
-            place="",
-            picture=strip,
-            heat=heat,
-        )
+        place = {"row": 0, "sample": 0, "position": 1 + 4 * frame + 1, "strength": 1.0, "place": ""}
+        patch = replace(mixed().summary(0).examples[0], **place, picture=strip, heat=heat)
         shown = _as_frames(patch, context)
         assert shown.picture.shape == (3, 8, 24)
         assert shown.picture[0, 0, ::8].tolist() == [first, first + 1, first + 2]
         assert np.argwhere(shown.heat).tolist() == [[0, 2 * (frame - first) + 1]]
-    card = AtomCard(
-        atom=0, name="0", words="", source="", fires="", examples=(patch,), max_strength=1.0
-    )
+    card = replace(AtomNames(mixed()).card(0), examples=(patch,), max_strength=1.0)
     (example,) = card_content(card, context=context)["examples"]
     assert (example["wide"], example["grid"]) == (True, [2, 6])

@@ -10,7 +10,6 @@ import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.components import Column
 
-from sae_nb.data._scenes import raster
 from sae_nb.figures.theme import heat_colour
 from tests.scripts import script
 
@@ -45,6 +44,12 @@ def stroke(page: Any, canvas: Any, points: list[tuple[float, float]]) -> None:
     page.mouse.up()
 
 
+def drawn_by_python(points: list[tuple[float, float]]) -> np.ndarray:
+    pad = sw.DrawPad(thickness=3.0)
+    pad.stroke(points)
+    return pad.ink.astype(int)
+
+
 def test_pointer_draws_what_python_draws(page: Any, pad: Any) -> None:
     """Every pixel within rounding of the raster of the same points."""
     box = pad.bounding_box()
@@ -52,7 +57,7 @@ def test_pointer_draws_what_python_draws(page: Any, pad: Any) -> None:
     stroke(page, pad, seven)
     side = box["width"]
     moved = [((1 + x * 190 / 32) / side * 32, (1 + y * 190 / 32) / side * 32) for x, y in seven]
-    expected = raster([moved], 3.0).astype(int)
+    expected = drawn_by_python(moved)
     assert np.abs(sent(page).astype(int) - expected).max() <= 12  # pointers are on whole pixels
     assert np.abs(sent(page).astype(int) - expected).mean() < 0.5
 
@@ -65,7 +70,7 @@ def test_keys_draw_undo_and_clear(page: Any, pad: Any) -> None:
         page.keyboard.press("ArrowRight")
     page.keyboard.press("Space")
     drawn = sent(page)
-    np.testing.assert_array_equal(drawn, raster([[(16, 16), (22, 16)]], 3.0))
+    np.testing.assert_array_equal(drawn, drawn_by_python([(16, 16), (22, 16)]))
     page.keyboard.press("ArrowDown")
     assert (sent(page) == drawn).all()
     page.keyboard.press("Backspace")

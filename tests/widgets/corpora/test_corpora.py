@@ -17,8 +17,8 @@ from sae_nb.corpora import Documents, documents
 
 ALL, MORE_A, MORE_B, RARE_A, ONCE = range(5)
 """Atoms: in every document, in more of A, in more of B, in few of A alone, in one document."""
-UNSURE, FIRST, SECOND = range(3)
-"""The traces of a volcano, in their order."""
+FIRST, SECOND = 1, 2
+"""The traces of a volcano, after that of what is unsure."""
 HOSTILE = "=<b>x</b>"
 
 

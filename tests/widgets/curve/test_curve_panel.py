@@ -12,8 +12,6 @@ import torch
 import traitlets as t
 
 import sae_nb as sn
-from sae_nb.models._one_input import outcome_names
-from sae_nb.steering._curve_walk import walk_along
 
 POINT, TEXT = "resid_post.0", "3 + 4 ="
 
@@ -40,9 +38,16 @@ def panel(adder: Any, curve: Any) -> Iterator[sw.CurvePanel]:
     made.close()
 
 
+def walked(adder: Any, curve: Any, by: float) -> Any:
+    panel = sw.CurvePanel(adder, POINT, curve, TEXT, by=by)
+    panel.wait(60)
+    panel.close()
+    return panel.record
+
+
 def test_a_walk_is_what_steering_along_the_curve_gives(adder: Any, curve: Any) -> None:
     """Every step of the path, its end by the chord, and the middle of the chord by hand."""
-    walk = walk_along(adder, [TEXT], POINT, curve, 6.0)
+    walk = walked(adder, curve, 6.0)
     assert walk.start == pytest.approx(7, abs=0.2)
     for i, by in enumerate(np.linspace(0, 6, 7)):
         with sn.steer(adder, POINT, curve=curve, by=float(by), positions="last"):
@@ -60,7 +65,7 @@ def test_the_model_reads_the_sums_on_the_path_and_not_on_the_chord(panel: sw.Cur
     """From 7 to 27: 20 of 21 steps and more are called by their place, of the chord few."""
     names = [str(round(u)) for u in panel.record.places]
     along, chord = (
-        [outcome_names(panel.model, np.array([row.argmax()]))[0] for row in rows]
+        [panel.model.tokenizer.decode([row.argmax()]).strip() for row in rows]
         for rows in (panel.record.path, panel.record.chord)
     )
     assert sum(a == b for a, b in zip(along, names, strict=True)) >= 19
@@ -95,16 +100,13 @@ def test_another_end_is_another_walk_and_too_far_is_refused(panel: sw.CurvePanel
 
 
 def test_an_open_curve_ends_at_its_ends_and_values_have_names(adder: Any) -> None:
-    """A walk past an end stops there; names stand for the nearest values."""
     u = torch.arange(5.0)
     rows = torch.stack([u, u**2 / 4], dim=1) @ torch.randn(
         2, 64, generator=torch.Generator().manual_seed(0)
     )
     found = sn.geometry.curve(rows, u.tolist(), n_shuffled=1)
-    walk = walk_along(adder, [TEXT], POINT, found, 4.0)
+    walk = walked(adder, found, 4.0)
     assert walk.places.min() >= 0
     assert walk.places.max() <= 4
-    with pytest.raises(ValueError, match="must be as wide as the curve"):
-        walk_along(sn.load_model("tiny-gpt"), ["The"], POINT, found, 1.0)
     with pytest.raises(ValueError, match="must have one for each of 5 values"):
         sw.CurvePanel(adder, POINT, found, TEXT, names=["a"])

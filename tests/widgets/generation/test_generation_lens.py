@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from difflib import SequenceMatcher
 from typing import Any
 
 import ipywidgets as ipw
@@ -15,14 +16,13 @@ import traitlets as t
 from sae_nb_widgets.components._base import is_shared
 from sae_nb_widgets.generation import GenerationLens
 from sae_nb_widgets.generation._queries import N_AHEAD
-from sae_nb_widgets.steering._words import changed_tokens
 
 import sae_nb as sn
 from sae_nb.atoms import LabelEvidence, peaks
 from sae_nb.generation import Generation
 from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED
 from sae_nb.labelling import AtomLabel, AtomLabels
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from tests.widgets.made import soon
 
 PLACE, PROMPT = "resid_post.3", "The list of"
@@ -137,7 +137,10 @@ def test_the_text_goes_on_another_way(lens: GenerationLens, gpt: Any, sae: Any) 
     numbered = [f"random {i}, same length" for i in (1, 2, 3)]
     assert lens.views.text.labels == ["− atom 25 2×", "untouched", *numbered]
     assert "random push" in lens.answer
-    changed = [int(changed_tokens(rows[2], row).sum()) for row in rows[3:]]
+    same = [
+        SequenceMatcher(a=rows[2], b=row, autojunk=False).get_matching_blocks() for row in rows[3:]
+    ]
+    changed = [4 - sum(block.size for block in blocks) for blocks in same]
     assert f"{min(changed)} to {max(changed)}" in lens.reasons
     assert [row[0] for row in lens.views.table.cells] == ["0", "1"]
     lens.token = 6  # a steered token is explained as it was written, steered

@@ -15,7 +15,7 @@ from sae_nb_widgets.input_lens._words import answer_words
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames
 from sae_nb.codes import SparseCodes
 from tests.widgets.input_lens.small import HOSTILE, PICTURES, SEVEN, VIT_SAE, now, shown
 

@@ -10,10 +10,9 @@ import pytest
 from sae_nb_widgets.components._base import atom_mark, mark_atoms
 from sae_nb_widgets.panel._atoms import HasAtoms
 
-from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames, Labels
 from sae_nb.pretrained import load_sae
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from tests.widgets.made import Held, Page
 
 

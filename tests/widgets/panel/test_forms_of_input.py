@@ -16,7 +16,6 @@ from torch import Tensor
 from transformers import BatchEncoding, ViTConfig, ViTForImageClassification
 
 import sae_nb as sn
-from sae_nb.models._text_inputs import written
 
 POINT = "resid_post.3"
 BYTES = (sn.data.scenes(1).images[0] * 255).byte()
@@ -137,7 +136,9 @@ def test_a_box_begins_with_the_text_that_reads_to_the_tokens_given(
     form: str, gpt: sn.LiveModel
 ) -> None:
     ids = next(iter(gpt.batches(TEXT))).first_tensor
-    assert written(gpt, TEXTS[form](ids[0].tolist())) == [TEXT]
+    panel = sw.HeadsPanel(gpt, TEXTS[form](ids[0].tolist()))
+    assert panel.text == TEXT
+    panel.close()
 
 
 def test_token_ids_that_no_text_gives_are_refused(gpt: sn.LiveModel) -> None:

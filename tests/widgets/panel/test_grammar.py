@@ -11,6 +11,7 @@ from functools import cache
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import ipywidgets as ipw
 import pytest
@@ -26,9 +27,8 @@ from sae_nb_widgets.panel._pages import descendants, exported
 from sae_nb_widgets.panel._plot import shared_script
 
 import sae_nb as sn
-from sae_nb.atoms._names import AtomNames
-from sae_nb.figures import to_svg
-from sae_nb.figures._svg_shapes import Label, Picture, text_width
+from sae_nb.atoms import AtomNames
+from sae_nb.figures import Label, Picture, text_width, to_svg
 from sae_nb.figures.theme import escape
 from sae_nb_studies.models import plant_behaviour
 
@@ -216,18 +216,28 @@ MAKERS: dict[str, Callable[[], Panel]] = {
 
 
 @pytest.fixture(scope="module")
-def panel(request: pytest.FixtureRequest) -> Iterator[Panel]:
+def opened(request: pytest.FixtureRequest) -> Iterator[tuple[Panel, dict[str, Any]]]:
     """One of each kind, shared by the tests; closing it frees every widget, and twice is harmless."""
     made = MAKERS[request.param]()
     made.wait(120)
-    yield made
+    yield made, made.state()
     inside = [w for w in descendants(made) if w is not shared_script()]
     made.close()
     made.close()
     assert [type(w).__name__ for w in inside if w.comm is not None] == []
 
 
-every_panel = pytest.mark.parametrize("panel", sorted(MAKERS), indirect=True)
+@pytest.fixture
+def panel(opened: tuple[Panel, dict[str, Any]]) -> Panel:
+    """As it was opened, whatever another test made of it."""
+    made, begun = opened
+    if made.state() != begun:
+        made.restore(begun)
+        made.wait(120)
+    return made
+
+
+every_panel = pytest.mark.parametrize("opened", sorted(MAKERS), indirect=True)
 
 
 def test_every_public_panel_is_held_to_the_grammar() -> None:

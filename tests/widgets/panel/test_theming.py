@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
+from PIL import ImageColor
 from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.panel import _theming as theming
 
 from sae_nb.figures import cividis, plot_text, theme
-from sae_nb.figures._svg_shapes import parse_colour
 from sae_nb.figures.theme import THIN_SPACE, escape, format_number, signed_colours
 from tests.widgets.made import contrast
 
@@ -55,11 +55,11 @@ def test_signed_map_has_white_at_zero_and_blue_below() -> None:
 @pytest.mark.parametrize("ground", [(255, 255, 255), (27, 27, 27)])
 def test_every_colour_of_marks_is_seen_on_light_and_on_dark_pages(ground) -> None:
     """Contrast of at least 3: categories, predicted, novel, random control, bars, axes, alarm."""
-    names = ("CONTROL", "NEUTRAL", "ALARM", "GREY", "UNKNOWN", "AXIS")
+    names = ("CONTROL", "NEUTRAL", "ALARM", "GREY", "UNKNOWN")
     for colour in (*theme.OKABE_ITO, *(getattr(theme, name) for name in names)):
-        *rgb, alpha = parse_colour(colour)
-        seen = (alpha / 255) * np.array(rgb) + (1 - alpha / 255) * np.array(ground)
-        assert contrast(seen, ground) >= 3, colour
+        assert contrast(np.array(ImageColor.getrgb(colour)), ground) >= 3, colour
+    assert theme.AXIS == "rgba(128,128,128,0.9)"  # over the ground it lies on
+    assert contrast(0.9 * np.array([128] * 3) + 0.1 * np.array(ground), ground) >= 3
 
 
 def test_browser_and_python_share_one_colour_table() -> None:

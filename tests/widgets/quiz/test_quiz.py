@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import sae_nb_widgets as sw
 import torch
+from sae_nb_widgets.quiz._score import QuizScore
 
 import sae_nb as sn
 
@@ -80,3 +81,12 @@ def test_keys_answer_and_go_on(quiz: sw.AtomQuiz) -> None:
     quiz.cards.widget.selected = (4, 0)
     assert quiz.taken == 4
     assert not quiz.problem, quiz.status
+
+
+def test_a_score_is_better_than_chance_where_its_interval_is() -> None:
+    """Of ten, nine are far from a fifth and two are not; nothing answered says nothing."""
+    better = [
+        QuizScore(n_right=right, n_answered=n, chance=0.2).better_than_chance
+        for right, n in ((9, 10), (2, 10), (0, 0))
+    ]
+    assert better == [True, False, False]

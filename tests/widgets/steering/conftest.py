@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from tests.small_models import PlainSae, small_gpt, small_vit
+from tests.models.small_models import PlainSae, small_gpt, small_vit
 from tests.widgets.steering.small import PICTURES, SAE
 
 

@@ -9,7 +9,7 @@ import sae_nb_widgets as sw
 import torch
 
 import sae_nb as sn
-from tests.small_models import PlainSae
+from tests.models.small_models import PlainSae
 
 PICTURES = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 SAE = PlainSae(32, 64)

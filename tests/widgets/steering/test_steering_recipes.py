@@ -18,7 +18,7 @@ import sae_nb as sn
 import sae_nb.steering
 from sae_nb.steering import edit_of
 from sae_nb.steering._summary import control_of
-from tests.small_models import PlainSae
+from tests.models.small_models import PlainSae
 from tests.widgets.made import control_named
 from tests.widgets.steering.small import PICTURES, SAE, bars, steered
 

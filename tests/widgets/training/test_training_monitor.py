@@ -16,8 +16,7 @@ from sae_nb_widgets.training import _tracking
 from sae_nb_widgets.training._tracking import SHARE_OF_TIME, Redraws
 
 import sae_nb as sn
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Context
+from sae_nb.activations import Activations, Context
 from sae_nb.evaluation import FixedRows
 from tests.widgets.made import soon
 
