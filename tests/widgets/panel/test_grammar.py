@@ -11,7 +11,6 @@ from functools import cache
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import ipywidgets as ipw
 import pytest
@@ -216,28 +215,18 @@ MAKERS: dict[str, Callable[[], Panel]] = {
 
 
 @pytest.fixture(scope="module")
-def opened(request: pytest.FixtureRequest) -> Iterator[tuple[Panel, dict[str, Any]]]:
+def panel(request: pytest.FixtureRequest) -> Iterator[Panel]:
     """One of each kind, shared by the tests; closing it frees every widget, and twice is harmless."""
     made = MAKERS[request.param]()
     made.wait(120)
-    yield made, made.state()
+    yield made
     inside = [w for w in descendants(made) if w is not shared_script()]
     made.close()
     made.close()
     assert [type(w).__name__ for w in inside if w.comm is not None] == []
 
 
-@pytest.fixture
-def panel(opened: tuple[Panel, dict[str, Any]]) -> Panel:
-    """As it was opened, whatever another test made of it."""
-    made, begun = opened
-    if made.state() != begun:
-        made.restore(begun)
-        made.wait(120)
-    return made
-
-
-every_panel = pytest.mark.parametrize("opened", sorted(MAKERS), indirect=True)
+every_panel = pytest.mark.parametrize("panel", sorted(MAKERS), indirect=True)
 
 
 def test_every_public_panel_is_held_to_the_grammar() -> None:
@@ -416,8 +405,8 @@ def test_atom_is_linkable(panel: Panel) -> None:
     """`traitlets.link` and nothing else joins it to another panel; impossible atoms are refused."""
     if not panel.has_trait("atom"):
         pytest.skip("shows no atom")
-    other = _Holder()
-    other.atom = panel.atom
+    begun, other = panel.atom, _Holder()
+    other.atom = begun
     link = t.link((other, "atom"), (panel, "atom"))
     wanted = 1 if panel.atom != 1 else 2
     other.atom = wanted
@@ -425,6 +414,7 @@ def test_atom_is_linkable(panel: Panel) -> None:
     assert panel.atom == wanted
     with pytest.raises(t.TraitError):
         panel.atom = 10**9
+    other.atom = begun  # which is among what the panel shows
     link.unlink()
 
 
