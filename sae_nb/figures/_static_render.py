@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,7 +21,6 @@ from sae_nb.figures._axes import Axis, axis_settings, matrix, plain, read_axis
 from sae_nb.figures._svg_layout import filled, key
 from sae_nb.figures._svg_shapes import (
     INK,
-    Dot,
     Drawing,
     Label,
     Picture,
@@ -274,18 +272,6 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) -> list
     for shape in figure.layout.shapes:
         if shape.xref not in ours or shape.yref not in ours:
             continue
-        if shape.xsizemode == "pixel":  # a ring, or an outline, around a point
-            at, up = float(x.place(shape.xanchor)[0]), float(y.place(shape.yanchor)[0])
-            if shape.type == "path":  # by the points that it names, in pixels
-                numbers = [float(one) for one in re.findall(r"-?\d+\.?\d*", shape.path)]
-                pairs = zip(numbers[::2], numbers[1::2], strict=True)
-                points = [(at + a, up - b) for a, b in pairs]
-                points += points[:1]
-                strokes.append(Polyline(points, shape.line.color, shape.line.width))
-                continue
-            edge = {"outline": shape.line.color, "edge": shape.line.width}
-            strokes.append(Dot(at, up, abs(shape.x1 - shape.x0) / 2, "none", **edge))
-            continue
         x0, x1 = (_position(x, v, shape.xref, (x.start, x.end)) for v in (shape.x0, shape.x1))
         y0, y1 = (_position(y, v, shape.yref, (y.start, y.end)) for v in (shape.y0, shape.y1))
         if shape.type == "line":
@@ -342,8 +328,6 @@ def _swatch(trace: BaseTraceType, colour: str) -> Stroke:
     """The mark of a trace in a legend."""
     if trace.type == "bar":
         return filled(colour_at(trace.marker.color, 0, colour))
-    if trace.type == "scatter" and trace.fillpattern.shape:
-        return Rectangle(1, 0, 14, 12, trace.fillpattern.fgcolor or colour, hatched=True)
     ink = trace.line.color if isinstance(trace.line.color, str) else colour
     if "markers" in (trace.mode or "lines"):
         strokes = markers(trace, [(8.0, 6.0)], ink)

@@ -18,7 +18,6 @@ from sae_nb.figures.theme import BLACK, PAGE_INKS, RINGS, WHITE, escape
 INK = "currentColor"
 """The page's own ink in SVG, nearly black in PNG, whose ground is white."""
 
-HATCH_EVERY = 6
 FONTS = ("DejaVuSans.ttf", "Arial.ttf", "Helvetica.ttc", "LiberationSans-Regular.ttf")
 BOLD_FONTS = ("DejaVuSans-Bold.ttf", "Arial Bold.ttf", "LiberationSans-Bold.ttf")
 PLAIN = str.maketrans(
@@ -37,7 +36,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Rectangle:
-    """A filled box; hatched in its own colour, on nothing, where `hatched`."""
+    """A filled box."""
 
     x: float
     y: float
@@ -45,12 +44,9 @@ class Rectangle:
     height: float
     fill: str = INK
     title: str = ""
-    hatched: bool = False
 
     def svg(self) -> str:
         """Return an element of SVG."""
-        if self.hatched:
-            return "".join(line.svg() for line in self._hatching())
         inner = f"<title>{escape(self.title)}</title>" if self.title else ""
         return (
             f'<rect x="{self.x:.1f}" y="{self.y:.1f}" width="{self.width:.1f}" '
@@ -59,27 +55,11 @@ class Rectangle:
 
     def paint(self, on: Sheet) -> None:
         """Paint pixels."""
-        if self.hatched:
-            for line in self._hatching():
-                line.paint(on)
-            return
         corners = (self.x, self.y, self.x + self.width, self.y + self.height)
         # Pillow paints the last pixel too: neighbours would share one, and where both are faint it shows.
         left, top, right, bottom = (round(on.scale * c) for c in corners)
         ends = [left, top, max(right - 1, left), max(bottom - 1, top)]
         on.draw.rectangle(ends, fill=parse_colour(self.fill))
-
-    def _hatching(self) -> list[Polyline]:
-        """Its outline, and lines from the lower left to the upper right inside it."""
-        x0, y0, x1, y1 = self.x, self.y, self.x + self.width, self.y + self.height
-        lines = [Polyline([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], self.fill, 1.5)]
-        at = x0 + HATCH_EVERY
-        while at < x1 + self.height:
-            low = (at, y0) if at <= x1 else (x1, y0 + at - x1)
-            high = (at - self.height, y1) if at - self.height >= x0 else (x0, y0 + at - x0)
-            lines.append(Polyline([low, high], self.fill, 1))
-            at += HATCH_EVERY
-        return lines
 
 
 @dataclass(frozen=True)

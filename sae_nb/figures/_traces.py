@@ -149,12 +149,8 @@ def _scatter(trace: BaseTraceType, x: Axis, y: Axis, colour: str, _: BarPlace) -
 
 
 def _area(trace: BaseTraceType, corners: list[tuple[float, float]]) -> list[Stroke]:
-    """Return the area that a line encloses: a tint, or the hatching of a random control's bar."""
-    if not trace.fillpattern.shape:
-        return [Polyline(corners, "none", 0, fill=trace.fillcolor or fade(GREY, 0.2))]
-    (left, right), (top, bottom) = ((min(side), max(side)) for side in zip(*corners))
-    colour = trace.fillpattern.fgcolor or GREY
-    return [Rectangle(left, top, right - left, bottom - top, colour, hatched=True)]
+    """Return the area that a line encloses, as a tint."""
+    return [Polyline(corners, "none", 0, fill=trace.fillcolor or fade(GREY, 0.2))]
 
 
 def markers(trace: BaseTraceType, points: list[tuple[float, float]], colour: str) -> list[Stroke]:

@@ -108,12 +108,11 @@ def test_png_has_the_colours_on_white() -> None:
 
 
 def test_every_named_trace_is_in_the_legend_with_its_mark() -> None:
-    """A bar as a box, a control hatched, a dashed line dashed; what says no is left out."""
+    """A bar as a box, a dashed line dashed; what says no is left out."""
     figure = go.Figure(
         [
             go.Bar(name="after", x=[1], y=[1], marker_color="#009e73"),
-            go.Scatter(name="random", x=[0, 1, 1], y=[0, 0, 1], mode="lines", fill="toself",
-                       fillpattern={"shape": "/"}),
+            go.Scatter(name="random", x=[0, 1, 1], y=[0, 0, 1], mode="lines", fill="toself"),
             go.Scatter(name="floor", x=[0, 1], y=[0, 1], mode="lines", line_dash="dash"),
             go.Scatter(name="hidden", x=[0, 1], y=[0, 1], showlegend=False),
         ]
@@ -124,7 +123,7 @@ def test_every_named_trace_is_in_the_legend_with_its_mark() -> None:
         "after", "random", "floor",
     ]  # fmt: skip
     small = [s for s in strokes if isinstance(s, Rectangle) and s.width <= 16 and s.height <= 12]
-    assert [s.hatched for s in small] == [False, True]
+    assert [s.fill for s in small] == ["#009e73"]
     svg = to_svg(figure)
     assert svg.count("stroke-dasharray") == 2  # the line and its entry
 
