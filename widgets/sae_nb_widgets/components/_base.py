@@ -227,6 +227,14 @@ class Component(LiveWidget):
         return bundle
 
 
+def one_of_rows(proposal: t.Bunch, n: int, what: str = "rows") -> int:
+    """Return the row that a trait is to name, -1 for none; one that is not there is refused."""
+    row, name = int(proposal["value"]), proposal["trait"].name
+    if not -1 <= row < n:
+        raise t.TraitError(f"`{name}` must be the index of one of {n} {what}, or -1, got {row}.")
+    return row
+
+
 def tag_html(component: Component, row: int) -> str:
     """Return the attribute that names the atom of a row, or nothing."""
     return f' data-atom="{component.atoms[row]}"' if row < len(component.atoms) else ""

@@ -19,7 +19,7 @@ from sae_nb.figures._svg_shapes import (
     text_width,
 )
 from sae_nb.figures.theme import escape
-from sae_nb_widgets.components._base import Component, tag_html, title_drawing
+from sae_nb_widgets.components._base import Component, one_of_rows, tag_html, title_drawing
 from sae_nb_widgets.components._scripts import script
 
 DOTS = 4
@@ -141,12 +141,7 @@ class Chips(Component):
 
     @t.validate("selected")
     def _selected_exists(self, proposal: t.Bunch) -> int:
-        if not -1 <= proposal["value"] < len(self.labels):
-            raise t.TraitError(
-                f"`selected` must be the index of one of {len(self.labels)} chips, or -1, "
-                f"got {proposal['value']}."
-            )
-        return int(proposal["value"])
+        return one_of_rows(proposal, len(self.labels), "chips")
 
     def _tip(self, i: int) -> str:
         parts = [STATES[self.states[i]], self.tips[i] if i < len(self.tips) else ""]

@@ -13,7 +13,7 @@ from sae_nb.figures import current_theme, theme, visible_token
 from sae_nb.figures._svg_layout import paragraph, stacked
 from sae_nb.figures._svg_shapes import Drawing, Label, Rectangle, Stroke, shortened, text_width
 from sae_nb.figures.theme import escape, format_number
-from sae_nb_widgets.components._base import TRACK, legend_drawing, shade, tag_html
+from sae_nb_widgets.components._base import TRACK, legend_drawing, one_of_rows, shade, tag_html
 from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.components._token_strip import TokenStrip
 
@@ -76,12 +76,7 @@ class Concordance(TokenStrip):
 
     @t.validate("unfolded")
     def _row_exists(self, proposal: t.Bunch) -> int:
-        row = int(proposal["value"])
-        if not -1 <= row < len(self.tokens):
-            raise t.TraitError(
-                f"`unfolded` must be the index of one of {len(self.tokens)} rows, or -1, got {row}."
-            )
-        return row
+        return one_of_rows(proposal, len(self.tokens))
 
     def words_of(self, row: int) -> tuple[list[str], list[str], list[str]]:
         """Return the words of a row before, at and after its strongest token."""

@@ -10,18 +10,10 @@ from typing import Any, Literal
 import traitlets as t
 
 from sae_nb.figures import current_theme, fade, theme
-from sae_nb.figures._svg_shapes import (
-    Dot,
-    Drawing,
-    Label,
-    Polyline,
-    Rectangle,
-    Stroke,
-    shortened,
-    text_width,
-)
+from sae_nb.figures._svg_layout import key, stacked
+from sae_nb.figures._svg_shapes import Dot, Drawing, Label, Polyline, Rectangle, Stroke, shortened
 from sae_nb.figures.theme import escape
-from sae_nb_widgets.components._base import Component, style_sheet
+from sae_nb_widgets.components._base import Component, one_of_rows, style_sheet
 from sae_nb_widgets.components._scripts import read_static, script
 
 Tone = Literal["good", "bad", "plain"]
@@ -127,12 +119,7 @@ class DotRows(Component):
 
     @t.validate("selected")
     def _selected_exists(self, proposal: t.Bunch) -> int:
-        if not -1 <= proposal["value"] < len(self.rows):
-            raise t.TraitError(
-                f"`selected` must be the index of one of {len(self.rows)} rows, or -1, got "
-                f"{proposal['value']}."
-            )
-        return int(proposal["value"])
+        return one_of_rows(proposal, len(self.rows))
 
     def static_html(self) -> str:
         """Return rows, dots and legend as escaped HTML."""
@@ -199,8 +186,10 @@ class DotRows(Component):
             for column, mark in enumerate(self.marks[row]):
                 if mark is not None:
                     strokes += _mark_strokes(mark, left + room * column + 10, y - 0.3 * size, room)
-        key, height = _legend_strokes(self.legend, width, top + len(self.rows) * step + 1.5 * size)
-        return Drawing(width, height, (*strokes, *key))
+        rows = Drawing(width, top + len(self.rows) * step, tuple(strokes))
+        return stacked(
+            [rows, key([(_key_mark(name), words) for name, words in self.legend], width)]
+        )
 
 
 def _places(mark: dict[str, Any]) -> list[tuple[str, float, str]]:
@@ -242,26 +231,11 @@ def _dot(tone: str, x: float, y: float) -> Dot:
     return Dot(x, y, 6, COLOURS[tone])
 
 
-def _legend_strokes(
-    legend: Sequence[tuple[str, str]], width: float, y: float
-) -> tuple[list[Stroke], float]:
-    """Return the key of the marks in lines, and where it ends."""
-    size = current_theme().font_px - 1
-    strokes: list[Stroke] = []
-    x = 0.0
-    for name, words in legend:
-        long = text_width(words, size)
-        if x and x + long + 40 > width:
-            x, y = 0.0, y + 1.6 * size
-        middle = y - 0.35 * size
-        if name in COLOURS:
-            strokes.append(_dot(name, x + 7, middle))
-        elif name == "interval":
-            strokes.append(Rectangle(x, middle - 2, 14, 4, COLOURS["plain"]))
-        else:
-            control = name == "control"
-            ink = theme.CONTROL if control else theme.NEUTRAL
-            strokes.append(Polyline([(x + 7, middle - 8), (x + 7, middle + 8)], ink, 2, control))
-        strokes.append(Label(x + 20, y, words, "start", size))
-        x += long + 40
-    return strokes, y + size
+def _key_mark(name: str) -> Stroke:
+    """Return the mark of an entry of the legend in a picture."""
+    if name in COLOURS:
+        return _dot(name, 8, 6)
+    if name == "interval":
+        return Rectangle(1, 4, 14, 4, COLOURS["plain"])
+    ink = theme.CONTROL if name == "control" else theme.NEUTRAL
+    return Polyline([(8, -2), (8, 14)], ink, 2, dashed=name == "control")

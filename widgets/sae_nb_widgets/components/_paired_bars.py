@@ -27,6 +27,7 @@ from sae_nb_widgets.components._base import (
     float_list,
     icon_html,
     label_strokes,
+    one_of_rows,
     tag_html,
     tick_strokes,
     title_drawing,
@@ -165,12 +166,7 @@ class PairedBars(Component):
 
     @t.validate("selected", "hovered")
     def _row_exists(self, proposal: t.Bunch) -> int:
-        if not -1 <= proposal["value"] < len(self.labels):
-            raise t.TraitError(
-                f"`{proposal['trait'].name}` must be the index of one of {len(self.labels)} rows, or "
-                f"-1, got {proposal['value']}."
-            )
-        return int(proposal["value"])
+        return one_of_rows(proposal, len(self.labels))
 
     def static_html(self) -> str:
         """Return the bars as escaped HTML."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import traitlets as t
 
 from sae_nb.figures.theme import THIN_SPACE, escape
-from sae_nb_widgets.components._base import Component, style_sheet, tag_html
+from sae_nb_widgets.components._base import Component, one_of_rows, style_sheet, tag_html
 from sae_nb_widgets.components._scripts import read_static, script
 
 
@@ -68,12 +68,7 @@ class RowTable(Component):
 
     @t.validate("selected")
     def _selected_exists(self, proposal: t.Bunch) -> int:
-        if not -1 <= proposal["value"] < len(self.cells):
-            raise t.TraitError(
-                f"`selected` must be the index of one of {len(self.cells)} rows, or -1, got "
-                f"{proposal['value']}."
-            )
-        return int(proposal["value"])
+        return one_of_rows(proposal, len(self.cells))
 
     @t.validate("sorted_by")
     def _column_exists(self, proposal: t.Bunch) -> tuple[int, bool]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import traitlets as t
 
 from sae_nb.figures.theme import escape
-from sae_nb_widgets.components._base import Component, style_sheet
+from sae_nb_widgets.components._base import Component, one_of_rows, style_sheet
 from sae_nb_widgets.components._scripts import read_static, script
 
 LONG = 60
@@ -64,12 +64,7 @@ class WordLattice(Component):
 
     @t.validate("selected")
     def _selected_exists(self, proposal: t.Bunch) -> int:
-        if not -1 <= proposal["value"] < len(self.words):
-            raise t.TraitError(
-                f"`selected` must be the index of one of {len(self.words)} words, or -1, got "
-                f"{proposal['value']}."
-            )
-        return int(proposal["value"])
+        return one_of_rows(proposal, len(self.words), "words")
 
     def static_html(self) -> str:
         """Return the words as escaped HTML, the names under them."""
