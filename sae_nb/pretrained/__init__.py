@@ -13,6 +13,7 @@ from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.evaluation import FactorMatch as FactorMatch
+    from sae_nb.pretrained._bundled import pretrained_names as pretrained_names
     from sae_nb.pretrained._examples import (
         ExampleStore as ExampleStore,
         SteeredAtom as SteeredAtom,
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
         needed_examples as needed_examples,
     )
     from sae_nb.pretrained._lenses import load_lens as load_lens
-    from sae_nb.pretrained._loading import (
-        load_sae as load_sae,
-        pretrained_names as pretrained_names,
-    )
+    from sae_nb.pretrained._loading import load_sae as load_sae
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -31,7 +31,7 @@ from sae_nb.files._atomic import read_json, read_manifest
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.files._tensors import read_tensors
 from sae_nb.labelling import labels as read_labels
-from sae_nb.pretrained._loading import FACTS, bundled_folder, bundled_name, load_sae, near_names
+from sae_nb.pretrained._bundled import FACTS, bundled_folder, bundled_name, near_names, own_sae
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -201,20 +201,22 @@ def examples_of(sae: Any) -> ExampleStore | None:
 
     Example
     -------
+    >>> from sae_nb.pretrained import load_sae
     >>> examples_of(load_sae("tiny-vit/resid_post.6")).name
     'tiny-vit/resid_post.6'
     """
     name = bundled_name(sae)
-    if bundled_folder(name) is None:
+    folder = bundled_folder(name)
+    if folder is None:
         return None
-    identity, store = _of_bundled(name)
+    identity, store = _of_bundled(folder, name)
     return store() if identity.is_same(identity_of(sae)) else None
 
 
 @lru_cache(maxsize=8)
-def _of_bundled(name: str) -> tuple[SaeIdentity, Callable[[], ExampleStore]]:
+def _of_bundled(folder: Path, name: str) -> tuple[SaeIdentity, Callable[[], ExampleStore]]:
     """The identity of a pretrained SAE, and its examples, which are read when asked for."""
-    return identity_of(load_sae(name)), cache(partial(load_examples, name))
+    return identity_of(own_sae(folder)), cache(partial(open_examples, folder, name))
 
 
 def needed_examples(sae: object) -> ExampleStore:
@@ -239,7 +241,8 @@ def needed_examples(sae: object) -> ExampleStore:
 def open_examples(folder: Path, name: str) -> ExampleStore:
     """Open an example store that lies in a folder together with its SAE."""
     read_manifest(folder, KIND)
-    sae = load_sae(folder)
+    sae = own_sae(folder)
+    sae.folder = folder
     arrays, facts = read_tensors(folder / ARRAYS), read_json(folder / FACTS)
     if "level" in arrays:
         acts, codes = _stored(sae, arrays, facts, _as_it_is(folder))

@@ -14,89 +14,26 @@ import torch
 from sae_nb._lazy import offered_by_a_study
 from sae_nb.activations._hook_point_check import place_of
 from sae_nb.activations._massive import massive, row_norms
-from sae_nb.activations._positions import TRAINING, PositionPolicy
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.architectures._catalogue import read_sae
-from sae_nb.architectures._describing import HELD_OUT
 from sae_nb.architectures._saving import KIND, misfit
 from sae_nb.checks import check_path, checked, warn_caller
-from sae_nb.files._atomic import MANIFEST, existing_folder, json_object, read_json
+from sae_nb.files._atomic import MANIFEST, existing_folder, json_object
 from sae_nb.files._exchange import recover
 from sae_nb.models._fetching import FETCHED, known_as
+from sae_nb.pretrained._bundled import bundled_folder, bundled_name, is_bundled, near_names, own_sae
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
 
 # -------------------------------------------------------------------------------------------------
-# Where pretrained SAEs lie, and what they are called: "model/hook point".
+# load_sae: an SAE from a folder of ours, from another library's, from the shelf, or published by name.
 
 
-BUNDLED = Path(__file__).parent / "saes"
-N_NEAR = 3
 N_LISTED = 6
 """SAEs of a folder that an error lists."""
 
 DEEPEST = 3
 """Levels of folders below one in which its SAEs are looked for."""
-
-
-_DECODERS = ("gemma-3-270m", "smollm2-135m", "tiny-gpt")
-"""Models of pretrained SAEs that have attention sinks."""
-
-FACTS = "examples.json"
-"""Measurements of a pretrained SAE, in its folder."""
-
-_MEASURED = ("r2", "l0", "dead_fraction")
-
-
-@checked
-def pretrained_names() -> list[str]:
-    """Return the names of the SAEs that ship with the toolkit, for `load_sae` and `load_examples`.
-
-    "model/hook point" is an SAE, "model/mlp.L" the transcoder of block L's MLP.
-
-    Example
-    -------
-    >>> "tiny-vit/resid_post.6" in pretrained_names()
-    True
-    """
-    files = BUNDLED.glob("*/*/manifest.json")
-    return sorted("/".join(file.parent.relative_to(BUNDLED).parts) for file in files)
-
-
-def bundled_folder(name: str) -> Path | None:
-    """Return the folder of a pretrained SAE, or None where there is none of that name."""
-    return BUNDLED / name if name in pretrained_names() else None
-
-
-def bundled_name(sae: object) -> str:
-    """Return what an SAE of a bundled model is called if it is pretrained: "model/place"."""
-    place = str(getattr(sae, "hook_point", None))
-    if getattr(sae, "writes", None) is not None:
-        place = place.replace("mlp_in.", "mlp.")
-    return f"{getattr(sae, 'model_name', None)}/{place}"
-
-
-def transcoder_places(place: str) -> tuple[str, str] | None:
-    """Return what a transcoder "mlp.L" reads and writes; None for a hook point."""
-    kind, _, layer = place.partition(".")
-    return (f"mlp_in.{layer}", f"mlp_out.{layer}") if kind == "mlp" else None
-
-
-def near_names(name: str) -> str:
-    """Return, in words, the pretrained SAEs whose names are nearest to one that is none."""
-    from difflib import get_close_matches
-
-    known = pretrained_names()
-    near = get_close_matches(name, known, n=N_NEAR, cutoff=0.0)
-    others = len(known) - len(near)
-    listed = ", ".join(repr(other) for other in near)
-    return f"{listed} or {others} more: sn.pretrained_names()" if others > 0 else listed
-
-
-# -------------------------------------------------------------------------------------------------
-# load_sae: an SAE from a folder of ours, from another library's, from the shelf, or published by name.
-
 
 _PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
 
@@ -147,23 +84,14 @@ def _loaded(folder_or_name: str | Path) -> SparseAutoencoder:
         from sae_nb.interop._published import published_sae
 
         return published_sae(str(folder_or_name))
-    if (folder / MANIFEST).is_file():
-        sae = read_sae(folder, _elsewhere)
-    else:
-        sae = _of_another_library(folder)
+    sae = (
+        own_sae(folder, _elsewhere)
+        if (folder / MANIFEST).is_file()
+        else _of_another_library(folder)
+    )
     if Path(folder_or_name).is_dir():
         sae.folder = folder
-    if (folder / FACTS).is_file() and (report := read_json(folder / FACTS).get("report")):
-        # Of held-out rows; what its training measured is of the last batch, and counts dead atoms on more rows.
-        of_report = {name: row["value"] for name, row in report.items() if name in _MEASURED}
-        own = {} if sae.measured is None else sae.measured
-        last_batch = {"r2", "l0"} & of_report.keys()
-        kept = {name: value for name, value in own.items() if name not in last_batch}
-        sae.measured = of_report | kept | {HELD_OUT: 1.0}
-    if BUNDLED in folder.parents and sae.position_policy is None:
-        sinks = sae.model_name in _DECODERS  # what `capture` left out by itself for all of them
-        sae.position_policy = PositionPolicy(drop_first=sinks, drop_massive=sinks, source=TRAINING)
-    if BUNDLED in folder.parents and sae.model_name in FETCHED:
+    if is_bundled(folder) and sae.model_name in FETCHED:
         sae.on_first_use = (
             warn_of_misfit  # its model's weights come from elsewhere, in several forms
         )

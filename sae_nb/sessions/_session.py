@@ -87,7 +87,7 @@ class Session:
 
     def _candidates(self) -> list[Path | str]:
         """Return folders that may hold the SAE, according to their `config.json`; then pretrained names."""
-        from sae_nb.pretrained._loading import bundled_folder
+        from sae_nb.pretrained._bundled import bundled_folder
 
         around = self.path.resolve().parent
         folders = [around, *sorted(path for path in around.iterdir() if path.is_dir())]

@@ -11,7 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.interop import Imported
-from sae_nb.pretrained import _loading as loading
+from sae_nb.pretrained import _bundled as bundled
 from sae_nb.pretrained._loading import warn_of_misfit
 
 
@@ -96,7 +96,7 @@ def shelved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     sae = sn.TopK(16, 32, 1, generator=torch.Generator().manual_seed(0))
     sae.hook_point, sae.model_name, sae.measured = "resid_post.3", "smollm2-135m", {"r2": 0.84}
     sae.save(tmp_path / "shelf" / "smollm2-135m" / "resid_post.3")
-    monkeypatch.setattr(loading, "BUNDLED", tmp_path / "shelf")
+    monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "shelf")
     return sn.load_sae("smollm2-135m/resid_post.3")
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.pretrained import _loading as loading
+from sae_nb.pretrained import _bundled as bundled
 
 NAME, POINT = "smollm2-135m", "resid_post.16"
 
@@ -27,7 +27,7 @@ def sae(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     stored = sn.load_sae(assets / "data" / "weights" / "smollm2_resid_post_16")
     stored.model_name = NAME
     stored.save(tmp_path / NAME / POINT)
-    monkeypatch.setattr(loading, "BUNDLED", tmp_path)
+    monkeypatch.setattr(bundled, "BUNDLED", tmp_path)
     return sn.load_sae(f"{NAME}/{POINT}")
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.pretrained import _examples as examples_in, _loading as shelf
+from sae_nb.pretrained import _bundled as shelf, _examples as examples_in
 
 REAL = [
     name for name in sn.pretrained_names() if name.startswith(("smollm2-135m/", "gemma-3-270m/"))

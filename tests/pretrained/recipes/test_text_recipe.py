@@ -11,8 +11,8 @@ import pytest
 
 import sae_nb as sn
 from sae_nb.geometry import pca_layout
+from sae_nb.pretrained._bundled import BUNDLED
 from sae_nb.pretrained._examples import open_examples
-from sae_nb.pretrained._loading import BUNDLED
 from sae_nb_studies.recipes.saes import (
     _names as naming,
     _recipe as recipe,

@@ -34,8 +34,8 @@ from sae_nb.labelling._writing import Labeller, SavedLabels
 from sae_nb.lenses import Lens
 from sae_nb.models import LiveModel
 from sae_nb.pretrained import load_sae
+from sae_nb.pretrained._bundled import FACTS
 from sae_nb.pretrained._examples import LABELS, open_examples
-from sae_nb.pretrained._loading import FACTS
 from sae_nb.steering import random_direction, steer
 from sae_nb_studies.recipes.saes._card import CARD, text_card
 from sae_nb_studies.recipes.saes._shipping import plain

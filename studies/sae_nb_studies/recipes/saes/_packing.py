@@ -15,8 +15,8 @@ from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.files._atomic import write_json
 from sae_nb.files._tensors import write_tensors
+from sae_nb.pretrained._bundled import FACTS
 from sae_nb.pretrained._examples import ARRAYS, LEVELS
-from sae_nb.pretrained._loading import FACTS
 
 MOST = 2**16  # what 16 bits can count
 

@@ -28,9 +28,9 @@ from sae_nb.evaluation.concepts._factors import Evidence, match_factors
 from sae_nb.files._atomic import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
+from sae_nb.pretrained._bundled import transcoder_places
 from sae_nb.pretrained._evaluation_data import JUDGE, MATCH, SHOW, TRAIN, Sizes
 from sae_nb.pretrained._examples import SAMPLES_AT_ONCE, captured_for
-from sae_nb.pretrained._loading import transcoder_places
 from sae_nb.training import TrainConfig, train
 from sae_nb_studies.recipes.saes._card import CARD, card_text, shown_command
 from sae_nb_studies.recipes.saes._evidence import add_evidence
