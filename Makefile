@@ -162,11 +162,12 @@ stranger: $(STAMP) ## the quick tests without a browser, of the last commit, whe
 	export HOME="$$place/home" PYTHONPATH="$$place:$$place/widgets:$$place/studies:$$place/notebooks" OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 	"$${alone[@]}" "$$bin/python" -m pytest -q -ra --disable-warnings -p no:cacheprovider $(SIDE_BY_SIDE) --shuffled $(or $(SEED),1) -m "not slow and not browser" tests $(NOT_HERE)
 
-check: $(STAMP) ## format, lint, types, import contract
+check: $(STAMP) ## format, lint, types, import contracts, and how much a reader of a call must hold
 	@$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/reach.py
 
 notebooks: $(STAMP) loops ## execute every notebook in a fresh kernel; what they show is kept for `make docs`
 	@mkdir -p build
