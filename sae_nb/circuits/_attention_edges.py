@@ -173,7 +173,7 @@ def _of_dictionaries(graph: Graph, target: int, sources: Sequence[int]) -> Parts
         same = (written.position == int(nodes.position[node])) & (
             written.atom == int(nodes.atom[node])
         )
-        return layer, int(same.nonzero()[0])
+        return layer, int(same.nonzero().item())
 
     if nodes.kind[target] == "target":
         number = int((nodes.index[nodes.kind == "target"] == target).argmax())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -270,9 +270,9 @@ def _drawn(
 ) -> Iterator[tuple[Batch, bool]]:
     """Yield texts of random tokens that come twice, and texts as long in which none does by intent."""
     specials = model.special_ids
-    usual = torch.ones(int(model.vocabulary_size or 0), dtype=torch.bool)
+    usual = torch.ones(cast(int, model.vocabulary_size), dtype=torch.bool)
     usual[[i for i in specials if i < len(usual)]] = False
-    usual = usual.nonzero()[:, 0]
+    usual = usual.nonzero().flatten()
     before, after = _around(model)
     for n, repeats in ((n_texts, True), (min(n_texts, N_CONTROL), False)):
         rows = []
@@ -444,7 +444,7 @@ def _same(
     asked = copies.any(dim=-1) & others.any(dim=-1)
     heads = pattern.transpose(0, 1)
     at = (heads * copies).sum(dim=-1)
-    alike = (heads * others).sum(dim=-1) * copies.sum(dim=-1) / others.sum(dim=-1).clamp(min=1)
+    alike = (heads * others).sum(dim=-1) * copies.sum(dim=-1) / others.sum(dim=-1)
     return at[:, asked], alike[:, asked]
 
 

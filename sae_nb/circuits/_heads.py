@@ -269,9 +269,10 @@ def _checked_heads(
     for one in heads:
         try:
             layer, head = map(int, one)
+            fits = 0 <= layer < n_layers and 0 <= head < n_heads
         except (TypeError, ValueError):
-            layer, head = -1, -1
-        if not (0 <= layer < n_layers and 0 <= head < n_heads):
+            fits = False
+        if not fits:
             raise ValueError(
                 f"`heads` must be pairs (layer, head), of {n_layers} layers and {n_heads} heads each, got "
                 f"{shown(one)}."

@@ -105,15 +105,13 @@ class Nodes:
 
     def next(self, rows: Mapping[int, Any], left: int) -> list[tuple[int, Tensor]]:
         """Return the atoms of most influence that were not looked into, a block of them, by place."""
-        if len(self.entries) + len(self.targets) - len(rows) <= left:
-            chosen = [e for e in self.entries if self.node_of(*e) not in rows]
-        else:
+        open_ = [e for e in self.entries if self.node_of(*e) not in rows]
+        if len(open_) > left:
             influence = influence_of(self.graph_of(rows).shares, self._weights())
-            open_ = [e for e in self.entries if self.node_of(*e) not in rows]
             open_.sort(key=lambda e: -influence[self.node_of(*e)])
-            chosen = open_[: min(left, AT_ONCE)]
+            open_ = open_[: min(left, AT_ONCE)]
         groups: dict[int, list[int]] = {}
-        for layer, entry in chosen:
+        for layer, entry in open_:
             groups.setdefault(layer, []).append(entry)
         return [
             (layer, torch.tensor(entries[i : i + self.block]))

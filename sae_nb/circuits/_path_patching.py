@@ -164,9 +164,10 @@ def _checked_heads(
     def checked_head(which: str, given: object, first: int) -> HeadName:
         try:
             layer, head = map(int, given)  # type: ignore[call-overload]
+            fits = first <= layer < n_layers and 0 <= head < n_heads
         except (TypeError, ValueError):
-            layer, head = -1, -1
-        if not (first <= layer < n_layers and 0 <= head < n_heads):
+            fits = False
+        if not fits:
             raise ValueError(
                 f"`{which}` must be (layer, head) with a layer from {first} to {n_layers - 1} and a head from "
                 f"0 to {n_heads - 1} for {name}, got {shown(given)}. Receivers are in later layers than the "

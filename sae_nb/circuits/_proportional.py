@@ -111,7 +111,7 @@ def _check_form(mlp: Mlp, a: Tensor, seen: Sequence[Tensor]) -> None:
         torch.autograd.grad(a, seen, along, retain_graph=True, allow_unused=True)
         for along in (torch.ones_like(a), drawn)
     ]
-    if not any(slope is None for slope in found[0]):
+    if not any(slope is None for slopes in found for slope in slopes):
         plain, mixed = (_halves(slopes, mlp.n_neurons) for slopes in found)
         parts = [part.detach() for part in _halves(seen, mlp.n_neurons)]
         local = all(_alike(m, drawn * s) for m, s in zip(mixed, plain, strict=True))

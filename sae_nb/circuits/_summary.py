@@ -269,9 +269,8 @@ class Circuit:
             (row.col, np.full(row.nnz, node), row.data),
             (column.row, column.row, column.data),
         ):
-            total = np.where(self._sums[made] > 0, self._sums[made], 1.0)
-            table = pd.DataFrame({"node": others, "weight": data, "share": np.abs(data) / total})
-            found.append(table)
+            shares = np.abs(data) / self._sums[made]
+            found.append(pd.DataFrame({"node": others, "weight": data, "share": shares}))
         inputs, outputs = found
         # Of outputs, what matters is how much runs on to the targets.
         onward = outputs.share * self._carried(outputs["node"].to_numpy())

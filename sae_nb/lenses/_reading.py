@@ -202,8 +202,9 @@ def reading_of(
     head: Head, kind: str, layers: tuple[int, ...], rows: Rows, found: Sequence[Compared]
 ) -> LensReading:
     """Return the reading of rows that were compared layer by layer."""
+    any_, *_ = found  # the model's own answer is that of every layer
     top = torch.stack([one.top for one in found])
-    ids = sorted({*top.flatten().tolist(), *found[0].own.tolist()})
+    ids = sorted({*top.flatten().tolist(), *any_.own.tolist()})
     return LensReading(
         kind=kind,
         model_name=head.model.name,
@@ -211,8 +212,8 @@ def reading_of(
         sample=rows.sample.numpy(),
         position=rows.position.numpy(),
         tokens=row_names(head.model, rows),
-        answer=found[0].own.numpy(),
-        answer_probability=found[0].own_probability.numpy(),
+        answer=any_.own.numpy(),
+        answer_probability=any_.own_probability.numpy(),
         top=top.numpy(),
         top_probability=torch.stack([one.probability for one in found]).numpy(),
         kl=torch.stack([one.kl for one in found]).numpy(),

@@ -12,8 +12,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.codes import SparseCodes
+from sae_nb.codes import SparseCodes, _support
 from sae_nb.codes._support import Support, index_dtype, ranks
+
+
+@pytest.mark.parametrize(("limit", "dtype"), [(8, torch.int32), (7, torch.int64)])
+def test_a_sort_by_atom_counts_in_numbers_that_hold_it(
+    monkeypatch: pytest.MonkeyPatch, limit: int, dtype: torch.dtype
+) -> None:
+    """Seven atoms, of three entries."""
+    monkeypatch.setattr(_support, "INT32_MAX", limit)
+    by_atom = SparseCodes.from_dense(torch.eye(7)[[5, 2, 5]]).support.by_atom
+    assert by_atom.order.dtype == dtype
+    assert by_atom.order.tolist() == [1, 0, 2]
 
 
 def dense_code(rows: int = 9, n_atoms: int = 7, seed: int = 0) -> Tensor:

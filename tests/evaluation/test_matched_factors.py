@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csc_matrix
 
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.concepts._factors import (
@@ -14,6 +15,7 @@ from sae_nb.evaluation.concepts._factors import (
     Evidence,
     Factor,
     FactorMatch,
+    _best_atoms,
     _best_cuts,
     _Ranking,
     judge,
@@ -30,6 +32,33 @@ def test_a_cut_never_parts_equal_strengths() -> None:
     gains, cuts = _best_cuts(values, shares)
     assert gains.tolist() == [0.5, 1]
     assert cuts.tolist() == [1.5, 0.5]
+
+
+def test_an_atom_is_chosen_on_one_half_by_balanced_accuracy() -> None:
+    """Of the first five units two are yes, of the other four the first two: a yes is a quarter, a no a sixth."""
+    known = np.array([[1], [1], [0], [0], [0], [1], [1], [0], [0]], bool)
+    fit = np.arange(9) < 5
+
+    def chosen(*atoms: dict[int, float]) -> tuple[object, ...]:
+        strengths = np.zeros((9, len(atoms)))
+        for j, atom in enumerate(atoms):
+            strengths[[*atom], j] = [*atom.values()]
+        ((found,), predicted) = _best_atoms(csc_matrix(strengths), known, fit, ["a"])
+        assert found.share == 4 / 9
+        return found.atom, found.sign, found.threshold, found.accuracy, predicted[:, 0].sum()
+
+    one, both = {0: 1.0}, {0: 1.0, 1: 1.0}
+    assert chosen({}) == (-1, 1, np.inf, 0.5, 0)
+    assert chosen({3: 1.0}) == (-1, 1, np.inf, 0.5, 0)
+    # 1/2 − 1/6 is more than 1/4, and 1/2 − 2/6 is less
+    assert chosen(one, both | {2: 1.0})[:3] == (1, 1, 0.5)
+    assert chosen(one, both | {2: 1.0, 3: 1.0})[:3] == (0, 1, 0.5)
+    assert chosen(both, both)[0] == 0
+    # where it is negative: −4 and −2, not −1; of the other half −3, not −1, and not 9
+    below = {0: -4.0, 1: -2, 3: -1, 4: 5, 5: -3, 6: -1, 7: 9}
+    assert chosen(one, below) == (1, -1, 1.5, 0.75, 3)
+    # 3 and 2 are told apart, 1 of the other half is between neither
+    assert chosen({0: 3.0, 1: 3, 2: 2, 5: 3, 6: 1, 8: 2.5}) == (0, 1, 2.5, 0.75, 3)
 
 
 def test_a_gain_is_the_place_between_floor_and_one() -> None:

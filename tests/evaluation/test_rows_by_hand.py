@@ -11,7 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation.explanations._detection import ExplanationScores
-from sae_nb.evaluation.report import _report
+from sae_nb.evaluation.report import _report, _row_pass
 from sae_nb.evaluation.report._atom_rows import _geometry, _use
 from sae_nb.evaluation.report._downstream import TokenCosts, _check_labels
 from sae_nb.evaluation.report._measurement import Resampling, measured
@@ -100,6 +100,27 @@ def test_no_more_rows_are_drawn_than_all_parts_hold() -> None:
     assert drawn(2, 6, 6)[:2] == ([1, 4], [1, 4])
     assert drawn(9, 1, 6)[0] == [4]
     assert drawn(9, 6, None)[0] == []
+
+
+@pytest.mark.parametrize(("l0", "most"), [(1, 640), (2, 160), (3, 71), (5, 64), (0, 640)])
+def test_as_many_rows_are_kept_as_their_pairs_of_atoms_allow(
+    monkeypatch: pytest.MonkeyPatch, l0: int, most: int
+) -> None:
+    """Of 640 pairs a row has l0²; at least 64 rows. Those of the lowest ranks are kept, by their number."""
+    monkeypatch.setattr(_row_pass, "_PAIRS", 640)
+    sample = _row_pass.CodeSample(np.array([0, most, most - 1, 5, most + 1, 7]))
+    z = torch.zeros(3, 6)
+    z[:, :l0] = torch.tensor([[1.0], [2.0], [3.0]])
+    for rows, part in (([4, 0, 1], z), ([2, 3, 5], 10 * z)):
+        sample.update(sn.SparseCodes.from_dense(part), np.array(rows))
+    assert sample.most == most
+    kept = sample.of(np.array([5, 0, 2])).to_dense()
+    assert kept.tolist() == torch.stack([10 * z[2], z[1], 10 * z[0]]).tolist()
+    assert sample.codes().n_rows == 4
+    monkeypatch.setattr(_row_pass, "CONTROL_ROWS", 70)
+    few = _row_pass.CodeSample(np.arange(3))
+    few.update(sn.SparseCodes.from_dense(z), np.arange(3))
+    assert few.most == min(most, 70)
 
 
 def test_a_cost_grows_with_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

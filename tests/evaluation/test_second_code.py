@@ -1,5 +1,7 @@
 """Which firings another solver keeps: counted anew from dense codes, and against a known truth."""
 
+import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.data import PlantedDictionary
-from sae_nb.evaluation import SecondCode
+from sae_nb.evaluation import SecondCode, _second_code, _second_code_pass
 from sae_nb.evaluation._second_code_pass import (
     PURSUITS,
     Question,
@@ -357,6 +359,49 @@ def test_a_refit_adds_the_nearest_atoms_and_keeps_the_largest() -> None:
     torch.testing.assert_close(
         signed, torch.tensor([[0, 3.0, 0], [0, 0, -9], [0, 0, -3]]), atol=1e-4, rtol=0
     )
+
+
+def test_a_weight_of_the_lasso_is_the_least_with_as_many_atoms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of rows that each lose an atom at 10/3 and 6, two in the mean are left from 10/3 on, by ten halvings of 8."""
+    x = torch.tensor([[8.0, 10 / 3, 10 / 3], [6.0, 6, 1.0]])
+
+    def lasso(x: torch.Tensor, unit: torch.Tensor, weight: float, signed: bool) -> Any:
+        assert signed
+        return SimpleNamespace(l0=(x > weight).sum(dim=1))
+
+    monkeypatch.setattr(_second_code_pass, "_lasso", lasso)
+    weight = _second_code_pass._lasso_weight(x, torch.eye(3), torch.tensor([1, 2]), True)
+    assert weight == math.ceil(10 / 3 * 128) / 128
+
+
+def test_firings_are_counted_by_atom_and_by_tenths_of_their_strength(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Twelve firings of two atoms; a pursuit keeps those above 5 but 11, noise every third."""
+    values = np.array([12.0, 1, 11, 2, 10, 3, 9, 4, 8, 5, 7, 6])
+    strength = np.array([0.0, 0, 0, 0, 0, 0, 4, 9, 3, 9, 1, 2])
+    part = {
+        "rows": np.arange(12), "atoms": np.array([0] * 6 + [2] * 6), "values": values,
+        "strength": strength, "has.omp": (values > 5) & (values != 11),
+        "has.noise": values % 3 == 0, "found": np.array([7, 5, 9]), "counts": np.array([6, 3, 12]),
+    }  # fmt: skip
+    found = _second_code_pass.CodedRows([part], 3, 24)
+    tenths = _second_code._by_strength(found, "omp")
+    assert tenths.tenth.tolist() == [*range(1, 11)]
+    assert tenths.n.tolist() == [2, 2, *[1] * 8]
+    assert tenths.kept.tolist() == [0.5, 1, 1, 1, 1, 0, 0, 0, 0, 0]
+    assert tenths.noise.tolist() == [0.5, 0.5, 0, 0, 1, 0, 0, 1, 0, 0]
+    # Of the second atom 9, 8, 7 and 6 are kept, of which two change places: 1 − 6 · 2 / (4 · 15).
+    monkeypatch.setattr(_second_code, "AT_LEAST", 4)
+    table = _second_code._atom_table(found, ["omp"])
+    expected = {
+        "fires": [6, 0, 6], "kept": [2 / 6, np.nan, 4 / 6], "noise": [2 / 6, np.nan, 2 / 6],
+        "found": [7, 5, 9], "chance": [0.25, np.nan, 0.5], "rank": [np.nan, np.nan, 0.8],
+    }  # fmt: skip
+    for name, column in expected.items():
+        assert table[name].tolist() == pytest.approx(column, nan_ok=True), name
 
 
 def test_solvers_have_as_many_atoms_as_fire() -> None:

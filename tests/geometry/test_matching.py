@@ -52,6 +52,17 @@ def test_an_auction_that_is_cut_short_states_a_larger_error(monkeypatch):
     assert found.error > whole.error
 
 
+def test_lists_are_remade_until_every_atom_has_a_partner(monkeypatch):
+    """Both want partner 0: with lists of one they bid in turns, until atom 0 is better off with partner 1."""
+    monkeypatch.setattr(matching, "CANDIDATES", 1)
+    monkeypatch.setattr(matching, "EPSILON", 0.125)
+    first = torch.tensor([[1.0, 0.45], [0.9, 0.1]])
+    found = auction(first, torch.eye(2))
+    assert found.partner.tolist() == [1, 0]
+    assert found.cosines.tolist() == pytest.approx([0.45, 0.9])
+    assert auction(first, torch.eye(2), rounds=1).partner.tolist() == [0, 1]
+
+
 def test_very_large_dictionaries_are_matched_within_lists():
     """Small ones here, all of whose pairs are looked at: as good as the best matching of all."""
     from scipy.optimize import linear_sum_assignment

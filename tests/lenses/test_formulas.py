@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,9 +21,9 @@ import sae_nb as sn
 from sae_nb.lenses import _fitting, _jacobian, _lens, measured_effects
 from sae_nb.lenses._attaching import layer_of
 from sae_nb.lenses._checking import _chosen, scored
-from sae_nb.lenses._head import _is_close, direct_head, head_of, pooled
+from sae_nb.lenses._head import _before, _is_close, direct_head, head_of, pooled
 from sae_nb.lenses._reading import compare_all, reading_of, rows_at_once
-from sae_nb.lenses._rows import Rows, kind_at
+from sae_nb.lenses._rows import Rows, kind_at, rows_of
 
 PROMPTS = [[1, 5, 9, 3, 7, 2, 8], [4, 4, 6, 11, 30, 12]]
 
@@ -230,6 +231,36 @@ def rows(n: int, layers: int, d: int = 12) -> Rows:
     )  # fmt: skip
 
 
+def test_rows_without_a_hook_point_are_those_of_the_answer(gpt: Any) -> None:
+    head = head_of(gpt, next(iter(gpt.batches(PROMPTS[:1]))))
+    found = rows_of(head, PROMPTS, [], skip_first=None)
+    assert found.states.shape == (0, 13, 12)
+    assert found.position.tolist() == [*range(7), *range(6)]
+    wanted = torch.cat([of_gpt(gpt, prompt)[-1][0] for prompt in PROMPTS])
+    torch.testing.assert_close(found.last, wanted)
+
+
+@pytest.mark.parametrize(
+    ("order", "found"), [("abcd", "bc"), ("bacd", "c"), ("abc", ""), ("bcd", "")]
+)
+def test_layers_of_a_head_run_between_the_blocks_and_the_projection(order: str, found: str) -> None:
+    """The blocks are in a, the projection is d; one that does not run has none before it."""
+    parent = torch.nn.ModuleDict(
+        {name: torch.nn.Sequential(torch.nn.Identity()) for name in "abcd"}
+    )
+
+    def forward(batch: torch.Tensor) -> None:
+        for name in order:
+            parent[name](batch)
+
+    model: Any = SimpleNamespace(
+        lock=nullcontext(), forward=forward, structure=SimpleNamespace(blocks="a.0"),
+        get_module=parent.get_submodule,
+    )  # fmt: skip
+    layers = _before(model, torch.zeros(1), parent, parent["d"])  # type: ignore[arg-type]
+    assert [*map(id, layers)] == [id(parent[name]) for name in found]
+
+
 def test_answers_are_compared_by_place_and_layer(gpt: Any) -> None:
     """More rows than are held at once; top, probability, divergence and rank of each."""
     head = head_of(gpt, next(iter(gpt.batches(PROMPTS[:1]))))
@@ -433,7 +464,7 @@ def test_a_head_may_scale_and_shift_its_answer(gpt: Any) -> None:
     centred = (x - x.mean(dim=1, keepdim=True)) * gpt.module.transformer.ln_f.weight
     direct = 2.5 * centred @ gpt.module.lm_head.weight.T
     torch.testing.assert_close(moved.effects(x), direct.detach(), atol=1e-5, rtol=1e-4)
-    assert head.output(39) == 39
+    assert [head.output(i) for i in (0, 39)] == [0, 39]
     for wrong in (-1, 40):
         with pytest.raises(ValueError, match="between 0 and 39"):
             head.output(wrong)
@@ -464,9 +495,9 @@ def test_a_lens_of_another_model_is_told_by_its_answers(gpt: Any) -> None:
     """Only one that states no weights is judged, once, and only if it reads much worse than none does."""
     lens = sn.fit_lens(gpt, PROMPTS, "logit", progress=False)
     bad = replace(lens, weights=None, maps=torch.zeros(2, 1, 12, 12))
-    head, some = lens.head, rows(8, 2)
+    head, some = lens.head, rows(8, 3)
     assert head is not None
-    plain = kl(gpt_logits(gpt, some.last), gpt_logits(gpt, some.states[1])).mean()
+    plain = kl(gpt_logits(gpt, some.last), gpt_logits(gpt, some.states[2])).mean()
     reading = reading_of(head, "tuned", (0, 1), some, compare_all(head, [some.last] * 2, some, k=1))
     worst = np.stack([np.zeros(8), np.full(8, 2 * float(plain) + 1.01)])
     for one, of, seen in (

@@ -89,3 +89,13 @@ def test_a_report_is_of_whole_sequences(sae: sn.Temporal, acts: Activations) -> 
         sn.evaluate(
             sae, acts.subset(torch.randperm(20, generator=torch.Generator().manual_seed(1)))
         )
+
+
+def test_the_attention_that_is_kept_is_that_of_the_first_layer() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sae = sn.Temporal(6, 16, 3, n_layers=2, generator=generator)
+    x = torch.randn(2, 5, 6, generator=generator)
+    found = decompose(sae, x, attention=True).attention
+    first, second = sae.predict(x, attention=True).attention
+    torch.testing.assert_close(found, first)
+    assert not torch.allclose(first, second, atol=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,6 +100,30 @@ def test_pruning_keeps_ends_and_what_leads_somewhere() -> None:
     assert rows.tolist() == [0, 1, 2, 3, 5]
 
 
+def without_edges(*gone: tuple[int, int], read: bool = True) -> AttributionGraph:
+    """The graph with some edges less."""
+    whole = graph()
+    matrix = whole.matrix.toarray()
+    for edge in gone:
+        matrix[edge] = 0
+    nodes = whole.nodes.assign(read=[*[True] * 2, read, *[True] * 3])
+    return replace(whole, matrix=csr_matrix(matrix), nodes=nodes)
+
+
+def test_an_atom_that_nothing_makes_is_a_dead_end_if_it_was_looked_into() -> None:
+    for read, kept in ((True, [0, 1, 3, 4, 5]), (False, [0, 1, 2, 3, 4, 5])):
+        _, rows = drawing.pruned(without_edges((2, 0), read=read), 1.0, 1.0)
+        assert rows.tolist() == kept
+
+
+def test_an_answer_is_reached_from_a_token_or_an_atom_not_looked_into() -> None:
+    cut = (5, 1), (3, 1), (2, 0)  # tokens lead nowhere
+    assert not drawing._reaches(without_edges(*cut))
+    assert drawing._reaches(without_edges(*cut, read=False))
+    assert drawing._reaches(without_edges(*cut[:2]))  # over two atoms
+    assert not drawing._reaches(without_edges(*cut, (5, 2), (5, 3), read=False))
+
+
 def test_a_share_of_influence_by_its_number_of_nodes() -> None:
     found = Circuit(graph())
     shares = [found.share_of(n) for n in (0, 1, 2, 3, 9)]
@@ -172,6 +197,9 @@ def test_a_group_is_the_sum_of_its_members() -> None:
     assert few.nodes["node"].tolist() == [0, 1, 2, 5, 4]
     edges = {(e.source, e.target): e.weight for e in few.edges.itertuples()}
     assert edges == {(0, 2): 1, (1, 3): 0.5, (2, 3): 1, (4, 3): 0.5}
+    few = Circuit(graph()).summarise(0.3, always=[3])
+    edges = {(e.source, e.target): e.weight for e in few.edges.itertuples()}
+    assert edges == {(0, 2): 1, (1, 3): 0.5, (2, 3): 1, (1, 4): 1, (2, 4): 3, (4, 3): -2}
 
 
 def test_a_graph_counts_its_kinds_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +240,8 @@ def test_cells_of_many_nodes_have_three_lines_in_the_order_of_influence() -> Non
     assert found.x.tolist() == pytest.approx([1.5, 0.5, 1.5, 0.5, 2.9, 1.7])
     assert found.y.tolist() == pytest.approx([1.13, 0.87, 0.87, 1.13, 0, 2])
     assert columns.x.tolist() == pytest.approx([1, 2.9])
+    alone = pd.DataFrame({"row": [2], "position": [3], "influence": [0]})
+    assert drawing._laid_out(alone, 2, -1)[0].x.tolist() == [0.5]
 
 
 def test_names_that_would_touch_stand_in_lines_of_their_own() -> None:
@@ -229,6 +259,9 @@ def test_names_that_would_touch_stand_in_lines_of_their_own() -> None:
     # 2.1 − .5 is less than 1.7; 3.1 − .5 is not
     assert found.y.tolist() == [0, 1, 2, 1, 3, 4]
     assert rows == ("input", "A", "", "B", "answer")
+    few = pd.DataFrame({"row": [0, 1], "position": [3, 3], "influence": [0.0, 0.0]})
+    found, columns, _ = drawing._laid_out_by_name(few, ("input", "answer"), -1)
+    assert (columns.x.tolist(), found.x.tolist()) == ([0.3], [0.3, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -335,6 +368,8 @@ def test_of_images_the_first_tokens_are_the_sink_and_patches_have_neighbours() -
         [np.full((4, 4), 0.25).tolist()], prefix_tokens=1, patch_grid=(1, 3), causal=False
     )
     assert found["sink"] == (pytest.approx([0.25]), pytest.approx([0.25]))
+    bare = scores_of([np.full((4, 4), 0.25).tolist()], patch_grid=(1, 4), causal=False)
+    assert bare["sink"] == (pytest.approx([0.25]), pytest.approx([0.25]))
     assert found["neighbours"] == (pytest.approx([1 / 3]), pytest.approx([1 / 3]))
     near = head_scores._neighbours((3, 3))
     assert near.sum(dim=1).tolist() == [3, 5, 3, 5, 8, 5, 3, 5, 3]
@@ -351,6 +386,12 @@ def test_copies_are_compared_with_as_many_other_places() -> None:
     assert at.shape == (1, 0)
     at, alike = head_scores._same(pattern, torch.tensor([[1, 5, 6, 5]]), causal=True)
     assert (at.tolist(), alike.tolist()) == ([pytest.approx([0.2])], [pytest.approx([0.3])])
+    rows = [[0.0] * 6] * 4 + [[0.1, 0.2, 0.3, 0.1, 0.3, 0.0], [0.1, 0.1, 0.2, 0.2, 0.3, 0.1]]
+    ids = torch.tensor([[1, 5, 6, 7, 5, 5]])
+    at, alike = head_scores._same(torch.tensor([[rows]]), ids, causal=True)
+    # one copy and two others of .3 + .1; two copies and as many others
+    assert at.tolist() == [pytest.approx([0.2, 0.4])]
+    assert alike.tolist() == [pytest.approx([0.4 / 2, 0.4])]
 
 
 def test_a_head_copies_what_it_raises_above_most_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -483,3 +524,29 @@ def test_a_saved_graph_is_the_graph_again(tmp_path: Path) -> None:
     assert again.matrix.toarray().tolist() == whole.matrix.toarray().tolist()
     assert again.flow.tolist() == whole.flow.tolist()
     assert again.nodes.position.tolist() == whole.nodes.position.tolist()
+
+
+def test_circuit_tracer_numbers_nodes_by_layer_atom_and_position(tmp_path: Path) -> None:
+    """Atoms by Cantor's pairing of layer and atom: 0, 7 is 28 + 7, and 1, 3 is 10 + 3."""
+    files = [graph().to_circuit_tracer(tmp_path, name) for name in ("a", "b", "a")]
+    found = json.loads(files[0].read_text())
+    ids = ["E_0_0", "E_1_1", "0_7_0", "1_3_1", "1_-1_1", "3_5_1"]
+    keys = ("node_id", "jsNodeId", "feature", "layer", "ctx_idx", "token_prob", "activation")
+    assert [tuple(node[key] for key in keys) for node in found["nodes"]] == [
+        ("E_0_0", "E_0-0", 0, "E", 0, 0, 0),
+        ("E_1_1", "E_1-1", 1, "E", 1, 0, 0),
+        ("0_7_0", "0_7-0", 35, "0", 0, 0, 2),
+        ("1_3_1", "1_3-0", 13, "1", 1, 0, 4),
+        ("1_-1_1", "1_-1-1", -1, "1", 1, 0, 0),
+        ("3_5_1", "3_5-1", 1, "3", 1, 1, 0),
+    ]
+    assert [node["influence"] for node in found["nodes"]] == INFLUENCE
+    assert [node["is_target_logit"] for node in found["nodes"]] == [False] * 5 + [True]
+    made = {(link["source"], link["target"]): link["weight"] for link in found["links"]}
+    nodes = graph().edges
+    assert made == {
+        (ids[s], ids[t]): w
+        for s, t, w in zip(nodes.source, nodes.target, nodes.weight, strict=True)
+    }
+    known = json.loads((tmp_path / "graph-metadata.json").read_text())["graphs"]
+    assert [one["slug"] for one in known] == ["b", "a"]
