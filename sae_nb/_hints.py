@@ -91,19 +91,15 @@ def no_attribute(owner: object, name: str) -> Any:
     """Answer for an attribute that an object has not; a property that failed raises its own error."""
     if hasattr(type(owner), name):
         return object.__getattribute__(owner, name)
-    raise _without(owner, name)
+    raise AttributeError(_Later(functools.partial(_not_there, owner, name)), name=name)
 
 
-def _without(owner: object, name: str) -> AttributeError:
+def _not_there(owner: object, name: str) -> str:
     kind = owner if isinstance(owner, type) else type(owner)
-
-    def said() -> str:
-        known = [one for one in dir(owner) if not one.startswith("_")]
-        if getattr(kind, "save", None) is KnowsOtherWords.save:
-            known.remove("save")
-        return f"{kind.__name__!r} object has no attribute {name!r}. {hint(name, known)}".strip()
-
-    return AttributeError(_Later(said), name=name)
+    known = [one for one in dir(owner) if not one.startswith("_")]
+    if getattr(kind, "save", None) is KnowsOtherWords.save:
+        known.remove("save")
+    return f"{kind.__name__!r} object has no attribute {name!r}. {hint(name, known)}".strip()
 
 
 class ClassOfOtherWords(ABCMeta):
@@ -112,7 +108,7 @@ class ClassOfOtherWords(ABCMeta):
     if not TYPE_CHECKING:
 
         def __getattr__(cls, name: str) -> NoReturn:
-            raise _without(cls, name)
+            raise AttributeError(_Later(functools.partial(_not_there, cls, name)), name=name)
 
 
 class KnowsOtherWords(metaclass=ClassOfOtherWords):
@@ -123,7 +119,7 @@ class KnowsOtherWords(metaclass=ClassOfOtherWords):
 
     def save(self, *_: Any, **__: Any) -> Any:
         """Answer where nothing is saved: nnsight puts a `save` of its own on every object."""
-        raise _without(self, "save")
+        raise AttributeError(_not_there(self, "save"), name="save")
 
 
 # -------------------------------------------------------------------------------------------------

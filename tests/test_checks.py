@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from jaxtyping import Float
 
 from sae_nb import checks
 from sae_nb.checks._hook_point_names import lens_name, standard_name
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
 
 
 def test_good_matrix_passes_unchanged() -> None:
@@ -165,3 +170,71 @@ def test_transformer_lens_names_are_understood(foreign: str, ours: str) -> None:
     """Names of the same place in TransformerLens translate, there and back; others are left alone."""
     assert standard_name(foreign) == ours
     assert lens_name(ours) == foreign
+
+
+Size = int | Sequence[int] | None
+
+
+@checks.checked
+def resized(
+    x: Float[torch.Tensor, "n d"],
+    size: Size = None,
+    *,
+    model: LiveModel | None = None,
+    at: Literal["start"] | checks.Share = "start",
+    names: Mapping[str, Sequence[checks.Count]] | None = None,
+    other: Float[torch.Tensor, "n"] | None = None,  # noqa: F821 - an axis
+) -> tuple[object, ...]:
+    return x, size, model, at, names, other
+
+
+@checks.checked
+def in_space(x: Float[torch.Tensor, "*batch 3"]) -> torch.Size:
+    return x.shape
+
+
+X = torch.zeros(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"size": "three"}, r"^`size` must be an integer or a list, got 'three'\.$"),
+        ({"size": [1, 2.5]}, r"^`size\[1\]` must be an integer, got 2\.5\.$"),
+        ({"size": True}, r"^`size` must be an integer or a list, got True\.$"),
+        ({"model": "gpt"}, r"^`model` must be a live model, got 'gpt'\. Use sae_nb\.load_model"),
+        ({"at": 1.5}, r"^`at` must be .*1"),
+        ({"names": {"a": [1, 0]}}, r"^`names\['a'\]\[1\]` must be at least 1, got 0\.$"),
+        ({"names": {3: [1]}}, r"^`a key of names` must be text, got 3\.$"),
+        ({"x": torch.zeros(2)}, r"^`x` must have shape \(n, d\), got \(2,\)\.$"),
+        ({"x": torch.zeros(0, 3)}, r"^`x` must not be empty"),
+        ({"x": X.long()}, r"^`x` must hold floating-point numbers, got torch\.int64\. Use x\.float\(\)\.$"),
+        ({"x": X / 0}, r"^`x` must "),
+        ({"other": torch.zeros(3)}, r"^`other` must have n=2 like `x`, got shape \(3,\)\.$"),
+    ],
+)  # fmt: skip
+def test_an_annotation_is_what_a_call_takes(given: dict[str, Any], said: str) -> None:
+    """Named unions, classes that are imported for type checkers alone, rules inside of lists, axes."""
+    with pytest.raises((TypeError, ValueError), match=said):
+        resized(**{"x": X, **given})
+
+
+def test_numbers_of_numpy_and_arrays_become_those_of_the_annotation() -> None:
+    """What fits is passed on as it is; the entry that is wrong is found wherever it stands."""
+    x, size, model, at, *_ = resized(X.numpy(), np.int64(3), at=np.float32(0.5), names={"a": [1]})
+    assert isinstance(x, torch.Tensor)
+    assert (size, type(size), model, at, type(at)) == (3, int, None, 0.5, float)
+    sizes = list(range(100))
+    assert resized(X, sizes)[1] is sizes
+    for i in (0, 57, 99):
+        with pytest.raises(TypeError, match=rf"^`size\[{i}\]`"):
+            resized(X, [*sizes[:i], "wrong", *sizes[i + 1 :]])
+
+
+def test_a_free_axis_stands_for_any_number_of_them() -> None:
+    """And a number for that length."""
+    for shape in ((3,), (2, 3), (4, 2, 3)):
+        assert in_space(torch.zeros(shape)) == shape
+    for shape in ((), (4,), (3, 2)):
+        with pytest.raises(ValueError, match=r"must have shape \(\*batch, 3\), got \("):
+            in_space(torch.zeros(shape))

@@ -5,7 +5,6 @@ from __future__ import annotations
 CLASSES = {
     "LiveModel": "a live model. Use sae_nb.load_model(name) or sae_nb.wrap(module).",
     "SparseAutoencoder": "a sparse autoencoder. Use sn.load_sae, or make one such as sn.TopK(…).",
-    "Temporal": "a Temporal SAE. Make one with sn.Temporal(…).",
     "SparseCodes": "SparseCodes. Use what sae.encode(x) returns.",
     "Activations": "Activations. Use what sn.capture returns, or Activations.from_tensor(x).",
     "TrainConfig": "a TrainConfig. Use sn.TrainConfig(…).",
@@ -24,7 +23,6 @@ CLASSES = {
     ),
     "ITDA": "an ITDA. Make one with sn.ITDA(d_in, k).fit(acts).",
     "UniversalSAE": "a UniversalSAE. Make one with sn.UniversalSAE([d_1, d_2], …).",
-    "PlantedManifolds": "planted manifolds. Use sn.data.planted_manifolds(…).",
     "HiddenRules": "stories with a hidden rule. Use sn.data.hidden_rules(…).",
     "SteeringRecipe": "a SteeringRecipe. Use sn.steering.SteeringRecipe(…).",
     "Operator": "an operator. Use one such as sn.architectures.FixedOperator(dictionary).",
@@ -52,13 +50,6 @@ CLASSES = {
     "MatrixOperator": "an operator. Use one such as sn.architectures.DenseOperator(…).",
 }
 """Classes of ours that public calls take: what a message calls them, and where one gets them."""
-
-ANY = {
-    "sae": 'SparseAutoencoder | Float[Tensor, "n_atoms d_in"] | None',
-    "small": "SparseAutoencoder",
-    "large": "SparseAutoencoder",
-}
-"""Meaning of `Any` for an argument of that name: an SAE, one of one's own, or its atoms alone."""
 
 LIKE = {
     "Operator": ("adjoint",),

@@ -16,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Positive, checked
-from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.findings import Finding
 from sae_nb.steering._answers import Answers
 from sae_nb.steering._edits import Where
@@ -62,7 +61,6 @@ class CalibratedStrength(Finding):
         return f"atoms {{{parts}}} at {self.hook_point}: KL {self.kl:.3g} nats{met}; {self.n_runs} runs"
 
 
-@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked
 def calibrate_strength(
     model: LiveModel,

@@ -17,7 +17,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, answered, at_least, check_atom, checked
-from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.findings import Finding, column
 from sae_nb.models._answers import answering
 from sae_nb.models._one_input import outcome_names
@@ -113,7 +112,6 @@ class BestEffect(Finding):
         )
 
 
-@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked
 def dose_response(
     model: LiveModel,
@@ -172,7 +170,6 @@ def dose_response(
     return replace(found, name=getattr(sae, "given_names", {}).get(atom, ""))
 
 
-@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked
 def best_effect(
     model: LiveModel,

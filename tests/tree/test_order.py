@@ -1,4 +1,4 @@
-"""Arguments come in one order: model, hook_point, sae, inputs; an older one is read with a warning."""
+"""Arguments come in one order: model, hook_point, sae, inputs."""
 
 from __future__ import annotations
 
@@ -68,17 +68,13 @@ def test_arguments_come_in_one_order() -> None:
     assert wrong == []
 
 
-def test_the_old_order_is_read_with_a_warning() -> None:
-    """Inputs before the hook point, by place or with the hook point by name: the same numbers."""
+def test_an_argument_in_the_place_of_another_is_answered_with_the_order() -> None:
+    """Inputs where the hook point belongs; nothing of the call has run."""
     model = sn.wrap(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()))
-    sae = sn.TopK(3, 8, 2, generator=torch.Generator().manual_seed(0))
-    x, point = torch.zeros(2, 4), "0"
-    how: dict[str, Any] = {"measure": 0, "n_controls": 1}
-    new = dose_response(model, point, sae, x, 1, [1.0, 2.0], **how)
-    with pytest.warns(UserWarning, match="order model, hook_point, sae, inputs"):
-        old = dose_response(model, x, point, sae, 1, [1.0, 2.0], **how)  # type: ignore[arg-type]
-    with pytest.warns(UserWarning, match="order model, hook_point, sae, inputs"):
-        named = dose_response(
-            model, x, hook_point=point, sae=sae, atom=1, strengths=[1.0, 2.0], **how
-        )  # type: ignore[misc]
-    assert new.effect.tolist() == old.effect.tolist() == named.effect.tolist()
+    sae, x = sn.TopK(3, 8, 2), torch.zeros(2, 4)
+    with pytest.raises(
+        TypeError, match=r"order is dose_response\(model, hook_point, sae, inputs, "
+    ):
+        dose_response(model, x, "0", sae, 1, [1.0, 2.0], measure=0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"The order is capture\(model, inputs, hook_points, …\)"):
+        sn.capture(model, "resid_post.0", x)  # type: ignore[arg-type]

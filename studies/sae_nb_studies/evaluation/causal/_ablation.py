@@ -18,7 +18,6 @@ from torch import Tensor
 
 from sae_nb.activations._sites import check_one_place
 from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
-from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement
 from sae_nb.evaluation.causal._outcomes import removing
@@ -89,7 +88,6 @@ class AblationEffects(Finding, Measurements[int]):
         return pd.DataFrame(columns, index=pd.Index(self.atoms, name="atom"))
 
 
-@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked(leave=("atoms",))
 def ablation_effects(
     model: LiveModel,

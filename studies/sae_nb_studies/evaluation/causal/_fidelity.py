@@ -22,7 +22,6 @@ from torch import Tensor
 from sae_nb.activations._sites import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.checks import Resamples, Seed, at_least, check_matrix, checked
-from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Attribution, Measurement, attribute
 from sae_nb.evaluation.causal._outcomes import Target
@@ -76,7 +75,6 @@ class AttributionFidelity(Finding, Measurements[str]):
     """"agreement" and "faithfulness"; what it took."""
 
 
-@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked
 def attribution_fidelity(
     model: LiveModel,

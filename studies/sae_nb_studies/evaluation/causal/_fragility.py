@@ -20,7 +20,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
-from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.evaluation import Measurement
 from sae_nb.evaluation.report._measurement import Measurements, Resampling, measured
 from sae_nb.findings import Finding
@@ -214,7 +213,6 @@ class Fragility(Finding, Measurements[str]):
         )
 
 
-@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked
 def fragility_battery(
     model: LiveModel,

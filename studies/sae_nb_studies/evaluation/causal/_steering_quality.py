@@ -18,7 +18,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import Resamples, Seed, at_least, check_atom, check_matrix, checked
-from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.evaluation import Measurement
 from sae_nb.evaluation.causal._outcomes import Fluency
 from sae_nb.evaluation.report._measurement import Measurements, Resampling
@@ -126,7 +125,6 @@ class SteeringCurves(Finding, Measurements[str]):
         return pd.DataFrame(rows)
 
 
-@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked
 def steering_curves(
     model: LiveModel,

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from sae_nb.activations._sites import check_one_place, reconstruction, written_codes
 from sae_nb.checks import Resamples, Seed, check_count, checked
-from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.classical import SupervisedDictionary
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement
@@ -64,7 +63,6 @@ class SparseControl(Finding, Measurements[int]):
         return next((k for k in sorted(self.rows) if self.rows[k].value >= share), None)
 
 
-@takes_old_order("model", "inputs", "hook_point", "dictionary")
 @checked(leave=("dictionary", "attributes"))
 def sufficiency(
     model: LiveModel,
@@ -133,7 +131,6 @@ def sufficiency(
     )
 
 
-@takes_old_order("model", "inputs", "hook_point", "dictionary")
 @checked(leave=("dictionary", "attributes"))
 def necessity(
     model: LiveModel,
@@ -195,7 +192,6 @@ def necessity(
     )
 
 
-@takes_old_order("model", "inputs", "targets", "hook_point", "dictionary")
 @checked(leave=("dictionary", "attributes", "target_attributes"))
 def sparse_control(
     model: LiveModel,
@@ -285,7 +281,6 @@ def sparse_control(
     )
 
 
-@takes_old_order("model", "inputs", "hook_point", "dictionary")
 @checked
 def edit_success(
     model: LiveModel,
