@@ -51,11 +51,17 @@ class Pointing(Protocol):
     """A direction that knows its place, such as `sn.direction` makes."""
 
     @property
-    def vector(self) -> Float[Tensor, " d_in"]: ...
+    def vector(self) -> Float[Tensor, " d_in"]:
+        """The direction, of unit norm."""
+
     @property
-    def hook_point(self) -> str: ...
+    def hook_point(self) -> str:
+        """Where it was read."""
+
     @property
-    def model_name(self) -> str: ...
+    def model_name(self) -> str:
+        """The model that it was read from."""
+
     @property
     def middle(self) -> float:
         """⟨x, vector⟩ above which a gate along it opens."""
