@@ -148,12 +148,12 @@ class SeveralLayers(SparseAutoencoder):
                 "with an empty list."
             )
         layers = list(self._each())[: at + 1]
-        before.append(layers[at].encode(x))
+        before.append(own := layers[at].encode(x))
         begin = sum(self.widths[:at])
-        y = self.bias[begin : begin + self.widths[at]].expand(before[-1].n_rows, -1)
+        y = self.bias[begin : begin + self.widths[at]].expand(own.n_rows, -1)
         for i, (codes, layer) in enumerate(zip(before, layers, strict=True)):
             y = y + decode(codes, layer.operator.part(at - i))
-        return y.reshape(*before[-1].leading_shape, self.widths[at])
+        return y.reshape(*own.leading_shape, self.widths[at])
 
     def written(self, layer: int, at: int) -> Float[Tensor, "n_atoms d_at"]:
         """Return what the atoms of one layer write at another, detached, in the units of the latter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -434,3 +435,44 @@ def test_a_pre_code_at_its_threshold_is_not_above_it() -> None:
     assert counted.tolist() == above
     (by_theta,) = torch.autograd.grad(counted.sum(), theta)
     assert by_theta.tolist() == [-1.0 * one for one in near]
+
+
+AUX = {"aux_weight": 1 / 32}
+DEFAULTS: dict[str, dict[str, float]] = {
+    "AbsTopK": AUX,
+    "Archetypal": {"delta": 1},
+    "BatchTopK": AUX,
+    "CrossLayerTranscoder": AUX,
+    "FeatureChoice": AUX | {"exponent": 0, "offset": 0},
+    "Gated": {"aux_weight": 0, "sparsity": 0.3},
+    "GradientSAE": AUX | {"gradient_weight": 1},
+    "GroupBiasAdaptation": {
+        "aux_weight": 0, "n_groups": 6, "highest_rate": 0.1, "ratio": 0.5, "every": 5, "step": 0.05,
+    },
+    "GroupSparse": {"penalty": 0.02, "mask": 0.25},
+    "JumpReLU": AUX | {"sparsity": 1, "bandwidth": 0.5},
+    "MaskedSAE": AUX | {"masked": 0.5, "masked_weight": 1},
+    "MatchingPursuit": {"dropout": 0},
+    "Matryoshka": AUX,
+    "MutualChoice": AUX | {"aux_zipf": 0.5},
+    "OrtSAE": AUX | {"orthogonality": 0.25, "chunk": 8192},
+    "OrthogonalMatchingPursuit": {"dropout": 0},
+    "PolySAE": AUX,
+    "ReLU": {"aux_weight": 0, "sparsity": 0.15},
+    "SpaDE": {"sparsity": 0.1},
+    "TSAE": {"contrast": 0.03, "temperature": 0.1, "context": 2},
+    "Temporal": {"n_heads": 4, "bottleneck_factor": 1, "n_layers": 1, "context": 512},
+    "TopAFA": AUX | {"norm_weight": 4},
+    "TopK": AUX,
+    "TreeSAE": AUX | {"every": 100, "settled": 0.5},
+    "UniversalSAE": AUX,
+    "VariationalSAE": AUX | {"noise": 1, "divergence_weight": 0.01},
+}  # fmt: skip
+"""As published, where a paper names one: α = 1/32 is Gao et al.'s."""
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_settings_that_are_left_out_are_those_that_its_page_states(name: str) -> None:
+    taken = inspect.signature(getattr(sn, name)).parameters.items()
+    numbers = {key: one.default for key, one in taken if type(one.default) in (int, float)}
+    assert numbers == DEFAULTS[name]

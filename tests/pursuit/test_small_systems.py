@@ -71,6 +71,15 @@ def test_a_slot_that_those_in_use_almost_make_up_stays_out() -> None:
     assert (z.tolist(), passive[0]) == ([0, 1], 1)
 
 
+def test_a_slot_that_would_enter_with_a_negative_sign_stays_out() -> None:
+    """Of S = (1 .8; .8 1) and b = (1 .7) the second would be (.7 − .8) / .36; the first stays as it is."""
+    S, z, L = np.array([[1.0, np.nan], [0.8, 1.0]]), np.array([1.0, 0.0]), np.eye(2)
+    passive = np.zeros(2, np.int64)
+    system = (S, np.array([1.0, 0.7]), z, L, passive, 1, 2, 1, THRESHOLD, FLOOR, np.zeros(2))
+    assert solve_small(NON_NEGATIVE, *system) == 1
+    assert (z.tolist(), passive[0]) == ([1, 0], 0)
+
+
 def test_what_rounding_left_is_solved_for_and_added() -> None:
     """S = (4 2; 2 3), w = (2 1): S⁻¹ w = (½ 0); a coefficient that would turn negative stays."""
     L = np.array([[2.0, 0.0], [1.0, 2**0.5]])
