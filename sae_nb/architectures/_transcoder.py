@@ -130,7 +130,7 @@ class Transcoder(OneStep):
             error, *_ = squared_error(codes.detach(), atoms, None, self.operator.counted(left))
             (slope,) = torch.autograd.grad(error, atoms)
         norms = slope.norm(dim=1, keepdim=True)
-        moved = (norms > UNIT_GUARD * norms.max()) & (norms > 0)
+        moved = norms > UNIT_GUARD * norms.max()
         weight = self._free_atoms()
         weight.copy_(torch.where(moved, -slope / norms, weight))
 

@@ -40,6 +40,7 @@ from sae_nb.architectures._revival import (
 from sae_nb.architectures._saving import Upload, _narrowed, save_sae, widened
 from sae_nb.architectures._several_layers import Layers
 from sae_nb.architectures.parts import _solvers as solvers
+from sae_nb.architectures.parts._operators import UNIT_GUARD
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal import SequenceRows
 
@@ -304,6 +305,21 @@ def test_tied_rows_of_resampled_atoms_are_as_long_as_the_others_are() -> None:
     torch.testing.assert_close(
         sae.encoder.gain.data, torch.full((3,), (2 + 3 * share + 4) / 3 * share)
     )
+
+
+def test_atoms_are_aimed_at_what_their_codes_are_about() -> None:
+    """Σ z (y − b), where that is more than a rounding of the largest; the others stay as they were drawn."""
+    t = sn.Transcoder(3, 2, 5, 1, generator=torch.Generator().manual_seed(0)).double()
+    before, left = t.dictionary.clone(), torch.tensor([[3e3, 4e3], [0.0, -2e3]]).double()
+    z = torch.zeros(2, 5).double()
+    z[0] = torch.tensor([1.0, UNIT_GUARD / 2, UNIT_GUARD * 2, 0.0, 1.0])
+    z[1, 4] = 2
+    with torch.no_grad():
+        t._aim(SparseCodes.from_dense(z), left)
+    expected = before.clone()
+    expected[[0, 2]] = torch.tensor([0.6, 0.8]).double()
+    expected[4] = torch.tensor([1.0, 0.0]).double()
+    torch.testing.assert_close(t.dictionary, expected)
 
 
 def test_default_groups_are_sixteenths_an_eighth_a_quarter_and_the_rest() -> None:
