@@ -24,7 +24,7 @@ from sae_nb.architectures import (
 from sae_nb.architectures._describing import measured_words
 from sae_nb.architectures._jump_relu import jump, step
 from sae_nb.architectures._matryoshka import default_groups
-from sae_nb.architectures._recipe import ramp
+from sae_nb.architectures._recipe import TrainingDefaults, ramp
 from sae_nb.architectures._revival import (
     IN_PURSUITS,
     REVIVALS,
@@ -492,3 +492,20 @@ def test_settings_that_are_left_out_are_those_that_its_page_states(name: str) ->
     taken = inspect.signature(getattr(sn, name)).parameters.items()
     numbers = {key: one.default for key, one in taken if type(one.default) in (int, float)}
     assert numbers == DEFAULTS[name]
+
+
+def test_encoders_turn_as_fast_whatever_the_width() -> None:
+    """0.08 / √d of one step, of transcoders of several layers at the mean width; pursuits 0.15 / √d."""
+    assert sn.TopK(4, 8, 2).recipe() == TrainingDefaults(
+        learning_rate=0.04, betas=(0.9, 0.999), epsilon=6.25e-10, weight_decay=0.0,
+        warmup_fraction=0.05, longest_warmup_steps=1000, decay_fraction=0.2, gradient_clip=1.0,
+    )  # fmt: skip
+    rates = {
+        sn.CrossLayerTranscoder([3, 15], 8, 2): 0.08 / 3,
+        sn.UniversalSAE([4, 16], 8, 2): 0.04,
+        sn.MatchingPursuit(9, 16, 2): 0.05,
+        sn.SpaDE(9, 16): 0.02,
+    }
+    assert [one.recipe().learning_rate for one in rates] == pytest.approx(list(rates.values()))
+    assert sn.MatchingPursuit(9, 16, 2).recipe().betas == (0.5, 0.9375)
+    assert sn.SpaDE(9, 16).recipe().decay_fraction == 0.8
