@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -22,13 +24,16 @@ def any_sae(d: int = 6, n_atoms: int = 12, k: int = 3) -> sn.TopK:
     return sn.TopK(d, n_atoms, k, generator=torch.Generator().manual_seed(1))
 
 
-def test_codes_that_are_the_rows_keep_every_distance():
+def test_codes_that_are_the_rows_keep_every_distance(monkeypatch):
+    clock = SimpleNamespace(perf_counter=iter([10.0, 12.5]).__next__)
+    monkeypatch.setattr("sae_nb.evaluation.dictionary._distances.time", clock)
     x = rows()
     codes = SparseCodes.from_dense(torch.cat([x - x.mean(dim=0), torch.zeros(120, 6)], dim=1))
     kept = distances_kept(any_sae(), x, codes, n_bootstrap=50)
     assert kept.value == pytest.approx(1, abs=1e-6)
     assert abs(kept.floor) < 0.05
     assert kept.control < 0.95
+    assert kept.seconds == 2.5
 
 
 def test_it_is_the_mean_over_rows_of_spearmans_correlation():

@@ -210,13 +210,18 @@ def test_a_judge_is_asked_only_when_given(texts) -> None:
     assert guesser.judge.n_unreadable == 1
 
 
-def test_exemplars_tell_atoms_that_live_in_the_activations() -> None:
+def test_exemplars_tell_atoms_that_live_in_the_activations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(perf_counter=iter([10.0, 12.5]).__next__)
+    monkeypatch.setattr("sae_nb.evaluation.explanations._detection.time", clock)
     x = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
     codes = SparseCodes.from_dense((x[:, :2] - 1).relu())
     sae = SimpleNamespace(d_in=4, n_atoms=2, dictionary=torch.eye(4)[:2], encode=None)
     found = score_explanations(sae, x, codes=codes, explain="exemplars")
     assert found.value > 0.75
     assert found.scores["intruder"].value > 0.3
+    assert found.seconds == 2.5
 
 
 def test_repeated_tokens_are_known() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -21,11 +23,14 @@ def test_atoms_taken_from_the_data_are_near_it():
     assert found.floor > 0.1
 
 
-def test_a_hand_computed_case():
+def test_a_hand_computed_case(monkeypatch):
     """Rows on the axes, one atom between two of them, one on an axis: ((1 − 1/√2) + 0) / 2."""
+    clock = SimpleNamespace(perf_counter=iter([10.0, 12.5]).__next__)
+    monkeypatch.setattr("sae_nb.evaluation.dictionary._near_data.time", clock)
     x = torch.cat([torch.eye(2), -torch.eye(2)])
     found = ood_score(torch.tensor([[1.0, 1.0], [1.0, 0.0]]), x)
     assert found.value == pytest.approx((1 - 0.5**0.5) / 2)
+    assert found.seconds == 2.5
 
 
 def test_random_atoms_are_at_their_floor():

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from sae_nb.training import (
     TrainRecord,
     TrainResult,
     _learner as learning,
+    _loop as loop,
     _process_group as process_group,
     train,
 )
@@ -521,3 +523,104 @@ def test_an_end_says_where_it_goes_on(
     said = Training.ending(training)
     assert all(one in said for one in words)
     assert ("interrupted" in said) == (stopped == "interrupted")
+
+
+# Steps
+
+
+class Steps:
+    """A learner that notes what is asked of it; its log is full after the second step."""
+
+    def __init__(self) -> None:
+        self.log, self.plateau, self.index = (
+            SimpleNamespace(full=False),
+            SimpleNamespace(waited=0),
+            0,
+        )
+        self.shard, self.asked = None, list[tuple[Any, ...]]()
+
+    def step(self, batch: Tensor, number: int, rows: int, share: float) -> str:
+        self.log.full = number == 1
+        self.plateau.waited = number
+        return f"taken {number} of {len(batch)}, {rows}, {share:g}"
+
+    def record(self, taken: str, times: dict[str, float], share: float) -> None:
+        self.asked.append((taken, times["step"], times["tokens"], share))
+
+    def catch_up(self, captured_at: str) -> None:
+        self.asked.append(("read",))
+
+    def place(self, x: Tensor) -> Tensor:
+        return x
+
+    def cut(self) -> None:
+        pass
+
+    def explain_out_of_memory(self, batch: Tensor) -> Any:
+        return nullcontext()
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A training of seven steps of four rows, of which none is learned; at 20 on the clock it began at 5."""
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: 20.0))
+    found: Any = object.__new__(Training)
+    found.config = TrainConfig(steps=7, batch_size=4, log_every=3, checkpoint_every=2)
+    found.team = SimpleNamespace(alone=True, all=lambda mine: mine)
+    found.control = SimpleNamespace(
+        turn=lambda: nullcontext(True), stop_reason=None, paused_seconds=3.0
+    )
+    found.learners, found.data = [Steps()], SimpleNamespace(captured_at="")
+    found.step = found.tokens = found.n_massive = 0
+    found.kept, found.stopped, found._started, found._mark = {}, None, 5.0, (0, 2.0)
+    found.done = []
+    found._batches = lambda: iter([torch.ones(4, 2)] * 7)
+    found._publish = lambda bar: found.done.append(("published", found.step))
+    found._save = lambda: found.done.append(("saved", found.step))
+    return found
+
+
+def test_the_first_step_every_third_and_the_last_are_recorded(steps: Any) -> None:
+    assert steps._steps(None) is None
+    (learner,) = steps.learners
+    assert [one for one in learner.asked if one != ("read",)] == [
+        (f"taken {n} of 4, 4, 1", n + 1, 4 * (n + 1), 1.0) for n in (0, 2, 5, 6)
+    ]
+    assert learner.asked.index(("read",), 2) == 2  # the log was full between two records
+    assert learner.asked.count(("read",)) == 5
+    told = {kind: [step for one, step in steps.done if one == kind] for kind, _ in steps.done}
+    assert told == {"published": [1, 3, 6, 7], "saved": [2, 4, 6, 7]}
+    assert (steps.step, steps.tokens, steps._torn) == (7, 28, False)
+
+
+def test_steps_end_with_the_data_a_plateau_or_a_stop(steps: Any) -> None:
+    steps._batches = lambda: iter([torch.ones(4, 2)] * 5)
+    assert (steps._steps(None), steps.step) == ("data ended", 5)
+    assert steps._measured(SimpleNamespace(index=0, history=History())) == {"steps": 5}
+    steps.stopped, steps.kept = "data ended", {0: 3}
+    wanted = {"steps": 3, "of_steps": 7}
+    assert steps._measured(SimpleNamespace(index=0, history=History())) == wanted
+    steps.config = replace(steps.config, stop_on_plateau=3, steps=99)
+    steps.learners[0].plateau.waited, steps.step = 2, 2
+    assert (steps._steps(None), steps.step) == ("plateau", 4)
+    steps.step, steps.control.stop_reason = 0, "stopped"
+    steps.learners[0].plateau.waited = 0
+    assert (steps._steps(None), steps.step) == ("stopped", 1)
+
+
+def test_rows_in_a_second_are_those_since_the_last_record(steps: Any) -> None:
+    """20 − 5 on the clock, 3 of them paused, and 2 at the last record: 10 seconds for 26 + 4 − 10 rows."""
+    assert steps._elapsed() == 12
+    steps.step, steps.tokens, steps._mark = 6, 26, (10, 2.0)
+    assert steps._times(4) == {"step": 7, "tokens": 30, "tokens_per_second": 2, "seconds": 12}
+
+
+def test_rows_of_a_massive_norm_are_counted_and_left_out(steps: Any) -> None:
+    x = torch.ones(40, 4)
+    x[[3, 9]] = 1e4
+    for n in (2, 4):
+        assert steps._without_massive(x).shape == (38, 4)
+        assert steps.n_massive == n
+    assert steps._without_massive(x[10:]).shape == (30, 4)
+    steps.learners[0].n_massive = 7
+    assert steps._n_massive == 11

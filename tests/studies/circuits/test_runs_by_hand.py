@@ -17,6 +17,7 @@ from sae_nb.circuits import (
     Patching,
     _attention_edges as attention_edges,
     _decomposing as decomposing,
+    _graph_sites as graph_sites,
     _head_scores as head_scores,
     _heads as heads,
     _neuron_names as neuron_names,
@@ -255,6 +256,30 @@ def test_tokens_that_are_copied_are_compared_with_those_half_way_round(
     assert found.wrong.tolist() == [*found.own.tolist()[3:], *found.own.tolist()[:3]]
     assert found.others.sum(dim=1).tolist() == [2] * 4
     assert found.others.sum() == found.others.amax(dim=0).sum()
+
+
+# Inputs that are kept
+
+
+@pytest.mark.parametrize(
+    ("image", "frames", "kept", "named"),
+    [
+        (True, None, [0.5], True),
+        (False, 8, [0.5], True),
+        (True, None, [1], False),
+        (False, None, [0.5], False),
+    ],
+)
+def test_what_a_graph_keeps_of_an_input_is_read_again(
+    monkeypatch: pytest.MonkeyPatch, image: bool, frames: int | None, kept: Any, named: bool
+) -> None:
+    """Numbers of images and videos are pixel values; whole numbers are ids, or an image's bytes."""
+    x, of = torch.tensor(kept), model(modality=space(is_image=image), frames=frames)
+    again = graph_sites.given_again(of, x)
+    assert isinstance(again, dict) == named
+    assert (again["pixel_values"] if named else again) is x
+    monkeypatch.setattr(graph_sites, "read_again", lambda model, batch: again)
+    assert graph_sites.kept_input(of, None) is x  # type: ignore[arg-type]
 
 
 # Heads that are named
