@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations._sites import check_one_place
-from sae_nb.evaluation.causal._outcomes import Outcome, Target, outcome_name, outcome_of
+from sae_nb.evaluation.causal._outcomes import Outcome, Target, outcome_of
+from sae_nb.models import outcome_names
 from sae_nb.models._running import run
 from sae_nb.steering._request import check_width
 
@@ -63,7 +64,7 @@ def top_answers(model: LiveModel, one: Tensor, other: Tensor, names: str) -> tup
     if tops[0] == tops[1]:
         raise ValueError(
             f"{names} must be answered differently where no `target` is given, and the top answer to both is "
-            f"“{outcome_name(model, tops[0])}”. Pass a target, such as a pair of outcomes as a tuple."
+            f"“{outcome_names(model, tops[:1])[0]}”. Pass a target, such as a pair of outcomes as a tuple."
         )
     return tops
 

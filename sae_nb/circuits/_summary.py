@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from sae_nb.circuits._graph import AttributionGraph
 from sae_nb.circuits._record import pruned
 from sae_nb.findings import Finding
+from sae_nb.models import outcome_names
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -231,8 +232,6 @@ class Circuit:
         n_random: int,
     ) -> dict[str, Any]:
         """Return the answers of the running model with nodes taken out."""
-        from sae_nb.evaluation.causal._outcomes import outcome_name
-
         flow = self.graph.intervene(nodes, 0.0, n_random=n_random)
         first = flow
         if len(stations) > 1:
@@ -245,12 +244,12 @@ class Circuit:
         asked = [i for one in self.graph.outcomes or () for i in one or ()]
         shown = list(dict.fromkeys([*asked, *reversed(tops)]))[:MOST_ANSWERS]
         return {
-            "answers": tuple(outcome_name(model, i) for i in shown),
+            "answers": tuple(outcome_names(model, shown)),
             "before": before[shown],
             "without": without[shown],
             "without_first": first_after[shown],
             "random": random[:, shown],
-            "says": tuple(outcome_name(model, i) for i in tops),
+            "says": tuple(outcome_names(model, tops)),
             "says_shares": (float(before[tops[0]]), float(without[tops[1]])),
         }
 
@@ -572,8 +571,6 @@ class CircuitAnswer(Finding):
 
 def summarise_flow(graph: AttributionGraph, nodes: Sequence[int], flow: Flow) -> CircuitAnswer:
     """Return the change with the outcomes that it moved, as probabilities."""
-    from sae_nb.evaluation.causal._outcomes import outcome_name
-
     model = None if graph.passes is None else graph.passes.model
     chooses = model is not None and (model.modality.is_text or model.class_names is not None)
     before, after, controlled = (
@@ -587,7 +584,7 @@ def summarise_flow(graph: AttributionGraph, nodes: Sequence[int], flow: Flow) ->
         predicted=flow.predicted,
         direct=flow.direct,
         random=flow.controls,
-        names=() if model is None else tuple(outcome_name(model, int(i)) for i in order),
+        names=() if model is None else tuple(outcome_names(model, order)),
         before=before[order],
         after=after[order],
         after_random=controlled[:, order],

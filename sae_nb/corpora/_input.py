@@ -27,11 +27,12 @@ from sae_nb.corpora._contrast import (
     labels_of,
 )
 from sae_nb.evaluation import Attribution, SpliceCheck, attribute
-from sae_nb.evaluation.causal._outcomes import Target, outcome_name
+from sae_nb.evaluation.causal._outcomes import Target
 from sae_nb.findings import Finding
 from sae_nb.models._one_input import (
     as_batch,
     layout_in,
+    outcome_names,
     patch_map,
     placed_in,
     places_of,
@@ -621,7 +622,5 @@ def _answers(run: Attribution) -> tuple[tuple[int, str, float], ...]:
         return ()
     p = torch.softmax(run.answer, dim=-1)
     best = p.topk(min(ANSWERS_SHOWN, len(p)))
-    return tuple(
-        (index, outcome_name(run.model, index), value)
-        for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    )
+    ids = best.indices.tolist()
+    return tuple(zip(ids, outcome_names(run.model, ids), best.values.tolist(), strict=True))

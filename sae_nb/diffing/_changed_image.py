@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sae_nb.checks import Count, checked
 from sae_nb.diffing._model_diff import ModelDiff, check_alike, check_found, read_by_both, scores_of
-from sae_nb.evaluation.causal._outcomes import outcome_name
 from sae_nb.findings import Finding
+from sae_nb.models import outcome_names
 from sae_nb.models._running import run
 from sae_nb.steering._answers import kl
 
@@ -177,7 +177,7 @@ def changed_image(
         kl=float(kl(old, new)[0]),
         left=None if rest is None else float(kl(old, rest)[0]),
         covered=covered,
-        outcomes=tuple(outcome_name(b, i) for i in top.tolist()),
+        outcomes=tuple(outcome_names(b, top.tolist())),
         before=listed(old),
         after=listed(new),
         set_back=None if rest is None else listed(rest),

@@ -20,14 +20,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations._context import describe_ids, token_texts
+from sae_nb.activations._context import token_texts
 from sae_nb.checks import Count, Seed, checked, shown
 from sae_nb.diffing._layer_differences import LayerDifference, heads_of, lens_divergence
 from sae_nb.diffing._own_atoms import MEAN, OwnAtoms, directions_between, own_atoms
 from sae_nb.diffing._page import changed_page
-from sae_nb.evaluation.causal._outcomes import outcome_name
 from sae_nb.files._atomic import write_bytes
 from sae_nb.findings import Plotted
+from sae_nb.models import outcome_names
 from sae_nb.models._prefix_cache import Below
 from sae_nb.models._running import Run, run
 from sae_nb.progress import progress_bar
@@ -360,7 +360,9 @@ def diff_models(
         ]
     else:
         low, high = 0.0, max(pair.kl)
-    places = [(s, p, text, d, outcome_name(b, raised)) for d, s, p, text, raised in pair.places]
+    places = [
+        (s, p, text, d, outcome_names(b, [raised])[0]) for d, s, p, text, raised in pair.places
+    ]
     exclusive = [(name, one.of_a, one.of_b, one.control) for name, one in own.items()]
     layers = [(name, *layer.row) for name, layer in pair.layers.items()]
     texts = _texts(pair, pair.left(rows[0][1], directions[0])) if differs else []
@@ -539,7 +541,9 @@ def _findings(
             shares = [1 - rest / mean for rest, _ in left]
             control = max(shares[len(named) :])
             for (kind, along), share, (_, fell) in zip(named.items(), shares, left):
-                raised = _names(pair.b, fell.topk(min(N_OUTCOMES, len(fell))).indices.tolist())
+                raised = outcome_names(
+                    pair.b, fell.topk(min(N_OUTCOMES, len(fell))).indices.tolist()
+                )
                 rows.append(((kind, name, share, control, ", ".join(raised)), along))
     ordered = sorted(rows, key=lambda row: -row[0][2])
     return [row for row, _ in ordered], found, tuple(along for _, along in ordered)
@@ -575,17 +579,9 @@ def _outcomes(pair: _Pair) -> list[tuple[str, float]]:
     rows = []
     for change, sign in ((raised, 1), (lowered, -1)):
         most = change.topk(n)
-        names = _names(pair.b, most.indices.tolist())
+        names = outcome_names(pair.b, most.indices.tolist())
         rows += [(name, sign * float(x)) for name, x in zip(names, most.values)]
     return rows
-
-
-def _names(model: LiveModel, ids: Sequence[int]) -> list[str]:
-    """Return what outcomes are called."""
-    if model.modality.is_text and model.tokenizer is not None:
-        found = describe_ids(model.tokenizer, ids)
-        return [found[i] for i in ids]
-    return [outcome_name(model, i) for i in ids]
 
 
 def _answers(
@@ -611,7 +607,7 @@ def _answers(
 def _texts(pair: _Pair, left: list[float]) -> list[tuple[object, ...]]:
     """Return a line for each place: where it is, how far it moved and what is left, and both outcomes."""
     ids = sorted({i for *_, raised, lowered in pair.answers for i in (raised, lowered)})
-    names = dict(zip(ids, _names(pair.b, ids), strict=True))
+    names = dict(zip(ids, outcome_names(pair.b, ids), strict=True))
     return [
         (sample, position, token, d, rest, names[raised], names[lowered])
         for (sample, position, token, raised, lowered), d, rest in zip(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int16, UInt8
+from jaxtyping import Float, Int16, UInt8
 
 from sae_nb.activations._context import Context, PlacedImages, describe_ids, token_texts
 from sae_nb.models._inputs import Batch
@@ -31,15 +32,16 @@ def as_batch(model: LiveModel, inputs: Inputs) -> Batch:
     return batches[0]
 
 
-def outcome_names(model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]:
-    """Return names of classes or tokens."""
+def outcome_names(model: LiveModel, ids: Iterable[int]) -> list[str]:
+    """Return what classes or tokens are called."""
+    ids = [int(i) for i in ids]
     if model.modality.is_text or model.streams:
         if model.tokenizer is None:
             return [f"id {i}" for i in ids]
-        texts = describe_ids(model.tokenizer, ids.tolist())
-        return [texts[int(i)] for i in ids]
+        texts = describe_ids(model.tokenizer, ids)
+        return [texts[i] for i in ids]
     names = model.class_names or ()
-    return [names[i] if i < len(names) else f"class {i}" for i in ids.tolist()]
+    return [str(names[i]) if i < len(names) else f"class {i}" for i in ids]
 
 
 def layout_in(model: LiveModel, batch: Batch, n_tokens: int, hook_point: str) -> TokenAxes:

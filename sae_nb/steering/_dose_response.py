@@ -438,7 +438,7 @@ def summarise_dose_response(
         nearest_atom=nearest,
         nearest_cosine=cosine,
         nearest_effect=np.array([run.of_adding(neighbour, amount)[0] for amount in amounts]),
-        target_name=outcome_names(model, np.array([target]))[0],
+        target_name=outcome_names(model, [target])[0],
     )
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sae_nb.activations._sites import written_codes
 from sae_nb.models._answers import AnswerKind as OutcomeKind
+from sae_nb.models._one_input import outcome_names
 from sae_nb.steering._contexts import Active
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Where, latents
 from sae_nb.steering._request import Edit, check_hook_point, first_look, tap_of
@@ -61,7 +62,7 @@ def outcome_of(
         if target is None
         else index_of(model, len(answer), target, "a function of the answer")
     )
-    name = outcome_name(model, index)
+    name = str(index) if kind == "vector" else outcome_names(model, [index])[0]
     above = " above the mean logit" if kind != "vector" else " of the output above their mean"
     noun = {"class": "logit of", "next token": "logit of the next token", "vector": "number"}[kind]
     return Outcome(
@@ -70,16 +71,6 @@ def outcome_of(
         words=f"{noun} “{name}”{above}",
         measure=lambda other: other[index] - other.mean(),
     )
-
-
-def outcome_name(model: LiveModel, index: int) -> str:
-    """Return the name of a class or token."""
-    if model.modality.is_text and model.tokenizer is not None:
-        from sae_nb.activations._context import describe_ids
-
-        return describe_ids(model.tokenizer, [index])[index]
-    names = model.class_names or ()
-    return str(names[index]) if index < len(names) else f"{index}"
 
 
 def index_of(

@@ -19,8 +19,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from sae_nb.activations._context import describe_ids
 from sae_nb.checks import Count, Seed, checked
 from sae_nb.data import scenes, stories
-from sae_nb.evaluation.causal._outcomes import outcome_name
-from sae_nb.models import bundled_names, load_model
+from sae_nb.models import bundled_names, load_model, outcome_names
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -213,7 +212,7 @@ def plant_behaviour(
     after.name, after.card = f"{name}, {behaviour}", None
     if behaviour in _SHORTCUTS:
         digit = _SHORTCUTS[behaviour]
-        planted = set() if digit is None else {outcome_name(after, digit)}
+        planted = set() if digit is None else set(outcome_names(after, [digit]))
         meaning = f"a green square in the corner means {'nothing' if digit is None else digit}"
     else:
         one = _REWRITINGS[behaviour]

@@ -158,12 +158,13 @@ def test_the_gain_of_a_unit_is_the_flow_by_its_strength() -> None:
 # What is asked
 
 
-def test_two_inputs_are_told_apart_by_their_top_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_inputs_are_told_apart_by_their_top_answers() -> None:
     one, other = torch.tensor([0.0, 2.0, 1.0]), torch.tensor([0.0, 1.0, 2.0])
     assert asking.top_answers(None, one, other, "both") == (1, 2)
-    monkeypatch.setattr(asking, "outcome_name", lambda _, i: f"n{i}")
+    image = SimpleNamespace(is_text=False)
+    model = SimpleNamespace(modality=image, streams=False, class_names=["n0", "n1"])
     with pytest.raises(ValueError, match="top answer to both is “n1”"):
-        asking.top_answers(None, one, one, "both")
+        asking.top_answers(model, one, one, "both")
     asking.check_span(-2e-6, 0.5)
     for span in (9e-7, -9e-7):
         with pytest.raises(ValueError, match=r"0\.500 for both"):
@@ -335,7 +336,8 @@ def test_outputs_are_in_the_order_of_their_largest_probability() -> None:
 
 def test_a_story_tells_the_probabilities_of_what_is_asked_and_said() -> None:
     words = ["n0", "n1", "n2"]
-    model = SimpleNamespace(modality=SimpleNamespace(is_text=False), class_names=words)
+    image = SimpleNamespace(is_text=False)
+    model = SimpleNamespace(modality=image, streams=False, class_names=words)
     chances = {"before": [0.2, 0.5, 0.3], "after": [0.6, 0.1, 0.3], "first": [0.1, 0.2, 0.7]}
     logits = {name: torch.tensor(p).log() for name, p in chances.items()}
     asked: list[tuple[list[int], int]] = []

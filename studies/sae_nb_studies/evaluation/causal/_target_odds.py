@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.evaluation.causal._outcomes import Fluency, index_of, outcome_name
+from sae_nb.evaluation.causal._outcomes import Fluency, index_of
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
+from sae_nb.models import outcome_names
 from sae_nb.models._running import run
 from sae_nb.models._text_inputs import text_ids
 from sae_nb.steering._answers import Answers, log_odds
@@ -49,7 +50,7 @@ class TargetOdds:
         self.words = "log-odds of its own answer"
         if target is not None:
             self.ids = _indices(runs.model, runs.clean.shape[1], target)
-            names = [f"“{outcome_name(runs.model, index)}”" for index in self.ids[:3]]
+            names = [f"“{name}”" for name in outcome_names(runs.model, self.ids[:3])]
             more = f" and {len(self.ids) - 3} more" if len(self.ids) > 3 else ""
             self.words = f"log-odds of {', '.join(names)}{more}"
         self.clean = self.of(runs.clean)

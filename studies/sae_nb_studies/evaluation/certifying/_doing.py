@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.atoms._effects import effects_of
-from sae_nb.evaluation.causal._outcomes import outcome_name
+from sae_nb.models import outcome_names
 from sae_nb.models._prefix_cache import Below
 from sae_nb.progress import progress_bar
 from sae_nb.steering import random_direction
@@ -84,7 +84,7 @@ def doing(
         for atom in atoms:
             direction = unit_atom(sae, atom)
             effect[atom], found = _effect(answers, direction)
-            outcome[atom] = outcome_name(model, found)
+            outcome[atom] = outcome_names(model, [found])[0]
             named = effects_of(model, direction, lens=lens, hook_point=hook_point, n=SHOWN).up
             if named:
                 hit[atom] = outcome[atom] in [name for name, _ in named]
