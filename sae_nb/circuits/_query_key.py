@@ -397,7 +397,7 @@ def _taken_out(
 ) -> tuple[tuple[tuple[str, str], ...], np.ndarray, np.ndarray]:
     """Return pairs of atoms, the attention without each, and the difference of the scores then."""
     query, key = where
-    at_query, at_key = ((parts.position == p).nonzero()[:, 0] for p in where)
+    at_query, at_key = ((parts.position == p).nonzero().flatten() for p in where)
     if not len(at_query) or not len(at_key):
         return (), np.zeros(0), np.zeros(0)
     # Of the pairs that are there: a key's atom may also matter by being absent.
@@ -416,7 +416,7 @@ def _taken_out(
     for row, (i, j) in enumerate(drawn):
         states[row, query] -= parts.written[at_query[i]]
         states[row, key] -= parts.written[at_key[j]]
-    seen = (ends.pattern[query] > 0).nonzero()[:, 0]
+    seen = (ends.pattern[query] > 0).nonzero().flatten()
     attention, difference = ends.changed(states, query, key, seen)
     names = tuple(
         (str(int(parts.atom[at_query[i]])), str(int(parts.atom[at_key[j]]))) for i, j in drawn

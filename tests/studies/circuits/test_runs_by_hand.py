@@ -23,6 +23,7 @@ from sae_nb.circuits import (
     _neuron_names as neuron_names,
     _patching as patching,
     _path_patching as path_patching,
+    _query_key as query_key,
 )
 from sae_nb.circuits._sites import Entries
 from sae_nb.models._attention import Place
@@ -292,6 +293,10 @@ def test_heads_are_pairs_of_numbers_that_are_there(
     monkeypatch.setattr(heads, "places_of", lambda model, kind: [0, 1])
     three: Any = space(n_heads=3)
     assert heads._checked_heads(three, [(0, 0), (1, 2)], "ablation") == [(0, 0), (1, 2)]
+    alone: Any = space(n_heads=None)
+    assert heads._checked_heads(alone, [(1, 0)], "ablation") == [(1, 0)]
+    with pytest.raises(ValueError, match="2 layers and 1 heads"):
+        heads._checked_heads(alone, [(0, 1)], "ablation")
     with pytest.raises(ValueError, match="2 layers and 3 heads"):
         heads._checked_heads(three, [one], "ablation")
     with pytest.raises(ValueError, match="from 0 to 1 and a head from 0 to 2"):
@@ -372,6 +377,80 @@ def test_a_path_changes_one_head_and_holds_those_between(monkeypatch: pytest.Mon
     moved = path_patching._moved(None, places, pair, (0, 1), paths, 2, 0)  # type: ignore[arg-type]
     # put in for 100 each: 2 + 3, −(0 + 1); of the control 6 + 7, −(4 + 5); all less the start
     assert moved.tolist() == [[5 - 200 - 1, -1 - 200 - 1], [13 - 200 - 1, -9 - 200 - 1]]
+
+
+@pytest.mark.parametrize("names", [{"a"}, {"a", "b"}])
+def test_paths_are_shares_of_the_whole_change(
+    monkeypatch: pytest.MonkeyPatch, names: set[str]
+) -> None:
+    """Two pairs whose answers are 2 and 4 apart; one head of the second layer, by its three inputs."""
+    pairs = [space(start=1.0, end=3.0), space(start=2.0, end=6.0)]
+    moved = {1.0: [[3.0, 6.0, 0.0], [1.0, 1.0, 1.0]], 2.0: [[6.0, 0.0, 3.0], [2.0, 2.0, 2.0]]}
+    monkeypatch.setattr(path_patching, "places_of", lambda model, kind: [0, 1])
+    monkeypatch.setattr(path_patching, "both_runs", lambda *given: ({*names}, pairs))
+    monkeypatch.setattr(
+        path_patching, "_moved", lambda model, places, pair, *more: np.array(moved[pair.start])
+    )
+    path_patch: Any = path_patching.path_patch.__wrapped__  # type: ignore[attr-defined]
+    found = path_patch(space(n_heads=None, name="m"), "", "", sender=(0, 0))
+    assert found.effect.tolist() == [1.5, 1, 0.5]
+    assert found.control.tolist() == [0.5] * 3
+    assert (found.clean, found.corrupted, found.n_pairs) == (1.5, 4.5, 2)
+    assert (found.layer.tolist(), found.head.tolist()) == ([1] * 3, [0] * 3)
+    assert found.by == path_patching.SIDES
+    assert found.name == ("a" if len(names) == 1 else "the clean answer − the corrupted one")
+    pairs[1].end = 0.0
+    with pytest.raises(ValueError, match=r"1\.000"):
+        path_patch(space(n_heads=None, name="m"), "", "", sender=(0, 0))
+
+
+# Parts of queries and keys
+
+
+def test_what_a_key_has_more_than_the_mean_of_all_in_sight() -> None:
+    """Two slots of atoms at three positions, the error and the bias; atoms 5, then 5 and 7, then 7."""
+    at = torch.tensor
+    parts = query_key._Parts(at([0, 1, 1, 2]), at([5, 5, 7, 7]), at([0, 0, 1, 0]), at([]), at([]))
+    of = at([[1.0, 2, 3], [4, 5, 6], [7, 8, 9], [10, 12, 17]])[..., None]
+    atoms, rows = parts.at(of, 1)
+    assert (atoms.tolist(), rows.flatten().tolist()) == ([5, 7], [2, 5, 8, 12])
+    for position, seen, wanted in (
+        (2, [0, 1, 2], [-1 / 3 - 2 / 3, -5 / 3 + 2 * 3 / 3, 9 - 8, 17 - 13]),
+        (1, [0, 1], [-1 / 2 + 2 / 2, 5 / 2, 8 - 7.5, 12 - 11]),
+    ):
+        atoms, rows = parts.centred(of, position, at(seen))
+        assert atoms.tolist() == [5, 7]
+        assert rows.flatten().tolist() == pytest.approx(wanted)
+
+
+def test_the_largest_pair_that_fires_is_taken_out_and_others_that_share_none_of_it() -> None:
+    """Atoms 5 and 9 fire at the key, 5 and 7 at the query; 7 × 9 has 8, and 5 × 5 shares neither."""
+    at, given = torch.tensor, []
+    written = at([[1.0], [2], [4], [8], [16]])
+    parts = query_key._Parts(at([0, 0, 1, 1, 2]), at([5, 9, 5, 7, 9]), at([0]), written, at([]))
+
+    def changed(states: Tensor, query: int, key: int, seen: Tensor) -> tuple[Tensor, Tensor]:
+        given.append((states[..., 0].tolist(), query, key, seen.tolist()))
+        return at([0.1, 0.2]), at([0.3, 0.4])
+
+    ends: Any = space(
+        pattern=at([[1.0, 0, 0], [0.5, 0.5, 0], [0.2, 0.3, 0.5]]), changed=changed,
+        state=at([[100.0], [200], [300]]),
+    )  # fmt: skip
+    pairs = at([[1.0, 99, 2], [3, 50, 8]])
+    removed, left, _ = query_key._taken_out(ends, parts, (1, 0), at([5, 7, 9]), pairs, 3, 0)
+    assert removed == (("7", "9"), ("5", "5"))
+    assert given == [([[98, 192, 300], [99, 196, 300]], 1, 0, [0, 1])]
+    assert left.tolist() == pytest.approx([0.1, 0.2])
+    for where in ((3, 0), (0, 3)):
+        assert query_key._taken_out(ends, parts, where, at([5]), pairs, 3, 0)[0] == ()
+
+
+def test_positions_count_from_either_end() -> None:
+    assert [query_key._checked_position("key", i, 3) for i in (0, 2, -1, -3)] == [0, 2, 2, 0]
+    for wrong in (3, -4):
+        with pytest.raises(ValueError, match="from 0 to 2"):
+            query_key._checked_position("key", wrong, 3)
 
 
 # Atoms that are patched
