@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from sae_nb.circuits import (
@@ -21,6 +22,7 @@ from sae_nb.circuits import (
     _head_scores as head_scores,
     _heads as heads,
     _neuron_names as neuron_names,
+    _nodes as nodes,
     _patching as patching,
     _path_patching as path_patching,
     _query_key as query_key,
@@ -117,6 +119,95 @@ def test_what_of_an_edge_goes_through_each_head() -> None:
     assert found.share.tolist() == [1, -0.05]
     assert (found["head"].tolist(), found.layer.tolist()) == ([0, 1], [0, 0])
     assert found.position.tolist() == [0, 1]
+
+
+# Nodes and their rows
+
+
+@pytest.fixture
+def numbered() -> Any:
+    """Two tokens; two atoms and two errors; one atom and two errors; two targets."""
+    at = torch.tensor
+    first = space(
+        position=at([0, 1]), atom=at([4, 6]), atoms=at([[1.0, 0], [0, 2]]), error=at([[1.0, 1], [0, 3]])
+    )  # fmt: skip
+    second = space(position=at([1]), atom=at([4]), atoms=at([[1.0, 1]]), error=torch.zeros(2, 2))
+    trace: Any = space(
+        leaves=[torch.zeros(1, 2, 2)], written=[first, second], values=[at([[[1.0, 1], [2, 0]]])]
+    )
+    targets: Any = [space(weight=0.75), space(weight=0.25)]
+    return nodes.Nodes(trace, targets)
+
+
+def test_a_row_has_what_each_node_adds(numbered: Any) -> None:
+    assert (numbered.first, numbered.first_target, numbered.n) == ([2, 6], 9, 11)
+    assert [numbered.node_of(*entry) for entry in numbered.entries] == [2, 3, 6]
+    slopes = [[[1.0, 2], [3, 4]], [[1.0, 10], [100, 1000]], [[1.0, 2], [3, 4]]]
+    row = numbered.row([torch.tensor(slope) for slope in slopes]).toarray()[0]
+    assert row.tolist() == [1 + 2, 6, 1, 2000, 11, 3000, 3 + 4, 0, 0, 0, 0]
+    row = numbered.row([*map(torch.tensor, slopes[:2]), torch.zeros(0)]).toarray()[0]
+    assert row[6] == 0
+
+
+def test_atoms_of_most_influence_are_looked_into_first(
+    numbered: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """.75 · .2, .75 · .5 and .75 · .3 + .25 of the targets go through the three atoms."""
+    shares = np.zeros((11, 11))
+    shares[9, [2, 3, 6]], shares[10, 6] = (0.2, 0.5, 0.3), 1.0
+    numbered.graph_of = lambda rows: space(shares=csr_matrix(shares))
+
+    def following(rows: Any, left: int) -> list[tuple[int, list[int]]]:
+        found = numbered.next(dict.fromkeys(rows), left)
+        return [(layer, entries.tolist()) for layer, entries in found]
+
+    assert following([9, 10], 2) == [(1, [0]), (0, [1])]
+    assert following([9, 10], 1) == [(1, [0])]
+    assert following([9, 10, 6], 1) == [(0, [1])]
+    assert following([9, 10], 3) == [(0, [0]), (0, [1]), (1, [0])]
+    numbered.block = 2
+    assert following([9, 10], 4) == [(0, [0, 1]), (1, [0])]
+    monkeypatch.setattr(nodes, "AT_ONCE", 1)
+    assert following([9, 10], 2) == [(1, [0])]
+
+
+def test_rows_are_made_together_as_a_quarter_of_the_memory_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three positions of width 4 at two places, in fours of bytes: 10 gradients a row, or 34 through MLPs."""
+    asked: list[int] = []
+    monkeypatch.setattr(nodes, "check_memory", lambda needed, *words: asked.append(needed))
+    trace: Any = space(leaves=[torch.zeros(1, 3, 4)] * 2, exact=True)
+    for free, exact, rows in (
+        (None, True, 128),
+        (480 * 4 * 5, True, 5),
+        (480 * 4 * 5 - 1, True, 4),
+        (1632 * 4 * 3, False, 3),
+        (0, True, 1),
+    ):
+        monkeypatch.setattr(nodes, "available_memory", lambda free=free: free)
+        trace.exact = exact
+        assert nodes.rows_together(trace, 7, 11) == rows
+        assert asked[-1] == 16 * 7 * 11 + rows * (480 if exact else 1632)
+    monkeypatch.setattr(nodes, "BLOCK_BYTES", 960)
+    assert nodes.rows_together(trace, 7, 11) == 1
+    monkeypatch.setattr(nodes, "available_memory", lambda: None)
+    assert nodes.rows_together(trace, 7, 11) == 2
+
+
+def test_a_forward_pass_keeps_patterns_and_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 3 layers and 2 heads at 5 positions of width 8; patches have two tokens before them."""
+    asked: list[int] = []
+    monkeypatch.setattr(nodes, "check_memory", lambda needed, *words: asked.append(needed))
+    of = model(n_layers=3, width=lambda place: 8)
+    for more, ids, n in (
+        ({}, torch.zeros(2, 5), 5),
+        ({}, None, 1),
+        ({"patch_grid": (2, 3), "prefix_tokens": 2}, None, 8),
+    ):
+        vars(of).update(more)
+        nodes.check_forward(space(model=of, start="s", batch=space(token_ids=ids)))
+        assert asked[-1] == 4 * 3 * (2 * n * n + 40 * n * 8)
 
 
 # Scores of heads
