@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ from sae_nb.architectures.parts import _solvers as solvers
 from sae_nb.architectures.parts._operators import UNIT_GUARD
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal import SequenceRows
+from tests.left_out import numbers_left_out
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -489,9 +489,7 @@ DEFAULTS: dict[str, dict[str, float]] = {
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_settings_that_are_left_out_are_those_that_its_page_states(name: str) -> None:
-    taken = inspect.signature(getattr(sn, name)).parameters.items()
-    numbers = {key: one.default for key, one in taken if type(one.default) in (int, float)}
-    assert numbers == DEFAULTS[name]
+    assert numbers_left_out(getattr(sn, name)) == DEFAULTS[name]
 
 
 def test_encoders_turn_as_fast_whatever_the_width() -> None:

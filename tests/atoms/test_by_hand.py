@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,7 @@ from sae_nb.atoms._searching import find_atoms, preferring
 from sae_nb.atoms._second_codes import KeptFirings, _from_json, _to_json, keeps_of
 from sae_nb.atoms._words import _with_patches
 from sae_nb.codes import SparseCodes
+from tests.left_out import numbers_left_out
 from tests.small_catalogues import catalogue_of, mixed, text_of
 
 # -------------------------------------------------------------------------------------------------
@@ -564,3 +566,17 @@ def test_twenty_crops_are_shown() -> None:
     crops = catalogue_of(np.ones((25, 1)), acts=acts).summary(0).crops
     assert crops is not None
     assert (len(crops.pictures), crops.n_context, crops.pictures.shape[2:]) == (20, 1, (6, 6))
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("AtomCatalogue.nearest", {'n': 8}),
+        ("concordance", {'n': 20, 'before': 8, 'after': 4}),
+        ("measure_atom", {'n_examples': 6, 'n': 8, 'seed': 0}),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_left_out_are_those_that_its_page_states(
+    name: str, numbers: dict[str, float]
+) -> None:
+    assert numbers_left_out(attrgetter(name)(sn.atoms)) == numbers

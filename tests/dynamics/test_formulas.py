@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import combinations, pairwise
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -31,6 +32,7 @@ from sae_nb.dynamics import (
 from sae_nb.dynamics.paths._states import token_kinds_of
 from sae_nb.dynamics.phases._phases import _band, _best
 from sae_nb.dynamics.phases._similarity import mean_off_diagonal
+from tests.left_out import numbers_left_out
 
 Normalise = Literal["mass", "mean"]
 
@@ -457,3 +459,21 @@ def test_tokens_before_the_patches_are_cls_and_registers(
     assert list(token_kinds_of(model, range(5))) == kinds
     modality.is_text = True
     assert list(token_kinds_of(model, range(2))) == ["token"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("class_basins", {'token': 0, 'n_shuffles': 40, 'seed': 0}),
+        ("endpoint_projection", {'token': 0, 'n_components': 3}),
+        ("gain_curve", {'min_len': 2}),
+        ("phase_evidence", {'min_len': 2, 'draws': 200, 'seed': 0, 'level': 0.05}),
+        ("segment_phases", {'min_len': 2}),
+        ("PhaseEvidence", {'level': 0.05}),
+        ("self_correction", {'seed': 0}),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_left_out_are_those_that_its_page_states(
+    name: str, numbers: dict[str, float]
+) -> None:
+    assert numbers_left_out(attrgetter(name)(sn.dynamics)) == numbers

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 
 import pytest
 import torch
 
+import sae_nb as sn
 from sae_nb.geometry import effective_rank, local_dimensions, participation_ratio, stable_rank
 from sae_nb.geometry._dimension import dimension_of_distances, feature_dimensionality, interference
+from tests.left_out import numbers_left_out
 
 
 def drawn(seed: int) -> torch.Generator:
@@ -95,3 +98,20 @@ def test_the_room_of_features_by_hand() -> None:
         feature_dimensionality(rows), torch.tensor([16 / 20, 1 / 5, 1.0, 0.0])
     )
     torch.testing.assert_close(interference(rows), torch.tensor([1.0, 4.0, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("LayoutSettings", {'n_neighbours': 15, 'min_dist': 0.1, 'seed': 0}),
+        ("Ring.coordinate", {'steps': 24}),
+        ("coactivation_ring", {'n_shuffled': 20, 'seed': 0}),
+        ("containment", {'n_random': 5, 'seed': 0}),
+        ("curve", {'n_shuffled': 20, 'seed': 0}),
+        ("local_dimensions", {'n_neighbours': 20}),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_left_out_are_those_that_its_page_states(
+    name: str, numbers: dict[str, float]
+) -> None:
+    assert numbers_left_out(attrgetter(name)(sn.geometry)) == numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +44,7 @@ from sae_nb.steering._request import (
     check_atoms,
     named_step,
 )
+from tests.left_out import numbers_left_out
 
 
 @pytest.fixture(scope="module")
@@ -458,3 +460,21 @@ def test_log_odds_by_hand() -> None:
     assert log_odds(three, [0, 1, 2]).tolist() == pytest.approx([math.log(3)])
     each = log_odds(outputs, torch.tensor([0, 1]))
     assert each.tolist() == pytest.approx([-math.log(3), 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("Direction.nearest", {'n': 10, 'n_random': 100, 'seed': 0}),
+        ("Direction.raises", {'n': 8}),
+        ("Steered.answer", {'n_shown': 10}),
+        ("best_effect", {'n_candidates': 16, 'n_controls': 8, 'seed': 0}),
+        ("calibrate_strength", {'by': 1.0, 'max_runs': 20}),
+        ("direction", {'n_splits': 20, 'n_random': 100, 'seed': 0}),
+        ("dose_response", {'n_controls': 8, 'seed': 0}),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_left_out_are_those_that_its_page_states(
+    name: str, numbers: dict[str, float]
+) -> None:
+    assert numbers_left_out(attrgetter(name)(sn.steering)) == numbers
