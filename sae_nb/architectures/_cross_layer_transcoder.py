@@ -107,14 +107,14 @@ class CrossLayerTranscoder(SeveralLayers):
         super().__init__(Layers([layer.operator for layer in layers]), sum(self.widths))
         self.layers = nn.ModuleList(layers)
         self.aux_weight = aux_weight
-        self.aux_k = layers[0].aux_k if aux_k is not None else None
+        self.aux_k = aux_k
 
     # What is asked of it
 
     @property
     def k(self) -> float:
         """Atoms of each layer per row."""
-        return self.layers[0].k  # type: ignore[return-value]
+        return next(self._each()).k  # one for all
 
     @k.setter
     def k(self, k: float) -> None:

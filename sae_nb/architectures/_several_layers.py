@@ -186,7 +186,7 @@ class SeveralLayers(SparseAutoencoder):
         return joined([layer.codes(p, k) for layer, p in zip(self._each(), parts, strict=True)])
 
     def _checked_k(self, k: float | None) -> int | None:
-        return self.layers[0]._checked_k(k)  # type: ignore[operator]
+        return next(self._each())._checked_k(k)
 
     def _checked_codes(self, codes: Sequence[SparseCodes]) -> Sequence[SparseCodes]:
         """Refuse codes that are not one for each layer."""
