@@ -56,7 +56,9 @@ def test_a_cache_that_cannot_be_written_costs_no_layout(
     assert "not kept" in caplog.text
 
 
-def test_what_umap_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_umap_is_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """PCA made ten wide to begin with, and the nearest rows, itself first at distance 0."""
     given: dict = {}
 
@@ -70,7 +72,15 @@ def test_what_umap_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Umap))
     x = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
     settings = LayoutSettings(n_neighbours=4, min_dist=0.3, n_epochs=17, seed=5)
-    umap_layout(x, settings, cache=False)
+    told: list[tuple[str, float]] = []
+    umap_layout(x, settings, cache=False, report=lambda *one: told.append(one))
+    bar = given["tqdm_kwds"]["file"]
+    for line in ("3 12", "0 0", "5 x", "1 2 3", "7"):
+        bar.write(line)
+    shares = [("laying out", 0.25), ("laying out", 0.0)]
+    assert told == [("finding neighbours", 0.0), ("loading umap-learn", 0.0), *shares]
+    module._print_progress("laying out", 1 / 3)
+    assert capsys.readouterr().out == '{"stage": "laying out", "share": 0.333}\n'
     start = pca_layout(x)
     np.testing.assert_allclose(given["init"], start / np.abs(start).max() * 10, rtol=1e-6)
     rows, distances = given["precomputed_knn"]
@@ -84,6 +94,9 @@ def test_what_umap_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given["init"].tolist() == [[0, 0]] * 9
     umap_layout(x[:8], LayoutSettings(), cache=False)
     assert given["n_neighbors"] == 7
+    given.clear()
+    umap_layout(x[:7], LayoutSettings(), cache=False)  # too few to unfold
+    assert given == {}
 
 
 @pytest.mark.slow
