@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sae_nb.capturing import capture
 from sae_nb.models import LiveModel, wrap
 
 X = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
@@ -59,29 +57,3 @@ def test_a_dict_gives_keyword_arguments() -> None:
     model = wrap(TwoInputs())
     b = torch.randn(7, 2)
     torch.testing.assert_close(model({"a": X, "b": b}, batch_size=3), model.module(X, b).detach())
-
-
-@pytest.mark.parametrize(
-    ("inputs", "kind", "message"),
-    [
-        (torch.zeros(0, 4), ValueError, "at least one row"),
-        (iter([]), ValueError, "at least one tensor"),
-        (torch.tensor(3.0), TypeError, "first axis counts samples"),
-        ("text", TypeError, "tokenizer="),
-        ({"a": X, "b": X[:2]}, TypeError, "first axis counts samples"),
-        (5, TypeError, "got int"),
-        (torch.full((2, 4), torch.inf), ValueError, "finite"),
-        (np.zeros((0, 4)), ValueError, "at least one row"),
-    ],
-)
-def test_bad_input_is_refused_before_any_work(model, inputs, kind, message) -> None:
-    """Rule, given, do."""
-    with pytest.raises(kind, match=message):
-        model.batches(inputs)
-
-
-def test_token_counts_that_do_not_fit_are_named(build) -> None:
-    """A wrong number of prefix tokens shows when activations come back with another number of tokens."""
-    model = wrap(build("vit"), prefix_tokens=3)
-    with pytest.raises(ValueError, match=r"tokens per sample.*got 17.*patch_grid"):
-        capture(model, torch.rand(1, 3, 32, 32), "resid_post.0", progress=False)

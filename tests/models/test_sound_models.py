@@ -140,25 +140,6 @@ def test_rows_of_a_spectrogram_are_its_patches(patches: LiveModel) -> None:
     assert torch.equal(again.x, states.flatten(0, 1))
 
 
-@pytest.mark.parametrize(
-    ("bad", "words"),
-    [
-        (torch.zeros(2, 400), "must not be silent"),
-        (torch.randn(2, 400, 2), "must be mono"),
-        (torch.randn(400, 2), "must be mono"),
-        (torch.full((1, 400), torch.nan), "clip 0 holds NaN"),
-        ((torch.randn(400), 44_100), "must have 16000 values per second"),
-        (sn.data.sounds(1), "must have 16000 values per second"),
-        (torch.randn(1, 20), "at least"),
-        ({"input_values": torch.randn(2, 9), "attention_mask": torch.ones(2, 8)}, "the shape of"),
-        ([], "at least one clip"),
-    ],
-)
-def test_what_is_no_sound_is_refused(heard: LiveModel, bad: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        sn.capture(heard, bad, "resid_post.0", progress=False)
-
-
 def test_files_and_datasets_are_read(heard: LiveModel, tmp_path: Path) -> None:
     """Whole numbers of 16 bits, with the rate that they bring."""
     values = (10_000 * torch.randn(400).clamp(-3, 3)).to(torch.int16)

@@ -115,12 +115,3 @@ def test_a_report_runs_the_sounds_that_rows_came_from():
         for inputs in (None, heard)
     )
     assert kept["kl"].value == pytest.approx(given["kl"].value, abs=1e-2)
-
-
-def test_a_clip_of_another_length_is_refused():
-    """Before any work; nothing is padded."""
-    model = sn.wrap(small())
-    with pytest.raises(ValueError, match="must have 8000 values each, but clip 0 has 7000"):
-        model(torch.randn(2, 7000))
-    with pytest.raises(ValueError, match="8000 values per second"):
-        model((torch.randn(8000), 16_000))

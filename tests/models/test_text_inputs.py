@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -220,56 +219,6 @@ def test_a_model_without_a_mask_never_sees_padding(tokenizer) -> None:
         n = len(text.split())
         torch.testing.assert_close(answer[:n], model(text)[0])
         assert answer[n:].isnan().all()
-
-
-BAD: list[tuple[object, type[Exception], str]] = [
-    ([], ValueError, "at least one text, got none"),
-    (iter([]), ValueError, "at least one text, got none"),
-    ("", ValueError, "one is ''"),
-    (["the cat", ""], ValueError, "text 1 is ''"),
-    (torch.zeros(0, 4, dtype=torch.long), ValueError, "must not be empty"),
-    ([[]], ValueError, "at least one text"),
-    (torch.rand(2, 3, 32, 32), TypeError, "texts or token ids for the language model"),
-    (torch.rand(2, 8), TypeError, "texts or token ids"),
-    (np.zeros((8, 8, 3), np.uint8), TypeError, "texts or token ids"),
-    (torch.tensor([[3, 64]]), ValueError, "between 0 and 63 .* got 64"),
-    ([[3, -1]], ValueError, "between 0 and 63 .* got -1"),
-    ([3, 100], ValueError, "got 100"),
-    (Path("nowhere.txt"), ValueError, "nowhere.txt"),
-    ({"pixel_values": torch.rand(1, 3, 8, 8)}, TypeError, "keys .*pixel_values"),
-    (3.5, TypeError, "float"),
-    (None, TypeError, "NoneType"),
-    ([None], TypeError, "NoneType"),
-    (Image.new("RGB", (8, 8)), TypeError, "texts or token ids for the language model"),
-    (SimpleNamespace(images=torch.rand(2, 3, 8, 8)), TypeError, "texts or token ids"),
-    ([1.5, 2.5], TypeError, "float"),
-    ([True, False], TypeError, "bool"),
-]
-
-
-@pytest.mark.parametrize(("inputs", "kind", "message"), BAD)
-def test_bad_input_is_refused_before_any_work(gpt2, inputs, kind, message) -> None:
-    """At the call, not at the first batch; the model is not run."""
-    with pytest.raises(kind, match=message):
-        gpt2.batches(inputs)
-
-
-def test_packing_and_bos_need_their_tokens(build, tokenizer) -> None:
-    """An encoder cannot be packed; a model without BOS cannot have one added."""
-    with pytest.raises(ValueError, match="`pack` needs a causal language model"):
-        wrap(build("bert"), tokenizer=tokenizer("cls")).batches(TEXTS, pack=True)
-    model = wrap(build("gpt2", bos_token_id=None, eos_token_id=None))
-    with pytest.raises(ValueError, match="no beginning-of-text"):
-        model.batches([[3]], add_bos=True)
-    with pytest.raises(ValueError, match="end-of-text"):
-        model.batches([[3]], pack=True)
-
-
-def test_a_tokenizer_of_another_model_is_noticed(build, tokenizer) -> None:
-    """Ids it makes outside the vocabulary are named before the model fails on them."""
-    model = wrap(build("gpt2", vocab_size=12), tokenizer=tokenizer())
-    with pytest.raises(ValueError, match="between 0 and 11.*own tokenizer"):
-        next(model.batches("the mat ran far"))
 
 
 def test_batches_are_made_lazily(gpt2) -> None:

@@ -180,25 +180,6 @@ def test_an_edit_reaches_the_tubelets(videos: Tensor) -> None:
         torch.testing.assert_close(model(videos), wanted, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda x: x[:, :3], "must have 4 frames"),
-        (lambda x: x[:, :, :1], "must have 3 channels"),
-        (lambda x: x.movedim(2, -1), r"movedim\(-1, -3\)"),
-        (lambda x: 3 * x, r"must lie in \[0, 1\]"),
-        (lambda x: x[..., :16], "must have 32×32 pixels"),
-        (lambda x: x * torch.nan, "must be finite"),
-        (lambda _x: [], "at least one video"),
-    ],
-)
-def test_what_is_no_video_is_refused(change: Any, words: str, videos: Tensor) -> None:
-    with pytest.raises(ValueError, match=words):
-        sn.capture(made("VideoMAE"), change(videos), "resid_post.1", progress=False)
-    with pytest.raises(TypeError, match="must be videos"):
-        sn.capture(made("VideoMAE"), videos[0, 0], "resid_post.1", progress=False)
-
-
 def test_a_folder_loads_as_what_it_is(tmp_path: Path, videos: Tensor) -> None:
     """Frames are prepared as images are."""
     made("VideoMAE").module.save_pretrained(tmp_path / "model")
