@@ -128,12 +128,6 @@ def test_a_checked_function_gets_what_autograd_may_keep() -> None:
     assert inside.tolist() == squared(x, [x, x], {"rows": (x,)}).tolist() == [4.0, 8.0]
 
 
-@pytest.fixture(scope="module")
-def gpt() -> LiveModel:
-    """The bundled model."""
-    return sn.load_model("tiny-gpt")
-
-
 @each_mode
 @pytest.mark.slow
 def test_gradients_through_a_model(mode: Mode, gpt: LiveModel) -> None:

@@ -13,11 +13,6 @@ TEXTS = list(sn.data.stories(16, seed=3).texts)
 
 
 @pytest.fixture(scope="module")
-def gpt():
-    return sn.load_model("tiny-gpt")
-
-
-@pytest.fixture(scope="module")
 def tuned(gpt):
     """The same model after some steps on stories in which every full stop is followed by one word."""
     module = copy.deepcopy(gpt.module).train()

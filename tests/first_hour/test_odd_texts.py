@@ -20,12 +20,6 @@ ODD = {
 
 
 @pytest.fixture(scope="module")
-def gpt() -> Any:
-    """It knows the words of English stories alone."""
-    return sn.load_model("tiny-gpt")
-
-
-@pytest.fixture(scope="module")
 def sae() -> Any:
     return sn.load_sae(f"tiny-gpt/{POINT}")
 

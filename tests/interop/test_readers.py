@@ -25,7 +25,7 @@ from sae_nb.interop import (
 )
 from sae_nb.interop._imported import assemble
 from sae_nb.pretrained import load_sae
-from tests.interop.made import draw, standard
+from tests.interop.made import draw, saelens, standard
 
 D, N = 6, 10
 
@@ -34,16 +34,6 @@ D, N = 6, 10
 def x() -> Tensor:
     """A few activations."""
     return draw(7, D, seed=9)
-
-
-def saelens(folder: Path, tensors: dict[str, Tensor], **config: Any) -> Path:
-    """Write a folder as SAELens does."""
-    folder.mkdir(exist_ok=True)
-    metadata = {"sae_lens_version": "6.0.0", "hook_name": "blocks.2.hook_resid_pre"}
-    base = {"d_in": D, "d_sae": N, "apply_b_dec_to_input": True, "metadata": metadata}
-    (folder / "cfg.json").write_text(json.dumps({**base, **config}))
-    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "sae_weights.safetensors")
-    return folder
 
 
 @pytest.mark.parametrize("norm", ["none", "layer_norm", "constant_norm_rescale"])

@@ -20,26 +20,18 @@ from sae_nb.interop import (
     read_sparsify,
     read_visaebench,
 )
+from tests.interop import made
 from tests.interop.made import draw, standard
 
 D, N = 4, 8
 
 
 PLAIN = standard(D, N)
-LINEAR = {
-    "encoder.weight": PLAIN["W_enc"].T.contiguous(), "encoder.bias": PLAIN["b_enc"],
-    "decoder.weight": PLAIN["W_dec"].T.contiguous(),
-}  # fmt: skip
+LINEAR = made.linear(PLAIN)
 
 
-def saelens(folder: Path, metadata: dict[str, Any] | None = None, **config: Any) -> Path:
-    """Write a folder as SAELens does."""
-    folder.mkdir(parents=True)
-    about = {"sae_lens_version": "6.0.0", "hook_name": "blocks.2.hook_resid_post"}
-    base = {"architecture": "standard", "d_in": D, "d_sae": N, "metadata": about | (metadata or {})}
-    (folder / "cfg.json").write_text(json.dumps({**base, **config}))
-    save_file(PLAIN, folder / "sae_weights.safetensors")
-    return folder
+def saelens(folder: Path, **config: Any) -> Path:
+    return made.saelens(folder, PLAIN, **{"architecture": "standard", **config})
 
 
 def test_a_pointer_of_git_lfs_is_called_that(tmp_path: Path) -> None:

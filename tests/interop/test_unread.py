@@ -26,6 +26,7 @@ from sae_nb.interop import (
     read_visaebench,
 )
 from sae_nb.interop._scopes import read_llama_scope
+from tests.interop import made
 from tests.interop.made import draw, standard
 
 D, N = 6, 10
@@ -39,14 +40,8 @@ U = (X - B_DEC) @ W_ENC + B_ENC
 
 
 def saelens(folder: Path, tensors: dict[str, Tensor] | None = None, **config: Any) -> Path:
-    """Write a folder as SAELens does, of its plain architecture."""
-    folder.mkdir(exist_ok=True)
-    metadata = {"sae_lens_version": "6.0.0", "hook_name": "blocks.2.hook_resid_pre"}
-    base = {"architecture": "standard", "d_in": D, "d_sae": N, "apply_b_dec_to_input": True}
-    (folder / "cfg.json").write_text(json.dumps({**base, "metadata": metadata, **config}))
-    held = {name: t.contiguous() for name, t in (PLAIN | (tensors or {})).items()}
-    save_file(held, folder / "sae_weights.safetensors")
-    return folder
+    """Write a plain SAE as SAELens does."""
+    return made.saelens(folder, PLAIN | (tensors or {}), **{"architecture": "standard", **config})
 
 
 def codes(sae: Any) -> Tensor:
@@ -138,9 +133,7 @@ def test_topk_by_its_activation_is_a_topk_in_any_version(tmp_path: Path) -> None
 
 ALIEN = {"input_matrix": draw(3, 3, seed=6)}
 FIELD = {"input_gain": 2.0}
-LINEAR = {
-    "encoder.weight": W_ENC.T.contiguous(), "encoder.bias": B_ENC, "decoder.weight": W_DEC.T.contiguous(),
-}  # fmt: skip
+LINEAR = made.linear(PLAIN)
 ARRAYS = {"w_enc": W_ENC, "b_enc": B_ENC, "w_dec": W_DEC, "b_dec": B_DEC, "threshold": THETA}
 
 

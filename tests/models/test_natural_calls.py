@@ -8,11 +8,6 @@ import torch
 import sae_nb as sn
 
 
-@pytest.fixture(scope="module")
-def gpt() -> sn.LiveModel:
-    return sn.load_model("tiny-gpt", device="cpu")
-
-
 @pytest.fixture
 def plain() -> sn.LiveModel:
     return sn.wrap(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()))

@@ -22,11 +22,6 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def gpt():
-    return sn.load_model("tiny-gpt")
-
-
-@pytest.fixture(scope="module")
 def acts(gpt):
     return sn.capture(gpt, TEXTS, AT, progress=False)
 

@@ -15,11 +15,6 @@ TEXT = "Anna was happy and she went to"
 ASKED = (" her", " his")
 
 
-@pytest.fixture(scope="module")
-def gpt() -> Any:
-    return sn.load_model("tiny-gpt")
-
-
 @pytest.mark.slow
 def test_tokens_add_up_to_the_whole_where_there_are_no_mlps() -> None:
     """tiny-induction is attention alone: with patterns and scales held the answer is linear in the words."""
