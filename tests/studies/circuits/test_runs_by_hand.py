@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,13 @@ from sae_nb.circuits import (
     _query_key as query_key,
 )
 from sae_nb.circuits._sites import Entries
-from sae_nb.models._attention import Place
+
+
+class Place(NamedTuple):
+    """One of a model's attentions, as a pass names it."""
+
+    stream: str
+    layer: int
 
 
 def space(**facts: Any) -> Any:
