@@ -17,6 +17,7 @@ from sae_nb.dynamics import (
     segment_phases,
     summarise_depth,
 )
+from sae_nb.dynamics._inputs import _common_length
 
 
 def made_up(n: int = 30, tokens: int = 3, d: int = 8) -> torch.Tensor:
@@ -106,6 +107,31 @@ def test_one_short_text_of_many_does_not_cut_the_others() -> None:
     assert tuple(found.samples.shape) == (4, 20)
     assert found.kept == (0, 2, 3, 4)
     assert found.note == "Texts are cut to 20 tokens. 1 of 5 texts are shorter and left out."
+
+
+@pytest.mark.parametrize(
+    ("lengths", "length"),
+    [
+        ([5, 30, 30], 5),  # of three none is left out
+        ([5, 40, 40, 50], 40),  # 40 · 3 is more than 5 · 4 and 40 · 2
+        ([2, 2, 2, 60], 2),  # one of four is less than half
+        ([2, 2, 50, 50, 50], 50),
+        ([3, 4, 4, 4], 3),  # 3 · 4 tokens each way: all of the texts
+        ([65, 90, 70, 99], 64),
+    ],
+)
+def test_texts_are_cut_to_where_most_tokens_are_shown(lengths: list[int], length: int) -> None:
+    assert _common_length(lengths) == length
+    assert _common_length(lengths[::-1]) == length
+
+
+def test_two_hundred_and_fifty_six_inputs_are_shown() -> None:
+    model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
+    x = torch.arange(257.0)[:, None]
+    assert (len(depth_inputs(model, x[:256])), depth_inputs(model, x[:256]).note) == (256, "")
+    found = depth_inputs(model, x)
+    assert found.samples.tolist() == x[:256].tolist()
+    assert found.note == "Only the first 256 inputs are shown."
 
 
 def test_the_padding_id_behind_which_a_text_is_cut_stays_a_token() -> None:

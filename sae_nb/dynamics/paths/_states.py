@@ -303,7 +303,7 @@ def capture_states(
         backend=backend,
         progress=progress,
     )
-    first = acts[points[0]]
+    first = next(iter(acts.values()))
     positions, keep = _places(acts, model.name)
     x = _stacked(acts, points, len(positions), keep)
     if pack and policy.drop_first:
@@ -381,7 +381,7 @@ def _stacked(
     acts: dict[str, Activations], points: Sequence[str], n_tokens: int, keep: Tensor | None
 ) -> Tensor:
     """Join the layers, forgetting each as it is copied: the peak is one layer above the result."""
-    first = acts[points[0]]
+    first = next(iter(acts.values()))
     n = len(first) // n_tokens if keep is None else len(keep)
     joined = torch.full((n, len(points), n_tokens, first.d_in), torch.nan, dtype=first.dtype)
     del first
