@@ -9,15 +9,18 @@ import torch
 import sae_nb as sn
 from sae_nb.architectures import TopK
 from sae_nb.dynamics import (
+    AtomDepths,
     atom_depths,
     capture_states,
     choose_paths,
     depth_inputs,
     layer_similarity,
+    pushed_states,
     segment_phases,
     summarise_depth,
 )
 from sae_nb.dynamics._inputs import _common_length
+from sae_nb.dynamics.paths import _layouts
 
 
 def made_up(n: int = 30, tokens: int = 3, d: int = 8) -> torch.Tensor:
@@ -148,3 +151,36 @@ def test_the_padding_id_behind_which_a_text_is_cut_stays_a_token() -> None:
     torch.testing.assert_close(
         torch.as_tensor(one[0]), torch.as_tensor(states[0]), atol=1e-4, rtol=0
     )
+
+
+def test_births_deaths_and_what_tells_of_depth_by_hand() -> None:
+    """Alive from a tenth of the peak on; of each quarter of depth the most energetic first, then the next."""
+    energy = [[9, 1, 0, 0], [0, 0, 0.5, 5], [0] * 4, [0, 7, 0.69, 0], [8, 0, 0, 0], [6, 0, 0, 0]]
+    depths = AtomDepths(energy=np.array(energy, np.float64), scale=np.ones(4), home=1)
+    assert depths.birth.tolist() == [0, 2, -1, 1, 0, 0]
+    assert depths.death.tolist() == [1, 3, -1, 1, 0, 0]
+    assert depths.telling() == (0, 3, 1, 4)
+    assert depths.telling(2) == (0, 1)
+
+
+def test_paths_are_spread_evenly_or_over_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four of ten, one of them always there; of twelve tokens every second is fitted."""
+    monkeypatch.setattr(_layouts, "MOST_PATHS", 4)
+    monkeypatch.setattr(_layouts, "MOST_FITTED", 5)
+    classes = np.arange(10) >= 3
+    for known, always, drawn in (
+        (None, 3, [0, 3, 6, 9]), (None, 5, [0, 3, 5, 6]),
+        (classes, 4, [0, 1, 3, 4]), (classes, 9, [0, 1, 3, 9]),
+    ):  # fmt: skip
+        assert _layouts._spread(10, known, always).tolist() == drawn
+    assert _layouts._spread(4, None, 0).tolist() == [0, 1, 2, 3]
+    states = made_up(3, 4, 2)
+    one = choose_paths(states, show="tokens", picture=1, token=0)
+    assert torch.equal(one.states, states[1].transpose(0, 1))
+    assert torch.equal(one.fitted, states.transpose(1, 2).flatten(0, 1)[::2])
+
+
+def test_a_model_without_blocks_cannot_be_pushed() -> None:
+    model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
+    with pytest.raises(ValueError, match="between 0 .embeddings. and 0, got 1.* has no blocks"):
+        pushed_states(model, torch.ones(1, 2), layer=1, size=0.1)
