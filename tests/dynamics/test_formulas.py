@@ -226,6 +226,19 @@ def test_similarity_is_its_three_formulas(n: int, debiased: bool) -> None:
     assert f"raw {float(off_diagonal):.3f}" in repr(found)
 
 
+def test_of_many_tokens_some_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of nine tokens, room being for four, every second: 0, 2, 4 and 6."""
+    monkeypatch.setattr("sae_nb.dynamics.phases._similarity.MAX_CKA_ROWS", 4)
+    x = uneven(3, 4, 3, 2)
+    found = layer_similarity(x, token_kinds=["token"] * 3)
+    rows = x[:, 1:].transpose(1, 2).flatten(0, 1)[[0, 2, 4, 6]].double()
+    for i in range(3):
+        for j in range(3):
+            a, b = centred(rows[:, i]), centred(rows[:, j])
+            cka = hsic(a, b, True) / (hsic(a, a, True) * hsic(b, b, True)) ** 0.5
+            assert float(found.cka[i, j]) == pytest.approx(cka, abs=1e-4)
+
+
 def test_tokens_that_a_sample_lacks_are_in_no_centre() -> None:
     """The second token is of two samples, the third of one alone, which has nothing to differ from."""
     x = uneven(3, 4, 3, 2)

@@ -64,9 +64,11 @@ def test_new_states_lie_between_their_neighbours_on_a_umap() -> None:
 def test_atoms_need_an_sae_and_two_of_them() -> None:
     chosen = choose_paths(made_up(), show="pictures", picture=0, token=0)
     sae = TopK(8, 16, 4, generator=torch.Generator().manual_seed(0)).eval()
-    paths = chosen.lay_out("atoms", sae=sae, atoms=[3, 7], scale=0.5)
     dense = sae.encode(chosen.states[5] * 0.5).to_dense().detach()
-    assert np.allclose(paths.points[5, :, :2], dense[:, [3, 7]].numpy(), atol=1e-5)
+    for atoms in ([3, 7], [3, 7, 1], [3, 7, 1, 5]):
+        paths = chosen.lay_out("atoms", sae=sae, atoms=atoms, scale=0.5)
+        used = dense[:, atoms[:3]].numpy()
+        assert np.allclose(paths.points[5, :, : len(atoms[:3])], used, atol=1e-5)
     with pytest.raises(ValueError, match="two `atoms`"):
         chosen.lay_out("atoms", sae=sae, atoms=[3])
 
