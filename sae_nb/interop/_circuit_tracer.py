@@ -15,8 +15,6 @@ from sae_nb.checks import checked, warn_caller
 from sae_nb.files._atomic import existing
 from sae_nb.files._tensors import read_tensors
 from sae_nb.interop._foreign import (
-    Contents,
-    Original,
     Stated,
     accounted,
     check_holds,
@@ -28,7 +26,7 @@ from sae_nb.interop._foreign import (
     write_file,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
-from sae_nb.interop._saelens_layout import as_stated, ours, saelens_layout
+from sae_nb.interop._saelens_layout import ours, saelens_layout
 from sae_nb.interop._several import ImportedCrossLayerTranscoder, cross_layer_transcoder
 
 CONFIG = "config.yaml"
@@ -122,15 +120,7 @@ def _one_layer(file: Path, named: Path) -> Imported:
         **parts,
     )
     accounted(sae, tensors, config)
-    return remember(sae, LIBRARY, tensors.held, {}, restate=_restated, names_its_place=False)
-
-
-def _restated(sae: Imported, original: Original) -> Contents:
-    names = [n for n in ("W_dec", "b_dec", "b_enc", "W_skip") if n in original.tensors]
-    new = as_stated(sae, names) | {"W_enc": sae.encoder.detach()}
-    if _THRESHOLD in original.tensors:
-        new[_THRESHOLD] = sae.threshold.detach()
-    return new, {}
+    return remember(sae, LIBRARY, tensors.held, {}, names_its_place=False)
 
 
 @checked

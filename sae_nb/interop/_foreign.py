@@ -393,7 +393,9 @@ class Original:
     """
 
     restate: Restate | None = None
-    """Tensors and configuration of the SAE as it is now, in any dtype: the reader's conversion, backwards."""
+    """Tensors and configuration of the SAE as it is now, in any dtype, where the reader's conversion backwards
+    is not what the writer makes of any SAE.
+    """
 
     read: Callable[[Path], SparseAutoencoder] | None = None
     """The reader, with the arguments that it was given."""
@@ -401,6 +403,7 @@ class Original:
 
 Contents = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 Restate = Callable[[Any, Original], Contents]
+Translate = Callable[[SparseAutoencoder], tuple[dict[str, Tensor], dict[str, Any]]]
 
 
 def remember(
@@ -428,13 +431,15 @@ def remember(
 
 
 def restated(
-    sae: SparseAutoencoder, original: Original
+    sae: SparseAutoencoder, original: Original, translate: Translate
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the file of an SAE that has learned since: its own names, shapes, dtypes and configuration."""
-    if original.restate is None:
-        return dict(original.tensors), original.config
     with torch.no_grad():
-        tensors, config = original.restate(sae, original)
+        if original.restate is not None:
+            tensors, config = original.restate(sae, original)
+        else:
+            tensors, config = translate(sae)
+            config = {"k": config["k"]} if "k" in config else {}
     as_there = dict(original.tensors)
     for name, there in original.tensors.items():
         if name in tensors:
@@ -449,7 +454,6 @@ def _place(sae: SparseAutoencoder) -> tuple[str | None, ...]:
     return (sae.hook_point, sae.target_hook_point, sae.model_name)
 
 
-Translate = Callable[[SparseAutoencoder], tuple[dict[str, Tensor], dict[str, Any]]]
 Store = Callable[[Mapping[str, Tensor], Mapping[str, Any]], None]
 
 
@@ -562,7 +566,7 @@ def _store_as_read(
         store(original.tensors, original.config)
         if _agree(again(place), sae, _equal_bits):
             return
-        store(*restated(sae, original))
+        store(*restated(sae, original, translate))
         if _near(again(place), sae):
             return
     store(*translate(sae))

@@ -11,8 +11,6 @@ from torch import Tensor
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.checks import checked
 from sae_nb.interop._foreign import (
-    Contents,
-    Original,
     Stated,
     accounted,
     check_holds,
@@ -24,7 +22,7 @@ from sae_nb.interop._foreign import (
     write_file,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
-from sae_nb.interop._saelens_layout import as_saelens, as_stated, from_saelens, ours, saelens_layout
+from sae_nb.interop._saelens_layout import as_saelens, from_saelens, ours, saelens_layout
 
 LIBRARY = "openai/sparse_autoencoder"
 _NAMES = {
@@ -92,11 +90,7 @@ def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
         config[_STATE] = {
             n.removeprefix(inside): v for n, v in plain.items() if n.startswith(inside)
         }
-    return remember(sae, LIBRARY, tensors.held, config, restate=_restated, names_its_place=False)
-
-
-def _restated(sae: Imported, _: Original) -> Contents:
-    return from_saelens(as_stated(sae, _NAMES), _NAMES), {}
+    return remember(sae, LIBRARY, tensors.held, config, names_its_place=False)
 
 
 @checked

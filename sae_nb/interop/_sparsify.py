@@ -13,8 +13,6 @@ from sae_nb.checks import checked
 from sae_nb.files._atomic import read_json
 from sae_nb.files._tensors import read_tensors
 from sae_nb.interop._foreign import (
-    Contents,
-    Original,
     Stated,
     accounted,
     check_holds,
@@ -27,7 +25,7 @@ from sae_nb.interop._foreign import (
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
-from sae_nb.interop._saelens_layout import as_saelens, as_stated, from_saelens, ours, saelens_layout
+from sae_nb.interop._saelens_layout import as_saelens, from_saelens, ours, saelens_layout
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 LIBRARY = "sparsify"
@@ -98,14 +96,7 @@ def read_sparsify(folder: str | Path) -> Imported:
         skip=tensors.get("W_skip"),
     )
     accounted(sae, tensors, config)
-    return remember(sae, LIBRARY, tensors.held, written, restate=_restated)
-
-
-def _restated(sae: Imported, _: Original) -> Contents:
-    new = from_saelens(as_stated(sae, _NAMES), _NAMES)
-    if "skip" in sae.parts:
-        new["W_skip"] = sae.skip
-    return new, {"k": sae.k}
+    return remember(sae, LIBRARY, tensors.held, written)
 
 
 @checked
