@@ -54,16 +54,23 @@ def head_count(module: nn.Module, half: Literal["encoder", "decoder"] | None = N
     own = [word.format(half) for word in words if path]
     # A module of one half states it where the configuration of both has one number for the other.
     sources = [*(part.modules() if path else ()), config_of(part) or config_of(module)]
-    counts = (_stated(source, name) for source in sources for name in (*own, *_HEAD_COUNTS))
-    return next((n for n in counts if isinstance(n, int) and not isinstance(n, bool)), None)
+    counts = (_stated(source, *own, *_HEAD_COUNTS) for source in sources)
+    return next((n for n in counts if n is not None), None)
 
 
-def _stated(config: object, name: str) -> object:
-    """Return a setting; None where there is none, or one for each layer."""
-    try:
-        return getattr(config, name, None)
-    except (RuntimeError, ValueError, TypeError):  # transformers' own, of layers that differ
-        return None
+def _stated(config: object, *names: str, above: int = 0) -> int | None:
+    """Return the first whole number above `above` that a configuration states under one of the names.
+
+    None where there is none, or one for each layer.
+    """
+    for name in names:
+        try:
+            value = getattr(config, name, None)
+        except (RuntimeError, ValueError, TypeError):  # transformers' own, of layers that differ
+            continue
+        if isinstance(value, int) and not isinstance(value, bool) and value > above:
+            return value
+    return None
 
 
 _NO_LIMIT = 10**9  # tokenizers write about 1e30 for "unlimited"
@@ -181,8 +188,8 @@ def picture_arguments(module: nn.Module, values: Tensor) -> Arguments:
 
 def vocabulary_size(module: nn.Module) -> int | None:
     """Return how many token ids the module knows; None if it has no token embedding."""
-    size = getattr(config_of(module), "vocab_size", None)
-    if isinstance(size, int) and size > 0:
+    size = _stated(config_of(module), "vocab_size")
+    if size is not None:
         return size
     embeddings = [part for part in module.modules() if isinstance(part, nn.Embedding)]
     sizes = [part.num_embeddings for part in embeddings]
@@ -192,15 +199,20 @@ def vocabulary_size(module: nn.Module) -> int | None:
 def context_length(module: nn.Module, tokenizer: object) -> int | None:
     """Return the longest text the module can read, tokens; None if unlimited or unknown."""
     config = config_of(module)
-    sizes: list[Any] = [getattr(config, name, None) for name in _CONTEXT_NAMES]
-    limits = [size for size in sizes if isinstance(size, int) and size > 0][:1]
-    if limits and "roberta" in model_type(module):
-        # RoBERTa numbers positions from pad_token_id + 1, so the first rows are never reached.
-        limits = [limits[0] - int(config.pad_token_id or 0) - 1]
-    longest = getattr(tokenizer, "model_max_length", None)
-    if isinstance(longest, int) and 0 < longest < _NO_LIMIT:
-        limits.append(longest)
-    return min(limits) if limits else None
+    own, longest = _stated(config, *_CONTEXT_NAMES), _stated(tokenizer, "model_max_length")
+    if own is not None:
+        own -= _rows_left_out(module)
+    limits = [n for n in (own, longest) if n is not None and n < _NO_LIMIT]
+    return min(limits, default=None)
+
+
+def _rows_left_out(module: nn.Module) -> int:
+    """Return how many positions no token has: RoBERTa and its kin number them from the padding's id + 1."""
+    parts = (
+        (path, part) for path, part in module.named_modules() if isinstance(part, nn.Embedding)
+    )
+    first = [part.padding_idx for path, part in parts if path.endswith("position_embeddings")]
+    return max((row + 1 for row in first if row is not None), default=0)
 
 
 def special_token_ids(module: nn.Module, tokenizer: object) -> frozenset[int]:
@@ -237,8 +249,7 @@ def is_causal(module: nn.Module) -> bool:
     config = config_of(module)
     if getattr(config, "is_encoder_decoder", False) and not encoder_of(module):
         return False
-    can = getattr(module, "can_generate", None)
-    if callable(can) and can():
+    if _writes(module):
         return True
     if not hasattr(config, "model_type"):
         return hasattr(module, "generate")
@@ -249,23 +260,33 @@ def is_causal(module: nn.Module) -> bool:
     return causal and kind not in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
+def _writes(module: nn.Module) -> bool:
+    can = getattr(module, "can_generate", None)
+    return callable(can) and bool(can())
+
+
 def encoder_of(module: nn.Module) -> str | None:
     """Return the path of the encoder of a Hugging Face encoder–decoder; None for other modules."""
     config = getattr(module, "config", None)
     if not getattr(config, "is_encoder_decoder", False):
         return None
-    get = getattr(module, "get_encoder", None)
-    encoder = get() if callable(get) else None
-    if encoder is None or "decoder_input_ids" not in forward_names(module):
-        return None
-    return next((path for path, part in module.named_modules() if part is encoder and path), None)
+    return _path_of(module, "encoder") if "decoder_input_ids" in forward_names(module) else None
 
 
 def decoder_of(module: nn.Module) -> str | None:
     """Return the path of the decoder of a Hugging Face encoder–decoder; None for other modules."""
-    get = getattr(module, "get_decoder", None)
-    decoder = get() if callable(get) and encoder_of(module) else None
-    return next((path for path, part in module.named_modules() if part is decoder and path), None)
+    return _path_of(module, "decoder") if encoder_of(module) else None
+
+
+def _part(module: nn.Module, which: Literal["encoder", "decoder"]) -> nn.Module | None:
+    """Return the half that a module of transformers names; None where it names none."""
+    get = getattr(module, f"get_{which}", None)
+    return get() if callable(get) else None
+
+
+def _path_of(module: nn.Module, which: Literal["encoder", "decoder"]) -> str | None:
+    part = _part(module, which)
+    return next((path for path, one in module.named_modules() if one is part and path), None)
 
 
 def decoder_start(module: nn.Module) -> int:
@@ -278,24 +299,40 @@ def decoder_start(module: nn.Module) -> int:
     return 0
 
 
-# Families whose blocks have another form than (batch, time, d), by model_type and a pattern of their paths.
-_TIME_FIRST = {"fsmt": r"\.layers\.\d+(\.|$)", "xlnet": r"\.layer\.\d+(\.|$)"}
-_BLOCK = re.compile(r"(^|\.)layers\.\d+$")
-_STREAMS = ("hc_mult", "hc_count")
-"""Settings of hyper-connections (arXiv 2409.19606) that count the streams of a token."""
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "cpmant": {"tokens_from": -1},
+    "fsmt": {"time_first": r"\.layers\.\d+(\.|$)"},
+    "git": {"tokens_from": -1},
+    "led": {"tokens_from": 0},
+    "longformer": {"tokens_from": 0},
+    "pegasus_x": {"tokens_from": 0},
+    "prophetnet": {"tokens_from": 0},
+    "videoprism": {"frames_are_samples": "spatial_layers"},
+    "videoprism_vision_model": {"frames_are_samples": "spatial_layers"},
+    "xlm-prophetnet": {"tokens_from": 0},
+    "xlnet": {"time_first": r"\.layer\.\d+(\.|$)"},
+}
+"""What a family does otherwise and no setting of it says, by `config.model_type`.
 
-# Families whose blocks see more places than a text has tokens. 0: behind them, padding to whole windows or
-# several tokens predicted at once; -1: before them, a prompt of the model's own or an image.
-_MORE_PLACES = {
-    "longformer": 0, "led": 0, "pegasus_x": 0, "prophetnet": 0, "xlm-prophetnet": 0, "cpmant": -1, "git": -1,
-}  # fmt: skip
+`time_first`: a pattern of the paths whose states are (time, batch, d). `tokens_from`: where a text's tokens are
+in blocks that see more places than it has; 0, before padding to whole windows or further tokens predicted at
+once; −1, behind a prompt of the model's own or an image. `frames_are_samples`: a part of the paths at which
+each frame of a video is a sample.
+"""
+
+
+def _otherwise(module: nn.Module, what: str) -> Any:
+    return _FAMILIES.get(model_type(module), {}).get(what)
+
+
+_BLOCK = re.compile(r"(^|\.)layers\.\d+$")
+_STREAMS = ("hc_mult", "hc_count", "altup_num_inputs")
+"""Settings of hyper-connections (arXiv 2409.19606) and AltUp that count the streams of a token."""
 
 
 def stream_count(module: nn.Module) -> int:
     """Return how many streams of a token run side by side through the blocks; 1 for most models."""
-    config = config_of(module)
-    counts = (getattr(config, name, None) for name in (*_STREAMS, "altup_num_inputs"))
-    return next((n for n in counts if isinstance(n, int) and n > 1), 1)
+    return _stated(config_of(module), *_STREAMS, above=1) or 1
 
 
 _PER_STAGE = ("depths", "hidden_sizes", "embed_dims", "num_blocks")
@@ -309,26 +346,25 @@ def has_stages(config: object) -> bool:
 
 def form_at(module: nn.Module, path: str) -> Form | None:
     """Return the form of states at a module's path, a `Form`; None for (batch, time, d)."""
-    pattern = _TIME_FIRST.get(model_type(module))
+    pattern = _otherwise(module, "time_first")
     if pattern is not None and re.search(pattern, path):
         return "time first"
     if not _BLOCK.search(path) or stream_count(module) == 1:
         return None
-    is_first = isinstance(getattr(config_of(module), "altup_num_inputs", None), int)
-    return "streams first" if is_first else "streams"
+    return "streams first" if _stated(config_of(module), "altup_num_inputs") else "streams"
 
 
 def parts_of_sample(module: nn.Module, path: str) -> int:
-    """Return how many parts of a sample a module sees as samples: VideoPrism's first blocks see frames."""
-    by_frame = model_type(module).startswith("videoprism") and "spatial_layers" in path
-    found = tubelets(module) if by_frame else None
+    """Return how many parts of a sample a module sees as samples: 1, or the frames of a video."""
+    by_frame = _otherwise(module, "frames_are_samples")
+    found = tubelets(module) if by_frame and by_frame in path else None
     return 1 if found is None else found[0]
 
 
 def tokens_from(module: nn.Module, path: str) -> int | None:
     """Return the place of the first token where a state has more places, −1: tokens are last; else None."""
     inside = re.search(r"(^|\.)(layers?)\.\d+(\.|$)", path)
-    return _MORE_PLACES.get(model_type(module)) if inside else None
+    return _otherwise(module, "tokens_from") if inside else None
 
 
 def _kinds(module: nn.Module) -> tuple[str, ...]:
@@ -354,12 +390,9 @@ def text_part(module: nn.Module) -> str | None:
     """Return the path of the language model inside a model of texts with images; None for other models."""
     if encoder_of(module) or not (placeholders(module) or reads_unmarked_images(module)):
         return None
-    get = getattr(module, "get_decoder", None)
-    part = get() if callable(get) else None
-    named = {path: one for path, one in module.named_modules() if path}
-    found = next((path for path, one in named.items() if one is part), None)
     ends = ("language_model", "text_model", "text_decoder")
-    return found or next((path for path in named if path.endswith(ends)), None)
+    named = (path for path, _ in module.named_modules() if path.endswith(ends))
+    return _path_of(module, "decoder") or next(named, None)
 
 
 def reads_mixture(module: nn.Module) -> bool:
@@ -373,17 +406,14 @@ def reads_unmarked_images(module: nn.Module) -> bool:
     """Return whether the module writes texts, and reads images that no placeholder marks."""
     names = forward_names(module)
     takes = "input_ids" in names and bool(names & {"pixel_values", "flattened_patches"})
-    can = getattr(module, "can_generate", None)
-    writes = callable(can) and bool(can()) and not encoder_of(module)
     has_parts = hasattr(getattr(module, "config", None), "vision_config")
+    writes = _writes(module) and not encoder_of(module)
     return takes and writes and has_parts and not placeholders(module)
 
 
 def video_frames(module: nn.Module) -> int | None:
     """Return how many frames a video must have for a model of videos; None for other models."""
-    config = getattr(module, "config", None)
-    known = (getattr(config, name, None) for name in ("num_frames", "frames_per_clip"))
-    return next((n for n in known if isinstance(n, int)), None)
+    return _stated(getattr(module, "config", None), "num_frames", "frames_per_clip")
 
 
 def video_size(module: nn.Module) -> int | Sequence[int] | None:
@@ -456,9 +486,7 @@ def sound_argument(module: nn.Module) -> str | None:
     names = forward_names(module) & {"input_values", "input_features"}
     if len(names) < 2:
         return next(iter(names), None)
-    get = getattr(module, "get_encoder", None)
-    encoder = get() if callable(get) else None
-    return str(getattr(encoder, "main_input_name", "input_values"))
+    return str(getattr(_part(module, "encoder"), "main_input_name", "input_values"))
 
 
 def reads_sound(module: nn.Module) -> bool:
@@ -480,10 +508,9 @@ def reads_series(module: nn.Module) -> bool:
 
 def series_stride(module: nn.Module) -> int | None:
     """Return how many values of a series lie between two of its patches; None where it has none."""
-    config = getattr(module, "config", None)
     # Patches of TimesFM, which state no stride, lie side by side.
-    stride = getattr(config, "patch_stride", None) or getattr(config, "patch_length", None)
-    return stride if reads_series(module) and isinstance(stride, int) else None
+    names = ("patch_stride", "patch_length")
+    return _stated(getattr(module, "config", None), *names) if reads_series(module) else None
 
 
 def fills_series(module: nn.Module) -> bool:
@@ -494,20 +521,17 @@ def fills_series(module: nn.Module) -> bool:
 def reads_spectrograms(module: nn.Module) -> bool:
     """Return whether the module reads spectrograms, not waveforms."""
     config = getattr(module, "config", None)
-    bins, places = (
-        getattr(config, name, None) for name in ("num_mel_bins", "max_source_positions")
-    )
-    frames = "input_features" in forward_names(module) and isinstance(places, int)
-    return spectrogram_grid(module) is not None or (frames and isinstance(bins, int))
+    counted = all(_stated(config, name) for name in ("num_mel_bins", "max_source_positions"))
+    frames = "input_features" in forward_names(module) and counted
+    return spectrogram_grid(module) is not None or frames
 
 
 def folded_frames(module: nn.Module) -> int | None:
     """Return the frames of spectrograms that are folded into square images, as CLAP does; None for others."""
     config = getattr(module, "config", None)
-    side, bins = (getattr(config, name, None) for name in ("spec_size", "num_mel_bins"))
-    if "input_features" not in forward_names(module) or not isinstance(side, int) or not bins:
-        return None
-    return side * (side // int(bins))
+    side, bins = _stated(config, "spec_size"), _stated(config, "num_mel_bins")
+    takes = "input_features" in forward_names(module)
+    return side * (side // bins) if takes and side and bins else None
 
 
 def masks_frames(module: nn.Module) -> bool:
@@ -531,8 +555,7 @@ def _strided(module: nn.Module) -> list[tuple[int, int]]:
     kernels, strides = (getattr(config, name, None) for name in ("conv_kernel", "conv_stride"))
     if isinstance(kernels, list | tuple) and isinstance(strides, list | tuple):
         return list(zip(kernels, strides, strict=True))
-    get = getattr(module, "get_encoder", None)
-    encoder = get() if callable(get) and reads_sound(module) else module
+    encoder = (_part(module, "encoder") if reads_sound(module) else None) or module
     convolutions = [part for part in encoder.children() if isinstance(part, nn.Conv1d)]
     return [(part.kernel_size[0], part.stride[0]) for part in convolutions]
 
@@ -543,21 +566,21 @@ HOP = 160
 
 def longest_clip(module: nn.Module) -> int | None:
     """Return how many values a model of spectrograms can read; None where it has no limit."""
-    config: PretrainedConfig = getattr(module, "config", None)
-    if isinstance(getattr(config, "max_source_positions", None), int):
-        return int(config.max_source_positions) * 2 * HOP
-    longest = getattr(config, "max_length", None)
-    return None if spectrogram_grid(module) is None or longest is None else int(longest) * HOP
+    config = getattr(module, "config", None)
+    if places := _stated(config, "max_source_positions"):
+        return places * 2 * HOP
+    longest = _stated(config, "max_length")
+    return None if spectrogram_grid(module) is None or longest is None else longest * HOP
 
 
 def spectrogram_grid(module: nn.Module) -> tuple[int, int] | None:
     """Return rows (bands) and columns (time) of a spectrogram transformer's patches; None for others."""
     config = getattr(module, "config", None)
     names = ("num_mel_bins", "max_length", "frequency_stride", "time_stride", "patch_size")
-    known = [getattr(config, name, None) for name in names]
-    if not all(isinstance(value, int) for value in known):
+    known = [n for name in names if (n := _stated(config, name)) is not None]
+    if len(known) < len(names):
         return None
-    bins, length, by_bands, by_time, patch = (int(value) for value in known if value)
+    bins, length, by_bands, by_time, patch = known
     return (bins - patch) // by_bands + 1, (length - patch) // by_time + 1
 
 
@@ -577,12 +600,10 @@ def column_seconds(module: nn.Module, rate: float | None) -> float | None:
 def first_values(module: nn.Module) -> Tensor | None:
     """Return the first value of a clip that each column of places reads; None where it is not known."""
     config: PretrainedConfig = getattr(module, "config", None)
-    grid = spectrogram_grid(module)
-    if grid is not None:
+    if (grid := spectrogram_grid(module)) is not None:
         return torch.arange(grid[1]) * int(config.time_stride) * HOP
-    if isinstance(getattr(config, "max_source_positions", None), int):
-        return torch.arange(int(config.max_source_positions)) * 2 * HOP
-    return None
+    places = _stated(config, "max_source_positions")
+    return None if places is None else torch.arange(places) * 2 * HOP
 
 
 def n_frames(module: nn.Module, n_values: int) -> int | None:
