@@ -16,6 +16,7 @@ from sae_nb.architectures import (
     FixedOperator,
     IdentityProx,
     SoftProx,
+    ThresholdProx,
     _sparse_coding as coding,
     admm,
     ista,
@@ -447,6 +448,9 @@ def test_a_pre_code_at_its_threshold_is_not_above_it() -> None:
     assert z.tolist() == [one * up for one, up in zip(u.tolist(), above, strict=True)]
     by_u, by_theta = torch.autograd.grad(z.sum(), (u, theta))
     assert (by_u.tolist(), by_theta.tolist()) == (above, [-2.0 * one for one in near])
+    values, limits = u.detach()[:2, None].expand(2, 2), torch.tensor([1.0, 0.5])
+    kept = ThresholdProx(limits)
+    assert kept.dense(values).tolist() == kept(values).to_dense().tolist() == [[0, 1], [1.5, 1.5]]
     counted = step(u, theta, 0.5)
     assert counted.tolist() == above
     (by_theta,) = torch.autograd.grad(counted.sum(), theta)
