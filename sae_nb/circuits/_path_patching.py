@@ -214,7 +214,7 @@ def _moved(
 
         with watching(model, change=change):
             found.append(measured_copies(model, pair.base, len(chosen), (), pair.measure))
-    return torch.cat(found).double().numpy().reshape(2, -1) - pair.start
+    return torch.cat(found).double().numpy().reshape(2, len(paths)) - pair.start
 
 
 def _heard(

@@ -153,6 +153,10 @@ def test_neighbours_by_what_they_make_and_what_runs_on() -> None:
     _, outputs = found.neighbours(2, 5)
     assert outputs["node"].tolist() == [3, 5]
     assert found.neighbours(5, 2)[0]["node"].tolist() == [3, 2]
+    # of the other atom nothing runs on to the target
+    _, outputs = Circuit(without_edges((5, 3))).neighbours(2, 5)
+    assert outputs["node"].tolist() == [5, 3]
+    assert outputs.share.tolist() == [0.5, 0.75]
 
 
 def test_a_drawing_has_flows_for_edges_and_a_column_for_a_position() -> None:

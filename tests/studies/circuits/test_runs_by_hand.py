@@ -456,7 +456,13 @@ def test_a_path_changes_one_head_and_holds_those_between(monkeypatch: pytest.Mon
     assert sent[1, :, 1].abs().tolist() == [3, 4]
 
     own = torch.arange(8.0).reshape(2, 2, 2, 1)  # version, head, time, d
-    monkeypatch.setattr(path_patching, "_heard", lambda *given: {2: {"keys": own, "values": -own}})
+    asked: list[set[int]] = []
+
+    def heard_by(*given: Any) -> Any:
+        asked.append(given[4])
+        return {2: {"keys": own, "values": -own}}
+
+    monkeypatch.setattr(path_patching, "_heard", heard_by)
 
     def copies(model: Any, base: Any, n: int, puts: Any, measure: Any) -> Tensor:
         found = torch.zeros(n)
@@ -472,6 +478,7 @@ def test_a_path_changes_one_head_and_holds_those_between(monkeypatch: pytest.Mon
     monkeypatch.setattr(path_patching, "measured_copies", copies)
     paths: Any = [((2, 1), "keys"), ((2, 0), "values")]
     moved = path_patching._moved(None, places, pair, (0, 1), paths, 2, 0)  # type: ignore[arg-type]
+    assert asked == [{2}]
     # put in for 100 each: 2 + 3, −(0 + 1); of the control 6 + 7, −(4 + 5); all less the start
     assert moved.tolist() == [[5 - 200 - 1, -1 - 200 - 1], [13 - 200 - 1, -9 - 200 - 1]]
 
