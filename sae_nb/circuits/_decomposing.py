@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -312,7 +313,7 @@ def _by_groups(search: _Search, parts: int) -> None:
     """From places and positions down; single atoms are tried last, all of them at once."""
     groups = list(_cells(search.graph, search.atoms).values())
     n_levels = 1 + int(np.ceil(np.log(max(map(len, groups))) / np.log(parts)))
-    for level in range(1, len(search.atoms) + 1):
+    for level in count(1):
         several = [nodes for nodes in groups if len(nodes) > 1]
         if not several:
             break

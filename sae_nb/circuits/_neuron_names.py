@@ -59,7 +59,7 @@ def _named(
     passes: UnitPasses, nodes: Sequence[Entries], n_tokens: int, head: Head, lens: Lens | None
 ) -> list[str]:
     """A name for each node, place by place."""
-    likely, lines, found = passes.likely[:LIKELY], dict[int, _Line](), list[str]()
+    likely, lines, found = passes.likely[:LIKELY], dict[int | None, _Line](), list[str]()
 
     @torch.no_grad()
     def effects(directions: Float[Tensor, "m d"], layer: int) -> Float[Tensor, "m n"]:
@@ -73,7 +73,7 @@ def _named(
         if not len(entries) or (lens is not None and layer not in lens.blocks):
             found += [""] * len(entries)
             continue
-        key = 0 if lens is None else layer
+        key = None if lens is None else layer
         if key not in lines:
             drawn = torch.randn(N_DRAWN, head.d, generator=torch.Generator().manual_seed(0))
             lines[key] = _Line.of(effects(drawn, layer))

@@ -47,7 +47,7 @@ def traced(trace: Trace, targets: Sequence[Wanted], max_nodes: int) -> Attributi
     nodes.block = rows_together(trace, nodes.n, n_traced)
     rows: dict[int, Any] = {}
     for t, target in enumerate(targets):
-        rows[nodes.first_target + t] = nodes.row(trace.slope(target.value, None, 0)[0])
+        rows[nodes.first_target + t] = nodes.row(trace.of(target.value))
     while len(rows) < n_traced:
         for layer, entries in nodes.next(rows, max_nodes - len(rows) + len(targets)):
             for row, entry in zip(trace.into(layer, entries), entries, strict=True):

@@ -278,14 +278,21 @@ class Trace:
         towards = torch.zeros(len(entries), *read.shape, dtype=read.dtype, device=read.device)
         at = torch.arange(len(entries), device=read.device)
         towards[at, 0, written.position[entries]] = written.slopes[entries].to(read)
-        return self.slope(read, towards, layer)
+        return self._slopes(read, self.leaves[: layer + 1], towards)
 
-    def slope(self, of: Tensor, towards: Tensor | None, layer: int) -> list[list[Tensor]]:
+    def of(self, value: Float[Tensor, ""]) -> list[Tensor]:
+        """Return slopes of a number of the answer, or of an atom, by every place."""
+        (slopes,) = self._slopes(value, self.leaves)
+        return slopes
+
+    def _slopes(
+        self, of: Tensor, leaves: Sequence[Tensor], towards: Tensor | None = None
+    ) -> list[list[Tensor]]:
         """∂/∂ what each place writes, (time, d) each; of a scalar, or along each of several directions."""
         several = towards is not None
         found = torch.autograd.grad(
             of,
-            self.leaves[: layer + 1] if several else self.leaves,
+            leaves,
             towards,
             retain_graph=True,
             allow_unused=True,

@@ -32,6 +32,8 @@ def test_a_cut_never_parts_equal_strengths() -> None:
     gains, cuts = _best_cuts(values, shares)
     assert gains.tolist() == [0.5, 1]
     assert cuts.tolist() == [1.5, 0.5]
+    gains, cuts = _best_cuts(np.array([3.0, 2.0, 2.0]), np.array([[0.0], [0.5], [-0.5]]))
+    assert (gains.tolist(), cuts.tolist()) == ([0], [2.5])
 
 
 def test_an_atom_is_chosen_on_one_half_by_balanced_accuracy() -> None:
@@ -57,6 +59,7 @@ def test_an_atom_is_chosen_on_one_half_by_balanced_accuracy() -> None:
     # where it is negative: −4 and −2, not −1; of the other half −3, not −1, and not 9
     below = {0: -4.0, 1: -2, 3: -1, 4: 5, 5: -3, 6: -1, 7: 9}
     assert chosen(one, below) == (1, -1, 1.5, 0.75, 3)
+    assert chosen({0: -0.5, 1: -0.5}) == (0, -1, 0.25, 0.5, 2)
     # 3 and 2 are told apart, 1 of the other half is between neither
     assert chosen({0: 3.0, 1: 3, 2: 2, 5: 3, 6: 1, 8: 2.5}) == (0, 1, 2.5, 0.75, 3)
 

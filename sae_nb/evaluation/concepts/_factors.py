@@ -203,24 +203,23 @@ def _best_atoms(
     yes = known[fit].sum(axis=0)
     # What a yes adds to the balanced accuracy, right or wrong.
     shares = np.where(known, 1 / (2 * yes), -1 / (2 * (fit.sum() - yes)))
-    shares[~fit] = 0
     for j in range(strengths.shape[1]):
         begin, end = strengths.indptr[j], strengths.indptr[j + 1]
         rows, values = strengths.indices[begin:end], strengths.data[begin:end]
         for way in (1, -1):
-            active = fit[rows] & (way * values > 0)
+            strength = way * values
+            active = fit[rows] & (strength > 0)
             if not active.any():
                 continue
-            gains, cuts = _best_cuts(way * values[active], shares[rows[active]])
+            gains, cuts = _best_cuts(strength[active], shares[rows[active]])
             better = 0.5 + gains > best
             best[better], threshold[better] = 0.5 + gains[better], cuts[better]
             atom[better], sign[better] = j, way
     predicted = np.zeros_like(known)
     factors = []
     for f in range(n_factors):
-        if atom[f] >= 0:
-            column = strengths[:, atom[f]]
-            predicted[column.indices[sign[f] * column.data > threshold[f]], f] = True
+        column = strengths[:, atom[f]]  # of no atom nothing is above the threshold
+        predicted[column.indices[sign[f] * column.data > threshold[f]], f] = True
         answers, truth = predicted[~fit, f], known[~fit, f]
         factors.append(
             FactorTold(

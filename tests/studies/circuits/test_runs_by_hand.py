@@ -750,17 +750,17 @@ def test_what_may_be_missing_grows_with_the_levels(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_name_is_what_stands_out_in_units_of_its_own_spread() -> None:
-    """Outputs that spread by 1, 2 and 3 over draws: effects of 3 and 2 are 3 and 1 of these."""
-    drawn = torch.tensor([[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0], [0.0, 0.0, 0.0]])
-    line = neuron_names._Line.of(drawn + torch.tensor([4.0, 6.0, 0.0]))
-    assert line.spread.tolist() == [1, 2, 3]
+    """Outputs that spread by ½, 2, 3 and not at all over draws: effects of 1½ and 2 are 3 and 1 of these."""
+    drawn = torch.tensor([[0.5, 2.0, 3.0, 0.0], [-0.5, -2.0, -3.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    line = neuron_names._Line.of(drawn + torch.tensor([2.0, 6.0, 0.0, 0.0]))
+    assert line.spread.tolist() == pytest.approx([0.5, 2, 3, 0])
 
     def standard(x: Any) -> np.ndarray:
         return (np.array(x) - np.mean(x)) / np.std(x, ddof=1)
 
-    (scores,) = line.scores(torch.tensor([[3.0, 2.0, 0.0]]))
-    assert scores.tolist() == pytest.approx(standard([3, 1, 0]))
-    strongest = [standard(row).max() for row in ([5, 4, 1], [3, 2, -1], [4, 3, 0])]
+    (scores,) = line.scores(torch.tensor([[1.5, 2.0, 0.0, 0.0]]))
+    assert scores.tolist() == pytest.approx(standard([3, 1, 0, 0]))
+    strongest = [standard(row).max() for row in ([5, 4, 1, 0], [3, 2, -1, 0], [4, 3, 0, 0])]
     assert line.least == pytest.approx(np.quantile(strongest, 0.95))
 
 
@@ -768,10 +768,10 @@ def test_a_neuron_is_named_by_what_it_adds_more_than_on_the_contrast(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Four words it raises by 3, 1, −2 and −2; the second neuron is weaker than on the contrast."""
-    weight = torch.tensor([[3.0], [9.0], [1.0], [-2.0], [-2.0]])
+    weight = torch.tensor([[3.0, 0], [9, 0], [0, 0.5], [-2, 0], [0, -1]])
     words = dict(enumerate(["aa", "none", "bb", "cc", "dd"]))
     head: Any = space(
-        d=1, pool="each", through_norm=lambda x: x, rows=lambda ids: weight[ids], model=None,
+        d=2, pool="each", through_norm=lambda x: x, rows=lambda ids: weight[ids], model=None,
         names=lambda ids: {i: words[i] for i in ids},
     )  # fmt: skip
     lines: list[float] = []
@@ -783,7 +783,10 @@ def test_a_neuron_is_named_by_what_it_adds_more_than_on_the_contrast(
 
     monkeypatch.setattr(neuron_names._Line, "of", line)
     sites = [
-        space(layer=space(write=space(layer=i)), written=lambda e: torch.ones(len(e.now), 1))
+        space(
+            layer=space(write=space(layer=i)),
+            written=lambda e: torch.tensor([[1.0, 2.0]]).expand(len(e.now), 2),
+        )
         for i in (0, 1)
     ]
     at = torch.tensor
@@ -803,6 +806,8 @@ def test_a_neuron_is_named_by_what_it_adds_more_than_on_the_contrast(
     assert named(1.0) == ["aa", "", "aa"]
     lens = space(blocks=(1,), effects=lambda x, layer: x @ -weight.T * layer)
     assert named(0.5, lens) == ["", "", "cc · dd"]
+    lens = space(blocks=(0,), effects=lambda x, layer: x @ weight.T * (layer + 1))
+    assert named(0.5, lens) == ["aa", "cc · dd", ""]
     monkeypatch.setattr(neuron_names, "AMONG", 1)
     assert named(0.4) == ["aa", "cc", "aa"]
 
