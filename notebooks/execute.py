@@ -105,8 +105,10 @@ def left_then_answered(path: Path) -> Any:
     return both
 
 
-def run(notebook: Any) -> float:
+def run(notebook: Any, kernel: Any = None) -> float:
     """Execute all cells in a fresh kernel, add each shown panel's page; return the kernel's CPU seconds.
+
+    `kernel` is the manager of one that was not started yet; by default Jupyter's own.
 
     Raises
     ------
@@ -117,8 +119,10 @@ def run(notebook: Any) -> float:
     from nbclient import NotebookClient
 
     place = {"metadata": {"path": str(FOLDER)}}
-    client = NotebookClient(notebook, timeout=600, resources=place, store_widget_state=False)
-    with tempfile.TemporaryDirectory() as folder, client.setup_kernel():
+    client = NotebookClient(
+        notebook, km=kernel, timeout=600, resources=place, store_widget_state=False
+    )
+    with tempfile.TemporaryDirectory() as folder, client.setup_kernel(cleanup_kc=True):
         for at, cell in enumerate(notebook.cells):
             client.execute_cell(cell, at)
         shown = {view["model_id"]: data for data in outputs(notebook) if (view := data.get(VIEW))}
@@ -229,15 +233,13 @@ def with_own_seconds(text: str, seconds: float) -> str:
     return COMPUTING.sub(rf"{in_words(seconds)} seconds of\1computing", text, count=1)
 
 
-def _note_seconds() -> None:
+def _note_seconds(path: Path) -> None:
     import nbformat
 
-    files = EXECUTED.glob("*.ipynb")
-    noted = {one.stem: nbformat.read(one, as_version=4).metadata[NOTED] for one in files}
-    for name, one in noted.items():
-        lesson = FOLDER / f"{name}.py"
-        text = lesson.read_text(encoding="utf-8")
-        lesson.write_text(with_own_seconds(text, one["seconds"]), encoding="utf-8")
+    noted = nbformat.read(EXECUTED / path.name, as_version=4).metadata[NOTED]
+    lesson = path.with_suffix(".py")
+    text = lesson.read_text(encoding="utf-8")
+    lesson.write_text(with_own_seconds(text, noted["seconds"]), encoding="utf-8")
 
 
 def main() -> int:
@@ -248,11 +250,13 @@ def main() -> int:
     parser.add_argument(
         "--note-seconds",
         action="store_true",
-        help="write the seconds into first cells; `make sync` copies them",
+        help="execute in any case, and write the seconds into first cells; `make sync` copies them",
     )
     asked = parser.parse_args()
     every = [path.resolve().with_suffix(".ipynb") for path in asked.notebooks] or lessons()
     missing = [path for path in every if (found := kept(path)) is None or not found[1]]
+    if asked.note_seconds:
+        missing = every  # tests keep notebooks too, and import what those need beforehand
     print(
         f"{len(every) - len(missing)} of {len(every)} notebooks are executed already.", flush=True
     )
@@ -261,8 +265,9 @@ def main() -> int:
         for line in side_by_side.map(execute, missing):
             print(line, flush=True)
             failed |= line.startswith("FAILED")
-    if asked.note_seconds:
-        _note_seconds()
+    if asked.note_seconds and not failed:
+        for path in every:
+            _note_seconds(path)
     return int(failed)
 
 

@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom in a fresh kernel; the tour also becomes a page."""
+"""Every notebook runs from top to bottom in a kernel of its own; the tour also becomes a page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.notebooks import forked_kernel
 from tests.notebooks.exercised import EXECUTE, FOLDER, SOLVE, read, script
 
 WITH_EXERCISES = SOLVE.with_exercises()
@@ -28,7 +29,6 @@ BARE = re.compile(r"^\s*(?:[A-Za-z_]\w*\(|[\[{(]|-?\d+\.\d{6,}|\w+\.\w+\()")
 IN_OTHER_FORM = ("text/html", "text/markdown", "application/vnd")
 N_PANELS = 6
 """Of the tour."""
-Record = Callable[[str, object], None]
 
 pytestmark = [pytest.mark.timeout(600)]
 
@@ -72,10 +72,9 @@ def test_a_bare_output_is_found(text: str) -> None:
     assert bare(cell) == []
 
 
-def run(notebook: Any, record_property: Record) -> float:
-    """Execute in a fresh kernel; its CPU seconds are recorded, not judged."""
-    seconds: float = EXECUTE.run(notebook)
-    record_property("seconds", round(seconds, 1))
+def run(notebook: Any) -> float:
+    """Execute in a kernel of its own."""
+    seconds: float = EXECUTE.run(notebook, forked_kernel.manager())
     ran = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     assert all(cell.execution_count for cell in ran)
     assert [text for cell in ran for text in bare(cell)] == []
@@ -84,20 +83,16 @@ def run(notebook: Any, record_property: Record) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
-def test_notebook_runs(path: Path, record_property: Record) -> None:
+def test_notebook_runs(path: Path) -> None:
     """Its own assertions hold; the documentation shows what came out."""
     notebook = EXECUTE.prepared(path)
-    EXECUTE.keep(notebook, path, run(notebook, record_property))
+    EXECUTE.keep(notebook, path, run(notebook))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
-def test_notebook_runs_with_each_exercise_left_and_then_answered(
-    path: Path, record_property: Record
-) -> None:
-    """No blank raises or passes, each has its own message; every answer passes, and the claims hold."""
+def exercised(path: Path) -> Any:
+    """Execute with each exercise left, then answered: no blank raises or passes, every answer passes."""
     notebook = EXECUTE.prepared(path)
-    EXECUTE.keep(notebook, path, run(notebook, record_property))
+    EXECUTE.keep(notebook, path, run(notebook))
     for (number, method), cell, _ in SOLVE.exercise_cells(notebook):
         text = "".join(str(out.get("data", {}).get("text/plain", "")) for out in cell.outputs)
         if cell.metadata["asked"] == "left":
@@ -105,17 +100,23 @@ def test_notebook_runs_with_each_exercise_left_and_then_answered(
             assert ("Predict first" if method == "reveal" else "Not answered yet") in text
         else:
             assert any(word in text for word in ("Right.", "Noted.", "Assessed.", "You predicted"))
+    return notebook
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted({*WITH_EXERCISES} - {TOUR}), ids=lambda path: path.stem)
+def test_notebook_runs_with_each_exercise_left_and_then_answered(path: Path) -> None:
+    """Each blank has its own message; the claims hold."""
+    exercised(path)
 
 
 @pytest.mark.parametrize("path", WRITING, ids=lambda path: path.stem)
-def test_notebook_runs_on_a_real_language_model(
-    path: Path, smollm2: Path, cache: Path, record_property: Record
-) -> None:
+def test_notebook_runs_on_a_real_language_model(path: Path, smollm2: Path, cache: Path) -> None:
     """As after `sae-nb get smollm2-135m`: it says so, and its assertions hold."""
     (cache / "models").mkdir()
     (cache / "models" / "smollm2-135m").symlink_to(smollm2)
     notebook = EXECUTE.prepared(path)
-    run(notebook, record_property)
+    run(notebook)
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
     assert any("SmolLM2-135M: real" in str(out.get("text", "")) for out in outputs)
 
@@ -126,21 +127,13 @@ def test_tour_runs_and_becomes_one_page(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    record_property: Record,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    """The tour's assertions hold, a table is printed last, and the page needs nothing else."""
+    """Its exercises and assertions hold, a table is printed last, and the page needs nothing else."""
     monkeypatch.setattr(sys, "argv", ["run_tour.py", "--out", str(tmp_path / "tour.html")])
-    executed = []
-
-    def run(notebook: Any) -> None:
-        executed.append((notebook, EXECUTE.run(notebook)))
-
-    monkeypatch.setattr(run_tour, "run", run)
+    tour = exercised(TOUR)
+    monkeypatch.setattr(run_tour, "run", lambda notebook: notebook.update(tour))
     assert run_tour.main() == 0
-    tour, seconds = executed[0]
-    if TOUR not in WITH_EXERCISES:
-        EXECUTE.keep(tour, TOUR, seconds)
-    assert [text for cell in tour.cells for text in bare(cell)] == []
     table = capsys.readouterr().out
     first = ("model", "hook point", "rows captured", "R²", "L0", "floor", "random directions")
     for name in (*first, "texts with a word of", "language model", "whole tour"):
