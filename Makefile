@@ -24,10 +24,11 @@ PYTEST_FLAGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Test processes side by side, one more than a small machine's cores: browsers and killed processes are waited
-# for. Each computes with one thread, or they would wait for each other's. One that has nothing left to do takes
-# over half of what another has; tests of a file stay neighbours, so that its fixtures are seldom made twice.
+# for. Each computes with one thread, or they would wait for each other's. A file is one process's, so that what
+# it opens is opened once; tests of few long files are shared out singly.
 JOBS ?= 3
-SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
+SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+SINGLY := -n $(JOBS) --dist worksteal
 # Bytecode is kept when a module is first imported, whatever the shell says; pip does not compile ahead: of the
 # 20 000 modules of the packages a sixth is ever imported, and to compile them all takes two minutes.
 export PYTHONDONTWRITEBYTECODE :=
@@ -149,7 +150,7 @@ binder: $(STAMP) chromium ## of the tests, those of the demo as Binder serves it
 
 reliability: $(STAMP) chromium loops ## of the tests, those of kills, damages, full disks, long use, endings, notebooks run all in one go, many times each; every class of transformers
 	@mkdir -p build
-	SAE_NB_ENDINGS=10 SAE_NB_INTERRUPTS=10 SAE_NB_WRONG_CALLS=80000 SAE_NB_RUN_ALLS=20 SAE_NB_SWEEP=all $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability tests/bad_input tests/families tests/browser/test_run_all.py
+	SAE_NB_ENDINGS=10 SAE_NB_INTERRUPTS=10 SAE_NB_WRONG_CALLS=80000 SAE_NB_RUN_ALLS=20 SAE_NB_SWEEP=all $(PYTEST) $(SINGLY) --junitxml=build/reliability.xml tests/reliability tests/bad_input tests/families tests/browser/test_run_all.py
 
 # What a checkout that is read alone cannot have: git's history, files of its own, rights of root, a home.
 stranger: $(STAMP) ## the quick tests without a browser, of the last commit, where nothing can be written, in an order drawn by SEED=1
@@ -169,21 +170,21 @@ check: $(STAMP) ## format, lint, types, import contracts, and how much a reader 
 	$(BIN)/lint-imports
 	$(BIN)/python tests/reach.py
 
-notebooks: $(STAMP) loops ## execute every notebook in a fresh kernel; what they show is kept for `make docs`
+notebooks: $(STAMP) loops ## execute every notebook in a kernel of its own; what they show is kept for `make docs`
 	@mkdir -p build
 	# One thread each: kernels with two threads wait for each other's as soon as anything else runs.
-	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
+	$(PYTEST) $(SINGLY) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
 
 mutants: $(STAMP) loops ## before a release: which of N=400 changed operators and numbers, drawn by SEED=1, no quick test notices; PACKAGE=codes: of one; AT=FILE:LINE: all of a line
 	@$(BIN)/python tests/mutants.py --seed $(or $(SEED),1) --n $(or $(N),400) --jobs $(JOBS) $(addprefix --package ,$(PACKAGE)) $(if $(AT),--at $(AT))
 
 reproduce: $(STAMP) ## one short seed of every reproduction; checks of the committed artefacts (not in CI: before a claim changes)
 	@mkdir -p build
-	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reproduce.xml tests/lessons/reproductions
+	$(PYTEST) $(SINGLY) --junitxml=build/reproduce.xml tests/lessons/reproductions
 
 reproduce-full: $(STAMP) ## every reproduction again into build/claims, 50 kills, 10 000 damages, 690 endings (hours); NAME=dark_matter: one of them (100 minutes at most; language_temporal 3.5 hours); a killed run goes on
 	@mkdir -p build
-	$(if $(NAME),,SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 SAE_NB_ENDINGS=10 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability)
+	$(if $(NAME),,SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 SAE_NB_ENDINGS=10 $(PYTEST) $(SINGLY) --junitxml=build/reliability.xml tests/reliability)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb_studies.reproductions $(or $(NAME),--all) --out build/claims
 
 bench: $(STAMP) ## the benchmarks that need no browser and no GPU, about an hour; NAME=pursuit: one of them; tables go to benchmarks/results

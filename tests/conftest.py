@@ -89,10 +89,7 @@ def _name_in_results(item: pytest.Item) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that of several processes none ends with a long one; or by lot.
-
-    Before them those in a browser: of what a file opens each process that has a part of it opens its own.
-    """
+    """Files with slow tests come first, before them those in a browser: no process ends with a long one; or by lot."""
     if results := config.getoption("--done"):
         passed = _passed(results)
         items[:] = [item for item in items if _name_in_results(item) not in passed]
