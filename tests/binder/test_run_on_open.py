@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -13,22 +14,6 @@ from tests.scripts import script
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "binder" / "jupyter" / "labextensions" / "sae-nb-run-on-open"
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
-
-
-def _load(name: str) -> ModuleType:
-    return script(ROOT / "tests" / "browser" / f"{name}.py", name)
-
-
-@pytest.fixture(scope="module")
-def harness(request: pytest.FixtureRequest) -> ModuleType:
-    """A Lab with Binder's settings, or a skip (a failure with --require-browser)."""
-    lab = _load("lab")
-    if lab.chromium() is None:
-        reason = "no Chromium here: install one or set SAE_NB_CHROMIUM"
-        if request.config.getoption("--require-browser"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return _load("self_running")
 
 
 @pytest.fixture
@@ -44,10 +29,12 @@ def notebook(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_named_notebook_runs_by_itself_and_only_once(
-    harness: ModuleType, notebook: Path, tmp_path: Path
+def test_a_named_notebook_runs_by_itself_and_only_once_and_no_other_can_ask_for_it(
+    lab_module: ModuleType, notebook: Path, tmp_path: Path
 ) -> None:
-    """Every cell has run in order, nobody having asked; a reloaded page does not run it again."""
+    """Every cell has run in order, nobody having asked; not again when the page is loaded again, and of a
+    notebook that the server does not name none, whatever its metadata say."""
+    harness = script(ROOT / "tests" / "browser" / "self_running.py", "self_running")
     with harness.SelfRunningLab(notebook, out=tmp_path / "out") as lab:
         lab.until(lab.all_ran, "the notebook to run by itself")
         assert [cell["count"] for cell in lab.state()["cells"]] == [1, 2, 3]
@@ -57,13 +44,7 @@ def test_a_named_notebook_runs_by_itself_and_only_once(
         lab.settle(3000)
         assert [cell["count"] for cell in lab.state()["cells"]] == [1, 2, 3]
         assert lab.problems() == []
-
-
-def test_a_notebook_cannot_ask_for_it(harness: ModuleType, notebook: Path, tmp_path: Path) -> None:
-    """Not named by the server means not run, whatever its metadata say."""
-    lab = harness.SelfRunningLab(notebook, out=tmp_path / "out")
-    lab.named = False
-    with lab:
+        lab.open(shutil.copy(notebook, tmp_path / "unnamed.ipynb").name)
         lab.settle(3000)
         assert [cell["count"] for cell in lab.state()["cells"]] == [None, None, None]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +105,8 @@ def the_keyboard_goes_through_and_nothing_moves_unasked(page: Page, stage: Any) 
 
 def nothing_is_cut_off(page: Page, stage: Any) -> None:
     """At every width all parts are inside, texts and marks whole, apart and seen; nothing scrolls."""
-    for pixels in (1400, 800, 420):
-        stage.width(stage.panel(), pixels)
-        stage.settle(100)
-        _judge(page, stage, f"{pixels}px", 12)
-        assert not page.evaluate(SIDEWAYS)
+    for pixels in (420, 800, 1400):
+        _at_width(page, stage, pixels, 12)
 
 
 def dark_and_lecture_scale_redraw(page: Page, stage: Any) -> None:
@@ -120,19 +116,21 @@ def dark_and_lecture_scale_redraw(page: Page, stage: Any) -> None:
     stage.lecture()
     now = [panel.evaluate("p => getComputedStyle(p).color") for panel in _shown(stage)]
     assert not set(now) & set(before)
-    _judge(page, stage, "dark", 15)
-    stage.width(stage.panel(), 800)
-    stage.settle(100)
-    _judge(page, stage, "dark-800px", 15)
+    for pixels in (1400, 800):
+        _at_width(page, stage, pixels, 15)
 
 
-def _judge(page: Page, stage: Any, name: str, least: int) -> None:
-    """Keep a picture of every panel and hold it against the rules of sizes, contrast and room."""
+def _at_width(page: Page, stage: Any, pixels: int, least: int) -> None:
+    """Hold every panel against the rules of sizes, contrast and room; keep a picture of one that breaks them."""
+    stage.width(stage.panel(), pixels)
     for number, panel in enumerate(_shown(stage)):
         panel.scroll_into_view_if_needed()
-        page.wait_for_timeout(150)
-        stage(f"{name}-{number}", panel)
-        _soon_nothing(panel, JUDGE, {"least": least})
+        try:
+            _soon_nothing(panel, JUDGE, {"least": least})
+        except AssertionError:
+            stage(f"{pixels}px-{least}-{number}", panel)
+            raise
+    assert not page.evaluate(SIDEWAYS)
 
 
 def _soon_nothing(panel: Any, script: str, *given: Any) -> None:
@@ -158,12 +156,9 @@ def _shown(stage: Any) -> list[Any]:
             if panel.is_visible() and not panel.evaluate(f"p => p.matches('{nested}')")]  # fmt: skip
 
 
-CHECKS: dict[str, Callable[[Page, Any], None]] = {
-    check.__name__: check
-    for check in (
-        every_control_has_a_name_and_an_explanation,
-        the_keyboard_goes_through_and_nothing_moves_unasked,
-        nothing_is_cut_off,
-        dark_and_lecture_scale_redraw,
-    )
-}
+def grammar(page: Page, stage: Any) -> None:
+    """All of it, in one opening."""
+    every_control_has_a_name_and_an_explanation(page, stage)
+    the_keyboard_goes_through_and_nothing_moves_unasked(page, stage)
+    nothing_is_cut_off(page, stage)
+    dark_and_lecture_scale_redraw(page, stage)

@@ -144,7 +144,7 @@ class Lab:
             shutil.copy(self.notebook, self._copy)
             self._start_server()
             self._start_browser()
-            self._open()
+            self.open(self._copy.name)
         except BaseException:
             self.__exit__()
             raise
@@ -245,8 +245,9 @@ class Lab:
         if not was_left(request):
             self.failed_requests.append(f"{request.url}: {request.failure}")
 
-    def _open(self) -> None:
-        self.page.goto(f"{self._base}/lab/tree/{self._copy.name}?token={self._token}&reset")
+    def open(self, name: str) -> None:
+        """Open a notebook of the same folder, alone."""
+        self.page.goto(f"{self._base}/lab/tree/{name}?token={self._token}&reset")
         self._until(self._idle, "the notebook to open with an idle kernel")
 
     def _idle(self) -> bool:

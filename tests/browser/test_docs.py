@@ -24,15 +24,20 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=["light", "dark"])
+LIGHT_AND_DARK = pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+
+
+@pytest.fixture
 def page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A page that must stay free of complaints and of requests beyond the disk."""
-    with watched(chromium.new_page(offline=True, color_scheme=request.param)) as made:
+    with watched(
+        chromium.new_page(offline=True, color_scheme=getattr(request, "param", "light"))
+    ) as made:
         yield made
 
 
 def test_pages_open_from_disk_and_fit_a_phone(page: Any) -> None:
-    """Light and dark: text is there, every picture came, and nothing is wider than the screen."""
+    """Text is there, every picture came, and nothing is wider than the screen."""
     page.set_viewport_size({"width": 390, "height": 844})
     for name in PAGES:
         page.goto((SITE / name).as_uri())
@@ -42,6 +47,7 @@ def test_pages_open_from_disk_and_fit_a_phone(page: Any) -> None:
         assert page.evaluate(missing) == 0, name
 
 
+@LIGHT_AND_DARK
 def test_every_text_has_contrast(page: Any) -> None:
     """WCAG's 4.5 : 1 of what is on the screen, light and dark, by the rule that panels are held to."""
     page.set_viewport_size({"width": 1280, "height": 900})
@@ -62,6 +68,7 @@ def test_search_finds_a_page_without_a_server(page: Any) -> None:
     assert any("errors.html" in link for link in found), found
 
 
+@LIGHT_AND_DARK
 def test_a_lesson_is_read_without_a_kernel(page: Any) -> None:
     """Each panel is a whole page in its frame, as light or dark as the site; nothing is wider than a phone."""
     lessons = sorted((SITE / "lessons").glob("*.html"))

@@ -1,10 +1,6 @@
-"""CurvePanel: the dial moves by keys, and a row of the table is a step of it."""
+"""CurvePanel: it is held to the grammar."""
 
 from __future__ import annotations
-
-from typing import Any
-
-from playwright.sync_api import Page
 
 CELLS = (
     """\
@@ -17,20 +13,3 @@ turned = sw.CurvePanel(
 )
 turned""",
 )
-
-
-def check_keys_turn_the_dial_and_a_row_is_a_step(page: Page, stage: Any) -> None:
-    panel = page.locator(".sae-nb-panel").nth(0)
-    panel.get_by_text("on the chord:").first.wait_for()
-    stage.settle()
-    stage("opened", panel)
-    before = stage.ask("turned.step")
-    panel.get_by_role("slider").first.focus()
-    page.keyboard.press("ArrowLeft")
-    stage.settle()
-    assert stage.ask("turned.step") == before - 1
-    panel.locator("tr", has_text="“9”").first.click()
-    panel.get_by_text("At 9 along the curve: “9”").first.wait_for()
-    stage.settle()
-    assert stage.ask("turned.step") == 2
-    stage("chosen", panel)

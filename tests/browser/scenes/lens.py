@@ -1,10 +1,6 @@
-"""LensPanel: a click on a cell lists it."""
+"""LensPanel: it is held to the grammar; clicks on a grid of places are tried in HeadsPanel."""
 
 from __future__ import annotations
-
-from typing import Any
-
-from playwright.sync_api import Page
 
 CELLS = (
     """\
@@ -14,17 +10,3 @@ layers""",
 patches = sw.LensPanel(vit, sn.load_lens("tiny-vit"), sn.data.scenes(2, seed=5).images)
 patches""",
 )
-
-
-def check_a_click_lists_a_cell(page: Page, stage: Any) -> None:
-    """The outline is where the click was, and the list names block and token."""
-    panel = page.locator(".sae-nb-panel").nth(0)
-    cells = panel.locator(".sae-nb-layers td[role=gridcell]")
-    cells.first.wait_for()
-    stage.settle()
-    stage("opened", panel)
-    cells.nth(2).click()
-    panel.get_by_text(", after “").first.wait_for()
-    stage.settle()
-    assert str(stage.ask("layers.place")) == "2"
-    stage("chosen", panel)
