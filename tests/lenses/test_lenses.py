@@ -161,7 +161,7 @@ def test_a_published_file_of_some_layers_fits_the_model_it_names_none_of(
         sn.load_lens(path, gpt)
     more = {"J": {0: torch.ones(128, 128), 1: torch.ones(128, 128)}, "input_gain": 2.0, "seed": 1}
     torch.save({**held, **more}, path)
-    assert sn.load_lens(path).facts["not read"] == ["input_gain", "source_layers"]
+    assert sn.load_lens(path).facts["not read"] == ["input_gain", "seed", "source_layers"]
     with pytest.raises(ValueError, match="3 blocks of width 128"):
         sn.load_lens(path, gpt)
 
