@@ -218,6 +218,26 @@ class SparseCodes(ArrayOfCodes, KnowsOtherWords):
         first, last = index.offsets[atom : atom + 2].tolist()
         return index.rows[first:last].long(), self.values[index.order[first:last]]
 
+    def of_atoms(self, atoms: Sequence[int]) -> Float[Tensor, "*batch chosen"]:
+        """Return the coefficients of a few atoms, row by row and with their gradient: a dense block of them.
+
+        Example
+        -------
+        >>> SparseCodes.from_dense(torch.tensor([[1.0, 0, -2], [0, 4, 0]])).of_atoms([2, 0]).tolist()
+        [[-2.0, 1.0], [0.0, 0.0]]
+        """
+        chosen = torch.as_tensor(atoms, dtype=torch.long, device=self.device)
+        column = torch.full((self.n_atoms,), -1, device=self.device)
+        column[chosen] = torch.arange(len(chosen), device=self.device)
+        at = column[self.atoms.long()]
+        here = at >= 0
+        cell = self.support.rows[here].long() * len(chosen) + at[here]
+        block = self.values.new_zeros(self.n_rows * len(chosen))
+        block = block.index_add(0, cell, self.values[here]).reshape(self.n_rows, len(chosen))
+        return block[:, column[chosen]].reshape(
+            *self.leading_shape, len(chosen)
+        )  # one may be asked for twice
+
     # Tables and arrays
 
     @checked

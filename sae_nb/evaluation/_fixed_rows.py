@@ -12,7 +12,6 @@ from jaxtyping import Float, Int, UInt8
 
 from sae_nb.activations import Activations
 from sae_nb.evaluation.report._row_pass import all_codes, encoded_rows
-from sae_nb.steering._edits import latents
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -84,7 +83,7 @@ class FixedRows:
 
     def gallery(self, sae: SparseAutoencoder, atoms: Sequence[int]) -> AtomGallery:
         """Read the atoms on the probe's rows."""
-        strength = latents(all_codes(sae, self.acts), tuple(atoms)).abs().numpy()
+        strength = all_codes(sae, self.acts).of_atoms(atoms).abs().numpy()
         best = strength.argmax(axis=0)
         parts: dict[str, Any] = {}
         if self.context.pictures is not None:

@@ -15,7 +15,6 @@ from sae_nb.checks import as_tensor
 from sae_nb.corpora._reading import check_row_by_row
 from sae_nb.models._generation import prompt_row
 from sae_nb.steering import splice
-from sae_nb.steering._edits import latents
 from sae_nb.steering._request import check_hook_point, check_width, policy_for
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class Along:
     def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
         """Subtract it."""
         with torch.no_grad():
-            z = latents(self.sae.encode(x.to(self.rows)), self.atoms)
+            z = self.sae.encode(x.to(self.rows)).of_atoms(self.atoms)
             written = z @ self.rows
             if self.along is not None:
                 size = written.norm(dim=-1, keepdim=True)

@@ -78,7 +78,7 @@ class Ring(Finding):
 
         The mean place of its atoms on the circle, by |z|. Pass it to `curve(…, closed=True, period=1.0)`.
         """
-        dense = np.abs(latents_of(codes, self.atoms))
+        dense = codes.of_atoms(self.atoms).detach().double().abs().cpu().numpy()
         total = dense @ np.exp(2j * np.pi * self.places)
         u = np.floor(np.angle(total) / (2 * np.pi) % 1.0 * steps) / steps
         return np.where(np.abs(total) > 1e-9 * dense.sum(axis=1), u, np.nan)
@@ -126,7 +126,7 @@ def coactivation_ring(
     rng = np.random.default_rng(seed)
     first = rng.permutation(codes.n_rows) < codes.n_rows // 2
     groups = tied_groups(codes, first) if atoms is None else [_checked_group(codes, atoms)]
-    fires = [latents_of(codes, group) != 0 for group in groups]
+    fires = [fires_of(codes, group) for group in groups]
     known = [
         (f[first].sum(axis=0) >= LEAST_ROWS) & (f[~first].sum(axis=0) >= LEAST_ROWS) for f in fires
     ]
@@ -174,16 +174,9 @@ def _checked_group(codes: SparseCodes, atoms: Sequence[int]) -> Int[np.ndarray, 
     return group
 
 
-def latents_of(codes: SparseCodes, atoms: Int[np.ndarray, " m"]) -> Float[np.ndarray, "rows m"]:
-    """Latents of some atoms, dense."""
-    place = np.full(codes.n_atoms, -1)
-    place[atoms] = np.arange(len(atoms))
-    plain = codes.detach().to("cpu")
-    column = place[plain.atoms.numpy()]
-    row = np.repeat(np.arange(codes.n_rows), np.diff(plain.offsets.numpy()))
-    found = np.zeros((codes.n_rows, len(atoms)))
-    found[row[column >= 0], column[column >= 0]] = plain.values.double().numpy()[column >= 0]
-    return found
+def fires_of(codes: SparseCodes, atoms: Int[np.ndarray, " m"]) -> Bool[np.ndarray, "rows m"]:
+    """Return in which rows some atoms fire."""
+    return np.asarray((codes.of_atoms(atoms) != 0).cpu().numpy())
 
 
 def tied_groups(
@@ -199,7 +192,7 @@ def tied_groups(
     from scipy.sparse.csgraph import connected_components
 
     used = np.unique(codes.atoms.cpu().numpy())
-    fires = latents_of(codes, used)[first] != 0
+    fires = fires_of(codes, used)[first]
     often = fires.sum(axis=0) >= LEAST_ROWS
     used, fires = used[often], fires[:, often]
     if len(used) < FEWEST:

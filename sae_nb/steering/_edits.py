@@ -29,7 +29,6 @@ from sae_nb.steering._modes import MODES, Mode
 if TYPE_CHECKING:
     from sae_nb.activations._named_positions import NamedPositions
     from sae_nb.architectures import SparseAutoencoder, Temporal
-    from sae_nb.codes import SparseCodes
     from sae_nb.geometry import Curve
     from sae_nb.models import HookPoint, RunState
     from sae_nb.steering._one_site import OneSite, Taps
@@ -456,7 +455,7 @@ class Firing:
         """Return where it is open."""
         like = self.sae.dictionary
         with torch.no_grad():
-            z = latents(self.sae.encode(x.to(like)), (self.atom,))[..., 0]
+            z = self.sae.encode(x.to(like)).of_atoms((self.atom,))[..., 0]
         return (z > self.threshold).to(x.device)
 
 
@@ -545,7 +544,7 @@ def change_atoms(
         z: Tensor | float = 0.0
         gain: Tensor | float = 1.0
         if how.reads_latents:
-            z, (gain, _) = latents(sae.encode(tokens), atoms).to(d), uncoded(sae, tokens)
+            z, (gain, _) = sae.encode(tokens).of_atoms(atoms).to(d), uncoded(sae, tokens)
         delta = (how.change(z, amount) * gain) @ d
         if keep_error:
             return x + delta.to(x)
@@ -588,15 +587,3 @@ class AtomsOfSequences:
         if lengths:
             out[keep] = unpadded(self.change(padded(x[keep], lengths)), lengths).to(x.dtype)
         return out
-
-
-def latents(codes: SparseCodes, atoms: Sequence[int]) -> Float[Tensor, "*batch chosen"]:
-    """Return the coefficients of a few atoms, row by row, without a dense code."""
-    counts = codes.offsets[1:] - codes.offsets[:-1]
-    row = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-    columns = []
-    for atom in atoms:
-        entries = codes.atoms == atom
-        column = torch.zeros(len(counts), dtype=codes.values.dtype, device=codes.values.device)
-        columns.append(column.index_add(0, row[entries], codes.values[entries]))
-    return torch.stack(columns, dim=-1).reshape(*codes.leading_shape, len(columns))

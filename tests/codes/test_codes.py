@@ -232,3 +232,16 @@ def test_importing_codes_does_not_import_numba() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.stdout.split() == ["False", "False"], result.stderr
+
+
+def test_some_atoms_are_dense_columns_in_the_order_asked_for() -> None:
+    """By hand, with one asked for twice, one that never fires, and none; leading axes and slopes stay."""
+    z = torch.tensor([[[1.0, 0, -2, 3], [0, 4, 0, 5]]], requires_grad=True)
+    codes = SparseCodes.from_dense(z.detach()).with_values(z[z != 0])
+    block = codes.of_atoms([3, 0, 3])
+    assert block.tolist() == [[[3, 1, 3], [5, 0, 5]]]
+    (slope,) = torch.autograd.grad(block[0, :, 0].sum(), z)
+    assert slope.tolist() == [[[0, 0, 0, 1], [0, 0, 0, 1]]]
+    silent = SparseCodes.from_dense(torch.tensor([[2.0, 0, 0]]))
+    assert silent.of_atoms([2, 1]).tolist() == [[0, 0]]
+    assert codes.of_atoms([]).shape == (1, 2, 0)

@@ -11,7 +11,7 @@ import torch
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import Ring, coactivation_ring, curve
-from sae_nb.geometry._ring import _checked_group, _closed, _lift, latents_of, tied_groups
+from sae_nb.geometry._ring import _checked_group, _closed, _lift, tied_groups
 
 M, N, OTHERS = 12, 1500, 40
 
@@ -137,9 +137,3 @@ def test_a_ring_is_of_six_to_sixty_four_atoms() -> None:
     for wrong in (range(5), range(65), [0, 1, 2, 3, 4, 5, 5]):
         with pytest.raises(ValueError, match="must be 6 to 64 atoms, each once"):
             _checked_group(codes, wrong)
-
-
-def test_latents_of_atoms_are_dense_columns_in_their_order() -> None:
-    z = torch.tensor([[1.0, 0, -2, 3], [0, 4, 0, 5]])
-    found = latents_of(SparseCodes.from_dense(z), np.array([3, 0]))
-    assert found.tolist() == [[3, 1], [5, 0]]

@@ -20,7 +20,7 @@ from sae_nb.activations._sites import written_codes
 from sae_nb.models._answers import AnswerKind as OutcomeKind
 from sae_nb.models._one_input import outcome_names
 from sae_nb.steering._contexts import Active
-from sae_nb.steering._edits import Change, MaskedEdit, Positions, Where, latents
+from sae_nb.steering._edits import Change, MaskedEdit, Positions, Where
 from sae_nb.steering._request import Edit, check_hook_point, first_look, tap_of
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def removing(
         x: Float[Tensor, "batch time d_out"], read: Float[Tensor, "batch time d_in"] | None = None
     ) -> Float[Tensor, "batch time d_out"]:
         seen = (x if read is None else read).float()
-        z = latents(written_codes(sae, sae.encode(seen), seen), (atom,)).detach()
+        z = written_codes(sae, sae.encode(seen), seen).of_atoms((atom,)).detach()
         return x - ((z - stays) * u.to(z)).to(x)
 
     return change

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from sae_nb.checks import Seed, check_atom, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding, column
-from sae_nb.geometry._ring import FEWEST, latents_of, tied_groups
+from sae_nb.geometry._ring import FEWEST, fires_of, tied_groups
 from sae_nb_studies.geometry._holes import holes
 
 Shape = Literal["circle", "sphere", "torus", "sheet", "chain", "none"]
@@ -155,7 +155,7 @@ def coactivation_shapes(
     found.sort(key=lambda group: (-len(group), group.tolist()))
     seen, shapes = [], []
     for group in found:
-        fires = latents_of(codes, group) != 0
+        fires = fires_of(codes, group)
         seen.append(_shape(fires[first]))
         again = _shape(fires[~first]).shape
         shapes.append(again if again == seen[-1].shape else "none")

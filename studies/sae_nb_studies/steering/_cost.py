@@ -27,7 +27,7 @@ from sae_nb.steering._answers import kl
 from sae_nb.steering._calibration import LARGEST, StrengthSearch
 from sae_nb.steering._contexts import Active
 from sae_nb.steering._dose_response import Measure, check_measure, check_strengths, measured
-from sae_nb.steering._edits import Along, MaskedEdit, latents
+from sae_nb.steering._edits import Along, MaskedEdit
 from sae_nb.steering._request import Edit, check_hook_point, check_width
 
 if TYPE_CHECKING:
@@ -480,7 +480,7 @@ def _with_it(
     atoms: Any = getattr(recipe, "atoms", None)
     if sae is not None and recipe.edit.tap is None and sae.d_in == x.shape[1]:
         with torch.no_grad():
-            z = latents(sae.encode(acts), atoms)
+            z = sae.encode(acts).of_atoms(atoms)
         on = (z != 0).any(dim=-1).cpu()
         if bool(on.any()) and not bool(on.all()):
             return on, "tokens at which the recipe's atoms fire minus the others"

@@ -34,7 +34,6 @@ from sae_nb.generation._writing import (
     text_of,
     token_names,
 )
-from sae_nb.steering._edits import latents
 from sae_nb_studies.evaluation.causal._target_odds import repeated_share, surprise
 
 if TYPE_CHECKING:
@@ -327,7 +326,7 @@ def _again(
     return Debugged(
         atoms=ranked,
         table=pd.DataFrame(rows),
-        strengths=latents(scene.codes, atoms)[is_output].T.float().cpu().numpy(),
+        strengths=scene.codes.of_atoms(atoms)[is_output].T.float().cpu().numpy(),
         tokens=token_names(model, scene.bad),
         prompt=text_of(model, scene.before),
         output=text_of(model, scene.bad),

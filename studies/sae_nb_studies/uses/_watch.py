@@ -15,7 +15,6 @@ from sae_nb.generation._writing import check_length, check_writer, prompt_ids, t
 from sae_nb.models._generation import Stream
 from sae_nb.models._interventions import Intervention
 from sae_nb.models._running import intervening
-from sae_nb.steering._edits import latents
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -117,7 +116,7 @@ def _moments(
         ids = stream.ids[0, position:]
         with intervening(model, [Intervention(point, reader)]):
             stream.step()
-        strengths = latents(reader.codes(len(ids)), atoms)[0].float().cpu().numpy()
+        strengths = reader.codes(len(ids)).of_atoms(atoms)[0].float().cpu().numpy()
         for token_id, name, row in zip(ids.tolist(), token_names(model, ids), strengths):
             if position == 0:
                 row = np.full_like(row, np.nan)

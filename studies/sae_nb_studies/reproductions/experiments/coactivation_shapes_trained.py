@@ -16,7 +16,6 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry._ring import latents_of
 from sae_nb_studies.data import PlantedManifolds, planted_manifolds
 from sae_nb_studies.geometry import CoactivationShapes, coactivation_shapes
 
@@ -103,7 +102,7 @@ def _counts(name: str, codes: SparseCodes, seed: int) -> dict[str, float]:
     found = coactivation_shapes(codes, seed=seed)
     rng, chance = np.random.default_rng(seed), []
     for group in found.groups:
-        mixed = torch.from_numpy(rng.permuted(latents_of(codes, group), axis=0))
+        mixed = torch.from_numpy(rng.permuted(codes.of_atoms(group).double().cpu().numpy(), axis=0))
         alone = coactivation_shapes(SparseCodes.from_dense(mixed), [list(range(len(group)))])
         chance += [alone.shape[0] in CLOSED]
     return {
