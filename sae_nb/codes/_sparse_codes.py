@@ -218,7 +218,9 @@ class SparseCodes(ArrayOfCodes, KnowsOtherWords):
         first, last = index.offsets[atom : atom + 2].tolist()
         return index.rows[first:last].long(), self.values[index.order[first:last]]
 
-    def of_atoms(self, atoms: Sequence[int]) -> Float[Tensor, "*batch chosen"]:
+    def of_atoms(
+        self, atoms: Sequence[int] | Int[np.ndarray, " chosen"]
+    ) -> Float[Tensor, "*batch chosen"]:
         """Return the coefficients of a few atoms, row by row and with their gradient: a dense block of them.
 
         Example
