@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,7 +17,9 @@ from sae_nb.models import _facts as facts
 
 if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Runs
+
+Model = TypeVar("Model", bound="Runs")
 
 AnswerKind = Literal["class", "next token", "vector"]
 
@@ -50,7 +52,7 @@ class AnswerTensor(NamedTensor):
 class Answer:
     """A model's answer to a batch; the only reader of a raw output."""
 
-    model: LiveModel
+    model: Runs
     raw: object
     keep: Bool[Tensor, "n time"] | None = None
     """Of the batch: False at padding; None without text."""
@@ -100,7 +102,7 @@ class Answer:
 class AnswerOf:
     """A live model whose answer is one of its other heads; everything else is the model's own."""
 
-    def __init__(self, model: LiveModel, head: str) -> None:
+    def __init__(self, model: Runs, head: str) -> None:
         if not callable(getattr(model.module, "forward_heads", None)):
             raise ValueError(
                 f'`head` must be "" for {model.name}, which has one head, got {head!r}.'
@@ -125,12 +127,12 @@ class AnswerOf:
         return raw
 
 
-def answering(model: LiveModel, head: str) -> LiveModel:
+def answering(model: Model, head: str) -> Model:
     """Return the model, or the model with another of its heads as its answer."""
-    return cast("LiveModel", AnswerOf(model, head)) if head else model
+    return cast("Model", AnswerOf(model, head)) if head else model
 
 
-def logit_cap(model: LiveModel) -> float | None:
+def logit_cap(model: Runs) -> float | None:
     """Return c of a model that answers with c · tanh(logits / c); None of others."""
     config = getattr(model.module, "config", None)
     find = getattr(config, "get_text_config", None)
@@ -179,7 +181,7 @@ def named_outputs(raw: object) -> dict[str, Tensor]:
     return tensors
 
 
-def check_columns(model: LiveModel, batch: Batch, raw: object) -> None:
+def check_columns(model: Runs, batch: Batch, raw: object) -> None:
     """Refuse a wrapper that answers at more tokens than it was given: places would be counted from its own."""
     if batch.token_ids is None or batch.encoder is not None or batch.images is not None:
         return

@@ -38,7 +38,7 @@ from sae_nb.models._families import (
 )
 
 if TYPE_CHECKING:
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Runs
 
 _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "n_blocks", "depth")
 _WATCHED = 4
@@ -62,7 +62,7 @@ class Turns:
     """Number of times that each module ran."""
 
 
-def settled(model: LiveModel, found: Structure) -> tuple[Structure, bool]:
+def settled(model: Runs, found: Structure) -> tuple[Structure, bool]:
     """Return a structure with its applications in order, and whether that is more than an assumption."""
     if model.remote:
         return found, True
@@ -80,7 +80,7 @@ def settled(model: LiveModel, found: Structure) -> tuple[Structure, bool]:
     return in_order(model.module, found, turns.blocks, turns.runs), True
 
 
-def again_and_again(model: LiveModel) -> tuple[Structure | None, bool]:
+def again_and_again(model: Runs) -> tuple[Structure | None, bool]:
     """Return the structure of a network that runs one block several times, and whether that is known."""
     if model.remote or not may_loop(model.module):
         return None, True
@@ -88,7 +88,7 @@ def again_and_again(model: LiveModel) -> tuple[Structure | None, bool]:
     return (None, False) if turns is None else (lone_block(model.module, turns.runs), True)
 
 
-def tried(model: LiveModel, found: Structure | None) -> Turns | None:
+def tried(model: Runs, found: Structure | None) -> Turns | None:
     """Return the turns of a pass over inputs of our own; None where the module runs on none of them."""
     if found is not None and found.runs:
         return Turns(blocks=found.paths, runs=found.runs)
@@ -115,7 +115,7 @@ def fixed(module: nn.Module) -> bool:
 
 
 def turns_of(
-    model: LiveModel, found: Structure | None, args: Sequence[Any], kwargs: Mapping[str, Any]
+    model: Runs, found: Structure | None, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Turns | None:
     """Run the module once, and return the turns of its blocks; None if it does not run on these inputs."""
     with (
@@ -133,7 +133,7 @@ def turns_of(
 
 
 @contextmanager
-def noting(model: LiveModel, found: Structure | None) -> Iterator[Callable[[], Turns]]:
+def noting(model: Runs, found: Structure | None) -> Iterator[Callable[[], Turns]]:
     """Note the turns of the blocks, and how often each module runs, in the passes inside."""
     lists = [] if found is None else block_lists(model.module, found)
     candidates = {path for paths in lists for path in paths}
@@ -158,7 +158,7 @@ def noting(model: LiveModel, found: Structure | None) -> Iterator[Callable[[], T
             handle.remove()
 
 
-def watches(model: LiveModel) -> bool:
+def watches(model: Runs) -> bool:
     """Return whether the next pass goes to its end, to see how often parts run; counts the passes.
 
     Networks that may loop more often for some inputs are watched, always or ever more rarely.
@@ -172,7 +172,7 @@ def watches(model: LiveModel) -> bool:
     )
 
 
-def verify(model: LiveModel, found: Structure, turns: Turns) -> None:
+def verify(model: Runs, found: Structure, turns: Turns) -> None:
     """Refuse a pass in which blocks ran in another order than the one that hook points count by."""
     known, ran = Counter(found.paths), Counter(turns.blocks)
     if found.looped or max(ran.values(), default=1) > 1:
@@ -195,7 +195,7 @@ def verify(model: LiveModel, found: Structure, turns: Turns) -> None:
 # Inputs to try.
 
 
-def arguments_to_try(model: LiveModel) -> Iterator[Arguments]:
+def arguments_to_try(model: Runs) -> Iterator[Arguments]:
     """Yield arguments that the module may read, the likeliest first."""
     device, dtype = model.device, model.dtype
     if model.modality.is_text:
@@ -220,7 +220,7 @@ def arguments_to_try(model: LiveModel) -> Iterator[Arguments]:
         yield (value.to(device),), {}
 
 
-def _pictures(model: LiveModel) -> Iterator[tuple[tuple[int, int], int]]:
+def _pictures(model: Runs) -> Iterator[tuple[tuple[int, int], int]]:
     config = getattr(model.module, "config", None)
     size, channels = getattr(config, "image_size", None), getattr(config, "num_channels", 3)
     sides = [

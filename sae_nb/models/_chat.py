@@ -23,7 +23,7 @@ from sae_nb.activations._context import ROLES
 from sae_nb.checks import warn_caller
 
 if TYPE_CHECKING:
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Reads
 
 Message = Mapping[str, Any]
 Render = Callable[[Sequence[Message]], str]
@@ -53,9 +53,7 @@ def is_conversation(item: object) -> TypeGuard[Sequence[Message]]:
     return len(item) > 0 and all(is_message(message) for message in item)
 
 
-def conversation(
-    model: LiveModel, messages: Sequence[Message], *, asks: bool = False
-) -> Conversation:
+def conversation(model: Reads, messages: Sequence[Message], *, asks: bool = False) -> Conversation:
     """Render messages; with `asks`, up to where the assistant continues its message or begins its answer."""
     _check(model, messages)
     begun = asks and messages[-1]["role"] == "assistant"
@@ -86,7 +84,7 @@ def _of_token(owner: Int[np.ndarray, "2 n"]) -> list[int]:
 
 
 def _turns(
-    model: LiveModel, whole: Render, said: Sequence[Message], text: str
+    model: Reads, whole: Render, said: Sequence[Message], text: str
 ) -> Iterator[tuple[int, int, int]]:
     """Yield number, start and end of every turn in a text, its markers included where they are known."""
     render = partial(_tried, model)
@@ -116,7 +114,7 @@ def _turns(
         yield index, start, end
 
 
-def _opening(model: LiveModel, message: Message, text: str, words: int, closes: bool) -> int:
+def _opening(model: Reads, message: Message, text: str, words: int, closes: bool) -> int:
     """Return where the first turn of a text begins: at the marker that opens its role later, or its words."""
     role, system = message["role"], message["role"] == "system"
     if role == "assistant":
@@ -169,7 +167,7 @@ def _alike(*texts: str) -> int:
     return next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), len(first))
 
 
-def _tried(model: LiveModel, messages: Sequence[Message], *, asks: bool = False) -> str:
+def _tried(model: Reads, messages: Sequence[Message], *, asks: bool = False) -> str:
     """Return messages as rendered, nothing where the template refuses them."""
     try:
         return _rendered(model, messages, asks=asks)
@@ -178,7 +176,7 @@ def _tried(model: LiveModel, messages: Sequence[Message], *, asks: bool = False)
 
 
 def _rendered(
-    model: LiveModel, messages: Sequence[Message], *, asks: bool = False, begun: bool = False
+    model: Reads, messages: Sequence[Message], *, asks: bool = False, begun: bool = False
 ) -> str:
     try:
         text: str = model.tokenizer.apply_chat_template(
@@ -195,7 +193,7 @@ def _rendered(
     return text
 
 
-def _check(model: LiveModel, messages: Sequence[Message]) -> None:
+def _check(model: Reads, messages: Sequence[Message]) -> None:
     if model.tokenizer is None or not getattr(model.tokenizer, "chat_template", None):
         raise ValueError(
             f"Messages need a tokenizer with a chat template, and {model.name} has none. Set "

@@ -13,10 +13,10 @@ from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import Batch
 
 if TYPE_CHECKING:
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Reads
 
 
-def without_targets(model: LiveModel, source: Batch) -> list[Int[Tensor, " time"]]:
+def without_targets(model: Reads, source: Batch) -> list[Int[Tensor, " time"]]:
     """Return what the decoder reads of sources alone: its start token; the source after it, to judge it."""
     start = torch.tensor([facts.decoder_start(model.module)])
     judges = not model.generates and facts.forward_names(model.module) & {
@@ -30,7 +30,7 @@ def without_targets(model: LiveModel, source: Batch) -> list[Int[Tensor, " time"
     return [torch.cat([start, text[:-1]]) for text in texts]
 
 
-def joined(model: LiveModel, source: Batch, targets: list[Int[Tensor, " time"]]) -> Batch:
+def joined(model: Reads, source: Batch, targets: list[Int[Tensor, " time"]]) -> Batch:
     """Return the batch of a source and of what the decoder reads."""
     ids = torch.nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=model.pad_id)
     lengths = torch.tensor([len(one) for one in targets])

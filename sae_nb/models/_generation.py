@@ -23,7 +23,7 @@ from sae_nb.models._answers import Answer
 from sae_nb.models._calls import RunState
 from sae_nb.models._chat import Conversation, is_conversation, is_message
 from sae_nb.models._generation_settings import GenerationSettings, warn_of_others, writes_as_read
-from sae_nb.models._live_model import Generated, continue_texts
+from sae_nb.models._interface import Generated, continue_texts
 from sae_nb.models._mixed_inputs import check_no_image, token_types
 from sae_nb.models._padding import feels_padding
 from sae_nb.models._text_inputs import language_samples, token_sequences

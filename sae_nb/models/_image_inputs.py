@@ -47,7 +47,7 @@ from sae_nb.models._two_streams import Pairs, pairs_of, with_targets
 
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Reads
 
 
 _TOLERANCE = 1e-3  # how far outside [0, 1] rounding may have moved a float image
@@ -60,7 +60,7 @@ class PixelValues:
     values: Float[Tensor, "channels height width"]
 
 
-def picture_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
+def picture_batches(model: Reads, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of pixel values; of an encoder–decoder, with what its decoder reads."""
     pairs = pairs_of(inputs) if model.streams else Pairs(inputs)
     needed = [] if model.streams else facts.needs_besides_pixels(model.module)
@@ -79,7 +79,7 @@ def picture_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Bat
     return with_targets(model, read, pairs) if model.streams else read
 
 
-def picture_samples(model: LiveModel, inputs: Inputs) -> Samples:
+def picture_samples(model: Reads, inputs: Inputs) -> Samples:
     """Return the images in `inputs`: tensors of shape (3, H, W), PIL images, unopened files."""
     inputs = without_labels(unpacked(inputs, IMAGES, "images"), 4)
     if isinstance(inputs, (str, Path)):
@@ -114,7 +114,7 @@ def picture_samples(model: LiveModel, inputs: Inputs) -> Samples:
     return chained(inputs, 4, lambda item: picture_samples(model, item), name="image")
 
 
-def check_pictures(model: LiveModel, pictures: Tensor) -> Tensor:
+def check_pictures(model: Reads, pictures: Tensor) -> Tensor:
     """Return images of shape (n, 3, H, W) if they are bytes or floats in [0, 1]."""
     shape = tuple(pictures.shape)
     if pictures.ndim != 4 or pictures.is_complex():
@@ -156,7 +156,7 @@ def _to_three_channels(shape: tuple[int, ...]) -> str:
     return "Of grey images (n, H, W) use images[:, None].expand(-1, 3, -1, -1)."
 
 
-def _files(model: LiveModel, path: str | Path) -> Samples:
+def _files(model: Reads, path: str | Path) -> Samples:
     if not str(path).strip():
         raise _not_pictures(model, path)
     place = Path(path).expanduser()
@@ -175,7 +175,7 @@ def _files(model: LiveModel, path: str | Path) -> Samples:
     raise FileNotFoundError(f"`inputs` must be an image that exists, got {str(path)!r}.")
 
 
-def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
+def _mapping(model: Reads, inputs: Mapping[str, Any]) -> Samples:
     if "pixel_values" in inputs:
         values = _pixel_values(inputs["pixel_values"])
         if values.ndim == 3:
@@ -209,7 +209,7 @@ def _pixel_values(given: object) -> Tensor:
     return values.detach().cpu().float()
 
 
-def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
+def _sequence(model: Reads, inputs: Sequence[Any]) -> Samples:
     if not inputs:
         raise empty("image")
     for item in inputs:
@@ -218,7 +218,7 @@ def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
     return Samples.joined([picture_samples(model, first_of_pair(item, 4)) for item in inputs])
 
 
-def _not_pictures(model: LiveModel, inputs: Inputs) -> TypeError:
+def _not_pictures(model: Reads, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be images for the vision model {model.name}, got {described(inputs)}. "
         "Pass a tensor of shape (n, 3, H, W) with values in [0, 1], PIL images, or files."
@@ -269,7 +269,7 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBom
 
 
 def _loaded(
-    model: LiveModel, item: Tensor | PixelValues | Image.Image | Path | bytes
+    model: Reads, item: Tensor | PixelValues | Image.Image | Path | bytes
 ) -> Tensor | PixelValues:
     """Return the pixels of an image; a file is turned upright, as its EXIF orientation has it."""
     if isinstance(item, (Tensor, PixelValues)):
@@ -313,12 +313,12 @@ def _warn_of_form(picture: Image.Image, *, turned: bool = False) -> None:
         warn_caller("Of an image of several frames the first is read. Pass the frames as images.")
 
 
-def _check_size(model: LiveModel, rows: int, columns: int) -> None:
+def _check_size(model: Reads, rows: int, columns: int) -> None:
     if isinstance(model.preprocess, Preprocess):
         model.preprocess.check_size(rows, columns)
 
 
-def _batch(model: LiveModel, items: list[Tensor | PixelValues], first: int) -> Batch:
+def _batch(model: Reads, items: list[Tensor | PixelValues], first: int) -> Batch:
     ready = [item.values for item in items if isinstance(item, PixelValues)]
     pictures = [item for item in items if isinstance(item, Tensor)]
     if ready and pictures:
@@ -344,7 +344,7 @@ def _batch(model: LiveModel, items: list[Tensor | PixelValues], first: int) -> B
     ).to(model.device)
 
 
-def _n_tokens(model: LiveModel, values: Tensor) -> int | None:
+def _n_tokens(model: Reads, values: Tensor) -> int | None:
     """Return the tokens per image for pixel values of this size; None if unknown."""
     if model.patch_grid is None:
         return None
@@ -419,7 +419,7 @@ class Fitted(NamedTuple):
     notes: tuple[str, ...]
 
 
-def fit_picture(model: LiveModel, given: object) -> Fitted:
+def fit_picture(model: Reads, given: object) -> Fitted:
     """Return one image as bytes of the size the model reads, and a note on every conversion."""
     if not model.modality.is_image:
         raise TypeError(
@@ -439,7 +439,7 @@ def fit_picture(model: LiveModel, given: object) -> Fitted:
     return Fitted(torch.from_numpy(array.copy()), tuple(notes))
 
 
-def fit_for_text(model: LiveModel, given: object) -> Fitted:
+def fit_for_text(model: Reads, given: object) -> Fitted:
     """Return one image as bytes, of its own size, for a processor that puts it into a text."""
     notes: list[str] = []
     if model.preprocess is None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sae_nb.checks import Inputs
     from sae_nb.checks._values import Indexed
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Reads
 
 
 # -------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def _moved(value: object, device: str | torch.device) -> object:
     return ordinary(to_device(value, device)) if isinstance(value, Tensor) else value
 
 
-def read_again(model: LiveModel, batch: Batch) -> Tensor | dict[str, Tensor]:
+def read_again(model: Reads, batch: Batch) -> Tensor | dict[str, Tensor]:
     """Return a batch in a form that `model.batches` reads to the same numbers.
 
     Images are pixel values, which are normalised already: bytes would round them, and what was given as pixel
@@ -271,7 +271,7 @@ Given = TypeVar("Given")
 Column = list[Any] | dict[str, Any]
 
 
-def column_of_table(model: LiveModel, inputs: Given) -> Given | Column:
+def column_of_table(model: Reads, inputs: Given) -> Given | Column:
     """Return the column of a table that a model of texts or images reads; anything else as it is."""
     text = model.modality.is_text
     return unpacked(inputs, TEXTS if text else IMAGES, "texts" if text else "images")
@@ -544,7 +544,7 @@ def described(inputs: Inputs) -> str:
 # Plain tensors for modules that read neither text nor images: the first axis counts samples.
 
 
-def batches_of(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
+def batches_of(model: Reads, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of tensors, with the faces of their samples where the kind of input has some."""
     found, face = plain_batches(model, inputs, batch_size=batch_size), model.modality.face
     if face is None:
@@ -556,7 +556,7 @@ def batches_of(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     return Batches(shown, n_samples=found.n_samples, policy=found.policy)
 
 
-def plain_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
+def plain_batches(model: Reads, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of plain tensors."""
     if isinstance(inputs, (Tensor, np.ndarray, Mapping)):
         checked = _checked(model, inputs)
@@ -583,7 +583,7 @@ def plain_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batch
     return Batches(batches(), n_samples=n_samples, policy={})
 
 
-def _peeked(model: LiveModel, inputs: Iterable[Any]) -> Iterator[Any]:
+def _peeked(model: Reads, inputs: Iterable[Any]) -> Iterator[Any]:
     iterator = iter(inputs)
     try:
         first = next(iterator)
@@ -593,7 +593,7 @@ def _peeked(model: LiveModel, inputs: Iterable[Any]) -> Iterator[Any]:
     return itertools.chain([first], iterator)
 
 
-def _checked(model: LiveModel, part: object) -> Tensor | dict[str, Tensor]:
+def _checked(model: Reads, part: object) -> Tensor | dict[str, Tensor]:
     if isinstance(part, (tuple, list)) and part and isinstance(part[0], Tensor):
         part = part[0]
     if isinstance(part, (Tensor, np.ndarray)) and not has_numbers(part):
@@ -629,7 +629,7 @@ def _begins_linear(module: nn.Module) -> bool:
     return type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
-def _not_tensors(model: LiveModel, inputs: Inputs) -> TypeError:
+def _not_tensors(model: Reads, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be a tensor whose first axis counts samples for {model.name}, got "
         f"{described(inputs)}. Wrap the module with tokenizer=… to read text, or with preprocess=… "
@@ -641,7 +641,7 @@ def _rows(part: Tensor | dict[str, Tensor]) -> int:
     return len(next(iter(part.values()))) if isinstance(part, dict) else len(part)
 
 
-def _batch(model: LiveModel, part: Tensor | dict[str, Tensor], first: int) -> Batch:
+def _batch(model: Reads, part: Tensor | dict[str, Tensor], first: int) -> Batch:
     def cast(value: Tensor) -> Tensor:
         return value.to(model.dtype) if value.is_floating_point() else value
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from nnsight import NNsight
     from nnsight.intervention.envoy import Envoy
 
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Runs
 
 
 Backend = Literal["nnsight", "hooks"]
@@ -108,7 +108,7 @@ class Intervention:
 
 
 @contextmanager
-def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterator[None]:
+def installed(model: Runs, states: RunState | Sequence[RunState]) -> Iterator[None]:
     """Apply the model's interventions to passes inside the block; the caller holds its lock."""
     stretches = (states,) if isinstance(states, RunState) else tuple(states)
     with model.editing.own_run(stretches):
@@ -232,7 +232,7 @@ LivePlace = tuple[nn.Module, Side]
 """A module itself, and a side of it."""
 
 
-def _places(model: LiveModel) -> dict[LivePlace, list[Intervention]]:
+def _places(model: Runs) -> dict[LivePlace, list[Intervention]]:
     """Where the active edits are, and at each place which ones, in their order."""
     places: dict[LivePlace, list[Intervention]] = {}
     for intervention in tuple(model.interventions):
@@ -249,12 +249,10 @@ def _places(model: LiveModel) -> dict[LivePlace, list[Intervention]]:
 
 # nnsight's wrapper for traces of our own, which passes arguments through untouched. One per model:
 # wrapping exchanges `forward` on every submodule.
-_WRAPPERS: weakref.WeakKeyDictionary[LiveModel, tuple[Any, dict[int, Any]]] = (
-    weakref.WeakKeyDictionary()
-)
+_WRAPPERS: weakref.WeakKeyDictionary[Runs, tuple[Any, dict[int, Any]]] = weakref.WeakKeyDictionary()
 
 
-def own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
+def own_wrapper(model: Runs) -> tuple[Any, dict[int, Any]]:
     """Return nnsight's wrapper and its envoy of every module, by the module's id.
 
     A module called "output", as in BERT, cannot be reached by its own name.
@@ -280,7 +278,7 @@ def edited_wrapper(wrapped: NNsight, write: Callable[[], None]) -> NNsight:
     return edited_model
 
 
-def _with_edits(model: LiveModel) -> NNsight:
+def _with_edits(model: Runs) -> NNsight:
     """Return nnsight's wrapper with the active edits in it, each place waiting by itself."""
     wrapper, envoys = own_wrapper(model)
     for (module, side), edits in _places(model).items():
@@ -343,7 +341,7 @@ def _put_back(table: dict[int, Any], key: int, value: object) -> None:
 class Editing:
     """Where a live model's edits meet its module, in its own runs and in calls from elsewhere."""
 
-    def __init__(self, model: LiveModel) -> None:
+    def __init__(self, model: Runs) -> None:
         self._model = weakref.ref(model)
         self.n_calls = 0
         """Number of times the whole module ran to its end while edits were held."""
@@ -399,8 +397,8 @@ class Editing:
         """Whether edits are in the module now."""
         return bool(self._holders)
 
-    def _live(self) -> LiveModel:
-        return cast("LiveModel", self._model())
+    def _live(self) -> Runs:
+        return cast("Runs", self._model())
 
     def _settle(self, places: Mapping[LivePlace, Any]) -> None:
         for place in [key for key in self._undo if isinstance(key, tuple) and key not in places]:

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb._hints import KnowsOtherWords
-from sae_nb._hooks import Hook
 from sae_nb.activations._context import Context
 from sae_nb.activations._modality import Modality, modality_of
 from sae_nb.checks import (
@@ -56,6 +55,7 @@ from sae_nb.models._hook_points import (
     near_names,
 )
 from sae_nb.models._inputs import AddBos, Batch, Batches, batches_of, described
+from sae_nb.models._interface import Generated, continue_texts, token_table
 from sae_nb.models._interventions import Editing, Intervention
 from sae_nb.models._lock import ModelLock, lock_of, of_one_thread
 from sae_nb.models._norms import takes_off_mean
@@ -69,13 +69,6 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from sae_nb.checks import Inputs
-
-
-Generated = str | Tensor | list[str] | list[Tensor]
-
-continue_texts: Hook[..., Generated] = Hook("continue_texts")
-token_table: Hook[[LiveModel, object], pd.DataFrame] = Hook("token_table")
-"""What is done with a model stands above it; users type these two as methods."""
 
 
 @dataclass(eq=False, repr=False)

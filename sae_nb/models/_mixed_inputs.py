@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from sae_nb.checks import Inputs
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Reads, Runs
 
 
 _OF_PICTURES = ("pixel_values", "input_features", "flattened_patches", "image_patches")
 
 
 def mixed_batches(
-    model: LiveModel,
+    model: Runs,
     inputs: Inputs,
     *,
     batch_size: int,
@@ -84,7 +84,7 @@ def _is_image(one: object) -> bool:
     return many or isinstance(one, Image.Image | Tensor) or is_array
 
 
-def _processed(model: LiveModel, chunk: list[Any]) -> Mapping[str, Any]:
+def _processed(model: Reads, chunk: list[Any]) -> Mapping[str, Any]:
     """Return what the model's processor makes of texts with their images."""
     processor = model.preprocess
     if processor is None:
@@ -106,7 +106,7 @@ def _processed(model: LiveModel, chunk: list[Any]) -> Mapping[str, Any]:
     return made
 
 
-def _begun_once(model: LiveModel, text: str) -> str:
+def _begun_once(model: Reads, text: str) -> str:
     """Return a text without the BOS that its processor puts there anyway."""
     bos, read = model.beginning_of_text, model.tokenizer
     if read is None or bos is None or read(text)["input_ids"][:2] != [bos, bos]:
@@ -115,7 +115,7 @@ def _begun_once(model: LiveModel, text: str) -> str:
     return text.lstrip().removeprefix(read.bos_token)
 
 
-def _made(model: LiveModel, parts: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
+def _made(model: Reads, parts: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
     first = 0
     for part in parts:
         batch = mixed_batch(model, part, first)
@@ -123,7 +123,7 @@ def _made(model: LiveModel, parts: Iterable[Mapping[str, Any]]) -> Iterator[Batc
         yield batch
 
 
-def mixed_batch(model: LiveModel, given: Mapping[str, Any], first: int = 0) -> Batch:
+def mixed_batch(model: Reads, given: Mapping[str, Any], first: int = 0) -> Batch:
     """Return the batch of a processor's output."""
     ids = check_ids(model, torch.as_tensor(given["input_ids"]))
     ids = ids[None] if ids.ndim == 1 else ids
@@ -181,7 +181,7 @@ LARGEST_SIDE = 128
 
 
 def _images(
-    model: LiveModel, features: Mapping[str, Tensor], ids: Tensor, keep: Tensor, first: int
+    model: Reads, features: Mapping[str, Tensor], ids: Tensor, keep: Tensor, first: int
 ) -> tuple[Tensor, Tensor]:
     """Return the images of a batch as displayed, and their places; none where patches cannot be told apart."""
     nothing = torch.zeros(0, 3, *_shown_size(model), dtype=torch.uint8)
@@ -207,14 +207,14 @@ def _images(
     return torch.stack(shown), torch.tensor(places)
 
 
-def _shown_size(model: LiveModel) -> tuple[int, int]:
+def _shown_size(model: Reads) -> tuple[int, int]:
     vision = getattr(model.module.config, "vision_config", None)
     size = pair(getattr(vision, "image_size", None)) if model.patch_grid is not None else None
     rows, columns = size or (LARGEST_SIDE, LARGEST_SIDE)
     return min(rows, LARGEST_SIDE), min(columns, LARGEST_SIDE)
 
 
-def _tiles(model: LiveModel, features: Mapping[str, Tensor]) -> list[tuple[Tensor, int, int]]:
+def _tiles(model: Reads, features: Mapping[str, Tensor]) -> list[tuple[Tensor, int, int]]:
     """Return the pixels of every image, or part of an image, that has patches of its own; and their grid."""
     values = features.get("pixel_values")
     if values is None or not values.is_floating_point():
@@ -230,7 +230,7 @@ def _tiles(model: LiveModel, features: Mapping[str, Tensor]) -> list[tuple[Tenso
     return [(tile, *grid) for tile in kept]
 
 
-def _unfolded(model: LiveModel, values: Tensor, grids: Tensor) -> list[tuple[Tensor, int, int]]:
+def _unfolded(model: Reads, values: Tensor, grids: Tensor) -> list[tuple[Tensor, int, int]]:
     """Return images from patches end to end, as Qwen2-VL's processor cuts them: merged ones side by side."""
     config: PretrainedConfig = model.module.config
     names = ("spatial_merge_size", "patch_size", "temporal_patch_size")
@@ -253,7 +253,7 @@ def _unfolded(model: LiveModel, values: Tensor, grids: Tensor) -> list[tuple[Ten
     return found
 
 
-def _displayed(model: LiveModel, pixels: Tensor) -> Tensor:
+def _displayed(model: Reads, pixels: Tensor) -> Tensor:
     """Return bytes of an image's pixel values: normalising undone where its mean is known."""
     prepare = getattr(model.preprocess, "image_processor", model.preprocess)
     mean, std = (getattr(prepare, name, None) for name in ("image_mean", "image_std"))
@@ -270,7 +270,7 @@ def _displayed(model: LiveModel, pixels: Tensor) -> Tensor:
     return as_bytes(shown.expand(3, -1, -1))
 
 
-def token_types(model: LiveModel, ids: Tensor) -> Tensor:
+def token_types(model: Reads, ids: Tensor) -> Tensor:
     """Return 0 at tokens of text, 1 at image patches, 2 at patches of videos."""
     types = torch.zeros_like(ids)
     for token, kind in model.placeholders.items():
@@ -278,11 +278,11 @@ def token_types(model: LiveModel, ids: Tensor) -> Tensor:
     return types
 
 
-def _is_placed(model: LiveModel, ids: Tensor) -> Tensor:
+def _is_placed(model: Reads, ids: Tensor) -> Tensor:
     return torch.isin(ids, torch.tensor(list(model.placeholders), dtype=ids.dtype))
 
 
-def _check_placed(model: LiveModel, placed: bool, pixels: list[str]) -> None:
+def _check_placed(model: Reads, placed: bool, pixels: list[str]) -> None:
     if placed and not pixels:
         raise ValueError(
             f"An image placeholder must come with its image for {model.name}, got one of the ids "
@@ -296,12 +296,12 @@ def _check_placed(model: LiveModel, placed: bool, pixels: list[str]) -> None:
         )
 
 
-def check_no_image(model: LiveModel, ids: Tensor) -> None:
+def check_no_image(model: Reads, ids: Tensor) -> None:
     """Refuse placeholders of images in a text that comes alone."""
     _check_placed(model, bool(_is_placed(model, ids).any()), [])
 
 
-def _without_placeholders(model: LiveModel, batch: Batch) -> Batch:
+def _without_placeholders(model: Reads, batch: Batch) -> Batch:
     if batch.token_ids is not None:
         check_no_image(model, batch.token_ids.cpu())
     none = torch.zeros(0, 3, *_shown_size(model), dtype=torch.uint8)

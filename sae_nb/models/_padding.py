@@ -13,7 +13,7 @@ from torch import Tensor
 from sae_nb.models import _facts as facts
 
 if TYPE_CHECKING:
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Runs
 
 Side = Literal["left", "right"]
 Arguments = Callable[[Sequence[Int[Tensor, " time"]]], facts.Arguments]
@@ -22,11 +22,11 @@ Arguments = Callable[[Sequence[Int[Tensor, " time"]]], facts.Arguments]
 LONGEST = 16
 """Tokens of the texts that are tried."""
 
-_FELT: weakref.WeakKeyDictionary[LiveModel, dict[Side, bool]] = weakref.WeakKeyDictionary()
+_FELT: weakref.WeakKeyDictionary[Runs, dict[Side, bool]] = weakref.WeakKeyDictionary()
 
 
 def feels_padding(
-    model: LiveModel, side: Side, texts: Sequence[Int[Tensor, " time"]], arguments: Arguments
+    model: Runs, side: Side, texts: Sequence[Int[Tensor, " time"]], arguments: Arguments
 ) -> bool:
     """Return whether a text's answer is another where padding stands beside it, on either side of it.
 
@@ -45,7 +45,7 @@ def feels_padding(
     return known[side]
 
 
-def _same(model: LiveModel, side: Side, short: Tensor, long: Tensor, arguments: Arguments) -> bool:
+def _same(model: Runs, side: Side, short: Tensor, long: Tensor, arguments: Arguments) -> bool:
     """Return whether the short text has the same answer alone as beside the long one."""
     devices = [model.device] if model.device.type == "cuda" else []
     # As one that is traced, this pass has none of the edits that are in force.
@@ -69,7 +69,7 @@ def _same(model: LiveModel, side: Side, short: Tensor, long: Tensor, arguments: 
     return bool((beside.to(alone) - alone).abs().max() <= close * spread)
 
 
-def _answer(model: LiveModel, given: facts.Arguments) -> Tensor:
+def _answer(model: Runs, given: facts.Arguments) -> Tensor:
     """Return the answer to the first text, float32."""
     args, kwargs = given
     return model.main_output(model.module(*args, **kwargs))[0].detach().float()

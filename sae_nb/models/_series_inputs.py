@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from sae_nb.checks import Inputs
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Reads
 
 _WIDTH = 480  # pixels
 _ONE, _ALL, _LOWEST = 96, 192, 24  # of one trace, of all, of one of a few
@@ -26,7 +26,7 @@ _FINE = 4  # points per pixel, between which a line is straight
 _LINE, _PAPER = 235, 20
 
 
-def series_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
+def series_batches(model: Reads, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of time series, with their traces and the time between their values.
 
     Models that take `past_values` read (n, time[, channels]); others have channels second.
@@ -51,7 +51,7 @@ def series_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batc
     return Batches(batches(), n_samples=found.n_samples, policy=policy)
 
 
-def _in_time(model: LiveModel, values: Tensor) -> Float[Tensor, "batch time channels"]:
+def _in_time(model: Reads, values: Tensor) -> Float[Tensor, "batch time channels"]:
     if values.ndim not in (2, 3):
         raise ValueError(
             f"Time series for {model.name} must have shape (n, time, channels) or (n, time), got "

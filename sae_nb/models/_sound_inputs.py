@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, SequenceFeatureExtractor
 
     from sae_nb.checks import Inputs
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class Features(NamedTuple):
     values: Float[Tensor, "frames features"]
 
 
-def sound_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
+def sound_batches(model: Reads, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of sounds; of an encoder–decoder, with what its decoder reads."""
     if model.streams:
         pairs = pairs_of(inputs)
@@ -139,7 +139,7 @@ def sound_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batch
     return _batches_of_sounds(model, inputs, batch_size)
 
 
-def _batches_of_sounds(model: LiveModel, inputs: Inputs, batch_size: int) -> Batches:
+def _batches_of_sounds(model: Reads, inputs: Inputs, batch_size: int) -> Batches:
     samples = sound_samples(model, inputs)
     items: Iterator[Any] = samples.items
     longest = None
@@ -157,13 +157,13 @@ def _batches_of_sounds(model: LiveModel, inputs: Inputs, batch_size: int) -> Bat
     )
 
 
-def rate_of(model: LiveModel) -> float:
+def rate_of(model: Reads) -> float:
     """Return the sample rate that a model reads."""
     rate = getattr(model.preprocess, "sample_rate", None) or model.sample_rate
     return float(rate or USUAL_RATE)
 
 
-def _chunks(model: LiveModel, items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+def _chunks(model: Reads, items: Iterator[Any], size: int) -> Iterator[list[Any]]:
     """Yield the samples of a batch each: as many as asked for, of one length where no mask is read."""
     masked = facts.masks_frames(model.module) and not _has_own_features(model.module)
     chunk: list[Any] = []
@@ -177,7 +177,7 @@ def _chunks(model: LiveModel, items: Iterator[Any], size: int) -> Iterator[list[
         yield chunk
 
 
-def sound_samples(model: LiveModel, inputs: Inputs) -> Samples:
+def sound_samples(model: Reads, inputs: Inputs) -> Samples:
     """Return the sounds in `inputs`: arrays of one axis, with their sample rate where they bring one."""
     if isinstance(inputs, bytearray | memoryview):
         inputs = bytes(inputs)
@@ -213,7 +213,7 @@ def sound_samples(model: LiveModel, inputs: Inputs) -> Samples:
     return chained(inputs, 2, lambda item: sound_samples(model, item), name="clip")
 
 
-def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
+def _mapping(model: Reads, inputs: Mapping[str, Any]) -> Samples:
     for name in ("input_values", "input_features"):  # as transformers' extractors return them
         if name in inputs:
             mask = inputs.get("attention_mask")
@@ -235,7 +235,7 @@ def _has_own_features(module: nn.Module) -> bool:
     return reads and not facts.reads_spectrograms(module)
 
 
-def _features(model: LiveModel, values: Tensor, mask: object) -> Samples:
+def _features(model: Reads, values: Tensor, mask: object) -> Samples:
     """Return what a model's own extractor made, (n, frames, features); each clip by its mask."""
     if facts.folded_frames(model.module) is not None:
         return _spectrograms(model, values[None] if values.ndim == 3 else values)
@@ -252,7 +252,7 @@ def _features(model: LiveModel, values: Tensor, mask: object) -> Samples:
     return Samples(iter(clips), len(clips))
 
 
-def _prepared(model: LiveModel, values: Tensor, mask: object) -> Samples:
+def _prepared(model: Reads, values: Tensor, mask: object) -> Samples:
     """Return what an extractor made; padding goes by its mask, on whichever side it is."""
     if facts.reads_spectrograms(model.module):
         rows = values[None] if values.ndim == 2 else values
@@ -268,7 +268,7 @@ def _prepared(model: LiveModel, values: Tensor, mask: object) -> Samples:
     return Samples(iter(clips), len(clips))
 
 
-def _array(model: LiveModel, values: Tensor, rate: float | None) -> Samples:
+def _array(model: Reads, values: Tensor, rate: float | None) -> Samples:
     folds = facts.folded_frames(model.module) is not None
     if values.ndim == 4 if folds else values.ndim == 3 and facts.reads_spectrograms(model.module):
         return _spectrograms(model, values)
@@ -288,7 +288,7 @@ def _array(model: LiveModel, values: Tensor, rate: float | None) -> Samples:
     return Samples(iter(clips), len(clips))
 
 
-def _spectrograms(model: LiveModel, values: Tensor) -> Samples:
+def _spectrograms(model: Reads, values: Tensor) -> Samples:
     config = getattr(model.module, "config", None)
     bins = getattr(config, "num_mel_bins", None)
     n_axes = 3 if facts.folded_frames(model.module) is None else 4
@@ -304,7 +304,7 @@ def _spectrograms(model: LiveModel, values: Tensor) -> Samples:
     return Samples(iter([Spectrogram(one) for one in values.detach().cpu()]), len(values))
 
 
-def _checked(model: LiveModel, values: Tensor, rate: float | None, number: int) -> Clip:
+def _checked(model: Reads, values: Tensor, rate: float | None, number: int) -> Clip:
     wanted = rate_of(model)
     if rate is not None and abs(rate - wanted) > 1e-6 * wanted:
         raise ValueError(
@@ -345,7 +345,7 @@ def _checked(model: LiveModel, values: Tensor, rate: float | None, number: int) 
     return Clip(values.float(), rate)
 
 
-def _file(model: LiveModel, path: str | Path | bytes) -> Clip:
+def _file(model: Reads, path: str | Path | bytes) -> Clip:
     values, rate = read_wave(path)
     if values.shape[1] != 1:
         raise ValueError(
@@ -404,7 +404,7 @@ class FittedSound(NamedTuple):
     notes: tuple[str, ...]
 
 
-def fit_sound(model: LiveModel, given: object) -> FittedSound:
+def fit_sound(model: Reads, given: object) -> FittedSound:
     """Return one sound at the rate and of a length that a model reads, and a note on every conversion.
 
     Of a longer sound the loudest stretch is kept; silence is added only where clips must have one length.
@@ -432,7 +432,7 @@ def fit_sound(model: LiveModel, given: object) -> FittedSound:
     return FittedSound(_checked(model, values, None, 0).values, tuple(notes))
 
 
-def _one_sound(model: LiveModel, given: object) -> tuple[Float[Tensor, "..."], float | None]:
+def _one_sound(model: Reads, given: object) -> tuple[Float[Tensor, "..."], float | None]:
     if isinstance(given, str | Path | bytes):
         return read_wave(given)
     rate: float | None = None
@@ -472,7 +472,7 @@ def _resampled(values: Float[Tensor, " time"], rate: float, wanted: float) -> Te
     return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32))
 
 
-def _of_length(model: LiveModel, values: Float[Tensor, " time"], notes: list[str]) -> Tensor:
+def _of_length(model: Reads, values: Float[Tensor, " time"], notes: list[str]) -> Tensor:
     rate, exact = rate_of(model), getattr(model.module, "clip_length", None)
     most = exact or facts.longest_clip(model.module) or round(LONGEST_SECONDS * rate)
     if len(values) > most:
@@ -490,7 +490,7 @@ def _of_length(model: LiveModel, values: Float[Tensor, " time"], notes: list[str
     return values
 
 
-def _not_sound(model: LiveModel, inputs: Inputs) -> TypeError:
+def _not_sound(model: Reads, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be sounds for the audio model {model.name}, got {described(inputs)}. Pass floats of "
         "shape (time,) or (n, time), a list of such arrays, (values, rate) or a .wav file."
@@ -501,7 +501,7 @@ def _not_sound(model: LiveModel, inputs: Inputs) -> TypeError:
 # Batches.
 
 
-def _batch(model: LiveModel, chunk: Sequence[Any], first: int, longest: int | None) -> Batch:
+def _batch(model: Reads, chunk: Sequence[Any], first: int, longest: int | None) -> Batch:
     if isinstance(chunk[0], Spectrogram | Features):
         return _batch_of(model, torch.stack([one.values for one in chunk]), first)
     lengths = torch.tensor([len(one.values) for one in chunk])
@@ -536,7 +536,7 @@ def _batch(model: LiveModel, chunk: Sequence[Any], first: int, longest: int | No
     return replace(batch, pictures=faces, longest=longest)
 
 
-def _batch_of(model: LiveModel, values: Tensor, first: int) -> Batch:
+def _batch_of(model: Reads, values: Tensor, first: int) -> Batch:
     """Return a batch of waveforms or spectrograms, as the module's forward takes them."""
     name = facts.sound_argument(model.module)
     values = values.to(model.dtype)
@@ -569,7 +569,7 @@ def _masked(batch: Batch, keep: Bool[Tensor, "batch places"]) -> Batch:
     )
 
 
-def _of_spectrograms(model: LiveModel, chunk: Sequence[Clip], first: int, lengths: Tensor) -> Batch:
+def _of_spectrograms(model: Reads, chunk: Sequence[Clip], first: int, lengths: Tensor) -> Batch:
     """Return a batch of the spectrograms of clips, cut or filled up to what the model reads."""
     extractor, rate = model.preprocess.extractor, rate_of(model)
     most = facts.longest_clip(model.module)
@@ -598,7 +598,7 @@ def _of_spectrograms(model: LiveModel, chunk: Sequence[Clip], first: int, length
     return replace(_masked(batch, keep), pictures=faces)
 
 
-def _of_folded(model: LiveModel, chunk: Sequence[Clip], first: int) -> Batch:
+def _of_folded(model: Reads, chunk: Sequence[Clip], first: int) -> Batch:
     """Return a batch of CLAP's spectrograms: clips are repeated up to its length, longer ones cut."""
     extractor, rate = model.preprocess.extractor, rate_of(model)
     frames = facts.folded_frames(model.module) or 1

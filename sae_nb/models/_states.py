@@ -25,7 +25,7 @@ from sae_nb.models import _facts as facts
 if TYPE_CHECKING:
     from sae_nb.models._hook_points import Features, HookPoint
     from sae_nb.models._inputs import Batch
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Reads
 
 
 # -------------------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ class TokenAxes:
     first: int | None = None
     """Place of the first token, where a state has more places than the batch has tokens."""
 
-    def grid_of(self, model: LiveModel) -> tuple[int, int] | None:
+    def grid_of(self, model: Reads) -> tuple[int, int] | None:
         """Return rows and columns of its patches or cells; None where they are not known."""
         return model.patch_grid if self.grid is None else self.grid
 
@@ -424,7 +424,7 @@ def seconds_per_step(
     return (stride if 0.5 < even / stride < 2 else even) / sample_rate
 
 
-def timed_layout(layout: TokenAxes, model: LiveModel, batch: Batch, point: HookPoint) -> TokenAxes:
+def timed_layout(layout: TokenAxes, model: Reads, batch: Batch, point: HookPoint) -> TokenAxes:
     """Return a layout with the time between its steps, where a batch is of traces of a known rate."""
     if model.column_seconds is not None:  # of patches of a spectrogram, or of a series
         row = layout.grid is None and model.patch_grid is None and layout.columns is not None
@@ -475,7 +475,7 @@ def by_place(
     return x.reshape(len(x), -1, x.shape[-1])
 
 
-def patches_of(x: Float[Tensor, "n ..."], model: LiveModel) -> Float[Tensor, "n patches d"]:
+def patches_of(x: Float[Tensor, "n ..."], model: Reads) -> Float[Tensor, "n patches d"]:
     """Return the places of a state that are patches or cells, or the single place that represents all."""
     places, prefix = by_place(x), 0 if x.ndim == 4 else model.prefix_tokens
     return places[:, prefix:] if places.shape[1] > prefix else places

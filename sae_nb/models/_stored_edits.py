@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nnsight import NNsight
     from nnsight.intervention.envoy import Envoy
 
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Runs
 
 
 Travelling = tuple[int | None, Tensor | None, Tensor, float, float]
@@ -155,7 +155,7 @@ def _refusal(message: str) -> Callable[[], None]:
 _KEPT: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def keep(model: LiveModel, interventions: Sequence[Intervention]) -> None:
+def keep(model: Runs, interventions: Sequence[Intervention]) -> None:
     """Have a remote model's nnsight object make these edits of ours, and no others of ours."""
     wrapped = model.given_nnsight
     ours = [edited_nnsight(wrapped, intervention)._edits[-1] for intervention in interventions]
@@ -187,11 +187,11 @@ class RemoteEditing(Editing):
         return run_remotely(self._live(), args, kwargs, states)[1]
 
 
-def _keep_held(model: LiveModel) -> None:
+def _keep_held(model: Runs) -> None:
     keep(model, model.interventions if model.editing.held else ())
 
 
-def check_travels(model: LiveModel, intervention: Intervention) -> None:
+def check_travels(model: Runs, intervention: Intervention) -> None:
     """Refuse an edit that is more than numbers for a model that runs remotely."""
     if model.remote and intervention.times is not None:
         raise ValueError(
@@ -221,7 +221,7 @@ def _travelling(intervention: Intervention, states: Sequence[RunState] | None) -
 
 
 def run_remotely(
-    model: LiveModel,
+    model: Runs,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     states: RunState | Sequence[RunState],
@@ -275,7 +275,7 @@ def _sent(
     return values
 
 
-def _in_order(model: LiveModel, places: Mapping[Place, Any]) -> list[Place]:
+def _in_order(model: Runs, places: Mapping[Place, Any]) -> list[Place]:
     """Places as a forward pass reaches them: a trace must read them so."""
     standard = [(point.path, point.side) for point in model.hook_points()]
     modules = [path for path, _ in model.module.named_modules()]

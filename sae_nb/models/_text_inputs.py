@@ -36,14 +36,14 @@ from sae_nb.models._inputs import (
     unpacked,
     without_labels,
 )
-from sae_nb.models._live_model import token_table
+from sae_nb.models._interface import token_table
 from sae_nb.models._padding import feels_padding
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sae_nb.checks import Inputs
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Reads, Runs
 
 
 PACKED_LENGTH = 1024  # longest packed row unless asked: attention costs grow with its square
@@ -65,7 +65,7 @@ class Row:
 
 
 def token_batches(
-    model: LiveModel,
+    model: Runs,
     inputs: Inputs,
     *,
     batch_size: int,
@@ -93,7 +93,7 @@ def token_batches(
 
 
 @token_table.answer
-def _token_table(model: LiveModel, inputs: Inputs) -> pd.DataFrame:
+def _token_table(model: Runs, inputs: Inputs) -> pd.DataFrame:
     """Return the tokens of texts, one row per token, as described at `LiveModel.tokens`."""
     import pandas as pd
 
@@ -107,7 +107,7 @@ def _token_table(model: LiveModel, inputs: Inputs) -> pd.DataFrame:
     return table if batches.n_samples != 1 else table.drop(columns="sample")
 
 
-def _tokens_of(model: LiveModel, batch: Batch) -> pd.DataFrame:
+def _tokens_of(model: Reads, batch: Batch) -> pd.DataFrame:
     import pandas as pd
 
     keep = cast(Tensor, batch.keep)  # there is one wherever text is read
@@ -130,7 +130,7 @@ def _tokens_of(model: LiveModel, batch: Batch) -> pd.DataFrame:
 
 
 def language_samples(
-    model: LiveModel, inputs: Inputs, *, asks: bool = False, masked: bool = False
+    model: Reads, inputs: Inputs, *, asks: bool = False, masked: bool = False
 ) -> Samples:
     """Return texts, conversations and ids; `asks`: up to an answer, `masked`: padding is known."""
     inputs = unpacked(inputs, TEXTS, "texts")
@@ -172,7 +172,7 @@ def language_samples(
     return chained(inputs, 2, lambda item: language_samples(model, item, asks=asks), name="text")
 
 
-def written(model: LiveModel, inputs: Inputs) -> list[str]:
+def written(model: Reads, inputs: Inputs) -> list[str]:
     """Return what a language model is given as texts that read to the same tokens, for a box to write in."""
     given = [inputs] if isinstance(inputs, str) else inputs
     if isinstance(given, (list, tuple)) and given and all(isinstance(one, str) for one in given):
@@ -182,7 +182,7 @@ def written(model: LiveModel, inputs: Inputs) -> list[str]:
     return [_written(model, batch) for batch in model.batches(inputs, batch_size=1)]
 
 
-def one_text(model: LiveModel, inputs: Inputs) -> str:
+def one_text(model: Reads, inputs: Inputs) -> str:
     """Return the one text that a language model is given."""
     texts = written(model, inputs)
     if len(texts) != 1:
@@ -190,7 +190,7 @@ def one_text(model: LiveModel, inputs: Inputs) -> str:
     return texts[0]
 
 
-def _written(model: LiveModel, batch: Batch) -> str:
+def _written(model: Reads, batch: Batch) -> str:
     rows = cast(Tensor, batch.token_ids)[0]
     ids = (rows if batch.keep is None else rows[batch.keep[0]]).tolist()
     own = [i for i in ids if i not in model.special_ids]
@@ -227,7 +227,7 @@ def _check_path(text: str) -> None:
         )
 
 
-def check_ids(model: LiveModel, ids: Tensor) -> Int[Tensor, ...]:
+def check_ids(model: Reads, ids: Tensor) -> Int[Tensor, ...]:
     """Return token ids as int64 if they are integers of the model's vocabulary."""
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(
@@ -248,7 +248,7 @@ def check_ids(model: LiveModel, ids: Tensor) -> Int[Tensor, ...]:
     return ids
 
 
-def _texts(model: LiveModel, texts: Sequence[str]) -> Samples:
+def _texts(model: Reads, texts: Sequence[str]) -> Samples:
     if model.tokenizer is None:
         raise TypeError(
             f"{model.name} has no tokenizer, so inputs must be token ids, got "
@@ -274,7 +274,7 @@ def _check_unicode(text: str, index: int) -> None:
         ) from None
 
 
-def _mapping(model: LiveModel, inputs: Mapping[str, Any], asks: bool) -> Samples:
+def _mapping(model: Reads, inputs: Mapping[str, Any], asks: bool) -> Samples:
     if "input_ids" not in inputs:
         for name in ("messages", "text"):  # as datasets call them
             if name in inputs:
@@ -326,7 +326,7 @@ def _check_mask(rows: Sequence[Tensor]) -> None:
 
 
 def _check_read_with(
-    model: LiveModel, inputs: Mapping[str, Any], lengths: list[int], kept: list[Tensor]
+    model: Reads, inputs: Mapping[str, Any], lengths: list[int], kept: list[Tensor]
 ) -> None:
     """Refuse segments and positions other than those that the model is given: 0, and counted from 0."""
     for name in ("token_type_ids", "position_ids"):
@@ -373,7 +373,7 @@ def _per_token(values: object, ids: Sequence[Tensor], name: str) -> list[Tensor]
     return rows
 
 
-def _id_array(model: LiveModel, ids: Tensor, *, masked: bool = False) -> Samples:
+def _id_array(model: Reads, ids: Tensor, *, masked: bool = False) -> Samples:
     if ids.ndim not in (1, 2) or ids.is_floating_point():
         raise _not_language(model, ids)
     ids = check_ids(model, ids)
@@ -381,7 +381,7 @@ def _id_array(model: LiveModel, ids: Tensor, *, masked: bool = False) -> Samples
     return Samples(iter(list(rows) if masked else _without_padding(model, rows)), rows.shape[0])
 
 
-def _without_padding(model: LiveModel, rows: Iterable[Tensor]) -> list[Tensor]:
+def _without_padding(model: Reads, rows: Iterable[Tensor]) -> list[Tensor]:
     """Leave out padding at the ends of rows without a mask, and tell of it; refuse what may be meant."""
     rows = list(rows)
     pad = model.padding_id
@@ -416,9 +416,7 @@ def _without_padding(model: LiveModel, rows: Iterable[Tensor]) -> list[Tensor]:
     return kept
 
 
-def _sequence(
-    model: LiveModel, inputs: Sequence[Any], asks: bool, *, masked: bool = False
-) -> Samples:
+def _sequence(model: Reads, inputs: Sequence[Any], asks: bool, *, masked: bool = False) -> Samples:
     if not inputs:
         raise empty("text")
     if all(isinstance(item, str) for item in inputs):
@@ -441,14 +439,14 @@ def _sequence(
     return Samples((next(ids) if isinstance(i, Tensor) else i for i in items), joined.n_samples)
 
 
-def _not_language(model: LiveModel, inputs: Inputs) -> TypeError:
+def _not_language(model: Reads, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be texts or token ids for the language model {model.name}, got "
         f"{described(inputs)}. Pass a str, a list of str, or integer ids of shape (samples, time)."
     )
 
 
-def _context_length(model: LiveModel, asked: int | None, pack: bool) -> int | None:
+def _context_length(model: Reads, asked: int | None, pack: bool) -> int | None:
     limit = model.context_length
     if asked is None:
         if not pack:
@@ -461,7 +459,7 @@ def _context_length(model: LiveModel, asked: int | None, pack: bool) -> int | No
     return asked
 
 
-def _separator(model: LiveModel) -> int:
+def _separator(model: Reads) -> int:
     if not model.causal:
         raise ValueError(
             f"`pack` needs a causal language model, {model.name} reads a text as a whole. "
@@ -476,7 +474,7 @@ def _separator(model: LiveModel) -> int:
 
 
 def token_sequences(
-    model: LiveModel, samples: Iterable[Any], add_bos: AddBos = "auto"
+    model: Reads, samples: Iterable[Any], add_bos: AddBos = "auto"
 ) -> Iterator[tuple[int, Int[Tensor, "3 time"]]]:
     """Return sample index and token ids, roles and turns, tokenizing a few texts at a time."""
     one_of(add_bos, ("auto", True, False), name="add_bos")
@@ -488,7 +486,7 @@ def token_sequences(
 
 
 def _sequences(
-    model: LiveModel, samples: Iterable[Any], add_bos: AddBos
+    model: Reads, samples: Iterable[Any], add_bos: AddBos
 ) -> Iterator[tuple[int, Int[Tensor, "3 time"]]]:
     index = 0
     for chunk in chunks(samples, _TOKENIZE_AT_ONCE):
@@ -508,7 +506,7 @@ def _sequences(
             index += 1
 
 
-def _with_bos(model: LiveModel, columns: Int[Tensor, "3 time"]) -> Int[Tensor, "3 time"]:
+def _with_bos(model: Reads, columns: Int[Tensor, "3 time"]) -> Int[Tensor, "3 time"]:
     """Put BOS in front where there is none; of a conversation it is the template's."""
     bos = torch.tensor([[cast(int, model.beginning_of_text)]])
     if bool(columns[0, 0] == bos):
@@ -517,7 +515,7 @@ def _with_bos(model: LiveModel, columns: Int[Tensor, "3 time"]) -> Int[Tensor, "
 
 
 def text_ids(
-    model: LiveModel, texts: Sequence[str], add_bos: AddBos = "auto", *, target: bool = False
+    model: Reads, texts: Sequence[str], add_bos: AddBos = "auto", *, target: bool = False
 ) -> list[Int[Tensor, " time"]]:
     """Return the token ids of texts as the model reads them or, with `target`, writes them."""
     if not texts:
@@ -539,7 +537,7 @@ def text_ids(
 
 
 def _begun_once(
-    model: LiveModel, ids: list[int], added: list[int], bos: int | None, add_bos: AddBos
+    model: Reads, ids: list[int], added: list[int], bos: int | None, add_bos: AddBos
 ) -> Int[Tensor, " time"]:
     start = added.index(0) if 0 in added else len(ids)
     stop = len(ids) - added[start:][::-1].index(0) if start < len(ids) else start
@@ -565,7 +563,7 @@ def _begun_once(
     return torch.tensor([*before, *own, *after], dtype=torch.int64)
 
 
-def warn_of_twice(model: LiveModel, ids: Iterable[int]) -> None:
+def warn_of_twice(model: Reads, ids: Iterable[int]) -> None:
     """Tell of tokens around a text that it has itself."""
     warn_caller(
         f"A text has {_names(model, ids)} itself, which {model.name} reads once at an end of a text: it is not "
@@ -573,12 +571,12 @@ def warn_of_twice(model: LiveModel, ids: Iterable[int]) -> None:
     )
 
 
-def _names(model: LiveModel, ids: Iterable[int]) -> str:
+def _names(model: Reads, ids: Iterable[int]) -> str:
     return " and ".join(describe_ids(model.tokenizer, ids).values())
 
 
 def _cut(
-    model: LiveModel, sequences: Iterable[tuple[int, Int[Tensor, "3 time"]]], length: int | None
+    model: Reads, sequences: Iterable[tuple[int, Int[Tensor, "3 time"]]], length: int | None
 ) -> Iterator[Row]:
     for index, columns in sequences:
         too_long = length is not None and columns.shape[1] > length
@@ -590,7 +588,7 @@ def _cut(
 
 
 def _shortened(
-    model: LiveModel, columns: Int[Tensor, "3 time"], length: int
+    model: Reads, columns: Int[Tensor, "3 time"], length: int
 ) -> Int[Tensor, "3 length"]:
     # An encoder's closing [SEP] stays, as in the tokenizer's own truncation.
     ids, closing = columns[0], 0
@@ -621,7 +619,7 @@ def _packed(
         yield Row(*torch.cat(waiting, dim=1), packed=True)
 
 
-def _collated(model: LiveModel, rows: Iterable[Row], batch_size: int) -> Iterator[Batch]:
+def _collated(model: Runs, rows: Iterable[Row], batch_size: int) -> Iterator[Batch]:
     def arguments(texts: Sequence[Tensor]) -> facts.Arguments:
         nobody = [torch.full_like(ids, -1) for ids in texts]
         columns = zip(texts, map(torch.zeros_like, texts), nobody, strict=True)
@@ -644,7 +642,7 @@ def _collated(model: LiveModel, rows: Iterable[Row], batch_size: int) -> Iterato
         yield _batch(model, group)
 
 
-def _batch(model: LiveModel, rows: list[Row]) -> Batch:
+def _batch(model: Reads, rows: list[Row]) -> Batch:
     def padded(parts: list[Tensor], filler: int) -> Tensor:
         return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=filler)
 

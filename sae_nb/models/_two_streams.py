@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sae_nb.checks import Inputs
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Reads, Runs
 
 _AS_READ = "decoder_input_ids"  # transformers' name of what the decoder reads, start token and all
 _TARGETS = (_AS_READ, "target", "targets", "labels")
@@ -86,7 +86,7 @@ def _listed(targets: object) -> list[Any]:
     return [given] if given and isinstance(given[0], int) else given
 
 
-def target_ids(model: LiveModel, pairs: Pairs) -> list[Int[Tensor, " time"]]:
+def target_ids(model: Reads, pairs: Pairs) -> list[Int[Tensor, " time"]]:
     """Return what the decoder reads of each target: its start token, the target, without a closing token."""
     start, ends = (
         facts.decoder_start(model.module),
@@ -117,7 +117,7 @@ def target_ids(model: LiveModel, pairs: Pairs) -> list[Int[Tensor, " time"]]:
 
 
 def text_batches(
-    model: LiveModel,
+    model: Runs,
     inputs: Inputs,
     *,
     batch_size: int,
@@ -142,7 +142,7 @@ def text_batches(
     return with_targets(model, read, pairs) if model.streams else read
 
 
-def with_targets(model: LiveModel, read: Batches, pairs: Pairs) -> Batches:
+def with_targets(model: Reads, read: Batches, pairs: Pairs) -> Batches:
     """Return the batches of an encoder's inputs with what the decoder reads, sample by sample."""
     rows = None if pairs.targets is None else target_ids(model, pairs)
     if rows is not None and read.n_samples not in (None, len(rows)):

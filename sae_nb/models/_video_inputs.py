@@ -41,7 +41,7 @@ from sae_nb.models._token_layout import pair
 
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models._interface import Reads
 
 _TOLERANCE = 1e-3  # how far outside [0, 1] rounding may have moved a float video
 
@@ -55,14 +55,14 @@ class Film:
     ready: bool = False
 
 
-def video_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
+def video_batches(model: Reads, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of videos."""
     samples = video_samples(model, inputs)
     parts = chunks(samples.items, batch_size)
     return batched(samples, parts, partial(_batch, model), preprocess=repr(model.preprocess))
 
 
-def video_samples(model: LiveModel, inputs: Inputs, rate: float | None = None) -> Samples:
+def video_samples(model: Reads, inputs: Inputs, rate: float | None = None) -> Samples:
     """Return the videos in `inputs` as films of shape (frames, 3, H, W), bytes or floats in [0, 1]."""
     if isinstance(inputs, Film):
         return Samples(iter([inputs]), 1)
@@ -88,7 +88,7 @@ def video_samples(model: LiveModel, inputs: Inputs, rate: float | None = None) -
     return chained(inputs, 5, lambda item: video_samples(model, item, rate), name="video")
 
 
-def _mapping(model: LiveModel, inputs: Mapping[str, Any], rate: float | None) -> Samples:
+def _mapping(model: Reads, inputs: Mapping[str, Any], rate: float | None) -> Samples:
     known = next((inputs[name] for name in ("fps", "frame_rate") if name in inputs), rate)
     known = None if known is None else _checked_rate(known)
     for name in ("pixel_values", "pixel_values_videos"):
@@ -196,7 +196,7 @@ def _stacked(frames: Sequence[Image.Image]) -> UInt8[Tensor, "frames 3 height wi
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
 
 
-def _checked(model: LiveModel, videos: Tensor, *, prepared: bool, fits: bool = True) -> Tensor:
+def _checked(model: Reads, videos: Tensor, *, prepared: bool, fits: bool = True) -> Tensor:
     """Return videos of shape (n, frames, 3, H, W) if the model can read them, or once they are made to fit."""
     shape = tuple(videos.shape)
     videos = videos[None] if videos.ndim == 4 else videos
@@ -242,14 +242,14 @@ def _checked(model: LiveModel, videos: Tensor, *, prepared: bool, fits: bool = T
     return videos.detach().cpu()
 
 
-def _not_video(model: LiveModel, inputs: Inputs) -> TypeError:
+def _not_video(model: Reads, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be videos for {model.name}, got {described(inputs)}. Pass bytes, or floats in [0, 1], "
         "of shape (n, frames, 3, H, W), with their frames per second (videos, 25.0), or a GIF file."
     )
 
 
-def _batch(model: LiveModel, chunk: list[Film], first: int) -> Batch:
+def _batch(model: Reads, chunk: list[Film], first: int) -> Batch:
     ready = [_ready(model, one) for one in chunk]
     values = torch.stack([values for values, _ in ready]).to(model.dtype)
     names = facts.forward_names(model.module) & {"pixel_values", "pixel_values_videos"}
@@ -270,7 +270,7 @@ def _batch(model: LiveModel, chunk: list[Film], first: int) -> Batch:
     return replace(batch, pictures=torch.stack(shown)).to(model.device)
 
 
-def _rate_of(model: LiveModel, films: Sequence[Film]) -> float | None:
+def _rate_of(model: Reads, films: Sequence[Film]) -> float | None:
     """Return the frames per second of videos, or the model's; None where they are not known."""
     rates = {one.rate or model.sample_rate for one in films}
     if len(rates) > 1:
@@ -284,7 +284,7 @@ def _rate_of(model: LiveModel, films: Sequence[Film]) -> float | None:
     return rates.pop()
 
 
-def _ready(model: LiveModel, film: Film) -> tuple[Float[Tensor, "frames 3 h w"], Tensor]:
+def _ready(model: Reads, film: Film) -> tuple[Float[Tensor, "frames 3 h w"], Tensor]:
     """Return what the model reads of a video, and its frames as shown."""
     prepare = model.preprocess
     if film.ready or prepare is None:
@@ -303,7 +303,7 @@ class FittedVideo(NamedTuple):
     rate: float | None = None
 
 
-def fit_video(model: LiveModel, given: object) -> FittedVideo:
+def fit_video(model: Reads, given: object) -> FittedVideo:
     """Return one video as bytes of the size and length the model reads, and a note on every conversion."""
     notes: list[str] = []
     film = _one(model, given)
@@ -327,7 +327,7 @@ def fit_video(model: LiveModel, given: object) -> FittedVideo:
     return FittedVideo(frames.contiguous(), tuple(dict.fromkeys(notes)), rate)
 
 
-def _one(model: LiveModel, given: object) -> Film:
+def _one(model: Reads, given: object) -> Film:
     """Return one video of any length and size."""
     if isinstance(given, Film):
         return given
