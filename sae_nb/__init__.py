@@ -232,6 +232,10 @@ def _recipes() -> None:
     import sae_nb.steering._export  # noqa: F401
 
 
+def _kinds() -> None:
+    import sae_nb.models._modalities  # noqa: F401
+
+
 def _texts() -> None:
     import sae_nb.models._generation
     import sae_nb.models._text_inputs  # noqa: F401
@@ -239,6 +243,7 @@ def _texts() -> None:
 
 _answered_by(
     continue_texts=_texts,
+    kinds=_kinds,
     misfit=_loading,
     saelens_tensors=_saelens,
     shown_names=_names,

@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
+from sae_nb._hooks import Hook
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -188,7 +190,10 @@ MODALITIES: dict[str, Modality] = {
     one.name: one
     for one in (LANGUAGE, PROTEIN, DNA, VISION, AUDIO, VIDEO, SERIES, MULTIMODAL, OTHER)
 }
-"""All that are known, the newest last."""
+"""All that are known, the newest last; what reads them is there once `kinds` was asked."""
+
+kinds: Hook[[], dict[str, Modality]] = Hook("kinds")
+"""All kinds of input by name, with what reads them, and those of other packages."""
 
 
 _EARLIER = {"other": OTHER.name}
@@ -197,5 +202,6 @@ _EARLIER = {"other": OTHER.name}
 
 def modality_of(kind: str) -> Modality:
     """Return the record of a kind of input; one that is not known here has plain samples."""
-    modality = MODALITIES.get(_EARLIER.get(kind, kind))
+    name = _EARLIER.get(kind, kind)
+    modality = MODALITIES.get(name) or kinds().get(name)
     return modality or Modality(name=kind)

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,
     )
+    from sae_nb.models._kinds import register_modality as register_modality
     from sae_nb.models._live_model import LiveModel as LiveModel
     from sae_nb.models._loading import load_model as load_model, wrap as wrap
     from sae_nb.models._memory import MemoryNeeded as MemoryNeeded, memory_needed as memory_needed
-    from sae_nb.models._modalities import register_modality as register_modality
     from sae_nb.models._one_input import (
         as_batch as as_batch,
         outcome_names as outcome_names,

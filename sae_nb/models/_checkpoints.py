@@ -25,9 +25,9 @@ from sae_nb.models._checkpoint_files import (
     whole_numbers,
 )
 from sae_nb.models._devices import give_back_memory, keep_no_memory
+from sae_nb.models._kinds import kind_of_texts
 from sae_nb.models._live_model import LiveModel
 from sae_nb.models._memory import check_room, memory_needed
-from sae_nb.models._modalities import kind_of_texts
 from sae_nb.models._preprocessing import PREPROCESSOR_FILE, family_preprocess, read_preprocess
 from sae_nb.models._sound_inputs import SoundPreprocess
 from sae_nb.models._token_layout import pair, vision_layout

@@ -31,10 +31,10 @@ from sae_nb.models._checkpoints import load_folder, read_tokenizer
 from sae_nb.models._devices import Bits, Placing, as_dtype, is_spread, no_weights
 from sae_nb.models._fetching import FETCHED, fetched_folder
 from sae_nb.models._hook_points import near_names
+from sae_nb.models._kinds import kind_of, kind_of_texts
 from sae_nb.models._live_model import LiveModel
 from sae_nb.models._lock import of_one_thread
 from sae_nb.models._looped_adder import LOOPED_TYPE, LoopedAdder, pair_tokenizer
-from sae_nb.models._modalities import kind_of, kind_of_texts
 from sae_nb.models._preprocessing import Preprocess
 from sae_nb.models._sound_inputs import SoundPreprocess
 from sae_nb.models._sound_transformer import SOUND_MODEL_TYPE, SoundTransformer

@@ -20,94 +20,16 @@ from sae_nb.activations._modality import (
     VIDEO,
     VISION,
     Modality,
+    kinds,
 )
 from sae_nb.models import _facts as facts
 from sae_nb.models._image_inputs import fit_for_text, fit_picture, picture_batches
+from sae_nb.models._kinds import register_modality
 from sae_nb.models._mixed_inputs import mixed_batches
 from sae_nb.models._series_inputs import series_batches, trace_of
 from sae_nb.models._sound_inputs import face_of, fit_sound, sound_batches
 from sae_nb.models._two_streams import text_batches
 from sae_nb.models._video_inputs import fit_video, strip, video_batches
-
-LARGEST_ALPHABET = 256
-"""Tokens of a tokenizer that may be one of letters, markers included."""
-
-
-def register_modality(record: Modality) -> None:
-    """Make a kind of input known, so that models read it and panels show it.
-
-    A module reads it if its attribute `modality` is the record's name, or if the record recognises it. A
-    record of a known name replaces that one, for models made from then on.
-
-    Parameters
-    ----------
-    record
-        Without `batches` a model reads texts as those of language; otherwise tensors whose first axis counts
-        samples, each shown by its `face`.
-
-    Raises
-    ------
-    TypeError, ValueError: If it is not a record, has no name, or has letters without being of texts.
-
-    Example
-    -------
-    >>> import torch, sae_nb as sn
-    >>> sn.models.register_modality(sn.models.Modality(name="pulse", sample="beat"))
-    >>> module = torch.nn.Linear(8, 4)
-    >>> module.modality = "pulse"
-    >>> sn.wrap(module).modality == "pulse"
-    True
-    """
-    if not isinstance(record, Modality):
-        raise TypeError(
-            f"`record` must be a Modality, got {type(record).__name__}. Make one: "
-            'sn.models.Modality(name="sound", …).'
-        )
-    if not record.name:
-        raise ValueError("`record.name` must not be empty. Name the kind of input.")
-    if record.letters and not record.is_text:
-        raise ValueError(
-            f"`record.letters` must be of texts, got {record.letters!r} of {record.name!r}. Set is_text=True."
-        )
-    if record.is_text and record.batches is None:
-        record = replace(record, batches=text_batches)
-    MODALITIES.pop(record.name, None)
-    MODALITIES[record.name] = record
-
-
-def kind_of(module: nn.Module, tokenizer: object, pictures: bool) -> str:
-    """Return the kind of input of a module: as it declares, as its arguments imply, or as it is recognised."""
-    stated = getattr(module, "modality", None)
-    if isinstance(stated, str) and stated in MODALITIES:
-        return stated
-    if facts.reads_mixture(module):
-        return MULTIMODAL.name
-    if facts.reads_video(module):
-        return VIDEO.name
-    if facts.reads_sound(module):  # its tokenizer is that of what it writes
-        return AUDIO.name
-    if tokenizer is not None:
-        return kind_of_texts(tokenizer)
-    if pictures:
-        return VISION.name
-    known = (one for one in reversed(MODALITIES.values()) if one.recognises is not None)
-    return next((one.name for one in known if one.recognises(module)), OTHER.name)  # type: ignore[misc]
-
-
-def kind_of_texts(tokenizer: object) -> str:
-    """Return the kind of text of a tokenizer: of letters that a record has, or language."""
-    if not (hasattr(tokenizer, "get_vocab") and hasattr(tokenizer, "__len__")):
-        return LANGUAGE.name
-    if not 0 < len(tokenizer) <= LARGEST_ALPHABET:
-        return LANGUAGE.name
-    tokens = {token.strip("▁# ") for token in tokenizer.get_vocab()}
-    known = {token for token in tokens if len(token) == 1}
-    if any(token.isalpha() and len(token) > 1 for token in tokens):
-        return LANGUAGE.name
-    for one in reversed(MODALITIES.values()):
-        if known <= set(one.letters) and 3 * len(known) >= 2 * len(one.letters) > 0:
-            return one.name
-    return LANGUAGE.name
 
 
 def _texts(n: int, _seed: int) -> list[str]:
@@ -137,12 +59,17 @@ def _reads_tokens(module: nn.Module) -> bool:
     return by_ids and known
 
 
+def _register(record: Modality) -> None:
+    MODALITIES.pop(record.name, None)
+    MODALITIES[record.name] = record
+
+
 # The newest is asked first.
-register_modality(OTHER)
-register_modality(replace(LANGUAGE, recognises=_reads_tokens, examples=_texts))
-register_modality(PROTEIN)
-register_modality(DNA)
-register_modality(
+_register(OTHER)
+_register(replace(LANGUAGE, recognises=_reads_tokens, batches=text_batches, examples=_texts))
+_register(replace(PROTEIN, batches=text_batches))
+_register(replace(DNA, batches=text_batches))
+_register(
     replace(
         VISION,
         recognises=lambda module: not facts.reads_mixture(module) and facts.reads_pictures(module),
@@ -151,7 +78,7 @@ register_modality(
         examples=lambda n, seed: data.scenes(n, seed=seed, split="test").images,
     )
 )
-register_modality(
+_register(
     replace(
         AUDIO,
         recognises=facts.reads_sound,
@@ -161,7 +88,7 @@ register_modality(
         examples=lambda n, seed: data.sounds(n, seed=seed).waveforms,
     )
 )
-register_modality(
+_register(
     replace(
         VIDEO,
         recognises=facts.reads_video,
@@ -171,7 +98,7 @@ register_modality(
         examples=_films,
     )
 )
-register_modality(
+_register(
     replace(
         SERIES,
         recognises=facts.reads_series,
@@ -180,7 +107,7 @@ register_modality(
         examples=_sensors,
     )
 )
-register_modality(
+_register(
     replace(
         MULTIMODAL,
         recognises=facts.reads_mixture,
@@ -189,6 +116,11 @@ register_modality(
         examples=_texts,
     )
 )
+
+
+@kinds.answer
+def _kinds() -> dict[str, Modality]:
+    return MODALITIES
 
 
 def _accept_face(name: str, face: object) -> None:

@@ -10,7 +10,15 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.activations._modality import AUDIO, LANGUAGE, MODALITIES, MULTIMODAL, OTHER, VISION
+from sae_nb.activations._modality import (
+    AUDIO,
+    LANGUAGE,
+    MODALITIES,
+    MULTIMODAL,
+    OTHER,
+    VISION,
+    kinds,
+)
 from sae_nb.models import LiveModel, Modality, register_modality
 
 BUNDLED = {
@@ -24,7 +32,7 @@ KINDS = [name for name, one in MODALITIES.items() if name != MULTIMODAL and not 
 
 def read(name: str) -> tuple[LiveModel, Any, str]:
     """A model of a kind, three samples, and where it is read."""
-    examples = MODALITIES[name].examples
+    examples = kinds()[name].examples
     samples = torch.rand(3, 8) if examples is None else examples(3, 0)
     if name in BUNDLED:
         model, point = BUNDLED[name]

@@ -228,10 +228,10 @@ with sn.steer(model, "0", sae, atom=3, by=2.0, mode="set", unit="strongest", act
 
 FACES = """
 import conftest, torch, sae_nb as sn, sae_nb_widgets as sw
-from sae_nb.activations._modality import MODALITIES
+from sae_nb.activations._modality import kinds
 from sae_nb.models import register_modality
 
-rows, module = MODALITIES["dials"].examples(30, 0), torch.nn.Sequential(torch.nn.Linear(8, 6))
+rows, module = kinds()["dials"].examples(30, 0), torch.nn.Sequential(torch.nn.Linear(8, 6))
 module.modality = "dials"
 model = sn.wrap(module)
 acts = sn.capture(model, rows, "0", progress=False)
