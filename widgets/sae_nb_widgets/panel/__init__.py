@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb_widgets.panel._atoms import HasAtoms as HasAtoms
     from sae_nb_widgets.panel._panel import Panel as Panel
     from sae_nb_widgets.panel._theming import theme as theme
 else:
