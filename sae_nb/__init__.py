@@ -211,6 +211,10 @@ else:
 # What lower packages ask of higher ones, by the name of the hook: who answers is imported when it is asked.
 
 
+def _card() -> None:
+    import sae_nb.kernels._cuda  # noqa: F401
+
+
 def _names() -> None:
     import sae_nb.sessions._names  # noqa: F401
 
@@ -242,6 +246,9 @@ def _texts() -> None:
 
 
 _answered_by(
+    card_decoding=_card,
+    card_encoding=_card,
+    card_topk_among=_card,
     continue_texts=_texts,
     kinds=_kinds,
     misfit=_loading,

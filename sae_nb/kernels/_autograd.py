@@ -15,7 +15,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import Support, offsets_of
-from sae_nb.kernels._backends import Backend, Entries, PreCodes, Primitives
+from sae_nb.kernels._backends import Backend, Entries, PreCodes, Primitives, card_decoding
 
 
 def primitives_of(backend: Backend, support: Support, values: Tensor) -> Primitives:
@@ -24,9 +24,7 @@ def primitives_of(backend: Backend, support: Support, values: Tensor) -> Primiti
         from sae_nb.kernels._cpu import Cpu
 
         return Cpu()
-    from sae_nb.kernels import _cuda as cuda
-
-    return support.path or cuda.of(values)
+    return support.path or card_decoding(values)
 
 
 def chosen(primitives: Primitives, pre_codes: PreCodes, entries: Entries) -> SparseCodes:

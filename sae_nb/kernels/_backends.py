@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._above import above
+from sae_nb._hooks import Hook
 from sae_nb.checks import one_of, shown
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import Support
@@ -94,6 +95,10 @@ class Entries(NamedTuple):
         """The rows x − c as the product took them, where they were kept."""
         return None
 
+    def alone(self) -> Entries:
+        """Return the entries without what fills their room: what a user sees."""
+        return self
+
 
 class Residuals(NamedTuple):
     """A reconstruction against its target."""
@@ -149,6 +154,11 @@ class Primitives(Protocol):
 
     # One that also has `nested` decodes all prefixes of a dictionary at once; see `_triton_primitives`.
 
+
+card_encoding: Hook[[PreCodes, str], Primitives] = Hook("card_encoding")
+card_decoding: Hook[[Values], Primitives] = Hook("card_decoding")
+card_topk_among: Hook[[PreCodes, int, Tensor], tuple[Primitives, Entries]] = Hook("card_topk_among")
+"""The primitives of a card, which `_cuda.py` chooses: to encode, to decode, to encode by some atoms alone."""
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
 

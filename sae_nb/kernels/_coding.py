@@ -32,11 +32,12 @@ from sae_nb.kernels._backends import (
     Entries,
     PreCodes,
     Primitives,
+    card_encoding,
+    card_topk_among,
     check_codes,
     check_dictionary,
     check_fit,
     check_tensors,
-    is_exact,
     kept_pre_codes,
     pick,
 )
@@ -122,13 +123,10 @@ def topk_among(
     centre: Float[Tensor, " d_in"] | None = None,
 ) -> SparseCodes:
     """Keep, in each row, the k largest positive pre-codes of some atoms; on a card with Triton."""
-    from sae_nb.kernels._triton_primitives import Triton
-
     pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
     kept = pre_codes.detach()
     with torch.no_grad():
-        primitives = Triton(half=not is_exact())
-        entries = primitives.topk(kept, k, among=among)
+        primitives, entries = card_topk_among(kept, k, among)
     return autograd.chosen(primitives, pre_codes, entries)
 
 
@@ -265,15 +263,11 @@ def _chosen(
 
         primitives: Primitives = Cpu()
     else:
-        from sae_nb.kernels import _cuda as cuda
-
-        primitives = cuda.primitives(pre_codes, name)
+        primitives = card_encoding(pre_codes, name)
     with torch.no_grad():
         entries = choose(primitives)
         if entries.support is not None and kept_pre_codes() is None:
-            from sae_nb.kernels._triton_primitives import without_padding
-
-            entries = without_padding(entries)
+            entries = entries.alone()
     return autograd.chosen(primitives, pre_codes, entries)
 
 

@@ -13,11 +13,15 @@ from torch.nn.functional import embedding_bag
 from sae_nb.codes._support import Support
 from sae_nb.kernels._backends import (
     Atoms,
+    Entries,
     PreCodes,
     Primitives,
     Row,
     Rows,
     Values,
+    card_decoding,
+    card_encoding,
+    card_topk_among,
     is_exact,
     kept_pre_codes,
     takes_triton,
@@ -69,6 +73,7 @@ def _bags(values: Tensor, index: Tensor, offsets: Tensor, table: Tensor) -> Tens
     )
 
 
+@card_decoding.answer
 def of(values: Values) -> Primitives:
     """Return the primitives for codes that no selection here has made."""
     if takes_triton(values):
@@ -78,6 +83,7 @@ def of(values: Values) -> Primitives:
     return Sparse()
 
 
+@card_encoding.answer
 def primitives(pre_codes: PreCodes, name: str) -> Primitives:
     """Return the path of an encoding, and note it.
 
@@ -94,3 +100,12 @@ def primitives(pre_codes: PreCodes, name: str) -> Primitives:
     shape = f"{len(x)} × {x.shape[1]}, {pre_codes.n_atoms} atoms, {name}"
     note(f"{name.split()[0]} step", chosen.name, f"{shape} on {x.device}")
     return chosen
+
+
+@card_topk_among.answer
+def topk_among(pre_codes: PreCodes, k: int, among: Tensor) -> tuple[Primitives, Entries]:
+    """Return Triton's primitives and the entries that they choose from some atoms."""
+    from sae_nb.kernels._triton_primitives import Triton
+
+    triton = Triton(half=not is_exact())
+    return triton, triton.topk(pre_codes, k, among=among)

@@ -86,6 +86,16 @@ class Selection(Entries):
         made.support, made.centred = support, centred
         return made
 
+    def alone(self) -> Entries:
+        """Return the same entries alone: what a user sees. It waits for their number."""
+        support = self.support
+        if not isinstance(support, Padded):
+            return self
+        kept = ~support.fills
+        made = Selection(self.values[kept], self.atoms[kept], offsets_of(support.counts))
+        made.centred = self.centred
+        return made
+
 
 def padded(support: Support) -> Padded:
     """Return a support as the kernels read it; one without padding is read as it is."""
@@ -451,18 +461,6 @@ def _of_batch(
     offsets[-1:].fill_(capacity)
     support = Padded(atoms, offsets, n_atoms, keys=keys, counts=counts, of_rows=rows)
     return Selection.of(values, support, centred)
-
-
-def without_padding(entries: Entries) -> Entries:
-    """Return the same entries alone: what a user sees. It waits for their number."""
-    support = entries.support
-    if not isinstance(support, Padded):
-        return entries
-    kept = ~support.fills
-    offsets = offsets_of(support.counts)
-    alone = Selection(entries.values[kept], entries.atoms[kept], offsets)
-    alone.support, alone.centred = None, entries.centred
-    return alone
 
 
 # -------------------------------------------------------------------------------------------------

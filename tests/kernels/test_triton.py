@@ -60,7 +60,7 @@ def dense(entries: Entries, n: int) -> Tensor:
 def holds(entries: Entries, wanted: Tensor, size: int) -> bool:
     """Whether entries are those of a matrix, of a fixed number, padding at the end of rows or of the batch."""
     support, n = entries.support, wanted.shape[1]
-    alone = ours.without_padding(entries)
+    alone = entries.alone()
     codes = SparseCodes(alone.values, alone.atoms, alone.offsets, n)
     return (
         len(entries.values) == size

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations._modality import MODALITIES
 from sae_nb.models import Modality, register_modality
 from sae_nb.models._kinds import kind_of_texts
+from sae_nb.models._modalities import MODALITIES
 from tests.small_esm import PROTEINS, small_esm
 
 
