@@ -202,7 +202,7 @@ def test_the_promises_of_the_family_hold_for_the_newcomers(copy: Path) -> None:
         copy,
         *("-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"),
         *("tests/architectures/test_contract.py", "tests/steering/test_modes.py"),
-        *("tests/models/test_modalities.py", "-k"),
+        *("tests/activations/test_modalities.py", "-k"),
         "HalfTopK or twofold or strongest or row_in_the_docs or dials",
     )
     assert int(said.split(" passed")[0].split()[-1]) > 30, said
