@@ -27,7 +27,7 @@ BUNDLED = {
     AUDIO.name: ("tiny-audio", "resid_post.3"),
 }
 # Texts with images, and of letters, need models of their own: test_mixed_models.py, test_letters.py.
-KINDS = [name for name, one in MODALITIES.items() if name != MULTIMODAL and not one.letters]
+KINDS = [name for name, one in kinds().items() if name != MULTIMODAL and not one.letters]
 
 
 def read(name: str) -> tuple[LiveModel, Any, str]:
