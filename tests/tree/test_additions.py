@@ -22,6 +22,7 @@ COPIED = (
     "widgets/sae_nb_widgets",
     "docs/howto",
     "docs/tools",
+    "tests/activations",
     "tests/architectures",
     "tests/models",
     "tests/steering",
