@@ -9,7 +9,15 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation import Measurement, RowSums, explained_variance, judge, sums_by_sample
+from sae_nb.evaluation import (
+    Measurement,
+    RowSums,
+    comparable,
+    explained_variance,
+    judge,
+    key_rows,
+    sums_by_sample,
+)
 
 NAN = (math.nan, math.nan)
 
@@ -54,6 +62,23 @@ def measured(
 )
 def test_verdicts_by_hand(m: Measurement, verdict: str) -> None:
     assert judge(m)[0] == verdict, judge(m)[1]
+
+
+def test_a_random_dictionary_is_no_rival_of_rare_atoms() -> None:
+    """Of what is dead its control is left out, elsewhere it stays."""
+    assert comparable(measured(0.3, None, 0.0, "dead_fraction")).control is None
+    assert comparable(measured(0.3, None, 0.1, "dense_fraction")).control == 0.1
+    assert judge(measured(0.3, None, 0.0, "dead_fraction"))[0] == "description"
+
+
+def test_own_measures_come_before_the_short_report_and_six_are_enough() -> None:
+    good = measured(0.9, 0.0, 0.3)
+    report = dict.fromkeys(["fvu", "l1", "effective_rank", "kl", "l0", "r2", "max_cosine"], good)
+    report["mine"] = measured(0.9, 0.0, 0.3, "stability_hungarian")
+    found = key_rows(report)
+    assert found[0] == "mine"
+    assert sorted(found[1:]) == ["effective_rank", "kl", "l0", "max_cosine", "r2"]
+    assert key_rows({"fvu": good, "l1": good}) == ["fvu", "l1"]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from sae_nb_widgets.training._tracking import SHARE_OF_TIME, Redraws
 
 import sae_nb as sn
 from sae_nb.activations import Activations, Context
-from sae_nb.evaluation import FixedRows
 from tests.widgets.made import soon
 
 pytestmark = pytest.mark.slow
@@ -367,35 +366,6 @@ def test_map_and_motion_are_of_the_run(digits_run: Any) -> None:
     np.testing.assert_allclose(turned[: len(per_atom)], per_atom, atol=6e-4)
     assert figure.layout.yaxis9.visible is False
     digits_run.resume()
-
-
-def test_gallery_of_activations_shows_where_atoms_fire() -> None:
-    """On pictures the heat is the code; the SAE is left in the mode it was in."""
-    pictures = torch.randint(0, 255, (3, 3, 8, 8), dtype=torch.uint8)
-    context = Context(kind="vision", n_samples=3, pictures=pictures, patch_grid=(2, 2))
-    x = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
-    sample, position = torch.arange(3).repeat_interleave(4), torch.arange(4).repeat(3)
-    acts = Activations(x, sample=sample, position=position, context=context)
-    sae = sn.TopK(d_in=6, n_atoms=10, k=3, generator=torch.Generator().manual_seed(0)).train()
-    gallery = FixedRows(acts).gallery(sae, (2, 5))
-    codes = sae.encode(x).to_dense().abs()
-    best = codes[:, 2].argmax()
-    picture = int(sample[best])
-    np.testing.assert_array_equal(gallery.pictures[0], pictures[picture].numpy())
-    np.testing.assert_allclose(
-        gallery.heat[0].ravel(), codes[sample == picture, 2].detach(), atol=1e-6
-    )
-    assert sae.training
-
-
-def test_gallery_of_an_sae_that_reads_sequences_reads_every_sample_on_its_own() -> None:
-    x = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
-    sample, position = torch.arange(3).repeat_interleave(4), torch.arange(4).repeat(3)
-    acts = Activations.from_tensor(x, sample=sample, position=position)
-    sae = sn.Temporal(d_in=6, n_atoms=12, k=3, generator=torch.Generator().manual_seed(0)).eval()
-    alone = torch.cat([sae.encode(part).to_dense() for part in x.split(4)]).abs().amax(dim=0)
-    gallery = FixedRows(acts).gallery(sae, range(12))
-    np.testing.assert_allclose(gallery.strengths, alone.detach(), atol=1e-5)
 
 
 def _rows(n: int, seed: int) -> Activations:
