@@ -35,35 +35,64 @@ class Reads(Protocol):
     frames: int | None
 
     @property
-    def modality(self) -> Modality: ...
+    def modality(self) -> Modality:
+        """Kind of input as a record: its words, how it is read and shown. Equal to `kind`."""
+
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Device of its inputs: that of its first parameter; the CPU for a model that runs remotely."""
+
     @property
-    def dtype(self) -> torch.dtype: ...
+    def dtype(self) -> torch.dtype:
+        """Number format of its first floating-point parameter."""
+
     @property
-    def streams(self) -> dict[str, Structure]: ...
+    def streams(self) -> dict[str, Structure]:
+        """Paths of the blocks of "encoder" and "decoder"; empty for a model of one stream."""
+
     @property
-    def vocabulary_size(self) -> int | None: ...
+    def vocabulary_size(self) -> int | None:
+        """Number of token ids it knows; None if it does not read tokens."""
+
     @property
-    def context_length(self) -> int | None: ...
+    def context_length(self) -> int | None:
+        """Longest text it can read, tokens; None if unlimited or unknown."""
+
     @property
-    def special_ids(self) -> frozenset[int]: ...
+    def special_ids(self) -> frozenset[int]:
+        """Ids of special tokens."""
+
     @property
-    def beginning_of_text(self) -> int | None: ...
+    def beginning_of_text(self) -> int | None:
+        """Id of the token a text starts with; None if there is none."""
+
     @property
-    def end_of_text(self) -> int | None: ...
+    def end_of_text(self) -> int | None:
+        """Id of the token that ends a text; None if there is none."""
+
     @property
-    def pad_id(self) -> int: ...
+    def pad_id(self) -> int:
+        """Id written into padding; its output is masked out."""
+
     @property
-    def padding_id(self) -> int | None: ...
+    def padding_id(self) -> int | None:
+        """Id of the padding token; None where the model has none."""
+
     @property
-    def has_sinks(self) -> bool: ...
+    def has_sinks(self) -> bool:
+        """Whether the first tokens of texts are attention sinks: in decoders of language."""
+
     @property
-    def generates(self) -> bool: ...
+    def generates(self) -> bool:
+        """Whether it writes texts, token by token."""
+
     @property
-    def placeholders(self) -> dict[int, str]: ...
+    def placeholders(self) -> dict[int, str]:
+        """Token ids at which a text holds an image's patches, with their kind; empty for other models."""
+
     @property
-    def column_seconds(self) -> float | None: ...
+    def column_seconds(self) -> float | None:
+        """Time from one column of patches, of a spectrogram or a series, to the next; None for other models."""
 
     def batches(self, inputs: Inputs, *, batch_size: int | None = None) -> Any:
         """Return batches of checked inputs."""
@@ -81,11 +110,16 @@ class Runs(Reads, Protocol):
     editing: Any
 
     @property
-    def structure(self) -> Structure | None: ...
+    def structure(self) -> Structure | None:
+        """Paths of its blocks and their parts, in the order in which they run; None where no blocks were found."""
+
     @property
-    def order_is_known(self) -> bool: ...
+    def order_is_known(self) -> bool:
+        """Whether a pass or the configuration has shown in which order blocks run."""
+
     @property
-    def nnsight(self) -> NNsight: ...
+    def nnsight(self) -> NNsight:
+        """The model wrapped by nnsight, for traces of your own; language models take text."""
 
     def note_turns(self, turns: Any) -> None:
         """Take the order of a pass over the whole network for that of every pass."""
