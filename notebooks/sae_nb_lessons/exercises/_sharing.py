@@ -38,7 +38,7 @@ def names_that_hold() -> int:
 def names_from_images() -> dict[int, str]:
     """Name atoms without a label by the digit that the model reads in most of their strongest images."""
     import sae_nb as sn
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
 
     name = "tiny-vit/resid_post.6"
     examples = sn.load_examples(name)

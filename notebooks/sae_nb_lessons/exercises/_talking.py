@@ -25,7 +25,7 @@ STRENGTH = 1.45
 def random_texts_that_differ() -> int:
     """Count beginnings, of ten, whose continuation changes along a random direction as long as the atom's."""
     import sae_nb as sn
-    from sae_nb.generation._generation import Generation
+    from sae_nb.generation import Generation
 
     gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
     by = STRENGTH * float(sn.load_examples("tiny-gpt/resid_post.3").p99[ATOM])

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.models._attention import watching
+from sae_nb.models import watching
 
 EPS = 1e-5
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

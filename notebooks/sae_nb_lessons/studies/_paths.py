@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.circuits._heads import places_of, written_by_heads
-from sae_nb.models._attention import attention_patterns
-from sae_nb.models._running import run
+from sae_nb.circuits._heads import places_of
+from sae_nb.circuits import written_by_heads
+from sae_nb.models import attention_patterns
+from sae_nb.models import run
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.circuits._heads import written_by_heads
-from sae_nb.models._attention import Calculated, Place, watching
-from sae_nb.models._running import run
+from sae_nb.circuits import written_by_heads
+from sae_nb.models import run, watching
+from sae_nb.models._attention import Calculated, Place
 
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs

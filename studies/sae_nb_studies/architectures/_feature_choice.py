@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.architectures._batch_topk import BatchTopK
+from sae_nb.architectures import BatchTopK, ColumnTopKProx
 from sae_nb.architectures._revival import AtomRows, at_median
-from sae_nb.architectures.parts._largest import ColumnTopKProx
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Weight, checked
 from sae_nb.codes import SparseCodes

@@ -12,10 +12,11 @@ from torch.nn.functional import pad
 
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import WithGradient
+from sae_nb.architectures import Prox
 from sae_nb.architectures._base import Data
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._largest import keep_largest
-from sae_nb.architectures.parts._proxes import Centre, Dense, Prox, Rows
+from sae_nb.architectures.parts._proxes import Centre, Dense, Rows
 from sae_nb.checks import Weight, as_tensor, check_k, check_matrix, checked, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb_studies.architectures._largest_by import LargestBy

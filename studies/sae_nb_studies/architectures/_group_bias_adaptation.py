@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.architectures import LearnedAdjoint, Prox, ThresholdProx, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._recipe import Silence, TrainingLoss
+from sae_nb.architectures._recipe import Silence
 from sae_nb.architectures._revival import check_reaches
-from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
-from sae_nb.architectures.parts._proxes import Centre, Prox, Rows, ThresholdProx, row_tiles
+from sae_nb.architectures.parts._operators import MatrixOperator
+from sae_nb.architectures.parts._proxes import Centre, Rows, row_tiles
 from sae_nb.checks import Between, Count, Weight, check_count, checked
 from sae_nb.codes import SparseCodes
 

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.architectures import Crosscoder, TrainingLoss
 from sae_nb.architectures._base import Data
 from sae_nb.architectures._composition import over
-from sae_nb.architectures._crosscoder import Crosscoder
-from sae_nb.architectures._recipe import Parts, Silence, TrainingLoss
+from sae_nb.architectures._recipe import Parts, Silence
 from sae_nb.architectures.parts._proxes import Centre, Rows
 from sae_nb.checks import Count, Share, Weight, as_tensor, check_count, check_k, checked
 from sae_nb.codes import SparseCodes

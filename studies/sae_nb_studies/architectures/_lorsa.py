@@ -11,8 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sae_nb.activations import Activations
-from sae_nb.activations._positions import PositionPolicy
+from sae_nb.activations import Activations, PositionPolicy
 from sae_nb.activations._sites import acts_for
 from sae_nb.architectures import Transcoder
 from sae_nb.architectures._base import ROWS_AT_ONCE, Data
@@ -23,8 +22,9 @@ from sae_nb.capturing import capture
 from sae_nb.checks import Count, as_tensor, check_matrix, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import squared_error
+from sae_nb.temporal import SequenceRows
 from sae_nb.temporal._decomposition import sequence_groups
-from sae_nb.temporal._sequences import SequenceRows, lengths_of, padded, unpadded
+from sae_nb.temporal._sequences import lengths_of, padded, unpadded
 from sae_nb_studies.architectures._attention_maps import AttentionMaps, attention_maps
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from sae_nb.activations._rows import generator_for
-from sae_nb.architectures._batch_topk import BatchTopK
+from sae_nb.architectures import BatchTopK
 from sae_nb.architectures._recipe import Parts
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Between, Weight, checked

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.architectures._batch_topk import BatchTopK
-from sae_nb.architectures._recipe import Silence, TrainingLoss
+from sae_nb.architectures import BatchTopK, TrainingLoss
+from sae_nb.architectures._recipe import Silence
 from sae_nb.architectures._revival import Dead, check_reaches
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Share, checked

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations._rows import generator_for
-from sae_nb.architectures._batch_topk import BatchTopK
+from sae_nb.architectures import BatchTopK
 from sae_nb.architectures._recipe import Parts
 from sae_nb.architectures.parts._proxes import Matrix, Rows, row_tiles
 from sae_nb.checks import Count, Weight, checked

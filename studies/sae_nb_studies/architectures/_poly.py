@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sae_nb.architectures import TopK
 from sae_nb.architectures._recipe import Parts
 from sae_nb.architectures._revival import AtomRows
-from sae_nb.architectures._topk import TopK
 from sae_nb.architectures.parts._operators import normal_rows
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Count, check_count, checked

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.architectures import NormProx, Prox
 from sae_nb.architectures._base import Data
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import Parts
-from sae_nb.architectures.parts._largest import NormProx
-from sae_nb.architectures.parts._proxes import Prox, Rows
+from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Weight, check_k, checked
 from sae_nb.codes import SparseCodes
 

@@ -11,21 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.architectures._batch_topk import BatchTopK
+from sae_nb.architectures import BatchTopK, Prox, TopKProx, TrainingLoss
 from sae_nb.architectures._matryoshka import check_groups, nested_reconstruction
-from sae_nb.architectures._recipe import Parts, Silence, TrainingLoss
+from sae_nb.architectures._recipe import Parts, Silence
 from sae_nb.architectures._revival import Dead, check_reaches
-from sae_nb.architectures.parts._largest import TopKProx
-from sae_nb.architectures.parts._proxes import (
-    Bias,
-    Centre,
-    Dense,
-    Matrix,
-    Prox,
-    Rows,
-    affine,
-    row_tiles,
-)
+from sae_nb.architectures.parts._proxes import Bias, Centre, Dense, Matrix, Rows, affine, row_tiles
 from sae_nb.checks import Count, Share, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import index_dtype, offsets_of

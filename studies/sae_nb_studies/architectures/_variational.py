@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations._rows import generator_for
+from sae_nb.architectures import Prox, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._recipe import Parts, Silence, TrainingLoss
+from sae_nb.architectures._recipe import Parts, Silence
 from sae_nb.architectures.parts._largest import keep_largest
-from sae_nb.architectures.parts._proxes import Dense, Prox, Rows
+from sae_nb.architectures.parts._proxes import Dense, Rows
 from sae_nb.checks import Weight, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb_studies.architectures._largest_by import LargestBy

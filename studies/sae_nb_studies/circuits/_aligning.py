@@ -32,7 +32,7 @@ from sae_nb.checks import (
 )
 from sae_nb.evaluation.causal._outcomes import index_of
 from sae_nb.findings import Finding
-from sae_nb.models._running import run
+from sae_nb.models import run
 from sae_nb.statistics import bootstrap_counts, percentile_interval
 from sae_nb_studies.circuits._interactions import one_batch
 from sae_nb_studies.circuits._maps import Couplings, Rotation, Units

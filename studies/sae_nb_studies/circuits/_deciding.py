@@ -22,12 +22,12 @@ from torch.nn import functional
 
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, at_least, checked
+from sae_nb.circuits import attribution_graph
 from sae_nb.circuits._asked import asked, written_at
-from sae_nb.circuits._attributing import attribution_graph
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
-from sae_nb.models._freezing import Frozen, check_frozen
-from sae_nb.models._running import run
+from sae_nb.models import Frozen, run
+from sae_nb.models._freezing import check_frozen
 from sae_nb.statistics import LogisticProbe, logistic_probe
 from sae_nb_studies.data.planted._hidden_rules import REASON
 

@@ -33,8 +33,8 @@ from sae_nb.circuits._asked import BLOCK, blocks, measured
 from sae_nb.circuits._heads import at_mean, places_of
 from sae_nb.evaluation.causal._outcomes import index_of
 from sae_nb.findings import Finding
+from sae_nb.models import run
 from sae_nb.models._prefix_cache import Below
-from sae_nb.models._running import run
 from sae_nb.statistics import (
     bootstrap_counts,
     bootstrap_interval,

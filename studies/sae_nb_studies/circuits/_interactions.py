@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sae_nb.checks import Between, Count, Seed, between, check_count, checked, shown
 from sae_nb.findings import Finding
-from sae_nb.models._running import run
+from sae_nb.models import run
 from sae_nb_studies.geometry._communities import communities, modularity
 
 if TYPE_CHECKING:

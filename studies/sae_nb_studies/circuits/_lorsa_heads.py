@@ -14,8 +14,8 @@ from sae_nb.checks import Count, Seed, checked
 from sae_nb.circuits import HeadScores
 from sae_nb.circuits._graph_sites import one_input, position_texts
 from sae_nb.circuits._head_scores import _checked_tokens, _drawn, _Sums
-from sae_nb.models._attention import Place, read_attention
-from sae_nb.models._running import run
+from sae_nb.models import read_attention, run
+from sae_nb.models._attention import Place
 
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs

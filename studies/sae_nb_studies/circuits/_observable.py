@@ -23,9 +23,9 @@ from torch.nn.functional import normalize
 from sae_nb.checks import Count, check_atom, checked
 from sae_nb.circuits._asked import Measure, asked, written_at
 from sae_nb.evaluation.causal._outcomes import largest_cosine
-from sae_nb.models._freezing import Frozen, check_frozen
-from sae_nb.models._running import run
-from sae_nb.steering._answers import Answers
+from sae_nb.models import Frozen, run
+from sae_nb.models._freezing import check_frozen
+from sae_nb.steering import Answers
 
 if TYPE_CHECKING:
     from pandas import DataFrame

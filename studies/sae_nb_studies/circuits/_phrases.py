@@ -24,8 +24,8 @@ from sae_nb.circuits._asked import blocks
 from sae_nb.circuits._graph_sites import one_input, position_texts
 from sae_nb.circuits._heads import CleanRun, diverges, split
 from sae_nb.findings import Finding
-from sae_nb.models._freezing import Frozen, check_frozen
-from sae_nb.models._running import run as run_model
+from sae_nb.models import Frozen, run as run_model
+from sae_nb.models._freezing import check_frozen
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.circuits._graph import AttributionGraph
+    from sae_nb.circuits import AttributionGraph
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 

@@ -27,8 +27,7 @@ from sae_nb.checks import Count, Positive, Seed, at_least, check_finite, checked
 from sae_nb.circuits import AttributionGraph, attribution_graph
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Finding, Plotted, column
-from sae_nb.models import wrap
-from sae_nb.models._running import run
+from sae_nb.models import run, wrap
 from sae_nb_studies.circuits._neurons import neuron_transcoders
 
 if TYPE_CHECKING:

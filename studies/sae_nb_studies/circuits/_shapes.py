@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Bool, Float
 
 from sae_nb.checks import Between, Seed, as_tensor, at_least, checked, shown
+from sae_nb.circuits import AttributionGraph
 from sae_nb.circuits._faithfulness import live
-from sae_nb.circuits._graph import AttributionGraph
 from sae_nb.circuits._record import pruned
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
-from sae_nb.models._running import run
+from sae_nb.models import run
 from sae_nb.statistics import auroc, logistic_probe
 
 if TYPE_CHECKING:

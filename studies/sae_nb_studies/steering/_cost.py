@@ -21,7 +21,7 @@ from torch import Tensor
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, at_least, check_classes, checked, same_length
 from sae_nb.findings import Finding
-from sae_nb.models._running import run
+from sae_nb.models import run
 from sae_nb.steering import random_direction
 from sae_nb.steering._answers import kl
 from sae_nb.steering._calibration import LARGEST, StrengthSearch

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._sites import written_codes
+from sae_nb.activations import written_codes
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, answered, check_atom, check_real, checked
 from sae_nb.corpora._reading import check_labels

@@ -25,7 +25,7 @@ from sae_nb.steering._edits import MaskedEdit, Positions
 from sae_nb.steering._request import Edit, check_hook_point, policy_for
 
 if TYPE_CHECKING:
-    from sae_nb.activations._positions import PositionPolicy
+    from sae_nb.activations import PositionPolicy
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import HookPoint, LiveModel, RunState
 

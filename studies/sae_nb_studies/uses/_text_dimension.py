@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sae_nb.capturing._harvest import CaptureSettings, Harvest, reporting
 from sae_nb.checks import Count, Seed, at_least, checked, same_length
-from sae_nb.corpora._documents import Documents
+from sae_nb.corpora import Documents
 from sae_nb.findings import Finding
 from sae_nb.geometry import local_dimensions
 from sae_nb.statistics import correlation_p, q_values, rank_correlation, ranks_of

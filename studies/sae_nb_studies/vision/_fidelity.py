@@ -18,7 +18,7 @@ from torch import Tensor
 from sae_nb.checks import Count, Resamples, Seed, as_tensor, at_least, check_finite, checked, one_of
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
-from sae_nb.models._running import run
+from sae_nb.models import run
 from sae_nb.statistics import bootstrap_counts, percentile_interval, rank_correlation
 from sae_nb_studies.vision._curves import area, walk
 from sae_nb_studies.vision._fillers import Baseline, Filling, filling, visualised

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sae_nb.activations._sites import check_one_place
 from sae_nb.checks import check_count, checked
+from sae_nb.models import run
 from sae_nb.models._hook_points import check_writable
-from sae_nb.models._running import run
 from sae_nb.models._states import patches_of
 
 if TYPE_CHECKING:

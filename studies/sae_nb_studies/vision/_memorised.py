@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d, normalize
 from sae_nb.checks import Between, Count, check_classes, checked, same_length
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
-from sae_nb.models._running import run
+from sae_nb.models import run
 from sae_nb.statistics import logistic_probe
 from sae_nb_studies.vision._pixels import AT_ONCE, Pixels
 

@@ -10,15 +10,13 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import AtomCatalogue, AtomSummary
+from sae_nb.atoms import AtomCatalogue, AtomNames, AtomSummary, Labels
 from sae_nb.atoms._examples import Example
-from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import AtomNames
 from sae_nb.atoms._pair import AtomPair, compare_atoms
 from sae_nb.checks import check_atom, checked
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb.pretrained import needed_examples
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb_widgets.components import Histogram, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, Box, VBox, atom_mark

@@ -12,12 +12,11 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.atoms import AtomEffects, AtomSummary
+from sae_nb.atoms import AtomEffects, AtomNames, AtomSummary, Labels
 from sae_nb.atoms._examples import Band
-from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import AtomNames
 from sae_nb.figures.theme import escape, format_number, format_percent
-from sae_nb.sessions._annotations import HERE, Annotations
+from sae_nb.sessions import Annotations
+from sae_nb.sessions._annotations import HERE
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
 from sae_nb_widgets.components import Chips, Sparkbars, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of

@@ -13,16 +13,15 @@ import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import AtomCatalogue, AtomSummary, FoundAtoms
+from sae_nb.atoms import AtomCatalogue, AtomNames, AtomSummary, FoundAtoms, Labels
 from sae_nb.atoms._examples import BANDS, Band, Example
 from sae_nb.atoms._firings import ORDERS
-from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import AtomNames, row_word, rows_in_words
+from sae_nb.atoms._names import row_word, rows_in_words
 from sae_nb.checks import check_atom, checked
 from sae_nb.evaluation import head_shares
 from sae_nb.figures.theme import escape, format_count, format_number
 from sae_nb.pretrained import needed_examples
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb_widgets.atom._atom_view import AtomItself, AtomsAs, DrawnExamples, drawn_as
 from sae_nb_widgets.atom._controls import BAND_NAMES, AtomControls, strengths_shown
 from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes
@@ -42,8 +41,7 @@ from sae_nb_widgets.panel._finding import Finder
 from sae_nb_widgets.panel._heading import place_words
 
 if TYPE_CHECKING:
-    from sae_nb.activations import Activations
-    from sae_nb.activations._context import Context
+    from sae_nb.activations import Activations, Context
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel

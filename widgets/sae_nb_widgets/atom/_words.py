@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sae_nb.atoms import AtomCatalogue, AtomEffects, AtomSummary
-from sae_nb.atoms._names import AtomNames, row_word, rows_in_words
+from sae_nb.atoms import AtomCatalogue, AtomEffects, AtomNames, AtomSummary
+from sae_nb.atoms._names import row_word, rows_in_words
 from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb_widgets.atom._controls import BAND_NAMES
 from sae_nb_widgets.components._concordance import words_around

@@ -15,9 +15,8 @@ from torch import Tensor
 from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff, changed_image, changed_text
 from sae_nb.figures import current_theme as theme
 from sae_nb.generation import continued
-from sae_nb.models import as_batch, outcome_names, shown_picture
+from sae_nb.models import as_batch, outcome_names, run, shown_picture
 from sae_nb.models._inputs import read_again
-from sae_nb.models._running import run
 from sae_nb.models._text_inputs import written
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._words import NONE

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from sae_nb.atoms import AtomNames
 from sae_nb.atoms._captions import NO_NAME
 from sae_nb.atoms._examples import Band, Example
-from sae_nb.atoms._names import AtomCard, AtomNames
+from sae_nb.atoms._names import AtomCard
 from sae_nb.circuits import AttributionGraph
 from sae_nb.circuits._summary import place_words
 from sae_nb.figures import visible_token
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 
 QUOTED = re.compile("“([^”]+)”")
 ONLY_QUOTES = re.compile("“[^”]+”((, | or )“[^”]+”)*( …)?")

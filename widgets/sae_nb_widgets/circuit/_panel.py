@@ -10,7 +10,7 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
 from sae_nb.circuits import AttributionGraph
 from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitStory, CircuitSummary

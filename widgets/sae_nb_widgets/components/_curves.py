@@ -11,9 +11,9 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.figures import current_theme, theme
+from sae_nb.figures import Label, current_theme, theme
 from sae_nb.figures._svg_layout import key, paragraph, stacked
-from sae_nb.figures._svg_shapes import INK, Dot, Drawing, Label, Polyline, Rectangle, Stroke
+from sae_nb.figures._svg_shapes import INK, Dot, Drawing, Polyline, Rectangle, Stroke
 from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._base import Component, title_drawing
 from sae_nb_widgets.components._scripts import script

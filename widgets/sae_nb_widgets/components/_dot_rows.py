@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import traitlets as t
 
-from sae_nb.figures import current_theme, fade, theme
+from sae_nb.figures import Label, current_theme, fade, theme
 from sae_nb.figures._svg_layout import key, stacked
-from sae_nb.figures._svg_shapes import Dot, Drawing, Label, Polyline, Rectangle, Stroke, shortened
+from sae_nb.figures._svg_shapes import Dot, Drawing, Polyline, Rectangle, Stroke, shortened
 from sae_nb.figures.theme import escape
 from sae_nb_widgets.components._base import Component, one_of_rows, style_sheet
 from sae_nb_widgets.components._scripts import read_static, script

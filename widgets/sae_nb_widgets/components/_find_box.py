@@ -17,8 +17,7 @@ from sae_nb_widgets.components._concordance import words_around
 from sae_nb_widgets.components._scripts import read_static, script
 
 if TYPE_CHECKING:
-    from sae_nb.atoms import AtomCatalogue, FoundAtoms
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomCatalogue, AtomNames, FoundAtoms
 
 SHOWN = 5
 """Rows under the field: what is read at a glance."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import traitlets as t
 
-from sae_nb.figures import current_theme, fade, theme
+from sae_nb.figures import Label, current_theme, fade, text_width, theme
 from sae_nb.figures._svg_layout import (
     filled,
     hstack,
@@ -19,7 +19,7 @@ from sae_nb.figures._svg_layout import (
     solid_tick,
     stacked,
 )
-from sae_nb.figures._svg_shapes import Drawing, Label, Polyline, Rectangle, Stroke, text_width
+from sae_nb.figures._svg_shapes import Drawing, Polyline, Rectangle, Stroke
 from sae_nb.figures.theme import css_colour, escape, format_number
 from sae_nb_widgets.components._base import (
     TRACK,

@@ -12,19 +12,11 @@ import traitlets as t
 from jaxtyping import Bool, Float, Int16, UInt8
 from PIL import Image
 
-from sae_nb.activations._context import Context
+from sae_nb.activations import Context
 from sae_nb.atoms._examples import clip_at, eight_bits, wave_file
-from sae_nb.figures import current_theme as theme, fade, theme as colours
+from sae_nb.figures import Label, Picture, current_theme as theme, fade, theme as colours
 from sae_nb.figures._svg_layout import hstack, paragraph, stacked
-from sae_nb.figures._svg_shapes import (
-    Drawing,
-    Label,
-    Picture,
-    Polyline,
-    Rectangle,
-    Stroke,
-    shortened,
-)
+from sae_nb.figures._svg_shapes import Drawing, Polyline, Rectangle, Stroke, shortened
 from sae_nb.figures.theme import css_colour, escape, format_number
 from sae_nb_widgets.components._base import (
     Component,

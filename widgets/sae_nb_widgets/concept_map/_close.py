@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from sae_nb.atoms import ConceptAtlas, ConceptMapSummary
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames, ConceptAtlas, ConceptMapSummary
 
 MOST_CLOSE = 60
 """Points in view of which each is named, or drawn as a picture."""

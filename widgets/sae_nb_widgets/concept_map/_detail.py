@@ -13,16 +13,16 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Bool
 
-from sae_nb.activations._context import Context
+from sae_nb.activations import Context
 from sae_nb.atoms import (
     ArchetypePlaces,
+    AtomNames,
     Cluster,
     ConceptAtlas,
     ConceptMapSummary,
     SelectionSummary,
     SharedInput,
 )
-from sae_nb.atoms._names import AtomNames
 from sae_nb.figures import theme
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.components import Component, Concordance, PictureGrid, Sparkbars, TokenStrip

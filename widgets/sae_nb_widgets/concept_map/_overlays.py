@@ -11,8 +11,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.atoms import ConceptMapSummary
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames, ConceptMapSummary
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._base import HTML, Box, VBox

@@ -18,7 +18,7 @@ from sae_nb.checks import checked, refuse_direction
 from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import write_bytes
 from sae_nb.pretrained import examples_of
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.concept_map import _checks as checks
 from sae_nb_widgets.concept_map._checks import CLUSTER, kept_points
@@ -51,8 +51,7 @@ from sae_nb_widgets.panel._pages import Page, static_html
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.atoms import AtomCatalogue
-    from sae_nb.atoms._labels import Labels
+    from sae_nb.atoms import AtomCatalogue, Labels
     from sae_nb.codes import SparseCodes
     from sae_nb.geometry import Containment
     from sae_nb.models import LiveModel

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import AtomCard, AtomNames
+from sae_nb.atoms import AtomNames, Labels
+from sae_nb.atoms._names import AtomCard
 from sae_nb.corpora import Documents
 from sae_nb.corpora._corpora import CorpusSummary
 from sae_nb.figures import category_style

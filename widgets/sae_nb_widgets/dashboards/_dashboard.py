@@ -16,7 +16,7 @@ from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape, format_duration
 from sae_nb.files._atomic import write_bytes
 from sae_nb.files._exchange import place
-from sae_nb.sessions._session import save_session
+from sae_nb.sessions import save_session
 from sae_nb_widgets.components._base import HTML, Box, VBox, layout_of, style_sheet
 from sae_nb_widgets.components._scripts import read_static
 from sae_nb_widgets.dashboards._subject import (

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from sae_nb.checks import checked
 from sae_nb.pretrained import needed_examples
-from sae_nb.sessions import open_session
-from sae_nb.sessions._annotations import Annotations, annotations_of
+from sae_nb.sessions import Annotations, open_session
+from sae_nb.sessions._annotations import annotations_of
 from sae_nb.sessions._session import Session
 from sae_nb_widgets.dashboards._dashboard import Dashboard
 from sae_nb_widgets.dashboards._subject import subject_of
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
-    from sae_nb.atoms._labels import Labels
+    from sae_nb.atoms import Labels
     from sae_nb.codes import SparseCodes
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel

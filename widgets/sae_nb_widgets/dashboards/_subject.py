@@ -16,7 +16,7 @@ from sae_nb_widgets.heads._queries import readable
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.atoms._labels import Labels
+    from sae_nb.atoms import Labels
     from sae_nb.checks import Inputs
     from sae_nb.codes import SparseCodes
     from sae_nb.lenses import Lens

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.activations._context import Context
+from sae_nb.activations import Context
 from sae_nb.dynamics import DepthInputs
 from sae_nb.figures import current_theme, visible_token
 from sae_nb_widgets.components import PictureGrid, TokenStrip

@@ -22,7 +22,7 @@ from sae_nb.dynamics import (
 )
 from sae_nb.dynamics.paths._states import token_kinds_of
 from sae_nb.figures.theme import format_count
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb_widgets.components._base import lay_out
 from sae_nb_widgets.components._depth_strips import DepthStrips
 from sae_nb_widgets.depth._controls import SIMILARITY_WORDS, DepthControls, chooser

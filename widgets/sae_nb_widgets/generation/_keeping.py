@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_real, one_of, shown
-from sae_nb.generation._generation import Generation
+from sae_nb.generation import Generation
 from sae_nb.steering._modes import UNITS, USUAL
 
 FIRST = (0.0, USUAL)

@@ -13,7 +13,7 @@ from sae_nb_widgets.panel._declaring import show
 if TYPE_CHECKING:
     import traitlets as t
 
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
     from sae_nb_widgets.generation._panel import GenerationLens
 
 CHANNEL = "about"

@@ -8,7 +8,7 @@ import numpy as np
 import traitlets as t
 from torch import Tensor
 
-from sae_nb.generation._generation import Generation
+from sae_nb.generation import Generation
 from sae_nb.models import with_place
 from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Kept, whole_prompt
 from sae_nb_widgets.generation._views import EMPTY

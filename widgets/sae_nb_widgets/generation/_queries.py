@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sae_nb.atoms import Peaks, peaks
 from sae_nb.background import result_of
 from sae_nb.corpora import BaseRate, InputSummary, base_rate, top_atoms
-from sae_nb.generation._generation import Branch, Generation
+from sae_nb.generation import Branch, Generation
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -35,7 +35,7 @@ from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import WORDS, push_words
 
 if TYPE_CHECKING:
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
 
 EMPTY = "Type a prompt above: at least one word."
 IMAGE_HINT = "Hover: strength at this patch. Click: atoms active there."

@@ -14,7 +14,7 @@ from sae_nb.figures import theme, visible_token
 from sae_nb.figures.theme import escape, format_number, format_percent
 from sae_nb.models._inputs import read_again
 from sae_nb.models._text_inputs import one_text
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.components._chips import Chips

@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from sae_nb.circuits import direct_effects, head_contributions
+from sae_nb.circuits import direct_effects, head_contributions, written_by_heads
 from sae_nb.circuits._graph_sites import position_texts
-from sae_nb.circuits._heads import at_mean, places_of, written_by_heads
-from sae_nb.lenses._head import head_of
-from sae_nb.models._attention import attentions, read_attention
+from sae_nb.circuits._heads import at_mean, places_of
+from sae_nb.lenses import head_of
+from sae_nb.models import read_attention, run
+from sae_nb.models._attention import attentions
 from sae_nb.models._inputs import read_again
-from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from sae_nb.figures import visible_token
 from sae_nb.figures.theme import format_number, format_percent
 
 if TYPE_CHECKING:
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
     from sae_nb.circuits import QueryKey
     from sae_nb_widgets.heads._queries import Answer, HeadName, Look
 

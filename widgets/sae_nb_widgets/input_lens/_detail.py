@@ -22,7 +22,7 @@ from sae_nb_widgets.panel._declaring import show, small_button
 from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
 
 MOST_ANSWERS = 5
 

@@ -26,7 +26,7 @@ from sae_nb_widgets.input_lens._words import (
 )
 
 if TYPE_CHECKING:
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
 
 # -------------------------------------------------------------------------------------------------
 # The bars of an InputLens as a plotly figure, for pictures and readers without JavaScript.

@@ -18,7 +18,7 @@ from sae_nb_widgets.input_lens._controls import Upload, uploaded
 from sae_nb_widgets.panel._samples import check_parts
 
 if TYPE_CHECKING:
-    from sae_nb.activations._context import Context
+    from sae_nb.activations import Context
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
     from sae_nb_widgets.input_lens._panel import InputLens

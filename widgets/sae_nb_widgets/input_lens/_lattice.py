@@ -21,7 +21,7 @@ from sae_nb_widgets.components._find_box import plain
 from sae_nb_widgets.components._word_lattice import LatticeWord
 
 if TYPE_CHECKING:
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
 
 LEAST, LOOKED_AT, MOST_NAMED = 0.25, 8, 40
 """Share of its strongest from which an atom is written under a word; atoms whose names are compared at a word,

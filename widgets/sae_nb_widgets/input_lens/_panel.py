@@ -22,7 +22,7 @@ from sae_nb.data._scenes import INKS, TEXTURES, Point
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures.theme import format_duration
 from sae_nb.pretrained import examples_of
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb_widgets.components import DrawPad, PairedBars, SoundRecorder
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.input_lens import _figure as input_lens_bars

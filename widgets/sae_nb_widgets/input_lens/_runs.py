@@ -16,7 +16,7 @@ from sae_nb_widgets.panel._samples import target_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
     from sae_nb.corpora import InputSummary
     from sae_nb.models import LiveModel
 

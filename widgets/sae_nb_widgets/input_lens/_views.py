@@ -30,8 +30,8 @@ from sae_nb_widgets.panel._pages import LIVE_ONLY
 if TYPE_CHECKING:
     import traitlets as t
 
-    from sae_nb.activations._context import Context
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.activations import Context
+    from sae_nb.atoms import AtomNames
     from sae_nb.models import LiveModel
 
 

@@ -18,7 +18,7 @@ from sae_nb_widgets.components._base import atom_mark
 from sae_nb_widgets.components._chips import sure_dots
 
 if TYPE_CHECKING:
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
     from sae_nb.models import LiveModel
 
 NAMED = 3

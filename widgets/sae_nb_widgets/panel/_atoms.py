@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures.theme import format_count
-from sae_nb.sessions._annotations import HERE, Annotations
+from sae_nb.sessions import Annotations
+from sae_nb.sessions._annotations import HERE
 from sae_nb_widgets.components._atom_card import card_content, cards_html
 from sae_nb_widgets.panel._browsers import BROWSERS
 from sae_nb_widgets.panel._glossary import an_atom

@@ -10,7 +10,7 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.activations._context import Context
+from sae_nb.activations import Context
 from sae_nb.activations._token_texts import gathered, spans
 from sae_nb.atoms import AtomCatalogue, AtomSummary
 from sae_nb.atoms._atom import Crops

@@ -17,7 +17,7 @@ from sae_nb.models._inputs import column_of_table
 from sae_nb.steering._request import check_hook_point, check_width
 
 if TYPE_CHECKING:
-    from sae_nb.activations._context import Context
+    from sae_nb.activations import Context
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.checks import Inputs
     from sae_nb.corpora import BaseRate

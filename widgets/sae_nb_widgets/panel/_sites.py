@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jaxtyping import Float
 
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
 from sae_nb.site import Site
 from sae_nb.site._write import site_of

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from sae_nb.circuits import Patching, PatchMap, patch
 from sae_nb.data import PromptPairs, prompt_pairs
 from sae_nb.data._prompt_pairs import PairKind
-from sae_nb.models._running import run
+from sae_nb.models import run
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

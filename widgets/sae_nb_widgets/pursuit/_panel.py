@@ -10,12 +10,11 @@ import plotly.graph_objects as go
 import traitlets as t
 
 from sae_nb.architectures import PursuitSteps
-from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames, Labels
 from sae_nb.checks import check_k, checked
 from sae_nb.figures.theme import format_count, format_number
 from sae_nb.pursuit._checking import as_tensors
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import Box
 from sae_nb_widgets.panel._atoms import HasAtoms

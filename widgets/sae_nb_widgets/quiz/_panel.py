@@ -13,7 +13,7 @@ from sae_nb.checks import check_count, checked, refuse_direction
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape, format_count
 from sae_nb.pretrained import needed_examples
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components._base import HTML, Button
 from sae_nb_widgets.components._chips import DOTS
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
 
 
 MOST_TRIED = 12

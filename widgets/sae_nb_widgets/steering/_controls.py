@@ -20,7 +20,7 @@ from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
     from sae_nb.activations._modality import Modality
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
     from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb_widgets.steering._panel import SteeringPanel

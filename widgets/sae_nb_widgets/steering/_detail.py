@@ -25,7 +25,7 @@ from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import WORDS, plain_number, whole_words
 
 if TYPE_CHECKING:
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
     from sae_nb.models import LiveModel
 
 # -------------------------------------------------------------------------------------------------

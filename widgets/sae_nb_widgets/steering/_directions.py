@@ -9,9 +9,8 @@ import traitlets as t
 
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import check_atom, check_place, checked, shown
-from sae_nb.sessions._names import names_of
-from sae_nb.steering import SteeringRecipe, two_groups
-from sae_nb.steering._direction import Direction, direction
+from sae_nb.sessions import names_of
+from sae_nb.steering import Direction, SteeringRecipe, direction, two_groups
 from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Entry, Ruled, css_width, reacts, read_whole, wide
 from sae_nb_widgets.steering._choices import Opening, Phase

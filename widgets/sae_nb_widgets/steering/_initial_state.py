@@ -14,7 +14,7 @@ from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
     from sae_nb.models import LiveModel
 
 N_TRIED = 16

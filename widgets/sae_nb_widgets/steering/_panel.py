@@ -18,10 +18,10 @@ from sae_nb.atoms import AtomCatalogue, peaks
 from sae_nb.checks import as_dictionary, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.figures.theme import format_count, format_duration
-from sae_nb.files._fingerprints import identity_of
+from sae_nb.files import identity_of
 from sae_nb.generation import Continuation, summarise_continuation
 from sae_nb.models import answering
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb.steering import SteeringCurve, SteeringRecipe, SteeringSummary, summarise_dose_response
 from sae_nb.steering._modes import MODES, UNITS, Unit
 from sae_nb_widgets.components._base import lay_out

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
-from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames, Labels
 from sae_nb.checks import checked
+from sae_nb.files import identity_of
 from sae_nb.files._atomic import write_json
-from sae_nb.files._fingerprints import identity_of
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb.steering import SteeringRecipe
 from sae_nb_widgets.panel._declaring import reacts
 from sae_nb_widgets.steering import _choices as choices, _words as words

@@ -21,7 +21,7 @@ from sae_nb_widgets.components._branches import words_of_its_own
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
 
 
 SENTENCE_ENDS = (".", "!", "?", "…")

@@ -11,7 +11,7 @@ import numpy as np
 import traitlets as t
 from torch import Tensor
 
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames
 from sae_nb.figures import theme, visible_token
 from sae_nb.figures.theme import escape, format_number
 from sae_nb.geometry import UmapProcess, start_umap

@@ -18,7 +18,7 @@ from sae_nb.dynamics import layers_in_time
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import format_count, format_number
 from sae_nb.pretrained import load_sae, pretrained_names
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb.temporal import Raster, TemporalSummary, read_in_time, summarise_sequence
 from sae_nb_widgets.components._concordance import word_at
 from sae_nb_widgets.panel._atoms import HasAtoms

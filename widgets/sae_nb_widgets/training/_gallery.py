@@ -25,7 +25,7 @@ from sae_nb_widgets.training._tracking import GOING
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms import AtomNames
     from sae_nb.training import TrainingRun
     from sae_nb_widgets.training._tracking import Tracked
 

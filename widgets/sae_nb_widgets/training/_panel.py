@@ -13,7 +13,7 @@ import traitlets as t
 from sae_nb.activations import Activations
 from sae_nb.checks import checked, shown
 from sae_nb.figures.theme import format_count, format_number
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 from sae_nb.training import TrainingHistory, TrainingSummary
 from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.panel._atoms import HasAtoms

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from sae_nb.checks import Count, checked
 from sae_nb.findings import Finding
-from sae_nb.lenses._head import Head, head_of
+from sae_nb.lenses import head_of
+from sae_nb.lenses._head import Head
+from sae_nb.models import run
 from sae_nb.models._inputs import Batch
-from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -17,7 +17,7 @@ from torch import Tensor
 from sae_nb.capturing import capture
 from sae_nb.checks import between, check_atom, checked
 from sae_nb.findings import Finding
-from sae_nb.models._attention import read_attention
+from sae_nb.models import read_attention
 from sae_nb.steering._edits import Positions
 from sae_nb.steering._request import policy_for
 

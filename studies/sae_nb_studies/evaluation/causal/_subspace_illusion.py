@@ -29,8 +29,8 @@ from sae_nb.checks import (
 from sae_nb.evaluation import Measurement
 from sae_nb.evaluation.report._measurement import Measurements, Resampling, measured
 from sae_nb.findings import Finding
-from sae_nb.steering import random_direction
-from sae_nb.steering._answers import Answers, Cost
+from sae_nb.steering import Answers, random_direction
+from sae_nb.steering._answers import Cost
 from sae_nb.steering._edits import Where
 from sae_nb.steering._request import check_hook_point, check_width
 from sae_nb_studies.evaluation.causal._target_odds import MAX_SECONDS, quantile_of

@@ -17,12 +17,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.evaluation import Measurement
 from sae_nb.evaluation.causal._outcomes import Fluency, index_of
-from sae_nb.evaluation.report._measurement import Measurement, Resampling
-from sae_nb.models import outcome_names
-from sae_nb.models._running import run
+from sae_nb.evaluation.report._measurement import Resampling
+from sae_nb.models import outcome_names, run
 from sae_nb.models._text_inputs import text_ids
-from sae_nb.steering._answers import Answers, log_odds
+from sae_nb.steering import Answers
+from sae_nb.steering._answers import log_odds
 from sae_nb.steering._edits import Where
 from sae_nb.steering._request import check_hook_point, check_width
 

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._sites import check_one_place, reconstruction, written_codes
+from sae_nb.activations import reconstruction, written_codes
+from sae_nb.activations._sites import check_one_place
 from sae_nb.checks import Resamples, Seed, check_count, checked
 from sae_nb.classical import SupervisedDictionary
 from sae_nb.codes import SparseCodes
@@ -23,8 +24,7 @@ from sae_nb.evaluation import Measurement
 from sae_nb.evaluation.causal._outcomes import index_of
 from sae_nb.evaluation.report._measurement import Measurements, Resampling
 from sae_nb.findings import Finding
-from sae_nb.steering import random_direction
-from sae_nb.steering._answers import Answers
+from sae_nb.steering import Answers, random_direction
 from sae_nb.steering._edits import Where
 from sae_nb.steering._request import check_hook_point, check_width
 

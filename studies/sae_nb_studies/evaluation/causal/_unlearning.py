@@ -17,8 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.activations._sites import written_codes
+from sae_nb.activations import Activations, written_codes
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import edited
 from sae_nb.evaluation.report._row_pass import codes_of

@@ -19,8 +19,7 @@ from sae_nb.atoms._effects import effects_of
 from sae_nb.models import outcome_names
 from sae_nb.models._prefix_cache import Below
 from sae_nb.progress import progress_bar
-from sae_nb.steering import random_direction
-from sae_nb.steering._answers import Answers
+from sae_nb.steering import Answers, random_direction
 from sae_nb.steering._calibration import LARGEST, StrengthSearch
 from sae_nb.steering._dose_response import unit_atom
 

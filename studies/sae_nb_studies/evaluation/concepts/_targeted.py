@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_matrix
 
-from sae_nb.activations import Activations
-from sae_nb.activations._sites import reconstruction, written_codes
+from sae_nb.activations import Activations, reconstruction, written_codes
 from sae_nb.codes import SparseCodes
 from sae_nb.statistics import logistic_probe
 

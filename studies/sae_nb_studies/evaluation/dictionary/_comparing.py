@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import Positive, Seed, checked, shown, warn_caller
-from sae_nb.evaluation import stability
+from sae_nb.evaluation import Report, evaluate, stability
 from sae_nb.evaluation._dictionary_trainings import (
     Run,
     begun,
@@ -26,7 +26,7 @@ from sae_nb.evaluation._dictionary_trainings import (
     trained,
 )
 from sae_nb.evaluation.report._measurement import number_text
-from sae_nb.evaluation.report._report import Report, cut_short, evaluate
+from sae_nb.evaluation.report._report import cut_short
 from sae_nb.findings import Finding
 from sae_nb.interrupts import ending_with
 

@@ -20,15 +20,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.activations._sites import (
-    acts_for,
-    check_one_place,
-    check_varies,
-    reconstruction,
-    uncoded,
-    written_codes,
-)
+from sae_nb.activations import Activations, reconstruction, uncoded, written_codes
+from sae_nb.activations._sites import acts_for, check_one_place, check_varies
 from sae_nb.checks import Count, Seed, Share, at_least, check_count, checked, in_own_modes
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import index_dtype, offsets_of

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Resamples, Seed, check_matrix, checked
-from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
+from sae_nb.evaluation import Measurement
+from sae_nb.evaluation.report._measurement import Resampling, chance_generator
 from sae_nb.geometry._coherence import rows_of
 from sae_nb.geometry._cosines import largest_cosines
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import Between, Resamples, Seed, checked
-from sae_nb.evaluation import Stability, atom_stability, stability
+from sae_nb.evaluation import Measurement, Stability, atom_stability, stability
 from sae_nb.evaluation._dictionary_trainings import Run, trained
-from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
+from sae_nb.evaluation.report._measurement import Resampling, measured
 from sae_nb.interrupts import ending_with
 
 if TYPE_CHECKING:

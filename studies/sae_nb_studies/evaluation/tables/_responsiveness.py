@@ -15,7 +15,7 @@ from sae_nb.checks import Count, as_tensor, checked, shown
 from sae_nb.circuits._asked import blocks, measured_copies, written_at
 from sae_nb.circuits._graph_sites import one_input
 from sae_nb.findings import Finding
-from sae_nb.models._running import run
+from sae_nb.models import run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,8 +25,8 @@ from sae_nb.codes._support import offsets_of
 from sae_nb.evaluation import stability
 from sae_nb.evaluation.explanations._detection import ExplanationTrials
 from sae_nb.evaluation.explanations._rules import RowFacts
+from sae_nb.files import identity_of
 from sae_nb.files._atomic import read_json, write_bytes, write_json, write_manifest
-from sae_nb.files._fingerprints import identity_of
 from sae_nb.labelling import AtomLabel, AtomLabels, label
 from sae_nb.labelling._keeping import read_kept, write_kept
 from sae_nb.labelling._records import Terms

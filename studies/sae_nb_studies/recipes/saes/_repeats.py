@@ -10,7 +10,8 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder, TopK
-from sae_nb.evaluation.concepts._factors import Evidence, Factor, match_factors
+from sae_nb.evaluation import Factor
+from sae_nb.evaluation.concepts._factors import Evidence, match_factors
 from sae_nb.pretrained._evaluation_data import JUDGE, MATCH
 from sae_nb.pretrained._examples import captured_for
 from sae_nb_studies.recipes.saes._evidence import sister, training_rows

@@ -25,7 +25,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._positions import TRAINING, PositionPolicy
+from sae_nb.activations import PositionPolicy
+from sae_nb.activations._positions import TRAINING
 from sae_nb.architectures import Temporal
 from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.capturing import capture

@@ -14,8 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from sae_nb.activations import Activations
-from sae_nb.activations._context import Ragged
+from sae_nb.activations import Activations, Ragged
 from sae_nb.architectures import MatchingPursuit, SparseAutoencoder, TopK
 from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.atoms import AtomCatalogue

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.data._small_tasks import TASKS
+from sae_nb.data import TASKS
 from sae_nb_studies.circuits import Algorithm, align
 
 SHORT = {

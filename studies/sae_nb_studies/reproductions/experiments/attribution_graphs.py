@@ -23,7 +23,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, Faithfulness, attribution_graph
-from sae_nb.models._freezing import Frozen
+from sae_nb.models import Frozen
 from sae_nb.models._interventions import Intervention
 from sae_nb.models._running import intervening
 from sae_nb_studies.reproductions._answer import answer_of

@@ -12,7 +12,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.statistics import rank_correlation
-from sae_nb.steering._answers import Answers
+from sae_nb.steering import Answers
 from sae_nb_studies.circuits import observable
 from sae_nb_studies.circuits._observable import Observable, Paths
 

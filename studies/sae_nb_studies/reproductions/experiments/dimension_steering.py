@@ -19,8 +19,7 @@ import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.corpora import documents
 from sae_nb.models import LiveModel
-from sae_nb.steering import random_direction
-from sae_nb.steering._answers import Answers
+from sae_nb.steering import Answers, random_direction
 from sae_nb.steering._calibration import LARGEST, StrengthSearch
 from sae_nb.steering._dose_response import unit_atom
 from sae_nb_studies.reproductions.experiments.text_dimension import drawn

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import sae_nb as sn
-from sae_nb.models._running import run as run_model
+from sae_nb.models import run as run_model
 from sae_nb_studies.evaluation import atom_responsiveness, responsiveness
 from sae_nb_studies.evaluation.tables._responsiveness import QUANTILES
 

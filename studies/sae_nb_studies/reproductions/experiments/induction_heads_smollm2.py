@@ -20,7 +20,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.circuits._heads import places_of
-from sae_nb.models._running import run as run_model
+from sae_nb.models import run as run_model
 
 SHORT = {"n_texts": 2, "n_tokens": 16, "n_random": 2}
 NAME = "smollm2-135m"

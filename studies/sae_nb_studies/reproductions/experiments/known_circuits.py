@@ -15,7 +15,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.circuits import head_contributions
-from sae_nb.models._running import run as run_once
+from sae_nb.models import run as run_once
 from sae_nb_studies.circuits import KnownCircuit, known_circuit
 
 SHORT = {"n_texts": 3, "n_rows": 20}

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import sae_nb as sn
-from sae_nb.models._running import run as run_model
+from sae_nb.models import run as run_model
 from sae_nb.statistics import rank_correlation
 
 SHORT = {"model": "tiny-gpt", "n_fit": 2, "n_train": 60, "steps": 60, "n_atoms": 8}

@@ -17,7 +17,7 @@ import torch
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.evaluation import RandomDictionary
-from sae_nb.steering._answers import Answers
+from sae_nb.steering import Answers
 from sae_nb_studies.evaluation import SparseControl
 from sae_nb_studies.reproductions._recorded_order import (
     edit_success,

@@ -26,8 +26,7 @@ import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.models import LiveModel
 from sae_nb.statistics import logistic_probe
-from sae_nb.steering import random_direction
-from sae_nb.steering._answers import Answers
+from sae_nb.steering import Answers, random_direction
 from sae_nb.steering._calibration import LARGEST, StrengthSearch
 from sae_nb.temporal import decompose
 from sae_nb_studies.architectures import TSAE
