@@ -62,6 +62,7 @@ def shows_fields(of: Callable[..., Any]) -> Callable[[Checked], Checked]:
     """Spell out a function's `**settings`, the fields of a data class, in the signature that `help`,
     Jupyter's completion and `checked` read.
 
+    >>> from sae_nb.checks import Between
     >>> @shows_fields(Between)
     ... def drawn(n: int, **settings: float) -> list[float]:
     ...     return []

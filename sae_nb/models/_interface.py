@@ -111,7 +111,7 @@ class Runs(Reads, Protocol):
 
     @property
     def structure(self) -> Structure | None:
-        """Paths of its blocks and their parts, in the order in which they run; None where no blocks were found."""
+        """Paths of its blocks and their parts, in the order in which they run; None where none were found."""
 
     @property
     def order_is_known(self) -> bool:

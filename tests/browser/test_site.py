@@ -195,7 +195,11 @@ def test_texts_become_the_tokens_that_python_makes(page: Any, address: str) -> N
     ]
     live(page, address, "language", 3)
     model = sn.load_model("tiny-gpt")
-    expected = [model.tokenizer(text)["input_ids"] for text in texts]
+    # a text that begins with it gets no second one
+    second = [text.startswith("<|endoftext|>") for text in texts]
+    expected = [
+        model.tokenizer(text)["input_ids"][more:] for text, more in zip(texts, second, strict=True)
+    ]
     for text, right, (ids, back) in zip(
         texts, expected, page.evaluate(TOKENIZE, texts), strict=True
     ):

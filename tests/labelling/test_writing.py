@@ -191,7 +191,7 @@ def test_a_run_that_was_killed_goes_on(rows, sae, tmp_path) -> None:
 import os, signal, sys
 sys.path[:0] = {[str(Path(__file__).parent)]!r}
 import conftest, test_writing
-_writing.PAUSE, _writing.SHARE_OF_WRITING = 0, 1e9
+test_writing.writing.PAUSE, test_writing.writing.SHARE_OF_WRITING = 0, 1e9
 class Killed(test_writing.Judge):
     def __call__(self, prompt):
         if self.asked == 90:

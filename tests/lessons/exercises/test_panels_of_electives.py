@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jupytext
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sae_nb_lessons import exercise
@@ -16,6 +18,11 @@ from sae_nb_lessons.studies import own_sae
 import sae_nb as sn
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
+TABLES = partial(
+    pd.option_context,
+    *("display.float_format", None, "display.precision", 6, "display.max_colwidth", 50),
+)
+"""How tables look is set by a lesson for its own kernel."""
 
 
 def cells_before(notebook: str, id: str) -> dict[str, Any]:
@@ -25,7 +32,8 @@ def cells_before(notebook: str, id: str) -> dict[str, Any]:
         if f'exercise("{id}")' in cell.source:
             return names
         if cell.cell_type == "code" and "exercise" not in cell.metadata.get("tags", ()):
-            exec(compile(cell.source, notebook, "exec"), names)
+            with TABLES():
+                exec(compile(cell.source, notebook, "exec"), names)
     raise AssertionError(f"{notebook} does not ask {id}")
 
 
