@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb.geometry._coherence import check_dictionary as check_dictionary
     from sae_nb.geometry._cones import Containment as Containment, containment as containment
+    from sae_nb.geometry._cosines import largest_cosines as largest_cosines
     from sae_nb.geometry._curve import Curve as Curve, curve as curve
     from sae_nb.geometry._dimension import (
         effective_rank as effective_rank,
@@ -22,7 +24,11 @@ if TYPE_CHECKING:
         nearest_by_cosine as nearest_by_cosine,
         pca_layout as pca_layout,
     )
-    from sae_nb.geometry._ring import Ring as Ring, coactivation_ring as coactivation_ring
+    from sae_nb.geometry._ring import (
+        Ring as Ring,
+        coactivation_ring as coactivation_ring,
+        tied_groups as tied_groups,
+    )
     from sae_nb.geometry._structure import (
         nested_directions as nested_directions,
         nested_fraction as nested_fraction,

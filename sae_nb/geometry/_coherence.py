@@ -316,7 +316,12 @@ def _has_earlier(near: Tensor, first: int) -> Tensor:
 
 
 def check_dictionary(codes: SparseCodes, dictionary: Tensor) -> None:
-    """Refuse codes of another number of atoms than a dictionary has."""
+    """Refuse codes of another number of atoms than a dictionary has.
+
+    Raises
+    ------
+    ValueError: If the (n_atoms, d_in) dictionary has more or fewer rows than the codes have atoms.
+    """
     if codes.n_atoms != len(dictionary):
         raise ValueError(
             f"`codes` must be of {len(dictionary)} atoms, as the dictionary, got {codes.n_atoms}. "

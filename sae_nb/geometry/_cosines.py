@@ -37,6 +37,16 @@ def cosine_tiles(
 def largest_cosines(
     unit: Float[Tensor, "n d"], among: Float[Tensor, "m d"], *, signed: bool = False
 ) -> Float[Tensor, " n"]:
-    """Return the largest cosine of each unit row with any of others, |cosine| where signs do not count."""
+    """Return the largest cosine of each unit row with any of others, made tile by tile.
+
+    Neither side is normalised here. With `signed` both signs of a direction count, as for codes that may
+    be negative: the largest |cosine|.
+
+    Example
+    -------
+    >>> x, y = torch.eye(2), torch.tensor([[0.6, -0.8]])
+    >>> largest_cosines(x, y).tolist()
+    [0.6..., -0.8...]
+    """
     tiles = cosine_tiles(unit, among)
     return torch.cat([(t.abs() if signed else t).amax(dim=1) for _, t in tiles])

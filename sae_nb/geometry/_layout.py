@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 WHOLE_UP_TO = 50_000
 """Rows up to which all are laid out, and give the axes of PCA."""
 
+FEWEST_ROWS = 8
+"""Below this there is nothing to unfold, and PCA is the layout."""
+
 NEAR = 1e-5
 """Share of a distance that rounding of float32 may take from it."""
 

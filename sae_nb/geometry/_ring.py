@@ -187,7 +187,28 @@ def tied_groups(
     least_score: float = LEAST_SCORE,
     at_most: int = MOST,
 ) -> list[Int[np.ndarray, " m"]]:
-    """Groups tied by partners, each among the other's closest, on the rows that shapes are found on."""
+    """Return groups of atoms that fire together: each atom among the closest partners of its neighbours.
+
+    Close is what fires together more often than chance; atoms on too few rows are left out.
+
+    Parameters
+    ----------
+    first
+        The rows that are looked at; the others are left to test what is found.
+    n_partners
+        Partners of each atom.
+    least_score
+        Standard deviations of a chance count by which partners must fire together oftener.
+    at_most
+        Atoms of a group; larger groups, and those of fewer than six, are left out.
+
+    Example
+    -------
+    >>> import torch
+    >>> apart = SparseCodes.from_dense(torch.eye(8).repeat(20, 1))  # each fires by itself
+    >>> tied_groups(apart, np.ones(160, dtype=bool))
+    []
+    """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 

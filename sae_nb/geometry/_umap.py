@@ -35,6 +35,7 @@ from sae_nb.background import Task, checkpoint
 from sae_nb.checks import check_matrix, checked
 from sae_nb.files._tensors import read_tensors, write_tensors
 from sae_nb.geometry._layout import (
+    FEWEST_ROWS,
     LayoutSettings,
     cache_file,
     cached_layout,
@@ -45,9 +46,6 @@ from sae_nb.geometry._layout import (
     sample_rows,
 )
 from sae_nb.kernels._threads import check_not_forked
-
-FEWEST_ROWS = 8
-"""Below this there is nothing to unfold, and PCA is the layout."""
 
 IDLE_SECONDS = 300.0
 """Time that a process waits for another layout before it ends. Ours."""

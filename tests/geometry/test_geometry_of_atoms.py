@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.geometry import _coherence as geometry_of_atoms
+from sae_nb.geometry import _coherence as geometry_of_atoms, largest_cosines
 from sae_nb.geometry._coherence import (
     atom_geometry,
     copied_atoms,
@@ -17,7 +17,6 @@ from sae_nb.geometry._coherence import (
     encoder_cosines,
     welch_bound as welch,
 )
-from sae_nb.geometry._cosines import largest_cosines
 
 
 def random(n: int, d: int, seed: int = 0) -> torch.Tensor:

@@ -62,7 +62,7 @@ from sae_nb.atoms.concept_map._selection import (
 from sae_nb.checks import Seed, check_count, checked, one_of
 from sae_nb.geometry import LayoutSettings, mean_cosines, nearest_by_cosine, pca_layout
 from sae_nb.geometry._ivf_index import NearDistances, near_distances
-from sae_nb.geometry._layout import cache_file, cached_layout, layout_key
+from sae_nb.geometry._layout import FEWEST_ROWS, cache_file, cached_layout, layout_key
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -295,8 +295,13 @@ class ConceptAtlas:
         return self._xy if show == "atoms" else None
 
     def kept(self, show: Show) -> Float[np.ndarray, "n 2"] | None:
-        """Return a UMAP of these very vectors that was made before, from the cache; None without one."""
+        """Return a UMAP of these very vectors that was made before, from the cache; None without one.
+
+        Too few to unfold are laid out by PCA, at once.
+        """
         x = self.vectors(show)
+        if len(x) < FEWEST_ROWS:
+            return self.pca(show)
         return cached_layout(cache_file(x, self.settings()), len(x))
 
     def settings(self) -> LayoutSettings:

@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float, Int
 from sae_nb.checks import Between, Seed, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding, column
-from sae_nb.geometry._ring import fires_of
 
 LEAST_ROWS = 20
 """Rows on which an atom must fire to have a place. Ours."""
@@ -135,7 +134,7 @@ def ontology(
     (9, ('0', '0', '0'), 0)
     """
     used = np.unique(codes.atoms.cpu().numpy())
-    fires = fires_of(codes, used)
+    fires = (codes.of_atoms(used) != 0).numpy(force=True)
     names = [str(atom) for atom in used.tolist()]
     for name, rows in (concepts or {}).items():
         true = np.asarray(rows, dtype=bool)

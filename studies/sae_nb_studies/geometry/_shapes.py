@@ -12,14 +12,14 @@ from jaxtyping import Bool, Float, Int
 from sae_nb.checks import Seed, check_atom, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding, column
-from sae_nb.geometry._ring import FEWEST, fires_of, tied_groups
+from sae_nb.geometry import tied_groups
 from sae_nb_studies.geometry._holes import holes
 
 Shape = Literal["circle", "sphere", "torus", "sheet", "chain", "none"]
 SHAPE_NAMES: tuple[Shape, ...] = get_args(Shape)
 
-MOST = 96
-"""Atoms of a group."""
+FEWEST, MOST = 6, 96
+"""Atoms of a group, as many at least as `tied_groups` asks for."""
 
 N_PARTNERS = 6
 """Closest partners of an atom by which groups are found: on a sheet it has six neighbours. Ours."""
@@ -155,7 +155,7 @@ def coactivation_shapes(
     found.sort(key=lambda group: (-len(group), group.tolist()))
     seen, shapes = [], []
     for group in found:
-        fires = fires_of(codes, group)
+        fires = (codes.of_atoms(group) != 0).numpy(force=True)
         seen.append(_shape(fires[first]))
         again = _shape(fires[~first]).shape
         shapes.append(again if again == seen[-1].shape else "none")

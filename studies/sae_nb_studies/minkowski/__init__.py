@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sae_nb.geometry._coherence import welch_bound as welch_bound
+    from sae_nb.evaluation import welch_bound as welch_bound
     from sae_nb_studies.minkowski._atom_geometry import (
         CoActivation as CoActivation,
         DictionaryGeometry as DictionaryGeometry,

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from sae_nb.checks import Count, Seed, at_least, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry import effective_rank, stable_rank
-from sae_nb.geometry._coherence import check_dictionary, welch_bound
-from sae_nb.geometry._cosines import unit_rows
+from sae_nb.evaluation import welch_bound
+from sae_nb.geometry import check_dictionary, effective_rank, stable_rank
 from sae_nb.statistics import correlation, mantel_null
 
 # -------------------------------------------------------------------------------------------------
@@ -39,7 +38,7 @@ def random_frame(n_atoms: Count, d_in: Count, *, seed: Seed = 0) -> Float[Tensor
     """
     shape = n_atoms, d_in
     drawn = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-    return unit_rows(drawn)
+    return torch.nn.functional.normalize(drawn, dim=1)
 
 
 @checked
@@ -165,7 +164,7 @@ def dictionary_geometry(dictionary: Float[Tensor, "n_atoms d_in"]) -> Dictionary
     rows = rows[rows.norm(dim=1) > 0]
     if len(rows) < 2:
         raise ValueError(f"`dictionary` must have two atoms with a direction, got {len(rows)}.")
-    unit = unit_rows(rows)
+    unit = torch.nn.functional.normalize(rows, dim=1)
     n, d = unit.shape
     check_memory(8 * n * n, f"All cosines of {n} atoms", "Pass fewer rows of the dictionary.")
     cosines = (unit @ unit.T).clamp(-1, 1)
@@ -281,7 +280,7 @@ def coactivation(
         raise ValueError(f"`codes` must use three atoms or more, got {len(used)}. Pass more rows.")
     scaled = z[:, used].multiply(1 / np.sqrt(square[used])).tocsr()
     together = np.asarray((scaled.T @ scaled).todense())
-    unit = unit_rows(atoms[torch.from_numpy(used)])
+    unit = torch.nn.functional.normalize(atoms[torch.from_numpy(used)], dim=1)
     cosines = (unit @ unit.T).numpy(force=True)
     upper = np.triu_indices(len(used), k=1)
     fires = codes.frequency.numpy(force=True)

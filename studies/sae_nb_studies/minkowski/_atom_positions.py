@@ -26,7 +26,7 @@ from sae_nb.checks import (
     checked,
 )
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry._coherence import check_dictionary
+from sae_nb.geometry import check_dictionary
 from sae_nb.statistics import logistic_probe
 
 # -------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from sae_nb.atoms import ConceptAtlas, ConceptMapSummary
 from sae_nb.figures.theme import format_percent
 from sae_nb.geometry import UmapProcess, start_umap
-from sae_nb.geometry._umap import FEWEST_ROWS
 
 if TYPE_CHECKING:
     from sae_nb_widgets.concept_map._panel import ConceptMap
@@ -77,9 +76,7 @@ class MapRuns:
         if saved is not None:
             return saved, "saved"
         kept = self._atlas.kept(show)
-        if kept is not None or len(self._atlas.vectors(show)) < FEWEST_ROWS:
-            return self._atlas.pca(show) if kept is None else kept, "umap"
-        return self._atlas.pca(show), "pca"
+        return (self._atlas.pca(show), "pca") if kept is None else (kept, "umap")
 
     def _say_encoding(self) -> None:
         catalogue = self._atlas.catalogue

@@ -20,13 +20,13 @@ from sae_nb.checks import Count, Seed, at_least, check_path, checked, shown
 from sae_nb.evaluation import (
     Measurement,
     SecondCode,
+    duplicate_groups,
     explained_variance,
     score_explanations,
     second_code,
 )
 from sae_nb.evaluation.report._measurement import measured
 from sae_nb.findings import Plotted
-from sae_nb.geometry._coherence import duplicate_groups
 from sae_nb.sessions._verdicts import keep_verdicts
 from sae_nb.statistics import Bootstrap, wilson_interval
 from sae_nb_studies.evaluation.certifying._doing import Doing, doing, inputs_of

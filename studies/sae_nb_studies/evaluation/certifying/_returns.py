@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.evaluation.report._row_pass import codes_of_rows
-from sae_nb.geometry._cosines import largest_cosines
+from sae_nb.geometry import largest_cosines
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

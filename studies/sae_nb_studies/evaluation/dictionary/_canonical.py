@@ -15,12 +15,11 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, reconstruction, written_codes
 from sae_nb.activations._sites import check_one_place
-from sae_nb.checks import Between, Count, Resamples, Seed, checked
+from sae_nb.checks import Between, Count, Resamples, Seed, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement
 from sae_nb.evaluation.report._measurement import Resampling, chance_generator
 from sae_nb.evaluation.report._row_pass import codes_of_rows, random_like
-from sae_nb.geometry._coherence import rows_of
 from sae_nb_studies.evaluation.dictionary._merging import summed_atoms
 from sae_nb_studies.evaluation.dictionary._plausibility import nearest_atoms
 
@@ -244,7 +243,8 @@ def meta_dictionary(
     from sae_nb.training import TrainConfig
 
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
-    unit = torch.nn.functional.normalize(rows_of(sae).float().cpu(), dim=1)
+    rows = check_matrix(getattr(sae, "dictionary", sae), name="dictionary").detach()
+    unit = torch.nn.functional.normalize(rows.float().cpu(), dim=1)
     n_meta = round(ratio * len(unit))
     if n_meta < k:
         raise ValueError(

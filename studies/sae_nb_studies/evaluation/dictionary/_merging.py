@@ -29,7 +29,7 @@ from sae_nb.evaluation.report._downstream import SpliceTask, splice_task
 from sae_nb.evaluation.report._row_pass import codes_of
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
-from sae_nb.geometry._coherence import check_dictionary
+from sae_nb.geometry import check_dictionary
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,7 @@ from torch import Tensor
 from sae_nb.checks import Resamples, Seed, check_matrix, checked
 from sae_nb.evaluation import Measurement
 from sae_nb.evaluation.report._measurement import Resampling, chance_generator
-from sae_nb.geometry._coherence import rows_of
-from sae_nb.geometry._cosines import largest_cosines
+from sae_nb.geometry import largest_cosines
 
 _DRAWS = 5  # random dictionaries the floor is a mean over
 
@@ -52,7 +51,7 @@ def plausibility(
     1.0
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
-    atoms = rows_of(sae).float()
+    atoms = check_matrix(getattr(sae, "dictionary", sae), name="dictionary").detach().float()
     rows = check_matrix(directions, name="directions", d_in=atoms.shape[1]).detach().to(atoms)
     zero = (rows.norm(dim=1) == 0).nonzero()
     if len(zero):

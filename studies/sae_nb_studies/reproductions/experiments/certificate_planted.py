@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import sae_nb as sn
-from sae_nb.geometry._cosines import largest_cosines
+from sae_nb.geometry import largest_cosines
 from sae_nb.statistics import auroc
 
 SHORT = {"steps": 60, "grades": ("clean", "hopeless"), "kinds": ("TopK",)}
