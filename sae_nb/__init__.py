@@ -22,7 +22,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - pip asks, but a folder on the pa
     )
 
 from sae_nb._hooks import answered_by as _answered_by
-from sae_nb._lazy import lazy_exports, studies as _studies
+from sae_nb.exports import lazy_exports, studies as _studies
 
 # OpenMP's threads wait for each other by counting, 300 000 steps by default: with other work on the same
 # cores they count while the one that they wait for has none. 1 000 is what libgomp itself takes where there

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sae_nb._lazy import imported
+from sae_nb.exports import imported
 
 
 def above(module: str, name: str) -> Any:

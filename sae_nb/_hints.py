@@ -88,7 +88,13 @@ def not_exported(module: str, name: str, listed: Callable[[], list[str]], otherw
 
 
 def no_attribute(owner: object, name: str) -> Any:
-    """Answer for an attribute that an object has not; a property that failed raises its own error."""
+    """Answer for an attribute that an object has not; to be the `__getattr__` of its class.
+
+    Raises
+    ------
+    AttributeError
+        With what the name is called here; a property that failed raises its own error.
+    """
     if hasattr(type(owner), name):
         return object.__getattribute__(owner, name)
     raise AttributeError(_Later(functools.partial(_not_there, owner, name)), name=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.util import find_spec
 
-from sae_nb._lazy import exports
+from sae_nb.exports import exports_of
 
 # One page for all: `sae_nb_lessons` names functions, its packages the rest.
 LESSONS = (
@@ -43,7 +43,7 @@ def pages() -> dict[str, str]:
     packages = sorted(
         f"{top}.{name}"
         for top in ("sae_nb", "sae_nb_studies")
-        for name, module in exports(top).items()
+        for name, module in exports_of(top).items()
         if module == top
     )
     return {
@@ -70,7 +70,7 @@ def homes(package: str) -> dict[str, str]:
     """Where each public name of a package is defined, by name; the packages that it names are left out."""
     return {
         name: _resolved(module, name)
-        for name, module in sorted(exports(package).items())
+        for name, module in sorted(exports_of(package).items())
         if module not in (package, "sae_nb_studies", "sae_nb_widgets")
     }
 
@@ -78,5 +78,5 @@ def homes(package: str) -> dict[str, str]:
 def _resolved(module: str, name: str) -> str:
     """Follow packages that import a name themselves, to the file that makes it."""
     spec = find_spec(module)
-    onward = exports(module) if spec and spec.submodule_search_locations else {}
+    onward = exports_of(module) if spec and spec.submodule_search_locations else {}
     return _resolved(onward[name], name) if name in onward else f"{module}.{name}"

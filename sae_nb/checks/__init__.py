@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import lazy_exports
+from sae_nb.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb._hints import no_attribute as no_attribute
     from sae_nb.checks._annotations import (
         checked as checked,
         rules_of as rules_of,

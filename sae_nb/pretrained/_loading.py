@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
-from sae_nb._lazy import offered_by_a_study
 from sae_nb.activations._hook_point_check import place_of
 from sae_nb.activations._massive import massive, row_norms
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.architectures._saving import KIND, misfit
 from sae_nb.checks import check_path, checked, warn_caller
+from sae_nb.exports import offered_by_a_study
 from sae_nb.files._atomic import MANIFEST, existing_folder, json_object
 from sae_nb.files._exchange import recover
 from sae_nb.models._fetching import FETCHED, known_as

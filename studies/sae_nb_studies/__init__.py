@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import check_version, lazy_exports
+from sae_nb.exports import check_version, lazy_exports
 
 check_version("sae-nb-studies")
 

@@ -22,8 +22,8 @@ from values import inside, outside
 
 import sae_nb as sn
 from sae_nb import checks
-from sae_nb._lazy import exports
 from sae_nb.checks import Each, Rule, rules_of
+from sae_nb.exports import exports_of
 
 NAMED = ("Count", "Resamples", "Seed", "Share", "Weight", "Positive")
 PLACES = (sn, sn.studies)
@@ -68,7 +68,7 @@ def public_calls(package: str) -> Iterator[Call]:
     What it offers to other packages alone is among them, if it checks its arguments.
     """
     module = import_module(package)
-    offered = {name for name, home in exports(package).items() if home.startswith(f"{package}.")}
+    offered = {name for name, home in exports_of(package).items() if home.startswith(f"{package}.")}
     for name in sorted({*module.__all__, *offered}):
         thing = getattr(module, name)
         if name not in module.__all__ and not hasattr(thing, "__wrapped__"):

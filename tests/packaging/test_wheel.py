@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import sae_nb
-from sae_nb._lazy import check_version
+from sae_nb.exports import check_version
 
 ROOT = Path(__file__).parents[2]
 

@@ -232,7 +232,7 @@ def test_panels_are_names_of_sn_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Any:
         raise ModuleNotFoundError("No module named 'ipywidgets'", name="ipywidgets")
 
-    monkeypatch.setattr("sae_nb._lazy.import_module", missing)
+    monkeypatch.setattr("sae_nb.exports.import_module", missing)
     monkeypatch.delattr(sn, "AtomBrowser")
     with pytest.raises(ModuleNotFoundError, match="Panels need `ipywidgets`.*pip install"):
         sn.AtomBrowser

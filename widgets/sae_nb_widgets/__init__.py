@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sae_nb._lazy import lazy_exports
+from sae_nb.exports import lazy_exports
 from sae_nb.sessions._panels import OPENERS
 from sae_nb_widgets.panel._browsers import BROWSERS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import lazy_exports
+from sae_nb.exports import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb_widgets.heads._panel import HeadsPanel as HeadsPanel

@@ -15,8 +15,7 @@ import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
 
-from sae_nb._hints import no_attribute
-from sae_nb.checks import checked
+from sae_nb.checks import checked, no_attribute
 from sae_nb.figures import current_theme, template
 from sae_nb.figures.theme import escape, format_duration
 from sae_nb_widgets.panel import _pages as pages

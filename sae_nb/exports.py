@@ -1,4 +1,7 @@
-"""Lazy exports (PEP 562): the `__init__` of a package names its names once, and imports them on first use."""
+"""The names that a package offers: its `__init__` names them once, they are imported on first use (PEP 562).
+
+For every package, of the tool and of those above it; `check_version` for the top of a distribution.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,16 @@ def lazy_exports(module: str) -> Exports:
     """Return `__getattr__`, `__dir__` and `__all__` of a package, read from its `if TYPE_CHECKING:`.
 
     Type checkers and editors follow the imports written there; nothing is imported before a name is
-    used. A package of the tool goes on in the study of its name, if studies are installed.
+    used. A package of the tool goes on in the study of its name, if studies are installed. To be called
+    in the branch `else:`, with `__name__`.
+
+    Example
+    -------
+    >>> __getattr__, __dir__, __all__ = lazy_exports("sae_nb.sweeps")
+    >>> __all__, exports_of("sae_nb.sweeps")
+    (['sweep'], {'sweep': 'sae_nb.sweeps._sweep'})
     """
-    homes = exports(module)
+    homes = exports_of(module)
     present = [n for n, home in homes.items() if not home.startswith(STUDIES) or _has_studies()]
     public = sorted(name for name in present if homes[name] not in (module, STUDIES, _PANELS))
 
@@ -49,8 +59,8 @@ def lazy_exports(module: str) -> Exports:
     return find, listed, public
 
 
-def exports(package: str) -> dict[str, str]:
-    """Return the module of each name that a package offers, from its first `if TYPE_CHECKING:`."""
+def exports_of(package: str) -> dict[str, str]:
+    """Return the module that each name of a package is in, from the first `if TYPE_CHECKING:` there."""
     loader: Any = find_spec(package).loader  # type: ignore[union-attr]
     body = ast.parse(loader.get_source(package)).body
     typed = (n for n in body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
@@ -70,12 +80,18 @@ def offered_by_a_study(name: str) -> Any:
 
 
 def check_version(package: str) -> None:
-    """Raise ImportError where a package that goes with `sae-nb` is installed in another version."""
+    """Refuse a distribution that goes with `sae-nb` and is installed in another version; "sae-nb-studies", say.
+
+    Raises
+    ------
+    ImportError
+        If the versions differ. A folder on the path, which is not installed, is not asked.
+    """
     from importlib import metadata
 
     try:
         own, tool = metadata.version(package), metadata.version("sae-nb")
-    except metadata.PackageNotFoundError:  # a folder on the path
+    except metadata.PackageNotFoundError:
         return
     if own != tool:
         raise ImportError(
