@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from sae_nb.checks import Count, checked
 from sae_nb.corpora._diff import LEVEL, channels, check_pair, compared_atoms, with_words
 from sae_nb.corpora._documents import Documents
 from sae_nb.findings import Finding
@@ -17,20 +18,16 @@ from sae_nb.statistics import wilson_interval
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-NAMES = ("A", "B")
-MIN_COUNT = 5
-
 
 class CorpusSummary(Finding):
-    """Two corpora atom by atom; made by `summarise_corpora`."""
+    """Two corpora atom by atom: what a panel draws of them; made by `summarise_corpora`."""
 
     HEADLINE = "{n_a} of {names[0]}, {n_b} of {names[1]}; {n_sure} of {n_tested} atoms"
 
     table: DataFrame
     """Row j is atom j: a, b (shares), low_a, high_a, low_b, high_b (Wilson), difference, relative, low, high
     (Newcombe), q, word, word_difference. Of an atom in too few documents, q and the intervals of the
-    difference are NaN; words are empty until `with_simpler`, and
-    of images."""
+    difference are NaN; words are empty until `with_simpler`, and of images."""
 
     names: tuple[str, str]
     n_a: int
@@ -70,14 +67,52 @@ class CorpusSummary(Finding):
         kept = np.flatnonzero(self.shown(min_share) & (q <= max_q))
         return kept[np.lexsort((q[kept], -np.abs(self.size(by)[kept])))]
 
+    def with_simpler(self, docs_a: Documents, docs_b: Documents) -> CorpusSummary:
+        """Add the result of a simpler method; to each atom that was tested its word, and how that differs."""
+        found = self.table.loc[self.tested, ["a", "b"]].reset_index()
+        words = with_words(found, docs_a, docs_b, self.min_count)
+        if words is None:
+            return replace(self, simpler=channels(docs_a, docs_b))
+        table = self.table.copy()
+        for column in ("word", "word_difference"):
+            table.loc[found["atom"], column] = found[column].to_numpy()
+        return replace(self, table=table, simpler=words)
 
+
+@checked
 def summarise_corpora(
     docs_a: Documents,
     docs_b: Documents,
-    names: Sequence[str] = NAMES,
-    min_count: int = MIN_COUNT,
+    names: Sequence[str] = ("A", "B"),
+    min_count: Count = 5,
 ) -> CorpusSummary:
-    """Compare two corpora atom by atom, without the simpler method, which takes longer."""
+    """Compare two corpora atom by atom as `diff` does, without its simpler method, which takes longer.
+
+    Parameters
+    ----------
+    names
+        Of the two corpora.
+    min_count
+        Documents of both together that an atom must be in to be tested.
+
+    Raises
+    ------
+    ValueError: If a corpus has fewer than two documents, or they are of different places, SAEs or pools.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.models import wrap
+    >>> from sae_nb.architectures import TopK
+    >>> from sae_nb.corpora import documents
+    >>> model = wrap(torch.nn.Sequential(torch.nn.Identity()))
+    >>> sae = TopK(4, 8, 1, generator=torch.Generator().manual_seed(0))
+    >>> rows = torch.eye(4)[torch.arange(40) // 10] * 2  # four kinds of documents, ten of each
+    >>> docs = documents(model, sae, rows, "0", progress=False)
+    >>> found = summarise_corpora(docs.subset(slice(20)), docs.subset(slice(20, 40)), ("old", "new"))
+    >>> len(found.table), found.n_tested, found.simpler
+    (8, 4, None)
+    """
     check_pair(docs_a, docs_b)
     n_a, n_b = len(docs_a), len(docs_b)
     tested = compared_atoms(docs_a, docs_b, min_count).set_index("atom").drop(columns="label")
@@ -90,15 +125,3 @@ def summarise_corpora(
     table["word"], table["word_difference"] = "", np.nan
     first, second = names
     return CorpusSummary(table=table, names=(first, second), n_a=n_a, n_b=n_b, min_count=min_count)
-
-
-def with_simpler(summary: CorpusSummary, docs_a: Documents, docs_b: Documents) -> CorpusSummary:
-    """Add the result of a simpler method; to each atom that was tested its word, and how that differs."""
-    found = summary.table.loc[summary.tested, ["a", "b"]].reset_index()
-    words = with_words(found, docs_a, docs_b, summary.min_count)
-    if words is None:
-        return replace(summary, simpler=channels(docs_a, docs_b))
-    table = summary.table.copy()
-    for column in ("word", "word_difference"):
-        table.loc[found["atom"], column] = found[column].to_numpy()
-    return replace(summary, table=table, simpler=words)

@@ -350,7 +350,18 @@ def entries_of(
 def strongest_entries(
     owner: Int[np.ndarray, " nnz"], values: Float[np.ndarray, " nnz"], n: int | None
 ) -> Int[np.ndarray, " kept"]:
-    """Return places of each document's n entries of largest absolute value, in the order they are in."""
+    """Return places of each document's n entries of largest |value|, in the order they are in; None: all.
+
+    Parameters
+    ----------
+    owner
+        The document of each entry, as `np.repeat(np.arange(len(docs)), np.diff(docs.matrix.indptr))`.
+
+    Example
+    -------
+    >>> strongest_entries(np.array([0, 0, 0, 1]), np.array([1.0, -3.0, 2.0, 0.5]), 2)
+    array([1, 2, 3])
+    """
     if n is None:
         return np.arange(len(values))
     order = np.lexsort((-np.abs(values), owner))
@@ -367,7 +378,12 @@ def csr_of(data: np.ndarray, atoms: np.ndarray, indptr: np.ndarray, n_atoms: int
 
 
 def check_same_kind(first: Documents, other: Documents) -> None:
-    """Refuse documents that were not read at one place by one SAE and pooled alike."""
+    """Refuse documents that cannot be compared: of two models, places, SAEs, tokenizers, kinds or pools.
+
+    Raises
+    ------
+    ValueError: Naming what differs.
+    """
     facts = (
         ("model", first.model_name, other.model_name),
         ("hook point", first.hook_point, other.hook_point),
@@ -400,7 +416,12 @@ def _check_tokenizer(first: Mapping[int, str], other: Mapping[int, str]) -> None
 
 
 def check_several(docs: Documents, *, name: str = "docs", at_least: int = 2) -> None:
-    """Refuse a corpus with too few documents."""
+    """Refuse a corpus with too few documents; `name` is the argument that the error speaks of.
+
+    Raises
+    ------
+    ValueError: If there are fewer than `at_least`.
+    """
     if len(docs) < at_least:
         raise ValueError(
             f"`{name}` must hold at least {at_least} documents, got {len(docs)}. Pass more texts or "

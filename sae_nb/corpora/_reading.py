@@ -95,7 +95,14 @@ def documents(
 
 
 def check_row_by_row(sae: SparseAutoencoder, *, may_write: bool = False) -> None:
-    """Refuse an SAE of several places, and one whose codes depend on other rows."""
+    """Refuse an SAE of several places, and one whose codes depend on other rows.
+
+    With `may_write` an SAE may write another place than it reads, as a transcoder does.
+
+    Raises
+    ------
+    ValueError: Saying which of the two it is.
+    """
     check_one_place(sae, may_write=may_write)
     if getattr(sae, "reads_sequences", False):
         raise ValueError(
@@ -105,7 +112,13 @@ def check_row_by_row(sae: SparseAutoencoder, *, may_write: bool = False) -> None
 
 
 def check_reads(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> str:
-    """Refuse an SAE that does not read at a hook point; return the hook point's own name."""
+    """Refuse an SAE that does not read at a hook point; return the hook point's own name.
+
+    Raises
+    ------
+    HookPointNotFound: If the model has no such hook point.
+    ValueError: If its width is not d_in, or the SAE was trained elsewhere.
+    """
     point = str(model.hook_point(hook_point))
     width = model.width(hook_point)
     if width is not None and width != sae.d_in:
@@ -122,7 +135,12 @@ def check_reads(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> st
 
 
 def check_labels(labels: Mapping[int, str] | None, n_atoms: int) -> dict[int, str]:
-    """Return the names of atoms, if it is a mapping of atoms that exist."""
+    """Return names of atoms as a dictionary, empty for None; refuse what is no mapping of atoms.
+
+    Raises
+    ------
+    TypeError, IndexError: If it is no mapping, or names an atom that is not there.
+    """
     if not isinstance(labels, Mapping | None):
         raise TypeError(
             f"`labels` must be a mapping of atoms to words, got {type(labels).__name__}. Pass "

@@ -141,7 +141,13 @@ def reader_of(entry: AtomLabel, facts: RowFacts, judge: AskedJudge | None) -> Re
 
 
 def content_words(label: str) -> set[str]:
-    """Return the words of a label that may occur in a text."""
+    """Return the words of a label that may occur in a text, in lower case: none that speak about texts.
+
+    Example
+    -------
+    >>> sorted(content_words("Words related to the sea, or ships"))
+    ['sea', 'ships']
+    """
     return _words_in(label) - _OF_LABELS
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sae_nb.checks import check_path, checked
 from sae_nb.files import SaeIdentity
 from sae_nb.files._atomic import check_seal, json_object, sealed, write_json
 from sae_nb.files._fingerprints import identity_of
@@ -46,6 +47,30 @@ def write_kept(path: Path, kept: Kept) -> None:
         "atoms": {str(atom): to_json(entry) for atom, entry in labels.entries.items()},
     }
     write_json(path, sealed(content))
+
+
+@checked
+def replace_labels(file: str | Path, labels: AtomLabels) -> None:
+    """Put other labels into a file that `label` wrote: of which SAE they are and how they were made stays.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError: If there is no such file, or it is not one of labels.
+
+    Example
+    -------
+    >>> from tempfile import mkdtemp
+    >>> import sae_nb as sn
+    >>> sae, store = sn.load_sae("tiny-gpt/resid_post.3"), sn.load_examples("tiny-gpt/resid_post.3")
+    >>> file = Path(mkdtemp()) / "labels.json"
+    >>> made = sn.label(sae, store.acts, codes=store.codes, atoms=[9, 10], file=file, progress=False)
+    >>> one = {9: made.entries[9]}
+    >>> replace_labels(file, AtomLabels(entries=one, n_atoms=sae.n_atoms))
+    >>> dict(sn.labels(file)) == {9: made[9]}
+    True
+    """
+    path = check_path(file, name="file")
+    write_kept(path, replace(read_kept(path), labels=labels))
 
 
 def read_kept(path: Path) -> Kept:

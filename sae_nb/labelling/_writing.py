@@ -173,6 +173,56 @@ def label(
     return saved.labels
 
 
+@checked(leave=("acts",))
+def judge_labels(
+    sae: SparseAutoencoder,
+    acts: Activations | Float[Tensor, "n d_in"],
+    labels: Mapping[int, str],
+    *,
+    codes: SparseCodes | None = None,
+    n_examples: Annotated[int, at_least(FEWEST_WINDOWS)] = 40,
+    single_tokens: bool = False,
+    seed: Seed = 0,
+) -> AtomLabels:
+    """Measure what labels are worth that were written from other samples: all of these may judge them.
+
+    As `label` does it without a judge: by a label's rule, else by its words. Nothing is written.
+
+    Parameters
+    ----------
+    acts, codes, n_examples
+        As for `label`.
+    single_tokens
+        Windows are one token: for labels that say something of the token itself, not of its neighbours.
+
+    Raises
+    ------
+    ValueError: If none of the atoms fires often enough.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> examples = sn.load_examples("tiny-gpt/resid_post.3")
+    >>> sae = sn.load_sae("tiny-gpt/resid_post.3")
+    >>> found = judge_labels(sae, examples.acts, {9: "it", 10: "fox"}, codes=examples.codes)
+    >>> found.evidence(9).detection > found.evidence(9).control
+    True
+    """
+    acts = acts_for(sae, acts)
+    given = _given(labels, sae.n_atoms)
+    facts = RowFacts.of(acts)
+    trials = ExplanationTrials(
+        acts, codes_of(sae, acts, codes), facts, None, n_examples // 2, 1, seed
+    )
+    enough = set(trials.choose(sorted(given), len(given))[0])
+    trials.first = np.zeros_like(trials.first)
+    if single_tokens:
+        trials.reach = 0
+    saved = SavedLabels(None, identity_of(sae), {}, sae.n_atoms)
+    Labeller(trials, facts, None, enough, given, saved, 1).go_through(sorted(given), progress=False)
+    return saved.labels
+
+
 # --- what is asked for ----------------------------------------------------------------------------
 
 

@@ -16,7 +16,14 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.labelling import AtomLabels, _judging as judging, _writing as writing
+from sae_nb.labelling import (
+    AtomLabel,
+    AtomLabels,
+    _judging as judging,
+    _writing as writing,
+    judge_labels,
+    replace_labels,
+)
 from sae_nb.sessions import names_of
 from tests.evaluation.test_explanations import second_code_of
 
@@ -73,6 +80,36 @@ def test_given_labels_are_kept_and_judged_too(rows, sae) -> None:
     abstract = label(sae, rows, labels={0: "tokens related to the text"})
     assert math.isnan(abstract.evidence(0).detection)
     assert "no word" in abstract.evidence(0).why
+
+
+def test_labels_from_elsewhere_are_judged_on_all_samples(rows, sae) -> None:
+    """Twice the windows of a call that writes on one half; alone, a token does not show the one before it."""
+    acts, codes = rows
+    said = {0: "references to a cat or a dog", 2: "the"}
+    rules = {0: (), 2: (("token", (" the", "the")),)}
+    given = AtomLabels(
+        entries={a: AtomLabel(atom=a, text=text, rule=rules[a]) for a, text in said.items()}
+    )
+    found = judge_labels(sae, acts, given, codes=codes, n_examples=100_000)
+    half = label(sae, rows, labels=given, atoms=[0, 2], n_examples=100_000)
+    assert dict(found) == said
+    assert found.evidence(0).detection == 1
+    assert found.evidence(0).n > 1.5 * half.evidence(0).n
+    alone = judge_labels(sae, acts, given, codes=codes, single_tokens=True)
+    assert alone.evidence(0).detection == 1
+    assert alone.evidence(2).detection < 0.5 < found.evidence(2).detection
+
+
+def test_labels_of_a_file_are_replaced_and_its_making_stays(rows, sae, tmp_path: Path) -> None:
+    file = tmp_path / "labels.json"
+    made = label(sae, rows, file=file)
+    before = json.loads(file.read_text())
+    replace_labels(file, AtomLabels(entries={2: made.entries[2]}, n_atoms=sae.n_atoms))
+    assert dict(sn.labels(file, sae)) == {2: made[2]}
+    after = json.loads(file.read_text())
+    assert (after["made"], after["sae"]) == (before["made"], before["sae"])
+    with pytest.raises(FileNotFoundError):
+        replace_labels(tmp_path / "none.json", made)
 
 
 def test_a_label_that_names_an_attribute_is_judged_by_it(rows, sae) -> None:

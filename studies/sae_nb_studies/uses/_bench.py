@@ -18,7 +18,7 @@ import numpy as np
 
 from sae_nb.activations._sites import check_sae
 from sae_nb.checks import Seed, at_least, check_path, checked, one_of
-from sae_nb.corpora._reading import check_reads, check_row_by_row
+from sae_nb.corpora import check_reads, check_row_by_row
 from sae_nb.files._atomic import json_object, read_json, write_bytes, write_json
 from sae_nb.findings import Finding
 from sae_nb.models import LiveModel, load_model

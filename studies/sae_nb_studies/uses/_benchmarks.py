@@ -19,8 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.checks import Count, check_count, checked
-from sae_nb.corpora import Documents
-from sae_nb.corpora._documents import check_same_kind, check_several, strongest_entries
+from sae_nb.corpora import Documents, check_same_kind, check_several, strongest_entries
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sae_nb.checks import Seed, at_least, check_atom, check_data, checked, same_length
-from sae_nb.corpora import Documents
-from sae_nb.corpora._documents import check_several
+from sae_nb.corpora import Documents, check_several
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int
 from torch.nn.functional import normalize
 
 from sae_nb.checks import Between, Count, Share, at_least, between, checked
-from sae_nb.corpora import Documents
-from sae_nb.corpora._documents import check_several, strongest_entries
+from sae_nb.corpora import Documents, check_several, strongest_entries
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from torch import Tensor
 from sae_nb.activations import written_codes
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, answered, check_atom, check_real, checked
-from sae_nb.corpora._reading import check_labels
+from sae_nb.corpora import check_labels
 from sae_nb.findings import Finding
 from sae_nb.generation._writing import (
     Along,

@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from sae_nb.checks import Between, Seed, between, check_count, check_integers, checked, shown
-from sae_nb.corpora import Documents
-from sae_nb.corpora._documents import check_several
+from sae_nb.corpora import Documents, check_several
 from sae_nb.findings import Finding
 from sae_nb.statistics import logistic_probe
 from sae_nb_studies.uses._cluster import one_per_document, tfidf

@@ -18,7 +18,7 @@ from torch import Tensor
 from sae_nb.capturing._batch_rows import BatchRows
 from sae_nb.capturing._harvest import CaptureSettings, Harvest
 from sae_nb.checks import Count, checked
-from sae_nb.corpora._reading import check_labels
+from sae_nb.corpora import check_labels
 from sae_nb.findings import Finding
 from sae_nb.generation._writing import check_writer
 

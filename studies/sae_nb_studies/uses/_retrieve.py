@@ -15,8 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.checks import check_atom, check_real, checked, shown
-from sae_nb.corpora import Documents
-from sae_nb.corpora._documents import check_several
+from sae_nb.corpora import Documents, check_several
 from sae_nb.findings import Finding
 from sae_nb_studies.uses._cluster import one_per_document, tfidf
 

@@ -22,8 +22,7 @@ from sae_nb.checks import (
     checked,
     same_length,
 )
-from sae_nb.corpora import Documents
-from sae_nb.corpora._documents import check_several
+from sae_nb.corpora import Documents, check_several
 from sae_nb.findings import Finding
 from sae_nb.statistics import permutation_p, q_values
 

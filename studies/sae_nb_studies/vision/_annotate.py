@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Between, Count, Seed, check_count, checked
-from sae_nb.corpora._reading import check_labels
+from sae_nb.corpora import check_labels
 from sae_nb.findings import Finding
 from sae_nb_studies.vision._patches import Patches, iou
 

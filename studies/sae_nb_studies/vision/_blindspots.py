@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.checks import Between, Resamples, Seed, at_least, check_atom, check_count, checked
-from sae_nb.corpora import Documents
-from sae_nb.corpora._documents import check_same_kind, check_several
+from sae_nb.corpora import Documents, check_same_kind, check_several
 from sae_nb.evaluation import duplicate_groups
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted

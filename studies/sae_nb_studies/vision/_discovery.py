@@ -18,7 +18,7 @@ from torch import Tensor
 from sae_nb.checks import Seed, as_tensor, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._blocks import joined
-from sae_nb.corpora._reading import check_labels
+from sae_nb.corpora import check_labels
 from sae_nb.evaluation import Factor
 from sae_nb.evaluation.concepts._factors import Evidence, match_factors
 from sae_nb.evaluation.report._row_pass import random_like

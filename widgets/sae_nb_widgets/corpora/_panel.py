@@ -14,8 +14,7 @@ import traitlets as t
 
 from sae_nb.atoms._searching import folded
 from sae_nb.checks import check_atom, checked
-from sae_nb.corpora import Documents
-from sae_nb.corpora._corpora import MIN_COUNT, NAMES, CorpusSummary, summarise_corpora, with_simpler
+from sae_nb.corpora import CorpusSummary, Documents, summarise_corpora
 from sae_nb.figures._volcano import draw_volcano, ring_volcano, volcano
 from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import write_bytes
@@ -143,10 +142,10 @@ class CorpusPanel(HasAtoms):
         self,
         docs_a: Documents,
         docs_b: Documents,
-        names: Sequence[str] = NAMES,
+        names: Sequence[str] = ("A", "B"),
         *,
         atom: int | None = None,
-        min_count: int = MIN_COUNT,
+        min_count: int = 5,
     ) -> None:
         self.summary: CorpusSummary = summarise_corpora(docs_a, docs_b, _two(names), min_count)
         self.docs = (docs_a, docs_b)
@@ -249,7 +248,7 @@ class CorpusPanel(HasAtoms):
 
         what = "counting words" if self._has_words else "testing channels"
         self.run_async(
-            lambda: with_simpler(summary, *self.docs), done, doing=what, channel="simpler"
+            lambda: summary.with_simpler(*self.docs), done, doing=what, channel="simpler"
         )
 
     # --- what is shown ----------------------------------------------------------------------------

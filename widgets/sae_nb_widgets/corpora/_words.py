@@ -11,8 +11,7 @@ from jaxtyping import Int
 
 from sae_nb.atoms import AtomNames, Labels
 from sae_nb.atoms._names import AtomCard
-from sae_nb.corpora import Documents
-from sae_nb.corpora._corpora import CorpusSummary
+from sae_nb.corpora import CorpusSummary, Documents
 from sae_nb.figures import category_style
 from sae_nb.figures._svg_shapes import shortened
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.checks import Count, Inputs, Seed, checked
 from sae_nb.findings import Finding
-from sae_nb.labelling._judging import content_words
+from sae_nb.labelling import content_words
 from sae_nb.lenses import measured_effects
 from sae_nb.steering import random_direction
 

@@ -23,14 +23,8 @@ from sae_nb.atoms import LabelEvidence
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import offsets_of
 from sae_nb.evaluation import stability
-from sae_nb.evaluation.explanations._detection import ExplanationTrials
-from sae_nb.evaluation.explanations._rules import RowFacts
-from sae_nb.files import identity_of
 from sae_nb.files._atomic import read_json, write_bytes, write_json, write_manifest
-from sae_nb.labelling import AtomLabel, AtomLabels, label
-from sae_nb.labelling._keeping import read_kept, write_kept
-from sae_nb.labelling._records import Terms
-from sae_nb.labelling._writing import Labeller, SavedLabels
+from sae_nb.labelling import AtomLabel, AtomLabels, judge_labels, label, labels, replace_labels
 from sae_nb.lenses import Lens
 from sae_nb.models import LiveModel
 from sae_nb.pretrained import load_sae
@@ -86,6 +80,9 @@ PROMPTS = (
     "Later that evening, I",
 )
 """Beginnings that are about nothing in particular. Ours."""
+
+Terms = tuple[tuple[str, tuple[str, ...]], ...]
+"""As `AtomLabel.rule` has them."""
 
 logger = logging.getLogger(__name__)
 
@@ -199,14 +196,14 @@ def add_more_names(folder: Path, names: Mapping[int, WrittenName]) -> tuple[int,
     in the folder; returns how many hold, and how many were judged.
     """
     sae, store = load_sae(folder), open_examples(folder, folder.name)
-    kept, facts = read_kept(folder / LABELS), read_json(folder / FACTS)
-    first = kept.labels.entries.keys() - set(facts.get("named_later", ()))
+    kept, facts = labels(folder / LABELS), read_json(folder / FACTS)
+    first = kept.entries.keys() - set(facts.get("named_later", ()))
     new = {atom: one for atom, one in names.items() if atom not in first}
     codes = _strong(sae, store.codes)
     found = _that_hold(_judged(sae, store.acts, codes, new))
     mixed = _that_hold(_judged(sae, store.acts, codes, _shuffled(new)))
-    entries = dict(sorted({**kept.labels.entries, **found.entries}.items()))
-    write_kept(folder / LABELS, replace(kept, labels=replace(kept.labels, entries=entries)))
+    entries = dict(sorted({**kept.entries, **found.entries}.items()))
+    replace_labels(folder / LABELS, replace(kept, entries=entries))
     facts["named_later"] = sorted(new)
     facts["more_names"] = _told_more(found, len(new), len(mixed))
     write_json(folder / FACTS, facts)
@@ -228,16 +225,15 @@ def _judged(
         some = {atom: one for atom, one in names.items() if bool(one.rule) is of_place}
         if not some:
             continue
-        trials = ExplanationTrials(acts, codes, RowFacts.of(acts), None, N_WINDOWS // 2, 1, SEED)
-        if of_place:  # "word after “the”" says it of the token itself, not of its neighbours
-            trials.reach = 0
-        enough = set(trials.choose(sorted(some), len(some))[0])
-        trials.first = np.zeros_like(trials.first)  # no name was made here: all may judge
-        saved = SavedLabels(None, identity_of(sae), {}, sae.n_atoms)
-        given = dict(_given(some).entries)
-        labeller = Labeller(trials, trials.facts, None, enough, given, saved, 1)
-        labeller.go_through(sorted(some), progress=False)
-        entries |= saved.labels.entries
+        entries |= judge_labels(
+            sae,
+            acts,
+            _given(some),
+            codes=codes,
+            n_examples=N_WINDOWS,
+            single_tokens=of_place,  # "word after “the”" says it of the token, not of its neighbours
+            seed=SEED,
+        ).entries
     return AtomLabels(entries=dict(sorted(entries.items())), n_atoms=sae.n_atoms)
 
 
@@ -271,34 +267,33 @@ def _strong(sae: SparseAutoencoder, codes: SparseCodes) -> SparseCodes:
 
 def _those_that_hold(file: Path) -> AtomLabels:
     """Take the names out of a file of labels that did not hold."""
-    kept = read_kept(file)
-    labels = _that_hold(kept.labels)
-    write_kept(file, replace(kept, labels=labels))
-    return labels
+    found = _that_hold(labels(file))
+    replace_labels(file, found)
+    return found
 
 
-def _that_hold(labels: AtomLabels) -> AtomLabels:
+def _that_hold(found: AtomLabels) -> AtomLabels:
     """Take the names out that did not hold, and say why those atoms have none."""
     entries = {}
-    for atom, entry in labels.entries.items():
+    for atom, entry in found.entries.items():
         holds = entry.evidence is not None and entry.evidence.standing == "holds"
         why = f"The name “{entry.text}” did not tell on held-out texts where it fires."
         entries[atom] = entry if holds else AtomLabel(atom=atom, text="", why=why)
-    return replace(labels, entries=entries)
+    return replace(found, entries=entries)
 
 
 def _with_turns(file: Path, steered: Sequence[Mapping[str, Any]]) -> AtomLabels:
     """Add to the evidence of names on how many beginnings their words came when they were turned up."""
-    kept = read_kept(file)
-    entries = dict(kept.labels.entries)
+    kept = labels(file)
+    entries = dict(kept.entries)
     for one in steered:
         entry = entries[one["atom"]]
         known = entry.evidence or LabelEvidence()
         known = replace(known, turned=one["beats"], n_turned=one["n"])
         entries[one["atom"]] = replace(entry, evidence=known)
-    labels = replace(kept.labels, entries=entries)
-    write_kept(file, replace(kept, labels=labels))
-    return labels
+    found = replace(kept, entries=entries)
+    replace_labels(file, found)
+    return found
 
 
 def _scores(found: AtomLabels) -> tuple[float, float]:
