@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import sae_nb as sn
-from sae_nb.files._tensors import read_tensors, write_tensors
+from sae_nb.files import read_tensors, write_tensors
 from sae_nb.interop import (
     write_dictionary_learning,
     write_overcomplete,

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import sae_nb as sn
-from sae_nb.files._atomic import read_json, write_json
+from sae_nb.files import read_json, write_json
 from sae_nb_studies.evaluation import Certificate
 from sae_nb_studies.evaluation.certifying._certificate import (
     KEPT,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.evaluation import Report, as_published, explained_variance, published_formulas
-from sae_nb.files._atomic import write_json
+from sae_nb.files import write_json
 
 KEPT = Path(__file__).parent / "metrics.json"
 SAE, MODEL, PLACE = "tiny-vit/resid_post.6", "tiny-vit", "resid_post.6"

@@ -6,8 +6,6 @@ and a person's drawing made to look like one of them.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Annotated, ClassVar, NamedTuple
@@ -304,8 +302,6 @@ def scenes_without_digit(
 TALLEST, SHORTEST = 22.4, 14.4
 """Heights in pixels between which `scenes` renders its digits: 8 pixels enlarged 1.8 to 2.8 times."""
 
-Point = tuple[float, float]
-
 
 class Drawn(NamedTuple):
     """An image made from a drawing, and what was done to the drawing."""
@@ -324,27 +320,10 @@ class Paper:
     seed: Seed = 0
     """One ink and one background of `scenes`; the seed is that of tint, phase and noise."""
 
-
-def raster(
-    strokes: Sequence[Sequence[Point]], thickness: float = 3.0, size: int = IMAGE_SIZE
-) -> UInt8[np.ndarray, "size size"]:
-    """Return how much of every pixel strokes cover, 0 to 255.
-
-    coverage = max over segments of clamp(thickness / 2 + ½ − distance, 0, 1), pixel centres at i + ½.
-    """
-    centre = np.arange(size) + 0.5
-    x, y = centre[None, :], centre[:, None]
-    coverage = np.zeros((size, size))
-    for stroke in strokes:
-        points = [*stroke, stroke[-1]] if len(stroke) == 1 else stroke
-        for (x0, y0), (x1, y1) in itertools.pairwise(points):
-            dx, dy = x1 - x0, y1 - y0
-            length = dx * dx + dy * dy
-            along = 0.0 if length == 0 else ((x - x0) * dx + (y - y0) * dy) / length
-            along = np.clip(along, 0, 1)
-            distance = np.hypot(x - x0 - along * dx, y - y0 - along * dy)
-            np.maximum(coverage, np.clip(thickness / 2 + 0.5 - distance, 0, 1), out=coverage)
-    return np.round(255 * coverage).astype(np.uint8)
+    @property
+    def rgb(self) -> tuple[float, float, float]:
+        """The ink's red, green and blue, 0 to 1."""
+        return INKS[self.ink]
 
 
 @checked
@@ -361,8 +340,9 @@ def drawn_scene(coverage: UInt8[np.ndarray, "32 32"], paper: Paper | None = None
 
     Example
     -------
-    >>> seven = raster([[(9, 8), (22, 8), (14, 24)]])
-    >>> drawn = drawn_scene(seven, Paper(ink="cyan"))
+    >>> one = np.zeros((32, 32), np.uint8)
+    >>> one[7:25, 15:18] = 255
+    >>> drawn = drawn_scene(one, Paper(ink="cyan"))
     >>> drawn.picture.shape, drawn.notes
     (torch.Size([3, 32, 32]), ())
     """
@@ -381,7 +361,7 @@ def drawn_scene(coverage: UInt8[np.ndarray, "32 32"], paper: Paper | None = None
         name: torch.tensor([value]) for name, value in zip(names, generator.random(5, np.float32))
     }
     picture = background(draws, torch.tensor([TEXTURES.index(paper.texture)]))
-    colour = torch.tensor(INKS[paper.ink])[None, :, None, None]
+    colour = torch.tensor(paper.rgb)[None, :, None, None]
     picture = picture.lerp(colour, ink[None, None])
     noise = torch.from_numpy(generator.standard_normal((1, 3, IMAGE_SIZE, IMAGE_SIZE), np.float32))
     picture = picture.add(noise, alpha=NOISE).clamp(0, 1)

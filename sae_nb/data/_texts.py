@@ -72,8 +72,15 @@ def side_of_split(text: str) -> Literal["train", "test"]:
     return "test" if int.from_bytes(digest[:4], "big") % _TEST_SHARE == 0 else "train"
 
 
-def without_repeats(paragraphs: Iterable[str]) -> list[bool]:
-    """Return which paragraphs to keep so that no long sentence is in two of them."""
+def first_told(paragraphs: Iterable[str]) -> list[bool]:
+    """Return which paragraphs to keep so that no long sentence is in two of them: of two the first.
+
+    Example
+    -------
+    >>> twice = "The very same sentence, which is long enough to be told apart from all the others."
+    >>> first_told([twice, "Short.", f"Again. {twice}"])
+    [True, True, False]
+    """
     seen: set[str] = set()
     keep = []
     for text in paragraphs:
@@ -99,12 +106,20 @@ def _paragraphs() -> tuple[tuple[str, str], ...]:
         for block in re.split(r"\n\s*\n", topics[topic])
         if (text := clean_paragraph(block))
     ]
-    keep = without_repeats(text for _, text in found)
+    keep = first_told(text for _, text in found)
     return tuple(pair for pair, kept in zip(found, keep, strict=True) if kept)
 
 
 def clean_paragraph(block: str) -> str:
-    r"""Return one paragraph on one line, or "" if the block is a heading, code, a table or grammar."""
+    r"""Return one paragraph on one line, or "" if the block is a heading, code, a table or grammar.
+
+    Example
+    -------
+    >>> clean_paragraph("Two lines are one paragraph\nif they are prose, as long as\nthis one, and no heading.")
+    'Two lines are one paragraph if they are prose, as long as this one, and no heading.'
+    >>> clean_paragraph("Usage\n-----")
+    ''
+    """
     if _UNDERLINE.search(block) or _NOT_PROSE.search(block):
         return ""
     text = " ".join(_BULLET.sub("", block).split())

@@ -12,14 +12,11 @@ import os
 import re
 import secrets
 import shutil
-import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import MISSING, fields
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from sae_nb.files._exchange import is_partial, named_write_errors, place, recover, swap_in, tidy_old
 from sae_nb.files._locks import Lock
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 SEAL = "checksum"
-
-_Record = TypeVar("_Record")
 
 CACHE = "SAE_NB_CACHE"
 """Environment variable: a folder in place of the toolkit's part of the user's cache."""
@@ -214,42 +209,6 @@ def read_json(path: str | Path) -> Any:
             f"{str(path)!r} must be a JSON file, but it cannot be parsed ({error}). It may have been "
             "cut short; write or download it again."
         ) from error
-
-
-def read_toml(package: str, name: str) -> dict[str, Any]:
-    """Read a TOML file of texts that lies in a package; as in Markdown, a line break is a space."""
-    try:
-        text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
-        return {key: _unwrapped(value) for key, value in tomllib.loads(text).items()}
-    except (FileNotFoundError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{package} needs a TOML file {name}, but: {error}.") from error
-
-
-def _unwrapped(value: object) -> Any:
-    """Return paragraphs of one line each, in every text of the value."""
-    if isinstance(value, str):
-        return "\n\n".join(" ".join(part.split()) for part in value.split("\n\n"))
-    if isinstance(value, list):
-        return [_unwrapped(part) for part in value]
-    if isinstance(value, dict):
-        return {key: _unwrapped(part) for key, part in value.items()}
-    return value
-
-
-def filled(kind: type[_Record], entry: Mapping[str, Any], where: str, **more: Any) -> _Record:
-    """Make a record of an entry of a file, and of `more`; `where` names the entry in errors."""
-    known = {field.name: field for field in fields(kind) if field.name not in more}  # type: ignore[arg-type]
-    needed = {
-        name
-        for name, field in known.items()
-        if field.default is MISSING and field.default_factory is MISSING
-    }
-    for what, names in (("lacks", needed - entry.keys()), ("must not have", entry.keys() - known)):
-        if names:
-            raise ValueError(
-                f"{where} {what} {', '.join(sorted(names))}. It takes {', '.join(known)}."
-            )
-    return kind(**entry, **more)
 
 
 def json_object(path: str | Path) -> dict[str, Any]:

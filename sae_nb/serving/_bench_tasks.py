@@ -38,6 +38,9 @@ TRAINING = {"atoms": 150, "change": 20, "faint change": 5}
 
 N_TEXTS, N_NEURONS = 12, 10
 NOTHING = "nothing"
+MODULUS = 53
+"""`tiny-modular` adds numbers below it."""
+
 _STREAM = 1_000_000
 """Added to a seed of the bench, so that its draws are those of no other test."""
 
@@ -225,8 +228,6 @@ def _head(name: TaskName, seed: int) -> AgentTask:
 
 
 def _neurons(name: TaskName, seed: int) -> AgentTask:
-    from sae_nb.data._small_tasks import MODULUS
-
     live, components = _shuffled("tiny-modular", seed)
     neurons = components[components["kind"] == "neuron"]
     generator = np.random.default_rng(_STREAM + seed)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from sae_nb.data import prose
-from sae_nb.data._texts import clean_paragraph, side_of_split, without_repeats
+from sae_nb.data._texts import clean_paragraph, first_told, side_of_split
 
 SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")
 
@@ -70,4 +70,4 @@ def test_a_repeat_goes_even_if_it_is_hidden_in_other_words():
     """The first paragraph with a sentence stays, a later one with the same sentence goes."""
     shared = "This very sentence is certainly longer than forty characters."
     texts = [f"One. {shared}", f"Two. {shared.upper()} Three.", "Four is short.", "Four is short."]
-    assert without_repeats(texts) == [True, False, True, False]
+    assert first_told(texts) == [True, False, True, False]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sae_nb.data import Stories, stories
-from sae_nb.data._stories import CONNECTIVES, ENDINGS, FEELINGS, HAPPENINGS, PEOPLE
+from sae_nb.data.grammar import CONNECTIVES, ENDINGS, FEELINGS, HAPPENINGS, PEOPLE
 
 N = 600
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from sae_nb.data import TASKS
 from sae_nb.models import bundled_names
 from sae_nb.models._checkpoint_files import WEIGHTS
+from sae_nb_studies.data.tasks import TASKS
 
 NAMES = bundled_names()
 FILES = {"card.json", "card.md", "config.json", "model.safetensors"}

@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sae_nb.files._atomic import (
-    filled,
-    read_toml,
-)
+from sae_nb_studies.reproductions.toml_texts import filled, read_toml
 from sae_nb_lessons.exercises._answers import Blank, Form, WrongForm, tensor, whole_number
 from sae_nb_lessons.exercises._mistakes import Mistake
 from sae_nb_lessons.exercises._predictions import COURSE, Prediction

@@ -9,10 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sae_nb.files._atomic import (
-    read_json,
-    write_json,
-)
+from sae_nb.files import read_json, write_json
 
 FOLDER = "SAE_NB_COURSE"
 """Environment variable that names the folder of the record; else it lies in the user's data folder."""

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.data._small_tasks import MODULUS, all_sums
-from sae_nb.data import TASKS
+from sae_nb_studies.data.tasks import MODULUS, all_sums
+from sae_nb_studies.data.tasks import TASKS
 
 P = MODULUS
 N_FREQUENCIES = (P - 1) // 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 import sae_nb as sn
-from sae_nb.data._stories import ANIMALS, HAPPENINGS, PEOPLE, PLACES, THINGS
+from sae_nb.data.grammar import ANIMALS, HAPPENINGS, PEOPLE, PLACES, THINGS
 from sae_nb.figures import Chart, Points
 from sae_nb.monitoring._readings import from_usual
 from sae_nb_studies.pretrained import neutral_beginnings

@@ -28,11 +28,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Seed, as_tensor, at_least, check_finite, checked
-from sae_nb.data import TASKS
-from sae_nb.data._small_tasks import MODULUS, NOT_ASKED, Rows, all_sums
 from sae_nb.findings import Finding
 from sae_nb.models import attention_patterns, run
 from sae_nb.statistics import auroc
+from sae_nb_studies.data.tasks import MODULUS, NOT_ASKED, TASKS, Rows, all_sums
 
 if TYPE_CHECKING:
     from pandas import DataFrame

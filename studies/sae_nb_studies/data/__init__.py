@@ -44,5 +44,6 @@ if TYPE_CHECKING:
         ConceptTree as ConceptTree,
         concept_tree as concept_tree,
     )
+    from sae_nb_studies.data.tasks import TASKS as TASKS
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

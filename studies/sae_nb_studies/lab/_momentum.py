@@ -15,10 +15,9 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
 from sae_nb.checks import Count, Seed, Weight, as_tensor, at_least, check_memory, checked
-from sae_nb.data import TASKS
-from sae_nb.data._small_tasks import NOT_ASKED, Rows
 from sae_nb.findings import Finding
 from sae_nb.kernels._muon import Muon
+from sae_nb_studies.data.tasks import NOT_ASKED, TASKS, Rows
 
 TASK = TASKS["tiny-induction"]
 

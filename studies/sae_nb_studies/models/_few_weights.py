@@ -16,9 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.checks import Between, Count, Positive, Seed, at_least, checked
-from sae_nb.data import TASKS
-from sae_nb.data._small_tasks import Rows
 from sae_nb.models import wrap
+from sae_nb_studies.data.tasks import TASKS, Rows
 from sae_nb_studies.models._small_gpt import new_tokenizer, small_gpt
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.data._small_tasks import START, UNKNOWN
+from sae_nb_studies.data.tasks import START, UNKNOWN
 
 if TYPE_CHECKING:
-    from sae_nb.data._small_tasks import Task
+    from sae_nb_studies.data.tasks import Task
 
 EMBEDDED = 0.15
 """Size of the initial embeddings of words and positions: the output of heads is small compared with

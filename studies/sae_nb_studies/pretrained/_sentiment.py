@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sae_nb.checks import Seed, checked
 from sae_nb.data import stories
-from sae_nb.data._stories import (
+from sae_nb.data.grammar import (
     ANIMALS,
     BEGINNINGS,
     CONNECTIVES,

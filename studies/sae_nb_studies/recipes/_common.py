@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from sae_nb.checks import Count, Positive, Seed, Weight, between
-from sae_nb.files._tensors import write_tensors
+from sae_nb.files import write_tensors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,7 @@ from jaxtyping import Int
 from numpy import ndarray
 from torch import Tensor
 
-from sae_nb.data import prose, stories, text
-from sae_nb.data._texts import clean_paragraph, without_repeats
+from sae_nb.data import clean_paragraph, first_told, prose, stories, text
 
 END_OF_TEXT = "<|endoftext|>"
 N_TOKENS = 1024
@@ -53,7 +52,7 @@ def gather(extra: Path | None, seed: int) -> TrainingText:
         gathered["extra"] = text(extra).texts
     everything = [(None, t) for t in prose("test").texts]
     everything += [(name, t) for name, texts in gathered.items() for t in texts]  # type: ignore[misc]
-    keep = without_repeats(t for _, t in everything)
+    keep = first_told(t for _, t in everything)
     sources: dict[str, list[str]] = {name: [] for name in gathered}
     for (name, paragraph), kept in zip(everything, keep, strict=True):
         if kept and name is not None:

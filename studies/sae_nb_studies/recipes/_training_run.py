@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb.files._atomic import read_json, write_json
-from sae_nb.files._tensors import read_tensors, write_tensors
+from sae_nb.files import read_json, read_tensors, write_json, write_tensors
 from sae_nb.interrupts import ending_with
 from sae_nb.kernels._muon import Muon
 

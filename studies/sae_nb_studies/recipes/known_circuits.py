@@ -21,10 +21,9 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from torch import Tensor, nn
 
 from sae_nb.checks import Count, Positive, Weight, checked
-from sae_nb.data import TASKS
-from sae_nb.data._small_tasks import NOT_ASKED, Rows
-from sae_nb.files._atomic import write_bytes, write_json
+from sae_nb.files import write_bytes, write_json
 from sae_nb.interrupts import ended
+from sae_nb_studies.data.tasks import NOT_ASKED, TASKS, Rows
 from sae_nb_studies.models._small_gpt import new_tokenizer, small_gpt
 from sae_nb_studies.recipes._common import Recipe, filled, write_language_model
 from sae_nb_studies.recipes._training_run import Run

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from sae_nb.checks import Count, Positive, Share, Weight, checked
 from sae_nb.data import Sounds, sounds
-from sae_nb.files._atomic import write_bytes, write_json
+from sae_nb.files import write_bytes, write_json
 from sae_nb.interrupts import ended
 from sae_nb.models._sound_transformer import SoundTransformer
 from sae_nb_studies.recipes._common import Recipe, filled, in_chunks, recipe_options

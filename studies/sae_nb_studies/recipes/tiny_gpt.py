@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sae_nb.files._atomic import write_bytes, write_json
+from sae_nb.files import write_bytes, write_json
 from sae_nb.interrupts import ended
 from sae_nb_studies.recipes._common import recipe_options, write_language_model
 from sae_nb_studies.recipes._language_data import (

@@ -19,7 +19,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from sae_nb.checks import Count, Positive, Weight
-from sae_nb.files._atomic import write_bytes, write_json
+from sae_nb.files import write_bytes, write_json
 from sae_nb.interrupts import ended
 from sae_nb.models._looped_adder import FIRST, LoopedAdder, LoopedAdderConfig
 from sae_nb_studies.recipes._common import Recipe, filled, recipe_options

@@ -17,7 +17,7 @@ from typing import Any
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sae_nb.data import Scenes, scenes
-from sae_nb.files._atomic import write_bytes
+from sae_nb.files import write_bytes
 from sae_nb.interrupts import ended
 from sae_nb_studies.recipes._common import in_chunks, recipe_options
 from sae_nb_studies.recipes._vision_training import (

@@ -22,10 +22,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sae_nb.checks import Count, Positive, Weight, checked
-from sae_nb.data import Scenes, captions, scenes
-from sae_nb.data._captions import caption_words
-from sae_nb.files._atomic import write_bytes, write_json
-from sae_nb.files._tensors import write_tensors
+from sae_nb.data import Scenes, caption_words, captions, scenes
+from sae_nb.files import write_bytes, write_json, write_tensors
 from sae_nb.interrupts import ended
 from sae_nb_studies.recipes._common import Recipe, in_chunks, recipe_options
 from sae_nb_studies.recipes._training_run import Run

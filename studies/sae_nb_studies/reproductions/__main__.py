@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sae_nb.files._atomic import read_json, write_json
+from sae_nb.files import read_json, write_json
 from sae_nb.interrupts import ended
 from sae_nb_studies.reproductions._artefacts import artefact_of
 from sae_nb_studies.reproductions._committed import recorded_seeds

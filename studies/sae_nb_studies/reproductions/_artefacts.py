@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sae_nb.files._atomic import read_json
+from sae_nb.files import read_json
 from sae_nb_studies.reproductions._claims import Claim, Curve, Line, Summary, Why, summarise
 from sae_nb_studies.reproductions._registry import Experiment
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from sae_nb.files._atomic import filled, read_toml
 from sae_nb.statistics import mean_interval
+from sae_nb_studies.reproductions.toml_texts import filled, read_toml
 
 Verdict = Literal[
     "holds",

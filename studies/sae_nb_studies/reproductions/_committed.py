@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.files._atomic import read_json
+from sae_nb.files import read_json
 from sae_nb_studies.reproductions._claims import Summary, summarise
 
 if TYPE_CHECKING:

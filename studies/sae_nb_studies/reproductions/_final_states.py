@@ -8,6 +8,7 @@ handwriting that was not trained on; a photo ViT sees photographs, judged on tho
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,7 +19,6 @@ import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.data import Photos, cifar10
-from sae_nb.files._atomic import existing_folder
 from sae_nb.models import LiveModel
 
 LAST = "norm"
@@ -93,7 +93,7 @@ def photo_networks(folder: str) -> list[LiveModel]:
     ------
     FileNotFoundError: If the folder is not there, or holds none.
     """
-    found = sorted(path.parent for path in existing_folder(folder).glob("*/card.json"))
+    found = sorted(path.parent for path in Path(folder).glob("*/card.json"))
     if not found:
         raise FileNotFoundError(
             f"No vision transformers in {folder!r}. Make one with `python -m "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sae_nb.checks import checked
 from sae_nb.figures import theme
-from sae_nb.files._atomic import write_bytes
+from sae_nb.files import write_bytes
 from sae_nb_studies.reproductions._claims import Claim, Line, Shown, Summary, Verdict, summarise
 
 if TYPE_CHECKING:

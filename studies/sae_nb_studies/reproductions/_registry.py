@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sae_nb.files._atomic import read_toml
 from sae_nb_studies.reproductions import experiments
 from sae_nb_studies.reproductions._claims import Claim, Kind, read_claims
+from sae_nb_studies.reproductions.toml_texts import read_toml
 
 
 @dataclass(frozen=True)

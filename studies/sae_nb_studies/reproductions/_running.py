@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_nb.checks import check_count
-from sae_nb.files._atomic import read_json, write_json
+from sae_nb.files import read_json, write_json
 from sae_nb_studies.reproductions._artefacts import artefact_of, record_of
 from sae_nb_studies.reproductions._registry import Experiment, experiment
 

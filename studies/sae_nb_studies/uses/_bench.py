@@ -19,7 +19,7 @@ import numpy as np
 from sae_nb.activations._sites import check_sae
 from sae_nb.checks import Seed, at_least, check_path, checked, one_of
 from sae_nb.corpora import check_reads, check_row_by_row
-from sae_nb.files._atomic import json_object, read_json, write_bytes, write_json
+from sae_nb.files import read_json, write_bytes, write_json
 from sae_nb.findings import Finding
 from sae_nb.models import LiveModel, load_model
 from sae_nb_studies.uses._bench_rows import BENCH_ROWS, score_of
@@ -137,8 +137,10 @@ class Bench(Finding):
         FileNotFoundError, ValueError: If it is not there, or not of a bench.
         """
         path = check_path(folder, name="folder") / _JSON
-        content = json_object(path)
-        missing = sorted({"facts", "rows", "details"} - set(content))
+        content = read_json(path)
+        missing = sorted(
+            {"facts", "rows", "details"} - set(content if isinstance(content, dict) else ())
+        )
         if missing:
             raise ValueError(
                 f"{str(path)!r} must be of a bench, but has no {', '.join(missing)}. Save it again."

@@ -149,7 +149,7 @@ def bundled_tasks(name: Bundled, n: int, seed: int) -> BenchTasks:
 
 def _story_tasks(n: int, seed: int) -> BenchTasks:
     from sae_nb.data import prose, stories
-    from sae_nb.data._stories import PEOPLE
+    from sae_nb.data.grammar import PEOPLE
 
     told = stories(n + _TEXTS, seed=90_000 + seed)
     shown = told.subset(slice(n))

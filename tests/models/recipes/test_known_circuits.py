@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.data import TASKS
+from sae_nb_studies.data.tasks import TASKS
 from sae_nb_studies.recipes.known_circuits import CircuitRecipe
 
 RECIPE = CircuitRecipe(

@@ -13,7 +13,6 @@ import torch
 
 import sae_nb as sn
 import sae_nb.models
-from sae_nb.data import TASKS
 from sae_nb_studies.circuits import KnownCircuit, known_circuit
 from sae_nb_studies.circuits._known import (
     _accuracy,
@@ -21,6 +20,7 @@ from sae_nb_studies.circuits._known import (
     key_frequencies,
     state_shares,
 )
+from sae_nb_studies.data.tasks import TASKS
 
 WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
 NAMES = sorted(TASKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,6 @@ import traitlets as t
 from jaxtyping import UInt8
 from PIL import Image
 
-from sae_nb.data._scenes import Point, raster
 from sae_nb.figures import Picture, theme
 from sae_nb.figures._svg_shapes import Drawing
 from sae_nb.figures.theme import escape
@@ -19,6 +19,9 @@ from sae_nb_widgets.components._base import Component
 from sae_nb_widgets.components._scripts import script
 
 SIZE = 32
+
+Point = tuple[float, float]
+"""(x, y) in pixels, from the top left."""
 
 
 class DrawPad(Component):
@@ -69,7 +72,7 @@ class DrawPad(Component):
         """
         if not points:
             raise ValueError("`points` must hold at least one (x, y), got none.")
-        drawn = raster([points], self.thickness, SIZE)
+        drawn = raster([points], self.thickness)
         self.pixels = np.maximum(self.ink, drawn).tobytes()
 
     def clear(self) -> None:
@@ -113,3 +116,25 @@ class DrawPad(Component):
         buffer = io.BytesIO()
         Image.fromarray(self.ink).save(buffer, "PNG")
         return buffer.getvalue()
+
+
+def raster(
+    strokes: Sequence[Sequence[Point]], thickness: float = 3.0, size: int = SIZE
+) -> UInt8[np.ndarray, "size size"]:
+    """Return how much of every pixel strokes cover, 0 to 255.
+
+    coverage = max over segments of clamp(thickness / 2 + ½ − distance, 0, 1), pixel centres at i + ½.
+    """
+    centre = np.arange(size) + 0.5
+    x, y = centre[None, :], centre[:, None]
+    coverage = np.zeros((size, size))
+    for stroke in strokes:
+        points = [*stroke, stroke[-1]] if len(stroke) == 1 else stroke
+        for (x0, y0), (x1, y1) in itertools.pairwise(points):
+            dx, dy = x1 - x0, y1 - y0
+            length = dx * dx + dy * dy
+            along = 0.0 if length == 0 else ((x - x0) * dx + (y - y0) * dy) / length
+            along = np.clip(along, 0, 1)
+            distance = np.hypot(x - x0 - along * dx, y - y0 - along * dy)
+            np.maximum(coverage, np.clip(thickness / 2 + 0.5 - distance, 0, 1), out=coverage)
+    return np.round(255 * coverage).astype(np.uint8)

@@ -16,7 +16,7 @@ from torch import Tensor
 from sae_nb.atoms import Column, ConceptAtlas, ConceptMapSummary, SelectionSummary
 from sae_nb.checks import checked, refuse_direction
 from sae_nb.figures.theme import format_count
-from sae_nb.files._atomic import write_bytes
+from sae_nb.files import write_bytes
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
 from sae_nb_widgets.components._base import VBox

@@ -17,7 +17,7 @@ from sae_nb.checks import check_atom, checked
 from sae_nb.corpora import CorpusSummary, Documents, summarise_corpora
 from sae_nb.figures._volcano import draw_volcano, ring_volcano, volcano
 from sae_nb.figures.theme import format_count
-from sae_nb.files._atomic import write_bytes
+from sae_nb.files import write_bytes
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components._concordance import words_around
 from sae_nb_widgets.components._row_table import RowTable

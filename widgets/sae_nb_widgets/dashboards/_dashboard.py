@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,7 @@ from plotly.offline import get_plotlyjs
 from sae_nb.checks import checked
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape, format_duration
-from sae_nb.files._atomic import write_bytes
-from sae_nb.files._exchange import place
+from sae_nb.files import write_bytes
 from sae_nb.sessions import save_session
 from sae_nb_widgets.components._base import HTML, Box, VBox, layout_of, style_sheet
 from sae_nb_widgets.components._scripts import read_static
@@ -636,7 +636,7 @@ STYLE = "body { max-width: 1500px; } main.sae-nb-panel { margin: 0; } main .sae-
 
 def write_panels(panels: Sequence[Panel], path: Path, *, share_script: bool = False) -> Path:
     """Write the panels to one file, atomically."""
-    if place(path).is_dir():
+    if os.path.isdir(path):
         raise ValueError(f"`path` must name a file, got the folder {str(path)!r}. Add a file name.")
     content = get_plotlyjs()
     script = f"<script>{content}</script>"

@@ -11,9 +11,9 @@ from torch import Tensor
 from sae_nb.activations import where_written
 from sae_nb.activations._modality import AUDIO, LANGUAGE
 from sae_nb.data import Paper, drawn_scene
-from sae_nb.data._scenes import INKS, Point
 from sae_nb.figures.theme import css_colour
 from sae_nb_widgets.components import DrawPad, SoundRecorder
+from sae_nb_widgets.components._draw_pad import Point
 from sae_nb_widgets.input_lens._controls import Upload, uploaded
 from sae_nb_widgets.panel._samples import check_parts
 
@@ -160,7 +160,7 @@ class InputSources:
         thickness.value = pad.thickness
         t.link((pad, "thickness"), (thickness, "value"))
         pad.observe(lambda _: self.take_drawing(), "pixels")
-        t.dlink((self._panel, "ink"), (pad, "colour"), lambda name: _css(INKS[name]))
+        t.dlink((self._panel, "ink"), (pad, "colour"), lambda name: _css(Paper(ink=name).rgb))
 
     def record_from(self, recorder: SoundRecorder) -> None:
         """Observe the recorder for sounds, and for the reason why there is none."""

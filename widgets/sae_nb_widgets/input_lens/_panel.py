@@ -17,14 +17,14 @@ from sae_nb.activations._modality import AUDIO
 from sae_nb.activations._sites import of_sites
 from sae_nb.checks import checked
 from sae_nb.corpora import BaseRate, Contrast, InputSummary, base_rate
-from sae_nb.data import Paper
-from sae_nb.data._scenes import INKS, TEXTURES, Point
+from sae_nb.data import Paper, Scenes
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures.theme import format_duration
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
 from sae_nb_widgets.components import DrawPad, PairedBars, SoundRecorder
 from sae_nb_widgets.components._atom_card import icons_of
+from sae_nb_widgets.components._draw_pad import Point
 from sae_nb_widgets.input_lens import _figure as input_lens_bars
 from sae_nb_widgets.input_lens._controls import MOST_SHOWN, ORDER_NAMES, InputLensControls
 from sae_nb_widgets.input_lens._detail import InputLensDetail
@@ -156,8 +156,8 @@ class InputLens(HasAtoms):
     heat = t.Enum(HEATS, default_value="fired", help="What is drawn over the input.")
     target = t.Unicode("", help="Class or token asked about; empty for the model's own answer.")
     n_shown = Whole(5, 1, MOST_SHOWN, help="How many atoms have bars.")
-    ink = t.Enum(tuple(INKS), default_value=Paper().ink, help="Ink of drawings.")
-    paper = t.Enum(TEXTURES, default_value="vertical", help="Texture behind drawings.")
+    ink = t.Enum(Scenes.colour_names, default_value=Paper().ink, help="Ink of drawings.")
+    paper = t.Enum(Scenes.texture_names, default_value="vertical", help="Texture behind drawings.")
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ import traitlets as t
 from sae_nb.checks import checked
 from sae_nb.figures._svg_shapes import Drawing
 from sae_nb.figures.theme import escape
-from sae_nb.files._atomic import write_bytes
+from sae_nb.files import write_bytes
 from sae_nb_widgets.panel import _pages as pages
 from sae_nb_widgets.panel._heading import Heading, usual_where
 from sae_nb_widgets.panel._status import HasStatus, linked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -27,8 +28,7 @@ from sae_nb.figures.theme import (
     format_number,
     still_config,
 )
-from sae_nb.files._atomic import write_bytes
-from sae_nb.files._exchange import place
+from sae_nb.files import write_bytes
 from sae_nb_widgets.components._base import Component, mark_atoms, style_sheet
 from sae_nb_widgets.components._html_drawing import html_drawing
 from sae_nb_widgets.panel._glossary import words_html
@@ -114,7 +114,7 @@ class Page:
 
 def write_page(page: Page, path: Path, *, share_script: bool = False) -> Path:
     """Write `page` to `path`, with plotly's script inside it or in one file next to it."""
-    if place(path).is_dir():
+    if os.path.isdir(path):
         raise ValueError(f"`path` must name a file, got the folder {str(path)!r}. Add a file name.")
     script = ""
     if page.figure is not None and share_script:

@@ -12,8 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sae_nb.circuits import Patching, PatchMap, patch
-from sae_nb.data import PromptPairs, prompt_pairs
-from sae_nb.data._prompt_pairs import PairKind
+from sae_nb.data import PairKind, PromptPairs, prompt_pairs
 from sae_nb.models import run
 
 if TYPE_CHECKING:

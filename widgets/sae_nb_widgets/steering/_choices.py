@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sae_nb.checks import check_atom
-from sae_nb.files import SaeIdentity
-from sae_nb.files._atomic import parsed_json, read_json
+from sae_nb.files import SaeIdentity, read_json
 from sae_nb.models import answering
 from sae_nb.steering import SteeringRecipe
 from sae_nb.steering._edits import Positions, Where
@@ -161,8 +160,8 @@ def recipe_in(text: str) -> dict[str, Any]:
     ValueError: If it is none.
     """
     try:
-        fields = parsed_json(text)
-    except ValueError as error:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
         where = f" ({error})"
         if isinstance(error, json.JSONDecodeError):
             where = f" (line {error.lineno}, column {error.colno})"

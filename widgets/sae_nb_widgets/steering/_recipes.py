@@ -11,8 +11,7 @@ import traitlets as t
 
 from sae_nb.atoms import AtomNames, Labels
 from sae_nb.checks import checked
-from sae_nb.files import identity_of
-from sae_nb.files._atomic import write_json
+from sae_nb.files import identity_of, write_json
 from sae_nb.sessions import names_of
 from sae_nb.steering import SteeringRecipe
 from sae_nb_widgets.panel._declaring import reacts

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, at_least, check_count, check_memory, checked
-from sae_nb.data._records import Record, seeded
+from sae_nb.data import Record
 
 # -------------------------------------------------------------------------------------------------
 # Concepts as clouds of points: how far apart they are, and how many dimensions each one has.
@@ -59,7 +59,7 @@ def six_gaussians(n: Count, seed: Seed = 0) -> ConceptClouds:
     >>> six_gaussians(10).centres.norm(dim=1).round(decimals=3).tolist()
     [1.5, 0.5, 1.5, 0.5, 1.5, 0.5]
     """
-    generator = seeded(seed)
+    generator = torch.Generator().manual_seed(seed)
     angles = torch.arange(6) * (math.pi / 3)
     radii = 0.5 * torch.tensor([3.0, 1.0]).repeat(3)
     centres = radii[:, None] * torch.stack([angles.cos(), angles.sin()], dim=1)
@@ -104,7 +104,7 @@ def uneven_dimensions(
             f"`dimensions` must be numbers between 1 and d_in={d_in}, got {tuple(dimensions)}. Use a "
             "wider space."
         )
-    generator = seeded(seed)
+    generator = torch.Generator().manual_seed(seed)
     centres = 300 / (50 * 128) * torch.rand(len(sizes), d_in, generator=generator)
     spreads = torch.full((len(sizes), d_in), math.sqrt(FLOOR))
     for cloud, m in enumerate(sizes):
@@ -196,7 +196,7 @@ def planted_hulls(
             f"`n_active` must be at most the {len(sizes)} tiles, and is for 'minkowski' alone, got "
             f"{n_active} for {kind!r}."
         )
-    generator = seeded(seed)
+    generator = torch.Generator().manual_seed(seed)
     if kind == "gaussian":
         directions = torch.randn(sum(size - 1 for size in sizes), d_in, generator=generator)
         x = torch.randn(n, len(directions), generator=generator) @ directions

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import Between, Count, Seed, at_least, check_count, checked
-from sae_nb.data._records import Record, seeded
+from sae_nb.data import Record
 
 Recorded = Literal["gaussian", "poisson", "binomial"]
 
@@ -95,7 +95,7 @@ def planted_events(
     >>> spikes.x.shape, bool((spikes.x == spikes.x.round()).all())
     (torch.Size([3, 5, 150]), True)
     """
-    generator = seeded(seed)
+    generator = torch.Generator().manual_seed(seed)
     kernels = _kernels()
     places = n_samples - kernels.shape[1] + 1
     check_count(n_events, name="n_events", at_most=places)

@@ -16,9 +16,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, at_least, checked, one_of
-from sae_nb.data import Stories, stories
-from sae_nb.data._records import Texts
-from sae_nb.data._stories import ANIMALS, PEOPLE, PLACES, POSITIVE, THINGS
+from sae_nb.data import Stories, Texts, stories
+from sae_nb.data.grammar import ANIMALS, PEOPLE, PLACES, POSITIVE, THINGS
 
 Explanation = Literal["faithful", "absent", "misleading"]
 

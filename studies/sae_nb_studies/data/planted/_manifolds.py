@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, at_least, check_count, check_memory, checked, one_of
-from sae_nb.data._records import Record, seeded
+from sae_nb.data import Record
 
 Points = Float[Tensor, "n p"]
 Places = Float[Tensor, "n 2"]
@@ -240,7 +240,7 @@ def planted_manifolds(
     d_in = check_count(d_in, name="d_in", at_least=widest)
     what = f"`planted_manifolds(n={n})`"
     check_memory(4 * n * (2 * d_in + 6 * n_manifolds), what, "Ask for fewer rows.")
-    planes = torch.randn(n_manifolds, d_in, widest, generator=seeded(seed))
+    planes = torch.randn(n_manifolds, d_in, widest, generator=torch.Generator().manual_seed(seed))
     directions = torch.linalg.qr(planes).Q.mT.contiguous()
     drawn = torch.Generator().manual_seed(1_000_003 * (seed + 1) + draw)
     order = torch.rand(n, n_manifolds, generator=drawn).argsort(dim=1)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Between, Count, Seed, at_least, check_k, checked
-from sae_nb.data._records import Record, seeded
+from sae_nb.data import Record
 
 SLOW, FAST = 1.2, 0.6
 """Sizes of the two parts, as in our method notes."""
@@ -70,7 +70,7 @@ def slow_and_fast(
     (torch.Size([100, 48, 32]), True)
     """
     check_k(k, n_fast)
-    generator = seeded(seed)
+    generator = torch.Generator().manual_seed(seed)
     slow_atoms = F.normalize(torch.randn(n_slow, d_in, generator=generator), dim=1)
     fast_atoms = F.normalize(torch.randn(n_fast, d_in, generator=generator), dim=1)
     changes = torch.rand(n, time, generator=generator) < switch
@@ -110,7 +110,7 @@ def growing_rank(
             f"`d_in` must be at least {last}, the dimensions of the last token, got {d_in}. Ask for fewer "
             "tokens, or a smaller step."
         )
-    generator = seeded(seed)
+    generator = torch.Generator().manual_seed(seed)
     x = torch.randn(n, time, d_in, generator=generator)
     used = first + step * torch.arange(time)
     return x * (torch.arange(d_in) < used[:, None])

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Between, Count, Seed, at_least, between, checked, same_length
-from sae_nb.data._records import Record, seeded
+from sae_nb.data import Record
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,7 +134,7 @@ def planted_shortcuts(
     for p, a in zip(predictivity, availability, strict=True):
         between(p, 0.5, 1, name="predictivity", ends="[)")
         between(a, 0, 1e6, name="availability", ends="(]")
-    generator = seeded(seed)
+    generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(d_in, 2, generator=torch.Generator().manual_seed(d_in))
     directions = torch.linalg.qr(drawn).Q.T
     label = torch.randint(2, (n,), generator=generator)

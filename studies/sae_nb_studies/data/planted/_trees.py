@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Between, Count, Seed, check_memory, checked
-from sae_nb.data._records import Record, seeded
+from sae_nb.data import Record
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
@@ -92,7 +92,7 @@ def concept_tree(
     [1.0, 0.3, 0.0]
     """
     check_memory(8 * n * N_CONCEPTS, f"`concept_tree(n={n})`", "Ask for fewer vectors.")
-    generator = seeded(seed)
+    generator = torch.Generator().manual_seed(seed)
     parent = torch.full((N_CONCEPTS,), -1)
     for first in range(0, N_PARENTS * (1 + N_CHILDREN), 1 + N_CHILDREN):
         parent[first + 1 : first + 1 + N_CHILDREN] = first

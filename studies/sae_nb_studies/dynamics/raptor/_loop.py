@@ -16,10 +16,7 @@ from torch import Tensor
 from sae_nb.dynamics import States, capture_states
 from sae_nb.dynamics.paths._states import TOKEN_KINDS, TokenKind, check_states
 from sae_nb.dynamics.phases._phases import check_cuts
-from sae_nb.files._atomic import write_json
-from sae_nb.files._exchange import remove_folder
-from sae_nb.files._fingerprints import inputs_digest
-from sae_nb.files._tensors import read_tensors, write_folder
+from sae_nb.files import inputs_digest, read_tensors, remove_folder, write_folder, write_json
 from sae_nb.findings import Finding
 from sae_nb.kernels._muon import Muon
 from sae_nb.progress import progress_bar

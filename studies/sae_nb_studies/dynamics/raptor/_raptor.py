@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from sae_nb.checks import Seed, checked
 from sae_nb.dynamics.phases._phases import check_cuts
-from sae_nb.files._atomic import read_json, read_manifest
-from sae_nb.files._tensors import read_tensors, write_folder
+from sae_nb.files import read_json, read_manifest, read_tensors, write_folder
 from sae_nb.models._interventions import Intervention
 from sae_nb.models._running import intervening
 from sae_nb.models._vision_transformer import VisionTransformer

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sae_nb.activations import Activations, load_activations
 from sae_nb.atoms._second_codes import firings_of, keep_firings
 from sae_nb.capturing import capture
-from sae_nb.files._atomic import write_bytes
-from sae_nb.files._exchange import remove_folder
+from sae_nb.files import remove_folder, write_bytes
 from sae_nb.models import LiveModel, load_model
 from sae_nb.sessions._verdicts import keep_verdicts
 from sae_nb_studies.evaluation.certifying._certificate import Certificate, certificate

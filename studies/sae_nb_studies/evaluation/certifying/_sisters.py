@@ -22,7 +22,7 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.checks import shown
 from sae_nb.evaluation._dictionary_trainings import Run, begun, from_seed, trained
-from sae_nb.files._atomic import json_object, write_json
+from sae_nb.files import read_json, write_json
 from sae_nb.progress import progress_bar
 from sae_nb.training import TrainConfig
 from sae_nb_studies.evaluation import frozen_decoder
@@ -195,7 +195,7 @@ def _settings(
         return config
     plan = None if folder is None else folder / _PLAN
     if plan is not None and plan.is_file():
-        return TrainConfig(steps=int(json_object(plan)["steps"]))
+        return TrainConfig(steps=int(read_json(plan)["steps"]))
     step = _step_seconds(build(seed), acts)
     steps = min(wanted, int(SHARE_OF_BUDGET * seconds / n_trainings / step))
     if steps < min(FEWEST_STEPS, wanted):

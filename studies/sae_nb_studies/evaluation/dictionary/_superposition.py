@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Positive, checked
+from sae_nb.checks import Between, Positive, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.data.planted._dictionaries import Sparsity
+
+Sparsity = Annotated[float, Between(0, 1, "[)", do="At 1 no feature would ever be on.")]
+"""Chance that a feature is off."""
 
 
 @checked

@@ -12,10 +12,11 @@ import numpy as np
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.data import TASKS, scenes, sounds, stories
+from sae_nb.data import scenes, sounds, stories
 from sae_nb.lenses import fit_lens
 from sae_nb.models import load_model
 from sae_nb.pretrained import load_sae
+from sae_nb_studies.data.tasks import TASKS
 from sae_nb_studies.recipes.saes._texts import mixed_texts
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.data import Scenes, Sounds, Stories, stories
-from sae_nb.data._stories import CONNECTIVES, NEGATIVE, POSITIVE
+from sae_nb.data.grammar import CONNECTIVES, NEGATIVE, POSITIVE
 from sae_nb.evaluation import Factor
 from sae_nb.models import LiveModel
 from sae_nb.pretrained._evaluation_data import FRESH, Sizes, inputs_of, seed_of

@@ -23,7 +23,7 @@ from sae_nb.atoms import LabelEvidence
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import offsets_of
 from sae_nb.evaluation import stability
-from sae_nb.files._atomic import read_json, write_bytes, write_json, write_manifest
+from sae_nb.files import read_json, write_bytes, write_json, write_manifest
 from sae_nb.labelling import AtomLabel, AtomLabels, judge_labels, label, labels, replace_labels
 from sae_nb.lenses import Lens
 from sae_nb.models import LiveModel

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
-from sae_nb.files._atomic import write_json
-from sae_nb.files._tensors import write_tensors
+from sae_nb.files import write_json, write_tensors
 from sae_nb.pretrained._bundled import FACTS
 from sae_nb.pretrained._examples import ARRAYS, LEVELS
 

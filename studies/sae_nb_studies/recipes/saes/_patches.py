@@ -26,8 +26,7 @@ from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, checked
 from sae_nb.data import PictureFolder, pictures
 from sae_nb.evaluation import evaluate
-from sae_nb.files import weights_digest
-from sae_nb.files._atomic import new_folder, write_bytes, write_manifest
+from sae_nb.files import new_folder, weights_digest, write_bytes, write_manifest
 from sae_nb.models import LiveModel, load_model
 from sae_nb.training import TrainConfig, train
 from sae_nb_studies.recipes.saes._card import CARD, filled, report_table, shown_command

@@ -25,7 +25,7 @@ from sae_nb.atoms import AtomCatalogue
 from sae_nb.capturing import capture
 from sae_nb.evaluation import FactorMatch, evaluate
 from sae_nb.evaluation.concepts._factors import Evidence, match_factors
-from sae_nb.files._atomic import new_folder, write_bytes, write_manifest
+from sae_nb.files import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
 from sae_nb.pretrained._bundled import transcoder_places

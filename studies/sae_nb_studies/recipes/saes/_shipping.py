@@ -11,7 +11,7 @@ import numpy as np
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.evaluation import Measurement
-from sae_nb.files._atomic import new_folder, write_manifest
+from sae_nb.files import new_folder, write_manifest
 from sae_nb.pretrained import load_sae
 
 _Sae = TypeVar("_Sae", bound=SparseAutoencoder)

@@ -32,8 +32,15 @@ from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Positive, Seed, checked
 from sae_nb.data import prose
-from sae_nb.files._atomic import new_folder, read_json, write_bytes, write_json, write_manifest
-from sae_nb.files._tensors import read_tensors, write_tensors
+from sae_nb.files import (
+    new_folder,
+    read_json,
+    read_tensors,
+    write_bytes,
+    write_json,
+    write_manifest,
+    write_tensors,
+)
 from sae_nb.models import LiveModel, load_model
 from sae_nb.temporal import Decomposition, decompose
 from sae_nb.training import TrainConfig, TrainRecord, train

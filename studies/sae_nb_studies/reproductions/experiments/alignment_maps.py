@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.data import TASKS
 from sae_nb_studies.circuits import Algorithm, align
+from sae_nb_studies.data.tasks import TASKS
 
 SHORT = {
     "steps": {"identity": 1, "linear": 150, "mlp": 20},

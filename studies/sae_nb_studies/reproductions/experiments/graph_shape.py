@@ -21,9 +21,8 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.circuits import attribution_graph
-from sae_nb.data import TASKS
-from sae_nb.data._small_tasks import NOT_ASKED
 from sae_nb_studies.circuits import Correctness, neuron_transcoders, predict_correctness
+from sae_nb_studies.data.tasks import NOT_ASKED, TASKS
 from sae_nb_studies.recipes import CIRCUIT_RECIPES, train_circuit
 
 SHORT = {"n_graphs": 64, "n_stories": 24, "n_folds": 2}

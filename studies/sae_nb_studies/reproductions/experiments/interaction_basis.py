@@ -17,8 +17,8 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.data import TASKS
 from sae_nb_studies.circuits import InteractionBasis, interaction_basis
+from sae_nb_studies.data.tasks import TASKS
 
 SHORT = {"n_rows": 300, "n_sums": 40, "n_steps": 1, "n_shares": 4}
 KINDS = ("local", "plain", "pca")

@@ -28,7 +28,6 @@ import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.evaluation.report._row_pass import codes_of
-from sae_nb.files._atomic import existing_folder
 from sae_nb_studies.evaluation import absorption, split_error, stitch
 from sae_nb_studies.reproductions._three_models import PLACES, Seen
 from sae_nb_studies.reproductions.experiments.absorption import _means
@@ -122,8 +121,11 @@ def _read(texts: str) -> list[str]:
     if not texts:
         prose = sn.data.prose("train")
         return ["\n".join(prose.texts)]
-    folder = existing_folder(Path(texts) / "texts")
-    return [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.txt"))]
+    return [file.read_text(encoding="utf-8") for file in _files(texts, "texts")]
+
+
+def _files(texts: str, folder: str) -> list[Path]:
+    return sorted(file for file in (Path(texts) / folder).iterdir() if file.suffix == ".txt")
 
 
 def _windows(
@@ -148,7 +150,7 @@ def _sentences(texts: str, n: int) -> tuple[list[str], dict[str, Tensor]]:
         stories = sn.data.stories(n, 700)
         drawn, label = list(stories.texts), stories.sentiment + 1
     else:
-        files = sorted(existing_folder(Path(texts) / "labels").glob("*.txt"))
+        files = _files(texts, "labels")
         each = [
             _spread(f.read_text(encoding="utf-8").splitlines(), n // len(files))  # type: ignore[arg-type]
             for f in files

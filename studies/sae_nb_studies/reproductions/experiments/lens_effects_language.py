@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.files._tensors import read_tensors, write_tensors
+from sae_nb.files import read_tensors, write_tensors
 from sae_nb.lenses import measured_effects
 from sae_nb.statistics import rank_correlation
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.data import sparse_features
-from sae_nb.data._small_tasks import MODULUS, all_sums
 from sae_nb.models import Bottleneck, train_bottlenecks
 from sae_nb_studies.circuits import WeightParts, decompose_weights, random_parts, singular_parts
+from sae_nb_studies.data.tasks import MODULUS, all_sums
 
 SHORT = {"toy_steps": 600, "sum_steps": 60}
 SPARSITY, N_ROWS = 0.95, 40_000

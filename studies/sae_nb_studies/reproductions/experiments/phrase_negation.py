@@ -14,9 +14,9 @@ import torch
 from torch.nn.functional import mse_loss
 
 import sae_nb as sn
-from sae_nb.data._small_tasks import START, Task
 from sae_nb_studies.circuits import phrase_contributions, phrase_tree
 from sae_nb_studies.circuits._phrases import TreeMethod
+from sae_nb_studies.data.tasks import START, Task
 from sae_nb_studies.models._small_gpt import new_tokenizer, waves
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The data of the models with known circuits: words, rows of them, and the next words asked for."""
+"""Tasks of the models with known circuits: words, rows of them, and the next words asked for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from numpy.random import Generator
 from torch import Tensor
 
 START, UNKNOWN = "<s>", "<unk>"
+"""Words that every vocabulary begins with."""
+
 NOT_ASKED = -100
 """Target of a position without a question; PyTorch's cross-entropy ignores it."""
 

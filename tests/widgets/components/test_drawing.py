@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sae_nb_widgets.components._draw_pad import raster
 
-from sae_nb.data import Paper, drawn_scene
-from sae_nb.data._scenes import INKS, TEXTURES, raster
+from sae_nb.data import Paper, Scenes, drawn_scene
 
 Strokes = list[list[tuple[float, float]]]
 
@@ -49,10 +49,11 @@ def test_coverage_falls_with_the_distance_from_the_stroke() -> None:
 @pytest.mark.slow
 def test_ink_is_the_scenes_ink_and_paper_its_texture() -> None:
     coverage = raster(DIGITS[0])
-    for name, colour in INKS.items():
-        picture = drawn_scene(coverage, Paper(ink=name)).picture.float() / 255
+    for name in Scenes.colour_names:
+        paper = Paper(ink=name)
+        picture = drawn_scene(coverage, paper).picture.float() / 255
         inked = picture[:, torch.from_numpy(coverage) == 255].mean(dim=1)
-        torch.testing.assert_close(inked, torch.tensor(colour), atol=0.03, rtol=0)
+        torch.testing.assert_close(inked, torch.tensor(paper.rgb), atol=0.03, rtol=0)
         empty = picture[:, torch.from_numpy(coverage) == 0].amax(dim=1)
         assert float(empty.max()) < 0.45
 
@@ -82,8 +83,8 @@ def test_model_reads_drawn_digits(vit: Any, record_property: Any) -> None:
     right = []
     for digit, strokes in DIGITS.items():
         pictures = []
-        for n, texture in enumerate(TEXTURES):
-            for i, ink in enumerate(INKS):
+        for n, texture in enumerate(Scenes.texture_names):
+            for i, ink in enumerate(Scenes.colour_names):
                 scale, shift = ((1.0, 0), (0.8, 3), (0.9, -3))[(n + i) % 3]
                 moved = [
                     [((x - 16) * scale + 16 + shift, (y - 16) * scale + 16) for x, y in s]
