@@ -22,7 +22,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - pip asks, but a folder on the pa
     )
 
 from sae_nb._hooks import answered_by as _answered_by
-from sae_nb.exports import lazy_exports, studies as _studies
+from sae_nb.exports import imported as _imported, lazy_exports, studies as _studies
 
 # OpenMP's threads wait for each other by counting, 300 000 steps by default: with other work on the same
 # cores they count while the one that they wait for has none. 1 000 is what libgomp itself takes where there
@@ -232,6 +232,10 @@ def _saelens() -> None:
     import sae_nb.interop._saelens_layout  # noqa: F401
 
 
+def _panels() -> None:
+    _imported("sae_nb_widgets.dashboards._open_panels")
+
+
 def _recipes() -> None:
     import sae_nb.steering._export  # noqa: F401
 
@@ -253,6 +257,7 @@ _answered_by(
     kinds=_kinds,
     misfit=_loading,
     saelens_tensors=_saelens,
+    session_panels=_panels,
     shown_names=_names,
     starting_atoms=_starts,
     token_table=_texts,

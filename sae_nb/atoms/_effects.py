@@ -21,7 +21,6 @@ from sae_nb.activations._context import describe_ids
 from sae_nb.atoms._examples import choose_rows
 from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.lenses import measured_effects
-from sae_nb.lenses._attaching import layer_of
 from sae_nb.lenses._head import direct_head
 from sae_nb.models._devices import no_weights
 
@@ -86,7 +85,7 @@ def effects_of(
 ) -> AtomEffects:
     """Return what a direction raises and lowers: by the lens if it reads there, else directly."""
     try:
-        layer = None if lens is None else layer_of(hook_point, lens.stream)
+        layer = None if lens is None else lens.layer_of(hook_point)
     except ValueError:  # a place that no lens reads
         layer = None
     if lens is not None and layer is not None and layer in lens.blocks:

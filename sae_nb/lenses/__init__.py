@@ -9,7 +9,7 @@ from sae_nb.exports import lazy_exports
 if TYPE_CHECKING:
     from sae_nb.lenses._checking import LensCheck as LensCheck
     from sae_nb.lenses._fitting import LensRecord as LensRecord, fit_lens as fit_lens
-    from sae_nb.lenses._head import head_of as head_of
+    from sae_nb.lenses._head import Head as Head, head_of as head_of
     from sae_nb.lenses._lens import Lens as Lens
     from sae_nb.lenses._measuring import measured_effects as measured_effects
     from sae_nb.lenses._reading import LensReading as LensReading

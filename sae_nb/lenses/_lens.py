@@ -230,6 +230,15 @@ class Lens(KnowsOtherWords):
         """Blocks at which effects are known: those of `layers`, and the last one, unless it is an encoder's."""
         return self.layers if self._last is None else (*self.layers, self._last)
 
+    def layer_of(self, sae: object) -> int:
+        """Return the block whose output an SAE's atoms are added to, `sae` or the name of its hook point.
+
+        Raises
+        ------
+        ValueError: If that is in the other half of an encoder–decoder, or not added to the stream as it is.
+        """
+        return layer_of(sae, self.stream)
+
     def matrix(self, layer: int) -> Float[Tensor, "kinds d_last d"]:
         """Return the maps of one layer, one per kind of place; the identity after the last block.
 
@@ -415,7 +424,7 @@ class Lens(KnowsOtherWords):
                     "`layer` must state where the directions are added, one of "
                     f"{list(self.layers)}, got None."
                 )
-            layer = self.layers[0] if atoms is None else layer_of(given, self.stream)
+            layer = self.layers[0] if atoms is None else self.layer_of(given)
         number = self._layer(layer)
         x = atoms if isinstance(atoms, Tensor) else as_tensor(given, name="sae_or_directions")
         x = check_data(x, name="sae_or_directions").detach().float().cpu()

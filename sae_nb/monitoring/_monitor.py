@@ -110,6 +110,18 @@ class Monitor(Finding):
             )
         return self.live
 
+    def from_usual(
+        self, values: Float[np.ndarray, "*tokens"], channel: int
+    ) -> Float[np.ndarray, "*tokens"]:
+        """Return a channel's values as distances from its usual median, in halves of the usual range.
+
+        ±1 is at the ends of that range. `values`: As in `Readings.values`, in units of the channel. `channel`:
+        Its number in `names`.
+        """
+        low, middle, high = (float(one) for one in self.usual[channel])
+        above, below = max(high - middle, 1e-30), max(middle - low, 1e-30)
+        return np.where(values >= middle, (values - middle) / above, (values - middle) / below)
+
     @checked
     def read(self, inputs: Inputs, *, batch_size: int | None = None) -> Readings:
         """Read texts: a value at each token, a score of each text.

@@ -59,12 +59,3 @@ class Readings(Finding):
     def of(self, text: int = 0) -> Mapping[str, Float[np.ndarray, " tokens"]]:
         """Return the values of one text by name."""
         return {name: self.values[text][:, i] for i, name in enumerate(self.names)}
-
-
-def from_usual(
-    values: Float[np.ndarray, "*tokens"], usual: Float[np.ndarray, " 3"]
-) -> Float[np.ndarray, "*tokens"]:
-    """Return values as distances from the usual median, in halves of the usual range: ±1 at its ends."""
-    low, middle, high = (float(one) for one in usual)
-    above, below = max(high - middle, 1e-30), max(middle - low, 1e-30)
-    return np.where(values >= middle, (values - middle) / above, (values - middle) / below)

@@ -24,9 +24,6 @@ from sae_nb.files._fingerprints import identity_of
 from sae_nb.files._locks import holding_folder
 
 FILE = "annotations.json"
-HERE = Path("labels")
-"""Folder in which labels are kept that would be lost otherwise, where a person asks for it."""
-
 KIND = "atom annotations"
 VERSION = 1
 
@@ -46,6 +43,9 @@ class Annotations(Labels):
     `given`: Labels from elsewhere (measured ones, for example): shown where no label was written, never
     written to the file.
     """
+
+    FOLDER = Path("labels")
+    """Folder in which labels are kept that would be lost otherwise, where a person asks for it."""
 
     def __init__(
         self,
@@ -70,6 +70,40 @@ class Annotations(Labels):
         with _writing:
             self._entries, self._stars = self._fresh()
             _open_files.setdefault(self.path, weakref.WeakSet()).add(self)
+
+    @staticmethod
+    def of(labels: object, sae: object, given: Mapping[int, str] | None = None) -> Labels:
+        """Return labels of an SAE that can be written, from whatever a person passed.
+
+        `labels`: A folder, a JSON file, a mapping from atom to text, labels as they are; None: the SAE's
+        folder, or what was kept in `FOLDER`. `given`: as for `Annotations`.
+        """
+        if isinstance(labels, Labels):
+            return labels
+        if labels is None and isinstance(given, Annotations):
+            return given
+        given = given.given if isinstance(given, Annotations) else given
+        if labels is None:
+            folder = getattr(sae, "folder", None)
+            if folder is None and Annotations.FOLDER.is_dir():
+                file = annotations_file(Annotations.FOLDER, identity := identity_of(sae))
+                folder = file if file.is_file() and not _is_of_another(file, identity) else None
+            return Annotations(folder, sae, given=given)
+        if isinstance(labels, (str, Path)):
+            return Annotations(check_path(labels, name="labels"), sae, given=given)
+        if isinstance(labels, Mapping):
+            book, n_atoms = Annotations(given=labels), getattr(sae, "n_atoms", None)
+            for atom in book.given:
+                if atom < 0 or (n_atoms is not None and atom >= n_atoms):
+                    known = "" if n_atoms is None else f" of this SAE, which has {n_atoms}"
+                    raise ValueError(
+                        f"`labels` must name atoms{known}, counted from 0, got {atom}. Are they another SAE's?"
+                    )
+            return book
+        raise TypeError(
+            "`labels` must be a folder, a JSON file, a mapping from atom to text, or None, got "
+            f"{type(labels).__name__}."
+        )
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -189,36 +223,6 @@ def _is_of_another(path: Path, identity: SaeIdentity) -> bool:
     except (OSError, KeyError, TypeError, ValueError):
         return False
     return not owner.is_same(identity)
-
-
-def annotations_of(labels: object, sae: object, given: Mapping[int, str] | None = None) -> Labels:
-    """Return labels that can be written, from whatever a person passed."""
-    if isinstance(labels, Labels):
-        return labels
-    if labels is None and isinstance(given, Annotations):
-        return given
-    given = given.given if isinstance(given, Annotations) else given
-    if labels is None:
-        folder = getattr(sae, "folder", None)
-        if folder is None and HERE.is_dir():
-            file = annotations_file(HERE, identity := identity_of(sae))
-            folder = file if file.is_file() and not _is_of_another(file, identity) else None
-        return Annotations(folder, sae, given=given)
-    if isinstance(labels, (str, Path)):
-        return Annotations(check_path(labels, name="labels"), sae, given=given)
-    if isinstance(labels, Mapping):
-        book, n_atoms = Annotations(given=labels), getattr(sae, "n_atoms", None)
-        for atom in book.given:
-            if atom < 0 or (n_atoms is not None and atom >= n_atoms):
-                known = "" if n_atoms is None else f" of this SAE, which has {n_atoms}"
-                raise ValueError(
-                    f"`labels` must name atoms{known}, counted from 0, got {atom}. Are they another SAE's?"
-                )
-        return book
-    raise TypeError(
-        "`labels` must be a folder, a JSON file, a mapping from atom to text, or None, got "
-        f"{type(labels).__name__}."
-    )
 
 
 # --- the file -------------------------------------------------------------------------------------

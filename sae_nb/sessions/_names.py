@@ -10,7 +10,7 @@ from sae_nb.atoms._names import AtomNames
 from sae_nb.labelling import AtomLabels
 from sae_nb.labelling._keeping import found_labels
 from sae_nb.pretrained import examples_of
-from sae_nb.sessions._annotations import Annotations, annotations_of
+from sae_nb.sessions._annotations import Annotations
 from sae_nb.sessions._verdicts import verdicts_of
 from sae_nb.steering._nearest import shown_names
 
@@ -63,12 +63,12 @@ def names_of(
             catalogue = examples.catalogue(sae)  # type: ignore[arg-type]
         own = getattr(sae, "given_names", None)  # of a direction, by whoever named it
         measured = _with_found(own if catalogue is None else catalogue.labels or own, found)
-        return _keep(sae, AtomNames(catalogue, annotations_of(labels, sae, measured)), found)
+        return _keep(sae, AtomNames(catalogue, Annotations.of(labels, sae, measured)), found)
     catalogue = catalogue or known.catalogue
     book = known.labels
     measured = None if catalogue is None else catalogue.labels
     if labels is not None and not _are_those_given(labels, book):
-        book = annotations_of(labels, sae, _with_found(measured, found))
+        book = Annotations.of(labels, sae, _with_found(measured, found))
     elif found is not None and found is not carried.found:
         book.given = Labels(_with_found(book.given, found))  # `sn.label` was called since
     elif measured and measured is not book and not book.given:

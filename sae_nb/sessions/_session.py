@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sae_nb._hooks import Hook
 from sae_nb.checks import checked, shown
 from sae_nb.files import SaeIdentity
 from sae_nb.files._atomic import (
@@ -25,7 +26,6 @@ from sae_nb.files._atomic import (
 from sae_nb.files._exchange import place
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.sessions._annotations import FILE, Annotations
-from sae_nb.sessions._panels import OPENERS
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -39,6 +39,9 @@ INSIDE = "session"
 """Name of a session inside the folder of its SAE."""
 
 STATE, RECIPES = "session.json", "recipes.json"
+
+session_panels: Hook[..., Any] = Hook("session_panels")
+"""Asked for the live panels of a session, with what `Session.dashboard` was given."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,12 +109,7 @@ class Session:
 
         Without `sae` it is found by `load_sae`; without `acts` the examples of a pretrained SAE are shown.
         """
-        if not OPENERS:
-            raise RuntimeError(
-                "A session's panels need the package that draws them, and it is not loaded. Import it "
-                "with `import sae_nb_widgets`, then ask again."
-            )
-        return OPENERS[0](self, model, sae, acts, **choices)
+        return session_panels(self, model, sae, acts, **choices)
 
     def __repr__(self) -> str:
         views = ", ".join(self.panels)

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 from sae_nb.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from sae_nb.site._write import Site as Site, write_site as write_site
+    from sae_nb.site._write import (
+        Site as Site,
+        write_site as write_site,
+        write_site_of as write_site_of,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

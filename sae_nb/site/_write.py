@@ -21,7 +21,7 @@ from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import free_folder, new_folder, write_manifest
 from sae_nb.pretrained import needed_examples
 from sae_nb.progress import progress_bar
-from sae_nb.sessions._annotations import annotations_of
+from sae_nb.sessions import Annotations
 from sae_nb.sessions._names import names_of
 from sae_nb.site._cards import Cards
 from sae_nb.site._chunks import write_chunk
@@ -147,10 +147,10 @@ def write_site(
     names = (
         names_of(sae, catalogue)
         if labels is None
-        else AtomNames(catalogue, annotations_of(labels, sae, catalogue.labels))
+        else AtomNames(catalogue, Annotations.of(labels, sae, catalogue.labels))
     )
     xy = None if examples is None else examples.xy
-    return site_of(
+    return write_site_of(
         folder,
         names,
         model=model,
@@ -164,7 +164,7 @@ def write_site(
     )
 
 
-def site_of(
+def write_site_of(
     folder: str | Path,
     names: AtomNames,
     *,
@@ -177,7 +177,15 @@ def site_of(
     live: bool | None = None,
     overwrite: bool = False,
 ) -> Site:
-    """Write the site of atoms whose names and activations are known."""
+    """Write the site of atoms whose names and examples are known, as a panel knows them.
+
+    `names`: The atoms, with their catalogue. `xy`: their places on the map; None: by `UMAP`. The rest is as for
+    `write_site`.
+
+    Raises
+    ------
+    ValueError: If the names have no catalogue of activations, or `back` leads to no page.
+    """
     _check_link(back)
     free_folder(folder, replace=overwrite, kind=KIND)  # before seconds of work
     catalogue = names.catalogue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.monitoring import Monitor, MonitorReport, attention_probe
 from sae_nb.monitoring._channels import attended, pooled, threshold_of
-from sae_nb.monitoring._readings import from_usual
 
 D = 16
 AXIS = torch.eye(D)[-1]
@@ -63,9 +63,12 @@ def test_a_further_neutral_text_is_above_the_threshold_at_most_so_often(n: int, 
     assert fpr - 1 / (n + 1) < np.mean(above) <= fpr
 
 
-def test_the_usual_range_is_one_on_each_side() -> None:
-    usual = np.array([-1.0, 0.0, 4.0])
-    assert from_usual(np.array([-1.0, 0.0, 2.0, 8.0]), usual).tolist() == [-1.0, 0.0, 0.5, 2.0]
+def test_the_usual_range_is_one_on_each_side(plain) -> None:
+    places = {"axis": ("0", AXIS), "other": ("0", torch.eye(D)[0])}
+    meter = sn.monitor(plain, places, texts(60, 12, 0))
+    meter = replace(meter, usual=np.array([[-9.0, 0.0, 9.0], [-1.0, 0.0, 4.0]]))
+    read = meter.from_usual(np.array([-1.0, 0.0, 2.0, 8.0]), 1)
+    assert read.tolist() == [-1.0, 0.0, 0.5, 2.0]
 
 
 def test_planted_projections_and_alarms(plain) -> None:

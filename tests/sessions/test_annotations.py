@@ -14,7 +14,7 @@ import torch
 import sae_nb as sn
 from sae_nb.atoms import Labels
 from sae_nb.files import SaeIdentity, identity_of
-from sae_nb.sessions._annotations import Annotations, annotations_of
+from sae_nb.sessions._annotations import Annotations
 from tests.files.by_hand import sealed
 
 HOSTILE = "<script>alert('x')</script> & </textarea>"
@@ -49,13 +49,11 @@ def test_gaps_are_no_names_and_keys_are_atoms(tmp_path) -> None:
     """None, NaN and pandas' NA are what a table has where there is no name."""
     import pandas as pd
 
-    from sae_nb.sessions._annotations import annotations_of
-
     given = {0: None, 1: float("nan"), 2: "x", 3: pd.NA, "4": "y"}
-    assert dict(annotations_of(given, Fake())) == dict(Labels(given)) == {2: "x", 4: "y"}
+    assert dict(Annotations.of(given, Fake())) == dict(Labels(given)) == {2: "x", 4: "y"}
     for wrong, error in (({16: "x"}, ValueError), ({-1: "x"}, ValueError), ({2.5: "x"}, TypeError)):
         with pytest.raises(error, match="labels"):
-            annotations_of(wrong, Fake())
+            Annotations.of(wrong, Fake())
     half = Annotations(tmp_path, Fake())
     for words in (("\ud800", ""), ("", "a \ud800")):
         with pytest.raises(ValueError, match="UTF-8"):
@@ -284,7 +282,7 @@ def test_what_people_wrote_stays_when_an_sae_is_saved_again(tmp_path) -> None:
     sn.TopK(d_in=6, n_atoms=10, k=2).save(folder)
     sae = sn.load_sae(folder)
     assert sae.folder == folder
-    annotations_of(None, sae).write(3, "digit 7", "seen twice")
+    Annotations.of(None, sae).write(3, "digit 7", "seen twice")
     sae.save(folder)
-    again = annotations_of(None, sn.load_sae(folder))
+    again = Annotations.of(None, sn.load_sae(folder))
     assert (again.label(3), again.note(3)) == ("digit 7", "seen twice")

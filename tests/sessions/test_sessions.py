@@ -101,8 +101,6 @@ def test_another_sae_is_refused_by_name(saved) -> None:
     """When it is opened, and when a dashboard is asked for; both SAEs are named."""
     with pytest.raises(ValueError, match=r"'monday' belongs to another SAE.*TopK with 32 atoms"):
         sn.open_session(saved, _sae(1))
-    import sae_nb_widgets  # noqa: F401 - it opens the panels
-
     session = sn.open_session(saved, _sae())
     with pytest.raises(ValueError, match="belongs to another SAE"):
         session.dashboard(None, _sae(1))

@@ -19,7 +19,7 @@ MEASURE = """
 import json, sys, numpy as np, torch
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue, AtomNames
-from sae_nb.site._write import site_of
+from sae_nb.site import write_site_of
 
 def peak():
     line = next(l for l in open("/proc/self/status") if l.startswith("VmHWM"))
@@ -33,7 +33,7 @@ def growth(n_atoms):
     catalogue.codes, catalogue.order("frequency"), catalogue.mean_strength
     xy = np.random.default_rng(0).normal(size=(n_atoms, 2)).astype(np.float32)
     before = peak()
-    site_of(f"{sys.argv[1]}/{n_atoms}", AtomNames(catalogue), xy=xy)
+    write_site_of(f"{sys.argv[1]}/{n_atoms}", AtomNames(catalogue), xy=xy)
     return peak() - before
 
 growth(64)  # what is imported on first use

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.exports import lazy_exports
-from sae_nb.sessions._panels import OPENERS
 from sae_nb_widgets.panel._browsers import BROWSERS
 
 if TYPE_CHECKING:
@@ -57,17 +56,10 @@ else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)
 
 
-def _open(*session_and_more: Any, **choices: Any) -> Any:
-    from sae_nb_widgets.dashboards import open_dashboard
-
-    return open_dashboard(*session_and_more, **choices)
-
-
 def _browse(*names_and_atom: Any) -> Any:
     from sae_nb_widgets.atom._panel import browser_below
 
     return browser_below(*names_and_atom)
 
 
-OPENERS.append(_open)  # for `Session.dashboard`
 BROWSERS.append(_browse)  # for "open in browser" under a panel that stands alone

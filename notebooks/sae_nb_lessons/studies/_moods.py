@@ -11,7 +11,6 @@ import numpy as np
 import sae_nb as sn
 from sae_nb.data.grammar import ANIMALS, HAPPENINGS, PEOPLE, PLACES, THINGS
 from sae_nb.figures import Chart, Points
-from sae_nb.monitoring._readings import from_usual
 from sae_nb_studies.pretrained import neutral_beginnings
 from sae_nb_studies.reproductions.experiments import capping
 from sae_nb_studies.reproductions.experiments.capping import FRAMES, GLAD, SAD, Measure
@@ -168,9 +167,7 @@ def watched(one: Moods, meter: Any, n_new: int = 24) -> DataFrame:
         with meter.watch() as seen:
             written = one.model.generate(texts[0], n_new, 0.0)
         print(f"{name}: {' '.join(str(written).split())}")
-        values = {
-            of: from_usual(seen.values[of], meter.usual[i]) for i, of in enumerate(meter.names)
-        }
+        values = {of: meter.from_usual(seen.values[of], i) for i, of in enumerate(meter.names)}
         rows.append(pd.DataFrame(values).assign(text=name).rename_axis("place").reset_index())
     return pd.concat(rows, ignore_index=True).dropna()
 

@@ -7,16 +7,15 @@ takes a repeated token; the n-gram, and the floor of tokens that come again with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.capturing._batch_rows import BatchRows
-from sae_nb.capturing._harvest import CaptureSettings, Harvest
+from sae_nb.capturing import text_rows
 from sae_nb.checks import Count, checked
 from sae_nb.corpora import check_labels
 from sae_nb.findings import Finding
@@ -120,35 +119,19 @@ def repetition(
     check_writer(model, sae, hook_point)
     names = check_labels(labels, sae.n_atoms)
     sums = _Sums(sae)
-    for ids, rows, position in _texts(model, texts, hook_point, batch_size):
-        seen = set(position.tolist())
-        repeated, plain = _pairs(ids, n_gram)
+    for text in text_rows(model, texts, hook_point, batch_size=batch_size):
+        seen = set(text.position.tolist())
+        repeated, plain = _pairs(text.token_ids.tolist(), n_gram)
         for pairs, into in ((repeated, sums.repeated), (plain, sums.plain)):
             kept = [pair for pair in pairs if set(pair) <= seen]
             if kept:
-                sums.add(into, rows, position, kept)
+                sums.add(into, text.x, text.position, kept)
     if not sums.repeated["n"]:
         raise ValueError(
             f"`texts` must repeat {n_gram} tokens somewhere, and none does. Pass texts that go round in "
             "circles, or a smaller n_gram."
         )
     return sums.result(names)
-
-
-def _texts(
-    model: LiveModel, texts: Any, hook_point: str, batch_size: int | None
-) -> Iterator[tuple[list[int], Float[Tensor, "m d_in"], Int[Tensor, " m"]]]:
-    """Of every text its token ids, and the activations of its tokens with their positions."""
-    harvest = Harvest(
-        model, {hook_point: model.hook_point(hook_point)}, CaptureSettings(batch_size=batch_size)
-    )
-    for batch in harvest.batches(texts):
-        rows: BatchRows = harvest.rows(batch, {hook_point: 0})[hook_point]
-        token_ids, sample = cast(Tensor, batch.token_ids), batch.sample
-        for one in range(batch.n):
-            number = batch.first_sample + one
-            mine = rows.sample == number
-            yield token_ids[sample == number].tolist(), rows.x[mine], rows.position[mine]
 
 
 def _pairs(ids: Sequence[int], n: int) -> tuple[Pairs, Pairs]:

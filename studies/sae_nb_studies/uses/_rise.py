@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sae_nb.activations._context import describe_ids
-from sae_nb.capturing._harvest import CaptureSettings, Harvest
+from sae_nb.capturing import text_rows
 from sae_nb.checks import Count, Seed, checked, one_of
 from sae_nb.findings import Finding
 from sae_nb.generation._writing import check_writer, other_atoms, prompt_ids, text_of
@@ -215,18 +215,11 @@ def _steps_of(
     batch_size: int | None,
 ) -> Iterator[_Step]:
     """Every step that follows a delimiter, with the activation there."""
-    harvest = Harvest(
-        model, {hook_point: model.hook_point(hook_point)}, CaptureSettings(batch_size=batch_size)
-    )
-    for batch in harvest.batches(texts):
-        rows = harvest.rows(batch, {hook_point: 0})[hook_point]
-        token_ids, sample = cast(Tensor, batch.token_ids), batch.sample
-        for number in range(batch.first_sample, batch.first_sample + batch.n):
-            ids, mine = token_ids[sample == number], rows.sample == number
-            place = {int(p): x for p, x in zip(rows.position[mine], rows.x[mine])}
-            for end, step in steps_after(model, ids, ends):
-                if end in place:
-                    yield _Step(text=number, position=end, step=step, x=place[end])
+    for text in text_rows(model, texts, hook_point, batch_size=batch_size):
+        place = {int(p): x for p, x in zip(text.position, text.x)}
+        for end, step in steps_after(model, text.token_ids, ends):
+            if end in place:
+                yield _Step(text=text.sample, position=end, step=step, x=place[end])
 
 
 def steps_after(

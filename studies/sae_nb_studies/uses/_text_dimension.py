@@ -8,14 +8,14 @@ distinct tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.capturing._harvest import CaptureSettings, Harvest, reporting
+from sae_nb.capturing import text_rows
 from sae_nb.checks import Count, Seed, at_least, checked, same_length
 from sae_nb.corpora import Documents
 from sae_nb.findings import Finding
@@ -201,10 +201,17 @@ def text_dimension(
         same_length(groups, len(texts), name="groups", per="text")
     point = hook_point if hook_point is not None else f"resid_post.{(model.n_layers or 1) - 1}"
     measure = _ESTIMATORS[estimator]
-    harvest = Harvest(
-        model, {point: model.hook_point(point)}, CaptureSettings(batch_size=batch_size)
-    )
-    rows = list(_measured(harvest, texts, point, length, lambda x: measure(x, seed), progress))
+    rows = []
+    for text in text_rows(model, texts, point, batch_size=batch_size, progress=progress):
+        whole = len(text.x) >= length
+        ids = text.token_ids[text.position[:length]].tolist()
+        rows.append(
+            {
+                "tokens": len(text.x),
+                "dimension": _finite(measure(text.x[:length], seed)) if whole else np.nan,
+                "distinct": len(set(ids)) / length if whole else np.nan,
+            }
+        )
     if not any(row["tokens"] >= length for row in rows):
         raise ValueError(
             f"A text must have at least length={length} tokens besides those dropped, got at most "
@@ -224,36 +231,6 @@ _ESTIMATORS: dict[str, Callable[[Tensor, int], float]] = {
     "two_nn": lambda x, _: two_nn_dimension(x),
     "local": lambda x, _: float(local_dimensions(x, 20).median()),
 }
-
-
-def _measured(
-    harvest: Harvest,
-    texts: Any,
-    point: str,
-    length: int,
-    measure: Callable[[Tensor], float],
-    progress: bool,
-) -> Iterator[dict[str, Any]]:
-    """Dimension of each text, how many tokens it has and how many different ones were read."""
-    batches, n_rows = harvest.batches(texts), 0
-    with reporting(progress, batches.n_samples) as report:
-        for batch in batches:
-            rows = harvest.rows(batch, {point: n_rows})[point]
-            first = int(batch.sample[batch.sample >= 0].min())
-            # A model with a tokenizer reads tokens.
-            tokens = cast(Tensor, batch.token_ids).cpu()
-            for i in range(first, first + batch.n):
-                own = rows.sample == i
-                x, position = rows.x[own][:length], rows.position[own][:length]
-                ids = tokens[batch.sample.cpu() == i][position]
-                whole = len(x) == length
-                yield {
-                    "tokens": int(own.sum()),
-                    "dimension": _finite(measure(x)) if whole else np.nan,
-                    "distinct": len(set(ids.tolist())) / length if whole else np.nan,
-                }
-            n_rows += len(rows.x)
-            report(n_rows, first + batch.n)
 
 
 def _finite(dimension: float) -> float:

@@ -16,7 +16,6 @@ from sae_nb.atoms import AtomEffects, AtomNames, AtomSummary, Labels
 from sae_nb.atoms._examples import Band
 from sae_nb.figures.theme import escape, format_number, format_percent
 from sae_nb.sessions import Annotations
-from sae_nb.sessions._annotations import HERE
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
 from sae_nb_widgets.components import Chips, Sparkbars, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of
@@ -280,9 +279,9 @@ class AtomNotes:
         self.note = self._field("note", "anything else")
         self.star = small_button("☆", "", self._press_star)
         tip = "Write them to a file, here and now; panels opened in this folder show them again"
-        self.keep = button(f"Keep labels in ./{HERE}", tip, self._press_keep).add_class(
-            "sae-nb-primary"
-        )
+        self.keep = button(
+            f"Keep labels in ./{Annotations.FOLDER}", tip, self._press_keep
+        ).add_class("sae-nb-primary")
         self.widget = VBox(
             [HTML(card_title(OWN)), self.label, self.note, self.saved_line, self.keep],
             layout=layout_of(overflow="hidden"),

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sae_nb.checks import checked
 from sae_nb.pretrained import needed_examples
-from sae_nb.sessions import Annotations, open_session
-from sae_nb.sessions._annotations import annotations_of
-from sae_nb.sessions._session import Session
+from sae_nb.sessions import Annotations, Session, open_session, session_panels
 from sae_nb_widgets.dashboards._dashboard import Dashboard
 from sae_nb_widgets.dashboards._subject import subject_of
 
@@ -77,6 +75,7 @@ def dashboard(
     return Dashboard(subject, atom=atom)
 
 
+@session_panels.answer
 @checked(leave=("model", "acts"))
 def open_dashboard(
     session: Session | str | Path,
@@ -119,7 +118,7 @@ def open_dashboard(
         choices["examples"] = needed_examples(sae)
     examples = choices.get("examples")
     measured = None if examples is None else examples.labels
-    book = annotations_of(found.path if labels is None else labels, sae, measured)
+    book = Annotations.of(found.path if labels is None else labels, sae, measured)
     _add_missing(book, found.labels)
     made = dashboard(model, sae, acts, labels=book, **choices)
     made.steering.wait()  # until then the unit of its strength is not known

@@ -10,7 +10,7 @@ from sae_nb.activations._token_texts import is_special
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.pretrained import needed_examples
 from sae_nb.progress import progress_bar
-from sae_nb.sessions._annotations import annotations_of
+from sae_nb.sessions import Annotations
 from sae_nb_widgets.heads._queries import readable
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def subject_of(
         model=model,
         sae=sae,
         catalogue=catalogue,
-        labels=annotations_of(labels, sae, catalogue.labels),
+        labels=Annotations.of(labels, sae, catalogue.labels),
         inputs=inputs,
         examples=examples,
         hook_point=hook_point,

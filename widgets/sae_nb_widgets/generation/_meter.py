@@ -11,7 +11,6 @@ from jaxtyping import Float
 
 from sae_nb.activations._token_texts import is_special
 from sae_nb.figures.theme import format_number
-from sae_nb.monitoring._readings import from_usual
 from sae_nb_widgets.components import TokenStrip
 from sae_nb_widgets.panel._declaring import show
 
@@ -82,7 +81,7 @@ class MeterStrip:
         self._filling = True
         strip.show(
             [row] * n,
-            [from_usual(values[first:, i], meter.usual[i]) for i in range(n)],
+            [meter.from_usual(values[first:, i], i) for i in range(n)],
             captions=[
                 f"{name}: {format_number(float(value))}"
                 for name, value in zip(meter.names, values[-1], strict=True)

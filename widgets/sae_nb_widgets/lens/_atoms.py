@@ -13,7 +13,6 @@ from sae_nb.activations._sites import check_one_place
 from sae_nb.checks import as_dictionary
 from sae_nb.figures import quoted_tokens
 from sae_nb.lenses import Lens
-from sae_nb.lenses._attaching import layer_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -50,7 +49,7 @@ def saes_by_layer(
     found: dict[int, SparseAutoencoder] = {}
     for sae in given:
         check_one_place(sae, name="saes")
-        layer = layer_of(sae)
+        layer = lens.layer_of(sae)
         if layer not in lens.layers or sae.d_in != lens.d:
             raise ValueError(
                 f"`saes` must read the output of one of the lens's blocks, {list(lens.layers)}, of width "

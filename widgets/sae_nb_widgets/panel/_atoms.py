@@ -13,7 +13,6 @@ from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures.theme import format_count
 from sae_nb.sessions import Annotations
-from sae_nb.sessions._annotations import HERE
 from sae_nb_widgets.components._atom_card import card_content, cards_html
 from sae_nb_widgets.panel._browsers import BROWSERS
 from sae_nb_widgets.panel._glossary import an_atom
@@ -125,7 +124,7 @@ class HasAtoms(AsSite, Panel):
         self.say(f"Atom {atom} is {'' if starred else 'no longer '}on the work list.")
 
     @checked
-    def keep_labels(self, folder: str | Path = HERE) -> Path:
+    def keep_labels(self, folder: str | Path = Annotations.FOLDER) -> Path:
         """Keep the labels, notes and stars of this SAE in a folder; panels opened here later show them again.
 
         Parameters

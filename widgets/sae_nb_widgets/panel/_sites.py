@@ -10,8 +10,7 @@ from jaxtyping import Float
 
 from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
-from sae_nb.site import Site
-from sae_nb.site._write import site_of
+from sae_nb.site import Site, write_site_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +77,7 @@ class AsSite:
         FileExistsError: If the folder exists and `overwrite` is not set, or it holds files that are not ours.
         """
         subject = self.site_subject()
-        written = site_of(
+        written = write_site_of(
             folder,
             subject.names,
             model=subject.model,

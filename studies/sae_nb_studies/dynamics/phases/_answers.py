@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from sae_nb.checks import Count, checked
 from sae_nb.findings import Finding
-from sae_nb.lenses import head_of
-from sae_nb.lenses._head import Head
+from sae_nb.lenses import Head, head_of
 from sae_nb.models import run
 from sae_nb.models._inputs import Batch
 
