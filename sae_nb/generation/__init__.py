@@ -18,5 +18,11 @@ if TYPE_CHECKING:
         Generation as Generation,
         Written as Written,
     )
+    from sae_nb.generation._writing import (
+        check_length as check_length,
+        check_writer as check_writer,
+        prompt_ids as prompt_ids,
+        text_of as text_of,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

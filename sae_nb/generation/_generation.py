@@ -36,39 +36,12 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel, RunState
     from sae_nb.monitoring import Monitor
 
-STEERED, UNSTEERED, RANDOM = range(3)
-"""The rows of a branch that was forked, random ones to the end; the first branch has one, the text itself."""
-
 MOST_RANDOM = 16
 """Random directions beside an atom; a fork that does not say how many, of files written before, has one."""
 
 _FORK = {"branch", "position", "atom", "by", "seed", "n_random"}
 Codes = tuple[Int[np.ndarray, " active"], Float[np.ndarray, " active"]]
 """The atoms that fire at a token and how strongly."""
-
-
-def notable(
-    codes: Codes,
-    n: int,
-    *,
-    p99: Float[np.ndarray, " n_atoms"] | None = None,
-    frequency: Float[np.ndarray, " n_atoms"] | None = None,
-) -> list[tuple[int, float]]:
-    """Return the first `n` atoms of a token and their strengths, first what is strong and rare.
-
-    By (|z| / p99)·(−ln f), f how often the atom fires elsewhere: the surprise that it fires at all, and
-    more of it where it does so strongly. An atom that fires everywhere has no surprise. Unknown values
-    count as 1.
-    """
-    atoms, values = codes
-    size = np.abs(values).astype(np.float64)
-    if p99 is not None:
-        usual = p99[atoms]
-        size = size / np.where(usual > 0, usual, size.max(initial=1.0))
-    if frequency is not None:
-        size = size * -np.log(frequency[atoms])
-    order = np.argsort(-size, kind="stable")[:n]
-    return [(int(atoms[i]), float(values[i])) for i in order]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -182,6 +155,9 @@ class Fork:
 class Branch:
     """A text, or after a fork several side by side: steered, unsteered, along random directions."""
 
+    STEERED, UNSTEERED, RANDOM = range(3)
+    """The rows after a fork, random ones from the last on; the first branch has one row, the text itself."""
+
     def __init__(
         self,
         stream: Stream,
@@ -194,7 +170,7 @@ class Branch:
     @property
     def text(self) -> Written:
         """The text itself: where it was forked, the steered one."""
-        return self.rows[STEERED]
+        return self.rows[self.STEERED]
 
     @property
     def n_tokens(self) -> int:
@@ -369,7 +345,7 @@ class Generation:
         delta = torch.stack([by * along, torch.zeros_like(along), *random])[:, None]
         before = [part for one in parent.added if (part := one.until(position)) is not None]
         with self.model.lock:  # no cache is copied while a pass fills it
-            stream = parent.stream.forked(position + 1, STEERED, len(delta))
+            stream = parent.stream.forked(position + 1, Branch.STEERED, len(delta))
         return Branch(
             stream,
             [parent.text.until(position) for _ in delta],
@@ -470,7 +446,7 @@ class Generation:
 
     # --- what was written -------------------------------------------------------------------------
 
-    def tokens(self, branch: int = 0, row: int = STEERED) -> list[str]:
+    def tokens(self, branch: int = 0, row: int = Branch.STEERED) -> list[str]:
         """Return every token of a row by its text, or by its number where there is not a tokenizer."""
         return self.names_of(self.branches[branch].rows[row].ids)
 
@@ -492,7 +468,7 @@ class Generation:
                 names[position] = context.patch_of_image(image, position)
         return names
 
-    def new_text(self, branch: int = 0, row: int = STEERED) -> str:
+    def new_text(self, branch: int = 0, row: int = Branch.STEERED) -> str:
         """Return what was written after the prompt, or after the token at which a branch leaves another."""
         one = self.branches[branch]
         start = self.n_prompt if one.fork is None else one.fork.position + 1
@@ -515,7 +491,7 @@ def _checked_branch(
     forks, n_rows = fork is None, 1
     if number:
         forks = kept.keys() == _FORK
-        n_rows = RANDOM + check_count(kept.get("n_random", 1), name="n_random")
+        n_rows = Branch.RANDOM + check_count(kept.get("n_random", 1), name="n_random")
     if not several or not forks or len(listed) != n_rows:
         raise ValueError(
             "Branches must be as they were kept, first the text itself, then each with its fork and its "

@@ -1,31 +1,31 @@
-"""The common parts of uses of a model that writes: token ids, log-probabilities, changes of one size."""
+"""What is checked before a model writes, and the way from a prompt to ids and back to text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.activations._context import token_texts
-from sae_nb.checks import as_tensor
 from sae_nb.corpora._reading import check_row_by_row
 from sae_nb.models._generation import prompt_row
-from sae_nb.steering import splice
-from sae_nb.steering._request import check_hook_point, check_width, policy_for
+from sae_nb.steering._request import check_hook_point, check_width
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.checks import Inputs
     from sae_nb.models import HookPoint, LiveModel
-    from sae_nb.steering._contexts import Active
 
 
 def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> HookPoint:
-    """Refuse a model that writes no text, and an SAE that does not read one place of it, row by row."""
+    """Return the hook point at which an SAE reads what a model writes, once all three are checked.
+
+    Raises
+    ------
+    TypeError: If the model does not continue a text.
+    ValueError: If the SAE does not read one place row by row, or another width than the hook point has.
+    HookPointNotFound: If there is no such hook point.
+    """
     if not model.modality.is_text or not model.causal:
         raise TypeError(
             f"`model` must be a decoder of language, got {model.name}, which reads {model.modality.reads} and "
@@ -43,23 +43,8 @@ def prompt_ids(model: LiveModel, prompt: Inputs) -> Int[Tensor, " n"]:
     return prompt_row(model, prompt).ids
 
 
-def output_ids(model: LiveModel, output: object, *, name: str) -> Int[Tensor, " n"]:
-    """Return the ids of a continuation: a text without special tokens, or ids as they are."""
-    if isinstance(output, str):
-        if model.tokenizer is None:
-            raise TypeError(f"`{name}` must be token ids: {model.name} has no tokenizer. Pass ids.")
-        output = model.tokenizer(output, add_special_tokens=False)["input_ids"]
-    ids = as_tensor(output, name=name)
-    if ids.ndim != 1 or not len(ids) or ids.is_floating_point():
-        raise ValueError(
-            f"`{name}` must be a text of at least one token, or its ids, got {output!r}. Pass what the "
-            "model wrote after the prompt."
-        )
-    return ids.long()
-
-
 def check_length(model: LiveModel, n_tokens: int, what: str) -> None:
-    """Refuse more tokens than the model can read."""
+    """Refuse more tokens than the model can read, with a ValueError that begins with `what` they are."""
     if model.context_length is not None and n_tokens > model.context_length:
         raise ValueError(
             f"{what} must fit in the {model.context_length} tokens that {model.name} can read, got "
@@ -72,61 +57,3 @@ def text_of(model: LiveModel, ids: Int[Tensor, " n"]) -> str:
     if model.tokenizer is None:
         return " ".join(map(str, ids.tolist()))
     return str(model.tokenizer.decode(ids.tolist(), skip_special_tokens=True))
-
-
-def token_names(model: LiveModel, ids: Int[Tensor, " n"]) -> tuple[str, ...]:
-    """Return each token by its text, or by its number where there is no tokenizer."""
-    listed = ids.tolist()
-    if model.tokenizer is None:
-        return tuple(map(str, listed))
-    return tuple(token_texts(model.tokenizer, listed))
-
-
-class Along:
-    """x − s·‖w_t‖·û_t with w_t = Σ_j z_tj d_j: what some atoms wrote there, or something of that length.
-
-    `along` replaces each d_j (another atom, in the same proportion), or is one direction for all; what comes
-    of it is brought to the length of w_t, so that every control changes each position by just so much.
-    """
-
-    def __init__(
-        self,
-        sae: SparseAutoencoder,
-        atoms: Sequence[int],
-        strength: float,
-        along: Float[Tensor, "n d_in"] | Float[Tensor, " d_in"] | None = None,
-    ) -> None:
-        self.sae, self.atoms, self.strength, self.along = sae, tuple(atoms), strength, along
-        self.rows = sae.dictionary[list(atoms)].detach()
-
-    def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-        """Subtract it."""
-        with torch.no_grad():
-            z = self.sae.encode(x.to(self.rows)).of_atoms(self.atoms)
-            written = z @ self.rows
-            if self.along is not None:
-                size = written.norm(dim=-1, keepdim=True)
-                other = z @ self.along if self.along.ndim == 2 else self.along.expand_as(written)
-                written = torch.nn.functional.normalize(other.to(written), dim=-1) * size
-        return x - (self.strength * written).to(x)
-
-
-def subtracting(model: LiveModel, hook_point: str, change: Along) -> Active:
-    """Return the edit that makes a change wherever codes mean something: at the positions the SAE is for."""
-    return splice(model, hook_point, change, policy_for(model, change.sae), backend="hooks")
-
-
-def other_atoms(
-    n_atoms: int, chosen: Sequence[int], n_draws: int, seed: int, among: np.ndarray | None = None
-) -> list[list[int]]:
-    """Draw the same number of atoms, `n_draws` times, of those that may be drawn where they are enough.
-
-    A dictionary with too few others has some of them twice.
-    """
-    pool = np.setdiff1d(np.arange(n_atoms) if among is None else among, chosen)
-    if len(pool) < len(chosen):
-        pool = np.setdiff1d(np.arange(n_atoms), chosen)
-    pool = pool if len(pool) else np.arange(n_atoms)
-    generator = np.random.default_rng(seed)
-    twice = len(pool) < len(chosen)
-    return [generator.choice(pool, len(chosen), replace=twice).tolist() for _ in range(n_draws)]

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation, notable
-from sae_nb.generation._writing import Along
+from sae_nb.generation import Branch, Generation
 from sae_nb.steering import random_direction
 
 pytestmark = pytest.mark.slow
@@ -66,13 +65,15 @@ def test_a_fork_goes_on_as_if_it_had_been_so_from_there(
     rows = [row.ids for row in made.branches[fork].rows]
     prompt = torch.tensor(ids[: position + 1])
     plain = ids if position >= made.n_prompt else gpt.generate(prompt, n, return_ids=True, **how)
-    assert rows[UNSTEERED] == [int(i) for i in plain[: position + 1 + n]]
+    assert rows[Branch.UNSTEERED] == [int(i) for i in plain[: position + 1 + n]]
     assert all(row[: position + 1] == ids[: position + 1] for row in rows)
     if how and position >= made.n_prompt:
         return  # written anew it would begin with the first draw
-    drawn = [(RANDOM + i, {"direction": random_direction(sae.d_in, 1 + i)}) for i in range(3)]
-    assert len(rows) == RANDOM + 3
-    for row, edit in ((STEERED, {"sae": sae, "atom": 5}), *drawn):
+    drawn = [
+        (Branch.RANDOM + i, {"direction": random_direction(sae.d_in, 1 + i)}) for i in range(3)
+    ]
+    assert len(rows) == Branch.RANDOM + 3
+    for row, edit in ((Branch.STEERED, {"sae": sae, "atom": 5}), *drawn):
         with sn.steer(gpt, PLACE, by=40.0, positions=lambda s: s.position >= position, **edit):
             anew = gpt.generate(prompt, n, return_ids=True, **how)
         assert rows[row] == anew.tolist()
@@ -126,25 +127,3 @@ def test_it_ends_where_the_text_ends_or_the_context(gpt: Any, sae: Any) -> None:
     while long.step():
         assert len(long.branches[0].text.ids) <= 512
     assert len(long.branches[0].text.ids) in range(510, 513)
-
-
-def test_strong_and_rare_atoms_come_first() -> None:
-    """Strength next to the 99th percentile, times the surprise; what always fires has none."""
-    codes = np.array([0, 1, 2, 3]), np.array([10.0, 1.0, 1.0, -2.0])
-    p99, frequency = np.array([10.0, 2.0, 2.0, 2.0]), np.array([1.0, 0.5, 0.01, 0.5])
-    found = notable(codes, 3, p99=p99, frequency=frequency)
-    assert found == [(2, 1.0), (3, -2.0), (1, 1.0)]
-    assert [atom for atom, _ in notable(codes, 9)] == [0, 3, 1, 2]
-    assert notable((np.zeros(0, int), np.zeros(0)), 3, frequency=frequency) == []
-
-
-def test_controls_change_each_position_by_the_same_length(gpt: Any) -> None:
-    sae = sn.load_sae("tiny-gpt/resid_post.3")
-    acts = sn.capture(gpt, ["The list of the lists"], "resid_post.3", progress=False)
-    x = acts.x[None]
-    atoms = [454, 25]
-    own = x - Along(sae, atoms, 1.5)(x)
-    for along in (sae.dictionary[[1, 2]], torch.randn(sae.d_in)):
-        other = x - Along(sae, atoms, 1.5, along)(x)
-        assert torch.allclose(other.norm(dim=-1), own.norm(dim=-1), atol=1e-3)
-        assert not torch.allclose(other, own, atol=1e-2)

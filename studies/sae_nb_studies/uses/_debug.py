@@ -23,18 +23,9 @@ from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, answered, check_atom, check_real, checked
 from sae_nb.corpora import check_labels
 from sae_nb.findings import Finding
-from sae_nb.generation._writing import (
-    Along,
-    check_length,
-    check_writer,
-    other_atoms,
-    output_ids,
-    prompt_ids,
-    subtracting,
-    text_of,
-    token_names,
-)
+from sae_nb.generation import check_length, check_writer, prompt_ids, text_of
 from sae_nb_studies.evaluation.causal._target_odds import repeated_share, surprise
+from sae_nb_studies.uses._writing import Along, other_atoms, output_ids, subtracting, token_names
 
 if TYPE_CHECKING:
     from pandas import DataFrame

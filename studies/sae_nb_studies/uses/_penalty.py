@@ -19,7 +19,7 @@ from torch.nn.functional import relu
 
 from sae_nb.capturing import capture
 from sae_nb.checks import check_atom, check_real, checked
-from sae_nb.generation._writing import check_writer
+from sae_nb.generation import check_writer
 from sae_nb.steering._contexts import Active
 from sae_nb.steering._edits import MaskedEdit, Positions
 from sae_nb.steering._request import Edit, check_hook_point, policy_for

@@ -19,7 +19,7 @@ from sae_nb.capturing import text_rows
 from sae_nb.checks import Count, checked
 from sae_nb.corpora import check_labels
 from sae_nb.findings import Finding
-from sae_nb.generation._writing import check_writer
+from sae_nb.generation import check_writer
 
 if TYPE_CHECKING:
     from pandas import DataFrame

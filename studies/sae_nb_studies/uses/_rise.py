@@ -27,9 +27,10 @@ from sae_nb.activations._context import describe_ids
 from sae_nb.capturing import text_rows
 from sae_nb.checks import Count, Seed, checked, one_of
 from sae_nb.findings import Finding
-from sae_nb.generation._writing import check_writer, other_atoms, prompt_ids, text_of
+from sae_nb.generation import check_writer, prompt_ids, text_of
 from sae_nb.statistics import wilson_interval
 from sae_nb.steering import steer
+from sae_nb_studies.uses._writing import other_atoms
 
 if TYPE_CHECKING:
     from pandas import DataFrame

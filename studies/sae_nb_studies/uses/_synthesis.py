@@ -20,7 +20,7 @@ from torch import Tensor
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Inputs, Seed, at_least, checked
 from sae_nb.findings import Finding
-from sae_nb.generation._writing import check_writer
+from sae_nb.generation import check_writer
 from sae_nb.steering import splice
 
 if TYPE_CHECKING:

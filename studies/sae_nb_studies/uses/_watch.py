@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from sae_nb.checks import Count, Seed, check_atom, checked
-from sae_nb.generation._generation import Reader
-from sae_nb.generation._writing import check_length, check_writer, prompt_ids, token_names
+from sae_nb.generation import check_length, check_writer, prompt_ids
 from sae_nb.models._generation import Stream
-from sae_nb.models._interventions import Intervention
-from sae_nb.models._running import intervening
+from sae_nb.steering import splice
+from sae_nb_studies.uses._writing import token_names
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import HookPoint, LiveModel
+    from sae_nb.models import LiveModel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,27 +97,33 @@ def watch(
     check_length(model, len(ids) + max_new_tokens, "Prompt and new tokens")
     # Made here, so that what is wrong is said at the call and not at the first token.
     stream = Stream.of(model, ids, temperature, seed)
-    point = model.hook_point(hook_point)
     # One pass more than there are new tokens: a token is read in the pass after the one that chose it.
-    return _moments(stream, model, point, Reader(sae), watched, max_new_tokens + 1)
+    return _moments(stream, model, sae, hook_point, watched, max_new_tokens + 1)
 
 
 def _moments(
     stream: Stream,
     model: LiveModel,
-    point: HookPoint,
-    reader: Reader,
+    sae: SparseAutoencoder,
+    hook_point: str,
     atoms: Sequence[int],
     n_passes: int,
 ) -> Iterator[Moment]:
     position, n_prompt = 0, stream.ids.shape[1]
+    passed: list[Tensor] = []
+
+    def keep(x: Float[Tensor, "1 time d_in"]) -> Float[Tensor, "1 time d_in"]:
+        passed.append(x.detach()[0])
+        return x
+
     for _ in range(n_passes):
         if not bool(stream.alive.any()):
             return
         ids = stream.ids[0, position:]
-        with intervening(model, [Intervention(point, reader)]):
+        with model.lock, splice(model, hook_point, keep, "all", backend="hooks"), torch.no_grad():
             stream.step()
-        strengths = reader.codes(len(ids)).of_atoms(atoms)[0].float().cpu().numpy()
+            codes = sae.encode(passed.pop()[-len(ids) :].to(sae.dictionary))
+        strengths = codes.of_atoms(atoms).float().cpu().numpy()
         for token_id, name, row in zip(ids.tolist(), token_names(model, ids), strengths):
             if position == 0:
                 row = np.full_like(row, np.nan)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
+import sae_nb as sn
 from sae_nb_studies.uses import Debugged, debug
+from sae_nb_studies.uses._writing import Along
 
 pytestmark = pytest.mark.slow
 
@@ -51,3 +54,15 @@ def test_texts_are_escaped_and_the_figure_names_every_token(gpt: Any, sae: Any) 
     assert "<b>bold" not in found._repr_html_()
     assert "&lt;b&gt;bold" in found._repr_html_()
     assert len(found.plot().layout.xaxis.ticktext) == len(found.tokens)
+
+
+def test_controls_change_each_position_by_the_same_length(gpt: Any) -> None:
+    sae = sn.load_sae("tiny-gpt/resid_post.3")
+    acts = sn.capture(gpt, ["The list of the lists"], "resid_post.3", progress=False)
+    x = acts.x[None]
+    atoms = [454, 25]
+    own = x - Along(sae, atoms, 1.5)(x)
+    for along in (sae.dictionary[[1, 2]], torch.randn(sae.d_in)):
+        other = x - Along(sae, atoms, 1.5, along)(x)
+        assert torch.allclose(other.norm(dim=-1), own.norm(dim=-1), atol=1e-3)
+        assert not torch.allclose(other, own, atol=1e-2)

@@ -16,11 +16,11 @@ import traitlets as t
 from sae_nb_widgets.components._base import is_shared
 from sae_nb_widgets.generation import GenerationLens
 from sae_nb_widgets.generation._queries import N_AHEAD
+from sae_nb_widgets.generation._views import strong_and_rare
 
 import sae_nb as sn
 from sae_nb.atoms import LabelEvidence, peaks
-from sae_nb.generation import Generation
-from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED
+from sae_nb.generation import Branch, Generation
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.sessions import names_of
 from tests.widgets.made import soon
@@ -127,10 +127,13 @@ def test_the_text_goes_on_another_way(lens: GenerationLens, gpt: Any, sae: Any) 
     made = lens.generation.branches[1]
     by = -2.0 * usual(lens, 25) * float(sae.dictionary[25].norm())
     assert made.fork.by == pytest.approx(by, rel=1e-5)
-    texts = [lens.generation.new_text(1, row) for row in (STEERED, UNSTEERED, RANDOM)]
+    texts = [
+        lens.generation.new_text(1, row)
+        for row in (Branch.STEERED, Branch.UNSTEERED, Branch.RANDOM)
+    ]
     first = lens.generation.tokens(0)[4]
-    assert before.startswith(first + texts[UNSTEERED])
-    assert texts[STEERED] != texts[UNSTEERED]
+    assert before.startswith(first + texts[Branch.UNSTEERED])
+    assert texts[Branch.STEERED] != texts[Branch.UNSTEERED]
     assert lens.views.text.kinds == ["down", "same", *["random"] * 3]
     rows = (lens.views.text.prompt, *lens.views.text.rows)
     assert [len(row) for row in rows] == [5, *[4] * 5]
@@ -470,3 +473,13 @@ def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
     assert not gpt.interventions
     alive = ipw.widgets.widget._instances.items()
     assert [w for key, w in alive if key not in before and not is_shared(w)] == []
+
+
+def test_strong_and_rare_atoms_come_first() -> None:
+    """Strength next to the 99th percentile, times the surprise; what always fires has none."""
+    codes = np.array([0, 1, 2, 3]), np.array([10.0, 1.0, 1.0, -2.0])
+    p99, frequency = np.array([10.0, 2.0, 2.0, 2.0]), np.array([1.0, 0.5, 0.01, 0.5])
+    found = strong_and_rare(codes, 3, p99=p99, frequency=frequency)
+    assert found == [(2, 1.0), (3, -2.0), (1, 1.0)]
+    assert [atom for atom, _ in strong_and_rare(codes, 9)] == [0, 3, 1, 2]
+    assert strong_and_rare((np.zeros(0, int), np.zeros(0)), 3, frequency=frequency) == []

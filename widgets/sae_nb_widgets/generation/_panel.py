@@ -15,8 +15,7 @@ from sae_nb.activations import where_written
 from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.corpora import BaseRate, InputSummary
 from sae_nb.figures.theme import format_count
-from sae_nb.generation import Continuation, Generation
-from sae_nb.generation._writing import check_writer
+from sae_nb.generation import Continuation, Generation, check_writer
 from sae_nb.models._chat import is_conversation
 from sae_nb.models._text_inputs import one_text
 from sae_nb.sessions import names_of

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from sae_nb.activations._token_texts import CONTINUED, is_special
 from sae_nb.atoms._examples import IMAGE
@@ -20,7 +20,6 @@ from sae_nb.corpora import BaseRate, InputSummary
 from sae_nb.figures import quoted_token
 from sae_nb.figures.theme import escape, format_number
 from sae_nb.generation import Branch, Continuation, Generation, Written
-from sae_nb.generation._generation import STEERED, notable
 from sae_nb_widgets.components import Branches, PairedBars, TokenStrip
 from sae_nb_widgets.components._branches import Way
 from sae_nb_widgets.components._picture_grid import StillGrid, of_one_grid
@@ -48,6 +47,30 @@ LOG_ROWS, PINNED_TOKENS, WHY_ROWS, HERE_ROWS = 5, 40, 5, 6
 
 Strengths = Float[np.ndarray, "*tokens"]
 Found = Sequence[tuple[int, float]]
+
+
+def strong_and_rare(
+    codes: tuple[Int[np.ndarray, " active"], Float[np.ndarray, " active"]],
+    n: int,
+    *,
+    p99: Float[np.ndarray, " n_atoms"] | None = None,
+    frequency: Float[np.ndarray, " n_atoms"] | None = None,
+) -> list[tuple[int, float]]:
+    """Return the first `n` atoms of a token and their strengths, first what is strong and rare.
+
+    By (|z| / p99)·(−ln f), f how often the atom fires elsewhere: the surprise that it fires at all, and
+    more of it where it does so strongly. An atom that fires everywhere has no surprise. Unknown values
+    count as 1.
+    """
+    atoms, values = codes
+    size = np.abs(values).astype(np.float64)
+    if p99 is not None:
+        usual = p99[atoms]
+        size = size / np.where(usual > 0, usual, size.max(initial=1.0))
+    if frequency is not None:
+        size = size * -np.log(frequency[atoms])
+    order = np.argsort(-size, kind="stable")[:n]
+    return [(int(atoms[i]), float(values[i])) for i in order]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,7 +162,7 @@ class Now:
         """Return the first atoms at a token, strong and rare ones first, and their shares."""
         frequency = None if self.base is None else self.base.at_least
         codes = self.text.codes[position]
-        found = notable(codes, n, p99=self.scale.sizes, frequency=frequency)
+        found = strong_and_rare(codes, n, p99=self.scale.sizes, frequency=frequency)
         return [(atom, float(self.share(atom, np.array(z)))) for atom, z in found]
 
 
@@ -220,7 +243,7 @@ class GenerationViews:
 
         Those leave all that is written, which stands before them; every earlier fork is a line.
         """
-        shades = now.share(now.atom, now.shown.rows[STEERED].strengths(now.atom))
+        shades = now.share(now.atom, now.shown.rows[Branch.STEERED].strengths(now.atom))
         self._draw_images(now, shades)
         ways, earlier = self._written(now), list[tuple[str, str]]()
         if now.ways is None and now.coming and not ways:
@@ -252,7 +275,7 @@ class GenerationViews:
         strength, push = now.strengths[now.branch][0], words.pushed(now, now.branch)
         return [
             Way(
-                words.kind_of(number, strength), row[now.start :], push * (number == STEERED),
+                words.kind_of(number, strength), row[now.start :], push * (number == Branch.STEERED),
                 ended or len(row) < longest,
             )
             for number, row in enumerate(rows)
@@ -263,7 +286,7 @@ class GenerationViews:
         ask = ways.ask
         push = push_words(now.names, ask.atom, ask.strength, ask.unit)
         return [
-            Way(words.kind_of(i, ask.strength), row, push * (i == STEERED))
+            Way(words.kind_of(i, ask.strength), row, push * (i == Branch.STEERED))
             for i, row in enumerate(ways.rows())
         ]
 

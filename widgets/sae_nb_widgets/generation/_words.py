@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from sae_nb.figures import quoted_token, visible_token
 from sae_nb.figures.theme import escape, format_count, format_number
-from sae_nb.generation import Generation
-from sae_nb.generation._generation import RANDOM, UNSTEERED
+from sae_nb.generation import Branch, Generation
 from sae_nb.steering._modes import UNITS
 from sae_nb_widgets.components._base import atom_mark
 from sae_nb_widgets.steering._words import push_words, strength_words, whole_words
@@ -40,17 +39,17 @@ def token_answer(tokens: Sequence[str], position: int, atoms: Shown, names: Atom
     return f"At {quoted_token(tokens[position])} (token {position}) {' and '.join(named)} {fire}."
 
 
-KINDS = {UNSTEERED: "same", RANDOM: "random"}
+KINDS = {Branch.UNSTEERED: "same", Branch.RANDOM: "random"}
 
 
 def kind_of(row: int, strength: float) -> str:
     """Return what a row of a fork is, as `Branches` calls it."""
-    return KINDS.get(min(row, RANDOM), "up" if strength >= 0 else "down")
+    return KINDS.get(min(row, Branch.RANDOM), "up" if strength >= 0 else "down")
 
 
 def row_names(n: int) -> list[str]:
     """Return what the rows of a fork are called."""
-    drawn = [f"random {i}" for i in range(1, n - RANDOM + 1)]
+    drawn = [f"random {i}" for i in range(1, n - Branch.RANDOM + 1)]
     return ["steered", "untouched", *(drawn if len(drawn) > 1 else ["random"])]
 
 
