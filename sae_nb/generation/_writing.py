@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sae_nb.corpora._reading import check_row_by_row
 from sae_nb.models._generation import prompt_row
-from sae_nb.steering._request import check_hook_point, check_width
+from sae_nb.steering._request import check_hook_point
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -33,9 +33,7 @@ def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> H
             "use InputLens."
         )
     check_row_by_row(sae)
-    point = check_hook_point(model, hook_point)
-    check_width(model, point, sae.d_in, "the SAE")
-    return point
+    return check_hook_point(model, hook_point, width=sae.d_in)
 
 
 def prompt_ids(model: LiveModel, prompt: Inputs) -> Int[Tensor, " n"]:

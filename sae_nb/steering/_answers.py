@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb.models._running import run
 from sae_nb.steering._contexts import splice, steer
-from sae_nb.steering._edits import Change, Positions, Where
+from sae_nb.steering.edits import Change, Positions, Where
 
 if TYPE_CHECKING:
     from sae_nb.activations._positions import PositionPolicy

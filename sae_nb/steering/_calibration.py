@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -18,20 +18,14 @@ from torch import Tensor
 from sae_nb.checks import Count, Positive, checked
 from sae_nb.findings import Finding
 from sae_nb.steering._answers import Answers
-from sae_nb.steering._edits import Where
 from sae_nb.steering._request import check_amounts, check_atoms
+from sae_nb.steering.edits import Where
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
-
-TARGETS = (0.025, 0.05, 0.1, 0.15, 0.25, 0.35, 0.5)
-"""Divergences worth trying, in nats. snmf-mlp-decomposition, `intervention`."""
-
-LARGEST = 2000.0
-"""Norm beyond which nothing is tried. snmf-mlp-decomposition."""
 
 TOLERANCE = 0.01
 """Nats by which the target may be missed, at most a twentieth of it. snmf-mlp-decomposition; ours."""
@@ -118,7 +112,7 @@ def calibrate_strength(
     search = StrengthSearch(
         lambda factor: float(answers.kl(answers.add(direction, factor)).mean()), target_kl
     )
-    factor = search.find(LARGEST / float(direction.norm()), max_runs)
+    factor = search.find(max_runs, StrengthSearch.LARGEST / float(direction.norm()))
     return CalibratedStrength(
         hook_point=str(model.hook_point(hook_point)),
         atoms=atoms,
@@ -148,7 +142,17 @@ class StrengthSearch:
     """Looks for the factor at which a divergence is the target; keeps the nearest it has seen.
 
     Or anything else that grows with a `power` of the factor near zero: an effect grows with the first.
+    After `find`: `kl`, what was found there; `reached`, whether it is the target; `n_runs`, factors tried.
+
+    Example
+    -------
+    >>> search = StrengthSearch(lambda factor: factor**2, target=0.25)
+    >>> round(search.find(max_runs=10), 2), search.reached
+    (0.5, True)
     """
+
+    LARGEST: ClassVar[float] = 2000.0
+    """Norm beyond which nothing is tried. snmf-mlp-decomposition."""
 
     def __init__(
         self, kl_at: Callable[[float], float], target: float, *, power: float = 2.0
@@ -157,7 +161,7 @@ class StrengthSearch:
         self._tolerance = min(TOLERANCE, target / 20)
         self.kl, self.reached, self.n_runs, self._factor = 0.0, False, 0, 0.0
 
-    def find(self, largest: float, max_runs: int) -> float:
+    def find(self, max_runs: int, largest: float = LARGEST) -> float:
         """Return the best factor in (0, largest]; `reached` tells whether it meets the target."""
         low: tuple[float, float] | None = None
         high: tuple[float, float] | None = None

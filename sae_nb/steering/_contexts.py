@@ -21,8 +21,6 @@ from sae_nb.activations._positions import PositionPolicy
 from sae_nb.checks import Count, Seed, check_callable, checked, warn_caller
 from sae_nb.models._interventions import Backend, take_out
 from sae_nb.models._stored_edits import check_travels
-from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where, replacing
-from sae_nb.steering._modes import Mode, Unit
 from sae_nb.steering._multi_site import named, splices
 from sae_nb.steering._request import (
     Edit,
@@ -37,6 +35,8 @@ from sae_nb.steering._request import (
     request_steering,
     tap_of,
 )
+from sae_nb.steering.edits import Change, MaskedEdit, Positions, Steps, Where, replacing
+from sae_nb.steering.modes import Mode, Unit
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -23,10 +23,10 @@ from sae_nb.models._one_input import outcome_names
 from sae_nb.steering._answers import Answers, log_odds
 from sae_nb.steering._calibration import combined_direction
 from sae_nb.steering._contexts import random_direction, steer
-from sae_nb.steering._edits import Where
-from sae_nb.steering._modes import UNITS, Unit
 from sae_nb.steering._recipe import SteeringRecipe
 from sae_nb.steering._request import check_amounts
+from sae_nb.steering.edits import Where
+from sae_nb.steering.modes import UNITS, Unit
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 
-Measure = int | Callable[[Tensor], Tensor]
-"""A class or token id, or a function of the outputs (n, …) that gives one number per sample."""
+Measure = Annotated[int, at_least(0)] | Callable[[Tensor], Tensor]
+"""What is measured of answers: a class or token id, or a function of the outputs (n, …) to one number each."""
 
 
 class DoseResponse(Finding):
@@ -252,13 +252,12 @@ class Effects:
         positions: Where,
         batch_size: int | None = None,
     ) -> None:
-        check_measure(measure)
         answers = Answers(model, inputs, hook_point, positions=positions, batch_size=batch_size)
         if measure is None:
             first = answers.clean[0]
             measure = int(first.argmax()) if answers.scored else _likeness(first)
         self._answers = answers
-        self._measure, self._slope, self.words = measured(measure, model, answers.clean)
+        self._measure, self._slope, self.words = read_measure(measure, model, answers.clean)
         self._clean = self._measure(answers.clean)
         self.clean = float(self._clean.double().mean())
 
@@ -327,10 +326,17 @@ def _likeness(first: Tensor) -> Callable[[Tensor], Tensor]:
     return cosine_with_first_output
 
 
-def measured(
+def read_measure(
     measure: Measure, model: LiveModel, outputs: Tensor
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], str]:
-    """Return what is measured, what its slope is taken of, and its name."""
+    """Return what is measured of outputs (n, …), one number each; what its slope is taken of; and its name.
+
+    A token's log-probability or a class's probability, whose slopes are of its log-odds; or a function itself.
+
+    Raises
+    ------
+    ValueError: If the outputs have no such class or token.
+    """
     if callable(measure):
         asked = partial(answered, measure, name="measure")
         return asked, asked, getattr(measure, "__name__", "measure").replace("_", " ")
@@ -347,15 +353,6 @@ def measured(
     names = model.class_names or ()
     words = f"probability of class {names[measure] if measure < len(names) else measure}"
     return lambda out: out.float().softmax(dim=-1)[:, measure], slope, words
-
-
-def check_measure(measure: object) -> None:
-    """Refuse what is neither a class or token, nor a function, nor left open."""
-    class_or_token = isinstance(measure, int) and not isinstance(measure, bool) and measure >= 0
-    if not (measure is None or callable(measure) or class_or_token):
-        raise TypeError(
-            f"`measure` must be a class, a token id, or a function of the outputs, got {measure!r}."
-        )
 
 
 def check_strengths(strengths: Sequence[float]) -> Float[np.ndarray, " strengths"]:

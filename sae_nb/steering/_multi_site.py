@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sae_nb.activations._sites import AND
 from sae_nb.models._interventions import Backend, Intervention
-from sae_nb.steering._edits import Change, MaskedEdit, Positions, Tap, replacing
 from sae_nb.steering._request import Edit, check_hook_point, check_width
+from sae_nb.steering.edits import Change, MaskedEdit, Positions, Tap, replacing
 
 if TYPE_CHECKING:
     from sae_nb.models import HookPoint, LiveModel

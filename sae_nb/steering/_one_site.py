@@ -19,7 +19,7 @@ from sae_nb.activations._sites import AND, of_sites
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.models import HookPointNotFound
-from sae_nb.steering._edits import Tap
+from sae_nb.steering.edits import Tap
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -11,7 +11,7 @@ import numpy as np
 from sae_nb.checks import one_of
 from sae_nb.files import SaeIdentity
 from sae_nb.steering._contexts import Active, steer
-from sae_nb.steering._modes import MODES, UNITS, Mode, Unit
+from sae_nb.steering.modes import MODES, UNITS, Mode, Unit
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -25,7 +25,8 @@ from sae_nb.models._hook_points import check_writable
 from sae_nb.models._interventions import Backend, Intervention
 from sae_nb.models._plain_hooks import Hooks
 from sae_nb.models._stored_edits import edited_nnsight
-from sae_nb.steering._edits import (
+from sae_nb.steering._one_site import OneSite, Taps, one_site
+from sae_nb.steering.edits import (
     Along,
     AlongCurve,
     Firing,
@@ -38,8 +39,7 @@ from sae_nb.steering._edits import (
     Where,
     change_atoms,
 )
-from sae_nb.steering._modes import MODES, UNITS, Mode, Unit
-from sae_nb.steering._one_site import OneSite, Taps, one_site
+from sae_nb.steering.modes import MODES, UNITS, Mode, Unit
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -541,11 +541,34 @@ def named_step(point: HookPoint) -> int | Literal["last"] | tuple[int, ...] | No
     )
 
 
-def check_hook_point(model: LiveModel, hook_point: str, step: object = None) -> HookPoint:
-    """Return the hook point of that name, if it can be edited."""
+def check_hook_point(
+    model: LiveModel,
+    hook_point: str,
+    step: object = None,
+    *,
+    width: int | None = None,
+    what: str = "the SAE",
+) -> HookPoint:
+    """Return the hook point of that name, if it can be edited and is as wide as what is to be put there.
+
+    Parameters
+    ----------
+    step
+        Applications of a module that runs several times, as in `steer`.
+    width, what
+        Numbers in a vector, and what has them; None: of any width.
+
+    Raises
+    ------
+    HookPointNotFound: If there is none of that name.
+    ValueError: If nothing can be written there, or the width differs.
+    """
     point = model.hook_point(hook_point)
     check_writable(point)
-    return model.counted(point, step)
+    point = model.counted(point, step)
+    if width is not None:
+        check_width(model, point, width, what)
+    return point
 
 
 _asked_without: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -555,8 +578,8 @@ _asked_without: weakref.WeakSet[Any] = weakref.WeakSet()
 def policy_for(model: LiveModel, sae: object, acts: object = None) -> PositionPolicy:
     """Return the positions that an SAE is for, in a model: its own policy, or that of `capture`.
 
-    Where it has none, that of the activations that it is measured on; a warning, once for each SAE, names the
-    default that holds without either.
+    Where it has none, that of `acts`, the activations that it is measured on; a warning, once for each SAE,
+    names the default that holds without either.
     """
     whole = getattr(sae, "whole", sae)
     own = getattr(whole, "position_policy", None)

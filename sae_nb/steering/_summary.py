@@ -30,7 +30,6 @@ from sae_nb.models._prefix_cache import Below
 from sae_nb.models._running import Runner
 from sae_nb.steering._answers import kl
 from sae_nb.steering._contexts import Active, random_direction, splice
-from sae_nb.steering._edits import Change, MaskedEdit, change_atoms
 from sae_nb.steering._reading import (
     Reading,
     read_answer,
@@ -39,6 +38,7 @@ from sae_nb.steering._reading import (
     readings_of,
 )
 from sae_nb.steering._recipe import SteeringRecipe, edit_of
+from sae_nb.steering.edits import Change, MaskedEdit, change_atoms
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

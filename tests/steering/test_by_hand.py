@@ -26,16 +26,6 @@ from sae_nb.steering._direction import (
     _rows,
     _span,
 )
-from sae_nb.steering._edits import (
-    Along,
-    AtomsOfSequences,
-    MaskedEdit,
-    Positions,
-    _look_up,
-    _own_positions,
-    _written_by,
-)
-from sae_nb.steering._modes import MODES, UNITS, StrengthUnit, one_digit, strength_quantile
 from sae_nb.steering._request import (
     _in_coefficients,
     _output_path,
@@ -44,6 +34,16 @@ from sae_nb.steering._request import (
     check_atoms,
     named_step,
 )
+from sae_nb.steering.edits import (
+    Along,
+    AtomsOfSequences,
+    MaskedEdit,
+    Positions,
+    _look_up,
+    _own_positions,
+    _written_by,
+)
+from sae_nb.steering.modes import MODES, UNITS, StrengthUnit, one_digit, strength_quantile
 from tests.left_out import numbers_left_out
 
 
@@ -124,7 +124,7 @@ def test_a_search_goes_sixteen_times_as_far_at_most() -> None:
             seen.append(factor)
             return kl
 
-        StrengthSearch(at, 1.0).find(largest, n)
+        StrengthSearch(at, 1.0).find(n, largest)
         return seen
 
     assert tried(0.0, 3) == [1, 16, 256]

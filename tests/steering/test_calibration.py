@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from torch import nn
 
 import sae_nb as sn
 from sae_nb.steering import calibrate_strength
-from sae_nb.steering._calibration import LARGEST, TARGETS, StrengthSearch
+from sae_nb.steering._calibration import StrengthSearch
 
 
 class Rows:
@@ -63,42 +62,38 @@ def test_an_atom_that_does_nothing_is_out_of_reach(model: Any) -> None:
     found = calibrate_strength(model, "0", SAE, torch.zeros(1, 3), 2, 0.1)
     assert not found.reached
     assert found.kl == 0.0
-    assert abs(found.by[0]) <= LARGEST
+    assert abs(found.by[0]) <= StrengthSearch.LARGEST
     assert "does not reach 0.1" in repr(found)
 
 
 def test_a_search_goes_by_the_power_first_and_then_between_what_it_has_seen() -> None:
     """½f² is 2 at f = 2, two runs; ½f³ overshoots there, and ⅔ of the way in logarithms is 2^⅔."""
     square = StrengthSearch(lambda f: 0.5 * f**2, 2.0)
-    assert square.find(100.0, 9) == pytest.approx(2)
+    assert square.find(9, 100.0) == pytest.approx(2)
     assert (square.n_runs, square.reached, square.kl) == (2, True, pytest.approx(2))
     cube = StrengthSearch(lambda f: 0.5 * f**3, 2.0)
-    assert cube.find(100.0, 9) == pytest.approx(2 ** (2 / 3))
+    assert cube.find(9, 100.0) == pytest.approx(2 ** (2 / 3))
     assert cube.n_runs == 3
     line = StrengthSearch(lambda f: 0.5 * f, 3.0, power=1.0)
-    assert line.find(100.0, 9) == pytest.approx(6)
+    assert line.find(9, 100.0) == pytest.approx(6)
     assert line.n_runs == 2
-    assert StrengthSearch(lambda f: 0.0, 1.0).find(30.0, 9) == 1  # never nearer than at first
+    assert StrengthSearch(lambda f: 0.0, 1.0).find(9, 30.0) == 1  # never nearer than at first
 
 
 def test_a_search_keeps_the_nearest_and_stays_below_the_largest() -> None:
     """Runs of 1 and 5 for a target of 1.2; a twentieth, at most 0.01, may be missed."""
     seen = iter([1.0, 5.0])
     search = StrengthSearch(lambda f: next(seen), 1.2)
-    assert search.find(100.0, 2) == 1
+    assert search.find(2, 100.0) == 1
     assert (search.kl, search.reached, search.n_runs) == (1.0, False, 2)
     tried = []
-    StrengthSearch(lambda f: tried.append(f) or 0.01, 5.0).find(3.0, 9)
+    StrengthSearch(lambda f: tried.append(f) or 0.01, 5.0).find(9, 3.0)
     assert tried == [1.0, 3.0]
     for kl, reached in ((0.0951, True), (0.0949, False), (0.1049, True), (0.1051, False)):
         near = StrengthSearch(lambda f, kl=kl: kl, 0.1)
-        near.find(1.0, 1)
+        near.find(1, 1.0)
         assert near.reached == reached
     for kl, reached in ((1.009, True), (1.011, False)):
         near = StrengthSearch(lambda f, kl=kl: kl, 1.0)
-        near.find(1.0, 1)
+        near.find(1, 1.0)
         assert near.reached == reached
-
-
-def test_the_divergences_worth_trying_rise() -> None:
-    assert all(0 < a < b for a, b in pairwise(TARGETS))

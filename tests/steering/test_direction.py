@@ -21,8 +21,8 @@ from sae_nb.geometry import curve
 from sae_nb.sessions import names_of
 from sae_nb.steering import Direction
 from sae_nb.steering._direction import METHODS, _chance, _held_out
-from sae_nb.steering._edits import Firing, Over
 from sae_nb.steering._nearest import NearestAtoms, nearest_atoms
+from sae_nb.steering.edits import Firing, Over
 
 D = 32
 RAW = {"positions": "all", "n_random": 20}

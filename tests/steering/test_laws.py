@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.steering._modes import MODES
+from sae_nb.steering.modes import MODES
 from tests.steering.test_steering import TiedReLU, tiny_gpt
 
 NEUTRAL = {name: mode.neutral for name, mode in MODES.items() if mode.neutral is not None}

@@ -12,16 +12,9 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.steering._modes import (
-    MODES,
-    UNITS,
-    USUAL,
-    SteeringMode,
-    StrengthUnit,
-    strength_quantile,
-)
 from sae_nb.steering._recipe import SteeringRecipe, edit_of
 from sae_nb.steering._summary import control_of
+from sae_nb.steering.modes import MODES, UNITS, USUAL, SteeringMode, StrengthUnit, strength_quantile
 
 D = 6
 X = torch.randn(5, D, generator=torch.Generator().manual_seed(1))

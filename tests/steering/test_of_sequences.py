@@ -9,7 +9,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.models import LiveModel, RunState, load_model
-from sae_nb.steering._edits import MaskedEdit, Positions, change_atoms
+from sae_nb.steering.edits import MaskedEdit, Positions, change_atoms
 
 POINT = "resid_post.1"
 

@@ -115,7 +115,7 @@ def _add_metric(to: Path) -> None:
 
 def _add_mode(to: Path) -> None:
     """Its record, and its row in the documentation."""
-    modes = to / "sae_nb" / "steering" / "_modes.py"
+    modes = to / "sae_nb" / "steering" / "modes.py"
     _insert(
         modes,
         '    "scale": SteeringMode(',
@@ -133,7 +133,7 @@ def _add_mode(to: Path) -> None:
 
 def _add_unit(to: Path) -> None:
     """Its record, and its name."""
-    modes = to / "sae_nb" / "steering" / "_modes.py"
+    modes = to / "sae_nb" / "steering" / "modes.py"
     _insert(
         modes,
         ")\nUNITS: dict",

@@ -20,8 +20,8 @@ from sae_nb.activations._sites import written_codes
 from sae_nb.models._answers import AnswerKind as OutcomeKind
 from sae_nb.models._one_input import outcome_names
 from sae_nb.steering._contexts import Active
-from sae_nb.steering._edits import Change, MaskedEdit, Positions, Where
 from sae_nb.steering._request import Edit, check_hook_point, first_look, tap_of
+from sae_nb.steering.edits import Change, MaskedEdit, Positions, Where
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -24,8 +24,8 @@ from sae_nb.models._running import run
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Interval, Statistic
 from sae_nb.steering import splice
-from sae_nb.steering._edits import Change
 from sae_nb.steering._request import policy_for
+from sae_nb.steering.edits import Change
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -22,13 +22,17 @@ from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, at_least, check_classes, checked, same_length
 from sae_nb.findings import Finding
 from sae_nb.models import run
-from sae_nb.steering import random_direction
-from sae_nb.steering._answers import kl
-from sae_nb.steering._calibration import LARGEST, StrengthSearch
-from sae_nb.steering._contexts import Active
-from sae_nb.steering._dose_response import Measure, check_measure, check_strengths, measured
-from sae_nb.steering._edits import Along, MaskedEdit
-from sae_nb.steering._request import Edit, check_hook_point, check_width
+from sae_nb.steering import (
+    Active,
+    Edit,
+    Measure,
+    StrengthSearch,
+    check_hook_point,
+    kl,
+    random_direction,
+    read_measure,
+)
+from sae_nb.steering.edits import Along, MaskedEdit
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -208,7 +212,6 @@ def steering_cost(
     >>> cost.table["edit"].tolist()
     ['recipe', 'random direction', 'difference of means']
     """
-    check_measure(measure)
     _check_recipe(model, recipe)
     added = _added(recipe)
     amounts = _check_multiples(strengths, added)
@@ -280,8 +283,9 @@ def _check_multiples(
 ) -> Float[np.ndarray, " strengths"]:
     if strengths is None:
         strengths = (1.0,) if added is None else STRENGTHS
-    amounts = check_strengths(strengths)
-    if not (amounts > 0).all() or (added is None and set(amounts) != {1.0}):
+    amounts = np.asarray(strengths, dtype=np.float64).ravel()
+    positive = len(amounts) > 0 and bool(((amounts > 0) & (amounts < np.inf)).all())
+    if not positive or (added is None and set(amounts) != {1.0}):
         raise ValueError(
             f"`strengths` must be positive multiples of the recipe, and 1 where it does not add a direction, "
             f"got {amounts.tolist()}. Leave it out."
@@ -303,10 +307,8 @@ def _check_places(
             "`hook_points` needs a recipe that adds a direction, which can be added elsewhere, got one whose "
             'change depends on the activation. Use mode="add".'
         )
-    points = [check_hook_point(model, name) for name in hook_points]
-    for point in points:
-        check_width(model, point, len(added), "the recipe's direction")
-    return points
+    what = "the recipe's direction"
+    return [check_hook_point(model, name, width=len(added), what=what) for name in hook_points]
 
 
 # -------------------------------------------------------------------------------------------------
@@ -341,7 +343,7 @@ class _Scores:
         if measure is None:
             measure = self._raised_most(edit)
         logits, _ = self._rows(self._batches[-1])
-        self._measure, _, self.words = measured(measure, self.model, logits)
+        self._measure, _, self.words = read_measure(measure, self.model, logits)
         _, *clean = self.under(nullcontext())
         self.clean = clean[0], clean[1]
         if not self.under(edit())[0] > 0:
@@ -580,7 +582,7 @@ class _Trial:
             return value(seen[factor])
 
         search = StrengthSearch(at, target, power=power)
-        factor = search.find(LARGEST / guess, self._max_runs)
+        factor = search.find(self._max_runs, search.LARGEST / guess)
         return factor * guess, seen[factor], search.reached
 
     def _row(

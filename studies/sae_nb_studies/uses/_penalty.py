@@ -20,9 +20,8 @@ from torch.nn.functional import relu
 from sae_nb.capturing import capture
 from sae_nb.checks import check_atom, check_real, checked
 from sae_nb.generation import check_writer
-from sae_nb.steering._contexts import Active
-from sae_nb.steering._edits import MaskedEdit, Positions
-from sae_nb.steering._request import Edit, check_hook_point, policy_for
+from sae_nb.steering import Active, Edit, check_hook_point, policy_for
+from sae_nb.steering.edits import MaskedEdit, Positions
 
 if TYPE_CHECKING:
     from sae_nb.activations import PositionPolicy
@@ -153,7 +152,7 @@ class _Passing(MaskedEdit):
         self.seen: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, x: Float[Tensor, "batch time d_in"], state: RunState) -> Tensor:
-        kept = self._without_massive(self.positions.mask(x, state), x.detach(), ())
+        kept = self.touched(x.detach(), state)
         self.seen.append((x, kept))
         self.n_touched += 1
         return x

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel
-    from sae_nb.steering._edits import Change
+    from sae_nb.steering.edits import Change
 
 LEAST = 5
 """Tokens of the wide set on which an atom must fire to be missed in the other. Ours."""

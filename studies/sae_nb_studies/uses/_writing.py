@@ -12,13 +12,12 @@ from torch import Tensor
 
 from sae_nb.activations._context import token_texts
 from sae_nb.checks import as_tensor
-from sae_nb.steering import splice
-from sae_nb.steering._request import policy_for
+from sae_nb.steering import policy_for, splice
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
-    from sae_nb.steering._contexts import Active
+    from sae_nb.steering import Active
 
 
 def output_ids(model: LiveModel, output: object, *, name: str) -> Int[Tensor, " n"]:

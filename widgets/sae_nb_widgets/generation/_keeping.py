@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_real, one_of, shown
 from sae_nb.generation import Generation
-from sae_nb.steering._modes import UNITS, USUAL
+from sae_nb.steering.modes import UNITS, USUAL
 
 FIRST = (0.0, USUAL)
 """Of the text itself, to which nothing is added."""

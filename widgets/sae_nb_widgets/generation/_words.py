@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sae_nb.figures import quoted_token, visible_token
 from sae_nb.figures.theme import escape, format_count, format_number
 from sae_nb.generation import Branch, Generation
-from sae_nb.steering._modes import UNITS
+from sae_nb.steering.modes import UNITS
 from sae_nb_widgets.components._base import atom_mark
 from sae_nb_widgets.steering._words import push_words, strength_words, whole_words
 

@@ -14,7 +14,7 @@ from sae_nb.checks import check_data
 from sae_nb.evaluation.causal._outcomes import outcome_index
 from sae_nb.figures.theme import format_count
 from sae_nb.models._inputs import column_of_table
-from sae_nb.steering._request import check_hook_point, check_width
+from sae_nb.steering import check_hook_point
 
 if TYPE_CHECKING:
     from sae_nb.activations import Context
@@ -42,9 +42,7 @@ def check_parts(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> No
 def check_point(model: LiveModel, sae: SparseAutoencoder, name: str) -> None:
     """Refuse a hook point that is not there, cannot be edited or has another width; warn of another place."""
     warn_of_place(sae, name)
-    check_width(
-        model, check_hook_point(model, name), int(getattr(sae, "d_out", sae.d_in)), "the SAE"
-    )
+    check_hook_point(model, name, width=int(getattr(sae, "d_out", sae.d_in)))
 
 
 MOST_OF_A_STREAM = 64

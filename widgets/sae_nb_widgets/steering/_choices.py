@@ -18,8 +18,8 @@ from sae_nb.checks import check_atom
 from sae_nb.files import SaeIdentity, read_json
 from sae_nb.models import answering
 from sae_nb.steering import SteeringRecipe
-from sae_nb.steering._edits import Positions, Where
-from sae_nb.steering._modes import Mode, Unit
+from sae_nb.steering.edits import Positions, Where
+from sae_nb.steering.modes import Mode, Unit
 from sae_nb_widgets.panel._samples import check_point, target_of
 
 if TYPE_CHECKING:

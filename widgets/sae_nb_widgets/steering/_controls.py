@@ -10,8 +10,7 @@ import traitlets as t
 
 from sae_nb.figures.theme import escape
 from sae_nb.models import as_batch
-from sae_nb.steering._calibration import TARGETS
-from sae_nb.steering._modes import MODES, Mode
+from sae_nb.steering.modes import MODES, Mode
 from sae_nb_widgets.components import StrengthSlider
 from sae_nb_widgets.components._base import HTML, lay_out, layout_of
 from sae_nb_widgets.panel._declaring import TIGHT, Entry, Menu, button, control, line, show
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 PICKED = "picked"
 NOTHING_KEPT = ("kept recipes …", None)
 OWN_ANSWER = "the answer"
+
+TARGETS = (0.025, 0.05, 0.1, 0.15, 0.25, 0.35, 0.5)
+"""Divergences worth trying, in nats. snmf-mlp-decomposition, `intervention`."""
 
 OF_TEXTS = (("all tokens", "all"), ("last token", "last"), ("all but the first", "not_first"))
 ALL_POSITIONS = (("all positions", "all"),)

@@ -14,7 +14,7 @@ from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape, format_number
 from sae_nb.generation import Continuation
 from sae_nb.steering import SteeringSummary
-from sae_nb.steering._modes import Mode
+from sae_nb.steering.modes import Mode
 from sae_nb_widgets.components import Branches, TokenStrip
 from sae_nb_widgets.components._base import HTML, atom_mark, layout_of
 from sae_nb_widgets.components._branches import Way

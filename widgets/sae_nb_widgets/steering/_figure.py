@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from sae_nb.figures import DOTTED, current_theme, fade, plot_text, template, theme, visible_token
 from sae_nb.figures.theme import THIN_SPACE, format_number, format_percent
 from sae_nb.steering import SteeringCurve, SteeringRecipe, SteeringSummary
-from sae_nb.steering._modes import MODES, UNITS
+from sae_nb.steering.modes import MODES, UNITS
 from sae_nb_widgets.steering._words import outcome_label
 
 RANDOM, MEDIAN, BEFORE, AFTER, WORDS = range(5)

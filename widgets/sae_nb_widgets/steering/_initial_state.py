@@ -9,7 +9,6 @@ import torch
 
 from sae_nb.corpora import InputSummary, top_atoms
 from sae_nb.steering import effects_of_adding, random_direction
-from sae_nb.steering._dose_response import unit_atom
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
@@ -60,7 +59,8 @@ def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) ->
         atoms = names.steerable()[:N_TRIED] or atoms
     sizes = [(scale.safe(a, "add") or 1.0) * scale.unit_size(a, "add") for a in atoms]
     lengths = torch.tensor(sizes)[:, None]
-    ours = torch.stack([unit_atom(run.sae, atom).cpu() for atom in atoms])
+    rows = run.sae.dictionary[atoms].detach().float()
+    ours = torch.stack([torch.nn.functional.normalize(row, dim=0) for row in rows]).cpu()
     drawn = torch.stack([random_direction(run.sae.d_in, i) for i in range(len(atoms))])
     pushes = torch.cat([lengths * ours, lengths * drawn])
     effects = effects_of_adding(run.model, run.batch, found.hook_point, pushes)

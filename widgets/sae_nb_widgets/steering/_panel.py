@@ -23,7 +23,7 @@ from sae_nb.generation import Continuation, summarise_continuation
 from sae_nb.models import answering
 from sae_nb.sessions import names_of
 from sae_nb.steering import SteeringCurve, SteeringRecipe, SteeringSummary, summarise_dose_response
-from sae_nb.steering._modes import MODES, UNITS, Unit
+from sae_nb.steering.modes import MODES, UNITS, Unit
 from sae_nb_widgets.components._base import lay_out
 from sae_nb_widgets.panel._declaring import (
     LARGEST_SEED,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sae_nb.models import answering
 from sae_nb.steering import (
+    CalibratedStrength,
     Reading,
     Steered,
     SteeringRecipe,
@@ -18,7 +19,6 @@ from sae_nb.steering import (
     calibrate_strength,
     read_unsteered,
 )
-from sae_nb.steering._calibration import CalibratedStrength
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

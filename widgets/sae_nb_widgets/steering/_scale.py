@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sae_nb.figures.theme import format_number
-from sae_nb.steering._modes import MODES, UNITS, USUAL, Mode, Unit, one_digit
+from sae_nb.steering.modes import MODES, UNITS, USUAL, Mode, Unit, one_digit
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -14,9 +14,8 @@ from sae_nb.atoms._words import FEWEST_LETTERS, STOP_WORDS
 from sae_nb.figures import quoted_token
 from sae_nb.figures.theme import format_number, format_percent
 from sae_nb.generation import shared_beginning
-from sae_nb.steering import SteeringCurve, SteeringRecipe, SteeringSummary
-from sae_nb.steering._calibration import CalibratedStrength
-from sae_nb.steering._modes import MODES, UNITS, Mode
+from sae_nb.steering import CalibratedStrength, SteeringCurve, SteeringRecipe, SteeringSummary
+from sae_nb.steering.modes import MODES, UNITS, Mode
 from sae_nb_widgets.components._branches import words_of_its_own
 from sae_nb_widgets.steering._scale import StrengthScale
 

@@ -16,13 +16,11 @@ from torch import Tensor, nn
 from sae_nb.checks import Seed, checked
 from sae_nb.dynamics.phases._phases import check_cuts
 from sae_nb.files import read_json, read_manifest, read_tensors, write_folder
-from sae_nb.models._interventions import Intervention
-from sae_nb.models._running import intervening
 from sae_nb.models._vision_transformer import VisionTransformer
-from sae_nb.steering._edits import Tap
+from sae_nb.steering import splice
 
 if TYPE_CHECKING:
-    from sae_nb.models import LiveModel, RunState
+    from sae_nb.models import LiveModel
 
 
 # (τ₁, τ₂, τ₃) = 1 + MLP(t);  y = x + τ₁ ⊙ Attention(LN₁ x);  x′ = τ₃ ⊙ (y + τ₂ ⊙ MLP(LN₂ y)).
@@ -284,15 +282,21 @@ class Raptor(nn.Module):
                 f"`model` must have states of width {self.sizes.d_model} for this Raptor, got {width}"
                 f" in {model.name}. Train one on this model's states."
             )
-        entry = Tap(model.hook_point("resid_pre.0"))
+        entered: list[Tensor] = []
+
+        def enter(x: Tensor) -> Tensor:
+            entered.append(x.to(next(self.parameters()).dtype))
+            return x
 
         @torch.no_grad()
-        def write(x: Tensor, state: RunState) -> Tensor:
-            first = entry.take(state).to(next(self.parameters()).dtype)
-            return self.roll_out(first)[:, -1].to(x.dtype)
+        def write(x: Tensor) -> Tensor:
+            return self.roll_out(entered.pop())[:, -1].to(x.dtype)
 
-        last = model.hook_point(f"resid_post.{depth - 1}")
-        with intervening(model, [Intervention(entry.hook_point, entry), Intervention(last, write)]):
+        last = f"resid_post.{depth - 1}"
+        with (
+            splice(model, "resid_pre.0", enter, backend="hooks"),
+            splice(model, last, write, backend="hooks"),
+        ):
             yield model
 
     @checked

@@ -24,10 +24,8 @@ from sae_nb.evaluation.causal._outcomes import removing
 from sae_nb.evaluation.report._measurement import Measurements, Resampling
 from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
-from sae_nb.steering import Answers, random_direction
-from sae_nb.steering._answers import Cost
-from sae_nb.steering._edits import Where
-from sae_nb.steering._request import policy_for
+from sae_nb.steering import Answers, Cost, policy_for, random_direction
+from sae_nb.steering.edits import Where
 from sae_nb_studies.evaluation.causal._target_odds import (
     MAX_SECONDS,
     TargetOdds,

@@ -29,8 +29,7 @@ from sae_nb.evaluation.report._measurement import Measurements, Resampling, meas
 from sae_nb.findings import Finding, column
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import rank_correlation
-from sae_nb.steering import splice
-from sae_nb.steering._answers import Cost
+from sae_nb.steering import Cost, splice
 from sae_nb_studies.evaluation.causal._target_odds import mean_strengths
 
 if TYPE_CHECKING:

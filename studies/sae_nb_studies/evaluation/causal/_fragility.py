@@ -25,9 +25,8 @@ from sae_nb.evaluation.report._measurement import Measurements, Resampling, meas
 from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Statistic
-from sae_nb.steering import Answers, random_direction
-from sae_nb.steering._answers import Cost
-from sae_nb.steering._edits import Where
+from sae_nb.steering import Answers, Cost, random_direction
+from sae_nb.steering.edits import Where
 from sae_nb_studies.evaluation.causal._target_odds import (
     MAX_SECONDS,
     TargetOdds,

@@ -18,8 +18,8 @@ from sae_nb.capturing import capture
 from sae_nb.checks import between, check_atom, checked
 from sae_nb.findings import Finding
 from sae_nb.models import read_attention
-from sae_nb.steering._edits import Positions
-from sae_nb.steering._request import policy_for
+from sae_nb.steering import policy_for
+from sae_nb.steering.edits import Positions
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -23,10 +23,8 @@ from sae_nb.evaluation.causal._outcomes import Fluency
 from sae_nb.evaluation.report._measurement import Measurements, Resampling
 from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
-from sae_nb.steering import random_direction
-from sae_nb.steering._answers import Cost
-from sae_nb.steering._calibration import LARGEST, StrengthSearch
-from sae_nb.steering._edits import Where
+from sae_nb.steering import Cost, StrengthSearch, random_direction
+from sae_nb.steering.edits import Where
 from sae_nb_studies.evaluation.causal._target_odds import (
     MAX_SECONDS,
     TargetOdds,
@@ -249,7 +247,7 @@ class _Trial:
         for place in np.argsort(self.budgets)[::-1]:
             budget = float(self.budgets[place])
             search = StrengthSearch(kl, budget)
-            strengths[place] = guess * search.find(LARGEST / guess, _RUNS_PER_ARM)
+            strengths[place] = guess * search.find(_RUNS_PER_ARM, search.LARGEST / guess)
             reached[place] = search.reached
             smaller = [b for b in self.budgets if b < budget]
             if smaller:

@@ -29,10 +29,8 @@ from sae_nb.checks import (
 from sae_nb.evaluation import Measurement
 from sae_nb.evaluation.report._measurement import Measurements, Resampling, measured
 from sae_nb.findings import Finding
-from sae_nb.steering import Answers, random_direction
-from sae_nb.steering._answers import Cost
-from sae_nb.steering._edits import Where
-from sae_nb.steering._request import check_hook_point, check_width
+from sae_nb.steering import Answers, Cost, check_hook_point, random_direction
+from sae_nb.steering.edits import Where
 from sae_nb_studies.evaluation.causal._target_odds import MAX_SECONDS, quantile_of
 
 if TYPE_CHECKING:
@@ -366,14 +364,13 @@ def _direction(
     direction: Float[Tensor, " d_in"] | None,
 ) -> tuple[Float[Tensor, " d_in"], int | None]:
     """The unit direction that is checked."""
-    point = check_hook_point(model, hook_point)
     if direction is not None:
         v, atom = direction.detach().float().cpu(), None
-        check_width(model, point, len(v), "the direction")
+        check_hook_point(model, hook_point, width=len(v), what="the direction")
     elif sae is not None and atom is not None:
         atom = check_atom(atom, sae.n_atoms)
         v = sae.dictionary[atom].detach().float().cpu()
-        check_width(model, point, len(v), "the SAE")
+        check_hook_point(model, hook_point, width=len(v))
     else:
         raise ValueError(
             "An atom or a direction must be given. Pass `sae` and `atom`, or `direction`."

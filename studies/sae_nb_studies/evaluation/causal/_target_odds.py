@@ -22,10 +22,8 @@ from sae_nb.evaluation.causal._outcomes import Fluency, index_of
 from sae_nb.evaluation.report._measurement import Resampling
 from sae_nb.models import outcome_names, run
 from sae_nb.models._text_inputs import text_ids
-from sae_nb.steering import Answers
-from sae_nb.steering._answers import log_odds
-from sae_nb.steering._edits import Where
-from sae_nb.steering._request import check_hook_point, check_width
+from sae_nb.steering import Answers, check_hook_point, log_odds
+from sae_nb.steering.edits import Where
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -69,7 +67,7 @@ def answers_to(
     model: LiveModel, inputs: Inputs, hook_point: str, sae: SparseAutoencoder, positions: Where
 ) -> Answers:
     """Return a model's clean answers, as logits, where an SAE of the right width is to edit them."""
-    check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
+    check_hook_point(model, hook_point, width=int(sae.d_in))
     return Answers(model, inputs, hook_point, positions=positions, scored=True)
 
 

@@ -24,9 +24,8 @@ from sae_nb.evaluation import Measurement
 from sae_nb.evaluation.causal._outcomes import index_of
 from sae_nb.evaluation.report._measurement import Measurements, Resampling
 from sae_nb.findings import Finding
-from sae_nb.steering import Answers, random_direction
-from sae_nb.steering._edits import Where
-from sae_nb.steering._request import check_hook_point, check_width
+from sae_nb.steering import Answers, check_hook_point, random_direction
+from sae_nb.steering.edits import Where
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -439,7 +438,7 @@ def _read(
     model: LiveModel, inputs: Any, hook_point: str, d_in: int, positions: Where, name: str
 ) -> tuple[Answers, Rows]:
     """The clean answers, and the activation at the one position of each input."""
-    check_width(model, check_hook_point(model, hook_point), d_in, "the dictionary")
+    check_hook_point(model, hook_point, width=d_in, what="the dictionary")
     runs = Answers(model, inputs, hook_point, positions=positions, scored=True)
     seen = runs.edited_rows()
     if any(bool((mask.sum(dim=1) != 1).any()) for _, mask in seen):

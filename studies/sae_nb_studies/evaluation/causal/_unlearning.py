@@ -21,7 +21,7 @@ from sae_nb.activations import Activations, written_codes
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import edited
 from sae_nb.evaluation.report._row_pass import codes_of
-from sae_nb.steering._edits import Change
+from sae_nb.steering.edits import Change
 from sae_nb_studies.evaluation.concepts._targeted import NotMeasurableError
 from sae_nb_studies.evaluation.dictionary._merging import summed_atoms
 

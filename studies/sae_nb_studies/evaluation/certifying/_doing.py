@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from sae_nb.atoms._effects import effects_of
 from sae_nb.models import outcome_names
 from sae_nb.models._prefix_cache import Below
 from sae_nb.progress import progress_bar
-from sae_nb.steering import Answers, random_direction
-from sae_nb.steering._calibration import LARGEST, StrengthSearch
-from sae_nb.steering._dose_response import unit_atom
+from sae_nb.steering import Answers, StrengthSearch, random_direction
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -81,7 +80,7 @@ def doing(
             random.append(_effect(answers, random_direction(sae.d_in, seed + i))[0])
             bar.update()
         for atom in atoms:
-            direction = unit_atom(sae, atom)
+            direction = normalize(sae.dictionary[atom].detach().float(), dim=0)
             effect[atom], found = _effect(answers, direction)
             outcome[atom] = outcome_names(model, [found])[0]
             named = effects_of(model, direction, lens=lens, hook_point=hook_point, n=SHOWN).up
@@ -120,7 +119,7 @@ class _Added:
 
 def _effect(answers: _Added, direction: Tensor) -> tuple[float, int]:
     search = StrengthSearch(lambda by: float(answers.kl(answers.add(direction, by)).mean()), KL)
-    by = search.find(LARGEST, MOST_RUNS)
+    by = search.find(MOST_RUNS)
     change = answers.add(direction, by).log_softmax(dim=-1) - answers.clean.log_softmax(dim=-1)
     change = change.double()
     found = int(change[::2].mean(dim=0).argmax())

@@ -14,14 +14,13 @@ from contextlib import nullcontext
 
 import numpy as np
 from torch import Tensor
+from torch.nn.functional import normalize
 
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.corpora import documents
 from sae_nb.models import LiveModel
-from sae_nb.steering import Answers, random_direction
-from sae_nb.steering._calibration import LARGEST, StrengthSearch
-from sae_nb.steering._dose_response import unit_atom
+from sae_nb.steering import Answers, StrengthSearch, random_direction
 from sae_nb_studies.reproductions.experiments.text_dimension import drawn
 from sae_nb_studies.uses import text_dimension
 
@@ -69,9 +68,10 @@ def run(
     starts = [" ".join(texts[i].split()[:WORDS]) for i in held_out]
     high, low = going_with(live, trained, [texts[i] for i in read], length, atoms)
     numbers = {"atoms, high": high[1], "atoms, low": low[1]}
+    rows = trained.dictionary.detach().float()
     directions = {
-        "high": [unit_atom(trained, atom) for atom in high[0]],
-        "low": [unit_atom(trained, atom) for atom in low[0]],
+        "high": [normalize(rows[atom], dim=0) for atom in high[0]],
+        "low": [normalize(rows[atom], dim=0) for atom in low[0]],
         "random": [random_direction(trained.d_in, 1000 * seed + i) for i in range(2 * atoms)],
     }
     # Bundled SAEs have a hook point; a type checker cannot know it.
@@ -109,7 +109,7 @@ def going_with(
 def pushed(answers: Answers, direction: Tensor) -> tuple[Tensor, bool]:
     """Return a direction at the length that moves the next token by `KL` nats, and whether one does."""
     search = StrengthSearch(lambda by: float(answers.kl(answers.add(direction, by)).mean()), KL)
-    return direction * search.find(LARGEST, MOST_RUNS), search.reached
+    return direction * search.find(MOST_RUNS), search.reached
 
 
 def continued(

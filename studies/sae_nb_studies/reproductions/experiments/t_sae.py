@@ -26,8 +26,7 @@ import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.models import LiveModel
 from sae_nb.statistics import logistic_probe
-from sae_nb.steering import Answers, random_direction
-from sae_nb.steering._calibration import LARGEST, StrengthSearch
+from sae_nb.steering import Answers, StrengthSearch, random_direction
 from sae_nb.temporal import decompose
 from sae_nb_studies.architectures import TSAE
 from sae_nb_studies.temporal import lag_cosine, permuted_order, unexplained
@@ -275,7 +274,7 @@ def scored(outputs: Float[Tensor, "n vocabulary"], score: Float[Tensor, " vocabu
 def pushed(answers: Answers, direction: Float[Tensor, " d_in"]) -> Tensor | None:
     """Return the answers with as much of a direction as moves them by `KL`; None where no length does."""
     search = StrengthSearch(lambda by: float(answers.kl(answers.add(direction, by)).mean()), KL)
-    length = search.find(LARGEST, MOST_RUNS)
+    length = search.find(MOST_RUNS)
     return answers.add(direction, length) if search.reached else None
 
 

@@ -1,4 +1,4 @@
-"""Modes of steering and units of strength, one record each: what they do to an atom, and their words in panels.
+"""For builders of panels: modes of steering and units of strength, a record each, and their words.
 
 A mode moves a latent z_j, or a direction's coefficient ⟨x, d⟩ / ⟨d, d⟩, from z to z', and the activation by
 (z' − z)·d_j. To add a mode, write its record here and its row in `docs/howto/steer.md`.

@@ -1,6 +1,7 @@
-"""The change that an intervention makes to an activation: the positions it touches, and the new values.
+"""For builders of edits: the positions of an activation that an edit touches, and the values it puts there.
 
-With atom d_j, code z and x̂ = decode(z): a mode (in `_modes`) defines z', and the edit gives x + Σ_j
+`MaskedEdit(Positions(where), change)` is what `steer`, `ablate` and `splice` put in force. With atom d_j, code
+z and x̂ = decode(z): a mode (in `modes`) defines z', and the edit gives x + Σ_j
 (z'_j − z_j)·d_j, which keeps the error x − x̂, or decode(z'), which drops it.
 """
 
@@ -24,7 +25,7 @@ from sae_nb.activations._named_positions import (
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.activations._sites import uncoded
 from sae_nb.checks import LARGEST, check_count, one_of, warn_caller
-from sae_nb.steering._modes import MODES, Mode
+from sae_nb.steering.modes import MODES, Mode
 
 if TYPE_CHECKING:
     from sae_nb.activations._named_positions import NamedPositions
@@ -134,9 +135,8 @@ class MaskedEdit:
                 f"`inputs` must give activations (batch, …, d_in), got {tuple(x.shape)}. Look at "
                 "their shape."
             )
-        mask = self.positions.mask(x, state)
         read = () if self.tap is None else (self.tap.take(state),)
-        mask = self._without_massive(mask, x, read)
+        mask = self.touched(x, state, read)
         if self.gate is not None:
             self.n_chosen += int(mask.sum())
             mask = mask & self.gate(x)
@@ -155,10 +155,13 @@ class MaskedEdit:
         changed = changed.to(x)[:, -x.shape[1] :]
         return changed if touched == mask.numel() else torch.where(mask[..., None], changed, x)
 
-    def _without_massive(
-        self, mask: Bool[Tensor, "batch time"], x: Tensor, read: tuple[Tensor, ...]
+    def touched(
+        self, x: Float[Tensor, "batch time d_in"], state: RunState, read: tuple[Tensor, ...] = ()
     ) -> Bool[Tensor, "batch time"]:
-        """Leave out rows that an SAE is not for, by their norm where it reads and where it writes."""
+        """Return the positions that it touches: not rows that an SAE is not for, by their norm where it reads
+        and where it writes.
+        """
+        mask = self.positions.mask(x, state)
         policy = self.positions.chosen
         if not isinstance(policy, PositionPolicy):
             return mask
