@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from sae_nb.figures import theme as theme
+    from sae_nb.figures import shapes as shapes, theme as theme
     from sae_nb.figures._charts import Chart as Chart, Points as Points, draw_chart as draw_chart
     from sae_nb.figures._code_lengths import lengths_of_codes as lengths_of_codes
     from sae_nb.figures._curve import curve_with_chord as curve_with_chord
@@ -19,25 +19,31 @@ if TYPE_CHECKING:
         SYMBOLS as SYMBOLS,
         broken as broken,
         framed as framed,
+        heatmap_cells as heatmap_cells,
         heatmaps as heatmaps,
         icicle as icicle,
         line as line,
         named as named,
         named_ticks as named_ticks,
         number_of as number_of,
+        on_axes as on_axes,
+        plot_title as plot_title,
         side_by_side as side_by_side,
         squares as squares,
     )
-    from sae_nb.figures._static_render import to_png as to_png, to_svg as to_svg
-    from sae_nb.figures._svg_shapes import (
-        Label as Label,
-        Picture as Picture,
-        text_width as text_width,
+    from sae_nb.figures._static_render import (
+        draw_figure as draw_figure,
+        to_png as to_png,
+        to_svg as to_svg,
     )
     from sae_nb.figures._tokens import (
         quoted_token as quoted_token,
         quoted_tokens as quoted_tokens,
         visible_token as visible_token,
+    )
+    from sae_nb.figures._training import (
+        TRAINING_CURVES as TRAINING_CURVES,
+        TrainingCurve as TrainingCurve,
     )
     from sae_nb.figures.theme import (
         category_style as category_style,

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from sae_nb.figures._plot_grids import plot_title
-from sae_nb.figures._svg_shapes import parse_colour
+from sae_nb.figures.shapes import parse_colour
 from sae_nb.figures.theme import category_style, colour_scale, plot_text, scaled, template
 
 Titled = tuple[str, Float[Tensor, "channels height width"]]

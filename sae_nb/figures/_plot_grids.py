@@ -98,7 +98,7 @@ def heatmaps(
     for column, (title, matrix) in enumerate(matrices.items(), start=1):
         name = plot_text(title)
         figure.add_heatmap(
-            z=cells(matrix),
+            z=heatmap_cells(matrix),
             zmin=ends[0],
             zmax=ends[1],
             colorscale=colour_scale(signed=signed),
@@ -119,8 +119,8 @@ def heatmaps(
     return figure
 
 
-def cells(matrix: Float[np.ndarray, "rows columns"]) -> np.ndarray:
-    """Return the numbers, with None for NaN: NaN is not valid JSON, and a kernel warns of it."""
+def heatmap_cells(matrix: Float[np.ndarray, "rows columns"]) -> np.ndarray:
+    """Return a heat-map's numbers, with None for NaN: NaN is not valid JSON, and a kernel warns of it."""
     finite = np.isfinite(matrix)
     if finite.all():
         return matrix

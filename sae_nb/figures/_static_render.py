@@ -18,19 +18,6 @@ from PIL import Image
 from plotly.basedatatypes import BaseTraceType
 
 from sae_nb.figures._axes import Axis, axis_settings, matrix, plain, read_axis
-from sae_nb.figures._svg_layout import filled, key
-from sae_nb.figures._svg_shapes import (
-    INK,
-    Drawing,
-    Label,
-    Picture,
-    Polyline,
-    Rectangle,
-    Stroke,
-    moved,
-    shortened,
-    text_width,
-)
 from sae_nb.figures._traces import (
     DRAWN,
     SHADES,
@@ -39,6 +26,19 @@ from sae_nb.figures._traces import (
     colour_ends,
     heat_colours,
     markers,
+)
+from sae_nb.figures.shapes import (
+    INK,
+    Drawing,
+    Label,
+    Picture,
+    Polyline,
+    Rectangle,
+    Stroke,
+    legend,
+    moved,
+    shortened,
+    text_width,
 )
 from sae_nb.figures.theme import (
     AXIS,
@@ -75,16 +75,10 @@ def to_png(figure: go.Figure, width: int = WIDTH) -> bytes:
     return draw_figure(figure, width).to_png()
 
 
-def to_png_tag(figure: go.Figure, width: int = WIDTH) -> str:
-    """Return `figure` as an HTML image that carries its own PNG."""
-    data = base64.b64encode(to_png(figure, width)).decode()
-    return f'<img width="{width}" alt="the figure" src="data:image/png;base64,{data}"/>'
-
-
 def draw_figure(figure: go.Figure, width: int = WIDTH) -> Drawing:
-    """Return the strokes of `figure` on a sheet `width` pixels wide."""
-    legend = _legend(figure, width)
-    top = max(TOP, int(figure.layout.margin.t or 0), int(legend.height) + 10)
+    """Return `figure` as strokes on a sheet `width` CSS pixels wide, to be put next to other drawings."""
+    names = _legend(figure, width)
+    top = max(TOP, int(figure.layout.margin.t or 0), int(names.height) + 10)
     below = max(BOTTOM, int(2.9 * theme().font_px))
     height = int(figure.layout.height or theme().figure_height_px)
     pairs: dict[tuple[str, str], list[tuple[int, Any]]] = {}
@@ -98,11 +92,11 @@ def draw_figure(figure: go.Figure, width: int = WIDTH) -> Drawing:
         pairs.setdefault((trace.xaxis or "x", trace.yaxis or "y"), []).append((index, trace))
     strokes: list[Stroke] = []
     sheet = (_room_for_names(figure, pairs, width), width - RIGHT), (height - below, top)
-    for names, traces in pairs.items():
-        strokes += _draw_subplot(figure, names, traces, sheet)
+    for axes, traces in pairs.items():
+        strokes += _draw_subplot(figure, axes, traces, sheet)
     # Words over marks, whichever came first.
     strokes = [_inside(s, width) for s in sorted(strokes, key=lambda s: isinstance(s, Label))]
-    strokes += [moved(stroke, RIGHT, 4) for stroke in legend.strokes]
+    strokes += [moved(stroke, RIGHT, 4) for stroke in names.strokes]
     if unknown:
         text = f"not drawn here: {', '.join(sorted(set(unknown)))}"
         strokes.append(Label(width - RIGHT, height - 2, text, anchor="end", size=11))
@@ -308,7 +302,7 @@ def _legend(figure: go.Figure, width: int) -> Drawing:
     ]
     entries = entries if figure.layout.showlegend is not False else []
     bars = [_colour_bar(t) for _, t in seen if t.type == "heatmap" and t.showscale is not False]
-    return key([*entries, *bars], width - 2 * RIGHT)
+    return legend([*entries, *bars], width - 2 * RIGHT)
 
 
 def _colour_bar(trace: BaseTraceType) -> tuple[list[Stroke], str]:
@@ -327,10 +321,10 @@ def _colour_bar(trace: BaseTraceType) -> tuple[list[Stroke], str]:
 def _swatch(trace: BaseTraceType, colour: str) -> Stroke:
     """The mark of a trace in a legend."""
     if trace.type == "bar":
-        return filled(colour_at(trace.marker.color, 0, colour))
+        return Rectangle(2, 0, 12, 12, colour_at(trace.marker.color, 0, colour))
     ink = trace.line.color if isinstance(trace.line.color, str) else colour
     if "markers" in (trace.mode or "lines"):
         strokes = markers(trace, [(8.0, 6.0)], ink)
-        return strokes[0] if strokes else filled(ink)
+        return strokes[0] if strokes else Rectangle(2, 0, 12, 12, ink)
     dashed = trace.line.dash not in (None, "solid")
     return Polyline([(0, 6), (16, 6)], ink, trace.line.width or 2, dashed)

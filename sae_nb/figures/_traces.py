@@ -15,15 +15,7 @@ from PIL import Image
 from plotly.basedatatypes import BaseTraceType
 
 from sae_nb.figures._axes import Axis, borders, categories_of, matrix, numbers_of, plain
-from sae_nb.figures._svg_shapes import (
-    Dot,
-    Label,
-    Picture,
-    Polyline,
-    Rectangle,
-    Stroke,
-    parse_colour,
-)
+from sae_nb.figures.shapes import Dot, Label, Picture, Polyline, Rectangle, Stroke, parse_colour
 from sae_nb.figures.theme import (
     GREY,
     cividis,

@@ -19,7 +19,7 @@ COLUMNS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCurve:
-    """One small plot."""
+    """One small plot of a training: the number of its records that it shows, and how."""
 
     field: str
     """Name in the summary."""
@@ -77,6 +77,7 @@ TRAINING_CURVES = (
         positive=True,
     ),
 )
+"""The plots of a training, in order."""
 
 
 def training_curves(history: pd.DataFrame) -> go.Figure:

@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from sae_nb.figures import theme, to_png, to_svg
-from sae_nb.figures._static_render import draw_figure
+from sae_nb.figures import draw_figure, theme, to_png, to_svg
 from sae_nb.figures._sum_strips import NAME, sum_of_strips
-from sae_nb.figures._svg_shapes import Dot, Label, Picture, Polyline, Rectangle
+from sae_nb.figures.shapes import Dot, Label, Picture, Polyline, Rectangle
 
 
 def of_kind(figure: go.Figure, kind: type) -> list:

@@ -457,7 +457,7 @@ def _competing(images: Tensor, side: int, place: Place) -> Tensor | None:
 
 
 def _channels(colour: str) -> Tensor:
-    from sae_nb.figures._svg_shapes import parse_colour
+    from sae_nb.figures.shapes import parse_colour
 
     return torch.tensor(parse_colour(colour)[:3]) / 255
 

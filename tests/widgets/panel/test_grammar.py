@@ -27,7 +27,8 @@ from sae_nb_widgets.panel._plot import shared_script
 
 import sae_nb as sn
 from sae_nb.atoms import AtomNames
-from sae_nb.figures import Label, Picture, text_width, to_svg
+from sae_nb.figures import to_svg
+from sae_nb.figures.shapes import Label, Picture, text_width
 from sae_nb.figures.theme import escape
 from sae_nb_studies.models import plant_behaviour
 

@@ -15,7 +15,7 @@ from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._examples import Example
 from sae_nb.checks import one_of
 from sae_nb.figures import cividis, theme
-from sae_nb.figures._svg_shapes import Dot, Drawing
+from sae_nb.figures.shapes import Dot, Drawing
 from sae_nb.figures.theme import css_colour, format_number
 from sae_nb_widgets.components._base import HTML, VBox
 from sae_nb_widgets.components._curves import Chart, Curves, Line

@@ -8,7 +8,7 @@ import numpy as np
 
 from sae_nb.diffing import ChangedImage
 from sae_nb.figures import quoted_token, visible_token
-from sae_nb.figures._svg_shapes import shortened
+from sae_nb.figures.shapes import shortened
 from sae_nb.figures.theme import format_number, format_percent
 from sae_nb_widgets.panel._heading import place_words
 

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sae_nb.circuits._summary import CircuitSummary
-from sae_nb.figures import current_theme, text_width
-from sae_nb.figures._svg_shapes import shortened
+from sae_nb.figures import current_theme
+from sae_nb.figures.shapes import shortened, text_width
 
 LONGEST = 132.0
 ATTEMPTS = (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import traitlets as t
 
-from sae_nb.figures import Label, Picture, fade, theme
-from sae_nb.figures._svg_shapes import Drawing, Polyline, Rectangle, Stroke
+from sae_nb.figures import fade, theme
+from sae_nb.figures.shapes import Drawing, Label, Picture, Polyline, Rectangle, Stroke
 from sae_nb.figures.theme import escape
 from sae_nb_widgets.circuit._layout import Face, Layout, Pill
 from sae_nb_widgets.components import Component

@@ -15,12 +15,21 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.figures import Label, Picture, current_theme, fade, text_width, theme
-from sae_nb.figures._svg_layout import paragraph
-from sae_nb.figures._svg_shapes import Drawing, Polyline, Rectangle, Stroke, shortened
+from sae_nb.figures import current_theme, fade, theme
+from sae_nb.figures.shapes import (
+    Drawing,
+    Label,
+    Picture,
+    Polyline,
+    Rectangle,
+    Stroke,
+    shortened,
+    text_width,
+)
 from sae_nb.figures.theme import css_colour, escape, format_number, heat_colour
 from sae_nb_widgets.components._html_drawing import html_drawing
 from sae_nb_widgets.components._scripts import read_static
+from sae_nb_widgets.components._sheets import paragraph
 
 TRACK = fade(theme.GREY, 0.12)
 

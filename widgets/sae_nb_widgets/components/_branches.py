@@ -11,14 +11,14 @@ from jaxtyping import Float
 
 from sae_nb.activations._token_texts import directed, displayed, gathered, is_special
 from sae_nb.checks import one_of
-from sae_nb.figures import Label, current_theme, fade, text_width, theme, visible_token
-from sae_nb.figures._svg_layout import hstack, paragraph, stacked
-from sae_nb.figures._svg_shapes import Drawing, Rectangle, Stroke
+from sae_nb.figures import current_theme, fade, theme, visible_token
+from sae_nb.figures.shapes import Drawing, Label, Rectangle, Stroke, text_width
 from sae_nb.figures.theme import escape, format_number
 from sae_nb.generation import shared_beginning
 from sae_nb_widgets.components._base import Component, common_maximum, shade
 from sae_nb_widgets.components._concordance import INSIDE, joins_of
 from sae_nb_widgets.components._scripts import script
+from sae_nb_widgets.components._sheets import hstack, paragraph, stacked
 
 KINDS = {
     "up": "turned up",

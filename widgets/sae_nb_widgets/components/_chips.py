@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import traitlets as t
 
 from sae_nb.checks import one_of
-from sae_nb.figures import Label, current_theme, fade, text_width, theme, visible_token
-from sae_nb.figures._svg_layout import paragraph, stacked
-from sae_nb.figures._svg_shapes import Drawing, Polyline, Rectangle, Stroke, shortened
+from sae_nb.figures import current_theme, fade, theme, visible_token
+from sae_nb.figures.shapes import Drawing, Label, Polyline, Rectangle, Stroke, shortened, text_width
 from sae_nb.figures.theme import escape
 from sae_nb_widgets.components._base import Component, one_of_rows, tag_html, title_drawing
 from sae_nb_widgets.components._scripts import script
+from sae_nb_widgets.components._sheets import paragraph, stacked
 
 DOTS = 4
 """Dots of a name's evidence."""

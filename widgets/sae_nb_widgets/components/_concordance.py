@@ -9,12 +9,12 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.activations._token_texts import CONTINUED, is_special
-from sae_nb.figures import Label, current_theme, text_width, theme, visible_token
-from sae_nb.figures._svg_layout import paragraph, stacked
-from sae_nb.figures._svg_shapes import Drawing, Rectangle, Stroke, shortened
+from sae_nb.figures import current_theme, theme, visible_token
+from sae_nb.figures.shapes import Drawing, Label, Rectangle, Stroke, shortened, text_width
 from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._base import TRACK, legend_drawing, one_of_rows, shade, tag_html
 from sae_nb_widgets.components._scripts import script
+from sae_nb_widgets.components._sheets import paragraph, stacked
 from sae_nb_widgets.components._token_strip import TokenStrip
 
 INSIDE, AFTER_SPACE, NO_SPACE = range(3)

@@ -11,12 +11,12 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.figures import Label, current_theme, theme
-from sae_nb.figures._svg_layout import key, paragraph, stacked
-from sae_nb.figures._svg_shapes import INK, Dot, Drawing, Polyline, Rectangle, Stroke
+from sae_nb.figures import current_theme, theme
+from sae_nb.figures.shapes import INK, Dot, Drawing, Label, Polyline, Rectangle, Stroke, legend
 from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._base import Component, title_drawing
 from sae_nb_widgets.components._scripts import script
+from sae_nb_widgets.components._sheets import paragraph, stacked
 
 MOST_POINTS = 240
 """Per line: more than a small chart has pixels."""
@@ -216,7 +216,7 @@ def lines_key(lines: Sequence[Mapping[str, Any]], width: float) -> Drawing:
         (Polyline([(0, 6), (16, 6)], line["colour"] or INK, 3, line["dashed"]), name)
         for name, line in named.items()
     ]
-    return key(marks if len(named) > 1 else [], width)
+    return legend(marks if len(named) > 1 else [], width)
 
 
 def _thinned(values: Float[np.ndarray, " n"], stride: int) -> Float[np.ndarray, " m"]:

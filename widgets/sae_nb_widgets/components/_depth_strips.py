@@ -10,13 +10,13 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.figures import Label, current_theme, fade, theme
-from sae_nb.figures._svg_layout import paragraph, stacked
-from sae_nb.figures._svg_shapes import Drawing, Polyline, Rectangle, Stroke
+from sae_nb.figures import current_theme, fade, theme
+from sae_nb.figures.shapes import Drawing, Label, Polyline, Rectangle, Stroke
 from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._base import Component
 from sae_nb_widgets.components._curves import Chart, length_of, lines_html, lines_key, lines_of
 from sae_nb_widgets.components._scripts import script
+from sae_nb_widgets.components._sheets import paragraph, stacked
 
 STATIC_WIDTH = 270
 MARGIN, SIGNS = 6, 4.6

@@ -9,12 +9,21 @@ from typing import Any, Literal
 
 import traitlets as t
 
-from sae_nb.figures import Label, current_theme, fade, theme
-from sae_nb.figures._svg_layout import key, stacked
-from sae_nb.figures._svg_shapes import Dot, Drawing, Polyline, Rectangle, Stroke, shortened
+from sae_nb.figures import current_theme, fade, theme
+from sae_nb.figures.shapes import (
+    Dot,
+    Drawing,
+    Label,
+    Polyline,
+    Rectangle,
+    Stroke,
+    legend,
+    shortened,
+)
 from sae_nb.figures.theme import escape
 from sae_nb_widgets.components._base import Component, one_of_rows, style_sheet
 from sae_nb_widgets.components._scripts import read_static, script
+from sae_nb_widgets.components._sheets import stacked
 
 Tone = Literal["good", "bad", "plain"]
 
@@ -188,7 +197,7 @@ class DotRows(Component):
                     strokes += _mark_strokes(mark, left + room * column + 10, y - 0.3 * size, room)
         rows = Drawing(width, top + len(self.rows) * step, tuple(strokes))
         return stacked(
-            [rows, key([(_key_mark(name), words) for name, words in self.legend], width)]
+            [rows, legend([(_key_mark(name), words) for name, words in self.legend], width)]
         )
 
 

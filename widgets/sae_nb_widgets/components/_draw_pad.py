@@ -12,8 +12,8 @@ import traitlets as t
 from jaxtyping import UInt8
 from PIL import Image
 
-from sae_nb.figures import Picture, theme
-from sae_nb.figures._svg_shapes import Drawing
+from sae_nb.figures import theme
+from sae_nb.figures.shapes import Drawing, Picture
 from sae_nb.figures.theme import escape
 from sae_nb_widgets.components._base import Component
 from sae_nb_widgets.components._scripts import script

@@ -10,12 +10,12 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float, Int
 
-from sae_nb.figures import Label, current_theme, theme
-from sae_nb.figures._svg_layout import paragraph, stacked
-from sae_nb.figures._svg_shapes import Drawing, Polyline, Rectangle, Stroke
+from sae_nb.figures import current_theme, theme
+from sae_nb.figures.shapes import Drawing, Label, Polyline, Rectangle, Stroke
 from sae_nb.figures.theme import escape, format_count
 from sae_nb_widgets.components._base import Component, title_drawing
 from sae_nb_widgets.components._scripts import script
+from sae_nb_widgets.components._sheets import paragraph, stacked
 
 HEIGHTS: dict[str, Callable[[Any], Any]] = {"root": np.sqrt, "linear": np.asarray, "log": np.log1p}
 """A bar's height as a function of its count; all but "linear" keep rare values in sight."""

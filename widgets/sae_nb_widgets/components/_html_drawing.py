@@ -11,9 +11,18 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-from sae_nb.figures import Label, Picture, current_theme, text_width
-from sae_nb.figures._svg_layout import hstack, paragraph, stacked
-from sae_nb.figures._svg_shapes import Drawing, Polyline, Rectangle, Stroke, moved
+from sae_nb.figures import current_theme
+from sae_nb.figures.shapes import (
+    Drawing,
+    Label,
+    Picture,
+    Polyline,
+    Rectangle,
+    Stroke,
+    moved,
+    text_width,
+)
+from sae_nb_widgets.components._sheets import hstack, paragraph, stacked
 
 LINES = {"div", "p", "li", "tr", "h1", "h2", "h3", "h4", "ul", "ol", "table", "section", "summary"}
 CELLS = {"td", "th"}

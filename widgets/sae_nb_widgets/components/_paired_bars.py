@@ -9,17 +9,8 @@ from typing import Any
 import numpy as np
 import traitlets as t
 
-from sae_nb.figures import Label, current_theme, fade, text_width, theme
-from sae_nb.figures._svg_layout import (
-    filled,
-    hstack,
-    key,
-    paragraph,
-    random_tick,
-    solid_tick,
-    stacked,
-)
-from sae_nb.figures._svg_shapes import Drawing, Polyline, Rectangle, Stroke
+from sae_nb.figures import current_theme, fade, theme
+from sae_nb.figures.shapes import Drawing, Label, Polyline, Rectangle, Stroke, legend, text_width
 from sae_nb.figures.theme import css_colour, escape, format_number
 from sae_nb_widgets.components._base import (
     TRACK,
@@ -33,6 +24,7 @@ from sae_nb_widgets.components._base import (
     title_drawing,
 )
 from sae_nb_widgets.components._scripts import script
+from sae_nb_widgets.components._sheets import hstack, paragraph, random_tick, solid_tick, stacked
 
 NEGATIVE, POSITIVE = (css_colour(theme.SIGNED[end]) for end in (0, -1))
 MARKS = ("", "control", "before", "above", "below", "hollow")
@@ -221,7 +213,7 @@ class PairedBars(Component):
         high = 1.5 * size * len(self.labels)
         parts = [Drawing(names, high, tuple(labels))]
         parts += [_column_drawing(c, column, len(self.labels)) for c in self.columns]
-        return stacked([title, hstack(parts, gap=gap), key(self._marks(), width)], gap=4)
+        return stacked([title, hstack(parts, gap=gap), legend(self._marks(), width)], gap=4)
 
     def _marks(self) -> list[tuple[Stroke, str]]:
         """Marks of the key of a picture, and what they mean."""
@@ -252,7 +244,7 @@ def _mark_stroke(mark: str) -> Stroke:
         return random_tick()
     if mark == "before":
         return solid_tick()
-    return filled({"above": POSITIVE, "below": NEGATIVE}.get(mark, theme.CLEAR))
+    return Rectangle(2, 0, 12, 12, {"above": POSITIVE, "below": NEGATIVE}.get(mark, theme.CLEAR))
 
 
 def _mark_html(mark: str) -> str:

@@ -14,9 +14,8 @@ from PIL import Image
 
 from sae_nb.activations import Context
 from sae_nb.atoms._examples import clip_at, eight_bits, wave_file
-from sae_nb.figures import Label, Picture, current_theme as theme, fade, theme as colours
-from sae_nb.figures._svg_layout import hstack, paragraph, stacked
-from sae_nb.figures._svg_shapes import Drawing, Polyline, Rectangle, Stroke, shortened
+from sae_nb.figures import current_theme as theme, fade, theme as colours
+from sae_nb.figures.shapes import Drawing, Label, Picture, Polyline, Rectangle, Stroke, shortened
 from sae_nb.figures.theme import css_colour, escape, format_number
 from sae_nb_widgets.components._base import (
     Component,
@@ -30,6 +29,7 @@ from sae_nb_widgets.components._base import (
     title_drawing,
 )
 from sae_nb_widgets.components._scripts import script
+from sae_nb_widgets.components._sheets import hstack, paragraph, stacked
 
 # Above this side a picture is scaled down before it is sent: twelve of them must fit in 200 kB.
 LARGEST_SIDE = 128

@@ -6,7 +6,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Int16
 
-from sae_nb.figures._svg_shapes import Drawing
+from sae_nb.figures.shapes import Drawing
 from sae_nb_widgets.components._base import Component
 from sae_nb_widgets.components._scripts import script
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import traitlets as t
 
-from sae_nb.figures._svg_layout import solid_tick
-from sae_nb.figures._svg_shapes import Rectangle, Stroke
+from sae_nb.figures.shapes import Rectangle, Stroke
 from sae_nb.figures.theme import format_number
 from sae_nb_widgets.components._base import float_list
 from sae_nb_widgets.components._paired_bars import BAND, Column, PairedBars
+from sae_nb_widgets.components._sheets import solid_tick
 
 
 class Sparkbars(PairedBars):

@@ -7,13 +7,13 @@ import math
 import traitlets as t
 
 from sae_nb.atoms._peaks import STRONGEST, USUAL
-from sae_nb.figures import Label, current_theme, theme
-from sae_nb.figures._svg_layout import stacked
-from sae_nb.figures._svg_shapes import Drawing, Rectangle, Stroke
+from sae_nb.figures import current_theme, theme
+from sae_nb.figures.shapes import Drawing, Label, Rectangle, Stroke
 from sae_nb.figures.theme import css_colour, escape, format_number
 from sae_nb_widgets.components._base import Component, title_drawing
 from sae_nb_widgets.components._chips import sure_dots
 from sae_nb_widgets.components._scripts import script
+from sae_nb_widgets.components._sheets import stacked
 
 STEPS = 200
 """Steps from one end of a slider to the other."""

@@ -9,9 +9,8 @@ import traitlets as t
 from jaxtyping import Float
 
 from sae_nb.activations._token_texts import CONTINUED, directed, displayed, gathered
-from sae_nb.figures import Label, current_theme, text_width, theme, visible_token
-from sae_nb.figures._svg_layout import paragraph, stacked
-from sae_nb.figures._svg_shapes import Drawing, Rectangle, Stroke, shortened
+from sae_nb.figures import current_theme, theme, visible_token
+from sae_nb.figures.shapes import Drawing, Label, Rectangle, Stroke, shortened, text_width
 from sae_nb.figures.theme import css_colour, escape, format_number, heat_colour
 from sae_nb_widgets.components._base import (
     Component,
@@ -23,6 +22,7 @@ from sae_nb_widgets.components._base import (
     shade,
 )
 from sae_nb_widgets.components._scripts import script
+from sae_nb_widgets.components._sheets import paragraph, stacked
 
 TEN = 10
 """Letters of a sequence that are drawn together."""

@@ -15,7 +15,6 @@ import traitlets as t
 from sae_nb.atoms._searching import folded
 from sae_nb.checks import check_atom, checked
 from sae_nb.corpora import CorpusSummary, Documents, summarise_corpora
-from sae_nb.figures._volcano import draw_volcano, ring_volcano, volcano
 from sae_nb.figures.theme import format_count
 from sae_nb.files import write_bytes
 from sae_nb_widgets.components import PictureGrid
@@ -23,6 +22,7 @@ from sae_nb_widgets.components._concordance import words_around
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.corpora import _words as words
 from sae_nb_widgets.corpora._finding import CorpusFinder
+from sae_nb_widgets.corpora._volcano import draw_volcano, ring_volcano, volcano
 from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import (
     Atom,

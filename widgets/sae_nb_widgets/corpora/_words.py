@@ -13,7 +13,7 @@ from sae_nb.atoms import AtomNames, Labels
 from sae_nb.atoms._names import AtomCard
 from sae_nb.corpora import CorpusSummary, Documents
 from sae_nb.figures import category_style
-from sae_nb.figures._svg_shapes import shortened
+from sae_nb.figures.shapes import shortened
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.components._base import atom_mark
 from sae_nb_widgets.components._row_table import plain_cell

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sae_nb.figures import colour_scale, fade, number_of, theme
-from sae_nb.figures._plot_grids import on_axes
+from sae_nb.figures import colour_scale, fade, number_of, on_axes, theme
 
 CLASS_COLOURS = theme.OKABE_ITO[2:]
 """Blue and vermilion are taken: what Raptor predicts, and what a push brings."""

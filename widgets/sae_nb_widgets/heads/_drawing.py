@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from sae_nb.figures import current_theme, text_width, theme, visible_token
-from sae_nb.figures._svg_shapes import parse_colour, shortened
+from sae_nb.figures import current_theme, theme, visible_token
+from sae_nb.figures.shapes import parse_colour, shortened, text_width
 from sae_nb.figures.theme import escape, format_percent
 
 WIDTH = 560

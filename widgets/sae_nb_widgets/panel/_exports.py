@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import traitlets as t
 
 from sae_nb.checks import checked
-from sae_nb.figures._svg_shapes import Drawing
+from sae_nb.figures.shapes import Drawing
 from sae_nb.figures.theme import escape
 from sae_nb.files import write_bytes
 from sae_nb_widgets.panel import _pages as pages

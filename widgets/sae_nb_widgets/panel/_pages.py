@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import os
 import re
@@ -16,10 +17,8 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
-from sae_nb.figures import current_theme, template, theme, to_svg
-from sae_nb.figures._static_render import draw_figure, to_png_tag
-from sae_nb.figures._svg_layout import hstack, padded, paragraph, stacked
-from sae_nb.figures._svg_shapes import Drawing
+from sae_nb.figures import current_theme, draw_figure, template, theme, to_png, to_svg
+from sae_nb.figures.shapes import Drawing
 from sae_nb.figures.theme import (
     FIGURE_CONFIG,
     THIN_SPACE,
@@ -31,6 +30,7 @@ from sae_nb.figures.theme import (
 from sae_nb.files import write_bytes
 from sae_nb_widgets.components._base import Component, mark_atoms, style_sheet
 from sae_nb_widgets.components._html_drawing import html_drawing
+from sae_nb_widgets.components._sheets import hstack, padded, paragraph, stacked
 from sae_nb_widgets.panel._glossary import words_html
 from sae_nb_widgets.panel._heading import Heading, header_html
 from sae_nb_widgets.panel._status import sentence_html
@@ -246,9 +246,14 @@ def _figure_html(figure: go.Figure | None) -> str:
     )
 
 
+def _png_tag(figure: go.Figure) -> str:
+    data = base64.b64encode(to_png(figure, MAIN_WIDTH)).decode()
+    return f'<img width="{MAIN_WIDTH}" alt="the figure" src="data:image/png;base64,{data}"/>'
+
+
 def fallback_html(page: Page) -> str:
     """Return a small piece of HTML for viewers that run no widgets: title, answer, a drawing, a table."""
-    drawing = "" if page.figure is None else to_png_tag(page.figure)
+    drawing = "" if page.figure is None else _png_tag(page.figure)
     return (
         f"{header_html(page.heading)}{answer_html(page)}{drawing}"
         f"<details><summary>{RECORD}</summary>{record_table(page.record)}</details>"

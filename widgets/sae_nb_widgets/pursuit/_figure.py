@@ -15,8 +15,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
 from sae_nb.architectures import PursuitSteps
-from sae_nb.figures import current_theme, fade, number_of, plot_text, template, theme
-from sae_nb.figures._plot_grids import on_axes
+from sae_nb.figures import current_theme, fade, number_of, on_axes, plot_text, template, theme
 from sae_nb.figures.theme import format_number, scaled
 from sae_nb_widgets.panel._theming import figure_widget
 

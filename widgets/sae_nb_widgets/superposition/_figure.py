@@ -16,10 +16,11 @@ from sae_nb.figures import (
     fade,
     named,
     number_of,
+    on_axes,
+    plot_title,
     template,
     theme,
 )
-from sae_nb.figures._plot_grids import on_axes, plot_title
 from sae_nb.figures.theme import format_number, scaled
 
 ATOM_COLOUR = theme.OKABE_ITO[5]

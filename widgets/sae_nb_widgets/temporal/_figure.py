@@ -19,15 +19,17 @@ from sae_nb.figures import (
     colour_scale,
     current_theme,
     fade,
+    heatmap_cells,
     named,
     number_of,
+    on_axes,
     plot_text,
+    plot_title,
     quoted_token,
     template,
     theme,
     visible_token,
 )
-from sae_nb.figures._plot_grids import cells, on_axes, plot_title
 from sae_nb.figures.theme import format_number, scaled
 from sae_nb.temporal import Raster, TemporalSummary
 from sae_nb_widgets.components._concordance import joins_of, word_at
@@ -364,7 +366,7 @@ def draw_part(figure: go.Figure, record: TemporalSummary, view: View) -> None:
     names = [row_name(view.names, int(atom), record, view.raster) for atom in raster.atoms]
     weak, strong = fade(COLOURS[view.raster], FAINTEST), COLOURS[view.raster]
     with figure.batch_update():
-        shown.z = cells(raster.strengths)
+        shown.z = heatmap_cells(raster.strengths)
         said = np.array([[plot_text(name)] for name in names], object).reshape(n, 1)
         shown.customdata = np.repeat(said, record.n_times, axis=1)
         shown.meta = {"atoms": raster.atoms.tolist()}
@@ -475,7 +477,7 @@ def _draw_matrices(figure: go.Figure, record: TemporalSummary) -> None:
         cosines = record.similarity[part]
         matrix = named(figure, f"{part} similarity")
         places = np.arange(len(cosines)) * record.stride
-        matrix.z, matrix.x, matrix.y = cells(cosines.astype(np.float32)), places, places
+        matrix.z, matrix.x, matrix.y = heatmap_cells(cosines.astype(np.float32)), places, places
         away = cosines[~np.eye(len(cosines), dtype=bool)]
         most = float(np.abs(away).max(initial=0.0)) or 1.0
         # Not blue to orange: these colours mean predicted and novel here.

@@ -15,16 +15,18 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Float
 
 from sae_nb.figures import (
+    TRAINING_CURVES as CURVES,
+    TrainingCurve,
     category_style,
     colour_scale,
     current_theme,
     number_of,
+    on_axes,
     plot_text,
+    plot_title,
     template,
     theme,
 )
-from sae_nb.figures._plot_grids import on_axes, plot_title
-from sae_nb.figures._training import TRAINING_CURVES as CURVES, TrainingCurve
 from sae_nb.figures.theme import format_count, format_number, format_percent, scaled
 from sae_nb.training import AtomMotion, TrainingSummary
 

@@ -1,24 +1,11 @@
-"""Drawings put together on one sheet: paragraphs, drawings under and next to each other, keys of marks."""
+"""Drawings put together on one sheet: paragraphs, drawings under and next to each other; marks of keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from sae_nb.figures._svg_shapes import (
-    Drawing,
-    Label,
-    Polyline,
-    Rectangle,
-    Stroke,
-    moved,
-    text_width,
-)
+from sae_nb.figures.shapes import LEADING, Drawing, Label, Polyline, Stroke, moved, text_width
 from sae_nb.figures.theme import CONTROL, current_theme
-
-LEADING = 1.4
-"""Height of a line, in sizes of its letters."""
-
-SWATCH = 16
 
 
 def stacked(drawings: Iterable[Drawing], gap: float = 8) -> Drawing:
@@ -79,27 +66,6 @@ def paragraph(text: str, width: float, *, size: float | None = None, bold: bool 
         for i, line in enumerate(lines)
     ]
     return Drawing(width, len(lines) * LEADING * size, tuple(strokes))
-
-
-def key(entries: Sequence[tuple[Stroke | Sequence[Stroke], str]], width: float) -> Drawing:
-    """Return a legend: marks drawn in boxes of 16 × 12 pixels, the meaning of each next to it."""
-    size = current_theme().font_px
-    strokes: list[Stroke] = []
-    x = y = 0.0
-    for mark, words in entries:
-        wide = SWATCH + 4 + text_width(words, size)
-        if x and x + wide > width:
-            x, y = 0.0, y + LEADING * size
-        marks = mark if isinstance(mark, Sequence) else [mark]
-        strokes += [moved(stroke, x, y + 0.35 * size - 3) for stroke in marks]
-        strokes += [Label(x + SWATCH + 4, y + size, words, anchor="start", size=size)]
-        x += wide + 14
-    return Drawing(width, y + LEADING * size if entries else 0, tuple(strokes))
-
-
-def filled(colour: str) -> Stroke:
-    """Return the mark of a bar or a point in a legend."""
-    return Rectangle(2, 0, 12, 12, colour)
 
 
 def random_tick() -> Stroke:

@@ -1,4 +1,14 @@
-"""Five strokes — rectangle, line, dot, text, picture — drawn as SVG or as PNG without a browser."""
+"""For builders of components: drawings of five strokes, as SVG or as PNG without a browser.
+
+A `Drawing` is a sheet with strokes on it: `Rectangle`, `Polyline`, `Dot`, `Label` and `Picture`, all in CSS
+pixels from its top left corner.
+
+Example
+-------
+>>> sheet = Drawing(80, 20, (Rectangle(0, 0, 20, 20), Label(24, 15, "strength", anchor="start")))
+>>> sheet.to_svg()[:4], sheet.to_png()[1:4]
+('<svg', b'PNG')
+"""
 
 from __future__ import annotations
 
@@ -13,14 +23,18 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from sae_nb.figures.theme import BLACK, PAGE_INKS, RINGS, WHITE, escape
+from sae_nb.figures.theme import BLACK, PAGE_INKS, RINGS, WHITE, current_theme, escape
 
 INK = "currentColor"
 """The page's own ink in SVG, nearly black in PNG, whose ground is white."""
 
-FONTS = ("DejaVuSans.ttf", "Arial.ttf", "Helvetica.ttc", "LiberationSans-Regular.ttf")
-BOLD_FONTS = ("DejaVuSans-Bold.ttf", "Arial Bold.ttf", "LiberationSans-Bold.ttf")
-PLAIN = str.maketrans(
+LEADING = 1.4
+"""Height of a line of text, in sizes of its letters."""
+
+_SWATCH = 16
+_FONTS = ("DejaVuSans.ttf", "Arial.ttf", "Helvetica.ttc", "LiberationSans-Regular.ttf")
+_BOLD_FONTS = ("DejaVuSans-Bold.ttf", "Arial Bold.ttf", "LiberationSans-Bold.ttf")
+_PLAIN = str.maketrans(
     {"\u2009": " ", "\u2212": "-", "²": "2", "–": "-", "·": "-", "…": "...", "×": "x", "≥": ">="}
 )
 
@@ -169,7 +183,7 @@ class Label:
     def paint(self, on: Sheet) -> None:
         """Paint pixels."""
         font, complete = _font(round(self.size * on.scale), self.bold)
-        text = self.text if complete else self.text.translate(PLAIN)
+        text = self.text if complete else self.text.translate(_PLAIN)
         anchor = {"start": "ls", "middle": "ms", "end": "rs"}[self.anchor]
         x, y = self.x * on.scale, self.y * on.scale
         style: dict[str, Any] = {"font": font, "fill": parse_colour(self.colour)}
@@ -264,7 +278,7 @@ class Drawing:
 @cache
 def _font(size: int, bold: bool = False) -> tuple[Any, bool]:
     """A font and whether it has the signs our numbers use."""
-    for name in BOLD_FONTS if bold else FONTS:
+    for name in _BOLD_FONTS if bold else _FONTS:
         try:
             return ImageFont.truetype(name, size), True
         except OSError:
@@ -275,7 +289,7 @@ def _font(size: int, bold: bool = False) -> tuple[Any, bool]:
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Return width of a line of text as `Label` paints it, in CSS pixels."""
     font, complete = _font(round(2 * size), bold)
-    return float(font.getlength(text if complete else text.translate(PLAIN))) / 2
+    return float(font.getlength(text if complete else text.translate(_PLAIN))) / 2
 
 
 def shortened(text: str, size: float, width: float) -> str:
@@ -285,6 +299,22 @@ def shortened(text: str, size: float, width: float) -> str:
     while text and text_width(f"{text}…", size) > width:
         text = text[:-1]
     return f"{text.rstrip()}…"
+
+
+def legend(entries: Sequence[tuple[Stroke | Sequence[Stroke], str]], width: float) -> Drawing:
+    """Return a legend: marks drawn in boxes of 16 × 12 pixels, the meaning of each next to it."""
+    size = current_theme().font_px
+    strokes: list[Stroke] = []
+    x = y = 0.0
+    for mark, words in entries:
+        wide = _SWATCH + 4 + text_width(words, size)
+        if x and x + wide > width:
+            x, y = 0.0, y + LEADING * size
+        marks = mark if isinstance(mark, Sequence) else [mark]
+        strokes += [moved(stroke, x, y + 0.35 * size - 3) for stroke in marks]
+        strokes += [Label(x + _SWATCH + 4, y + size, words, anchor="start", size=size)]
+        x += wide + 14
+    return Drawing(width, y + LEADING * size if entries else 0, tuple(strokes))
 
 
 @cache

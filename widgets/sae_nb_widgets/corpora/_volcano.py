@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int
 
-from sae_nb.figures._plot_grids import framed
-from sae_nb.figures._svg_shapes import shortened, text_width
+from sae_nb.figures import framed
+from sae_nb.figures.shapes import shortened, text_width
 from sae_nb.figures.theme import CONTROL, CONTROL_DASH, GREY, category_style, fade, plot_text
 
 SMALLEST_Q = 1e-300
