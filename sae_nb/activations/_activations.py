@@ -25,7 +25,7 @@ from sae_nb._hints import KnowsOtherWords
 from sae_nb.activations._context import ROLES, Context, Ragged, Tokens, content_of_samples
 from sae_nb.activations._named_positions import policy_text
 from sae_nb.activations._rows import Rows, generator_for, shuffled_batches
-from sae_nb.activations._token_texts import CONTINUED, whole_at
+from sae_nb.activations.tokens import CONTINUED, whole_at
 from sae_nb.checks import (
     Between,
     Count,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sae_nb.activations._activations import Activations
 from sae_nb.activations._context import Context
-from sae_nb.activations._token_texts import content_of
+from sae_nb.activations.tokens import content_of
 from sae_nb.checks import checked
 
 Places = Int[Tensor, " n"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import accumulate
@@ -15,15 +15,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.activations._modality import OTHER, Modality, modality_of
+from sae_nb.activations._modality import OTHER, Modality
 from sae_nb.activations._named_positions import policy_text
-from sae_nb.activations._token_texts import (
-    CONTINUED,
-    displayed,
-    needs_neighbours,
-    spelled,
-    whole_at,
-)
+from sae_nb.activations.tokens import join_tokens, needs_neighbours, texts_to_draw, whole_at
 
 ROLES = ("template", "system", "user", "assistant", "tool", "other")
 """Author of a token of a conversation; the template's tokens are those that ask for an answer."""
@@ -42,7 +36,7 @@ class Ragged(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PlacedImages:
-    """The images in texts, as displayed, and where their patches are."""
+    """The images in texts, as texts_to_draw, and where their patches are."""
 
     pictures: UInt8[Tensor, "n_images 3 height width"]
     at: Int[Tensor, "n_images 5"]
@@ -87,7 +81,7 @@ class Context:
     """Kind of input, and how many samples the model was shown."""
 
     pictures: UInt8[Tensor, "n_samples 3 height width"] | None = None
-    """The images as displayed, before normalisation."""
+    """The images as texts_to_draw, before normalisation."""
 
     sounds: Ragged | None = None
     """The sounds as played, int16; `sample_rate` values per second."""
@@ -184,7 +178,7 @@ class Context:
     @property
     def modality(self) -> Modality:
         """The record of what samples of this kind are called and how they are shown."""
-        return modality_of(self.kind)
+        return Modality.of(self.kind)
 
     @property
     def sample_rate(self) -> float | None:
@@ -230,7 +224,7 @@ class Context:
             names = [self._name_of_id.get(token, f"<id {token}>") for token in ids]
         else:
             names = [self.token_name(position, token) for position, token in enumerate(ids)]
-        return displayed(names, letters=self.bytes_as_letters)
+        return texts_to_draw(names, letters=self.bytes_as_letters)
 
     @cached_property
     def names_in_place(self) -> Mapping[int, tuple[str, str]]:
@@ -501,38 +495,6 @@ def content_of_samples(
         f'`group_by` must be "sample" for activations that do not keep their {group_by}s, got {group_by!r}. '
         "Leave it out."
     )
-
-
-def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
-    """Return the text of every id, spaces included, one token at a time; a byte without text as its number.
-
-    A sentencepiece tokenizer drops the leading space of one token, so its marker is translated by hand.
-    """
-    names: dict[int, str] = {}
-    for token_id in ids:
-        piece = tokenizer.convert_ids_to_tokens([token_id])[0]
-        if piece is None:
-            names[token_id] = f"<id {token_id}>"
-        elif "▁" in piece:
-            names[token_id] = piece.replace("▁", " ")
-        else:
-            text = tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
-            names[token_id] = text if text and "�" not in text else spelled(piece)
-    return names
-
-
-def token_texts(tokenizer: object, ids: Sequence[int]) -> list[str]:
-    """Return the texts of neighbouring tokens: a character is in the token in which it begins."""
-    names = describe_ids(tokenizer, set(ids))
-    return displayed([names[i] for i in ids])
-
-
-def join_tokens(texts: Sequence[str], whole: Sequence[str] = ()) -> str:
-    """Return the text of neighbouring tokens, with spaces where the tokenizer keeps none."""
-    texts = [text for text in texts if text != CONTINUED]
-    if any(text[:1].isspace() for text in (*texts, *whole)):
-        return "".join(texts)
-    return " ".join(texts).replace(" ##", "")
 
 
 def join_contexts(contexts: Sequence[Context]) -> Context:

@@ -85,6 +85,13 @@ class Modality:
     fit: Callable[..., Any] | None = None
     examples: Callable[[int, int], Any] | None = None
 
+    @staticmethod
+    def of(kind: str) -> Modality:
+        """Return the record of a kind of input by its name; one that is not known here has plain samples."""
+        name = _EARLIER.get(kind, kind)
+        modality = MODALITIES.get(name) or kinds().get(name)
+        return modality or Modality(name=kind)
+
     @property
     def is_plain(self) -> bool:
         """Whether samples can be neither read as text nor viewed."""
@@ -198,10 +205,3 @@ kinds: Hook[[], dict[str, Modality]] = Hook("kinds")
 
 _EARLIER = {"other": OTHER.name}
 """Names in files of earlier versions."""
-
-
-def modality_of(kind: str) -> Modality:
-    """Return the record of a kind of input; one that is not known here has plain samples."""
-    name = _EARLIER.get(kind, kind)
-    modality = MODALITIES.get(name) or kinds().get(name)
-    return modality or Modality(name=kind)

@@ -244,7 +244,7 @@ HOW_TO_GET_GRADIENTS = (
 
 
 @checked(leave=("data",))
-def of_sites(sae: _Sites, data: object, *, name: str = "data") -> Any:
+def acts_of_sites(sae: _Sites, data: object, *, name: str = "data") -> Any:
     """Return the argument for a dictionary of several sites as activations; other data unchanged."""
     n_reads, writes = len(sae.reads), sae.writes
     if writes is None:
@@ -414,15 +414,6 @@ def check_sae(sae: object) -> None:
         )
 
 
-def check_varies(acts: Activations) -> None:
-    """Refuse rows that are all the same, of which nothing can be learned, explained or answered."""
-    if bool((acts.x == acts.x[:1]).all()):
-        raise ValueError(
-            f"`acts` must vary, but all {len(acts)} rows are the same. Capture other inputs, or another "
-            "hook point."
-        )
-
-
 def check_one_place(sae: Any, *, name: str = "sae", may_write: bool = False) -> None:
     """Refuse a dictionary that reads several places, or writes another than it reads unless it may."""
     check_sae(sae)
@@ -487,7 +478,7 @@ def acts_for(
 
 def _of_two_sites(sae: Any, acts: object, name: str, target: bool) -> object:
     """Return what is read, paired with what is written if that is given or needed."""
-    given = of_sites(sae, acts, name=name)
+    given = acts_of_sites(sae, acts, name=name)
     written = given.target if isinstance(given, Activations) else None
     if written is None or written is given:
         if target:

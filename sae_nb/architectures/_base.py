@@ -18,7 +18,7 @@ from sae_nb._hints import ClassOfOtherWords, no_attribute
 from sae_nb._hooks import Hook
 from sae_nb.activations import Activations
 from sae_nb.activations._hook_point_check import other_model, warn_of_place
-from sae_nb.activations._sites import as_one, of_sites
+from sae_nb.activations._sites import acts_of_sites, as_one
 from sae_nb.architectures._describing import card, one_line
 from sae_nb.architectures._initialisation import (
     Directions,
@@ -659,7 +659,7 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
 
     def _first_rows(self, x: Data | Sequence[Any], generator: torch.Generator | None) -> Rows:
         """Training rows in memory; of what is on disk a sample."""
-        data, width = of_sites(self, x, name="x"), sum(self.sites)
+        data, width = acts_of_sites(self, x, name="x"), sum(self.sites)
         if isinstance(data, Activations):
             data = data.joined
             if data.on_disk:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sae_nb.activations._token_texts import CONTINUED
+from sae_nb.activations.tokens import CONTINUED
 from sae_nb.atoms._evidence import LabelEvidence
 from sae_nb.atoms._words import PATCHES, PREFIX, row_words
 from sae_nb.figures import visible_token

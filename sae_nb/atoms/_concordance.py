@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from sae_nb.activations._token_texts import CONTINUED
+from sae_nb.activations.tokens import CONTINUED
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._examples import Choice, Example, build_examples, choose_rows, one_per_sample
 from sae_nb.checks import Count, at_least, check_atom, checked

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations._context import describe_ids
+from sae_nb.activations.tokens import describe_ids
 from sae_nb.atoms._examples import choose_rows
 from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.lenses import measured_effects

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int16, UInt8
 
 from sae_nb.activations._context import Context
-from sae_nb.activations._token_texts import CONTINUED, REACH, is_special
+from sae_nb.activations.tokens import CONTINUED, REACH, is_special
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.checks import one_of
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from sae_nb.activations._context import (
     Context,
-    describe_ids,
     join_columns,
     placed_images,
     ragged_sounds,
     ragged_tokens,
 )
 from sae_nb.activations._modality import LANGUAGE
+from sae_nb.activations.tokens import describe_ids
 from sae_nb.models._states import TokenAxes
 
 if TYPE_CHECKING:

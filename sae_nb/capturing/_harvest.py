@@ -18,7 +18,7 @@ from torch import Tensor
 from sae_nb.activations._massive import row_norms
 from sae_nb.activations._named_positions import NamedPositions
 from sae_nb.activations._positions import PositionPolicy
-from sae_nb.activations._token_texts import whole_at
+from sae_nb.activations.tokens import whole_at
 from sae_nb.capturing._batch_rows import BatchRows, NormLimits, batch_rows, check_roles, joined_rows
 from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._copies import Copies

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sae_nb.activations._context import token_texts
 from sae_nb.activations._sites import check_one_place
+from sae_nb.activations.tokens import token_texts
 from sae_nb.checks import as_dictionary, shown
 from sae_nb.circuits._passes import Layer
 from sae_nb.models._inputs import read_again

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.activations._sites import acts_for, check_sae, of_sites
+from sae_nb.activations._sites import acts_for, acts_of_sites, check_sae
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._names import rows_in_words
 from sae_nb.checks import Count, Seed, checked, one_of
@@ -326,7 +326,7 @@ def base_rate(sae: SparseAutoencoder, given: object = None) -> BaseRate | None:
         store = examples_of(sae)
         return None if store is None else base_rate(sae, store)
     if isinstance(given, tuple):  # what a transcoder reads and writes
-        given = of_sites(sae, given, name="frequency")
+        given = acts_of_sites(sae, given, name="frequency")
     if isinstance(given, Activations):
         acts = acts_for(sae, given, name="frequency")
         return _of(sae, all_codes(sae, acts), f"{len(acts)} rows of activations")

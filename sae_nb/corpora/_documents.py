@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._hints import near
-from sae_nb.activations._context import Context, join_tokens
-from sae_nb.activations._token_texts import CONTINUED, is_special
+from sae_nb.activations._context import Context
+from sae_nb.activations.tokens import CONTINUED, is_special, join_tokens
 from sae_nb.atoms._examples import Example, in_picture, in_text, place_in
 from sae_nb.checks import Count, check_atom, checked, row_numbers
 from sae_nb.corpora._words import WORD, Words, most_common, words_of

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sae_nb.activations._context import describe_ids, token_texts
+from sae_nb.activations.tokens import describe_ids, token_texts
 from sae_nb.checks import Count, checked
 from sae_nb.diffing._model_diff import ModelDiff, check_alike, check_found, read_by_both
 from sae_nb.findings import Finding

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations._context import token_texts
+from sae_nb.activations.tokens import token_texts
 from sae_nb.checks import Count, Seed, checked, shown
 from sae_nb.diffing._layer_differences import LayerDifference, heads_of, lens_divergence
 from sae_nb.diffing._own_atoms import MEAN, OwnAtoms, directions_between, own_atoms

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._context import Context, describe_ids
-from sae_nb.activations._token_texts import displayed
+from sae_nb.activations._context import Context
+from sae_nb.activations.tokens import describe_ids, texts_to_draw
 from sae_nb.checks import LARGEST, check_atom, check_count, check_real, check_seed, shown
 from sae_nb.generation._continuing import Continuation, shared_beginning
 from sae_nb.generation._writing import check_length, check_writer, text_of
@@ -456,7 +456,7 @@ class Generation:
             return self._with_patches([str(i) for i in ids])
         if new := set(ids) - self._names.keys():
             self._names |= describe_ids(self.model.tokenizer, new)
-        return self._with_patches(displayed([self._names[i] for i in ids]))
+        return self._with_patches(texts_to_draw([self._names[i] for i in ids]))
 
     def _with_patches(self, names: list[str]) -> list[str]:
         """Return names of tokens in which patches of images are named by their places."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from sae_nb.activations._modality import modality_of
+from sae_nb.activations._modality import Modality
 from sae_nb.atoms._evidence import By
 from sae_nb.checks import answered, check_callable
 from sae_nb.evaluation.explanations._detection import (
@@ -132,7 +132,7 @@ def reader_of(entry: AtomLabel, facts: RowFacts, judge: AskedJudge | None) -> Re
     if entry.text in facts.labels:
         truth = facts.labels[entry.text]
         return "attribute", lambda windows: [bool(truth[w.rows].any()) for w in windows]
-    if not modality_of(facts.kind).is_text:
+    if not Modality.of(facts.kind).is_text:
         return "Nobody reads this label: pass attributes= with a truth of its name."
     words = content_words(entry.text)
     if not words:

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from sae_nb.activations._context import describe_ids
+from sae_nb.activations.tokens import describe_ids
 from sae_nb.checks import check_integer, shown
 from sae_nb.models import HookPointNotFound
 from sae_nb.models._answers import logit_cap, uncapped

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations._context import token_texts
+from sae_nb.activations.tokens import token_texts
 from sae_nb.lenses._head import Head, pooled, reads_tokens
 from sae_nb.models._running import run
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sae_nb._hints import KnowsOtherWords
 from sae_nb.activations._context import Context
-from sae_nb.activations._modality import Modality, kinds, modality_of
+from sae_nb.activations._modality import Modality, kinds
 from sae_nb.checks import (
     Count,
     Seed,
@@ -222,7 +222,7 @@ class LiveModel(KnowsOtherWords):
     def modality(self) -> Modality:
         """Kind of input as a record: its words, how it is read and shown. Equal to `kind`."""
         kinds()  # with their readers
-        return modality_of(self.kind)
+        return Modality.of(self.kind)
 
     @property
     def n_layers(self) -> int | None:

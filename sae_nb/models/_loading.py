@@ -15,7 +15,7 @@ from torch import nn
 
 from sae_nb import data
 from sae_nb._hints import words
-from sae_nb.activations._modality import AUDIO, LANGUAGE, VISION, modality_of
+from sae_nb.activations._modality import AUDIO, LANGUAGE, VISION, Modality
 from sae_nb.checks import Between, at_least, check_device, check_path, checked
 from sae_nb.files._atomic import existing_folder, read_json
 from sae_nb.models import _facts as facts
@@ -442,7 +442,7 @@ def wrap(
             "Wrap module.audio_model or module.text_model."
         )
     kind = kind_of(module, tokenizer, bool(pictures))
-    modality = modality_of(kind)
+    modality = Modality.of(kind)
     rate = facts.sample_rate(module) if sample_rate is None else float(sample_rate)
     prepared: Any = preprocess
     if sounds:

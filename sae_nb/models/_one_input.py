@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int16, UInt8
 
-from sae_nb.activations._context import Context, PlacedImages, describe_ids, token_texts
+from sae_nb.activations._context import Context, PlacedImages
+from sae_nb.activations.tokens import describe_ids, token_texts
 from sae_nb.models._inputs import Batch
 from sae_nb.models._states import TokenAxes, timed_layout
 

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.activations._context import ROLES, describe_ids, token_texts
+from sae_nb.activations._context import ROLES
+from sae_nb.activations.tokens import describe_ids, token_texts
 from sae_nb.checks import LARGEST, one_of, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._chat import Conversation, conversation, is_conversation, is_message

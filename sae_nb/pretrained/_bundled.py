@@ -17,7 +17,7 @@ N_NEAR = 3
 _DECODERS = ("gemma-3-270m", "smollm2-135m", "tiny-gpt")
 """Models of pretrained SAEs that have attention sinks."""
 
-FACTS = "examples.json"
+MEASUREMENTS = "examples.json"
 """Measurements of a pretrained SAE, in its folder."""
 
 _MEASURED = ("r2", "l0", "dead_fraction")
@@ -51,12 +51,6 @@ def bundled_name(sae: object) -> str:
     return f"{getattr(sae, 'model_name', None)}/{place}"
 
 
-def transcoder_places(place: str) -> tuple[str, str] | None:
-    """Return what a transcoder "mlp.L" reads and writes; None for a hook point."""
-    kind, _, layer = place.partition(".")
-    return (f"mlp_in.{layer}", f"mlp_out.{layer}") if kind == "mlp" else None
-
-
 def near_names(name: str) -> str:
     """Return, in words, the pretrained SAEs whose names are nearest to one that is none."""
     from difflib import get_close_matches
@@ -81,7 +75,9 @@ def own_sae(
     `elsewhere` finds a class that is not an architecture by the name it was saved under.
     """
     sae = read_sae(folder, elsewhere)
-    if (folder / FACTS).is_file() and (report := read_json(folder / FACTS).get("report")):
+    if (folder / MEASUREMENTS).is_file() and (
+        report := read_json(folder / MEASUREMENTS).get("report")
+    ):
         # Of held-out rows; what its training measured is of the last batch, and counts dead atoms on more rows.
         of_report = {name: row["value"] for name, row in report.items() if name in _MEASURED}
         own = {} if sae.measured is None else sae.measured

@@ -31,7 +31,13 @@ from sae_nb.files._atomic import read_json, read_manifest
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.files._tensors import read_tensors
 from sae_nb.labelling import labels as read_labels
-from sae_nb.pretrained._bundled import FACTS, bundled_folder, bundled_name, near_names, own_sae
+from sae_nb.pretrained._bundled import (
+    MEASUREMENTS,
+    bundled_folder,
+    bundled_name,
+    near_names,
+    own_sae,
+)
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -40,9 +46,6 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 SAMPLES_AT_ONCE = 64
-
-LABELS = "labels.json"
-"""The evidence of the labels, in the form of `sn.label`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,10 @@ class ExampleStore:
     >>> examples.labels[examples.match("digit 0").atom]
     'digit 0'
     """
+
+    FACTS, ARRAYS, LABELS = MEASUREMENTS, "examples.safetensors", "labels.json"
+    """Its files, next to its SAE's: measurements; samples, codes and what there is one of per atom; evidence of
+    the labels, in the form of `sn.label`."""
 
     name: str
     acts: Activations
@@ -243,7 +250,7 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
     read_manifest(folder, KIND)
     sae = own_sae(folder)
     sae.folder = folder
-    arrays, facts = read_tensors(folder / ARRAYS), read_json(folder / FACTS)
+    arrays, facts = read_tensors(folder / ExampleStore.ARRAYS), read_json(folder / MEASUREMENTS)
     if "level" in arrays:
         acts, codes = _stored(sae, arrays, facts, _as_it_is(folder))
     else:
@@ -252,7 +259,7 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
     for match in facts["read"]:
         scores = "F1 {f1:.2f} (precision {precision:.2f}, recall {recall:.2f})"
         labels.write(match["atom"], match["factor"], scores.format(**match))
-    if (folder / LABELS).is_file():
+    if (folder / ExampleStore.LABELS).is_file():
         kept = read_labels(folder, sae)
         for atom, text in kept.items():
             if atom not in labels:  # a name that was written by a reader, of no known factor
@@ -329,7 +336,7 @@ def _rendered(plan: dict[str, Any]) -> dict[str, Tensor]:
     from sae_nb.models._sound_inputs import played
     from sae_nb.models._sound_transformer import SoundTransformerConfig
     from sae_nb.models._spectrograms import spectrogram_faces
-    from sae_nb.pretrained._evaluation_data import SHOW, seed_of
+    from sae_nb.pretrained.inputs import SHOW, seed_of
 
     waves = sounds(plan["sizes"]["samples"][SHOW], seed_of(SHOW, plan["seed"])).waveforms
     return {
@@ -343,14 +350,14 @@ def _rendered(plan: dict[str, Any]) -> dict[str, Tensor]:
 def _drawn(sae: SparseAutoencoder, facts: dict[str, Any]) -> tuple[Activations, SparseCodes]:
     """Run the live model on the samples that the recipe names, and encode them."""
     from sae_nb.models import load_model
-    from sae_nb.pretrained._evaluation_data import SHOW, Sizes, inputs_of
+    from sae_nb.pretrained.inputs import SHOW, Sizes, inputs_of
 
     model, plan = load_model(str(sae.model_name), device="cpu"), facts["plan"]
-    acts = captured_for(sae, model, inputs_of(model, SHOW, Sizes(**plan["sizes"]), plan["seed"]))
+    acts = capture_for(sae, model, inputs_of(model, SHOW, Sizes(**plan["sizes"]), plan["seed"]))
     return acts, sae.encode(acts.x)
 
 
-def captured_for(sae: SparseAutoencoder, model: LiveModel, inputs: Inputs) -> Activations:
+def capture_for(sae: SparseAutoencoder, model: LiveModel, inputs: Inputs) -> Activations:
     """Return what an SAE reads of a model's activations, and for a transcoder what it is to write."""
     from sae_nb.capturing import capture
 
@@ -380,7 +387,6 @@ def _reconstructed(codes: SparseCodes, sae: SparseAutoencoder) -> MadeRows:
 # rounding error is at most s_j / 255 · √(z / s_j), so weak firings keep their digits.
 
 
-ARRAYS = "examples.safetensors"
 LEVELS = 255
 
 

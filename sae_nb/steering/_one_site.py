@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations._sites import AND, of_sites
+from sae_nb.activations._sites import AND, acts_of_sites
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.models import HookPointNotFound
@@ -97,7 +97,7 @@ class OneSite:
         """Return activations to take strengths from: of all sites, or codes."""
         if not isinstance(acts, tuple | list):
             return acts
-        return acts[self.site] if self.reads_alone else of_sites(self.whole, acts, name="acts")
+        return acts[self.site] if self.reads_alone else acts_of_sites(self.whole, acts, name="acts")
 
     def taps(self, model: LiveModel, point: HookPoint) -> Taps | None:
         """Return the other sites, if the code needs them; refused if they are not seen in time."""

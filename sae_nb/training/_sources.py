@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sae_nb.activations import Activations, ActivationSource
 from sae_nb.activations._context import content_of_samples
 from sae_nb.activations._positions import PositionPolicy
-from sae_nb.activations._sites import AND, HOW_TO_GET_GRADIENTS, WithGradient, of_sites
+from sae_nb.activations._sites import AND, HOW_TO_GET_GRADIENTS, WithGradient, acts_of_sites
 from sae_nb.checks import (
     available_memory,
     check_finite,
@@ -183,7 +183,7 @@ def _as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
     if ordered and isinstance(data, tuple | list):
         data = [in_order(part) for part in data]
     if saes and hasattr(saes[0], "reads"):
-        data = of_sites(cast("SparseAutoencoder", saes[0]), data)
+        data = acts_of_sites(cast("SparseAutoencoder", saes[0]), data)
     if ordered and not isinstance(data, Sequences):
         limits = [sae.context for sae in ordered if sae.context is not None]  # type: ignore[attr-defined]
         gaps = "refuse" if readers else "cut"

@@ -14,8 +14,8 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from sae_nb.activations import Activations, Context, Ragged, concatenate, load_activations
-from sae_nb.activations._context import describe_ids, join_tokens
 from sae_nb.activations._rows import Rows, Shuffle
+from sae_nb.activations.tokens import describe_ids, join_tokens
 from sae_nb.capturing import capture
 from sae_nb.models import wrap
 

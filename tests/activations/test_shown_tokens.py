@@ -11,7 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.activations import Activations, Context, Ragged
-from sae_nb.activations._token_texts import CONTINUED
+from sae_nb.activations.tokens import CONTINUED
 from tests.files.by_hand import write_manifest
 
 TEXTS = ["我在中国 and 👩‍👩‍👧", "plain words", "naïve ð, CAFÉ» Ã© � e\u0301"]
@@ -66,7 +66,7 @@ def test_tables_words_and_errors_show_the_same(model, acts: Activations) -> None
 
 def test_a_byte_alone_is_a_number() -> None:
     """Of what a model might say next no neighbour is known; true letters stay."""
-    from sae_nb.activations._context import describe_ids
+    from sae_nb.activations.tokens import describe_ids
 
     tokenizer = sn.load_model("tiny-gpt").tokenizer
     ids = tokenizer("中é», �", add_special_tokens=False).input_ids

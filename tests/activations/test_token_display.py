@@ -8,13 +8,7 @@ import pytest
 import torch
 
 from sae_nb.activations import Context, Ragged
-from sae_nb.activations._token_texts import (
-    CONTINUED,
-    RIGHT_TO_LEFT,
-    directed,
-    displayed,
-    is_special,
-)
+from sae_nb.activations.tokens import CONTINUED, is_special, texts_to_draw
 
 TEXTS = (
     "plain words, and 1.5 numbers\n\tindented",
@@ -42,7 +36,7 @@ def _tokens(text: str, size: int) -> list[str]:
 def test_wherever_a_text_is_cut_it_reads_as_it_was_written(text: str, size: int) -> None:
     """One text per token; together, without the marks, they are the text."""
     tokens = _tokens(text, size)
-    shown = displayed(tokens)
+    shown = texts_to_draw(tokens)
     assert len(shown) == len(tokens)
     assert "".join(piece for piece in shown if piece != CONTINUED) == text
     for piece in shown[1:]:
@@ -53,53 +47,35 @@ def test_wherever_a_text_is_cut_it_reads_as_it_was_written(text: str, size: int)
 
 def test_joined_emoji_are_one_character() -> None:
     """A family cut into its members is drawn where it begins; flags come in pairs."""
-    assert displayed(["👩", "\u200d", "👩", "\u200d", "👧", "!"]) == [
+    assert texts_to_draw(["👩", "\u200d", "👩", "\u200d", "👧", "!"]) == [
         "👩\u200d👩\u200d👧", CONTINUED, CONTINUED, CONTINUED, CONTINUED, "!",
     ]  # fmt: skip
-    assert displayed(["🇺", "🇦", "🇧", "🇷"]) == ["🇺🇦", CONTINUED, "🇧🇷", CONTINUED]
+    assert texts_to_draw(["🇺", "🇦", "🇧", "🇷"]) == ["🇺🇦", CONTINUED, "🇧🇷", CONTINUED]
 
 
 def test_bytes_of_other_tokenizers_are_read_too() -> None:
-    assert displayed(["<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "x"])[0] == "😀"
-    assert displayed(["<0xF0>", "<0x9F>"]) == ["<0xF0>", "<0x9F>"]
+    assert texts_to_draw(["<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "x"])[0] == "😀"
+    assert texts_to_draw(["<0xF0>", "<0x9F>"]) == ["<0xF0>", "<0x9F>"]
 
 
 def test_true_letters_are_not_taken_for_bytes() -> None:
     """In byte-level vocabularies ð is a first byte, and É» are the bytes of one letter."""
-    assert displayed(["ð", "a", "é", "þ"]) == ["ð", "a", "é", "þ"]
-    assert displayed(["CAF", "É", "»", "Ã", "©"]) == ["CAF", "É", "»", "Ã", "©"]
+    assert texts_to_draw(["ð", "a", "é", "þ"]) == ["ð", "a", "é", "þ"]
+    assert texts_to_draw(["CAF", "É", "»", "Ã", "©"]) == ["CAF", "É", "»", "Ã", "©"]
 
 
 def test_bytes_of_files_of_old_are_read_as_letters() -> None:
     """Where a file says so; a letter that begins no character stays."""
-    assert displayed(["ä¸", "Ń", "é"], letters=True) == ["中", CONTINUED, "é"]
-    assert displayed(["ð", "a", "é", "þ"], letters=True) == ["ð", "a", "é", "þ"]
+    assert texts_to_draw(["ä¸", "Ń", "é"], letters=True) == ["中", CONTINUED, "é"]
+    assert texts_to_draw(["ð", "a", "é", "þ"], letters=True) == ["ð", "a", "é", "þ"]
 
 
 def test_special_tokens_take_no_accents_and_lose_none() -> None:
     """A mark at the start of a text stays at the start of the text."""
-    assert displayed(["<|endoftext|>", "\u0301a"]) == ["<|endoftext|>", "\u0301a"]
+    assert texts_to_draw(["<|endoftext|>", "\u0301a"]) == ["<|endoftext|>", "\u0301a"]
     assert [is_special(t) for t in ("<|begin|>", "[CLS]", "</s>", "<b>", "<script>")] == [
         True, True, True, False, False,
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("texts", "special", "marked"),
-    [
-        (["<|begin|>", "1, ", "مرحبا"], [True, False, False], True),
-        (["<|begin|>", "שלום", " Tom"], [True, False, False], True),
-        (["<|begin|>", "Tom ", "مرحبا"], [True, False, False], False),
-        (["مرحبا", "."], [False, False], False),
-        (["<|begin|>", "123"], [True, False], False),
-        ([], [], False),
-    ],
-)
-def test_a_text_is_laid_out_in_the_direction_of_its_words(texts, special, marked: bool) -> None:
-    """Not in that of the special token's name; a page asks nothing where there is none."""
-    shown = directed(texts, special)
-    assert [text.lstrip(RIGHT_TO_LEFT) for text in shown] == texts
-    assert [text.startswith(RIGHT_TO_LEFT) for text in shown[:1]] == [marked][: len(texts)]
 
 
 @pytest.mark.parametrize(("kind", "shown"), [("dna", "A"), ("language", " A")])

@@ -114,7 +114,7 @@ def outcome_index(model: LiveModel, name: str, *, argument: str = "target") -> i
     if model.modality.is_text and model.tokenizer is not None:
         ids = model.tokenizer(name, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
-            from sae_nb.activations._context import describe_ids
+            from sae_nb.activations.tokens import describe_ids
 
             pieces = [describe_ids(model.tokenizer, [i])[i] for i in ids]
             raise ValueError(

@@ -23,9 +23,9 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.activations._context import join_tokens
-from sae_nb.activations._modality import modality_of
+from sae_nb.activations._modality import Modality
 from sae_nb.activations._sites import acts_for
+from sae_nb.activations.tokens import join_tokens
 from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation._second_code import SecondCode
@@ -248,7 +248,7 @@ class ExplanationTrials:
             )
         self.first = np.isin(self.facts.sample, samples[: len(samples) // 2])
         self.windows = Windows(self.facts)
-        self.reach = REACH if modality_of(self.facts.kind).is_text else 0
+        self.reach = REACH if Modality.of(self.facts.kind).is_text else 0
         self.rules: dict[int, Rule] = {}
         train = np.flatnonzero(self.first)
         self._train = self.acts.subset(train.tolist()), self.codes.rows(train)
@@ -376,7 +376,7 @@ class ExplanationTrials:
         """Unit vectors of windows: of their tokens for texts, else of the row in the middle."""
         if not windows:
             return np.zeros((0, 1))
-        if modality_of(self.facts.kind).is_text:
+        if Modality.of(self.facts.kind).is_text:
             return np.asarray(bags_of_tokens(windows, self.facts, self._rarity).toarray())
         rows = self.acts.rows([window.centre for window in windows]).float().cpu().numpy()
         x = rows - self.acts.x.float().mean(0).numpy()

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from sae_nb.activations import Activations
-from sae_nb.activations._modality import modality_of
+from sae_nb.activations._modality import Modality
 from sae_nb.checks import Count, as_tensor, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_codes
@@ -231,7 +231,7 @@ def candidates(
     """Yield statements that may say where an atom fires, among the rows where a rule holds so far."""
     if facts.names:
         yield from _token_sets("token", facts.token, facts, active, within)
-    if modality_of(facts.kind).is_text:
+    if Modality.of(facts.kind).is_text:
         yield from _token_sets("before", facts.before, facts, active, within)
         yield from _endings(facts, active, within)
         yield from (Predicate("shape", (shape,)) for shape in SHAPES)

@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sae_nb.activations import Activations
-from sae_nb.activations._sites import WithGradient
+from sae_nb.activations import Activations, WithGradient
 from sae_nb.architectures import Prox
 from sae_nb.architectures._base import Data
 from sae_nb.architectures._one_step import OneStep

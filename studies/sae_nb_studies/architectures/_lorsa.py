@@ -11,8 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sae_nb.activations import Activations, PositionPolicy
-from sae_nb.activations._sites import acts_for
+from sae_nb.activations import Activations, PositionPolicy, acts_for
 from sae_nb.architectures import Transcoder
 from sae_nb.architectures._base import ROWS_AT_ONCE, Data
 from sae_nb.architectures._one_step import best_gain

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from sae_nb.activations._rows import generator_for
+from sae_nb.activations import generator_for
 from sae_nb.architectures import BatchTopK
 from sae_nb.architectures._recipe import Parts
 from sae_nb.architectures.parts._proxes import Rows

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations._rows import generator_for
+from sae_nb.activations import generator_for
 from sae_nb.architectures import Prox, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import Parts, Silence

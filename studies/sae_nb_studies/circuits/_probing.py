@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations._context import token_texts
+from sae_nb.activations.tokens import token_texts
 from sae_nb.atoms._effects import DIRECT, effects_of
 from sae_nb.capturing import capture
 from sae_nb.checks import Between, Seed, checked, shown

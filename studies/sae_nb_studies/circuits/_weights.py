@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sae_nb.activations._context import describe_ids
+from sae_nb.activations.tokens import describe_ids
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Inputs, checked
 from sae_nb.findings import Finding

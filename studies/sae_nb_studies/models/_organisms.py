@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 
-from sae_nb.activations._context import describe_ids
+from sae_nb.activations.tokens import describe_ids
 from sae_nb.checks import Count, Seed, checked
 from sae_nb.data import scenes, stories
 from sae_nb.models import bundled_names, load_model, outcome_names

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 
-from sae_nb.activations._sites import check_sae
+from sae_nb.activations import check_sae
 from sae_nb.checks import Seed, at_least, check_path, checked, one_of
 from sae_nb.corpora import check_reads, check_row_by_row
 from sae_nb.files import read_json, write_bytes, write_json

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sae_nb.activations._context import describe_ids
+from sae_nb.activations.tokens import describe_ids
 from sae_nb.capturing import text_rows
 from sae_nb.checks import Count, Seed, checked, one_of
 from sae_nb.findings import Finding

@@ -16,8 +16,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from sae_nb.activations import Activations, reconstruction
-from sae_nb.activations._sites import check_sae
+from sae_nb.activations import Activations, check_sae, reconstruction
 from sae_nb.checks import Positive, Seed, as_tensor, check_data, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import random_like

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._context import token_texts
+from sae_nb.activations.tokens import token_texts
 from sae_nb.checks import as_tensor
 from sae_nb.steering import policy_for, splice
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._sites import check_one_place
+from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.checks import (
     Between,

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations._sites import check_one_place
+from sae_nb.activations import check_one_place
 from sae_nb.checks import check_count, checked
 from sae_nb.models import run
 from sae_nb.models._hook_points import check_writable

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations._sites import check_sae
+from sae_nb.activations import check_sae
 from sae_nb.checks import Between, Count, Seed, Share, between, check_atom, check_real, checked
 from sae_nb.models import run
 from sae_nb.models._states import patches_of

@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.activations._sites import check_one_place
+from sae_nb.activations import Activations, check_one_place
 from sae_nb.capturing import capture
 from sae_nb.codes import SparseCodes
 from sae_nb.corpora import check_reads

@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from sae_nb.activations import reconstruction
-from sae_nb.activations._sites import check_one_place
+from sae_nb.activations import check_one_place, reconstruction
 from sae_nb.capturing import capture
 from sae_nb.checks import (
     Resamples,

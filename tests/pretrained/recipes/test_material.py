@@ -12,7 +12,7 @@ import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Factor
 from sae_nb.pretrained import _bundled as shelf
-from sae_nb.pretrained._evaluation_data import Sizes
+from sae_nb.pretrained.inputs import Sizes
 from sae_nb_studies.recipes.saes._evidence import add_evidence
 from sae_nb_studies.recipes.saes._material import material
 from sae_nb_studies.recipes.saes._recipe import Plan

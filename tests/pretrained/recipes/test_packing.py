@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.codes import SparseCodes
-from sae_nb.pretrained._examples import ARRAYS, FACTS, read_context, unpack_codes
+from sae_nb.pretrained import ExampleStore
+from sae_nb.pretrained._examples import read_context, unpack_codes
 from sae_nb_studies.recipes.saes._packing import pack_codes, write_examples
 
 
@@ -53,7 +54,10 @@ def test_texts_and_pictures_come_back(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         write_examples(folder, acts, codes, {"p99": np.array([3.0, 2.0])}, {"name": "x"})
-        arrays, facts = load_file(folder / ARRAYS), json.loads((folder / FACTS).read_text("utf-8"))
+        arrays, facts = (
+            load_file(folder / ExampleStore.ARRAYS),
+            json.loads((folder / ExampleStore.FACTS).read_text("utf-8")),
+        )
         back = read_context(arrays, facts["context"])
         assert "x" not in arrays
         assert facts["name"] == "x"

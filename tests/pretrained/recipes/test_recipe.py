@@ -8,8 +8,8 @@ import pytest
 
 import sae_nb as sn
 from sae_nb.geometry import pca_layout
-from sae_nb.pretrained._evaluation_data import JUDGE, MATCH, SHOW, TRAIN, Sizes
 from sae_nb.pretrained._examples import open_examples
+from sae_nb.pretrained.inputs import JUDGE, MATCH, SHOW, TRAIN, Sizes
 from sae_nb_studies.recipes.saes import _recipe as recipe
 from sae_nb_studies.recipes.saes._material import material
 

@@ -10,14 +10,13 @@ import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations._sites import check_sae
+from sae_nb.activations import check_sae
 from sae_nb.atoms import AtomCatalogue, Labels
 from sae_nb.checks import checked
 from sae_nb.figures.theme import format_count, format_percent
 from sae_nb.files import write_bytes
 from sae_nb.pretrained import needed_examples
-from sae_nb.sessions import names_of, open_session
-from sae_nb.sessions._session import Session
+from sae_nb.sessions import Session, names_of, open_session
 from sae_nb_widgets.atom._comparison import AtomComparison
 from sae_nb_widgets.atom._detail import AtomNotes
 from sae_nb_widgets.components._base import VBox

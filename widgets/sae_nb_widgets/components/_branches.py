@@ -9,7 +9,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.activations._token_texts import directed, displayed, gathered, is_special
+from sae_nb.activations.tokens import is_special, texts_to_draw
 from sae_nb.checks import one_of
 from sae_nb.figures import current_theme, fade, theme, visible_token
 from sae_nb.figures.shapes import Drawing, Label, Rectangle, Stroke, text_width
@@ -19,6 +19,7 @@ from sae_nb_widgets.components._base import Component, common_maximum, shade
 from sae_nb_widgets.components._concordance import INSIDE, joins_of
 from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.components._sheets import hstack, paragraph, stacked
+from sae_nb_widgets.components._spread_characters import directed, gathered
 
 KINDS = {
     "up": "turned up",
@@ -183,13 +184,13 @@ class Branches(Component):
         """
         for row in rows:
             one_of(row.kind, KINDS, name="kind")
-        before = displayed([str(token) for token in prompt])
+        before = texts_to_draw([str(token) for token in prompt])
         shades = np.zeros(len(before)) if strengths is None else np.asarray(strengths, np.float64)
         if len(shades) != len(before):
             raise ValueError(
                 f"`strengths` must have one entry per token of the prompt ({len(before)}), got {len(shades)}."
             )
-        shown = [displayed([str(token) for token in row.tokens]) for row in rows]
+        shown = [texts_to_draw([str(token) for token in row.tokens]) for row in rows]
         last = len(before) - 1
         fork = last if fork is None else fork
         common = shared_beginning(shown) if len(rows) > 1 and fork == last else 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import traitlets as t
 
-from sae_nb.activations._token_texts import CONTINUED, is_special
+from sae_nb.activations.tokens import CONTINUED, is_special
 from sae_nb.figures import current_theme, theme, visible_token
 from sae_nb.figures.shapes import Drawing, Label, Rectangle, Stroke, shortened, text_width
 from sae_nb.figures.theme import escape, format_number

@@ -8,7 +8,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.activations._token_texts import CONTINUED, directed, displayed, gathered
+from sae_nb.activations.tokens import CONTINUED, texts_to_draw
 from sae_nb.figures import current_theme, theme, visible_token
 from sae_nb.figures.shapes import Drawing, Label, Rectangle, Stroke, shortened, text_width
 from sae_nb.figures.theme import css_colour, escape, format_number, heat_colour
@@ -23,6 +23,7 @@ from sae_nb_widgets.components._base import (
 )
 from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.components._sheets import paragraph, stacked
+from sae_nb_widgets.components._spread_characters import directed, gathered
 
 TEN = 10
 """Letters of a sequence that are drawn together."""
@@ -127,7 +128,7 @@ class TokenStrip(Component):
         ------
         ValueError: If a row of strengths, special marks or numbers has not one entry per token.
         """
-        rows = [displayed([str(token) for token in row]) for row in tokens]
+        rows = [texts_to_draw([str(token) for token in row]) for row in tokens]
         counted = [[int(n) for n in row] for row in numbers]
         if any(counted):
             _rows_of(counted, rows, "numbers", 0.0)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.activations._context import join_tokens
-from sae_nb.activations._token_texts import is_special
+from sae_nb.activations.tokens import is_special, join_tokens
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.pretrained import needed_examples
 from sae_nb.progress import progress_bar

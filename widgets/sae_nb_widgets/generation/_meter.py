@@ -9,7 +9,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.activations._token_texts import is_special
+from sae_nb.activations.tokens import is_special
 from sae_nb.figures.theme import format_number
 from sae_nb_widgets.components import TokenStrip
 from sae_nb_widgets.panel._declaring import show

@@ -14,7 +14,7 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.activations._token_texts import CONTINUED, is_special
+from sae_nb.activations.tokens import CONTINUED, is_special
 from sae_nb.atoms._examples import IMAGE
 from sae_nb.corpora import BaseRate, InputSummary
 from sae_nb.figures import quoted_token

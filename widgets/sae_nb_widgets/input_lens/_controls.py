@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.activations._modality import AUDIO, VIDEO, Modality
+from sae_nb.models import Modality
 from sae_nb_widgets.components._base import lay_out, layout_of
 from sae_nb_widgets.panel._declaring import TIGHT, control, line, show, small_button, text_field
 
@@ -79,7 +79,7 @@ class InputLensControls:
         ]
         self.at_pad: list[ipw.Widget] = []
         modality = panel.model.modality
-        if modality.is_image or modality == AUDIO:
+        if modality.is_image or modality == "audio":
             tip = "Take the input away, and what was concluded from it (Delete)"
             self.at_pad = [small_button("clear", tip, panel.sources.clear)]
         if modality.is_image:
@@ -160,8 +160,8 @@ def uploaded(value: Upload) -> tuple[str, bytes]:
 def upload_button(take: Callable[[Upload], None], modality: Modality) -> ipw.FileUpload:
     """Return a button that gives a file of one of the kinds that a model reads to `take`."""
     accept, tip = {
-        AUDIO.name: (".wav,audio/wav", "A .wav file of yours, of any rate and length"),
-        VIDEO.name: (
+        "audio": (".wav,audio/wav", "A .wav file of yours, of any rate and length"),
+        "video": (
             "image/gif,image/webp,image/png",
             "A GIF, WebP or PNG file that moves; frames are taken evenly",
         ),

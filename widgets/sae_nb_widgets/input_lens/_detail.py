@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.activations._modality import modality_of
 from sae_nb.corpora import Contrast, InputSummary
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import quoted_token, quoted_tokens, visible_token
 from sae_nb.figures.theme import format_percent
+from sae_nb.models import Modality
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, Box, VBox
@@ -94,7 +94,7 @@ class InputLensDetail:
         self._ids = [index for index, _, _ in shown]
         p = [probability for _, _, probability in shown]
         there = {index: probability for index, _, probability in other.answers} if other else {}
-        quoted = modality_of(summary.kind).is_text
+        quoted = Modality.of(summary.kind).is_text
         names = [name for _, name, _ in shown]
         names = quoted_tokens(names) if quoted else names
         where = f" after {last_words(summary)}" if quoted and not other else ""
@@ -149,7 +149,7 @@ class InputLensDetail:
             return
         found = summary.at(position, n_shown)
         self._atoms = [atom for atom, _, _ in found]
-        name, modality = summary.tokens[position], modality_of(summary.kind)
+        name, modality = summary.tokens[position], Modality.of(summary.kind)
         place = (
             f"token {position} {quoted_token(name)}" if modality.is_text else visible_token(name)
         )
@@ -161,7 +161,7 @@ class InputLensDetail:
             [plain(names.short(atom)) for atom in self._atoms],
             sizes,
             atoms=self._atoms,
-            icons=icons_of(names, self._atoms) if modality_of(summary.kind).is_image else (),
+            icons=icons_of(names, self._atoms) if Modality.of(summary.kind).is_image else (),
         )
         # Only now: nothing is said before it is known.
         unread = position not in summary.read

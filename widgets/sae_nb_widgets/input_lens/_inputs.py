@@ -9,7 +9,6 @@ import traitlets as t
 from torch import Tensor
 
 from sae_nb.activations import where_written
-from sae_nb.activations._modality import AUDIO, LANGUAGE
 from sae_nb.data import Paper, drawn_scene
 from sae_nb.figures.theme import css_colour
 from sae_nb_widgets.components import DrawPad, SoundRecorder
@@ -35,8 +34,8 @@ FIRST_TEXTS = (
 )
 MADE_UP = 16
 SHORTEST, LONGEST = 4, 64  # tokens of an example
-KEPT = {LANGUAGE.name: "token_ids", AUDIO.name: "sounds"}
-"""Field of a context that has the samples, by kind of input; "pictures" of others."""
+KEPT = {"audio": "sounds"}
+"""Field of a context that has the samples, by kind of input; "token_ids" of texts, "pictures" of others."""
 
 FULL = 32_767
 """Largest value of a sound that is kept in 16 bits."""
@@ -198,7 +197,7 @@ class InputSources:
         """Return an input as the model reads it, and notes on what was done to it; of a video its rate too."""
         model = self._panel.model
         modality = model.modality
-        if modality.fit is None or name.endswith("sound") != (modality == AUDIO):
+        if modality.fit is None or name.endswith("sound") != (modality == "audio"):
             raise TypeError(
                 f"`{name}` must be left None for {model.name}, which reads {modality.reads}. Set "
                 f"`{self.trait('first')}`."
@@ -210,7 +209,7 @@ class InputSources:
         modality = self._panel.model.modality
         if modality.is_text:
             return TEXTS[slot]
-        return SOUNDS[slot] if modality == AUDIO else PICTURES[slot]
+        return SOUNDS[slot] if modality == "audio" else PICTURES[slot]
 
     def given(self, slot: str) -> object:
         """Return an input; None, or an empty text, where there is none."""

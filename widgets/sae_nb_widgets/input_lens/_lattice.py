@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.activations._token_texts import CONTINUED, is_special
+from sae_nb.activations.tokens import CONTINUED, is_special
 from sae_nb.corpora import InputSummary
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import format_count, format_number, format_percent

@@ -13,8 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
 
-from sae_nb.activations._modality import AUDIO
-from sae_nb.activations._sites import of_sites
+from sae_nb.activations import acts_of_sites
 from sae_nb.checks import checked
 from sae_nb.corpora import BaseRate, Contrast, InputSummary, base_rate
 from sae_nb.data import Paper, Scenes
@@ -172,7 +171,7 @@ class InputLens(HasAtoms):
     ) -> None:
         self.hook_point = checked_point(model, sae, hook_point)
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
-        acts = None if acts is None else of_sites(sae, acts, name="acts")
+        acts = None if acts is None else acts_of_sites(sae, acts, name="acts")
         if not (examples is None or hasattr(examples, "catalogue")):
             raise TypeError(
                 f"`examples` must be what sn.load_examples returns, got {type(examples).__name__}. Leave it "
@@ -241,7 +240,7 @@ class InputLens(HasAtoms):
         if self.model.modality.is_image:
             maker = DrawPad(description="canvas to draw on", hint="or draw your own")
             self.sources.listen(maker, self.controls.thickness)
-        elif self.model.modality == AUDIO:
+        elif self.model.modality == "audio":
             maker = self.recorder = recorder_of(self.model)
             self.sources.record_from(maker)
         self._view = view_of(self.model, maker, self.controls.at_pad)

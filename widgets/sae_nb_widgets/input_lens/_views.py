@@ -9,12 +9,12 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sae_nb.activations._modality import AUDIO, modality_of
-from sae_nb.activations._token_texts import CONTINUED
+from sae_nb.activations.tokens import CONTINUED
 from sae_nb.atoms._examples import IMAGE
 from sae_nb.corpora import InputSummary
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape
+from sae_nb.models import Modality
 from sae_nb.models._sound_inputs import rate_of
 from sae_nb_widgets.components import DrawPad, PictureGrid, SoundRecorder, TokenStrip
 from sae_nb_widgets.components._base import HTML, Box, VBox, lay_out, layout_of
@@ -145,7 +145,7 @@ class TextView(InputView):
             values,
             special=[summary.special.tolist() for summary in summaries],
             captions=list(names),
-            numbers=[modality_of(one.kind).numbers(one.tokens) for one in summaries],
+            numbers=[Modality.of(one.kind).numbers(one.tokens) for one in summaries],
             maximum=top,
         )
 
@@ -488,7 +488,7 @@ def view_of(
     place = "patch" if (model.patch_grid or (1, 1))[0] > 1 else modality.place
     if modality.is_image:
         return PictureView(places, maker, controls, place)
-    if modality == AUDIO:
+    if modality == "audio":
         return SoundView(places, maker, controls, place)
     if model.placeholders:
         return MixedView()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from sae_nb.activations._modality import AUDIO, modality_of
-from sae_nb.activations._token_texts import is_special
+from sae_nb.activations.tokens import is_special
 from sae_nb.corpora import Contrast, InputSummary
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import quoted_token, visible_token
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
+from sae_nb.models import Modality
 from sae_nb_widgets.components._base import atom_mark
 from sae_nb_widgets.components._chips import sure_dots
 
@@ -73,7 +73,7 @@ def answer_words(
     if not summary.answers:
         return f"{NO_ANSWER} {_differ(contrast, names, listed)}"
     a, b = (_likeliest(one) for one in (summary, other))
-    text = modality_of(summary.kind).is_text
+    text = Modality.of(summary.kind).is_text
     answers = f"A goes on with {a}, B with {b}" if text else f"A is read as {a}, B as {b}"
     return f"{answers}. {_differ(contrast, names, listed)}"
 
@@ -86,7 +86,7 @@ def _likeliest(summary: InputSummary) -> str:
 def _reads(summary: InputSummary) -> str:
     if not summary.answers:
         return NO_ANSWER
-    if modality_of(summary.kind).is_text:
+    if Modality.of(summary.kind).is_text:
         return f"After {last_words(summary)} the model goes on with {_likeliest(summary)}."
     return f"The model reads it as {_likeliest(summary)}."
 
@@ -324,7 +324,7 @@ def notes_words(
 
 def nothing_given(model: LiveModel) -> str:
     """Return what to do where there is no input."""
-    if model.modality == AUDIO:
+    if model.modality == "audio":
         return NO_SOUND
     if model.frames is not None:
         return NO_FILM

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sae_nb.activations._sites import check_one_place
+from sae_nb.activations import check_one_place
 from sae_nb.checks import as_dictionary
 from sae_nb.figures import quoted_tokens
 from sae_nb.lenses import Lens

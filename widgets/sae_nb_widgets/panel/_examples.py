@@ -11,7 +11,6 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.activations import Context
-from sae_nb.activations._token_texts import gathered, spans
 from sae_nb.atoms import AtomCatalogue, AtomSummary
 from sae_nb.atoms._atom import Crops
 from sae_nb.atoms._examples import DROPPED, Example
@@ -28,6 +27,7 @@ from sae_nb_widgets.components._picture_grid import (
     grid_for,
     of_one_grid,
 )
+from sae_nb_widgets.components._spread_characters import gathered, spans
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.panel._pages import COLUMNS, descendants

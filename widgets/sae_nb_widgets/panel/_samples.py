@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from sae_nb.activations._hook_point_check import warn_of_place
+from sae_nb.activations import warn_of_place
 from sae_nb.checks import check_data
 from sae_nb.evaluation.causal._outcomes import outcome_index
 from sae_nb.figures.theme import format_count

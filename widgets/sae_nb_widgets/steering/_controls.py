@@ -18,10 +18,9 @@ from sae_nb_widgets.steering._directions import AtomEntry
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
-    from sae_nb.activations._modality import Modality
     from sae_nb.atoms import AtomNames
     from sae_nb.checks import Inputs
-    from sae_nb.models import LiveModel
+    from sae_nb.models import LiveModel, Modality
     from sae_nb_widgets.steering._panel import SteeringPanel
 
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._sites import check_one_place
+from sae_nb.activations import check_one_place
 from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement

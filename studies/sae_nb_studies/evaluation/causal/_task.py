@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import reconstruction, written_codes
-from sae_nb.activations._sites import check_one_place
+from sae_nb.activations import check_one_place, reconstruction, written_codes
 from sae_nb.checks import Resamples, Seed, check_count, checked
 from sae_nb.classical import SupervisedDictionary
 from sae_nb.codes import SparseCodes

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import torch
 
-from sae_nb.activations import Activations
-from sae_nb.activations._sites import acts_for, check_one_place, check_sae
+from sae_nb.activations import Activations, acts_for, check_one_place
 from sae_nb.checks import Count, Seed, at_least, check_path, checked, shown
 from sae_nb.evaluation import (
     Measurement,
@@ -27,7 +26,7 @@ from sae_nb.evaluation import (
 )
 from sae_nb.evaluation.report._measurement import measured
 from sae_nb.findings import Plotted
-from sae_nb.sessions._verdicts import keep_verdicts
+from sae_nb.sessions import keep_verdicts
 from sae_nb.statistics import Bootstrap, wilson_interval
 from sae_nb_studies.evaluation.certifying._doing import Doing, doing, inputs_of
 from sae_nb_studies.evaluation.certifying._returns import (
@@ -269,7 +268,6 @@ def certificate(
     >>> set(found.table["verdict"]) <= {"real", "unclear", "chance"}
     True
     """
-    check_sae(sae)
     check_one_place(sae)
     source = acts_for(sae, acts)
     seconds = seconds_of(budget)

@@ -10,7 +10,7 @@ from sae_nb.atoms._second_codes import firings_of, keep_firings
 from sae_nb.capturing import capture
 from sae_nb.files import remove_folder, write_bytes
 from sae_nb.models import LiveModel, load_model
-from sae_nb.sessions._verdicts import keep_verdicts
+from sae_nb.sessions import keep_verdicts
 from sae_nb_studies.evaluation.certifying._certificate import Certificate, certificate
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, uncoded, written_codes
-from sae_nb.activations._sites import acts_for, check_sae
+from sae_nb.activations import Activations, acts_for, check_sae, uncoded, written_codes
 from sae_nb.checks import Count, Resamples, Seed, check_data, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, RandomDictionary, match_atoms

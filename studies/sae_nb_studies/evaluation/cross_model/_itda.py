@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.activations._sites import acts_for
+from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import Resamples, Seed, checked
 from sae_nb.classical import ITDA
 from sae_nb.evaluation import Measurement

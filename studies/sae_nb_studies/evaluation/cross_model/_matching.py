@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 
-from sae_nb.activations import Activations
-from sae_nb.activations._aligning import first_difference
+from sae_nb.activations import Activations, first_difference
 from sae_nb.checks import Count, Resamples, Seed, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement

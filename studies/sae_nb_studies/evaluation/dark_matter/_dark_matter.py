@@ -17,8 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, reconstruction
-from sae_nb.activations._sites import acts_for, check_one_place
+from sae_nb.activations import Activations, acts_for, check_one_place, reconstruction
 from sae_nb.checks import Count, Resamples, Seed, checked
 from sae_nb.evaluation import Measurement, RandomDictionary
 from sae_nb.evaluation.report._downstream import SpliceTask, splice_task

@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, reconstruction, written_codes
-from sae_nb.activations._sites import check_one_place
+from sae_nb.activations import Activations, check_one_place, reconstruction, written_codes
 from sae_nb.checks import Between, Count, Resamples, Seed, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement

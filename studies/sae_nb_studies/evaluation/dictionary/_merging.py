@@ -20,8 +20,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, reconstruction, uncoded, written_codes
-from sae_nb.activations._sites import acts_for, check_one_place, check_varies
+from sae_nb.activations import (
+    Activations,
+    acts_for,
+    check_one_place,
+    reconstruction,
+    uncoded,
+    written_codes,
+)
 from sae_nb.checks import Count, Seed, Share, at_least, check_count, checked, in_own_modes
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import index_dtype, offsets_of
@@ -30,6 +36,7 @@ from sae_nb.evaluation.report._row_pass import codes_of
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.geometry import check_dictionary
+from sae_nb_studies.evaluation._varying import check_varies
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,8 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, written_codes
-from sae_nb.activations._sites import acts_for
+from sae_nb.activations import Activations, acts_for, written_codes
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import atom_geometry

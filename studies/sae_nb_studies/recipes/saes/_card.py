@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sae_nb.models._fetching import FETCHED
-from sae_nb.pretrained._bundled import transcoder_places
+from sae_nb_studies.recipes.saes._material import transcoder_places
 
 CARD = "README.md"
 

@@ -20,11 +20,10 @@ from sae_nb.evaluation.report._row_pass import codes_of
 from sae_nb.files import read_manifest, write_manifest
 from sae_nb.labelling import AtomLabels, label
 from sae_nb.models import LiveModel, load_model
-from sae_nb.pretrained import load_examples, load_sae
-from sae_nb.pretrained._evaluation_data import JUDGE, TRAIN
-from sae_nb.pretrained._examples import LABELS, SAMPLES_AT_ONCE
+from sae_nb.pretrained import ExampleStore, load_examples, load_sae
+from sae_nb.pretrained.inputs import JUDGE, TRAIN
 from sae_nb.training import TrainConfig, train
-from sae_nb_studies.recipes.saes._material import material
+from sae_nb_studies.recipes.saes._material import SAMPLES_AT_ONCE, material
 
 if TYPE_CHECKING:
     from sae_nb_studies.recipes.saes._recipe import Plan
@@ -94,7 +93,7 @@ def judged_labels(
 def add_evidence(name: str, plan: Plan, folder: Path) -> AtomLabels:
     """Train sisters, judge the labels, and put the file of labels into the SAE's folder."""
     architecture = read_manifest(folder, KIND)["architecture"]
-    found = judged_labels(name, plan, sisters_of(name, plan), folder / LABELS)
+    found = judged_labels(name, plan, sisters_of(name, plan), folder / ExampleStore.LABELS)
     write_manifest(folder, KIND, architecture=architecture)
     logger.info("%s", found)
     return found

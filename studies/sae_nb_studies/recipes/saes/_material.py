@@ -14,7 +14,10 @@ from sae_nb.data import Scenes, Sounds, Stories, stories
 from sae_nb.data.grammar import CONNECTIVES, NEGATIVE, POSITIVE
 from sae_nb.evaluation import Factor
 from sae_nb.models import LiveModel
-from sae_nb.pretrained._evaluation_data import FRESH, Sizes, inputs_of, seed_of
+from sae_nb.pretrained.inputs import FRESH, Sizes, inputs_of, seed_of
+
+SAMPLES_AT_ONCE = 64
+"""Of each forward pass."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +31,12 @@ class Material:
 
     labels: Tensor | None = None
     """A class per sample, where the model answers with one."""
+
+
+def transcoder_places(place: str) -> tuple[str, str] | None:
+    """Return what a transcoder "mlp.L" reads and writes; None for a hook point."""
+    kind, _, layer = place.partition(".")
+    return (f"mlp_in.{layer}", f"mlp_out.{layer}") if kind == "mlp" else None
 
 
 def material(model: LiveModel, purpose: int, sizes: Sizes, seed: int) -> Material:

@@ -27,9 +27,7 @@ from sae_nb.files import read_json, write_bytes, write_json, write_manifest
 from sae_nb.labelling import AtomLabel, AtomLabels, judge_labels, label, labels, replace_labels
 from sae_nb.lenses import Lens
 from sae_nb.models import LiveModel
-from sae_nb.pretrained import load_sae
-from sae_nb.pretrained._bundled import FACTS
-from sae_nb.pretrained._examples import LABELS, open_examples
+from sae_nb.pretrained import ExampleStore, load_sae, open_examples
 from sae_nb.steering import random_direction, steer
 from sae_nb_studies.recipes.saes._card import CARD, text_card
 from sae_nb_studies.recipes.saes._shipping import plain
@@ -162,14 +160,14 @@ def add_names(
         labels=_given(names),
         codes=_strong(sae, codes),
         atoms=sorted(names),
-        file=folder / LABELS,
+        file=folder / ExampleStore.LABELS,
         n_examples=N_WINDOWS,
         sisters=sisters,
         replace_file=True,
     )
-    found = _those_that_hold(folder / LABELS)
+    found = _those_that_hold(folder / ExampleStore.LABELS)
     logger.info("%d of %d names hold", len(found), len(names))
-    facts = read_json(folder / FACTS)
+    facts = read_json(folder / ExampleStore.FACTS)
     facts["names"] = _told(found, len(names))
     if sisters:
         agreement = stability([sae, *sisters])
@@ -182,8 +180,8 @@ def add_names(
             tried = {atom: names[atom] for atom in others}
             facts["foretold_steering"] = named_steering(model, sae, tried)
         steered = [*facts["named_steering"], *facts.get("foretold_steering", [])]
-        found = _with_turns(folder / LABELS, steered)
-    write_json(folder / FACTS, facts)
+        found = _with_turns(folder / ExampleStore.LABELS, steered)
+    write_json(folder / ExampleStore.FACTS, facts)
     write_bytes(folder / CARD, text_card(facts).encode())
     write_manifest(folder, KIND, architecture=type(sae).__name__)
     return found
@@ -196,17 +194,17 @@ def add_more_names(folder: Path, names: Mapping[int, WrittenName]) -> tuple[int,
     in the folder; returns how many hold, and how many were judged.
     """
     sae, store = load_sae(folder), open_examples(folder, folder.name)
-    kept, facts = labels(folder / LABELS), read_json(folder / FACTS)
+    kept, facts = labels(folder / ExampleStore.LABELS), read_json(folder / ExampleStore.FACTS)
     first = kept.entries.keys() - set(facts.get("named_later", ()))
     new = {atom: one for atom, one in names.items() if atom not in first}
     codes = _strong(sae, store.codes)
     found = _that_hold(_judged(sae, store.acts, codes, new))
     mixed = _that_hold(_judged(sae, store.acts, codes, _shuffled(new)))
     entries = dict(sorted({**kept.entries, **found.entries}.items()))
-    replace_labels(folder / LABELS, replace(kept, entries=entries))
+    replace_labels(folder / ExampleStore.LABELS, replace(kept, entries=entries))
     facts["named_later"] = sorted(new)
     facts["more_names"] = _told_more(found, len(new), len(mixed))
-    write_json(folder / FACTS, facts)
+    write_json(folder / ExampleStore.FACTS, facts)
     write_bytes(folder / CARD, text_card(facts).encode())
     write_manifest(folder, KIND, architecture=type(sae).__name__)
     logger.info("%d of %d names hold, shuffled %d", len(found), len(new), len(mixed))

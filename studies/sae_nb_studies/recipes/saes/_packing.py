@@ -14,10 +14,9 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.files import write_json, write_tensors
-from sae_nb.pretrained._bundled import FACTS
-from sae_nb.pretrained._examples import ARRAYS, LEVELS
+from sae_nb.pretrained import ExampleStore
 
-MOST = 2**16  # what 16 bits can count
+MOST, LEVELS = 2**16, 2**8 - 1  # what 16 bits and 8 bits can count
 
 
 def pack_codes(codes: SparseCodes) -> dict[str, Tensor]:
@@ -75,8 +74,8 @@ def write_facts(
 ) -> None:
     """Write the two files of a store: without `arrays` of samples, they are drawn when it is opened."""
     numbers = {name: torch.from_numpy(np.asarray(a, np.float32)) for name, a in per_atom.items()}
-    write_tensors(folder / ARRAYS, {**arrays, **numbers})
-    write_json(folder / FACTS, facts)
+    write_tensors(folder / ExampleStore.ARRAYS, {**arrays, **numbers})
+    write_json(folder / ExampleStore.FACTS, facts)
 
 
 def _narrow(numbers: Tensor) -> Tensor:

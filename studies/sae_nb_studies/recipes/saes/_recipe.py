@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sae_nb.activations import Activations
-from sae_nb.activations._sites import acts_for
+from sae_nb.activations import Activations, acts_for
 from sae_nb.architectures import SparseAutoencoder, TopK, Transcoder
 from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.atoms import AtomCatalogue
@@ -28,13 +27,17 @@ from sae_nb.evaluation.concepts._factors import Evidence, match_factors
 from sae_nb.files import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
-from sae_nb.pretrained._bundled import transcoder_places
-from sae_nb.pretrained._evaluation_data import JUDGE, MATCH, SHOW, TRAIN, Sizes
-from sae_nb.pretrained._examples import SAMPLES_AT_ONCE, captured_for
+from sae_nb.pretrained import capture_for
+from sae_nb.pretrained.inputs import JUDGE, MATCH, SHOW, TRAIN, Sizes
 from sae_nb.training import TrainConfig, train
 from sae_nb_studies.recipes.saes._card import CARD, card_text, shown_command
 from sae_nb_studies.recipes.saes._evidence import add_evidence
-from sae_nb_studies.recipes.saes._material import Material, material
+from sae_nb_studies.recipes.saes._material import (
+    SAMPLES_AT_ONCE,
+    Material,
+    material,
+    transcoder_places,
+)
 from sae_nb_studies.recipes.saes._names import add_more_names, written_names
 from sae_nb_studies.recipes.saes._packing import write_examples, write_facts
 from sae_nb_studies.recipes.saes._repeats import repeated
@@ -178,7 +181,7 @@ def _encoded(
     model: LiveModel, sae: SparseAutoencoder, plan: Plan, purpose: int
 ) -> tuple[Evidence, Activations, Material]:
     source = material(model, purpose, plan.sizes, plan.seed)
-    acts = captured_for(sae, model, source.inputs)
+    acts = capture_for(sae, model, source.inputs)
     codes = AtomCatalogue(sae, acts).codes
     sample = acts.sample.numpy()
     return Evidence(codes=codes, sample=sample, factors=source.factors(acts)), acts, source

@@ -12,8 +12,8 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder, TopK
 from sae_nb.evaluation import Factor
 from sae_nb.evaluation.concepts._factors import Evidence, match_factors
-from sae_nb.pretrained._evaluation_data import JUDGE, MATCH
-from sae_nb.pretrained._examples import captured_for
+from sae_nb.pretrained import capture_for
+from sae_nb.pretrained.inputs import JUDGE, MATCH
 from sae_nb_studies.recipes.saes._evidence import sister, training_rows
 from sae_nb_studies.recipes.saes._material import material
 
@@ -32,7 +32,7 @@ def repeated(name: str, plan: Plan, shipped: SparseAutoencoder) -> dict[str, Any
     """Return F1 of every factor's best atom for each training, and for as many untrained dictionaries."""
     model, acts = training_rows(name, plan)
     sources = [material(model, purpose, plan.sizes, plan.seed) for purpose in (MATCH, JUDGE)]
-    read = [captured_for(shipped, model, source.inputs) for source in sources]
+    read = [capture_for(shipped, model, source.inputs) for source in sources]
     chosen, judged = ((rows, source.factors(rows)) for rows, source in zip(read, sources))
     scores, controls = [], []
     for seed in range(plan.seed, plan.seed + plan.repeats):

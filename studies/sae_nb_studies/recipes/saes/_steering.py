@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.activations._modality import AUDIO
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.data import scenes, sounds, stories
 from sae_nb.evaluation import FactorMatch
@@ -60,14 +59,14 @@ def _classes(
     trials = []
     for n, split, own_seed in ((150, "train", 0), (300, "test", 1)):
         own_seed += 1000 * (seed + 1) + 10
-        if model.modality == AUDIO:
+        if model.modality == "audio":
             heard = sounds(n, own_seed)
             trials.append(ClassTrial(model, str(sae.hook_point), heard, heard.pitch))
         else:
             pictures = scenes(n, own_seed, split)  # type: ignore[arg-type]
             trials.append(ClassTrial(model, str(sae.hook_point), pictures, pictures.digit))
     choosing, judging = trials
-    kind, found = "pitch" if model.modality == AUDIO else "digit", []
+    kind, found = "pitch" if model.modality == "audio" else "digit", []
     for digit, class_name in enumerate(model.class_names or ()):
         label = f"{kind} {class_name}"
         tried = [

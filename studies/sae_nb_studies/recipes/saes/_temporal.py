@@ -26,7 +26,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import PositionPolicy
-from sae_nb.activations._positions import TRAINING
 from sae_nb.architectures import Temporal
 from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.capturing import capture
@@ -421,7 +420,7 @@ def make_temporal(
             run = f"{form}-{seed}"
             sae, curve = trained(form, seed, x, fresh, plan, work / run)
             sae.hook_point, sae.model_name = hook_point, model_name
-            sae.position_policy = PositionPolicy(drop_first=True, source=TRAINING)
+            sae.position_policy = PositionPolicy(drop_first=True, source="training")
             record = about | {"form": form, "seed": seed, "curve": curve}
             shipped = as_shipped(sae.cpu(), **FILES)
             record["held-out"] = measured(shipped.to(device), fresh.float())

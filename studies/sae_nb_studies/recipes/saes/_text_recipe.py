@@ -24,8 +24,7 @@ from sae_nb.evaluation import evaluate
 from sae_nb.files import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
-from sae_nb.pretrained import load_lens
-from sae_nb.pretrained._lenses import lens_names
+from sae_nb.pretrained import lens_names, load_lens
 from sae_nb.training import TrainConfig, train
 from sae_nb_studies.recipes.saes._card import CARD, text_card
 from sae_nb_studies.recipes.saes._names import add_names, written_names

@@ -1,12 +1,14 @@
-"""Display of tokens: a character belongs to the token in which it begins.
+"""Texts of tokens: a character belongs to the token in which it begins.
 
 Tokenizers cut text anywhere: between the bytes of an emoji, between a letter and its accent, between
 the parts of a joined family. Drawn one by one such pieces are nonsense, or hang on the wrong letter.
 Here every character (with all that joins it) is written where it begins, and a token in which none
-begins is written as nothing of no width. There is one text per token, so positions stay true;
-`gathered` gives a character the largest strength of its tokens. A byte that is no character alone is
-written as its number, "<0xE4>", as sentencepiece does: in the letters of byte-level vocabularies it
-could not be told from a true "ä".
+begins is written as nothing of no width. There is one text per token, so positions stay true. A byte
+that is no character alone is written as its number, "<0xE4>", as sentencepiece does: in the letters of
+byte-level vocabularies it could not be told from a true "ä".
+
+For builders of panels and studies: `token_texts` of ids, or `describe_ids` one by one, `join_tokens` to
+a text again; `texts_to_draw`, `is_special` and `CONTINUED` for what is drawn.
 """
 
 from __future__ import annotations
@@ -14,11 +16,9 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-
-import numpy as np
-from jaxtyping import Float
+from typing import Any
 
 CONTINUED = "\u2060"
 """Display of a token in which no character begins: it has no width, breaks no line, and lets Arabic
@@ -38,7 +38,6 @@ _PLAIN = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _OTHERS = [byte for byte in range(256) if byte not in _PLAIN]
 _BYTE_OF_LETTER = {chr(byte): byte for byte in _PLAIN}
 _BYTE_OF_LETTER |= {chr(256 + i): byte for i, byte in enumerate(_OTHERS)}
-RIGHT_TO_LEFT = "\u200f"
 _JOINER = "\u200d"
 _NON_JOINER = "\u200c"
 _FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
@@ -50,22 +49,42 @@ def is_special(token: str) -> bool:
     return SPECIAL.fullmatch(token) is not None
 
 
-def displayed(tokens: Sequence[str], *, letters: bool = False) -> list[str]:
+def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
+    """Return the text of every id, spaces included, one token at a time; a byte without text as its number.
+
+    A sentencepiece tokenizer drops the leading space of one token, so its marker is translated by hand.
+    """
+    names: dict[int, str] = {}
+    for token_id in ids:
+        piece = tokenizer.convert_ids_to_tokens([token_id])[0]
+        if piece is None:
+            names[token_id] = f"<id {token_id}>"
+        elif "▁" in piece:
+            names[token_id] = piece.replace("▁", " ")
+        else:
+            text = tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+            names[token_id] = text if text and "�" not in text else spelled(piece)
+    return names
+
+
+def token_texts(tokenizer: object, ids: Sequence[int]) -> list[str]:
+    """Return the texts of neighbouring tokens: a character is in the token in which it begins."""
+    names = describe_ids(tokenizer, set(ids))
+    return texts_to_draw([names[i] for i in ids])
+
+
+def join_tokens(texts: Sequence[str], whole: Sequence[str] = ()) -> str:
+    """Return the text of neighbouring tokens, with spaces where the tokenizer keeps none."""
+    texts = [text for text in texts if text != CONTINUED]
+    if any(text[:1].isspace() for text in (*texts, *whole)):
+        return "".join(texts)
+    return " ".join(texts).replace(" ##", "")
+
+
+def texts_to_draw(tokens: Sequence[str], *, letters: bool = False) -> list[str]:
     """Return the texts to draw for neighbouring tokens; `letters`: bytes may be written as letters."""
     texts = _with_bytes_joined(tokens, letters)
     return _with_characters_joined(texts, [is_special(token) for token in tokens])
-
-
-def directed(texts: Sequence[str], special: Sequence[bool]) -> list[str]:
-    """Return texts that are laid out in the direction of the words, not of a special token's name.
-
-    A browser takes the direction of the first letter: before words that are read from the right goes a mark.
-    """
-    words = (letter for text, mark in zip(texts, special) if not mark for letter in text)
-    strong = next((d for d in map(unicodedata.bidirectional, words) if d in ("L", "R", "AL")), "L")
-    if strong == "L" or not any(special):
-        return list(texts)
-    return [RIGHT_TO_LEFT + texts[0], *texts[1:]]
 
 
 def needs_neighbours(name: str) -> bool:
@@ -78,31 +97,6 @@ def whole_at(texts: Sequence[str], place: int) -> str:
     while place > 0 and texts[place] == CONTINUED:
         place -= 1
     return texts[place]
-
-
-def gathered(
-    texts: Sequence[str], strengths: Float[np.ndarray, " tokens"]
-) -> Float[np.ndarray, " tokens"]:
-    """Return strengths in which a character spread over many tokens has the largest of theirs."""
-    out = np.array(strengths)
-    for start, stop in spans(texts):
-        numbers = out[start:stop][~np.isnan(out[start:stop])]
-        if len(numbers):
-            out[start] = numbers[np.abs(numbers).argmax()]
-    return out
-
-
-def spans(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """Return first and last-plus-one of the tokens of each character spread over more than one."""
-    ends: list[tuple[int, int]] = []
-    for i, text in enumerate(texts):
-        if text != CONTINUED or i == 0:
-            continue
-        if ends and ends[-1][1] == i:
-            ends[-1] = (ends[-1][0], i + 1)
-        else:
-            ends.append((i - 1, i + 1))
-    return ends
 
 
 # --- bytes ----------------------------------------------------------------------------------------

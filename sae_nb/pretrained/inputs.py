@@ -1,4 +1,8 @@
-"""Inputs of a pretrained SAE by purpose: to train on, to match atoms with factors, to judge, to show."""
+"""Inputs of a pretrained SAE by purpose: to train on, to match atoms with factors, to judge, to show.
+
+For builders of recipes: a recipe trains and judges on what is drawn here, and a transcoder's examples are
+drawn here again when they are opened.
+"""
 
 from __future__ import annotations
 
