@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -505,7 +506,9 @@ def test_a_lens_of_another_model_is_told_by_its_answers(gpt: Any) -> None:
         (replace(bad, weights=lens.weights), some, worst),
         (replace(bad), some.chosen(torch.arange(7)), worst),
     ):
-        one._warn_of_misfit(of, replace(reading, kl=seen))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            one._warn_of_misfit(of, replace(reading, kl=seen))
     again = replace(bad)
     with pytest.warns(UserWarning, match="may be of another model than small: at block 1"):
         again._warn_of_misfit(some, replace(reading, kl=worst))

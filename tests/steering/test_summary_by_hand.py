@@ -41,7 +41,12 @@ def test_of_few_classes_all_are_shown() -> None:
     assert outcomes(few, few, few)["ids"].tolist() == list(range(12))
     p = np.array([2, 1, 9, 3, 8, 4, 1, 1, 1, 1, 1, 1, 1]) / 34
     q = np.array([2, 1, 3, 9, 1, 4, 1, 1, 1, 7, 1, 1, 2]) / 34
-    for n_shown, ids in ((4, [2, 4, 3, 9]), (5, [2, 4, 3, 9]), (6, [2, 4, 5, 3, 9]), (1, [2, 4, 3])):
+    for n_shown, ids in (
+        (4, [2, 4, 3, 9]),
+        (5, [2, 4, 3, 9]),
+        (6, [2, 4, 5, 3, 9]),
+        (1, [2, 4, 3]),
+    ):
         found = outcomes(p, q, p, p, n_shown=n_shown)
         assert found["ids"].tolist() == ids, n_shown
         np.testing.assert_allclose(found["before"], p[ids])
