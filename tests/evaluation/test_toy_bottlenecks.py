@@ -11,12 +11,7 @@ import torch
 
 from sae_nb.architectures import TopK
 from sae_nb.data import sparse_features
-from sae_nb.evaluation import (
-    fit_atoms,
-    row_factors,
-    summarise_selectivity,
-    summarise_superposition,
-)
+from sae_nb.evaluation import fit_atoms, row_factors, summarise_selectivity, summarise_superposition
 from sae_nb.evaluation.concepts import _superposition
 from sae_nb.models import Bottleneck, train_bottlenecks
 

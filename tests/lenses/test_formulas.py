@@ -729,12 +729,12 @@ def test_a_course_is_measured_on_every_tenth_sample_or_the_last(
     gpt: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of ten samples the tenth, of two the second, of one that one; not at more places than are held."""
-    for n, held, train in ((10, [9], 9), (2, [1], 1), (1, [0], 1)):
+    for n, held, train in ((20, [9, 19], 18), (10, [9], 9), (2, [1], 1), (1, [0], 1)):
         fit = _fitting._Fit.of(gpt, [PROMPTS[1]] * n, "tuned", None, None, None, 2, 128)
         on, off = _fitting._Tuning(fit, 5, 0.1, 8, 0).rows
         assert sorted(set(off.sample.tolist())) == held
         assert len(set(on.sample.tolist())) == train
-        assert len(off) == 3
+        assert len(off) == 3 * len(held)
     monkeypatch.setattr(_fitting, "HELD_ROWS", 2)
     assert len(_fitting._Tuning(fit, 5, 0.1, 8, 0).rows[1]) == 2
 

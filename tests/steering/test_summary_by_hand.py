@@ -14,12 +14,7 @@ import sae_nb as sn
 from sae_nb.models import as_batch
 from sae_nb.steering import SteeringRecipe, SteeringSummary, summarise_dose_response
 from sae_nb.steering._recipe import two_groups
-from sae_nb.steering._summary import (
-    _outcomes,
-    _relative_change,
-    _stands_out,
-    effects_of_adding,
-)
+from sae_nb.steering._summary import _outcomes, _relative_change, _stands_out, effects_of_adding
 from tests.models.small_models import PlainSae
 
 MODEL: Any = SimpleNamespace(name="a model", modality=SimpleNamespace(is_text=True))
