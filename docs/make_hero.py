@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 import sae_nb as sn
-from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms import AtomNames
 from sae_nb.diagnosis._doctor import find_chromium
-from sae_nb.sessions._names import names_of
+from sae_nb.sessions import names_of
 
 PICTURES = Path(__file__).parent / "pictures"
 SAE, ATOM, WORD = "smollm2-135m/resid_post.16", 300, "teacher"

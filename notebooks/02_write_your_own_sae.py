@@ -49,7 +49,7 @@ import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
 from sae_nb_lessons.figures import curve_figure
 from sae_nb_lessons.studies import hidden_rows, on_features, own_sae
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.precision = 3
 

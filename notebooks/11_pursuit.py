@@ -53,7 +53,7 @@ import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
 from sae_nb_lessons.figures import encoder_figure, support_figure
 from sae_nb_lessons.studies import measure_pursuits, study_encoders, study_supports
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · A digit, stroke by stroke

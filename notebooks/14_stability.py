@@ -50,7 +50,7 @@ import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_lessons.figures import arms_figure
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.precision = 2
 

@@ -52,7 +52,7 @@ import sae_nb_widgets as sw
 import torch
 from sae_nb import dynamics
 from sae_nb_lessons import exercise, exercise_report, figures, recorded
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · How alike are two layers?

@@ -55,7 +55,7 @@ import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, figures, recorded
 from sae_nb_studies.reproductions.experiments import minkowski
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · Corners of a sum

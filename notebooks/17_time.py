@@ -56,7 +56,7 @@ from sae_nb.temporal import EXAMPLES, garden_path_surprise
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_lessons.figures import bands_figure, moments_figure, time_curves_figure
 from sae_nb_studies.reproductions.experiments import temporal, temporal_planted
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · Two forms, and a leak

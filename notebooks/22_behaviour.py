@@ -51,7 +51,7 @@ import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, figures, recorded
 from sae_nb_lessons.studies import study_penalty
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.precision = 3
 pd.options.display.max_colwidth = 80

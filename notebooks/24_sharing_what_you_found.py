@@ -63,7 +63,7 @@ import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
 from sae_nb_lessons.figures import arms_figure
 from sae_nb_lessons.studies import QuietPages
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · A name, and a note

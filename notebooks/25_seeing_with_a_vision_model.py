@@ -50,7 +50,7 @@ import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb.figures import image_sheet
 from sae_nb_lessons import exercise, exercise_report, recorded
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.float_format = "{:.3f}".format
 pd.options.display.max_colwidth = 80

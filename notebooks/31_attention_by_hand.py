@@ -49,7 +49,7 @@ from sae_nb.figures import heatmaps
 from sae_nb_lessons import exercise, exercise_report
 from sae_nb_lessons.exercises._attention_by_hand import copying_score
 from sae_nb_lessons.studies import _by_hand as by_hand
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.float_format = "{:.2f}".format
 induction = sn.load_model("tiny-induction")

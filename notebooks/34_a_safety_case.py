@@ -47,7 +47,7 @@ import torch
 from sae_nb.figures import draw_chart
 from sae_nb_lessons import exercise, exercise_report
 from sae_nb_lessons.studies import alarms, monitor_chart
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · How often may it cry wolf?

@@ -51,7 +51,7 @@ from sae_nb.figures import draw_chart
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_lessons.studies import _curves as curves
 from sae_nb_studies.reproductions.experiments import curve_modular, curve_words
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 # %%
 pd.options.display.float_format = "{:.2f}".format

@@ -50,7 +50,7 @@ import sae_nb_widgets as sw
 from sae_nb.figures import Chart, Points, draw_chart
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_studies.reproductions.experiments.few_weights import exchanged
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.float_format = "{:.3f}".format
 

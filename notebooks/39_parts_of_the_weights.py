@@ -46,7 +46,7 @@ import torch
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_studies.circuits import decompose_weights, random_parts
 from sae_nb_studies.reproductions.experiments import parameter_parts as planted
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · A toy whose parts are known

@@ -49,7 +49,7 @@ import sae_nb as sn
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_studies.circuits import draw_lorsa_heads, lorsa_head_scores
 from sae_nb_studies.reproductions.experiments.lorsa_heads import letters, with_random_looks
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.float_format = "{:.2f}".format
 

@@ -41,7 +41,7 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 import sae_nb as sn
 from sae_nb_lessons import figures, recorded
 from sae_nb_studies.reproductions import show_pictures, trained_sae
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · Paths

@@ -56,7 +56,7 @@ import sae_nb as sn
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_lessons.figures import one_at_a_time
 from sae_nb_studies.reproductions.experiments.lab_wave_network import squares
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.precision = 3
 

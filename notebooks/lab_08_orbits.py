@@ -51,7 +51,7 @@ import torch
 import sae_nb as sn
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_lessons.figures import one_at_a_time
-from sae_nb_widgets.panel._theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · An orbit

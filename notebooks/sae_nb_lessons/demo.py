@@ -70,13 +70,12 @@ def looking(name: str | None = None) -> sw.AtomBrowser:
 
 def warm() -> None:
     """Import, in the background, what the demo's first panel needs; where the kernel starts before its page."""
-    from sae_nb_widgets._deferred import in_turn
 
     def imports() -> None:
         _language_model(None)
         sw.GenerationLens  # loads its modules
 
-    in_turn(imports)
+    sw.Deferred.in_turn(imports)
 
 
 @lru_cache(maxsize=1)

@@ -70,7 +70,7 @@ TRAINED = """
 import sys, torch
 from sae_nb.architectures import TopK
 from sae_nb.data import planted_dictionary
-from sae_nb.files._tensors import write_tensors
+from sae_nb.files import write_tensors
 from sae_nb.training import TrainConfig, train
 
 torch.set_num_threads({threads})

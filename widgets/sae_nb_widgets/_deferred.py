@@ -36,18 +36,6 @@ _turn = threading.Lock()
 _worker: Task | None = None
 
 
-def in_turn(work: Callable[[], None]) -> None:
-    """Have `work` done on one thread, after what was asked for before.
-
-    One thread alone, because two that import the same packages at once end one of the imports as a deadlock.
-    """
-    global _worker
-    with _turn:
-        _waiting.append(work)
-        if _worker is None:
-            _worker = Task("panels", _work)
-
-
 def _work() -> None:
     global _worker
     while True:
@@ -86,7 +74,19 @@ class Deferred(ipw.VBox):
         self._made: ipw.Widget | None = None
         self._error: Exception | None = None
         self._done = threading.Event()
-        in_turn(self._fill)
+        self.in_turn(self._fill)
+
+    @staticmethod
+    def in_turn(work: Callable[[], None]) -> None:
+        """Have `work` done on one thread, after what was asked for before.
+
+        One thread alone: where two import the same packages at once, one of the imports ends as a deadlock.
+        """
+        global _worker
+        with _turn:
+            _waiting.append(work)
+            if _worker is None:
+                _worker = Task("panels", _work)
 
     def _fill(self) -> None:
         try:

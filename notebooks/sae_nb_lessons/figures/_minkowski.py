@@ -22,8 +22,7 @@ from sae_nb.figures import (
     side_by_side,
     theme,
 )
-from sae_nb_studies.minkowski._atom_positions import ELSEWHERE
-from sae_nb_studies.minkowski import DictionaryGeometry
+from sae_nb_studies.minkowski import DictionaryGeometry, ElsewhereScores
 
 SQUARE_PX = 300
 WIDE_PX = 320
@@ -142,7 +141,9 @@ def elsewhere_figure(
         xaxis_range=[-0.02, 1.02],
         yaxis_range=[-1.1, 1.08],
     )
-    figure.add_shape(**ACCEPTED, x0=ELSEWHERE, x1=1.02, y0=ELSEWHERE, y1=1.08)
+    figure.add_shape(
+        **ACCEPTED, x0=ElsewhereScores.least, x1=1.02, y0=ElsewhereScores.least, y1=1.08
+    )
     for name, which, colour, size in looks:
         atoms = np.flatnonzero(which & known)
         figure.add_scatter(

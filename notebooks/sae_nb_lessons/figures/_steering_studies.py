@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sae_nb_studies.evaluation.causal._steering_quality import Arm
 from sae_nb_studies.evaluation import (
     Fragility,
     IllusionCheck,
@@ -38,7 +37,7 @@ CHANGE = "Δ log-odds of the target"
 
 def success_figure(curves: SteeringCurves) -> go.Figure:
     """Draw the change of the target's log-odds against KL, with every random direction behind it."""
-    looks: list[tuple[str, Arm, dict[str, Any]]] = [
+    looks = [
         ("random directions", arm, RANDOM | {"showlegend": i == 0, "legendgroup": "random"})
         for i, arm in enumerate(curves.controls)
     ]

@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 if TYPE_CHECKING:
     from pandas import DataFrame
     from sae_nb_studies.models import Organism
-    from sae_nb_studies.models._organisms import Behaviour
+    from sae_nb_studies.models import Behaviour
 
     from sae_nb.figures import Chart
     from sae_nb.models import LiveModel

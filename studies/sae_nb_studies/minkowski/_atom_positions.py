@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -261,10 +261,6 @@ def linear_probe(
 # Where on an image atoms fire, held against the known mask: on borders, elsewhere, on registers.
 
 
-ELSEWHERE = 0.8
-"""Least off-ratio, and least dependence, of an elsewhere atom (inferred)."""
-
-
 @checked(leave=("mask",))
 def border_band(
     mask: Bool[Tensor, "n rows columns"],
@@ -338,6 +334,9 @@ def mean_size(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
 class ElsewhereScores:
     """Atoms that favour an object and fire next to it."""
 
+    least: ClassVar[float] = 0.8
+    """Off-ratio and dependence above which an atom is an elsewhere atom (inferred)."""
+
     off_ratio: Float[Tensor, " n_atoms"]
     """o = E[z | y, off the object] / (E[z | y, on it] + the same); NaN for atoms silent in both."""
 
@@ -347,8 +346,8 @@ class ElsewhereScores:
 
     @property
     def elsewhere(self) -> Bool[Tensor, " n_atoms"]:
-        """Both o > 0.8 and δ > 0.8: fires off the object, and falls silent when it is taken out."""
-        return (self.off_ratio > ELSEWHERE) & (self.dependence > ELSEWHERE)
+        """Both o and δ are above `least`: fires off the object, and falls silent when it is taken out."""
+        return (self.off_ratio > self.least) & (self.dependence > self.least)
 
 
 @checked
