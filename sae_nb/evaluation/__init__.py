@@ -18,12 +18,19 @@ if TYPE_CHECKING:
         SpliceCheck as SpliceCheck,
         attribute as attribute,
     )
+    from sae_nb.evaluation.causal._outcomes import (
+        atom_removal as atom_removal,
+        chance_cosine as chance_cosine,
+        outcome_index as outcome_index,
+    )
     from sae_nb.evaluation.concepts._factors import (
         Factor as Factor,
+        FactorEvidence as FactorEvidence,
         FactorMatch as FactorMatch,
         FactorTold as FactorTold,
         Identifiability as Identifiability,
         identifiability as identifiability,
+        match_factors as match_factors,
     )
     from sae_nb.evaluation.concepts._selectivity import (
         SelectivitySummary as SelectivitySummary,
@@ -50,7 +57,14 @@ if TYPE_CHECKING:
         ExplanationScores as ExplanationScores,
         score_explanations as score_explanations,
     )
-    from sae_nb.evaluation.explanations._rules import Rule as Rule, induce_rule as induce_rule
+    from sae_nb.evaluation.explanations._rules import (
+        TOKEN_SHAPES as TOKEN_SHAPES,
+        Predicate as Predicate,
+        RowFacts as RowFacts,
+        Rule as Rule,
+        active_rows as active_rows,
+        induce_rule as induce_rule,
+    )
     from sae_nb.evaluation.report._by_sample import (
         MovingSample as MovingSample,
         RowSums as RowSums,
@@ -64,7 +78,9 @@ if TYPE_CHECKING:
         published_formulas as published_formulas,
     )
     from sae_nb.evaluation.report._downstream import (
+        SpliceTask as SpliceTask,
         TokenCosts as TokenCosts,
+        splice_task as splice_task,
         token_costs as token_costs,
     )
     from sae_nb.evaluation.report._fit import FitCheck as FitCheck, check_fit as check_fit
@@ -76,7 +92,10 @@ if TYPE_CHECKING:
     from sae_nb.evaluation.report._measurement import (
         Definition as Definition,
         Measurement as Measurement,
+        Measurements as Measurements,
         RandomDictionary as RandomDictionary,
+        Resampling as Resampling,
+        chance_generator as chance_generator,
         define as define,
     )
     from sae_nb.evaluation.report._reconstruction import explained_variance as explained_variance
@@ -85,6 +104,13 @@ if TYPE_CHECKING:
         Report as Report,
         evaluate as evaluate,
         evaluation_cost as evaluation_cost,
+        training_cut_short as training_cut_short,
+    )
+    from sae_nb.evaluation.report._row_pass import (
+        codes_of as codes_of,
+        codes_of_rows as codes_of_rows,
+        encoded_rows as encoded_rows,
+        random_like as random_like,
     )
     from sae_nb.geometry._coactivation import (
         Coactivation as Coactivation,

@@ -27,7 +27,7 @@ from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.checks import Count, Seed, check_count, checked, shown
 from sae_nb.classical import METHODS, fit_classical
 from sae_nb.evaluation import Report, evaluate, stability
-from sae_nb.evaluation._dictionary_trainings import Run, from_seed, held_out, trained
+from sae_nb.evaluation.trainings import TrainingRun, build_from_seed, held_out, train_runs
 from sae_nb.files._atomic import check_seal, json_object, sealed, write_json
 from sae_nb.files._exchange import remove_folder
 from sae_nb.files._locks import holding_folder
@@ -192,9 +192,11 @@ def sweep(
         store = _Store(folder, identity)
         measure = {"model": model, "inputs": inputs, "labels": labels, "n_bootstrap": 0}
         todo = [one for one in wanted if _name(*one) not in store.done]
-        runs = [Run(build=partial(_built, train_on, *one), rows=train_on) for one in todo]
+        runs = [TrainingRun(build=partial(_built, train_on, *one), rows=train_on) for one in todo]
         with ending_with(lambda: store.so_far(wanted)), store.training(todo) as checkpoint:
-            done = trained(runs, config, at_once=at_once, progress=progress, checkpoint=checkpoint)
+            done = train_runs(
+                runs, config, at_once=at_once, progress=progress, checkpoint=checkpoint
+            )
             for one, run in zip(todo, done, strict=True):
                 store.keep(one, run.sae, _numbers(evaluate(run.sae, test_on, **measure)))
         return Sweep(tuple(store.done[_name(*one)] for one in wanted))
@@ -274,7 +276,7 @@ def _built(
     if name in METHODS:
         chosen: Any = name
         return fit_classical(data, chosen, **settings, seed=seed)
-    return from_seed(ARCHITECTURES[name], seed, int(data.d_in), **settings)
+    return build_from_seed(ARCHITECTURES[name], seed, int(data.d_in), **settings)
 
 
 def _numbers(report: Report) -> dict[str, float]:

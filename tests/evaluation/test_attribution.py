@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Attribution, attribute
-from sae_nb.evaluation.causal._outcomes import largest_cosine
+from sae_nb.evaluation import Attribution, attribute, chance_cosine
 
 
 class Plain:
@@ -170,7 +169,7 @@ def test_control_is_what_random_directions_reach(straight: Any) -> None:
     check = found.splice(int(active[place]), n_controls=400, seed=3)
     assert check.control == pytest.approx(float(control[place]), rel=0.12)
     cosines = [abs(float(sn.random_direction(6, seed)[0])) for seed in range(4000)]
-    assert np.quantile(cosines, 0.95) == pytest.approx(largest_cosine(6), rel=0.03)
+    assert np.quantile(cosines, 0.95) == pytest.approx(chance_cosine(6), rel=0.03)
 
 
 @pytest.mark.parametrize(
@@ -241,11 +240,11 @@ def test_effects_are_added_up_by_atom_with_what_random_directions_get(straight: 
     assert active.tolist() == [1, 2, 3]
     assert total.tolist() == [6, 0.25, -2]
     pulled = [np.linalg.norm(2 * g[0] + 3 * g[1]), np.linalg.norm(g[1]) / 2, 5]
-    np.testing.assert_allclose(control, np.array(pulled) * largest_cosine(6))
-    assert largest_cosine(1) == 1.0
+    np.testing.assert_allclose(control, np.array(pulled) * chance_cosine(6))
+    assert chance_cosine(1) == 1.0
     # In three dimensions a coordinate of the sphere is even between −1 and 1; in two it is a sine.
-    assert largest_cosine(3) == pytest.approx(0.95)
-    assert largest_cosine(2) == pytest.approx(np.sin(0.95 * np.pi / 2))
+    assert chance_cosine(3) == pytest.approx(0.95)
+    assert chance_cosine(2) == pytest.approx(np.sin(0.95 * np.pi / 2))
 
 
 def test_what_an_answer_loses_is_told_in_its_own_words(bent: Any) -> None:

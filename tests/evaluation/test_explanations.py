@@ -23,7 +23,7 @@ from sae_nb.evaluation.explanations._detection import (
     least_alike,
 )
 from sae_nb.evaluation.explanations._rules import (
-    SHAPES,
+    TOKEN_SHAPES,
     Predicate,
     RowFacts,
     TokenIndex,
@@ -83,7 +83,7 @@ def test_every_token_is_read_once_for_all_atoms(texts, monkeypatch: pytest.Monke
     """However many rules are made, on parts of the rows too: a vocabulary may have 262 144."""
     acts, codes, _ = texts
     read: list[str] = []
-    monkeypatch.setitem(SHAPES, "lower case", lambda text: bool(read.append(text)))
+    monkeypatch.setitem(TOKEN_SHAPES, "lower case", lambda text: bool(read.append(text)))
     facts = RowFacts.of(acts)
     for atom in range(N_ATOMS):
         rule = induce_rule(acts, codes, atom, facts=facts)

@@ -12,8 +12,8 @@ from scipy.sparse import csc_matrix
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.concepts._factors import (
     FOUND_FROM,
-    Evidence,
     Factor,
+    FactorEvidence,
     FactorMatch,
     _best_atoms,
     _best_cuts,
@@ -79,9 +79,11 @@ def _codes(z: torch.Tensor) -> SparseCodes:
     return SparseCodes.from_dense(z)
 
 
-def _evidence(z: torch.Tensor, *factors: Factor, sample: np.ndarray | None = None) -> Evidence:
+def _evidence(
+    z: torch.Tensor, *factors: Factor, sample: np.ndarray | None = None
+) -> FactorEvidence:
     rows = np.arange(len(z)) if sample is None else sample
-    return Evidence(codes=_codes(z), sample=rows, factors=factors)
+    return FactorEvidence(codes=_codes(z), sample=rows, factors=factors)
 
 
 def _f1(says: np.ndarray, truth: np.ndarray) -> float:
@@ -129,7 +131,7 @@ def test_scores_come_from_the_fresh_set() -> None:
 def test_chance_stays_near_the_floor() -> None:
     rng = np.random.default_rng(1)
 
-    def draw() -> Evidence:
+    def draw() -> FactorEvidence:
         z = torch.from_numpy(np.maximum(rng.standard_normal((2000, 40)), 0).astype(np.float32))
         return _evidence(z, Factor(name="f", per="row", truth=rng.random(2000) < 0.1))
 

@@ -20,8 +20,8 @@ from sae_nb.evaluation.report._report import (
     _passes,
     _undecided,
     cautions,
-    cut_short,
     evaluation_cost,
+    training_cut_short,
 )
 from sae_nb.evaluation.report._row_pass import RowPass
 
@@ -222,5 +222,5 @@ def test_what_rows_cannot_show_is_said() -> None:
     missing = {**whole, "kl": measured("kl_clean_spliced", float("nan"), n=1)}
     assert [*_undecided(missing, 1)] == ["Of 1 such row there can be no kl."]
     short: Any = SimpleNamespace(measured={"steps": 3.0, "of_steps": 9.0})
-    assert "cut short after 3 of 9 steps" in next(cut_short(short))
-    assert [*cut_short(SimpleNamespace(measured=None))] == []
+    assert "cut short after 3 of 9 steps" in next(training_cut_short(short))
+    assert [*training_cut_short(SimpleNamespace(measured=None))] == []

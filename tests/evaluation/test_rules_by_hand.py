@@ -24,7 +24,7 @@ from sae_nb.evaluation.explanations._detection import (
     shown,
 )
 from sae_nb.evaluation.explanations._rules import (
-    SHAPES,
+    TOKEN_SHAPES,
     Predicate,
     RowFacts,
     TokenIndex,
@@ -33,8 +33,8 @@ from sae_nb.evaluation.explanations._rules import (
     _grown,
     _repeated,
     _token_sets,
+    active_rows,
     candidates,
-    firings_of,
 )
 from sae_nb.evaluation.report import _sampling
 from sae_nb.evaluation.report._measurement import ROUNDING, number_text
@@ -81,7 +81,7 @@ def test_shapes_are_told_by_their_letters() -> None:
         "\n": {"a space before", "a line break"},
     }
     for text, shapes in told.items():
-        assert {shape for shape, has in SHAPES.items() if has(text)} == shapes, text
+        assert {shape for shape, has in TOKEN_SHAPES.items() if has(text)} == shapes, text
 
 
 def test_statements_hold_where_they_say() -> None:
@@ -203,9 +203,12 @@ def test_eight_firings_are_enough_for_a_rule() -> None:
     z = torch.zeros(20, 2)
     z[:8, 0], z[:7, 1] = -1, 1
     codes = sn.SparseCodes.from_dense(z)
-    assert firings_of(codes, 0).tolist() == [True] * 8 + [False] * 12
+    acts = sn.Activations.from_tensor(torch.zeros(20, 3))
+    assert active_rows(acts, codes, 0).tolist() == [True] * 8 + [False] * 12
     with pytest.raises(ValueError, match="in at least 8 rows, got atom 1, which fires in 7 of 20"):
-        firings_of(codes, 1)
+        active_rows(acts, codes, 1)
+    with pytest.raises(ValueError, match="20 × 2"):
+        active_rows(sn.Activations.from_tensor(torch.zeros(19, 3)), codes, 0)
     assert _counts(codes, np.arange(20) % 2 == 0).tolist() == [4, 4]
 
 

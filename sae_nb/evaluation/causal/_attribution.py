@@ -24,10 +24,10 @@ from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import (
     Outcome,
     Target,
+    atom_removal,
+    chance_cosine,
     edited,
-    largest_cosine,
     outcome_of,
-    removing,
 )
 from sae_nb.models._answers import AnswerKind as OutcomeKind
 from sae_nb.models._running import run
@@ -108,7 +108,7 @@ class Attribution:
         active, place = np.unique(matrix.indices, return_inverse=True)
         total = np.bincount(place, weights=self.effects, minlength=len(active))
         pulled = matrix[:, active].T @ self.gradient
-        control = np.linalg.norm(pulled, axis=1) * largest_cosine(self.gradient.shape[1])
+        control = np.linalg.norm(pulled, axis=1) * chance_cosine(self.gradient.shape[1])
         return active, total, control
 
     @checked
@@ -131,7 +131,7 @@ class Attribution:
         where[torch.from_numpy(self.position)] = True
         without, exact = lost(ablate(model, point, sae, atom, positions=where))
         drawn = (random_direction(self.x.shape[1], seed + i) for i in range(n_controls))
-        edits = (edited(model, point, sae, removing(sae, atom, u), where) for u in drawn)
+        edits = (edited(model, point, sae, atom_removal(sae, atom, u), where) for u in drawn)
         controls = [abs(lost(edit)[1]) for edit in edits]
         probability: tuple[float, float] | None = None
         if self.kind != "vector" and index is not None:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -60,7 +59,7 @@ def outcome_of(
     index = (
         int(answer.detach().argmax())
         if target is None
-        else index_of(model, len(answer), target, "a function of the answer")
+        else outcome_index(model, target, len(answer), otherwise="a function of the answer")
     )
     name = str(index) if kind == "vector" else outcome_names(model, [index])[0]
     above = " above the mean logit" if kind != "vector" else " of the output above their mean"
@@ -73,28 +72,6 @@ def outcome_of(
     )
 
 
-def index_of(
-    model: LiveModel, n_outcomes: int, target: Any, otherwise: str, *, name: str = "target"
-) -> int:
-    """Return the class or token that an id or a name means."""
-    if isinstance(target, str):
-        return outcome_index(model, target, argument=name)
-    try:
-        index = operator.index(target)
-    except TypeError:
-        index = None
-    if index is None or isinstance(target, bool):
-        raise TypeError(
-            f"`{name}` must be a class or token id, its name, or {otherwise}, got {target!r}."
-        )
-    if not 0 <= index < n_outcomes:
-        raise ValueError(
-            f"`{name}` must be between 0 and {n_outcomes - 1}, the outcomes of {model.name}, got "
-            f"{index}."
-        )
-    return index
-
-
 def _cut(name: str) -> str:
     """Quote a text, the beginning alone where it is a long one."""
     return repr(name if len(name) <= LONGEST_QUOTED else f"{name[:LONGEST_QUOTED]}…")
@@ -104,13 +81,55 @@ LONGEST_QUOTED = 40
 """Characters of a text that an error quotes."""
 
 
-def outcome_index(model: LiveModel, name: str, *, argument: str = "target") -> int:
-    """Return the class or token that a name means.
+def outcome_index(
+    model: LiveModel,
+    target: Any,
+    n_outcomes: int | None = None,
+    *,
+    otherwise: str = "",
+    argument: str = "target",
+) -> int:
+    """Return the class or token that an id or a name means.
+
+    Parameters
+    ----------
+    n_outcomes
+        Ids must be below it; None: any id.
+    otherwise
+        What else the argument may be, for the error.
+    argument
+        Its name, for errors.
 
     Raises
     ------
-    ValueError: If there is no such class, or the text is not one token.
+    TypeError: If it is no id and no name.
+    ValueError: If there is no such class or id, or the text is not one token.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt = sn.load_model("tiny-gpt")
+    >>> outcome_index(gpt, 17) == 17, outcome_index(gpt, " fox") == gpt.tokenizer.encode(" fox")[0]
+    (True, True)
     """
+    if isinstance(target, str):
+        return _named_index(model, target, argument)
+    try:
+        index = operator.index(target)
+    except TypeError:
+        index = None
+    if index is None or isinstance(target, bool):
+        forms = f", its name, or {otherwise}" if otherwise else " or its name"
+        raise TypeError(f"`{argument}` must be a class or token id{forms}, got {target!r}.")
+    if n_outcomes is not None and not 0 <= index < n_outcomes:
+        raise ValueError(
+            f"`{argument}` must be between 0 and {n_outcomes - 1}, the outcomes of {model.name}, got "
+            f"{index}."
+        )
+    return index
+
+
+def _named_index(model: LiveModel, name: str, argument: str) -> int:
     if model.modality.is_text and model.tokenizer is not None:
         ids = model.tokenizer(name, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
@@ -150,10 +169,15 @@ def _one_number(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tens
     return measure
 
 
-def largest_cosine(d_in: int, share: float = 0.95) -> float:
-    """Return the size of cosine with a fixed vector that `share` of random directions stay below.
+def chance_cosine(d_in: int, share: float = 0.95) -> float:
+    """Return the |cosine| with a fixed vector that `share` of random directions stay below.
 
     cos² of a direction drawn evenly from the sphere is Beta(1/2, (d − 1)/2).
+
+    Example
+    -------
+    >>> round(chance_cosine(3), 3)  # in three dimensions |cosine| is uniform
+    0.95
     """
     if d_in == 1:
         return 1.0
@@ -166,12 +190,23 @@ def largest_cosine(d_in: int, share: float = 0.95) -> float:
 # Which activations are edited.
 
 
-def removing(
+def atom_removal(
     sae: SparseAutoencoder, atom: int, u: Float[Tensor, " d_out"], stays: float = 0.0
 ) -> Change:
-    """Return the change that takes u away as strongly as an atom fires, above what stays of it.
+    """Return the change that takes u away as strongly as an atom fires: x − (z − stays)·u, for `sn.splice`.
 
-    The atom fires by what is read, if that is not what is written.
+    With u the atom's own row this is its ablation, with a random direction the control of that. The atom fires
+    by what is read, if that is not what is written.
+
+    Example
+    -------
+    >>> class Known:
+    ...     dictionary, writes = torch.eye(2), None
+    ...     def encode(self, x):
+    ...         from sae_nb.codes import SparseCodes
+    ...         return SparseCodes.from_dense(x.clamp_min(0))
+    >>> atom_removal(Known(), 0, torch.tensor([1.0, 0.0]))(torch.tensor([[3.0, 4.0]])).tolist()
+    [[0.0, 4.0]]
     """
 
     def change(
@@ -193,29 +228,3 @@ def edited(
     tap, look = tap_of(model, point, sae), first_look(model, point, sae)
     edit = MaskedEdit(positions, change, tap, look=look)
     return Active(model, Edit(hook_point=point, edit=edit))
-
-
-# -------------------------------------------------------------------------------------------------
-# What a steered model writes and reads; here, where saved curves look for it.
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Fluency:
-    """Written and read, text by text."""
-
-    # Nats per written token of each continuation, under the clean model; empty: nothing written.
-    written_by_text: Float[np.ndarray, " n"]
-    # Nats per token of each neutral text, under steering; empty: nothing read.
-    read_by_text: Float[np.ndarray, " m"]
-    # Share of written 4-grams that were written before in the same text; NaN: nothing written.
-    repeated: float
-
-    @property
-    def written(self) -> float:
-        """Mean over texts; NaN if nothing was written."""
-        return float(np.mean(self.written_by_text)) if len(self.written_by_text) else np.nan
-
-    @property
-    def read(self) -> float:
-        """Mean over texts; NaN if nothing was read."""
-        return float(np.mean(self.read_by_text)) if len(self.read_by_text) else np.nan

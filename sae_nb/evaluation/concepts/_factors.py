@@ -326,16 +326,31 @@ class Matches(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Evidence:
-    """Codes, and what is true of their rows and samples."""
+class FactorEvidence:
+    """Codes, and what is true of their rows and samples: what `match_factors` chooses or judges on."""
 
     codes: SparseCodes  # of every row
     sample: Int[np.ndarray, " rows"]  # sample of every row, counted from 0
     factors: Sequence[Factor]  # what is true
 
 
-def match_factors(chosen_on: Evidence, judged_on: Evidence) -> Matches:
-    """Match atoms with factors on one set of samples, and judge the matches on a fresh one."""
+def match_factors(chosen_on: FactorEvidence, judged_on: FactorEvidence) -> Matches:
+    """Match atoms with factors on one set of samples, and judge the matches on a fresh one.
+
+    Both must hold the same factors in the same order. Atom and threshold are those of the largest F1 on the
+    first set.
+
+    Example
+    -------
+    >>> fires = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [0.0, 1.0]])
+    >>> left = Factor(name="left", per="row", truth=np.array([True, True, False, False]))
+    >>> known = FactorEvidence(
+    ...     codes=SparseCodes.from_dense(fires), sample=np.arange(4), factors=[left]
+    ... )
+    >>> found = match_factors(known, known).by_factor[0]
+    >>> found.atom, found.f1
+    (0, 1.0)
+    """
     units = {"row": chosen_on.codes, "sample": strongest_rows(chosen_on.codes, chosen_on.sample)}
     rankings = {per: _Ranking(codes) for per, codes in units.items()}
     fresh = {"row": judged_on.codes, "sample": strongest_rows(judged_on.codes, judged_on.sample)}

@@ -14,7 +14,7 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.checks import Seed, check_matrix, check_memory, checked, same_length
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.concepts._factors import Evidence, Factor, FactorMatch, match_factors
+from sae_nb.evaluation.concepts._factors import Factor, FactorEvidence, FactorMatch, match_factors
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def summarise_selectivity(
     best: dict[str, list[FactorMatch]] = {}
     for name, both in codes.items():
         chosen_on, judged_on = (
-            Evidence(codes=code, sample=side.sample, factors=truth)
+            FactorEvidence(codes=code, sample=side.sample, factors=truth)
             for code, side, truth in zip(both, sides, what, strict=True)
         )
         best[name] = match_factors(chosen_on, judged_on).by_factor

@@ -98,10 +98,9 @@ def induce_rule(
     >>> induce_rule(acts, codes, 0, labels={"an even row": even}).text
     'an even row'
     """
-    check_codes(codes, len(acts), codes.n_atoms)
-    atom = check_atom(atom, codes.n_atoms)
+    active = active_rows(acts, codes, atom)
     facts = RowFacts.of(acts, labels) if facts is None else facts
-    return _grown(atom, facts, firings_of(codes, atom), max_terms)
+    return _grown(atom, facts, active, max_terms)
 
 
 def fires_in(codes: SparseCodes, atom: int) -> Bool[np.ndarray, " n"]:
@@ -112,9 +111,16 @@ def fires_in(codes: SparseCodes, atom: int) -> Bool[np.ndarray, " n"]:
     return active
 
 
-def firings_of(codes: SparseCodes, atom: int) -> Bool[np.ndarray, " n"]:
-    """Return in which rows an atom fires, if they are enough to say anything."""
-    active = fires_in(codes, atom)
+def active_rows(acts: Activations, codes: SparseCodes, atom: int) -> Bool[np.ndarray, " n"]:
+    """Return in which rows an atom fires, if they are enough to say anything of it.
+
+    Raises
+    ------
+    ValueError: If the codes are of other rows, or the atom fires in fewer than eight.
+    IndexError: If there is no such atom.
+    """
+    check_codes(codes, len(acts), codes.n_atoms)
+    active = fires_in(codes, check_atom(atom, codes.n_atoms))
     if int(active.sum()) < FEWEST_FIRINGS:
         raise ValueError(
             f"`atom` must fire in at least {FEWEST_FIRINGS} rows, got atom {atom}, which fires in "
@@ -167,7 +173,7 @@ _MOST_ENDINGS = 24
 _LONGEST = 4  # letters of a beginning or ending
 _POSITIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 
-SHAPES: dict[str, Callable[[str], bool]] = {
+TOKEN_SHAPES: dict[str, Callable[[str], bool]] = {
     "a capital letter first": lambda text: text.strip()[:1].isupper(),
     "capitals alone": lambda text: len(text.strip()) > 1 and text.strip().isupper(),
     "lower case": lambda text: text.strip().islower(),
@@ -177,12 +183,12 @@ SHAPES: dict[str, Callable[[str], bool]] = {
     "punctuation": lambda text: bool(text.strip()) and not any(c.isalnum() for c in text),
     "a line break": lambda text: "\n" in text,
 }
-"""Form of a token, in words."""
+"""Forms of a token, in words, each with its test of a token's text: values of a `Predicate` of kind "shape"."""
 
 
 @dataclass(frozen=True)
 class Predicate:
-    """One statement about a row."""
+    """One statement about a row; a `Rule` is some that all must hold."""
 
     kind: Kind
     values: tuple[str, ...]  # tokens, endings, a shape, a position or a label's name: any of them
@@ -234,7 +240,7 @@ def candidates(
     if Modality.of(facts.kind).is_text:
         yield from _token_sets("before", facts.before, facts, active, within)
         yield from _endings(facts, active, within)
-        yield from (Predicate("shape", (shape,)) for shape in SHAPES)
+        yield from (Predicate("shape", (shape,)) for shape in TOKEN_SHAPES)
         yield Predicate("repeated", ())
         for position in _POSITIONS:
             yield Predicate("from position", (str(position),))
@@ -292,7 +298,7 @@ class TokenIndex:
         self._ids: dict[tuple[str, str], list[int]] = defaultdict(list)
         for i, name in names.items():
             self._ids["token", name].append(i)
-            for shape, has in SHAPES.items():
+            for shape, has in TOKEN_SHAPES.items():
                 if has(name):
                     self._ids["shape", shape].append(i)
             bare = self._names[i]
@@ -310,7 +316,7 @@ class TokenIndex:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowFacts:
-    """Facts of rows, as columns; rules speak of nothing else."""
+    """Facts of rows, as columns; rules speak of nothing else. `RowFacts.of(acts)` reads them."""
 
     kind: str  # of input, as in `acts.context.kind`
     token: Int[np.ndarray, " n"]  # id of each row's token; place in the image; 0 for plain vectors

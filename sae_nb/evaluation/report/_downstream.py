@@ -274,7 +274,7 @@ _WHOLE = 2**29  # numbers in the logits of the longest text a model reads, above
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SpliceTask:
-    """A checked request to run a model on reconstructions."""
+    """A checked request to run a model on reconstructions; made by `splice_task`."""
 
     sae: SparseAutoencoder
     model: LiveModel

@@ -202,7 +202,10 @@ Key = TypeVar("Key")
 
 
 class Measurements(Mapping[Key, Measurement], Generic[Key]):
-    """Base of a mapping from name to `Measurement` that also holds other facts."""
+    """Base of a finding that is a mapping from name, or from atom, to `Measurement`, and holds other facts too.
+
+    `class AblationEffects(Finding, Measurements[int])`: its field `rows` holds what the mapping gives.
+    """
 
     rows: Mapping[Key, Measurement]
     """The measurements by name."""
@@ -225,10 +228,17 @@ measured = Measurement.measured
 
 @dataclass(frozen=True)
 class Resampling(Bootstrap):
-    """The bootstrap behind an interval; builds measurements that have one."""
+    """The bootstrap behind an interval, from `n_bootstrap` and `seed`; builds measurements that have one.
+
+    Example
+    -------
+    >>> found = Resampling(100, 0).mean("ablation_effect", np.array([1.0, 2.0, 3.0]), floor=0.0)
+    >>> found.value, found.n, found.interval[0] < 2 < found.interval[1]
+    (2.0, 3, True)
+    """
 
     def mean(self, definition: str, values: Float[np.ndarray, " n"], **known: Any) -> Measurement:
-        """Measure the mean of independent values, NaN where there are none; `known`: see `measured`."""
+        """Measure the mean of independent values, NaN where there are none; `known`: of `measured`."""
         value = values.mean() if len(values) else float("nan")
         usual: dict[str, Any] = {"unit": "samples", "n": len(values)}
         return measured(definition, value, self.spread(values), **usual | known)
@@ -240,7 +250,7 @@ class Resampling(Bootstrap):
         below: Float[np.ndarray, " n"],
         **known: Any,
     ) -> Measurement:
-        """Measure Σ above / Σ below, resampling the places they share; `known`: see `measured`."""
+        """Measure Σ above / Σ below, resampling the places they share; `known`: of `measured`."""
         interval = self.interval(np.stack([above, below], axis=1), lambda s: s[:, 0] / s[:, 1])
         usual: dict[str, Any] = {"unit": "samples", "n": len(below)}
         return measured(definition, above.sum() / below.sum(), interval, **usual | known)

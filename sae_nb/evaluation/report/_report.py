@@ -326,7 +326,7 @@ def _on_rows(
         found = with_massive(found, sums, resampling)
     found |= sparsity_rows(rows.sparsity, rows.control_sparsity, resampling)
     found |= atom_rows(sae, rows, resampling)
-    limits = (*cut_short(sae), *exceptions.cautions(whole), *cautions(rows, sae.n_atoms))
+    limits = (*training_cut_short(sae), *exceptions.cautions(whole), *cautions(rows, sae.n_atoms))
     return (
         rows,
         found,
@@ -363,8 +363,8 @@ tenth of the average density is then missed in a third of the draws."""
 _CHUNK = 8192
 
 
-def cut_short(sae: SparseAutoencoder) -> Iterator[str]:
-    """Yield a sentence if the training of an SAE was ended before its last step."""
+def training_cut_short(sae: SparseAutoencoder) -> Iterator[str]:
+    """Yield a sentence for the reader of a comparison if an SAE's training was ended before its last step."""
     known = getattr(sae, "measured", None) or {}
     if "of_steps" in known:
         yield (

@@ -33,7 +33,19 @@ _BATCH = 4096
 def codes_of(
     sae: SparseAutoencoder, acts: Activations, codes: SparseCodes | None = None
 ) -> SparseCodes:
-    """Return the codes of checked rows on the CPU: those given, checked, or encoded now."""
+    """Return the codes of all rows on the CPU: those given, checked, or encoded now, some rows at a time.
+
+    Raises
+    ------
+    ValueError: If given codes are of other rows or another dictionary, nothing fires in them, or none are given
+        for an SAE whose codes depend on the rows before.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> codes_of(sn.TopK(4, 8, 2), Activations.from_tensor(torch.randn(5, 4))).shape
+    (5, 8)
+    """
     if codes is None and getattr(sae, "reads_sequences", False):
         raise ValueError(
             f"`codes` must be given for {type(sae).__name__}, whose codes depend on the rows before. "
@@ -203,9 +215,9 @@ def _row_name(acts: Activations, first: int, i: int) -> str:
 def encoded_rows(
     sae: SparseAutoencoder, acts: Activations, size: int, *, first: int = 0
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes, Tensor]]:
-    """Return targets with their codes and reconstructions; whole sequences where the SAE reads those.
+    """Yield row numbers, targets, codes and reconstructions, `size` rows at a time.
 
-    `first`: Rows of whole batches that are left out.
+    Whole sequences where the SAE reads those. `first`: rows of whole batches that are left out.
     """
     if getattr(sae, "reads_sequences", False):
         done = 0
@@ -225,7 +237,7 @@ def encoded_rows(
 def codes_of_rows(
     sae: SparseAutoencoder | RandomDictionary, acts: Activations
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes]]:
-    """Return rows with only their codes, of anything that encodes."""
+    """Yield row numbers, rows and codes, some rows at a time, of anything that encodes; nothing is decoded."""
     if getattr(sae, "reads_sequences", False):
         for rows, x, codes, _ in encoded_rows(cast("Temporal", sae), acts, _BATCH):
             yield rows, x, codes
@@ -241,7 +253,10 @@ def all_codes(sae: SparseAutoencoder, acts: Activations) -> SparseCodes:
 
 @torch.no_grad()
 def random_like(sae: SparseAutoencoder, acts: Activations, *, seed: int) -> RandomDictionary:
-    """Return fitted random atoms, the same number as an SAE has, with the L0 that it has on the first rows."""
+    """Return fitted random atoms, the same number as an SAE has, with the L0 that it has on the first rows.
+
+    What an SAE is measured against as control, where `acts` are what it is measured on.
+    """
     few = acts.subset(torch.arange(len(acts)) < _LOOKED_AT)
     codes = [codes for _, _, codes in codes_of_rows(sae, few)]
     l0 = sum(int(part.l0.sum()) for part in codes) / len(few)

@@ -30,7 +30,7 @@ from sae_nb.checks import (
     checked,
     shown,
 )
-from sae_nb.evaluation.causal._outcomes import index_of
+from sae_nb.evaluation import outcome_index
 from sae_nb.findings import Finding
 from sae_nb.models import run
 from sae_nb.statistics import bootstrap_counts, percentile_interval
@@ -392,8 +392,8 @@ class _Values:
         """Return the class or token that follows from values."""
         if values not in self.known:
             named = answered(self.algorithm.answer, *values, name="answer")
-            self.known[values] = index_of(
-                self.model, self.n_outcomes, named, "its text", name="answer"
+            self.known[values] = outcome_index(
+                self.model, named, self.n_outcomes, otherwise="its text", argument="answer"
             )
         return self.known[values]
 

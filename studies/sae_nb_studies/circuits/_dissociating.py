@@ -31,7 +31,7 @@ from sae_nb.checks import (
 )
 from sae_nb.circuits._asked import BLOCK, blocks, measured
 from sae_nb.circuits._heads import at_mean, places_of
-from sae_nb.evaluation.causal._outcomes import index_of
+from sae_nb.evaluation import outcome_index
 from sae_nb.findings import Finding
 from sae_nb.models import run
 from sae_nb.models._prefix_cache import Below
@@ -390,7 +390,9 @@ def _measure(model: LiveModel, task: Task, i: int, n_outcomes: int) -> Measure:
     if task.metric is not None:
         return partial(_by_metric, task.metric)
     one, other = (
-        None if names is None else index_of(model, n_outcomes, names[i], "its text", name=argument)
+        None
+        if names is None
+        else outcome_index(model, names[i], n_outcomes, otherwise="its text", argument=argument)
         for names, argument in ((task.answers, "answers"), (task.wrong, "wrong"))
     )
     if one is not None and one == other:

@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 
 from sae_nb.checks import Count, check_atom, checked
 from sae_nb.circuits._asked import Measure, asked, written_at
-from sae_nb.evaluation.causal._outcomes import largest_cosine
+from sae_nb.evaluation import chance_cosine
 from sae_nb.models import Frozen, run
 from sae_nb.models._freezing import check_frozen
 from sae_nb.steering import Answers
@@ -106,7 +106,7 @@ class Observable:
         atoms = sae.dictionary.detach().float().cpu()
         effect = atoms @ y
         cosine = normalize(atoms, dim=1) @ normalize(y, dim=0)
-        luck = largest_cosine(len(y), 0.95 ** (1 / len(atoms)))
+        luck = chance_cosine(len(y), 0.95 ** (1 / len(atoms)))
         order = cosine.abs().argsort(descending=True, stable=True)[:n]
         columns = {
             "atom": order.numpy(),

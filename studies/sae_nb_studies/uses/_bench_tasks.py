@@ -17,7 +17,7 @@ from sae_nb.architectures import SparseAutoencoder
 from sae_nb.capturing import capture
 from sae_nb.checks import as_tensor
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.report._row_pass import codes_of
+from sae_nb.evaluation import codes_of
 from sae_nb.models import LiveModel
 from sae_nb_studies.evaluation.concepts._targeted import Pooled
 

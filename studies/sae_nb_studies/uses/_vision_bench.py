@@ -19,7 +19,7 @@ from torch import Tensor
 from sae_nb.activations import Activations, check_sae, reconstruction
 from sae_nb.checks import Positive, Seed, as_tensor, check_data, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.report._row_pass import random_like
+from sae_nb.evaluation import random_like
 from sae_nb.findings import Finding
 from sae_nb.statistics import LogisticProbe, logistic_probe
 

@@ -19,9 +19,7 @@ from sae_nb.checks import Seed, as_tensor, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._blocks import joined
 from sae_nb.corpora import check_labels
-from sae_nb.evaluation import Factor
-from sae_nb.evaluation.concepts._factors import Evidence, match_factors
-from sae_nb.evaluation.report._row_pass import random_like
+from sae_nb.evaluation import Factor, FactorEvidence, match_factors, random_like
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb_studies.vision._craft import factorised
@@ -242,7 +240,7 @@ def _judged(
         factors = [
             Factor(name=name, per="row", truth=truth[half]) for name, truth in regions.items()
         ]
-        evidence.append(Evidence(codes=codes.rows(rows), sample=sample, factors=factors))
+        evidence.append(FactorEvidence(codes=codes.rows(rows), sample=sample, factors=factors))
     found = match_factors(*evidence).by_factor
     f1 = np.array([match.f1 for match in found])
     return f1 / (2 - f1), np.array([match.atom for match in found]), codes.n_atoms

@@ -14,7 +14,7 @@ from sae_nb.activations import Activations, check_one_place
 from sae_nb.capturing import capture
 from sae_nb.codes import SparseCodes
 from sae_nb.corpora import check_reads
-from sae_nb.evaluation.report._row_pass import codes_of
+from sae_nb.evaluation import codes_of
 from sae_nb_studies.vision._pixels import Pixels
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_nb.activations import warn_of_place
 from sae_nb.checks import check_data
-from sae_nb.evaluation.causal._outcomes import outcome_index
+from sae_nb.evaluation import outcome_index
 from sae_nb.figures.theme import format_count
 from sae_nb.models._inputs import column_of_table
 from sae_nb.steering import check_hook_point

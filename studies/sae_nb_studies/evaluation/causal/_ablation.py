@@ -19,9 +19,7 @@ from torch import Tensor
 from sae_nb.activations import check_one_place
 from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.causal._outcomes import removing
-from sae_nb.evaluation.report._measurement import Measurements, Resampling
+from sae_nb.evaluation import Measurement, Measurements, Resampling, atom_removal
 from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
 from sae_nb.steering import Answers, Cost, policy_for, random_direction
@@ -195,7 +193,7 @@ class _Trial:
         row = self._sae.dictionary[atom].detach()
         u = row if direction is None else direction * float(row.norm())
         stays = float(self._mean[atom]) if self._kind == "mean" else 0.0
-        out = self.runs.under(self.runs.replacing(removing(self._sae, atom, u, stays)))
+        out = self.runs.under(self.runs.replacing(atom_removal(self._sae, atom, u, stays)))
         self.done()
         return self._odds.clean - self._odds.of(out), float(self.runs.kl(out).mean())
 

@@ -9,7 +9,7 @@ of m(all) − m(none); completeness is what goes when those K are taken away.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,9 +23,7 @@ from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.checks import Resamples, Seed, at_least, check_matrix, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Attribution, Measurement, attribute
-from sae_nb.evaluation.causal._outcomes import Target
-from sae_nb.evaluation.report._measurement import Measurements, Resampling, measured
+from sae_nb.evaluation import Attribution, Measurement, Measurements, Resampling, attribute
 from sae_nb.findings import Finding, column
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import rank_correlation
@@ -81,7 +79,7 @@ def attribution_fidelity(
     sae: SparseAutoencoder,
     inputs: Any,
     *,
-    target: Target = None,
+    target: int | str | Callable[[Tensor], Tensor] | None = None,
     acts: Activations | Tensor | None = None,
     shares: Sequence[float] = SHARES,
     n_checked: Annotated[int, at_least(2)] = 8,
@@ -259,7 +257,7 @@ def _pooled(
         "agreement": resampling.mean(
             "attribution_agreement", ranks, floor=0.0, control=np.mean(chance)
         ),
-        "faithfulness": measured(
+        "faithfulness": Measurement.measured(
             "attribution_faithfulness",
             faithful.mean(),
             floor=random.mean(),

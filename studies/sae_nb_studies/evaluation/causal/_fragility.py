@@ -20,8 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.report._measurement import Measurements, Resampling, measured
+from sae_nb.evaluation import Measurement, Measurements, Resampling
 from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Statistic
@@ -415,7 +414,7 @@ def _rows(
     }
     estimates = resampling.estimates(np.stack(columns, axis=1).astype(np.float64), statistics)
     return {
-        name: measured(
+        name: Measurement.measured(
             known[name][0], value, **known[name][1], interval=interval, n=n, unit="samples"
         )
         for name, (value, interval) in estimates.items()

@@ -18,15 +18,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import Resamples, Seed, at_least, check_atom, check_matrix, checked
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.causal._outcomes import Fluency
-from sae_nb.evaluation.report._measurement import Measurements, Resampling
+from sae_nb.evaluation import Measurement, Measurements, Resampling
 from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
 from sae_nb.steering import Cost, StrengthSearch, random_direction
 from sae_nb.steering.edits import Where
 from sae_nb_studies.evaluation.causal._target_odds import (
     MAX_SECONDS,
+    Fluency,
     TargetOdds,
     Targets,
     Writing,

@@ -26,8 +26,7 @@ from sae_nb.checks import (
     check_matrix,
     checked,
 )
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.report._measurement import Measurements, Resampling, measured
+from sae_nb.evaluation import Measurement, Measurements, Resampling
 from sae_nb.findings import Finding
 from sae_nb.steering import Answers, Cost, check_hook_point, random_direction
 from sae_nb.steering.edits import Where
@@ -268,7 +267,9 @@ def illusion_check(
     random = np.stack([pairs.along(u) for u in drawn]).sum(axis=1) / pairs.gap.sum()
     rows = _rows(moved, pairs.gap, random, resampling)
     dormant = _dormant(row, space, pairs.rows, seed)
-    rows["dormant index"] = measured("dormant_index", dormant, floor=1.0, n=len(pairs.rows))
+    rows["dormant index"] = Measurement.measured(
+        "dormant_index", dormant, floor=1.0, n=len(pairs.rows)
+    )
     read_share = float(row.square().sum())
     light, verdict = _judged(rows, read_share)
     return IllusionCheck(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -17,9 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.causal._outcomes import Fluency, index_of
-from sae_nb.evaluation.report._measurement import Resampling
+from sae_nb.evaluation import Measurement, Resampling, outcome_index
 from sae_nb.models import outcome_names, run
 from sae_nb.models._text_inputs import text_ids
 from sae_nb.steering import Answers, check_hook_point, log_odds
@@ -73,7 +72,7 @@ def answers_to(
 
 def _indices(model: LiveModel, n_outcomes: int, target: Targets) -> tuple[int, ...]:
     named = target if isinstance(target, Sequence) and not isinstance(target, str) else [target]
-    ids = {index_of(model, n_outcomes, one, "several of them") for one in named}
+    ids = {outcome_index(model, one, n_outcomes, otherwise="several of them") for one in named}
     if not 0 < len(ids) < n_outcomes:
         raise ValueError(
             f"`target` must name some of the {n_outcomes} outcomes of {model.name}, and not all, got "
@@ -102,6 +101,28 @@ def nearest(unit: Float[Tensor, "n_atoms d_in"], atom: int, n: int = 1) -> list[
 
 
 N_GRAM = 4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fluency:
+    """What a steered model writes and reads, text by text."""
+
+    # Nats per written token of each continuation, under the clean model; empty: nothing written.
+    written_by_text: Float[np.ndarray, " n"]
+    # Nats per token of each neutral text, under steering; empty: nothing read.
+    read_by_text: Float[np.ndarray, " m"]
+    # Share of written 4-grams that were written before in the same text; NaN: nothing written.
+    repeated: float
+
+    @property
+    def written(self) -> float:
+        """Mean over texts; NaN if nothing was written."""
+        return float(np.mean(self.written_by_text)) if len(self.written_by_text) else np.nan
+
+    @property
+    def read(self) -> float:
+        """Mean over texts; NaN if nothing was read."""
+        return float(np.mean(self.read_by_text)) if len(self.read_by_text) else np.nan
 
 
 class Writing:

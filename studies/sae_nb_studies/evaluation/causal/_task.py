@@ -19,9 +19,7 @@ from sae_nb.activations import check_one_place, reconstruction, written_codes
 from sae_nb.checks import Resamples, Seed, check_count, checked
 from sae_nb.classical import SupervisedDictionary
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.causal._outcomes import index_of
-from sae_nb.evaluation.report._measurement import Measurements, Resampling
+from sae_nb.evaluation import Measurement, Measurements, Resampling, outcome_index
 from sae_nb.findings import Finding
 from sae_nb.steering import Answers, check_hook_point, random_direction
 from sae_nb.steering.edits import Where
@@ -479,7 +477,10 @@ def _ids(model: LiveModel, runs: Answers, given: Answer, name: str) -> Int[Tenso
         )
     n = runs.clean.shape[1]
     return torch.tensor(
-        [index_of(model, n, one, "one for each input", name=name) for one in listed]
+        [
+            outcome_index(model, one, n, otherwise="one for each input", argument=name)
+            for one in listed
+        ]
     )
 
 

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, written_codes
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.causal._outcomes import edited
-from sae_nb.evaluation.report._row_pass import codes_of
+from sae_nb.evaluation import codes_of
+from sae_nb.steering import splice
 from sae_nb.steering.edits import Change
 from sae_nb_studies.evaluation.concepts._targeted import NotMeasurableError
 from sae_nb_studies.evaluation.dictionary._merging import summed_atoms
@@ -86,10 +86,10 @@ def unlearning(
         chosen = allowed[np.argsort(-fires[allowed], kind="stable")][:NUMBER]
         if len(chosen):
             change = _clamped(sae, chosen, m * strength)
-            lost, stays = answers.under(edited(model, hook_point, sae, change, answers.where))
+            lost, stays = answers.under(splice(model, hook_point, change, answers.where))
             tried.append((rare, m, lost, stays))
     simple = [
-        answers.under(edited(model, hook_point, sae, change, answers.where))
+        answers.under(splice(model, hook_point, change, answers.where))
         for change in _subtracted(forget[1], keep[1])
     ]
     return Unlearning(

@@ -24,7 +24,6 @@ from sae_nb.evaluation import (
     score_explanations,
     second_code,
 )
-from sae_nb.evaluation.report._measurement import measured
 from sae_nb.findings import Plotted
 from sae_nb.sessions import keep_verdicts
 from sae_nb.statistics import Bootstrap, wilson_interval
@@ -114,7 +113,7 @@ class Certificate(Plotted):
         """The numbers that no report has, by name: `sw.ReportCard([{**report, **found.measurements}])`."""
         named = self.numbers.set_index("number")
         return {
-            row: measured(
+            row: Measurement.measured(
                 row,
                 one["value"],
                 (one["low"], one["high"]),

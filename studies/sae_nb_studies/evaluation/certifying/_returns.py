@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.evaluation.report._row_pass import codes_of_rows
+from sae_nb.evaluation import codes_of_rows
 from sae_nb.geometry import largest_cosines
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.checks import shown
-from sae_nb.evaluation._dictionary_trainings import Run, begun, from_seed, trained
+from sae_nb.evaluation.trainings import TrainingRun, build_from_seed, initialised_atoms, train_runs
 from sae_nb.files import read_json, write_json
 from sae_nb.progress import progress_bar
 from sae_nb.training import TrainConfig
@@ -154,7 +154,7 @@ def trained_sisters(
         seeds=tuple(done[:n_seeds]),
         halves=tuple(done[n_seeds:]),
         frozen=frozen,
-        untrained=begun(build(seed + 100), acts, seed + 100),
+        untrained=initialised_atoms(build(seed + 100), acts, seed + 100),
         steps=how.steps,
     )
 
@@ -177,7 +177,7 @@ def _builder(sae: SparseAutoencoder, l0: float) -> Callable[[int], SparseAutoenc
             settings["l0"] = l0
         if settings.get("k") is not None and settings["k"] >= sae.n_atoms:  # the file has none
             settings["k"] = l0
-    return lambda seed: from_seed(kind, seed, **settings)
+    return lambda seed: build_from_seed(kind, seed, **settings)
 
 
 def _settings(
@@ -214,12 +214,14 @@ def _step_seconds(sister: SparseAutoencoder, acts: Activations) -> float:
 
     Other work on the machine costs time by the clock, threads cost several times the CPU.
     """
-    run = Run(build=lambda: sister, rows=acts, notes_start=True)
-    list(trained([run], TrainConfig(steps=1), progress=False))  # loops are compiled, data looked at
+    run = TrainingRun(build=lambda: sister, rows=acts, notes_start=True)
+    list(
+        train_runs([run], TrainConfig(steps=1), progress=False)
+    )  # loops are compiled, data looked at
     tries = []
     for _ in range(TRIES):
         clock, cpu = time.perf_counter(), time.process_time()
-        list(trained([run], TrainConfig(steps=TRIED), progress=False))
+        list(train_runs([run], TrainConfig(steps=TRIED), progress=False))
         tries += [time.perf_counter() - clock, time.process_time() - cpu]
     return min(tries) / TRIED
 
@@ -231,10 +233,10 @@ def _place(folder: Path | None, i: int) -> Path | None:
 def _sister(
     build: Any, rows: Activations, how: TrainConfig, seed: int, checkpoint: Path | None
 ) -> SparseAutoencoder:
-    run = Run(build=partial(build, seed), rows=rows, seed=seed)
+    run = TrainingRun(build=partial(build, seed), rows=rows, seed=seed)
     where = None if checkpoint is None else (lambda _: checkpoint)
     try:
-        (done,) = trained([run], how, progress=False, checkpoint=where)
+        (done,) = train_runs([run], how, progress=False, checkpoint=where)
     except FloatingPointError as error:
         raise SisterDivergedError(
             f"Every sister must train to its end, and the one of seed {seed} diverged: {error} Pass "

@@ -19,10 +19,15 @@ from torch import Tensor
 from sae_nb.activations import Activations, acts_for, check_sae, uncoded, written_codes
 from sae_nb.checks import Count, Resamples, Seed, check_data, check_matrix, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Measurement, RandomDictionary, match_atoms
-from sae_nb.evaluation.causal._outcomes import largest_cosine
-from sae_nb.evaluation.report._measurement import Resampling, measured
-from sae_nb.evaluation.report._row_pass import codes_of_rows, random_like
+from sae_nb.evaluation import (
+    Measurement,
+    RandomDictionary,
+    Resampling,
+    chance_cosine,
+    codes_of_rows,
+    match_atoms,
+    random_like,
+)
 from sae_nb.statistics import UNKNOWN, logistic_probe
 
 # -------------------------------------------------------------------------------------------------
@@ -92,7 +97,7 @@ def swallowed(
     )
     estimate = resampling.estimates(own, {"share": _share})["share"]
     control, n = _share(chance.sum(axis=0)[None])[0], int(own[:, len(children) :].sum())
-    return measured("swallowed", *estimate, n=n, floor=0.0, control=control)
+    return Measurement.measured("swallowed", *estimate, n=n, floor=0.0, control=control)
 
 
 def _counts(
@@ -226,7 +231,7 @@ def absorption(
             f"`attribute` must have one entry per row of `acts`, {len(source)}, got shape {truth.shape}."
         )
     parts = _three_parts(source, truth, seed)
-    least = max(0.1, largest_cosine(source.d_in)) if least_cosine is None else least_cosine
+    least = max(0.1, chance_cosine(source.d_in)) if least_cosine is None else least_cosine
     known = _Attribute(source, truth, parts, *_fit_probe(source, truth, parts), most_main, least)
     own, random = (known.followed(one) for one in (sae, random_like(sae, source, seed=seed)))
     defined = own.precision >= PRECISE
@@ -240,7 +245,7 @@ def absorption(
         return replace(measurement, **undefined)
 
     n_splits, n_random = len(own.main) - 1, len(random.main) - 1
-    splits = measured("splits", n_splits, floor=0.0, control=n_random, n=len(own.right))
+    splits = Measurement.measured("splits", n_splits, floor=0.0, control=n_random, n=len(own.right))
     return Absorption.of(
         if_precise(mean("absorption_fraction", own.absorbed, 0.0, chance)),
         told=mean("attribute_told", own.right, 0.5, random.accuracy),

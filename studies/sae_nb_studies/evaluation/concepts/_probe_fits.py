@@ -14,7 +14,6 @@ from scipy.sparse import csr_matrix, issparse
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import RandomDictionary
-from sae_nb.evaluation.concepts._factors import largest_of_each
 from sae_nb.statistics import auroc, logistic_probe
 
 # -------------------------------------------------------------------------------------------------
@@ -129,7 +128,9 @@ def _pool_codes(codes: SparseCodes, units: Units, pool: Pool) -> csr_matrix:
         return (average @ z).tocsr()
     entries = z.tocoo()
     unit, atom = units.unit[entries.row], entries.col.astype(np.int64)
-    best = largest_of_each(unit * z.shape[1] + atom, np.abs(entries.data))
+    group = unit * z.shape[1] + atom
+    order = np.lexsort((np.abs(entries.data), group))
+    best = order[np.diff(group[order], append=-1) != 0]  # the largest of each atom and unit
     place = (unit[best], atom[best])
     return csr_matrix((entries.data[best], place), shape=(units.n, z.shape[1]))
 

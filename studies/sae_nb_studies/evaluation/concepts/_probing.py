@@ -19,9 +19,7 @@ from torch import Tensor
 from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import Between, Count, Resamples, Seed, as_tensor, check_data, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.report._measurement import Resampling, measured
-from sae_nb.evaluation.report._row_pass import codes_of
+from sae_nb.evaluation import Measurement, Resampling, codes_of
 from sae_nb.statistics import auroc, group_rows, percentile_interval
 from sae_nb_studies.evaluation._varying import check_varies
 from sae_nb_studies.evaluation.concepts._probe_fits import (
@@ -452,7 +450,7 @@ class _Judged:
     def _measured(
         self, definition: str, values: np.ndarray, floor: float, control: float | None
     ) -> Measurement:
-        return measured(
+        return Measurement.measured(
             definition,
             values[0],
             floor=floor,

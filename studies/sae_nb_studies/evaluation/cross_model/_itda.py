@@ -12,8 +12,7 @@ from torch import Tensor
 from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import Resamples, Seed, checked
 from sae_nb.classical import ITDA
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.report._measurement import Resampling
+from sae_nb.evaluation import Measurement, Resampling
 
 _DRAWS = 50  # random choices of rows behind the floor of the overlap
 

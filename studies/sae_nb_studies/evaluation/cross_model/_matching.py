@@ -19,8 +19,7 @@ from scipy.sparse import csr_matrix
 from sae_nb.activations import Activations, first_difference
 from sae_nb.checks import Count, Resamples, Seed, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.report._measurement import Resampling
+from sae_nb.evaluation import Measurement, Resampling
 from sae_nb.findings import column
 
 # -------------------------------------------------------------------------------------------------

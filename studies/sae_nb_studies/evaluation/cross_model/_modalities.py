@@ -24,8 +24,7 @@ from sae_nb.checks import (
     same_length,
 )
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.report._measurement import Resampling, measured
+from sae_nb.evaluation import Measurement, Resampling
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted, column
 from sae_nb_studies.evaluation.cross_model._matching import check_same_rows
@@ -142,7 +141,7 @@ def modality_gap(
         resampling.grouped(np.concatenate([columns, ones], axis=1), None),
         lambda sums: np.linalg.norm(sums[:, :-1] / sums[:, -1:], axis=1),
     )
-    value = measured(
+    value = Measurement.measured(
         "modality_gap",
         float(direction.norm()),
         interval,
@@ -386,7 +385,7 @@ def bridge_score(
     size = float(np.abs(scores).sum())
     same = np.abs(scores[one == other]).sum() / size if size else float("nan")
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = measured(
+        value = Measurement.measured(
             "bridge",
             share(total[None])[0],
             resampling.interval(resampling.grouped(columns, None), share),

@@ -15,8 +15,7 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import UniversalSAE
 from sae_nb.checks import Resamples, Seed, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Measurement, explained_variance
-from sae_nb.evaluation.report._measurement import Resampling
+from sae_nb.evaluation import Measurement, Resampling, explained_variance
 from sae_nb.findings import column
 from sae_nb_studies.evaluation.cross_model._matching import check_aligned, check_same_rows
 

@@ -19,9 +19,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_one_place, reconstruction
 from sae_nb.checks import Count, Resamples, Seed, checked
-from sae_nb.evaluation import Measurement, RandomDictionary
-from sae_nb.evaluation.report._downstream import SpliceTask, splice_task
-from sae_nb.evaluation.report._measurement import Resampling, measured
+from sae_nb.evaluation import Measurement, RandomDictionary, Resampling, SpliceTask, splice_task
 from sae_nb.statistics import Interval, Statistic
 
 if TYPE_CHECKING:
@@ -359,7 +357,7 @@ def _measured(
     estimates = resampling.estimates(resampling.grouped(steps.left, held.sample), statistics)
     r2 = estimates.pop("r2")
     shares = {
-        name: measured(f"error_share_{name}", *estimate, n=len(held.x))
+        name: Measurement.measured(f"error_share_{name}", *estimate, n=len(held.x))
         for name, estimate in estimates.items()
     }
     return shares, r2
@@ -487,7 +485,7 @@ def splice_parts(
     total = sums.sum(axis=0, keepdims=True)
     shared: Any = {"floor": cost("mean")(total)[0], "n": int(total[0, place("n")]), "unit": unit}
     return {
-        name: measured(definition, *estimate, **shared)
+        name: Measurement.measured(definition, *estimate, **shared)
         for name, estimate in resampling.estimates(sums, statistics).items()
     }
 

@@ -16,9 +16,7 @@ from torch import Tensor
 from sae_nb.activations import Activations, check_one_place, reconstruction, written_codes
 from sae_nb.checks import Between, Count, Resamples, Seed, check_matrix, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.report._measurement import Resampling, chance_generator
-from sae_nb.evaluation.report._row_pass import codes_of_rows, random_like
+from sae_nb.evaluation import Measurement, Resampling, chance_generator, codes_of_rows, random_like
 from sae_nb_studies.evaluation.dictionary._merging import summed_atoms
 from sae_nb_studies.evaluation.dictionary._plausibility import nearest_atoms
 

@@ -16,17 +16,15 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import Positive, Seed, checked, shown, warn_caller
-from sae_nb.evaluation import Report, evaluate, stability
-from sae_nb.evaluation._dictionary_trainings import (
-    Run,
-    begun,
-    from_seed,
+from sae_nb.evaluation import Report, evaluate, stability, training_cut_short
+from sae_nb.evaluation.trainings import (
+    TrainingRun,
+    build_from_seed,
     held_out,
-    is_ready,
-    trained,
+    initialised_atoms,
+    is_trained,
+    train_runs,
 )
-from sae_nb.evaluation.report._measurement import number_text
-from sae_nb.evaluation.report._report import cut_short
 from sae_nb.findings import Finding
 from sae_nb.interrupts import ending_with
 
@@ -127,7 +125,11 @@ class Comparison(Finding, kw_only=False):
 
 
 def _text(value: float) -> str:
-    return "" if math.isnan(value) else number_text(float(f"{value:.3g}"))
+    if math.isnan(value):
+        return ""
+    return (
+        "0" if abs(value) < 1e-12 else f"{float(f'{value:.3g}'):.4g}"
+    )  # 1e-12: float64's rounding
 
 
 @checked(leave=("dictionaries", "data", "test", "labels"))
@@ -215,13 +217,13 @@ def compare_dictionaries(
     with ending_with(lambda: _left_by(rows, len(dictionaries))):
         for name, given in dictionaries.items():
             runs = [
-                Run(build=partial(_built, name, given, seed), rows=train_on, seed=seed)
-                for seed in (every[:1] if is_ready(given) else every)
+                TrainingRun(build=partial(_built, name, given, seed), rows=train_on, seed=seed)
+                for seed in (every[:1] if is_trained(given) else every)
             ]
             done = [
-                (one.sae.eval(), one.seconds) for one in trained(runs, config, progress=progress)
+                (one.sae.eval(), one.seconds) for one in train_runs(runs, config, progress=progress)
             ]
-            for sentence in cut_short(done[0][0]):
+            for sentence in training_cut_short(done[0][0]):
                 warn_caller(f"{name}: {sentence}")
             rows.append(measured(name, done))
             if before is None and not math.isnan(done[0][1]):
@@ -229,7 +231,7 @@ def compare_dictionaries(
         if before is not None:
             starts = [_built(before, dictionaries[before], seed) for seed in every]
             for sae, seed in zip(starts, every, strict=True):
-                begun(sae, train_on, seed)
+                initialised_atoms(sae, train_on, seed)
             rows.append(measured(f"{before}, {UNTRAINED}", [(sae.eval(), 0.0) for sae in starts]))
     return Comparison((*rows, _random(rows[0], l0)), l0)
 
@@ -273,7 +275,7 @@ def _built(name: str, given: Any, seed: int) -> SparseAutoencoder:
                 f"{shown(built)}."
             )
         return built
-    return given if is_ready(given) else from_seed(type(given), seed, **given.settings())
+    return given if is_trained(given) else build_from_seed(type(given), seed, **given.settings())
 
 
 def _means(reports: Sequence[Report]) -> dict[str, float]:

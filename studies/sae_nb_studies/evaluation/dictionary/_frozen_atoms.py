@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, check_k, check_matrix, checked, is_array
-from sae_nb.evaluation.report._measurement import chance_generator
+from sae_nb.evaluation import chance_generator
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -31,8 +31,7 @@ from sae_nb.activations import (
 from sae_nb.checks import Count, Seed, Share, at_least, check_count, checked, in_own_modes
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import index_dtype, offsets_of
-from sae_nb.evaluation.report._downstream import SpliceTask, splice_task
-from sae_nb.evaluation.report._row_pass import codes_of
+from sae_nb.evaluation import SpliceTask, codes_of, splice_task
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.geometry import check_dictionary

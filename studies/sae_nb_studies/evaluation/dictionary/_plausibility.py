@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Resamples, Seed, check_matrix, checked
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.report._measurement import Resampling, chance_generator
+from sae_nb.evaluation import Measurement, Resampling, chance_generator
 from sae_nb.geometry import largest_cosines
 
 _DRAWS = 5  # random dictionaries the floor is a mean over

@@ -21,8 +21,7 @@ from torch import Tensor
 from sae_nb.activations import Activations, acts_for, written_codes
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import atom_geometry
-from sae_nb.evaluation.report._row_pass import encoded_rows
+from sae_nb.evaluation import atom_geometry, encoded_rows
 from sae_nb.findings import Finding, column
 from sae_nb_studies.evaluation.dictionary._merging import summed_atoms
 

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import Between, Resamples, Seed, checked
-from sae_nb.evaluation import Measurement, Stability, atom_stability, stability
-from sae_nb.evaluation._dictionary_trainings import Run, trained
-from sae_nb.evaluation.report._measurement import Resampling, measured
+from sae_nb.evaluation import Measurement, Resampling, Stability, atom_stability, stability
+from sae_nb.evaluation.trainings import TrainingRun, train_runs
 from sae_nb.interrupts import ending_with
 
 if TYPE_CHECKING:
@@ -108,8 +107,8 @@ def stability_trial(
     with ending_with(lambda: _left_by(saes, len(every))):
         for seed in every:
             rows = source if subset == 1 else source.split(subset, seed)[0]
-            run = Run(build=partial(make, seed), rows=rows, seed=seed, notes_start=True)
-            (done,) = trained([run], config or TrainConfig(), progress=progress)
+            run = TrainingRun(build=partial(make, seed), rows=rows, seed=seed, notes_start=True)
+            (done,) = train_runs([run], config or TrainConfig(), progress=progress)
             saes.append(done.sae)
             first.append(cast(Tensor, done.start))
     how = {"signed": signed, "n_bootstrap": n_bootstrap}
@@ -118,7 +117,7 @@ def stability_trial(
     return StabilityTrial(
         initial=initial,
         final=final,
-        gain=measured(
+        gain=Measurement.measured(
             "stability_gain",
             final.value - initial.value,
             floor=0.0,

@@ -8,12 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sae_nb.activations import Activations
-from sae_nb.checks import Count, Resamples, Seed, check_atom, checked
+from sae_nb.checks import Count, Resamples, Seed, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.explanations._rules import RowFacts, firings_of
-from sae_nb.evaluation.report._measurement import Resampling
-from sae_nb.evaluation.report._row_pass import check_codes
+from sae_nb.evaluation import Measurement, Resampling, RowFacts, active_rows
 from sae_nb.findings import column
 from sae_nb.statistics import Interval, group_rows
 
@@ -83,15 +80,13 @@ def token_lift(
     True
     """
     resampling = Resampling(n_bootstrap, seed)
-    check_codes(codes, len(acts), codes.n_atoms)
-    atom = check_atom(atom, codes.n_atoms)
+    active = active_rows(acts, codes, atom)
     facts = RowFacts.of(acts) if facts is None else facts
     if not facts.names:
         raise ValueError(
             f"`acts` must have tokens, got rows of kind {facts.kind!r} without any. Use induce_rule "
             "with labels."
         )
-    active = firings_of(codes, atom)
     ids, place = np.unique(facts.token, return_inverse=True)
     there = np.bincount(place) / len(place)
     fires = np.bincount(place[active], minlength=len(ids))

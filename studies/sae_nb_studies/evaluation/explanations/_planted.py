@@ -20,9 +20,7 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import TopK
 from sae_nb.checks import Between, Count, Seed, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import score_explanations
-from sae_nb.evaluation.explanations._detection import Judge
-from sae_nb.evaluation.explanations._rules import SHAPES, Predicate, RowFacts
+from sae_nb.evaluation import TOKEN_SHAPES, Predicate, RowFacts, score_explanations
 from sae_nb.findings import Finding, column
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ class PlantedFunctions(Finding):
 
     def score(
         self,
-        judge: Judge | None = None,
+        judge: Callable[[str], str] | None = None,
         *,
         explanations: Mapping[int, str] | None = None,
         n_examples: int = 40,
@@ -214,7 +212,7 @@ class _Making:
         return self._said(Predicate("ends", (str(self.rng.choice(self.endings)),)))
 
     def _shape(self) -> Made:
-        return self._said(Predicate("shape", (str(self.rng.choice(list(SHAPES))),)))
+        return self._said(Predicate("shape", (str(self.rng.choice(list(TOKEN_SHAPES))),)))
 
     def _place(self) -> Made:
         first, length = (int(n) for n in self.rng.integers((0, 2), self.middle))

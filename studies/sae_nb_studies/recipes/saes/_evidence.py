@@ -16,7 +16,7 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder, TopK
 from sae_nb.architectures._saving import KIND
 from sae_nb.capturing import capture
-from sae_nb.evaluation.report._row_pass import codes_of
+from sae_nb.evaluation import codes_of
 from sae_nb.files import read_manifest, write_manifest
 from sae_nb.labelling import AtomLabels, label
 from sae_nb.models import LiveModel, load_model

@@ -22,8 +22,7 @@ from sae_nb.architectures import SparseAutoencoder, TopK, Transcoder
 from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.capturing import capture
-from sae_nb.evaluation import FactorMatch, evaluate
-from sae_nb.evaluation.concepts._factors import Evidence, match_factors
+from sae_nb.evaluation import FactorEvidence, FactorMatch, evaluate, match_factors
 from sae_nb.files import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
@@ -179,12 +178,12 @@ def _judged(model: LiveModel, sae: SparseAutoencoder, plan: Plan) -> dict[str, A
 
 def _encoded(
     model: LiveModel, sae: SparseAutoencoder, plan: Plan, purpose: int
-) -> tuple[Evidence, Activations, Material]:
+) -> tuple[FactorEvidence, Activations, Material]:
     source = material(model, purpose, plan.sizes, plan.seed)
     acts = capture_for(sae, model, source.inputs)
     codes = AtomCatalogue(sae, acts).codes
     sample = acts.sample.numpy()
-    return Evidence(codes=codes, sample=sample, factors=source.factors(acts)), acts, source
+    return FactorEvidence(codes=codes, sample=sample, factors=source.factors(acts)), acts, source
 
 
 def _write(

@@ -10,8 +10,7 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder, TopK
-from sae_nb.evaluation import Factor
-from sae_nb.evaluation.concepts._factors import Evidence, match_factors
+from sae_nb.evaluation import Factor, FactorEvidence, match_factors
 from sae_nb.pretrained import capture_for
 from sae_nb.pretrained.inputs import JUDGE, MATCH
 from sae_nb_studies.recipes.saes._evidence import sister, training_rows
@@ -57,7 +56,7 @@ def repeated(name: str, plan: Plan, shipped: SparseAutoencoder) -> dict[str, Any
 @torch.no_grad()
 def _scores(sae: SparseAutoencoder, chosen: Captured, judged: Captured) -> dict[str, Any]:
     first, second = (
-        Evidence(codes=sae.encode(acts.x), sample=acts.sample.numpy(), factors=factors)
+        FactorEvidence(codes=sae.encode(acts.x), sample=acts.sample.numpy(), factors=factors)
         for acts, factors in (chosen, judged)
     )
     return {match.factor: match for match in match_factors(first, second).by_factor}

@@ -27,7 +27,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.evaluation.report._row_pass import codes_of
+from sae_nb.evaluation import codes_of
 from sae_nb_studies.evaluation import absorption, split_error, stitch
 from sae_nb_studies.reproductions._three_models import PLACES, Seen
 from sae_nb_studies.reproductions.experiments.absorption import _means

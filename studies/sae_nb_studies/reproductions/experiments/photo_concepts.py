@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.evaluation.report._row_pass import random_like
+from sae_nb.evaluation import random_like
 from sae_nb_studies.reproductions._final_states import N_PREFIX, photo_networks, some_photos
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sae_nb.evaluation.report._row_pass import codes_of
+from sae_nb.evaluation import codes_of
 from sae_nb_studies.evaluation import probe
 from sae_nb_studies.evaluation.concepts._probe_fits import SAE
 from sae_nb_studies.reproductions._three_models import Seen, models_of, seen_by, trained_on

@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 import sae_nb as sn
-from sae_nb.evaluation import induce_rule
-from sae_nb.evaluation.explanations._rules import RowFacts
+from sae_nb.evaluation import RowFacts, induce_rule
 from sae_nb.models import run as run_model
 
 SHORT = {"saes": ("tiny-gpt/resid_post.3",), "rows": 2000, "n_atoms": 60, "steps": 100}

@@ -1,7 +1,7 @@
 """Dictionaries trained on the same rows, to be measured on others: one loop over dictionaries and seeds.
 
-`sn.sweep`, `compare_dictionaries` and `stability_trial` say what is built; here it is trained, several in one
-pass over the rows or each alone.
+For builders of comparisons: `sn.sweep`, `compare_dictionaries` and `stability_trial` say what is built; here it
+is trained, several in one pass over the rows or each alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FIRST_ROWS = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class TrainingRun:
     """One dictionary that is to be trained, and on what."""
 
     build: Callable[[], SparseAutoencoder]
@@ -57,8 +57,8 @@ class Trained:
     """Its atoms before the first step, where they were to be kept."""
 
 
-def trained(
-    runs: Sequence[Run],
+def train_runs(
+    runs: Sequence[TrainingRun],
     config: TrainConfig,
     *,
     at_once: int = 1,
@@ -75,9 +75,9 @@ def trained(
     for first in range(0, len(runs), at_once):
         group = runs[first : first + at_once]
         saes = [run.build() for run in group]
-        todo = [sae for sae, run in zip(saes, group) if run.notes_start or not is_ready(sae)]
+        todo = [sae for sae, run in zip(saes, group) if run.notes_start or not is_trained(sae)]
         starts = [
-            begun(sae, run.rows, run.seed or 0) if run.notes_start else None
+            initialised_atoms(sae, run.rows, run.seed or 0) if run.notes_start else None
             for sae, run in zip(saes, group)
         ]
         seconds = dict.fromkeys(map(id, saes), math.nan)
@@ -92,12 +92,12 @@ def trained(
             yield Trained(sae=sae, seconds=seconds[id(sae)], start=start)
 
 
-def is_ready(given: object) -> bool:
+def is_trained(given: object) -> bool:
     """Return whether a dictionary was trained or fitted before."""
     return bool(getattr(given, "initialised", False))
 
 
-def from_seed(build: Any, seed: int, *sizes: int, **settings: Any) -> SparseAutoencoder:
+def build_from_seed(build: Any, seed: int, *sizes: int, **settings: Any) -> SparseAutoencoder:
     """Build a dictionary whose first weights are drawn from a seed, where its constructor draws any."""
     if "generator" in inspect.signature(build.__init__).parameters:
         settings["generator"] = torch.Generator().manual_seed(seed)
@@ -106,7 +106,7 @@ def from_seed(build: Any, seed: int, *sizes: int, **settings: Any) -> SparseAuto
 
 
 @torch.no_grad()
-def begun(sae: SparseAutoencoder, rows: Activations, seed: int) -> Tensor:
+def initialised_atoms(sae: SparseAutoencoder, rows: Activations, seed: int) -> Tensor:
     """Let an SAE look at its first rows, as training would, and return its atoms."""
     if not bool(sae.initialised):
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
