@@ -410,12 +410,20 @@ def _longest(model: LiveModel) -> int | None:
 def splice_task(
     sae: SparseAutoencoder,
     acts: Activations,
-    model: LiveModel | None,
-    inputs: Inputs | None,
-    labels: Int[Tensor, " samples"] | None,
-    hook_point: str | None,
+    model: LiveModel | None = None,
+    inputs: Inputs | None = None,
+    labels: Int[Tensor, " samples"] | None = None,
+    hook_point: str | None = None,
 ) -> SpliceTask | None:
-    """Check everything about a splice before anything runs; None where no model is given."""
+    """Check everything about a splice before anything runs, with the arguments of `evaluate`.
+
+    None where no model is given.
+
+    Raises
+    ------
+    ValueError: If there is nothing to say where to splice, devices differ, or arguments are about a model that
+        was not given.
+    """
     if model is None:
         if inputs is not None or labels is not None or hook_point is not None:
             raise ValueError(
