@@ -59,6 +59,14 @@ class PlacedImages:
         index = self._index
         return next((image for image, run in index.get(sample, ()) if position in run), None)
 
+    def one_token_each(self, tokens: Sequence[str], sample: int = 0) -> list[str]:
+        """Return a text's tokens in which each image is one, "[image]", drawn over its whole run."""
+        shown = list(tokens)
+        for image in self.of_sample(sample):
+            run = self.patches(image)
+            shown[run.start : run.stop] = [IMAGE, *[CONTINUED] * (len(run) - 1)]
+        return shown
+
     def patches(self, image: int) -> range:
         """Return the positions of an image's patches."""
         _, first, rows, columns, _ = self.at[image].tolist()

@@ -20,6 +20,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+IMAGE = "[image]"
+"""Display of an image among the tokens of a text."""
+
 CONTINUED = "\u2060"
 """Display of a token in which no character begins: it has no width, breaks no line, and lets Arabic
 letters on both sides join.

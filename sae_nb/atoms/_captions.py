@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sae_nb.atoms._catalogue import AtomCatalogue
 
 NO_NAME = "no name yet"
+"""Beginning of a caption where nothing separates an atom; what it fires on may follow."""
 
 STRONG = 0.5
 """A firing is strong from this share of the atom's 99th percentile on."""
@@ -64,7 +65,11 @@ ENOUGH = 0.97
 
 
 def says_much(caption: str) -> bool:
-    """Return whether a caption is more than the note that an atom has none."""
+    """Return whether a caption, or the words of an atom, are more than the note that there is no name.
+
+    >>> says_much("“dog”"), says_much("no name yet: “ a”"), says_much("")
+    (True, False, False)
+    """
     return bool(caption) and not caption.startswith(NO_NAME)
 
 

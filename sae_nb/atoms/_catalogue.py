@@ -16,9 +16,10 @@ from sae_nb._above import above
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import acts_for, parts_of, reconstruction, site_names
 from sae_nb.atoms._firings import Firings, Histogram, frequency_histogram
-from sae_nb.atoms._second_codes import KeptFirings, firings_of, held_firings
+from sae_nb.atoms._second_codes import KeptFirings, held_firings
 from sae_nb.checks import Count, check_atom, checked, one_of
 from sae_nb.codes import SparseCodes
+from sae_nb.figures.theme import format_count
 
 if TYPE_CHECKING:
     from sae_nb.atoms._atom import AtomSummary
@@ -288,7 +289,7 @@ class AtomCatalogue(Firings):
         """What `sn.second_code` or `sn.certificate` found of these atoms; None if neither was asked."""
         held = held_firings(self.sae)
         if held is None or held is not self._seen[0]:
-            found = firings_of(self.sae)
+            found = KeptFirings.of(self.sae)
             self._seen = (held_firings(self.sae), found)
         return self._seen[1]
 
@@ -324,6 +325,22 @@ class AtomCatalogue(Firings):
     def _rows_by_sample(self) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
         order = np.argsort(self.samples, kind="stable")
         return order, self.samples[order]
+
+    @property
+    def rows_in_words(self) -> str:
+        """Number of rows that were read, in the unit of its frequencies: "11 040 positions"."""
+        return f"{format_count(self.n_rows)} {self.row_word}"
+
+    @property
+    def row_word(self) -> str:
+        """What its rows are called: positions of an image or a text, images, pairs, rows."""
+        context = self.acts.context
+        if context.modality.is_plain:
+            return "rows"
+        if not self.of_whole_samples:
+            return "positions"
+        kinds = {site.acts.context.kind for site in self.side_by_side}
+        return "pairs" if len(kinds) > 1 else f"{context.sample_word}s"
 
     @checked
     def rows_of_sample(self, sample: int) -> Int[np.ndarray, " m"]:

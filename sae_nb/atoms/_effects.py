@@ -70,6 +70,11 @@ class AtomEffects:
     """Largest effect of any of them there; None if not measured."""
 
     @property
+    def is_direct(self) -> bool:
+        """Whether they are of the direct path alone, which leaves later blocks out."""
+        return self.by == DIRECT
+
+    @property
     def words(self) -> str:
         """Way and score in one line."""
         return f"{self.by}: {self.score}" if self.score else self.by
@@ -83,7 +88,25 @@ def effects_of(
     hook_point: str | None = None,
     n: int = 8,
 ) -> AtomEffects:
-    """Return what a direction raises and lowers: by the lens if it reads there, else directly."""
+    """Return what a direction raises and lowers: by the lens if it reads there, else directly.
+
+    Nothing is run; without a model, and where no path leads to the answer, nothing is found.
+
+    Parameters
+    ----------
+    hook_point
+        Where the direction is written.
+    n
+        Tokens or classes at each end.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    >>> found = effects_of(gpt, sae.dictionary[9].detach(), hook_point="resid_post.3", n=3)
+    >>> len(found.up), found.is_direct
+    (3, True)
+    """
     try:
         layer = None if lens is None else lens.layer_of(hook_point)
     except ValueError:  # a place that no lens reads
@@ -188,7 +211,7 @@ def measure_atom(
     up, down = _words_first(change, k, named), _words_first(-change, k, named)
     raised = {_word(name) for name in up.values()}
     guessed = effects_of(model, direction, lens=lens, hook_point=place, n=k)
-    how = "the direct path" if guessed.by == DIRECT else f"the {guessed.by}"
+    how = "the direct path" if guessed.is_direct else f"the {guessed.by}"
     hits = len({_word(name) for name, _ in guessed.up} & raised)
     confirmed: tuple[bool, ...] = ()
     chance: tuple[int, ...] = ()

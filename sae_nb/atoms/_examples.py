@@ -1,17 +1,15 @@
-"""Examples of an atom: which rows to show, what surrounds each of them, and what of a sound is played."""
+"""Examples of an atom: which rows to show, and what surrounds each of them."""
 
 from __future__ import annotations
 
-import io
 import math
-import wave
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int16, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from sae_nb.activations._context import Context
 from sae_nb.activations.tokens import CONTINUED, REACH, is_special
@@ -24,20 +22,19 @@ QUANTILES: dict[str, float] = {"99 %": 0.99, "50 %": 0.5, "10 %": 0.1}
 # Enough to fill many pages with different samples, few enough to sort within a click.
 MOST_CANDIDATES = 20_000
 TOKENS_BEFORE, TOKENS_AFTER = 24, 12
-IMAGE = "[image]"
-"""Display of an image among the tokens of a text."""
 LETTERS_AROUND = 60
 """Letters shown on each side of one of a sequence, to whole tens."""
 WHOLE_TEXT = 60
 """Tokens shown of a text that is one row."""
 LARGEST_COORDINATES = 8
-DROPPED = "○"
-"""Mark of an example that another solver does not keep."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Example:
     """One row in which an atom fires (or nearly fires), with what surrounds it."""
+
+    DROPPED: ClassVar[str] = "○"
+    """Mark of an example that another solver does not keep."""
 
     row: int
     sample: int
@@ -214,6 +211,36 @@ def build_examples(catalogue: AtomCatalogue, atom: int, choice: Choice) -> tuple
     return tuple(examples)
 
 
+def examples_of(
+    catalogue: AtomCatalogue,
+    atom: int,
+    n: int = 3,
+    band: Band = "top",
+    *,
+    rows: Sequence[int] | None = None,
+) -> tuple[Example, ...]:
+    """Return an atom's examples: n of a band, at most one per sample, or those in some rows.
+
+    Bands are those of `summarise_atom`: "top", the strongest; "99 %", "50 %" and "10 %", around these
+    quantiles; "random"; "just below", where it nearly fires.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> sae, store = sn.load_sae("tiny-gpt/resid_post.3"), sn.load_examples("tiny-gpt/resid_post.3")
+    >>> catalogue = store.catalogue(sae)
+    >>> best, second = examples_of(catalogue, 9, 2)
+    >>> best.strength >= second.strength, examples_of(catalogue, 9, rows=[best.row])[0].tokens == best.tokens
+    (True, True)
+    """
+    if rows is None:
+        choice = choose_rows(catalogue, atom, band).part(slice(n))
+    else:
+        z = catalogue.codes.rows(torch.as_tensor(rows)).of_atoms((atom,))[:, 0]
+        choice = Choice(rows=np.asarray(rows), strengths=z.float().numpy(force=True))
+    return build_examples(catalogue, atom, choice)
+
+
 def place_in(context: Context, sample: int, position: int) -> str:
     """Return a position of a sample in words: "text 3, token 7", "image 3, patch 2,5"."""
     where = f"{context.sample_word} {sample}"
@@ -366,63 +393,3 @@ def _vector(catalogue: AtomCatalogue, _: int, row: int) -> dict[str, Any]:
     x = catalogue.acts.rows(torch.tensor([row]))[0].float().cpu()
     largest = x.abs().topk(min(LARGEST_COORDINATES, len(x))).indices
     return {"coordinates": largest.numpy(), "coordinate_values": x[largest].numpy()}
-
-
-# -------------------------------------------------------------------------------------------------
-# Sounds behind examples: the part that is played, as 8-bit samples and as a file.
-
-
-UNKNOWN_RATE = 16_000
-"""Samples per second of sounds whose model does not state them: that of most models of speech."""
-
-PLAYED = 16_000
-"""Samples of a sound that are sent to a page: more of it is played around the place of the example alone."""
-
-
-class Clip(NamedTuple):
-    """The part of a sound that is played for an example."""
-
-    values: Int16[np.ndarray, " length"]
-    """16-bit samples."""
-    rate: int
-    """Samples per second."""
-    first: int
-    """Number of its first sample in the whole sound."""
-    span: tuple[float, float]
-    """Where it begins and ends in the sound's image, as shares of its width."""
-
-
-def clip_at(context: Context, sample: int, position: int, most: int = PLAYED) -> Clip | None:
-    """Return what is played of a sample, at most `most` values around a position.
-
-    None if samples are not sounds. The image of a short sound is as wide as that of the longest.
-    """
-    if context.sounds is None:
-        return None
-    whole = context.sounds.sample(sample)
-    rate = round(context.sample_rate or UNKNOWN_RATE)
-    if not len(whole):
-        return Clip(np.zeros(1, np.int16), rate, 0, (0.0, 1.0))
-    seconds = context.seconds_at(torch.tensor([position]))
-    columns = (context.patch_grid or (1, 1))[1]
-    width = (context.seconds_per_step or 0) * rate * columns or len(whole)
-    moment = 0.0 if seconds is None else float(seconds.nan_to_num())
-    start = min(max(round(moment * rate) - most // 2, 0), max(len(whole) - most, 0))
-    part = whole[start : start + most].numpy()
-    return Clip(part, rate, start, (start / width, min((start + len(part)) / width, 1.0)))
-
-
-def eight_bits(values: Int16[np.ndarray, " length"]) -> bytes:
-    """Return a sound as 8-bit samples, as loud as they allow: twelve of a second are 100 kB."""
-    sound = np.asarray(values, np.float32)
-    loud = 128 + np.round(127 * sound / np.abs(sound).max(initial=1.0))
-    return loud.astype(np.uint8).tobytes()
-
-
-def wave_file(samples: bytes, rate: int) -> bytes:
-    """Return 8-bit samples as a WAV file with one channel."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((1, 1, rate, len(samples), "NONE", ""))
-        file.writeframes(samples)
-    return buffer.getvalue()

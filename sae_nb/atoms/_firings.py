@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, cast, get_args
+from typing import ClassVar, Literal, cast, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -13,7 +13,6 @@ from sae_nb.checks import check_atom, checked
 from sae_nb.codes import SparseCodes
 
 Order = Literal["frequency", "rarest", "strength", "mean strength", "99th percentile", "index"]
-ORDERS: tuple[Order, ...] = get_args(Order)
 MOST_ROWS = 30_000
 
 
@@ -23,6 +22,9 @@ class Firings:
     An atom fires in a row where its strength z is not zero. Strengths keep their sign; statistics
     over them are of |z|.
     """
+
+    ORDERS: ClassVar[tuple[Order, ...]] = get_args(Order)
+    """What `order` may be by."""
 
     def __init__(self, codes: SparseCodes) -> None:
         self._codes: SparseCodes | None = codes

@@ -13,7 +13,7 @@ from sae_nb.atoms._captions import Caption, Captions, says_much
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._evidence import Badge, LabelEvidence, Verdict, badge, certified
 from sae_nb.atoms._labels import Labels
-from sae_nb.figures.theme import format_count, format_percent
+from sae_nb.figures.theme import format_percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,19 +167,16 @@ class AtomNames:
         catalogue = self._encoded if self.knows(atom) else None
         if catalogue is None:
             return ""
-        return format_percent(float(catalogue.frequency[atom]), of=rows_in_words(catalogue))
+        return format_percent(float(catalogue.frequency[atom]), of=catalogue.rows_in_words)
 
     def examples(
         self, atom: int, n: int = CARD_EXAMPLES, band: Band = "top"
     ) -> tuple[Example, ...]:
         """Return examples of an atom, at most one per sample: the strongest, or those of another band."""
-        from sae_nb.atoms._examples import build_examples, choose_rows
+        from sae_nb.atoms._examples import examples_of
 
         catalogue = self._encoded if self.knows(atom) else None
-        if catalogue is None:
-            return ()
-        chosen = choose_rows(catalogue, atom, band).part(slice(n))
-        return build_examples(catalogue, atom, chosen)
+        return () if catalogue is None else examples_of(catalogue, atom, n, band)
 
     def crop(self, atom: int) -> UInt8[np.ndarray, "3 height width"] | None:
         """Return the patch an atom fires on most strongly, with a little around it; None for no image."""
@@ -298,22 +295,6 @@ class AtomNames:
         for callback in [reference() for reference in self._observers]:
             if callback is not None:
                 callback()
-
-
-def rows_in_words(catalogue: AtomCatalogue) -> str:
-    """Return the number of rows that a catalogue read, in the unit of its frequencies: "11 040 positions"."""
-    return f"{format_count(catalogue.n_rows)} {row_word(catalogue)}"
-
-
-def row_word(catalogue: AtomCatalogue) -> str:
-    """Return what the rows of a catalogue are called: positions of an image or a text, images, pairs, rows."""
-    context = catalogue.acts.context
-    if context.modality.is_plain:
-        return "rows"
-    if not catalogue.of_whole_samples:
-        return "positions"
-    kinds = {site.acts.context.kind for site in catalogue.side_by_side}
-    return "pairs" if len(kinds) > 1 else f"{context.sample_word}s"
 
 
 def _shortened(text: str) -> str:

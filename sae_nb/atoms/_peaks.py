@@ -18,9 +18,6 @@ from sae_nb.codes import SparseCodes
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
 
-USUAL, STRONGEST = "usual", "strongest seen"
-"""What panels call the two."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Peaks:

@@ -40,6 +40,28 @@ class KeptFirings:
     atoms: Int[np.ndarray, " n_dropped"] | None = None
     """The firings that are not kept, by atom, then by row; None of a file, which has numbers alone."""
 
+    @staticmethod
+    def of(sae: object) -> KeptFirings | None:
+        """Return what was found of an SAE, in this process or in the file in its folder; None without."""
+        return _KEPT.of(sae)
+
+    def keep(self, sae: object, folder: str | Path | None = None) -> None:
+        """Let an SAE know what was found, and write it to a folder where one is named."""
+        _KEPT.keep(sae, self, folder)
+
+    @staticmethod
+    def of_report(report: Mapping[str, Any]) -> str:
+        """Return the sentence of a whole SAE, from the rows of its report; empty where they are not there.
+
+        Shares of an atom's firings, means over atoms.
+        """
+        kept, noise = (report.get(name) for name in ("kept_by_second_code", "kept_in_noise"))
+        if kept is None or kept.control is None:
+            return ""
+        known = "not measured" if noise is None else format_percent(noise.value)
+        what = f"{format_percent(kept.value)} of an atom’s firings"
+        return f"{keeps(what, format_percent(kept.control), known)}."
+
     def sentence(self, atom: int, n_rows: int | None = None) -> str:
         """Return how many of an atom's firings another solver keeps, with both controls; empty if silent.
 
@@ -83,19 +105,6 @@ def keeps(what: str, chance: str, noise: str, solver: str = "") -> str:
     return f"Another solver{name} keeps {what} (chance {chance}, noise {noise})"
 
 
-def keeps_of(report: Mapping[str, Any]) -> str:
-    """Return the same sentence of a whole SAE, from the rows of its report; empty where they are not there.
-
-    Shares of an atom's firings, means over atoms.
-    """
-    kept, noise = (report.get(name) for name in ("kept_by_second_code", "kept_in_noise"))
-    if kept is None or kept.control is None:
-        return ""
-    known = "not measured" if noise is None else format_percent(noise.value)
-    what = f"{format_percent(kept.value)} of an atom’s firings"
-    return f"{keeps(what, format_percent(kept.control), known)}."
-
-
 # -------------------------------------------------------------------------------------------------
 # What was found of an SAE stays with it.
 
@@ -131,4 +140,4 @@ _KEPT: WithSae[KeptFirings] = WithSae(
     to_json=_to_json,
     from_json=_from_json,
 )
-keep_firings, firings_of, held_firings = _KEPT.keep, _KEPT.of, _KEPT.held
+held_firings = _KEPT.held

@@ -37,10 +37,18 @@ those though through thus till toward towards under unless until upon used very 
 were what whatever when where whether which while whom whose will with within without would your
 yours yourself
 """
-STOP_WORDS = frozenset(_STOP_WORDS.split())
+_STOP = frozenset(_STOP_WORDS.split())
 """English words of four letters or more that say little of what a text is about. Ours."""
-FEWEST_LETTERS = 4
-"""Of a word that says what a text is about. Ours."""
+_FEWEST_LETTERS = 4
+
+
+def is_content_word(word: str) -> bool:
+    """Return whether a word may say what an English text is about: four letters or more, and no filler. Ours.
+
+    >>> is_content_word("ships"), is_content_word("Through"), is_content_word("sea")
+    (True, False, False)
+    """
+    return len(word) >= _FEWEST_LETTERS and word.casefold() not in _STOP
 
 
 def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]] | None:
@@ -91,7 +99,7 @@ def kinds_of_words(
     begun = np.bincount(word, weights=begins[of_row], minlength=len(words)) > counts / 2
     bare = [name.strip("“”").removeprefix("##") for name in words]
     letters = np.array([text.isalpha() for text in bare], bool)
-    telling = [len(t) >= FEWEST_LETTERS and t.casefold() not in STOP_WORDS for t in bare]
+    telling = list(map(is_content_word, bare))
     whole = begun & ~continued & letters
     return whole & np.array(telling, bool), letters & ~whole
 

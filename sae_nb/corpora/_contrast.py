@@ -15,7 +15,6 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import acts_for, acts_of_sites, check_sae
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._names import rows_in_words
 from sae_nb.checks import Count, Seed, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import all_codes
@@ -331,7 +330,7 @@ def base_rate(sae: SparseAutoencoder, given: object = None) -> BaseRate | None:
         acts = acts_for(sae, given, name="frequency")
         return _of(sae, all_codes(sae, acts), f"{len(acts)} rows of activations")
     if isinstance(given, AtomCatalogue):
-        return _of(sae, given, f"{rows_in_words(given)} of examples")
+        return _of(sae, given, f"{given.rows_in_words} of examples")
     name = getattr(given, "name", None)
     return _of(sae, given, f"examples of {name}" if name else "the numbers given")
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from sae_nb.activations._sites import acts_for, check_one_place
-from sae_nb.atoms._second_codes import FEW as AT_LEAST, KeptFirings, keep_firings
+from sae_nb.atoms._second_codes import FEW as AT_LEAST, KeptFirings
 from sae_nb.checks import Count, OneOf, Seed, check_path, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation._second_code_pass import (
@@ -254,7 +254,7 @@ def second_code(
         },
     )
     if k is None and equal == "k":
-        keep_firings(sae, found.by_atom)
+        found.by_atom.keep(sae)
     return found
 
 

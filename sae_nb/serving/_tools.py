@@ -222,7 +222,7 @@ class Tools:
     def certificate(self, sae: str, seconds: int = 60) -> Answer:
         """Find which atoms of an SAE another training finds again. Trains six small SAEs: takes its seconds."""
         from sae_nb import certificate
-        from sae_nb.atoms._second_codes import keeps_of
+        from sae_nb.atoms import KeptFirings
 
         budget = number_of(seconds, 1, 300, name="seconds")
         own, acts = self._registry.sae(sae), self._registry.acts(sae)
@@ -232,7 +232,7 @@ class Tools:
                 "shares": found.shares,
                 "real": found.real()[:MOST_LISTED].tolist(),
                 "steps": found.facts["steps"],
-                "second_code": keeps_of(found.measurements) or None,
+                "second_code": KeptFirings.of_report(found.measurements) or None,
             },
             control=_rows(found.controls),
             missing="A real atom need not be a concept, nor one the model uses.",

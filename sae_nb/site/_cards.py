@@ -11,7 +11,8 @@ from PIL import Image
 
 from sae_nb.atoms._atom import strength_histogram
 from sae_nb.atoms._effects import effects_of, written_at
-from sae_nb.atoms._examples import DROPPED, choose_rows, clip_at, eight_bits, wave_file
+from sae_nb.atoms._examples import choose_rows
+from sae_nb.atoms.sounds import clip_at, eight_bits, wave_file
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -101,7 +102,7 @@ class Cards:
         """Return an example as the page shows it; its image and sound are written when first met."""
         shown: dict[str, Any] = {"place": example.place, "z": example.strength}
         if example.kept is False:
-            shown["place"] = f"{example.place} {DROPPED}"
+            shown["place"] = f"{example.place} {example.DROPPED}"
         if example.tokens:
             values = example.token_strengths
             shown["tokens"] = example.tokens

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.atoms import AtomCatalogue, ConceptAtlas
-from sae_nb.atoms._names import AtomNames, rows_in_words
+from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures import theme
 from sae_nb.figures.theme import format_count
@@ -299,7 +299,7 @@ def _start(catalogue: AtomCatalogue, names: AtomNames, title: str) -> dict[str, 
         "SAE": type(sae).__name__,
         "atoms": format_count(catalogue.n_atoms),
         "read from": where,
-        "examples": rows_in_words(catalogue),
+        "examples": catalogue.rows_in_words,
         "R²": "" if r2 is None else f"{r2:.3f}",
     }
     return {

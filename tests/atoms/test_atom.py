@@ -27,7 +27,6 @@ from sae_nb.atoms._examples import (
     place_in,
     text_around,
 )
-from sae_nb.atoms._firings import ORDERS
 from sae_nb.atoms._searching import find_atoms, preferring
 from sae_nb.atoms._words import kinds_of_words, row_words
 from sae_nb.codes import SparseCodes
@@ -135,7 +134,7 @@ def test_negative_strengths_count_by_size_and_keep_their_sign() -> None:
 def test_every_order_is_a_permutation_and_alive_only_leaves_out_the_dead() -> None:
     codes = SparseCodes.from_dense(torch.tensor([[1.0, 0, 3, 0], [0, 0, 4, 0], [9, 0, 0, 0]]))
     catalogue = AtomCatalogue(FakeTopK(4), vectors(3), codes=codes)
-    for by in ORDERS:
+    for by in AtomCatalogue.ORDERS:
         assert sorted(catalogue.order(by).tolist()) == [0, 1, 2, 3]
         assert sorted(catalogue.order(by, alive_only=True).tolist()) == [0, 2]
     assert catalogue.order("strength").tolist()[:2] == [0, 2]

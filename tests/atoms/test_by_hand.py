@@ -19,21 +19,14 @@ from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import AtomCatalogue, concordance
 from sae_nb.atoms._atom import N_BINS, build_crops, footprint_of, strength_histogram
 from sae_nb.atoms._concordance import _middle
-from sae_nb.atoms._examples import (
-    IMAGE,
-    build_examples,
-    choose_rows,
-    clip_at,
-    eight_bits,
-    one_per_sample,
-    wave_file,
-)
+from sae_nb.atoms._examples import build_examples, choose_rows, one_per_sample
 from sae_nb.atoms._firings import Firings
-from sae_nb.atoms._names import AtomNames, _shortened, row_word
+from sae_nb.atoms._names import AtomNames, _shortened
 from sae_nb.atoms._pair import compare_atoms
 from sae_nb.atoms._searching import find_atoms, preferring
-from sae_nb.atoms._second_codes import KeptFirings, _from_json, _to_json, keeps_of
+from sae_nb.atoms._second_codes import KeptFirings, _from_json, _to_json
 from sae_nb.atoms._words import _with_patches
+from sae_nb.atoms.sounds import clip_at, eight_bits, wave_file
 from sae_nb.codes import SparseCodes
 from tests.left_out import numbers_left_out
 from tests.small_catalogues import catalogue_of, mixed, text_of
@@ -95,14 +88,14 @@ def test_a_sentence_tells_how_many_firings_another_solver_keeps() -> None:
     assert found.sentence(3).endswith("read its strongest ones only.")
     assert found.sentence(4).endswith("(chance 0, noise 9).")
     report = {"kept_by_second_code": SimpleNamespace(value=0.25, control=0.02)}
-    said = keeps_of(report).replace("\u2009", " ")
+    said = KeptFirings.of_report(report).replace("\u2009", " ")
     assert said == (
         "Another solver keeps 25.0 % of an atom’s firings (chance 2.00 %, noise not measured)."
     )
     report["kept_in_noise"] = SimpleNamespace(value=0.5)
-    assert "noise 50.0" in keeps_of(report)
+    assert "noise 50.0" in KeptFirings.of_report(report)
     report["kept_by_second_code"].control = None
-    assert keeps_of(report) == keeps_of({}) == ""
+    assert KeptFirings.of_report(report) == KeptFirings.of_report({}) == ""
 
 
 def test_firings_that_are_not_kept_are_told_on_the_same_rows_alone() -> None:
@@ -277,7 +270,7 @@ def test_an_image_in_a_text_is_shown_with_its_heat() -> None:
     assert example.picture is not None
     assert np.array_equal(example.picture, catalogue.acts.context.images.pictures[0].numpy())
     (word,) = build_examples(catalogue, 1, choose_rows(catalogue, 1, "top"))
-    assert word.tokens == (" one", IMAGE, *["\u2060"] * 5, " two", IMAGE)
+    assert word.tokens == (" one", "[image]", *["\u2060"] * 5, " two", "[image]")
     assert word.clipped == (False, False)
     crop = build_crops(catalogue, 0, "top", 1)
     assert crop is not None
@@ -421,20 +414,20 @@ def test_strengths_of_a_sample_lie_at_their_positions() -> None:
 
 
 def test_rows_are_called_what_they_are() -> None:
-    assert row_word(catalogue_of(np.eye(2))) == "rows"
-    assert row_word(mixed()) == "positions"
+    assert catalogue_of(np.eye(2)).row_word == "rows"
+    assert mixed().row_word == "positions"
     images = Context(kind="vision", n_samples=2)
     whole = catalogue_of(np.eye(2), acts=Activations.from_tensor(torch.ones(2, 2), context=images))
-    assert row_word(whole) == "images"
+    assert whole.row_word == "images"
     texts = Context(kind="language", n_samples=2)
     sites = [
         catalogue_of(np.eye(2), acts=Activations.from_tensor(torch.ones(2, 2), context=one))
         for one in (images, texts)
     ]
     whole.side_by_side = tuple(sites)
-    assert row_word(whole) == "pairs"
+    assert whole.row_word == "pairs"
     whole.side_by_side = (sites[0], sites[0])
-    assert row_word(whole) == "images"
+    assert whole.row_word == "images"
 
 
 def test_the_crop_of_a_name_is_its_strongest_patch() -> None:

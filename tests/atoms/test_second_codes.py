@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 import sae_nb as sn
-from sae_nb.atoms._second_codes import KeptFirings, firings_of, keep_firings
+from sae_nb.atoms import KeptFirings
 from tests.evaluation.test_second_code import tied
 
 
@@ -27,7 +27,7 @@ def test_the_sae_knows_what_was_found_until_it_is_trained_on(tmp_path) -> None:
     sae = tied(planted.dictionary, 4)
     found = sn.second_code(sae, planted.x, ("omp",))
     sn.second_code(sae, planted.x, ("mp",), k=2)  # another question: cards do not show it
-    known = firings_of(sae)
+    known = KeptFirings.of(sae)
     assert known.sentence(3) == found.sentence(3)
     rows = found.firings.query("atom == 3")
     dropped = known.dropped(3, rows["row"].to_numpy(), 600)
@@ -35,10 +35,10 @@ def test_the_sae_knows_what_was_found_until_it_is_trained_on(tmp_path) -> None:
     assert known.dropped(3, rows["row"].to_numpy(), 601) is None
     assert known.dropped(3, rows["row"].to_numpy()[1:], 600) is None
     sae.save(tmp_path)
-    keep_firings(sae, known, tmp_path)
-    again = firings_of(sn.load_sae(tmp_path))
+    known.keep(sae, tmp_path)
+    again = KeptFirings.of(sn.load_sae(tmp_path))
     assert again.sentence(3) == known.sentence(3)
     assert again.dropped(3, rows["row"].to_numpy(), 600) is None  # of a file numbers alone
     with torch.no_grad():
         sae.operator.weight.copy_(sae.operator.weight.flip(0))
-    assert firings_of(sae) is None
+    assert KeptFirings.of(sae) is None

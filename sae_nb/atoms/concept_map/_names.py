@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from sae_nb.atoms._captions import NO_NAME
 from sae_nb.atoms._words import PATCHES, kinds_of_words, row_words
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ LEAST_CONTENT, MOSTLY = 0.2, 0.5
 """Share of a group's strength on words that say what a text is about, from which on two of them name it; and on
 pieces of words, from which on it is said to be at those. Ours."""
 PIECES = "pieces of words"
-NO_NAME = "no name yet"
 
 
 def lifted_words(

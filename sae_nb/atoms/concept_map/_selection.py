@@ -12,7 +12,6 @@ from jaxtyping import Float, Int, UInt8
 
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._examples import in_picture, in_text
-from sae_nb.atoms._names import rows_in_words
 from sae_nb.atoms._words import row_words
 from sae_nb.atoms.concept_map._concept_map import Column
 from sae_nb.atoms.concept_map._names import (
@@ -74,7 +73,7 @@ def atom_columns(catalogue: AtomCatalogue) -> dict[str, Column]:
     squares = catalogue.values.astype(np.float64) ** 2
     energy = np.bincount(catalogue.atoms, weights=squares, minlength=catalogue.n_atoms)
     energy = energy * (lengths**2 / catalogue.n_rows)  # counts are whole where no atom fired
-    share = f"share of {rows_in_words(catalogue)} at which the atom fires"
+    share = f"share of {catalogue.rows_in_words} at which the atom fires"
     columns = (
         ("frequency", share, catalogue.frequency),
         ("strength", "mean strength where the atom fires", catalogue.mean_strength),

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations.tokens import token_texts
-from sae_nb.atoms._effects import DIRECT, effects_of
+from sae_nb.atoms import effects_of
 from sae_nb.capturing import capture
 from sae_nb.checks import Between, Seed, checked, shown
 from sae_nb.circuits._graph_sites import dictionaries_by_place
@@ -353,7 +353,7 @@ def _group_names(
             found = effects_of(
                 model, direction, lens=lens, hook_point=None if place is None else str(place), n=1
             )
-            how = f" ({found.by})" if found.by == DIRECT else ""
+            how = f" ({found.by})" if found.is_direct else ""
             names.append(f"say “{found.up[0][0].strip()}”{how}" if found.up else "say")
         elif role == "semantic":
             names.append(f"words in place of “{words[position[i]].strip()}”, {position[i]}")

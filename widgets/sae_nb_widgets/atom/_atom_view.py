@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._examples import Example
+from sae_nb.atoms import AtomCatalogue, Example
 from sae_nb.checks import one_of
 from sae_nb.figures import cividis, theme
 from sae_nb.figures.shapes import Dot, Drawing

@@ -10,9 +10,15 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import AtomCatalogue, AtomNames, AtomSummary, Labels
-from sae_nb.atoms._examples import Example
-from sae_nb.atoms._pair import AtomPair, compare_atoms
+from sae_nb.atoms import (
+    AtomCatalogue,
+    AtomNames,
+    AtomPair,
+    AtomSummary,
+    Example,
+    Labels,
+    compare_atoms,
+)
 from sae_nb.checks import check_atom, checked
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb.pretrained import needed_examples

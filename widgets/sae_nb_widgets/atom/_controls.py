@@ -9,8 +9,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.atoms import AtomSummary
-from sae_nb.atoms._examples import Band
+from sae_nb.atoms import AtomSummary, Band
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.components._base import HTML, Box, ToggleButton
 from sae_nb_widgets.panel._declaring import control, line, show, site_menu, small_button

@@ -12,8 +12,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.atoms import AtomEffects, AtomNames, AtomSummary, Labels
-from sae_nb.atoms._examples import Band
+from sae_nb.atoms import AtomEffects, AtomNames, AtomSummary, Band, Labels
 from sae_nb.figures.theme import escape, format_number, format_percent
 from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars

@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import AtomCatalogue, AtomNames, AtomSummary, FoundAtoms, Labels
-from sae_nb.atoms._examples import BANDS, Band, Example
-from sae_nb.atoms._firings import ORDERS
-from sae_nb.atoms._names import row_word, rows_in_words
+from sae_nb.atoms import AtomCatalogue, AtomNames, AtomSummary, Band, Example, FoundAtoms, Labels
 from sae_nb.checks import check_atom, checked
 from sae_nb.evaluation import head_shares
 from sae_nb.figures.theme import escape, format_count, format_number
@@ -150,8 +147,12 @@ class AtomBrowser(HasAtoms):
 
     atom = Atom(help="Row of the dictionary shown.")
     site = Site(help="Which of several places is shown; “all” shows all of them together.")
-    sort = t.Enum(ORDERS, default_value="frequency", help="Order in which ‹ and › step.")
-    band = t.Enum(BANDS, default_value="top", help="Which part of the histogram examples are from.")
+    sort = t.Enum(
+        AtomCatalogue.ORDERS, default_value="frequency", help="Order in which ‹ and › step."
+    )
+    band = t.Enum(
+        get_args(Band), default_value="top", help="Which part of the histogram examples are from."
+    )
     search = t.Unicode("", help="Number, label or token; ‹ and › then step through the matches.")
     alive_only = t.Bool(True, help="Step over atoms that never fire.")
     page = t.Int(0, min=0, help="Which examples of the band.")
@@ -211,7 +212,7 @@ class AtomBrowser(HasAtoms):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self._rows = row_word(self._whole)
+        self._rows = self._whole.row_word
         self.examples = self._examples_view()
         self.per_page = self.examples.per_page
         self.itself = AtomItself(self._whole, self._way, lambda atom: self.set_trait("atom", atom))
@@ -277,7 +278,7 @@ class AtomBrowser(HasAtoms):
             facts["site"] = self.site
         facts |= {
             "atoms": format_count(self.n_atoms),
-            row_word(self.catalogue): format_count(len(acts)),
+            self.catalogue.row_word: format_count(len(acts)),
         }
         if self.catalogue.encoded:
             codes = self.catalogue.codes
@@ -388,7 +389,7 @@ class AtomBrowser(HasAtoms):
     @property
     def record(self) -> dict[str, Any] | None:
         """The numbers behind the figure, for the table of exported pages."""
-        rows = rows_in_words(self.catalogue)
+        rows = self.catalogue.rows_in_words
         if self._record is None:
             return None
         found = table(self._record, self.names, rows, self.effects.of.get(self._record.atom))

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import traitlets as t
 
-from sae_nb.atoms import AtomSummary
-from sae_nb.atoms._examples import Band
+from sae_nb.atoms import AtomSummary, Band
 from sae_nb.figures.theme import format_number, format_percent
 from sae_nb_widgets.components import Histogram
 from sae_nb_widgets.components._histogram import Mark as AxisMark

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from sae_nb.atoms import AtomCatalogue, AtomEffects, AtomNames, AtomSummary
-from sae_nb.atoms._names import row_word, rows_in_words
 from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb_widgets.atom._controls import BAND_NAMES
 from sae_nb_widgets.components._concordance import words_around
@@ -44,7 +43,7 @@ def answer(
     Its effect on the model is named only where it was measured and holds on other examples.
     """
     if not record.n_fired:
-        return f"Never fires on the {rows_in_words(catalogue)} of the example set.", (), ""
+        return f"Never fires on the {catalogue.rows_in_words} of the example set.", (), ""
     modality = catalogue.acts.context.modality
     # Of an image what is seen are places, which the margin has: cls and registers tell a visitor nothing.
     of_what = "" if modality.is_image else _of_what(record, names)
@@ -82,7 +81,7 @@ def often(frequency: float) -> str:
 def unit(catalogue: AtomCatalogue) -> str:
     """Return what an atom fires on: tokens, positions of images, rows."""
     modality = catalogue.acts.context.modality
-    counted = row_word(catalogue)
+    counted = catalogue.row_word
     return f"{modality.token}s" if modality.is_text and counted == "positions" else counted
 
 

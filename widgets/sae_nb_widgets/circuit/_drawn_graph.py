@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from sae_nb.atoms._atom import crop_patch
+from sae_nb.atoms import crop_patch
 from sae_nb.circuits import AttributionGraph
 from sae_nb.circuits._summary import Circuit, CircuitSummary
 from sae_nb_widgets.circuit import _words as words

@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sae_nb.atoms import AtomNames
-from sae_nb.atoms._captions import NO_NAME
-from sae_nb.atoms._examples import Band, Example
-from sae_nb.atoms._names import AtomCard
+from sae_nb.atoms import NO_NAME, AtomCard, AtomNames, Band, Example
 from sae_nb.circuits import AttributionGraph
 from sae_nb.circuits._summary import place_words
 from sae_nb.figures import visible_token

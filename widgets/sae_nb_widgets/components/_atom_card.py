@@ -16,9 +16,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sae_nb.activations import Context
-from sae_nb.atoms import AtomCatalogue, AtomNames
-from sae_nb.atoms._examples import Example
-from sae_nb.atoms._names import AtomCard
+from sae_nb.atoms import AtomCard, AtomCatalogue, AtomNames, Example
 from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._scripts import script
 

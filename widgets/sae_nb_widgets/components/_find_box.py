@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import traitlets as t
 
-from sae_nb.atoms._examples import Choice, build_examples, choose_rows
+from sae_nb.atoms import examples_of
 from sae_nb.figures.theme import escape, format_count, format_number
 from sae_nb_widgets.components._base import Component, style_sheet
 from sae_nb_widgets.components._concordance import words_around
@@ -187,10 +186,7 @@ def _line(catalogue: AtomCatalogue, atom: int, row: int) -> tuple[str, str, str]
     context = catalogue.acts.context
     if not context.modality.is_text or context.token_ids is None:
         return "", "", ""
-    choice = Choice(rows=np.array([row]), strengths=np.zeros(1, np.float32))
-    if row < 0:
-        choice = choose_rows(catalogue, atom, "top").part(slice(1))
-    for example in build_examples(catalogue, atom, choice):
+    for example in examples_of(catalogue, atom, 1, rows=None if row < 0 else [row]):
         return words_around(example.tokens, example.position - example.first_position)
     return "", "", ""
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int16, UInt8
 from PIL import Image
 
 from sae_nb.activations import Context
-from sae_nb.atoms._examples import clip_at, eight_bits, wave_file
+from sae_nb.atoms.sounds import clip_at, eight_bits, wave_file
 from sae_nb.figures import current_theme as theme, fade, theme as colours
 from sae_nb.figures.shapes import Drawing, Label, Picture, Polyline, Rectangle, Stroke, shortened
 from sae_nb.figures.theme import css_colour, escape, format_number

@@ -6,7 +6,6 @@ import math
 
 import traitlets as t
 
-from sae_nb.atoms._peaks import STRONGEST, USUAL
 from sae_nb.figures import current_theme, theme
 from sae_nb.figures.shapes import Drawing, Label, Rectangle, Stroke
 from sae_nb.figures.theme import css_colour, escape, format_number
@@ -18,7 +17,7 @@ from sae_nb_widgets.components._sheets import stacked
 STEPS = 200
 """Steps from one end of a slider to the other."""
 
-OFF = "off"
+OFF, USUAL, STRONGEST = "off", "usual", "strongest seen"
 
 FAR = 45
 """Percent of the track beyond which words end at their mark: after it there is no room."""

@@ -12,7 +12,7 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.atoms._searching import folded
+from sae_nb.atoms import folded
 from sae_nb.checks import check_atom, checked
 from sae_nb.corpora import CorpusSummary, Documents, summarise_corpora
 from sae_nb.figures.theme import format_count

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from sae_nb.atoms import AtomNames, Labels
-from sae_nb.atoms._names import AtomCard
+from sae_nb.atoms import AtomCard, AtomNames, Labels
 from sae_nb.corpora import CorpusSummary, Documents
 from sae_nb.figures import category_style
 from sae_nb.figures.shapes import shortened

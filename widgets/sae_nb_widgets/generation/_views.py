@@ -14,8 +14,7 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.activations.tokens import CONTINUED, is_special
-from sae_nb.atoms._examples import IMAGE
+from sae_nb.activations.tokens import is_special
 from sae_nb.corpora import BaseRate, InputSummary
 from sae_nb.figures import quoted_token
 from sae_nb.figures.theme import escape, format_number
@@ -123,10 +122,8 @@ class Now:
 
     def whole(self, tokens: Sequence[str]) -> list[str]:
         """Return a text's tokens, in which each image is one."""
-        shown = list(tokens)
-        for run in self.runs.values():
-            shown[run.start : run.stop] = [IMAGE, *[CONTINUED] * (len(run) - 1)]
-        return shown
+        placed = self.generation.images
+        return list(tokens) if placed is None else placed.one_token_each(tokens)
 
     @property
     def place(self) -> int:

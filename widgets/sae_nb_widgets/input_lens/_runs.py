@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sae_nb.atoms._captions import says_much
+from sae_nb.atoms import says_much
 from sae_nb.corpora import BaseRate, Contrast, InputSummary, top_atoms
 from sae_nb_widgets.panel._samples import target_of
 

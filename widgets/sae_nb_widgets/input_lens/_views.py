@@ -9,8 +9,6 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sae_nb.activations.tokens import CONTINUED
-from sae_nb.atoms._examples import IMAGE
 from sae_nb.corpora import InputSummary
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape
@@ -251,9 +249,9 @@ class MixedView(TextView):
         for i, summary in enumerate(summaries):
             tokens, images = list(summary.tokens), summary.images
             if images is not None:
+                tokens = images.one_token_each(tokens)
                 for image in images.of_sample(0):
                     run, shape = images.patches(image), images.grid(image)
-                    tokens[run.start : run.stop] = [IMAGE, *[CONTINUED] * (len(run) - 1)]
                     self._of.append((i, run))
                     pictures.append(images.pictures[image].numpy())
                     maps.append(values[i][run.start : run.stop].reshape(shape))

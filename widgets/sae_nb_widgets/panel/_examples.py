@@ -11,11 +11,7 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.activations import Context
-from sae_nb.atoms import AtomCatalogue, AtomSummary
-from sae_nb.atoms._atom import Crops
-from sae_nb.atoms._examples import DROPPED, Example
-from sae_nb.atoms._names import rows_in_words
-from sae_nb.atoms._sites import SiteExamples
+from sae_nb.atoms import AtomCatalogue, AtomSummary, Crops, Example, SiteExamples
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import THIN_SPACE, escape, format_number, format_percent
 from sae_nb_widgets.components import Component, Concordance, PictureGrid, Sparkbars, TokenStrip
@@ -142,7 +138,7 @@ def _close(box: ipw.Widget) -> None:
 
 
 def _site_title(found: SiteExamples, site: AtomCatalogue) -> str:
-    fires = f"fires on {format_percent(found.frequency, of=rows_in_words(site))}"
+    fires = f"fires on {format_percent(found.frequency, of=site.rows_in_words)}"
     if not found.n_fired:
         fires = "never fires"
     share = "" if found.share is None else f", {format_percent(found.share)} of the atom’s length"
@@ -160,7 +156,7 @@ def card_title(html: str) -> str:
 
 def marked(caption: str, example: Example) -> str:
     """Return a caption with the mark of an example that another solver does not keep."""
-    return f"{caption} {DROPPED}" if example.kept is False else caption
+    return f"{caption} {example.DROPPED}" if example.kept is False else caption
 
 
 def marks_in_words(examples: Sequence[Example]) -> str:
@@ -168,7 +164,7 @@ def marks_in_words(examples: Sequence[Example]) -> str:
     if not any(one.kept is not None for one in examples):
         return ""
     n = sum(one.kept is False for one in examples)
-    return f"{DROPPED}: another solver drops it" if n else "another solver keeps them all"
+    return f"{Example.DROPPED}: another solver drops it" if n else "another solver keeps them all"
 
 
 def examples_view(context: Context) -> ExamplesView:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sae_nb.architectures import PursuitSteps
-from sae_nb.atoms._captions import NO_NAME
+from sae_nb.atoms import says_much
 from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._atom_card import png_address
 from sae_nb_widgets.components._base import HTML, atom_mark
@@ -182,8 +182,7 @@ class Assembly:
     def _named(self, atom: int, index: int) -> str:
         """An atom's name, or its number, as HTML; pointing at it shows its card."""
         words = self._words_of(atom, index)
-        known = bool(words) and not words.startswith(NO_NAME)
-        return self._mark(atom, index, words if known else f"atom {atom}")
+        return self._mark(atom, index, words if says_much(words) else f"atom {atom}")
 
     def _mark(self, atom: int, index: int, text: str) -> str:
         # Cards are of the first dictionary's atoms; the second one's have no words.

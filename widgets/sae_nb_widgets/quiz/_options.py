@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sae_nb.activations import Context
-from sae_nb.atoms._examples import Example
+from sae_nb.atoms import Example
 from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.components._picture_grid import as_film, grid_for
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sae_nb.atoms._second_codes import keeps_of
+from sae_nb.atoms import KeptFirings
 from sae_nb.evaluation import Measurement, define
 from sae_nb.figures.theme import THIN_SPACE, escape, format_count, format_number, format_percent
 from sae_nb_widgets.components._dot_rows import Tone
@@ -93,7 +93,7 @@ def _verdict(card: ReportCardSummary, sae: str, asked: Asked) -> PlainVerdict:
         return _in_use(m)
     if cell.metric in SECOND.metrics:
         rows = {metric: one.measurement for (metric, of), one in card.cells.items() if of == sae}
-        return _judged(cell, keeps_of(rows))
+        return _judged(cell, KeptFirings.of_report(rows))
     write = format_percent if cell.metric in SAID else format_number
     said = SAID.get(cell.metric, "It reaches {}").format(write(m.value))
     rivals = (("a random dictionary", m.control), ("a trivial answer", m.floor))

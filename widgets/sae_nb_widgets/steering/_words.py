@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool
 
-from sae_nb.atoms._words import FEWEST_LETTERS, STOP_WORDS
+from sae_nb.atoms import is_content_word
 from sae_nb.figures import quoted_token
 from sae_nb.figures.theme import format_number, format_percent
 from sae_nb.generation import shared_beginning
@@ -205,8 +205,7 @@ def said_words(prompt: str, rows: Sequence[Sequence[str]]) -> list[str]:
     marked = words_of_its_own(kept, [WORDS.findall(prompt), *others])
     own = "".join(token if mark else " " for token, mark in zip(kept, marked, strict=True)).split()
     plain = (word.strip('.,;:!?“”"()[]') for word in own)
-    said = (w for w in plain if len(w) >= FEWEST_LETTERS and w.casefold() not in STOP_WORDS)
-    return list(dict.fromkeys(said))[:N_SAID]
+    return list(dict.fromkeys(filter(is_content_word, plain)))[:N_SAID]
 
 
 def told_words(prompt: str, rows: Sequence[Sequence[str]]) -> str:

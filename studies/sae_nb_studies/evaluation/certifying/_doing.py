@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sae_nb.atoms._effects import effects_of
+from sae_nb.atoms import effects_of
 from sae_nb.models import outcome_names
 from sae_nb.models._prefix_cache import Below
 from sae_nb.progress import progress_bar

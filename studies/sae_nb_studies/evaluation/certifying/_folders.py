@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.activations import Activations, load_activations
-from sae_nb.atoms._second_codes import firings_of, keep_firings
+from sae_nb.atoms import KeptFirings
 from sae_nb.capturing import capture
 from sae_nb.files import remove_folder, write_bytes
 from sae_nb.models import LiveModel, load_model
@@ -33,8 +33,8 @@ def certify_folder(
     found = certificate(sae, rows, live, budget=budget, folder=work)
     found.save(where / FOLDER)
     keep_verdicts(sae, found.table["verdict"].tolist(), where)
-    if (second := firings_of(sae)) is not None:
-        keep_firings(sae, second, where)
+    if (second := KeptFirings.of(sae)) is not None:
+        second.keep(sae, where)
     write_bytes(where / PAGE, page(found).encode())
     if work.is_dir():
         remove_folder(work)
