@@ -17,7 +17,14 @@ from torch import Tensor
 
 from sae_nb.activations._modality import OTHER, Modality
 from sae_nb.activations._named_positions import policy_text
-from sae_nb.activations.tokens import join_tokens, needs_neighbours, texts_to_draw, whole_at
+from sae_nb.activations.tokens import (
+    CONTINUED,
+    IMAGE,
+    join_tokens,
+    needs_neighbours,
+    texts_to_draw,
+    whole_at,
+)
 
 ROLES = ("template", "system", "user", "assistant", "tool", "other")
 """Author of a token of a conversation; the template's tokens are those that ask for an answer."""
@@ -36,7 +43,7 @@ class Ragged(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PlacedImages:
-    """The images in texts, as texts_to_draw, and where their patches are."""
+    """The images in texts, as displayed, and where their patches are."""
 
     pictures: UInt8[Tensor, "n_images 3 height width"]
     at: Int[Tensor, "n_images 5"]
@@ -89,7 +96,7 @@ class Context:
     """Kind of input, and how many samples the model was shown."""
 
     pictures: UInt8[Tensor, "n_samples 3 height width"] | None = None
-    """The images as texts_to_draw, before normalisation."""
+    """The images as displayed, before normalisation."""
 
     sounds: Ragged | None = None
     """The sounds as played, int16; `sample_rate` values per second."""

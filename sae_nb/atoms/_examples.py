@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
 from sae_nb.activations._context import Context
-from sae_nb.activations.tokens import CONTINUED, REACH, is_special
+from sae_nb.activations.tokens import CONTINUED, IMAGE, REACH, is_special
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.checks import one_of
 
@@ -60,7 +60,7 @@ class Example:
     tokens: tuple[str, ...] = ()
     token_strengths: Float[np.ndarray, " window"] | None = None
     special: tuple[bool, ...] = ()
-    """Texts of the tokens around the position, as `displayed` writes them; z at each, NaN where
+    """Texts of the tokens around the position, as `texts_to_draw` writes them; z at each, NaN where
     nothing was captured; whether it represents no text (class, separator, end of text)."""
 
     numbers: tuple[int, ...] = ()
