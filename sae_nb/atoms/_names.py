@@ -283,7 +283,7 @@ class AtomNames:
             return found.f1
         lead = found.detection - found.control
         known = 2.0 if found.steers else 1.0
-        return known + (max(lead, 0.0) if math.isfinite(lead) else 0.0)
+        return known + (lead if math.isfinite(lead) else 0.0)
 
     # --- changes ----------------------------------------------------------------------------------
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import (
+    BatchTopKProx,
     FixedOperator,
     IdentityProx,
     SoftProx,
@@ -20,11 +23,12 @@ from sae_nb.architectures import (
     _sparse_coding as coding,
     admm,
     ista,
+    summarise_pursuit,
 )
 from sae_nb.architectures._describing import measured_words
 from sae_nb.architectures._jump_relu import jump, step
 from sae_nb.architectures._matryoshka import default_groups
-from sae_nb.architectures._recipe import TrainingDefaults, ramp
+from sae_nb.architectures._recipe import InputScaling, TrainingDefaults, ramp
 from sae_nb.architectures._revival import (
     IN_PURSUITS,
     REVIVALS,
@@ -455,6 +459,101 @@ def test_a_pre_code_at_its_threshold_is_not_above_it() -> None:
     assert counted.tolist() == above
     (by_theta,) = torch.autograd.grad(counted.sum(), theta)
     assert by_theta.tolist() == [-1.0 * one for one in near]
+
+
+def test_atoms_of_free_norm_are_on_the_sphere_when_they_are_used() -> None:
+    """Lengths 3 and 4 become 1, and what is on the sphere already stays to the bit."""
+    sae = sn.MatchingPursuit(2, 3, 1, norms="free").train()
+    assert sae.unit_rows() == []
+    rows = torch.tensor([[3.0, 0], [0, 4], [0.6, 0.8]])
+    sae.operator.weight.data = rows.clone()
+    sae.operator.weight.grad = rows.clone()
+    sae.before_optimiser_step()
+    assert torch.equal(sae.operator.weight.grad, rows)
+    assert sae.eval().operator.weight.tolist() == [[1, 0], [0, 1], pytest.approx([0.6, 0.8])]
+    near = torch.tensor([[1 + 5e-7, 0], [0, 1 - 5e-7], [1, 0]])
+    sae.operator.weight.data = near.clone()
+    assert torch.equal(sae.train().eval().operator.weight, near)
+    unit = sn.MatchingPursuit(2, 3, 1).train()
+    assert [one.shape for one in unit.unit_rows()] == [(3, 2)]
+
+
+def test_pre_codes_of_a_batch_share_its_entries() -> None:
+    """1.5 a row are three of two rows, the largest, and never what is negative."""
+    dense = torch.tensor([[1.0, 3.0, -4.0], [2.0, 0.5, -9.0]])
+    for k, expected in (
+        (1.5, [[1, 3, 0], [2, 0, 0]]),
+        (1, [[0, 3, 0], [2, 0, 0]]),
+        (0.5, [[0, 3, 0], [0, 0, 0]]),
+        (3, [[1, 3, 0], [2, 0.5, 0]]),
+    ):
+        prox = BatchTopKProx(k)
+        assert prox(dense).to_dense().tolist() == expected
+        assert prox.of_affine(dense, torch.eye(3), None, None).to_dense().tolist() == expected
+
+
+def test_a_prefix_is_decoded_alone() -> None:
+    sae = sn.Matryoshka(2, 4, 2, groups=(1, 3)).eval()
+    sae.operator.weight.data = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]])
+    sae.pre_bias.data = torch.tensor([0.5, 0.0])
+    codes = SparseCodes.from_dense(torch.tensor([[2.0, 3, 0, 0], [0, 4, 5, 6]]))
+    found = [sae.decode_prefix(codes, n).tolist() for n in (0, 1, 2)]
+    assert found == [
+        [[0.5, 0], [0.5, 0]],
+        [[2.5, 0], [0.5, 0]],
+        [[2.5, 3], [5.5, 10]],
+    ]
+    assert torch.equal(sae.decode_prefix(codes, 2), sae.decode(codes))
+    with pytest.raises(ValueError, match="at most 2"):
+        sae.decode_prefix(codes, 3)
+
+
+def test_dictionaries_of_several_models_begin_at_the_parts_of_atoms() -> None:
+    """Of unit length each; where an atom has no part in a model, that model keeps its own."""
+    sae = sn.UniversalSAE([2, 3], 2, 1, generator=torch.Generator().manual_seed(0))
+    before = [weight.detach().clone() for weight in sae.operator.weights]
+    with torch.no_grad():
+        sae._start_at(torch.tensor([[3.0, 4, 0, 0, 0], [0, 0, 0, 0, 2]]))
+    first, second = sae.operator.weights
+    assert first.tolist() == [pytest.approx([0.6, 0.8]), before[0][1].tolist()]
+    assert second.tolist() == [before[1][0].tolist(), [0, 0, 1]]
+
+
+def test_what_a_prediction_adds_of_sequences_of_an_activations_is_what_is_left_of_its_answer() -> (
+    None
+):
+    """Two sequences of 3 and 2 tokens: x̂ less the novel part, one sequence after the other."""
+    sae = sn.Temporal(4, 6, 2, n_heads=2, generator=torch.Generator().manual_seed(0)).eval()
+    x = drawn(5, 4)
+    acts = sn.Activations.from_tensor(
+        x, sample=torch.tensor([0, 0, 0, 1, 1]), position=torch.tensor([0, 1, 2, 0, 1])
+    )
+    factor, predicted = sae.uncoded(acts)
+    assert factor == 1
+    expected = torch.cat([sae.uncoded(part[None])[1][0] for part in (x[:3], x[3:])])
+    torch.testing.assert_close(predicted, expected)
+    assert bool((predicted.abs().sum(dim=1)[[1, 2, 4]] > 0).all())
+    torch.testing.assert_close(sae(acts), predicted + sae.decode(sae.encode(acts)))
+
+
+def test_a_constant_input_is_scaled_by_one() -> None:
+    """Units are √(d / E‖x − μ‖²): of E‖x − μ‖² = ¼ and d = 2 they are √8; nothing to scale is left as it is."""
+    scaling = InputScaling(2)
+    scaling.fit_(torch.tensor([[1.5, 3.0], [0.5, 3.0]]))
+    assert (scaling.mean.tolist(), float(scaling.scale)) == ([1, 3], pytest.approx(8**0.5))
+    assert float(scaling.variance) == pytest.approx(0.25)
+    scaling.fit_(torch.tensor([[1.0, 3.0], [1.0, 3.0]]))
+    assert (scaling.mean.tolist(), float(scaling.scale)) == ([1, 3], 1)
+
+
+def test_what_is_left_is_worth_a_step_above_rounding_alone() -> None:
+    """Correlations fall from 1 to less than a hundred thousandth: then no atom is next."""
+    x, atoms = torch.tensor([[1.0, 0.0]]), torch.eye(2)
+    for left, best in ((1e-4, 1), (2e-5, 1), (5e-6, -1)):
+        steps = summarise_pursuit(x, atoms, "mp", k=1)
+        steps = replace(steps, correlations=np.array([[1.0, 0.0], [0.0, -left]]))
+        assert [steps.next_atom(0), steps.next_atom(1)] == [0, best]
+        assert replace(steps, nonnegative=True).next_atom(1) == -1
 
 
 AUX = {"aux_weight": 1 / 32}

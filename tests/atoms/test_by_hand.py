@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.activations import Activations, Context, Ragged
+from sae_nb.activations import Activations, Context, PlacedImages, Ragged
 from sae_nb.atoms import AtomCatalogue, concordance
 from sae_nb.atoms._atom import N_BINS, build_crops, footprint_of, strength_histogram
 from sae_nb.atoms._concordance import _middle
@@ -383,6 +383,26 @@ def test_strengths_are_counted_in_forty_bins() -> None:
     assert found.counts[39] == 2
 
 
+def test_patches_of_a_large_image_in_a_text_are_called_by_their_ninth() -> None:
+    """Four rows and five columns: two of three thirds have two columns, the first third two rows."""
+    at = torch.tensor([[0, 1, 4, 5, 0]])
+    context = Context(
+        kind="language", n_samples=1, vocabulary={0: " one", 1: "<image>"}, placeholders={1: "image"},
+        token_ids=Ragged(torch.tensor([0] + [1] * 20), torch.tensor([0, 21])),
+        images=PlacedImages(torch.zeros(1, 3, 8, 10, dtype=torch.uint8), at),
+    )  # fmt: skip
+    acts = Activations.from_tensor(
+        torch.ones(21, 2), context=context, sample=torch.zeros(21, dtype=torch.long),
+        position=torch.arange(21),
+    )  # fmt: skip
+    word, names = _with_patches(
+        np.zeros(21, np.int64), ["w"], catalogue_of(np.ones((21, 1)), acts=acts)
+    )
+    assert len(names) == 10
+    rows, columns = np.array([0, 0, 1, 2]), np.array([0, 0, 1, 1, 2])
+    assert (word[1:].reshape(4, 5) - 1).tolist() == (3 * rows[:, None] + columns).tolist()
+
+
 def test_early_tokens_are_told_apart_more_finely_than_late_ones() -> None:
     """0, 1, 2 to 15, 16 to 127, …; shares of the rows at each."""
     n = 20
@@ -567,6 +587,10 @@ def test_twenty_crops_are_shown() -> None:
         ("AtomCatalogue.nearest", {'n': 8}),
         ("concordance", {'n': 20, 'before': 8, 'after': 4}),
         ("measure_atom", {'n_examples': 6, 'n': 8, 'seed': 0}),
+        ("_effects.effects_of", {'n': 8}),
+        ("sum_of_atoms", {'row': 0, 'n': 5}),
+        ("summarise_atom", {'atom': 0}),
+        ("_atom.describe_atom", {'n_examples': 12, 'page': 0, 'seed': 0, 'n_neighbours': 8}),
     ],
 )  # fmt: skip
 def test_numbers_that_are_left_out_are_those_that_its_page_states(

@@ -348,6 +348,8 @@ def test_words_of_a_group_are_those_it_has_more_than_others() -> None:
     base[5] += 1 - base.sum()
     found = _names.lifted_words(csr_matrix(50 * share[None]), words, base, most=9)
     assert found == [("w0", "w2", "w3")]
+    thin = _names.lifted_words(csr_matrix(0.1 * share[None]), words, 0.1 * base, most=9)
+    assert thin == found
     assert _names.lifted_words(csr_matrix(share[None]), words, base, most=1) == [("w0",)]
     assert _names.lifted_words(csr_matrix(share[None]), words, base, most=9, least_lift=5.0) == [
         ("w2",)
@@ -378,7 +380,7 @@ def test_a_label_names_a_group_that_has_it_twice_and_more_than_others() -> None:
     common = dict.fromkeys([3, 4, 0, 7, 8], "all")
     assert _names.words_of_labels(groups, common) == [(), ()]
     # 2 · 10 / (e · 4) is a lift of 5 / e: 1.67 for three, 1.25 for four.
-    assert _names.words_of_labels(groups, dict.fromkeys([3, 4, 7], "a")) == [(), ("a",)]
+    assert _names.words_of_labels(groups, dict.fromkeys([3, 4, 7, -1, 10], "a")) == [(), ("a",)]
     assert _names.words_of_labels(groups, dict.fromkeys([3, 4, 7, 8], "a")) == [(), ()]
     # The commonest first, two at most.
     six = np.zeros(8, np.int64)
@@ -422,6 +424,16 @@ def test_two_words_of_content_name_a_group_with_a_fifth_of_its_strength_there() 
     assert _names.words_of_rows(np.array([0, -1]), catalogue) == [
         ("“wedding”", "“doctor”", "“castle”")
     ]
+
+
+def test_no_two_groups_have_one_name() -> None:
+    named = _names.distinct_names
+    assert named([["a", "b"], ["b", "a"], ["a", "b"]], [["x"], ["b", "y"], []]) == [
+        "a · b",
+        "b · y",
+        "a · 3",
+    ]
+    assert named([[], ["a"], []], [["x"], [], []]) == ["group 1", "a", "group 3"]
 
 
 def test_a_group_without_a_name_says_what_it_fires_on() -> None:

@@ -11,7 +11,7 @@ import torch
 import sae_nb as sn
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import AtomCatalogue, measure_atom
-from sae_nb.atoms._effects import _ends, _inputs_of, _words_first
+from sae_nb.atoms._effects import _ends, _inputs_of, _words_first, effects_of
 from sae_nb.codes import SparseCodes
 
 PLACE = "resid_post.6"
@@ -224,6 +224,21 @@ def test_ends_of_an_effect_have_their_signs() -> None:
     effect = torch.tensor([3.0, -5.0, 1.0, -2.0])
     up, down = _ends(effect, 2, lambda ids: {i: f"t{i}" for i in ids})
     assert (up, down) == ((("t0", 3.0), ("t2", 1.0)), (("t1", -5.0), ("t3", -2.0)))
+
+
+@pytest.mark.parametrize(("n_outputs", "told"), [(1, 1), (3, 1), (7, 3), (16, 8), (40, 8)])
+def test_a_lens_tells_at_most_one_half_raised_and_one_lowered(n_outputs: int, told: int) -> None:
+    lens: Any = SimpleNamespace(
+        kind="logit", stream=None, blocks=[2], names=lambda ids: {i: f"t{i}" for i in ids},
+        effects=lambda direction, layer: layer * direction, score_in_words="score of {}".format,
+    )  # fmt: skip
+    direction = torch.arange(float(n_outputs))[None]
+    found = effects_of(None, direction, lens=lens, hook_point="resid_post.2")
+    top = n_outputs - 1
+    assert found.up == tuple((f"t{top - i}", 2.0 * (top - i)) for i in range(told))
+    assert found.down == tuple((f"t{i}", 2.0 * i) for i in range(told))
+    assert found.words == "logit lens: score of 2"
+    assert effects_of(None, direction, lens=lens, hook_point="resid_post.3").up == ()
 
 
 def test_texts_of_one_token_are_not_measured() -> None:
