@@ -400,7 +400,7 @@ class _NovelOnAverage:
     def fit_threshold(self, x: Float[Tensor, "*batch time d_in"], k: float | None = None) -> float:
         """Set the threshold of inference so that k entries per token remain on these sequences."""
         sae = cast(Temporal, self)
-        left = sae.predict(sae._sequences(x)).residual.flatten(0, 1) + sae.bias
+        left = sae.predict(sae._sequences(x)).residual + sae.bias
         threshold: float = super().fit_threshold(left, k)  # type: ignore[misc]
         return threshold
 

@@ -536,6 +536,20 @@ def test_what_a_prediction_adds_of_sequences_of_an_activations_is_what_is_left_o
     torch.testing.assert_close(sae(acts), predicted + sae.decode(sae.encode(acts)))
 
 
+def test_biases_of_an_encoder_are_learned_or_not() -> None:
+    """A novel part of a ReLU is sparse by them alone; of k on average on sequences, whole ones count."""
+    for novel in ("TopK", "BatchTopK", "none"):
+        fixed = sn.Temporal(4, 8, 2, novel=novel, encoder_bias=False)
+        assert not fixed.encoder.bias.requires_grad
+    assert sn.Temporal(4, 8, 2, novel="ReLU").encoder.bias.requires_grad
+    with pytest.raises(ValueError, match="`encoder_bias`"):
+        sn.Temporal(4, 8, 2, novel="ReLU", encoder_bias=False)
+    sae = sn.Temporal(4, 8, 2, novel="BatchTopK", generator=torch.Generator().manual_seed(0)).eval()
+    x = drawn(3, 5, 4)
+    sae.fit_threshold(x, 1.4)
+    assert sae.encode(x).nnz == 21
+
+
 def test_a_constant_input_is_scaled_by_one() -> None:
     """Units are √(d / E‖x − μ‖²): of E‖x − μ‖² = ¼ and d = 2 they are √8; nothing to scale is left as it is."""
     scaling = InputScaling(2)
@@ -551,7 +565,7 @@ def test_what_is_left_is_worth_a_step_above_rounding_alone() -> None:
     x, atoms = torch.tensor([[1.0, 0.0]]), torch.eye(2)
     for left, best in ((1e-4, 1), (2e-5, 1), (5e-6, -1)):
         steps = summarise_pursuit(x, atoms, "mp", k=1)
-        steps = replace(steps, correlations=np.array([[1.0, 0.0], [0.0, -left]]))
+        steps = replace(steps, nonnegative=False, correlations=np.array([[1.0, 0.0], [0.0, -left]]))
         assert [steps.next_atom(0), steps.next_atom(1)] == [0, best]
         assert replace(steps, nonnegative=True).next_atom(1) == -1
 
