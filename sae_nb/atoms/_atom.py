@@ -94,7 +94,7 @@ def footprint_of(catalogue: AtomCatalogue, atom: int) -> Footprint | None:
     hits = np.array([fired[part].sum() for part in parts.values()], np.float64)
     return Footprint(
         places=tuple(parts),
-        frequency=hits / np.maximum(n_rows, 1),
+        frequency=hits / n_rows,
         rows=n_rows,
         patch_frequency=None if grid is None else _per_patch(fired, everywhere, context),
     )

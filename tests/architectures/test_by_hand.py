@@ -76,6 +76,11 @@ def test_rows_in_the_middle_of_equal_parts_are_taken() -> None:
     atoms, directions = resampled_atoms(residual, torch.tensor([5, 7, 8]))
     assert atoms.tolist() == [5, 7]  # two middles are in one row
     assert directions.tolist() == [[0, 1], [1, 0]]
+    small, ways = resampled_atoms(0.01 * residual, torch.tensor([5, 7, 8]))
+    assert small.tolist() == [5, 7]
+    torch.testing.assert_close(ways, directions)
+    last, way = resampled_atoms(torch.tensor([[0.0, 0], [0, 0], [3, 4]]), torch.tensor([5]))
+    assert (last.tolist(), way.tolist()) == ([5], [[pytest.approx(0.6), pytest.approx(0.8)]])
 
 
 @pytest.mark.parametrize("as_mask", [True, False])

@@ -397,6 +397,26 @@ def test_a_query_is_looked_for_as_a_word_then_as_a_beginning_then_anywhere() -> 
     assert [one.tolist() for one in bare.places("well")] == [[2]]
 
 
+def test_a_character_of_several_tokens_is_said_once() -> None:
+    """Its pieces are shown as the whole of it; two letters of ASCII are two, and so is one after a gap."""
+    for names, ids, position, text in (
+        ([" a", "é", " b"], [0, 1, 1, 2, 1], [0, 1, 2, 3, 4], "\n aé bé"),
+        ([" a", "é", " b"], [1, 1, 2, 1, 1], [0, 1, 3, 4, 6], "\né\n bé\né"),
+        ([" a", "z", " é"], [0, 1, 1, 2, 2], [0, 1, 2, 3, 4], "\n azz é é"),
+    ):
+        whole = torch.zeros(7, dtype=torch.long)
+        whole[position] = torch.tensor(ids)
+        context = Context(
+            kind="language", n_samples=1, vocabulary=dict(enumerate(names)),
+            token_ids=Ragged(whole, torch.tensor([0, 7])),
+        )  # fmt: skip
+        acts = Activations.from_tensor(
+            torch.ones(5, 2), context=context, sample=torch.zeros(5, dtype=torch.long),
+            position=torch.tensor(position),
+        )  # fmt: skip
+        assert _written(catalogue_of(np.eye(5), acts=acts)).text == text
+
+
 def test_an_atom_counts_at_a_place_by_its_strongest_token_there() -> None:
     z = [[1, 0, 0], [-3, 0, 2], [2, 4, 0], [9, 9, 9]]
     found = _fired_at(catalogue_of(z), [np.array([0, 1]), np.array([2])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,44 @@ def test_six_points_have_a_dimension_and_five_have_none() -> None:
     assert [ConceptAtlas(fan(n)).further("atoms") for n in (5, 6)] == [(), ("local dimension",)]
 
 
+def test_of_six_points_at_once_all_have_neighbours_and_of_seven_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sae_nb.atoms.concept_map._atlas.MOST_AT_ONCE", 6)
+    few, many = ConceptAtlas(fan(6)), ConceptAtlas(fan(7))
+    assert (few.neighbours("atoms")[0].shape, many.neighbours("atoms")[0].shape) == ((6, 5), (7, 0))
+    assert few.nearest("atoms", 0)[0].tolist() == [1, 2, 3, 4, 5]
+    assert many.nearest("atoms", 0)[0].tolist() == [1, 2, 3, 4, 5, 6]
+    assert many.nearest("atoms", 6)[0].tolist() == [5, 4, 3, 2, 1, 0]
+    assert (few.further("atoms"), many.further("atoms")) == (
+        ("local dimension",),
+        ("distance", "local dimension"),
+    )
+    assert ("distance" in few.columns("atoms"), "distance" in many.columns("atoms")) == (
+        True,
+        False,
+    )
+    assert few._near("atoms").found == 1
+    np.testing.assert_allclose(
+        few.columns("atoms")["distance"].values,
+        1 - np.cos(0.01 * np.array([1, 1, 3, 5, 7, 9])),
+        atol=1e-6,
+    )
+
+
+def test_archetypes_lie_on_a_triangle() -> None:
+    sae = SimpleNamespace(
+        mixture=torch.tensor([[0.5, 0.3, 0.2], [0, 0, 0], [1, 0, 0]]), dictionary=fan(3)
+    )
+    places = record.archetype_places(sae)
+    root = math.sqrt(0.75)
+    np.testing.assert_allclose(places.corners, [[0, 1], [root, -0.5], [-root, -0.5]], atol=1e-6)
+    np.testing.assert_allclose(places.xy, [[0.1 * root, 0.25], [0, 0], [0, 1]], atol=1e-6)
+    assert places.held.tolist() == [1, 0, 1]
+    assert not record.has_archetypes(SimpleNamespace(mixture=torch.ones(4, 2)))
+    assert record.has_archetypes(SimpleNamespace(mixture=torch.ones(2, 3)))
+
+
 def test_an_atom_is_joined_to_three_that_fire_with_it() -> None:
     """All of four others fire with atom 0; the more often elsewhere, the smaller the lift."""
     z = np.zeros((100, 5))
@@ -305,7 +344,10 @@ def test_rows_are_shared_where_half_of_the_atoms_fire() -> None:
     assert atlas.select([0, 2]).shared[0].strength == pytest.approx(
         1 + 1 / np.quantile(z[z[:, 2] > 0, 2], 0.99)
     )
-    assert atlas.select([]).shared == ()
+    none, one = atlas.select([]), atlas.select([2])
+    assert (none.shared, none.n_rows, none.name) == ((), 0, "")
+    assert (one.n_together, one.together_by_chance, one.most_together) == (0, 0, 0)
+    assert (one.shared[0].position, one.shared[0].first_position) == (0, 0)
 
 
 def test_twelve_atoms_at_most_are_lifted_in_some_rows() -> None:
@@ -327,7 +369,7 @@ def test_twelve_atoms_at_most_are_lifted_in_some_rows() -> None:
 def test_sums_of_very_many_atoms_leave_out_strengths_of_zero(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    catalogue = catalogue_of([[2.0, 1, 0], [0, 4, 8]])
+    catalogue = catalogue_of([[0.02, 0.01, 0], [0, 0.04, 0.08]])
     for _ in range(2):
         count, strength = _selection.joint_strength(catalogue, np.array([0, 1, 2]))
         assert count.tolist() == [2, 2]
