@@ -16,7 +16,8 @@ from sae_nb.atoms import ConceptAtlas
 from sae_nb.atoms.concept_map import _concept_map as record, _many, _names, _selection
 from sae_nb.atoms.concept_map._concept_map import Cluster, Column, ConceptMatch
 from sae_nb.atoms.concept_map._dimension import _dimensions
-from sae_nb.geometry import LayoutSettings
+from sae_nb.figures.theme import format_number
+from sae_nb.geometry import LayoutSettings, nearest_by_cosine
 from tests.small_catalogues import catalogue_of
 
 
@@ -138,6 +139,16 @@ def test_a_zero_row_has_length_one_and_is_near_nothing() -> None:
     assert rows.tolist()[0] == 2
     assert (sorted(rows.tolist()), away.tolist()) == ([1, 2, 3], pytest.approx([0, 1, 1], abs=1e-6))
     assert _many.nearest_to(x, lengths, 0, 1)[0].tolist() == [2]
+
+
+def test_the_dimension_around_points_stands_beside_that_of_random_ones() -> None:
+    atlas = ConceptAtlas(torch.randn(40, 3, generator=torch.Generator().manual_seed(0)))
+    column = atlas.dimension("atoms")
+    _, near = nearest_by_cosine(atlas.dictionary, 15)
+    np.testing.assert_allclose(column.values, _dimensions(near))
+    here = format_number(float(np.median(column.values)), digits=2)
+    assert f"(median {here}; random atoms " in column.meaning
+    assert len(column.meaning.split("random atoms ")[1].rstrip(")")) == len("2.0")
 
 
 def test_points_that_coincide_have_no_dimension() -> None:
@@ -353,7 +364,7 @@ def test_rows_are_shared_where_half_of_the_atoms_fire() -> None:
 def test_twelve_atoms_at_most_are_lifted_in_some_rows() -> None:
     """Row 0 holds atoms 0 to 12 alone, atom 13 fires everywhere; lift and share are those of one row of four."""
     z = np.zeros((4, 15))
-    z[0, :13], z[:, 13], z[1, 0] = 1, 1, 1
+    z[0, :13], z[:, 13], z[1, 0], z[0, 1] = 1, 1, 1, -1
     atlas = atlas_of(z)
     found = atlas.select_points("tokens", [0])
     assert found.atoms.tolist() == [*range(1, 13)]
@@ -466,6 +477,15 @@ def test_two_words_of_content_name_a_group_with_a_fifth_of_its_strength_there() 
     assert _names.words_of_rows(np.array([0, -1]), catalogue) == [
         ("“wedding”", "“doctor”", "“castle”")
     ]
+
+
+def test_where_nothing_fires_there_are_no_words() -> None:
+    catalogue = words([" wedding", " the"], [0, 1], np.zeros((2, 2)))
+    with np.errstate(all="raise"):
+        assert _names.shared_words(np.array([0, -1]), catalogue) == [([], False)]
+        assert _names.words_of_rows(np.array([0, -1]), catalogue) == [()]
+        nothing = _names.lifted_words(csr_matrix(np.zeros((1, 2))), ["a", "b"], np.zeros(2))
+        assert nothing == [()]
 
 
 def test_no_two_groups_have_one_name() -> None:

@@ -197,6 +197,7 @@ def test_a_name_whose_words_come_when_its_atom_is_turned_up_leads_those_that_onl
     }
     names = AtomNames(labels=Labels(AtomLabels(entries=entries)))
     assert names.surest() == [1, 0, 2]
+    assert [names._rank(atom) for atom in range(3)] == pytest.approx([1.4, 2.3, 1.2])
     assert names.steerable() == [1]
     assert "turned up 24 of 30" in names.badge(1).text
     names.labels.write(1, "mine")
@@ -274,5 +275,6 @@ def test_a_tubelet_is_a_ninth_of_a_frame_and_a_third_of_the_time() -> None:
 
     assert told(2, (3, 3), (1, 2, 0)) == f"bottom left {PATCHES}"
     assert told(3, (3, 6), (1, 1, 3)) == f"midway centre {PATCHES}"
+    assert told(6, (3, 6), (3, 1, 3)) == f"midway centre {PATCHES}"
     assert told(6, (3, 6), (4, 0, 5)) == f"late top right {PATCHES}"
     assert told(6, (6, 6), (1, 5, 2)) == f"early bottom {PATCHES}"

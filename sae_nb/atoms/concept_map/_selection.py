@@ -383,10 +383,11 @@ def _words(
     n_atoms = 0 if catalogue is None else catalogue.n_atoms
     groups = np.full(max(n_atoms, int(atoms.max()) + 1), -1)
     groups[atoms] = 0
-    by_label = words_of_labels(groups, labels)[0]
+    (by_label,) = words_of_labels(groups, labels)
     if by_label or catalogue is None:
         return by_label
-    return words_of_content(groups, catalogue)[0] or words_of_rows(groups, catalogue)[0]
+    (content,), (typical,) = words_of_content(groups, catalogue), words_of_rows(groups, catalogue)
+    return content or typical
 
 
 def _shared(
