@@ -11,7 +11,6 @@ if TYPE_CHECKING:
         AtomSummary as AtomSummary,
         Crops as Crops,
         crop_patch as crop_patch,
-        summarise_atom as summarise_atom,
     )
     from sae_nb.atoms._captions import NO_NAME as NO_NAME, says_much as says_much
     from sae_nb.atoms._catalogue import AtomCatalogue as AtomCatalogue
@@ -41,10 +40,7 @@ if TYPE_CHECKING:
     from sae_nb.atoms._sites import SiteExamples as SiteExamples
     from sae_nb.atoms._sum_of_atoms import SumOfAtoms as SumOfAtoms, sum_of_atoms as sum_of_atoms
     from sae_nb.atoms._words import is_content_word as is_content_word
-    from sae_nb.atoms.concept_map._atlas import (
-        ConceptAtlas as ConceptAtlas,
-        summarise_concepts as summarise_concepts,
-    )
+    from sae_nb.atoms.concept_map._atlas import ConceptAtlas as ConceptAtlas
     from sae_nb.atoms.concept_map._concept_map import (
         ArchetypePlaces as ArchetypePlaces,
         Cluster as Cluster,

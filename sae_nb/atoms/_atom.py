@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
 
 from sae_nb.activations._context import Context
 from sae_nb.atoms._catalogue import AtomCatalogue
@@ -19,8 +18,6 @@ from sae_nb.atoms._sites import SiteExamples, examples_at_sites
 from sae_nb.checks import Count, Seed, at_least, check_atom, checked
 
 if TYPE_CHECKING:
-    from sae_nb.activations import Activations
-    from sae_nb.codes import SparseCodes
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 
@@ -265,49 +262,6 @@ class AtomSummary:
     """Examples of every site, where sites have some of their own."""
 
 
-@checked(leave=("acts",))
-def summarise_atom(
-    sae: Any,
-    acts: Activations | Float[Tensor, "n d_in"],
-    codes: SparseCodes | None = None,
-    atom: int = 0,
-    *,
-    band: Band = "top",
-    model: LiveModel | None = None,
-    lens: Lens | None = None,
-    **choices: Any,
-) -> AtomSummary:
-    """Summarise one atom of `sae` on `acts`; for many atoms make one `AtomCatalogue` and ask it.
-
-    `codes` are those of `acts`, where they have been computed already.
-
-    Parameters
-    ----------
-    band
-        Kind of examples: "top", "99 %", "50 %", "10 %", "random" or "just below".
-    model
-        A language model, for the tokens the atom raises along the direct path alone.
-    lens
-        A lens of the model, for what the atom raises with later blocks taken into account.
-    choices
-        `n_examples` (12), `page` (0) of them, `seed` (0) of the random ones, `n_neighbours` (8).
-
-    Example
-    -------
-    >>> import torch
-    >>> from sae_nb.codes import SparseCodes
-    >>> class Signs:
-    ...     d_in, n_atoms, dictionary = 2, 2, torch.eye(2)
-    ...     def encode(self, x, k=None):
-    ...         return SparseCodes.from_dense(x.relu())
-    >>> record = summarise_atom(Signs(), torch.tensor([[1.0, -1.0], [2.0, 3.0]]), atom=0)
-    >>> record.n_fired, record.max_strength, [example.row for example in record.examples]
-    (2, 2.0, [1, 0])
-    """
-    catalogue = AtomCatalogue(sae, acts, codes=codes)
-    return describe_atom(catalogue, atom, band=band, model=model, lens=lens, **choices)
-
-
 @checked
 def describe_atom(
     catalogue: AtomCatalogue,
@@ -321,7 +275,33 @@ def describe_atom(
     model: LiveModel | None = None,
     lens: Lens | None = None,
 ) -> AtomSummary:
-    """Return everything a panel shows about one atom."""
+    """Return everything a panel shows about one atom.
+
+    Parameters
+    ----------
+    band
+        Kind of examples: "top", "99 %", "50 %", "10 %", "random" or "just below".
+    n_examples, page, seed
+        Examples on a page, the page, and the seed of the random ones.
+    n_neighbours
+        Nearest atoms, and atoms that fire together with it.
+    model
+        A language model, for the tokens the atom raises along the direct path alone.
+    lens
+        A lens of the model, for what the atom raises with later blocks taken into account.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.codes import SparseCodes
+    >>> class Signs:
+    ...     d_in, n_atoms, dictionary = 2, 2, torch.eye(2)
+    ...     def encode(self, x, k=None):
+    ...         return SparseCodes.from_dense(x.relu())
+    >>> record = AtomCatalogue(Signs(), torch.tensor([[1.0, -1.0], [2.0, 3.0]])).summary(0)
+    >>> record.n_fired, record.max_strength, [example.row for example in record.examples]
+    (2, 2.0, [1, 0])
+    """
     atom = check_atom(atom, catalogue.n_atoms)
     choice = choose_rows(catalogue, atom, band, seed=seed)
     at_sites: tuple[SiteExamples, ...] = ()

@@ -276,7 +276,11 @@ class AtomCatalogue(Firings):
 
     @checked
     def summary(self, atom: int, band: Band = "top", **choices: Any) -> AtomSummary:
-        """Return everything a panel shows about one atom; `choices` as for `summarise_atom`."""
+        """Return everything a panel shows about one atom; `band` is the kind of its examples.
+
+        `choices`: `n_examples` (12), `page` (0) of them, `seed` (0) of the random ones, `n_neighbours` (8);
+        `model`, a language model for the tokens that it raises directly; `lens`, one with later blocks.
+        """
         describe = above("sae_nb.atoms._atom", "describe_atom")
         return describe(self, atom, band=band, **choices)
 

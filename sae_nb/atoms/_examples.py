@@ -221,7 +221,7 @@ def examples_of(
 ) -> tuple[Example, ...]:
     """Return an atom's examples: n of a band, at most one per sample, or those in some rows.
 
-    Bands are those of `summarise_atom`: "top", the strongest; "99 %", "50 %" and "10 %", around these
+    Bands are "top", the strongest; "99 %", "50 %" and "10 %", around these
     quantiles; "random"; "just below", where it nearly fires.
 
     Example

@@ -24,19 +24,11 @@ if TYPE_CHECKING:
         pushed_states as pushed_states,
         self_correction as self_correction,
     )
-    from sae_nb.dynamics.paths._projection import (
-        EndpointProjection as EndpointProjection,
-        endpoint_projection as endpoint_projection,
-    )
     from sae_nb.dynamics.paths._states import States as States, capture_states as capture_states
     from sae_nb.dynamics.paths._trajectory import (
         ClassBasins as ClassBasins,
         Trajectories as Trajectories,
         UpdateRank as UpdateRank,
-        angular_speed as angular_speed,
-        class_basins as class_basins,
-        directional_convergence as directional_convergence,
-        patch_coherence as patch_coherence,
         trajectories as trajectories,
         update_rank as update_rank,
     )
@@ -45,7 +37,6 @@ if TYPE_CHECKING:
         Phases as Phases,
         gain_curve as gain_curve,
         phase_evidence as phase_evidence,
-        phases_at as phases_at,
         segment_phases as segment_phases,
     )
     from sae_nb.dynamics.phases._similarity import (

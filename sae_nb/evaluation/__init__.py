@@ -44,10 +44,7 @@ if TYPE_CHECKING:
         summarise_superposition as summarise_superposition,
     )
     from sae_nb.evaluation.dictionary._distances import distances_kept as distances_kept
-    from sae_nb.evaluation.dictionary._near_data import (
-        head_shares as head_shares,
-        ood_score as ood_score,
-    )
+    from sae_nb.evaluation.dictionary._near_data import head_shares as head_shares
     from sae_nb.evaluation.dictionary._stability import (
         Stability as Stability,
         atom_stability as atom_stability,

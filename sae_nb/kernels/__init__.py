@@ -25,6 +25,5 @@ if TYPE_CHECKING:
         warm_up as warm_up,
     )
     from sae_nb.kernels._dense import Path as Path, paths_taken as paths_taken
-    from sae_nb.kernels._threads import numba_lock as numba_lock
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

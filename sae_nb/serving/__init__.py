@@ -14,12 +14,7 @@ if TYPE_CHECKING:
     )
     from sae_nb.serving._bench_agents import NoAnswerError as NoAnswerError, Session as Session
     from sae_nb.serving._bench_tasks import TASK_NAMES as TASK_NAMES, TaskName as TaskName
-    from sae_nb.serving._registry import Registry as Registry, Shelf as Shelf
+    from sae_nb.serving._registry import Registry as Registry
     from sae_nb.serving._server import bench_server as bench_server, server as server
-    from sae_nb.serving._tools import (
-        MAX_CHARACTERS as MAX_CHARACTERS,
-        MAX_INPUTS as MAX_INPUTS,
-        tool_names as tool_names,
-    )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

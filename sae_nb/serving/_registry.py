@@ -103,7 +103,3 @@ def _short(name: str) -> str:
             "['tiny-gpt'], say."
         )
     return Path(name).name if Path(name).is_dir() else name
-
-
-Shelf = Registry
-"""Its name in 0.2.0."""

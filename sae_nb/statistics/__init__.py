@@ -8,7 +8,6 @@ from sae_nb.exports import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.statistics._bootstrap import (
-        MAX_GROUPS as MAX_GROUPS,
         UNKNOWN as UNKNOWN,
         Bootstrap as Bootstrap,
         Interval as Interval,

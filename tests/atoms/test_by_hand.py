@@ -479,7 +479,7 @@ def test_a_record_shows_twelve_examples_and_eight_neighbours() -> None:
     assert catalogue.summary(3, page=9).page == 1
     names = AtomNames(catalogue)
     assert len(names.examples(3)) == len(names.card(3).examples) == 3
-    first = sn.atoms.summarise_atom(catalogue.sae, acts, catalogue.codes)
+    first = catalogue.summary(0)
     assert (first.atom, first.band, len(first.examples)) == (0, "top", 12)
 
 
@@ -589,7 +589,6 @@ def test_twenty_crops_are_shown() -> None:
         ("measure_atom", {'n_examples': 6, 'n': 8, 'seed': 0}),
         ("_effects.effects_of", {'n': 8}),
         ("sum_of_atoms", {'row': 0, 'n': 5}),
-        ("summarise_atom", {'atom': 0}),
         ("_atom.describe_atom", {'n_examples': 12, 'page': 0, 'seed': 0, 'n_neighbours': 8}),
     ],
 )  # fmt: skip

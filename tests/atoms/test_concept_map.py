@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations import Activations, Context, Ragged
-from sae_nb.atoms import ConceptAtlas, summarise_concepts
+from sae_nb.atoms import ConceptAtlas
 from sae_nb.atoms.concept_map._concept_map import match_dictionaries
 from sae_nb.atoms.concept_map._names import PIECES, names_of_atoms
 from sae_nb.codes import SparseCodes
@@ -193,7 +193,7 @@ def test_rows_tell_which_atoms_fire_there_more(atlas: ConceptAtlas) -> None:
 @pytest.mark.parametrize("show", ["samples", "tokens"])
 def test_samples_and_tokens_are_points_too(atlas: ConceptAtlas, show: str) -> None:
     """One point per sample by its mean code, or per row; columns of that many entries."""
-    record = summarise_concepts(atlas.sae, atlas.catalogue.acts, show=show, layout="pca")
+    record = atlas.summary(show, *atlas.coordinates(show, "pca"))
     n = 20 if show == "samples" else 240
     assert record.xy.shape == (n, 2)
     assert all(len(column.values) == n for column in record.columns.values())
@@ -214,7 +214,8 @@ def test_mean_codes_keep_the_angles_between_samples(atlas: ConceptAtlas) -> None
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_a_dictionary_of_one_to_three_atoms_is_a_map(n: int) -> None:
-    record = summarise_concepts(torch.eye(n, 5))
+    atlas = ConceptAtlas(torch.eye(n, 5))
+    record = atlas.summary("atoms", *atlas.coordinates("atoms", "umap"))
     assert record.xy.shape == (n, 2)
     assert record.neighbours.shape == (n, n - 1)
     assert record.clusters == ()

@@ -41,7 +41,7 @@ def test_a_card_states_the_direct_path_or_the_score_of_its_lens(
     gpt = sn.load_model("tiny-gpt")
     sae = sn.load_sae("tiny-gpt/resid_post.3")
     words = sn.capture(gpt, ["Once upon a time there was a dog."], "resid_post.3", progress=False)
-    direct = sn.atoms.summarise_atom(sae, words, atom=3, model=gpt)
+    direct = AtomCatalogue(sae, words).summary(3, model=gpt)
     assert direct.logits_by.startswith("direct path only")
     plain = catalogue.summary(atom, lens=lens)
     assert len(plain.logits_up) == 5
@@ -59,7 +59,7 @@ def test_a_measured_atom_is_what_steering_does(
     effects = measure_atom(catalogue, atom, vit, lens=lens, n_examples=3)
     assert effects.by == "measured on 3 examples"
     assert "of 5 raised by the jacobian lens" in effects.score
-    rows = sn.atoms.summarise_atom(catalogue.sae, catalogue.acts, catalogue.codes, atom).examples
+    rows = catalogue.summary(atom).examples
     images = catalogue.acts.context.pictures[[example.sample for example in rows[:3]]]
     with sn.steer(vit, PLACE, catalogue.sae, atom, by=float(catalogue.max_strength[atom])):
         steered = vit(images)
@@ -76,7 +76,7 @@ def test_raised_outputs_are_confirmed_on_other_examples_next_to_a_random_directi
     """What is confirmed is among as many that are raised most on the samples after the first ones."""
     atom = int(catalogue.order("frequency")[0])
     effects = measure_atom(catalogue, atom, vit, n_examples=3, n=3)
-    record = sn.atoms.summarise_atom(catalogue.sae, catalogue.acts, catalogue.codes, atom)
+    record = catalogue.summary(atom)
     samples = list(dict.fromkeys(example.sample for example in record.examples))[3:6]
     images = catalogue.acts.context.pictures[samples]
     strength = float(catalogue.max_strength[atom])

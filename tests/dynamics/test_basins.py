@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.dynamics import class_basins
+from sae_nb.dynamics.paths._trajectory import class_basins
 
 
 def planted(n_per_class: int = 20, noise: float = 0.3) -> tuple[torch.Tensor, torch.Tensor]:

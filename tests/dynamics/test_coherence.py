@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.dynamics import patch_coherence
+from sae_nb.dynamics.paths._trajectory import patch_coherence
 
 
 def test_parallel_patches_are_coherent_and_opposite_ones_are_not() -> None:

@@ -7,8 +7,12 @@ import math
 import pytest
 import torch
 
-from sae_nb.dynamics import angular_speed, directional_convergence
-from sae_nb.dynamics.paths._trajectory import angles_between, unit
+from sae_nb.dynamics.paths._trajectory import (
+    angles_between,
+    angular_speed,
+    directional_convergence,
+    unit,
+)
 
 
 def arc(angles: list[float], lengths: list[float] | None = None) -> torch.Tensor:

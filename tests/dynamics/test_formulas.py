@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 from operator import attrgetter
 from types import SimpleNamespace
@@ -17,24 +18,28 @@ from torch import nn
 import sae_nb as sn
 from sae_nb.dynamics import (
     PhaseEvidence,
+    Phases,
     States,
-    class_basins,
-    endpoint_projection,
     gain_curve,
     layer_similarity,
     phase_evidence,
-    phases_at,
     segment_phases,
     self_correction,
     trajectories,
     update_rank,
 )
+from sae_nb.dynamics.paths._projection import fit_endpoints
 from sae_nb.dynamics.paths._states import token_kinds_of
-from sae_nb.dynamics.phases._phases import _band, _best
+from sae_nb.dynamics.paths._trajectory import class_basins
+from sae_nb.dynamics.phases._phases import _band, _best, check_cuts, check_similarity, phases_of
 from sae_nb.dynamics.phases._similarity import mean_off_diagonal
 from tests.left_out import numbers_left_out
 
 Normalise = Literal["mass", "mean"]
+
+
+def phases_at(s: Any, cuts: Sequence[int], normalise: Any = "mass") -> Phases:
+    return phases_of(check_similarity(s), cuts, normalise)
 
 
 def uneven(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -98,7 +103,7 @@ def test_uneven_cuts_have_their_contrast() -> None:
     assert (whole.cuts, whole.gain) == ((0, 12), 0)
     for wrong in ((0, 12, 12), (1, 5, 12), (0, 5), (0,)):
         with pytest.raises(ValueError, match="`cuts` must be"):
-            phases_at(s, wrong)
+            check_cuts(wrong, n_layers=12)
 
 
 def test_a_phase_has_two_layers_unless_fewer_are_allowed() -> None:
@@ -351,7 +356,7 @@ def test_basins_are_means_over_pairs_and_a_quantile_of_shuffles() -> None:
 @pytest.mark.parametrize("kind", ["pca", "sphere"])
 def test_endpoint_axes_are_singular_vectors(kind: Literal["pca", "sphere"]) -> None:
     x = uneven(9, 3, 2, 5)
-    found = endpoint_projection(x, token=1, n_components=2, kind=kind)
+    found = fit_endpoints(x[:, :, 1], 2, kind)
     u = normed(x[:, :, 1])
     centre = u[:, -1].mean(dim=0) * (kind == "pca")
     _, size, rows = torch.linalg.svd(u[:, -1] - centre)
@@ -365,19 +370,15 @@ def test_endpoint_axes_are_singular_vectors(kind: Literal["pca", "sphere"]) -> N
         whole = u[:, layer] - u[:, layer].mean(dim=0) * (kind == "pca")
         kept = (whole @ axes.T).square().sum() / whole.square().sum()
         assert float(found.kept[layer]) == pytest.approx(float(kept), abs=1e-4)
-    assert endpoint_projection(x, n_components=5).axes.shape == (5, 5)
-    assert endpoint_projection(x).axes.shape == (3, 5)
-    with pytest.raises(ValueError, match="at most the width 5"):
-        endpoint_projection(x, n_components=6)
 
 
 def test_short_paths_are_kept_whole_by_the_axis_they_lie_on() -> None:
     """Two points have one line, however near each other they are."""
     x = torch.tensor([[1.0, 0.1, 0.0], [1.0, 0.0, 0.1]])[:, None, None].repeat(1, 2, 1, 1)
-    found = endpoint_projection(x, n_components=1)
+    found = fit_endpoints(x[:, :, 0], 1, "pca")
     assert found.kept.tolist() == pytest.approx([1, 1], abs=1e-4)
     assert found.explained.tolist() == pytest.approx([1], abs=1e-4)
-    still = endpoint_projection(x[:1].repeat(2, 1, 1, 1), n_components=1)
+    still = fit_endpoints(x[:1, :, 0].repeat(2, 1, 1), 1, "pca")
     assert (still.kept.tolist(), still.explained.tolist()) == ([0, 0], [0])
 
 
@@ -477,8 +478,6 @@ def test_tokens_before_the_patches_are_cls_and_registers(
 @pytest.mark.parametrize(
     ("name", "numbers"),
     [
-        ("class_basins", {'token': 0, 'n_shuffles': 40, 'seed': 0}),
-        ("endpoint_projection", {'token': 0, 'n_components': 3}),
         ("gain_curve", {'min_len': 2}),
         ("phase_evidence", {'min_len': 2, 'draws': 200, 'seed': 0, 'level': 0.05}),
         ("segment_phases", {'min_len': 2}),

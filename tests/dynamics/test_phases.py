@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +13,23 @@ import torch
 
 from sae_nb.data import scenes
 from sae_nb.dynamics import (
+    Phases,
     capture_states,
     gain_curve,
     layer_similarity,
     phase_evidence,
-    phases_at,
     segment_phases,
 )
+from sae_nb.dynamics.phases._phases import check_similarity, phases_of
 from sae_nb.models import LiveModel, load_model, wrap
 from sae_nb_studies.dynamics import recursive_max_cut
 from tests.scripts import script
 
 DISTANCE = (torch.arange(12)[:, None] - torch.arange(12)).abs()
+
+
+def phases_at(s: Any, cuts: Sequence[int], normalise: Any = "mass") -> Phases:
+    return phases_of(check_similarity(s), cuts, normalise)
 
 
 def blocks(*lengths: int, inside: float = 1.0, outside: float = 0.0) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.dynamics import endpoint_projection
+from sae_nb.dynamics.paths._projection import fit_endpoints
 
 
 def paths(n: int = 50, d: int = 10) -> torch.Tensor:
@@ -15,12 +15,12 @@ def paths(n: int = 50, d: int = 10) -> torch.Tensor:
     ends = torch.zeros(n, d)
     ends[:, 0], ends[:, 1] = angle.cos(), angle.sin()
     starts = torch.randn(n, d, generator=generator)
-    return torch.stack([starts, 0.5 * (starts + ends), ends], dim=1)[:, :, None]
+    return torch.stack([starts, 0.5 * (starts + ends), ends], dim=1)
 
 
 @pytest.mark.parametrize("kind", ["pca", "sphere"])
 def test_the_plane_of_the_end_points_is_found(kind: str) -> None:
-    found = endpoint_projection(paths(), n_components=2, kind=kind)
+    found = fit_endpoints(paths(), 2, kind)
     assert float(found.axes[:, 2:].abs().max()) < 1e-5
     assert float(found.explained.sum()) == pytest.approx(1.0, abs=1e-5)
     assert float(found.kept[-1]) == pytest.approx(1.0, abs=1e-5)
@@ -28,12 +28,12 @@ def test_the_plane_of_the_end_points_is_found(kind: str) -> None:
 
 
 def test_the_sphere_has_radius_one() -> None:
-    found = endpoint_projection(paths(), kind="sphere")
+    found = fit_endpoints(paths(), 3, "sphere")
     assert torch.allclose(found.coordinates.norm(dim=-1), torch.ones(50, 3), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["pca", "sphere"])
 def test_states_put_on_the_axes_again_are_where_they_were(kind: str) -> None:
     states = paths()
-    found = endpoint_projection(states, kind=kind)
-    assert torch.allclose(found.project(7 * states[:, :, 0]), found.coordinates, atol=1e-5)
+    found = fit_endpoints(states, 3, kind)
+    assert torch.allclose(found.project(7 * states), found.coordinates, atol=1e-5)

@@ -9,14 +9,8 @@ import pytest
 import torch
 
 from sae_nb.data import scenes, sounds
-from sae_nb.dynamics import (
-    States,
-    capture_states,
-    class_basins,
-    endpoint_projection,
-    layer_similarity,
-    trajectories,
-)
+from sae_nb.dynamics import States, capture_states, layer_similarity, trajectories
+from sae_nb.dynamics.paths._trajectory import class_basins
 from sae_nb.models import LiveModel, load_model, wrap
 
 
@@ -133,10 +127,6 @@ def test_what_is_masked_takes_part_in_nothing() -> None:
     ones = trajectories(States(x[:3, :, :3]), [0, 1, 0])
     torch.testing.assert_close(path.coherence[:3], ones.coherence)
     assert bool(torch.isfinite(path.mean("convergence", "token")).all())
-    with pytest.raises(
-        ValueError, match="of one length, got between 3 and 5 tokens. Pass states.common"
-    ):
-        endpoint_projection(states)
     with pytest.raises(ValueError, match="one that all samples have, got 4"):
         class_basins(states, [0, 1, 0, 1, 0, 1], token=4)
     with pytest.raises(ValueError, match="must be finite"):

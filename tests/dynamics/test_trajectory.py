@@ -7,13 +7,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.data import scenes
-from sae_nb.dynamics import (
-    angular_speed,
-    capture_states,
-    directional_convergence,
-    trajectories,
-    update_rank,
-)
+from sae_nb.dynamics import capture_states, trajectories, update_rank
+from sae_nb.dynamics.paths._trajectory import angular_speed, directional_convergence
 
 
 @pytest.mark.slow

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sae_nb.evaluation import ood_score
-from sae_nb.evaluation.dictionary._near_data import distances_to_data
+from sae_nb.evaluation.dictionary._near_data import distances_to_data, ood_score
 from sae_nb_studies.evaluation import plausibility
 
 

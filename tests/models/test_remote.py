@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.atoms import summarise_atom
+from sae_nb.atoms import AtomCatalogue
 from sae_nb.models import _checkpoint_files as hub
 
 TEXTS = ["a b c", "d a", "b b c a d"]
@@ -157,7 +157,7 @@ def test_what_needs_weights_says_so(on_the_hub: str, server: type[Server]) -> No
     with pytest.raises(RuntimeError, match=missing):
         model.module(torch.tensor([[2, 3]]))
     with pytest.raises(RuntimeError, match=missing):
-        summarise_atom(sn.TopK(16, 32, 2), torch.ones(4, 16), model=model)
+        AtomCatalogue(sn.TopK(16, 32, 2), torch.ones(4, 16)).summary(0, model=model)
     assert server.asked == []
 
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from sae_nb.serving import MAX_CHARACTERS, MAX_INPUTS, Registry, tool_names
-from sae_nb.serving._tools import Tools
+from sae_nb.serving import Registry
+from sae_nb.serving._tools import MAX_CHARACTERS, MAX_INPUTS, Tools, tool_names
 from tests.serving.speaking import Client, told
 
 STORY = "Mia found a small cat in the garden. She was happy."

@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from sae_nb.statistics import (
-    MAX_GROUPS,
     Bootstrap,
     bootstrap_counts,
     bootstrap_interval,
@@ -17,6 +16,7 @@ from sae_nb.statistics import (
     percentile_intervals,
     wilson_interval,
 )
+from sae_nb.statistics._bootstrap import MAX_GROUPS
 
 
 def interval(sums, n_bootstrap=1000, seed=0):

@@ -643,38 +643,3 @@ class ConceptAtlas:
             if key not in self._computed:
                 self._computed[key] = compute()
             return self._computed[key]
-
-
-@checked(leave=("layout",))
-def summarise_concepts(
-    sae: Any,
-    acts: Activations | Float[Tensor, "n d_in"] | None = None,
-    *,
-    show: Show = "atoms",
-    layout: Literal["umap", "pca", "archetypes"] = "umap",
-    **given: Any,
-) -> ConceptMapSummary:
-    """Return the map of a dictionary; for several views or lookups make one `ConceptAtlas`.
-
-    A UMAP is computed in this process if it is neither given nor in the cache: seconds to a minute.
-
-    Parameters
-    ----------
-    sae, acts, given
-        As for `ConceptAtlas`.
-    show
-        Kind of points: "atoms", "samples" (by their mean code) or "tokens" (activations).
-    layout
-        "umap" or "pca"; coordinates that are given (`xy`, `examples`) come before UMAP. "archetypes" places
-        the atoms of an archetypal SAE by their weights on the three most used archetypes.
-
-    Example
-    -------
-    >>> import torch
-    >>> record = summarise_concepts(torch.eye(6), layout="pca")
-    >>> record.show, record.neighbours.shape, record.layout
-    ('atoms', (6, 5), 'pca')
-    """
-    atlas = ConceptAtlas(sae, acts, **given)
-    xy, how = atlas.coordinates(show, layout)
-    return atlas.summary(show, xy, how)

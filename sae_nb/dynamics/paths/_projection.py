@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Count, checked, in_own_modes
-from sae_nb.dynamics.paths._states import check_states
-from sae_nb.dynamics.paths._trajectory import check_token, unit
+from sae_nb.checks import in_own_modes
+from sae_nb.dynamics.paths._trajectory import unit
 from sae_nb.geometry._layout import signs_of_axes
 
 Kind = Literal["pca", "sphere"]
@@ -46,29 +45,13 @@ class EndpointProjection:
         return unit(flat) if self.kind == "sphere" else flat
 
 
-@checked(leave=("states",))
-def endpoint_projection(
-    states: Float[Tensor, "n layers tokens d"],
-    *,
-    token: int = 0,
-    n_components: Count = 3,
-    kind: Kind = "pca",
+def fit_endpoints(
+    paths: Float[Tensor, "n layers d"], n_components: int, kind: Kind
 ) -> EndpointProjection:
-    """Return principal axes of the end states of one token, and the paths of all inputs on them.
+    """Return principal axes of the last states of paths, and the paths on them.
 
     "pca": leading directions of û_L minus its mean. "sphere": leading directions of û_L itself; what is
     left of û_l on them is scaled to length 1 again, so that paths lie on a sphere (circle).
-
-    Parameters
-    ----------
-    token
-        Position; 0 is cls of a vision model.
-    kind
-        Flat or on the sphere.
-
-    Raises
-    ------
-    ValueError: If there are more axes than dimensions.
 
     Source
     ------
@@ -76,23 +59,10 @@ def endpoint_projection(
 
     Example
     -------
-    >>> states = torch.randn(8, 4, 2, 5, generator=torch.Generator().manual_seed(0))
-    >>> found = endpoint_projection(states, n_components=2)
+    >>> found = fit_endpoints(torch.randn(8, 4, 5, generator=torch.Generator().manual_seed(0)), 2, "pca")
     >>> found.coordinates.shape, bool(found.explained.sum() <= 1)
     (torch.Size([8, 4, 2]), True)
     """
-    plain, _ = check_states(states, min_layers=1)
-    n_tokens, d = plain.shape[2:]
-    check_token(token, n_tokens)
-    if n_components > d:
-        raise ValueError(f"`n_components` must be at most the width {d}, got {n_components}.")
-    return fit_endpoints(plain[:, :, token], n_components, kind)
-
-
-def fit_endpoints(
-    paths: Float[Tensor, "n layers d"], n_components: int, kind: Kind
-) -> EndpointProjection:
-    """Fit the axes to the last states of paths that were checked already."""
     directions = unit(paths)
     ends = directions[:, -1]
     centre = ends.mean(dim=0) if kind == "pca" else torch.zeros(paths.shape[-1])

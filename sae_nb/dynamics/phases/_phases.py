@@ -107,24 +107,6 @@ def segment_phases(
 
 
 @checked(leave=("S",))
-def phases_at(
-    S: Float[Tensor, "layers layers"],
-    cuts: Sequence[int],
-    normalise: Normalise = "mass",
-) -> Phases:
-    """Return the record of given cuts, as `segment_phases` returns that of the best ones.
-
-    Example
-    -------
-    >>> S = torch.block_diag(torch.ones(3, 3), torch.ones(4, 4))
-    >>> phases_at(S, (0, 4, 7)).cost, phases_at(S, (0, 3, 7)).cost
-    (3.0, 0.0)
-    """
-    s = check_similarity(S)
-    return phases_of(s, check_cuts(cuts, n_layers=len(s)), normalise)
-
-
-@checked(leave=("S",))
 def gain_curve(
     S: Float[Tensor, "layers layers"],
     k_max: Count | None = None,
