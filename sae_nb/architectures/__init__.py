@@ -13,7 +13,7 @@ from sae_nb.exports import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.architectures._abs_topk import AbsTopK as AbsTopK
-    from sae_nb.architectures._archetypal import Archetypal as Archetypal
+    from sae_nb.architectures._archetypal import Archetypal as Archetypal, centroids as centroids
     from sae_nb.architectures._base import SparseAutoencoder as SparseAutoencoder
     from sae_nb.architectures._batch_topk import BatchTopK as BatchTopK
     from sae_nb.architectures._catalogue import ARCHITECTURES as ARCHITECTURES
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         TrainingLoss as TrainingLoss,
     )
     from sae_nb.architectures._relu import ReLU as ReLU
+    from sae_nb.architectures._saving import sae_folder as sae_folder
     from sae_nb.architectures._skip_transcoder import SkipTranscoder as SkipTranscoder
     from sae_nb.architectures._spade import SpaDE as SpaDE
     from sae_nb.architectures._sparse_coding import sparse_code as sparse_code

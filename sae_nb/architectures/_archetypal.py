@@ -10,9 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures._base import SparseAutoencoder
-from sae_nb.architectures._composition import HOSTS, over
+from sae_nb.architectures._composition import HOSTS, class_over
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._revival import check_reaches
 from sae_nb.architectures.parts._operators import HullOperator, LearnedAdjoint, with_direction
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Count, at_least, check_matrix, checked, one_of
@@ -76,7 +75,7 @@ class Archetypal(OneStep):
     def __new__(cls, *_: object, base: str = "TopK", **__: object) -> Archetypal:
         """An object that is an Archetypal and a base, once the base is known."""
         if "_host" not in vars(cls):
-            cls = over(cls, one_of(base, HOSTS, name="base"))
+            cls = class_over(cls, one_of(base, HOSTS, name="base"))
         return super().__new__(cls)
 
     def __init__(
@@ -96,7 +95,7 @@ class Archetypal(OneStep):
         own: dict[str, Any] = {} if k is None else {"k": k}
         settings.setdefault("revival", "auxk")  # whatever the base prefers
         super().__init__(d_in, n_atoms, **own, generator=generator, **settings)
-        check_reaches(self.revival, type(self).__name__, "atoms are held in a hull")
+        self._check_reaches("atoms are held in a hull")
         n_candidates = _checked(self, candidates, n_candidates)
         self.base, self.delta, self.tied = base, delta, tied
         self.operator = HullOperator(

@@ -54,8 +54,8 @@ from sae_nb.codes import SparseCodes
 
 _Sae = TypeVar("_Sae", bound="SparseAutoencoder")
 
-Data = Activations | Tensor | np.ndarray
-"""Data that can be encoded; a table of numbers too."""
+Encodable = Activations | Tensor | np.ndarray
+"""Data that can be encoded, (…, d_in) in the model's units; a table of numbers too."""
 
 saelens_tensors: Hook[[SparseAutoencoder], dict[str, Tensor]] = Hook("saelens_tensors")
 upload: Hook[..., Upload] = Hook("upload")
@@ -199,7 +199,7 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
 
     # For people
 
-    def encode(self, x: Data, k: int | None = None) -> SparseCodes:
+    def encode(self, x: Encodable, k: int | None = None) -> SparseCodes:
         """Find the sparse codes of activations.
 
         Parameters
@@ -253,13 +253,13 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
         x_hat, shape = self.operator.synthesise(codes, bias), codes.leading_shape
         return x_hat if len(shape) == 1 else x_hat.reshape(*shape, self.d_out)
 
-    def forward(self, x: Data) -> Float[Tensor, "*batch d_out"]:
+    def forward(self, x: Encodable) -> Float[Tensor, "*batch d_out"]:
         """Reconstruct activations, in their own dtype."""
         gain, rest = self.uncoded(x)
         x_hat = self.decode(self.encode(x)) * gain + rest
         return x_hat.to(x.dtype if isinstance(x, Activations) else as_tensor(x).dtype)
 
-    def uncoded(self, x: Data) -> tuple[Tensor | float, Tensor | float]:
+    def uncoded(self, x: Encodable) -> tuple[Tensor | float, Tensor | float]:
         """Return the part of `sae(x)` that no code holds: factor and summand of factor · decode(z) + summand.
 
         1 and 0, but where a linear map or a prediction is added (SkipTranscoder, Temporal), or a norm is undone
@@ -267,7 +267,7 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
         """
         return 1.0, 0.0
 
-    def reconstruction(self, codes: SparseCodes, x: Data) -> Float[Tensor, "*batch d_out"]:
+    def reconstruction(self, codes: SparseCodes, x: Encodable) -> Float[Tensor, "*batch d_out"]:
         """Return `sae(x)`, its sites side by side, without a second encoding: `codes` are its own of `x`.
 
         This is compared with the target; `decode(codes)` lacks the part that no code holds.
@@ -487,7 +487,7 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     @torch.no_grad()
     def initialise(
         self,
-        x: Data | Sequence[Any],
+        x: Encodable | Sequence[Any],
         generator: torch.Generator | None = None,
         *,
         method: Method | None = None,
@@ -657,7 +657,7 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
             rows = acts.rows(range(start, min(start + ROWS_AT_ONCE, len(acts))))
             yield self._rows(rows.to(self.device), width)
 
-    def _first_rows(self, x: Data | Sequence[Any], generator: torch.Generator | None) -> Rows:
+    def _first_rows(self, x: Encodable | Sequence[Any], generator: torch.Generator | None) -> Rows:
         """Training rows in memory; of what is on disk a sample."""
         data, width = acts_of_sites(self, x, name="x"), sum(self.sites)
         if isinstance(data, Activations):
@@ -682,7 +682,7 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
         known = "" if self.hook_point is None else f", {str(self.hook_point)!r}"
         return f"Capture it at `sae.hook_point`{known}."
 
-    def _rows(self, x: Data, width: int | None = None) -> Rows:
+    def _rows(self, x: Encodable, width: int | None = None) -> Rows:
         def where() -> str:
             return self._where(x)
 

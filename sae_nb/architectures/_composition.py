@@ -22,7 +22,19 @@ HOSTS = tuple(_BASES)
 
 
 @cache
-def over(kind: type[Any], base: str, *first: type) -> type[Any]:
-    """Return the class of a kind over a base: rules of `first`, then of the kind, then of the base."""
+def class_over(kind: type[Any], base: str, *first: type) -> type[Any]:
+    """Return the class of a kind of SAE that takes its encoder from another; made once.
+
+    For the `__new__` of a kind whose objects are of both classes, as those of `Archetypal` and `Transcoder`.
+
+    Parameters
+    ----------
+    kind
+        Whose rules come before the base's.
+    base
+        "TopK", "BatchTopK", "JumpReLU", "ReLU", "Gated", "AbsTopK" or "Matryoshka".
+    first
+        Whose rules come before both.
+    """
     body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "_host": base}
     return type(kind.__name__, (*first, kind, _BASES[base]), body)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sae_nb.architectures._one_step import TURN_PER_STEP
 from sae_nb.architectures._recipe import (
-    Parts,
+    LossTerms,
     Silence,
     TrainingDefaults,
     TrainingLoss,
@@ -149,7 +149,7 @@ class CrossLayerTranscoder(SeveralLayers):
             layer.revival_loss(rows, left, is_dead)
             for (layer, rows), is_dead in zip(read, dead, strict=True)
         ]
-        parts: Parts = {
+        parts: LossTerms = {
             "reconstruction": (1.0, error / (len(x) * self.scaling.variance)),
             "auxiliary": (self.aux_weight, torch.stack(revivals).mean()),
         }

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sae_nb.architectures._composition import over
+from sae_nb.architectures._composition import class_over
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import geometric_median
 from sae_nb.architectures._several_sites import SharedCode, check_widths
@@ -79,7 +79,7 @@ class Crosscoder(SharedCode, OneStep):
     def __new__(cls, *_: object, base: str = "BatchTopK", **__: object) -> Crosscoder:
         """An object that is a crosscoder and a base, once the base is known."""
         if "_host" not in vars(cls):
-            cls = over(cls, one_of(base, SELECTIONS, name="base"))
+            cls = class_over(cls, one_of(base, SELECTIONS, name="base"))
         return super().__new__(cls)
 
     def __init__(

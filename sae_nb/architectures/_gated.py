@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sae_nb.architectures._one_step import without_zeros
-from sae_nb.architectures._recipe import Parts, ramp
+from sae_nb.architectures._recipe import LossTerms, ramp
 from sae_nb.architectures._revival import AtomRows
 from sae_nb.architectures._sparsity import RAMP, Priced
 from sae_nb.architectures.parts._proxes import Rows, keep_above
@@ -91,7 +91,7 @@ class Gated(Priced):
 
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
-    ) -> Parts:
+    ) -> LossTerms:
         gate_bias = per_entry(self.encoder.bias / self.scaling.scale, candidates)
         gates = candidates.with_values(candidates.values + gate_bias)
         opened = gates.values.sum() / (len(target) * self.scaling.variance.sqrt())

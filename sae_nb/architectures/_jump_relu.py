@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sae_nb.architectures._one_step import OneStep, first_threshold
-from sae_nb.architectures._recipe import Parts, ramp
-from sae_nb.architectures._revival import AtomRows, at_median
+from sae_nb.architectures._recipe import LossTerms, ramp
+from sae_nb.architectures._revival import AtomRows
 from sae_nb.architectures._sparsity import check_l0
 from sae_nb.architectures.parts._proxes import Prox, Rows, keep_above
 from sae_nb.checks import Between, Weight, checked
@@ -169,7 +169,7 @@ class JumpReLU(OneStep):
         self.log_threshold.add_(torch.tensor(gain).log().to(self.log_threshold))
 
     def _atom_rows(self) -> tuple[AtomRows, ...]:
-        return (*super()._atom_rows(), at_median(self.log_threshold))
+        return (*super()._atom_rows(), AtomRows.at_median(self.log_threshold))
 
     def _prox(self, k: int | None) -> Prox:
         return keep_above(self.thresholds)
@@ -184,7 +184,7 @@ class JumpReLU(OneStep):
 
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
-    ) -> Parts:
+    ) -> LossTerms:
         theta = per_entry(self.thresholds, candidates)
         fired = self.over_atoms(step(candidates.values, theta, self.bandwidth).sum())
         active = fired / len(target)

@@ -12,13 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures._batch_topk import BatchTopK
-from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._recipe import Parts
+from sae_nb.architectures._recipe import LossTerms
 from sae_nb.architectures.parts._largest import TopKProx
 from sae_nb.architectures.parts._proxes import Prox, Rows
 from sae_nb.checks import at_least, check_count, check_k, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import nested_squared_error
 from sae_nb.kernels._backends import kept_pre_codes
 
 SHARES = (1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -110,9 +108,9 @@ class Matryoshka(BatchTopK):
         inside = codes.atoms < (0, *self.widths)[n_groups]
         return self.decode(codes.with_values(codes.values * inside))
 
-    def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
+    def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[LossTerms, Tensor, Tensor]:
         widths = self._drawn_widths() if self.random_prefixes and self.training else self.widths
-        return nested_reconstruction(self, target, codes, widths)
+        return self._nested_reconstruction(target, codes, widths)
 
     def _drawn_widths(self) -> tuple[int, ...] | Tensor:
         n = (self.random_prefixes or 1) - 1
@@ -148,20 +146,6 @@ def drawn_on(device: torch.device, n_atoms: int, n: int) -> Int[Tensor, " n_plus
     return torch.cat([drawn.sort().values, tail.new_full((1,), n_atoms)]).to(torch.int32)
 
 
-def nested_reconstruction(
-    sae: OneStep, target: Rows, codes: SparseCodes, widths: tuple[int, ...] | Tensor
-) -> tuple[Parts, Tensor, Tensor]:
-    """Return the unexplained share of variance, as the mean over prefixes of the dictionary; x̂ and residual."""
-    errors, x_hat, residual = nested_squared_error(
-        codes, sae.operator.atoms(), sae.bias, target, widths=widths
-    )
-    shares = sae._share(errors, len(target))
-    parts: Parts = {"reconstruction": (1 / len(widths), shares[-1])}
-    if len(widths) > 1:
-        parts["prefixes"] = (1 - 1 / len(widths), shares[:-1].mean())
-    return parts, x_hat, residual
-
-
 def default_groups(n_atoms: int) -> tuple[int, ...]:
     """Return sizes of 1/16, 1/16, 1/8, 1/4 and 1/2, each at least one atom, the last taking the rest."""
     sizes: list[int] = []
@@ -174,7 +158,13 @@ def default_groups(n_atoms: int) -> tuple[int, ...]:
 
 
 def check_groups(groups: Sequence[int], n_atoms: int) -> tuple[int, ...]:
-    """Refuse group sizes that are not positive or do not add up to n_atoms."""
+    """Return sizes of groups of atoms; refuse those that are not positive or do not add up to n_atoms.
+
+    Example
+    -------
+    >>> check_groups([2, 6], 8)
+    (2, 6)
+    """
     if not isinstance(groups, Iterable):
         raise TypeError(
             f"`groups` must be the sizes of the groups, got {groups!r}. For example ({n_atoms},)."

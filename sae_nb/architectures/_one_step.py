@@ -11,12 +11,12 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sae_nb.architectures._base import SparseAutoencoder
 from sae_nb.architectures._initialisation import Directions
-from sae_nb.architectures._recipe import Parts, Silence, TrainingDefaults, TrainingLoss
+from sae_nb.architectures._recipe import LossTerms, Silence, TrainingDefaults, TrainingLoss
 from sae_nb.architectures._revival import (
     REVIVALS,
     AtomRows,
@@ -31,7 +31,7 @@ from sae_nb.architectures.parts._operators import DenseOperator, LearnedAdjoint,
 from sae_nb.architectures.parts._proxes import Centre, Penalty, Prox, Rows, ThresholdProx, affine
 from sae_nb.checks import Count, OneOf, Weight, check_k
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import batch_topk_encode
+from sae_nb.kernels import batch_topk_encode, nested_squared_error
 from sae_nb.kernels._backends import takes_triton, training_step
 
 TURN_PER_STEP = 0.08
@@ -102,7 +102,7 @@ class OneStep(SparseAutoencoder):
 
     def _revive(
         self,
-        parts: Parts,
+        parts: LossTerms,
         x: Rows,
         residual: Tensor,
         silent_tokens: Silence,
@@ -118,10 +118,22 @@ class OneStep(SparseAutoencoder):
             when = (silent_tokens, dead_after, step_fraction)
             self.to_resample = way.marked(left, *when, masked=self.has_one_shape)
         else:
-            term = self._auxiliary(x, residual, silent_tokens >= dead_after, find)
+            term = self._auxiliary(x, residual, self._to_revive(silent_tokens >= dead_after), find)
             parts["auxiliary"] = (self.aux_weight * way.weight(step_fraction), term)
 
     # For subclasses
+
+    def _check_reaches(self, why: str, do: str = "Leave it out.") -> None:
+        """Refuse a revival that resets atoms, for a kind of SAE whose atoms must not be."""
+        if self._way_back.resamples:
+            raise ValueError(
+                f"`revival` must be {reaching()} for {type(self).__name__}, whose {why}, got "
+                f"{self.revival!r}. {do}"
+            )
+
+    def _to_revive(self, is_dead: Bool[Tensor, " n_atoms"]) -> Bool[Tensor, " n_atoms"]:
+        """Return the atoms that the term for dead atoms is to reach."""
+        return is_dead
 
     @property
     def _way_back(self) -> Revival:
@@ -165,6 +177,10 @@ class OneStep(SparseAutoencoder):
         codes = self._strengths(self._candidates(x))
         left = self._left_for_atoms(x, target) - self.bias
         self._aim(codes, left)
+        self._fit_gain(codes, left)
+
+    def _fit_gain(self, codes: SparseCodes, left: Rows) -> None:
+        """Multiply pre-codes by the number with which codes best explain what is left, in one scale."""
         counted = self.operator.counted
         self._rescale(best_gain(counted(left), counted(self.operator.synthesise(codes))))
 
@@ -204,10 +220,23 @@ class OneStep(SparseAutoencoder):
         """Codes of a batch: the candidates with their strengths, zero where one is not used."""
         return candidates
 
-    def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
+    def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[LossTerms, Tensor, Tensor]:
         """Unexplained share of variance, with x̂ and what it leaves of the target as constants."""
         error, x_hat, residual = self.operator.squared_error(codes, self.bias, target)
         return {"reconstruction": (1.0, self._share(error, len(target)))}, x_hat, residual
+
+    def _nested_reconstruction(
+        self, target: Rows, codes: SparseCodes, widths: tuple[int, ...] | Tensor
+    ) -> tuple[LossTerms, Tensor, Tensor]:
+        """The same as the mean over prefixes of the dictionary, the first m_1 atoms, the first m_2, …, all."""
+        errors, x_hat, residual = nested_squared_error(
+            codes, self.operator.atoms(), self.bias, target, widths=widths
+        )
+        shares = self._share(errors, len(target))
+        parts: LossTerms = {"reconstruction": (1 / len(widths), shares[-1])}
+        if len(widths) > 1:
+            parts["prefixes"] = (1 - 1 / len(widths), shares[:-1].mean())
+        return parts, x_hat, residual
 
     def _prices(self, codes: SparseCodes) -> Tensor:
         """Return strengths as a penalty on them counts them."""
@@ -215,7 +244,7 @@ class OneStep(SparseAutoencoder):
 
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
-    ) -> Parts:
+    ) -> LossTerms:
         """Further terms of the loss."""
         return {}
 

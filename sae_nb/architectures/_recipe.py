@@ -74,7 +74,7 @@ Silence = Int[Tensor, " n_atoms"]
 """Rows since each atom last fired."""
 
 
-Parts = dict[str, tuple[float | Tensor, Tensor]]
+LossTerms = dict[str, tuple[float | Tensor, Tensor]]
 """Terms of a loss by name: their weight, and the term before its weight."""
 
 
@@ -95,7 +95,7 @@ class TrainingLoss:
     """Reconstruction of the batch, constant."""
 
     @classmethod
-    def of(cls, parts: Parts, codes: SparseCodes, x_hat: Tensor) -> TrainingLoss:
+    def of(cls, parts: LossTerms, codes: SparseCodes, x_hat: Tensor) -> TrainingLoss:
         """Return the weighted sum of some terms."""
         return cls(
             total=torch.stack([weight * term for weight, term in parts.values()]).sum(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
-from sae_nb.architectures._recipe import Parts, ramp
+from sae_nb.architectures._recipe import LossTerms, ramp
 from sae_nb.architectures._sparsity import RAMP, Priced
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Weight, checked
@@ -56,7 +56,7 @@ class ReLU(Priced):
 
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
-    ) -> Parts:
+    ) -> LossTerms:
         prices = self.over_atoms(self._prices(codes).sum())
         l1 = prices / (len(target) * self.scaling.variance.sqrt())
         l1_multiplier = self.price(codes, len(target), self.over_atoms) if self.training else 1.0

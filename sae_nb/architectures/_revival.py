@@ -47,6 +47,11 @@ class AtomRows:
     begins: Callable[[Tensor, Bool[Tensor, " n_atoms"]], Tensor | float] | float
     """(new directions, which atoms live on) → their rows, or one number for all."""
 
+    @classmethod
+    def at_median(cls, rows: Tensor) -> AtomRows:
+        """Begin a number per atom at the median over all atoms."""
+        return cls(rows, lambda *_: rows.median() if takes_triton(rows) else float(rows.median()))
+
 
 def parameters_of(kept: Iterable[AtomRows]) -> list[nn.Parameter]:
     """Return those rows that are learned."""
@@ -56,11 +61,6 @@ def parameters_of(kept: Iterable[AtomRows]) -> list[nn.Parameter]:
 def as_directions(directions: Tensor, _alive: Bool[Tensor, " n_atoms"]) -> Tensor:
     """Begin an atom as its direction."""
     return directions
-
-
-def at_median(rows: Tensor) -> AtomRows:
-    """Begin a number per atom at the median over all atoms."""
-    return AtomRows(rows, lambda *_: rows.median() if takes_triton(rows) else float(rows.median()))
 
 
 def as_long_as_others(rows: Tensor, share: float) -> AtomRows:
@@ -330,14 +330,6 @@ REVIVALS: dict[str, Revival] = {
 
 IN_PURSUITS = Revival(forgets=False)
 """The revival of dead atoms in a pursuit, active to the end of the run."""
-
-
-def check_reaches(revival: str, kind: str, why: str, *, do: str = "Leave it out.") -> None:
-    """Refuse a revival that resets atoms, for a kind of SAE whose atoms must not be."""
-    if REVIVALS[revival].resamples:
-        raise ValueError(
-            f"`revival` must be {reaching()} for {kind}, whose {why}, got {revival!r}. {do}"
-        )
 
 
 def reaching() -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,12 +107,52 @@ def save_sae(
         holding_folder(folder) if replace else nullcontext(),
         new_folder(folder, replace=replace) as partial,
     ):
-        write_sae(sae, partial, tensors=tensors)
+        _write(sae, partial, tensors=tensors)
         write_manifest(partial, KIND, architecture=type(sae).__name__)
     sae.folder = folder
 
 
-def write_sae(
+@contextmanager
+def sae_folder(
+    sae: SparseAutoencoder,
+    folder: Path,
+    *,
+    matrices_as: torch.dtype | None = None,
+    part_bytes: int | None = None,
+) -> Iterator[Path]:
+    """Write an SAE to a folder together with what the block puts next to it, such as examples and a card.
+
+    The folder appears, or replaces the one before, when the block has ended; an error leaves it as it was.
+
+    Parameters
+    ----------
+    matrices_as
+        A narrower format of weights; torch.int8 keeps a scale for every row. None: as they are.
+    part_bytes
+        Weights in several files of at most this size, where a site takes no larger ones. None: one file.
+
+    Yields
+    ------
+    Path
+        The unfinished folder, where the SAE is already.
+
+    Example
+    -------
+    >>> from tempfile import TemporaryDirectory
+    >>> import sae_nb as sn
+    >>> with TemporaryDirectory() as parent:
+    ...     with sae_folder(sn.TopK(4, 8, k=2), Path(parent) / "sae") as unfinished:
+    ...         size = (unfinished / "README.md").write_text("Of nothing yet.")
+    ...     sn.load_sae(Path(parent) / "sae").n_atoms
+    8
+    """
+    with new_folder(folder, replace=folder.is_dir()) as partial:
+        _write(sae, partial, matrices_as=matrices_as, part_bytes=part_bytes)
+        yield partial
+        write_manifest(partial, KIND, architecture=type(sae).__name__)
+
+
+def _write(
     sae: SparseAutoencoder,
     folder: Path,
     *,

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.activations._sites import as_one, side_by_side
-from sae_nb.architectures._base import Data, SparseAutoencoder
+from sae_nb.architectures._base import Encodable, SparseAutoencoder
 from sae_nb.architectures._several_sites import as_given
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
 from sae_nb.architectures.parts._proxes import Centre, Matrix, Rows
@@ -76,7 +76,7 @@ class SeveralLayers(SparseAutoencoder):
         ]
         return read + [F.pad(part, (0, 0, 0, self.n_atoms - len(part))) for part in written]
 
-    def encode(self, x: Data | Sequence[Data], k: float | None = None) -> Any:
+    def encode(self, x: Encodable | Sequence[Encodable], k: float | None = None) -> Any:
         """Find the codes of every layer: a list for a list, one code of all atoms for what is side by side.
 
         Parameters
@@ -123,7 +123,7 @@ class SeveralLayers(SparseAutoencoder):
             )
         return list(torch.split(super().decode(codes), list(self.widths), dim=-1))  # type: ignore[arg-type]
 
-    def forward(self, x: Data | Sequence[Data]) -> Any:
+    def forward(self, x: Encodable | Sequence[Encodable]) -> Any:
         """Reconstruct what every MLP adds, in the dtype of x: a list for a list, else side by side."""
         gain, rest = self.uncoded(x)  # type: ignore[arg-type]
         y_hat = as_one(self.decode(self.encode(x))) * gain + rest

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import side_by_side
-from sae_nb.architectures._base import Data, SparseAutoencoder
+from sae_nb.architectures._base import Encodable, SparseAutoencoder
 from sae_nb.architectures.parts._operators import SitesOperator
 from sae_nb.checks import as_tensor, check_count
 from sae_nb.codes import SparseCodes
@@ -62,7 +62,7 @@ class SharedCode(SeveralSites):
         """The reconstruction of an all-zero code, site after site, in the models' units."""
         return self.scaling.mean + self.pre_bias * self.operator.unit
 
-    def encode(self, x: Data | Sequence[Data], k: float | None = None) -> SparseCodes:
+    def encode(self, x: Encodable | Sequence[Encodable], k: float | None = None) -> SparseCodes:
         """Find the code that all sites share.
 
         Parameters
@@ -79,7 +79,7 @@ class SharedCode(SeveralSites):
         """
         return super().encode(side_by_side(self, x), k)  # type: ignore[arg-type]
 
-    def forward(self, x: Data | Sequence[Data]) -> Any:
+    def forward(self, x: Encodable | Sequence[Encodable]) -> Any:
         """Reconstruct every site, in its own dtype: a list for a list, side by side for what is so."""
         return as_given(self.decode(self.encode(x)), x)
 
@@ -119,7 +119,7 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     return tuple(check_count(size, name="widths") for size in widths)
 
 
-def as_given(parts: list[Tensor], x: Data | Sequence[Data]) -> Any:
+def as_given(parts: list[Tensor], x: Encodable | Sequence[Encodable]) -> Any:
     """Return reconstructions in the form and dtype of the input: a list, or side by side."""
     if isinstance(x, tuple | list):
         return [part.to(_dtype(given)) for part, given in zip(parts, x, strict=True)]

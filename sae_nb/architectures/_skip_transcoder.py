@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import Data
+from sae_nb.architectures._base import Encodable
 from sae_nb.architectures._transcoder import Transcoder
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Count, as_tensor, checked
@@ -63,7 +63,7 @@ class SkipTranscoder(Transcoder):
         """W, detached, in the model's units."""
         return (self.straight * self.reading.scale / self.scaling.scale).detach()
 
-    def uncoded(self, x: Data) -> tuple[float, Float[Tensor, "*batch d_out"]]:
+    def uncoded(self, x: Encodable) -> tuple[float, Float[Tensor, "*batch d_out"]]:
         """Return 1, and what the linear map adds."""
         straight = self._straight(self._rows(x))
         return 1.0, straight.reshape(*as_tensor(x).shape[:-1], self.d_out)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from sae_nb.architectures._base import SparseAutoencoder
-from sae_nb.architectures._recipe import Parts, Silence, TrainingDefaults, TrainingLoss
+from sae_nb.architectures._recipe import LossTerms, Silence, TrainingDefaults, TrainingLoss
 from sae_nb.architectures.parts._operators import FreeOperator
 from sae_nb.architectures.parts._proxes import Matrix, Rows, SimplexProx
 from sae_nb.checks import Count, Weight, checked
@@ -131,7 +131,7 @@ class SpaDE(Memberships):
         reconstruction = error / (len(x) * self.scaling.variance)
         spread = distance_to_used(self._scaled(x), codes, self.prototypes)
         distance = spread / (len(x) * self.d_in)
-        parts: Parts = {
+        parts: LossTerms = {
             "reconstruction": (1.0, reconstruction),
             "distance": (self.sparsity, distance),
         }

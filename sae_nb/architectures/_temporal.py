@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import acts_for
-from sae_nb.architectures._base import ROWS_AT_ONCE, Data
-from sae_nb.architectures._composition import over
+from sae_nb.architectures._base import ROWS_AT_ONCE, Encodable
+from sae_nb.architectures._composition import class_over
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._recipe import Parts, Silence, TrainingLoss
+from sae_nb.architectures._recipe import LossTerms, Silence, TrainingLoss
 from sae_nb.architectures._revival import AtomRows, Dead, as_directions
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Matrix, Rows
@@ -32,7 +32,7 @@ from sae_nb.checks import (
 )
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal._decomposition import CodeAttention, Prediction, predict, sequence_groups
-from sae_nb.temporal._sequences import SequenceRows, lengths_of, padded, unpadded
+from sae_nb.temporal._sequences import SequenceRows, padded, unpadded
 
 NOVEL = ("TopK", "BatchTopK", "ReLU", "none")
 """Encoders of the novel part; with "none" there is only the predictable part."""
@@ -141,7 +141,7 @@ class Temporal(OneStep):
         """An object that is a Temporal and an SAE of the novel part, once that is known."""
         if "_host" not in vars(cls):
             one_of(novel, NOVEL, name="novel")
-            cls = over(cls, "TopK" if novel == "none" else novel, *_FIRST.get(novel, ()))
+            cls = class_over(cls, "TopK" if novel == "none" else novel, *_FIRST.get(novel, ()))
         return super().__new__(cls)
 
     def __init__(
@@ -203,7 +203,7 @@ class Temporal(OneStep):
 
     # Reading sequences
 
-    def encode(self, x: Data, k: float | None = None) -> SparseCodes:
+    def encode(self, x: Encodable, k: float | None = None) -> SparseCodes:
         """Find the novel codes of sequences.
 
         Parameters
@@ -221,7 +221,7 @@ class Temporal(OneStep):
         left = self.predict(self._sequences(x)).residual.flatten(0, 1)
         return self.novel_codes(left, checked).reshape(*as_tensor(x).shape[:-1])
 
-    def forward(self, x: Data) -> Float[Tensor, "*batch time d_in"]:
+    def forward(self, x: Encodable) -> Float[Tensor, "*batch time d_in"]:
         """Reconstruct sequences: predicted part, novel part and bias."""
         if isinstance(x, Activations):
             groups = sequence_groups(self, acts_for(self, x), ROWS_AT_ONCE)
@@ -231,7 +231,7 @@ class Temporal(OneStep):
         novel = self.decode(self.novel_codes(left))
         return (predicted + novel).reshape(x.shape).to(x.dtype)
 
-    def uncoded(self, x: Data) -> tuple[float, Float[Tensor, "*batch time d_in"]]:
+    def uncoded(self, x: Encodable) -> tuple[float, Float[Tensor, "*batch time d_in"]]:
         """Return 1, and the predicted part."""
         if isinstance(x, Activations):
             groups = sequence_groups(self, acts_for(self, x), ROWS_AT_ONCE)
@@ -340,7 +340,7 @@ class Temporal(OneStep):
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
         """Return loss of the novel part's SAE on what prediction leaves of one batch."""
-        lengths = lengths_of(x)
+        lengths = SequenceRows.of(x).lengths
         if self.training and torch.is_grad_enabled():
             self.longest_trained.clamp_(min=min(max(lengths), self.context))
         rows = x.as_subclass(Tensor)
@@ -349,11 +349,11 @@ class Temporal(OneStep):
         loss = super().training_loss(left, silent_tokens, dead_after, step_fraction)
         return replace(loss, x_hat=loss.x_hat + (rows - left).detach())
 
-    def _reconstruction(self, x: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
+    def _reconstruction(self, x: Rows, codes: SparseCodes) -> tuple[LossTerms, Tensor, Tensor]:
         # Written out, because the kernel takes its target as a constant, and prediction learns by it.
         x_hat = self.operator.synthesise(codes, self.bias)
         residual = x - x_hat
-        parts: Parts = {"reconstruction": (1.0, self._share(residual.square().sum(), len(x)))}
+        parts: LossTerms = {"reconstruction": (1.0, self._share(residual.square().sum(), len(x)))}
         return parts, x_hat.detach(), residual.detach()
 
     def _auxiliary(
@@ -374,7 +374,7 @@ class Temporal(OneStep):
 
     # Helpers
 
-    def _sequences(self, x: Data) -> Float[Tensor, "batch time d_in"]:
+    def _sequences(self, x: Encodable) -> Float[Tensor, "batch time d_in"]:
         rows, shape = self._rows(x), as_tensor(x).shape
         time = shape[-2] if len(shape) > 1 else 1
         return rows.reshape(-1, time, self.d_in)

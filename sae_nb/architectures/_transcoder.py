@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures._composition import HOSTS, over
+from sae_nb.architectures._composition import HOSTS, class_over
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import InputScaling
-from sae_nb.architectures._revival import check_reaches
 from sae_nb.architectures.parts._operators import (
     UNIT_GUARD,
     DenseOperator,
@@ -68,7 +67,7 @@ class Transcoder(OneStep):
     def __new__(cls, *_: object, base: str = "TopK", **__: object) -> Transcoder:
         """An object that is a transcoder and a base, once the base is known."""
         if "_host" not in vars(cls):
-            cls = over(cls, one_of(base, HOSTS, name="base"))
+            cls = class_over(cls, one_of(base, HOSTS, name="base"))
         return super().__new__(cls)
 
     def __init__(
@@ -86,11 +85,7 @@ class Transcoder(OneStep):
         settings.setdefault("revival", "auxk")  # whatever the base prefers
         self.d_out, self.base = d_out, base
         super().__init__(d_in, n_atoms, **own, generator=generator, **settings)
-        check_reaches(
-            self.revival,
-            type(self).__name__,
-            "atoms are in another space than what they are read from",
-        )
+        self._check_reaches("atoms are in another space than what they are read from")
         self.reading = InputScaling(self.d_in)
 
     __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # help() shows these arguments

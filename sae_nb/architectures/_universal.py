@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import one_of_sites, side_by_side
-from sae_nb.architectures._base import Data
+from sae_nb.architectures._base import Encodable
 from sae_nb.architectures._initialisation import Directions
 from sae_nb.architectures._one_step import TURN_PER_STEP, best_gain
 from sae_nb.architectures._recipe import Silence, TrainingDefaults, TrainingLoss, geometric_median
@@ -125,7 +125,7 @@ class UniversalSAE(SeveralSites):
         return self.scaling.mean + torch.cat(list(self.pre_biases)) * self.operator.unit
 
     def encode(  # type: ignore[override]
-        self, x: Data | Sequence[Data], reads: int = 0, k: int | None = None
+        self, x: Encodable | Sequence[Encodable], reads: int = 0, k: int | None = None
     ) -> SparseCodes:
         """Find the code that one model's activations ask for.
 
@@ -145,7 +145,7 @@ class UniversalSAE(SeveralSites):
         """
         reads = check_count(reads, name="reads", at_least=0, at_most=len(self.widths) - 1)
         k = self._checked_k(k)
-        given: Data = side_by_side(self, x)
+        given: Encodable = side_by_side(self, x)
         if isinstance(given, Activations) and given.d_in == self.d_in:
             given = one_of_sites(given, reads)
         width = self._width(given, reads)
@@ -155,7 +155,7 @@ class UniversalSAE(SeveralSites):
         codes = self._encode(self._rows(given, width), k, reads)
         return codes.reshape(*as_tensor(given).shape[:-1])
 
-    def forward(self, x: Data | Sequence[Data], reads: int = 0) -> Any:
+    def forward(self, x: Encodable | Sequence[Encodable], reads: int = 0) -> Any:
         """Reconstruct every model from the code of one, in its own dtype.
 
         A list for a list; for one thing, the models side by side.
@@ -225,7 +225,7 @@ class UniversalSAE(SeveralSites):
 
     # Models in units of their own
 
-    def _width(self, x: Data, reads: int) -> int:
+    def _width(self, x: Encodable, reads: int) -> int:
         """Return the width that `x` must have: all models side by side if it is, else that of the model
         that is read.
         """

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 from sae_nb.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from sae_nb.classical._fitting import METHODS as METHODS, fit_classical as fit_classical
+    from sae_nb.classical._fitting import (
+        METHODS as METHODS,
+        archetypal_analysis as archetypal_analysis,
+        far_apart as far_apart,
+        fit_classical as fit_classical,
+    )
     from sae_nb.classical._itda import ITDA as ITDA
     from sae_nb.classical._model import Classical as Classical
     from sae_nb.classical._semi_nmf import SemiNMF as SemiNMF

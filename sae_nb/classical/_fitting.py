@@ -213,6 +213,20 @@ def archetypal_analysis(
 ) -> tuple[Float[Tensor, "n_atoms n"], list[float]]:
     """Find archetypes: extreme points whose hull holds the data as well as may be.
 
+    Parameters
+    ----------
+    x
+        Rows, which may lie anywhere.
+    n_steps
+        Alternations between mixtures of archetypes and mixtures of rows.
+    generator
+        Draws the row that the start is farthest from.
+
+    Returns
+    -------
+    tuple
+        W, whose rows ≥ 0 sum to 1, so that W x are the archetypes; and ‖x − ZWx‖² after every alternation.
+
     Source: Cutler and Breiman, "Archetypal analysis", Technometrics 1994; projected gradients as in
     Mørup and Hansen, Neurocomputing 2012, with steps from the Lipschitz constants instead of a
     search; started from rows far apart (their FurthestSum, simplified).
@@ -268,7 +282,10 @@ def _squared_norm(matrix: Tensor) -> float:
 
 
 def far_apart(x: Float[Tensor, "n d_in"], n: int, generator: torch.Generator) -> Tensor:
-    """Return rows chosen one by one, each the farthest from those chosen before."""
+    """Return numbers of n rows chosen one by one, each the farthest from those chosen before, (n,).
+
+    The first is the farthest from a row that is drawn.
+    """
     drawn = x[torch.randint(len(x), (1,), generator=generator)]
     # Of differences, not of products, whose rounding far from the origin is larger than a distance.
     chosen = [int((x - drawn).norm(dim=1).argmax())]

@@ -195,16 +195,54 @@ class SparseCodes(ArrayOfCodes, KnowsOtherWords):
                 f"`z` must be a dense tensor of shape (…, n_atoms), got shape {tuple(z.shape)} and "
                 f"layout {z.layout}."
             )
-        *leading_shape, n_atoms = z.shape
-        rows = z.reshape(-1, n_atoms)
+        rows = z.reshape(-1, z.shape[-1])
         row, atom = rows.nonzero(as_tuple=True)
-        return cls(
-            rows[row, atom],
-            atom.to(index_dtype(n_atoms)),
-            offsets_of(torch.bincount(row, minlength=len(rows))),
-            n_atoms,
-            tuple(leading_shape),
-        )
+        return cls.from_entries(rows[row, atom], row, atom, z.shape)
+
+    @classmethod
+    def from_entries(
+        cls,
+        values: Float[Tensor, " nnz"],
+        rows: Int[Tensor, " nnz"],
+        atoms: Int[Tensor, " nnz"],
+        shape: Sequence[int],
+    ) -> SparseCodes:
+        """Put entries together that are known by row and atom, each pair once, and keep their gradient.
+
+        Entries that come row by row are stored in that order; others are sorted by row first.
+
+        Parameters
+        ----------
+        values
+            Strengths.
+        rows, atoms
+            Where each of them is; leading axes are counted through as one.
+        shape
+            Of the codes if they were dense, (…, n_atoms).
+
+        Raises
+        ------
+        ValueError: If there is no such row or atom, or lengths differ.
+
+        Example
+        -------
+        >>> rows, atoms = torch.tensor([1, 0]), torch.tensor([0, 2])
+        >>> SparseCodes.from_entries(torch.tensor([3.0, 5.0]), rows, atoms, (2, 3)).to_dense().tolist()
+        [[0.0, 0.0, 5.0], [3.0, 0.0, 0.0]]
+        """
+        *leading_shape, n_atoms = shape
+        n_rows = math.prod(leading_shape)
+        if bool((rows[1:] < rows[:-1]).any()):
+            rows, order = rows.sort(stable=True)
+            values, atoms = values[order], atoms[order]
+        if len(rows) and not 0 <= int(rows[0]) <= int(rows[-1]) < n_rows:
+            raise ValueError(
+                f"`rows` must be between 0 and {n_rows - 1}, got {int(rows[0])} … {int(rows[-1])}. Give "
+                "`shape` all rows."
+            )
+        offsets = offsets_of(torch.bincount(rows, minlength=n_rows))
+        atoms = atoms.to(index_dtype(n_atoms))
+        return cls(values, atoms, offsets, n_atoms, tuple(leading_shape))
 
     def by_atom(self) -> AtomIndex:
         """Return the codes grouped by atom (CSC); the grouping is made once and kept."""

@@ -18,7 +18,7 @@ from sae_nb._above import above
 from sae_nb.activations import Activations
 from sae_nb.activations._positions import DEFAULT, PositionPolicy
 from sae_nb.architectures import DenseOperator, SparseAutoencoder, TrainingDefaults
-from sae_nb.architectures._base import Data, Untrained
+from sae_nb.architectures._base import Encodable, Untrained
 from sae_nb.architectures._one_step import without_zeros
 from sae_nb.architectures._saving import misfit
 from sae_nb.architectures.parts._operators import MatrixOperator
@@ -407,7 +407,7 @@ class Imported(FromFile, SparseAutoencoder):
             self.origin = replace(self.origin, notes=[*told, CENTRING[takes_off]])
         super().look_at(acts)
 
-    def _rows(self, x: Data, width: int | None = None) -> Rows:
+    def _rows(self, x: Encodable, width: int | None = None) -> Rows:
         rows = super()._rows(x, width)
         if CENTRING[None] in self.origin.notes and not self._told:
             self._told = True
@@ -448,7 +448,7 @@ class Imported(FromFile, SparseAutoencoder):
         """
         return super().decode(codes)
 
-    def uncoded(self, x: Data) -> tuple[Tensor | float, Tensor | float]:
+    def uncoded(self, x: Encodable) -> tuple[Tensor | float, Tensor | float]:
         """Return the length that a norm took, and the mean that it took with what a linear map adds."""
         if self.encoding.norm == "none" and "skip" not in self.parts:
             return 1.0, 0.0

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.activations._sites import AND, side_by_side
-from sae_nb.architectures._base import Data
+from sae_nb.architectures._base import Encodable
 from sae_nb.architectures._several_layers import Layers, SeveralLayers
 from sae_nb.architectures._several_sites import SharedCode, check_widths
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
@@ -156,7 +156,7 @@ class ImportedCrossLayerTranscoder(FromFile, SeveralLayers):
         }
 
     def uncoded(
-        self, x: Data | Sequence[Data]
+        self, x: Encodable | Sequence[Encodable]
     ) -> tuple[float, Float[Tensor, "*batch d_out"] | float]:
         """Return 1, and what the linear maps add, layer after layer."""
         if not len(self.skips):

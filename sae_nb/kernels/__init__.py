@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sae_nb.kernels._coding import (
         batch_topk_encode as batch_topk_encode,
         decode as decode,
+        entries_encode as entries_encode,
         nested_squared_error as nested_squared_error,
         per_entry as per_entry,
         squared_error as squared_error,

@@ -222,6 +222,57 @@ def threshold_encode(
     return _encoded(backend, pre_codes, lambda p: p.above(kept, limits), "threshold", len(weight))
 
 
+def entries_encode(
+    x: Float[Tensor, "rows d_in"],
+    weight: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " n_atoms"] | None = None,
+    *,
+    entries: SparseCodes,
+    centre: Float[Tensor, " d_in"] | None = None,
+    backend: Backend = "auto",
+) -> SparseCodes:
+    """Give entries that were chosen by another rule the gradient of the pre-codes that they are.
+
+    For a prox of one's own: it chooses entries without a gradient, from dense pre-codes of some rows at a
+    time, and what they are is differentiated here, at these entries alone.
+
+    Parameters
+    ----------
+    x, weight, bias, centre, backend
+        As in `topk_encode`.
+    entries
+        What was chosen, with its strengths: pre-codes, or each a pre-code and a constant.
+
+    Returns
+    -------
+    SparseCodes
+        The same entries and strengths. On the `reference` backend to any order differentiable, elsewhere once.
+
+    Example
+    -------
+    >>> weight = torch.eye(2, requires_grad=True)
+    >>> third = SparseCodes.from_dense(torch.tensor([[0.0, 3.0]]))
+    >>> codes = entries_encode(torch.tensor([[1.0, 3.0]]), weight, entries=third)
+    >>> codes.values.sum().backward()
+    >>> codes.to_dense().tolist(), weight.grad.tolist()
+    ([[0.0, 3.0]], [[0.0, 0.0], [1.0, 3.0]])
+    """
+    pre_codes = _checked(x, weight, bias, centre)
+    check_codes(entries)
+    if entries.shape != (len(x), len(weight)):
+        raise ValueError(
+            f"`entries` must be codes of these rows and atoms, {(len(x), len(weight))}, got "
+            f"{tuple(entries.shape)}. Choose them among the pre-codes of x."
+        )
+    values, chosen = entries.values.detach(), pick(backend, x)
+    if chosen == "reference":
+        u = pre_codes.dense()[entries.support.rows, entries.atoms.long()]
+        return entries.with_values(values + (u - u.detach()))
+    parts = Entries(values, entries.atoms, entries.offsets)
+    primitives = primitives_of(chosen, entries.support, values)
+    return autograd.chosen(primitives, pre_codes, parts)
+
+
 def check_average_k(k: float, n_atoms: int, name: str = "k") -> float:
     """Refuse a number of entries per row that no batch can have."""
     do = "It counts entries per row on average."

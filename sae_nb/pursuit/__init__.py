@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sae_nb.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb.pursuit._checking import as_tensors as as_tensors
     from sae_nb.pursuit._planning import Plan as Plan
     from sae_nb.pursuit._problem import Problem as Problem, PursuitTrace as PursuitTrace
     from sae_nb.pursuit._pursuits import (

@@ -20,7 +20,15 @@ UNIT = 1e-4
 
 
 def as_tensors(x: object, dictionary: object) -> tuple[Tensor, Tensor]:
-    """Return both as tensors; an array, which chose neither device nor float64, goes along with the other."""
+    """Return rows and dictionary as tensors; an array, which chose neither device nor float64, goes along
+    with the other.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> [one.dtype for one in as_tensors(np.ones((1, 2)), torch.eye(2))]
+    [torch.float32, torch.float32]
+    """
     rows, atoms = as_tensor(x), as_tensor(dictionary, name="dictionary")
     if not isinstance(x, Tensor) and atoms.is_floating_point():
         return rows.to(atoms), atoms

@@ -38,8 +38,14 @@ class SequenceRows(Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def of(cls, rows: Float[Tensor, "n d_in"], lengths: Sequence[int]) -> SequenceRows:
-        """Mark rows with the sequences they are."""
+    def of(
+        cls, rows: Float[Tensor, "n d_in"], lengths: Sequence[int] | None = None
+    ) -> SequenceRows:
+        """Mark rows with the sequences they are, or without `lengths`, where nothing marks them yet, as one."""
+        if lengths is None:
+            if isinstance(rows, SequenceRows):
+                return rows
+            lengths = [len(rows)]
         if sum(lengths) != len(rows) or min(lengths, default=0) < 1:
             raise ValueError(
                 f"`lengths` must be positive and add up to the {len(rows)} rows, got {list(lengths)}."
@@ -49,15 +55,23 @@ class SequenceRows(Tensor):
         return marked
 
 
-def lengths_of(rows: Tensor) -> tuple[int, ...]:
-    """Return the lengths of sequences: those of `SequenceRows`, else all rows are one."""
-    return rows.lengths if isinstance(rows, SequenceRows) else (len(rows),)
-
-
 def padded(
     rows: Float[Tensor, "n width"], lengths: Sequence[int]
 ) -> Float[Tensor, "batch time width"]:
-    """Return sequences side by side, short ones filled with zeros at the end, which no attention reads."""
+    """Return sequences side by side, short ones filled with zeros at the end, which no attention reads.
+
+    Parameters
+    ----------
+    rows
+        Rows of the sequences, one sequence after the other.
+    lengths
+        Rows of each, as in `SequenceRows.lengths`.
+
+    Example
+    -------
+    >>> padded(torch.arange(1.0, 4)[:, None], (1, 2)).squeeze().tolist()
+    [[1.0, 0.0], [2.0, 3.0]]
+    """
     longest = max(lengths)
     if min(lengths) == longest:
         return rows.reshape(len(lengths), longest, -1)
@@ -69,7 +83,13 @@ def padded(
 def unpadded(
     x: Float[Tensor, "batch time width"], lengths: Sequence[int]
 ) -> Float[Tensor, "n width"]:
-    """Return the rows of sequences one after the other again, padding left out."""
+    """Return the rows of sequences one after the other again, padding left out: `padded` undone.
+
+    Example
+    -------
+    >>> unpadded(torch.tensor([[[1.0], [0.0]], [[2.0], [3.0]]]), (1, 2)).squeeze().tolist()
+    [1.0, 2.0, 3.0]
+    """
     if min(lengths) == x.shape[1]:
         return x.flatten(0, 1)
     return x[mask_of(lengths).to(x.device)]

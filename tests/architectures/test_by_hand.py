@@ -36,7 +36,6 @@ from sae_nb.architectures._revival import (
     Dead,
     Masked,
     as_long_as_others,
-    at_median,
     resampled_atoms,
     resampled_by_mask,
     set_anew,
@@ -91,7 +90,7 @@ def test_a_resampled_atom_begins_as_the_others_are(as_mask: bool) -> None:
         torch.tensor([1.0, 7, 2]),
         torch.ones(3, 2),
     )
-    kept = [as_long_as_others(weight, 0.5), at_median(bias), AtomRows(other, 0.25)]
+    kept = [as_long_as_others(weight, 0.5), AtomRows.at_median(bias), AtomRows(other, 0.25)]
     mask, way = torch.tensor([False, True, False]), torch.tensor([[0.6, 0.8]])
     marked = (mask, way.expand(3, -1)) if as_mask else (torch.tensor([1]), way)
     set_anew(kept, marked, 3)

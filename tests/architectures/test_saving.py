@@ -10,8 +10,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.architectures import SparseAutoencoder, TopK
-from sae_nb.architectures._saving import KIND, write_sae
+from sae_nb.architectures import SparseAutoencoder, TopK, sae_folder
 from sae_nb.classical import Classical
 from sae_nb.pretrained import load_sae
 from tests.files.by_hand import write_manifest
@@ -48,8 +47,8 @@ def test_a_file_cut_short_or_altered_is_refused_by_name(folder: Path, name: str)
 
 def test_weights_of_eight_bits_in_parts_come_back(tmp_path: Path) -> None:
     sae = TopK(d_in=60, n_atoms=500, k=4)
-    write_sae(sae, tmp_path, matrices_as=torch.int8, part_bytes=20_000)
-    write_manifest(tmp_path, KIND)
+    with sae_folder(sae, tmp_path, matrices_as=torch.int8, part_bytes=20_000):
+        pass
     assert not (tmp_path / "sae.safetensors").exists()
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 2 * 60 * 500 * 1.25
     read = load_sae(tmp_path)

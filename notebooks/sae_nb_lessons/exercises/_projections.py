@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from sae_nb.architectures.parts._proxes import simplex_threshold
+from sae_nb.architectures import SimplexProx
 from sae_nb_lessons.exercises._answers import WrongForm, function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
@@ -18,7 +18,7 @@ CLOSE = 1e-4
 
 
 def _nearest(v: Tensor) -> Tensor:
-    return torch.relu(v - simplex_threshold(v[None])[0])
+    return SimplexProx().dense(v[None])[0]
 
 
 # --- 13.1: by hand --------------------------------------------------------------------------------

@@ -27,9 +27,8 @@ from sae_nb.architectures.parts._proxes import (
 )
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import Support, index_dtype, ranks
-from sae_nb.kernels._autograd import chosen, primitives_of
-from sae_nb.kernels._backends import Entries, PreCodes, pick
+from sae_nb.codes._support import index_dtype, ranks
+from sae_nb.kernels._backends import pick
 from sae_nb.kernels._reference import batch_topk, topk
 
 
@@ -187,25 +186,25 @@ class ColumnTopKProx:
 
     def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Return the m_j largest positive pre-codes of each column, in tiles, with sparse gradients."""
-        backend = pick("auto", x)
-        if backend == "reference":
+        if pick("auto", x) == "reference":
             return self(affine(x, weight, bias, centre))
-        pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
         with torch.no_grad():
-            entries = _largest_of_columns(pre_codes.detach(), self.counts(len(x)).to(x.device))
-        support = Support(entries.atoms, entries.offsets, len(weight))
-        return chosen(primitives_of(backend, support, entries.values), pre_codes, entries)
+            counts = self.counts(len(x)).to(x.device)
+            found = _largest_of_columns(x if centre is None else x - centre, weight, bias, counts)
+        return kernels.entries_encode(x, weight, bias, entries=found, centre=centre)
 
 
-def _largest_of_columns(pre_codes: PreCodes, counts: Int[Tensor, " n_atoms"]) -> Entries:
+def _largest_of_columns(
+    x: Rows, weight: Matrix, bias: Bias, counts: Int[Tensor, " n_atoms"]
+) -> SparseCodes:
     """Of each atom its m_j largest positive pre-codes, by the selection of rows with the roles exchanged.
 
     uᵀ = (E ‖ a)((x − c) ‖ 1)ᵀ. One selection keeps one number of entries, so atoms are taken together by
     the power of four below their m_j; fewer than four times the kept entries are ever examined.
     """
-    rows = torch.cat([pre_codes.centred(), pre_codes.x.new_ones(len(pre_codes), 1)], dim=1)
-    bias = counts.new_zeros(len(counts)) if pre_codes.bias is None else pre_codes.bias
-    columns = torch.cat([pre_codes.weight, bias[:, None].to(rows.dtype)], dim=1)
+    rows = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
+    bias = counts.new_zeros(len(counts)) if bias is None else bias
+    columns = torch.cat([weight, bias[:, None].to(rows.dtype)], dim=1)
     power = (counts.double().log2() / 2).floor()
     groups = [(power == four).nonzero().flatten() for four in sorted(set(power.tolist()))]
     parts = []
@@ -220,7 +219,9 @@ def _largest_of_columns(pre_codes: PreCodes, counts: Int[Tensor, " n_atoms"]) ->
     by_column = SparseCodes.concatenate(parts)
     by_row = by_column.by_atom()
     atoms = torch.cat(groups)[by_row.rows.long()]
-    return Entries(by_row.values, atoms.to(index_dtype(len(counts))), by_row.offsets)
+    return SparseCodes(
+        by_row.values, atoms.to(index_dtype(len(counts))), by_row.offsets, len(counts)
+    )
 
 
 @checked

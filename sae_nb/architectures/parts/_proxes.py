@@ -16,9 +16,7 @@ from torch import Tensor
 from sae_nb import kernels
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import Support, index_dtype, offsets_of
-from sae_nb.kernels._autograd import chosen, primitives_of
-from sae_nb.kernels._backends import Entries, PreCodes, pick
+from sae_nb.codes._support import Support
 from sae_nb.kernels._reference import above
 
 _Numbers = TypeVar("_Numbers", float, Tensor, float | Tensor)
@@ -392,20 +390,13 @@ class SimplexProx(Penalty):
             return super().of_affine(x, weight, bias, centre)
         if self.cost is not None:
             bias = -self.cost if bias is None else bias - self.cost
-        backend = pick("auto", x)
-        if backend == "reference":
-            return SimplexProx()(affine(x, weight, bias, centre))
         parts = []
         with torch.no_grad():
             for rows in row_tiles(len(x), len(weight)):
                 v = SimplexProx()._shifted(affine(x[rows], weight, bias, centre), 1.0)
                 parts.append(entries_above(v, simplex_threshold(v)))
         found = SparseCodes.concatenate(parts)
-        pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
-        entries = Entries(found.values, found.atoms, found.offsets)
-        return _on_support(
-            chosen(primitives_of(backend, found.support, found.values), pre_codes, entries)
-        )
+        return _on_support(kernels.entries_encode(x, weight, bias, entries=found, centre=centre))
 
     def _shifted(self, v: Tensor, step: float) -> Tensor:
         # Relative to the largest entry, so that sums of large numbers keep their digits.
@@ -426,8 +417,7 @@ class SimplexProx(Penalty):
 def entries_above(v: Dense, threshold: Float[Tensor, "rows 1"]) -> SparseCodes:
     """Return the entries of each row above its threshold, as they are."""
     row, atom = (v > threshold).nonzero(as_tuple=True)
-    offsets = offsets_of(torch.bincount(row, minlength=len(v)))
-    return SparseCodes(v[row, atom], atom.to(index_dtype(v.shape[1])), offsets, v.shape[1])
+    return SparseCodes.from_entries(v[row, atom], row, atom, v.shape)
 
 
 def _on_support(entries: SparseCodes) -> SparseCodes:

@@ -9,8 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures import BatchTopK, ColumnTopKProx
-from sae_nb.architectures._revival import AtomRows, at_median
-from sae_nb.architectures.parts._proxes import Rows
+from sae_nb.architectures.parts import AtomRows, Rows
 from sae_nb.checks import Weight, checked
 from sae_nb.codes import SparseCodes
 from sae_nb_studies.architectures._zipf import zipf_rates
@@ -96,7 +95,7 @@ class FeatureChoice(BatchTopK):
         return None
 
     def _atom_rows(self) -> tuple[AtomRows, ...]:
-        return (*super()._atom_rows(), at_median(self.threshold))
+        return (*super()._atom_rows(), AtomRows.at_median(self.threshold))
 
 
 def _fired(codes: SparseCodes) -> Int[Tensor, " n_atoms"]:

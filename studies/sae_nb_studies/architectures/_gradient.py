@@ -11,11 +11,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from sae_nb.activations import Activations, WithGradient
-from sae_nb.architectures import Prox
-from sae_nb.architectures._base import Data
-from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._largest import keep_largest
-from sae_nb.architectures.parts._proxes import Centre, Dense, Rows
+from sae_nb.architectures import Prox, TopKProx
+from sae_nb.architectures.parts import Centre, Dense, Encodable, OneStep, Rows
 from sae_nb.checks import Weight, as_tensor, check_k, check_matrix, checked, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb_studies.architectures._largest_by import LargestBy
@@ -80,7 +77,11 @@ class GradientSAE(OneStep):
         self._has_said = False
 
     def encode(
-        self, x: Data, k: int | None = None, *, gradient: Float[Tensor, "*batch d_in"] | None = None
+        self,
+        x: Encodable,
+        k: int | None = None,
+        *,
+        gradient: Float[Tensor, "*batch d_in"] | None = None,
     ) -> SparseCodes:
         """Find the sparse codes of activations, by strength and gradient where there is one.
 
@@ -151,7 +152,7 @@ class GradientSAE(OneStep):
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         gradient = x[:, self.d_in :].detach()
         if not gradient.shape[1] or not self.gradient_weight:
-            return self._with(keep_largest(self.k if k is None else k), x)
+            return self._with(TopKProx(self.k if k is None else k), x)
         return self._with(self._by_gradient(gradient, self.k if k is None else k), x)
 
     def _by_gradient(self, gradient: Rows, k: int) -> Prox:
@@ -163,4 +164,4 @@ class GradientSAE(OneStep):
         return LargestBy(k, score)
 
     def _prox(self, k: int | None) -> Prox:
-        return keep_largest(self.k if k is None else k)
+        return TopKProx(self.k if k is None else k)

@@ -11,11 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures import LearnedAdjoint, Prox, ThresholdProx, TrainingLoss
-from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._recipe import Silence
-from sae_nb.architectures._revival import check_reaches
-from sae_nb.architectures.parts._operators import MatrixOperator
-from sae_nb.architectures.parts._proxes import Centre, Rows, row_tiles
+from sae_nb.architectures.parts import Centre, MatrixOperator, OneStep, Rows, row_tiles
 from sae_nb.checks import Between, Count, Weight, check_count, checked
 from sae_nb.codes import SparseCodes
 
@@ -80,7 +76,7 @@ class GroupBiasAdaptation(OneStep):
     def __post_init__(self) -> None:
         check_count(self.n_groups, name="n_groups", at_most=self.n_atoms)
         super().__post_init__()
-        check_reaches(self.revival, type(self).__name__, "controller brings dead atoms back")
+        self._check_reaches("controller brings dead atoms back")
         # Since the last change, all float: where several processes train, buffers are averaged.
         self.register_buffer("fired", torch.zeros(self.n_atoms))
         self.register_buffer("largest", torch.zeros(self.n_atoms))
@@ -108,7 +104,7 @@ class GroupBiasAdaptation(OneStep):
         self.encoder.bias.copy_(-(quantiles * self.scaling.scale).clamp_min(0))
 
     def training_loss(
-        self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
+        self, x: Rows, silent_tokens: Int[Tensor, " n_atoms"], dead_after: int, step_fraction: float
     ) -> TrainingLoss:
         """Return unexplained share of variance; how often atoms fired is counted."""
         loss = super().training_loss(x, silent_tokens, dead_after, step_fraction)

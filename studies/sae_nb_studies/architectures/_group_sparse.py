@@ -7,17 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures import Crosscoder, TrainingLoss
-from sae_nb.architectures._base import Data
-from sae_nb.architectures._composition import over
-from sae_nb.architectures._recipe import Parts, Silence
-from sae_nb.architectures.parts._proxes import Centre, Rows
+from sae_nb.architectures.parts import Centre, Encodable, LossTerms, Rows, class_over
 from sae_nb.checks import Count, Share, Weight, as_tensor, check_count, check_k, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import index_dtype, offsets_of
 from sae_nb.kernels import squared_error
 
 PENALTY = 0.02
@@ -85,7 +81,7 @@ class GroupSparse(Crosscoder):
     def __new__(cls, *_: Any, **__: Any) -> GroupSparse:
         """An object that is of both classes, this and TopK."""
         if "_host" not in vars(cls):
-            cls = over(cls, "TopK")
+            cls = class_over(cls, "TopK")
         return super().__new__(cls)  # type: ignore[return-value]
 
     def __init__(
@@ -118,7 +114,11 @@ class GroupSparse(Crosscoder):
         return {"d_image": d_image, "d_text": d_text} | rest | own
 
     def encode(
-        self, x: Data | Sequence[Data], k: float | None = None, *, reads: int | None = None
+        self,
+        x: Encodable | Sequence[Encodable],
+        k: float | None = None,
+        *,
+        reads: int | None = None,
     ) -> SparseCodes:
         """Find the code of one modality's embeddings, or of pairs.
 
@@ -144,7 +144,7 @@ class GroupSparse(Crosscoder):
         return self._read_alone(rows, site, most).reshape(*as_tensor(x).shape[:-1])
 
     def training_loss(
-        self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
+        self, x: Rows, silent_tokens: Int[Tensor, " n_atoms"], dead_after: int, step_fraction: float
     ) -> TrainingLoss:
         """Return unexplained share of variance of both modalities, the group term, and AuxK once atoms
         are dead.
@@ -152,7 +152,7 @@ class GroupSparse(Crosscoder):
         codes = self._both_codes(x, None)
         pair, strengths = paired(*codes)
         own, crossed = self._errors(x, codes, step_fraction)
-        parts: Parts = {
+        parts: LossTerms = {
             "reconstruction": (1.0, self._share(own, len(x))),
             "crossed": (1.0, self._share(crossed, len(x))),
             "group": (self.penalty, self._group(strengths, len(x))),
@@ -241,7 +241,6 @@ def paired(first: SparseCodes, second: SparseCodes) -> tuple[SparseCodes, Float[
     )
     values = torch.cat([first.values, second.values])
     strengths = values.new_zeros(2, len(union)).index_put((side, where), values)
-    counts = torch.bincount(torch.div(union, n_atoms, rounding_mode="floor"), minlength=rows)
-    atoms = (union % n_atoms).to(index_dtype(n_atoms))
-    pair = SparseCodes(strengths.mean(dim=0), atoms, offsets_of(counts), n_atoms)
-    return pair, strengths
+    row = torch.div(union, n_atoms, rounding_mode="floor")
+    mean = strengths.mean(dim=0)
+    return SparseCodes.from_entries(mean, row, union % n_atoms, (rows, n_atoms)), strengths

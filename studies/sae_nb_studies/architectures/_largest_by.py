@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from sae_nb.architectures.parts._proxes import Bias, Centre, Dense, Matrix, Rows, affine, row_tiles
+from sae_nb import kernels
+from sae_nb.architectures.parts import Bias, Centre, Dense, Matrix, Rows, affine, row_tiles
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import index_dtype, offsets_of
-from sae_nb.kernels._autograd import chosen, primitives_of
-from sae_nb.kernels._backends import Entries, PreCodes, pick
 
 Score = Callable[[Dense, slice], tuple[Dense, Dense]]
 """(pre-codes of a tile, its rows) → what competes for the k places, and the strengths of those that win."""
@@ -35,22 +33,16 @@ class LargestBy:
 
     def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Return the winning entries of (x − centre) weightᵀ + bias, in tiles."""
-        tiles = list(row_tiles(len(x), len(weight)))
-        backend = pick("auto", x)
-        if backend == "reference":
-            parts = (self._of_tile(affine(x[r], weight, bias, centre), r) for r in tiles)
-            return SparseCodes.concatenate(parts)
         with torch.no_grad():
-            parts = (self._of_tile(affine(x[r], weight, bias, centre), r) for r in tiles)
-            found = SparseCodes.concatenate(parts)
-        pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
-        entries = Entries(found.values, found.atoms, found.offsets)
-        return chosen(primitives_of(backend, found.support, found.values), pre_codes, entries)
+            found = SparseCodes.concatenate(
+                self._of_tile(affine(x[rows], weight, bias, centre), rows)
+                for rows in row_tiles(len(x), len(weight))
+            )
+        return kernels.entries_encode(x, weight, bias, entries=found, centre=centre)
 
     def _of_tile(self, u: Dense, rows: slice) -> SparseCodes:
         score, strength = self.score(u, rows)
         atoms = score.detach().topk(self.k, dim=1, sorted=False).indices.sort(dim=1).values
         wins = score.detach().gather(1, atoms) > 0
         values = strength.gather(1, atoms)[wins]
-        offsets = offsets_of(wins.sum(dim=1))
-        return SparseCodes(values, atoms[wins].to(index_dtype(u.shape[1])), offsets, u.shape[1])
+        return SparseCodes.from_entries(values, wins.nonzero()[:, 0], atoms[wins], u.shape)

@@ -13,17 +13,12 @@ from torch import Tensor, nn
 
 from sae_nb.activations import Activations, PositionPolicy, acts_for
 from sae_nb.architectures import Transcoder
-from sae_nb.architectures._base import ROWS_AT_ONCE, Data
-from sae_nb.architectures._one_step import best_gain
-from sae_nb.architectures._revival import Dead
-from sae_nb.architectures.parts._proxes import Dense, Rows
+from sae_nb.architectures.parts import Dense, Encodable, Rows
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, as_tensor, check_matrix, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import squared_error
-from sae_nb.temporal import SequenceRows
-from sae_nb.temporal._decomposition import sequence_groups
-from sae_nb.temporal._sequences import lengths_of, padded, unpadded
+from sae_nb.temporal import SequenceRows, Sequences, padded, unpadded
 from sae_nb_studies.architectures._attention_maps import AttentionMaps, attention_maps
 
 if TYPE_CHECKING:
@@ -38,6 +33,9 @@ ATTENTION_SHARE = 0.1
 
 FIRST_PIECE = 64
 """Rows taken for a sequence where an untrained Lorsa sees rows that do not say where one begins."""
+
+TOKENS_AT_ONCE = 8192
+"""Tokens, padding among them, of texts that are encoded together."""
 
 
 @checked
@@ -222,7 +220,7 @@ class Lorsa(Transcoder):
 
     # Reading sequences
 
-    def encode(self, x: Data, k: int | None = None) -> SparseCodes:
+    def encode(self, x: Encodable, k: int | None = None) -> SparseCodes:
         """Find which heads are active in texts, and how far each writes.
 
         Parameters
@@ -235,8 +233,9 @@ class Lorsa(Transcoder):
         """
         k = self._checked_k(k)
         if isinstance(x, Activations):
-            groups = sequence_groups(self, acts_for(self, x), ROWS_AT_ONCE, k=k)
-            return SparseCodes.concatenate(codes for _, _, codes, _ in groups)
+            sequences = Sequences(acts_for(self, x).sides[0])
+            texts = (sequences.rows(group) for group in sequences.groups(TOKENS_AT_ONCE))
+            return SparseCodes.concatenate(self.of_sequences(rows, k)[0] for rows in texts)
         rows, shape = self._rows(x), as_tensor(x).shape
         time = shape[-2] if len(shape) > 1 else 1
         codes = self._encode(SequenceRows.of(rows, [time] * (len(rows) // time)), k)
@@ -316,7 +315,7 @@ class Lorsa(Transcoder):
 
     def _pre_codes(self, x: Rows) -> Dense:
         """Strengths of all heads at every row; `SequenceRows` say where texts begin."""
-        lengths, rows = lengths_of(x), x.as_subclass(Tensor)
+        lengths, rows = SequenceRows.of(x).lengths, x.as_subclass(Tensor)
         seen, weight, bias, _ = self._affine(rows)
         values = padded(F.linear(seen, weight), lengths)
         pattern = self.attention(padded(rows, lengths))
@@ -330,14 +329,14 @@ class Lorsa(Transcoder):
     def split(self, rows: Rows) -> tuple[Rows, Rows]:
         """Return the input, which still says where texts begin, and the target of training rows."""
         x, target = super().split(rows)
-        return SequenceRows.of(x, lengths_of(rows)), target
+        return SequenceRows.of(x, SequenceRows.of(rows).lengths), target
 
     def _fit_encoder(self, rows: Rows) -> None:
         pieces = [len(part) for part in torch.split(rows, FIRST_PIECE)]
         super()._fit_encoder(SequenceRows.of(rows, pieces))
 
     def _auxiliary(
-        self, x: Tensor, residual: Tensor, is_dead: Tensor, find: Any = Dead
+        self, x: Tensor, residual: Tensor, is_dead: Tensor, find: Any = None
     ) -> Float[Tensor, ""]:
         """As `auxk_loss`, whose pre-codes are of one row alone."""
         dead = is_dead.nonzero().flatten()
@@ -407,7 +406,7 @@ class Lorsa(Transcoder):
         self.encoder.weight.mul_(self.scaling.scale / self.reading.scale)
         self.encoder.bias.zero_()
         codes = self.encode(x)
-        self._rescale(best_gain(y.x.to(self.dtype) - self.bias, self.operator.synthesise(codes)))
+        self._fit_gain(codes, y.x.to(self.dtype) - self.bias)
         self.initialised.fill_(True)
 
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from sae_nb.activations import generator_for
 from sae_nb.architectures import BatchTopK
-from sae_nb.architectures._recipe import Parts
-from sae_nb.architectures.parts._proxes import Rows
+from sae_nb.architectures.parts import LossTerms, Rows
 from sae_nb.checks import Between, Weight, checked
 from sae_nb.codes import SparseCodes
 from sae_nb_studies.architectures._rng_state import drawn_seed
@@ -92,7 +91,7 @@ class MaskedSAE(BatchTopK):
 
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
-    ) -> Parts:
+    ) -> LossTerms:
         if not self.masked_weight:
             return {}
         hidden = self.hidden_now()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.architectures import BatchTopK, TrainingLoss
-from sae_nb.architectures._recipe import Silence
-from sae_nb.architectures._revival import Dead, check_reaches
-from sae_nb.architectures.parts._proxes import Rows
+from sae_nb.architectures.parts import Rows
 from sae_nb.checks import Share, checked
 from sae_nb.codes import SparseCodes
 from sae_nb_studies.architectures._zipf import ZipfLaw, fit_zipf
@@ -77,9 +74,7 @@ class MutualChoice(BatchTopK):
         super().__post_init__()
         if self.aux_zipf:
             why = "under-used atoms are still in use"
-            check_reaches(
-                self.revival, type(self).__name__, why, do="Leave it out, or set aux_zipf=0."
-            )
+            self._check_reaches(why, "Leave it out, or set aux_zipf=0.")
         # Both float: where several processes train, buffers are averaged.
         self.register_buffer("fired", torch.zeros(self.n_atoms))
         self.register_buffer("seen", torch.zeros(()))
@@ -106,7 +101,7 @@ class MutualChoice(BatchTopK):
         return self.rates < self.aux_zipf * law.at(rank)
 
     def training_loss(
-        self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
+        self, x: Rows, silent_tokens: Int[Tensor, " n_atoms"], dead_after: int, step_fraction: float
     ) -> TrainingLoss:
         """Return as BatchTopK's, with under-used atoms among the dead; how often atoms fired is counted."""
         loss = super().training_loss(x, silent_tokens, dead_after, step_fraction)
@@ -119,7 +114,5 @@ class MutualChoice(BatchTopK):
         self.fired.lerp_(codes.frequency.to(self.fired.dtype), 1 - MEMORY_OF_RATES)
         self.seen.lerp_(torch.ones_like(self.seen), 1 - MEMORY_OF_RATES)
 
-    def _auxiliary(
-        self, x: Tensor, residual: Tensor, is_dead: Tensor, find: Callable[[Tensor], Dead] = Dead
-    ) -> Tensor:
-        return super()._auxiliary(x, residual, is_dead | self.under_used(), find)
+    def _to_revive(self, is_dead: Bool[Tensor, " n_atoms"]) -> Bool[Tensor, " n_atoms"]:
+        return is_dead | self.under_used()

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from sae_nb.activations import generator_for
 from sae_nb.architectures import BatchTopK
-from sae_nb.architectures._recipe import Parts
-from sae_nb.architectures.parts._proxes import Matrix, Rows, row_tiles
+from sae_nb.architectures.parts import LossTerms, Matrix, Rows, row_tiles
 from sae_nb.checks import Count, Weight, checked
 from sae_nb.codes import SparseCodes
 from sae_nb_studies.architectures._rng_state import drawn_seed
@@ -88,7 +87,7 @@ class OrtSAE(BatchTopK):
 
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
-    ) -> Parts:
+    ) -> LossTerms:
         if not self.orthogonality or self.n_atoms < 2:
             return {}
         return {"likeness": (self.orthogonality, self.likeness())}

@@ -11,10 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.architectures import TopK
-from sae_nb.architectures._recipe import Parts
-from sae_nb.architectures._revival import AtomRows
-from sae_nb.architectures.parts._operators import normal_rows
-from sae_nb.architectures.parts._proxes import Rows
+from sae_nb.architectures.parts import AtomRows, LossTerms, Rows, normal_rows
 from sae_nb.checks import Count, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode
@@ -135,7 +132,7 @@ class PolySAE(TopK):
         square = a.square()
         return length * (square @ self.squares + (square * a) @ self.cubes)
 
-    def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
+    def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[LossTerms, Tensor, Tensor]:
         together = self._together(codes)
         parts, x_hat, residual = super()._reconstruction(target - together, codes)
         return parts, x_hat + together.detach(), residual

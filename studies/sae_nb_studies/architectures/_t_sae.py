@@ -9,16 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from sae_nb.architectures._composition import HOSTS, over
-from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._recipe import Parts
-from sae_nb.architectures.parts._proxes import Rows
+from sae_nb.architectures.parts import LossTerms, OneStep, Rows, class_over
 from sae_nb.checks import Count, Positive, Weight, at_least, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import nested_squared_error
-from sae_nb.temporal._sequences import lengths_of
+from sae_nb.temporal import SequenceRows
 
-BASES = tuple(name for name in HOSTS if name != "Matryoshka")
+BASES = ("TopK", "BatchTopK", "JumpReLU", "ReLU", "Gated", "AbsTopK")
 """SAEs that can have the two terms; Matryoshka has nested dictionaries of its own."""
 
 HIGH = 0.2
@@ -97,7 +94,7 @@ class TSAE(OneStep):
     def __new__(cls, *_: object, base: str = "BatchTopK", **__: object) -> TSAE:
         """An object that is a TSAE and a base, once the base is known."""
         if "_host" not in vars(cls):
-            cls = over(cls, one_of(base, BASES, name="base"))
+            cls = class_over(cls, one_of(base, BASES, name="base"))
         return super().__new__(cls)
 
     def __init__(
@@ -141,21 +138,23 @@ class TSAE(OneStep):
         """Return the codes of the other atoms alone."""
         return codes.only(codes.atoms >= self.n_high)
 
-    def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
+    def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[LossTerms, Tensor, Tensor]:
         errors, x_hat, residual = nested_squared_error(
             codes, self.operator.atoms(), self.bias, target, widths=(self.n_high, self.n_atoms)
         )
         high, all_atoms = self._share(errors, len(target))
-        parts: Parts = {"reconstruction": (1 - HIGH, all_atoms), "high level": (HIGH, high)}
+        parts: LossTerms = {"reconstruction": (1 - HIGH, all_atoms), "high level": (HIGH, high)}
         return parts, x_hat, residual
 
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
-    ) -> Parts:
+    ) -> LossTerms:
         parts = super()._terms(target, candidates, codes, step_fraction)
         if not self.contrast or len(target) < 2:
             return parts
-        return parts | {"contrast": (self.contrast, self._contrast(codes, lengths_of(target)))}
+        return parts | {
+            "contrast": (self.contrast, self._contrast(codes, SequenceRows.of(target).lengths))
+        }
 
     def _contrast(self, codes: SparseCodes, lengths: tuple[int, ...]) -> Float[Tensor, ""]:
         """Return the cross-entropy, in nats, of finding a token's neighbour in the batch, before its weight."""

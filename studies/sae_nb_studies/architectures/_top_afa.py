@@ -10,10 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures import NormProx, Prox
-from sae_nb.architectures._base import Data
-from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._recipe import Parts
-from sae_nb.architectures.parts._proxes import Rows
+from sae_nb.architectures.parts import Encodable, LossTerms, OneStep, Rows
 from sae_nb.checks import Weight, check_k, checked
 from sae_nb.codes import SparseCodes
 
@@ -76,7 +73,7 @@ class TopAFA(OneStep):
 
     @checked
     @torch.no_grad()
-    def bound(self, x: Data) -> float:
+    def bound(self, x: Encodable) -> float:
         """Return share of inputs that keep k_max entries and are still longer than their code.
 
         Parameters
@@ -97,7 +94,7 @@ class TopAFA(OneStep):
 
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
-    ) -> Parts:
+    ) -> LossTerms:
         missed = (_norms(codes) - self._lengths(target)).square().sum()
         return {"norms": (self.norm_weight, self._share(missed, len(target)))}
 

@@ -11,16 +11,21 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sae_nb import kernels
 from sae_nb.architectures import BatchTopK, Prox, TopKProx, TrainingLoss
-from sae_nb.architectures._matryoshka import check_groups, nested_reconstruction
-from sae_nb.architectures._recipe import Parts, Silence
-from sae_nb.architectures._revival import Dead, check_reaches
-from sae_nb.architectures.parts._proxes import Bias, Centre, Dense, Matrix, Rows, affine, row_tiles
+from sae_nb.architectures.parts import (
+    Bias,
+    Centre,
+    Dense,
+    LossTerms,
+    Matrix,
+    Rows,
+    affine,
+    check_groups,
+    row_tiles,
+)
 from sae_nb.checks import Count, Share, check_k, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import index_dtype, offsets_of
-from sae_nb.kernels._autograd import chosen, primitives_of
-from sae_nb.kernels._backends import Entries, PreCodes, pick
 
 FIRST, OF_K = 1 / 4, 26 / 32
 """Shares of the atoms and of k that the first level has by default (tue147/tree-sae, two layers)."""
@@ -103,7 +108,7 @@ class TreeSAE(BatchTopK):
         generator = self.generator
         super().__post_init__()
         why = "an atom that is replaced would fire only where its parent does"
-        check_reaches(self.revival, type(self).__name__, why)
+        self._check_reaches(why)
         self.register_buffer("threshold", torch.zeros(len(self.groups)))
         self.register_buffer("parent", _random_parents(self.widths, generator))
         # All float: where several processes train, buffers are averaged. The last capacity is the root's.
@@ -124,7 +129,7 @@ class TreeSAE(BatchTopK):
         return (self.parent == atom).nonzero().flatten()
 
     def training_loss(
-        self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
+        self, x: Rows, silent_tokens: Int[Tensor, " n_atoms"], dead_after: int, step_fraction: float
     ) -> TrainingLoss:
         """Return the mean over levels of the unexplained share; what parents leave over is counted."""
         loss = super().training_loss(x, silent_tokens, dead_after, step_fraction)
@@ -190,13 +195,11 @@ class TreeSAE(BatchTopK):
             parent[start:end] = torch.where(own == start, ROOT, own)
         self.parent.copy_(parent)
 
-    def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
-        return nested_reconstruction(self, target, codes, self.widths)
+    def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[LossTerms, Tensor, Tensor]:
+        return self._nested_reconstruction(target, codes, self.widths)
 
-    def _auxiliary(
-        self, x: Tensor, residual: Tensor, is_dead: Tensor, find: Callable[[Tensor], Dead] = Dead
-    ) -> Tensor:
-        return super()._auxiliary(x, residual, is_dead & (self._level() == 0), find)
+    def _to_revive(self, is_dead: Bool[Tensor, " n_atoms"]) -> Bool[Tensor, " n_atoms"]:
+        return is_dead & (self._level() == 0)
 
     def _smallest_kept(self, codes: SparseCodes, k: float) -> Tensor:
         level = self._level()[codes.atoms.long()]
@@ -240,7 +243,7 @@ class _TreeProx:
 
     def __call__(self, pre_codes: Dense) -> SparseCodes:
         rows, atoms = self._entries(lambda r, a: pre_codes[r, a], len(pre_codes), pre_codes)
-        return _csr(pre_codes[rows, atoms], rows, atoms, *pre_codes.shape)
+        return SparseCodes.from_entries(pre_codes[rows, atoms], rows, atoms, pre_codes.shape)
 
     def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         def tile(rows: slice, atoms: slice) -> Dense:
@@ -251,13 +254,8 @@ class _TreeProx:
             centred = x[rows] if centre is None else x[rows] - centre
             values = (centred * weight[atoms]).sum(dim=1)
             values = values if bias is None else values + bias[atoms]
-            found = _csr(values, rows, atoms, len(x), len(weight))
-        backend = pick("auto", x)
-        if backend == "reference":
-            return found.with_values(affine(x, weight, bias, centre)[rows, atoms])
-        pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
-        entries = Entries(found.values, found.atoms, found.offsets)
-        return chosen(primitives_of(backend, found.support, found.values), pre_codes, entries)
+            found = SparseCodes.from_entries(values, rows, atoms, (len(x), len(weight)))
+        return kernels.entries_encode(x, weight, bias, entries=found, centre=centre)
 
     @torch.no_grad()
     def _entries(
@@ -331,11 +329,6 @@ class _Gated:
             if bool(kept.all()):
                 return codes
             codes = codes.only(kept)
-
-
-def _csr(values: Tensor, rows: Tensor, atoms: Tensor, n_rows: int, n_atoms: int) -> SparseCodes:
-    offsets = offsets_of(torch.bincount(rows, minlength=n_rows))
-    return SparseCodes(values, atoms.to(index_dtype(n_atoms)), offsets, n_atoms)
 
 
 def fair_shares(capacity: Sequence[float], n: int) -> list[int]:

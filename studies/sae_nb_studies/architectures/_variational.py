@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import generator_for
-from sae_nb.architectures import Prox, TrainingLoss
-from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._recipe import Parts, Silence
-from sae_nb.architectures.parts._largest import keep_largest
-from sae_nb.architectures.parts._proxes import Dense, Rows
+from sae_nb.architectures import Prox, TopKProx, TrainingLoss
+from sae_nb.architectures.parts import Dense, LossTerms, OneStep, Rows
 from sae_nb.checks import Weight, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb_studies.architectures._largest_by import LargestBy
@@ -77,7 +74,7 @@ class VariationalSAE(OneStep):
         self.register_buffer("steps_seen", torch.zeros((), dtype=torch.int64))
 
     def training_loss(
-        self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
+        self, x: Rows, silent_tokens: Int[Tensor, " n_atoms"], dead_after: int, step_fraction: float
     ) -> TrainingLoss:
         """Return the unexplained variance under noise, the penalty on the means, and AuxK; reports
         codes without noise.
@@ -117,7 +114,7 @@ class VariationalSAE(OneStep):
 
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
-    ) -> Parts:
+    ) -> LossTerms:
         """Compute the penalty: ½ of the mean squared length of scaled pre-codes, over all atoms."""
         return {"divergence": (self.divergence_weight, self._mean_power(target) / (2 * self.d_in))}
 
@@ -130,4 +127,4 @@ class VariationalSAE(OneStep):
         return along + offset.square().sum()
 
     def _prox(self, k: int | None) -> Prox:
-        return keep_largest(self.k if k is None else k)
+        return TopKProx(self.k if k is None else k)

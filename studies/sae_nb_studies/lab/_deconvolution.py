@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.architectures import ConvolutionOperator
-from sae_nb.architectures.parts._links import BinomialLink, GaussianLink, Link, PoissonLink
+from sae_nb.architectures.parts import BinomialLink, GaussianLink, Link, PoissonLink
 from sae_nb.checks import at_least, check_integer, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding

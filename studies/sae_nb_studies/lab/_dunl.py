@@ -21,9 +21,7 @@ from sae_nb.architectures import (
     SparseAutoencoder,
     fista,
 )
-from sae_nb.architectures._base import Data, Untrained
-from sae_nb.architectures.parts._links import Link
-from sae_nb.architectures.parts._proxes import row_tiles
+from sae_nb.architectures.parts import Encodable, Link, Untrained, row_tiles
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import (
     Between,
@@ -37,7 +35,6 @@ from sae_nb.checks import (
     checked,
 )
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import index_dtype, offsets_of
 from sae_nb_studies.lab._deconvolution import Deconvolution, LinkName, level_of, link_of
 
 Kernels = Float[Tensor, "n_kernels length"]
@@ -143,7 +140,7 @@ class DUNL(Untrained, SparseAutoencoder):
     @checked(leave=("x", "events"))
     def fit(
         self,
-        x: Data,
+        x: Encodable,
         events: Any = None,
         *,
         baseline: float | None = None,
@@ -205,7 +202,12 @@ class DUNL(Untrained, SparseAutoencoder):
     @checked(leave=("x", "events"))
     @torch.no_grad()
     def deconvolve(
-        self, x: Data, events: Any = None, *, baseline: float | None = None, k: Count | None = None
+        self,
+        x: Encodable,
+        events: Any = None,
+        *,
+        baseline: float | None = None,
+        k: Count | None = None,
     ) -> Deconvolution:
         """Find the events of recordings, with the kernels as they are.
 
@@ -229,7 +231,7 @@ class DUNL(Untrained, SparseAutoencoder):
         )
 
     @checked(leave=("x",))
-    def catalogue(self, x: Data) -> AtomCatalogue:
+    def catalogue(self, x: Encodable) -> AtomCatalogue:
         """Return the kernels with the windows of recordings that they begin, which `AtomBrowser` shows.
 
         A row is a window as wide as a kernel; its sample is the trial (of a neuron), its position the
@@ -262,11 +264,11 @@ class DUNL(Untrained, SparseAutoencoder):
         codes = found.codes.reshape(n * places)
         return AtomCatalogue(self, acts, codes=codes, r2_of_source=float(1 - left / spread))
 
-    def encode(self, x: Data, k: int | None = None) -> SparseCodes:
+    def encode(self, x: Encodable, k: int | None = None) -> SparseCodes:
         """Find the events of recordings, (…, bins): codes of shape (…, places, n_kernels)."""
         return self._encode(x, k)
 
-    def _encode(self, x: Data, k: int | None) -> SparseCodes:
+    def _encode(self, x: Encodable, k: int | None) -> SparseCodes:
         return self.deconvolve(x, k=k).codes
 
     @torch.no_grad()
@@ -286,7 +288,7 @@ class DUNL(Untrained, SparseAutoencoder):
             *placed.shape[:-2], -1
         )
 
-    def forward(self, x: Data) -> Float[Tensor, "*lead n_samples"]:
+    def forward(self, x: Encodable) -> Float[Tensor, "*lead n_samples"]:
         """Return the rate of every bin, μ(η)."""
         return self.deconvolve(x).rate
 
@@ -391,7 +393,7 @@ class DUNL(Untrained, SparseAutoencoder):
 
     # --- what is given ------------------------------------------------------------------------------
 
-    def _given(self, x: Data, events: Any, baseline: float | None) -> _Given:
+    def _given(self, x: Encodable, events: Any, baseline: float | None) -> _Given:
         recorded = self._checked_recording(x)
         link = link_of(self.link, recorded)
         level = None
@@ -400,7 +402,7 @@ class DUNL(Untrained, SparseAutoencoder):
             level = recorded.new_full(recorded.shape[:2], baseline)
         return _Given(recorded, self._checked_events(events, recorded, x), level, self.link, link)
 
-    def _checked_recording(self, x: Data) -> Recordings:
+    def _checked_recording(self, x: Encodable) -> Recordings:
         rows = check_data(as_tensor(x, name="x"), name="x")
         if not rows.is_complex() and not rows.is_floating_point():
             rows = rows.to(self.dtype)  # counts are whole numbers
@@ -429,7 +431,7 @@ class DUNL(Untrained, SparseAutoencoder):
         rows = rows.detach().to(self.device, self.dtype)
         return rows if rows.ndim == 3 else rows[:, None]
 
-    def _checked_events(self, events: Any, recorded: Recordings, x: Data) -> Events | None:
+    def _checked_events(self, events: Any, recorded: Recordings, x: Encodable) -> Events | None:
         if events is None:
             return None
         mask = check_data(as_tensor(events, name="events"), name="events", what="truth values")
@@ -532,12 +534,9 @@ class _Recording:
             level = level_of(given.link_name, x.mean(dim=2))
         atoms = torch.arange(self.n_events, self.n_atoms, device=x.device)
         n = len(x)
-        return SparseCodes(
-            (level / self.unit).flatten(),
-            atoms.repeat(n).to(index_dtype(self.n_atoms)),
-            offsets_of(torch.full((n,), self.n_channels, device=x.device)),
-            self.n_atoms,
-        )
+        rows = torch.arange(n, device=x.device).repeat_interleave(self.n_channels)
+        values = (level / self.unit).flatten()
+        return SparseCodes.from_entries(values, rows, atoms.repeat(n), (n, self.n_atoms))
 
     def largest(self, codes: SparseCodes, k: int) -> SparseCodes:
         """Return of each kernel the k places of a trial with the strongest events, over neurons together."""
@@ -563,15 +562,8 @@ class _Recording:
         places, n_places = self.one.n_places, codes.n_rows * self.n_channels * self.one.n_places
         channel, within = atoms[event] // self.one.n_atoms, atoms[event] % self.one.n_atoms
         row = (rows[event] * self.n_channels + channel) * places + within % places
-        order = torch.argsort(row, stable=True)
-        n_kernels = len(self.one.kernels)
-        unpacked = SparseCodes(
-            codes.values[event][order],
-            (within // places)[order].to(index_dtype(n_kernels)),
-            offsets_of(torch.bincount(row, minlength=n_places)),
-            n_kernels,
-        )
-        return unpacked, levels
+        shape = (n_places, len(self.one.kernels))
+        return SparseCodes.from_entries(codes.values[event], row, within // places, shape), levels
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,7 @@ from jaxtyping import Complex, Float
 from torch import Generator, Tensor, nn
 
 from sae_nb.architectures import Penalty, SoftProx, TrainingLoss
-from sae_nb.architectures._recipe import Parts
-from sae_nb.architectures.parts._operators import UNIT_GUARD, MatrixOperator, random_unit_rows
+from sae_nb.architectures.parts import LossTerms, MatrixOperator, random_unit_rows
 from sae_nb.checks import (
     Count,
     Seed,
@@ -65,9 +64,9 @@ class OrbitOperator(MatrixOperator, nn.Module):
     @torch.no_grad()
     def project_(self) -> None:
         """Project to unit norm for b, and ‖A‖_F = √d, that of a rotation."""
-        self.base.div_(self.base.norm(dim=1, keepdim=True) + UNIT_GUARD)
+        self.base.div_(self.base.norm(dim=1, keepdim=True) + 1e-12)
         size = self.action.flatten(1).norm(dim=1) / math.sqrt(self.action.shape[-1])
-        self.action.div_(size[:, None, None] + UNIT_GUARD)
+        self.action.div_(size[:, None, None] + 1e-12)
 
 
 @checked
@@ -164,7 +163,7 @@ class GroupNetwork(UnitAtoms):
         codes = self._encode(x, None)
         error, x_hat, _ = self.operator.squared_error(codes, self.bias, x)
         powers = self.operator.powers()
-        parts: Parts = {
+        parts: LossTerms = {
             "reconstruction": (1.0, error / (len(x) * self.scaling.variance)),
             "sparsity": (2 * self.sparsity, codes.values.sum() / (len(x) * self._unit)),
             "closure": (self.closure, (powers[:, -1] - powers[:, 0]).square().sum(dim=1).mean()),

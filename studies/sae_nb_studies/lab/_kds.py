@@ -10,9 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures import DenseOperator, Penalty, SimplexProx, SoftProx, TrainingLoss
-from sae_nb.architectures._recipe import Parts
-from sae_nb.architectures._spade import Memberships, distance_to_used
-from sae_nb.architectures.parts._operators import FreeOperator
+from sae_nb.architectures.parts import FreeOperator, LossTerms, Memberships, distance_to_used
 from sae_nb.checks import Count, Weight, checked
 from sae_nb.codes import SparseCodes
 from sae_nb_studies.lab._unrolled import UnitAtoms, Unrolled
@@ -36,7 +34,7 @@ class _Local(Unrolled):
         """
         codes = self._encode(x, None)
         error, x_hat, _ = self.operator.squared_error(codes, self.bias, x)
-        parts: Parts = {
+        parts: LossTerms = {
             "reconstruction": (1.0, error / (len(x) * self.scaling.variance)),
             "distance": (2 * self.locality, self._distance(x, codes)),
         }

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures import FixedOperator
-from sae_nb.architectures.parts._solvers import conjugate_gradients
+from sae_nb.architectures.parts import conjugate_gradients
 from sae_nb.checks import Count, Seed, check_memory, check_real, checked, same_length
 from sae_nb_studies.lab._posterior import checked_noise
 

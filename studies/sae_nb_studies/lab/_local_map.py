@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.architectures._base import Data
+from sae_nb.architectures.parts import Encodable
 from sae_nb.checks import Seed, as_tensor, at_least, check_classes, checked, same_length
 from sae_nb.findings import Finding
 from sae_nb.geometry import pca_layout
@@ -122,7 +122,11 @@ class LocalMap(Finding):
 
 @checked
 def local_map(
-    sae: SparseAutoencoder, x: Data, n_clusters: Annotated[int, at_least(2)] = 2, *, seed: Seed = 0
+    sae: SparseAutoencoder,
+    x: Encodable,
+    n_clusters: Annotated[int, at_least(2)] = 2,
+    *,
+    seed: Seed = 0,
 ) -> LocalMap:
     """Lay data and atoms out with the atoms' ties, and group both by the ties.
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sae_nb.checks import Count, Seed, Weight, as_tensor, at_least, check_memory, checked
 from sae_nb.findings import Finding
-from sae_nb.kernels._muon import Muon
+from sae_nb_studies._muon import Muon
 from sae_nb_studies.data.tasks import NOT_ASKED, TASKS, Rows
 
 TASK = TASKS["tiny-induction"]

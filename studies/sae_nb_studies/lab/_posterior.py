@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures import Operator
-from sae_nb.architectures.parts._solvers import conjugate_gradients
+from sae_nb.architectures.parts import conjugate_gradients
 from sae_nb.checks import check_memory, check_real
 
 Solver = Literal["cg", "exact", "woodbury"]

@@ -20,9 +20,7 @@ from sae_nb.architectures import (
     TrainingDefaults,
     fista,
 )
-from sae_nb.architectures._base import Data
-from sae_nb.architectures.parts._operators import MatrixOperator
-from sae_nb.architectures.parts._proxes import row_tiles
+from sae_nb.architectures.parts import Encodable, MatrixOperator, row_tiles
 from sae_nb.codes import SparseCodes
 from sae_nb.training import train
 
@@ -35,7 +33,7 @@ class Unrolled(SparseAutoencoder):
 
     n_steps: int
 
-    def fit(self, x: Data, *, steps: int = 200, batch_size: int = 128, seed: int = 0) -> Self:
+    def fit(self, x: Encodable, *, steps: int = 200, batch_size: int = 128, seed: int = 0) -> Self:
         """Learn the atoms in place, through all steps of the solver; `sn.train` for small data.
 
         Parameters
@@ -52,7 +50,7 @@ class Unrolled(SparseAutoencoder):
         train(self, x, steps=steps, batch_size=batch_size, seed=seed, progress=False)
         return self
 
-    def steps(self, x: Data) -> tuple[SparseCodes, SolverTrace]:
+    def steps(self, x: Encodable) -> tuple[SparseCodes, SolverTrace]:
         """Return codes and every step of the solver on the way, for a few inputs: what `PursuitStepper`
         shows.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import Count, Seed, at_least, checked
-from sae_nb.classical._fitting import archetypal_analysis, far_apart
+from sae_nb.classical import archetypal_analysis, far_apart
 from sae_nb_studies.minkowski._block_archetypes import (
     BlockArchetypes,
     check_active,

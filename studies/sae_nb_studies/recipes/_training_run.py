@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sae_nb.files import read_json, read_tensors, write_json, write_tensors
 from sae_nb.interrupts import ending_with
-from sae_nb.kernels._muon import Muon
+from sae_nb_studies._muon import Muon
 
 CHECKPOINT_FILE = "checkpoint.json"
 _PEAKS = {"muon": "muon_learning_rate", "adamw": "adam_learning_rate"}

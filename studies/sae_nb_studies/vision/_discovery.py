@@ -17,7 +17,6 @@ from torch import Tensor
 
 from sae_nb.checks import Seed, as_tensor, checked, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._blocks import joined
 from sae_nb.corpora import check_labels
 from sae_nb.evaluation import Factor, FactorEvidence, match_factors, random_like
 from sae_nb.figures import Chart, Points
@@ -281,16 +280,17 @@ def _k_means(patches: Patches, _sae: Any, on: np.ndarray, seed: int) -> SparseCo
 
     x = _rows(patches).numpy()
     sizes = [k for k in CLUSTERS if k <= int(on.sum()) // 4] or [1]
-    parts = []
-    for k in sizes:
+    strengths, atoms = [], []
+    for i, k in enumerate(sizes):
         found = KMeans(k, n_init=1, random_state=seed).fit(x[on])
         cluster = found.predict(x)
         away = np.square(x - found.cluster_centers_[cluster]).sum(axis=1)
         near = np.exp(-away / max(float(away[on].mean()), 1e-12)).astype(np.float32)
-        strength = torch.from_numpy(np.maximum(near, 1e-30))
-        atoms = torch.from_numpy(cluster.astype(np.int32))
-        parts.append(SparseCodes(strength, atoms, torch.arange(len(x) + 1), k))
-    return joined(parts)
+        strengths.append(np.maximum(near, 1e-30))
+        atoms.append(cluster + sum(sizes[:i]))
+    values, at = (torch.from_numpy(np.stack(each, axis=1).ravel()) for each in (strengths, atoms))
+    rows = torch.arange(len(x)).repeat_interleave(len(sizes))
+    return SparseCodes.from_entries(values, rows, at, (len(x), sum(sizes)))
 
 
 def _nmf(patches: Patches, sae: SparseAutoencoder, on: np.ndarray, seed: int) -> SparseCodes:

@@ -13,7 +13,7 @@ from sae_nb.architectures import PursuitSteps
 from sae_nb.atoms import AtomNames, Labels
 from sae_nb.checks import check_k, checked
 from sae_nb.figures.theme import format_count, format_number
-from sae_nb.pursuit._checking import as_tensors
+from sae_nb.pursuit import as_tensors
 from sae_nb.sessions import names_of
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import Box

@@ -588,11 +588,10 @@ def _without_past(sae: SparseAutoencoder) -> Temporal:
 
 def _checked(model: Any, sae: Any, given: Any, hook_point: str | None) -> str | None:
     """The hook point that is read, after refusing parts that cannot work together."""
-    from sae_nb.temporal._sequences import WHY
-
     if not getattr(sae, "reads_sequences", False):
         raise TypeError(
-            f"`sae` must be an SAE of sequences such as sn.Temporal, got {type(sae).__name__}. {WHY}"
+            f"`sae` must be an SAE of sequences such as sn.Temporal, got {type(sae).__name__}. This panel "
+            "shows what of a token those before it predict."
         )
     if model is None:
         if not isinstance(given, Tensor):

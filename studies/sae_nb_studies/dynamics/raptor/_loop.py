@@ -18,7 +18,6 @@ from sae_nb.dynamics.paths._states import TOKEN_KINDS, TokenKind, check_states
 from sae_nb.dynamics.phases._phases import check_cuts
 from sae_nb.files import inputs_digest, read_tensors, remove_folder, write_folder, write_json
 from sae_nb.findings import Finding
-from sae_nb.kernels._muon import Muon
 from sae_nb.progress import progress_bar
 from sae_nb.training import Change, History, TrainRecord
 from sae_nb.training._checkpoint import (
@@ -31,6 +30,7 @@ from sae_nb.training._checkpoint import (
 )
 from sae_nb.training._control import Control
 from sae_nb.training._records import Callbacks, Stopped, as_list, load_history, tell
+from sae_nb_studies._muon import Muon
 from sae_nb_studies.dynamics.raptor._config import OWN_BUSINESS, RaptorConfig
 from sae_nb_studies.dynamics.raptor._raptor import BlockSizes, Raptor
 from sae_nb_studies.dynamics.raptor._scores import RaptorFit, check_depth, raptor_fit

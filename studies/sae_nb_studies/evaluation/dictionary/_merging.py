@@ -30,7 +30,6 @@ from sae_nb.activations import (
 )
 from sae_nb.checks import Count, Seed, Share, at_least, check_count, checked, in_own_modes
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import index_dtype, offsets_of
 from sae_nb.evaluation import SpliceTask, codes_of, splice_task
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
@@ -90,9 +89,8 @@ class MergedDictionary:
         sums = torch.zeros(len(distinct), dtype=values.dtype, device=values.device)
         sums.index_add_(0, entry, values)
         rows = torch.div(distinct, self.n_atoms, rounding_mode="floor")
-        offsets = offsets_of(torch.bincount(rows, minlength=codes.n_rows))
-        merged = (distinct % self.n_atoms).to(index_dtype(self.n_atoms))
-        return SparseCodes(sums, merged, offsets, self.n_atoms, codes.leading_shape)
+        shape = (*codes.leading_shape, self.n_atoms)
+        return SparseCodes.from_entries(sums, rows, distinct % self.n_atoms, shape)
 
     @checked
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_in"]:

@@ -14,7 +14,6 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder, TopK
-from sae_nb.architectures._saving import KIND
 from sae_nb.capturing import capture
 from sae_nb.evaluation import codes_of
 from sae_nb.files import read_manifest, write_manifest
@@ -92,8 +91,8 @@ def judged_labels(
 
 def add_evidence(name: str, plan: Plan, folder: Path) -> AtomLabels:
     """Train sisters, judge the labels, and put the file of labels into the SAE's folder."""
-    architecture = read_manifest(folder, KIND)["architecture"]
+    architecture = read_manifest(folder, "sae")["architecture"]
     found = judged_labels(name, plan, sisters_of(name, plan), folder / ExampleStore.LABELS)
-    write_manifest(folder, KIND, architecture=architecture)
+    write_manifest(folder, "sae", architecture=architecture)
     logger.info("%s", found)
     return found

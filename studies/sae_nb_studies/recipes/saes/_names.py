@@ -18,10 +18,8 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.architectures._saving import KIND
 from sae_nb.atoms import LabelEvidence
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import offsets_of
 from sae_nb.evaluation import stability
 from sae_nb.files import read_json, write_bytes, write_json, write_manifest
 from sae_nb.labelling import AtomLabel, AtomLabels, judge_labels, label, labels, replace_labels
@@ -183,7 +181,7 @@ def add_names(
         found = _with_turns(folder / ExampleStore.LABELS, steered)
     write_json(folder / ExampleStore.FACTS, facts)
     write_bytes(folder / CARD, text_card(facts).encode())
-    write_manifest(folder, KIND, architecture=type(sae).__name__)
+    write_manifest(folder, "sae", architecture=type(sae).__name__)
     return found
 
 
@@ -206,7 +204,7 @@ def add_more_names(folder: Path, names: Mapping[int, WrittenName]) -> tuple[int,
     facts["more_names"] = _told_more(found, len(new), len(mixed))
     write_json(folder / ExampleStore.FACTS, facts)
     write_bytes(folder / CARD, text_card(facts).encode())
-    write_manifest(folder, KIND, architecture=type(sae).__name__)
+    write_manifest(folder, "sae", architecture=type(sae).__name__)
     logger.info("%d of %d names hold, shuffled %d", len(found), len(new), len(mixed))
     return len(found), len(new)
 
@@ -257,10 +255,7 @@ def _given(names: Mapping[int, WrittenName]) -> AtomLabels:
 def _strong(sae: SparseAutoencoder, codes: SparseCodes) -> SparseCodes:
     """Return the codes without firings that are weak for their atom."""
     p99 = cast(torch.Tensor, sae.strength_p99)
-    strong = codes.values >= STRONG * p99[codes.atoms.long()]
-    row = torch.repeat_interleave(torch.arange(len(codes)), codes.l0.long())
-    offsets = offsets_of(torch.bincount(row[strong], minlength=len(codes)))
-    return SparseCodes(codes.values[strong], codes.atoms[strong], offsets, codes.n_atoms)
+    return codes.only(codes.values >= STRONG * p99[codes.atoms.long()])
 
 
 def _those_that_hold(file: Path) -> AtomLabels:

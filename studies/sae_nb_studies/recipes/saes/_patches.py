@@ -20,13 +20,12 @@ from typing import Any
 import torch
 
 from sae_nb.activations import Activations
-from sae_nb.architectures import Archetypal
-from sae_nb.architectures._saving import KIND, write_sae
+from sae_nb.architectures import Archetypal, sae_folder
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, checked
 from sae_nb.data import PictureFolder, pictures
 from sae_nb.evaluation import evaluate
-from sae_nb.files import new_folder, weights_digest, write_bytes, write_manifest
+from sae_nb.files import weights_digest, write_bytes
 from sae_nb.models import LiveModel, load_model
 from sae_nb.training import TrainConfig, train
 from sae_nb_studies.recipes.saes._card import CARD, filled, report_table, shown_command
@@ -101,10 +100,8 @@ def make_patch_sae(
         "seconds": history[-1].seconds,
         "command": command,
     }
-    with new_folder(folder, replace=folder.is_dir()) as partial:
-        write_sae(sae, partial)
+    with sae_folder(sae, folder) as partial:
         write_bytes(partial / CARD, patch_card(facts, report).encode())
-        write_manifest(partial, KIND, architecture=type(sae).__name__)
     return sae
 
 

@@ -18,12 +18,11 @@ import numpy as np
 import torch
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.architectures import SparseAutoencoder, TopK, Transcoder
-from sae_nb.architectures._saving import KIND, write_sae
+from sae_nb.architectures import SparseAutoencoder, TopK, Transcoder, sae_folder
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.capturing import capture
 from sae_nb.evaluation import FactorEvidence, FactorMatch, evaluate, match_factors
-from sae_nb.files import new_folder, write_bytes, write_manifest
+from sae_nb.files import write_bytes
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
 from sae_nb.pretrained import capture_for
@@ -194,8 +193,7 @@ def _write(
     per_atom: dict[str, np.ndarray],
     facts: dict[str, Any],
 ) -> None:
-    with new_folder(folder, replace=folder.is_dir()) as partial:
-        write_sae(sae, partial, matrices_as=STORED_AS)
+    with sae_folder(sae, folder, matrices_as=STORED_AS) as partial:
         if sae.writes is None:
             shown, acts, source = _encoded(model, sae, plan, SHOW)
             facts["shown"] = source.words
@@ -206,7 +204,6 @@ def _write(
             )
             write_facts(partial, per_atom, facts)
         write_bytes(partial / CARD, card_text(facts).encode())
-        write_manifest(partial, KIND, architecture=type(sae).__name__)
     size = sum(file.stat().st_size for file in folder.iterdir())
     logger.info("wrote %s, %d kB", folder, size // 1000)
 

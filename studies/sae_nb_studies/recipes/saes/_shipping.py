@@ -8,10 +8,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from sae_nb.architectures import SparseAutoencoder
-from sae_nb.architectures._saving import KIND, write_sae
+from sae_nb.architectures import SparseAutoencoder, sae_folder
 from sae_nb.evaluation import Measurement
-from sae_nb.files import new_folder, write_manifest
 from sae_nb.pretrained import load_sae
 
 _Sae = TypeVar("_Sae", bound=SparseAutoencoder)
@@ -20,9 +18,8 @@ _Sae = TypeVar("_Sae", bound=SparseAutoencoder)
 def as_shipped(sae: _Sae, **options: Any) -> _Sae:
     """Return an SAE as its files give it back: whatever is measured, is measured on that."""
     with TemporaryDirectory() as parent:
-        with new_folder(Path(parent) / "sae") as folder:
-            write_sae(sae, folder, **options)
-            write_manifest(folder, KIND)
+        with sae_folder(sae, Path(parent) / "sae", **options):
+            pass
         shipped = cast(_Sae, load_sae(Path(parent) / "sae"))
     shipped.folder = None
     return shipped

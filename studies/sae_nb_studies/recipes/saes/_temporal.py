@@ -26,20 +26,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import PositionPolicy
-from sae_nb.architectures import Temporal
-from sae_nb.architectures._saving import KIND, write_sae
+from sae_nb.architectures import Temporal, sae_folder
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Positive, Seed, checked
 from sae_nb.data import prose
-from sae_nb.files import (
-    new_folder,
-    read_json,
-    read_tensors,
-    write_bytes,
-    write_json,
-    write_manifest,
-    write_tensors,
-)
+from sae_nb.files import read_json, read_tensors, write_bytes, write_json, write_tensors
 from sae_nb.models import LiveModel, load_model
 from sae_nb.temporal import Decomposition, decompose
 from sae_nb.training import TrainConfig, TrainRecord, train
@@ -424,11 +415,9 @@ def make_temporal(
             record = about | {"form": form, "seed": seed, "curve": curve}
             shipped = as_shipped(sae.cpu(), **FILES)
             record["held-out"] = measured(shipped.to(device), fresh.float())
-            with new_folder(folder / run, replace=(folder / run).is_dir()) as partial:
-                write_sae(shipped.cpu(), partial, **FILES)
+            with sae_folder(shipped.cpu(), folder / run, **FILES) as partial:
                 write_json(partial / RECORD, record)
                 write_bytes(partial / CARD, temporal_card(record).encode())
-                write_manifest(partial, KIND, architecture=type(sae).__name__)
 
 
 def main(arguments: Sequence[str]) -> None:

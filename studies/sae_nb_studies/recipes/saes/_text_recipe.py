@@ -15,13 +15,12 @@ import numpy as np
 import torch
 
 from sae_nb.activations import Activations, Ragged
-from sae_nb.architectures import MatchingPursuit, SparseAutoencoder, TopK
-from sae_nb.architectures._saving import KIND, write_sae
+from sae_nb.architectures import MatchingPursuit, SparseAutoencoder, TopK, sae_folder
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.capturing import capture
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import evaluate
-from sae_nb.files import new_folder, write_bytes, write_manifest
+from sae_nb.files import write_bytes
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
 from sae_nb.pretrained import lens_names, load_lens
@@ -282,11 +281,9 @@ def write_made(
         "read": [],
         "steering": [],
     }
-    with new_folder(folder, replace=folder.is_dir()) as partial:
-        write_sae(shipped, partial, **FILES)
+    with sae_folder(shipped, folder, **FILES) as partial:
         write_examples(partial, shown, codes, per_atom, facts)
         write_bytes(partial / CARD, text_card(facts).encode())
-        write_manifest(partial, KIND, architecture=type(shipped).__name__)
     size = sum(file.stat().st_size for file in folder.iterdir())
     logger.info("wrote %s, %d kB", folder, size // 1000)
 

@@ -15,8 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.architectures import SparseAutoencoder
-from sae_nb.architectures._archetypal import centroids
+from sae_nb.architectures import SparseAutoencoder, centroids
 from sae_nb.evaluation import match_atoms, stability
 
 SHORT = {"steps": 150}

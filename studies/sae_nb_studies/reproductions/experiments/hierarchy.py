@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -17,7 +18,6 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import BatchTopK, Matryoshka, ReLU, SparseAutoencoder
-from sae_nb.pursuit._checking import Gradient
 from sae_nb_studies.data import ConceptTree
 from sae_nb_studies.data.planted._trees import N_CONCEPTS
 
@@ -88,7 +88,7 @@ class Learned:
     """As measured in `run`."""
 
 
-def _mp(seed: int, gradient: Gradient = "full") -> SparseAutoencoder:
+def _mp(seed: int, gradient: Literal["full", "dictionary"] = "full") -> SparseAutoencoder:
     return sn.MatchingPursuit(
         N_CONCEPTS,
         N_CONCEPTS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.kernels._muon import Muon
+from sae_nb_studies._muon import Muon
 
 
 @pytest.mark.parametrize("rule", [None, "match_rms_adamw"])
