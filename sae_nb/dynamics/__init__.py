@@ -24,17 +24,28 @@ if TYPE_CHECKING:
         pushed_states as pushed_states,
         self_correction as self_correction,
     )
-    from sae_nb.dynamics.paths._states import States as States, capture_states as capture_states
+    from sae_nb.dynamics.paths._states import (
+        States as States,
+        TokenKind as TokenKind,
+        capture_states as capture_states,
+        check_states as check_states,
+        token_kinds_of as token_kinds_of,
+    )
     from sae_nb.dynamics.paths._trajectory import (
         ClassBasins as ClassBasins,
         Trajectories as Trajectories,
         UpdateRank as UpdateRank,
+        angles_between as angles_between,
+        directions_of as directions_of,
         trajectories as trajectories,
         update_rank as update_rank,
     )
     from sae_nb.dynamics.phases._phases import (
         PhaseEvidence as PhaseEvidence,
         Phases as Phases,
+        best_cuts as best_cuts,
+        check_cuts as check_cuts,
+        check_similarity as check_similarity,
         gain_curve as gain_curve,
         phase_evidence as phase_evidence,
         segment_phases as segment_phases,

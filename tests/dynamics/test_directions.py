@@ -11,7 +11,7 @@ from sae_nb.dynamics.paths._trajectory import (
     angles_between,
     angular_speed,
     directional_convergence,
-    unit,
+    directions_of,
 )
 
 
@@ -62,4 +62,4 @@ def test_a_zero_state_has_no_direction() -> None:
 
 def test_directions_survive_tiny_and_huge_states() -> None:
     x = torch.tensor([[3e-30, 4e-30], [3e30, 4e30]])
-    assert torch.allclose(unit(x), torch.tensor([[0.6, 0.8], [0.6, 0.8]]))
+    assert torch.allclose(directions_of(x), torch.tensor([[0.6, 0.8], [0.6, 0.8]]))

@@ -32,7 +32,6 @@ from sae_nb.dynamics.paths._projection import fit_endpoints
 from sae_nb.dynamics.paths._states import token_kinds_of
 from sae_nb.dynamics.paths._trajectory import class_basins
 from sae_nb.dynamics.phases._phases import _band, _best, check_cuts, check_similarity, phases_of
-from sae_nb.dynamics.phases._similarity import mean_off_diagonal
 from tests.left_out import numbers_left_out
 
 Normalise = Literal["mass", "mean"]
@@ -227,7 +226,7 @@ def test_similarity_is_its_three_formulas(n: int, debiased: bool) -> None:
             )
             assert float(found.cka[i, j]) == pytest.approx(sum(cka) / 2, abs=1e-4)
     off_diagonal = (found.raw[0, 1] + found.raw[0, 2] + found.raw[1, 2]) / 3
-    assert mean_off_diagonal(found) == pytest.approx(float(off_diagonal), abs=1e-6)
+    assert found.means["raw"] == pytest.approx(float(off_diagonal), abs=1e-6)
     assert f"raw {float(off_diagonal):.3f}" in repr(found)
 
 

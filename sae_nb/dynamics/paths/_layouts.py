@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.dynamics.paths._projection import fit_endpoints
-from sae_nb.dynamics.paths._trajectory import unit
+from sae_nb.dynamics.paths._trajectory import directions_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -61,7 +61,7 @@ class ChosenPaths:
     @property
     def directions(self) -> Float[Tensor, "rows d"]:
         """What a UMAP layout is made of: path after path, layer after layer."""
-        return unit(self.states).flatten(0, 1)
+        return directions_of(self.states).flatten(0, 1)
 
     def lay_out(
         self,
@@ -168,7 +168,7 @@ def _on_umap(chosen: ChosenPaths, xy: np.ndarray | None) -> DepthPaths:
 
     def project(states: Tensor) -> np.ndarray:
         # Between the nearest rows that were laid out: UMAP itself has no map for new ones.
-        cosines = unit(states) @ rows.T
+        cosines = directions_of(states) @ rows.T
         near = cosines.topk(min(NEAREST, len(rows)), dim=1)
         # Of 1e-3 a new row and a laid-out one share their place.
         weights = (1 / (1 - near.values + 1e-3)).square()

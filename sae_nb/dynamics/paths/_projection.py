@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import in_own_modes
-from sae_nb.dynamics.paths._trajectory import unit
+from sae_nb.dynamics.paths._trajectory import directions_of
 from sae_nb.geometry._layout import signs_of_axes
 
 Kind = Literal["pca", "sphere"]
@@ -41,8 +41,8 @@ class EndpointProjection:
     @in_own_modes
     def project(self, states: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows components"]:
         """Put states on these axes: perturbed ones, a roll-out, other tokens."""
-        flat = (unit(states) - self.centre) @ self.axes.T
-        return unit(flat) if self.kind == "sphere" else flat
+        flat = (directions_of(states) - self.centre) @ self.axes.T
+        return directions_of(flat) if self.kind == "sphere" else flat
 
 
 def fit_endpoints(
@@ -63,7 +63,7 @@ def fit_endpoints(
     >>> found.coordinates.shape, bool(found.explained.sum() <= 1)
     (torch.Size([8, 4, 2]), True)
     """
-    directions = unit(paths)
+    directions = directions_of(paths)
     ends = directions[:, -1]
     centre = ends.mean(dim=0) if kind == "pca" else torch.zeros(paths.shape[-1])
     energies, vectors = torch.linalg.eigh(((ends - centre).T @ (ends - centre)).double())
@@ -77,7 +77,7 @@ def fit_endpoints(
         kind=kind,
         axes=axes,
         centre=centre,
-        coordinates=unit(flat) if kind == "sphere" else flat,
+        coordinates=directions_of(flat) if kind == "sphere" else flat,
         explained=(energies.flip(0)[:n_components] / energies.sum().clamp_min(1e-30)).float(),
         kept=shown.sum(dim=(0, 2)) / squares.sum(dim=(0, 2)).clamp_min(1e-30),
     )

@@ -45,8 +45,10 @@ def directional_convergence(
     [0.0, 0.707..., 1.0]
     """
     plain, _ = check_states(states, min_layers=1, masked=True)
-    end = unit(plain[:, -1])
-    cosines = [(unit(plain[:, layer]) * end).sum(dim=-1) for layer in range(plain.shape[1])]
+    end = directions_of(plain[:, -1])
+    cosines = [
+        (directions_of(plain[:, layer]) * end).sum(dim=-1) for layer in range(plain.shape[1])
+    ]
     return torch.stack(cosines, dim=1)
 
 
@@ -77,13 +79,27 @@ def angular_speed(states: Float[Tensor, "n layers tokens d"]) -> Float[Tensor, "
 def angles_between(
     x: Float[Tensor, "*rows d"], y: Float[Tensor, "*rows d"]
 ) -> Float[Tensor, "*rows"]:
-    """Return angles, in radians, between vectors; π/2 where one of them is zero, 0 where both are."""
-    u, v = unit(x), unit(y)
+    """Return angles, in radians, between vectors; π/2 where one of them is zero, 0 where both are.
+
+    Exact for small angles too: 2 · atan2(‖û − v̂‖, ‖û + v̂‖).
+
+    Example
+    -------
+    >>> angles_between(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 3.0])).item() == torch.pi / 2
+    True
+    """
+    u, v = directions_of(x), directions_of(y)
     return 2 * torch.atan2((u - v).norm(dim=-1), (u + v).norm(dim=-1))
 
 
-def unit(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
-    """Return directions of vectors in float32; a zero vector stays zero."""
+def directions_of(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+    """Return unit vectors of the directions of states, in float32; a zero vector stays zero.
+
+    Example
+    -------
+    >>> directions_of(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.600..., 0.800...], [0.0, 0.0]]
+    """
     x = x.detach().float()
     # Scaled by the largest entry first: squares of sink tokens' fp16 states are fine, those of
     # vanishing ones are not.
@@ -173,7 +189,7 @@ def class_basins(
     shuffles = [np.equal.outer(order, order) for order in orders]
     rows = []
     for layer in range(plain.shape[1]):
-        directions = unit(plain[:, layer, token]).double()
+        directions = directions_of(plain[:, layer, token]).double()
         cosines = (directions @ directions.T).cpu().numpy()
         gaps = [np.subtract(*_means(cosines, other)) for other in shuffles]
         floor = float(np.quantile(gaps, FLOOR_QUANTILE))
@@ -265,7 +281,8 @@ def patch_coherence(
     chosen = content_tokens(kinds)
     layers = range(plain.shape[1])
     return torch.stack(
-        [unit(plain[:, layer, chosen]).nanmean(dim=1).norm(dim=-1) for layer in layers], dim=1
+        [directions_of(plain[:, layer, chosen]).nanmean(dim=1).norm(dim=-1) for layer in layers],
+        dim=1,
     )
 
 
@@ -313,10 +330,10 @@ def update_rank(
         chosen = list(range(len(kinds)))
     else:
         chosen = tokens_of(kinds, one_of(kind, sorted(set(kinds)), name="kind"))
-    before = unit(plain[:, 0, chosen])
+    before = directions_of(plain[:, 0, chosen])
     ranks = []
     for layer in range(1, plain.shape[1]):
-        after = unit(plain[:, layer, chosen])
+        after = directions_of(plain[:, layer, chosen])
         moved = (after - before).flatten(0, 1)
         ranks.append(_ranks(moved[torch.isfinite(moved).all(dim=1)]))
         before = after

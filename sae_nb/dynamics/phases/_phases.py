@@ -102,7 +102,6 @@ def segment_phases(
     ((0, 3, 7), '1–3 | 4–7')
     """
     s = check_similarity(S)
-    check_fit(len(s), k, min_len)
     return phases_of(s, best_cuts(phase_costs(s, normalise), k, min_len), normalise)
 
 
@@ -131,7 +130,10 @@ def gain_curve(
 
 
 def check_similarity(S: object) -> Float[np.ndarray, "layers layers"]:
-    """Return similarities of layers as a plain matrix of doubles."""
+    """Return similarities of layers as a plain matrix of doubles; refuse what is no symmetric matrix.
+
+    Its diagonal may hold anything.
+    """
     if not isinstance(S, Tensor | np.ndarray):
         raise TypeError(
             f"`S` must be a matrix of similarities, got {type(S).__name__}. Use layer_similarity(states)."
@@ -195,7 +197,25 @@ def phase_costs(
 def best_cuts(
     costs: Float[np.ndarray, "*draws ends ends"], k: int, min_len: int
 ) -> Int[np.ndarray, "*draws cuts"]:
-    """Return the cuts of least total cost, by dynamic programming over the last phase's start."""
+    """Return the k + 1 cuts of least total cost, by dynamic programming over the last phase's start.
+
+    Parameters
+    ----------
+    costs
+        What a phase of layers i + 1 … j costs, (…, L + 1, L + 1), as `segment_phases` lowers it; np.inf where
+        there is to be none.
+
+    Raises
+    ------
+    ValueError: If k phases of `min_len` do not fit.
+
+    Example
+    -------
+    >>> left = np.array([[0.0, 0, 2, 9], [0, 0, 0, 3], [0, 0, 0, 0], [0, 0, 0, 0]])
+    >>> best_cuts(left, 2, 1).tolist()
+    [0, 2, 3]
+    """
+    check_fit(costs.shape[-1] - 1, k, min_len)
     draws, n = costs.shape[:-2], costs.shape[-1] - 1
     best = np.full((k + 1, *draws, n + 1), np.inf)
     best[0, ..., 0] = 0.0

@@ -55,9 +55,15 @@ class LayerSimilarity(Tensor):
         """All three by name, to be shown side by side."""
         return {"raw": self.raw, "centred": self.centred, "cka": self.cka}
 
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean similarity of two different layers, by each reading."""
+        different = ~torch.eye(len(self), dtype=torch.bool)
+        return {name: float(s[different].mean()) for name, s in self.readings.items()}
+
     def __repr__(self, *, tensor_contents: object = None) -> str:  # type: ignore[override]
         """Return the compared features, and the mean similarity of different layers by each reading."""
-        means = ", ".join(f"{n} {mean_off_diagonal(x):.3f}" for n, x in self.readings.items())
+        means = ", ".join(f"{name} {mean:.3f}" for name, mean in self.means.items())
         return f"LayerSimilarity({len(self)} layers by {' and '.join(self.features)}: mean {means})"
 
 
@@ -112,17 +118,6 @@ def layer_features(
     used = {"cls", "patch"}
     skipped = tuple(kind for kind in dict.fromkeys(kinds) if kind not in used)
     return torch.cat(parts, dim=2), tuple(names), skipped
-
-
-def mean_off_diagonal(similarity: Float[Tensor, "layers layers"]) -> float:
-    """Return mean similarity of two different layers."""
-    s = similarity.as_subclass(Tensor)
-    return float(s[~torch.eye(len(s), dtype=torch.bool)].mean())
-
-
-def mean_adjacent(similarity: Float[Tensor, "layers layers"]) -> float:
-    """Return mean similarity of a layer and the next."""
-    return float(similarity.as_subclass(Tensor).diagonal(1).mean())
 
 
 def _centred(features: Tensor) -> Tensor:

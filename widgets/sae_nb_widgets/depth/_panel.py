@@ -19,8 +19,8 @@ from sae_nb.dynamics import (
     SelfCorrection,
     States,
     depth_inputs,
+    token_kinds_of,
 )
-from sae_nb.dynamics.paths._states import token_kinds_of
 from sae_nb.figures.theme import format_count
 from sae_nb.sessions import names_of
 from sae_nb_widgets.components._base import lay_out

@@ -24,11 +24,11 @@ from sae_nb.dynamics import (
     States,
     atom_depths,
     capture_states,
+    check_states,
     choose_paths,
     self_correction,
     summarise_depth,
 )
-from sae_nb.dynamics.paths._states import check_states
 from sae_nb.geometry import UmapProcess, start_umap
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.dynamics.paths._trajectory import Quantity, angles_between, unit
+from sae_nb.dynamics import angles_between, directions_of
 from sae_nb.figures import theme
 from sae_nb.figures.theme import format_number
 from sae_nb_widgets.components._curves import Chart, Line
@@ -157,8 +157,8 @@ def _like_others(panel: DepthTrajectory) -> Along | None:
     if panel.n_inputs < 2:
         return None
     plain = panel.states.as_subclass(Tensor)
-    own = unit(plain[panel.picture, :, panel.token].float())
-    last = unit(plain[:, -1, panel.token].float())
+    own = directions_of(plain[panel.picture, :, panel.token].float())
+    last = directions_of(plain[:, -1, panel.token].float())
     cosines = own @ last.T
     others = cosines.sum(dim=1) - cosines[:, panel.picture]
     return np.asarray((others / (len(last) - 1)).numpy(), np.float64)
@@ -366,7 +366,9 @@ def _fading(pushed: SelfCorrection, token: int) -> tuple[str, str]:
 # --- lines ----------------------------------------------------------------------------------------
 
 
-def _lines(panel: DepthTrajectory, quantity: Quantity, scale: float) -> list[Line]:
+def _lines(
+    panel: DepthTrajectory, quantity: Literal["convergence", "speed", "norms"], scale: float
+) -> list[Line]:
     """The token and its mean over inputs; kinds in the colours of the paths where those mean kinds."""
     paths = panel.summary.trajectories
     own: Tensor = getattr(paths, quantity)[panel.picture, :, panel.token]

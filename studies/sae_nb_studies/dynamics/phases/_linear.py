@@ -16,9 +16,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, checked
-from sae_nb.dynamics.paths._states import check_states
-from sae_nb.dynamics.paths._trajectory import unit
-from sae_nb.dynamics.phases._phases import check_cuts
+from sae_nb.dynamics import check_cuts, check_states, directions_of
 
 MOST_PAIRS = 60_000
 """Snapshot pairs a map is fitted to: more change the third digit of nothing at r = 20. Ours."""
@@ -99,7 +97,7 @@ def linearise_phases(
     n_held = min(max(round(held_out_fraction * n), 1), n - 1)
     held, fitted = plain[order[:n_held]], plain[order[n_held:]]
     centre, axes = _axes(fitted, rank, generator)
-    train, test = ((unit(x) - centre) @ axes.T for x in (fitted, held))
+    train, test = ((directions_of(x) - centre) @ axes.T for x in (fitted, held))
     whole = _fit(train, 0, last, generator)
     return tuple(
         _phase(start, stop, _fit(train, start, stop, generator), whole, test)
@@ -127,7 +125,7 @@ def _phase(start: int, stop: int, own: _Step, whole: _Step, test: Tensor) -> Lin
 
 def _axes(states: Tensor, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Mean and leading axes of all directions, from a sample of them."""
-    rows = unit(states).flatten(0, 2)
+    rows = directions_of(states).flatten(0, 2)
     if len(rows) > MOST_PAIRS:
         rows = rows[torch.randperm(len(rows), generator=generator)[:MOST_PAIRS]]
     centre = rows.mean(dim=0)

@@ -17,8 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Share, check_count, checked
-from sae_nb.dynamics.paths._states import TokenKind, check_states
-from sae_nb.dynamics.phases._phases import best_cuts, check_cuts, check_fit, check_similarity
+from sae_nb.dynamics import TokenKind, best_cuts, check_cuts, check_similarity, check_states
 from sae_nb_studies.dynamics.raptor._config import RaptorConfig
 from sae_nb_studies.dynamics.raptor._loop import RaptorTraining, check_batch
 from sae_nb_studies.dynamics.raptor._raptor import BlockSizes, Raptor
@@ -180,9 +179,8 @@ class SegmentErrors:
         self, k: Count, min_len: Count = 2, first: int | None = None
     ) -> list[tuple[tuple[int, ...], float]]:
         """Return all cuts into k phases from the best to the worst, each with its error."""
-        check_fit(self.n_layers, k, min_len)
+        best = tuple(best_cuts(self.error, k, min_len).tolist())
         if first == 1:
-            best = tuple(best_cuts(self.error, k, min_len).tolist())
             return [(best, self._total(best))]
         possible = [
             (0, *inner, self.n_layers)
@@ -251,7 +249,7 @@ def segment_errors(
     x, kinds = check_states(states, token_kinds)
     depth = x.shape[1] - 1
     longest = depth if max_len is None else max_len
-    check_fit(depth, 1, min_len)
+    check_count(min_len, name="min_len", at_most=depth)
     check_count(longest, name="max_len", at_least=min_len)
     settings = config or RaptorConfig(steps=60, learning_rate=1e-2, muon_learning_rate=0.05)
     check_batch(x, settings)

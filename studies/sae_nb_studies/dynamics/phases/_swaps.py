@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.checks import as_tensor, check_data, checked, one_of
-from sae_nb.dynamics.phases._phases import check_cuts, mean_or_nan, same_phase
+from sae_nb.dynamics import check_cuts
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -42,7 +42,9 @@ class LayerSwap:
 
     def within_and_across(self, cuts: Sequence[int]) -> SwapContrast:
         """Return the mean drop of pairs within and across phases, and the same at equal distance."""
-        same = same_phase(check_cuts(cuts, n_layers=len(self.score)))
+        ends = check_cuts(cuts, n_layers=len(self.score))
+        phase = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+        same = phase[:, None] == phase
         tried = np.triu(~np.isnan(self.score), 1)
         drop, differences = self.drop, []
         for distance in range(1, len(same)):
@@ -50,10 +52,14 @@ class LayerSwap:
             if (pairs & same).any() and (pairs & ~same).any():
                 differences.append(drop[pairs & ~same].mean() - drop[pairs & same].mean())
         return SwapContrast(
-            within=mean_or_nan(drop[tried & same]),
-            across=mean_or_nan(drop[tried & ~same]),
-            at_equal_distance=mean_or_nan(np.array(differences)),
+            within=_mean(drop[tried & same]),
+            across=_mean(drop[tried & ~same]),
+            at_equal_distance=_mean(np.array(differences)),
         )
+
+
+def _mean(x: np.ndarray) -> float:
+    return float(x.mean()) if x.size else float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.dynamics import States, capture_states
-from sae_nb.dynamics.paths._states import TOKEN_KINDS, TokenKind, check_states
-from sae_nb.dynamics.phases._phases import check_cuts
+from sae_nb.dynamics import States, TokenKind, capture_states, check_cuts, check_states
 from sae_nb.files import inputs_digest, read_tensors, remove_folder, write_folder, write_json
 from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
@@ -521,7 +519,7 @@ class RaptorTraining:
     def result(self) -> RaptorResult:
         """Measure the Raptor as it is now and return all there is to know."""
         rows = self.test_rows if len(self.test_rows) else self.train_rows
-        wanted = [kind for kind in TOKEN_KINDS if kind != "token"]
+        wanted = _WEIGHTED
         known = "token" not in self.kinds
         return RaptorResult(
             raptor=self.raptor,

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.dynamics.paths._states import check_states
+from sae_nb.dynamics import check_states
 from sae_nb.findings import Finding
 from sae_nb_studies.dynamics.phases._swaps import answers_of, check_labels, share_of
 

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from sae_nb.data import digits
 from sae_nb.dynamics import States, capture_states, layer_similarity, segment_phases
-from sae_nb.dynamics.phases._similarity import mean_adjacent, mean_off_diagonal
 from sae_nb.models import LiveModel, wrap
 from sae_nb.models._vision_transformer import Block, VisionTransformer, VisionTransformerConfig
 from sae_nb_studies.dynamics import (
@@ -105,10 +104,10 @@ def looked_at(model: LiveModel, test: States) -> dict[str, float]:
     answers = model(pictures, batch_size=200).argmax(dim=1)
     return {
         "accuracy": float((answers == label).double().mean()),
-        "similarity": mean_off_diagonal(similarity.raw),
-        "adjacent similarity": mean_adjacent(similarity.raw),
-        "centred similarity": mean_off_diagonal(similarity.centred),
-        "CKA": mean_off_diagonal(similarity.cka),
+        "similarity": similarity.means["raw"],
+        "adjacent similarity": float(similarity.raw.diagonal(1).mean()),
+        "centred similarity": similarity.means["centred"],
+        "CKA": similarity.means["cka"],
         "first cut": float(segment_phases(similarity, 2).cuts[1]),
     }
 
@@ -117,7 +116,7 @@ def untrained_similarity(model: LiveModel) -> float:
     """Measure the mean similarity of the same network's layers before training."""
     config = cast(VisionTransformer, model.module).config
     module = VisionTransformer(config, generator=torch.Generator().manual_seed(0))
-    return mean_off_diagonal(layer_similarity(states_of(wrap(module.eval()), "test")).raw)
+    return layer_similarity(states_of(wrap(module.eval()), "test")).means["raw"]
 
 
 def raptors(
