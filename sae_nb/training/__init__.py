@@ -13,7 +13,9 @@ from sae_nb.exports import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.activations import ActivationSource as ActivationSource
+    from sae_nb.training._checkpoint import Checkpoints as Checkpoints
     from sae_nb.training._config import TrainConfig as TrainConfig
+    from sae_nb.training._control import BackgroundRun as BackgroundRun, Control as Control
     from sae_nb.training._history import (
         AtomMotion as AtomMotion,
         MotionTracker as MotionTracker,
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from sae_nb.training._loop import train as train
     from sae_nb.training._process_group import Team as Team, workers as workers
     from sae_nb.training._records import (
+        Callbacks as Callbacks,
         Change as Change,
         History as History,
+        Listeners as Listeners,
         TrainRecord as TrainRecord,
         TrainResult as TrainResult,
     )

@@ -10,6 +10,8 @@ removed, so a process killed at any moment leaves a checkpoint that can be read.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +32,7 @@ from sae_nb.files._locks import Lock, hold_folder
 from sae_nb.files._streams import Stream, read_parts, write_streams
 from sae_nb.files._tensors import read_tensors, write_tensors
 from sae_nb.training._config import OWN_BUSINESS, TrainConfig
-from sae_nb.training._records import load_history
+from sae_nb.training._records import History
 
 if TYPE_CHECKING:
     from sae_nb.training._learner import Learner
@@ -39,30 +41,117 @@ KIND = "training-checkpoint"
 POINTER = "checkpoint.json"
 
 
-def check_folder(folder: str | Path) -> Path:
-    """Return the folder if checkpoints may be written there."""
-    folder = place(folder)
-    if folder.is_file():
-        raise FileExistsError(
-            f"`checkpoint` must be a folder, but {str(folder)!r} is a file. Choose another name."
-        )
-    contents = folder.iterdir() if folder.is_dir() else ()
-    strange = [path.name for path in contents if not _is_ours(path)]
-    if strange and not (folder / POINTER).is_file():
-        raise FileExistsError(
-            f"`checkpoint` must be a folder of its own, but {str(folder)!r} holds {strange[0]!r}. "
-            "Choose another name."
-        )
-    return folder
+class Checkpoints:
+    """The folder of checkpoints of one training: one whole one at any moment, whatever ends the process.
 
+    Parameters
+    ----------
+    folder
+        New, empty, or of checkpoints; made when a training holds it.
 
-def hold_checkpoints(folder: Path) -> Lock:
-    """Hold a folder of checkpoints for one training, so that two never write into each other."""
-    return hold_folder(
-        folder,
-        f"`checkpoint` must be written by one training at a time, but another one is at work in "
-        f"{str(folder)!r}. Wait for it or end it (`run.stop()`), or choose another folder.",
-    )
+    Raises
+    ------
+    FileExistsError: If it is a file, or holds something else.
+
+    Example
+    -------
+    >>> from tempfile import TemporaryDirectory
+    >>> from sae_nb.files import write_json
+    >>> with TemporaryDirectory() as parent:
+    ...     checkpoints = Checkpoints(Path(parent) / "run")
+    ...     checkpoints.hold()
+    ...     with checkpoints.new(step=200) as unfinished:
+    ...         write_json(unfinished / "state.json", {"step": 200})
+    ...     path, state = checkpoints.latest()
+    ...     checkpoints.release()
+    >>> path.name, state
+    ('step-00000200', {'step': 200})
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = place(folder)
+        self._lock: Lock | None = None
+        if self.folder.is_file():
+            raise FileExistsError(
+                f"`checkpoint` must be a folder, but {str(self.folder)!r} is a file. Choose another name."
+            )
+        contents = self.folder.iterdir() if self.folder.is_dir() else ()
+        strange = [path.name for path in contents if not _is_ours(path)]
+        if strange and not (self.folder / POINTER).is_file():
+            raise FileExistsError(
+                f"`checkpoint` must be a folder of its own, but {str(self.folder)!r} holds {strange[0]!r}. "
+                "Choose another name."
+            )
+
+    def hold(self) -> None:
+        """Hold the folder for one training, so that two never write into each other.
+
+        Raises
+        ------
+        ValueError: If another one holds it.
+        """
+        self._lock = hold_folder(
+            self.folder,
+            f"`checkpoint` must be written by one training at a time, but another one is at work in "
+            f"{str(self.folder)!r}. Wait for it or end it (`run.stop()`), or choose another folder.",
+        )
+
+    def release(self) -> None:
+        """Free the folder for another training; nothing happens where it is not held."""
+        if self._lock is not None:
+            self._lock.release()
+
+    @contextmanager
+    def new(self, step: int) -> Iterator[Path]:
+        """Write one: the block puts its files into the folder it gets, `state.json` among them.
+
+        When it has ended this checkpoint is the one that counts, and those before it are removed.
+        """
+        name = f"step-{step:08d}"
+        with new_folder(self.folder / name, replace=True) as unfinished:
+            yield unfinished
+            write_manifest(unfinished, KIND, step=step)
+        write_json(self.folder / POINTER, {"kind": KIND, "latest": name})
+        self._tidy(name)
+
+    def latest(self) -> tuple[Path, dict[str, Any]] | None:
+        """Return the folder of the checkpoint that counts, verified, and its `state.json`; None without one.
+
+        Raises
+        ------
+        ValueError: If a file was cut short or altered, or is of something else.
+        FileNotFoundError: If the checkpoint that counts is missing.
+        """
+        pointer_file = self.folder / POINTER
+        if not pointer_file.is_file():
+            return None
+        pointer = json_object(pointer_file)
+        if pointer.get("kind") != KIND or not isinstance(pointer.get("latest"), str):
+            raise ValueError(
+                f"{str(pointer_file)!r} must name a {KIND}, but does not. Choose another folder."
+            )
+        latest = self.folder / pointer["latest"]
+        recover(latest)
+        if not latest.is_dir():
+            raise FileNotFoundError(
+                f"{str(pointer_file)!r} must name a folder next to it, but {latest.name!r} is missing. "
+                "Put it back, or use another `checkpoint` folder, or `resume=False` to start afresh."
+            )
+        read_manifest(latest, KIND)
+        self._tidy(latest.name)
+        return latest, read_json(latest / "state.json")
+
+    def _tidy(self, latest: str) -> None:
+        """Remove older checkpoints, and what a killed process left half-written."""
+        for path in list(self.folder.iterdir()):
+            if not _is_ours(path) or path.name in (latest, POINTER):
+                continue
+            if path.is_dir() and not path.name.startswith("."):
+                remove_folder(path)
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _is_ours(path: Path) -> bool:
@@ -70,15 +159,15 @@ def _is_ours(path: Path) -> bool:
 
 
 def save_checkpoint(
-    folder: Path,
+    checkpoints: Checkpoints,
     state: dict[str, Any],
     learners: list[Learner],
     tensors: list[dict[str, dict[str, Tensor | Stream]]],
 ) -> None:
     """Write one checkpoint, then remove the one before it."""
-    name = f"step-{state['step']:08d}"
-    state = state | {"config": without_place(state["config"])}
-    with new_folder(folder / name, replace=True) as unfinished:
+    # The path of a folder reveals something about a machine, and it may move.
+    state = state | {"config": state["config"] | {"checkpoint": None, "save_to": None}}
+    with checkpoints.new(state["step"]) as unfinished:
         facts = [
             {
                 "live": learner.live(),
@@ -101,37 +190,6 @@ def save_checkpoint(
         generators = {"cpu": torch.get_rng_state()}
         generators |= {str(d): torch.cuda.get_rng_state(d) for d in devices if d.type == "cuda"}
         write_tensors(unfinished / "rng.safetensors", generators)
-        write_manifest(unfinished, KIND, step=state["step"])
-    write_json(folder / POINTER, {"kind": KIND, "latest": name})
-    _tidy(folder, name)
-
-
-def without_place(config: dict[str, Any]) -> dict[str, Any]:
-    """Return settings as they are stored: the path of a folder reveals something about a machine, and
-    it may move.
-    """
-    return config | {name: None for name in ("checkpoint", "save_to") if name in config}
-
-
-def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Find the checkpoint that counts, verified; None where there is none."""
-    if not (folder / POINTER).is_file():
-        return None
-    pointer = json_object(folder / POINTER)
-    if pointer.get("kind") != KIND or not isinstance(pointer.get("latest"), str):
-        raise ValueError(
-            f"{str(folder / POINTER)!r} must name a {KIND}, but does not. Choose another folder."
-        )
-    latest = folder / pointer["latest"]
-    recover(latest)
-    if not latest.is_dir():
-        raise FileNotFoundError(
-            f"{str(folder / POINTER)!r} must name a folder next to it, but {latest.name!r} is missing. "
-            "Put it back, or use another `checkpoint` folder, or `resume=False` to start afresh."
-        )
-    read_manifest(latest, KIND)
-    _tidy(folder, latest.name)
-    return latest, read_json(latest / "state.json")
 
 
 def rows_trained_on(folder: Path) -> int | None:
@@ -140,19 +198,6 @@ def rows_trained_on(folder: Path) -> int | None:
     latest = json_object(pointer).get("latest") if pointer.is_file() else None
     state = folder / str(latest) / "state.json"
     return read_json(state)["identity"].get("the data's rows") if state.is_file() else None
-
-
-def _tidy(folder: Path, latest: str) -> None:
-    """Remove older checkpoints, and what a killed process left half-written."""
-    for path in list(folder.iterdir()):
-        if not _is_ours(path) or path.name in (latest, POINTER):
-            continue
-        if path.is_dir() and not path.name.startswith("."):
-            remove_folder(path)
-        elif path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def check_same_run(
@@ -213,7 +258,7 @@ def restore(path: Path, state: dict[str, Any], learners: list[Learner]) -> None:
             moments.setdefault(place_of[parameter], {})[name] = moment
         learner.optimiser.load_state_dict(learner.optimiser.state_dict() | {"state": moments})
         learner.dead.load(saved("dead"))
-        learner.history[:] = load_history(facts["history"])
+        learner.history[:] = History.from_json(facts["history"])
         for name, value in facts["live"].items():
             learner.set(name, value)
         if "plateau" in facts:  # older checkpoints have neither

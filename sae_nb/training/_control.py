@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from sae_nb.background import Task, checkpoint
 from sae_nb.checks import checked
-from sae_nb.training._records import Stopped, as_list
+from sae_nb.training._records import Listeners, Stopped
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -31,7 +31,7 @@ class Loop(Protocol):
     """A training that takes a turn of its control for every step."""
 
     control: Control
-    callbacks: list[Callback]
+    callbacks: Listeners
     changes: list[Change]
     step: int
 
@@ -51,7 +51,20 @@ ResultT = TypeVar("ResultT")
 
 
 class BackgroundRun(ABC, Generic[LoopT, ResultT]):
-    """Handle to a training in a thread; every method may be called from any thread."""
+    """Handle to a training in a thread; every method may be called from any thread.
+
+    A subclass says what its training leaves (`_result`). `TrainingRun` is the one of SAEs.
+
+    Parameters
+    ----------
+    training
+        A loop with `control`, `callbacks`, `changes`, `step`, `config`, `run` and `set`, which takes a turn of
+        its `Control` for every step.
+    name
+        Of the thread, and of what is logged when it fails.
+    progress
+        Whether the loop shows a bar.
+    """
 
     def __init__(self, training: LoopT, *, name: str, progress: bool = False) -> None:
         self._training, self._name = training, name
@@ -124,7 +137,7 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
     @checked
     def add_callback(self, callback: Callback) -> None:
         """Call `callback` with every record from now on, in the training thread."""
-        self._training.callbacks += as_list([callback])
+        self._training.callbacks += Listeners([callback])
 
     def remove_callback(self, callback: Callback) -> None:
         """Stop calling a callback; nothing happens when it is not called any more."""
@@ -156,7 +169,19 @@ _claimed: set[int] = set()  # ids of SAEs in training; their loops keep them ali
 
 
 class Control:
-    """Pause, resume and stop for one training loop, which takes a `turn` for every step."""
+    """Pause, resume and stop for one training loop, which takes a `turn` for every step.
+
+    Example
+    -------
+    >>> control = Control()
+    >>> with control.turn() as go_on:
+    ...     go_on
+    True
+    >>> control.stop("stopped")
+    >>> with control.turn() as go_on:
+    ...     go_on, control.stop_reason
+    (False, 'stopped')
+    """
 
     def __init__(self) -> None:
         self.lock = FairLock()
@@ -200,25 +225,24 @@ class Control:
                 continue
             self.paused_seconds += time.perf_counter() - began
 
+    @contextmanager
+    def deferred_interrupts(self) -> Iterator[None]:
+        """Turn the first Ctrl-C of the block into a stop between two steps; a second one interrupts at once."""
+        ours = threading.current_thread() is threading.main_thread()
+        if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
 
-@contextmanager
-def deferred_interrupts(control: Control) -> Iterator[None]:
-    """Turn the first Ctrl-C into a stop between two steps; a second one interrupts at once."""
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
+        def on_interrupt(number: int, frame: FrameType | None) -> None:
+            if self.stop_reason is not None:
+                signal.default_int_handler(number, frame)
+            self.stop_reason = "interrupted"
 
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if control.stop_reason is not None:
-            signal.default_int_handler(number, frame)
-        control.stop_reason = "interrupted"
-
-    previous = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
+        previous = signal.signal(signal.SIGINT, on_interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
 
 
 def claim(saes: Sequence[SparseAutoencoder]) -> None:

@@ -17,33 +17,29 @@ from sae_nb.activations import Activations
 from sae_nb.activations._massive import massive, row_norms
 from sae_nb.checks import check_finite, checked, warn_caller
 from sae_nb.checks._annotations import shows_fields
-from sae_nb.files._locks import Lock
 from sae_nb.interrupts import Interrupted
 from sae_nb.kernels._backends import precision
 from sae_nb.progress import progress_bar
 from sae_nb.temporal._sequences import SequenceRows
 from sae_nb.training._checkpoint import (
-    check_folder,
+    Checkpoints,
     check_same_run,
-    hold_checkpoints,
-    load_checkpoint,
     restore,
     rows_trained_on,
     save_checkpoint,
 )
 from sae_nb.training._config import TrainConfig, chosen_config
-from sae_nb.training._control import Control, claim, deferred_interrupts, release
+from sae_nb.training._control import Control, claim, release
 from sae_nb.training._learner import Learner
 from sae_nb.training._process_group import Team, current_team
 from sae_nb.training._records import (
     Callbacks,
     Change,
+    Listeners,
     Stopped,
     TrainRecord,
     TrainResult,
-    as_list,
     show,
-    tell,
 )
 from sae_nb.training._shards import Shard
 from sae_nb.training._sources import TrainingData
@@ -149,7 +145,7 @@ def train(
     """
     config = chosen_config(config, settings, data)
     training = Training(sae, data, config, callbacks=callbacks, resume=resume)
-    with deferred_interrupts(training.control):
+    with training.control.deferred_interrupts():
         training.run(progress=progress)
     results = training.results()
     result = results if isinstance(sae, Sequence) else results[0]
@@ -183,15 +179,14 @@ class Training:
         self.config, self.control = config, Control()
         self.team = self.data.check_team(current_team(), config.batch_size)
         # One worker speaks for all.
-        self.callbacks = as_list(callbacks) if self.team.is_first else []
-        self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
+        self.callbacks = Listeners(callbacks if self.team.is_first else None)
+        self.checkpoints = None if config.checkpoint is None else Checkpoints(config.checkpoint)
         self.step, self.tokens, self.seconds, self.n_massive = 0, 0, 0.0, 0
         self.stopped: Stopped | None = None
         self.records: list[TrainRecord] = []
         self.changes: list[Change] = []
         self._saved: int | None = None  # step of the checkpoint on disk
         self.kept: dict[int, int] = {}  # by SAE: the step whose weights were put back
-        self._lock: Lock | None = None  # on the folder, held by the first worker
         self._not_saved: list[str] = []  # why, at an interrupt
         self._torn = False  # whether a step was cut short between its first and its last line
         self.saved_to = None if config.save_to is None else self._check_save_to(config.save_to)
@@ -211,9 +206,9 @@ class Training:
                     f"d_in={held_out.d_in}. Capture it at the same hook point."
                 )
             return held_out
-        if held_out is None and resume and self.folder is not None:
+        if held_out is None and resume and self.checkpoints is not None:
             # A training of all rows goes on with all rows.
-            begun = rows_trained_on(self.folder)
+            begun = rows_trained_on(self.checkpoints.folder)
             held_out = 0.0 if begun is not None and begun == self.data.n_rows else None
         return self.data.hold_out(held_out)
 
@@ -231,12 +226,12 @@ class Training:
     def let_go(self) -> None:
         """Free the SAEs and the checkpoints for another training."""
         release(self.given)
-        if self._lock is not None:
-            self._lock.release()
+        if self.checkpoints is not None:
+            self.checkpoints.release()
 
     def _prepare(self, resume: bool, held_out: float | Activations | None) -> None:
-        if self.folder is not None and self.team.is_first:
-            self._lock = hold_checkpoints(self.folder)
+        if self.checkpoints is not None and self.team.is_first:
+            self.checkpoints.hold()
         self.held_out = self._hold_out(held_out, resume)
         if self.config.device is not None:
             for sae in self.given:
@@ -261,18 +256,18 @@ class Training:
             Learner(sae, self.config, rows=rows, index=i, team=team, shard=shard, finite=finite)
             for i, (sae, shard) in enumerate(zip(self.saes, shards, strict=True))
         ]
-        if self.folder is not None and resume:
-            self._resume(self.folder)
+        if self.checkpoints is not None and resume:
+            self._resume(self.checkpoints)
         self._agree()
         for sae in self.given:
             self.data.note_origin(sae)
 
-    def _resume(self, folder: Path) -> None:
+    def _resume(self, checkpoints: Checkpoints) -> None:
         with self.team.first_before_others():
-            checkpoint = load_checkpoint(folder)
-        if checkpoint is None:
+            latest = checkpoints.latest()
+        if latest is None:
             return
-        path, state = checkpoint
+        path, state = latest
         check_same_run(state, self.identity, self.config, path)
         for learner in self.learners:
             learner.cut(share=False)  # each worker reads its own atoms
@@ -509,7 +504,7 @@ class Training:
         show(newest, bar, self.step - self._shown)
         self._shown = self.step
         for record in newest:
-            tell(self.callbacks, record)
+            self.callbacks.tell(record)
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self._started - self.control.paused_seconds
@@ -535,7 +530,7 @@ class Training:
         return self.n_massive + self.learners[0].n_massive
 
     def _save(self) -> None:
-        if self.folder is None:
+        if self.checkpoints is None:
             return
         self._catch_up()
         self.seconds = self._elapsed()
@@ -553,7 +548,7 @@ class Training:
         }
         if self.team.is_first:
             tensors = [learner.tensors() for learner in self.learners]
-            save_checkpoint(self.folder, state, self.learners, tensors)
+            save_checkpoint(self.checkpoints, state, self.learners, tensors)
         else:
             for learner in self.learners:
                 learner.hand_over()
@@ -637,8 +632,11 @@ class Training:
             text += f"It could not be saved: {' '.join(self._not_saved)} "
         if self.stopped == "interrupted":
             text += "`sn.interrupted()` returns the result so far. "
-        if self._saved is not None:
-            return text + f"The same call goes on from step {self._saved} ({str(self.folder)!r})."
+        if self._saved is not None and self.checkpoints is not None:
+            return (
+                text
+                + f"The same call goes on from step {self._saved} ({str(self.checkpoints.folder)!r})."
+            )
         if self.stopped == "data ended":
             return text + "Pass data that can be read again, or ask for fewer steps."
         return text + "Pass `checkpoint=` a folder, and the same call goes on from there next time."

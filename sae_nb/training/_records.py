@@ -100,6 +100,11 @@ class History(list[TrainRecord], KnowsOtherWords):
         def __getitem__(self, index: object) -> object:
             return self.table[index] if isinstance(index, str) else super().__getitem__(index)
 
+    @classmethod
+    def from_json(cls, records: Iterable[dict[str, Any]]) -> History:
+        """Return a history from what `to_json` made of its records."""
+        return cls(TrainRecord.from_json(record) for record in records)
+
     @property
     def table(self) -> pd.DataFrame:
         """One row per record, indexed by step, each loss term in a column `parts.<name>`."""
@@ -211,44 +216,52 @@ class TrainResult(KnowsOtherWords):
         )
 
 
-def load_history(records: Iterable[dict[str, Any]]) -> History:
-    """Return history back from the JSON of its records."""
-    return History(TrainRecord.from_json(record) for record in records)
-
-
 # -------------------------------------------------------------------------------------------------
 # Who gets a record: a progress bar, and whatever the user passed.
 
 Callbacks = Callback | Iterable[Callback] | None
+"""One function that gets every record, several, or none."""
 
 
-def as_list(callbacks: Callbacks) -> list[Callback]:
-    """Return one callback, several or none as a list."""
-    if callbacks is None:
-        return []
-    is_list = isinstance(callbacks, Iterable) and not callable(callbacks)
-    several: list[Any] = list(callbacks) if is_list else [callbacks]  # type: ignore[arg-type]
-    for callback in several:
-        if not callable(callback):
-            raise TypeError(
-                f"A callback must be callable with a record, got {type(callback).__name__}. Pass a "
-                "function, e.g. `callbacks=records.append`."
-            )
-    return several
+class Listeners(list[Callback]):
+    """Who gets the records of a training: one callback, several or none, as a list.
 
+    Raises
+    ------
+    TypeError: If one of them cannot be called.
 
-def tell(callbacks: list[Callback], record: TrainRecord) -> None:
-    """Pass a record to every callback, and drop those that raise: the training outlives a panel."""
-    for callback in tuple(callbacks):
-        try:
-            callback(record)
-        except Exception as error:  # noqa: BLE001 - it is the user's code, and it is reported
-            callbacks.remove(callback)
-            warnings.warn(
-                f"A callback must not raise, but {callback!r} raised {error!r} at step "
-                f"{record.step}. It is no longer called; the training goes on.",
-                stacklevel=2,
-            )
+    Example
+    -------
+    >>> records = []
+    >>> listeners = Listeners(records.append)
+    >>> listeners.tell("a record")
+    >>> records, len(listeners)
+    (['a record'], 1)
+    """
+
+    def __init__(self, callbacks: Callbacks = None) -> None:
+        is_list = isinstance(callbacks, Iterable) and not callable(callbacks)
+        several: Any = callbacks if is_list else () if callbacks is None else (callbacks,)
+        super().__init__(several)
+        for callback in self:
+            if not callable(callback):
+                raise TypeError(
+                    f"A callback must be callable with a record, got {type(callback).__name__}. Pass a "
+                    "function, e.g. `callbacks=records.append`."
+                )
+
+    def tell(self, record: TrainRecord) -> None:
+        """Pass a record to every callback, and drop those that raise: the training outlives a panel."""
+        for callback in tuple(self):
+            try:
+                callback(record)
+            except Exception as error:  # noqa: BLE001 - it is the user's code, and it is reported
+                self.remove(callback)
+                warnings.warn(
+                    f"A callback must not raise, but {callback!r} raised {error!r} at step "
+                    f"{record.step}. It is no longer called; the training goes on.",
+                    stacklevel=2,
+                )
 
 
 def show(newest: Sequence[TrainRecord], bar: Any, advance: int) -> None:

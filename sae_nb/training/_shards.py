@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         TrainingLoss,
     )
     from sae_nb.architectures._one_step import OneStep
-    from sae_nb.architectures._recipe import Parts
+    from sae_nb.architectures._recipe import LossTerms
 
 
 class Shard:
@@ -152,7 +152,7 @@ class Shard:
         codes = sae._strengths(candidates)
         bias = sae.bias if self.team.is_first else sae.bias.detach()
         error, x_hat = self._error(codes, sae.operator.atoms(), bias, x)
-        parts: Parts = {"reconstruction": (1.0, sae._share(error, len(x)))}
+        parts: LossTerms = {"reconstruction": (1.0, sae._share(error, len(x)))}
         parts |= sae._terms(x, candidates, codes, step_fraction)
         sae._revive(parts, x, x - x_hat, *own, partial(_DeadInAll, self))
         return self._alike(TrainingLoss.of(parts, codes, x_hat))

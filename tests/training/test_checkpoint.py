@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from warm_python import WarmPython
 
-from sae_nb.training import TrainConfig, TrainResult, train
+from sae_nb.training import Checkpoints, TrainConfig, TrainResult, train
 from sae_nb.training._checkpoint import check_same_run
 
 pytestmark = pytest.mark.slow
@@ -396,19 +396,18 @@ def test_kill_at_every_file_operation_and_step_resumes_bit_exactly(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     """Held by a process that is killed, the folder is free at once."""
-    from sae_nb.training._checkpoint import hold_checkpoints
-
-    folder = tmp_path / "run"
+    checkpoints = Checkpoints(tmp_path / "run")
     held, give = os.pipe()
     child = os.fork()
     if child == 0:
-        lock = hold_checkpoints(folder)
+        checkpoints.hold()
         os.write(give, b"x")
-        while lock.is_held:
+        while True:
             time.sleep(60)
     assert os.read(held, 1) == b"x"
     with pytest.raises(ValueError, match="one training at a time"):
-        hold_checkpoints(folder)
+        Checkpoints(tmp_path / "run").hold()
     os.kill(child, 9)
     os.waitpid(child, 0)
-    hold_checkpoints(folder).release()
+    checkpoints.hold()
+    checkpoints.release()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.training import TrainConfig, TrainRecord, train
+from sae_nb.training import Checkpoints, TrainConfig, TrainRecord, train
 
 SHORT = TrainConfig(steps=40, batch_size=64, log_every=5)
 
@@ -447,10 +447,10 @@ def test_ctrl_c_goes_on_when_the_disk_is_full(
     config = replace(SHORT, checkpoint=tmp_path, checkpoint_every=10)
     write = _loop.save_checkpoint
 
-    def full(folder: Path, state: dict[str, Any], *rest: Any) -> None:
+    def full(checkpoints: Checkpoints, state: dict[str, Any], *rest: Any) -> None:
         if state["step"] == 15:
             raise OSError(28, "No space left on device")
-        write(folder, state, *rest)
+        write(checkpoints, state, *rest)
 
     monkeypatch.setattr(_loop, "save_checkpoint", full)
     says = r"could not be saved.*No space left.*goes on from step 10"

@@ -33,7 +33,7 @@ from sae_nb.training._config import chosen_config
 from sae_nb.training._learner import Learner
 from sae_nb.training._loop import Training
 from sae_nb.training._process_group import current_team
-from sae_nb.training._records import History, show, tell
+from sae_nb.training._records import History, Listeners, show
 from sae_nb.training._sources import TrainingData, fingerprint, sites_of
 
 # Workers
@@ -352,10 +352,10 @@ def test_callbacks_that_raise_are_dropped() -> None:
     def bad(_: Any) -> None:
         raise ValueError("no")
 
-    callbacks = [bad, lambda record: seen.append(record.step)]
+    callbacks = Listeners([bad, lambda record: seen.append(record.step)])
     with pytest.warns(UserWarning, match="at step 4"):
-        tell(callbacks, record_of(4))
-    tell(callbacks, record_of(5))
+        callbacks.tell(record_of(4))
+    callbacks.tell(record_of(5))
     assert (seen, len(callbacks)) == ([4, 5], 1)
 
 

@@ -14,20 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.dynamics import States, TokenKind, capture_states, check_cuts, check_states
-from sae_nb.files import inputs_digest, read_tensors, remove_folder, write_folder, write_json
+from sae_nb.files import inputs_digest, read_tensors, write_json, write_tensors
 from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
-from sae_nb.training import Change, History, TrainRecord
-from sae_nb.training._checkpoint import (
-    KIND,
-    POINTER,
-    check_folder,
-    hold_checkpoints,
-    load_checkpoint,
-    without_place,
-)
-from sae_nb.training._control import Control
-from sae_nb.training._records import Callbacks, Stopped, as_list, load_history, tell
+from sae_nb.training import Callbacks, Change, Checkpoints, Control, History, Listeners, TrainRecord
 from sae_nb_studies._muon import Muon
 from sae_nb_studies.dynamics.raptor._config import OWN_BUSINESS, RaptorConfig
 from sae_nb_studies.dynamics.raptor._raptor import BlockSizes, Raptor
@@ -156,24 +146,17 @@ def token_weights(kinds: Sequence[TokenKind], weights: Sequence[float]) -> Tenso
 # A Raptor in training on disk: weights, moments, step and records, verified when read.
 
 
-def save_raptor_checkpoint(folder: Path, training: RaptorTraining) -> None:
+def save_raptor_checkpoint(checkpoints: Checkpoints, training: RaptorTraining) -> None:
     """Write one checkpoint, whole or not at all, then remove those before it."""
-    name = f"step-{training.step:08d}"
-    tensors = {
-        "raptor.safetensors": training.raptor.state_dict(),
-        "optimiser.safetensors": _moments(training),
-    }
-    state = {"state.json": _facts(training)}
-    write_folder(folder / name, KIND, json=state, tensors=tensors, step=training.step)
-    write_json(folder / POINTER, {"kind": KIND, "latest": name})
-    for older in folder.glob("step-*"):
-        if older.name != name:
-            remove_folder(older)
+    with checkpoints.new(training.step) as unfinished:
+        write_json(unfinished / "state.json", _facts(training))
+        write_tensors(unfinished / "raptor.safetensors", training.raptor.state_dict())
+        write_tensors(unfinished / "optimiser.safetensors", _moments(training))
 
 
-def load_raptor_checkpoint(folder: Path, training: RaptorTraining) -> None:
+def load_raptor_checkpoint(checkpoints: Checkpoints, training: RaptorTraining) -> None:
     """Put a checkpoint's tensors and numbers back; nothing happens where there is none."""
-    found = load_checkpoint(folder)
+    found = checkpoints.latest()
     if found is None:
         return
     path, facts = found
@@ -182,7 +165,7 @@ def load_raptor_checkpoint(folder: Path, training: RaptorTraining) -> None:
     _load_moments(training, read_tensors(path / "optimiser.safetensors"))
     training.step, training.seconds = facts["step"], facts["seconds"]
     training.peak = facts["peak"]
-    training.history[:] = load_history(facts["history"])
+    training.history[:] = History.from_json(facts["history"])
     training.changes = [Change(**change) for change in facts["changes"]]
 
 
@@ -191,7 +174,7 @@ def _facts(training: RaptorTraining) -> dict[str, Any]:
         "step": training.step,
         "seconds": training.seconds,
         "peak": training.peak,
-        "config": without_place(training.config.to_json()),
+        "config": training.config.to_json() | {"checkpoint": None},
         "identity": _identity(training),
         "history": [record.to_json() for record in training.history],
         "changes": [asdict(change) for change in training.changes],
@@ -267,7 +250,7 @@ class RaptorResult(Finding):
     skipped: tuple[str, ...] = ()
     """Kinds of token the teacher does not have, whose weight went to the others."""
 
-    stopped: Stopped | None = None
+    stopped: str | None = None
     """Reason it ended before its last step; None if it did not."""
 
     changes: tuple[Change, ...] = ()
@@ -310,8 +293,8 @@ class RaptorTraining:
     ) -> None:
         check_depth(raptor, states)
         self.raptor, self.config, self.kinds = raptor, config, tuple(kinds)
-        self.control, self.callbacks = Control(), as_list(callbacks)
-        self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
+        self.control, self.callbacks = Control(), Listeners(callbacks)
+        self.checkpoints = None if config.checkpoint is None else Checkpoints(config.checkpoint)
         self.states = states
         order = torch.randperm(len(states), generator=torch.Generator().manual_seed(config.seed))
         n_test = config.n_test(len(states))
@@ -323,13 +306,14 @@ class RaptorTraining:
         self.peak = config.learning_rate
         self.optimisers = self._new_optimisers()
         self.step, self.seconds = 0, 0.0
-        self.stopped: Stopped | None = None
+        self.stopped: str | None = None
         self._not_saved, self._torn = "", False
         self.history, self.changes = History(), list[Change]()
-        self._lock = None if self.folder is None else hold_checkpoints(self.folder)
-        if self.folder is not None and resume:
+        if self.checkpoints is not None:
+            self.checkpoints.hold()
             try:
-                load_raptor_checkpoint(self.folder, self)
+                if resume:
+                    load_raptor_checkpoint(self.checkpoints, self)
             except BaseException:
                 self._let_go()
                 raise
@@ -406,14 +390,16 @@ class RaptorTraining:
             f"Training was interrupted after step {self.step} of {self.config.steps}; the Raptor keeps the "
             f"weights of that step. {self._not_saved}`sn.interrupted()` returns the result so far. "
         )
-        if self.folder is None:
+        if self.checkpoints is None:
             return (
                 text
                 + "Set `checkpoint` in its config, and the same call goes on from there next time."
             )
-        return text + f"The same call goes on from its checkpoint in {str(self.folder)!r}."
+        return (
+            text + f"The same call goes on from its checkpoint in {str(self.checkpoints.folder)!r}."
+        )
 
-    def _until_stopped(self, bar: Any) -> Stopped | None:
+    def _until_stopped(self, bar: Any) -> str | None:
         try:
             return self._steps(bar)
         except KeyboardInterrupt:
@@ -421,7 +407,7 @@ class RaptorTraining:
             self.control.stop("interrupted")
             return "interrupted"
 
-    def _steps(self, bar: Any) -> Stopped | None:
+    def _steps(self, bar: Any) -> str | None:
         self.raptor.train()
         while self.step < self.config.steps:
             with self.control.turn() as go_on:
@@ -433,7 +419,7 @@ class RaptorTraining:
             bar.update()
             if record is not None:
                 bar.set_postfix({"loss": record.loss, "R²": record.r2}, refresh=False)
-                tell(self.callbacks, record)
+                self.callbacks.tell(record)
             if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
                 self._save()
         return None
@@ -565,13 +551,13 @@ class RaptorTraining:
 
     def _let_go(self) -> None:
         """Free the checkpoints for another training."""
-        if self._lock is not None:
-            self._lock.release()
+        if self.checkpoints is not None:
+            self.checkpoints.release()
 
     def _save(self) -> None:
-        if self.folder is not None:
+        if self.checkpoints is not None:
             self.seconds = self._elapsed()
-            save_raptor_checkpoint(Path(self.folder), self)
+            save_raptor_checkpoint(self.checkpoints, self)
 
 
 def _check_source(

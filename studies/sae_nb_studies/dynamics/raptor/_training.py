@@ -11,8 +11,7 @@ from torch import Tensor
 
 from sae_nb.checks import checked
 from sae_nb.interrupts import Interrupted
-from sae_nb.training._control import BackgroundRun, deferred_interrupts
-from sae_nb.training._records import Callbacks
+from sae_nb.training import BackgroundRun, Callbacks
 from sae_nb_studies.dynamics.raptor._loop import RaptorResult, RaptorTraining
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def train_raptor(
         callbacks=callbacks,
         resume=resume,
     )
-    with deferred_interrupts(training.control):
+    with training.control.deferred_interrupts():
         training.run(progress=progress)
     result = training.result()
     if training.control.stop_reason == "interrupted":
