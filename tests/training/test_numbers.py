@@ -20,6 +20,7 @@ import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.temporal import SequenceRows, Sequences
 from sae_nb.training import (
+    Checkpoints,
     Team,
     TrainConfig,
     TrainRecord,
@@ -518,7 +519,7 @@ def test_an_end_says_where_it_goes_on(
 ) -> None:
     training: Any = SimpleNamespace(
         stopped=stopped, kept=kept, step=3, config=TrainConfig(steps=9), _saved=saved, _not_saved=[],
-        folder="f",
+        checkpoints=Checkpoints("f"),
     )  # fmt: skip
     said = Training.ending(training)
     assert all(one in said for one in words)
