@@ -246,7 +246,7 @@ def dimensions(x: Float[Tensor, "n d_in"], *, seed: Seed = 0) -> Dimensions:
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     near, tree = (rows[order[:most].sort().values] for most in (NEIGHBOUR_ROWS, TREE_ROWS))
     centred = rows - rows.mean(dim=0)
-    eigenvalues = torch.linalg.eigvalsh(torch.atleast_2d(rows.T.cov())).flip(0).clamp_min(0)
+    eigenvalues = torch.linalg.eigvalsh(rows.T.cov().view(rows.shape[1], -1)).flip(0).clamp_min(0)
     enough = int((eigenvalues.cumsum(0) < SHARE * eigenvalues.sum()).sum()) + 1
     spectra = [
         ("effective rank", effective_rank(centred), "variance", True),
