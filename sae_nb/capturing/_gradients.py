@@ -15,7 +15,6 @@ from sae_nb.checks import check_classes, same_length, shown
 from sae_nb.files._fingerprints import tensor_bytes
 from sae_nb.models import HookPoint
 from sae_nb.models._answers import Answer
-from sae_nb.models._hook_points import check_writable
 from sae_nb.models._interventions import Backend
 from sae_nb.models._running import Runner
 
@@ -191,7 +190,7 @@ def differentiating(
 ) -> Runner:
     """Return what reads a model at some hook points, with a zero added there for the loss's gradient."""
     for point in points.values():
-        check_writable(point)
+        point.check_writable()
     return Runner(model, read=points, grad=points, method=loss.method, backend=backend, every=True)
 
 

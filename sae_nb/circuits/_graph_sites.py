@@ -11,7 +11,6 @@ from sae_nb.activations._sites import check_one_place
 from sae_nb.activations.tokens import token_texts
 from sae_nb.checks import as_dictionary, shown
 from sae_nb.circuits._passes import Layer
-from sae_nb.models._inputs import read_again
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -106,14 +105,13 @@ def one_input(model: LiveModel, inputs: Inputs, *, name: str = "inputs") -> Batc
 
 def kept_input(model: LiveModel, batch: Batch) -> Tensor:
     """Return what the model reads: token ids, pixel values, a sound, or a row."""
-    read = read_again(model, batch)
+    read = batch.as_inputs(model)
     return read if isinstance(read, Tensor) else read["pixel_values"]
 
 
 def given_again(model: LiveModel, kept: Tensor) -> Tensor | dict[str, Tensor]:
     """Return what was kept in the form that the model reads; older files have an image's bytes."""
-    pixels = model.modality.is_image or model.frames is not None
-    return {"pixel_values": kept} if pixels and kept.is_floating_point() else kept
+    return {"pixel_values": kept} if model.reads_pixels and kept.is_floating_point() else kept
 
 
 def position_texts(model: LiveModel, batch: Batch, n: int) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from sae_nb.circuits._heads import written_by_heads
 from sae_nb.findings import Finding
 from sae_nb.lenses._head import head_of
 from sae_nb.models import HookPointNotFound
-from sae_nb.models._attention import Calculated, Place, attentions, heads_at, watching
+from sae_nb.models._attention import AttentionParts, AttentionPlace, attentions, heads_at, watching
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
@@ -302,10 +302,10 @@ class _Sums:
 
     def __init__(self, model: LiveModel, scores: tuple[str, ...]) -> None:
         self.model, self.scores = model, scores
-        self.sums: dict[tuple[Place, str], Score] = defaultdict(
+        self.sums: dict[tuple[AttentionPlace, str], Score] = defaultdict(
             lambda: torch.zeros((), dtype=torch.float64)
         )
-        self.n: dict[tuple[Place, str], int] = defaultdict(int)
+        self.n: dict[tuple[AttentionPlace, str], int] = defaultdict(int)
 
     def add(
         self,
@@ -320,7 +320,7 @@ class _Sums:
         if "copying" in scores and generator is not None:
             copying = _Copying.drawn(self.model, batch, generator)
 
-        def see(place: Place, seen: Calculated) -> None:
+        def see(place: AttentionPlace, seen: AttentionParts) -> None:
             ids = batch.token_ids
             if place.stream == "encoder" and batch.encoder is not None:
                 ids = batch.encoder.token_ids
@@ -343,14 +343,14 @@ class _Sums:
         with torch.no_grad(), watching(self.model, see):
             run(self.model, batch, answer="end")
 
-    def _count(self, place: Place, name: str, x: Float[Tensor, "heads n"] | None) -> None:
+    def _count(self, place: AttentionPlace, name: str, x: Float[Tensor, "heads n"] | None) -> None:
         if x is not None and x.shape[1]:
             self.sums[place, name] = self.sums[place, name] + x.double().sum(dim=1).cpu()
             self.n[place, name] += x.shape[1]
 
     def _of(
         self,
-        place: Place,
+        place: AttentionPlace,
         pattern: Pattern,
         ids: Int[Tensor, "batch time"] | None,
         scores: tuple[str, ...],

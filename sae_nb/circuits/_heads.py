@@ -31,7 +31,7 @@ from sae_nb.circuits._graph_sites import one_by_one
 from sae_nb.circuits._passes import Trace
 from sae_nb.circuits._patching import of_each
 from sae_nb.findings import Finding
-from sae_nb.models._freezing import Frozen, check_frozen, points_of
+from sae_nb.models._freezing import Frozen, points_of
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def direct_effects(model: LiveModel, inputs: Inputs, answers: Questions = None) 
             name, measure = asked(model, answer, ran.answer.kind, question)
             value = measure(answer)
             slopes = ran.gradients(value)
-        check_frozen(frozen, model, batch, cut)
+        frozen.check(model, batch, cut)
         names.add(name)
         measured.append(float(value.detach()))
         by_place = []
@@ -432,7 +432,7 @@ def _contextual(
 ) -> Float[Tensor, "layers parts"]:
     """β of the answer for every part: copies hold β + γ, 0, and γ and β of each part of a block."""
     cut = ("attn_out", "mlp_out") if attention else ("mlp_out",)
-    check_frozen(one.frozen, one.model, one.batch, cut)
+    one.frozen.check(one.model, one.batch, cut)
     values = []
     for i, (place, mean) in enumerate(zip(one.places, means, strict=True)):
         for parts in blocks(one.n_parts(mean)):

@@ -16,7 +16,7 @@ from sae_nb.activations._sites import reconstruction, written_codes
 from sae_nb.capturing._batch_rows import batch_rows
 from sae_nb.checks import check_atom
 from sae_nb.evaluation.causal._outcomes import Outcome, Target, outcome_of
-from sae_nb.models._freezing import Frozen, check_frozen
+from sae_nb.models._freezing import Frozen
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Trace:
         self.reads = [clean.states[place] for place in self._read_at]
         self.also = [clean.states[place] for place in also]
         cut = {layer.write.kind.removeprefix("decoder.") for layer in passes.layers}
-        check_frozen(frozen, model, passes.batch, sorted({"mlp_out", *cut}))
+        frozen.check(model, passes.batch, sorted({"mlp_out", *cut}))
         with torch.enable_grad():
             self.answer, self.kind = clean.answer.one(), clean.answer.kind
         self.written = tuple(self._written(i) for i in range(len(passes.layers)))

@@ -23,7 +23,7 @@ from sae_nb.circuits._asked import blocks, check_span, measured_copies
 from sae_nb.circuits._heads import places_of
 from sae_nb.circuits._patching import Pair, both_runs
 from sae_nb.findings import Finding, column
-from sae_nb.models._attention import Calculated, Place, Side, watching
+from sae_nb.models._attention import AttentionParts, AttentionPlace, Side, watching
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _moved(
     for block in blocks(len(rows)):
         chosen = [rows[i] for i in block]
 
-        def change(place: Place, side: Side, x: Tensor, chosen: Any = chosen) -> Tensor:
+        def change(place: AttentionPlace, side: Side, x: Tensor, chosen: Any = chosen) -> Tensor:
             if place.stream in ("encoder", "cross"):
                 return x
             x = x.clone()
@@ -230,7 +230,7 @@ def _heard(
     layer, head = sender
     found: dict[int, dict[Side, Tensor]] = {}
 
-    def see(place: Place, seen: Calculated) -> None:
+    def see(place: AttentionPlace, seen: AttentionParts) -> None:
         if place.layer in layers and place.stream in ("", "decoder"):
             found[place.layer] = dict(zip(SIDES, (seen.query, seen.key, seen.value), strict=True))
 

@@ -22,7 +22,7 @@ from sae_nb.checks import Seed, checked
 from sae_nb.circuits._asked import written_at
 from sae_nb.circuits._graph_sites import one_input, position_texts
 from sae_nb.findings import Finding
-from sae_nb.models._attention import Calculated, Place, watching
+from sae_nb.models._attention import AttentionParts, AttentionPlace, watching
 from sae_nb.models._facts import model_type
 from sae_nb.models._freezing import Frozen, check_sum
 from sae_nb.models._running import run
@@ -271,7 +271,7 @@ class _Ends:
 
     def __init__(self, model: LiveModel, batch: Batch, layer: int, head: int) -> None:
         self.model, self.batch, self.head = model, batch, head
-        self._place = Place("decoder" if model.streams else "", layer)
+        self._place = AttentionPlace("decoder" if model.streams else "", layer)
         self._put = f"resid_pre.{layer}"
         self._frozen = Frozen(model)
         states: list[Tensor] = []
@@ -305,10 +305,12 @@ class _Ends:
         difference = scores[:, key] - scores[:, seen].mean(dim=1)
         return found.pattern[:, self.head, query, key], difference
 
-    def _run(self, put: Tensor | Callable[[Tensor], Tensor], frozen: Frozen | None) -> Calculated:
-        found: list[Calculated] = []
+    def _run(
+        self, put: Tensor | Callable[[Tensor], Tensor], frozen: Frozen | None
+    ) -> AttentionParts:
+        found: list[AttentionParts] = []
 
-        def see(place: Place, seen: Calculated) -> None:
+        def see(place: AttentionPlace, seen: AttentionParts) -> None:
             if place == self._place:
                 found.append(seen)
                 raise _Seen

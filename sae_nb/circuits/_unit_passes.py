@@ -25,7 +25,7 @@ from sae_nb.circuits._passes import Layer, Passes, positions_for
 from sae_nb.circuits._proportional import in_proportion
 from sae_nb.circuits._sites import NEURONS, AtomSite, NeuronSite, Site, sites_of
 from sae_nb.evaluation.causal._outcomes import outcome_of
-from sae_nb.models._freezing import Frozen, check_frozen
+from sae_nb.models._freezing import Frozen
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def linear_run(
     with torch.enable_grad(), frozen:
         puts = [*in_proportion(mlps), *changes]
         found = run(passes.model, passes.batch, read=read, put=puts, grad=list(grad), answer="end")
-    check_frozen(frozen, passes.model, passes.batch)
+    frozen.check(passes.model, passes.batch)
     return found
 
 

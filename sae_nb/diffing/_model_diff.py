@@ -28,7 +28,7 @@ from sae_nb.diffing._page import changed_page
 from sae_nb.files._atomic import write_bytes
 from sae_nb.findings import Plotted
 from sae_nb.models import outcome_names
-from sae_nb.models._prefix_cache import Below
+from sae_nb.models._prefix_cache import PrefixCache
 from sae_nb.models._running import Run, run
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Bootstrap
@@ -248,7 +248,7 @@ class _Pair:
         """
         left = [0.0] * len(directions)
         fell: list[Tensor | float] = [0.0] * len(directions)
-        below = Below(self.b, [self.b.hook_point(name)])
+        below = PrefixCache(self.b, [self.b.hook_point(name)])
         for batch in self.batches:
             first = run(self.a, batch, read=[name])
             theirs = first.states[name]

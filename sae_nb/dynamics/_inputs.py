@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from sae_nb.models._inputs import described, read_again
+from sae_nb.models._inputs import described
 from sae_nb.models._one_input import outcome_names
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def depth_inputs(model: LiveModel, inputs: Inputs) -> DepthInputs:
         )
     parts, shown, n, name = [], [], 0, ""
     for batch in model.batches(inputs):
-        read = read_again(model, batch)
+        read = batch.as_inputs(model)
         name, part = next(iter(read.items())) if isinstance(read, dict) else ("", read)
         parts.append(part)
         if batch.pictures is not None:

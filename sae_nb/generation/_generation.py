@@ -21,7 +21,7 @@ from sae_nb.activations.tokens import describe_ids, texts_to_draw
 from sae_nb.checks import LARGEST, check_atom, check_count, check_real, check_seed, shown
 from sae_nb.generation._continuing import Continuation, shared_beginning
 from sae_nb.generation._writing import check_length, check_writer, text_of
-from sae_nb.models._generation import Begun, Choice, Stream, prompt_row
+from sae_nb.models._generation import Begun, Choice, TokenStream, prompt_row
 from sae_nb.models._interventions import Intervention
 from sae_nb.models._one_input import placed_in
 from sae_nb.models._running import intervening
@@ -160,7 +160,7 @@ class Branch:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: TokenStream,
         rows: Sequence[Written],
         fork: Fork | None = None,
         added: Sequence[Added] = (),
@@ -240,7 +240,7 @@ class Generation:
         self.images = None if self._source is None else placed_in(self._source)
         placed = [i for i, token in enumerate(row.ids.tolist()) if token in model.placeholders]
         self.of_images = range(placed[0], placed[-1] + 1) if placed else range(0)
-        stream = Stream(model, [row], Choice(temperature, check_seed(seed)))
+        stream = TokenStream(model, [row], Choice(temperature, check_seed(seed)))
         root = Branch(stream, [Written()])
         self._read(root)
         self.branches = [root]

@@ -12,7 +12,6 @@ from torch import Tensor
 from sae_nb.checks import Count, at_least, checked
 from sae_nb.lenses._jacobian import repeated
 from sae_nb.lenses._rows import kept_places, valid_places
-from sae_nb.models._hook_points import check_writable
 from sae_nb.models._running import Run, run
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def measured_effects(
     torch.Size([3, 10])
     """
     point = model.hook_point(hook_point)
-    check_writable(point)
+    point.check_writable()
     size = (
         [float(strengths)] * len(directions)
         if isinstance(strengths, float | int)

@@ -46,7 +46,7 @@ class Attention:
     """Rows of the pattern sum to 1; heads that share values (grouped queries) have a copy each."""
 
 
-class Calculated(NamedTuple):
+class AttentionParts(NamedTuple):
     """What a layer's attention calculates with, a copy of shared keys and values for each head; fp32."""
 
     query: Float[Tensor, "batch heads time d"]
@@ -59,35 +59,35 @@ class Calculated(NamedTuple):
     """Of query · key in the score, before a softcap and a mask."""
 
 
-Seen = Callable[["Place", Calculated], object]
-Change = Callable[["Place", Side, Tensor], Tensor]
+Seen = Callable[["AttentionPlace", AttentionParts], object]
+Change = Callable[["AttentionPlace", Side, Tensor], Tensor]
 """From the queries, keys or values of a layer, (batch, heads, positions, d), to others of as many heads."""
 
 
-class Place(NamedTuple):
+class AttentionPlace(NamedTuple):
     """One of a model's attentions."""
 
     stream: Stream
     layer: int
 
 
-def attentions(model: LiveModel) -> list[Place]:
+def attentions(model: LiveModel) -> list[AttentionPlace]:
     """Return every attention of a model, in the order in which a pass computes them."""
     if not model.streams:
-        return [Place("", layer) for layer in range(model.n_layers or 0)]
+        return [AttentionPlace("", layer) for layer in range(model.n_layers or 0)]
     points = [str(point) for point in model.hook_points()]
     decoder = [int(p.rpartition(".")[2]) for p in points if p.startswith("decoder.attn_out.")]
     found = [
-        Place("encoder", int(p.rpartition(".")[2]))
+        AttentionPlace("encoder", int(p.rpartition(".")[2]))
         for p in points
         if p.startswith("encoder.attn_out.")
     ]
     for layer in decoder:
-        found += [Place("decoder", layer), Place("cross", layer)]
+        found += [AttentionPlace("decoder", layer), AttentionPlace("cross", layer)]
     return found
 
 
-def heads_at(model: LiveModel, place: Place) -> int:
+def heads_at(model: LiveModel, place: AttentionPlace) -> int:
     """Return how many heads an attention has; 0 where that is not known."""
     half: Literal["encoder", "decoder"] = "encoder" if place.stream == "encoder" else "decoder"
     return facts.head_count(model.module, half if model.streams else None) or 0
@@ -97,7 +97,7 @@ def read_attention(model: LiveModel, batch: Batch, layer: int) -> Attention:
     """Run the model on a batch of one input and return what the heads of a layer did."""
     found: list[Attention] = []
 
-    def keep(place: Place, seen: Calculated) -> None:
+    def keep(place: AttentionPlace, seen: AttentionParts) -> None:
         if place.layer == layer:
             found.append(Attention(pattern=seen.pattern[0], values=seen.value[0]))
 
@@ -171,7 +171,7 @@ class _Watching(TorchFunctionMode):
     """Follows attention through the calls of torch that it is made of."""
 
     def __init__(
-        self, places: Sequence[tuple[Place, int]], seen: Seen | None, change: Change | None
+        self, places: Sequence[tuple[AttentionPlace, int]], seen: Seen | None, change: Change | None
     ) -> None:
         super().__init__()
         self.n_calls = 0
@@ -209,7 +209,7 @@ class _Watching(TorchFunctionMode):
         return func(*args, **kwargs)
 
     @property
-    def _place(self) -> Place:
+    def _place(self) -> AttentionPlace:
         return self._places[self.n_calls % len(self._places)][0]
 
     @property
@@ -235,7 +235,7 @@ class _Watching(TorchFunctionMode):
             query = given["query"].detach().float()
             scale = given.get("scale")
             each = query.shape[-3]
-            seen = Calculated(
+            seen = AttentionParts(
                 query=query,
                 key=_of_each_head(given["key"].detach().float(), each),
                 value=_of_each_head(given["value"].detach().float(), each),
@@ -270,7 +270,7 @@ class _Watching(TorchFunctionMode):
                 query, key = self._parts
                 self._seen(
                     self._place,
-                    Calculated(
+                    AttentionParts(
                         query=query.detach().float(),
                         key=key.detach().float(),
                         value=heads.detach().float(),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +193,19 @@ def verify(model: Runs, found: Structure, turns: Turns) -> None:
 
 # -------------------------------------------------------------------------------------------------
 # Inputs to try.
+
+
+def trial_pass(model: Runs) -> bool:
+    """Run the module once over made-up inputs, for hooks that look, and return whether it ran on any of them.
+
+    The caller holds the model's lock.
+    """
+    with torch.no_grad():
+        for args, kwargs in arguments_to_try(model):
+            with suppress(Exception):  # they may not be what it reads
+                model.module(*args, **kwargs)
+                return True
+    return False
 
 
 def arguments_to_try(model: Runs) -> Iterator[Arguments]:

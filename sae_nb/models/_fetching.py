@@ -111,7 +111,7 @@ class Fetched:
         return index if self.revision is None else (*index, "hub")
 
 
-FETCHED = {
+FETCHABLE = {
     "smollm2-135m": Fetched(
         what="SmolLM2-135M-Instruct, 30 blocks of width 576",
         model_type="llama",
@@ -247,10 +247,10 @@ def fetch_model(name: str, source: Source | None = None, *, accept_terms: bool =
     ...
     ValueError: `name` must be one of the models that can be fetched, smollm2-135m, gemma-3-270m, ...
     """
-    entry = FETCHED.get(name)
+    entry = FETCHABLE.get(name)
     if entry is None:
         raise ValueError(
-            f"`name` must be one of the models that can be fetched, {', '.join(FETCHED)}, got {name!r}. A "
+            f"`name` must be one of the models that can be fetched, {', '.join(FETCHABLE)}, got {name!r}. A "
             "model of the hub is fetched by sn.load_model with its own name, such as "
             "sn.load_model('owner/model')."
         )
@@ -318,7 +318,7 @@ def _fetch(packed: Packed, folder: Path) -> None:
 
 def fetched_folder(name: str) -> Path:
     """Return where a model lies that was fetched; else a FileNotFoundError names every way to have it."""
-    entry = FETCHED[name]
+    entry = FETCHABLE[name]
     folder = cache_folder("models") / name
     if os.path.isfile(folder / MANIFEST):  # no error where rights are missing
         read_manifest(folder, _KIND, verify="sizes")

@@ -4,7 +4,7 @@ Attention goes through `scaled_dot_product_attention` or a softmax outside of ML
 held there. A norm is held by what it does: each module with vectors for weights, and each of torch's own
 functions of norms, is tried where it runs (`_norms.tried`), and one that is a norm answers with its own gain
 and bias at the scale that it had, γ ⊙ C x · s + b. Whether nothing is left that is not linear, a pass shows
-(`check_frozen`).
+(`Frozen.check`).
 """
 
 from __future__ import annotations
@@ -125,6 +125,32 @@ class Frozen(TorchFunctionMode):
         while self._undo:
             self._undo.pop()()
         self._model.lock.release()
+
+    def check(self, model: LiveModel, batch: Batch, cut: Sequence[str] = ("mlp_out",)) -> None:
+        """Refuse what is not linear in its stream but at some kinds of hook point, while all else is held.
+
+        A pass of three copies shows it: of the stream as it is, of none, and of half of it, which must lie in
+        the midst at every block. What is computed at the hook points `cut` is put in the midst.
+
+        Raises
+        ------
+        ValueError: If attention goes another way, or something that is held elsewhere is not here.
+        """
+        layers = model.n_layers or 0
+        if self._attention_held and self.n_patterns < layers:
+            raise ValueError(
+                "Attention must be computed by torch's scaled_dot_product_attention or a softmax, at least "
+                f"once a layer, to be frozen: {model.name} has {layers} layers, and {self.n_patterns} "
+                'were seen. Load it with attn_implementation="sdpa", if its class can.'
+            )
+        known: set[object] = vars(model).setdefault("linear_where_cut", set())
+        kind = (tuple(sorted(cut)), self._attention_held)
+        if kind in known:
+            return
+        place, share = _bent(self, model, batch, cut)
+        if not share <= _close(model):
+            raise _not_linear(model, f"what reaches {place} is off by {share:.0%} of itself")
+        known.add(kind)
 
     @contextmanager
     def trying(self) -> Iterator[None]:
@@ -261,35 +287,6 @@ def _fits(module: nn.Module, x: Tensor) -> bool:
     """Whether each weight is a vector, or has the form of what is read, head by head."""
     shapes = (weight.shape for weight in module.parameters())
     return all(x.shape[x.ndim - len(s) :] == s or s.numel() == s[-1] for s in shapes if s)
-
-
-def check_frozen(
-    frozen: Frozen, model: LiveModel, batch: Batch, cut: Sequence[str] = ("mlp_out",)
-) -> None:
-    """Refuse what is not linear in its stream but at some kinds of hook point, while all else is held.
-
-    A pass of three copies shows it: of the stream as it is, of none, and of half of it, which must lie in the
-    midst at every block. What is computed at the hook points `cut` is put in the midst.
-
-    Raises
-    ------
-    ValueError: If attention goes another way, or something that is held elsewhere is not here.
-    """
-    layers = model.n_layers or 0
-    if frozen._attention_held and frozen.n_patterns < layers:
-        raise ValueError(
-            "Attention must be computed by torch's scaled_dot_product_attention or a softmax, at least "
-            f"once a layer, to be frozen: {model.name} has {layers} layers, and {frozen.n_patterns} "
-            'were seen. Load it with attn_implementation="sdpa", if its class can.'
-        )
-    known: set[object] = vars(model).setdefault("linear_where_cut", set())
-    kind = (tuple(sorted(cut)), frozen._attention_held)
-    if kind in known:
-        return
-    place, share = _bent(frozen, model, batch, cut)
-    if not share <= _close(model):
-        raise _not_linear(model, f"what reaches {place} is off by {share:.0%} of itself")
-    known.add(kind)
 
 
 def check_sum(parts: Float[Tensor, "..."], whole: Float[Tensor, "..."], model: LiveModel) -> None:

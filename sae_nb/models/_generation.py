@@ -73,7 +73,7 @@ def _continue_texts(
     return texts[0] if single else texts
 
 
-class Stream:
+class TokenStream:
     """Texts that grow by one token a row whenever `step` is called, as `continue_texts` writes them.
 
     Each step is one forward pass: it reads what was not read yet and appends the token that comes next.
@@ -84,7 +84,7 @@ class Stream:
     -------
     >>> import sae_nb as sn
     >>> model = sn.load_model("tiny-gpt")
-    >>> stream = Stream.of(model, "The list of")
+    >>> stream = TokenStream.of(model, "The list of")
     >>> new = [int(stream.step()[0]) for _ in range(3)]
     >>> new == model.generate("The list of", 3, return_ids=True, echo=False).tolist()
     True
@@ -127,7 +127,7 @@ class Stream:
     @classmethod
     def of(
         cls, model: LiveModel, prompt: Inputs, temperature: float = 0.0, seed: int | None = None
-    ) -> Stream:
+    ) -> TokenStream:
         """Return the stream of one prompt."""
         _check_generates(model)
         return cls(model, [prompt_row(model, prompt)], Choice(temperature, seed))
@@ -271,7 +271,7 @@ class Stream:
         if before is not None:
             self._choose.go_back(before)
 
-    def forked(self, n_columns: int, row: int = 0, n_rows: int = 1) -> Stream:
+    def forked(self, n_columns: int, row: int = 0, n_rows: int = 1) -> TokenStream:
         """Return a stream that continues from the first columns (≥ 1) of a row, several times over.
 
         All its rows draw with the random numbers that this one drew with. The last of these columns is read
@@ -595,7 +595,7 @@ def _continued(
     """Return the new tokens of every prompt, up to and with its end-of-text token."""
 
     def arguments(texts: Sequence[Tensor]) -> facts.Arguments:
-        return Stream(model, texts, use_cache=False).arguments()
+        return TokenStream(model, texts, use_cache=False).arguments()
 
     # Where padding would be read as text, only equal lengths go together.
     texts = [prompt.ids for prompt in prompts]
@@ -610,7 +610,7 @@ def _continued(
     out: list[Tensor | None] = [None] * len(prompts)
     for rows in groups.values():
         given = [prompts[row] for row in rows]
-        stream = Stream(model, given, choose, use_cache=use_cache, n_new=n_new)
+        stream = TokenStream(model, given, choose, use_cache=use_cache, n_new=n_new)
         with model.lock:
             for _ in range(n_new):
                 if not bool(stream.alive.any()):

@@ -126,6 +126,15 @@ class HookPoint(str):
             return (self.runs - 1,)
         return (self.step,) if isinstance(self.step, int) else self.step
 
+    def check_writable(self) -> None:
+        """Refuse to edit a hook point where an edit would reach only part of the network."""
+        if not self.writable:
+            raise ValueError(
+                f'"{self}" can be read but not edited: the module there sees one of two uses of this '
+                f'value. Edit "attn_out.{self.layer}" (its sum with resid_pre is this value) or '
+                f'"resid_post.{self.layer}".'
+            )
+
     @property
     def kind(self) -> str:
         """The name without its layer: "resid_post" for "resid_post.6"; a raw path is itself."""
@@ -256,13 +265,3 @@ def check_step(point: HookPoint, step: object) -> Step | tuple[int, ...] | None:
             f"`step` must be applications of a module, counted from 0, each once, or 'last', got {step!r}."
         )
     return tuple(sorted(int(number) for number in numbers))
-
-
-def check_writable(point: HookPoint) -> None:
-    """Refuse to edit a hook point where an edit would reach only part of the network."""
-    if not point.writable:
-        raise ValueError(
-            f'"{point}" can be read but not edited: the module there sees one of two uses of this '
-            f'value. Edit "attn_out.{point.layer}" (its sum with resid_pre is this value) or '
-            f'"resid_post.{point.layer}".'
-        )

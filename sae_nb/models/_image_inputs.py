@@ -331,16 +331,30 @@ def _batch(model: Reads, items: list[Tensor | PixelValues], first: int) -> Batch
     else:
         values, shown = _prepared(model.preprocess, pictures)
     values = values.to(model.dtype) if values.is_floating_point() else values
+    return image_batch(model, values, first=first, pictures=shown)
+
+
+def image_batch(
+    model: Reads,
+    values: Float[Tensor, "n channels height width"],
+    *,
+    first: int = 0,
+    pictures: UInt8[Tensor, "n 3 height width"] | None = None,
+) -> Batch:
+    """Return the batch of pixel values as the module reads them, normalised; their gradient goes through.
+
+    `first`: Running index of the first image. `pictures`: the images as displayed.
+    """
     args, kwargs = facts.picture_arguments(model.module, values)
-    sample, position = plain_index(first, len(items), _n_tokens(model, values))
+    sample, position = plain_index(first, len(values), _n_tokens(model, values))
     return Batch(
         args=args,
         kwargs=kwargs,
-        n=len(items),
+        n=len(values),
         first_sample=first,
         sample=sample,
         position=position,
-        pictures=shown,
+        pictures=pictures,
     ).to(model.device)
 
 

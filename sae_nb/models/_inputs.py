@@ -105,6 +105,24 @@ class Batch:
     indices: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Of a batch on a card the tensors on the CPU that its indices were copied from."""
 
+    def as_inputs(self, model: Reads) -> Tensor | dict[str, Tensor]:
+        """Return it in a form that `model.batches` reads to the same numbers.
+
+        Images are pixel values, which are normalised already: bytes would round them, and what was given as
+        pixel values may have no bytes.
+        """
+        if self.token_ids is not None:
+            return self.token_ids.cpu()
+        if self.sounds is not None:
+            if len(lengths := {len(one) for one in self.sounds}) > 1:
+                raise ValueError(
+                    f"`inputs` must be sounds of one length here, got {min(lengths)} to {max(lengths)} values. "
+                    "Cut the longer ones."
+                )
+            return (torch.stack(self.sounds).float() / 2**15).cpu()
+        read = self.first_tensor.cpu()
+        return {"pixel_values": read} if model.reads_pixels else read
+
     @property
     def on_cpu(self) -> Batch:
         """The batch with its indices on the CPU, where reading them waits for no card."""
@@ -228,25 +246,6 @@ def to_device(x: Tensor, device: str | torch.device) -> Tensor:
 
 def _moved(value: object, device: str | torch.device) -> object:
     return ordinary(to_device(value, device)) if isinstance(value, Tensor) else value
-
-
-def read_again(model: Reads, batch: Batch) -> Tensor | dict[str, Tensor]:
-    """Return a batch in a form that `model.batches` reads to the same numbers.
-
-    Images are pixel values, which are normalised already: bytes would round them, and what was given as pixel
-    values may have no bytes.
-    """
-    if batch.token_ids is not None:
-        return batch.token_ids.cpu()
-    if batch.sounds is not None:
-        if len(lengths := {len(one) for one in batch.sounds}) > 1:
-            raise ValueError(
-                f"`inputs` must be sounds of one length here, got {min(lengths)} to {max(lengths)} values. Cut "
-                "the longer ones."
-            )
-        return (torch.stack(batch.sounds).float() / 2**15).cpu()
-    read = batch.first_tensor.cpu()
-    return {"pixel_values": read} if model.modality.is_image or model.frames is not None else read
 
 
 # -------------------------------------------------------------------------------------------------

@@ -39,6 +39,10 @@ class Reads(Protocol):
         """Kind of input as a record: its words, how it is read and shown. Equal to `kind`."""
 
     @property
+    def reads_pixels(self) -> bool:
+        """Whether it reads pixel values, of images or of the frames of videos."""
+
+    @property
     def device(self) -> torch.device:
         """Device of its inputs: that of its first parameter; the CPU for a model that runs remotely."""
 

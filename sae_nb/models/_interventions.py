@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sae_nb.checks import are_own, own_modes
 from sae_nb.models._attribute_patch import around_generate, put_around
 from sae_nb.models._calls import Calls, RunState
-from sae_nb.models._hook_points import HookPoint, Side, check_writable
+from sae_nb.models._hook_points import HookPoint, Side
 from sae_nb.models._lock import of_one_thread
 from sae_nb.models._states import (
     at_tokens,
@@ -67,7 +67,11 @@ class Visit:
 
 @dataclass(frozen=True, eq=False)
 class Intervention:
-    """One edit at one hook point; active while it is in ``model.interventions``."""
+    """One edit at one hook point; active while it is in ``model.interventions`` (`intervening` puts it there).
+
+    `edit`: Function of the state, as the module has it, and the `RunState`, which says where its tokens are; it
+    returns what takes the place of the state.
+    """
 
     hook_point: HookPoint
     edit: Edit
@@ -85,7 +89,7 @@ class Intervention:
     def may_be_made(self) -> bool:
         """True; refuses an edit of what can only be read, and applications that are not known."""
         if not isinstance(self.edit, Visit) or self.edit.changes:
-            check_writable(self.hook_point)
+            self.hook_point.check_writable()
         _ = self.times
         return True
 

@@ -225,6 +225,11 @@ class LiveModel(KnowsOtherWords):
         return Modality.of(self.kind)
 
     @property
+    def reads_pixels(self) -> bool:
+        """Whether it reads pixel values, of images or of the frames of videos."""
+        return self.modality.is_image or self.frames is not None
+
+    @property
     def n_layers(self) -> int | None:
         """Number of blocks; None for a network without blocks."""
         return None if self.structure is None else self.structure.n_blocks

@@ -29,7 +29,7 @@ from sae_nb.models._checkpoint_files import (
 )
 from sae_nb.models._checkpoints import load_folder, read_tokenizer
 from sae_nb.models._devices import Bits, Placing, as_dtype, is_spread, no_weights
-from sae_nb.models._fetching import FETCHED, fetched_folder
+from sae_nb.models._fetching import FETCHABLE, fetched_folder
 from sae_nb.models._hook_points import near_names
 from sae_nb.models._kinds import kind_of, kind_of_texts
 from sae_nb.models._live_model import LiveModel
@@ -135,13 +135,13 @@ def load_model(
     number_format = as_dtype(dtype)
     if is_bundled:
         return load_bundled(text, device=place, dtype=number_format, revision=revision)
-    if text in FETCHED:
+    if text in FETCHABLE:
         if revision is not None:
             raise ValueError(
                 f"`revision` must be None for {text!r}, which is fetched at a fixed one, got {revision!r}. "
-                f"Leave it out, or load {FETCHED[text].hub_id!r}."
+                f"Leave it out, or load {FETCHABLE[text].hub_id!r}."
             )
-        if number_format == torch.float16 and FETCHED[text].overflows:
+        if number_format == torch.float16 and FETCHABLE[text].overflows:
             raise ValueError(
                 f"`dtype` must be 'bfloat16' or 'float32' for {text!r}, got {number_format}: the norms of its "
                 "residual stream exceed 65 504, the largest float16. Leave `dtype` out."
@@ -205,7 +205,7 @@ def _check_hub_id(name: str, is_path: bool, bundled: list[str]) -> None:
             f"sn.load_model({there[0]!r})."
         )
     meant = near_names(
-        name.lower().replace("_", "-"), [*bundled, *FETCHED], likeness=BUNDLED_LIKENESS
+        name.lower().replace("_", "-"), [*bundled, *FETCHABLE], likeness=BUNDLED_LIKENESS
     )
     if "/" not in name and meant and name not in cached_names():
         raise FileNotFoundError(

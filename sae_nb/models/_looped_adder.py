@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOOPED_TYPE = "looped_adder"
 
 PAD, UNKNOWN = "<pad>", "<unk>"
-FIRST = 2
+FIRST_PAIR = 2
 """Id of the pair 0+0: before it are padding and the unknown word."""
 
 
@@ -51,7 +51,7 @@ class LoopedAdderConfig:
     max_position_embeddings: Count = 16
     """Places of a sum at most; nothing but the length of what is drawn depends on it."""
 
-    vocab_size: Count = FIRST + 100
+    vocab_size: Count = FIRST_PAIR + 100
     n_digits: Count = 10
     """Tokens: two words of the tokenizer and the pairs of digits; answers."""
 
@@ -128,6 +128,9 @@ class LoopedAdder(nn.Module):
     >>> adder(pair_ids([478], [596], places=4)).shape
     torch.Size([1, 4, 10])
     """
+
+    FIRST = FIRST_PAIR
+    """Id of the pair 0+0; that of a+b is 10 a + b more."""
 
     def __init__(
         self,
@@ -223,7 +226,7 @@ def pair_ids(
         )
     power = 10 ** torch.arange(places)
     digits = [(numbers[:, None] // power) % 10 for numbers in (first, second)]
-    return FIRST + 10 * digits[0] + digits[1]
+    return FIRST_PAIR + 10 * digits[0] + digits[1]
 
 
 def pair_tokenizer(config: LoopedAdderConfig | None = None) -> PreTrainedTokenizerBase:
@@ -232,7 +235,7 @@ def pair_tokenizer(config: LoopedAdderConfig | None = None) -> PreTrainedTokeniz
     from transformers import PreTrainedTokenizerFast
 
     words = {PAD: 0, UNKNOWN: 1}
-    words |= {f"{i}+{j}": FIRST + 10 * i + j for i in range(10) for j in range(10)}
+    words |= {f"{i}+{j}": FIRST_PAIR + 10 * i + j for i in range(10) for j in range(10)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sae_nb.models._checkpoint_files import bundled_folder, bundled_names, snapshot
 from sae_nb.models._families import Structure, find_structure
-from sae_nb.models._fetching import FETCHED, fetched_folder, hub_name, known_as
+from sae_nb.models._fetching import FETCHABLE, fetched_folder, hub_name, known_as
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -64,6 +64,12 @@ def norm_of(module: nn.Module | None, width: int | None = None) -> Norm | None:
     """Return what a module does to states of a width (None: that of its weights), if it is a norm of each.
 
     Whatever its class is called, it is tried. None of another module, or one whose weights are elsewhere.
+
+    Example
+    -------
+    >>> norm = norm_of(nn.LayerNorm(4))
+    >>> norm.centres, norm.through(torch.eye(4)[0]).tolist()
+    (True, [0.75, -0.25, -0.25, -0.25])
     """
     if module is None or not has_vectors_alone(module):
         return None
@@ -182,7 +188,7 @@ def _folder(name: str) -> Path | None:
 
 
 def _fetched(name: str) -> str | None:
-    return next((one for one in FETCHED if known_as(one) == known_as(name)), None)
+    return next((one for one in FETCHABLE if known_as(one) == known_as(name)), None)
 
 
 def _of_family(name: str) -> PretrainedConfig | None:
@@ -192,7 +198,7 @@ def _of_family(name: str) -> PretrainedConfig | None:
     fetched = _fetched(name)
     families: Mapping[str, type[PretrainedConfig]] = transformers.CONFIG_MAPPING
     if fetched is not None:
-        return families[FETCHED[fetched].model_type]()
+        return families[FETCHABLE[fetched].model_type]()
     plain = "".join(filter(str.isalnum, known_as(name)))
     there = [kind for kind in families if len(kind) >= SHORTEST and kind.replace("_", "") in plain]
     return families[max(there, key=len)]() if there else None

@@ -1,8 +1,8 @@
 """Run a batch again from a place on: the blocks below it hand on what they gave the first time.
 
-Runs of one batch that differ from some hook point on repeat everything before it. `Below` notes in one run what
-each block gave that ended before the place was reached, and in the next ones these blocks are not computed. The
-numbers are the same to the bit: what a block hands on is a copy of what it had computed.
+Runs of one batch that differ from some hook point on repeat everything before it. `PrefixCache` notes in
+one run what each block gave that ended before the place was reached, and in the next ones these blocks are
+not computed. The numbers are the same to the bit: what a block hands on is a copy of what it had computed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KEPT = 2**29
 """Bytes of outputs that are kept of one batch; blocks above are computed again. Ours."""
 
 
-class Below:
+class PrefixCache:
     """Outputs of the blocks below some hook points for one batch; the caller holds the model's lock.
 
     Nothing is kept where edits of others are active, where the model runs remotely, of a block that runs

@@ -343,7 +343,17 @@ def _points(model: LiveModel, names: str | Iterable[str]) -> dict[str, HookPoint
 
 @contextmanager
 def intervening(model: LiveModel, edits: Sequence[Intervention]) -> Iterator[None]:
-    """Have edits in force, after those that already are, for the passes inside the block."""
+    """Have edits in force, after those that already are, for the passes inside the block; the model is locked.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU()))
+    >>> silent = Intervention(model.hook_point("0"), lambda x, state: torch.zeros_like(x))
+    >>> with intervening(model, [silent]):
+    ...     float(model(torch.ones(2, 3)).abs().sum())
+    0.0
+    """
     with model.lock:
         active = model.interventions
         before = [n_times(active, edit) for edit in edits]
@@ -646,6 +656,21 @@ def reading_hook(module: nn.Module, point: HookPoint, see: Callable[..., None]) 
     return module.register_forward_pre_hook(
         lambda _module, args, kwargs: see(module_input(args, kwargs, point)), with_kwargs=True
     )
+
+
+@contextmanager
+def noting_states(module: nn.Module, point: HookPoint) -> Iterator[list[Tensor]]:
+    """Note the state at a hook point whenever a module runs meanwhile, as `run` reads it, with its graph.
+
+    For a module that is run by others than its live model, such as a part of a larger network.
+    """
+    seen: list[Tensor] = []
+    part = module.get_submodule(point.path)
+    handle = reading_hook(part, point, lambda value: seen.append(read_tensor(value, point)))
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 # -------------------------------------------------------------------------------------------------

@@ -152,12 +152,12 @@ def _batches_of_sounds(model: Reads, inputs: Inputs, batch_size: int) -> Batches
         samples,
         _chunks(model, items, batch_size),
         lambda chunk, first: _batch(model, chunk, first, longest),
-        sample_rate=rate_of(model),
+        sample_rate=sound_rate(model),
         padding="right, masked",
     )
 
 
-def rate_of(model: Reads) -> float:
+def sound_rate(model: Reads) -> float:
     """Return the sample rate that a model reads."""
     rate = getattr(model.preprocess, "sample_rate", None) or model.sample_rate
     return float(rate or USUAL_RATE)
@@ -305,7 +305,7 @@ def _spectrograms(model: Reads, values: Tensor) -> Samples:
 
 
 def _checked(model: Reads, values: Tensor, rate: float | None, number: int) -> Clip:
-    wanted = rate_of(model)
+    wanted = sound_rate(model)
     if rate is not None and abs(rate - wanted) > 1e-6 * wanted:
         raise ValueError(
             f"Sounds must have {wanted:g} values per second for {model.name}, got {rate:g}. Resample them "
@@ -415,7 +415,7 @@ def fit_sound(model: Reads, given: object) -> FittedSound:
             f"Got {described(given)}."
         )
     values, rate = _one_sound(model, given)
-    wanted, notes = rate_of(model), []
+    wanted, notes = sound_rate(model), []
     if not bool(torch.isfinite(values).all()):
         first = int((~torch.isfinite(values)).nonzero()[0, 0])
         raise ValueError(
@@ -473,7 +473,7 @@ def _resampled(values: Float[Tensor, " time"], rate: float, wanted: float) -> Te
 
 
 def _of_length(model: Reads, values: Float[Tensor, " time"], notes: list[str]) -> Tensor:
-    rate, exact = rate_of(model), getattr(model.module, "clip_length", None)
+    rate, exact = sound_rate(model), getattr(model.module, "clip_length", None)
     most = exact or facts.longest_clip(model.module) or round(LONGEST_SECONDS * rate)
     if len(values) > most:
         power = torch.nn.functional.pad(values.double().square().cumsum(0), (1, 0))
@@ -553,7 +553,7 @@ def _batch_of(model: Reads, values: Tensor, first: int) -> Batch:
         first_sample=first,
         sample=sample,
         position=position,
-        sample_rate=rate_of(model),
+        sample_rate=sound_rate(model),
     )
 
 
@@ -571,7 +571,7 @@ def _masked(batch: Batch, keep: Bool[Tensor, "batch places"]) -> Batch:
 
 def _of_spectrograms(model: Reads, chunk: Sequence[Clip], first: int, lengths: Tensor) -> Batch:
     """Return a batch of the spectrograms of clips, cut or filled up to what the model reads."""
-    extractor, rate = model.preprocess.extractor, rate_of(model)
+    extractor, rate = model.preprocess.extractor, sound_rate(model)
     most = facts.longest_clip(model.module)
     if most is not None and int(lengths.max()) > most:
         warn_caller(
@@ -600,7 +600,7 @@ def _of_spectrograms(model: Reads, chunk: Sequence[Clip], first: int, lengths: T
 
 def _of_folded(model: Reads, chunk: Sequence[Clip], first: int) -> Batch:
     """Return a batch of CLAP's spectrograms: clips are repeated up to its length, longer ones cut."""
-    extractor, rate = model.preprocess.extractor, rate_of(model)
+    extractor, rate = model.preprocess.extractor, sound_rate(model)
     frames = facts.folded_frames(model.module) or 1
     most = min(int(extractor.nb_max_samples), (frames - 1) * int(extractor.hop_length))
     longer = sum(len(one.values) > most for one in chunk)

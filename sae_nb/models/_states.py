@@ -476,7 +476,11 @@ def by_place(
 
 
 def patches_of(x: Float[Tensor, "n ..."], model: Reads) -> Float[Tensor, "n patches d"]:
-    """Return the places of a state that are patches or cells, or the single place that represents all."""
+    """Return the places of a state that are patches or cells, or the single place that represents all.
+
+    `x`: As a module has it, (n, places, d) or a map (n, d, height, width); class tokens and registers are left
+    out.
+    """
     places, prefix = by_place(x), 0 if x.ndim == 4 else model.prefix_tokens
     return places[:, prefix:] if places.shape[1] > prefix else places
 

@@ -173,7 +173,7 @@ def language_samples(
     return chained(inputs, 2, lambda item: language_samples(model, item, asks=asks), name="text")
 
 
-def written(model: Reads, inputs: Inputs) -> list[str]:
+def written_texts(model: Reads, inputs: Inputs) -> list[str]:
     """Return what a language model is given as texts that read to the same tokens, for a box to write in."""
     given = [inputs] if isinstance(inputs, str) else inputs
     if isinstance(given, (list, tuple)) and given and all(isinstance(one, str) for one in given):
@@ -181,14 +181,6 @@ def written(model: Reads, inputs: Inputs) -> list[str]:
     if model.tokenizer is None:
         raise _not_language(model, inputs)
     return [_written(model, batch) for batch in model.batches(inputs, batch_size=1)]
-
-
-def one_text(model: Reads, inputs: Inputs) -> str:
-    """Return the one text that a language model is given."""
-    texts = written(model, inputs)
-    if len(texts) != 1:
-        raise ValueError(f"`inputs` must be one text, got {len(texts)}. Pass one of them.")
-    return texts[0]
 
 
 def _written(model: Reads, batch: Batch) -> str:

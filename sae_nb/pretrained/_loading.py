@@ -19,7 +19,7 @@ from sae_nb.checks import check_path, checked, warn_caller
 from sae_nb.exports import offered_by_a_study
 from sae_nb.files._atomic import MANIFEST, existing_folder, json_object
 from sae_nb.files._exchange import recover
-from sae_nb.models._fetching import FETCHED, known_as
+from sae_nb.models._fetching import FETCHABLE, known_as
 from sae_nb.pretrained._bundled import bundled_folder, bundled_name, is_bundled, near_names, own_sae
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _loaded(folder_or_name: str | Path) -> SparseAutoencoder:
     )
     if Path(folder_or_name).is_dir():
         sae.folder = folder
-    if is_bundled(folder) and sae.model_name in FETCHED:
+    if is_bundled(folder) and sae.model_name in FETCHABLE:
         sae.on_first_use = (
             warn_of_misfit  # its model's weights come from elsewhere, in several forms
         )

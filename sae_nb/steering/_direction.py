@@ -21,7 +21,6 @@ from sae_nb.atoms._effects import AtomEffects, effects_of
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, OneOf, Seed, check_place, checked
 from sae_nb.findings import Finding
-from sae_nb.models._inputs import read_again
 from sae_nb.statistics import auroc, logistic_probe
 from sae_nb.steering import _direction_files as files
 from sae_nb.steering._nearest import NearestAtoms, nearest_atoms
@@ -343,7 +342,7 @@ def direction(
 def listed(model: LiveModel, inputs: Inputs, name: str) -> Any:
     """Return inputs as several that can be counted and cut into parts; one that is no list is refused."""
     if isinstance(inputs, Mapping):  # what a tokenizer or a processor returned
-        return [read_again(model, batch) for batch in model.batches(inputs, batch_size=1)]
+        return [batch.as_inputs(model) for batch in model.batches(inputs, batch_size=1)]
     cut = hasattr(inputs, "shape") or isinstance(inputs, Sequence)
     given: Any = inputs if cut else list(cast("Iterable[Any]", inputs))
     if isinstance(given, str) or (len(given) > 1 and model.batches(given).n_samples == 1):

@@ -21,7 +21,6 @@ from sae_nb.activations._hook_point_check import warn_of_place
 from sae_nb.activations._positions import DEFAULT, PositionPolicy
 from sae_nb.checks import check_atom, check_finite, check_matrix, check_place, warn_caller
 from sae_nb.codes import SparseCodes
-from sae_nb.models._hook_points import check_writable
 from sae_nb.models._interventions import Backend, Intervention
 from sae_nb.models._plain_hooks import Hooks
 from sae_nb.models._stored_edits import edited_nnsight
@@ -564,7 +563,7 @@ def check_hook_point(
     ValueError: If nothing can be written there, or the width differs.
     """
     point = model.hook_point(hook_point)
-    check_writable(point)
+    point.check_writable()
     point = model.counted(point, step)
     if width is not None:
         check_width(model, point, width, what)

@@ -26,7 +26,7 @@ from sae_nb.models._one_input import (
     shown_picture,
     token_names,
 )
-from sae_nb.models._prefix_cache import Below
+from sae_nb.models._prefix_cache import PrefixCache
 from sae_nb.models._running import Runner
 from sae_nb.steering._answers import kl
 from sae_nb.steering._contexts import Active, random_direction, splice
@@ -309,7 +309,7 @@ class Steered:
         read = {self._hook_point, self._read_at or self._hook_point}
         edit = edit_of(model, sae, recipe)
         points = [one.hook_point for one in edit.recipe.interventions()]
-        self._edit = _Exchanged(model, edit, read, Below(live, points, edited=True))
+        self._edit = _Exchanged(model, edit, read, PrefixCache(live, points, edited=True))
         self._controls: list[tuple[Control, _Exchanged, Batch]] = []
         at_once = 1 if batch.images is not None else max(MOST_TOKENS // batch.sample.shape[1], 1)
         for first in range(0, N_CONTROLS, at_once):
@@ -319,7 +319,7 @@ class Steered:
             active = splice(
                 model, recipe.hook_point, control.change(recipe.amounts), recipe.positions
             )
-            exchanged = _Exchanged(model, active, read, Below(live, points, edited=True))
+            exchanged = _Exchanged(model, active, read, PrefixCache(live, points, edited=True))
             copies = batch.copies(n)
             self._controls.append((control, exchanged, copies))
         n_places = len(self.clean.edited)
@@ -371,7 +371,9 @@ class Steered:
 class _Exchanged:
     """An edit of a model in passes of its own over one batch, whose change is another in each of them."""
 
-    def __init__(self, model: LiveModel, active: Active, read: Iterable[str], below: Below) -> None:
+    def __init__(
+        self, model: LiveModel, active: Active, read: Iterable[str], below: PrefixCache
+    ) -> None:
         self._model, self._active, self._below = model, active, below
         self.edit: MaskedEdit = active.recipe.edit
         under = active.recipe.interventions("nnsight" if model.remote else "hooks")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.models import LiveModel
-from sae_nb.models._prefix_cache import Below
+from sae_nb.models._prefix_cache import PrefixCache
 from sae_nb.models._running import run
 from sae_nb.steering import splice
 from tests.models.conftest import build_model, inputs_for
@@ -38,10 +38,10 @@ def counted(model: LiveModel) -> Iterator[Counter[str]]:
 
 def answers(
     model: LiveModel, place: str, edit: Callable[[Tensor], Tensor], inputs: Any
-) -> tuple[Tensor, Tensor, Below, int, int]:
+) -> tuple[Tensor, Tensor, PrefixCache, int, int]:
     """Return the answer of a whole edited run and of one from the place on, with how much each computed."""
     batch = next(iter(model.batches(inputs, batch_size=2))).to(model.device)
-    below = Below(model, [model.hook_point(place)])
+    below = PrefixCache(model, [model.hook_point(place)])
     with model.lock, torch.no_grad():
         with counted(model) as whole, splice(model, place, edit):
             expected = run(model, batch).answer.tensor
@@ -70,7 +70,7 @@ def test_every_family_answers_the_same(family: str) -> None:
 def test_both_ways_of_editing(gpt: Any, backend: Any) -> None:
     """A splice by hooks puts its edit around the block that is left out, as nnsight does."""
     batch = next(iter(gpt.batches(["The cat sat in the garden."], batch_size=1)))
-    below = Below(gpt, [gpt.hook_point("resid_post.3")])
+    below = PrefixCache(gpt, [gpt.hook_point("resid_post.3")])
     with gpt.lock, torch.no_grad():
         with splice(gpt, "resid_post.3", torch.zeros_like, backend=backend):
             expected = run(gpt, batch).answer.tensor
@@ -128,7 +128,7 @@ def test_a_module_that_writes_into_its_input(monkeypatch: pytest.MonkeyPatch) ->
     torch.manual_seed(0)
     layers = [nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True)) for _ in range(4)]
     model = sn.wrap(nn.Sequential(*layers))
-    below = Below(model, [model.hook_point("3")])
+    below = PrefixCache(model, [model.hook_point("3")])
     batch = next(iter(model.batches(torch.randn(2, 4), batch_size=2)))
     with model.lock, torch.no_grad():
         with below.noted():
@@ -143,7 +143,7 @@ def test_a_module_that_writes_into_its_input(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_edits_of_others_make_every_run_whole(gpt: Any) -> None:
     """A steering that is active decides what lies below."""
-    below = Below(gpt, [gpt.hook_point("resid_post.3")])
+    below = PrefixCache(gpt, [gpt.hook_point("resid_post.3")])
     batch = next(iter(gpt.batches(["The cat sat."], batch_size=1)))
     direction = torch.ones(gpt.width())
     with gpt.lock, sn.steer(gpt, "resid_post.0", direction=direction, by=2.0), below.noted():
@@ -175,7 +175,7 @@ def test_a_report_is_the_same(gpt: Any, monkeypatch: pytest.MonkeyPatch) -> None
         return rows, sn.evaluation.token_costs(gpt, sae, acts)
 
     rows, costs = judged()
-    monkeypatch.setattr(Below, "left_out", Below.noted)
+    monkeypatch.setattr(PrefixCache, "left_out", PrefixCache.noted)
     whole, all_costs = judged()
     assert rows == whole
     assert (costs.ce_spliced == all_costs.ce_spliced).all()

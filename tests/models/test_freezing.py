@@ -12,7 +12,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 import sae_nb as sn
 from sae_nb.circuits import attribution_graph, direct_effects, head_contributions
-from sae_nb.models._freezing import Frozen, check_frozen
+from sae_nb.models._freezing import Frozen
 from sae_nb.models._running import run
 
 IDS = [[5, 9, 3, 7, 11, 13]]
@@ -189,6 +189,6 @@ def test_what_is_cut_need_not_be_linear() -> None:
     frozen = Frozen(model, attention=False)
     with frozen:
         run(model, batch, read="resid_post.0")
-    check_frozen(frozen, model, batch, ("attn_out", "mlp_out"))
+    frozen.check(model, batch, ("attn_out", "mlp_out"))
     with pytest.raises(ValueError, match="linear between its MLPs"):
-        check_frozen(frozen, model, batch, ("mlp_out",))
+        frozen.check(model, batch, ("mlp_out",))

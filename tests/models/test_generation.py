@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.models import LiveModel, RunState, wrap
-from sae_nb.models._generation import Stream
+from sae_nb.models._generation import TokenStream
 from sae_nb.models._interventions import Intervention
 
 FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2", "qwen3", "opt", "bloom"]
@@ -224,7 +224,7 @@ def test_a_fork_reads_a_recurrent_state_anew() -> None:
     config = Qwen3NextConfig(
         **sizes, **heads, **recurrent, layer_types=kinds, mlp_only_layers=[0, 1], eos_token_id=None
     )
-    stream = Stream(wrap(Qwen3NextForCausalLM(config)), [torch.tensor([6, 7, 9])])
+    stream = TokenStream(wrap(Qwen3NextForCausalLM(config)), [torch.tensor([6, 7, 9])])
     for _ in range(5):
         stream.step()
     fork = stream.forked(6, n_rows=2)
@@ -236,7 +236,7 @@ def test_a_fork_reads_a_recurrent_state_anew() -> None:
 @pytest.mark.slow
 def test_without_a_cache_it_is_the_same_text(gpt: LiveModel) -> None:
     ids = torch.tensor([0, 100, 200, 300])
-    streams = [Stream(gpt, [ids], use_cache=cached) for cached in (True, False)]
+    streams = [TokenStream(gpt, [ids], use_cache=cached) for cached in (True, False)]
     for stream in streams:
         for _ in range(4):
             stream.step()

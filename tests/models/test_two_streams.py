@@ -11,7 +11,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.models import LiveModel
-from sae_nb.models._attention import Place, attentions, watching
+from sae_nb.models._attention import AttentionPlace, attentions, watching
 
 NAMES = ("T5", "Bart", "Marian", "Whisper", "Moonshine")
 START = 3
@@ -284,7 +284,7 @@ def keeping(kept: list[Tensor]) -> Any:
 def test_all_three_kinds_of_attention_are_those_of_transformers(name: str) -> None:
     model = made(name)
     (batch,) = model.batches(sources(name)[:1])
-    found: dict[Place, torch.Tensor] = {}
+    found: dict[AttentionPlace, torch.Tensor] = {}
     with watching(model, lambda place, seen: found.__setitem__(place, seen.pattern)):
         model.forward(batch)
     model.module.set_attn_implementation("eager")

@@ -19,7 +19,7 @@ from torch import Tensor
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.checks import checked, same_length
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
-from sae_nb.models._prefix_cache import Below
+from sae_nb.models._prefix_cache import PrefixCache
 from sae_nb.models._running import run
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Interval, Statistic
@@ -339,7 +339,7 @@ class SpliceTask:
         """
         model, labels = self.model, self.labels
         scores, n_seen = Scores(scoring_for(model, labels)), 0
-        below = Below(model, self.touched(changes.values()))
+        below = PrefixCache(model, self.touched(changes.values()))
         for cpu_batch in batches:
             batch = cpu_batch.to(model.device)
             end = batch.first_sample + batch.n
@@ -570,7 +570,7 @@ def token_costs(
     task = splice_task(sae, acts, model, inputs, None, hook_point)
     if task is None:
         raise ValueError("`model` must be a live model, got none.")
-    parts, below = [], Below(model, task.touched([sae]))
+    parts, below = [], PrefixCache(model, task.touched([sae]))
     cut_at = _longest(model)
     size = batch_size if cut_at is None else 1
     for cpu_batch in model.batches(task.inputs, batch_size=size, context_length=cut_at):

@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.circuits import written_by_heads
-from sae_nb.models import run, watching
-from sae_nb.models._attention import Calculated, Place
+from sae_nb.models import AttentionParts, AttentionPlace, run, watching
 
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs
@@ -139,12 +138,12 @@ def _seen(
     layer: int,
     read: str,
     put: Tensor | Callable[[Tensor], Tensor],
-) -> Calculated:
+) -> AttentionParts:
     """Run up to a layer's attention, with something put at its input, and return what it calculates."""
-    found: list[Calculated] = []
+    found: list[AttentionParts] = []
 
-    def see(place: Place, seen: Calculated) -> None:
-        if place == Place("", layer):
+    def see(place: AttentionPlace, seen: AttentionParts) -> None:
+        if place == AttentionPlace("", layer):
             found.append(seen)
             raise _Seen
 

@@ -40,8 +40,7 @@ from sae_nb_studies.circuits._maps import Couplings, Rotation, Units
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import Batch
+    from sae_nb.models import Batch, LiveModel
 
 Map = Literal["identity", "linear", "mlp"]
 MAPS: tuple[Map, ...] = ("identity", "linear", "mlp")

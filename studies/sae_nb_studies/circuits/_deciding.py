@@ -27,7 +27,6 @@ from sae_nb.circuits._asked import asked, written_at
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.models import Frozen, run
-from sae_nb.models._freezing import check_frozen
 from sae_nb.statistics import LogisticProbe, logistic_probe
 from sae_nb_studies.data.planted._hidden_rules import REASON
 
@@ -277,7 +276,7 @@ class _Asking:
         frozen = _Relevance(self.model)
         with frozen:
             found = self._slope(row, self._gated)
-        check_frozen(frozen, self.model, self.batches[row])
+        frozen.check(self.model, self.batches[row])
         return found
 
     @property

@@ -33,8 +33,7 @@ from sae_nb.circuits._asked import BLOCK, blocks, measured
 from sae_nb.circuits._heads import at_mean, places_of
 from sae_nb.evaluation import outcome_index
 from sae_nb.findings import Finding
-from sae_nb.models import run
-from sae_nb.models._prefix_cache import Below
+from sae_nb.models import PrefixCache, run
 from sae_nb.statistics import (
     bootstrap_counts,
     bootstrap_interval,
@@ -47,9 +46,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.circuits._asked import Measure
-    from sae_nb.models import HookPoint, LiveModel
-    from sae_nb.models._inputs import Batch
-    from sae_nb.models._running import Put
+    from sae_nb.models import Batch, HookPoint, LiveModel
 
 FEWEST = 4
 """Inputs of a task: one half chooses components, the other judges them."""
@@ -315,7 +312,7 @@ class _Runs:
     @contextmanager
     def _from(self, block: range, copies: Batch) -> Iterator[None]:
         """Have runs of these copies begin at the first of some components; what lies below is computed once."""
-        below = Below(self.model, [self.components[block[0]].place])
+        below = PrefixCache(self.model, [self.components[block[0]].place])
         with self.model.lock:
             if block[0]:  # nothing lies below the first
                 with below.noted():
@@ -323,7 +320,7 @@ class _Runs:
             with below.left_out():
                 yield
 
-    def _ablations(self, block: range) -> Iterator[tuple[str, Put]]:
+    def _ablations(self, block: range) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
         """Copy 0 stays; each other has one component at its mean."""
         here = [self.components[c] for c in block]
         for place in dict.fromkeys(part.place for part in here):
@@ -345,7 +342,7 @@ class _Runs:
 
     def _turned(
         self, block: range, changes: Mapping[int, Tensor], turns: Float[Tensor, "n d d"]
-    ) -> Iterator[tuple[HookPoint, Put]]:
+    ) -> Iterator[tuple[HookPoint, Callable[[Tensor], Tensor]]]:
         """Copy 0 stays; each other has the change of one component in a random direction."""
         of_place: dict[HookPoint, list[int]] = {}
         for c in block:

@@ -29,8 +29,7 @@ from sae_nb_studies.geometry._communities import communities, modularity
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import Batch
+    from sae_nb.models import Batch, LiveModel
 
 Kind = Literal["local", "plain", "pca"]
 KINDS: tuple[Kind, ...] = ("local", "plain", "pca")

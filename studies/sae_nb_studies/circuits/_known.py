@@ -36,8 +36,7 @@ from sae_nb_studies.data.tasks import MODULUS, NOT_ASKED, TASKS, Rows, all_sums
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import Batch
+    from sae_nb.models import Batch, LiveModel
 
 HALF = 0.5
 """Share of a head's attention at the place that its role names, or of an output's variance, from which it is

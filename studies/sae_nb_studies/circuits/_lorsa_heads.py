@@ -14,13 +14,11 @@ from sae_nb.checks import Count, Seed, checked
 from sae_nb.circuits import HeadScores
 from sae_nb.circuits._graph_sites import one_input, position_texts
 from sae_nb.circuits._head_scores import _checked_tokens, _drawn, _Sums
-from sae_nb.models import read_attention, run
-from sae_nb.models._attention import Place
+from sae_nb.models import AttentionPlace, read_attention, run
 
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs
-    from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import Batch
+    from sae_nb.models import Batch, LiveModel
     from sae_nb_studies.architectures import Lorsa
 
 SCORES = ("induction", "previous", "same", "sink")
@@ -89,7 +87,7 @@ def lorsa_head_scores(
         np.zeros((2, len(SCORES), lorsa.n_atoms)),
         np.zeros((2, len(SCORES), lorsa.n_atoms)),
     )
-    place = Place("", model.hook_point(str(lorsa.target_hook_point)).layer or 0)
+    place = AttentionPlace("", model.hook_point(str(lorsa.target_hook_point)).layer or 0)
     scorer = _Sums(model, SCORES)
     for batch, repeats in _drawn(model, n_texts, n_tokens, generator):
         asked = SCORES if repeats else ("induction_control",)

@@ -24,15 +24,13 @@ from sae_nb.checks import Count, check_atom, checked
 from sae_nb.circuits._asked import Measure, asked, written_at
 from sae_nb.evaluation import chance_cosine
 from sae_nb.models import Frozen, run
-from sae_nb.models._freezing import check_frozen
 from sae_nb.steering import Answers
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import HookPoint, LiveModel
-    from sae_nb.models._inputs import Batch
+    from sae_nb.models import Batch, HookPoint, LiveModel
 
 Paths = Literal["direct", "heads", "all"]
 PATHS: tuple[Paths, ...] = ("direct", "heads", "all")
@@ -183,7 +181,7 @@ class Observable:
             with frozen:
                 ran = run(self.model, batch, read=place, put=held, grad=[place])
             cut = ("attn_out", "mlp_out") if self.paths == "direct" else ("mlp_out",)
-            check_frozen(frozen, self.model, batch, cut)
+            frozen.check(self.model, batch, cut)
             slope = ran.gradients(self.of(ran.answer.one())).get(place)
         if slope is None:
             x = ran.states[place]

@@ -25,7 +25,6 @@ from sae_nb.circuits._graph_sites import one_input, position_texts
 from sae_nb.circuits._heads import CleanRun, diverges, split
 from sae_nb.findings import Finding
 from sae_nb.models import Frozen, run as run_model
-from sae_nb.models._freezing import check_frozen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,7 +266,7 @@ def _clean(model: LiveModel, text: str, target: Question) -> tuple[CleanRun, tup
     """Run a text once, with what may be held, and return its tokens."""
     batch = one_input(model, text, name="text")
     run = CleanRun(model, "head", [model.hook_point("resid_pre.0")], batch, target)
-    check_frozen(run.frozen, model, batch)
+    run.frozen.check(model, batch)
     return run, position_texts(model, batch, len(run.outputs[0]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +15,7 @@ from sae_nb.activations.tokens import describe_ids
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Inputs, checked
 from sae_nb.findings import Finding
-from sae_nb.models._block_order import arguments_to_try
-from sae_nb.models._norms import has_vectors_alone, norm_of
+from sae_nb.models import norm_of, trial_pass
 from sae_nb.statistics import rank_correlation
 from sae_nb.steering import splice
 
@@ -235,24 +233,19 @@ def _norm_before(model: LiveModel, place: str) -> nn.Module | None:
         found.extend(part for part, y in made if y.data_ptr() == x.data_ptr())
 
     reader = model.get_module(model.hook_point(place).path)
-    hooks = [
-        part.register_forward_hook(note) for part in block.modules() if has_vectors_alone(part)
-    ]
+    hooks = [part.register_forward_hook(note) for part in block.modules()]
     hooks.append(reader.register_forward_pre_hook(enter, with_kwargs=True))
     try:
-        with model.lock, torch.no_grad():
-            for args, kwargs in arguments_to_try(model):
-                with suppress(Exception):  # guessed inputs may not be what it reads
-                    model.module(*args, **kwargs)
-                    break
-            else:
-                raise ValueError(
-                    "`model` must run on a few tokens, to show which norm its MLPs read through, and "
-                    f"{model.name} did not. Pass a model of texts."
-                )
+        with model.lock:
+            ran = trial_pass(model)
     finally:
         for hook in hooks:
             hook.remove()
+    if not ran:
+        raise ValueError(
+            "`model` must run on a few tokens, to show which norm its MLPs read through, and "
+            f"{model.name} did not. Pass a model of texts."
+        )
     return next((part for part in found if norm_of(part) is not None), None)
 
 

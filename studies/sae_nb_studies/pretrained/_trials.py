@@ -16,8 +16,7 @@ from torch import Tensor
 
 from sae_nb.checks import Count, Seed, checked
 from sae_nb.findings import Finding
-from sae_nb.models import LiveModel
-from sae_nb.models._text_inputs import text_ids
+from sae_nb.models import LiveModel, text_ids
 from sae_nb.statistics import bootstrap_interval
 from sae_nb.steering import steer
 from sae_nb_studies.pretrained._sentiment import story_sentiment

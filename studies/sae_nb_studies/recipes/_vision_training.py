@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sae_nb.checks import Count, OneOf, Positive, Share, Weight, checked
 from sae_nb.data import cifar10
 from sae_nb.files import write_json
-from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
+from sae_nb.models import VisionTransformer, VisionTransformerConfig
 from sae_nb_studies.recipes._common import Recipe
 from sae_nb_studies.recipes._training_run import Run
 

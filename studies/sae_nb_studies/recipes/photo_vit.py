@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sae_nb.checks import Between, Count, checked
 from sae_nb.interrupts import ended
-from sae_nb.models._vision_transformer import VisionTransformerConfig
+from sae_nb.models import VisionTransformerConfig
 from sae_nb_studies.recipes._common import recipe_options
 from sae_nb_studies.recipes._vision_training import (
     Batch,

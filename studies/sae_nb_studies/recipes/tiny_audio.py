@@ -23,7 +23,7 @@ from sae_nb.checks import Count, Positive, Share, Weight, checked
 from sae_nb.data import Sounds, sounds
 from sae_nb.files import write_bytes, write_json
 from sae_nb.interrupts import ended
-from sae_nb.models._sound_transformer import SoundTransformer
+from sae_nb.models import SoundTransformer
 from sae_nb_studies.recipes._common import Recipe, filled, in_chunks, recipe_options
 from sae_nb_studies.recipes._training_run import Run
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from sae_nb.checks import Count, Positive, Weight
 from sae_nb.files import write_bytes, write_json
 from sae_nb.interrupts import ended
-from sae_nb.models._looped_adder import FIRST, LoopedAdder, LoopedAdderConfig
+from sae_nb.models import LoopedAdder
 from sae_nb_studies.recipes._common import Recipe, filled, recipe_options
 from sae_nb_studies.recipes._training_run import Run
 
@@ -89,7 +89,7 @@ def draw_sums(n: int, generator: Generator, places: int = 16) -> Sums:
         carry = (total[:, place] + carry) // 10
         # The carry out of a place is its own, unless its digits add up to 9.
         reach = np.where(total[:, place] == 9, reach + 1, 0)
-    ids = FIRST + 10 * first + second
+    ids = LoopedAdder.FIRST + 10 * first + second
     over = np.arange(places) > length
     digits[over] = -100
     return Sums(*(torch.as_tensor(part) for part in (ids, digits, reaches)))
@@ -181,13 +181,13 @@ def train_looped(recipe: LoopedRecipe, out: Path, *, resume: bool = False) -> di
         "command": f"python -m sae_nb_studies.recipes.tiny_looped --seed {recipe.seed} --out DIR",
     }
     write_json(folder / "card.json", card)
-    write_bytes(folder / "card.md", card_text(card, loaded.config).encode())
+    write_bytes(folder / "card.md", card_text(card, loaded).encode())
     return card
 
 
-def card_text(card: dict[str, Any], config: LoopedAdderConfig) -> str:
+def card_text(card: dict[str, Any], adder: LoopedAdder) -> str:
     """Return the model card, from the card's facts."""
-    recipe, held_out = card["recipe"], card["held_out"]
+    recipe, held_out, config = card["recipe"], card["held_out"], adder.config
     about = (
         f"A looped transformer of {card['parameters']} parameters: {config.n_shared} blocks of width "
         f"{config.hidden_size}, {config.num_attention_heads} heads, run {config.n_loops} times. A "

@@ -7,14 +7,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.models import LiveModel
-from sae_nb.models._answers import Answer, AnswerKind
-from sae_nb.models._inputs import Batch
+from sae_nb.models import Answer, Batch, LiveModel
 
 
-def answer_of(
-    model: LiveModel, batch: Batch, raw: Any
-) -> tuple[Float[Tensor, " outcomes"], AnswerKind]:
+def answer_of(model: LiveModel, batch: Batch, raw: Any) -> tuple[Float[Tensor, " outcomes"], str]:
     """Return the answer to the first sample, with its graph, and its kind."""
     answer = Answer(model, raw, batch.keep)
     return answer.one(), answer.kind

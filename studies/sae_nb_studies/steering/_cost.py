@@ -37,8 +37,7 @@ from sae_nb.steering.edits import Along, MaskedEdit
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import HookPoint, LiveModel
-    from sae_nb.models._inputs import Batch
+    from sae_nb.models import Batch, HookPoint, LiveModel
 
 RECIPE, RANDOM, SIMPLER, DIRECTION = (
     "recipe",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.generation import check_length, check_writer, prompt_ids
-from sae_nb.models._generation import Stream
+from sae_nb.models import TokenStream
 from sae_nb.steering import splice
 from sae_nb_studies.uses._writing import token_names
 
@@ -96,13 +96,13 @@ def watch(
     ids = prompt_ids(model, prompt)
     check_length(model, len(ids) + max_new_tokens, "Prompt and new tokens")
     # Made here, so that what is wrong is said at the call and not at the first token.
-    stream = Stream.of(model, ids, temperature, seed)
+    stream = TokenStream.of(model, ids, temperature, seed)
     # One pass more than there are new tokens: a token is read in the pass after the one that chose it.
     return _moments(stream, model, sae, hook_point, watched, max_new_tokens + 1)
 
 
 def _moments(
-    stream: Stream,
+    stream: TokenStream,
     model: LiveModel,
     sae: SparseAutoencoder,
     hook_point: str,

@@ -18,9 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from sae_nb.checks import Resamples, Seed, as_tensor, check_data, checked, same_length
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
-from sae_nb.models import _facts as facts, wrap
-from sae_nb.models._running import reading_hook
-from sae_nb.models._states import patches_of, read_tensor
+from sae_nb.models import image_batch, noting_states, patches_of, wrap
 from sae_nb.statistics import bootstrap_counts, logistic_probe, percentile_interval
 from sae_nb_studies.vision._attribution import Method, attribution, edges_of
 from sae_nb_studies.vision._pixels import AT_ONCE, Pixels, read_by
@@ -354,19 +352,15 @@ class _Heads(nn.Module):
 
     def pooled(self, pixel_values: Tensor) -> Float[Tensor, "n d_in"]:
         """Return mean over the patches at the hook point."""
-        (model,), caught = self._model, list[Tensor]()
-
-        handle = reading_hook(self.body.get_submodule(self.point.path), self.point, caught.append)
-        try:
-            args, kwargs = facts.picture_arguments(model.module, pixel_values)
-            self.body(*args, **kwargs)
-        finally:
-            handle.remove()
-        if not caught:
+        (model,) = self._model
+        batch = image_batch(model, pixel_values)
+        with noting_states(self.body, self.point) as seen:
+            self.body(*batch.args, **batch.kwargs)
+        if not seen:
             raise ValueError(
                 f"`hook_point` must be one that {model.name} passes, and {self.point} was not."
             )
-        return patches_of(read_tensor(caught[0], self.point), model).mean(dim=1)
+        return patches_of(seen[0], model).mean(dim=1)
 
     def states(self, pixels: Pixels) -> Float[np.ndarray, "n d_in"]:
         """Return the inputs of the heads for some images."""

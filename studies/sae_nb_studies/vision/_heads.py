@@ -13,14 +13,11 @@ from torch import Tensor
 
 from sae_nb.activations import check_one_place
 from sae_nb.checks import check_count, checked
-from sae_nb.models import run
-from sae_nb.models._hook_points import check_writable
-from sae_nb.models._states import patches_of
+from sae_nb.models import patches_of, run
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import Batch
+    from sae_nb.models import Batch, LiveModel
 
 MOST_VARIANTS = 128
 """Variants of one input in one pass: what follows the hook point stays in the processor's caches."""
@@ -38,7 +35,7 @@ class Split:
                 f"`model` must read images, {model.name} reads text. For texts see sn.evaluation.attribute."
             )
         self.model, self.point = model, model.hook_point(hook_point)
-        check_writable(self.point)
+        self.point.check_writable()
         self.batches: list[Batch] = list(model.batches(images, batch_size=1))
         clean = [run(model, batch, read=hook_point, answer=False) for batch in self.batches]
         if len({one.seen[hook_point].shape for one in clean}) > 1:

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from sae_nb.activations import check_sae
 from sae_nb.checks import Between, Count, Seed, Share, between, check_atom, check_real, checked
-from sae_nb.models import run
-from sae_nb.models._states import patches_of
+from sae_nb.models import patches_of, run
 from sae_nb_studies.vision._maximised import Coordinated, Maximised, Pool
 from sae_nb_studies.vision._phases import Spectrum, random_crops
 from sae_nb_studies.vision._pixels import Pixels

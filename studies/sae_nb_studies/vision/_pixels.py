@@ -12,8 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_integers, same_length
-from sae_nb.models import Preprocess, _facts as facts
-from sae_nb.models._inputs import Batch
+from sae_nb.models import Batch, Preprocess, image_batch
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -58,12 +57,7 @@ class Pixels:
     def batch(self, x: Float[Tensor, "n channels height width"]) -> Batch:
         """Return the input of the model for images in [0, 1]; their gradient goes through."""
         values = (self.low + x * (self.high - self.low)).to(self.model.dtype)
-        args, kwargs = facts.picture_arguments(self.model.module, values)
-        index = torch.arange(len(x))[:, None]
-        position = torch.zeros_like(index)
-        return Batch(
-            args=args, kwargs=kwargs, n=len(x), first_sample=0, sample=index, position=position
-        )
+        return image_batch(self.model, values)
 
     def answers(
         self, x: Float[Tensor, "n channels height width"], *, grad: bool = False

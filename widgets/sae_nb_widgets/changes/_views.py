@@ -15,9 +15,7 @@ from torch import Tensor
 from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff, changed_image, changed_text
 from sae_nb.figures import current_theme as theme
 from sae_nb.generation import continued
-from sae_nb.models import as_batch, outcome_names, run, shown_picture
-from sae_nb.models._inputs import read_again
-from sae_nb.models._text_inputs import written
+from sae_nb.models import as_batch, outcome_names, run, shown_picture, written_texts
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._words import NONE
 from sae_nb_widgets.components import Branches, PictureGrid, TokenStrip
@@ -51,7 +49,7 @@ class TextView:
     noun = "text"
 
     def __init__(self, model: LiveModel, inputs: Inputs) -> None:
-        self.texts = self.compared = tuple(written(model, inputs))
+        self.texts = self.compared = tuple(written_texts(model, inputs))
         if not all(text.strip() for text in self.texts):
             raise ValueError(
                 "`inputs` must be texts of at least one word, got an empty one. Leave it out."
@@ -139,7 +137,7 @@ class ImageView:
 
     def given(self, asked: int) -> object:
         """Return what the models read."""
-        return read_again(self.model, as_batch(self.model, self.samples[asked]))
+        return as_batch(self.model, self.samples[asked]).as_inputs(self.model)
 
     def _picture(self, number: int) -> np.ndarray:
         """Return an image as displayed, (3, height, width)."""

@@ -16,8 +16,7 @@ from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.corpora import BaseRate, InputSummary
 from sae_nb.figures.theme import format_count
 from sae_nb.generation import Continuation, Generation, check_writer
-from sae_nb.models._chat import is_conversation
-from sae_nb.models._text_inputs import one_text
+from sae_nb.models import is_conversation
 from sae_nb.sessions import names_of
 from sae_nb_widgets.components._base import lay_out
 from sae_nb_widgets.generation import _keeping as keeping, _words as words
@@ -43,7 +42,7 @@ from sae_nb_widgets.panel._declaring import (
 )
 from sae_nb_widgets.panel._heading import place_words
 from sae_nb_widgets.panel._playing import PlayingPanel
-from sae_nb_widgets.panel._samples import check_parts, facts_of, stream_of
+from sae_nb_widgets.panel._samples import check_parts, facts_of, one_text, stream_of
 from sae_nb_widgets.steering import _words as steering
 from sae_nb_widgets.steering._scale import StrengthScale
 

@@ -12,8 +12,6 @@ from sae_nb.circuits import HeadScores, QueryKey, head_scores, qk
 from sae_nb.circuits._graph_sites import one_by_one
 from sae_nb.figures import theme, visible_token
 from sae_nb.figures.theme import escape, format_number, format_percent
-from sae_nb.models._inputs import read_again
-from sae_nb.models._text_inputs import one_text
 from sae_nb.sessions import names_of
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._base import HTML, Box, VBox
@@ -46,6 +44,7 @@ from sae_nb_widgets.panel._declaring import (
 )
 from sae_nb_widgets.panel._pages import COLUMNS
 from sae_nb_widgets.panel._playing import PlayingPanel, play_button
+from sae_nb_widgets.panel._samples import one_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -327,7 +326,7 @@ class HeadsPanel(PlayingPanel):
             self._draw_grid()
             return
         model = self.model
-        given = [read_again(model, batch) for batch in self._batches] or None
+        given = [batch.as_inputs(model) for batch in self._batches] or None
 
         def take(scores: HeadScores) -> None:
             self.scores = scores
@@ -517,7 +516,7 @@ class HeadsPanel(PlayingPanel):
             return
         self.why.empty_text = "Splitting the score into pairs of atoms …"
         self.why.show([], [])
-        model, given = self.model, read_again(self.model, seen.batch)
+        model, given = self.model, seen.batch.as_inputs(self.model)
 
         def take(found: QueryKey) -> None:
             self._why[asked] = found

@@ -15,16 +15,13 @@ from sae_nb.circuits._graph_sites import position_texts
 from sae_nb.circuits._heads import at_mean, places_of
 from sae_nb.lenses import head_of
 from sae_nb.models import read_attention, run
-from sae_nb.models._attention import attentions
-from sae_nb.models._inputs import read_again
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.circuits import HeadScores
-    from sae_nb.models import HookPoint, LiveModel
-    from sae_nb.models._inputs import Batch
+    from sae_nb.models import Batch, HookPoint, LiveModel
 
 HeadName = tuple[int, int]
 """Layer and head."""
@@ -112,7 +109,7 @@ def answer_of(model: LiveModel, batch: Batch, seed: int) -> Answer:
     def chance_of(z: Tensor) -> Tensor:
         return z.softmax(-1)[outcome]
 
-    given = read_again(model, batch)
+    given = batch.as_inputs(model)
     estimated = head_contributions(model, given, target=chance_of, method="gradient").values
     n = estimated.size
     order = np.argsort(-np.abs(estimated), axis=None, kind="stable")
@@ -167,7 +164,7 @@ def look_of(model: LiveModel, seen: Answer, head: HeadName) -> Look:
 def readable(model: LiveModel) -> None:
     """Refuse a model whose heads cannot be shown, before any work."""
     places_of(model, "head")
-    if model.streams or len(attentions(model)) != model.n_layers:
+    if model.streams or model.n_layers is None:
         raise ValueError(
             f"`model` must be one stream of blocks with attention, got {model.name}. "
             "sn.circuits.head_scores has the heads of encoders, decoders and between them."

@@ -12,8 +12,7 @@ from jaxtyping import Float, UInt8
 from sae_nb.corpora import InputSummary
 from sae_nb.figures import current_theme as theme
 from sae_nb.figures.theme import escape
-from sae_nb.models import Modality
-from sae_nb.models._sound_inputs import rate_of
+from sae_nb.models import Modality, sound_rate
 from sae_nb_widgets.components import DrawPad, PictureGrid, SoundRecorder, TokenStrip
 from sae_nb_widgets.components._base import HTML, Box, VBox, lay_out, layout_of
 from sae_nb_widgets.components._find_box import plain
@@ -469,7 +468,7 @@ class SoundView(PictureView):
 
 def recorder_of(model: LiveModel) -> SoundRecorder:
     """Return a recorder of sounds as a model reads them."""
-    recorder, rate = SoundRecorder(description="microphone"), rate_of(model)
+    recorder, rate = SoundRecorder(description="microphone"), sound_rate(model)
     recorder.rate = round(rate)
     lay_out(recorder, flex="1 1 auto")
     exact = getattr(model.module, "clip_length", None)

@@ -16,9 +16,7 @@ from sae_nb.checks import checked
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb.lenses import Lens, LensReading
-from sae_nb.models import shown_picture
-from sae_nb.models._inputs import read_again
-from sae_nb.models._text_inputs import written
+from sae_nb.models import shown_picture, written_texts
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.components._layer_grid import LayerGrid
@@ -161,7 +159,7 @@ class LensPanel(HasAtoms):
         self._sparse = self.lens.kind != "logit" and 2 * len(self.lens.layers) < self.n_layers
         texts: list[str] = []
         if model.modality.is_text:
-            texts = written(model, inputs)
+            texts = written_texts(model, inputs)
         else:
             self._images = list(model.batches(inputs, batch_size=1))
         self.n_examples = len(self._images or [0])
@@ -273,7 +271,7 @@ class LensPanel(HasAtoms):
         if isinstance(given, str):
             return self._both(given, plain_at=plain_at)
         batch = (self._images or [])[given]
-        return self._both(read_again(self.model, batch), shown_picture(batch))
+        return self._both(batch.as_inputs(self.model), shown_picture(batch))
 
     def _both(
         self,

@@ -13,7 +13,7 @@ from sae_nb.activations import warn_of_place
 from sae_nb.checks import check_data
 from sae_nb.evaluation import outcome_index
 from sae_nb.figures.theme import format_count
-from sae_nb.models._inputs import column_of_table
+from sae_nb.models import column_of_table, written_texts
 from sae_nb.steering import check_hook_point
 
 if TYPE_CHECKING:
@@ -43,6 +43,14 @@ def check_point(model: LiveModel, sae: SparseAutoencoder, name: str) -> None:
     """Refuse a hook point that is not there, cannot be edited or has another width; warn of another place."""
     warn_of_place(sae, name)
     check_hook_point(model, name, width=int(getattr(sae, "d_out", sae.d_in)))
+
+
+def one_text(model: LiveModel, inputs: Inputs) -> str:
+    """Return the one text that a language model is given."""
+    texts = written_texts(model, inputs)
+    if len(texts) != 1:
+        raise ValueError(f"`inputs` must be one text, got {len(texts)}. Pass one of them.")
+    return texts[0]
 
 
 MOST_OF_A_STREAM = 64

@@ -13,11 +13,11 @@ import traitlets as t
 from sae_nb.checks import checked
 from sae_nb.circuits import PatchMap
 from sae_nb.figures.theme import escape, format_number, format_percent
-from sae_nb.models._text_inputs import one_text
 from sae_nb_widgets.components._layer_grid import LayerGrid
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import LARGEST_SEED, Whole, reacts, show
 from sae_nb_widgets.panel._pages import COLUMNS
+from sae_nb_widgets.panel._samples import one_text
 from sae_nb_widgets.patching import _words as words
 from sae_nb_widgets.patching._controls import (
     DIRECTIONS,

@@ -23,8 +23,7 @@ from sae_nb.steering import (
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.checks import Inputs
-    from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import Batch
+    from sae_nb.models import Batch, LiveModel
 
 T = TypeVar("T")
 KEPT, PREPARED = 8, 2

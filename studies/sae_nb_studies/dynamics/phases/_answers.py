@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from sae_nb.checks import Count, checked
 from sae_nb.findings import Finding
 from sae_nb.lenses import Head, head_of
-from sae_nb.models import run
-from sae_nb.models._inputs import Batch
+from sae_nb.models import Batch, run
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sae_nb.checks import Seed, checked
 from sae_nb.dynamics import check_cuts
 from sae_nb.files import read_json, read_manifest, read_tensors, write_folder
-from sae_nb.models._vision_transformer import VisionTransformer
+from sae_nb.models import VisionTransformer
 from sae_nb.steering import splice
 
 if TYPE_CHECKING:

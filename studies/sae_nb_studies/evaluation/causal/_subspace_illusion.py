@@ -34,8 +34,7 @@ from sae_nb_studies.evaluation.causal._target_odds import MAX_SECONDS, quantile_
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import Batch
+    from sae_nb.models import Batch, LiveModel
 
 
 # -------------------------------------------------------------------------------------------------

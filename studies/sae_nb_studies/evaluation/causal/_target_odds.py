@@ -19,8 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.evaluation import Measurement, Resampling, outcome_index
-from sae_nb.models import outcome_names, run
-from sae_nb.models._text_inputs import text_ids
+from sae_nb.models import outcome_names, run, text_ids
 from sae_nb.steering import Answers, check_hook_point, log_odds
 from sae_nb.steering.edits import Where
 

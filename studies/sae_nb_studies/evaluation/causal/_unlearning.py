@@ -27,8 +27,7 @@ from sae_nb_studies.evaluation.dictionary._merging import summed_atoms
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import Batch
+    from sae_nb.models import Batch, LiveModel
 
 RARE = (0.001, 0.01)
 """Shares of the rows that are kept in which an atom may fire."""

@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sae_nb.atoms import effects_of
-from sae_nb.models import outcome_names
-from sae_nb.models._prefix_cache import Below
+from sae_nb.models import PrefixCache, outcome_names
 from sae_nb.progress import progress_bar
 from sae_nb.steering import Answers, StrengthSearch, random_direction
 
@@ -106,7 +105,7 @@ class _Added:
     """Answers with a direction added at one place; what lies below it is computed once."""
 
     def __init__(self, model: LiveModel, inputs: Any, hook_point: str) -> None:
-        self._model, self._below = model, Below(model, [model.hook_point(hook_point)])
+        self._model, self._below = model, PrefixCache(model, [model.hook_point(hook_point)])
         with model.lock, self._below.noted():
             self._answers = Answers(model, inputs, hook_point, batch_size=N_INPUTS, scored=True)
         self.clean, self.kl = self._answers.clean, self._answers.kl

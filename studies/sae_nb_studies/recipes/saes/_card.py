@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from sae_nb.models._fetching import FETCHED
+from sae_nb.models import FETCHABLE
 from sae_nb_studies.recipes.saes._material import transcoder_places
 
 CARD = "README.md"
@@ -92,7 +92,7 @@ def text_card(facts: dict[str, Any]) -> str:
 
 def _terms(model: str) -> str:
     """Return the notice that a model's terms of use ask for; none where it is free."""
-    known = FETCHED.get(model)
+    known = FETCHABLE.get(model)
     if known is None or known.terms is None:
         return ""
     return (

@@ -23,9 +23,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, Faithfulness, attribution_graph
-from sae_nb.models import Frozen
-from sae_nb.models._interventions import Intervention
-from sae_nb.models._running import intervening
+from sae_nb.models import Frozen, Intervention, intervening
 from sae_nb_studies.reproductions._answer import answer_of
 
 SHORT = {"steps": 12, "n_texts": 2, "n_stories": 30, "n_cuts": 2}

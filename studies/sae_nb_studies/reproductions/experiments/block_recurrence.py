@@ -7,7 +7,7 @@ amounts of residual drop. Then k shared blocks learn the states by the joint sch
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from torch import Tensor
 
 from sae_nb.data import digits
 from sae_nb.dynamics import States, capture_states, layer_similarity, segment_phases
-from sae_nb.models import LiveModel, wrap
-from sae_nb.models._vision_transformer import Block, VisionTransformer, VisionTransformerConfig
+from sae_nb.models import LiveModel, VisionTransformer, VisionTransformerConfig, wrap
 from sae_nb_studies.dynamics import (
     RaptorConfig,
     RaptorResult,
@@ -67,7 +66,7 @@ def teacher(seed: int, drop: float, steps: int) -> LiveModel:
     generator = torch.Generator().manual_seed(seed)
     module = VisionTransformer(config, generator=generator)
     for block in module.blocks:
-        cast(Block, block).residual_drop = drop
+        cast(Any, block).residual_drop = drop
     pictures, label = coloured("train")
     optimiser = torch.optim.AdamW(module.parameters(), lr=RATE, weight_decay=DECAY)
     module.train()

@@ -20,8 +20,7 @@ from sae_nb.dynamics import (
     self_correction,
     trajectories,
 )
-from sae_nb.models import LiveModel, load_model, wrap
-from sae_nb.models._vision_transformer import VisionTransformer
+from sae_nb.models import LiveModel, VisionTransformer, load_model, wrap
 from sae_nb_studies.dynamics import linearise_phases
 from sae_nb_studies.reproductions.experiments.block_recurrence import DROPS, coloured, teacher
 

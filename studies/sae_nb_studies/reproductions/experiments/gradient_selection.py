@@ -18,8 +18,7 @@ from torch.nn.functional import cross_entropy
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
-from sae_nb.models import LiveModel
-from sae_nb.models._inputs import Batch
+from sae_nb.models import Batch, LiveModel
 
 SHORT = {"steps": 30, "n_rows": 2000, "n_texts": 8}
 HOOK_POINT, N_ATOMS, K, WEIGHT = "resid_post.1", 512, 8, 3.0

@@ -18,8 +18,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.dynamics import capture_states, layer_similarity, phase_evidence
-from sae_nb.models import wrap
-from sae_nb.models._vision_transformer import VisionTransformer
+from sae_nb.models import VisionTransformer, wrap
 from sae_nb_studies.minkowski import place_strengths
 from sae_nb_studies.reproductions._final_states import (
     Seen,
