@@ -210,7 +210,32 @@ class Graph:
         The atoms and errors of most influence that together have `nodes` of it, all tokens and targets;
         of what is left, the edges that together have `edges` of it; then what leads nowhere is taken out.
         """
-        return pruned(self, nodes, edges)[0]
+        return self.pruned(nodes, edges)[0]
+
+    def pruned(self, nodes: float, edges: float) -> tuple[Self, Int[np.ndarray, " m"]]:
+        """Return what `prune` does, unchecked, and which node of this graph each one that is left is."""
+        from scipy.sparse import csr_matrix
+
+        rows = np.arange(len(self))
+        ends = self.nodes.kind.isin(["token", "target"]).to_numpy()
+        keep = ends | carrying(self.influence, nodes)
+        small, rows = self._kept(keep), rows[keep]
+        weights = small.influence + small.nodes.weight.to_numpy()
+        found = small.shares.tocoo()
+        strong = carrying(found.data * weights[found.row], edges)
+        edges_kept = (np.ones(int(strong.sum())), (found.row[strong], found.col[strong]))
+        matrix = small.matrix.multiply(csr_matrix(edges_kept, shape=small.matrix.shape)).tocsr()
+        small = replace(small, matrix=matrix)
+        while True:
+            fixed = small.nodes.kind.isin(["token", "target"]).to_numpy()
+            used = np.bincount(small.matrix.indices, minlength=len(small)) > 0
+            made = (small.nodes.kind != "atom").to_numpy() | (np.diff(small.matrix.indptr) > 0)
+            # An atom that was never looked into has no edges into it, and is no dead end.
+            made |= ~small.nodes.read.to_numpy()
+            keep = fixed | (used & made)
+            if keep.all():
+                return small, rows
+            small, rows = small._kept(keep), rows[keep]
 
     def path(self, source: int, target: int) -> list[int]:
         """Return the nodes of the strongest path from one node to another, by the product of shares.
@@ -250,32 +275,6 @@ def _listed(noun: str, given: Sequence[object]) -> str:
         return f"{len(given)} {noun}s"
     names = ", ".join(map(str, given))
     return names if noun == "place" else f"{noun}{'s' * (len(given) > 1)} {names}"
-
-
-def pruned(graph: _Graph, nodes: float, edges: float) -> tuple[_Graph, Int[np.ndarray, " m"]]:
-    """Return what `AttributionGraph.prune` does, and which node of the graph each one that is left is."""
-    from scipy.sparse import csr_matrix
-
-    rows = np.arange(len(graph))
-    ends = graph.nodes.kind.isin(["token", "target"]).to_numpy()
-    keep = ends | carrying(graph.influence, nodes)
-    small, rows = graph._kept(keep), rows[keep]
-    weights = small.influence + small.nodes.weight.to_numpy()
-    found = small.shares.tocoo()
-    strong = carrying(found.data * weights[found.row], edges)
-    edges_kept = (np.ones(int(strong.sum())), (found.row[strong], found.col[strong]))
-    matrix = small.matrix.multiply(csr_matrix(edges_kept, shape=small.matrix.shape)).tocsr()
-    small = replace(small, matrix=matrix)
-    while True:
-        fixed = small.nodes.kind.isin(["token", "target"]).to_numpy()
-        used = np.bincount(small.matrix.indices, minlength=len(small)) > 0
-        made = (small.nodes.kind != "atom").to_numpy() | (np.diff(small.matrix.indptr) > 0)
-        # An atom that was never looked into has no edges into it, and is no dead end.
-        made |= ~small.nodes.read.to_numpy()
-        keep = fixed | (used & made)
-        if keep.all():
-            return small, rows
-        small, rows = small._kept(keep), rows[keep]
 
 
 def influence_of(shares: csr_matrix, weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

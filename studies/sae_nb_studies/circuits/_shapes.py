@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float
 from sae_nb.checks import Between, Seed, as_tensor, at_least, checked, shown
 from sae_nb.circuits import AttributionGraph
 from sae_nb.circuits._faithfulness import live
-from sae_nb.circuits._record import pruned
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.models import run
@@ -216,7 +215,7 @@ def _features(graph: AttributionGraph, share: float) -> dict[str, float]:
     nodes, influence = graph.nodes, graph.influence
     tokens, targets = (nodes.kind == "token").to_numpy(), (nodes.kind == "target").to_numpy()
     inner = ~tokens & ~targets
-    small = pruned(graph, share, EDGES)[0]
+    small = graph.pruned(share, EDGES)[0]
     into = np.asarray(nodes.weight.to_numpy() @ graph.matrix).ravel()
     gross, within = np.abs(into).sum(), influence[inner].sum()
     last = inner & (nodes.position == nodes.position.max()).to_numpy()

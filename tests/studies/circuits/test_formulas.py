@@ -1,4 +1,4 @@
-"""Numbers of circuits by hand: a graph of six nodes and its drawing, heads' scores, maps and pairs of atoms."""
+"""Numbers of circuits by hand: a graph of six nodes, heads' scores, maps and pairs of atoms."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from scipy.sparse import csr_matrix
 
 from sae_nb.circuits import (
-    AttributionGraph,
     _graph as graphs,
     _head_scores as head_scores,
     _restoring as restoring,
-    _summary as drawing,
     load_graph,
 )
 from sae_nb.circuits._faithfulness import Faithfulness, foreseen
@@ -27,37 +23,7 @@ from sae_nb.circuits._head_scores import HeadScores
 from sae_nb.circuits._query_key import QueryKey
 from sae_nb.circuits._record import carrying
 from sae_nb.circuits._restoring import PatchMap, _at_random, _Cells
-from sae_nb.circuits._summary import Circuit
-
-KIND = ("token", "token", "atom", "atom", "error", "target")
-
-
-def graph(weight: float = 1.0, **more: Any) -> AttributionGraph:
-    """Two tokens, atoms of strength 2 and 4, an error, and what they add to a target and to each other."""
-    made = np.zeros((6, 6))
-    made[2, 0] = 1.0
-    made[3, [1, 2]] = 1.0, 3.0
-    made[5, [1, 2, 3, 4]] = 0.5, 1.0, -2.0, 0.5
-    nodes = pd.DataFrame(
-        {
-            "kind": KIND,
-            "place": ["", "", "mlp_out.0", "mlp_out.1", "mlp_out.1", ""],
-            "layer": [-1, -1, 0, 1, 1, 2],
-            "position": [0, 1, 0, 1, 1, 1],
-            "atom": [-1, -1, 7, 3, -1, -1],
-            "value": [0.0, 0.0, 2.0, 4.0, 0.0, 0.0],
-            "bias": 0.0,
-            "name": list("abcdef"),
-            "weight": [0.0] * 5 + [weight],
-            "read": True,
-        }
-    )
-    facts = {"outcomes": ((0,),), "places": ("mlp_out.0", "mlp_out.1"), "tokens": ("x", "y")}
-    facts |= {"model_name": "m", "exact": True}
-    return AttributionGraph(nodes=nodes, matrix=csr_matrix(made), **(facts | more))
-
-
-INFLUENCE = [0.625, 0.25, 0.625, 0.5, 0.125, 0]
+from tests.six_nodes import INFLUENCE, graph, without_edges
 
 
 def test_influence_flow_and_scores_of_a_graph() -> None:
@@ -91,119 +57,19 @@ def test_what_carries_a_share_is_the_fewest() -> None:
 
 def test_pruning_keeps_ends_and_what_leads_somewhere() -> None:
     """.625 of 2.125 is less than a third: the first atom alone; the last edge has a fiftieth."""
-    small, rows = drawing.pruned(graph(), 0.3, 1.0)
+    small, rows = graph().pruned(0.3, 1.0)
     assert rows.tolist() == [0, 1, 2, 5]
     assert small.matrix.toarray().tolist() == [[0] * 4, [0] * 4, [1, 0, 0, 0], [0, 0.5, 1, 0]]
     # .94 of the shares are those of at least .25, and one more of three eighths
-    small, rows = drawing.pruned(graph(), 1.0, 0.8)
+    small, rows = graph().pruned(1.0, 0.8)
     assert small.matrix.nnz == 4
     assert rows.tolist() == [0, 1, 2, 3, 5]
 
 
-def without_edges(*gone: tuple[int, int], read: bool = True) -> AttributionGraph:
-    """The graph with some edges less."""
-    whole = graph()
-    matrix = whole.matrix.toarray()
-    for edge in gone:
-        matrix[edge] = 0
-    nodes = whole.nodes.assign(read=[*[True] * 2, read, *[True] * 3])
-    return replace(whole, matrix=csr_matrix(matrix), nodes=nodes)
-
-
 def test_an_atom_that_nothing_makes_is_a_dead_end_if_it_was_looked_into() -> None:
     for read, kept in ((True, [0, 1, 3, 4, 5]), (False, [0, 1, 2, 3, 4, 5])):
-        _, rows = drawing.pruned(without_edges((2, 0), read=read), 1.0, 1.0)
+        _, rows = without_edges((2, 0), read=read).pruned(1.0, 1.0)
         assert rows.tolist() == kept
-
-
-def test_an_answer_is_reached_from_a_token_or_an_atom_not_looked_into() -> None:
-    cut = (5, 1), (3, 1), (2, 0)  # tokens lead nowhere
-    assert not drawing._reaches(without_edges(*cut))
-    assert drawing._reaches(without_edges(*cut, read=False))
-    assert drawing._reaches(without_edges(*cut[:2]))  # over two atoms
-    assert not drawing._reaches(without_edges(*cut, (5, 2), (5, 3), read=False))
-
-
-def test_a_share_of_influence_by_its_number_of_nodes() -> None:
-    found = Circuit(graph())
-    shares = [found.share_of(n) for n in (0, 1, 2, 3, 9)]
-    assert shares == pytest.approx([0.625 / 2.125, 1.25 / 2.125, 2 / 2.125, 1, 1])
-    assert found.reaches
-    assert found.read_at == 1
-    assert Circuit(graph(outcomes=((0,), None))).read_at == -1
-    assert found.first_threshold() == 1
-
-
-def test_stations_are_where_atoms_speak_for_the_answer() -> None:
-    assert Circuit(graph()).stations() == ()
-    against = Circuit(graph(-1.0))
-    assert against.stations() == ((0, (2,)), (1, (3,)))
-    assert against.stations(1) == ((1, (3,)),)
-    assert [drawing._station(p, [2, 5]) for p in (0, 2, 4, 5, 9)] == [2, 2, 2, 5, 5]
-
-
-def test_neighbours_by_what_they_make_and_what_runs_on() -> None:
-    found = Circuit(graph())
-    inputs, outputs = found.neighbours(3, 5)
-    assert inputs["node"].tolist() == [2, 1]
-    assert inputs.share.tolist() == [0.75, 0.25]
-    assert (outputs["node"].tolist(), outputs.weight.tolist()) == ([5], [-2])
-    assert outputs.share.tolist() == [0.5]
-    # three quarters of an atom of .5, a quarter of the target
-    _, outputs = found.neighbours(2, 5)
-    assert outputs["node"].tolist() == [3, 5]
-    assert found.neighbours(5, 2)[0]["node"].tolist() == [3, 2]
-    # of the other atom nothing runs on to the target
-    _, outputs = Circuit(without_edges((5, 3))).neighbours(2, 5)
-    assert outputs["node"].tolist() == [5, 3]
-    assert outputs.share.tolist() == [0.5, 0.75]
-
-
-def test_a_drawing_has_flows_for_edges_and_a_column_for_a_position() -> None:
-    """An edge carries its share in its node, of what the node carries."""
-    found = Circuit(graph()).summarise(1.0)
-    edges = {(e.source, e.target): (e.weight, e.share) for e in found.edges.itertuples()}
-    assert edges == {
-        (0, 2): (1, 0.625),
-        (3, 5): (-2, 0.5),
-        (2, 3): (3, 0.375),
-        (2, 5): (1, 0.25),
-        (1, 3): (1, 0.125),
-        (1, 5): (0.5, 0.125),
-        (4, 5): (0.5, 0.125),
-    }
-    assert found.edges.share.is_monotonic_decreasing
-    assert (found.n_nodes, found.n_edges) == (3, 7)
-    assert found.rows == ("input", "MLP 0", "MLP 1", "answer")
-    nodes = found.nodes
-    assert nodes.row.tolist() == [0, 0, 1, 2, 2, 3]
-    assert nodes.influence.tolist() == INFLUENCE
-    # columns .4 apart; two in one cell are two lines; the target stands over the last word
-    assert nodes.x.tolist() == pytest.approx([0.5, 1.9, 0.5, 1.9, 1.9, 1.9])
-    assert nodes.y.tolist() == pytest.approx([0, 0, 1, 2 - 0.13, 2 + 0.13, 3])
-    assert found.columns.x.tolist() == pytest.approx([0.5, 1.9])
-    assert [found.place_of(node) for node in (3, 5, 9)] == [3, 5, -1]
-
-
-def test_a_group_is_the_sum_of_its_members() -> None:
-    found = Circuit(graph()).summarise(1.0, groups={"pair": [2, 3]})
-    nodes = found.nodes
-    place = found.place_of(3)
-    assert nodes["node"].tolist() == [0, 1, 4, 5, 2]
-    assert nodes.influence[place] == 1.125
-    assert nodes.adds[place] == -2.5
-    edges = {(e.source, e.target): (e.weight, e.share) for e in found.edges.itertuples()}
-    assert edges[place, 3] == (-1, 0.75)
-    assert edges[0, place] == (1, 0.625)
-    assert edges[1, place] == (1, 0.125)
-    assert found.nodes_at(place) == (2, 3)
-    few = Circuit(graph()).summarise(0.3, always=[4])
-    assert few.nodes["node"].tolist() == [0, 1, 2, 5, 4]
-    edges = {(e.source, e.target): e.weight for e in few.edges.itertuples()}
-    assert edges == {(0, 2): 1, (1, 3): 0.5, (2, 3): 1, (4, 3): 0.5}
-    few = Circuit(graph()).summarise(0.3, always=[3])
-    edges = {(e.source, e.target): e.weight for e in few.edges.itertuples()}
-    assert edges == {(0, 2): 1, (1, 3): 0.5, (2, 3): 1, (1, 4): 1, (2, 4): 3, (4, 3): -2}
 
 
 def test_a_graph_counts_its_kinds_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,77 +91,6 @@ def test_a_graph_counts_its_kinds_in_words(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(graphs, "groups_of", lambda *given: asked.append(given[-1]))
     units.groups()
     assert asked == [0, 3, 0.8]
-
-
-def test_of_many_inputs_those_of_most_influence_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "MOST_TOKENS", 1)
-    assert Circuit(graph()).summarise(1.0).nodes["node"].tolist() == [0, 2, 3, 4, 5]
-    assert Circuit(graph()).summarise(1.0, always=[1]).nodes["node"].tolist() == [0, 1, 2, 3, 4, 5]
-    monkeypatch.setattr(drawing, "MOST_TOKENS", 2)
-    assert len(Circuit(graph()).summarise(1.0).nodes) == 6
-
-
-def test_cells_of_many_nodes_have_three_lines_in_the_order_of_influence() -> None:
-    """Four nodes of one place and position: two abreast in two lines."""
-    table = pd.DataFrame(
-        {"row": [1, 1, 1, 1, 0, 2], "position": [3, 3, 3, 3, 5, 5], "influence": [1, 4, 3, 2, 0, 0]}
-    )
-    found, columns = drawing._laid_out(table, 2, -1)
-    assert found.x.tolist() == pytest.approx([1.5, 0.5, 1.5, 0.5, 2.9, 1.7])
-    assert found.y.tolist() == pytest.approx([1.13, 0.87, 0.87, 1.13, 0, 2])
-    assert columns.x.tolist() == pytest.approx([1, 2.9])
-    alone = pd.DataFrame({"row": [2], "position": [3], "influence": [0]})
-    assert drawing._laid_out(alone, 2, -1)[0].x.tolist() == [0.5]
-
-
-def test_names_that_would_touch_stand_in_lines_of_their_own() -> None:
-    """Four positions; names of three nodes: two far enough apart for a line, one that is not."""
-    table = pd.DataFrame(
-        {
-            "row": [0, 1, 1, 1, 2, 3],
-            "position": [1, 0, 2, 3, 3, 3],
-            "influence": [0.0, 3, 2, 1, 1, 0],
-        }
-    )
-    found, columns, rows = drawing._laid_out_by_name(table, ("input", "A", "B", "answer"), 3)
-    assert columns.x.tolist() == pytest.approx([0.5, 1.3, 2.1, 3.1])
-    assert found.x.tolist() == pytest.approx([1.3, 0.5, 2.1, 3.1, 3.1, 3.1])
-    # 2.1 − .5 is less than 1.7; 3.1 − .5 is not
-    assert found.y.tolist() == [0, 1, 2, 1, 3, 4]
-    assert rows == ("input", "A", "", "B", "answer")
-    few = pd.DataFrame({"row": [0, 1], "position": [3, 3], "influence": [0.0, 0.0]})
-    found, columns, _ = drawing._laid_out_by_name(few, ("input", "answer"), -1)
-    assert (columns.x.tolist(), found.x.tolist()) == ([0.3], [0.3, 0.5])
-
-
-@pytest.mark.parametrize(
-    ("n", "wide", "centre", "places"),
-    [
-        (1, 2.4, 1.9, [1.9]),
-        (2, 2.4, 1.9, [1.7, 2.1]),
-        (3, 2.4, 1.9, [1.4, 1.8, 2.2]),
-        (2, 3.0, None, [0.75, 2.25]),
-        (8, 2.4, 1.2, [0.15 + 0.3 * i for i in range(8)]),
-    ],
-)
-def test_targets_keep_together_and_inside(
-    n: int, wide: float, centre: float | None, places: list[float]
-) -> None:
-    assert drawing._abreast(n, wide, centre).tolist() == pytest.approx(places)
-
-
-def test_a_story_is_beyond_chance_where_no_random_change_moves_as_far() -> None:
-    def story(random: list[float]) -> bool:
-        none = np.zeros(1)
-        return drawing.CircuitStory(
-            stations=(), n=0, answers=("a",), before=np.array([0.6]), without=np.array([0.2]),
-            without_first=none, random=np.array(random)[:, None], says=("", ""), says_shares=(0, 0),
-        ).beyond_chance  # fmt: skip
-
-    assert story([0.5, 0.9])
-    assert not story([0.5, 1.1])
-    assert not story([0.2])
-    assert not story([])
 
 
 def test_faithfulness_is_undecided_where_chance_spreads_twice_as_wide() -> None:

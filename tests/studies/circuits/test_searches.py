@@ -21,7 +21,6 @@ from sae_nb.circuits import (
     _neuron_examples as examples,
     _neuron_names as naming,
     _nodes as nodes_of,
-    _summary as drawing,
     _unit_passes as units,
 )
 
@@ -329,47 +328,3 @@ def test_outputs_are_in_the_order_of_their_largest_probability() -> None:
     ]
     assert units._likely(runs[:1]).tolist() == [1, 2, 0]
     assert units._likely(runs).tolist() == [0, 1, 2]
-
-
-# Answers
-
-
-def test_a_story_tells_the_probabilities_of_what_is_asked_and_said() -> None:
-    words = ["n0", "n1", "n2"]
-    image = SimpleNamespace(is_text=False)
-    model = SimpleNamespace(modality=image, streams=False, class_names=words)
-    chances = {"before": [0.2, 0.5, 0.3], "after": [0.6, 0.1, 0.3], "first": [0.1, 0.2, 0.7]}
-    logits = {name: torch.tensor(p).log() for name, p in chances.items()}
-    asked: list[tuple[list[int], int]] = []
-
-    def intervene(some: list[int], factor: float, n_random: int) -> Any:
-        asked.append((some, n_random))
-        after = logits["after" if n_random else "first"]
-        controlled = torch.stack([logits["first"], logits["before"]])
-        return SimpleNamespace(
-            before=logits["before"], after=after, controlled=controlled, factor=factor, effect=1.5,
-            predicted=1.0, direct=0.5, controls=np.array([0.5, -1.4]),
-        )  # fmt: skip
-
-    circuit = drawing.Circuit(graph())
-    circuit.graph = SimpleNamespace(intervene=intervene, outcomes=((2,), None))
-    found = circuit._without(model, [(0, (2, 3)), (1, (4,))], [2, 3, 4], 7)
-    assert asked == [([2, 3, 4], 7), ([2, 3], 0)]
-    # what is asked first, then what is said without: two at most
-    assert found["answers"] == ("n2", "n0")
-    assert found["says"] == ("n1", "n0")
-    assert found["says_shares"] == pytest.approx((0.5, 0.6))
-    assert found["before"].tolist() == pytest.approx([0.3, 0.2])
-    assert found["without"].tolist() == pytest.approx([0.3, 0.6])
-    assert found["without_first"].tolist() == pytest.approx([0.7, 0.1])
-    assert found["random"].tolist() == [pytest.approx([0.7, 0.1]), pytest.approx([0.3, 0.2])]
-
-    of = SimpleNamespace(passes=SimpleNamespace(model=model))
-    answer = drawing.summarise_flow(of, [2], intervene([2], 0.0, 1))
-    assert answer.names == ("n0", "n1", "n2")
-    assert answer.before.tolist() == pytest.approx([0.2, 0.5, 0.3])
-    assert answer.after.tolist() == pytest.approx([0.6, 0.1, 0.3])
-    assert answer.after_random[0].tolist() == pytest.approx([0.1, 0.2, 0.7])
-    assert answer.is_beyond_luck
-    model.class_names = None
-    assert drawing.summarise_flow(of, [2], intervene([2], 0.0, 1)).names == ()

@@ -1,4 +1,4 @@
-"""What a panel draws of a graph: places, groups, edges; what a change foresees; a graph given its model back."""
+"""What a change of a graph foresees; a graph given its model back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, load_graph
 from sae_nb.circuits._faithfulness import foreseen
-from sae_nb.circuits._summary import Circuit, summarise_flow
 from tests.refusing import refused
 
 TEXT = "One day Mia saw"
@@ -63,24 +62,6 @@ def test_what_is_foreseen_is_the_sum_over_all_paths() -> None:
     assert found.flow[node] == pytest.approx(-wanted, rel=1e-5)
 
 
-def test_a_group_is_one_node_whose_edges_add_up() -> None:
-    """What runs between its members is left out; nodes drawn in any case have their edges."""
-    members, rest = [atoms_of(graph(), 2)[0], *atoms_of(graph(), 3)[:2]], atoms_of(graph(), 3)[-1]
-    summary = Circuit(graph()).summarise(0.2, [rest], {"pair": members})
-    place = summary.place_of(members[1])
-    assert place == summary.place_of(members[0])
-    assert summary.nodes_at(place) == tuple(members)
-    assert summary.place_of(rest) >= 0
-    assert not set(summary.nodes.node[summary.nodes.group == ""]) & set(members)
-    target = int(np.flatnonzero((summary.nodes.kind == "target").to_numpy())[0])
-    edge = summary.edges[(summary.edges.source == place) & (summary.edges.target == target)]
-    node = int(summary.nodes.node[target])
-    assert float(edge.weight.iloc[0]) == pytest.approx(
-        float(graph().matrix[node, members].sum()), rel=1e-5
-    )
-    assert not (summary.edges.source == summary.edges.target).any()
-
-
 @pytest.mark.slow
 def test_a_graph_from_a_file_is_given_its_model_back(tmp_path: Path) -> None:
     """And answers as before; a pair's difference too. Others' models and transcoders are refused."""
@@ -126,6 +107,3 @@ def test_several_atoms_are_changed_together() -> None:
     assert both.controlled.shape == (2, len(both.before))
     refused("must be an atom, got 0, which is a token", graph().intervene, [first, 0])
     refused("got none", graph().intervene, [])
-    answer = summarise_flow(graph(), [first, second], both)
-    assert answer.after_random.shape == (2, len(answer.names)) == (2, 5)
-    assert (np.diff(np.maximum(answer.before, answer.after)) <= 0).all()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.circuits._summary import Circuit
 from sae_nb.figures.theme import escape
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._names import NodeNames
+from sae_nb_widgets.circuit._summary import Circuit
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.panel._examples import examples_view

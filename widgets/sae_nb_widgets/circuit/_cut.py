@@ -8,10 +8,10 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.circuits._summary import CircuitAnswer
 from sae_nb.figures import fade, theme, visible_token
 from sae_nb.figures.theme import format_percent
 from sae_nb_widgets.circuit import _words as words
+from sae_nb_widgets.circuit._summary import CircuitAnswer
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.panel._declaring import control, line, show, small_button
 from sae_nb_widgets.panel._pages import COLUMNS

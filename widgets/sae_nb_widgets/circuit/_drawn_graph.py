@@ -12,12 +12,12 @@ from jaxtyping import UInt8
 
 from sae_nb.atoms import crop_patch
 from sae_nb.circuits import AttributionGraph
-from sae_nb.circuits._summary import Circuit, CircuitSummary
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._layout import Face, Layout, lay_out
 from sae_nb_widgets.circuit._map import WIDTHS
 from sae_nb_widgets.circuit._names import NodeNames
 from sae_nb_widgets.circuit._queries import View
+from sae_nb_widgets.circuit._summary import Circuit, CircuitSummary
 from sae_nb_widgets.components._atom_card import png_address
 from sae_nb_widgets.components._picture_grid import StillGrid
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sae_nb.circuits._summary import CircuitSummary
 from sae_nb.figures import current_theme
 from sae_nb.figures.shapes import shortened, text_width
+from sae_nb_widgets.circuit._summary import CircuitSummary
 
 LONGEST = 132.0
 ATTEMPTS = (

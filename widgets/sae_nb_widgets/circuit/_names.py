@@ -9,9 +9,9 @@ from typing import Any
 
 from sae_nb.atoms import NO_NAME, AtomCard, AtomNames, Band, Example
 from sae_nb.circuits import AttributionGraph
-from sae_nb.circuits._summary import place_words
 from sae_nb.figures import visible_token
 from sae_nb.sessions import names_of
+from sae_nb_widgets.circuit._summary import place_words
 
 QUOTED = re.compile("“([^”]+)”")
 ONLY_QUOTES = re.compile("“[^”]+”((, | or )“[^”]+”)*( …)?")

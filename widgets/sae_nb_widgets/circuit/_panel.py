@@ -13,7 +13,6 @@ import traitlets as t
 from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
 from sae_nb.circuits import AttributionGraph
-from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitStory, CircuitSummary
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.circuit import _queries as queries, _words as words
@@ -27,6 +26,7 @@ from sae_nb_widgets.circuit._map import CircuitMap
 from sae_nb_widgets.circuit._names import NodeNames
 from sae_nb_widgets.circuit._queries import Change, View
 from sae_nb_widgets.circuit._story import story_html
+from sae_nb_widgets.circuit._summary import Circuit, CircuitAnswer, CircuitStory, CircuitSummary
 from sae_nb_widgets.panel import _pages as pages
 from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Number, Whole, line, or_trait_error, reacts, show

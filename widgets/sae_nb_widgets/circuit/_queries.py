@@ -10,8 +10,8 @@ import numpy as np
 
 from sae_nb.checks import check_integers
 from sae_nb.circuits import AttributionGraph
-from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary, summarise_flow
 from sae_nb.figures.theme import format_number
+from sae_nb_widgets.circuit._summary import Circuit, CircuitAnswer, CircuitSummary, summarise_flow
 from sae_nb_widgets.components._find_box import FindRow
 
 if TYPE_CHECKING:

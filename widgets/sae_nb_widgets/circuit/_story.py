@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.circuits._summary import Circuit, CircuitStory
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import escape, format_percent
 from sae_nb_widgets.circuit._names import NodeNames
+from sae_nb_widgets.circuit._summary import Circuit, CircuitStory
 from sae_nb_widgets.components._base import atom_mark
 
 MOST_PILLS = 2

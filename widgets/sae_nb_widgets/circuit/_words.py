@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitStory, CircuitSummary
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.circuit._story import plain_word
+from sae_nb_widgets.circuit._summary import Circuit, CircuitAnswer, CircuitStory, CircuitSummary
 from sae_nb_widgets.components._base import atom_mark
 
 if TYPE_CHECKING:

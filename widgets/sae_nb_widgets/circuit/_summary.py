@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.circuits._graph import AttributionGraph
-from sae_nb.circuits._record import pruned
+from sae_nb.circuits import AttributionGraph
 from sae_nb.findings import Finding
 from sae_nb.models import outcome_names
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
-    from sae_nb.circuits._faithfulness import Flow
+    from sae_nb.circuits import Flow
     from sae_nb.models import LiveModel
 
 EDGES = 0.98
@@ -126,7 +125,7 @@ class Circuit:
     def first_threshold(self) -> float:
         """Return the share of the influence of which a person can still see the parts, and a whole path."""
         shares = [self.share_of(n) for n in FIRST_NODES]
-        return next((x for x in shares if _reaches(pruned(self.graph, x, EDGES)[0])), shares[-1])
+        return next((x for x in shares if _reaches(self.graph.pruned(x, EDGES)[0])), shares[-1])
 
     def summarise(
         self,
@@ -146,7 +145,7 @@ class Circuit:
             Name → nodes that are drawn as one; edges of its members add up.
         """
         groups = dict(groups or {})
-        small, kept = pruned(self.graph, threshold, EDGES)
+        small, kept = self.graph.pruned(threshold, EDGES)
         n_inner = int((~small.nodes.kind.isin(["token", "target"])).sum())
         reaches = _reaches(small)
         extra = np.setdiff1d([*always, *(i for nodes in groups.values() for i in nodes)], kept)
