@@ -37,10 +37,13 @@ BLOCK = 64
 """Changes that are measured together, each in a copy of the input of its own: bounds the memory."""
 
 
-def asked(
+def read_target(
     model: LiveModel, answer: Tensor, kind: AnswerKind, target: Question
 ) -> tuple[str, Measure]:
-    """Return its name, and the number itself; a tuple is the difference of a pair."""
+    """Return what is asked of an answer, read off one of its kind: its name, and the function for the number.
+
+    A tuple is the difference of a pair. Raises ValueError where the answer has no such outcome.
+    """
     if not isinstance(target, tuple):
         outcome = outcome_of(model, answer, kind, target)
         return f"“{outcome.name}”", outcome.measure
@@ -100,7 +103,12 @@ def measured(ran: Run, measure: Callable[[Tensor], Tensor | float]) -> Float[Ten
 
 
 def written_at(sae: SparseAutoencoder, model: LiveModel, *, may_write: bool = False) -> HookPoint:
-    """Return where an SAE's atoms are written; `may_write`: also one that reads elsewhere."""
+    """Return where an SAE's atoms are written; `may_write`: also one that reads elsewhere.
+
+    Raises
+    ------
+    ValueError: If it does not say where it was trained, or the hook point has another width.
+    """
     check_one_place(sae, may_write=may_write)
     place = getattr(sae, "target_hook_point", None) or sae.hook_point
     if place is None:

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.circuits._faithfulness import live
-from sae_nb.circuits._heads import places_of
+from sae_nb.circuits._faithfulness import live_passes
+from sae_nb.circuits._heads import part_places
 from sae_nb.circuits._kept_lost import live_units
 from sae_nb.circuits._passes import Trace
 from sae_nb.circuits._unit_passes import linear_run
@@ -35,7 +35,9 @@ LEAST = 0.05
 def attention_edges(graph: Graph, target: int, sources: Sequence[int]) -> DataFrame:
     """See `AttributionGraph.attention`."""
     way = _of_neurons if graph.of_neurons else _of_dictionaries
-    n_heads = int((live_units(graph) if graph.of_neurons else live(graph)[0]).model.n_heads or 1)
+    n_heads = int(
+        (live_units(graph) if graph.of_neurons else live_passes(graph)[0]).model.n_heads or 1
+    )
     with torch.enable_grad():
         value, heads, leaves, made = way(graph, target, sources)
         return _through(graph, target, sources, n_heads, value, heads, leaves, made)
@@ -101,7 +103,7 @@ class Made:
 def _of_neurons(graph: Graph, target: int, sources: Sequence[int]) -> Parts:
     passes = live_units(graph)
     entries, offsets = _entries(graph, passes)
-    places = places_of(passes.model, "head")
+    places = part_places(passes.model, "head")
     changes = [
         put
         for site, found in zip(passes.sites, entries, strict=True)
@@ -161,8 +163,8 @@ def _tokens(passes: UnitPasses) -> Float[Tensor, "time d"]:
 
 
 def _of_dictionaries(graph: Graph, target: int, sources: Sequence[int]) -> Parts:
-    passes, _ = live(graph)
-    places = places_of(passes.model, "head")
+    passes, _ = live_passes(graph)
+    places = part_places(passes.model, "head")
     trace = Trace(passes, also=places)
     order = [str(passes.start), *(str(layer.write) for layer in passes.layers)]
     nodes = graph.nodes

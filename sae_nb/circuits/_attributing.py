@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 
 from sae_nb.checks import at_least, checked, is_array, shown
-from sae_nb.circuits._asked import asked, indices
+from sae_nb.circuits._asked import indices, read_target
 from sae_nb.circuits._graph import AttributionGraph
 from sae_nb.circuits._graph_sites import one_input, places_of
 from sae_nb.circuits._neuron_graph import neuron_graph
@@ -158,7 +158,7 @@ def _targets(trace: Trace, target: Any) -> list[Wanted]:
         order = chances.argsort(descending=True, stable=True)[:2].tolist()
         target = order[0] if chances[order[0]] >= SURE else tuple(order)
     if isinstance(target, tuple):
-        words, measure = asked(trace.passes.model, trace.answer, trace.kind, target)
+        words, measure = read_target(trace.passes.model, trace.answer, trace.kind, target)
         return [trace.of_answer(words, 1.0, measure, indices(trace.outcome(t) for t in target))]
     if isinstance(target, Mapping):
         wanted = {name: float(weight) for name, weight in target.items()}

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.circuits._asked import blocks, measured_copies
-from sae_nb.circuits._faithfulness import add, live
+from sae_nb.circuits._faithfulness import add, live_passes
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class GraphRuns:
     """The live model with sets of a graph's atoms, several at once; nothing is dense in atoms."""
 
     def __init__(self, graph: Graph) -> None:
-        self.passes, self.measure = live(graph)
+        self.passes, self.measure = live_passes(graph)
         self.atoms = np.flatnonzero((graph.nodes.kind == "atom").to_numpy())
         self.place, self.entry = _entries_of(graph, self.passes, self.atoms)
         ends = self.measured([self.atoms[:0], None])

@@ -103,7 +103,7 @@ class Flow(Finding):
 def faithfulness(graph: Graph, *, n_random: int, seed: int) -> Faithfulness:
     """See `AttributionGraph.faithfulness`."""
     rng = np.random.default_rng(seed)
-    passes, measure = live(graph)
+    passes, measure = live_passes(graph)
     kept = _entries(graph, passes)
     counts = [len(written.atom) for written in passes.written]
 
@@ -141,7 +141,7 @@ def intervene(
     """See `AttributionGraph.intervene`."""
     rng = np.random.default_rng(seed)
     nodes, rows = atom_rows(graph, node)
-    passes, measure = live(graph)
+    passes, measure = live_passes(graph)
     deltas = [(factor - 1) * _written_by(graph, passes, row) for row in rows]
 
     def after(directions: Sequence[Float[Tensor, " d_out"]]) -> Float[Tensor, " outcomes"]:
@@ -177,8 +177,13 @@ def foreseen(graph: Graph, nodes: int | Sequence[int], factor: float) -> tuple[f
     return (factor - 1) * float(over_all.sum()), (factor - 1) * float(np.sum(straight))
 
 
-def live(graph: Graph) -> tuple[Passes, Callable[[Tensor], float]]:
-    """Return the model and its dictionaries, and the weighted measure of an answer."""
+def live_passes(graph: Graph) -> tuple[Passes, Callable[[Tensor], float]]:
+    """Return a graph's live model with its dictionaries, and the weighted measure of an answer.
+
+    Raises
+    ------
+    ValueError: If the graph has no live model, or explains no answer.
+    """
     passes = graph.passes
     if passes is None:
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from torch import Tensor
 
@@ -18,13 +18,10 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
-    Transcoders = (
-        SparseAutoencoder
-        | str
-        | Sequence[SparseAutoencoder | str]
-        | Mapping[str, SparseAutoencoder]
-    )
-    """Dictionaries, or by the hook point that each one writes; "neurons", or a list of it and dictionaries."""
+Transcoders: TypeAlias = (
+    "SparseAutoencoder | str | Sequence[SparseAutoencoder | str] | Mapping[str, SparseAutoencoder]"
+)
+"""Dictionaries, or by the hook point that each one writes; "neurons", or a list of it and dictionaries."""
 
 
 def places_of(model: LiveModel, transcoders: Transcoders) -> tuple[Layer, ...]:
@@ -96,7 +93,7 @@ def one_by_one(model: LiveModel, inputs: Inputs) -> list[Batch]:
 
 
 def one_input(model: LiveModel, inputs: Inputs, *, name: str = "inputs") -> Batch:
-    """Return the one input, as the model reads it."""
+    """Return the one input as a batch on the model's device; refuse several, by the argument's `name`."""
     batches = one_by_one(model, inputs)
     if len(batches) != 1:
         raise ValueError(f"`{name}` must be one input, got {len(batches)}. A graph is of one.")

@@ -31,15 +31,8 @@ if TYPE_CHECKING:
 Pattern = Float[Tensor, "batch heads time source"]
 Score = Float[Tensor, " heads"]
 
-TOLD = {
-    "induction": "what followed this token before",
-    "previous": "the token before",
-    "same": "earlier copies of this token",
-    "itself": "its own position",
-    "neighbours": "the patches around",
-    "sink": "the first token",
-}
-"""Scores that are attention on a place, and that place in words."""
+_ROLES = ("induction", "previous", "same", "itself", "neighbours", "sink")
+"""Scores that are attention on a place."""
 
 LEAST = {"sink": 0.8}
 USUAL_LEAST = 0.4
@@ -93,7 +86,7 @@ class HeadScores(Finding):
                 (
                     name
                     for i, name in enumerate(self.scores)
-                    if name in TOLD
+                    if name in _ROLES
                     and of[i] >= LEAST.get(name, USUAL_LEAST)
                     and of[i] >= 2 * np.nan_to_num(control[i])
                 ),
@@ -122,7 +115,7 @@ class HeadScores(Finding):
         best = []
         for i, name in enumerate(self.scores):
             of = self.values[:, i]
-            if name in TOLD and np.isfinite(of).any():
+            if name in _ROLES and np.isfinite(of).any():
                 row = int(np.nanargmax(of))
                 best.append(f"{name} {self.layer[row]}.{self.head[row]} {of[row]:.2f}")
         return f"{len(self.layer)} heads of {self.model_name}; most {', '.join(best)}"
@@ -135,7 +128,7 @@ class HeadScores(Finding):
         grids = {
             name: self.score(name).reshape(-1, n)
             for name in self.scores
-            if name in TOLD and np.isfinite(self.score(name)).any()
+            if name in _ROLES and np.isfinite(self.score(name)).any()
         }
         return heatmaps(
             grids,
@@ -216,6 +209,21 @@ def head_scores(
     for batch, marked in zip(given, _marks(model, places, given), strict=True):
         sums.add(batch, asked, marked=marked)
     return sums.found()
+
+
+def repeated_texts(
+    model: LiveModel, n_texts: int, n_tokens: int | None = None, *, seed: int = 0
+) -> tuple[int, Iterator[tuple[Batch, bool]]]:
+    """Return how many random tokens come twice in each text, and batches of such texts.
+
+    After them come texts as long in which none comes twice by intent; with each batch, whether tokens do.
+
+    Raises
+    ------
+    TypeError, ValueError: If the model reads no tokens or has no heads, or the texts are too short or too long.
+    """
+    n_tokens = _checked_tokens(model, None, n_texts, n_tokens)
+    return n_tokens, _drawn(model, n_texts, n_tokens, torch.Generator().manual_seed(seed))
 
 
 def _checked_tokens(model: LiveModel, inputs: Inputs, n_texts: int, n_tokens: int | None) -> int:
@@ -324,8 +332,8 @@ class _Sums:
             ids = batch.token_ids
             if place.stream == "encoder" and batch.encoder is not None:
                 ids = batch.encoder.token_ids
-            for name, (values, controls) in self._of(
-                place, seen.pattern, ids, scores, n_tokens
+            for name, (values, controls) in pattern_scores(
+                self.model, place, seen.pattern, ids, scores, n_tokens
             ).items():
                 self._count(place, name, values)
                 self._count(place, f"{name}_control", controls)
@@ -347,58 +355,6 @@ class _Sums:
         if x is not None and x.shape[1]:
             self.sums[place, name] = self.sums[place, name] + x.double().sum(dim=1).cpu()
             self.n[place, name] += x.shape[1]
-
-    def _of(
-        self,
-        place: AttentionPlace,
-        pattern: Pattern,
-        ids: Int[Tensor, "batch time"] | None,
-        scores: tuple[str, ...],
-        n_tokens: int,
-    ) -> Mapping[str, tuple[Float[Tensor, "heads n"] | None, Float[Tensor, "heads n"] | None]]:
-        """Return each score and its control at every position that has one."""
-        found: dict[str, tuple[Tensor | None, Tensor | None]] = {}
-        heads = pattern.transpose(0, 1)
-        time, source = pattern.shape[2:]
-        in_sight = (pattern > 0).any(dim=1, keepdim=True).transpose(0, 1).expand_as(heads).sum(-1)
-        if "entropy" in scores:
-            several = in_sight[0] > 1
-            spread = -torch.xlogy(heads, heads).sum(dim=-1) / in_sight.clamp(min=2).log()
-            found["entropy"] = (spread[:, several], None)
-        if "sink" in scores:
-            first = max(self.model.prefix_tokens, 1) if self.model.patch_grid else 1
-            rows = slice(first, None) if place.stream != "cross" else slice(None)
-            alike = first / in_sight[:, :, rows]
-            found["sink"] = (
-                heads[..., rows, :first].sum(dim=-1).flatten(1),
-                alike.clamp(max=1.0).flatten(1),
-            )
-        if place.stream == "cross" or time != source:
-            return found
-        if "previous" in scores:
-            found["previous"] = (_back(heads, 1), _back(heads, 3))
-        if "itself" in scores:
-            found["itself"] = (_back(heads, 0), (1 / in_sight).flatten(1))
-        if "neighbours" in scores and self.model.patch_grid is not None:
-            near = _neighbours(self.model.patch_grid).to(heads)
-            patches = heads[..., -len(near) :, -len(near) :]
-            at = (patches * near).sum(dim=-1).flatten(1)
-            alike = (near.sum(dim=-1) / time).expand(len(heads), len(pattern), -1).flatten(1)
-            found["neighbours"] = (at, alike)
-        if "same" in scores and ids is not None:
-            found["same"] = _same(pattern, ids, causal=bool(self.model.causal))
-        for name in ("induction", "induction_control"):
-            if name in scores and place.stream != "decoder":
-                found[name] = (self._behind_copy(heads, n_tokens), None)
-        return found
-
-    def _behind_copy(
-        self, heads: Float[Tensor, "heads batch time time"], n_tokens: int
-    ) -> Float[Tensor, "heads n"]:
-        first = len(_around(self.model)[0])
-        offset = n_tokens - 1
-        queries = first + n_tokens + torch.arange(n_tokens)
-        return heads[:, :, queries, queries - offset].flatten(1)
 
     def found(self) -> HeadScores:
         """Return the means."""
@@ -424,6 +380,72 @@ class _Sums:
             values=np.stack([means(name) for name in scores], axis=1),
             controls=np.stack([means(f"{name}_control") for name in scores], axis=1),
         )
+
+
+def pattern_scores(
+    model: LiveModel,
+    place: AttentionPlace,
+    pattern: Pattern,
+    ids: Int[Tensor, "batch time"] | None,
+    scores: tuple[str, ...],
+    n_tokens: int,
+) -> Mapping[str, tuple[Float[Tensor, "heads n"] | None, Float[Tensor, "heads n"] | None]]:
+    """Return scores of heads, and the control of each, at every position that has one.
+
+    Parameters
+    ----------
+    place
+        The attention that `pattern` is of, (batch, heads, time, source).
+    ids
+        Of the tokens at its sources, for "same".
+    scores
+        Names of scores of `head_scores` that a pattern alone tells, and "induction_control".
+    n_tokens
+        Tokens that come twice, of texts from `repeated_texts`.
+    """
+    found: dict[str, tuple[Tensor | None, Tensor | None]] = {}
+    heads = pattern.transpose(0, 1)
+    time, source = pattern.shape[2:]
+    in_sight = (pattern > 0).any(dim=1, keepdim=True).transpose(0, 1).expand_as(heads).sum(-1)
+    if "entropy" in scores:
+        several = in_sight[0] > 1
+        spread = -torch.xlogy(heads, heads).sum(dim=-1) / in_sight.clamp(min=2).log()
+        found["entropy"] = (spread[:, several], None)
+    if "sink" in scores:
+        first = max(model.prefix_tokens, 1) if model.patch_grid else 1
+        rows = slice(first, None) if place.stream != "cross" else slice(None)
+        alike = first / in_sight[:, :, rows]
+        found["sink"] = (
+            heads[..., rows, :first].sum(dim=-1).flatten(1),
+            alike.clamp(max=1.0).flatten(1),
+        )
+    if place.stream == "cross" or time != source:
+        return found
+    if "previous" in scores:
+        found["previous"] = (_back(heads, 1), _back(heads, 3))
+    if "itself" in scores:
+        found["itself"] = (_back(heads, 0), (1 / in_sight).flatten(1))
+    if "neighbours" in scores and model.patch_grid is not None:
+        near = _neighbours(model.patch_grid).to(heads)
+        patches = heads[..., -len(near) :, -len(near) :]
+        at = (patches * near).sum(dim=-1).flatten(1)
+        alike = (near.sum(dim=-1) / time).expand(len(heads), len(pattern), -1).flatten(1)
+        found["neighbours"] = (at, alike)
+    if "same" in scores and ids is not None:
+        found["same"] = _same(pattern, ids, causal=bool(model.causal))
+    for name in ("induction", "induction_control"):
+        if name in scores and place.stream != "decoder":
+            found[name] = (_behind_copy(model, heads, n_tokens), None)
+    return found
+
+
+def _behind_copy(
+    model: LiveModel, heads: Float[Tensor, "heads batch time time"], n_tokens: int
+) -> Float[Tensor, "heads n"]:
+    first = len(_around(model)[0])
+    offset = n_tokens - 1
+    queries = first + n_tokens + torch.arange(n_tokens)
+    return heads[:, :, queries, queries - offset].flatten(1)
 
 
 def _back(heads: Float[Tensor, "heads batch time time"], n: int) -> Float[Tensor, "heads rest"]:

@@ -25,8 +25,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked, shown
-from sae_nb.circuits._asked import asked, blocks, measured_copies
-from sae_nb.circuits._faithfulness import live
+from sae_nb.circuits._asked import blocks, measured_copies, read_target
+from sae_nb.circuits._faithfulness import live_passes
 from sae_nb.circuits._graph_sites import one_by_one
 from sae_nb.circuits._passes import Trace
 from sae_nb.circuits._patching import of_each
@@ -224,7 +224,7 @@ def direct_effects(model: LiveModel, inputs: Inputs, answers: Questions = None) 
     >>> direct_effects(gpt, "One day she went to", (" her", " his")).values.shape
     (4, 4)
     """
-    places = places_of(model, "head")
+    places = part_places(model, "head")
     cut = (_PLACES["head"], "mlp_out", "cross_attn_out")
     held = [(str(place), torch.Tensor.detach) for place in points_of(model, *cut)]
     batches = one_by_one(model, inputs)
@@ -234,7 +234,7 @@ def direct_effects(model: LiveModel, inputs: Inputs, answers: Questions = None) 
         with torch.enable_grad(), frozen:
             ran = run(model, batch, put=held, read=places, grad=places, answer="end")
             answer = ran.answer.one()
-            name, measure = asked(model, answer, ran.answer.kind, question)
+            name, measure = read_target(model, answer, ran.answer.kind, question)
             value = measure(answer)
             slopes = ran.gradients(value)
         frozen.check(model, batch, cut)
@@ -264,7 +264,7 @@ def _checked_heads(
             f'`heads` must be None for method="{method}", which measures all of them at once, got '
             f"{shown(heads)}."
         )
-    n_layers, n_heads = len(places_of(model, "head")), int(model.n_heads or 1)
+    n_layers, n_heads = len(part_places(model, "head")), int(model.n_heads or 1)
     found = []
     for one in heads:
         try:
@@ -289,7 +289,7 @@ def _contributions(
     part: Part,
     chosen: Sequence[tuple[int, int]] | None = None,
 ) -> Contributions:
-    places = places_of(model, part)
+    places = part_places(model, part)
     decomposes = method in ("contextual", "held")
     runs = [
         CleanRun(model, part, places, batch, target, held=decomposes)
@@ -355,9 +355,17 @@ class Sizes:
             share = float((x.flatten(1).norm(dim=1).max() / size).nan_to_num(nan=np.inf))
             setattr(self, name, max(getattr(self, name), share))
 
+    def diverge(self, most: float = 1.0) -> bool:
+        """Return whether a part outgrew the whole so many times, or parts no longer add up to it."""
+        return diverges(self.grown / most, self.misses)
+
 
 class CleanRun:
-    """One input: its clean pass, with everything `held` that may be, and what is asked of its answer."""
+    """One input, as decompositions begin: its clean pass, everything `held` that may be, and what is asked.
+
+    After it: `answer`, the number that is asked; `measure`, which reads it off an answer; `outputs`, by place
+    (positions, d); `sizes`, how large parts became in what was split since.
+    """
 
     def __init__(
         self,
@@ -374,7 +382,7 @@ class CleanRun:
         with self.frozen if held else nullcontext():
             clean = run(model, batch, read=places, answer="end")
         answer = clean.answer.one()
-        self.name, self.measure = asked(model, answer, clean.answer.kind, target)
+        self.name, self.measure = read_target(model, answer, clean.answer.kind, target)
         self.answer = float(self.measure(answer))
         self.outputs = [clean.states[place].flatten(0, 1).float() for place in places]
 
@@ -387,6 +395,41 @@ class CleanRun:
         with frozen or nullcontext():
             found = measured_copies(self.model, self.batch, n, puts, self.measure)
         return found - self.answer
+
+    def split(
+        self,
+        ends: tuple[str, str],
+        rest: Sequence[int],
+        part: Sequence[int],
+        *,
+        alone: bool = False,
+    ) -> list[tuple[HookPoint, Callable[[Tensor], Tensor]]]:
+        """Return the changes that split a part between two hook points: the copies of γ lack β' of the whole.
+
+        `alone`: β' = g(β) − g(0), so that what β and γ do together is of γ.
+
+        In the copies of β and of 0 the stream itself is overwritten: they serve the next split alone. Between
+        the stream and attention lies a norm; its bias is read by every copy. `sizes` keeps how large parts
+        become.
+        """
+
+        def split_input(x: Tensor) -> Tensor:
+            x = x.clone()
+            x[1] = 0
+            x[part] = x[:1] - x[rest]
+            self.sizes.see(x[part], x[rest], x[:1])
+            return x
+
+        def split_output(y: Tensor) -> Tensor:
+            y = y.clone()
+            by_itself, on_top = y[part] - y[1:2], y[:1] - y[rest]
+            y[rest] = y[:1] - (by_itself if alone else 0.5 * (by_itself + on_top))
+            return y
+
+        return [
+            (self.model.hook_point(ends[0]), split_input),
+            (self.model.hook_point(ends[1]), split_output),
+        ]
 
 
 def _ablated(
@@ -403,7 +446,7 @@ def _ablated(
             rows = [row for row, (of, _) in enumerate(some) if of == layer]
             parts = [some[row][1] for row in rows]
             mean = means[layer]
-            puts.append((one.places[layer], at_mean(rows, parts, mean, one.n_parts(mean))))
+            puts.append((one.places[layer], parts_at_mean(rows, parts, mean, one.n_parts(mean))))
         changes = one.changes(len(some), puts)
         for (layer, part), change in zip(some, changes, strict=True):
             values[layer, part] = -change
@@ -438,13 +481,13 @@ def _contextual(
         for parts in blocks(one.n_parts(mean)):
             m = len(parts)
             rest, part = list(range(2, 2 + m)), list(range(2 + m, 2 + 2 * m))
-            puts = [(place, at_mean(rest, parts, mean, one.n_parts(mean)))]
+            puts = [(place, parts_at_mean(rest, parts, mean, one.n_parts(mean)))]
             # A neuron writes through the projection of its own MLP, which is linear.
             first = i + 1 if one.part == "neuron" else i
             for layer in range(first, one.model.n_layers or 0):
                 if attention and layer > i:
-                    puts += split(one, (f"resid_pre.{layer}", f"attn_out.{layer}"), rest, part)
-                puts += split(one, (f"mlp_in.{layer}", f"mlp_out.{layer}"), rest, part)
+                    puts += one.split((f"resid_pre.{layer}", f"attn_out.{layer}"), rest, part)
+                puts += one.split((f"mlp_in.{layer}", f"mlp_out.{layer}"), rest, part)
             last = one.model.hook_point(f"resid_post.{(one.model.n_layers or 1) - 1}")
             puts.append((last, partial(_seen, one.sizes, rest)))
             frozen = Frozen(one.model, one.frozen.constants, attention=not attention)
@@ -459,45 +502,13 @@ def _seen(sizes: Sizes, rest: Sequence[int], x: Tensor) -> Tensor:
     return x
 
 
-def split(
-    one: CleanRun,
-    ends: tuple[str, str],
-    rest: Sequence[int],
-    part: Sequence[int],
-    *,
-    alone: bool = False,
-) -> list[tuple[HookPoint, Callable[[Tensor], Tensor]]]:
-    """Return the changes that split a part between two hook points: the copies of γ lack β' of the whole.
-
-    `alone`: β' = g(β) − g(0), so that what β and γ do together is of γ.
-
-    In the copies of β and of 0 the stream itself is overwritten: they serve the next split alone. Between the
-    stream and attention lies a norm; its bias is read by every copy. `one.sizes` keeps how large parts become.
-    """
-
-    def split_input(x: Tensor) -> Tensor:
-        x = x.clone()
-        x[1] = 0
-        x[part] = x[:1] - x[rest]
-        one.sizes.see(x[part], x[rest], x[:1])
-        return x
-
-    def split_output(y: Tensor) -> Tensor:
-        y = y.clone()
-        by_itself, on_top = y[part] - y[1:2], y[:1] - y[rest]
-        y[rest] = y[:1] - (by_itself if alone else 0.5 * (by_itself + on_top))
-        return y
-
-    return [
-        (one.model.hook_point(ends[0]), split_input),
-        (one.model.hook_point(ends[1]), split_output),
-    ]
-
-
-def at_mean(
+def parts_at_mean(
     rows: Sequence[int], parts: Sequence[int], mean: Float[Tensor, " d"], n_parts: int
 ) -> Callable[[Tensor], Tensor]:
-    """Exchange one part for its mean in each of some rows."""
+    """Return the change, for `run(…, put=…)`, that exchanges one part for its mean in each of some rows.
+
+    `parts`: Number of the head or neuron in each of `rows`; `n_parts` of them are side by side in `mean`.
+    """
 
     def change(x: Tensor) -> Tensor:
         x = x.clone()
@@ -509,7 +520,7 @@ def at_mean(
     return change
 
 
-def places_of(model: LiveModel, part: Part) -> list[HookPoint]:
+def part_places(model: LiveModel, part: Part) -> list[HookPoint]:
     """Return where heads, or neurons, are written side by side: a place a layer, not of an encoder."""
     places = points_of(model, _PLACES[part])
     if not places or (part == "head" and model.n_heads is None):
@@ -552,8 +563,8 @@ def head_flow(graph: Graph) -> DataFrame:
     """See `AttributionGraph.heads`."""
     import pandas as pd
 
-    passes, _ = live(graph)
-    places = places_of(passes.model, "head")
+    passes, _ = live_passes(graph)
+    places = part_places(passes.model, "head")
     weights = graph.nodes.weight[graph.nodes.kind == "target"].tolist()
     with torch.enable_grad(), passes.model.lock:
         trace = Trace(passes, also=places)

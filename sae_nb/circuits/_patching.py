@@ -22,10 +22,10 @@ from sae_nb.capturing._batch_rows import batch_rows
 from sae_nb.checks import Count, Seed, at_least, checked, is_array
 from sae_nb.circuits._asked import (
     Measure,
-    asked,
     blocks,
     check_span,
     measured_copies,
+    read_target,
     top_answers,
     written_at,
 )
@@ -370,7 +370,7 @@ def both_runs(
             kind = answers[0].answer.kind
             _check_shapes(model, one, other, here.states, away.states)
             own = _own_target(model, asked_of, answer, second, kind)
-            name, measure = asked(model, answer, kind, own)
+            name, measure = read_target(model, answer, kind, own)
             value = measure(here.answer.one())
             slopes = here.gradients(value)
         names.add(name)

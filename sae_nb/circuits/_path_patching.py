@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sae_nb.checks import Seed, checked, shown
 from sae_nb.circuits._asked import blocks, check_span, measured_copies
-from sae_nb.circuits._heads import places_of
+from sae_nb.circuits._heads import part_places
 from sae_nb.circuits._patching import Pair, both_runs
 from sae_nb.findings import Finding, column
 from sae_nb.models._attention import AttentionParts, AttentionPlace, Side, watching
@@ -123,7 +123,7 @@ def path_patch(
     >>> len(found.table)
     6
     """
-    places = places_of(model, "head")
+    places = part_places(model, "head")
     n_heads = int(model.n_heads or 1)
     sides = _checked_sides(by)
     sender, receivers = _checked_heads(model.name, len(places), n_heads, sender, receivers)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.checks import shown
-from sae_nb.circuits._asked import asked
+from sae_nb.circuits._asked import read_target
 from sae_nb.circuits._graph_sites import given_again, one_input, places_of
 from sae_nb.circuits._passes import Passes, Trace
 from sae_nb.circuits._unit_passes import is_of_neurons, ranked, unit_passes, wanted_of
@@ -135,7 +135,7 @@ def _measures(graph: Graph, trace: Trace) -> tuple[Callable[[Tensor], Tensor], .
         return ()
     model, answer, kind = trace.passes.model, trace.answer, trace.kind
     known = [outcome for outcome in graph.outcomes if outcome is not None]
-    return tuple(asked(model, answer, kind, _target(outcome))[1] for outcome in known)
+    return tuple(read_target(model, answer, kind, _target(outcome))[1] for outcome in known)
 
 
 def _target(outcome: tuple[int, ...]) -> Question:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.circuits._asked import asked, indices, top_answers
+from sae_nb.circuits._asked import indices, read_target, top_answers
 from sae_nb.circuits._graph_sites import (
     check_equal_tokens,
     dictionaries_by_place,
@@ -180,7 +180,7 @@ def wanted_of(model: LiveModel, states: States, target: Question) -> Asked:
             f"`target` must be a function of the answer where the model has no unembedding, and {model.name} "
             f"answers with {len(answer)} numbers. Pass one, such as lambda answer: answer[0]."
         )
-    words, measure = asked(model, answer, kind, target)
+    words, measure = read_target(model, answer, kind, target)
     named = target if isinstance(target, tuple) else (target,)
     outcomes = indices(outcome_of(model, answer, kind, one) for one in named)
     return Asked(name=words, measure=measure, outcomes=outcomes)

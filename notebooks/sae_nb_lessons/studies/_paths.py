@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.circuits._heads import places_of
+from sae_nb.circuits import part_places
 from sae_nb.circuits import written_by_heads
 from sae_nb.models import attention_patterns
 from sae_nb.models import run
@@ -47,7 +47,7 @@ def pair_ends(model: Any, clean: str, corrupted: str, answers: tuple[str, str]) 
     unembedding = model.module.get_output_embeddings().weight
     direction = (unembedding[target] - unembedding[other]).detach()
     norm = model.get_module(model.hook_point("final_norm").path)
-    last, places = f"resid_post.{model.n_layers - 1}", list(map(str, places_of(model, "head")))
+    last, places = f"resid_post.{model.n_layers - 1}", list(map(str, part_places(model, "head")))
 
     def read(x: Tensor) -> Tensor:
         with torch.no_grad():

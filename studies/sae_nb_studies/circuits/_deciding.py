@@ -22,8 +22,7 @@ from torch.nn import functional
 
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, at_least, checked
-from sae_nb.circuits import attribution_graph
-from sae_nb.circuits._asked import asked, written_at
+from sae_nb.circuits import attribution_graph, read_target, written_at
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.models import Frozen, run
@@ -260,7 +259,7 @@ class _Asking:
         with torch.enable_grad():
             ran = run(self.model, self.batches[row], read=start, put=puts, grad=[start])
             answer = ran.answer.one()
-            value = asked(self.model, answer, ran.answer.kind, self.target)[1](answer)
+            value = read_target(self.model, answer, ran.answer.kind, self.target)[1](answer)
             slope = ran.gradients(value)[start]
         along = ran.states[start].detach() * slope
         return np.asarray(along[0].sum(dim=-1).double().cpu().numpy())
@@ -298,7 +297,7 @@ class _Asking:
         last = self.model.n_layers or 1
         model = self.model
         ran = run(model, self.batches[row], read=[f"resid_post.{i}" for i in range(last)])
-        measure = asked(model, ran.answer.one(), ran.answer.kind, self.target)[1]
+        measure = read_target(model, ran.answer.one(), ran.answer.kind, self.target)[1]
         with model.lock, torch.no_grad():
             norm = model.get_module(model.hook_point("final_norm").path)
             read = model.module.get_output_embeddings()  # type: ignore[operator]

@@ -29,8 +29,7 @@ from sae_nb.checks import (
     checked,
     shown,
 )
-from sae_nb.circuits._asked import BLOCK, blocks, measured
-from sae_nb.circuits._heads import at_mean, places_of
+from sae_nb.circuits import part_places, parts_at_mean
 from sae_nb.evaluation import outcome_index
 from sae_nb.findings import Finding
 from sae_nb.models import PrefixCache, run
@@ -45,8 +44,12 @@ from sae_nb.statistics import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.circuits._asked import Measure
     from sae_nb.models import Batch, HookPoint, LiveModel
+
+BLOCK = 64
+"""Components that are ablated together, each in a copy of the input of its own: bounds the memory."""
+
+Measure = Callable[[Tensor], Tensor]
 
 FEWEST = 4
 """Inputs of a task: one half chooses components, the other judges them."""
@@ -293,19 +296,20 @@ class _Runs:
         """Return the loss of one input without each component, and under each of its random edits."""
         n = len(self.components)
         lost, drawn = np.empty(n), np.empty((self.n_random, n))
-        for block in blocks(n):
+        for start in range(0, n, BLOCK):
+            block = range(start, min(start + BLOCK, n))
             written = {str(self.components[c].written) for c in block}
             several = batch.copies(1 + len(block))
             with self._from(block, several):
                 ran = run(self.model, several, read=written, put=self._ablations(block))
-                lost[block] = clean - measured(ran, measure)[1:].double().numpy()
+                lost[block] = clean - _measured(ran, measure)
                 changes = dict(self._changes(block, ran.states))
                 at_once = 1 if block[0] else max(BLOCK // len(block), 1)
                 for r in range(0, self.n_random, at_once):
                     turns = self.turns[r : r + at_once]
                     copies = batch.copies(1 + len(turns) * len(block))
                     ran = run(self.model, copies, put=self._turned(block, changes, turns))
-                    found = measured(ran, measure)[1:].double().numpy()
+                    found = _measured(ran, measure)
                     drawn[r : r + at_once, block] = clean - found.reshape(len(turns), -1)
         return lost, drawn.ravel()
 
@@ -327,7 +331,7 @@ class _Runs:
             own = [i for i, part in enumerate(here) if part.place is place]
             mean, rows = self.means[str(place)], [1 + i for i in own]
             parts = [here[i].index for i in own]
-            yield place, at_mean(rows, parts, mean, here[own[0]].n_parts)
+            yield place, parts_at_mean(rows, parts, mean, here[own[0]].n_parts)
 
     def _changes(self, block: range, states: Mapping[str, Tensor]) -> Iterator[tuple[int, Tensor]]:
         """Yield the change that ablating each component makes where it writes.
@@ -353,6 +357,12 @@ class _Runs:
             yield place, partial(_add, rows, moved.flatten(0, 1))
 
 
+def _measured(ran: Any, measure: Measure) -> Float[np.ndarray, " n"]:
+    """Return what is asked of the answer to each copy but the first."""
+    found = [float(measure(ran.answer.one(i))) for i in range(1, ran.batch.n)]
+    return np.array(found, np.float32).astype(float)
+
+
 def _add(rows: Sequence[int], moved: Tensor, x: Tensor) -> Tensor:
     x = x.clone()
     x[rows] += moved.to(x)
@@ -363,7 +373,7 @@ def _components(model: LiveModel) -> list[_Component]:
     """Heads and MLPs of each block."""
     points = {str(point): point for point in model.hook_points()}
     found: list[_Component] = []
-    for place in places_of(model, "head"):
+    for place in part_places(model, "head"):
         layer = int(str(place).rpartition(".")[2])
         n, written = int(model.n_heads or 1), model.hook_point(f"attn_out.{layer}")
         found += [_Component("head", layer, head, place, written, n) for head in range(n)]

@@ -11,9 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, checked
-from sae_nb.circuits import HeadScores
-from sae_nb.circuits._graph_sites import one_input, position_texts
-from sae_nb.circuits._head_scores import _checked_tokens, _drawn, _Sums
+from sae_nb.circuits import HeadScores, one_input, pattern_scores, position_texts, repeated_texts
 from sae_nb.models import AttentionPlace, read_attention, run
 
 if TYPE_CHECKING:
@@ -81,19 +79,17 @@ def lorsa_head_scores(
         raise ValueError(
             "`lorsa.hook_point` must say where it reads, and is None. Train it on captured activations."
         )
-    n_tokens = _checked_tokens(model, None, n_texts, n_tokens)
-    generator = torch.Generator().manual_seed(seed)
+    n_tokens, texts = repeated_texts(model, n_texts, n_tokens, seed=seed)
     sums, counts = (
         np.zeros((2, len(SCORES), lorsa.n_atoms)),
         np.zeros((2, len(SCORES), lorsa.n_atoms)),
     )
     place = AttentionPlace("", model.hook_point(str(lorsa.target_hook_point)).layer or 0)
-    scorer = _Sums(model, SCORES)
-    for batch, repeats in _drawn(model, n_texts, n_tokens, generator):
+    for batch, repeats in texts:
         asked = SCORES if repeats else ("induction_control",)
         for row, (atoms, shares) in enumerate(_shares(model, lorsa, batch)):
             ids = None if batch.token_ids is None else batch.token_ids[row : row + 1]
-            found = scorer._of(place, shares[None], ids, asked, n_tokens)
+            found = pattern_scores(model, place, shares[None], ids, asked, n_tokens)
             for name, both in found.items():
                 first = int(name.endswith("_control"))
                 for side, values in enumerate(both, start=first):

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix, diags
 
 from sae_nb.checks import Seed, at_least, checked
-from sae_nb.circuits import AttributionGraph
-from sae_nb.circuits._decomposing import GraphRuns
+from sae_nb.circuits import AttributionGraph, GraphRuns
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:

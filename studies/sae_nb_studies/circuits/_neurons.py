@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sae_nb.architectures import Transcoder
 from sae_nb.checks import checked
-from sae_nb.circuits._heads import places_of
+from sae_nb.circuits import part_places
 
 if TYPE_CHECKING:
     from sae_nb.models import HookPoint, LiveModel
@@ -41,7 +41,7 @@ def neuron_transcoders(model: LiveModel) -> list[Transcoder]:
     >>> neurons.n_atoms, neurons.hook_point, neurons.target_hook_point
     (256, 'mlp_in.0', 'mlp_out.0')
     """
-    return [_transcoder(model, place) for place in places_of(model, "neuron")]
+    return [_transcoder(model, place) for place in part_places(model, "neuron")]
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sae_nb.checks import Count, check_atom, checked
-from sae_nb.circuits._asked import Measure, asked, written_at
+from sae_nb.circuits import read_target, written_at
 from sae_nb.evaluation import chance_cosine
 from sae_nb.models import Frozen, run
 from sae_nb.steering import Answers
@@ -49,7 +49,7 @@ class Observable:
     """Such as “ she” − “ he”."""
 
     paths: Paths
-    _measure: Measure = field(repr=False)
+    _measure: Callable[[Tensor], Tensor] = field(repr=False)
     _batches: tuple[Batch, ...] = field(repr=False)
     """At which the norms' scales, the patterns and the MLPs' slopes are taken."""
 
@@ -260,7 +260,7 @@ def observable(
             f"`model` must answer with next tokens or classes, and {model.name} answers with "
             f"{len(answer)} numbers. Wrap it with class_names=."
         )
-    name, measure = asked(model, answer, kind, first if second is None else (first, second))
+    name, measure = read_target(model, answer, kind, first if second is None else (first, second))
     return Observable(model=model, name=name, paths=paths, _measure=measure, _batches=batches)
 
 

@@ -20,20 +20,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked, shown
-from sae_nb.circuits._asked import blocks
-from sae_nb.circuits._graph_sites import one_input, position_texts
-from sae_nb.circuits._heads import CleanRun, diverges, split
+from sae_nb.circuits import CleanRun, one_input, position_texts
 from sae_nb.findings import Finding
 from sae_nb.models import Frozen, run as run_model
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sae_nb.circuits._asked import Question
+    from sae_nb.circuits import Question
     from sae_nb.models import LiveModel
 
 GROWN = 10
 """Size beside the whole from which a phrase is refused: one may be the whole, and two may cancel. Ours."""
+
+_BLOCK = 64
+"""Phrases that are measured together, each in copies of the text of its own: bounds the memory."""
 
 Span = tuple[int, int]
 """First token, and the one after the last."""
@@ -302,12 +303,12 @@ def _values(run: CleanRun, spans: Sequence[Span], method: PhraseMethod) -> Float
     if method == "gradient":
         return _first_order(run, spans)
     found = []
-    for block in blocks(len(spans)):
-        some = [spans[i] for i in block]
+    for start in range(0, len(spans), _BLOCK):
+        some = spans[start : start + _BLOCK]
         m = len(some)
         rest, part = list(range(2, 2 + m)), list(range(2 + m, 2 + 2 * m))
 
-        def without(x: Tensor, rows: list[int] = rest, gone: list[Span] = some) -> Tensor:
+        def without(x: Tensor, rows: list[int] = rest, gone: Sequence[Span] = some) -> Tensor:
             x = x.clone()
             for row, (first, stop) in zip(rows, gone, strict=True):
                 x[row, first:stop] = 0
@@ -318,11 +319,11 @@ def _values(run: CleanRun, spans: Sequence[Span], method: PhraseMethod) -> Float
         if method != "ablation":
             for layer in range(run.model.n_layers or 0):
                 ends = (f"mlp_in.{layer}", f"mlp_out.{layer}")
-                puts += split(run, ends, rest, part, alone=method == "alone")
+                puts += run.split(ends, rest, part, alone=method == "alone")
             held = Frozen(run.model, run.frozen.constants)
         found.append(-run.changes(2 + 2 * m, puts, held)[rest])
     values = torch.cat(found).double().numpy() if found else np.zeros(0)
-    if not np.isfinite(values).all() or diverges(run.sizes.grown / GROWN, run.sizes.misses):
+    if not np.isfinite(values).all() or run.sizes.diverge(GROWN):
         raise ValueError(
             f'What a phrase brings must stay a part of the whole, and by method="{method}" it grows to '
             f"{run.sizes.grown:.3g} times the whole in the blocks of {run.model.name}. Pass "

@@ -20,7 +20,7 @@ from sae_nb.activations.tokens import token_texts
 from sae_nb.atoms import effects_of
 from sae_nb.capturing import capture
 from sae_nb.checks import Between, Seed, checked, shown
-from sae_nb.circuits._graph_sites import dictionaries_by_place
+from sae_nb.circuits import dictionaries_by_place
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:

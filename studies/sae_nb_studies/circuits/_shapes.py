@@ -14,8 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from sae_nb.checks import Between, Seed, as_tensor, at_least, checked, shown
-from sae_nb.circuits import AttributionGraph
-from sae_nb.circuits._faithfulness import live
+from sae_nb.circuits import AttributionGraph, live_passes
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.models import run
@@ -259,7 +258,7 @@ def _entropy(amounts: Float[np.ndarray, " n"]) -> float:
 
 def _simpler(graph: AttributionGraph) -> dict[str, float]:
     """Length, confidence and norm of one graph's input, by one run."""
-    passes, _ = live(graph)
+    passes, _ = live_passes(graph)
     model = passes.model
     last = f"resid_post.{(model.n_layers or 1) - 1}"
     ran = run(model, passes.batch, read=last)

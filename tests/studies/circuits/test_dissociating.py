@@ -96,7 +96,7 @@ def test_what_lies_below_is_left_out_and_the_numbers_are_the_same(gpt, monkeypat
     mood = Task(inputs=[f"{x} danced. All was" for x in names], answers=[" well"] * 4)
     place = Task(inputs=[f"{x} walked to the" for x in names], answers=[" farm"] * 4)
     whole = dissociate(gpt, mood, place, n_random=2)
-    monkeypatch.setattr("sae_nb.circuits._asked.BLOCK", 7)
+    monkeypatch.setattr("sae_nb_studies.circuits._dissociating.BLOCK", 7)
     parts = dissociate(gpt, mood, place, n_random=2)
     np.testing.assert_allclose(parts.random, whole.random, atol=1e-4)
     np.testing.assert_allclose(parts.components.a, whole.components.a, atol=1e-4)

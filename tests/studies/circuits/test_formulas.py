@@ -125,10 +125,10 @@ def scores_of(
         "special_ids": (),
     }
     model = SimpleNamespace(**(usual | facts))
-    sums = head_scores._Sums(model, ())
     names = ("entropy", "sink", "previous", "itself", "neighbours", "same", "induction")
     heads = torch.tensor(pattern)[None]
-    found = sums._of(
+    found = head_scores.pattern_scores(
+        model,
         SimpleNamespace(stream=stream, layer=0),
         heads,
         None if ids is None else torch.tensor([ids]),

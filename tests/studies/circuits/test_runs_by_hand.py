@@ -67,8 +67,8 @@ def test_what_a_source_adds_and_what_a_target_gains(monkeypatch: pytest.MonkeyPa
     layers = [space(write=first), space(write=second)]
     measures = [lambda a: a[0], lambda a: a[1]]
     passes = space(model=None, start=start, layers=layers, measures=measures)
-    monkeypatch.setattr(attention_edges, "live", lambda graph: (passes, None))
-    monkeypatch.setattr(attention_edges, "places_of", lambda model, kind: ())
+    monkeypatch.setattr(attention_edges, "live_passes", lambda graph: (passes, None))
+    monkeypatch.setattr(attention_edges, "part_places", lambda model, kind: ())
     monkeypatch.setattr(attention_edges, "Trace", lambda passes, also: trace)
     nodes = pd.DataFrame(
         [
@@ -387,7 +387,7 @@ def test_what_a_graph_keeps_of_an_input_is_read_again(
 def test_heads_are_pairs_of_numbers_that_are_there(
     monkeypatch: pytest.MonkeyPatch, one: Any
 ) -> None:
-    monkeypatch.setattr(heads, "places_of", lambda model, kind: [0, 1])
+    monkeypatch.setattr(heads, "part_places", lambda model, kind: [0, 1])
     three: Any = space(n_heads=3)
     assert heads._checked_heads(three, [(0, 0), (1, 2)], "ablation") == [(0, 0), (1, 2)]
     alone: Any = space(n_heads=None)
@@ -490,7 +490,7 @@ def test_paths_are_shares_of_the_whole_change(
     """Two pairs whose answers are 2 and 4 apart; one head of the second layer, by its three inputs."""
     pairs = [space(start=1.0, end=3.0), space(start=2.0, end=6.0)]
     moved = {1.0: [[3.0, 6.0, 0.0], [1.0, 1.0, 1.0]], 2.0: [[6.0, 0.0, 3.0], [2.0, 2.0, 2.0]]}
-    monkeypatch.setattr(path_patching, "places_of", lambda model, kind: [0, 1])
+    monkeypatch.setattr(path_patching, "part_places", lambda model, kind: [0, 1])
     monkeypatch.setattr(path_patching, "both_runs", lambda *given: ({*names}, pairs))
     monkeypatch.setattr(
         path_patching, "_moved", lambda model, places, pair, *more: np.array(moved[pair.start])

@@ -174,7 +174,7 @@ def test_two_inputs_are_told_apart_by_their_top_answers() -> None:
 
 def test_without_a_target_a_sure_answer_is_explained_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        attributing, "asked", lambda _m, _a, _k, target: (str(target), lambda z: z[target[0]])
+        attributing, "read_target", lambda _m, _a, _k, target: (str(target), lambda z: z[target[0]])
     )
 
     def targets(chances: list[float], target: Any = None) -> list[tuple[Any, float]]:

@@ -162,7 +162,7 @@ def test_what_a_linear_map_writes_is_a_path_of_the_same_value() -> None:
 
 def test_one_part_of_a_row_is_exchanged_for_its_mean() -> None:
     x, mean = torch.arange(12.0).view(3, 1, 4), torch.tensor([90.0, 91, 92, 93])
-    found = heads.at_mean([0, 2], [1, 0], mean, 2)(x)
+    found = heads.parts_at_mean([0, 2], [1, 0], mean, 2)(x)
     assert found.tolist() == [[[0, 1, 92, 93]], [[4, 5, 6, 7]], [[90, 91, 10, 11]]]
     sizes = heads.Sizes()
     whole = torch.tensor([[[3.0, 4.0]]])
@@ -183,7 +183,7 @@ def test_a_part_is_split_half_by_itself_and_half_on_top(alone: bool) -> None:
     """g(x) = x² + 1 of 5 = 2 + 3: by itself 4, on top of the rest 16; copies are whole, 0, rest, part."""
     model = SimpleNamespace(hook_point=str)
     one: Any = SimpleNamespace(model=model, sizes=heads.Sizes())
-    (_, inside), (_, outside) = heads.split(one, ("in", "out"), [2], [3], alone=alone)
+    (_, inside), (_, outside) = heads.CleanRun.split(one, ("in", "out"), [2], [3], alone=alone)
     x = inside(torch.tensor([[5.0], [9.0], [3.0], [9.0]]))
     assert x.tolist() == [[5], [0], [3], [2]]
     y = outside(x.square() + 1)

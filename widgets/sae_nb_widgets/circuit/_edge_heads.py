@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.circuits._graph_sites import given_again
+from sae_nb.circuits import given_again
 from sae_nb.figures.theme import format_percent
 from sae_nb.pretrained import load_sae, pretrained_names
 from sae_nb_widgets.components._row_table import RowTable

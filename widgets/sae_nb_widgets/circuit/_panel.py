@@ -34,7 +34,7 @@ from sae_nb_widgets.panel._glossary import AN_ATOM, an_atom
 from sae_nb_widgets.panel._pages import COLUMNS
 
 if TYPE_CHECKING:
-    from sae_nb.circuits._graph_sites import Transcoders
+    from sae_nb.circuits import Transcoders
     from sae_nb.models import LiveModel
 
 MOST_RECORDED = 40

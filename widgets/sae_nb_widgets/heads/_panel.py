@@ -8,8 +8,7 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.checks import checked
-from sae_nb.circuits import HeadScores, QueryKey, head_scores, qk
-from sae_nb.circuits._graph_sites import one_by_one
+from sae_nb.circuits import HeadScores, QueryKey, head_scores, one_input, qk
 from sae_nb.figures import theme, visible_token
 from sae_nb.figures.theme import escape, format_number, format_percent
 from sae_nb.sessions import names_of
@@ -153,7 +152,10 @@ class HeadsPanel(PlayingPanel):
         self.model: LiveModel = model
         self.n_layers, self.n_heads = int(model.n_layers or 1), int(model.n_heads or 1)
         reads_text = model.modality.is_text and model.tokenizer is not None
-        self._batches = [] if reads_text else one_by_one(model, inputs)
+        self._batches = []
+        if not reads_text:
+            each = model.batches(inputs, batch_size=1)
+            self._batches = [batch.to(model.device) for batch in each]
         self.n_examples = max(len(self._batches), 1)
         self.scores = scores
         """`HeadScores`; None before they are measured."""
@@ -273,9 +275,8 @@ class HeadsPanel(PlayingPanel):
         model, seed = self.model, self.seed
 
         def work() -> tuple[Answer, Look]:
-            batch = (
-                self._batches[self.example] if self._batches else one_by_one(model, self.text)[0]
-            )
+            known = self._batches
+            batch = known[self.example] if known else one_input(model, self.text)
             seen = answer_of(model, batch, seed)
             return seen, look_of(model, seen, seen.opens_on)
 

@@ -10,9 +10,14 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from sae_nb.circuits import direct_effects, head_contributions, written_by_heads
-from sae_nb.circuits._graph_sites import position_texts
-from sae_nb.circuits._heads import at_mean, places_of
+from sae_nb.circuits import (
+    direct_effects,
+    head_contributions,
+    part_places,
+    parts_at_mean,
+    position_texts,
+    written_by_heads,
+)
 from sae_nb.lenses import head_of
 from sae_nb.models import read_attention, run
 
@@ -99,7 +104,7 @@ class Look:
 
 def answer_of(model: LiveModel, batch: Batch, seed: int) -> Answer:
     """Run an input, estimate what every head does for its answer, and remove some heads for real."""
-    places = places_of(model, "head")
+    places = part_places(model, "head")
     ran = run(model, batch, read=places, answer="end")
     logits = ran.answer.one()
     outcome = int(logits.argmax())
@@ -146,7 +151,7 @@ def look_of(model: LiveModel, seen: Answer, head: HeadName) -> Look:
     pattern = attention.pattern[index].cpu().numpy()
     output = seen.outputs[layer]
     n_heads = len(attention.pattern)
-    place = places_of(model, "head")[layer]
+    place = part_places(model, "head")[layer]
     removed = _without(model, seen, place, index, n_heads)
     top = removed.topk(min(N_SHOWN, len(removed))).indices.tolist()
     goes_on = tuple((answer_name(model, i), float(removed[i]), float(seen.chances[i])) for i in top)
@@ -163,7 +168,7 @@ def look_of(model: LiveModel, seen: Answer, head: HeadName) -> Look:
 
 def readable(model: LiveModel) -> None:
     """Refuse a model whose heads cannot be shown, before any work."""
-    places_of(model, "head")
+    part_places(model, "head")
     if model.streams or model.n_layers is None:
         raise ValueError(
             f"`model` must be one stream of blocks with attention, got {model.name}. "
@@ -203,7 +208,10 @@ def _without(
     mean = seen.outputs[place.layer or 0].mean(dim=0)
     with torch.no_grad():
         ran = run(
-            model, seen.batch, put=[(place, at_mean([0], [index], mean, n_heads))], answer="end"
+            model,
+            seen.batch,
+            put=[(place, parts_at_mean([0], [index], mean, n_heads))],
+            answer="end",
         )
     return ran.answer.one().softmax(-1)
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sae_nb.circuits._head_scores import TOLD
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import format_number, format_percent
 
@@ -20,6 +19,16 @@ SAYS = 1.0
 
 MUCH, MOST = 0.25, 0.5
 """Attention from which a head looks at one place, and from which it rests on the first."""
+
+TOLD = {
+    "induction": "what followed this token before",
+    "previous": "the token before",
+    "same": "earlier copies of this token",
+    "itself": "its own position",
+    "neighbours": "the patches around",
+    "sink": "the first token",
+}
+"""The place that a head of each role attends to, in words."""
 
 SMALL = 0.005
 LEGEND = (

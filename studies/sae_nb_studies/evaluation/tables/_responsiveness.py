@@ -12,8 +12,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import Count, as_tensor, checked, shown
-from sae_nb.circuits._asked import blocks, measured_copies, written_at
-from sae_nb.circuits._graph_sites import one_input
+from sae_nb.circuits import one_input, written_at
 from sae_nb.findings import Finding
 from sae_nb.models import run
 
@@ -249,23 +248,24 @@ def atom_responsiveness(
     )
 
 
+_TOGETHER = 64
+"""Changes that are made in one pass, each in a copy of the text of its own: bounds the memory."""
+
+
 @torch.no_grad()
 def _reached(
     model: LiveModel, batch: Any, place: Any, changes: Float[Tensor, "m d"], wanted: int
 ) -> Float[np.ndarray, " m"]:
     """Return 1 where the model answers as wanted when a change is added at the last position."""
-
-    def is_wanted(answer: Tensor) -> float:
-        return float(int(answer.reshape(-1, answer.shape[-1])[-1].argmax()) == wanted)
-
     found = []
-    for block in blocks(len(changes)):
-        some = changes[block.start : block.stop]
+    for some in changes.split(_TOGETHER):
 
         def moved(x: Tensor, by: Tensor = some) -> Tensor:
             x = x.clone()
             x[:, -1] += by.to(x)
             return x
 
-        found.append(measured_copies(model, batch, len(some), [(place, moved)], is_wanted))
-    return torch.cat(found).double().numpy()
+        ran = run(model, batch.copies(len(some)), put=[(place, moved)], answer="end")
+        answers = (ran.answer.one(i) for i in range(len(some)))
+        found += [int(one.reshape(-1, one.shape[-1])[-1].argmax()) == wanted for one in answers]
+    return np.array(found, float)

@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.circuits._heads import places_of
+from sae_nb.circuits import part_places
 from sae_nb.models import run as run_model
 
 SHORT = {"n_texts": 2, "n_tokens": 16, "n_random": 2}
@@ -104,7 +104,7 @@ def gain(live: sn.LiveModel, ids: Tensor, n_tokens: int, heads: Heads = ()) -> f
     """Return mean log p of the second half less that of the first; some heads at their mean over the texts."""
     (batch,) = live.batches(ids, batch_size=len(ids))
     batch = batch.to(live.device)
-    places, n_heads = places_of(live, "head"), int(live.n_heads or 1)
+    places, n_heads = part_places(live, "head"), int(live.n_heads or 1)
 
     def without(layer: int, x: Tensor) -> Tensor:
         parts = x.clone().reshape(*x.shape[:-1], n_heads, -1)
