@@ -68,7 +68,10 @@ def as_stated(sae: Imported, names: Iterable[str]) -> dict[str, Tensor]:
 
 
 def as_saelens(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return tensors of another library by SAELens' names; `names` leads from these to the library's."""
+    """Return tensors of another library by SAELens' names; `names` leads from these to the library's.
+
+    What the library calls `….weight` is a linear map of torch, (out, in), and is turned.
+    """
     return {name: _turned(tensors[other], other) for name, other in names.items()}
 
 
@@ -79,7 +82,7 @@ def from_saelens(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dic
 
 def _turned(tensor: Tensor, name: str) -> Tensor:
     # torch's linear maps are (out, in); SAELens' W_enc and W_dec are the other way round.
-    return tensor.T if name in ("encoder.weight", "decoder.weight") else tensor
+    return tensor.T if name.endswith(".weight") else tensor
 
 
 @dataclass(frozen=True, kw_only=True)
