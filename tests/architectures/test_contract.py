@@ -15,7 +15,6 @@ from torch import Tensor
 from sae_nb.activations import Activations, load_activations
 from sae_nb.architectures import ARCHITECTURES, DenseOperator, SparseAutoencoder
 from sae_nb.architectures._one_step import without_zeros
-from sae_nb.architectures.parts import _proxes as simplex
 from sae_nb.codes import SparseCodes
 from sae_nb.pretrained import load_sae
 from sae_nb.training import TrainConfig, train
@@ -279,7 +278,6 @@ def test_the_cpu_gives_what_the_reference_gives(
 
         monkeypatch.setattr("sae_nb.pursuit._pursuits.pick_backend", chosen)
         monkeypatch.setattr("sae_nb.kernels._coding.pick", chosen)
-        monkeypatch.setattr(simplex, "pick", chosen)
         sae.zero_grad(set_to_none=True)
         loss = loss_of(sae, x.double(), silent=100)
         loss.total.backward()

@@ -133,7 +133,7 @@ SCRIPT = """
     from sae_nb import files
     from sae_nb.capturing import capture
     from sae_nb.models import wrap
-    from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
+    from sae_nb.models import VisionTransformer, VisionTransformerConfig
 
     folder, kill_after, where = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     torch.set_num_threads(int(sys.argv[4]))  # another count could round differently

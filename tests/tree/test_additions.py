@@ -37,9 +37,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._largest import TopKProx
-from sae_nb.architectures.parts._proxes import Prox
+from sae_nb.architectures import Prox, TopKProx
+from sae_nb.architectures.parts import OneStep
 from sae_nb.checks import checked
 
 
@@ -229,12 +228,12 @@ with sn.steer(model, "0", sae, atom=3, by=2.0, mode="set", unit="strongest", act
 
 FACES = """
 import conftest, torch, sae_nb as sn, sae_nb_widgets as sw
-from sae_nb.activations._modality import kinds
 from sae_nb.models import register_modality
 
-rows, module = kinds()["dials"].examples(30, 0), torch.nn.Sequential(torch.nn.Linear(8, 6))
+module = torch.nn.Sequential(torch.nn.Linear(8, 6))
 module.modality = "dials"
 model = sn.wrap(module)
+rows = model.modality.examples(30, 0)
 acts = sn.capture(model, rows, "0", progress=False)
 browser = sw.AtomBrowser(sn.TopK(6, 12, k=2), acts, model)
 assert type(browser.examples).__name__ == "PictureExamples" and "30 dials" in repr(acts.context)
