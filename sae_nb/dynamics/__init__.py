@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         ClassBasins as ClassBasins,
         Trajectories as Trajectories,
         UpdateRank as UpdateRank,
-        angles_between as angles_between,
         directions_of as directions_of,
         trajectories as trajectories,
         update_rank as update_rank,

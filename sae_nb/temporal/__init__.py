@@ -11,12 +11,7 @@ if TYPE_CHECKING:
         Decomposition as Decomposition,
         decompose as decompose,
     )
-    from sae_nb.temporal._sequences import (
-        SequenceRows as SequenceRows,
-        Sequences as Sequences,
-        padded as padded,
-        unpadded as unpadded,
-    )
+    from sae_nb.temporal._sequences import SequenceRows as SequenceRows, Sequences as Sequences
     from sae_nb.temporal._summary import (
         Raster as Raster,
         TemporalSummary as TemporalSummary,

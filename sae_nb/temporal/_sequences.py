@@ -58,20 +58,7 @@ class SequenceRows(Tensor):
 def padded(
     rows: Float[Tensor, "n width"], lengths: Sequence[int]
 ) -> Float[Tensor, "batch time width"]:
-    """Return sequences side by side, short ones filled with zeros at the end, which no attention reads.
-
-    Parameters
-    ----------
-    rows
-        Rows of the sequences, one sequence after the other.
-    lengths
-        Rows of each, as in `SequenceRows.lengths`.
-
-    Example
-    -------
-    >>> padded(torch.arange(1.0, 4)[:, None], (1, 2)).squeeze().tolist()
-    [[1.0, 0.0], [2.0, 3.0]]
-    """
+    """Return sequences side by side, short ones filled with zeros at the end, which no attention reads."""
     longest = max(lengths)
     if min(lengths) == longest:
         return rows.reshape(len(lengths), longest, -1)
@@ -83,13 +70,7 @@ def padded(
 def unpadded(
     x: Float[Tensor, "batch time width"], lengths: Sequence[int]
 ) -> Float[Tensor, "n width"]:
-    """Return the rows of sequences one after the other again, padding left out: `padded` undone.
-
-    Example
-    -------
-    >>> unpadded(torch.tensor([[[1.0], [0.0]], [[2.0], [3.0]]]), (1, 2)).squeeze().tolist()
-    [1.0, 2.0, 3.0]
-    """
+    """Return the rows of sequences one after the other again, padding left out."""
     if min(lengths) == x.shape[1]:
         return x.flatten(0, 1)
     return x[mask_of(lengths).to(x.device)]

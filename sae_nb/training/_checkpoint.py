@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb.files._atomic import (
     json_object,
     new_folder,
@@ -41,6 +42,7 @@ KIND = "training-checkpoint"
 POINTER = "checkpoint.json"
 
 
+@checked
 class Checkpoints:
     """The folder of checkpoints of one training: one whole one at any moment, whatever ends the process.
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, check_data, checked, one_of
+from sae_nb.checks import Count, Seed, as_tensor, check_data, checked, one_of
 from sae_nb.dynamics.paths._states import TOKEN_KINDS, check_states, content_tokens, tokens_of
 from sae_nb.findings import Finding
 from sae_nb.geometry import effective_rank, stable_rank
@@ -79,19 +79,12 @@ def angular_speed(states: Float[Tensor, "n layers tokens d"]) -> Float[Tensor, "
 def angles_between(
     x: Float[Tensor, "*rows d"], y: Float[Tensor, "*rows d"]
 ) -> Float[Tensor, "*rows"]:
-    """Return angles, in radians, between vectors; π/2 where one of them is zero, 0 where both are.
-
-    Exact for small angles too: 2 · atan2(‖û − v̂‖, ‖û + v̂‖).
-
-    Example
-    -------
-    >>> round(angles_between(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 3.0])).item(), 3)
-    1.571
-    """
+    """Return angles, in radians, between vectors; π/2 where one of them is zero, 0 where both are."""
     u, v = directions_of(x), directions_of(y)
     return 2 * torch.atan2((u - v).norm(dim=-1), (u + v).norm(dim=-1))
 
 
+@checked(leave=("x",))
 def directions_of(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
     """Return unit vectors of the directions of states, in float32; a zero vector stays zero.
 
@@ -100,7 +93,9 @@ def directions_of(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
     >>> directions_of(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.600..., 0.800...], [0.0, 0.0]]
     """
-    x = x.detach().float()
+    x = check_data(as_tensor(x), name="x").detach().float()
+    if not x.ndim or not x.shape[-1]:
+        raise ValueError(f"`x` must be states (…, d), got shape {tuple(x.shape)}.")
     # Scaled by the largest entry first: squares of sink tokens' fp16 states are fine, those of
     # vanishing ones are not.
     x = x / x.abs().amax(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)

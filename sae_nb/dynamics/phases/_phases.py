@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, check_data, checked
+from sae_nb.checks import Count, Seed, check_data, checked, shown
 from sae_nb.statistics import bootstrap_counts, permutation_p
 
 Normalise = Literal["mass", "mean"]
@@ -194,8 +194,9 @@ def phase_costs(
     return costs
 
 
+@checked(leave=("costs",))
 def best_cuts(
-    costs: Float[np.ndarray, "*draws ends ends"], k: int, min_len: int
+    costs: Float[np.ndarray, "*draws ends ends"], k: Count, min_len: Count
 ) -> Int[np.ndarray, "*draws cuts"]:
     """Return the k + 1 cuts of least total cost, by dynamic programming over the last phase's start.
 
@@ -215,6 +216,11 @@ def best_cuts(
     >>> best_cuts(left, 2, 1).tolist()
     [0, 2, 3]
     """
+    if not isinstance(costs, np.ndarray) or costs.ndim < 2 or costs.shape[-1] != costs.shape[-2]:
+        raise ValueError(
+            f"`costs` must be an array (…, L + 1, L + 1), got {shown(costs)}. Give a row and a column to "
+            "every place of a cut, from 0 to L."
+        )
     check_fit(costs.shape[-1] - 1, k, min_len)
     draws, n = costs.shape[:-2], costs.shape[-1] - 1
     best = np.full((k + 1, *draws, n + 1), np.inf)

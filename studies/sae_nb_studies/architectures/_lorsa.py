@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence, unpad_sequence
 
 from sae_nb.activations import Activations, PositionPolicy, acts_for
 from sae_nb.architectures import Transcoder
@@ -18,7 +19,7 @@ from sae_nb.capturing import capture
 from sae_nb.checks import Count, as_tensor, check_matrix, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import squared_error
-from sae_nb.temporal import SequenceRows, Sequences, padded, unpadded
+from sae_nb.temporal import SequenceRows, Sequences
 from sae_nb_studies.architectures._attention_maps import AttentionMaps, attention_maps
 
 if TYPE_CHECKING:
@@ -317,11 +318,15 @@ class Lorsa(Transcoder):
         """Strengths of all heads at every row; `SequenceRows` say where texts begin."""
         lengths, rows = SequenceRows.of(x).lengths, x.as_subclass(Tensor)
         seen, weight, bias, _ = self._affine(rows)
-        values = padded(F.linear(seen, weight), lengths)
-        pattern = self.attention(padded(rows, lengths))
+        values, x = (
+            pad_sequence(each.split(lengths), batch_first=True)
+            for each in (F.linear(seen, weight), rows)
+        )
+        pattern = self.attention(x)
         by_group = values.reshape(*values.shape[:2], self.n_heads, -1)
         u = torch.einsum("bgts,bsgn->btgn", pattern, by_group).flatten(2)
-        return unpadded(u, lengths) + bias
+        texts = unpad_sequence(u, torch.tensor(lengths), batch_first=True)
+        return torch.cat(texts) + bias
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         return self._prox(k)(self._pre_codes(x))

@@ -8,10 +8,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.dynamics import angles_between, directions_of
+from sae_nb.dynamics import directions_of
 from sae_nb.figures import theme
 from sae_nb.figures.theme import format_number
 from sae_nb_widgets.components._curves import Chart, Line
@@ -337,7 +338,9 @@ def _raptor_answer(panel: DepthTrajectory) -> tuple[str, str]:
 
 def _raptor_angles(panel: DepthTrajectory, rolled: Tensor) -> Along:
     own = panel.states[panel.picture, :, panel.token].float()
-    return np.asarray(angles_between(rolled[:, panel.token], own).numpy(), np.float64)
+    u, v = directions_of(rolled[:, panel.token]), directions_of(own)
+    angles = 2 * torch.atan2((u - v).norm(dim=-1), (u + v).norm(dim=-1))
+    return np.asarray(angles.numpy(), np.float64)
 
 
 def _push_chart(pushed: SelfCorrection, token: int) -> Chart:
