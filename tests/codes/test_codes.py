@@ -245,3 +245,21 @@ def test_some_atoms_are_dense_columns_in_the_order_asked_for() -> None:
     silent = SparseCodes.from_dense(torch.tensor([[2.0, 0, 0]]))
     assert silent.of_atoms([2, 1]).tolist() == [[0, 0]]
     assert codes.of_atoms([]).shape == (1, 2, 0)
+
+
+def test_entries_by_row_and_atom_are_put_in_order() -> None:
+    """Rows are sorted, the order within one stays; leading axes are counted through; gradients are kept."""
+    values = torch.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    rows, atoms = torch.tensor([3, 0, 3, 1]), torch.tensor([4, 2, 0, 1])
+    codes = SparseCodes.from_entries(values, rows, atoms, (2, 2, 5))
+    assert codes.leading_shape == (2, 2)
+    assert codes.n_atoms == 5
+    assert codes.offsets.tolist() == [0, 1, 2, 2, 4]
+    assert codes.atoms.tolist() == [2, 1, 4, 0]
+    assert codes.values.tolist() == [2, 4, 1, 3]
+    (codes.values * torch.tensor([1.0, 10.0, 100.0, 1000.0])).sum().backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [100, 1, 1000, 10]
+    for outside in (-1, 4):
+        with pytest.raises(ValueError, match="between 0 and 3"):
+            SparseCodes.from_entries(values[:1], torch.tensor([outside]), atoms[:1], (2, 2, 5))

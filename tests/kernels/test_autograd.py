@@ -15,6 +15,7 @@ from sae_nb.kernels import (
     _reference as reference,
     batch_topk_encode,
     decode,
+    entries_encode,
     nested_squared_error,
     per_entry,
     squared_error,
@@ -211,3 +212,29 @@ def test_several_codes_into_one_target_give_the_gradients_of_dense_autograd() ->
             torch.testing.assert_close(ours, theirs)
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_entries_of_another_rule_have_the_gradient_of_their_pre_codes(backend: Any) -> None:
+    """By hand: entries (0, 1) and (1, 0) of u = (x − c)Eᵀ + a, whose strengths are kept as they come."""
+    x = torch.tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True)
+    weight = torch.tensor([[1.0, 1.0], [2.0, -1.0], [0.0, 7.0]], requires_grad=True)
+    bias = torch.tensor([0.5, 1.0, 2.0], requires_grad=True)
+    centre = torch.tensor([1.0, 0.0], requires_grad=True)
+    rows, atoms = torch.tensor([0, 1]), torch.tensor([1, 0])
+    # u is −1 and 7.5 there; each strength is a pre-code and a constant.
+    found = SparseCodes.from_entries(torch.tensor([9.0, 7.5]), rows, atoms, (2, 3))
+    codes = entries_encode(x, weight, bias, entries=found, centre=centre, backend=backend)
+    assert codes.values.tolist() == [9.0, 7.5]
+    assert codes.atoms.tolist() == [1, 0]
+    (codes.values * torch.tensor([10.0, 1.0])).sum().backward()
+    assert x.grad.tolist() == [[20.0, -10.0], [1.0, 1.0]]
+    assert weight.grad.tolist() == [[2.0, 5.0], [0.0, 20.0], [0.0, 0.0]]
+    assert bias.grad.tolist() == [1.0, 10.0, 0.0]
+    assert centre.grad.tolist() == [-21.0, 9.0]
+
+
+def test_entries_of_other_rows_or_atoms_are_refused() -> None:
+    found = SparseCodes.from_dense(torch.eye(3))
+    with pytest.raises(ValueError, match=r"\(2, 4\).*\(3, 3\)"):
+        entries_encode(torch.zeros(2, 2), torch.zeros(4, 2), entries=found)

@@ -129,3 +129,10 @@ def test_the_first_gap_is_named_and_two_rows_need_positions() -> None:
     )
     with pytest.raises(ValueError, match="got 2 rows that are all at position 0"):
         Sequences(two)
+
+
+def test_rows_that_say_nothing_are_one_sequence() -> None:
+    """Those that are marked keep their lengths."""
+    rows = torch.randn(5, 2)
+    assert SequenceRows.of(rows).lengths == (5,)
+    assert SequenceRows.of(SequenceRows.of(rows, [2, 3])).lengths == (2, 3)
