@@ -319,7 +319,7 @@ class Lorsa(Transcoder):
         lengths, rows = SequenceRows.of(x).lengths, x.as_subclass(Tensor)
         seen, weight, bias, _ = self._affine(rows)
         values, x = (
-            pad_sequence(each.split(lengths), batch_first=True)
+            pad_sequence(torch.split(each, list(lengths)), batch_first=True)
             for each in (F.linear(seen, weight), rows)
         )
         pattern = self.attention(x)
