@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -155,7 +155,9 @@ class Fork:
 class Branch:
     """A text, or after a fork several side by side: steered, unsteered, along random directions."""
 
-    STEERED, UNSTEERED, RANDOM = range(3)
+    STEERED: ClassVar[int] = 0
+    UNSTEERED: ClassVar[int] = 1
+    RANDOM: ClassVar[int] = 2
     """The rows after a fork, random ones from the last on; the first branch has one row, the text itself."""
 
     def __init__(

@@ -258,7 +258,7 @@ def _reached(
 ) -> Float[np.ndarray, " m"]:
     """Return 1 where the model answers as wanted when a change is added at the last position."""
     found = []
-    for some in changes.split(_TOGETHER):
+    for some in torch.split(changes, _TOGETHER):
 
         def moved(x: Tensor, by: Tensor = some) -> Tensor:
             x = x.clone()
