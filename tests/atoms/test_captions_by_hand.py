@@ -162,6 +162,11 @@ def test_at_most_24_words_are_tried_and_12_are_kept() -> None:
     kind = kind_of(np.concatenate([key, [24] * 900]), np.arange(960))
     found = firing(np.concatenate([fired, np.zeros(900, bool)]), range(60), np.arange(960) % 2)
     assert 24 not in _grown(kind, found, BOTH)[0]
+    # Of words that are on two firings each the last alone is nowhere else: as the 24th it is tried, as the 25th not.
+    for n, tried in ((24, True), (25, False)):
+        key = np.concatenate([np.repeat(np.arange(n), 2), np.repeat(np.arange(n - 1), 20)])
+        found = firing(np.arange(len(key)) < 2 * n, range(2 * n), np.arange(len(key)) % 2)
+        assert (_grown(kind_of(key), found, BOTH)[0][:1] == (n - 1,)) == tried
 
 
 def test_occurrences_are_counted_where_they_were_captured_and_in_a_half() -> None:

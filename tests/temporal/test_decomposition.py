@@ -7,7 +7,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.temporal import decompose
+from sae_nb.codes import SparseCodes
+from sae_nb.temporal import Decomposition, decompose
 
 LENGTHS = (7, 4, 9)
 
@@ -99,3 +100,21 @@ def test_the_attention_that_is_kept_is_that_of_the_first_layer() -> None:
     first, second = sae.predict(x, attention=True).attention
     torch.testing.assert_close(found, first)
     assert not torch.allclose(first, second, atol=1e-3)
+
+
+def test_shares_of_energy_are_those_of_two_squares() -> None:
+    """25 and 75 of one token, nothing of another; padding is in no row."""
+    predicted, novel = torch.zeros(2, 2, 2), torch.zeros(2, 2, 2)
+    predicted[0, 0], novel[0, 0] = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 75**0.5])
+    predicted[1, 1] = 9
+    parts = Decomposition(
+        predicted, novel, SparseCodes.from_dense(torch.eye(3)), torch.tensor([1.0, 0.0]),
+        lengths=(2, 1), starts=(0, 2), strict=True,
+    )  # fmt: skip
+    assert parts.energy_shares[0].tolist() == [pytest.approx([0.25, 0.75]), [0, 0]]
+    assert parts.rows(parts.energy)[:, 0].tolist() == [25, 0, 0]
+    assert parts.x_hat[0].tolist() == [pytest.approx([4, 4 + 75**0.5]), [1, 0]]
+    assert parts.x_hat[1].tolist() == [[1, 0], [0, 0]]
+    assert parts.headline == "2 × 2 tokens, d_in=2, 8% of the energy predicted, strict"
+    assert parts.codes_of(0).to_dense().tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert parts.codes_of(1).to_dense().tolist() == [[0, 0, 1]]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import sae_nb as sn
+from sae_nb.codes import SparseCodes
 from sae_nb.temporal import TemporalSummary, summarise_sequence
-from sae_nb.temporal._summary import MOST_SIMILARITY
+from sae_nb.temporal._summary import MOST_SIMILARITY, _raster, _thinned
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +58,6 @@ def test_the_future_does_not_change_what_was_said(sae: sn.Temporal) -> None:
     np.testing.assert_allclose(one.energy, two.energy[:16], rtol=1e-4, atol=1e-6)
 
 
-def test_atoms_added_are_the_novel_codes(record: TemporalSummary, sae: sn.Temporal) -> None:
-    """Strongest first, k at most, with the values that decompose has."""
-    parts = sn.temporal.decompose(sae, sequence(20)[None])
-    dense = parts.novel_codes.to_dense()[4]
-    found = record.atoms_added(4)
-    assert 0 < len(found) <= 3
-    assert [value for _, value in found] == sorted((v for _, v in found), reverse=True)
-    for atom, value in found:
-        assert value == pytest.approx(float(dense[atom]), rel=1e-5)
-
-
 def test_a_raster_starts_with_the_first_to_fire(record: TemporalSummary) -> None:
     """Rows are ordered by their first firing, and hold what the codes hold."""
     raster = record.rasters["novel"]
@@ -96,12 +88,111 @@ def test_similarity_is_the_cosine_of_centred_codes(record: TemporalSummary) -> N
     )
 
 
+def test_numbers_of_a_sequence_are_those_of_its_parts(sae: sn.Temporal) -> None:
+    """FVU around the mean over time; attention without the empty slot, of all heads; a mean of eight orders."""
+    x = sequence(9)
+    found, parts = summarise_sequence(sae, x), sn.temporal.decompose(sae, x[None], attention=True)
+    left, spread = (x - parts.x_hat[0]).square().sum(), (x - x.mean(dim=0)).square().sum()
+    assert found.fvu == pytest.approx(float(left / spread))
+    seen = parts.attention[0].mean(dim=0)
+    for time in range(9):
+        np.testing.assert_allclose(
+            found.attention[time, :time], seen[time, 1 : time + 1], atol=1e-6
+        )
+        assert not found.attention[time, time:].any()
+    generator, shares = torch.Generator().manual_seed(0), torch.zeros(8, 9)
+    for one in shares:
+        order = torch.randperm(9, generator=generator)
+        one[order] = sn.temporal.decompose(sae, x[order][None]).energy_shares[0, :, 0]
+    np.testing.assert_allclose(found.shuffled, shares.mean(dim=0), atol=1e-5)
+    assert (found.first_position, found.unread, found.boundaries, found.kind) == (
+        0,
+        0,
+        (),
+        "signal",
+    )
+    assert np.isnan(summarise_sequence(sae, torch.ones(3, 8), n_shuffles=1).fvu)
+
+
+def test_boundaries_part_a_sequence_and_lie_inside(
+    record: TemporalSummary, sae: sn.Temporal
+) -> None:
+    parted = replace(record, boundaries=(17, 3))
+    assert parted.documents.tolist() == [0] * 3 + [1] * 14 + [2] * 3
+    for at in (0, 20):
+        with pytest.raises(ValueError, match="between 1 and 19"):
+            summarise_sequence(sae, sequence(20), boundaries=[at])
+    assert summarise_sequence(sae, sequence(3), boundaries=[1, 2], n_shuffles=1).boundaries == (
+        1,
+        2,
+    )
+
+
+def test_the_most_predicted_is_furthest_above_its_control(record: TemporalSummary) -> None:
+    """By 0.4, 0.3 and 0.2, the last unknown; of a text only what begins a word, if anything does."""
+    shares = np.array([[0.5, 0.5], [0.9, 0.1], [0.8, 0.2], [np.nan, np.nan]])
+    for kind, names, most in (
+        ("signal", ("a", " b", " c", "d"), 0),
+        ("text", ("a", " b", " c", "d"), 1),
+        ("text", ("a", "b", " c", "d"), 2),
+        ("text", ("a", "b", "c", "d"), 0),
+    ):
+        one = replace(
+            record, shares=shares, shuffled=np.array([0.1, 0.6, 0.6, 0.0]), names=names, kind=kind
+        )
+        assert one.most_predicted == most
+
+
+def test_what_a_time_adds_and_reads_is_told_by_size(record: TemporalSummary) -> None:
+    """Eight atoms by |z| and six earlier times, nothing that is 0."""
+    z = torch.zeros(2, 12)
+    z[1, :10] = torch.tensor([1.0, -9, 3, 4, -5, 6, 7, 2, 8, 0.5])
+    one = replace(record, novel_codes=SparseCodes.from_dense(z))
+    assert one.atoms_added(0) == []
+    assert one.atoms_added(1) == [
+        (1, -9), (8, 8), (6, 7), (5, 6), (4, -5), (3, 4), (2, 3), (7, 2),
+    ]  # fmt: skip
+    assert one.atoms_added(1, most=1) == [(1, -9)]
+    attention = np.array([[9.0] * 9] * 8 + [[0.1, 0, 0.2, 0.05, 0.2, 0.15, 0.01, 0.02, 7]])
+    read = replace(record, attention=attention)
+    assert read.read_from(8) == [(2, 0.2), (4, 0.2), (5, 0.15), (0, 0.1), (3, 0.05), (7, 0.02)]
+    assert read.read_from(3, most=9) == [(0, 9), (1, 9), (2, 9)]
+    few = replace(record, attention=np.array([[0, 0, 0], [0, 0, 0], [0.5, 0, 3.0]]))
+    assert few.read_from(2) == [(0, 0.5)]
+
+
+def test_a_raster_has_the_strongest_48_and_counts_the_others() -> None:
+    """Atom i has an energy of i², the lowest two of fifty that fire are left out; atom 5 fires first."""
+    codes = torch.zeros(3, 60)
+    codes[1, 1:51] = -torch.arange(1.0, 51)
+    codes[0, 5], codes[1, 5] = 5, 0
+    codes[2, 7] = 1
+    raster = _raster(codes)
+    assert raster.left_out == 2
+    assert raster.atoms.tolist() == [5, *range(50, 7, -1), 7, 6, 4, 3]
+    np.testing.assert_array_equal(raster.strengths[0], [5, np.nan, np.nan])
+    at = raster.atoms.tolist().index(7)
+    np.testing.assert_array_equal(raster.strengths[at], [np.nan, -7, 1])
+    few = raster.strongest(2)
+    assert (few.atoms.tolist(), few.left_out) == ([50, 49], 48)
+    assert few.strengths[:, 1].tolist() == [-50, -49]
+    assert raster.strongest(48).left_out == 2
+
+
+def test_the_last_squares_of_a_thinned_matrix_are_smaller() -> None:
+    matrix = np.arange(25.0).reshape(5, 5)
+    thin = _thinned(matrix, 2)
+    assert thin.tolist() == [[3, 5, 6.5], [13, 15, 16.5], [20.5, 22.5, 24]]
+    assert _thinned(matrix, 1) is matrix
+    assert _thinned(matrix, 5).tolist() == [[12]]
+
+
 def test_long_sequences_are_thinned_by_means(sae: sn.Temporal) -> None:
     """A row of the matrix stands for `stride` times, and is their mean."""
     long = summarise_sequence(sae, sequence(MOST_SIMILARITY * 2 - 3), n_shuffles=1)
     assert long.stride == 2
     matrix = long.similarity["raw"]
-    assert matrix.shape == (MOST_SIMILARITY - 1, MOST_SIMILARITY - 1)
+    assert matrix.shape == (MOST_SIMILARITY - 1, MOST_SIMILARITY - 1) == (127, 127)
     x = sequence(MOST_SIMILARITY * 2 - 3).numpy()
     centred = x - x.mean(axis=0)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
