@@ -8,8 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from sae_nb.training import TrainingHistory, TrainingSummary
+from sae_nb.training import TrainingHistory, TrainingSummary, _history as history
+from sae_nb.training._history import MotionTracker
+from tests.left_out import numbers_left_out
 
 
 def record(step: int, **given: object) -> SimpleNamespace:
@@ -161,3 +164,92 @@ def test_the_verdict_is_of_rows_that_stay_the_same() -> None:
     many = summary.on_fixed_rows([(20 * i, 1 - 0.9**i) for i in range(1, 21)])
     assert many.trend == "improving"
     assert summary.on_fixed_rows([]) is summary
+
+
+@pytest.mark.parametrize(
+    ("axis", "kept"), [("linear", [1, 2, 3, 9, 11, 12]), ("log", [1, 2, 3, 5, 9, 12])]
+)
+def test_extremes_of_every_stretch_are_drawn(axis: str, kept: list[int]) -> None:
+    """Two stretches of twelve steps: to 6 and from 7, or on powers of ten to 3 and from 4 (√12 = 3.46)."""
+    loss = [5.0, 1, 9, 4, 8, 5, 5, 5, 0, 5, 7, 5]
+    records = [record(i, loss=one) for i, one in enumerate(loss, 1)]
+    assert summary_of(records, max_points=6, axis=axis).step.tolist() == kept
+    assert len(summary_of(records, max_points=12, axis=axis).step) == 12
+    # A resumed training repeats steps, and a loss that is no number is the highest.
+    again = [
+        record(i, loss=one)
+        for i, one in zip([1, 2, 3, 4, 2, 3, 5, 6], [1, 1, 1, 1, 1, 1, 2, math.nan])
+    ]
+    assert summary_of(again, max_points=4).step.tolist() == [1, 6]
+    assert numbers_left_out(TrainingHistory.summary) == {"max_points": 600}
+
+
+@pytest.mark.parametrize(
+    ("left", "trend", "gain"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], "unknown", math.nan),
+        ([0.5, 0.4, 0.4, 0.4, 0.4], "improving", 0.1),
+        ([9.0, 0.5, 0.4, 0.4, 0.4, 0.4], "improving", 0.1),
+        ([0.5, 0.4, 0.4, 0.4, 0.476], "unknown", 0.024),
+        ([0.5, 0.4, 0.4, 0.4, 0.474], "improving", 0.026),
+        ([0.5, 0.5, 0.5, 0.5, 0.9], "unknown", -0.4),
+        ([-0.5, 0, 0, 0, -0.53], "improving", 0.03),
+        ([-0.5, 0, 0, 0, -0.52], "unknown", 0.02),
+    ],
+)
+def test_early_only_a_clear_gain_over_five_records_counts(
+    left: list[float], trend: str, gain: float
+) -> None:
+    """By more than 5 % of what was unexplained."""
+    found = summary_of([record(i, r2=1 - one) for i, one in enumerate(left, 1)])
+    assert (found.trend, found.flat_since) == (trend, None)
+    assert found.gain == pytest.approx(gain, nan_ok=True)
+
+
+def turned(*degrees: float) -> torch.Tensor:
+    """Rows of lengths 1, 2, …, at these angles."""
+    angle = torch.deg2rad(torch.tensor(degrees, dtype=torch.float64))
+    length = torch.arange(1.0, len(degrees) + 1)[:, None]
+    return length * torch.stack([angle.cos(), angle.sin()], dim=1).float()
+
+
+def test_atoms_turn_by_degrees_per_hundred_steps() -> None:
+    """10, 20, 30 and 40 degrees in fifty steps; half of them turn by 50 at most, nine tenths by 74."""
+    motion = MotionTracker()
+    assert motion.summary() is None
+    motion.look(turned(0, 0, 0, 90), 100)
+    assert motion.summary() is None
+    motion.look(turned(10, -20, 30, 130), 150)
+    motion.look(turned(0, 0, 0, 0), 150)  # the same step: nothing
+    found = motion.summary()
+    assert found is not None
+    np.testing.assert_allclose(found.per_atom, [20, 40, 60, 80], rtol=1e-5)
+    assert (found.step.tolist(), found.median.tolist()) == ([150], [pytest.approx(50)])
+    assert found.p90.tolist() == [pytest.approx(74)]
+    motion.look(turned(190, 160, 210, -50), 350)  # all the way round, in 200 steps
+    found = motion.summary()
+    np.testing.assert_allclose(found.per_atom, [90, 90, 90, 90], rtol=1e-4)
+    assert found.step.tolist() == [150, 350]
+    # Steps that go back, and another number of atoms, begin anew.
+    motion.look(turned(0, 0, 0, 0), 50)
+    motion.look(turned(0, 0, 0), 60)
+    assert motion.summary().step.tolist() == [150, 350]
+    motion.look(turned(5, 5, 5), 70)
+    np.testing.assert_allclose(motion.summary().per_atom, [50, 50, 50], rtol=1e-4)
+
+
+def test_of_a_large_dictionary_some_atoms_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second one where eight numbers are too many by four; of more than three looks every second is kept."""
+    monkeypatch.setattr(history, "MOST_NUMBERS", 4)
+    monkeypatch.setattr(history, "MOST_LOOKS", 3)
+    motion = MotionTracker()
+    for step in range(5):
+        motion.look(turned(*[10.0 * step] * 4), step)
+    found = motion.summary()
+    np.testing.assert_allclose(found.per_atom, [1000, np.nan, 1000, np.nan], rtol=1e-4)
+    assert found.step.tolist() == [1, 3]
+    monkeypatch.setattr(history, "MOST_NUMBERS", 8)
+    whole = MotionTracker()
+    for step in (0, 1):
+        whole.look(turned(*[10.0 * step] * 4), step)
+    assert np.isfinite(whole.summary().per_atom).all()

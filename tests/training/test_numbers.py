@@ -35,7 +35,7 @@ from sae_nb.training._learner import Learner
 from sae_nb.training._loop import Training
 from sae_nb.training._process_group import current_team
 from sae_nb.training._records import History, Listeners, show
-from sae_nb.training._sources import TrainingData, fingerprint, sites_of
+from sae_nb.training._sources import TrainingData, _check_sites, fingerprint, sites_of
 
 # Workers
 
@@ -195,6 +195,75 @@ def test_a_tenth_of_many_samples_is_kept_out(
     assert data.n_rows == len(data.source) == n - (held or 0)
     if found is not None:
         assert not set(found.sample.tolist()) & set(data.source.sample.tolist())
+
+
+@pytest.mark.parametrize(
+    ("held_out", "n_rows", "resume", "kept"),
+    [
+        (None, 17, True, 0.0),
+        (None, 18, True, None),
+        (None, 17, False, None),
+        (0.25, 17, True, 0.25),
+    ],
+)
+def test_a_training_of_all_rows_goes_on_with_all_rows(
+    tmp_path: Any, held_out: Any, n_rows: int, resume: bool, kept: Any
+) -> None:
+    """A checkpoint of 17 rows; without one nothing is known of it."""
+    (tmp_path / "30").mkdir()
+    (tmp_path / "30" / "state.json").write_text('{"identity": {"the data\'s rows": 17}}')
+    data = SimpleNamespace(n_rows=n_rows, hold_out=lambda share: share)
+    run: Any = SimpleNamespace(folder=tmp_path, data=data)
+    assert Training._hold_out(run, held_out, resume) == held_out
+    (tmp_path / "checkpoint.json").write_text('{"latest": "30"}')
+    assert Training._hold_out(run, held_out, resume) == kept
+
+
+def test_rows_held_out_have_the_width_of_the_data() -> None:
+    rows = Activations.from_tensor(torch.ones(3, 4))
+    run: Any = SimpleNamespace(folder=None, data=SimpleNamespace(source=SimpleNamespace(d_in=4)))
+    assert Training._hold_out(run, rows, False) is rows
+    run.data.source.d_in = 5
+    with pytest.raises(ValueError, match="d_in=5, got d_in=4"):
+        Training._hold_out(run, rows, False)
+
+
+def test_rows_of_several_sites_side_by_side_are_as_wide_as_these() -> None:
+    """Sites of 4 and 16 numbers: 20 in a row, and no other number of them."""
+    sae = sn.UniversalSAE([4, 16], 8, 2)
+    for d in (20, 19, 21):
+        source = Activations.from_tensor(torch.ones(3, d))
+        if d == 20:
+            _check_sites(sae, source)
+            continue
+        with pytest.raises(ValueError, match=f"must be a list for UniversalSAE.*of width {d}"):
+            _check_sites(sae, source)
+    with pytest.raises(ValueError, match="must be two things for Transcoder"):
+        _check_sites(sn.Transcoder(4, 16, 8, 2), Activations.from_tensor(torch.ones(3, 20)))
+
+
+@pytest.mark.parametrize(("largest", "said"), [(-2e12, "diverged"), (5e11, "a plain error")])
+def test_what_cannot_be_computed_of_absurd_weights_has_diverged(largest: float, said: str) -> None:
+    """From 10¹² on, of either sign; a worker of three counts silence by a third of the rows."""
+    asked: list[Any] = []
+
+    def fail(x: Tensor, silent: Tensor, after: int, fraction: float) -> None:
+        asked.append((silent.tolist(), after, fraction))
+        raise RuntimeError("a plain error")
+
+    one: Any = SimpleNamespace(
+        optimiser=SimpleNamespace(zero_grad=lambda **_: None), number=3, log=None, shard=None,
+        schedule=SimpleNamespace(steps=4), team=Team(0, 3), sae=SimpleNamespace(training_loss=fail),
+        dead=SimpleNamespace(silent_tokens=torch.tensor([7, 9]), dead_after_tokens=10),
+        parameters=[torch.ones(2), torch.tensor([1.0, largest])],
+        _diverged=lambda *_: FloatingPointError("diverged"),
+    )  # fmt: skip
+    with pytest.raises((RuntimeError, FloatingPointError), match=said):
+        Learner.loss(one, torch.ones(2, 2))
+    one.dead.dead_after_tokens = 2
+    with pytest.raises((RuntimeError, FloatingPointError), match=said):
+        Learner.loss(one, torch.ones(2, 2))
+    assert asked == [([2, 3], 3, 0.75), ([2, 3], 1, 0.75)]
 
 
 def test_one_sample_cannot_be_cut_in_two() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from sae_nb.architectures._initialisation import starting_atoms
 from sae_nb.training import _starts as starting
 from sae_nb.training._starts import _largest, _Search
 from tests.architectures.test_by_hand import drawn
@@ -69,3 +70,16 @@ def test_replaced_sets_keep_the_other_atoms() -> None:
         m = 1 + i // starting.TRIES
         assert torch.equal(sets[m:], atoms[order[m:]])
         torch.testing.assert_close(sets.norm(dim=1), torch.ones(3))
+
+
+def test_atoms_of_one_level_are_lines_and_of_two_what_lines_are_mixed_of() -> None:
+    """Rows along three axes have these as lines; of rows of two axes each a second level leaves less after two steps."""
+    axes, n = torch.eye(5)[:3], 30
+    how: Any = {"tolerance": 1e-6, "generator": torch.Generator().manual_seed(0)}
+    along = axes[torch.arange(n) % 3] * torch.linspace(1, 2, n)[:, None]
+    found = starting_atoms(along, 3, levels=1, **how)
+    torch.testing.assert_close((found @ axes.T).sort(dim=1).values[:, -1], torch.ones(3))
+    assert (found @ axes.T).argmax(dim=1).sort().values.tolist() == [0, 1, 2]
+    mixed = along + axes[(torch.arange(n) + 1) % 3] * torch.linspace(2, 1, n)[:, None]
+    one, two = (starting_atoms(mixed, 3, levels=levels, **how) for levels in (1, 2))
+    assert search(mixed).loss(two, 2) < search(mixed).loss(one, 2)
