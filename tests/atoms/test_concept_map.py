@@ -91,20 +91,6 @@ def test_groups_are_named_by_words_of_content() -> None:
     assert names == ["wedding", "“therefore”", PIECES, "doctor"]
 
 
-def test_two_atoms_have_in_common_what_they_fire_on_and_how_often(atlas: ConceptAtlas) -> None:
-    """Rows in which both fire are counted and stand beside chance; atoms of two groups never fire at once."""
-    catalogue = atlas.catalogue
-    assert catalogue is not None
-    partner = int(catalogue.coactive(0, 1)[0][0])
-    alike, apart = atlas.select([0, partner]), atlas.select([0, PER_GROUP])
-    both = set(catalogue.strengths(0)[0].tolist()) & set(catalogue.strengths(partner)[0].tolist())
-    assert alike.n_together == len(both) > 0
-    f, g = catalogue.frequency[[0, partner]]
-    assert alike.together_by_chance == pytest.approx(f * g)
-    assert alike.most_together == 2
-    assert (apart.n_together, apart.most_together) == (0, 1)
-
-
 @pytest.mark.slow
 def test_planted_groups_are_found_and_named_by_their_tokens(atlas: ConceptAtlas) -> None:
     """Four clusters, tight among the atoms, each called by the token that fires it."""
@@ -128,23 +114,6 @@ def test_labels_name_a_cluster_before_tokens_do() -> None:
     named = [c.name for c in atlas.summary("atoms", group_layout(), "saved").clusters]
     assert "feline" in named
     assert "lonely" not in named
-
-
-def test_columns_are_what_the_codes_say(atlas: ConceptAtlas) -> None:
-    """Frequency, strength and energy against a dense count; atoms that never fire are unknown."""
-    columns = atlas.columns("atoms")
-    assert atlas.catalogue is not None
-    z = atlas.catalogue.codes.to_dense().double().numpy()
-    dead = (z == 0).all(axis=0)
-    assert dead[-1]
-    assert np.isnan(columns["frequency"].values[dead]).all()
-    alive = ~dead
-    assert np.allclose(columns["frequency"].values[alive], (z != 0).mean(axis=0)[alive])
-    strength = np.abs(z).sum(axis=0)[alive] / (z != 0).sum(axis=0)[alive]
-    assert np.allclose(columns["strength"].values[alive], strength)
-    norms = atlas.dictionary.double().norm(dim=1).numpy()
-    energy = (z**2).mean(axis=0) * norms**2
-    assert np.allclose(columns["energy"].values[alive], energy[alive])
 
 
 @pytest.mark.parametrize("n_others", [6, 8, 11])
@@ -181,15 +150,6 @@ def test_a_selection_lists_atoms_and_the_inputs_that_fire_them_all(atlas: Concep
     assert selection.name == "“cat”"
 
 
-def test_rows_tell_which_atoms_fire_there_more(atlas: ConceptAtlas) -> None:
-    """Rows of one token bring up atoms of its group and no others."""
-    acts = atlas.catalogue.acts
-    rows = np.flatnonzero(acts.tokens.ids.numpy() == 2)
-    selection = atlas.select_points("tokens", rows.tolist())
-    assert set((selection.atoms // PER_GROUP).tolist()) == {2}
-    assert (selection.columns["lift"] > 1).all()
-
-
 @pytest.mark.parametrize("show", ["samples", "tokens"])
 def test_samples_and_tokens_are_points_too(atlas: ConceptAtlas, show: str) -> None:
     """One point per sample by its mean code, or per row; columns of that many entries."""
@@ -219,16 +179,3 @@ def test_a_dictionary_of_one_to_three_atoms_is_a_map(n: int) -> None:
     assert record.xy.shape == (n, 2)
     assert record.neighbours.shape == (n, n - 1)
     assert record.clusters == ()
-
-
-def test_edges_join_each_pair_once(atlas: ConceptAtlas) -> None:
-    """Nearest: within the planted group; co-active: atoms that fire in the same rows."""
-    near = atlas.edges("atoms", [0, 1], "nearest")
-    assert len({tuple(sorted(pair)) for pair in near.tolist()}) == len(near)
-    assert (near // PER_GROUP == 0).all()
-    often = int(np.nanargmax(atlas.columns("atoms")["frequency"].values))
-    joint = atlas.edges("atoms", [often], "co-active")
-    z = atlas.catalogue.codes.to_dense().numpy() != 0
-    assert all((z[:, a] & z[:, b]).any() for a, b in joint.tolist())
-    with pytest.raises(ValueError, match="need activations"):
-        ConceptAtlas(torch.eye(5)).edges("atoms", [0], "co-active")

@@ -231,6 +231,8 @@ def test_an_atom_is_joined_to_three_that_fire_with_it() -> None:
     atlas = atlas_of(z)
     assert atlas.edges("atoms", [0], "co-active").tolist() == [[0, 1], [0, 2], [0, 3]]
     assert atlas.edges("atoms", [0], "none").shape == (0, 2)
+    with pytest.raises(ValueError, match="need activations"):
+        ConceptAtlas(fan(5)).edges("atoms", [0], "co-active")
 
 
 def test_two_dictionaries_lie_end_to_end() -> None:

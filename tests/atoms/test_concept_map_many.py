@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.activations import Activations
-from sae_nb.atoms import AtomCatalogue, ConceptAtlas
-from sae_nb.atoms.concept_map import _atlas, _concept_map, _many, _selection
+from sae_nb.atoms import ConceptAtlas
+from sae_nb.atoms.concept_map import _atlas, _concept_map, _many
 from sae_nb.geometry import cluster_points, nearest_by_cosine
 
 
@@ -110,21 +109,6 @@ def test_groups_of_a_sample_are_those_of_all(monkeypatch: pytest.MonkeyPatch) ->
     assert min(sizes) > 0.9 * 400
     assert len({int(np.bincount(found[own == i] + 1).argmax()) for i in range(12)}) == 12
     assert np.array_equal(found, _many.dense_groups(xy, seed=0))
-
-
-def test_what_many_atoms_share_is_what_each_of_them_adds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One pass over all entries gives the counts and strengths of atom after atom."""
-    from sae_nb.architectures import TopK
-
-    sae = TopK(8, 60, 4, generator=torch.Generator().manual_seed(0))
-    catalogue = AtomCatalogue(sae, Activations.from_tensor(torch.randn(300, 8)))
-    atoms = np.arange(0, 60, 2)
-    count, strength = _selection.joint_strength(catalogue, atoms)
-    monkeypatch.setattr(_selection, "MOST_ONE_BY_ONE", 10)
-    again = _selection.joint_strength(catalogue, atoms)
-    assert count.sum() > 100
-    assert np.array_equal(count, again[0])
-    assert np.allclose(strength, again[1], rtol=1e-6)
 
 
 def test_one_large_cloud_is_told_apart_by_its_peaks() -> None:

@@ -13,14 +13,6 @@ from sae_nb.activations import Activations, Context
 from sae_nb.atoms._sum_of_atoms import _image_of
 
 
-@pytest.fixture(scope="module")
-def patch() -> sn.atoms.SumOfAtoms:
-    model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
-    acts = sn.capture(model, sn.data.scenes(2, seed=0), "resid_post.6", progress=False)
-    labels = sn.load_examples("tiny-vit/resid_post.6").labels
-    return sn.atoms.sum_of_atoms(sae, acts, model.prefix_tokens + 9, labels=labels)
-
-
 @pytest.mark.parametrize("make", [sn.TopK, sn.MatchingPursuit, sn.ReLU, sn.SpaDE, sn.Gated])
 def test_the_terms_add_up_to_what_the_sae_returns(make: type[sn.SparseAutoencoder]) -> None:
     torch.manual_seed(0)
@@ -89,12 +81,3 @@ def test_the_box_of_a_patch_is_in_pixels() -> None:
     image = _image_of(acts, 0)[0]
     assert np.array_equal(image, pictures[0].permute(1, 2, 0).numpy())
     assert _image_of(Activations.from_tensor(torch.ones(1, 2)), 0) == (None, None)
-
-
-@pytest.mark.slow
-def test_the_strongest_come_first_and_the_rest_is_counted(patch: sn.atoms.SumOfAtoms) -> None:
-    assert len(patch.atoms) == 5
-    assert patch.n_rest == 11
-    assert (np.diff(patch.strengths) <= 0).all()
-    np.testing.assert_allclose(np.linalg.norm(patch.parts, axis=1), patch.strengths, rtol=1e-4)
-    assert 0 < patch.left < 0.5

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sae_nb.pursuit import matching_pursuit, orthogonal_matching_pursuit
+from sae_nb.pursuit import _checking as checking, matching_pursuit, orthogonal_matching_pursuit
 
 D = torch.nn.functional.normalize(torch.ones(6, 4) + torch.eye(6, 4), dim=1)
 X = torch.ones(3, 4)
@@ -62,6 +62,64 @@ def test_cuda_without_a_gpu_says_what_to_do(pursuit: Any, monkeypatch: pytest.Mo
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(ValueError, match=r"CUDA_VISIBLE_DEVICES='' hides every GPU: unset it"):
         pursuit(X, D, 2, backend="cuda")
+
+
+def test_who_computes_is_chosen_by_where_rows_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of devices that are not here."""
+    cpu, card, meta = map(torch.device, ("cpu", "cuda", "meta"))
+    monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
+    for there, of_card in ((False, "reference"), (True, "cuda")):
+        monkeypatch.setattr(checking, "_kernels_for_gpu", lambda there=there: there)
+        chosen = [checking.pick_backend("auto", where) for where in (cpu, card, meta)]
+        assert chosen == ["cpu", of_card, "reference"]
+        assert checking.pick_backend("auto", card, triton=True) == "cuda"
+        assert checking.pick_backend("cuda", cpu, triton=True) == "cuda"
+        assert checking.pick_backend("reference", card) == "reference"
+    for where in (card, meta):
+        with pytest.raises(ValueError, match="need tensors on the CPU, got"):
+            checking.pick_backend("cpu", where)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert checking.pick_backend("cuda", card) == "cuda"
+    with pytest.raises(ValueError, match="need tensors on the GPU, got cpu"):
+        checking.pick_backend("cuda", cpu)
+    monkeypatch.setattr(checking, "_kernels_for_gpu", lambda: False)
+    with pytest.raises(ValueError, match="need numba-cuda"):
+        checking.pick_backend("cuda", card)
+    for value, simulated in (("1", True), ("0", False), ("", False)):
+        monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", value)
+        assert checking.simulated() == simulated
+        if simulated:
+            assert checking.pick_backend("cuda", cpu) == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "off", "refused"),
+    [
+        (torch.float64, 9e-5, False), (torch.float64, 1.1e-4, True), (torch.float64, -9e-5, False),
+        (torch.float64, -1.1e-4, True), (torch.bfloat16, 2**-7, False), (torch.bfloat16, 2**-6, True),
+    ],
+)  # fmt: skip
+def test_unit_norm_is_so_to_a_ten_thousandth_or_a_rounding(
+    dtype: torch.dtype, off: float, refused: bool
+) -> None:
+    dictionary = torch.diag(torch.tensor([1.0, 1 + off, 1], dtype=torch.float64)).to(dtype)
+    if refused:
+        with pytest.raises(ValueError, match="1 of 3 have not; the worst is row 1"):
+            checking.check_dictionary(dictionary)
+    else:
+        checking.check_dictionary(dictionary)
+    for how in ({"normalise": True}, {"any_norm": True}):
+        checking.check_dictionary(dictionary, **how)
+        with pytest.raises(ValueError, match="1 of 3 are zero; the first is row 2"):
+            checking.check_dictionary(dictionary * torch.tensor([[1.0], [1], [0]]), **how)
+
+
+def test_a_tolerance_is_a_norm_or_none() -> None:
+    found = [checking.check_tolerance(value, "tolerance") for value in (None, 0, 0.5, 3)]
+    assert found == [None, 0, 0.5, 3]
+    for wrong in (-1e-9, float("inf"), float("nan"), True, "1"):
+        with pytest.raises(ValueError, match="`tolerance`"):
+            checking.check_tolerance(wrong, "tolerance")
 
 
 def test_normalise_scales_the_rows(pursuit: Any, backend: str) -> None:

@@ -31,6 +31,7 @@ from sae_nb.training import (
     train,
 )
 from sae_nb.training._config import chosen_config
+from sae_nb.training._control import Control
 from sae_nb.training._learner import Learner
 from sae_nb.training._loop import Training
 from sae_nb.training._process_group import current_team
@@ -240,6 +241,22 @@ def test_rows_of_several_sites_side_by_side_are_as_wide_as_these() -> None:
             _check_sites(sae, source)
     with pytest.raises(ValueError, match="must be two things for Transcoder"):
         _check_sites(sn.Transcoder(4, 16, 8, 2), Activations.from_tensor(torch.ones(3, 20)))
+
+
+def test_time_in_which_a_training_pauses_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 10 to 13.5 seconds, and from 20 to 21; a turn that waits for nothing counts nothing."""
+    control: Any = Control()
+    with control.turn() as goes_on:
+        assert (goes_on, control.paused_seconds) == (True, 0)
+    clock = iter([10.0, 13.5, 20.0, 21.0])
+    monkeypatch.setattr("sae_nb.training._control.time.perf_counter", lambda: next(clock))
+    for total in (3.5, 4.5):
+        answers, waits = iter([False, True]), iter([False, True])
+        control._go = SimpleNamespace(
+            is_set=answers.__next__, wait=lambda _, waits=waits: next(waits)
+        )
+        with control.turn() as goes_on:
+            assert (goes_on, control.paused_seconds) == (True, total)
 
 
 @pytest.mark.parametrize(("largest", "said"), [(-2e12, "diverged"), (5e11, "a plain error")])
