@@ -1,46 +1,22 @@
-"""Compiled loops in several threads; and what Numba's own threads, which UMAP uses, ask for.
+"""Compiled loops in several threads, and what a fork leaves of Numba's own, which UMAP uses.
 
 Loops are shared by threads of Python: a loop that Numba makes parallel takes two to four times as long
-to compile, and its threads spin for cores that torch's want. Numba's `workqueue` layer also ends the process
-when two Python threads enter parallel loops together.
+to compile, and its threads spin for cores that torch's want.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
 from itertools import pairwise
 
 from sae_nb.background import checkpoint
 
-_LOCK = threading.RLock()
-_SAFE_LAYERS = ("omp", "tbb")
 _forked_from_openmp = False
-
-
-@contextmanager
-def numba_lock() -> Iterator[None]:
-    """Hold while a parallel Numba function runs: at most one at a time in the process.
-
-    No lock is taken once Numba has chosen a threading layer that is safe to enter twice. Before the
-    first parallel call the layer is not known, so the lock is taken.
-
-    Example
-    -------
-    >>> with numba_lock():
-    ...     pass
-    """
-    if _layer() in _SAFE_LAYERS:
-        yield
-        return
-    with _LOCK:
-        yield
 
 
 def share(loop: Callable[..., object], n: int, *arguments: object) -> None:

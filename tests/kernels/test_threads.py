@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from contextvars import ContextVar
 
@@ -109,24 +108,3 @@ def test_every_part_is_computed_once_and_its_error_is_raised(
     done.clear()
     threads.share(loop, 1, -1)
     assert done == [(0, 1, "asked")]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("layer", "alone"), [("workqueue", True), ("omp", False), (None, True)])
-def test_the_lock_is_held_only_where_it_is_needed(
-    monkeypatch: pytest.MonkeyPatch, layer: str | None, alone: bool
-) -> None:
-    """Exclusive under workqueue and before the layer is known; free under safe layers."""
-    monkeypatch.setattr(threads, "_layer", lambda: layer)
-    inside = threading.Event()
-
-    def enter() -> None:
-        with threads.numba_lock():
-            inside.set()
-
-    other = threading.Thread(target=enter)
-    with threads.numba_lock():
-        other.start()
-        assert inside.wait(0.2 if alone else 10) is not alone
-    other.join(10)
-    assert inside.is_set()

@@ -17,7 +17,7 @@ from PIL import Image
 
 from sae_nb.activations import Context
 from sae_nb.atoms import AtomCard, AtomCatalogue, AtomNames, Example
-from sae_nb.figures.theme import escape, format_number
+from sae_nb.figures.theme import format_number
 from sae_nb_widgets.components._scripts import script
 
 _SOURCES = {
@@ -33,17 +33,6 @@ _MARKED = re.compile(r'data-atom="(\d+)"')
 ICON_PIXELS, ICON_COLOURS = 24, 32
 """Of an icon: it is sent with every row of every answer."""
 _icons: WeakKeyDictionary[AtomCatalogue, dict[int, str]] = WeakKeyDictionary()
-
-
-def badge_html(names: AtomNames, atom: int) -> str:
-    """Return the badge of the label that an atom shows, as escaped HTML; empty where nothing was measured."""
-    found = names.badge(atom)
-    if found is None:
-        return ""
-    return (
-        f'<span class="sae-nb-badge" data-standing="{found.standing}" title="{escape(found.title)}">'
-        f"{escape(found.text)}</span>"
-    )
 
 
 def png_address(picture: UInt8[np.ndarray, "3 height width"], colours: int | None = None) -> str:
