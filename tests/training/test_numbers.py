@@ -214,7 +214,7 @@ def test_a_training_of_all_rows_goes_on_with_all_rows(
     (tmp_path / "30").mkdir()
     (tmp_path / "30" / "state.json").write_text('{"identity": {"the data\'s rows": 17}}')
     data = SimpleNamespace(n_rows=n_rows, hold_out=lambda share: share)
-    run: Any = SimpleNamespace(folder=tmp_path, data=data)
+    run: Any = SimpleNamespace(checkpoints=SimpleNamespace(folder=tmp_path), data=data)
     assert Training._hold_out(run, held_out, resume) == held_out
     (tmp_path / "checkpoint.json").write_text('{"latest": "30"}')
     assert Training._hold_out(run, held_out, resume) == kept
@@ -222,7 +222,7 @@ def test_a_training_of_all_rows_goes_on_with_all_rows(
 
 def test_rows_held_out_have_the_width_of_the_data() -> None:
     rows = Activations.from_tensor(torch.ones(3, 4))
-    run: Any = SimpleNamespace(folder=None, data=SimpleNamespace(source=SimpleNamespace(d_in=4)))
+    run: Any = SimpleNamespace(data=SimpleNamespace(source=SimpleNamespace(d_in=4)))
     assert Training._hold_out(run, rows, False) is rows
     run.data.source.d_in = 5
     with pytest.raises(ValueError, match="d_in=5, got d_in=4"):
