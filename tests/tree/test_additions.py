@@ -121,8 +121,7 @@ def _add_mode(to: Path) -> None:
         '    "twofold": SteeringMode(\n        change=lambda z, by: 2 * by - z,\n'
         '        verb="set to twice",\n        menu="set the latent to twice",\n    ),\n',
     )
-    source = modes.read_text(encoding="utf-8")
-    modes.write_text(source.replace('"set", "scale"]', '"set", "scale", "twofold"]'), "utf-8")
+    _insert(modes, "], OneOf(MODES)]", ', "twofold"')
     _insert(
         to / "docs" / "howto" / "steer.md",
         '| `steer(…, mode="scale"',
@@ -143,10 +142,7 @@ def _add_unit(to: Path) -> None:
         '        explained="strongest: as on its strongest input ({size})",\n'
         "        widest=2.0,\n        safe=1.0,\n    ),\n",
     )
-    source = modes.read_text(encoding="utf-8")
-    modes.write_text(
-        source.replace('"coefficient", "p99"]', '"coefficient", "p99", "strongest"]'), "utf-8"
-    )
+    _insert(modes, "], OneOf(UNITS)]", ', "strongest"')
 
 
 def _add_modality(to: Path) -> None:
