@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence, unpad_sequence
+from torch.nn.utils.rnn import pad_sequence
 
 from sae_nb.activations import Activations, PositionPolicy, acts_for
 from sae_nb.architectures import Transcoder
@@ -318,15 +318,11 @@ class Lorsa(Transcoder):
         """Strengths of all heads at every row; `SequenceRows` say where texts begin."""
         lengths, rows = SequenceRows.of(x).lengths, x.as_subclass(Tensor)
         seen, weight, bias, _ = self._affine(rows)
-        values, x = (
-            pad_sequence(torch.split(each, list(lengths)), batch_first=True)
-            for each in (F.linear(seen, weight), rows)
-        )
-        pattern = self.attention(x)
+        values = _apart(F.linear(seen, weight), lengths)
+        pattern = self.attention(_apart(rows, lengths))
         by_group = values.reshape(*values.shape[:2], self.n_heads, -1)
         u = torch.einsum("bgts,bsgn->btgn", pattern, by_group).flatten(2)
-        texts = unpad_sequence(u, torch.tensor(lengths), batch_first=True)
-        return torch.cat(texts) + bias
+        return torch.cat([text[:n] for text, n in zip(u, lengths, strict=True)]) + bias
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         return self._prox(k)(self._pre_codes(x))
@@ -413,6 +409,13 @@ class Lorsa(Transcoder):
         codes = self.encode(x)
         self._fit_gain(codes, y.x.to(self.dtype) - self.bias)
         self.initialised.fill_(True)
+
+
+def _apart(
+    rows: Float[Tensor, "n width"], lengths: tuple[int, ...]
+) -> Float[Tensor, "batch time width"]:
+    """Return texts side by side, short ones with zeros at the end, which no later token looks at."""
+    return pad_sequence(list(torch.split(rows, list(lengths))), batch_first=True)
 
 
 def _largest(u: Dense, k: int) -> tuple[Int[Tensor, "rows k"], Float[Tensor, "rows k"]]:
