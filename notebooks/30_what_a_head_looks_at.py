@@ -47,7 +47,7 @@ import torch
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
-from sae_nb_lessons.exercises._heads import first_block_sae
+from sae_nb_lessons.exercises import first_block_sae
 
 pd.options.display.float_format = "{:.2f}".format
 

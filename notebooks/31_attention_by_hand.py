@@ -47,8 +47,8 @@ import torch
 import sae_nb as sn
 from sae_nb.figures import heatmaps
 from sae_nb_lessons import exercise, exercise_report
-from sae_nb_lessons.exercises._attention_by_hand import copying_score
-from sae_nb_lessons.studies import _by_hand as by_hand
+from sae_nb_lessons.exercises import copying_score
+from sae_nb_lessons.studies import by_hand
 from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.float_format = "{:.2f}".format

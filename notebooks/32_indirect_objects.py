@@ -48,7 +48,7 @@ import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb.figures import heatmaps
 from sae_nb_lessons import exercise, exercise_report
-from sae_nb_lessons.studies._paths import looks, pair_ends, straight_paths
+from sae_nb_lessons.studies.paths import looks, pair_ends, straight_paths
 from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.float_format = "{:.2f}".format

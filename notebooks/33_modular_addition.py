@@ -46,7 +46,7 @@ import torch
 
 from sae_nb.figures import Chart, Points, draw_chart
 from sae_nb_lessons import exercise, exercise_report
-from sae_nb_lessons.studies import _modular as modular
+from sae_nb_lessons.studies import modular
 from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.float_format = "{:.3f}".format

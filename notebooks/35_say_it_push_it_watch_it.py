@@ -48,7 +48,7 @@ import torch
 
 from sae_nb.figures import draw_chart
 from sae_nb_lessons import exercise, exercise_report, recorded
-from sae_nb_lessons.studies import _moods as moods
+from sae_nb_lessons.studies import moods
 from sae_nb_widgets.panel import figure_widget
 
 # %%

@@ -49,7 +49,7 @@ import torch
 import sae_nb as sn
 from sae_nb.figures import draw_chart
 from sae_nb_lessons import exercise, exercise_report, recorded
-from sae_nb_lessons.studies import _curves as curves
+from sae_nb_lessons.studies import curves
 from sae_nb_studies.reproductions.experiments import curve_modular, curve_words
 from sae_nb_widgets.panel import figure_widget
 

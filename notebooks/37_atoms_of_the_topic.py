@@ -46,7 +46,7 @@ import pandas as pd
 import torch
 
 from sae_nb_lessons import exercise, exercise_report, recorded
-from sae_nb_lessons.studies._neighbours import along_a_text
+from sae_nb_lessons.studies.neighbours import along_a_text
 from sae_nb_studies.reproductions.experiments import t_sae
 from sae_nb_studies.temporal import lag_cosine
 from sae_nb_widgets.panel import figure_widget

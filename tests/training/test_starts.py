@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from sae_nb.architectures._initialisation import starting_atoms
 from sae_nb.training import _starts as starting
-from sae_nb.training._starts import _largest, _Search
+from sae_nb.training._starts import _largest, _Search, starting_atoms
 from tests.architectures.test_by_hand import drawn
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from sae_nb_lessons.exercises._answers import function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
-from sae_nb_lessons.studies._by_hand import (
+from sae_nb_lessons.studies.by_hand import (
     HeadWeights,
     LayerRun,
     asked_through,

@@ -176,7 +176,7 @@ def _judge_moved(mine: Callable[..., Tensor]) -> Mistake | str | None:
 
 def on_the_chord() -> float:
     """Return how many of 26 left-out sums are read right in the middle between their neighbours."""
-    from sae_nb_lessons.studies._curves import left_out
+    from sae_nb_lessons.studies.curves import left_out
 
     return left_out(0)["chord"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from sae_nb_lessons.exercises._answers import function, number, tensor, whole_number
 from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
-from sae_nb_lessons.studies._modular import (
+from sae_nb_lessons.studies.modular import (
     all_logits,
     centred,
     key_frequencies,

@@ -147,7 +147,7 @@ def _judge_capped(mine: Callable[..., Tensor]) -> Mistake | str | None:
 @cache
 def best_of_random() -> float:
     """Return the AUC of the best of 100 random directions on the sixteen texts of tiny-gpt."""
-    from sae_nb_lessons.studies._moods import moods, said
+    from sae_nb_lessons.studies.moods import moods, said
 
     return float(said(moods("tiny-gpt")).separation_random)
 

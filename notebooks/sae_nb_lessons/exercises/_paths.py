@@ -12,7 +12,7 @@ from torch import Tensor
 from sae_nb_lessons.exercises._answers import function, number, tensor, words
 from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
-from sae_nb_lessons.studies._paths import straight_paths
+from sae_nb_lessons.studies.paths import straight_paths
 
 HEAD = (0, 2)
 """Of tiny-induction: the head that copies the token before."""
