@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
@@ -228,7 +228,7 @@ def direct_effects(model: LiveModel, inputs: Inputs, answers: Questions = None) 
     cut = (_PLACES["head"], "mlp_out", "cross_attn_out")
     held = [(str(place), torch.Tensor.detach) for place in points_of(model, *cut)]
     batches = one_by_one(model, inputs)
-    n, names, found, measured = int(model.n_heads or 1), set(), [], []
+    n, names, found, measured = cast(int, model.n_heads), set(), [], []
     for batch, question in zip(batches, of_each(answers, len(batches), "answers"), strict=True):
         frozen = Frozen(model, attention=False)
         with torch.enable_grad(), frozen:
@@ -264,7 +264,7 @@ def _checked_heads(
             f'`heads` must be None for method="{method}", which measures all of them at once, got '
             f"{shown(heads)}."
         )
-    n_layers, n_heads = len(part_places(model, "head")), int(model.n_heads or 1)
+    n_layers, n_heads = len(part_places(model, "head")), cast(int, model.n_heads)
     found = []
     for one in heads:
         try:
@@ -388,7 +388,7 @@ class CleanRun:
 
     def n_parts(self, mean: Float[Tensor, " d"]) -> int:
         """Return how many heads, or neurons, write side by side at a place."""
-        return len(mean) if self.part == "neuron" else int(self.model.n_heads or 1)
+        return len(mean) if self.part == "neuron" else cast(int, self.model.n_heads)
 
     def changes(self, n: int, puts: Puts, frozen: Frozen | None = None) -> Float[Tensor, " n"]:
         """Return the measure of n copies of the input, less its former value."""
@@ -484,11 +484,11 @@ def _contextual(
             puts = [(place, parts_at_mean(rest, parts, mean, one.n_parts(mean)))]
             # A neuron writes through the projection of its own MLP, which is linear.
             first = i + 1 if one.part == "neuron" else i
-            for layer in range(first, one.model.n_layers or 0):
+            for layer in range(first, cast(int, one.model.n_layers)):
                 if attention and layer > i:
                     puts += one.split((f"resid_pre.{layer}", f"attn_out.{layer}"), rest, part)
                 puts += one.split((f"mlp_in.{layer}", f"mlp_out.{layer}"), rest, part)
-            last = one.model.hook_point(f"resid_post.{(one.model.n_layers or 1) - 1}")
+            last = one.model.hook_point(f"resid_post.{cast(int, one.model.n_layers) - 1}")
             puts.append((last, partial(_seen, one.sizes, rest)))
             frozen = Frozen(one.model, one.frozen.constants, attention=not attention)
             changed = one.changes(2 + 2 * m, puts, frozen)
@@ -572,7 +572,7 @@ def head_flow(graph: Graph) -> DataFrame:
             parts = zip(weights, passes.measures, strict=True)
             value = torch.stack([w * measure(trace.answer) for w, measure in parts]).sum()
         slopes = _slopes(trace, value)
-    n = int(passes.model.n_heads or 1)
+    n = cast(int, passes.model.n_heads)
     tables = []
     for place, x, slope in zip(places, trace.also, slopes, strict=True):
         flow = (x.detach()[0] * slope[0]).float().sum(dim=0).reshape(n, -1).sum(dim=1)

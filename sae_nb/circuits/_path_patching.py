@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -124,7 +124,7 @@ def path_patch(
     6
     """
     places = part_places(model, "head")
-    n_heads = int(model.n_heads or 1)
+    n_heads = cast(int, model.n_heads)
     sides = _checked_sides(by)
     sender, receivers = _checked_heads(model.name, len(places), n_heads, sender, receivers)
     names, pairs = both_runs(model, places, clean, corrupted, target, "noise")

@@ -270,11 +270,7 @@ class Lens(KnowsOtherWords):
             here = x @ self.maps[i, number].float().T
             if self.offsets is not None:
                 here = here + self.offsets[i, number].float()
-            found = (
-                here
-                if len(self.places) == 1
-                else torch.where((kind == number)[:, None], here, found)
-            )
+            found = torch.where((kind == number)[:, None], here, found)
         return found
 
     @checked(leave=("inputs",))

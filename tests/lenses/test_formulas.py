@@ -283,7 +283,7 @@ def test_answers_are_compared_by_place_and_layer(gpt: Any) -> None:
 def test_a_reading_is_a_table_of_its_comparisons(gpt: Any) -> None:
     head = head_of(gpt, next(iter(gpt.batches(PROMPTS[:1]))))
     some = rows(6, 2)
-    found = compare_all(head, [some.last, *some.states], some, k=1)
+    found = compare_all(head, [some.last, *some.states], some, k=2)
     reading = reading_of(head, "logit", (0, 2, 5), some, [found[1], found[0], found[2]])
     assert reading.agreement[1] == 1
     agrees = [(one.top[:, 0] == one.own).tolist() for one in (found[1], found[0], found[2])]
@@ -302,6 +302,8 @@ def test_a_reading_is_a_table_of_its_comparisons(gpt: Any) -> None:
     assert table["token"].tolist() == [*"012345"] * 3
     assert table["top"].tolist()[6:12] == [str(i) for i in found[0].own.tolist()]
     assert table["answer"].tolist() == [str(i) for i in found[0].own.tolist()] * 3
+    likely = np.stack([one.probability[:, 0].numpy() for one in (found[1], found[0], found[2])])
+    np.testing.assert_array_equal(table["probability"], likely.ravel())
     grid = reading.grid(1)
     assert grid.index.tolist() == [5, 2, 0]
     assert grid.columns.tolist() == ["4", "5"]
@@ -874,3 +876,36 @@ def test_a_lens_knows_its_model_by_weights_of_one_type(gpt: Any) -> None:
         replace(lens, weights=("x", "float32")).on(gpt)
     with pytest.raises(ValueError, match="another name and other weights"):
         replace(lens, weights=("x", "float16"), model_name="other").on(gpt)
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "every", "layers", "found"),
+    [(1, True, None, (0,)), (2, False, None, (0,)), (3, False, None, (0, 1)), (3, True, None, (0, 1, 2)),
+     (3, False, [1, 0], (0, 1)), (3, True, [2], (2,))],
+)  # fmt: skip
+def test_blocks_that_a_lens_reads(n_layers: int, every: bool, layers: Any, found: Any) -> None:
+    """All but the last, of an encoder all."""
+    assert set(_fitting._checked_layers(layers, n_layers, "m", all_of_them=every)) == set(found)
+    for wrong in ([], [n_layers - (not every)], [-1]):
+        if n_layers > 1:
+            with pytest.raises(ValueError, match="layers"):
+                _fitting._checked_layers(wrong, n_layers, "m", all_of_them=every)
+    with pytest.raises(ValueError, match="at least two blocks"):
+        _fitting._checked_layers(None, 1, "m", all_of_them=False)
+
+
+@pytest.mark.parametrize(
+    ("own", "encoder", "grid", "prefix", "longest"),
+    [(9, 5, None, 3, 9), (5, 9, None, 3, 9), (2, 2, (3, 4), 5, 17), (2, 2, None, 3, 4)],
+)
+def test_a_sample_is_as_long_as_its_words_or_its_patches(
+    own: int, encoder: int, grid: Any, prefix: int, longest: int
+) -> None:
+    model: Any = SimpleNamespace(patch_grid=grid, prefix_tokens=prefix)
+    seen = SimpleNamespace(sample=torch.zeros(1, encoder))
+    batch: Any = SimpleNamespace(encoder=None, sample=torch.zeros(1, own), at_encoder=seen)
+    assert _jacobian._longest(model, batch) == longest
+    batch.encoder = SimpleNamespace(keep=None)  # known from a run alone: copies run one by one
+    assert _jacobian._longest(model, batch) == _jacobian.NUMBERS_AT_ONCE
+    batch.encoder = SimpleNamespace(keep=torch.ones(1, encoder))
+    assert _jacobian._longest(model, batch) == longest

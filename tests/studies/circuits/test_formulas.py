@@ -15,6 +15,7 @@ import torch
 from sae_nb.circuits import (
     _graph as graphs,
     _head_scores as head_scores,
+    _proportional as proportional,
     _restoring as restoring,
     load_graph,
 )
@@ -349,3 +350,92 @@ def test_circuit_tracer_numbers_nodes_by_layer_atom_and_position(tmp_path: Path)
     }
     known = json.loads((tmp_path / "graph-metadata.json").read_text())["graphs"]
     assert [one["slug"] for one in known] == ["b", "a"]
+
+
+# Neurons in proportion, drawings, stories
+
+
+def test_neurons_answer_in_proportion_to_what_they_read() -> None:
+    """As they are, with slope a / p and none at 0; where two factors make one, half of each."""
+    p, q = (torch.tensor(x, requires_grad=True) for x in ([2.0, -1.0, 0.0], [4.0, 3.0, 5.0]))
+    mlp: Any = SimpleNamespace(n_neurons=3, post="mlp_post.0")
+    now = torch.tensor([6.0, 3.0, 7.0])
+    out = proportional._linear(mlp, [p], now)
+    assert out.tolist() == now.tolist()
+    (slope,) = torch.autograd.grad(out.sum(), p)
+    assert slope.tolist() == [3, -3, 0]
+    out = proportional._linear(mlp, [p, q], now)
+    assert out.tolist() == now.tolist()
+    assert [x.tolist() for x in torch.autograd.grad(out.sum(), (p, q))] == [
+        [1.5, -1.5, 0], pytest.approx([0.75, 0.5, 0.7])
+    ]  # fmt: skip
+    both = torch.cat([p, q])
+    out = proportional._linear(mlp, [both], now)  # side by side in one projection
+    assert torch.autograd.grad(out.sum(), p)[0].tolist() == [1.5, -1.5, 0]
+
+
+def test_scores_of_attention_are_drawn_from_none_to_all_and_effects_about_zero() -> None:
+    found = HeadScores(
+        model_name="m", scores=("entropy", "sink"), stream=("",) * 4, layer=np.array([0, 0, 1, 1]),
+        head=np.array([0, 1, 0, 1]), values=np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, np.nan]]),
+        controls=np.zeros((4, 2)),
+    )  # fmt: skip
+    figure = found.plot()
+    data = {one.name: one for one in figure.data}
+    np.testing.assert_array_equal(np.array(data["sink"].z, float), [[0.2, 0.4], [0.6, np.nan]])
+    assert {(one.zmin, one.zmax) for one in figure.data} == {(0, 1)}
+    facts = {"direction": "denoise", "name": "a", "n_pairs": 1, "clean": 2.0, "corrupted": 1.0}
+    for size, ends in ((0.5, 1), (-3.0, 3)):
+        effect = np.array([[0.25, size]])
+        drawn_map = PatchMap(
+            **facts, control_source="", columns=("x", "y"), rows=("1",), sites="resid",
+            method="exact", effect=effect, estimated=effect, control=effect / 5,
+        ).plot()  # fmt: skip
+        first, second = drawn_map.data
+        assert (first.zmin, first.zmax, second.zmin, second.zmax) == (-ends, ends) * 2
+        np.testing.assert_allclose(np.array(second.z, float), effect / 5)
+
+
+def test_a_story_without_a_live_model_has_stations_alone() -> None:
+    told = Circuit(graph(-1.0)).story(live=False)
+    assert (told.stations, told.n) == (((0, (2,)), (1, (3,))), 2)
+    assert [x.shape for x in (told.before, told.without, told.without_first, told.random)] == [
+        (0,), (0,), (0,), (0, 0)
+    ]  # fmt: skip
+    assert (told.answers, told.says, told.says_shares) == ((), ("", ""), (0, 0))
+    assert not told.beyond_chance
+
+
+def test_a_story_asks_the_model_without_its_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four outcomes the one asked about and what it says after; the first station is taken out alone."""
+    monkeypatch.setattr(drawing, "outcome_names", lambda model, ids: ["abcd"[i] for i in ids])
+    p = {"before": [0.1, 0.2, 0.6, 0.1], "all": [0.5, 0.3, 0.1, 0.1], "first": [0.3, 0.3, 0.2, 0.2]}
+    logs = {name: torch.tensor(x).log() + 3 for name, x in p.items()}
+    asked = []
+
+    def intervene(nodes: list[int], factor: float, n_random: int) -> Any:
+        asked.append((nodes, factor, n_random))
+        after = logs["all" if len(nodes) == 3 else "first"]
+        controlled = torch.stack([logs["before"], logs["first"]])
+        return SimpleNamespace(before=logs["before"], after=after, controlled=controlled)
+
+    def told(outcomes: Any, stations: Any) -> Any:
+        asked.clear()
+        one = Circuit(graph())
+        one.graph = SimpleNamespace(intervene=intervene, outcomes=outcomes)  # type: ignore[assignment]
+        return one._without(None, stations, [7, 8, 9], 2)  # type: ignore[arg-type]
+
+    several = ((0, (7,)), (1, (8, 9)))
+    found = told(((3, 2), None), several)
+    assert asked == [([7, 8, 9], 0.0, 2), ([7], 0.0, 0)]
+    assert found["answers"] == ("d", "c")
+    for name, of in (("before", "before"), ("without", "all"), ("without_first", "first")):
+        np.testing.assert_allclose(found[name], np.array(p[of])[[3, 2]], atol=1e-6)
+    np.testing.assert_allclose(found["random"], [[0.1, 0.6], [0.2, 0.2]], atol=1e-6)
+    assert found["says"] == ("c", "a")
+    assert found["says_shares"] == pytest.approx((0.6, 0.5))
+    assert told(None, several)["answers"] == ("a", "c")
+    assert told(((1,),), several)["answers"] == ("b", "a")
+    alone = told(((1,),), ((0, (7, 8, 9)),))
+    assert len(asked) == 1
+    np.testing.assert_allclose(alone["without_first"], alone["without"])

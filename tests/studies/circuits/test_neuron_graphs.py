@@ -13,6 +13,7 @@ import transformers
 
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, attribution_graph, load_graph
+from sae_nb.circuits._sites import NeuronSite
 from sae_nb.models import Frozen, run
 from tests.refusing import refused
 
@@ -99,6 +100,47 @@ def test_paths_of_the_graph_add_up_to_the_attribution(name: str) -> None:
     assert graph.intervene(int(np.flatnonzero(atoms)[0]), 1.0, n_random=1).effect == pytest.approx(
         0, abs=1e-4
     )
+
+
+def test_a_neuron_is_moved_along_its_difference_and_random_ones_as_far(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three differences above the contrast: two from where it is, times the length of what it writes."""
+    model = family("GPT2")
+    graph = graph_of(model, max_nodes=10)
+    read = (graph.nodes.kind != "token").to_numpy()
+    left = graph.nodes.value.to_numpy() - graph.matrix.toarray().sum(axis=1)
+    np.testing.assert_allclose(graph.nodes.bias, np.where(read, left, np.nan), atol=1e-5)
+    layers = dict(zip(graph.nodes.kind, graph.nodes.layer, strict=True))
+    assert (layers["token"], layers["target"]) == (-1, 3)
+    node = int(np.flatnonzero((graph.nodes.kind == "atom").to_numpy())[0])
+    row, asked, own = graph.nodes.iloc[node], [], NeuronSite.moved
+
+    def moved(self: Any, position: int, size: float, generator: Any, copies: Any) -> Any:
+        asked.append((position, size, list(copies)))
+        return own(self, position, size, generator, copies)
+
+    monkeypatch.setattr(NeuronSite, "moved", moved)
+    flow = graph.intervene(node, 3.0, n_random=2)
+    at = (0, int(row.position), int(row.atom))
+    one, two = (next(iter(model.batches(ids))) for ids in (WORDS, OTHERS))
+    now, then = (run(model, b, read=[row.place]).states[row.place][at] for b in (one, two))
+    writes = (
+        model.module.transformer.h[int(row.layer)].mlp.c_proj.weight[int(row.atom)].detach().norm()
+    )
+    assert asked == [(row.position, pytest.approx(float(2 * (now - then).abs() * writes)), [2, 3])]
+
+    def put(x: torch.Tensor) -> torch.Tensor:
+        x = x.clone()
+        x[at] = then + 3 * (now - then)
+        return x
+
+    before = model(WORDS)[0, -1]
+    with sn.splice(model, row.place, put):
+        after = model(WORDS)[0, -1]
+    effect = (after - before)[4] - (after - before)[11]
+    assert flow.effect == pytest.approx(float(effect), abs=1e-4)
+    assert flow.controls.shape == (2,)
 
 
 def test_slopes_of_a_linear_network_are_those_of_autograd() -> None:

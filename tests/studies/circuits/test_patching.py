@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import sae_nb as sn
 from sae_nb.circuits import Patching, patch_atoms
+from tests.models.small_models import PlainSae
 from tests.refusing import refused
 
 PLACE = "resid_post.6"
@@ -89,3 +92,23 @@ def test_language_takes_pairs_of_equally_many_tokens() -> None:
     refused("equally many inputs", patch_atoms, gpt, sae, list(words), words[0])
     refused("answered differently", patch_atoms, gpt, sae, words[0], words[0], target=" her")
     refused("answer to both is “.*[a-z].*”", patch_atoms, gpt, sae, words[0], words[0])
+
+
+def test_estimates_are_exact_where_the_model_is_linear() -> None:
+    """Σ (z − z') ⟨d, w⟩ by the whole difference, w the target's row less the other's; over two pairs."""
+    generator = torch.Generator().manual_seed(0)
+    head = nn.Linear(4, 3)
+    model = sn.wrap(nn.Sequential(nn.Identity(), head), class_names=["a", "b", "c"])
+    sae: Any = PlainSae(4, 6)
+    sae.hook_point = "0"
+    x, y = torch.randn(2, 2, 4, generator=generator)
+    got = patch_atoms(model, sae, x, y, target=(2, 0), n=4, n_random=2)
+    w = (head.weight[2] - head.weight[0]).detach()
+    z, other = (sae.encode(rows).to_dense() for rows in (x, y))
+    span = float(((x - y) @ w).mean())
+    expected = ((z - other).mean(dim=0) * (sae.dictionary @ w) / span).numpy()
+    np.testing.assert_allclose(got.estimated, expected, atol=1e-5)
+    np.testing.assert_allclose(got.measured, expected, atol=1e-5)
+    assert got.all_atoms == pytest.approx(expected.sum(), abs=1e-5)
+    assert got.clean == pytest.approx(float((x @ w).mean() + head.bias[2] - head.bias[0]), abs=1e-5)
+    assert got.clean - got.corrupted == pytest.approx(span, abs=1e-5)
