@@ -352,7 +352,7 @@ def test_circuit_tracer_numbers_nodes_by_layer_atom_and_position(tmp_path: Path)
     assert [one["slug"] for one in known] == ["b", "a"]
 
 
-# Neurons in proportion, drawings, stories
+# Neurons in proportion, and drawings
 
 
 def test_neurons_answer_in_proportion_to_what_they_read() -> None:
@@ -394,48 +394,3 @@ def test_scores_of_attention_are_drawn_from_none_to_all_and_effects_about_zero()
         first, second = drawn_map.data
         assert (first.zmin, first.zmax, second.zmin, second.zmax) == (-ends, ends) * 2
         np.testing.assert_allclose(np.array(second.z, float), effect / 5)
-
-
-def test_a_story_without_a_live_model_has_stations_alone() -> None:
-    told = Circuit(graph(-1.0)).story(live=False)
-    assert (told.stations, told.n) == (((0, (2,)), (1, (3,))), 2)
-    assert [x.shape for x in (told.before, told.without, told.without_first, told.random)] == [
-        (0,), (0,), (0,), (0, 0)
-    ]  # fmt: skip
-    assert (told.answers, told.says, told.says_shares) == ((), ("", ""), (0, 0))
-    assert not told.beyond_chance
-
-
-def test_a_story_asks_the_model_without_its_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of four outcomes the one asked about and what it says after; the first station is taken out alone."""
-    monkeypatch.setattr(drawing, "outcome_names", lambda model, ids: ["abcd"[i] for i in ids])
-    p = {"before": [0.1, 0.2, 0.6, 0.1], "all": [0.5, 0.3, 0.1, 0.1], "first": [0.3, 0.3, 0.2, 0.2]}
-    logs = {name: torch.tensor(x).log() + 3 for name, x in p.items()}
-    asked = []
-
-    def intervene(nodes: list[int], factor: float, n_random: int) -> Any:
-        asked.append((nodes, factor, n_random))
-        after = logs["all" if len(nodes) == 3 else "first"]
-        controlled = torch.stack([logs["before"], logs["first"]])
-        return SimpleNamespace(before=logs["before"], after=after, controlled=controlled)
-
-    def told(outcomes: Any, stations: Any) -> Any:
-        asked.clear()
-        one = Circuit(graph())
-        one.graph = SimpleNamespace(intervene=intervene, outcomes=outcomes)  # type: ignore[assignment]
-        return one._without(None, stations, [7, 8, 9], 2)  # type: ignore[arg-type]
-
-    several = ((0, (7,)), (1, (8, 9)))
-    found = told(((3, 2), None), several)
-    assert asked == [([7, 8, 9], 0.0, 2), ([7], 0.0, 0)]
-    assert found["answers"] == ("d", "c")
-    for name, of in (("before", "before"), ("without", "all"), ("without_first", "first")):
-        np.testing.assert_allclose(found[name], np.array(p[of])[[3, 2]], atol=1e-6)
-    np.testing.assert_allclose(found["random"], [[0.1, 0.6], [0.2, 0.2]], atol=1e-6)
-    assert found["says"] == ("c", "a")
-    assert found["says_shares"] == pytest.approx((0.6, 0.5))
-    assert told(None, several)["answers"] == ("a", "c")
-    assert told(((1,),), several)["answers"] == ("b", "a")
-    alone = told(((1,),), ((0, (7, 8, 9)),))
-    assert len(asked) == 1
-    np.testing.assert_allclose(alone["without_first"], alone["without"])

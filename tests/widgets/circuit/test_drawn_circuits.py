@@ -263,3 +263,48 @@ def test_an_answer_to_a_change_has_the_outcomes_that_it_moved_most() -> None:
     answer = summarise_flow(traced(), nodes, traced().intervene(nodes, n_random=2))
     assert answer.after_random.shape == (2, len(answer.names)) == (2, 5)
     assert (np.diff(np.maximum(answer.before, answer.after)) <= 0).all()
+
+
+def test_a_story_without_a_live_model_has_stations_alone() -> None:
+    told = Circuit(graph(-1.0)).story(live=False)
+    assert (told.stations, told.n) == (((0, (2,)), (1, (3,))), 2)
+    assert [x.shape for x in (told.before, told.without, told.without_first, told.random)] == [
+        (0,), (0,), (0,), (0, 0)
+    ]  # fmt: skip
+    assert (told.answers, told.says, told.says_shares) == ((), ("", ""), (0, 0))
+    assert not told.beyond_chance
+
+
+def test_a_story_asks_the_model_without_its_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four outcomes the one asked about and what it says after; the first station is taken out alone."""
+    monkeypatch.setattr(drawing, "outcome_names", lambda model, ids: ["abcd"[i] for i in ids])
+    p = {"before": [0.1, 0.2, 0.6, 0.1], "all": [0.5, 0.3, 0.1, 0.1], "first": [0.3, 0.3, 0.2, 0.2]}
+    logs = {name: torch.tensor(x).log() + 3 for name, x in p.items()}
+    asked = []
+
+    def intervene(nodes: list[int], factor: float, n_random: int) -> Any:
+        asked.append((nodes, factor, n_random))
+        after = logs["all" if len(nodes) == 3 else "first"]
+        controlled = torch.stack([logs["before"], logs["first"]])
+        return SimpleNamespace(before=logs["before"], after=after, controlled=controlled)
+
+    def told(outcomes: Any, stations: Any) -> Any:
+        asked.clear()
+        one = Circuit(graph())
+        one.graph = SimpleNamespace(intervene=intervene, outcomes=outcomes)  # type: ignore[assignment]
+        return one._without(None, stations, [7, 8, 9], 2)  # type: ignore[arg-type]
+
+    several = ((0, (7,)), (1, (8, 9)))
+    found = told(((3, 2), None), several)
+    assert asked == [([7, 8, 9], 0.0, 2), ([7], 0.0, 0)]
+    assert found["answers"] == ("d", "c")
+    for name, of in (("before", "before"), ("without", "all"), ("without_first", "first")):
+        np.testing.assert_allclose(found[name], np.array(p[of])[[3, 2]], atol=1e-6)
+    np.testing.assert_allclose(found["random"], [[0.1, 0.6], [0.2, 0.2]], atol=1e-6)
+    assert found["says"] == ("c", "a")
+    assert found["says_shares"] == pytest.approx((0.6, 0.5))
+    assert told(None, several)["answers"] == ("a", "c")
+    assert told(((1,),), several)["answers"] == ("b", "a")
+    alone = told(((1,),), ((0, (7, 8, 9)),))
+    assert len(asked) == 1
+    np.testing.assert_allclose(alone["without_first"], alone["without"])
