@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
 
 from sae_nb.figures.theme import format_count
-from sae_nb_widgets.concept_map._checks import CLUSTER
 from sae_nb_widgets.concept_map._close import view_around
-
-if TYPE_CHECKING:
-    from sae_nb_widgets.concept_map._panel import ConceptMap
+from sae_nb_widgets.concept_map._state import CLUSTER, MapState
 
 
 class Choosing:
     """Turns the user's actions on the map of `panel` into values of its traits."""
 
-    def __init__(self, panel: ConceptMap) -> None:
+    def __init__(self, panel: MapState) -> None:
         self._panel = panel
         self._lit: tuple[int, ...] = ()
         """Atoms of the group that alone is lit."""
@@ -45,7 +41,7 @@ class Choosing:
             return
         with panel.guarded("selecting"):
             before = (panel.selected if record.show == "atoms" else panel.marked) if add else ()
-            panel.select([*before, *record.ids[points].tolist()])
+            self.select([*before, *record.ids[points].tolist()])
 
     def keep(self, name: str, wanted: object) -> None:
         """Filter by one column; None shows everything of it again."""
@@ -62,7 +58,7 @@ class Choosing:
         lit = {c.name: c for c in record.clusters}.get(names[0]) if len(names) == 1 else None
         if lit is not None:
             self._lit = tuple(lit.points.tolist())
-            panel.atom = next((i for i in panel.opening.surest if i in lit.points), self._lit[0])
+            panel.atom = next((i for i in panel.surest if i in lit.points), self._lit[0])
             self.select(self._lit)
         elif self._lit:
             before, self._lit = self._lit, ()
@@ -138,7 +134,7 @@ class Choosing:
             panel.atom = int(first[0])
             panel.selected = tuple(first)
             if panel.view:
-                panel.zoom_to(first)
+                panel.view = self.view_of(first)
         if n > len(first):
             panel.say(
                 f"{len(first)} of {format_count(n)} atoms that answer to “{query}” have a ring: the strongest. "

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb_widgets.components._base import layout_of
+from sae_nb_widgets.concept_map._state import DRAGS, EDGES, MapState
 from sae_nb_widgets.panel._declaring import control, line, site_menu
 
-if TYPE_CHECKING:
-    from sae_nb_widgets.concept_map._panel import ConceptMap
-
-DRAGS = {
-    "pan": "Dragging moves the map; with Shift it draws a lasso",
-    "lasso": "Dragging draws around points to select them; Shift adds to the selection",
-    "box": "Dragging draws a box around points to select them; Shift adds to the selection",
-}
 DRAG_WORDS = {"pan": "move", "lasso": "lasso", "box": "box"}
-EDGES = {
-    "none": "No lines",
-    "nearest": "Join selected points to the five nearest by cosine",
-    "co-active": "Join selected atoms to the three that fire with them most above chance",
-}
 
 
 class ConceptMapControls:
     """The controls of `panel`: those always there, and those behind "more"."""
 
-    def __init__(self, panel: ConceptMap) -> None:
+    def __init__(self, panel: MapState, search: ipw.Widget) -> None:
         self._panel, self._offering = panel, False
         self.colour = self._column(
             "colour",
@@ -38,7 +24,6 @@ class ConceptMapControls:
             "190px",
         )
         self.size = self._column("size", "What the area of a point stands for", "size_by", "170px")
-        search = panel.finder.widget
         if panel.atlas.catalogue is None:  # nothing fires: there are names and numbers alone
             tip = "Number or label: the atoms that match are selected"
             search = control(
@@ -96,7 +81,7 @@ class ConceptMapControls:
             self._offering = False
 
 
-def _cone_menu(panel: ConceptMap) -> list[ipw.Widget]:
+def _cone_menu(panel: MapState) -> list[ipw.Widget]:
     """The control of a panel's `cone`; none where no direction is named."""
     if panel.cones is None:
         return []

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as ipw
 import numpy as np
@@ -40,11 +40,8 @@ from sae_nb_widgets.components._picture_grid import (
 from sae_nb_widgets.components._row_table import RowTable, csv_text
 from sae_nb_widgets.concept_map._figure import MOST_COMPARED, MOST_RINGS
 from sae_nb_widgets.panel._closing import close_whole
-from sae_nb_widgets.panel._declaring import show, small_button
+from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.panel._pages import LIVE_ONLY, descendants
-
-if TYPE_CHECKING:
-    from sae_nb_widgets.concept_map._panel import ConceptMap
 
 # -------------------------------------------------------------------------------------------------
 # Inputs that atoms share, on screen: pictures with heat, shaded texts, or rows of plain vectors.
@@ -233,16 +230,15 @@ SHARES = ("frequency", "share")
 class ConceptDetail:
     """The cards of the ConceptMap's detail column: the selection above, the current atom below."""
 
-    def __init__(self, panel: ConceptMap, go: Callable[[int], None]) -> None:
-        self._panel, self._go = panel, go
+    def __init__(self, go: Callable[[int], None], buttons: Sequence[ipw.Button]) -> None:
+        self._go = go
         self._listed: dict[Any, Sequence[int]] = {}
         self.headline = HTML()
         self.together = Sparkbars(description="how often two or more fire at once")
         self.alike = Sparkbars(description="how alike they are (mean cosine)")
         self._card = VBox([self.headline, self.together, self.alike]).add_class("sae-nb-blocks")
         self.facts = HTML()
-        csv = small_button("⤓ csv", "Write the selected atoms as a table (CSV)", panel.export_table)
-        self._buttons = Box([*_buttons(panel), csv]).add_class("sae-nb-line")
+        self._buttons = Box(buttons).add_class("sae-nb-line")
         self._buttons.add_class(LIVE_ONLY)
         self.near = Sparkbars(description="nearest atoms (cosine)")
         self.joint = Sparkbars(description="fire together (× more than by chance)")
@@ -272,9 +268,10 @@ class ConceptDetail:
         if 0 <= change["new"] < len(listed):
             self._go(int(listed[change["new"]]))
 
-    def show_atom(self, atlas: ConceptAtlas, record: ConceptMapSummary, atom: int) -> None:
+    def show_atom(
+        self, atlas: ConceptAtlas, names: AtomNames, record: ConceptMapSummary, atom: int
+    ) -> None:
         """Draw one atom: what is measured of it, its nearest ones, those that fire with it."""
-        names: AtomNames = self._panel.names
         of_atoms = record
         if record.show != "atoms":
             of_atoms = replace(record, columns=atlas.columns("atoms"), clusters=())
@@ -299,37 +296,40 @@ class ConceptDetail:
 
     def show_selection(
         self,
+        atlas: ConceptAtlas,
+        names: AtomNames,
         selection: SelectionSummary | None,
         view: str,
         chosen: Sequence[int],
         alike: tuple[float, float] | None,
+        ranked: Sequence[int],
     ) -> None:
         """Say what the selection shares, and list its atoms; nothing without one.
 
-        `alike`: mean cosine between two of what is selected, and of as many at random.
+        `alike`: mean cosine between two of what is selected, and of as many at random; `ranked`: atoms
+        that a search selected, strongest first.
         """
         selection = selection if chosen else None
         for widget in (self._card, self._table_place):
             show(widget, selection is not None)
         of_one = selection is None or len(chosen) < 2 or view != "atoms"
-        for widget in (self.near, *[self.joint] * (self._panel.atlas.catalogue is not None)):
+        for widget in (self.near, *[self.joint] * (atlas.catalogue is not None)):
             show(widget, of_one)
         if selection is None:
             self.headline.value = ""
             return
         self.headline.value = _headline(selection, view, len(chosen))
-        self._show_together(selection, len(chosen), view, alike)
+        self._show_together(atlas, selection, len(chosen), view, alike)
         n = len(selection.atoms)
         first = f"the first {MOST_LISTED} of {format_count(n)}" if n > MOST_LISTED else ""
         title = "selected atoms" if view == "atoms" else "atoms that fire there more than elsewhere"
         self.table.description = f"{title}, {first}" if first else title
         atoms = selection.atoms.tolist()
         place = {atom: i for i, atom in enumerate(atoms)}
-        if view == "atoms" and tuple(chosen) == self._panel.choosing.ranked:
+        if view == "atoms" and tuple(chosen) == ranked:
             atoms = list(chosen)
         atoms = atoms[:MOST_LISTED]
         self._listed[self.table] = atoms
-        names: AtomNames = self._panel.names
         columns = {n: v for n, v in selection.columns.items() if n not in LEFT_OUT}
         headers = ["atom", "name", *(HEADERS.get(name, name) for name in columns)]
         cells = [
@@ -345,13 +345,14 @@ class ConceptDetail:
 
     def _show_together(
         self,
+        atlas: ConceptAtlas,
         selection: SelectionSummary,
         n: int,
         view: str,
         alike: tuple[float, float] | None,
     ) -> None:
         """Draw how often what is selected fires together and how alike it is, each beside as many at random."""
-        catalogue, many = self._panel.atlas.catalogue, format_count(n)
+        catalogue, many = atlas.catalogue, format_count(n)
         fired = catalogue if view == "atoms" and n > 1 else None
         show(self.together, fired is not None)
         show(self.alike, alike is not None)
@@ -512,26 +513,6 @@ def _and(parts: Sequence[str]) -> str:
 
 def _cell(name: str, value: float) -> str:
     return format_percent(value) if name in SHARES else format_number(value)
-
-
-def _buttons(panel: ConceptMap) -> list[ipw.Button]:
-    return [
-        small_button(
-            "open",
-            "Open this atom in the linked browser (Enter)",
-            panel.open_atom,
-        ),
-        small_button(
-            "steer",
-            "Steer with the selected atoms, or with this one",
-            panel.steer_atoms,
-        ),
-        small_button(
-            "compare",
-            "Compare the selected atoms, or show the second dictionary",
-            panel.compare_atoms,
-        ),
-    ]
 
 
 def atom_facts(record: ConceptMapSummary, atom: int, names: AtomNames) -> str:

@@ -5,17 +5,16 @@ clustered.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from sae_nb.atoms import ConceptMapSummary
-from sae_nb_widgets.concept_map._checks import CLUSTER
 from sae_nb_widgets.concept_map._detail import map_facts
-
-if TYPE_CHECKING:
-    from sae_nb_widgets.concept_map._panel import ConceptMap
+from sae_nb_widgets.concept_map._lookups import Lookups
+from sae_nb_widgets.concept_map._painting import Painting
+from sae_nb_widgets.concept_map._runs import MapRuns
+from sae_nb_widgets.concept_map._state import CLUSTER, MapState
 
 MOST_TRIED, N_NEAR = 60, 4
 """Atoms with the surest names, of which the one is opened on whose nearest tell most. Ours."""
@@ -24,48 +23,41 @@ MOST_TRIED, N_NEAR = 60, 4
 class Opening:
     """Puts each part of a view on the map of `panel` as it arrives; what was asked for before is dropped."""
 
-    def __init__(self, panel: ConceptMap) -> None:
-        self._panel = panel
-        self.measured = False
-        """Whether what is shown has been measured."""
-
-        self.chosen = False
-        """Whether the user chose the atom; before, the one with the surest name is shown."""
-
+    def __init__(
+        self, panel: MapState, runs: MapRuns, painting: Painting, looking: Lookups
+    ) -> None:
+        self._panel, self._runs, self._painting, self._looking = panel, runs, painting, looking
         self._atom = -1
         """The atom that was chosen for the user; −1 for none."""
-
-        self.surest: list[int] = []
-        """Atoms whose names hold, the surest first: they mark the map."""
 
     def begin(self) -> None:
         """Draw what there is, and measure the rest."""
         panel = self._panel
-        panel.runs.end()
-        self.measured = False
-        if panel.show == "atoms" and not panel.runs.quick:
+        self._runs.end()
+        panel.measured = False
+        if panel.show == "atoms" and not self._runs.quick:
             with panel.guarded("showing atoms"):
-                panel.painting.bare()
-        panel.runs.measure(self._take)
+                self._painting.bare()
+        self._runs.measure(self._take)
 
     def _take(self, record: ConceptMapSummary) -> None:
         panel = self._panel
         if record.show != panel.show:
             return
         self._put(record)
-        if record.show == "atoms" and not self.chosen:
+        if record.show == "atoms" and not panel.chosen:
             self._choose(record)
-        self.measured = True
-        panel.painting.measured()
+        panel.measured = True
+        self._painting.measured()
         if panel.layout_by == "umap" and record.layout == "pca":
-            panel.runs.unfold(record.show, lambda xy: self._take_layout(record, xy))
+            self._runs.unfold(record.show, lambda xy: self._take_layout(record, xy))
         else:
-            panel.runs.look_for_clusters(record, self._take_clusters)
+            self._runs.look_for_clusters(record, self._take_clusters)
 
     def _choose(self, record: ConceptMapSummary) -> None:
         """Open on an atom with a name whose nearest ones have names, too; without one, on the most frequent."""
         panel, frequency = self._panel, record.columns.get("frequency")
-        named = [atom for atom in self.surest if panel.atlas.there[atom]]
+        named = [atom for atom in panel.surest if panel.atlas.there[atom]]
         given = [atom for atom in named if panel.names.worth(atom) is None]
         if named:
             tried = (given or named)[:MOST_TRIED]
@@ -74,14 +66,14 @@ class Opening:
             panel.atom = int(np.argmax(np.nan_to_num(frequency.values)))
         else:
             return
-        self.chosen, self._atom = True, panel.atom
+        panel.chosen, self._atom = True, panel.atom
 
     def _confirmed(self, record: ConceptMapSummary, atom: int) -> float:
         """Return how well an atom's neighbours are known: the cosines of those with a name."""
         if record.neighbours is None or record.distances is None:
             return 0.0
         near, far = record.neighbours[atom][:N_NEAR], record.distances[atom][:N_NEAR]
-        known = np.isin(near, self.surest) & (near != atom)
+        known = np.isin(near, self._panel.surest) & (near != atom)
         return float((known * (1 - far)).sum())
 
     def _put(self, record: ConceptMapSummary) -> None:
@@ -98,17 +90,17 @@ class Opening:
         record = replace(record, xy=xy[:n], other_xy=other, layout="umap", clusters=())
         self._put(record)
         panel.view = ()  # it was of another layout
-        panel.painting.points()
-        panel.looking.draw()
+        self._painting.points()
+        self._looking.draw()
         panel.say("")
-        panel.runs.look_for_clusters(record, self._take_clusters)
+        self._runs.look_for_clusters(record, self._take_clusters)
 
     def _take_clusters(self, found: ConceptMapSummary) -> None:
         panel, record = self._panel, self._panel.record
         if record is not None and record.xy is found.xy:
             columns = {**record.columns, **found.columns}
             panel.record = replace(record, clusters=found.clusters, columns=columns)
-            panel.painting.colours_and_detail()
+            self._painting.colours_and_detail()
             self._light_region(found)
 
     def _light_region(self, found: ConceptMapSummary) -> None:

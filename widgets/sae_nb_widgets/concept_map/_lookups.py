@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
 
 from sae_nb.atoms import ConceptMapSummary, SelectionSummary
 from sae_nb.figures.theme import format_count, format_number
+from sae_nb_widgets.concept_map._choosing import Choosing
 from sae_nb_widgets.concept_map._detail import (
     MOST_SAID,
+    ConceptDetail,
     atom_answer,
     match_facts,
     region_title,
     selection_answer,
 )
 from sae_nb_widgets.concept_map._map_view import lines_of
-
-if TYPE_CHECKING:
-    from sae_nb_widgets.concept_map._panel import ConceptMap
+from sae_nb_widgets.concept_map._overlays import ConceptOverlays
+from sae_nb_widgets.concept_map._state import MapState
 
 MOST_WITH_EDGES = 200
 ENTRIES_AT_ONCE = 500_000
@@ -31,8 +31,10 @@ NO_EDGES = np.zeros((0, 2), np.int64)
 class Lookups:
     """Looks up what the chosen points of a ConceptMap have in common, off the main thread if it is much."""
 
-    def __init__(self, panel: ConceptMap) -> None:
-        self._panel = panel
+    def __init__(
+        self, panel: MapState, choosing: Choosing, overlays: ConceptOverlays, cards: ConceptDetail
+    ) -> None:
+        self._panel, self._choosing, self._overlays, self._cards = panel, choosing, overlays, cards
 
     def draw(self) -> None:
         """Ring the chosen points on the map, joined by edges."""
@@ -47,7 +49,7 @@ class Lookups:
         begin = points if len(points) or not atoms else np.array([panel.atom])
         edges = self.edges(begin) if panel.ready else NO_EDGES
         lines = lines_of(record, panel.compare)
-        spokes = panel.overlays.spokes(record)
+        spokes = self._overlays.spokes(record)
         near = self.nearest(record) if atoms and not len(points) else []
         names = self._named(near) if atoms and panel.show_names else {}
         if near and not len(edges):
@@ -112,8 +114,10 @@ class Lookups:
         panel = self._panel
         panel.selection = selection
         alike = self._alike(chosen)
-        panel.cards.show_selection(selection, panel.show, chosen, alike)
-        panel.headline = region_title(selection, panel.show, len(chosen), panel.choosing.region)
+        self._cards.show_selection(
+            panel.atlas, panel.names, selection, panel.show, chosen, alike, self._choosing.ranked
+        )
+        panel.headline = region_title(selection, panel.show, len(chosen), self._choosing.region)
         one = int(chosen[0]) if chosen else panel.atom
         panel.inputs.show(selection, panel.show, chosen, panel.names.in_text(one))
         if selection is not None and chosen:
@@ -127,8 +131,8 @@ class Lookups:
                 cosine, floor = (format_number(value, digits=2) for value in alike)
                 numbers = f"mean cosine {cosine} (random {format_count(len(chosen))}: {floor})"
             panel.conclude(answer, numbers, reasons=reasons)
-        elif panel.overlays.cone is not None:
-            panel.conclude(*panel.overlays.answer())
+        elif self._overlays.cone is not None:
+            panel.conclude(*self._overlays.answer())
         elif panel.compare and panel.record is not None:
             found, _, numbers = match_facts(panel.record).partition(" (")
             panel.conclude(f"{found}.", numbers.split(")")[0])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import traitlets as t
@@ -17,11 +17,9 @@ from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.concept_map._cones import Cone
 from sae_nb_widgets.concept_map._figure import Word
+from sae_nb_widgets.concept_map._state import MapState
 from sae_nb_widgets.panel._declaring import show, small_button
 from sae_nb_widgets.panel._pages import LIVE_ONLY
-
-if TYPE_CHECKING:
-    from sae_nb_widgets.concept_map._panel import ConceptMap
 
 MOST_SAID = 3
 THINNEST, THICKEST = 1.5, 7.0
@@ -32,8 +30,8 @@ NO_SPOKES = np.zeros((0, 4), np.float32)
 class ConceptOverlays:
     """The overlays of a ConceptMap: its cone, with a card in the detail column, and a further colour."""
 
-    def __init__(self, panel: ConceptMap) -> None:
-        self._panel = panel
+    def __init__(self, panel: MapState, select: Callable[[Sequence[int]], None]) -> None:
+        self._panel, self._select = panel, select
         self.cone: Cone | None = None
         self._title = HTML()
         self.atoms = Sparkbars(description="atoms that build it (weight)")
@@ -72,7 +70,7 @@ class ConceptOverlays:
     def select(self) -> None:
         """Select the atoms of the cone."""
         if self.cone is not None:
-            self._panel.select(self.cone.atoms.tolist())
+            self._select(self.cone.atoms.tolist())
 
     def _clicked(self, change: t.Bunch) -> None:
         if self.cone is not None and 0 <= change["new"] < len(self.cone.atoms):

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sae_nb.figures.theme import escape
-from sae_nb_widgets.concept_map._checks import CLUSTER
 from sae_nb_widgets.concept_map._close import close_up, points_in_view
+from sae_nb_widgets.concept_map._controls import ConceptMapControls
 from sae_nb_widgets.concept_map._detail import (
+    ConceptDetail,
     corner_words,
     filter_sentence,
     groups_sentence,
     match_facts,
     there_sentence,
 )
+from sae_nb_widgets.concept_map._lookups import Lookups
 from sae_nb_widgets.concept_map._map_view import MOST_NAMED, landmarks, lines_of, words_on
-
-if TYPE_CHECKING:
-    from sae_nb_widgets.concept_map._panel import ConceptMap
-
-EQUAL = "equal"
-ATOM = "atom"
+from sae_nb_widgets.concept_map._overlays import ConceptOverlays
+from sae_nb_widgets.concept_map._state import CLUSTER, EQUAL, MapState
 
 
 class Painting:
     """Puts the record of `panel` on its map; where there is none yet, nothing is drawn."""
 
-    def __init__(self, panel: ConceptMap) -> None:
-        self._panel = panel
+    def __init__(
+        self,
+        panel: MapState,
+        controls: ConceptMapControls,
+        overlays: ConceptOverlays,
+        cards: ConceptDetail,
+        looking: Lookups,
+    ) -> None:
+        self._panel, self._controls, self._overlays = panel, controls, overlays
+        self._cards, self._looking = cards, looking
 
     def bare(self) -> None:
         """Draw atoms before anything is measured: where they are, and nothing about them."""
@@ -57,17 +61,17 @@ class Painting:
         if record is None:
             return
         if panel.color_by in panel.atlas.further(record.show):
-            panel.overlays.measure(record, panel.color_by, self.colours_and_detail)
+            self._overlays.measure(record, panel.color_by, self.colours_and_detail)
         column = panel.column
         self._offer_columns()
         facts = match_facts(record) if panel.compare else groups_sentence(record)
         both = f"<p>{escape(facts)}</p>" if facts else ""
         words = words_on(record, column) if panel.show_names else []
         if panel.show_names and record.show == "atoms" and column is not None:
-            marked = landmarks(record, panel.opening.surest, panel.shown)
+            marked = landmarks(record, panel.surest, panel.shown)
             words += [(x, y, panel.names.short(atom)) for x, y, atom in marked]
-        words = [*panel.overlays.words(record), *words]
-        panel.map.draw_colours(record, column, words, both + panel.overlays.key())
+        words = [*self._overlays.words(record), *words]
+        panel.map.draw_colours(record, column, words, both + self._overlays.key())
         self._filter()
 
     def _offer_columns(self) -> None:
@@ -77,7 +81,7 @@ class Painting:
             panel.color_by = CLUSTER
         if panel.size_by not in panel.sizes:
             panel.size_by = "energy" if "energy" in panel.sizes else EQUAL
-        panel.controls.offer()
+        self._controls.offer()
 
     def sizes(self) -> None:
         """Draw the points' areas."""
@@ -119,11 +123,11 @@ class Painting:
         if panel.record is None:
             return
         # The cards go first: the page draws what comes first, and a large plot takes it far longer.
-        panel.cards.show_atom(panel.atlas, panel.record, panel.atom)
+        self._cards.show_atom(panel.atlas, panel.names, panel.record, panel.atom)
         column = panel.atlas.difference if panel.show == "atoms" else None
         panel.map.draw_difference(column, panel.difference, panel.selected)
-        panel.looking.look_up()
-        panel.looking.draw()
+        self._looking.look_up()
+        self._looking.draw()
 
     def colours_and_detail(self) -> None:
         """Draw what a column that was found changes."""

@@ -7,44 +7,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ipywidgets as ipw
 import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import Column, ConceptAtlas, ConceptMapSummary, SelectionSummary
+from sae_nb.atoms import ConceptAtlas
 from sae_nb.checks import checked, refuse_direction
 from sae_nb.figures.theme import format_count
 from sae_nb.files import write_bytes
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
 from sae_nb_widgets.components._base import VBox
-from sae_nb_widgets.concept_map import _checks as checks
-from sae_nb_widgets.concept_map._checks import CLUSTER, kept_points
 from sae_nb_widgets.concept_map._choosing import Choosing
 from sae_nb_widgets.concept_map._close import every_name
 from sae_nb_widgets.concept_map._cones import Cones
-from sae_nb_widgets.concept_map._controls import DRAGS, EDGES, ConceptMapControls
+from sae_nb_widgets.concept_map._controls import ConceptMapControls
 from sae_nb_widgets.concept_map._detail import ConceptDetail, SharedInputs, selection_csv
-from sae_nb_widgets.concept_map._figure import MOST_RINGED
 from sae_nb_widgets.concept_map._initial_state import Opening
 from sae_nb_widgets.concept_map._lookups import Lookups
 from sae_nb_widgets.concept_map._map_view import MOST_IN_FALLBACK, MapFigure
 from sae_nb_widgets.concept_map._overlays import ConceptOverlays
-from sae_nb_widgets.concept_map._painting import ATOM, EQUAL, Painting
+from sae_nb_widgets.concept_map._painting import Painting
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS
 from sae_nb_widgets.concept_map._runs import MapRuns
-from sae_nb_widgets.panel._atoms import HasAtoms
-from sae_nb_widgets.panel._declaring import (
-    EVERYWHERE,
-    LARGEST_SEED,
-    Atom,
-    RuledText,
-    Site,
-    Whole,
-    reacts,
-)
+from sae_nb_widgets.concept_map._state import ATOM, CLUSTER, MapState
+from sae_nb_widgets.panel._declaring import EVERYWHERE, reacts, small_button
 from sae_nb_widgets.panel._finding import Finder
 from sae_nb_widgets.panel._pages import Page, static_html
 
@@ -58,11 +48,8 @@ if TYPE_CHECKING:
     from sae_nb.pretrained import ExampleStore
 
 
-LAYOUTS = ("umap", "pca", "archetypes")
-
-
 @checked(leave=("acts", "cones"))
-class ConceptMap(HasAtoms):
+class ConceptMap(MapState):
     """Which atoms are alike?
 
     One point per atom, laid out by UMAP in a process of its own while PCA is shown; coordinates that
@@ -150,78 +137,6 @@ class ConceptMap(HasAtoms):
         "view",
     )
 
-    MOST_FOUND = MOST_RINGED
-    """Atoms that a search selects: the strongest."""
-
-    record: ConceptMapSummary | None = None
-    """The drawn record; None before the first drawing."""
-
-    selection: SelectionSummary | None = None
-    """Table and shared inputs of what is selected; of the atom, if nothing is."""
-
-    atom = Atom(help="Row of the dictionary shown in detail; link it with an AtomBrowser's.")
-    selected = checks.Chosen(rule=checks.atoms_on_map, help="Atoms chosen by lasso, box or search.")
-    marked = checks.Chosen(
-        rule=checks.points_on_map, help="Samples or rows chosen where those are shown."
-    )
-    site = Site(help="Which of several places is shown; “all” shows all of them together.")
-    show = checks.Choice(
-        ConceptMapSummary.SHOWN,
-        default_value="atoms",
-        rule=lambda panel, show: panel.atlas.check_view(show),
-        help="What the points are.",
-    )
-    color_by = RuledText(
-        CLUSTER,
-        rule=lambda panel, value: checks.check_column(panel, "color_by", value),
-        help="Column the points are coloured by.",
-    )
-    size_by = RuledText(
-        "energy",
-        rule=lambda panel, value: checks.check_column(panel, "size_by", value),
-        help='Column the areas of points go with; "equal" for none.',
-    )
-    cone = RuledText(
-        "",
-        rule=lambda panel, name: checks.check_cone(name, panel.cones),
-        help="Direction of `cones` whose atoms are joined; “” for none.",
-    )
-    edges = t.Enum(
-        tuple(EDGES), default_value="none", help="What joins the selected points to others."
-    )
-    search = t.Unicode(
-        "", help="Number, label or token; the strongest 20 of what answers are selected."
-    )
-    layout_by = checks.Choice(
-        LAYOUTS,
-        default_value="umap",
-        rule=lambda panel, layout: checks.check_layout(layout, panel.layouts),
-        help="How points are laid out.",
-    )
-    seed = Whole(0, 0, LARGEST_SEED, help="Of the UMAP.")
-    compare = checks.Switch(
-        False,
-        rule=lambda panel, wanted: checks.check_compare(wanted, panel.atlas.other),
-        help="Whether the second dictionary is shown.",
-    )
-    show_names = t.Bool(True, help="Whether clusters are named on the map.")
-    drag = t.Enum(tuple(DRAGS), default_value="pan", help="What dragging the mouse does.")
-    filter = checks.Filters(
-        rule=checks.filters_of_columns,
-        help="Column to what is shown of it: (lowest, highest), or the names of categories; {} is all.",
-    )
-    difference = checks.Chosen(
-        rule=lambda panel, ends: checks.check_difference(ends, panel.atlas.difference),
-        help="Lowest and highest difference between two models (0: only the first, 1: only the second) of "
-        "the atoms selected; () for no range.",
-    )
-    view = checks.Chosen(
-        rule=lambda _, view: checks.check_view(view),
-        help="What is seen: low x, low y, high x, high y; () is the whole map.",
-    )
-    steered = t.Tuple(help="Event: atoms to steer with; () in between.")
-    compared = t.Tuple(help="Event: atoms to compare; () in between.")
-
     def __init__(
         self,
         sae: Any,
@@ -261,54 +176,19 @@ class ConceptMap(HasAtoms):
         self._whole, self.sites = self.atlas, self.atlas.sites
         self.n_atoms = self.atlas.n_atoms
         self.cones = None if cones is None else Cones(cones, self.atlas.dictionary, sae)
-        self.choosing, self.painting, self.opening = Choosing(self), Painting(self), Opening(self)
         self._falling_back, self._model = False, model
         super().__init__(seed=seed)
-        self.opening.chosen = atom is not None
+        self.chosen = atom is not None
         if atom is not None:
             self.atom = atom
         self.names = self.atlas.names = names_of(sae, self.atlas.catalogue, self.labels)
         self._build()
         self._open_view()
 
-    @property
-    def ready(self) -> bool:
-        """Whether what is shown has been measured."""
-        return self.opening.measured
-
-    @property
-    def _columns(self) -> dict[str, Column]:
-        return {} if self.record is None else dict(self.record.columns)
-
-    @property
-    def column(self) -> Column | None:
-        """Column that colours the points; None if it is not known yet."""
-        if self.record is not None and self.color_by == ATOM:
-            return self.atlas.atom_column(self.record.show, self.atom)
-        return self._columns.get(self.color_by)
-
-    @property
-    def layouts(self) -> tuple[str, ...]:
-        """Layouts there are: archetypes only where the atoms are mixtures of some."""
-        mixed = self.atlas.has_archetypes and self.atlas.other is None
-        return LAYOUTS if mixed else LAYOUTS[:2]
-
-    @property
-    def colours(self) -> tuple[str, ...]:
-        """Columns that can colour the points."""
-        further = self.atlas.further(self.show)
-        return tuple(dict.fromkeys((CLUSTER, *self._columns, *further, ATOM)))
-
-    @property
-    def sizes(self) -> tuple[str, ...]:
-        """Columns that can set the areas of points."""
-        numbers = (name for name, column in self._columns.items() if not column.is_category)
-        return (EQUAL, *numbers)
-
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        choosing = self.choosing
+        self.choosing = choosing = Choosing(self)
         self.finder = Finder(
             self,
             lambda: self.atlas.catalogue,
@@ -318,21 +198,39 @@ class ConceptMap(HasAtoms):
         self.map = MapFigure(choosing.click, choosing.enclose, choosing.keep, choosing.between)
         self.inputs = self._shared_inputs()
         self._under_map = VBox([self.inputs.widget])
-        self.controls, self.overlays = ConceptMapControls(self), ConceptOverlays(self)
-        self.cards = ConceptDetail(self, lambda atom: self.set_trait("atom", atom))
+        self.controls = ConceptMapControls(self, self.finder.widget)
+        self.overlays = ConceptOverlays(self, choosing.select)
+        self.cards = ConceptDetail(lambda atom: self.set_trait("atom", atom), self._buttons())
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
             figure=[*self.map.widgets, self._under_map],
             detail=(self.overlays.card, *self.cards.widgets),
         )
-        self.runs, self.looking = MapRuns(self), Lookups(self)
+        self.runs = MapRuns(self)
+        self.looking = Lookups(self, choosing, self.overlays, self.cards)
+        self.painting = Painting(self, self.controls, self.overlays, self.cards, self.looking)
+        self.opening = Opening(self, self.runs, self.painting, self.looking)
         t.link((self, "drag"), (self.map.chart, "drag"))
         t.link((self, "view"), (self.map.chart, "view"), transform=(list, tuple))
         self.bind_key("ArrowRight", lambda: self.step(1))
         self.bind_key("ArrowLeft", lambda: self.step(-1))
         self.bind_key("Escape", self.clear_selection)
         self.bind_key("Enter", self.open_atom)
+
+    def _buttons(self) -> list[ipw.Button]:
+        return [
+            small_button("open", "Open this atom in the linked browser (Enter)", self.open_atom),
+            small_button(
+                "steer", "Steer with the selected atoms, or with this one", self.steer_atoms
+            ),
+            small_button(
+                "compare",
+                "Compare the selected atoms, or show the second dictionary",
+                self.compare_atoms,
+            ),
+            small_button("⤓ csv", "Write the selected atoms as a table (CSV)", self.export_table),
+        ]
 
     def _shared_inputs(self) -> SharedInputs:
         catalogue = self.atlas.catalogue
@@ -370,19 +268,6 @@ class ConceptMap(HasAtoms):
 
     # --- drawing ----------------------------------------------------------------------------------
 
-    @property
-    def shown(self) -> Bool[np.ndarray, " n"]:
-        """Mask of the points that `filter` leaves on the map."""
-        return self.kept_but("")
-
-    def kept_but(self, column: str) -> Bool[np.ndarray, " n"]:
-        """Mask of the points that `filter` leaves, but for what it says of one column."""
-        if self.record is None:
-            return np.ones(0, bool)
-        filters = {name: wanted for name, wanted in self.filter.items() if name != column}
-        kept = kept_points(self.record, filters)
-        return kept & self.atlas.there if self.record.show == "atoms" else kept
-
     @reacts("filter", doing="filtering")
     def _refilter(self) -> None:
         self.painting.filtered()
@@ -403,7 +288,7 @@ class ConceptMap(HasAtoms):
 
     @reacts("atom", doing="atom {panel.atom}", early=True)
     def _draw_atom(self) -> None:
-        self.opening.chosen = True
+        self.chosen = True
         if self.ready:
             if self.selected and self.atom not in self.selected:
                 self.choosing.put_out()

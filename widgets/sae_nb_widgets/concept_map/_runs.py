@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,9 +12,7 @@ from jaxtyping import Float
 from sae_nb.atoms import ConceptAtlas, ConceptMapSummary
 from sae_nb.figures.theme import format_percent
 from sae_nb.geometry import UmapProcess, start_umap
-
-if TYPE_CHECKING:
-    from sae_nb_widgets.concept_map._panel import ConceptMap
+from sae_nb_widgets.concept_map._state import MapState
 
 # Multiply-adds of encoding and of finding neighbours that take a laptop a fifth of a second.
 AT_ONCE = 1_500_000_000
@@ -29,7 +27,7 @@ Taken = Callable[[ConceptMapSummary], None]
 class MapRuns:
     """The work behind a ConceptMap; the newest request wins."""
 
-    def __init__(self, panel: ConceptMap) -> None:
+    def __init__(self, panel: MapState) -> None:
         self._panel = panel
         self.process: UmapProcess | None = None
         self._ticket = 0
@@ -47,7 +45,7 @@ class MapRuns:
             xy, how = self._first_layout(show, layout)
             record = atlas.summary(show, xy, how, clusters=False)
             if show == "atoms":
-                panel.opening.surest = panel.names.surest()
+                panel.surest = panel.names.surest()
             return record
 
         if self.quick:
