@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sae_nb.atoms import AtomEffects, measure_atom
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import traitlets as t
 
     from sae_nb.atoms import AtomNames
-    from sae_nb_widgets.generation._panel import GenerationLens
+    from sae_nb.models import LiveModel
+    from sae_nb_widgets.panel._atoms import HasAtoms
 
 CHANNEL = "about"
 N_WORDS, N_TEXTS, N_OTHERS = 8, 3, 6
@@ -25,10 +26,13 @@ Found = tuple[AtomEffects | None, Sequence[tuple[int, str]]]
 
 
 class Margin:
-    """The blocks next to the text of `panel`, and `says` under it; what takes long is measured once."""
+    """The blocks next to the text of `panel`, and `says` under it; what takes long is measured once.
 
-    def __init__(self, panel: GenerationLens) -> None:
-        self._panel = panel
+    `shown` returns the atom shown.
+    """
+
+    def __init__(self, panel: HasAtoms, model: LiveModel, shown: Callable[[], int]) -> None:
+        self._panel, self._model, self._shown = panel, model, shown
         self.here = ThinBars(description="Firing", empty_text="", bare=True)
         self.says = Chips(description=SAYS, empty_text="")
         self.others = Chips(description="Try", empty_text="", clickable=True)
@@ -41,30 +45,30 @@ class Margin:
 
     def _try(self, change: t.Bunch) -> None:
         if change["new"] >= 0:
-            self._panel.atom = self.others.atoms[change["new"]]
+            self._panel.set_trait("atom", self.others.atoms[change["new"]])
 
     def ask(self) -> None:
         """Measure what the atom makes the model say, and find atoms with names, unless that is known."""
-        panel = self._panel
-        atom, names = panel.atom, panel.names
+        atom, names = self._shown(), self._panel.names
         if atom in self._measured and self._names is not None:
             self.draw()
             return
 
         def work() -> Found:
             found = self._names if self._names is not None else named_atoms(names)
-            return _effects(panel, atom) if atom not in self._measured else None, found
+            return self._effects(atom) if atom not in self._measured else None, found
 
         def done(answer: Found) -> None:
             effects, self._names = answer
             self._measured.setdefault(atom, effects)
             self.draw()
 
-        panel.run_async(work, done, channel=CHANNEL)
+        self._panel.run_async(work, done, channel=CHANNEL)
 
     def draw(self) -> None:
         """Draw what is known of the atom that is shown."""
-        atom, effects = self._panel.atom, self._measured.get(self._panel.atom)
+        atom = self._shown()
+        effects = self._measured.get(atom)
         show(self.says, effects is not None and bool(effects.up))
         if effects is not None:
             self._draw_words(effects)
@@ -80,16 +84,15 @@ class Margin:
             [word for word, _ in effects.up], states, score=score, control=by_chance(effects)
         )
 
-
-def _effects(panel: GenerationLens, atom: int) -> AtomEffects | None:
-    """Measure an atom on its strongest texts; None where there are none."""
-    catalogue = panel.names.catalogue
-    if catalogue is None or not catalogue.encoded:
-        return None
-    try:
-        return measure_atom(catalogue, atom, panel.model, n_examples=N_TEXTS, n=N_WORDS)
-    except (ValueError, TypeError):  # it fires on no text that is kept
-        return None
+    def _effects(self, atom: int) -> AtomEffects | None:
+        """Measure an atom on its strongest texts; None where there are none."""
+        catalogue = self._panel.names.catalogue
+        if catalogue is None or not catalogue.encoded:
+            return None
+        try:
+            return measure_atom(catalogue, atom, self._model, n_examples=N_TEXTS, n=N_WORDS)
+        except (ValueError, TypeError):  # it fires on no text that is kept
+            return None
 
 
 def named_atoms(names: AtomNames) -> list[tuple[int, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from sae_nb_widgets.panel._declaring import show
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
     from sae_nb.monitoring import Monitor
-    from sae_nb_widgets.generation._panel import GenerationLens
 
 SHOWN_TOKENS = 40
 BRIGHTEST = 3.0
@@ -46,16 +45,16 @@ def usual_words(meter: Monitor) -> str:
 
 
 class MeterStrip:
-    """A row of tokens per name of the panel's monitor; nothing where it has none."""
+    """A row of tokens per name of a monitor; nothing without one. `choose`: takes the token of a click."""
 
-    def __init__(self, panel: GenerationLens) -> None:
-        self._panel, self._meter = panel, panel.meter
+    def __init__(self, meter: Monitor | None, choose: Callable[[int], None]) -> None:
+        self._meter, self._choose = meter, choose
         self._first, self._filling = 0, False
         self.widgets: list[TokenStrip] = []
         if self._meter is None:
             return
         strip = TokenStrip(description="monitor", empty_text="", hint=HINT, signed=True)
-        strip.observe(self._choose, "selected")
+        strip.observe(self._clicked, "selected")
         show(strip, False)
         self.widgets.append(strip)
 
@@ -94,7 +93,7 @@ class MeterStrip:
         )
         self._filling = False
 
-    def _choose(self, change: t.Bunch) -> None:
+    def _clicked(self, change: t.Bunch) -> None:
         row, column = change["new"]
         if row >= 0 and not self._filling:
-            self._panel.token = self._first + column
+            self._choose(self._first + column)

@@ -24,10 +24,9 @@ from sae_nb_widgets.generation._controls import GenerationControls, Picking
 from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Kept
 from sae_nb_widgets.generation._margin import Margin
 from sae_nb_widgets.generation._meter import MeterStrip, checked_meter
-from sae_nb_widgets.generation._prompt import Prompt, fitted
-from sae_nb_widgets.generation._queries import Chosen, Measures, Measuring, WaysRuns, Why
+from sae_nb_widgets.generation._queries import Chosen, Measures, Measuring
+from sae_nb_widgets.generation._text import Branching, Prompt, WaysRuns, Why, Writing, fitted
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
-from sae_nb_widgets.generation._writing import Branching, Writing
 from sae_nb_widgets.input_lens._controls import Upload, uploaded
 from sae_nb_widgets.input_lens._words import answer_words
 from sae_nb_widgets.panel._atoms import HasAtoms
@@ -226,8 +225,10 @@ class GenerationLens(HasAtoms, PlayingPanel):
     def _build(self) -> None:
         # From the start as high as it will be: nothing is pushed away by what comes.
         lay_out(self._frame.main, min_height="450px")
-        self.controls, self.margin = GenerationControls(self), Margin(self)
-        self.views = GenerationViews(self.margin, bool(self.model.placeholders), MeterStrip(self))
+        self.controls = GenerationControls(self)
+        self.margin = Margin(self, self.model, lambda: self.atom)
+        meter = MeterStrip(self.meter, lambda token: self.set_trait("token", token))
+        self.views = GenerationViews(self.margin, bool(self.model.placeholders), meter)
         self.arrange(
             controls=[*self.controls.first, self.controls.asked],
             primary=self.controls.write_on,
