@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.steering import best_effect, dose_response, random_direction, steer
-from sae_nb.steering._dose_response import BestEffect
+from sae_nb.steering._dose_response import BestEffect, Effects
 
 D, CLASSES = 8, 3
 
@@ -153,6 +153,16 @@ def test_a_confident_model_still_points_to_its_atom(model, sae, x):
     found = best_effect(model, "0", sae, x, 3.0, measure=2, n_candidates=1)
     assert found.atom == 11
     assert found.effect > found.control_p95
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_the_slope_of_a_class_is_that_of_its_log_odds_over_all_inputs(model, x, batch_size):
+    x = x[:5]
+    found = Effects(model, x, "0", 1, None, batch_size).gradient(D)
+    probe = torch.zeros(D, requires_grad=True)
+    p = model.module[1](x + probe).softmax(-1)[:, 1]
+    (expected,) = torch.autograd.grad((p / (1 - p)).log().sum(), probe)
+    torch.testing.assert_close(found, expected)
 
 
 def test_by_default_the_models_own_answer_is_measured(model, sae, x):

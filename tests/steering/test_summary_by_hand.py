@@ -85,6 +85,9 @@ def test_of_states_the_bars_are_cosines() -> None:
     assert _outcomes(MODEL, ("a",), readings, 1, None, lambda ids: ())["names"] == (
         "state 0", "state 1"
     )  # fmt: skip
+    small = [reading(answer=1e-3 * np.array(one)) for one in (clean, after, drawn)]
+    near = _outcomes(MODEL, ("a", "b"), small, 10, None, lambda ids: ())
+    np.testing.assert_allclose(near["after"], [0.96, 1])
     change = _relative_change(np.array(clean), np.array(after))
     np.testing.assert_allclose(change, [2**0.5 / 5, 0.5])
     assert _relative_change(np.zeros((1, 2)), np.array([[3e-12, 4e-12]])) == pytest.approx(5)
