@@ -160,9 +160,10 @@ def test_a_gate_opens_where_a_direction_or_an_atom_is(plain) -> None:
     assert torch.equal(out, torch.where(opened[:, None], x + push, x))
     assert "above" in steering.recipe.settings()["where"]
     sae = d.as_sae()
-    with sn.steer(plain, "0", sae, 0, by=1.0, where=(0, 2.0)):
-        out = plain(x)
-    torch.testing.assert_close(out, x + (d.projections(x) > 2.0)[:, None] * d.vector)
+    for where, least in (((0, 2.0), 2.0), (0, 0.0)):
+        with sn.steer(plain, "0", sae, 0, by=1.0, where=where):
+            out = plain(x)
+        torch.testing.assert_close(out, x + (d.projections(x) > least)[:, None] * d.vector)
 
 
 def test_labels_of_chance_are_exchanged_within_pairs() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.steering import best_effect, dose_response, random_direction, steer
-from sae_nb.steering._dose_response import BestEffect, Effects
+from sae_nb.steering._dose_response import BestEffect, Effects, _first_order_best
 
 D, CLASSES = 8, 3
 
@@ -163,6 +165,20 @@ def test_the_slope_of_a_class_is_that_of_its_log_odds_over_all_inputs(model, x, 
     p = model.module[1](x + probe).softmax(-1)[:, 1]
     (expected,) = torch.autograd.grad((p / (1 - p)).log().sum(), probe)
     torch.testing.assert_close(found, expected)
+
+
+def test_first_order_effects_count_in_the_amounts_that_are_added():
+    """Of atoms of any length: slopes 1, −0.5 and 0.2 times 1, 10 and 3; without a slope the amounts."""
+    rows = torch.tensor([[2.0, 0, 0], [0, -0.1, 0], [0, 0, 5.0]])
+    amounts = np.array([1.0, 10.0, 3.0])
+
+    def best(slope: list[float], n: int) -> list[int]:
+        run = SimpleNamespace(gradient=lambda d_in: torch.tensor(slope))
+        return _first_order_best(run, Rows(rows), amounts, n)
+
+    assert best([1.0, 0.5, 0.2], 3) == [1, 0, 2]
+    assert best([1.0, 0.05, 0.2], 2) == [0, 2]
+    assert best([0.0, 0, 0], 2) == [1, 2]
 
 
 def test_by_default_the_models_own_answer_is_measured(model, sae, x):
