@@ -42,6 +42,7 @@ from sae_nb.steering.edits import (
     _look_up,
     _own_positions,
     _written_by,
+    change_atoms,
 )
 from sae_nb.steering.modes import MODES, UNITS, StrengthUnit, one_digit, strength_quantile
 from tests.left_out import numbers_left_out
@@ -151,6 +152,30 @@ def test_modes_are_their_formulas() -> None:
     assert Along(d, "scale", 3.0).plain()[1:] == (2.0, 0.0)
     assert Along(d, "add", 3.0).plain()[1:] == (0.0, 3.0)
     assert Along(d, "cap", 3.0).plain() is None
+
+
+@pytest.mark.parametrize("keep_error", [True, False])
+def test_latents_of_a_scaled_row_are_changed_in_its_scale(keep_error: bool) -> None:
+    """Codes of rows of length 5 and 2 brought to length 1: a latent times 3 moves the row by twice it, times 5 or 2."""
+    d = torch.eye(2)
+
+    class Unit:
+        dictionary, reads_sequences = d, False
+
+        def uncoded(self, x: torch.Tensor) -> Any:
+            return x.norm(dim=-1, keepdim=True), 0.0
+
+        def encode(self, x: torch.Tensor) -> Any:
+            return sn.SparseCodes.from_dense(x / x.norm(dim=-1, keepdim=True))
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 100
+
+    x = torch.tensor([[[3.0, 4.0], [0.0, 2.0]]])
+    sae: Any = Unit()
+    change = change_atoms(sae, (1,), d[[1]], mode="scale", by=(3.0,), keep_error=keep_error)
+    start = x if keep_error else x + 100
+    assert torch.allclose(change(x), start + torch.tensor([[[0, 2 * 4.0], [0, 2 * 2.0]]]))
 
 
 def test_a_bound_is_warned_of_beyond_the_mean_of_the_other_group() -> None:

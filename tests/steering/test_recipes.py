@@ -111,6 +111,10 @@ def test_state_change_is_measured_downstream(vit: Any, picture: Tensor) -> None:
     np.testing.assert_allclose(summary.state_change, expected, rtol=1e-4)
     np.testing.assert_array_equal(summary.patch_change(), summary.state_change[5:].reshape(8, 8))
     assert summary.picture.dtype == np.uint8
+    with control_of(vit, SAE, recipe()):
+        drawn = run(vit, batch, read="resid_post.3", answer=False).seen["resid_post.3"][0]
+    expected = (drawn - before).norm(dim=-1) / before.norm(dim=-1)
+    np.testing.assert_allclose(summary.state_change_random, expected, rtol=1e-4)
 
 
 def test_kl_is_that_of_the_whole_distribution(gpt: Any) -> None:
