@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from sae_nb.checks import one_of
+from sae_nb.exports import studies
 from sae_nb.serving._registry import Registry
 from sae_nb.serving._tools import number_of
 
@@ -245,14 +246,14 @@ def _neurons(name: TaskName, seed: int) -> AgentTask:
 
 
 def _change(name: TaskName, seed: int) -> AgentTask:
-    from sae_nb import studies
     from sae_nb.data import stories
 
     generator = np.random.default_rng([_STREAM + seed, TASK_NAMES.index(name)])
-    behaviours = studies.models.TEXT_BEHAVIOURS
+    models = studies().models
+    behaviours = models.TEXT_BEHAVIOURS
     names: list[Any] = [*behaviours, NOTHING]
     taught = str(generator.choice(names))
-    made = studies.models.plant_behaviour(
+    made = models.plant_behaviour(
         "plain stories" if taught == NOTHING else taught,
         steps=TRAINING[name],
         seed=_STREAM + seed,
@@ -289,7 +290,6 @@ _MAKERS: dict[str, Callable[[TaskName, int], AgentTask]] = {
 
 def _shuffled(name: str, seed: int) -> tuple[LiveModel, Any]:
     """Return a bundled model with its heads and neurons in another order, and its known circuit."""
-    from sae_nb import studies
     from sae_nb.models import load_model
 
     live, generator = load_model(name, "cpu"), torch.Generator().manual_seed(_STREAM + seed)
@@ -305,7 +305,7 @@ def _shuffled(name: str, seed: int) -> tuple[LiveModel, Any]:
             hidden = mlp.get_parameter("c_fc.bias").shape[0]
             order = torch.randperm(hidden, generator=generator)
             _reorder(mlp, order, order, first="c_fc")
-    return live, studies.circuits.known_circuit(live).components
+    return live, studies().circuits.known_circuit(live).components
 
 
 def _reorder(

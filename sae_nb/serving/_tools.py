@@ -221,12 +221,12 @@ class Tools:
 
     def certificate(self, sae: str, seconds: int = 60) -> Answer:
         """Find which atoms of an SAE another training finds again. Trains six small SAEs: takes its seconds."""
-        from sae_nb import certificate
         from sae_nb.atoms import KeptFirings
+        from sae_nb.exports import studies
 
         budget = number_of(seconds, 1, 300, name="seconds")
         own, acts = self._registry.sae(sae), self._registry.acts(sae)
-        found = certificate(own, acts, budget=f"{budget} s", progress=False)
+        found = studies().evaluation.certificate(own, acts, budget=f"{budget} s", progress=False)
         return _answer(
             {
                 "shares": found.shares,
