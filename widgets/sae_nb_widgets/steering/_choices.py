@@ -23,7 +23,8 @@ from sae_nb.steering.modes import Mode, Unit
 from sae_nb_widgets.panel._samples import check_point, target_of
 
 if TYPE_CHECKING:
-    from sae_nb_widgets.steering._panel import SteeringPanel
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import LiveModel
 
 MOST = 10_000.0
 """Largest strength either way, in any unit: far beyond what leaves anything of the model."""
@@ -80,21 +81,21 @@ class ChosenStrength:
     """The unit that the last atom's strength was given in."""
 
 
-def hook_point_of(panel: SteeringPanel, value: str) -> str:
+def hook_point_of(value: str, model: LiveModel, sae: SparseAutoencoder) -> str:
     """Return a hook point that atoms of this width can be added at."""
-    check_point(panel.model, panel.sae, value)
+    check_point(model, sae, value)
     return value
 
 
-def positions_in(panel: SteeringPanel, value: Where | list[int]) -> Where:
+def positions_in(value: Where | list[int], prefix_tokens: int) -> Where:
     """Return positions that an input can have; None for all."""
     chosen = tuple(value) if isinstance(value, list) else value
     chosen = None if isinstance(chosen, str) and chosen == "all" else chosen
-    Positions(chosen, prefix_tokens=panel.model.prefix_tokens)
+    Positions(chosen, prefix_tokens=prefix_tokens)
     return chosen
 
 
-def others_with(panel: SteeringPanel, value: Any) -> tuple[tuple[int, float], ...]:
+def others_with(value: Any, n_atoms: int) -> tuple[tuple[int, float], ...]:
     """Return atoms that are changed too, each once and with a finite strength."""
     try:
         pairs = tuple((int(atom), float(strength)) for atom, strength in value)
@@ -103,7 +104,7 @@ def others_with(panel: SteeringPanel, value: Any) -> tuple[tuple[int, float], ..
             f"`others` must be pairs of an atom and its strength, got {value!r}."
         ) from None
     for atom, strength in pairs:
-        check_atom(atom, panel.n_atoms)
+        check_atom(atom, n_atoms)
         if not np.isfinite(strength):
             raise ValueError(f"`others` must have finite strengths, got {strength}.")
     if len({atom for atom, _ in pairs}) < len(pairs):
@@ -111,22 +112,22 @@ def others_with(panel: SteeringPanel, value: Any) -> tuple[tuple[int, float], ..
     return pairs
 
 
-def divergence(_: object, value: float | None) -> float | None:
+def divergence(value: float | None) -> float | None:
     """Return a divergence that a strength can be found for; None for none."""
     if value is not None and not 0 < value < np.inf:
         raise ValueError(f"`target_kl` must be positive and finite, in nats, got {value}.")
     return value
 
 
-def head_of(panel: SteeringPanel, value: str) -> str:
+def head_of(value: str, model: LiveModel) -> str:
     """Return a head that the model has."""
-    answering(panel.model, value)
+    answering(model, value)
     return value
 
 
-def target_in(panel: SteeringPanel, value: str) -> str:
+def target_in(value: str, model: LiveModel, head: str) -> str:
     """Return a class or token that the head in force answers with."""
-    target_of(answering(panel.model, panel.head), value)
+    target_of(answering(model, head), value)
     return value
 
 

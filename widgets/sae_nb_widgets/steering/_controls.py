@@ -301,34 +301,6 @@ def _as_wide_as_needed() -> ipw.Layout:
     return layout_of(width="auto", min_width="0", max_width="280px")
 
 
-def strength_slider(name: str, tip: str, width: str) -> ipw.FloatSlider:
-    """Return a slider of strengths; `fit_slider` gives it its range."""
-    return ipw.FloatSlider(
-        description=name,
-        tooltip=tip,
-        readout_format=".2f",
-        layout=layout_of(width=width),
-        style=TIGHT,
-    )
-
-
-def fit_slider(slider: ipw.FloatSlider, value: float, low: float, high: float) -> None:
-    """Give a slider a range that holds `value`, then the value."""
-    low, high = min(low, value), max(high, value)
-    with slider.hold_trait_notifications():
-        # Widen first: a range that leaves the old value out would clip it.
-        slider.min, slider.max = min(low, slider.value), max(high, slider.value)
-        slider.value = value
-        slider.min, slider.max = low, high
-        slider.step = (high - low) / 200
-
-
-def follow(slider: ipw.FloatSlider, strength: float) -> None:
-    """Have a slider show a strength that was set elsewhere, beyond its ends if need be."""
-    if slider.value != strength:
-        fit_slider(slider, strength, slider.min, slider.max)
-
-
 def unit_html(text: str, explained: str) -> str:
     """Return the unit next to the slider, and its meaning as a tooltip."""
     title = f' title="{escape(explained)}"' if explained else ""

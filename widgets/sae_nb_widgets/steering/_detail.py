@@ -19,8 +19,7 @@ from sae_nb_widgets.components import Branches, TokenStrip
 from sae_nb_widgets.components._base import HTML, atom_mark, layout_of
 from sae_nb_widgets.components._branches import Way
 from sae_nb_widgets.components._picture_grid import StillGrid
-from sae_nb_widgets.panel._declaring import button, line, show
-from sae_nb_widgets.steering._controls import fit_slider, follow, strength_slider
+from sae_nb_widgets.panel._declaring import TIGHT, button, line, show
 from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import WORDS, plain_number, whole_words
 
@@ -91,6 +90,34 @@ class SteeringMix(ipw.Box):
 
     def _take_away(self, atom: int) -> None:
         self._changed(tuple(pair for pair in self.values() if pair[0] != atom))
+
+
+def strength_slider(name: str, tip: str, width: str) -> ipw.FloatSlider:
+    """Return a slider of strengths; `fit_slider` gives it its range."""
+    return ipw.FloatSlider(
+        description=name,
+        tooltip=tip,
+        readout_format=".2f",
+        layout=layout_of(width=width),
+        style=TIGHT,
+    )
+
+
+def fit_slider(slider: ipw.FloatSlider, value: float, low: float, high: float) -> None:
+    """Give a slider a range that holds `value`, then the value."""
+    low, high = min(low, value), max(high, value)
+    with slider.hold_trait_notifications():
+        # Widen first: a range that leaves the old value out would clip it.
+        slider.min, slider.max = min(low, slider.value), max(high, slider.value)
+        slider.value = value
+        slider.min, slider.max = low, high
+        slider.step = (high - low) / 200
+
+
+def follow(slider: ipw.FloatSlider, strength: float) -> None:
+    """Have a slider show a strength that was set elsewhere, beyond its ends if need be."""
+    if slider.value != strength:
+        fit_slider(slider, strength, slider.min, slider.max)
 
 
 # -------------------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ from sae_nb_widgets.steering._scale import StrengthScale
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
-    from sae_nb_widgets.steering._panel import SteeringPanel
 
 BETWEEN = "|"
 """What stands between the two groups: no number has it."""
@@ -82,7 +81,7 @@ def texts_to_read(model: LiveModel, groups: Groups) -> list[list[str]]:
     return [[f"\n {text}" if lone else text for text in side] for side in groups]
 
 
-def direction_of(panel: SteeringPanel, value: Any) -> Direction | Groups | None:
+def direction_of(panel: HasDirection, value: Any) -> Direction | Groups | None:
     """Return a direction of the panel's hook point, or two groups of texts that one is to be made of."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
@@ -297,7 +296,7 @@ def name_of(groups: Groups) -> str:
 class AtomEntry(Entry):
     """A field that takes the number of an atom, or two groups of texts, and shows what is in force."""
 
-    def __init__(self, panel: SteeringPanel, width: int) -> None:
+    def __init__(self, panel: HasDirection, width: int) -> None:
         texts = panel.model.modality.is_text
         tip = "Row of the dictionary that is made stronger"
         if texts:

@@ -135,23 +135,35 @@ class SteeringPanel(HasRecipes):
     mode = t.Enum(cast(Any, MODES), default_value="add", help="What is done with it.")
     positions = Ruled(
         None,
-        rule=choices.positions_in,
+        rule=lambda panel, value: choices.positions_in(value, panel.model.prefix_tokens),
         help="None or 'all', a name such as 'cls' or 'last', or indices.",
     )
-    hook_point = RuledText("", rule=choices.hook_point_of, help="Where in the model.")
+    hook_point = RuledText(
+        "",
+        rule=lambda panel, value: choices.hook_point_of(value, panel.model, panel.sae),
+        help="Where in the model.",
+    )
     target = RuledText(
-        "", rule=choices.target_in, help="What the sentence is about; empty: the answer."
+        "",
+        rule=lambda panel, value: choices.target_in(value, panel.model, panel.head),
+        help="What the sentence is about; empty: the answer.",
     )
     sample = Whole(0, 0, lambda panel: len(panel.samples) - 1, help="Which of the inputs.")
     seed = Whole(0, 0, LARGEST_SEED, help="Of the random direction.")
-    head = RuledText("", rule=choices.head_of, help="Which head answers; empty for the main one.")
+    head = RuledText(
+        "",
+        rule=lambda panel, value: choices.head_of(value, panel.model),
+        help="Which head answers; empty for the main one.",
+    )
     text = t.Unicode("", help="What a language model reads.")
     others = Ruled(
-        (), rule=choices.others_with, help="Atoms changed with it: pairs of atom and strength."
+        (),
+        rule=lambda panel, value: choices.others_with(value, panel.n_atoms),
+        help="Atoms changed with it: pairs of atom and strength.",
     )
     target_kl = RuledNumber(
         None,
-        rule=choices.divergence,
+        rule=lambda _, value: choices.divergence(value),
         allow_none=True,
         help="Divergence to find the strength for, in nats.",
     )
