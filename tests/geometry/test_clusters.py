@@ -20,12 +20,13 @@ def planted(sizes: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarr
     return (xy + generator.normal(0, 0.2, xy.shape))[order], truth[order]
 
 
-def test_planted_clusters_are_found() -> None:
-    xy, truth = planted((60, 40, 25))
+@pytest.mark.parametrize("sizes", [(60, 40, 25), (25, 60, 40), (40, 25, 60)])
+def test_planted_clusters_are_found(sizes: tuple[int, ...]) -> None:
+    xy, truth = planted(sizes)
     found = cluster_points(xy)
     assert np.bincount(found[found >= 0]).tolist() == sorted(np.bincount(found[found >= 0]))[::-1]
     assert (found >= 0).mean() > 0.95
-    for blob, cluster in enumerate((0, 1, 2)):
+    for blob, cluster in enumerate((60, 40, 25).index(size) for size in sizes):
         inside = found[truth == blob]
         assert (inside[inside >= 0] == cluster).all()
 

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry._coherence import atom_geometry, babel, coactive_babel, distinct_atoms
+from sae_nb.geometry._coherence import (
+    _has_earlier,
+    atom_geometry,
+    babel,
+    coactive_babel,
+    distinct_atoms,
+)
 
 
 def by_definition(atoms: torch.Tensor, size: int) -> float:
@@ -82,3 +88,11 @@ def test_the_sum_of_the_largest_is_of_fewer_than_all() -> None:
     assert atom_geometry(atoms, m=2).m == 2
     with pytest.raises(ValueError, match="`m` must be below n_atoms=3, got 3"):
         atom_geometry(atoms, m=3)
+
+
+def test_one_atom_has_no_geometry_and_the_earlier_of_two_that_are_near_stays() -> None:
+    with pytest.raises(ValueError, match="at least two atoms, got 1"):
+        atom_geometry(torch.ones(1, 3))
+    near = torch.tensor([[True, True, False, True], [False, False, True, True]])
+    for first, earlier in ((0, [False, False]), (1, [True, False]), (2, [True, True])):
+        assert _has_earlier(near, first).tolist() == earlier

@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.geometry import LayoutSettings, nearest_by_cosine, pca_layout
-from sae_nb.geometry._layout import cache_file, cached_layout, keep_layout
+from sae_nb.geometry import LayoutSettings, _layout, nearest_by_cosine, pca_layout
+from sae_nb.geometry._layout import (
+    cache_file,
+    cached_layout,
+    keep_layout,
+    sample_rows,
+    signs_of_axes,
+)
 
 
 def test_neighbours_are_those_of_all_cosines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +79,24 @@ def test_of_points_as_far_on_both_sides_the_first_is_on_the_positive_one(seed: i
     two = torch.randn(2, 6, generator=torch.Generator().manual_seed(seed))
     assert pca_layout(two)[0, 0] > 0 > pca_layout(two)[1, 0]
     assert pca_layout(two.flip(0))[0, 0] > 0
+
+
+def test_an_axis_points_to_its_farthest_point() -> None:
+    """Of two as far, up to rounding, to the first."""
+    along = torch.tensor([[1.0, 2, -2, 1], [-3, -2, 2.0001, -3], [2, 1, -1, 3]])
+    assert signs_of_axes(along).tolist() == [-1, 1, 1, -1]
+    assert signs_of_axes(torch.tensor([[-2.0], [2.000002]])).tolist() == [-1]
+
+
+def test_of_very_many_rows_the_axes_are_those_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And every row is projected on them, less the mean of the sample."""
+    monkeypatch.setattr(_layout, "WHOLE_UP_TO", 9)
+    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [3.0, 2, 1, 1]
+    )
+    unit = torch.nn.functional.normalize(x.double(), dim=1).numpy()
+    some = unit[sample_rows(20, 9, seed=0)]
+    axes = np.linalg.svd(some - some.mean(axis=0))[2][:2]
+    expected = (unit - some.mean(axis=0)) @ axes.T
+    expected *= np.sign(expected[np.abs(expected).argmax(axis=0), [0, 1]])
+    np.testing.assert_allclose(pca_layout(x), expected, atol=1e-4)

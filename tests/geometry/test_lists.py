@@ -26,6 +26,12 @@ def test_every_row_is_in_one_list() -> None:
     assert torch.equal(lists.nearest_list(x), lists.of)
 
 
+def test_a_list_without_rows_keeps_its_centre() -> None:
+    lists = Lists(torch.tensor([[3.0, 0.0]]).repeat(9, 1), seed=0)
+    assert lists._centres.tolist() == [[1, 0]] * 3
+    assert [len(rows) for rows in lists.members] == [9, 0, 0]
+
+
 def test_as_many_lists_are_looked_at_as_asked_for() -> None:
     """More only where these hold too few rows; the nearest list is a row's own."""
     lists = Lists(patches(900, 8), seed=0)

@@ -70,6 +70,13 @@ def test_atoms_tied_by_partners_are_a_group() -> None:
     assert tied_groups(alone, first, at_most=M - 1) == []
 
 
+def test_atoms_that_meet_as_often_as_by_chance_are_tied_to_none() -> None:
+    """Six atoms in every way to fire, each way twice: every pair in a quarter of the rows."""
+    ways = (np.arange(64)[:, None] >> np.arange(6)) % 2
+    codes = SparseCodes.from_dense(torch.from_numpy(np.repeat(ways, 2, axis=0)).float())
+    assert tied_groups(codes, np.ones(128, dtype=bool)) == []
+
+
 def test_places_are_angles_of_eigenvectors_of_the_walk_among_atoms() -> None:
     """Second and third of P = A / Σ_j A_ij, each of length one where an atom counts as often as it fires."""
     codes, _, atoms = planted("ring", 0)
