@@ -7,15 +7,17 @@ Images of a data set are refused if they do not fit; a single uploaded or drawn 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -79,68 +81,117 @@ def picture_batches(model: Reads, inputs: Inputs, *, batch_size: int) -> Batches
     return with_targets(model, read, pairs) if model.streams else read
 
 
-def picture_samples(model: Reads, inputs: Inputs) -> Samples:
-    """Return the images in `inputs`: tensors of shape (3, H, W), PIL images, unopened files."""
+def picture_samples(model: Reads, inputs: Inputs, convert: list[str] | None = None) -> Samples:
+    """Return the images in `inputs`: tensors of shape (3, H, W), PIL images, unopened files.
+
+    `convert`: Where notes go on what is done to an image that does not fit; None: it is refused.
+    """
+    read = partial(picture_samples, model, convert=convert)
     inputs = without_labels(unpacked(inputs, IMAGES, "images"), 4)
     if isinstance(inputs, (str, Path)):
         return _files(model, inputs)
     if isinstance(inputs, Image.Image):
-        _check_size(model, inputs.height, inputs.width)
+        if convert is None:
+            _check_size(model, inputs.height, inputs.width)
         return Samples(iter([inputs]), 1)
     if isinstance(inputs, Mapping):
-        return _mapping(model, inputs)
+        return _mapping(model, inputs, read)
     if isinstance(inputs, (bytes, bytearray, memoryview)):
         return Samples(iter([bytes(inputs)]), 1)
-    if callable(read := getattr(inputs, "read", None)):  # an open file
-        return picture_samples(model, read())
-    if isinstance(inputs, (Tensor, np.ndarray)) and not has_numbers(inputs):
-        raise _not_pictures(model, inputs)
-    if isinstance(inputs, np.ndarray):
-        if inputs.ndim in (3, 4) and inputs.shape[-1] == 3 and inputs.shape[-3] != 3:
-            inputs = np.moveaxis(inputs, -1, -3)  # channels first
-        inputs = numbers_of(inputs)
-    if isinstance(inputs, Tensor):
-        pictures = check_pictures(model, inputs[None] if inputs.ndim == 3 else inputs)
+    if callable(opened := getattr(inputs, "read", None)):  # an open file
+        return read(opened())
+    if isinstance(inputs, (Tensor, np.ndarray)):
+        if not has_numbers(inputs):
+            raise _not_pictures(model, inputs)
+        if convert is not None:
+            return Samples(iter([_image_of(model, inputs, convert)]), 1)
+        pictures = numbers_of(inputs)
+        by_rows = isinstance(inputs, np.ndarray) and inputs.ndim in (3, 4)
+        if by_rows and inputs.shape[-1] == 3 and inputs.shape[-3] != 3:
+            pictures = pictures.movedim(-1, -3)  # channels first
+        pictures = _checked(model, pictures[None] if inputs.ndim == 3 else pictures)
         _check_size(model, *pictures.shape[2:])
         return Samples(iter(pictures), len(pictures))
     if isinstance(inputs, (list, tuple)):
-        return _sequence(model, inputs)
+        if not inputs:
+            raise empty("image")
+        if any(isinstance(item, (bool, int, float)) for item in inputs):
+            raise _not_pictures(model, inputs)
+        return Samples.joined([read(first_of_pair(item, 4)) for item in inputs])
     # A folder of images also has .images, but that would decode all of them at once.
     opens_lazily = hasattr(inputs, "paths") and is_many(inputs)
     if not opens_lazily and hasattr(inputs, "images"):
-        return picture_samples(model, inputs.images)
+        return read(inputs.images)
     if not is_many(inputs):
         raise _not_pictures(model, inputs)
-    return chained(inputs, 4, lambda item: picture_samples(model, item), name="image")
+    return chained(inputs, 4, read, name="image")
 
 
-def check_pictures(model: Reads, pictures: Tensor) -> Tensor:
+def _checked(model: Reads, pictures: Tensor) -> Tensor:
     """Return images of shape (n, 3, H, W) if they are bytes or floats in [0, 1]."""
     shape = tuple(pictures.shape)
-    if pictures.ndim != 4 or pictures.is_complex():
+    if pictures.ndim != 4:
         raise _not_pictures(model, pictures)
     if pictures.numel() == 0:
         raise ValueError(f"`inputs` must hold at least one image, got shape {shape}.")
-    if not (pictures.is_floating_point() or pictures.dtype == torch.uint8):
-        least, most = (int(end) for end in pictures.long().aminmax())
-        fits = pictures.dtype != torch.bool and least >= 0 and most <= 255
-        raise TypeError(
-            f"`inputs` must be images in bytes (torch.uint8) or floats in [0, 1] for {model.name}, got "
-            f"{pictures.dtype} from {least} to {most}. Use "
-            f"{'images.to(torch.uint8)' if fits else 'images.float() / the largest possible value'}."
-        )
     if shape[1] != 3:
         raise ValueError(
             f"Images must have 3 channels, shape (n, 3, H, W), got {shape}. {_to_three_channels(shape)}"
         )
+    return _in_range(model, pictures)
+
+
+def _in_range(model: Reads, pictures: Tensor, *, convert: bool = False) -> Tensor:
+    """Return bytes or floats in [0, 1]; other whole numbers that are bytes are converted, or refused."""
+    if pictures.is_complex():
+        raise _not_pictures(model, pictures)
     if pictures.is_floating_point():
-        low, high = float(pictures.min()), float(pictures.max())
-        if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
-            raise ValueError(
-                f"Float images must lie in [0, 1], got values from {low:.4g} to {high:.4g}. "
-                'Divide bytes by 255; pass pixels that are already normalised as {"pixel_values": …}.'
+        _check_floats(float(pictures.min()), float(pictures.max()))
+    elif pictures.dtype != torch.uint8:
+        least, most = (int(end) for end in pictures.long().aminmax())
+        fits = pictures.dtype != torch.bool and least >= 0 and most <= 255
+        if not (fits and convert):
+            raise TypeError(
+                f"`inputs` must be images in bytes (torch.uint8) or floats in [0, 1] for {model.name}, got "
+                f"{pictures.dtype} from {least} to {most}. Use "
+                f"{'images.to(torch.uint8)' if fits else 'images.float() / the largest possible value'}."
             )
+        pictures = pictures.byte()
     return pictures.detach().cpu()
+
+
+def _check_floats(low: float, high: float) -> None:
+    if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
+        raise ValueError(
+            f"Float images must lie in [0, 1], got values from {low:.4g} to {high:.4g}. "
+            'Divide bytes by 255; pass pixels that are already normalised as {"pixel_values": …}.'
+        )
+
+
+def _image_of(model: Reads, given: Tensor | np.ndarray, convert: list[str]) -> Image.Image:
+    """Return one array of any layout and kind of numbers as an image, with its own number of channels."""
+    pixels = numbers_of(given)
+    while pixels.ndim > 3 and len(pixels) == 1:
+        pixels = pixels[0]
+    if pixels.ndim == 3 and len(pixels) in (1, 3, 4):
+        # Channels first, as torch has them, also where the image is three pixels wide.
+        pixels = pixels.movedim(0, -1)
+    if pixels.ndim == 3 and pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
+    if (
+        pixels.ndim not in (2, 3)
+        or pixels.numel() == 0
+        or (pixels.ndim == 3 and pixels.shape[-1] > 4)
+    ):
+        raise ValueError(
+            "An image must have shape (3, H, W), (H, W, 3) or (H, W), and there must be one at a "
+            f"time; got {tuple(given.shape)}."
+        )
+    if pixels.dtype == torch.bool:
+        convert.append("black and white to bytes")
+        pixels = pixels.byte() * 255
+    pixels = as_bytes(_in_range(model, pixels, convert=True))
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _to_three_channels(shape: tuple[int, ...]) -> str:
@@ -172,10 +223,12 @@ def _files(model: Reads, path: str | Path) -> Samples:
         return Samples(iter([place]), 1)
     if isinstance(path, str) and Path(path).suffix.lower() not in IMAGE_SUFFIXES:
         raise _not_pictures(model, path)
-    raise FileNotFoundError(f"`inputs` must be an image that exists, got {str(path)!r}.")
+    raise FileNotFoundError(
+        f"An image must be a file that exists, got {str(path)!r}. Check the path."
+    )
 
 
-def _mapping(model: Reads, inputs: Mapping[str, Any]) -> Samples:
+def _mapping(model: Reads, inputs: Mapping[str, Any], read: Callable[[Inputs], Samples]) -> Samples:
     if "pixel_values" in inputs:
         values = _pixel_values(inputs["pixel_values"])
         if values.ndim == 3:
@@ -187,10 +240,10 @@ def _mapping(model: Reads, inputs: Mapping[str, Any]) -> Samples:
         return Samples((PixelValues(row) for row in values), len(values))
     for name in ("images", "image", "pixels", "img"):
         if name in inputs:
-            return picture_samples(model, inputs[name])
+            return read(inputs[name])
     if {"bytes", "path"} & set(inputs):  # an image of a Hugging Face dataset, not decoded
         held = inputs.get("bytes")
-        return picture_samples(model, inputs.get("path") if held is None else held)
+        return read(inputs.get("path") if held is None else held)
     raise _not_pictures(model, inputs)
 
 
@@ -209,15 +262,6 @@ def _pixel_values(given: object) -> Tensor:
     return values.detach().cpu().float()
 
 
-def _sequence(model: Reads, inputs: Sequence[Any]) -> Samples:
-    if not inputs:
-        raise empty("image")
-    for item in inputs:
-        if isinstance(item, (bool, int, float)):
-            raise _not_pictures(model, inputs)
-    return Samples.joined([picture_samples(model, first_of_pair(item, 4)) for item in inputs])
-
-
 def _not_pictures(model: Reads, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be images for the vision model {model.name}, got {described(inputs)}. "
@@ -225,19 +269,40 @@ def _not_pictures(model: Reads, inputs: Inputs) -> TypeError:
     )
 
 
-def _from_pil(picture: Image.Image) -> Tensor:
-    """Return the pixels of an image; what is not in them is warned of, or refused."""
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        alpha = np.asarray(picture.convert("RGBA").getchannel("A"))
-        if alpha.min() < 255:
-            warn_caller(
-                "An image with transparent parts is read with the colours that are stored there, as "
-                'image.convert("RGB") gives them. Put it on a background first.'
-            )
+_MODES = {
+    "1": "black and white",
+    "L": "grey levels",
+    "LA": "grey levels on black",
+    "P": "palette",
+    "RGBA": "transparent parts on black",
+    "CMYK": "CMYK",
+    "I;16": "16-bit grey levels",
+    "I": "32-bit grey levels",
+    "F": "float grey levels",
+}
+
+
+def rgb_of(picture: Image.Image, convert: list[str] | None = None) -> Image.Image:
+    """Return a copy in red, green and blue; transparent parts are put on black, or warned of."""
+    clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+    if convert is not None and picture.mode != "RGB":
+        convert.append(f"{_MODES.get(picture.mode, picture.mode)} to RGB")
+        if clear:
+            layer = picture.convert("RGBA")
+            ground = Image.new("RGBA", layer.size, (0, 0, 0, 255))
+            return Image.alpha_composite(ground, layer).convert("RGB")
+    elif convert is None and clear and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
+        warn_caller(
+            "An image with transparent parts is read with the colours that are stored there, as "
+            'image.convert("RGB") gives them. Put it on a background first.'
+        )
     if picture.mode in ("La", "RGBa"):  # multiplied by their transparency
         picture = picture.convert("LA" if picture.mode == "La" else "RGBA")
-    rgb = _in_bytes(picture).convert("RGB")
-    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+    return _in_bytes(picture).convert("RGB")
+
+
+def _pixels(picture: Image.Image) -> UInt8[Tensor, "3 height width"]:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
 def _in_bytes(picture: Image.Image) -> Image.Image:
@@ -247,12 +312,7 @@ def _in_bytes(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture, dtype=np.float64)
     if picture.mode == "F":
         top = 1.0
-        if not (values.min() >= -_TOLERANCE and values.max() <= 1 + _TOLERANCE):
-            raise ValueError(
-                f"Float images must lie in [0, 1], got values from {values.min():.4g} to {values.max():.4g}. "
-                "Divide "
-                "bytes by 255."
-            )
+        _check_floats(values.min(), values.max())
     else:
         top = 65535.0 if picture.mode != "I" or values.max() > 255 else 255.0
         if values.min() < 0 or values.max() > top:
@@ -274,43 +334,59 @@ def _loaded(
     """Return the pixels of an image; a file is turned upright, as its EXIF orientation has it."""
     if isinstance(item, (Tensor, PixelValues)):
         return item
-    loaded = _from_pil(_opened_image(item))
+    loaded = _pixels(rgb_of(_opened(item)))
     if not isinstance(item, Image.Image):
         _check_size(model, *loaded.shape[1:])
     return loaded
 
 
-def _opened_image(item: Image.Image | Path | bytes) -> Image.Image:
-    """Return an image in memory."""
-    name = repr(str(item)) if isinstance(item, Path) else "An image"
-    try:
-        if isinstance(item, Image.Image):
-            item.load()
-            _warn_of_form(item)
-            return item
-        with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item) as opened:
-            opened.load()
-            _warn_of_form(opened, turned=True)
-            return ImageOps.exif_transpose(opened)
-    except UNREADABLE as error:
-        why = "it is none that Pillow knows" if "cannot identify" in str(error) else str(error)
-        raise ValueError(
-            f"{name} must be an image Pillow can read, but {why}. Leave it out."
-        ) from error
-
+LARGEST = 40_000_000
+"""Pixels of the largest image that is converted: a small file may unpack to gigabytes."""
 
 _ORIENTATION = 0x0112
 """EXIF's tag."""
 
 
-def _warn_of_form(picture: Image.Image, *, turned: bool = False) -> None:
-    if not turned and picture.getexif().get(_ORIENTATION, 1) != 1:
-        warn_caller(
-            "A PIL image with an EXIF orientation is read as its pixels lie. Use "
-            "PIL.ImageOps.exif_transpose(image) to turn it upright, or pass its file."
-        )
-    if getattr(picture, "n_frames", 1) > 1:
-        warn_caller("Of an image of several frames the first is read. Pass the frames as images.")
+def _opened(item: Image.Image | Path | bytes, convert: list[str] | None = None) -> Image.Image:
+    """Return an image in memory, upright: one that is in memory already only where it is converted."""
+    given = isinstance(item, Image.Image)
+    name = repr(str(item)) if isinstance(item, Path) else "this one" if given else "the file"
+    try:
+        with (
+            nullcontext(item)
+            if isinstance(item, Image.Image)
+            else Image.open(io.BytesIO(item) if isinstance(item, bytes) else item)
+        ) as opened:
+            if convert is not None and opened.width * opened.height > LARGEST:
+                raise ValueError(
+                    f"its {opened.width}×{opened.height} pixels are more than {LARGEST}"
+                )
+            opened.load()
+            if getattr(opened, "n_frames", 1) > 1:
+                if convert is None:
+                    warn_caller(
+                        "Of an image of several frames the first is read. Pass the frames as images."
+                    )
+                else:
+                    convert.append("first frame taken")
+            if given and convert is None:
+                if opened.getexif().get(_ORIENTATION, 1) != 1:
+                    warn_caller(
+                        "A PIL image with an EXIF orientation is read as its pixels lie. Use "
+                        "PIL.ImageOps.exif_transpose(image) to turn it upright, or pass its file."
+                    )
+                return opened
+            turned = ImageOps.exif_transpose(opened)
+            if convert is not None and turned.size != opened.size:
+                convert.append("turned upright")
+            return turned
+    except UNREADABLE as error:
+        # Pillow names the object in memory where it cannot tell what a file is.
+        why = "it is none that Pillow knows" if "cannot identify" in str(error) else str(error)
+        raise ValueError(
+            f"An image must be one that Pillow can read, but of {name}: {why}. Leave it out, or save it "
+            "again as PNG, scaled down if it is large."
+        ) from error
 
 
 def _check_size(model: Reads, rows: int, columns: int) -> None:
@@ -422,9 +498,6 @@ def _same_type(pictures: list[Tensor]) -> list[Tensor]:
 # -------------------------------------------------------------------------------------------------
 # One image in whatever form, size and mode a person has it, made fit for a vision model.
 
-LARGEST = 40_000_000
-"""Pixels of the largest image that is opened: a small file may unpack to gigabytes."""
-
 
 class Fitted(NamedTuple):
     """An image a model can read, and what was done to get there."""
@@ -441,156 +514,34 @@ def fit_picture(model: Reads, given: object) -> Fitted:
             f"{model.modality.reads}. Got {described(given)}."
         )
     notes: list[str] = []
-    picture = _opened(given, notes)
-    picture = _as_rgb(picture, notes)
+    picture = _one(model, given, notes)
     config, prepare = getattr(model.module, "config", None), model.preprocess
     # None where the model resizes itself, or takes any size.
     is_own = isinstance(prepare, Preprocess)
     target = prepare.required if is_own else pair(getattr(config, "image_size", None))
     if target is not None and (picture.height, picture.width) != target:
         picture = fit_size(picture, target, notes)
-    array = np.ascontiguousarray(np.moveaxis(np.asarray(picture), -1, 0))
-    return Fitted(torch.from_numpy(array.copy()), tuple(notes))
+    return Fitted(_pixels(picture), tuple(notes))
 
 
 def fit_for_text(model: Reads, given: object) -> Fitted:
     """Return one image as bytes, of its own size, for a processor that puts it into a text."""
-    notes: list[str] = []
     if model.preprocess is None:
         raise TypeError(
             f"{model.name} has no processor, which puts images into texts. Pass wrap(module, processor)."
         )
-    picture = _as_rgb(_opened(given, notes), notes)
-    return Fitted(torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous(), tuple(notes))
+    notes: list[str] = []
+    return Fitted(_pixels(_one(model, given, notes)), tuple(notes))
 
 
-def _opened(given: object, notes: list[str]) -> Image.Image:
-    if isinstance(given, Image.Image):
-        return _upright(given, notes)
-    if isinstance(given, str | Path):
-        path = Path(given).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(f"An image must be a file that exists, got {str(path)!r}.")
-        return _decoded(path, repr(path.name), notes)
-    if isinstance(given, bytes | bytearray | memoryview):
-        return _decoded(io.BytesIO(bytes(given)), "the file", notes)
-    if isinstance(given, Tensor):
-        given = given.detach().cpu()
-        given = (given.float() if given.is_floating_point() else given).numpy()
-    if isinstance(given, np.ndarray):
-        return _from_array(given, notes)
-    images = getattr(given, "images", None)
-    if isinstance(images, Tensor):
-        return _opened(images, notes)
-    raise TypeError(
-        "An image must be a tensor or array of shape (3, H, W), a PIL image or a file, got "
-        f"{described(given)}."
-    )
-
-
-class TooManyPixelsError(ValueError):
-    """An image that is refused by its size, as its message explains."""
-
-
-def _decoded(file: Path | io.BytesIO, name: str, notes: list[str]) -> Image.Image:
-    try:
-        with Image.open(file) as picture:
-            return _upright(picture, notes)
-    except TooManyPixelsError:
-        raise
-    except UNREADABLE as error:
-        # Pillow names the object in memory where it cannot tell what a file is.
-        why = "it is none that Pillow knows" if "cannot identify" in str(error) else str(error)
+def _one(model: Reads, given: object, convert: list[str]) -> Image.Image:
+    """Return one image in whatever form it is given, upright and in colour."""
+    item, *more = itertools.islice(picture_samples(model, given, convert).items, 2)
+    if more or isinstance(item, PixelValues):
         raise ValueError(
-            f"An image must be in a file Pillow can read, but of {name}: {why}. Save it as PNG or "
-            "JPEG."
-        ) from error
-
-
-def _upright(picture: Image.Image, notes: list[str]) -> Image.Image:
-    if picture.width * picture.height > LARGEST:
-        raise TooManyPixelsError(
-            f"An image must have at most {LARGEST} pixels, got {picture.width}×{picture.height}. "
-            "Scale it down first."
+            f"One image must be given at a time, not normalised, got {described(given)}. Pass one."
         )
-    if getattr(picture, "n_frames", 1) > 1:
-        notes.append("first frame taken")
-    turned = ImageOps.exif_transpose(picture)
-    if turned.size != picture.size:
-        notes.append("turned upright")
-    turned.load()
-    return turned
-
-
-def _from_array(array: NDArray[Any], notes: list[str]) -> Image.Image:
-    shape = array.shape
-    while array.ndim > 3 and len(array) == 1:
-        array = array[0]
-    channels = (1, 3, 4)
-    if array.ndim == 3 and array.shape[0] in channels:
-        # Channels first, as torch has them, also where the image is three pixels wide.
-        array = np.moveaxis(array, 0, -1)
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[-1] > 4):
-        raise ValueError(
-            "An image must have shape (3, H, W), (H, W, 3) or (H, W), and there must be one at a "
-            f"time; got {shape}."
-        )
-    return Image.fromarray(np.ascontiguousarray(_bytes_of(array, notes)))
-
-
-def _bytes_of(array: NDArray[Any], notes: list[str]) -> NDArray[np.uint8]:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        notes.append("black and white to bytes")
-        return array.astype(np.uint8) * np.uint8(255)
-    low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError("An image must be finite, and this one holds NaN or infinity.")
-    if np.issubdtype(array.dtype, np.floating):
-        if low < -1e-3 or high > 1 + 1e-3:
-            raise ValueError(
-                f"An image of floats must lie in [0, 1], got values from {low:.4g} to {high:.4g}. "
-                "Divide by 255."
-            )
-        return np.round(np.clip(array, 0, 1) * 255).astype(np.uint8)
-    if low < 0 or high > 255:
-        raise ValueError(
-            f"An image of whole numbers must lie in 0 … 255, got {low:.0f} to {high:.0f}."
-        )
-    return array.astype(np.uint8)
-
-
-_MODES = {
-    "1": "black and white",
-    "L": "grey levels",
-    "LA": "grey levels on black",
-    "P": "palette",
-    "RGBA": "transparent parts on black",
-    "CMYK": "CMYK",
-    "I;16": "16-bit grey levels",
-    "I": "32-bit grey levels",
-    "F": "float grey levels",
-}
-
-
-def _as_rgb(picture: Image.Image, notes: list[str]) -> Image.Image:
-    if picture.mode == "RGB":
-        return picture
-    clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
-    notes.append(f"{_MODES.get(picture.mode, picture.mode)} to RGB")
-    if clear:
-        layer = picture.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, (0, 0, 0, 255))
-        return Image.alpha_composite(ground, layer).convert("RGB")
-    return _in_bytes(picture).convert("RGB")
-
-
-def rgb_of(picture: Image.Image) -> Image.Image:
-    """Return an image in red, green and blue, transparent parts on black."""
-    return _as_rgb(picture, []).copy()
+    return rgb_of(_opened(item, convert), convert)
 
 
 def fit_size(picture: Image.Image, target: tuple[int, int], notes: list[str]) -> Image.Image:

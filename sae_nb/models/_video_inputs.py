@@ -134,7 +134,7 @@ def opened_video(given: str | Path | bytes | Image.Image | Sequence[Image.Image]
         return _moving(io.BytesIO(given), "the file")
     if isinstance(given, Image.Image):
         return _frames_of(given)
-    return Film(_stacked([rgb_of(one) for one in given]))
+    return Film(_stacked([rgb_of(one, []) for one in given]))
 
 
 def _in_order(folder: Path) -> list[Path]:
@@ -150,7 +150,7 @@ def _in_order(folder: Path) -> list[Path]:
 def _image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as opened:
-            return rgb_of(opened)
+            return rgb_of(opened, [])
     except UNREADABLE as error:
         raise ValueError(
             f"{path.name} must be an image Pillow can read, but {error}. Leave it out."
@@ -179,7 +179,7 @@ def _frames_of(moving: Image.Image) -> Film:
         )
     frames, durations = [], []
     for frame in ImageSequence.Iterator(moving):
-        frames.append(rgb_of(frame))
+        frames.append(rgb_of(frame, []))
         durations.append(frame.info.get("duration") or 0)  # milliseconds
     spent = sum(durations)
     return Film(_stacked(frames), 1000 * len(frames) / spent if spent else None)

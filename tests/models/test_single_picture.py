@@ -26,6 +26,8 @@ COLOURS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
         torch.from_numpy(np.moveaxis(COLOURS, -1, 0).copy()).float() / 255,
         Image.fromarray(COLOURS),
         COLOURS.astype(np.int64),
+        [COLOURS],
+        {"image": COLOURS},
     ],
 )
 def test_what_fits_is_taken_as_it_is(vit: Any, given: Any) -> None:
@@ -55,6 +57,21 @@ def test_other_modes_become_rgb_and_say_so(
     picture, notes = fit_picture(vit, given)
     assert picture[:, 5, 5].tolist() == list(colour)
     assert any(note in said for said in notes)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([COLOURS, COLOURS], "One image must be given at a time"),
+        ({"pixel_values": torch.zeros(1, 3, 32, 32)}, "not normalised"),
+        (torch.zeros(2, 3, 32, 32), r"one at a time; got \(2, 3, 32, 32\)"),
+        (COLOURS / 100, "Divide bytes by 255"),
+        (Image.new("1", (8_000, 8_000)), "8000×8000 pixels are more than 40000000"),
+    ],
+)
+def test_what_is_no_single_picture_is_refused(vit: Any, given: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fit_picture(vit, given)
 
 
 def test_proportions_are_kept_by_cropping_the_middle(vit: Any) -> None:
