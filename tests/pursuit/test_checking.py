@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sae_nb.pursuit import _checking as checking, matching_pursuit, orthogonal_matching_pursuit
+from sae_nb.pursuit._problem import Problem
 
 D = torch.nn.functional.normalize(torch.ones(6, 4) + torch.eye(6, 4), dim=1)
 X = torch.ones(3, 4)
@@ -156,3 +157,48 @@ def test_leading_axes_are_kept(pursuit: Any, backend: str) -> None:
     flat = pursuit(x.reshape(6, 4).contiguous(), D.T.contiguous().T, 2, backend=backend)
     assert torch.equal(codes.to_dense().reshape(6, 6), flat.to_dense())
     assert pursuit(x[0, 0], D, 2, backend=backend).shape == (6,)
+
+
+def test_rows_stop_at_the_larger_of_two_limits() -> None:
+    """Norms 5 and 1: a residual of ½, or of a fifth of the row; rounding is eight units of the last place."""
+    x = torch.tensor([[3.0, 4.0], [0.6, 0.8]])
+
+    def problem(x: torch.Tensor, **given: Any) -> Problem:
+        return Problem(x=x, dictionary=torch.eye(2), k=2, algorithm="matching_pursuit", **given)
+
+    for given, limits, watches in (
+        ({}, [-1, -1], False),
+        ({"tolerance": 0.5}, [0.25, 0.25], True),
+        ({"tolerance": 0.0}, [0, 0], True),
+        ({"relative_tolerance": 0.2}, [1, 0.04], True),
+        ({"tolerance": 0.5, "relative_tolerance": 0.2}, [1, 0.25], True),
+        ({"trace": True}, [-1, -1], True),
+    ):
+        one = problem(x, **given)
+        assert one.limits().tolist() == pytest.approx(limits)
+        assert one.watches == watches
+    assert (problem(x).threshold, problem(x.double()).threshold) == (1e-6, 1e-12)
+    assert problem(x).floors().tolist() == pytest.approx([8 * 2**-23 * 5, 8 * 2**-23])
+    assert (problem(x).rounds, problem(x.double()).rounds) == (True, False)
+
+
+def test_codes_at_a_step_are_those_so_far() -> None:
+    """3 + 4 + 0 along the axes: the largest first, then nothing more; an amount of an atom taken twice is added."""
+    x = torch.tensor([[3.0, -4.0, 0.0], [0.0, 0.0, 0.0]])
+    _, trace = matching_pursuit(x, torch.eye(3), 3, nonnegative=False, trace=True)
+    found = [trace.codes_at(step).to_dense().tolist() for step in range(4)]
+    nothing = [0, 0, 0]
+    assert found == [
+        [nothing, nothing], [[0, -4, 0], nothing], [[3, -4, 0], nothing], [[3, -4, 0], nothing],
+    ]  # fmt: skip
+    assert trace.residual_norms.tolist() == [[5, 3, 0, 0], [0, 0, 0, 0]]
+    assert (trace.n_steps.tolist(), trace.atoms[0].tolist()) == ([2, 0], [1, 0, -1])
+    with pytest.raises(ValueError, match="between 0 and 3, got 4"):
+        trace.codes_at(4)
+    slanted, x = torch.tensor([[1.0, 0, 0], [0.6, 0.8, 0], [0, 0, 1]]), torch.tensor([[1.0, 1, 0]])
+    codes, twice = matching_pursuit(x, slanted, 3, trace=True)
+    # ⟨x, d⟩ = 1, 1.4; then 1 − 1.4 · .6 = .16 of the first, which leaves −.096 of the second.
+    assert twice.atoms.tolist() == [[1, 0, -1]]
+    assert codes.to_dense().tolist() == [pytest.approx([0.16, 1.4, 0])]
+    signed = matching_pursuit(x, slanted, 3, nonnegative=False)
+    assert signed.to_dense().tolist() == [pytest.approx([0.16, 1.4 - 0.096, 0])]

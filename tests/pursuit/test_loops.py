@@ -201,6 +201,26 @@ def test_whole_pursuits_by_plain_loops(
         assert torch.allclose(found.to_dense(), expected.to_dense(), atol=1e-9)
 
 
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("strategy", ["gram", "direct"])
+def test_where_many_atoms_are_alike_the_first_is_taken(
+    strategy: Any, nonnegative: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four copies of each of three atoms, a block each, of which two at most are compared one by one."""
+    plan = Plan(strategy, 2, 12 * (strategy == "gram"), {}, seconds=0.0)
+    monkeypatch.setattr(pursuits, "make_plan", lambda *_: plan)
+    monkeypatch.setattr(loops, "BLOCK", 4)
+    monkeypatch.setattr(loops, "MOST", 2)
+    atoms = draw_dictionary(3, 5)
+    shares = torch.tensor([[1.0, 3, 0.7], [2, 0.5, 1], [0.3, 1, 2]]).double()
+    alone = matching_pursuit(shares @ atoms, atoms, 3, nonnegative=nonnegative, backend="reference")
+    few = matching_pursuit(
+        shares @ atoms, atoms.repeat_interleave(4, dim=0), 3, nonnegative=nonnegative, backend="cpu"
+    )
+    assert torch.allclose(few.to_dense()[:, [0, 4, 8]], alone.to_dense(), atol=1e-9)
+    assert few.l0.tolist() == alone.l0.tolist()
+
+
 @pytest.mark.parametrize("n", [1, 64, 150])
 def test_a_matrix_is_mirrored_at_its_diagonal(n: int) -> None:
     whole = numbers(n, n)
