@@ -7,8 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from sae_nb.pursuit import _checking as checking, matching_pursuit, orthogonal_matching_pursuit
+from sae_nb.pursuit import (
+    _checking as checking,
+    _pursuits as pursuits,
+    explain_plan,
+    matching_pursuit,
+    orthogonal_matching_pursuit,
+)
 from sae_nb.pursuit._problem import Problem
+from tests.left_out import numbers_left_out
 
 D = torch.nn.functional.normalize(torch.ones(6, 4) + torch.eye(6, 4), dim=1)
 X = torch.ones(3, 4)
@@ -202,3 +209,8 @@ def test_codes_at_a_step_are_those_so_far() -> None:
     assert codes.to_dense().tolist() == [pytest.approx([0.16, 1.4, 0])]
     signed = matching_pursuit(x, slanted, 3, nonnegative=False)
     assert signed.to_dense().tolist() == [pytest.approx([0.16, 1.4 - 0.096, 0])]
+
+
+def test_correlations_are_refreshed_after_32_steps_unless_asked_otherwise() -> None:
+    for call in (matching_pursuit, explain_plan, Problem, pursuits._run):
+        assert numbers_left_out(call)["refresh_every"] == 32
