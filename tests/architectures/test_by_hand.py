@@ -27,7 +27,7 @@ from sae_nb.architectures import (
 )
 from sae_nb.architectures._describing import measured_words
 from sae_nb.architectures._jump_relu import jump, step
-from sae_nb.architectures._matryoshka import default_groups
+from sae_nb.architectures._matryoshka import default_groups, drawn_on
 from sae_nb.architectures._recipe import InputScaling, TrainingDefaults, ramp
 from sae_nb.architectures._revival import (
     IN_PURSUITS,
@@ -510,6 +510,20 @@ def test_a_prefix_is_decoded_alone() -> None:
     assert torch.equal(sae.decode_prefix(codes, 2), sae.decode(codes))
     with pytest.raises(ValueError, match="at most 2"):
         sae.decode_prefix(codes, 3)
+
+
+def test_short_prefixes_are_drawn_by_the_inverse_root() -> None:
+    """P(prefix ≥ m) ∝ 1 / √m: of prefixes below 4, 1 / √1 − 1 / √2 and so on over 1 − 1 / √4, on either device."""
+    cut = np.arange(1, 5) ** -0.5
+    expected = (cut[:-1] - cut[1:]) / (cut[0] - cut[-1])
+    sae = sn.Matryoshka(2, 4, 1, groups=(4,), random_prefixes=2).train()
+    torch.manual_seed(0)
+    for draw in (lambda: drawn_on(torch.device("cpu"), 4, 1).tolist(), sae._drawn_widths):
+        drawn = [tuple(draw()) for _ in range(500)]
+        assert {last for _, last in drawn} == {4}
+        found = np.bincount([first for first, _ in drawn], minlength=4)[1:] / 500
+        np.testing.assert_allclose(found, expected, atol=0.08)
+    assert drawn_on(torch.device("cpu"), 10, 9).tolist() == [*range(1, 11)]
 
 
 def test_dictionaries_of_several_models_begin_at_the_parts_of_atoms() -> None:
