@@ -229,7 +229,7 @@ def test_ends_of_an_effect_have_their_signs() -> None:
 @pytest.mark.parametrize(("n_outputs", "told"), [(1, 1), (3, 1), (7, 3), (16, 8), (40, 8)])
 def test_a_lens_tells_at_most_one_half_raised_and_one_lowered(n_outputs: int, told: int) -> None:
     lens: Any = SimpleNamespace(
-        kind="logit", stream=None, blocks=[2], names=lambda ids: {i: f"t{i}" for i in ids},
+        kind="logit", blocks=[2], layer_of=lambda place: int(place[-1]), names=lambda ids: {i: f"t{i}" for i in ids},
         effects=lambda direction, layer: layer * direction, score_in_words="score of {}".format,
     )  # fmt: skip
     direction = torch.arange(float(n_outputs))[None]
