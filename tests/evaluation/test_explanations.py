@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -287,3 +288,14 @@ def test_names_are_judged_on_the_firings_that_a_second_code_keeps(texts) -> None
     assert not any(fires[window.rows].any() for window in silent)
     with pytest.raises(ValueError, match="codes"):
         score_explanations(sae, acts, codes=codes, second=second, atoms=[0])
+
+
+def test_windows_of_other_kinds_are_unit_vectors_of_their_middle_rows() -> None:
+    """Less the mean (1, 1) of all: (3, 4) and (0, −2) in their directions; a row that is the mean is none."""
+    x = torch.tensor([[4.0, 5.0], [1.0, -1.0], [1.0, 1.0], [-2.0, -1.0]])
+    acts = Activations(x, sample=torch.arange(4), position=torch.zeros(4, dtype=torch.long))
+    trials: Any = SimpleNamespace(acts=acts, facts=SimpleNamespace(kind="rows"))
+    windows: Any = [SimpleNamespace(centre=i) for i in (0, 2, 1)]
+    found = ExplanationTrials._vectors(trials, windows)
+    np.testing.assert_allclose(found, [[0.6, 0.8], [0, 0], [0, -1]], atol=1e-6)
+    assert ExplanationTrials._vectors(trials, []).shape == (0, 1)

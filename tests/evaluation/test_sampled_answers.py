@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,3 +96,26 @@ def test_texts_whose_logits_would_fill_memory_are_cut(
     assert any("40 of the texts were cut after 6 tokens" in said for said in report.cautions)
     costs = sn.evaluation.token_costs(gpt, judged[0], judged[1])
     assert costs.position.max() == 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds", "ends"),
+    [
+        (None, 5.0, [False, True]),
+        (5, None, [False, True]),
+        (5, 9.0, [False, True]),
+        (4, 5.0, [True, True]),
+    ],
+)
+def test_answers_end_after_so_many_rows_or_seconds(
+    rows: int | None, seconds: float | None, ends: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of two texts and four rows, and of one text and one row, at 4.5 and 5 seconds."""
+    sampling = _sampling.Sampling(rows=rows, seconds=seconds)
+    sampling._began = 100.0
+    found = []
+    for now, n, scored in ((104.5, 2, 4), (105.0, 1, 1)):
+        monkeypatch.setattr(_sampling.time, "perf_counter", lambda now=now: now)
+        found.append(sampling.enough(SimpleNamespace(n=n), scored, lambda: (0.0, 0.0)))  # type: ignore[arg-type]
+    assert found == ends
+    assert (sampling.used, sampling.reason) == (3, "as asked")

@@ -70,6 +70,18 @@ def test_hoyers_sparsity_of_three_rows_by_hand():
     assert np.isnan(alone[1]).all()
 
 
+def test_means_are_over_all_rows_and_hoyers_over_those_in_use():
+    """Of four rows one is silent; the control has two rows of one atom each."""
+    z = torch.tensor([[1.0, -1, 0, 0], [0, 2, 0, 0], [0, 0, 0, 0], [3, 0, 3, 0]])
+    sums, control = SparsitySums(4, 2), SparsitySums(4, 2)
+    sums.update(SparseCodes.from_dense(z), np.array([0, 1, 0, 1]))
+    control.update(SparseCodes.from_dense(torch.eye(4)[:2] * 5), np.array([0, 1]))
+    rows = sparsity_rows(sums, control, Resampling(0))
+    means = {"l0": (5 / 4, 1), "l1": (10 / 4, 5), "hoyer": ((2 * (2 - 2**0.5) + 1) / 3, 1)}
+    for name, (value, floor) in means.items():
+        assert (rows[name].value, rows[name].control) == pytest.approx((value, floor))
+
+
 def test_a_ratio_is_of_sums_and_resampled_with_them():
     above, below = np.array([1.0, 2, 6]), np.array([2.0, 2, 2])
     found = Resampling(200).ratio("agreement", above, below)
