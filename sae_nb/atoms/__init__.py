@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from sae_nb.atoms._atom import (
-        AtomSummary as AtomSummary,
-        Crops as Crops,
-        crop_patch as crop_patch,
-    )
+    from sae_nb.atoms._atom import crop_patch as crop_patch
     from sae_nb.atoms._captions import NO_NAME as NO_NAME, says_much as says_much
     from sae_nb.atoms._catalogue import AtomCatalogue as AtomCatalogue
     from sae_nb.atoms._concordance import concordance as concordance
@@ -21,7 +17,7 @@ if TYPE_CHECKING:
         measure_atom as measure_atom,
     )
     from sae_nb.atoms._evidence import LabelEvidence as LabelEvidence
-    from sae_nb.atoms._examples import Band as Band, Example as Example, examples_of as examples_of
+    from sae_nb.atoms._examples import examples_of as examples_of
     from sae_nb.atoms._labels import Labels as Labels
     from sae_nb.atoms._names import AtomCard as AtomCard, AtomNames as AtomNames
     from sae_nb.atoms._pair import AtomPair as AtomPair, compare_atoms as compare_atoms
@@ -31,13 +27,19 @@ if TYPE_CHECKING:
         ask_about as ask_about,
         askable_atoms as askable_atoms,
     )
+    from sae_nb.atoms._records import (
+        AtomSummary as AtomSummary,
+        Band as Band,
+        Crops as Crops,
+        Example as Example,
+        SiteExamples as SiteExamples,
+    )
     from sae_nb.atoms._searching import (
         FoundAtoms as FoundAtoms,
         find_atoms as find_atoms,
         folded as folded,
     )
     from sae_nb.atoms._second_codes import KeptFirings as KeptFirings
-    from sae_nb.atoms._sites import SiteExamples as SiteExamples
     from sae_nb.atoms._sum_of_atoms import SumOfAtoms as SumOfAtoms, sum_of_atoms as sum_of_atoms
     from sae_nb.atoms._words import is_content_word as is_content_word
     from sae_nb.atoms.concept_map._atlas import ConceptAtlas as ConceptAtlas

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +10,11 @@ from jaxtyping import Float, Int, UInt8
 
 from sae_nb.activations._context import Context
 from sae_nb.atoms._catalogue import AtomCatalogue
-from sae_nb.atoms._effects import Effects, effects_of, written_at
-from sae_nb.atoms._examples import QUANTILES, Band, Example, build_examples, choose_rows, place_in
+from sae_nb.atoms._effects import effects_of, written_at
+from sae_nb.atoms._examples import QUANTILES, build_examples, choose_rows, place_in
 from sae_nb.atoms._firings import Histogram
-from sae_nb.atoms._sites import SiteExamples, examples_at_sites
+from sae_nb.atoms._records import AtomSummary, Band, Crops, Footprint, SiteExamples
+from sae_nb.atoms._sites import examples_at_sites
 from sae_nb.checks import Count, Seed, at_least, check_atom, checked
 
 if TYPE_CHECKING:
@@ -46,21 +46,6 @@ def strength_histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
 
 # -------------------------------------------------------------------------------------------------
 # Where in its samples an atom fires: on cls, registers and patches, or early and late in a text.
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Footprint:
-    """Positions in its sample at which an atom fires."""
-
-    places: tuple[str, ...]
-    """cls, registers, patches; or ranges of token positions."""
-
-    frequency: Float[np.ndarray, " places"]
-    """Share of the rows at each place in which the atom fires."""
-
-    rows: Int[np.ndarray, " places"]
-    patch_frequency: Float[np.ndarray, "patch_rows patch_columns"] | None = None
-    """The same for every patch; NaN where no row was captured."""
 
 
 def footprint_of(catalogue: AtomCatalogue, atom: int) -> Footprint | None:
@@ -122,20 +107,6 @@ OUTSIDE = 128
 """Grey of what lies beyond the image."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Crops:
-    """Patches of one size, as one stack, with row, strength z and place in words of each."""
-
-    pictures: UInt8[np.ndarray, "n 3 height width"]
-    """Each patch with one patch around it on every side."""
-
-    rows: Int[np.ndarray, " n"]
-    strengths: Float[np.ndarray, " n"]
-    places: tuple[str, ...]
-    n_context: int
-    """Patches around each; the whole is 2 × n_context + 1 patches wide."""
-
-
 def build_crops(
     catalogue: AtomCatalogue, atom: int, band: Band, n: int, *, seed: int = 0
 ) -> Crops | None:
@@ -195,71 +166,6 @@ def crop_patch(
 
 
 N_CROPS = 20
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class AtomSummary:
-    """Everything a panel shows about one atom."""
-
-    atom: int
-    n_atoms: int
-    n_rows: int
-    """Number of activations read; the atom fires (z ≠ 0) in `n_fired` of them."""
-
-    n_fired: int
-    frequency: float
-    mean_strength: float
-    """Mean |z| where it fires; `max_strength` is the largest."""
-
-    max_strength: float
-    p99: float
-    """99th percentile of |z| where it fires."""
-
-    histogram: Histogram
-    """Strengths where it fires, with the bands marked."""
-
-    frequencies: Histogram
-    """Frequencies of the atoms of the whole dictionary."""
-
-    band: Band
-    examples: tuple[Example, ...]
-    n_examples: int
-    page: int
-    """Rows of the band, at most one per sample: those from page × examples per page on, of
-    `n_examples` in all."""
-
-    missing: str
-    """Reason why there are no examples, if there are none."""
-
-    keeps: str = ""
-    """How many of its firings another solver keeps, next to both controls; empty if not known."""
-
-    nearest_atoms: Int[np.ndarray, " n"]
-    """Atoms with the largest cosine, this one left out; then the cosines."""
-
-    nearest_cosines: Float[np.ndarray, " n"]
-    coactive_atoms: Int[np.ndarray, " m"]
-    """Atoms that fire in the same rows more often than by chance."""
-
-    coactive_lifts: Float[np.ndarray, " m"]
-    """P(both) / (P(one) P(other)); then in how many rows both fire."""
-
-    coactive_counts: Int[np.ndarray, " m"]
-    footprint: Footprint | None
-    """Positions in its sample at which it fires; None for plain vectors."""
-
-    crops: Crops | None = None
-    """The patches of the band themselves, for images."""
-
-    logits_up: Effects = ()
-    logits_down: Effects = ()
-    """Next tokens (by a lens, also classes) that it raises and lowers most, and how much."""
-
-    logits_by: str = ""
-    """The way these were found, and how far it holds in the running model: "direct path only: …"."""
-
-    sites: tuple[SiteExamples, ...] = ()
-    """Examples of every site, where sites have some of their own."""
 
 
 @checked

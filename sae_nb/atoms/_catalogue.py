@@ -22,8 +22,7 @@ from sae_nb.codes import SparseCodes
 from sae_nb.figures.theme import format_count
 
 if TYPE_CHECKING:
-    from sae_nb.atoms._atom import AtomSummary
-    from sae_nb.atoms._examples import Band
+    from sae_nb.atoms._records import AtomSummary, Band
 
 
 # 2048 rows × 16 384 atoms of pre-codes are 128 MiB, the most an encoder may need at once.

@@ -8,7 +8,8 @@ import numpy as np
 
 from sae_nb.activations.tokens import CONTINUED
 from sae_nb.atoms._catalogue import AtomCatalogue
-from sae_nb.atoms._examples import Choice, Example, build_examples, choose_rows, one_per_sample
+from sae_nb.atoms._examples import Choice, build_examples, choose_rows, one_per_sample
+from sae_nb.atoms._records import Example
 from sae_nb.checks import Count, at_least, check_atom, checked
 from sae_nb.figures import visible_token
 

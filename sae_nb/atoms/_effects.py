@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sae_nb.activations.tokens import describe_ids
 from sae_nb.atoms._examples import choose_rows
+from sae_nb.atoms._records import Effects
 from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.lenses import measured_effects
 from sae_nb.lenses._head import direct_head
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from sae_nb.atoms._catalogue import AtomCatalogue
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
-
-Effects = tuple[tuple[str, float], ...]
 
 SPELLINGS = 4
 """Tokens read per word that is kept: as it is, capitalised, and both after a space."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 
 from sae_nb.activations._context import Context
 from sae_nb.activations.tokens import CONTINUED, IMAGE, REACH, is_special
 from sae_nb.atoms._catalogue import AtomCatalogue
+from sae_nb.atoms._records import BANDS, Band, Example
 from sae_nb.checks import one_of
 
-Band = Literal["top", "99 %", "50 %", "10 %", "random", "just below"]
-BANDS: tuple[Band, ...] = ("top", "99 %", "50 %", "10 %", "random", "just below")
 QUANTILES: dict[str, float] = {"99 %": 0.99, "50 %": 0.5, "10 %": 0.1}
 # Enough to fill many pages with different samples, few enough to sort within a click.
 MOST_CANDIDATES = 20_000
@@ -27,53 +26,6 @@ LETTERS_AROUND = 60
 WHOLE_TEXT = 60
 """Tokens shown of a text that is one row."""
 LARGEST_COORDINATES = 8
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Example:
-    """One row in which an atom fires (or nearly fires), with what surrounds it."""
-
-    DROPPED: ClassVar[str] = "○"
-    """Mark of an example that another solver does not keep."""
-
-    row: int
-    sample: int
-    """Image, text or plain row it belongs to; `position` is the place in its token sequence."""
-
-    position: int
-    strength: float
-    """z there; for a near miss, what z would be."""
-
-    place: str
-    """Sample and position in words: "image 3, patch 2,5"."""
-
-    kept: bool | None = None
-    """Whether another solver has this firing, too; None where that is not known."""
-
-    picture: UInt8[np.ndarray, "3 height width"] | None = None
-    heat: Float[np.ndarray, "rows columns"] | None = None
-    """z at every patch of the image; NaN where nothing was captured."""
-
-    prefix: tuple[tuple[str, float], ...] = ()
-    """z at cls and registers, by name."""
-
-    tokens: tuple[str, ...] = ()
-    token_strengths: Float[np.ndarray, " window"] | None = None
-    special: tuple[bool, ...] = ()
-    """Texts of the tokens around the position, as `texts_to_draw` writes them; z at each, NaN where
-    nothing was captured; whether it represents no text (class, separator, end of text)."""
-
-    numbers: tuple[int, ...] = ()
-    """Number of each in a sequence that is written letter by letter, 0 at other tokens."""
-
-    first_position: int = 0
-    clipped: tuple[bool, bool] = (False, False)
-    """Position in the sample of the first of them; whether text was left out before and after."""
-
-    coordinates: Int[np.ndarray, " m"] | None = None
-    """The largest coordinates of a plain vector; then their values."""
-
-    coordinate_values: Float[np.ndarray, " m"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import UInt8
 
-    from sae_nb.atoms._examples import Band, Example
+    from sae_nb.atoms._records import Band, Example
 
 CARD_EXAMPLES = 3
 LONGEST_WORDS = 60

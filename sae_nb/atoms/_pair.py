@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sae_nb.atoms._atom import AtomSummary, describe_atom
+from sae_nb.atoms._atom import describe_atom
 from sae_nb.atoms._catalogue import AtomCatalogue
-from sae_nb.atoms._examples import Choice, Example, build_examples, one_per_sample
+from sae_nb.atoms._examples import Choice, build_examples, one_per_sample
+from sae_nb.atoms._records import AtomSummary, Example
 from sae_nb.checks import Count, check_atom, checked
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Int
 
 from sae_nb.atoms._catalogue import AtomCatalogue
-from sae_nb.atoms._examples import TOKENS_AFTER, TOKENS_BEFORE, Choice, Example, build_examples
+from sae_nb.atoms._examples import TOKENS_AFTER, TOKENS_BEFORE, Choice, build_examples
+from sae_nb.atoms._records import Example
 from sae_nb.checks import Count, Seed, at_least, check_atom, checked
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from sae_nb.activations._sites import as_one
 from sae_nb.atoms._catalogue import AtomCatalogue, directions_of, share_explained
-from sae_nb.atoms._examples import Band, Choice, Example, build_examples, choose_rows
+from sae_nb.atoms._examples import Choice, build_examples, choose_rows
+from sae_nb.atoms._records import Band, Example, SiteExamples
 from sae_nb.codes import SparseCodes
 
 
@@ -90,31 +91,6 @@ class SiteCatalogue(AtomCatalogue):
         if found is None or found.shape[1] != len(self.whole.sites):
             return None
         return np.asarray(found[:, self.number].cpu().numpy())
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SiteExamples:
-    """Examples of an atom at one site."""
-
-    site: str
-    n_fired: int
-    frequency: float
-    """Rows in which it fires there, and their share."""
-
-    share: float | None
-    """Part of the atom that lies there, where that is measured."""
-
-    examples: tuple[Example, ...]
-    """With strengths z; z times `share` where all sites have one code."""
-
-    scaled: bool
-    """Whether strengths are multiplied by the share."""
-
-    n_examples: int
-    max_strength: float
-    """On which scale to show them: one for all sites that have one code."""
-
-    missing: str
 
 
 def examples_at_sites(

@@ -18,7 +18,8 @@ from torch import Tensor
 from sae_nb._hints import near
 from sae_nb.activations._context import Context
 from sae_nb.activations.tokens import CONTINUED, is_special, join_tokens
-from sae_nb.atoms._examples import Example, in_picture, in_text, place_in
+from sae_nb.atoms._examples import in_picture, in_text, place_in
+from sae_nb.atoms._records import Example
 from sae_nb.checks import Count, check_atom, checked, row_numbers
 from sae_nb.corpora._words import WORD, Words, most_common, words_of
 from sae_nb.files import SaeIdentity

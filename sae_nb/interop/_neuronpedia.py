@@ -13,7 +13,7 @@ import numpy as np
 
 from sae_nb.atoms import AtomCatalogue, AtomSummary
 from sae_nb.atoms._atom import describe_atom
-from sae_nb.atoms._examples import Band, Example
+from sae_nb.atoms._records import Band, Example
 from sae_nb.checks import Count, checked
 from sae_nb.checks._hook_point_names import lens_name
 from sae_nb.files._atomic import new_folder, write_bytes

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
     from sae_nb.atoms import AtomCatalogue
-    from sae_nb.atoms._examples import Band, Example
     from sae_nb.atoms._names import AtomNames
+    from sae_nb.atoms._records import Band, Example
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 
