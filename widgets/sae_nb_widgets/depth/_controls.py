@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import ipywidgets as ipw
 import traitlets as t
 
+from sae_nb_widgets.depth._state import DepthState
 from sae_nb_widgets.depth._views import STRIPS
 from sae_nb_widgets.panel._declaring import button, control, icon_button, line, wide
 from sae_nb_widgets.panel._playing import play_button
-
-if TYPE_CHECKING:
-    from sae_nb_widgets.depth._panel import DepthTrajectory
 
 SPEEDS = (1.0, 2.0, 3.0, 6.0, 12.0)
 USUAL_PUSH = 1.0
@@ -26,7 +22,7 @@ SLIDER = "24em"
 class DepthControls:
     """The controls of `panel`: those always there, and those behind "more"."""
 
-    def __init__(self, panel: DepthTrajectory) -> None:
+    def __init__(self, panel: DepthState) -> None:
         self.play = play_button(panel, "Play through the layers, or pause (space)")
         self.layer = _slider(panel, "layer", "layer", "The layer that every part shows (← →)")
         strips = {name: strip.words for name, strip in STRIPS.items() if strip.possible(panel)}
@@ -58,7 +54,7 @@ class DepthControls:
         )
 
 
-def chooser(panel: DepthTrajectory, what: str) -> ipw.Box:
+def chooser(panel: DepthState, what: str) -> ipw.Box:
     """Return the buttons and the number that choose an input."""
     return line(
         icon_button("chevron-left", f"The {what} before ([)", lambda: panel.step_picture(-1)),
@@ -67,11 +63,11 @@ def chooser(panel: DepthTrajectory, what: str) -> ipw.Box:
     )
 
 
-def _slider(panel: DepthTrajectory, trait: str, name: str, tip: str) -> ipw.IntSlider:
+def _slider(panel: DepthState, trait: str, name: str, tip: str) -> ipw.IntSlider:
     return control(panel, trait, name, tip, SLIDER, kind=ipw.IntSlider)
 
 
-def _of_paths(panel: DepthTrajectory) -> tuple[ipw.Widget, ...]:
+def _of_paths(panel: DepthState) -> tuple[ipw.Widget, ...]:
     offered = {
         name: words for name, words in COORDINATE_WORDS.items() if name != "atoms" or panel.n_atoms
     }
@@ -100,7 +96,7 @@ def _of_paths(panel: DepthTrajectory) -> tuple[ipw.Widget, ...]:
     )
 
 
-def _of_phases(panel: DepthTrajectory) -> tuple[ipw.Widget, ...]:
+def _of_phases(panel: DepthState) -> tuple[ipw.Widget, ...]:
     tip = "How blocks are compared: a boundary only the raw cosine sees is one of the mean state"
     return (
         _slider(panel, "k", "phases", "How many phases the blocks are cut into"),
@@ -108,7 +104,7 @@ def _of_phases(panel: DepthTrajectory) -> tuple[ipw.Widget, ...]:
     )
 
 
-def _push_size(panel: DepthTrajectory) -> ipw.FloatSlider:
+def _push_size(panel: DepthState) -> ipw.FloatSlider:
     slider = ipw.FloatSlider(
         value=panel.perturb_size,
         min=0,
@@ -130,7 +126,7 @@ def _push_size(panel: DepthTrajectory) -> ipw.FloatSlider:
     return slider
 
 
-def _atoms(panel: DepthTrajectory) -> ipw.Text:
+def _atoms(panel: DepthState) -> ipw.Text:
     field = ipw.Text(
         description="atoms",
         tooltip="Atoms to follow over depth, by number, separated by commas",

@@ -12,15 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.dynamics import (
-    AtomDepths,
-    DepthPaths,
-    DepthSummary,
-    SelfCorrection,
-    States,
-    depth_inputs,
-    token_kinds_of,
-)
+from sae_nb.dynamics import DepthPaths, SelfCorrection, depth_inputs, token_kinds_of
 from sae_nb.figures.theme import format_count
 from sae_nb.sessions import names_of
 from sae_nb_widgets.components._base import lay_out
@@ -28,10 +20,9 @@ from sae_nb_widgets.components._depth_strips import DepthStrips
 from sae_nb_widgets.depth._controls import SIMILARITY_WORDS, DepthControls, chooser
 from sae_nb_widgets.depth._detail import DepthInputView
 from sae_nb_widgets.depth._figure import DepthFigure, draw_paths, figure_height
-from sae_nb_widgets.depth._paths import drawn_paths, path_text
+from sae_nb_widgets.depth._paths import DepthLayout, drawn_paths, path_text
 from sae_nb_widgets.depth._runs import (
     SMALL,
-    DepthLayout,
     DepthRuns,
     Measured,
     blocks_text,
@@ -41,10 +32,9 @@ from sae_nb_widgets.depth._runs import (
     layer_text,
     loops_of,
 )
+from sae_nb_widgets.depth._state import DepthState
 from sae_nb_widgets.depth._views import STRIPS, THIS, answer_of, charts_of, noun
-from sae_nb_widgets.panel._atoms import HasAtoms
-from sae_nb_widgets.panel._declaring import LARGEST_SEED, Number, Whole, Wholes, reacts
-from sae_nb_widgets.panel._playing import PlayingPanel
+from sae_nb_widgets.panel._declaring import reacts
 
 if TYPE_CHECKING:
     from plotly.callbacks import Points
@@ -55,13 +45,12 @@ if TYPE_CHECKING:
 
 FIRST_PUSH_AT = 3
 """Part of the depth after which a push begins, one in so many: most of the network is then to come."""
-LARGEST_PUSH = 2.0
 STRIP_HEIGHTS, SMALL_STRIP = {1: 110, 2: 76}, 46
 """Pixels of one chart, by how many there are."""
 
 
 @checked
-class DepthTrajectory(HasAtoms, PlayingPanel):
+class DepthTrajectory(DepthState):
     """How does the model change an input, layer by layer?
 
     Paths of token states towards where they end, over a strip that measures one thing from layer to
@@ -137,39 +126,7 @@ class DepthTrajectory(HasAtoms, PlayingPanel):
         "speed",
     )
 
-    layer = Whole(
-        0,
-        0,
-        lambda panel: panel.n_layers,
-        help="The layer that every part shows: 0 embeddings, l after block l.",
-    )
-    picture = Whole(0, 0, lambda panel: panel.n_inputs - 1, help="Which input is looked at.")
-    token = Whole(0, 0, lambda panel: panel.n_tokens - 1, help="Which of its tokens.")
     strip = t.Enum(tuple(STRIPS), "progress", help="What is measured from layer to layer.")
-    k = Whole(3, 1, lambda panel: panel.most_phases, help="How many phases are shown.")
-    similarity = t.Enum(
-        DepthSummary.SIMILARITIES, default_value="raw", help="How blocks are compared."
-    )
-    coordinates = t.Enum(DepthPaths.COORDINATES, default_value="pca", help="Axes of the paths.")
-    dimensions = t.Enum((2, 3), default_value=2, help="Axes drawn.")
-    show = t.Enum(
-        ("pictures", "tokens"),
-        default_value="pictures",
-        help="This token of many inputs, or all of one.",
-    )
-    trails = t.Enum(
-        ("few", "all"), default_value="few", help="Whose way through the layers is drawn."
-    )
-    color_by = t.Enum(
-        ("class", "token type", "phase"), default_value="class", help="What colours of paths mean."
-    )
-    perturb_layer = Whole(0, 0, lambda panel: panel.n_layers, help="Layer whose states are pushed.")
-    perturb_size = Number(
-        0.0, 0, LARGEST_PUSH, help="Length of the push, in lengths of the state; 0 for none."
-    )
-    perturb_seed = Whole(0, 0, LARGEST_SEED, help="Which random direction.")
-    atoms = Wholes(help="Atoms whose energy is followed over depth.")
-    speed = Number(3.0, 0.1, 50, help="Layers per second while it plays.")
 
     def __init__(
         self,
@@ -189,13 +146,6 @@ class DepthTrajectory(HasAtoms, PlayingPanel):
         self.n_inputs, self.n_atoms = len(self._inputs), 0 if sae is None else sae.n_atoms
         # Known once the model has run.
         self.n_tokens = 1_000_000 if states is None else int(states.shape[2])
-        # Nothing draws before these are known (`ready`).
-        self.summary: DepthSummary = None  # type: ignore[assignment]
-        self.states: States = None  # type: ignore[assignment]
-        self.depths: AtomDepths = None  # type: ignore[assignment]
-        self.paths: DepthPaths = None  # type: ignore[assignment]
-        self.pushed: SelfCorrection | None = None
-        self.rolled: Float[Tensor, "layers tokens d"] | None = None
         self.runs = DepthRuns(model, self._inputs, self.labels, sae, raptor)
         self.layout_of_paths = DepthLayout(self, self._take_paths)
         super().__init__()
@@ -211,54 +161,11 @@ class DepthTrajectory(HasAtoms, PlayingPanel):
         if not self.has_classes:
             self.color_by, self.show = "token type", "tokens"
 
-    @property
-    def most_phases(self) -> int:
-        """Largest k: phases of at least two blocks, six at most."""
-        if self.summary is not None:
-            return self.summary.most_phases
-        return max(min(self.n_layers // 2, 6), 1)
-
-    @property
-    def has_classes(self) -> bool:
-        """Whether inputs have labels."""
-        return self.labels is not None
-
-    def class_of(self, picture: int) -> str:
-        """Return the name of an input's class; empty without labels."""
-        summary = self.summary
-        if summary is None or summary.classes is None:
-            return ""
-        return summary.class_names[summary.classes[picture]]
-
-    @t.validate("atoms")
-    def _atoms_exist(self, proposal: t.Bunch) -> list[int]:
-        atoms = list(dict.fromkeys(int(atom) for atom in proposal["value"]))
-        wrong = [atom for atom in atoms if not 0 <= atom < self.n_atoms]
-        if wrong:
-            raise t.TraitError(
-                f"`atoms` must be between 0 and {self.n_atoms - 1}, got {wrong[0]}."
-                if self.n_atoms
-                else "`atoms` needs an SAE. Pass sae= to the panel."
-            )
-        return atoms
-
     @t.validate("strip")
     def _strip_can_be(self, proposal: t.Bunch) -> object:
         strip = STRIPS[proposal["value"]]
         if not strip.possible(self):
             raise t.TraitError(f"`strip` {proposal['value']} needs {strip.needs}.")
-        return proposal["value"]
-
-    @t.validate("coordinates")
-    def _coordinates_can_be(self, proposal: t.Bunch) -> object:
-        if proposal["value"] == "atoms" and not self.n_atoms:
-            raise t.TraitError("`coordinates` of atoms need an SAE. Pass sae= to the panel.")
-        return proposal["value"]
-
-    @t.validate("color_by")
-    def _colours_can_be(self, proposal: t.Bunch) -> object:
-        if proposal["value"] == "class" and not self.has_classes:
-            raise t.TraitError("`color_by` class needs labels. Pass labels= to the panel.")
         return proposal["value"]
 
     # --- building ---------------------------------------------------------------------------------
@@ -341,18 +248,6 @@ class DepthTrajectory(HasAtoms, PlayingPanel):
         self._draw_paths()
 
     # --- drawing ----------------------------------------------------------------------------------
-
-    @property
-    def ready(self) -> bool:
-        """Whether the model has run."""
-        return self.summary is not None
-
-    @property
-    def cuts(self) -> tuple[int, ...]:
-        """Layers at which phases begin and end."""
-        if self.summary is None:
-            return (0, self.n_layers)
-        return self.summary.phases[self.similarity][self.k].cuts
 
     @reacts("layer", doing="drawing the layer")
     def _draw_layer(self) -> None:
@@ -451,7 +346,7 @@ class DepthTrajectory(HasAtoms, PlayingPanel):
     def _draw_strips(self) -> None:
         if self.summary is None:
             return
-        charts, shows_phases = charts_of(self), self.strip in ("phases", "all")
+        charts, shows_phases = charts_of(self, self.strip), self.strip in ("phases", "all")
         self.strips.height = STRIP_HEIGHTS.get(len(charts), SMALL_STRIP)
         if shows_phases or self.color_by == "phase":
             self.strips.show(charts, cuts=self.cuts)
@@ -459,7 +354,7 @@ class DepthTrajectory(HasAtoms, PlayingPanel):
             ends, name = loops_of(self.model)
             self.strips.show(charts, cuts=ends, bands=name)
         self.strips.cursor = self.layer
-        said, numbers = answer_of(self)
+        said, numbers = answer_of(self, self.strip)
         axes = ", ".join(axis for axis in self.paths.axes if "(" in axis) if self.paths else ""
         self.conclude(said, f"{numbers}; axes: {axes}" if axes else numbers)
 
@@ -488,16 +383,6 @@ class DepthTrajectory(HasAtoms, PlayingPanel):
             Number of steps.
         """
         self.layer = min(max(self.layer + by, 0), self.n_layers)
-
-    def step_picture(self, by: int) -> None:
-        """Go to another input; after the last comes the first.
-
-        Parameters
-        ----------
-        by
-            Number of steps.
-        """
-        self.picture = (self.picture + by) % self.n_inputs
 
     # --- the player -------------------------------------------------------------------------------
 

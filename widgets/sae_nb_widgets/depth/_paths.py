@@ -1,23 +1,22 @@
-"""The drawn paths: which there are, their colours and names, and their overlays."""
+"""The paths: which there are, where they lie, their colours and names, and their overlays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.dynamics import DepthPaths
+from sae_nb.dynamics import ChosenPaths, DepthPaths, choose_paths
+from sae_nb.geometry import UmapProcess, start_umap
 from sae_nb_widgets.depth._controls import COORDINATE_WORDS
 from sae_nb_widgets.depth._figure import KIND_COLOURS, PHASE_COLOURS, DrawnPaths
+from sae_nb_widgets.depth._runs import SMALL
+from sae_nb_widgets.depth._state import DepthState
 from sae_nb_widgets.depth._traces import MOST_GROUPS, style_of
 from sae_nb_widgets.depth._views import noun
-
-if TYPE_CHECKING:
-    from sae_nb_widgets.depth._panel import DepthTrajectory
 
 MOST_WORDS = 32
 """Dots that have their word next to them; more words hide each other. Ours."""
@@ -27,7 +26,74 @@ Flat = Callable[[np.ndarray], np.ndarray]
 """Turns three coordinates into those that are drawn."""
 
 
-def drawn_paths(panel: DepthTrajectory, dimensions: int) -> DrawnPaths:
+class DepthLayout:
+    """Lays out the paths of a panel; where that takes a UMAP, PCA is shown until it is there."""
+
+    def __init__(self, panel: DepthState, done: Callable[[DepthPaths], None]) -> None:
+        self._panel, self._done = panel, done
+        self.process: UmapProcess | None = None
+
+    def request(self) -> None:
+        """Lay out what the traits of the panel ask for; what was asked before is dropped."""
+        panel, asked = self._panel, self._panel.coordinates
+        chosen = choose_paths(
+            panel.states,
+            show=panel.show,
+            picture=panel.picture,
+            token=panel.token,
+            classes=panel.summary.classes,
+        )
+        self.end()
+        process = None
+        if asked == "umap":
+            process = self.process = start_umap(chosen.directions)
+        waiting = process is not None and not process.done
+        atoms, sae, depths = tuple(panel.atoms), panel.sae, panel.depths
+        scale = 1.0 if depths is None else float(depths.scale[depths.home])
+
+        def work() -> DepthPaths:
+            if waiting or process is None:
+                shown = "pca" if waiting else asked
+                return chosen.lay_out(shown, sae=sae, atoms=atoms, scale=scale)
+            return chosen.lay_out(asked, xy=process.wait())
+
+        def take(paths: DepthPaths) -> None:
+            self._done(paths)
+            # Only now: a layout that is there at once must not be replaced by PCA.
+            if waiting and process is not None:
+                self._wait_for(process, chosen)
+
+        if chosen.fitted.numel() < SMALL and asked != "atoms":
+            with panel.guarded("laying out paths"):
+                take(work())
+        else:
+            panel.run_async(work, take, doing="laying out paths", channel="paths")
+
+    def _wait_for(self, process: UmapProcess, chosen: ChosenPaths) -> None:
+        def work() -> DepthPaths | None:
+            try:
+                return chosen.lay_out("umap", xy=process.wait())
+            except RuntimeError:
+                if process is self.process:
+                    raise
+                return None  # another layout was asked for meanwhile, and this one ended
+
+        def take(paths: DepthPaths | None) -> None:
+            wanted = process is self.process and self._panel.coordinates == "umap"
+            if paths is not None and wanted:
+                self._done(paths)
+
+        doing = "UMAP of the paths (PCA meanwhile)"
+        self._panel.run_async(work, take, doing=doing, channel="umap")
+
+    def end(self) -> None:
+        """Stop a UMAP that is no longer needed."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.close()
+
+
+def drawn_paths(panel: DepthState, dimensions: int) -> DrawnPaths:
     """Return paths of a panel with their colours and overlays."""
     paths: DepthPaths = panel.paths
     groups, names, colours, symbols = _groups(panel)
@@ -66,7 +132,7 @@ def few_paths(ends: Float[np.ndarray, "paths axes"], own: int) -> Bool[np.ndarra
     return np.isin(np.arange(len(ends)), chosen)
 
 
-def path_text(panel: DepthTrajectory, picture: int, token: int) -> str:
+def path_text(panel: DepthState, picture: int, token: int) -> str:
     """Name a path: its input, the input's class, its token."""
     known = panel.class_of(picture)
     return " · ".join(
@@ -74,7 +140,7 @@ def path_text(panel: DepthTrajectory, picture: int, token: int) -> str:
     )
 
 
-def _title(panel: DepthTrajectory) -> str:
+def _title(panel: DepthState) -> str:
     paths, whose = panel.paths, f"{panel.view.crowd()} of {noun(panel)} {panel.picture}"
     if panel.show == "pictures":
         whose = f"{len(paths.points)} {noun(panel)}s · {panel.view.name(panel.token)}"
@@ -82,7 +148,7 @@ def _title(panel: DepthTrajectory) -> str:
 
 
 def _words(
-    panel: DepthTrajectory,
+    panel: DepthState,
     groups: np.ndarray,
     names: tuple[str, ...],
     others: Bool[np.ndarray, " paths"],
@@ -115,7 +181,7 @@ def _each_once(
 
 
 def _groups(
-    panel: DepthTrajectory,
+    panel: DepthState,
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Colour of every stretch of every path, and what colours are called."""
     paths, summary = panel.paths, panel.summary

@@ -4,7 +4,7 @@ depth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -16,26 +16,24 @@ from torch import Tensor
 from sae_nb.checks import check_data
 from sae_nb.dynamics import (
     AtomDepths,
-    ChosenPaths,
     DepthInputs,
-    DepthPaths,
     DepthSummary,
     SelfCorrection,
     States,
     atom_depths,
     capture_states,
     check_states,
-    choose_paths,
     self_correction,
     summarise_depth,
 )
-from sae_nb.geometry import UmapProcess, start_umap
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
-    from sae_nb_widgets.depth._panel import DepthTrajectory
+
+SMALL = 16_000_000
+"""Numbers up to which work is waited for: a tenth of a second or two."""
 
 
 # -------------------------------------------------------------------------------------------------
@@ -197,78 +195,3 @@ class DepthRuns:
         embeddings = states[picture : picture + 1, 0].float().to(weights.device)
         with torch.no_grad():
             return torch.as_tensor(self.raptor.roll_out(embeddings))[0].float().cpu()
-
-
-# -------------------------------------------------------------------------------------------------
-# Where paths lie.
-
-
-SMALL = 16_000_000
-"""Numbers up to which work is waited for: a tenth of a second or two."""
-
-
-class DepthLayout:
-    """Lays out the paths of a panel; where that takes a UMAP, PCA is shown until it is there."""
-
-    def __init__(self, panel: DepthTrajectory, done: Callable[[DepthPaths], None]) -> None:
-        self._panel, self._done = panel, done
-        self.process: UmapProcess | None = None
-
-    def request(self) -> None:
-        """Lay out what the traits of the panel ask for; what was asked before is dropped."""
-        panel, asked = self._panel, self._panel.coordinates
-        chosen = choose_paths(
-            panel.states,
-            show=panel.show,
-            picture=panel.picture,
-            token=panel.token,
-            classes=panel.summary.classes,
-        )
-        self.end()
-        process = None
-        if asked == "umap":
-            process = self.process = start_umap(chosen.directions)
-        waiting = process is not None and not process.done
-        atoms, sae, depths = tuple(panel.atoms), panel.sae, panel.depths
-        scale = 1.0 if depths is None else float(depths.scale[depths.home])
-
-        def work() -> DepthPaths:
-            if waiting or process is None:
-                shown = "pca" if waiting else asked
-                return chosen.lay_out(shown, sae=sae, atoms=atoms, scale=scale)
-            return chosen.lay_out(asked, xy=process.wait())
-
-        def take(paths: DepthPaths) -> None:
-            self._done(paths)
-            # Only now: a layout that is there at once must not be replaced by PCA.
-            if waiting and process is not None:
-                self._wait_for(process, chosen)
-
-        if chosen.fitted.numel() < SMALL and asked != "atoms":
-            with panel.guarded("laying out paths"):
-                take(work())
-        else:
-            panel.run_async(work, take, doing="laying out paths", channel="paths")
-
-    def _wait_for(self, process: UmapProcess, chosen: ChosenPaths) -> None:
-        def work() -> DepthPaths | None:
-            try:
-                return chosen.lay_out("umap", xy=process.wait())
-            except RuntimeError:
-                if process is self.process:
-                    raise
-                return None  # another layout was asked for meanwhile, and this one ended
-
-        def take(paths: DepthPaths | None) -> None:
-            wanted = process is self.process and self._panel.coordinates == "umap"
-            if paths is not None and wanted:
-                self._done(paths)
-
-        doing = "UMAP of the paths (PCA meanwhile)"
-        self._panel.run_async(work, take, doing=doing, channel="umap")
-
-    def end(self) -> None:
-        """Stop a UMAP that is no longer needed."""
-        process, self.process = self.process, None
-        if process is not None:
-            process.close()

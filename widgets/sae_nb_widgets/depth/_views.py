@@ -17,10 +17,10 @@ from sae_nb.figures import theme
 from sae_nb.figures.theme import format_number
 from sae_nb_widgets.components._curves import Chart, Line
 from sae_nb_widgets.depth._figure import KIND_COLOURS
+from sae_nb_widgets.depth._state import DepthState
 
 if TYPE_CHECKING:
     from sae_nb.dynamics import ClassBasins, SelfCorrection
-    from sae_nb_widgets.depth._panel import DepthTrajectory
 
 THIS, CONTROL = "this one", "control"
 SETTLED, HALF = 0.9, 0.5
@@ -56,29 +56,29 @@ class Strip:
     """Advice on what to pass if it is not possible."""
 
 
-def charts_of(panel: DepthTrajectory) -> list[Chart]:
+def charts_of(panel: DepthState, strip: str) -> list[Chart]:
     """Return the chosen strip, and under it the effect of a perturbation, if there is one."""
     pushed = [] if panel.pushed is None else [_push_chart(panel.pushed, panel.token)]
-    return [*STRIPS[panel.strip].charts(panel), *pushed]
+    return [*STRIPS[strip].charts(panel), *pushed]
 
 
-def answer_of(panel: DepthTrajectory) -> tuple[str, str]:
+def answer_of(panel: DepthState, strip: str) -> tuple[str, str]:
     """Return the answer of the view on screen: about a perturbation, if there is one."""
     if panel.pushed is not None:
         return _fading(panel.pushed, panel.token)
-    return STRIPS[panel.strip].answer(panel)
+    return STRIPS[strip].answer(panel)
 
 
 # --- words ----------------------------------------------------------------------------------------
 
 
-def noun(panel: DepthTrajectory) -> str:
+def noun(panel: DepthState) -> str:
     """Return the noun for an input."""
     modality = panel.model.modality
     return "input" if modality.is_plain else str(modality.sample)
 
 
-def subject(panel: DepthTrajectory) -> str:
+def subject(panel: DepthState) -> str:
     """Return the followed token, as the beginning of a sentence."""
     place = panel.view.place(panel.picture, panel.token)
     if panel.model.modality.is_text:
@@ -97,7 +97,7 @@ def _degrees(radians: float) -> str:
     return f"{format_number(float(np.rad2deg(radians)), digits=2)}°"
 
 
-def _after(panel: DepthTrajectory, layer: int) -> str:
+def _after(panel: DepthState, layer: int) -> str:
     if not layer:
         return "in the embedding"
     structure = panel.model.structure
@@ -114,7 +114,7 @@ def _from_then_on(values: Along, least: float) -> int:
 # --- how near the final state, and how far each block turns it -------------------------------------
 
 
-def _progress(panel: DepthTrajectory) -> list[Chart]:
+def _progress(panel: DepthState) -> list[Chart]:
     lines = _lines(panel, "convergence", 100.0)
     others, title = _like_others(panel), "similarity to its final state"
     if others is not None:
@@ -125,7 +125,7 @@ def _progress(panel: DepthTrajectory) -> list[Chart]:
     return [_chart(title, lines, low=low, high=100.0, unit="%")]
 
 
-def _progress_answer(panel: DepthTrajectory) -> tuple[str, str]:
+def _progress_answer(panel: DepthState) -> tuple[str, str]:
     paths, last = panel.summary.trajectories, panel.n_layers
     own = paths.convergence[panel.picture, :, panel.token].numpy()
     half, settled = _from_then_on(own, HALF), _from_then_on(own, SETTLED)
@@ -153,7 +153,7 @@ def _progress_answer(panel: DepthTrajectory) -> tuple[str, str]:
     )
 
 
-def _like_others(panel: DepthTrajectory) -> Along | None:
+def _like_others(panel: DepthState) -> Along | None:
     """Mean cosine with the last states of the same token in other inputs; None where there are none."""
     if panel.n_inputs < 2:
         return None
@@ -165,11 +165,11 @@ def _like_others(panel: DepthTrajectory) -> Along | None:
     return np.asarray((others / (len(last) - 1)).numpy(), np.float64)
 
 
-def _turns(panel: DepthTrajectory) -> list[Chart]:
+def _turns(panel: DepthState) -> list[Chart]:
     return [_chart("turn by each block", _lines(panel, "speed", 180 / np.pi), unit="°")]
 
 
-def _turns_answer(panel: DepthTrajectory) -> tuple[str, str]:
+def _turns_answer(panel: DepthState) -> tuple[str, str]:
     paths = panel.summary.trajectories
     own = paths.speed[panel.picture, :, panel.token].numpy()
     mean = paths.mean("speed", paths.token_kinds[panel.token]).numpy()
@@ -184,7 +184,7 @@ def _turns_answer(panel: DepthTrajectory) -> tuple[str, str]:
 # --- how alike tokens are, and how many directions blocks use --------------------------------------
 
 
-def _alike(panel: DepthTrajectory) -> list[Chart]:
+def _alike(panel: DepthState) -> list[Chart]:
     paths = panel.summary.trajectories
     lines = [
         Line(values=100 * paths.coherence[panel.picture].numpy(), name=THIS),
@@ -195,7 +195,7 @@ def _alike(panel: DepthTrajectory) -> list[Chart]:
     return [_chart(title, lines, high=100.0, unit="%")]
 
 
-def _alike_answer(panel: DepthTrajectory) -> tuple[str, str]:
+def _alike_answer(panel: DepthState) -> tuple[str, str]:
     paths = panel.summary.trajectories
     own = paths.coherence[panel.picture].tolist()
     return (
@@ -205,11 +205,11 @@ def _alike_answer(panel: DepthTrajectory) -> tuple[str, str]:
     )
 
 
-def _crowd(panel: DepthTrajectory) -> str:
+def _crowd(panel: DepthState) -> str:
     return "patches" if "patch" in panel.summary.trajectories.kinds else "tokens"
 
 
-def _ranks(panel: DepthTrajectory) -> list[Chart]:
+def _ranks(panel: DepthState) -> list[Chart]:
     rank = panel.summary.trajectories.update_rank
     lines = [
         Line(values=_at_layers(panel, rank.effective), name="effective rank"),
@@ -218,7 +218,7 @@ def _ranks(panel: DepthTrajectory) -> list[Chart]:
     return [_chart("directions in which a block changes tokens", lines)]
 
 
-def _ranks_answer(panel: DepthTrajectory) -> tuple[str, str]:
+def _ranks_answer(panel: DepthState) -> tuple[str, str]:
     rank = panel.summary.trajectories.update_rank
     effective = rank.effective.numpy()
     most, least = int(effective.argmax()), int(effective.argmin())
@@ -234,7 +234,7 @@ def _ranks_answer(panel: DepthTrajectory) -> tuple[str, str]:
 # --- classes, phases, atoms ------------------------------------------------------------------------
 
 
-def _classes(panel: DepthTrajectory) -> list[Chart]:
+def _classes(panel: DepthState) -> list[Chart]:
     basins = cast("ClassBasins", panel.summary.trajectories.basins)  # inputs have classes
     lines = [Line(values=100 * basins.gap, name="labels"), _control(100 * basins.floor)]
     low = min(0.0, float(100 * basins.gap.min()))
@@ -242,7 +242,7 @@ def _classes(panel: DepthTrajectory) -> list[Chart]:
     return [_chart(title, lines, low=low, unit="%")]
 
 
-def _classes_answer(panel: DepthTrajectory) -> tuple[str, str]:
+def _classes_answer(panel: DepthState) -> tuple[str, str]:
     basins = cast("ClassBasins", panel.summary.trajectories.basins)  # inputs have classes
     end, half = float(basins.gap[-1]), _from_then_on(basins.gap, float(basins.gap[-1]) / 2)
     return (
@@ -254,7 +254,7 @@ def _classes_answer(panel: DepthTrajectory) -> tuple[str, str]:
     )
 
 
-def _phases_answer(panel: DepthTrajectory) -> tuple[str, str]:
+def _phases_answer(panel: DepthState) -> tuple[str, str]:
     phases = panel.summary.phases[panel.similarity][panel.k]
     numbers = f"contrast {format_number(phases.contrast)} (0: a smooth drift)"
     if panel.k == 1:
@@ -277,7 +277,7 @@ def _phases_answer(panel: DepthTrajectory) -> tuple[str, str]:
     )
 
 
-def _atoms(panel: DepthTrajectory) -> list[Chart]:
+def _atoms(panel: DepthState) -> list[Chart]:
     return [
         _chart(
             f"{panel.names.name(atom)}: energy, of its peak",
@@ -290,7 +290,7 @@ def _atoms(panel: DepthTrajectory) -> list[Chart]:
     ]
 
 
-def _atoms_answer(panel: DepthTrajectory) -> tuple[str, str]:
+def _atoms_answer(panel: DepthState) -> tuple[str, str]:
     shares = _shares(panel)
     if not shares:
         return "No atom is followed. Choose some in the field “atoms”.", ""
@@ -303,7 +303,7 @@ def _atoms_answer(panel: DepthTrajectory) -> tuple[str, str]:
     )
 
 
-def _shares(panel: DepthTrajectory) -> list[tuple[int, Along]]:
+def _shares(panel: DepthState) -> list[tuple[int, Along]]:
     """Energy of the atoms followed, as shares of their peaks."""
     energy = panel.depths.energy
     return [(a, energy[a] / max(float(energy[a].max()), 1e-12)) for a in panel.atoms[:MOST_ATOMS]]
@@ -312,7 +312,7 @@ def _shares(panel: DepthTrajectory) -> list[tuple[int, Along]]:
 # --- what is drawn over the path -------------------------------------------------------------------
 
 
-def _raptor(panel: DepthTrajectory) -> list[Chart]:
+def _raptor(panel: DepthState) -> list[Chart]:
     if panel.rolled is None:
         return []
     line = Line(
@@ -324,7 +324,7 @@ def _raptor(panel: DepthTrajectory) -> list[Chart]:
     return [_chart("angle between Raptor's state and the model's", [line], unit="°")]
 
 
-def _raptor_answer(panel: DepthTrajectory) -> tuple[str, str]:
+def _raptor_answer(panel: DepthState) -> tuple[str, str]:
     if panel.rolled is None:
         return "", ""
     angles = _raptor_angles(panel, panel.rolled)
@@ -336,7 +336,7 @@ def _raptor_answer(panel: DepthTrajectory) -> tuple[str, str]:
     )
 
 
-def _raptor_angles(panel: DepthTrajectory, rolled: Tensor) -> Along:
+def _raptor_angles(panel: DepthState, rolled: Tensor) -> Along:
     own = panel.states[panel.picture, :, panel.token].float()
     u, v = directions_of(rolled[:, panel.token]), directions_of(own)
     angles = 2 * torch.atan2((u - v).norm(dim=-1), (u + v).norm(dim=-1))
@@ -370,7 +370,7 @@ def _fading(pushed: SelfCorrection, token: int) -> tuple[str, str]:
 
 
 def _lines(
-    panel: DepthTrajectory, quantity: Literal["convergence", "speed", "norms"], scale: float
+    panel: DepthState, quantity: Literal["convergence", "speed", "norms"], scale: float
 ) -> list[Line]:
     """The token and its mean over inputs; kinds in the colours of the paths where those mean kinds."""
     paths = panel.summary.trajectories
@@ -386,7 +386,7 @@ def _lines(
     return [*lines, _mean(panel, scale * _at_layers(panel, mean))]
 
 
-def _mean(panel: DepthTrajectory, values: Along) -> Line:
+def _mean(panel: DepthState, values: Along) -> Line:
     name = f"mean of {panel.n_inputs} {noun(panel)}s"
     return Line(values=values, name=name, colour=theme.NEUTRAL)
 
@@ -395,7 +395,7 @@ def _control(values: Along) -> Line:
     return Line(values=values, name=CONTROL, colour=theme.CONTROL, dashed=True)
 
 
-def _at_layers(panel: DepthTrajectory, values: Tensor) -> Along:
+def _at_layers(panel: DepthState, values: Tensor) -> Along:
     """Put what blocks do at the layer they put out."""
     array = values.numpy().astype(np.float64)
     return array if len(array) == panel.n_layers + 1 else np.concatenate([[np.nan], array])
@@ -423,7 +423,7 @@ def _inside(words: str) -> str:
 # --- the menu -------------------------------------------------------------------------------------
 
 
-def _everything(panel: DepthTrajectory) -> list[Chart]:
+def _everything(panel: DepthState) -> list[Chart]:
     found = [s for name, s in STRIPS.items() if name not in ("phases", "all") and s.possible(panel)]
     return [chart for strip in found for chart in strip.charts(panel)]
 
