@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
@@ -9,23 +11,18 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.atoms import AtomSummary, Band
+from sae_nb.atoms import AtomSummary, Band, Labels
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
-from sae_nb_widgets.components._base import HTML, Box, ToggleButton
-from sae_nb_widgets.panel._declaring import control, line, show, site_menu, small_button
-from sae_nb_widgets.panel._examples import marks_in_words
+from sae_nb.sessions import Annotations
+from sae_nb_widgets.atom._words import BAND_NAMES
+from sae_nb_widgets.components._base import HTML, Box, ToggleButton, VBox, layout_of
+from sae_nb_widgets.panel._declaring import button, control, line, show, site_menu, small_button
+from sae_nb_widgets.panel._examples import card_title, marks_in_words
+from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:
     from sae_nb_widgets.atom._panel import AtomBrowser
 
-BAND_NAMES: dict[Band, str] = {
-    "top": "strongest",
-    "99 %": "strong",
-    "50 %": "typical",
-    "10 %": "weak",
-    "random": "random",
-    "just below": "just missed",
-}
 BAND_TIPS: dict[Band, str] = {
     "top": "The strongest firings",
     "99 %": "Firings near the 99th percentile of its strengths",
@@ -56,9 +53,9 @@ class BandButtons:
             band: ToggleButton(description=BAND_NAMES[band], tooltip=BAND_TIPS[band])
             for band in FIRST_BANDS
         }
-        for band, button in self._buttons.items():
-            button.add_class("sae-nb-small")
-            button.observe(lambda _, band=band: self._pressed(band), "value")
+        for band, pressed in self._buttons.items():
+            pressed.add_class("sae-nb-small")
+            pressed.observe(lambda _, band=band: self._pressed(band), "value")
         if missing:
             almost = self._buttons["just below"]
             almost.disabled, almost.tooltip = True, missing
@@ -72,8 +69,8 @@ class BandButtons:
         self._follow()
 
     def _follow(self, _: t.Bunch | None = None) -> None:
-        for band, button in self._buttons.items():
-            button.value = band == self._panel.band
+        for band, pressed in self._buttons.items():
+            pressed.value = band == self._panel.band
 
 
 class AtomControls:
@@ -167,3 +164,109 @@ def strengths_shown(record: AtomSummary, strengths: Float[np.ndarray, " uses"]) 
     inside = int(((size >= low) & (size <= high)).sum())
     share = format_percent(inside / max(len(size), 1), of=f"{format_count(len(size))} firings")
     return f"examples shown: strength {format_number(low)} to {format_number(high)}, {share}"
+
+
+# -------------------------------------------------------------------------------------------------
+# Label and note of the atom a panel shows: on disk before the panel says "saved".
+
+
+OWN = "Your name for it"
+IN_MEMORY = "Not saved: it ends with the notebook."
+
+
+class AtomNotes:
+    """The label and the note of a panel's atom, kept in `labels`.
+
+    Two panels on one file show each other's words as soon as they are saved.
+    """
+
+    def __init__(self, panel: AtomBrowser, labels: Labels) -> None:
+        self._panel, self._labels = panel, labels
+        self._reading, self._atom = False, -1
+        self.saved_line = HTML()
+        self.label = self._field("label", "your name for it")
+        self.note = self._field("note", "anything else")
+        self.star = small_button("☆", "", self._press_star)
+        tip = "Write them to a file, here and now; panels opened in this folder show them again"
+        self.keep = button(
+            f"Keep labels in ./{Annotations.FOLDER}", tip, self._press_keep
+        ).add_class("sae-nb-primary")
+        self.widget = VBox(
+            [HTML(card_title(OWN)), self.label, self.note, self.saved_line, self.keep],
+            layout=layout_of(overflow="hidden"),
+        ).add_class("sae-nb-block")
+        self.widget.add_class(LIVE_ONLY)  # fields are not exported, and a title alone says nothing
+        panel.observe(self._words_changed, ["label", "note"])
+
+    def _field(self, name: str, hint: str) -> ipw.Text:
+        tip = f"The {name} of this atom; kept when you press Enter or leave the field"
+        style = {"description_width": "3em"}
+        return control(self._panel, name, name, tip, placeholder=hint, style=style)
+
+    def show(self, atom: int) -> None:
+        """Fill the fields with what is written about an atom."""
+        self._atom = atom
+        if isinstance(self._labels, Annotations):
+            with self._panel.guarded("reading labels"):
+                self._labels.look()
+        with self._from_book():
+            self._panel.label = self._labels.label(atom)
+            self._panel.note = self._labels.note(atom)
+        self._draw_star()
+        self._say_saved()
+
+    @contextmanager
+    def _from_book(self) -> Iterator[None]:
+        """Set label and note from the book without writing them back."""
+        self._reading = True
+        try:
+            yield
+        finally:
+            self._reading = False
+
+    def _words_changed(self, _: t.Bunch) -> None:
+        if self._reading or self._atom < 0:
+            return
+        self._panel.saved = False
+        with self._panel.guarded("saving the label"):
+            self._labels.write(self._atom, self._panel.label, self._panel.note)
+            self._panel.say("")
+        self._say_saved()
+
+    def _press_star(self) -> None:
+        self._panel.star(self._atom, not self._labels.is_starred(self._atom))
+
+    def _press_keep(self) -> None:
+        with self._panel.guarded("keeping the labels"):
+            self._panel.keep_labels()
+        self._say_saved()
+
+    def _draw_star(self) -> None:
+        starred = self._labels.is_starred(self._atom)
+        self.star.description = "★ kept" if starred else "☆ keep"
+        self.star.tooltip = (
+            "On the work list; press to take it off (s)"
+            if starred
+            else "Put this atom on the work list (s)"
+        )
+
+    def _say_saved(self) -> None:
+        """Say where the words are; "saved" only when the file holds exactly these."""
+        atom, book, panel = self._atom, self._labels, self._panel
+        same = (book.label(atom), book.note(atom)) == (panel.label, panel.note)
+        on_disk = isinstance(book, Annotations) and book.is_saved(atom)
+        panel.saved = same and on_disk
+        written = bool(panel.label or panel.note)
+        path = getattr(book, "path", None)
+        if panel.saved and path is not None:
+            text = f"saved ✓ {path.parent.name}/{path.name}"
+        elif not same:
+            text = "Not saved; the line below says why."
+        elif atom in book.given and not book.is_written(atom) and written:
+            text = "label found automatically"
+        elif written:
+            text = IN_MEMORY
+        else:
+            text = ""
+        show(self.keep, text == IN_MEMORY and isinstance(book, Annotations))
+        self.saved_line.value = f'<span title="{escape(path or text)}">{escape(text)}</span>'

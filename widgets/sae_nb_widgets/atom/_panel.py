@@ -20,10 +20,10 @@ from sae_nb.figures.theme import escape, format_count, format_number
 from sae_nb.pretrained import needed_examples
 from sae_nb.sessions import names_of
 from sae_nb_widgets.atom._atom_view import AtomItself, AtomsAs, DrawnExamples, drawn_as
-from sae_nb_widgets.atom._controls import BAND_NAMES, AtomControls, strengths_shown
-from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes
+from sae_nb_widgets.atom._controls import AtomControls, AtomNotes, strengths_shown
+from sae_nb_widgets.atom._detail import AtomDetail
 from sae_nb_widgets.atom._effects import Effects
-from sae_nb_widgets.atom._words import answer, headline, numbers, table
+from sae_nb_widgets.atom._words import BAND_NAMES, answer, headline, numbers, table
 from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import EVERYWHERE, Atom, Site, Whole, reacts, show

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sae_nb.atoms import AtomCatalogue, AtomEffects, AtomNames, AtomSummary
+from sae_nb.atoms import AtomCatalogue, AtomEffects, AtomNames, AtomSummary, Band
 from sae_nb.figures.theme import format_count, format_number, format_percent
-from sae_nb_widgets.atom._controls import BAND_NAMES
 from sae_nb_widgets.components._concordance import words_around
 from sae_nb_widgets.panel._examples import marked
+
+BAND_NAMES: dict[Band, str] = {
+    "top": "strongest",
+    "99 %": "strong",
+    "50 %": "typical",
+    "10 %": "weak",
+    "random": "random",
+    "just below": "just missed",
+}
 
 RARE = 0.2
 """Frequency up to which "1 of 190" is read more easily than a percentage."""

@@ -18,7 +18,7 @@ from sae_nb.files import write_bytes
 from sae_nb.pretrained import needed_examples
 from sae_nb.sessions import Session, names_of, open_session
 from sae_nb_widgets.atom._comparison import AtomComparison
-from sae_nb_widgets.atom._detail import AtomNotes
+from sae_nb_widgets.atom._controls import AtomNotes
 from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.components._chips import DOTS
 from sae_nb_widgets.components._row_table import RowTable

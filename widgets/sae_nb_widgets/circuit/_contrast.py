@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeGuard
+from collections.abc import Callable
+from typing import TypeGuard
 
 import ipywidgets as ipw
 
 from sae_nb.circuits import AttributionGraph, attribution_graph
 from sae_nb_widgets.panel._declaring import line, show, small_button
-
-if TYPE_CHECKING:
-    from sae_nb_widgets.circuit._panel import CircuitPanel
+from sae_nb_widgets.panel._panel import Panel
 
 NO_TEXT = "Explain the difference: type another text of as many tokens first."
 NOT_HERE = (
@@ -22,10 +21,17 @@ SHORT = "160px"
 
 
 class ContrastFields:
-    """A text to compare with, two answers, and a button; what it finds is a panel under `panel`."""
+    """A text to compare with `live`, two answers, and a button; what it finds, `shown` in a panel, is put
+    under `panel`.
+    """
 
-    def __init__(self, panel: CircuitPanel) -> None:
-        self._panel = panel
+    def __init__(
+        self,
+        panel: Panel,
+        live: AttributionGraph | None,
+        shown: Callable[[AttributionGraph], Panel],
+    ) -> None:
+        self._panel, self._live, self._shown = panel, live, shown
         self.text = self._field(
             "instead of", "another text of as many tokens", WIDTH, "Text to compare with"
         )
@@ -40,7 +46,7 @@ class ContrastFields:
         )
         self.row = line(self.text, self.answer, self.rather_than, ask)
         self.below = ipw.VBox()
-        show(self.row, can_contrast(panel.live))
+        show(self.row, can_contrast(live))
 
     def _field(self, description: str, placeholder: str, width: str, tip: str) -> ipw.Text:
         field = ipw.Text(
@@ -57,21 +63,20 @@ class ContrastFields:
         self.explain(self.text.value, self.answer.value, self.rather_than.value)
 
     @property
-    def panel(self) -> CircuitPanel | None:
+    def panel(self) -> Panel | None:
         """The panel below; None before a difference was asked for."""
         return next(iter(self.below.children), None)
 
     def explain(self, text: str, answer: str, rather_than: str) -> None:
         """Trace the difference off the main thread, and put its panel under the one that asked."""
-        live = self._panel.live
+        live = self._live
         if not can_contrast(live) or not text.strip():
             self._panel.say(NO_TEXT if can_contrast(live) else NOT_HERE)
             return
-        kind = type(self._panel)
 
         def done(graph: AttributionGraph) -> None:
             self.close()
-            self.below.children = (kind(graph),)
+            self.below.children = (self._shown(graph),)
 
         self._panel.run_async(
             lambda: contrasted(live, text, answer, rather_than), done,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float
@@ -15,9 +13,7 @@ from sae_nb_widgets.circuit._summary import CircuitAnswer
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.panel._declaring import control, line, show, small_button
 from sae_nb_widgets.panel._pages import COLUMNS
-
-if TYPE_CHECKING:
-    from sae_nb_widgets.circuit._panel import CircuitPanel
+from sae_nb_widgets.panel._panel import Panel
 
 AFTER = "Likeliest answers now (black tick: before; grey: after random changes)"
 STALE = "sae-nb-stale"
@@ -31,7 +27,7 @@ def band_of(drawn: Float[np.ndarray, " n"]) -> tuple[float, ...]:
 class LiveCut:
     """One change in words and three bars, and the likeliest answers after it."""
 
-    def __init__(self, panel: CircuitPanel) -> None:
+    def __init__(self, panel: Panel) -> None:
         tip = "What its strength is multiplied by in the live model: 0 takes it out, 1 leaves it, 2 doubles it"
         slider = control(panel, "strength", "strength ×", tip, 300, step=0.05)
         self.said, self.note = ipw.HTML().add_class("sae-nb-cutwords"), ipw.HTML()

@@ -209,7 +209,7 @@ class CircuitPanel(HasAtoms):
         self.chosen = ChosenNode(self.circuit, self._named, self.live is not None, self._choose)
         self.inputs, self.outputs = self.chosen.inputs, self.chosen.outputs
         self.edge_heads = EdgeHeads(self)
-        self.difference = ContrastFields(self)
+        self.difference = ContrastFields(self, self.live, type(self))
         self.controls = CircuitControls(self)
         self.picture = shaded_image(self.circuit)
         if self.picture is not None:
