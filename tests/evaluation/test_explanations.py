@@ -225,6 +225,16 @@ def test_exemplars_tell_atoms_that_live_in_the_activations(
     assert found.seconds == 2.5
 
 
+def test_exemplars_are_compared_in_directions_from_the_mean() -> None:
+    """From (10, 10) the atom fires to the right; of the rest (11, 14) lies right of it, and (9.5, 4) left."""
+    x = torch.tensor([[11.0, 10], [11, 10], [9, 10], [9, 10], [11, 14], [9.5, 4]])
+    acts = Activations(x, sample=torch.arange(6), position=torch.zeros(6, dtype=torch.long))
+    codes = SparseCodes.from_dense((x[:, :1] == 11).float())
+    trials: Any = SimpleNamespace(acts=acts, codes=codes, first=np.arange(6) < 4)
+    guesser: Any = ExplanationTrials._exemplars(trials, 0)
+    assert guesser.predicted.tolist() == [True, True, False, False, True, False]
+
+
 def test_repeated_tokens_are_known() -> None:
     context = Context(
         kind="language",

@@ -131,6 +131,29 @@ def test_the_most_moving_sample_is_the_one_that_was_spoiled(rows: torch.Tensor) 
     assert sums.most_moving("coherence") is None
 
 
+def test_sums_of_a_sample_are_those_of_its_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sae = sn.TopK(d_in=4, n_atoms=8, k=2, generator=generator).eval()
+    rows = torch.randn(7, 4, generator=generator) + 2
+    sample = torch.tensor([3, 3, 5, 5, 5, 9, 9])
+    found = sums_by_sample(sae, sn.Activations(rows, sample=sample, position=torch.arange(7)))
+    with torch.no_grad():
+        x, y, z = rows.double(), sae(rows).double(), sae.encode(rows).to_dense().double()
+    dx, dy = x - x.mean(dim=0), y - x.mean(dim=0)
+    by_row = {
+        "n": torch.ones(7), "e2": ((x - y) ** 2).sum(1), "v2": (dx**2).sum(1),
+        "x2": (x**2).sum(1), "xh2": (y**2).sum(1), "xxh": (x * y).sum(1),
+        "cos": (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1)),
+        "cosc": (dx * dy).sum(1) / (dx.norm(dim=1) * dy.norm(dim=1)),
+        "ratio": y.norm(dim=1) / x.norm(dim=1), "l0": (z != 0).sum(1), "l1": z.abs().sum(1),
+    }  # fmt: skip
+    assert found.samples.tolist() == [3, 5, 9]
+    assert found.columns.keys() == by_row.keys()
+    for name, values in by_row.items():
+        sums = [float(values[sample == s].double().sum()) for s in (3, 5, 9)]
+        np.testing.assert_allclose(found.columns[name], sums, rtol=1e-5, err_msg=name)
+
+
 def test_an_sae_that_reads_sequences_is_judged_by_whole_ones() -> None:
     """The numbers behind a row are those that `evaluate` reports: with the part the past predicts."""
     sae = sn.Temporal(d_in=8, n_atoms=16, k=2, generator=torch.Generator().manual_seed(0)).eval()
