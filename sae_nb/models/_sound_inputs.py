@@ -7,6 +7,7 @@ none, only clips of one length share a batch. A row never comes from padding.
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -177,29 +178,36 @@ def _chunks(model: Reads, items: Iterator[Any], size: int) -> Iterator[list[Any]
         yield chunk
 
 
-def sound_samples(model: Reads, inputs: Inputs) -> Samples:
-    """Return the sounds in `inputs`: arrays of one axis, with their sample rate where they bring one."""
+def sound_samples(model: Reads, inputs: Inputs, convert: list[str] | None = None) -> Samples:
+    """Return the sounds in `inputs`: arrays of one axis, with their sample rate where they bring one.
+
+    `convert`: Where notes go on what is done to one sound that does not fit; None: it is refused.
+    """
     if isinstance(inputs, bytearray | memoryview):
         inputs = bytes(inputs)
     if isinstance(inputs, str | Path | bytes):
-        return Samples(iter([_file(model, inputs)]), 1)
+        values, hertz = read_wave(inputs)
+        if convert is None and values.shape[1] != 1:
+            raise ValueError(
+                f"Sounds must be mono, got {described(inputs)} with {values.shape[1]} channels. Use their "
+                "mean."
+            )
+        return Samples(iter([_checked(model, values.squeeze(1), hertz, 0, convert)]), 1)
     if isinstance(inputs, Mapping):
-        return _mapping(model, inputs)
+        return _mapping(model, inputs, convert)
     rate = getattr(inputs, "sample_rate", None)
-    waves = getattr(inputs, "waveforms", None)
-    if isinstance(waves, Tensor | np.ndarray):
-        return _array(model, torch.as_tensor(waves), rate)
-    if isinstance(inputs, Tensor | np.ndarray):
-        if not has_numbers(inputs):
-            raise _not_sound(model, inputs)
-        return _array(model, torch.as_tensor(inputs), rate)
-    if isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], int | float):
-        values, rate = inputs
-        if not isinstance(values, Tensor | np.ndarray):
-            raise _not_sound(model, inputs)
-        return _array(model, torch.as_tensor(values), float(rate))
-    if isinstance(inputs, Sequence) and inputs and all(isinstance(x, int | float) for x in inputs):
-        return _array(model, torch.tensor(inputs, dtype=torch.float32), rate)
+    given: Any = getattr(inputs, "waveforms", inputs)
+    if convert is not None and given is not inputs and getattr(given, "shape", ())[:1] != (1,):
+        raise _several(given)
+    has_rate = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], int | float)
+    if has_rate:
+        given, rate = given[0], float(given[1])
+    if isinstance(given, Sequence) and given and all(isinstance(x, int | float) for x in given):
+        given = torch.tensor(given, dtype=torch.float32)
+    if isinstance(given, Tensor | np.ndarray) and has_numbers(given):
+        return _array(model, torch.as_tensor(given), rate, convert)
+    if has_rate or isinstance(inputs, Tensor | np.ndarray | Batch):
+        raise _not_sound(model, inputs)
     if isinstance(inputs, list | tuple):
         if not inputs:
             raise empty("clip")
@@ -207,13 +215,13 @@ def sound_samples(model: Reads, inputs: Inputs) -> Samples:
             isinstance(one, Clip | Spectrogram | Features) for one in inputs
         ):
             return Samples(iter(inputs), len(inputs))
-        return Samples.joined([sound_samples(model, one) for one in inputs])
-    if isinstance(inputs, Batch) or not is_many(inputs):
+        return Samples.joined([sound_samples(model, one, convert) for one in inputs])
+    if not is_many(inputs):
         raise _not_sound(model, inputs)
-    return chained(inputs, 2, lambda item: sound_samples(model, item), name="clip")
+    return chained(inputs, 2, lambda item: sound_samples(model, item, convert), name="clip")
 
 
-def _mapping(model: Reads, inputs: Mapping[str, Any]) -> Samples:
+def _mapping(model: Reads, inputs: Mapping[str, Any], convert: list[str] | None) -> Samples:
     for name in ("input_values", "input_features"):  # as transformers' extractors return them
         if name in inputs:
             mask = inputs.get("attention_mask")
@@ -226,7 +234,7 @@ def _mapping(model: Reads, inputs: Mapping[str, Any]) -> Samples:
     rate = inputs.get("sampling_rate", inputs.get("sample_rate"))
     if values is None:
         raise _not_sound(model, inputs)
-    return _array(model, torch.as_tensor(values), None if rate is None else float(rate))
+    return _array(model, torch.as_tensor(values), None if rate is None else float(rate), convert)
 
 
 def _has_own_features(module: nn.Module) -> bool:
@@ -268,13 +276,14 @@ def _prepared(model: Reads, values: Tensor, mask: object) -> Samples:
     return Samples(iter(clips), len(clips))
 
 
-def _array(model: Reads, values: Tensor, rate: float | None) -> Samples:
+def _array(model: Reads, values: Tensor, rate: float | None, convert: list[str] | None) -> Samples:
     folds = facts.folded_frames(model.module) is not None
     if values.ndim == 4 if folds else values.ndim == 3 and facts.reads_spectrograms(model.module):
         return _spectrograms(model, values)
-    if values.ndim == 3 and values.shape[1] == 1:  # (n, 1 channel, time), as convolutions have it
-        values = values[:, 0]
-    if values.ndim == 3 or (values.ndim == 2 and values.shape[1] <= 2 < values.shape[0]):
+    if convert is None and values.ndim == 3 and values.shape[1] == 1:
+        values = values[:, 0]  # (n, 1 channel, time), as convolutions have it
+    several = values.ndim == 3 or (values.ndim == 2 and values.shape[1] <= 2 < values.shape[0])
+    if convert is None and several:
         raise ValueError(
             f"Sounds must be mono, of shape (time,) or (n, time), got {tuple(values.shape)}, which looks "
             "like several channels. Use the mean over channels."
@@ -284,7 +293,12 @@ def _array(model: Reads, values: Tensor, rate: float | None) -> Samples:
     if values.numel() == 0:
         raise empty("clip")
     rows = values[None] if values.ndim == 1 else values
-    clips = [_checked(model, row, rate, i) for i, row in enumerate(rows)]
+    if convert is not None:  # one sound, (channels, time) or (time, channels)
+        flat = values.ndim == 2 and len(values) <= 2 < values.shape[1]
+        rows = (values.T if flat else values)[None]
+        if rows.shape[2:] > (8,):
+            raise _several(values)
+    clips = [_checked(model, row, rate, i, convert) for i, row in enumerate(rows)]
     return Samples(iter(clips), len(clips))
 
 
@@ -304,14 +318,18 @@ def _spectrograms(model: Reads, values: Tensor) -> Samples:
     return Samples(iter([Spectrogram(one) for one in values.detach().cpu()]), len(values))
 
 
-def _checked(model: Reads, values: Tensor, rate: float | None, number: int) -> Clip:
+def _checked(
+    model: Reads, values: Tensor, rate: float | None, number: int, convert: list[str] | None = None
+) -> Clip:
     wanted = sound_rate(model)
-    if rate is not None and abs(rate - wanted) > 1e-6 * wanted:
+    if convert is None and rate is not None and abs(rate - wanted) > 1e-6 * wanted:
         raise ValueError(
             f"Sounds must have {wanted:g} values per second for {model.name}, got {rate:g}. Resample them "
             f"first, such as scipy.signal.resample_poly(sound, {wanted:g}, {rate:g})."
         )
     values = values.detach().cpu()
+    if values.numel() == 0:
+        raise empty("value")
     whole = values.is_floating_point() and bool((values == values.round()).all())
     if whole and (largest := float(values.abs().max())) > 1:
         warn_caller(
@@ -325,6 +343,8 @@ def _checked(model: Reads, values: Tensor, rate: float | None, number: int) -> C
             f"Sounds must be finite, but clip {number} holds NaN or infinity at value {first}. Leave it out, "
             "or cut that part."
         )
+    if convert is not None:
+        values, rate = _fitted(model, values, rate, convert), None
     least = facts.shortest_clip(model.module)
     if len(values) < least:
         raise ValueError(
@@ -343,15 +363,6 @@ def _checked(model: Reads, values: Tensor, rate: float | None, number: int) -> C
             f"{float(values[0]):g}. Leave it out."
         )
     return Clip(values.float(), rate)
-
-
-def _file(model: Reads, path: str | Path | bytes) -> Clip:
-    values, rate = read_wave(path)
-    if values.shape[1] != 1:
-        raise ValueError(
-            f"Sounds must be mono, got {described(path)} with {values.shape[1]} channels. Use their mean."
-        )
-    return _checked(model, values[:, 0], rate, 0)
 
 
 def read_wave(given: str | Path | bytes) -> tuple[Float[Tensor, "time channels"], float]:
@@ -414,47 +425,11 @@ def fit_sound(model: Reads, given: object) -> FittedSound:
             f"A sound must be given to a model of sounds, and {model.name} reads {model.modality.reads}. "
             f"Got {described(given)}."
         )
-    values, rate = _one_sound(model, given)
-    wanted, notes = sound_rate(model), []
-    if not bool(torch.isfinite(values).all()):
-        first = int((~torch.isfinite(values)).nonzero()[0, 0])
-        raise ValueError(
-            f"A sound must be finite, got NaN or infinity at value {first}. Cut that part."
-        )
-    if values.ndim == 2:
-        if values.shape[1] > 1:
-            notes.append(f"the mean of its {values.shape[1]} channels")
-        values = values.mean(dim=1)
-    if rate is not None and abs(rate - wanted) > 1e-6 * wanted:
-        values = _resampled(values, rate, wanted)
-        notes.append(f"resampled from {rate:g} to {wanted:g} values per second")
-    values = _of_length(model, values, notes)
-    return FittedSound(_checked(model, values, None, 0).values, tuple(notes))
-
-
-def _one_sound(model: Reads, given: object) -> tuple[Float[Tensor, "..."], float | None]:
-    if isinstance(given, str | Path | bytes):
-        return read_wave(given)
-    rate: float | None = None
-    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], int | float):
-        rate, given = float(given[1]), given[0]
-    if isinstance(given, list) and given and all(isinstance(x, int | float) for x in given):
-        given = torch.tensor(given, dtype=torch.float32)
-    if not isinstance(given, Tensor | np.ndarray) or not has_numbers(given):
-        raise _not_sound(model, given)
-    values = torch.as_tensor(given).detach().cpu()
-    if values.is_complex() or values.dtype == torch.bool or values.ndim not in (1, 2):
-        raise _not_sound(model, given)
-    if values.numel() == 0:
-        raise empty("value")
-    if values.ndim == 2 and values.shape[0] <= 2 < values.shape[1]:  # (channels, time)
-        values = values.T
-    if values.ndim == 2 and values.shape[1] > 8:
-        raise ValueError(
-            f"One sound must be given at a time, of shape (time,) or (time, channels), got "
-            f"{tuple(values.shape)}. Pass one row."
-        )
-    return _as_floats(values), rate
+    notes: list[str] = []
+    sound, *more = itertools.islice(sound_samples(model, given, notes).items, 2)
+    if more or not isinstance(sound, Clip):
+        raise _several(given)
+    return FittedSound(sound.values, tuple(notes))
 
 
 def _resampled(values: Float[Tensor, " time"], rate: float, wanted: float) -> Tensor:
@@ -472,8 +447,18 @@ def _resampled(values: Float[Tensor, " time"], rate: float, wanted: float) -> Te
     return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32))
 
 
-def _of_length(model: Reads, values: Float[Tensor, " time"], notes: list[str]) -> Tensor:
+def _fitted(
+    model: Reads, values: Float[Tensor, "time ..."], given: float | None, notes: list[str]
+) -> Float[Tensor, " time"]:
+    """Return one sound at the rate and of a length that a model reads."""
     rate, exact = sound_rate(model), getattr(model.module, "clip_length", None)
+    channels = values.reshape(len(values), -1)
+    if channels.shape[1] > 1:
+        notes.append(f"the mean of its {channels.shape[1]} channels")
+    values = channels.mean(dim=1)
+    if given is not None and abs(given - rate) > 1e-6 * rate:
+        values = _resampled(values, given, rate)
+        notes.append(f"resampled from {given:g} to {rate:g} values per second")
     most = exact or facts.longest_clip(model.module) or round(LONGEST_SECONDS * rate)
     if len(values) > most:
         power = torch.nn.functional.pad(values.double().square().cumsum(0), (1, 0))
@@ -488,6 +473,13 @@ def _of_length(model: Reads, values: Float[Tensor, " time"], notes: list[str]) -
         )
         values = torch.nn.functional.pad(values, (0, missing))
     return values
+
+
+def _several(given: Inputs) -> ValueError:
+    return ValueError(
+        "One sound must be given at a time, of shape (time,) or (time, channels), got "
+        f"{described(given)}. Pass one row."
+    )
 
 
 def _not_sound(model: Reads, inputs: Inputs) -> TypeError:

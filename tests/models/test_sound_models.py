@@ -13,6 +13,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.models import LiveModel
+from sae_nb.models._sound_inputs import fit_sound
 
 LENGTHS = (400, 400, 333, 500, 61, 400, 222)  # values of seven clips
 
@@ -153,6 +154,27 @@ def test_files_and_datasets_are_read(heard: LiveModel, tmp_path: Path) -> None:
     for given in (tmp_path / "clip.wav", data, [memoryview(data)], row, [row], iter([row]), pair):
         found = sn.capture(heard, given, "resid_post.0", progress=False).x
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+def test_one_sound_in_every_form_is_made_to_fit(heard: LiveModel, tmp_path: Path) -> None:
+    """Two channels become their mean, whatever holds them; what is refused of many is said of one."""
+    values = (10_000 * torch.randn(400, 2).clamp(-3, 3)).to(torch.int16)
+    with wave.open(str(tmp_path / "clip.wav"), "wb") as file:
+        file.setparams((2, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(values.numpy().astype("<i2").tobytes())
+    wanted, row = (
+        values.double().mean(1).float() / 2**15,
+        {"array": values, "sampling_rate": 16_000},
+    )
+    for given in (tmp_path / "clip.wav", values, values.T, row, [row], (values.numpy(), 16_000)):
+        sound, notes = fit_sound(heard, given)
+        torch.testing.assert_close(sound, wanted)
+        assert notes == ("the mean of its 2 channels",)
+    for given in ([values, values], sn.data.sounds(2), values.T.repeat(5, 1)):
+        with pytest.raises(ValueError, match="One sound must be given at a time"):
+            fit_sound(heard, given)
+    with pytest.raises(ValueError, match="at least one value"):
+        fit_sound(heard, {"input_values": torch.zeros(1, 0)})
 
 
 def test_whole_numbers_in_floats_are_told(heard: LiveModel) -> None:
