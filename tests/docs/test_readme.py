@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -82,3 +84,42 @@ def test_a_link_that_leads_nowhere_is_named(tool: Tool, tmp_path: Path) -> None:
     (tmp_path / "b.html").write_text('<p id="here">')
     (tmp_path / "404.html").write_text('<a href="/nowhere.html">')
     assert tool("links").broken(tmp_path) == ["a.html: b.html#gone", "a.html: no.webp"]
+
+
+def test_counts_are_those_of_the_code() -> None:
+    """Panels that are exported, and SAEs that can be trained, are as many as the page says."""
+    import sae_nb_widgets as sw
+
+    from sae_nb.architectures import ARCHITECTURES
+
+    panels = [
+        panel
+        for name in sw.__all__
+        if isinstance(panel := getattr(sw, name), type) and issubclass(panel, sw.Panel)
+    ]
+    assert re.findall(r"(\d+) panels", README) == [str(len(panels) - 1)], "their base is none"
+    assert re.findall(r"(\d+) SAE architectures", README) == [str(len(ARCHITECTURES))]
+
+
+@pytest.mark.slow
+def test_the_first_lines_write_what_the_picture_shows(
+    smollm2: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the model that the page names, in four bits; the picture's run is kept in docs/hero.json."""
+    import sae_nb as sn
+
+    opened, load = sn.load_model(str(smollm2)), sn.load_model
+    monkeypatch.setattr(
+        sn, "load_model", lambda name: opened if name == "smollm2-135m" else load(name)
+    )
+    (first, *_) = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
+    names: dict[str, Any] = {}
+    exec(
+        compile(first.replace("sn.GenerationLens", "lens = sn.GenerationLens"), "<README>", "exec"),
+        names,
+    )
+    names["lens"].close()
+    record = json.loads((ROOT / "docs" / "hero.json").read_text(encoding="utf-8"))
+    shown = "".join(word for word, _ in record["rows"]["turned up"])
+    assert record["prompt"] == names["prompt"]
+    assert shown in capsys.readouterr().out
