@@ -241,7 +241,7 @@ print(summary)
 # %% [markdown] tags=["words"]
 # ## 8 · The same with words
 #
-# A language model: SmolLM2-135M where it was fetched, else a bundled one of four blocks that writes small stories.
+# A language model: SmolLM2-135M-Instruct, in four bits, where it was fetched, else a bundled one of four blocks that writes small stories.
 # Its SAE lies ready, with examples and names: nothing is trained here.
 
 # %% tags=["words"]

@@ -42,7 +42,7 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 #
 # **Type a beginning**: each token names the atoms that fire at it. Choose an atom and a strength, and let the model
 # continue: with more of it, without, and along three random directions of the same size. [The tour](00_tour.ipynb)
-# counts over sixteen texts. The model is SmolLM2-135M where `sae-nb get smollm2-135m` was typed in a terminal
+# counts over sixteen texts. The model is SmolLM2-135M-Instruct, in four bits, where `sae-nb get smollm2-135m` was typed in a terminal
 # (93 MB, once), else tiny-gpt, which comes with sae_nb and knows nothing but small stories; `demo.writing(name)` and
 # `demo.looking(name)` open another that was fetched and has an SAE in the package.
 
