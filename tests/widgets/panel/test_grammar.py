@@ -235,6 +235,7 @@ def test_every_public_panel_is_held_to_the_grammar() -> None:
     public = {n for n in sw.__all__ if isinstance(getattr(sw, n), type)}
     panels = {n for n in public if issubclass(getattr(sw, n), Panel)} - {"Panel"}
     assert panels == set(MAKERS)
+    assert [name for name in panels if not hasattr(sn, name)] == []
 
 
 @pytest.mark.slow
