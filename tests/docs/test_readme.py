@@ -86,6 +86,13 @@ def test_a_link_that_leads_nowhere_is_named(tool: Tool, tmp_path: Path) -> None:
     assert tool("links").broken(tmp_path) == ["a.html: b.html#gone", "a.html: no.webp"]
 
 
+def test_its_links_on_github_show_no_words_in_braces() -> None:
+    """Pages whose figures are filled in when they are built are linked where they are built."""
+    linked = re.findall(r"\((docs/[^)#]+\.md)\)", README)
+    assert linked
+    assert [page for page in linked if "{{" in (ROOT / page).read_text(encoding="utf-8")] == []
+
+
 def test_counts_are_those_of_the_code() -> None:
     """Panels that are exported, and SAEs that can be trained, are as many as the page says."""
     import sae_nb_widgets as sw
