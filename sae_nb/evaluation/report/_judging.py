@@ -58,6 +58,9 @@ def judge(measurement: Measurement) -> tuple[Verdict, str]:
     if math.isnan(measurement.value):
         return "undefined", "Not defined here: too little varies, or nothing fires."
     rivals = _rivals(measurement, definition)
+    perfect = _perfect_too(measurement, definition, rivals)
+    if perfect:
+        return "description", f"Its {perfect} is as good as perfect, too: no merit, and no fault."
     if not rivals and definition.better == "none":
         return "description", "No good or bad direction, so there is nothing to beat."
     if not rivals:
@@ -78,12 +81,16 @@ def _rivals(m: Measurement, definition: Definition) -> dict[str, float]:
         return {}
     limit = definition.better == "lower" and definition.floor.startswith(("0", "Welch", "m times"))
     known = {"control": m.control, "floor": None if limit else m.floor}
-    rivals = {k: float(v) for k, v in known.items() if v is not None and not math.isnan(v)}
+    return {k: float(v) for k, v in known.items() if v is not None and not math.isnan(v)}
+
+
+def _perfect_too(m: Measurement, definition: Definition, rivals: Mapping[str, float]) -> str:
+    """Return the rival that is at the best there is as well, so that being there tells nothing; empty if none."""
     best, near = (1.0, MARGIN) if definition.better == "one" else (definition.best, PERFECT)
-    if best is not None and abs(m.value - best) <= near:
-        # Where the trivial answer is there as well, being there is no merit and no fault.
-        rivals = {k: v for k, v in rivals.items() if abs(v - best) > MARGIN}
-    return rivals
+    if best is None or abs(m.value - best) > near:
+        return ""
+    there = (f"{k} ({_short(v)})" for k, v in rivals.items() if abs(v - best) <= MARGIN)
+    return next(there, "")
 
 
 def _not_apart(m: Measurement, definition: Definition, rival: float) -> str:

@@ -23,7 +23,7 @@ FEW_DEAD, MANY_DEAD = 0.05, 0.3
 
 @dataclass(frozen=True)
 class Asked:
-    """A plain question to a report, and the measures that answer it, the first that is there."""
+    """A plain question to a report, and the measures that answer it: the first that is there is said."""
 
     question: str
     metrics: tuple[str, ...]
@@ -82,13 +82,28 @@ def plain_verdicts(card: ReportCardSummary) -> dict[str, dict[str, PlainVerdict]
 
 
 def _verdict(card: ReportCardSummary, sae: str, asked: Asked) -> PlainVerdict:
-    found = (card.cell(metric, sae) for metric in asked.metrics)
-    cell = next((one for one in found if one is not None), None)
-    if cell is None:
+    """Return the answer of the first measure, as far as no other one of the same question denies it."""
+    found = [one for metric in asked.metrics if (one := card.cell(metric, sae)) is not None]
+    if not found:
         return PlainVerdict("–", f"Not measured. {asked.instead}".strip())
+    defined = [one for one in found if not math.isnan(one.measurement.value)]
+    if not defined:
+        return PlainVerdict("–", found[0].reason)
+    clear = [one for one in defined if one.verdict == "clear"]
+    first = _of_one(card, sae, asked, (clear or defined)[0])
+    against = next((one for one in defined if one.verdict == "not clear"), None)
+    if not clear or against is None:
+        return first
+    said = f"{first.sentence} But {metric_words(against.metric)} is no better: {_lower(against.reason)}"
+    return PlainVerdict("In part", said, "good")
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _of_one(card: ReportCardSummary, sae: str, asked: Asked, cell: ReportCell) -> PlainVerdict:
     m = cell.measurement
-    if math.isnan(m.value):
-        return PlainVerdict("–", cell.reason)
     if cell.metric == "dead_fraction":
         return _in_use(m)
     if cell.metric in SECOND.metrics:
@@ -106,7 +121,7 @@ def _judged(cell: ReportCell, sentence: str) -> PlainVerdict:
     if cell.verdict == "not clear":
         return PlainVerdict("No", f"{sentence} {cell.reason}", "bad")
     if cell.verdict != "clear":
-        return PlainVerdict("–", sentence)
+        return PlainVerdict("–", f"{sentence} {cell.reason}")
     m = cell.measurement
     best = define(m.definition).best
     rivals = [v for v in (m.floor, m.control) if v is not None]
