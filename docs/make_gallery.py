@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import html
 import io
 import re
 import sys
@@ -163,6 +164,14 @@ RUN = "https://mybinder.org/v2/gh/{slug}/main?urlpath=lab/tree/notebooks/{notebo
 NEW_TAB = ' target="_blank" rel="noopener"'
 """Who waits for Binder keeps the gallery."""
 
+SAID = re.compile(
+    r'<div class="sae-nb-(?:question"[^>]*? title="(?P<question>[^"]*)"|answer")[^>]*>(?P<said>.*?)</div>'
+)
+"""Title and answer of a page; where there is nothing to state the title is the panel's question."""
+
+MARKUP = re.compile(r"<small.*?</small>|<[^>]+>")
+"""Tags, and the words that spell out how sure a name is."""
+
 PLOT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 STYLE = """
 nav { font: 14px/1.6 system-ui, sans-serif; margin: 0 0 12px; color: var(--jp-ui-font-color2); }
@@ -246,9 +255,6 @@ class Entry:
 
     make: Callable[[], Any]
     """Builds the panel, ready to be shown."""
-
-    finding: str = ""
-    """What the card says under the title; the first page of a room has a card."""
 
     crop: str = ""
     """What of the page the card shows: a CSS selector."""
@@ -547,7 +553,8 @@ def everything_linked() -> Any:
 
 def entries() -> list[Entry]:
     """Return all pages, in the order of the index; each first page of a room has a card."""
-    more_vision = browsers(VISION, "atom-vision", "an atom for the stroke of a 7", N_VISION)
+    of_vision = "an atom of a vision model"
+    more_vision = browsers(VISION, "atom-vision", of_vision, N_VISION)
     picture, tokens, bars = ".sae-nb-grid", ".sae-nb-strip", ".sae-nb-live"
     atoms = "00_tour"
     return [
@@ -555,7 +562,6 @@ def entries() -> list[Entry]:
             "lens-vision",
             *twice("a drawn 7, explained"),
             lens_on_picture,
-            "The network reads a 7 because of atoms that lie along its stroke.",
             f".sae-nb-answer, {picture}, .sae-nb-pairrow",
             "demo",
             "main .sae-nb-main { display: grid; grid-template-columns: 104px 1fr; gap: 10px; }"
@@ -563,10 +569,8 @@ def entries() -> list[Entry]:
         ),
         Entry(
             "steering-vision",
-            *twice("a 7 turned into a 4"),
+            *twice("a 7, and one atom turned up"),
             steered_picture,
-            "One atom turned up (orange), and the network reads a 4; 19 random pushes of the same size (grey) "
-            "leave it a 7.",
             f".sae-nb-question, {bars}",
             "demo",
             ".sae-nb-question { font-size: 16px !important; white-space: nowrap; }",
@@ -574,10 +578,9 @@ def entries() -> list[Entry]:
         ),
         Entry(
             "atom-vision-digit-7",
-            "an atom for the stroke of a 7",
-            "digit 7",
+            of_vision,
+            material(VISION)[2].labels[STROKE],
             partial(browser, VISION, STROKE),
-            "The images on which one atom is most active are sevens; outlines show where it fires.",
             picture,
         ),
         *more_vision,
@@ -585,16 +588,14 @@ def entries() -> list[Entry]:
             "lens-language",
             *twice("a sentence, explained"),
             lens_on_text,
-            "Under each word the atom that it lights: “doctor” and “hospital” share one for medicine.",
             ".sae-nb-lattice",
             "demo",
             SMALL_WORDS,
         ),
         Entry(
             "steering-language",
-            *twice("a text, turned to money"),
+            *twice("a text, and one atom turned up"),
             steered_text,
-            "The same beginning with an atom for money turned up, as it is, and with a random push.",
             ".sae-nb-branches",
             "demo",
             WHOLE_TEXTS,
@@ -604,7 +605,6 @@ def entries() -> list[Entry]:
             "an atom of a language model",
             ATOM,
             lambda: browser(LANGUAGE, named(LANGUAGE, ATOM)),
-            "It is active at stars, planets and aliens, and turned up it makes the model write of them.",
             ".sae-nb-kwic",
         ),
         Entry(
@@ -617,7 +617,6 @@ def entries() -> list[Entry]:
             "report-card",
             *twice("can this SAE be trusted?"),
             judged,
-            "It rebuilds what it reads far better than a random dictionary; one atom in five never fires.",
             ".sae-nb-verdicts",
             "03_evaluation",
             THREE_ANSWERS,
@@ -626,7 +625,6 @@ def entries() -> list[Entry]:
             "corpora",
             *twice("sad stories against glad ones"),
             corpora,
-            "Atoms that differ most between the two kinds of stories, and the words at which they peak.",
             ".sae-nb-answer, .sae-nb-sides",
             atoms,
             TWO_OF_EACH,
@@ -635,7 +633,6 @@ def entries() -> list[Entry]:
             "circuit",
             *twice("an answer, followed back"),
             circuit,
-            "Neurons at “keys” carry the plural past “cabinet”; without twenty of 230 400 it is lost.",
             ".sae-nb-question, .sae-nb-answer, .sae-nb-storybars",
             atoms,
             SMALLER_TITLE,
@@ -644,7 +641,6 @@ def entries() -> list[Entry]:
             "patching",
             *twice("where the answer is decided"),
             patched,
-            "“keys” against “key”: up to block 26 what differs is read there, from 27 on at “cabinet”.",
             ".sae-nb-answer, .sae-nb-sides > :first-child .sae-nb-layers",
             "07_patching",
             THIN_ROWS,
@@ -653,7 +649,6 @@ def entries() -> list[Entry]:
             "curve",
             *twice("along a curve"),
             along_curve,
-            "A model that adds modulo 53 reads each sum along the curve; on the straight line it skips them.",
             ".sae-nb-answer, .sae-nb-rows, .sae-nb-detail table",
             "36_along_a_curve",
         ),
@@ -661,7 +656,6 @@ def entries() -> list[Entry]:
             "heads",
             *twice("which heads look where"),
             heads,
-            "Of 270 heads one looks back at the word that comes next; without it the model no longer says it.",
             ".sae-nb-question, .sae-nb-answer, .sae-nb-arcs",
             "07_patching",
             f"{SMALLER_TITLE} .sae-nb-question {{ font-size: 15px !important; }}"
@@ -671,7 +665,6 @@ def entries() -> list[Entry]:
             "layers",
             *twice("an answer, block by block"),
             layers_of_text,
-            "Block by block the model comes closer to the word with which it goes on.",
             ".sae-nb-question, .sae-nb-component:first-of-type .sae-nb-layers",
             "06_the_lens",
             LAST_WORDS,
@@ -680,7 +673,6 @@ def entries() -> list[Entry]:
             "changes",
             *twice("what a fine-tuning changed"),
             changed,
-            "After each sentence the fine-tuned model says “So it was”; before, the story just went on.",
             ".sae-nb-branches",
             "29_what_did_fine_tuning_change",
             WHOLE_TEXTS,
@@ -689,7 +681,6 @@ def entries() -> list[Entry]:
             "generation",
             *twice("a model while it writes"),
             generation,
-            "One beginning goes on three ways: with “outer space” turned up, as it is, and at random.",
             ".sae-nb-branches",
             "05_steering",
             WHOLE_TEXTS,
@@ -698,7 +689,6 @@ def entries() -> list[Entry]:
             "quiz",
             *twice("guess where it fires"),
             quiz,
-            "Four images in which an atom is active. In which of five others is it, too?",
             f".sae-nb-main .sae-nb-cardtitle, {picture}",
             atoms,
             FOUR_IN_A_ROW,
@@ -707,7 +697,6 @@ def entries() -> list[Entry]:
             "dashboard",
             *twice("everything linked"),
             everything_linked,
-            "Map, examples and steering are about the same atom, whichever of them it is chosen in.",
             ".sae-nb-panel:not(.sae-nb-lone) :is(.sae-nb-question, .sae-nb-veiled, .sae-nb-answer)",
             atoms,
             ATOM_AND_EFFECT,
@@ -716,7 +705,6 @@ def entries() -> list[Entry]:
             "map",
             *twice("a map of 512 atoms"),
             concept_map,
-            "Atoms that look alike lie together; each cluster is named by what is in it.",
             bars,
             atoms,
             WHOLE_MAP,
@@ -725,7 +713,6 @@ def entries() -> list[Entry]:
             "depth",
             *twice("an image through 12 layers"),
             depth,
-            "Images start close together and move apart, layer by layer, towards their answers.",
             bars,
             "15_block_recurrence",
             axes="x3 y3",
@@ -734,7 +721,6 @@ def entries() -> list[Entry]:
             "time",
             *twice("what a story's past predicts"),
             in_time,
-            "Blue is what earlier words predict: little of this story, and more than in shuffled order.",
             f".sae-nb-question, {tokens}, .sae-nb-detail > :nth-child(-n + 2)",
             "17_time",
             SMALLER_TITLE,
@@ -743,7 +729,6 @@ def entries() -> list[Entry]:
             "pursuit",
             *twice("atoms chosen one by one"),
             pursuit,
-            "A handwritten 5, put together step by step: each adds the atom that best fits what is left.",
             ".sae-nb-assembly",
             "11_pursuit",
             ONE_ROW_OF_STEPS,
@@ -752,7 +737,6 @@ def entries() -> list[Entry]:
             "superposition",
             *twice("five features in two neurons"),
             superposition,
-            "Features that are rare enough share neurons, as the corners of a pentagon.",
             f".sae-nb-answer, {bars}",
             "01_superposition",
             axes="x y",
@@ -761,7 +745,6 @@ def entries() -> list[Entry]:
             "training",
             *twice("an SAE while it trains"),
             trained,
-            "What it explains rises while you watch; pause it, or change the learning rate.",
             bars,
             "00_tour",
             axes="x y",
@@ -859,6 +842,19 @@ def live_atoms() -> str:
     )
 
 
+def finding(page: str) -> str:
+    """Return the title and the first answer of a page: a card has no sentence of its own.
+
+    >>> finding('<div class="sae-nb-question" title="Why?">7 becomes 4</div>')
+    '7 becomes 4.'
+    """
+    found = [(one["question"], one["said"]) for one in SAID.finditer(page)]
+    titles = [said for question, said in found[:1] if question is not None and said != question]
+    answers = [said for question, said in found if question is None][:1]
+    plain = (html.unescape(MARKUP.sub("", said)).strip() for said in (*titles, *answers))
+    return " ".join(one if one[-1] in ".!?" else f"{one}." for one in plain if one)
+
+
 def write_index(everything: list[Entry]) -> Path:
     """Write the page with a card for the first page of every room that is there."""
     cards = []
@@ -866,13 +862,14 @@ def write_index(everything: list[Entry]) -> Path:
     for room in dict.fromkeys(e.room for e in everything):
         first, *others = (e for e in everything if e.room == room)
         more = f" ({len(others)} more)" if others else ""
-        link, finding = f"{first.name}.html", escape(first.finding)
+        link = f"{first.name}.html"
+        said = escape(finding((GALLERY / link).read_text(encoding="utf-8")))
         image = f"../pictures/{first.name}"
         cards.append(
             f'<article><a href="{link}" tabindex="-1"><picture>'
             f'<source srcset="{image}-dark.webp" media="(prefers-color-scheme: dark)">'
-            f'<img src="{image}.webp" alt="{finding}" loading="lazy"></picture></a>'
-            f'<h2><a href="{link}">{escape(room)}</a></h2><p>{finding}{more}</p>'
+            f'<img src="{image}.webp" alt="{said}" loading="lazy"></picture></a>'
+            f'<h2><a href="{link}">{escape(room)}</a></h2><p>{said}{more}</p>'
             f'<a class="run" href="{run_link(first)}"{NEW_TAB}>run it</a></article>'
         )
     page = framed(

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         policy_for as policy_for,
     )
     from sae_nb.steering._summary import (
+        LEAST_CHANGE as LEAST_CHANGE,
         Steered as Steered,
         SteeringSummary as SteeringSummary,
         control_of as control_of,

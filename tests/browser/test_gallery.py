@@ -6,11 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sae_nb_widgets as sw
 from PIL import Image
 
+from sae_nb.figures.theme import escape
 from tests.browser.watched import watched
 from tests.scripts import script
 
@@ -69,6 +72,23 @@ def test_a_page_without_its_model_says_what_to_fetch(
     assert "sae-nb get smollm2-135m" in stand_in
     assert 'href="index.html"' in stand_in
     assert not maker.is_current(tmp_path / "heads.html")
+
+
+def test_a_card_says_what_its_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Title and answer of a real page, read again from it; a page that only asks has its answer on the card."""
+    maker = script(DOCS / "make_gallery.py", "make_gallery")
+    monkeypatch.setattr(maker, "GALLERY", tmp_path)
+    monkeypatch.setattr(maker, "live_atoms", lambda: "")
+    records = [SimpleNamespace(step=i, steps=9, loss=1 / i, r2=1 - 1 / i) for i in range(1, 10)]
+    panel = sw.TrainingMonitor(records)
+    page = maker.Entry("training", "a run", "a run", lambda: panel)
+    maker.write_pages([page], [page])
+    index = maker.write_index([page]).read_text(encoding="utf-8")
+    assert f"<p>{escape(panel.answer)}</p>" in index
+    assert panel.question not in index
+    text = (tmp_path / "training.html").read_text(encoding="utf-8")
+    text = text.replace(f'title="{panel.question}">{panel.question}', 'title="Why?">Stop at step 5')
+    assert maker.finding(text) == f"Stop at step 5. {panel.answer}"
 
 
 PAINTED = """() => {

@@ -85,7 +85,7 @@ def _rivals(m: Measurement, definition: Definition) -> dict[str, float]:
 
 
 def _perfect_too(m: Measurement, definition: Definition, rivals: Mapping[str, float]) -> str:
-    """Return the rival that is at the best there is as well, so that being there tells nothing; empty if none."""
+    """Return the rival that is at the best there is, too, so that being there tells nothing; empty if none."""
     best, near = (1.0, MARGIN) if definition.better == "one" else (definition.best, PERFECT)
     if best is None or abs(m.value - best) > near:
         return ""

@@ -31,7 +31,10 @@ def test_bars_are_the_record(vit: Any, lens: sw.InputLens) -> None:
     mattered = lens._bars.columns[1]
     np.testing.assert_allclose(mattered["values"], record.used.attribution[places], atol=1e-6)
     np.testing.assert_allclose(np.abs(mattered["control"]), record.used.control[places], rtol=1e-4)
-    assert mattered["hollow"] == [not beyond[atom] for atom in atoms]
+    # Filled: longer than its mark by as much as is seen.
+    seen = np.abs(mattered["values"]) > 1.05 * np.abs(mattered["control"])
+    assert mattered["hollow"] == [not (beyond[a] and s) for a, s in zip(atoms, seen, strict=True)]
+    assert any(beyond[a] and not s for a, s in zip(atoms, seen, strict=True))
     assert "×" in lens._bars.columns[0]["notes"][0]
     assert lens._detail_view.answers.labels[0] == record.answers[0][1]
     assert not lens.problem

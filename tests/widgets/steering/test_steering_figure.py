@@ -55,6 +55,23 @@ def test_random_pushes_are_a_band_with_their_median_and_what_leaves_it_is_filled
     assert data[AFTER].marker.symbol == ("circle-open", "circle", "circle")
 
 
+def test_the_legend_says_by_how_much_a_filled_dot_is_further() -> None:
+    """A dot outside the grey band by less than half a point is hollow: so small a change is none."""
+    drawn = np.full((19, 3), 0.01)
+    after = np.array([0.69, 0.4, 0.014])
+    data = steering_figure(summary(outcome="class", controls=drawn, after=after)).data
+    assert "by over 0.5 points" in data[AFTER].name
+    assert data[AFTER].x[2] > data[RANDOM].base[2] + data[RANDOM].x[2]
+    assert data[AFTER].marker.symbol == ("circle-open", "circle", "circle-open")
+
+
+def test_an_outcome_that_did_not_move_neither_rises_nor_falls() -> None:
+    """The whole answer moves, and the one asked about does not."""
+    found = summary(after=np.array([0.7, 0.1, 0.1]), kl=1.2)
+    assert outcome_words(found, about=" cat").startswith("“cat” stays at 70")
+    assert verdict_words(found, about=" cat").startswith("2 of 2 random pushes move ")
+
+
 @pytest.mark.parametrize(
     ("after", "kl", "outcome", "verdict"),
     [

@@ -299,7 +299,7 @@ def test_train_takes_the_monitor_as_a_callback() -> None:
     config = sn.TrainConfig(steps=60, batch_size=64)
     results = sn.train(saes, x, config, callbacks=panel, progress=False)
     panel.wait()
-    assert panel.status == "All 2 runs finished."
+    assert panel.status == "All 2 runs have ended."
     assert [len(result.history) for result in results] == [
         summary.n_records for summary in panel.record.values()
     ]

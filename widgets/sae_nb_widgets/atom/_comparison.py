@@ -259,7 +259,7 @@ def _answer(pair: AtomPair, names: AtomNames, word: str) -> str:
     known = [names.made(one.atom) for one in (pair.first, pair.second)]
     seen = [made.seen[0] for made in known if made is not None and made.seen]
     if len(set(seen)) == len(SIDES):
-        return f"{said}: the first fires mostly on {seen[0]}, the second on {seen[1]}."
+        return f"{said}: the first fires on {seen[0]}, the second on {seen[1]}."
     return f"{said}; below is what fires only one."
 
 

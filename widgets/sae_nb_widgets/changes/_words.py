@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,7 +51,9 @@ def answer_words(found: ModelDiff, noun: str) -> tuple[str, str, list[str]]:
         f"One direction, {which} carries {_share(best['share'])} of the change on these {noun}s, the best of "
         f"three random directions {_share(best['control'])}."
     )
-    return f"The training raised {raised} most.", " ".join([rests, *simple]), [raised.strip("“”")]
+    what = "token" if noun == "text" else "class"
+    said = f"The {what} that the training raised most is {raised}."
+    return said, " ".join([rests, *simple]), [raised.strip("“”")]
 
 
 def numbers_words(found: ModelDiff, noun: str) -> str:
@@ -64,10 +67,15 @@ def numbers_words(found: ModelDiff, noun: str) -> str:
 
 def headline_words(both: Both) -> str:
     """Return how both models go on: "“So it was” where it was “The rabbit looked”"."""
-    old, new = (" ".join("".join(way).split()[:FIRST_WORDS]) for way in (both.before, both.after))
-    if not old or not new:
+    ways = ["".join(way).split() for way in (both.before, both.after)]
+    if not all(ways):
         return ""
-    return f"“{new}”, as before" if old == new else f"Now “{new}”, before “{old}”"
+    apart = [i for i, (old, new) in enumerate(zip_longest(*ways)) if old != new]
+    if not apart:
+        return f"“{' '.join(ways[1][:FIRST_WORDS])}”, as before"
+    first = 0 if apart[0] < FIRST_WORDS else apart[0]
+    old, new = ("… " * bool(first) + " ".join(way[first : first + FIRST_WORDS]) for way in ways)
+    return f"Now “{new}”, before “{old}”"
 
 
 def top_answers(text: ChangedText, place: int) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -119,11 +120,12 @@ def bars_html(story: CircuitStory, what: str, names: NodeNames, without: bool) -
         some = f"without the {len(nodes)} {names.at(position)}"
         rows.append((some, story.without_first, False, "var(--sae-nb-blue)"))
     drawn = [story.before, story.without, story.without_first, story.random.ravel()]
-    top = float(np.concatenate(drawn).max()) or 1.0
+    top = full_bar(float(np.concatenate(drawn).max()))
     heads = "".join(
         f"<span>P(<b>{escape(plain_word(name))}</b>)</span><span></span>" for name in story.answers
     )
-    lines = [f'<div class="sae-nb-storyhead"><span></span>{heads}</div>']
+    scale = f"full bar: {format_percent(top)}"
+    lines = [f'<div class="sae-nb-storyhead"><span>{scale}</span>{heads}</div>']
     for name, values, now, colour in rows:
         cells = "".join(_bar_html(float(value) / top, float(value), colour) for value in values)
         lines.append(
@@ -136,6 +138,15 @@ def bars_html(story: CircuitStory, what: str, names: NodeNames, without: bool) -
         f'<div class="sae-nb-storybars" style="--answers: {len(story.answers)}">'
         f"{''.join(lines)}</div>"
     )
+
+
+def full_bar(largest: float) -> float:
+    """Return the probability that a full bar is: 1, a tenth, a hundredth …
+
+    >>> full_bar(0.39), full_bar(0.04), full_bar(0.0)
+    (1.0, 0.1, 1.0)
+    """
+    return min(10.0 ** math.ceil(math.log10(largest)), 1.0) if largest > 0 else 1.0
 
 
 def _bar_html(share: float, value: float, colour: str) -> str:

@@ -116,6 +116,8 @@ def overview(circuit: Circuit, summary: CircuitSummary, names: NodeNames) -> tup
     what = "Neurons" if circuit.graph.of_neurons else "Atoms"
     answer = f"“{first_answer(circuit)}”"
     (where, says), (there, _) = (_speakers(circuit, summary, names, s) for s in (1, -1))
+    if not (where or there):
+        return f"{what} push neither for {answer} nor against it.", []
     if not where:
         return f"{what} {there} push against {answer}, and none for it.", []
     raised = f", and raise {says}" if says else ""
@@ -126,13 +128,18 @@ def story_words(circuit: Circuit, story: CircuitStory) -> tuple[str, list[str]]:
     """State what the model says without the story's nodes, in one short sentence; empty before it was asked."""
     if not story.answers:
         return "", []
-    what = "neurons" if circuit.graph.of_neurons else "atoms"
+    what = "neuron" if circuit.graph.of_neurons else "atom"
+    these = f"these {story.n} {what}s" if story.n > 1 else f"this {what}"
     before, after = map(plain_word, story.says)
-    chance = "no random change does that" if story.beyond_chance else "random changes do as much"
+    none, tried = story.beyond_chance, bool(len(story.random))
     if before != after:
-        return f"Without these {story.n} {what} it says “{after}”; {chance}.", [after]
+        # What random changes make it say is not known, only how far they move the answer.
+        asked = f"“{plain_word(story.answers[0])}”"
+        chance = f"{'no random change moves' if none else 'random changes move'} {asked} as far"
+        return f"Without {these} it says “{after}”{f'; {chance}' * tried}.", [after]
+    chance = "no random change does that" if none else "random changes do as much"
     shares = (format_percent(float(p[0]), digits=2) for p in (story.before, story.without))
-    return f"Without these {story.n} {what}: {' → '.join(shares)}; {chance}.", []
+    return f"Without {these}: {' → '.join(shares)}{f'; {chance}' * tried}.", []
 
 
 def story_numbers(story: CircuitStory) -> str:
@@ -159,7 +166,8 @@ def _speakers(
     shares = (atoms.groupby("position").adds.sum() / atoms.adds.sum()).sort_values(
         ascending=False, kind="stable"
     )
-    positions = sorted(int(p) for p in shares.index[:2][shares[:2] >= MENTIONED])
+    second = shares[1:2]
+    positions = sorted(map(int, [shares.index[0], *second.index[second >= MENTIONED]]))
     here = atoms[atoms.position.isin(positions)].sort_values(
         "adds", ascending=sign < 0, kind="stable"
     )

@@ -201,7 +201,7 @@ def _inputs_title(view: str, chosen: Sequence[int], name: str) -> str:
         return f"inputs among the {view} selected"
     if len(chosen) <= 1:
         return f"inputs that activate {name} most"
-    return "inputs at which most of them fire at once"
+    return "inputs at which the largest number of them fires at once"
 
 
 def reading(shared: SharedInput, n_atoms: int) -> str:
@@ -391,7 +391,7 @@ def _headline(selection: SelectionSummary, view: str, n: int) -> str:
             f'{said}<div class="sae-nb-cardtitle">what they share</div><ul class="sae-nb-chiplist">{chips}</ul>'
             f'<p class="sae-nb-note">{SHARE_NOTE}</p>'
         )
-    named = escape(selection.name)
+    named = escape(_shared(selection))
     shared = f'<div class="sae-nb-cardtitle">what they share</div><p dir="auto">{named}</p>'
     return said + shared * bool(named)
 
@@ -442,7 +442,7 @@ def groups_sentence(record: ConceptMapSummary) -> str:
     listed = [f"{c.name} ({format_count(len(c.points))})" for c in clusters[:MOST_SAID]]
     n = len(clusters)
     said = f"{format_count(inside)} of {format_count(len(record.ids))} {record.show} lie in "
-    if n > 1 and len(clusters[0].points) > ONE_CLOUD * inside:
+    if 1 < n <= MOST_SAID and len(clusters[0].points) > ONE_CLOUD * inside:
         said += f"one cloud, but for {_and(listed[1:])}."
     else:
         groups = "one group" if n == 1 else f"{format_count(n)} groups, the largest"
@@ -471,10 +471,14 @@ def selection_answer(
                 f"{many} selected."), ""  # fmt: skip
     if n == 1:
         return f"{many} selected: {names.in_text(int(selection.atoms[0]))}.", ""
-    words = [word for word, _ in selection.words[:MOST_SAID]]
-    shared = f" fire on {_and([f'“{word}”' for word in words])}" if words else " selected"
-    if not words and selection.name:
-        shared = f" fire mostly on {selection.name.replace(' · ', ', ')}"
+    words, carry = [f"“{word}”" for word, _ in selection.words[:MOST_SAID]], _with_label(selection)
+    if words or (selection.name and not carry):
+        named = _and(words) if words else selection.name.replace(" · ", ", ")
+        said = f"{many} together fire more on {named} than other atoms do."
+    elif carry:
+        said = f"{format_count(carry)} of {many} are called {_called(selection)}."
+    else:
+        said = f"{many} selected."
     more = ""
     if alike is not None and alike[1] > 0 and alike[0] > 0:
         times = format_number(alike[0] / alike[1], digits=2)
@@ -482,7 +486,7 @@ def selection_answer(
             f"Two of them are {times} times as alike as two of {format_count(n)} atoms at random. "
         )
     if not n_rows:
-        return f"{many}{shared}.", more.strip()
+        return said, more.strip()
     here, chance = (
         format_percent(share)
         for share in (selection.n_together / n_rows, selection.together_by_chance)
@@ -491,8 +495,26 @@ def selection_answer(
     both = "Both" if n == 2 else "Two or more"
     at_once = f" At most {format_count(selection.most_together)} at once." * (n > 2)
     return (
-        f"{many}{shared}.",
+        said,
         f"{both} fire at once {where}; by chance, as often as each fires, on {chance}.{at_once} {more}".strip(),
+    )
+
+
+def _with_label(selection: SelectionSummary) -> int:
+    """Return how many of the atoms have a label that the selection is named by; 0 if it is named otherwise."""
+    named = set(selection.name.split(" · "))
+    return sum(label in named for label in selection.labels)
+
+
+def _called(selection: SelectionSummary) -> str:
+    return " or ".join(f"“{label}”" for label in selection.name.split(" · "))
+
+
+def _shared(selection: SelectionSummary) -> str:
+    """Return what the selection is named by, and of labels how many have them."""
+    carry, n = _with_label(selection), len(selection.atoms)
+    return (
+        f"{selection.name}: {format_count(carry)} of {format_count(n)}" if carry else selection.name
     )
 
 
@@ -500,7 +522,11 @@ def region_title(selection: SelectionSummary | None, view: str, n: int, region: 
     """Return the title of several atoms that share something, or are the `region`; empty for others."""
     if selection is None or view != "atoms" or n < 2:
         return ""
-    words = [f"“{word}”" for word, _ in selection.words[:2]]
+    words, carry = [f"“{word}”" for word, _ in selection.words[:2]], _with_label(selection)
+    if carry and not words and 2 * carry <= n:
+        return (
+            f"{format_count(carry)} of {format_count(n)} atoms here are called {_called(selection)}"
+        )
     if region and not words:
         return f"A region of “{region}”"
     shared = " and ".join(words) if words else selection.name.replace(" · ", ", ")

@@ -10,7 +10,7 @@ import ipywidgets as ipw
 import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from sae_nb.checks import checked
 from sae_nb.figures import current_theme, quoted_token
@@ -222,7 +222,7 @@ class CurvePanel(Panel):
             f"At {self._place(walk.places[i])} along the curve: {one}; on the chord: {other}.",
             f"along the curve {p}, on the chord {q} · untouched {' '.join(self._top(walk.before))}",
             reasons=f"The walk begins at {plain_number(round(walk.start, 1))}. Both ways end with the same "
-            "state; what the model reads on the way differs.",
+            f"state; on the way the answers differ at {_apart(walk).sum()} of {len(walk.places)} places.",
         )
 
     def _place(self, u: float) -> str:
@@ -270,5 +270,9 @@ class CurvePanel(Panel):
 
 def _telling(walk: CurveWalk) -> int:
     """Return the step to open on: where both ways are answered otherwise, and surest along the curve."""
-    apart = walk.path.argmax(axis=1) != walk.chord.argmax(axis=1)
-    return int((walk.path.max(axis=1) * apart).argmax()) or len(walk.places) // 2
+    return int((walk.path.max(axis=1) * _apart(walk)).argmax()) or len(walk.places) // 2
+
+
+def _apart(walk: CurveWalk) -> Bool[np.ndarray, " places"]:
+    """Return at which places both ways are answered otherwise."""
+    return np.asarray(walk.path.argmax(axis=1) != walk.chord.argmax(axis=1))

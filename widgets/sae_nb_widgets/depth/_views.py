@@ -129,9 +129,10 @@ def _progress_answer(panel: DepthState) -> tuple[str, str]:
     paths, last = panel.summary.trajectories, panel.n_layers
     own = paths.convergence[panel.picture, :, panel.token].numpy()
     half, settled = _from_then_on(own, HALF), _from_then_on(own, SETTLED)
+    only = "only then" if settled else "already then"
     said = (
-        f"{subject(panel)} settles {_after(panel, settled)} of {last}: only then is it {_percent(SETTLED)} "
-        "like its final state"
+        f"{subject(panel)} settles {_after(panel, settled)}{f' of {last}' * bool(settled)}: {only} is it "
+        f"{_percent(SETTLED)} like its final state"
     )
     others = _like_others(panel)
     if others is not None:
@@ -175,7 +176,7 @@ def _turns_answer(panel: DepthState) -> tuple[str, str]:
     mean = paths.mean("speed", paths.token_kinds[panel.token]).numpy()
     most = int(own.argmax())
     said = f"Block {most + 1} turns {_inside(subject(panel))} most, by {_degrees(own[most])}"
-    said += f" (mean over all: {_degrees(mean[most])}); half of the blocks by less than "
+    said += f" (mean over all: {_degrees(mean[most])}); half of the blocks by at most "
     return f"{said}{_degrees(float(np.median(own)))}.", (
         f"angle between the states before and after a block; {format_number(own[most])} rad at most"
     )
@@ -245,10 +246,11 @@ def _classes(panel: DepthState) -> list[Chart]:
 def _classes_answer(panel: DepthState) -> tuple[str, str]:
     basins = cast("ClassBasins", panel.summary.trajectories.basins)  # inputs have classes
     end, half = float(basins.gap[-1]), _from_then_on(basins.gap, float(basins.gap[-1]) / 2)
+    chance = float(basins.floor[-1])
+    then = f"; half of that is there {_after(panel, half)} of {panel.n_layers}" * (end > chance)
     return (
-        f"At the end {noun(panel)}s of one class are {round(100 * end)} points more alike than "
-        f"{noun(panel)}s of two (shuffled labels: {round(100 * float(basins.floor[-1]))}); half of that "
-        f"is there {_after(panel, half)} of {panel.n_layers}.",
+        f"At the end the likeness of {noun(panel)}s of one class is that of two {round(100 * end):+} points "
+        f"(shuffled labels: {round(100 * chance):+}){then}.".replace("-", "−"),
         f"mean cosine within a class {format_number(float(basins.within[-1]))}, between classes "
         f"{format_number(float(basins.between[-1]))}",
     )

@@ -30,7 +30,6 @@ TOLD = {
 }
 """The place that a head of each role attends to, in words."""
 
-SMALL = 0.005
 LEGEND = (
     "grid: rows are layers, the last on top, columns heads · a row of the square: where one place looks · "
     "grey: the first token, where heads rest"
@@ -72,12 +71,12 @@ def looks(seen: Answer, look: Look, position: int, source: int) -> str:
 def answer(seen: Answer, look: Look, position: int, source: int, role: str) -> tuple[str, str]:
     """Return where the attention lies, and the answer without the head next to random ones; what is bold."""
     share = float(look.pattern[position, source])
-    moved, left = look.without - seen.probability, format_percent(look.without)
-    if abs(moved) < SMALL:
+    before, left = format_percent(seen.probability), format_percent(look.without)
+    if before == left:
         effect = f"Without it {quoted(seen.name)} stays at {left}"
     else:
-        does = "falls" if moved < 0 else "rises"
-        effect = f"Without it {quoted(seen.name)} {does} from {format_percent(seen.probability)} to {left}"
+        does = "falls" if look.without < seen.probability else "rises"
+        effect = f"Without it {quoted(seen.name)} {does} from {before} to {left}"
     low, high = map(format_percent, seen.chance)
     chance = low if low == high else f"{low} to {high}"
     told = f" It is a head for {TOLD[role]}." if role else ""

@@ -241,21 +241,17 @@ def headline_words(lattice: Lattice, word: int, atom: int, names: AtomNames) -> 
 
 
 def claim_words(lattice: Lattice, names: AtomNames) -> str:
-    """Return the claim under it: how many words light an atom that has a name."""
-    named = sum(one is not None and bool(names.source(one[0])) for one in lattice.under)
-    if not lattice.n_loud:
+    """Return the claim under it: under how many of its content words an atom stands that has a name."""
+    content = sum(not word.quiet for word in lattice.words)
+    if not content:
         return "No word here carries meaning of its own."
-    if not named:
-        return "No word of this text lights an atom with a name."
-    shown = sum(one is not None for one in lattice.under)
-    if shown == 1:
-        return "Its one content word lights an atom with a name."
-    of = (
-        f"All {format_count(shown)}"
-        if named == shown
-        else f"{format_count(named)} of {format_count(shown)}"
+    named = sum(one is not None and bool(names.source(one[0])) for one in lattice.under)
+    words = f"{format_count(content)} content word{'s' * (content != 1)}"
+    if lattice.n_loud > MOST_NAMED:
+        words = f"the {MOST_NAMED} words that fire most"
+    return (
+        f"An atom with a name stands under {format_count(named) if named else 'none'} of {words}."
     )
-    return f"{of} content words light an atom with a name."
 
 
 def legend_words(lattice: Lattice) -> str:

@@ -172,10 +172,14 @@ def _differ(contrast: Contrast, names: AtomNames, listed: Sequence[int]) -> str:
     n = int(found.above_floor.sum())
     if not n:
         return "No atom differs more than chance."
-    most = [atom for atom in listed if found.above_floor[atom]][:NAMED]
+    # The list may be sorted by something else than what is said here.
+    most = sorted(
+        (atom for atom in listed if found.above_floor[atom]),
+        key=lambda atom: -abs(found.value[atom]),
+    )[:NAMED]
     named = _named(most, found.value[most].tolist(), names)
-    of_all = f", most of all {named} in mean activation" if most else ""
-    return f"{'1 atom differs' if n == 1 else f'{n} atoms differ'} more than chance{of_all}."
+    among = f", among them {named} in mean activation" if most else ""
+    return f"{'1 atom differs' if n == 1 else f'{n} atoms differ'} more than chance{among}."
 
 
 def _named(atoms: Sequence[int], values: Sequence[float], names: AtomNames) -> str:
@@ -253,7 +257,7 @@ def silent_words(summary: InputSummary, atom: int, which: str = "this input") ->
 
 def measured_words(check: SpliceCheck, summary: InputSummary) -> str:
     """State what running the model without an atom did, with the estimate."""
-    moved = "rises" if check.exact < 0 else "falls"
+    moved = "rises" if check.exact < 0 else "falls" if check.exact else "changes"
     estimate = format_number(abs(check.first_order))
     if check.exact * check.first_order < 0:
         estimate += " the other way"

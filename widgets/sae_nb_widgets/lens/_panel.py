@@ -39,8 +39,8 @@ NOT_FITTED = "not fitted: every block is read as if it were the last"
 LONGEST_HEADLINE = 52
 STALE = "sae-nb-stale"
 LEGEND = (
-    "rows: blocks, the last on top · green: the model's own next token · blue: how sure the lens is · bars: "
-    "how far it is from the model's answer (KL), mean over these tokens"
+    "rows: blocks, the last on top · green: the model's own next token · blue: how sure the lens is · last "
+    "column: how far it is from the model's answer (KL), mean over these tokens"
 )
 
 READABLE = 14
@@ -111,8 +111,8 @@ class LensPanel(HasAtoms):
     explanation = (
         "Rows are blocks, the last on top; columns are positions. A cell is the output that the lens reads "
         "there: green and bold where it is the model's own answer at that position, else blue, stronger where "
-        "it is more probable. Bars: distance to that answer (KL, nats), mean over the positions shown. The "
-        "logit lens reads states as they are, so it is shown at every block, also where no lens was fitted.",
+        "it is more probable. Last column: distance to that answer (KL, nats), mean over the positions shown. "
+        "The logit lens reads states as they are, so it is shown at every block, also where none was fitted.",
         "A lens shows what could be read out, not what the model uses: a word on the way may play no part "
         "in the answer. Early blocks agree with the answer by chance where it is a frequent word; see "
         "lens.check(texts) for the floor and a control.",

@@ -41,8 +41,9 @@ class PatchingDetail:
         if seen.exact:
             effect = float(seen.effect[row, column])
             bars.append(("measured", effect, _colour(effect)))
-        estimate = float(seen.estimated[row, column])
-        bars.append(("estimated", estimate, fade(_colour(estimate), 0.9)))
+        if words.shows_estimates(seen):
+            estimate = float(seen.estimated[row, column])
+            bars.append(("estimated", estimate, fade(_colour(estimate), 0.9)))
         if not seen.of_atoms:
             bars.append(("control", float(seen.control[row, column]), theme.CONTROL))
         self.bars.show(
@@ -60,15 +61,14 @@ class PatchingDetail:
     def list(self, seen: Answer) -> None:
         """List the places of the largest effects; of states the largest at each position."""
         self._cells = words.largest_cells(seen, N_LISTED)
-        headers = ["place", *(["exact"] if seen.exact else []), "estimate"]
-        headers += [] if seen.of_atoms else ["control"]
-        rows = []
-        for row, column in self._cells:
-            numbers = [seen.effect] if seen.exact else []
-            numbers += [seen.estimated] if seen.of_atoms else [seen.estimated, seen.control]
-            shown = [two_digits(float(of[row, column])) for of in numbers]
-            rows.append([_short(seen, row, column), *shown])
-        self.largest.show(headers, rows, numeric=[False, *[True] * (len(headers) - 1)])
+        columns = {"exact": seen.effect} if seen.exact else {}
+        columns |= {"estimate": seen.estimated} if words.shows_estimates(seen) else {}
+        columns |= {} if seen.of_atoms else {"control": seen.control}
+        rows = [
+            [_short(seen, *cell), *(two_digits(float(of[cell])) for of in columns.values())]
+            for cell in self._cells
+        ]
+        self.largest.show(["place", *columns], rows, numeric=[False, *[True] * len(columns)])
 
     def clear(self) -> None:
         """Show nothing."""
@@ -93,4 +93,4 @@ def _short(seen: Answer, row: int, column: int) -> str:
         return seen.rows[row]
     if getattr(seen.found, "sites", "") == "heads":
         return f"{seen.rows[row]}.{seen.columns[column]}"
-    return f"{seen.rows[row]} {words.token_words(seen.columns[column])}"
+    return f"{words.row_names(seen)[1][row]} {words.token_words(seen.columns[column])}"

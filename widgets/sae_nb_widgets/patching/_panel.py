@@ -347,9 +347,9 @@ class PatchingPanel(Panel):
             rows["correlation with attribution"] = found.agreement
         order = np.argsort(-np.abs(one.effect), axis=None, kind="stable")[:MOST_RECORDED]
         for row, column in zip(*np.unravel_index(order, one.effect.shape), strict=True):
-            numbers = (
-                f"{one.effect[row, column]:+.3f}; attribution {one.estimated[row, column]:+.3f}"
-            )
+            numbers = f"{one.effect[row, column]:+.3f}"
+            if words.shows_estimates(one):
+                numbers += f"; attribution {one.estimated[row, column]:+.3f}"
             if not one.of_atoms:
                 numbers += f"; control {one.control[row, column]:+.3f}"
             rows[words.place_words(one, int(row), int(column))] = numbers.replace("-", "−")
@@ -374,17 +374,19 @@ class PatchingPanel(Panel):
             return
         most = max(1.0, float(np.abs(one.effect).max(initial=0.0)))
         found = one.found
-        names = (found.row, found.column) if isinstance(found, PatchMap) else ("atom", "")
+        counted, rows = words.row_names(one)
+        names = (counted, found.column if isinstance(found, PatchMap) else "")
         done = "taken away" if getattr(found, "direction", "") == "noise" else "brought back"
         self.grid.description = f"Share of the difference {done}" + (
             "" if one.exact else " (estimate)"
         )
         self.grid.show_shares(
-            one.rows[::-1], one.columns, one.effect[::-1].tolist(), maximum=most, names=names
+            rows[::-1], one.columns, one.effect[::-1].tolist(), maximum=most, names=names
         )
         self.control_grid.description = f"Control: the same with {one.control_source}"
         self.control_grid.show_shares(
-            one.control_rows[::-1], one.columns, one.control[::-1].tolist(), maximum=most, names=names,
+            (one.control_rows if one.of_atoms else rows)[::-1], one.columns, one.control[::-1].tolist(),
+            maximum=most, names=names,
             compact=not one.of_atoms and len(one.columns) > MOST_WRITTEN,
         )  # fmt: skip
         self._maps.remove_class("sae-nb-stale")

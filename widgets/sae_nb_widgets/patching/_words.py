@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import groupby
 
 import numpy as np
 
@@ -13,13 +14,13 @@ from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb_widgets.patching._queries import Answer
 
 HALF = 0.5
-"""Share from which on a place is counted as carrying the answer."""
+"""Share from which on a place is counted as carrying the answer; correlation from which on an estimate is shown
+beside what was measured."""
 
 NOTHING = 0.01
 """Share below which no place is named."""
 
 NOUNS = {
-    "resid": "the state before block",
     "attn": "attention of block",
     "mlp": "the MLP of block",
     "heads": "head",
@@ -42,10 +43,33 @@ def place_words(seen: Answer, row: int, column: int) -> str:
     found = seen.found
     if not isinstance(found, PatchMap):
         return seen.rows[row]
+    if found.sites == "resid":
+        return f"the state {_after(seen, row)} at {token_words(seen.columns[column])}"
     noun = NOUNS[found.sites]
     if found.sites == "heads":
         return f"{noun} {seen.rows[row]}.{seen.columns[column]}"
     return f"{noun} {seen.rows[row]} at {token_words(seen.columns[column])}"
+
+
+def _after(seen: Answer, row: int) -> str:
+    """Return where a state is: what stands before a block is what the block before it wrote last."""
+    block = int(seen.rows[row])
+    return f"after block {block - 1}" if block else "before block 0"
+
+
+def row_names(seen: Answer) -> tuple[str, tuple[str, ...]]:
+    """Return what the rows of a map count, and their names: states by the last block that wrote them."""
+    found = seen.found
+    if not isinstance(found, PatchMap):
+        return "atom", seen.rows
+    if found.sites != "resid":
+        return found.row, seen.rows
+    return "after block", tuple(str(int(row) - 1) if int(row) else "–" for row in seen.rows)
+
+
+def shows_estimates(seen: Answer) -> bool:
+    """Return whether estimates stand beside what was measured: not where they say something else."""
+    return not seen.exact or seen.found.agreement >= HALF
 
 
 def first_cell(seen: Answer) -> tuple[int, int]:
@@ -84,47 +108,62 @@ def answer_words(seen: Answer) -> str:
     if float(np.abs(seen.effect).max(initial=0.0)) < NOTHING:
         return "No place of this kind changes the answer by itself."
     row, column = np.unravel_index(int(np.abs(seen.effect).argmax()), seen.effect.shape)
-    direction = getattr(found, "direction", "denoise")
-    done = {"denoise": "brings back", "noise": "takes away"}[direction]
     place = place_words(seen, int(row), int(column))
     place = place[0].upper() + place[1:]
-    share = format_percent(float(seen.effect[row, column]), digits=3)
+    done, share = _done(seen, float(seen.effect[row, column]), 3)
     ends = (seen.control.min(initial=0.0), seen.control.max(initial=0.0))
     least, most = (format_percent(float(end), digits=3) for end in ends)
     by = "" if seen.exact else " by the estimate"
     return f"{place} alone {done} {share} of the difference{by}; controls {least} to {most}."
 
 
+def _done(seen: Answer, effect: float, digits: int) -> tuple[str, str]:
+    """Return what a place does to the difference, as a verb, and how much of it."""
+    noise = getattr(seen.found, "direction", "denoise") == "noise"
+    away = noise == (effect >= 0)
+    return "takes away" if away else "brings back", format_percent(abs(effect), digits=digits)
+
+
 def _carried(seen: Answer) -> str:
-    """Describe at which tokens the answer is carried, block by block; empty where no place carries half."""
-    best = seen.effect.argmax(axis=1)
-    carries = seen.effect.max(axis=1) >= HALF
-    rows = np.flatnonzero(carries)
-    if not len(rows):
+    """Say at which word the answer is, block by block.
+
+    Only where it stays at one word, or moves once: at each of these blocks that word carries at least half,
+    and more than any place of the control. Empty otherwise.
+    """
+    best, most = seen.effect.argmax(axis=1), seen.effect.max(axis=1)
+    carries = (most >= HALF) & (most > seen.control.max(initial=0.0))
+    at = np.where(carries, best, -1)
+    runs = [(word, list(rows)) for word, rows in groupby(range(len(at)), key=lambda row: at[row])]
+    carried = [(int(word), rows[0], rows[-1]) for word, rows in runs if word >= 0]
+    if len(carried) not in (1, 2) or len({word for word, *_ in carried}) < len(carried):
         return ""
-    first, last = int(best[rows[0]]), int(best[rows[-1]])
-    one, other = token_words(seen.columns[first]), token_words(seen.columns[last])
-    said = "" if seen.exact else "By the estimate, "
-    begin = f"{said}{'t' if said else 'T'}he difference between the answers is at {one}"
+    places = (
+        f"at {token_words(seen.columns[word])} {_blocks(seen, first, last)}"
+        for word, first, last in carried
+    )
+    begin = "The difference" if seen.exact else "By the estimate, the difference"
+    return f"{begin} between the answers is {', '.join(places)}.{_single(seen)}"
+
+
+def _blocks(seen: Answer, first: int, last: int) -> str:
+    """Return a stretch of rows in words: "up to block 25", "from block 26 on"."""
+    end = len(seen.rows) - 1
+    if first == 0 and last == end:
+        return "at every block"
     if first == last:
-        return (
-            f"{begin} before blocks {seen.rows[rows[0]]} to {seen.rows[rows[-1]]}.{_single(seen)}"
-        )
-    until = rows[best[rows] == first].max()
-    since = rows[best[rows] == last].min()
-    said = f"{begin} up to block {seen.rows[until]}, at {other} from block {seen.rows[since]} on."
-    return f"{said}{_single(seen)}"
+        return _after(seen, first)
+    if first == 0:
+        return f"up to block {int(seen.rows[last]) - 1}"
+    since = f"from block {int(seen.rows[first]) - 1}"
+    return f"{since} on" if last == end else f"{since} to block {int(seen.rows[last]) - 1}"
 
 
 def _single(seen: Answer) -> str:
     """State what exchanging the cell that the map opens on does, as an example of what its numbers mean."""
     row, column = first_cell(seen)
-    done = {"denoise": "brings back", "noise": "takes away"}[
-        getattr(seen.found, "direction", "denoise")
-    ]
-    share = format_percent(float(seen.effect[row, column]), digits=2)
-    place = f"{token_words(seen.columns[column])} before block {seen.rows[row]}"
-    said = f" The state at {place} alone {done} {share}"
+    done, share = _done(seen, float(seen.effect[row, column]), 2)
+    place = place_words(seen, row, column)
+    said = f" {place[0].upper()}{place[1:]} alone {done} {share}"
     if seen.of_atoms:
         return f"{said}."
     return f"{said} (control: {format_percent(float(seen.control[row, column]), digits=2)})."
@@ -149,17 +188,18 @@ def legend_words(seen: Answer) -> str:
 
 
 def score_words(seen: Answer) -> str:
-    """Return how well estimates and effects agree, and the largest of the control."""
+    """Return how well estimates and effects agree, and the largest effect of the control."""
     found = seen.found
     most = format_number(float(np.abs(seen.control).max(initial=0.0)))
-    against = f"control ({seen.control_source}) at most {most}"
+    against = f"largest share of the control ({seen.control_source}): {most}"
     if not seen.exact:
         return f"estimates by attribution, one backward pass; {against}"
     n = found.effect.size if isinstance(found, PatchMap) else len(found.table)
     r = found.agreement
     if math.isnan(r):
         return against
+    hidden = "" if shows_estimates(seen) else ", too little to show it"
     return (
-        f"exact effects and attribution correlate at {format_number(r)} over {format_count(n)} places; "
-        f"{against}"
+        f"exact effects and attribution correlate at {format_number(r)} over {format_count(n)} places"
+        f"{hidden}; {against}"
     )

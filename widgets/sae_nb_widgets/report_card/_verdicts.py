@@ -90,7 +90,7 @@ def _verdict(card: ReportCardSummary, sae: str, asked: Asked) -> PlainVerdict:
     if not defined:
         return PlainVerdict("–", found[0].reason)
     clear = [one for one in defined if one.verdict == "clear"]
-    first = _of_one(card, sae, asked, (clear or defined)[0])
+    first = _of_one(card, sae, (clear or defined)[0])
     against = next((one for one in defined if one.verdict == "not clear"), None)
     if not clear or against is None:
         return first
@@ -102,7 +102,7 @@ def _lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
-def _of_one(card: ReportCardSummary, sae: str, asked: Asked, cell: ReportCell) -> PlainVerdict:
+def _of_one(card: ReportCardSummary, sae: str, cell: ReportCell) -> PlainVerdict:
     m = cell.measurement
     if cell.metric == "dead_fraction":
         return _in_use(m)

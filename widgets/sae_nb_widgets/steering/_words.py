@@ -141,8 +141,8 @@ def outcome_words(summary: SteeringSummary, label: str = "", about: str = "") ->
     before, after = (float(values[place]) for values in (summary.before, summary.after))
     if not (_is_rare(summary, name) or summary.moves_further):
         return "no more than chance"
-    way = "rises" if after > before else "falls"
-    return f"{_label(summary, name)} {way} to {format_percent(after, digits=2)}"
+    way = "stays at" if after == before else "rises to" if after > before else "falls to"
+    return f"{_label(summary, name)} {way} {format_percent(after, digits=2)}"
 
 
 def verdict_words(summary: SteeringSummary, label: str = "", about: str = "") -> str:
@@ -153,11 +153,9 @@ def verdict_words(summary: SteeringSummary, label: str = "", about: str = "") ->
         return f"The state of {name} turns most, to a cosine of {_cosine(summary, 1)}."
     name = _judged(summary, label, about)
     count = summary.as_far(name)
-    if count <= 1:
-        many = "None" if count == 0 else "Only one"
-        return f"{many} of {n} random pushes moves {_label(summary, name)} as far."
-    if about or _is_rare(summary, name):
-        return f"{count} of {n} random pushes move {_label(summary, name)} as far."
+    if not count or about or _is_rare(summary, name):
+        many = f"{count or 'None'} of {n} random pushes move{'s' * (count <= 1)}"
+        return f"{many} {_label(summary, name)} as far."
     if summary.moves_further:
         return f"The whole answer moves further than under {n} random pushes."
     every = "next word" if summary.outcome == "next token" else "class"
@@ -222,7 +220,7 @@ def text_verdict(prompt: str, rows: Sequence[Sequence[str]]) -> str:
     """State in one short sentence what random pushes do to the text."""
     ours, untouched, *random = rows
     if ours == untouched:
-        return "Turn it further: so little changes no word."
+        return "It changes no word. Turn it further, or take another atom."
     n, changed = len(random), sum(row != untouched for row in random)
     several, size = n > 1, "of that size" if n > 1 else "of the same size"
     if not changed:
@@ -330,12 +328,11 @@ def curve_words(curve: SteeringCurve) -> str:
     name = outcome_label(curve.target_name, "next token" if log else "class")
     what = f"the log-probability of {name}" if log else f"P({name})"
     size, factor = ("", 1.0) if log else (" points", 100.0)
-    moves = "rises" if effect >= 0 else "falls"
     strength = UNITS[curve.recipe.unit].amount_words(plain_number(at))
     verdict = " That is no more than chance." if low <= effect <= high else ""
-    least, by, most = (format_number(factor * v, digits=2) for v in (low, abs(effect), high))
+    least, by, most = (format_number(factor * v, digits=2) for v in (low, effect, high))
     return (
-        f"At {strength}, {what} {moves} by {by}{size}; "
+        f"At {strength}, {what} changes by {by}{size}; "
         f"{len(response.control)} random directions: {least} to {most}{size}.{verdict}"
     )
 

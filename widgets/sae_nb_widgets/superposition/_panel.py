@@ -284,16 +284,14 @@ def _answer(
     """Answer the question in one claim, with what it rests on and the numbers behind it."""
     n = len(record.stored)
     words = f"{n} of {len(record.directions)} features are stored in {record.n_hidden} neurons."
-    most, densest = _most_stored(sweep), sweep[0]
+    most, densest = _most_stored([one for one in sweep if one.sparsity > record.sparsity]), sweep[0]
     reasons = []
     if most > n:
-        words = words.replace(".", f"; {most} fit where they are rarer.")
-        reasons.append("Raise “sparsity”: the rarer the features, the more of them share a neuron.")
-    elif most > max(record.n_hidden, len(densest.stored)):
+        words = words.replace(".", f"; {most} are where they are rarer.")
+        reasons.append("Raise “sparsity” to see them.")
+    elif n > max(record.n_hidden, len(densest.stored)):
         absent = format_percent(record.sparsity, digits=2)
-        words = (
-            f"{most} features share {record.n_hidden} neurons, each absent {absent} of the time."
-        )
+        words = f"{n} features share {record.n_hidden} neurons, each absent {absent} of the time."
         reasons.append(
             f"At sparsity {format_number(densest.sparsity)}, where none is ever absent, only "
             f"{len(densest.stored)} fit."

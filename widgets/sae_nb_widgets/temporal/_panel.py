@@ -334,8 +334,7 @@ class TemporalPanel(HasAtoms):
             self.headline = "A temporal SAE is missing: what each word adds"
             self.conclude(self.lacks, f"R² {format_number(1 - seen.first.fvu)}")
             return
-        expected = f"{_most_predicted(seen.first)} was {_how_expected(seen.first)}"
-        self.headline = expected if _beats_chance(seen.first) else ""
+        self.headline = _headline(seen.first)
         self.conclude(_answer(seen), _numbers(seen))
 
     def _view(self) -> figures.View:
@@ -464,6 +463,20 @@ ORDER_MATTERS = 1.1
 _WORDS = {"text": "token", "layers": "layer", "signal": "moment"}
 
 
+PREDICTED = 0.2
+"""Share of a state from which on it is a finding that the past predicts it. Ours."""
+
+
+def _headline(record: TemporalSummary) -> str:
+    """Name the time that gains most and how far it was predicted; or say that the past predicts little."""
+    place = record.most_predicted
+    share, control = float(record.shares[place, 0]), float(record.shuffled[place])
+    if not _beats_chance(record) or share < max(PREDICTED, ORDER_MATTERS * control):
+        return "The past predicts little here" if record.shares[:, 0].mean() < PREDICTED else ""
+    percent = format_number(100 * share, "%", digits=2)
+    return f"{percent} of {_most_predicted(record)} was predicted"
+
+
 def _answer(seen: _Answer) -> str:
     """Whether the past predicts more than chance, how much, and the same for a second one."""
     first, second = seen.first, seen.second
@@ -473,14 +486,18 @@ def _answer(seen: _Answer) -> str:
     if _beats_chance(first):
         said = (
             f"{past} {share} of the states of this {what}, more than in shuffled order ({control}); "
-            f"{'of beginnings of words' if first.kind == 'text' else 'of all'}, {_most_predicted(first)} "
-            f"gains most: {_share(first.shares[first.most_predicted, 0])} against "
+            f"{_gains_most(first)}, {_share(first.shares[first.most_predicted, 0])} against "
             f"{_share(first.shuffled[first.most_predicted])}."
         )
         # The highest bars are often those that the sentence leaves out.
         said += " Ends of words follow from their beginnings." if _has_ends(first) else ""
     else:
-        said = f"{past} {share} of this {what}, no more than in shuffled order ({control})."
+        more = (
+            "hardly more than"
+            if first.shares[:, 0].mean() > first.shuffled.mean()
+            else "no more than"
+        )
+        said = f"{past} {share} of this {what}, {more} in shuffled order ({control})."
     if second is not None:
         verdict = "better" if _beats_chance(second) else "no better"
         said += f" Second text: {verdict} than chance, {_share(second.shares[:, 0])}."
@@ -491,6 +508,13 @@ def _answer(seen: _Answer) -> str:
     return said
 
 
+def _gains_most(record: TemporalSummary) -> str:
+    """Name the time that gains most over shuffled order, of what it does so."""
+    begins = record.kind == "text" and any(name[:1].isspace() for name in record.names)
+    among = "of beginnings of words" if begins else "of all"
+    return f"{among}, {_most_predicted(record)} gains most"
+
+
 def _has_ends(record: TemporalSummary) -> bool:
     """Whether a token that ends a word is predicted further above shuffled order than all that begin one."""
     gain = np.nan_to_num(record.shares[:, 0] - record.shuffled)
@@ -498,37 +522,15 @@ def _has_ends(record: TemporalSummary) -> bool:
 
 
 def _most_predicted(record: TemporalSummary) -> str:
-    """The time that is predicted best, in quotes: of a text its whole word."""
+    """The time that is predicted furthest above shuffled order, in quotes: of a text its whole word."""
     place = record.most_predicted
     word = word_at(record.names, place).strip(".,;:!?") if record.kind == "text" else ""
     return f"“{word or visible_token(record.names[place])}”"
 
 
-EXPECTED = (
-    (0.5, "expected"),
-    (0.4, "almost half expected"),
-    (0.29, "a third expected"),
-    (0.2, "a quarter expected"),
-)
-"""Least shares with the words for them. Ours."""
-
-
-def _how_expected(record: TemporalSummary) -> str:
-    """Return how far the time that is predicted best was: a word that follows its share."""
-    return expected_words(float(record.shares[record.most_predicted, 0]))
-
-
-def expected_words(share: float) -> str:
-    """Return a share of a state that was predicted as a word: half is expected, a tenth hardly.
-
-    >>> expected_words(0.7), expected_words(0.26), expected_words(0.1)
-    ('expected', 'a quarter expected', 'hardly expected')
-    """
-    return next((words for least, words in EXPECTED if share >= least), "hardly expected")
-
-
 def _beats_chance(record: TemporalSummary) -> bool:
-    return float(record.shares[:, 0].mean()) >= ORDER_MATTERS * float(record.shuffled.mean())
+    share, control = float(record.shares[:, 0].mean()), float(record.shuffled.mean())
+    return share > control and share >= ORDER_MATTERS * control
 
 
 def _share(shares: np.ndarray) -> str:

@@ -632,11 +632,20 @@ def _title(curve: TrainingCurve, summaries: Sequence[TrainingSummary]) -> str:
     )
     if len(summaries) != 1 or not len(summaries[0].step) or not curve.says_newest:
         return title
-    newest = float(getattr(summaries[0], curve.field)[-1]) * curve.factor
+    newest = float(getattr(summaries[0], curve.field)[-1])
     if math.isnan(newest):
         return title
-    digits = 3 if curve.field == "r2" else 2
-    value = (
-        format_count(round(newest)) if abs(newest) >= 1000 else format_number(newest, digits=digits)
+    if curve.field == "r2" and summaries[0].fixed_r2 is not None:
+        # The curve is of batches; what is said of a training is of other rows.
+        return (
+            f"{name}: <b>{_newest(curve, summaries[0].r2_now)}</b>, batch {_newest(curve, newest)}"
+        )
+    return f"{name}: <b>{_newest(curve, newest)}</b>"
+
+
+def _newest(curve: TrainingCurve, value: float) -> str:
+    shown, digits = value * curve.factor, 3 if curve.field == "r2" else 2
+    many = abs(shown) >= 1000
+    return (
+        f"{format_count(round(shown)) if many else format_number(shown, digits=digits)}{curve.unit}"
     )
-    return f"{name}: <b>{value}{curve.unit}</b>"

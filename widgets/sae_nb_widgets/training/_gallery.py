@@ -98,7 +98,7 @@ def training_sentence(summaries: Sequence[TrainingSummary]) -> str:
         return _one_sentence(summaries[0])
     going = [summary for summary in summaries if summary.state in GOING]
     if not going:
-        return f"All {len(summaries)} runs finished."
+        return f"All {len(summaries)} runs have ended."
     left = [summary.seconds_left for summary in going if summary.seconds_left is not None]
     text = f"{len(going)} of {len(summaries)} runs still going"
     return f"{text} · {format_duration(max(left))} left" if left else text
@@ -116,7 +116,7 @@ def _one_sentence(summary: TrainingSummary) -> str:
     spent = format_duration(summary.seconds)
     if summary.last_step < summary.steps:
         return f"Ended early, after {step} of {steps} steps in {spent}."
-    return f"Done: {steps} steps in {spent}."
+    return f"Done: {step} steps in {spent}."
 
 
 def training_answer(summaries: Sequence[TrainingSummary]) -> tuple[str, str]:
@@ -170,14 +170,10 @@ def _verdict(summary: TrainingSummary) -> str:
         since = f"Flat since step {format_count(summary.flat_since)}"
         return f"{since}: it can stop." if going else f"{since}: longer would hardly help."
     if summary.trend == "improving" and summary.gain < SEEN:
-        rose = f"Improving slowly, lately by {_share(summary.gain)} of the variance"
-        return f"{rose}: let it run on." if going else f"{rose}: longer would help a little."
+        slowly = f"slowly, lately by {_share(summary.gain)} of the variance"
+        return f"Improving {slowly}: let it run on." if going else f"Improved {slowly}."
     if summary.trend == "improving":
-        return (
-            "Still improving: let it run on."
-            if going
-            else "Still improving at its end: train longer."
-        )
+        return "Still improving: let it run on." if going else "Still improving at its end."
     if summary.trend == "worsening":
         return "Getting worse: try a lower learning rate."
     return "No clear trend yet: let it run on." if going else ""
@@ -195,7 +191,8 @@ def _numbers(summary: TrainingSummary) -> str:
         f"loss {format_number(float(summary.loss[-1]))}",
     ]
     if summary.best_step is not None:
-        parts[0] += f" (best at step {format_count(summary.best_step)})"
+        of = "" if summary.fixed_r2 is None else "batches "
+        parts[0] += f" ({of}best at step {format_count(summary.best_step)})"
     speed = float(summary.tokens_per_second[-1])
     if not math.isnan(speed):
         parts.append(f"{format_count(round(speed))} rows per second")

@@ -1,0 +1,329 @@
+"""Sentences of panels against their records: drawn at random, and read by comparisons of their own."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+from sae_nb_widgets.changes._words import answer_words as changes_words, headline_words
+from sae_nb_widgets.circuit._story import full_bar
+from sae_nb_widgets.circuit._summary import CircuitStory
+from sae_nb_widgets.circuit._words import overview, story_words
+from sae_nb_widgets.concept_map._detail import region_title, selection_answer
+from sae_nb_widgets.heads import _words as heads
+from sae_nb_widgets.input_lens._lattice import MOST_NAMED, Lattice, ReadWord, claim_words
+from sae_nb_widgets.superposition import _panel as superposition
+from sae_nb_widgets.temporal import _panel as temporal
+from sae_nb_widgets.training._figure import training_figure
+from sae_nb_widgets.training._gallery import training_answer, training_sentence
+
+from sae_nb.atoms import SelectionSummary
+from sae_nb.training import TrainingHistory
+
+few = settings(max_examples=120)
+share = st.sampled_from([0.0, 0.001, 0.09, 0.1, 0.19, 0.2, 0.21, 0.39, 0.5, 0.7, 0.996, 1.0])
+NEURONS = SimpleNamespace(graph=SimpleNamespace(of_neurons=True))
+
+
+def percents(text: str) -> list[float]:
+    """Every percentage of a text, as a share."""
+    return [float(one) / 100 for one in re.findall(r"([\d.]+)\s?%", text)]
+
+
+# --- a circuit: what it says without its nodes, and what random changes do -----------------------------
+
+
+@few
+@given(
+    before=share, without=share, random=st.lists(share, max_size=4), says=st.sampled_from(["are", "is"]),
+    n=st.integers(1, 20),
+)  # fmt: skip
+def test_a_circuit_is_further_than_random_changes_only_where_each_moved_less(
+    before: float, without: float, random: list[float], says: str, n: int
+) -> None:
+    """What random changes make the model say is not in the record, and so not in the sentence."""
+    story = CircuitStory(
+        stations=((1, tuple(range(n))),), n=n, answers=("are", "is"), before=np.array([before, 0.1]),
+        without=np.array([without, 0.2]), without_first=np.array([without, 0.2]),
+        random=np.array([[one, 0.1] for one in random]).reshape(-1, 2), says=("are", says),
+        says_shares=(0.5, 0.5),
+    )  # fmt: skip
+    said, _ = story_words(NEURONS, story)
+    moved = [abs(one - before) for one in random]
+    assert ("no random" in said) == (bool(random) and max(moved) < abs(without - before))
+    assert ("; random" in said) == (bool(random) and max(moved) >= abs(without - before))
+    assert ("says “is”" in said) == (says == "is")
+    assert ("this neuron" in said) == (n == 1)
+    assert says == "is" or percents(said) == pytest.approx([before, without], abs=0.006)
+
+
+def test_a_full_bar_is_a_power_of_ten() -> None:
+    assert [full_bar(p) for p in (1.0, 0.39, 0.1, 0.02, 0.0)] == pytest.approx([1, 1, 0.1, 0.1, 1])
+
+
+def test_neurons_that_add_nothing_speak_neither_for_nor_against() -> None:
+    nodes = pd.DataFrame({"kind": ["atom"], "adds": [0.0], "position": [1], "node": [0]})
+    graph = SimpleNamespace(
+        of_neurons=True,
+        nodes=pd.DataFrame({"name": ["“ are”"], "weight": [1.0]}),
+    )
+    circuit = SimpleNamespace(graph=graph, kinds=np.array(["target"]))
+    said, _ = overview(circuit, SimpleNamespace(reaches=True, nodes=nodes), None)
+    assert "neither" in said
+    assert "“are”" in said
+
+
+# --- heads ---------------------------------------------------------------------------------------------
+
+
+@few
+@given(before=share, without=share, random=st.lists(share, min_size=1, max_size=3))
+def test_an_answer_stays_without_a_head_only_where_both_numbers_are_printed_alike(
+    before: float, without: float, random: list[float]
+) -> None:
+    seen = SimpleNamespace(
+        tokens=("The", " old", " keys"), picture=None, name=" old", probability=before,
+        random=dict.fromkeys(range(len(random))), chance=(min(random), max(random)),
+    )  # fmt: skip
+    look = SimpleNamespace(head=(1, 0), pattern=np.full((3, 3), 1 / 3), without=without)
+    said, _ = heads.answer(seen, look, 2, 1, "")
+    assert ("stays" in said) == (before == without)
+    assert ("falls" in said) == (without < before)
+    assert ("rises" in said) == (without > before)
+
+
+# --- time ----------------------------------------------------------------------------------------------
+
+
+def in_time(predicted: list[float], shuffled: list[float], names: list[str]) -> Any:
+    from sae_nb.temporal import TemporalSummary
+
+    record = object.__new__(TemporalSummary)
+    shares = np.array([[one, 1 - one] for one in predicted])
+    known = {
+        "names": tuple(names),
+        "kind": "text",
+        "shares": shares,
+        "shuffled": np.array(shuffled),
+    }
+    for name, value in (known | {"unread": 0}).items():
+        object.__setattr__(record, name, value)
+    return record
+
+
+@few
+@given(
+    rows=st.lists(st.tuples(share, share, st.sampled_from([" fox", "na", " ran"])), min_size=2, max_size=5)
+)  # fmt: skip
+def test_what_the_past_predicted_is_named_only_where_it_is_much_and_beyond_its_control(
+    rows: list[tuple[float, float, str]],
+) -> None:
+    predicted, shuffled, names = (list(column) for column in zip(*rows, strict=True))
+    record = in_time(predicted, shuffled, names)
+    title = temporal._headline(record)
+    answer = temporal._answer(temporal._Answer(record, None, None))
+    mean, chance = float(np.mean(predicted)), float(np.mean(shuffled))
+    if "was predicted" in title:
+        gains = [(p - s, p, s) for p, s, name in rows if name[0] == " "] or [
+            (p - s, p, s) for p, s, _ in rows
+        ]
+        named = percents(title)[0]
+        assert any(
+            named == pytest.approx(p, abs=0.006) and p - s == max(gains)[0] for _, p, s in gains
+        )
+        assert named > 0.19
+        assert mean > chance
+    if "little" in title:
+        assert mean < 0.2
+    if ", more than in shuffled" in answer:
+        assert mean > 1.09 * chance
+        assert ("of beginnings of words" in answer) == any(name[0] == " " for name in names)
+    if "no more than in shuffled" in answer:
+        assert mean <= chance
+    assert "hardly expected" not in title
+
+
+# --- training ------------------------------------------------------------------------------------------
+
+
+RECORDS = [
+    SimpleNamespace(step=i, steps=40, loss=1.0, r2=0.5 + i / 100, l0=16.0, dead_fraction=0.0)
+    for i in range(1, 41)
+]
+
+
+@few
+@given(held=st.sampled_from([None, 0.3, 0.86, 0.9]))
+def test_picture_and_words_of_a_training_have_one_number_of_one_set_of_rows(
+    held: float | None,
+) -> None:
+    """The median of the last batches is .88. Of other rows the words are, and so is the large number."""
+    history = TrainingHistory("run")
+    history.extend(RECORDS)
+    summary = history.summary(state="done")
+    if held is not None:
+        summary = summary.on_fixed_rows([(40, held)], held_out=True)
+    said, numbers = training_answer([summary])
+    title = training_figure([summary]).layout.annotations[0].text
+    large = re.findall("<b>(.+?)</b>", title)[0]
+    in_words = re.findall(r"explains ([\d.]+) %", said)[-1]
+    if held is None:
+        assert percents(large) == pytest.approx([0.9])
+        assert "batch" not in title + numbers
+    else:
+        assert percents(large) == pytest.approx([held])
+        assert float(in_words) / 100 == pytest.approx(held)
+        assert "batch 90" in title
+        assert "batches best at step" in numbers  # that of other rows is not in the record
+
+
+def test_runs_that_failed_have_ended_and_not_finished() -> None:
+    history = TrainingHistory("run")
+    history.extend(RECORDS[:3])
+    ended = [history.summary(state=state) for state in ("done", "failed")]
+    assert training_sentence(ended) == "All 2 runs have ended."
+
+
+# --- a region of the map -------------------------------------------------------------------------------
+
+
+def selected(
+    n: int, labels: list[str], name: str, words: tuple[tuple[str, float], ...] = ()
+) -> Any:
+    return SelectionSummary(
+        atoms=np.arange(n),
+        labels=tuple(labels),
+        columns={},
+        name=name,
+        n_rows=3,
+        shared=(),
+        words=words,
+    )
+
+
+@few
+@given(n=st.integers(2, 12), data=st.data())
+def test_a_region_is_called_by_a_label_only_with_the_count_of_its_atoms_that_have_it(
+    n: int, data: st.DataObject
+) -> None:
+    """Seven of 38 were "mostly" so. Not half of them: the title has the count, too."""
+    k = data.draw(st.integers(0, n))
+    found = selected(
+        n, ["texture horizontal"] * k + [""] * (n - k), "texture horizontal" if k else ""
+    )
+    names = SimpleNamespace(in_text=str)
+    said, _ = selection_answer(names, found, "atoms", n, 0, None)
+    title = region_title(found, "atoms", n, "texture horizontal")
+    assert "mostly" not in said
+    if k:
+        assert said.startswith(f"{k} of {n} atoms")
+        assert title.startswith(f"{k} of {n} atoms") == (2 * k <= n)
+    else:
+        assert "texture" not in said
+
+
+def test_words_of_a_region_are_compared_and_not_claimed_of_each_atom() -> None:
+    found = selected(4, [""] * 4, "", (("all", 12.0), ("some", 3.0)))
+    said, _ = selection_answer(SimpleNamespace(in_text=str), found, "atoms", 4, 0, None)
+    assert "more on “all” and “some” than other atoms" in said
+
+
+# --- a difference of models ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("noun", "kind"), [("text", "token"), ("image", "class")])
+def test_what_was_raised_most_is_called_what_it_is(noun: str, kind: str) -> None:
+    """A token may be a piece of a word: “S” of “So”."""
+    row = {"finding": "mean difference", "hook_point": "resid_post.2", "share": 0.3, "control": 0.1}
+    found = SimpleNamespace(
+        same=False, table=pd.DataFrame([row]), outcomes=pd.DataFrame({"outcome": ["S"]}), notes=()
+    )
+    said, _, bold = changes_words(found, noun)
+    assert f"The {kind} that" in said
+    assert bold == ["S"]
+
+
+texts = st.lists(st.sampled_from(["So", "it", "was", "The", "fox", "ran"]), max_size=6)
+
+
+@few
+@given(before=texts, after=texts)
+def test_a_text_goes_on_as_before_only_where_all_of_it_does(
+    before: list[str], after: list[str]
+) -> None:
+    """Three words are quoted, from the beginning or from where the texts part."""
+    both = SimpleNamespace(before=[f" {one}" for one in before], after=[f" {one}" for one in after])
+    said = headline_words(both)
+    if not (before and after):
+        assert said == ""
+        return
+    assert ("as before" in said) == (before == after)
+    quoted = re.findall("“(?:… ?)?(.*?)”", said)
+    assert quoted[0] in " ".join(after)
+    if before != after:
+        assert quoted[0] != quoted[1]
+        assert quoted[1] in " ".join(before)
+
+
+# --- superposition -------------------------------------------------------------------------------------
+
+
+@few
+@given(stored=st.lists(st.integers(0, 5), min_size=2, max_size=6), data=st.data())
+def test_more_features_fit_where_they_are_rarer_only_if_a_rarer_toy_stores_more(
+    stored: list[int], data: st.DataObject
+) -> None:
+    sweep = [
+        SimpleNamespace(
+            stored=tuple(range(n)), directions=np.zeros((5, 2)), n_hidden=2, sparsity=i / 10,
+            dimensionality=np.zeros(5), interference=np.zeros(5), found=None,
+        )
+        for i, n in enumerate(stored)
+    ]  # fmt: skip
+    at = data.draw(st.integers(0, len(stored) - 1))
+    said, why, _ = superposition._answer(sweep[at], sweep)
+    rarer = max(stored[at + 1 :], default=0)
+    assert ("rarer" in said) == (rarer > stored[at])
+    if "rarer" in said:
+        assert f"; {rarer} are" in said
+    if "share" in said:
+        assert said.startswith(f"{stored[at]} features")
+        assert stored[at] > 2
+        assert stored[0] < stored[at]
+    if "only" in why:
+        assert f"only {stored[0]} fit" in why
+
+
+# --- words of a text and the atoms under them ----------------------------------------------------------
+
+
+@few
+@given(
+    drawn=st.lists(
+        st.tuples(st.sampled_from(["the", ",", "doctor", "week"]), st.sampled_from([None, "named", "not"])),
+        min_size=1, max_size=MOST_NAMED + 3,
+    )
+)  # fmt: skip
+def test_words_over_named_atoms_are_counted_among_all_content_words(drawn: list[Any]) -> None:
+    """Those under which nothing is written count too: "all" was said of the others."""
+    words = [
+        ReadWord(text=text, positions=(i,), fired=() if kind is None else ((i, 1.0, 0.9),))
+        for i, (text, kind) in enumerate(drawn)
+    ]
+    content = [i for i, (text, _) in enumerate(drawn) if text in ("doctor", "week")]
+    loud = [i for i in content if drawn[i][1] is not None]
+    under = [(i, 1.0, 0.9, 0.9) if i in loud[:MOST_NAMED] else None for i in range(len(drawn))]
+    names = SimpleNamespace(source=lambda atom: "label" if drawn[atom][1] == "named" else "")
+    said = claim_words(Lattice(words=words, under=under), names)
+    named = sum(drawn[i][1] == "named" for i in loud[:MOST_NAMED])
+    if not content:
+        assert said == "No word here carries meaning of its own."
+    elif len(loud) > MOST_NAMED:
+        assert f"under {named or 'none'} of the {MOST_NAMED} words" in said
+    else:
+        assert f"under {named or 'none'} of {len(content)} content word" in said
