@@ -64,7 +64,7 @@ def looking(name: str | None = None) -> sw.AtomBrowser:
     """Return the atoms of the language model, open on the one that was turned up."""
     lm = _language_model(name)
     return sw.AtomBrowser(
-        lm.sae, lm.examples.acts, atom=lm.atom, catalogue=lm.examples.catalogue(lm.sae)
+        lm.sae, lm.examples.acts, lm.model, atom=lm.atom, catalogue=lm.examples.catalogue(lm.sae)
     )
 
 

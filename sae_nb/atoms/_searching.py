@@ -24,6 +24,9 @@ TIMES_CHANCE = 2
 LEAST = 0.3
 """Share of its largest strength that an atom must reach where the query stands. Ours."""
 
+DENSE_ABOVE = 0.1
+"""Share of rows; an atom that is active in more of them says little about any. A convention."""
+
 SENTENCES = (
     "They talked about {}",
     "I remember {}",
@@ -65,18 +68,16 @@ class _Written:
     rows: Int[np.ndarray, " n"]
     starts: Int[np.ndarray, " n"]
 
-    def places(self, query: str) -> list[Int[np.ndarray, " tokens"]]:
-        """Return the rows of every place of a query: of whole words, else of beginnings, else of any part."""
+    def ends(self, query: str) -> Int[np.ndarray, " places"]:
+        """Return the row in which each place of a query ends: of whole words, else of beginnings, else any."""
         query = _once(query)
         exact, before, after = re.escape(query), r"(?<!\w)", r"(?!\w)"
         for pattern in (before + exact + after, before + exact, exact):
             found = [match.start() for match in re.finditer(pattern, self.text)]
             if found:
-                first = np.searchsorted(self.starts, found, side="right") - 1
                 ends = np.array(found) + len(query) - 1
-                last = np.searchsorted(self.starts, ends, side="right")
-                return [self.rows[a:b] for a, b in zip(first.tolist(), last.tolist())]
-        return []
+                return self.rows[np.searchsorted(self.starts, ends, side="right") - 1]
+        return np.zeros(0, np.int64)
 
 
 _known: weakref.WeakKeyDictionary[AtomCatalogue, _Written] = weakref.WeakKeyDictionary()
@@ -114,7 +115,7 @@ def _once(query: str) -> str:
 
 
 class _Fired(NamedTuple):
-    """Atoms that fire at some places; mean over all places of |z| there, its largest, and the row of that."""
+    """Atoms that fire in some rows; mean of |z| over all of these, its largest, and the row of that."""
 
     atoms: Int[np.ndarray, " m"]
     mean: Float[np.ndarray, " m"]
@@ -122,26 +123,17 @@ class _Fired(NamedTuple):
     row: Int[np.ndarray, " m"]
 
 
-def _fired_at(catalogue: AtomCatalogue, places: Sequence[Int[np.ndarray, " tokens"]]) -> _Fired:
-    """Return what fires at places of one or several rows each; at several, by the strongest of them."""
-    rows = np.concatenate([*places, np.zeros(0, np.int64)]).astype(np.int64)
-    place = np.repeat(np.arange(len(places)), [len(one) for one in places])
-    offsets = catalogue.codes.offsets.numpy()
-    counts = offsets[rows + 1] - offsets[rows]
-    entries = catalogue.entries_of(rows)
+def _fired_at(catalogue: AtomCatalogue, rows: Int[np.ndarray, " places"]) -> _Fired:
+    """Return what fires in some rows."""
+    entries, offsets = catalogue.entries_of(rows), catalogue.codes.offsets.numpy()
+    row = np.repeat(rows, offsets[rows + 1] - offsets[rows])
     atom, size = catalogue.atoms[entries], np.abs(catalogue.values[entries]).astype(np.float64)
-    place, row = np.repeat(place, counts), np.repeat(rows, counts)
-    kept = np.lexsort((-size, place, atom))
-    kept = kept[size[kept] > 0]
-    atom, place, size, row = atom[kept], place[kept], size[kept], row[kept]
-    first = np.ones(len(atom), dtype=bool)  # of each atom at each place: its strongest row
-    first[1:] = (np.diff(atom) != 0) | (np.diff(place) != 0)
-    atom, size, row = atom[first], size[first], row[first]
-    strongest = np.lexsort((-size, atom))
-    atoms, at = np.unique(atom[strongest], return_index=True)
-    sums = np.bincount(atom, weights=size, minlength=catalogue.n_atoms)[atoms]
-    largest = strongest[at]
-    return _Fired(atoms.astype(np.int64), sums / max(len(places), 1), size[largest], row[largest])
+    order = np.lexsort((-size, atom))
+    order = order[size[order] > 0]
+    atoms, first = np.unique(atom[order], return_index=True)
+    sums = np.bincount(atom[order], weights=size[order], minlength=catalogue.n_atoms)[atoms]
+    largest = order[first]
+    return _Fired(atoms.astype(np.int64), sums / max(len(rows), 1), size[largest], row[largest])
 
 
 # -------------------------------------------------------------------------------------------------
@@ -155,19 +147,19 @@ class FoundAtoms:
     query: str
     atoms: Int[np.ndarray, " m"]
     strengths: Float[np.ndarray, " m"]
-    """Mean |z| where the query stands; 0 for an atom that was found by its number or its name alone."""
+    """Mean |z| where the query ends; 0 for an atom that was found by its number or its name alone."""
 
     shares: Float[np.ndarray, " m"]
-    """The largest |z| there as a share of the largest ever seen, 0 to 1."""
+    """The largest |z| there (of the running model, the mean) as a share of the largest ever seen, 0 to 1."""
 
     rows: Int[np.ndarray, " m"]
-    """Row of the catalogue with that |z|; −1 where the query does not stand in the texts."""
+    """Row of the catalogue with the largest |z| there; −1 where the texts were not searched."""
 
     n_places: int
     """Places in the texts at which the query stands; of the running model, sentences read."""
 
     live: bool = False
-    """Whether the running model was asked."""
+    """Whether the running model read the query."""
 
     def __len__(self) -> int:
         return len(self.atoms)
@@ -181,19 +173,20 @@ def find_atoms(
     model: LiveModel | None = None,
     among: Sequence[int] | Int[np.ndarray, " k"] | None = None,
 ) -> FoundAtoms:
-    """Return the atoms that answer to a query, strongest first.
+    """Return the atoms that answer to a query, best first.
 
     First the atom of that number, then atoms with a label in which a word begins with it, then atoms that fire
-    where it stands in the texts: by mean |z| there, if they reach `LEAST` of their largest strength. It is
-    looked for as a whole word, else as the beginning of words, else as any part; case and ways of writing an
-    accent do not matter. Of images the names of places are searched ("cls", "patch 3,4"), by the share of an
-    atom's strength there.
+    where it ends: with at least `LEAST` of their largest strength, the strongest first (mean |z| there), and
+    after them those that fire in more than `DENSE_ABOVE` of all rows. Of images the names of places are
+    searched ("cls", "patch 3,4"), by the share of an atom's strength there.
 
     Parameters
     ----------
     model
-        The running model: it reads the query in four short sentences, and the atoms that fire there at least
-        twice as strongly as at other words in its place are returned. The texts are not searched then.
+        The running model: it reads the query at the end of four short sentences, and the atoms count that fire
+        there more than twice as strongly as at other words. Without one the query is looked for in the texts,
+        as a whole word, else as the beginning of words, else as any part, and the atoms count that fire there
+        more than twice as strongly as anywhere; case and ways of writing an accent do not matter.
     among
         Atoms that may be found; None for all.
 
@@ -207,52 +200,64 @@ def find_atoms(
     >>> sae = sn.load_sae("tiny-gpt/resid_post.3")
     >>> catalogue = sn.load_examples("tiny-gpt/resid_post.3").catalogue(sae)
     >>> found = find_atoms(catalogue, "dog")
-    >>> len(found) > 0, bool((found.strengths[:-1] >= found.strengths[1:]).all())
+    >>> found.n_places > 0, bool((found.shares[found.strengths > 0] >= 0.3).all())
     (True, True)
     """
     text = " ".join(query.split())[:LONGEST_QUERY]
-    if model is not None:
-        found = _asked(catalogue, model, text)
+    acts = catalogue.acts
+    readable = acts.context.modality.is_text and acts.hook_point and not catalogue.sites
+    if model is not None and not readable:
+        raise ValueError(
+            "`catalogue` must hold activations of texts at one hook point for the model to read a query, got "
+            f"{acts!r:.80}. Leave `model` out."
+        )
+    is_text = acts.context.modality.is_text and acts.tokens is not None
+    if text and model is not None:
+        fired, usual, n_places = _read(catalogue, model, text)
     else:
-        found = _found(catalogue, text)
-    if among is None:
-        return found
-    kept = np.isin(found.atoms, np.asarray(among, np.int64))
-    parts = (found.atoms, found.strengths, found.shares, found.rows)
-    atoms, strengths, shares, rows = (part[kept] for part in parts)
+        rows = _written(catalogue).ends(folded(text)) if text and is_text else np.zeros(0, np.int64)
+        fired, n_places = _fired_at(catalogue, rows), len(rows)
+        usual = catalogue.mean_strength * catalogue.n_fired / catalogue.n_rows
+    lit = _lit(catalogue, fired, usual)
+    if text and not is_text and acts.tokens is not None:
+        lit = _at_places(catalogue, folded(text))
+    strengths, largest = np.zeros((2, catalogue.n_atoms))
+    strengths[fired.atoms], largest[fired.atoms] = fired.mean, fired.largest
+    row = np.full(catalogue.n_atoms, -1)
+    row[fired.atoms] = fired.row
+    atoms = np.array(_named_and(catalogue, text, lit, strengths), np.int64)
+    if among is not None:
+        atoms = atoms[np.isin(atoms, np.asarray(among, np.int64))]
+    shares = largest[atoms] / np.maximum(catalogue.max_strength[atoms], 1e-12)
     return FoundAtoms(
-        query=found.query, atoms=atoms, strengths=strengths, shares=shares, rows=rows,
-        n_places=found.n_places, live=found.live,
+        query=text, atoms=atoms, strengths=strengths[atoms], shares=np.minimum(shares, 1.0),
+        rows=row[atoms], n_places=n_places, live=model is not None,
     )  # fmt: skip
 
 
-def _found(catalogue: AtomCatalogue, query: str) -> FoundAtoms:
+def _lit(
+    catalogue: AtomCatalogue, fired: _Fired, usual: Float[np.ndarray, " n_atoms"]
+) -> list[int]:
+    """Return which of what fired fired well and more than usual; the strongest first, dense atoms last."""
+    atoms = fired.atoms
+    well = fired.largest >= LEAST * catalogue.max_strength[atoms]
+    kept = well & (fired.mean > TIMES_CHANCE * usual[atoms])
+    order = np.lexsort((-fired.mean, catalogue.frequency[atoms] > DENSE_ABOVE))
+    return atoms[order[kept[order]]].tolist()
+
+
+def _named_and(
+    catalogue: AtomCatalogue, query: str, lit: list[int], strengths: Float[np.ndarray, " n_atoms"]
+) -> list[int]:
+    """Return the atom of that number, those with such a name, and `lit`; each once."""
     text = folded(query)
-    if not text:
-        return _answer(catalogue, query, [], None, 0)
     number = re.fullmatch(r"#?\s*(\d+)", query)
     first = [int(number[1])] if number and int(number[1]) < catalogue.n_atoms else []
-    named = _named(catalogue, text)
-    if catalogue.acts.tokens is None:
-        return _answer(catalogue, query, [*first, *named], None, 0)
-    if not catalogue.acts.context.modality.is_text:
-        return _answer(catalogue, query, [*first, *named, *_at_places(catalogue, text)], None, 0)
-    places = _written(catalogue).places(text)
-    fired = _fired_at(catalogue, places)
-    peak = catalogue.max_strength[fired.atoms]
-    everywhere = (catalogue.mean_strength * catalogue.n_fired)[fired.atoms]
-    rows = sum(map(len, places))
-    apart = fired.mean * len(places) / everywhere > TIMES_CHANCE * rows / catalogue.n_rows
-    order = np.argsort(-fired.mean, kind="stable")
-    order = order[(apart & (fired.largest >= LEAST * peak))[order]]
-    there = dict(zip(fired.atoms.tolist(), fired.mean.tolist()))
-    named.sort(key=lambda atom: -there.get(atom, 0.0))
+    named = sorted(_named(catalogue, text) if text else [], key=lambda atom: -strengths[atom])
     # A name that a person wrote is looked for; one found automatically counts where its atom fires.
     written = getattr(catalogue.labels, "is_written", lambda _: True)
-    behind = [atom for atom in named if atom not in there and not written(atom)]
-    first += [atom for atom in named if atom not in behind]
-    atoms = [*first, *fired.atoms[order].tolist(), *behind]
-    return _answer(catalogue, query, atoms, fired, len(places))
+    sure = [atom for atom in named if strengths[atom] > 0 or written(atom)]
+    return list(dict.fromkeys([*first, *sure, *lit, *named]))
 
 
 def _named(catalogue: AtomCatalogue, text: str) -> list[int]:
@@ -271,65 +276,31 @@ def _at_places(catalogue: AtomCatalogue, text: str) -> list[int]:
     return atoms.tolist()
 
 
-def _asked(catalogue: AtomCatalogue, model: LiveModel, query: str) -> FoundAtoms:
-    """What fires when the running model reads the query, and not at other words in its place."""
+def _read(
+    catalogue: AtomCatalogue, model: LiveModel, query: str
+) -> tuple[_Fired, Float[np.ndarray, " n_atoms"], int]:
+    """Return what fires where the model reads a query, how strongly atoms fire at other words, and how many
+    sentences it read.
+    """
     from sae_nb.atoms._catalogue import AtomCatalogue
     from sae_nb.capturing import capture
 
-    hook_point = catalogue.acts.hook_point
-    if catalogue.sites or not hook_point or not catalogue.acts.context.modality.is_text:
-        raise ValueError(
-            "`catalogue` must hold activations of texts at one hook point for the model to be asked, got "
-            f"{catalogue.acts!r:.80}. Leave `model` out."
-        )
-    if not query:
-        return _answer(catalogue, query, [], None, 0, live=True)
-
-    def read(word: str) -> _Fired:
-        texts = [sentence.format(word) for sentence in SENTENCES]
-        acts = capture(model, texts, hook_point, progress=False)
-        here = AtomCatalogue(catalogue.sae, acts)
-        # The word ends every sentence, and may stand in its beginning too.
-        last = {int(here.samples[row]): np.array([row]) for row in range(here.n_rows)}
-        last |= {int(here.samples[at[0]]): at for at in _written(here).places(folded(word))}
-        return _fired_at(here, list(last.values()))
-
+    words, n = (query, *OTHERS), len(SENTENCES)
+    texts = [sentence.format(word) for word in words for sentence in SENTENCES]
+    hook_point = str(catalogue.acts.hook_point)
+    acts = capture(model, texts, hook_point, progress=False)
+    here = AtomCatalogue(catalogue.sae, acts)
+    # The word ends its sentence, but for what a tokenizer adds.
+    ends = {int(here.samples[row]): row for row in range(here.n_rows)}
+    for i, word in enumerate(words):
+        found = _written(here).ends(folded(word)).tolist()
+        ends |= {int(here.samples[row]): row for row in found if here.samples[row] // n == i}
+    rows = np.array([ends[sample] for sample in sorted(ends)], np.int64)
+    fired, others = _fired_at(here, rows[:n]), _fired_at(here, rows[n:])
     usual = np.zeros(catalogue.n_atoms)
-    for word in OTHERS:
-        other = read(word)
-        usual[other.atoms] += other.mean / len(OTHERS)
-    fired = read(query)
-    peak = catalogue.max_strength[fired.atoms]
-    kept = (fired.mean >= LEAST * peak) & (fired.mean > TIMES_CHANCE * usual[fired.atoms])
-    order = np.argsort(-fired.mean, kind="stable")
-    atoms = fired.atoms[order[kept[order]]].tolist()
-    nowhere = fired._replace(largest=fired.mean, row=np.full(len(fired.row), -1))
-    return _answer(catalogue, query, atoms, nowhere, len(SENTENCES), live=True)
-
-
-def _answer(
-    catalogue: AtomCatalogue,
-    query: str,
-    atoms: Sequence[int],
-    fired: _Fired | None,
-    n_places: int,
-    *,
-    live: bool = False,
-) -> FoundAtoms:
-    chosen = np.array(list(dict.fromkeys(atoms)), np.int64)
-    strengths, shares = np.zeros(len(chosen)), np.zeros(len(chosen))
-    rows = np.full(len(chosen), -1)
-    if fired is not None and len(fired.atoms):
-        at = np.minimum(np.searchsorted(fired.atoms, chosen), len(fired.atoms) - 1)
-        fires = fired.atoms[at] == chosen
-        peak = np.maximum(catalogue.max_strength[chosen], 1e-12)
-        strengths = np.where(fires, fired.mean[at], 0.0)
-        shares = np.where(fires, np.minimum(fired.largest[at] / peak, 1.0), 0.0)
-        rows = np.where(fires, fired.row[at], -1)
-    return FoundAtoms(
-        query=query, atoms=chosen, strengths=strengths, shares=shares, rows=rows,
-        n_places=n_places, live=live,
-    )  # fmt: skip
+    usual[others.atoms] = others.mean
+    # All of the sentences are about the word: what it lights fires in them all.
+    return fired._replace(largest=fired.mean, row=np.full(len(fired.row), -1)), usual, n
 
 
 def names_of_rows(catalogue: AtomCatalogue) -> tuple[list[str], Int[np.ndarray, " n"]]:

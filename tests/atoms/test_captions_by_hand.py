@@ -29,9 +29,10 @@ from sae_nb.atoms._captions import (
     _words_of,
 )
 from sae_nb.atoms._names import AtomNames
-from sae_nb.atoms._searching import _asked, _fired_at, _written, find_atoms
+from sae_nb.atoms._searching import _fired_at, _written, find_atoms
 from sae_nb.atoms._words import PATCHES, kinds_of_words, row_words
 from sae_nb.codes import SparseCodes
+from sae_nb.models import LiveModel
 from tests.random_texts import random_texts
 from tests.small_catalogues import catalogue_of, mixed, text_of
 
@@ -384,22 +385,22 @@ def test_patches_in_a_text_are_words_of_their_own() -> None:
 def test_a_query_is_looked_for_as_a_word_then_as_a_beginning_then_anywhere() -> None:
     written = _written(text_of(["The", " cat", "s", " sat", " cats", ".", " on"]))
 
-    def rows(query: str) -> list[list[int]]:
-        return [one.tolist() for one in written.places(query)]
+    def rows(query: str) -> list[int]:
+        return written.ends(query).tolist()
 
-    assert rows("sat") == [[3]]
-    assert rows("cat") == [[1], [4]]
-    assert rows("cats") == [[1, 2], [4]]
-    assert rows("at") == [[1], [3], [4]]
-    assert rows("cats sat cats.") == [[1, 2, 3, 4, 5]]
+    assert rows("sat") == [3]
+    assert rows("cat") == [1, 4]
+    assert rows("cats") == [2, 4]
+    assert rows("at") == [1, 3, 4]
+    assert rows("cats sat cats.") == [5]
     assert rows("dog") == []
     # A gap in what was captured ends a word.
     apart = _written(text_of(["The", " cat", "s", " sat", "s"], position=[0, 1, 3, 4]))
-    assert [one.tolist() for one in apart.places("cat")] == [[1]]
-    assert [one.tolist() for one in apart.places("sats")] == [[2, 3]]
+    assert apart.ends("cat").tolist() == [1]
+    assert apart.ends("sats").tolist() == [3]
     bare = _written(text_of(["play", "##ing", "well"]))
-    assert [one.tolist() for one in bare.places("playing")] == [[0, 1]]
-    assert [one.tolist() for one in bare.places("well")] == [[2]]
+    assert bare.ends("playing").tolist() == [1]
+    assert bare.ends("well").tolist() == [2]
 
 
 def test_a_character_of_several_tokens_is_said_once() -> None:
@@ -422,14 +423,45 @@ def test_a_character_of_several_tokens_is_said_once() -> None:
         assert _written(catalogue_of(np.eye(5), acts=acts)).text == text
 
 
-def test_an_atom_counts_at_a_place_by_its_strongest_token_there() -> None:
-    z = [[1, 0, 0], [-3, 0, 2], [2, 4, 0], [9, 9, 9]]
-    found = _fired_at(catalogue_of(z), [np.array([0, 1]), np.array([2])])
+def test_what_fires_in_some_rows_has_its_mean_there_and_its_strongest_row() -> None:
+    z = [[7, 0, 0], [-3, 0, 2], [2, 4, 0], [9, 9, 9]]
+    found = _fired_at(catalogue_of(z), np.array([1, 2]))
     assert found.atoms.tolist() == [0, 1, 2]
     assert found.mean.tolist() == [2.5, 2, 1]
     assert found.largest.tolist() == [3, 4, 2]
     assert found.row.tolist() == [1, 2, 1]
-    assert _fired_at(catalogue_of(z), []).atoms.tolist() == []
+    assert _fired_at(catalogue_of(z), np.zeros(0, np.int64)).atoms.tolist() == []
+
+
+def test_an_atom_of_a_tenth_of_all_rows_comes_after_the_others() -> None:
+    """Strongest is atom 0, which fires in three of twenty rows; atom 2 fires in two, which is a tenth."""
+    z = np.zeros((20, 4))
+    z[0] = [9, 4, 5, 0]
+    z[[1, 2], 0], z[1, 2], z[0, 3], z[1, 3] = 9, 5, 2, 7
+    words = text_of([" cat", *[f" w{i}" for i in range(19)]])
+    found = find_atoms(catalogue_of(z, acts=words.acts), "cat")
+    # Atom 3 fires there with less than 0.3 of its strongest.
+    assert found.atoms.tolist() == [2, 1, 0]
+    assert found.shares.tolist() == [1, 1, 1]
+
+
+def test_a_word_of_several_tokens_counts_where_it_ends() -> None:
+    """Atom 0 fires on its first piece, as it would in any other word that begins so."""
+    z = [[9, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]
+    catalogue = catalogue_of(z, acts=text_of([" Bra", "zil", " is", " big"]).acts)
+    assert find_atoms(catalogue, "brazil").atoms.tolist() == [1]
+    assert find_atoms(catalogue, "bra").atoms.tolist() == [0]
+    assert find_atoms(catalogue, "Brazil is").atoms.tolist() == [2]
+
+
+def test_a_word_counts_by_all_its_places() -> None:
+    """Atom 0 fires at both, atom 1 more strongly at one of the two, atom 2 there with .25 of its strongest."""
+    z = [[3, 5, 9], [0, 0, 0], [3, 0, 0], [0, 0, 36], [0, 0, 0]]
+    catalogue = catalogue_of(z, acts=text_of([" cat", " a", " cat", " b", " c"]).acts)
+    found = find_atoms(catalogue, "cat")
+    assert found.atoms.tolist() == [0, 1]
+    assert (found.strengths.tolist(), found.rows.tolist()) == ([3, 2.5], [0, 0])
+    assert (found.shares.tolist(), found.n_places) == ([1, 1], 2)
 
 
 def test_atoms_are_found_by_the_places_of_images() -> None:
@@ -491,13 +523,19 @@ def test_the_running_model_is_asked_with_the_word_and_with_others(
     acts = capture(None, ["dog"], "h", progress=False)
     peaks = torch.tensor([[8.0, 8.0, 3.0, 3.0, 3.0]])
     catalogue = AtomCatalogue(sae, acts, codes=SparseCodes.from_dense(peaks))
-    found = _asked(catalogue, None, "dog")
+    model = LiveModel.__new__(LiveModel)
+    found = find_atoms(catalogue, "dog", model=model)
     # Atom 1 fires at every word, atom 2 twice as much as its mean of 0.5 elsewhere, atom 3 too weakly.
     assert found.atoms.tolist() == [0, 4]
     assert found.strengths.tolist() == [4, 1]
     assert found.shares.tolist() == pytest.approx([0.5, 1 / 3])
     assert (found.rows.tolist(), found.n_places, found.live) == ([-1, -1], 4, True)
-    nothing = _asked(catalogue, None, "")
+    # What a person calls so comes first; the number of an atom before it.
+    catalogue.labels = {3: "a dog"}
+    assert find_atoms(catalogue, "dog", model=model).atoms.tolist() == [3, 0, 4]
+    at["2"] = at["dog"]
+    assert find_atoms(catalogue, "2", model=model).atoms.tolist() == [2, 0, 4]
+    nothing = find_atoms(catalogue, " ", model=model)
     assert (len(nothing), nothing.n_places, nothing.live) == (0, 0, True)
 
 

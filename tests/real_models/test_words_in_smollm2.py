@@ -6,12 +6,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 import sae_nb_widgets as sw
 
 import sae_nb as sn
-from sae_nb.atoms import AtomCatalogue, find_atoms
+from sae_nb.atoms import AtomCatalogue, examples_of, find_atoms
 from sae_nb.pretrained import needed_examples
 from sae_nb.sessions import names_of
 
@@ -32,16 +31,14 @@ NEAR = {
 def at(block: int) -> Any:
     sae = sn.load_sae(f"smollm2-135m/resid_post.{block}")
     catalogue = needed_examples(sae).catalogue(sae)
-    names = names_of(sae, catalogue, None)
-    catalogue.labels = names.labels
-    return sae, catalogue, names
+    return sae, catalogue, names_of(sae, catalogue, None)
 
 
 @pytest.mark.parametrize("block", sorted(NEAR))
 def test_ten_words_find_atoms_that_fire_on_them(
     block: int, open_real: Callable[[str], Any]
 ) -> None:
-    """In the texts where they stand there, in the running model always, strongest first."""
+    """In the texts where they stand there, in the running model always; strongest first, dense atoms last."""
     model = open_real("smollm2")
     sae, catalogue, names = at(block)
     for word in WORDS:
@@ -51,7 +48,8 @@ def test_ten_words_find_atoms_that_fire_on_them(
             assert int(in_texts.rows[0]) in fired, word
             assert in_texts.shares[0] >= 0.3, word
         assert len(live), word
-        assert (np.diff(live.strengths) <= 0).all(), word
+        order = [*zip(catalogue.frequency[live.atoms] > 0.1, -live.strengths, strict=True)]
+        assert order == sorted(order), word
         # What the model lights at the word in a sentence of its own.
         acts = sn.capture(
             model, [f"We spoke about {word}"], str(catalogue.acts.hook_point), progress=False
@@ -61,6 +59,34 @@ def test_ten_words_find_atoms_that_fire_on_them(
         if word in NEAR[block]:
             said = " ".join(names.short(atom) for atom in live.atoms[:3].tolist()).casefold()
             assert NEAR[block][word] in said, (word, said)
+
+
+FIRST = {
+    "harvest": "farm", "violin": "music", "Brazil": "greece", "angry": "disappointed", "Tuesday": "today",
+    "percent": "%", "kitchen": "bathtub", "the law": "law", "sports": "basketball", "wedding": "bride",
+}  # fmt: skip
+"""What the first atom found at a word fires on, among its eight strongest."""
+
+NOT_IN_TEXTS = {"violin", "angry", "Tuesday", "kitchen", "the law", "wedding"}
+
+
+def test_the_first_atom_that_a_word_finds_is_about_it(open_real: Callable[[str], Any]) -> None:
+    """With the model, of all words; from the texts alone, of those that stand there."""
+    model, (_, catalogue, _) = open_real("smollm2"), at(16)
+
+    def fires_on(atom: int) -> set[str]:
+        strongest = examples_of(catalogue, atom, 8)
+        return {
+            one.tokens[one.position - one.first_position].strip().casefold() for one in strongest
+        }
+
+    for word, expected in FIRST.items():
+        found = find_atoms(catalogue, word, model=model)
+        assert expected in fires_on(int(found.atoms[0])), word
+        in_texts = find_atoms(catalogue, word)
+        assert (len(in_texts) == 0) == (word in NOT_IN_TEXTS), word
+        if len(in_texts):
+            assert in_texts.atoms[0] == found.atoms[0], word
 
 
 def test_a_sentence_shows_which_word_lights_what(open_real: Callable[[str], Any]) -> None:

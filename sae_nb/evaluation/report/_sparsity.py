@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
+from sae_nb.atoms._searching import DENSE_ABOVE
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
 
 
-DENSE_ABOVE = 0.1  # convention: an atom active in a tenth of the rows says little about any of them
 RARE_BELOW = 1e-5
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -224,7 +224,7 @@ class AtomBrowser(HasAtoms):
             self,
             lambda: self.catalogue,
             self._take_found,
-            model=lambda: self._model if self._talks else None,
+            model=lambda: self._model,
         )
         self.controls = AtomControls(self, self.notes.star, self.catalogue.no_near_misses)
         self.cards = AtomDetail(
@@ -308,9 +308,7 @@ class AtomBrowser(HasAtoms):
 
     def _ready(self, _: None) -> None:
         self.chips = self._chips()
-        again = self.finder.search(self.search.strip())
-        self.found = () if again is None else tuple(again.atoms.tolist())
-        self._reorder()
+        self.finder.search(self.search.strip(), self._keep_found)
         first = self.atom if self._chosen else self._worth_opening()
         if self.atom != first:
             self.atom = first
@@ -612,27 +610,30 @@ class AtomBrowser(HasAtoms):
 
     @reacts("search", doing="searching")
     def _search(self) -> None:
-        word, known = self.search.strip(), self.finder.found
-        if known is None or known.query != " ".join(word.split()):
-            known = self.finder.search(word)
-        self._use_found(known)
-        if word:
-            self.say_found(word, len(self.found))
+        self.finder.search(self.search.strip(), partial(self._use_found, self.atom))
 
-    def _use_found(self, found: FoundAtoms | None) -> None:
-        """Step through what was found, from the row that was taken, or from the first."""
+    def _keep_found(self, found: FoundAtoms | None) -> None:
         self.found = () if found is None else tuple(found.atoms.tolist())
         self._reorder()
-        if self.found:
-            self.atom = self.found[0] if self._taken is None else self._taken
+
+    def _use_found(self, before: int, found: FoundAtoms | None) -> None:
+        """Step through what was found, from the row that was taken, or from the first.
+
+        An atom chosen while the model read stays.
+        """
+        self._keep_found(found)
+        taken, self._taken = self._taken, None
+        if self.found and self.atom == before:
+            self.atom = self.found[0] if taken is None else taken
+        if self.search.strip():
+            self.say_found(self.search.strip(), len(self.found), self.finder.advice)
 
     def _take_found(self, atom: int, found: FoundAtoms) -> None:
-        self._taken = atom
-        if self.search.strip() == found.query:
-            self._use_found(found)
+        word, self._taken = self.finder.widget.query.strip(), atom
+        if self.search.strip() == word:
+            self._use_found(self.atom, found)
         else:
-            self.search = found.query
-        self._taken = None
+            self.search = word
 
     @reacts("sort", "alive_only", doing="sorting")
     def _reorder(self) -> None:

@@ -87,8 +87,8 @@ class CircuitControls:
         shown = rows[:SHOWN]
         self.find.show(query, shown, head, f"{len(shown)} of {len(rows)}" * bool(rows))
 
-    def _take(self, kind: str, row: int, _: str) -> None:
-        if kind == "take" and 0 <= row < len(self.find.rows):
+    def _take(self, row: int, _: str) -> None:
+        if 0 <= row < len(self.find.rows):
             self.find.opened, self._panel.as_graph = False, True
             self._panel.node = self.find.rows[row]["atom"]
 

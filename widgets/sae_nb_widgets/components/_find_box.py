@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+import numpy as np
 import traitlets as t
 
 from sae_nb.atoms import examples_of
@@ -22,8 +23,6 @@ SHOWN = 5
 """Rows under the field: what is read at a glance."""
 
 _QUOTED = re.compile(r"“[^“”]*”(, “[^“”]*”)*( or “[^“”]*”)?( …)?")
-
-Kind = Literal["take", "ask"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +52,8 @@ class FindRow:
 class FindBox(Component):
     """A field; typing in it, or setting `query`, has the rows under it replaced by whoever observes `query`.
 
-    Rows of another word are dimmed until `show` brings those of this one. Enter or a click takes a row, Shift
-    Enter or the last row asks the running model; whoever listens with `on_choice` hears which.
+    Rows of another word are dimmed until `show` brings those of this one. Enter or a click takes a row; whoever
+    listens with `on_choice` hears which.
 
     Examples
     --------
@@ -62,9 +61,9 @@ class FindBox(Component):
     >>> box.query = "wedding"
     >>> rows = [FindRow(atom=3202, name="marriage", named=True, share=0.8)]
     >>> box.show("wedding", rows, "atoms that fire at “wedding”", "1 place")
-    >>> box.on_choice(lambda kind, row, query: print(kind, box.rows[row]["atom"], query))
-    >>> box.choose("take", 0)
-    take 3202 wedding
+    >>> box.on_choice(lambda row, query: print(box.rows[row]["atom"], query))
+    >>> box.choose(0)
+    3202 wedding
     """
 
     _esm = script("find_box")
@@ -75,52 +74,38 @@ class FindBox(Component):
     rows = t.List(t.Dict(), help="Rows as `FindRow`.").tag(sync=True)
     head = t.Unicode("", help="What the rows are.").tag(sync=True)
     note = t.Unicode("", help="Out of how many.").tag(sync=True)
-    ask = t.Unicode("", help="Words of the last row; empty for none.").tag(sync=True)
-    ask_hint = t.Unicode("", help="What it does, or why it cannot.").tag(sync=True)
-    asks = t.Bool(False, help="Whether the running model can be asked.").tag(sync=True)
-    working = t.Bool(False, help="Whether it is being asked.").tag(sync=True)
+    working = t.Bool(False, help="Whether the running model reads the word.").tag(sync=True)
     opened = t.Bool(False, help="Whether the rows are shown.").tag(sync=True)
     hint = t.Unicode("find a word, name or number", help="Said in the empty field.").tag(sync=True)
 
     def __init__(self, **settings: object) -> None:
-        self._heard: list[Callable[[Kind, int, str], None]] = []
+        self._heard: list[Callable[[int, str], None]] = []
         super().__init__(**settings)
         self.on_msg(self._message)
 
-    def show(
-        self,
-        query: str,
-        rows: Sequence[FindRow],
-        head: str = "",
-        note: str = "",
-        *,
-        ask: str = "",
-        ask_hint: str = "",
-        asks: bool = False,
-    ) -> None:
+    def show(self, query: str, rows: Sequence[FindRow], head: str = "", note: str = "") -> None:
         """Replace the rows by those of a query, in one message to the browser."""
         with self.hold_sync(), self.hold_trait_notifications():
             self.rows = [asdict(row) for row in rows]
             self.atoms = [row.atom for row in rows]
             self.head, self.note, self.answered = head, note, query
-            self.ask, self.ask_hint, self.asks = ask, ask_hint, asks
 
-    def on_choice(self, heard: Callable[[Kind, int, str], None]) -> None:
-        """Call back with "take" or "ask", the row, and the word in the field."""
+    def on_choice(self, heard: Callable[[int, str], None]) -> None:
+        """Call back with the row taken and the word in the field."""
         self._heard.append(heard)
 
-    def choose(self, kind: Kind, row: int = 0) -> None:
-        """Take a row, or ask the running model, as Enter and Shift Enter do."""
+    def choose(self, row: int = 0) -> None:
+        """Take a row, as Enter does."""
         for heard in self._heard:
-            heard(kind, row, self.query)
+            heard(row, self.query)
 
     def _message(self, _: object, content: object, __: object) -> None:
-        if not isinstance(content, dict) or content.get("kind") not in ("take", "ask"):
+        if not isinstance(content, dict) or content.get("kind") != "take":
             return
         row, query = content.get("row"), content.get("query")
         if isinstance(row, int) and isinstance(query, str):
             self.query = query
-            self.choose(content["kind"], row)
+            self.choose(row)
 
     def static_html(self) -> str:
         """Return the rows as escaped HTML; a field that nothing answers is no part of a page."""
@@ -195,19 +180,21 @@ def head_words(found: FoundAtoms, catalogue: AtomCatalogue, n: int = SHOWN) -> t
     """Return what the rows of an answer are, and out of how many."""
     query, many, context = found.query, len(found), catalogue.acts.context
     if not many:
-        where = (
-            "alone" if found.live else f"in the {_counted(context.n_samples, context.sample_word)}"
-        )
-        return f"no atom fires at “{query}” {where}", ""
+        return f"no atom answers to “{query}”", ""
+    where = (
+        f"as the model reads “{query}”" if found.live else f"at “{query}”" if found.n_places else ""
+    )
+    head = f"atoms that fire {where}" if where else f"atoms that answer to “{query}”"
+    strengths = found.strengths[:n]
+    if where and (strengths > 0).all() and (np.diff(strengths) <= 0).all():
+        head += ", strongest first"
     shown = f"{format_count(min(n, many))} of {_counted(many, 'atom')}"
-    if found.live:
-        return f"what the model does with “{query}”, strongest first", shown
-    if not found.n_places:
-        return f"atoms that answer to “{query}”", shown
+    if found.live or not found.n_places:
+        return head, shown
     places = (
         f"{_counted(found.n_places, 'place')} in {_counted(context.n_samples, context.sample_word)}"
     )
-    return f"atoms that fire at “{query}”, strongest first", f"{shown} · {places}"
+    return head, f"{shown} · {places}"
 
 
 def _counted(n: int, word: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
@@ -10,6 +11,9 @@ from jaxtyping import Int
 from sae_nb.figures.theme import format_count
 from sae_nb_widgets.concept_map._close import view_around
 from sae_nb_widgets.concept_map._state import CLUSTER, MapState
+
+if TYPE_CHECKING:
+    from sae_nb.atoms import FoundAtoms
 
 
 class Choosing:
@@ -116,15 +120,23 @@ class Choosing:
             )
         return view_around(record, np.searchsorted(known, wanted))
 
-    def search(self, query: str) -> None:
-        """Select what answers to a number, a label or a token."""
+    def search(
+        self, query: str, advice: str, before: tuple[int, tuple[int, ...]], found: FoundAtoms | None
+    ) -> None:
+        """Select what answers to a query; of atoms without activations, what is called so.
+
+        What was chosen after `before`, while the model read, stays. `advice` is for who finds nothing.
+        """
         panel = self._panel
         if not panel.ready:
             panel.say("The atoms are being measured; search again when that is done.")
-            return
-        self.show_found(query, panel.atlas.search(query).tolist())
+        elif (panel.atom, panel.selected) == before:
+            atoms = panel.atlas.search(query) if found is None else found.atoms
+            self.show_found(query, atoms.tolist(), advice)
 
-    def show_found(self, query: str, found: Sequence[int], atom: int | None = None) -> None:
+    def show_found(
+        self, query: str, found: Sequence[int], advice: str = "", atom: int | None = None
+    ) -> None:
         """Select the first of the atoms found, strongest first; show the first, or the one that was taken."""
         panel, n = self._panel, len(found)
         first = [*dict.fromkeys([*([] if atom is None else [atom]), *found])][: panel.MOST_FOUND]
@@ -141,4 +153,4 @@ class Choosing:
                 "Esc clears them."
             )
         else:
-            panel.say_found(query, n)
+            panel.say_found(query, n, advice)

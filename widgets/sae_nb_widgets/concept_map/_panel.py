@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,7 +193,7 @@ class ConceptMap(MapState):
         self.finder = Finder(
             self,
             lambda: self.atlas.catalogue,
-            lambda atom, found: choosing.show_found(found.query, found.atoms.tolist(), atom),
+            lambda atom, found: choosing.show_found(found.query, found.atoms.tolist(), atom=atom),
             model=lambda: self._model,
         )
         self.map = MapFigure(choosing.click, choosing.enclose, choosing.keep, choosing.between)
@@ -364,8 +365,9 @@ class ConceptMap(MapState):
     def _search(self) -> None:
         query = self.search.strip()
         if query:
-            self.finder.search(query)
-            self.choosing.search(query)
+            chosen = self.atom, self.selected
+            advice = self.finder.advice
+            self.finder.search(query, partial(self.choosing.search, query, advice, chosen))
 
     @checked
     def step(self, by: int) -> None:

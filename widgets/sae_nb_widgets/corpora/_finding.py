@@ -22,7 +22,7 @@ class CorpusFinder:
         )
         self.widget.add_class("sae-nb-search")
         self.widget.observe(lambda _: self._look(), "query")
-        self.widget.on_choice(lambda _, row, query: self.take(row, query))
+        self.widget.on_choice(self.take)
 
     def search(self, word: str) -> None:
         """Look for a word as if it were typed."""

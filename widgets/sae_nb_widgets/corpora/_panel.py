@@ -403,7 +403,7 @@ class CorpusPanel(HasAtoms):
             return
         if self.found:
             self.atom = self.found[0]
-        self.say_found(query, len(self.found), "a word at a peak")
+        self.say_found(query, len(self.found), "Try a number, a label, or a word at a peak.")
 
     def matches(self, query: str) -> list[int]:
         """Return the atoms of that number, with a label in which a word begins so, or that peak at such a word;

@@ -151,11 +151,11 @@ class HasAtoms(AsSite, Panel):
         atom = self.atom
         self.star(atom, not self.names.labels.is_starred(atom))
 
-    def say_found(self, query: str, n: int, part: str = "part of a token") -> None:
-        """Report how many atoms a search has found; if none, suggest what else to try."""
+    def say_found(self, query: str, n: int, advice: str) -> None:
+        """Report how many atoms a search has found; if none, what else to do."""
         short = query if len(query) <= LONGEST_QUERY else f"{query[:LONGEST_QUERY]}…"
         if not n:
-            self.say(f"No atom matches “{short}”. Try a number, a label, or {part}.")
+            self.say(f"No atom matches “{short}”. {advice}")
             return
         matches = "1 match" if n == 1 else f"{format_count(n)} matches"
         self.say(f"{matches} for “{short}”. ‹ › to step, Esc to clear.")

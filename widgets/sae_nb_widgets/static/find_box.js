@@ -61,24 +61,15 @@ function render({ model, el }) {
     bar.append(fill);
     node.append(name, row.word ? contextOf(row) : make("span"), row.share > 0 ? bar : make("span"));
     node.setAttribute("aria-label", `${row.named ? "" : "no name yet: "}${row.name}, atom ${row.atom}, ${row.tip}`);
-    node.addEventListener("click", () => fresh() && send("take", index));
-    return node;
-  }
-
-  function askRow() {
-    const node = make("div", "sae-nb-findrow sae-nb-findask", { role: "option", id: `${id}-ask` });
-    node.append(make("span", "sae-nb-findname", {}, model.get("ask")));
-    node.append(make("span", "sae-nb-findquiet", {}, model.get("ask_hint")), make("kbd", "", {}, "Shift ↵"));
-    if (model.get("asks")) node.addEventListener("click", () => send("ask"));
-    else node.setAttribute("aria-disabled", "true");
+    node.addEventListener("click", () => fresh() && take(index));
     return node;
   }
 
   // Of a word that is typed on, Python looks for the new one first and takes its first answer.
-  function send(kind, row = 0) {
+  function take(row) {
     clearTimeout(timer);
     timer = 0;
-    model.send({ kind, row: fresh() ? row : 0, query: typed() });
+    model.send({ kind: "take", row: fresh() ? row : 0, query: typed() });
   }
 
   function mark() {
@@ -94,17 +85,17 @@ function render({ model, el }) {
     const stale = !fresh() || model.get("working");
     list.classList.toggle("sae-nb-stale", stale);
     list.setAttribute("aria-busy", String(stale));
-    const asking = model.get("working") ? `the model reads “${typed()}” …` : model.get("head");
-    said.textContent = fresh() ? asking : `looking for “${typed()}” …`;
+    const waits = model.get("working") ? `the model reads “${typed()}” …` : `looking for “${typed()}” …`;
+    said.textContent = stale ? waits : model.get("head");
     said.classList.toggle("sae-nb-waits", stale);
-    note.textContent = fresh() ? model.get("note") : "";
+    note.textContent = stale ? "" : model.get("note");
   }
 
   function build() {
     field.placeholder = model.get("hint");
     field.title = model.get("description");
     field.setAttribute("aria-label", model.get("description"));
-    options = [...model.get("rows").map(rowOf), ...(model.get("ask") ? [askRow()] : [])];
+    options = model.get("rows").map(rowOf);
     list.replaceChildren(...options);
     active = 0;
     mark();
@@ -137,8 +128,7 @@ function render({ model, el }) {
       mark();
       event.preventDefault();
     } else if (event.key === "Enter") {
-      const asks = event.shiftKey || options[active]?.classList.contains("sae-nb-findask");
-      if (!asks || model.get("asks")) send(asks ? "ask" : "take", active);
+      take(active);
       event.preventDefault();
     }
     event.stopPropagation();
@@ -153,7 +143,7 @@ function render({ model, el }) {
   // A press on a row must not take the focus from the field, which would close the rows.
   drop.addEventListener("mousedown", (event) => event.preventDefault());
 
-  redrawOn(model, ["rows", "head", "note", "ask", "ask_hint", "asks", "hint", "description"], build);
+  redrawOn(model, ["rows", "head", "note", "hint", "description"], build);
   redrawOn(model, ["answered", "working", "opened"], mark);
   redrawOn(model, ["query"], follow);
   build();
