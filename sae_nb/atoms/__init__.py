@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         FoundAtoms as FoundAtoms,
         find_atoms as find_atoms,
         folded as folded,
+        named as named,
+        numbered as numbered,
     )
     from sae_nb.atoms._second_codes import KeptFirings as KeptFirings
     from sae_nb.atoms._sum_of_atoms import SumOfAtoms as SumOfAtoms, sum_of_atoms as sum_of_atoms

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -250,22 +250,33 @@ def _named_and(
     catalogue: AtomCatalogue, query: str, lit: list[int], strengths: Float[np.ndarray, " n_atoms"]
 ) -> list[int]:
     """Return the atom of that number, those with such a name, and `lit`; each once."""
-    text = folded(query)
-    number = re.fullmatch(r"#?\s*(\d+)", query)
-    first = [int(number[1])] if number and int(number[1]) < catalogue.n_atoms else []
-    named = sorted(_named(catalogue, text) if text else [], key=lambda atom: -strengths[atom])
+    names = sorted(named(query, catalogue.labels, catalogue.n_atoms), key=lambda i: -strengths[i])
     # A name that a person wrote is looked for; one found automatically counts where its atom fires.
     written = getattr(catalogue.labels, "is_written", lambda _: True)
-    sure = [atom for atom in named if strengths[atom] > 0 or written(atom)]
-    return list(dict.fromkeys([*first, *sure, *lit, *named]))
+    sure = [atom for atom in names if strengths[atom] > 0 or written(atom)]
+    return list(dict.fromkeys([*numbered(query, catalogue.n_atoms), *sure, *lit, *names]))
 
 
-def _named(catalogue: AtomCatalogue, text: str) -> list[int]:
-    """Atoms with a label in which a word begins with a text."""
-    labels = {atom: folded(label) for atom, label in sorted(catalogue.labels.items())}
-    labels = {atom: label for atom, label in labels.items() if 0 <= atom < catalogue.n_atoms}
+def numbered(query: str, n_atoms: int) -> list[int]:
+    """Return the atom whose number a query is, if there is one.
+
+    >>> numbered("#17", 20), numbered("17", 17), numbered("seventeen", 20)
+    ([17], [], [])
+    """
+    number = re.fullmatch(r"#?\s*(\d+)", query.strip())
+    return [int(number[1])] if number and int(number[1]) < n_atoms else []
+
+
+def named(query: str, labels: Mapping[int, str], n_atoms: int) -> list[int]:
+    """Return the atoms with a label in which a word begins with a query, ascending.
+
+    >>> named("Cat", {5: "my cats", 2: "concatenate", 0: "cat"}, 8)
+    [0, 5]
+    """
+    text = folded(query.strip())
     begins = re.compile(rf"(?<!\w){re.escape(text)}")
-    return [atom for atom, label in labels.items() if begins.search(label)]
+    known = (atom for atom in sorted(labels) if 0 <= atom < n_atoms and text)
+    return [atom for atom in known if begins.search(folded(labels[atom]))]
 
 
 def _at_places(catalogue: AtomCatalogue, text: str) -> list[int]:

@@ -17,7 +17,7 @@ from sae_nb.activations._sites import site_names
 from sae_nb.atoms._catalogue import AtomCatalogue, directions_of
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
-from sae_nb.atoms._searching import folded
+from sae_nb.atoms._searching import named, numbered
 from sae_nb.atoms.concept_map._concept_map import (
     Cluster,
     Column,
@@ -566,13 +566,8 @@ class ConceptAtlas:
         if self.catalogue is not None:
             self.catalogue.labels = self.labels
             return self.catalogue.search(query)
-        text = folded(query.strip())
-        if not text:
-            return np.zeros(0, np.int64)
-        number = text.removeprefix("#").strip()
-        atoms = [int(number)] if number.isdecimal() and int(number) < self.n_atoms else []
-        atoms += [atom for atom in sorted(self.labels) if text in folded(self.labels[atom])]
-        return np.array(list(dict.fromkeys(atoms)), np.int64)
+        n, labels = self.n_atoms, self.labels
+        return np.array(list(dict.fromkeys(numbered(query, n) + named(query, labels, n))), np.int64)
 
     def select(self, atoms: Sequence[int]) -> SelectionSummary:
         """Return a table of some atoms, what they have in common, and inputs that fire them."""

@@ -5,55 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sae_nb.figures.theme import format_count, format_percent
-from sae_nb_widgets.components._find_box import SHOWN, FindBox, FindRow, plain
+from sae_nb_widgets.components._find_box import SHOWN, FindRow, plain
+from sae_nb_widgets.panel._finding import Finder
 
 if TYPE_CHECKING:
     from sae_nb_widgets.corpora._panel import CorpusPanel
 
 
-class CorpusFinder:
-    """Lists what answers while somebody types; nothing else of the panel changes until a row is taken."""
+class CorpusFinder(Finder):
+    """Finds atoms by what the panel knows of both corpora; there is no text of which everything is kept."""
+
+    advice = "Try a number, a label, or a word at a peak."
 
     def __init__(self, panel: CorpusPanel) -> None:
-        self._panel = panel
-        self.widget = FindBox(
-            description="find atoms by a word, a name or a number",
-            hint="find a word, name or number",
-        )
-        self.widget.add_class("sae-nb-search")
-        self.widget.observe(lambda _: self._look(), "query")
-        self.widget.on_choice(self.take)
+        super().__init__(panel, lambda: None, panel.take_found)
+        self._panel: CorpusPanel = panel
 
-    def search(self, word: str) -> None:
-        """Look for a word as if it were typed."""
-        if self.widget.query == word:
-            self._look()
-        else:
-            self.widget.query = word
-
-    def take(self, row: int = 0, query: str | None = None) -> None:
-        """Show the atom of a row; ‹ and › then step through what was found."""
-        panel = self._panel
-        found = panel.matches(self.widget.query if query is None else query)
-        if 0 <= row < len(found):
-            self.widget.opened = False
-            panel.search = (self.widget.query if query is None else query).strip()
-            panel.atom = found[row]
-
-    def clear(self) -> None:
-        """End the search."""
-        self.widget.query = ""
-        self.widget.opened = False
-
-    def _look(self) -> None:
+    def refresh(self) -> None:
+        """Look for the word in the box again."""
         word = self.widget.query
         with self._panel.guarded("searching"):
-            found = self._panel.matches(word)
-            many = f"{format_count(min(SHOWN, len(found)))} of {format_count(len(found))} atoms"
+            self.found = self._panel.matches(word)
+            n, first = len(self.found), self.found.atoms[:SHOWN].tolist()
+            many = f"{format_count(len(first))} of {format_count(n)} atoms"
             head = f"atoms that answer to “{word.strip()}”, largest difference first"
-            rows = [self._row(atom, word) for atom in found[:SHOWN]]
             nothing = f"no atom peaks at “{word.strip()}”" * bool(word.strip())
+            rows = [self._row(atom, word) for atom in first]
             self.widget.show(word, rows, head if rows else nothing, many if rows else "")
+            self._settle()
 
     def _row(self, atom: int, word: str) -> FindRow:
         panel = self._panel

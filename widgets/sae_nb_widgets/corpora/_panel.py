@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.atoms import folded
+from sae_nb.atoms import FoundAtoms, named, numbered
 from sae_nb.checks import check_atom, checked
 from sae_nb.corpora import CorpusSummary, Documents, summarise_corpora
 from sae_nb.figures.theme import format_count
@@ -396,31 +395,35 @@ class CorpusPanel(HasAtoms):
 
     @reacts("search", doing="searching")
     def _search(self) -> None:
-        query = self.search.strip()
-        self.finder.search(query)
-        self.found = tuple(self.matches(query))
-        if not query:
-            return
+        self.finder.search(self.search.strip(), self._use_found)
+
+    def _use_found(self, found: FoundAtoms | None) -> None:
+        self.found = () if found is None else tuple(found.atoms.tolist())
         if self.found:
             self.atom = self.found[0]
-        self.say_found(query, len(self.found), "Try a number, a label, or a word at a peak.")
+        if self.search.strip():
+            self.say_found(self.search.strip(), len(self.found), self.finder.advice)
 
-    def matches(self, query: str) -> list[int]:
-        """Return the atoms of that number, with a label in which a word begins so, or that peak at such a word;
+    def take_found(self, atom: int, found: FoundAtoms) -> None:
+        """Show an atom that was found; ‹ and › then step through all of them."""
+        self.search = found.query
+        self.atom = atom
+
+    def matches(self, query: str) -> FoundAtoms:
+        """Return the atom of that number, then those with a label, or a word at their peak, that begins so;
         the largest difference first.
         """
-        wanted = folded(query.strip())
-        if wanted.isdecimal():
-            return [int(wanted)] if int(wanted) < self.n_atoms else []
-        if not wanted:
-            return []
-        labels, begins = self.names.labels, re.compile(rf"(?<!\w){re.escape(wanted)}")
-        by_label = {i for i in labels if begins.search(folded(labels.label(i)))}
-        word = [folded(str(one)) for one in self.summary.table["word"]]
-        by_word = {i for i, one in enumerate(word) if one.startswith(wanted)}
-        found = np.array(sorted(by_label | by_word), int)
-        size = np.abs(self.summary.size(self.by)[found])
-        return found[np.argsort(-size, kind="stable")].tolist()
+        words = {i: str(word).strip() for i, word in enumerate(self.summary.table["word"])}
+        called = (named(query, one, self.n_atoms) for one in (self.names.labels, words))
+        found = np.unique([atom for some in called for atom in some]).astype(int)
+        size = np.abs(self.summary.size(self.by))
+        largest = found[np.argsort(-size[found], kind="stable")].tolist()
+        atoms = np.array([*dict.fromkeys([*numbered(query, self.n_atoms), *largest])], int)
+        nowhere = np.full(len(atoms), -1)
+        return FoundAtoms(
+            query=query.strip(), atoms=atoms, strengths=size[atoms], shares=size[atoms], rows=nowhere,
+            n_places=0,
+        )  # fmt: skip
 
     def line_of(self, atom: int) -> tuple[str, str, str]:
         """Return a line of the corpus that has more of an atom, where it peaks: before, the word, after."""
