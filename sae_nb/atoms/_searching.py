@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.checks import checked
+from sae_nb.checks import Count, checked
 
 if TYPE_CHECKING:
     from sae_nb.atoms._catalogue import AtomCatalogue
@@ -257,7 +257,8 @@ def _named_and(
     return list(dict.fromkeys([*numbered(query, catalogue.n_atoms), *sure, *lit, *names]))
 
 
-def numbered(query: str, n_atoms: int) -> list[int]:
+@checked
+def numbered(query: str, n_atoms: Count) -> list[int]:
     """Return the atom whose number a query is, if there is one.
 
     >>> numbered("#17", 20), numbered("17", 17), numbered("seventeen", 20)
@@ -267,7 +268,8 @@ def numbered(query: str, n_atoms: int) -> list[int]:
     return [int(number[1])] if number and int(number[1]) < n_atoms else []
 
 
-def named(query: str, labels: Mapping[int, str], n_atoms: int) -> list[int]:
+@checked
+def named(query: str, labels: Mapping[int, str], n_atoms: Count) -> list[int]:
     """Return the atoms with a label in which a word begins with a query, ascending.
 
     >>> named("Cat", {5: "my cats", 2: "concatenate", 0: "cat"}, 8)
