@@ -174,6 +174,12 @@ class AtomCatalogue(Firings):
         """Whether the SAE needs whole samples in order, as a temporal one does."""
         return bool(getattr(self.sae, "reads_sequences", False))
 
+    @property
+    def reads_words(self) -> bool:
+        """Whether a word that a running model reads gives activations like these: of text, at one place."""
+        acts = self.acts
+        return acts.context.modality.is_text and bool(acts.hook_point) and not self.sites
+
     @checked
     def encode_rows(self, rows: Int[Tensor, " m"], k: int | None = None) -> SparseCodes:
         """Encode some rows again, on the CPU."""

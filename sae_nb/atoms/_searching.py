@@ -205,8 +205,7 @@ def find_atoms(
     """
     text = " ".join(query.split())[:LONGEST_QUERY]
     acts = catalogue.acts
-    readable = acts.context.modality.is_text and acts.hook_point and not catalogue.sites
-    if model is not None and not readable:
+    if model is not None and not catalogue.reads_words:
         raise ValueError(
             "`catalogue` must hold activations of texts at one hook point for the model to read a query, got "
             f"{acts!r:.80}. Leave `model` out."

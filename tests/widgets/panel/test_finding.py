@@ -149,6 +149,7 @@ def test_a_reading_that_fails_is_said_and_ends(live: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr(finding, "find_atoms", fails)
     live.finder.search("book")
     live.wait()
-    assert (live.finder.widget.working, live.finder.found) == (False, None)
+    box = live.finder.widget
+    assert (box.working, box.answered, live.finder.found) == (False, "book", None)
     assert live.problem
     assert "got a book" in live.status

@@ -95,7 +95,7 @@ class Finder:
         catalogue = self._catalogue()
         if catalogue is None or catalogue.acts.tokens is None:
             return "Try a number or a label."
-        if _is_readable(catalogue) and self._model() is None:
+        if catalogue.reads_words and self._model() is None:
             return "Only the texts were searched: pass model=, and the model reads the word."
         return "Try a number, a label or another word."
 
@@ -104,7 +104,7 @@ class Finder:
     def refresh(self) -> None:
         """Look for the word in the box again: names have changed, or the activations are encoded now."""
         word, catalogue = self.widget.query, self._catalogue()
-        model = None if catalogue is None or not _is_readable(catalogue) else self._model()
+        model = None if catalogue is None or not catalogue.reads_words else self._model()
         self.found, self.widget.working = None, False
         self._panel.forget_async(CHANNEL)
         if not word.strip() or catalogue is None or not catalogue.encoded:
@@ -121,7 +121,7 @@ class Finder:
                 partial(self._answer, word, catalogue),
                 doing=f"the model reads “{word.strip()[:60]}”",
                 channel=CHANNEL,
-                otherwise=partial(self.widget.set_trait, "working", False),
+                otherwise=partial(self._fail, word),
             )
 
     def _answer(self, word: str, catalogue: AtomCatalogue, found: FoundAtoms) -> None:
@@ -131,15 +131,13 @@ class Finder:
         self.widget.show(word, rows, head, note if rows else self.advice)
         self._settle()
 
+    def _fail(self, word: str) -> None:
+        self._then, self.widget.working = _nothing, False
+        self.widget.show(word, [], "the model could not read this")
+
     def _settle(self) -> None:
         then, self._then = self._then, _nothing
         then(self.found)
 
 
 def _nothing(_: FoundAtoms | None) -> None: ...
-
-
-def _is_readable(catalogue: AtomCatalogue) -> bool:
-    """Whether a model can read a word where these activations are of."""
-    is_text = catalogue.acts.context.modality.is_text
-    return is_text and bool(catalogue.acts.hook_point) and not catalogue.sites
