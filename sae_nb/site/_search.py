@@ -57,7 +57,7 @@ def atoms_on_tokens(
 ) -> Iterator[tuple[str, Int[np.ndarray, " m"], Float[np.ndarray, " m"]]]:
     """Yield every word (a token without spaces around it, folded) with the atoms that prefer it.
 
-    Those with the largest share of their strength there come first, as the page says that share; no model reads.
+    Those with the largest share of their strength there come first: the page says that share.
     """
     names, of_row = names_of_rows(catalogue)
     words, of_name = np.unique([name.strip() for name in names], return_inverse=True)
