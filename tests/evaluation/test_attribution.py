@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Attribution, attribute, chance_cosine
+from sae_nb.evaluation.causal._outcomes import _cut, outcome_index
 
 
 class Plain:
@@ -275,3 +277,14 @@ def test_a_number_of_an_output_is_compared_with_the_mean_of_the_others() -> None
     found = attribute(model, next(model.batches(x)), "0", SAE, target=2)
     assert found.outcome.words == "number “2” of the output above their mean"
     assert found.value == pytest.approx(float(model(x)[0, 2] - model(x)[0].mean()), abs=1e-5)
+
+
+def test_ids_are_of_outcomes_that_are_there_and_long_names_are_cut() -> None:
+    model: Any = SimpleNamespace(name="m")
+    assert [outcome_index(model, i, 3) for i in (0, 2)] == [0, 2]
+    for wrong in (-1, 3):
+        with pytest.raises(ValueError, match="between 0 and 2"):
+            outcome_index(model, wrong, 3)
+    assert outcome_index(model, 7) == 7
+    assert _cut("x" * 40) == repr("x" * 40)
+    assert _cut("x" * 41) == repr("x" * 40 + "…")

@@ -29,6 +29,7 @@ from sae_nb.evaluation.explanations._rules import (
     RowFacts,
     TokenIndex,
     _endings,
+    _token_sets,
     fires_in,
 )
 from sae_nb_studies.evaluation import token_lift
@@ -71,12 +72,23 @@ def test_shared_endings_come_by_how_often_they_are_shared() -> None:
     assert told["ends"] == ["ats", "ts", "gs", "ogs", "art", "rt"]
 
 
+def test_a_set_is_of_rare_sure_tokens_or_of_the_most_common() -> None:
+    """Thirteen tokens: twelve that fire twice of twice, and one that fires on 40 of 41 rows."""
+    ids = np.array([*np.repeat(np.arange(12), 2), *[12] * 41])
+    active = np.arange(len(ids)) != len(ids) - 1
+    facts: Any = SimpleNamespace(names={i: chr(97 + i) for i in range(13)})
+    sure, common = _token_sets("token", ids, facts, active, np.ones(len(ids), bool))
+    assert sure.values == tuple("abcdefghijkl")
+    assert common.values == tuple("abcdefghijkm")
+
+
 def test_tokens_are_looked_up_by_beginnings_and_endings_of_any_length() -> None:
     index = TokenIndex({0: " at", 1: "a", 2: "attic", 3: "battle"})
     assert list(index.ids("begins", "a")) == [0, 1, 2]
     assert list(index.ids("begins", "atti")) == list(index.ids("begins", "attic")) == [2]
     assert list(index.ids("ends", "t")) == [0]
-    assert list(index.ids("ends", "attle")) == [3]
+    assert list(index.ids("ends", "attle")) == list(index.ids("ends", "e")) == [3]
+    assert list(index.ids("ends", "at")) == [0]
     assert list(index.ids("begins", "")) == [0, 1, 2, 3]
 
 
@@ -233,6 +245,13 @@ def test_exemplars_are_compared_in_directions_from_the_mean() -> None:
     trials: Any = SimpleNamespace(acts=acts, codes=codes, first=np.arange(6) < 4)
     guesser: Any = ExplanationTrials._exemplars(trials, 0)
     assert guesser.predicted.tolist() == [True, True, False, False, True, False]
+    # Two ways to fire, one of them near: lengths do not count.
+    x = torch.tensor([[3.0, 0], [0, 1], [-1.5, -0.5], [-1.5, -0.5], [-0.05, -0.005], [0.01, 0.02]])
+    codes = SparseCodes.from_dense(torch.tensor([[1.0], [1], [0], [0], [0], [0]]))
+    acts = Activations(x + 10, sample=acts.sample, position=acts.position)
+    trials = SimpleNamespace(acts=acts, codes=codes, first=trials.first)
+    guesser = ExplanationTrials._exemplars(trials, 0)
+    assert guesser.predicted.tolist() == [True, True, False, False, False, True]
 
 
 def test_repeated_tokens_are_known() -> None:

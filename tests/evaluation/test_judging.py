@@ -173,3 +173,22 @@ def test_leave_one_out_by_hand() -> None:
     found = sums.most_moving("l0_mean")
     assert found is not None
     assert (found.sample, found.value, found.without) == (2, 4.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("r2_pooled", 0.6), ("fvu_pooled", 0.4), ("mse_token", 1), ("r2_uncentred", 0.8),
+     ("cosine_uncentred", 0.5), ("cosine_centred", 0.375), ("norm_ratio", 0.75),
+     ("shrinkage_gamma", 0.8), ("l0_mean", 2), ("l1_mean", 2.5)],
+)  # fmt: skip
+def test_numbers_of_all_samples_follow_from_their_sums(name: str, value: float) -> None:
+    columns = {
+        "n": [2, 2], "e2": [1, 3], "v2": [4, 6], "x2": [10, 10], "xh2": [8, 4], "xxh": [9, 6],
+        "cos": [1.5, 0.5], "cosc": [1, 0.5], "ratio": [2, 1], "l0": [3, 5], "l1": [6, 4],
+    }  # fmt: skip
+    sums = RowSums(
+        samples=np.arange(2), columns={k: np.array(v, float) for k, v in columns.items()}
+    )
+    found = sums.most_moving(name)
+    assert found is not None
+    assert found.value == pytest.approx(value)

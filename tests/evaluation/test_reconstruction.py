@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sae_nb.evaluation import explained_variance
+from sae_nb.evaluation.report import _reconstruction
 from sae_nb.evaluation.report._reconstruction import (
     Moments,
     ReconstructionSums,
@@ -165,3 +166,15 @@ def test_massive_rows_hide_a_bad_reconstruction_from_pooled_r2_only():
     assert found["r2"] > 0.999
     assert found["fvu_token_median"] == pytest.approx(0.205, abs=0.02)
     assert found["fvu_trimmed"] < 0.01
+
+
+def test_sums_of_dimensions_are_kept_for_few_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups 0, 2 and 4 together, and 1 and 3."""
+    monkeypatch.setattr(_reconstruction, "_DIM_GROUPS", 2)
+    x = torch.tensor([[1.0, 2], [3, 4], [5, 6], [7, 8], [9, 10]])
+    moments = Moments(2)
+    moments.update(x)
+    sums = ReconstructionSums(moments, 5)
+    sums.update(x, torch.zeros(5, 2), np.arange(5))
+    assert sums.sse_dim.tolist() == [[1 + 25 + 81, 4 + 36 + 100], [9 + 49, 16 + 64]]
+    assert sums.sst_dim.tolist() == [[32, 32], [8, 8]]

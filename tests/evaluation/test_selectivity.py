@@ -9,6 +9,7 @@ import torch
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.evaluation import row_factors, summarise_selectivity
+from sae_nb.evaluation.concepts import _selectivity
 from sae_nb.evaluation.concepts._factors import Factor
 
 
@@ -72,3 +73,18 @@ def test_a_sample_is_as_strong_as_its_strongest_row() -> None:
     assert found.atoms.tolist() == [1.0]
     assert found.match("there").atom == 1
     assert found.best_neurons == ((1, 1),)
+
+
+def test_units_are_positive_on_all_that_they_were_chosen_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a thousandth at least; rows of random directions, of both signs, are counted before they are made."""
+    asked = []
+    monkeypatch.setattr(_selectivity, "check_memory", lambda size, *_: asked.append(size))
+    sae, x = Dictionary(torch.eye(2, 3)), torch.tensor([[1.0, 2.0, 3.0], [4.0, 0.0, 3.0]])
+    sides = [_selectivity._Side.of(one, sae) for one in (x, x - 1)]
+    assert asked == [2 * 2 * 2 * 40] * 2
+    assert sides[0].sample.tolist() == [0, 1]
+    on, off = (one.to_dense() for one in _selectivity._directed(sides, torch.eye(2, 3)))
+    torch.testing.assert_close(on, torch.tensor([[0.0, 2, 3, 0], [3, 0, 0, 2]]) + 1e-3)
+    torch.testing.assert_close(off, on + torch.tensor([-1.0, -1, 1, 1]))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import numpy as np
 import pytest
 import torch
 
 import sae_nb as sn
 from sae_nb_studies.evaluation import frozen_decoder, meta_dictionary, stability_trial, stitch
+from tests.left_out import numbers_left_out
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +131,23 @@ def test_a_larger_sae_that_is_the_same_brings_nothing():
     assert same.value == 0
     with pytest.raises(ValueError, match="width of `acts`, 6, got d_in=4"):
         stitch(Known(torch.eye(4)), Known(torch.eye(6)), x)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("Attribution.splice", {'n_controls': 8, 'seed': 0}),
+        ("TokenCosts.worst", {'n': 10}),
+        ("atom_geometry", {'m': 1}),
+        ("chance_cosine", {'share': 0.95}),
+        ("distances_kept", {'n_rows': 1024, 'n_bootstrap': 1000, 'seed': 0}),
+        ("fit_atoms", {'steps': 200, 'n_starts': 3, 'seed': 0}),
+        ("induce_rule", {'max_terms': 3}),
+        ("score_explanations", {'n_atoms': 32, 'n_examples': 40, 'n_choices': 5, 'n_bootstrap': 1000, 'seed': 0}),
+        ("which_sae", {'max_rows': 4096, 'seed': 0}),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_left_out_are_those_that_its_page_states(
+    name: str, numbers: dict[str, float]
+) -> None:
+    assert numbers_left_out(attrgetter(name)(sn.evaluation)) == numbers

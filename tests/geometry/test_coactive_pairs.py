@@ -76,6 +76,18 @@ def test_rare_atoms_are_given_no_partners():
     assert coactivation(SparseCodes.from_dense(z), torch.eye(2)).partner.max() == -1
 
 
+def test_partners_are_of_ten_rows_and_as_many_as_there_are() -> None:
+    """Atoms 0 and 1 meet in ten rows, and atom 2 with both in nine of them."""
+    z = torch.zeros(40, 3)
+    z[:10, :2], z[:9, 2] = 1, 1
+    found = coactivation(SparseCodes.from_dense(z), torch.eye(3), top=5)
+    assert found.partner.tolist() == [[1, -1], [0, -1], [-1, -1]]
+    assert found.jaccard.tolist() == [[1, 0], [1, 0], [0, 0]]
+    for n_atoms, top in ((2, 1), (1, 1), (3, 2)):
+        one = coactivation(SparseCodes.from_dense(z[:, :n_atoms]), torch.eye(3)[:n_atoms], top=4)
+        assert one.partner.shape == (n_atoms, top)
+
+
 def test_stored_zeros_are_not_active():
     codes = SparseCodes(torch.tensor([1.0, 0.0]), torch.tensor([0, 1]), torch.tensor([0, 2]), 2)
     assert coactivation(codes, torch.eye(2)).n_pairs == 1

@@ -163,3 +163,12 @@ def test_atoms_bid_by_what_the_next_best_would_bring(width: int) -> None:
     # Its first bid was against 1.5 beyond the list, and atom 0 then had 1 as its second best.
     first = 4 - 1.5 + epsilon
     assert prices == pytest.approx([first + (5 - first) - 1 + epsilon, 0, 0])
+
+
+def test_an_atom_opposed_to_all_stays_alone() -> None:
+    first = torch.tensor([[2.0, 0.0], [-1.0, -1.0], [0.0, 1.0]])
+    second = torch.tensor([[3.0, 4.0], [0.0, 5.0], [4.0, 3.0], [9.0, 0.0]])
+    found = match_near(first, second, seed=0)
+    assert (found.atoms.tolist(), found.others.tolist()) == ([0, 2], [3, 1])
+    assert found.cosines.tolist() == pytest.approx([1, 1])
+    assert found.found == 1

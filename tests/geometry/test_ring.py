@@ -93,6 +93,40 @@ def test_places_are_angles_of_eigenvectors_of_the_walk_among_atoms() -> None:
     assert min(np.abs((places - one + 0.5) % 1 - 0.5).max() for one in angles) < 1e-6
 
 
+def test_a_ring_is_closed_by_its_weakest_neighbours_against_atoms_a_quarter_round_away() -> None:
+    codes, _, atoms = planted("ring", 1)
+    fires = codes.to_dense().numpy()[:, atoms] != 0
+    first = np.arange(N) % 2 == 0
+    places, closure, beside, across = _closed(fires, first)
+    order = np.argsort(places)
+    lift = _lift(fires[~first])[order][:, order]
+    far = [lift[a, b] for a in range(M) for b in range(M) if 3 <= (a - b) % M <= 9]
+    assert across == pytest.approx(np.median(far))
+    assert beside == pytest.approx([lift[a, (a + 1) % M] for a in range(M)])
+    assert closure == pytest.approx(min(beside) / max(np.median(far), 1))
+
+
+@pytest.mark.parametrize("n", [9, 10])
+@pytest.mark.parametrize("half", [0, 1])
+def test_an_atom_of_a_ring_fires_on_ten_rows_of_each_half(
+    n: int, half: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, _, atoms = planted("ring", 0)
+    z, seen = codes.to_dense(), []
+    which = np.random.default_rng(0).permutation(N) < N // 2
+    rows = np.flatnonzero((z[:, atoms[0]].numpy() != 0) & (which == bool(half)))
+    z[rows[n:], atoms[0]] = 0
+
+    def closed(fires: np.ndarray, first: np.ndarray) -> Any:
+        seen.append(fires.shape[1])
+        return np.zeros(fires.shape[1]), 0.0, np.zeros(1), 1.0
+
+    monkeypatch.setattr("sae_nb.geometry._ring._closed", closed)
+    with pytest.raises(ValueError, match="closes a ring"):
+        coactivation_ring(SparseCodes.from_dense(z), atoms=atoms.tolist(), seed=0)
+    assert set(seen) == {M if n == 10 else M - 1}
+
+
 def test_atoms_of_the_control_fire_as_often_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = []
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from sae_nb.lenses._checking import _chosen, scored
 from sae_nb.lenses._head import _before, _is_close, direct_head, head_of, pooled
 from sae_nb.lenses._reading import compare_all, reading_of, rows_at_once
 from sae_nb.lenses._rows import Rows, kind_at, rows_of
+from tests.left_out import numbers_left_out
 
 PROMPTS = [[1, 5, 9, 3, 7, 2, 8], [4, 4, 6, 11, 30, 12]]
 
@@ -909,3 +911,18 @@ def test_a_sample_is_as_long_as_its_words_or_its_patches(
     assert _jacobian._longest(model, batch) == _jacobian.NUMBERS_AT_ONCE
     batch.encoder = SimpleNamespace(keep=torch.ones(1, encoder))
     assert _jacobian._longest(model, batch) == longest
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("Lens.check", {'n_atoms': 24, 'seed': 0, 'context_length': 128}),
+        ("Lens.read", {'k': 10}),
+        ("fit_lens", {'skip_first': 4, 'context_length': 128, 'steps': 300, 'learning_rate': 0.001, 'rows_per_step': 256, 'seed': 0}),
+        ("measured_effects", {'strengths': 1.0, 'skip_first': 4, 'context_length': 128}),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_left_out_are_those_that_its_page_states(
+    name: str, numbers: dict[str, float]
+) -> None:
+    assert numbers_left_out(attrgetter(name)(sn.lenses)) == numbers

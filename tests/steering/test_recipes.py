@@ -67,6 +67,7 @@ def test_neutral_strength_changes_nothing(
     np.testing.assert_allclose(summary.random, summary.before, atol=1e-6)
     np.testing.assert_allclose(summary.state_change, 0, atol=1e-5)
     assert summary.kl == pytest.approx(0, abs=1e-6)
+    assert summary.edit_norm == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize(("mode", "strength"), [("add", -3.0), ("set", 2.5), ("scale", 3.0)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 import sae_nb as sn
 from sae_nb.circuits import Patching, patch_atoms
+from tests.left_out import numbers_left_out
 from tests.models.small_models import PlainSae
 from tests.refusing import refused
 
@@ -112,3 +114,21 @@ def test_estimates_are_exact_where_the_model_is_linear() -> None:
     assert got.all_atoms == pytest.approx(expected.sum(), abs=1e-5)
     assert got.clean == pytest.approx(float((x @ w).mean() + head.bias[2] - head.bias[0]), abs=1e-5)
     assert got.clean - got.corrupted == pytest.approx(span, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("AttributionGraph.decompose", {'share': 0.9, 'parts': 4, 'n_random': 5, 'seed': 0}),
+        ("AttributionGraph.faithfulness", {'n_random': 5, 'seed': 0}),
+        ("AttributionGraph.groups", {'least': 0.8}),
+        ("AttributionGraph.intervene", {'factor': 0.0, 'n_random': 5, 'seed': 0}),
+        ("head_scores", {'n_texts': 4, 'seed': 0}),
+        ("patch_atoms", {'n': 10, 'n_random': 10, 'seed': 0}),
+        ("qk", {'n_random': 10, 'seed': 0}),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_left_out_are_those_that_its_page_states(
+    name: str, numbers: dict[str, float]
+) -> None:
+    assert numbers_left_out(attrgetter(name)(sn.circuits)) == numbers

@@ -390,7 +390,7 @@ def test_heads_are_pairs_of_numbers_that_are_there(
     monkeypatch.setattr(heads, "part_places", lambda model, kind: [0, 1])
     three: Any = space(n_heads=3)
     assert heads._checked_heads(three, [(0, 0), (1, 2)], "ablation") == [(0, 0), (1, 2)]
-    alone: Any = space(n_heads=None)
+    alone: Any = space(n_heads=1)
     assert heads._checked_heads(alone, [(1, 0)], "ablation") == [(1, 0)]
     with pytest.raises(ValueError, match="2 layers and 1 heads"):
         heads._checked_heads(alone, [(0, 1)], "ablation")
@@ -496,7 +496,7 @@ def test_paths_are_shares_of_the_whole_change(
         path_patching, "_moved", lambda model, places, pair, *more: np.array(moved[pair.start])
     )
     path_patch: Any = path_patching.path_patch.__wrapped__  # type: ignore[attr-defined]
-    found = path_patch(space(n_heads=None, name="m"), "", "", sender=(0, 0))
+    found = path_patch(space(n_heads=1, name="m"), "", "", sender=(0, 0))
     assert found.effect.tolist() == [1.5, 1, 0.5]
     assert found.control.tolist() == [0.5] * 3
     assert (found.clean, found.corrupted, found.n_pairs) == (1.5, 4.5, 2)
@@ -505,7 +505,7 @@ def test_paths_are_shares_of_the_whole_change(
     assert found.name == ("a" if len(names) == 1 else "the clean answer − the corrupted one")
     pairs[1].end = 0.0
     with pytest.raises(ValueError, match=r"1\.000"):
-        path_patch(space(n_heads=None, name="m"), "", "", sender=(0, 0))
+        path_patch(space(n_heads=1, name="m"), "", "", sender=(0, 0))
 
 
 # Parts of queries and keys
