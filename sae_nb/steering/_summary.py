@@ -232,8 +232,11 @@ N_CONTROLS = 19
 MOST_TOKENS = 1024
 """Tokens of all copies of a text in one pass, which bounds the memory."""
 
-LEAST_KL, LEAST_CHANGE = 1e-4, 0.005
-"""Divergence in nats, and change of a probability, below which nothing is seen to change."""
+LEAST_KL = 1e-4
+"""Divergence, in nats, below which nothing is seen to change."""
+
+LEAST_CHANGE = 0.005
+"""Change of a probability, or of a number of a state, below which nothing is seen to change."""
 
 
 @checked(leave=("model",))
