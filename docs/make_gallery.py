@@ -861,7 +861,7 @@ def write_index(everything: list[Entry]) -> Path:
     everything = [e for e in everything if (GALLERY / f"{e.name}.html").is_file()]
     for room in dict.fromkeys(e.room for e in everything):
         first, *others = (e for e in everything if e.room == room)
-        more = f" ({len(others)} more)" if others else ""
+        more = "".join(f' <a href="{other.name}.html">another</a>' for other in others)
         link = f"{first.name}.html"
         said = escape(finding((GALLERY / link).read_text(encoding="utf-8")))
         image = f"../pictures/{first.name}"

@@ -97,6 +97,20 @@ def test_one_figure_widget_and_a_menu_that_opens_what_it_has(panel) -> None:
     assert plain._frame.menu.layout.display is None
 
 
+def test_a_page_has_a_margin_where_something_stands_in_it(panel, tmp_path) -> None:
+    """An empty one was a bordered stub below the text."""
+    plain = Example()
+    plain.arrange(figure=[plain.strip])
+    pages = [
+        Page(one.to_html(tmp_path / f"{n}.html").read_text())
+        for n, one in enumerate((panel, plain))
+    ]
+    margins = [
+        sum("sae-nb-detail" in (a.get("class") or "") for _, a in page.tags) for page in pages
+    ]
+    assert margins == [1, 0]
+
+
 def test_keys_call_their_action_and_unknown_ones_nothing(panel) -> None:
     """What the browser sends is what `press` does; a failing action is reported."""
     pressed: list[str] = []

@@ -143,6 +143,7 @@ def page_html(page: Page, script: str) -> str:
     answer = answer_html(page)
     parts = f"{answer}{page.above}{page.main}{page.detail}"
     cards = page.cards(parts)
+    detail = f'<div class="sae-nb-detail">{page.detail}</div>' if page.detail else ""
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -151,7 +152,7 @@ def page_html(page: Page, script: str) -> str:
         f"{header_html(page.heading)}{answer}"
         f'<div class="sae-nb-body{"" if page.detail else " sae-nb-plain"}">'
         f'<div class="sae-nb-main">{page.above}{_figure_html(page.figure)}{page.main}</div>'
-        f'<div class="sae-nb-detail">{page.detail}</div></div>'
+        f"{detail}</div>"
         f'<details class="sae-nb-fold"><summary>{RECORD}</summary>{record_table(page.record)}</details>'
         f'<details class="sae-nb-fold"><summary>What this shows, and what it cannot show</summary>'
         f'<div class="sae-nb-help">{help_text}<p>{escape(page.dropped)}</p></div></details></main>'
