@@ -211,18 +211,19 @@ def selected(
 def test_a_region_is_called_by_a_label_only_with_the_count_of_its_atoms_that_have_it(
     n: int, data: st.DataObject
 ) -> None:
-    """Seven of 38 were "mostly" so. Not half of them: the title has the count, too."""
+    """Seven of 38 were "mostly" so. Not half of them: the title has the count, and the answer says what else."""
     k = data.draw(st.integers(0, n))
     found = selected(
         n, ["texture horizontal"] * k + [""] * (n - k), "texture horizontal" if k else ""
     )
     names = SimpleNamespace(in_text=str)
-    said, _ = selection_answer(names, found, "atoms", n, 0, None)
+    said, _ = selection_answer(names, found, "atoms", n, 0, (0.3, 0.2))
     title = region_title(found, "atoms", n, "texture horizontal")
     assert "mostly" not in said
     if k:
-        assert said.startswith(f"{k} of {n} atoms")
+        assert said.startswith(f"{k} of {n} atoms") == (2 * k > n)
         assert title.startswith(f"{k} of {n} atoms") == (2 * k <= n)
+        assert ("1.5 times as alike" in said) == (2 * k <= n)
     else:
         assert "texture" not in said
 

@@ -472,21 +472,23 @@ def selection_answer(
     if n == 1:
         return f"{many} selected: {names.in_text(int(selection.atoms[0]))}.", ""
     words, carry = [f"“{word}”" for word, _ in selection.words[:MOST_SAID]], _with_label(selection)
-    if words or (selection.name and not carry):
-        named = _and(words) if words else selection.name.replace(" · ", ", ")
-        said = f"{many} together fire more on {named} than other atoms do."
-    elif carry:
-        said = f"{format_count(carry)} of {many} are called {_called(selection)}."
-    else:
-        said = f"{many} selected."
     more = ""
     if alike is not None and alike[1] > 0 and alike[0] > 0:
         times = format_number(alike[0] / alike[1], digits=2)
         more = (
-            f"Two of them are {times} times as alike as two of {format_count(n)} atoms at random. "
+            f"Two of them are {times} times as alike as two of {format_count(n)} atoms at random."
         )
+    if words or (selection.name and not carry):
+        named = _and(words) if words else selection.name.replace(" · ", ", ")
+        said = f"{many} together fire more on {named} than other atoms do."
+    elif 2 * carry > n:
+        said = f"{format_count(carry)} of {many} are called {_called(selection)}."
+    elif carry and more:  # the title has the count
+        said, more = more, ""
+    else:
+        said = f"{many} selected."
     if not n_rows:
-        return said, more.strip()
+        return said, more
     here, chance = (
         format_percent(share)
         for share in (selection.n_together / n_rows, selection.together_by_chance)
