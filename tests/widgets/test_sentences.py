@@ -169,16 +169,22 @@ def test_picture_and_words_of_a_training_have_one_number_of_one_set_of_rows(
     if held is not None:
         summary = summary.on_fixed_rows([(40, held)], held_out=True)
     said, numbers = training_answer([summary])
-    title = training_figure([summary]).layout.annotations[0].text
+    figure = training_figure([summary])
+    title, axis = figure.layout.annotations[0].text, figure.layout.xaxis.title.text
+    (star,) = (
+        star.text for star in figure.select_traces({"type": "scatter", "mode": "markers+text"})
+    )
     large = re.findall("<b>(.+?)</b>", title)[0]
     in_words = re.findall(r"explains ([\d.]+) %", said)[-1]
     if held is None:
         assert percents(large) == pytest.approx([0.9])
-        assert "batch" not in title + numbers
+        assert "batch" not in title + axis + star + numbers
     else:
         assert percents(large) == pytest.approx([held])
         assert float(in_words) / 100 == pytest.approx(held)
-        assert "batch 90" in title
+        assert (axis, star) == ("batch at step", "best<br>batch")
+        assert title.startswith("explained: ")
+        assert title.count("%") == 1
         assert "batches best at step" in numbers  # that of other rows is not in the record
 
 

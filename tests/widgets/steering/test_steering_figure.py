@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sae_nb_widgets.steering import SteeringPanel
 from sae_nb_widgets.steering._figure import AFTER, BEFORE, MEDIAN, RANDOM, steering_figure
 from sae_nb_widgets.steering._words import outcome_words, verdict_words
 
@@ -60,7 +61,8 @@ def test_the_legend_says_by_how_much_a_filled_dot_is_further() -> None:
     drawn = np.full((19, 3), 0.01)
     after = np.array([0.69, 0.4, 0.014])
     data = steering_figure(summary(outcome="class", controls=drawn, after=after)).data
-    assert "by over 0.5 points" in data[AFTER].name
+    assert data[AFTER].name == "after (filled: clearly further than all)"
+    assert "further than under all of them by over 0.5 points" in SteeringPanel.explanation[0]
     assert data[AFTER].x[2] > data[RANDOM].base[2] + data[RANDOM].x[2]
     assert data[AFTER].marker.symbol == ("circle-open", "circle", "circle-open")
 

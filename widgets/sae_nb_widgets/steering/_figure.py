@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from sae_nb.figures import DOTTED, current_theme, fade, plot_text, template, theme, visible_token
 from sae_nb.figures.theme import THIN_SPACE, format_number, format_percent
-from sae_nb.steering import LEAST_CHANGE, SteeringCurve, SteeringRecipe, SteeringSummary
+from sae_nb.steering import SteeringCurve, SteeringRecipe, SteeringSummary
 from sae_nb.steering.modes import MODES, UNITS
 from sae_nb_widgets.steering._words import outcome_label
 
@@ -107,10 +107,6 @@ def update_answer(figure: go.Figure, summary: SteeringSummary | None) -> None:
         for trace in (RANDOM, BEFORE, AFTER):
             figure.data[trace].customdata = hovers
         after = figure.data[AFTER]
-        least = (
-            f"{LEAST_CHANGE:g}" if summary.outcome == "state" else f"{100 * LEAST_CHANGE:g} points"
-        )
-        after.name = f"after (filled: further than all of them, by over {least})"
         after.marker.color = after.marker.line.color = turned_colour(summary.recipe)
         after.marker.symbol = ["circle" if one else "circle-open" for one in beyond]
         words = figure.data[WORDS]
@@ -233,7 +229,7 @@ def _answer_traces() -> list[Any]:
             **shown, **tick,
         ),
         go.Scatter(
-            name="after",
+            name="after (filled: clearly further than all)",
             marker={"size": 12, "color": UP_COLOUR, "line": {"width": 2, "color": UP_COLOUR}}, **shown, **tick,
         ),
         go.Scatter(

@@ -22,7 +22,13 @@ from sae_nb.files import identity_of
 from sae_nb.generation import Continuation, summarise_continuation
 from sae_nb.models import answering
 from sae_nb.sessions import names_of
-from sae_nb.steering import SteeringCurve, SteeringRecipe, SteeringSummary, summarise_dose_response
+from sae_nb.steering import (
+    LEAST_CHANGE,
+    SteeringCurve,
+    SteeringRecipe,
+    SteeringSummary,
+    summarise_dose_response,
+)
 from sae_nb.steering.modes import MODES, UNITS, Unit
 from sae_nb_widgets.components._base import lay_out
 from sae_nb_widgets.panel._declaring import (
@@ -113,7 +119,9 @@ class SteeringPanel(HasRecipes):
     question = "What if this were stronger?"
     explanation = (
         "A row is an answer of the model: the tick as it is, the dot with the atom's direction added at the "
-        "hook point, the grey band under 19 random pushes of the same size, their median in white. The heat "
+        "hook point, the grey band under 19 random pushes of the same size, their median in white. A dot is "
+        f"filled where it moved further than under all of them by over {100 * LEAST_CHANGE:g} points "
+        f"(numbers of a state: by over {LEAST_CHANGE:g}). The heat "
         "shows how far the state of each position moves in later layers. Its usual strength is that of the "
         "strongest 1 % of its firings (their 99th percentile).",
         "An effect inside the grey band says nothing about the atom, and a large overall shift (KL) means "

@@ -408,8 +408,10 @@ def update_training_figure(
     for trace in (figure.data[MEDIAN], figure.data[P90]):
         if trace.line.color != colour:
             trace.line.color = colour
-    for run in range(len(summaries)):
-        _name_star(figure.data[N_SHARED + run * PER_RUN + N_CURVES], alone=not rows.several)
+    for run, summary in enumerate(summaries):
+        star = figure.data[N_SHARED + run * PER_RUN + N_CURVES]
+        of_batches = summary.fixed_r2 is not None
+        _name_star(star, alone=not rows.several, of_batches=of_batches)
     with figure.batch_update():
         arrange_rows(figure, rows)
         for run, (summary, point) in enumerate(zip(summaries, points, strict=True)):
@@ -513,11 +515,15 @@ def _set_run(traces: Sequence[Any], summary: TrainingSummary, point: tuple[Any, 
     now.x, now.y = known if np.isfinite(known).all() else known[:, :0]
 
 
-def _name_star(star: go.Scatter, *, alone: bool) -> None:
-    """Label the star of a single run next to it: over a narrow plot the title has no room for it."""
+def _name_star(star: go.Scatter, *, alone: bool, of_batches: bool) -> None:
+    """Label the star of a single run next to it: over a narrow plot the title has no room for it.
+
+    `of_batches`: the number in the title is of other rows than the curve.
+    """
     mode = "markers+text" if alone else "markers"
-    if star.mode != mode:
-        star.mode, star.text = mode, "best" if alone else None
+    text = ("best<br>batch" if of_batches else "best") if alone else None
+    if (star.mode, star.text) != (mode, text):
+        star.mode, star.text = mode, text
 
 
 def _ring(figure: go.Figure, points: Sequence[tuple[float, float, bool]]) -> None:
@@ -577,6 +583,8 @@ def _set_axes(
             values = [getattr(summary, curve.field) for summary in summaries]
             _set_log_axis(layout[f"yaxis{number_of(i)}"], values)
         annotations[i].text = _title(curve, summaries) if i < COLUMNS * rows.curves else ""
+    if rows.curves == 1 and len(summaries) == 1 and summaries[0].fixed_r2 is not None:
+        layout[f"xaxis{number_of(R2)}"].title.text = "batch at step"
     if layout.yaxis7.visible:
         _set_strip_axes(layout, [s.frequency for s in summaries if s.frequency is not None])
 
@@ -636,10 +644,8 @@ def _title(curve: TrainingCurve, summaries: Sequence[TrainingSummary]) -> str:
     if math.isnan(newest):
         return title
     if curve.field == "r2" and summaries[0].fixed_r2 is not None:
-        # The curve is of batches; what is said of a training is of other rows.
-        return (
-            f"{name}: <b>{_newest(curve, summaries[0].r2_now)}</b>, batch {_newest(curve, newest)}"
-        )
+        # The curve is of batches, as its star says; what is said of a training is of other rows.
+        newest = summaries[0].r2_now
     return f"{name}: <b>{_newest(curve, newest)}</b>"
 
 

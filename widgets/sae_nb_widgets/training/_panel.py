@@ -78,9 +78,9 @@ class TrainingMonitor(HasAtoms):
         "best); a dead atom never fires. Curves are measured on the training batch of that step. “all "
         "plots” adds atoms in use at a time (L0), speed, the learning rate now, how often each atom "
         "fires and how fast it turns: one that has stopped turning has been learned.",
-        "Batches are small and part of the training data; with `acts` the sentence is about the same rows at "
-        "every look, without sinks of attention. Held-out numbers with floors and controls "
-        "come from sn.evaluate. A falling loss does not show that the atoms mean anything.",
+        "Batches are small and part of the training data; with `acts` the sentence and the number above the "
+        "curve are about the same rows at every look, without sinks of attention. Held-out numbers with "
+        "floors and controls come from sn.evaluate. A falling loss does not show that the atoms mean anything.",
         "Dead atoms and their revival: “Scaling and evaluating sparse autoencoders”, arXiv 2406.04093.",
     )
     stem = "training"
