@@ -79,6 +79,7 @@ class AtomEffects:
         return f"{self.by}: {self.score}" if self.score else self.by
 
 
+@checked(leave=("model",))
 def effects_of(
     model: LiveModel | None,
     direction: Float[Tensor, " d_in"],

@@ -110,8 +110,8 @@ def summarise_corpora(
     >>> rows = torch.eye(4)[torch.arange(40) // 10] * 2  # four kinds of documents, ten of each
     >>> docs = documents(model, sae, rows, "0", progress=False)
     >>> found = summarise_corpora(docs.subset(slice(20)), docs.subset(slice(20, 40)), ("old", "new"))
-    >>> len(found.table), found.n_tested, found.simpler
-    (8, 4, None)
+    >>> len(found.table), found.n_a, found.n_b, found.simpler
+    (8, 20, 20, None)
     """
     check_pair(docs_a, docs_b)
     n_a, n_b = len(docs_a), len(docs_b)

@@ -205,8 +205,8 @@ def judge_labels(
     >>> examples = sn.load_examples("tiny-gpt/resid_post.3")
     >>> sae = sn.load_sae("tiny-gpt/resid_post.3")
     >>> found = judge_labels(sae, examples.acts, {9: "it", 10: "fox"}, codes=examples.codes)
-    >>> found.evidence(9).detection > found.evidence(9).control
-    True
+    >>> found.evidence(10).by, found.evidence(10).n
+    ('words', 40)
     """
     acts = acts_for(sae, acts)
     given = _given(labels, sae.n_atoms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -296,9 +297,9 @@ def _check_times(
     same_length(names, time, name="names", per="time")
     same_length(special, time, name="special", per="time")
     for boundary in boundaries:
-        if not 0 < int(boundary) < time:
+        if not isinstance(boundary, Integral) or not 0 < boundary < time:
             raise ValueError(
-                f"`boundaries` must lie between 1 and {time - 1}, the last time, got {boundary}. A "
+                f"`boundaries` must be whole numbers between 1 and {time - 1}, got {boundary}. A "
                 "boundary is the first time of something new."
             )
 

@@ -109,8 +109,8 @@ def outcome_index(
     -------
     >>> import sae_nb as sn
     >>> gpt = sn.load_model("tiny-gpt")
-    >>> outcome_index(gpt, 17) == 17, outcome_index(gpt, " fox") == gpt.tokenizer.encode(" fox")[0]
-    (True, True)
+    >>> outcome_index(gpt, 17), gpt.tokenizer.decode([outcome_index(gpt, " fox")])
+    (17, ' fox')
     """
     if isinstance(target, str):
         return _named_index(model, target, argument)

@@ -113,6 +113,7 @@ def learn_membership(
     -------
     >>> import sae_nb as sn
     >>> from sae_nb.circuits import attribution_graph
+    >>> from sae_nb_studies.circuits import neuron_transcoders
     >>> modular = sn.load_model("tiny-modular")
     >>> neurons = neuron_transcoders(modular)
     >>> graphs = [

@@ -132,7 +132,7 @@ def test_tables_and_the_drawing_choose_nodes(panel: CircuitPanel) -> None:
     find.query = "day"
     at = [panel.names.token(int(panel.graph.nodes.position.iat[r["atom"]])) for r in find.rows]
     assert set(at) == {"“day”"}
-    find.choose("take", 1)
+    find.choose(1)
     assert (panel.node, panel.as_graph) == (find.rows[1]["atom"], True)
 
 
