@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sae_nb.checks import checked
+
 _SIGNS = {"\r\n": "↵", "\n": "↵", "\r": "↵", "\t": "⇥"}
 
 
@@ -26,6 +28,7 @@ def visible_token(token: str, *, bare: bool = False) -> str:
     return token or "∅"
 
 
+@checked
 def quoted_token(token: str) -> str:
     r"""Write a token in quotes, as a sentence has a word: without the white space around it.
 

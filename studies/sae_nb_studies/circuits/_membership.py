@@ -131,6 +131,12 @@ def learn_membership(
         raise ValueError(
             f"`found` must hold one decomposition per graph, got {len(found)} for {len(graphs)} graphs."
         )
+    if (
+        other := next((one for one in graphs if not isinstance(one, AttributionGraph)), None)
+    ) is not None:
+        raise TypeError(
+            f"`graphs` must be AttributionGraphs, got a {type(other).__name__} among them."
+        )
     x = np.concatenate([_described(graph, hops) for graph in graphs])
     kept = np.concatenate(
         [np.isin(_atoms(g), one.kept) for g, one in zip(graphs, found, strict=True)]

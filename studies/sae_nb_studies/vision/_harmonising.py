@@ -181,6 +181,8 @@ def harmonise(
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
     >>> trained = harmonise(model, drawn.images, drawn.digit, drawn.mask, steps=2)
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"`model` must be a torch module, got {type(model).__name__}.")
     wanted = torch.as_tensor(maps).float()
     _check(images, labels, wanted)
     model = deepcopy(model)
