@@ -79,7 +79,7 @@ class AtomEffects:
         return f"{self.by}: {self.score}" if self.score else self.by
 
 
-@checked(leave=("model",))
+@checked(leave=("model", "lens", "direction"))
 def effects_of(
     model: LiveModel | None,
     direction: Float[Tensor, " d_in"],
