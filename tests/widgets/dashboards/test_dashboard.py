@@ -69,6 +69,17 @@ def test_every_panel_shows_the_same_atom(board) -> None:
     assert board.browser.atom == 2
 
 
+def test_what_a_panel_refused_stands_in_the_bar_until_that_panel_goes_on(board) -> None:
+    board.browser.refuse("atom", "a number from 0 to 7", "99", "3")
+    assert board.problem
+    assert "“99” is not one" in board.status
+    board.steering.say("Steered.")
+    assert board.problem
+    assert "“99” is not one" in board.status
+    board.browser.say("Here.")
+    assert (board.problem, board.status) == (False, "")
+
+
 def test_codes_and_labels_are_shared(board) -> None:
     """Encoded once; a label typed in one panel is the others' label."""
     assert board.browser.catalogue is board.subject.catalogue

@@ -104,6 +104,19 @@ def test_the_card_s_buttons_open_and_star(panel: Plain) -> None:
         panel.hear(**nonsense)
 
 
+def test_a_refusal_outlives_work_that_was_asked_for_before(panel: Plain) -> None:
+    work = Held("42")
+    panel.run_async(work, panel.say, doing="counting")
+    panel.refuse("atom", "a number from 0 to 7", "99", "3")
+    work.go.set()
+    panel.wait()
+    assert panel.problem
+    assert "“99” is not one" in panel.status
+    panel.run_async(lambda: "43", panel.say, doing="counting")
+    panel.wait()
+    assert (panel.problem, panel.status) == (False, "43")
+
+
 def test_an_export_waits_for_the_answer(panel: Plain, tmp_path: Path) -> None:
     """In a script nothing else waits: a page without an answer is of no use to anyone."""
     work = Held("42")

@@ -93,7 +93,8 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
         self.panels: dict[str, Panel] = {}
         self._links: list[t.link] = []
         self._waiting: dict[str, Mapping[str, Any]] = {}
-        self._ended, self._relayed = False, ""
+        self._ended = False
+        self._relayed: tuple[Panel | None, str] = None, ""
         self._views: dict[str, ipw.Box] = {name: _view() for name in self._tabs()}
         self._build_concepts(atom)
         self._build_bar()
@@ -162,10 +163,10 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
         """Say in the bar what a panel has refused: its own line may be out of sight."""
         panel = change["owner"]
         if panel.problem:
-            self._relayed = panel.status
+            self._relayed = panel, panel.status
             with self.hold_trait_notifications():
                 self.problem, self.status = True, panel.status
-        elif self.problem and self.status == self._relayed:
+        elif self.problem and self._relayed == (panel, self.status):
             self.say("")
 
     def _draw_name(self, _: object = None) -> None:

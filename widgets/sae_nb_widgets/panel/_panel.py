@@ -317,14 +317,19 @@ class Panel(HasExports, HasSidePanel, ipw.VBox):
         if doing:
             self._doing[channel] = f"{doing} …"
             self._write_status(self._doing[channel])
-        started = time.perf_counter()
+        started, n_asked = time.perf_counter(), self._n_said
 
         def finish(answer: T) -> None:
             with self._drawing:
                 if self._closed:
                     return
                 said = self.status, self._n_said
+                refused = self.problem and self._n_said > n_asked
                 done(answer)
+                if refused:  # of what was done meanwhile: not this work's to take away
+                    if not self.problem:
+                        self._write_problem(said[0])
+                    return
                 seconds = time.perf_counter() - started
                 if doing and (self.status, self._n_said) == said and seconds > WORTH_SAYING_SECONDS:
                     self._write_status(f"{doing}: {format_duration(seconds)}")

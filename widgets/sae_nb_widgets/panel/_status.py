@@ -115,10 +115,8 @@ class HasStatus(t.HasTraits):
         """Report that a field did not take what was typed, by which rule, and the value in force."""
         shown = given if len(given) <= LONGEST_GIVEN else f"{given[:LONGEST_GIVEN]}…"
         what = f"“{shown}” is not one" if shown.strip() else "it was left empty"
-        self._n_said += 1
         kept = f" It stays at {stays}." if stays else ""
-        with self.hold_trait_notifications():
-            self.problem, self.status = True, f"{control}: {rule}; {what}.{kept}"
+        self._write_problem(f"{control}: {rule}; {what}.{kept}")
 
     @checked
     def say(self, text: str) -> None:
@@ -129,6 +127,11 @@ class HasStatus(t.HasTraits):
         self._n_said += 1
         with self.hold_trait_notifications():
             self.problem, self.status = False, text
+
+    def _write_problem(self, text: str) -> None:
+        self._n_said += 1
+        with self.hold_trait_notifications():
+            self.problem, self.status = True, text
 
     def progress_of(self, doing: str, of: str = "") -> Callable[[int, int], None]:
         """Return what reports in the status line how much of long work is done, and how long the rest takes."""
@@ -149,9 +152,7 @@ class HasStatus(t.HasTraits):
         what = " ".join(str(error).split()) or type(error).__name__
         logger.error("%s: %s", doing or self.stem, what, exc_info=error)
         self._stop_loading()
-        self._n_said += 1
-        with self.hold_trait_notifications():
-            self.problem, self.status = True, f"{doing}: {what}" if doing else what
+        self._write_problem(f"{doing}: {what}" if doing else what)
 
     @contextmanager
     def guarded(self, doing: str = "") -> Iterator[None]:
