@@ -1,0 +1,161 @@
+"""What everyday calls cost beside plain torch: `python benchmarks/small.py`, one thread and two.
+
+Ours and the shortest honest code in plain torch take turns in one process, round after round, so that whatever
+else the machine does hits both alike; a number is the median over rounds of the same round's ratio, between its
+quartiles. With one thread the thread's own seconds count, with two those of the clock. A further row is a
+function that returns its `Row`s, named in `MEASURED`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from record import processor
+from torch import Tensor
+from torch.nn.functional import normalize
+
+import sae_nb as sn
+from sae_nb.training import TrainConfig
+from sae_nb.training._learner import Learner
+
+Work = Callable[[], object]
+
+
+class Row(NamedTuple):
+    """Two ways to do one thing."""
+
+    name: str
+    ours: Work
+    plain: Work
+    goal: float
+    """Most that ours may take, as a multiple of plain."""
+
+
+def seeded(*shape: int) -> Tensor:
+    """Return standard normal numbers, the same every time."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def four_rows() -> Iterator[Row]:
+    """Encoding of so few rows that everything around the product is seen."""
+    sae, x, k = topk(64, 512, 16).eval(), seeded(4, 64), 16
+    weight, bias = sae.encoder.weight.detach().T.contiguous(), torch.zeros(512)
+
+    def plain() -> Tensor:
+        values, atoms = torch.relu(x @ weight + bias).topk(k, dim=1)
+        return torch.zeros(4, 512).scatter_(1, atoms, values)
+
+    def ours() -> object:
+        with torch.no_grad():
+            return sae.encode(x)
+
+    yield Row("four rows through `encode`, 64 → 512, k 16", ours, plain, 1.7)
+
+
+def notebook_step() -> Iterator[Row]:
+    """A training step of the size that a notebook has."""
+    x, goal = seeded(512, 64), 0.5 if torch.get_num_threads() == 1 else 0.7
+    name = "step, 512 rows, 64 → 512, k 16 ÷ plain step"
+    yield Row(name, step_of(topk(64, 512, 16), x), plain_step(x, 512, 16), goal)
+
+
+def wide_step() -> Iterator[Row]:
+    """A training step in products of its batch with the dictionary."""
+    for rows, goal in ((512, 1.3), (2048, 1.1)):
+        x, weight = seeded(rows, 768), seeded(8192, 768)
+        name = f"step, {rows} rows, 768 → 8192, k 32 ÷ x Eᵀ"
+        ours = step_of(topk(768, 8192, 32), x)
+        yield Row(name, ours, lambda x=x, weight=weight: x @ weight.T, goal)
+
+
+MEASURED = (four_rows, notebook_step, wide_step)
+
+
+def topk(d_in: int, n_atoms: int, k: int) -> sn.TopK:
+    return sn.TopK(d_in, n_atoms, k=k, generator=torch.Generator().manual_seed(0))
+
+
+def step_of(sae: sn.SparseAutoencoder, x: Tensor) -> Work:
+    """Return a step of `sn.train`: loss, gradient, projection, clipping, Adam, unit atoms, dead atoms."""
+    learner = Learner(sae, TrainConfig(steps=10**6), rows=len(x))
+    learner.begin(x, 0)
+    numbers = iter(range(10**6))
+    return lambda: learner.step(x, next(numbers), rows=len(x), share=1)
+
+
+def plain_step(x: Tensor, n_atoms: int, k: int) -> Work:
+    """Return a TopK's step in ten lines: torch's autograd, its fused Adam, atoms of unit norm."""
+    dictionary = normalize(seeded(n_atoms, x.shape[1]), dim=1)
+    start = (dictionary, dictionary, torch.zeros(n_atoms), torch.zeros(x.shape[1]))
+    atoms, encoder, bias, centre = (torch.nn.Parameter(part.clone()) for part in start)
+    optimiser = torch.optim.Adam([atoms, encoder, bias, centre], lr=1e-3, fused=True)
+
+    def step() -> None:
+        u = torch.addmm(bias, x - centre, encoder.T)
+        values, chosen = u.topk(k, dim=1)
+        z = torch.zeros_like(u).scatter(1, chosen, values.relu())
+        loss = (z @ atoms + centre - x).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            atoms.div_(atoms.norm(dim=1, keepdim=True))
+
+    return step
+
+
+def measured(row: Row, rounds: int) -> str:
+    """Return a row's cells."""
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    pairs = []
+    for work in (row.ours, row.plain):
+        work()
+        started = time.perf_counter()
+        work()
+        pairs.append((work, max(1, int(0.005 / (time.perf_counter() - started)))))
+    taken: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds):
+        for side in (0, 1) if number % 2 else (1, 0):
+            work, repeats = pairs[side]
+            started = clock()
+            for _ in range(repeats):
+                work()
+            taken[side].append((clock() - started) / repeats * 1e3)
+    low, middle, high = statistics.quantiles((a / b for a, b in zip(*taken, strict=True)), n=4)
+    ours, plain = map(statistics.median, taken)
+    times = f"{middle:.2f} | {low:.2f} to {high:.2f} | {row.goal}"
+    return f"| {row.name} | {ours:.3f} | {plain:.3f} | {times} |"
+
+
+def main() -> None:
+    """Print a table for each number of threads, in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--only", nargs="+", default=[one.__name__ for one in MEASURED])
+    asked = parser.parse_args()
+    if len(asked.threads) > 1:
+        print(f"{processor()}, torch {torch.__version__}")
+        for n in asked.threads:
+            how = ["--threads", str(n), "--rounds", str(asked.rounds), "--only", *asked.only]
+            subprocess.run([sys.executable, __file__, *how], check=True)
+        return
+    torch.set_num_threads(asked.threads[0])
+    print(f"\n## {asked.threads[0]} thread{'s' * (asked.threads[0] > 1)}\n")
+    print("| work | ours, ms | plain, ms | ours ÷ plain | quartiles | goal |")
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    for rows in MEASURED:
+        if rows.__name__ in asked.only:
+            for row in rows():
+                print(measured(row, asked.rounds), flush=True)
+
+
+if __name__ == "__main__":
+    main()
