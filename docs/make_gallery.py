@@ -229,8 +229,8 @@ ONLY = """async ([axes, height]) => {
     if (!kept.includes(short)) { delete layout[name]; continue; }
     const axis = layout[name] || (layout[name] = {});
     axis.title = '';
-    axis.domain = short[0] === 'y' ? [0, 1]
-      : [place / across.length + (place ? 0.12 : 0), (place + 1) / across.length];
+    const gap = 0.12, width = (1 - gap * (across.length - 1)) / across.length;
+    axis.domain = short[0] === 'y' ? [0, 1] : [place * (width + gap), place * (width + gap) + width];
     if (short[0] === 'x') Object.assign(axis, {tickmode: 'auto', nticks: 4, tickangle: 0});
   }
   layout.annotations = (layout.annotations || []).filter(
@@ -737,9 +737,10 @@ def entries() -> list[Entry]:
             "superposition",
             *twice("five features in two neurons"),
             superposition,
-            f".sae-nb-answer, {bars}",
+            f".sae-nb-question, {bars}",
             "01_superposition",
-            axes="x y",
+            SMALLER_TITLE,
+            axes="x y x5 y5",
         ),
         Entry(
             "training",

@@ -17,7 +17,7 @@ from sae_nb_widgets.circuit._words import overview, story_words
 from sae_nb_widgets.concept_map._detail import region_title, selection_answer
 from sae_nb_widgets.heads import _words as heads
 from sae_nb_widgets.input_lens._lattice import MOST_NAMED, Lattice, ReadWord, claim_words
-from sae_nb_widgets.superposition import _panel as superposition
+from sae_nb_widgets.superposition import _words as superposition
 from sae_nb_widgets.temporal import _panel as temporal
 from sae_nb_widgets.training._figure import training_figure
 from sae_nb_widgets.training._gallery import training_answer, training_sentence
@@ -281,29 +281,56 @@ def test_a_text_goes_on_as_before_only_where_all_of_it_does(
 
 
 @few
-@given(stored=st.lists(st.integers(0, 5), min_size=2, max_size=6), data=st.data())
-def test_more_features_fit_where_they_are_rarer_only_if_a_rarer_toy_stores_more(
-    stored: list[int], data: st.DataObject
+@given(
+    toys=st.lists(st.tuples(st.sampled_from([0.0, 0.5, 0.97]), st.integers(0, 5)), min_size=1, max_size=2),
+    angle=st.sampled_from([0.0, 1.0, 1.5, 1.57, 3.1]),
+)  # fmt: skip
+def test_features_fit_because_they_are_rare_only_if_the_rarer_toy_keeps_all_and_the_denser_not(
+    toys: list[tuple[float, int]], angle: float
 ) -> None:
-    sweep = [
+    ends = np.array([[1, 0], [np.cos(angle), np.sin(angle)], [-1, 0], [0, -1], [0.6, 0.8]])
+    first, *second = (
         SimpleNamespace(
-            stored=tuple(range(n)), directions=np.zeros((5, 2)), n_hidden=2, sparsity=i / 10,
+            stored=tuple(range(n)), directions=ends, n_hidden=2, sparsity=sparsity,
             dimensionality=np.zeros(5), interference=np.zeros(5), found=None,
         )
-        for i, n in enumerate(stored)
-    ]  # fmt: skip
-    at = data.draw(st.integers(0, len(stored) - 1))
-    said, why, _ = superposition._answer(sweep[at], sweep)
-    rarer = max(stored[at + 1 :], default=0)
-    assert ("rarer" in said) == (rarer > stored[at])
-    if "rarer" in said:
-        assert f"; {rarer} are" in said
-    if "share" in said:
-        assert said.startswith(f"{stored[at]} features")
-        assert stored[at] > 2
-        assert stored[0] < stored[at]
-    if "only" in why:
-        assert f"only {stored[0]} fit" in why
+        for sparsity, n in toys
+    )  # fmt: skip
+    title = superposition.title_words(first, *(second or [None]))
+    said = superposition.answer_words(first, *(second or [None]))
+    (dense, few_kept), (rare, kept) = min(toys), max(toys)
+    if dense == rare:
+        assert (
+            title == f"{toys[0][1] if second else kept} of 5 features fit into 2 neurons" or second
+        )
+        assert "rare" not in title.lower()
+        assert "common" not in title
+    else:
+        assert ("because they are rare" in title) == (few_kept < 5 == kept)
+        assert ("common" in title) == (few_kept < kept < 5)
+        assert ("no more room" in title) == (kept <= few_kept)
+        if "common" in title:
+            assert f"{kept} of 5" in title
+            assert title.endswith(f", {few_kept}")
+    for sparsity, n in toys:
+        when = {0.0: "always there", 0.5: "there 50 % of the time", 0.97: "there 3 % of the time"}
+        assert f"{when[sparsity]}, {n} of 5".lower() in said.lower()
+    right = 2 in [n for _, n in toys] and abs(np.cos(angle)) < 0.1
+    assert ("right angles" in said) == right
+
+
+@few
+@given(f1=st.tuples(*3 * [st.sampled_from([0.0, 0.5, 0.51, 0.6, 1.0])]))
+def test_an_atom_is_called_better_than_a_neuron_only_by_more_than_the_inputs_settle(
+    f1: tuple[float, float, float],
+) -> None:
+    found = SimpleNamespace(
+        cosine=0.9, cosine_neurons=0.5, cosine_floor=0.3,
+        **{f"{name}_f1": np.full(5, one) for name, one in zip(("atom", "neuron", "random"), f1, strict=True)},
+    )  # fmt: skip
+    said, _ = superposition.compared_words(found)
+    assert ("better" in said) == (f1[0] > f1[1] + 0.02)
+    assert ("worse" in said) == (f1[1] > f1[0] + 0.02)
 
 
 # --- words of a text and the atoms under them ----------------------------------------------------------

@@ -91,16 +91,17 @@ def test_atoms_are_found_where_the_slider_stops(toys: list[Bottleneck]) -> None:
     assert panel.record.found is found
 
 
-def test_it_opens_on_the_pentagon_alone(panel: sw.SuperpositionToy) -> None:
+def test_it_opens_on_two_toys_alone(panel: sw.SuperpositionToy) -> None:
     """Arrows and the shape of their tips fill the figure; a button shows the rest, and takes it away."""
     panel.sparsity = 0.9
 
     def on_screen() -> set[str]:
         return {trace.name for trace in panel.current_figure().data if trace.visible is not False}
 
-    first = {"shape", *(f"arrow {feature}" for feature in range(5))}
-    assert on_screen() == first
-    assert tuple(panel.plot.layout.xaxis.domain) == (0, 1)
+    first = {"shape", "no room", *(f"arrow {feature}" for feature in range(5))}
+    pair = {f"{name}{end}" for name in (*first, "often") for end in ("", " beside")}
+    assert on_screen() == pair
+    assert tuple(panel.plot.layout.xaxis.domain) == (0, 0.46)
     assert panel.plot.layout.yaxis3.visible is False
     shape = drawn(panel, "shape")
     assert (shape.x[0], shape.y[0]) == (shape.x[5], shape.y[5])
@@ -114,7 +115,7 @@ def test_it_opens_on_the_pentagon_alone(panel: sw.SuperpositionToy) -> None:
     assert tuple(panel.plot.layout.xaxis.domain) == (0, 0.44)
     assert "sae-nb-still" not in panel.static_main()
     panel.details = False
-    assert on_screen() == first
+    assert on_screen() == pair
 
 
 @pytest.mark.slow
@@ -129,3 +130,41 @@ def test_toys_are_trained_when_none_are_given() -> None:
     assert [toy.sparsity for toy in panel.toys] == [0.5, 0.97]
     panel.sparsity = 0.97
     assert panel.record.stored == (0, 1, 2, 3, 4)
+
+
+def test_beside_the_shown_toy_stands_the_densest(
+    panel: sw.SuperpositionToy, toys: list[Bottleneck]
+) -> None:
+    """Beside the densest, the one that the panel opens on; each with its moments and what it keeps."""
+    panel.sparsity = 0.97
+    for shown, beside in ((toys[2], toys[1]), (toys[1], toys[0])):
+        panel.sparsity = shown.sparsity
+        for made, end in ((shown, ""), (beside, " beside")):
+            arrow = drawn(panel, f"arrow 2{end}")
+            assert (arrow.x[1], arrow.y[1]) == pytest.approx(made.directions[2].tolist())
+            there = np.asarray(drawn(panel, f"often{end}").z, dtype=float) > 1
+            assert there.mean() == pytest.approx(1 - made.sparsity, abs=0.08)
+            assert there.all() == (made.sparsity == 0)
+    notes = {note.name: note.text for note in panel.plot.layout.annotations if note.name}
+    assert notes["kept"] == "<b>5 of 5</b> kept"
+    assert notes["often"] == "always there"
+
+
+def test_a_feature_that_is_not_kept_is_in_the_ring() -> None:
+    crowded = [toy(0.0), toy(0.9)]
+    with torch.no_grad():
+        crowded[0].directions[3:] *= 0.1
+    panel = sw.SuperpositionToy(crowded, find_atoms=False)
+    assert panel.headline == "5 features fit into 2 neurons because they are rare"
+    assert list(drawn(panel, "no room").x) == []
+    assert list(drawn(panel, "no room beside").text) == ["3, 4: no room"]
+    assert drawn(panel, "arrow 3 beside").line.color == drawn(panel, "arrow 4 beside").line.color
+    panel.close()
+
+
+def test_one_toy_alone_has_the_whole_figure() -> None:
+    panel = sw.SuperpositionToy([toy(0.5)], find_atoms=False)
+    assert panel.headline == "5 of 5 features fit into 2 neurons"
+    assert tuple(panel.plot.layout.xaxis.domain) == (0, 1)
+    assert not drawn(panel, "arrow 0 beside").visible
+    panel.close()

@@ -1,4 +1,4 @@
-"""A toy bottleneck's record → one figure: arrows, WᵀW, room against sparsity, neurons next to atoms."""
+"""A toy bottleneck's record → one figure: two toys side by side; folded, WᵀW, room, neurons and atoms."""
 
 from __future__ import annotations
 
@@ -27,36 +27,65 @@ ATOM_COLOUR = theme.OKABE_ITO[5]
 FEATURE_COLOURS = tuple(theme.OKABE_ITO[i] for i in (2, 3, 4, 6, 7))
 """Of five features: neither the sky blue of atoms nor the orange and blue of what has a sign."""
 PLOT_PX, GAP_PX, TOP_PX, BOTTOM_PX, LEGEND_PX = 262, 84, 28, 52, 26
-ALONE_PX = 340
-"""Height of the first plot where it is alone."""
+STRIP_PX, BETWEEN_PX, PAIR_PX = 76, 46, 270
+"""Heights of a strip of moments, of the title under it, and of the plot of a toy next to another."""
+
+TRACK, LOST = fade(theme.GREY, 0.16), fade(theme.GREY, 0.8)
+"""Of moments at which a feature is not there, and at which one is there that is not kept."""
 
 ATOMS = "atoms"
 SHAPE = "shape"
+NO_ROOM = "no room"
+KEPT, OFTEN = "kept", "often"
+"""Titles of a toy and of the strip above it."""
+
 LANDMARKS = ((0.0, "0"), (0.4, "⅖"), (0.5, "½"), (1.0, "1"))
 RING_AT = 1.5
 REACH = 1.68
 LEFT, RIGHT = [0.0, 0.44], [0.56, 1.0]
 _HEIGHT = 2 * PLOT_PX + GAP_PX
+_PAIR_HEIGHT = STRIP_PX + BETWEEN_PX + PAIR_PX
+TOYS, STRIPS = [0.0, PAIR_PX / _PAIR_HEIGHT], [1 - STRIP_PX / _PAIR_HEIGHT, 1.0]
+HALVES = ([0.0, 0.46], [0.54, 1.0])
 UPPER, LOWER = [1 - PLOT_PX / _HEIGHT, 1 - 14 / _HEIGHT], [0.0, PLOT_PX / _HEIGHT]
 CURSOR = "cursor"
 BEST = {"neuron": "best neuron", "atom": "best atom", "random": "best random direction"}
 """The competitors in the fourth plot, and their names in the legend."""
+
+BESIDE = " beside"
+"""At the end of the names of traces of the second toy."""
+
+TOY, OTHER_TOY, MOMENTS, OTHER_MOMENTS = 0, 4, 5, 6
+"""Places of the two toys, and of the strips above them."""
+
+N_MOMENTS = 40
+"""Moments in a strip, drawn by chance: enough for a feature that is there 3 % of the time to be seen."""
 
 MOST_LABELLED = 12
 """Features that are numbered on axes and arrows; more would overlap."""
 
 
 def superposition_figure(
-    sweep: Sequence[SuperpositionSummary], chosen: int, *, alone: bool = False
+    sweep: Sequence[SuperpositionSummary],
+    chosen: int,
+    beside: int | None = None,
+    *,
+    alone: bool = False,
 ) -> go.Figure:
-    """Draw four views of one toy among those of a sweep, or the first of them `alone`.
+    """Draw a toy and, `alone`, another `beside` it, or four views of the one among those of its sweep.
 
     Where its features live (arrows for two neurons, else lengths), what each reads of the others,
     how much room each has at every sparsity, and who tells each apart. The sweep has the sparsest
     last; an empty one gives empty axes.
     """
     n_features, n_hidden = sweep[0].directions.shape if sweep else (0, 2)
-    flat = n_hidden == 2
+    flat, size = n_hidden == 2, current_theme().font_px + 1
+    titles = [plot_title(i, text, size=size) for i, text in enumerate(_titles(n_features, flat))]
+    pair = [
+        plot_title(at, "", size=size) | {"name": f"{name}{beside}"}
+        for beside, places in (("", (TOY, MOMENTS)), (BESIDE, (OTHER_TOY, OTHER_MOMENTS)))
+        for name, at in zip((KEPT, OFTEN), places, strict=True)
+    ]
     figure = go.Figure(
         _traces(n_features, flat) if sweep else [],
         dict(
@@ -67,43 +96,54 @@ def superposition_figure(
             hovermode="closest",
             barmode="group",
             bargap=0.3,
-            annotations=[
-                *(
-                    plot_title(place, text, size=current_theme().font_px + 1)
-                    for place, text in enumerate(_titles(n_features, flat))
-                ),
-                _waiting(),
-            ],
+            annotations=[*pair, *titles, _waiting()],
             **_axes(n_features, flat),
         ),
     )
     if sweep:
         _draw_sweep(figure, sweep)
-        update_superposition_figure(figure, sweep, chosen)
-    fold_superposition_figure(figure, alone)
+        update_superposition_figure(figure, sweep, chosen, beside)
+    fold_superposition_figure(figure, alone, paired=beside is not None)
     return figure
 
 
-def fold_superposition_figure(figure: go.Figure, alone: bool) -> None:
-    """Show where the features live alone and large, or next to the three other views."""
+def fold_superposition_figure(figure: go.Figure, alone: bool, *, paired: bool) -> None:
+    """Show two toys (`paired`) or one, with their moments above them, or the four views of one."""
     layout = figure.layout
+    shown = (
+        {TOY, MOMENTS} | ({OTHER_TOY, OTHER_MOMENTS} if paired else set())
+        if alone
+        else {0, 1, 2, 3}
+    )
     with figure.batch_update():
         layout.height = figure_height(alone=alone)
-        layout.xaxis.domain, layout.yaxis.domain = ([0.0, 1.0],) * 2 if alone else (LEFT, UPPER)
+        layout.xaxis.domain = (HALVES[0] if paired else [0.0, 1.0]) if alone else LEFT
+        layout.yaxis.domain = TOYS if alone else UPPER
+        layout.xaxis6.domain = layout.xaxis.domain
+        flat = "scaleanchor" in layout.yaxis
+        for axis in (layout.xaxis, layout.yaxis):
+            axis.showticklabels, axis.ticks = (
+                not (alone and flat),
+                "" if alone and flat else "outside",
+            )
         layout.showlegend = not alone
         layout.margin.b = BOTTOM_PX + (0 if alone else scaled(2 * LEGEND_PX))
-        for place in (1, 2, 3):
+        for place in range(OTHER_MOMENTS + 1):
             suffix = number_of(place)
-            layout[f"xaxis{suffix}"].visible = layout[f"yaxis{suffix}"].visible = not alone
-        for note in layout.annotations[1:]:
-            note.visible = not alone
+            layout[f"xaxis{suffix}"].visible = layout[f"yaxis{suffix}"].visible = place in shown
+        for note in layout.annotations:
+            note.visible = bool(note.name) == alone and (paired or BESIDE not in (note.name or ""))
         for trace in figure.data:
-            first = trace.xaxis in (None, "x") and trace.name != ATOMS
-            trace.visible = first or not alone
+            at = int((trace.xaxis or "x")[1:] or 1) - 1
+            trace.visible = at in shown and not (alone and trace.name == ATOMS)
 
 
 def update_superposition_figure(
-    figure: go.Figure, sweep: Sequence[SuperpositionSummary], chosen: int, waiting: str = ""
+    figure: go.Figure,
+    sweep: Sequence[SuperpositionSummary],
+    chosen: int,
+    beside: int | None = None,
+    waiting: str = "",
 ) -> None:
     """Show another toy of the same sweep, or the atoms found meanwhile.
 
@@ -112,13 +152,13 @@ def update_superposition_figure(
     record = sweep[chosen]
     n_features = len(record.directions)
     with figure.batch_update():
-        if record.n_hidden == 2:
-            _draw_arrows(figure, record)
-        else:
-            _bars(figure, "lengths", np.linalg.norm(record.directions, axis=1), "length")
+        _draw_toy(figure, record, "")
+        if beside is not None:
+            _draw_toy(figure, sweep[beside], BESIDE)
         named(figure, "gram").z = record.gram.astype(np.float32)
         cursor = named(figure, CURSOR)
         cursor.x, cursor.y = [chosen, chosen], [0.0, 1.08]
+        _draw_atoms(figure, record)
         found = record.found
         nothing = np.full(n_features, np.nan)
         for name in ("neuron", "atom"):
@@ -132,8 +172,19 @@ def update_superposition_figure(
 def figure_height(*, alone: bool = False) -> int:
     """Return height in CSS pixels at the current scale."""
     if alone:
-        return scaled(ALONE_PX) + TOP_PX + BOTTOM_PX
+        return scaled(_PAIR_HEIGHT) + TOP_PX + BOTTOM_PX
     return scaled(2 * PLOT_PX + GAP_PX + 2 * LEGEND_PX) + TOP_PX + BOTTOM_PX
+
+
+def how_often(sparsity: float) -> str:
+    """Return how often a feature is there, in words.
+
+    >>> how_often(0.0), how_often(0.97), how_often(0.995)
+    ('always there', 'there 3 % of the time', 'there 0.5 % of the time')
+    """
+    if not sparsity:
+        return "always there"
+    return f"there {100 * (1 - sparsity):.3g} % of the time"
 
 
 def scale_texts(figure: go.Figure) -> None:
@@ -167,8 +218,6 @@ def _waiting() -> dict[str, Any]:
 
 
 def _traces(n_features: int, flat: bool) -> list[Any]:
-    edges = _line(SHAPE, {"color": fade(theme.GREY, 0.6), "width": 1.5, "dash": "dot"}, 0)
-    arrows = [edges, *(_arrow(feature) for feature in range(n_features)), _rings()]
     control = {"color": theme.CONTROL, "width": 2, "dash": theme.CONTROL_DASH}
     labelled = [
         _bar(BEST["neuron"], theme.NEUTRAL, 3),
@@ -178,13 +227,56 @@ def _traces(n_features: int, flat: bool) -> list[Any]:
     for trace in labelled:
         trace.showlegend = True
     return [
-        *(arrows if flat else [_bar("lengths", theme.NEUTRAL, 0)]),
+        *_toy_traces(n_features, flat, "", TOY, MOMENTS),
+        *_toy_traces(n_features, flat, BESIDE, OTHER_TOY, OTHER_MOMENTS),
+        *([_rings()] if flat else []),
         _gram(),
         # Arrows have the same colours, and their numbers.
         *(_curve(i, not flat and n_features <= MOST_LABELLED) for i in range(n_features)),
         _line(CURSOR, {"color": fade(theme.GREY, 0.4), "width": 6}, 2),
         *labelled,
     ]
+
+
+def _toy_traces(n_features: int, flat: bool, beside: str, place: int, above: int) -> list[Any]:
+    """What is drawn of one toy: its features among the neurons, and above them when each is there."""
+    colours = [TRACK, LOST, *map(_colour, range(n_features))]
+    last = len(colours)
+    steps = [[(i + end) / last, colour] for i, colour in enumerate(colours) for end in (0, 1)]
+    moments = go.Heatmap(
+        name=f"{OFTEN}{beside}",
+        colorscale=steps,
+        zmin=0,
+        zmax=last,
+        showscale=False,
+        xgap=1,
+        ygap=2,
+        hovertemplate="feature %{y}, one draw by chance<extra></extra>",
+        **on_axes(above),
+    )
+    if not flat:
+        return [_bar(f"lengths{beside}", theme.NEUTRAL, place), moments]
+    edges = {"color": fade(theme.GREY, 0.6), "width": 1.5, "dash": "dot"}
+    return [
+        _line(f"{SHAPE}{beside}", edges, place),
+        *(_arrow(feature, beside, place) for feature in range(n_features)),
+        _no_room(beside, place),
+        moments,
+    ]
+
+
+def _no_room(beside: str, place: int) -> go.Scatter:
+    """A ring where the features lie that are not kept."""
+    return go.Scatter(
+        name=f"{NO_ROOM}{beside}",
+        mode="markers+text",
+        showlegend=False,
+        marker={"symbol": "circle-open", "size": 13, "color": LOST, "line": {"width": 3}},
+        textposition="top center",
+        textfont={"size": current_theme().font_px},
+        hoverinfo="skip",
+        **on_axes(place),
+    )
 
 
 def _rings() -> go.Scatter:
@@ -211,10 +303,10 @@ def _gram() -> go.Heatmap:
     )
 
 
-def _arrow(feature: int) -> go.Scatter:
+def _arrow(feature: int, beside: str, place: int) -> go.Scatter:
     colour = _colour(feature)
     return go.Scatter(
-        name=f"arrow {feature}",
+        name=f"arrow {feature}{beside}",
         mode="lines+markers+text",
         showlegend=False,
         line={"color": colour, "width": 3},
@@ -223,7 +315,7 @@ def _arrow(feature: int) -> go.Scatter:
         textfont={"size": current_theme().font_px},
         hovertemplate=f"feature {feature}<br>neuron 0: %{{x:.2f}}<br>neuron 1: %{{y:.2f}}"
         "<extra></extra>",
-        **on_axes(0),
+        **on_axes(place),
     )
 
 
@@ -265,7 +357,7 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
     """Four small plots, placed by pixels so that titles and ticks keep their distance."""
     numbered = {"tickmode": "linear", "dtick": 1 if n_features <= MOST_LABELLED else 5}
     square = {"range": [-REACH, REACH], "zeroline": True, "zerolinecolor": theme.AXIS}
-    square |= {"constrain": "domain", "nticks": 4, "fixedrange": True}
+    square |= {"constrain": "domain", "constraintoward": "top", "nticks": 4, "fixedrange": True}
     plain = {"title": {"text": "feature"}, "fixedrange": True} | numbered
     first = square if flat else plain
     up = {"title": {"text": "neuron 1"}, "scaleanchor": "x"} if flat else {"rangemode": "tozero"}
@@ -280,8 +372,23 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
         "xaxis4": plain | {"range": [-0.6, n_features - 0.4]},
         "yaxis4": {"title": {"text": "F1 (1: always right)"}, "range": [0, 1.02]},
     }
+    axes["xaxis5"], axes["yaxis5"] = dict(axes["xaxis"]), axes["yaxis"] | {"title": {"text": ""}}
+    if flat:
+        axes["yaxis5"] |= {"scaleanchor": "x5", "showticklabels": False, "ticks": ""}
+        axes["xaxis5"] |= {"showticklabels": False, "ticks": ""}
+    for number in "67":
+        axes[f"xaxis{number}"] = {"showticklabels": False, "ticks": "", "showgrid": False}
+        axes[f"yaxis{number}"] = {
+            "autorange": "reversed",
+            "showgrid": False,
+            "ticks": "",
+        } | numbered
     # The key of its colours is next to the second.
-    places = ((LEFT, UPPER), ([RIGHT[0], 0.91], UPPER), (LEFT, LOWER), (RIGHT, LOWER))
+    places = (
+        *((LEFT, UPPER), ([RIGHT[0], 0.91], UPPER), (LEFT, LOWER), (RIGHT, LOWER)),
+        (HALVES[1], TOYS),
+        *((half, STRIPS) for half in HALVES),
+    )
     for place, (across, along) in enumerate(places):
         suffix = number_of(place)
         axes[f"xaxis{suffix}"] |= {"domain": across, "anchor": f"y{suffix}", "fixedrange": True}
@@ -330,17 +437,48 @@ def _draw_sweep(figure: go.Figure, sweep: Sequence[SuperpositionSummary]) -> Non
     gram.colorbar.y, gram.colorbar.len = (bottom + top) / 2, top - bottom
 
 
-def _draw_arrows(figure: go.Figure, record: SuperpositionSummary) -> None:
+def _draw_toy(figure: go.Figure, record: SuperpositionSummary, beside: str) -> None:
+    """Draw where a toy has its features, how many it keeps, and when each is there."""
+    n_features, kept = len(record.directions), set(record.stored)
+    if record.n_hidden == 2:
+        _draw_arrows(figure, record, beside)
+    else:
+        lengths = np.linalg.norm(record.directions, axis=1)
+        _bars(figure, f"lengths{beside}", lengths, "length")
+    # The same draws for every sparsity: what is rarer is there at fewer of the same moments.
+    there = np.random.default_rng(0).random((n_features, N_MOMENTS)) >= record.sparsity
+    code = [2 + feature if feature in kept else 1 for feature in range(n_features)]
+    moments = named(figure, f"{OFTEN}{beside}")
+    moments.z = (there * np.array(code)[:, None] + 0.5).astype(np.float32)
+    notes = {note.name: note for note in figure.layout.annotations if note.name}
+    notes[f"{KEPT}{beside}"].text = f"<b>{len(kept)} of {n_features}</b> kept"
+    notes[f"{OFTEN}{beside}"].text = how_often(record.sparsity)
+
+
+def _draw_arrows(figure: go.Figure, record: SuperpositionSummary, beside: str) -> None:
+    kept = set(record.stored)
     for feature, (across, along) in enumerate(record.directions.tolist()):
-        arrow = named(figure, f"arrow {feature}")
+        arrow = named(figure, f"arrow {feature}{beside}")
         arrow.x, arrow.y = [0.0, across], [0.0, along]
-        arrow.text = ["", str(feature) if feature in record.stored else ""]
+        arrow.text = ["", str(feature) if feature in kept else ""]
+        arrow.line.color = arrow.marker.color = _colour(feature) if feature in kept else LOST
+        arrow.marker.size = [0, 9 if feature in kept else 0]
         arrow.textposition = _outward(across, along)
     # Neighbours in angle are joined: the tips are the corners of a pentagon, a square, a line.
     ends = record.directions[list(record.stored)]
     corners = ends[np.argsort(np.arctan2(ends[:, 1], ends[:, 0]))]
-    shape = named(figure, SHAPE)
+    shape = named(figure, f"{SHAPE}{beside}")
     shape.x, shape.y = np.concatenate([corners, corners[:1]]).T
+    lost = [str(i) for i in range(len(record.directions)) if i not in kept]
+    ring, listed = named(figure, f"{NO_ROOM}{beside}"), len(lost) <= len(FEATURE_COLOURS)
+    ring.x, ring.y = ([0.0], [0.0]) if lost else ([], [])
+    ring.text = [f"{', '.join(lost) if listed else len(lost)}: no room"] if lost else []
+    ring.textposition = "top center" if not len(ends) or ends[:, 1].sum() <= 0 else "bottom center"
+
+
+def _draw_atoms(figure: go.Figure, record: SuperpositionSummary) -> None:
+    if record.n_hidden != 2:
+        return
     atoms = named(figure, ATOMS)
     found = record.found
     matched = () if found is None else found.matched

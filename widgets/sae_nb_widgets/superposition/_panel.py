@@ -11,14 +11,9 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.checks import checked
-from sae_nb.evaluation import (
-    FoundDirections,
-    SuperpositionSummary,
-    fit_atoms,
-    summarise_superposition,
-)
+from sae_nb.evaluation import SuperpositionSummary, fit_atoms, summarise_superposition
 from sae_nb.figures import to_svg
-from sae_nb.figures.theme import format_count, format_number, format_percent
+from sae_nb.figures.theme import format_count
 from sae_nb.models import Bottleneck, train_bottlenecks
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import control, reacts
@@ -31,6 +26,13 @@ from sae_nb_widgets.superposition._figure import (
     superposition_figure,
     update_superposition_figure,
 )
+from sae_nb_widgets.superposition._words import (
+    answer_words,
+    compared_words,
+    numbers_words,
+    sweep_words,
+    title_words,
+)
 
 SPARSITIES = (0.0, 0.3, 0.5, 0.65, 0.75, 0.83, 0.88, 0.92, 0.95, 0.97, 0.98, 0.99)
 """Sparsities of the trained toys: closer together where arrangements change. Ours."""
@@ -39,9 +41,6 @@ TOYS_SECONDS, ATOMS_SECONDS = 4.0, 6.0
 """Duration of training all toys, and the SAEs of one, on two cores (0.02 s a toy and step, three SAEs)."""
 
 REST = "leaks, room, and who finds a feature"
-
-F1_NOISE = 0.02
-"""Difference of two F1 that the inputs they are judged on do not settle."""
 
 
 @checked
@@ -80,7 +79,9 @@ class SuperpositionToy(Panel):
 
     question = "How do many features share few neurons?"
     explanation = (
-        "Each arrow is the direction that training gave one feature among the neurons. WᵀW shows how "
+        "Two toys that were trained alike; in one the features are rarer. Squares say when a feature is "
+        "there, in one draw by chance. Each arrow is the direction that training gave one feature among the "
+        "neurons; features in the ring were given none. Folded: WᵀW shows how "
         "much each feature leaks into the outputs of the others; the curves show what share of a "
         "dimension each has to itself. The bars show who detects a feature on new inputs (F1: 1 if "
         "always right, without misses or false alarms): the best "
@@ -193,7 +194,7 @@ class SuperpositionToy(Panel):
     def _trained(self, toys: list[Bottleneck]) -> None:
         self.toys = toys
         self._sweep = [summarise_superposition(toy) for toy in toys]
-        built = superposition_figure(self._sweep, self._place, alone=not self.details)
+        built = superposition_figure(self._sweep, self._place, self._beside, alone=not self.details)
         with self.plot.batch_update():
             self.plot.data = ()
         self.plot.add_traces(built.data)
@@ -206,7 +207,8 @@ class SuperpositionToy(Panel):
 
     @reacts("details", doing="showing the other views")
     def _unfold(self) -> None:
-        fold_superposition_figure(self.plot, not self.details)
+        if self._sweep:
+            self._fold()
         self._moved()
 
     @reacts("sparsity", doing="showing another sparsity")
@@ -238,7 +240,9 @@ class SuperpositionToy(Panel):
         if self._sweep:
             waits = self._find_atoms and self._sweep[self._place].found is None
             waiting = f"training SAEs …<br>about {self._atoms_seconds:.0f} s" if waits else ""
-            update_superposition_figure(self.plot, self._sweep, self._place, waiting)
+            place, beside = self._place, self._beside
+            update_superposition_figure(self.plot, self._sweep, place, beside, waiting)
+            self._fold()
         self._draw_facts()
 
     def _draw_facts(self) -> None:
@@ -248,20 +252,40 @@ class SuperpositionToy(Panel):
             "neurons": format_count(n_hidden),
             "sparsity": f"{self.sparsity:g}",
         }
+        self.where = (
+            "a toy",
+            f"{format_count(n_features)} features",
+            f"{format_count(n_hidden)} neurons",
+        )
         if self.record is not None:
-            words, more, numbers = _answer(self.record, self._sweep)
-            self.conclude(words, numbers, reasons=more)
+            other = None if self._beside is None else self._sweep[self._beside]
+            self.headline = title_words(self.record, other)
+            found = self.record.found
+            compared, measured = ("", []) if found is None else compared_words(found)
+            numbers = [numbers_words(self.record), *measured]
+            said = answer_words(self.record, other)
+            reasons = " ".join(filter(None, (sweep_words(self._sweep), compared)))
+            self.conclude(said, " · ".join(numbers), reasons=reasons)
 
     @property
     def _worth_seeing(self) -> int:
         """The place that the panel opens on: in the middle of those where most features are stored."""
-        most = _most_stored(self._sweep)
+        most = max(len(record.stored) for record in self._sweep)
         full = [i for i, record in enumerate(self._sweep) if len(record.stored) == most]
         return full[(len(full) - 1) // 2]
 
+    @property
+    def _beside(self) -> int | None:
+        """The place of the toy that stands next to the shown one: the densest, or the one worth seeing."""
+        other = self._worth_seeing if self._place == 0 else 0
+        return None if other == self._place else other
+
+    def _fold(self) -> None:
+        fold_superposition_figure(self.plot, not self.details, paired=self._beside is not None)
+
     def _rescale(self) -> None:
         if self._sweep:
-            fold_superposition_figure(self.plot, not self.details)
+            self._fold()
             scale_texts(self.plot)
 
     def static_main(self) -> str:
@@ -271,61 +295,6 @@ class SuperpositionToy(Panel):
         rest = to_svg(superposition_figure(self._sweep, self._place))
         fold = f'<details><summary>{REST}</summary><div class="sae-nb-still">{rest}</div></details>'
         return super().static_main() + fold
-
-
-def _most_stored(sweep: Sequence[SuperpositionSummary]) -> int:
-    """The largest number of features stored at any sparsity."""
-    return max((len(record.stored) for record in sweep), default=0)
-
-
-def _answer(
-    record: SuperpositionSummary, sweep: Sequence[SuperpositionSummary]
-) -> tuple[str, str, str]:
-    """Answer the question in one claim, with what it rests on and the numbers behind it."""
-    n = len(record.stored)
-    words = f"{n} of {len(record.directions)} features are stored in {record.n_hidden} neurons."
-    most, densest = _most_stored([one for one in sweep if one.sparsity > record.sparsity]), sweep[0]
-    reasons = []
-    if most > n:
-        words = words.replace(".", f"; {most} are where they are rarer.")
-        reasons.append("Raise “sparsity” to see them.")
-    elif n > max(record.n_hidden, len(densest.stored)):
-        absent = format_percent(record.sparsity, digits=2)
-        words = f"{n} features share {record.n_hidden} neurons, each absent {absent} of the time."
-        reasons.append(
-            f"At sparsity {format_number(densest.sparsity)}, where none is ever absent, only "
-            f"{len(densest.stored)} fit."
-            if not densest.sparsity
-            else f"At sparsity {format_number(densest.sparsity)} only {len(densest.stored)} fit."
-        )
-    numbers = [
-        f"together they use {format_number(float(record.dimensionality.sum()))} of "
-        f"{record.n_hidden} dimensions",
-        f"mean interference {format_number(float(record.interference.mean()))}",
-    ]
-    if record.found is not None:
-        compared, measured = _compared(record.found)
-        reasons.append(compared)
-        numbers += measured
-    return words, " ".join(reasons), " · ".join(numbers)
-
-
-def _compared(found: FoundDirections) -> tuple[str, list[str]]:
-    """Say whether atoms or neurons find the features, with random directions beside them."""
-    atom, neuron, random = (
-        float(f1.mean()) for f1 in (found.atom_f1, found.neuron_f1, found.random_f1)
-    )
-    gap = atom - neuron
-    compared = (
-        "about as well as" if abs(gap) <= F1_NOISE else "better than" if gap > 0 else "worse than"
-    )
-    return f"The best atom finds a feature {compared} the best neuron.", [
-        f"F1 of atoms {format_number(atom, digits=2)}, neurons {format_number(neuron, digits=2)}, random "
-        f"directions {format_number(random, digits=2)} (1 is always right)",
-        f"cosine of a feature with its atom {format_number(found.cosine)}, with a neuron "
-        f"{format_number(found.cosine_neurons)}, with a random direction "
-        f"{format_number(found.cosine_floor)}",
-    ]
 
 
 def _sorted_toys(toys: Sequence[Bottleneck]) -> list[Bottleneck]:
