@@ -93,14 +93,16 @@ ONE_ROW_OF_STEPS = (
 )
 """Of an input that is put together the sum, and the steps up to it."""
 
-THREE_ANSWERS = (
-    ".sae-nb-verdicts { gap: 0 !important; } .sae-nb-verdicts dt { font-size: 14px !important; "
-    "margin-top: 6px !important; }"
-    ".sae-nb-verdicts dd { grid-template-columns: 74px minmax(0, 1fr) !important; }"
-    ".sae-nb-verdicts b { font-size: 17px !important; } .sae-nb-verdicts p { font-size: 12px; "
-    "line-height: 1.35 !important; }"
+FOUR_ROWS = (
+    ".sae-nb-question { font-size: 17px !important; margin-bottom: 2px; } .sae-nb-verdicts small,"
+    ".sae-nb-verdicts p, .sae-nb-verdicts .sae-nb-scale span { display: none !important; }"
+    ".sae-nb-verdicts > dt { padding: 4px 0 0 !important; font-size: 12.5px !important; }"
+    ".sae-nb-verdicts > dd { padding: 0 0 2px !important; border: 0 !important; }"
+    ".sae-nb-verdicts .sae-nb-scale { height: 28px !important; margin-top: -8px !important; }"
+    ".sae-nb-scale > * { margin-top: -9px; } .sae-nb-verdicts .sae-nb-scale b { top: 6px !important; }"
+    ".sae-nb-scale::before { top: 16px !important; } .sae-nb-verdicts .sae-nb-scale { margin-right: 36px !important; }"
 )
-"""Of a report card its three answers, whole."""
+"""Of a report card the title, and its rows without what they mean."""
 
 WHOLE_TEXTS = (
     ".sae-nb-leaves, .sae-nb-note { display: none !important; }"
@@ -457,10 +459,14 @@ def trained() -> Any:
 def judged() -> Any:
     """Return the report card of the pretrained SAE of the vision model, beside a random one."""
     model, sae, _, _ = material(VISION)
-    images = sn.data.scenes(160, seed=7, split="test")
+    images = sn.data.scenes(600, seed=7, split="test")
     acts = sn.capture(model, images, sae.hook_point, progress=False)
     report = sn.evaluate(sae, acts, model=model, labels=images.digit)
-    return sw.ReportCard([report], [sae.hook_point], saes=[sae], acts=acts)
+    digits = torch.nn.functional.one_hot(images.digit, 10).bool()
+    report = {**report, "identifiability": sn.evaluation.identifiability(sae, acts, digits)}
+    card = sw.ReportCard([report], [sae.hook_point], saes=[sae], acts=acts)
+    card.where = ("tiny-vit", "after block 6", f"{sae.n_atoms} atoms, {len(images)} images")
+    return card
 
 
 def corpora() -> Any:
@@ -617,9 +623,9 @@ def entries() -> list[Entry]:
             "report-card",
             *twice("can this SAE be trusted?"),
             judged,
-            ".sae-nb-verdicts",
+            ".sae-nb-question, .sae-nb-verdicts",
             "03_evaluation",
-            THREE_ANSWERS,
+            FOUR_ROWS,
         ),
         Entry(
             "corpora",

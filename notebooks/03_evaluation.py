@@ -54,9 +54,9 @@ from sae_nb_widgets.panel import figure_widget
 # %% [markdown]
 # ## 1 · The report card
 #
-# Further right is better. The solid tick is the floor, the dashed one the control. A red ✕ means that one of them
-# does as well; only where SAE *and* control are perfect is there no ✕, since nothing could be better. Click a row, or
-# step with ↑ ↓, to read what it is, how libraries differ, and which image moves it most.
+# Further right is better. The solid tick is the floor, the dashed one the control. A red ring means that one of them
+# does as well, also where both are nearly perfect: then the test is too easy. Click a row, or step with ↑ ↓, to read
+# what it is, how libraries differ, and which image moves it most.
 
 # %%
 model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")

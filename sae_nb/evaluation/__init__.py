@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         comparable as comparable,
         judge as judge,
         key_rows as key_rows,
+        objection as objection,
     )
     from sae_nb.evaluation.report._measurement import (
         Definition as Definition,

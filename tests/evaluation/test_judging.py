@@ -46,19 +46,20 @@ def measured(
         (measured(0.6, 1.0, 0.5, "fvu_pooled"), "not clear"),
         (measured(16.0, None, 16.0, "l0_mean"), "description"),
         (measured(math.nan, 0.0, 0.5), "undefined"),
-        (measured(1.0, 1.0, 1.0, "shrinkage_gamma"), "description"),  # all are at the ideal
+        (measured(1.0, 1.0, 1.0, "shrinkage_gamma"), "not clear"),  # all are at the ideal
         (measured(2.2, 1.0, 1.0, "shrinkage_gamma"), "not clear"),
         (measured(0.1, None, 0.6, "dense_fraction"), "description"),  # no merit by itself
         (measured(0.6, None, 0.1, "dense_fraction"), "not clear"),
         (measured(0.6, 0.0, 0.5, "nats_read"), "not clear"),
         (measured(0.3, 0.0, 0.5, "nats_read"), "clear"),  # 0 is a limit, and no rival
-        (measured(0.0, 0.0, 0.0, "duplicate_fraction"), "description"),  # perfect, as chance is
+        (measured(0.0, 0.0, 0.0, "duplicate_fraction"), "not clear"),  # perfect, as chance is
         (measured(0.0, 0.0, 0.2, "duplicate_fraction"), "clear"),
         (measured(0.0, None, 0.0, "dead_fraction"), "description"),
         # Nearly perfect, and so is chance: better than the floor alone is no merit.
-        (measured(0.998, 0.2, 0.99, "ce_recovered_zero", (0.99, 1.0)), "description"),
-        (measured(0.998, 0.97, 0.99, "ce_recovered_zero", (0.99, 1.0)), "description"),
+        (measured(0.998, 0.2, 0.99, "ce_recovered_zero", (0.99, 1.0)), "not clear"),
+        (measured(0.998, 0.97, 0.99, "ce_recovered_zero", (0.99, 1.0)), "not clear"),
         (measured(0.9, 0.2, 0.99, "ce_recovered_zero", (0.89, 0.91)), "not clear"),
+        (measured(0.004, 2.3, 0.04, "kl_clean_spliced"), "clear"),  # small, and a tenth of chance's
     ],
 )
 def test_verdicts_by_hand(m: Measurement, verdict: str) -> None:

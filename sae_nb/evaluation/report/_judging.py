@@ -17,9 +17,6 @@ from sae_nb.evaluation.report._report import HEADLINES
 
 Verdict = Literal["clear", "not clear", "description", "undefined"]
 
-PERFECT = 0.005
-"""A value as near as this to the best there is is printed as that. Ours."""
-
 MARGIN = 0.05
 """A value nearer than this to floor or control, as a share of the larger one, is not apart from it, however
 narrow its interval: another random dictionary would differ by as much. Ours."""
@@ -58,17 +55,14 @@ def judge(measurement: Measurement) -> tuple[Verdict, str]:
     if math.isnan(measurement.value):
         return "undefined", "Not defined here: too little varies, or nothing fires."
     rivals = _rivals(measurement, definition)
-    perfect = _perfect_too(measurement, definition, rivals)
-    if perfect:
-        return "description", f"Its {perfect} is as good as perfect, too: no merit, and no fault."
     if not rivals and definition.better == "none":
         return "description", "No good or bad direction, so there is nothing to beat."
     if not rivals:
         return "description", "There is nothing to beat: no merit by itself, and no fault."
     for name, rival in rivals.items():
-        objection = _not_apart(measurement, definition, rival)
-        if objection:
-            return "not clear", f"Its {name} ({_short(rival)}) {objection}."
+        against = objection(measurement, rival, definition.better)
+        if against:
+            return "not clear", f"Its {name} ({_short(rival)}) {against}."
     if definition.floor.startswith("none: a description"):  # it can be blamed, and not praised
         return "description", "Better than its control, which is no merit by itself."
     beaten = " and ".join(f"its {name} ({_short(rival)})" for name, rival in rivals.items())
@@ -84,32 +78,35 @@ def _rivals(m: Measurement, definition: Definition) -> dict[str, float]:
     return {k: float(v) for k, v in known.items() if v is not None and not math.isnan(v)}
 
 
-def _perfect_too(m: Measurement, definition: Definition, rivals: Mapping[str, float]) -> str:
-    """Return the rival that is at the best there is, too, so that being there tells nothing; empty if none."""
-    best, near = (1.0, MARGIN) if definition.better == "one" else (definition.best, PERFECT)
-    if best is None or abs(m.value - best) > near:
-        return ""
-    there = (f"{k} ({_short(v)})" for k, v in rivals.items() if abs(v - best) <= MARGIN)
-    return next(there, "")
+def objection(m: Measurement, rival: float, better: str) -> str:
+    """Return the reason why a rival would do as well as a number; empty if it would not.
 
+    `better` says which values are: "higher", "lower" or "one".
 
-def _not_apart(m: Measurement, definition: Definition, rival: float) -> str:
-    """Return the reason why the rival would do as well; empty if it would not."""
+    Example
+    -------
+    >>> kept = Measurement(
+    ...     value=0.9, floor=0.0, control=0.5, interval=(0.8, 0.95),
+    ...     definition="r2_pooled", n=9, unit="samples",
+    ... )
+    >>> objection(kept, 0.85, "higher"), objection(kept, 0.5, "higher")
+    ('lies within its interval', '')
+    """
     low, high = m.interval
     if not math.isnan(low) and low <= rival <= high:
         return "lies within its interval"
     size = max(abs(m.value), abs(rival), 1e-300)
     if abs(m.value - rival) <= MARGIN * size:
         return f"is within {MARGIN:.0%} of it"
-    if _goodness(m.value, definition) <= _goodness(rival, definition):
+    if _goodness(m.value, better) <= _goodness(rival, better):
         return "is better"
     return ""
 
 
-def _goodness(value: float, definition: Definition) -> float:
-    if definition.better == "one":
+def _goodness(value: float, better: str) -> float:
+    if better == "one":
         return -abs(value - 1)
-    return -value if definition.better == "lower" else value
+    return -value if better == "lower" else value
 
 
 def key_rows(rows: Mapping[str, Measurement]) -> list[str]:

@@ -58,6 +58,6 @@ def check_the_link_opens_what_was_written(page: Page, stage: Any) -> None:
     with page.context.expect_page() as opened:
         link.click()
     opened.value.wait_for_load_state()
-    assert opened.value.title() == "Can I trust this SAE?"
+    assert opened.value.title() == stage.ask("card.headline")
     opened.value.close()
     stage.more(panel)

@@ -1,76 +1,155 @@
-"""Answers of a report card against the numbers that they stand beside, read by plain comparisons."""
+"""Rows of a report card against the numbers that they stand beside, read by plain comparisons."""
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from hypothesis import given, settings, strategies as st
-from sae_nb_widgets.report_card._record import summarise_report_card
-from sae_nb_widgets.report_card._verdicts import plain_verdicts
+from sae_nb_widgets.report_card._verdicts import (
+    QUESTIONS,
+    answer_words,
+    headline_words,
+    plain_rows,
+    rows_html,
+)
 
 from sae_nb.evaluation import Measurement
 
-AS_BEFORE = "Does the model still answer as before?"
-SHARES = {
-    "ce_recovered_mean": "ce_recovered_mean",
-    "accuracy": "accuracy",
-    "agreement": "agreement",
-}
-few = settings(max_examples=150)
+NUMBERS = {"none": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+few = settings(max_examples=200)
 
 
 def measured(
-    id: str, value: float, control: float | None, floor: float | None = 0.0, wide: float = 0.01
+    id: str,
+    value: float,
+    random: float | None,
+    trivial: float | None = 0.0,
+    wide: float = 0.01,
+    n: int = 160,
 ) -> Measurement:
     return Measurement(
-        value=value, floor=floor, control=control, interval=(value - wide, value + wide), definition=id,
-        n=160, unit="samples",
+        value=value, floor=trivial, control=random, interval=(value - wide, value + wide), definition=id,
+        n=n, unit="samples",
     )  # fmt: skip
 
 
-share = st.sampled_from([0.0, 0.1, 0.5, 0.7, 0.9, 0.97, 0.983, 0.998, 1.0])
+def beats(value: float, rival: float, wide: float) -> bool:
+    return (
+        value > rival
+        and not value - wide <= rival
+        and value - rival > max(abs(value), abs(rival)) / 20
+    )
+
+
+share = st.sampled_from([-0.4, 0.0, 0.1, 0.5, 0.52, 0.7, 0.9, 0.949, 0.96, 0.983, 0.998, 1.0])
 maybe = st.one_of(share, st.just(math.nan))
+KINDS = [asked.definitions[0] for asked in QUESTIONS]
 reports = st.dictionaries(
-    st.sampled_from(sorted(SHARES)), st.tuples(maybe, st.one_of(st.none(), share)), min_size=1
+    st.sampled_from(KINDS),
+    st.tuples(
+        maybe,
+        st.one_of(st.none(), maybe),
+        st.one_of(st.none(), share),
+        st.sampled_from([0.0, 0.03]),
+    ),
+    min_size=1,
 )
 
 
 @few
 @given(drawn=reports)
-def test_a_model_that_answers_as_before_does_so_by_every_measure(drawn: dict[str, Any]) -> None:
-    """Yes: on none of its measures does a random dictionary do as well; No: on all of them one does."""
-    report = {name: measured(SHARES[name], *numbers) for name, numbers in drawn.items()}
-    (said,) = plain_verdicts(summarise_report_card(report, show="all"))[AS_BEFORE].values()
-    known = [(value, control) for value, control in drawn.values() if not math.isnan(value)]
-    worse = [control is not None and value <= control for value, control in known]
-    better = [value > (0 if control is None else control) for value, control in known]
-    if said.word == "Yes":
-        assert any(better)
-        assert not any(worse) or any(v == c == 1 for v, c in known), said
-    if said.word == "In part":
-        assert any(better), said
-    if said.word == "No":
-        assert not any(v > 1.06 * max(c or 0, 0.01) and v - (c or 0) > 0.02 for v, c in known), said
-    if not known:
-        assert said.word == "–"
+def test_a_row_is_better_only_beyond_its_rivals(drawn: dict[str, Any]) -> None:
+    """Better: of the share drawn, by more than its interval and a twentieth; the title counts those rows."""
+    report, known = {}, {}
+    for asked in QUESTIONS:
+        if (kind := asked.definitions[0]) not in drawn:
+            continue
+        value, random, trivial, wide = drawn[kind]
+        more = (trivial, random) if asked.random_is_floor else (random, trivial)
+        report[kind] = measured(kind, value, *more, wide)
+        if random is None or math.isnan(value) or math.isnan(random):
+            continue
+        if asked.turned:
+            value, random, trivial = 1 - value, 1 - random, None
+        if max(value, random) <= 1:
+            known[asked.question] = value, random, trivial, wide
+    rows = plain_rows({"mine": report})
+    assert [row.asked.question for row in rows] == list(known)[:5]
+    for row, (value, random, trivial, wide) in zip(rows, known.values(), strict=False):
+        rivals = [one for one in (random, trivial) if one is not None and not math.isnan(one)]
+        all_beaten = all(beats(value, rival, wide) for rival in rivals)
+        assert (row.word == "better") == all_beaten, row
+        assert (row.word == "worse") == any(beats(rival, value, wide) for rival in rivals), row
+        if "too easy" in row.meaning:
+            assert random >= 0.949
+            assert row.word == "no better"
+        if "gains" in row.meaning:
+            (gained,) = re.findall(r"gains (.*?)\s?%", row.meaning)
+            assert abs(float(gained) / 100 - (value - random) / (1 - random)) < 0.06
+        if "A trivial answer" in row.meaning:
+            assert not beats(value, rivals[-1], wide)
+        if "A random one does" in row.meaning:
+            assert not beats(value, random, wide)
+    if rows:
+        better = sum(row.word == "better" for row in rows)
+        title = headline_words(rows)
+        assert len(title.split()) <= 12
+        if len(rows) > 1:
+            counted = re.search(r"in (?:(all)|(\w+) of) (\w+) tests", title)
+            assert counted is not None
+            assert NUMBERS[counted[3]] == len(rows)
+            assert (len(rows) if counted[1] else NUMBERS[counted[2]]) == better
+        else:
+            assert ("does not" in title) == (better == 0)
+        said = answer_words(rows).lower()
+        for row in rows:
+            (part,) = (
+                part for part in re.split(r"; |\.$", said) if row.asked.topic.lower() in part
+            )
+            assert part.startswith(f"{row.word} in ")
 
 
-def test_one_measure_does_not_speak_for_those_that_chance_reaches() -> None:
-    """The loss is recovered; of right answers a random dictionary has as many: in part, with that measure."""
-    report = {
-        "ce_recovered_mean": measured("ce_recovered_mean", 0.99, 0.2),
-        "accuracy": measured("accuracy", 0.9, 0.895),
+@few
+@given(drawn=st.lists(st.tuples(share, share), min_size=2, max_size=4))
+def test_of_several_the_title_is_the_best_ones(drawn: list[tuple[float, float]]) -> None:
+    long = "n" * 80
+    reports = {
+        f"{long}{i}": {
+            "r2": measured("r2_pooled", *pair),
+            "agreement": measured("agreement", 0.9, 0.1),
+        }
+        for i, pair in enumerate(drawn)
     }
-    (said,) = plain_verdicts(summarise_report_card(report))[AS_BEFORE].values()
-    assert said.word == "In part"
-    assert "accuracy is no better" in said.sentence
-    assert "0.895" in said.sentence
+    rows = plain_rows(reports)
+    most = max(1 + beats(value, max(random, 0.0), 0.01) for value, random in drawn)
+    assert f"in {'all two' if most == 2 else 'one of two'} tests" in headline_words(rows)
+    assert headline_words(rows).startswith(f"The best of {len(drawn)} SAEs beats")
+    assert rows_html(rows).count(long) >= len(drawn)
 
 
-def test_a_control_that_is_nearly_perfect_leaves_nothing_to_praise() -> None:
-    """99.8 % of answers stay, with a random dictionary 98.3 %: the test is too easy to answer by."""
-    report = {"agreement": measured("agreement", 0.998, 0.983, 0.093, 0.002)}
-    (said,) = plain_verdicts(summarise_report_card(report))[AS_BEFORE].values()
-    assert said.word == "–"
-    assert "0.983" in said.sentence
+def test_a_control_that_is_nearly_perfect_makes_the_row_no_better() -> None:
+    """99.8 % of answers stay, with a random dictionary 98.3 %: the row stays, and says why it tells nothing."""
+    (row,) = plain_rows({"mine": {"agreement": measured("agreement", 0.998, 0.983, 0.093, 0.002)}})
+    assert row.word == "no better"
+    assert "too easy" in row.meaning
+    assert "98.3" in rows_html([row])
+    assert "99.8" in rows_html([row])
+    assert headline_words([row]) == "This SAE does not beat a random one in the one test"
+
+
+def test_atoms_that_never_fired_are_counted_beside_their_share() -> None:
+    """61 of 512 are dead, of a random dictionary none: 88 % against 100 % in use."""
+    (row,) = plain_rows(
+        {"mine": {"dead": measured("dead_fraction", 61 / 512, 0.0, None, 0.03, 512)}}
+    )
+    assert row.word == "worse"
+    assert "61 of 512" in row.meaning
+
+
+def test_where_no_question_can_be_asked_there_is_no_row() -> None:
+    """Without a random dictionary beside it, or without a number."""
+    assert plain_rows({"mine": {"r2": measured("r2_pooled", 0.9, None)}}) == []
+    assert plain_rows({"mine": {"r2": measured("r2_pooled", math.nan, 0.5)}}) == []
+    assert plain_rows({"mine": {"kl": measured("kl_clean_spliced", 0.1, 0.5)}}) == []

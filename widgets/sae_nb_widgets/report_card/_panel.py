@@ -22,9 +22,10 @@ from sae_nb_widgets.report_card._record import (
     ReportCardSummary,
     ReportCell,
     as_reports,
+    named_reports,
     summarise_report_card,
 )
-from sae_nb_widgets.report_card._verdicts import plain_verdicts, verdicts_html
+from sae_nb_widgets.report_card._verdicts import answer_words, headline_words, plain_rows, rows_html
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -33,13 +34,17 @@ if TYPE_CHECKING:
 
 
 SHOW = {
-    "verdicts": "Three plain questions and their answers",
+    "verdicts": "At most five plain questions, each beside a random dictionary",
     "key": "The six measures that tell most",
     "all": "Every measure",
     "not clear": "Measures on which floor or control do as well",
 }
 """Rows that can be drawn, and the text of their button."""
 NO_ROW = "none"
+NO_QUESTION = (
+    '<p class="sae-nb-note">None of these measures answers a plain question beside a random dictionary: press '
+    "“key” or “all”.</p>"
+)
 SIDES = "← worse · better → (grey: no direction is better)"
 
 
@@ -66,8 +71,12 @@ class _Material:
 
 @checked
 class ReportCard(Panel):
-    """Three plain questions answered; behind them every measure: rows are measures, columns SAEs, and a red
-    ring where floor or control would do as well.
+    """At most five plain questions, each answered by one share beside that of a random dictionary; behind them
+    every measure: rows are measures, columns SAEs, and a red ring where floor or control would do as well.
+
+    The questions are fixed: the share of the variance, one atom for one label (`sn.evaluation.identifiability`
+    among the measurements), a second training (`sn.evaluation.stability`), the model's answer (`model=` of
+    `sn.evaluate`), atoms in use, and a second code. One that has no number is left out, and not counted.
 
     Parameters
     ----------
@@ -98,7 +107,9 @@ class ReportCard(Panel):
 
     question = "Can I trust this SAE?"
     explanation = (
-        "Each dot is one number of one SAE, with its 95 % interval. The solid tick is the floor (what a "
+        "Plain questions: one share each, all from 0 to 100 %; better where neither a random dictionary nor a "
+        "trivial answer does as well, within the 95 % interval or a twentieth. Behind them each dot is one "
+        "number of one SAE, with its 95 % interval. The solid tick is the floor (what a "
         "trivial answer reaches), the dashed tick the control (what a random dictionary of the same size "
         "reaches). Further right is better, where a row says which is better. A red ring means that floor or "
         "control does as well, within the uncertainty. R²: share of the variance explained; L0: atoms in "
@@ -126,7 +137,8 @@ class ReportCard(Panel):
         self._summary = summarise_report_card(reports, names)
         self._all = summarise_report_card(reports, names, show="all")
         self._material = _checked(self._all, saes, acts)
-        super().__init__(**kwargs)
+        self._plain = plain_rows(named_reports(self._reports, names))
+        super().__init__(**({} if self._plain else {"show": "key"}) | kwargs)
         self._build()
 
     @property
@@ -148,7 +160,7 @@ class ReportCard(Panel):
         )
         shown = control(self, "show", "show", SHOW, kind=ipw.ToggleButtons)
         self._detail_view = ReportCardDetail()
-        self._verdicts = HTML(verdicts_html(plain_verdicts(self._all)))
+        self._verdicts = HTML(rows_html(self._plain) if self._plain else NO_QUESTION)
         self._sides = HTML(f'<div class="sae-nb-legendline">{SIDES}</div>')
         self.arrange(
             controls=[shown, self._rows],
@@ -164,7 +176,12 @@ class ReportCard(Panel):
         self._fold()
         self.chips = self._facts()
         reasons = words.reason_words(self._all, self._summary.metrics)
-        self.conclude(words.verdict_words(self._all), reasons=reasons)
+        if self._plain:
+            title, answer = headline_words(self._plain), answer_words(self._plain)
+        else:
+            title, answer = words.verdict_words(self._all)
+        self.headline = title
+        self.conclude(answer, reasons=reasons)
 
     def _fold(self) -> None:
         """Show the answers alone, or the measures with what is behind them."""

@@ -10,6 +10,8 @@ from typing import Literal
 from sae_nb.evaluation import Definition, Measurement, comparable, define, judge, key_rows
 
 Shown = Literal["key", "all", "not clear"]
+Reports = Mapping[str, Mapping[str, Measurement]]
+"""SAE → measure → number, as it was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,10 @@ def summarise_report_card(
 
     "key" are at most six rows: what `evaluate` does not give comes first, then its short report.
     """
-    columns = _named(reports, names)
+    columns = {
+        column: {metric: comparable(m) for metric, m in report.items()}
+        for column, report in named_reports(reports, names).items()
+    }
     rows = {metric: m for report in columns.values() for metric, m in report.items()}
     placed = {
         metric: _placed(metric, {s: r[metric] for s, r in columns.items() if metric in r})
@@ -147,10 +152,11 @@ def as_reports(
     return reports
 
 
-def _named(
+def named_reports(
     reports: Sequence[Mapping[str, Measurement]] | Mapping[str, Measurement],
     names: Sequence[str] | None,
 ) -> dict[str, Mapping[str, Measurement]]:
+    """Return the reports by the names of their SAEs, which differ; refuse what is no report."""
     reports = as_reports(reports)
     if not reports:
         raise ValueError("`reports` must hold at least one, got none. Use sn.evaluate(sae, acts).")
@@ -167,7 +173,4 @@ def _named(
                 f"`names` must be one for each of {len(reports)} reports and all different, got "
                 f"{columns}."
             )
-    return {
-        column: {metric: comparable(m) for metric, m in report.items()}
-        for column, report in zip(columns, reports, strict=True)
-    }
+    return dict(zip(columns, reports, strict=True))

@@ -1,161 +1,250 @@
-"""The plain questions that a report card opens on, each answered in one sentence."""
+"""The plain questions that a report card opens on: one share each, beside a random dictionary's."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-from sae_nb.atoms import KeptFirings
-from sae_nb.evaluation import Measurement, define
-from sae_nb.figures.theme import THIN_SPACE, escape, format_count, format_number, format_percent
-from sae_nb_widgets.components._dot_rows import Tone
-from sae_nb_widgets.report_card._record import ReportCardSummary, ReportCell
-from sae_nb_widgets.report_card._words import metric_words, snapped
+from sae_nb.evaluation import Measurement, objection
+from sae_nb.figures.theme import escape, format_count, format_percent
+from sae_nb_widgets.report_card._record import Reports
 
-MOST_OF_THE_WAY = 0.5
-"""Share of the way from the better of floor and control to the best there is, from which the answer is yes.
-Ours."""
+MOST_ROWS = 5
+"""Questions that are asked at most: the first that a report can answer."""
 
-FEW_DEAD, MANY_DEAD = 0.05, 0.3
-"""Shares of dead atoms up to which the atoms are in use, and mostly in use. Ours."""
+TOO_EASY = 0.05
+"""A random dictionary as near as this to 100 % leaves a test nothing to tell. Ours."""
+
+NEARLY = 0.9
+"""Shares above it are written with a digit more, since they are told apart by it."""
+
+NUMBERS = ("none", "one", "two", "three", "four", "five")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A plain question to a report, and the measures that answer it: the first that is there is said."""
+    """A plain question, and the share that answers it; fixed before any number is seen."""
 
     question: str
-    metrics: tuple[str, ...]
-    instead: str = ""
-    """What to do where a report has none of them."""
+    hint: str
+    """What the share is, under the question."""
+
+    topic: str
+    """What an SAE is better in, in a sentence."""
+
+    definitions: tuple[str, ...]
+    """Definitions of the measure, of which a report has one."""
+
+    turned: bool = False
+    """Whether the share is what is missing from 1."""
+
+    random_is_floor: bool = False
+    """Whether the random dictionary of the measure is its floor, and the trivial answer its control."""
 
 
 QUESTIONS = (
+    Asked("Does it rebuild what it reads?", "share of the variance", "rebuilding", ("r2_pooled",)),
     Asked(
-        "Does it rebuild what it reads?", ("r2", "cosine_centred"), "Use sn.evaluate(sae, acts)."
+        "Does one atom tell one label?",
+        "right on new inputs, best atom a label",
+        "atoms that tell a label",
+        ("identifiability",),
     ),
     Asked(
-        "Does the model still answer as before?",
-        ("ce_recovered_mean", "accuracy", "agreement"),
-        "Pass model= to sn.evaluate.",
+        "Does a second training agree?",
+        "likeness of matched atoms",
+        "atoms that return in a second training",
+        ("stability_hungarian", "stability_auction"),
+        random_is_floor=True,
     ),
-    Asked("Are its atoms in use?", ("dead_fraction",), "Use sn.evaluate(sae, acts)."),
+    Asked(
+        "Does the model answer alike?",
+        "same answer from what was rebuilt",
+        "the model’s answers",
+        ("agreement",),
+    ),
+    Asked(
+        "Are all atoms in use?",
+        "fire at least once in these inputs",
+        "atoms in use",
+        ("dead_fraction",),
+        turned=True,
+    ),
+    Asked(
+        "Does another solver have its firings, too?",
+        "share of an atom’s firings",
+        "firings that another solver has, too",
+        ("kept_by_second_code",),
+    ),
 )
-
-SECOND = Asked(
-    "Does another solver have its firings, too?",
-    ("kept_by_second_code",),
-    "Use sn.second_code(sae, acts).measurements.",
-)
-"""Asked where a report has it."""
-
-SAID = {
-    "r2": "It explains {} of the variance",
-    "ce_recovered_mean": "On what it rebuilds, the model keeps {} of its skill",
-    "accuracy": "On what it rebuilds, the model is right in {} of cases",
-    "agreement": "On what it rebuilds, the model gives the same answer in {} of cases",
-}
-"""How an answer begins; of other measures it is their name and the number."""
 
 
 @dataclass(frozen=True)
-class PlainVerdict:
-    """An answer to a plain question, of one SAE."""
+class PlainRow:
+    """A question to one SAE: its share, a random dictionary's, a trivial answer's (NaN: there is none)."""
 
-    word: str
-    """Yes, Mostly, In part or No; a dash where nothing was measured."""
+    asked: Asked
+    sae: str
+    measured: Measurement
+    """As a share of which more is better: `floor` is the trivial answer, `control` the random dictionary."""
 
-    sentence: str
-    tone: Tone = "plain"
+    @property
+    def rivals(self) -> dict[str, float]:
+        """What the share must beat, by name."""
+        found = {"A random one": self.measured.control, "A trivial answer": self.measured.floor}
+        return {name: v for name, v in found.items() if v is not None and not math.isnan(v)}
 
+    @property
+    def objections(self) -> dict[str, str]:
+        """The rivals that would do as well, and why."""
+        found = {name: objection(self.measured, v, "higher") for name, v in self.rivals.items()}
+        return {name: why for name, why in found.items() if why}
 
-def plain_verdicts(card: ReportCardSummary) -> dict[str, dict[str, PlainVerdict]]:
-    """Return question → SAE → answer; of reports that answer no question, their first measures."""
-    asked: Sequence[Asked] = QUESTIONS
-    if not any(metric in card.metrics for one in asked for metric in one.metrics):
-        few = card.metrics[: len(QUESTIONS)]
-        asked = [Asked(metric_words(metric).capitalize(), (metric,)) for metric in few]
-    if SECOND.metrics[0] in card.metrics:
-        asked = [*asked, SECOND]
-    return {one.question: {sae: _verdict(card, sae, one) for sae in card.saes} for one in asked}
+    @property
+    def word(self) -> str:
+        """Return better (than every rival), worse (than one), or no better."""
+        against = self.objections.values()
+        return "worse" if "is better" in against else "no better" if against else "better"
 
+    @property
+    def meaning(self) -> str:
+        """Return what the word means here: the first sentence whose condition holds."""
+        m, random = self.measured, float(self.measured.control or 0.0)
+        who = next(iter(self.objections), "")
+        if self.word == "better":
+            gained = format_percent((m.value - random) / (1 - random), digits=2)
+            said = f"It gains {gained} of what a random one lacks."
+        elif self.word == "worse":
+            who = next(name for name, why in self.objections.items() if why == "is better")
+            said = f"{who} does better."
+        elif 1 - random <= TOO_EASY:
+            said = "The test is too easy: it tells nothing about this SAE, good or bad."
+        else:
+            said = f"{who} does as well, as far as is known."
+        return f"{said} {self._silent}".strip()
 
-def _verdict(card: ReportCardSummary, sae: str, asked: Asked) -> PlainVerdict:
-    """Return the answer of the first measure, as far as no other one of the same question denies it."""
-    found = [one for metric in asked.metrics if (one := card.cell(metric, sae)) is not None]
-    if not found:
-        return PlainVerdict("–", f"Not measured. {asked.instead}".strip())
-    defined = [one for one in found if not math.isnan(one.measurement.value)]
-    if not defined:
-        return PlainVerdict("–", found[0].reason)
-    clear = [one for one in defined if one.verdict == "clear"]
-    first = _of_one(card, sae, (clear or defined)[0])
-    against = next((one for one in defined if one.verdict == "not clear"), None)
-    if not clear or against is None:
-        return first
-    said = f"{first.sentence} But {metric_words(against.metric)} is no better: {_lower(against.reason)}"
-    return PlainVerdict("In part", said, "good")
-
-
-def _lower(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]
-
-
-def _of_one(card: ReportCardSummary, sae: str, cell: ReportCell) -> PlainVerdict:
-    m = cell.measurement
-    if cell.metric == "dead_fraction":
-        return _in_use(m)
-    if cell.metric in SECOND.metrics:
-        rows = {metric: one.measurement for (metric, of), one in card.cells.items() if of == sae}
-        return _judged(cell, KeptFirings.of_report(rows))
-    write = format_percent if cell.metric in SAID else format_number
-    said = SAID.get(cell.metric, "It reaches {}").format(write(m.value))
-    rivals = (("a random dictionary", m.control), ("a trivial answer", m.floor))
-    beside = [f"{name} {write(snapped(v))}" for name, v in rivals if v is not None]
-    return _judged(cell, "; ".join([said, ", ".join(beside)]).strip("; ") + ".")
+    @property
+    def _silent(self) -> str:
+        silent = round((1 - self.measured.value) * self.measured.n) if self.asked.turned else 0
+        if not silent:
+            return ""
+        return (
+            f"{format_count(silent)} of {format_count(self.measured.n)} never fired; more inputs may wake "
+            "some."
+        )
 
 
-def _judged(cell: ReportCell, sentence: str) -> PlainVerdict:
-    """Return yes where a number is clear of floor and control by most of what could be gained."""
-    if cell.verdict == "not clear":
-        return PlainVerdict("No", f"{sentence} {cell.reason}", "bad")
-    if cell.verdict != "clear":
-        return PlainVerdict("–", f"{sentence} {cell.reason}")
-    m = cell.measurement
-    best = define(m.definition).best
-    rivals = [v for v in (m.floor, m.control) if v is not None]
-    if best is not None and rivals:
-        nearest = min(abs(best - v) for v in rivals)
-        if abs(best - m.value) > (1 - MOST_OF_THE_WAY) * nearest:
-            return PlainVerdict("In part", sentence, "good")
-    return PlainVerdict("Yes", sentence, "good")
+def plain_rows(reports: Reports) -> list[PlainRow]:
+    """Return the rows of every SAE, question by question: those questions that a report has the numbers for."""
+    rows: list[PlainRow] = []
+    for asked in QUESTIONS:
+        found = [
+            PlainRow(asked, sae, m)
+            for sae, report in reports.items()
+            if (m := _share(asked, report)) is not None
+        ]
+        rows += found if len({row.asked for row in rows}) < MOST_ROWS else []
+    return rows
 
 
-def _in_use(m: Measurement) -> PlainVerdict:
-    """Return how many atoms fire at all; a random dictionary, whose atoms nearly all do, is no control."""
+def _share(asked: Asked, report: Mapping[str, Measurement]) -> Measurement | None:
+    """Return the share that answers, beside its random dictionary; None where one of the two is not known."""
+    m = next((m for m in report.values() if m.definition in asked.definitions), None)
+    if m is None:
+        return None
+    floor, control = (m.control, m.floor) if asked.random_is_floor else (m.floor, m.control)
     low, high = m.interval
-    ends = (
+    if asked.turned:
+        m = replace(m, value=1 - m.value, interval=(1 - high, 1 - low))
+        floor, control = None, None if control is None else 1 - control
+    if control is None or not all(math.isfinite(v) and v <= 1 for v in (m.value, control)):
+        return None
+    return replace(m, floor=floor, control=control)
+
+
+def headline_words(rows: Sequence[PlainRow]) -> str:
+    """Return in how many tests an SAE beats a random one; of several the best of them."""
+    counts = _counts(rows)
+    (better, n) = max(counts.values(), key=lambda found: (found[0] / found[1], found[1]))
+    who = "This SAE" if len(counts) == 1 else f"The best of {len(counts)} SAEs"
+    if n == 1:
+        return f"{who} {'beats' if better else 'does not beat'} a random one in the one test"
+    return f"{who} beats a random one in {'all' if better == n else f'{NUMBERS[better]} of'} {NUMBERS[n]} tests"
+
+
+def _counts(rows: Iterable[PlainRow]) -> dict[str, tuple[int, int]]:
+    """Return SAE → rows in which it is better, and rows."""
+    words: dict[str, list[str]] = {}
+    for row in rows:
+        words.setdefault(row.sae, []).append(row.word)
+    return {sae: (found.count("better"), len(found)) for sae, found in words.items()}
+
+
+def answer_words(rows: Sequence[PlainRow]) -> str:
+    """Return in what an SAE is better, no better and worse; of several how many tests each passes."""
+    counts = _counts(rows)
+    if len(counts) > 1:
+        said = (f"“{sae}” in {NUMBERS[b]} of {NUMBERS[n]}" for sae, (b, n) in counts.items())
+        return f"Better than random: {', '.join(said)}."
+    parts = []
+    for word in ("better", "no better", "worse"):
+        topics = [row.asked.topic for row in rows if row.word == word]
+        if topics:
+            parts.append(
+                f"{word} in {' and '.join(filter(None, (', '.join(topics[:-1]), topics[-1])))}"
+            )
+    return f"{'; '.join(parts).capitalize()}."
+
+
+def rows_html(rows: Sequence[PlainRow]) -> str:
+    """Return questions, shares and words as escaped HTML."""
+    several = len({row.sae for row in rows}) > 1
+    items = []
+    for asked, found in groupby(rows, key=lambda row: row.asked):
+        answers = "".join(_answer_html(row, several) for row in found)
+        items.append(
+            f"<dt>{escape(asked.question)}<small>{escape(asked.hint)}</small></dt><dd>{answers}</dd>"
+        )
+    keys = (
+        ("ours", "this SAE, filled green where better"),
+        ("random", "a random dictionary of the same size"),
+        ("trivial", "a trivial answer"),
+    )
+    legend = "".join(f'<span><i class="sae-nb-{kind}"></i>{words}</span>' for kind, words in keys)
+    return (
+        f'<dl class="sae-nb-verdicts">{"".join(items)}</dl><div class="sae-nb-verdictkey">{legend}'
+        "<span>all rows: 0 % left, 100 % right</span></div>"
+    )
+
+
+def _answer_html(row: PlainRow, several: bool) -> str:
+    m = row.measured
+    ours, random = (100 * min(max(float(v), 0.0), 1.0) for v in (m.value, m.control or 0.0))
+    pair = (m.value, float(m.control or 0.0))
+    digits = 3 if min(pair) > NEARLY else 2
+    said, beside = (format_percent(one, digits=digits) for one in pair)
+    trivial = row.rivals.get("A trivial answer")
+    tick = (
         ""
-        if math.isnan(low)
-        else f" (95{THIN_SPACE}%: {format_percent(low)} to {format_percent(high)})"
+        if trivial is None
+        else f'<i class="sae-nb-trivial" style="left:{100 * min(max(trivial, 0), 1):.1f}%"></i>'
     )
-    said = (
-        f"{format_percent(m.value)} of its {format_count(m.n)} atoms never fire here{ends}; none would be "
-        "best, and more inputs may wake some."
+    low, high = sorted((ours, random))
+    low_end, high_end = m.interval
+    spread = "" if math.isnan(low_end) else f" (95 %: {low_end:.3g} … {high_end:.3g})"
+    tip = ", ".join(
+        [f"{row.sae} {m.value:.3g}{spread}", f"random {m.control:.3g}"]
+        + ([] if trivial is None else [f"trivial {trivial:.3g}"])
     )
-    if m.value <= FEW_DEAD:
-        return PlainVerdict("Yes", said, "good")
-    return PlainVerdict("Mostly" if m.value <= MANY_DEAD else "In part", said)
-
-
-def verdicts_html(verdicts: Mapping[str, Mapping[str, PlainVerdict]]) -> str:
-    """Return questions and answers as escaped HTML."""
-    rows = []
-    for question, answers in verdicts.items():
-        rows.append(f"<dt>{escape(question)}</dt>")
-        for sae, one in answers.items():
-            who = f"“{sae}”: " if len(answers) > 1 else ""
-            said = f"<b>{escape(one.word)}</b><p>{escape(who + one.sentence)}</p>"
-            rows.append(f'<dd class="sae-nb-{one.tone}">{said}</dd>')
-    return f'<dl class="sae-nb-verdicts">{"".join(rows)}</dl>'
+    who = f'<span class="sae-nb-dotwho">{escape(row.sae)}</span>' if several else ""
+    return (
+        f'<div class="sae-nb-{row.word.replace(" ", "")}">{who}<div class="sae-nb-scale" title="{escape(tip)}">'
+        f'<i class="sae-nb-gap" style="left:{low:.1f}%;width:{high - low:.1f}%"></i>{tick}'
+        f'<i class="sae-nb-random" style="left:{random:.1f}%"></i>'
+        f'<i class="sae-nb-ours" style="left:{ours:.1f}%"></i>'
+        f'<b style="left:{ours:.1f}%">{escape(said)}</b>'
+        f'<span style="left:{random:.1f}%">{escape(beside)}</span>'
+        f"</div><p><b>{row.word}</b> {escape(row.meaning)}</p></div>"
+    )

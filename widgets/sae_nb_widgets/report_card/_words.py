@@ -50,9 +50,6 @@ TONES = {"clear": "good", "not clear": "bad", "description": "plain", "undefined
 NOT_CLEAR = "no better"
 """Under a number that floor or control reach as well."""
 
-MOSTLY = 0.7
-"""Share of the judged measures from which an SAE is trusted mostly. Ours."""
-
 NAMED = 2
 """Measures that the sentence names, of those that fail."""
 
@@ -118,15 +115,17 @@ def tooltip(cell: ReportCell) -> str:
     return "; ".join(parts) + f". {cell.reason}"
 
 
-def verdict_words(card: ReportCardSummary) -> str:
-    """Return in one sentence whether the SAEs can be trusted."""
+def verdict_words(card: ReportCardSummary) -> tuple[str, str]:
+    """Return title and answer of a card whose numbers answer no plain question: how many measures are clear."""
     judged = {sae: (clear, n) for sae in card.saes for clear, n in [card.n_clear(sae)] if n}
     if not judged:
-        return "Nothing here can be judged: no measure has a floor or control to beat."
-    (first, (clear, n)), *others = judged.items()
-    who = f"“{first}” is " if len(card.saes) > 1 else ""
-    said = f"{_trust(clear, n)}: {who}better than floor and control on {_of(clear, n)}"
-    return "; ".join([said, *(f"“{sae}” on {_of(*found)}" for sae, found in others)]) + "."
+        return "Nothing here can be judged", "No measure has a floor or control to beat."
+    said = ", ".join(f"“{sae}” on {_of(*found)}" for sae, found in judged.items())
+    answer = f"Better than floor and control: {said}."
+    best, n = max(judged.values(), key=lambda found: (found[0] / found[1], found[1]))
+    who = f"The best of {len(card.saes)} SAEs" if len(card.saes) > 1 else "This SAE"
+    title = f"{who} beats floor and control on {_of(best, n)}"
+    return title, answer if len(card.saes) > 1 else ""
 
 
 def reason_words(card: ReportCardSummary, shown: Sequence[str]) -> str:
@@ -135,12 +134,6 @@ def reason_words(card: ReportCardSummary, shown: Sequence[str]) -> str:
     names = {sae: f"“{sae}” is" if len(card.saes) > 1 else "It is" for sae in failing}
     said = (f"{names[sae]} no better on {what}." for sae, what in failing.items() if what)
     return " ".join([BASIS, *said])
-
-
-def _trust(clear: int, n: int) -> str:
-    if clear == n:
-        return "Yes"
-    return "Mostly" if clear >= MOSTLY * n else "In part" if clear else "No"
 
 
 def _of(clear: int, n: int) -> str:
