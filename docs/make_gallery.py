@@ -100,7 +100,8 @@ FOUR_ROWS = (
     ".sae-nb-verdicts > dd { padding: 0 0 2px !important; border: 0 !important; }"
     ".sae-nb-verdicts .sae-nb-scale { height: 28px !important; margin-top: -8px !important; }"
     ".sae-nb-scale > * { margin-top: -9px; } .sae-nb-verdicts .sae-nb-scale b { top: 6px !important; }"
-    ".sae-nb-scale::before { top: 16px !important; } .sae-nb-verdicts .sae-nb-scale { margin-right: 36px !important; }"
+    ".sae-nb-scale::before { top: 16px !important; }"
+    ".sae-nb-verdicts .sae-nb-scale { margin-right: 36px !important; }"
 )
 """Of a report card the title, and its rows without what they mean."""
 
