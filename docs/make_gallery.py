@@ -514,13 +514,13 @@ def patched() -> Any:
 
 
 def along_curve() -> Any:
-    """Return a walk along the sums of a model that adds modulo 53, and the chord to the same end."""
+    """Return which hidden sums a model that adds modulo 53 reads along their ring, and half-way between two."""
     adder, sums = sn.load_model("tiny-modular"), [total for total in range(53) for _ in range(3)]
     texts = [f"{a} + {(total - a) % 53} =" for total, a in zip(sums, 53 * [5, 20, 41], strict=True)]
     asked = {"positions": "last", "drop_first": False, "progress": False}
     acts = sn.capture(adder, texts, "resid_post.0", **asked)
     found = sn.geometry.curve(acts, sums, closed=True, period=53)
-    panel = sw.CurvePanel(adder, "resid_post.0", found, "3 + 4 =", by=20)
+    panel = sw.CurvePanel(adder, "resid_post.0", found, "3 + 4 =", by=20, noun="sums")
     panel.wait(60)
     return panel
 
@@ -656,8 +656,9 @@ def entries() -> list[Entry]:
             "curve",
             *twice("along a curve"),
             along_curve,
-            ".sae-nb-answer, .sae-nb-rows, .sae-nb-detail table",
+            bars,
             "36_along_a_curve",
+            axes="x y",
         ),
         Entry(
             "heads",

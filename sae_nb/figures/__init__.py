@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from sae_nb.figures import shapes as shapes, theme as theme
     from sae_nb.figures._charts import Chart as Chart, Points as Points, draw_chart as draw_chart
     from sae_nb.figures._code_lengths import lengths_of_codes as lengths_of_codes
-    from sae_nb.figures._curve import curve_with_chord as curve_with_chord
+    from sae_nb.figures._curve import (
+        curve_with_chord as curve_with_chord,
+        hidden_values as hidden_values,
+    )
     from sae_nb.figures._images import image_and_maps as image_and_maps, image_sheet as image_sheet
     from sae_nb.figures._null import null_distribution as null_distribution
     from sae_nb.figures._plot_grids import (

@@ -130,6 +130,24 @@ class Curve(Finding):
         return u, self._at(u)
 
     @property
+    def drawn(self) -> Float[Tensor, "points d_in"]:
+        """Points from end to end, as many as a picture shows."""
+        return self.grid[1][:: N_GRID // N_DRAWN]
+
+    @property
+    def _axes(self) -> tuple[Tensor, Tensor, list[float]]:
+        """Middle of the curve, its two largest axes, and their shares of its extent."""
+        line = self.drawn[:-1]  # the last point of a closed one is its first
+        centre = line.mean(dim=0)
+        _, size, axes = torch.linalg.svd(line - centre, full_matrices=False)
+        return centre, axes[:2], (size**2 / (size**2).sum())[:2].tolist()
+
+    def shadow(self, x: Float[Tensor, "n d_in"]) -> Float[np.ndarray, "n 2"]:
+        """Return places of states in the curve's two largest axes."""
+        centre, axes, _ = self._axes
+        return np.asarray((x.double() - centre) @ axes.T)
+
+    @property
     def length(self) -> float:
         """Length from end to end, of a closed curve once around, in model units."""
         return float(self.grid[1].diff(dim=0).norm(dim=1).sum())
@@ -191,21 +209,13 @@ class Curve(Finding):
                 )
         ends = values if to is None else [to]
         ways = [self._at(self.path(first, end)) for end in ends]
-        line = self.grid[1][:: N_GRID // N_DRAWN]
-        centre = line[:-1].mean(dim=0)  # the last point of a closed one is its first
-        _, size, axes = torch.linalg.svd(line[:-1] - centre, full_matrices=False)
-        shares = (size**2 / (size**2).sum())[:2].tolist()
-
-        def shadow(x: Tensor) -> Float[np.ndarray, "n 2"]:
-            return ((x.double() - centre) @ axes[:2].T).numpy()
-
         return curve_with_chord(
-            shadow(line),
-            shadow(self.states),
-            [shadow(way) for way in ways],
+            self.shadow(self.drawn),
+            self.shadow(self.states),
+            [self.shadow(way) for way in ways],
             names=[f"{u:g}" for u in values] if names is None else list(names),
             ends=[f"{u:g}" for u in ends] if to is not None or names is None else list(names),
-            shares=shares,
+            shares=self._axes[2],
         )
 
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
         splice as splice,
         steer as steer,
     )
+    from sae_nb.steering._curve_reading import (
+        CurveReading as CurveReading,
+        read_hidden as read_hidden,
+    )
     from sae_nb.steering._curve_walk import CurveWalk as CurveWalk, walk_along as walk_along
     from sae_nb.steering._direction import Direction as Direction, direction as direction
     from sae_nb.steering._dose_response import (

@@ -10,8 +10,10 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
+from sae_nb_widgets.components._html_drawing import html_drawing
 
 import sae_nb as sn
+from sae_nb.figures.shapes import Label
 
 POINT, TEXT = "resid_post.0", "3 + 4 ="
 
@@ -32,7 +34,7 @@ def curve(adder: Any) -> sn.geometry.Curve:
 
 @pytest.fixture
 def panel(adder: Any, curve: Any) -> Iterator[sw.CurvePanel]:
-    made = sw.CurvePanel(adder, POINT, curve, TEXT, by=20)
+    made = sw.CurvePanel(adder, POINT, curve, TEXT, by=20, noun="sums")
     made.wait(60)
     yield made
     made.close()
@@ -71,6 +73,7 @@ def test_the_model_reads_the_sums_on_the_path_and_not_on_the_chord(panel: sw.Cur
     assert sum(a == b for a, b in zip(along, names, strict=True)) >= 19
     assert sum(a == b for a, b in zip(chord, names, strict=True)) <= 10
     assert panel.step not in (0, panel.n_steps)  # opens where they differ
+    panel.walking = True
     assert "on the chord" in panel.answer
 
 
@@ -81,9 +84,44 @@ def test_dial_table_and_keys_choose_the_same_step(panel: sw.CurvePanel) -> None:
     assert (panel.step, panel.dial.value) == (5, 5)
     panel._go(1)
     assert panel.step == 6
+    panel.fold.value = True
     here = panel.plot.data[-1]
     assert len(here.x) == 2
     assert np.isfinite(np.asarray(here.x, float)).all()
+
+
+def test_it_opens_on_hidden_sums_and_the_walk_is_behind_one_button(panel: sw.CurvePanel) -> None:
+    """What is drawn is the reading; a page has the walk folded, and the title in both views."""
+    assert panel.headline == "Along the ring, all 26 hidden sums are read right"
+    drawn = {trace.name: trace for trace in panel.plot.data}
+    on_curve = drawn["hidden sums, on the ring"]
+    np.testing.assert_array_equal(on_curve.x, panel.reading.hidden)
+    np.testing.assert_array_equal(on_curve.y, panel.reading.hidden)
+    assert "<details><summary>walk along it" in panel.static_main()
+    assert "26 of 26" in panel.counts.value
+    # In a picture without a browser its words, and not a swatch for each of its points.
+    kinds = {type(stroke) for stroke in html_drawing(panel.ring.value, 300).strokes}
+    assert kinds == {Label}
+    panel.walking = True
+    assert {trace.name for trace in panel.plot.data} >= {"along the curve", "chord", "the dial"}
+    assert panel.headline.startswith("Along the ring")
+    assert "<details>" not in panel.static_main()
+    panel.walking = False
+    assert "26 times" in panel.answer
+
+
+def test_a_curve_of_few_values_shows_its_walk_and_says_that_nothing_can_be_hidden(
+    adder: Any,
+) -> None:
+    u = torch.arange(5.0)
+    rows = u[:, None] * torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+    few = sn.geometry.curve(rows, u.tolist(), n_shuffled=1)
+    panel = sw.CurvePanel(adder, POINT, few, TEXT, names=[f"<{'n' * 80}{i}>" for i in range(5)])
+    panel.wait(60)
+    assert panel.headline == "5 values are too few to hide some of them"
+    assert panel.walking
+    assert panel.answer.startswith("At ")
+    panel.close()
 
 
 def test_another_end_is_another_walk_and_too_far_is_refused(panel: sw.CurvePanel) -> None:

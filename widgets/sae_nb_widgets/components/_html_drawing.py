@@ -62,6 +62,7 @@ class Reader(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         style, classes = given.get("style", ""), given.get("class", "")
         hidden = re.search(r"display:\s*none", style) is not None or "sae-nb-said" in classes
+        hidden = hidden or (tag == "svg" and _wide(given.get("width", "")))
         if tag in LINES or tag == "br":
             self._break()
         if tag == "tr":
@@ -71,7 +72,8 @@ class Reader(HTMLParser):
             self._space = True
         if tag == "img" and given.get("src", "").startswith("data:image"):
             self._image(given)
-        if tag in ("path", "circle", "rect") and self._inside("svg"):
+        unseen = any(one for _, _, one in self._open)
+        if tag in ("path", "circle", "rect") and self._inside("svg") and not unseen:
             colour = given.get("fill") or _of_style(style, "fill") or given.get("stroke", "")
             if colour not in ("", "none"):
                 self._add(Word("", swatch=Rectangle(2, 0, 11, 11, colour)))
@@ -133,6 +135,11 @@ class Reader(HTMLParser):
         if self.blocks[-1]:
             self.blocks.append([])
         self._space = False
+
+
+def _wide(width: str) -> bool:
+    """Whether an inline drawing is more than a mark in a line, which strokes of ours do not repeat."""
+    return width.isdigit() and int(width) > 2 * SWATCH
 
 
 def _of_style(style: str, name: str) -> str:

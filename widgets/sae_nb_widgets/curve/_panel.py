@@ -1,4 +1,4 @@
-"""CurvePanel: a dial that moves a state along a curve, beside the straight line to the same end."""
+"""CurvePanel: hidden values read along a curve, and a dial that moves a state along it, beside the chord."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ import traitlets as t
 from jaxtyping import Bool, Float
 
 from sae_nb.checks import checked
-from sae_nb.figures import current_theme, quoted_token
-from sae_nb.figures.theme import CONTROL, NOVEL, format_percent
+from sae_nb.figures import current_theme, hidden_values, quoted_token, to_svg
+from sae_nb.figures.shapes import Dot, Drawing, Label, Polyline, Stroke
+from sae_nb.figures.theme import CONTROL, NOVEL, WARM, escape, format_percent
 from sae_nb.geometry import Curve
 from sae_nb.models import outcome_names
-from sae_nb.steering import CurveWalk, walk_along
+from sae_nb.steering import CurveReading, CurveWalk, read_hidden, walk_along
+from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.components._row_table import RowTable
+from sae_nb_widgets.curve._words import reading_answer, reading_title, ring_word
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import Entry, Number, Whole, control, reacts
+from sae_nb_widgets.panel._declaring import Entry, Number, Whole, control, reacts, show
+from sae_nb_widgets.panel._frame import small_toggle
 from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.steering._words import plain_number
 
@@ -30,6 +34,11 @@ if TYPE_CHECKING:
 HEIGHT, PLAIN_PX = 460, 13
 """Of the figure, where letters are as large as this."""
 
+RING, EDGE = 260, 12
+"""Of the curve's shadow, in CSS pixels: its side, and what is left free around it."""
+
+WALK = "walk along it, step by step"
+
 ALONG, CHORD = 2, 3
 """Traces of a drawn curve: the way along it, and the chord."""
 
@@ -38,9 +47,10 @@ ALONG, CHORD = 2, 3
 class CurvePanel(Panel):
     """What lies on the way along a curve?
 
-    A state of the running model is moved along the curve, step by step, and on the straight line to the same
-    end. The dial chooses a step; the table has the model's answers at all of them. Both ways begin and end with
-    the same states: what differs is what the model reads on the way.
+    The curve is fitted anew to half of its values, and the model's state is put on it at each of the others:
+    which value does it read there, and half-way between the known neighbours? Behind "walk" a state is moved
+    along the curve, step by step, and on the straight line to the same end. The dial chooses a step; the table
+    has the model's answers at all of them.
 
     Parameters
     ----------
@@ -58,6 +68,8 @@ class CurvePanel(Panel):
         Of the curve's values, such as days. None: the values.
     positions
         Of the states that are moved, as `sn.steer` takes them.
+    noun
+        What the values are, as the title calls them: "sums", "days".
 
     Raises
     ------
@@ -78,15 +90,17 @@ class CurvePanel(Panel):
 
     question = "What lies on the way along this curve?"
     explanation = (
-        "The state of the input's last position is moved along the curve that its concept lies on; what is off "
-        "the curve stays. The dashed line is the chord: straight to the same end, as a push along a direction "
-        "goes. The table has what the model answers at each step of both.",
-        "The picture is a shadow: the curve in its two largest axes. That a model reads states on a curve does "
+        "Half of the values are left out at random, and a curve is fitted to the others. The state of the "
+        "input's last position is replaced by the curve's point at each value left out. Right: the answer is "
+        "as at the value's own mean state. Beside it the middle between the nearest known values, and curves "
+        "through known values in random order. On a walk the state is moved along the curve of all values, and "
+        "straight to the same end (the chord), as a push along a direction goes.",
+        "The ring is a shadow: the curve in its two largest axes. That a model reads states on a curve does "
         "not show that it uses the curve; a curve through words of no order can be walked as well.",
         "After Wurgaft et al., arXiv 2605.05115.",
     )
     stem = "curve"
-    kept_traits = ("text", "by", "step")
+    kept_traits = ("text", "by", "step", "walking")
     needs_kernel = "Other texts and ends need a running kernel and were left out."
 
     text = t.Unicode("", help="What the model reads.")
@@ -97,6 +111,7 @@ class CurvePanel(Panel):
         help="How far the walk goes, in units of the coordinate.",
     )
     step = Whole(0, 0, lambda panel: panel.n_steps, help="Step of the walk that is shown.")
+    walking = t.Bool(False, help="Whether the walk is shown in place of the hidden values.")
 
     def __init__(
         self,
@@ -108,6 +123,7 @@ class CurvePanel(Panel):
         *,
         names: Sequence[str] | None = None,
         positions: Any = "last",
+        noun: str = "values",
     ) -> None:
         values = curve.values.tolist()
         if names is not None and len(names) != len(values):
@@ -115,8 +131,9 @@ class CurvePanel(Panel):
                 f"`names` must have one for each of {len(values)} values, got {len(names)}."
             )
         self.model, self.hook_point, self.curve = model, str(model.hook_point(hook_point)), curve
-        self.value_names, self.positions = names, positions
+        self.value_names, self.positions, self.noun = names, positions, noun
         self._walk: CurveWalk | None = None
+        self._read: dict[str, CurveReading | None] = {}
         super().__init__(chips={"model": model.name, "hook point": self.hook_point})
         with self.hold_trait_notifications():
             self.text, self.by = text, float(np.floor(self.far)) or self.far if by is None else by
@@ -134,12 +151,18 @@ class CurvePanel(Panel):
         self.dial = control(
             self, "step", "dial", "How far along the walk", "min(420px, 100%)", kind=ipw.IntSlider
         )
+        self.fold = small_toggle(WALK, "Move a state along the curve, step by step")
+        t.link((self, "walking"), (self.fold, "value"))
         self.plot = figure_widget(self._drawn(), height=HEIGHT)
+        self.counts, self.ring = HTML(), HTML()
         self.table = RowTable(description="What the model answers at each step", empty_text="")
         self.table.observe(self._choose, "selected")
         self.arrange(
-            controls=[self.dial, self.field, self.end], figure=self.plot, detail=[self.table]
+            controls=[self.fold, self.dial, self.field, self.end],
+            figure=self.plot,
+            detail=[self.counts, self.ring, self.table],
         )
+        self._swap()
         self.bind_key("ArrowLeft", partial(self._go, -1))
         self.bind_key("ArrowRight", partial(self._go, 1))
 
@@ -171,20 +194,24 @@ class CurvePanel(Panel):
         if not self.text.strip():
             self.say("Type what the model should read.")
             return
-        asked = self.model, [self.text], self.hook_point, self.curve, self.by
-        self.run_async(
-            lambda: walk_along(*asked, positions=self.positions),
-            self._take,
-            doing="walking along the curve",
-        )
+        text, by, model = self.text, self.by, self.model
+        at = self.hook_point, self.curve
 
-    def _take(self, walk: CurveWalk) -> None:
-        self._walk = walk
-        drawn = self._drawn()
-        with self.plot.batch_update():
-            self.plot.data = ()
-        self.plot.add_traces(drawn.data)
-        self.plot.layout = drawn.layout
+        def work() -> tuple[CurveWalk, dict[str, CurveReading | None]]:
+            walk = walk_along(model, [text], *at, by, positions=self.positions)
+            if text in self._read:  # another end changes nothing of it
+                return walk, self._read
+            return walk, {text: read_hidden(model, text, *at, positions=self.positions)}
+
+        self.run_async(work, self._take, doing="walking along the curve")
+
+    @property
+    def reading(self) -> CurveReading | None:
+        """What is read at hidden values; None before that is known, and for a curve of too few values."""
+        return next(iter(self._read.values()), None)
+
+    def _take(self, found: tuple[CurveWalk, dict[str, CurveReading | None]]) -> None:
+        walk, self._read = self._walk, _ = found
         self.dial.max = self.n_steps
         cells = [
             [self._place(u), *self._top(path), *self._top(chord)]
@@ -196,34 +223,127 @@ class CurvePanel(Panel):
             numeric=[False, False, True, False, True],
         )
         self.step = min(self.step, self.n_steps) or _telling(walk)
-        self._show()
+        self.headline = self._title()
+        if self.reading is None:
+            self.walking = True
+        self._swap()
         self.say("")
 
     # --- showing ----------------------------------------------------------------------------------
 
+    @reacts("walking", doing="showing the other view")
+    def _swap(self) -> None:
+        """Draw the walk, or what is read at hidden values."""
+        drawn, reading = self._drawn(), self.reading
+        with self.plot.batch_update():
+            self.plot.data = ()
+        self.plot.add_traces(drawn.data)
+        self.plot.layout = drawn.layout
+        if reading is not None:
+            self.counts.value, self.ring.value = self._counts(reading), self._ring(reading)
+        for widget in (self.dial, self.field, self.end, self.table):
+            show(widget, self.walking)
+        for widget in (self.counts, self.ring):
+            show(widget, not self.walking)
+        self._show()
+
     @reacts("step", doing="showing a step")
     def _show(self) -> None:
-        walk = self._walk
+        walk, reading = self._walk, self.reading
         if walk is None:
             return
-        i = self.step
-        along, chord = (self.plot.data[k] for k in (ALONG, CHORD))
-        share = i / self.n_steps
-        at = round(share * (len(along.x) - 1))
-        ends = [(np.asarray(axis)[0], np.asarray(axis)[-1]) for axis in (chord.x, chord.y)]
+        if self.table.selected != self.step:
+            self.table.selected = self.step
+        if not self.walking and reading is not None:
+            answer, bold = reading_answer(reading, self.noun)
+            self.conclude(answer, self._numbers(reading), bold)
+            return
         with self.plot.batch_update():
-            here = self.plot.data[-1]
-            here.x = (along.x[at], ends[0][0] + share * (ends[0][1] - ends[0][0]))
-            here.y = (along.y[at], ends[1][0] + share * (ends[1][1] - ends[1][0]))
-        if self.table.selected != i:
-            self.table.selected = i
-        (one, p), (other, q) = self._top(walk.path[i]), self._top(walk.chord[i])
+            self._turn(self.plot)
+        (one, p), (other, q) = self._top(walk.path[self.step]), self._top(walk.chord[self.step])
         self.conclude(
-            f"At {self._place(walk.places[i])} along the curve: {one}; on the chord: {other}.",
+            f"At {self._place(walk.places[self.step])} along the curve: {one}; on the chord: {other}.",
             f"along the curve {p}, on the chord {q} · untouched {' '.join(self._top(walk.before))}",
             reasons=f"The walk begins at {plain_number(round(walk.start, 1))}. Both ways end with the same "
             f"state; on the way the answers differ at {_apart(walk).sum()} of {len(walk.places)} places.",
         )
+
+    def _turn(self, figure: go.Figure) -> None:
+        """Put the dial's two marks where the step is on both ways."""
+        along, chord, here = figure.data[ALONG], figure.data[CHORD], figure.data[-1]
+        share = self.step / self.n_steps
+        at = round(share * (len(along.x) - 1))
+        ends = [(np.asarray(axis)[0], np.asarray(axis)[-1]) for axis in (chord.x, chord.y)]
+        here.x = (along.x[at], ends[0][0] + share * (ends[0][1] - ends[0][0]))
+        here.y = (along.y[at], ends[1][0] + share * (ends[1][1] - ends[1][0]))
+
+    def _title(self) -> str:
+        if self.reading is not None:
+            return reading_title(self.reading, self.noun)
+        return f"{len(self.curve.values)} {self.noun} are too few to hide some of them"
+
+    def _numbers(self, reading: CurveReading) -> str:
+        terms = f"frequencies {list(reading.fitted.order)}" if reading.fitted.closed else "a spline"
+        return (
+            f"{len(reading.fitted.values)} known, {len(reading.hidden)} hidden: {reading.n_right} right on the "
+            f"{ring_word(reading)} ({terms}), {reading.n_half_way} half-way, {reading.n_shuffled} on the best "
+            f"of {len(reading.shuffled)} through shuffled {self.noun}"
+        )
+
+    def _counts(self, reading: CurveReading) -> str:
+        """Return the three counts, each beside its mark."""
+        n, ring = len(reading.hidden), ring_word(reading)
+        rows = (
+            ("●", "--sae-nb-warm", f"on the {ring}", f"{reading.n_right} of {n}"),
+            ("✕", "--sae-nb-quiet", f"half-way between two known {self.noun}", reading.n_half_way),
+            ("◌", "--sae-nb-quiet", f"on a {ring} through shuffled {self.noun}, at best", reading.n_shuffled),
+        )  # fmt: skip
+        body = "".join(
+            f'<tr><td style="color: var({colour})">{mark}</td><td>{escape(what)}</td>'
+            f'<td class="sae-nb-number"><b>{k}</b></td></tr>'
+            for mark, colour, what, k in rows
+        )
+        return (
+            f'<div class="sae-nb-cardtitle">Hidden {escape(self.noun)} read right</div>'
+            f'<table class="sae-nb-counts"><tbody>{body}</tbody></table>'
+        )
+
+    def _ring(self, reading: CurveReading) -> str:
+        """Return the curve's shadow with known and hidden mean states, and one straight line between two."""
+        curve, hidden = self.curve, np.isin(self.curve.values, reading.hidden)
+        line, states = curve.shadow(curve.drawn), curve.shadow(curve.states)
+        both = np.concatenate([line, states])
+        middle, extent = (both.max(0) + both.min(0)) / 2, np.ptp(both, axis=0).max()
+
+        def at(place: Float[np.ndarray, " 2"]) -> tuple[float, float]:
+            x, y = (place - middle) / extent * (RING - 2 * EDGE) + RING / 2
+            return float(x), float(RING - y)
+
+        strokes: list[Stroke] = [Polyline([at(p) for p in line], "var(--sae-nb-hair)", 5)]
+        for kind, colour, radius in ((~hidden, CONTROL, 3), (hidden, WARM, 4)):
+            strokes += [Dot(*at(p), radius, colour) for p in states[kind]]
+        words = ""
+        told = _told(reading)
+        if told is not None:
+            below, above = (
+                states[np.flatnonzero(curve.values == v)[0]] for v in reading.between[told]
+            )
+            middle_way = at((below + above) / 2)
+            strokes += [
+                Polyline([at(below), at(above)], "var(--sae-nb-quiet)", 1.5, dashed=True),
+                Label(middle_way[0], middle_way[1] + 5, "✕", colour="var(--sae-nb-ink)"),
+            ]
+            low, high, here, wrong = (
+                self._place(v)
+                for v in (*reading.between[told], reading.hidden[told], reading.half_way[told])
+            )
+            words = (
+                f"At {here} on the {ring_word(reading)} the model reads {here}; half-way between {low} and "
+                f"{high} it reads {wrong}."
+            )
+        svg = Drawing(RING, RING, tuple(strokes)).to_svg()
+        title = f"The {ring_word(reading)} in its two largest axes"
+        return f'<div class="sae-nb-cardtitle">{title}</div>{svg}<p class="sae-nb-note">{escape(words)}</p>'
 
     def _place(self, u: float) -> str:
         """Return a coordinate, or the name of the nearest value."""
@@ -244,6 +364,23 @@ class CurvePanel(Panel):
         self.plot.layout.height = HEIGHT * current_theme().font_px / PLAIN_PX
 
     def _drawn(self) -> go.Figure:
+        """Return the view that is chosen; the walk where there is no other."""
+        if self.walking or self.reading is None:
+            return self._walk_drawn()
+        reading, names = self.reading, self.value_names
+        return hidden_values(
+            reading.fitted.values,
+            reading.hidden,
+            reading.on_curve,
+            reading.half_way,
+            ring=ring_word(reading),
+            noun=self.noun,
+            names=None
+            if names is None
+            else dict(zip(self.curve.values.tolist(), names, strict=True)),
+        )
+
+    def _walk_drawn(self) -> go.Figure:
         """Return the curve with the walk, and where the dial stands on both ways."""
         walk, values = self._walk, self.curve.values
         start = float(values[0]) if walk is None else walk.start
@@ -258,7 +395,16 @@ class CurvePanel(Panel):
             name="the dial", x=[None, None], y=[None, None], mode="markers", marker=marker,
             hoverinfo="skip",
         )  # fmt: skip
+        if walk is not None:
+            self._turn(figure)
         return figure
+
+    def static_main(self) -> str:
+        """Return what is under the figure; the walk that is not shown is folded."""
+        if self.walking or self._walk is None:
+            return super().static_main()
+        figure = f'<div class="sae-nb-still">{to_svg(self._walk_drawn())}</div>'
+        return f"<details><summary>{WALK}</summary>{figure}{self.table.static_html()}</details>"
 
     def _choose(self, change: t.Bunch) -> None:
         if self._walk is not None and change["new"] >= 0:
@@ -266,6 +412,12 @@ class CurvePanel(Panel):
 
     def _go(self, by: int) -> None:
         self.step = min(max(self.step + by, 0), self.n_steps)
+
+
+def _told(reading: CurveReading) -> int | None:
+    """Return the hidden value that is right on the curve and furthest off half-way; None: there is none."""
+    far = np.abs(reading.half_way - reading.hidden) * (reading.on_curve == reading.hidden)
+    return int(far.argmax()) if far.max(initial=0) > 0 else None
 
 
 def _telling(walk: CurveWalk) -> int:
