@@ -131,147 +131,117 @@ def dot_rows(begin, end, g, index, offsets, table, pieces, out):
 BLOCK = 32
 """Columns whose maximum is compared at once: most blocks hold no candidate and are skipped whole."""
 
+BITS = {4: np.int32, 8: np.int64}
+"""Integers as wide as a float of so many bytes."""
+
 
 @compiled(inner=True)
-def kth_largest(scratch, n, k):
-    """Return the k-th largest of scratch[:n], 1 ≤ k ≤ n (Hoare's selection); reorders them."""
-    low, high, target = 0, n - 1, k - 1
+def reaching(bits, threshold):
+    """Count the integers that reach a threshold: all of one width, so that an instruction compares many."""
+    kind = bits.dtype.type
+    found, one, zero = kind(0), kind(1), kind(0)
+    for j in range(len(bits)):
+        found = kind(found + (one if bits[j] >= threshold else zero))
+    return found
+
+
+@compiled(inner=True)
+def kth_largest(bits, k):
+    """Return the k-th largest of integers, 1 ≤ k ≤ n, by bisection; 0 where fewer are positive."""
+    kind = bits.dtype.type
+    least, most = bits[0], bits[0]
+    for j in range(len(bits)):
+        least, most = min(least, bits[j]), max(most, bits[j])
+    low, high = max(np.int64(least), 0), np.int64(most)
     while low < high:
-        pivot = scratch[(low + high) >> 1]
-        i, j = low, high
-        while i <= j:
-            while scratch[i] > pivot:
-                i += 1
-            while scratch[j] < pivot:
-                j -= 1
-            if i <= j:
-                scratch[i], scratch[j] = scratch[j], scratch[i]
-                i += 1
-                j -= 1
-        if target <= j:
-            high = j
-        elif target >= i:
-            low = i
+        middle = high - ((high - low) >> 1)
+        found = reaching(bits, kind(middle))
+        if found == k:
+            least = most
+            for j in range(len(bits)):
+                least = min(least, bits[j] if bits[j] >= kind(middle) else most)
+            return least
+        if found > k:
+            low = middle
         else:
-            break
-    return scratch[target]
+            high = middle - 1
+    return kind(low)
 
 
 @compiled(inner=True)
-def keep_largest(values, atoms, n, k, scratch):
-    """Keep the k largest of n > k candidates, in place and in order; return the smallest kept.
-
-    Of equal values the earlier, hence the lower atom, stays.
-    """
-    for e in range(n):
-        scratch[e] = values[e]
-    smallest = kth_largest(scratch, n, k)
-    ties = k
-    for e in range(n):
-        ties -= values[e] > smallest
-    kept = 0
-    for e in range(n):
-        value = values[e]
-        if value == smallest:
-            if ties == 0:
-                continue
-            ties -= 1
-        elif not value > smallest:
-            continue
-        values[kept], atoms[kept] = value, atoms[e]
-        kept += 1
-    return smallest
-
-
-# `nnan` lets the maximum vectorise; a NaN makes the choice of atoms arbitrary, never an index wrong.
-@compiled(inner=True, fastmath={"nnan", "nsz", "reassoc"})
-def block_maxima(row, bias, signed, maxima):
-    """Write the maximum of row + bias, or of its magnitude, over each whole block; return how many
-    there are.
-    """
-    n_blocks = len(row) // BLOCK
-    for b in range(n_blocks):
-        first = b * BLOCK
-        part, beside = row[first : first + BLOCK], bias[first : first + BLOCK]
-        largest = part[0] + beside[0]
-        if signed:
-            largest = abs(largest)
-            for j in range(len(part)):
-                largest = larger(abs(part[j] + beside[j]), largest)
-        else:
-            for j in range(len(part)):
-                largest = larger(part[j] + beside[j], largest)
-        maxima[b] = largest
-    return n_blocks
-
-
-@compiled(inner=True)
-def collect_row(row, bias, first_atom, k, signed, values, atoms, state, i, scratch, maxima):
-    """Add the pre-codes of one row above its running threshold to its candidates.
-
-    `state` holds, per row, the threshold as values and the number of candidates. Invariant: every
-    one of the k largest positive pre-codes seen so far is a candidate, in order of its atom. Where
-    signs are kept, magnitudes compete, and the atom of a negative one is stored as its complement.
-    """
-    thresholds, counts = state
-    n = counts[i]
-    n_blocks = block_maxima(row, bias, signed, maxima)
-    if n == 0 and n_blocks >= 2 * k:
-        # k blocks reach the k-th largest block maximum, so at least k pre-codes do.
-        for b in range(n_blocks):
-            scratch[b] = maxima[b]
-        bound = kth_largest(scratch, n_blocks, k)
-        if bound > thresholds[i]:
-            thresholds[i] = np.nextafter(bound, thresholds[i])
-    threshold = thresholds[i]
-    room = len(values) - BLOCK
-    for b in range(n_blocks + 1):
-        if b < n_blocks and not maxima[b] > threshold:
-            continue
-        if n > room:
-            threshold = max(threshold, keep_largest(values, atoms, n, k, scratch))
-            n = k
-        for j in range(b * BLOCK, min(b * BLOCK + BLOCK, len(row))):
-            value, atom = row[j] + bias[j], first_atom + j
-            if signed and value < 0:
-                value, atom = -value, ~atom
-            if value > threshold:
-                values[n], atoms[n] = value, atom
-                n += 1
-    if n > k + (k >> 1):
-        threshold = max(threshold, keep_largest(values, atoms, n, k, scratch))
-        n = k
-    thresholds[i], counts[i] = threshold, n
+def keys_of(row, bias, mask, infinity, u, keys, maxima):
+    """Write row + bias to `u`, whose bits under a mask become `keys`, 0 for NaN; and the maxima of blocks."""
+    kind = keys.dtype.type
+    for j in range(len(row)):
+        u[j] = row[j] + bias[j]
+    for b in range(len(maxima)):
+        part, most = keys[b * BLOCK : b * BLOCK + BLOCK], kind(0)
+        for j in range(len(part)):
+            key = kind(part[j] & mask)
+            part[j] = key if key <= infinity else kind(0)
+            most = max(most, part[j])
+        maxima[b] = most
 
 
 @compiled()
-def collect(begin, end, tile, bias, first_atom, last, k, signed, values, atoms, thresholds, counts):
-    """Add a tile of pre-codes (rows × some atoms) to the candidates of every row.
+def collect(begin, end, tile, bias, first_atom, k, signed, values, bits, atoms, counts):
+    """Merge a tile of pre-codes (rows × some atoms) with the k largest positive ones of every row so far.
 
-    The `last` tile leaves at most k candidates per row.
+    `bits` are those of `values`: read as integers, positive numbers keep their order, so that the k-th is
+    found by counting. Where signs are kept, magnitudes compete. Entries lie in the order of their atoms.
     """
     width = tile.shape[1]
-    scratch = np.empty(max(values.shape[1], width // BLOCK), tile.dtype)
-    maxima = np.empty(width // BLOCK + 1, tile.dtype)
+    u = np.empty(width, tile.dtype)
+    keys = u.view(bits.dtype)
+    kind = keys.dtype.type
+    u[0] = -0.0
+    mask = kind(~keys[0]) if signed else kind(-1)
+    u[0] = np.inf
+    infinity = keys[0]
+    maxima = np.empty(-(-width // BLOCK), bits.dtype)
+    found, places = np.empty(k + width + 1, bits.dtype), np.empty(k + width + 1, atoms.dtype)
     for i in range(begin, end):
-        state = (thresholds, counts)
-        found = (values[i], atoms[i], state)
-        collect_row(tile[i], bias, first_atom, k, signed, *found, i, scratch, maxima)
-        if last and counts[i] > k:
-            keep_largest(values[i], atoms[i], counts[i], k, scratch)
-            counts[i] = k
-
-
-@compiled()
-def pack(values, atoms, offsets, packed_values, packed_atoms):
-    """Copy the candidates of every row, one after the other, into CSR arrays."""
-    for i in range(len(values)):
-        first = offsets[i]
-        for e in range(offsets[i + 1] - first):
-            value, atom = values[i, e], atoms[i, e]
-            negative = atom < 0
-            packed_values[first + e] = -value if negative else value
-            packed_atoms[first + e] = ~atom if negative else atom
+        row, n = tile[i], counts[i]
+        keys_of(row, bias, mask, infinity, u, keys, maxima)
+        for e in range(n):
+            found[e] = bits[i, e] & mask
+        least = kind(0)
+        if n == k:
+            least = found[0]
+            for e in range(n):
+                least = min(least, found[e])
+        elif n == 0 and width > k:
+            # k blocks reach the k-th largest block maximum, so at least k pre-codes do.
+            bound = kth_largest(maxima if len(maxima) >= 2 * k else keys, k)
+            least = kind(max(bound, kind(1)) - 1)
+        e = n
+        for b in range(len(maxima)):
+            if maxima[b] > least:
+                for j in range(b * BLOCK, min(b * BLOCK + BLOCK, width)):
+                    found[e], places[e] = (
+                        keys[j],
+                        j,
+                    )  # written always and kept by the count: no branch
+                    e += 1 if keys[j] > least else 0
+        ties = e
+        if e > k:
+            least = kth_largest(found[:e], k)
+            ties = k - reaching(found[:e], kind(least + 1))
+        kept = 0
+        for q in range(e):
+            if found[q] < least:
+                continue
+            if found[q] == least:
+                if ties == 0:
+                    continue
+                ties -= 1
+            if q < n:
+                values[i, kept], atoms[i, kept] = values[i, q], atoms[i, q]
+            else:
+                j = places[q]
+                values[i, kept], atoms[i, kept] = row[j] + bias[j], first_atom + j
+            kept += 1
+        counts[i] = kept
 
 
 # Not `reassoc`: (row + bias) − floor must round as the comparison it stands for.
@@ -372,11 +342,8 @@ class Cpu:
 
     def topk(self, pre_codes: PreCodes, k: int, *, signed: bool = False) -> Entries:
         """Return the k largest of each row; of equal ones, the lower atoms."""
-        # Candidates a row can hold: enough to collect for a while between two selections.
-        capacity = min(max(2 * k, k + 128), pre_codes.n_atoms) + BLOCK
-        size = max(1, min(ROWS, TILE_ENTRIES // capacity))
-        slices = _row_slices(len(pre_codes), size)
-        return _join([_topk_chunk(pre_codes, rows, k, signed, capacity) for rows in slices])
+        slices = _row_slices(len(pre_codes), max(1, min(ROWS, TILE_ENTRIES // k)))
+        return _join([_topk_chunk(pre_codes, rows, k, signed) for rows in slices])
 
     def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
         """Return the largest of all rows; of equal ones, those in earlier rows, then at lower atoms.
@@ -457,21 +424,21 @@ class Cpu:
         return torch.from_numpy(totals).to(values.dtype)
 
 
-def _topk_chunk(pre_codes: PreCodes, rows: slice, k: int, signed: bool, capacity: int) -> Entries:
+def _topk_chunk(pre_codes: PreCodes, rows: slice, k: int, signed: bool) -> Entries:
     x, weight, n_atoms = pre_codes.centred(rows), pre_codes.weight, pre_codes.n_atoms
     bias = _bias(pre_codes)
     n = len(x)
-    values = np.empty((n, capacity), dtype=x.numpy().dtype)
-    atoms = np.empty((n, capacity), dtype=np.int32 if n_atoms < 2**31 else np.int64)
-    thresholds, counts = np.zeros(n, dtype=values.dtype), np.zeros(n, dtype=np.int64)
-    found = (values, atoms, thresholds, counts)
+    values = np.empty((n, k), dtype=x.numpy().dtype)
+    atoms = np.empty((n, k), dtype=np.int32 if n_atoms < 2**31 else np.int64)
+    counts = np.zeros(n, dtype=np.int64)
+    found = (values, values.view(BITS[values.itemsize]), atoms, counts)
     width = min(n_atoms, max(BLOCK, TILE_ENTRIES // n))
     with scratch(n * width, x.dtype) as buffer:
         for first in range(0, n_atoms, width):
             part = weight[first : first + width]
             tile = buffer[: n * len(part)].view(n, len(part))
             torch.mm(x, part.T, out=tile)
-            place = (_array(bias[first : first + width]), first, first + width >= n_atoms)
+            place = (_array(bias[first : first + width]), first)
             share(collect, n, tile.numpy(), *place, k, signed, *found)
     return _packed(values, atoms, counts)
 
@@ -553,12 +520,13 @@ def _row_slices(n: int, size: int) -> list[slice]:
 
 
 def _packed(values: np.ndarray, atoms: np.ndarray, counts: np.ndarray) -> Entries:
+    """Entries of rows that may have left room at their ends."""
     offsets = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=offsets[1:])
-    packed_values = np.empty(offsets[-1], dtype=values.dtype)
-    packed_atoms = np.empty(offsets[-1], dtype=atoms.dtype)
-    pack(values, atoms, offsets, packed_values, packed_atoms)
-    return _entries(packed_values, packed_atoms, offsets)
+    if offsets[-1] == values.size:
+        return _entries(values.ravel(), atoms.ravel(), offsets)
+    used = np.arange(values.shape[1]) < counts[:, None]
+    return _entries(values[used], atoms[used], offsets)
 
 
 def _join(parts: list[Entries]) -> Entries:

@@ -71,17 +71,6 @@ def test_batch_selection_equals_sorting(
         assert torch.equal(codes.to_dense(), brute_force(pre_codes, n_kept)), name
 
 
-@pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 1), (2, 2), (9, 1), (9, 4), (9, 9), (40, 17)])
-def test_the_kth_largest_is_that_of_a_sort(n: int, k: int) -> None:
-    """What lies behind the first n takes no part."""
-    for seed in range(5):
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randint(0, 12, (n + 3,), generator=generator).float()
-        drawn[n:] = 99
-        found = cpu.kth_largest.py_func(drawn.numpy().copy(), n, k)
-        assert found == drawn[:n].sort(descending=True).values[k - 1]
-
-
 def test_a_bound_from_blocks_is_just_below_a_blocks_maximum() -> None:
     """Blocks of 32 with maxima 31, 63 and 95, and a rest that is no block."""
     flat = torch.arange(100.0)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from sae_nb.kernels import _cpu as cpu, _reference as reference, threshold_encode, topk_encode
@@ -63,6 +65,39 @@ def test_tiles_do_not_change_the_selection(
     monkeypatch.setattr(cpu, "ROWS", rows)
     monkeypatch.setattr(cpu, "TILE_ENTRIES", entries)
     assert torch.equal(topk_encode(x, weight, k=20).to_dense(), whole)
+
+
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.integers(1, 9),
+    n_atoms=st.integers(1, 400),
+    share=st.floats(0, 1),
+    kind=st.sampled_from(["whole", "normal", "from tiny to huge"]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    signed=st.booleans(),
+    tile=st.integers(1, 2000),
+    seed=st.integers(0, 2**16),
+)
+def test_any_selection_is_that_of_a_stable_sort(
+    rows: int, n_atoms: int, share: float, kind: str, dtype: Any, signed: bool, tile: int, seed: int
+) -> None:
+    """The same atoms in the same order, from tiles of any width; whole numbers tie often."""
+    generator = torch.Generator().manual_seed(seed)
+    u = torch.randn(rows, n_atoms, generator=generator, dtype=torch.float64)
+    u = {"whole": (2 * u).round(), "normal": u, "from tiny to huge": u.sinh().pow(31)}[kind]
+    u = u.clamp(*(sign * torch.finfo(dtype).max for sign in (-1, 1))).to(dtype)
+    k, strength = max(1, round(share * n_atoms)), u.abs() if signed else u
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu, "TILE_ENTRIES", tile)
+        given_u = PreCodes(u, torch.eye(n_atoms, dtype=dtype))
+        values, atoms, offsets = cpu.Cpu().topk(given_u, k, signed=signed)
+    for i, row in enumerate(strength.numpy()):
+        chosen = np.argsort(-row, kind="stable")[:k]
+        chosen = np.sort(chosen[row[chosen] > 0])
+        here = slice(int(offsets[i]), int(offsets[i + 1]))
+        assert atoms[here].tolist() == chosen.tolist()
+        assert torch.equal(values[here], u[i, chosen])
 
 
 def test_entries_come_in_the_order_of_their_atoms() -> None:
