@@ -1,6 +1,6 @@
 """Write docs/gallery: every panel as a page that needs no kernel and no network, and its picture.
 
-    python docs/make_gallery.py [--pages] [NAME ...]
+    python docs/make_gallery.py [--pages] [--measure] [NAME ...]
 
 Pages share one copy of plotly's script and are not kept in the repository: `make docs` writes those that are
 missing or were made from other code (`--pages`). Pictures (for README and the cards) are kept; they are taken
@@ -36,6 +36,9 @@ from sae_nb_studies.models import plant_behaviour
 
 DOCS = Path(__file__).parent
 GALLERY, PICTURES = DOCS / "gallery", DOCS / "pictures"
+RECORDS = DOCS / "records"
+"""What pages show and `--measure` measured, in minutes."""
+
 VISION, LANGUAGE = "tiny-vit/resid_post.6", "smollm2-135m/resid_post.16"
 STORIES = "tiny-gpt/resid_post.3"
 """The bundled story model, for questions about stories whose sentiment is known."""
@@ -131,16 +134,15 @@ ATOM_AND_EFFECT = (
 )
 """Of linked panels the atom, a row of its examples, and what it does."""
 
-THIN_ROWS = (
-    ".sae-nb-answer { font-size: 13px !important; line-height: 1.45 !important; margin-bottom: 4px; }"
-    ".sae-nb-layers { border-spacing: 2px 0 !important; width: 100%; table-layout: fixed; }"
-    ".sae-nb-layers th { font-size: 13px; height: auto !important; max-width: none !important;"
-    " writing-mode: horizontal-tb !important; text-align: center !important; }"
-    ".sae-nb-layers tr > th:first-child { display: none; }"
-    ".sae-nb-layers td { height: 4px !important; line-height: 4px !important; font-size: 4px !important;"
-    " min-width: 0 !important; padding: 0 !important; border-radius: 0; color: transparent !important; }"
+WORDS_BY_BLOCK = (
+    ".sae-nb-question { font-size: 18px !important; margin-bottom: 8px; }"
+    ".sae-nb-layerbox { margin: 0 !important; }"
+    ".sae-nb-layers.sae-nb-spread tr > th:first-child { width: 66px !important; padding: 0 6px 0 0 !important;"
+    "font-size: 14px; }"
+    ".sae-nb-layers.sae-nb-spread { --cell: 27px !important; --gap: 3px !important; }"
+    ".sae-nb-layers.sae-nb-spread td { font-size: 0 !important; }"
 )
-"""Of a map of blocks and words the colours, all blocks of them."""
+"""Of a map of words and blocks the title and the colours."""
 
 LAST_WORDS = (
     ".sae-nb-question { font-size: 20px !important; margin-bottom: 8px; }"
@@ -507,10 +509,16 @@ def changed() -> Any:
 
 
 def patched() -> Any:
-    """Return at which words and blocks the plural of an answer is decided."""
-    panel = sw.PatchingPanel(material(LANGUAGE)[0], *KEYS, target=(" are", " is"))
-    panel.wait(240)
+    """Return at which words and blocks the plural of an answer is decided, from the record of `--measure`."""
+    panel = sw.PatchingPanel(sn.circuits.PatchMap.load(RECORDS / "patching"))
+    panel.where = ("smollm2-135m", f"{KEYS[0]} → are", f"{KEYS[1]} → is")
     return panel
+
+
+def measure() -> None:
+    """Measure what takes longer than a page may: a map of patches against 19 controls."""
+    found = sn.circuits.patch(material(LANGUAGE)[0], *KEYS, (" are", " is"), n_controls=19)
+    found.save(RECORDS / "patching")
 
 
 def along_curve() -> Any:
@@ -648,9 +656,9 @@ def entries() -> list[Entry]:
             "patching",
             *twice("where the answer is decided"),
             patched,
-            ".sae-nb-answer, .sae-nb-sides > :first-child .sae-nb-layers",
+            ".sae-nb-question, .sae-nb-layers",
             "07_patching",
-            THIN_ROWS,
+            WORDS_BY_BLOCK,
         ),
         Entry(
             "curve",
@@ -956,7 +964,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="pages to make again; none means all")
     parser.add_argument("--pages", action="store_true", help="what is not current, no pictures")
+    parser.add_argument("--measure", action="store_true", help="first, what takes minutes")
     given = parser.parse_args()
+    if given.measure:
+        measure()
     names = given.names
     everything = entries()
     known = [e.name for e in everything]

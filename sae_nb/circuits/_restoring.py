@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Seed, checked, shown
+from sae_nb.checks import Count, Seed, checked, shown
 from sae_nb.circuits._asked import blocks, check_span, measured_copies
 from sae_nb.circuits._graph_sites import one_by_one
 from sae_nb.circuits._patching import Direction, Pair, Patching, States, both_runs, patch_atoms
@@ -82,6 +82,22 @@ class PatchMap(Finding):
 
     control_source: str
     """Origin of the control's states."""
+
+    controls: Float[np.ndarray, "n rows columns"] | None = None
+    """All controls, of which `control` is the first; None: there is that one alone."""
+
+    @property
+    def n_controls(self) -> int:
+        """Number of controls."""
+        return 1 if self.controls is None else len(self.controls)
+
+    @property
+    def control_ends(
+        self,
+    ) -> tuple[Float[np.ndarray, "rows columns"], Float[np.ndarray, "rows columns"]]:
+        """The least and the largest share of the controls at each place; no change, 0, counts as one."""
+        every = self.control[None] if self.controls is None else self.controls
+        return every.min(axis=0).clip(max=0.0), every.max(axis=0).clip(min=0.0)
 
     @property
     def table(self) -> DataFrame:
@@ -171,6 +187,7 @@ def patch(
     method: Way = "exact",
     heads: Sequence[tuple[int, int]] | None = None,
     control: object = None,
+    n_controls: Count = 1,
     callback: Callable[[int, int], None] | None = None,
     progress: bool = True,
     seed: Seed = 0,
@@ -199,6 +216,8 @@ def patch(
     control
         An input as long as the pairs, or one for each, whose states are the control's. None: those of another
         pair of the same length, or as large a move in a random direction, by `seed`.
+    n_controls
+        Controls to draw and measure; each takes as long as the map.
     callback
         Called with the number of layers done and of all, after each; an error that it raises ends the patching.
 
@@ -221,6 +240,11 @@ def patch(
     True
     """
     _check_callback(callback)
+    if control is not None and n_controls > 1:
+        raise ValueError(
+            f"`n_controls` must be 1 where `control` is given, got {n_controls}. Leave "
+            "`control` out to draw them."
+        )
     if not isinstance(sites, str):
         _check_alone(heads, control)
         ordered = (clean, corrupted) if direction == "denoise" else (corrupted, clean)
@@ -235,14 +259,15 @@ def patch(
     span = float(np.mean([pair.end - pair.start for pair in pairs]))
     check_span(span, pairs[0].start)
     if control is None:
-        others, control_source = _controls(pairs, seed)
+        drawn = [_controls(pairs, seed + i * len(pairs)) for i in range(n_controls)]
+        others, control_source = [states for states, _ in drawn], drawn[0][1]
     else:
-        others, control_source = _given(model, places, pairs, control), "another input"
+        others, control_source = [_given(model, places, pairs, control)], "another input"
     by = partial(_measured, model) if method == "exact" else _estimated
     own = [pair.source for pair in pairs]
-    asked = [(_estimated, own), (by, own), (by, others)]
+    asked = [(_estimated, own), (by, own), *((by, states) for states in others)]
     moves = _moves(cells, pairs, asked, callback, progress)
-    estimated, effect, against = (found / span for found in moves)
+    estimated, effect, *against = (found / span for found in moves)
     first, last = (float(np.mean([getattr(p, end) for p in pairs])) for end in ("start", "end"))
     at_clean, at_corrupted = (last, first) if direction == "denoise" else (first, last)
     of_heads = tuple(map(str, range(cells[0].n_heads)))
@@ -258,8 +283,9 @@ def patch(
         columns=of_heads if sites == "heads" else pairs[0].tokens,
         effect=effect,
         estimated=estimated,
-        control=against,
+        control=against[0],
         control_source=control_source,
+        controls=np.stack(against) if len(against) > 1 else None,
     )
 
 

@@ -167,3 +167,20 @@ def test_targets_of_pairs_are_asked_of_each_its_own(n: int) -> None:
 
 def ids_of(text: str) -> torch.Tensor:
     return torch.tensor([gpt().tokens(text)["id"].tolist()])
+
+
+def test_several_controls_are_those_of_one_seed_after_another() -> None:
+    """The effect is the same; the first is `control`, the ends hold all of them and no change."""
+    given = gpt(), CLEAN, CORRUPTED, ASKED, "mlp"
+    several = patch(*given, n_controls=2, seed=5, progress=False)
+    first, second = (patch(*given, seed=seed, progress=False) for seed in (5, 6))
+    assert several.n_controls == 2
+    assert first.n_controls == 1
+    assert several.effect == pytest.approx(first.effect, abs=1e-5)
+    assert several.controls == pytest.approx(np.stack([first.control, second.control]), abs=1e-5)
+    assert (several.control == several.controls[0]).all()
+    least, most = several.control_ends
+    assert (least == np.minimum(np.minimum(*several.controls), 0)).all()
+    assert (most == np.maximum(np.maximum(*several.controls), 0)).all()
+    with pytest.raises(ValueError, match="n_controls"):
+        patch(*given, control="One day it went home and", n_controls=2)

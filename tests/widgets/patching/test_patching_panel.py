@@ -33,7 +33,7 @@ def panel() -> Iterator[sw.PatchingPanel]:
 
 
 def test_the_map_is_that_of_patch(panel: sw.PatchingPanel) -> None:
-    """The last layer on top; the control next to it; the first cell is that of the known circuit."""
+    """The last layer on top; grey within nineteen controls; the first cell is that of the known circuit."""
     assert panel.template == "induction"
     pairs = sn.data.prompt_pairs("induction", 8, model=induction())
     by_hand = sn.circuits.patch(
@@ -42,27 +42,34 @@ def test_the_map_is_that_of_patch(panel: sw.PatchingPanel) -> None:
         list(pairs.corrupted),
         pairs.answers,
         "heads",
+        n_controls=19,
         progress=False,
     )
     assert np.allclose(panel.grid.tints, by_hand.effect[::-1], atol=1e-5)
-    assert np.allclose(panel.control_grid.tints, by_hand.control[::-1], atol=1e-5)
+    assert panel.found.n_controls == 19
+    low, high = by_hand.controls.min(axis=0).clip(max=0), by_hand.controls.max(axis=0).clip(min=0)
+    inside = (low <= by_hand.effect) & (by_hand.effect <= high)
+    assert panel.grid.quiet == inside[::-1].tolist()
     assert panel.grid.rows == ["1", "0"]
     assert (panel.row, panel.column) == (0, 2)
-    assert f"correlate at {by_hand.agreement:.3f}".replace("-", "−") in panel._score.value
+    assert f"at {by_hand.agreement:.3f}".replace("-", "−") in panel._score.value
 
 
 def test_a_cell_has_its_numbers(panel: sw.PatchingPanel) -> None:
     """By click, key, list or trait; both maps and the list follow."""
     panel.grid.selected = (0, 3)
     assert (panel.row, panel.column) == (1, 3)
-    assert panel.control_grid.selected == (0, 3)
     bars = panel._detail_view.bars
     found = panel.found
-    assert (
-        found.agreement < 0.5
-    )  # what the estimate says otherwise is not shown beside the measurement
-    assert bars.labels == ["measured", "control"]
-    assert bars.values == pytest.approx([float(of[1, 3]) for of in (found.effect, found.control)])
+    by_chance = [np.corrcoef(found.estimated.ravel(), one.ravel())[0, 1] for one in found.controls]
+    beside = ["estimated"] if found.agreement > max(by_chance) else []
+    assert bars.labels == ["measured", *beside, "control, least", "control, most"]
+    ends = [float(end(found.controls[:, 1, 3])) for end in (np.min, np.max)]
+    shown = dict(zip(bars.labels, bars.values, strict=True))
+    assert shown["measured"] == pytest.approx(float(found.effect[1, 3]))
+    assert [shown["control, least"], shown["control, most"]] == pytest.approx(
+        [min(ends[0], 0), max(ends[1], 0)]
+    )
     panel._detail_view.largest.selected = 0
     assert (panel.row, panel.column) == (0, 2)
     panel.press("ArrowUp")
@@ -79,7 +86,7 @@ def test_every_control_asks_again(panel: sw.PatchingPanel) -> None:
     panel.method, panel.direction, panel.sites = "exact", "noise", "heads_by_position"
     panel.wait(60)
     assert (panel.found.method, panel.found.direction) == ("exact", "noise")
-    assert "takes away" in panel.answer
+    assert "taken away" in panel.grid.description
     panel.heads = "0.2, 1.3"
     panel.wait(60)
     assert panel.found.rows == ("0.2", "1.3")
@@ -113,11 +120,11 @@ def test_stop_keeps_the_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
     answered, begun = asking.answered, threading.Event()
     waiting = threading.Event()
 
-    def slow(model: Any, sae: Any, ask: Any, method: str, callback: Any) -> Any:
+    def slow(model: Any, sae: Any, ask: Any, method: str, n_controls: int, callback: Any) -> Any:
         if method == "exact" and not waiting.is_set():
             begun.set()
             waiting.wait(30)
-        return answered(model, sae, ask, method, callback)
+        return answered(model, sae, ask, method, n_controls, callback)
 
     monkeypatch.setattr(asking, "answered", slow)
     panel = sw.PatchingPanel(induction())
@@ -154,7 +161,10 @@ def test_a_map_alone_is_shown(tmp_path: Path) -> None:
     found = sn.circuits.patch(gpt, CLEAN, CORRUPTED, ASKED, progress=False)
     panel = sw.PatchingPanel(found)
     assert panel.found is found
-    assert "“she → he”" in panel.answer or "“and”" in panel.answer
+    assert "“she”" in panel.headline or "“and”" in panel.headline
+    assert np.allclose(panel.grid.tints, found.effect.T, atol=1e-6)
+    panel.grid.selected = (2, 1)
+    assert (panel.row, panel.column) == (1, 2)
     page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert "sae-nb-shares" in page
     assert f"{found.effect.max():.2f}" in page

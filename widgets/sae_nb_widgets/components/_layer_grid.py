@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import traitlets as t
@@ -13,6 +14,9 @@ from sae_nb_widgets.components._scripts import read_static, script
 
 LEAST_GREEN = 0.3
 """Share of the tint that the model's own answer has at least, so that its green is seen."""
+
+LEAST_TINT = 0.15
+"""Share as which a smaller one is painted where others are grey, so that it is told from them."""
 
 LEAST_WRITTEN = 0.1
 """Size of a share from which on its number is written in its cell."""
@@ -65,6 +69,13 @@ class LayerGrid(Component):
         t.Unicode(), t.Unicode(), default_value=("", ""), help="Words for a row and for a column."
     ).tag(sync=True)
     compact = t.Bool(False, help="Whether cells are colours alone.").tag(sync=True)
+    spread = t.Bool(
+        False, help="Whether many columns share the width, every fifth with its name."
+    ).tag(sync=True)
+    quiet = t.List(t.List(t.Bool()), help="Cells that are grey, row by row; none if empty.").tag(
+        sync=True
+    )
+    marked = t.Int(-1, help="Column with a frame and its name; -1 for none.").tag(sync=True)
     selected = t.Tuple(
         t.Int(), t.Int(), default_value=(-1, -1), help="Row and column chosen; -1 for none."
     ).tag(sync=True)
@@ -87,7 +98,8 @@ class LayerGrid(Component):
             self.tints = [list(map(float, row)) for row in tints]
             self.agrees = [list(map(bool, row)) for row in agrees]
             self.side, self.side_title = list(map(float, side)), side_title
-            self.signed = self.compact = False
+            self.signed = self.compact = self.spread = False
+            self.quiet, self.marked = [], -1
             self.selected = (-1, -1)
 
     def show_shares(
@@ -99,10 +111,23 @@ class LayerGrid(Component):
         maximum: float = 1.0,
         names: tuple[str, str] = ("", ""),
         compact: bool = False,
+        quiet: Sequence[Sequence[bool]] = (),
+        spread: bool = False,
+        marked: int = -1,
     ) -> None:
-        """Replace what is shown by signed shares; the larger ones with their numbers, unless `compact`."""
+        """Replace what is shown by signed shares; the larger ones with their numbers, unless `compact`.
+
+        `quiet` cells are grey. `spread` columns share the width and have no numbers left of the `marked` one.
+        """
         written = [
-            ["" if compact or abs(one) < LEAST_WRITTEN else two_digits(one) for one in row]
+            [
+                ""
+                if compact or abs(one) < LEAST_WRITTEN or (spread and not 0 <= marked <= i)
+                else f"{100 * one:.0f}".replace("-", "−")
+                if spread
+                else two_digits(one)
+                for i, one in enumerate(row)
+            ]
             for row in shares
         ]
         with self.hold_sync(), self.hold_trait_notifications():
@@ -110,6 +135,8 @@ class LayerGrid(Component):
             self.show(rows, columns, written, tints=shares, agrees=agrees)
             self.signed, self.compact = True, compact
             self.maximum, self.names = float(maximum), names
+            self.spread, self.marked = spread, marked
+            self.quiet = [list(map(bool, row)) for row in quiet]
 
     @t.validate("selected")
     def _selected_exists(self, proposal: t.Bunch) -> tuple[int, int]:
@@ -127,7 +154,7 @@ class LayerGrid(Component):
         if not self.rows or not self.columns:
             return f'<div class="sae-nb-component">{title}{self._empty_html()}</div>'
         end = f"<th>{escape(self.side_title)}</th>" if self.side else ""
-        names = "".join(f"<th>{_head_html(name)}</th>" for name in self.columns)
+        names = "".join(map(self._head_html, range(len(self.columns))))
         if self.compact:
             names = f'<th colspan="{len(self.columns)}">&nbsp;</th>'
         first = "" if self.compact else escape(self.names[0])
@@ -135,8 +162,8 @@ class LayerGrid(Component):
         return (
             f"<style>{read_static('layer_grid.css')}</style>"
             f'<div class="sae-nb-component">{title}<div class="sae-nb-layerbox">'
-            f'<table class="sae-nb-layers{self._kinds}"><tr><th>{first}</th>{names}{end}</tr>{lines}'
-            "</table></div></div>"
+            f'<table class="sae-nb-layers{self._kinds}" style="--rows:{len(self.rows)}"><tr><th>{first}</th>'
+            f"{names}{end}</tr>{lines}</table></div></div>"
         )
 
     @property
@@ -146,7 +173,18 @@ class LayerGrid(Component):
         few = len(self.rows) * len(self.columns) <= self.FEW_CELLS
         signed += " sae-nb-few" * (self.signed and few)
         signed += " sae-nb-roomy" * (len(self.columns) <= self.ROOMY and not self.compact)
+        if self.spread:
+            return f"{signed} sae-nb-spread"
         return f"{signed}{short} sae-nb-compact" if self.compact else signed + short
+
+    def _is_quiet(self, row: int, column: int) -> bool:
+        return bool(self.quiet) and self.quiet[row][column]
+
+    def _head_html(self, column: int) -> str:
+        """Return a column's words; of one that differs, "clean → corrupted", in two lines."""
+        lines = (escape(visible_token(part)) for part in self.columns[column].split(" → "))
+        kind = ' class="sae-nb-marked"' if column == self.marked else ""
+        return f"<th{kind}>{'<br>→ '.join(lines)}</th>"
 
     def _line_html(self, row: int) -> str:
         cells = ""
@@ -154,8 +192,11 @@ class LayerGrid(Component):
         for column, (text, tint, agrees) in enumerate(line):
             tone = "strength" if self.signed else "confirmed" if agrees else "predicted"
             share = tint / self.maximum if self.signed else max(tint, LEAST_GREEN * agrees)
+            if self.quiet and tint:
+                share = math.copysign(max(abs(share), LEAST_TINT), share)
             *rgb, opacity = heat_colour(share, self.signed, tone)
-            classes = "sae-nb-agrees " * agrees
+            classes = "sae-nb-agrees " * agrees + "sae-nb-inside " * self._is_quiet(row, column)
+            classes += "sae-nb-marked " * (column == self.marked)
             classes += "sae-nb-selected" * (self.selected == (row, column))
             kind = f' class="{classes.strip()}"' if classes else ""
             style = f"background:{css_colour([int(c) for c in rgb], opacity)}"
@@ -163,12 +204,6 @@ class LayerGrid(Component):
             cells += f'<td{kind} style="{style}">{escape(shown)}</td>'
         end = f"<td>{format_number(self.side[row])}</td>" if self.side else ""
         return f"<tr><th>{escape(self.rows[row])}</th>{cells}{end}</tr>"
-
-
-def _head_html(name: str) -> str:
-    """Return a column's words; of one that differs, "clean → corrupted", in two lines."""
-    lines = (escape(visible_token(part)) for part in name.split(" → "))
-    return "<br>→ ".join(lines)
 
 
 def two_digits(share: float) -> str:

@@ -16,7 +16,6 @@ from sae_nb_widgets.patching import _words as words
 from sae_nb_widgets.patching._queries import Answer
 
 N_LISTED = 8
-QUIET = '<div class="sae-nb-legendline">{}</div>'
 
 
 class PatchingDetail:
@@ -45,7 +44,11 @@ class PatchingDetail:
             estimate = float(seen.estimated[row, column])
             bars.append(("estimated", estimate, fade(_colour(estimate), 0.9)))
         if not seen.of_atoms:
-            bars.append(("control", float(seen.control[row, column]), theme.CONTROL))
+            least, most = (float(end[row, column]) for end in seen.ends)
+            bars += [
+                ("control, least", least, theme.CONTROL),
+                ("control, most", most, theme.CONTROL),
+            ]
         self.bars.show(
             [name for name, *_ in bars],
             [value for _, value, _ in bars],
@@ -63,7 +66,7 @@ class PatchingDetail:
         self._cells = words.largest_cells(seen, N_LISTED)
         columns = {"exact": seen.effect} if seen.exact else {}
         columns |= {"estimate": seen.estimated} if words.shows_estimates(seen) else {}
-        columns |= {} if seen.of_atoms else {"control": seen.control}
+        columns |= {} if seen.of_atoms else dict(zip(("least", "most"), seen.ends, strict=True))
         rows = [
             [_short(seen, *cell), *(two_digits(float(of[cell])) for of in columns.values())]
             for cell in self._cells

@@ -12,7 +12,7 @@ import traitlets as t
 
 from sae_nb.checks import checked
 from sae_nb.circuits import PatchMap
-from sae_nb.figures.theme import escape, format_number, format_percent
+from sae_nb.figures.theme import format_number, format_percent
 from sae_nb_widgets.components._layer_grid import LayerGrid
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import LARGEST_SEED, Whole, reacts, show
@@ -26,8 +26,9 @@ from sae_nb_widgets.patching._controls import (
     TEMPLATES,
     PatchingControls,
 )
-from sae_nb_widgets.patching._detail import QUIET, PatchingDetail
+from sae_nb_widgets.patching._detail import PatchingDetail
 from sae_nb_widgets.patching._queries import (
+    N_CONTROLS,
     Answer,
     Question,
     StoppedError,
@@ -46,8 +47,11 @@ if TYPE_CHECKING:
 
 SAY_EVERY_SECONDS = 0.5
 MOST_RECORDED = 20
-MOST_WRITTEN = 8
-"""Columns up to which the control is drawn as large as the map that it is of."""
+STOPPED = {False: "estimates by attribution", True: "one control"}
+"""What a map has that was stopped: before it was measured, and after."""
+
+FEW_COLUMNS = 8
+"""Columns up to which every one has its name, and its cells their numbers."""
 MOST_PAIRS = 16
 UNKNOWN = 2**31 - 1
 
@@ -57,9 +61,10 @@ class PatchingPanel(Panel):
     """Which places decide the answer?
 
     Two texts that differ in one thing are answered differently. States of one run are put into the other,
-    place by place: the map shows the share of the difference that each place brings about, the same with a
-    control next to it, first by attribution and then exactly. A click, arrow keys and a list choose a
-    cell, whose numbers are shown. The pair is typed or drawn from a template; every control is a trait.
+    place by place: the map shows the share of the difference that each place brings about, grey where a control
+    does as much: first by attribution, then exactly against one control, then against nineteen. A click,
+    arrow keys and a list choose a cell, whose numbers are shown. The pair is typed or drawn from a template;
+    every control is a trait.
 
     Parameters
     ----------
@@ -83,17 +88,19 @@ class PatchingPanel(Panel):
     >>> panel = PatchingPanel(sn.load_model("tiny-induction"))
     >>> panel.sites = "heads"
     >>> panel.wait()
-    >>> panel.answer[:29]
-    'Head 0.2 alone brings back 10'
+    >>> panel.headline[:28]
+    'Head 0.2 alone brings back 1'
     >>> panel.close()
     """
 
     question = "Which places decide the answer?"
     explanation = (
-        "Rows are layers, the last on top; columns are positions or heads. A cell is the share of the "
+        "Of states, MLPs and attention rows are words and columns blocks; of heads rows are layers, the last "
+        "on top. A cell is the share of the "
         "difference between the two answers that its state, taken from the other run, brings back (clean into "
-        "corrupted) or takes away. Orange: towards the other answer; blue: against it. The smaller map is the "
-        "control: states of an input that has nothing to do with the pair.",
+        "corrupted) or takes away. Orange: towards the other answer; blue: against it. Grey: no more than "
+        "the controls there, states that have nothing to do with the pair: other pairs, or random changes of "
+        "the same size. By chance one place in ten is outside 19.",
         "A place that brings the answer back may only be one of several ways; places that are needed together "
         "show nothing alone. Attribution is a first-order estimate: it misses places that are saturated. "
         "Shares of several places do not add up.",
@@ -169,7 +176,6 @@ class PatchingPanel(Panel):
         self.controls = PatchingControls(self)
         self.grid, self.control_grid = LayerGrid(), LayerGrid()
         self.grid.observe(self._choose_cell, "selected")
-        self.control_grid.observe(self._choose_cell, "selected")
         self._maps = ipw.Box([self.grid, self.control_grid]).add_class(COLUMNS)
         self._score = ipw.HTML()
         self._detail_view = PatchingDetail(self.choose)
@@ -233,15 +239,15 @@ class PatchingPanel(Panel):
         if not (ask.clean[0].strip() and ask.corrupted[0].strip()):
             self.forget_async()
             self._clear()
-            self.conclude("")
             self.say(
                 "Type a clean and a corrupted text of equally many tokens, or choose a template."
             )
             return
         self._maps.add_class("sae-nb-stale")
+        self.headline = ""
         self.loading("The model runs both texts")
         # Atoms are estimated and measured in one call.
-        self._work(ask, ask.method if ask.sites == "atoms" else "attribution")
+        self._work(ask, ask.method if ask.sites == "atoms" else "attribution", 1)
 
     def _asked(self) -> Question:
         """Return the request; texts that are not the template's make the pair a typed one."""
@@ -263,8 +269,11 @@ class PatchingPanel(Panel):
             self.seed,
         )  # fmt: skip
 
-    def _work(self, ask: Question, method: str) -> None:
+    def _work(self, ask: Question, method: str, n_controls: int) -> None:
+        """Answer; then what is slower: what is measured, and that against more controls."""
         stopping, doing = self._stopping, "estimating" if method == "attribution" else "measuring"
+        if n_controls > 1:
+            doing = f"measuring {n_controls} controls"
         model, sae, began = self.model, self.sae, time.perf_counter()
 
         def report(done: int, total: int) -> None:
@@ -280,20 +289,22 @@ class PatchingPanel(Panel):
 
         def work() -> Answer | None:
             try:
-                return answered(model, sae, ask, method, report)
+                return answered(model, sae, ask, method, n_controls, report)
             except StoppedError:
                 return None
 
         def done(found: Answer | None) -> None:
             if found is None:
                 self._show_stop(False)
-                self.say("Stopped: the map shows estimates by attribution.")
+                shown = self._seen is not None and self._seen.exact
+                self.say(f"Stopped: the map shows {STOPPED[shown]}.")
                 return
             self._take(found)
-            further = ask.method == "exact" and not found.exact and not stopping.is_set()
+            drawn = not (found.of_atoms or ask.control) and len(found.controls) < N_CONTROLS
+            further = ask.method == "exact" and not stopping.is_set() and (not found.exact or drawn)
             self._show_stop(further)
             if further:
-                self._work(ask, "exact")
+                self._work(ask, "exact", N_CONTROLS if found.exact else 1)
             else:
                 self.say("")
 
@@ -301,7 +312,7 @@ class PatchingPanel(Panel):
         self.run_async(work, done, doing=doing, otherwise=self._clear)
 
     def stop(self) -> None:
-        """Measure no further; the estimates stay."""
+        """Measure no further; what is shown stays."""
         self._stopping.set()
 
     def _show_stop(self, shown: bool) -> None:
@@ -341,7 +352,7 @@ class PatchingPanel(Panel):
             "clean": found.clean,
             "corrupted": found.corrupted,
             "pairs": found.n_pairs,
-            "control": one.control_source,
+            "control": words.control_words(one),
         }
         if one.exact:
             rows["correlation with attribution"] = found.agreement
@@ -351,7 +362,8 @@ class PatchingPanel(Panel):
             if words.shows_estimates(one):
                 numbers += f"; attribution {one.estimated[row, column]:+.3f}"
             if not one.of_atoms:
-                numbers += f"; control {one.control[row, column]:+.3f}"
+                least, most = (end[row, column] for end in one.ends)
+                numbers += f"; controls {least:+.3f} … {most:+.3f}"
             rows[words.place_words(one, int(row), int(column))] = numbers.replace("-", "−")
         return rows
 
@@ -372,31 +384,40 @@ class PatchingPanel(Panel):
         one = self._seen
         if one is None:
             return
-        most = max(1.0, float(np.abs(one.effect).max(initial=0.0)))
-        found = one.found
-        counted, rows = words.row_names(one)
-        names = (counted, found.column if isinstance(found, PatchMap) else "")
+        said, found = words.claim(one), one.found
         done = "taken away" if getattr(found, "direction", "") == "noise" else "brought back"
         self.grid.description = f"Share of the difference {done}" + (
             "" if one.exact else " (estimate)"
         )
-        self.grid.show_shares(
-            rows[::-1], one.columns, one.effect[::-1].tolist(), maximum=most, names=names
-        )
-        self.control_grid.description = f"Control: the same with {one.control_source}"
-        self.control_grid.show_shares(
-            (one.control_rows if one.of_atoms else rows)[::-1], one.columns, one.control[::-1].tolist(),
-            maximum=most, names=names,
-            compact=not one.of_atoms and len(one.columns) > MOST_WRITTEN,
-        )  # fmt: skip
+        most = max(1.0, float(np.abs(one.effect).max(initial=0.0)))
+        counted, rows = words.row_names(one)
+        column = found.column if isinstance(found, PatchMap) else ""
+        if one.across:
+            tokens = [words.clean_word(one, column)[1:-1] for column in range(len(one.columns))]
+            self.grid.show_shares(
+                tokens, rows, one.effect.T.tolist(), maximum=most, names=(counted, column),
+                quiet=() if not one.exact else (~one.outside).T.tolist(), spread=len(rows) > FEW_COLUMNS,
+                marked=-1 if said.moves_at is None else said.moves_at,
+            )  # fmt: skip
+        else:
+            self.grid.show_shares(
+                rows[::-1], one.columns, one.effect[::-1].tolist(), maximum=most, names=(counted, column),
+                quiet=(~one.outside)[::-1].tolist() if one.exact and not one.of_atoms else (),
+            )  # fmt: skip
+        if one.of_atoms:
+            self.control_grid.description = f"Control: the same with {one.control_source}"
+            self.control_grid.show_shares(
+                one.control_rows[::-1], one.columns, one.controls[0][::-1].tolist(), maximum=most
+            )
         self._maps.remove_class("sae-nb-stale")
         self._show_maps(True)
         asked = words.asked_words(found.name).replace(" − ", " rather than ")
         model = [] if self.model is None else [self.model.name]
         self.where = (*model, SITES[self.sites], asked)
-        self._score.value = QUIET.format(escape(words.legend_words(one)))
+        self._score.value = words.legend_html(one)
         self._detail_view.list(one)
-        self.conclude(words.answer_words(one), words.numbers_words(one))
+        self.headline = said.title
+        self.conclude(said.answer, words.numbers_words(one))
 
     @reacts("row", "column", doing="listing a cell")
     def _draw_cell(self) -> None:
@@ -404,21 +425,24 @@ class PatchingPanel(Panel):
         if one is None or min(self.row, self.column) < 0:
             return
         self._detail_view.show(one, self.row, self.column)
-        cell = (len(one.rows) - 1 - self.row, self.column)
-        for grid in (self.grid, self.control_grid)[: 1 if one.of_atoms else 2]:
-            if grid.selected != cell:
-                grid.selected = cell
+        cell = (
+            (self.column, self.row) if one.across else (len(one.rows) - 1 - self.row, self.column)
+        )
+        if self.grid.selected != cell:
+            self.grid.selected = cell
 
     def _clear(self) -> None:
-        self._seen = None
+        self._seen, self.headline = None, ""
+        self.conclude("")
         self._show_stop(False)
         self._maps.remove_class("sae-nb-stale")
         self._show_maps(False)
         self._detail_view.clear()
 
     def _show_maps(self, shown: bool) -> None:
-        for widget in (self.grid, self.control_grid, self._score, *self._detail_view.widgets):
+        for widget in (self.grid, self._score, *self._detail_view.widgets):
             show(widget, shown)
+        show(self.control_grid, shown and self._seen is not None and self._seen.of_atoms)
 
     # --- moving about -----------------------------------------------------------------------------
 
@@ -431,18 +455,18 @@ class PatchingPanel(Panel):
     def _choose_cell(self, change: t.Bunch) -> None:
         row, column = change["new"]
         one = self._seen
-        if (
-            one is None
-            or min(row, column) < 0
-            or (one.of_atoms and change["owner"] is self.control_grid)
-        ):
+        if one is None or min(row, column) < 0:
             return
-        self.choose(len(one.rows) - 1 - row, column)
+        self.choose(*((column, row) if one.across else (len(one.rows) - 1 - row, column)))
 
-    def _step(self, by_row: int, by_column: int) -> None:
-        if self._seen is not None:
-            row = int(np.clip(self.row + by_row, 0, self.n_rows - 1))
-            self.choose(row, int(np.clip(self.column + by_column, 0, self.n_columns - 1)))
+    def _step(self, up: int, right: int) -> None:
+        """Choose the next cell in a direction of the map as it is drawn."""
+        one = self._seen
+        if one is None:
+            return
+        by_row, by_column = (right, -up) if one.across else (up, right)
+        row = int(np.clip(self.row + by_row, 0, self.n_rows - 1))
+        self.choose(row, int(np.clip(self.column + by_column, 0, self.n_columns - 1)))
 
     def close(self) -> None:
         """Stop measuring, and free the panel."""

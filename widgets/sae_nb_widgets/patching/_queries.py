@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 KINDS: tuple[PairKind, ...] = (
     "indirect_objects", "agreement", "capitals", "greater_than", "induction",
 )  # fmt: skip
+N_CONTROLS = 19
+"""Controls that a map is measured against in the end: by chance one place in ten is outside all of them."""
+
 N_HEADS = 12
 """Heads that are patched by position where none are named: those of the largest estimates."""
 
@@ -61,7 +64,9 @@ class Answer:
     effect: Float[np.ndarray, "rows columns"]
     estimated: Float[np.ndarray, "rows columns"]
     control_rows: tuple[str, ...]
-    control: Float[np.ndarray, "control_rows columns"]
+    controls: Float[np.ndarray, "n control_rows columns"]
+    """All controls: maps of the same places, or one of other atoms."""
+
     control_source: str
     exact: bool
     """Whether `effect` was measured in the running model; otherwise it is the estimate."""
@@ -71,20 +76,40 @@ class Answer:
         """Whether rows are atoms, and the control others at random."""
         return isinstance(self.found, Patching)
 
+    @property
+    def across(self) -> bool:
+        """Whether the map is drawn with a row for each word and a column for each block."""
+        return isinstance(self.found, PatchMap) and self.found.sites in ("resid", "mlp", "attn")
+
+    @property
+    def ends(self) -> tuple[Float[np.ndarray, "rows columns"], Float[np.ndarray, "rows columns"]]:
+        """The least and the largest share of the controls at each place, of atoms at any."""
+        if isinstance(self.found, PatchMap):
+            return self.found.control_ends
+        ends = self.controls.min(initial=0.0), self.controls.max(initial=0.0)
+        return np.full(self.effect.shape, ends[0]), np.full(self.effect.shape, ends[1])
+
+    @property
+    def outside(self) -> np.ndarray:
+        """Whether each place does more than every control there."""
+        least, most = self.ends
+        return (self.effect < least) | (self.effect > most)
+
 
 def seen(found: PatchMap | Patching, method: str) -> Answer:
     """Return what is drawn of a result."""
     if isinstance(found, PatchMap):
+        controls = found.control[None] if found.controls is None else found.controls
         return Answer(
             found, found.rows, found.columns, found.effect, found.estimated, found.rows,
-            found.control, found.control_source, found.method == "exact",
+            controls, found.control_source, found.method == "exact",
         )  # fmt: skip
     exact = method == "exact"
     effect = found.measured if exact else found.estimated
     return Answer(
         found, tuple(f"atom {atom}" for atom in found.chosen), ("share",),
         effect[found.chosen, None], found.estimated[found.chosen, None],
-        tuple(f"atom {atom}" for atom in found.random), effect[found.random, None],
+        tuple(f"atom {atom}" for atom in found.random), effect[found.random, None][None],
         "atoms at random", exact,
     )  # fmt: skip
 
@@ -103,16 +128,18 @@ def answered(
     sae: SparseAutoencoder | None,
     ask: Question,
     method: str,
+    n_controls: int,
     callback: Callable[[int, int], None],
 ) -> Answer:
-    """Patch as asked; by `method`, which may be the estimate that comes before what was asked.
+    """Patch as asked; by `method`, which may be the estimate that comes before what was asked, and against
+    some controls.
 
     Raises
     ------
     ValueError: If a field holds what cannot be patched; the field is called as it is on screen.
     """
     try:
-        return _patched(model, sae, ask, method, callback)
+        return _patched(model, sae, ask, method, n_controls, callback)
     except ValueError as error:
         raise ValueError(_as_on_screen(str(error))) from error
 
@@ -126,6 +153,7 @@ def _patched(
     sae: SparseAutoencoder | None,
     ask: Question,
     method: str,
+    n_controls: int,
     callback: Callable[[int, int], None],
 ) -> Answer:
     target: Any = list(ask.answers) if ask.answers else None
@@ -141,10 +169,13 @@ def _patched(
     if ask.sites == "atoms":
         return seen(patch(*given, "atoms" if sae is None else sae, **more), method)
     more |= {"control": ask.control or None, "method": method, "callback": callback}
+    more["n_controls"] = n_controls
     if ask.sites == "heads_by_position":
         more["heads"] = heads_of(ask.heads)
         if more["heads"] is None:
-            first = patch(*given, "heads", **{**more, "heads": None, "method": "attribution"})
+            first = patch(
+                *given, "heads", **{**more, "heads": None, "method": "attribution", "n_controls": 1}
+            )
             more["heads"] = _largest(first)
     return seen(patch(*given, ask.sites, **more), method)
 

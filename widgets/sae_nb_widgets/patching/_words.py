@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 
 from sae_nb.circuits import PatchMap
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import format_count, format_number, format_percent
+from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.patching._queries import Answer
 
 HALF = 0.5
-"""Share from which on a place is counted as carrying the answer; correlation from which on an estimate is shown
-beside what was measured."""
+"""Share from which on a place is counted as carrying the answer."""
 
 NOTHING = 0.01
 """Share below which no place is named."""
@@ -68,8 +68,18 @@ def row_names(seen: Answer) -> tuple[str, tuple[str, ...]]:
 
 
 def shows_estimates(seen: Answer) -> bool:
-    """Return whether estimates stand beside what was measured: not where they say something else."""
-    return not seen.exact or seen.found.agreement >= HALF
+    """Return whether estimates stand beside what was measured: where they are more like it than any control."""
+    if not seen.exact or not isinstance(seen.found, PatchMap):
+        return True
+    by_chance = [_alike(seen.estimated, one) for one in seen.controls]
+    return seen.found.agreement > max((r for r in by_chance if not math.isnan(r)), default=0.0)
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the correlation of two maps; NaN where one of them is flat."""
+    if min(np.ptp(one), np.ptp(other)) == 0:
+        return math.nan
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
 def first_cell(seen: Answer) -> tuple[int, int]:
@@ -98,75 +108,114 @@ def largest_cells(seen: Answer, n: int) -> list[tuple[int, int]]:
     ]
 
 
-def answer_words(seen: Answer) -> str:
-    """Return the answer to the panel's question in a sentence or two."""
-    found = seen.found
-    if isinstance(found, PatchMap) and found.sites == "resid":
-        carried = _carried(seen)
-        if carried:
-            return carried
-    if float(np.abs(seen.effect).max(initial=0.0)) < NOTHING:
-        return "No place of this kind changes the answer by itself."
-    row, column = np.unravel_index(int(np.abs(seen.effect).argmax()), seen.effect.shape)
-    place = place_words(seen, int(row), int(column))
-    place = place[0].upper() + place[1:]
-    done, share = _done(seen, float(seen.effect[row, column]), 3)
-    ends = (seen.control.min(initial=0.0), seen.control.max(initial=0.0))
-    least, most = (format_percent(float(end), digits=3) for end in ends)
-    by = "" if seen.exact else " by the estimate"
-    return f"{place} alone {done} {share} of the difference{by}; controls {least} to {most}."
+@dataclass(frozen=True)
+class Claim:
+    """What a map shows: the title, the sentence below it, and the row at which the answer moves, if it does."""
+
+    title: str
+    answer: str
+    moves_at: int | None = None
 
 
-def _done(seen: Answer, effect: float, digits: int) -> tuple[str, str]:
-    """Return what a place does to the difference, as a verb, and how much of it."""
-    noise = getattr(seen.found, "direction", "denoise") == "noise"
-    away = noise == (effect >= 0)
-    return "takes away" if away else "brings back", format_percent(abs(effect), digits=digits)
-
-
-def _carried(seen: Answer) -> str:
-    """Say at which word the answer is, block by block.
-
-    Only where it stays at one word, or moves once: at each of these blocks that word carries at least half,
-    and more than any place of the control. Empty otherwise.
-    """
-    best, most = seen.effect.argmax(axis=1), seen.effect.max(axis=1)
-    carries = (most >= HALF) & (most > seen.control.max(initial=0.0))
-    at = np.where(carries, best, -1)
-    runs = [(word, list(rows)) for word, rows in groupby(range(len(at)), key=lambda row: at[row])]
-    carried = [(int(word), rows[0], rows[-1]) for word, rows in runs if word >= 0]
-    if len(carried) not in (1, 2) or len({word for word, *_ in carried}) < len(carried):
-        return ""
-    places = (
-        f"at {token_words(seen.columns[word])} {_blocks(seen, first, last)}"
-        for word, first, last in carried
+def claim(seen: Answer) -> Claim:
+    """Return what can be said of a map: the first form whose condition holds."""
+    row, column = map(int, np.unravel_index(int(np.abs(seen.effect).argmax()), seen.effect.shape))
+    place, share = _capital(place_words(seen, row, column)), _share(seen, row, column)
+    if not seen.exact:
+        estimate = (
+            f"By the estimate, {place[0].lower()}{place[1:]} alone {share} of the difference."
+        )
+        return Claim("", estimate if abs(seen.effect[row, column]) >= NOTHING else "")
+    if not (isinstance(seen.found, PatchMap) and seen.found.sites == "resid"):
+        if abs(seen.effect[row, column]) < NOTHING or not seen.outside[row, column]:
+            return Claim("No single place goes beyond its control", controls_words(seen))
+        return Claim(f"{place} alone {share} of the answer", controls_words(seen))
+    path = _path(seen)
+    words = [column for column, _ in path]
+    if not path:
+        return Claim(
+            "No single place carries the answer",
+            f"{place} alone {share}, the most of all. {controls_words(seen)}",
+        )
+    if len(set(words)) < len(words) or len(words) > 2:
+        return Claim(
+            "The answer is at more than one word",
+            f"{place} alone {share}, the most of all. {controls_words(seen)}",
+        )
+    old, new = words[0], words[-1]
+    if old == new:
+        return Claim(
+            f"The answer stays at {clean_word(seen, old)}",
+            f"{_capital(_blocks(seen, path[0][1]))} it alone {share} at most. {controls_words(seen)}",
+        )
+    first = path[0][1][0]
+    at = first + int(np.argmax(seen.effect[first:, new] > seen.effect[first:, old]))
+    moves = f"the answer moves from {clean_word(seen, old)} to {clean_word(seen, new)}"
+    if seen.outside[at, new] and not seen.outside[at - 1, new]:
+        title = f"At block {int(seen.rows[at]) - 1} {moves}"
+    else:
+        title = _capital(moves)
+    before, after = (_share(seen, row, new) for row in (at - 1, at))
+    return Claim(
+        title,
+        f"{_capital(_after(seen, at - 1))} the state at {clean_word(seen, new)} {before} of the answer, one "
+        f"block later it {after}. {controls_words(seen)}",
+        at,
     )
-    begin = "The difference" if seen.exact else "By the estimate, the difference"
-    return f"{begin} between the answers is {', '.join(places)}.{_single(seen)}"
 
 
-def _blocks(seen: Answer, first: int, last: int) -> str:
-    """Return a stretch of rows in words: "up to block 25", "from block 26 on"."""
-    end = len(seen.rows) - 1
-    if first == 0 and last == end:
+def _path(seen: Answer) -> list[tuple[int, list[int]]]:
+    """Return the words that carry the answer, in the order of blocks, each with its rows.
+
+    A word carries it where it has the largest share of its row, at least half, and beyond the controls there.
+    """
+    best = seen.effect.argmax(axis=1)
+    there = np.arange(len(best))
+    carries = (seen.effect[there, best] >= HALF) & seen.outside[there, best]
+    runs = groupby(there[carries].tolist(), key=lambda row: int(best[row]))
+    return [(word, list(rows)) for word, rows in runs]
+
+
+def clean_word(seen: Answer, column: int) -> str:
+    """Return a position's token as the clean text has it."""
+    return token_words(seen.columns[column].partition(" → ")[0])
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+def _share(seen: Answer, row: int, column: int) -> str:
+    """Return what a place does to the difference: "brings back 69 %"."""
+    effect = float(seen.effect[row, column])
+    away = (getattr(seen.found, "direction", "denoise") == "noise") == (effect >= 0)
+    return f"{'takes away' if away else 'brings back'} {format_percent(abs(effect), digits=2)}"
+
+
+def _blocks(seen: Answer, rows: list[int]) -> str:
+    """Return rows in words: "after blocks 3 to 7"."""
+    if len(rows) == len(seen.rows):
         return "at every block"
-    if first == last:
-        return _after(seen, first)
-    if first == 0:
-        return f"up to block {int(seen.rows[last]) - 1}"
-    since = f"from block {int(seen.rows[first]) - 1}"
-    return f"{since} on" if last == end else f"{since} to block {int(seen.rows[last]) - 1}"
+    first, last = (_after(seen, row) for row in (rows[0], rows[-1]))
+    return first if rows[0] == rows[-1] else f"from {first} to {last}"
 
 
-def _single(seen: Answer) -> str:
-    """State what exchanging the cell that the map opens on does, as an example of what its numbers mean."""
-    row, column = first_cell(seen)
-    done, share = _done(seen, float(seen.effect[row, column]), 2)
-    place = place_words(seen, row, column)
-    said = f" {place[0].upper()}{place[1:]} alone {done} {share}"
-    if seen.of_atoms:
-        return f"{said}."
-    return f"{said} (control: {format_percent(float(seen.control[row, column]), digits=2)})."
+def controls_words(seen: Answer) -> str:
+    """Return how far the controls go, and how many there are."""
+    most = max((float(np.abs(one).max(initial=0.0)) for one in seen.controls), default=0.0)
+    return f"{_capital(control_words(seen))}: at most {format_percent(most, digits=2)}."
+
+
+def control_words(seen: Answer) -> str:
+    """Return how many controls there are, and of what: "19 random changes"."""
+    n = len(seen.controls)
+    one, several = {
+        "random directions": ("random change", "random changes"),
+        "other pairs": ("draw of other pairs", "draws of other pairs"),
+        "atoms at random": ("random atoms", "random atoms"),
+        "another input": ("other input", "other inputs"),
+    }.get(seen.control_source, (seen.control_source, seen.control_source))
+    return several if seen.of_atoms else f"{n} {one if n == 1 else several}"
 
 
 def numbers_words(seen: Answer) -> str:
@@ -179,27 +228,39 @@ def numbers_words(seen: Answer) -> str:
     )
 
 
-def legend_words(seen: Answer) -> str:
-    """Return the meaning of the colours, and how far the map can be trusted."""
+def legend_html(seen: Answer) -> str:
+    """Return the meaning of the colours, and how far the estimates can be trusted."""
     noise = getattr(seen.found, "direction", "denoise") == "noise"
-    warm = "takes the answer away" if noise else "brings the answer back"
-    said = score_words(seen)
-    return f"Orange {warm}, blue works against that. {said[0].upper()}{said[1:]}."
+    does, against = (
+        ("taken away", "towards the answer") if noise else ("brought back", "away from the answer")
+    )
+    keys = [
+        (
+            "linear-gradient(90deg, transparent, color-mix(in srgb, var(--sae-nb-warm) 50%, transparent))",
+            f"0 to 100 % of the answer {does}",
+        ),
+        ("color-mix(in srgb, var(--sae-nb-blue) 30%, transparent)", against),
+    ]
+    if not seen.of_atoms:
+        grey = "color-mix(in srgb, var(--sae-nb-quiet) 30%, transparent)"
+        keys.insert(1, (grey, f"within {control_words(seen)} there"))
+    parts = "".join(
+        f'<span><i style="background:{colour}"></i>{escape(words)}</span>' for colour, words in keys
+    )
+    return f'<div class="sae-nb-patchkey">{parts}<span>{escape(_capital(score_words(seen)))}.</span></div>'
 
 
 def score_words(seen: Answer) -> str:
-    """Return how well estimates and effects agree, and the largest effect of the control."""
+    """Return how well estimates and effects agree, and whether the estimates are shown."""
     found = seen.found
-    most = format_number(float(np.abs(seen.control).max(initial=0.0)))
-    against = f"largest share of the control ({seen.control_source}): {most}"
     if not seen.exact:
-        return f"estimates by attribution, one backward pass; {against}"
+        return "estimates by attribution, one backward pass"
     n = found.effect.size if isinstance(found, PatchMap) else len(found.table)
     r = found.agreement
     if math.isnan(r):
-        return against
-    hidden = "" if shows_estimates(seen) else ", too little to show it"
+        return f"{format_count(n)} places were measured"
+    hidden = "" if shows_estimates(seen) else ", no more than with a control, and are left out"
     return (
-        f"exact effects and attribution correlate at {format_number(r)} over {format_count(n)} places"
-        f"{hidden}; {against}"
+        f"estimates by attribution correlate with what was measured at {format_number(r)} over "
+        f"{format_count(n)} places{hidden}"
     )

@@ -28,9 +28,13 @@ function render({ model, el }) {
     node.setAttribute("aria-label", node.title);
     const agrees = model.get("agrees")[row][column];
     const signed = model.get("signed");
-    const [tone, share] = signed ? ["strength", tint / model.get("maximum")]
+    const [tone, share] = signed && model.get("quiet").length && tint // LEAST_TINT
+      ? ["strength", Math.sign(tint) * Math.max(Math.abs(tint) / model.get("maximum"), 0.15)]
+      : signed ? ["strength", tint / model.get("maximum")]
       : agrees ? ["confirmed", Math.max(tint, 0.3)] : ["predicted", tint];
     node.classList.toggle("sae-nb-agrees", agrees);
+    node.classList.toggle("sae-nb-inside", Boolean((model.get("quiet")[row] || [])[column]));
+    node.classList.toggle("sae-nb-marked", column === model.get("marked"));
     heated(node, share, signed, tone);
     node.addEventListener("click", () => {
       active = [row, column];
@@ -42,8 +46,9 @@ function render({ model, el }) {
   }
 
   // Of a column that differs between two inputs both tokens, one under the other.
-  function headFor(text) {
+  function headFor(text, column) {
     const node = make("td", "sae-nb-layerhead", { dir: "auto", title: text });
+    node.classList.toggle("sae-nb-marked", column === model.get("marked"));
     const parts = model.get("signed") ? text.split(" → ") : [text];
     parts.forEach((part, i) => node.append(make("div", "", {}, (i ? "→ " : "") + visibleToken(part))));
     if (model.get("compact")) node.replaceChildren(make("div", "", {}, "\u00a0"));
@@ -80,10 +85,11 @@ function render({ model, el }) {
     const longest = Math.max(...side, 1e-9);
     const few = rows.length * columns.length <= 64; // FEW_CELLS
     const kinds = (model.get("signed") ? ` sae-nb-shares${few ? " sae-nb-few" : ""}` : "") + (model.get("compact") ? " sae-nb-compact" : columns.length <= 8 ? " sae-nb-roomy" : "") + // ROOMY
-      (columns.some((text) => text.length > 2) ? " sae-nb-upright" : "");
+      (model.get("spread") ? " sae-nb-spread" : columns.some((text) => text.length > 2) ? " sae-nb-upright" : "");
     const table = make("table", "sae-nb-layers" + kinds, { role: "presentation" });
+    table.style.setProperty("--rows", rows.length);
     const head = make("tr");
-    head.append(make("th", "", {}, model.get("compact") ? "" : model.get("names")[0]), ...columns.map((text) => headFor(text)));
+    head.append(make("th", "", {}, model.get("compact") ? "" : model.get("names")[0]), ...columns.map(headFor));
     if (side.length) head.append(make("th", "sae-nb-sidehead", {}, model.get("side_title")));
     table.append(head);
     rows.forEach((name, row) => {
@@ -123,6 +129,7 @@ function render({ model, el }) {
     event.stopPropagation();
   });
   const names = ["rows", "columns", "cells", "tints", "agrees", "side", "side_title", "signed", "maximum", "compact",
+    "spread", "quiet", "marked",
     "description", "empty_text"];
   redrawOn(model, names, build);
   redrawOn(model, ["selected"], mark);
