@@ -169,6 +169,7 @@ def ids_of(text: str) -> torch.Tensor:
     return torch.tensor([gpt().tokens(text)["id"].tolist()])
 
 
+@pytest.mark.slow
 def test_several_controls_are_those_of_one_seed_after_another() -> None:
     """The effect is the same; the first is `control`, the ends hold all of them and no change."""
     given = gpt(), CLEAN, CORRUPTED, ASKED, "mlp"
