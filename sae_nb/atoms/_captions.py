@@ -2,8 +2,8 @@
 
 A name of one kind (its word, the word before, …) is made from one half of the samples and judged on the other
 half, both ways, by F1: the share of the strong firings it holds for, and the share of its occurrences in which
-the atom fires. Names of other atoms are judged on the same firings. Where nothing separates the atom, the words
-of its strongest firings are shown instead.
+the atom fires. Names of other atoms are judged on the same firings. An atom that fires on pieces of words is
+called by its tokens. Where nothing separates the atom, the words of its strongest firings are shown instead.
 """
 
 from __future__ import annotations
@@ -34,7 +34,14 @@ STRONG = 0.5
 """A firing is strong from this share of the atom's 99th percentile on."""
 
 FEWEST = 3
-"""Strong firings that each half must have."""
+"""Strong firings that each half must have, and a name for each of its words."""
+
+FITS, LISTED_TOKENS = 0.7, 0.9
+"""Share of the strong firings that a name must fit; that a list of tokens must. Ours: nine of ten such names
+fit nine of an atom's twelve strongest examples in other texts, and half of those that fit between ½ and .7."""
+
+PIECES = 0.25
+"""Share of strong firings on pieces of words from which on tokens name the atom, and not words."""
 
 MOST_STRONG, MOST_CANDIDATES, MOST_WORDS = 60, 24, 12
 """Strong firings read; words tried of each kind; words that a name may have."""
@@ -102,7 +109,7 @@ class Captions:
 
     def __init__(self, catalogue: AtomCatalogue) -> None:
         self._catalogue = catalogue
-        self._pool: list[tuple[int, Found]] | None = None
+        self._pool: dict[Units, list[tuple[int, Found]]] = {}
 
     @cached_property
     def _units(self) -> Units | None:
@@ -114,7 +121,7 @@ class Captions:
             of_row, sample = np.arange(catalogue.n_rows), _numbered(catalogue.samples)
             kinds = [Kind("{}", named[0], named[1], sample, np.ones(len(sample), dtype=bool))]
             return Units(of_row, sample, kinds, of_text=False)
-        of_row, sample, words = _words_of(catalogue, texts)
+        of_row, sample, words, pieced = _words_of(catalogue, texts)
         there = np.zeros(len(sample), dtype=bool)
         there[of_row[of_row >= 0]] = True
         key, names = _folded(words)
@@ -124,7 +131,24 @@ class Captions:
             patches = is_patch[named[0]] & (of_row >= 0)
             key[of_row[patches]] = len(names) + named[0][patches]
             names = [*names, *named[1]]
-        return Units(of_row, sample, _kinds(key, names, sample, there), of_text=True)
+        return Units(of_row, sample, _kinds(key, names, sample, there), of_text=True, pieced=pieced)
+
+    @cached_property
+    def _pieces(self) -> Units | None:
+        """The tokens of the texts, for atoms that fire on pieces of words."""
+        words, tokens = self._units, self._catalogue.acts.tokens
+        if words is None or tokens is None:
+            return None
+        texts, token = tokens.words()
+        read = np.flatnonzero(words.of_row >= 0)
+        of_row = np.full(len(words.of_row), -1)
+        of_row[read] = np.arange(len(read))
+        key, names = _folded([text.removeprefix("##") for text in texts])
+        letters = np.array([name.strip("“”").isalpha() for name in names], bool)
+        key = np.where(letters[key], key, -1)[token[read]]
+        sample = words.sample[words.of_row[read]]
+        kind = Kind("token {}", key, names, sample, np.ones(len(read), bool))
+        return Units(of_row, sample, [kind], of_text=True)
 
     def caption(self, atom: int) -> Caption | None:
         """Return the caption of an atom; None where it never fires or rows have no words."""
@@ -133,7 +157,12 @@ class Captions:
         if units is None or not len(rows):
             return None
         firings = units.firings(rows, strengths)
-        seen, found = units.seen(firings), units.best(firings)
+        seen = units.seen(firings)
+        pieces = self._pieces if units.on_pieces(firings) else None
+        if pieces is not None:
+            units = pieces
+            firings = units.firings(rows, strengths)
+        found = units.best(firings)
         if found is None:
             return Caption(seen=seen)
         f1, fits = units.judged(found, firings)
@@ -149,19 +178,23 @@ class Captions:
         # A place, or a long list, names an atom only if the atom is nothing but that.
         plain = units.of_text and len(found.keys) <= MOST_SAID
         unclear = evidence.worth == "unclear" or (evidence.worth == "mostly" and not plain)
-        if unclear or units.is_prefix(found):
+        listed = pieces is not None and len(found.keys) > 1
+        fitting = fits >= (LISTED_TOKENS if listed else FITS)
+        few = len(firings.strong) < FEWEST * len(found.keys)
+        if unclear or few or not fitting or units.is_prefix(found):
             return Caption(seen=seen)
         return Caption(name=units.name(found, firings), evidence=evidence, seen=seen)
 
     def _others(self, units: Units) -> list[tuple[int, Found]]:
         """Names of some other atoms, for comparison."""
-        if self._pool is None:
+        if units not in self._pool:
             alive = np.flatnonzero(self._catalogue.n_fired >= 2 * FEWEST)
             drawn = np.random.default_rng(0).permutation(alive)[: 4 * OTHERS].tolist()
             firings = {atom: units.firings(*self._catalogue.strengths(atom)) for atom in drawn}
             names = ((atom, units.best(firings[atom])) for atom in drawn)
-            self._pool = [(atom, found) for atom, found in names if found is not None][:OTHERS]
-        return self._pool
+            known = [(atom, found) for atom, found in names if found is not None]
+            self._pool[units] = known[:OTHERS]
+        return self._pool[units]
 
 
 BOTH = 2
@@ -275,6 +308,8 @@ class Units:
     """The first one is the unit itself."""
 
     of_text: bool
+    pieced: Bool[np.ndarray, " units"] | None = None
+    """Which units are words of several tokens with letters."""
 
     @cached_property
     def _half(self) -> Int[np.ndarray, " samples"]:
@@ -295,6 +330,13 @@ class Units:
         samples, first = np.unique(self.sample[strong], return_index=True)
         half[samples[np.argsort(first)]] = np.arange(len(samples)) % 2
         return Firing(fired, unit[order[:MOST_SEEN]], strong, half)
+
+    def on_pieces(self, firings: Firing) -> bool:
+        """Return whether an atom fires on pieces of words; not so where words are mostly in pieces."""
+        if self.pieced is None or not len(firings.strong):
+            return False
+        usual = self.pieced.mean()
+        return bool(self.pieced[firings.strong].mean() > max(PIECES, 2 * usual))
 
     def seen(self, firings: Firing) -> tuple[str, ...]:
         """Return the words of the strongest firings, those of most of them first; a place only of most."""
@@ -418,23 +460,30 @@ def _numbered(sample: Int[np.ndarray, " units"]) -> Int[np.ndarray, " units"]:
 
 def _words_of(
     catalogue: AtomCatalogue, token_ids: Ragged
-) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " words"], list[str]]:
-    """Word of every row; sample and text of every word. Tokens of one word are one."""
+) -> tuple[
+    Int[np.ndarray, " rows"], Int[np.ndarray, " words"], list[str], Bool[np.ndarray, " words"]
+]:
+    """Word of every row; sample and text of every word, and whether it is of several tokens with letters."""
     context = catalogue.acts.context
     of_row = np.full(catalogue.n_rows, -1)
     samples: list[int] = []
     texts: list[str] = []
+    n_tokens: list[int] = []
     bare = not any(name[:1].isspace() for name in context.vocabulary.values())
     for sample in _read(catalogue, token_ids):
         tokens = context.names_of(token_ids.sample(sample).tolist())
         word = len(texts) - 1 + np.cumsum(_begins(tokens, bare))
         texts += ["" for _ in range(int(word[-1]) + 1 - len(texts))] if len(word) else []
         samples += [sample] * (len(texts) - len(samples))
+        n_tokens += [0] * (len(texts) - len(n_tokens))
         for i, token in zip(word.tolist(), tokens, strict=True):
-            texts[i] += token.removeprefix("##").replace(CONTINUED, "")
+            text = token.removeprefix("##").replace(CONTINUED, "")
+            texts[i] += text
+            n_tokens[i] += text.strip().isalpha()
         rows = catalogue.rows_of_sample(sample)
         of_row[rows] = word[catalogue.positions[rows]]
-    return of_row, _numbered(np.array(samples, np.int64)), texts
+    pieced = np.array(n_tokens, np.int64) > 1
+    return of_row, _numbered(np.array(samples, np.int64)), texts, pieced
 
 
 def _read(catalogue: AtomCatalogue, token_ids: Ragged) -> Iterator[int]:

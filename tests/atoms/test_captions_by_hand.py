@@ -284,6 +284,65 @@ def test_a_name_is_compared_with_four_names_of_other_atoms() -> None:
 # Words.
 
 
+def named(texts: list[list[str]], fires: list[list[float]]) -> str:
+    """The words of an atom that fires with these strengths at these tokens."""
+    words = list(dict.fromkeys(token for text in texts for token in text))
+    ids = torch.tensor([words.index(token) for text in texts for token in text])
+    lengths = torch.tensor([len(text) for text in texts])
+    offsets = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])
+    context = Context(
+        kind="language", n_samples=len(texts), vocabulary=dict(enumerate(words)),
+        token_ids=Ragged(ids, offsets),
+    )  # fmt: skip
+    acts = Activations.from_tensor(
+        torch.ones(len(ids), 2), sample=torch.arange(len(texts)).repeat_interleave(lengths),
+        position=torch.cat([torch.arange(n) for n in lengths.tolist()]), context=context,
+    )  # fmt: skip
+    z = torch.tensor([one for text in fires for one in text])[:, None]
+    return AtomNames(catalogue_of(z, acts=acts)).words(0)
+
+
+def test_an_atom_that_fires_on_a_piece_of_words_is_called_by_its_token() -> None:
+    """At “cap” of capital and captain and at no other token; where “ox” is a word, by the word.
+
+    A word of letters one by one is no case of it: there, every word is in pieces.
+    """
+    whole = [" the", " ox", " sees", " them"]
+    pieces = [[" the", " cap", end, " sees", " them"] for end in ("ital", "tain", "able")] * 4
+    on_piece = [[0.0, 1.0, 0.0, 0.0, 0.0]] * 12
+    assert named([*pieces, whole], [*on_piece, [0.0] * 4]) == "token “cap”"
+    assert named([*pieces, *[whole] * 12], [[0.0] * 5] * 12 + [[0, 1, 0, 0]] * 12) == "“ox”"
+    letters = [[" c", "a", "t"], [" d", "o", "g"]] * 12
+    assert named(letters, [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]] * 12) == "“cat”"
+
+
+@pytest.mark.parametrize(("hits", "expected"), [(15, True), (13, False)])
+def test_a_name_fits_seven_of_ten_strong_firings(hits: int, expected: bool) -> None:
+    """Of twenty, `hits` are on “ox”, which stands nowhere else; the others are on words of their own."""
+    at = [" ox"] * hits + [f" {letter}ug" for letter in "abcdefgh"[: 20 - hits]]
+    words = named([[word, f" {i}th"] for i, word in enumerate(at)], [[1.0, 0.0]] * 20)
+    assert (words == "“ox”") is expected
+    assert words.startswith("no name yet: “ox”") is not expected
+
+
+@pytest.mark.parametrize(("times", "expected"), [(4, True), (2, False)])
+def test_a_name_has_three_strong_firings_for_each_of_its_words(times: int, expected: bool) -> None:
+    at = [f" {word}" for word in ("ox", "ant", "bee") for _ in range(times)]
+    words = named([[word, f" {i}th"] for i, word in enumerate(at)], [[1.0, 0.0]] * len(at))
+    assert words.startswith("no name yet") is not expected, words
+
+
+def test_what_no_name_can_be_read_from_has_none() -> None:
+    """One firing, strengths that are no number, a word of eighty letters, words that no space sets apart."""
+    texts = [[" ox", "."]] * 12
+    assert named(texts, [[1.0, 0.0]] + [[0.0, 0.0]] * 11) == "no name yet: “ox”"
+    assert named(texts, [[float("nan"), 0.0]] * 12).startswith("no name yet")
+    long = " " + "o" * 80
+    assert named([[long, "."]] * 12, [[1.0, 0.0]] * 12) == f"“{'o' * 58}…"
+    apart = [["猫", "在", "家"], ["狗", "在", "家"]] * 12
+    assert named(apart, [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]] * 12) == "“猫”"
+
+
 def test_tokens_of_one_word_are_one() -> None:
     """Five tokens of a text, two of them not captured, and two of another."""
     words = {0: "The", 1: " un", 2: "done", 3: " cat", 4: "s"}
@@ -295,7 +354,8 @@ def test_tokens_of_one_word_are_one() -> None:
         torch.ones(5, 2), sample=torch.tensor([0, 0, 0, 1, 1]),
         position=torch.tensor([1, 2, 4, 0, 1]), context=context,
     )  # fmt: skip
-    of_row, sample, texts = _words_of(catalogue_of(np.eye(5), acts=acts), context.token_ids)
+    of_row, sample, texts, pieced = _words_of(catalogue_of(np.eye(5), acts=acts), context.token_ids)
+    assert pieced.tolist() == [False, True, True, False, False]
     assert [texts[i] for i in of_row] == [" undone", " undone", " cats", "The", " cat"]
     assert sorted(texts) == sorted(["The", " undone", " cats", "The", " cat"])
     assert len(sample) == 5

@@ -29,9 +29,15 @@
     return content.scrollToItem(0);
   };
 
+  // The list of files would take a quarter of a window, and of a phone's two thirds.
+  const aloneOnScreen = (shell) => {
+    if (shell.collapseLeft) shell.collapseLeft();
+  };
+
   // The command acts on the notebook in front, and while a page is restored others pass in front of it.
   const run = async (app, widget) => {
     await Promise.all([widget.context.ready, widget.sessionContext.ready, widget.revealed]);
+    if (untouched(widget)) aloneOnScreen(app.shell);
     for (let attempt = 0; attempt < 100 && !widget.isDisposed && untouched(widget); attempt += 1) {
       if (app.shell.currentWidget === widget) {
         const ran = app.commands.execute("notebook:run-all-cells");
