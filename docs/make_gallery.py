@@ -419,9 +419,9 @@ def steered_text() -> Any:
 
 
 def concept_map() -> Any:
-    """Return the map of a vision model's atoms, which opens on one of its regions."""
-    _, sae, examples, _ = material(VISION)
-    return sw.ConceptMap(sae, examples=examples)
+    """Return the map of a language model's atoms, which opens on the region whose words hold best."""
+    _, sae, examples, catalogue = material(LANGUAGE)
+    return sw.ConceptMap(sae, examples=examples, catalogue=catalogue)
 
 
 def depth() -> Any:
@@ -719,7 +719,7 @@ def entries() -> list[Entry]:
         ),
         Entry(
             "map",
-            *twice("a map of 512 atoms"),
+            *twice("a map of 4096 atoms"),
             concept_map,
             bars,
             atoms,

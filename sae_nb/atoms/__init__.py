@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Column as Column,
         ConceptMapSummary as ConceptMapSummary,
     )
+    from sae_nb.atoms.concept_map._held_words import HeldWords as HeldWords
     from sae_nb.atoms.concept_map._selection import (
         SelectionSummary as SelectionSummary,
         SharedInput as SharedInput,

@@ -198,9 +198,7 @@ def test_runs_that_failed_have_ended_and_not_finished() -> None:
 # --- a region of the map -------------------------------------------------------------------------------
 
 
-def selected(
-    n: int, labels: list[str], name: str, words: tuple[tuple[str, float], ...] = ()
-) -> Any:
+def selected(n: int, labels: list[str], name: str) -> Any:
     return SelectionSummary(
         atoms=np.arange(n),
         labels=tuple(labels),
@@ -208,7 +206,6 @@ def selected(
         name=name,
         n_rows=3,
         shared=(),
-        words=words,
     )
 
 
@@ -223,7 +220,7 @@ def test_a_region_is_called_by_a_label_only_with_the_count_of_its_atoms_that_hav
         n, ["texture horizontal"] * k + [""] * (n - k), "texture horizontal" if k else ""
     )
     names = SimpleNamespace(in_text=str)
-    said, _ = selection_answer(names, found, "atoms", n, 0, (0.3, 0.2))
+    said, _, _ = selection_answer(names, found, "atoms", n, 0, (0.3, 0.2))
     title = region_title(found, "atoms", n, "texture horizontal")
     assert "mostly" not in said
     if k:
@@ -232,12 +229,6 @@ def test_a_region_is_called_by_a_label_only_with_the_count_of_its_atoms_that_hav
         assert ("1.5 times as alike" in said) == (2 * k <= n)
     else:
         assert "texture" not in said
-
-
-def test_words_of_a_region_are_compared_and_not_claimed_of_each_atom() -> None:
-    found = selected(4, [""] * 4, "", (("all", 12.0), ("some", 3.0)))
-    said, _ = selection_answer(SimpleNamespace(in_text=str), found, "atoms", 4, 0, None)
-    assert "more on “all” and “some” than other atoms" in said
 
 
 # --- a difference of models ----------------------------------------------------------------------------

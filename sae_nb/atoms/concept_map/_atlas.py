@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -38,6 +39,7 @@ from sae_nb.atoms.concept_map._dimension import (
     dimension_column,
     distance_column,
 )
+from sae_nb.atoms.concept_map._held_words import held_words
 from sae_nb.atoms.concept_map._many import (
     MOST_AT_ONCE,
     dense_groups,
@@ -461,7 +463,8 @@ class ConceptAtlas:
     def clusters(self, show: Show, xy: Float[np.ndarray, "n 2"]) -> tuple[Cluster, ...]:
         """Return dense groups of a layout, named by what their points have in common, largest first.
 
-        Each has the mean cosine of its own vectors, and that of a random group of its size.
+        Each has the mean cosine of its own vectors, and that of a random group of its size. Of atoms of texts
+        a group has a name where its words hold on other texts, or most of its labels are that name.
         """
         n = len(self.ids(show))
         x, groups = self.vectors(show)[:n], dense_groups(xy[:n], self.seed)
@@ -469,15 +472,21 @@ class ConceptAtlas:
         shuffled = np.full(n, -1)
         shuffled[np.random.default_rng(self.seed).permutation(n)] = groups
         cosines = zip(mean_cosines(x, groups), mean_cosines(x, shuffled), strict=True)
-        return tuple(
-            Cluster(
-                name=names[i],
-                points=np.flatnonzero(groups == i),
-                cosine=float(cosine),
-                floor=float(floor),
+        found = []
+        for i, (cosine, floor) in enumerate(cosines):
+            points = np.flatnonzero(groups == i)
+            held = None
+            if show == "atoms" and self.catalogue is not None:
+                held = held_words(self.catalogue, points)
+            called = Counter(filter(None, (self.labels.get(int(atom)) for atom in points)))
+            told = held is None or held.hold or 2 * called[names[i]] > called.total()
+            name = names[i] if told else f"group {i + 1}"
+            found.append(
+                Cluster(
+                    name=name, points=points, cosine=float(cosine), floor=float(floor), held=held
+                )
             )
-            for i, (cosine, floor) in enumerate(cosines)
-        )
+        return tuple(found)
 
     def alikeness(self, show: Show, points: Int[np.ndarray, " m"]) -> tuple[float, float]:
         """Return the mean cosine between two of some points, and that of as many at random."""

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.atoms._catalogue import AtomCatalogue
+from sae_nb.atoms.concept_map._held_words import HeldWords
 from sae_nb.figures.theme import THIN_SPACE, format_number
 from sae_nb.findings import Finding
 from sae_nb.geometry._matching import match_atoms, matched_exactly
@@ -81,6 +82,10 @@ class Cluster:
 
     floor: float
     """The same for the same number of points drawn at random."""
+
+    held: HeldWords | None = None
+    """Of atoms whose rows are words of texts: words of theirs, tried on other texts. Where they do not hold
+    the group has no name of its own."""
 
     @property
     def is_named(self) -> bool:

@@ -14,6 +14,7 @@ from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._examples import in_picture, in_text
 from sae_nb.atoms._words import row_words
 from sae_nb.atoms.concept_map._concept_map import Column
+from sae_nb.atoms.concept_map._held_words import HeldWords, held_words
 from sae_nb.atoms.concept_map._names import (
     joined,
     shared_words,
@@ -260,6 +261,9 @@ class SelectionSummary(Finding):
     words: tuple[tuple[str, float], ...] = ()
     """Of texts words that they share, each with how many times the share of all atoms' strength falls on it."""
 
+    held: HeldWords | None = None
+    """Of texts words chosen on half of them, and their part in the other half; None for one atom."""
+
     n_together: int = 0
     """Rows in which at least two of them fire."""
 
@@ -317,6 +321,7 @@ def _together(
     one = none * float((often / (1 - often)).sum())
     return {
         "words": tuple(words),
+        "held": held_words(catalogue, chosen),
         "n_together": int((count >= 2).sum()),
         "together_by_chance": max(1 - none - one, 0.0),
         "most_together": int(count.max(initial=0)),

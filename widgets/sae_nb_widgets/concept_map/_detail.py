@@ -39,6 +39,7 @@ from sae_nb_widgets.components._picture_grid import (
 )
 from sae_nb_widgets.components._row_table import RowTable, csv_text
 from sae_nb_widgets.concept_map._figure import MOST_COMPARED, MOST_RINGS
+from sae_nb_widgets.concept_map._region import parts, region_html, words_answer, words_title
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.panel._pages import LIVE_ONLY, descendants
@@ -236,7 +237,12 @@ class ConceptDetail:
         self.headline = HTML()
         self.together = Sparkbars(description="how often two or more fire at once")
         self.alike = Sparkbars(description="how alike they are (mean cosine)")
-        self._card = VBox([self.headline, self.together, self.alike]).add_class("sae-nb-blocks")
+        self.region = HTML()
+        self.held = Sparkbars(
+            description="part of their strength on their words, in other texts (full: 100 %)"
+        )
+        self._card = VBox([self.region, self.held, self.headline, self.together, self.alike])
+        self._card.add_class("sae-nb-blocks")
         self.facts = HTML()
         self._buttons = Box(buttons).add_class("sae-nb-line")
         self._buttons.add_class(LIVE_ONLY)
@@ -297,6 +303,7 @@ class ConceptDetail:
     def show_selection(
         self,
         atlas: ConceptAtlas,
+        record: ConceptMapSummary | None,
         names: AtomNames,
         selection: SelectionSummary | None,
         view: str,
@@ -319,6 +326,8 @@ class ConceptDetail:
             self.headline.value = ""
             return
         self.headline.value = _headline(selection, view, len(chosen))
+        self.region.value = "" if record is None else region_html(record, selection)
+        show(self.region, bool(self.region.value))
         self._show_together(atlas, selection, len(chosen), view, alike)
         n = len(selection.atoms)
         first = f"the first {MOST_LISTED} of {format_count(n)}" if n > MOST_LISTED else ""
@@ -354,9 +363,16 @@ class ConceptDetail:
         """Draw how often what is selected fires together and how alike it is, each beside as many at random."""
         catalogue, many = atlas.catalogue, format_count(n)
         fired = catalogue if view == "atoms" and n > 1 else None
+        held = selection.held if view == "atoms" else None
         show(self.together, fired is not None)
         show(self.alike, alike is not None)
+        show(self.held, held is not None)
         labels = [f"these {many}", f"random {many}"]
+        if held is not None:
+            shares = parts(held).tolist()
+            said = [format_percent(share, digits=2) for share in shares]
+            colours = [theme.WARM, theme.CONTROL]
+            self.held.show(labels, shares, notes=said, colours=colours, maximum=1.0)
         if fired is not None:
             n_rows = max(len(fired.acts), 1)
             shares = [selection.n_together / n_rows, selection.together_by_chance]
@@ -382,6 +398,8 @@ def _headline(selection: SelectionSummary, view: str, n: int) -> str:
     """What is selected and what it shares, as HTML."""
     things = view.removesuffix("s") if n == 1 else view
     said = f"<p><b>{escape(format_count(n))} {things} selected</b></p>"
+    if selection.held is not None:  # its words are at their places, and in what the answer rests on
+        return said
     if selection.words:
         chips = "".join(
             f'<li class="sae-nb-pill"><bdi>{escape(word)}</bdi> <small>×{escape(times)}</small></li>'
@@ -462,24 +480,27 @@ def selection_answer(
     n: int,
     n_rows: int,
     alike: tuple[float, float] | None,
-) -> tuple[str, str]:
-    """Return what a selection has in common, in one claim, and what that rests on."""
+) -> tuple[str, str, tuple[str, ...]]:
+    """Return what a selection has in common, in one claim, what that rests on, and what is bold."""
     many = f"{format_count(n)} {view.removesuffix('s') if n == 1 else view}"
     if view != "atoms":
         most = [names.in_text(atom) for atom in selection.atoms[:MOST_SAID].tolist()]
         return (f"{many} selected: {_and(most)} fire there more than elsewhere." if most else
-                f"{many} selected."), ""  # fmt: skip
+                f"{many} selected."), "", ()  # fmt: skip
     if n == 1:
-        return f"{many} selected: {names.in_text(int(selection.atoms[0]))}.", ""
-    words, carry = [f"“{word}”" for word, _ in selection.words[:MOST_SAID]], _with_label(selection)
-    more = ""
+        return f"{many} selected: {names.in_text(int(selection.atoms[0]))}.", "", ()
+    carry, more, held = _with_label(selection), "", selection.held
     if alike is not None and alike[1] > 0 and alike[0] > 0:
         times = format_number(alike[0] / alike[1], digits=2)
         more = (
             f"Two of them are {times} times as alike as two of {format_count(n)} atoms at random."
         )
-    if words or (selection.name and not carry):
-        named = _and(words) if words else selection.name.replace(" · ", ", ")
+    bold: tuple[str, ...] = ()
+    if held is not None:
+        said, how, bold = words_answer(held, n)
+        more = f"{how} {more}".strip()
+    elif selection.name and not carry:
+        named = selection.name.replace(" · ", ", ")
         said = f"{many} together fire more on {named} than other atoms do."
     elif 2 * carry > n:
         said = f"{format_count(carry)} of {many} are called {_called(selection)}."
@@ -488,7 +509,7 @@ def selection_answer(
     else:
         said = f"{many} selected."
     if not n_rows:
-        return said, more
+        return said, more, bold
     here, chance = (
         format_percent(share)
         for share in (selection.n_together / n_rows, selection.together_by_chance)
@@ -496,10 +517,10 @@ def selection_answer(
     where = "never" if not selection.n_together else f"on {here} of all positions"
     both = "Both" if n == 2 else "Two or more"
     at_once = f" At most {format_count(selection.most_together)} at once." * (n > 2)
-    return (
-        said,
-        f"{both} fire at once {where}; by chance, as often as each fires, on {chance}.{at_once} {more}".strip(),
+    together = (
+        f"{both} fire at once {where}; by chance, as often as each fires, on {chance}.{at_once}"
     )
+    return said, f"{together} {more}".strip(), bold
 
 
 def _with_label(selection: SelectionSummary) -> int:
@@ -524,15 +545,16 @@ def region_title(selection: SelectionSummary | None, view: str, n: int, region: 
     """Return the title of several atoms that share something, or are the `region`; empty for others."""
     if selection is None or view != "atoms" or n < 2:
         return ""
-    words, carry = [f"“{word}”" for word, _ in selection.words[:2]], _with_label(selection)
-    if carry and not words and 2 * carry <= n:
+    if selection.held is not None:
+        return words_title(selection.held, n, is_region=bool(region))
+    carry = _with_label(selection)
+    if carry and 2 * carry <= n:
         return (
             f"{format_count(carry)} of {format_count(n)} atoms here are called {_called(selection)}"
         )
-    if region and not words:
+    if region:
         return f"A region of “{region}”"
-    shared = " and ".join(words) if words else selection.name.replace(" · ", ", ")
-    return f"A region of {shared}" if region else f"Atoms at {shared}" * bool(shared)
+    return f"Atoms at {selection.name.replace(' · ', ', ')}" * bool(selection.name)
 
 
 def _and(parts: Sequence[str]) -> str:

@@ -20,8 +20,8 @@ PART = 512
 MOST_NAMES = 24
 MOST_RINGS = 500
 """Rings around what one of two dictionaries alone has, of those in view; as in `point_crowd.js`."""
-MOST_RINGED, FAINT = 20, 0.15
-"""Chosen points from which on none has a ring: they are lit, and the others faint, as in `point_map.js`."""
+MOST_RINGED, FAINT = 20, 0.45
+"""Chosen points from which on none has a ring: they are lit, and the others grey, as in `point_map.js`."""
 MOST_COMPARED = 5000
 """Squares of a second dictionary, and lines between pairs, that are drawn."""
 NAME_CHARACTERS = 36
@@ -105,7 +105,8 @@ def _draw_points(
         if many:  # one that the key and the axes go by
             points = points[[0]] if len(points) and words.get(style) else points[:0]
         symbol = "circle-open" if entry["shape"] == "ring" else entry["shape"]
-        marker = {"color": css_colour(entry["light"]), "symbol": symbol, "opacity": opacity}
+        colour = css_colour(entry["light"]) if opacity == 1 else theme.GREY
+        marker = {"color": colour, "symbol": symbol, "opacity": opacity}
         for start in range(0, len(points), PART):
             some = points[start : start + PART]
             name = words.get(style, "") if start == 0 and opacity == 1 else ""

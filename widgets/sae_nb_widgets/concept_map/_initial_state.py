@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.atoms import ConceptMapSummary
+from sae_nb.atoms import Cluster, ConceptMapSummary
 from sae_nb_widgets.concept_map._detail import map_facts
 from sae_nb_widgets.concept_map._lookups import Lookups
 from sae_nb_widgets.concept_map._painting import Painting
@@ -104,12 +104,20 @@ class Opening:
             self._light_region(found)
 
     def _light_region(self, found: ConceptMapSummary) -> None:
-        """Light the named region around the atom opened on, else the tightest; once, if nothing was chosen."""
+        """Light the region whose words hold best, of others the named one around the atom opened on, else the
+        tightest; once, if nothing was chosen.
+        """
         panel, opened_on = self._panel, self._atom
         self._atom = -1
         chosen = panel.filter or panel.selected or panel.difference or panel.view or panel.cone
         if chosen or panel.atom != opened_on or panel.show != "atoms" or panel.color_by != CLUSTER:
             return
         if named := [c for c in found.clusters if c.is_named]:
-            region = max(named, key=lambda c: (opened_on in c.points, c.cosine - c.floor))
+            region = max(named, key=lambda c: _worth(c, opened_on))
             panel.filter = {CLUSTER: (region.name,)}
+
+
+def _worth(region: Cluster, atom: int) -> tuple[float, bool, float]:
+    """Return what the region to open on has most of."""
+    held = 0.0 if region.held is None else region.held.share
+    return held, atom in region.points, region.cosine - region.floor

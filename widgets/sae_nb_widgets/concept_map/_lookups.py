@@ -21,6 +21,7 @@ from sae_nb_widgets.concept_map._detail import (
 )
 from sae_nb_widgets.concept_map._map_view import lines_of
 from sae_nb_widgets.concept_map._overlays import ConceptOverlays
+from sae_nb_widgets.concept_map._region import map_title
 from sae_nb_widgets.concept_map._state import MapState
 
 MOST_WITH_EDGES = 200
@@ -115,22 +116,33 @@ class Lookups:
         panel.selection = selection
         alike = self._alike(chosen)
         self._cards.show_selection(
-            panel.atlas, panel.names, selection, panel.show, chosen, alike, self._choosing.ranked
+            panel.atlas,
+            panel.record,
+            panel.names,
+            selection,
+            panel.show,
+            chosen,
+            alike,
+            self._choosing.ranked,
         )
-        panel.headline = region_title(selection, panel.show, len(chosen), self._choosing.region)
+        panel.headline = (
+            region_title(selection, panel.show, len(chosen), self._choosing.region)
+            if chosen
+            else map_title(panel.record)
+        )
         one = int(chosen[0]) if chosen else panel.atom
         panel.inputs.show(selection, panel.show, chosen, panel.names.in_text(one))
         if selection is not None and chosen:
             catalogue = panel.atlas.catalogue
             n_rows = 0 if catalogue is None else len(catalogue.acts)
-            answer, reasons = selection_answer(
+            answer, reasons, bold = selection_answer(
                 panel.names, selection, panel.show, len(chosen), n_rows, alike
             )
             numbers = ""
             if alike is not None:
                 cosine, floor = (format_number(value, digits=2) for value in alike)
                 numbers = f"mean cosine {cosine} (random {format_count(len(chosen))}: {floor})"
-            panel.conclude(answer, numbers, reasons=reasons)
+            panel.conclude(answer, numbers, bold, reasons=reasons)
         elif self._overlays.cone is not None:
             panel.conclude(*self._overlays.answer())
         elif panel.compare and panel.record is not None:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from sae_nb.checks import checked
 from sae_nb.figures import current_theme, hidden_values, quoted_token, to_svg
-from sae_nb.figures.shapes import Dot, Drawing, Label, Polyline, Stroke
+from sae_nb.figures.shapes import Dot, Drawing, Polyline, Stroke
 from sae_nb.figures.theme import CONTROL, NOVEL, WARM, escape, format_percent
 from sae_nb.geometry import Curve
 from sae_nb.models import outcome_names
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 HEIGHT, PLAIN_PX = 460, 13
 """Of the figure, where letters are as large as this."""
 
-RING, EDGE = 260, 12
-"""Of the curve's shadow, in CSS pixels: its side, and what is left free around it."""
+RING, EDGE, CROSS = 260, 12, 4
+"""Of the curve's shadow, in CSS pixels: its side, what is left free around it, half of a cross."""
 
 WALK = "walk along it, step by step"
 
@@ -294,7 +294,7 @@ class CurvePanel(Panel):
         """Return the three counts, each beside its mark."""
         n, ring = len(reading.hidden), ring_word(reading)
         rows = (
-            ("●", "--sae-nb-warm", f"on the {ring}", f"{reading.n_right} of {n}"),
+            ("●", "--sae-nb-warm-text", f"on the {ring}", f"{reading.n_right} of {n}"),
             ("✕", "--sae-nb-quiet", f"half-way between two known {self.noun}", reading.n_half_way),
             ("◌", "--sae-nb-quiet", f"on a {ring} through shuffled {self.noun}, at best", reading.n_shuffled),
         )  # fmt: skip
@@ -319,7 +319,7 @@ class CurvePanel(Panel):
             x, y = (place - middle) / extent * (RING - 2 * EDGE) + RING / 2
             return float(x), float(RING - y)
 
-        strokes: list[Stroke] = [Polyline([at(p) for p in line], "var(--sae-nb-hair)", 5)]
+        strokes: list[Stroke] = [Polyline([at(p) for p in line], CONTROL, 1)]
         for kind, colour, radius in ((~hidden, CONTROL, 3), (hidden, WARM, 4)):
             strokes += [Dot(*at(p), radius, colour) for p in states[kind]]
         words = ""
@@ -328,10 +328,17 @@ class CurvePanel(Panel):
             below, above = (
                 states[np.flatnonzero(curve.values == v)[0]] for v in reading.between[told]
             )
-            middle_way = at((below + above) / 2)
+            x, y = at((below + above) / 2)
+            strokes.append(
+                Polyline([at(below), at(above)], "var(--sae-nb-quiet)", 1.5, dashed=True)
+            )
             strokes += [
-                Polyline([at(below), at(above)], "var(--sae-nb-quiet)", 1.5, dashed=True),
-                Label(middle_way[0], middle_way[1] + 5, "✕", colour="var(--sae-nb-ink)"),
+                Polyline(
+                    [(x - CROSS, y - way * CROSS), (x + CROSS, y + way * CROSS)],
+                    "var(--sae-nb-ink)",
+                    2,
+                )
+                for way in (-1, 1)
             ]
             low, high, here, wrong = (
                 self._place(v)

@@ -18,8 +18,9 @@ const DEEPEST = 400;
 // fills its canvas: only neighbourhoods count in a layout.
 const STRETCH = 1.6;
 const TOLD_AFTER = 150;
-// How strong the points are that do not belong to what is lit: a group of the key, or a selection.
-const FAINT = 0.15;
+// Points that do not belong to what is lit, a group of the key or a selection, are of one grey, this strong
+// on dark (3 : 1 to the ground) and on light.
+const UNLIT = [128, 128, 128], ON_DARK = 0.8, ON_LIGHT = 0.45;
 // Of more than so many chosen points none has a ring: they are lit, and the others faint.
 const MOST_RINGED = 20;
 const calm = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -331,8 +332,8 @@ function render({ model, el }) {
       const left = Math.round(x - mask.side / 2);
       const top = Math.round(y - mask.side / 2);
       if (left > w || top > h || left < -mask.side || top < -mask.side) return;
-      const strength = faint[i] ? FAINT : 1;
-      stamp(image.data, words, w, h, mask, left, top, colours[style], wholes[style], strength, crowded, most);
+      const [rgb, strength] = faint[i] ? [UNLIT, dark ? ON_DARK : ON_LIGHT] : [colours[style], 1];
+      stamp(image.data, words, w, h, mask, left, top, rgb, wholes[style], strength, crowded, most);
     };
     const finish = (share) => {
       const ink = dark ? 255 : 0;
