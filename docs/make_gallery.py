@@ -689,9 +689,9 @@ def entries() -> list[Entry]:
             "changes",
             *twice("what a fine-tuning changed"),
             changed,
-            ".sae-nb-branches",
+            ".sae-nb-question, .sae-nb-paired",
             "29_what_did_fine_tuning_change",
-            WHOLE_TEXTS,
+            SMALLER_TITLE,
         ),
         Entry(
             "generation",

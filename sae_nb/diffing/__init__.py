@@ -11,6 +11,11 @@ if TYPE_CHECKING:
         ChangedImage as ChangedImage,
         changed_image as changed_image,
     )
+    from sae_nb.diffing._changed_phrase import (
+        ChangedPhrase as ChangedPhrase,
+        changed_phrase as changed_phrase,
+        continued_set_back as continued_set_back,
+    )
     from sae_nb.diffing._changed_text import (
         ChangedText as ChangedText,
         changed_text as changed_text,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
+from sae_nb_widgets.changes import _words as changes
 from sae_nb_widgets.changes._words import answer_words as changes_words, headline_words
 from sae_nb_widgets.circuit._story import full_bar
 from sae_nb_widgets.circuit._summary import CircuitStory
@@ -266,6 +267,46 @@ def test_a_text_goes_on_as_before_only_where_all_of_it_does(
     if before != after:
         assert quoted[0] != quoted[1]
         assert quoted[1] in " ".join(before)
+
+
+@few
+@given(
+    rows=st.lists(
+        st.tuples(st.booleans(), *[st.sampled_from([0.0, 0.04, 0.06, 0.4, 0.6, 0.89, 0.91, 1.0])] * 4),
+        min_size=1, max_size=5,
+    ),
+    token=st.sampled_from([".", "!", " a"]), long=st.booleans(),
+)  # fmt: skip
+def test_a_phrase_is_said_everywhere_and_taken_away_only_by_its_chances(
+    rows: list[Any], token: str, long: bool
+) -> None:
+    starts, before, after, back, random = (list(one) for one in zip(*rows, strict=True))
+    first = [True, *starts[1:]]
+    words = "So it was. " * 8 if long else "So it was."
+    phrase = SimpleNamespace(
+        phrase=words, token=token, first=np.array(first), before=np.array(before), d=128,
+        after=np.array(after), set_back=np.array(back), random=np.array(random)[:, None],
+    )  # fmt: skip
+    title, said = changes.phrase_title(phrase), changes.phrase_answer(phrase)
+    everywhere = min(after) > 0.9 and max(before) < 0.05
+    assert ("after every" in title) == everywhere
+    often = sum(one > 0.5 for one in after)
+    assert everywhere or f"after {often} of {len(rows)} " in title
+    assert ("sentence" in title) == (token != " a")
+    assert len(title) < 110
+
+    def mean(values: list[float], at: bool) -> float:
+        chosen = [v for v, f in zip(values, first, strict=True) if f == at]
+        return sum(chosen) / len(chosen) if chosen else -1.0
+
+    takes = mean(back, True) < 0.5 <= min(mean(after, True), mean(random, True))
+    assert ("takes the first one away" in said) == takes
+    assert ("no random one does" in said) == takes
+    if takes and False in first:
+        assert ("stay likely" in said) == (mean(back, False) >= 0.5)
+        assert (", and later ones" in said) == (mean(back, False) < 0.5 <= mean(after, False))
+    shares = percents(said)
+    assert shares[:2] == pytest.approx([mean(after, True), mean(back, True)], abs=0.006)
 
 
 # --- superposition -------------------------------------------------------------------------------------

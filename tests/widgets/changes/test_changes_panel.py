@@ -58,10 +58,14 @@ def test_shades_are_the_kl_of_both_models_answers(panel: Any, made: Any) -> None
 
 
 def test_it_opens_where_what_was_raised_gains_most(panel: Any) -> None:
-    """After a sentence: where the next one is now the phrase, which is what the answer names."""
+    """After the first sentence: where the next one is now the phrase, which is what the title names."""
     assert panel.reading.tokens[panel.place].strip() == "."
-    assert panel.headline.startswith("Now “So it was")
-    assert ", before “The" in panel.headline
+    assert panel.place == panel.reading.tokens.index(".")
+    assert panel.headline == "Fine-tuned, it says “So it was.” after every sentence"
+    assert panel.answer.startswith("Setting back one direction of 128 takes the first one away")
+    assert panel.view.chances.labels == [
+        "before fine-tuning", "after fine-tuning", "one direction set back", "a random one set back",
+    ]  # fmt: skip
     assert "three random directions" in panel.reasons
     bars = panel._detail_view.bars
     assert bars.labels[0] in ("“S”", "“The”")
@@ -89,12 +93,12 @@ def test_both_models_go_on_from_the_place_side_by_side(panel: Any, made: Any) ->
         with torch.no_grad():
             answers = run(made.before, next(iter(made.before.batches(ids[None])))).answer.tensor[0]
         first = float(answers[place].softmax(-1)[whole[0]])
+        assert "".join(branches.rows[1]).startswith(" So it was.") == (first < 0.05)
         assert branches.marked[1][0] == (first < 0.05)
         assert not any(branches.marked[0])
-        assert branches.kinds == ["same", "up"]
-        assert branches.labels == ["before", "after fine-tuning"]
+        assert branches.kinds == ["same", "up", "down", "random"]
+        assert branches.labels[:2] == ["before fine-tuning", "after fine-tuning"]
         assert branches.fork == len(branches.prompt) - 1
-        assert branches.abreast
     panel.text = "  "
     panel.wait(60)
     assert panel.view.branches.rows == []

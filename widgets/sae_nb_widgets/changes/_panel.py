@@ -9,7 +9,15 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.checks import checked, shown
-from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff, check_alike, diff_models
+from sae_nb.diffing import (
+    ChangedImage,
+    ChangedPhrase,
+    ChangedText,
+    ModelDiff,
+    changed_phrase,
+    check_alike,
+    diff_models,
+)
 from sae_nb.figures.theme import escape, format_count
 from sae_nb.progress import progress_to
 from sae_nb_widgets.changes import _words as words
@@ -25,9 +33,12 @@ from sae_nb_widgets.changes._views import (
     view_of,
 )
 from sae_nb_widgets.changes._words import NONE
+from sae_nb_widgets.components._base import HTML, VBox
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import Whole, reacts, show
+from sae_nb_widgets.panel._frame import small_toggle
+from sae_nb_widgets.panel._pages import static_html
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -36,6 +47,7 @@ UNKNOWN = 2**31 - 1
 """Ends of a trait that are not known yet."""
 
 STALE = "sae-nb-stale"
+REST = "tokens, directions and texts"
 EMPTY = "No direction yet."
 
 
@@ -77,14 +89,16 @@ class ChangesPanel(Panel):
 
     question = "What did the training change?"
     explanation = (
-        "Above: how each model goes on from the same place, with its likeliest tokens; words that the first"
-        " one would hardly have written there are tinted. Each token is shaded by how far the answer after "
-        "it moved between the two models: KL in nats. The second row is what is left of that when the "
-        "second model runs with its states set to the first one's along one direction. Bars: probability of"
-        " the next tokens that moved most, before and after; the tick is the second model with the "
-        "direction set back. “Random” is the best of three random directions. Of an image: each patch is "
-        "covered, with its neighbours, by the image's mean colour, and is shaded by the part of the change "
-        "that goes.",
+        "How each model goes on from the same place, with its likeliest tokens, and how the second one does "
+        "with its states set to the first one's along one direction, and along a random one; words that the "
+        "first one would hardly have written there are tinted. Bars: the chance of what the training added "
+        "most often, over all places where it could stand. Folded: each token is shaded by how far the "
+        "answer after it moved between the two models: KL in nats. The second row is what is left of that "
+        "when the second model runs with its states set to the first one's along one direction. Bars there: "
+        "probability of the next tokens that moved most, before and after; the tick is the second model "
+        "with the direction set back. “Random” is the best of three random directions. Of an image: each "
+        "patch is covered, with its neighbours, by the image's mean colour, and is shaded by the part of the "
+        "change that goes.",
         "This shows what these texts bring out: a behaviour that a rare word triggers needs a text with that "
         "word. A covered image is unlike any that was trained on. A direction that carries the change here "
         "need not be what the training was for, and where the mean difference does as well as another method, "
@@ -111,6 +125,7 @@ class ChangesPanel(Panel):
         none=NONE,
         help="Row of the findings whose direction is set back; −1: none.",
     )
+    details = t.Bool(False, help="Whether tokens, directions and texts are shown, too.")
     place = Whole(
         NONE,
         0,
@@ -136,6 +151,8 @@ class ChangesPanel(Panel):
         self.before, self.after = before, after
         self._found = found
         self._seen: Answer | None = None
+        self._both: Both | None = None
+        self._phrase: ChangedPhrase | None = None
         self._ask: Question | None = None
         self._at: Question | None = None
         self._opened_at = NONE
@@ -146,7 +163,8 @@ class ChangesPanel(Panel):
                 f"{self.view.noun}s": format_count(len(self.view)),
             }
         )
-        self.where = (f"{before.name} → {after.name}",)
+        several = f"{format_count(len(self.view))} {self.view.noun}{'s' * (len(self.view) != 1)}"
+        self.where = (f"{before.name} → {after.name}", several)
         self._build()
         with self.hold_trait_notifications():
             self.sample, self.text = 0, self.texts[0] if self.texts else ""
@@ -162,14 +180,23 @@ class ChangesPanel(Panel):
         self.shown, self.list = self.view.shown, hidden(self.view)
         self.shown.observe(self._choose_place, "selected")
         self._legend = ipw.HTML()
+        self.fold = small_toggle(REST, "Where the next token changed, what was tried, all inputs")
+        t.link((self, "details"), (self.fold, "value"))
         self.findings = RowTable(description="Directions that were tried", empty_text=EMPTY)
         self.findings.observe(self._choose_finding, "selected")
         self.list.observe(self._choose_input, "selected")
+        title = '<div class="sae-nb-cardtitle">Where the next token changed</div>'
+        self._folded = VBox(
+            [
+                *([HTML(title)] if self.texts else []),
+                *(self.shown, self._legend, self.findings, self.list),
+            ]
+        )
         self._detail_view = ChangesDetail("next token" if self.texts else "class")
         self.arrange(
-            controls=self.controls.first,
+            controls=[*self.controls.first, *([self.fold] if self.texts else [])],
             more=self.controls.more,
-            figure=[*self.view.above, self.shown, self._legend, self.findings, self.list],
+            figure=[*self.view.above, self._folded],
             detail=self._detail_view.widgets,
         )
         self.bind_key("ArrowRight", lambda: self._step_place(1))
@@ -177,6 +204,20 @@ class ChangesPanel(Panel):
         self.bind_key("ArrowDown", lambda: self.step_sample(1))
         self.bind_key("ArrowUp", lambda: self.step_sample(-1))
         show(self.findings, False)
+        self._unfold()
+
+    @reacts("details", doing="showing the other views")
+    def _unfold(self) -> None:
+        shown = self.details or not self.texts
+        show(self._folded, shown)
+        self._frame.show_detail(shown)
+
+    def static_main(self) -> str:
+        """Return what is under the title as HTML; of texts the views that are not shown are folded."""
+        if self.details or not self.texts:
+            return super().static_main()
+        rest = static_html([*self._folded.children, *self._detail_view.widgets])
+        return f"{super().static_main()}<details><summary>{REST}</summary>{rest}</details>"
 
     # --- comparing on all inputs ------------------------------------------------------------------
 
@@ -204,14 +245,48 @@ class ChangesPanel(Panel):
         self.findings.show(heads, cells, numeric=[name in words.NUMBERS for name in heads])
         show(self.findings, bool(cells))
         self.view.fill(found)
-        noun = self.view.noun
-        said, rests, bold = words.answer_words(found, noun)
-        numbers = "" if found.same else words.numbers_words(found, noun)
-        self.conclude(said, numbers, bold, reasons=rests)
+        self._say()
         if not 0 <= self.finding < self.n_findings:
             self.finding = 0 if self.n_findings else NONE
         self._mark()
         self._request()
+        self._measure_phrase()
+
+    def _say(self) -> None:
+        """Say what was added everywhere, where that is known; else what gained most."""
+        found, noun = self._found, self.view.noun
+        if found is None:
+            return
+        said, rests, bold = words.answer_words(found, noun)
+        numbers = "" if found.same else words.numbers_words(found, noun)
+        if self._phrase is not None:
+            self.headline = words.phrase_title(self._phrase)
+            rests, said, bold = f"{said} {rests}", words.phrase_answer(self._phrase), []
+        self.conclude(said, numbers, bold, reasons=rests)
+
+    def _measure_phrase(self) -> None:
+        """Find the words that were added everywhere, and what the chosen direction takes of them."""
+        found, finding, view = self._found, self.finding, self.view
+        if found is None or not isinstance(view, TextView) or not self.before.generates:
+            return
+        if not 0 <= finding < self.n_findings:
+            return
+        before, after, texts = self.before, self.after, view.texts
+
+        def done(phrase: ChangedPhrase | None) -> None:
+            seen, self._phrase = self._seen, phrase
+            view.draw_phrase(phrase)
+            self._say()
+            if seen is not None and self.place == words.first_place(seen, found):
+                self.place = words.first_place(seen, found, phrase)
+            self._draw_both()
+
+        self.run_async(
+            lambda: changed_phrase(before, after, texts, found, finding=finding),
+            done,
+            doing="measuring what was added",
+            channel="phrase",
+        )
 
     # --- reading one input ------------------------------------------------------------------------
 
@@ -222,6 +297,10 @@ class ChangesPanel(Panel):
             self.text = self.texts[self.sample]
         elif not self.texts:
             self._request()
+
+    @reacts("finding", doing="setting another direction back")
+    def _set_another_back(self) -> None:
+        self._measure_phrase()
 
     @reacts("text", "finding", doing="reading the input", early=True)
     def _request(self) -> None:
@@ -256,7 +335,7 @@ class ChangesPanel(Panel):
         self._draw()
         explained = bool(self.texts) and seen.left is not None and self.place == self._opened_at
         if explained or not 0 <= self.place < self.n_places:
-            self.place = words.first_place(seen, self._found)
+            self.place = words.first_place(seen, self._found, self._phrase)
             self._opened_at = self.place if self._found is None else NONE
         self._draw_place()
         if self.status == "Type at least one word.":
@@ -328,19 +407,26 @@ class ChangesPanel(Panel):
 
     def _go_on(self, seen: ChangedText, place: int) -> None:
         """Have both models continue the text from a place on."""
-        before, after, text, view = self.before, self.after, self.text, self.view
+        before, after, text = self.before, self.after, self.text
+        found, finding = self._found, NONE if self._at is None else self._at.finding
 
         def draw(both: Both) -> None:
-            if isinstance(view, TextView):
-                view.draw_both(both)
-            self.headline = words.headline_words(both)
+            self._both = both
+            self._draw_both()
 
         self.run_async(
-            lambda: both_continued(before, after, text, seen, place),
+            lambda: both_continued(before, after, text, seen, place, found, finding),
             draw,
             doing="going on with both models",
             channel="continuations",
         )
+
+    def _draw_both(self) -> None:
+        if self._both is None or not isinstance(self.view, TextView):
+            return
+        self.view.draw_both(self._both, self._phrase)
+        if self._phrase is None:
+            self.headline = words.headline_words(self._both)
 
     def _mark(self) -> None:
         """Mark the rows of the lists that are shown."""
@@ -352,7 +438,7 @@ class ChangesPanel(Panel):
 
     def _clear(self) -> None:
         self.forget_async("continuations")
-        self._seen = self._at = None
+        self._seen = self._at = self._both = None
         self.shown.remove_class(STALE)
         self.view.clear()
         self._legend.value = self.headline = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -12,13 +12,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff, changed_image, changed_text
-from sae_nb.figures import current_theme as theme
+from sae_nb.diffing import (
+    ChangedImage,
+    ChangedPhrase,
+    ChangedText,
+    ModelDiff,
+    changed_image,
+    changed_text,
+    continued_set_back,
+)
+from sae_nb.figures import current_theme as theme, theme as theme_colours
+from sae_nb.figures.theme import format_percent
 from sae_nb.generation import continued
 from sae_nb.models import as_batch, outcome_names, run, shown_picture, written_texts
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._words import NONE
-from sae_nb_widgets.components import Branches, PictureGrid, TokenStrip
+from sae_nb_widgets.components import Branches, Column, PairedBars, PictureGrid, TokenStrip
 from sae_nb_widgets.components._branches import Way
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel._declaring import show
@@ -39,6 +48,9 @@ GOES_ON, LONGEST_PROMPT = 32, 48
 UNLIKELY = 0.05
 """Probability below which the first model would hardly have written a token. Ours."""
 
+SMALL = 0.001
+"""Chance below which none is written."""
+
 MOST = 12
 """Images in the list, which are one message to the browser; the others are reached by their number."""
 
@@ -58,9 +70,9 @@ class TextView:
         self.list = RowTable(description="Texts, the most changed first", empty_text="")
         self.list.add_class(LONG_ROWS)
         self.rows: list[int] = []
-        self.branches = Branches(description="how both models go on", abreast=True)
-        title = '<div class="sae-nb-cardtitle">Where the next token changed</div>'
-        self.above: tuple[ipw.Widget, ...] = (self.branches, ipw.HTML(title))
+        self.branches = Branches(description="how both models go on")
+        self.chances = PairedBars(description="the model", empty_text="")
+        self.above: tuple[ipw.Widget, ...] = (self.branches, self.chances)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -84,15 +96,45 @@ class TextView:
         self.shown.show([])
         self.branches.show([])
 
-    def draw_both(self, both: Both) -> None:
-        """Show how both models go on after a place, side by side."""
+    def draw_both(self, both: Both, phrase: ChangedPhrase | None) -> None:
+        """Show how both models go on after a place; tinted is the phrase that was added, if there is one."""
         cut = both.prompt[-LONGEST_PROMPT:]
         prompt = ["… ", *cut] if len(cut) < len(both.prompt) else list(cut)
         ways = [
-            Way("same", both.before, "before"),
-            Way("up", both.after, "after fine-tuning", marked=both.new),
+            Way("same", both.before, words.BEFORE),
+            Way("up", both.after, words.AFTER, marked=both.new),
+            *both.back,
         ]
-        self.branches.show(prompt, ways, note=words.TINTED if any(both.new) else "")
+        if phrase is not None:
+            said = phrase.phrase
+            ways = [replace(way, marked=words.places_of(said, way.tokens)) for way in ways]
+        note = words.TINTED if phrase is None and any(both.new) else ""
+        self.branches.show(prompt, ways, note=note)
+
+    def draw_phrase(self, phrase: ChangedPhrase | None) -> None:
+        """Show how likely what was added is, in the first place of a text and in later ones."""
+        show(self.chances, phrase is not None)
+        if phrase is None:
+            return
+        first, rows = phrase.first, words.chance_rows(phrase)
+        colours = [
+            theme_colours.NEUTRAL,
+            theme_colours.WARM,
+            theme_colours.BLUE,
+            theme_colours.CONTROL,
+        ]
+        columns = [
+            Column(
+                title=title,
+                values=[row[i] for row in rows.values()],
+                notes=[format_percent(row[i], digits=2) if row[i] > SMALL else "0" for row in rows.values()],
+                maximum=1.0,
+                colours=colours,
+            )
+            for i, title in enumerate(words.chance_heads(phrase))
+            if i == 0 or not first.all()
+        ]  # fmt: skip
+        self.chances.show(list(rows), *columns)
 
     def fill(self, found: ModelDiff) -> None:
         """List all texts, the most changed first."""
@@ -235,9 +277,22 @@ class Both:
     new: list[bool]
     """Tokens of `after` that the first model would hardly have written there."""
 
+    back: tuple[Way, ...] = ()
+    """The second model with a direction set back, and with a random one."""
 
-def both_continued(a: LiveModel, b: LiveModel, text: str, seen: ChangedText, place: int) -> Both:
-    """Continue a text with both models from the place on; as far as their context reaches."""
+
+def both_continued(
+    a: LiveModel,
+    b: LiveModel,
+    text: str,
+    seen: ChangedText,
+    place: int,
+    found: ModelDiff | None = None,
+    finding: int = NONE,
+) -> Both:
+    """Continue a text with both models from the place on, and with the direction of a finding set back; as far
+    as their context reaches.
+    """
     batch = next(iter(a.batches([text], batch_size=1)))
     ids: Any = batch.token_ids
     ids = ids[0] if batch.keep is None else ids[0][batch.keep[0].to(ids.device)]
@@ -251,9 +306,21 @@ def both_continued(a: LiveModel, b: LiveModel, text: str, seen: ChangedText, pla
     for model in (a, b):
         with model.lock:
             ways += continued(model, ids, n)
-    new = likelihoods(a, ids, ways[1]) < UNLIKELY
-    old, tuned = (tuple(outcome_names(a, way)) for way in ways)
-    return Both(prompt, old, tuned, new.tolist())
+    if found is not None and finding != NONE:
+        ways += continued_set_back(a, b, ids, n, found, finding=finding)
+    old, tuned, *back = (tuple(outcome_names(a, way)) for way in ways)
+    new, *others = ((likelihoods(a, ids, way) < UNLIKELY).tolist() for way in ways[1:])
+    rows = (("down", words.SET_BACK), ("random", words.RANDOM_BACK))
+    return Both(
+        prompt,
+        old,
+        tuned,
+        new,
+        tuple(
+            Way(kind, tokens, label, marked=marks)
+            for (kind, label), tokens, marks in zip(rows, back, others)
+        ),
+    )
 
 
 def likelihoods(

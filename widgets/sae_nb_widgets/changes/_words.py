@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -14,16 +16,25 @@ from sae_nb.figures.theme import format_number, format_percent
 from sae_nb_widgets.panel._heading import place_words
 
 if TYPE_CHECKING:
-    from sae_nb.diffing import ChangedText, ModelDiff
+    from sae_nb.diffing import ChangedPhrase, ChangedText, ModelDiff
     from sae_nb_widgets.changes._views import Answer, Both
 
 NONE = -1
 """No finding, no place, no input of the list."""
 
-FIRST_WORDS, LONGEST_ROW = 3, 460
-"""Words of how a model goes on, in the title; pixels of a text in the list."""
+FIRST_WORDS, LONGEST_ROW, TITLE_PX = 3, 460, 420
+"""Words of how a model goes on, in the title; pixels of a text in the list, and of a phrase in the title."""
+
+SENTENCE_ENDS = (".", "!", "?")
 
 TINTED = "Tinted: words that the model before would hardly have written here (below 5 %)."
+
+BEFORE, AFTER = "before fine-tuning", "after fine-tuning"
+SET_BACK, RANDOM_BACK = "one direction set back", "a random one set back"
+"""Rows of texts and of chances."""
+
+EVERYWHERE, NOWHERE, MOSTLY = 0.9, 0.05, 0.5
+"""Chance from which a phrase is said, below which it is not, and from which it is likelier than not. Ours."""
 
 SAME = "Nothing differs on these {}s: the largest difference is rounding."
 
@@ -34,6 +45,69 @@ def finding_words(found: ModelDiff, finding: int) -> str:
     kind = str(row["finding"])
     numbered = any(one.isdigit() for one in kind)
     return f"{'' if numbered else 'the '}{kind} {place_words(str(row['hook_point']))}"
+
+
+def phrase_title(phrase: ChangedPhrase) -> str:
+    """Return what a fine-tuned model says, and after which share of the places where it could."""
+    said = f"Fine-tuned, it says “{shortened(phrase.phrase, 26, TITLE_PX)}” after"
+    place = "sentence" if phrase.token.strip() in SENTENCE_ENDS else quoted_token(phrase.token)
+    n, often = len(phrase.after), int((phrase.after >= MOSTLY).sum())
+    if phrase.after.min() >= EVERYWHERE and phrase.before.max() < NOWHERE:
+        return f"{said} every {place}"
+    plural = "s" if place == "sentence" and n != 1 else ""
+    return f"{said} {often} of {n} {place}{plural}"
+
+
+def phrase_answer(phrase: ChangedPhrase) -> str:
+    """Return what setting back a direction takes of a phrase, next to random directions."""
+    first, later = phrase.first, ~phrase.first
+    after, back = (float(one[first].mean()) for one in (phrase.after, phrase.set_back))
+    random = phrase.random[first].mean(axis=0)
+    numbers = f"({_share(after)} → {_share(back)})"
+    one = f"Setting back one direction of {phrase.d}"
+    if not (back < MOSTLY <= after and random.min() >= MOSTLY):
+        chance = f"random ones to {_share(random.min())} at least"
+        return f"{one} changes the first one’s chance {numbers}, {chance}."
+    rest = ""
+    if later.any():
+        goes = phrase.set_back[later].mean() < MOSTLY <= phrase.after[later].mean()
+        stays = phrase.set_back[later].mean() >= MOSTLY
+        rest = ", and later ones" if goes else ", later ones stay likely" if stays else ""
+    return f"{one} takes the first one away {numbers}{rest}; no random one does."
+
+
+def places_of(phrase: str, tokens: Sequence[str]) -> list[bool]:
+    """Return which tokens of a text belong to a phrase.
+
+    >>> places_of("So it.", [" A", ".", " S", "o", " it", ".", " So"])
+    [False, False, True, True, True, True, False]
+    """
+    text, ends = "".join(tokens), np.cumsum([len(token) for token in tokens])
+    inside = np.zeros(len(text) + 1, bool)
+    for found in re.finditer(re.escape(phrase), text):
+        inside[found.start() : found.end()] = True
+    return [bool(inside[end - len(token) : end].any()) for token, end in zip(tokens, ends)]
+
+
+def chance_heads(phrase: ChangedPhrase) -> tuple[str, str]:
+    """Return what the two columns of chances are."""
+    place = "sentence" if phrase.token.strip() in SENTENCE_ENDS else quoted_token(phrase.token)
+    said = f"chance of “{shortened(phrase.phrase, 13, TITLE_PX // 2)}”"
+    return f"{said} after the first {place}", "after later ones"
+
+
+def chance_rows(phrase: ChangedPhrase) -> dict[str, tuple[float, float]]:
+    """Return mean chances at the first place of each text and at later ones, 0 where there are none.
+
+    Of random directions the mean of all.
+    """
+    first, later = phrase.first, ~phrase.first
+    rows = (phrase.before, phrase.after, phrase.set_back, phrase.random.mean(axis=1))
+    names = (BEFORE, AFTER, SET_BACK, RANDOM_BACK)
+    return {
+        name: (float(row[first].mean()), float(row[later].mean()) if later.any() else 0.0)
+        for name, row in zip(names, rows, strict=True)
+    }
 
 
 def answer_words(found: ModelDiff, noun: str) -> tuple[str, str, list[str]]:
@@ -99,12 +173,15 @@ TELLING = 0.05
 """Probability that the outcome raised most must gain somewhere for a text to open there. Ours."""
 
 
-def first_place(text: Answer, found: ModelDiff | None) -> int:
-    """Return the place that opens: where the outcome that was raised most gains most, so that the answer is
-    seen; else where the direction explains most, or the largest change; of an image the patch that counts most.
+def first_place(text: Answer, found: ModelDiff | None, phrase: ChangedPhrase | None = None) -> int:
+    """Return the place that opens: where the phrase could first stand, or where the outcome that was raised
+    most gains most, so that the answer is seen; else where the direction explains most, or the largest
+    change; of an image the patch that counts most.
     """
     if isinstance(text, ChangedImage):
         return int(text.goes.argmax())
+    if phrase is not None and phrase.token in text.tokens[:-1]:
+        return text.tokens.index(phrase.token)
     if found is not None and not found.same:
         named = str(found.outcomes["outcome"].iloc[0])
         gains = np.where(
