@@ -144,13 +144,15 @@ WORDS_BY_BLOCK = (
 )
 """Of a map of words and blocks the title and the colours."""
 
-LAST_WORDS = (
-    ".sae-nb-question { font-size: 20px !important; margin-bottom: 8px; }"
-    ".sae-nb-layers :is(th, td):nth-child(n + 2):not(:nth-last-child(2)) { display: none; }"
-    ".sae-nb-layers :is(th, td) { font-size: 16px !important; writing-mode: horizontal-tb !important; }"
-    ".sae-nb-layers td { max-width: none !important; padding: 5px 12px !important; }"
+LAST_WORD = (
+    ".sae-nb-question { font-size: 18px !important; margin-bottom: 4px; }"
+    ".sae-nb-ranks > :not(.sae-nb-rankplot, .sae-nb-rankblocks) { display: none !important; }"
+    ".sae-nb-ranks { grid-template-columns: minmax(0, 1fr) !important; gap: 4px !important; }"
+    ".sae-nb-rankplot { height: 140px !important; } .sae-nb-rankblocks span { color: transparent; }"
+    ".sae-nb-rankplot, .sae-nb-rankblocks { margin-left: 62px !important; margin-right: 8px !important; }"
+    ".sae-nb-rank { transform: scale(0.65); }"
 )
-"""Of a lens over a text what stands after its last word."""
+"""Of a lens over a text the place of its last word after each block."""
 
 SMALLER_TITLE = (
     ".sae-nb-question { font-size: 18px !important; margin-bottom: 4px; }"
@@ -681,9 +683,9 @@ def entries() -> list[Entry]:
             "layers",
             *twice("an answer, block by block"),
             layers_of_text,
-            ".sae-nb-question, .sae-nb-component:first-of-type .sae-nb-layers",
+            ".sae-nb-question, .sae-nb-ranks",
             "06_the_lens",
-            LAST_WORDS,
+            LAST_WORD,
         ),
         Entry(
             "changes",

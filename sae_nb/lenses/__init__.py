@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sae_nb.lenses._head import Head as Head, head_of as head_of
     from sae_nb.lenses._lens import Lens as Lens
     from sae_nb.lenses._measuring import measured_effects as measured_effects
+    from sae_nb.lenses._ranks import AnswerRanks as AnswerRanks, answer_ranks as answer_ranks
     from sae_nb.lenses._reading import LensReading as LensReading
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

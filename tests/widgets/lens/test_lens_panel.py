@@ -63,6 +63,7 @@ def test_a_cell_lists_ten_outputs_by_both_lenses(gpt: Any) -> None:
 def test_a_typed_text_is_read_and_a_second_is_next_to_it(gpt: Any) -> None:
     """The answer names block and token, of the text that was clicked; an empty field says what to do."""
     panel = opened(gpt, TEXT)
+    panel.shown = "lens"
     panel.second_text = "The dog ran to the"
     panel.text = "Tom and Anna went to the"
     panel.wait(60)
@@ -134,6 +135,7 @@ def test_of_many_blocks_some_are_shown_and_the_chosen_one_always(gpt: Any) -> No
     lens = sn.fit_lens(deep, [TEXT], "logit", progress=False)
     panel = sw.LensPanel(deep, lens, TEXT)
     panel.wait(60)
+    panel.shown = "lens"
     shown = [28, 27, 26, 25, 24, 22, 20, 18, 16, 14, 12, 8, 4, 0]
     assert panel.grids[0].rows == ["29", *map(str, shown)]
     assert (
@@ -158,11 +160,12 @@ def test_of_a_lens_of_few_blocks_the_others_are_read_without_one(gpt: Any) -> No
     panel.wait(60)
     assert not panel.problem, panel.status
     plain = sn.fit_lens(gpt, [TEXT], "logit", progress=False).read(TEXT)
-    assert panel.shown == "both"
+    assert panel.shown == "ranks"
     assert panel.grids[0].rows == ["3", "0"]
     assert panel.grids[1].rows == ["3", "2", "1", "0"]
     assert np.array_equal(np.array(panel.grids[1].agrees[1:]), plain.agrees[::-1])
 
+    panel.shown = "both"
     assert f"at block 0: {100 * panel.reading.agreement[0]:.3g}" in panel.numbers
     logit = f"(logit lens {100 * plain.agreement[0]:.3g}"
     assert logit in panel.numbers  # of the same block, not of the last that it reads
@@ -170,4 +173,26 @@ def test_of_a_lens_of_few_blocks_the_others_are_read_without_one(gpt: Any) -> No
     assert (panel.layer, panel._detail_view.own.labels) == (2, [])
     assert "not fitted" in panel._detail_view.own.empty_text
     assert len(panel._detail_view.plain.labels) == 10
+    panel.close()
+
+
+def test_a_panel_opens_on_the_place_of_its_answer(gpt: Any, tmp_path: Path) -> None:
+    """Of the last word; the whole text is folded below; another place is measured anew."""
+    from sae_nb.lenses import answer_ranks
+
+    panel = opened(gpt, TEXT)
+    panel.wait(60)
+    found = answer_ranks(gpt, TEXT)
+    assert panel.shown == "ranks"
+    assert f"“{found.answer.strip()}”" in panel.headline
+    assert [f"place {one:,};" in panel._strip.value for one in found.rank] == [True] * 4
+    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Whole text" in page
+    assert "sae-nb-rankplot" in page
+    panel.place = 2
+    panel.wait(60)
+    other = answer_ranks(gpt, TEXT, 2)
+    assert f"“{other.answer.strip()}”" in panel.headline
+    panel.shown = "lens"
+    assert panel.headline.endswith(f"→ {other.answer.strip()}")
     panel.close()

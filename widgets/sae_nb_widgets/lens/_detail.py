@@ -109,7 +109,7 @@ def _fill(chips: Chips, reading: LensReading, layer: int, row: int) -> None:
 # --- Its controls ---------------------------------------------------------------------------------
 
 
-SHOWN = {"lens": "lens", "logit": "logit", "both": "both"}
+SHOWN = {"ranks": "last word", "lens": "lens", "logit": "logit", "both": "both"}
 NAMES = {"jacobian": "Jacobian lens", "tuned": "tuned lens", "logit": "logit lens"}
 BLOCKS = {"some": "some", "all": "all"}
 
@@ -121,12 +121,17 @@ class LensControls:
         kind = NAMES[panel.lens.kind].removesuffix(" lens")
         words = SHOWN | {"lens": "Jacobian" if kind == "Jacobian" else kind}
         tips = {
+            "ranks": "The place of the answer after each block, and in nineteen other texts",
             "lens": f"Cells by the {NAMES[panel.lens.kind]}",
             "logit": "Cells by the logit lens: states read as they are",
             "both": "One under the other",
         }
+        if not panel.has_ranks:
+            del words["ranks"], tips["ranks"]
+        if panel.lens.kind == "logit":
+            words = {name: text for name, text in words.items() if name not in ("logit", "both")}
         self.shown = control(panel, "shown", "", tips, kind=ipw.ToggleButtons, options=words)
-        show(self.shown, panel.lens.kind != "logit")
+        show(self.shown, len(words) > 1)
         self.more = [
             control(panel, "blocks", "blocks", "Some blocks, or all", "10em", options=BLOCKS),
             control(panel, "layer", "block", "Block whose outputs are listed", "9em"),

@@ -15,13 +15,14 @@ from jaxtyping import UInt8
 from sae_nb.checks import checked
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import format_count, format_number, format_percent
-from sae_nb.lenses import Lens, LensReading
+from sae_nb.lenses import AnswerRanks, Lens, LensReading, answer_ranks
 from sae_nb.models import shown_picture, written_texts
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.components._layer_grid import LayerGrid
 from sae_nb_widgets.lens._atoms import Firing, firing, point_read, saes_by_layer
 from sae_nb_widgets.lens._detail import BLOCKS, NAMES, SHOWN, LensControls, LensDetail
+from sae_nb_widgets.lens._ranks import claim, ranks_html
 from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Whole, reacts, show
 from sae_nb_widgets.panel._pages import COLUMNS
@@ -71,8 +72,10 @@ class _Question:
 class LensPanel(HasAtoms):
     """What is the model about to answer?
 
-    A text is read at every block and token: each cell holds the output that a lens has on top there, green
-    where it is the model's own answer, else blue, stronger where it is more probable; the last block is the
+    Of a model that goes on with a text, the place of its next word among all outputs is drawn after each
+    block, beside where the same word stands in nineteen other texts. Behind that the whole text is read at
+    every block and token: each cell holds the output that a lens has on top there, green where it is the
+    model's own answer, else blue, stronger where it is more probable; the last block is the
     answer itself. A click lists outputs by the fitted lens and by the logit lens, and the atoms that fire
     there. A second text is shown next to the first. Of many blocks some are shown at first (`blocks="all"` for
     the others); of a lens of few blocks the logit lens is shown below it, at blocks without a fit too. Of an
@@ -109,7 +112,9 @@ class LensPanel(HasAtoms):
 
     question = "What is the model about to answer?"
     explanation = (
-        "Rows are blocks, the last on top; columns are positions. A cell is the output that the lens reads "
+        "Last word: the place of the model's answer among all outputs, every block read as if it were the last "
+        "(logit lens), and the least and best place of the same word in 19 other texts. Behind it rows are "
+        "blocks, the last on top; columns are positions. A cell is the output that the lens reads "
         "there: green and bold where it is the model's own answer at that position, else blue, stronger where "
         "it is more probable. Last column: distance to that answer (KL, nats), mean over the positions shown. "
         "The logit lens reads states as they are, so it is shown at every block, also where none was fitted.",
@@ -154,6 +159,8 @@ class LensPanel(HasAtoms):
         self._second: _Answer | None = None
         self._known: list[tuple[Any, _Answer]] = []  # what was read last: one of two texts changes
         self._images, self._opens = None, True
+        self._ranks: tuple[tuple[str, int], AnswerRanks] | None = None
+        self.has_ranks = model.modality.is_text and model.causal
         # Layers that are rows, by grid.
         self._drawn: list[list[int]] = [[], [], []]
         self._sparse = self.lens.kind != "logit" and 2 * len(self.lens.layers) < self.n_layers
@@ -166,7 +173,9 @@ class LensPanel(HasAtoms):
         super().__init__(chips=self._facts())
         self.where = (model.name, self._blocks_words(), self._fit_words())
         with self.hold_trait_notifications():
-            if self._sparse and model.modality.is_text:
+            if self.has_ranks and len(texts) < 2 and not self._saes:
+                self.shown = "ranks"
+            elif self._sparse and model.modality.is_text:
                 self.shown = "both"
             self.text = texts[0] if texts else ""
             self.second_text = texts[1] if len(texts) > 1 else ""
@@ -204,7 +213,8 @@ class LensPanel(HasAtoms):
         self.pictures = [PictureGrid(titled=True), PictureGrid(titled=True)]
         for grid in self.grids:
             grid.observe(partial(self._choose_cell, grid), "selected")
-        self._columns_box = VBox([self._columns, *self.pictures])
+        self._strip = HTML()
+        self._columns_box = VBox([self._strip, self._columns, *self.pictures])
         self._detail_view = LensDetail(self.lens, self._saes)
         self.arrange(
             controls=self.controls.first,
@@ -338,7 +348,7 @@ class LensPanel(HasAtoms):
     # --- drawing ----------------------------------------------------------------------------------
 
     def _hide(self) -> None:
-        for one in (*self.grids, *self.pictures):
+        for one in (*self.grids, *self.pictures, self._strip):
             show(one, False)
 
     def _layers(self, reading: LensReading) -> list[int]:
@@ -355,7 +365,9 @@ class LensPanel(HasAtoms):
         if seen is None:
             return
         self._hide()
-        by = [self.shown] if self.shown != "both" else ["lens", "logit"]
+        folded = self.shown == "ranks"
+        both = self.shown == "both" or (folded and self._sparse)
+        by = ["lens", "logit"] if both else ["lens"] if folded else [self.shown]
         text = seen.picture is None or self.model.modality.is_text
         if seen.picture is None or text:
             for i, name in enumerate(by):
@@ -368,6 +380,10 @@ class LensPanel(HasAtoms):
         else:
             for grid, name in zip(self.pictures, by, strict=False):
                 self._paint(grid, self._of(seen, name), seen.picture, self._words(name))
+        for grid in self.grids if folded else ():
+            show(grid, False)
+        show(self._legend, not folded)
+        self._frame.show_detail(not folded)
         self._legend.value = f'<div class="sae-nb-legendline">{LEGEND if text else ""}</div>'
         self._draw_cell()
 
@@ -458,9 +474,51 @@ class LensPanel(HasAtoms):
                 cell = (1 + self._drawn[i].index(layer), place)
             if grid.selected != cell:
                 grid.selected = cell
+        if self.shown == "ranks" and not self.of_second:
+            self._ask_ranks(place)
+            return
+        self.where = (self.model.name, self._blocks_words(), self._fit_words())
         self.headline = _headline(seen.own, place, self.model.modality.is_text)
         said, bold = _answer(seen, place, self.lens.kind)
         self.conclude(said, self._numbers(seen), bold)
+
+    def _ask_ranks(self, place: int) -> None:
+        """Draw the strip of a place; it is measured unless it was the last one."""
+        ask, model = (self.text, place), self.model
+        if self._ranks is not None and self._ranks[0] == ask:
+            self._draw_ranks()
+            return
+
+        def done(found: AnswerRanks) -> None:
+            self._ranks = ask, found
+            if self.shown == "ranks":
+                self._draw_ranks()
+
+        self.run_async(
+            lambda: answer_ranks(model, *ask), done, doing="reading other texts", channel="ranks"
+        )
+
+    def _draw_ranks(self) -> None:
+        seen, known = self._seen, self._ranks
+        if seen is None or known is None:
+            return
+        (_, place), found = known
+        self._strip.value = ranks_html(found, seen.own, place)
+        show(self._strip, True)
+        said = _headline(seen.own, place, True)
+        self.where = (self.model.name, said, format_percent(found.probability, digits=2))
+        self.headline, answer = claim(found)
+        self.conclude(answer)
+
+    def static_main(self) -> str:
+        """Return what is drawn; of a strip the whole text, folded below it."""
+        if self.shown != "ranks":
+            return super().static_main()
+        grids = "".join(grid.static_html() for grid in self.grids if grid.rows)
+        return (
+            f"{super().static_main()}<details><summary>Whole text</summary>{grids}{self._legend.value}"
+            "</details>"
+        )
 
     def _numbers(self, seen: _Answer) -> str:
         last = seen.own.layers[-1]
