@@ -90,6 +90,7 @@ exercise("06.1").check(logit_lens)
 # %%
 lens = sn.load_lens("tiny-gpt")
 panel = sw.LensPanel(gpt, lens, text)
+panel.shown = "lens"
 panel
 
 # %%
