@@ -284,7 +284,7 @@ class PursuitTrace:
         reached = torch.arange(problem.k + 1, device=last.device).minimum(last)
         history = _history(problem, steps, taken)
         now = reached[:, 1:, None].sub(1).clamp_min(0).expand_as(history)
-        coefficients = history.gather(1, now).mul(chosen[:, None, :]).mul(last[:, :, None] > 0)
+        coefficients = history.gather(1, now).mul(chosen[:, None, :])
         return cls(
             atoms=atoms,
             n_steps=steps.steps.clone(),
