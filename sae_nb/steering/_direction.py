@@ -470,7 +470,7 @@ def _chance(x: Rows, y: Truth, method: str, rng: np.random.Generator) -> tuple[R
         a, b = rng.permutation(x[:m]), rng.permutation(x[m:])
         half = m // 2
         x = np.concatenate([a[:half], b[:half], a[half : 2 * half], b[half : 2 * half]])
-        y, m = np.arange(4 * half) < 2 * half, 2 * half
+        m = 2 * half
     elif y.sum() != m or len(y) != 2 * m:
         return x, rng.permutation(y)
     flip = rng.random(m) < 0.5

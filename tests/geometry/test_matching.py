@@ -17,6 +17,31 @@ def dictionary(n_atoms: int, d_in: int, seed: int) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.randn(n_atoms, d_in, generator=generator), dim=1)
 
 
+def test_few_atoms_are_matched_so_that_their_cosines_add_up_to_the_most() -> None:
+    """Lengths do not matter, and a zero row matches nothing; 1 + 0.6 is less than 0.8 + 1."""
+    first = torch.tensor([[0.0, 2.0], [3.0, 4.0], [0.0, 0.0]])
+    second = torch.tensor([[6.0, 8.0], [0.0, -1.0]])
+    rows, columns, cosines = matching.match_atoms(first, second, signed=False)
+    assert sorted(zip(rows, columns, cosines.round(6), strict=True)) == [(1, 0, 1.0), (2, 1, 0.0)]
+    rows, columns, cosines = matching.match_atoms(first, second, signed=True)
+    assert sorted(zip(rows, columns, cosines.round(6), strict=True)) == [(0, 1, 1.0), (1, 0, 1.0)]
+    for saes, given in ((first, "a single tensor"), ([first], "got 1")):
+        with pytest.raises(ValueError, match=f"at least two SAEs or dictionaries.*{given}"):
+            matching.unit_dictionaries(saes)
+    assert len(matching.unit_dictionaries([first, second, first])) == 3
+
+
+def test_of_two_lengths_the_longer_dictionary_waits(monkeypatch) -> None:
+    """Above the size that is matched exactly the shorter one bids, and rows come in order."""
+    monkeypatch.setattr(matching, "HUNGARIAN_UP_TO", 2)
+    first, second = torch.eye(3), torch.eye(3)[[2, 0]]
+    rows, columns, cosines = matching.match_atoms(first, second)
+    assert (rows.tolist(), columns.tolist(), cosines.tolist()) == ([0, 2], [1, 0], [1, 1])
+    rows, columns, cosines = matching.match_atoms(second, first)
+    assert (rows.tolist(), columns.tolist(), cosines.tolist()) == ([0, 1], [2, 0], [1, 1])
+    assert [matching.matched_exactly(torch.eye(n), torch.eye(2)) for n in (2, 3)] == [True, False]
+
+
 @pytest.mark.parametrize("mix", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("signed", [False, True])
 def test_the_auction_is_as_near_the_optimum_as_it_says(mix, signed):

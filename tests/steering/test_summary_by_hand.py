@@ -128,6 +128,8 @@ def test_the_verdict_counts_controls_that_change_as_far() -> None:
     near = summary(after=np.array([0.5, 0.25, 0.371]), controls=np.array([[0.5, 0.25, 0.375]]))
     assert (near.as_far("c"), near.as_far("a")) == (1, 1)  # by half a hundredth
     assert summary(after=np.array([0.5, 0.25, 0.381]), controls=drawn[:1]).as_far("c") == 0
+    just = summary(before=np.zeros(3), after=np.array([0.005, 0, 0]), controls=np.zeros((2, 3)))
+    assert just.as_far("a") == 2
     np.testing.assert_array_equal(found.patch_change(), [[2], [1]])
     np.testing.assert_array_equal(found.patch_change(random=True), [[4], [3]])
     assert summary(face=None).patch_change() is None
