@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import sae_nb as sn
+from sae_nb.temporal import SequenceRows
 from sae_nb.training import TrainConfig
 from sae_nb.training._learner import Learner
 
@@ -75,7 +76,21 @@ def wide_step() -> Iterator[Row]:
         yield Row(name, ours, lambda x=x, weight=weight: x @ weight.T, goal)
 
 
-MEASURED = (four_rows, notebook_step, wide_step)
+def temporal_step() -> Iterator[Row]:
+    """A training step of a temporal SAE, in the products that its attention cannot do without."""
+    lengths, d_in, n_atoms, k = [96] * 10, 576, 1024, 16
+    sae = sn.Temporal(d_in, n_atoms, k, generator=torch.Generator().manual_seed(0))
+    x, v, weight = seeded(960, d_in), seeded(960, n_atoms), seeded(n_atoms, n_atoms)
+
+    def twelve_products() -> None:
+        for _ in range(12):  # queries, keys, values, output: forwards and two gradients each
+            v @ weight
+
+    name = "step of `Temporal`, 10 × 96 rows, 576 → 1024, k 16 ÷ 12 products v W"
+    yield Row(name, step_of(sae, SequenceRows.of(x, lengths)), twelve_products, 1.5)
+
+
+MEASURED = (four_rows, notebook_step, wide_step, temporal_step)
 
 
 def topk(d_in: int, n_atoms: int, k: int) -> sn.TopK:

@@ -16,7 +16,7 @@ from sae_nb.activations._sites import acts_for
 from sae_nb.architectures._base import ROWS_AT_ONCE, Encodable
 from sae_nb.architectures._composition import class_over
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._recipe import LossTerms, Silence, TrainingLoss
+from sae_nb.architectures._recipe import Silence, TrainingLoss
 from sae_nb.architectures._revival import AtomRows, Dead, as_directions
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Matrix, Rows
@@ -273,10 +273,11 @@ class Temporal(OneStep):
                 f"`x` must have last dimension d_in={self.d_in}, got shape {tuple(x.shape)}."
             )
         return predict(
-            x - self.bias,
+            x,
             self.encoder.weight,
             self.operator.atoms(),
             [layer for layer in self.attn_layers if isinstance(layer, CodeAttention)],
+            centre=self.bias,
             gain=self.prescale * self.scaling.scale,
             strict=self.strict,
             window=self._window(x.shape[1]),
@@ -348,13 +349,6 @@ class Temporal(OneStep):
         left = unpadded(residual, lengths) + self.bias
         loss = super().training_loss(left, silent_tokens, dead_after, step_fraction)
         return replace(loss, x_hat=loss.x_hat + (rows - left).detach())
-
-    def _reconstruction(self, x: Rows, codes: SparseCodes) -> tuple[LossTerms, Tensor, Tensor]:
-        # Written out, because the kernel takes its target as a constant, and prediction learns by it.
-        x_hat = self.operator.synthesise(codes, self.bias)
-        residual = x - x_hat
-        parts: LossTerms = {"reconstruction": (1.0, self._share(residual.square().sum(), len(x)))}
-        return parts, x_hat.detach(), residual.detach()
 
     def _auxiliary(
         self, x: Tensor, residual: Tensor, is_dead: Tensor, find: Callable[[Tensor], Dead] = Dead

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import linear, pad
 
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
@@ -149,18 +149,28 @@ NORM_GUARD = 1e-6
 class Prediction:
     """The prediction of activations from the past, and the residual."""
 
-    codes: Float[Tensor, "batch time n_atoms"]
-    """Predicted codes z_p; dense by nature, and negative where the past points the wrong way."""
-
     predicted: Float[Tensor, "batch time d_in"]
-    """z_p D, what those codes add up to."""
+    """z_p D, what the predicted codes add up to."""
 
     residual: Float[Tensor, "batch time d_in"]
     """The residual for the novel part, centred."""
 
+    n_atoms: int
+
+    suggested: tuple[tuple[float | Tensor, Float[Tensor, "batch time n_atoms"]], ...]
+    """Per layer a_t, (batch, time, 1) or one number in the strict form, and u_t."""
+
     attention: tuple[Float[Tensor, "batch heads time time"], ...] = ()
     """Per layer, how much each time attends to each slot (slot 0 is empty, slot j is time j − 1);
     only where it was asked for."""
+
+    @property
+    def codes(self) -> Float[Tensor, "batch time n_atoms"]:
+        """z_p = Σ a_t u_t; dense by nature, and negative where the past points the wrong way."""
+        total = self.predicted.new_zeros(*self.predicted.shape[:2], self.n_atoms)
+        for length, suggested in self.suggested:
+            total = total + length * suggested
+        return total
 
 
 def predict(
@@ -169,6 +179,7 @@ def predict(
     dictionary: Float[Tensor, "n_atoms d_in"],
     layers: Iterable[CodeAttention],
     *,
+    centre: Float[Tensor, " d_in"],
     gain: float | Tensor,
     strict: bool = False,
     window: int | None = None,
@@ -182,27 +193,30 @@ def predict(
     Source: Lubana et al., "Priors in Time", arXiv 2511.01836, eqs. 3–4;
     eslubana/TemporalFeatureAnalysis, sae/saeTemporal.py. The strict form is ours.
     """
-    residual, predicted = x, torch.zeros_like(x)
-    total = x.new_zeros(*x.shape[:2], len(dictionary))
-    seen = []
+    residual, predicted = x - centre, torch.zeros_like(x)
+    # The centre moves all rows alike: its gradient through pre-codes is that of `moved`, which is zero, and
+    # activations, which need none, cost no product with the encoder.
+    seen, moved = x - centre.detach(), (centre.detach() - centre) @ encoder.T
+    suggested, weights = [], []
     for layer in layers:
-        codes = torch.relu((residual * gain) @ encoder.T)
+        codes = linear(seen * gain, encoder, None if moved is None else moved * gain).relu_()
         past = shifted(codes)
         query = past if strict else codes
         if attention:
-            seen.append(layer.weights(past, query, window=window))
-        suggested = torch.relu(layer(past, query, window=window))
+            weights.append(layer.weights(past, query, window=window))
+        u = layer(past, query, window=window).relu_()
+        part = u @ dictionary
+        length: float | Tensor
         if strict:
-            suggested = suggested / gain
+            length = 1 / gain
         else:  # stretched so that what they decode to is the projection of the residual on it
-            direction = suggested @ dictionary
-            length = direction.norm(dim=-1, keepdim=True) + NORM_GUARD
-            suggested = (
-                (direction * residual).sum(dim=-1, keepdim=True) / length.square() * suggested
-            )
-        part = suggested @ dictionary
-        total, predicted, residual = total + suggested, predicted + part, residual - part
-    return Prediction(total, predicted, residual, tuple(seen))
+            norm = part.norm(dim=-1, keepdim=True) + NORM_GUARD
+            length = (part * residual).sum(dim=-1, keepdim=True) / norm.square()
+        part = length * part
+        predicted, residual = predicted + part, residual - part
+        seen, moved = residual, None
+        suggested.append((length, u))
+    return Prediction(predicted, residual, len(dictionary), tuple(suggested), tuple(weights))
 
 
 # -------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -69,25 +71,34 @@ def test_rows_of_its_layers_have_one_length() -> None:
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_what_the_past_suggests_is_taken_off_layer_by_layer(strict: bool) -> None:
-    """u = [attention(v; past)]₊; strict z_p += u / λ, else a u with a = ⟨p, r⟩ / ‖p‖², p = u D."""
+    """u = [attention(v; past)]₊; strict z_p += u / λ, else a u with a = ⟨p, r⟩ / ‖p‖², p = u D; in both
+    the gradients too."""
     generator = torch.Generator().manual_seed(0)
-    layers = [CodeAttention(8, 2, 2, generator=generator) for _ in range(2)]
-    x, encoder, dictionary = (
-        torch.randn(*size, generator=generator) for size in ((2, 5, 3), (8, 3), (8, 3))
-    )
+    layers = [CodeAttention(8, 2, 2, generator=generator).double() for _ in range(2)]
+    sizes = ((2, 5, 3), (8, 3), (8, 3), (3,))
+    given = [torch.randn(*size, generator=generator).double().requires_grad_() for size in sizes]
+    x, encoder, dictionary, centre = given
     gain = 0.4
-    with torch.no_grad():
-        found = predict(x, encoder, dictionary, layers, gain=gain, strict=strict, attention=True)
-        rest, total = x, torch.zeros(2, 5, 8)
-        for layer in layers:
-            v = (gain * rest @ encoder.T).relu()
-            before = torch.cat([torch.zeros(2, 1, 8), v[:, :-1]], dim=1)
-            u = layer(before, before if strict else v).relu()
-            p = u @ dictionary
-            a = (p * rest).sum(-1, keepdim=True) / (p.norm(dim=-1, keepdim=True) + 1e-6) ** 2
-            u = u / gain if strict else a * u
-            total, rest = total + u, rest - u @ dictionary
-    torch.testing.assert_close(found.codes, total, atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(found.residual, rest, atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(found.predicted, x - rest, atol=1e-4, rtol=1e-3)
+    how: dict[str, Any] = {"centre": centre, "gain": gain, "strict": strict, "attention": True}
+    found = predict(x, encoder, dictionary, layers, **how)
+    rest, total = x - centre, torch.zeros(2, 5, 8)
+    for layer in layers:
+        v = (gain * rest @ encoder.T).relu()
+        before = torch.cat([torch.zeros(2, 1, 8), v[:, :-1]], dim=1)
+        u = layer(before, before if strict else v).relu()
+        p = u @ dictionary
+        a = (p * rest).sum(-1, keepdim=True) / (p.norm(dim=-1, keepdim=True) + 1e-6) ** 2
+        u = u / gain if strict else a * u
+        total, rest = total + u, rest - u @ dictionary
+    torch.testing.assert_close(found.codes, total)
+    torch.testing.assert_close(found.residual, rest)
+    torch.testing.assert_close(found.predicted, x - centre - rest)
     assert len(found.attention) == 2
+    learned = [*given, *(p for layer in layers for p in layer.parameters())]
+    losses = (
+        (codes * rest.sum(dim=-1, keepdim=True)).square().sum()
+        for codes, rest in ((found.codes, found.residual), (total, rest))
+    )
+    slopes = (torch.autograd.grad(loss, learned) for loss in losses)
+    for slope, by_hand in zip(*slopes, strict=True):
+        torch.testing.assert_close(slope, by_hand, rtol=1e-9, atol=1e-12)
