@@ -16,6 +16,7 @@ import html
 import io
 import re
 import sys
+import threading
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -451,14 +452,28 @@ def in_time() -> Any:
 
 
 def trained() -> Any:
-    """Return the monitor of a short training run on the examples' pictures."""
+    """Return the monitor of a training on few pictures that goes on too long, looked at after each record."""
     model, _, examples, _ = material(VISION)
-    acts = sn.capture(model, examples.acts.context.pictures, "resid_post.6", progress=False)
+    acts, new = (
+        sn.capture(model, pictures, "resid_post.6", progress=False)
+        for pictures in (
+            examples.acts.context.pictures[:160],
+            sn.data.scenes(100, seed=1, split="test").images,
+        )
+    )
     sae = sn.TopK(acts.d_in, n_atoms=512, k=16, generator=torch.Generator().manual_seed(0))
-    run = sn.start_training(sae, acts, steps=400, batch_size=1024, seed=0)
-    panel = sw.TrainingMonitor(run)
+    made, panels = threading.Event(), []
+
+    def look(_: object) -> None:
+        made.wait()
+        panels[0].refresh()
+
+    asked = {"steps": 1600, "batch_size": 1024, "seed": 0, "held_out": 0.0, "log_every": 20}
+    run = sn.start_training(sae, acts, callbacks=look, **asked)
+    panels.append(sw.TrainingMonitor(run, held_out=new))
+    made.set()
     run.wait()
-    return panel
+    return panels[0]
 
 
 def judged() -> Any:

@@ -124,6 +124,9 @@ share. Ours."""
 FLAT_FROM = 4
 """Parts in a row that have to be level before a curve is called flat: a fifth of the run. Ours."""
 
+PAST_BEST = 0.2
+"""Of a run: how long ago the best step must be for training on not to help. Ours."""
+
 Trend = Literal["unknown", "improving", "flat", "worsening"]
 
 
@@ -192,6 +195,9 @@ class TrainingSummary:
     fixed_r2: float | None = None
     """R² at the last look on rows that stay the same; None where there are none."""
 
+    looks: tuple[tuple[int, float], ...] = ()
+    """Step and R² of every look at those rows, in order."""
+
     held_out: bool = False
     """Whether none of those rows is trained on."""
 
@@ -208,7 +214,7 @@ class TrainingSummary:
         """
         if not looks:
             return self
-        found = replace(self, fixed_r2=looks[-1][1], held_out=held_out)
+        found = replace(self, fixed_r2=looks[-1][1], looks=tuple(looks), held_out=held_out)
         if len(looks) < N_STRETCHES:
             return found
         step, r2 = (np.array(column, np.float64) for column in zip(*looks))
@@ -223,8 +229,32 @@ class TrainingSummary:
     @property
     def batch_r2(self) -> float:
         """R² on the rows trained on: the median of the last five batches."""
-        last = self.r2[-_STEADY:]
+        return self.batch_r2_at(self.last_step)
+
+    def batch_r2_at(self, step: int) -> float:
+        """Return R² on the rows trained on at a step: the median of the five batches that end there."""
+        last = self.r2[self.step <= step][-_STEADY:]
         return float(np.nanmedian(last)) if np.isfinite(last).any() else math.nan
+
+    @property
+    def best_look(self) -> tuple[int, float] | None:
+        """Step and R² of the look at which rows that stay the same were explained best, the first of equals."""
+        known = [look for look in self.looks if math.isfinite(look[1])]
+        return max(known, key=lambda look: look[1]) if known else None
+
+    @property
+    def past_best(self) -> bool:
+        """Whether training on does not help: rows not trained on were explained best more than a fifth of the
+        run ago, have lost more since than two looks differ by, and batches are explained better than then.
+        """
+        best = self.best_look
+        if best is None or not self.held_out or len(self.looks) < N_STRETCHES:
+            return False
+        step, r2 = (np.array(column, np.float64) for column in zip(*self.looks))
+        since = r2[step >= best[0]]
+        long_ago = step[-1] - best[0] > PAST_BEST * step[-1]
+        fell = best[1] - since[-1] > np.abs(np.diff(since)).max(initial=0)
+        return bool(long_ago and fell and self.batch_r2 > self.batch_r2_at(best[0]))
 
     @property
     def last_step(self) -> int:

@@ -183,10 +183,10 @@ def test_picture_and_words_of_a_training_have_one_number_of_one_set_of_rows(
     else:
         assert percents(large) == pytest.approx([held])
         assert float(in_words) / 100 == pytest.approx(held)
-        assert (axis, star) == ("batch at step", "best<br>batch")
+        assert (axis, star) == ("step", "best: step 40")
         assert title.startswith("explained: ")
         assert title.count("%") == 1
-        assert "batches best at step" in numbers  # that of other rows is not in the record
+        assert "(best at step 40)" in numbers
 
 
 def test_runs_that_failed_have_ended_and_not_finished() -> None:

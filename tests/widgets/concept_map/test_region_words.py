@@ -64,13 +64,15 @@ def test_a_map_without_a_region_that_holds_says_so_in_its_title() -> None:
 def test_words_of_an_enlarged_region_do_not_lie_on_each_other() -> None:
     """Of three atoms at one place one is a word, the word of the title; the others are points."""
     found = HeldWords(
-        words=("all",), share=0.3, random=np.array([0.01]), strongest=("the", "all", "", "of<b>")
+        words=("all",),
+        share=0.3,
+        random=np.array([0.01]),
+        strongest=("the", "all", "", "of<b>", "no"),
     )
-    record = SimpleNamespace(
-        show="atoms", ids=np.arange(9), xy=np.array([[0, 0]] * 8 + [[1.0, 1.0]], np.float32)
-    )
-    drawn = region_html(record, SimpleNamespace(held=found, atoms=np.array([1, 2, 3, 8])))
-    assert re.findall(r"<text[^>]*>([^<]*)</text>", drawn) == ["all", "of&lt;b&gt;"]
+    places = np.array([[0, 0]] * 7 + [[0.0, 1.0], [1.0, 1.0]], np.float32)
+    record = SimpleNamespace(show="atoms", ids=np.arange(9), xy=places)
+    drawn = region_html(record, SimpleNamespace(held=found, atoms=np.array([1, 2, 3, 8, 7])))
+    assert re.findall(r"<text[^>]*>([^<]*)</text>", drawn) == ["all", "of&lt;b&gt;", "no"]
     assert drawn.count("<circle") == 2
     assert region_html(record, SimpleNamespace(held=None, atoms=np.array([1]))) == ""
     alone = HeldWords(words=(), share=0.0, random=np.zeros(0), strongest=("all",))

@@ -392,5 +392,5 @@ def test_a_tenth_is_held_out_by_itself_and_the_sentence_says_memorised() -> None
     assert summary.held_out
     assert summary.r2_now == pytest.approx(sn.evaluate(sae, run.held_out).r2.value, abs=1e-4)
     assert summary.batch_r2 > summary.r2_now + 0.1
-    assert monitor.answer.startswith("Memorised: of the rows it trained on it explains")
+    assert monitor.headline.startswith("Memorised: of the rows it trained on it explains")
     monitor.close()

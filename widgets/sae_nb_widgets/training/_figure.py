@@ -79,8 +79,13 @@ def shared_traces(map_axes: dict[str, str], motion_axes: dict[str, str]) -> list
 
 def map_title(by: MapBy, run: str = "") -> str:
     """Return the title over the map; `run` names which of several it is of."""
-    of = f"run {run}" if len(run) <= LONGEST_NAME else f"run {run[: LONGEST_NAME - 1]}…"
-    return "<br>".join([*MAP_TITLES[by], *([plot_text(of)] if run else [])])
+    of = plot_text(f"run {shortened(run)}")
+    return "<br>".join([*MAP_TITLES[by], *([of] if run else [])])
+
+
+def shortened(run: str) -> str:
+    """Return a run's name as long as a title has room for."""
+    return run if len(run) <= LONGEST_NAME else f"{run[: LONGEST_NAME - 1]}…"
 
 
 def update_shared(figure: go.Figure, summary: TrainingSummary | None, by: MapBy) -> None:
@@ -211,10 +216,18 @@ def _unbeaten(
 
 
 N_CURVES, COLUMNS = 6, 3
-PER_RUN = N_CURVES + 5
-"""Traces of one run: its curves, the best step, living and dead atoms, its way to L0 and R²."""
+PER_RUN = N_CURVES + 6
+"""Traces of a run: curves, best step, rows that stay the same, living and dead atoms, its way to L0 and R²."""
+
+STAR, LOOKS = N_CURVES, N_CURVES + 1
+"""Of the traces of a run: the best step, and R² of rows that stay the same."""
 
 PLOT_PX, MAP_PX, TITLE_PX, TICKS_PX, LEGEND_PX = 112, 120, 27, 46, 26
+ALONE_PX = 300
+"""Height of the one plot that is drawn where not every plot is asked for."""
+
+BEGINNING, FEWEST_LATE = 0.04, 20
+"""Share of a run that the axis of R² leaves out where it is alone, once so many points come after it."""
 ATOMS_TITLE_PX = 66
 """Titles of the map and of the motion: three lines."""
 
@@ -227,13 +240,16 @@ class Rows:
     """The rows of small plots under the curves."""
 
     curves: int = 1
-    """Rows of curves: the first, or all."""
+    """Rows of curves: the first curve alone, or all."""
 
     strip: bool = False
     """Atoms sorted by frequency."""
 
     several: bool = False
-    """More than one run: a legend."""
+    """More than one run: each has a colour."""
+
+    looked: bool = False
+    """Rows that stay the same are drawn beside the batches."""
 
     compared: bool = False
     """R² against L0 of several runs, next to the strip."""
@@ -242,19 +258,32 @@ class Rows:
     """The map of all atoms, and how fast they turn."""
 
     @property
+    def alone(self) -> bool:
+        """Whether R² is the only plot."""
+        return self.curves == 1
+
+    @property
+    def legend(self) -> bool:
+        """Whether the curves of one plot have names."""
+        return self.several or self.looked
+
+    @property
     def heights(self) -> list[tuple[float, float]]:
         """Heights of the title and of the plots of each row, in pixels at the normal scale."""
+        if self.alone:
+            return [(TITLE_PX, ALONE_PX)]
         rows = [(TITLE_PX, PLOT_PX)] * (self.curves + (self.strip or self.compared))
         return [*rows, *([(ATOMS_TITLE_PX, MAP_PX)] * self.atoms)]
 
 
 def rows_of(summaries: Sequence[TrainingSummary], everything: bool) -> Rows:
     """Return which rows these runs need: one of curves, or `everything` that is known of them."""
-    several = len(summaries) > 1
+    several, looked = len(summaries) > 1, any(len(summary.looks) > 1 for summary in summaries)
     if not everything:
-        return Rows(several=several)
+        return Rows(several=several, looked=looked)
     return Rows(
         curves=N_CURVES // COLUMNS,
+        looked=looked,
         strip=any(summary.frequency is not None for summary in summaries),
         several=several,
         compared=several,
@@ -271,8 +300,9 @@ def arrange_rows(figure: go.Figure, rows: Rows) -> None:
         layout.annotations[place].font.size = size
     for i in range(N_CURVES):
         row, x, y = i // COLUMNS, layout[f"xaxis{number_of(i)}"], layout[f"yaxis{number_of(i)}"]
-        x.visible = y.visible = row < rows.curves
-        y.domain = domains[min(row, rows.curves - 1)]
+        x.visible = y.visible = i == R2 if rows.alone else row < rows.curves
+        x.domain = [0.0, 1.0] if rows.alone and i == R2 else _COLUMN_DOMAINS[i % COLUMNS]
+        x.nticks, y.domain = 8 if rows.alone else 3, domains[min(row, rows.curves - 1)]
         x.showticklabels, x.title.text = row == rows.curves - 1, "step" * (row == rows.curves - 1)
     below = domains[rows.curves] if len(domains) > rows.curves else [0, 0.1]
     _arrange_third(layout, rows, below)
@@ -296,9 +326,10 @@ def show_traces(figure: go.Figure, rows: Rows, n_runs: int) -> None:
         _set(trace, "visible", rows.atoms)
     for run in range(n_runs):
         traces = figure.data[N_SHARED + run * PER_RUN : N_SHARED + (run + 1) * PER_RUN]
-        _set(traces[0], "showlegend", rows.several)
-        for trace in traces[COLUMNS:N_CURVES]:
-            _set(trace, "visible", rows.curves > 1)
+        _set(traces[R2], "showlegend", rows.legend)
+        _set(traces[LOOKS], "showlegend", rows.looked and not rows.several)
+        for trace in traces[R2 + 1 : N_CURVES]:
+            _set(trace, "visible", not rows.alone)
         for trace in traces[-4:-2]:
             _set(trace, "visible", rows.strip)
         for trace in traces[-2:]:
@@ -326,7 +357,7 @@ def _row_domains(rows: Rows) -> list[list[float]]:
     """Bottom and top of each row of plots, as fractions of the height, from the top down."""
     size = current_theme().font_px / 13
     height = figure_height(rows)
-    top = height - LEGEND_PX * size * rows.several
+    top = height - LEGEND_PX * size * rows.legend
     domains = []
     for row, (title, pixels) in enumerate(rows.heights):
         bottom = top - title * size - pixels * size
@@ -340,7 +371,7 @@ def figure_height(rows: Rows) -> int:
     heights = rows.heights
     within = rows.curves - 1  # gaps between rows of curves, which share their ticks
     pixels = sum(map(sum, heights)) + 8 * within + (len(heights) - within) * TICKS_PX
-    return scaled(pixels + LEGEND_PX * rows.several)
+    return scaled(pixels + LEGEND_PX * rows.legend)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -357,9 +388,9 @@ def training_figure(
     map_by: MapBy = "frequency",
     everything: bool = False,
 ) -> go.Figure:
-    """Draw R², loss and dead atoms over the steps, one colour per run.
+    """Draw R² over the steps: of batches, and of rows that stay the same; of several runs one colour each.
 
-    `everything` adds L0, throughput and learning rate, and below them, where the runs know their atoms:
+    `everything` adds loss, dead atoms, L0, throughput and learning rate, and, where the runs know their atoms:
     atoms sorted by frequency, R² against L0 of several runs, a map of every atom, and how fast the
     atoms turn.
     """
@@ -372,7 +403,13 @@ def training_figure(
             ],
             template=template(),
             margin={"l": 52, "r": 12, "t": 0, "b": 0},
-            legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
+            legend={
+                "y": 1.0,
+                "yref": "container",
+                "yanchor": "top",
+                "itemsizing": "constant",
+                "traceorder": "normal",
+            },
             hovermode="closest",
             uirevision="training",  # a redraw keeps the reader's zoom
             **_axes(),
@@ -409,9 +446,9 @@ def update_training_figure(
         if trace.line.color != colour:
             trace.line.color = colour
     for run, summary in enumerate(summaries):
-        star = figure.data[N_SHARED + run * PER_RUN + N_CURVES]
-        of_batches = summary.fixed_r2 is not None
-        _name_star(star, alone=not rows.several, of_batches=of_batches)
+        traces = figure.data[N_SHARED + run * PER_RUN :][:PER_RUN]
+        _name_star(traces[STAR], summary, alone=not rows.several)
+        _name_curves(traces, run, summary, rows)
     with figure.batch_update():
         arrange_rows(figure, rows)
         for run, (summary, point) in enumerate(zip(summaries, points, strict=True)):
@@ -481,7 +518,7 @@ def _run_traces(run: int, name: str) -> list[Any]:
     ]
     star = {
         "symbol": "star",
-        "size": 10,
+        "size": 12,
         "color": colour,
         "line": {"width": 1, "color": theme.GREY},
     }
@@ -491,7 +528,17 @@ def _run_traces(run: int, name: str) -> list[Any]:
             **shared,
             mode="markers",
             marker=star,
-            textposition="bottom left",
+            textposition="bottom center",
+            hovertemplate=hover,
+            **on_axes(R2),
+        )
+    )
+    hover = f"{label}<br>step %{{x:,}}<br>%{{y:.3g}} % of rows that stay the same<extra></extra>"
+    traces.append(
+        go.Scatter(
+            **{**shared, "name": LOOKED[True]},
+            mode="lines",
+            line={"color": colour, "width": 3},
             hovertemplate=hover,
             **on_axes(R2),
         )
@@ -515,15 +562,41 @@ def _set_run(traces: Sequence[Any], summary: TrainingSummary, point: tuple[Any, 
     now.x, now.y = known if np.isfinite(known).all() else known[:, :0]
 
 
-def _name_star(star: go.Scatter, *, alone: bool, of_batches: bool) -> None:
-    """Label the star of a single run next to it: over a narrow plot the title has no room for it.
+LOOKED = {True: "rows not trained on", False: "the same rows at every look"}
+BATCHES = "training batches"
 
-    `of_batches`: the number in the title is of other rows than the curve.
+
+def _name_star(star: go.Scatter, summary: TrainingSummary, *, alone: bool) -> None:
+    """Say at the star of a single run which step was best."""
+    best = summary.best_step if summary.best_look is None else summary.best_look[0]
+    mode = "markers+text" if alone and best is not None else "markers"
+    text = f"best: step {format_count(best)}" if alone and best is not None else None
+    # On the side that has room.
+    share = (best or 0) / max(summary.last_step, 1)
+    side = "left" if share > 0.8 else "right" if share < 0.2 else "center"
+    if (star.mode, star.text, star.textposition) != (mode, text, f"bottom {side}"):
+        star.mode, star.text, star.textposition = mode, text, f"bottom {side}"
+
+
+def _name_curves(traces: Sequence[Any], run: int, summary: TrainingSummary, rows: Rows) -> None:
+    """Have the batches of a run stand back where rows that stay the same are drawn, and name both.
+
+    Each property by a message of its own, and only where it changes: see `show_traces`.
     """
-    mode = "markers+text" if alone else "markers"
-    text = ("best<br>batch" if of_batches else "best") if alone else None
-    if (star.mode, star.text) != (mode, text):
-        star.mode, star.text = mode, text
+    batches, looks = traces[R2], traces[LOOKS]
+    looked, one = len(summary.looks) > 1, not rows.several
+    own, _ = category_style(run)
+    wanted = (
+        (batches.line, "color", theme.CONTROL if looked and one else own),
+        (batches.line, "dash", "dot" if looked and rows.several else "solid"),
+        (batches, "name", BATCHES if looked and one else plot_text(summary.name)),
+        (looks, "name", LOOKED[summary.held_out] if one else plot_text(summary.name)),
+        (looks.line, "color", theme.WARM if one else own),
+        (traces[STAR].marker, "color", theme.WARM if looked and one else own),
+    )
+    for part, name, value in wanted:
+        if part[name] != value:
+            part[name] = value
 
 
 def _ring(figure: go.Figure, points: Sequence[tuple[float, float, bool]]) -> None:
@@ -543,10 +616,16 @@ def _points(summary: TrainingSummary) -> list[Points]:
         (summary.step, getattr(summary, curve.field) * np.float32(curve.factor), None)
         for curve in CURVES
     ]
-    return [*curves, _best(summary), *_strip(summary.frequency)]
+    step, r2 = zip(*summary.looks) if len(summary.looks) > 1 else ((), ())
+    looks = (np.array(step), np.array(r2, np.float32) * np.float32(CURVES[R2].factor), None)
+    return [*curves, _best(summary), looks, *_strip(summary.frequency)]
 
 
 def _best(summary: TrainingSummary) -> Points:
+    """Where the star stands: at the best look, of batches alone at their best."""
+    if summary.best_look is not None:
+        step, r2 = summary.best_look
+        return [step], [r2 * CURVES[R2].factor], None
     if summary.best_step is None:
         return [], [], None
     nearest = int(np.abs(summary.step - summary.best_step).argmin())
@@ -582,11 +661,36 @@ def _set_axes(
         if curve.positive:
             values = [getattr(summary, curve.field) for summary in summaries]
             _set_log_axis(layout[f"yaxis{number_of(i)}"], values)
-        annotations[i].text = _title(curve, summaries) if i < COLUMNS * rows.curves else ""
-    if rows.curves == 1 and len(summaries) == 1 and summaries[0].fixed_r2 is not None:
-        layout[f"xaxis{number_of(R2)}"].title.text = "batch at step"
+        shown = i == R2 if rows.alone else True
+        annotations[i].text = _title(curve, summaries) if shown else ""
+    wanted = _telling_range(summaries) if rows.alone and axis == "linear" else None
+    if list(layout.yaxis.range or ()) != list(wanted or ()):
+        layout.yaxis.range, layout.yaxis.autorange = wanted, wanted is None
     if layout.yaxis7.visible:
         _set_strip_axes(layout, [s.frequency for s in summaries if s.frequency is not None])
+
+
+def _telling_range(summaries: Sequence[TrainingSummary]) -> list[float] | None:
+    """Return ends of the axis of R², in percent, that leave out the climb of the first steps; None for all.
+
+    On an axis that begins at it, what later steps gain or lose is a level line.
+    """
+    late = [
+        np.asarray(r2)[np.asarray(step) > BEGINNING * summary.last_step]
+        for summary in summaries
+        for step, r2 in (
+            (summary.step, summary.r2),
+            tuple(zip(*summary.looks)) if summary.looks else ((), ()),
+        )
+    ]
+    values = np.concatenate(
+        [part[np.isfinite(part)] for part in late if len(part) >= FEWEST_LATE] or [[]]
+    )
+    if not len(values):
+        return None
+    low, high = float(values.min()), float(values.max())
+    room = max(0.1 * (high - low), 0.005)
+    return [round(100 * (low - room), 1), round(100 * (high + room), 1)]
 
 
 def _set_strip_axes(
@@ -644,7 +748,7 @@ def _title(curve: TrainingCurve, summaries: Sequence[TrainingSummary]) -> str:
     if math.isnan(newest):
         return title
     if curve.field == "r2" and summaries[0].fixed_r2 is not None:
-        # The curve is of batches, as its star says; what is said of a training is of other rows.
+        # What is said of a training is of rows that stay the same, as its thick curve is.
         newest = summaries[0].r2_now
     return f"{name}: <b>{_newest(curve, newest)}</b>"
 

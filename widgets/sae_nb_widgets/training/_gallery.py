@@ -20,6 +20,7 @@ from sae_nb_widgets.components._picture_grid import as_film
 from sae_nb_widgets.panel._declaring import Number, Whole, show
 from sae_nb_widgets.pursuit._detail import picture
 from sae_nb_widgets.pursuit._runs import checked_shape
+from sae_nb_widgets.training._figure import shortened
 from sae_nb_widgets.training._tracking import GOING
 
 if TYPE_CHECKING:
@@ -119,23 +120,41 @@ def _one_sentence(summary: TrainingSummary) -> str:
     return f"Done: {step} steps in {spent}."
 
 
+def training_title(summaries: Sequence[TrainingSummary]) -> str:
+    """Return what the curve shows and what to do, of several which explains most; empty before it began."""
+    begun = [summary for summary in summaries if len(summary.step)]
+    if len(begun) < 2:
+        return _verdict(begun[0]) if begun else ""
+    ranked = sorted(begun, key=_explained, reverse=True)
+    if _explained(ranked[0]) > _explained(ranked[1]):
+        return f"{shortened(ranked[0].name)} explains most of {len(begun)} runs"
+    return f"None of {len(begun)} runs explains more than the others"
+
+
 def training_answer(summaries: Sequence[TrainingSummary]) -> tuple[str, str]:
-    """Answer "Is it learning, and what?" in words, with the numbers behind it; empty before it began."""
+    """Return how much is explained in words, with the numbers behind it; empty before it began."""
     begun = [summary for summary in summaries if len(summary.step)]
     if not begun:
         return "", ""
-    best = max(begun, key=lambda summary: np.nan_to_num(summary.r2_now, nan=-np.inf))
+    best = max(begun, key=_explained)
     if len(begun) > 1:
         others = ", ".join(f"{s.name}: {_share(s.r2_now)}" for s in begun if s is not best)
-        said = f"Best of {len(begun)}: {best.name} {_learned(best)} ({others}). {_verdict(best)}"
-        return said.rstrip(), _numbers(best)
+        return f"Best of {len(begun)}: {best.name} {_learned(best)} ({others}).", _numbers(best)
     dead = float(best.dead_fraction[-1])
     who = "it" if math.isnan(dead) else "the SAE"  # a Raptor has no atoms
     steps = "1 step" if best.last_step == 1 else f"{format_count(best.last_step)} steps"
     parts = [f"After {steps} {who} {_learned(best)}"]
-    if not math.isnan(dead):
-        parts.append(f"{_share(dead)} of its atoms are dead" if dead else "no atom is dead")
-    return f"{_verdict(best)} {'; '.join(parts)}.".lstrip(), _numbers(best)
+    if best.past_best and best.best_look is not None:
+        step, r2 = best.best_look
+        parts = [f"At step {format_count(step)} it explained {_share(r2)}. {parts[0]}"]
+        parts.append(f"of its own batches {_share(best.batch_r2)}, more than then")
+    elif not math.isnan(dead):
+        parts.append(f"{_share(dead, 2)} of its atoms are dead" if dead else "no atom is dead")
+    return f"{'; '.join(parts)}.", _numbers(best)
+
+
+def _explained(summary: TrainingSummary) -> float:
+    return float(np.nan_to_num(summary.r2_now, nan=-np.inf))
 
 
 def _learned(summary: TrainingSummary) -> str:
@@ -150,33 +169,29 @@ def _whose(summary: TrainingSummary) -> str:
     return " of rows it was not trained on" if summary.held_out else ""
 
 
-def _memorised(summary: TrainingSummary) -> str:
-    """State that rows are known by heart, or may be; empty otherwise."""
-    if summary.held_out and summary.batch_r2 - summary.r2_now > MEMORISED:
-        return f"Memorised: of the rows it trained on it explains {_share(summary.batch_r2)}."
-    unknown = not summary.held_out and (summary.passes or 0) > MANY_PASSES
-    if unknown and summary.r2_now > 1 - MEMORISED:
-        seen = f"Each row was seen {format_count(round(summary.passes or 0))} times"
-        return f"{seen} and none is held out: this may be memorised."
-    return ""
-
-
 def _verdict(summary: TrainingSummary) -> str:
-    """State what the curve does and what to do; empty if nothing can be concluded any more."""
+    """State what the curve does and what to do: the first of these that its numbers allow."""
     going = summary.state in GOING
-    if memorised := _memorised(summary):
-        return memorised
+    if summary.held_out and summary.batch_r2 - summary.r2_now > MEMORISED:
+        return f"Memorised: of the rows it trained on it explains {_share(summary.batch_r2)}"
+    passes = summary.passes or 0
+    if not summary.held_out and passes > MANY_PASSES and summary.r2_now > 1 - MEMORISED:
+        return (
+            f"Each row seen {format_count(round(passes))} times, none held out: perhaps memorised"
+        )
+    if summary.past_best and summary.best_look is not None:
+        return f"Stop at step {format_count(summary.best_look[0])}: new rows gain nothing after it"
     if summary.flat_since is not None:
         since = f"Flat since step {format_count(summary.flat_since)}"
-        return f"{since}: it can stop." if going else f"{since}: longer would hardly help."
+        return f"{since}: it can stop" if going else f"{since}: longer would hardly help"
     if summary.trend == "improving" and summary.gain < SEEN:
-        slowly = f"slowly, lately by {_share(summary.gain)} of the variance"
-        return f"Improving {slowly}: let it run on." if going else f"Improved {slowly}."
+        slowly = f"slowly, lately by {_share(summary.gain, 2)}"
+        return f"Improving {slowly}: let it run on" if going else f"Improved {slowly}"
     if summary.trend == "improving":
-        return "Still improving: let it run on." if going else "Still improving at its end."
+        return "Still improving: let it run on" if going else "Still improving at its end"
     if summary.trend == "worsening":
-        return "Getting worse: try a lower learning rate."
-    return "No clear trend yet: let it run on." if going else ""
+        return "Getting worse: try a lower learning rate"
+    return "No clear trend yet: let it run on" if going else "It ended without a clear trend"
 
 
 def _numbers(summary: TrainingSummary) -> str:
@@ -190,22 +205,23 @@ def _numbers(summary: TrainingSummary) -> str:
         ),
         f"loss {format_number(float(summary.loss[-1]))}",
     ]
-    if summary.best_step is not None:
-        of = "" if summary.fixed_r2 is None else "batches "
-        parts[0] += f" ({of}best at step {format_count(summary.best_step)})"
+    best = summary.best_step if summary.best_look is None else summary.best_look[0]
+    if best is not None:
+        parts[0] += f" (best at step {format_count(best)})"
     speed = float(summary.tokens_per_second[-1])
     if not math.isnan(speed):
         parts.append(f"{format_count(round(speed))} rows per second")
     return " · ".join(parts)
 
 
-def _share(fraction: float) -> str:
-    return f"{_plain(100 * float(fraction))} %"
+def _share(fraction: float, digits: int = 3) -> str:
+    """In percent, with as many digits as the picture has."""
+    return f"{_plain(100 * float(fraction), digits)} %"
 
 
-def _plain(value: float) -> str:
-    """Two digits, and no zeros that say nothing: 93, 8, 0.4."""
-    return f"{float(f'{value:.2g}'):g}"
+def _plain(value: float, digits: int = 2) -> str:
+    """A few digits, and no zeros that say nothing: 93, 8, 0.4."""
+    return f"{float(f'{value:.{digits}g}'):g}"
 
 
 def failure(summary: TrainingSummary) -> str:

@@ -18,6 +18,7 @@ from sae_nb.training import TrainingHistory, TrainingSummary
 from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Whole, reacts
+from sae_nb_widgets.panel._pages import LIVE_ONLY
 from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.training._controls import TrainingControls
 from sae_nb_widgets.training._figure import training_figure, update_training_figure
@@ -32,6 +33,7 @@ from sae_nb_widgets.training._gallery import (
     saes,
     training_answer,
     training_sentence,
+    training_title,
 )
 from sae_nb_widgets.training._tracking import GOING, Redraws, Tracked, track
 
@@ -75,12 +77,14 @@ class TrainingMonitor(HasAtoms):
     question = "Is it learning, and what?"
     explanation = (
         "“Explained” is the share of the variance of the activations that the atoms rebuild (R²; ★: its "
-        "best); a dead atom never fires. Curves are measured on the training batch of that step. “all "
-        "plots” adds atoms in use at a time (L0), speed, the learning rate now, how often each atom "
-        "fires and how fast it turns: one that has stopped turning has been learned.",
-        "Batches are small and part of the training data; with `acts` the sentence and the number above the "
-        "curve are about the same rows at every look, without sinks of attention. Held-out numbers with "
-        "floors and controls come from sn.evaluate. A falling loss does not show that the atoms mean anything.",
+        "best): of the training batch of each step, and of rows that stay the same, which are not trained on "
+        "where some are held out. “all plots” adds loss, dead atoms, atoms in use at a time (L0), speed, the "
+        "learning rate now, how often each atom fires and how fast it turns: one that has stopped turning has "
+        "been learned.",
+        "“Stop at step” is said where held-out rows were explained best more than a fifth of the run ago, have "
+        "lost more since than two looks differ by, and batches still gain; the step is chosen on the rows that "
+        "it is scored on. Numbers with floors and controls come from sn.evaluate. A falling loss does not show "
+        "that the atoms mean anything.",
         "Dead atoms and their revival: “Scaling and evaluating sparse autoencoders”, arXiv 2406.04093.",
     )
     stem = "training"
@@ -385,10 +389,13 @@ class TrainingMonitor(HasAtoms):
     # --- what the controls show -------------------------------------------------------------------
 
     def _draw_state(self) -> None:
+        self.headline = training_title(self._summaries)
         self.conclude(*training_answer(self._summaries))
         states = {run.state for run in self._chosen()} if self._runs else set()
         self.controls.show(states)
         self._progress.value = progress_html(self._summaries) if self._runs else ""
+        going = any(summary.state in GOING for summary in self._summaries)
+        (self._progress.remove_class if going else self._progress.add_class)(LIVE_ONLY)
         failed = [summary for summary in self._summaries if summary.state == "failed"]
         if failed:
             with self.hold_trait_notifications():
