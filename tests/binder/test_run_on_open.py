@@ -38,6 +38,7 @@ def test_a_named_notebook_runs_by_itself_and_only_once_and_no_other_can_ask_for_
     with harness.SelfRunningLab(notebook, out=tmp_path / "out") as lab:
         lab.until(lab.all_ran, "the notebook to run by itself")
         assert [cell["count"] for cell in lab.state()["cells"]] == [1, 2, 3]
+        assert lab.page.evaluate("() => window.jupyterapp.shell.leftCollapsed")
         assert lab.page.locator(".jp-OutputArea-output", has_text="42").count() == 1
         lab.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
         lab.page.reload()
@@ -47,6 +48,25 @@ def test_a_named_notebook_runs_by_itself_and_only_once_and_no_other_can_ask_for_
         lab.open(shutil.copy(notebook, tmp_path / "unnamed.ipynb").name)
         lab.settle(3000)
         assert [cell["count"] for cell in lab.state()["cells"]] == [None, None, None]
+
+
+def test_the_notebook_has_the_width_of_a_phone(
+    lab_module: ModuleType, notebook: Path, tmp_path: Path
+) -> None:
+    """The list of files is closed, and no bar stands beside the notebook; both can be had back."""
+    harness = script(ROOT / "tests" / "browser" / "self_running.py", "self_running")
+
+    class Narrow(harness.SelfRunningLab):  # type: ignore[name-defined,misc]  # a module made at run time
+        def _start_browser(self) -> None:
+            super()._start_browser()
+            self.page.set_viewport_size({"width": 420, "height": 860})
+
+    with Narrow(notebook, out=tmp_path / "out") as lab:
+        lab.until(lab.all_ran, "the notebook to run by itself")
+        assert lab.page.evaluate("() => window.jupyterapp.shell.leftCollapsed")
+        assert lab.page.locator(".jp-NotebookPanel").bounding_box()["width"] > 0.95 * 420
+        lab.page.evaluate("() => window.jupyterapp.commands.execute('filebrowser:toggle-main')")
+        assert lab.page.locator(".jp-FileBrowser").first.is_visible()
 
 
 def test_the_extension_is_what_jupyterlab_loads() -> None:

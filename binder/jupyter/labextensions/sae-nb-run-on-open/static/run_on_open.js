@@ -29,15 +29,19 @@
     return content.scrollToItem(0);
   };
 
-  // The list of files would take a quarter of a window, and of a phone's two thirds.
-  const aloneOnScreen = (shell) => {
+  // The list of files would take a quarter of a window, and of a phone's two thirds; there the bars go, too.
+  const giveWidth = async ({ commands, shell }) => {
     if (shell.collapseLeft) shell.collapseLeft();
+    const bars = "application:toggle-side-tabbar";
+    for (const side of window.innerWidth < 600 ? ["left", "right"] : []) {
+      if (commands.isToggled(bars, { side })) await commands.execute(bars, { side });
+    }
   };
 
   // The command acts on the notebook in front, and while a page is restored others pass in front of it.
   const run = async (app, widget) => {
     await Promise.all([widget.context.ready, widget.sessionContext.ready, widget.revealed]);
-    if (untouched(widget)) aloneOnScreen(app.shell);
+    if (untouched(widget)) await giveWidth(app);
     for (let attempt = 0; attempt < 100 && !widget.isDisposed && untouched(widget); attempt += 1) {
       if (app.shell.currentWidget === widget) {
         const ran = app.commands.execute("notebook:run-all-cells");
