@@ -216,12 +216,12 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 peers: $(STAMP) ## other libraries read what we wrote, each in an environment of its own (needs the index)
 	@$(BIN)/python benchmarks/peers.py
 
-sync: $(STAMP) ## refresh links and minutes of notebooks, their .ipynb, README's results; write solved copies into notebooks/solutions
+sync: $(STAMP) ## refresh links and minutes of notebooks, their .ipynb, what pages quote; write solved copies into notebooks/solutions
 	@$(BIN)/python notebooks/badges.py
 	$(BIN)/python docs/tools/paths.py
 	$(BIN)/jupytext --sync notebooks/[0-9]*.py notebooks/lab_*.py notebooks/appendix_*.py notebooks/demo.py
 	$(BIN)/python notebooks/solve.py
-	$(BIN)/python docs/tools/readme.py
+	$(BIN)/python docs/tools/macros.py
 
 clean: ## remove what was built (not .venv)
 	rm -rf build dist tour.html notebooks/solutions

@@ -2,6 +2,13 @@
 
 `{{ name: argument }}` calls the function that `MACROS` has under the name; what each takes is in its docstring.
 One that nothing answers to stops the build, so that no page can quote a figure that is gone.
+
+GitHub shows a page as it lies there. What a page says between `<!-- name: argument -->` and `<!-- end -->`
+is the answer as of its last writing: in the built page the answer of today takes its place, and
+
+    python docs/tools/macros.py
+
+writes it again (in `make sync`; `tests/docs/test_readme.py` notices where it was not).
 """
 
 from __future__ import annotations
@@ -15,11 +22,12 @@ from typing import Any
 from cards import ARXIV
 from equations import typeset
 from lesson_pages import add_pages, lesson_table, with_outputs
-from lessons import course, notebook
+from lessons import ROOT, course, notebook
 from measured import benchmark_table, claim, claims, claims_beyond, headlines, more, number, numbers
 from papers import by_paper, counts, named, papers
 from paths import instructors, path, reading_rate, rubrics
 from public_names import api, settings
+from readme import found
 from sites import live_atoms
 from tables import certificates, classes, definitions, families, measured, releases, words
 from three_texts import three_texts
@@ -120,6 +128,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "counts": counts,
     "definitions": definitions,
     "families": families,
+    "found": found,
     "gallery": gallery,
     "headlines": headlines,
     "instructors": instructors,
@@ -154,7 +163,38 @@ def expand(markdown: str) -> str:
     ValueError
         If there is no such macro, or nothing of that name.
     """
-    return MACRO.sub(lambda found: _answer(found[1], found[2]), markdown)
+    today = WRITTEN.sub(lambda found: _answer(found[1], found[2]), markdown)
+    return MACRO.sub(lambda found: _answer(found[1], found[2]), today)
+
+
+WRITTEN = re.compile(r"<!-- (\w+): ([^>]+?) -->.*?<!-- end -->", re.S)
+ADMONITION = re.compile(r'^(?:!!!|\?\?\?) [^"\n]*"(.*)"$', re.M)
+BUILT = re.compile(r"\[([^]]+)\]\((?:lessons|teachers)/[^)]+\)")
+
+
+def written(markdown: str) -> str:
+    """The page as it should lie in the repository: every written answer as of today, in GitHub's Markdown.
+
+    Cards are paragraphs there, and of links to pages that only a build has the words are left.
+    """
+    return WRITTEN.sub(
+        lambda found: (
+            f"<!-- {found[1]}: {found[2]} -->\n\n{_plain(_answer(found[1], found[2]))}\n\n<!-- end -->"
+        ),
+        markdown,
+    )
+
+
+def _plain(markdown: str) -> str:
+    if ADMONITION.search(markdown):
+        markdown = re.sub("^ {4}", "", ADMONITION.sub(r"**\1**", markdown), flags=re.M)
+    return BUILT.sub(r"\1", markdown.strip())
+
+
+def pages() -> list[Path]:
+    """Pages of which something is written out."""
+    every = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    return [page for page in every if WRITTEN.search(page.read_text(encoding="utf-8"))]
 
 
 def on_config(config: Any) -> Any:
@@ -209,3 +249,8 @@ def _answer(kind: str, argument: str) -> str:
     if kind not in MACROS:
         raise ValueError(f"No macro is called {kind!r}; there are {', '.join(sorted(MACROS))}.")
     return MACROS[kind](argument)
+
+
+if __name__ == "__main__":
+    for page in pages():
+        page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")

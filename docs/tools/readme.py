@@ -1,20 +1,14 @@
-"""The table of results in the README: eight rows of "The papers", with the numbers that the artefacts hold now.
-
-    python docs/tools/readme.py
-
-writes it between its two comments.
-"""
+"""The table of results in the README: rows of "The papers", with the numbers that the artefacts hold now."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from cards import digits
-from lessons import NOTEBOOKS, ROOT
+from lessons import NOTEBOOKS
 from measured import claim_of
 from papers import ARXIV, counts, entries
 
-README = ROOT / "README.md"
 SHOWN = (
     "hierarchy / hierarchy and correlation",
     "heterogeneity / adaptive",
@@ -23,29 +17,10 @@ SHOWN = (
 )
 """One of each family, and one that did not come out."""
 
-BEGIN = (
-    "<!-- found: written by `python docs/tools/readme.py` from docs/papers.toml and docs/claims -->"
-)
-END = "<!-- end of found -->"
 PAPERS = "https://sae-nb.github.io/sae_nb/latest/claims.html"
 
 
-def with_found(text: str) -> str:
-    """The README with its table of results as headlines and artefacts have it now.
-
-    Raises
-    ------
-    ValueError
-        If one of the two comments is gone.
-    """
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"README.md must hold the lines {BEGIN!r} and {END!r}. Put them back.")
-    return f"{head}{BEGIN}\n{found()}\n{END}{tail}"
-
-
-def found() -> str:
+def found(_: str) -> str:
     """A row for each claim that is shown: claim and paper, verdict and lesson, our number and its control.
 
     Three columns: of five, a phone shows the first two.
@@ -90,7 +65,3 @@ def _notebook(entry: dict[str, Any]) -> str:
         return PAPERS
     (file,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
     return f"notebooks/{file.name}"
-
-
-if __name__ == "__main__":
-    README.write_text(with_found(README.read_text(encoding="utf-8")), encoding="utf-8")
