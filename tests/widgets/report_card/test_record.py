@@ -6,6 +6,7 @@ import math
 
 import pytest
 from sae_nb_widgets.report_card._record import summarise_report_card
+from sae_nb_widgets.report_card._words import verdict_words
 
 from sae_nb.evaluation import Measurement
 
@@ -62,3 +63,12 @@ def test_rows_that_only_one_report_has_leave_a_gap() -> None:
     assert summarise_report_card([one, two], show="not clear").metrics == ("r2",)
     assert card.n_clear("two") == (1, 2)
     assert (card.n_clear("one"), card.n_marked) == ((1, 1), 1)
+
+
+@pytest.mark.parametrize("control", [0.3, None])
+def test_no_control_is_claimed_to_be_beaten_that_was_not_measured(control: float | None) -> None:
+    """A measure with a floor alone is clear, and what is beaten is what there is."""
+    card = summarise_report_card([{"r2": measured(0.9, 0.0, control)}], ["one"])
+    assert card.n_clear("one") == (1, 1)
+    title, _ = verdict_words(card)
+    assert title == "This SAE beats each floor and control there is on 1 of 1 measures"

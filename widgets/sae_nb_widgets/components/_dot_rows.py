@@ -31,7 +31,7 @@ COLOURS = {"good": theme.OKABE_ITO[2], "bad": theme.ALARM, "plain": theme.NEUTRA
 """Of the dot on a picture without a style sheet."""
 
 LEGEND = (
-    ("good", "better than floor and control"),
+    ("good", "better than each floor and control it has"),
     ("bad", "no better"),
     ("plain", "neither good nor bad"),
     ("floor", "floor: a trivial answer"),

@@ -94,7 +94,7 @@ class ReportCardDetail:
 def _verdicts_html(card: ReportCardSummary, sae: str) -> str:
     """Name the measures of an SAE that beat floor and control, and those that do not."""
     title = f"“{sae}”: " if len(card.saes) > 1 else ""
-    found = {"clear": "better than floor and control", "not clear": "no better"}
+    found = {"clear": "better than each floor and control there is", "not clear": "no better"}
     blocks = []
     for verdict, words in found.items():
         names = [

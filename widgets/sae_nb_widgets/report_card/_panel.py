@@ -302,7 +302,7 @@ class ReportCard(Panel):
         if self.show == "verdicts":
             return f"{format_count(known)} measures are behind these answers: press “key” or “all”."
         if not shown:
-            return "Nothing to show: every measure that can be judged beats floor and control."
+            return "Nothing to show: every measure beats each floor and control it has."
         if shown == known:
             return "All measures are shown."
         hidden = self._all.n_marked - self._summary.n_marked

@@ -121,10 +121,10 @@ def verdict_words(card: ReportCardSummary) -> tuple[str, str]:
     if not judged:
         return "Nothing here can be judged", "No measure has a floor or control to beat."
     said = ", ".join(f"“{sae}” on {_of(*found)}" for sae, found in judged.items())
-    answer = f"Better than floor and control: {said}."
+    answer = f"Better than each floor and control there is: {said}."
     best, n = max(judged.values(), key=lambda found: (found[0] / found[1], found[1]))
     who = f"The best of {len(card.saes)} SAEs" if len(card.saes) > 1 else "This SAE"
-    title = f"{who} beats floor and control on {_of(best, n)}"
+    title = f"{who} beats each floor and control there is on {_of(best, n)}"
     return title, answer if len(card.saes) > 1 else ""
 
 
