@@ -1,4 +1,4 @@
-"""The strip of a LensPanel: ranks against the model itself, and what is said of them against drawn ranks."""
+"""The strip of a LensPanel: what is said of ranks against ranks that are drawn."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pytest
-import torch
 from hypothesis import given, settings, strategies as st
 from sae_nb_widgets.lens._ranks import claim, ranks_html
 
-import sae_nb as sn
-from sae_nb.lenses import AnswerRanks, answer_ranks
-from sae_nb.lenses._ranks import OPENINGS
-from sae_nb.models import run
+from sae_nb.lenses import AnswerRanks
 
 
 def ranks(
@@ -89,27 +84,3 @@ def test_what_it_would_say_names_whole_words_alone() -> None:
     none = ranks([9, 1], [[50, 50]], top=(",", " cold"))
     assert "no word yet" in ranks_html(none, own, 0)
     assert "x" * 80 in ranks_html(ranks([1], [[3]], answer=" " + "x" * 80), own, 0)
-
-
-@pytest.mark.slow
-def test_ranks_are_those_of_the_states_read_by_hand() -> None:
-    """By the model's own norm and unembedding, at one block, and of one other text."""
-    gpt, text = sn.load_model("tiny-gpt"), "One day Tom went to the"
-    found = answer_ranks(gpt, text)
-
-    def logits(words: str, block: int) -> torch.Tensor:
-        point = f"resid_post.{block}"
-        with torch.no_grad():
-            state = run(gpt, next(iter(gpt.batches([words]))), read=point).states[point][0, -1]
-            return gpt.module.lm_head(gpt.module.model.norm(state))
-
-    answer = int(run(gpt, next(iter(gpt.batches([text]))), answer="end").answer.one().argmax())
-    for block in (1, 3):
-        for one, place in ((text, found.rank[block]), (OPENINGS[4], found.others[4, block])):
-            seen = logits(one, block)
-            assert place == 1 + int((seen > seen[answer]).sum())
-    assert found.answer == gpt.tokenizer.decode([answer])
-    with pytest.raises(ValueError, match="place"):
-        answer_ranks(gpt, text, 99)
-    with pytest.raises(ValueError, match="lens.read"):
-        answer_ranks(sn.load_model("tiny-vit"), text)
