@@ -59,6 +59,8 @@ def in_own_modes(call: Call) -> Call:
         if not are_own():
             with own_modes():
                 return in_own(*args, **kwargs)
+        if not kwargs:
+            return call(*map(ordinary, args))
         return call(*map(ordinary, args), **{name: ordinary(x) for name, x in kwargs.items()})
 
     return in_own  # type: ignore[return-value]

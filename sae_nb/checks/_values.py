@@ -181,11 +181,12 @@ def check_finite(
     """Refuse NaN, infinity and what cannot be squared, naming the first bad row, and shapes without numbers."""
     check_data(x, name=name)
     x = x.detach() if x.requires_grad else x
-    if math.isfinite(_square(x).item()):  # one pass in the common case
+    norm = _norm(x)
+    if norm.item() <= _LONGEST[norm.dtype]:  # one pass in the common case
         return
     rows = x.reshape(x.shape[0] if x.ndim else 1, -1)
     not_finite = ~torch.isfinite(rows).all(dim=1)
-    bad = not_finite if bool(not_finite.any()) else ~_square(rows, dim=1).isfinite()
+    bad = not_finite if bool(not_finite.any()) else _norm(rows, dim=1) > _LONGEST[norm.dtype]
     if not bool(bad.any()):
         return
     row = int(bad.nonzero()[0])
@@ -207,11 +208,18 @@ def check_finite(
     )
 
 
-def _square(x: Tensor, dim: int | None = None) -> Tensor:
-    """Return the sum of squares of all numbers, or of those along an axis, in 32 bits or more."""
+def _norm(x: Tensor, dim: int | None = None) -> Tensor:
+    """Return the norm of all numbers, or of those along an axis, in 32 bits or as wide as bf16."""
     wide = torch.float32 if x.dtype == torch.float16 else None
     numbers = x if x.is_floating_point() or x.is_complex() else x.float()
-    return torch.linalg.vector_norm(numbers, dim=dim, dtype=wide).square()
+    return torch.linalg.vector_norm(numbers, dim=dim, dtype=wide)
+
+
+_LONGEST = {
+    dtype: math.sqrt(torch.finfo(dtype).max)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16)
+}
+"""Norms whose square is finite."""
 
 
 def _written(text: str | Callable[[], str]) -> str:

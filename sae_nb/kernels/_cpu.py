@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,7 +153,7 @@ def kth_largest(bits, k):
     least, most = bits[0], bits[0]
     for j in range(len(bits)):
         least, most = min(least, bits[j]), max(most, bits[j])
-    low, high = max(np.int64(least), 0), np.int64(most)
+    low, high = np.int64(max(least, kind(0))), np.int64(most)
     while low < high:
         middle = high - ((high - low) >> 1)
         found = reaching(bits, kind(middle))
@@ -321,12 +322,32 @@ def scratch(n: int, dtype: torch.dtype) -> Iterator[Tensor]:
                 _FREE[:] = [buffer]
 
 
+_capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)  # not in every torch
+ONEDNN = torch.backends.mkldnn.is_available() and "AMD" in _capabilities().get("cpu_name", "")
+"""Whether oneDNN makes products in fp32: on AMD's processors MKL, torch's own choice, takes twice as long."""
+
+FEW = 2**22
+"""Products of two numbers up to which the way to oneDNN costs more than it saves."""
+
+MOST = 2**25
+"""Numbers of a dictionary (128 MB) up to which oneDNN may have a copy of it."""
+
+
+def product(x: Rows, weight: Atoms, room: Tensor) -> Tensor:
+    """Return x weightᵀ, in the room or in memory of its own."""
+    many = len(x) * weight.numel() > FEW and len(x) >= BLOCK and weight.numel() <= MOST
+    if ONEDNN and many and x.dtype == torch.float32:
+        return torch.nn.functional.linear(x.to_mkldnn(), weight.to_mkldnn()).to_dense()
+    return torch.mm(x, weight.T, out=room[: len(x) * len(weight)].view(len(x), -1))
+
+
 ROWS = 2048
 """Rows encoded at once: enough for a matrix product at full rate."""
 
-TILE_ENTRIES = 16 * 2**20
+TILE_ENTRIES = (4 if ONEDNN else 16) * 2**20
 """Pre-codes that exist at once (64 MB in fp32). Every further tile hands the cores from torch's
-threads to Numba's and back, and a pool that was left spins for milliseconds on cores the other wants."""
+threads to Numba's and back, and a pool that was left spins for milliseconds on cores the other wants. Where
+every tile is new memory, beyond 32 MB the system zeroes its pages anew, which takes longer."""
 
 PIECES = 256
 """Parts into which a loop is split, whatever the number of threads: sums over parts must not move."""
@@ -436,8 +457,7 @@ def _topk_chunk(pre_codes: PreCodes, rows: slice, k: int, signed: bool) -> Entri
     with scratch(n * width, x.dtype) as buffer:
         for first in range(0, n_atoms, width):
             part = weight[first : first + width]
-            tile = buffer[: n * len(part)].view(n, len(part))
-            torch.mm(x, part.T, out=tile)
+            tile = product(x, part, buffer)
             place = (_array(bias[first : first + width]), first)
             share(collect, n, tile.numpy(), *place, k, signed, *found)
     return _packed(values, atoms, counts)
@@ -483,9 +503,7 @@ def _full_tiles(pre_codes: PreCodes, floor: Tensor) -> Iterator[_Tile]:
     for rows in slices:
         x = pre_codes.centred(rows)
         with scratch(len(x) * n_atoms, x.dtype) as buffer:
-            tile = buffer[: len(x) * n_atoms].view(len(x), n_atoms)
-            torch.mm(x, pre_codes.weight.T, out=tile)
-            yield _Tile(tile.numpy(), *parts)
+            yield _Tile(product(x, pre_codes.weight, buffer).numpy(), *parts)
 
 
 def _thinned(found: Entries, n_kept: int) -> tuple[Entries, float]:

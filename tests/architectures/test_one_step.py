@@ -63,9 +63,19 @@ SEVERAL: dict[str, Any] = {
 }
 
 
+ONEDNN = pytest.param(
+    True, marks=pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN")
+)
+
+
+@pytest.mark.parametrize("onednn", [False, ONEDNN])
 @pytest.mark.parametrize("name", [*COUNTS, *SEVERAL])
-def test_a_training_step_builds_no_dense_code_and_no_gradient_product(name: str) -> None:
+def test_a_training_step_builds_no_dense_code_and_no_gradient_product(
+    name: str, onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The only (rows, n_atoms) matrix is the tile of pre-codes; the only product makes it."""
+    monkeypatch.setattr("sae_nb.kernels._cpu.ONEDNN", onednn)
+    monkeypatch.setattr("sae_nb.kernels._cpu.FEW", 0)
     rows, d_in, n_atoms = 96, 20, 1111
     sae: Any
     if name in SEVERAL:
@@ -79,14 +89,15 @@ def test_a_training_step_builds_no_dense_code_and_no_gradient_product(name: str)
     with Shapes() as shapes:
         sae.training_loss(x, silent, 10**6, 0.5).total.backward()
     # The product, and names for the memory it is written to.
-    tile = {"aten.mm.out", "aten.view.default", "aten.detach.default"}
+    product = "aten.mkldnn_linear.default" if onednn else "aten.mm.out"
+    tile = {product, "aten._to_dense.default", "aten.view.default", "aten.detach.default"}
     large = {func for func, shape in shapes.made if sorted(shape) == [rows, n_atoms]}
-    assert "aten.mm.out" in large
+    assert product in large
     assert large <= tile
     # Nor one of any other shape: only views of that memory are as large.
     flat = {func for func, shape in shapes.made if shape and prod(shape) >= rows * n_atoms}
     assert flat <= tile | {"aten.slice.Tensor", "aten.view.dtype"}, flat - tile
-    products = [shape for func, shape in shapes.made if func.startswith("aten.mm")]
+    products = [shape for func, shape in shapes.made if func.startswith((product, "aten.mm"))]
     if (
         name in COUNTS
     ):  # the second is a matrix times a vector: the gradient of the bias through the encoder

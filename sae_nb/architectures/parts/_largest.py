@@ -49,14 +49,15 @@ class _Largest(Penalty):
 
     def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Apply the same to (x − centre) weightᵀ + bias: few pre-codes at once, more of them in tiles."""
-        k, n_atoms = self.k, len(weight)
-        u = few_pre_codes(x, weight, bias, centre) if k < n_atoms else None
+        k = self.k
+        u = few_pre_codes(x, weight, bias, centre)
         if u is not None:
             strength = (u.abs() if self.signed else u).detach().numpy()
-            edge = np.sort(strength)[:, -k - 1 : n_atoms - k + 1]  # largest left out, smallest kept
+            least = np.sort(strength)[:, -k]
+            codes = codes_where(u, strength >= least[:, None])
             # Ties and rows with fewer than k entries are left to the kernel, which settles them.
-            if all(max(after, 0) < last for after, last in edge.tolist()):
-                return codes_where(u, strength >= edge[:, 1:])
+            if min(least.tolist()) > 0 and codes.offsets.tolist() == [*range(0, codes.nnz + 1, k)]:
+                return codes
         return kernels.topk_encode(x, weight, bias, k=k, centre=centre, signed=self.signed)
 
     def objective(self, z: Dense) -> PerRow:

@@ -191,6 +191,9 @@ def _check_fits(n_atoms: int, width: int) -> None:
 UNIT_GUARD = 1e-12
 """Added to atom norms before dividing, far below any norm that training reaches."""
 
+PART = 256
+"""Atoms whose gradient is projected at once: what is computed on the way stays in a core's cache."""
+
 
 @checked
 class DenseOperator(MatrixOperator, nn.Module):
@@ -215,10 +218,13 @@ class DenseOperator(MatrixOperator, nn.Module):
     @torch.no_grad()
     def project_gradient_(self) -> None:
         """Remove from each row's gradient the part along the atom, which would only change its norm."""
-        if self.weight.grad is not None:
-            direction = self.weight / (self.weight.norm(dim=1, keepdim=True) + UNIT_GUARD)
-            along = torch.linalg.vecdot(self.weight.grad, direction)
-            self.weight.grad.addcmul_(along[:, None], direction, value=-1)
+        if self.weight.grad is None:
+            return
+        parts = (torch.split(whole, PART) for whole in (self.weight, self.weight.grad))
+        for rows, grad in zip(*parts, strict=True):
+            direction = rows / (rows.norm(dim=1, keepdim=True) + UNIT_GUARD)
+            along = torch.linalg.vecdot(grad, direction)
+            grad.addcmul_(along[:, None], direction, value=-1)
 
     @torch.no_grad()
     def project_(self) -> None:

@@ -87,9 +87,9 @@ def affine(x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> Dense:
 
 def few_pre_codes(x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> Dense | None:
     """Return the same where they are so few that waking compiled loops costs more; else None."""
-    if not x.is_cpu or x.element_size() < 4 or len(x) * len(weight) > FEW:
+    if not x.is_cpu or x.element_size() < 4 or x.shape[0] * weight.shape[0] > FEW:
         return None  # on the CPU numpy goes on with them, which has no bf16
-    return F.linear(x if centre is None else x - centre, weight, bias)
+    return affine(x, weight, bias, centre)
 
 
 def codes_where(u: Dense, kept: np.ndarray) -> SparseCodes:
