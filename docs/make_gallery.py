@@ -162,6 +162,12 @@ SMALLER_TITLE = (
 )
 """A title in one line; of a circuit the rows that fit."""
 
+CHANCES_ALONE = (
+    f"{SMALLER_TITLE} .sae-nb-pairhead, .sae-nb-pairrow > :nth-child(3) {{ display: none !important; }}"
+    ".sae-nb-pairrow { grid-template-columns: 130px 1fr !important; }"
+)
+"""Of four ways in which a text goes on the chance of what was added, a row each."""
+
 WHOLE_MAP = ".sae-nb-mapstage { height: 228px !important; }"
 """Of a map the points and their names, to its end."""
 
@@ -430,9 +436,7 @@ def concept_map() -> Any:
 def depth() -> Any:
     """Return how pictures travel through the layers of the vision model."""
     model, sae, _, _ = material(VISION)
-    panel = sw.DepthTrajectory(model, sn.data.scenes(24, seed=0, split="test"), sae=sae)
-    panel.wait(120)
-    panel.trails = "all"
+    panel = sw.DepthTrajectory(model, sn.data.scenes(256, seed=0, split="test"), sae=sae)
     panel.wait(120)
     return panel
 
@@ -569,9 +573,8 @@ def generation() -> Any:
 
 
 def quiz() -> Any:
-    """Return a question about an atom, not answered yet."""
-    _, _, examples, catalogue = material(VISION)
-    return sw.AtomQuiz(catalogue=catalogue, atoms=[examples.match("texture horizontal").atom])
+    """Return questions about atoms, not answered yet."""
+    return sw.AtomQuiz(catalogue=material(VISION)[3])
 
 
 def everything_linked() -> Any:
@@ -708,7 +711,7 @@ def entries() -> list[Entry]:
             changed,
             ".sae-nb-question, .sae-nb-paired",
             "29_what_did_fine_tuning_change",
-            SMALLER_TITLE,
+            CHANCES_ALONE,
         ),
         Entry(
             "generation",
@@ -746,9 +749,10 @@ def entries() -> list[Entry]:
             "depth",
             *twice("an image through 12 layers"),
             depth,
-            bars,
+            ".sae-nb-question, .sae-nb-main .sae-nb-component",
             "15_block_recurrence",
-            axes="x3 y3",
+            f"{SMALLER_TITLE} .sae-nb-component svg {{ max-width: 266px !important; }}"
+            ".sae-nb-component > div:has(+ svg) { display: none !important; }",
         ),
         Entry(
             "time",

@@ -13,6 +13,9 @@ from sae_nb.atoms._examples import TOKENS_AFTER, TOKENS_BEFORE, Choice, build_ex
 from sae_nb.atoms._records import Example
 from sae_nb.checks import Count, Seed, at_least, check_atom, checked
 
+STRONG = 0.5
+"""Share of an atom's maximum that samples of a question reach. Ours."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QuizQuestion:
@@ -23,7 +26,8 @@ class QuizQuestion:
 
     atom: int
     examples: tuple[Example, ...]
-    """Samples in which it fires, over all its strengths: what the guess is made from."""
+    """Samples in which it fires: what the guess is made from. Like the answer they reach half of its maximum,
+    where there are enough such samples: what fires weakly often has another content."""
 
     options: tuple[Example, ...]
     """Other samples; their strengths are in them, and are the answer."""
@@ -65,6 +69,9 @@ def ask_about(
             f"`atom` must fire in at least {n_examples + 1} samples to be asked about, got atom {atom}, "
             f"which fires in {len(strongest)}. Show more samples, or choose another atom."
         )
+    size = np.abs(strengths[strongest])
+    if len(strong := strongest[size >= STRONG * size.max()]) > n_examples:
+        strongest = strong
     drawn = generator.permutation(strongest)[: n_examples + 1]
     shown = drawn[1:][np.argsort(-np.abs(strengths[drawn[1:]]), kind="stable")]
     others = _silent_rows(catalogue, atom, n_options - 1, generator)

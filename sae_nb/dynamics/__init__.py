@@ -9,6 +9,10 @@ from sae_nb.exports import lazy_exports
 if TYPE_CHECKING:
     from sae_nb.dynamics._atom_depths import AtomDepths as AtomDepths, atom_depths as atom_depths
     from sae_nb.dynamics._inputs import DepthInputs as DepthInputs, depth_inputs as depth_inputs
+    from sae_nb.dynamics._read_by_block import (
+        ReadByBlock as ReadByBlock,
+        read_by_block as read_by_block,
+    )
     from sae_nb.dynamics._summary import (
         DepthSummary as DepthSummary,
         summarise_depth as summarise_depth,

@@ -84,6 +84,15 @@ def test_a_question_shows_the_strongest_row_of_each_sample() -> None:
         ask_about(catalogue, 0, n_examples=2, n_options=4)
 
 
+def test_where_there_are_enough_a_question_is_of_samples_that_reach_half_the_maximum() -> None:
+    """Of six samples that fire, four do with 4 and more of 8; the weak two are in no question."""
+    catalogue = of_samples([[8], [3], [0], [-4], [5], [1], [6], [0]])
+    for seed in range(6):
+        question = ask_about(catalogue, 0, n_examples=3, n_options=3, seed=seed)
+        answer = question.options[question.answer]
+        assert sorted([*(one.row for one in question.examples), answer.row]) == [0, 3, 4, 6]
+
+
 def test_an_atom_can_be_asked_about_that_fires_in_one_sample_more_than_examples() -> None:
     """Of five samples it fires in three, twice in one of them, and is silent in two."""
     catalogue = of_samples([[1, -5], [0, 0], [3, 0], [0, 7], [0, 0]])

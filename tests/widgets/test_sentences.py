@@ -16,6 +16,7 @@ from sae_nb_widgets.circuit._story import full_bar
 from sae_nb_widgets.circuit._summary import CircuitStory
 from sae_nb_widgets.circuit._words import overview, story_words
 from sae_nb_widgets.concept_map._detail import region_title, selection_answer
+from sae_nb_widgets.depth import _views as depth
 from sae_nb_widgets.heads import _words as heads
 from sae_nb_widgets.input_lens._lattice import MOST_NAMED, Lattice, ReadWord, claim_words
 from sae_nb_widgets.superposition import _words as superposition
@@ -24,6 +25,7 @@ from sae_nb_widgets.training._figure import training_figure
 from sae_nb_widgets.training._gallery import training_answer, training_sentence
 
 from sae_nb.atoms import SelectionSummary
+from sae_nb.dynamics import ReadByBlock
 from sae_nb.training import TrainingHistory
 
 few = settings(max_examples=120)
@@ -307,6 +309,47 @@ def test_a_phrase_is_said_everywhere_and_taken_away_only_by_its_chances(
         assert (", and later ones" in said) == (mean(back, False) < 0.5 <= mean(after, False))
     shares = percents(said)
     assert shares[:2] == pytest.approx([mean(after, True), mean(back, True)], abs=0.006)
+
+
+# --- depth ---------------------------------------------------------------------------------------------
+
+
+@few
+@given(
+    right=st.lists(
+        st.lists(st.sampled_from([0.1, 0.5, 0.89, 0.91, 0.95, 1.0]), min_size=6, max_size=6), min_size=1, max_size=3
+    ),
+    chance=st.sampled_from([0.1, 0.5, 0.95]),
+)  # fmt: skip
+def test_a_block_is_named_only_if_nine_in_ten_stay_right_from_it_on(
+    right: list[list[float]], chance: float
+) -> None:
+    names = ("digit", "texture", "n" * 80)[: len(right)]
+    read = ReadByBlock(
+        names=names, answers=np.zeros((len(right), 6, 4), int), truth=np.zeros((len(right), 4), int),
+        right=np.array(right), control=np.full((len(right), 6), chance),
+    )  # fmt: skip
+    by = {}
+    for name, row in zip(names, right, strict=True):
+        stays = [at for at in range(6) if min(row[at:]) > 0.9 and chance < 0.9]
+        if stays:
+            by[name] = stays[0]
+    title, (said, _) = depth.read_title(read), depth.read_answer(read, "image")
+    first = sorted(by, key=lambda name: (by[name], names.index(name)))[:2]
+    assert ("After no block" in title) == (not by)
+    named = [int(one) for one in re.findall(r"by block (\d+)", title)]
+    if len(first) == 2 and by[first[1]] - by[first[0]] < 2:
+        assert named == [by[first[1]]]
+        assert f"{first[0]} and {first[1]}" in title
+    else:
+        assert named == [by[name] for name in first]
+    at = by[first[0]] if by else 5
+    assert said.startswith(f"After block {at} " if by else "At the end ")
+    shares = [
+        right[names.index(name)][at] for name in (*first, *[n for n in names if n not in first])
+    ][:2]
+    assert percents(said)[: len(shares)] == pytest.approx(shares, abs=0.006)
+    assert percents(said)[-1] == pytest.approx(chance, abs=0.006)
 
 
 # --- superposition -------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ def shared(model: Any, scenes: Any, states: States) -> Iterator[tuple[Any, dict[
 def panel(shared: tuple[Any, dict[str, Any]]) -> sw.DepthTrajectory:
     made, began = shared
     made.restore(began)
+    made.strip = "progress"
     made.say("")
     made.wait()
     assert not made.problem, made.status
@@ -161,6 +162,25 @@ def test_atoms_are_born_and_die(panel: sw.DepthTrajectory) -> None:
     assert np.allclose(panel.paths.points[:, 7, :2], codes[:, panel.atoms].numpy(), atol=1e-5)
     with pytest.raises(t.TraitError, match="atoms"):
         panel.atoms = [100_000]
+
+
+def test_of_a_classifier_it_opens_on_what_its_own_heads_would_answer(
+    panel: sw.DepthTrajectory,
+) -> None:
+    """The title is that of the shares drawn; the picture's answers are beside it, the paths are not shown."""
+    panel.strip = "named"
+    assert panel.headline.startswith(("It reads", "After no block"))
+    assert panel.current_figure() is None
+    assert len(panel.strips.charts) == 1
+    read, names = panel.read, [line["name"] for line in panel.strips.lines if not line["dashed"]]
+    digit = read.names.index("digit")
+    own = panel.strips.values(names.index("its digit"))
+    assert own == pytest.approx(100 * read.right[digit], abs=1e-3)
+    last = read.answers[digit, -1, panel.picture]
+    assert f"{last} from" in panel._answers.value
+    panel.strip = "progress"
+    assert panel.headline == ""
+    assert panel.current_figure() is not None
 
 
 def test_the_first_screen_is_one_strip_and_one_sentence(panel: sw.DepthTrajectory) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -81,6 +82,25 @@ def test_keys_answer_and_go_on(quiz: sw.AtomQuiz) -> None:
     quiz.cards.widget.selected = (4, 0)
     assert quiz.taken == 4
     assert not quiz.problem, quiz.status
+
+
+def test_before_it_is_begun_a_page_of_it_can_be_played(quiz: sw.AtomQuiz) -> None:
+    """Each question has one right button, and says only in what a style sheet hides what it was."""
+    quiz.answers = []
+    quiz.go_on()
+    page = quiz.static_main()
+    asked = page.count("<fieldset>")
+    assert 1 <= asked <= 5
+    assert page.count('sae-nb-rightone" name') == asked
+    assert page.count('type="radio"') == 5 * asked
+    told = page.split("sae-nb-told")
+    assert quiz.names.in_text(quiz.atom) not in re.sub(
+        "<style>.*?</style>", "", told[0], flags=re.S
+    )
+    answer = f'class="sae-nb-rightone" name="atom0" id="atom0-{quiz.asked.answer}"'
+    assert answer in page
+    quiz.take(0)
+    assert "<fieldset>" not in quiz.static_main()
 
 
 def test_a_score_is_better_than_chance_where_its_interval_is() -> None:

@@ -19,6 +19,9 @@ from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.components._sheets import paragraph, stacked
 
 STATIC_WIDTH = 270
+TALL, TALL_WIDTH, MOST_TICKS = 200, 370, 12
+"""Height from which a chart stands alone, its width then, and the layers that are numbered under it."""
+
 MARGIN, SIGNS = 6, 4.6
 BANDS = "every second phase"
 BAND, CUT = fade(theme.GREY, 0.14), fade(theme.GREY, 0.9)
@@ -77,7 +80,7 @@ class DepthStrips(Component):
         if not self.lines:
             return self._empty_html()
         body = "".join(
-            f"<div>{self._title(chart)}{self._reading(i)}</div>{self._drawing(i).to_svg()}"
+            f"<div>{self._title(chart)}{'' if self._tall else self._reading(i)}</div>{self._svg(i)}"
             for i, chart in enumerate(self.charts)
         )
         label = escape(self.description)
@@ -86,6 +89,15 @@ class DepthStrips(Component):
             f'<div class="sae-nb-component" role="group" aria-label="{label}">'
             f"{self._legend_html()}{body}{foot}</div>"
         )
+
+    @property
+    def _tall(self) -> bool:
+        return self.height >= TALL
+
+    def _svg(self, index: int) -> str:
+        """One chart; one that stands alone is as wide as there is room, within reason."""
+        wide = 'style="width:100%;max-width:520px;height:auto"' if self._tall else ""
+        return self._drawing(index).to_svg().replace("<svg ", f"<svg {wide} ", 1)
 
     def _title(self, chart: dict[str, Any]) -> str:
         title = escape(chart["title"])
@@ -113,7 +125,8 @@ class DepthStrips(Component):
 
     def _drawing(self, index: int) -> Drawing:
         """One chart as strokes: bands, axis, lines, cursor."""
-        chart, foot, right = self.charts[index], self.height - MARGIN, STATIC_WIDTH - MARGIN
+        width, below = (TALL_WIDTH, 22) if self._tall else (STATIC_WIDTH, 0)
+        chart, foot, right = self.charts[index], self.height - MARGIN, width - 2 * MARGIN
         span = (chart["high"] - chart["low"]) or 1.0
         gutter = SIGNS * current_theme().font_px
 
@@ -139,7 +152,13 @@ class DepthStrips(Component):
                     strokes.append(Polyline(run, colour, 2, line["dashed"]))
         at = across(self.cursor)
         strokes.append(Polyline([(at, MARGIN), (at, foot)], CUT, 1, True))
-        return Drawing(STATIC_WIDTH, self.height, tuple(strokes))
+        if self._tall:
+            every = math.ceil(self.n_layers / MOST_TICKS)
+            strokes += [
+                Label(across(layer), foot + 17, str(layer), "middle", current_theme().font_px)
+                for layer in range(0, self.n_layers + 1, every)
+            ]
+        return Drawing(width, self.height + below, tuple(strokes))
 
 
 def _runs(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:

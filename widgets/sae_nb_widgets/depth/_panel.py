@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sae_nb.checks import checked
 from sae_nb.dynamics import DepthPaths, SelfCorrection, depth_inputs, token_kinds_of
-from sae_nb.figures.theme import format_count
+from sae_nb.figures.theme import escape, format_count
 from sae_nb.sessions import names_of
-from sae_nb_widgets.components._base import lay_out
+from sae_nb_widgets.components._base import HTML, VBox, lay_out
 from sae_nb_widgets.components._depth_strips import DepthStrips
 from sae_nb_widgets.depth._controls import SIMILARITY_WORDS, DepthControls, chooser
 from sae_nb_widgets.depth._detail import DepthInputView
@@ -31,10 +31,19 @@ from sae_nb_widgets.depth._runs import (
     labels_of,
     layer_text,
     loops_of,
+    truth_of,
 )
 from sae_nb_widgets.depth._state import DepthState
-from sae_nb_widgets.depth._views import STRIPS, THIS, answer_of, charts_of, noun
-from sae_nb_widgets.panel._declaring import reacts
+from sae_nb_widgets.depth._views import (
+    STRIPS,
+    THIS,
+    answer_of,
+    answers_words,
+    charts_of,
+    noun,
+    read_title,
+)
+from sae_nb_widgets.panel._declaring import reacts, show
 
 if TYPE_CHECKING:
     from plotly.callbacks import Points
@@ -45,6 +54,9 @@ if TYPE_CHECKING:
 
 FIRST_PUSH_AT = 3
 """Part of the depth after which a push begins, one in so many: most of the network is then to come."""
+TALL = 200
+"""Pixels of the chart that stands alone."""
+
 STRIP_HEIGHTS, SMALL_STRIP = {1: 110, 2: 76}, 46
 """Pixels of one chart, by how many there are."""
 
@@ -93,8 +105,10 @@ class DepthTrajectory(DepthState):
 
     question = "How does the model change an input, layer by layer?"
     explanation = (
-        "Dots are states at the layer chosen, lines the way there: of the token you follow (thick) and "
-        "of three whose ends lie far apart. The strip under them measures one thing from layer to layer "
+        "Of a classifier of images: how many the model's own output layers would name right if it stopped "
+        "after each block, and, dashed, how often the same answers fit another image. Else, and where “show” "
+        "says so: dots are states at the layer chosen, lines the way there: of the token you follow (thick) "
+        "and of three whose ends lie far apart. The strip under them measures one thing from layer to layer "
         "(“show” chooses what), dashed grey is its control. “more” holds all other ways, pushes (a "
         "random nudge at one layer and, dotted, what the rest of the same network makes of it), phases, "
         "and other axes and colours of the paths.",
@@ -146,7 +160,13 @@ class DepthTrajectory(DepthState):
         self.n_inputs, self.n_atoms = len(self._inputs), 0 if sae is None else sae.n_atoms
         # Known once the model has run.
         self.n_tokens = 1_000_000 if states is None else int(states.shape[2])
-        self.runs = DepthRuns(model, self._inputs, self.labels, sae, raptor)
+        truth = truth_of(given, self.labels, len(self._inputs))
+        self._class_names = {
+            name: names
+            for name in truth
+            if (names := getattr(given, f"{name}_names", None)) is not None
+        }
+        self.runs = DepthRuns(model, self._inputs, self.labels, sae, raptor, truth)
         self.layout_of_paths = DepthLayout(self, self._take_paths)
         super().__init__()
         self._set_out()
@@ -158,6 +178,8 @@ class DepthTrajectory(DepthState):
         self.layer = self.n_layers
         self.k = min(3, self.most_phases)
         self.perturb_layer = max(self.n_layers // FIRST_PUSH_AT, 1)
+        if self.runs.truth:
+            self.strip = "named"
         if not self.has_classes:
             self.color_by, self.show = "token type", "tokens"
 
@@ -183,19 +205,22 @@ class DepthTrajectory(DepthState):
         self.view = DepthInputView(self._inputs, lambda token: self.set_trait("token", token))
         self.strips = DepthStrips(description="measured from layer to layer", own=THIS)
         self.strips.empty_text = "The model is running."
+        self._answers = HTML()
+        self._drawn = VBox([self.figure.plot, self.figure.legend])
         choice, drawn = (
             chooser(self, noun(self)),
-            [self.figure.plot, self.figure.legend, self.strips],
+            [self._drawn, self.strips],
         )
         if self._inputs.pictures is None:
             figure, detail = [choice, self.view.strip, *drawn], []
         else:
-            figure, detail = drawn, [choice, self.view.grid, self.view.strip]
+            figure, detail = drawn, [choice, self.view.grid, self.view.strip, self._answers]
         self.arrange(
             controls=self.controls.first, more=self.controls.more, figure=figure, detail=detail
         )
         if detail:
             lay_out(self._frame.body, grid_template_columns="minmax(0, 1fr) minmax(220px, 25%)")
+        show(self._drawn, self.strip != "named")
         self.strips.observe(lambda change: self.set_trait("layer", change["new"]), "cursor")
         self.figure.on_click(self._on_click)
         self.bind_key("]", lambda: self.step_picture(1))
@@ -221,6 +246,9 @@ class DepthTrajectory(DepthState):
         states, summary = measured.states, measured.summary
         with self._drawing:
             self.states, self.summary, self.depths = states, summary, measured.depths  # type: ignore[assignment]
+            self.read = measured.read
+            if self.read is None and self.strip == "named":
+                self.strip = "progress"
             self.n_tokens = states.shape[2]
             self.token = min(self.token, self.n_tokens - 1)
             kinds = token_kinds_of(self.model, states.positions)
@@ -269,6 +297,7 @@ class DepthTrajectory(DepthState):
     @reacts("strip", doing="measuring")
     def _draw_strip(self) -> None:
         self.figure.show_parts(self.strip, self.layer, dark=self.dark)
+        show(self._drawn, self.strip != "named")
         self._draw_strips()
 
     @reacts("picture", doing="choosing an input")
@@ -347,7 +376,12 @@ class DepthTrajectory(DepthState):
         if self.summary is None:
             return
         charts, shows_phases = charts_of(self, self.strip), self.strip in ("phases", "all")
-        self.strips.height = STRIP_HEIGHTS.get(len(charts), SMALL_STRIP)
+        tall = self.strip == "named" and len(charts) == 1
+        self.strips.height = TALL if tall else STRIP_HEIGHTS.get(len(charts), SMALL_STRIP)
+        self.headline = ""
+        if self.strip == "named" and self.read is not None and self.pushed is None:
+            self.headline = read_title(self.read)
+        self._draw_answers()
         if shows_phases or self.color_by == "phase":
             self.strips.show(charts, cuts=self.cuts)
         else:
@@ -357,6 +391,16 @@ class DepthTrajectory(DepthState):
         said, numbers = answer_of(self, self.strip)
         axes = ", ".join(axis for axis in self.paths.axes if "(" in axis) if self.paths else ""
         self.conclude(said, f"{numbers}; axes: {axes}" if axes else numbers)
+
+    def _draw_answers(self) -> None:
+        """Say what the output layers would answer for the input that is shown."""
+        shown = self.strip == "named" and self.read is not None
+        show(self._answers, shown)
+        if self.read is not None and shown:
+            lines = answers_words(self.read, self.picture, self._class_names)
+            said = "".join(f"<p>{escape(line)}</p>" for line in lines)
+            title = f"If it stopped there, for this {noun(self)}"
+            self._answers.value = f'<div class="sae-nb-cardtitle">{escape(title)}</div>{said}'
 
     # --- choosing ---------------------------------------------------------------------------------
 
@@ -442,6 +486,10 @@ class DepthTrajectory(DepthState):
         if self.depths is not None:
             shown["energy of atoms"] = {str(a): self.depths.energy[a] for a in self.atoms}
         return shown
+
+    def current_figure(self) -> go.Figure | None:
+        """Return the paths; None where what its output layers answer is shown in their place."""
+        return None if self.strip == "named" else super().current_figure()
 
     def still_figure(self) -> go.Figure | None:
         """Return the figure with three axes seen along the third."""

@@ -4,7 +4,7 @@ depth.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,13 @@ from sae_nb.dynamics import (
     AtomDepths,
     DepthInputs,
     DepthSummary,
+    ReadByBlock,
     SelfCorrection,
     States,
     atom_depths,
     capture_states,
     check_states,
+    read_by_block,
     self_correction,
     summarise_depth,
 )
@@ -78,6 +80,17 @@ def labels_of(
 ) -> Sequence[object] | Tensor | None:
     """Return the labels given, else the digits of scenes, else None."""
     return getattr(inputs, "digit", None) if labels is None else labels
+
+
+def truth_of(inputs: Inputs, labels: Sequence[object] | Tensor | None, n: int) -> dict[str, Any]:
+    """Return the classes of the first inputs by name: those that scenes have, else the labels."""
+    factors = (
+        [name for name, values in vars(inputs).items() if isinstance(values, Tensor)]
+        if hasattr(inputs, "texture_names")
+        else []
+    )
+    known = {name: getattr(inputs, name)[:n] for name in factors if getattr(inputs, name).ndim == 1}
+    return known or ({} if labels is None else {"class": labels})
 
 
 def first_labels(
@@ -151,6 +164,7 @@ class Measured:
     states: States
     summary: DepthSummary
     depths: AtomDepths | None
+    read: ReadByBlock | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +176,8 @@ class DepthRuns:
     labels: Sequence[object] | Tensor | None
     sae: SparseAutoencoder | None
     raptor: Any
+    truth: Mapping[str, Any]
+    """Class of each input, by what an output layer names."""
 
     def measured(self, given: Tensor | None) -> Measured:
         """Capture states where none are given, and measure them."""
@@ -174,7 +190,8 @@ class DepthRuns:
         depths = None
         if self.sae is not None:
             depths = atom_depths(self.sae, states, self._home(states.n_layers))
-        return Measured(states, summary, depths)
+        read = read_by_block(self.model, self.inputs.whole, states, self.truth)
+        return Measured(states, summary, depths, read)
 
     def _home(self, n_layers: int) -> int:
         """Layer of the states that the SAE was trained on."""

@@ -8,7 +8,14 @@ import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.dynamics import AtomDepths, DepthPaths, DepthSummary, SelfCorrection, States
+from sae_nb.dynamics import (
+    AtomDepths,
+    DepthPaths,
+    DepthSummary,
+    ReadByBlock,
+    SelfCorrection,
+    States,
+)
 from sae_nb_widgets.depth._detail import DepthInputView
 from sae_nb_widgets.depth._runs import DepthRuns
 from sae_nb_widgets.panel._atoms import HasAtoms
@@ -40,6 +47,7 @@ class DepthState(HasAtoms, PlayingPanel):
     states: States = None  # type: ignore[assignment]
     depths: AtomDepths = None  # type: ignore[assignment]
     paths: DepthPaths = None  # type: ignore[assignment]
+    read: ReadByBlock | None = None
     pushed: SelfCorrection | None = None
     rolled: Float[Tensor, "layers tokens d"] | None = None
 

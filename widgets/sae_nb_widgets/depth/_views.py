@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.dynamics import directions_of
+from sae_nb.dynamics import ReadByBlock, directions_of
 from sae_nb.figures import theme
 from sae_nb.figures.theme import format_number
 from sae_nb_widgets.components._curves import Chart, Line
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sae_nb.dynamics import ClassBasins, SelfCorrection
 
 THIS, CONTROL = "this one", "control"
+APART = 2
+"""Blocks between two readings that are told apart. Ours."""
+
 SETTLED, HALF = 0.9, 0.5
 """Similarity to the last state from which a token counts as settled, and as half-way. Ours."""
 MOST_ATOMS = 4
@@ -430,7 +433,94 @@ def _everything(panel: DepthState) -> list[Chart]:
     return [chart for strip in found for chart in strip.charts(panel)]
 
 
+# --- what its own output layers would answer ------------------------------------------------------
+
+READ_COLOURS = (theme.WARM, theme.BLUE)
+"""Of the first two output layers; a third is left out, as two lines and their controls fill the chart."""
+
+
+def _shown_heads(read: ReadByBlock) -> list[int]:
+    """Return the two output layers that are drawn and spoken of: those read first, else the first."""
+    last = len(read.right[0])
+    by = [last if one is None else one for one in read.read_by]
+    return sorted(range(len(by)), key=lambda i: (by[i], i))[: len(READ_COLOURS)]
+
+
+def _named(panel: DepthState) -> list[Chart]:
+    read = panel.read
+    if read is None:
+        return []
+    lines = []
+    for i, colour in zip(_shown_heads(read), READ_COLOURS):
+        lines.append(Line(values=100 * read.right[i], name=f"its {read.names[i]}", colour=colour))
+    for i in _shown_heads(read):
+        chance = Line(
+            values=100 * read.control[i],
+            name=f"of another {noun(panel)}",
+            dashed=True,
+            colour=theme.CONTROL,
+        )
+        lines.append(chance)
+    title = f"{noun(panel)}s that its own output layers name right, by block (0: before the first)"
+    return [_chart(title, lines, high=100.0, unit="%")]
+
+
+def _either(read: ReadByBlock) -> str:
+    return " or ".join(read.names[i] for i in _shown_heads(read))
+
+
+def read_title(read: ReadByBlock) -> str:
+    """Return by which block what is read, nine times in ten from there on."""
+    shown = [(read.names[i], read.read_by[i]) for i in _shown_heads(read)]
+    known = [(name, by) for name, by in shown if by is not None]
+    if not known:
+        return f"After no block does it name the {_either(read)} nine times in ten"
+    if len(known) == 1 or known[1][1] - known[0][1] >= APART:
+        return f"It reads {', '.join(f'the {name} by block {by}' for name, by in known)}"
+    return f"It reads {known[0][0]} and {known[1][0]} by block {known[1][1]}"
+
+
+def read_answer(read: ReadByBlock, noun: str) -> tuple[str, str]:
+    """Return the shares right after the block by which the first was read, or at the end."""
+    shown = _shown_heads(read)
+    layer = read.read_by[shown[0]]
+    at = read.right.shape[1] - 1 if layer is None else layer
+    when = "At the end" if layer is None else f"After block {at}"
+    parts = [f"the {read.names[i]} of {_percent(float(read.right[i, at]))}" for i in shown]
+    chance = " and ".join(_percent(float(read.control[i, at])) for i in shown)
+    return (
+        f"{when} its own output layers name {', '.join(parts)} of the {noun}s; of another {noun}, {chance}.",
+        f"read by a block: right for nine in ten of {read.truth.shape[1]} {noun}s from there on",
+    )
+
+
+def _named_answer(panel: DepthState) -> tuple[str, str]:
+    return ("", "") if panel.read is None else read_answer(panel.read, noun(panel))
+
+
+def answers_words(read: ReadByBlock, picture: int, names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return what each output layer would answer for one input, block by block, the same answers together."""
+    said = []
+    for i in _shown_heads(read):
+        called, answers = names.get(read.names[i]), read.answers[i, :, picture].tolist()
+        steps = [0, *(at for at in range(1, len(answers)) if answers[at] != answers[at - 1])]
+        words = [
+            f"{called[answers[at]] if called else answers[at]} "
+            f"{'from the start' if at == 0 else f'from block {at}'}"
+            for at in steps
+        ]
+        said.append(f"{read.names[i]}: {', '.join(words)}")
+    return said
+
+
 STRIPS = {
+    "named": Strip(
+        "what its own output layers would answer",
+        _named,
+        _named_answer,
+        lambda panel: panel.read is not None or (panel.summary is None and bool(panel.runs.truth)),
+        "a classifier of images and their classes. Pass labels=",
+    ),
     "progress": Strip("how near its final state", _progress, _progress_answer),
     "turns": Strip("how far each block turns it", _turns, _turns_answer),
     "phases": Strip("phases: which blocks act alike", _turns, _phases_answer),

@@ -21,6 +21,7 @@ from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Atom, Whole, reacts
 from sae_nb_widgets.panel._examples import examples_view
 from sae_nb_widgets.quiz._options import OptionCards
+from sae_nb_widgets.quiz._page import playable
 from sae_nb_widgets.quiz._score import QuizScore
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms import AtomNames
 
+
+MOST_ON_PAGE = 5
+"""Questions of a page that is played without Python: that about the atom shown, and atoms with sure names."""
 
 MOST_TRIED = 12
 """Atoms with the surest names, of which the one with the strongest examples is asked about first."""
@@ -85,7 +89,7 @@ class AtomQuiz(HasAtoms):
         "After the intruder and detection tasks of Paulo et al., arXiv 2410.13928, asked of people.",
     )
     stem = "quiz"
-    needs_kernel = "Answers need a running kernel and were left out."
+    needs_kernel = "More questions need a running kernel."
     kept_traits = ("atom", "answers")
 
     atom = Atom(help="The atom asked about.")
@@ -214,6 +218,18 @@ class AtomQuiz(HasAtoms):
                 self._ask()
         else:
             self.atom = following
+
+    def static_main(self) -> str:
+        """Return the quiz as HTML that can be played without Python; once it was begun, as it stands."""
+        if self.answers or self._asked is None:
+            return super().static_main()
+        following = [atom for atom in self._order.tolist() if atom != self.atom]
+        sure = [atom for atom in following if self.names.sureness(atom)[0] == DOTS]
+        more = sure[: MOST_ON_PAGE - 1]
+        others = [ask_about(self._catalogue, one, seed=self._seed, **self._sizes) for one in more]
+        asked = [self._asked, *others]
+        named = [(one, self.names.in_text(one.atom)) for one in asked]
+        return playable(self._catalogue.acts.context, named)
 
     # --- drawing ----------------------------------------------------------------------------------
 

@@ -1,0 +1,41 @@
+"""read_by_block: answers are those of the model's own heads on its own states."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.dynamics import capture_states, read_by_block
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_last_answers_are_the_models_own() -> None:
+    """Of both heads, on new pictures; wrong truths and those of another length are left out."""
+    model, made = sn.load_model("tiny-vit"), sn.data.scenes(12, seed=3, split="test")
+    states = capture_states(model, made.images)
+    truth = {"digit": made.digit, "texture": made.texture, "nothing": made.digit, "short": [1, 2]}
+    found = read_by_block(model, made.images, states, truth)
+    assert found.names == ("digit", "texture")
+    with torch.no_grad():
+        by_head = model.heads(made.images)
+    for i, name in enumerate(found.names):
+        own = by_head[name].argmax(-1)
+        assert found.answers[i, -1].tolist() == own.tolist()
+        right = float((own == getattr(made, name)).float().mean())
+        assert found.right[i, -1] == pytest.approx(right)
+    assert found.answers.shape == (2, 13, 12)
+    other = np.random.default_rng(0).permutation(12)
+    known = made.digit.numpy()[other]
+    assert found.control[0, 4] == pytest.approx(float((found.answers[0, 4] == known).mean()))
+
+
+def test_what_has_no_classes_has_no_reading() -> None:
+    model, made = sn.load_model("tiny-vit"), sn.data.scenes(4, seed=3)
+    states = capture_states(model, made.images)
+    assert read_by_block(model, made.images, states, {}) is None
+    tokens = sn.data.stories(2, seed=0).texts
+    gpt = sn.load_model("tiny-gpt")
+    assert read_by_block(gpt, list(tokens), torch.zeros(2, 5, 3, 8), {"mood": [0, 1]}) is None
