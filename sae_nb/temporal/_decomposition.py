@@ -228,7 +228,7 @@ GROUP_ROWS = 8192
 
 
 class Decomposition(Finding, kw_only=False):
-    """Sequences taken apart: x̂ = predicted + novel + bias.
+    """Sequences taken apart: x = predicted + novel + error + bias.
 
     Sequences lie side by side, (batch, time, …); where they have unlike lengths, padding at their ends is
     zero and `keep` is False there. `rows` turns any of it into the rows of the activations again.
@@ -239,6 +239,9 @@ class Decomposition(Finding, kw_only=False):
 
     novel: Float[Tensor, "batch time d_in"]
     """z_n D: what the token adds, bias left out."""
+
+    error: Float[Tensor, "batch time d_in"]
+    """x − x̂: what neither part has."""
 
     novel_codes: SparseCodes
     """z_n, one row per token that is kept, in order: the codes of `acts` for panels of atoms."""
@@ -261,11 +264,15 @@ class Decomposition(Finding, kw_only=False):
 
     @property
     def headline(self) -> str:
-        """Size, and the share of the energy that was predicted."""
+        """Size, and the share of the activations' energy that was predicted, beside that of plain guesses."""
         n, time, d_in = self.predicted.shape
         share = float(self.rows(self.energy_shares)[:, 0].mean())
+        plain = [f"{name} {self.rows(one).mean():.0%}" for name, one in self.plain_shares.items()]
         strict = ", strict" if self.strict else ""
-        return f"{n} × {time} tokens, d_in={d_in}, {share:.0%} of the energy predicted{strict}"
+        return (
+            f"{n} × {time} tokens, d_in={d_in}, {share:.0%} of the energy predicted{strict} "
+            f"({', '.join(plain)})"
+        )
 
     @property
     def predicted_codes(self) -> Float[Tensor, "batch time n_atoms"]:
@@ -300,9 +307,39 @@ class Decomposition(Finding, kw_only=False):
 
     @cached_property
     def energy_shares(self) -> Float[Tensor, "batch time 2"]:
-        """Share of predicted and of novel in ‖predicted‖² + ‖novel‖²; they sum to 1, or are 0."""
-        total = self.energy.sum(dim=-1, keepdim=True)
-        return torch.where(total > 0, self.energy / total.clamp_min(torch.finfo().tiny), 0.0)
+        """‖predicted‖² and ‖novel‖² as shares of ‖x − b‖²; what the SAE misses is in neither.
+
+        In the published form the first is the share of the token that the prediction explains. A forecast
+        (strict) may be longer than what comes.
+        """
+        return _shares(self.energy, self._centred.square().sum(dim=-1, keepdim=True))
+
+    @cached_property
+    def plain_shares(self) -> dict[str, Float[Tensor, "batch time"]]:
+        """Predicted shares of two guesses that learn nothing: the previous token, and the mean of all before.
+
+        Each is made as long as fits best, as predictions are: in the published form for each token, in the
+        strict form by one number for its sequence.
+        """
+        x = self._centred
+        before = torch.arange(x.shape[1]).clamp_min(1).to(x)[:, None]
+        past = pad(x[:, :-1], (0, 0, 1, 0))
+        guesses = {"previous token": past, "running mean": past.cumsum(dim=1) / before}
+        total, found = x.square().sum(dim=-1), {}
+        for name, guess in guesses.items():
+            guess = guess * self.keep[..., None]
+            along, energy = (guess * x).sum(dim=-1), guess.square().sum(dim=-1)
+            if self.strict:
+                along, squares = (one.sum(dim=1, keepdim=True) for one in (along, energy))
+                found[name] = _shares(_shares(along, squares).square() * energy, total)
+            else:
+                found[name] = _shares(_shares(along.square(), energy), total)
+        return found
+
+    @property
+    def _centred(self) -> Float[Tensor, "batch time d_in"]:
+        """Activations less the bias, with zeros for padding."""
+        return self.predicted + self.novel + self.error
 
     def rows(self, values: Float[Tensor, "batch time ..."]) -> Float[Tensor, "n ..."]:
         """Return values of the tokens, one after another as in the activations, padding left out."""
@@ -313,6 +350,11 @@ class Decomposition(Finding, kw_only=False):
         first = sum(self.lengths[:sequence])
         rows = torch.arange(first, first + self.lengths[sequence], device=self.novel_codes.device)
         return self.novel_codes.rows(rows)
+
+
+def _shares(part: Tensor, whole: Tensor) -> Tensor:
+    """Part over whole, 0 where the whole is."""
+    return torch.where(whole > 0, part / whole.clamp_min(torch.finfo().tiny), 0.0)
 
 
 @checked
@@ -379,15 +421,16 @@ def _taken_apart(
     codes = sae.novel_codes(unpadded(prediction.residual, lengths)).detach()
     novel = sae.decode(codes) - sae.bias
     predicted = unpadded(prediction.predicted, lengths)
+    error = unpadded(prediction.residual, lengths) - novel
     dense = unpadded(prediction.codes, lengths) if keep_codes else None
     seen = prediction.attention[0] if attention and prediction.attention else None
-    return predicted, novel, codes, dense, seen
+    return predicted, novel, error, codes, dense, seen
 
 
 def _joined(
     parts: list[tuple[Tensor | None, ...]], sae: Any, sequences: Sequences
 ) -> Decomposition:
-    predicted, novel, codes, dense, seen = zip(*parts, strict=True)
+    predicted, novel, error, codes, dense, seen = zip(*parts, strict=True)
     lengths, attention = sequences.lengths, None
     if seen[0] is not None:
         gaps = [max(lengths) - part.shape[-1] for part in seen]
@@ -395,6 +438,7 @@ def _joined(
     return Decomposition(
         predicted=padded(torch.cat(predicted), lengths),
         novel=padded(torch.cat(novel), lengths),
+        error=padded(torch.cat(error), lengths),
         novel_codes=SparseCodes.concatenate(list(codes)),
         bias=sae.bias.detach(),
         lengths=lengths,

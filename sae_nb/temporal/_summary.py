@@ -84,10 +84,13 @@ class TemporalSummary:
     """‖predicted‖² and ‖novel‖²."""
 
     shares: Float[np.ndarray, "time 2"]
-    """The same as shares of their sum."""
+    """The same as shares of ‖x − b‖²: what the SAE misses is in neither."""
 
     shuffled: Float[np.ndarray, " time"]
     """Predicted share of each token when the order is permuted, mean over permutations: the control."""
+
+    plain: Mapping[str, Float[np.ndarray, " time"]]
+    """Predicted shares of guesses that learn nothing (`Decomposition.plain_shares`): rivals."""
 
     rasters: Mapping[str, Raster]
     """Of the predicted and the novel codes."""
@@ -126,6 +129,12 @@ class TemporalSummary:
     def n_times(self) -> int:
         """Length of the sequence."""
         return len(self.names)
+
+    @property
+    def rivals(self) -> dict[str, float]:
+        """Mean predicted share of the shuffled order and of the plain guesses."""
+        found = {"shuffled order": self.shuffled, **self.plain}
+        return {name: float(shares.mean()) for name, shares in found.items()}
 
     @property
     def documents(self) -> Int[np.ndarray, " time"]:
@@ -229,6 +238,7 @@ def summarise_sequence(
         strict=parts.strict,
         energy=_numpy(parts.energy[0]),
         shares=_numpy(parts.energy_shares[0]),
+        plain={name: _numpy(one[0]) for name, one in parts.plain_shares.items()},
         shuffled=_shuffled_shares(sae, x, check_count(n_shuffles, name="n_shuffles"), seed),
         rasters={part: _raster(vectors[part]) for part in ("predicted", "novel")},
         similarity={part: _thinned(cosines, stride) for part, cosines in similar.items()},

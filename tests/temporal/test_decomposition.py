@@ -52,10 +52,15 @@ def test_codes_are_those_of_both_parts(sae: sn.Temporal, acts: Activations) -> N
         _ = decompose(sae, acts, predicted_codes=False).predicted_codes
 
 
-def test_energy_shares_sum_to_one(sae: sn.Temporal, acts: Activations) -> None:
+def test_what_neither_part_has_is_the_error(sae: sn.Temporal, acts: Activations) -> None:
+    """x − x̂, row by row; and in the published form the predicted share is what the prediction explains."""
     parts = decompose(sae, acts)
-    shares = parts.rows(parts.energy_shares)
-    assert torch.allclose(shares.sum(dim=1), torch.ones(20), atol=1e-5)
+    x_hat = parts.rows(parts.predicted + parts.novel) + sae.bias.detach()
+    torch.testing.assert_close(parts.rows(parts.error), acts.x - x_hat, atol=1e-4, rtol=1e-4)
+    centred = acts.x - sae.bias.detach()
+    left = (centred - parts.rows(parts.predicted)).square().sum(dim=1)
+    shares, explained = parts.rows(parts.energy_shares)[:, 0], 1 - left / centred.square().sum(1)
+    assert torch.allclose(shares, explained, atol=1e-3) != sae.strict
     if sae.strict:
         assert torch.allclose(
             parts.predicted[:, 0], parts.predicted[:1, 0].expand(3, -1), atol=1e-5
@@ -102,19 +107,49 @@ def test_the_attention_that_is_kept_is_that_of_the_first_layer() -> None:
     assert not torch.allclose(first, second, atol=1e-3)
 
 
-def test_shares_of_energy_are_those_of_two_squares() -> None:
-    """25 and 75 of one token, nothing of another; padding is in no row."""
-    predicted, novel = torch.zeros(2, 2, 2), torch.zeros(2, 2, 2)
-    predicted[0, 0], novel[0, 0] = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 75**0.5])
+def test_shares_are_of_the_activation_whose_error_counts() -> None:
+    """x − b = (3, 4) + (0, 1) + (0, 5) has 109, of which 25 and 1; another has nothing; padding is in no row."""
+    predicted, novel, error = torch.zeros(3, 2, 2, 2)
+    predicted[0, 0], novel[0, 0] = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 1.0])
+    error[0, 0] = torch.tensor([0.0, 5.0])
     predicted[1, 1] = 9
     parts = Decomposition(
-        predicted, novel, SparseCodes.from_dense(torch.eye(3)), torch.tensor([1.0, 0.0]),
+        predicted, novel, error, SparseCodes.from_dense(torch.eye(3)), torch.tensor([1.0, 0.0]),
         lengths=(2, 1), starts=(0, 2), strict=True,
     )  # fmt: skip
-    assert parts.energy_shares[0].tolist() == [pytest.approx([0.25, 0.75]), [0, 0]]
+    assert parts.energy_shares[0].tolist() == [pytest.approx([25 / 109, 1 / 109]), [0, 0]]
     assert parts.rows(parts.energy)[:, 0].tolist() == [25, 0, 0]
-    assert parts.x_hat[0].tolist() == [pytest.approx([4, 4 + 75**0.5]), [1, 0]]
+    assert parts.x_hat[0].tolist() == [pytest.approx([4, 5]), [1, 0]]
     assert parts.x_hat[1].tolist() == [[1, 0], [0, 0]]
-    assert parts.headline == "2 × 2 tokens, d_in=2, 8% of the energy predicted, strict"
+    assert parts.headline == (
+        "2 × 2 tokens, d_in=2, 8% of the energy predicted, strict (previous token 0%, running mean 0%)"
+    )
     assert parts.codes_of(0).to_dense().tolist() == [[1, 0, 0], [0, 1, 0]]
     assert parts.codes_of(1).to_dense().tolist() == [[0, 0, 1]]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_plain_guesses_are_the_token_before_and_the_mean_of_all_before(strict: bool) -> None:
+    """Of (2, 0), (1, 1), (0, 4), and of a shorter sequence. By token: cos² of x and the guess.
+
+    Strict, x_t = α x_{t−1}: α = (2 + 4) / (4 + 2) = 1; of the means (2, 0), (1.5, .5): α = 4 / 6.5.
+    """
+    x = torch.tensor([[[2.0, 0], [1, 1], [0, 4]], [[1, 0], [3, 0], [0, 0]]])
+    parts = Decomposition(
+        torch.zeros_like(x), x / 4, 3 * x / 4, SparseCodes.from_dense(torch.eye(5)), torch.zeros(2),
+        lengths=(3, 2), starts=(0, 3), strict=strict,
+    )  # fmt: skip
+    found = {name: shares.tolist() for name, shares in parts.plain_shares.items()}
+    a = (4 / 6.5) ** 2
+    wanted = (
+        {
+            "previous token": ([0, 4 / 2, 2 / 16], [0, 1, 0]),
+            "running mean": ([0, 2 * a, 2.5 * a / 16], [0, 1, 0]),
+        }
+        if strict
+        else {
+            "previous token": ([0, 0.5, 0.5], [0, 1, 0]),
+            "running mean": ([0, 0.5, 0.1], [0, 1, 0]),
+        }
+    )
+    assert found == {name: [pytest.approx(one) for one in both] for name, both in wanted.items()}

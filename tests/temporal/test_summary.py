@@ -31,13 +31,19 @@ def record(sae: sn.Temporal) -> TemporalSummary:
     return summarise_sequence(sae, sequence(20), boundaries=[7])
 
 
-def test_shares_are_of_the_energy_and_add_up(record: TemporalSummary, sae: sn.Temporal) -> None:
-    """‖predicted‖² and ‖novel‖² as decompose has them, each over their sum."""
-    parts = sn.temporal.decompose(sae, sequence(20)[None])
+def test_shares_are_of_the_activation(record: TemporalSummary, sae: sn.Temporal) -> None:
+    """‖predicted‖² and ‖novel‖² as decompose has them over ‖x − b‖², beside those of the plain guesses."""
+    x = sequence(20)
+    parts = sn.temporal.decompose(sae, x[None])
     wanted = torch.stack([p[0].square().sum(1) for p in (parts.predicted, parts.novel)], dim=1)
     np.testing.assert_allclose(record.energy, wanted, rtol=1e-5)
-    np.testing.assert_allclose(record.shares.sum(axis=1), 1.0, rtol=1e-5)
-    np.testing.assert_allclose(record.shares[:, 0], record.energy[:, 0] / record.energy.sum(1))
+    centred = x - sae.bias.detach()
+    np.testing.assert_allclose(record.shares, wanted / centred.square().sum(1, True), rtol=1e-4)
+    cosine = torch.cosine_similarity(centred[1:], centred[:-1], dim=1)
+    np.testing.assert_allclose(record.plain["previous token"][1:], cosine**2, rtol=1e-4)
+    assert list(record.rivals) == ["shuffled order", "previous token", "running mean"]
+    assert record.rivals["running mean"] == pytest.approx(record.plain["running mean"].mean())
+    assert record.rivals["shuffled order"] == pytest.approx(record.shuffled.mean())
 
 
 def test_a_token_reads_from_its_past_alone(record: TemporalSummary) -> None:

@@ -103,7 +103,9 @@ def test_an_answer_stays_without_a_head_only_where_both_numbers_are_printed_alik
 # --- time ----------------------------------------------------------------------------------------------
 
 
-def in_time(predicted: list[float], shuffled: list[float], names: list[str]) -> Any:
+def in_time(
+    predicted: list[float], shuffled: list[float], previous: list[float], names: list[str]
+) -> Any:
     from sae_nb.temporal import TemporalSummary
 
     record = object.__new__(TemporalSummary)
@@ -113,6 +115,7 @@ def in_time(predicted: list[float], shuffled: list[float], names: list[str]) -> 
         "kind": "text",
         "shares": shares,
         "shuffled": np.array(shuffled),
+        "plain": {"previous token": np.array(previous), "running mean": np.zeros(len(names))},
     }
     for name, value in (known | {"unread": 0}).items():
         object.__setattr__(record, name, value)
@@ -121,33 +124,38 @@ def in_time(predicted: list[float], shuffled: list[float], names: list[str]) -> 
 
 @few
 @given(
-    rows=st.lists(st.tuples(share, share, st.sampled_from([" fox", "na", " ran"])), min_size=2, max_size=5)
+    rows=st.lists(st.tuples(share, share, share, st.sampled_from([" fox", "na", " ran"])), min_size=2, max_size=5)
 )  # fmt: skip
-def test_what_the_past_predicted_is_named_only_where_it_is_much_and_beyond_its_control(
-    rows: list[tuple[float, float, str]],
+def test_what_the_past_predicted_is_named_only_where_it_is_much_and_beyond_its_rivals(
+    rows: list[tuple[float, float, float, str]],
 ) -> None:
-    predicted, shuffled, names = (list(column) for column in zip(*rows, strict=True))
-    record = in_time(predicted, shuffled, names)
+    predicted, shuffled, previous, names = (list(column) for column in zip(*rows, strict=True))
+    record = in_time(predicted, shuffled, previous, names)
     title = temporal._headline(record)
     answer = temporal._answer(temporal._Answer(record, None, None))
-    mean, chance = float(np.mean(predicted)), float(np.mean(shuffled))
+    mean, chance, before = (float(np.mean(x)) for x in (predicted, shuffled, previous))
     if "was predicted" in title:
-        gains = [(p - s, p, s) for p, s, name in rows if name[0] == " "] or [
-            (p - s, p, s) for p, s, _ in rows
+        gains = [(p - s, p, s) for p, s, _, name in rows if name[0] == " "] or [
+            (p - s, p, s) for p, s, *_ in rows
         ]
         named = percents(title)[0]
         assert any(
             named == pytest.approx(p, abs=0.006) and p - s == max(gains)[0] for _, p, s in gains
         )
         assert named > 0.19
-        assert mean > chance
+        assert mean > max(chance, before)
     if "little" in title:
         assert mean < 0.2
     if ", more than in shuffled" in answer:
-        assert mean > 1.09 * chance
+        assert mean > 1.09 * max(chance, before)
+        assert percents(answer)[:3] == pytest.approx([mean, chance, before], abs=0.006)
         assert ("of beginnings of words" in answer) == any(name[0] == " " for name in names)
     if "no more than in shuffled" in answer:
+        assert before <= chance
         assert mean <= chance
+    if "no more than from the token before" in answer:
+        assert chance <= before
+        assert mean <= before
     assert "hardly expected" not in title
 
 

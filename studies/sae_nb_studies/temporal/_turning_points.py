@@ -307,7 +307,7 @@ class Surprise:
     """‖novel‖² at its first token, over the mean of its sentence."""
 
     novel_share: Float[Tensor, "n 2"]
-    """Share of novel in the energy of its first token."""
+    """Energy of novel as a share of ‖x − b‖² of its first token."""
 
     def effect(self, what: str) -> tuple[float, float]:
         """Return mean of garden path less control over sentences, and the standard error of that mean."""

@@ -37,6 +37,47 @@ def test_shares_are_of_the_activation_and_the_error_counts() -> None:
     spread = float((x - x.mean(dim=(0, 1))).square().sum())
     assert found["predicted FVU"] == pytest.approx(float(left.square().sum()) / spread, rel=1e-5)
     assert found["share"] != pytest.approx(found["shuffled share"], rel=1e-3)
+    before, now = centred[:, :-1], centred[:, 1:]
+    along = (before * now).sum(dim=-1).square() / before.square().sum(dim=-1)
+    assert found["previous token share"] == pytest.approx(float(along.sum()) / total, rel=1e-5)
+    assert 0 < found["running mean share"] < 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", recipe.FORMS)
+def test_a_run_that_ended_midway_becomes_what_it_would_have_been(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit, weights and curve; the steps after the last checkpoint are taken again."""
+    x = torch.randn(20, 8, 6, generator=torch.Generator().manual_seed(0)).cumsum(dim=1)
+    plan = recipe.TemporalPlan(
+        n_atoms=16, k=2, bottleneck_factor=2, context=8, steps=150, batch_size=32, judged=2, checkpoint_every=40
+    )  # fmt: skip
+
+    def run(name: str) -> tuple[sn.Temporal, list[dict[str, float]]]:
+        return recipe.trained(form, 0, x[:16], x[16:], plan, tmp_path / name)
+
+    (tmp_path / "whole").mkdir()
+    whole, curve = run("whole")
+    (tmp_path / "parts").mkdir()
+
+    def leave(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recipe, "measured", leave)  # at step 100, 20 after a checkpoint
+        with pytest.raises(SystemExit):
+            run("parts")
+    steps = [folder.name for folder in (tmp_path / "parts" / "checkpoints").glob("step-*")]
+    assert steps == ["step-00000080"]
+    again, continued = run("parts")
+    for name, one in again.state_dict().items():
+        assert torch.equal(one, whole.state_dict()[name]), name
+    for points in (curve, continued):
+        for point in points:
+            point.pop("seconds")
+    assert [point["step"] for point in curve] == [100, 150]
+    assert continued == curve
 
 
 @pytest.mark.slow

@@ -226,11 +226,18 @@ def _call(callback: Callable[[int], None], known: list[int], place: int) -> None
 
 
 def _chosen(record: TemporalSummary, time: int) -> str:
-    share, control = (float(x) for x in (record.shares[time, 0], record.shuffled[time]))
+    predicted, new, *rivals = (
+        format_number(100 * float(share), "%", digits=2)
+        for share in (
+            *record.shares[time],
+            record.shuffled[time],
+            *(one[time] for one in record.plain.values()),
+        )
+    )
+    beside = zip(("shuffled order", *record.plain), rivals, strict=True)
     return (
-        f"<b>{escape(place_name(record, time))}</b>: "
-        f"{format_number(100 * share, '%', digits=2)} predicted by what came before it "
-        f"(shuffled order: {format_number(100 * control, '%', digits=2)}), the rest is new."
+        f"<b>{escape(place_name(record, time))}</b>: {predicted} of its energy predicted by what came before "
+        f"it ({', '.join(f'{name}: {share}' for name, share in beside)}), {new} new."
     )
 
 

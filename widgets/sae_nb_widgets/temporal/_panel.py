@@ -114,8 +114,10 @@ class TemporalPanel(HasAtoms):
 
     question = "What could be predicted from the past, and what is new?"
     explanation = (
-        "Blue is the share of a token that earlier tokens predict; the rest is new. The control, dashed, is "
-        "that share of the same token among the same tokens in shuffled order. Arcs lead to where in its past "
+        "Blue is the share of a token's energy that earlier tokens predict; the rest is new, or missed by both "
+        "parts. The control, dashed, is that share of the same token among the same tokens in shuffled order. "
+        "Rivals that learn nothing are the token before and the mean of all before, each as long as fits best. "
+        "Arcs lead to where in its past "
         "the prediction was read, thicker where more was read. “Show” brings the atoms: vermilion are new "
         "ones, the darker the stronger.",
         "In the published form the predicted part is scaled by the present token, so it is no forecast; "
@@ -458,8 +460,13 @@ class TemporalPanel(HasAtoms):
         self._draw_sequences()
 
 
-# The past predicts better than chance where it predicts at least a tenth more than in shuffled order.
+# The past predicts better than chance where it predicts at least a tenth more than each control.
 ORDER_MATTERS = 1.1
+_FROM = {
+    "shuffled order": "in shuffled order",
+    "previous token": "from the {} before alone",
+    "running mean": "from the mean of all before",
+}
 _WORDS = {"text": "token", "layers": "layer", "signal": "moment"}
 
 
@@ -481,26 +488,19 @@ def _answer(seen: _Answer) -> str:
     """Whether the past predicts more than chance, how much, and the same for a second one."""
     first, second = seen.first, seen.second
     what = {"text": "text", "layers": "path", "signal": "signal"}[first.kind]
-    share, control = _share(first.shares[:, 0]), _share(first.shuffled)
-    past = f"Earlier {_WORDS[first.kind]}s predict"
+    share = f"{_share(first.shares[:, 0])} of the energy of this {what}'s states"
+    said = f"Earlier {_WORDS[first.kind]}s predict {share}, {_compared(first)}"
     if _beats_chance(first):
-        said = (
-            f"{past} {share} of the states of this {what}, more than in shuffled order ({control}); "
-            f"{_gains_most(first)}, {_share(first.shares[first.most_predicted, 0])} against "
-            f"{_share(first.shuffled[first.most_predicted])}."
+        said += (
+            f"; {_gains_most(first)}, {_share(first.shares[first.most_predicted, 0])} against "
+            f"{_share(first.shuffled[first.most_predicted])} in shuffled order."
         )
         # The highest bars are often those that the sentence leaves out.
         said += " Ends of words follow from their beginnings." if _has_ends(first) else ""
     else:
-        more = (
-            "hardly more than"
-            if first.shares[:, 0].mean() > first.shuffled.mean()
-            else "no more than"
-        )
-        said = f"{past} {share} of this {what}, {more} in shuffled order ({control})."
+        said += "."
     if second is not None:
-        verdict = "better" if _beats_chance(second) else "no better"
-        said += f" Second text: {verdict} than chance, {_share(second.shares[:, 0])}."
+        said += f" Second text: {_share(second.shares[:, 0])}, {_compared(second)}."
     if first.unread:
         said += (
             f" The last {format_count(first.unread)} tokens do not fit the model and were not read."
@@ -529,8 +529,26 @@ def _most_predicted(record: TemporalSummary) -> str:
 
 
 def _beats_chance(record: TemporalSummary) -> bool:
-    share, control = float(record.shares[:, 0].mean()), float(record.shuffled.mean())
-    return share > control and share >= ORDER_MATTERS * control
+    share, most = float(record.shares[:, 0].mean()), max(record.rivals.values())
+    return share > most and share >= ORDER_MATTERS * most
+
+
+def _compared(record: TemporalSummary) -> str:
+    """Say how the share compares with its rivals: with all that it beats clearly, else with the largest."""
+    rivals = _rivals(record)
+    if _beats_chance(record):
+        return f"more than {', '.join(rivals[:-1])} or {rivals[-1]}"
+    name = max(record.rivals, key=lambda name: record.rivals[name])
+    more = record.shares[:, 0].mean() > record.rivals[name]
+    return f"{'hardly' if more else 'no'} more than {rivals[list(record.rivals).index(name)]}"
+
+
+def _rivals(record: TemporalSummary) -> list[str]:
+    """What each rival predicts."""
+    return [
+        f"{_FROM[name].format(_WORDS[record.kind])} ({format_number(100 * share, '%', digits=2)})"
+        for name, share in record.rivals.items()
+    ]
 
 
 def _share(shares: np.ndarray) -> str:
@@ -540,7 +558,7 @@ def _share(shares: np.ndarray) -> str:
 def _numbers(seen: _Answer) -> str:
     """Return the numbers for experts, and what was not read."""
     parts = [
-        f"in shuffled order {_share(record.shuffled)}, R² {format_number(1 - record.fvu)}, cosine of "
+        f"{', '.join(_rivals(record))}, R² {format_number(1 - record.fvu)}, cosine of "
         f"neighbours in time: predicted {format_number(record.lag1['predicted'])}, novel "
         f"{format_number(record.lag1['novel'])}, activations {format_number(record.lag1['raw'])}"
         for record in (seen.first, seen.second)

@@ -233,7 +233,7 @@ def trained(
             found |= {f"{side}{name}": value for name, value in measured(sae, windows).items()}
         curve[:] = [point for point in curve if point["step"] < record.step] + [found]
         write_json(file, curve)
-        words = ("share", "FVU", "train FVU", "lag-1", "novel lag-1")
+        words = ("share", "previous token share", "FVU", "train FVU", "lag-1", "novel lag-1")
         said = ", ".join(f"{word} {found[word]:.3f}" for word in words)
         logger.info("%s %d, step %d, %.0f s: %s", form, seed, record.step, record.seconds, said)
 
@@ -261,9 +261,11 @@ def measured(sae: Temporal, x: Float[Tensor, "n time d_in"], seed: int = 0) -> d
     """Measure what of windows is predicted and how slow each part is, and the same with the order lost.
 
     Shares are of ‖x − b‖², so that the error counts. "order lost": codes in random order;
-    "shuffled": tokens in random order before they are taken apart.
+    "shuffled": tokens in random order before they are taken apart; "previous token" and "running mean":
+    shares of those guesses.
     """
-    parts, energy = decompose(sae, x), (x - sae.bias).square().sum()
+    parts, energies = decompose(sae, x), (x - sae.bias).square().sum(dim=-1)
+    energy = energies.sum()
     shuffled = decompose(sae, permuted_order(x, seed))
     numbers = {
         "FVU": unexplained(x, parts.x_hat),
@@ -276,6 +278,10 @@ def measured(sae: Temporal, x: Float[Tensor, "n time d_in"], seed: int = 0) -> d
         "bias share": float(
             len(x) * x.shape[1] * (sae.bias - x.mean(dim=(0, 1))).square().sum() / energy
         ),
+    }
+    numbers |= {
+        f"{guess} share": float((shares * energies).sum() / energy)
+        for guess, shares in parts.plain_shares.items()
     }
     lags = [lag for lag in LAGS if lag < x.shape[1]]
     numbers |= {f"raw lag-{n}": value for n, value in autocorrelation(x, lags).items()}
@@ -323,6 +329,13 @@ def temporal_card(record: dict[str, Any]) -> str:
             ["share of the activations' energy that is predicted"]
             + [f"{found[name]:.3f}" for name in ("share", "shuffled share")]
             + [""],
+            [
+                "the same of the previous token alone",
+                f"{found['previous token share']:.3f}",
+                "",
+                "",
+            ],
+            ["the same of the mean of all before", f"{found['running mean share']:.3f}", "", ""],
             *(
                 [words]
                 + [f"{found[f'{how}{part}lag-1']:.3f}" for how in ("", "shuffled ", "order lost ")]

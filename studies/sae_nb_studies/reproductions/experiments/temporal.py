@@ -247,7 +247,7 @@ def dense_codes(parts: Decomposition, which: str) -> Float[Tensor, "batch time n
 
 
 def predicted_share(parts: Decomposition) -> float:
-    """Return the predicted share of the energy of all tokens."""
+    """Return the predicted share of the energy of both parts; what the SAE misses is left out."""
     energy = parts.rows(parts.energy).sum(dim=0)
     return float(energy[0] / energy.sum())
 
