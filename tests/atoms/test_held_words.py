@@ -81,3 +81,30 @@ def test_a_region_whose_words_do_not_hold_has_no_name_of_its_own() -> None:
     assert not any(region.is_named for region in regions)
     named = ConceptAtlas(c.sae, catalogue=c, labels=dict.fromkeys(range(8), "sea"))
     assert "sea" in {region.name for region in named.clusters("atoms", xy.astype(np.float32))}
+
+
+def test_regions_are_called_by_the_words_that_hold() -> None:
+    """Each of 24 regions has a word of its own, at which its three atoms fire in every text."""
+    n, texts = 24, 4
+    words = [" " + "abcdefghijklmnopqrstuvwx"[i] * 4 for i in range(n)]
+    row = torch.arange(n * texts)
+    z = (row[:, None] % n == torch.arange(3 * n) // 3).float()
+    context = Context(
+        kind="language", n_samples=texts, vocabulary=dict(enumerate(words)),
+        token_ids=Ragged(row % n, n * torch.arange(texts + 1)),
+    )  # fmt: skip
+    acts = Activations.from_tensor(
+        torch.ones(len(row), 2), sample=row // n, position=row % n, context=context
+    )
+    c = catalogue_of(z, acts=acts)
+    held = held_words(c, np.array([0, 1, 2]))
+    assert (held.words, held.share, held.hold) == (("aaaa",), 1.0, True)
+    corners = np.array([(i % 6, i // 6) for i in range(n)], np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.1, (3 * n, 2))
+    xy = (9 * np.repeat(corners, 3, axis=0) + noise).astype(np.float32)
+    regions = ConceptAtlas(c.sae, catalogue=c).clusters("atoms", xy)
+    for region in regions:
+        own = {words[atom // 3].strip() for atom in region.points}
+        assert region.is_named == region.held.hold
+        assert not region.is_named or set(region.name.split(" · ")) <= own
+    assert any(region.is_named for region in regions)

@@ -49,7 +49,7 @@ from sae_nb.atoms.concept_map._many import (
     lengths_of,
     nearest_to,
 )
-from sae_nb.atoms.concept_map._names import names_of_atoms, names_of_points
+from sae_nb.atoms.concept_map._names import joined, names_of_atoms, names_of_points
 from sae_nb.atoms.concept_map._selection import (
     SelectionSummary,
     atom_columns,
@@ -464,7 +464,7 @@ class ConceptAtlas:
         """Return dense groups of a layout, named by what their points have in common, largest first.
 
         Each has the mean cosine of its own vectors, and that of a random group of its size. Of atoms of texts
-        a group has a name where its words hold on other texts, or most of its labels are that name.
+        a group is called by its words where they hold on other texts, or by the label that most have.
         """
         n = len(self.ids(show))
         x, groups = self.vectors(show)[:n], dense_groups(xy[:n], self.seed)
@@ -472,18 +472,24 @@ class ConceptAtlas:
         shuffled = np.full(n, -1)
         shuffled[np.random.default_rng(self.seed).permutation(n)] = groups
         cosines = zip(mean_cosines(x, groups), mean_cosines(x, shuffled), strict=True)
-        found = []
+        found: list[Cluster] = []
         for i, (cosine, floor) in enumerate(cosines):
             points = np.flatnonzero(groups == i)
             held = None
             if show == "atoms" and self.catalogue is not None:
                 held = held_words(self.catalogue, points)
             called = Counter(filter(None, (self.labels.get(int(atom)) for atom in points)))
-            told = held is None or held.hold or 2 * called[names[i]] > called.total()
-            name = names[i] if told else f"group {i + 1}"
+            if held is not None and not 2 * called[names[i]] > called.total():
+                told = [joined(held.words[:n]) for n in (2, 3, 4)] if held.hold else []
+                names[i] = f"group {i + 1}"
+                names[i] = next((words for words in told if words not in names), names[i])
             found.append(
                 Cluster(
-                    name=name, points=points, cosine=float(cosine), floor=float(floor), held=held
+                    name=names[i],
+                    points=points,
+                    cosine=float(cosine),
+                    floor=float(floor),
+                    held=held,
                 )
             )
         return tuple(found)
