@@ -92,8 +92,8 @@ def test_groups_are_named_by_words_of_content() -> None:
 
 
 @pytest.mark.slow
-def test_planted_groups_are_found_and_named_by_their_tokens(atlas: ConceptAtlas) -> None:
-    """Four clusters, tight among the atoms, each called by the token that fires it."""
+def test_planted_groups_are_found(atlas: ConceptAtlas) -> None:
+    """Four clusters, tight among the atoms; of four no word can have eight times its part of random atoms."""
     record = atlas.summary("atoms", group_layout(), "saved")
     assert len(record.clusters) == N_GROUPS
     names = set()
@@ -102,10 +102,11 @@ def test_planted_groups_are_found_and_named_by_their_tokens(atlas: ConceptAtlas)
         assert len(groups) == 1
         assert cluster.cosine > 0.7 > cluster.floor + 0.3
         names.add((int(groups[0]), cluster.name))
-    assert names == {(i, f"“{WORDS[i].strip()}”") for i in range(N_GROUPS)}
+    assert {group for group, _ in names} == set(range(N_GROUPS))
+    assert {name for _, name in names} == {f"group {i + 1}" for i in range(N_GROUPS)}
     column = record.columns["cluster"]
     assert column.is_category
-    assert column.text(0) == "“cat”"
+    assert (0, column.text(0)) in names
 
 
 def test_labels_name_a_cluster_before_tokens_do() -> None:
