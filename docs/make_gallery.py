@@ -163,7 +163,7 @@ SMALLER_TITLE = (
 """A title in one line; of a circuit the rows that fit."""
 
 CHANCES_ALONE = (
-    f"{SMALLER_TITLE} .sae-nb-pairhead, .sae-nb-pairrow > :nth-child(3) {{ display: none !important; }}"
+    ".sae-nb-pairhead, .sae-nb-pairrow > :nth-child(3) { display: none !important; }"
     ".sae-nb-pairrow { grid-template-columns: 130px 1fr !important; }"
 )
 """Of four ways in which a text goes on the chance of what was added, a row each."""
@@ -709,7 +709,7 @@ def entries() -> list[Entry]:
             "changes",
             *twice("what a fine-tuning changed"),
             changed,
-            ".sae-nb-question, .sae-nb-paired",
+            ".sae-nb-main .sae-nb-paired",
             "29_what_did_fine_tuning_change",
             CHANCES_ALONE,
         ),
@@ -749,9 +749,9 @@ def entries() -> list[Entry]:
             "depth",
             *twice("an image through 12 layers"),
             depth,
-            ".sae-nb-question, .sae-nb-main .sae-nb-component",
+            ".sae-nb-main .sae-nb-component",
             "15_block_recurrence",
-            f"{SMALLER_TITLE} .sae-nb-component svg {{ max-width: 266px !important; }}"
+            ".sae-nb-component svg { max-width: 310px !important; }"
             ".sae-nb-component > div:has(+ svg) { display: none !important; }",
         ),
         Entry(
@@ -774,9 +774,8 @@ def entries() -> list[Entry]:
             "superposition",
             *twice("five features in two neurons"),
             superposition,
-            f".sae-nb-question, {bars}",
+            bars,
             "01_superposition",
-            SMALLER_TITLE,
             axes="x y x5 y5",
         ),
         Entry(
@@ -880,44 +879,56 @@ def live_atoms() -> str:
     )
 
 
-def finding(page: str) -> str:
+def finding(page: str) -> tuple[str, str]:
     """Return the title and the first answer of a page: a card has no sentence of its own.
 
+    The title is empty where it only asks.
+
     >>> finding('<div class="sae-nb-question" title="Why?">7 becomes 4</div>')
-    '7 becomes 4.'
+    ('7 becomes 4', '')
     """
     found = [(one["question"], one["said"]) for one in SAID.finditer(page)]
     titles = [said for question, said in found[:1] if question is not None and said != question]
     answers = [said for question, said in found if question is None][:1]
-    plain = (html.unescape(MARKUP.sub("", said)).strip() for said in (*titles, *answers))
-    return " ".join(one if one[-1] in ".!?" else f"{one}." for one in plain if one)
+    title, answer = (
+        html.unescape(MARKUP.sub("", "".join(said))).strip() for said in (titles, answers)
+    )
+    return title, answer
 
 
 def write_index(everything: list[Entry]) -> Path:
     """Write the page with a card for the first page of every room that is there."""
-    cards = []
+    findings, more_panels = [], []
     everything = [e for e in everything if (GALLERY / f"{e.name}.html").is_file()]
     for room in dict.fromkeys(e.room for e in everything):
         first, *others = (e for e in everything if e.room == room)
         more = "".join(f' <a href="{other.name}.html">another</a>' for other in others)
         link = f"{first.name}.html"
-        said = escape(finding((GALLERY / link).read_text(encoding="utf-8")))
+        title, answer = map(escape, finding((GALLERY / link).read_text(encoding="utf-8")))
         image = f"../pictures/{first.name}"
+        cards = findings if title else more_panels
         cards.append(
             f'<article><a href="{link}" tabindex="-1"><picture>'
             f'<source srcset="{image}-dark.webp" media="(prefers-color-scheme: dark)">'
-            f'<img src="{image}.webp" alt="{said}" loading="lazy"></picture></a>'
-            f'<h2><a href="{link}">{escape(room)}</a></h2><p>{said}{more}</p>'
+            f'<img src="{image}.webp" alt="{title or answer}" loading="lazy"></picture></a>'
+            f'<h2><a href="{link}">{title or escape(room)}</a></h2><p>{answer}</p>'
+            f"<p><small>{escape(room) if title else ''}{more}</small></p>"
             f'<a class="run" href="{run_link(first)}"{NEW_TAB}>run it</a></article>'
         )
     page = framed(
         "sae_nb: the panels",
-        "<h1>What a network's atoms look like</h1>"
-        "<p>Each card opens a panel as it stood in a notebook: hover and zoom work. <i>run it</i> opens "
+        "<h1>What was found in these models</h1>"
+        "<p>A finding each, with chance beside it. A card opens the panel as it stood in a notebook: hover "
+        "and zoom work. <i>run it</i> opens "
         "the notebook on Binder, with the model running. SAEs, examples and small models come with the "
         "package; SmolLM2, a real language model, is fetched once."
         f"</p>{live_atoms()}"
-        f'<div class="cards">{"".join(cards)}</div>',
+        f'<div class="cards">{"".join(findings)}</div>'
+        + (
+            f'<h1>More panels</h1><div class="cards">{"".join(more_panels)}</div>'
+            if more_panels
+            else ""
+        ),
     )
     path = GALLERY / "index.html"
     path.write_text(page, encoding="utf-8")

@@ -84,11 +84,16 @@ def test_a_card_says_what_its_page_says(tmp_path: Path, monkeypatch: pytest.Monk
     page = maker.Entry("training", "a run", "a run", lambda: panel)
     maker.write_pages([page], [page])
     index = maker.write_index([page]).read_text(encoding="utf-8")
-    assert f"<p>{escape(panel.answer)}</p>" in index
-    assert panel.question not in index
+    assert f">{escape(panel.headline)}</a></h2><p>{escape(panel.answer)}</p>" in index
+    assert "More panels" not in index
     text = (tmp_path / "training.html").read_text(encoding="utf-8")
-    text = text.replace(f'title="{panel.question}">{panel.question}', 'title="Why?">Stop at step 5')
-    assert maker.finding(text) == f"Stop at step 5. {panel.answer}"
+    assert maker.finding(text) == (panel.headline, panel.answer)
+    asks = text.replace(f">{panel.headline}<", f">{panel.question}<")
+    assert maker.finding(asks) == ("", panel.answer)
+    (tmp_path / "training.html").write_text(asks, encoding="utf-8")
+    index = maker.write_index([page]).read_text(encoding="utf-8")
+    assert ">a run</a></h2>" in index
+    assert panel.question not in index
 
 
 PAINTED = """() => {

@@ -242,9 +242,11 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
         return panel
 
     def _draw_selection(self, _: object = None) -> None:
-        """Leave out the map's account of a single atom, which the browser gives."""
+        """Leave out the map's account of a single atom and its inputs, which the browser gives."""
         shown: Any = self.panels["map"]
-        (shown.remove_class if len(shown.selected) > 1 else shown.add_class)("sae-nb-lone")
+        several = len(shown.selected) > 1
+        (shown.remove_class if several else shown.add_class)("sae-nb-lone")
+        show(shown.inputs.widget, several)
 
     def _asked_for(self, change: t.Bunch) -> None:
         """Show an atom that the user asked to open or to steer with."""
@@ -477,7 +479,7 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
 
     @checked
     def to_html(self, path: str | Path, share_script: bool = False) -> Path:
-        """Write every panel that is built as one page that needs no kernel.
+        """Write every panel that is built as one page that needs no kernel, what the atom does first.
 
         Parameters
         ----------
@@ -493,7 +495,7 @@ class Dashboard(AsSite, HasSidePanel, ipw.VBox):
         """
         order = [
             name
-            for name in ("map", "browser", "steering", DEPTH, TIME, HEADS, WORK)
+            for name in ("steering", "browser", "map", DEPTH, TIME, HEADS, WORK)
             if name in self.panels
         ]
         shown = [self.panels[name] for name in order]
@@ -651,11 +653,12 @@ def write_panels(panels: Sequence[Panel], path: Path, *, share_script: bool = Fa
 def _html(panels: Sequence[Panel], script: str) -> str:
     pages = [page_html(panel.static_page(), "") for panel in panels]
     head = _between(pages[0], "<style>", "</style>")
-    mains = "".join(_between(page, "<main", "</main>") for page in pages)
-    if "sae-nb-lone" in getattr(
-        panels[0], "_dom_classes", ()
-    ):  # the browser tells of a single atom
-        mains = mains.replace('<main class="', '<main class="sae-nb-lone ', 1)
+    mains = ""
+    for panel, page in zip(panels, pages, strict=True):
+        # Of a map of which one atom is chosen the browser tells.
+        lone = "sae-nb-lone " * ("sae-nb-lone" in getattr(panel, "_dom_classes", ()))
+        main = _between(page, "<main", "</main>")
+        mains += main.replace('<main class="', f'<main class="{lone}', 1)
     pair = " sae-nb-pages" if len(panels) > 2 else ""
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
