@@ -119,12 +119,14 @@ WHOLE_TEXTS = (
 """Of a text and the ways in which it goes on all ways, to their end."""
 
 TWO_OF_EACH = (
-    ".sae-nb-sides { margin: 4px 0 0 !important; } "
-    ".sae-nb-sides .sae-nb-cardfacts, .sae-nb-kwicitem:nth-child(n+3) { display: none; }"
-    ".sae-nb-answer { font-size: 14px !important; line-height: 1.35 !important; } "
-    ".sae-nb-sides .sae-nb-cardtitle { margin: 4px 0 0 !important; }"
+    ".sae-nb-question { font-size: 16px !important; margin-bottom: 2px; }"
+    ".sae-nb-pairs small, .sae-nb-pair:nth-of-type(n+3), .sae-nb-pairs h4 span { display: none !important; }"
+    ".sae-nb-pair { padding: 3px 0 !important; } .sae-nb-pairs { gap: 4px !important; }"
+    ".sae-nb-pairs h4 { font-size: 12px !important; margin: 0 !important; }"
+    ".sae-nb-twobars { gap: 3px 6px !important; } .sae-nb-twobars > span { height: 9px !important; }"
+    ".sae-nb-tick { height: 13px !important; top: -2px !important; }"
 )
-"""Of two corpora the answer, and two examples of each."""
+"""Of two corpora the title, and two atoms of each."""
 
 ATOM_AND_EFFECT = (
     ".sae-nb-veiled { grid-template-columns: repeat(4, 72px) !important; gap: 6px !important; "
@@ -494,14 +496,22 @@ def judged() -> Any:
 
 
 def corpora() -> Any:
-    """Return sad stories against glad ones, on the atom that differs most."""
-    model, sae, examples, _ = material(STORIES)
-    stories = sn.data.stories(200, seed=0)
+    """Return sad stories against glad ones, by the atoms of a language model, whose names are words."""
+    model, sae, examples, _ = material(LANGUAGE)
+    stories = sn.data.stories(160, seed=0)
     docs = sn.uses.documents(
         model, sae, stories.texts, sae.hook_point, labels=examples.labels, progress=False
     )
-    sad = (stories.sentiment == 0).numpy()
-    return sw.CorpusPanel(docs.subset(sad), docs.subset(~sad), ("sad stories", "glad stories"))
+    sad, codes = (stories.sentiment == 0).numpy(), examples.codes
+    strongest = torch.zeros(codes.n_atoms).scatter_reduce(
+        0, codes.atoms.long(), codes.values, "amax"
+    )
+    return sw.CorpusPanel(
+        docs.subset(sad),
+        docs.subset(~sad),
+        ("sad stories", "glad stories"),
+        strongest=strongest.numpy(),
+    )
 
 
 def circuit() -> Any:
@@ -660,7 +670,7 @@ def entries() -> list[Entry]:
             "corpora",
             *twice("sad stories against glad ones"),
             corpora,
-            ".sae-nb-answer, .sae-nb-sides",
+            ".sae-nb-question, .sae-nb-pairs",
             atoms,
             TWO_OF_EACH,
         ),

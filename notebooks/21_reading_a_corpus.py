@@ -129,6 +129,7 @@ print(f"two halves:   {halves}")
 
 # %%
 panel = sw.CorpusPanel(docs.subset(sad), docs.subset(~sad), ("sad", "glad"))
+panel.shown = "all"
 panel
 
 # %%

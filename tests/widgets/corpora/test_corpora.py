@@ -66,6 +66,20 @@ def test_atoms_are_compared_as_diff_compares_them(
     assert panel.atom == MORE_B
 
 
+def test_a_name_is_kept_only_where_its_atom_fires_as_strongly(
+    corpora: tuple[Documents, Documents],
+) -> None:
+    """36 here; of 120 where it was named that is 30 %, of 121 less, and the number stands for the name."""
+    for strongest, called in ((120.0, "tail"), (121.0, f"atom {MORE_A}")):
+        panel = CorpusPanel(*corpora, ("old", "new"), strongest=np.full(6, strongest))
+        panel.wait()
+        (row,) = (row for row in panel._rows[0] if row.atom == MORE_A)
+        assert row.called == called
+        panel.close()
+    with pytest.raises(ValueError, match="6 atoms"):
+        CorpusPanel(*corpora, strongest=np.ones(5))
+
+
 def test_points_are_coloured_by_side_and_a_click_chooses(panel: CorpusPanel) -> None:
     """Sure ones at the right or the left, the rest grey; a click sets the trait, the ring follows."""
     assert [part.tolist() for part in panel._points] == [[ALL], [MORE_A, RARE_A], [MORE_B]]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as ipw
 import numpy as np
 import traitlets as t
+from jaxtyping import Float
 
 from sae_nb.atoms import FoundAtoms, named, numbered
 from sae_nb.checks import check_atom, checked
@@ -17,9 +18,10 @@ from sae_nb.corpora import CorpusSummary, Documents, summarise_corpora
 from sae_nb.figures.theme import format_count
 from sae_nb.files import write_bytes
 from sae_nb_widgets.components import PictureGrid
+from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.components._concordance import words_around
 from sae_nb_widgets.components._row_table import RowTable
-from sae_nb_widgets.corpora import _words as words
+from sae_nb_widgets.corpora import _pairs as pairs, _words as words
 from sae_nb_widgets.corpora._finding import CorpusFinder
 from sae_nb_widgets.corpora._volcano import draw_volcano, ring_volcano, volcano
 from sae_nb_widgets.panel._atoms import HasAtoms
@@ -31,10 +33,11 @@ from sae_nb_widgets.panel._declaring import (
     control,
     line,
     reacts,
+    show,
     small_button,
 )
 from sae_nb_widgets.panel._examples import examples_view
-from sae_nb_widgets.panel._pages import COLUMNS
+from sae_nb_widgets.panel._pages import COLUMNS, static_html
 from sae_nb_widgets.panel._theming import figure_widget
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
     from sae_nb_widgets.components import Component
 
+SHOWN = {"few": "five a side", "all": "all atoms"}
 ORDERS = ("difference", "relative")
 AXES = {
     "difference": "difference of shares",
@@ -62,9 +66,11 @@ EMPTY = "No atom is within these limits: a larger q, or a smaller share, lists m
 class CorpusPanel(HasAtoms):
     """How do two corpora differ?
 
-    Every atom that fires in enough documents is a point: how much the shares of documents differ in which
-    it fires, and how sure that is. `atom` is a trait; a click, the list, ← and → or a search set it, and the
-    documents of both corpora in which it is strongest are shown, with the token or patch where it peaks.
+    At first sight five atoms of each corpus: in how many of the documents each fires, and in how many the word
+    at its peak stands. Behind that every atom that fires in enough documents is a point: how much the shares of
+    documents differ in which it fires, and how sure that is. `atom` is a trait; a click, the list, ← and → or a
+    search set it, and the documents of both corpora in which it is strongest are shown, with the token or patch
+    where it peaks.
 
     Parameters
     ----------
@@ -76,11 +82,15 @@ class CorpusPanel(HasAtoms):
         First one shown; the one that differs most when None.
     min_count
         Atoms and words of fewer documents in both together are not tested, as in `sn.uses.diff`.
+    strongest
+        The strongest firing of each atom on the rows that it was named on; an atom whose strongest one here is
+        below 30 % of that is then called at first sight by the word at its peak, not by its name.
 
     Raises
     ------
     ValueError: If a corpus has fewer than two documents, or they are of different models, hook points,
-        tokenizers, SAEs or pools, or the names are not two different ones.
+        tokenizers, SAEs or pools, the names are not two different ones, or `strongest` has not one number for
+        each atom.
 
     Example
     -------
@@ -115,7 +125,7 @@ class CorpusPanel(HasAtoms):
     )
     stem = "corpora"
     kept_traits = (
-        "by", "max_q", "min_share", "n_rows", "n_examples", "sorted_by", "search", "atom",
+        "shown", "by", "max_q", "min_share", "n_rows", "n_examples", "sorted_by", "search", "atom",
     )  # fmt: skip
     needs_kernel = (
         "Other atoms, limits, search and the file of all atoms need a running kernel and were left out; the "
@@ -123,6 +133,7 @@ class CorpusPanel(HasAtoms):
     )
 
     atom = Atom(help="The atom whose documents are shown.")
+    shown = t.Enum(tuple(SHOWN), default_value="few", help="Five atoms a side, or all of them.")
     by = t.Enum(ORDERS, default_value="difference", help="What is compared, and listed first.")
     max_q = Number(0.05, 0.0, 1.0, help="Largest q of an atom that is listed and coloured.")
     min_share = Number(0.0, 0.0, 1.0, help="Smallest share of either corpus an atom must be in.")
@@ -145,15 +156,23 @@ class CorpusPanel(HasAtoms):
         *,
         atom: int | None = None,
         min_count: int = 5,
+        strongest: Float[np.ndarray, " n_atoms"] | None = None,
     ) -> None:
         self.summary: CorpusSummary = summarise_corpora(docs_a, docs_b, _two(names), min_count)
         self.docs = (docs_a, docs_b)
         self.n_atoms = docs_a.n_atoms
+        if strongest is not None and np.shape(strongest) != (self.n_atoms,):
+            raise ValueError(
+                f"`strongest` must have one number for each of {self.n_atoms} atoms, got shape "
+                f"{np.shape(strongest)}."
+            )
+        self._strongest = strongest
         first = None if atom is None else check_atom(atom, self.n_atoms)
         self._has_words = docs_a.has_texts and docs_b.has_texts
         super().__init__(chips=self._chips())
         self.names = words.CorpusNames(self.docs, self.summary.names)
         self._listed = self._list()
+        self._rows: Sequence[Sequence[pairs.PairRow]] = ((), ())
         if first is None:
             first = int(self._listed[0]) if len(self._listed) else 0
         self.atom = first
@@ -187,10 +206,13 @@ class CorpusPanel(HasAtoms):
         for view, docs, name in zip(self.views, self.docs, self.summary.names):
             self._dress(view.component, docs, name)
         sides = [ipw.VBox([title, view.widget]) for title, view in zip(self._titles, self.views)]
+        self._pairs = HTML()
+        documents = ipw.Box(sides).add_class(COLUMNS)
+        self._whole = ipw.VBox([self.plot, self._heading, documents, self.table])
         self.arrange(
             controls=self._first_controls(),
             more=self._more_controls(),
-            figure=[self.plot, self._heading, ipw.Box(sides).add_class(COLUMNS), self.table],
+            figure=[self._pairs, self._whole],
         )
         t.link((self, "sorted_by"), (self.table, "sorted_by"))
         self.bind_key("ArrowRight", self.next)
@@ -198,6 +220,27 @@ class CorpusPanel(HasAtoms):
         self.bind_key("Escape", self.clear_selection)
         self._draw_list()
         self._draw_atom()
+        self._fold()
+
+    @reacts("shown", doing="showing other atoms")
+    def _fold(self) -> None:
+        """Show a few atoms of each side, or all of them with the documents of one."""
+        few = self.shown == "few"
+        show(self._pairs, few)
+        show(self._whole, not few)
+
+    def current_figure(self) -> go.Figure | None:
+        """Return the figure of all atoms where that is shown."""
+        return None if self.shown == "few" else super().current_figure()
+
+    def static_main(self) -> str:
+        """Return what is shown; of a few atoms the list of all, folded below them."""
+        if self.shown != "few":
+            return super().static_main()
+        listed = static_html(self._whole.children[1:])
+        n = format_count(len(self._listed))
+        summary = f"All {n} atoms that differ"
+        return f"{super().static_main()}<details><summary>{summary}</summary>{listed}</details>"
 
     def _dress(self, component: Component, docs: Documents, name: str) -> None:
         """Say of a component of examples that one strength of each document is known."""
@@ -214,7 +257,12 @@ class CorpusPanel(HasAtoms):
             "difference": "Shares of documents, one minus the other",
             "relative": "That difference over the larger share, which puts rare atoms first",
         }
+        shown = {
+            "few": "Five atoms of each corpus",
+            "all": "Every atom, and the documents in which one is strongest",
+        }
         return [
+            control(self, "shown", "", shown, kind=ipw.ToggleButtons, options=SHOWN),
             line(
                 control(self, "atom", "atom", "Number of the atom shown", 120),
                 small_button("‹", "The atom before, of the list or the matches (←)", self.previous),
@@ -273,6 +321,16 @@ class CorpusPanel(HasAtoms):
         said = self._known_words(atom)
         return f"{atom} · {said}" if said else f"{atom}"
 
+    def _sure_label(self, atom: int) -> str:
+        """Return the label of an atom that fires about as strongly here as where it was named."""
+        label = self.names.labels.label(atom)
+        if not label or self._strongest is None:
+            return label
+        here = max(
+            (abs(one.strength) for docs in self.docs for one in docs.examples(atom, 1)), default=0.0
+        )
+        return label if here >= pairs.STRONG * self._strongest[atom] else ""
+
     def _known_words(self, atom: int) -> str:
         """Return the name of an atom, as far as no document must be read for it: there may be thousands."""
         if label := self.names.labels.label(atom):
@@ -321,8 +379,18 @@ class CorpusPanel(HasAtoms):
         )
         self._mark_row()
         word = self.docs[0].context.sample_word
-        said, reasons = words.answer(summary, self._listed, self.max_q, self.names)
-        self.conclude(said, words.numbers(summary, self.max_q, word), reasons=reasons)
+        self._rows = pairs.pair_rows(summary, self._listed, self._sure_label, self.line_of)
+        self._pairs.value = pairs.pairs_html(summary, self._rows, len(self._listed), word)
+        self.headline = pairs.headline(summary, self._rows)
+        self.conclude(
+            pairs.answer(summary, self._rows),
+            words.numbers(summary, self.max_q, word),
+            reasons=words.reasons(summary, self._listed, self.max_q),
+        )
+
+    @reacts("atom", doing="showing atom {panel.atom}")
+    def _show_its_documents(self) -> None:
+        self.shown = "all"
 
     @reacts("atom", "n_examples", doing="showing atom {panel.atom}")
     def _draw_atom(self) -> None:

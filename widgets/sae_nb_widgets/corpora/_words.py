@@ -77,28 +77,13 @@ def q_words(q: float) -> str:
     return format_number(q) if q >= 1e-4 else f"{q:.1e}" if q > 0 else "0"
 
 
-def answer(
-    summary: CorpusSummary, listed: Int[np.ndarray, " m"], max_q: float, names: AtomNames
-) -> tuple[str, str]:
-    """State which atom differs most, and how many do."""
-    a, b = summary.names
-    limit = f"q ≤ {max_q:g}"
-    if not summary.n_tested:
-        few = f"No atom is in {summary.min_count} documents of {a} and {b} together, so none was tested."
-        return few, ""
+def reasons(summary: CorpusSummary, listed: Int[np.ndarray, " m"], max_q: float) -> str:
+    """State how many atoms differ, and what their q means."""
     if not len(listed):
-        return (
-            f"No atom differs surely between {a} and {b} ({limit}, and the share asked for).",
-            "",
-        )
-    row = summary.table.loc[int(listed[0])]
+        return ""
     n, tested = format_count(len(listed)), format_count(summary.n_tested)
     verb = "differs" if len(listed) == 1 else "differ"
-    return (
-        f"Most: {names.in_text(int(listed[0]))}, in {format_percent(row['a'])} of {a} and "
-        f"{format_percent(row['b'])} of {b}.",
-        f"{n} of {tested} atoms {verb} ({limit}, the share of these that chance is expected to give).",
-    )
+    return f"{n} of {tested} atoms {verb} (q ≤ {max_q:g}, the share of these that chance is expected to give)."
 
 
 def numbers(summary: CorpusSummary, max_q: float, word: str) -> str:
