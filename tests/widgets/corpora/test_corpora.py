@@ -182,3 +182,21 @@ def test_words_are_set_beside_the_atoms(texts: tuple[Documents, Documents]) -> N
     strip = panel.views[0].component
     known = np.isfinite(np.frombuffer(strip.token_strengths, np.float32))
     assert known.sum() == len(strip.tokens)
+
+
+@pytest.mark.slow
+def test_a_label_is_not_shown_for_an_atom_that_peaks_at_a_name(
+    texts: tuple[Documents, Documents], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A capital inside a sentence is a name, at its beginning it is none."""
+    panel = sw.CorpusPanel(*texts, ("storm", "song"), min_count=3)
+    panel.wait()
+    monkeypatch.setattr(type(panel.names.labels), "label", lambda self, atom: "cinema")
+    for line, said in (
+        (("that evening", "Oscar", "sat"), ""),
+        (("he wept.", "Films", "ran"), "cinema"),
+        (("the", "film", "ran"), "cinema"),
+    ):
+        monkeypatch.setattr(panel, "line_of", lambda atom, line=line: line)
+        assert panel._sure_label(0) == said
+    panel.close()

@@ -322,9 +322,16 @@ class CorpusPanel(HasAtoms):
         return f"{atom} · {said}" if said else f"{atom}"
 
     def _sure_label(self, atom: int) -> str:
-        """Return the label of an atom that fires about as strongly here as where it was named."""
+        """Return the label of an atom that fires about as strongly here as where it was named, and not at the
+        name of a person or a place, of which a label says little.
+        """
         label = self.names.labels.label(atom)
-        if not label or self._strongest is None:
+        if not label:
+            return ""
+        before, word, _ = self.line_of(atom)
+        if word[:1].isupper() and (before[-1:].isalnum() or before.endswith(",")):
+            return ""
+        if self._strongest is None:
             return label
         here = max(
             (abs(one.strength) for docs in self.docs for one in docs.examples(atom, 1)), default=0.0
