@@ -326,8 +326,8 @@ _capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)  # not in ever
 ONEDNN = torch.backends.mkldnn.is_available() and "AMD" in _capabilities().get("cpu_name", "")
 """Whether oneDNN makes products in fp32: on AMD's processors MKL, torch's own choice, takes twice as long."""
 
-FEW = 2**22
-"""Products of two numbers up to which the way to oneDNN costs more than it saves."""
+WIDE = 256
+"""Width of rows from which oneDNN saves more than the new memory costs that it writes to."""
 
 MOST = 2**25
 """Numbers of a dictionary (128 MB) up to which oneDNN may have a copy of it."""
@@ -335,8 +335,8 @@ MOST = 2**25
 
 def product(x: Rows, weight: Atoms, room: Tensor) -> Tensor:
     """Return x weightᵀ, in the room or in memory of its own."""
-    many = len(x) * weight.numel() > FEW and len(x) >= BLOCK and weight.numel() <= MOST
-    if ONEDNN and many and x.dtype == torch.float32:
+    pays = x.shape[1] >= WIDE and len(x) >= BLOCK and weight.numel() <= MOST
+    if ONEDNN and pays and x.dtype == torch.float32:
         return torch.nn.functional.linear(x.to_mkldnn(), weight.to_mkldnn()).to_dense()
     return torch.mm(x, weight.T, out=room[: len(x) * len(weight)].view(len(x), -1))
 
@@ -571,8 +571,9 @@ def _pieces(offsets: np.ndarray) -> np.ndarray:
     n = len(offsets) - 1
     load = offsets + np.arange(n + 1)
     n_pieces = min(n, PIECES)
-    cuts = np.searchsorted(load, np.linspace(0, load[-1], n_pieces + 1)[1:-1])
-    return np.concatenate([[0], cuts, [n]])
+    cuts = load.searchsorted(np.arange(n_pieces + 1) * (load[-1] / max(1, n_pieces)))
+    cuts[0], cuts[-1] = 0, n
+    return cuts
 
 
 def _array(x: Tensor) -> np.ndarray:

@@ -75,7 +75,7 @@ def test_a_training_step_builds_no_dense_code_and_no_gradient_product(
 ) -> None:
     """The only (rows, n_atoms) matrix is the tile of pre-codes; the only product makes it."""
     monkeypatch.setattr("sae_nb.kernels._cpu.ONEDNN", onednn)
-    monkeypatch.setattr("sae_nb.kernels._cpu.FEW", 0)
+    monkeypatch.setattr("sae_nb.kernels._cpu.WIDE", 0)
     rows, d_in, n_atoms = 96, 20, 1111
     sae: Any
     if name in SEVERAL:
