@@ -119,9 +119,10 @@ WHOLE_TEXTS = (
 """Of a text and the ways in which it goes on all ways, to their end."""
 
 TWO_OF_EACH = (
-    ".sae-nb-question { font-size: 16px !important; margin-bottom: 2px; }"
+    ".sae-nb-question { font-size: 14px !important; margin-bottom: 2px; }"
+    ".sae-nb-pair .sae-nb-atom { display: block; font-size: 13px !important; white-space: nowrap; }"
     ".sae-nb-pairs small, .sae-nb-pair:nth-of-type(n+3), .sae-nb-pairs h4 span { display: none !important; }"
-    ".sae-nb-pair { padding: 3px 0 !important; } .sae-nb-pairs { gap: 4px !important; }"
+    ".sae-nb-pair { padding: 1px 8px 1px 0 !important; } .sae-nb-pairs { gap: 4px !important; }"
     ".sae-nb-pairs h4 { font-size: 12px !important; margin: 0 !important; }"
     ".sae-nb-twobars { gap: 3px 6px !important; } .sae-nb-twobars > span { height: 9px !important; }"
     ".sae-nb-tick { height: 13px !important; top: -2px !important; }"
