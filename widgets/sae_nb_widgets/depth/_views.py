@@ -461,7 +461,7 @@ def _named(panel: DepthState) -> list[Chart]:
             colour=theme.CONTROL,
         )
         lines.append(chance)
-    title = f"{noun(panel)}s that its own output layers name right, by block (0: before the first)"
+    title = f"{noun(panel)}s that its output layers name right"
     return [_chart(title, lines, high=100.0, unit="%")]
 
 
@@ -515,7 +515,7 @@ def answers_words(read: ReadByBlock, picture: int, names: Mapping[str, Sequence[
 
 STRIPS = {
     "named": Strip(
-        "what its own output layers would answer",
+        "what it would answer by then",
         _named,
         _named_answer,
         lambda panel: panel.read is not None or (panel.summary is None and bool(panel.runs.truth)),
