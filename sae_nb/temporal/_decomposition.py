@@ -196,7 +196,8 @@ def predict(
     residual, predicted = x - centre, torch.zeros_like(x)
     # The centre moves all rows alike: its gradient through pre-codes is that of `moved`, which is zero, and
     # activations, which need none, cost no product with the encoder.
-    seen, moved = x - centre.detach(), (centre.detach() - centre) @ encoder.T
+    seen = x - centre.detach()
+    moved: Tensor | None = (centre.detach() - centre) @ encoder.T
     suggested, weights = [], []
     for layer in layers:
         codes = linear(seen * gain, encoder, None if moved is None else moved * gain).relu_()
