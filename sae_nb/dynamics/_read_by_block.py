@@ -96,7 +96,7 @@ def read_by_block(
     batch = next(iter(model.batches(inputs, batch_size=FEW)))
     found: list[tuple[str, np.ndarray, np.ndarray]] = []
     for name, classes in truth.items():
-        known = np.asarray(classes)
+        known = np.asarray(classes.cpu() if isinstance(classes, Tensor) else classes)
         if known.shape != (len(states),) or known.dtype.kind not in "iu":
             continue
         answers = _answers(model, batch, states, name)
@@ -123,7 +123,12 @@ def _answers(
     several = callable(getattr(model.module, "forward_heads", None))
     try:
         head = head_of(model, batch, name if several else None)
-    except ValueError:  # no such head, or none that is one projection
+    except (
+        ValueError,
+        RuntimeError,
+        TypeError,
+        LookupError,
+    ):  # no such head, or none that is one projection
         return None
     first = model.prefix_tokens
     rows = states[:, :, 0] if head.pool == "cls" else states[:, :, first:].mean(dim=2)
