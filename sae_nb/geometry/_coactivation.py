@@ -16,7 +16,7 @@ from torch import Tensor
 from sae_nb.checks import Count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry._coherence import check_dictionary
-from sae_nb.geometry._cosines import SMALL_TILE, cosine_tiles, unit_rows
+from sae_nb.geometry._cosines import pair_tiles, unit_rows
 from sae_nb.kernels._compiling import compiled
 from sae_nb.kernels._threads import share
 
@@ -91,35 +91,53 @@ def coactivation(
 def count_pairs(
     codes: SparseCodes, dictionary: Float[Tensor, "n_atoms d_in"], top: int
 ) -> Coactivation:
-    """Return the same of codes and a dictionary that were checked, this in single precision on the CPU."""
-    unit, norms = unit_rows(dictionary), dictionary.norm(dim=1)
-    top = min(top, max(codes.n_atoms - 1, 1))
-    plain = codes.detach().to("cpu")
-    strengths = plain.values.double() * norms[plain.atoms.long()].double()  # of unit atoms
-    codes = plain.with_values(strengths).only(strengths != 0)
-    grouped, c = codes.by_atom(), codes.n_atoms
-    places = [
-        part.numpy()
-        for one, index in ((grouped, grouped.rows), (codes, codes.atoms))
-        for part in (one.offsets.long(), index.long(), one.values)
-    ]
-    pairs, interference = np.zeros(c, np.int64), np.zeros(c)
-    npmi, together = np.full((c, top), -1.0), np.zeros((c, top), np.int32)
-    partner = np.full((c, top), -1, np.int32)
-    for first, gram in cosine_tiles(unit, unit, SMALL_TILE):
-        found = pairs, interference, npmi, partner, together
-        share(partners, len(gram), first, gram.numpy(), *places, LEAST_ROWS, *found)
-    n_pairs = int(pairs.sum())
-    return Coactivation(
-        n_rows=codes.n_rows,
-        n_pairs=n_pairs,
-        connectivity=1 - n_pairs / c**2,
-        interference=float(np.sqrt(interference.sum())) / codes.n_rows,
-        counts=np.diff(places[0]),
-        partner=partner,
-        npmi=npmi,
-        together=together,
-    )
+    """Return the same of codes and a dictionary that were checked."""
+    counts, unit = PairCounts(codes, dictionary, top), unit_rows(dictionary)
+    for first, cosines in pair_tiles(unit):
+        counts.add(first, cosines)
+    return counts.found()
+
+
+class PairCounts:
+    """The same, of tiles of cosines that another pass over the dictionary makes."""
+
+    def __init__(
+        self, codes: SparseCodes, dictionary: Float[Tensor, "n_atoms d_in"], top: int
+    ) -> None:
+        c, plain = codes.n_atoms, codes.detach().to("cpu")
+        norms = dictionary.float().norm(dim=1).double().cpu()
+        strengths = plain.values.double() * norms[plain.atoms.long()]  # of unit atoms
+        codes = plain.with_values(strengths).only(strengths != 0)
+        grouped, top = codes.by_atom(), min(top, max(c - 1, 1))
+        self.n_rows = codes.n_rows
+        self._places = [
+            part.numpy()
+            for one, index in ((grouped, grouped.rows), (codes, codes.atoms))
+            for part in (one.offsets.long(), index.long(), one.values)
+        ]
+        self._pairs, self._interference = np.zeros(c, np.int64), np.zeros(c)
+        self._npmi, self._together = np.full((c, top), -1.0), np.zeros((c, top), np.int32)
+        self._partner = np.full((c, top), -1, np.int32)
+
+    def add(self, first: int, cosines: Float[Tensor, "some later"]) -> None:
+        """Count the pairs of some atoms, from `first` on; these are their cosines with all from there on."""
+        gram, found = cosines.float().cpu().numpy(), (self._pairs, self._interference)
+        best = self._npmi, self._partner, self._together
+        share(partners, len(gram), first, gram, *self._places, LEAST_ROWS, *found, *best)
+
+    def found(self) -> Coactivation:
+        """Return what was counted, when every atom was."""
+        c, n_pairs = len(self._pairs), int(self._pairs.sum())
+        return Coactivation(
+            n_rows=self.n_rows,
+            n_pairs=n_pairs,
+            connectivity=1 - n_pairs / c**2,
+            interference=float(np.sqrt(2 * self._interference.sum())) / self.n_rows,
+            counts=np.diff(self._places[0]),
+            partner=self._partner,
+            npmi=self._npmi,
+            together=self._together,
+        )
 
 
 # -------------------------------------------------------------------------------------------------
@@ -133,7 +151,7 @@ def partners(
 ):  # fmt: skip
     """Fill, for each atom first … first + len(gram) − 1, what it does with the others.
 
-    `pairs`: how many atoms it is ever active with; `interference`: Σ_j ReLU(−(ZᵀZ)_ij G_ij)²; `npmi`,
+    `pairs`: how many atoms it is ever active with; `interference`: Σ_{j > i} ReLU(−(ZᵀZ)_ij G_ij)²; `npmi`,
     `partner`, `together`: its best partners among atoms active in `least` rows, and in how many rows.
     """
     n_atoms, n_rows = len(atom_offsets) - 1, len(offsets) - 1
@@ -156,8 +174,8 @@ def partners(
             met += product[j] != 0
             if j == i:
                 continue
-            against = -product[j] * gram[local, j]
-            if against > 0:
+            if j > i:
+                against = max(-product[j] * gram[local, j - first], 0.0)
                 total += against * against
             uses = atom_offsets[j + 1] - atom_offsets[j]
             if own < least or uses < least:

@@ -8,7 +8,7 @@ Welch: no c unit vectors in d dimensions have a coherence below √((c − d) / 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sae_nb.checks import Count, check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry._cosines import TILE, cosine_tiles
+from sae_nb.geometry._cosines import TILE, pair_tiles, tile_rows
 from sae_nb.geometry._dimension import nonzero_energies
 
 ALIKE = 0.9
@@ -44,6 +44,9 @@ class AtomGeometry:
 
     alike: Float[np.ndarray, " n_atoms"]
     """1 where an atom of smaller number has |cosine| > 0.9, else 0."""
+
+    copied: Bool[np.ndarray, " n_atoms"]
+    """Whether an atom of smaller number has |cosine| > 0.99."""
 
     stable_rank: float
     effective_rank: float
@@ -110,23 +113,33 @@ def atom_geometry(dictionary: Any, *, m: Count = 1) -> AtomGeometry:
     return geometry_of(unit, m)
 
 
-def geometry_of(unit: Float[Tensor, "n_atoms d_in"], m: int) -> AtomGeometry:
-    """Return the same of unit atoms, two at least and more than m."""
-    best, sums, alike, total = [], [], [], 0.0
-    for first, cosines in _tiles(unit):
-        alike.append(_has_earlier(cosines > ALIKE, first).cpu())
-        others = _others(cosines, first)
-        total += float(others.sum(dim=1).double().sum())
-        largest = others.topk(m, dim=1).values
-        best.append(largest[:, 0].cpu())
-        sums.append(float(largest.double().sum(dim=1).max()))
-    sigma = torch.linalg.svdvals(unit.double())
+def geometry_of(
+    unit: Float[Tensor, "n_atoms d_in"], m: int, also: Callable[[int, Tensor], object] | None = None
+) -> AtomGeometry:
+    """Return the same of unit atoms, two at least and more than m.
+
+    `also` is shown every tile of their cosines (`pair_tiles`), with the number of its first row.
+    """
+    earlier, later, above = (unit.new_zeros(len(unit)) for _ in range(3))
+    usual, total = _usual_neighbour(unit, m), 0.0
+    for first, cosines in pair_tiles(unit):
+        if also is not None:
+            also(first, cosines)
+        pairs, end = cosines.abs_().triu_(1), first + len(cosines)
+        total += float(pairs.sum(dim=1).double().sum())
+        later[first:end] = pairs.amax(dim=1)
+        earlier[first:] = torch.maximum(earlier[first:], pairs.amax(dim=0))
+        pairs.sub_(usual).clamp_(min=0)
+        above[first:end] += pairs.sum(dim=1)
+        above[first:] += pairs.sum(dim=0)
+    sigma = _singular_values(unit.double())
     energies, p = nonzero_energies(sigma), sigma / sigma.sum()
     return AtomGeometry(
-        max_cosine=torch.cat(best).double().numpy(),
-        mean_cosine=total / (len(unit) * (len(unit) - 1)),
-        babel=max(sums),
-        alike=torch.cat(alike).double().numpy(),
+        max_cosine=torch.maximum(earlier, later).double().cpu().numpy(),
+        mean_cosine=2 * total / (len(unit) * (len(unit) - 1)),
+        babel=_largest_sum(unit, m, m * usual + above),
+        alike=(earlier > ALIKE).double().cpu().numpy(),
+        copied=(earlier > COPIED).cpu().numpy(),
         stable_rank=float(energies.sum() / energies.max()),
         effective_rank=float((-(p * p.clamp_min(1e-300).log()).sum()).exp()),
         welch=_welch(*unit.shape),
@@ -134,10 +147,56 @@ def geometry_of(unit: Float[Tensor, "n_atoms d_in"], m: int) -> AtomGeometry:
     )
 
 
+# The Babel sum of one atom alone is asked for, the largest. The m largest of any numbers add up to at most
+# m t + Σ max(c − t, 0), whatever t is, and to just that where t is the m-th: a bound without a selection.
+
+_FEW = 64
+
+
+def _usual_neighbour(unit: Float[Tensor, "n_atoms d_in"], m: int) -> float:
+    """The m-th largest |cosine| of an atom, of some that are looked at the one with the largest sum."""
+    largest = _closest(unit, torch.arange(0, len(unit), -(-len(unit) // _FEW)), m)
+    return float(largest[largest.sum(dim=1).argmax(), -1])
+
+
+def _largest_sum(
+    unit: Float[Tensor, "n_atoms d_in"], m: int, bounds: Float[Tensor, " n_atoms"]
+) -> float:
+    """The largest sum of an atom's m largest |cosines|: none is above the atom's bound."""
+    found = 0.0
+    for some in torch.split(bounds.argsort(descending=True), _FEW):
+        if float(bounds[some[0]]) <= found * (1 + 1e-6):  # the rounding of a sum
+            break
+        found = max(found, float(_closest(unit, some, m).double().sum(dim=1).max()))
+    return found
+
+
+def _closest(
+    unit: Float[Tensor, "n_atoms d_in"], atoms: Int[Tensor, " some"], m: int
+) -> Float[Tensor, "some m"]:
+    """The m largest |cosines| of some atoms with others, largest first."""
+    cosines = (unit[atoms] @ unit.T).abs_()
+    cosines[torch.arange(len(atoms), device=atoms.device), atoms] = 0
+    return cosines.topk(m, dim=1).values
+
+
+def _singular_values(rows: Float[Tensor, "n d"]) -> Float[Tensor, " rank"]:
+    """The singular values of rows, by the smaller Gram matrix where its rounding leaves them seven digits."""
+    tall = rows if len(rows) >= rows.shape[1] else rows.T
+    energies = torch.linalg.eigvalsh(tall.T @ tall)
+    if float(energies[0]) > 1e-8 * float(energies[-1]):
+        return energies.sqrt()
+    return torch.linalg.svdvals(rows)
+
+
 def copied_atoms(atoms: Float[Tensor, "n_atoms d_in"]) -> Bool[np.ndarray, " n_atoms"]:
     """Return a mask of the atoms that are copies of an atom of smaller number."""
-    near = [_has_earlier(near > COPIED, first) for first, near in _tiles(unit_atoms(atoms))]
-    return np.asarray(torch.cat(near).cpu())
+    unit = unit_atoms(atoms)
+    earlier = unit.new_zeros(len(unit))
+    for first, cosines in pair_tiles(unit):
+        pairs = cosines.abs_().triu_(1)
+        earlier[first:] = torch.maximum(earlier[first:], pairs.amax(dim=0))
+    return np.asarray((earlier > COPIED).cpu())
 
 
 @checked
@@ -160,8 +219,7 @@ def duplicate_groups(
 
     unit = _unit(dictionary)
     links = [
-        (near > cosine).nonzero().cpu().numpy() + np.array([first, 0])
-        for first, near in _tiles(unit)
+        (near.abs_() > cosine).nonzero().cpu().numpy() + first for first, near in pair_tiles(unit)
     ]
     i, j = np.concatenate(links).T
     graph = coo_matrix((np.ones(len(i), np.int8), (i, j)), shape=(len(unit), len(unit)))
@@ -221,8 +279,8 @@ def babel(dictionary: Float[Tensor, "n_atoms d_in"], sizes: Sequence[int]) -> li
             f"`sizes` must be between 1 and n_atoms − 1 = {len(atoms) - 1}, got {list(sizes)}."
         )
     worst = torch.zeros(max(sizes), dtype=torch.float64)
-    for first, cosines in _tiles(atoms):
-        top = _others(cosines, first).topk(max(sizes), dim=1).values.double().cumsum(dim=1)
+    for some in torch.split(torch.arange(len(atoms)), tile_rows(len(atoms))):
+        top = _closest(atoms, some, max(sizes)).double().cumsum(dim=1)
         worst = torch.maximum(worst, top.amax(dim=0).cpu())
     return [float(worst[size - 1]) for size in sizes]
 
@@ -294,25 +352,6 @@ def _supports(codes: SparseCodes, widest: int) -> tuple[Tensor, Tensor]:
     chosen[row, place] = codes.atoms.long()
     used[row, place] = codes.values != 0
     return chosen, used
-
-
-def _tiles(unit: Float[Tensor, "n_atoms d_in"]) -> Iterator[tuple[int, Tensor]]:
-    """|Cosines| of some atoms at a time with all of them, and the number of the first."""
-    return ((first, cosines.abs()) for first, cosines in cosine_tiles(unit, unit, TILE))
-
-
-def _others(cosines: Tensor, first: int) -> Tensor:
-    """Return a tile with 0 where an atom meets itself; in place."""
-    own = torch.arange(len(cosines), device=cosines.device)
-    cosines[own, first + own] = 0
-    return cosines
-
-
-def _has_earlier(near: Tensor, first: int) -> Tensor:
-    """Whether a row is near to one of smaller number."""
-    columns = torch.arange(near.shape[1], device=near.device)
-    own = first + torch.arange(len(near), device=near.device)
-    return (near & (columns < own[:, None])).any(dim=1)
 
 
 def check_dictionary(codes: SparseCodes, dictionary: Tensor) -> None:

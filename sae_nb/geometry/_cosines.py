@@ -34,6 +34,19 @@ def cosine_tiles(
         yield first, unit[first : first + size] @ among.T
 
 
+def pair_tiles(unit: Float[Tensor, "n d"]) -> Iterator[tuple[int, Float[Tensor, "some later"]]]:
+    """Yield the cosines of some unit rows at a time with themselves and all after, and the first one's number.
+
+    Every pair of rows is met once, but for pairs of one tile; at most an eighth of the rows are in a tile, so
+    that little more than half of all cosines are made.
+    """
+    first, most = 0, max(-(-len(unit) // 8), 64)
+    while first < len(unit):
+        size = min(tile_rows(len(unit) - first, SMALL_TILE), most)
+        yield first, unit[first : first + size] @ unit[first:].T
+        first += size
+
+
 def largest_cosines(
     unit: Float[Tensor, "n d"], among: Float[Tensor, "m d"], *, signed: bool = False
 ) -> Float[Tensor, " n"]:

@@ -8,8 +8,9 @@ and 97.5 % quantiles of what the resamples give.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,8 @@ from scipy.special import stdtrit
 
 ENDS = (0.025, 0.975)
 MAX_GROUPS = 4096  # the bootstrap's cost and memory stay flat in the number of rows
-_AT_ONCE = 256  # resamples whose counts are held at a time
+_AT_ONCE = 64  # resamples whose counts are held at a time, as floats, in cache
+_MOST_HELD = 2**23  # counts that the next interval of as many things need not draw again: 8 MiB
 
 Interval = tuple[float, float]
 Statistic = Callable[[Float[np.ndarray, "resamples columns"]], Float[np.ndarray, " resamples"]]
@@ -37,6 +39,19 @@ def bootstrap_counts(n: int, n_resamples: int, seed: Seed) -> Float[np.ndarray, 
     """Return how often each of n things is drawn in each resample."""
     generator = np.random.default_rng(seed)
     return generator.multinomial(n, np.full(n, 1 / n), n_resamples).astype(np.float64)
+
+
+def _drawn(n: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield the counts of some resamples at a time, one stream of draws for all."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, n_resamples, _AT_ONCE):
+        yield bootstrap_counts(n, min(_AT_ONCE, n_resamples - start), generator)
+
+
+@lru_cache(maxsize=1)
+def _held(n: int, n_resamples: int, seed: int) -> tuple[np.ndarray, ...]:
+    """The same, a byte each: to draw them takes a hundred times as long as to use them."""
+    return tuple(c.astype(np.min_scalar_type(int(c.max()))) for c in _drawn(n, n_resamples, seed))
 
 
 def percentile_interval(values: ArrayLike, *, at_least: int = 1) -> Interval:
@@ -151,12 +166,9 @@ class Bootstrap:
         n_groups = len(sums)
         if n_groups < 2 or self.n < 1:
             return dict.fromkeys(statistics, UNKNOWN)
-        generator = np.random.default_rng(self.seed)
-        drawn = [
-            bootstrap_counts(n_groups, min(_AT_ONCE, self.n - start), generator) @ sums
-            for start in range(0, self.n, _AT_ONCE)
-        ]
-        resampled = np.concatenate(drawn)
+        draw = _held if n_groups * self.n <= _MOST_HELD else _drawn
+        counts = draw(n_groups, self.n, self.seed)
+        resampled = np.concatenate([some.astype(np.float64, copy=False) @ sums for some in counts])
         with np.errstate(divide="ignore", invalid="ignore"):
             return {
                 name: percentile_interval(value(resampled)) for name, value in statistics.items()
@@ -169,10 +181,11 @@ class Bootstrap:
         if len(values) < 2 or self.n < 1:
             return UNKNOWN
         if statistic == "mean":
+            if len(values) <= MAX_GROUPS:  # as many are drawn as there are
+                return self.interval(values[:, None], lambda sums: sums[:, 0] / len(values))
             columns = np.stack((values, np.ones_like(values)), axis=1)
-            if len(columns) > MAX_GROUPS:
-                columns = self.grouped(columns, None)
-            return self.interval(columns, lambda sums: sums[:, 0] / sums[:, 1])
+            sums = self.grouped(columns, None)
+            return self.interval(sums, lambda sums: sums[:, 0] / sums[:, 1])
         # A resampled quantile is an order statistic: its rank is Beta distributed, so no resample
         # needs to be made.
         n = len(values)

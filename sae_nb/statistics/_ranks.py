@@ -29,10 +29,21 @@ def correlation(
 
 
 def ranks_of(values: Float[np.ndarray, "*rows n"], *, digits: int) -> Float[np.ndarray, "*rows n"]:
-    """Return ranks along the last axis; values that agree in so many digits share theirs."""
-    from scipy.stats import rankdata
+    """Return ranks along the last axis; values that agree in so many digits share theirs.
 
-    return np.asarray(rankdata(values.round(digits), axis=-1), dtype=np.float64)
+    The same as scipy's `rankdata`, whose sort keeps ties in order: three times as slow on 1024 rows of 1024.
+    """
+    values = np.asarray(values).round(digits)
+    order = values.argsort(axis=-1)
+    ordered = np.take_along_axis(values, order, axis=-1)
+    opens = np.ones(values.shape, dtype=bool)
+    opens[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    first = np.flatnonzero(opens)
+    together = np.diff(first, append=values.size)
+    shared = first % max(values.shape[-1], 1) + (together + 1) / 2
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, np.repeat(shared, together).reshape(values.shape), axis=-1)
+    return ranks
 
 
 def rank_correlation(a: Numbers, b: Numbers, *, undefined: float = float("nan")) -> float:

@@ -84,9 +84,7 @@ def test_rows_of_no_length_have_no_cosine_and_equal_ones_one_rank() -> None:
     )
     one = np.array([[9.0, 0.5, 0.5 + 2e-10], [0.3, 9, 0.3 + 3e-9], [0.1, 0.2, 9]])
     ranks = _ranks(one)
-    assert ranks.shape == (3, 2)
-    assert ranks[0, 0] == ranks[0, 1]
-    assert ranks[1, 0] < ranks[1, 1]
+    assert ranks.tolist() == [[0, 0, 0], [-0.5, 0, 0.5], [-0.5, 0.5, 0]]
     codes = SparseCodes.from_dense(torch.tensor([[3.0, 4], [0, 2], [0, 0]]))
     np.testing.assert_allclose(
         _code_cosines(codes), [[1, 0.8, 0], [0.8, 1, 0], [0, 0, 0]], atol=1e-6
@@ -101,6 +99,25 @@ def test_two_rows_have_no_order_and_three_have() -> None:
     assert (row.value, row.control, row.n) == (pytest.approx(1), pytest.approx(1), 3)
     two = SparseCodes.from_dense(x[:2])
     assert distances_row(x[:2], two, two, np.arange(2), Resampling(0)) is None
+
+
+def test_floor_and_control_are_of_the_codes_they_name() -> None:
+    """Three directions 0°, 37° and 90°: the order of each row's two neighbours is kept, or turned around."""
+    x = torch.tensor([[1.0, 0], [0.8, 0.6], [0, 1]])
+    turned = SparseCodes.from_dense(x[[1, 0, 2]])
+    row = distances_row(x, SparseCodes.from_dense(x), turned, np.arange(3), Resampling(0, 5))
+    assert row is not None
+    order = np.random.default_rng(5).permutation(3)
+    near = (x @ x.T).numpy()
+
+    def signs(cosines: np.ndarray) -> np.ndarray:
+        return np.array([np.sign(np.diff(np.delete(cosines[i], i))[0]) for i in range(3)])
+
+    kept = signs(near)
+    assert row.control == pytest.approx(
+        (kept * signs((x @ x.T).numpy()[np.ix_([1, 0, 2], [1, 0, 2])])).mean()
+    )
+    assert row.floor == pytest.approx((kept * signs(near[np.ix_(order, order)])).mean())
 
 
 def test_its_interval_is_of_means() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.dictionary._near_data import distances_to_data, ood_score
 from sae_nb_studies.evaluation import plausibility
 
@@ -79,3 +81,24 @@ def test_rows_at_the_mean_point_nowhere() -> None:
     )
     with pytest.raises(ValueError, match="got 2 rows that are all their mean"):
         distances_to_data(torch.eye(2), torch.ones(2, 2))
+
+
+def test_products_that_are_known_give_the_same_distances() -> None:
+    """The strongest one or two of each row; the fourth atom is among none of them, the fifth row has none."""
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    x[4], mean = -5.0, torch.full((3,), 0.1)
+    atoms = torch.randn(5, 3, generator=torch.Generator().manual_seed(1)).abs()
+    atoms = torch.nn.functional.normalize(atoms)
+    atoms[3] = torch.nn.functional.normalize(atoms[[0, 1, 2]].mean(dim=0), dim=0)
+    found = distances_to_data(atoms, x, mean)
+    for k, signed in ((1, False), (2, False), (2, True)):
+        products = (x - mean) @ atoms.T
+        kept = (products.abs() if signed else products).topk(k, dim=1).indices
+        some = torch.zeros_like(products).scatter(1, kept, products.gather(1, kept))
+        strongest = SparseCodes.from_dense(some if signed else some.relu())
+        assert distances_to_data(atoms, x, mean, strongest=strongest) == pytest.approx(
+            found, abs=1e-6
+        )
+    copied = np.array([True, False, False, False, True])
+    expected = np.where(copied, 1, found)
+    assert distances_to_data(atoms, x, mean, copied=copied) == pytest.approx(expected)

@@ -173,6 +173,24 @@ def test_the_random_dictionary_takes_signs_where_the_sae_has_them():
     assert signed.values.abs().sum() >= plain.values.abs().sum()
 
 
+def test_the_gain_of_random_atoms_is_least_squares_by_hand() -> None:
+    """Rows (3 1) and (1 5) around the mean (1 1): atoms (1 0) and (.6 .8) give 2 and 3.2, of which γ is kept."""
+    random = RandomDictionary(2, 2, 1, mean=torch.ones(2))
+    random.dictionary = torch.tensor([[1.0, 0], [0.6, 0.8]])
+    x = torch.tensor([[3.0, 1.0], [1.0, 5.0]])
+    codes = random.encode(x)
+    assert codes.to_dense().tolist() == [[2, 0], [0, pytest.approx(3.2)]]
+    # 2 · (1 0) against (2 0), 3.2 · (.6 .8) against (0 4): inner 4 + 10.24, power 4 + 10.24.
+    assert random.fit(x).gain == pytest.approx(1)
+    random.dictionary = torch.tensor(
+        [[1.0, 0], [2.0, 0]]
+    )  # the second proposes 4 · (2 0) for (2 0)
+    scaled = random.fit_codes(x[:1], random.encode(x[:1]))
+    assert random.gain == pytest.approx(16 / 64)
+    assert scaled.to_dense().tolist() == [[0, pytest.approx(1)]]
+    assert random.decode(scaled).tolist() == [[pytest.approx(3), pytest.approx(1)]]
+
+
 @pytest.mark.slow
 def test_intervals_resample_samples_not_rows():
     x = torch.randn(60, D, generator=torch.Generator().manual_seed(0))

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry import _coactivation as coactive_pairs
 from sae_nb.geometry._coactivation import coactivation
 
 
@@ -20,7 +19,7 @@ def sparse(n: int, c: int, share: float = 0.3, signed: bool = False) -> torch.Te
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("tile", [2**22, 12])
 def test_pairs_are_as_dense_arithmetic_has_them(signed, tile, monkeypatch):
-    monkeypatch.setattr(coactive_pairs, "SMALL_TILE", tile)
+    monkeypatch.setattr("sae_nb.geometry._cosines.SMALL_TILE", tile)
     z = sparse(200, 12, signed=signed)
     atoms = 2 * torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
     found = coactivation(SparseCodes.from_dense(z), atoms, top=3)

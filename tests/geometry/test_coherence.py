@@ -6,13 +6,7 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry._coherence import (
-    _has_earlier,
-    atom_geometry,
-    babel,
-    coactive_babel,
-    distinct_atoms,
-)
+from sae_nb.geometry._coherence import atom_geometry, babel, coactive_babel, distinct_atoms
 
 
 def by_definition(atoms: torch.Tensor, size: int) -> float:
@@ -52,7 +46,7 @@ def test_coactive_babel_is_its_definition_on_random_codes(monkeypatch):
 @pytest.mark.parametrize("tile", [1, 2**24])
 def test_numbers_of_a_dictionary_are_those_of_all_its_cosines(monkeypatch, tile) -> None:
     """Five atoms in three dimensions, of any length; the last is nearly the first."""
-    monkeypatch.setattr("sae_nb.geometry._cosines.TILE", tile)
+    monkeypatch.setattr("sae_nb.geometry._cosines.SMALL_TILE", tile)
     atoms = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).double()
     atoms[4] = -2 * atoms[0] + 1e-9
     unit = torch.nn.functional.normalize(atoms, dim=1)
@@ -93,6 +87,32 @@ def test_the_sum_of_the_largest_is_of_fewer_than_all() -> None:
 def test_one_atom_has_no_geometry_and_the_earlier_of_two_that_are_near_stays() -> None:
     with pytest.raises(ValueError, match="at least two atoms, got 1"):
         atom_geometry(torch.ones(1, 3))
-    near = torch.tensor([[True, True, False, True], [False, False, True, True]])
-    for first, earlier in ((0, [False, False]), (1, [True, False]), (2, [True, True])):
-        assert _has_earlier(near, first).tolist() == earlier
+    atoms = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, -0.94, 0.341], [-5, 0, 0], [0, 0, 2]])
+    found = atom_geometry(atoms)
+    assert found.alike.tolist() == [0, 0, 1, 1, 0]
+    assert found.copied.tolist() == [False, False, False, True, False]
+
+
+@pytest.mark.parametrize("m", [1, 3, 20])
+def test_the_largest_sum_is_found_wherever_it_is(m: int) -> None:
+    """Of 200 atoms, four of which are near each other: every third or so is looked at first."""
+    atoms = torch.randn(200, 12, generator=torch.Generator().manual_seed(4))
+    unit = torch.nn.functional.normalize(atoms, dim=1)
+    assert atom_geometry(atoms, m=m).babel == pytest.approx(by_definition(unit, m))
+    for place in ([1, 2, 5, 199], [13, 14, 17, 19]):
+        atoms[place] = atoms[place[0]] + 0.1 * atoms[place]
+        unit = torch.nn.functional.normalize(atoms, dim=1)
+        assert atom_geometry(atoms, m=m).babel == pytest.approx(by_definition(unit, m))
+    assert atom_geometry(torch.eye(90), m=m).babel == 0
+    assert atom_geometry(torch.ones(90, 2), m=m).babel == pytest.approx(m)
+
+
+def test_ranks_of_few_directions_are_theirs() -> None:
+    """Six atoms in a plane of five dimensions; σ² = 3 and 3, and three more that are 0."""
+    angle = torch.arange(6) * torch.pi / 6
+    plane = torch.stack([angle.cos(), angle.sin()], dim=1)
+    found = atom_geometry(torch.cat([plane, torch.zeros(6, 3)], dim=1))
+    assert found.stable_rank == pytest.approx(2)
+    assert found.effective_rank == pytest.approx(2, abs=1e-5)
+    wide = atom_geometry(torch.eye(7)[:3])
+    assert (wide.stable_rank, wide.effective_rank) == (pytest.approx(3), pytest.approx(3))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.geometry import _coherence as geometry_of_atoms, largest_cosines
+from sae_nb.geometry import largest_cosines
 from sae_nb.geometry._coherence import (
     atom_geometry,
     copied_atoms,
@@ -62,7 +62,7 @@ def test_tiles_do_not_show(monkeypatch):
     gram = (gram @ gram.T).abs().fill_diagonal_(0)
     assert whole.max_cosine == pytest.approx(gram.amax(dim=1).numpy(), abs=1e-6)
     assert whole.babel == pytest.approx(float(gram.topk(4).values.sum(1).max()), abs=1e-5)
-    monkeypatch.setattr(geometry_of_atoms, "TILE", 60)
+    monkeypatch.setattr("sae_nb.geometry._cosines.SMALL_TILE", 60)
     tiled = atom_geometry(atoms, m=4)
     assert tiled.max_cosine == pytest.approx(whole.max_cosine, abs=1e-6)
     assert tiled.babel == pytest.approx(whole.babel, abs=1e-5)

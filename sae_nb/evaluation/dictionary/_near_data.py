@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Resamples, Seed, check_matrix, checked
+from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
 from sae_nb.geometry._coherence import copied_atoms, rows_of
 from sae_nb.geometry._cosines import largest_cosines
@@ -80,8 +81,15 @@ def distances_to_data(
     atoms: Float[Tensor, "n_atoms d_in"],
     x: Float[Tensor, "n d_in"],
     mean: Float[Tensor, " d_in"] | None = None,
+    *,
+    copied: Bool[np.ndarray, " n_atoms"] | None = None,
+    strongest: SparseCodes | None = None,
 ) -> Float[np.ndarray, " n_atoms"]:
-    """Return 1 − the largest cosine with any row, per atom; 1 for copies of an earlier atom."""
+    """Return 1 − the largest cosine with any row, per atom; 1 for copies of an earlier atom.
+
+    What is known already need not be computed: which atoms are `copied`, and the `strongest` products of each
+    row less the mean with unit atoms.
+    """
     centre = x.double().mean(dim=0).to(atoms) if mean is None else mean.to(atoms)
     rows = x.to(atoms) - centre
     lengths = rows.norm(dim=1)
@@ -92,8 +100,34 @@ def distances_to_data(
         )
     rows = rows[varied] / lengths[varied, None]
     unit = torch.nn.functional.normalize(atoms)
-    best = largest_cosines(unit, rows).double().cpu().numpy()
-    return np.where(copied_atoms(unit), 1.0, 1 - best)
+    if strongest is None:
+        best = largest_cosines(unit, rows)
+    else:
+        known = strongest.to(unit.device).rows(varied)
+        best = _largest_of_known(
+            unit, rows, known.with_values(known.values / lengths[varied][known.support.rows])
+        )
+    away = 1 - best.double().cpu().numpy()
+    return np.where(copied_atoms(unit) if copied is None else copied, 1.0, away)
+
+
+def _largest_of_known(
+    unit: Float[Tensor, "n_atoms d_in"], rows: Float[Tensor, "n d_in"], cosines: SparseCodes
+) -> Float[Tensor, " n_atoms"]:
+    """`largest_cosines` where those of each row that are largest, or largest in size, are known.
+
+    No other cosine of a row is above the smallest that is known of it, so that an atom which is above that in
+    every row has its largest among the known ones.
+    """
+    values, row = cosines.values, cosines.support.rows
+    least = values.new_full((len(rows),), torch.inf).scatter_reduce(0, row, values.abs(), "amin")
+    bound = torch.where(cosines.l0 > 0, least, 0).amax()
+    best = values.new_full((len(unit),), -torch.inf)
+    best = best.scatter_reduce(0, cosines.atoms.long(), values, "amax")
+    unsure = best < bound
+    if bool(unsure.any()):
+        best[unsure] = largest_cosines(unit[unsure], rows)
+    return best
 
 
 # -------------------------------------------------------------------------------------------------

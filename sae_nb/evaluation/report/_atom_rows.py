@@ -9,7 +9,7 @@ import numpy as np
 from sae_nb.evaluation.dictionary._distances import MOST_ROWS, distances_row
 from sae_nb.evaluation.dictionary._near_data import distances_to_data
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
-from sae_nb.geometry._coactivation import LEAST_ROWS, Coactivation, count_pairs
+from sae_nb.geometry._coactivation import LEAST_ROWS, Coactivation, PairCounts
 from sae_nb.geometry._coherence import AtomGeometry, cosines_with_encoder, geometry_of, unit_atoms
 from sae_nb.statistics import UNKNOWN, Interval
 
@@ -29,10 +29,19 @@ def atom_rows(
     """
     atoms, random = sae.dictionary.detach(), rows.random.dictionary
     found: dict[str, Measurement] = {}
+    copied: list[np.ndarray | None] = [None, None]
     if sae.n_atoms > 1:
         m = min(max(round(rows.sparsity.l0), 1), sae.n_atoms - 1)
-        own, chance = (geometry_of(unit_atoms(one), m) for one in (atoms, random))
+        uses = [
+            PairCounts(codes.codes(), one, _PARTNERS)
+            for codes, one in ((rows.codes, atoms), (rows.control_codes, random))
+        ]
+        own, chance = (
+            geometry_of(unit_atoms(one), m, use.add)
+            for one, use in zip((atoms, random), uses, strict=True)
+        )
         found |= _geometry(own, chance, resampling)
+        copied = [own.copied, chance.copied]
     cosines = cosines_with_encoder(sae)
     if cosines is not None:
         found["encoder_cosine"] = measured(
@@ -44,16 +53,14 @@ def atom_rows(
             unit="atoms",
         )
     if bool((rows.near != rows.near[:1]).any()):  # rows that are all alike have no directions
-        away, by_chance = (distances_to_data(one, rows.near, rows.mean) for one in (atoms, random))
-        floor = by_chance.mean()
+        near, mean, products = rows.near, rows.mean, rows.products_at_random()
+        away = distances_to_data(atoms, near, mean, copied=copied[0])
+        floor = distances_to_data(random, near, mean, copied=copied[1], strongest=products).mean()
         found["ood"] = resampling.mean("ood_score", away, floor=floor, control=floor, unit="atoms")
     if sae.n_atoms > 1:
         moments = rows.reconstruction.moments
         variance = float(moments.m2.sum()) / moments.n  # mean squared distance from the mean
-        own_use, random_use = (
-            count_pairs(codes, one.float().cpu(), _PARTNERS)
-            for codes, one in ((rows.codes.codes(), atoms), (rows.control_codes.codes(), random))
-        )
+        own_use, random_use = (use.found() for use in uses)
         found |= _use(own_use, random_use, variance, resampling)
     which, x, codes, control = rows.drawn(MOST_ROWS)
     kept = distances_row(x - rows.mean, codes, control, rows.group[which], resampling)

@@ -23,6 +23,7 @@ from sae_nb._hints import KnowsOtherWords
 from sae_nb.checks import Count, Seed, check_k, checked, one_of, unchecked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
+from sae_nb.kernels import topk_encode
 from sae_nb.statistics import UNKNOWN, Bootstrap, Interval
 
 if TYPE_CHECKING:
@@ -260,9 +261,6 @@ class Resampling(Bootstrap):
 # What chance reaches: a dictionary of random unit atoms with the same n_atoms and the same L0.
 
 
-_TILE = 2**24  # entries of (rows, n_atoms) correlations held at a time: 64 MiB in fp32
-
-
 def chance_generator(seed: int) -> torch.Generator:
     """Return the generator that random dictionaries are drawn from.
 
@@ -326,47 +324,37 @@ class RandomDictionary:
         if x.shape[1] != self.d_in:
             raise ValueError(f"`x` must have width d_in={self.d_in}, got shape {tuple(x.shape)}.")
         self.gain = 1.0
-        centred = (x.to(self.mean) - self.mean).double()
-        proposed = (self(x) - self.mean).double()
+        self.fit_codes(x, encode(self, x))
+        return self
+
+    @torch.no_grad()
+    def fit_codes(self, x: Float[Tensor, "n d_in"], codes: SparseCodes) -> SparseCodes:
+        """Set the gain by rows and what `encode` made of them with gain 1; return their codes with it."""
+        centred, proposed = (
+            (x.to(self.mean) - self.mean).double(),
+            (codes @ self.dictionary).double(),
+        )
         power = float(proposed.square().sum())
         self.gain = float((centred * proposed).sum()) / power if power > 0 else 1.0
-        return self
+        return codes.with_values(codes.values * self.gain)
 
     @checked
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> SparseCodes:
         """Return the k strongest correlations of each row, times the gain."""
-        shape = tuple(x.shape[:-1])
-        rows = x.detach().reshape(-1, self.d_in).to(self.mean) - self.mean
-        tiles = torch.split(rows, max(1, _TILE // self.n_atoms))
-        values, atoms = (
-            torch.cat(parts).reshape(-1) for parts in zip(*map(self._strongest, tiles), strict=True)
+        rows = x.detach().reshape(-1, self.d_in).to(self.mean)
+        codes = topk_encode(rows, self.dictionary, k=self.k, centre=self.mean, signed=self.signed)
+        return SparseCodes(
+            codes.values * self.gain, codes.atoms, codes.offsets, self.n_atoms, tuple(x.shape[:-1])
         )
-        offsets = torch.arange(0, len(values) + 1, self.k, device=values.device)
-        return SparseCodes(values, atoms, offsets, self.n_atoms, shape)
-
-    def _strongest(self, x: Float[Tensor, "n d_in"]) -> tuple[Tensor, Tensor]:
-        correlations = x @ self.dictionary.T
-        if self.signed:
-            atoms = correlations.abs().topk(self.k, dim=1).indices
-            return correlations.gather(1, atoms) * self.gain, atoms
-        values, atoms = correlations.topk(self.k, dim=1)
-        return values.clamp_min(0) * self.gain, atoms
 
     @checked
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_in"]:
         """Return the mean plus the weighted sum of the kept atoms."""
-        x_hat = self.mean + torch.nn.functional.embedding_bag(
-            codes.atoms.view(-1, self.k).long(),
-            self.dictionary,
-            per_sample_weights=codes.values.view(-1, self.k),
-            mode="sum",
-        )
-        return x_hat.reshape(*codes.leading_shape, self.d_in)
+        return codes @ self.dictionary + self.mean
 
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         return decode(self, encode(self, x)).to(x.dtype)
 
 
 # The same for rows and codes that were checked before.
-fit = unchecked(RandomDictionary.fit)
 encode, decode = unchecked(RandomDictionary.encode), unchecked(RandomDictionary.decode)

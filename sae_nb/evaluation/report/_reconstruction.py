@@ -22,6 +22,7 @@ from sae_nb.evaluation.report._measurement import Measurement, Resampling, measu
 _N, _SSE, _SST, _COSINE, _CENTRED, _RATIO, _X_HAT2, _INNER = range(8)
 _TOP_NORM_FRACTION = 0.001
 _ROUNDING = 1e-6  # of a row in single precision
+_ROWS = 256  # compared at a time
 _DIM_GROUPS = 128  # coarser groups for sums per dimension: (128, d_in) instead of (4096, d_in)
 
 ExplainedVariance = Literal[
@@ -72,7 +73,17 @@ class ReconstructionSums:
         x_hat: Float[Tensor, "batch d_in"],
         group: Int[np.ndarray, " batch"],
     ) -> None:
-        """Take in another chunk and its reconstruction."""
+        """Take in another chunk and its reconstruction, some rows at a time: their doubles stay in cache."""
+        for start in range(0, len(x), _ROWS):
+            some = slice(start, start + _ROWS)
+            self._update(x[some], x_hat[some], group[some])
+
+    def _update(
+        self,
+        x: Float[Tensor, "some d_in"],
+        x_hat: Float[Tensor, "some d_in"],
+        group: Int[np.ndarray, " some"],
+    ) -> None:
         mean = self.moments.mean.to(x.device)
         x, x_hat = x.detach().double(), x_hat.detach().double()
         error, centred, centred_hat = x - x_hat, x - mean, x_hat - mean

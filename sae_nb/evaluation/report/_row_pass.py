@@ -16,7 +16,7 @@ from sae_nb.activations import Activations
 from sae_nb.activations._sites import reconstruction
 from sae_nb.checks import check_finite
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.report._measurement import RandomDictionary, decode, encode, fit
+from sae_nb.evaluation.report._measurement import RandomDictionary, decode, encode
 from sae_nb.evaluation.report._reconstruction import Moments, ReconstructionSums
 from sae_nb.evaluation.report._sparsity import SparsitySums
 from sae_nb.statistics import group_rows
@@ -139,6 +139,13 @@ class RowPass:
         x = self.near[torch.from_numpy(np.searchsorted(near, rows))]
         return rows, x, self.codes.of(rows), self.control_codes.of(rows)
 
+    def products_at_random(self) -> SparseCodes | None:
+        """Return the strongest products of `near`, less the mean, with random atoms; None if not known."""
+        if (self.control_codes.most or 0) < len(self.near) or self.random.gain <= 0:
+            return None
+        codes = self.control_codes.of(np.sort(self.order[: len(self.near)]))
+        return codes.with_values(codes.values / self.random.gain)
+
 
 def pass_over_rows(
     sae: SparseAutoencoder, acts: Activations, *, batch_size: int, seed: int
@@ -162,11 +169,9 @@ def pass_over_rows(
             kept.update(codes, rows)
     mean = moments.mean.to(sae.dictionary)
     random = RandomDictionary.like(sae, sparsity.l0, mean=mean, seed=seed, signed=sparsity.signed)
-    fit(random, target.rows(torch.from_numpy(part[:_FIT_ROWS])))
     floor, control = ReconstructionSums(moments, n_groups), ReconstructionSums(moments, n_groups)
     control_sparsity = SparsitySums(sae.n_atoms, n_groups)
-    for rows, y in _chunks(target, np.sort(part), batch_size, sae.dictionary):
-        codes = encode(random, y)
+    for rows, y, codes in _coded_at_random(random, target, part, batch_size):
         floor.update(y, random.mean.expand_as(y), group[rows])
         control.update(y, decode(random, codes), group[rows])
         control_sparsity.update(codes, group[rows])
@@ -185,6 +190,20 @@ def pass_over_rows(
         order=order,
         group=group,
     )
+
+
+def _coded_at_random(
+    random: RandomDictionary, target: Activations, part: Int[np.ndarray, " m"], batch_size: int
+) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes]]:
+    """Yield rows and their codes by random atoms, whose gain is fitted on the first ones."""
+    first, rest = np.sort(part[:_FIT_ROWS]), np.sort(part[_FIT_ROWS:])
+    y = target.rows(torch.from_numpy(first)).to(random.mean)
+    codes = random.fit_codes(y, encode(random, y))
+    for start in range(0, len(first), batch_size):
+        some = slice(start, start + batch_size)
+        yield first[some], y[some], codes.rows(some)
+    for rows, y in _chunks(target, rest, batch_size, random.mean):
+        yield rows, y, encode(random, y)
 
 
 @torch.no_grad()
