@@ -28,12 +28,14 @@ def correlation(
     return np.divide(products, size, out=np.zeros_like(products), where=size > 0)[()]
 
 
-def ranks_of(values: Float[np.ndarray, "*rows n"], *, digits: int) -> Float[np.ndarray, "*rows n"]:
-    """Return ranks along the last axis; values that agree in so many digits share theirs.
+def ranks_of(
+    values: Float[np.ndarray, "*rows n"], *, digits: int | None = None
+) -> Float[np.ndarray, "*rows n"]:
+    """Return ranks along the last axis; values that agree, in so many digits, share theirs.
 
     The same as scipy's `rankdata`, whose sort keeps ties in order: three times as slow on 1024 rows of 1024.
     """
-    values = np.asarray(values).round(digits)
+    values = np.asarray(values) if digits is None else np.asarray(values).round(digits)
     order = values.argsort(axis=-1)
     ordered = np.take_along_axis(values, order, axis=-1)
     opens = np.ones(values.shape, dtype=bool)
@@ -47,12 +49,15 @@ def ranks_of(values: Float[np.ndarray, "*rows n"], *, digits: int) -> Float[np.n
 
 
 def rank_correlation(a: Numbers, b: Numbers, *, undefined: float = float("nan")) -> float:
-    """Return Spearman's correlation, to 12 digits; `undefined` where one of both is constant."""
-    from scipy.stats import spearmanr
+    """Return Spearman's correlation, to 12 digits; `undefined` where one of both is constant.
 
+    The same as scipy's `spearmanr`, which tests it too: three times as slow on a hundred pairs.
+    """
     if not len(a) or np.ptp(a) == 0 or np.ptp(b) == 0:
         return undefined
-    return float(round(spearmanr(a, b).statistic, 12))
+    if np.isnan(a).any() or np.isnan(b).any():
+        return float("nan")
+    return round(float(correlation(ranks_of(np.asarray(a)), ranks_of(np.asarray(b)))), 12)
 
 
 def correlation_p(r: float | Float[np.ndarray, " m"], n: int) -> Float[np.ndarray, " m"]:

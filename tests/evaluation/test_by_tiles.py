@@ -170,3 +170,14 @@ def test_what_is_held_is_a_tile(tmp_path: Path) -> None:
         done = subprocess.run(command, env=steady, capture_output=True, text=True, check=True)
         added[way] = float(done.stdout)
     assert added["tiles"] < 32 < added["whole"]
+
+
+def test_random_atoms_that_propose_nothing_keep_their_gain() -> None:
+    """Rows at the mean have no correlation with any atom; at 2 from it with signs, each proposes along itself."""
+    drawn = _Drawn(20, 2, torch.ones(6), signed=False, seed=1, team=Team())
+    drawn.gain = 1.0
+    drawn.fit(torch.ones(3, 6))
+    assert drawn.gain == 1
+    one = _Drawn(1, 1, torch.ones(6), signed=True, seed=1, team=Team())
+    one.fit(torch.randn(9, 6, generator=torch.Generator().manual_seed(0)))
+    assert one.gain == pytest.approx(1)

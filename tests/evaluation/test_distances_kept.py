@@ -99,6 +99,10 @@ def test_two_rows_have_no_order_and_three_have() -> None:
     assert (row.value, row.control, row.n) == (pytest.approx(1), pytest.approx(1), 3)
     two = SparseCodes.from_dense(x[:2])
     assert distances_row(x[:2], two, two, np.arange(2), Resampling(0)) is None
+    sae = any_sae(2, 2, 1)
+    assert distances_kept(sae, x, codes, n_bootstrap=0).n == 3
+    with pytest.raises(ValueError, match="at least 3 rows, got 2"):
+        distances_kept(sae, x[:2], two)
 
 
 def test_floor_and_control_are_of_the_codes_they_name() -> None:

@@ -265,3 +265,13 @@ def test_places_of_another_width_are_not_tried() -> None:
         fit._places(model, sae, "resid_post.0")
     with pytest.raises(ValueError, match="none here has that width"):
         fit._places(model, SimpleNamespace(d_in=5), "resid_post.0")
+
+
+def test_the_use_as_stated_and_the_three_best_others_are_printed() -> None:
+    trials = tuple(
+        fit.Trial(cause="none" if i == 0 else "scale", use=f"use {i}", r2=1 - i / 9, l0=2.0)
+        for i in range(6)
+    )
+    table, *notes = fit.FitCheck(cause="none", trials=trials, recovered=None).below
+    assert list(table.index) == ["use 0", "use 1", "use 2", "use 3"]
+    assert notes == []

@@ -1,10 +1,12 @@
 """Which firings another solver keeps: counted anew from dense codes, and against a known truth."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -19,6 +21,7 @@ from sae_nb.evaluation._second_code_pass import (
     _largest,
     _least_squares,
     _one_of_twins,
+    _partners,
     _pursued,
     _refitted,
     _shared,
@@ -418,3 +421,56 @@ def test_solvers_have_as_many_atoms_as_fire() -> None:
         assert theirs.l0.tolist() == l0
         torch.testing.assert_close(rest, x - theirs.to_dense())
         assert norms.tolist() == [1] * 4
+
+
+def test_r2_is_of_what_varies_around_the_mean() -> None:
+    """Rows (0 1) and (2 3): Σ‖y‖² = 14, ‖Σy‖² / 2 = 10, so that an error of 1 leaves 3/4."""
+    part = {
+        "rows": np.array([0]), "atoms": np.array([0]), "values": np.ones(1),
+        "total": np.array([2.0, 4.0]), "squares": np.array([14.0]),
+        "sums.omp": np.array([1.0, 0.5, 3.0, 1.0]),
+    }  # fmt: skip
+    found = _second_code_pass.CodedRows([part], 2, 2).means("omp")
+    assert found == {"shared": 0.5, "chance": 0.25, "l0": 1.5, "R²": 0.75}
+    part["squares"] = np.array([10.0])
+    assert math.isnan(_second_code_pass.CodedRows([part], 2, 2).means("omp")["R²"])
+
+
+def test_a_copy_that_is_nearly_opposite_is_no_twin() -> None:
+    unit = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [-1, 0.02], [1, 0.03]]), dim=1)
+    assert _one_of_twins(unit).tolist() == [0, 1, 0]
+
+
+def test_atoms_that_are_matched_with_none_have_no_partner() -> None:
+    own, other = (SimpleNamespace(dictionary=torch.eye(3)[rows]) for rows in ([0, 1], [2, 1, 0]))
+    other.n_atoms = 3
+    assert _partners(own, other).tolist() == [-1, 1, 0]
+
+
+def test_rows_are_scaled_to_the_encoder_s_error_but_not_beyond_a_millionth_of_themselves() -> None:
+    seen = []
+
+    def pursuit(rows: torch.Tensor, unit: torch.Tensor, k: int, **options: Any) -> sn.SparseCodes:
+        seen.append((rows.tolist(), k, options["tolerance"]))
+        return sn.SparseCodes.from_dense(rows)
+
+    x = torch.tensor([[0.0, 2048], [0, 6], [0, 0], [4, 0]])
+    lengths = torch.tensor([0.0, 3, 0, 2])
+    sizes = torch.tensor([1, 1, 1, 1])
+    found = _pursued(pursuit, x, torch.eye(8)[:, :2], sizes, lengths, False).to_dense()
+    ((rows, k, tolerance),) = seen
+    assert rows == [[0, pytest.approx(1e6)], [0, 2], [0, 0], [2, 0]]
+    assert (k, tolerance) == (4, 1.0)
+    torch.testing.assert_close(found, x)
+
+
+def test_an_atom_that_never_fires_has_no_firings_in_noise(found) -> None:
+    """Atoms that fire four times, once and never, of which noise keeps half, all, and nothing known."""
+    table = pd.DataFrame(
+        {"fires": [4, 1, 0], "kept": [0.75, 1, np.nan], "noise": [0.5, 1, np.nan],
+         "chance": [0.25, 0.5, np.nan]}
+    )  # fmt: skip
+    kept = dataclasses.replace(found, table=table).by_atom
+    assert kept.noise.tolist() == [2, 1, 0]
+    assert kept.kept.tolist() == [3, 1, 0]
+    assert kept.chance.tolist() == [1, 0.5, 0]

@@ -124,3 +124,12 @@ def test_controls_over_fewer_rows_say_nothing_on_dead_atoms():
     assert rows["dead_fraction"].control is None
     assert rows["rare_fraction"].control is None
     assert rows["l0"].control is not None
+
+
+def test_quantiles_of_l0_are_the_smallest_count_that_so_many_rows_do_not_exceed() -> None:
+    """Twenty rows with 1, 2 … 20 atoms: a twentieth, half and nineteen twentieths of them."""
+    sums = summed(torch.ones(20, 20).tril(), 20)
+    rows = sparsity_rows(sums, sums, Resampling(0))
+    found = {name: one.value for name, one in rows.items() if name.startswith("l0_")}
+    assert found == {"l0_p5": 1, "l0_p50": 10, "l0_p95": 19}
+    assert sums.l0_quantile(0.51) == 11
