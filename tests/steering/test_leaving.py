@@ -226,9 +226,15 @@ def test_the_csv_names_the_atom_and_how_much_of_it(tmp_path: Path) -> None:
     assert (row["hookpoint"], row["feature_index"], row["sae_id"]) == ("layers.3", "17", "blocks.3")
     length = float(row["steering_coefficient"]) * float(sae().dictionary[17].norm())
     assert length == pytest.approx(4.0, rel=1e-6)
+    longer = copy.deepcopy(sae())
+    with torch.no_grad():
+        longer.operator.weight[17] *= 2
+    with sn.steer(gpt(), POINT, longer, **RECIPES["add"]) as steered:
+        recipe = steered.recipe
     recipe.to_lm_eval(tmp_path / "s.csv", sparse_model="folder")
     (row,) = csv.DictReader((tmp_path / "s.csv").open(newline=""))
     assert (row["loader"], row["sae_id"], row["head_index"]) == ("sparsify", "", "")
+    assert float(row["steering_coefficient"]) == pytest.approx(length / 2, rel=1e-6)
 
 
 CANNOT: dict[str, tuple[str, str, dict[str, Any], str]] = {
