@@ -185,7 +185,7 @@ class _Toys:
                 # A sparse input has little to lose: divided by the density, all toys learn alike.
                 loss = (self.losses(self.inputs(batch_size)) / self.density[..., 0, 0]).sum()
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
                 optimiser.step()
                 schedule.step()
                 bar.update()

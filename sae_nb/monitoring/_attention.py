@@ -167,7 +167,7 @@ def fit_weights(
     def closure() -> Tensor:
         optimiser.zero_grad()
         value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(value)
         return value
 
     with torch.enable_grad():

@@ -237,7 +237,8 @@ class Learner:
     def differentiate(self, loss: TrainingLoss, share: float) -> None:
         """Set the gradients of the whole batch's loss."""
         total = loss.total if share == 1 else share * loss.total
-        total.backward()  # type: ignore[no-untyped-call]
+        # nnsight makes a method `backward` of tensors that reads the source of whoever calls it, in any thread.
+        torch.autograd.backward(total)
         self.team.sum_gradients(self.parameters)
         if self.shard is not None:
             self.shard.sum_gradients()
