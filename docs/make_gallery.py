@@ -99,13 +99,14 @@ ONE_ROW_OF_STEPS = (
 
 FOUR_ROWS = (
     ".sae-nb-question { font-size: 17px !important; margin-bottom: 2px; } .sae-nb-verdicts small,"
-    ".sae-nb-verdicts p, .sae-nb-verdicts .sae-nb-verdictscale span { display: none !important; }"
+    ".sae-nb-verdicts p, .sae-nb-verdicts .sae-nb-sharescale span { display: none !important; }"
     ".sae-nb-verdicts > dt { padding: 4px 0 0 !important; font-size: 12.5px !important; }"
     ".sae-nb-verdicts > dd { padding: 0 0 2px !important; border: 0 !important; }"
-    ".sae-nb-verdicts .sae-nb-verdictscale { height: 28px !important; margin-top: -8px !important; }"
-    ".sae-nb-verdictscale > * { margin-top: -9px; } .sae-nb-verdicts .sae-nb-verdictscale b { top: 6px !important; }"
-    ".sae-nb-verdictscale::before { top: 16px !important; }"
-    ".sae-nb-verdicts .sae-nb-verdictscale { margin-right: 36px !important; }"
+    ".sae-nb-verdicts .sae-nb-sharescale { height: 28px !important; margin-top: -8px !important; }"
+    ".sae-nb-sharescale > * { margin-top: -9px; }"
+    ".sae-nb-verdicts .sae-nb-sharescale b { top: 6px !important; }"
+    ".sae-nb-sharescale::before { top: 16px !important; }"
+    ".sae-nb-verdicts .sae-nb-sharescale { margin-right: 36px !important; }"
 )
 """Of a report card the title, and its rows without what they mean."""
 

@@ -240,7 +240,8 @@ def _answer_html(row: PlainRow, several: bool) -> str:
     )
     who = f'<span class="sae-nb-dotwho">{escape(row.sae)}</span>' if several else ""
     return (
-        f'<div class="sae-nb-{row.word.replace(" ", "")}">{who}<div class="sae-nb-verdictscale" title="{escape(tip)}">'
+        f'<div class="sae-nb-{row.word.replace(" ", "")}">{who}'
+        f'<div class="sae-nb-sharescale" title="{escape(tip)}">'
         f'<i class="sae-nb-gap" style="left:{low:.1f}%;width:{high - low:.1f}%"></i>{tick}'
         f'<i class="sae-nb-random" style="left:{random:.1f}%"></i>'
         f'<i class="sae-nb-ours" style="left:{ours:.1f}%"></i>'
