@@ -19,6 +19,7 @@ from sae_nb_widgets.concept_map._detail import region_title, selection_answer
 from sae_nb_widgets.depth import _views as depth
 from sae_nb_widgets.heads import _words as heads
 from sae_nb_widgets.input_lens._lattice import MOST_NAMED, Lattice, ReadWord, claim_words
+from sae_nb_widgets.pursuit._panel import pursuit_title
 from sae_nb_widgets.superposition import _words as superposition
 from sae_nb_widgets.temporal import _panel as temporal
 from sae_nb_widgets.training._figure import training_figure
@@ -444,3 +445,45 @@ def test_words_over_named_atoms_are_counted_among_all_content_words(drawn: list[
         assert f"under {named or 'none'} of the {MOST_NAMED} words" in said
     else:
         assert f"under {named or 'none'} of {len(content)} content word" in said
+
+
+@few
+@given(
+    norms=st.lists(
+        st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.6, 1.0]), min_size=2, max_size=4),
+        min_size=1,
+        max_size=3,
+    ),
+    step=st.integers(0, 4),
+)
+def test_a_pursuit_is_called_by_what_it_leaves(norms: list[list[float]], step: int) -> None:
+    """Step i has i atoms, one of them given back at the end; the norm of an input is 1."""
+    steps: Any = []
+    for i, lengths in enumerate(norms):
+        n = len(lengths)
+        codes = [(np.arange(j), np.ones(j)) for j in range(n + 1)]
+        codes[-1][1][-1] = 0.0
+        steps.append(
+            SimpleNamespace(
+                short=f"A{i}",
+                residual_norms=np.array([1.0, *lengths]),
+                reached=lambda step, n=n: min(step, n),
+                code_at=lambda step, n=n, codes=codes: codes[min(step, n)],
+            )
+        )
+    said = pursuit_title(steps, step)
+    left = [100 * one.residual_norms[min(step, len(one.residual_norms) - 1)] ** 2 for one in steps]
+    if step == 0:
+        assert said == ""
+    elif len(steps) > 1:
+        least = [f"A{i}" for i, one in enumerate(left) if one == min(left)]
+        assert (re.findall(r"A\d", said) == least) == (len(least) == 1)
+        assert bool(said) == (len(least) == 1)
+    else:
+        last = len(norms[0])
+        n = min(step, last) - (step >= last)
+        assert said.startswith(f"{n} atom" if n else "")
+        assert bool(said) == bool(n)
+        if n:
+            assert percents(said) == [pytest.approx(left[0] / 100)]
+            assert ("atoms" in said) == (n > 1)

@@ -371,6 +371,7 @@ class PursuitStepper(HasAtoms, PlayingPanel):
         self.parts.show(self.steps, self.step)
         self.chosen.show(self.steps, self.step, marked)
         self.controls.show_step(self.step, self.last_step)
+        self.headline = pursuit_title(self.steps, self.step)
         self.conclude(_answer(self.steps, self.step))
         self.say(self._what_was_taken())
 
@@ -486,6 +487,22 @@ def _one_more(row: int) -> int:
 
 def _one_less(number: int) -> int:
     return number - 1
+
+
+def pursuit_title(steps: Sequence[PursuitSteps], step: int) -> str:
+    """Say how little a few atoms leave, or who of several leaves least; empty where nobody does."""
+    if not step:
+        return ""
+    left = [unexplained(one, step) for one in steps]
+    if len(steps) > 1:
+        best = min(range(len(left)), key=lambda i: float(left[i].split()[0]))
+        when = f"After {step} step{'s' if step != 1 else ''}"
+        return f"{when} {steps[best].short} leaves least of this input" * (
+            left.count(left[best]) == 1
+        )
+    n = int((steps[0].code_at(step)[1] != 0).sum())
+    many = "1 atom leaves" if n == 1 else f"{n} atoms leave"
+    return f"{many} {left[0]} of this input unexplained" * bool(n)
 
 
 def _answer(steps: Sequence[PursuitSteps], step: int) -> str:
