@@ -18,6 +18,7 @@ from sae_nb_widgets.circuit._words import overview, story_words
 from sae_nb_widgets.concept_map._detail import region_title, selection_answer
 from sae_nb_widgets.depth import _views as depth
 from sae_nb_widgets.heads import _words as heads
+from sae_nb_widgets.input_lens import _words as input_lens
 from sae_nb_widgets.input_lens._lattice import MOST_NAMED, Lattice, ReadWord, claim_words
 from sae_nb_widgets.pursuit._panel import pursuit_title
 from sae_nb_widgets.superposition import _words as superposition
@@ -487,3 +488,43 @@ def test_a_pursuit_is_called_by_what_it_leaves(norms: list[list[float]], step: i
         if n:
             assert percents(said) == [pytest.approx(left[0] / 100)]
             assert ("atoms" in said) == (n > 1)
+
+
+@few
+@given(
+    effects=st.lists(
+        st.tuples(st.sampled_from([-2.0, -0.5, 0.0, 0.5, 1.0, 3.0]), st.booleans(), st.booleans()),
+        max_size=5,
+    ),
+    answered=st.booleans(),
+    asked=st.booleans(),
+)
+def test_a_picture_is_called_by_its_answer_and_the_atom_that_speaks_for_it(
+    effects: list[tuple[float, bool, bool]], answered: bool, asked: bool
+) -> None:
+    """An effect, whether it is beyond chance, and whether its atom has a name."""
+    attribution, mattering, named = (
+        (np.array(part) for part in zip(*effects, strict=True)) if effects else 3 * [np.zeros(0)]
+    )
+    used = SimpleNamespace(
+        atom=np.arange(len(effects)), attribution=attribution, mattering=mattering.astype(bool)
+    )
+    answers = ((7, "seven", 0.9), (1, "one", 0.1)) if answered else ()
+    summary: Any = SimpleNamespace(answers=answers, target=1 if asked else 7, used=used)
+    names: Any = SimpleNamespace(
+        short=lambda atom: f"“a{atom}”", source=lambda atom: "label" * bool(named[atom])
+    )
+    said = input_lens.answer_title(summary, names)
+    assert bool(said) == (answered and not asked)
+    if not said:
+        return
+    assert said.startswith("It is read as “seven”")
+    speakers = {
+        i: size for i, (size, beyond, name) in enumerate(effects) if beyond and name and size > 0
+    }
+    found = re.findall(r"“a(\d)” speaks for it", said)
+    assert len(found) == bool(speakers)
+    if found:
+        assert speakers[int(found[0])] == max(speakers.values())
+    assert ("stands out" in said) == (not any(beyond for _, beyond, _ in effects))
+    assert ("no atom with a name" in said) == ("stands out" not in said and not speakers)

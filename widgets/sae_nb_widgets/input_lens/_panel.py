@@ -33,6 +33,7 @@ from sae_nb_widgets.input_lens._lattice import Lattice, claim_words, headline_wo
 from sae_nb_widgets.input_lens._runs import Answer, InputRuns, Phase, atom_to_open, example_to_open
 from sae_nb_widgets.input_lens._views import WordsView, recorder_of, view_of
 from sae_nb_widgets.input_lens._words import (
+    answer_title,
     answer_words,
     measured_words,
     notes_words,
@@ -510,18 +511,16 @@ class InputLens(HasAtoms):
         if seen is not None:
             check = self._checks.get(self.atom)
             lattice = self._lattice
-            self.headline = (
-                ""
-                if lattice is None
-                else headline_words(lattice, self._word, self.atom, self.names)
-            )
             if lattice is not None:
+                self.headline = headline_words(lattice, self._word, self.atom, self.names)
                 self.conclude(
                     claim_words(lattice, self.names),
                     numbers_words(seen.first, check, format_duration(seen.seconds)),
                     reasons=answer_words(seen.first, None, None, self.names, self._atoms),
                 )
                 return
+            alone = seen.second is None and not self.model.modality.is_text
+            self.headline = answer_title(seen.first, self.names) if alone else ""
             self.conclude(
                 answer_words(seen.first, seen.second, seen.contrast, self.names, self._atoms),
                 numbers_words(seen.first, check, format_duration(seen.seconds)),

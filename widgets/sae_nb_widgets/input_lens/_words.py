@@ -16,6 +16,7 @@ from sae_nb.figures.theme import escape, format_count, format_number, format_per
 from sae_nb.models import Modality
 from sae_nb_widgets.components._base import atom_mark
 from sae_nb_widgets.components._chips import sure_dots
+from sae_nb_widgets.components._find_box import plain
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
@@ -76,6 +77,21 @@ def answer_words(
     text = Modality.of(summary.kind).is_text
     answers = f"A goes on with {a}, B with {b}" if text else f"A is read as {a}, B as {b}"
     return f"{answers}. {_differ(contrast, names, listed)}"
+
+
+def answer_title(summary: InputSummary, names: AtomNames) -> str:
+    """Return the title of one picture or sound: what it is read as, and which named atom speaks for it."""
+    if not summary.answers or summary.target != summary.answers[0][0]:
+        return ""
+    used = summary.used
+    read = f"It is read as {quoted_token(summary.answers[0][1])}"
+    if not used.mattering.any():
+        return f"{read}; no single atom stands out"
+    raising = np.flatnonzero(used.mattering & (used.attribution > 0))
+    for atom in used.atom[raising[np.argsort(-used.attribution[raising], kind="stable")]].tolist():
+        if names.source(atom):
+            return f"{read}: “{plain(names.short(atom))}” speaks for it"
+    return f"{read}; no atom with a name speaks for it"
 
 
 def _likeliest(summary: InputSummary) -> str:
