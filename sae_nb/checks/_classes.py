@@ -38,6 +38,7 @@ CLASSES = {
     "Report": "a report. Use what sn.evaluate returns.",
     "Lens": "a lens. Use what sn.fit_lens or sn.load_lens returns.",
     "LensCheck": "the score of a lens. Use what lens.check(held_out, sae) returns.",
+    "Curve": "a curve. Use what sn.geometry.curve returns.",
     "BestEffect": "a best effect. Use what sn.best_effect returns.",
     "LearnedAdjoint": "a learned adjoint. Use sn.architectures.LearnedAdjoint(operator).",
     "Prox": "a penalty. Use one such as sn.architectures.SoftProx(0.1).",

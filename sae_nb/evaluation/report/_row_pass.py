@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import reconstruction
-from sae_nb.checks import check_finite
+from sae_nb.checks import check_finite, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import RandomDictionary, decode, encode
 from sae_nb.evaluation.report._reconstruction import Moments, ReconstructionSums
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _BATCH = 4096
 
 
+@checked
 @torch.no_grad()
 def codes_of(
     sae: SparseAutoencoder, acts: Activations, codes: SparseCodes | None = None
