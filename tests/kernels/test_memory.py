@@ -107,7 +107,7 @@ def test_a_training_step_names_the_batch_that_would_fit(
     x = torch.randn(300, 16)
     sae.initialise(x, None)
     before = {name: value.clone() for name, value in sae.named_parameters()}
-    monkeypatch.setattr(torch.Tensor, "backward", _out_of_memory)
+    monkeypatch.setattr(torch.autograd, "backward", _out_of_memory)
     free(60_000)
     with pytest.raises(MemoryError, match=r"A training step of \w+ of 200 rows must fit") as caught:
         sn.train(sae, x, sn.TrainConfig(steps=2, batch_size=200), progress=False)

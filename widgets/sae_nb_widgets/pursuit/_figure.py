@@ -87,7 +87,7 @@ def pursuit_figure(
     for i in (0, 1):
         y_axis = {
             "anchor": f"x{number_of(i)}",
-            "title": {"text": "match (correlation)"},
+            "title": {"text": "match (inner product)"},
             "zeroline": True,
             "zerolinecolor": theme.AXIS,
         }

@@ -539,8 +539,9 @@ def _compared(record: TemporalSummary) -> str:
     if _beats_chance(record):
         return f"more than {', '.join(rivals[:-1])} or {rivals[-1]}"
     name = max(record.rivals, key=lambda name: record.rivals[name])
-    more = record.shares[:, 0].mean() > record.rivals[name]
-    return f"{'hardly' if more else 'no'} more than {rivals[list(record.rivals).index(name)]}"
+    share, most = float(record.shares[:, 0].mean()), record.rivals[name]
+    how = "hardly more" if share > most else "less" if ORDER_MATTERS * share < most else "no more"
+    return f"{how} than {rivals[list(record.rivals).index(name)]}"
 
 
 def _rivals(record: TemporalSummary) -> list[str]:
