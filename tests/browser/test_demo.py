@@ -29,7 +29,7 @@ TOP = """([plot, name]) => {
 # The newest branch, once it is written: with the atom, without, along three random directions.
 TWO_ENDS = """
 lens = writing.wait()
-lens.wait()
+lens.wait(300)
 rows = lens.generation.branches[-1].rows
 assert lens.generation.new_text(len(lens.generation.branches) - 1)
 assert len(rows) == 5 and rows[0].ids != rows[1].ids
