@@ -205,8 +205,9 @@ guess = 0.05
 read_off = "accuracy"
 
 # %% 05.1 check
-found = sn.calibrate_strength(vit, sae.hook_point, sae, sevens[:1], four, 0.25)
-strength = found.by[0] / float(examples.p99[four])
+steering.target_kl = 0.25
+steering.wait()
+strength = steering.strength
 
 # %% 05.2 predict
 share = 0.0

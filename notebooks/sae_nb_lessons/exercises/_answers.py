@@ -8,6 +8,7 @@ import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -282,8 +283,8 @@ def _plain_number(answer: Any) -> float:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
-    except ValueError:
+        Fraction(text)
+    except (ValueError, ZeroDivisionError):
         return False
     return True
 

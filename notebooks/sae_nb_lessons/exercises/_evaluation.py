@@ -22,7 +22,7 @@ from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
 CLOSE = 0.005
-SHARE_CLOSE = 0.0005
+SHARE_CLOSE = 0.003
 
 
 # --- 03.4: R² by hand -----------------------------------------------------------------------------

@@ -183,6 +183,7 @@ def broken(x: object) -> object:
         (lambda x: None, "form", "returned nothing"),
         (lambda x: ..., "blank", "still returns ..."),
         (lambda x: "five", "form", "about what your function returned: expected a number"),
+        (lambda x: "2/5", "form", "leave the quotes out"),
         (lambda: 1, "form", "raised TypeError"),
         (lambda x: written_above(x), "form", "a kernel that was restarted has forgotten them"),  # noqa: F821
     ],

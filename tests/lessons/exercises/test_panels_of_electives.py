@@ -1,4 +1,4 @@
-"""Electives and labs: what is read off a panel or a slider, computed from the cells above the question."""
+"""What is read off a panel or a slider, computed from the cells above the question."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sae_nb_lessons import exercise
 from sae_nb_lessons.studies import own_sae
 
 import sae_nb as sn
+from sae_nb.figures.theme import format_number
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 TABLES = partial(
@@ -76,8 +77,17 @@ def ours_or_the_toolkits(shown: dict[str, Any]) -> str:
     return "the toolkit's" if shown["report"].r2.value > ours else "ours"
 
 
+def strength_at_a_quarter(shown: dict[str, Any]) -> float:
+    """05.1: what the panel's sentence says of the strength that it found, in the places that it shows."""
+    panel = shown["steering"]
+    panel.target_kl = 0.25
+    panel.wait()
+    return float(format_number(panel.strength))
+
+
 SHOWN: list[tuple[str, str, Callable[[dict[str, Any]], object]]] = [
     ("02_write_your_own_sae", "02.8", ours_or_the_toolkits),
+    ("05_steering", "05.1", strength_at_a_quarter),
     ("06_the_lens", "06.2", lambda s: s["lens"].read_both(s["text"])[1].settles[-1]),
     ("12_hierarchy", "12.2", steps_until_nothing_is_left),
     ("19_transcoders", "19.3", lambda s: s["reports"][0]["ce_recovered_mean"].control),

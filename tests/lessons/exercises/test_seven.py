@@ -5,21 +5,24 @@ from __future__ import annotations
 import sae_nb_lessons
 from sae_nb_lessons.exercises import _seven as seven_to_four
 
+from sae_nb.atoms import peaks
 from sae_nb.steering import SteeringRecipe, calibrate_strength
 
 
-def test_the_strength_that_costs_so_much_is_right() -> None:
-    """As `calibrate_strength` finds it; half of it is told its divergence."""
+def test_a_strength_is_in_the_unit_of_the_panel() -> None:
+    """To a digit after the point; in another unit it is told which."""
     model, sae, examples, seven = seven_to_four._parts()
     atom = examples.match("digit 4").atom
     found = calibrate_strength(model, sae.hook_point, sae, seven, atom, seven_to_four.TARGET_KL)
-    strength = found.by[0] / float(examples.p99[atom])
-    assert sae_nb_lessons.exercise("05.1").check(strength)
+    strength = found.by[0] / float(peaks(sae, examples.catalogue(sae)).usual[atom])
+    for right in (strength, round(strength, 1)):
+        assert sae_nb_lessons.exercise("05.1").check(right)
     for wrong, words in (
         (strength / 2, "was asked for: add more"),
         (2 * strength, "was asked for: add less"),
         (-strength, "takes the atom away"),
         (found.by[0], "in units of the activations"),
+        (found.by[0] / float(examples.p99[atom]), "in a larger sample"),
     ):
         assert words in sae_nb_lessons.exercise("05.1").check(wrong).message
 
