@@ -48,6 +48,20 @@ def test_the_answer_stands_under_the_question_and_the_numbers_behind_it_wait(pan
     assert panel._frame.answer_line.layout.display == "none"
 
 
+def test_an_insider_word_is_explained_under_the_answer_and_a_word_of_the_data_is_not(
+    panel: Plain, tmp_path: Path
+) -> None:
+    """The first three, in the order in which they are read."""
+    panel.where = ("tiny-vit", "512 atoms")
+    panel.conclude("A push moves “SAE” and cls by 2 logits.")
+    said = panel._frame.words.value
+    assert [one.partition(":")[0] for one in said.split(" · ")] == ["atom", "push", "cls"]
+    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f'<div class="sae-nb-numbers">{said}</div>' in page
+    panel.where, panel.answer = ("tiny-vit",), "It is so."
+    assert panel._frame.words.value == ""
+
+
 def test_while_loading_nothing_is_claimed(panel: Plain) -> None:
     panel.conclude("It is.")
     panel.loading("Reading the drawing", 6)

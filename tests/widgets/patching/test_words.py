@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings, strategies as st
 from sae_nb_widgets.patching._queries import Answer, seen
-from sae_nb_widgets.patching._words import claim, legend_html, row_names, shows_estimates
+from sae_nb_widgets.patching._words import claim, legend_html, map_words, row_names, shows_estimates
 
 from sae_nb.circuits import PatchMap
 
-WORDS = ("The", " keys → key", " to", " cabinet")
+WORDS = ("The", " keys →  key", " to", " cabinet")
 PLAIN = ("The", "keys", "to", "cabinet")
 N = 5
 
@@ -71,7 +71,12 @@ def test_what_is_said_of_states_is_so(drawn: list[list[float]], control: list[fl
     if "No single place carries" in said.title:
         assert words == []
     elif "more than one word" in said.title:
-        assert len(words) > 2 or len(set(words)) < len(words)
+        old, new = PLAIN.index(words[0]), PLAIN.index(words[-1])
+        assert (
+            len(words) > 2
+            or len(set(words)) < len(words)
+            or all(row[new] <= row[old] for row in drawn[carried[0][1][0] :])
+        )
     elif "stays" in said.title:
         assert words == [said.title.split("“")[1].rstrip("”")]
         assert ("t every block" in said.answer) == (carried[0][1] == list(range(len(drawn))))
@@ -93,7 +98,7 @@ def test_what_is_said_of_states_is_so(drawn: list[list[float]], control: list[fl
     assert len(said.title.split()) <= 12
     biggest = max(abs(one) for one in control)
     assert (
-        f"{len(control)} random change{'s' * (len(control) > 1)}: at most {100 * biggest:.0f}"
+        f"{len(control)} random change{'s' * (len(control) > 1)} there: at most {100 * biggest:.0f}"
         in said.answer
     )
 
@@ -119,6 +124,23 @@ def test_a_move_that_is_not_apart_from_its_controls_a_block_before_names_no_bloc
 def test_an_effect_at_its_control_is_inside() -> None:
     assert "No single place" in claim(patched(moved([1, 1, 1, 1, 1], 0.6), 0.6)).title
     assert "stays" in claim(patched(moved([1, 1, 1, 1, 1], 0.61), 0.6)).title
+
+
+def test_the_control_beside_a_share_is_that_of_its_own_place() -> None:
+    """A cell of the first word goes further at random; the sentence is about another, which the margin draws."""
+    chance = np.zeros((2, 5, 4))
+    chance[0, :, 0], chance[1, 3, 3] = 0.35, -0.23
+    assert claim(patched(moved([1, 1, 1, 3, 3]), chance)).answer.endswith("at most 23\u2009%.")
+
+
+def test_a_map_says_what_is_put_where() -> None:
+    put = map_words(patched(moved([1, 1, 1, 3, 3])))
+    assert "“The keys to cabinet” put into “The key to cabinet”" in put
+    assert put.endswith("brought back")
+    taken = map_words(patched(moved([1, 1, 1, 3, 3]), direction="noise"))
+    assert "“The key to cabinet” put into “The keys to cabinet”" in taken
+    assert taken.endswith("taken away")
+    assert "Share of the difference" in map_words(patched([[0.9]], sites="heads", words=("0",)))
 
 
 def test_heads_are_named_only_beyond_their_controls() -> None:

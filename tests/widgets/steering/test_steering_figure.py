@@ -71,16 +71,16 @@ def test_an_outcome_that_did_not_move_neither_rises_nor_falls() -> None:
     """The whole answer moves, and the one asked about does not."""
     found = summary(after=np.array([0.7, 0.1, 0.1]), kl=1.2)
     assert outcome_words(found, about=" cat").startswith("“cat” stays at 70")
-    assert verdict_words(found, about=" cat").startswith("2 of 2 random pushes move ")
+    assert verdict_words(found, about=" cat").startswith("2 of 2 equally long random pushes move ")
 
 
 @pytest.mark.parametrize(
     ("after", "kl", "outcome", "verdict"),
     [
-        ((0.69, 0.2, 0.2), 0.01, "“↵” rises to 20 %", "None of 2 random pushes moves “↵” as far."),
-        ((0.69, 0.2, 0.0), 0.3, "“cat” falls to 69 %", "The whole answer moves further than under 2 random pushes."),
+        ((0.69, 0.2, 0.2), 0.01, "“↵” rises to 20 %", "None of 2 equally long random pushes moves “↵” as far."),
+        ((0.69, 0.2, 0.0), 0.3, "“cat” falls to 69 %", "The whole answer moves further than under 2 equally long random pushes."),
         ((0.69, 0.2, 0.0), 0.01, "no more than chance", "Random pushes move every next word as far: no more than chance."),
-        ((0.1, 0.8, 0.02), 0.3, "“cat” becomes “<script>alert(1)</script>”", "None of 2 random pushes moves “<script>alert(1)</script>” as far."),
+        ((0.1, 0.8, 0.02), 0.3, "“cat” becomes “<script>alert(1)</script>”", "None of 2 equally long random pushes moves “<script>alert(1)</script>” as far."),
     ],
 )  # fmt: skip
 def test_the_verdict_is_that_of_the_answers_own_numbers(

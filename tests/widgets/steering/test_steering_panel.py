@@ -214,7 +214,7 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
     assert not texts.stale
     # What comes out of it is the heading; the odds of one token are behind it.
     assert talking.headline.startswith("Atom 3 turned up: ")
-    assert "3 random pushes of that size" in talking.answer
+    assert "3 equally long random pushes" in talking.answer
     assert "prove" in talking.reasons
     assert "P(" in talking.reasons
     talking.strength = 1.0

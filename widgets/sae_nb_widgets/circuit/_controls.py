@@ -8,6 +8,7 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb_widgets.circuit._queries import found_nodes
+from sae_nb_widgets.circuit._story import other_text
 from sae_nb_widgets.components._find_box import SHOWN, FindBox
 from sae_nb_widgets.panel._declaring import button, control, line, show, small_button
 from sae_nb_widgets.panel._frame import small_toggle
@@ -40,9 +41,10 @@ class CircuitControls:
         tip = "Take the chosen node, and those that are pinned, out of the live model"
         self.cut = button("Cut chosen", tip, panel.cut)
         show(self.cut, panel.live is not None)
-        tip = "The answer as it is, and with the story's neurons or atoms taken out"
+        tip = "The answer as it is, and with the story's neurons or atoms exchanged or taken out"
+        changed = "exchanged" if other_text(panel.circuit) else "without"
         self.switch = ipw.ToggleButtons(
-            options=[("with", False), ("without", True)],
+            options=[("as it is", False), (changed, True)],
             tooltips=[tip] * 2,
             style={"button_width": "auto"},
         )

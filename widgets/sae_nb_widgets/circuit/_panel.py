@@ -162,7 +162,6 @@ class CircuitPanel(HasAtoms):
             words.places_words(self.circuit),
             words.targets_words(self.circuit),
         )
-        self.headline = words.headline(self.circuit)
         self._story = self.circuit.story(live=False)
         self._build()
         self._draw_story()
@@ -315,6 +314,7 @@ class CircuitPanel(HasAtoms):
     def _conclude(self) -> None:
         """Describe the circuit; what a change did is in the row under it."""
         said, bold = words.overview(self.circuit, self._summary, self._named)
+        self.headline = words.headline(self.circuit, self._story)
         told, told_bold = words.story_words(self.circuit, self._story)
         reasons, numbers = "", []
         if told:

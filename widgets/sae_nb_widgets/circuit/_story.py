@@ -56,9 +56,16 @@ def story_html(circuit: Circuit, story: CircuitStory, names: NodeNames, without:
     what = "neurons" if circuit.graph.of_neurons else "atoms"
     return (
         f'<div class="sae-nb-story{" sae-nb-storycut" * without}">{arrow.join(parts)}</div>'
-        f"{bars_html(story, what, names, without)}"
+        f"{bars_html(story, what, names, without, exchanged=bool(other_text(circuit)))}"
         f'<div class="sae-nb-legendline">{escape(legend_words(circuit, story))}</div>'
     )
+
+
+def other_text(circuit: Circuit) -> str:
+    """Return the text whose values nodes take where they are changed, in quotes; empty: they are taken out."""
+    tokens = circuit.graph.contrast_tokens or ()
+    text = "".join(tokens).replace("<|endoftext|>", "").strip()
+    return f"“{visible_token(text)}”" if text else ""
 
 
 def legend_words(circuit: Circuit, story: CircuitStory) -> str:
@@ -69,8 +76,8 @@ def legend_words(circuit: Circuit, story: CircuitStory) -> str:
     )
     parts = [f"outline: {outline}"]
     if story.answers:
-        other = "".join(graph.contrast_tokens or ()).replace("<|endoftext|>", "").strip()
-        parts.append(f"without: as in “{other}”" if other else "without: taken out")
+        other = other_text(circuit)
+        parts.append(f"exchanged: as they are in {other}" if other else "without: taken out")
         parts.append(
             "random: changes of the same sizes at the same places, least to most, median in white"
         )
@@ -107,17 +114,23 @@ def plain_word(name: str) -> str:
     return visible_token(name.strip() or name)
 
 
-def bars_html(story: CircuitStory, what: str, names: NodeNames, without: bool) -> str:
-    """Return the probabilities with and without, next to the band of random changes, as escaped HTML."""
+def bars_html(
+    story: CircuitStory, what: str, names: NodeNames, without: bool, exchanged: bool
+) -> str:
+    """Return the probabilities as it is and changed, next to the band of random changes, as escaped HTML."""
     if not story.answers:
         return ""
     (position, nodes), *later = story.stations
+
+    def edited(which: str) -> str:
+        return f"{which} exchanged" if exchanged else f"without {which}"
+
     rows = [
         (f"with all {what}", story.before, not without, "var(--sae-nb-bar-colour)"),
-        (f"without these {story.n}", story.without, without, "var(--sae-nb-blue)"),
+        (edited(f"these {story.n}"), story.without, without, "var(--sae-nb-blue)"),
     ]
     if later:
-        some = f"without the {len(nodes)} {names.at(position)}"
+        some = edited(f"the {len(nodes)} {names.at(position)}")
         rows.append((some, story.without_first, False, "var(--sae-nb-blue)"))
     drawn = [story.before, story.without, story.without_first, story.random.ravel()]
     top = full_bar(float(np.concatenate(drawn).max()))

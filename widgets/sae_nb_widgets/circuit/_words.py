@@ -10,7 +10,7 @@ import numpy as np
 
 from sae_nb.figures import visible_token
 from sae_nb.figures.theme import escape, format_count, format_number, format_percent
-from sae_nb_widgets.circuit._story import plain_word
+from sae_nb_widgets.circuit._story import other_text, plain_word
 from sae_nb_widgets.circuit._summary import Circuit, CircuitAnswer, CircuitStory, CircuitSummary
 from sae_nb_widgets.components._base import atom_mark
 
@@ -80,16 +80,25 @@ def first_answer(circuit: Circuit) -> str:
     return target_names(circuit)[0].partition(" − ")[0].strip("“”")
 
 
-def headline(circuit: Circuit) -> str:
-    """Return the input with the answer that is explained: "The keys to the cabinet → are"."""
+def headline(circuit: Circuit, story: CircuitStory) -> str:
+    """Return the input with the answer that is explained, and who decides it where changing them turns it and
+    no random change moves it as far: "The keys to the cabinet → are: 20 neurons decide".
+    """
     graph, answer = circuit.graph, first_answer(circuit)
+    turned = bool(story.answers) and story.says[0] == story.answers[0] != story.says[1]
+    who = f": {_counted(circuit, story)} decide{'s' * (story.n == 1)}"
+    who *= turned and story.beyond_chance
     if graph.grid is not None:
-        return f"Why the image is answered with “{answer}”"
+        return f"The image is answered with “{answer}”{who}"
     text = "".join(token for token in graph.tokens if not token.startswith("<|")).strip()
     text = visible_token(" ".join(text.split()))
     if len(text) > LONGEST_HEADLINE:
         text = f"…{text[-LONGEST_HEADLINE:].partition(' ')[2]}"
-    return f"{text} → {answer}"
+    return f"{text} → {answer}{who}"
+
+
+def _counted(circuit: Circuit, story: CircuitStory) -> str:
+    return f"{story.n} {'neuron' if circuit.graph.of_neurons else 'atom'}{'s' * (story.n > 1)}"
 
 
 def places_words(circuit: Circuit) -> str:
@@ -125,21 +134,25 @@ def overview(circuit: Circuit, summary: CircuitSummary, names: NodeNames) -> tup
 
 
 def story_words(circuit: Circuit, story: CircuitStory) -> tuple[str, list[str]]:
-    """State what the model says without the story's nodes, in one short sentence; empty before it was asked."""
+    """State what the model says with the story's nodes as on the contrast, or without them, in one short
+    sentence; empty before it was asked.
+    """
     if not story.answers:
         return "", []
-    what = "neuron" if circuit.graph.of_neurons else "atom"
-    these = f"these {story.n} {what}s" if story.n > 1 else f"this {what}"
+    these = _counted(circuit, story)
+    these = f"these {these}" if story.n > 1 else f"this{these[1:]}"
+    other = other_text(circuit)
+    edit = f"With {these} as in {other}" if other else f"Without {these}"
     before, after = map(plain_word, story.says)
     none, tried = story.beyond_chance, bool(len(story.random))
     if before != after:
         # What random changes make it say is not known, only how far they move the answer.
         asked = f"“{plain_word(story.answers[0])}”"
         chance = f"{'no random change moves' if none else 'random changes move'} {asked} as far"
-        return f"Without {these} it says “{after}”{f'; {chance}' * tried}.", [after]
+        return f"{edit}{',' * bool(other)} it says “{after}”{f'; {chance}' * tried}.", [after]
     chance = "no random change does that" if none else "random changes do as much"
     shares = (format_percent(float(p[0]), digits=2) for p in (story.before, story.without))
-    return f"Without {these}: {' → '.join(shares)}{f'; {chance}' * tried}.", []
+    return f"{edit}: {' → '.join(shares)}{f'; {chance}' * tried}.", []
 
 
 def story_numbers(story: CircuitStory) -> str:

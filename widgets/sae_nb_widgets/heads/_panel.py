@@ -409,7 +409,9 @@ class HeadsPanel(PlayingPanel):
         if values is None:
             return
         self.grid.description = (
-            "answer lost without the head" if self.by == EFFECT else f"attention: {BY[self.by]}"
+            f"{words.quoted(seen.name)} without a head: orange falls, blue rises"
+            if self.by == EFFECT
+            else f"attention: {BY[self.by]}"
         )
         self.grid.show_shares(
             [str(layer) for layer in range(self.n_layers)][::-1],
@@ -443,7 +445,8 @@ class HeadsPanel(PlayingPanel):
                 ]
                 for head in heads[:N_LISTED]
             ]
-            self.largest.show(["head", "answer", "without"], rows, numeric=[False, True, True])
+            header = ["without", "was", words.quoted(seen.name)]
+            self.largest.show(header, rows, numeric=[False, True, True])
         else:
             order = np.argsort(-np.nan_to_num(values), axis=None, kind="stable")[:N_LISTED]
             heads = [(int(i) // self.n_heads, int(i) % self.n_heads) for i in order]
@@ -599,7 +602,9 @@ class HeadsPanel(PlayingPanel):
     def _say(self, seen: Answer, look: Look, position: int, source: int) -> None:
         """Write the head's name, and what comes of the answer without it."""
         role = named_heads(self.scores).get(look.head, "") if self.scores is not None else ""
-        self.headline = f"{words.head_name(look.head)} {words.looks(seen, look, position, source)}"
+        self.headline = (
+            f"Head {words.head_name(look.head)} {words.looks(seen, look, position, source)}"
+        )
         answer, bold = words.answer(seen, look, position, source, role)
         self.conclude(answer, words.numbers(seen, look), [bold])
 

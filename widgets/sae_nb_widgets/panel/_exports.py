@@ -50,6 +50,8 @@ class HasExports(HasStatus):
 
         def wait(self, timeout: float = ...) -> None: ...
 
+        def first_words(self) -> str: ...
+
     # --- what is shown ----------------------------------------------------------------------------
 
     @property
@@ -151,6 +153,7 @@ class HasExports(HasStatus):
             bold=self._bold,
             numbers=self.numbers,
             reasons=self.reasons,
+            words=self.first_words(),
             explanation=self.explanation,
             figure=self.current_figure(),
             above=pages.static_html(self.above_widgets()),

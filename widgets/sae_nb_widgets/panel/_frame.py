@@ -53,8 +53,11 @@ class Frame:
         self.how_sure = small_toggle("how sure?", "What this rests on, and what chance would give")
         self.how_sure.add_class("sae-nb-howsure")
         self.reasons = HTML().add_class("sae-nb-reasons")
+        self.words = HTML().add_class("sae-nb-numbers")
         claim = Box([self.answer, self.how_sure]).add_class("sae-nb-claim")
-        self.answer_line = Box([claim, self.reasons, self.numbers]).add_class("sae-nb-answerline")
+        self.answer_line = Box([claim, self.reasons, self.numbers, self.words]).add_class(
+            "sae-nb-answerline"
+        )
         self.controls = Box().add_class("sae-nb-controls")
         self.more = Box(layout=layout_of(display="none")).add_class("sae-nb-controls")
         self.main = VBox().add_class("sae-nb-main")

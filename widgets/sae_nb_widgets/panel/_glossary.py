@@ -1,4 +1,6 @@
-"""Words of the field that panels use, in plain ones: under "help" and on the facts behind "about"; keys."""
+"""Words of the field that panels use, in plain ones: under the answer, under "help" and on the facts behind
+"about"; keys.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,13 @@ def an_atom(sae: SparseAutoencoder | None) -> str:
 
 
 GLOSSARY = {
-    "atom": "a direction the SAE has learned; it fires where a state of the model has some of it",
+    "atom": "a direction in the model's states; it fires where a state has some of it",
+    "push": "a direction that is added to the model's states",
+    "head": "a part of a block that looks at other tokens",
+    "neuron": "a unit inside a block, which some inputs switch on",
+    "MP": "matching pursuit: takes the atom that fits best, then the next",
     "strength": "how much of an atom a state has; formulas call it z, and the SAE adds z times the atom",
-    "SAE": "sparse autoencoder; it writes each state of the model as a sum of few atoms",
+    "SAE": "sparse autoencoder, which writes each state of the model as a sum of few atoms",
     "hook point": "the place in the model whose states are read or changed",
     "token": "a piece of text, often part of a word",
     "patch": "one of the small squares that an image is cut into",
@@ -60,6 +66,23 @@ def words_in(texts: Iterable[str]) -> dict[str, str]:
     """Return the words of the glossary that occur in any of `texts`, with their meanings."""
     text = " ".join(texts)
     return {word: meaning for word, meaning in GLOSSARY.items() if _OCCURS[word].search(text)}
+
+
+QUOTED = re.compile(r"“[^”]*”|<[^>]*>")
+"""Words of the data, which are no words of the field, and tags."""
+
+MOST_EXPLAINED = 3
+
+
+def first_words(texts: Iterable[str]) -> str:
+    """Return the first words of the glossary in texts, the ones that are read first, with their meanings.
+
+    >>> first_words(["“head” fires", "an MP"])
+    'MP: matching pursuit: takes the atom that fits best, then the next'
+    """
+    text = QUOTED.sub(" ", " · ".join(texts))
+    found = [(hit.start(), word) for word, one in _OCCURS.items() if (hit := one.search(text))]
+    return " · ".join(f"{word}: {GLOSSARY[word]}" for _, word in sorted(found)[:MOST_EXPLAINED])
 
 
 def words_html(texts: Iterable[str]) -> str:

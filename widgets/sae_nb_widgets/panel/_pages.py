@@ -87,6 +87,9 @@ class Page:
     reasons: str = ""
     """What the sentence rests on."""
 
+    words: str = ""
+    """Insider words of the first screen, each with its meaning."""
+
     explanation: tuple[str, str, str]
     """Three texts: what this shows, what it cannot show, and the paper."""
 
@@ -169,6 +172,8 @@ def answer_html(page: Page) -> str:
     if page.reasons:
         why = f"<summary>how sure?</summary>{mark_atoms(page.reasons)}{small}"
         said, small = f'{said}<details class="sae-nb-reasons">{why}</details>', ""
+    if page.words:
+        small += f'<div class="sae-nb-numbers">{escape(page.words)}</div>'
     return f'<div class="sae-nb-answerline">{said}{small}</div>'
 
 
@@ -201,6 +206,7 @@ def _top(page: Page, width: float) -> list[Drawing]:
         paragraph(page.answer, width, size=answer),
         paragraph(page.reasons, width),
         paragraph(page.numbers, width),
+        paragraph(page.words, width),
     ]
 
 

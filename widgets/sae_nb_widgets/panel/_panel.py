@@ -24,7 +24,7 @@ from sae_nb_widgets.panel._closing import close_whole, keep_messages, owned_widg
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
 from sae_nb_widgets.panel._exports import HasExports
 from sae_nb_widgets.panel._frame import Frame
-from sae_nb_widgets.panel._glossary import keys_html, words_html
+from sae_nb_widgets.panel._glossary import first_words, keys_html, words_html
 from sae_nb_widgets.panel._side_panel import HasSidePanel
 from sae_nb_widgets.panel._theming import forget_styled, keep_styled
 
@@ -117,6 +117,7 @@ class Panel(HasExports, HasSidePanel, ipw.VBox):
         frame.help_button.observe(lambda change: self._toggle_help(change["new"]), "value")
         t.dlink((frame.keys, "dark"), (self, "dark"))
         self.observe(lambda _: self._draw_header(), HEADING)
+        self.observe(lambda _: self._draw_words(), [*HEADING, "answer", "busy"])
         self._draw_header()
         self.children = frame.children
 
@@ -250,6 +251,23 @@ class Panel(HasExports, HasSidePanel, ipw.VBox):
 
     def _draw_header(self) -> None:
         self._frame.draw_heading(self._live_heading())
+
+    def first_words(self) -> str:
+        """Return the insider words of the first screen, of its top and its margin, each with its meaning."""
+        heading = self._live_heading()
+        small = "" if self.reasons else self.numbers  # behind "how sure?" else
+        margin = pages.exported([self._frame.detail])
+        drawn = ("value", "labels", "tokens")
+        names = (str(getattr(widget, name, "")) for widget in margin for name in drawn)
+        prefix = (
+            one
+            for w in pages.descendants(self._frame.main)
+            for one in getattr(w, "prefix_names", ())
+        )
+        return first_words((*heading.where, heading.title, self.answer, *prefix, *names, small))
+
+    def _draw_words(self) -> None:
+        self._frame.words.value = escape(self.first_words())
 
     def _toggle_help(self, shown: bool) -> None:
         sentences = "".join(f"<p>{escape(s)}</p>" for s in self.explanation if s)

@@ -385,10 +385,7 @@ class PatchingPanel(Panel):
         if one is None:
             return
         said, found = words.claim(one), one.found
-        done = "taken away" if getattr(found, "direction", "") == "noise" else "brought back"
-        self.grid.description = f"Share of the difference {done}" + (
-            "" if one.exact else " (estimate)"
-        )
+        self.grid.description = words.map_words(one)
         most = max(1.0, float(np.abs(one.effect).max(initial=0.0)))
         counted, rows = words.row_names(one)
         column = found.column if isinstance(found, PatchMap) else ""

@@ -121,6 +121,7 @@ def claim(seen: Answer) -> Claim:
     """Return what can be said of a map: the first form whose condition holds."""
     row, column = map(int, np.unravel_index(int(np.abs(seen.effect).argmax()), seen.effect.shape))
     place, share = _capital(place_words(seen, row, column)), _share(seen, row, column)
+    chance = controls_words(seen, row, column)
     if not seen.exact:
         estimate = (
             f"By the estimate, {place[0].lower()}{place[1:]} alone {share} of the difference."
@@ -128,28 +129,28 @@ def claim(seen: Answer) -> Claim:
         return Claim("", estimate if abs(seen.effect[row, column]) >= NOTHING else "")
     if not (isinstance(seen.found, PatchMap) and seen.found.sites == "resid"):
         if abs(seen.effect[row, column]) < NOTHING or not seen.outside[row, column]:
-            return Claim("No single place goes beyond its control", controls_words(seen))
-        return Claim(f"{place} alone {share} of the answer", controls_words(seen))
+            return Claim("No single place goes beyond its control", chance)
+        return Claim(f"{place} alone {share} of the answer", chance)
     path = _path(seen)
     words = [column for column, _ in path]
     if not path:
         return Claim(
             "No single place carries the answer",
-            f"{place} alone {share}, the most of all. {controls_words(seen)}",
+            f"{place} alone {share}, the most of all. {chance}",
         )
-    if len(set(words)) < len(words) or len(words) > 2:
+    old, new, first = words[0], words[-1], path[0][1][0]
+    more = seen.effect[first:, new] > seen.effect[first:, old]
+    if len(set(words)) < len(words) or len(words) > 2 or (old != new and not more.any()):
         return Claim(
             "The answer is at more than one word",
-            f"{place} alone {share}, the most of all. {controls_words(seen)}",
+            f"{place} alone {share}, the most of all. {chance}",
         )
-    old, new = words[0], words[-1]
     if old == new:
         return Claim(
             f"The answer stays at {clean_word(seen, old)}",
-            f"{_capital(_blocks(seen, path[0][1]))} it alone {share} at most. {controls_words(seen)}",
+            f"{_capital(_blocks(seen, path[0][1]))} it alone {share} at most. {chance}",
         )
-    first = path[0][1][0]
-    at = first + int(np.argmax(seen.effect[first:, new] > seen.effect[first:, old]))
+    at = first + int(np.argmax(more))
     moves = f"the answer moves from {clean_word(seen, old)} to {clean_word(seen, new)}"
     if seen.outside[at, new] and not seen.outside[at - 1, new]:
         title = f"At block {int(seen.rows[at]) - 1} {moves}"
@@ -159,7 +160,7 @@ def claim(seen: Answer) -> Claim:
     return Claim(
         title,
         f"{_capital(_after(seen, at - 1))} the state at {clean_word(seen, new)} {before} of the answer, one "
-        f"block later it {after}. {controls_words(seen)}",
+        f"block later it {after}. {controls_words(seen, at, new)}",
         at,
     )
 
@@ -200,10 +201,33 @@ def _blocks(seen: Answer, rows: list[int]) -> str:
     return first if rows[0] == rows[-1] else f"from {first} to {last}"
 
 
-def controls_words(seen: Answer) -> str:
-    """Return how far the controls go, and how many there are."""
-    most = max((float(np.abs(one).max(initial=0.0)) for one in seen.controls), default=0.0)
-    return f"{_capital(control_words(seen))}: at most {format_percent(most, digits=2)}."
+def controls_words(seen: Answer, row: int, column: int) -> str:
+    """Return how far the controls go at a place, of atoms at any, and how many there are."""
+    most = max(abs(float(end[row, column])) for end in seen.ends)
+    there = "" if seen.of_atoms else " there"
+    return f"{_capital(control_words(seen))}{there}: at most {format_percent(most, digits=2)}."
+
+
+def _two_texts(seen: Answer) -> tuple[str, str] | None:
+    """Return the clean and the corrupted text of a map of one pair; None where its places are no words."""
+    found = seen.found
+    if not isinstance(found, PatchMap) or found.sites == "heads" or found.n_pairs > 1:
+        return None
+    ends = [name.partition(" → ") for name in seen.columns]
+    clean, corrupted = "".join(old for old, *_ in ends), "".join(new or old for old, _, new in ends)
+    return visible_token(clean, bare=True), visible_token(corrupted, bare=True)
+
+
+def map_words(seen: Answer) -> str:
+    """Return what a cell of the map is: what is put where, and what the share is of."""
+    noise = getattr(seen.found, "direction", "denoise") == "noise"
+    does, texts = "taken away" if noise else "brought back", _two_texts(seen)
+    estimate = "" if seen.exact else " (estimate)"
+    if texts is None:
+        return f"Share of the difference {does}{estimate}"
+    put, into = texts[::-1] if noise else texts
+    what = "state" if seen.found.sites == "resid" else "output"  # type: ignore[union-attr]
+    return f"One {what} of “{put}” put into “{into}”: share of the answer {does}{estimate}"
 
 
 def control_words(seen: Answer) -> str:
@@ -222,9 +246,11 @@ def numbers_words(seen: Answer) -> str:
     """Return what an expert asks for next."""
     found = seen.found
     pairs = "1 pair" if found.n_pairs == 1 else f"{found.n_pairs} pairs"
+    texts = _two_texts(seen)
+    clean, corrupted = (f"after “{one}”" for one in texts) if texts else ("clean", "corrupted")
     return (
-        f"{asked_words(found.name)}: {format_number(found.clean)} on the clean text, "
-        f"{format_number(found.corrupted)} on the corrupted one ({pairs})"
+        f"{asked_words(found.name)}, difference of their logits: {format_number(found.clean)} {clean}, "
+        f"{format_number(found.corrupted)} {corrupted} ({pairs})"
     )
 
 

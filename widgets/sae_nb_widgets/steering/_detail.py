@@ -20,6 +20,7 @@ from sae_nb_widgets.components._base import HTML, atom_mark, layout_of
 from sae_nb_widgets.components._branches import Way
 from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.panel._declaring import TIGHT, button, line, show
+from sae_nb_widgets.panel._heading import place_words
 from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import WORDS, plain_number, whole_words
 
@@ -141,9 +142,10 @@ class SteeringDetail:
         self.continuation: Continuation | None = None
         self.changes = HTML(layout=layout_of(width="100%"))
         pictures = (self.grid,) if model.placeholders or not self._is_text else ()
+        self.moved = HTML()
         self.cards = (*pictures, *((self.strip,) if self._is_text else ()))
         self.main = (self.texts,) if model.causal else ()
-        for widget in (*self.cards, *self.main, self.changes):
+        for widget in (self.moved, *self.cards, *self.main, self.changes):
             show(widget, False)
 
     @cached_property
@@ -191,7 +193,8 @@ class SteeringDetail:
         for card in self.cards:
             is_there = isinstance(card, TokenStrip) or (summary and summary.picture is not None)
             show(card, summary is not None and bool(is_there))
-        show(self.changes, distinct)
+        for widget in (self.moved, self.changes):
+            show(widget, distinct)
         if summary is None:
             self.continuation = None
             for one in self.main:
@@ -202,6 +205,7 @@ class SteeringDetail:
         if self._is_text:
             self._show_text(summary, name, distinct)
         if distinct:
+            self.moved.value = moved_html(summary.read_at or summary.recipe.hook_point)
             title = f"change of states, as a share of their length, at {summary.read_at}"
             self.changes.value = change_html(title, change_rows(summary))
 
@@ -281,6 +285,15 @@ def tells_them_apart(summary: SteeringSummary) -> bool:
         return False
     return not np.allclose(
         ours, control, rtol=IDENTICAL, atol=IDENTICAL * float(ours.max(initial=0))
+    )
+
+
+def moved_html(place: str) -> str:
+    """Return what the numbers under pictures and texts are, and what is equal and what is not, as HTML."""
+    title = escape(f"How far states move {place_words(place)}, in their own lengths")
+    return (
+        f'<div class="sae-nb-cardtitle">{title}</div><p class="sae-nb-note">Both pushes have the same length '
+        "where they are added; later they need not move states as far.</p>"
     )
 
 

@@ -119,7 +119,7 @@ class SteeringPanel(HasRecipes):
     question = "What if this were stronger?"
     explanation = (
         "A row is an answer of the model: the tick as it is, the dot with the atom's direction added at the "
-        "hook point, the grey band under 19 random pushes of the same size, their median in white. A dot is "
+        "hook point, the grey band under 19 random pushes of the same length, their median in white. A dot is "
         f"filled where it moved further than under all of them by over {100 * LEAST_CHANGE:g} points "
         f"(numbers of a state: by over {LEAST_CHANGE:g}). The heat "
         "shows how far the state of each position moves in later layers. Its usual strength is that of the "
@@ -234,7 +234,7 @@ class SteeringPanel(HasRecipes):
             primary=self.controls.go_on,
             more=[*self.controls.more, self.cards.changes],
             figure=[line(*self.controls.asked), *self.cards.main, self.mix, self.plot],
-            detail=self.cards.cards,
+            detail=(self.cards.moved, *self.cards.cards),
         )
         # From the start as high as it will be: nothing is pushed away by what comes.
         room = figures.figure_height(figures.FEWEST_ROWS, curve=False)

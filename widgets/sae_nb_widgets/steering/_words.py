@@ -31,7 +31,10 @@ LONGEST_LABEL, LUCK = 26, 0.2
 """Letters of a name in a label; share of the random pushes from which on an effect is called chance."""
 
 WORDS = re.compile(r"\s*\S+")
-RANDOM_PUSH = "random push of the same size"
+EQUAL = "equally long"
+"""What random pushes share with the edit, where they are added: not how far states move for it later."""
+
+RANDOM_PUSH = f"{EQUAL} random push"
 STATES_HAVE_NO_CURVE = (
     "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
 )
@@ -154,10 +157,10 @@ def verdict_words(summary: SteeringSummary, label: str = "", about: str = "") ->
     name = _judged(summary, label, about)
     count = summary.as_far(name)
     if not count or about or _is_rare(summary, name):
-        many = f"{count or 'None'} of {n} random pushes move{'s' * (count <= 1)}"
+        many = f"{count or 'None'} of {n} {EQUAL} random pushes move{'s' * (count <= 1)}"
         return f"{many} {_label(summary, name)} as far."
     if summary.moves_further:
-        return f"The whole answer moves further than under {n} random pushes."
+        return f"The whole answer moves further than under {n} {EQUAL} random pushes."
     every = "next word" if summary.outcome == "next token" else "class"
     return f"Random pushes move every {every} as far: no more than chance."
 
@@ -222,15 +225,15 @@ def text_verdict(prompt: str, rows: Sequence[Sequence[str]]) -> str:
     if ours == untouched:
         return "It changes no word. Turn it further, or take another atom."
     n, changed = len(random), sum(row != untouched for row in random)
-    several, size = n > 1, "of that size" if n > 1 else "of the same size"
+    pushes, alone = f"{n} {EQUAL} random pushes", f"n {EQUAL} random push"
     if not changed:
-        who = f"None of {n} random pushes" if several else "No random push"
-        return f"{who} {size} changes a word."
+        return f"{f'None of {pushes}' if n > 1 else f'No{alone[1:]}'} changes a word."
     if said_words(prompt, rows):
-        who = f"None of {n} random pushes" if several else "A random push"
-        return f"{who} {size} says {'any' if several else 'none'} of these."
-    who = f"{changed} of {n} random pushes" if several else "A random push"
-    return f"{who} {size} {'change' if changed > 1 else 'changes'} the text, too."
+        if n > 1:
+            return f"None of {pushes} says any of these."
+        return f"A{alone} says none of these."
+    who = f"{changed} of {pushes}" if n > 1 else f"A{alone}"
+    return f"{who} {'change' if changed > 1 else 'changes'} the text, too."
 
 
 def tell_texts(prompt: str, rows: Sequence[Sequence[str]]) -> tuple[str, str, str]:
