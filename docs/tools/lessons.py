@@ -16,17 +16,6 @@ COLAB = f"https://colab.research.google.com/github/{SLUG}/blob/main/notebooks/"
 SOURCE = f"https://github.com/{SLUG}/blob/main/notebooks/"
 
 
-def notebook(argument: str) -> str:
-    """A notebook by its number, "03" or "03 §4", with links that open it."""
-    number, _, section = argument.partition(" ")
-    found = sorted(NOTEBOOKS.glob(f"{number}*.ipynb"))
-    if len(found) != 1:
-        raise ValueError(f"One notebook must begin with {number!r}, and {len(found)} do.")
-    name = found[0].name
-    where = f" {section}" if section else ""
-    return f"`notebooks/{name}`{where} ([Binder]({BINDER}{name}), [Colab]({COLAB}{name}))"
-
-
 def course(page: str) -> str:
     """A page beside the notebooks, "README" or "electives", with links that work from the documentation."""
     text = (NOTEBOOKS / f"{page}.md").read_text(encoding="utf-8")

@@ -1,14 +1,13 @@
-"""Words in double braces on a page become what the code, the artefacts and the benchmarks say today.
+"""What a page says between `<!-- name: argument -->` and `<!-- end -->`, from code, artefacts and benchmarks.
 
-`{{ name: argument }}` calls the function that `MACROS` has under the name; what each takes is in its docstring.
-One that nothing answers to stops the build, so that no page can quote a figure that is gone.
-
-GitHub shows a page as it lies there. What a page says between `<!-- name: argument -->` and `<!-- end -->`
-is the answer as of its last writing: in the built page the answer of today takes its place, and
+GitHub shows a page as it lies there, so answers are written into it:
 
     python docs/tools/macros.py
 
-writes it again (in `make sync`; `tests/docs/test_readme.py` notices where it was not).
+(in `make sync`; `tests/docs/test_readme.py` notices where it was not). In the built page the answer of today
+takes that place. What each name takes is in its docstring; one that nothing answers to stops the build, so that
+no page can quote a figure that is gone. Of `ON_THE_SITE` GitHub shows what the author wrote there: they are
+HTML, or too long to be kept twice.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from typing import Any
 from cards import ARXIV
 from equations import typeset
 from lesson_pages import add_pages, lesson_table, with_outputs
-from lessons import ROOT, course, notebook
+from lessons import ROOT, course
 from measured import benchmark_table, claim, claims, claims_beyond, headlines, more, number, numbers
 from papers import by_paper, counts, named, papers
 from paths import instructors, path, reading_rate, rubrics
-from public_names import api, settings
+from public_names import api
 from readme import found
 from sites import live_atoms
 from tables import certificates, classes, definitions, families, measured, releases, words
@@ -39,44 +38,6 @@ SEARCH_RANKS = {
     "more-claims": 0.5,
 }
 """Factor of a page's score in the search, by the beginning of its address: guides first, long lists last."""
-# Pages that other commands write: they join the contents once they are there.
-WRITTEN_ELSEWHERE = {
-    "Papers and results": {
-        "Scale: what fits on which machine": "scale.md",
-    },
-    "Reference": {
-        "Metrics: every number's definition": "metrics.md",
-        "Reliability: kills, full disks, damages": "reliability.md",
-        "Other libraries' files, round trip": "interop.md",
-    },
-}
-
-
-def page_link(argument: str) -> str:
-    """A link to a page that another command writes, or its words alone; "page / words"."""
-    page, _, words = argument.partition(" / ")
-    there = (DOCS / page.removeprefix("../")).is_file()
-    return f"[{words}]({page})" if there else words
-
-
-def methods(_: str) -> str:
-    """A row for each page of docs/methods that its index does not name by hand."""
-    index = (DOCS / "methods" / "index.md").read_text(encoding="utf-8")
-    others = [page for page in _method_pages() if f"({page.name})" not in index]
-    return "\n".join(f"| [{_title(page)}]({page.name}) | {_idea(page)} | |" for page in others)
-
-
-def _method_pages() -> list[Path]:
-    return [page for page in sorted((DOCS / "methods").glob("*.md")) if page.stem != "index"]
-
-
-def _title(page: Path) -> str:
-    return page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
-
-
-def _idea(page: Path) -> str:
-    """The sentence below the title."""
-    return page.read_text(encoding="utf-8").split("\n\n")[1].strip()
 
 
 def three_findings(_: str) -> str:
@@ -114,81 +75,79 @@ def gallery(names: str) -> str:
 # What a browser fetches without being asked; a link that waits to be clicked is none.
 ELSEWHERE = re.compile(r"""(?:src=|<link[^>]+href=|url\()["']?(https?:)?//[^"'>)]+""")
 
-MACRO = re.compile(r"\{\{ (\w+): (.+?) \}\}")
-MACROS: dict[str, Callable[[str], str]] = {
-    "api": api,
-    "atoms": live_atoms,
-    "by_paper": by_paper,
+WRITTEN_OUT: dict[str, Callable[[str], str]] = {
     "certificates": certificates,
     "claim": claim,
     "claims": claims,
-    "claims_beyond": claims_beyond,
     "classes": classes,
-    "course": course,
     "counts": counts,
-    "definitions": definitions,
     "families": families,
     "found": found,
-    "gallery": gallery,
-    "headlines": headlines,
     "instructors": instructors,
-    "lessons": lesson_table,
     "measured": measured,
-    "methods": methods,
     "more": more,
-    "named": named,
-    "notebook": notebook,
     "number": number,
     "numbers": numbers,
-    "page": page_link,
-    "papers": papers,
     "path": path,
     "rate": reading_rate,
     "releases": releases,
     "rubrics": rubrics,
-    "settings": settings,
     "table": benchmark_table,
+    "words": words,
+}
+ON_THE_SITE: dict[str, Callable[[str], str]] = {
+    "api": api,
+    "atoms": live_atoms,
+    "by_paper": by_paper,
+    "claims_beyond": claims_beyond,
+    "course": course,
+    "definitions": definitions,
+    "gallery": gallery,
+    "headlines": headlines,
+    "lessons": lesson_table,
+    "named": named,
+    "papers": papers,
     "three": three_findings,
     "three_texts": three_texts,
     "try": try_live,
-    "words": words,
 }
 
 
 def expand(markdown: str) -> str:
-    """The page with every macro replaced.
+    """The page as it is built: every answer as of today, links to notebooks made links to their executed pages.
 
     Raises
     ------
     ValueError
-        If there is no such macro, or nothing of that name.
+        If nothing is called so, or there is nothing of that name.
     """
     today = WRITTEN.sub(lambda found: _answer(found[1], found[2]), markdown)
-    return MACRO.sub(lambda found: _answer(found[1], found[2]), today)
+    return NOTEBOOK.sub(r"](\1lessons/\2.md", today)
 
 
-WRITTEN = re.compile(r"<!-- (\w+): ([^>]+?) -->.*?<!-- end -->", re.S)
-ADMONITION = re.compile(r'^(?:!!!|\?\?\?) [^"\n]*"(.*)"$', re.M)
+WRITTEN = re.compile(r"<!-- (\w+): ([^>]+?) -->(\n?).*?<!-- end -->", re.S)
+NOTEBOOK = re.compile(r"\]\(((?:\.\./)*)\.\./notebooks/(\w+)\.ipynb")
+NOTE = re.compile(
+    r'^(?:!!!|\?\?\?) [^"\n]*"(.*)"\n\n {4}(?:- )?(?:(?!\|)(.*)|.*)(?:\n+ {4}.*)*', re.M
+)
 BUILT = re.compile(r"\[([^]]+)\]\((?:lessons|teachers)/[^)]+\)")
 
 
 def written(markdown: str) -> str:
     """The page as it should lie in the repository: every written answer as of today, in GitHub's Markdown.
 
-    Cards are paragraphs there, and of links to pages that only a build has the words are left.
+    Of a card its title and source are left, and of links to pages that only a build has the words.
     """
-    return WRITTEN.sub(
-        lambda found: (
-            f"<!-- {found[1]}: {found[2]} -->\n\n{_plain(_answer(found[1], found[2]))}\n\n<!-- end -->"
-        ),
-        markdown,
-    )
 
+    def now(found: re.Match[str]) -> str:
+        name, argument, block = found.groups()
+        if name in ON_THE_SITE:
+            return found[0]
+        said = BUILT.sub(r"\1", NOTE.sub(r"**\1** \2", _answer(name, argument)))
+        said = "\n".join(line.rstrip() for line in said.strip().splitlines())
+        return f"<!-- {name}: {argument} -->{block}{said}{block}<!-- end -->"
 
-def _plain(markdown: str) -> str:
-    if ADMONITION.search(markdown):
-        markdown = re.sub("^ {4}", "", ADMONITION.sub(r"**\1**", markdown), flags=re.M)
-    return BUILT.sub(r"\1", markdown.strip())
+    return WRITTEN.sub(now, markdown)
 
 
 def pages() -> list[Path]:
@@ -198,20 +157,8 @@ def pages() -> list[Path]:
 
 
 def on_config(config: Any) -> Any:
-    """What mkdocs calls first: pages that other commands write, and every method, get their place."""
-    sections = {title: pages for part in config["nav"] for title, pages in part.items()}
-    for section, pages in WRITTEN_ELSEWHERE.items():
-        sections[section] += [
-            {title: page}
-            for title, page in pages.items()
-            if (DOCS / page).is_file() and f"'{page}'" not in str(sections[section])
-        ]
-    for page in _method_pages():
-        if f"methods/{page.name}" not in str(sections["Methods"]):
-            sections["Methods"].append({_title(page): f"methods/{page.name}"})
-    if os.environ.get(
-        "SAE_NB_DOCS_VERSIONS"
-    ):  # `make docs-version`; a single build has none to choose
+    """What mkdocs calls first: `make docs-version` has versions to choose from, a single build none."""
+    if os.environ.get("SAE_NB_DOCS_VERSIONS"):
         config["extra"]["version"] = {"provider": "mike", "default": "latest"}
     return config
 
@@ -245,10 +192,11 @@ def on_post_page(output: str, page: Any, **_: Any) -> str:
     return output
 
 
-def _answer(kind: str, argument: str) -> str:
-    if kind not in MACROS:
-        raise ValueError(f"No macro is called {kind!r}; there are {', '.join(sorted(MACROS))}.")
-    return MACROS[kind](argument)
+def _answer(name: str, argument: str) -> str:
+    every = WRITTEN_OUT | ON_THE_SITE
+    if name not in every:
+        raise ValueError(f"Nothing is called {name!r}; there are {', '.join(sorted(every))}.")
+    return every[name](argument)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def instructors(_: str) -> str:
         number = one.stem.split("_")[0]
         answers = f"[answers](lessons/{one.stem}_solved.md), " if one.exercises else ""
         lines.append(
-            f"| [{one.stem.replace('_', ' ')}](lessons/{one.stem}.md) | {rows()[one.stem][3]} | "
+            f"| [{one.stem.replace('_', ' ')}](../notebooks/{one.stem}.ipynb) | {rows()[one.stem][3]} | "
             f"{read + asked + computed:.0f}: {read:.0f} reading, {asked:.0f} exercises | "
             f"{wrong.get(number, '')} | {answers}[print](teachers/{one.stem}.md) |"
         )
@@ -143,7 +143,7 @@ def _where(step: dict[str, Any]) -> str:
         f" §{'–'.join(map(str, dict.fromkeys((sections[0], sections[-1]))))}" if sections else ""
     )
     name = step["lesson"].replace("_", " ")
-    return f"[{name}](lessons/{step['lesson']}.md){which}"
+    return f"[{name}](../notebooks/{step['lesson']}.ipynb){which}"
 
 
 def _cells(step: dict[str, Any]) -> list[dict[str, Any]]:

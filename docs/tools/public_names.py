@@ -28,12 +28,6 @@ def api(package: str) -> str:
     return "\n".join([also, *documented])
 
 
-def settings(name: str) -> str:
-    """The link to everything about a public name of `sae_nb`."""
-    page, path = place_of(homes("sae_nb")[name])
-    return f"[every argument of `{name}`](../api/{page}#{path})"
-
-
 @cache
 def pages() -> dict[str, str]:
     """Where each package is documented, in docs/api: every package of the contents of `sae_nb`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,28 +20,60 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+CODE = re.compile(r"^ *```.*?^ *```|`[^`\n]+`", re.S | re.M)
+
+
+def test_github_shows_no_braces() -> None:
+    """It fills no page in; and what follows a comment at the beginning of a line is no Markdown to it."""
+    pages = subprocess.check_output(["git", "ls-files", "*.md"], cwd=ROOT, text=True).splitlines()
+    assert "docs/methods/topk.md" in pages
+    for page in pages:
+        said = CODE.sub("", (ROOT / page).read_text(encoding="utf-8"))
+        assert not re.search(r"\{\{|\{%|^ {0,3}<!-- \w+: [^>]+ -->.", said, re.M), page
+
+
+@pytest.mark.slow
 def test_what_is_written_out_is_what_the_records_say(tool: Tool) -> None:
-    """`python docs/tools/macros.py` (in `make sync`) writes it again: on GitHub nobody fills a page in."""
+    """`python docs/tools/macros.py` (in `make sync`) writes it again."""
     macros = tool("macros")
     names = {str(page.relative_to(ROOT)) for page in macros.pages()}
-    assert {"README.md", "docs/scale.md", "docs/howto/certify-an-sae.md"} <= names
+    assert {"README.md", "docs/scale.md", "docs/methods/topk.md"} <= names
     for page in macros.pages():
         text = page.read_text(encoding="utf-8")
         assert macros.written(text) == text, page
-        assert "{{" not in text, page
 
 
 def test_a_written_answer_is_taken_anew(tool: Tool) -> None:
     """In the built page by the answer itself, in the repository without what GitHub does not show."""
-    macros, said = tool("macros"), "<!-- {} -->old<!-- end -->"
-    table = "table: one_step / TopK step, compiled"
-    assert macros.expand(said.format(table)) == macros.expand(f"{{{{ {table} }}}}")
-    card = macros.written(said.format("claim: certificate_planted / share"))
-    assert "**Holds: The share of atoms" in card
-    assert "!!!" not in card
-    assert "\n| number | measured | asked |\n" in card
-    assert "lessons/" in macros.expand("{{ path: week }}")
-    assert "lessons/" not in macros.written(said.format("path: week"))
+    macros = tool("macros")
+
+    def said(name: str) -> str:
+        return f"<!-- {name} -->\nold\n<!-- end -->"
+
+    table = macros.expand(said("table: one_step / TopK step, compiled"))
+    assert table.startswith("| ")
+    assert table in macros.written(said("table: one_step / TopK step, compiled"))
+    card = "claim: certificate_planted / share"
+    assert "\n    | number | measured | asked |\n" in macros.expand(said(card))
+    (_, line, _) = macros.written(said(card)).splitlines()
+    assert line.startswith("**Holds: The share of atoms")
+    assert line.endswith("** ours · 5 seeds, `certificate_planted`")
+    number = macros.expand("of <!-- number: monotone / mp r2 k=2 -->1<!-- end -->.")
+    assert re.fullmatch(r"of \S+ ± \S+\.", number)
+    assert macros.written(said("gallery: all")) == said("gallery: all")
+
+
+def test_a_notebook_is_a_page_of_the_site(tool: Tool) -> None:
+    """From a page of docs, and from one in a folder of it."""
+    expand = tool("macros").expand
+    assert expand("[a](../notebooks/00_tour.ipynb)") == "[a](lessons/00_tour.md)"
+    assert expand("[a](../../notebooks/00_tour.ipynb)") == "[a](../lessons/00_tour.md)"
+
+
+def test_every_method_is_on_its_index() -> None:
+    index = (ROOT / "docs" / "methods" / "index.md").read_text(encoding="utf-8")
+    pages = {page.name for page in (ROOT / "docs" / "methods").glob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"]({page}) | " not in index} == set()
 
 
 def test_its_results_are_not_only_claims_that_hold() -> None:
@@ -84,16 +117,11 @@ def test_versions_are_offered_only_where_they_are_kept(
     tool: Tool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`make docs-version` asks for the menu of versions; a build of `make docs` has none to choose from."""
-
-    def built() -> dict[str, object]:
-        nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
-        config = {"nav": yaml.safe_load(nav), "extra": {}}
-        return tool("macros").on_config(config)["extra"]
-
+    built = tool("macros").on_config
     monkeypatch.delenv("SAE_NB_DOCS_VERSIONS", raising=False)
-    assert built() == {}
+    assert built({"extra": {}}) == {"extra": {}}
     monkeypatch.setenv("SAE_NB_DOCS_VERSIONS", "1")
-    assert built() == {"version": {"provider": "mike", "default": "latest"}}
+    assert built({"extra": {}}) == {"extra": {"version": {"provider": "mike", "default": "latest"}}}
 
 
 def test_a_link_that_leads_nowhere_is_named(tool: Tool, tmp_path: Path) -> None:
@@ -105,13 +133,6 @@ def test_a_link_that_leads_nowhere_is_named(tool: Tool, tmp_path: Path) -> None:
     (tmp_path / "b.html").write_text('<p id="here">')
     (tmp_path / "404.html").write_text('<a href="/nowhere.html">')
     assert tool("links").broken(tmp_path) == ["a.html: b.html#gone", "a.html: no.webp"]
-
-
-def test_its_links_on_github_show_no_words_in_braces() -> None:
-    """Pages whose figures are filled in when they are built are linked where they are built."""
-    linked = re.findall(r"\((docs/[^)#]+\.md)\)", README)
-    assert linked
-    assert [page for page in linked if "{{" in (ROOT / page).read_text(encoding="utf-8")] == []
 
 
 def test_counts_are_those_of_the_code() -> None:

@@ -30,7 +30,7 @@ def test_the_page_of_the_demo_shows_the_sites_that_were_written(
 ) -> None:
     """In a frame, on an atom with a card; a site that is not there is left out."""
     monkeypatch.setattr(tool("sites"), "ATOMS", written)
-    shown = tool("macros").expand("{{ atoms: tiny-vit tiny-gpt }}")
+    shown = tool("macros").expand("<!-- atoms: tiny-vit tiny-gpt -->\n<!-- end -->")
     frame = re.search(r'<iframe [^>]*name="atoms" src="([^"#]+)#atom=(\d+)"', shown)
     assert frame
     assert (written.parent / frame[1]).is_file()

@@ -26,7 +26,7 @@ WORDS = {
     r"\b(?:somebody|nobody|whoever)\b": "you, or the passive",
     r"\banew\b": "again",
 }
-CODE = re.compile(r"^```.*?^```|`[^`\n]*`|\]\([^)]*\)|<[^>]+>|\{\{.*?\}\}", re.S | re.M)
+CODE = re.compile(r"^```.*?^```|`[^`\n]*`|\]\([^)]*\)|<[^>]+>", re.S | re.M)
 # They list old names, are written by programs, or quote what was measured before.
 SPARED = {"upgrade.md", "metrics.md", "reliability.md", "interop.md", "scale.md"}
 
