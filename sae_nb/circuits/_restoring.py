@@ -367,7 +367,7 @@ def _check_callback(callback: Callable[[int, int], None] | None) -> None:
         return
     takes_two = not isinstance(callback, type | torch.nn.Module)
     try:
-        signature(callback).bind(1, 2)
+        signature(callback).bind(None, None)
     except (TypeError, ValueError):
         takes_two = False
     if not takes_two:

@@ -62,7 +62,7 @@ def compare_all(head: Head, moved: Sequence[Tensor], rows: Rows, *, k: int) -> l
         some = slice(begin, begin + most)
         own = head.log_probabilities(rows.last[some].to(device))
         share, answer = own.exp(), own.argmax(dim=1)
-        likely = share.gather(1, answer[:, None])[:, 0]
+        likely = share.amax(dim=1)
         certain = (share * own).sum(dim=1)
         # Few rows of several layers in one product: the unembedding is then read from memory once.
         at_once = max(1, most // len(own))

@@ -67,6 +67,9 @@ def test_a_mask_resamples_what_numbers_do(n_due: int) -> None:
     torch.testing.assert_close(rows[mask], directions)
     nothing, _ = resampled_by_mask(0 * residual, is_due)
     assert not nothing.any()
+    every, rows = resampled_by_mask(torch.eye(4), torch.ones(4, dtype=torch.bool))
+    assert every.all()
+    assert torch.equal(rows, torch.eye(4))
 
 
 def test_rows_in_the_middle_of_equal_parts_are_taken() -> None:

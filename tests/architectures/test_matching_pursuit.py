@@ -109,6 +109,10 @@ def test_dropout_leaves_atoms_out_in_training_alone(kind: Any, x: Tensor) -> Non
     loss = sae.training_loss(x, silent, 1000, 0.0)
     kept = torch.zeros(20, dtype=torch.bool).index_fill(0, sae._kept(0.0), True)
     assert 4 <= int(kept.sum()) <= 16
+    for share, step in ((0.0, 0), (0.25, 2**30), (0.5, 2**31)):
+        start = torch.Generator().manual_seed(int(sae.dropout_seed) + step)
+        kept_then = (torch.rand(20, generator=start) >= 0.5).nonzero()[:, 0]
+        assert torch.equal(sae._kept(share), kept_then)
     assert bool(kept[loss.codes.atoms.long()].all())
     assert torch.allclose(sae.decode(loss.codes), loss.x_hat, atol=1e-5)
     assert len(sae.encode(x).atoms.unique()) > int(kept.sum())

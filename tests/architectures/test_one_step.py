@@ -13,13 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sae_nb.architectures import ARCHITECTURES
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._revival import (
-    LAST_RESAMPLING,
-    Dead,
-    push_up_loss,
-    resampled_atoms,
-    resampled_by_mask,
-)
+from sae_nb.architectures._revival import LAST_RESAMPLING, Dead, push_up_loss
 from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, TrainRecord, train
 
@@ -240,16 +234,3 @@ def test_its_own_recipe_learns_in_a_few_hundred_steps(
 def test_a_dictionary_that_cannot_fit_is_refused_with_what_it_needs() -> None:
     with pytest.raises(MemoryError, match=r"needs 5722\.0 GiB"):
         ARCHITECTURES["TopK"](d_in=768, n_atoms=10**9, k=8)
-
-
-def test_the_same_rows_are_resampled_by_a_mask() -> None:
-    residual = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
-    residual[3] *= 40  # one row that covers several parts of the line
-    for due in ([1, 4, 5], list(range(12)), []):
-        mask = torch.zeros(12, dtype=torch.bool)
-        mask[due] = True
-        atoms, directions = resampled_atoms(residual, torch.tensor(due, dtype=torch.int64))
-        takes, every = resampled_by_mask(residual, mask)
-        assert takes.nonzero().flatten().tolist() == atoms.tolist()
-        assert torch.equal(every[takes], directions)
-    assert not resampled_by_mask(torch.zeros(7, 5), torch.ones(12, dtype=torch.bool))[0].any()

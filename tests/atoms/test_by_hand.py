@@ -290,6 +290,9 @@ def test_words_that_keep_no_white_space_are_set_apart() -> None:
     (example,) = build_examples(catalogue, 1, choose_rows(catalogue, 1, "top"))
     assert "".join(example.tokens) == "[CLS] playing well[SEP]"
     assert example.special == (True, False, False, False, True)
+    plain = text_of(["play", "##ing", "well"])
+    (example,) = build_examples(plain, 1, choose_rows(plain, 1, "top"))
+    assert "".join(example.tokens) == "playing well"
 
 
 def test_a_window_of_a_text_has_24_tokens_before_and_12_after() -> None:
@@ -374,6 +377,16 @@ def test_an_entry_of_strength_zero_is_no_firing() -> None:
     codes = SparseCodes.from_dense(z).with_values(torch.tensor([1.0, -1.0, 0.0, 2.0, -1.0, 3.0]))
     atoms, lifts, counts = Firings(codes).coactive(0, min_count=1)
     assert (atoms.tolist(), lifts.tolist(), counts.tolist()) == ([1], [1], [2])
+
+
+def test_a_near_miss_fires_with_twice_the_k_and_did_not_before() -> None:
+    """Of the rows 1, 2, 0 that were encoded again, row 0 fired already, and in row 2 the strength is 1."""
+    catalogue = catalogue_of([[4.0], [0.0], [0.0]])
+    wide = SparseCodes.from_dense(torch.tensor([[5.0], [6.0], [7.0]]))
+    wide = wide.with_values(torch.tensor([0.0, 1.0, 3.0]))
+    catalogue.__dict__["_near_misses"] = (wide, np.array([1, 2, 0]))
+    rows, strengths = catalogue.near_misses(0)
+    assert (rows.tolist(), strengths.tolist()) == ([2], [1])
 
 
 def test_strengths_are_counted_in_forty_bins() -> None:

@@ -138,6 +138,7 @@ def test_a_name_grows_by_a_word_that_adds_two_hundredths(
     # All firings hold one of the words, so that no F1 above 1 can be reached.
     assert _grown(kind, found, BOTH, above=1.0) == ((), 0.0)
     assert units_of(kind).best(found) == Found(0, keys)
+    assert units_of(kind, kind).best(found) == Found(0, keys)  # of equal ones the first
 
 
 def test_a_word_of_one_sample_names_nothing() -> None:
@@ -343,7 +344,7 @@ def test_what_no_name_can_be_read_from_has_none() -> None:
     assert named(apart, [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]] * 12) == "“猫”"
 
 
-def test_tokens_of_one_word_are_one() -> None:
+def test_tokens_of_one_word_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five tokens of a text, two of them not captured, and two of another."""
     words = {0: "The", 1: " un", 2: "done", 3: " cat", 4: "s"}
     context = Context(
@@ -359,6 +360,9 @@ def test_tokens_of_one_word_are_one() -> None:
     assert [texts[i] for i in of_row] == [" undone", " undone", " cats", "The", " cat"]
     assert sorted(texts) == sorted(["The", " undone", " cats", "The", " cat"])
     assert len(sample) == 5
+    monkeypatch.setattr(_captions, "MOST_TOKENS", 0)  # one text is read
+    of_row, *_ = _words_of(catalogue_of(np.eye(5), acts=acts), context.token_ids)
+    assert [one < 0 for one in of_row] in ([False] * 3 + [True] * 2, [True] * 3 + [False] * 2)
 
 
 def test_of_more_tokens_than_are_read_some_texts_are_left_out(

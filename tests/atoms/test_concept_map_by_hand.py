@@ -12,7 +12,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from sae_nb.activations import Activations, Context, Ragged
-from sae_nb.atoms import ConceptAtlas
+from sae_nb.atoms import AtomCatalogue, ConceptAtlas
 from sae_nb.atoms.concept_map import _concept_map as record, _many, _names, _selection
 from sae_nb.atoms.concept_map._concept_map import Cluster, Column, ConceptMatch
 from sae_nb.atoms.concept_map._dimension import _dimensions
@@ -139,6 +139,8 @@ def test_a_zero_row_has_length_one_and_is_near_nothing() -> None:
     assert rows.tolist()[0] == 2
     assert (sorted(rows.tolist()), away.tolist()) == ([1, 2, 3], pytest.approx([0, 1, 1], abs=1e-6))
     assert _many.nearest_to(x, lengths, 0, 1)[0].tolist() == [2]
+    # A cosine that comes out above 1 is no distance below 0.
+    assert _many.nearest_to(x, lengths / 2, 0, 1)[1].tolist() == [0]
 
 
 def test_the_dimension_around_points_stands_beside_that_of_random_ones() -> None:
@@ -382,12 +384,20 @@ def test_twelve_atoms_at_most_are_lifted_in_some_rows() -> None:
 def test_sums_of_very_many_atoms_leave_out_strengths_of_zero(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    catalogue = catalogue_of([[0.02, 0.01, 0], [0, 0.04, 0.08]])
+    plain = catalogue_of([[2.0, 1, 0], [9, 4, 8]])
+    codes = plain.codes.with_values(plain.codes.values % 9)
+    catalogue = AtomCatalogue(plain.sae, plain.acts, codes=codes)
     for _ in range(2):
         count, strength = _selection.joint_strength(catalogue, np.array([0, 1, 2]))
         assert count.tolist() == [2, 2]
         assert strength == pytest.approx([1 + 1 / 3.97, 4 / 3.97 + 1])
         monkeypatch.setattr(_selection, "MOST_ONE_BY_ONE", 2)
+
+
+def test_chosen_atoms_are_called_by_their_label_without_a_catalogue() -> None:
+    labels = {3: "cat", 5: "cat", 0: "dog"}
+    for atoms, words in (([], ()), ([0], ("dog",)), ([3, 5], ("cat",)), ([1], ())):
+        assert _selection._words(None, np.array(atoms, np.int64), labels) == words
 
 
 # -------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ def test_dots_count_from_chance_to_certainty() -> None:
     assert LabelEvidence(by="caption", f1=0.6, f1_control=0.5).dots == 1
     assert LabelEvidence(by="judge", why="no judge").dots is None
     assert LabelEvidence(by="rule", detection=1.0, control=1.0, n=40).beyond_chance == 0
+    nothing = LabelEvidence()
+    assert (nothing.n, nothing.returns, nothing.n_sisters, nothing.n_turned) == (0, None, 0, 0)
 
 
 def test_evidence_equals_what_measured_the_same() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ from sae_nb.dynamics import (
 )
 from sae_nb.dynamics._inputs import _common_length
 from sae_nb.dynamics.paths import _layouts
+from sae_nb.dynamics.paths._projection import fit_endpoints
 
 
 def made_up(n: int = 30, tokens: int = 3, d: int = 8) -> torch.Tensor:
@@ -42,12 +45,14 @@ def test_phases_are_those_of_the_similarity() -> None:
 
 
 @pytest.mark.parametrize("coordinates", ["pca", "sphere"])
-def test_projecting_again_gives_the_drawn_points(coordinates: str) -> None:
+def test_projecting_again_gives_the_drawn_points(coordinates: Literal["pca", "sphere"]) -> None:
     chosen = choose_paths(made_up(), show="pictures", picture=0, token=0)
     paths = chosen.lay_out(coordinates)
     again = paths.project(chosen.states[4])
     assert np.allclose(again, paths.points[4], atol=1e-5)
-    assert 0 < paths.kept <= 1
+    ends = fit_endpoints(chosen.fitted, 3, coordinates)
+    assert paths.kept == pytest.approx(float(ends.kept[-1]))
+    assert float(ends.kept[0]) != pytest.approx(paths.kept, rel=0.1)
 
 
 def test_new_states_lie_between_their_neighbours_on_a_umap() -> None:

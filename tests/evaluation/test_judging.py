@@ -55,6 +55,7 @@ def measured(
         (measured(0.0, 0.0, 0.0, "duplicate_fraction"), "not clear"),  # perfect, as chance is
         (measured(0.0, 0.0, 0.2, "duplicate_fraction"), "clear"),
         (measured(0.0, None, 0.0, "dead_fraction"), "description"),
+        (measured(0.0, None, None, "dead_fraction"), "description"),
         # Nearly perfect, and so is chance: better than the floor alone is no merit.
         (measured(0.998, 0.2, 0.99, "ce_recovered_zero", (0.99, 1.0)), "not clear"),
         (measured(0.998, 0.97, 0.99, "ce_recovered_zero", (0.99, 1.0)), "not clear"),

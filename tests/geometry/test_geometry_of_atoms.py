@@ -43,6 +43,9 @@ def test_a_hand_computed_case():
     assert found.stable_rank == pytest.approx(3 / 2)
     assert found.effective_rank == pytest.approx(math.exp(-(p * np.log(p)).sum()))
     assert found.welch == pytest.approx(0.5)
+    two = atom_geometry(atoms[1:])
+    assert two.max_cosine == pytest.approx([0.8, 0.8])
+    assert (two.mean_cosine, two.babel) == pytest.approx((0.8, 0.8))
 
 
 def test_a_copy_lies_along_an_earlier_atom():

@@ -77,6 +77,17 @@ def test_atoms_that_meet_as_often_as_by_chance_are_tied_to_none() -> None:
     assert tied_groups(codes, np.ones(128, dtype=bool)) == []
 
 
+@pytest.mark.parametrize("together", [12, 13])
+def test_tied_is_what_meets_four_standard_deviations_oftener(together: int) -> None:
+    """Each atom in 20 of 100 rows: by chance 4 of them are shared, give or take 2, so 12 are just too few."""
+    x = torch.zeros(100, 6)
+    x[:together] = 1
+    for atom in range(6):
+        x[together + 8 * atom :][: 20 - together, atom] = 1
+    groups = tied_groups(SparseCodes.from_dense(x), np.ones(100, dtype=bool), n_partners=5)
+    assert [one.tolist() for one in groups] == ([list(range(6))] if together == 13 else [])
+
+
 def test_places_are_angles_of_eigenvectors_of_the_walk_among_atoms() -> None:
     """Second and third of P = A / Σ_j A_ij, each of length one where an atom counts as often as it fires."""
     codes, _, atoms = planted("ring", 0)

@@ -561,6 +561,7 @@ def test_a_lens_of_a_file_without_a_number_of_blocks_takes_the_models(gpt: Any) 
     lens = sn.fit_lens(gpt, PROMPTS, "logit", [1], progress=False)
     some = replace(lens, n_layers=2, facts={"blocks assumed": True})
     assert some.on(gpt).n_layers == 3
+    assert replace(some, layers=(0,), n_layers=1).on(gpt).n_layers == 3
     with pytest.raises(ValueError, match="must have 2 blocks of width 12"):
         replace(some, facts={}).on(gpt)
     with pytest.raises(ValueError, match="must have 2 blocks of width 12"):

@@ -48,6 +48,7 @@ def test_of_few_classes_all_are_shown() -> None:
         np.testing.assert_allclose(found["after"], q[ids])
     assert (found["target"], found["stands_out"]) == (3, 4)
     assert outcomes(p, q, p, target=12, n_shown=2)["ids"].tolist() == [2, 4, 3, 12]
+    assert outcomes(p, q, q, n_shown=1)["ids"].tolist() == [2, 4, 3]  # where none stands out
 
 
 def test_controls_stand_beside_the_bars_and_divergences_are_from_the_clean_answer() -> None:

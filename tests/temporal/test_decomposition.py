@@ -9,6 +9,7 @@ import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal import Decomposition, decompose
+from sae_nb.temporal._decomposition import _shares
 
 LENGTHS = (7, 4, 9)
 
@@ -105,6 +106,11 @@ def test_the_attention_that_is_kept_is_that_of_the_first_layer() -> None:
     first, second = sae.predict(x, attention=True).attention
     torch.testing.assert_close(found, first)
     assert not torch.allclose(first, second, atol=1e-3)
+
+
+def test_a_share_of_nothing_is_none() -> None:
+    found = _shares(torch.tensor([1.0, 0.5, 0.25]), torch.tensor([0.0, 1.0, 0.5]))
+    assert found.tolist() == [0, 0.5, 0.5]
 
 
 def test_shares_are_of_the_activation_whose_error_counts() -> None:

@@ -45,6 +45,7 @@ def test_change_of_the_objective_starts_over() -> None:
     best.forget()
     assert best.step is None
     best.see(10.0)
+    assert best.running_loss == pytest.approx(10)
     best.offer(51)
     assert (best.step, best.diverged) == (51, False)
 

@@ -227,6 +227,11 @@ def test_an_option_that_a_checkpoint_does_not_know_had_its_default(config: Train
     check_same_run(saved, {}, config, Path("run"))
     with pytest.raises(ValueError, match="precision was 'auto', this call has 'float32'"):
         check_same_run(saved, {}, dataclasses.replace(config, precision="float32"), Path("run"))
+    saved |= {"identity": {"k": 2}, "identity_now": {"k": 3}}  # as it began, as it was saved
+    for k in (2, 3):
+        check_same_run(saved, {"k": k}, config, Path("run"))
+    with pytest.raises(ValueError, match="k was 2, this call has 4"):
+        check_same_run(saved, {"k": 4}, config, Path("run"))
 
 
 @pytest.mark.parametrize(

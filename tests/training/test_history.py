@@ -151,6 +151,11 @@ def test_nothing_gets_worse_while_the_loss_falls() -> None:
     rising = [record(i, r2=x, loss=0.05 + 0.002 * i) for i, x in enumerate(r2, start=1)]
     assert summary_of(falling).trend == "unknown"
     assert summary_of(rising).trend == "worsening"
+    # Parts of 20 records: the last two are worse than the fifth last by a twentieth, whatever came before.
+    for late, trend in (([1, 1.06, 1.07], "worsening"), ([1.07, 1, 1.06], "unknown")):
+        parts = [0.2 * by for by in (*[2] * 15, 1, 1.2, *late)]
+        rows = [record(i, r2=1 - parts[(i - 1) // 20], loss=1.0) for i in range(1, 401)]
+        assert summary_of(rows).trend == trend
 
 
 def test_the_verdict_is_of_rows_that_stay_the_same() -> None:
@@ -164,6 +169,29 @@ def test_the_verdict_is_of_rows_that_stay_the_same() -> None:
     many = summary.on_fixed_rows([(20 * i, 1 - 0.9**i) for i in range(1, 21)])
     assert many.trend == "improving"
     assert summary.on_fixed_rows([]) is summary
+
+
+@pytest.mark.parametrize(
+    ("best", "last", "batch", "held_out", "past"),
+    [
+        (79, 0.5, 0.9, True, True),
+        (80, 0.5, 0.9, True, False),  # the last fifth
+        (79, 0.65, 0.9, True, False),  # looks differ by as much
+        (79, 0.5, 0.1, True, False),  # batches are no better explained either
+        (79, 0.5, 0.9, False, False),
+    ],
+)
+def test_training_is_past_its_best(
+    best: int, last: float, batch: float, held_out: bool, past: bool
+) -> None:
+    """At `best` of 100 steps the rows that stay were explained by 0.8, then by steps of 0.2 or so less and more."""
+    after = np.resize([0.6, 0.75], 100 - best)
+    after[-1] = last
+    looks = [*((i, 0.3 + i / 1000) for i in range(1, best)), (best, 0.8)]
+    looks += zip(range(best + 1, 101), after.tolist(), strict=True)
+    rows = [record(i, r2=0.5 if i <= best else batch) for i in range(1, 101)]
+    assert summary_of(rows).on_fixed_rows(looks, held_out=held_out).past_best == past
+    assert not summary_of(rows).on_fixed_rows(looks[-19:], held_out=held_out).past_best
 
 
 @pytest.mark.parametrize(

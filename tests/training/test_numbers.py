@@ -239,6 +239,10 @@ def test_rows_of_several_sites_side_by_side_are_as_wide_as_these() -> None:
             continue
         with pytest.raises(ValueError, match=f"must be a list for UniversalSAE.*of width {d}"):
             _check_sites(sae, source)
+    two = SimpleNamespace(sites=(4, 16), d_in=20)
+    _check_sites(sn.Crosscoder([4, 16], 8, 2), two)
+    with pytest.raises(ValueError, match=r"one hook point for TopK.* got 2 of widths \[4, 16\]"):
+        _check_sites(sn.TopK(4, 8, 2), two)
     with pytest.raises(ValueError, match="must be two things for Transcoder"):
         _check_sites(sn.Transcoder(4, 16, 8, 2), Activations.from_tensor(torch.ones(3, 20)))
 

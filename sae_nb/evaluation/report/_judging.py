@@ -55,8 +55,6 @@ def judge(measurement: Measurement) -> tuple[Verdict, str]:
     if math.isnan(measurement.value):
         return "undefined", "Not defined here: too little varies, or nothing fires."
     rivals = _rivals(measurement, definition)
-    if not rivals and definition.better == "none":
-        return "description", "No good or bad direction, so there is nothing to beat."
     if not rivals:
         return "description", "There is nothing to beat: no merit by itself, and no fault."
     for name, rival in rivals.items():

@@ -110,9 +110,12 @@ def test_a_head_at_a_position_is_one_cell() -> None:
     everywhere = induction()
     assert np.allclose(found.effect[4:, -1], everywhere.effect[1], atol=1e-4)
     assert np.allclose(found.estimated.reshape(2, 4, -1).sum(-1), everywhere.estimated, atol=1e-4)
-    few = patch(*given, heads=[(1, 3), (0, 2)], progress=False)
-    assert few.rows == ("0.2", "1.3")
-    assert np.allclose(few.effect, found.effect[[2, 7]], atol=1e-5)
+    few = patch(*given, heads=[(1, 3), (1, 0), (0, 2)], progress=False)
+    assert few.rows == ("0.2", "1.0", "1.3")
+    assert np.allclose(few.effect, found.effect[[2, 4, 7]], atol=1e-5)
+    for wrong in ((0, 4), (0, -1), (2, 0)):
+        with pytest.raises(ValueError, match="layers 0 to 1 and heads 0 to 3"):
+            patch(*given, heads=[wrong], progress=False)
 
 
 def test_a_control_that_is_given_is_another_run() -> None:
