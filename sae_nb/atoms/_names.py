@@ -225,6 +225,11 @@ class AtomNames:
         made = self.made(atom) if self.source(atom) == "caption" else None
         return self.labels.evidence(atom) if made is None else made.evidence
 
+    def fits(self, atom: int) -> float:
+        """Return the share of an atom's strong firings that its name is true of; NaN where not measured."""
+        found = self._evidence(atom)
+        return math.nan if found is None else found.fits
+
     def source(self, atom: int) -> str:
         """Return the source of an atom's name, as its card shows it; empty without a name."""
         if self._label(atom):

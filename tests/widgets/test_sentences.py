@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
+from sae_nb_widgets.atom import _words as atom
 from sae_nb_widgets.changes import _words as changes
 from sae_nb_widgets.changes._words import answer_words as changes_words, headline_words
 from sae_nb_widgets.circuit._story import full_bar
 from sae_nb_widgets.circuit._summary import CircuitStory
-from sae_nb_widgets.circuit._words import overview, story_words
+from sae_nb_widgets.circuit._words import headline as circuit_title, overview, story_words
 from sae_nb_widgets.concept_map._detail import region_title, selection_answer
 from sae_nb_widgets.depth import _views as depth
 from sae_nb_widgets.heads import _words as heads
@@ -32,7 +34,10 @@ from sae_nb.training import TrainingHistory
 
 few = settings(max_examples=120)
 share = st.sampled_from([0.0, 0.001, 0.09, 0.1, 0.19, 0.2, 0.21, 0.39, 0.5, 0.7, 0.996, 1.0])
-NEURONS = SimpleNamespace(graph=SimpleNamespace(of_neurons=True))
+TEXT = SimpleNamespace(
+    of_neurons=True, grid=None, tokens=("<|endoftext|>", "The", " keys"), contrast_tokens=(),
+    nodes=pd.DataFrame({"kind": ["target"], "name": ["“ are”"], "weight": [1.0]}),
+)  # fmt: skip
 
 
 def percents(text: str) -> list[float]:
@@ -46,24 +51,35 @@ def percents(text: str) -> list[float]:
 @few
 @given(
     before=share, without=share, random=st.lists(share, max_size=4), says=st.sampled_from(["are", "is"]),
-    n=st.integers(1, 20),
+    n=st.integers(1, 20), other=st.sampled_from([(), ("<|endoftext|>", "The", " key")]),
 )  # fmt: skip
 def test_a_circuit_is_further_than_random_changes_only_where_each_moved_less(
-    before: float, without: float, random: list[float], says: str, n: int
+    before: float, without: float, random: list[float], says: str, n: int, other: tuple[str, ...]
 ) -> None:
-    """What random changes make the model say is not in the record, and so not in the sentence."""
+    """What random changes make the model say is not in the record, and so not in the sentence. Where there is a
+    contrast nodes are exchanged with it, not taken out.
+    """
+    graph = SimpleNamespace(**{**vars(TEXT), "contrast_tokens": other})
+    circuit = SimpleNamespace(graph=graph, kinds=graph.nodes.kind)
     story = CircuitStory(
         stations=((1, tuple(range(n))),), n=n, answers=("are", "is"), before=np.array([before, 0.1]),
         without=np.array([without, 0.2]), without_first=np.array([without, 0.2]),
         random=np.array([[one, 0.1] for one in random]).reshape(-1, 2), says=("are", says),
         says_shares=(0.5, 0.5),
     )  # fmt: skip
-    said, _ = story_words(NEURONS, story)
+    said, _ = story_words(circuit, story)
+    title = circuit_title(circuit, story)
     moved = [abs(one - before) for one in random]
     assert ("no random" in said) == (bool(random) and max(moved) < abs(without - before))
     assert ("; random" in said) == (bool(random) and max(moved) >= abs(without - before))
     assert ("says “is”" in said) == (says == "is")
     assert ("this neuron" in said) == (n == 1)
+    assert said.startswith("With " if other else "Without ")
+    assert ("“The key”" in said) == bool(other)
+    assert title.startswith("The keys → are")
+    alone = bool(random) and max(moved) < abs(without - before)
+    assert (" decide" in title) == (says == "is" and alone)
+    assert len(title.split()) <= 12
     assert says == "is" or percents(said) == pytest.approx([before, without], abs=0.006)
 
 
@@ -81,6 +97,38 @@ def test_neurons_that_add_nothing_speak_neither_for_nor_against() -> None:
     said, _ = overview(circuit, SimpleNamespace(reaches=True, nodes=nodes), None)
     assert "neither" in said
     assert "“are”" in said
+
+
+# --- atoms ---------------------------------------------------------------------------------------------
+
+
+@few
+@given(
+    fits=st.sampled_from([math.nan, 0.0, 0.5, 0.95, 1.0]), named=st.booleans(),
+    read=st.lists(st.sampled_from(["mars", "Mars", "outer", ".", "alien"]), max_size=4),
+)  # fmt: skip
+def test_an_atom_is_called_with_a_share_only_where_that_was_measured_of_its_name(
+    fits: float, named: bool, read: list[str]
+) -> None:
+    examples = [
+        SimpleNamespace(tokens=(" x", f" {one}"), position=1, first_position=0) for one in read
+    ]
+    record = SimpleNamespace(atom=7, band="top", page=0, examples=examples)
+    names = SimpleNamespace(
+        source=lambda _: "label" * named, words=lambda _: "outer space" * named, fits=lambda _: fits,
+        made=lambda _: None,
+    )  # fmt: skip
+    said = atom.headline(record, names)
+    assert ("true of" in said) == (named and not math.isnan(fits))
+    if "true of" in said:
+        assert percents(said) == [fits]
+    words = [one for one in read if one != "."]
+    listed = named and math.isnan(fits) and bool(words) and words[0] not in "outer space"
+    assert ("most strongly on" in said) == listed
+    if listed:
+        assert re.findall("“(.+?)”", said)[0] == words[0]
+        assert len(re.findall("“(.+?)”", said)) == len({one.casefold() for one in words})
+    assert ("no name yet" in said) == (not named)
 
 
 # --- heads ---------------------------------------------------------------------------------------------

@@ -81,7 +81,9 @@ def test_it_opens_on_an_atom_whose_name_says_much() -> None:
     browser = sw.AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"))
     found = browser.labels.evidence(browser.atom)
     assert (browser.sure, found.dots) == (4, 4)
-    assert browser.headline == browser.labels[browser.atom]
+    share = f"{100 * found.fits:.0f}\u2009%"
+    name = browser.labels[browser.atom]
+    assert browser.headline == f"{name}: true of {share} of its strong firings"
     assert browser.where == ("tiny-vit", "after block 6", f"atom {browser.atom}")
     assert browser.catalogue.n_fired[browser.atom] >= 30
     assert browser.catalogue.frequency[browser.atom] <= 0.1

@@ -530,7 +530,7 @@ class AtomBrowser(HasAtoms):
         place = place_words(str(self.catalogue.acts.hook_point or ""))
         with self.hold_trait_notifications():
             self.where = tuple(filter(None, (name, place, f"atom {record.atom}")))
-            self.headline = headline(self.names, record.atom)
+            self.headline = headline(record, self.names)
             self.sure, self.sure_words = self.names.sureness(record.atom)
         said, bold, reasons = answer(record, self.names, self.catalogue, effects)
         shown = strengths_shown(record, self.catalogue.strengths(record.atom)[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,9 +30,17 @@ MOST_READ = 8
 """Of the strongest examples, those whose words a sentence may name."""
 
 
-def headline(names: AtomNames, atom: int) -> str:
-    """Return what an atom is called; without a name what it fires on, else its number."""
+def headline(record: AtomSummary, names: AtomNames) -> str:
+    """Return what an atom is called, and of how many of its strong firings that is true, or on which words it
+    fires most strongly; without a name what it fires on, else its number.
+    """
+    atom = record.atom
     if names.source(atom):
+        fits, strongest = names.fits(atom), strongest_words(record, names)
+        if math.isfinite(fits):
+            return f"{names.words(atom)}: true of {format_percent(fits, digits=2)} of its strong firings"
+        if strongest:
+            return f"{names.words(atom)}: fires most strongly on {', '.join(strongest)}"
         return names.words(atom)
     made = names.made(atom)
     # "cls" and "registers" say where an atom is read, and nothing of the images drawn below the name.
@@ -52,11 +61,8 @@ def answer(
     """
     if not record.n_fired:
         return f"Never fires on the {catalogue.rows_in_words} of the example set.", (), ""
-    modality = catalogue.acts.context.modality
-    # Of an image what is seen are places, which the margin has: cls and registers tell a visitor nothing.
-    of_what = "" if modality.is_image else _of_what(record, names)
-    fires = f"Fires on {often(record.frequency)} {unit(catalogue)}{of_what}."
-    says, is_text = confirmed_words(effects), modality.is_text
+    fires = f"Fires on {often(record.frequency)} {unit(catalogue)}."
+    says, is_text = confirmed_words(effects), catalogue.acts.context.modality.is_text
     says = whole_words(says) if is_text else says
     reasons = [_tested(effects), names.sureness(record.atom)[1]]
     if not says:
@@ -93,8 +99,8 @@ def unit(catalogue: AtomCatalogue) -> str:
     return f"{modality.token}s" if modality.is_text and counted == "positions" else counted
 
 
-def _of_what(record: AtomSummary, names: AtomNames) -> str:
-    """The words on which it fires most strongly, the strongest first, where its name does not say them."""
+def strongest_words(record: AtomSummary, names: AtomNames) -> list[str]:
+    """Return the words on which it fires most strongly, the first first, where its name does not say them."""
     if record.band != "top" or record.page:
         examples = names.examples(record.atom, MOST_READ)
     else:
@@ -108,8 +114,8 @@ def _of_what(record: AtomSummary, names: AtomNames) -> str:
     named = names.words(record.atom).casefold()
     first = [word for key, word in words.items() if key][:MOST_SAID]
     if not first or first[0].casefold() in named:
-        return ""
-    return f", most strongly on {', '.join(f'“{word}”' for word in first)}"
+        return []
+    return [f"“{word}”" for word in first]
 
 
 def confirmed_words(effects: AtomEffects | None) -> tuple[str, ...]:
