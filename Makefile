@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all browser binder reliability stranger dist wheel-test check bench bench-gpu gpu-pack notebooks mutants reproduce reproduce-full models peers chromium sync clean
+.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all browser coverage binder reliability stranger dist release wheel-test check bench bench-gpu gpu-pack notebooks mutants reproduce reproduce-full models peers chromium sync clean
 
 # Any Python ≥ 3.11; it is used once, to make the environment.
 PYTHON ?= python3
@@ -141,8 +141,21 @@ dist: $(STAMP) ## sdist and wheel in dist/, checked as the package index would
 	for part in studies notebooks; do (cd $$part && "$(CURDIR)/$(BIN)/python" -m hatchling build -t wheel -d ../dist); done
 	$(BIN)/twine check --strict dist/*
 
+release: dist ## a dry run of a release: TAG=v0.4.0 with the files built for it; what stops it is printed, nothing is uploaded
+	@test -n "$(TAG)" || { echo "Name the tag: make release TAG=v0.4.0" >&2; exit 2; }
+	$(BIN)/python -m tests.packaging.release "$(TAG)"
+
 wheel-test: $(STAMP) ## install the wheel alone into a new environment and try it there; PYTHON=python3.13, LOWEST=1, PINNED=1
 	@$(BIN)/python tests/packaging/from_the_wheel.py --python "$(PYTHON)" $(if $(LOWEST),--lowest) $(if $(PINNED),--pinned)
+
+# Of one package: its own tests and its own files.
+coverage: $(STAMP) loops ## which share of each package the quick tests run, without a browser; PACKAGE=codes: of one by its own; the README's badge
+	@mkdir -p build/coverage && rm -f build/coverage/*
+	export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+	$(BIN)/coverage run --rcfile=tests/coverage.toml -m pytest -q --disable-warnings $(PYTEST_FLAGS) $(if $(PACKAGE),,$(SIDE_BY_SIDE)) -m "not slow and not browser" tests$(addprefix /,$(PACKAGE)) $(if $(PACKAGE),,$(NOT_HERE))
+	$(BIN)/coverage combine --rcfile=tests/coverage.toml -q
+	$(BIN)/coverage json --rcfile=tests/coverage.toml -q -o build/coverage/coverage.json $(if $(PACKAGE),--include="*/sae_nb/$(PACKAGE)/*")
+	$(BIN)/python -m tests.covered
 
 binder: $(STAMP) chromium ## of the tests, those of the demo as Binder serves it
 	@mkdir -p build

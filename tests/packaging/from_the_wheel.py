@@ -80,9 +80,10 @@ class Steps:
         """Run a command; stop at the first that fails, with what it said."""
         before, started = os.times(), time.monotonic()
         bare = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "XDG_"))}
-        bare |= {"HOME": str(self.home), "PIP_CACHE_DIR": self.packages}
+        bare |= {"HOME": str(self.home), "PIP_CACHE_DIR": self.packages, "PYTHONUTF8": "1"}
+        folder = cwd or self.folder
         done = subprocess.run(
-            command, cwd=cwd or self.folder, env=bare, capture_output=True, text=True, check=False
+            command, cwd=folder, env=bare, capture_output=True, encoding="utf-8", check=False
         )
         after = os.times()
         cpu = after.children_user + after.children_system
@@ -118,6 +119,7 @@ def try_out(steps: Steps, wheels: list[Path], python: str, constraints: str | No
     steps.run("make an environment", [python, "-m", "venv", "fresh"])
     scripts = steps.folder / "fresh" / ("Scripts" if os.name == "nt" else "bin")
     inside = str(scripts / "python")
+    alone = [inside, "-I", "-X", "utf8"]  # -I also forgets PYTHONUTF8
     held = [] if constraints is None else ["-c", str(ROOT / constraints)]
     steps.run("pip install the wheel", [inside, "-m", "pip", "install", "-q", *held, tool])
     steps.run("pip check", [inside, "-m", "pip", "check"])
@@ -125,12 +127,12 @@ def try_out(steps: Steps, wheels: list[Path], python: str, constraints: str | No
     doctor = [str(scripts / "sae-nb"), "doctor"]
     steps.run("sae-nb doctor, first", doctor)  # Python compiles the modules it reads
     print(steps.run("sae-nb doctor, again", doctor))
-    print(steps.run("the README's ten lines", [inside, "-I", "-c", TEN_LINES]))
-    steps.run("the same, again", [inside, "-I", "-c", TEN_LINES])
-    steps.run("studies are named where missing", [inside, "-I", "-c", WITHOUT_STUDIES])
+    print(steps.run("the README's ten lines", [*alone, "-c", TEN_LINES]))
+    steps.run("the same, again", [*alone, "-c", TEN_LINES])
+    steps.run("studies are named where missing", [*alone, "-c", WITHOUT_STUDIES])
     steps.run("pip install the others", [inside, "-m", "pip", "install", "-q", *others])
     steps.run("pip check of all three", [inside, "-m", "pip", "check"])
-    steps.run("studies and course", [inside, "-I", "-c", WITH_ALL])
+    steps.run("studies and course", [*alone, "-c", WITH_ALL])
     freeze = [inside, "-m", "pip", "list", "--format=json"]
     versions = {one["name"]: one["version"] for one in json.loads(steps.run("pip list", freeze))}
     print(

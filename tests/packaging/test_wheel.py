@@ -15,6 +15,7 @@ import pytest
 
 import sae_nb
 from sae_nb.exports import check_version
+from tests.packaging.release import without_licence
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,6 +95,12 @@ def test_the_other_wheels_hold_theirs(wheels: list[Path]) -> None:
     assert {"sae_nb_studies/recipes/tiny_vit.py", "sae_nb_studies/py.typed"} <= names[1]
     assert {"sae_nb_lessons/exercises/depth.toml", "sae_nb_lessons/py.typed"} <= names[2]
     assert not any(one & other for one, other in itertools.combinations(names, 2))
+
+
+@pytest.mark.slow
+def test_everything_bundled_has_a_licence(wheels: list[Path]) -> None:
+    """Weights, lenses, the runtime of sites: each with a card, or named in the one above."""
+    assert [said for wheel in wheels for said in without_licence(wheel)] == []
 
 
 MISSING = """
