@@ -35,7 +35,9 @@ def panel() -> sw.ConceptMap:
 
 def test_a_cone_joins_the_atoms_it_was_planted_of(panel: sw.ConceptMap) -> None:
     """The strongest is the thickest line; all of them start where the name stands, by weight."""
-    assert len(lines_of(panel)) == 3  # to the nearest of the atom, which give way
+    assert panel.answer.startswith("No atom is close to atom 0")
+    assert len(lines_of(panel)) == 0
+    assert panel.map.chart.hint.startswith("Ring: the chosen atom. ")
     panel.cone = "planted"
     panel.wait()
     cone, record = panel.overlays.cone, panel.record
@@ -83,3 +85,19 @@ def test_points_take_the_dimension_around_them() -> None:
     assert "local dimension" in one.cards.facts.value
     one.refresh()
     assert "local dimension" in one.record.columns
+
+
+def test_only_atoms_nearer_than_chance_are_called_nearest() -> None:
+    """Of twelve directions at right angles one is turned towards another: to that alone a line leads."""
+    rows = torch.eye(12)
+    rows[1, :2] = torch.tensor([0.8, 0.6])
+    panel = sw.ConceptMap(rows)
+    panel.layout_by, panel.atom = "pca", 0
+    panel.wait()
+    assert panel.answer == "Nearest to atom 0: atom 1."
+    assert len(lines_of(panel)) == 1
+    assert "0.80;" in panel.numbers
+    panel.atom = 7
+    panel.wait()
+    assert panel.answer.startswith("No atom is close to atom 7")
+    assert len(lines_of(panel)) == 0

@@ -38,7 +38,9 @@ def test_a_region_fires_on_words_only_where_they_hold_on_other_texts(
         and all(share > one for one in random)
     )
     quoted = re.findall("“(.+?)”", title)
-    assert ("fire" in title) == (holds and n_words > 0)
+    said = holds and n_words > 0
+    assert ("fire" in title) == (said and share >= 0.5)
+    assert ("prefer" in title) == (said and share < 0.5)
     assert quoted == (NAMES[: min(4, n_words)] if holds else [])
     assert ("share few" in title) == (not holds or not n_words)
     assert len(title.split()) <= 12

@@ -56,13 +56,28 @@ def test_random_pushes_are_a_band_with_their_median_and_what_leaves_it_is_filled
     assert data[AFTER].marker.symbol == ("circle-open", "circle", "circle")
 
 
-def test_the_legend_says_by_how_much_a_filled_dot_is_further() -> None:
+def test_a_dot_is_filled_where_it_is_seen_outside_the_band() -> None:
+    """From 2.4 % to 4 % under an atom, to 0.7 % and to 3 % at random: up by less than one went down, and filled."""
+    before, drawn = np.array([0.976, 0.024, 0.0]), np.full((19, 3), 0.02)
+    drawn[0, 1], drawn[1, 1], after = 0.007, 0.03, np.array([0.02, 0.04, 0.02])
+    found = summary(outcome="class", before=before, controls=drawn, after=after)
+    assert not found.beyond(found.names[1])
+    figure = steering_figure(found)
+    assert figure.data[AFTER].marker.symbol == ("circle-open", "circle", "circle-open")
+    assert [label.startswith("<b>") for label in figure.layout.yaxis.ticktext] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_the_legend_says_by_how_much_a_filled_dot_is_past_the_band() -> None:
     """A dot outside the grey band by less than half a point is hollow: so small a change is none."""
     drawn = np.full((19, 3), 0.01)
     after = np.array([0.69, 0.4, 0.014])
     data = steering_figure(summary(outcome="class", controls=drawn, after=after)).data
-    assert data[AFTER].name == "after (filled: clearly further than all)"
-    assert "further than under all of them by over 0.5 points" in SteeringPanel.explanation[0]
+    assert data[AFTER].name == "after (filled: past all the grey)"
+    assert "past band and tick by over 0.5 points" in SteeringPanel.explanation[0]
     assert data[AFTER].x[2] > data[RANDOM].base[2] + data[RANDOM].x[2]
     assert data[AFTER].marker.symbol == ("circle-open", "circle", "circle-open")
 

@@ -30,6 +30,7 @@ KINDS = {
 """Kinds of branches, each with its usual label."""
 
 TINTED = {"up": theme.WARM, "down": theme.BLUE}
+TINT_NOTE = "tinted: longer words and numbers that only this text has"
 SPACE = " "
 LONG_WORD = 4
 """Letters of the words that are tinted: shorter ones are mostly "the" and "on"."""

@@ -419,21 +419,28 @@ def _headline(selection: SelectionSummary, view: str, n: int) -> str:
 
 def atom_answer(names: AtomNames, atlas: ConceptAtlas, atom: int) -> tuple[str, str]:
     """Return which atoms are nearest to one, in a sentence, and the numbers behind it."""
+    close, cosines, chance = close_to(atlas, atom)
+    if not cosines:
+        return f"{_said(names, atom)} is the only atom.", ""
+    if close:
+        answer = f"Nearest to {_said(names, atom)}: {_and([_said(names, one) for one in close])}."
+    else:
+        answer = (
+            f"No atom is close to {_said(names, atom)}: none is nearer than chance would bring one."
+        )
+    said = _and([f"{cosine:.2f}" for cosine in cosines[: max(len(close), 1)]])
+    return answer, (
+        f"Cosine {said}; the nearest of {format_count(len(atlas.dictionary))} random directions would have "
+        f"about {chance:.2f}."
+    )
+
+
+def close_to(atlas: ConceptAtlas, atom: int) -> tuple[list[int], list[float], float]:
+    """Return those of the nearest atoms that are nearer than chance, the cosines of all, and chance's."""
     rows, distances = atlas.nearest("atoms", atom)
     near, cosines = rows[:MOST_SAID].tolist(), (1 - distances[:MOST_SAID]).tolist()
-    if not near:
-        return f"{_said(names, atom)} is the only atom.", ""
-    n, d = atlas.dictionary.shape
-    chance = _largest_by_chance(n, d)
-    listed = _and([_said(names, other) for other in near])
-    if cosines[0] > chance:
-        answer = f"Nearest to {_said(names, atom)}: {listed}."
-    else:
-        answer = f"No atom is close to {_said(names, atom)}; the nearest are {listed}."
-    return answer, (
-        f"Cosine {_and([f'{cosine:.2f}' for cosine in cosines])}; the nearest of {format_count(n)} random "
-        f"directions would have about {chance:.2f}."
-    )
+    chance = _largest_by_chance(*atlas.dictionary.shape)
+    return [one for one, c in zip(near, cosines, strict=True) if c > chance], cosines, chance
 
 
 def _said(names: AtomNames, atom: int) -> str:

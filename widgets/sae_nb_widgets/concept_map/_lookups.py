@@ -12,9 +12,9 @@ from sae_nb.atoms import ConceptMapSummary, SelectionSummary
 from sae_nb.figures.theme import format_count, format_number
 from sae_nb_widgets.concept_map._choosing import Choosing
 from sae_nb_widgets.concept_map._detail import (
-    MOST_SAID,
     ConceptDetail,
     atom_answer,
+    close_to,
     match_facts,
     region_title,
     selection_answer,
@@ -53,10 +53,13 @@ class Lookups:
         spokes = self._overlays.spokes(record)
         near = self.nearest(record) if atoms and not len(points) else []
         names = self._named(near) if atoms and panel.show_names else {}
-        if near and not len(edges):
+        to_nearest = bool(near) and not len(edges)
+        if to_nearest:
             ends = [(current, atom) for atom in near]
             edges = np.concatenate([edges, np.array(ends, np.int64).reshape(-1, 2)])
-        panel.map.draw_selection(record, points, current, edges, lines, spokes, names)
+        panel.map.draw_selection(
+            record, points, current, edges, lines, spokes, names, to_nearest=to_nearest
+        )
 
     def nearest(self, record: ConceptMapSummary) -> list[int]:
         """Return the atoms that the sentence above the map calls nearest; none before they are known, and
@@ -65,7 +68,7 @@ class Lookups:
         other = self._panel.compare or self._panel.cone or record.archetypes is not None
         if record.neighbours is None or other:
             return []
-        return self._panel.atlas.nearest("atoms", self._panel.atom)[0][:MOST_SAID].tolist()
+        return close_to(self._panel.atlas, self._panel.atom)[0]
 
     def _named(self, near: Sequence[int]) -> dict[int, str]:
         """Return the names of the current atom and of those nearest to it, by their points."""

@@ -49,11 +49,8 @@ MOST_LANDMARKS, APART = 12, (0.16, 0.08)
 BRUSHED = ("frequency", "strength", "L0")
 """Columns that have a histogram under the map, where there are such."""
 
-PAGE_HINT = (
-    "Ring: the chosen atom, with lines to its nearest. Click a name to light its region. Wheel: "
-    "zoom. Drag: move."
-)
-HINT = f"{PAGE_HINT} Shift and drag: select."
+HINT = "Ring: the chosen atom{}. Click a name to light its region. Wheel: zoom. Drag: move."
+TO_NEAREST, LASSO_HINT = ", with lines to its nearest", " Shift and drag: select."
 
 Shown = Mapping[str, Any]
 Lasso = Callable[[Int[np.ndarray, " m"], bool], None]
@@ -69,7 +66,7 @@ class MapFigure:
         keep: Callable[[str, Any], None],
         between: Callable[[tuple[float, ...]], None],
     ) -> None:
-        self.chart = PointMap(description="map of atoms", height=map_height(), hint=HINT)
+        self.chart = PointMap(description="map of atoms", height=map_height())
         self.chart.lonely = theme.NOVEL
         self.brushes = {name: Histogram() for name in BRUSHED}
         self.difference = Histogram()
@@ -251,6 +248,8 @@ class MapFigure:
         lines: Float[np.ndarray, "k 4"],
         spokes: tuple[Float[np.ndarray, "s 4"], Float[np.ndarray, " s"]],
         names: Mapping[int, str] = MappingProxyType({}),
+        *,
+        to_nearest: bool = False,
     ) -> None:
         """Ring the selection and the current atom, joined by edges, and write the names of points; draw a
         cone's spokes by width.
@@ -263,6 +262,7 @@ class MapFigure:
             self.chart.widths = widths.tolist()
             self.chart.chosen = whole_bytes(points)
             self.chart.current = current
+            self.chart.hint = HINT.format(TO_NEAREST * to_nearest) + LASSO_HINT
             self.chart.words = self._all_words
             self.chart.lines = np.ascontiguousarray(both, np.float32).tobytes()
 
@@ -312,7 +312,7 @@ class MapFigure:
 
     def page_html(self, names: Sequence[str] | Mapping[int, str], still: go.Figure | None) -> str:
         """Return the map as it moves on a page without a kernel, and a drawing for one without script."""
-        live = self.chart.live_html(names, PAGE_HINT)
+        live = self.chart.live_html(names, self.chart.hint.removesuffix(LASSO_HINT))
         drawing = "" if still is None else to_svg(still)
         return (
             f'<div class="sae-nb-live">{live}</div>'

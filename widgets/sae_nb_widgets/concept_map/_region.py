@@ -13,6 +13,9 @@ from sae_nb.figures.theme import CONTROL, escape, format_count, format_percent
 MOST_QUOTED = 4
 """Words in a title."""
 
+MOST = 0.5
+"""Part of the atoms' strength from which they fire "on" their words; below it they prefer them."""
+
 WIDTH, TALLEST, EDGE = 282, 380, 10
 """Of the enlarged region, in CSS pixels."""
 
@@ -27,13 +30,15 @@ def map_title(record: ConceptMapSummary | None) -> str:
 
 
 def words_title(held: HeldWords, n: int, *, is_region: bool) -> str:
-    """Return on which words some atoms fire, if those hold on other texts, else that they share few."""
+    """Return which words atoms fire on or prefer, if those hold on other texts, else that they share few."""
     if not held.hold:
         return f"These {format_count(n)} atoms share few words"
     *first, last = [f"“{word}”" for word in held.words[:MOST_QUOTED]]
     listed = f"{', '.join(first)} and {last}" if first else last
-    who = "One region of the map fires" if is_region else f"These {format_count(n)} atoms fire"
-    return f"{who} on {listed}"
+    on = held.share >= MOST
+    if is_region:
+        return f"One region of the map {'fires on' if on else 'prefers'} {listed}"
+    return f"These {format_count(n)} atoms {'fire on' if on else 'prefer'} {listed}"
 
 
 def words_answer(held: HeldWords, n: int) -> tuple[str, str, tuple[str, ...]]:

@@ -148,7 +148,8 @@ def headline(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]]) -> str:
 
 
 def _short(row: PairRow) -> str:
-    return f"“{row.name.split(',')[0].strip()}”" if row.name else row.called
+    named = row.name.split(",")[0].strip() or row.word
+    return f"“{named}”" if named else row.called
 
 
 def answer(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]]) -> str:
@@ -174,7 +175,10 @@ def answer(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]]) -> str:
         said += f"; the word “{first.word}” stands in {only}{share}"
     as_much = [f"“{row.word}”" for row in every if row.word_share >= AS_MUCH]
     return f"{said}." + (
-        f" For {' or '.join(as_much[:2])} a count of words finds as much." if as_much else ""
+        f" For {' and '.join(filter(None, (', '.join(as_much[:-1]), as_much[-1])))} a count of words finds as "
+        "much."
+        if as_much
+        else ""
     )
 
 

@@ -20,7 +20,7 @@ from sae_nb.figures import quoted_token
 from sae_nb.figures.theme import escape, format_number
 from sae_nb.generation import Branch, Continuation, Generation, Written
 from sae_nb_widgets.components import Branches, PairedBars, TokenStrip
-from sae_nb_widgets.components._branches import Way
+from sae_nb_widgets.components._branches import TINT_NOTE, Way
 from sae_nb_widgets.components._picture_grid import StillGrid, of_one_grid
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.generation import _words as words
@@ -41,7 +41,6 @@ PINS_HINT = "Pinned atoms, token by token."
 COMING = [Way(kind, []) for kind in ("up", "same", *["random"] * Continuation.N_RANDOM)]
 """The room of texts that are not written yet."""
 
-TINTED = "tinted: words that only this text has"
 LOG_ROWS, PINNED_TOKENS, WHY_ROWS, HERE_ROWS = 5, 40, 5, 6
 
 Strengths = Float[np.ndarray, "*tokens"]
@@ -211,7 +210,7 @@ class GenerationViews:
         """Show a prompt with the room of what will follow it, or `empty_text` in its place."""
         with self.fill():
             self.text.empty_text = empty_text
-            self.text.show(WORDS.findall(prompt), COMING if prompt.strip() else [], note=TINTED)
+            self.text.show(WORDS.findall(prompt), COMING if prompt.strip() else [], note=TINT_NOTE)
             self.pins.show([])
             self.here.show([], [])
         self.log.value = ""
@@ -247,7 +246,7 @@ class GenerationViews:
             ways = COMING
         if now.ways is not None:
             ways, earlier = self._ahead(now, now.ways), words.earlier_ways(now)
-        note = TINTED if len(ways) > 1 else words.written_note(now.n_new)
+        note = TINT_NOTE if len(ways) > 1 else words.written_note(now.n_new)
         self.text.description = f"the text, shaded by atom {now.names.name(now.atom)}"
         self.text.unit = now.unit
         with self.fill():

@@ -30,6 +30,7 @@ from sae_nb.figures.theme import (
 from sae_nb.files import write_bytes
 from sae_nb_widgets.components._base import Component, mark_atoms, style_sheet
 from sae_nb_widgets.components._html_drawing import html_drawing
+from sae_nb_widgets.components._scripts import script as script_of
 from sae_nb_widgets.components._sheets import hstack, padded, paragraph, stacked
 from sae_nb_widgets.panel._glossary import words_html
 from sae_nb_widgets.panel._heading import Heading, header_html
@@ -146,6 +147,7 @@ def page_html(page: Page, script: str) -> str:
     answer = answer_html(page)
     parts = f"{answer}{page.above}{page.main}{page.detail}"
     cards = page.cards(parts)
+    margins = f"<script>(() => {{ {script_of('page_margin')} }})();</script>" if page.detail else ""
     detail = f'<div class="sae-nb-detail">{page.detail}</div>' if page.detail else ""
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
@@ -159,7 +161,7 @@ def page_html(page: Page, script: str) -> str:
         f'<details class="sae-nb-fold"><summary>{RECORD}</summary>{record_table(page.record)}</details>'
         f'<details class="sae-nb-fold"><summary>What this shows, and what it cannot show</summary>'
         f'<div class="sae-nb-help">{help_text}<p>{escape(page.dropped)}</p></div></details></main>'
-        f"<noscript><style>.sae-nb-live {{ display: none; }}</style></noscript>{cards}</body></html>"
+        f"<noscript><style>.sae-nb-live {{ display: none; }}</style></noscript>{cards}{margins}</body></html>"
     )
 
 

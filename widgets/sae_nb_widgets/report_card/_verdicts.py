@@ -104,9 +104,12 @@ class PlainRow:
 
     @property
     def word(self) -> str:
-        """Return better (than every rival), worse (than one), or no better."""
-        against = self.objections.values()
-        return "worse" if "is better" in against else "no better" if against else "better"
+        """Return better than every rival, worse than one, hardly better (by less than counts), or no better."""
+        against, low = self.objections, self.measured.interval[0]
+        if not against or "is better" in against.values():
+            return "worse" if against else "better"
+        end = self.measured.value if math.isnan(low) else low
+        return "hardly better" if all(self.rivals[who] < end for who in against) else "no better"
 
     @property
     def meaning(self) -> str:
@@ -119,6 +122,9 @@ class PlainRow:
         elif self.word == "worse":
             who = next(name for name, why in self.objections.items() if why == "is better")
             said = f"{who} does better."
+        elif self.word == "hardly better":
+            said = f"{who} is less than a twentieth behind: "
+            said += "too easy a test." if 1 - random <= TOO_EASY else "too little to count."
         elif 1 - random <= TOO_EASY:
             said = "The test is too easy: it tells nothing about this SAE, good or bad."
         else:
@@ -189,7 +195,7 @@ def answer_words(rows: Sequence[PlainRow]) -> str:
         said = (f"“{sae}” in {NUMBERS[b]} of {NUMBERS[n]}" for sae, (b, n) in counts.items())
         return f"Better than random: {', '.join(said)}."
     parts = []
-    for word in ("better", "no better", "worse"):
+    for word in ("better", "hardly better", "no better", "worse"):
         topics = [row.asked.topic for row in rows if row.word == word]
         if topics:
             parts.append(

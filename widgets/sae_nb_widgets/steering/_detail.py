@@ -17,7 +17,7 @@ from sae_nb.steering import SteeringSummary
 from sae_nb.steering.modes import Mode
 from sae_nb_widgets.components import Branches, TokenStrip
 from sae_nb_widgets.components._base import HTML, atom_mark, layout_of
-from sae_nb_widgets.components._branches import Way
+from sae_nb_widgets.components._branches import TINT_NOTE, Way
 from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.panel._declaring import TIGHT, button, line, show
 from sae_nb_widgets.panel._heading import place_words
@@ -248,7 +248,7 @@ class SteeringDetail:
         record = self.continuation
         if record is None:
             return
-        note = "tinted: words that only this text has"
+        note = TINT_NOTE
         if not fresh:
             note = "Of the settings before: write on again to see what these give."
         kinds = _kinds(push, record.recipe.strength < 0)

@@ -1,7 +1,7 @@
 """Steering records → one plotly figure: a row for each outcome, and below them effect and cost by dose.
 
-Before is a tick, after a dot, filled where it moved clearly further than under every random push; those are a
-grey band from the least to the most with the median in white.
+Before is a tick, after a dot, filled where it lies clearly past what the random pushes give: a grey band
+from the least to the most with the median in white.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from sae_nb.figures import DOTTED, current_theme, fade, plot_text, template, theme, visible_token
 from sae_nb.figures.theme import THIN_SPACE, format_number, format_percent
-from sae_nb.steering import SteeringCurve, SteeringRecipe, SteeringSummary
+from sae_nb.steering import LEAST_CHANGE, SteeringCurve, SteeringRecipe, SteeringSummary
 from sae_nb.steering.modes import MODES, UNITS
 from sae_nb_widgets.steering._words import outcome_label
 
@@ -88,7 +88,10 @@ def update_answer(figure: go.Figure, summary: SteeringSummary | None) -> None:
         return
     rows = np.arange(len(summary.names), dtype=np.float32)
     labels, drawn = _labels(summary.names, summary.outcome), summary.controls
-    beyond = [summary.beyond(name) for name in summary.names]
+    ends = np.vstack([drawn, summary.before])
+    past = (summary.after < ends.min(axis=0) - LEAST_CHANGE) | (
+        summary.after > ends.max(axis=0) + LEAST_CHANGE
+    )
     low, middle, high = (
         _places(values, summary.outcome)
         for values in (drawn.min(axis=0), np.median(drawn, axis=0), drawn.max(axis=0))
@@ -108,13 +111,11 @@ def update_answer(figure: go.Figure, summary: SteeringSummary | None) -> None:
             figure.data[trace].customdata = hovers
         after = figure.data[AFTER]
         after.marker.color = after.marker.line.color = turned_colour(summary.recipe)
-        after.marker.symbol = ["circle" if one else "circle-open" for one in beyond]
+        after.marker.symbol = ["circle" if one else "circle-open" for one in past]
         words = figure.data[WORDS]
         words.y, words.text = rows, _change_words(summary)
         words.textfont.size = current_theme().font_px
-        shown = [
-            f"<b>{name}</b>" if one else name for name, one in zip(labels, beyond, strict=True)
-        ]
+        shown = [f"<b>{name}</b>" if one else name for name, one in zip(labels, past, strict=True)]
         words.x = np.full(len(rows), _set_answer_axes(figure, summary, shown), dtype=np.float32)
 
 
@@ -229,7 +230,7 @@ def _answer_traces() -> list[Any]:
             **shown, **tick,
         ),
         go.Scatter(
-            name="after (filled: clearly further than all)",
+            name="after (filled: past all the grey)",
             marker={"size": 12, "color": UP_COLOUR, "line": {"width": 2, "color": UP_COLOUR}}, **shown, **tick,
         ),
         go.Scatter(

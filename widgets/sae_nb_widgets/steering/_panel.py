@@ -120,7 +120,7 @@ class SteeringPanel(HasRecipes):
     explanation = (
         "A row is an answer of the model: the tick as it is, the dot with the atom's direction added at the "
         "hook point, the grey band under 19 random pushes of the same length, their median in white. A dot is "
-        f"filled where it moved further than under all of them by over {100 * LEAST_CHANGE:g} points "
+        f"filled where it lies past band and tick by over {100 * LEAST_CHANGE:g} points "
         f"(numbers of a state: by over {LEAST_CHANGE:g}). The heat "
         "shows how far the state of each position moves in later layers. Its usual strength is that of the "
         "strongest 1 % of its firings (their 99th percentile).",
