@@ -31,7 +31,7 @@ STRONG = 0.3
 """Share of an atom's strongest firing anywhere, below which its strongest one here does not bear its name."""
 
 AROUND = 34
-"""Letters of a line before its word, and after it."""
+"""Letters of a line before its word, and after it, to whole words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +211,10 @@ def pairs_html(
 
 def _row_html(row: PairRow) -> str:
     before, word, after = row.line
-    before = before if len(before) <= AROUND else f"…{before[-AROUND:]}"
-    after = after if len(after) <= AROUND else f"{after[:AROUND]}…"
+    if len(before) > AROUND:
+        before = f"… {before[-AROUND:].partition(' ')[2]}"
+    if len(after) > AROUND:
+        after = f"{after[:AROUND].rpartition(' ')[0]} …"
     line = f"{escape(before)} <mark>{escape(word)}</mark> {escape(after)}" if word else ""
     bars = ""
     for i, (share, with_word) in enumerate(((row.a, row.word_a), (row.b, row.word_b))):

@@ -37,6 +37,7 @@ from sae_nb_widgets.panel._pages import (
     descendants,
     fallback_html,
     format_bytes,
+    margins,
     page_html,
 )
 from sae_nb_widgets.panel._side_panel import HasSidePanel
@@ -667,7 +668,7 @@ def _html(panels: Sequence[Panel], script: str) -> str:
         f"<style>{read_static('dashboard.css')}{STYLE}</style>{script}</head><body>"
         f'<div class="sae-nb-dashboard"><h1 class="sae-nb-question">{escape(TITLE)}</h1>'
         f'<div class="sae-nb-view{pair}">{mains}</div></div>'
-        f"<noscript><style>.sae-nb-live {{ display: none; }}</style></noscript></body></html>"
+        f"<noscript><style>.sae-nb-live {{ display: none; }}</style></noscript>{margins()}</body></html>"
     )
 
 

@@ -146,8 +146,7 @@ def page_html(page: Page, script: str) -> str:
     )
     answer = answer_html(page)
     parts = f"{answer}{page.above}{page.main}{page.detail}"
-    cards = page.cards(parts)
-    margins = f"<script>(() => {{ {script_of('page_margin')} }})();</script>" if page.detail else ""
+    scripts = page.cards(parts) + margins() * bool(page.detail)
     detail = f'<div class="sae-nb-detail">{page.detail}</div>' if page.detail else ""
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
@@ -161,8 +160,13 @@ def page_html(page: Page, script: str) -> str:
         f'<details class="sae-nb-fold"><summary>{RECORD}</summary>{record_table(page.record)}</details>'
         f'<details class="sae-nb-fold"><summary>What this shows, and what it cannot show</summary>'
         f'<div class="sae-nb-help">{help_text}<p>{escape(page.dropped)}</p></div></details></main>'
-        f"<noscript><style>.sae-nb-live {{ display: none; }}</style></noscript>{cards}{margins}</body></html>"
+        f"<noscript><style>.sae-nb-live {{ display: none; }}</style></noscript>{scripts}</body></html>"
     )
+
+
+def margins() -> str:
+    """Return the script that puts margins below where a column would be half empty."""
+    return f"<script>(() => {{ {script_of('page_margin')} }})();</script>"
 
 
 def answer_html(page: Page) -> str:

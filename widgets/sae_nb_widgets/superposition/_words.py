@@ -35,12 +35,11 @@ def answer_words(record: SuperpositionSummary, other: SuperpositionSummary | Non
     """Return how many features each toy keeps, and how rare they are there."""
     toys = sorted(filter(None, (record, other)), key=lambda one: -one.sparsity)
     parts = [
-        f"{how_often(toy.sparsity)}, {len(toy.stored)} of {len(toy.directions)} are kept"
+        f"{how_often(toy.sparsity)}: {len(toy.stored)} of {len(toy.directions)} kept"
         f"{', at right angles' if _at_right_angles(toy) else ''}"
         for toy in toys
     ]
-    said = "; ".join(parts)
-    return f"{said[0].upper()}{said[1:]}."
+    return f"Features {'; '.join(parts)}."
 
 
 def _at_right_angles(toy: SuperpositionSummary) -> bool:
