@@ -563,6 +563,7 @@ def along_curve() -> Any:
     found = sn.geometry.curve(acts, sums, closed=True, period=53)
     panel = sw.CurvePanel(adder, "resid_post.0", found, "3 + 4 =", by=20, noun="sums")
     panel.wait(60)
+    panel.where = ("tiny-modular, which adds modulo 53", *panel.where[1:])
     return panel
 
 

@@ -115,8 +115,8 @@ def hidden_values(
     drawn: list[go.Scatter] = [right.update(showlegend=False), stems.update(showlegend=False)]
     marks = (
         (f"{noun} it was fitted to", known, known, CONTROL, "circle", 6),
-        ("half-way between two of them", hidden, half_way, MID_GREY, "x-thin", 8),
-        (f"hidden {noun}, on the {ring}", hidden, on_curve, WARM, "circle", 12),
+        ("half-way between two known ones", hidden, half_way, MID_GREY, "x-thin", 8),
+        (f"left-out {noun}, on the {ring}", hidden, on_curve, WARM, "circle", 12),
     )
     for name, x, y, colour, symbol, size in marks:
         said = [[plot_text(_said(v, names)) for v in pair] for pair in zip(x, y, strict=True)]
@@ -125,14 +125,14 @@ def hidden_values(
                 name=name, x=x, y=y, mode="markers", customdata=said,
                 marker={"color": colour, "symbol": symbol, "size": size,
                         "line": {"width": 2.2 if symbol == "x-thin" else 0, "color": colour}},
-                hovertemplate="at %{customdata[0]} it reads %{customdata[1]}<extra></extra>",
+                hovertemplate="at %{customdata[0]} the model answers %{customdata[1]}<extra></extra>",
             )
         )  # fmt: skip
     ticks = {} if names is None or len(names) > 12 else named_ticks(names.values(), names)
     return framed(
         drawn,
-        x=f"place on the {ring}",
-        y="what the model reads there",
+        x=f"{noun}, by their place on the {ring}",
+        y="the model's answer there",
         height=460,
         margin=(56, 16, 62, 46),
         xaxis=ticks,

@@ -212,6 +212,25 @@ def test_what_the_past_predicted_is_named_only_where_it_is_much_and_beyond_its_r
     assert "hardly expected" not in title
 
 
+@few
+@given(answers=st.lists(st.integers(0, 2), min_size=1, max_size=13), truth=st.integers(0, 2))
+def test_an_answer_after_a_block_is_filled_only_where_it_is_right(
+    answers: list[int], truth: int
+) -> None:
+    """Read back from what is drawn: the answer after every block, and whether it is the picture's."""
+    read = SimpleNamespace(
+        names=("digit",), right=np.zeros((1, len(answers))), read_by=(None,), truth=np.array([[truth]]),
+        answers=np.array(answers).reshape(1, -1, 1),
+    )  # fmt: skip
+    drawn = depth.answers_html(read, 0, {"digit": ("zero", "one", "two")})
+    cells = re.findall(r"<b [^>]*?(--n: \d+)\"([^>]*)>(\w+)<small>([\w–]+)", drawn)
+    told = [(name, "right" in kind) for n, kind, name, _ in cells for _ in range(int(n[5:]))]
+    assert told == [(("zero", "one", "two")[one], one == truth) for one in answers]
+    ends = [blocks.split("–") for *_, blocks in cells]
+    assert ends[0][0] == "start"
+    assert ends[-1][-1] == (str(len(answers) - 1) if len(answers) > 1 else "start")
+
+
 # --- training ------------------------------------------------------------------------------------------
 
 

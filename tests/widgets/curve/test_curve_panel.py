@@ -92,9 +92,10 @@ def test_dial_table_and_keys_choose_the_same_step(panel: sw.CurvePanel) -> None:
 
 def test_it_opens_on_hidden_sums_and_the_walk_is_behind_one_button(panel: sw.CurvePanel) -> None:
     """What is drawn is the reading; a page has the walk folded, and the title in both views."""
-    assert panel.headline == "Along the ring, all 26 hidden sums are read right"
+    assert panel.headline == "Along the ring, the model answers all 26 left-out sums"
+    assert panel.where == ("tiny-modular", "after block 0", "“3 + 4 =” → “7”")
     drawn = {trace.name: trace for trace in panel.plot.data}
-    on_curve = drawn["hidden sums, on the ring"]
+    on_curve = drawn["left-out sums, on the ring"]
     np.testing.assert_array_equal(on_curve.x, panel.reading.hidden)
     np.testing.assert_array_equal(on_curve.y, panel.reading.hidden)
     assert "<details><summary>walk along it" in panel.static_main()

@@ -177,7 +177,7 @@ def test_of_a_classifier_it_opens_on_what_its_own_heads_would_answer(
     own = panel.strips.values(names.index("its digit"))
     assert own == pytest.approx(100 * read.right[digit], abs=1e-3)
     last = read.answers[digit, -1, panel.picture]
-    assert f"{last} from" in panel._answers.value
+    assert f">{last}<small>" in panel._answers.value
     panel.strip = "progress"
     assert panel.headline == ""
     assert panel.current_figure() is not None

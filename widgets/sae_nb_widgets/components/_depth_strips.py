@@ -19,7 +19,7 @@ from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.components._sheets import paragraph, stacked
 
 STATIC_WIDTH = 270
-TALL, TALL_WIDTH, MOST_TICKS = 200, 370, 12
+TALL, TALL_WIDTH, MOST_TICKS = 200, 460, 12
 """Height from which a chart stands alone, its width then, and the layers that are numbered under it."""
 
 MARGIN, SIGNS = 6, 4.6
@@ -84,7 +84,7 @@ class DepthStrips(Component):
             for i, chart in enumerate(self.charts)
         )
         label = escape(self.description)
-        foot = f'<div class="sae-nb-foot"><span>layer {self.cursor}</span></div>'
+        foot = f'<div class="sae-nb-foot"><span>{self._foot}</span></div>'
         return (
             f'<div class="sae-nb-component" role="group" aria-label="{label}">'
             f"{self._legend_html()}{body}{foot}</div>"
@@ -94,9 +94,13 @@ class DepthStrips(Component):
     def _tall(self) -> bool:
         return self.height >= TALL
 
+    @property
+    def _foot(self) -> str:
+        return "after block (0: the start)" if self._tall else f"layer {self.cursor}"
+
     def _svg(self, index: int) -> str:
         """One chart; one that stands alone is as wide as there is room, within reason."""
-        wide = 'style="width:100%;max-width:520px;height:auto"' if self._tall else ""
+        wide = 'style="width:100%;max-width:660px;height:auto"' if self._tall else ""
         return self._drawing(index).to_svg().replace("<svg ", f"<svg {wide} ", 1)
 
     def _title(self, chart: dict[str, Any]) -> str:
@@ -110,7 +114,7 @@ class DepthStrips(Component):
         parts = [lines_key(self.lines, width)]
         for i, chart in enumerate(self.charts):
             parts += [paragraph(chart["title"], width), self._drawing(i)]
-        return stacked([*parts, paragraph(f"layer {self.cursor}", width)], gap=4)
+        return stacked([*parts, paragraph(self._foot, width)], gap=4)
 
     def _reading(self, chart: int) -> str:
         mine = [i for i, line in enumerate(self.lines) if line["chart"] == chart]
@@ -150,9 +154,10 @@ class DepthStrips(Component):
                 for run in _runs(points):
                     colour = line["colour"] or "currentColor"
                     strokes.append(Polyline(run, colour, 2, line["dashed"]))
-        at = across(self.cursor)
-        strokes.append(Polyline([(at, MARGIN), (at, foot)], CUT, 1, True))
-        if self._tall:
+        if not self._tall:
+            at = across(self.cursor)
+            strokes.append(Polyline([(at, MARGIN), (at, foot)], CUT, 1, True))
+        else:
             every = math.ceil(self.n_layers / MOST_TICKS)
             strokes += [
                 Label(across(layer), foot + 17, str(layer), "middle", current_theme().font_px)

@@ -25,6 +25,7 @@ from sae_nb_widgets.curve._words import reading_answer, reading_title, ring_word
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._declaring import Entry, Number, Whole, control, reacts, show
 from sae_nb_widgets.panel._frame import small_toggle
+from sae_nb_widgets.panel._heading import usual_where
 from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.steering._words import plain_number
 
@@ -224,6 +225,8 @@ class CurvePanel(Panel):
         )
         self.step = min(self.step, self.n_steps) or _telling(walk)
         self.headline = self._title()
+        asked = f"“{self.text.strip()}” → {self._top(walk.before)[0]}"
+        self.where = (*usual_where(self.chips), asked)
         if self.reading is None:
             self.walking = True
         self._swap()
@@ -283,11 +286,12 @@ class CurvePanel(Panel):
         return f"{len(self.curve.values)} {self.noun} are too few to hide some of them"
 
     def _numbers(self, reading: CurveReading) -> str:
-        terms = f"frequencies {list(reading.fitted.order)}" if reading.fitted.closed else "a spline"
+        order = ", ".join(map(str, reading.fitted.order)) if reading.fitted.closed else ""
+        terms = f"frequencies {order}" if order else "a spline"
         return (
-            f"{len(reading.fitted.values)} known, {len(reading.hidden)} hidden: {reading.n_right} right on the "
-            f"{ring_word(reading)} ({terms}), {reading.n_half_way} half-way, {reading.n_shuffled} on the best "
-            f"of {len(reading.shuffled)} through shuffled {self.noun}"
+            f"{len(reading.fitted.values)} known, {len(reading.hidden)} left out: {reading.n_right} right on "
+            f"the {ring_word(reading)} ({terms}), {reading.n_half_way} half-way, {reading.n_shuffled} on the "
+            f"best of {len(reading.shuffled)} through shuffled {self.noun}"
         )
 
     def _counts(self, reading: CurveReading) -> str:
@@ -304,7 +308,7 @@ class CurvePanel(Panel):
             for mark, colour, what, k in rows
         )
         return (
-            f'<div class="sae-nb-cardtitle">Hidden {escape(self.noun)} read right</div>'
+            f'<div class="sae-nb-cardtitle">Left-out {escape(self.noun)} answered right</div>'
             f'<table class="sae-nb-counts"><tbody>{body}</tbody></table>'
         )
 
@@ -345,8 +349,8 @@ class CurvePanel(Panel):
                 for v in (*reading.between[told], reading.hidden[told], reading.half_way[told])
             )
             words = (
-                f"At {here} on the {ring_word(reading)} the model reads {here}; half-way between {low} and "
-                f"{high} it reads {wrong}."
+                f"At {here} on the {ring_word(reading)} the model answers {here}; half-way between {low} and "
+                f"{high} it answers {wrong}."
             )
         svg = Drawing(RING, RING, tuple(strokes)).to_svg()
         title = f"The {ring_word(reading)} in its two largest axes"

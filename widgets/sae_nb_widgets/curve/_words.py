@@ -17,9 +17,9 @@ def reading_title(reading: CurveReading, noun: str) -> str:
     control = max(reading.n_half_way, reading.n_shuffled)
     enough = right >= MOST * n
     if enough and 2 * control > right:
-        return f"Off the {ring} {_count(control, n)} hidden {noun} are read right, too"
+        return f"Off the {ring} the model answers {_count(control, n)} left-out {noun}, too"
     only = "" if enough or not right else "only "
-    return f"Along the {ring}, {only}{_count(right, n)} hidden {noun} are read right"
+    return f"Along the {ring}, the model answers {only}{_count(right, n)} left-out {noun}"
 
 
 def reading_answer(reading: CurveReading, noun: str) -> tuple[str, tuple[str, ...]]:
@@ -27,8 +27,9 @@ def reading_answer(reading: CurveReading, noun: str) -> tuple[str, tuple[str, ..
     n_known, n, ring = len(reading.fitted.values), len(reading.hidden), ring_word(reading)
     straight = _times(reading.n_half_way)
     return (
-        f"The {ring} was fitted to {n_known} of {n_known + n} {noun}. At the places of the other {n} the model "
-        f"answers right {_times(reading.n_right)}; half-way between two known {noun} {straight}.",
+        f"A {ring} was fitted to the model's states at {n_known} of {n_known + n} {noun}. Its places for the "
+        f"other {n} are answered right {_times(reading.n_right)}; half-way between two known {noun} "
+        f"{straight}.",
         (straight,),
     )
 

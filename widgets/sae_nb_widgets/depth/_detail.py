@@ -167,7 +167,7 @@ class DepthInputView:
     def _text(self, picture: int, token: int) -> str:
         if self._inputs.tokens:
             return self._inputs.tokens[picture][self._positions[token]]
-        return f" {self.name(token).replace('register', 'reg')} "
+        return f" {self.name(token)} "
 
     def _on_patch(self, chosen: Sequence[int]) -> None:
         if not self._filling and chosen[1] >= 0 and self._grid_shape is not None:

@@ -38,7 +38,7 @@ from sae_nb_widgets.depth._views import (
     STRIPS,
     THIS,
     answer_of,
-    answers_words,
+    answers_html,
     charts_of,
     noun,
     read_title,
@@ -214,7 +214,8 @@ class DepthTrajectory(DepthState):
         if self._inputs.pictures is None:
             figure, detail = [choice, self.view.strip, *drawn], []
         else:
-            figure, detail = drawn, [choice, self.view.grid, self.view.strip, self._answers]
+            figure = [*drawn, self._answers]
+            detail = [choice, self.view.grid, self.view.strip]
         self.arrange(
             controls=self.controls.first, more=self.controls.more, figure=figure, detail=detail
         )
@@ -393,13 +394,12 @@ class DepthTrajectory(DepthState):
         self.conclude(said, f"{numbers}; axes: {axes}" if axes else numbers)
 
     def _draw_answers(self) -> None:
-        """Say what the output layers would answer for the input that is shown."""
+        """Draw what the output layers would answer for the input that is shown."""
         shown = self.strip == "named" and self.read is not None
         show(self._answers, shown)
         if self.read is not None and shown:
-            lines = answers_words(self.read, self.picture, self._class_names)
-            said = "".join(f"<p>{escape(line)}</p>" for line in lines)
-            title = f"If it stopped there, for this {noun(self)}"
+            said = answers_html(self.read, self.picture, self._class_names)
+            title = f"This {noun(self)}: its answers if it stopped after a block (filled: right)"
             self._answers.value = f'<div class="sae-nb-cardtitle">{escape(title)}</div>{said}'
 
     # --- choosing ---------------------------------------------------------------------------------

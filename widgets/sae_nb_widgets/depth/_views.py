@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sae_nb.dynamics import ReadByBlock, directions_of
 from sae_nb.figures import theme
-from sae_nb.figures.theme import format_number
+from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._curves import Chart, Line
 from sae_nb_widgets.depth._figure import KIND_COLOURS
 from sae_nb_widgets.depth._state import DepthState
@@ -489,7 +489,7 @@ def read_answer(read: ReadByBlock, noun: str) -> tuple[str, str]:
     parts = [f"the {read.names[i]} of {_percent(float(read.right[i, at]))}" for i in shown]
     chance = " and ".join(_percent(float(read.control[i, at])) for i in shown)
     return (
-        f"{when} its own output layers name {', '.join(parts)} of the {noun}s; of another {noun}, {chance}.",
+        f"{when} its own output layers name {', '.join(parts)} of the {noun}s; another {noun}'s, {chance}.",
         f"read by a block: right for nine in ten of {read.truth.shape[1]} {noun}s from there on",
     )
 
@@ -498,19 +498,24 @@ def _named_answer(panel: DepthState) -> tuple[str, str]:
     return ("", "") if panel.read is None else read_answer(panel.read, noun(panel))
 
 
-def answers_words(read: ReadByBlock, picture: int, names: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return what each output layer would answer for one input, block by block, the same answers together."""
-    said = []
-    for i in _shown_heads(read):
+def answers_html(read: ReadByBlock, picture: int, names: Mapping[str, Sequence[str]]) -> str:
+    """Return what each output layer would answer for one input after each block, the same answers together and
+    those filled that are right, as escaped HTML.
+    """
+    rows = []
+    for i, colour in zip(_shown_heads(read), READ_COLOURS):
         called, answers = names.get(read.names[i]), read.answers[i, :, picture].tolist()
         steps = [0, *(at for at in range(1, len(answers)) if answers[at] != answers[at - 1])]
-        words = [
-            f"{called[answers[at]] if called else answers[at]} "
-            f"{'from the start' if at == 0 else f'from block {at}'}"
-            for at in steps
-        ]
-        said.append(f"{read.names[i]}: {', '.join(words)}")
-    return said
+        cells = [f"<span>its {escape(read.names[i])}</span>"]
+        for begin, end in pairwise([*steps, len(answers)]):
+            said = str(called[answers[begin]] if called else answers[begin])
+            right = ' class="sae-nb-right"' * (answers[begin] == int(read.truth[i, picture]))
+            blocks = "–".join(dict.fromkeys(str(at or "start") for at in (begin, end - 1)))
+            cells.append(
+                f'<b style="--n: {end - begin}"{right}>{escape(said)}<small>{blocks}</small></b>'
+            )
+        rows.append(f'<div class="sae-nb-byblock" style="--tone: {colour}">{"".join(cells)}</div>')
+    return "".join(rows)
 
 
 STRIPS = {
