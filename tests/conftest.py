@@ -174,6 +174,23 @@ def vit() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def planted_phrase() -> Any:
+    """A model before and after it learned to say a phrase."""
+    from sae_nb_studies.models import plant_behaviour
+
+    return plant_behaviour("phrase")
+
+
+@pytest.fixture(scope="session")
+def phrase_difference(planted_phrase: Any) -> Any:
+    """What `diff_models` finds of the two on four texts."""
+    import sae_nb as sn
+
+    pair, settings = planted_phrase, {"steps": 20, "n_components": 1, "progress": False}
+    return sn.diff_models(pair.before, pair.after, pair.inputs(4), **settings)
+
+
+@pytest.fixture(scope="session")
 def warm_python() -> Iterator[WarmPython]:
     """Starts processes that need not wait for torch."""
     made = WarmPython()

@@ -176,11 +176,3 @@ def test_a_report_measures_all_sites() -> None:
 def test_data_that_are_not_its_sites_are_refused(change: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         sn.train(build(), change(*sites()[0]), steps=1, progress=False)
-
-
-def test_sites_of_other_tokens_are_named() -> None:
-    x, y = (sn.Activations.from_tensor(part) for part in sites(20)[0])
-    shuffled = y[[0, 1, 2, 5, 4, 3, *range(6, 20)]]
-    for call in (lambda both: sn.train(build(), both, steps=1, progress=False), build().encode):
-        with pytest.raises(ValueError, match="row 3 is sample 3 at the first and sample 5"):
-            call([x, shuffled])

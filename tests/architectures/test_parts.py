@@ -28,6 +28,10 @@ def test_one_ista_step_with_the_tied_adjoint_is_the_prox_of_correlations() -> No
     codes = ista_step(x, encoder, prox, centre=centre, scale=torch.ones(()))
     by_hand = prox(operator.adjoint(x - centre))
     assert torch.allclose(codes.to_dense(), by_hand.to_dense(), atol=1e-5)
+    with torch.no_grad():
+        encoder.bias.fill_(3)
+    torch.testing.assert_close(encoder(x), x @ encoder.weight.T + 3)
+    torch.testing.assert_close(encoder(x, 2.0), x @ encoder.weight.T + 1.5)
 
 
 def test_the_geometric_median_minimises_distances() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 
 import pytest
@@ -29,20 +28,6 @@ def test_a_folder_holds_three_plain_files(folder: Path) -> None:
     assert manifest["kind"] == "sae"
     assert manifest["architecture"] == "TopK"
     assert set(manifest["files"]) == {"sae.safetensors", "config.json"}
-
-
-@pytest.mark.parametrize("name", ["sae.safetensors", "config.json"])
-def test_a_file_cut_short_or_altered_is_refused_by_name(folder: Path, name: str) -> None:
-    whole = (folder / name).read_bytes()
-    (folder / name).write_bytes(whole[:-1])
-    with pytest.raises(ValueError, match=rf"{name}.* bytes, got {len(whole) - 1}"):
-        load_sae(folder)
-    (folder / name).write_bytes(bytes([*whole[:-2], whole[-2] ^ 1, whole[-1]]))
-    with pytest.raises(ValueError, match=rf"{name}.* checksum"):
-        load_sae(folder)
-    (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=name):
-        load_sae(folder)
 
 
 def test_weights_of_eight_bits_in_parts_come_back(tmp_path: Path) -> None:
@@ -71,13 +56,6 @@ def test_weights_in_the_sae_s_own_precision_stay_in_their_file(tmp_path: Path) -
         load_sae(tmp_path / "sae", mmap=True)  # type: ignore[call-arg]
 
 
-def test_another_version_is_refused(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"version": 99}))
-    with pytest.raises(ValueError, match="version 1, got 99"):
-        load_sae(folder)
-
-
 def test_another_kind_or_architecture_is_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architecture": "Future"}))
@@ -104,25 +82,6 @@ def test_settings_that_do_not_fit_are_refused(
     (folder / "config.json").write_text(json.dumps(config))
     write_manifest(folder, "sae")
     with pytest.raises(ValueError, match=message):
-        load_sae(folder)
-
-
-def test_pickles_are_never_opened(tmp_path: Path) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return (exec, ("raise SystemExit('opened')",))
-
-    file = tmp_path / "ae.pt"
-    file.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(ValueError, match=r"ae\.pt.*pickle"):
-        load_sae(file)
-    with pytest.raises(ValueError, match=r"no.*manifest\.json|manifest\.json.*has none"):
-        load_sae(tmp_path)
-    folder = tmp_path / "sae"
-    TopK(d_in=6, n_atoms=10, k=2).save(folder)
-    (folder / "sae.safetensors").write_bytes(pickle.dumps(Bomb()))
-    write_manifest(folder, "sae")
-    with pytest.raises(ValueError, match=r"sae\.safetensors.*pickle"):
         load_sae(folder)
 
 

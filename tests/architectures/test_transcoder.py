@@ -116,12 +116,3 @@ def test_what_is_written_is_what_a_report_measures() -> None:
     )
     assert report.r2.floor == pytest.approx(0, abs=1e-9)
     assert report.r2.value > report.r2.control
-
-
-def test_rows_of_another_order_are_named() -> None:
-    x, y = (sn.Activations.from_tensor(part) for part in pair(20))
-    shuffled = y[[0, 1, 2, 5, 4, 3, *range(6, 20)]]
-    with pytest.raises(
-        ValueError, match="row 3 is sample 3 at the first and sample 5 at the other"
-    ):
-        sn.train(build(), (x, shuffled), steps=1, progress=False)

@@ -391,7 +391,8 @@ def test_sums_of_very_many_atoms_leave_out_strengths_of_zero(
         count, strength = _selection.joint_strength(catalogue, np.array([0, 1, 2]))
         assert count.tolist() == [2, 2]
         assert strength == pytest.approx([1 + 1 / 3.97, 4 / 3.97 + 1])
-        monkeypatch.setattr(_selection, "MOST_ONE_BY_ONE", 2)
+        assert _selection.joint_strength(catalogue, np.array([1, 2]))[0].tolist() == [1, 2]
+        monkeypatch.setattr(_selection, "MOST_ONE_BY_ONE", 1)
 
 
 def test_chosen_atoms_are_called_by_their_label_without_a_catalogue() -> None:

@@ -18,11 +18,6 @@ PLACE = "resid_post.6"
 
 
 @pytest.fixture(scope="module")
-def vit() -> Any:
-    return sn.load_model("tiny-vit")
-
-
-@pytest.fixture(scope="module")
 def catalogue(vit: Any) -> AtomCatalogue:
     acts = sn.capture(vit, sn.data.scenes(12, seed=1).images, PLACE, progress=False)
     return AtomCatalogue(sn.load_sae(f"tiny-vit/{PLACE}"), acts)

@@ -48,16 +48,6 @@ def test_it_is_the_mean_over_rows_of_spearmans_correlation():
 
 
 @pytest.mark.slow
-def test_training_keeps_more_than_random_atoms():
-    """Rows of planted atoms: a trained SAE is above a dictionary of random atoms with the same L0."""
-    planted = sn.data.planted_dictionary(32, d_in=16, n=2000, k=2, seed=0)
-    sae = sn.TopK(16, 32, 2, generator=torch.Generator().manual_seed(0))
-    sn.train(sae, planted.x, steps=400, batch_size=256, progress=False)
-    kept = distances_kept(sae, planted.x, n_rows=400, n_bootstrap=200)
-    assert kept.interval[0] > kept.control > kept.floor
-
-
-@pytest.mark.slow
 def test_the_report_has_the_row_over_the_same_rows():
     """With at most 1024 rows the report's row is the function's, floor and control included."""
     x, sae = rows(300), any_sae()

@@ -90,32 +90,6 @@ def rows() -> torch.Tensor:
     return planted.x
 
 
-def bad_saes(rows: torch.Tensor) -> dict[str, sn.TopK]:
-    made = {
-        name: sn.TopK(d_in=16, n_atoms=32, k=3, generator=torch.Generator().manual_seed(i)).eval()
-        for i, name in enumerate(("random", "collapsed", "copied"))
-    }
-    with torch.no_grad():
-        for name in ("collapsed", "copied"):
-            sae = made[name]
-            unit = torch.nn.functional.normalize(rows[:1], dim=1)
-            for parameter in sae.parameters():
-                if parameter.shape == (32, 16):
-                    few = unit if name == "collapsed" else sae.dictionary[:2].repeat(16, 1)
-                    parameter.copy_(few.expand(32, 16) if name == "collapsed" else few)
-    return made
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["random", "collapsed", "copied"])
-def test_an_sae_that_learned_nothing_is_clear_on_no_row_of_its_fit(
-    name: str, rows: torch.Tensor
-) -> None:
-    report = sn.evaluate(bad_saes(rows)[name], rows, n_bootstrap=100)
-    fit = ("r2", "fvu", "mse", "cosine_centred", "r2_per_dimension", "fvu_trimmed")
-    assert {m: judge(report[m])[0] for m in fit} == dict.fromkeys(fit, "not clear")
-
-
 def test_the_most_moving_sample_is_the_one_that_was_spoiled(rows: torch.Tensor) -> None:
     """One sample is made a hundred times as long; R² over all rows is that of `explained_variance`."""
     spoiled = rows.clone()

@@ -147,17 +147,6 @@ def test_zero_rows_and_saved_findings(planted, tmp_path) -> None:
     assert repr(again) == repr(found)
 
 
-def test_the_sentence_has_both_controls(found) -> None:
-    for atom in (0, 17):
-        row = found.table.iloc[atom]
-        kept, chance, noise = (
-            round(row[name] * row["fires"]) for name in ("kept", "chance", "noise")
-        )
-        assert found.sentence(atom) == (
-            f"Another solver (OMP) keeps {kept} of {row['fires']:.0f} firings (chance {chance}, noise {noise})."
-        )
-
-
 def test_kept_entries_of_codes_and_codes_of_others(planted, found) -> None:
     codes = tied(planted.dictionary, 4).encode(planted.x)
     kept = found.keeps(codes)

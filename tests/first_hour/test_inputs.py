@@ -35,11 +35,6 @@ def llama() -> Any:
 
 
 @pytest.fixture(scope="module")
-def gpt() -> Any:
-    return sn.load_model("tiny-gpt")
-
-
-@pytest.fixture(scope="module")
 def texts() -> list[str]:
     return [text[:60] for text in sn.data.stories(3, seed=0).texts]
 

@@ -18,11 +18,6 @@ import sae_nb as sn
 POINT = "resid_post.6"
 
 
-@pytest.fixture(scope="module")
-def vit() -> Any:
-    return sn.load_model("tiny-vit")
-
-
 @pytest.fixture
 def pretrained() -> Any:
     """A fresh one: an SAE warns of a hook point once."""

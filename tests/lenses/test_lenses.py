@@ -24,16 +24,6 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def gpt() -> Any:
-    return sn.load_model("tiny-gpt")
-
-
-@pytest.fixture(scope="module")
-def vit() -> Any:
-    return sn.load_model("tiny-vit")
-
-
-@pytest.fixture(scope="module")
 def lens(gpt: Any) -> sn.Lens:
     return sn.fit_lens(gpt, TEXTS, progress=False)
 

@@ -176,19 +176,6 @@ def _file(folder: Path) -> Path:
     return folder / "annotations.json"
 
 
-def test_an_altered_file_is_refused_by_name(tmp_path) -> None:
-    """One letter of one label is enough; writing into it is refused too, and the file left alone."""
-    path = _file(tmp_path)
-    book = Annotations(tmp_path, Fake())
-    path.write_text(path.read_text().replace("five", "fine"))
-    with pytest.raises(ValueError, match=r"annotations\.json.*checksum"):
-        Annotations(tmp_path, Fake())
-    with pytest.raises(ValueError, match="checksum"):
-        book.write(6, "six")
-    assert "fine" in path.read_text()
-    assert book.label(6) == ""
-
-
 @pytest.mark.parametrize("content", ["[]", "{}", '"x"', '{"kind": "atom annotations"}'])
 def test_another_file_is_refused(tmp_path, content: str) -> None:
     path = tmp_path / "annotations.json"

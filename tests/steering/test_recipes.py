@@ -15,7 +15,6 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.models import as_batch, run
 from sae_nb.steering import SteeringRecipe, edit_of, summarise_steering
-from sae_nb.steering._dose_response import nearest_atom, summarise_dose_response
 from sae_nb.steering._reading import read_answer
 from sae_nb.steering._summary import Steered, control_of
 from tests.models.small_models import PlainSae, small_gpt, small_vit
@@ -152,37 +151,6 @@ def planted() -> tuple[Any, Any]:
         linear.weight.zero_()
         linear.weight[1] = sae.dictionary[0]
     return sn.wrap(nn.Sequential(nn.Identity(), linear), class_names=["a", "b", "c"]), sae
-
-
-@pytest.mark.slow
-def test_planted_atom_beats_the_random_band(planted: tuple[Any, Any]) -> None:
-    """The effect of the atom the class reads rises with strength and leaves the band."""
-    model, sae = planted
-    asked = SteeringRecipe(hook_point="0", atom=0, strength=1.0, unit="p99", p99=2.0)
-    strengths = [-2.0, -1.0, 0.0, 1.0, 2.0]
-    curve = summarise_dose_response(
-        model, torch.zeros(1, 16), sae, asked, strengths, target=1, n_controls=20
-    )
-    np.testing.assert_allclose(curve.response.strengths, 2 * curve.strengths)
-    assert (np.diff(curve.response.effect) > 0.05).all()
-    assert curve.response.effect[2] == pytest.approx(0, abs=1e-6)
-    assert curve.response.effect[4] > np.quantile(curve.response.control[:, 4], 0.95)
-    expected = torch.tensor([0.0, 4.0, 0.0]).softmax(-1)[1] - 1 / 3
-    assert curve.response.effect[4] == pytest.approx(float(expected), abs=1e-5)
-    assert curve.target_name == "b"
-
-
-@pytest.mark.slow
-def test_nearest_atom_is_the_one_with_the_largest_cosine(planted: tuple[Any, Any]) -> None:
-    """And never the atom itself; its curve uses the same coefficients."""
-    model, sae = planted
-    cosine = sae.dictionary @ sae.dictionary[0]
-    cosine[0] = -2
-    assert nearest_atom(sae, 0) == (int(cosine.argmax()), pytest.approx(float(cosine.max())))
-    asked = SteeringRecipe(hook_point="0", atom=0, strength=3.0)
-    curve = summarise_dose_response(model, torch.zeros(1, 16), sae, asked, [0.0, 3.0], target=1)
-    logits = torch.tensor([0.0, 3.0 * float(cosine.max()), 0.0])
-    assert curve.nearest_effect[1] == pytest.approx(float(logits.softmax(-1)[1]) - 1 / 3, abs=1e-5)
 
 
 def test_recipe_survives_json() -> None:

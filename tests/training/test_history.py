@@ -41,29 +41,6 @@ def summary_of(
     return history.summary(state=state, **given)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("axis", ["linear", "log"])
-@pytest.mark.parametrize("n", [601, 40_000])
-def test_long_history_is_bounded_and_keeps_both_ends(n: int, axis: str) -> None:
-    """However long the run, the picture has at most max_points points, first and newest in it."""
-    summary = summary_of([record(i) for i in range(1, n + 1)], max_points=600, axis=axis)
-    assert len(summary.step) <= 600
-    assert (summary.step[0], summary.step[-1], summary.n_records) == (1, n, n)
-    assert (np.diff(summary.step) > 0).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("axis", ["linear", "log"])
-@pytest.mark.parametrize("spike", [np.inf, -50.0, np.nan])
-def test_one_record_spike_is_never_drawn_away(spike: float, axis: str) -> None:
-    """A loss that is odd for one record out of 20 000 is among the points."""
-    records = [record(i, loss=spike if i == 12_345 else 1.0) for i in range(1, 20_001)]
-    summary = summary_of(records, max_points=200, axis=axis)
-    assert 12_345 in summary.step
-    shown = summary.loss[summary.step == 12_345]
-    np.testing.assert_array_equal(shown, np.float32(spike))
-
-
 def test_history_reads_only_what_is_new() -> None:
     """A second extend does not touch the records that were read before."""
     records = [record(i) for i in range(1, 101)]

@@ -32,14 +32,3 @@ def check_a_click_shows_a_head(page: Page, stage: Any) -> None:
     panel.get_by_text("It is a head for").first.wait_for()
     stage.settle()
     stage("induction", panel)
-
-
-def check_keys_move_over_heads(page: Page, stage: Any) -> None:
-    """Arrow keys in the panel, without a mouse."""
-    panel = page.locator(".sae-nb-panel").nth(0)
-    grid = panel.locator(".sae-nb-layerbox").first
-    grid.focus()
-    for key in ("ArrowDown", "ArrowLeft", "Enter"):
-        page.keyboard.press(key)
-    stage.settle()
-    assert stage.ask("heads.layer") == 0

@@ -49,17 +49,3 @@ def check_a_neuron_is_changed_in_the_live_model(page: Page, stage: Any) -> None:
     stage("changed", panel)
     panel.get_by_role("button", name="Cut chosen").click()
     stage.until("neurons.strength == 0")
-
-
-def check_keys_choose_nodes(page: Page, stage: Any) -> None:
-    """The drawing is one stop of Tab; arrow keys go from name to name, Enter chooses."""
-    panel = stage.panel(HEADLINE)
-    _unfold(panel)
-    drawing = panel.locator(".sae-nb-circuit")
-    drawing.focus()
-    before = stage.ask("neurons.node")
-    for key in ("ArrowUp", "ArrowUp", "Enter"):
-        page.keyboard.press(key)
-    stage.until(f"neurons.node != {before}")
-    chosen = panel.locator(".sae-nb-node.sae-nb-chosen")
-    assert chosen.count() == 1

@@ -18,11 +18,6 @@ def transcoder(layer: int, seed: int, n_atoms: int = 48) -> Any:
     return made.eval()
 
 
-@pytest.fixture(scope="module")
-def gpt() -> Any:
-    return sn.load_model("tiny-gpt")
-
-
 def test_weights_rank_what_is_read_like_the_running_model(gpt: Any) -> None:
     """Of untrained transcoders of two blocks next to each other: only an attention layer lies between."""
     texts = list(sn.data.stories(12, seed=0).texts)

@@ -18,32 +18,23 @@ from sae_nb_studies.models import plant_behaviour
 TYPED = "The horse ran away. Tom sat by the river. He was very"
 
 
-@pytest.fixture(scope="module")
-def made() -> Any:
-    return plant_behaviour("phrase")
-
-
-@pytest.fixture(scope="module")
-def found(made: Any) -> Any:
-    return sn.diff_models(
-        made.before, made.after, made.inputs(4), steps=20, n_components=1, progress=False
-    )
-
-
 @pytest.fixture
-def panel(made: Any, found: Any) -> Iterator[sw.ChangesPanel]:
-    opened = sw.ChangesPanel(made.before, made.after, made.inputs(4), found)
+def panel(planted_phrase: Any, phrase_difference: Any) -> Iterator[sw.ChangesPanel]:
+    opened = sw.ChangesPanel(
+        planted_phrase.before, planted_phrase.after, planted_phrase.inputs(4), phrase_difference
+    )
     opened.wait(60)
     yield opened
     opened.close()
 
 
-def test_shades_are_the_kl_of_both_models_answers(panel: Any, made: Any) -> None:
+def test_shades_are_the_kl_of_both_models_answers(panel: Any, planted_phrase: Any) -> None:
     """By hand from the logits of two runs; the second row is what is left."""
-    batch = next(iter(made.before.batches([panel.texts[0]])))
+    batch = next(iter(planted_phrase.before.batches([panel.texts[0]])))
     with torch.no_grad():
         old, new = (
-            run(one, batch).answer.tensor[0].log_softmax(-1) for one in (made.before, made.after)
+            run(one, batch).answer.tensor[0].log_softmax(-1)
+            for one in (planted_phrase.before, planted_phrase.after)
         )
     by_hand = (old.exp() * (old - new)).sum(-1)
     for place in (1, 5, panel.place):
@@ -77,21 +68,23 @@ def test_it_opens_where_what_was_raised_gains_most(panel: Any) -> None:
     assert not panel.problem
 
 
-def test_both_models_go_on_from_the_place_side_by_side(panel: Any, made: Any) -> None:
+def test_both_models_go_on_from_the_place_side_by_side(panel: Any, planted_phrase: Any) -> None:
     """By hand: each model's own continuation of the text up to there; the fork is marked as steering does."""
     for place in (panel.place, 5):
         panel.place = place
         panel.wait(60)
         branches = panel.view.branches
-        batch = next(iter(made.before.batches([panel.text])))
+        batch = next(iter(planted_phrase.before.batches([panel.text])))
         upto = batch.token_ids[0][: place + 1]
-        for row, model in enumerate((made.before, made.after)):
+        for row, model in enumerate((planted_phrase.before, planted_phrase.after)):
             whole = model.generate(upto, 32, return_ids=True, echo=False)
             by_hand = "".join(model.tokenizer.decode([int(one)]) for one in whole)
             assert by_hand.startswith("".join(branches.rows[row]))
         ids = torch.cat([upto, whole])
         with torch.no_grad():
-            answers = run(made.before, next(iter(made.before.batches(ids[None])))).answer.tensor[0]
+            answers = run(
+                planted_phrase.before, next(iter(planted_phrase.before.batches(ids[None])))
+            ).answer.tensor[0]
         first = float(answers[place].softmax(-1)[whole[0]])
         assert "".join(branches.rows[1]).startswith(" So it was.") == (first < 0.05)
         assert branches.marked[1][0] == (first < 0.05)
@@ -104,11 +97,15 @@ def test_both_models_go_on_from_the_place_side_by_side(panel: Any, made: Any) ->
     assert panel.view.branches.rows == []
 
 
-def test_a_click_on_a_direction_sets_that_one_back(panel: Any, made: Any, found: Any) -> None:
+def test_a_click_on_a_direction_sets_that_one_back(
+    panel: Any, planted_phrase: Any, phrase_difference: Any
+) -> None:
     place = panel.place
     panel.findings.selected = 1
     panel.wait(60)
-    expected = changed_text(made.before, made.after, panel.text, found, finding=1)
+    expected = changed_text(
+        planted_phrase.before, planted_phrase.after, panel.text, phrase_difference, finding=1
+    )
     assert panel.finding == 1
     assert panel.place == place
     assert panel.reading.left == pytest.approx(expected.left)
@@ -119,10 +116,10 @@ def test_a_click_on_a_direction_sets_that_one_back(panel: Any, made: Any, found:
 
 
 def test_texts_are_listed_the_most_changed_first_and_one_may_be_typed(
-    panel: Any, found: Any
+    panel: Any, phrase_difference: Any
 ) -> None:
     """The list is `texts` by sample; a typed text is of none of them; an empty field says what to do."""
-    means = found.texts.groupby("sample")["kl"].mean().sort_values(ascending=False)
+    means = phrase_difference.texts.groupby("sample")["kl"].mean().sort_values(ascending=False)
     assert panel.view.rows == means.index.tolist()
     panel.list.selected = 2
     panel.wait(60)
@@ -146,8 +143,10 @@ def test_texts_are_listed_the_most_changed_first_and_one_may_be_typed(
         panel.place = len(panel.reading.tokens)
 
 
-def test_identical_models_have_nothing_to_show_and_that_is_said(made: Any) -> None:
-    panel: Any = sw.ChangesPanel(made.before, made.before, ["The cat sat in the garden."])
+def test_identical_models_have_nothing_to_show_and_that_is_said(planted_phrase: Any) -> None:
+    panel: Any = sw.ChangesPanel(
+        planted_phrase.before, planted_phrase.before, ["The cat sat in the garden."]
+    )
     panel.wait(60)
     assert panel.answer.startswith("Nothing differs")
     assert panel.findings.cells == panel.list.cells == []

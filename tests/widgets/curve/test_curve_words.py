@@ -59,13 +59,6 @@ def test_a_title_says_of_hidden_values_what_their_numbers_say(
     assert f"5 of {5 + n} {noun}" in answer
 
 
-def test_nine_of_ten_are_not_few() -> None:
-    nine = [True] * 9 + [False]
-    assert reading_title(reading(nine, [False] * 10, [], False), "days") == (
-        "Along the curve, the model answers 9 of 10 left-out days"
-    )
-
-
 def test_a_control_that_reads_just_half_does_not_take_the_title() -> None:
     ten, five = [True] * 10, [True] * 5 + [False] * 5
     assert reading_title(reading(ten, five, [], True), "sums").startswith(

@@ -14,11 +14,6 @@ import sae_nb as sn
 TEXT = "Once upon a time there was a"
 
 
-@pytest.fixture(scope="module")
-def gpt() -> Any:
-    return sn.load_model("tiny-gpt")
-
-
 def opened(model: Any, inputs: Any) -> sw.LensPanel:
     panel = sw.LensPanel(model, sn.load_lens(model.name), inputs)
     panel.wait(60)

@@ -154,12 +154,6 @@ def test_heads_are_named_only_beyond_their_controls() -> None:
     assert "1 draw of other pairs" in claim(patched(effect, 0.1, **heads)).answer
 
 
-def test_what_works_against_the_answer_does_not_bring_it_back() -> None:
-    against = moved([-1, 2, -1, -1, -1], -0.4)
-    assert "takes away 40" in claim(patched(against)).answer
-    assert "brings back 40" in claim(patched(against, direction="noise")).answer
-
-
 def test_an_estimate_is_no_finding() -> None:
     found = patched(moved([1, 1, 1, 3, 3]), method="attribution")
     assert claim(found).title == ""

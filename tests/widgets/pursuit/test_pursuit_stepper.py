@@ -71,16 +71,6 @@ def test_bars_are_the_correlations_of_the_step(panel: sw.PursuitStepper, algorit
 
 
 @pytest.mark.slow
-def test_codes_are_those_of_the_kernels(panel: sw.PursuitStepper) -> None:
-    """At the last step the two columns are the codes that sn.matching_pursuit and its refit give."""
-    panel.step = panel.last_step
-    for run, one in zip((sn.matching_pursuit, sn.orthogonal_matching_pursuit), panel.steps):
-        expected = run(DATA.x[:1], DATA.dictionary, 6).to_dense()[0]
-        shown = one.dense_code_at(panel.step, np.arange(60))
-        np.testing.assert_allclose(shown, expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.slow
 def test_norms_are_those_of_the_trace(panel: sw.PursuitStepper) -> None:
     """The curves on the right hold the share of ‖x‖² left at every step, and a click goes there."""
     for i, one in enumerate(panel.steps):

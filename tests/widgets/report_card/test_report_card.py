@@ -49,23 +49,6 @@ def test_an_untrained_sae_has_no_clear_row_of_fit(card: sw.ReportCard) -> None:
     assert "✕" not in card.static_main()
 
 
-def test_a_row_tells_its_definition_differences_and_example(card: sw.ReportCard) -> None:
-    """Definition id, what libraries do, the sample that moves it, other libraries' numbers."""
-    card.metric = "r2"
-    card.wait()
-    said = told(card)
-    assert "r2_pooled" in said
-    assert "Libraries differ" in said
-    assert "most influential input" in said
-    assert "overcomplete.r2_score" in said
-    card.metric = "effective_rank"
-    card.wait()
-    card.press("Escape")
-    assert card.metric == ""
-    assert "Click a row" in told(card)
-    assert "Click a row" not in card.static_page().detail
-
-
 def test_keys_click_and_menu_choose_the_same(card: sw.ReportCard) -> None:
     """↓ from nothing is the first row; a click takes the row at its height."""
     card.press("ArrowDown")
