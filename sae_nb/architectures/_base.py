@@ -318,11 +318,10 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     @property
     def bias(self) -> Float[Tensor, " d_out"]:
         """The reconstruction of an all-zero code, in the model's units."""
-        # From where torch keeps them: its look-ups would cost more than the two operations.
+        # From where torch keeps them: its look-ups would cost more than the operation.
         scaling: Any = self._modules["scaling"]._buffers  # type: ignore[union-attr]
         learned: Any = self._parameters.get("pre_bias", self._buffers.get("pre_bias"))
-        bias: Tensor = scaling["mean"] + learned / scaling["scale"]
-        return bias
+        return torch.addcdiv(scaling["mean"], learned, scaling["scale"])
 
     @property
     def dtype(self) -> torch.dtype:

@@ -27,7 +27,9 @@ def are_own(*, keep_autocast: bool = False) -> bool:
     """Return whether there is nothing to leave."""
     if torch.is_inference_mode_enabled():
         return False
-    return keep_autocast or not any(map(torch.is_autocast_enabled, _DEVICES))
+    if keep_autocast or not torch._C._is_any_autocast_enabled():  # one question for all
+        return True
+    return not any(map(torch.is_autocast_enabled, _DEVICES))
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from sae_nb.checks import (
     one_of,
 )
 from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import Support
 from sae_nb.kernels import _autograd as autograd, _reference as reference
 from sae_nb.kernels._autograd import primitives_of
 from sae_nb.kernels._backends import (
@@ -44,7 +45,7 @@ from sae_nb.kernels._backends import (
 from sae_nb.kernels._memory import explain_out_of_memory
 
 FEW = 2**15
-"""Up to so many products, torch's own calls cost less than waking compiled loops."""
+"""Up to so many pre-codes, or products of a decoding, checks and threads cost more than they are for."""
 
 
 def topk_encode(
@@ -111,6 +112,29 @@ def topk_encode(
     kept = pre_codes.detach()
     name = f"{'abs-topk' if signed else 'topk'} k {k}"
     return _encoded(backend, pre_codes, lambda p: p.topk(kept, k, signed=signed), name, k)
+
+
+def topk_of_few(
+    x: Tensor, weight: Tensor, bias: Tensor | None, centre: Tensor | None, *, k: int, signed: bool
+) -> SparseCodes | None:
+    """Return what `topk_encode` does of few pre-codes, of tensors that were checked before.
+
+    None where it is not for this: many pre-codes, another device, tensors that do not fit, which it refuses.
+    """
+    (n, d_in), n_atoms = x.shape, weight.shape[0]
+    if pick("auto", x) != "cpu" or x.is_neg():
+        return None
+    if not (0 < n * n_atoms <= FEW and 0 < k <= n_atoms):
+        return None
+    for part, shape in ((weight, (n_atoms, d_in)), (bias, (n_atoms,)), (centre, (d_in,))):
+        if part is not None and not (part.shape == shape and part.dtype == x.dtype and part.is_cpu):
+            return None
+    from sae_nb.kernels import _cpu as loops
+
+    entries = loops.largest_of_few(x, weight, bias, centre, k, signed)
+    if torch.is_grad_enabled():
+        return autograd.chosen(loops.Cpu(), PreCodes(x, weight, bias, centre), entries)
+    return SparseCodes._made(entries.values, Support(entries.atoms, entries.offsets, n_atoms))
 
 
 def topk_among(

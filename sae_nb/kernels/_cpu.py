@@ -245,6 +245,62 @@ def collect(begin, end, tile, bias, first_atom, k, signed, values, bits, atoms, 
         counts[i] = kept
 
 
+@compiled()
+def pack(values, atoms, offsets):
+    """Move rows with room at their ends together, and turn their counts, offsets[1:], into offsets."""
+    kept, width = 0, values.shape[1]
+    flat, at = values.reshape(-1), atoms.reshape(-1)
+    for i in range(len(values)):
+        if kept < i * width:
+            for e in range(offsets[i + 1]):
+                flat[kept + e], at[kept + e] = flat[i * width + e], at[i * width + e]
+        kept += offsets[i + 1]
+        offsets[i + 1] = kept
+
+
+@compiled(inner=True, fastmath=_REORDER)
+def four_products(rows, weight, out):
+    """Set out = rows weightᵀ for four rows, two atoms at a time: their eight sums stay in registers."""
+    x0, x1, x2, x3 = rows[0], rows[1], rows[2], rows[3]
+    last = len(weight) - 1
+    for i in range(0, last + 1, 2):
+        j = min(i + 1, last)  # of an odd number the last one is done twice
+        v, w, zero = weight[i], weight[j], rows.dtype.type(0)
+        v0, v1, v2, v3, w0, w1, w2, w3 = zero, zero, zero, zero, zero, zero, zero, zero
+        for c in range(len(v)):
+            v0 += v[c] * x0[c]
+            v1 += v[c] * x1[c]
+            v2 += v[c] * x2[c]
+            v3 += v[c] * x3[c]
+            w0 += w[c] * x0[c]
+            w1 += w[c] * x1[c]
+            w2 += w[c] * x2[c]
+            w3 += w[c] * x3[c]
+        out[0, i], out[1, i], out[2, i], out[3, i] = v0, v1, v2, v3
+        out[0, j], out[1, j], out[2, j], out[3, j] = w0, w1, w2, w3
+
+
+@compiled()
+def collect_few(x, weight, bias, centre, k, signed, values, bits, atoms, offsets):
+    """Choose among few pre-codes of few rows, which are worth neither tiles nor threads: products, `collect`
+    and `pack`. Return how many are kept.
+    """
+    n, n_atoms = len(x), len(weight)
+    rows, tile = x - centre, np.empty((n, n_atoms), x.dtype)
+    i = 0
+    while i + 4 <= n:
+        four_products(rows[i : i + 4], weight, tile[i : i + 4])
+        i += 4
+    while i < n:
+        for j in range(n_atoms):
+            tile[i, j] = dot(weight[j], rows[i])
+        i += 1
+    held, at = values.reshape(n, k), atoms.reshape(n, k)
+    collect(0, n, tile, bias, 0, k, signed, held, bits.reshape(n, k), at, offsets[1:])
+    pack(held, at, offsets)
+    return offsets[n]
+
+
 # Not `reassoc`: (row + bias) − floor must round as the comparison it stands for.
 @compiled(inner=True, fastmath={"nnan", "nsz"})
 def row_margins(row, bias, floor, maxima):
@@ -445,14 +501,30 @@ class Cpu:
         return torch.from_numpy(totals).to(values.dtype)
 
 
+def largest_of_few(
+    x: Rows, weight: Atoms, bias: PerAtom | None, centre: Row | None, k: int, signed: bool
+) -> Entries:
+    """Return what `Cpu.topk` does, by one loop."""
+    rows, n = _array(x), x.shape[0]
+    dtype = rows.dtype
+    added = np.zeros(weight.shape[0], dtype) if bias is None else _array(bias)
+    middle = np.zeros(x.shape[1], dtype) if centre is None else _array(centre)
+    values, atoms, offsets = np.empty(n * k, dtype), np.empty(n * k, np.int32), np.zeros(n + 1, int)
+    found = (values, values.view(BITS[dtype.itemsize]), atoms, offsets)
+    kept = collect_few(rows, _array(weight), added, middle, k, signed, *found)
+    if kept < n * k:
+        values, atoms = values[:kept], atoms[:kept]
+    return _entries(values, atoms, offsets)
+
+
 def _topk_chunk(pre_codes: PreCodes, rows: slice, k: int, signed: bool) -> Entries:
     x, weight, n_atoms = pre_codes.centred(rows), pre_codes.weight, pre_codes.n_atoms
     bias = _bias(pre_codes)
     n = len(x)
     values = np.empty((n, k), dtype=x.numpy().dtype)
     atoms = np.empty((n, k), dtype=np.int32 if n_atoms < 2**31 else np.int64)
-    counts = np.zeros(n, dtype=np.int64)
-    found = (values, values.view(BITS[values.itemsize]), atoms, counts)
+    offsets = np.zeros(n + 1, dtype=np.int64)
+    found = (values, values.view(BITS[values.itemsize]), atoms, offsets[1:])
     width = min(n_atoms, max(BLOCK, TILE_ENTRIES // n))
     with scratch(n * width, x.dtype) as buffer:
         for first in range(0, n_atoms, width):
@@ -460,7 +532,7 @@ def _topk_chunk(pre_codes: PreCodes, rows: slice, k: int, signed: bool) -> Entri
             tile = product(x, part, buffer)
             place = (_array(bias[first : first + width]), first)
             share(collect, n, tile.numpy(), *place, k, signed, *found)
-    return _packed(values, atoms, counts)
+    return _packed(values, atoms, offsets)
 
 
 class _Tile:
@@ -537,14 +609,11 @@ def _row_slices(n: int, size: int) -> list[slice]:
     return [slice(first, min(first + size, n)) for first in range(0, n, size)]
 
 
-def _packed(values: np.ndarray, atoms: np.ndarray, counts: np.ndarray) -> Entries:
-    """Entries of rows that may have left room at their ends."""
-    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    if offsets[-1] == values.size:
-        return _entries(values.ravel(), atoms.ravel(), offsets)
-    used = np.arange(values.shape[1]) < counts[:, None]
-    return _entries(values[used], atoms[used], offsets)
+def _packed(values: np.ndarray, atoms: np.ndarray, offsets: np.ndarray) -> Entries:
+    """Entries of rows that may have left room at their ends, as many as offsets[1:] count."""
+    pack(values, atoms, offsets)
+    n = offsets[-1]
+    return _entries(values.reshape(-1)[:n], atoms.reshape(-1)[:n], offsets)
 
 
 def _join(parts: list[Entries]) -> Entries:
@@ -577,4 +646,4 @@ def _pieces(offsets: np.ndarray) -> np.ndarray:
 
 
 def _array(x: Tensor) -> np.ndarray:
-    return x.contiguous().numpy()
+    return (x.detach() if x.requires_grad else x).contiguous().numpy()

@@ -178,7 +178,7 @@ def test_it_works_inside_a_trace() -> None:
 @pytest.mark.parametrize("rows", ["spread", "tied", "mostly negative", "zero"])
 @pytest.mark.parametrize("architecture", [TopK, AbsTopK])
 def test_few_rows_are_encoded_as_many_are(architecture: Any, rows: str) -> None:
-    """Torch's own calls for a few rows, compiled loops for many: codes, ties, decoding and gradients agree."""
+    """One loop for a few rows, tiles and threads for many: codes, ties, decoding and gradients agree."""
     sae = architecture(6, 20, 3, generator=torch.Generator().manual_seed(0))
     x = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -21,14 +20,13 @@ from sae_nb.architectures.parts._proxes import (
     PerRow,
     Rows,
     affine,
-    codes_where,
-    few_pre_codes,
     forbid,
 )
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import index_dtype, ranks
 from sae_nb.kernels._backends import pick
+from sae_nb.kernels._coding import topk_of_few
 from sae_nb.kernels._reference import batch_topk, topk
 
 
@@ -49,16 +47,11 @@ class _Largest(Penalty):
 
     def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Apply the same to (x − centre) weightᵀ + bias: few pre-codes at once, more of them in tiles."""
-        k = self.k
-        u = few_pre_codes(x, weight, bias, centre)
-        if u is not None:
-            strength = (u.abs() if self.signed else u).detach().numpy()
-            least = np.sort(strength)[:, -k]
-            codes = codes_where(u, strength >= least[:, None])
-            # Ties and rows with fewer than k entries are left to the kernel, which settles them.
-            if min(least.tolist()) > 0 and codes.offsets.tolist() == [*range(0, codes.nnz + 1, k)]:
-                return codes
-        return kernels.topk_encode(x, weight, bias, k=k, centre=centre, signed=self.signed)
+        k, signed = self.k, self.signed
+        few = topk_of_few(x, weight, bias, centre, k=k, signed=signed)
+        if few is not None:
+            return few
+        return kernels.topk_encode(x, weight, bias, k=k, centre=centre, signed=signed)
 
     def objective(self, z: Dense) -> PerRow:
         """0 where z is allowed, ∞ elsewhere."""

@@ -17,6 +17,7 @@ from sae_nb import kernels
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import Support
+from sae_nb.kernels._coding import FEW
 from sae_nb.kernels._reference import above
 
 _Numbers = TypeVar("_Numbers", float, Tensor, float | Tensor)
@@ -30,10 +31,6 @@ Centre = Float[Tensor, " d_in"] | None
 
 TILE_ENTRIES = 8 * 2**20
 """Dense entries of a tile of pre-codes: 32 MB in fp32, as in `kernels`."""
-
-
-FEW = 2**15
-"""Up to so many pre-codes, calls of torch and numpy cost less than waking compiled loops."""
 
 
 @runtime_checkable
