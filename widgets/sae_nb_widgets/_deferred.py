@@ -28,7 +28,7 @@ STYLE = """
 @media (prefers-reduced-motion: reduce) { .sae-nb-deferred i { animation: none; } }
 """
 
-LONGEST_HELD_SECONDS = 5.0
+LONGEST_HELD_SECONDS = 30.0
 """For which a panel that is made next waits for the first answer of the one before."""
 
 _waiting: deque[Callable[[], None]] = deque()

@@ -279,7 +279,7 @@ def exported(widgets: Iterable[ipw.Widget], *, columns: bool = False) -> Iterato
     With `columns`, boxes whose children are side by side come whole.
     """
     for widget in widgets:
-        if isinstance(widget, go.FigureWidget) or widget.layout.display == "none":
+        if widget.layout.display == "none":
             continue
         if LIVE_ONLY in getattr(widget, "_dom_classes", ()):
             continue

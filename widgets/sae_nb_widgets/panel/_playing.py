@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,11 +18,14 @@ from sae_nb_widgets.components._base import ToggleButton
 from sae_nb_widgets.panel._declaring import Number, wide
 from sae_nb_widgets.panel._panel import Panel
 
+SHORTEST_PAUSE = 0.01
+"""Seconds. Ours: a click that waits for the drawing gets its turn."""
+
 _ICONS = {True: "pause", False: "play"}
 
 
 class Player:
-    """Calls `advance` every 1 / speed seconds; never behind, because it waits after each call."""
+    """Calls `advance` every 1 / speed seconds, or as often as it can: who else draws gets a moment between."""
 
     def __init__(self, advance: Callable[[], bool], speed: Callable[[], float]) -> None:
         self._advance, self._speed = advance, speed
@@ -51,9 +55,12 @@ class Player:
             self._task.wait(timeout)
 
     def _run(self, ended: threading.Event) -> None:
-        while not ended.wait(1 / self._speed()):
+        took = 0.0
+        while not ended.wait(max(1 / self._speed() - took, SHORTEST_PAUSE)):
+            began = time.perf_counter()
             if not self._advance():
                 return
+            took = time.perf_counter() - began
 
 
 class PlayingPanel(Panel):
