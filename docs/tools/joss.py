@@ -2,7 +2,8 @@
 
     python docs/tools/joss.py
 
-docs/paper.md is a page of the documentation; its numbers come from docs/claims when either is made.
+docs/paper.md is a page of the documentation; its numbers come from docs/claims when either is made. What only
+those who submit it can say is asked for: names and affiliations, AI usage disclosure, acknowledgements.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ def main() -> None:
     (OUT / "paper.md").write_text(f"{HEAD}{text}\n# References\n", encoding="utf-8")
     shutil.copy(DOCS / "paper.bib", OUT)
     print(OUT / "paper.md")
+    print(
+        "To add by those who submit it: authors, affiliations, AI usage disclosure, acknowledgements."
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from tests.small_dino import save_dino, save_images
 
@@ -22,6 +23,7 @@ PAGES = Path(__file__).parents[2] / "docs"
 QUICK_START = PAGES / "quickstart.md"
 DINO = PAGES / "howto" / "dinov2.md"
 README = PAGES.parent / "README.md"
+SKILL = PAGES / "skills" / "sae-nb" / "SKILL.md"
 IDIOMS = PAGES / "coming-from.md"
 TOUR = PAGES.parent / "notebooks" / "00_tour.py"
 OTHERS = sorted(
@@ -106,6 +108,17 @@ def test_each_idiom_of_another_library_has_one_here_that_runs(library: str) -> N
             exec(compile(lines, "<idiom>", "exec"), names)
         except Exception as error:
             raise AssertionError(f"{here}: {error}") from error
+
+
+@pytest.mark.slow
+def test_the_skill_of_agents_runs_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From nothing; its head says the name of its folder, as programs that read skills ask."""
+    monkeypatch.chdir(tmp_path)
+    assert {"found", "names", "effects", "again"} <= set(_run(SKILL, {}))
+    _, head, _ = SKILL.read_text(encoding="utf-8").split("---\n", 2)
+    said = yaml.safe_load(head)
+    assert said["name"] == SKILL.parent.name
+    assert len(said["description"]) <= 1024
 
 
 def _stage_dino(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
