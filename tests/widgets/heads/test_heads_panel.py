@@ -132,6 +132,6 @@ def test_heads_of_a_model_of_sounds_are_shown() -> None:
     panel = sw.HeadsPanel(sn.load_model("tiny-audio"), sn.data.sounds(2, seed=0))
     panel.wait(60)
     assert not panel.problem
-    assert panel.headline.startswith("L")
+    assert panel.headline.startswith("Head L")
     assert panel.pictures.layout.display is None
     panel.close()
