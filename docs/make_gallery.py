@@ -66,29 +66,39 @@ HERO = ("hero", "hero-narrow")
 """Written by make_hero.py next to them, light and dark."""
 
 CARD = {"width": 320, "height": 230}
-"""What a card shows, in pixels of the page: the words in it keep their size. Taken twice as fine."""
+"""What a card shows, in pixels of the page. Taken twice as fine."""
+
+EDGE, LARGER, LEAST_PX = 10, 1.3, 9.5
+"""Pixels of a card that stay free on every side; how much larger than on its page a card shows what it shows at
+most; and the smallest letters, in pixels of the card, with which that is taken."""
 
 SMALL_WORDS = (
-    ".sae-nb-lattice { gap: 6px 0 !important; max-height: none !important; }"
-    ".sae-nb-latticeword { font-size: 15px !important; } .sae-nb-wordchip .sae-nb-bar { display: none; }"
-    ".sae-nb-wordchip { margin-top: 2px !important; padding: 2px 7px !important; min-width: 0 !important; }"
+    ".sae-nb-lattice { gap: 3px 0 !important; padding: 0 !important; max-height: none !important; }"
+    ".sae-nb-latticeword { padding: 0 2px !important; font-size: 15px !important; "
+    "line-height: 1.3 !important; }"
+    ".sae-nb-wordchip { max-width: 116px !important; min-width: 0 !important; margin: 0 !important; "
+    "padding: 0 4px !important; font-size: 11px !important; line-height: 1.2 !important; }"
+    ".sae-nb-wordchip .sae-nb-bar { display: none !important; }"
 )
-"""Of a text its words and the atoms under them, to its end."""
+"""Of a text its words and the atoms under them."""
 
-EFFECTS_ALONE = (
-    ".sae-nb-pairrow > :nth-child(2), .sae-nb-pairhead, .sae-nb-grid .sae-nb-caption, .sae-nb-number,"
-    ".sae-nb-bar, .sae-nb-side { display: none !important; }"
-    ".sae-nb-pairrow { grid-template-columns: 116px 1fr !important; }"
+PICTURE_AND_EFFECTS = (
+    "main .sae-nb-main { display: grid; grid-template-columns: 104px 1fr; gap: 12px; align-items: center; }"
+    ".sae-nb-grid { zoom: 0.58; } .sae-nb-pairrow > :nth-child(2), .sae-nb-pairhead, "
+    ".sae-nb-grid .sae-nb-caption, .sae-nb-number, .sae-nb-bar, .sae-nb-side { display: none !important; }"
+    ".sae-nb-pairrow { grid-template-columns: 104px 1fr !important; padding: 4px 0 !important; "
+    "outline: 0 !important; }"
 )
-"""Of rows of atoms their names and what each does to the answer; of an input the input."""
+"""Of an input the input, and rows of atoms: their names, and what each does to the answer."""
 
-FOUR_IN_A_ROW = (
-    ".sae-nb-grid { --thumbnail: 58px !important; gap: 5px !important; padding: 2px 0 !important; "
-    "grid-template-columns: repeat(5, 58px) !important; }"
-    ".sae-nb-main .sae-nb-cardtitle { font-size: 15px; margin: 0 0 4px !important; } "
-    ".sae-nb-component { margin-top: 8px; }"
+FIRST_QUESTION = (
+    ".sae-nb-grid { --thumbnail: 52px !important; gap: 6px !important; padding: 2px 0 !important; "
+    "grid-template-columns: repeat(5, 52px) !important; }"
+    ".sae-nb-grid .sae-nb-caption { display: none !important; }"
+    ".sae-nb-main .sae-nb-cardtitle { font-size: 14px; margin: 0 0 4px !important; } "
+    ".sae-nb-component { margin: 0 0 8px; }"
 )
-"""Of a question all four examples in a row, and the options in another."""
+"""Of a quiz the first question: examples in a row, and the options in another."""
 
 ONE_ROW_OF_STEPS = (
     ".sae-nb-sum .sae-nb-next, .sae-nb-film :is(.sae-nb-later, .sae-nb-atom) { display: none; }"
@@ -97,85 +107,71 @@ ONE_ROW_OF_STEPS = (
 )
 """Of an input that is put together the sum, and the steps up to it."""
 
-FOUR_ROWS = (
-    ".sae-nb-question { font-size: 17px !important; margin-bottom: 2px; } .sae-nb-verdicts small,"
-    ".sae-nb-verdicts p, .sae-nb-verdicts .sae-nb-sharescale span { display: none !important; }"
-    ".sae-nb-verdicts > dt { padding: 4px 0 0 !important; font-size: 12.5px !important; }"
-    ".sae-nb-verdicts > dd { padding: 0 0 2px !important; border: 0 !important; }"
-    ".sae-nb-verdicts .sae-nb-sharescale { height: 28px !important; margin-top: -8px !important; }"
-    ".sae-nb-sharescale > * { margin-top: -9px; }"
-    ".sae-nb-verdicts .sae-nb-sharescale b { top: 6px !important; }"
-    ".sae-nb-sharescale::before { top: 16px !important; }"
-    ".sae-nb-verdicts .sae-nb-sharescale { margin-right: 36px !important; }"
+ROWS_ALONE = (
+    ".sae-nb-verdicts small, .sae-nb-verdicts p, .sae-nb-verdicts .sae-nb-sharescale span "
+    "{ display: none !important; }"
+    ".sae-nb-verdicts > dt { padding: 6px 0 0 !important; font-size: 13px !important; }"
+    ".sae-nb-verdicts > dd { padding: 0 0 4px !important; border: 0 !important; }"
+    ".sae-nb-verdicts .sae-nb-sharescale { height: 34px !important; margin-top: -6px !important; }"
 )
-"""Of a report card the title, and its rows without what they mean."""
+"""Of a report card its rows, without what they mean."""
 
-WHOLE_TEXTS = (
-    ".sae-nb-leaves, .sae-nb-note { display: none !important; }"
-    ".sae-nb-prompt { font-size: 13px !important; margin: 0 !important; line-height: 1.35 !important; }"
-    ".sae-nb-ways > dt { padding: 3px 8px 0 !important; font-size: 12px; }"
-    ".sae-nb-ways > dd { font-size: 12.5px !important; min-height: 0 !important; "
-    "padding: 1px 8px !important; line-height: 1.35 !important; }"
+THREE_WAYS = (
+    ".sae-nb-leaves, .sae-nb-note, .sae-nb-ways > :nth-child(n+7) { display: none !important; }"
+    ".sae-nb-prompt { font-size: 14px !important; margin: 0 0 2px !important; line-height: 1.35 !important; }"
+    ".sae-nb-ways > dt { padding: 4px 8px 0 !important; font-size: 12.5px; }"
+    ".sae-nb-ways > dd { font-size: 13.5px !important; min-height: 0 !important; "
+    "padding: 1px 8px 3px !important; line-height: 1.35 !important; }"
 )
-"""Of a text and the ways in which it goes on all ways, to their end."""
+"""Of the ways in which a text goes on that with the atom, the untouched one and one at random."""
 
 TWO_OF_EACH = (
-    ".sae-nb-question { font-size: 14px !important; margin-bottom: 2px; }"
     ".sae-nb-pair .sae-nb-atom { display: block; font-size: 13px !important; white-space: nowrap; }"
     ".sae-nb-pairs small, .sae-nb-pair:nth-of-type(n+3), .sae-nb-pairs h4 span { display: none !important; }"
-    ".sae-nb-pair { padding: 1px 8px 1px 0 !important; } .sae-nb-pairs { gap: 4px !important; }"
-    ".sae-nb-pairs h4 { font-size: 12px !important; margin: 0 !important; }"
-    ".sae-nb-twobars { gap: 3px 6px !important; } .sae-nb-twobars > span { height: 9px !important; }"
-    ".sae-nb-tick { height: 13px !important; top: -2px !important; }"
+    ".sae-nb-pair { padding: 3px 8px 3px 0 !important; } .sae-nb-pairs { gap: 8px !important; }"
+    ".sae-nb-pairs h4 { font-size: 12.5px !important; margin: 0 0 2px !important; "
+    "font-weight: 400 !important; }"
+    ".sae-nb-twobars { gap: 3px 6px !important; } .sae-nb-twobars > span { height: 10px !important; }"
+    ".sae-nb-tick { height: 14px !important; top: -2px !important; }"
 )
-"""Of two corpora the title, and two atoms of each."""
+"""Of two corpora two atoms of each."""
 
-ATOM_AND_EFFECT = (
-    ".sae-nb-veiled { grid-template-columns: repeat(4, 72px) !important; gap: 6px !important; "
-    "padding: 2px 0 !important; }"
-    ".sae-nb-picture:nth-child(n+5), .sae-nb-surewords { display: none; } "
-    ".sae-nb-question { font-size: 16px !important; }"
-    ".sae-nb-answer { font-size: 13px !important; }"
+EXAMPLES = (
+    ".sae-nb-veiled { grid-template-columns: repeat(4, 66px) !important; gap: 6px !important; "
+    "padding: 2px 0 !important; } .sae-nb-picture:nth-child(n+9) { display: none; }"
 )
-"""Of linked panels the atom, a row of its examples, and what it does."""
+"""Of an atom its first examples, in two rows."""
 
 WORDS_BY_BLOCK = (
-    ".sae-nb-question { font-size: 18px !important; margin-bottom: 8px; }"
     ".sae-nb-layerbox { margin: 0 !important; }"
     ".sae-nb-layers.sae-nb-spread tr > th:first-child { width: 66px !important; padding: 0 6px 0 0 !important;"
     "font-size: 14px; }"
     ".sae-nb-layers.sae-nb-spread { --cell: 27px !important; --gap: 3px !important; }"
     ".sae-nb-layers.sae-nb-spread td { font-size: 0 !important; }"
 )
-"""Of a map of words and blocks the title and the colours."""
+"""Of a map of words and blocks the colours."""
 
 LAST_WORD = (
-    ".sae-nb-question { font-size: 18px !important; margin-bottom: 4px; }"
     ".sae-nb-ranks > :not(.sae-nb-rankplot, .sae-nb-rankblocks) { display: none !important; }"
     ".sae-nb-ranks { grid-template-columns: minmax(0, 1fr) !important; gap: 4px !important; }"
-    ".sae-nb-rankplot { height: 140px !important; } .sae-nb-rankblocks span { color: transparent; }"
+    ".sae-nb-rankplot { height: 170px !important; } .sae-nb-rankblocks span { color: transparent; }"
     ".sae-nb-rankplot, .sae-nb-rankblocks { margin-left: 62px !important; margin-right: 8px !important; }"
     ".sae-nb-rank { transform: scale(0.65); }"
 )
 """Of a lens over a text the place of its last word after each block."""
 
-SMALLER_TITLE = (
-    ".sae-nb-question { font-size: 18px !important; margin-bottom: 4px; }"
-    ".sae-nb-storybars { margin: 8px 0 !important; padding-top: 8px !important; gap: 6px !important; }"
-    ".sae-nb-storybars > :nth-child(4) { display: none !important; }"
-)
-"""A title in one line; of a circuit the rows that fit."""
-
 CHANCES_ALONE = (
     ".sae-nb-pairhead, .sae-nb-pairrow > :nth-child(3) { display: none !important; }"
-    ".sae-nb-pairrow { grid-template-columns: 130px 1fr !important; }"
+    ".sae-nb-pairrow { grid-template-columns: 140px 1fr !important; padding: 6px 0 !important; }"
 )
 """Of four ways in which a text goes on the chance of what was added, a row each."""
 
-WHOLE_MAP = ".sae-nb-mapstage { height: 228px !important; }"
+WHOLE_MAP = ".sae-nb-mapstage { height: 208px !important; border: 0 !important; }"
 """Of a map the points and their names, to its end."""
 
-NEVER_SHOWN = ".sae-nb-foot, .modebar, .sae-nb-prefix, .sae-nb-maptools, .sae-nb-mapkey"
+NEVER_SHOWN = (
+    ".sae-nb-foot, .modebar, .sae-nb-prefix, .sae-nb-maptools, .sae-nb-mapkey, .sae-nb-readout"
+)
 """Parts of what a crop names that no card shows."""
 
 RUN = "https://mybinder.org/v2/gh/{slug}/main?urlpath=lab/tree/notebooks/{notebook}.ipynb"
@@ -195,13 +191,17 @@ STYLE = """
 nav { font: 14px/1.6 system-ui, sans-serif; margin: 0 0 12px; color: var(--jp-ui-font-color2); }
 nav a, .cards a { color: inherit; } nav b { color: var(--jp-ui-font-color1); }
 .sae-nb-help { width: fit-content; max-width: 100%; box-sizing: border-box; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(334px, 1fr)); gap: 14px;
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 334px), 1fr)); gap: 16px;
   font: 15px/1.45 system-ui, sans-serif; color: var(--jp-ui-font-color1); }
-.cards article { border: 1px solid var(--jp-border-color2); border-radius: 6px; padding: 6px 6px 12px; }
-.cards img { width: 100%; max-width: 320px; aspect-ratio: 32 / 23; object-fit: contain;
-  object-position: top left; display: block; }
+.cards article { display: flex; flex-flow: column; align-items: flex-start; padding: 8px 16px 16px;
+  border: 1px solid var(--jp-border-color2); border-radius: 10px; }
+.cards article > a:first-child {
+  align-self: stretch; padding-bottom: 8px; border-bottom: 1px solid var(--jp-border-color2);
+}
+.cards img { width: 100%; aspect-ratio: 32 / 23; display: block; }
 .cards h2 { font: 600 17px/1.3 system-ui, sans-serif; margin: 10px 0 2px; }
-.cards p { margin: 2px 0 8px; font-size: 14px; }
+.cards p { margin: 2px 0 8px; font-size: 14px; color: var(--jp-ui-font-color2); }
+.cards .run { margin-top: auto; }
 .cards h2 a { text-decoration: none; }
 .run { display: inline-block; border: 1px solid currentColor; border-radius: 4px; padding: 2px 10px;
   font-size: 13px; text-decoration: none; }
@@ -211,7 +211,7 @@ body > p { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1)
 @media (max-width: 480px) { body > :is(nav, h1, p, .cards) { padding: 8px 8px 0; margin: 0 0 8px; } }
 """
 # Leaves of a page what a crop names, at the width of a card.
-CROP = """([crop, never]) => {
+CROP = """([crop, never, edge]) => {
   const main = document.querySelector('.sae-nb-dashboard') || document.querySelector('main');
   const wanted = [...main.querySelectorAll(crop)].filter(n => n.getClientRects().length);
   const keep = new Set(wanted);
@@ -227,9 +227,48 @@ CROP = """([crop, never]) => {
     Object.assign(node.style, {margin: 0, minHeight: 0, border: 'none', borderRadius: 0});
   for (const node of [main, ...keep])
     if (!wanted.some(w => w.contains(node))) node.style.padding = 0;
-  document.body.style.padding = main.style.padding = 0;
+  main.style.padding = 0;
   main.style.border = 'none';
+  Object.assign(document.body.style, {padding: 0, width: `${innerWidth - 2 * edge}px`, maxWidth: 'none'});
   return wanted.length;
+}"""
+# Moves and sizes what is left so that all of it is in the card, and returns the size of its smallest letters.
+FIT = """([edge, larger]) => {
+  const boxes = [], letters = [], range = document.createRange();
+  // What a box around it cuts off is not seen.
+  const seen = (node, {left, top, right, bottom}) => {
+    for (let up = node; up && up !== document.body; up = up.parentElement) {
+      const {overflowX, visibility, opacity} = getComputedStyle(up);
+      if (visibility === 'hidden' || opacity === '0') return;
+      if (overflowX === 'visible') continue;
+      const box = up.getBoundingClientRect();
+      left = Math.max(left, box.left), right = Math.min(right, box.right);
+      top = Math.max(top, box.top), bottom = Math.min(bottom, box.bottom);
+    }
+    if (right - left > 0.5 && bottom - top > 0.5) boxes.push({left, top, right, bottom});
+    return true;
+  };
+  const drawn = 'img, canvas, image, circle, path, line, i, u, span:empty, td, dd, .sae-nb-wordchip';
+  for (const node of document.querySelectorAll('main *, .sae-nb-dashboard *')) {
+    if (!node.getClientRects().length || node.closest('#js-plotly-tester, defs')) continue;
+    if (node.matches(drawn)) seen(node, node.getBoundingClientRect());
+    const {fontSize, color} = getComputedStyle(node);
+    if (color === 'rgba(0, 0, 0, 0)' || !parseFloat(fontSize)) continue;
+    for (const text of node.childNodes) {
+      if (text.nodeType !== 3 || !text.data.trim()) continue;
+      range.selectNodeContents(text);
+      for (const box of range.getClientRects()) if (seen(node, box)) letters.push(parseFloat(fontSize));
+    }
+  }
+  const left = Math.min(...boxes.map(b => b.left)), width = Math.max(...boxes.map(b => b.right)) - left;
+  const top = Math.min(...boxes.map(b => b.top)), height = Math.max(...boxes.map(b => b.bottom)) - top;
+  const scale = Math.min((innerWidth - 2 * edge) / width, (innerHeight - 2 * edge) / height, larger);
+  const x = (innerWidth - scale * width) / 2 - scale * left;
+  const y = (innerHeight - scale * height) / 2 - scale * top;
+  document.body.style.overflow = document.documentElement.style.overflow = 'hidden';
+  document.body.style.transformOrigin = '0 0';
+  document.body.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
+  return scale * Math.min(...letters, Infinity);
 }"""
 # Draws of a figure what is on some axes, side by side and as large as a card: anew, since axes that are
 # bound to each other keep the room that they had.
@@ -610,18 +649,16 @@ def entries() -> list[Entry]:
             "lens-vision",
             *twice("a drawn 7, explained"),
             lens_on_picture,
-            f".sae-nb-answer, {picture}, .sae-nb-pairrow",
+            f"{picture}, .sae-nb-pairrow",
             "demo",
-            "main .sae-nb-main { display: grid; grid-template-columns: 104px 1fr; gap: 10px; }"
-            f".sae-nb-grid {{ zoom: 0.55; }} {EFFECTS_ALONE}",
+            PICTURE_AND_EFFECTS,
         ),
         Entry(
             "steering-vision",
             *twice("a 7, and one atom turned up"),
             steered_picture,
-            f".sae-nb-question, {bars}",
+            bars,
             "demo",
-            ".sae-nb-question { font-size: 16px !important; white-space: nowrap; }",
             axes="x y",
         ),
         Entry(
@@ -630,6 +667,7 @@ def entries() -> list[Entry]:
             material(VISION)[2].labels[STROKE],
             partial(browser, VISION, STROKE),
             picture,
+            style=EXAMPLES,
         ),
         *more_vision,
         Entry(
@@ -646,7 +684,7 @@ def entries() -> list[Entry]:
             steered_text,
             ".sae-nb-branches",
             "demo",
-            WHOLE_TEXTS,
+            THREE_WAYS,
         ),
         Entry(
             "atom-language-outer-space",
@@ -654,6 +692,7 @@ def entries() -> list[Entry]:
             ATOM,
             lambda: browser(LANGUAGE, named(LANGUAGE, ATOM)),
             ".sae-nb-kwic",
+            style=".sae-nb-kwic > :nth-child(n+7) { display: none; }",
         ),
         Entry(
             "atom-language-money",
@@ -665,15 +704,15 @@ def entries() -> list[Entry]:
             "report-card",
             *twice("can this SAE be trusted?"),
             judged,
-            ".sae-nb-question, .sae-nb-verdicts",
+            ".sae-nb-verdicts",
             "03_evaluation",
-            FOUR_ROWS,
+            ROWS_ALONE,
         ),
         Entry(
             "corpora",
             *twice("sad stories against glad ones"),
             corpora,
-            ".sae-nb-question, .sae-nb-pairs",
+            ".sae-nb-pairs",
             atoms,
             TWO_OF_EACH,
         ),
@@ -681,15 +720,14 @@ def entries() -> list[Entry]:
             "circuit",
             *twice("an answer, followed back"),
             circuit,
-            ".sae-nb-question, .sae-nb-answer, .sae-nb-storybars",
+            ".sae-nb-storybars",
             atoms,
-            SMALLER_TITLE,
         ),
         Entry(
             "patching",
             *twice("where the answer is decided"),
             patched,
-            ".sae-nb-question, .sae-nb-layers",
+            ".sae-nb-layers",
             "07_patching",
             WORDS_BY_BLOCK,
         ),
@@ -705,16 +743,15 @@ def entries() -> list[Entry]:
             "heads",
             *twice("which heads look where"),
             heads,
-            ".sae-nb-question, .sae-nb-answer, .sae-nb-arcs",
+            ".sae-nb-arcs",
             "07_patching",
-            f"{SMALLER_TITLE} .sae-nb-question {{ font-size: 15px !important; }}"
-            ".sae-nb-answer { font-size: 13px !important; line-height: 1.45 !important; }",
+            ".sae-nb-arcs, .sae-nb-arcs svg { overflow: visible !important; }",
         ),
         Entry(
             "layers",
             *twice("an answer, block by block"),
             layers_of_text,
-            ".sae-nb-question, .sae-nb-ranks",
+            ".sae-nb-ranks",
             "06_the_lens",
             LAST_WORD,
         ),
@@ -732,23 +769,23 @@ def entries() -> list[Entry]:
             generation,
             ".sae-nb-branches",
             "05_steering",
-            WHOLE_TEXTS,
+            THREE_WAYS,
         ),
         Entry(
             "quiz",
             *twice("guess where it fires"),
             quiz,
-            f".sae-nb-main .sae-nb-cardtitle, {picture}",
+            "fieldset:first-of-type :is(.sae-nb-cardtitle, .sae-nb-grid)",
             atoms,
-            FOUR_IN_A_ROW,
+            FIRST_QUESTION,
         ),
         Entry(
             "dashboard",
             *twice("everything linked"),
             everything_linked,
-            ".sae-nb-panel:not(.sae-nb-lone) :is(.sae-nb-question, .sae-nb-veiled, .sae-nb-answer)",
+            ".sae-nb-veiled",
             atoms,
-            ATOM_AND_EFFECT,
+            EXAMPLES,
         ),
         Entry(
             "map",
@@ -764,16 +801,15 @@ def entries() -> list[Entry]:
             depth,
             ".sae-nb-main .sae-nb-component",
             "15_block_recurrence",
-            ".sae-nb-component svg { max-width: 310px !important; }"
+            ".sae-nb-component > div { font-size: 12px !important; }"
             ".sae-nb-component > div:has(+ svg) { display: none !important; }",
         ),
         Entry(
             "time",
             *twice("what a story's past predicts"),
             in_time,
-            f".sae-nb-question, {tokens}, .sae-nb-detail > :nth-child(-n + 2)",
+            f"{tokens}, .sae-nb-detail > :nth-child(2)",
             "17_time",
-            SMALLER_TITLE,
         ),
         Entry(
             "pursuit",
@@ -911,7 +947,8 @@ def finding(page: str) -> tuple[str, str]:
 
 def write_index(everything: list[Entry]) -> Path:
     """Write the page with a card for the first page of every room that is there."""
-    findings, more_panels = [], []
+    cards: list[str] = []
+    told: set[str] = set()
     everything = [e for e in everything if (GALLERY / f"{e.name}.html").is_file()]
     for room in dict.fromkeys(e.room for e in everything):
         first, *others = (e for e in everything if e.room == room)
@@ -919,11 +956,13 @@ def write_index(everything: list[Entry]) -> Path:
         link = f"{first.name}.html"
         title, answer = map(escape, finding((GALLERY / link).read_text(encoding="utf-8")))
         image = f"../pictures/{first.name}"
-        cards = findings if title else more_panels
+        if title and title in told:  # what several panels find is a title once
+            title, answer = "", f"{title}. {answer}"
+        told.add(title)
         cards.append(
             f'<article><a href="{link}" tabindex="-1"><picture>'
             f'<source srcset="{image}-dark.webp" media="(prefers-color-scheme: dark)">'
-            f'<img src="{image}.webp" alt="{title or answer}" loading="lazy"></picture></a>'
+            f'<img src="{image}.webp" alt="{title or answer}"></picture></a>'
             f'<h2><a href="{link}">{title or escape(room)}</a></h2><p>{answer}</p>'
             f"<p><small>{escape(room) if title else ''}{more}</small></p>"
             f'<a class="run" href="{run_link(first)}"{NEW_TAB}>run it</a></article>'
@@ -936,12 +975,7 @@ def write_index(everything: list[Entry]) -> Path:
         "the notebook on Binder, with the model running. SAEs, examples and small models come with the "
         "package; SmolLM2, a real language model, is fetched once."
         f"</p>{live_atoms()}"
-        f'<div class="cards">{"".join(findings)}</div>'
-        + (
-            f'<h1>More panels</h1><div class="cards">{"".join(more_panels)}</div>'
-            if more_panels
-            else ""
-        ),
+        f'<div class="cards">{"".join(cards)}</div>',
     )
     path = GALLERY / "index.html"
     path.write_text(page, encoding="utf-8")
@@ -966,13 +1000,20 @@ def take_pictures(chosen: Iterable[Entry]) -> None:
                 page.goto((GALLERY / f"{entry.name}.html").as_uri())
                 page.wait_for_timeout(500)
                 page.add_style_tag(content=entry.style or "/* as it is */")
-                if not page.evaluate(CROP, [entry.crop, NEVER_SHOWN]):
+                if not page.evaluate(CROP, [entry.crop, NEVER_SHOWN, EDGE]):
                     raise ValueError(
                         f"{entry.name}.html must have what its card shows: {entry.crop}"
                     )
                 if entry.axes:
-                    page.evaluate(ONLY, [entry.axes, CARD["height"]])
+                    page.evaluate(ONLY, [entry.axes, CARD["height"] - 2 * EDGE])
                 page.wait_for_timeout(400)
+                letters = page.evaluate(FIT, [EDGE, LARGER])
+                if letters < LEAST_PX:
+                    raise ValueError(
+                        f"letters of a card must have {LEAST_PX:g} px or more, got {letters:.1f} "
+                        f"for {entry.name}. "
+                        "Show less of its page."
+                    )
                 _keep(_drawn(page, entry.name), PICTURES / f"{entry.name}{ending}.webp")
                 page.close()
         launched.close()
