@@ -38,6 +38,10 @@ MOST_SIMILARITY = 128
 """Side of a similarity matrix; longer sequences are averaged over neighbours. Ours: 64 kB each."""
 
 
+MOST_DISTANCE = 32
+"""Times between two that are compared at most. Ours: few texts have many pairs further apart."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Raster:
     """Strengths of the strongest atoms over time, in the order in which they first fire."""
@@ -104,8 +108,11 @@ class TemporalSummary:
     xy: Mapping[str, Float[np.ndarray, "time 2"]]
     """Coordinates of the predicted and the novel codes: principal ones, until `with_layout`."""
 
-    lag1: Mapping[str, float]
-    """Mean cosine of neighbours in time."""
+    by_distance: Mapping[str, Float[np.ndarray, " lags"]]
+    """Mean cosine of two times of the same parts: first of neighbours, then of those two apart, and so on."""
+
+    order_lost: Mapping[str, float]
+    """Mean cosine of any two times: what every distance has in random order, the control."""
 
     attention: Float[np.ndarray, "time time"]
     """Attention of each time to each before it, mean over heads; the rest is on the empty slot."""
@@ -135,6 +142,11 @@ class TemporalSummary:
         """Mean predicted share of the shuffled order and of the plain guesses."""
         found = {"shuffled order": self.shuffled, **self.plain}
         return {name: float(shares.mean()) for name, shares in found.items()}
+
+    @property
+    def lag1(self) -> dict[str, float]:
+        """Mean cosine of neighbours in time, of the predicted codes, the novel ones and the activations."""
+        return {part: float(cosines[0]) for part, cosines in self.by_distance.items()}
 
     @property
     def documents(self) -> Int[np.ndarray, " time"]:
@@ -244,7 +256,11 @@ def summarise_sequence(
         similarity={part: _thinned(cosines, stride) for part, cosines in similar.items()},
         stride=stride,
         xy={part: pca_layout(vectors[part]) for part in ("predicted", "novel")},
-        lag1={part: float(cosines.diagonal(1).mean()) for part, cosines in similar.items()},
+        by_distance={part: _by_distance(cosines) for part, cosines in similar.items()},
+        order_lost={
+            part: float(cosines[~np.eye(time, dtype=bool)].mean()) if time > 1 else math.nan
+            for part, cosines in similar.items()
+        },
         attention=_numpy(pad(heads[:, 1:], (0, 1))),
         boundaries=tuple(int(b) for b in boundaries),
         fvu=float(error / spread) if spread > 0 else math.nan,
@@ -325,6 +341,12 @@ def _thinned(
     sizes = np.diff([*starts, len(cosines)]).astype(np.float32)
     thinned: Float[np.ndarray, "side side"] = sums / np.outer(sizes, sizes)
     return thinned.astype(np.float32)
+
+
+def _by_distance(cosines: Float[np.ndarray, "time time"]) -> Float[np.ndarray, " lags"]:
+    # Further apart than half the sequence few pairs are left.
+    lags = range(1, min(max(len(cosines) // 2, 1), len(cosines) - 1, MOST_DISTANCE) + 1)
+    return np.array([cosines.diagonal(lag).mean() for lag in lags] or [math.nan])
 
 
 def _raster(codes: Float[Tensor, "time n_atoms"]) -> Raster:

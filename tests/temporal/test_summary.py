@@ -92,6 +92,11 @@ def test_similarity_is_the_cosine_of_centred_codes(record: TemporalSummary) -> N
     assert record.lag1["raw"] == pytest.approx(
         np.mean(np.sum(unit[1:] * unit[:-1], axis=1)), abs=1e-5
     )
+    far = [np.mean(np.sum(unit[lag:] * unit[:-lag], axis=1)) for lag in range(1, 11)]
+    assert record.by_distance["raw"] == pytest.approx(far, abs=1e-5)
+    # Over every order of twenty, a pair of neighbours is any two of them.
+    pairs = [unit[i] @ unit[j] for i in range(20) for j in range(20) if i != j]
+    assert record.order_lost["raw"] == pytest.approx(np.mean(pairs), abs=1e-5)
 
 
 def test_numbers_of_a_sequence_are_those_of_its_parts(sae: sn.Temporal) -> None:

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 from sae_nb.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb_studies.temporal._borders import (
+        border_auroc as border_auroc,
+        border_scores as border_scores,
+    )
     from sae_nb_studies.temporal._measures import (
         AverageForecast as AverageForecast,
         LinearForecast as LinearForecast,

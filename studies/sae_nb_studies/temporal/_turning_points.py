@@ -46,7 +46,6 @@ class EventGap:
 
 
 @checked(leave=("events",))
-@checked(leave=("events",))
 def event_gap(
     x: Float[Tensor, "*batch time width"],
     events: Int[Tensor, "batch time"],

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
+from hypothesis import given, settings, strategies as st
+from PIL import Image
 from sae_nb_widgets.temporal._figure import MOST_ARCS
+from sae_nb_widgets.temporal._panel import _headline
 
 import sae_nb as sn
 from sae_nb.figures import named, theme
@@ -44,6 +52,7 @@ def test_a_text_is_read_and_said(panel: sw.TemporalPanel) -> None:
     control = format_number(100 * float(record.shuffled.mean()), "%", digits=2)
     assert float(record.shares[:, 0].mean()) < 1.1 * float(record.shuffled.mean())
     assert control in panel.numbers
+    panel.bands = "share"
     strip = panel._strip.tokens
     assert tuple(strip.tokens[0]) == record.names
     assert "".join(record.names) in TEXT
@@ -86,27 +95,75 @@ def test_without_a_temporal_sae_it_says_so_and_shows_what_each_word_adds(
     panel.close()
 
 
-def test_the_first_screen_is_bars_with_arcs(panel: sw.TemporalPanel) -> None:
-    """The best predicted token is looked at; atoms, matrices and maps are hidden, and take no room."""
+def test_the_first_screen_is_two_squares_and_curves(panel: sw.TemporalPanel) -> None:
+    """Their numbers are the record's; bars with arcs, atoms, matrices and maps come instead, on request."""
     record = panel.record
-    assert panel.token == record.most_predicted
+    for part, said in (("predicted", "Predicted from the past"), ("novel", "New")):
+        curve, chance = (
+            named(panel._plot, f"{part} {what}") for what in ("by distance", "in random order")
+        )
+        assert curve.visible
+        assert chance.visible
+        np.testing.assert_allclose(curve.y, record.by_distance[part], rtol=1e-5)
+        assert list(curve.x) == list(range(1, len(record.by_distance[part]) + 1))
+        assert list(chance.y) == pytest.approx([record.order_lost[part]] * 2)
+        source = re.search(f'alt="{said}: [^"]*" [^>]*base64,([^"]*)"', panel._likeness.value)[1]
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
+        shade = 255 * np.clip(record.similarity[part], 0, 1)
+        np.testing.assert_allclose(pixels[..., 3], shade, atol=0.51)
     arcs = [named(panel._plot, f"arc {i}") for i in range(MOST_ARCS)]
+    hidden = ("raster", "predicted", "shuffled order", "raw similarity", "novel map")
+    assert not any(one.visible for one in (*arcs, *(named(panel._plot, name) for name in hidden)))
+    assert "besideplot" in panel._likeness.value
+    small = panel._plot.layout.height
+    panel.bands = "share"
+    assert panel.token == record.most_predicted
     assert sum(len(arc.x) > 0 for arc in arcs) == len(record.read_from(panel.token)) > 0
+    assert all(arc.visible for arc in arcs)
+    assert not named(panel._plot, "predicted by distance").visible
+    assert "besideplot" not in panel._likeness.value
     for shown in ("predicted", "shuffled order"):
         assert named(panel._plot, shown).visible
-    for hidden in ("raster", "novel", "raw similarity", "novel map"):
-        assert named(panel._plot, hidden).visible is False
-    small = panel._plot.layout.height
     panel.part, panel.lower = "novel", "similarity"
-    assert panel._plot.layout.height > small
     for shown in ("raster", "raw similarity"):
         assert named(panel._plot, shown).visible
     panel.bands = "energy"
     assert named(panel._plot, "novel").visible
     assert named(panel._plot, "second novel").visible is False
-    panel.part = panel.lower = "none"
-    panel.bands = "share"
+    panel.part = panel.lower = panel.bands = "none"
     assert panel._plot.layout.height == small
+
+
+CURVES = st.lists(st.floats(-1, 1, allow_nan=False), min_size=1, max_size=6)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+@given(CURVES, CURVES, st.floats(-0.2, 0.3), st.floats(-0.2, 0.3))
+@settings(max_examples=60, deadline=None)
+def test_the_title_says_what_its_numbers_bear_out(
+    share: float, predicted: list[float], new: list[float], lost: float, lost_new: float
+) -> None:
+    """Curves of one length, drawn at random, against a share that rivals reach or do not."""
+    n = min(len(predicted), len(new))
+    record = SimpleNamespace(
+        by_distance={"predicted": np.array(predicted[:n]), "novel": np.array(new[:n])},
+        order_lost={"predicted": lost, "novel": lost_new},
+        shares=np.full((4, 2), share),
+        rivals={"shuffled order": 0.1, "previous token": 0.06},
+    )
+    title = _headline(record)
+    beats = share > 0.11
+    assert ("predicts little" in title) == (not beats)
+    if "stays" in title:
+        assert predicted[0] - new[0] >= 0.0499
+        assert predicted[0] - lost >= 0.0499
+    if "as fast as" in title:
+        assert beats
+        assert min(predicted[0] - new[0], predicted[0] - lost) <= 0.0501
+    if "soon gone" in title:
+        assert new[1] <= new[0] / 2 or new[1] <= lost_new + 0.0501
+    if "longer than" in title:
+        assert n == 1 or (new[1] > new[0] / 2 and new[1] > lost_new + 0.0499)
 
 
 def test_atoms_are_rows_by_name_and_have_cards(panel: sw.TemporalPanel) -> None:

@@ -18,10 +18,11 @@ from sae_nb.geometry import UmapProcess, start_umap
 from sae_nb.temporal import TemporalSummary
 from sae_nb_widgets.components import Sparkbars, TokenStrip
 from sae_nb_widgets.components._atom_card import icons_of
-from sae_nb_widgets.components._base import HTML, VBox
+from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.components._concordance import word_at
 from sae_nb_widgets.components._curves import Chart, Curves, Line
 from sae_nb_widgets.panel._declaring import control, show
+from sae_nb_widgets.panel._pages import COLUMNS
 from sae_nb_widgets.temporal._figure import place_name, row_name
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ class TemporalDetail:
         show(self._sources, not alone)
         self._times: list[int] = []
         self._ids: list[int] = []
-        self.widgets: list[ipw.Widget] = [self._chosen, self._sources, self._atoms]
+        beside = Box([self._sources, self._atoms]).add_class(COLUMNS)
+        self.widget = VBox([self._chosen, beside])
 
     def on_atom(self, callback: Callable[[int], None]) -> None:
         """Call `callback` with an atom whose bar is clicked."""
@@ -245,7 +247,7 @@ def _chosen(record: TemporalSummary, time: int) -> str:
 
 
 PARTS = {
-    "none": "how much was expected",
+    "none": "how long each part stays",
     "novel": "atoms that are new",
     "predicted": "atoms that were predicted",
 }

@@ -1,17 +1,21 @@
-"""A sequence's record → one figure: how much of each time was predicted, with arcs to where it was read.
+"""A sequence's record → one figure: how alike two of its times are, by how far they are apart.
 
-On request atoms are below, and three similarity matrices or two maps of the codes. All of these are there from
-the start and most are hidden, so that nothing is rebuilt.
+On request how much of each time was predicted stands there instead, with arcs to where it was read; atoms;
+three similarity matrices or two maps of the codes. All of these are there from the start and most are hidden,
+so that nothing is rebuilt.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
+from PIL import Image
 
 from sae_nb.atoms import AtomNames
 from sae_nb.figures import (
@@ -42,12 +46,13 @@ if TYPE_CHECKING:
 
 
 ARCS_PX, BANDS_PX, TALL_PX, SECOND_PX, GAP_PX, LOWER_PX = 46, 110, 190, 80, 29, 214
+DISTANCE_PX = 250
 ROW_PX, MOST_NAMED_ROWS = 18, 24
 """Height of an atom that has its name next to it, and the maximum number with names."""
 NAMES_PX = 88
 """Under the atoms: slanted names of times, and a title."""
-SIDE_PX, SHARES_PX = 178, 64
-"""Left of the atoms: their names; of bars alone: their scale."""
+SIDE_PX, SHARES_PX, DISTANCE_SIDE_PX = 178, 64, 40
+"""Left of the atoms: their names; of bars alone and of curves: their scale."""
 LONGEST_NAME = 24
 TOP_PX, BOTTOM_PX = 44, 72
 """Above the figure a line for the legend and one for the title."""
@@ -56,8 +61,11 @@ ARC_FOOT, ARC_TOP = 1.04, 1.5
 MOST_ARCS = 6
 PARTS = ("predicted", "novel", "raw")
 COLOURS = {"predicted": theme.PREDICTED, "novel": theme.NOVEL}
+SAID = {"predicted": "predicted", "novel": "new"}
 FAINTEST = 0.2
 """Opacity of an atom that hardly fires: it must still be seen."""
+SIMILAR = {"predicted": "Predicted from the past", "novel": "New"}
+"""Titles of the two squares."""
 CURSOR = fade(theme.GREY, 0.45)
 THIRDS = ((0.0, 0.28), (0.36, 0.64), (0.72, 1.0))
 HALVES = ((0.0, 0.44), (0.56, 1.0))
@@ -85,7 +93,7 @@ def empty_figure() -> go.Figure:
             },
             annotations=[
                 plot_title(place, "", size=current_theme().font_px, x=0.0, anchor="left")
-                for place in range(8)
+                for place in range(9)
             ],
             **_axes(),
         ),
@@ -99,17 +107,19 @@ def place_rows(figure: go.Figure, two: bool, view: View, n_atoms: int) -> None:
     bands, lower, raster = view.bands != "none", view.lower != "none", view.part != "none"
     atoms = ROW_PX * (min(max(n_atoms, 3), MOST_NAMED_ROWS))
     # Names of times stand under the atoms, or under the bars where there are none.
-    under_bars = GAP_PX * bands if raster else NAMES_PX
+    under_bars = GAP_PX * bands if raster else 0 if view.by_distance else NAMES_PX
     # Where nothing is predicted no arc is drawn; a pixel stays, on which the title of the atoms stands.
     rows = [
         (
             "1",
-            (1 if view.alone else ARCS_PX) + (BANDS_PX if raster else TALL_PX) * bands,
+            (1 if view.alone else ARCS_PX * (not view.by_distance))
+            + (BANDS_PX if raster else TALL_PX) * bands,
             under_bars,
         ),
         ("2", SECOND_PX * (two and bands), GAP_PX * (two and bands)),
         ("3", atoms * raster, NAMES_PX * raster),
         ("4", LOWER_PX * lower, 0),
+        ("9", DISTANCE_PX * view.by_distance, 0),
     ]
     whole, above = sum(px + gap for _, px, gap in rows), 0
     for name, px, gap in rows:
@@ -118,27 +128,32 @@ def place_rows(figure: go.Figure, two: bool, view: View, n_atoms: int) -> None:
         span = span if px else (0.0, 1e-3)
         for number in (4, 5, 6, 7, 8) if name == "4" else (int(name),):
             figure.layout[f"yaxis{number_of(number - 1)}"].domain = span
-    bottom = BOTTOM_PX * lower
+    bottom = BOTTOM_PX * (lower or view.by_distance)
     figure.layout.margin.b, figure.layout.height = bottom, scaled(whole + TOP_PX) + bottom
-    figure.layout.margin.l = scaled(SIDE_PX if raster else SHARES_PX)
+    figure.layout.margin.l = scaled(
+        SIDE_PX if raster else DISTANCE_SIDE_PX if view.by_distance else SHARES_PX
+    )
     _show_rows(figure, two, view)
 
 
 def _show_rows(figure: go.Figure, two: bool, view: View) -> None:
     """Hide the axes, traces and titles of rows that have no part of the height."""
     bands, matrices = view.bands != "none", view.lower == "similarity"
-    figure.layout.showlegend = not view.alone
+    figure.layout.showlegend = not view.alone and bands
     raster = view.part != "none"
     shown = {"1": bands, "2": bands and two, "3": raster}
     shown |= {str(n): matrices for n in (4, 5, 6)}
     shown |= {str(n): view.lower in ("PCA", "UMAP") for n in (7, 8)}
+    shown["9"] = view.by_distance
     for number, there in shown.items():
         suffix = number_of(int(number) - 1)
         for side in "xy":
             figure.layout[f"{side}axis{suffix}"].visible = there
         figure.layout.annotations[int(number) - 1].visible = there
         for trace in figure.data:
-            if trace.yaxis == f"y{suffix}" and not trace.name.startswith("arc"):
+            if trace.name.startswith("arc"):
+                trace.visible = not view.by_distance
+            elif trace.yaxis == f"y{suffix}":
                 # Shares alone: what is not predicted is new, and need not be drawn.
                 spared = trace.name.endswith("novel") and view.bands == "share"
                 trace.visible = there and not (spared and number in "12")
@@ -173,7 +188,29 @@ def _traces() -> list[Any]:
         ),
         *_map("predicted", 6),
         *_map("novel", 7),
+        *(_curve(part) for part in COLOURS),
+        *(_chance(part) for part in COLOURS),
     ]
+
+
+def _curve(part: str) -> go.Scatter:
+    return go.Scatter(
+        name=f"{part} by distance",
+        mode="lines+markers+text",
+        line={"color": COLOURS[part], "width": 3},
+        marker={"color": COLOURS[part]},
+        textposition="top right" if part == "predicted" else "bottom right",
+        textfont={"color": COLOURS[part]},
+        cliponaxis=False,
+        hovertemplate=f"{SAID[part]}, %{{x}} later: %{{y:.2f}}<extra></extra>",
+        showlegend=False,
+        **on_axes(8),
+    )
+
+
+def _chance(part: str) -> go.Scatter:
+    line = {"color": theme.CONTROL, "width": 2, "dash": theme.CONTROL_DASH}
+    return _line(f"{part} in random order", 8, line)
 
 
 def _arc_key() -> go.Scatter:
@@ -263,7 +300,9 @@ def _axes() -> dict[str, Any]:
         }
     for name in ("xaxis7", "yaxis7", "xaxis8", "yaxis8"):
         axes[name] = {**quiet, "showticklabels": False, "ticks": ""}
-    for place, domain in enumerate(((0.0, 1.0),) * 3 + THIRDS + HALVES):
+    axes["xaxis9"] = {**quiet, "type": "log", "zeroline": False}
+    axes["yaxis9"] = {"fixedrange": True, "nticks": 5, "zeroline": False}
+    for place, domain in enumerate(((0.0, 1.0),) * 3 + THIRDS + HALVES + ((0.0, 1.0),)):
         suffix = number_of(place)
         axes[f"xaxis{suffix}"] |= {"domain": domain, "anchor": f"y{suffix}"}
         axes[f"yaxis{suffix}"] |= {"anchor": f"x{suffix}"}
@@ -316,6 +355,11 @@ class View:
     """Colour of the points of the maps: "time" or "document"."""
 
     @property
+    def by_distance(self) -> bool:
+        """Whether the curves over distance stand there: they do where nothing else was asked for."""
+        return self.bands == self.part == self.lower == "none" and not self.alone
+
+    @property
     def raster(self) -> str:
         """Whose codes the raster has, also while it is hidden."""
         return "novel" if self.part == "none" else self.part
@@ -341,10 +385,42 @@ def draw_sequences(
         longest = max(record.n_times, 0 if second is None else second.n_times)
         figure.layout.xaxis.range = [-0.5, longest - 0.5]
         _draw_matrices(figure, record)
+        _draw_distances(figure, record)
         _name_times(figure, record, second)
     draw_maps(figure, record, view)
     draw_part(figure, record, view)
     draw_cursor(figure, record, second, view)
+
+
+def likeness_html(record: TemporalSummary, *, beside: bool) -> str:
+    """Return two squares, row by column a pair of times, coloured by their cosine: predicted codes, new ones.
+
+    `beside`: whether they stand next to the plot, where there is room.
+    """
+    word = {"text": "token", "layers": "layer", "signal": "moment"}[record.kind]
+    last = f"{word} {record.n_times - 1 + record.first_position}"
+    parts = []
+    for part, said in SIMILAR.items():
+        colour = COLOURS[part]
+        file = _picture(record.similarity[part], colour)
+        parts.append(
+            f'<figure><figcaption><b style="color:{colour}">{said}</b></figcaption>'
+            f'<img alt="{said}: cosine of every two {word}s" width="240" src="data:image/png;base64,{file}"/>'
+            f"<div><span>first {word}</span><span>{last}</span></div></figure>"
+        )
+    place = " sae-nb-besideplot" if beside else ""
+    return f'<div class="sae-nb-likeness{place}">{"".join(parts)}</div>'
+
+
+def _picture(cosines: np.ndarray, colour: str) -> str:
+    """A PNG in base64: the stronger the colour, the more alike; what is unlike lets the paper through."""
+    rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    pixels = np.empty((*cosines.shape, 4), np.uint8)
+    pixels[..., :3] = rgb
+    pixels[..., 3] = np.rint(255 * np.clip(np.nan_to_num(cosines), 0, 1))
+    file = io.BytesIO()
+    Image.fromarray(pixels, "RGBA").save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def clear(figure: go.Figure) -> None:
@@ -485,6 +561,27 @@ def _draw_matrices(figure: go.Figure, record: TemporalSummary) -> None:
         figure.layout.annotations[number - 1].text = part
     key = "similarity of positions<br>(bright: alike, dark: unlike)"
     figure.layout.xaxis5.title.text = key
+
+
+def _draw_distances(figure: go.Figure, record: TemporalSummary) -> None:
+    """Draw the mean cosine of two times against their distance, and what it is in random order."""
+    last = len(record.by_distance["predicted"])
+    for part in COLOURS:
+        cosines, chance = record.by_distance[part], record.order_lost[part]
+        curve, line = named(figure, f"{part} by distance"), named(figure, f"{part} in random order")
+        curve.x, curve.y = np.arange(1, last + 1), cosines.astype(np.float32)
+        curve.marker.size = [9] + [0] * (last - 1)
+        curve.text = [f"<b>{SAID[part]} {format_number(float(cosines[0]), digits=2)}</b>"] + [
+            ""
+        ] * (last - 1)
+        line.x, line.y = [1, last], [chance, chance]
+    ends = [2**i for i in range(6) if 2**i <= last]
+    axis = figure.layout.xaxis9
+    axis.tickvals, axis.ticktext = ends, list(map(str, ends))
+    axis.range = [-0.06, math.log10(max(last, 2)) + 0.02]
+    word = {"text": "token", "layers": "layer", "signal": "moment"}[record.kind]
+    axis.title.text = f"{word}s later<br>(dashed grey: in random order)"
+    figure.layout.annotations[8].text = f"<b>Cosine with a later {word}</b>"
 
 
 def draw_maps(figure: go.Figure, record: TemporalSummary, view: View) -> None:

@@ -15,12 +15,11 @@ from torch import Tensor
 from sae_nb.architectures import Temporal
 from sae_nb.checks import checked
 from sae_nb.dynamics import layers_in_time
-from sae_nb.figures import visible_token
 from sae_nb.figures.theme import format_count, format_number
 from sae_nb.pretrained import load_sae, pretrained_names
 from sae_nb.sessions import names_of
 from sae_nb.temporal import Raster, TemporalSummary, read_in_time, summarise_sequence
-from sae_nb_widgets.components._concordance import word_at
+from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Atom, Whole, reacts
 from sae_nb_widgets.panel._theming import figure_widget
@@ -70,9 +69,10 @@ class TemporalPanel(HasAtoms):
     """What could be predicted from the past, and what is new?
 
     The model reads a text (or a second one for comparison); its activations are taken apart by a
-    `Temporal` off the main thread. Tokens are the bluer the more of them the past predicts; bars compare
-    that with the same tokens in shuffled order. One token is chosen: arcs lead to where in its past the
-    prediction was read, and the atoms it adds are listed. `part` and `lower` bring the atoms over time,
+    `Temporal` off the main thread. Two squares show how alike every two tokens are, in what the past predicts
+    of them and in what they add, and curves how that falls with distance. Tokens are the bluer the more of them
+    the past predicts. One token is chosen: where in its past the prediction was read and the atoms it adds are
+    listed. `bands`, `part` and `lower` bring shares of each token beside shuffled order, the atoms over time,
     similarity matrices and maps. `atom` and `token` are traits: link them with `traitlets.link`.
 
     Parameters
@@ -114,12 +114,13 @@ class TemporalPanel(HasAtoms):
 
     question = "What could be predicted from the past, and what is new?"
     explanation = (
-        "Blue is the share of a token's energy that earlier tokens predict; the rest is new, or missed by both "
-        "parts. The control, dashed, is that share of the same token among the same tokens in shuffled order. "
-        "Rivals that learn nothing are the token before and the mean of all before, each as long as fits best. "
-        "Arcs lead to where in its past "
-        "the prediction was read, thicker where more was read. “Show” brings the atoms: vermilion are new "
-        "ones, the darker the stronger.",
+        "A row and a column of a square are two tokens, the darker the more alike: in what earlier "
+        "tokens predict of them (blue), and in what they add (vermilion). The curves are the means of "
+        "such cosines by distance; dashed grey is what every distance has in random order. "
+        "In the text a token is the bluer the more of its energy was predicted; the rest is new, or "
+        "missed by both parts. Rivals of that share are the same tokens in shuffled order, the token "
+        "before and the mean of all before, each as long as fits best. “Show” brings that share as "
+        "bars, with arcs to where in its past a prediction was read, and the atoms.",
         "In the published form the predicted part is scaled by the present token, so it is no forecast; "
         "only the strict form is. Attention says what was read, not what mattered; this is a single "
         "text.",
@@ -159,7 +160,7 @@ class TemporalPanel(HasAtoms):
     color_by = t.Enum(("time", "document"), "time", help="What colours the points of the maps.")
     bands = t.Enum(
         ("none", "share", "energy"),
-        "share",
+        "none",
         help="Shares of the energy above the atoms, or it itself.",
     )
 
@@ -201,14 +202,14 @@ class TemporalPanel(HasAtoms):
         self.names = names_of(self._named)
         self.controls = TemporalControls(self)
         self._strip = TimeStrip(alone=bool(self.lacks))
+        self._likeness = HTML()
         figure = empty_figure()
         self._plot = figure_widget(figure, height=figure.layout.height)
         self._detail_view = TemporalDetail(alone=bool(self.lacks))
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[self._strip.widget, self._plot],
-            detail=self._detail_view.widgets,
+            figure=[self._likeness, self._plot, self._strip.widget, self._detail_view.widget],
         )
         self._strip.on_pick(self._choose_time)
         self._detail_view.on_atom(lambda atom: self.set_trait("atom", atom))
@@ -291,6 +292,7 @@ class TemporalPanel(HasAtoms):
         self._seen = None
         self._strip.tokens.show([])
         figures.clear(self._plot)
+        self._likeness.value = ""
         self._detail_view.clear()
         self.conclude("")
         self.say("Type at least two words.")
@@ -340,11 +342,13 @@ class TemporalPanel(HasAtoms):
         self.conclude(_answer(seen), _numbers(seen))
 
     def _view(self) -> figures.View:
+        # Two texts are compared by their bars, where nothing else is chosen.
+        alone = self.second_record is None or self.lower != "none" or self.part != "none"
         return figures.View(
             time=self.token,
             part=self.part,
             lower=self.lower,
-            bands=self.bands,
+            bands="share" if self.bands == "none" and not alone else self.bands,
             color_by=self.color_by,
             rows=self.rows,
             alone=bool(self.lacks),
@@ -355,7 +359,10 @@ class TemporalPanel(HasAtoms):
     def _draw_sequences(self) -> None:
         seen = self._seen
         if seen is not None:
-            figures.draw_sequences(self._plot, self._laid_out(seen), seen.second, self._view())
+            view = self._view()
+            figures.draw_sequences(self._plot, self._laid_out(seen), seen.second, view)
+            squares = figures.likeness_html(seen.first, beside=view.by_distance)
+            self._likeness.value = "" if self.lacks else squares
 
     @reacts("part", doing="drawing the atoms")
     def _draw_part(self) -> None:
@@ -445,6 +452,10 @@ class TemporalPanel(HasAtoms):
         shown = self._laid_out(self._seen)
         return figures.temporal_figure(shown, self._seen.second, self._view())
 
+    def above_widgets(self) -> Sequence[Any]:
+        """Return the two squares, which come before the figure."""
+        return (self._likeness,)
+
     def export_name(self) -> str:
         """Return the file name of exports: the chosen token."""
         return self.stem if self.token == NO_TOKEN else f"{self.stem}_token_{self.token}"
@@ -470,35 +481,38 @@ _FROM = {
 _WORDS = {"text": "token", "layers": "layer", "signal": "moment"}
 
 
-PREDICTED = 0.2
-"""Share of a state from which on it is a finding that the past predicts it. Ours."""
+LEAD = 0.05
+"""Cosine by which one part must be slower than another, or than random order, to be called so. Ours."""
 
 
 def _headline(record: TemporalSummary) -> str:
-    """Name the time that gains most and how far it was predicted; or say that the past predicts little."""
-    place = record.most_predicted
-    share, control = float(record.shares[place, 0]), float(record.shuffled[place])
-    if not _beats_chance(record) or share < max(PREDICTED, ORDER_MATTERS * control):
-        return "The past predicts little here" if record.shares[:, 0].mean() < PREDICTED else ""
-    percent = format_number(100 * share, "%", digits=2)
-    return f"{percent} of {_most_predicted(record)} was predicted"
+    """Say which part lasts; or that the past predicts little, or that what it predicts does not last longer."""
+    predicted, new = record.by_distance["predicted"], record.by_distance["novel"]
+    chance = record.order_lost
+    if not _beats_chance(record):
+        return "The past predicts little here"
+    if not predicted[0] >= max(new[0], chance["predicted"]) + LEAD:
+        return "What the past predicts changes as fast as what is new"
+    gone = len(new) > 1 and new[1] <= max(new[0] / 2, chance["novel"] + LEAD)
+    rest = "; what is new is soon gone" if gone else " longer than what is new"
+    return f"What the past predicts stays{rest}"
 
 
 def _answer(seen: _Answer) -> str:
-    """Whether the past predicts more than chance, how much, and the same for a second one."""
+    """How long either part stays, whether the past predicts more than chance, and the same for a second one."""
     first, second = seen.first, seen.second
     what = {"text": "text", "layers": "path", "signal": "signal"}[first.kind]
-    share = f"{_share(first.shares[:, 0])} of the energy of this {what}'s states"
-    said = f"Earlier {_WORDS[first.kind]}s predict {share}, {_compared(first)}"
-    if _beats_chance(first):
-        said += (
-            f"; {_gains_most(first)}, {_share(first.shares[first.most_predicted, 0])} against "
-            f"{_share(first.shuffled[first.most_predicted])} in shuffled order."
-        )
-        # The highest bars are often those that the sentence leaves out.
-        said += " Ends of words follow from their beginnings." if _has_ends(first) else ""
-    else:
-        said += "."
+    word = _WORDS[first.kind]
+    predicted, new = (
+        f"{format_number(first.lag1[part], digits=2)} "
+        f"({format_number(first.order_lost[part], digits=2)} in random order)"
+        for part in ("predicted", "novel")
+    )
+    said = (
+        f"From one {word} to the next the predicted part keeps a cosine of {predicted}, the new part of {new}. "
+        f"Earlier {word}s predict {_share(first.shares[:, 0])} of the energy of this {what}'s states, "
+        f"{_compared(first)}."
+    )
     if second is not None:
         said += f" Second text: {_share(second.shares[:, 0])}, {_compared(second)}."
     if first.unread:
@@ -506,26 +520,6 @@ def _answer(seen: _Answer) -> str:
             f" The last {format_count(first.unread)} tokens do not fit the model and were not read."
         )
     return said
-
-
-def _gains_most(record: TemporalSummary) -> str:
-    """Name the time that gains most over shuffled order, of what it does so."""
-    begins = record.kind == "text" and any(name[:1].isspace() for name in record.names)
-    among = "of beginnings of words" if begins else "of all"
-    return f"{among}, {_most_predicted(record)} gains most"
-
-
-def _has_ends(record: TemporalSummary) -> bool:
-    """Whether a token that ends a word is predicted further above shuffled order than all that begin one."""
-    gain = np.nan_to_num(record.shares[:, 0] - record.shuffled)
-    return record.kind == "text" and gain.max() > gain[record.most_predicted]
-
-
-def _most_predicted(record: TemporalSummary) -> str:
-    """The time that is predicted furthest above shuffled order, in quotes: of a text its whole word."""
-    place = record.most_predicted
-    word = word_at(record.names, place).strip(".,;:!?") if record.kind == "text" else ""
-    return f"“{word or visible_token(record.names[place])}”"
 
 
 def _beats_chance(record: TemporalSummary) -> bool:
