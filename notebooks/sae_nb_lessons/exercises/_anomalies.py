@@ -45,10 +45,10 @@ def _judge_loss(mine: Callable[[Tensor, Tensor, float], float]) -> Mistake | str
     cases = {
         f"{n} rows of reference and {m} of data, w = {w:g}": (
             torch.randn(n, generator=generator),
-            torch.randn(m, generator=generator),
+            torch.randn(m, generator=generator) + up,
             w,
         )
-        for n, m, w in ((40, 10, WEIGHT), (15, 12, 0.8))
+        for n, m, w, up in ((40, 10, WEIGHT, 0), (15, 12, 0.8, 0), (10, 60, 0.5, 2))
     }
     return diagnose(mine, loss, cases, _SLIPS)
 

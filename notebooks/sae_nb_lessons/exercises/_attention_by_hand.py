@@ -223,9 +223,13 @@ def _copying_slips() -> tuple[Slip, ...]:
 
 def _judge_copying(mine: Callable[[Tensor], Any]) -> Mistake | str | None:
     cases = {}
-    for name, n, seed in (("a matrix of 5 letters", 5, 0), ("one of 8 letters", 8, 3)):
+    for name, n, seed, own in (
+        ("a matrix of 5 letters", 5, 0, 0.7),
+        ("one of 8 letters", 8, 3, 0.7),
+        ("one of 6 letters that are taken away", 6, 1, -1.5),
+    ):
         drawn = torch.randn(n, n, generator=torch.Generator().manual_seed(seed)).double()
-        cases[name] = (drawn + 0.7 * torch.eye(n).double(),)
+        cases[name] = (drawn + own * torch.eye(n).double(),)
     return diagnose(mine, copying_score, cases, _copying_slips())
 
 

@@ -44,6 +44,7 @@ _TEXTS: dict[str, tuple[list[int], int]] = {
     "tokens that all differ": ([1, 2, 3, 4, 5, 6], 3),
     "the same tokens in another order": ([1, 2, 3, 4, 3, 2, 1, 4], 3),
     "one token again and again, n = 3": ([7, 7, 7, 7, 7, 7], 3),
+    "fewer tokens than n": ([7, 7], 3),
     "a pair that comes back after a while": ([1, 2, 8, 9, 1, 2, 5, 2, 1], 2),
 }
 

@@ -134,6 +134,10 @@ _TABLES: dict[str, tuple[Tensor, int]] = {
         _table("......xxx.", "xx.....xxx", "xxxxx.....", "..xxxxx...", "x........x"),
         4,
     ),
+    "a document that is part of the second one": (
+        _table("xxxxx......", ".....xxxx..", ".....xxx...", ".........xx"),
+        3,
+    ),
     "nothing left to gain": (_table("xxx", "xx.", "x.."), 3),
 }
 

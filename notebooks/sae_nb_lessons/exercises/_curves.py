@@ -91,7 +91,7 @@ def _judge_fit(mine: Callable[..., Tensor]) -> Mistake | str | None:
     for n, frequencies, period, seed in ((9, [2, 5], 13.0, 0), (15, [3, 1, 7], 17.0, 1)):
         draws = torch.Generator().manual_seed(seed)
         values = (torch.rand(n, generator=draws).double() * period).sort().values
-        means = torch.randn(n, 4, generator=draws).double() + 3
+        means = torch.randn(n, 4, generator=draws).double() + 1
         at = torch.rand(6, generator=draws).double() * period
         cases[f"{n} means and the frequencies {frequencies}"] = (
             means, values, frequencies, period, at,
@@ -116,6 +116,7 @@ def _move_slips() -> tuple[Slip, ...]:
         here, k = _nearest(x, points), len(points)
         there = (here + steps) % k
         aligned = (x @ points.T).argmax(dim=1)
+        turned = torch.cosine_similarity(x[:, None], points[None], dim=2).argmax(dim=1)
         ways: dict[str, Callable[[], Tensor]] = {
             "snapped": lambda: points[there],
             "still": lambda: x,
@@ -125,6 +126,8 @@ def _move_slips() -> tuple[Slip, ...]:
             "added": lambda: x + points[there],
             "ended": lambda: x + points[(here + steps).clamp(0, k - 1)] - points[here],
             "product": lambda: x + points[(aligned + steps) % k] - points[aligned],
+            "turned to": lambda: x + points[(turned + steps) % k] - points[turned],
+            "size": lambda: _moved(x, points, abs(steps)),
             "farthest": lambda: _farthest(x, points, steps),
             "same": lambda: x + points[(here[0] + steps) % k] - points[here[0]],
             "start": lambda: x + points[steps % k] - points[0],
@@ -143,6 +146,8 @@ def _move_slips() -> tuple[Slip, ...]:
         "added": ("A point is added; asked is to add the way from one point to another.", "Subtract `points[here]`."),
         "ended": ("The curve is closed: after the last point comes the first.", "`% len(points)`."),
         "product": ("The largest product finds the point that points the same way and is long, not the nearest.", "The smallest distance: `torch.cdist(x, points).argmin(dim=1)`."),
+        "turned to": ("The largest cosine finds the point that points the same way, not the nearest.", "The smallest distance: `torch.cdist(x, points).argmin(dim=1)`."),
+        "size": ("You go forward where `steps` is below 0.", "`(here + steps) % len(points)`."),
         "farthest": ("You take the point that is farthest.", "`argmin` of the distances."),
         "same": ("All rows move as the first one does; each has a nearest point of its own.", "`argmin(dim=1)`."),
         "start": ("All rows move as if they were at the first point.", "Find the nearest point of each row first."),
@@ -160,14 +165,17 @@ def _farthest(x: Tensor, points: Tensor, steps: int) -> Tensor:
 
 def _judge_moved(mine: Callable[..., Tensor]) -> Mistake | str | None:
     cases = {}
-    for k, steps, seed in ((12, 3, 0), (20, 7, 1), (9, 4, 2)):
+    for k, steps, seed in ((12, 3, 0), (20, 7, 1), (9, -4, 2)):
         draws = torch.Generator().manual_seed(seed)
         turn = 2 * torch.pi * torch.arange(k).double()[:, None] / k
         shape = torch.randn(4, 5, generator=draws).double() * torch.tensor([[3.0], [3], [1], [1]])
         points = torch.cat([turn.cos(), turn.sin(), (2 * turn).cos(), (2 * turn).sin()], 1) @ shape
         rows = torch.cat([torch.randperm(k, generator=draws)[:4], torch.tensor([k - 1])])
         off = 0.1 * torch.randn(5, 5, generator=draws).double()
-        cases[f"{k} points and {steps} steps"] = (points[rows] + off + 2, points + 2, steps)
+        points = points + 2
+        x = points[rows] + off
+        x[0] *= 0.6
+        cases[f"{k} points and {steps} steps"] = (x, points, steps)
     return diagnose(mine, _moved, cases, _move_slips(), atol=1e-6)
 
 

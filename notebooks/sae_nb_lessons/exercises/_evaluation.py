@@ -88,6 +88,10 @@ _CASES = {
         (0.9, 0.88, 0.99, 0.86),
         (0.9, 0.6, 0.95, 0.65),
         (-0.1, -0.2, -0.05, -0.5),
+        (0.9, 0.8, 0.95, 0.8),
+        (0.97, 0.8, 0.95, 0.95),
+        (0.97, 0.8, 0.95, 0.96),
+        (0.97, 0.8, 0.95, 0.97),
     )
 }
 
@@ -128,6 +132,16 @@ _CLEAR_SLIPS = tuple(
             "You compare the control with the upper end. The lower end is nearer to it.",
             "Where is the control if the value beats it clearly? Below `low`.",
             lambda v, l, h, c: c < h,  # noqa: ARG005
+        ),
+        (
+            "A value that is as large as its control is not above it.",
+            "`value > control`",
+            lambda v, l, h, c: v >= c and not l <= c <= h,
+        ),
+        (
+            "A control on an end of the interval is not outside it.",
+            "`not low <= control <= high`",
+            lambda v, l, h, c: v > c and not l < c < h,
         ),
         (
             "You use a fixed margin. The interval is the margin.",
@@ -262,6 +276,21 @@ _BEST_SLIPS = tuple(
             lambda r, l, w: int(torch.where((l - w).abs() <= w / 5, r, torch.inf).argmin()),
         ),
         (
+            "An L0 exactly a fifth away takes part: at most.",
+            "`<=`",
+            lambda r, l, w: _among((l - w).abs() < w / 5, r),
+        ),
+        (
+            "You give those that may not take part an R² of −1. There are dictionaries that are worse.",
+            "Minus infinity: `torch.where(near, r2, -torch.inf)`.",
+            lambda r, l, w: int(torch.where((l - w).abs() <= w / 5, r, -1.0).argmax()),
+        ),
+        (
+            "Your limit is 1.6 atoms, right where 8 were wanted. A fifth is a share of what was wanted.",
+            "`wanted / 5`",
+            lambda r, l, w: _among((l - w).abs() <= 1.6, r),
+        ),
+        (
             "You count from 1.",
             "The first place is 0.",
             lambda r, l, w: best(r, l, w) + 1,
@@ -279,7 +308,10 @@ _RUNS: dict[str, tuple[Tensor, Tensor, float]] = {
         "one that is 15 % above": ([0.80, 0.85], [8.0, 9.2], 8.0),
         "one that is 15 % below": ([0.80, 0.85], [8.0, 6.8], 8.0),
         "one that is 22 % above": ([0.80, 0.85], [8.0, 9.8], 8.0),
+        "one that is 19 % above": ([0.80, 0.85], [100.0, 119.0], 100.0),
+        "one that is exactly a fifth below": ([0.80, 0.85], [10.0, 8.0], 10.0),
         "R² below zero": ([-0.2, -0.1, 0.9], [32.0, 33.0, 64.0], 32.0),
+        "R² below −1": ([-3.0, -2.0, 0.9], [32.0, 33.0, 64.0], 32.0),
     }.items()
 }
 

@@ -24,6 +24,7 @@ def ties(z: Tensor) -> Tensor:
 _CASES: dict[str, list[list[float]]] = {
     "inputs that share a landmark": [[0.5, 0.5, 0], [0.5, 0, 0.5], [1.0, 0, 0], [0, 1.0, 0]],
     "inputs with a landmark each": [[1.0, 0.0], [0.0, 1.0]],
+    "an input on the other side of a landmark": [[1.0, -0.5, 0.0], [0.5, 0.25, 0.25]],
     "two inputs of the same two landmarks": [[0.25, 0.75], [0.5, 0.5]],
 }
 

@@ -73,12 +73,13 @@ def _agreement_slips() -> tuple[Slip, ...]:
 
 def _judge_agreement(mine: Callable[..., Tensor]) -> Mistake | str | None:
     cases = {}
-    for n, seed in ((8, 0), (12, 1)):
+    for n, seed, name in ((8, 0, ""), (12, 1, ""), (10, 2, ", whose halves point apart")):
         draws = torch.Generator().manual_seed(seed)
         x, y = (torch.randn(n, 6, generator=draws).double() for _ in range(2))
         half = torch.zeros(n, dtype=torch.bool)
         half[torch.randperm(n, generator=draws)[: n // 2]] = True
-        cases[f"{n} rows of each group"] = (x + torch.tensor([2.0, 1, 0, 0, 0, 3]), y + 1, half)
+        along = torch.tensor([2.0, 1, 0, 0, 0, 3]) * (1 - 4 * half[:, None] if name else 1)
+        cases[f"{n} rows of each group{name}"] = (x + along, y + 1, half)
     return diagnose(mine, _agreement, cases, _agreement_slips(), atol=1e-6)
 
 

@@ -78,8 +78,8 @@ def _judge_contrast(mine: Callable[..., Tensor]) -> Mistake | str | None:
     cases = {}
     for n, temperature, seed in ((5, 0.5, 0), (8, 0.2, 1), (3, 2.0, 2)):
         draws = torch.Generator().manual_seed(seed)
-        later = torch.rand(n, 6, generator=draws).double() * 3
-        earlier = later + torch.rand(n, 6, generator=draws).double()
+        later = torch.randn(n, 6, generator=draws).double() * 3
+        earlier = later + torch.randn(n, 6, generator=draws).double()
         cases[f"{n} pairs and the temperature {temperature}"] = (later, earlier, temperature)
     return diagnose(mine, _contrast, cases, _slips(), atol=1e-6)
 

@@ -18,6 +18,9 @@ PARTS = ("claim", "floor", "control")
 PILOT = {"claim": 0.999, "floor": 0.67, "control": 0.70, "raw": 0.82}
 """About what `toy_run` gives."""
 
+EXACT = 1e-4
+"""Largest difference of two claims by the same SAE; its encoder's rows and the best feature differ by more."""
+
 SAME = 0.002
 """Largest difference of two controls that were drawn alike; other draws differ by .02."""
 
@@ -115,6 +118,12 @@ def _judge_numbers(first: Mapping[str, float], right: Mapping[str, float]) -> Mi
             f"The claim's number is {first['claim']:.3f}; an SAE trained on these rows reaches {right['claim']:.3f}.",
             "`own_sae(rows, 64, 3, 300, seed).D` on `hidden_rows(seed)`.",
         )
+    if abs(first["claim"] - right["claim"]) > EXACT:
+        return Mistake(
+            f"The claim's number is {first['claim']:.4f}, and the mean over all features with the dictionary "
+            f"{right['claim']:.4f}.",
+            "`on_features(seed, own_sae(rows, 64, 3, 300, seed).D).mean()`: D, not E; the mean, not the best.",
+        )
     if abs(first["floor"] - right["floor"]) > 0.08:
         return Mistake(
             f"Your floor is {first['floor']:.3f}, and that of 64 random directions {right['floor']:.3f}.",
@@ -136,7 +145,10 @@ def _judge_numbers(first: Mapping[str, float], right: Mapping[str, float]) -> Mi
 
 def _other_seed(mine: Mapping[str, float], right: Mapping[str, float]) -> Mistake | None:
     """Return the mistake of a run that is right for seed 0 alone."""
-    if mine["claim"] > 0.9 and abs(mine["control"] - right["control"]) <= SAME:
+    if (
+        abs(mine["claim"] - right["claim"]) <= EXACT
+        and abs(mine["control"] - right["control"]) <= SAME
+    ):
         return None
     return Mistake(
         f"Seed 0 is right, and seed 1 is not: claim {mine['claim']:.3f} and control {mine['control']:.3f} in yours, "
@@ -168,6 +180,14 @@ def _judge_card(card: MeasuredClaim) -> Mistake | None:
     numbers = [tuple(one.values()) for one in card.by_seed.values()]
     if len(set(numbers)) < len(numbers):
         return Mistake("Two seeds gave the very same numbers.", "Does `run` use its seed (09.3)?")
+    seed, mine = next(iter(card.by_seed.items()))
+    right = toy_run(int(seed))
+    for part in PARTS:
+        if abs(mine[part] - right[part]) > (0.08 if part == "floor" else SAME):
+            return Mistake(
+                f"For seed {seed} your card has a {part} of {mine[part]:.3f}, and the run of 09.3 measures {right[part]:.3f}.",
+                "`.test(run, range(5))`, with the `run` that 09.3 took.",
+            )
     return None
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
 
-from sae_nb_lessons.exercises._answers import Form, function, number, tensor
+from sae_nb_lessons.exercises._answers import Form, WrongForm, function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 from sae_nb_lessons.studies import budget
@@ -149,13 +148,20 @@ def _left(mine: Callable[..., Tensor], ids: Tensor) -> Mistake | None:
             "The rows are right, and the hook is still on the block: every later run keeps states as well.",
             "`handle.remove()` when the model has run.",
         )
-    toy.refuses = True
-    with suppress(Exception):  # the model raises on purpose; what is left of it is looked at
+    toy.refuses, raised = True, False
+    try:
         mine(toy, toy.blocks[0], ids)
+    except WrongForm:
+        raised = True
     if toy.hooks:
         return Mistake(
             "The model raised an error, and your hook is still on the block.",
             "`try: model(ids)` and `finally: handle.remove()`.",
+        )
+    if not raised:
+        return Mistake(
+            "The model raised an error, and yours returns as if nothing had been.",
+            "`finally:` without `except`: the hook is removed, and the error goes on to whoever called.",
         )
     return None
 
@@ -222,6 +228,7 @@ _BUDGETS = {
     "a million tokens of width 768, 16 384 atoms": (1_000_000, 768, 16_384),
     "two thousand tokens of width 400 000, 5000 atoms": (2_000, 400_000, 5_000),
     "ten tokens of width 1, 10⁹ atoms": (10, 1, 1_000_000_000),
+    "one token of width 10⁹, one atom": (1, 1_000_000_000, 1),
 }
 
 
@@ -276,6 +283,11 @@ _KEPT_SLIPS = tuple(
             lambda c, s, z: (z - s) / c,
         ),
         (
+            "You take the size of zero − clean; where zeros are the better, the sign turns.",
+            "Leave `abs` out.",
+            lambda c, s, z: (z - s) / abs(z - c),
+        ),
+        (
             "You cut off at 0. A splice that is worse than zeros is below 0, and should be seen.",
             "Leave it as it is.",
             lambda c, s, z: max(0.0, kept(c, s, z)),
@@ -291,6 +303,7 @@ _LOSSES = {
     "losses 2, 3 and 6": (2.0, 3.0, 6.0),
     "losses 2, 9 and 6, where the splice is worse than zeros": (2.0, 9.0, 6.0),
     "losses 2, 1.5 and 6, where it is better than the model": (2.0, 1.5, 6.0),
+    "losses 6, 5 and 2, where zeros are better than the model": (6.0, 5.0, 2.0),
 }
 
 

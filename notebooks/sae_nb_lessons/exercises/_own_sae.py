@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -34,6 +34,7 @@ from sae_nb_lessons.studies._own_sae import (
     N_ATOMS,
     N_ON,
     TURN,
+    encode,
     Parameters,
     Train,
     random_cosine,
@@ -251,6 +252,7 @@ _DEAD_SLIPS = (
     Slip("You divide by the lengths first: then all residuals are equally long.", "Choose first, then `unit_rows`.", lambda x, y, n: _of(unit_rows(x - y), unit_rows(x - y).norm(dim=1), n)),
     Slip("You take the longest inputs, not the worst rebuilt.", "Sort by the length of `x - x_hat`.", lambda x, y, n: _of(x - y, x.norm(dim=1), n)),
     Slip("They point away from what is left: the sign is turned.", "`x - x_hat`, not `x_hat - x`.", lambda x, y, n: _of(y - x, (x - y).norm(dim=1), n)),
+    Slip("You rank rows by Σ|x − x̂|, not by length.", "`left.norm(dim=1)` is the root of the sum of squares.", lambda x, y, n: _of(x - y, (x - y).abs().sum(dim=1), n)),
     Slip("You return the reconstructions.", "What they lack: `x - x_hat`.", lambda x, y, n: _of(y, (x - y).norm(dim=1), n)),
     Slip("You take the first n rows.", "Those with the largest residual: `left.norm(dim=1).topk(n).indices`.", lambda x, y, n: unit_rows((x - y)[:n])),
     Slip("You take the last n rows.", "Those with the largest residual: `left.norm(dim=1).topk(n).indices`.", lambda x, y, n: unit_rows((x - y)[-n:])),
@@ -261,7 +263,7 @@ _DEAD_SLIPS = (
 
 def _judge_dead(mine: Callable[..., Tensor]) -> Mistake | str | None:
     cases = {}
-    for seed, n in ((2, 3), (3, 2)):
+    for seed, n in ((2, 3), (3, 2), (11, 4)):
         x, other, *_ = _given(seed, n=8, n_atoms=8)
         cases[f"8 rows, {n} dead atoms"] = (x, 0.5 * x + 0.4 * other, n)
     return diagnose(mine, replacements, cases, _DEAD_SLIPS, atol=EXACT)
@@ -274,6 +276,7 @@ def _judge_dead(mine: Callable[..., Tensor]) -> Mistake | str | None:
 class _Watch:
     """What an optimiser held before each of its steps: all that can be seen of a loop from outside."""
 
+    kinds: list[str] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     held: list[list[Tensor]] = field(default_factory=list)
     slopes: list[list[Tensor]] = field(default_factory=list)
@@ -281,6 +284,8 @@ class _Watch:
     def __call__(self, optimiser: Optimizer, *_: Any) -> None:
         groups = optimiser.param_groups
         given = [one for group in groups for one in group["params"] if one.grad is not None]
+        decays = any(group.get("weight_decay") for group in groups)
+        self.kinds.append(type(optimiser).__name__ + " with weight decay" * decays)
         self.rates.append(float(groups[0]["lr"]))
         self.held.append([one.detach().clone() for one in given])
         self.slopes.append([one.grad.clone() for one in given])
@@ -402,6 +407,11 @@ def _steps(train: Train, x: Tensor, watch: _Watch) -> Mistake | None:
             f"For `steps` = {SHORT} your optimiser steps {len(watch.held)} times.",
             "`for step in range(steps)`, one `optimiser.step()` in each.",
         )
+    if watch.kinds[0] != "Adam":
+        return Mistake(
+            f"Your optimiser is {watch.kinds[0]}, and Adam is asked: what else it does to E, a and b is in no loss.",
+            "`torch.optim.Adam([E, a, D, b], lr=0.08 / d**0.5)`.",
+        )
     rate = TURN / x.shape[1] ** 0.5
     if abs(watch.rates[0] - rate) > 0.01 * rate:
         return Mistake(
@@ -422,23 +432,91 @@ def _steps(train: Train, x: Tensor, watch: _Watch) -> Mistake | None:
                 f"At step {step} the atoms have lengths off by {min(off):.2f}: you set them to 1 too late.",
                 "`D.copy_(unit_rows(D))` belongs inside the loop, after each `optimiser.step()`.",
             )
-    return _of_the_loss(train, x)
+    return _of_the_loss(train)
 
 
-def _of_the_loss(train: Train, x: Tensor) -> Mistake | None:
-    """Return what is wrong with the unit of a loss: of rows ten times as long, b's slope is a tenth."""
-    sizes = []
-    for times in (1, 10):
-        watch = _Watch()
-        watch.run(train, times * x, N_ATOMS, N_ON, 1, 0)
-        sizes.append(next(float(one.norm()) for one in watch.slopes[0] if one.shape == (10,)))
-    if sizes[1] < 0.3 * sizes[0]:
-        return None
+def _of_the_loss(train: Train) -> Mistake | None:
+    """Return what is wrong with the loss and with what is drawn, by the slopes of 20 steps on two rows.
+
+    With two different rows of which a batch holds c and n − c, the slope of `loss_of` is n / ((n − c) ‖u − w‖²) times
+    one row's plus n / (c ‖u − w‖²) times the other's: both weights follow, and from them unit and n.
+    """
+    ends, watch = 1 + torch.randn(2, 10, generator=torch.Generator().manual_seed(5)), _Watch()
+    watch.run(train, ends.repeat(1000, 1), N_ATOMS, N_ON, 20, 0)
+    apart, shares = float((ends[0] - ends[1]).square().sum()), []
+    for step in range(1, len(watch.held)):  # at step 0 nothing tells E and D apart
+        slope, rows, others = _slopes(watch, step, ends)
+        weights, off = _in_span(slope, rows)
+        if off > LENGTHS_OFF:
+            return _of_another_loss(slope, rows, others)
+        if abs(float((1 / weights).sum()) / apart - 1) > LENGTHS_OFF:
+            return Mistake(
+                "The slope of your loss has the right direction and another length than that of `loss_of`: your loss has a unit.",
+                "`loss_of(rows, x_hat).backward()`, on the rows of this step.",
+            )
+        shares.append(float(weights[0] / weights.sum()))
+    counts = [512 * share for share in shares]
+    if len({round(one, 1) for one in counts}) == 1:
+        return Mistake(
+            "On two rows, every step of yours has as many of each: nothing is drawn.",
+            "`rows = x[torch.randint(len(x), (512,), generator=draws)]`.",
+        )
+    if any(abs(one - round(one)) > 0.1 for one in counts) or all(
+        round(one) % 2 == 0 for one in counts
+    ):
+        return Mistake(
+            "Your batches do not have 512 rows.",
+            "`rows = x[torch.randint(len(x), (512,), generator=draws)]`.",
+        )
+    return None
+
+
+def _of_another_loss(slope: Tensor, rows: Tensor, others: Mapping[str, Tensor]) -> Mistake:
+    """Return which loss has such a slope."""
+    told = {
+        "bias": ("You rebuild without b.", "`z @ D + b`: the encoder took b away."),
+        "codes": ("Your loss has one more term, which holds the sum of codes down.", "`loss_of(rows, x_hat)` alone; TopK needs no price."),
+    }  # fmt: skip
+    for name, texts in told.items():
+        basis = others[name] if name == "bias" else torch.cat([rows, others[name]], dim=1)
+        if _in_span(slope, basis)[1] < LENGTHS_OFF:
+            return Mistake(*texts)
     return Mistake(
-        f"With rows ten times as long the slope of your loss by b is {sizes[1] / sizes[0]:.2g} times what it was, "
-        "and that of `loss_of` a tenth: your loss has a unit.",
-        "`loss_of(rows, x_hat).backward()`, on the rows of this step.",
+        "On two rows the slope of your loss is not that of `loss_of(rows, z @ D + b)`.",
+        "`optimiser.zero_grad()`, `loss_of(rows, x_hat).backward()`, `optimiser.step()`, on the rows of this step.",
     )
+
+
+def _slopes(watch: _Watch, step: int, ends: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Return a step's slope, those of each row's squared error as columns, and those of two other losses."""
+    held = [one.clone().requires_grad_() for one in watch.held[step]]
+    matrices = sorted((one for one in held if one.ndim == 2), key=_off_unit)
+    (D, E), (a,), (b,) = matrices, *([o for o in held if o.shape == (n,)] for n in (N_ATOMS, 10))
+    z = encode(ends, E, a, b, N_ON)
+    losses = {
+        "rows": (ends - z @ D - b).square().sum(dim=1),
+        "bias": (ends - z @ D).square().sum(dim=1),
+        "codes": z.sum(dim=1),
+    }
+    columns = {}
+    for name, two in losses.items():
+        slopes = (
+            torch.autograd.grad(one, held, retain_graph=True, materialize_grads=True) for one in two
+        )
+        columns[name] = torch.stack([torch.cat([s.flatten() for s in some]) for some in slopes], 1)
+    slope = torch.cat([one.flatten() for one in watch.slopes[step]])
+    return slope, columns.pop("rows"), columns
+
+
+def _off_unit(rows: Tensor) -> float:
+    return float((rows.detach().norm(dim=1) - 1).abs().max())
+
+
+def _in_span(slope: Tensor, basis: Tensor) -> tuple[Tensor, float]:
+    """Return the weights of columns that come nearest to a slope, and what they leave, as a share of its length."""
+    weights = torch.linalg.lstsq(basis.double(), slope.double()[:, None]).solution
+    left = slope.double() - (basis.double() @ weights)[:, 0]
+    return weights[:, 0], float(left.norm() / slope.double().norm())
 
 
 def _returned(train: Train) -> Mistake | None:
@@ -448,7 +526,7 @@ def _returned(train: Train) -> Mistake | None:
     x = ends[torch.randint(4, (2000,), generator=draws)] + 0.1 * torch.randn(
         2000, 10, generator=draws
     )
-    done = watch.run(train, x, 40, 1, 220, 0)
+    done = watch.run(train, x, 40, 1, 420, 0)
     if not watch.held:
         return None
     held = [[one for one in step if one.shape == (40, 10)] for step in watch.held]
@@ -459,15 +537,32 @@ def _returned(train: Train) -> Mistake | None:
         {step for step in range(1, len(held)) if _longest(held[step][i] - held[step - 1][i]) > JUMP}
         for i in range(2)
     ]
-    return _when_returned(at)
+    return _when_returned(at) or _who_returned(watch, held, x)
 
 
-def _longest(rows: Tensor) -> float:
-    return float(rows.norm(dim=1).max())
+def _who_returned(watch: _Watch, held: list[list[Tensor]], x: Tensor) -> Mistake | None:
+    """Return what is wrong with the second return: who was quiet for a hundred steps returns, with a = 0."""
+    offsets = [next(one for one in step if one.shape == (40,)) for step in watch.held]
+    biases = [next(one for one in step if one.shape == (10,)) for step in watch.held]
+    E = int(float(_off_unit(held[150][0])) < float(_off_unit(held[150][1])))
+    quiet = torch.ones(40, dtype=torch.bool)
+    for step in range(100, 200):
+        quiet &= encode(x, held[step][E], offsets[step], biases[step], 1).sum(dim=0) == 0
+    new = (held[200][E] - held[199][E]).norm(dim=1) > 1e-3
+    if (quiet & ~new).any():
+        return Mistake(
+            "An atom that fired once, early on, is never replaced, however long it is quiet.",
+            "After every hundred steps the count begins anew: `fired.zero_()`.",
+        )
+    if offsets[200][quiet].any():
+        return Mistake(
+            "A replaced atom keeps its old offset, by which it was quiet.", "`a[dead] = 0.0`."
+        )
+    return None
 
 
 def _when_returned(at: list[set[int]]) -> Mistake | None:
-    """Judge after which steps of 220 the atoms of either matrix were replaced."""
+    """Judge after which steps of 420 the atoms of either matrix were replaced."""
     both = at[0] | at[1]
     if not both:
         return Mistake(
@@ -479,19 +574,23 @@ def _when_returned(at: list[set[int]]) -> Mistake | None:
             "You replace dead atoms in one of D and E only: they are written in one direction and looked for in another.",
             "The same new rows go into both.",
         )
-    if max(both) > 110:
+    if max(both) > 210:
         return Mistake(
-            f"Of 220 steps your last replacement comes after step {max(both)}, and a new atom needs steps to find its "
+            f"Of 420 steps your last replacement comes after step {max(both)}, and a new atom needs steps to find its "
             "offset: R² ends far lower.",
             "In the first half only: `step < steps / 2`.",
         )
-    if both != {100}:
+    if not both <= {100, 200} or 100 not in both:
         return Mistake(
-            f"Of 220 steps you replace atoms after {len(both)}, the first of them step {min(both)}: an atom that was "
+            f"Of 420 steps you replace atoms after {len(both)}, the first of them step {min(both)}: an atom that was "
             "not drawn for a few steps is not dead.",
             "Every hundred steps: `step % 100 == 99`.",
         )
     return None
+
+
+def _longest(rows: Tensor) -> float:
+    return float(rows.norm(dim=1).max())
 
 
 def _quality(x: Tensor, done: Parameters) -> Mistake | str | None:
@@ -576,6 +675,11 @@ def _held_out() -> Tensor:
 
 def _judge_vit(found: Parameters) -> Mistake | str | None:
     E, a, D, b = found
+    if not a.any():
+        return Mistake(
+            "a is 0 for every atom, as at the start: it was not trained, or not returned.",
+            "`requires_grad_()`, its place in the optimiser's list, and the second of the four tensors.",
+        )
     x, sae = _held_out(), OwnSAE(E, a, D, b, K)
     r2 = sae.r2(x)
     if r2 >= GOAL:

@@ -44,7 +44,7 @@ _SLIPS = tuple(
 
 
 def _judge_top_down(mine: Callable[[Tensor, float], Tensor]) -> Mistake | str | None:
-    z = torch.rand(3, 7, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
     return diagnose(mine, top_down, {f"ω = {w:g}": (z, w) for w in (0.5, 2.0)}, _SLIPS, atol=1e-3)
 
 

@@ -66,6 +66,11 @@ _CASES: dict[str, tuple[Tensor, Tensor]] = {
     ),
     "a reader with two rows along one direction": (_E[0] + _E[2], _TWICE),
     "the same reader, and a direction that it does not read": (_E[2], _TWICE),
+    "a reader with a row of length 0.01": (_E[0] + 2 * _E[1], torch.stack([_E[0], 0.01 * _E[1]])),
+    "a square reader": (
+        _E[0] + 3 * _E[3],
+        torch.stack([_E[0], _E[3], _E[0] - _E[3], _E[0]]).roll(1, 1),
+    ),
 }
 
 
@@ -92,6 +97,13 @@ _SHARE_SLIPS = tuple(
             "You take every direction that the SVD or QR returns. Where rows are parallel there is one too many.",
             "Keep the rows of `vh` with s > 1e-6: a singular value of 0 comes out as something tiny.",
             lambda v, w: _share_in(torch.linalg.svd(w, full_matrices=False)[2], v),
+        ),
+        (
+            "You leave out what is read weakly. It is read.",
+            "Every row of `vh` whose s is not 0: s > 1e-6.",
+            lambda v, w: (lambda s, vh: _share_in(vh[s > 0.05], v))(
+                *torch.linalg.svd(w, full_matrices=False)[1:]
+            ),
         ),
         (
             "Your share is always 1: with `full_matrices=True`, `vh` is a basis of the whole space.",

@@ -99,7 +99,7 @@ def edited(x: Tensor, v: Tensor, gain: float, constant: float) -> Tensor:
     return x + (gain * (x @ v) / (v @ v) + constant)[:, None] * v
 
 
-_ROWS = torch.tensor([[1.0, 2.0, 2.0], [0.0, -1.0, 3.0]])
+_ROWS = torch.tensor([[1.0, 2.0, 2.0], [0.0, -3.0, 1.0]])
 _EDITS = {
     "a gain of 2 and a constant of 3 along a vector of length 3": (_ROWS, torch.tensor([2.0, 2.0, 1.0]), 2.0, 3.0),
     "adding four times a unit vector (gain 0, constant 4)": (_ROWS, torch.tensor([0.0, 0.6, 0.8]), 0.0, 4.0),

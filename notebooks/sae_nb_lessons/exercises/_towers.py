@@ -119,7 +119,7 @@ def _strengths() -> dict[str, tuple[Tensor, Tensor]]:
         both = torch.randn(2, n, N_ATOMS, generator=draws).relu()
         both = both * (1 + 4 * torch.rand(2, 1, N_ATOMS, generator=draws))
         both[1, :, 0], both[0, :, 1], both[:, :, -1] = 0, 0, 0
-        cases[f"{n} pairs, {N_ATOMS} atoms"] = (both[0], both[1])
+        cases[f"{n} pairs, {N_ATOMS} atoms"] = (both[0] / n, both[1] / n)
     return cases
 
 
@@ -325,15 +325,15 @@ def _judge_detector(mine: Callable[..., int]) -> Mistake | str | None:
     for seed, turn in ((0, 0), (1, 3)):
         draws = torch.Generator().manual_seed(seed)
         y = torch.arange(100) < 20
-        rate = torch.tensor([0.45, 1.0, 0.05, 0.5, 0.9, 0.4, 0.25, 0.9, 0.0, 0.3])
-        wrong = torch.tensor([0.01, 0.6, 0.0, 0.1, 0.2, 0.4, 0.05, 1.0, 0.3, 0.0125])
+        rate = torch.tensor([0.45, 1.0, 0.05, 0.5, 0.9, 0.4, 0.25, 0.9, 0.0, 0.3, 0.25])
+        wrong = torch.tensor([0.01, 0.6, 0.0, 0.1, 0.2, 0.4, 0.05, 1.0, 0.3, 0.0125, 0.2])
         on = torch.stack(
             [_placed(y, float(r), float(f)) for r, f in zip(rate, wrong, strict=True)], dim=1
         )
-        strength = torch.tensor([1.0, 1.0, 1.0, 9.0, 1.0, 15.0, 1.0, 1.0, 1.0, 10.0])
+        strength = torch.tensor([1.0, 1.0, 1.0, 9.0, 1.0, 15.0, 1.0, 1.0, 1.0, 10.0, 1.0])
         z = on * strength * (0.9 + 0.2 * torch.rand(on.shape, generator=draws))
         z[0, 6] = 30.0
-        cases[f"100 rows, 10 atoms, turned by {turn}"] = (z.roll(turn, dims=1), y)
+        cases[f"100 rows, 11 atoms, turned by {turn}"] = (z.roll(turn, dims=1), y)
     return diagnose(mine, best_detector, cases, _DETECTOR_SLIPS)
 
 

@@ -192,6 +192,7 @@ def scrambled(rows: Rows, seed: int) -> Rows:
     return torch.stack([rows[order, i] for i, order in enumerate(orders)], dim=1)
 
 
+@cache
 def toy_run(seed: int, steps: int = 300) -> dict[str, float]:
     """Measure "an SAE finds a toy's features" on one seed: the claim's number, its floor and its control."""
     rows, draws = hidden_rows(seed), torch.Generator().manual_seed(seed)

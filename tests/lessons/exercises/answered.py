@@ -17,24 +17,30 @@ OF_THEIR_NOTEBOOK = ("02.5", "02.6", "02.7", "05.1", "06.2", "09.3", "09.4", "19
 """Answers that need what cells above them made."""
 
 
-def answers() -> dict[str, Any]:
-    """What is handed to `check`: the last name that the answer's cell binds."""
+def _cells() -> dict[tuple[str, str], str]:
     spec = spec_from_file_location("solve", NOTEBOOKS / "solve.py")
     assert spec is not None
     assert spec.loader is not None
     solve = module_from_spec(spec)
     spec.loader.exec_module(solve)
-    cells = solve.answers((NOTEBOOKS / "answers.py").read_text("utf-8"))
-    found: dict[str, Any] = {}
-    for (id, method), source in cells.items():
-        if method == "check" and id not in OF_THEIR_NOTEBOOK:
-            names: dict[str, Any] = {"torch": torch, "json": json, "math": math} | {
-                "unit_rows": unit_rows
-            }
-            exec(compile(source, id, "exec"), names)
-            last = ast.parse(source).body[-1]
-            found[id] = names[getattr(last, "name", None) or last.targets[0].id]  # type: ignore[attr-defined]
+    found: dict[tuple[str, str], str] = solve.answers((NOTEBOOKS / "answers.py").read_text("utf-8"))
     return found
 
 
-ANSWERS = answers()
+CELLS = _cells()
+"""Number and method → what a solved notebook has above the call."""
+
+
+def handed_in(source: str) -> Any:
+    """What is handed to `check`: the last name that the answer's cell binds."""
+    names: dict[str, Any] = {"torch": torch, "json": json, "math": math, "unit_rows": unit_rows}
+    exec(compile(source, "answer", "exec"), names)
+    last = ast.parse(source).body[-1]
+    return names[getattr(last, "name", None) or last.targets[0].id]  # type: ignore[attr-defined]
+
+
+ANSWERS = {
+    id: handed_in(source)
+    for (id, method), source in CELLS.items()
+    if method == "check" and id not in OF_THEIR_NOTEBOOK
+}

@@ -35,6 +35,7 @@ LINES = [
 RUNS = [
     (with_(claim=lambda s: float(torch.rand(()))), "different numbers for claim"),
     (with_(claim=lambda s: 0.62 + s / 99, floor=lambda s: 0.99 - s / 99), "not below"),
+    (with_(claim=lambda s: 0.9995 - s / 1e4), "D, not E"),
     (with_(control=lambda s: 0.99 - s / 99), "the features are still in its data"),
 ]
 
@@ -46,7 +47,7 @@ def card(at_least: float, seeds: int, run: Run = measured) -> MeasuredClaim:
 
 @pytest.fixture(autouse=True)
 def _known_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exercises, "toy_run", lambda seed: GOOD)
+    monkeypatch.setattr(exercises, "toy_run", measured)
 
 
 @pytest.mark.parametrize(("id", "right", "wrong"), [("09.1", 0.9, LINES), ("09.3", measured, RUNS)])
@@ -58,7 +59,7 @@ def test_a_wrong_answer_is_told_its_mistake(
         exercise(id).reset()
         verdict = exercise(id).check(answer)
         assert verdict.state == "wrong"
-        assert words in verdict.message
+        assert words in verdict.message + verdict.hint
         assert verdict.hint.startswith("Hint: ")
 
 
@@ -77,7 +78,7 @@ def test_a_run_of_ones_own_is_right_and_slips_in_it_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On the toys themselves, as a student writes it."""
-    monkeypatch.setattr(exercises, "toy_run", cache(toy_run))
+    monkeypatch.setattr(exercises, "toy_run", toy_run)
     sae = cache(lambda toy, seed, k: own_sae(hidden_rows(toy), 64, k, 300, seed).D)
     mixed = cache(
         lambda seed, by, steps: own_sae(scrambled(hidden_rows(seed), by), 64, 3, steps, seed).D
@@ -102,13 +103,14 @@ def drawn(seed: int) -> torch.Generator:
 
 def test_a_card_is_right_whatever_its_verdict_if_it_could_have_been_another() -> None:
     assert exercise("09.4").check(card(0.9, 5))
-    lost = card(0.95, 5, with_(claim=lambda s: 0.9 + s / 99))
+    lost = card(0.995, 5)
     assert lost.verdict == "does not hold at this scale"
     assert exercise("09.4").check(lost)
     for answer, words in (
         (card(0.9, 4), "4 seeds leave a mean open"),
         (card(0.6, 5), "the claim says nothing"),
         (card(0.9, 5, lambda seed: GOOD), "the very same numbers"),
+        (card(0.9, 5, with_(claim=lambda s: 0.97 + s / 999)), "the run of 09.3 measures"),
     ):
         assert words in exercise("09.4").check(answer).message
     assert exercise("09.4").check("holds").state == "form"

@@ -10,56 +10,40 @@ import torch
 from sae_nb_lessons import exercise
 from sae_nb_lessons.exercises import _own_sae as exercises
 from sae_nb_lessons.studies import OwnSAE, hidden_rows, on_features, own_sae
-from sae_nb_lessons.studies._own_sae import encode, random_cosine, replacements, unit_rows
+from sae_nb_lessons.studies._own_sae import encode, random_cosine, replacements
 from torch import Tensor
 
 import sae_nb as sn
+from tests.lessons.exercises.answered import CELLS, handed_in
+
+LOSS = "loss_of(rows, x_hat).backward()"
+DRAWN = "torch.randint(len(x), (512,), generator=draws)"
+LOOPS = [
+    ("D.copy_(unit_rows(D))", "pass", "Your atoms end with lengths from"),
+    ("manual_seed(seed)", "manual_seed(7)", "Seeds 0 and 1 give the same atoms"),
+    (LOSS, "(rows - x_hat).square().mean().backward()", "your loss has a unit"),
+    (LOSS, "(loss_of(rows, x_hat) + 0.01 * z.sum(dim=1).mean()).backward()", "one more term"),
+    ("x_hat = z @ D + b", "x_hat = z @ D", "You rebuild without b"),
+    (DRAWN, DRAWN.replace("512", "64"), "do not have 512 rows"),
+    (DRAWN, "slice(512)", "nothing is drawn"),
+    ("optim.Adam(", "optim.AdamW(", "Your optimiser is AdamW"),
+    ("and len(dead)", "and False", "none was replaced"),
+    ("fired.zero_()", "pass", "is never replaced, however long"),
+    ("a[dead] = 0.0", "pass", "keeps its old offset"),
+]
+"""A part of the solution, what stands there instead, and what is said to it."""
 
 
-def loop(mistake: str = "") -> Callable[..., Any]:
-    def fit(x: Tensor, n_atoms: int, k: int, steps: int, seed: int) -> Any:
-        draws = torch.Generator().manual_seed(7 if mistake == "seed" else seed)
-        D = unit_rows(torch.randn(n_atoms, x.shape[1], generator=draws)).requires_grad_()
-        E = D.detach().clone().requires_grad_()
-        a, b = torch.zeros(n_atoms, requires_grad=True), x.mean(0).requires_grad_()
-        optimiser = torch.optim.Adam([E, a, D, b], lr=0.08 / x.shape[1] ** 0.5)
-        fired = torch.zeros(n_atoms)
-        for step in range(steps):
-            rows = x[torch.randint(len(x), (512,), generator=draws)]
-            z = encode(rows, E, a, b, k)
-            x_hat = z @ D + b
-            optimiser.zero_grad()
-            loss = (rows - x_hat).square()
-            spread = (rows - rows.mean(0)).square().sum()
-            (loss.mean() if mistake == "mse" else loss.sum() / spread).backward()
-            optimiser.step()
-            with torch.no_grad():
-                if mistake != "norm":
-                    D.copy_(D / D.norm(dim=1, keepdim=True))
-                fired += (z > 0).sum(0)
-                if step % 100 == 99 and mistake != "stay":
-                    if step * 2 < steps:
-                        dead = torch.where(fired == 0)[0]
-                        E[dead] = D[dead] = replacements(rows, x_hat, len(dead))
-                        a[dead] = 0.0
-                    fired *= 0
-        return tuple(one.detach() for one in (E, a, D, b))
-
-    return fit
+def loop(part: str = "", instead: str = "") -> Callable[..., Any]:
+    steps = "\n".join(CELLS[id, "check"] for id in ("02.1", "02.2", "02.4", "02.5"))
+    assert part in steps
+    return handed_in(steps.replace(part, instead))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("mistake", "words"),
-    {
-        "norm": "Your atoms end with lengths from",
-        "seed": "Seeds 0 and 1 give the same atoms",
-        "mse": "your loss has a unit",
-        "stay": "none was replaced",
-    }.items(),
-)
-def test_a_loop_is_told_its_mistake(mistake: str, words: str) -> None:
-    verdict = exercise("02.5").check(loop(mistake))
+@pytest.mark.parametrize(("part", "instead", "words"), LOOPS)
+def test_a_loop_is_told_its_mistake(part: str, instead: str, words: str) -> None:
+    verdict = exercise("02.5").check(loop(part, instead))
     assert not verdict
     assert words in verdict.message
 

@@ -1,0 +1,182 @@
+"""Solutions with one thing changed: an operator, an axis, a norm, a sign, a constant, a boundary, a name.
+
+`python -m tests.lessons.exercises.flips 03.7` prints what the checker says to each.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+EQUAL = {
+    id: frozenset(one["lines"])
+    for id, one in tomllib.loads(Path(__file__).with_name("equal.toml").read_text("utf-8")).items()
+}
+"""Exercise → changed lines with which the answer is still right; the file says why."""
+
+OPERATORS: dict[type, tuple[type, ...]] = {
+    ast.Add: (ast.Sub,),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Div,),
+    ast.Div: (ast.Mult,),
+    ast.Pow: (ast.Mult,),
+    ast.Mod: (ast.Add,),
+    ast.BitAnd: (ast.BitOr,),
+    ast.BitOr: (ast.BitAnd,),
+    ast.And: (ast.Or,),
+    ast.Or: (ast.And,),
+    ast.Lt: (ast.LtE, ast.Gt),
+    ast.LtE: (ast.Lt, ast.GtE),
+    ast.Gt: (ast.GtE, ast.Lt),
+    ast.GtE: (ast.Gt, ast.LtE),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+}
+METHODS: dict[str, str] = {
+    **dict.fromkeys(("sum", "norm"), "mean"),
+    **{a: b for pair in ("max min", "argmax argmin", "amax amin", "cos sin", "square abs", "any all", "cumsum cumprod",
+        "cummin cummax", "softmax log_softmax", "sort msort", "rfft fft") for a, b in (pair.split(), pair.split()[::-1])},
+    "expm1": "exp",
+    "acos": "sin",
+}  # fmt: skip
+DROPPED = {
+    "relu",
+    "abs",
+    "sqrt",
+    "square",
+    "clamp",
+    "clone",
+    "sort",
+    "exp",
+    "acos",
+    "cos",
+    "float",
+    "flip",
+}
+
+
+def flips(source: str) -> Iterator[tuple[str, str]]:
+    """The changed line and the changed source, once each."""
+    tree, seen = ast.parse(source), set()
+    before = ast.unparse(tree).split("\n")
+    takes = [a.arg for d in tree.body if isinstance(d, ast.FunctionDef) for a in d.args.args]
+    for parent in ast.walk(tree):
+        for field, value in ast.iter_fields(parent):
+            places = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
+            for place, node in places:
+                for other in _others(node, takes) if isinstance(node, ast.expr) else ():
+                    _put(parent, field, place, other)
+                    text = ast.unparse(ast.fix_missing_locations(tree))
+                    _put(parent, field, place, node)
+                    after = [b for a, b in zip(before, text.split("\n")) if a != b]
+                    if after and (key := after[0].strip()) not in seen:
+                        seen.add(key)
+                        yield key, text
+
+
+def _put(parent: ast.AST, field: str, place: int | None, node: ast.AST) -> None:
+    if place is None:
+        setattr(parent, field, node)
+    else:
+        getattr(parent, field)[place] = node
+
+
+def _others(node: ast.expr, takes: list[str]) -> Iterator[ast.expr]:
+    match node:
+        case ast.Constant(value=bool(value)):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int(value)):
+            yield from (ast.Constant(value + 1), ast.Constant(value - 1))
+        case ast.Constant(value=float(value)):
+            yield ast.Constant(2 * value if value > 0.01 else 0.5)
+        case ast.Name(id=name, ctx=ast.Load()) if name in takes:
+            yield from (ast.Name(other, ast.Load()) for other in takes if other != name)
+            yield ast.Attribute(node, "mT", ast.Load())
+        case ast.UnaryOp(operand=operand):
+            yield operand
+        case ast.BinOp(left, op, right):
+            yield from (ast.BinOp(left, new(), right) for new in OPERATORS.get(type(op), ()))
+            if isinstance(
+                op,
+                ast.Add | ast.Sub | ast.Mult | ast.Div | ast.Pow | ast.BitAnd | ast.BitOr | ast.Mod,
+            ):
+                yield from (left, right)
+            if isinstance(op, ast.Sub | ast.Div | ast.MatMult):
+                yield ast.BinOp(right, op, left)
+                yield _call("abs", node)
+            if isinstance(op, ast.Sub):
+                yield ast.BinOp(node, ast.Pow(), ast.Constant(2))
+        case ast.Compare(left, ops, comparators):
+            for i, op in enumerate(ops):
+                for new in OPERATORS.get(type(op), ()):
+                    yield ast.Compare(left, [*ops[:i], new(), *ops[i + 1 :]], comparators)
+        case ast.BoolOp(op, values):
+            yield ast.BoolOp(OPERATORS[type(op)][0](), values)
+            yield from values
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from (body, orelse)
+        case ast.Attribute(value=value, attr="T"):
+            yield value
+        case ast.Attribute(attr="inf"):
+            yield ast.Constant(1)
+        case ast.Attribute(value=value, attr="D"):
+            yield ast.Attribute(value, "E", ast.Load())
+        case ast.Subscript(value=value, slice=ast.Slice() | ast.Tuple()):
+            yield value
+        case ast.Call(func=ast.Name(id="min" | "max" as name), args=args, keywords=keywords):
+            yield _call(METHODS[name], *args, keywords=keywords)
+        case ast.Call(func=ast.Attribute(value, attr) as func, args=args, keywords=keywords):
+            for other in ("sum", "max") if attr == "mean" else (METHODS.get(attr),):
+                if other:
+                    yield ast.Call(ast.Attribute(value, other, func.ctx), args, keywords)
+            if attr in DROPPED and not isinstance(value, ast.Name):
+                yield value
+            for i in range(len(keywords)):
+                yield ast.Call(func, args, keywords[:i] + keywords[i + 1 :])
+            added = {"norm": ("p", 1), "topk": ("largest", False)}.get(attr)
+            if added:
+                yield ast.Call(
+                    func, args, [*keywords, ast.keyword(added[0], ast.Constant(added[1]))]
+                )
+
+
+def _call(name: str, *given: ast.expr, keywords: list[ast.keyword] | None = None) -> ast.Call:
+    return ast.Call(ast.Name(name, ast.Load()), list(given), keywords or [])
+
+
+def judged(id: str) -> Iterator[tuple[str, Any]]:
+    """Each changed line and what the checker says to the solution with it."""
+    from sae_nb_lessons import exercise
+
+    from tests.lessons.exercises.answered import CELLS, handed_in
+
+    for line, source in flips(CELLS[id, "check"]):
+        exercise(id).reset()
+        try:
+            made = handed_in(source)
+        except Exception as error:  # noqa: BLE001 - what cannot be run cannot be handed in
+            yield line, error
+        else:
+            yield line, exercise(id).check(made)
+
+
+if __name__ == "__main__":
+    for asked in sys.argv[1:]:
+        print(asked)
+        for changed, said in judged(asked):
+            passed = getattr(said, "passed", False)
+            mark = (
+                "ACCEPTED"
+                if passed and changed not in EQUAL.get(asked, ())
+                else "equal"
+                if passed
+                else "-"
+            )
+            print(
+                f"  {mark}  {changed}   {'' if passed else getattr(said, 'message', repr(said))[:110]}",
+                flush=True,
+            )
