@@ -10,7 +10,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.temporal import TemporalSummary, summarise_sequence
+from sae_nb.temporal import TemporalSummary, read_in_time, summarise_sequence
 from sae_nb.temporal._summary import MOST_SIMILARITY, _raster, _thinned
 
 
@@ -208,3 +208,23 @@ def test_long_sequences_are_thinned_by_means(sae: sn.Temporal) -> None:
     centred = x - x.mean(axis=0)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     assert matrix[3, 5] == pytest.approx((unit[6:8] @ unit[10:12].T).mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("n_words", [5, pytest.param(515, marks=pytest.mark.slow)])
+def test_a_text_is_read_as_capture_reads_it(gpt: sn.LiveModel, n_words: int) -> None:
+    """Names, places and numbers are those of its tokens; what no longer fits into 512 is counted."""
+    sae = sn.Temporal(128, 16, 2, generator=torch.Generator().manual_seed(0)).eval()
+    text = " dog" * n_words
+    acts = sn.capture(gpt, text, "resid_post.1", drop_massive=False, progress=False)
+    found = read_in_time(gpt, sae, text, "resid_post.1", n_shuffles=1)
+    n_tokens = len(gpt.tokenizer(text)["input_ids"])
+    assert (found.names, found.kind) == (tuple(acts.tokens), "text")
+    assert found.first_position == int(acts.position[0])
+    assert found.unread == max(n_tokens - 512, 0)
+    specials = gpt.tokenizer.all_special_ids
+    assert found.special.tolist() == [int(i) in specials for i in acts.tokens.ids]
+    np.testing.assert_allclose(found.shares, summarise_sequence(sae, acts.x, n_shuffles=1).shares)
+    with pytest.raises(ValueError, match="must be one text, got 2"):
+        read_in_time(gpt, sae, [text, text], "resid_post.1")
+    with pytest.raises(ValueError, match="`hook_point` must be given"):
+        read_in_time(gpt, sae, text)
