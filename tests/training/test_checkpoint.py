@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from warm_python import WarmPython
 
 from sae_nb.training import Checkpoints, TrainConfig, TrainResult, train
-from sae_nb.training._checkpoint import check_same_run
 
 pytestmark = pytest.mark.slow
 
@@ -217,21 +216,6 @@ def test_other_settings_are_refused_by_name(
         quietly(sae, rows, dataclasses.replace(config, **change))
     assert not sae.initialised
     assert quietly(sae, rows, TrainConfig(steps=1)).steps == 1  # it is free again
-
-
-def test_an_option_that_a_checkpoint_does_not_know_had_its_default(config: TrainConfig) -> None:
-    """A version that adds an option continues the runs of the version before."""
-    older = config.to_json()
-    del older["precision"]
-    saved = {"config": older, "identity": {}, "identity_now": {}, "step": 3}
-    check_same_run(saved, {}, config, Path("run"))
-    with pytest.raises(ValueError, match="precision was 'auto', this call has 'float32'"):
-        check_same_run(saved, {}, dataclasses.replace(config, precision="float32"), Path("run"))
-    saved |= {"identity": {"k": 2}, "identity_now": {"k": 3}}  # as it began, as it was saved
-    for k in (2, 3):
-        check_same_run(saved, {"k": k}, config, Path("run"))
-    with pytest.raises(ValueError, match="k was 2, this call has 4"):
-        check_same_run(saved, {"k": 4}, config, Path("run"))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +31,7 @@ from sae_nb.training import (
     _process_group as process_group,
     train,
 )
+from sae_nb.training._checkpoint import check_same_run
 from sae_nb.training._config import chosen_config
 from sae_nb.training._control import Control
 from sae_nb.training._learner import Learner
@@ -715,3 +717,19 @@ def test_rows_of_a_massive_norm_are_counted_and_left_out(steps: Any) -> None:
     assert steps._without_massive(x[10:]).shape == (30, 4)
     steps.learners[0].n_massive = 7
     assert steps._n_massive == 11
+
+
+def test_an_option_that_a_checkpoint_does_not_know_had_its_default() -> None:
+    """A version that adds an option continues the runs of the version before."""
+    config = TrainConfig(steps=30)
+    older = config.to_json()
+    del older["precision"]
+    saved = {"config": older, "identity": {}, "identity_now": {}, "step": 3}
+    check_same_run(saved, {}, config, Path("run"))
+    with pytest.raises(ValueError, match="precision was 'auto', this call has 'float32'"):
+        check_same_run(saved, {}, replace(config, precision="float32"), Path("run"))
+    saved |= {"identity": {"k": 2}, "identity_now": {"k": 3}}  # as it began, as it was saved
+    for k in (2, 3):
+        check_same_run(saved, {"k": k}, config, Path("run"))
+    with pytest.raises(ValueError, match="k was 2, this call has 4"):
+        check_same_run(saved, {"k": 4}, config, Path("run"))

@@ -1,4 +1,4 @@
-"""ReportCard: keys explain a row, rows are filtered, a page that was written opens. CorpusPanel is held to the grammar."""
+"""ReportCard: a page that was written opens. CorpusPanel is held to the grammar."""
 
 from __future__ import annotations
 
@@ -25,26 +25,6 @@ differ = sw.CorpusPanel(
     differ_docs.subset(differ_sad), differ_docs.subset(~differ_sad), ("sad", "glad"))
 differ""",
 )
-
-
-def check_keys_step_and_a_button_filters(page: Page, stage: Any) -> None:
-    """↓ explains the next row; "not clear" leaves the rows with a red mark."""
-    stage.run("card.show, card.metric = 'key', 'r2'")
-    panel = stage.panel("Can I trust this SAE?")
-    panel.locator(".sae-nb-question").click()
-    panel.get_by_role("button", name="key").focus()
-    page.keyboard.press("ArrowDown")
-    stage.settle()
-    assert stage.ask("card.metric") == stage.ask("card.record.metrics[1]")
-    before = stage.ask("len(card.record.metrics)")
-    panel.get_by_role("button", name="all", exact=True).click()
-    stage.settle()
-    assert stage.ask("len(card.record.metrics)") > before
-    stage("all", panel)
-    panel.get_by_role("button", name="not clear").click()
-    stage.settle()
-    assert stage.ask("card.show") == "not clear"
-    stage("not-clear", panel)
 
 
 def check_the_link_opens_what_was_written(page: Page, stage: Any) -> None:
