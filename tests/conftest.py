@@ -186,8 +186,10 @@ def phrase_difference(planted_phrase: Any) -> Any:
     """What `diff_models` finds of the two on four texts."""
     import sae_nb as sn
 
-    pair, settings = planted_phrase, {"steps": 20, "n_components": 1, "progress": False}
-    return sn.diff_models(pair.before, pair.after, pair.inputs(4), **settings)
+    pair = planted_phrase
+    return sn.diff_models(
+        pair.before, pair.after, pair.inputs(4), steps=20, n_components=1, progress=False
+    )
 
 
 @pytest.fixture(scope="session")

@@ -200,7 +200,7 @@ def collect(begin, end, tile, bias, first_atom, k, signed, values, bits, atoms, 
     u[0] = np.inf
     infinity = keys[0]
     maxima = np.empty(-(-width // BLOCK), bits.dtype)
-    found, places = np.empty(k + width + 1, bits.dtype), np.empty(k + width + 1, atoms.dtype)
+    found, places = np.empty(k + width, bits.dtype), np.empty(k + width, atoms.dtype)
     for i in range(begin, end):
         row, n = tile[i], counts[i]
         keys_of(row, bias, mask, infinity, u, keys, maxima)
