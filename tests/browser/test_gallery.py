@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import sae_nb_widgets as sw
 from PIL import Image
+from sae_nb_widgets.panel._heading import Heading
+from sae_nb_widgets.panel._pages import Page, page_html
 
 from sae_nb.figures.theme import escape
 from tests.browser.watched import watched
@@ -93,6 +95,31 @@ def test_a_card_says_what_its_page_says(tmp_path: Path, monkeypatch: pytest.Monk
     index = maker.write_index([page]).read_text(encoding="utf-8")
     assert ">a run</a></h2>" in index
     assert panel.question not in index
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("stage", "blocks", "columns"),
+    [(500, [150, 300], 2), (500, [100, 80], 1), (200, [250, 250], 1), (150, [150], 1)],
+)
+def test_a_margin_that_would_be_half_empty_goes_below(
+    tmp_path: Path, opened: Any, stage: int, blocks: list[int], columns: int
+) -> None:
+    """Beside a stage stands a margin that is about as high; one block never does."""
+    main, *detail = (f'<div style="height:{height}px"></div>' for height in (stage, *blocks))
+    page = Page(
+        heading=Heading(question="Why?", facts={}), explanation=("", "", ""), figure=None, main=main,
+        detail="".join(detail), record=None, dropped="",
+    )  # fmt: skip
+    (tmp_path / "page.html").write_text(page_html(page, ""), encoding="utf-8")
+    with watched(opened.new_page()) as shown:
+        shown.goto((tmp_path / "page.html").as_uri())
+        left, right = (
+            shown.locator(f".sae-nb-{part}").bounding_box() for part in ("main", "detail")
+        )
+        assert (right["x"] > left["x"]) == (columns == 2)
+        assert (right["y"] > left["y"]) == (columns == 1)
 
 
 PAINTED = """() => {
