@@ -510,7 +510,11 @@ def _answer(steps: Sequence[PursuitSteps], step: int) -> str:
     left = [unexplained(one, step) for one in steps]
     names = [one.short for one in steps]
     when = f"After {step} step{'s' if step != 1 else ''}" if step else "Before the first step"
-    if len(set(left)) == 1:
+    if len(steps) == 1 and step:
+        one = steps[0]
+        stops = sorted({1, step, one.n_steps})
+        text = f"Unexplained {', '.join(f'after step {i}: {unexplained(one, i)}' for i in stops)}"
+    elif len(set(left)) == 1:
         text = f"{when} {left[0]} of the input is unexplained"
     else:
         others = [f"{name} {share}" for name, share in zip(names[1:], left[1:], strict=True)]
