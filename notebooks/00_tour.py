@@ -18,14 +18,14 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/00_tour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/00_tour.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/00_tour.html)
 #
-# You need Python, and that a transformer has layers; 30 minutes with the exercises, 40 seconds of computing.
+# You need Python, and that a transformer has layers; 30 minutes with the exercises, 50 seconds of computing.
 # Afterwards you can capture, train, evaluate, look and steer, on a model of yours too.
 #
 # **What is a sparse autoencoder?** A neural network turns every word, or every patch of an image, into a list
 # of numbers, its *activation*; almost none of these numbers means anything on its own. A **sparse
 # autoencoder** (SAE) finds directions, its *atoms*, such that each activation is nearly a sum of a few of
-# them. (Papers also call them *features* or *latents*: **atom = feature = latent**.) Many atoms represent
-# something you can name, and adding an atom to the running network changes its behaviour.
+# them. (Papers also call them *latents* or *features*; here a *feature* is what is truly in the data, which atoms
+# should find.) Many atoms represent something you can name, and adding an atom to the running network changes its behaviour.
 #
 # Below is one activation of a small vision transformer, decomposed by an SAE. Then you do it yourself:
 # load a model → capture its activations → train an SAE while watching → look at its atoms → check the numbers
@@ -147,8 +147,8 @@ acts[::500].to_pandas()
 # %% [markdown]
 # ## 3 · A sparse autoencoder, trained in this kernel
 #
-# `TopK` (Gao et al. 2024, arXiv 2406.04093) keeps the `k` largest of `n_atoms` pre-codes and rebuilds
-# the activation from them. Training runs in a thread: the panel is live, and so is the kernel. Pause it,
+# `TopK` (Gao et al. 2024, arXiv 2406.04093) keeps the `k` largest of `n_atoms` *pre-codes*, what the encoder
+# gives for each atom before anything is chosen, and rebuilds the activation from them. Training runs in a thread: the panel is live, and so is the kernel. Pause it,
 # or move the learning rate under *more*. What it explains is measured on images that it is not trained on.
 
 # %%

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/01_superposition.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/01_superposition.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/01_superposition.html)
 #
-# You need dot products, and what a basis is; 40 minutes with the exercises, 60 seconds of computing. Afterwards you
+# You need dot products, and what a basis is; 40 minutes with the exercises, 35 seconds of computing. Afterwards you
 # can say when features share neurons, and hold a claim against random directions.
 #
 # Look at one neuron of a network and it fires for many things that have nothing in common. One

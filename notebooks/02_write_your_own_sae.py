@@ -18,11 +18,11 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/02_write_your_own_sae.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/02_write_your_own_sae.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/02_write_your_own_sae.html)
 #
-# You need tensors and gradients of torch, and 01; 85 minutes with the exercises, 55 seconds of computing.
+# You need tensors and gradients of torch, and 01; 85 minutes with the exercises, 25 seconds of computing.
 # Afterwards you can write every part of a sparse autoencoder, train it and say how good it is next to a control,
 # and recognise in a figure which part is missing.
 #
-# Nothing of the toolkit is used to build it. Each part is compared with `sn.TopK` to 1e-6.
+# Nothing of the toolkit is used to build it. The encoder is compared with `sn.TopK` to 1e-6.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -129,8 +129,8 @@ exercise("02.4").check(replacements)
 # %% [markdown]
 # ## 3 · The loop
 #
-# Now put them together. The check runs your loop five times on a toy, and looks at what came out: lengths, what moved,
-# whether the seed decides, whether the atoms lie where they should.
+# Now put them together. The check runs your loop on small data again and again, and looks at what came out: lengths, what
+# moved, whether the seed decides, who was replaced, whether the atoms lie where they should.
 
 # %%
 exercise("02.5")
@@ -149,7 +149,7 @@ exercise("02.5").check(fit)
 # %% [markdown]
 # ## 4 · Features that we know
 #
-# The toy of 01: 32 features in 10 neurons, three times, with nearly four features on in each row. Your SAE sees the ten
+# Toys like that of 01: 32 features in 10 neurons, three times, with nearly four features on in each row. Your SAE sees the ten
 # numbers, never the features.
 
 # %%
@@ -181,7 +181,8 @@ pd.DataFrame(floors)
 # %% [markdown]
 # ## 5 · A real, if small, model
 #
-# Rows of `tiny-vit`, halfway through: the class token, registers and patches of a thousand images.
+# Rows of `tiny-vit`, halfway through: the class token, registers (tokens that stand for no patch) and patches of a
+# thousand images.
 
 # %%
 model = sn.load_model("tiny-vit")

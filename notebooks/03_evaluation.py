@@ -23,7 +23,7 @@
 # alone: each has a **floor** (the trivial answer), a **control** (a random dictionary of the same size and L0) and an
 # **interval**.
 #
-# You need 00 and 01; 40 minutes with the exercises, 55 seconds of computing. Afterwards you can say which numbers of a
+# You need 00 and 01; 40 minutes with the exercises, 35 seconds of computing. Afterwards you can say which numbers of a
 # report card are clear of their control, compare dictionaries at an equal L0 with rows that took no choice, and
 # distinguish a benchmark that can rank SAEs from one that cannot.
 
@@ -290,8 +290,8 @@ exercise("03.8").predict(guess)
 exercise("03.8").reveal()
 
 # %% [markdown]
-# `bench` compares each score with a simpler method, an oracle that knows the labels, and three broken SAEs. RAVEL
-# ranks the broken ones last; TPP does not. A score that was never tried on broken SAEs shows nothing.
+# `bench` compares each score with a simpler method, an oracle that knows the labels, and three broken SAEs. RAVEL,
+# which changes one property of a word and asks whether others stay, ranks the broken ones last; TPP does not. A score that was never tried on broken SAEs shows nothing.
 
 # %%
 words = sn.load_sae("tiny-gpt/resid_post.3")
@@ -328,7 +328,7 @@ assert agreement.floor < agreement.value < 0.95
 assert again.verdict("again") == again.verdict("frequent") == "holds"
 
 # %%
-# At the same L0: all beat the rows without any choice; matching pursuit explains most, the penalty least.
+# Near the same L0 (a starred row missed it): all beat those that chose nothing; matching pursuit explains most, ReLU least.
 start, explained = numbers["TopK, untrained"], {name: numbers[name]["r2"] for name in five}
 assert sum(found[name].at_l0 for name in five) >= 4
 assert min(explained.values()) > 0.65 > 0.5 > max(start["r2"], numbers["random atoms"]["r2"])

@@ -127,7 +127,7 @@ scored[["layer", "kl", "logit kl", "control kl", "floor kl"]]
 
 # %% [markdown]
 # Where a lens is further from the answer (KL, nats) than the floor is, you would do better to give the mean answer
-# every time. At which blocks does that happen here?
+# every time. Here that happens at no block, with either lens.
 #
 # ## 3 · Patches of an image have a lens, too
 #
@@ -229,6 +229,7 @@ means = found.atoms_by_kind
 assert means.loc["atom", "correlation"] > means.loc["atom", "logit correlation"] + 0.1
 assert abs(means.loc["atom", "correlation"] - means.loc["random", "correlation"]) < 0.15
 assert (scored["agreement"] > scored["control agreement"]).all()
+assert (scored[["kl", "logit kl"]].max(axis=1) < scored["floor kl"]).all()
 assert measured.of("tiny-vit, gained").mean > 0.15
 assert answer.agreement[-1] > 0.3
 

@@ -86,7 +86,8 @@ def held(W, b, keep, mean):
 exercise("38.1").check(held)
 
 # %% [markdown]
-# `sn.circuits.prune_circuit` learns which nodes to keep, and takes the fewest with which the loss is .15:
+# `sn.circuits.prune_circuit` learns which nodes to keep. It aims at a loss of .15 with as few as it can; compare the losses it ends at before the
+# numbers of nodes:
 
 # %%
 rows = sn.models.task_rows("brackets", 192, held_out=False, seed=0)

@@ -126,10 +126,9 @@ class MeasuredClaim:
         return target
 
     def _said(self) -> str:
-        first = f"{self.verdict[0].upper()}{self.verdict[1:]}: {self.claim.text}"
         if self.cannot_fail:
-            first += " But its floor or control meets the line as well, so it says nothing yet."
-        return first
+            return f"Open: {self.claim.text} Floor or control meets the line as well, so it says nothing yet."
+        return f"{self.verdict[0].upper()}{self.verdict[1:]}: {self.claim.text}"
 
     def _rows(self) -> list[tuple[str, ...]]:
         (line,), found = self.claim.lines, self.summaries
