@@ -141,8 +141,9 @@ dist: $(STAMP) ## sdist and wheel in dist/, checked as the package index would
 	for part in studies notebooks; do (cd $$part && "$(CURDIR)/$(BIN)/python" -m hatchling build -t wheel -d ../dist); done
 	$(BIN)/twine check --strict dist/*
 
-release: dist ## a dry run of a release: TAG=v0.4.0 with the files built for it; what stops it is printed, nothing is uploaded
+release: $(STAMP) ## a dry run of a release: TAG=v0.4.0 with the files built for it; what stops it is printed, nothing is uploaded
 	@test -n "$(TAG)" || { echo "Name the tag: make release TAG=v0.4.0" >&2; exit 2; }
+	$(MAKE) --no-print-directory dist
 	$(BIN)/python -m tests.packaging.release "$(TAG)"
 
 wheel-test: $(STAMP) ## install the wheel alone into a new environment and try it there; PYTHON=python3.13, LOWEST=1, PINNED=1
