@@ -33,8 +33,9 @@ SENTENCES = (
     "In the end it was {}",
     "The old man said: {}",
 )
-OTHERS = ("something", "people", "it")
-"""Sentences in which the model reads a word, and words that it reads there for comparison. Ours."""
+OTHERS = ("something", "things", "it")
+"""Sentences in which the model reads a word, and words that it reads there for comparison, one of them in the
+plural: an atom of every plural is not about horses. Ours."""
 
 LONGEST_QUERY = 200
 """Letters of a query that are read: a pasted page answers like its beginning."""
@@ -184,9 +185,9 @@ def find_atoms(
     ----------
     model
         The running model: it reads the query at the end of four short sentences, and the atoms count that fire
-        there more than twice as strongly as at other words. Without one the query is looked for in the texts,
-        as a whole word, else as the beginning of words, else as any part, and the atoms count that fire there
-        more than twice as strongly as anywhere; case and ways of writing an accent do not matter.
+        there more than twice as strongly as at any of three other words. Without one the query is looked for in
+        the texts, as a whole word, else as the beginning of words, else as any part, and the atoms count that
+        fire there more than twice as strongly as anywhere; case and ways of writing an accent do not matter.
     among
         Atoms that may be found; None for all.
 
@@ -297,7 +298,8 @@ def _read(
     from sae_nb.atoms._catalogue import AtomCatalogue
     from sae_nb.capturing import capture
 
-    words, n = (query, *OTHERS), len(SENTENCES)
+    others = [word for word in OTHERS if word != folded(query)]
+    words, n = (query, *others), len(SENTENCES)
     texts = [sentence.format(word) for word in words for sentence in SENTENCES]
     hook_point = str(catalogue.acts.hook_point)
     acts = capture(model, texts, hook_point, progress=False)
@@ -308,9 +310,10 @@ def _read(
         found = _written(here).ends(folded(word)).tolist()
         ends |= {int(here.samples[row]): row for row in found if here.samples[row] // n == i}
     rows = np.array([ends[sample] for sample in sorted(ends)], np.int64)
-    fired, others = _fired_at(here, rows[:n]), _fired_at(here, rows[n:])
-    usual = np.zeros(catalogue.n_atoms)
-    usual[others.atoms] = others.mean
+    fired, usual = _fired_at(here, rows[:n]), np.zeros(catalogue.n_atoms)
+    for begin in range(n, len(rows), n):
+        other = _fired_at(here, rows[begin : begin + n])
+        usual[other.atoms] = np.maximum(usual[other.atoms], other.mean)
     # All of the sentences are about the word: what it lights fires in them all.
     return fired._replace(largest=fired.mean, row=np.full(len(fired.row), -1)), usual, n
 

@@ -72,21 +72,29 @@ FIRST = {
 """What the first atom found at a word fires on, among its eight strongest."""
 
 NOT_IN_TEXTS = {"violin", "angry", "Tuesday", "kitchen", "the law", "wedding"}
+PLURALS = {"dogs": "dog", "houses": "house", "books": "book", "women": "woman"}
+"""The same of words in the plural, which an atom of every plural noun fires on, too."""
+
+
+def fires_on(catalogue: AtomCatalogue, atom: int) -> set[str]:
+    """Return what an atom fires on, of its eight strongest examples."""
+    strongest = examples_of(catalogue, atom, 8)
+    return {one.tokens[one.position - one.first_position].strip().casefold() for one in strongest}
+
+
+def test_a_word_in_the_plural_finds_what_it_is_about(open_real: Callable[[str], Any]) -> None:
+    model, (_, catalogue, _) = open_real("smollm2"), at(16)
+    for word, expected in PLURALS.items():
+        found = find_atoms(catalogue, word, model=model)
+        assert expected in fires_on(catalogue, int(found.atoms[0])), word
 
 
 def test_the_first_atom_that_a_word_finds_is_about_it(open_real: Callable[[str], Any]) -> None:
     """With the model, of all words; from the texts alone, of those that stand there."""
     model, (_, catalogue, _) = open_real("smollm2"), at(16)
-
-    def fires_on(atom: int) -> set[str]:
-        strongest = examples_of(catalogue, atom, 8)
-        return {
-            one.tokens[one.position - one.first_position].strip().casefold() for one in strongest
-        }
-
     for word, expected in FIRST.items():
         found = find_atoms(catalogue, word, model=model)
-        assert expected in fires_on(int(found.atoms[0])), word
+        assert expected in fires_on(catalogue, int(found.atoms[0])), word
         in_texts = find_atoms(catalogue, word)
         assert (len(in_texts) == 0) == (word in NOT_IN_TEXTS), word
         if len(in_texts):
