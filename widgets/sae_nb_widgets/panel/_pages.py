@@ -279,7 +279,7 @@ def exported(widgets: Iterable[ipw.Widget], *, columns: bool = False) -> Iterato
     With `columns`, boxes whose children are side by side come whole.
     """
     for widget in widgets:
-        if widget.layout.display == "none":
+        if is_plot(widget) or widget.layout.display == "none":
             continue
         if LIVE_ONLY in getattr(widget, "_dom_classes", ()):
             continue
@@ -288,6 +288,11 @@ def exported(widgets: Iterable[ipw.Widget], *, columns: bool = False) -> Iterato
             yield widget
         elif isinstance(widget, ipw.Box):
             yield from exported(widget.children, columns=columns)
+
+
+def is_plot(widget: ipw.Widget) -> bool:
+    """Return whether a widget is one of plotly's; by name, as asking plotly for the class takes seconds."""
+    return any(kind.__name__ == "FigureWidget" for kind in type(widget).__mro__)
 
 
 def live_words(text: str) -> str:

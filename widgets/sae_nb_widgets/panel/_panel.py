@@ -148,10 +148,8 @@ class Panel(HasExports, HasSidePanel, ipw.VBox):
         main = (
             [] if figure is None else [figure] if isinstance(figure, ipw.Widget) else list(figure)
         )
-        # By type name along the bases: asking plotly for the class imports seconds of validation code.
         inside = (w for one in main for w in pages.descendants(one))
-        plots = (w for w in inside if any(c.__name__ == "FigureWidget" for c in type(w).__mro__))
-        self._figure = next(plots, None)
+        self._figure = next(filter(pages.is_plot, inside), None)
         acts = [] if primary is None else [primary.add_class("sae-nb-primary")]
         self._frame.fill([*controls, *acts], more, main, detail)
         self._frame.keys.tips = {
