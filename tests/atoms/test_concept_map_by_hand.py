@@ -298,6 +298,18 @@ def test_groups_are_as_alike_as_their_cosines(monkeypatch: pytest.MonkeyPatch) -
 # Columns of points.
 
 
+def test_a_map_of_examples_says_of_what_its_points_are() -> None:
+    catalogue = catalogue_of(np.eye(3))
+    examples = SimpleNamespace(
+        name="some", labels={}, xy=np.zeros((3, 2)), catalogue=lambda sae: catalogue
+    )
+    atlas = ConceptAtlas(catalogue.sae, examples=examples)
+    for show in ("atoms", "tokens"):
+        said = atlas.bare(show, np.zeros((3, 2)), "pca").provenance
+        assert (said["examples"], said["show"]) == ("some", show)
+        assert ("vectors" in said) == (show == "tokens")
+
+
 def test_columns_of_rows_and_samples_are_their_sums_and_means() -> None:
     """Two samples of two rows; strengths 1 and −3, nothing, 2, and 4."""
     z = [[1, -3, 0], [0, 0, 0], [0, 2, 0], [4, 0, 0]]

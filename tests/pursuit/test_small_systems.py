@@ -80,6 +80,19 @@ def test_a_slot_that_would_enter_with_a_negative_sign_stays_out() -> None:
     assert (z.tolist(), passive[0]) == ([1, 0], 0)
 
 
+def test_the_first_to_reach_zero_leaves_and_the_others_stay_in_line() -> None:
+    """On the way from (1 1 0) to (−1 −.1 2) slot 0 is at zero half-way, slot 1 after ten elevenths: 0 leaves.
+
+    Of the others S = (1 .6; .6 1) and b = (1.1 1.34): z = (.296 .68) / .64.
+    """
+    S = np.array([[1.0, 0, 0.6], [0, 1, 0.6], [0.6, 0.6, 1]])
+    b, z, passive = S @ [-1, -0.1, 2], np.array([1.0, 1, 0]), np.array([0, 1, 0])
+    system = (np.where(np.tri(3, dtype=bool), S, np.nan), b, z, np.eye(3), passive, 2, 3, 2)
+    assert solve_small(NON_NEGATIVE, *system, THRESHOLD, FLOOR, np.zeros(3)) == 2
+    np.testing.assert_allclose(z, [0, 0.4625, 1.0625])
+    assert passive[:2].tolist() == [1, 2]
+
+
 def test_what_rounding_left_is_solved_for_and_added() -> None:
     """S = (4 2; 2 3), w = (2 1): S⁻¹ w = (½ 0); a coefficient that would turn negative stays."""
     L = np.array([[2.0, 0.0], [1.0, 2**0.5]])

@@ -212,6 +212,8 @@ def test_a_decomposition_that_diverges_says_so_first_or_is_refused() -> None:
     said = head_contributions(gated(2), IDS, target=(4, 6), method="contextual")
     assert said.diverges
     assert said.grown > 5
+    once = head_contributions(gated(1), IDS, target=(4, 6), method="contextual")
+    assert once.grown < said.grown
     assert said.headline.startswith("DIVERGES: a part reaches")
     assert repr(said).startswith("Contributions(DIVERGES")
     with pytest.raises(
