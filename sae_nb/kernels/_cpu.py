@@ -6,7 +6,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from sae_nb.codes._support import Support, index_dtype, offsets_of
 from sae_nb.kernels._backends import Atoms, Entries, PerAtom, PreCodes, Residuals, Row, Rows, Values
 from sae_nb.kernels._compiling import compiled, larger
 from sae_nb.kernels._dense import Dense, is_dense
+from sae_nb.kernels._products import ONEDNN, linear, pays
 from sae_nb.kernels._threads import share
 
 # -------------------------------------------------------------------------------------------------
@@ -378,22 +378,10 @@ def scratch(n: int, dtype: torch.dtype) -> Iterator[Tensor]:
                 _FREE[:] = [buffer]
 
 
-_capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)  # not in every torch
-ONEDNN = torch.backends.mkldnn.is_available() and "AMD" in _capabilities().get("cpu_name", "")
-"""Whether oneDNN makes products in fp32: on AMD's processors MKL, torch's own choice, takes twice as long."""
-
-WIDE = 256
-"""Width of rows from which oneDNN saves more than the new memory costs that it writes to."""
-
-MOST = 2**25
-"""Numbers of a dictionary (128 MB) up to which oneDNN may have a copy of it."""
-
-
 def product(x: Rows, weight: Atoms, room: Tensor) -> Tensor:
     """Return x weightᵀ, in the room or in memory of its own."""
-    pays = x.shape[1] >= WIDE and len(x) >= BLOCK and weight.numel() <= MOST
-    if ONEDNN and pays and x.dtype == torch.float32:
-        return torch.nn.functional.linear(x.to_mkldnn(), weight.to_mkldnn()).to_dense()
+    if pays(x, weight):
+        return linear(x, weight)
     return torch.mm(x, weight.T, out=room[: len(x) * len(weight)].view(len(x), -1))
 
 

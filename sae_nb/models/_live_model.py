@@ -25,6 +25,7 @@ from sae_nb.checks import (
     warn_caller,
 )
 from sae_nb.checks._hook_point_names import standard_name
+from sae_nb.kernels._products import fast_pass
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import (
     AnswerTensor,
@@ -595,7 +596,8 @@ class LiveModel(KnowsOtherWords):
                 "answer to texts or images is `model(inputs)`."
             )
         batch = batch.to(self.device)
-        with self.lock, torch.set_grad_enabled(grad):
+        fast = fast_pass(self.module, batch.token_ids)
+        with self.lock, torch.set_grad_enabled(grad), fast:
             raw = self.editing.run(batch.args, batch.kwargs, (batch.state(),), method)
         if method == "__call__":
             check_columns(self, batch, raw)

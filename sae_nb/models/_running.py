@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.checks import own_modes
+from sae_nb.kernels._products import fast_pass
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import Answer
 from sae_nb.models._block_order import noting, verify, watches
@@ -282,7 +283,7 @@ class Runner:
         model = self._model
         pass_ = _Pass(model, batch.to(model.device), places, take, graph=self._graph)
         with model.lock, own_modes(), torch.set_grad_enabled(self._graph):
-            with pass_.watched():
+            with fast_pass(model.module, batch.token_ids), pass_.watched():
                 _way(model, self._backend, places)(model, pass_)
         pass_.finish()
 

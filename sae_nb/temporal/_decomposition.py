@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad
+from torch.nn.functional import pad
 
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
+from sae_nb.kernels._products import fast_linear, linear
 from sae_nb.temporal._sequences import WHY, SequenceRows, Sequences, mask_of, padded, unpadded
 
 if TYPE_CHECKING:
@@ -205,8 +206,9 @@ def predict(
         query = past if strict else codes
         if attention:
             weights.append(layer.weights(past, query, window=window))
-        u = layer(past, query, window=window).relu_()
-        part = u @ dictionary
+        with fast_linear():
+            u = layer(past, query, window=window).relu_()
+        part = linear(u, dictionary.T)
         length: float | Tensor
         if strict:
             length = 1 / gain
