@@ -203,7 +203,7 @@ reproduce-full: $(STAMP) ## every reproduction again into build/claims, 50 kills
 
 bench: $(STAMP) ## the benchmarks that need no browser and no GPU, about an hour; NAME=pursuit: one of them; tables go to benchmarks/results
 	@if [ -n "$(NAME)" ]; then $(BIN)/python benchmarks/record.py $(NAME); exit; fi
-	for run in "one_step" "one_step --family" pursuit capture monitor scale "stores disk" "stores workers" "maps layout" "maps columns"; do
+	for run in "one_step" "one_step --family" pursuit capture "capture --monitor tiny-gpt smollm2-135m" scale "stores disk" "stores workers" "maps layout" "maps columns"; do
 		echo "== $$run"
 		$(BIN)/python benchmarks/record.py $$run
 	done

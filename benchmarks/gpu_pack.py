@@ -55,7 +55,7 @@ TREE = (
 )
 LEFT_OUT = re.compile(
     r"sae_nb/(pretrained/(?!.*\.py$)|site/|models/recipes/|models/weights/(?!tiny-gpt/))"
-    r"|benchmarks/(?!gpu\.py$|gpu_parts\.py$|pursuit\.py$)"
+    r"|benchmarks/(?!gpu\.py$|pursuit\.py$)"
 )
 """Pretrained SAEs, exported sites and other models: nothing here reads them."""
 

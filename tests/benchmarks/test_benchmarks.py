@@ -44,7 +44,7 @@ def test_a_run_replaces_its_tables_and_keeps_the_rest(
 def test_bounds_are_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """One size worked out on paper: 65 536 inputs of width 768, 16 384 atoms, 32 steps."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    parts = script(BENCHMARKS / "gpu_parts.py", "gpu_parts")
+    parts = script(BENCHMARKS / "gpu.py", "gpu")
     size, rates = parts.Size(65536, 768, 16384, 32), parts.Rates(copy=1e12, fp32=1e13, bf16=1e14)
     multiplied = 2 * 65536 * 768 * 16384 / 1e14
     assert parts.product(size, rates.bf16) == pytest.approx(multiplied)
