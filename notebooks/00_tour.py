@@ -21,11 +21,11 @@
 # You need Python, and that a transformer has layers; 30 minutes with the exercises, 50 seconds of computing.
 # Afterwards you can capture, train, evaluate, look and steer, on a model of yours too.
 #
-# **What is a sparse autoencoder?** A neural network turns every word, or every patch of an image, into a list
-# of numbers, its *activation*; almost none of these numbers means anything on its own. A **sparse
-# autoencoder** (SAE) finds directions, its *atoms*, such that each activation is nearly a sum of a few of
-# them. (Papers also call them *latents* or *features*; here a *feature* is what is truly in the data, which atoms
-# should find.) Many atoms represent something you can name, and adding an atom to the running network changes its behaviour.
+# **What is a sparse autoencoder?** A neural network turns every word, or every patch of an image, into a list of
+# numbers, its *activation*; almost none of these numbers means anything on its own. A **sparse autoencoder** (SAE)
+# finds directions, its *atoms*, such that each activation is nearly a sum of a few of them. (Papers also call them
+# *latents* or *features*; here a *feature* is what is truly in the data, which atoms should find.) Many atoms
+# represent something you can name, and adding an atom to the running network changes its behaviour.
 #
 # Below is one activation of a small vision transformer, decomposed by an SAE. Then you do it yourself:
 # load a model → capture its activations → train an SAE while watching → look at its atoms → check the numbers
@@ -147,9 +147,10 @@ acts[::500].to_pandas()
 # %% [markdown]
 # ## 3 · A sparse autoencoder, trained in this kernel
 #
-# `TopK` (Gao et al. 2024, arXiv 2406.04093) keeps the `k` largest of `n_atoms` *pre-codes*, what the encoder
-# gives for each atom before anything is chosen, and rebuilds the activation from them. Training runs in a thread: the panel is live, and so is the kernel. Pause it,
-# or move the learning rate under *more*. What it explains is measured on images that it is not trained on.
+# `TopK` (Gao et al. 2024, arXiv 2406.04093) keeps the `k` largest of `n_atoms` *pre-codes*, what the encoder gives
+# for each atom before anything is chosen, and rebuilds the activation from them. Training runs in a thread: the panel
+# is live, and so is the kernel. Pause it, or move the learning rate under *more*. What it explains is measured on
+# images that it is not trained on.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -197,9 +198,9 @@ browser
 # %% [markdown]
 # ## 6 · What if this were stronger?
 #
-# Which atom pulls other images hardest towards the model's answer to the first one? `best_effect` tries the most
-# likely ones, at twice each atom's 99th percentile, next to random directions of the same length. Without that
-# control every effect looks impressive.
+# Take the answer that the model gives to the first image: which atom, added to other images, pulls them hardest
+# towards it? `best_effect` tries the likeliest, at twice each atom's 99th percentile, next to random directions of
+# the same length. Without that control every effect looks impressive.
 
 # %%
 effect = sn.best_effect(model, hook_point, sae, inputs[:24], by=2.0, unit="p99", acts=train_acts)
@@ -241,8 +242,8 @@ print(summary)
 # %% [markdown] tags=["words"]
 # ## 8 · The same with words
 #
-# A language model: SmolLM2-135M-Instruct, in four bits, where it was fetched, else a bundled one of four blocks that writes small stories.
-# Its SAE lies ready, with examples and names: nothing is trained here.
+# A language model: SmolLM2-135M-Instruct, in four bits, where it was fetched, else a bundled one of four blocks that
+# writes small stories. Its SAE lies ready, with examples and names: nothing is trained here.
 
 # %% tags=["words"]
 lm = language_model()

@@ -68,8 +68,8 @@ pd.options.display.precision = 3
 # | $D$ | $(n, d)$ | dictionary: what each atom writes |
 # | $b$ | $(d,)$ | bias: what every row has in common |
 #
-# $u$ are the *pre-codes*, $z$ the *codes*: most of a row's are 0. First the encoder. Each blank is `...`: replace it, run
-# the cell, and the check answers.
+# $u$ are the *pre-codes*, $z$ the *codes*: most of a row's are 0. First the encoder. Each blank is `...`: replace it,
+# run the cell, and the check answers.
 
 # %%
 exercise("02.1")
@@ -129,8 +129,8 @@ exercise("02.4").check(replacements)
 # %% [markdown]
 # ## 3 · The loop
 #
-# Now put them together. The check runs your loop on small data again and again, and looks at what came out: lengths, what
-# moved, whether the seed decides, who was replaced, whether the atoms lie where they should.
+# Now put them together. The check runs your loop on small data again and again, and looks at what came out: lengths,
+# what moved, whether the seed decides, who was replaced, whether the atoms lie where they should.
 
 # %%
 exercise("02.5")
@@ -149,8 +149,8 @@ exercise("02.5").check(fit)
 # %% [markdown]
 # ## 4 · Features that we know
 #
-# Toys like that of 01: 32 features in 10 neurons, three times, with nearly four features on in each row. Your SAE sees the ten
-# numbers, never the features.
+# Toys like that of 01: 32 features in 10 neurons, three times, with nearly four features on in each row. Your SAE
+# sees the ten numbers, never the features.
 
 # %%
 hidden = [hidden_rows(seed) for seed in range(3)]

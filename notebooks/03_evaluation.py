@@ -55,8 +55,8 @@ from sae_nb_widgets.panel import figure_widget
 # ## 1 · The report card
 #
 # Further right is better. The solid tick is the floor, the dashed one the control. A red ring means that one of them
-# does as well, also where both are nearly perfect: then the test is too easy. Click a row, or step with ↑ ↓, to read
-# what it is, how libraries differ, and which image moves it most.
+# does as well, and the test cannot tell the SAE from it, even where both are nearly perfect. Click a row, or step
+# with ↑ ↓, to read what it is, how libraries differ, and which image moves it most.
 
 # %%
 model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -291,7 +291,8 @@ exercise("03.8").reveal()
 
 # %% [markdown]
 # `bench` compares each score with a simpler method, an oracle that knows the labels, and three broken SAEs. RAVEL,
-# which changes one property of a word and asks whether others stay, ranks the broken ones last; TPP does not. A score that was never tried on broken SAEs shows nothing.
+# which changes one property of a word and asks whether others stay, ranks the broken ones last; TPP does not. A score
+# that was never tried on broken SAEs shows nothing.
 
 # %%
 words = sn.load_sae("tiny-gpt/resid_post.3")
@@ -328,7 +329,8 @@ assert agreement.floor < agreement.value < 0.95
 assert again.verdict("again") == again.verdict("frequent") == "holds"
 
 # %%
-# Near the same L0 (a starred row missed it): all beat those that chose nothing; matching pursuit explains most, ReLU least.
+# Near the same L0 (a starred row missed it): all beat those that chose nothing; matching pursuit explains most, ReLU
+# least.
 start, explained = numbers["TopK, untrained"], {name: numbers[name]["r2"] for name in five}
 assert sum(found[name].at_l0 for name in five) >= 4
 assert min(explained.values()) > 0.65 > 0.5 > max(start["r2"], numbers["random atoms"]["r2"])

@@ -143,9 +143,9 @@ table = probe_table(columns, y, 600)
 table
 
 # %% [markdown]
-# Read the table by columns. *All columns*: the SAE's latents come within a few hundredths of the activations they were made from.
-# *Five columns*: five atoms do better than five random directions that were chosen in the same way, but no better than
-# five neurons. Here, a few atoms know no more about parity than a few neurons do.
+# Read the table by columns. *All columns*: the SAE's latents come within a few hundredths of the activations they
+# were made from. *Five columns*: five atoms do better than five random directions that were chosen in the same way,
+# but no better than five neurons. Here, a few atoms know no more about parity than a few neurons do.
 #
 # Which five are they? **Use the panel**: do they represent digits, or parity?
 
@@ -175,7 +175,8 @@ exercise("04.5").score(points)
 # ## 4 · Do SAEs help to probe?
 #
 # On three models: how much higher is the AUROC (how often a row with the label scores above one without) of the best
-# probe on an SAE than that of the best probe without one (arXiv 2502.16681)? The control puts a random dictionary in the SAE's place.
+# probe on an SAE than that of the best probe without one (arXiv 2502.16681)? The control puts a random dictionary in
+# the SAE's place.
 
 # %%
 probing = recorded("probing")

@@ -117,8 +117,8 @@ exercise("05.3").check(kl)
 # %% [markdown]
 # ## 2 · Success against cost
 #
-# The figure shows the log-odds of a four, log p / (1 − p), on eight images of other digits. At the same place on the horizontal axis, all
-# lines cost the same.
+# The figure shows the log-odds of a four, log p / (1 − p), on eight images of other digits. At the same place on the
+# horizontal axis, all lines cost the same.
 
 # %%
 curves = science.curves_of(seen, seen.sae, atom, 4, others, controls=4)
@@ -187,10 +187,10 @@ science_runs.brief(pushes)
 
 # %% [markdown]
 # Between two words, any perturbation that changes the answer moves the log-odds one way or the other, and half of all
-# random directions go the right way. So the sign means something only together with the cost. Over five seeds and both
-# sentiments, atoms that read nearly without error do more than random directions in .60 of the cases, and from seed to
-# seed their success spreads (the column ±) by more than its mean. The difference of means, which needs no SAE, goes further
-# here; for digits it does not.
+# random directions go the right way. So the sign means something only together with the cost. Over five seeds and
+# both sentiments, atoms that read nearly without error do more than random directions in .60 of the cases, and from
+# seed to seed their success spreads (the column ±) by more than its mean. The difference of means, which needs no
+# SAE, goes further here; for digits it does not.
 #
 # ## 4 · How fragile is the explanation?
 #
@@ -212,9 +212,10 @@ print(f"the sign flips in {battery['sign flips'].value:.0%}")
 # %% [markdown]
 # ## 5 · Or is it an illusion?
 #
-# Patching along a direction can make an effect out of two parts that have none: one that varies but is not
-# read, and one that is read but never varies. So the direction is cut in two, into what the rest of the model
-# *reads* there (the row space of its Jacobian, sketched) and what it does not, and each part is patched alone.
+# Patching along a direction can make an effect out of two parts that have none: one that varies but is not read, and
+# one that is read but never varies. So the direction is cut in two, into what the rest of the model *reads* there and
+# what it does not (the span of the rows of its Jacobian, the slopes of its outputs, and the rest), and each part is
+# patched alone.
 
 # %%
 exercise("05.5")

@@ -19,7 +19,7 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/06_the_lens.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/06_the_lens.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/06_the_lens.html)
 #
 # You write the logit lens, set a Jacobian lens next to it, and then do what is usually left out: add a direction
-# to the running model and check whether the lens foresaw what happens. Do 00 first; 30 minutes, 15 seconds of
+# to the running model and check whether the lens foresaw what happens. Do 00 first; 30 minutes, 25 seconds of
 # computing. Afterwards you can read a model layer by layer, measure what an atom does, and distinguish a lens that
 # helps from one that misleads.
 
@@ -213,12 +213,12 @@ real.brief(rows)
 # %%
 try:
     model, question = sn.load_model("smollm2-135m"), "The opposite of hot is"
-    few = [one[:120] for one in sn.data.prose("train").texts[:2]]
-    fitted = sn.fit_lens(model, few, context_length=16, store="lens-of-06")
+    few = [one[:60] for one in sn.data.prose("train").texts[:1]]
+    fitted = sn.fit_lens(model, few, context_length=8)
 except FileNotFoundError:
     model, question, fitted = gpt, text, lens
 answer = fitted.read(question)
-print(f"read with {model.name}, lens of {fitted.n_done} texts")
+print(f"read with {model.name}; texts that the lens was fitted on: {fitted.n_done}")
 answer.grid().iloc[:8]
 
 # %% [markdown]

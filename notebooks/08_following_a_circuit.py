@@ -152,8 +152,8 @@ shares = {words: measured.seeds(name) for words, name in kept.items()}
 figure_widget(arms_figure(shares, floor=measured.of("random").mean, x_title="share"), height=210)
 
 # %% [markdown]
-# The strongest atoms at the same positions bring back .96, the graph's .98: nearly all of it is to know the positions, not
-# the atoms. A set of atoms is hardly *the* circuit.
+# The strongest atoms at the same positions bring back .96, the graph's .98: nearly all of it is to know the
+# positions, not the atoms. A set of atoms is hardly *the* circuit.
 #
 # ## 4 · Along which path?
 #
@@ -271,8 +271,8 @@ rows = {
 tracers.brief(rows)
 
 # %% [markdown]
-# Graphs and patching find all of the induction circuit. For sums and brackets they do worse than the control, which takes
-# the parts that *write most*: where the circuit is most of the network, a tracer has little to find.
+# Graphs and patching find all of the induction circuit. For sums and brackets they do worse than the control, which
+# takes the parts that *write most*: where the circuit is most of the network, a tracer has little to find.
 #
 # ## 7 · A model without a dictionary
 #

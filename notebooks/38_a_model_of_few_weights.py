@@ -18,12 +18,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/38_a_model_of_few_weights.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/38_a_model_of_few_weights.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/38_a_model_of_few_weights.html)
 #
-# You need 08; 20 minutes with the exercises, 40 seconds of computing. Afterwards you can train a transformer most of whose weights
-# are zero, cut a circuit out of it, and say by held-out rows and a nonsense task what the circuit shows.
+# You need 08; 20 minutes with the exercises, 40 seconds of computing. Afterwards you can train a transformer most of
+# whose weights are zero, cut a circuit out of it, and say by held-out rows and a nonsense task what the circuit
+# shows.
 #
-# In an ordinary network everything is joined to everything, and a circuit is a thicket. What if most weights were zero from the
-# start? Then few lines would be left to draw. But fewer lines are easier to draw, not truer: a small circuit may do the task in a
-# way in which the model does not.
+# In an ordinary network everything is joined to everything, and a circuit is a thicket. What if most weights were
+# zero from the start? Then few lines would be left to draw. But fewer lines are easier to draw, not truer: a small
+# circuit may do the task in a way in which the model does not.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -57,8 +58,8 @@ pd.options.display.float_format = "{:.3f}".format
 # %% [markdown]
 # ## 1 · Few weights
 #
-# After "( ( )" comes "open", after "( ) )" comes "broken". Two small transformers learn it. In `sparse`, after every step, each matrix
-# keeps its largest entries and the others become zero.
+# After "( ( )" comes "open", after "( ) )" comes "broken". Two small transformers learn it. In `sparse`, after every
+# step, each matrix keeps its largest entries and the others become zero.
 
 # %%
 sparse = sn.models.train_sparse_transformer("brackets", seed=0)
@@ -71,8 +72,9 @@ for model in (sparse, dense):
 # %% [markdown]
 # ## 2 · A circuit
 #
-# A *node* is a channel at one place of a block: what attention reads, its queries, keys, values, what it writes; what the MLP reads,
-# its neurons, what it writes. Nodes that are left out stand at their mean. That can be written into the weights:
+# A *node* is a channel at one place of a block: what attention reads, its queries, keys, values, what it writes; what
+# the MLP reads, its neurons, what it writes. Nodes that are left out stand at their mean. That can be written into
+# the weights:
 
 # %%
 exercise("38.1")
@@ -86,8 +88,8 @@ def held(W, b, keep, mean):
 exercise("38.1").check(held)
 
 # %% [markdown]
-# `sn.circuits.prune_circuit` learns which nodes to keep. It aims at a loss of .15 with as few as it can; compare the losses it ends at before the
-# numbers of nodes:
+# `sn.circuits.prune_circuit` learns which nodes to keep. It aims at a loss of .15 with as few as it can; compare the
+# losses it ends at before the numbers of nodes:
 
 # %%
 rows = sn.models.task_rows("brackets", 192, held_out=False, seed=0)
@@ -110,8 +112,8 @@ panel
 # %% [markdown]
 # ## 3 · Held-out rows
 #
-# On rows that nothing was chosen by: the circuit *alone*; the model *without* it; and the same with as many random nodes at
-# each place.
+# On rows that nothing was chosen by: the circuit *alone*; the model *without* it; and the same with as many random
+# nodes at each place.
 
 # %%
 measured = circuit.faithfulness(held_out.ids, held_out.targets)
@@ -130,8 +132,9 @@ claims.table("held-out rows")
 # %% [markdown]
 # ## 4 · Nonsense
 #
-# Pruning chooses among a thousand nodes by the answers it is asked for, and whatever is held shifts what comes behind it. In a model of
-# stories this was enough for a task that the model does not do (Drori, 2026). How much does choosing alone do here?
+# Pruning chooses among a thousand nodes by the answers it is asked for, and whatever is held shifts what comes behind
+# it. In a model of stories this was enough for a task that the model does not do (Drori, 2026). How much does
+# choosing alone do here?
 
 # %%
 exercise("38.2")
@@ -157,9 +160,10 @@ figure_widget(
 claims.table("nonsense")
 
 # %% [markdown]
-# Here choosing alone does not make nonsense. So the small circuit says something of this model: it is enough on rows that it was not chosen by,
-# the model needs it, and the masks we learned make no other task of it. In larger models masks did; size alone shows little. And none of
-# these numbers says that the circuit comes to its answer as the whole model does: it was asked for the answer, not for the way.
+# Here choosing alone does not make nonsense. So the small circuit says something of this model: it is enough on rows
+# that it was not chosen by, the model needs it, and the masks we learned make no other task of it. In larger models
+# masks did; size alone shows little. And none of these numbers says that the circuit comes to its answer as the whole
+# model does: it was asked for the answer, not for the way.
 
 # %% [markdown]
 # ## 5 · The checked numbers

@@ -19,7 +19,7 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/demo.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/demo.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/demo.html)
 #
 # A **sparse autoencoder** (SAE) decomposes the activations of a network into *atoms* (papers also say
-# *features* or *latents*: **atom = feature = latent**). Here a language model and one of images, all trained.
+# *latents*, or *features*). Here a language model and one of images, all trained.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
