@@ -181,7 +181,7 @@ pd.DataFrame(floors)
 # %% [markdown]
 # ## 5 · A real, if small, model
 #
-# Rows of `tiny-vit`, halfway through: the class token, registers (tokens that stand for no patch) and patches of a
+# Rows of `tiny-vit`, halfway through: the class token, registers (tokens that represent no patch) and patches of a
 # thousand images.
 
 # %%
