@@ -167,7 +167,12 @@ def in_time(
         "shuffled": np.array(shuffled),
         "plain": {"previous token": np.array(previous), "running mean": np.zeros(len(names))},
     }
-    for name, value in (known | {"unread": 0}).items():
+    known |= {
+        "by_distance": {part: np.array([0.4]) for part in ("predicted", "novel")},
+        "unread": 0,
+    }
+    known |= {"order_lost": {"predicted": 0.0, "novel": 0.0}}
+    for name, value in known.items():
         object.__setattr__(record, name, value)
     return record
 
@@ -184,22 +189,12 @@ def test_what_the_past_predicted_is_named_only_where_it_is_much_and_beyond_its_r
     title = temporal._headline(record)
     answer = temporal._answer(temporal._Answer(record, None, None))
     mean, chance, before = (float(np.mean(x)) for x in (predicted, shuffled, previous))
-    if "was predicted" in title:
-        gains = [(p - s, p, s) for p, s, _, name in rows if name[0] == " "] or [
-            (p - s, p, s) for p, s, *_ in rows
-        ]
-        named = percents(title)[0]
-        assert any(
-            named == pytest.approx(p, abs=0.006) and p - s == max(gains)[0] for _, p, s in gains
-        )
-        assert named > 0.19
-        assert mean > max(chance, before)
-    if "little" in title:
-        assert mean < 0.2
+    most = max(chance, before)
+    assert mean < 1.11 * most or mean == 0 or "little" not in title
+    assert mean > 1.09 * most or "little" in title
     if ", more than in shuffled" in answer:
         assert mean > 1.09 * max(chance, before)
         assert percents(answer)[:3] == pytest.approx([mean, chance, before], abs=0.006)
-        assert ("of beginnings of words" in answer) == any(name[0] == " " for name in names)
     for said, least in (("no more than", 0.9 * max(chance, before)), ("less than", 0.0)):
         if f"{said} in shuffled" in answer:
             assert before <= chance
@@ -209,7 +204,6 @@ def test_what_the_past_predicted_is_named_only_where_it_is_much_and_beyond_its_r
             assert least <= mean <= before
     if "less than" in answer:
         assert mean < 0.92 * max(chance, before)
-    assert "hardly expected" not in title
 
 
 @few
@@ -469,7 +463,7 @@ def test_features_fit_because_they_are_rare_only_if_the_rarer_toy_keeps_all_and_
             assert title.endswith(f", {few_kept}")
     for sparsity, n in toys:
         when = {0.0: "always there", 0.5: "there 50 % of the time", 0.97: "there 3 % of the time"}
-        assert f"{when[sparsity]}, {n} of 5".lower() in said.lower()
+        assert f"{when[sparsity]}: {n} of 5".lower() in said.lower()
     right = 2 in [n for _, n in toys] and abs(np.cos(angle)) < 0.1
     assert ("right angles" in said) == right
 
