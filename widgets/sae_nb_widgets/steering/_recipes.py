@@ -86,7 +86,8 @@ class HasRecipes(HasDirection):
     def _take_recipe(self, asked: SteeringRecipe) -> None:
         """Set every trait to the value in a recipe."""
         size = self.scale.unit_size
-        strength = asked.amount / size(asked.atom, asked.mode)
+        # The quotient first: where units are the same it is one, and the strength stays to the last digit.
+        strength = asked.strength * (asked.unit_size / size(asked.atom, asked.mode))
         self._chosen = replace(self._chosen, of_recipe=(asked.atom, strength))
         with self.hold_trait_notifications():
             self.hook_point, self.atom, self.mode = asked.hook_point, asked.atom, asked.mode
