@@ -58,7 +58,10 @@ SEVERAL: dict[str, Any] = {
 
 
 ONEDNN = pytest.param(
-    True, marks=pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN")
+    True,
+    marks=pytest.mark.skipif(
+        not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="no oneDNN"
+    ),
 )
 
 
@@ -68,8 +71,8 @@ def test_a_training_step_builds_no_dense_code_and_no_gradient_product(
     name: str, onednn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The only (rows, n_atoms) matrix is the tile of pre-codes; the only product makes it."""
-    monkeypatch.setattr("sae_nb.kernels._cpu.ONEDNN", onednn)
-    monkeypatch.setattr("sae_nb.kernels._cpu.WIDE", 0)
+    monkeypatch.setattr("sae_nb.kernels._products.ONEDNN", onednn)
+    monkeypatch.setattr("sae_nb.kernels._products.WIDTH", 0)
     rows, d_in, n_atoms = 96, 20, 1111
     sae: Any
     if name in SEVERAL:
@@ -83,7 +86,7 @@ def test_a_training_step_builds_no_dense_code_and_no_gradient_product(
     with Shapes() as shapes:
         sae.training_loss(x, silent, 10**6, 0.5).total.backward()
     # The product, and names for the memory it is written to.
-    product = "aten.mkldnn_linear.default" if onednn else "aten.mm.out"
+    product = "mkldnn._linear_pointwise.default" if onednn else "aten.mm.out"
     tile = {product, "aten._to_dense.default", "aten.view.default", "aten.detach.default"}
     large = {func for func, shape in shapes.made if sorted(shape) == [rows, n_atoms]}
     assert product in large

@@ -37,7 +37,7 @@ def test_a_path_fits_its_time(tool: Callable[[str], ModuleType], name: str, at_m
     assert at_most / 3 < paths.path_minutes(name) <= at_most
     table = paths.path(name)
     assert len(table.splitlines()) == len(paths._steps(name)) + 3
-    assert table.count("(lessons/") > 2
+    assert table.count("(../notebooks/") > 2
 
 
 def test_first_cells_and_tables_state_the_same(tool: Callable[[str], ModuleType]) -> None:
