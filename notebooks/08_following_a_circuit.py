@@ -263,6 +263,11 @@ rows = {
     "induction, ROC-AUC of the graph": "tiny-induction, graph, AUC",
     "floor: numbers that are drawn": "drawn, AUC",
     "control: how much a part writes": "tiny-induction, size, AUC",
+}
+tracers.brief(rows)
+
+# %%
+rows = {
     "sums, graph": "tiny-modular, graph, AUC",
     "control: how much a part writes, sums": "tiny-modular, size, AUC",
     "brackets, graph": "tiny-brackets, graph, AUC",
