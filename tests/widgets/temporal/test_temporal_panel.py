@@ -95,8 +95,13 @@ def test_without_a_temporal_sae_it_says_so_and_shows_what_each_word_adds(
     panel.close()
 
 
-def test_the_first_screen_is_two_squares_and_curves(panel: sw.TemporalPanel) -> None:
+def test_where_the_past_predicts_the_first_screen_is_two_squares_and_curves(
+    model: sn.LiveModel, sae: sn.Temporal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their numbers are the record's; bars with arcs, atoms, matrices and maps come instead, on request."""
+    monkeypatch.setattr("sae_nb_widgets.temporal._panel._beats_chance", lambda _: True)
+    panel = sw.TemporalPanel(model, sae, TEXT)
+    panel.wait()
     record = panel.record
     for part, said in (("predicted", "Predicted from the past"), ("novel", "New")):
         curve, chance = (
@@ -114,16 +119,31 @@ def test_the_first_screen_is_two_squares_and_curves(panel: sw.TemporalPanel) -> 
     arcs = [named(panel._plot, f"arc {i}") for i in range(MOST_ARCS)]
     hidden = ("raster", "predicted", "shuffled order", "raw similarity", "novel map")
     assert not any(one.visible for one in (*arcs, *(named(panel._plot, name) for name in hidden)))
-    assert "besideplot" in panel._likeness.value
+    assert format_number(record.lag1["predicted"], digits=2) in panel.answer
     small = panel._plot.layout.height
     panel.bands = "share"
-    assert panel.token == record.most_predicted
-    assert sum(len(arc.x) > 0 for arc in arcs) == len(record.read_from(panel.token)) > 0
     assert all(arc.visible for arc in arcs)
     assert not named(panel._plot, "predicted by distance").visible
-    assert "besideplot" not in panel._likeness.value
+    assert not panel._likeness.value
+    panel.bands = "none"
+    assert panel._plot.layout.height == small
+    panel.close()
+
+
+def test_where_it_does_not_the_first_screen_is_bars_with_arcs(panel: sw.TemporalPanel) -> None:
+    """The best predicted token is looked at; atoms, matrices and maps are hidden, and take no room."""
+    record = panel.record
+    assert panel.headline == "The past predicts little here"
+    assert not panel._likeness.value
+    assert "cosine" not in panel.answer
+    arcs = [named(panel._plot, f"arc {i}") for i in range(MOST_ARCS)]
+    assert panel.token == record.most_predicted
+    assert sum(len(arc.x) > 0 for arc in arcs) == len(record.read_from(panel.token)) > 0
     for shown in ("predicted", "shuffled order"):
         assert named(panel._plot, shown).visible
+    for hidden in ("raster", "novel", "raw similarity", "novel map", "novel by distance"):
+        assert named(panel._plot, hidden).visible is False
+    small = panel._plot.layout.height
     panel.part, panel.lower = "novel", "similarity"
     for shown in ("raster", "raw similarity"):
         assert named(panel._plot, shown).visible

@@ -392,11 +392,8 @@ def draw_sequences(
     draw_cursor(figure, record, second, view)
 
 
-def likeness_html(record: TemporalSummary, *, beside: bool) -> str:
-    """Return two squares, row by column a pair of times, coloured by their cosine: predicted codes, new ones.
-
-    `beside`: whether they stand next to the plot, where there is room.
-    """
+def likeness_html(record: TemporalSummary) -> str:
+    """Return two squares, of predicted codes and of new ones: row by column the cosine of two times."""
     word = {"text": "token", "layers": "layer", "signal": "moment"}[record.kind]
     last = f"{word} {record.n_times - 1 + record.first_position}"
     parts = []
@@ -408,8 +405,7 @@ def likeness_html(record: TemporalSummary, *, beside: bool) -> str:
             f'<img alt="{said}: cosine of every two {word}s" width="240" src="data:image/png;base64,{file}"/>'
             f"<div><span>first {word}</span><span>{last}</span></div></figure>"
         )
-    place = " sae-nb-besideplot" if beside else ""
-    return f'<div class="sae-nb-likeness{place}">{"".join(parts)}</div>'
+    return f'<div class="sae-nb-likeness">{"".join(parts)}</div>'
 
 
 def _picture(cosines: np.ndarray, colour: str) -> str:

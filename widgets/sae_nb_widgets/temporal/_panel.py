@@ -342,13 +342,14 @@ class TemporalPanel(HasAtoms):
         self.conclude(_answer(seen), _numbers(seen))
 
     def _view(self) -> figures.View:
-        # Two texts are compared by their bars, where nothing else is chosen.
-        alone = self.second_record is None or self.lower != "none" or self.part != "none"
+        # Two texts are compared by their bars, and what is not predicted has no part that could stay.
+        record, chosen = self.record, self.lower != "none" or self.part != "none"
+        stays = record is not None and self.second_record is None and _beats_chance(record)
         return figures.View(
             time=self.token,
             part=self.part,
             lower=self.lower,
-            bands="share" if self.bands == "none" and not alone else self.bands,
+            bands="share" if self.bands == "none" and not (chosen or stays) else self.bands,
             color_by=self.color_by,
             rows=self.rows,
             alone=bool(self.lacks),
@@ -361,8 +362,8 @@ class TemporalPanel(HasAtoms):
         if seen is not None:
             view = self._view()
             figures.draw_sequences(self._plot, self._laid_out(seen), seen.second, view)
-            squares = figures.likeness_html(seen.first, beside=view.by_distance)
-            self._likeness.value = "" if self.lacks else squares
+            squares = view.by_distance
+            self._likeness.value = figures.likeness_html(seen.first) if squares else ""
 
     @reacts("part", doing="drawing the atoms")
     def _draw_part(self) -> None:
@@ -503,16 +504,20 @@ def _answer(seen: _Answer) -> str:
     first, second = seen.first, seen.second
     what = {"text": "text", "layers": "path", "signal": "signal"}[first.kind]
     word = _WORDS[first.kind]
-    predicted, new = (
-        f"{format_number(first.lag1[part], digits=2)} "
-        f"({format_number(first.order_lost[part], digits=2)} in random order)"
-        for part in ("predicted", "novel")
-    )
     said = (
-        f"From one {word} to the next the predicted part keeps a cosine of {predicted}, the new part of {new}. "
         f"Earlier {word}s predict {_share(first.shares[:, 0])} of the energy of this {what}'s states, "
         f"{_compared(first)}."
     )
+    if _beats_chance(first):
+        predicted, new = (
+            f"{format_number(first.lag1[part], digits=2)} "
+            f"({format_number(first.order_lost[part], digits=2)} in random order)"
+            for part in ("predicted", "novel")
+        )
+        said = (
+            f"From one {word} to the next the predicted part keeps a cosine of {predicted}, the new part "
+            f"of {new}. {said}"
+        )
     if second is not None:
         said += f" Second text: {_share(second.shares[:, 0])}, {_compared(second)}."
     if first.unread:
