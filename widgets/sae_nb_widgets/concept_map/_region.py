@@ -50,10 +50,10 @@ def words_answer(held: HeldWords, n: int) -> tuple[str, str, tuple[str, ...]]:
         format_percent(part, digits=2) for part in (held.random.mean(), held.random.max())
     )
     k = len(held.words)
-    words = f"{k} words of theirs" if k > 1 else "one word of theirs"
+    words = f"{k} words" if k > 1 else "one word"
     return (
-        f"In other texts these {many} atoms give {here} of their strength to {words}; {many} drawn anywhere "
-        f"give {'those' if k > 1 else 'it'} {chance}.",
+        f"In other texts {here} of the strength of these {many} atoms falls on {words} chosen for them; "
+        f"of {many} atoms drawn anywhere, {chance}.",
         f"Words are chosen on every other text, {', '.join(held.words)}, and counted on the texts between; the "
         f"largest of {len(held.random)} random draws gives {most}.",
         (here,),

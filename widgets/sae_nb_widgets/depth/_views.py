@@ -489,7 +489,8 @@ def read_answer(read: ReadByBlock, noun: str) -> tuple[str, str]:
     parts = [f"the {read.names[i]} of {_percent(float(read.right[i, at]))}" for i in shown]
     chance = " and ".join(_percent(float(read.control[i, at])) for i in shown)
     return (
-        f"{when} its own output layers name {', '.join(parts)} of the {noun}s; another {noun}'s, {chance}.",
+        f"{when} its own output layers name {', '.join(parts)} of the {noun}s. Those of another "
+        f"{noun} would be named by chance in {chance}.",
         f"read by a block: right for nine in ten of {read.truth.shape[1]} {noun}s from there on",
     )
 

@@ -147,7 +147,7 @@ def training_answer(summaries: Sequence[TrainingSummary]) -> tuple[str, str]:
     if best.past_best and best.best_look is not None:
         step, r2 = best.best_look
         parts = [f"At step {format_count(step)} it explained {_share(r2)}. {parts[0]}"]
-        parts.append(f"of its own batches {_share(best.batch_r2)}, more than then")
+        parts.append(f"of the rows it trains on {_share(best.batch_r2)}, more than at that step")
     elif not math.isnan(dead):
         parts.append(f"{_share(dead, 2)} of its atoms are dead" if dead else "no atom is dead")
     return f"{'; '.join(parts)}.", _numbers(best)
