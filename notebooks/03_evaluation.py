@@ -55,7 +55,7 @@ from sae_nb_widgets.panel import figure_widget
 # ## 1 · The report card
 #
 # Further right is better. The solid tick is the floor, the dashed one the control. A red ring means that one of them
-# does as well, and the test cannot tell the SAE from it, even where both are nearly perfect. Click a row, or step
+# does as well, and the test does not separate the two, even where both are nearly perfect. Click a row, or step
 # with ↑ ↓, to read what it is, how libraries differ, and which image moves it most.
 
 # %%

@@ -92,8 +92,6 @@ def test_named_atoms_come_before_those_that_are_known_by_a_word() -> None:
     )
     assert [row.called for row in first] == ["at “gate”", "dark"]
     assert headline(found, (first, second)) == "More in sad: “gate”, “dark”; in glad: atom 2"
-    assert "For “gate” counting the word tells the two apart as well" in answer(
-        found, (first, second)
-    )
+    assert "For “gate” a count of words separates the two as well" in answer(found, (first, second))
     html = pairs_html(found, (first, second), 3, "story")
     assert html.count("sae-nb-tick") == 3  # two bars of one word, and the legend

@@ -340,7 +340,7 @@ def test_a_page_alone_needs_nothing_else(panel: Panel, tmp_path: Path) -> None:
     assert text.count(PLOTLY_STARTS) >= has_figure
     has_map = "widget.render" in text
     # The scripts of the cards and of a map name the word in a comment.
-    allowed = 3 * has_figure + 2 * ("const CARDS" in text) + 2 * has_map
+    allowed = 3 * has_figure + 2 * ("const CARDS" in text) + 2 * has_map + ("fitMargins" in text)
     assert text.count("<script") <= allowed
     assert 'src="http' not in text
     light = BROWSER if isinstance(panel, sw.AtomBrowser) else LIGHT

@@ -175,8 +175,8 @@ def answer(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]]) -> str:
         said += f"; the word “{first.word}” stands in {only}{share}"
     as_much = [f"“{row.word}”" for row in every if row.word_share >= AS_MUCH]
     return f"{said}." + (
-        f" For {' and '.join(filter(None, (', '.join(as_much[:-1]), as_much[-1])))} counting the word tells "
-        "the two apart as well."
+        f" For {' and '.join(filter(None, (', '.join(as_much[:-1]), as_much[-1])))} a count of words "
+        "separates the two as well."
         if as_much
         else ""
     )

@@ -64,6 +64,8 @@ COLOURS = {"predicted": theme.PREDICTED, "novel": theme.NOVEL}
 SAID = {"predicted": "predicted", "novel": "new"}
 FAINTEST = 0.2
 """Opacity of an atom that hardly fires: it must still be seen."""
+TEXT = {"predicted": "blue", "novel": "warm"}
+"""Their colours as text."""
 SIMILAR = {"predicted": "Predicted from the past", "novel": "New"}
 """Titles of the two squares."""
 CURSOR = fade(theme.GREY, 0.45)
@@ -401,7 +403,7 @@ def likeness_html(record: TemporalSummary) -> str:
         colour = COLOURS[part]
         file = _picture(record.similarity[part], colour)
         parts.append(
-            f'<figure><figcaption><b style="color:{colour}">{said}</b></figcaption>'
+            f'<figure><figcaption><b style="color:var(--sae-nb-{TEXT[part]}-text)">{said}</b></figcaption>'
             f'<img alt="{said}: cosine of every two {word}s" width="240" src="data:image/png;base64,{file}"/>'
             f"<div><span>first {word}</span><span>{last}</span></div></figure>"
         )
