@@ -5,16 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from hypothesis import given, settings, strategies as st
 from PIL import Image
 from sae_nb_widgets.temporal._figure import MOST_ARCS
-from sae_nb_widgets.temporal._panel import _headline
 
 import sae_nb as sn
 from sae_nb.figures import named, theme
@@ -152,38 +149,6 @@ def test_where_it_does_not_the_first_screen_is_bars_with_arcs(panel: sw.Temporal
     assert named(panel._plot, "second novel").visible is False
     panel.part = panel.lower = panel.bands = "none"
     assert panel._plot.layout.height == small
-
-
-CURVES = st.lists(st.floats(-1, 1, allow_nan=False), min_size=1, max_size=6)
-
-
-@pytest.mark.parametrize("share", [0.05, 0.3])
-@given(CURVES, CURVES, st.floats(-0.2, 0.3), st.floats(-0.2, 0.3))
-@settings(max_examples=60, deadline=None)
-def test_the_title_says_what_its_numbers_bear_out(
-    share: float, predicted: list[float], new: list[float], lost: float, lost_new: float
-) -> None:
-    """Curves of one length, drawn at random, against a share that rivals reach or do not."""
-    n = min(len(predicted), len(new))
-    record = SimpleNamespace(
-        by_distance={"predicted": np.array(predicted[:n]), "novel": np.array(new[:n])},
-        order_lost={"predicted": lost, "novel": lost_new},
-        shares=np.full((4, 2), share),
-        rivals={"shuffled order": 0.1, "previous token": 0.06},
-    )
-    title = _headline(record)
-    beats = share > 0.11
-    assert ("predicts little" in title) == (not beats)
-    if "stays" in title:
-        assert predicted[0] - new[0] >= 0.0499
-        assert predicted[0] - lost >= 0.0499
-    if "as fast as" in title:
-        assert beats
-        assert min(predicted[0] - new[0], predicted[0] - lost) <= 0.0501
-    if "soon gone" in title:
-        assert new[1] <= new[0] / 2 or new[1] <= lost_new + 0.0501
-    if "longer than" in title:
-        assert n == 1 or (new[1] > new[0] / 2 and new[1] > lost_new + 0.0499)
 
 
 def test_atoms_are_rows_by_name_and_have_cards(panel: sw.TemporalPanel) -> None:

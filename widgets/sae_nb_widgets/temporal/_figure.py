@@ -62,6 +62,8 @@ MOST_ARCS = 6
 PARTS = ("predicted", "novel", "raw")
 COLOURS = {"predicted": theme.PREDICTED, "novel": theme.NOVEL}
 SAID = {"predicted": "predicted", "novel": "new"}
+WORDS = {"text": "token", "layers": "layer", "signal": "moment"}
+"""What a time is called."""
 FAINTEST = 0.2
 """Opacity of an atom that hardly fires: it must still be seen."""
 TEXT = {"predicted": "blue", "novel": "warm"}
@@ -396,7 +398,7 @@ def draw_sequences(
 
 def likeness_html(record: TemporalSummary) -> str:
     """Return two squares, of predicted codes and of new ones: row by column the cosine of two times."""
-    word = {"text": "token", "layers": "layer", "signal": "moment"}[record.kind]
+    word = WORDS[record.kind]
     last = f"{word} {record.n_times - 1 + record.first_position}"
     parts = []
     for part, said in SIMILAR.items():
@@ -541,7 +543,7 @@ def place_name(record: TemporalSummary, time: int) -> str:
     )
     if record.kind == "layers":
         return name
-    word = {"text": "token", "signal": "moment"}[record.kind]
+    word = WORDS[record.kind]
     number = str(time + record.first_position)
     return f"{word} {number}" if name == number else f"“{name}” ({word} {number})"
 
@@ -577,7 +579,7 @@ def _draw_distances(figure: go.Figure, record: TemporalSummary) -> None:
     axis = figure.layout.xaxis9
     axis.tickvals, axis.ticktext = ends, list(map(str, ends))
     axis.range = [-0.06, math.log10(max(last, 2)) + 0.02]
-    word = {"text": "token", "layers": "layer", "signal": "moment"}[record.kind]
+    word = WORDS[record.kind]
     axis.title.text = f"{word}s later<br>(dashed grey: in random order)"
     figure.layout.annotations[8].text = f"<b>Cosine with a later {word}</b>"
 

@@ -479,7 +479,6 @@ _FROM = {
     "previous token": "from the {} before alone",
     "running mean": "from the mean of all before",
 }
-_WORDS = {"text": "token", "layers": "layer", "signal": "moment"}
 
 
 LEAD = 0.05
@@ -503,7 +502,7 @@ def _answer(seen: _Answer) -> str:
     """How long either part stays, whether the past predicts more than chance, and the same for a second one."""
     first, second = seen.first, seen.second
     what = {"text": "text", "layers": "path", "signal": "signal"}[first.kind]
-    word = _WORDS[first.kind]
+    word = figures.WORDS[first.kind]
     said = (
         f"Earlier {word}s predict {_share(first.shares[:, 0])} of the energy of this {what}'s states, "
         f"{_compared(first)}."
@@ -546,7 +545,7 @@ def _compared(record: TemporalSummary) -> str:
 def _rivals(record: TemporalSummary) -> list[str]:
     """What each rival predicts."""
     return [
-        f"{_FROM[name].format(_WORDS[record.kind])} ({format_number(100 * share, '%', digits=2)})"
+        f"{_FROM[name].format(figures.WORDS[record.kind])} ({format_number(100 * share, '%', digits=2)})"
         for name, share in record.rivals.items()
     ]
 
