@@ -2,14 +2,14 @@
 
     python -m tests.packaging.public_api --write  # after a release: its names become those to compare with
 
-`tests/packaging/public_api.json` holds the list. A name that is gone, a parameter that is gone, needed, moved or
-has another default: each needs a line in CHANGELOG.md above the release's heading.
+`tests/packaging/public_api.txt` holds the list: the version, then a name on each line, below what it belongs to. A name that is gone, a parameter that is gone, needed, moved or has another
+default: each needs a line in CHANGELOG.md above the release's heading.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-import json
 import re
 import sys
 from importlib.metadata import version
@@ -21,39 +21,49 @@ import sae_nb_widgets as sw
 import sae_nb as sn
 
 ROOT = Path(__file__).parents[2]
-KEPT = Path(__file__).with_name("public_api.json")
+KEPT = Path(__file__).with_name("public_api.txt")
 OURS = ("sae_nb", "sae_nb_widgets", "sae_nb_studies")
 
 Names = dict[str, list[str] | None]
 """Dotted names; of what can be called, its parameters, `name` or `name=default`, after `*` by keyword alone."""
 
 
-def public_names(*, each_class_whole: bool = True) -> Names:
-    """Everything in `__all__` of `sae_nb`, of its packages and of the panels, with the members of classes.
+def public_names(*, once: bool = False) -> Names:
+    """Everything in `__all__` of `sae_nb`, of the panels and of its packages, with the members of classes.
 
-    What many classes inherit is given for each of them, or for the first.
+    `once` leaves out what follows from another line: parameters and members of what was listed under another name,
+    members of a class above, fields that are parameters of their dataclass.
     """
     modules = [value for name in dir(sn) if inspect.ismodule(value := getattr(sn, name))]
     packages = [one for one in modules if one.__name__.startswith("sae_nb.")]
     found: Names = {}
-    seen: set[type] = set()
+    values: set[object] = set()
+    bases: set[type] = set()
     for package in (sn, sw, *packages):
         found[package.__name__] = None
         for name in package.__all__:
             value, path = getattr(package, name), f"{package.__name__}.{name}"
+            found[path] = None
+            if not callable(value) or (once and value in values):
+                continue
+            values.add(value)
             found[path] = _parameters(value)
             if inspect.isclass(value):
-                bases = [base for base in value.__mro__ if base.__module__.startswith(OURS)]
-                fresh = bases if each_class_whole else [b for b in bases if b not in seen]
-                found |= {f"{path}.{one}": what for one, what in _members(value, fresh)}
-                seen |= set(bases)
+                members = _members(value, bases if once else set())
+                if once and dataclasses.is_dataclass(value):
+                    members -= {field.name for field in dataclasses.fields(value) if field.init}
+                for one in members:
+                    found[f"{path}.{one}"] = _parameters(inspect.getattr_static(value, one, None))
+                bases.update(value.__mro__)
     return dict(sorted(found.items()))
 
 
-def _members(kind: type, bases: list[type]) -> list[tuple[str, list[str] | None]]:
-    said = [(*vars(base), *vars(base).get("__annotations__", ())) for base in bases]
-    public = sorted({name for names in said for name in names if not name.startswith("_")})
-    return [(name, _parameters(inspect.getattr_static(kind, name, None))) for name in public]
+def _members(kind: type, left_out: set[type]) -> set[str]:
+    bases = [one for one in kind.__mro__ if one.__module__.startswith(OURS) and one not in left_out]
+    names = {
+        name for base in bases for name in (*vars(base), *vars(base).get("__annotations__", ()))
+    }
+    return {name for name in names if not name.startswith("_")}
 
 
 def _parameters(value: Any) -> list[str] | None:
@@ -130,22 +140,37 @@ def unexplained(found: list[tuple[str, str, list[str]]], changelog: str, release
 
 def since_release() -> list[str]:
     """What has changed since the list was written, and no line of CHANGELOG.md says."""
-    kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    release, _, kept = KEPT.read_text(encoding="utf-8").partition("\n")
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    return unexplained(changes(kept["names"], public_names()), changelog, kept["version"])
+    return unexplained(changes(listed(kept), public_names()), changelog, release)
+
+
+def as_list(names: Names) -> str:
+    """One line for each name, indented below what it belongs to."""
+    called = {
+        name: "" if given is None else f"({'; '.join(given)})" for name, given in names.items()
+    }
+    return "".join(
+        f"{' ' * name.count('.')}{name.rpartition('.')[2]}{what}\n" for name, what in called.items()
+    )
+
+
+def listed(text: str) -> Names:
+    """The names of such a list."""
+    found: Names = {}
+    above: list[str] = []
+    for line in text.splitlines():
+        name, called, given = line.strip().removesuffix(")").partition("(")
+        above[len(line) - len(line.lstrip()) :] = [name]
+        found[".".join(above)] = (given.split("; ") if given else []) if called else None
+    return found
 
 
 def main() -> None:
     """Print what no line says; with `--write`, keep today's names."""
     if "--write" not in sys.argv:
         sys.exit("\n".join(since_release()))
-    names = public_names(each_class_whole=False)
-    KEPT.write_text(
-        f'{{"version": "{version("sae-nb")}",\n"names": {{\n'
-        + ",\n".join(f"{json.dumps(name)}: {json.dumps(given)}" for name, given in names.items())
-        + "\n}}\n",
-        encoding="utf-8",
-    )
+    KEPT.write_text(f"{version('sae-nb')}\n{as_list(public_names(once=True))}", encoding="utf-8")
 
 
 if __name__ == "__main__":

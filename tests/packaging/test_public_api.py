@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.packaging.public_api import changes, since_release, unexplained
+from tests.packaging.public_api import as_list, changes, listed, since_release, unexplained
 
 RELEASED = {
     "sn": None,
-    "sn.capture": ["model", "inputs", "batch_size=None", "*", "progress=True"],
     "sn.Kind": ["d_in"],
     "sn.Kind.encode": ["x"],
+    "sn.capture": ["model", "inputs", "batch_size=None", "*", "progress=True"],
 }
 
 
@@ -38,6 +38,13 @@ def test_a_signature_breaks_where_an_old_call_would(now: list[str], said: list[s
     """More parameters with a default behind the others, or one that may be given by place too, break nothing."""
     found = changes(RELEASED, RELEASED | {"sn.capture": now})
     assert [one for _, one, _ in found] == said
+
+
+def test_a_list_is_read_as_it_was_written() -> None:
+    """Also what takes nothing, and a default that holds commas and brackets."""
+    names = RELEASED | {"sn.take": [], "sn.widths": ["steps=(1, 2)"]}
+    assert as_list(RELEASED).splitlines()[:3] == ["sn", " Kind(d_in)", "  encode(x)"]
+    assert listed(as_list(names)) == names
 
 
 def test_a_name_that_is_gone_is_said_once() -> None:
