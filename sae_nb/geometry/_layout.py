@@ -100,14 +100,18 @@ def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
     chosen = sample_rows(len(x), min(len(x), WHOLE_UP_TO), seed=0)
     unit = _unit(x if chosen is None else x[torch.from_numpy(chosen)])
     mean = unit.mean(dim=0)
-    # The d × d product: the rows may be many, their width is not.
-    square = (unit.T @ unit).double() - len(unit) * torch.outer(mean, mean).double()
-    _, vectors = torch.linalg.eigh(square)
-    first = vectors.flip(1)[:, :2].to(mean)
-    if chosen is None:
-        xy = unit @ first - mean @ first
+    if chosen is None and len(unit) < unit.shape[1]:
+        # The n × n product: the d × d one has d − n equal eigenvalues, at which LAPACK may fail.
+        left = (unit - mean).double()
+        values, vectors = torch.linalg.eigh(left @ left.T)
+        xy = (vectors * values.clamp(min=0).sqrt()).flip(1)[:, :2]
     else:
-        xy = torch.cat([_unit(rows) @ first for rows in torch.split(x, WHOLE_UP_TO)]) - mean @ first
+        # The d × d product: the rows may be many, their width is not.
+        square = (unit.T @ unit).double() - len(unit) * torch.outer(mean, mean).double()
+        _, vectors = torch.linalg.eigh(square)
+        first = vectors.flip(1)[:, :2].to(mean)
+        parts = [unit] if chosen is None else map(_unit, torch.split(x, WHOLE_UP_TO))
+        xy = torch.cat([rows @ first for rows in parts]) - mean @ first
     xy = torch.nn.functional.pad(xy, (0, 2 - xy.shape[1]))
     return (xy * signs_of_axes(xy)).float().numpy()
 

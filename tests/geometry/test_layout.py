@@ -45,6 +45,15 @@ def test_pca_keeps_the_widest_plane() -> None:
     assert torch.allclose(torch.cdist(xy, xy), torch.cdist(x, x), atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(9, 40), (40, 9)])
+def test_pca_is_the_leading_singular_vectors_of_centred_unit_rows(shape: tuple[int, int]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    unit = x / x.norm(dim=1, keepdim=True)
+    left, lengths, _ = torch.linalg.svd(unit - unit.mean(dim=0), full_matrices=False)
+    xy = torch.from_numpy(pca_layout(x)).double()
+    assert torch.allclose(xy.abs(), (left * lengths)[:, :2].abs(), atol=1e-5)
+
+
 def test_the_cache_tells_rows_and_settings_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

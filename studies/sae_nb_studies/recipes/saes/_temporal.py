@@ -75,6 +75,10 @@ class TemporalPlan:
     learning_rate: Positive = 1e-3
     """Published (arXiv 2511.01836); the architecture's own rate is for shorter trainings."""
 
+    grow_k: bool = False
+    """Whether the novel atoms of a token grow along the training, 1 → 2 → 4 … → `k`: what both parts could
+    hold is then learned by the predicted one first. Ours."""
+
     dead_after_tokens: Count = 1_000_000
     judged: Count = 96
     """Windows that each point of a curve is measured on, of either side."""
@@ -245,6 +249,7 @@ def trained(
             batch_size=plan.batch_size,
             seed=seed,
             learning_rate=plan.learning_rate,
+            grow_k=plan.grow_k,
             dead_after_tokens=plan.dead_after_tokens,
             log_every=LOG_EVERY,
             checkpoint=folder / "checkpoints",
@@ -454,7 +459,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     for field in fields(defaults):
         value = getattr(defaults, field.name)
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(value), default=value)
+        option = f"--{field.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=value)
+        else:
+            parser.add_argument(option, type=type(value), default=value)
     given = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     plan = TemporalPlan(**{field.name: given.pop(field.name) for field in fields(defaults)})
