@@ -52,9 +52,16 @@ def percents(text: str) -> list[float]:
 @given(
     before=share, without=share, random=st.lists(share, max_size=4), says=st.sampled_from(["are", "is"]),
     n=st.integers(1, 20), other=st.sampled_from([(), ("<|endoftext|>", "The", " key")]),
+    further=st.integers(0, 12),
 )  # fmt: skip
 def test_a_circuit_is_further_than_random_changes_only_where_each_moved_less(
-    before: float, without: float, random: list[float], says: str, n: int, other: tuple[str, ...]
+    before: float,
+    without: float,
+    random: list[float],
+    says: str,
+    n: int,
+    other: tuple[str, ...],
+    further: int,
 ) -> None:
     """What random changes make the model say is not in the record, and so not in the sentence. Where there is a
     contrast nodes are exchanged with it, not taken out.
@@ -62,13 +69,13 @@ def test_a_circuit_is_further_than_random_changes_only_where_each_moved_less(
     graph = SimpleNamespace(**{**vars(TEXT), "contrast_tokens": other})
     circuit = SimpleNamespace(graph=graph, kinds=graph.nodes.kind)
     story = CircuitStory(
-        stations=((1, tuple(range(n))),), n=n, answers=("are", "is"), before=np.array([before, 0.1]),
-        without=np.array([without, 0.2]), without_first=np.array([without, 0.2]),
+        stations=((1, tuple(range(n))), (2, (20,) * further)), n=n, answers=("are", "is"),
+        before=np.array([before, 0.1]), without=np.array([without, 0.2]), without_other=np.array([0, 0]),
         random=np.array([[one, 0.1] for one in random]).reshape(-1, 2), says=("are", says),
         says_shares=(0.5, 0.5),
     )  # fmt: skip
     said, _ = story_words(circuit, story)
-    title = circuit_title(circuit, story)
+    title = circuit_title(circuit, story, SimpleNamespace(at=lambda place: f"at word {place}"))
     moved = [abs(one - before) for one in random]
     assert ("no random" in said) == (bool(random) and max(moved) < abs(without - before))
     assert ("; random" in said) == (bool(random) and max(moved) >= abs(without - before))
@@ -79,6 +86,7 @@ def test_a_circuit_is_further_than_random_changes_only_where_each_moved_less(
     assert title.startswith("The keys → are")
     alone = bool(random) and max(moved) < abs(without - before)
     assert (" decide" in title) == (says == "is" and alone)
+    assert ("at word 1 decide" in title) == (" decide" in title and further > 0)
     assert len(title.split()) <= 12
     assert says == "is" or percents(said) == pytest.approx([before, without], abs=0.006)
 

@@ -165,59 +165,117 @@ def test_targets_keep_together_and_inside(
     assert drawing._abreast(n, wide, centre).tolist() == pytest.approx(places)
 
 
+def told(
+    random: list[float], says: tuple[str, str] = ("a", "b"), without: float = 0.2
+) -> CircuitStory:
+    return CircuitStory(
+        stations=(), n=0, answers=("a",), before=np.array([0.6]), without=np.array([without]),
+        without_other=np.zeros(1), random=np.array(random)[:, None], says=says, says_shares=(0, 0),
+    )  # fmt: skip
+
+
 def test_a_story_is_beyond_chance_where_no_random_change_moves_as_far() -> None:
-    def story(random: list[float]) -> bool:
-        none = np.zeros(1)
-        return CircuitStory(
-            stations=(), n=0, answers=("a",), before=np.array([0.6]), without=np.array([0.2]),
-            without_first=none, random=np.array(random)[:, None], says=("", ""), says_shares=(0, 0),
-        ).beyond_chance  # fmt: skip
-
-    assert story([0.5, 0.9])
-    assert not story([0.5, 1.1])
-    assert not story([0.2])
-    assert not story([])
+    """Its nodes decide where the answer turns, too: from the one that is explained to another."""
+    assert told([0.5, 0.9]).beyond_chance
+    assert not told([0.5, 1.1]).beyond_chance
+    assert not told([0.2]).beyond_chance
+    assert not told([]).beyond_chance
+    assert told([0.5, 0.9]).decides
+    assert not told([0.2]).decides
+    assert not told([0.5], ("a", "a")).decides
+    assert not told([0.5], ("b", "c")).decides
 
 
-def test_a_story_tells_the_probabilities_of_what_is_asked_and_said() -> None:
-    words = ["n0", "n1", "n2"]
-    image = SimpleNamespace(is_text=False)
-    model = SimpleNamespace(modality=image, streams=False, class_names=words)
-    chances = {"before": [0.2, 0.5, 0.3], "after": [0.6, 0.1, 0.3], "first": [0.1, 0.2, 0.7]}
-    logits = {name: torch.tensor(p).log() for name, p in chances.items()}
-    asked: list[tuple[list[int], int]] = []
+LOGITS = {
+    name: torch.tensor(p).log()
+    for name, p in {
+        "before": [0.2, 0.1, 0.7], "turned": [0.6, 0.1, 0.3], "near": [0.1, 0.3, 0.6], "far": [0.7, 0.2, 0.1],
+    }.items()
+}  # fmt: skip
 
-    def intervene(some: list[int], factor: float, n_random: int) -> Any:
-        asked.append((some, n_random))
-        after = logits["after" if n_random else "first"]
-        controlled = torch.stack([logits["first"], logits["before"]])
+
+def asked_story(
+    first: str,
+    every: str,
+    random: str,
+    stations: Any = ((0, (2, 3)), (1, (4,))),
+    outcomes: Any = ((2,), None),
+) -> tuple[CircuitStory, list[tuple[int, int]]]:
+    """A story whose first station and whose all lead to these answers; and how often the model was asked."""
+    asked: list[tuple[int, int]] = []
+
+    def intervene(some: Any, factor: float, n_random: int) -> Any:
+        asked.append((len(some), n_random))
+        after = LOGITS[first if list(some) == [2, 3] else every]
         return SimpleNamespace(
-            before=logits["before"], after=after, controlled=controlled, factor=factor, effect=1.5,
-            predicted=1.0, direct=0.5, controls=np.array([0.5, -1.4]),
-        )  # fmt: skip
+            before=LOGITS["before"], after=after, controlled=LOGITS[random].expand(n_random, 3)
+        )
 
+    model = SimpleNamespace(
+        modality=SimpleNamespace(is_text=False), streams=False, class_names=["n0", "n1", "n2"]
+    )
     circuit = Circuit(graph())
-    circuit.graph = SimpleNamespace(intervene=intervene, outcomes=((2,), None))
-    found = circuit._without(model, [(0, (2, 3)), (1, (4,))], [2, 3, 4], 7)
-    assert asked == [([2, 3, 4], 7), ([2, 3], 0)]
-    # what is asked first, then what is said without: two at most
-    assert found["answers"] == ("n2", "n0")
-    assert found["says"] == ("n1", "n0")
-    assert found["says_shares"] == pytest.approx((0.5, 0.6))
-    assert found["before"].tolist() == pytest.approx([0.3, 0.2])
-    assert found["without"].tolist() == pytest.approx([0.3, 0.6])
-    assert found["without_first"].tolist() == pytest.approx([0.7, 0.1])
-    assert found["random"].tolist() == [pytest.approx([0.7, 0.1]), pytest.approx([0.3, 0.2])]
+    circuit.stations = lambda n: stations  # type: ignore[method-assign]
+    circuit.graph = SimpleNamespace(  # type: ignore[assignment]
+        intervene=intervene, outcomes=outcomes, passes=SimpleNamespace(model=model, measures=True)
+    )
+    return circuit.story(n_random=7), asked
 
-    of = SimpleNamespace(passes=SimpleNamespace(model=model))
-    answer = summarise_flow(of, [2], intervene([2], 0.0, 1))
-    assert answer.names == ("n0", "n1", "n2")
-    assert answer.before.tolist() == pytest.approx([0.2, 0.5, 0.3])
-    assert answer.after.tolist() == pytest.approx([0.6, 0.1, 0.3])
-    assert answer.after_random[0].tolist() == pytest.approx([0.1, 0.2, 0.7])
+
+def test_a_story_is_told_by_its_first_station_where_that_alone_turns_the_answer() -> None:
+    story, asked = asked_story("turned", "far", "before")
+    assert asked == [(2, 7), (3, 0)]
+    assert (story.n, story.n_all) == (2, 3)
+    # what is asked first, then what is said without: two at most
+    assert (story.answers, story.says) == (("n2", "n0"), ("n2", "n0"))
+    assert story.says_shares == pytest.approx((0.7, 0.6))
+    assert story.before.tolist() == pytest.approx([0.7, 0.2])
+    assert story.without.tolist() == pytest.approx([0.3, 0.6])
+    assert story.without_other.tolist() == pytest.approx([0.1, 0.7])
+    assert story.random.tolist() == [pytest.approx([0.7, 0.2])] * 7
+    # of a function of the answer no outcome is known: what is said without, and what was said
+    assert asked_story("turned", "far", "before", outcomes=None)[0].answers == ("n0", "n2")
+
+
+@pytest.mark.parametrize(
+    ("first", "random"), [("near", "before"), ("turned", "turned"), ("turned", "far")]
+)
+def test_a_story_is_told_by_all_where_its_first_station_does_no_more_than_chance(
+    first: str, random: str
+) -> None:
+    """It does not turn the answer, or random changes move it as far."""
+    story, asked = asked_story(first, "far", random)
+    assert asked == [(2, 7), (3, 0), (3, 7), (2, 0)]
+    assert (story.n, story.without.tolist()) == (3, pytest.approx([0.1, 0.7]))
+    assert story.without_other[0] == pytest.approx(float(LOGITS[first].exp()[2]))
+
+
+def test_a_story_of_one_station_asks_once() -> None:
+    story, asked = asked_story("near", "near", "before", ((0, (2, 3)),))
+    assert asked == [(2, 7)]
+    assert story.without_other.tolist() == story.without.tolist()
+    assert asked_story("near", "near", "before", ())[1] == []
+
+
+def test_an_answer_to_a_change_has_its_outcomes_by_name() -> None:
+    def changed(names: list[str] | None) -> Any:
+        model = SimpleNamespace(
+            modality=SimpleNamespace(is_text=False), streams=False, class_names=names
+        )
+        flow: Any = SimpleNamespace(
+            before=LOGITS["before"], after=LOGITS["turned"], controlled=LOGITS["far"][None], factor=0.0,
+            effect=1.5, predicted=1.0, direct=0.5, controls=np.array([0.5, -1.4]),
+        )  # fmt: skip
+        of: Any = SimpleNamespace(passes=SimpleNamespace(model=model))
+        return summarise_flow(of, [2], flow)
+
+    answer = changed(["n0", "n1", "n2"])
+    assert answer.names == ("n2", "n0", "n1")
+    assert answer.before.tolist() == pytest.approx([0.7, 0.2, 0.1])
+    assert answer.after.tolist() == pytest.approx([0.3, 0.6, 0.1])
+    assert answer.after_random[0].tolist() == pytest.approx([0.1, 0.7, 0.2])
     assert answer.is_beyond_luck
-    model.class_names = None
-    assert summarise_flow(of, [2], intervene([2], 0.0, 1)).names == ()
+    assert changed(None).names == ()
 
 
 @cache
@@ -268,43 +326,8 @@ def test_an_answer_to_a_change_has_the_outcomes_that_it_moved_most() -> None:
 def test_a_story_without_a_live_model_has_stations_alone() -> None:
     told = Circuit(graph(-1.0)).story(live=False)
     assert (told.stations, told.n) == (((0, (2,)), (1, (3,))), 2)
-    assert [x.shape for x in (told.before, told.without, told.without_first, told.random)] == [
+    assert [x.shape for x in (told.before, told.without, told.without_other, told.random)] == [
         (0,), (0,), (0,), (0, 0)
     ]  # fmt: skip
     assert (told.answers, told.says, told.says_shares) == ((), ("", ""), (0, 0))
     assert not told.beyond_chance
-
-
-def test_a_story_asks_the_model_without_its_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of four outcomes the one asked about and what it says after; the first station is taken out alone."""
-    monkeypatch.setattr(drawing, "outcome_names", lambda model, ids: ["abcd"[i] for i in ids])
-    p = {"before": [0.1, 0.2, 0.6, 0.1], "all": [0.5, 0.3, 0.1, 0.1], "first": [0.3, 0.3, 0.2, 0.2]}
-    logs = {name: torch.tensor(x).log() + 3 for name, x in p.items()}
-    asked = []
-
-    def intervene(nodes: list[int], factor: float, n_random: int) -> Any:
-        asked.append((nodes, factor, n_random))
-        after = logs["all" if len(nodes) == 3 else "first"]
-        controlled = torch.stack([logs["before"], logs["first"]])
-        return SimpleNamespace(before=logs["before"], after=after, controlled=controlled)
-
-    def told(outcomes: Any, stations: Any) -> Any:
-        asked.clear()
-        one = Circuit(graph())
-        one.graph = SimpleNamespace(intervene=intervene, outcomes=outcomes)  # type: ignore[assignment]
-        return one._without(None, stations, [7, 8, 9], 2)  # type: ignore[arg-type]
-
-    several = ((0, (7,)), (1, (8, 9)))
-    found = told(((3, 2), None), several)
-    assert asked == [([7, 8, 9], 0.0, 2), ([7], 0.0, 0)]
-    assert found["answers"] == ("d", "c")
-    for name, of in (("before", "before"), ("without", "all"), ("without_first", "first")):
-        np.testing.assert_allclose(found[name], np.array(p[of])[[3, 2]], atol=1e-6)
-    np.testing.assert_allclose(found["random"], [[0.1, 0.6], [0.2, 0.2]], atol=1e-6)
-    assert found["says"] == ("c", "a")
-    assert found["says_shares"] == pytest.approx((0.6, 0.5))
-    assert told(None, several)["answers"] == ("a", "c")
-    assert told(((1,),), several)["answers"] == ("b", "a")
-    alone = told(((1,),), ((0, (7, 8, 9)),))
-    assert len(asked) == 1
-    np.testing.assert_allclose(alone["without_first"], alone["without"])

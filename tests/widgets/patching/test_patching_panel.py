@@ -52,7 +52,7 @@ def test_the_map_is_that_of_patch(panel: sw.PatchingPanel) -> None:
     assert panel.grid.quiet == inside[::-1].tolist()
     assert panel.grid.rows == ["1", "0"]
     assert (panel.row, panel.column) == (0, 2)
-    assert f"at {by_hand.agreement:.3f}".replace("-", "−") in panel._score.value
+    assert f"correlation {by_hand.agreement:.3f}".replace("-", "−") in panel._score.value
 
 
 def test_a_cell_has_its_numbers(panel: sw.PatchingPanel) -> None:

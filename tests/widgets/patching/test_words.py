@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings, strategies as st
 from sae_nb_widgets.patching._queries import Answer, seen
-from sae_nb_widgets.patching._words import claim, legend_html, map_words, row_names, shows_estimates
+from sae_nb_widgets.patching._words import (
+    claim,
+    hundredths,
+    legend_html,
+    map_words,
+    row_names,
+    shows_estimates,
+)
 
 from sae_nb.circuits import PatchMap
 
@@ -48,7 +55,7 @@ def moved(at: list[int], share: float = 0.9) -> np.ndarray:
 
 share = st.sampled_from([-0.6, -0.1, 0.0, 0.0, 0.1, 0.3, 0.49, 0.5, 0.51, 0.9, 1.2])
 effects = st.lists(st.lists(share, min_size=4, max_size=4), min_size=1, max_size=N)
-MOVES = re.compile(r"(?:At block (\d+) the|The) answer moves from “(\w+)” to “(\w+)”")
+MOVES = re.compile(r"(?:At block (\d+) the|The) answer “are” moves from “(\w+)” to “(\w+)”")
 
 
 @settings(max_examples=400)
@@ -78,7 +85,7 @@ def test_what_is_said_of_states_is_so(drawn: list[list[float]], control: list[fl
             or all(row[new] <= row[old] for row in drawn[carried[0][1][0] :])
         )
     elif "stays" in said.title:
-        assert words == [said.title.split("“")[1].rstrip("”")]
+        assert words == [said.title.split("“")[2].rstrip("”")]
         assert ("t every block" in said.answer) == (carried[0][1] == list(range(len(drawn))))
     else:
         block, old, new = MOVES.fullmatch(said.title).groups()
@@ -107,7 +114,7 @@ def test_an_answer_that_moves_once_is_named_by_the_block_that_moved_it() -> None
     """Before block 3 is after block 2: what a map of neurons writes there is called the same."""
     map_ = patched(moved([1, 1, 1, 3, 3]))
     said = claim(map_)
-    assert said.title == "At block 2 the answer moves from “keys” to “cabinet”"
+    assert said.title == "At block 2 the answer “are” moves from “keys” to “cabinet”"
     assert said.moves_at == 3
     assert "After block 1 the state at “cabinet” brings back 0" in said.answer
     assert row_names(map_) == ("after block", ("–", "0", "1", "2", "3"))
@@ -117,7 +124,7 @@ def test_a_move_that_is_not_apart_from_its_controls_a_block_before_names_no_bloc
     """At “cabinet” a tenth is there a block earlier, and of the controls nothing."""
     effect = moved([1, 1, 1, 3, 3])
     effect[2, 3] = 0.1
-    assert claim(patched(effect)).title == "The answer moves from “keys” to “cabinet”"
+    assert claim(patched(effect)).title == "The answer “are” moves from “keys” to “cabinet”"
     assert claim(patched(effect, 0.1)).title.startswith("At block 2")
 
 
@@ -140,7 +147,13 @@ def test_a_map_says_what_is_put_where() -> None:
     taken = map_words(patched(moved([1, 1, 1, 3, 3]), direction="noise"))
     assert "“The key to cabinet” put into “The keys to cabinet”" in taken
     assert taken.endswith("taken away")
-    assert "Share of the difference" in map_words(patched([[0.9]], sites="heads", words=("0",)))
+    assert "Share of the answer" in map_words(patched([[0.9]], sites="heads", words=("0",)))
+
+
+def test_a_share_is_written_alike_everywhere() -> None:
+    assert [hundredths(x) for x in (0.6947, 1.013, 0.997, -0.031, 0.0012, -0.0001)] == [
+        "69", "101", "100", "−3.1", "0.12", "0"
+    ]  # fmt: skip
 
 
 def test_heads_are_named_only_beyond_their_controls() -> None:
@@ -148,7 +161,7 @@ def test_heads_are_named_only_beyond_their_controls() -> None:
     heads = {"sites": "heads", "words": ("0", "1"), "control_source": "other pairs"}
     assert (
         claim(patched(effect, 0.1, **heads)).title
-        == "Head 0.1 alone brings back 90\u2009% of the answer"
+        == "Head 0.1 alone brings back 90\u2009% of the answer “are”"
     )
     assert claim(patched(effect, 0.95, **heads)).title == "No single place goes beyond its control"
     assert "1 draw of other pairs" in claim(patched(effect, 0.1, **heads)).answer
@@ -165,7 +178,7 @@ def test_estimates_are_shown_where_they_are_more_like_it_than_like_a_control() -
     chance = np.stack([moved([0, 2, 0, 2, 1], 0.2), moved([2, 2, 2, 0, 0], 0.1)])
     other = patched(effect, chance, estimated=moved([0, 2, 0, 2, 1]))
     assert not shows_estimates(other)
-    assert "left out" in legend_html(other)
+    assert "not shown" in legend_html(other)
     assert shows_estimates(patched(effect, chance))
     assert math.isnan(patched(np.zeros((2, 4))).found.agreement)
 

@@ -106,20 +106,45 @@ def test_few_records_and_looks_without_a_number_are_no_finding(held: list[float]
     assert training_title([summary([0.5], held)]) == "It ended without a clear trend"
 
 
-@pytest.mark.parametrize(("peak", "side"), [(3, "right"), (20, "center"), (40, "left")])
+@pytest.mark.parametrize(
+    ("peak", "place"), [(3, "bottom right"), (20, "bottom center"), (40, "top left")]
+)
 def test_one_chart_has_both_curves_and_the_word_at_the_best_step_has_room(
-    peak: int, side: str
+    peak: int, place: str
 ) -> None:
-    """What is drawn are the looks and the batches; the axis begins behind the climb of the first steps."""
-    held, batches = curve(0.6, peak, -0.001), [0.95 + 0.0005 * i for i in range(LOOKED)]
+    """What is drawn are the looks and the batches, each with its name and its own number at its end; the axis
+    begins behind the climb of the first steps.
+    """
+    held, batches = curve(0.6, peak, -0.001), [0.95 + 0.0004 * i for i in range(LOOKED)]
     figure = training_figure([summary(batches, held)])
-    drawn = {trace.name: trace for trace in figure.data if trace.showlegend}
-    assert set(drawn) == {"training batches", "rows not trained on"}
+    drawn = {trace.name: trace for trace in figure.data}
     np.testing.assert_allclose(drawn["rows not trained on"].y, 100 * np.array(held), rtol=1e-5)
     np.testing.assert_allclose(drawn["training batches"].y, 100 * np.array(batches), rtol=1e-5)
+    assert not any(trace.showlegend for trace in figure.data)
+    (ends,) = figure.select_traces({"mode": "text"})
+    assert list(ends.x) == [LOOKED, LOOKED]
+    np.testing.assert_allclose(ends.y, [100 * batches[-1], 100 * held[-1]], rtol=1e-5)
+    of_batches, of_new = ends.text
+    assert of_batches == f"training batches: {100 * np.median(batches[-5:]):.1f}\u2009%"
+    assert of_new == f"rows not trained on: {100 * held[-1]:.1f}\u2009%"
+    assert list(ends.textposition) == ["top left", "bottom left"]
+    assert figure.layout.annotations[0].text == "variance explained (R²), %"
     (star,) = figure.select_traces({"mode": "markers+text"})
-    assert (star.text, star.textposition) == (f"best: step {peak}", f"bottom {side}")
+    assert (star.text, star.textposition) == (f"best: step {peak}", place)
     low, high = figure.layout.yaxis.range
     assert low < 100 * min(held[2:]) < 100 * max(batches) < high
     shown = [axis for axis in figure.select_yaxes() if axis.visible]
     assert len(shown) == 1
+
+
+def test_among_other_plots_both_curves_are_in_a_legend_and_the_number_has_its_curves_colour() -> (
+    None
+):
+    held, batches = curve(0.6, 20, -0.001), [0.95 + 0.0004 * i for i in range(LOOKED)]
+    figure = training_figure([summary(batches, held)], everything=True)
+    drawn = {trace.name: trace for trace in figure.data if trace.showlegend}
+    assert set(drawn) == {"training batches", "rows not trained on"}
+    (ends,) = figure.select_traces({"mode": "text"})
+    assert not ends.visible
+    colour, number = drawn["rows not trained on"].line.color, f"{100 * held[-1]:.1f}\u2009%"
+    assert figure.layout.annotations[0].text == f'explained: <b style="color:{colour}">{number}</b>'

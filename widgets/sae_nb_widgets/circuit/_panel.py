@@ -314,7 +314,7 @@ class CircuitPanel(HasAtoms):
     def _conclude(self) -> None:
         """Describe the circuit; what a change did is in the row under it."""
         said, bold = words.overview(self.circuit, self._summary, self._named)
-        self.headline = words.headline(self.circuit, self._story)
+        self.headline = words.headline(self.circuit, self._story, self._named)
         told, told_bold = words.story_words(self.circuit, self._story)
         reasons, numbers = "", []
         if told:

@@ -47,9 +47,10 @@ def story_html(circuit: Circuit, story: CircuitStory, names: NodeNames, without:
         return ""
     word = names.token(story.stations[0][0]).strip("“”")
     parts = [_station("the word", f'<b class="sae-nb-storyword">{escape(word)}</b>')]
-    for position, nodes in story.stations:
+    for i, (position, nodes) in enumerate(story.stations):
         where = ", ".join(filter(None, (names.at(position), blocks_words(circuit, nodes))))
-        parts.append(_station(where, _pills_html(names, nodes)))
+        kept = i > 0 and story.n < story.n_all
+        parts.append(_station(where, _pills_html(names, nodes, kept)))
     last = "the next word" if circuit.graph.grid is None else "the answer"
     parts.append(_station(last, _answer_html(story, without)))
     arrow = '<i class="sae-nb-storyarrow" aria-hidden="true"></i>'
@@ -91,12 +92,12 @@ def _station(title: str, content: str) -> str:
     )
 
 
-def _pills_html(names: NodeNames, nodes: Sequence[int]) -> str:
+def _pills_html(names: NodeNames, nodes: Sequence[int], kept: bool) -> str:
     shown = pills(names, nodes)
     more = len(nodes) - len(shown)
+    kind = "sae-nb-storypill sae-nb-storykept" if kept else "sae-nb-storypill"
     drawn = "".join(
-        f'<span class="sae-nb-storypill">{atom_mark(node, names.pill(node)[0])}</span>'
-        for node in shown
+        f'<span class="{kind}">{atom_mark(node, names.pill(node)[0])}</span>' for node in shown
     )
     return drawn + (f'<span class="sae-nb-storymore">+ {more} more</span>' if more else "")
 
@@ -120,19 +121,20 @@ def bars_html(
     """Return the probabilities as it is and changed, next to the band of random changes, as escaped HTML."""
     if not story.answers:
         return ""
-    (position, nodes), *later = story.stations
+    position, nodes = story.stations[0]
+    part, whole = f"the {len(nodes)} {names.at(position)}", f"these {story.n_all}"
+    these, other = (part, whole) if story.n < story.n_all else (whole, part)
 
     def edited(which: str) -> str:
         return f"{which} exchanged" if exchanged else f"without {which}"
 
     rows = [
         (f"with all {what}", story.before, not without, "var(--sae-nb-bar-colour)"),
-        (edited(f"these {story.n}"), story.without, without, "var(--sae-nb-blue)"),
+        (edited(these), story.without, without, "var(--sae-nb-blue)"),
     ]
-    if later:
-        some = edited(f"the {len(nodes)} {names.at(position)}")
-        rows.append((some, story.without_first, False, "var(--sae-nb-blue)"))
-    drawn = [story.before, story.without, story.without_first, story.random.ravel()]
+    if len(story.stations) > 1:
+        rows.append((edited(other), story.without_other, False, "var(--sae-nb-blue)"))
+    drawn = [story.before, story.without, story.without_other, story.random.ravel()]
     top = full_bar(float(np.concatenate(drawn).max()))
     heads = "".join(
         f"<span>P(<b>{escape(plain_word(name))}</b>)</span><span></span>" for name in story.answers

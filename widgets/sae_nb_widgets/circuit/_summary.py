@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -196,7 +197,8 @@ class Circuit:
     ) -> CircuitStory:
         """Return the atoms that add most to the answer, and what the running model says without them.
 
-        Where the graph knows no live model, or `live` is False, the probabilities are empty.
+        Those of the first station are changed alone where that turns the answer. Where the graph knows no live
+        model, or `live` is False, the probabilities are empty.
 
         Example
         -------
@@ -209,48 +211,50 @@ class Circuit:
         (2, (3, 2))
         """
         graph, stations = self.graph, self.stations(n)
-        nodes = [node for _, some in stations for node in some]
+        sets = [some for _, some in stations[:1]]
+        if len(stations) > 1:
+            sets.append(tuple(node for _, some in stations for node in some))
         none = np.zeros(0)
-        found: dict[str, Any] = {
-            "answers": (), "before": none, "without": none, "without_first": none,
-            "random": np.zeros((0, 0)), "says": ("", ""), "says_shares": (0.0, 0.0),
-        }  # fmt: skip
+        found = CircuitStory(
+            stations=stations, n=len(sets[-1]) if sets else 0, answers=(), before=none, without=none,
+            without_other=none, random=np.zeros((0, 0)), says=("", ""), says_shares=(0.0, 0.0),
+        )  # fmt: skip
         passes = graph.passes
         chooses = passes is not None and (
             passes.model.modality.is_text or passes.model.class_names is not None
         )
-        if live and passes is not None and passes.measures and chooses and nodes:
-            found |= self._without(passes.model, stations, nodes, n_random)
-        return CircuitStory(stations=stations, n=len(nodes), **found)
+        if not (live and passes is not None and passes.measures and chooses):
+            return found
+        for i, some in enumerate(sets):
+            found = self._without(passes.model, found, some, sets[i - 1], n_random)
+            if found.decides:
+                break
+        return found
 
     def _without(
         self,
         model: LiveModel,
-        stations: Sequence[tuple[int, tuple[int, ...]]],
-        nodes: list[int],
+        story: CircuitStory,
+        nodes: Sequence[int],
+        other: Sequence[int],
         n_random: int,
-    ) -> dict[str, Any]:
-        """Return the answers of the running model with nodes taken out."""
+    ) -> CircuitStory:
+        """Return a story with the answers of the running model without nodes, and without another set."""
         flow = self.graph.intervene(nodes, 0.0, n_random=n_random)
-        first = flow
-        if len(stations) > 1:
-            first = self.graph.intervene(list(stations[0][1]), 0.0, n_random=0)
-        before, without, first_after, random = (
+        beside = flow if other == nodes else self.graph.intervene(other, 0.0, n_random=0)
+        before, without, without_other, random = (
             x.float().softmax(dim=-1).numpy()
-            for x in (flow.before, flow.after, first.after, flow.controlled)
+            for x in (flow.before, flow.after, beside.after, flow.controlled)
         )
         tops = int(before.argmax()), int(without.argmax())
         asked = [i for one in self.graph.outcomes or () for i in one or ()]
         shown = list(dict.fromkeys([*asked, *reversed(tops)]))[:MOST_ANSWERS]
-        return {
-            "answers": tuple(outcome_names(model, shown)),
-            "before": before[shown],
-            "without": without[shown],
-            "without_first": first_after[shown],
-            "random": random[:, shown],
-            "says": tuple(outcome_names(model, tops)),
-            "says_shares": (float(before[tops[0]]), float(without[tops[1]])),
-        }
+        return replace(
+            story, n=len(nodes), answers=tuple(outcome_names(model, shown)), before=before[shown],
+            without=without[shown], without_other=without_other[shown], random=random[:, shown],
+            says=tuple(outcome_names(model, tops)),
+            says_shares=(float(before[tops[0]]), float(without[tops[1]])),
+        )  # fmt: skip
 
     def neighbours(self, node: int, n: int) -> tuple[DataFrame, DataFrame]:
         """Return the strongest inputs and outputs of a node in the whole graph.
@@ -505,7 +509,7 @@ class CircuitStory(Finding):
     """Position and nodes, the strongest first, in the order of the input."""
 
     n: int
-    """Nodes at all stations."""
+    """Nodes that are changed: those of the first station where they turn the answer alone, else all."""
 
     answers: tuple[str, ...]
     """The outcomes that are explained, of a difference both; none without a live model."""
@@ -514,10 +518,10 @@ class CircuitStory(Finding):
     """Their probabilities with everything as it is."""
 
     without: Float[np.ndarray, " answers"]
-    """The same with all these nodes taken out; of neurons: as on the contrast."""
+    """The same with these n nodes taken out; of neurons: as on the contrast."""
 
-    without_first: Float[np.ndarray, " answers"]
-    """The same with those of the first station taken out."""
+    without_other: Float[np.ndarray, " answers"]
+    """The same with the other set taken out: all, or those of the first station."""
 
     random: Float[np.ndarray, "n_random answers"]
     """The same after random changes of the same sizes at the same places."""
@@ -527,6 +531,17 @@ class CircuitStory(Finding):
 
     says_shares: tuple[float, float]
     """Their probabilities."""
+
+    @property
+    def n_all(self) -> int:
+        """Number of nodes at all stations."""
+        return sum(len(nodes) for _, nodes in self.stations)
+
+    @property
+    def decides(self) -> bool:
+        """Whether changing them turns the answer that is explained, and no random change moves it as far."""
+        turned = bool(self.answers) and self.says[0] == self.answers[0] != self.says[1]
+        return turned and self.beyond_chance
 
     @property
     def beyond_chance(self) -> bool:

@@ -80,14 +80,13 @@ def first_answer(circuit: Circuit) -> str:
     return target_names(circuit)[0].partition(" − ")[0].strip("“”")
 
 
-def headline(circuit: Circuit, story: CircuitStory) -> str:
+def headline(circuit: Circuit, story: CircuitStory, names: NodeNames) -> str:
     """Return the input with the answer that is explained, and who decides it where changing them turns it and
-    no random change moves it as far: "The keys to the cabinet → are: 20 neurons decide".
+    no random change moves it as far: "The keys to the cabinet → are: 8 neurons at “keys” decide".
     """
     graph, answer = circuit.graph, first_answer(circuit)
-    turned = bool(story.answers) and story.says[0] == story.answers[0] != story.says[1]
-    who = f": {_counted(circuit, story)} decide{'s' * (story.n == 1)}"
-    who *= turned and story.beyond_chance
+    where = f" {names.at(story.stations[0][0])}" if story.n < story.n_all else ""
+    who = f": {_counted(circuit, story)}{where} decide{'s' * (story.n == 1)}" * story.decides
     if graph.grid is not None:
         return f"The image is answered with “{answer}”{who}"
     text = "".join(token for token in graph.tokens if not token.startswith("<|")).strip()

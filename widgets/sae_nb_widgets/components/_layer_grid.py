@@ -115,7 +115,7 @@ class LayerGrid(Component):
         spread: bool = False,
         marked: int = -1,
     ) -> None:
-        """Replace what is shown by signed shares; the larger ones with their numbers, unless `compact`.
+        """Replace what is shown by signed shares; the larger ones in percent, unless `compact`.
 
         `quiet` cells are grey. `spread` columns share the width and have no numbers left of the `marked` one.
         """
@@ -124,8 +124,6 @@ class LayerGrid(Component):
                 ""
                 if compact or abs(one) < LEAST_WRITTEN or (spread and not 0 <= marked <= i)
                 else f"{100 * one:.0f}".replace("-", "−")
-                if spread
-                else two_digits(one)
                 for i, one in enumerate(row)
             ]
             for row in shares
@@ -204,8 +202,3 @@ class LayerGrid(Component):
             cells += f'<td{kind} style="{style}">{escape(shown)}</td>'
         end = f"<td>{format_number(self.side[row])}</td>" if self.side else ""
         return f"<tr><th>{escape(self.rows[row])}</th>{cells}{end}</tr>"
-
-
-def two_digits(share: float) -> str:
-    """Return a share with two digits after the point; what rounds to zero has no sign."""
-    return f"{round(share, 2) + 0.0:.2f}".replace("-", "−")

@@ -21,7 +21,7 @@ CHANNEL = "about"
 N_WORDS, N_TEXTS, N_OTHERS = 8, 3, 6
 """Words that are measured, texts they are measured on and as many held out, other atoms."""
 
-SAYS = "What it makes the model say"
+SAYS = "Words it raises most in texts where it fires"
 Found = tuple[AtomEffects | None, Sequence[tuple[int, str]]]
 
 

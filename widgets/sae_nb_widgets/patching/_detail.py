@@ -10,7 +10,6 @@ import traitlets as t
 from sae_nb.figures import fade, theme
 from sae_nb.figures.theme import escape
 from sae_nb_widgets.components import Sparkbars
-from sae_nb_widgets.components._layer_grid import two_digits
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.patching import _words as words
 from sae_nb_widgets.patching._queries import Answer
@@ -26,8 +25,8 @@ class PatchingDetail:
         self._cells: list[tuple[int, int]] = []
         self.place = ipw.HTML()
         empty = "Click a cell for its numbers."
-        self.bars = Sparkbars(description="Share of the difference", empty_text=empty)
-        self.largest = RowTable(description="Largest places")
+        self.bars = Sparkbars(description="Share of the answer", empty_text=empty)
+        self.largest = RowTable(description="Largest places, shares in percent")
         self.largest.observe(self._take, "selected")
         self.widgets: tuple[ipw.Widget, ...] = (self.place, self.bars, self.largest)
 
@@ -52,6 +51,7 @@ class PatchingDetail:
         self.bars.show(
             [name for name, *_ in bars],
             [value for _, value, _ in bars],
+            notes=[words.percent(value) for _, value, _ in bars],
             colours=[colour for *_, colour in bars],
             signed=True,
             maximum=max(1.0, *(abs(value) for _, value, _ in bars)),
@@ -68,7 +68,7 @@ class PatchingDetail:
         columns |= {"estimate": seen.estimated} if words.shows_estimates(seen) else {}
         columns |= {} if seen.of_atoms else dict(zip(("least", "most"), seen.ends, strict=True))
         rows = [
-            [_short(seen, *cell), *(two_digits(float(of[cell])) for of in columns.values())]
+            [_short(seen, *cell), *(words.hundredths(float(of[cell])) for of in columns.values())]
             for cell in self._cells
         ]
         self.largest.show(["place", *columns], rows, numeric=[False, *[True] * len(columns)])

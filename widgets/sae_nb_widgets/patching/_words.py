@@ -11,7 +11,7 @@ import numpy as np
 
 from sae_nb.circuits import PatchMap
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import escape, format_count, format_number, format_percent
+from sae_nb.figures.theme import THIN_SPACE, escape, format_count, format_number
 from sae_nb_widgets.patching._queries import Answer
 
 HALF = 0.5
@@ -28,6 +28,21 @@ NOUNS = {
 }
 
 
+LEAST = 0.0005
+"""Share below which none is written."""
+
+
+def hundredths(share: float) -> str:
+    """Return a share in percent without the sign, as it is written everywhere."""
+    shown = 100 * share if abs(share) >= LEAST else 0.0
+    return format_number(shown, digits=2 if abs(share) < 1 else 3)
+
+
+def percent(share: float) -> str:
+    """Return a share in percent."""
+    return f"{hundredths(share)}{THIN_SPACE}%"
+
+
 def token_words(name: str) -> str:
     """Return a column's token in quotes; of one that differs both."""
     return "“" + " → ".join(visible_token(part, bare=True) for part in name.split(" → ")) + "”"
@@ -36,6 +51,12 @@ def token_words(name: str) -> str:
 def asked_words(name: str) -> str:
     """Return what is asked of the answers, without the spaces before tokens."""
     return re.sub(r"“\s+(?=[^\s”])", "“", name)
+
+
+def answer_words(seen: Answer) -> str:
+    """Return the answer that is brought back, by its name; of pairs that differ in it: "the clean answer"."""
+    first = asked_words(seen.found.name).partition(" − ")[0]
+    return f"the answer {first}" if first.startswith("“") else first
 
 
 def place_words(seen: Answer, row: int, column: int) -> str:
@@ -124,34 +145,34 @@ def claim(seen: Answer) -> Claim:
     chance = controls_words(seen, row, column)
     if not seen.exact:
         estimate = (
-            f"By the estimate, {place[0].lower()}{place[1:]} alone {share} of the difference."
+            f"By the estimate, {place[0].lower()}{place[1:]} alone {share} of {answer_words(seen)}."
         )
         return Claim("", estimate if abs(seen.effect[row, column]) >= NOTHING else "")
     if not (isinstance(seen.found, PatchMap) and seen.found.sites == "resid"):
         if abs(seen.effect[row, column]) < NOTHING or not seen.outside[row, column]:
             return Claim("No single place goes beyond its control", chance)
-        return Claim(f"{place} alone {share} of the answer", chance)
+        return Claim(f"{place} alone {share} of {answer_words(seen)}", chance)
     path = _path(seen)
     words = [column for column, _ in path]
     if not path:
         return Claim(
-            "No single place carries the answer",
+            f"No single place carries {answer_words(seen)}",
             f"{place} alone {share}, the most of all. {chance}",
         )
     old, new, first = words[0], words[-1], path[0][1][0]
     more = seen.effect[first:, new] > seen.effect[first:, old]
     if len(set(words)) < len(words) or len(words) > 2 or (old != new and not more.any()):
         return Claim(
-            "The answer is at more than one word",
+            f"{_capital(answer_words(seen))} is at more than one word",
             f"{place} alone {share}, the most of all. {chance}",
         )
     if old == new:
         return Claim(
-            f"The answer stays at {clean_word(seen, old)}",
+            f"{_capital(answer_words(seen))} stays at {clean_word(seen, old)}",
             f"{_capital(_blocks(seen, path[0][1]))} it alone {share} at most. {chance}",
         )
     at = first + int(np.argmax(more))
-    moves = f"the answer moves from {clean_word(seen, old)} to {clean_word(seen, new)}"
+    moves = f"{answer_words(seen)} moves from {clean_word(seen, old)} to {clean_word(seen, new)}"
     if seen.outside[at, new] and not seen.outside[at - 1, new]:
         title = f"At block {int(seen.rows[at]) - 1} {moves}"
     else:
@@ -190,7 +211,7 @@ def _share(seen: Answer, row: int, column: int) -> str:
     """Return what a place does to the difference: "brings back 69 %"."""
     effect = float(seen.effect[row, column])
     away = (getattr(seen.found, "direction", "denoise") == "noise") == (effect >= 0)
-    return f"{'takes away' if away else 'brings back'} {format_percent(abs(effect), digits=2)}"
+    return f"{'takes away' if away else 'brings back'} {percent(abs(effect))}"
 
 
 def _blocks(seen: Answer, rows: list[int]) -> str:
@@ -205,7 +226,7 @@ def controls_words(seen: Answer, row: int, column: int) -> str:
     """Return how far the controls go at a place, of atoms at any, and how many there are."""
     most = max(abs(float(end[row, column])) for end in seen.ends)
     there = "" if seen.of_atoms else " there"
-    return f"{_capital(control_words(seen))}{there}: at most {format_percent(most, digits=2)}."
+    return f"{_capital(control_words(seen))}{there}: at most {percent(most)}."
 
 
 def _two_texts(seen: Answer) -> tuple[str, str] | None:
@@ -224,7 +245,7 @@ def map_words(seen: Answer) -> str:
     does, texts = "taken away" if noise else "brought back", _two_texts(seen)
     estimate = "" if seen.exact else " (estimate)"
     if texts is None:
-        return f"Share of the difference {does}{estimate}"
+        return f"Share of the answer {does}, in percent{estimate}"
     put, into = texts[::-1] if noise else texts
     what = "state" if seen.found.sites == "resid" else "output"  # type: ignore[union-attr]
     return f"One {what} of “{put}” put into “{into}”: share of the answer {does}{estimate}"
@@ -285,8 +306,8 @@ def score_words(seen: Answer) -> str:
     r = found.agreement
     if math.isnan(r):
         return f"{format_count(n)} places were measured"
-    hidden = "" if shows_estimates(seen) else ", no more than with a control, and are left out"
+    hidden = "" if shows_estimates(seen) else "; no more than with a control, so they are not shown"
     return (
-        f"estimates by attribution correlate with what was measured at {format_number(r)} over "
+        f"estimates by attribution against what was measured: correlation {format_number(r)} over "
         f"{format_count(n)} places{hidden}"
     )

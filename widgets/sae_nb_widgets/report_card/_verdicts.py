@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from sae_nb.evaluation import Measurement, objection
-from sae_nb.figures.theme import escape, format_count, format_percent
+from sae_nb.figures.theme import MINUS, THIN_SPACE, escape, format_count
 from sae_nb_widgets.report_card._record import Reports
 
 MOST_ROWS = 5
@@ -16,9 +16,6 @@ MOST_ROWS = 5
 
 TOO_EASY = 0.05
 """A random dictionary as near as this to 100 % leaves a test nothing to tell. Ours."""
-
-NEARLY = 0.9
-"""Shares above it are written with a digit more, since they are told apart by it."""
 
 NUMBERS = ("none", "one", "two", "three", "four", "five")
 
@@ -93,7 +90,7 @@ class PlainRow:
     @property
     def rivals(self) -> dict[str, float]:
         """What the share must beat, by name."""
-        found = {"A random one": self.measured.control, "A trivial answer": self.measured.floor}
+        found = {"a random one": self.measured.control, "a trivial answer": self.measured.floor}
         return {name: v for name, v in found.items() if v is not None and not math.isnan(v)}
 
     @property
@@ -113,23 +110,15 @@ class PlainRow:
 
     @property
     def meaning(self) -> str:
-        """Return what the word means here: the first sentence whose condition holds."""
-        m, random = self.measured, float(self.measured.control or 0.0)
-        who = next(iter(self.objections), "")
-        if self.word == "better":
-            gained = format_percent((m.value - random) / (1 - random), digits=2)
-            said = f"It gains {gained} of what a random one lacks."
-        elif self.word == "worse":
-            who = next(name for name, why in self.objections.items() if why == "is better")
-            said = f"{who} does better."
-        elif self.word == "hardly better":
-            said = f"{who} is less than a twentieth behind: "
-            said += "too easy a test." if 1 - random <= TOO_EASY else "too little to count."
-        elif 1 - random <= TOO_EASY:
-            said = "The test is too easy: it tells nothing about this SAE, good or bad."
-        else:
-            said = f"{who} does as well, as far as is known."
-        return f"{said} {self._silent}".strip()
+        """Return how far the share is from the best rival, by the numbers as they are written."""
+        who = max(self.rivals, key=lambda name: self.rivals[name])
+        apart = round(points(self.measured.value) - points(self.rivals[who]), 1)
+        less = "less" if apart < 0 else "more"
+        said = f"{abs(apart):g} points {less} than {who}" if apart else f"as much as {who}"
+        if self.word in ("hardly better", "no better"):
+            easy = 1 - self.rivals["a random one"] <= TOO_EASY
+            said += ": too easy a test" if easy else ": too little to count"
+        return f"{said}. {self._silent}".strip()
 
     @property
     def _silent(self) -> str:
@@ -140,6 +129,11 @@ class PlainRow:
             f"{format_count(silent)} of {format_count(self.measured.n)} never fired; more inputs may wake "
             "some."
         )
+
+
+def points(share: float) -> float:
+    """Return a share in percent as it is written: to a tenth."""
+    return round(100 * share, 1) + 0.0
 
 
 def plain_rows(reports: Reports) -> list[PlainRow]:
@@ -221,17 +215,18 @@ def rows_html(rows: Sequence[PlainRow]) -> str:
     legend = "".join(f'<span><i class="sae-nb-{kind}"></i>{words}</span>' for kind, words in keys)
     return (
         f'<dl class="sae-nb-verdicts">{"".join(items)}</dl><div class="sae-nb-verdictkey">{legend}'
-        "<span>all rows: 0 % left, 100 % right</span></div>"
+        "<span>all rows: 0 % left, 100 % right; better, worse: by more than a twentieth</span></div>"
     )
 
 
 def _answer_html(row: PlainRow, several: bool) -> str:
     m = row.measured
     ours, random = (100 * min(max(float(v), 0.0), 1.0) for v in (m.value, m.control or 0.0))
-    pair = (m.value, float(m.control or 0.0))
-    digits = 3 if min(pair) > NEARLY else 2
-    said, beside = (format_percent(one, digits=digits) for one in pair)
-    trivial = row.rivals.get("A trivial answer")
+    said, beside = (
+        f"{points(float(one or 0.0)):g}{THIN_SPACE}%".replace("-", MINUS)
+        for one in (m.value, m.control)
+    )
+    trivial = row.rivals.get("a trivial answer")
     tick = (
         ""
         if trivial is None

@@ -216,11 +216,12 @@ def _unbeaten(
 
 
 N_CURVES, COLUMNS = 6, 3
-PER_RUN = N_CURVES + 6
-"""Traces of a run: curves, best step, rows that stay the same, living and dead atoms, its way to L0 and R²."""
+PER_RUN = N_CURVES + 7
+"""Traces of a run: curves, best step, rows that stay the same, words at the ends of both, living and dead
+atoms, its way to L0 and R²."""
 
-STAR, LOOKS = N_CURVES, N_CURVES + 1
-"""Of the traces of a run: the best step, and R² of rows that stay the same."""
+STAR, LOOKS, ENDS = range(N_CURVES, N_CURVES + 3)
+"""Of the traces of a run: the best step, R² of rows that stay the same, and what both curves are."""
 
 PLOT_PX, MAP_PX, TITLE_PX, TICKS_PX, LEGEND_PX = 112, 120, 27, 46, 26
 ALONE_PX = 300
@@ -264,8 +265,8 @@ class Rows:
 
     @property
     def legend(self) -> bool:
-        """Whether the curves of one plot have names."""
-        return self.several or self.looked
+        """Whether the curves of one plot have names above it: at their ends is room where it is alone."""
+        return self.several or (self.looked and not self.alone)
 
     @property
     def heights(self) -> list[tuple[float, float]]:
@@ -327,7 +328,8 @@ def show_traces(figure: go.Figure, rows: Rows, n_runs: int) -> None:
     for run in range(n_runs):
         traces = figure.data[N_SHARED + run * PER_RUN : N_SHARED + (run + 1) * PER_RUN]
         _set(traces[R2], "showlegend", rows.legend)
-        _set(traces[LOOKS], "showlegend", rows.looked and not rows.several)
+        _set(traces[LOOKS], "showlegend", rows.legend and not rows.several)
+        _set(traces[ENDS], "visible", rows.looked and not rows.legend)
         for trace in traces[R2 + 1 : N_CURVES]:
             _set(trace, "visible", not rows.alone)
         for trace in traces[-4:-2]:
@@ -543,6 +545,7 @@ def _run_traces(run: int, name: str) -> list[Any]:
             **on_axes(R2),
         )
     )
+    traces.append(go.Scatter(**shared, mode="text", hoverinfo="skip", **on_axes(R2)))
     for symbol, hover in _STRIP_KINDS:
         marker = {"color": colour, "size": 5, "symbol": symbol}
         traces.append(
@@ -571,11 +574,28 @@ def _name_star(star: go.Scatter, summary: TrainingSummary, *, alone: bool) -> No
     best = summary.best_step if summary.best_look is None else summary.best_look[0]
     mode = "markers+text" if alone and best is not None else "markers"
     text = f"best: step {format_count(best)}" if alone and best is not None else None
-    # On the side that has room.
+    # On the side that has room; in the right half one is taken by the name of the curve.
     share = (best or 0) / max(summary.last_step, 1)
     side = "left" if share > 0.8 else "right" if share < 0.2 else "center"
-    if (star.mode, star.text, star.textposition) != (mode, text, f"bottom {side}"):
-        star.mode, star.text, star.textposition = mode, text, f"bottom {side}"
+    named = len(summary.looks) > 1 and share > 0.5
+    place = f"{'top' if named and not _above(summary) else 'bottom'} {side}"
+    if (star.mode, star.text, star.textposition) != (mode, text, place):
+        star.mode, star.text, star.textposition = mode, text, place
+
+
+def _above(summary: TrainingSummary) -> bool:
+    """Return whether the curve of the rows that stay the same ends above that of the batches."""
+    return summary.looks[-1][1] > summary.r2[-1]
+
+
+def _name_ends(ends: go.Scatter, summary: TrainingSummary) -> None:
+    """Write at the end of both curves of a single run what they are, and what each explains now."""
+    now = ((BATCHES, summary.batch_r2), (LOOKED[summary.held_out], summary.r2_now))
+    text = [f"{name}: {_newest(CURVES[R2], r2)}" for name, r2 in now]
+    places = ["bottom left", "top left"] if _above(summary) else ["top left", "bottom left"]
+    if list(ends.text or ()) != text:
+        ends.text, ends.textposition = text, places
+        ends.textfont.color = [theme.CONTROL, theme.WARM]
 
 
 def _name_curves(traces: Sequence[Any], run: int, summary: TrainingSummary, rows: Rows) -> None:
@@ -585,6 +605,8 @@ def _name_curves(traces: Sequence[Any], run: int, summary: TrainingSummary, rows
     """
     batches, looks = traces[R2], traces[LOOKS]
     looked, one = len(summary.looks) > 1, not rows.several
+    if looked and not rows.legend:
+        _name_ends(traces[ENDS], summary)
     own, _ = category_style(run)
     wanted = (
         (batches.line, "color", theme.CONTROL if looked and one else own),
@@ -618,7 +640,9 @@ def _points(summary: TrainingSummary) -> list[Points]:
     ]
     step, r2 = zip(*summary.looks) if len(summary.looks) > 1 else ((), ())
     looks = (np.array(step), np.array(r2, np.float32) * np.float32(CURVES[R2].factor), None)
-    return [*curves, _best(summary), looks, *_strip(summary.frequency)]
+    last = summary.step[-1:], curves[R2][1][-1:]
+    ends = [np.append(end, of[-1:]) for end, of in zip(last, looks)] if len(step) else ([], [])
+    return [*curves, _best(summary), looks, (*ends, None), *_strip(summary.frequency)]
 
 
 def _best(summary: TrainingSummary) -> Points:
@@ -662,7 +686,7 @@ def _set_axes(
             values = [getattr(summary, curve.field) for summary in summaries]
             _set_log_axis(layout[f"yaxis{number_of(i)}"], values)
         shown = i == R2 if rows.alone else True
-        annotations[i].text = _title(curve, summaries) if shown else ""
+        annotations[i].text = _title(curve, summaries, rows.alone) if shown else ""
     wanted = _telling_range(summaries) if rows.alone and axis == "linear" else None
     if list(layout.yaxis.range or ()) != list(wanted or ()):
         layout.yaxis.range, layout.yaxis.autorange = wanted, wanted is None
@@ -736,21 +760,29 @@ def _all_positive(values: Sequence[Float[np.ndarray, " points"]]) -> bool:
     return any(len(value) for value in finite) and all((value > 0).all() for value in finite)
 
 
-def _title(curve: TrainingCurve, summaries: Sequence[TrainingSummary]) -> str:
-    """Name of the curve, with its newest value where there is one run; of several, what their stars are."""
+def _title(curve: TrainingCurve, summaries: Sequence[TrainingSummary], alone: bool) -> str:
+    """Name of the curve, with its newest value where there is one run; of several, what their stars are.
+
+    Of rows that stay the same the value has the colour of their curve; where R² is `alone`, it stands there.
+    """
     name = curve.title
     title = (f"{name} (★ best)" if curve.field == "r2" else name) + (
         f",{curve.unit}" if curve.unit else ""
     )
     if len(summaries) != 1 or not len(summaries[0].step) or not curve.says_newest:
         return title
-    newest = float(getattr(summaries[0], curve.field)[-1])
+    one = summaries[0]
+    # What is said of a training is of rows that stay the same, as its thick curve is.
+    newest = one.r2_now if curve.field == "r2" else float(getattr(one, curve.field)[-1])
     if math.isnan(newest):
         return title
-    if curve.field == "r2" and summaries[0].fixed_r2 is not None:
-        # What is said of a training is of rows that stay the same, as its thick curve is.
-        newest = summaries[0].r2_now
-    return f"{name}: <b>{_newest(curve, newest)}</b>"
+    if curve.field != "r2" or len(one.looks) < 2:
+        return f"{name}: <b>{_newest(curve, newest)}</b>"
+    return (
+        curve.words
+        if alone
+        else f'{name}: <b style="color:{theme.WARM}">{_newest(curve, newest)}</b>'
+    )
 
 
 def _newest(curve: TrainingCurve, value: float) -> str:
