@@ -114,8 +114,6 @@ def near_distances(
     lists, lengths = Lists(x, seed=seed), _lengths(x)
     tried, everything = drawn_rows(len(x), seed), torch.arange(len(x))
     whole = torch.cat([_nearest(x, lengths, rows, everything, k) for rows in tried.split(32)])
-    best: Tensor = torch.empty(0)
-    found, looked_at = 0.0, 0
     for looked_at in LISTS_LOOKED_AT:
         best = _searched(x, lengths, lists, tried, looked_at, k)
         found = float((best >= whole[:, -1:] - 1e-6).double().mean())

@@ -111,7 +111,7 @@ class SteeringSummary:
 
     picture: UInt8[np.ndarray, "3 height width"] | None = None
     patch_grid: tuple[int, int] | None = None
-    prefix_tokens: int = 0
+    prefix_tokens: int
     """Positions before the first patch."""
 
     face: Int[np.ndarray, "rows columns"] | None = None

@@ -186,6 +186,12 @@ def test_six_points_have_a_dimension_and_five_have_none() -> None:
     assert [ConceptAtlas(fan(n)).further("atoms") for n in (5, 6)] == [(), ("local dimension",)]
 
 
+def test_eight_points_wait_for_their_umap_and_seven_are_laid_out_at_once() -> None:
+    assert ConceptAtlas(fan(8)).kept("atoms") is None
+    few = ConceptAtlas(fan(7))
+    np.testing.assert_array_equal(few.kept("atoms"), few.pca("atoms"))
+
+
 def test_of_six_points_at_once_all_have_neighbours_and_of_seven_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -85,6 +85,9 @@ def test_copies_are_grouped_through_each_other():
     atoms[1] *= -3
     assert [g.tolist() for g in duplicate_groups(atoms)] == [[0, 1, 2]]
     assert duplicate_groups(torch.eye(4)) == ()
+    half = torch.tensor([[1.0, 0, 0, 0], [1, 1, 1, 1]])  # of cosine 0.5
+    assert duplicate_groups(half, cosine=0.5) == ()
+    assert len(duplicate_groups(half, cosine=0.49)) == 1
 
 
 def test_encoder_cosines_see_a_turned_row():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import sae_nb as sn
 from sae_nb.geometry import _matching as matching
 from sae_nb.geometry._ivf_index import Lists
 from sae_nb.geometry._matching import auction
@@ -29,6 +30,19 @@ def test_few_atoms_are_matched_so_that_their_cosines_add_up_to_the_most() -> Non
         with pytest.raises(ValueError, match=f"at least two SAEs or dictionaries.*{given}"):
             matching.unit_dictionaries(saes)
     assert [len(matching.unit_dictionaries([first] * n)) for n in (2, 3)] == [2, 3]
+
+
+def test_each_further_sae_of_another_hook_point_is_warned_of() -> None:
+    """What block 0 gives is what block 1 gets: one place."""
+    saes = [sn.TopK(d_in=2, n_atoms=3, k=1) for _ in range(4)]
+    for sae, place in zip(saes, (0, 1, 2), strict=False):
+        sae.hook_point = f"resid_post.{place}"
+    saes[3].hook_point = "resid_pre.1"
+    with pytest.warns(UserWarning, match="two different spaces") as said:
+        matching.unit_dictionaries(saes)
+    assert [f"and at resid_post.{place}" in str(one.message) for one in said for place in (1, 2)] == [
+        True, False, False, True,
+    ]  # fmt: skip
 
 
 def test_of_two_lengths_the_longer_dictionary_waits(monkeypatch) -> None:

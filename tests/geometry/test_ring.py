@@ -160,6 +160,20 @@ def test_where_there_is_no_ring_none_is_proposed(kind: str, seed: int) -> None:
             coactivation_ring(codes, group, seed=seed)
 
 
+@pytest.mark.parametrize("closure", [1.49, 1.5])
+def test_a_ring_closes_one_and_a_half_times_as_tightly_as_chance(
+    closure: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, _, atoms = planted("ring", 0)
+    loose = (np.arange(M) / M, closure, np.ones(M), 1.0)
+    monkeypatch.setattr("sae_nb.geometry._ring._closed", lambda fires, first: loose)
+    if closure < 1.5:
+        with pytest.raises(ValueError, match="1.5 is asked for"):
+            coactivation_ring(codes, atoms)
+    else:
+        assert coactivation_ring(codes, atoms).closure == closure
+
+
 def test_its_coordinate_gives_a_closed_curve(tmp_path) -> None:
     """Rows on a circle in 24 dimensions, of which only the codes are known to the ring."""
     codes, u, _ = planted("ring", 0)

@@ -57,11 +57,15 @@ def test_hidden_sums_are_read_on_the_ring_and_not_between_their_neighbours(adder
         assert answered(adder, middle) == found.half_way[i]
 
 
-def test_the_ends_of_an_open_curve_are_known_and_a_short_one_has_nothing_hidden(adder: Any) -> None:
-    curve = fitted(adder, list(range(3, 10)), closed=False)
+@pytest.mark.parametrize(("n", "n_known"), [(7, 5), (12, 6)])
+def test_the_ends_of_an_open_curve_are_known(adder: Any, n: int, n_known: int) -> None:
+    curve = fitted(adder, list(range(3, 3 + n)), closed=False)
     found = read_hidden(adder, TEXT, POINT, curve)
-    assert {3, 9} < set(found.fitted.values)
-    assert len(found.fitted.values) == 5
-    assert found.shuffled.shape == (5, 2)
-    assert set(np.concatenate([found.on_curve, found.half_way])) <= set(range(3, 10))
+    assert {3, n + 2} < set(found.fitted.values)
+    assert len(found.fitted.values) == n_known
+    assert found.shuffled.shape == (5, n - n_known)
+    assert set(np.concatenate([found.on_curve, found.half_way])) <= set(range(3, 3 + n))
+
+
+def test_a_short_curve_has_nothing_hidden(adder: Any) -> None:
     assert read_hidden(adder, TEXT, POINT, fitted(adder, list(range(3, 9)), closed=False)) is None

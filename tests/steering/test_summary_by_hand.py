@@ -104,7 +104,7 @@ def summary(**given: Any) -> SteeringSummary:
         "controls": np.array([[0.75, 0.125, 0.125], [0.875, 0.0, 0.125], [0.5, 0.5, 0.0]]),
         "kl_controls": np.array([0.1, 0.4, 0.3]), "stands_out": None, "tokens": ("x", "y"),
         "read_at": None, "state_change": np.array([1.0, 2.0]),
-        "state_change_random": np.array([3.0, 4.0]), "face": np.array([[1], [0]]),
+        "state_change_random": np.array([3.0, 4.0]), "face": np.array([[1], [0]]), "prefix_tokens": 0,
     }  # fmt: skip
     return SteeringSummary(**(fields | given))
 

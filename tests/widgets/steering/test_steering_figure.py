@@ -35,6 +35,7 @@ def summary(**given: Any) -> SteeringSummary:
         "read_at": None,
         "state_change": None,
         "state_change_random": None,
+        "prefix_tokens": 0,
     }
     return SteeringSummary(**(fields | given))
 
