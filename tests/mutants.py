@@ -4,35 +4,41 @@
 tests of the mutant's own folder against each, and prints those that no test noticed. `--at FILE:LINE` tries
 all mutants of a line instead, also while a test is being written.
 
-The checkout is never touched: each process changes a copy of its own. Other libraries are imported once, and
-each mutant's tests run in a fork. Files of tests that never run the mutant's line are left out, by a first run
-under coverage; where that cannot tell (compiled loops, what runs on import) the whole folder runs.
+No file is touched. The tests of a folder are collected once; each mutant is tried in a fork, in which the
+function that it changes has other code. What runs on import (constants, what a call leaves out) is imported
+anew. Tests that name the function come first, and the first that fails ends the trial. Those that failed must
+pass without a mutant.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import importlib
+import inspect
 import json
-import multiprocessing
+import math
 import os
 import random
+import re
 import resource
-import shutil
 import signal
 import sys
 import tempfile
 import time
 import tomllib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cached_property, partial
+from importlib.machinery import SourceFileLoader
 from itertools import islice
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import pytest
@@ -47,9 +53,21 @@ EQUIVALENT = [
     for listed in RULES["equivalent"].values()
     for file, _, change in (one.partition(": ") for one in listed)
 ]
-# A mutant may ask for any size, and this machine has others' work on it.
-MEMORY = 24 * 2**30
-NOT_COPIED = shutil.ignore_patterns(".git", ".venv", "build", "dist", ".*_cache", ".hypothesis")
+# A mutant may ask for any size and never end, and this machine has others' work on it: bytes, seconds of the
+# processor for one test, and seconds for all.
+MEMORY, TEST_SECONDS, SECONDS = 24 * 2**30, 180, 1800
+NOTICED = "noticed by "
+FLAGS = (
+    "-q",
+    "-s",
+    "-x",
+    "-p",
+    "no:cacheprovider",
+    "--disable-warnings",
+    "--tb=line",
+    "-m",
+    "not slow and not browser",
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,49 @@ class Mutant:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.before} → {self.after}"
+
+    @property
+    def package(self) -> str:
+        return Path(self.file).parts[1]
+
+    @property
+    def folder(self) -> str:
+        """Where the tests of its package are."""
+        return "tests/" + RULES["folders"].get(self.package, self.package)
+
+    @cached_property
+    def codes(self) -> tuple[CodeType, CodeType] | None:
+        """Code of the function that it changes, before and after; None where it changes what runs on import."""
+        path = ROOT / self.file
+        old, new = (
+            compile(text, str(path), "exec", dont_inherit=True)
+            for text in (path.read_text(), self.source)
+        )
+        while (pair := _first_other(old, new)) is not None:
+            old, new = pair
+            if old.co_flags & inspect.CO_OPTIMIZED:
+                return pair
+        return None
+
+    @cached_property
+    def names(self) -> set[str]:
+        """What stands around its line or is assigned there, and what in its file uses that."""
+        tree = ast.parse((ROOT / self.file).read_text())
+        here = [
+            n
+            for n in ast.walk(tree)
+            if getattr(n, "lineno", self.line + 1) <= self.line <= n.end_lineno
+        ]
+        found = {n.name for n in here if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        found = found or {n.id for n in here if isinstance(n, ast.Name)}
+        users = {
+            n.name: ast.unparse(n)
+            for n in tree.body
+            if isinstance(n, ast.FunctionDef | ast.ClassDef)
+        }
+        for _ in range(3):
+            found |= {name for name, text in users.items() if mentions(text, found)}
+        return {name for name in found if not name.startswith("__")}
 
 
 @dataclass(frozen=True)
@@ -137,6 +198,24 @@ def _no_numbers(tree: ast.Module) -> list[tuple[tuple[int, int], tuple[int, int]
     return [((n.lineno, n.col_offset), (n.end_lineno, n.end_col_offset)) for n in nodes]
 
 
+def mentions(text: str, names: set[str]) -> int:
+    """How many of some names a text has, also without what marks them as private."""
+    words = set(re.findall(r"\w+", text))
+    return sum(name in words or name.lstrip("_") in words for name in names)
+
+
+def _first_other(old: CodeType, new: CodeType) -> tuple[CodeType, CodeType] | None:
+    """The first code within two that differs; None where they themselves do."""
+    inner = [[c for c in code.co_consts if isinstance(c, CodeType)] for code in (old, new)]
+    own = [
+        (code.co_code, [repr(c) for c in code.co_consts if not isinstance(c, CodeType)], len(parts))
+        for code, parts in zip((old, new), inner, strict=True)
+    ]
+    if own[0] != own[1]:
+        return None
+    return next((pair for pair in zip(*inner, strict=True) if pair[0] != pair[1]), None)
+
+
 def files(package: str) -> list[Path]:
     """The modules of a package that mutants are made of."""
     found = sorted((ROOT / "sae_nb" / package).rglob("*.py"))
@@ -152,58 +231,15 @@ def sample(packages: list[str], n: int, seed: int) -> list[Mutant]:
     return list(islice((mutant for mutant in made if mutant and mutant.changes_a_result), n))
 
 
-class Watched:
-    """Which tests of a folder run which line, how long each file takes, and what is imported."""
+class Trial:
+    """A plugin of pytest: the tests likeliest to fail come first, and the first that fails ends the process."""
 
-    def __init__(self, package: str, kept: Path) -> None:
-        import coverage
-
-        self.package, self.kept, self.seconds = package, kept, defaultdict(float)
-        self.coverage = coverage.Coverage(data_file=None, source=[f"sae_nb/{package}"])
-        self.coverage.start()
-
-    def pytest_collection_finish(self) -> None:
-        """What runs on import is no single test's."""
-        for file in Path("sae_nb", self.package).rglob("*.py"):
-            with suppress(ImportError):
-                importlib.import_module(
-                    ".".join(file.with_suffix("").parts).removesuffix(".__init__")
-                )
-
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.coverage.switch_context(nodeid)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.nodeid.split("::")[0]] += report.duration
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
-        self.coverage.stop()
-        data = self.coverage.get_data()
-        lines = {
-            Path(file).relative_to(Path.cwd()).as_posix(): data.contexts_by_lineno(file)
-            for file in data.measured_files()
-        }
-        here = str(Path.cwd())
-        others = [
-            name
-            for name, module in sys.modules.items()
-            if (file := getattr(module, "__file__", None)) and not file.startswith(here)
-        ]
-        self.kept.write_text(
-            json.dumps({"lines": lines, "seconds": self.seconds, "modules": others})
-        )
-
-
-class InOrder:
-    """The tests likeliest to fail first, and no time spent on a smaller counterexample."""
-
-    def __init__(self, mutant: Mutant, covering: set[str], seconds: dict[str, float]) -> None:
-        self.stem = Path(mutant.file).stem.strip("_")
-        self.covering, self.seconds = covering, seconds
+    def __init__(self, mutant: Mutant | None = None) -> None:
+        self.mutant = mutant
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self) -> None:
+        """Spend no time on a smaller counterexample."""
         import hypothesis
 
         phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
@@ -214,18 +250,90 @@ class InOrder:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        def rank(item: pytest.Item) -> tuple[Any, ...]:
-            file = item.nodeid.split("::")[0]
-            named = Path(file).stem == f"test_{self.stem}"
-            return not named, self.seconds.get(file, 0.0), file, item.nodeid not in self.covering
+        if self.mutant is not None:
+            items[:] = in_order(self.mutant, items)
 
-        items.sort(key=rank)
+    def pytest_runtest_logstart(self) -> None:
+        used = int(time.process_time())
+        resource.setrlimit(resource.RLIMIT_CPU, (used + TEST_SECONDS, resource.RLIM_INFINITY))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            os.write(1, f"\n{NOTICED}{report.nodeid}\n".encode())
+            os._exit(1)
 
 
-def quick(tests: list[str], plugin: object) -> int:
-    """Run quick tests in this process."""
-    flags = ["-q", "-x", "-p", "no:cacheprovider", "--disable-warnings", "--tb=line"]
-    return int(pytest.main([*flags, "-m", "not slow and not browser", *tests], plugins=[plugin]))
+class Trials:
+    """A plugin of pytest: tries mutants of functions on tests that are collected once, each in a fork."""
+
+    def __init__(self, mutants: list[Mutant], noticed: set[str], kept: Path) -> None:
+        self.mutants, self.noticed, self.kept = mutants, noticed, kept
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        gc.unfreeze()  # what conftest.py froze is not listed
+        found = [self._tried(mutant, session.items) for mutant in self.mutants]
+        noticed = self.noticed | {answer for answer, _ in found}
+        some = [item for item in session.items if NOTICED + item.nodeid in noticed]
+        plain, _ = answered(lambda: run_items(some), self.kept.with_suffix(".log"))
+        self.kept.write_text(json.dumps([plain, found]))
+        return True
+
+    def _tried(self, mutant: Mutant, items: list[pytest.Item]) -> tuple[str, float]:
+        importlib.import_module(
+            ".".join(Path(mutant.file).with_suffix("").parts).removesuffix(".__init__")
+        )
+        assert mutant.codes is not None
+        old, new = mutant.codes
+        changed = [f for f in gc.get_objects() if type(f) is FunctionType and f.__code__ == old]
+
+        def work() -> int:
+            for function in changed:
+                function.__code__ = new
+            return run_items(in_order(mutant, items))
+
+        return answered(with_loops_of_its_own(mutant, work), self.kept.with_suffix(".log"))
+
+
+def in_order(mutant: Mutant, items: list[pytest.Item]) -> list[pytest.Item]:
+    """The file of the module's name, then those that mention most of what the mutant changes."""
+    score = {file: mentions(file.read_text(), mutant.names) for file in {i.path for i in items}}
+    own = f"test_{Path(mutant.file).stem.strip('_')}"
+    return sorted(items, key=lambda i: (i.path.stem != own, -score[i.path], str(i.path)))
+
+
+def run_items(items: list[pytest.Item]) -> int:
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+    return 0
+
+
+def with_loops_of_its_own(mutant: Mutant, work: Callable[[], int]) -> Callable[[], int]:
+    """What Numba keeps of a loop does not know of those that it calls."""
+    compiled = mutant.package in ("kernels", "pursuit") or "@compiled" in mutant.source
+    if not compiled:
+        return work
+
+    def alone() -> int:
+        import numba
+
+        with tempfile.TemporaryDirectory() as loops:
+            numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = loops
+            return work()
+
+    return alone
+
+
+def imported_anew(mutant: Mutant) -> int:
+    """Run the tests of a folder with a mutant of what runs on import."""
+    path, read = str(ROOT / mutant.file), SourceFileLoader.get_code
+
+    def get_code(self: SourceFileLoader, name: str) -> CodeType | None:
+        if self.path == path:
+            return compile(mutant.source, path, "exec", dont_inherit=True)
+        return read(self, name)
+
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+    return int(pytest.main([*FLAGS, mutant.folder], plugins=[Trial(mutant)]))
 
 
 def forked(work: Callable[[], int], log: Path, limit: float) -> int | None:
@@ -257,95 +365,39 @@ def forked(work: Callable[[], int], log: Path, limit: float) -> int | None:
     return None if ended is None else os.waitstatus_to_exitcode(ended)
 
 
-def enter(copy: Path) -> None:
-    """Import from a copy of the project, here and in processes that tests start."""
-    os.chdir(copy)
-    here = [str(copy), *(str(copy / part) for part in ("widgets", "studies", "notebooks"))]
-    sys.path[:0] = here
-    os.environ["PYTHONPATH"] = os.pathsep.join(here)
-    sys.dont_write_bytecode = True
-
-
-def folder(package: str) -> str:
-    return "tests/" + RULES["folders"].get(package, package)
-
-
-def tests_of(mutant: Mutant, source: str, known: dict[str, Any]) -> tuple[set[str], list[str]]:
-    """The tests that run a mutant's line, and what to run: their files, or the whole folder."""
-    lines = {mutant.line}
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.stmt):
-            body = getattr(node, "body", None)
-            last = body[0].lineno - 1 if body else node.end_lineno
-            if node.lineno <= mutant.line <= last:
-                lines = set(range(node.lineno, last + 1))
-    seen = known["lines"].get(mutant.file, {})
-    covering = {test for line in lines | {mutant.line} for test in seen.get(str(line), ())}
-    if not covering or "" in covering:
-        return covering, [folder(Path(mutant.file).parts[1])]
-    return covering, sorted({test.split("::")[0] for test in covering})
-
-
-def try_mutant(mutant: Mutant, known: dict[str, Any], limit: float) -> tuple[Mutant, str, float]:
-    """Say how the tests answer a mutant in this process's copy: survived, or what noticed it."""
+def answered(work: Callable[[], int], log: Path) -> tuple[str, float]:
+    """Say how tests answer a mutant: survived, or what noticed it; and in how many seconds."""
     begun = time.monotonic()
-    file, log = Path(mutant.file), Path("mutant.log")
-    original = file.read_text()
-    covering, tests = tests_of(mutant, original, known)
-    with tempfile.TemporaryDirectory() as loops:
-
-        def work() -> int:
-            loops_too = mutant.file.startswith(("sae_nb/kernels", "sae_nb/pursuit"))
-            if "@compiled" in original or (loops_too and not covering):
-                # what Numba keeps of a loop does not know of those that it calls
-                import numba
-
-                numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = loops
-            return quick(tests, InOrder(mutant, covering, known["seconds"]))
-
-        try:
-            file.write_text(mutant.source)
-            code = forked(work, log, limit)
-        finally:
-            file.write_text(original)
-    if code is None:
-        answer = "time limit"
-    elif code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+    code = forked(work, log, SECONDS)
+    said = log.read_text(errors="replace").splitlines()
+    answer = next((line for line in reversed(said) if line.startswith(NOTICED)), "")
+    if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         answer = "survived"
-    else:
-        said = log.read_text(errors="replace").splitlines()
-        failed = [line for line in said if line.startswith(("FAILED", "ERROR"))]
-        answer = failed[0] if failed else f"ended with {code}"
-    return mutant, answer, time.monotonic() - begun
+    elif code in (None, -signal.SIGXCPU):
+        answer = "time limit"
+    return answer or f"ended with {code}", time.monotonic() - begun
 
 
-def run(
-    package: str, drawn: list[Mutant], copies: list[Path]
-) -> Iterator[tuple[Mutant, str, float]]:
-    """Try mutants of a package, as many at once as there are copies."""
-    first, kept = copies[0], copies[0] / "watched.json"
-
-    def watch() -> int:
-        enter(first)
-        return quick([folder(package)], Watched(package, kept))
-
-    begun = time.monotonic()
-    log = first / "watched.log"
-    if forked(watch, log, 3600) != 0:
-        sys.exit(f"The tests of {package} fail without a mutant:\n{log.read_text()}")
-    limit = 60 + 5 * (time.monotonic() - begun)
-    known = json.loads(kept.read_text())
-    for name in known["modules"]:
-        with suppress(Exception):
-            importlib.import_module(name)
-    context = multiprocessing.get_context("fork")
-    places = context.SimpleQueue()
-    for copy in copies:
-        places.put(copy)
-    with ProcessPoolExecutor(len(copies), context, initializer=lambda: enter(places.get())) as pool:
-        waiting = [pool.submit(try_mutant, mutant, known, limit) for mutant in drawn]
-        for done in as_completed(waiting):
-            yield done.result()
+def run(drawn: list[Mutant]) -> list[tuple[Mutant, str, float]]:
+    """Try mutants of one package."""
+    with tempfile.TemporaryDirectory() as where:
+        log, kept = Path(where, "log"), Path(where, "kept.json")
+        anew = {
+            mutant: answered(with_loops_of_its_own(mutant, partial(imported_anew, mutant)), log)
+            for mutant in drawn
+            if mutant.codes is None
+        }
+        rest = [mutant for mutant in drawn if mutant not in anew]
+        trials = Trials(rest, {answer for answer, _ in anew.values()}, kept)
+        plugins = [Trial(), trials]
+        forked(lambda: int(pytest.main([*FLAGS, drawn[0].folder], plugins=plugins)), log, math.inf)
+        if not kept.exists():
+            sys.exit(f"Tests cannot be collected:\n{log.read_text(errors='replace')}")
+        plain, found = json.loads(kept.read_text())
+    if plain != "survived":
+        sys.exit(f"Without a mutant: {plain}.")
+    answers = anew | dict(zip(rest, map(tuple, found), strict=True))
+    return [(mutant, *answers[mutant]) for mutant in drawn]
 
 
 def main() -> None:
@@ -355,10 +407,12 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=400)
     parser.add_argument("--package", choices=RULES["packages"], action="append")
     parser.add_argument("--at", nargs="+", metavar="FILE:LINE", help="all mutants of lines instead")
-    parser.add_argument("--jobs", type=int, default=1, help="processes, each with its own copy")
+    parser.add_argument("--jobs", type=int, default=1, help="packages that are tried at a time")
     asked = parser.parse_args()
     for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(threads, "1")
+    os.chdir(ROOT)
+    sys.path[:0] = [str(ROOT), *(str(ROOT / part) for part in ("widgets", "studies", "notebooks"))]
     if asked.at:
         found = [place for at in asked.at for place in places(ROOT / at.partition(":")[0])]
         here = [place for place in found if f"{place.name}:{place.line}" in asked.at]
@@ -368,24 +422,20 @@ def main() -> None:
         drawn = sample(asked.package or RULES["packages"], asked.n, asked.seed)
     by_package = defaultdict(list)
     for mutant in drawn:
-        by_package[Path(mutant.file).parts[1]].append(mutant)
-    with tempfile.TemporaryDirectory() as where:
-        copies = [Path(where, str(number)).resolve() for number in range(asked.jobs)]
-        for copy in copies:
-            shutil.copytree(ROOT, copy, ignore=NOT_COPIED, symlinks=True)
-        totals = []
-        for package in sorted(by_package, key=RULES["packages"].index):
-            lived, seconds = 0, 0.0
-            for mutant, answer, took in run(package, by_package[package], copies):
-                lived += answer == "survived"
-                seconds += took
+        by_package[mutant.package].append(mutant)
+    totals = []
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        for found in pool.map(run, by_package.values()):
+            for mutant, answer, _ in found:
                 if asked.at or answer == "survived":
-                    print(f"{answer:.120}: {mutant}", flush=True)
-            totals.append((package, len(by_package[package]), lived, seconds))
-        for package, tried, lived, seconds in totals:
-            print(f"{package}: {lived} of {tried} survived, {seconds / tried:.1f} s each")
-        tried, lived = (sum(total[place] for total in totals) for place in (1, 2))
-        print(f"{tried - lived} of {tried} killed.")
+                    print(f"{answer}: {mutant}", flush=True)
+            lived = sum(answer == "survived" for _, answer, _ in found)
+            seconds = sum(took for *_, took in found) / len(found)
+            totals.append((found[0][0].package, lived, len(found), seconds))
+    for package, lived, tried, seconds in totals:
+        print(f"{package}: {lived} of {tried} survived, {seconds:.1f} s each")
+    tried, lived = (sum(total[place] for total in totals) for place in (2, 1))
+    print(f"{tried - lived} of {tried} killed.")
 
 
 if __name__ == "__main__":
