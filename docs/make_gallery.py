@@ -403,14 +403,12 @@ def named(name: str, label: str) -> int:
 
 
 def lens_on_picture() -> Any:
-    """Return which atoms a drawn 7 uses, one of them over it."""
+    """Return which atoms a drawn 7 uses, the first that lies on it painted."""
     model, sae, examples, _ = material(VISION)
     panel = sw.InputLens(model, sae, examples=examples)
     panel.draw([SEVEN])
-    panel.sort = "attribution"
+    panel.n_shown = 8
     panel.wait()
-    # Not the first of the list, which gathers at the class token: one that lies on the stroke.
-    panel.atom = STROKE
     return panel
 
 
@@ -735,9 +733,9 @@ def entries() -> list[Entry]:
             "curve",
             *twice("along a curve"),
             along_curve,
-            bars,
+            ".sae-nb-beside svg",
             "36_along_a_curve",
-            axes="x y",
+            ".sae-nb-beside text { display: none; }",
         ),
         Entry(
             "heads",

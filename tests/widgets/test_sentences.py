@@ -570,11 +570,12 @@ def test_a_pursuit_is_called_by_what_it_leaves(norms: list[list[float]], step: i
     ),
     answered=st.booleans(),
     asked=st.booleans(),
+    shown=st.integers(0, 5),
 )
 def test_a_picture_is_called_by_its_answer_and_the_atom_that_speaks_for_it(
-    effects: list[tuple[float, bool, bool]], answered: bool, asked: bool
+    effects: list[tuple[float, bool, bool]], answered: bool, asked: bool, shown: int
 ) -> None:
-    """An effect, whether it is beyond chance, and whether its atom has a name."""
+    """Of an effect, whether it is beyond chance, and whether its atom has a name; the one shown comes first."""
     attribution, mattering, named = (
         (np.array(part) for part in zip(*effects, strict=True)) if effects else 3 * [np.zeros(0)]
     )
@@ -584,9 +585,9 @@ def test_a_picture_is_called_by_its_answer_and_the_atom_that_speaks_for_it(
     answers = ((7, "seven", 0.9), (1, "one", 0.1)) if answered else ()
     summary: Any = SimpleNamespace(answers=answers, target=1 if asked else 7, used=used)
     names: Any = SimpleNamespace(
-        short=lambda atom: f"“a{atom}”", source=lambda atom: "label" * bool(named[atom])
+        in_text=lambda atom: f"“a{atom}”", source=lambda atom: "label" * bool(named[atom])
     )
-    said = input_lens.answer_title(summary, names)
+    said = input_lens.answer_title(summary, names, shown)
     assert bool(said) == (answered and not asked)
     if not said:
         return
@@ -597,6 +598,6 @@ def test_a_picture_is_called_by_its_answer_and_the_atom_that_speaks_for_it(
     found = re.findall(r"“a(\d)” speaks for it", said)
     assert len(found) == bool(speakers)
     if found:
-        assert speakers[int(found[0])] == max(speakers.values())
+        assert speakers[int(found[0])] == speakers.get(shown, max(speakers.values()))
     assert ("stands out" in said) == (not any(beyond for _, beyond, _ in effects))
     assert ("no atom with a name" in said) == ("stands out" not in said and not speakers)

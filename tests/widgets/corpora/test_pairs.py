@@ -79,7 +79,7 @@ def test_what_is_said_of_two_corpora_is_so(atoms: list[Any], words: dict[str, An
         assert set(re.findall(r"“(\w+)”", said.partition(" For ")[2])) == tied
     else:
         assert title.startswith("No atom")
-        assert pairs_html(found, rows, 0, "story") == ""
+        assert pairs_html(found, rows, "story") == ""
 
 
 def test_named_atoms_come_before_those_that_are_known_by_a_word() -> None:
@@ -93,5 +93,5 @@ def test_named_atoms_come_before_those_that_are_known_by_a_word() -> None:
     assert [row.called for row in first] == ["at “gate”", "dark"]
     assert headline(found, (first, second)) == "More in sad: “gate”, “dark”; in glad: atom 2"
     assert "For “gate” a count of words separates the two as well" in answer(found, (first, second))
-    html = pairs_html(found, (first, second), 3, "story")
+    html = pairs_html(found, (first, second), "story")
     assert html.count("sae-nb-tick") == 3  # two bars of one word, and the legend

@@ -14,6 +14,7 @@ from sae_nb_widgets.components._html_drawing import html_drawing
 
 import sae_nb as sn
 from sae_nb.figures.shapes import Label
+from sae_nb.figures.theme import WARM
 
 POINT, TEXT = "resid_post.0", "3 + 4 ="
 
@@ -100,10 +101,13 @@ def test_it_opens_on_hidden_sums_and_the_walk_is_behind_one_button(panel: sw.Cur
     np.testing.assert_array_equal(on_curve.y, panel.reading.hidden)
     assert "<details><summary>walk along it" in panel.static_main()
     assert "26 of 26" in panel.counts.value
+    # Every left-out sum is filled: it is read right.
+    assert panel.ring.value.count(f'r="7.0" fill="{WARM}"') == len(panel.reading.hidden) == 26
     # In a picture without a browser its words, and not a swatch for each of its points.
     kinds = {type(stroke) for stroke in html_drawing(panel.ring.value, 300).strokes}
     assert kinds == {Label}
     panel.walking = True
+    assert panel.ring.value == ""
     assert {trace.name for trace in panel.plot.data} >= {"along the curve", "chord", "the dial"}
     assert panel.headline.startswith("Along the ring")
     assert "<details>" not in panel.static_main()

@@ -51,13 +51,19 @@ def test_the_answer_stands_under_the_question_and_the_numbers_behind_it_wait(pan
 def test_an_insider_word_is_explained_under_the_answer_and_a_word_of_the_data_is_not(
     panel: Plain, tmp_path: Path
 ) -> None:
-    """The first three, in the order in which they are read."""
+    """The first three, in the order in which they are read; one in a line, the others and numbers folded."""
     panel.where = ("tiny-vit", "512 atoms")
-    panel.conclude("A push moves “SAE” and cls by 2 logits.")
-    said = panel._frame.words.value
+    panel.conclude("A push moves “SAE” and cls by 2 logits.", numbers="2.31 logits")
+    said = panel.first_words()
     assert [one.partition(":")[0] for one in said.split(" · ")] == ["atom", "push", "cls"]
     page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
-    assert f'<div class="sae-nb-numbers">{said}</div>' in page
+    for written in (panel._frame.words.value, page):
+        line, folded = written.split("<summary>atom: ")[1].split("</summary>", 1)
+        assert "push:" not in line
+        assert folded.startswith("push: ")
+    assert (
+        "2.31 logits" in page.partition("<summary>numbers</summary>")[2].partition("</details>")[0]
+    )
     panel.where, panel.answer = ("tiny-vit",), "It is so."
     assert panel._frame.words.value == ""
 

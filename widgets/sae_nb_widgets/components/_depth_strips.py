@@ -100,7 +100,7 @@ class DepthStrips(Component):
 
     def _svg(self, index: int) -> str:
         """One chart; one that stands alone is as wide as there is room, within reason."""
-        wide = 'style="width:100%;max-width:660px;height:auto"' if self._tall else ""
+        wide = 'style="width:100%;max-width:728px;height:auto"' if self._tall else ""
         return self._drawing(index).to_svg().replace("<svg ", f"<svg {wide} ", 1)
 
     def _title(self, chart: dict[str, Any]) -> str:

@@ -182,34 +182,24 @@ def answer(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]]) -> str:
     )
 
 
-def pairs_html(
-    summary: CorpusSummary, rows: Sequence[Sequence[PairRow]], n_listed: int, unit: str
-) -> str:
+def pairs_html(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]], unit: str) -> str:
     """Return both sides as escaped HTML."""
     if not any(rows):
         return ""
-    known = any(not np.isnan(row.word_a) for side in rows for row in side)
+    key = tuple(
+        f"atom in {format_count(n)} {name}"
+        for n, name in zip((summary.n_a, summary.n_b), summary.names, strict=True)
+    )
     sides = "".join(
         f"<section><h4>More in {escape(name)}<span>% of {escape(unit)}s</span></h4>"
-        f"{''.join(map(_row_html, side)) or '<p>No atom.</p>'}</section>"
+        f"{''.join(_row_html(row, key * (not i)) for i, row in enumerate(side)) or '<p>No atom.</p>'}</section>"
         for name, side in zip(summary.names, rows, strict=True)
     )
-    counts = (summary.n_a, summary.n_b)
-    keys = "".join(
-        f'<span><i style="background:{category_style(i)[0]}"></i>{format_count(n)} {unit}s of '
-        f"{escape(name)}</span>"
-        for i, (n, name) in enumerate(zip(counts, summary.names, strict=True))
-    )
-    tick = (
-        "<span><i class='sae-nb-tick'></i>with the marked word: what a count finds</span>" * known
-    )
-    return (
-        f'<div class="sae-nb-pairs">{sides}</div><div class="sae-nb-pairkey">{keys}{tick}'
-        f"<span>{format_count(n_listed)} atoms differ in all</span></div>"
-    )
+    return f'<div class="sae-nb-pairs">{sides}</div>'
 
 
-def _row_html(row: PairRow) -> str:
+def _row_html(row: PairRow, key: Sequence[str]) -> str:
+    """Return an atom with its bars, which say what they are where there is a key."""
     before, word, after = row.line
     if len(before) > AROUND:
         before = f"… {before[-AROUND:].partition(' ')[2]}"
@@ -223,10 +213,13 @@ def _row_html(row: PairRow) -> str:
             if np.isnan(with_word)
             else f'<i class="sae-nb-tick" style="left:{100 * with_word:.1f}%"></i>'
         )
+        bars += "".join(f"<small>{escape(said)}</small>" for said in key[i : i + 1])
         bars += (
             f'<span><u style="width:{100 * share:.1f}%;background:{category_style(i)[0]}"></u>{tick}</span>'
             f"<b>{100 * share:.0f}</b>"
         )
+    if key and not np.isnan(row.word_a):
+        bars += f'<small><i class="sae-nb-tick"></i> word “{escape(row.word)}” in them</small>'
     tip = "" if np.isnan(row.word_a) else f"“{row.word}”: {row.word_a:.0%}, {row.word_b:.0%}"
     return (
         f'<div class="sae-nb-pair"><div>{atom_mark(row.atom, row.called)}<small>{line}</small></div>'

@@ -387,7 +387,7 @@ class CorpusPanel(HasAtoms):
         self._mark_row()
         word = self.docs[0].context.sample_word
         self._rows = pairs.pair_rows(summary, self._listed, self._sure_label, self.line_of)
-        self._pairs.value = pairs.pairs_html(summary, self._rows, len(self._listed), word)
+        self._pairs.value = pairs.pairs_html(summary, self._rows, word)
         self.headline = pairs.headline(summary, self._rows)
         self.conclude(
             pairs.answer(summary, self._rows),

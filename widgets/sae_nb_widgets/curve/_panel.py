@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from sae_nb.checks import checked
 from sae_nb.figures import current_theme, hidden_values, quoted_token, to_svg
-from sae_nb.figures.shapes import Dot, Drawing, Polyline, Stroke
+from sae_nb.figures.shapes import Dot, Drawing, Label, Polyline, Stroke
 from sae_nb.figures.theme import CONTROL, NOVEL, WARM, escape, format_percent
 from sae_nb.geometry import Curve
 from sae_nb.models import outcome_names
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 HEIGHT, PLAIN_PX = 460, 13
 """Of the figure, where letters are as large as this."""
 
-RING, EDGE, CROSS = 260, 12, 4
+RING, EDGE, CROSS = 430, 22, 6
 """Of the curve's shadow, in CSS pixels: its side, what is left free around it, half of a cross."""
 
 WALK = "walk along it, step by step"
@@ -155,13 +155,13 @@ class CurvePanel(Panel):
         self.fold = small_toggle(WALK, "Move a state along the curve, step by step")
         t.link((self, "walking"), (self.fold, "value"))
         self.plot = figure_widget(self._drawn(), height=HEIGHT)
-        self.counts, self.ring = HTML(), HTML()
+        self.ring, self.counts, self.told = HTML(), HTML(), HTML()
         self.table = RowTable(description="What the model answers at each step", empty_text="")
         self.table.observe(self._choose, "selected")
         self.arrange(
             controls=[self.fold, self.dial, self.field, self.end],
-            figure=self.plot,
-            detail=[self.counts, self.ring, self.table],
+            figure=[self.ring, self.plot],
+            detail=[self.counts, self.told, self.table],
         )
         self._swap()
         self.bind_key("ArrowLeft", partial(self._go, -1))
@@ -242,11 +242,13 @@ class CurvePanel(Panel):
             self.plot.data = ()
         self.plot.add_traces(drawn.data)
         self.plot.layout = drawn.layout
+        hidden = None if self.walking else reading
+        self.ring.value = "" if hidden is None else self._ring(hidden)
         if reading is not None:
-            self.counts.value, self.ring.value = self._counts(reading), self._ring(reading)
+            self.counts.value, self.told.value = self._counts(reading), self._example(reading)
         for widget in (self.dial, self.field, self.end, self.table):
             show(widget, self.walking)
-        for widget in (self.counts, self.ring):
+        for widget in (self.counts, self.told):
             show(widget, not self.walking)
         self._show()
 
@@ -313,8 +315,12 @@ class CurvePanel(Panel):
         )
 
     def _ring(self, reading: CurveReading) -> str:
-        """Return the curve's shadow with known and hidden mean states, and one straight line between two."""
+        """Return the curve's shadow with known and hidden mean states, and one straight line between two.
+
+        A hidden one is filled where the curve reads it right.
+        """
         curve, hidden = self.curve, np.isin(self.curve.values, reading.hidden)
+        right = np.isin(curve.values, reading.hidden[reading.on_curve == reading.hidden])
         line, states = curve.shadow(curve.drawn), curve.shadow(curve.states)
         both = np.concatenate([line, states])
         middle, extent = (both.max(0) + both.min(0)) / 2, np.ptp(both, axis=0).max()
@@ -323,18 +329,16 @@ class CurvePanel(Panel):
             x, y = (place - middle) / extent * (RING - 2 * EDGE) + RING / 2
             return float(x), float(RING - y)
 
-        strokes: list[Stroke] = [Polyline([at(p) for p in line], CONTROL, 1)]
-        for kind, colour, radius in ((~hidden, CONTROL, 3), (hidden, WARM, 4)):
-            strokes += [Dot(*at(p), radius, colour) for p in states[kind]]
-        words = ""
+        strokes: list[Stroke] = [Polyline([at(p) for p in line], CONTROL, 1.5)]
+        strokes += [Dot(*at(p), 4, CONTROL) for p in states[~hidden]]
+        for p, fill in zip(states[hidden], right[hidden], strict=True):
+            strokes.append(Dot(*at(p), 7, WARM if fill else "var(--sae-nb-paper)", WARM, 2))
         told = _told(reading)
         if told is not None:
-            below, above = (
-                states[np.flatnonzero(curve.values == v)[0]] for v in reading.between[told]
-            )
-            x, y = at((below + above) / 2)
+            ends = [states[np.flatnonzero(curve.values == v)[0]] for v in reading.between[told]]
+            x, y = at(np.mean(ends, axis=0))
             strokes.append(
-                Polyline([at(below), at(above)], "var(--sae-nb-quiet)", 1.5, dashed=True)
+                Polyline([at(end) for end in ends], "var(--sae-nb-quiet)", 1.5, dashed=True)
             )
             strokes += [
                 Polyline(
@@ -344,17 +348,36 @@ class CurvePanel(Panel):
                 )
                 for way in (-1, 1)
             ]
-            low, high, here, wrong = (
-                self._place(v)
-                for v in (*reading.between[told], reading.hidden[told], reading.half_way[told])
-            )
-            words = (
-                f"At {here} on the {ring_word(reading)} the model answers {here}; half-way between {low} and "
-                f"{high} it answers {wrong}."
+            strokes.append(
+                Label(
+                    x + 12,
+                    y,
+                    f"half-way: {self._place(reading.half_way[told])}",
+                    "start",
+                    halo=True,
+                )
             )
         svg = Drawing(RING, RING, tuple(strokes)).to_svg()
-        title = f"The {ring_word(reading)} in its two largest axes"
-        return f'<div class="sae-nb-cardtitle">{title}</div>{svg}<p class="sae-nb-note">{escape(words)}</p>'
+        title = (
+            f"The {ring_word(reading)} in its two largest axes: left-out {self.noun} filled where the model "
+            "answers them"
+        )
+        return f'<div class="sae-nb-beside"><div class="sae-nb-cardtitle">{escape(title)}</div>{svg}</div>'
+
+    def _example(self, reading: CurveReading) -> str:
+        """Return what is answered at one hidden value; nothing where none tells the two ways apart."""
+        told = _told(reading)
+        if told is None:
+            return ""
+        low, high, here, wrong = (
+            self._place(v)
+            for v in (*reading.between[told], reading.hidden[told], reading.half_way[told])
+        )
+        words = (
+            f"At {here} on the {ring_word(reading)} the model answers {here}; half-way between {low} and "
+            f"{high} (✕) it answers {wrong}."
+        )
+        return f'<div class="sae-nb-cardtitle">One of them</div><p class="sae-nb-note">{escape(words)}</p>'
 
     def _place(self, u: float) -> str:
         """Return a coordinate, or the name of the nearest value."""
@@ -389,7 +412,7 @@ class CurvePanel(Panel):
             names=None
             if names is None
             else dict(zip(self.curve.values.tolist(), names, strict=True)),
-        )
+        ).update_layout(showlegend=False)
 
     def _walk_drawn(self) -> go.Figure:
         """Return the curve with the walk, and where the dial stands on both ways."""
@@ -409,6 +432,10 @@ class CurvePanel(Panel):
         if walk is not None:
             self._turn(figure)
         return figure
+
+    def above_widgets(self) -> Sequence[ipw.Widget]:
+        """Return the curve, which stands before what is read on it."""
+        return (self.ring,)
 
     def static_main(self) -> str:
         """Return what is under the figure; the walk that is not shown is folded."""

@@ -214,8 +214,7 @@ class DepthTrajectory(DepthState):
         if self._inputs.pictures is None:
             figure, detail = [choice, self.view.strip, *drawn], []
         else:
-            figure = [*drawn, self._answers]
-            detail = [choice, self.view.grid, self.view.strip]
+            figure, detail = drawn, [choice, self.view.grid, self._answers, self.view.strip]
         self.arrange(
             controls=self.controls.first, more=self.controls.more, figure=figure, detail=detail
         )
@@ -399,7 +398,7 @@ class DepthTrajectory(DepthState):
         show(self._answers, shown)
         if self.read is not None and shown:
             said = answers_html(self.read, self.picture, self._class_names)
-            title = f"This {noun(self)}: its answers if it stopped after a block (filled: right)"
+            title = f"This {noun(self)}: its answer after each block (filled: right)"
             self._answers.value = f'<div class="sae-nb-cardtitle">{escape(title)}</div>{said}'
 
     # --- choosing ---------------------------------------------------------------------------------

@@ -385,7 +385,7 @@ class GenerationViews:
                 *columns_of(found, atoms, {}),
                 selected=atoms.index(now.atom) if now.atom in atoms else -1,
                 atoms=atoms,
-                key=key_of(found, False, False),
+                key=key_of(found, atoms),
             )
 
     def say_of_why(self, text: str) -> None:

@@ -213,15 +213,13 @@ class HeadsPanel(PlayingPanel):
                 self.strip,
                 self.pictures,
                 self.arcs,
-                self.pattern,
+                Box([self.pattern, self.largest]).add_class(COLUMNS),
                 self.second_title,
                 self.second_arcs,
                 self.second_pattern,
             ]
         )
-        self._stage_box = (
-            Box([VBox([self.grid, self.largest]), look]).add_class(COLUMNS).add_class(HEADS)
-        )
+        self._stage_box = Box([self.grid, look]).add_class(COLUMNS).add_class(HEADS)
         self.pushes = Chips(description="What it pushes for, by itself")
         self.bars = Sparkbars(description="Probability of the answer")
         self.goes_on = Sparkbars(description="Without the head the model answers")

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
+from jaxtyping import Bool
 
 from sae_nb.corpora import Contrast, InputSummary
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import plot_text, template, theme
-from sae_nb.figures.theme import format_number, format_percent
+from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb.statistics import Difference
 from sae_nb_widgets.components import Column
 from sae_nb_widgets.components._paired_bars import HOLLOW_PX, NEGATIVE, POSITIVE
@@ -122,7 +123,8 @@ def shown_atoms(
 ) -> list[int]:
     """Return the atoms that get bars; the chosen one joins at the end where it fired at all.
 
-    By effect, those that the sentence names come first, where `names` are given.
+    By effect, only those beyond chance as far as there are some; where `names` are given, those that the
+    sentence names before others.
     """
     if contrast is not None:
         # By the size of the differences that are on screen, so that rows fall from the first.
@@ -134,24 +136,22 @@ def shown_atoms(
     else:
         known = summary.base is not None or sort not in ("surprise", "lift")
         order = summary.order(sort if known else None)
-        # What the sentence names stands on top; where it names nothing, size alone decides.
-        if sort == "attribution":
-            mattering = summary.used.mattering[np.searchsorted(summary.used.atom, order)]
-            order = order[np.argsort(~mattering, kind="stable")]
-            if names is not None and mattering.any():
-                said = np.isin(order, atoms_in_words(summary, names))
-                order = order[np.argsort(~said, kind="stable")]
+        if sort == "attribution" and summary.used.mattering.any():
+            said = atoms_in_words(summary, names) if names is not None else []
+            plain = summary.used.atom[summary.used.mattering & _plainly_beyond(summary)]
+            kept = np.isin(order, [*said, *plain])
+            order = order[kept] if kept.any() else order
+            first = order[np.argsort(~np.isin(order, said), kind="stable")][:n]
+            order = order[np.isin(order, first)]  # whatever is spoken of, bars fall from the first
         atoms = order[:n].tolist()
-        if sort == "attribution" and names is not None:
-            used = summary.used
-            place = {atom: i for i, atom in enumerate(used.atom.tolist())}
-            # Whatever is spoken of, bars fall from the first; those no longer than chance come last.
-            falling = np.where(used.mattering, 2.0, 0.0) + np.abs(used.attribution) / (
-                np.abs(used.attribution).max(initial=0.0) or 1.0
-            )
-            atoms.sort(key=lambda atom: -falling[place[atom]])
         fired = chosen is not None and summary.place(chosen) is not None
     return [*atoms, chosen] if fired and chosen is not None and chosen not in atoms else atoms
+
+
+def _plainly_beyond(summary: InputSummary) -> Bool[np.ndarray, " active"]:
+    """Return which effects are longer than their control to the eye, too: a bar ending at its mark is not."""
+    used = summary.used
+    return used.beyond & (np.abs(used.attribution) > VISIBLY * used.control)
 
 
 def columns_and_key(
@@ -162,7 +162,7 @@ def columns_and_key(
 ) -> tuple[Sequence[Column], Sequence[tuple[str, str]]]:
     """Return the bars of atoms in an input, or of what two differ in, and the meaning of their marks."""
     measured = any(atom in checks for atom in atoms)
-    key = key_of(summary, contrast is not None, measured)
+    key = key_of(summary, atoms, compared=contrast is not None, measured=measured)
     if contrast is not None:
         return difference_columns(contrast, atoms), key
     return columns_of(summary, atoms, checks), key
@@ -192,9 +192,7 @@ def columns_of(
         notes = [f"{z} | {times_words(x)}" for z, x in zip(notes, lifts, strict=True)]
         title = "activation (max) | × usual"
     effect, control = used.attribution[places].tolist(), used.control[places].tolist()
-    # A bar that ends at its mark is no longer than it, to the eye.
-    reach = VISIBLY * used.control[places]
-    hollow = (~used.beyond[places] | (np.abs(used.attribution[places]) <= reach)).tolist()
+    hollow = (~_plainly_beyond(summary)[places]).tolist()
     known = [checks.get(atom) for atom in atoms]
     words = [
         " ".join(
@@ -222,21 +220,26 @@ def columns_of(
     )
 
 
-def key_of(summary: InputSummary, compared: bool, measured: bool) -> list[tuple[str, str]]:
-    """Return what every mark of the bars means: mark and words."""
+def key_of(
+    summary: InputSummary, atoms: Sequence[int], *, compared: bool = False, measured: bool = False
+) -> list[tuple[str, str]]:
+    """Return what every mark of the bars of atoms means, mark and words, and how many atoms have none."""
     if compared:
         return [
             ("control", "what chance alone would give"),
             ("hollow", "no more than that"),
             ("", "A − B: right of 0 more in A"),
         ]
+    beyond, listed = _plainly_beyond(summary), np.isin(summary.used.atom, atoms)
+    more, less = (format_count(int((one & ~listed).sum())) for one in (beyond, ~beyond))
     usual = (
         [] if summary.used.lift is None else ["× usual: how often, compared with the example set"]
     )
     return [
         *(("", words) for words in usual),
         ("control", "what random pushes reach"),
-        ("hollow", "no more than that"),
+        *([("hollow", "no more than that")] * bool((listed & ~beyond).any())),
+        ("", f"not listed: {more} that go beyond it, {less} that do not"),
         *([("before", "measured by removing the atom")] * measured),
         ("above", "raises the answer"),
         ("below", "lowers it"),

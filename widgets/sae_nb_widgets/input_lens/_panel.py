@@ -520,7 +520,7 @@ class InputLens(HasAtoms):
                 )
                 return
             alone = seen.second is None and not self.model.modality.is_text
-            self.headline = answer_title(seen.first, self.names) if alone else ""
+            self.headline = answer_title(seen.first, self.names, self.atom) if alone else ""
             self.conclude(
                 answer_words(seen.first, seen.second, seen.contrast, self.names, self._atoms),
                 numbers_words(seen.first, check, format_duration(seen.seconds)),

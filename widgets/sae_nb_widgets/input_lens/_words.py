@@ -16,7 +16,6 @@ from sae_nb.figures.theme import escape, format_count, format_number, format_per
 from sae_nb.models import Modality
 from sae_nb_widgets.components._base import atom_mark
 from sae_nb_widgets.components._chips import sure_dots
-from sae_nb_widgets.components._find_box import plain
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
@@ -79,8 +78,11 @@ def answer_words(
     return f"{answers}. {_differ(contrast, names, listed)}"
 
 
-def answer_title(summary: InputSummary, names: AtomNames) -> str:
-    """Return the title of one picture or sound: what it is read as, and which named atom speaks for it."""
+def answer_title(summary: InputSummary, names: AtomNames, shown: int) -> str:
+    """Return the title of one picture or sound: what it is read as, and which named atom speaks for it.
+
+    The one that is shown over it, if it does; else the one that does most.
+    """
     if not summary.answers or summary.target != summary.answers[0][0]:
         return ""
     used = summary.used
@@ -88,9 +90,12 @@ def answer_title(summary: InputSummary, names: AtomNames) -> str:
     if not used.mattering.any():
         return f"{read}; no single atom stands out"
     raising = np.flatnonzero(used.mattering & (used.attribution > 0))
-    for atom in used.atom[raising[np.argsort(-used.attribution[raising], kind="stable")]].tolist():
-        if names.source(atom):
-            return f"{read}: “{plain(names.short(atom))}” speaks for it"
+    atoms = used.atom[raising[np.argsort(-used.attribution[raising], kind="stable")]].tolist()
+    speaking = sorted(
+        (atom for atom in atoms if names.source(atom)), key=lambda atom: atom != shown
+    )
+    if speaking:
+        return f"{read}: {names.in_text(speaking[0])} speaks for it"
     return f"{read}; no atom with a name speaks for it"
 
 

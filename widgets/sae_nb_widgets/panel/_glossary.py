@@ -85,6 +85,22 @@ def first_words(texts: Iterable[str]) -> str:
     return " · ".join(f"{word}: {GLOSSARY[word]}" for _, word in sorted(found)[:MOST_EXPLAINED])
 
 
+def first_words_html(words: str) -> str:
+    """Return those words as escaped HTML: the first in a line, the others folded behind it.
+
+    >>> first_words_html("atom: a direction · MP: matching pursuit")
+    '<details><summary>atom: a direction <u>MP …</u></summary>MP: matching pursuit</details>'
+    """
+    first, _, others = words.partition(" · ")
+    if not others:
+        return escape(words)
+    named = ", ".join(one.partition(":")[0] for one in others.split(" · "))
+    return (
+        f"<details><summary>{escape(first)} <u>{escape(named)} …</u></summary>{escape(others)}"
+        "</details>"
+    )
+
+
 def words_html(texts: Iterable[str]) -> str:
     """Return those words as one escaped paragraph; nothing where there is none."""
     entries = "; ".join(

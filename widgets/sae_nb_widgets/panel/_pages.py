@@ -32,7 +32,7 @@ from sae_nb_widgets.components._base import Component, mark_atoms, style_sheet
 from sae_nb_widgets.components._html_drawing import html_drawing
 from sae_nb_widgets.components._scripts import script as script_of
 from sae_nb_widgets.components._sheets import hstack, padded, paragraph, stacked
-from sae_nb_widgets.panel._glossary import words_html
+from sae_nb_widgets.panel._glossary import first_words_html, words_html
 from sae_nb_widgets.panel._heading import Heading, header_html
 from sae_nb_widgets.panel._status import sentence_html
 
@@ -173,14 +173,16 @@ def answer_html(page: Page) -> str:
     """Return the answer, what it rests on and the numbers behind it as escaped HTML; nothing without one."""
     if not page.answer:
         return ""
-    small = f'<div class="sae-nb-numbers">{escape(page.numbers)}</div>' if page.numbers else ""
     said = f'<div class="sae-nb-answer">{sentence_html(page.answer, page.bold)}</div>'
-    if page.reasons:
-        why = f"<summary>how sure?</summary>{mark_atoms(page.reasons)}{small}"
-        said, small = f'{said}<details class="sae-nb-reasons">{why}</details>', ""
-    if page.words:
-        small += f'<div class="sae-nb-numbers">{escape(page.words)}</div>'
-    return f'<div class="sae-nb-answerline">{said}{small}</div>'
+    folded = ""
+    if page.reasons or page.numbers:
+        name = "how sure?" if page.reasons else "numbers"
+        folded = (
+            f'<details class="sae-nb-reasons"><summary>{name}</summary>{mark_atoms(page.reasons)}'
+            f'<div class="sae-nb-numbers">{escape(page.numbers)}</div></details>'
+        )
+    words = f'<div class="sae-nb-numbers">{first_words_html(page.words)}</div>'
+    return f'<div class="sae-nb-answerline">{said}<div class="sae-nb-oneline">{folded}{words}</div></div>'
 
 
 def sheet(page: Page, above: Drawing, main: Drawing, detail: Drawing) -> Drawing:

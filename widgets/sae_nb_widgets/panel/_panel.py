@@ -24,7 +24,7 @@ from sae_nb_widgets.panel._closing import close_whole, keep_messages, owned_widg
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
 from sae_nb_widgets.panel._exports import HasExports
 from sae_nb_widgets.panel._frame import Frame
-from sae_nb_widgets.panel._glossary import first_words, keys_html, words_html
+from sae_nb_widgets.panel._glossary import first_words, first_words_html, keys_html, words_html
 from sae_nb_widgets.panel._side_panel import HasSidePanel
 from sae_nb_widgets.panel._theming import forget_styled, keep_styled
 
@@ -253,7 +253,6 @@ class Panel(HasExports, HasSidePanel, ipw.VBox):
     def first_words(self) -> str:
         """Return the insider words of the first screen, of its top and its margin, each with its meaning."""
         heading = self._live_heading()
-        small = "" if self.reasons else self.numbers  # behind "how sure?" else
         margin = pages.exported([self._frame.detail])
         drawn = ("value", "labels", "tokens")
         names = (str(getattr(widget, name, "")) for widget in margin for name in drawn)
@@ -262,10 +261,10 @@ class Panel(HasExports, HasSidePanel, ipw.VBox):
             for w in pages.descendants(self._frame.main)
             for one in getattr(w, "prefix_names", ())
         )
-        return first_words((*heading.where, heading.title, self.answer, *prefix, *names, small))
+        return first_words((*heading.where, heading.title, self.answer, *prefix, *names))
 
     def _draw_words(self) -> None:
-        self._frame.words.value = escape(self.first_words())
+        self._frame.words.value = first_words_html(self.first_words())
 
     def _toggle_help(self, shown: bool) -> None:
         sentences = "".join(f"<p>{escape(s)}</p>" for s in self.explanation if s)

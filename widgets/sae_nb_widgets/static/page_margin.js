@@ -1,13 +1,16 @@
-// The margin of a page goes below where it, or the stage beside it, would be little more than half full.
-const FULL = 0.55;
+// The margin of a page goes below where more than this share of both columns would be empty under the shorter.
+const EMPTY = 0.13;
 function fitMargins() {
   for (const body of document.querySelectorAll(".sae-nb-body:not(.sae-nb-plain)")) {
     body.classList.remove("sae-nb-below");
-    const [stage, margin] = [...body.children].map((column) => {
+    const columns = [...body.children].map((column) => {
       const ends = [...column.children].map((block) => block.getBoundingClientRect().bottom);
-      return Math.max(0, ...ends) - column.getBoundingClientRect().top;
+      const { top, width } = column.getBoundingClientRect();
+      return { height: Math.max(0, ...ends) - top, width };
     });
-    body.classList.toggle("sae-nb-below", Math.min(stage, margin) < FULL * Math.max(stage, margin));
+    const [short, long] = columns.sort((a, b) => a.height - b.height);
+    const empty = (long.height - short.height) * short.width;
+    body.classList.toggle("sae-nb-below", empty > EMPTY * long.height * (short.width + long.width));
   }
   // Drawings that fill their room are told by this that it changed.
   removeEventListener("resize", fitMargins);

@@ -409,7 +409,7 @@ def likeness_html(record: TemporalSummary) -> str:
             f'<img alt="{said}: cosine of every two {word}s" width="240" src="data:image/png;base64,{file}"/>'
             f"<div><span>first {word}</span><span>{last}</span></div></figure>"
         )
-    return f'<div class="sae-nb-likeness">{"".join(parts)}</div>'
+    return f'<div class="sae-nb-likeness sae-nb-beside">{"".join(parts)}</div>'
 
 
 def _picture(cosines: np.ndarray, colour: str) -> str:
