@@ -986,6 +986,41 @@ def strength(pattern, x, read):
 guess = 0.9
 
 
+# %% 41.1 check
+def floor(y, c):
+    right = 0
+    for one in c.unique():
+        true, n = int(y[c == one].sum()), int((c == one).sum())
+        right += max(true, n - true)
+    return right / len(y)
+
+
+# %% 41.2 predict
+guess = 0.8
+
+
+# %% 41.3 check
+def over_cells(right, y, c):
+    cells = [(y == a) & (c == b) for a in (True, False) for b in (True, False)]
+    return sum(right[cell].float().mean() for cell in cells) / len(cells)
+
+
+# %% 41.4 predict
+guess = 0.8
+
+# %% 41.5 check
+read = "what belongs together"
+
+# %% 41.6 write
+found = """Held-out texts of the same kind share the confound, so I ask what else goes with the label: on tiny-gpt counting words
+was always right where the writers were the same, and on SmolLM2 pairs of words were; shuffled labels gave about a half. Then I ask
+for texts where both writers write both: there the probe of block 2 fell to a half, block 3 stayed. The probe of truth was
+right on 85 % of mixed statements and on 30 % of denials, so it reads which city belongs to which country."""
+
+# %% 41.6 score
+points = 5
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

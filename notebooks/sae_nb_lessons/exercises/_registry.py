@@ -53,6 +53,7 @@ NOTEBOOKS = {
     "38": "few_weights",
     "39": "parts",
     "40": "attention_atoms",
+    "41": "lies",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

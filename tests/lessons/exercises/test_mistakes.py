@@ -73,6 +73,8 @@ KNOWN: dict[str, str] = {
     "36.3": "_curves._move_slips",
     "37.1": "_neighbours._slips",
     "38.1": "_few_weights._slips",
+    "41.1": "_lies._floor_slips",
+    "41.3": "_lies._cell_slips",
     "lab_01.1": "_landmarks._SLIPS",
     "lab_02.1": "_similarity._SLIPS",
     "lab_03.1": "_waves._STEP_SLIPS",
