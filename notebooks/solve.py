@@ -13,49 +13,20 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sae_nb_lessons.exercises._cells import Key, answers, exercise_cells
+
 FOLDER = Path(__file__).parent
 ANSWERS = FOLDER / "answers.py"
-CALL = re.compile(
-    r'^(?:verdict = )?(?P<call>exercise\("(?P<id>[\w.]+)"\)\.(?P<method>\w+)\(.*)$',
-    re.MULTILINE,
-)
-CELL = re.compile(r"^# %% (?P<id>[\w.]+) (?P<method>\w+)$", re.MULTILINE)
 NOTE = (
     "> The solved copy, written by `notebooks/solve.py`. Edit the answers in `notebooks/answers.py`, and "
     "everything else in the notebook itself.\n\n"
 )
 NOTED = ("predict", "write")
 """What is noted and judged later."""
-
-Key = tuple[str, str]
-"""Number of an exercise, and what is asked of it."""
-
-
-def exercise_cells(notebook: Any) -> Iterator[tuple[Key, Any, re.Match[str]]]:
-    """Cells tagged `exercise`: number and method asked, the cell, and the call in it."""
-    for cell in notebook.cells:
-        if "exercise" in cell.metadata.get("tags", []):
-            call = CALL.search(cell.source)
-            if call is None:
-                raise ValueError(f"a cell tagged `exercise` must ask one, got:\n{cell.source}")
-            yield (call["id"], call["method"]), cell, call
-
-
-def answers(text: str) -> dict[Key, str]:
-    """The cells of `answers.py`, by the number and method above each."""
-    _, *parts = CELL.split(text)
-    found = {
-        (id, method): body.strip() for id, method, body in zip(*[iter(parts)] * 3, strict=True)
-    }
-    if len(found) < len(parts) // 3:
-        raise ValueError("an exercise must have one answer, but answers.py has two for one of them")
-    return found
 
 
 def solved(student: Any, answered: dict[Key, str]) -> tuple[Any, list[str]]:

@@ -93,7 +93,8 @@ def test_the_other_wheels_hold_theirs(wheels: list[Path]) -> None:
     inside = ("experiments/hierarchy.toml", "numbers/hierarchy.json")
     assert {f"sae_nb_studies/reproductions/{one}" for one in inside} <= names[1]
     assert {"sae_nb_studies/recipes/tiny_vit.py", "sae_nb_studies/py.typed"} <= names[1]
-    assert {"sae_nb_lessons/exercises/depth.toml", "sae_nb_lessons/py.typed"} <= names[2]
+    inside = ("exercises/depth.toml", "exercises/answers.py", "py.typed")
+    assert {f"sae_nb_lessons/{one}" for one in inside} <= names[2]
     assert not any(one & other for one, other in itertools.combinations(names, 2))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -25,6 +27,8 @@ from sae_nb_lessons.exercises._limits import (
 )
 
 LONGEST_SHOWN = 40
+LONGEST_WRITTEN, MOST_WRITTEN = 2000, 100
+"""Letters, and numbers, of an answer that is written down."""
 
 
 class WrongForm(Exception):  # noqa: N818 - it is an answer to a student, not a failure of ours
@@ -90,6 +94,22 @@ def describe(answer: object) -> str:
         return f"the function {_short(getattr(answer, '__name__', type(answer).__name__))}"
     name = type(answer).__name__
     return f"{'an' if name[:1].lower() in set('aeiou') else 'a'} {name}"
+
+
+def written(answer: object) -> str:
+    """Write an answer down for a record: a function as its source, few numbers as they are, else in a few words."""
+    # Without a source, on no device, or with a repr that raises, it is described.
+    with suppress(Exception):
+        if callable(answer):
+            return inspect.getsource(answer)[:LONGEST_WRITTEN]
+        if isinstance(answer, Tensor | np.ndarray) and math.prod(answer.shape) <= MOST_WRITTEN:
+            answer = answer.tolist()
+        if isinstance(answer, str):
+            return answer[:LONGEST_WRITTEN]
+        few = isinstance(answer, list | tuple | dict) and len(answer) <= MOST_WRITTEN
+        if few or isinstance(answer, int | float):
+            return repr(answer)[:LONGEST_WRITTEN]
+    return describe(answer)
 
 
 def _short(text: str) -> str:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sae_nb_studies.reproductions.toml_texts import filled, read_toml
-from sae_nb_lessons.exercises._answers import Blank, Form, WrongForm, tensor, whole_number
+from sae_nb_lessons.exercises._answers import (
+    Blank,
+    Form,
+    WrongForm,
+    tensor,
+    whole_number,
+    written,
+)
+from sae_nb_lessons.exercises._cells import digest, solutions
 from sae_nb_lessons.exercises._mistakes import Mistake
 from sae_nb_lessons.exercises._predictions import COURSE, Prediction
 from sae_nb_lessons.exercises._verdicts import (
@@ -22,8 +31,10 @@ from sae_nb_lessons.exercises._verdicts import (
 
 Difficulty = Literal["warm-up", "core", "stretch"]
 
-NO_MORE = "There are no more hints; the answers are in notebooks/answers.py."
+NO_MORE = "There are no more hints; `.solution()` shows an answer."
 ASK = "There are no more hints but the code: `.hint()` shows it."
+N_KEPT = 100
+"""Answers that a record keeps: the last ones."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -153,6 +164,9 @@ class Exercise:
         self._revelation: Revelation | None = None
         self._text = ""
         self._seen: set[str] = set()
+        self._answers: list[dict[str, Any]] = []
+        self._solution_shown = False
+        self._since: float | None = None
 
     # --- what a student sees before answering -------------------------------------------------------
 
@@ -202,6 +216,22 @@ class Exercise:
         return self._hints_shown
 
     @property
+    def record(self) -> dict[str, Any]:
+        """What was answered in this kernel, as plain data: every answer in words, what was said of it, and seconds.
+
+        A cell that shows a verdict, and `exercise_report()`, keep it in their outputs, where
+        `python -m sae_nb_lessons collect` finds it. `checker` is the digest of the files that judge.
+        """
+        return {
+            "exercise": self.id,
+            "checker": digest(),
+            "tries": self._tries,
+            "hints": self._hints_shown,
+            "solution": self._solution_shown,
+            "answers": [dict(one) for one in self._answers],
+        }
+
+    @property
     def solved(self) -> bool:
         """Whether it was answered correctly, predicted and revealed, or written and assessed."""
         return self._solved
@@ -237,6 +267,9 @@ class Exercise:
             True if right, with the reason why it matters; otherwise with what is wrong, and the hint for
             this mistake, or the next one.
         """
+        return self._kept("check", answer, self._check(answer))
+
+    def _check(self, answer: object) -> Verdict:
         if self._task.judge is None:
             return self._say("refused", self._way())
         try:
@@ -261,6 +294,9 @@ class Exercise:
             Two numbers, (low, high): a range that holds the measured number, you are 80 % sure. None: no
             range. `exercise_report` counts how many of them did.
         """
+        return self._kept("predict", value, self._predict(value, within))
+
+    def _predict(self, value: object, within: object) -> Verdict:
         if self._task.measure is None:
             return self._say("refused", self._way())
         if self._revelation is not None:
@@ -302,7 +338,7 @@ class Exercise:
             limits = self._task.form.limits
             known = Prediction(self._predicted, self._revelation.measured, limits, self._within)
             COURSE.note(self.id, known)
-        return self._revelation
+        return replace(self._revelation, record=self.record)
 
     def write(self, text: object) -> Verdict:
         """Note a text of your own for an open task, and show what a good one holds.
@@ -312,6 +348,9 @@ class Exercise:
         text
             The explanation, in sentences; it may be written again until it is scored.
         """
+        return self._kept("write", text, self._write(text))
+
+    def _write(self, text: object) -> Verdict:
         if not self._task.rubric:
             return self._say("refused", self._way())
         try:
@@ -333,6 +372,9 @@ class Exercise:
         points
             The number of points of the rubric that your text has.
         """
+        return self._kept("score", points, self._score(points))
+
+    def _score(self, points: object) -> Verdict:
         if not self._task.rubric:
             return self._say("refused", self._way())
         most = len(self._task.rubric)
@@ -351,19 +393,54 @@ class Exercise:
         shown = self._next_hint(code=True) or self._last_hint()
         return self._say("hint", shown or "There are no hints for this one.")
 
+    def solution(self) -> Verdict:
+        """Show an answer of the course, once there was a try; the record says that it was shown."""
+        if not (self._tries or self._answers):
+            return self._say("refused", "An answer is shown after a try of your own.")
+        found = [code for (id, _), code in solutions().items() if id == self.id]
+        if not found:
+            return self._say(
+                "refused", "No answer is installed here: ask for it where you got the course."
+            )
+        self._solution_shown = True
+        shown = self._say("hint", f"An answer: `{found[0]}`")
+        return replace(shown, record=self.record)
+
+    def again(self) -> Exercise:
+        """Return the same exercise without a try."""
+        return Exercise(self._task)
+
     def reset(self) -> None:
-        """Forget tries, hints, prediction and text."""
+        """Forget tries, hints, prediction, text and record."""
         self._tries = self._hints_shown = 0
         self._solved = False
         self._predicted = self._within = self._revelation = None
         self._text = ""
         self._seen.clear()
+        self._answers.clear()
+        self._solution_shown, self._since = False, None
         COURSE.forget(self.id)
 
     # --- saying -----------------------------------------------------------------------------------------
 
     def _say(self, state: State, said: str, hint: str = "") -> Verdict:
         return Verdict(exercise=self.id, state=state, said=said, hint=hint)
+
+    def _kept(self, method: str, answer: object, verdict: Verdict) -> Verdict:
+        """Note an answer and what was said of it; not of a blank, nor of one that this exercise does not take."""
+        if verdict.state in ("blank", "refused"):
+            return verdict
+        self._begin()
+        said = verdict.said if verdict.state in ("wrong", "form") else ""
+        one = {"asked": method, "answer": written(answer), "state": verdict.state, "said": said}
+        self._answers.append(one | {"seconds": round(time.monotonic() - (self._since or 0.0), 1)})
+        del self._answers[:-N_KEPT]
+        return replace(verdict, record=self.record)
+
+    def _begin(self) -> None:
+        """Count seconds from when the question was first seen."""
+        if self._since is None:
+            self._since = time.monotonic()
 
     def _unreadable(self, problem: WrongForm) -> Verdict:
         said = str(problem)
@@ -417,9 +494,11 @@ class Exercise:
         return f"Exercise {self.id} · {self.title} · {self.difficulty} · {self.minutes} min{used}"
 
     def __repr__(self) -> str:
+        self._begin()
         return f"{self._heading()}\n{self.question}\nTakes {self.expects}. {self.status}"
 
     def _repr_html_(self) -> str:
+        self._begin()
         parts = (*self.question.split("\n\n"), f"Takes {self.expects}.", self.status)
         return card(self._heading(), parts, CARD)
 

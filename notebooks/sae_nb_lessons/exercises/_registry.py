@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from sae_nb_lessons.exercises._kit import Exercise
 from sae_nb_lessons.exercises._predictions import COURSE, Calibration
-from sae_nb_lessons.exercises._verdicts import CARD, card, count
+from sae_nb_lessons.exercises._verdicts import CARD, RECORD, card, count
 
 NOTEBOOKS = {
     "00": "tour",
@@ -100,15 +100,14 @@ def exercise(id: str) -> Exercise:
     wanted = re.sub(r"^(\d)\.", r"0\1.", id.strip())
     known = _exercises()
     if wanted not in known:
-        raise ValueError(f"There is no exercise {id!r}. {_near(wanted, known)}")
+        raise ValueError(f"There is no exercise {id!r}. {_near(wanted)}")
     return known[wanted]
 
 
-def _near(wanted: str, known: Iterable[str]) -> str:
+def _near(wanted: str) -> str:
     """Return the exercises of the notebook that was meant, or the notebooks with exercises."""
     notebook = wanted.partition(".")[0]
-    there = [id for id in known if id.partition(".")[0] == notebook]
-    if there:
+    if there := numbers(notebook):
         return f"Notebook {notebook} has {', '.join(there)}."
     return f"Notebooks with exercises: {', '.join(NOTEBOOKS)}."
 
@@ -126,6 +125,9 @@ class ExerciseReport:
     calibration: Calibration
     """Predictions over the whole course: how far off, and how often a stated range held the number."""
 
+    records: tuple[dict[str, Any], ...] = ()
+    """What was answered to each exercise that has been tried, as a saved notebook keeps it."""
+
     @property
     def all_solved(self) -> bool:
         """Whether every exercise is solved."""
@@ -141,6 +143,9 @@ class ExerciseReport:
     def _repr_html_(self) -> str:
         lines = (f"{id} · {title} · {status}" for id, title, status in self.rows)
         return card(self._summary(), (*lines, repr(self.calibration)), CARD, role="status")
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return {RECORD: list(self.records)} if self.records else {}
 
 
 def exercise_report(notebook: str | None = None) -> ExerciseReport:
@@ -164,10 +169,21 @@ def exercise_report(notebook: str | None = None) -> ExerciseReport:
         raise ValueError(
             f"`notebook` must be one of {', '.join(NOTEBOOKS)}, got {notebook!r}. None means all."
         )
-    chosen = [e for id, e in _exercises().items() if notebook in (None, id.split(".")[0])]
+    chosen = [_exercises()[id] for id in (numbers(notebook) if notebook else _exercises())]
     rows = tuple((e.id, e.title, e.status) for e in chosen)
     solved = sum(e.solved for e in chosen)
-    return ExerciseReport(rows, solved, Calibration.of(COURSE.all().values()))
+    records = tuple(e.record for e in chosen if e.tries or e.record["answers"])
+    return ExerciseReport(rows, solved, Calibration.of(COURSE.all().values()), records)
+
+
+def untouched(id: str) -> Exercise:
+    """Return an exercise as nobody has touched it, whatever its state in this kernel."""
+    return exercise(id).again()
+
+
+def numbers(notebook: str) -> list[str]:
+    """Return the numbers of a notebook's exercises, in its order; of a notebook without any, none."""
+    return [id for id in _exercises() if id.partition(".")[0] == notebook]
 
 
 _kernel: dict[str, Exercise] = {}

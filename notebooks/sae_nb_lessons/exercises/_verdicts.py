@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from sae_nb.figures import theme
 
@@ -34,6 +34,9 @@ COLOURS: dict[State, str] = {
     "hint": f"var(--jp-info-color1, {_BLUE})",
     "assessed": f"var(--jp-success-color1, {_GREEN})",
 }
+RECORD = "application/vnd.sae-nb.exercises+json"
+"""Kind of output that carries what was answered, in a saved notebook, next to what is seen of it."""
+
 CARD = f"var(--jp-brand-color1, {_BLUE})"
 """Colour of cards without a judgement."""
 
@@ -53,6 +56,9 @@ class Verdict:
 
     hint: str = ""
     """The next hint, if one was due."""
+
+    record: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What was answered to this exercise so far, as a saved notebook keeps it; see `Exercise.record`."""
 
     @property
     def passed(self) -> bool:
@@ -76,6 +82,9 @@ class Verdict:
     def _repr_html_(self) -> str:
         title = f"{self.exercise} · {HEADINGS[self.state]}"
         return card(title, self._parts(), COLOURS[self.state], role="status")
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return {RECORD: [dict(self.record)]} if self.record else {}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -147,4 +156,9 @@ def card(title: str, parts: Iterable[str], colour: str, *, role: str = "note") -
 
 def rich(text: str) -> str:
     """Escape text for HTML and set text in backticks as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return re.sub(r"`([^`]+)`", _code, html.escape(text))
+
+
+def _code(found: re.Match[str]) -> str:
+    lines = ' style="white-space: pre-wrap"' if "\n    " in found[1] else ""
+    return f"<code{lines}>{found[1]}</code>"

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import ast
+import contextlib
+import itertools
+import re
+from collections.abc import Iterator
 
-from tests.lessons.exercises.answered import ANSWERS, CELLS
+import pytest
+from sae_nb_lessons import exercise
+from sae_nb_lessons.exercises import Exercise
+
+from tests.lessons.exercises.answered import ANSWERS, CELLS, handed_in
 from tests.lessons.exercises.flips import EQUAL, flips, judged
 
 SLOW = {"04.1", "07.1", "09.3"}
@@ -29,3 +37,26 @@ def test_a_flip_that_changes_the_meaning_is_refused(id: str) -> None:
 def test_a_solution_is_flipped_in_many_ways(id: str) -> None:
     tried = {line for line, _ in flips(CELLS[id, "check"])} - EQUAL.get(id, frozenset())
     assert len(tried) >= (12 if id[:2] <= CORE else 6)
+
+
+def _as_functions(id: str, hints: list[str]) -> Iterator[str]:
+    """What a student can make of the code in hints without a thought: each alone, and one after another."""
+    (head,) = (d for d in ast.parse(CELLS[id, "check"]).body if isinstance(d, ast.FunctionDef))
+    spans = [re.findall(r"`([^`]+)`", hint) for hint in hints]
+    for code in (*spans, list(itertools.chain(*spans))):
+        lines = ["import torch", *code[:-1], f"return {code[-1]}"] if code else []
+        text = f"def {head.name}({ast.unparse(head.args)}):\n" + "\n".join(
+            f"    {x}" for x in lines
+        )
+        with contextlib.suppress(SyntaxError):
+            ast.parse(text)
+            yield text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("id", [id for id in WRITTEN if id not in SLOW])
+def test_no_hint_that_comes_by_itself_is_the_answer(id: str) -> None:
+    """Code that is one stands in `code`, which `.hint()` alone shows; with it as a hint this fails."""
+    task = exercise(id)._task
+    for text in _as_functions(id, list(task.hints)):
+        assert not Exercise(task).check(handed_in(text)), text
