@@ -333,12 +333,13 @@ class Exercise:
                 predicted=self._predicted,
                 measured=self._task.measure(),
                 unit=self._task.unit,
+                record=self.record,
             )
             self._solved = True
             limits = self._task.form.limits
             known = Prediction(self._predicted, self._revelation.measured, limits, self._within)
             COURSE.note(self.id, known)
-        return replace(self._revelation, record=self.record)
+        return self._revelation
 
     def write(self, text: object) -> Verdict:
         """Note a text of your own for an open task, and show what a good one holds.
