@@ -3,8 +3,9 @@
 Ours and the shortest honest code in plain torch take turns in one process, round after round, so that whatever
 else the machine does hits both alike; a number is the median over rounds of the same round's ratio, between its
 quartiles, and the ratio of the least times, to which other work has added least. With one thread the thread's
-own seconds count, with two those of the clock. A further row is a
-function that returns its `Row`s, named in `MEASURED`.
+own seconds count, with two those of the clock; what takes long is measured five times at least. Other libraries
+encode in the environments that `make peers` makes, in turns with ours too. A further row is a function that
+returns its `Row`s, named in `MEASURED`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 import timeit
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -30,6 +32,9 @@ from sae_nb.training import TrainConfig
 from sae_nb.training._learner import Learner
 
 Work = Callable[[], object]
+ROOT = Path(__file__).parents[1]
+LONG = 60
+"""Seconds that a row may take, where it can be measured five times in them."""
 
 
 class Row(NamedTuple):
@@ -37,9 +42,69 @@ class Row(NamedTuple):
 
     name: str
     ours: Work
-    plain: Work
+    plain: Work | Peer | str
+    """What ours is compared with; a word where there is nothing."""
+
     goal: float
-    """Most that ours may take, as a multiple of plain."""
+    """Most that ours may take, as a multiple of plain, or in seconds where there is none."""
+
+
+def clock() -> float:
+    """Seconds of this thread, or of the clock where there are several."""
+    return time.thread_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+class Peer:
+    """An encoder of another library, in a process of its own that repeats it on demand."""
+
+    def __init__(self, python: Path, make: str) -> None:
+        script = _ENCODES.replace("MAKE", make)
+        command = [python, "-c", script, str(torch.get_num_threads())]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    def seconds(self, repeats: int) -> float:
+        """Have it encode so many times, and return what it took there."""
+        print(repeats, file=self._process.stdin, flush=True)
+        for line in self._process.stdout or ():
+            if line.startswith("took "):
+                return float(line.split()[1])
+        raise RuntimeError("The other library's process ended. Its error is above.")
+
+
+_ENCODES = """
+import sys, time, torch
+torch.set_num_threads(int(sys.argv[1]))
+torch.set_grad_enabled(False)
+MAKE
+x = torch.randn(512, 64, generator=torch.Generator().manual_seed(0))
+clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+for line in sys.stdin:
+    started = clock()
+    for _ in range(int(line)):
+        encode(x)
+    print("took", clock() - started, flush=True)
+"""
+
+PEERS = {
+    "saelens": """
+from sae_lens import TopKSAE, TopKSAEConfig
+encode = TopKSAE(TopKSAEConfig(d_in=64, d_sae=512, k=16, device="cpu", dtype="float32")).encode
+""",
+    "sparsify": """
+from sparsify import SparseCoder, SparseCoderConfig
+encode = SparseCoder(64, SparseCoderConfig(num_latents=512, k=16)).encode
+""",
+    "dictionary_learning": """
+from dictionary_learning.trainers.top_k import AutoEncoderTopK
+encode = AutoEncoderTopK(64, 512, 16).encode
+""",
+    "overcomplete": """
+from overcomplete.sae import TopKSAE
+encode = TopKSAE(64, nb_concepts=512, top_k=16).eval().encode
+""",
+}
+"""By the name of a peer, what makes a TopK encoder of 64 → 512, k 16."""
 
 
 def seeded(*shape: int) -> Tensor:
@@ -92,7 +157,30 @@ def temporal_step() -> Iterator[Row]:
     yield Row(name, step_of(sae, SequenceRows.of(x, lengths)), twelve_products, 1.5)
 
 
-MEASURED = (four_rows, notebook_step, wide_step, temporal_step)
+def peers() -> Iterator[Row]:
+    """Encoding by other libraries, of the size that a notebook has."""
+    sae, x = topk(64, 512, 16).eval(), seeded(512, 64)
+
+    def ours() -> object:
+        with torch.no_grad():
+            return sae.encode(x)
+
+    for name, make in PEERS.items():
+        python = ROOT / "build" / "peers" / name / "bin" / "python"
+        other = Peer(python, make) if python.is_file() else "not installed"
+        yield Row(f"`encode`, 512 rows, 64 → 512, k 16 ÷ {name}", ours, other, 1.0)
+
+
+def whole_calls() -> Iterator[Row]:
+    """Calls of seconds: a report, and which firings two solvers keep."""
+    sae, rows = topk(576, 4096, 32), seeded(3500, 576)
+    sae.initialise(rows, torch.Generator().manual_seed(0))
+    yield Row("`evaluate`, 3500 rows, 576 → 4096, k 32", partial(sn.evaluate, sae, rows), "–", 1.8)
+    few = partial(sn.evaluation.second_code, sae, rows[:1676])
+    yield Row("`second_code` by omp and mp, 1676 rows of these", few, "–", 4.0)
+
+
+MEASURED = (four_rows, notebook_step, wide_step, temporal_step, peers, whole_calls)
 
 
 def topk(d_in: int, n_atoms: int, k: int) -> sn.TopK:
@@ -128,27 +216,37 @@ def plain_step(x: Tensor, n_atoms: int, k: int) -> Work:
     return step
 
 
+def seconds(work: Work | Peer, repeats: int) -> float:
+    """Return what some repeats take."""
+    return (
+        work.seconds(repeats)
+        if isinstance(work, Peer)
+        else timeit.timeit(work, clock, number=repeats)
+    )
+
+
 def measured(row: Row, rounds: int) -> str:
     """Return a row's cells."""
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
-    pairs = []
-    for work in (row.ours, row.plain):
-        work()
-        once = min(timeit.repeat(work, number=1, repeat=5))  # other work on the machine only adds
-        pairs.append((work, max(1, int(0.005 / once))))
-    taken: tuple[list[float], list[float]] = ([], [])
+    sides = [row.ours] if isinstance(row.plain, str) else [row.ours, row.plain]
+    for side in sides:
+        seconds(side, 1)
+    once = [min(seconds(side, 1) for _ in range(3)) for side in sides]
+    repeats = [max(1, int(0.005 / max(one, 1e-9))) for one in once]
+    rounds = max(min(5, rounds), min(rounds, int(LONG / max(sum(once), 1e-9))))
+    taken: list[list[float]] = [[] for _ in sides]
     for number in range(rounds):
-        for side in (0, 1) if number % 2 else (1, 0):
-            work, repeats = pairs[side]
-            started = clock()
-            for _ in range(repeats):
-                work()
-            taken[side].append((clock() - started) / repeats * 1e3)
-    low, middle, high = statistics.quantiles((a / b for a, b in zip(*taken, strict=True)), n=4)
-    ours, plain = map(statistics.median, taken)
-    least = min(taken[0]) / min(taken[1])
-    times = f"{middle:.2f} | {low:.2f} to {high:.2f} | {least:.2f} | {row.goal}"
-    return f"| {row.name} | {ours:.3f} | {plain:.3f} | {times} |"
+        for i in range(len(sides))[:: 1 if number % 2 else -1]:
+            taken[i].append(seconds(sides[i], repeats[i]) / repeats[i] * 1e3)
+    ours, plain = taken[0], taken[-1]
+    if isinstance(row.plain, str):
+        low, middle, high = statistics.quantiles(ours, n=4)
+        times = f"– | {low:.0f} to {high:.0f} ms | – | {row.goal} s"
+        return f"| {row.name} | {middle:.3f} | {row.plain} | {times} |"
+    low, middle, high = statistics.quantiles((a / b for a, b in zip(ours, plain, strict=True)), n=4)
+    times = f"{middle:.2f} | {low:.2f} to {high:.2f} | {min(ours) / min(plain):.2f} | {row.goal}"
+    return (
+        f"| {row.name} | {statistics.median(ours):.3f} | {statistics.median(plain):.3f} | {times} |"
+    )
 
 
 def main() -> None:

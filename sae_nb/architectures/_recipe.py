@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from jaxtyping import Float, Int
@@ -98,7 +99,7 @@ class TrainingLoss:
     def of(cls, parts: LossTerms, codes: SparseCodes, x_hat: Tensor) -> TrainingLoss:
         """Return the weighted sum of some terms."""
         return cls(
-            total=torch.stack([weight * term for weight, term in parts.values()]).sum(),
+            total=reduce(torch.add, (weight * term for weight, term in parts.values())),
             parts={name: term.detach() for name, (_, term) in parts.items()},
             codes=codes.detach(),
             x_hat=x_hat,

@@ -170,7 +170,7 @@ def on_card(x: Tensor) -> bool:
 
 def pick(backend: Backend, x: Tensor) -> Backend:
     """Return the backend for a tensor; refuse one that cannot run it."""
-    loops = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    loops = x.is_cpu and x.dtype in (torch.float32, torch.float64)
     if backend == "auto":
         return "cuda" if on_card(x) else "cpu" if loops else "reference"
     one_of(backend, get_args(Backend), name="backend")

@@ -121,20 +121,23 @@ def topk_of_few(
 
     None where it is not for this: many pre-codes, another device, tensors that do not fit, which it refuses.
     """
-    (n, d_in), n_atoms = x.shape, weight.shape[0]
     if pick("auto", x) != "cpu" or x.is_neg():
         return None
-    if not (0 < n * n_atoms <= FEW and 0 < k <= n_atoms):
+    n_atoms, dtype = weight.shape[0], x.dtype
+    if not (0 < x.shape[0] * n_atoms <= FEW and 0 < k <= n_atoms):
         return None
-    for part, shape in ((weight, (n_atoms, d_in)), (bias, (n_atoms,)), (centre, (d_in,))):
-        if part is not None and not (part.shape == shape and part.dtype == x.dtype and part.is_cpu):
+    for part in (weight, bias, centre):
+        if part is not None and not (part.dtype == dtype and part.is_cpu):
             return None
-    from sae_nb.kernels import _cpu as loops
+    from sae_nb.kernels._cpu import Cpu, largest_of_few
 
-    entries = loops.largest_of_few(x, weight, bias, centre, k, signed)
+    found = largest_of_few(x, weight, bias, centre, k, signed)
+    if found is None:
+        return None
     if torch.is_grad_enabled():
-        return autograd.chosen(loops.Cpu(), PreCodes(x, weight, bias, centre), entries)
-    return SparseCodes._made(entries.values, Support(entries.atoms, entries.offsets, n_atoms))
+        return autograd.chosen(Cpu(), PreCodes(x, weight, bias, centre), Entries(*found))
+    values, atoms, offsets = found
+    return SparseCodes._made(values, Support(atoms, offsets, n_atoms))
 
 
 def topk_among(

@@ -62,6 +62,19 @@ def sum_rows(begin, end, values, index, offsets, table, start, pieces, out):
 
 
 @compiled()
+def add_inputs(values, atoms, offsets, table, out):
+    """Add values[e] · table[i] to out[atoms[e]] for the entries e of each row i: few, which are not worth
+    sorting by atom.
+    """
+    for i in range(len(offsets) - 1):
+        row = table[i]
+        for e in range(offsets[i], offsets[i + 1]):
+            value, to = values[e], out[atoms[e]]
+            for c in range(len(row)):
+                to[c] += value * row[c]
+
+
+@compiled()
 def sum_rows_against(
     begin, end, values, index, offsets, table, start, target, pieces, out, residual, squares, columns,
 ):  # fmt: skip
@@ -170,13 +183,13 @@ def kth_largest(bits, k):
 
 
 @compiled(inner=True)
-def keys_of(row, bias, mask, infinity, u, keys, maxima):
+def keys_of(row, bias, mask, infinity, u, keys, maxima, block):
     """Write row + bias to `u`, whose bits under a mask become `keys`, 0 for NaN; and the maxima of blocks."""
     kind = keys.dtype.type
     for j in range(len(row)):
         u[j] = row[j] + bias[j]
     for b in range(len(maxima)):
-        part, most = keys[b * BLOCK : b * BLOCK + BLOCK], kind(0)
+        part, most = keys[b * block : b * block + block], kind(0)
         for j in range(len(part)):
             key = kind(part[j] & mask)
             part[j] = key if key <= infinity else kind(0)
@@ -199,11 +212,13 @@ def collect(begin, end, tile, bias, first_atom, k, signed, values, bits, atoms, 
     mask = kind(~keys[0]) if signed else kind(-1)
     u[0] = np.inf
     infinity = keys[0]
-    maxima = np.empty(-(-width // BLOCK), bits.dtype)
+    # So many blocks that their maxima bound the k-th largest well.
+    block = BLOCK if width >= 64 * k else BLOCK // 2
+    maxima = np.empty(-(-width // block), bits.dtype)
     found, places = np.empty(k + width, bits.dtype), np.empty(k + width, atoms.dtype)
     for i in range(begin, end):
         row, n = tile[i], counts[i]
-        keys_of(row, bias, mask, infinity, u, keys, maxima)
+        keys_of(row, bias, mask, infinity, u, keys, maxima, block)
         for e in range(n):
             found[e] = bits[i, e] & mask
         least = kind(0)
@@ -218,11 +233,8 @@ def collect(begin, end, tile, bias, first_atom, k, signed, values, bits, atoms, 
         e = n
         for b in range(len(maxima)):
             if maxima[b] > least:
-                for j in range(b * BLOCK, min(b * BLOCK + BLOCK, width)):
-                    found[e], places[e] = (
-                        keys[j],
-                        j,
-                    )  # written always and kept by the count: no branch
+                for j in range(b * block, min(b * block + block, width)):
+                    found[e], places[e] = keys[j], j  # always, and kept by the count: no branch
                     e += 1 if keys[j] > least else 0
         ties = e
         if e > k:
@@ -281,7 +293,7 @@ def four_products(rows, weight, out):
 
 
 @compiled()
-def collect_few(x, weight, bias, centre, k, signed, values, bits, atoms, offsets):
+def collect_few(x, weight, bias, centre, k, signed, bits, atoms, offsets):
     """Choose among few pre-codes of few rows, which are worth neither tiles nor threads: products, `collect`
     and `pack`. Return how many are kept.
     """
@@ -295,8 +307,8 @@ def collect_few(x, weight, bias, centre, k, signed, values, bits, atoms, offsets
         for j in range(n_atoms):
             tile[i, j] = dot(weight[j], rows[i])
         i += 1
-    held, at = values.reshape(n, k), atoms.reshape(n, k)
-    collect(0, n, tile, bias, 0, k, signed, held, bits.reshape(n, k), at, offsets[1:])
+    held, at = bits.reshape(n, k), atoms.reshape(n, k)
+    collect(0, n, tile, bias, 0, k, signed, held.view(x.dtype), held, at, offsets[1:])
     pack(held, at, offsets)
     return offsets[n]
 
@@ -396,6 +408,10 @@ every tile is new memory, beyond 32 MB the system zeroes its pages anew, which t
 PIECES = 256
 """Parts into which a loop is split, whatever the number of threads: sums over parts must not move."""
 
+GRAIN = 2**20
+"""Products below which one thread does it all, unsorted: they take 60 to 200 µs, and to wake another thread and wait
+for it 30 to 60."""
+
 
 class Cpu:
     """Primitives by Numba loops, parallel over rows or atoms, without atomics."""
@@ -449,7 +465,7 @@ class Cpu:
         start = table.new_zeros(table.shape[1]) if start is None else start
         x_hat, residual = torch.empty_like(target), torch.empty_like(target)
         entries = (_array(values), support.atoms.numpy(), support.offsets.numpy())
-        pieces = _pieces(entries[2])
+        pieces = _pieces(entries[2], table.shape[1])
         squares = np.zeros(len(pieces) - 1)
         columns = np.zeros((len(pieces) - 1, table.shape[1]), dtype=target.numpy().dtype)
         outputs = (x_hat.numpy(), residual.numpy(), squares, columns)
@@ -468,6 +484,11 @@ class Cpu:
         """Gather and add the inputs of each atom, in the order of the rows."""
         if is_dense("sum_inputs", support):
             return self._dense.sum_inputs(values, support, table)
+        if (len(values) + support.n_atoms) * table.shape[1] < GRAIN:
+            out = table.new_zeros(support.n_atoms, table.shape[1])
+            entries = (_array(values), support.atoms.numpy(), support.offsets.numpy())
+            add_inputs(*entries, _array(table), out.numpy())
+            return out
         index = support.by_atom
         ordered = torch.from_numpy(values.numpy()[index.order.numpy()])
         return _sum_rows(ordered, index.rows, index.offsets, table, table.new_zeros(table.shape[1]))
@@ -479,7 +500,7 @@ class Cpu:
         out = torch.empty(len(support.atoms), dtype=table.dtype)
         offsets = support.offsets.numpy()
         read = (_array(g), support.atoms.numpy(), offsets, _array(table))
-        pieces = _pieces(offsets)
+        pieces = _pieces(offsets, table.shape[1])
         share(dot_rows, len(pieces) - 1, *read, pieces, out.numpy())
         return out
 
@@ -491,18 +512,20 @@ class Cpu:
 
 def largest_of_few(
     x: Rows, weight: Atoms, bias: PerAtom | None, centre: Row | None, k: int, signed: bool
-) -> Entries:
-    """Return what `Cpu.topk` does, by one loop."""
-    rows, n = _array(x), x.shape[0]
-    dtype = rows.dtype
-    added = np.zeros(weight.shape[0], dtype) if bias is None else _array(bias)
-    middle = np.zeros(x.shape[1], dtype) if centre is None else _array(centre)
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return what `Cpu.topk` does, by one loop; None where shapes do not fit."""
+    rows, table = _array(x), _array(weight)
+    (n, width), n_atoms, dtype = rows.shape, len(table), rows.dtype
+    added = np.zeros(n_atoms, dtype) if bias is None else _array(bias)
+    middle = np.zeros(width, dtype) if centre is None else _array(centre)
+    if (table.shape[1:], added.shape, middle.shape) != ((width,), (n_atoms,), (width,)):
+        return None
     values, atoms, offsets = np.empty(n * k, dtype), np.empty(n * k, np.int32), np.zeros(n + 1, int)
-    found = (values, values.view(BITS[dtype.itemsize]), atoms, offsets)
-    kept = collect_few(rows, _array(weight), added, middle, k, signed, *found)
+    bits = values.view(BITS[dtype.itemsize])
+    kept = collect_few(rows, table, added, middle, k, signed, bits, atoms, offsets)
     if kept < n * k:
         values, atoms = values[:kept], atoms[:kept]
-    return _entries(values, atoms, offsets)
+    return torch.from_numpy(values), torch.from_numpy(atoms), torch.from_numpy(offsets)
 
 
 def _topk_chunk(pre_codes: PreCodes, rows: slice, k: int, signed: bool) -> Entries:
@@ -617,18 +640,20 @@ def _sum_rows(
 ) -> Tensor:
     out = torch.empty(len(offsets) - 1, table.shape[1], dtype=table.dtype)
     entries = (_array(values), index.numpy(), offsets.numpy())
-    pieces = _pieces(entries[2])
+    pieces = _pieces(entries[2], table.shape[1])
     views = (_array(table), _array(start), pieces, out.numpy())
     share(sum_rows, len(pieces) - 1, *entries, *views)
     return out
 
 
-def _pieces(offsets: np.ndarray) -> np.ndarray:
+def _pieces(offsets: np.ndarray, width: int) -> np.ndarray:
     """Cut the segments into pieces of about equal numbers of entries plus segments."""
     n = len(offsets) - 1
+    if (int(offsets[-1]) + n) * width < GRAIN:
+        return np.array([0, n])
     load = offsets + np.arange(n + 1)
     n_pieces = min(n, PIECES)
-    cuts = load.searchsorted(np.arange(n_pieces + 1) * (load[-1] / max(1, n_pieces)))
+    cuts = load.searchsorted(np.arange(n_pieces + 1) * (load[-1] / n_pieces))
     cuts[0], cuts[-1] = 0, n
     return cuts
 

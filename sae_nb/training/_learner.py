@@ -218,7 +218,8 @@ class Learner:
 
     def loss(self, x: Float[Tensor, "batch d_in"]) -> TrainingLoss:
         """Return loss of a batch at the step under way, with gradients cleared."""
-        self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         fraction = self.number / self.schedule.steps
         if self.log is not None:
             fraction = self.log.fraction(self.schedule.steps)

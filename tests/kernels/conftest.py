@@ -14,7 +14,7 @@ from sae_nb.kernels._cuda import Sparse
 from sae_nb.kernels._dense import Dense
 
 # The GPU's gathers run on CPU tensors too, so their arithmetic is tested without a GPU.
-PRIMITIVES = {"cpu": Cpu, "cuda sparse": Sparse, "dense": Dense}
+PRIMITIVES = {"cpu": Cpu, "cpu in pieces": Cpu, "cuda sparse": Sparse, "dense": Dense}
 
 
 @dataclass
@@ -63,7 +63,9 @@ def problem(request: pytest.FixtureRequest) -> Problem:
 
 
 @pytest.fixture(params=list(PRIMITIVES))
-def primitives(request: pytest.FixtureRequest) -> object:
+def primitives(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> object:
+    if request.param == "cpu in pieces":  # as if there were many entries
+        monkeypatch.setattr("sae_nb.kernels._cpu.GRAIN", 0)
     return PRIMITIVES[request.param]()
 
 

@@ -109,20 +109,43 @@ def test_entries_come_in_the_order_of_their_atoms() -> None:
 
 
 def test_codes_do_not_depend_on_the_number_of_threads() -> None:
-    """Nor on who else runs: every row is one thread's work. Of whole numbers, so that no sum is rounded."""
+    """Nor on who else runs, be there fewer cores: every row is one thread's work. Of whole numbers, so that
+    no sum is rounded.
+    """
     x, weight = (torch.randint(-9, 10, (n, 16)).float() for n in (500, 400))
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         alone = topk_encode(x, weight, k=30)
         assert torch.get_num_threads() == 1
-        torch.set_num_threads(2)
+        torch.set_num_threads(4)
         together = topk_encode(x, weight, k=30)
-        assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(alone.atoms, together.atoms)
     assert torch.equal(alone.values, together.values)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_and_strides_select_the_same(dtype: torch.dtype) -> None:
+    """Whole numbers, which each of them holds; rows that lie across memory."""
+    rows = torch.randint(-3, 4, (300, 9), generator=torch.Generator().manual_seed(2)).to(dtype).T
+    assert not rows.is_contiguous()
+    found = topk_encode(rows, torch.eye(300, dtype=dtype), k=20).to_dense()
+    assert found.dtype == dtype
+    assert torch.equal(found, brute_force(rows, 20).to(dtype))
+
+
+@pytest.mark.parametrize("n", [1, 40])
+def test_a_million_atoms(n: int) -> None:
+    """In one row, and in so many that atoms are cut into tiles: of three equal ones the two lower are chosen."""
+    weight = -torch.ones(10**6, 1)
+    weight[[3, 500_000, 999_999]] = 2.0
+    weight[700_000] = 5.0
+    codes = topk_encode(torch.arange(n, 0, -1.0)[:, None], weight, k=3)
+    assert codes.atoms.view(n, 3).unique(dim=0).tolist() == [[3, 500_000, 700_000]]
+    assert codes.values.view(n, 3)[0].tolist() == [2.0 * n, 2.0 * n, 5.0 * n]
 
 
 @pytest.mark.parametrize("signed", [False, True])

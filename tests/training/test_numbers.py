@@ -275,7 +275,7 @@ def test_what_cannot_be_computed_of_absurd_weights_has_diverged(largest: float, 
         raise RuntimeError("a plain error")
 
     one: Any = SimpleNamespace(
-        optimiser=SimpleNamespace(zero_grad=lambda **_: None), number=3, log=None, shard=None,
+        number=3, log=None, shard=None,
         schedule=SimpleNamespace(steps=4), team=Team(0, 3), sae=SimpleNamespace(training_loss=fail),
         dead=SimpleNamespace(silent_tokens=torch.tensor([7, 9]), dead_after_tokens=10),
         parameters=[torch.ones(2), torch.tensor([1.0, largest])],

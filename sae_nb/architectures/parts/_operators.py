@@ -222,14 +222,15 @@ class DenseOperator(MatrixOperator, nn.Module):
             return
         parts = (torch.split(whole, PART) for whole in (self.weight, self.weight.grad))
         for rows, grad in zip(*parts, strict=True):
-            direction = rows / (rows.norm(dim=1, keepdim=True) + UNIT_GUARD)
+            direction = rows / (torch.linalg.vector_norm(rows, dim=1, keepdim=True) + UNIT_GUARD)
             along = torch.linalg.vecdot(grad, direction)
             grad.addcmul_(along[:, None], direction, value=-1)
 
     @torch.no_grad()
     def project_(self) -> None:
         """Give every atom unit norm again."""
-        self.weight.div_(self.weight.norm(dim=1, keepdim=True) + UNIT_GUARD)
+        norms = torch.linalg.vector_norm(self.weight, dim=1, keepdim=True)
+        self.weight.div_(norms + UNIT_GUARD)
 
 
 class _InUnits(nn.Module):
