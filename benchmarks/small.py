@@ -59,7 +59,7 @@ class Peer:
 
     def __init__(self, python: Path, make: str) -> None:
         script = _ENCODES.replace("MAKE", make)
-        command = [python, "-c", script, str(torch.get_num_threads())]
+        command = [str(python), "-c", script, str(torch.get_num_threads())]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 

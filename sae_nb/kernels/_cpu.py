@@ -409,8 +409,8 @@ PIECES = 256
 """Parts into which a loop is split, whatever the number of threads: sums over parts must not move."""
 
 GRAIN = 2**20
-"""Products below which one thread does it all, unsorted: they take 60 to 200 µs, and to wake another thread and wait
-for it 30 to 60."""
+"""Products below which one thread does it all, unsorted: they take 60 to 200 µs, and another thread is woken
+and waited for in 30 to 60."""
 
 
 class Cpu:
