@@ -53,21 +53,11 @@ EQUIVALENT = [
     for listed in RULES["equivalent"].values()
     for file, _, change in (one.partition(": ") for one in listed)
 ]
-# A mutant may ask for any size and never end, and this machine has others' work on it: bytes, seconds of the
-# processor for one test, and seconds for all.
+# A mutant may ask for any size and never end: bytes, seconds of the processor for one test, seconds for all.
 MEMORY, TEST_SECONDS, SECONDS = 24 * 2**30, 180, 1800
 NOTICED = "noticed by "
-FLAGS = (
-    "-q",
-    "-s",
-    "-x",
-    "-p",
-    "no:cacheprovider",
-    "--disable-warnings",
-    "--tb=line",
-    "-m",
-    "not slow and not browser",
-)
+FLAGS = ["-q", "-s", "-x", "-p", "no:cacheprovider", "--disable-warnings", "--tb=line", "-m"]
+FLAGS += ["not slow and not browser"]
 
 
 @dataclass(frozen=True)
@@ -295,10 +285,15 @@ class Trials:
 
 
 def in_order(mutant: Mutant, items: list[pytest.Item]) -> list[pytest.Item]:
-    """The file of the module's name, then those that mention most of what the mutant changes."""
+    """Tests that mention most of what the mutant changes, then the file of the module's name, then those files."""
     score = {file: mentions(file.read_text(), mutant.names) for file in {i.path for i in items}}
     own = f"test_{Path(mutant.file).stem.strip('_')}"
-    return sorted(items, key=lambda i: (i.path.stem != own, -score[i.path], str(i.path)))
+
+    def rank(item: pytest.Item) -> tuple[Any, ...]:
+        said = mentions(inspect.getsource(getattr(item, "function", rank)), mutant.names)
+        return -said, item.path.stem != own, -score[item.path], str(item.path)
+
+    return sorted(items, key=rank)
 
 
 def run_items(items: list[pytest.Item]) -> int:

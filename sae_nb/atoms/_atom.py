@@ -78,7 +78,7 @@ def footprint_of(catalogue: AtomCatalogue, atom: int) -> Footprint | None:
         places=tuple(parts),
         frequency=hits / n_rows,
         rows=n_rows,
-        patch_frequency=None if grid is None else _per_patch(fired, everywhere, context),
+        patch_frequency=None if grid is None else _per_patch(fired, everywhere, context, *grid),
     )
 
 
@@ -86,8 +86,9 @@ def _per_patch(
     fired: Int[np.ndarray, " length"],
     everywhere: Int[np.ndarray, " length"],
     context: Context,
+    rows: int,
+    columns: int,
 ) -> Float[np.ndarray, "patch_rows patch_columns"]:
-    rows, columns = context.patch_grid or (0, 0)
     size = context.prefix_tokens + rows * columns
     counts = np.zeros((2, size))
     n = min(size, len(everywhere))

@@ -303,13 +303,16 @@ def test_an_image_is_one_step(steps: int, to: int) -> None:
 
 
 def test_atoms_prefer_the_group_that_holds_more_of_them_than_of_the_rows() -> None:
-    """Ten rows, two and one of them in groups: one atom in the first alone, one half in the second, one everywhere."""
-    z = torch.zeros(10, 3)
+    """Ten rows, two and one of them in groups: of one atom all is in the first, of one half in the second, one is
+    everywhere. More than twice is asked for: half of an atom in a fifth of the rows is, two fifths of it are not.
+    """
+    z = torch.zeros(10, 5)
     z[0, 0], z[2, 1], z[5, 1], z[:, 2] = 2, -3, 3, 1
-    catalogue = AtomCatalogue(FakeTopK(3), vectors(10), codes=SparseCodes.from_dense(z))
+    z[0, 3], z[5, 3], z[0, 4], z[5, 4] = 1, 1, 2, 3
+    catalogue = AtomCatalogue(FakeTopK(5), vectors(10), codes=SparseCodes.from_dense(z))
     groups = np.array([0, 0, 1, *[-1] * 7])
     found = [(a.tolist(), s.tolist()) for a, s in preferring(catalogue, groups, 2)]
-    assert found == [([0], [1.0]), ([1], [0.5])]
+    assert found == [([0, 3], [1.0, 0.5]), ([1], [0.5])]
 
 
 def test_a_place_is_told_by_what_the_sample_has() -> None:

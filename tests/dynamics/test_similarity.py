@@ -60,6 +60,7 @@ def test_cka_sees_through_rotations_and_nothing_else() -> None:
 def test_debiased_cka_is_the_published_estimator() -> None:
     x = torch.randn(10, 3, 1, 6).double()
     found = layer_similarity(x).cka
+    torch.testing.assert_close(layer_similarity(1e-3 * x).cka, found, atol=1e-4, rtol=0)
 
     def hsic(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         k, m = a @ a.T, b @ b.T

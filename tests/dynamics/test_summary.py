@@ -92,7 +92,9 @@ def test_atoms_are_born_where_their_direction_appears() -> None:
     assert np.allclose(depths.energy[0], [9, 9, 9, 0, 0], rtol=1e-4)
     assert depths.birth[:3].tolist() == [0, 3, -1]
     assert depths.death[:3].tolist() == [2, 4, -1]
-    assert depths.scale.tolist() == pytest.approx([3, 1.5, 1, 0.75, 0.6])
+    for unit in (1, 1e-2):
+        scale = atom_depths(sae.eval(), unit * states, home=2).scale
+        assert scale.tolist() == pytest.approx([3, 1.5, 1, 0.75, 0.6])
     assert set(depths.telling(2)) == {0, 1}
     with pytest.raises(ValueError, match="d_in=4"):
         atom_depths(TopK(5, 8, 1), states, home=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,3 +35,16 @@ def test_half_precision_states_are_measured_in_single() -> None:
     full, half = trajectories(x), trajectories(x.half())
     assert half.convergence.dtype == torch.float32
     assert torch.allclose(full.convergence, half.convergence, atol=5e-3)
+
+
+def test_one_block_is_a_path_of_one_step() -> None:
+    """Two classes of two samples, which the only block turns by a quarter, either to where the other was."""
+    first = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    found = trajectories(torch.stack([first, 2 * first.flip(1)], dim=1)[:, :, None], list("aabb"))
+    assert found.convergence[:, :, 0].tolist() == [[0, 1]] * 4
+    assert found.speed.flatten().tolist() == pytest.approx([np.pi / 2] * 4)
+    assert found.coherence.tolist() == [[1, 1]] * 4
+    for rank in (found.update_rank.stable, found.update_rank.effective):
+        assert rank.tolist() == pytest.approx([1])
+    assert found.basins is not None
+    assert found.basins.gap == pytest.approx([1, 1])

@@ -13,6 +13,7 @@ import sae_nb as sn
 from sae_nb.activations import Context, Ragged
 from sae_nb.evaluation.explanations._detection import (
     CountedJudge,
+    ExplanationTrials,
     JudgeGuesser,
     RowGuesser,
     Window,
@@ -264,9 +265,23 @@ def test_windows_are_alike_by_their_rare_tokens_the_middle_one_three_times() -> 
         Window(np.array([0, 3]), 0),
     ]
     weights = {7: 1.0, 8: 2.0, 9: 0.5}
-    found = bags_of_tokens(windows, facts, weights).toarray()
     by_hand = np.array([[2.0, 6, 0], [0, 0, 1.5], [3, 0, 0.5]])
-    np.testing.assert_allclose(found, by_hand / np.linalg.norm(by_hand, axis=1, keepdims=True))
+    for unit in (1, 1e-3):
+        of = {token: unit * weight for token, weight in weights.items()}
+        found = bags_of_tokens(windows, facts, of).toarray()
+        np.testing.assert_allclose(found, by_hand / np.linalg.norm(by_hand, axis=1, keepdims=True))
+
+
+def test_one_window_without_the_atom_is_enough_for_an_intruder() -> None:
+    """Two that fire are alike, the third is not."""
+    trials: Any = SimpleNamespace(n_choices=3, n=5, judge=None)
+    x = np.array([[1.0, 0], [1, 0], [0, 1]])
+    share = [
+        ExplanationTrials._intruders(trials, x[:n], firing, np.random.default_rng(0))
+        for n, firing in ((3, 2), (2, 2), (3, 1))
+    ]
+    assert share[0] == 1
+    assert np.isnan(share[1:]).all()
 
 
 def test_guesses_count_rows_of_a_window_and_more_than_half_of_the_marked() -> None:

@@ -208,7 +208,8 @@ def test_rows_near_few_directions_are_read_by_them() -> None:
 
 
 def test_the_spread_of_counts_is_relative() -> None:
-    assert _spread(torch.tensor([1.0, 3.0])) == pytest.approx(2**0.5 / 2)
+    for unit in (1.0, 1e-3):
+        assert _spread(unit * torch.tensor([1.0, 3.0])) == pytest.approx(2**0.5 / 2)
 
 
 def test_limits_lie_beyond_the_floor_by_their_margins() -> None:

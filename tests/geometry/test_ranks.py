@@ -91,7 +91,8 @@ def test_the_room_of_features_by_hand() -> None:
     """⅖ in a pentagon; of two along one line the longer has more, and neither is read without the other."""
     angle = torch.arange(5) * 2 * math.pi / 5
     pentagon = torch.stack([angle.cos(), angle.sin()], dim=1)
-    torch.testing.assert_close(feature_dimensionality(pentagon), torch.full((5,), 0.4))
+    for unit in (1.0, 1e-3):
+        torch.testing.assert_close(feature_dimensionality(unit * pentagon), torch.full((5,), 0.4))
     torch.testing.assert_close(interference(pentagon), torch.full((5,), 1.5))
     rows = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 3.0], [0.0, 0.0]])
     torch.testing.assert_close(

@@ -600,10 +600,14 @@ def test_a_score_in_words_is_that_of_the_deepest_layer() -> None:
 
 def test_an_answer_may_differ_by_its_rounding_alone() -> None:
     """By a thousandth of its largest deviation from the mean; thirty where the model rounds to half precision."""
-    wanted = torch.tensor([[0.0, 4.0], [1.0, -1.0]])  # 3 from its mean
-    for dtype, most in ((torch.float32, 3e-3), (torch.bfloat16, 9e-2)):
+    for dtype, most, unit in (
+        (torch.float32, 3e-3, 1),
+        (torch.bfloat16, 9e-2, 1),
+        (torch.float32, 3e-3, 2**-10),
+    ):
+        wanted = unit * torch.tensor([[0.0, 4.0], [1.0, -1.0]])  # 3 from its mean
         for factor in (0.99, -0.99):
-            off = torch.tensor([[0.0, 0.0], [0.0, factor * most]])
+            off = torch.tensor([[0.0, 0.0], [0.0, factor * most * unit]])
             assert _is_close(wanted + off, wanted.to(dtype))
             assert not _is_close(wanted + off / 0.9, wanted.to(dtype))
     assert not _is_close(wanted[:1], wanted)

@@ -158,7 +158,7 @@ def _cka(features: Tensor) -> tuple[Tensor, bool]:
 
 
 def _hsic(xs: list[Tensor], debiased: bool) -> Tensor:
-    """HSIC of all pairs with linear kernels; the debiased one leaves out the kernels' diagonals."""
+    """HSIC of all pairs with linear kernels, up to one factor; debiased without the kernels' diagonals."""
     n, layers = len(xs[0]), len(xs)
     hsic = torch.zeros(layers, layers, dtype=torch.float64)
     diagonals = [x.square().sum(dim=1) for x in xs]
@@ -171,6 +171,6 @@ def _hsic(xs: list[Tensor], debiased: bool) -> Tensor:
                 a, b = diagonals[i], diagonals[j]
                 cross = value - (a * b).sum()
                 traces = a.sum() * b.sum() / ((n - 1) * (n - 2))
-                value = (cross + traces - 2 / (n - 2) * (a * b).sum()) / (n * (n - 3))
+                value = cross + traces - 2 / (n - 2) * (a * b).sum()
             hsic[i, j] = hsic[j, i] = value
     return hsic

@@ -15,6 +15,7 @@ import torch
 from sae_nb.circuits import (
     _graph as graphs,
     _head_scores as head_scores,
+    _nodes,
     _proportional as proportional,
     _restoring as restoring,
     load_graph,
@@ -47,6 +48,33 @@ def test_influence_flow_and_scores_of_a_graph() -> None:
     assert unmade.influence.tolist() == pytest.approx(
         [0.25 / 3.25, 0, 0.5 / 3.25, 2 / 3.25, 0.5 / 3.25, 0]
     )
+
+
+@pytest.mark.parametrize(
+    ("free", "exact", "rows"),
+    [
+        (None, False, 128),
+        (2**20, False, 2**18 // 4480),
+        (2**20, True, 128),
+        (4 * 4480 - 4, False, 1),
+    ],
+)
+def test_memory_of_a_graph_is_counted_before_it_is_made(
+    free: int | None, exact: bool, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four bytes of four positions of width eight: three places and the 32 or 8 under way; a quarter of what is
+    free at once. 16 bytes of each node of each traced row.
+    """
+    asked: list[int] = []
+    monkeypatch.setattr(_nodes, "check_memory", lambda size, *_: asked.append(size))
+    monkeypatch.setattr(_nodes, "available_memory", lambda: free)
+    trace: Any = SimpleNamespace(leaves=[torch.zeros(1, 4, 8)] * 3, exact=exact)
+    per_row = 4 * 4 * 8 * (3 + (8 if exact else 32))
+    assert _nodes.rows_together(trace, 10, 20) == rows
+    model = SimpleNamespace(n_layers=2, n_heads=3, width=lambda _: 8)
+    batch = SimpleNamespace(token_ids=torch.zeros(1, 5))
+    _nodes.check_forward(SimpleNamespace(model=model, batch=batch, start=""))
+    assert asked == [16 * 10 * 20 + rows * per_row, 4 * 2 * (3 * 5 * 5 + 40 * 5 * 8)]
 
 
 def test_what_carries_a_share_is_the_fewest() -> None:
@@ -296,10 +324,10 @@ def test_states_given_as_control_are_one_for_all_or_one_for_each(
     )
     pairs: Any = [SimpleNamespace(x={"a": torch.zeros(1, n, 2)}, tokens=range(n)) for n in (3, 3)]
     for several, found in (([3], 2), ([3, 3], 2)):
-        assert len(restoring._given(None, ["a"], pairs, several)) == found  # type: ignore[arg-type]
+        assert len(restoring._given(None, ["a"], pairs, several)) == found
     for several in ([3, 3, 3], [], [4], [3, 4]):
         with pytest.raises(ValueError, match="`control`"):
-            restoring._given(None, ["a"], pairs, several)  # type: ignore[arg-type]
+            restoring._given(None, ["a"], pairs, several)
 
 
 def test_states_of_another_pair_of_the_same_length_are_the_control() -> None:

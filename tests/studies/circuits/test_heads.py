@@ -224,10 +224,12 @@ def test_a_decomposition_that_diverges_says_so_first_or_is_refused() -> None:
 
 def test_parts_are_measured_beside_the_whole() -> None:
     """√(3² + 4²) of 10, and 1 of 10 that is missing; what is no number is as large as can be."""
-    sizes = Sizes()
     whole, part = torch.tensor([[6.0, 8.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0]])
-    sizes.see(part, torch.tensor([[3.0, 4.0], [6.0, 7.0]]), whole)
-    assert (sizes.grown, sizes.misses) == pytest.approx((0.5, 0.1))
+    rest = torch.tensor([[3.0, 4.0], [6.0, 7.0]])
+    for unit in (1e-3, 1):
+        sizes = Sizes()
+        sizes.see(unit * part, unit * rest, unit * whole)
+        assert (sizes.grown, sizes.misses) == pytest.approx((0.5, 0.1))
     assert not diverges(1.0, 0.005)
     assert diverges(1.01, 0.0)
     assert diverges(0.5, 0.02)

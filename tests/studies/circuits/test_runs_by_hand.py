@@ -749,16 +749,17 @@ def test_what_may_be_missing_grows_with_the_levels(monkeypatch: pytest.MonkeyPat
 # Names of neurons
 
 
-def test_a_name_is_what_stands_out_in_units_of_its_own_spread() -> None:
+@pytest.mark.parametrize("unit", [1, 2**-10])
+def test_a_name_is_what_stands_out_in_units_of_its_own_spread(unit: float) -> None:
     """Outputs that spread by ½, 2, 3 and not at all over draws: effects of 1½ and 2 are 3 and 1 of these."""
     drawn = torch.tensor([[0.5, 2.0, 3.0, 0.0], [-0.5, -2.0, -3.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    line = neuron_names._Line.of(drawn + torch.tensor([2.0, 6.0, 0.0, 0.0]))
-    assert line.spread.tolist() == pytest.approx([0.5, 2, 3, 0])
+    line = neuron_names._Line.of(unit * (drawn + torch.tensor([2.0, 6.0, 0.0, 0.0])))
+    assert (line.spread / unit).tolist() == pytest.approx([0.5, 2, 3, 0], abs=1e-6)
 
     def standard(x: Any) -> np.ndarray:
         return (np.array(x) - np.mean(x)) / np.std(x, ddof=1)
 
-    (scores,) = line.scores(torch.tensor([[1.5, 2.0, 0.0, 0.0]]))
+    (scores,) = line.scores(unit * torch.tensor([[1.5, 2.0, 0.0, 0.0]]))
     assert scores.tolist() == pytest.approx(standard([3, 1, 0, 0]))
     strongest = [standard(row).max() for row in ([5, 4, 1, 0], [3, 2, -1, 0], [4, 3, 0, 0])]
     assert line.least == pytest.approx(np.quantile(strongest, 0.95))
