@@ -44,11 +44,9 @@ VISION, LANGUAGE = "tiny-vit/resid_post.6", "smollm2-135m/resid_post.16"
 STORIES = "tiny-gpt/resid_post.3"
 """The bundled story model, for questions about stories whose sentiment is known."""
 
-N_VISION = 1
-"""Pages of atoms that stand for known factors: each costs a quarter of a megabyte of every clone."""
 SEVEN = [(9, 8), (22, 8), (14, 24)]
-STROKE = 217
-"""An atom for sevens that fires along the stroke of the drawn one."""
+STROKES = (217, 504)
+"""Atoms for sevens and noughts that fire along strokes and, turned up, make the model read what they are."""
 
 ROME = "Last summer in Rome he"
 ILL = "The doctor told her that she had to stay in the hospital for another week, until the"
@@ -364,36 +362,12 @@ def is_current(path: Path) -> bool:
     return path.is_file() and mark() in path.read_text(encoding="utf-8")
 
 
-def best_factors(name: str, n: int) -> list[Any]:
-    """Return the best match of each kind of factor ("digit", "texture" …), then the next best."""
-    matches = material(name)[2].matches
-    kinds: dict[str, Any] = {}
-    for match in matches:
-        kinds.setdefault(match.factor.partition(" ")[0], match)
-    chosen = [*kinds.values(), *(m for m in matches if m not in kinds.values())]
-    atoms = list({m.atom: m for m in reversed(chosen)}.values())[::-1]
-    return sorted(atoms[:n], key=lambda m: -m.f1)
-
-
 def browser(name: str, atom: int) -> Any:
     """Return what makes an atom fire."""
     model, sae, examples, catalogue = material(name)
     return sw.AtomBrowser(
         sae, examples.acts, model, atom=atom, labels=examples.labels, catalogue=catalogue
     )
-
-
-def browsers(name: str, stem: str, room: str, n: int) -> list[Entry]:
-    """Return pages of the atoms that stand for known factors."""
-    return [
-        Entry(
-            f"{stem}-{match.factor.replace(' ', '-')}",
-            room,
-            match.factor,
-            partial(browser, name, match.atom),
-        )
-        for match in best_factors(name, n)
-    ]
 
 
 def named(name: str, label: str) -> int:
@@ -457,9 +431,9 @@ def steered_picture() -> Any:
 
 
 def steered_text() -> Any:
-    """Return a beginning that goes on with an atom for money turned up, as it is, and at random."""
+    """Return a beginning that goes on with an atom for outer space turned up, as it is, and at random."""
     model, sae, _, catalogue = material(LANGUAGE)
-    atom = named(LANGUAGE, OTHER)
+    atom = named(LANGUAGE, ATOM)
     panel = sw.SteeringPanel(model, sae.hook_point, sae, [ROME], catalogue, atom=atom)
     panel.max_new_tokens = 32
     panel.wait(120)
@@ -638,8 +612,6 @@ def everything_linked() -> Any:
 
 def entries() -> list[Entry]:
     """Return all pages, in the order of the index; each first page of a room has a card."""
-    of_vision = "an atom of a vision model"
-    more_vision = browsers(VISION, "atom-vision", of_vision, N_VISION)
     picture, tokens, bars = ".sae-nb-grid", ".sae-nb-strip", ".sae-nb-live"
     atoms = "00_tour"
     return [
@@ -659,15 +631,18 @@ def entries() -> list[Entry]:
             "demo",
             axes="x y",
         ),
-        Entry(
-            "atom-vision-digit-7",
-            of_vision,
-            material(VISION)[2].labels[STROKE],
-            partial(browser, VISION, STROKE),
-            picture,
-            style=EXAMPLES,
+        *(
+            Entry(
+                f"atom-vision-{label.replace(' ', '-')}",
+                "an atom of a vision model",
+                label,
+                partial(browser, VISION, atom),
+                crop,
+                style=EXAMPLES,
+            )
+            for atom, crop in zip(STROKES, (picture, ""), strict=True)
+            for label in [material(VISION)[2].labels[atom]]
         ),
-        *more_vision,
         Entry(
             "lens-language",
             *twice("a sentence, explained"),

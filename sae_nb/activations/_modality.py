@@ -102,6 +102,17 @@ class Modality:
         """The word for a token of a text."""
         return self.place if self.letters else "token"
 
+    @property
+    def positions(self) -> str:
+        """The word for the positions of a sample that a model reads.
+
+        >>> [Modality.of(kind).positions for kind in ("language", "vision", "audio")]
+        ['tokens', 'patches and other tokens', 'positions']
+        """
+        if self.is_text:
+            return f"{self.token}s"
+        return "patches and other tokens" if self.is_image else "positions"
+
     def numbers(self, names: Sequence[str]) -> list[int]:
         """Return the number of each letter of a sample, 0 at tokens that are none; nothing of other kinds.
 

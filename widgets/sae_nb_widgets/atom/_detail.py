@@ -98,7 +98,7 @@ class AtomDetail:
         self.second = HTML()
         self.near = ThinBars(description="Close to it")
         self.near.add_class("sae-nb-near")
-        self.where = ThinBars(description=f"Where it fires (share of {rows})")
+        self.where = ThinBars(description="Where it fires (share of each)")
         # Next to a map there is no room for it, and the map says what is close.
         for spare in (self.near, self.where):
             spare.add_class("sae-nb-spare")

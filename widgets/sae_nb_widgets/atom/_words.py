@@ -93,10 +93,9 @@ def often(frequency: float) -> str:
 
 
 def unit(catalogue: AtomCatalogue) -> str:
-    """Return what an atom fires on: tokens, positions of images, rows."""
-    modality = catalogue.acts.context.modality
+    """Return what an atom fires on: tokens, patches, rows."""
     counted = catalogue.row_word
-    return f"{modality.token}s" if modality.is_text and counted == "positions" else counted
+    return catalogue.acts.context.modality.positions if counted == "positions" else counted
 
 
 def strongest_words(record: AtomSummary, names: AtomNames) -> list[str]:

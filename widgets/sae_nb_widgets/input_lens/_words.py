@@ -261,7 +261,8 @@ def effect_words(summary: InputSummary, place: int) -> str:
 def activity_words(summary: InputSummary, place: int) -> str:
     """State where and how strongly an atom fires here, and how unusual that is."""
     used = summary.used
-    text = f"Active at {int(used.n_fired[place])} of {format_count(len(summary.read))} positions"
+    places = f"{format_count(len(summary.read))} {Modality.of(summary.kind).positions}"
+    text = f"Active at {int(used.n_fired[place])} of {places}"
     if used.lift is not None:
         text += f", {times_words(float(used.lift[place]))} as often as usual"
     return f"{text}; peak {format_number(float(used.strength[place]))}."
@@ -271,7 +272,9 @@ def silent_words(summary: InputSummary, atom: int, which: str = "this input") ->
     """Report that an atom does not fire here, and how often it does elsewhere."""
     text = f"Silent on {which}."
     if summary.base is not None:
-        often = format_percent(float(summary.base.frequency[atom]), of="positions")
+        often = format_percent(
+            float(summary.base.frequency[atom]), of=Modality.of(summary.kind).positions
+        )
         text += f" In the example set it fires on {often}."
     return text
 
