@@ -147,10 +147,10 @@ acts[::500].to_pandas()
 # %% [markdown]
 # ## 3 · A sparse autoencoder, trained in this kernel
 #
-# `TopK` (Gao et al. 2024, arXiv 2406.04093) keeps the `k` largest of `n_atoms` *pre-codes*, what the encoder gives
-# for each atom before anything is chosen, and rebuilds the activation from them. Training runs in a thread: the panel
-# is live, and so is the kernel. Pause it, or move the learning rate under *more*. What it explains is measured on
-# images that it is not trained on.
+# `TopK` (Gao et al. 2024, arXiv 2406.04093) keeps the `k` largest of `n_atoms` *pre-codes*, what the encoder gives for
+# each atom before anything is chosen, and rebuilds the activation from them (all such words are in the
+# [glossary](../docs/glossary.md)). Training runs in a thread: the panel is live, and so is the kernel. Pause it, or
+# move the learning rate under *more*. What it explains is measured on images that it is not trained on.
 
 # %%
 generator = torch.Generator().manual_seed(0)

@@ -181,8 +181,8 @@ pd.DataFrame(floors)
 # %% [markdown]
 # ## 5 · A real, if small, model
 #
-# Rows of `tiny-vit`, halfway through: the class token, registers (tokens that represent no patch) and patches of a
-# thousand images.
+# Rows of `tiny-vit`, halfway through: the class token, [registers](../docs/glossary.md#words-of-the-field) (tokens that
+# represent no patch) and patches of a thousand images.
 
 # %%
 model = sn.load_model("tiny-vit")

@@ -172,7 +172,9 @@ again.brief(atoms)
 # ## 4 · Is it useful? Probing
 #
 # Does an SAE help to predict labels? Its opponents need no SAE: logistic regression on the raw activations, on
-# principal components, on the same number of random atoms. Once with plenty of labels, once with few:
+# principal components, on the same number of random atoms. Once with plenty of labels, once with few, on MiniLM, an
+# encoder of sentences. [AUROC](../docs/glossary.md#words-of-the-field): how often a row with the label scores above
+# one without.
 
 # %%
 probing = recorded("probing")
@@ -290,9 +292,9 @@ exercise("03.8").predict(guess)
 exercise("03.8").reveal()
 
 # %% [markdown]
-# `bench` compares each score with a simpler method, an oracle that knows the labels, and three broken SAEs. RAVEL,
-# which changes one property of a word and asks whether others stay, ranks the broken ones last; TPP does not. A score
-# that was never tried on broken SAEs shows nothing.
+# `bench` compares each score with a simpler method, an oracle that knows the labels, and three broken SAEs.
+# [RAVEL](../docs/glossary.md#words-of-the-field), which changes one property of a word and asks whether others stay,
+# ranks the broken ones last; TPP does not. A score that was never tried on broken SAEs shows nothing.
 
 # %%
 words = sn.load_sae("tiny-gpt/resid_post.3")

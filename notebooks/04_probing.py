@@ -174,9 +174,9 @@ exercise("04.5").score(points)
 # %% [markdown]
 # ## 4 · Do SAEs help to probe?
 #
-# On three models: how much higher is the AUROC (how often a row with the label scores above one without) of the best
-# probe on an SAE than that of the best probe without one (arXiv 2502.16681)? The control puts a random dictionary in
-# the SAE's place.
+# On three models: how much higher is the [AUROC](../docs/glossary.md#words-of-the-field) (how often a row with the
+# label scores above one without) of the best probe on an SAE than that of the best probe without one (arXiv
+# 2502.16681)? The control puts a random dictionary in the SAE's place.
 
 # %%
 probing = recorded("probing")

@@ -117,8 +117,8 @@ exercise("05.3").check(kl)
 # %% [markdown]
 # ## 2 · Success against cost
 #
-# The figure shows the log-odds of a four, log p / (1 − p), on eight images of other digits. At the same place on the
-# horizontal axis, all lines cost the same.
+# The figure shows the [log-odds](../docs/glossary.md#words-of-the-field) of a four, log p / (1 − p), on eight images of
+# other digits. At the same place on the horizontal axis, all lines cost the same.
 
 # %%
 curves = science.curves_of(seen, seen.sae, atom, 4, others, controls=4)
@@ -162,9 +162,10 @@ exercise("05.4").reveal()
 #
 # ## 3 · Reading is not writing
 #
-# Now `tiny-gpt`, and stories that take a good or a bad turn. An atom that separates good stories from bad ones (AUC
-# near 1) is added to beginnings such as "… Anna was very"; the target is the next word, *happy* or *sad*. Fluency has
-# two sides: how likely the unsteered model finds what is written, and how much the steered model loses on neutral text.
+# Now `tiny-gpt`, and stories that take a good or a bad turn. An atom that separates good stories from bad ones (a good
+# one scores above a bad one nearly always: AUC near 1) is added to beginnings such as "… Anna was very"; the target is
+# the next word, *happy* or *sad*. Fluency has two sides: how likely the unsteered model finds what is written, and how
+# much the steered model loses on neutral text.
 
 # %%
 stories = science.see_stories(seed=0, texts=80, steps=80)

@@ -169,7 +169,8 @@ print(" → ".join(graph.nodes["name"].iloc[path]))
 # %% [markdown]
 # ## 5 · Why this digit?
 #
-# Now the same with an image. Its inputs are the patches, the class token and the registers.
+# Now the same with an image. Its inputs are the patches, the class token and the
+# [registers](../docs/glossary.md#words-of-the-field), tokens that represent no patch.
 
 # %%
 vit = sn.load_model("tiny-vit")

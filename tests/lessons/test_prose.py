@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from sae_nb_lessons import recorded
+from sae_nb_lessons import exercise, recorded
 
 from tests.notebooks.exercised import FOLDER
 
@@ -29,3 +29,12 @@ def test_a_number_in_prose_is_the_records(
     assert found is not None
     assert float(found[1]) == pytest.approx(recorded(record).of(name).mean, abs=0.005001)
     assert f'"{name}"' in text[: found.start()]
+
+
+def test_a_question_names_the_losses_of_its_record() -> None:
+    """38.2: what the true answers leave, and what guessing does."""
+    found = re.search(r"true answers it is (\.\d+)", exercise("38.2").question)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(
+        recorded("few_weights").of("loss: sparse").mean, abs=0.005001
+    )

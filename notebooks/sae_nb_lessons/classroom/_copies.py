@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from sae_nb.files import new_folder
 from sae_nb_lessons.exercises._cells import NOTEBOOKS, digest
+
+PAGE, SITE = re.compile(r"\]\(\.\./docs/([\w/-]+)\.md"), "https://sae-nb.github.io/sae_nb/"
 
 README = """\
 # The course
@@ -55,6 +58,8 @@ def student_copy(folder: str | Path) -> Path:
             notebook.metadata.pop("jupytext", None)  # or each save would write a second file
             notebook.metadata["sae_nb"] = {"checker": digest()}
             for cell in notebook.cells:
+                if cell.cell_type == "markdown":  # pages of the checkout, read on the site
+                    cell.source = PAGE.sub(rf"]({SITE}\1.html", cell.source)
                 if cell.cell_type == "code":
                     cell.outputs, cell.execution_count = [], None
             nbformat.write(notebook, copy / path.name)

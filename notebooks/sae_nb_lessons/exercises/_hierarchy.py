@@ -23,7 +23,7 @@ CLOSE = 1e-3
 
 def _judge_absorbed(answer: float) -> str | None:
     if abs(answer**2 - 0.5) <= 2 * TOLERANCE:
-        return None
+        return None if answer > 0 else "The atom lies along parent + child, not against it."
     return (
         f"Parent and child are orthogonal and in the atom in equal parts, so the cosine with each is the "
         f"same and their squares add up to 1; twice {answer:g}² is {2 * answer**2:.3g}."

@@ -183,6 +183,8 @@ def test_a_copy_has_no_answer_and_no_output(tmp_path: Path) -> None:
             line = json.dumps(line.strip())[1:-1]
             if len(line) > 30 and line not in given and key[1] == "check":
                 assert line not in said, key
+    assert "](https://sae-nb.github.io/sae_nb/glossary.html)" in said
+    assert "](../" not in said
     lesson = nbformat.read(folder / f"{LESSON}.ipynb", as_version=4)
     assert lesson.metadata["sae_nb"] == {"checker": digest()}
     assert [key for key, _, _ in exercise_cells(lesson)] == [

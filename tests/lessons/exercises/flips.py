@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 EQUAL = {
     id: frozenset(one["lines"])
     for id, one in tomllib.loads(Path(__file__).with_name("equal.toml").read_text("utf-8")).items()
@@ -76,6 +78,19 @@ def flips(source: str) -> Iterator[tuple[str, str]]:
                     if after and (key := after[0].strip()) not in seen:
                         seen.add(key)
                         yield key, text
+
+
+def altered(value: Any) -> Iterator[tuple[str, Any]]:
+    """Numbers, lists and tensors with a slip: a sign, a share for its rest, a square, a factor, an order."""
+    x = torch.as_tensor(value, dtype=torch.float64)
+    slips = {"-x": -x, "1 - x": 1 - x, "2 * x": 2 * x, "x / 2": x / 2, "x**2": x**2, "x + 1": x + 1,
+        "x - 1": x - 1, "0 * x": 0 * x, "abs(x)": x.abs(), "100 * x": 100 * x, "x / 10": x / 10,
+        "x**0.5": x**0.5, "1 / x": 1 / x}  # fmt: skip
+    if x.ndim:
+        slips |= {"x / x.sum()": x / x.sum(), "x.flip(0)": x.flip(0), "x.roll(1, 0)": x.roll(1, 0)}
+    for name, slip in slips.items():
+        if not torch.equal(slip, x):
+            yield name, slip
 
 
 def _put(parent: ast.AST, field: str, place: int | None, node: ast.AST) -> None:

@@ -13,7 +13,7 @@ from sae_nb_lessons import exercise
 from sae_nb_lessons.exercises import Exercise
 
 from tests.lessons.exercises.answered import ANSWERS, CELLS, handed_in
-from tests.lessons.exercises.flips import EQUAL, flips, judged
+from tests.lessons.exercises.flips import EQUAL, altered, flips, judged
 
 SLOW = {"04.1", "07.1", "09.3"}
 """Exercises whose answer trains or runs a network at each try."""
@@ -31,6 +31,16 @@ def test_a_flip_that_changes_the_meaning_is_refused(id: str) -> None:
     passed = {line for line, one in said.items() if getattr(one, "passed", False)}
     # Some that are listed pass on one machine alone: where a solver sees two columns that are the same.
     assert passed <= EQUAL.get(id, frozenset()) <= said.keys()
+
+
+NUMBERS = [id for id, one in ANSWERS.items() if not callable(one) and not isinstance(one, str)]
+
+
+@pytest.mark.parametrize("id", NUMBERS)
+def test_a_number_with_a_slip_is_refused(id: str) -> None:
+    said = {name: exercise(id).check(slip).passed for name, slip in altered(ANSWERS[id])}
+    assert len(said) >= 8
+    assert {name for name, passed in said.items() if passed} == EQUAL.get(id, frozenset())
 
 
 @pytest.mark.parametrize("id", WRITTEN)
