@@ -203,7 +203,7 @@ reproduce-full: $(STAMP) ## every reproduction again into build/claims, 50 kills
 
 bench: $(STAMP) ## the benchmarks that need no browser and no GPU, about an hour; NAME=pursuit: one of them; tables go to benchmarks/results
 	@if [ -n "$(NAME)" ]; then $(BIN)/python benchmarks/record.py $(NAME); exit; fi
-	for run in "one_step" "one_step --family" pursuit capture "capture --monitor tiny-gpt smollm2-135m" scale "stores disk" "stores workers" "maps layout" "maps columns"; do
+	for run in small one_step "one_step --family" pursuit capture "capture --monitor tiny-gpt smollm2-135m" scale "stores disk" "stores workers" "maps layout" "maps columns"; do
 		echo "== $$run"
 		$(BIN)/python benchmarks/record.py $$run
 	done
@@ -228,7 +228,7 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 	$(BIN)/python tests/models/trigram.py --write build/models/tiny-gpt/tiny-gpt
 
 peers: $(STAMP) ## other libraries read what we wrote, each in an environment of its own (needs the index)
-	@$(BIN)/python benchmarks/peers.py
+	@$(BIN)/python docs/make_interop.py
 
 sync: $(STAMP) ## refresh links and minutes of notebooks, their .ipynb, what pages quote; write solved copies into notebooks/solutions
 	@$(BIN)/python notebooks/badges.py

@@ -33,6 +33,7 @@ from sae_nb.training._learner import Learner
 
 Work = Callable[[], object]
 ROOT = Path(__file__).parents[1]
+MISSING = "not installed"
 LONG = 60
 """Seconds that a row may take, where it can be measured five times in them."""
 
@@ -43,7 +44,7 @@ class Row(NamedTuple):
     name: str
     ours: Work
     plain: Work | Peer | str
-    """What ours is compared with; a word where there is nothing."""
+    """What ours is compared with; a word where it is with nothing: of a goal in seconds, not installed."""
 
     goal: float
     """Most that ours may take, as a multiple of plain, or in seconds where there is none."""
@@ -167,7 +168,7 @@ def peers() -> Iterator[Row]:
 
     for name, make in PEERS.items():
         python = ROOT / "build" / "peers" / name / "bin" / "python"
-        other = Peer(python, make) if python.is_file() else "not installed"
+        other = Peer(python, make) if python.is_file() else MISSING
         yield Row(f"`encode`, 512 rows, 64 → 512, k 16 ÷ {name}", ours, other, 1.0)
 
 
@@ -218,19 +219,19 @@ def plain_step(x: Tensor, n_atoms: int, k: int) -> Work:
 
 def seconds(work: Work | Peer, repeats: int) -> float:
     """Return what some repeats take."""
-    return (
-        work.seconds(repeats)
-        if isinstance(work, Peer)
-        else timeit.timeit(work, clock, number=repeats)
-    )
+    if isinstance(work, Peer):
+        return work.seconds(repeats)
+    return timeit.timeit(work, timer=clock, number=repeats)
 
 
 def measured(row: Row, rounds: int) -> str:
     """Return a row's cells."""
+    if row.plain == MISSING:
+        return f"| {row.name} | – | {MISSING} | – | – | – | {row.goal} |"
     sides = [row.ours] if isinstance(row.plain, str) else [row.ours, row.plain]
     for side in sides:
         seconds(side, 1)
-    once = [min(seconds(side, 1) for _ in range(3)) for side in sides]
+    once = [seconds(side, 1) for side in sides]
     repeats = [max(1, int(0.005 / max(one, 1e-9))) for one in once]
     rounds = max(min(5, rounds), min(rounds, int(LONG / max(sum(once), 1e-9))))
     taken: list[list[float]] = [[] for _ in sides]

@@ -298,7 +298,7 @@ def test_lm_eval_itself_reads_the_numbers_of_steer(tmp_path: Path) -> None:
     with steering("add", POINT) as steered:
         expected = gpt()(ids)
     steered.recipe.to_lm_eval(tmp_path / "s.pt")
-    code = script(ROOT / "benchmarks" / "peers.py", "peers").SCRIPTS["lm_eval"]
+    code = script(ROOT / "docs" / "make_interop.py", "make_interop").SCRIPTS["lm_eval"]
     bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run([LM_EVAL, "-c", code, tmp_path], check=True, env=bare, capture_output=True)
     with safe_open(tmp_path / "found.safetensors", "pt") as file:

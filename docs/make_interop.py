@@ -1,4 +1,4 @@
-"""Other libraries read what we wrote, compute, and write it again: `python benchmarks/peers.py`.
+"""Other libraries read what we wrote, compute, and write it again: `python docs/make_interop.py`.
 
 Each library lives in an environment of its own (they cannot be installed together), made from the index
 of your pip. In it runs one of the scripts below, which know nothing of sae_nb: it opens every SAE we
@@ -32,7 +32,7 @@ from sae_nb.interop import (
 from tests.golden import golden
 from tests.golden.making import write_golden
 
-PAGE = Path(__file__).parents[1] / "docs" / "interop.md"
+PAGE = Path(__file__).with_name("interop.md")
 
 
 @dataclass(frozen=True)
