@@ -66,26 +66,26 @@ HERO = ("hero", "hero-narrow")
 CARD = {"width": 320, "height": 230}
 """What a card shows, in pixels of the page. Taken twice as fine."""
 
-EDGE, LARGER, LEAST_PX = 10, 1.3, 9.5
+EDGE, LARGER, LEAST_PX = 10, 1.3, 11
 """Pixels of a card that stay free on every side; how much larger than on its page a card shows what it shows at
 most; and the smallest letters, in pixels of the card, with which that is taken."""
 
 SMALL_WORDS = (
-    ".sae-nb-lattice { gap: 3px 0 !important; padding: 0 !important; max-height: none !important; }"
+    ".sae-nb-lattice { gap: 7px 4px !important; padding: 0 !important; max-height: none !important; }"
     ".sae-nb-latticeword { padding: 0 2px !important; font-size: 15px !important; "
     "line-height: 1.3 !important; }"
-    ".sae-nb-wordchip { max-width: 116px !important; min-width: 0 !important; margin: 0 !important; "
+    ".sae-nb-wordchip { max-width: 116px !important; min-width: 0 !important; margin: 2px 0 0 !important; "
     "padding: 0 4px !important; font-size: 11px !important; line-height: 1.2 !important; }"
-    ".sae-nb-wordchip .sae-nb-bar { display: none !important; }"
+    ".sae-nb-wordchip .sae-nb-bar, .sae-nb-lattice > :nth-child(n+11) { display: none !important; }"
 )
-"""Of a text its words and the atoms under them."""
+"""Of a text its first words and the atoms under them."""
 
 PICTURE_AND_EFFECTS = (
     "main .sae-nb-main { display: grid; grid-template-columns: 104px 1fr; gap: 12px; align-items: center; }"
     ".sae-nb-grid { zoom: 0.58; } .sae-nb-pairrow > :nth-child(2), .sae-nb-pairhead, "
     ".sae-nb-grid .sae-nb-caption, .sae-nb-number, .sae-nb-bar, .sae-nb-side { display: none !important; }"
     ".sae-nb-pairrow { grid-template-columns: 104px 1fr !important; padding: 4px 0 !important; "
-    "outline: 0 !important; }"
+    "outline: 0 !important; } .sae-nb-label { white-space: normal !important; }"
 )
 """Of an input the input, and rows of atoms: their names, and what each does to the answer."""
 
@@ -119,7 +119,9 @@ THREE_WAYS = (
     ".sae-nb-prompt { font-size: 14px !important; margin: 0 0 2px !important; line-height: 1.35 !important; }"
     ".sae-nb-ways > dt { padding: 4px 8px 0 !important; font-size: 12.5px; }"
     ".sae-nb-ways > dd { font-size: 13.5px !important; min-height: 0 !important; "
-    "padding: 1px 8px 3px !important; line-height: 1.35 !important; }"
+    "padding: 0 8px !important; margin: 1px 0 3px !important; line-height: 1.35 !important; "
+    "display: -webkit-box !important; -webkit-box-orient: vertical; -webkit-line-clamp: 2; "
+    "overflow: hidden; } .sae-nb-ways > dd:first-of-type { -webkit-line-clamp: 3; }"
 )
 """Of the ways in which a text goes on that with the atom, the untouched one and one at random."""
 
@@ -246,7 +248,8 @@ FIT = """([edge, larger]) => {
     if (right - left > 0.5 && bottom - top > 0.5) boxes.push({left, top, right, bottom});
     return true;
   };
-  const drawn = 'img, canvas, image, circle, path, line, i, u, span:empty, td, dd, .sae-nb-wordchip';
+  const drawn = 'img, canvas, image, circle, path, line, i, u, span:empty, td, dd, ' +
+    '.sae-nb-wordchip, .sae-nb-track';
   for (const node of document.querySelectorAll('main *, .sae-nb-dashboard *')) {
     if (!node.getClientRects().length || node.closest('#js-plotly-tester, defs')) continue;
     if (node.matches(drawn)) seen(node, node.getBoundingClientRect());
@@ -275,19 +278,29 @@ ONLY = """async ([axes, height]) => {
   height -= plot.getBoundingClientRect().top;
   plot.style.height = plot.closest('.sae-nb-live').style.height = `${height}px`;
   const kept = axes.split(' '), across = kept.filter(name => name[0] === 'x');
-  const data = plot.data.filter(t => kept.includes(t.xaxis || 'x')).map(t => ({...t, cliponaxis: false}));
+  const data = plot.data.filter(t => kept.includes(t.xaxis || 'x')).map(
+    t => ({...t, cliponaxis: false, ...(t.marker && {marker: {...t.marker}})}));
+  const lower = {};
   const layout = JSON.parse(JSON.stringify(plot.layout));
   Object.assign(layout, {height, width: undefined, autosize: true, shapes: [], showlegend: false,
     margin: {l: Math.max(44, full.margin.l), r: Math.max(24, full.margin.r), t: 30, b: 26}});
   for (const name of Object.keys(full).filter(key => /^[xy]axis[0-9]*$/.test(key))) {
     const short = name.replace('axis', ''), place = across.indexOf(short);
     if (!kept.includes(short)) { delete layout[name]; continue; }
+    if (short[0] === 'y') lower[short] = Math.min(1, (height - 56) / full[name]._length);
     const axis = layout[name] || (layout[name] = {});
     axis.title = '';
     const gap = 0.12, width = (1 - gap * (across.length - 1)) / across.length;
     axis.domain = short[0] === 'y' ? [0, 1] : [place * (width + gap), place * (width + gap) + width];
-    if (short[0] === 'x') Object.assign(axis, {tickmode: 'auto', nticks: 4, tickangle: 0});
+    if (short[0] !== 'x') continue;
+    Object.assign(axis, {nticks: 4, tickangle: 0});
+    const ends = (_, i, all) => i === 0 || i === all.length - 1;  // of ticks with words there is room for two
+    for (const key of axis.ticktext ? ['tickvals', 'ticktext'] : [])
+      axis[key] = Array.from(full[name][key]).filter(ends);
   }
+  // Marks shrink with the distance of their rows, or those of two rows touch.
+  for (const {marker, yaxis = 'y'} of data)
+    if (marker?.size > 0) marker.size *= lower[yaxis];
   layout.annotations = (layout.annotations || []).filter(
     a => kept.includes((a.xref || '').split(' ')[0]) && kept.includes((a.yref || '').split(' ')[0]));
   for (const a of layout.annotations) a.text = a.text.replace(/ \\([^()]*\\)$/, '').split(/ · |<br>/)[0];
@@ -943,12 +956,12 @@ def write_index(everything: list[Entry]) -> Path:
     page = framed(
         "sae_nb: the panels",
         "<h1>What was found in these models</h1>"
-        "<p>A finding each, with chance beside it. A card opens the panel as it stood in a notebook: hover "
-        "and zoom work. <i>run it</i> opens "
-        "the notebook on Binder, with the model running. SAEs, examples and small models come with the "
-        "package; SmolLM2, a real language model, is fetched once."
-        f"</p>{live_atoms()}"
-        f'<div class="cards">{"".join(cards)}</div>',
+        "<p>A model’s activation is nearly the sum of a few <b>atoms</b>: directions, each with a meaning of "
+        "its own at best, which a sparse autoencoder (SAE) learns.</p>"
+        f'<div class="cards">{"".join(cards)}</div>'
+        "<p>Each card is a finding with chance beside it, and opens the panel as it stood in a notebook: hover "
+        "and zoom work. <i>run it</i> opens the notebook on Binder, with the model running. SAEs, examples and "
+        f"small models come with the package; SmolLM2 is fetched once.</p>{live_atoms()}",
     )
     path = GALLERY / "index.html"
     path.write_text(page, encoding="utf-8")

@@ -38,7 +38,6 @@ KEY = {
     START: "match with the whole input",
     NOW: "with what is left of it",
     IN_CODE: "atoms taken so far",
-    RING: "the one taken next",
 }
 """Meaning of the marks, in the key above the bars."""
 
@@ -313,10 +312,10 @@ def _ring(
     place = np.flatnonzero(atoms == atom)
     ring.x = place.astype(np.float32)
     ring.y = _floats(record.correlations_at(step)[[atom] * len(place)])
-    # A label that starts near the right edge would be cut off.
-    right = not len(place) or place[0] < 0.8 * len(atoms)
+    # A label that starts in the right half could be cut off.
+    right = not len(place) or place[0] < 0.5 * len(atoms)
     ring.textposition = "middle right" if right else "middle left"
-    ring.text = [f" {plot_text(_named(atom, index, words_of))} " for _ in place]
+    ring.text = [f" taken next: {plot_text(_named(atom, index, words_of))} " for _ in place]
 
 
 def _select(

@@ -226,7 +226,7 @@ def _answer_traces() -> list[Any]:
         ),
         go.Scatter(
             name="before",
-            marker={"symbol": "line-ns", "size": 20, "line": {"width": 2.5, "color": BEFORE_COLOUR}},
+            marker={"symbol": "line-ns", "size": 14, "line": {"width": 2.5, "color": BEFORE_COLOUR}},
             **shown, **tick,
         ),
         go.Scatter(
@@ -411,6 +411,8 @@ def _set_curve_axes(figure: go.Figure, curve: SteeringCurve) -> None:
     log = curve.response.measure.startswith("log-probability")
     name = _label(curve.target_name, "next token" if log else "class")
     layout.yaxis2.title.text = f"change in {'log ' * log}P({name})"
+    share = curve.response.measure.startswith("probability")
+    layout.yaxis2.tickformat = ".2~%" if share else ""
     layout.yaxis3.title.text = "overall shift: KL, nats"
     for axis in (layout.xaxis2, layout.xaxis3):
         axis.title.text = unit_words(curve.recipe)

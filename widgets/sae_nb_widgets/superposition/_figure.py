@@ -59,7 +59,7 @@ TOY, OTHER_TOY, MOMENTS, OTHER_MOMENTS = 0, 4, 5, 6
 """Places of the two toys, and of the strips above them."""
 
 N_MOMENTS = 40
-"""Moments in a strip, drawn by chance: enough for a feature that is there 3 % of the time to be seen."""
+"""Moments in a strip: enough for a feature that is there 3 % of the time to be seen."""
 
 MOST_LABELLED = 12
 """Features that are numbered on axes and arrows; more would overlap."""
@@ -251,7 +251,7 @@ def _toy_traces(n_features: int, flat: bool, beside: str, place: int, above: int
         showscale=False,
         xgap=1,
         ygap=2,
-        hovertemplate="feature %{y}, one draw by chance<extra></extra>",
+        hovertemplate="feature %{y}, at moments by chance<extra></extra>",
         **on_axes(above),
     )
     if not flat:
@@ -445,8 +445,12 @@ def _draw_toy(figure: go.Figure, record: SuperpositionSummary, beside: str) -> N
     else:
         lengths = np.linalg.norm(record.directions, axis=1)
         _bars(figure, f"lengths{beside}", lengths, "length")
-    # The same draws for every sparsity: what is rarer is there at fewer of the same moments.
-    there = np.random.default_rng(0).random((n_features, N_MOMENTS)) >= record.sparsity
+    # The same order for every sparsity: what is rarer is there at fewer of the same moments, and as many are
+    # drawn as the title says.
+    moments_of = np.tile(np.arange(N_MOMENTS), (n_features, 1))
+    order = np.random.default_rng(0).permuted(moments_of, axis=1) * n_features
+    order += np.arange(n_features)[:, None]
+    there = order < round((1 - record.sparsity) * order.size)
     code = [2 + feature if feature in kept else 1 for feature in range(n_features)]
     moments = named(figure, f"{OFTEN}{beside}")
     moments.z = (there * np.array(code)[:, None] + 0.5).astype(np.float32)

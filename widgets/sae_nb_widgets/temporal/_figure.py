@@ -322,8 +322,8 @@ Bands = Literal["none", "share", "energy"]
 USUAL_ROWS = 16
 
 ENDS = [0, 0.5, 1]
-MOST_NAMED = 28
-"""Times that are named on the axis in the normal scale; more would overlap."""
+MOST_NAMED = 16
+"""Times that are named on the axis in the normal scale; more would overlap on a phone."""
 MOST_JOINED = 80
 """Times whose points on the maps are joined; more lines would hide the points."""
 CLICKABLE = ("predicted", "novel", "raster", "predicted map", "novel map")
@@ -521,7 +521,7 @@ def _draw_bands(
     axis.range = [ARC_FOOT if bands == "none" else 0.0, 1.02 if which else ARC_TOP]
     axis.tickvals = ENDS
     axis.ticktext = [f"{100 * v * top:.3g} %" if shown else format_number(top * v) for v in ENDS]
-    axis.title.text = "" if shown else "energy"
+    axis.title.text = "of the energy" if shown else "energy"
 
 
 def _hover(record: TemporalSummary, time: int, part: str, column: int) -> str:

@@ -504,8 +504,8 @@ def _answer(seen: _Answer) -> str:
     what = {"text": "text", "layers": "path", "signal": "signal"}[first.kind]
     word = figures.WORDS[first.kind]
     said = (
-        f"Earlier {word}s predict {_share(first.shares[:, 0])} of the energy of this {what}'s states, "
-        f"{_compared(first)}."
+        f"{_share(first.shares[:, 0])} of the energy of this {what}'s states is predicted from earlier "
+        f"{word}s, {_compared(first)}."
     )
     if _beats_chance(first):
         predicted, new = (
