@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sae_nb_lessons.exercises._cells import Key, answers, exercise_cells
+from sae_nb_lessons.exercises._cells import CALL as CALL, Key, answers, exercise_cells
 
 FOLDER = Path(__file__).parent
 ANSWERS = FOLDER / "answers.py"
