@@ -14,7 +14,7 @@ from sae_nb_lessons.classroom._plain import NotPlain, packed, unpacked
 from sae_nb_lessons.classroom._process import Ended, Process
 from sae_nb_lessons.classroom._returned import Record, Returned, records, returned
 from sae_nb_lessons.classroom._table import ClassTable, Row
-from sae_nb_lessons.exercises._cells import digest
+from sae_nb_lessons.exercises._cells import digest, numbered
 from sae_nb_lessons.exercises._limits import SECONDS
 from sae_nb_lessons.exercises._registry import numbers, untouched
 from sae_nb_lessons.exercises._verdicts import State, Verdict
@@ -103,19 +103,22 @@ def _beside(where: Path, to: str | Path | None) -> Path:
 def _asked(notebook: Returned, said: Mapping[str, Record]) -> list[str]:
     """Return the exercises of its lesson, then others that it has answers to."""
     own = numbers(notebook.lesson)
-    mentioned = [*re.findall(r"exercise\(\s*[\"']([\w.]+)[\"']", "\n".join(notebook.code)), *said]
-    others = sorted({re.sub(r"^(\d)\.", r"0\1.", id) for id in mentioned} - set(own))
+    others = sorted({*_mentioned("\n".join(notebook.code)), *said} - set(own))
     return [*own, *(id for id in others if id in numbers(id.partition(".")[0]))]
+
+
+def _mentioned(source: str) -> list[str]:
+    return [numbered(id) for id in re.findall(r"exercise\(\s*[\"']([\w.]+)[\"']", source)]
 
 
 def _said(notebook: Returned) -> Iterator[Row]:
     said = records(notebook)
     for id in _asked(notebook, said):
         record = said.get(id, Record())
-        state = {"noted": "text" if record.last.get("asked") == "write" else "predicted"}.get(
-            record.last.get("state", "missing"), record.last.get("state", "missing")
-        )
-        state = "text" if state == "assessed" else state
+        noted = "text" if record.last.get("asked") == "write" else "predicted"
+        names = {"noted": noted, "assessed": "text", "form": "cannot be judged"}
+        state = record.last.get("state", "missing")
+        state = names.get(state, state)
         wrong = [one["said"] for one in record.answers if one["said"]]
         answer = _text_of(record) if state == "text" else record.last.get("answer", "")
         yield _row(notebook, id, record, state, answer, wrong[-1] if wrong else "")
@@ -233,7 +236,7 @@ class _Run:
         self._code, self._seconds = notebook.code, seconds
         self._handed: dict[tuple[str, str], dict[str, Any]] = {}
         self.problems: dict[str, str] = {}
-        self._good: list[str] = []
+        self._begin, self._good = _definitions(notebook.code), list[str]()
         self._all = False
         self._process: Process | None = None
         for source in self._code:
@@ -256,9 +259,7 @@ class _Run:
         exercise = untouched(id)
         try:
             if handed.get("blank"):
-                return exercise.check(...) if method == "check" else getattr(exercise, method)(
-                    ...
-                ), ""
+                return getattr(exercise, method)(...), ""
             if "plain" in handed:
                 return getattr(exercise, method)(unpacked(handed["plain"])), ""
             if handed.get("function"):
@@ -281,7 +282,7 @@ class _Run:
         self._all = True
         self.end()
         until = time.monotonic() + self._seconds
-        self._good = []
+        self._begin, self._good = "", []
         for source in self._code:
             if time.monotonic() > until:
                 break
@@ -295,7 +296,7 @@ class _Run:
         self._process = None
 
     def _run(self, source: str, seconds: float) -> None:
-        ids = re.findall(r"exercise\(\s*[\"']([\w.]+)[\"']", source)
+        ids = _mentioned(source)
         try:
             reply = self._ask("run", source, seconds=seconds)
             error = str(reply["error"])[:500]
@@ -320,12 +321,21 @@ class _Run:
         """Ask the process; one that ended begins again with the cells that did no harm."""
         if self._process is None or not self._process.alive:
             self.end()
-            self._process = Process()
-            begin = "" if self._all else _definitions(self._code)
-            self._process.ask("run", begin, seconds=START_SECONDS)
-            for source in self._good:
-                self._process.ask("run", source, seconds=self._seconds)
+            self._process = self._started()
         return self._process.ask(*request, seconds=seconds)
+
+    def _started(self) -> Process:
+        process = Process()
+        try:
+            process.ask("run", self._begin, seconds=START_SECONDS)
+            for source in self._good:
+                process.ask("run", source, seconds=self._seconds)
+        except Ended:
+            if not (self._begin or self._good):
+                raise
+            self._begin, self._good = "", []  # what ended it is not tried again
+            return self._started()
+        return process
 
     def _call(self, id: str, given: tuple[Any, ...]) -> Any:
         """Call the student's function: its result, its error, and what it did to its arguments arrive here."""

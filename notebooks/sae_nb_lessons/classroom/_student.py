@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable
 from typing import Any
+
+from sae_nb_lessons.exercises._cells import numbered
 
 MOST_BYTES = 6 << 30
 """Memory that the process may take, where the system can limit it."""
@@ -23,7 +24,7 @@ class Handed:
     passed, solved, state, message, tries = True, True, "noted", "", 0
 
     def __init__(self, id: object, note: Callable[[str, str, Any], None]) -> None:
-        self._id, self._note = re.sub(r"^(\d)\.", r"0\1.", str(id).strip()), note
+        self._id, self._note = numbered(str(id)), note
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -33,6 +33,11 @@ def exercise_cells(notebook: Any) -> Iterator[tuple[Key, Any, re.Match[str]]]:
             yield (call["id"], call["method"]), cell, call
 
 
+def numbered(id: str) -> str:
+    """Return the number of an exercise with the zero that may be left out: "1.3" is "01.3"."""
+    return re.sub(r"^(\d)\.", r"0\1.", id.strip())
+
+
 def answers(text: str) -> dict[Key, str]:
     """Return the cells of `answers.py`, by the number and method above each."""
     _, *parts = CELL.split(text)

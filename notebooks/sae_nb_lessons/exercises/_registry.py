@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import re
 from dataclasses import dataclass
 from typing import Any
 
+from sae_nb_lessons.exercises._cells import numbered
 from sae_nb_lessons.exercises._kit import Exercise
 from sae_nb_lessons.exercises._predictions import COURSE, Calibration
 from sae_nb_lessons.exercises._verdicts import CARD, RECORD, card, count
@@ -97,7 +97,7 @@ def exercise(id: str) -> Exercise:
     """
     if not isinstance(id, str):
         raise TypeError(f'`id` must be text such as "01.3", got {id!r}. Put quotes around it.')
-    wanted = re.sub(r"^(\d)\.", r"0\1.", id.strip())
+    wanted = numbered(id)
     known = _exercises()
     if wanted not in known:
         raise ValueError(f"There is no exercise {id!r}. {_near(wanted)}")

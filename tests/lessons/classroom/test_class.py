@@ -170,6 +170,19 @@ def test_what_needs_cells_above_or_cannot_leave_its_process_is_judged(tmp_path: 
 
 
 @pytest.mark.slow
+def test_a_trap_outside_the_exercises_costs_itself_alone(tmp_path: Path) -> None:
+    """A class body ends the process while definitions are gathered; the cells around it run without them."""
+    cells = (
+        "from sae_nb_lessons import exercise",
+        "class Trap:\n    import os\n    os._exit(0)",
+        'exercise("01.2").check(0.4)',
+    )
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbformat.write(made, tmp_path / "own.ipynb")
+    assert [(row.exercise, row.state) for row in mark(tmp_path).rows] == [("01.2", "right")]
+
+
+@pytest.mark.slow
 def test_a_copy_has_no_answer_and_no_output(tmp_path: Path) -> None:
     """No line of an answer that is long enough to give it away, in any file; what it asks for is all there."""
     folder = student_copy(tmp_path / "class")
