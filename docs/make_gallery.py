@@ -76,7 +76,7 @@ SMALL_WORDS = (
     "line-height: 1.3 !important; }"
     ".sae-nb-wordchip { max-width: 116px !important; min-width: 0 !important; margin: 2px 0 0 !important; "
     "padding: 0 4px !important; font-size: 11px !important; line-height: 1.2 !important; }"
-    ".sae-nb-wordchip .sae-nb-bar, .sae-nb-lattice > :nth-child(n+11) { display: none !important; }"
+    ".sae-nb-wordchip .sae-nb-bar, .sae-nb-lattice > :nth-child(n+15) { display: none !important; }"
 )
 """Of a text its first words and the atoms under them."""
 
@@ -794,7 +794,7 @@ def entries() -> list[Entry]:
             "time",
             *twice("what a story's past predicts"),
             in_time,
-            f"{tokens}, .sae-nb-detail > :nth-child(2)",
+            f"{tokens}, .sae-nb-sides > :first-child",
             "17_time",
         ),
         Entry(

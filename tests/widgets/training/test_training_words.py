@@ -107,7 +107,7 @@ def test_few_records_and_looks_without_a_number_are_no_finding(held: list[float]
 
 
 @pytest.mark.parametrize(
-    ("peak", "place"), [(3, "bottom right"), (20, "bottom center"), (40, "top left")]
+    ("peak", "place"), [(3, "top right"), (20, "top center"), (40, "top left")]
 )
 def test_one_chart_has_both_curves_and_the_word_at_the_best_step_has_room(
     peak: int, place: str
@@ -121,7 +121,7 @@ def test_one_chart_has_both_curves_and_the_word_at_the_best_step_has_room(
     np.testing.assert_allclose(drawn["rows not trained on"].y, 100 * np.array(held), rtol=1e-5)
     np.testing.assert_allclose(drawn["training batches"].y, 100 * np.array(batches), rtol=1e-5)
     assert not any(trace.showlegend for trace in figure.data)
-    (ends,) = figure.select_traces({"mode": "text"})
+    star, ends = figure.select_traces({"mode": "markers+text"})
     assert list(ends.x) == [LOOKED, LOOKED]
     np.testing.assert_allclose(ends.y, [100 * batches[-1], 100 * held[-1]], rtol=1e-5)
     of_batches, of_new = ends.text
@@ -129,7 +129,6 @@ def test_one_chart_has_both_curves_and_the_word_at_the_best_step_has_room(
     assert of_new == f"rows not trained on: {100 * held[-1]:.1f}\u2009%"
     assert list(ends.textposition) == ["top left", "bottom left"]
     assert figure.layout.annotations[0].text == "variance explained (R²), %"
-    (star,) = figure.select_traces({"mode": "markers+text"})
     assert (star.text, star.textposition) == (f"best: step {peak}", place)
     low, high = figure.layout.yaxis.range
     assert low < 100 * min(held[2:]) < 100 * max(batches) < high
@@ -144,7 +143,7 @@ def test_among_other_plots_both_curves_are_in_a_legend_and_the_number_has_its_cu
     figure = training_figure([summary(batches, held)], everything=True)
     drawn = {trace.name: trace for trace in figure.data if trace.showlegend}
     assert set(drawn) == {"training batches", "rows not trained on"}
-    (ends,) = figure.select_traces({"mode": "text"})
+    *_, ends = figure.select_traces({"mode": "markers+text"})
     assert not ends.visible
     colour, number = drawn["rows not trained on"].line.color, f"{100 * held[-1]:.1f}\u2009%"
     assert figure.layout.annotations[0].text == f'explained: <b style="color:{colour}">{number}</b>'

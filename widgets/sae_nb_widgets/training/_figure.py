@@ -545,7 +545,10 @@ def _run_traces(run: int, name: str) -> list[Any]:
             **on_axes(R2),
         )
     )
-    traces.append(go.Scatter(**shared, mode="text", hoverinfo="skip", **on_axes(R2)))
+    ends = {"size": 7, "color": [theme.CONTROL, theme.WARM]}
+    traces.append(
+        go.Scatter(**shared, mode="markers+text", marker=ends, hoverinfo="skip", **on_axes(R2))
+    )
     for symbol, hover in _STRIP_KINDS:
         marker = {"color": colour, "size": 5, "symbol": symbol}
         traces.append(
@@ -574,10 +577,10 @@ def _name_star(star: go.Scatter, summary: TrainingSummary, *, alone: bool) -> No
     best = summary.best_step if summary.best_look is None else summary.best_look[0]
     mode = "markers+text" if alone and best is not None else "markers"
     text = f"best: step {format_count(best)}" if alone and best is not None else None
-    # On the side that has room; in the right half one is taken by the name of the curve.
+    # On the side that has room: one is taken by the name at the end of the curve.
     share = (best or 0) / max(summary.last_step, 1)
     side = "left" if share > 0.8 else "right" if share < 0.2 else "center"
-    named = len(summary.looks) > 1 and share > 0.5
+    named = alone and len(summary.looks) > 1
     place = f"{'top' if named and not _above(summary) else 'bottom'} {side}"
     if (star.mode, star.text, star.textposition) != (mode, text, place):
         star.mode, star.text, star.textposition = mode, text, place
@@ -595,7 +598,6 @@ def _name_ends(ends: go.Scatter, summary: TrainingSummary) -> None:
     places = ["bottom left", "top left"] if _above(summary) else ["top left", "bottom left"]
     if list(ends.text or ()) != text:
         ends.text, ends.textposition = text, places
-        ends.textfont.color = [theme.CONTROL, theme.WARM]
 
 
 def _name_curves(traces: Sequence[Any], run: int, summary: TrainingSummary, rows: Rows) -> None:
