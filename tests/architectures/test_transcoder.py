@@ -84,6 +84,16 @@ def test_a_skip_transcoder_adds_its_map_to_what_atoms_write() -> None:
     )
 
 
+def test_atoms_of_a_skip_transcoder_learn_what_its_map_leaves() -> None:
+    """A training step's reconstruction is that of a call, of a map that is not zero."""
+    t, (x, y) = build(sn.SkipTranscoder), pair(8)
+    torch.nn.init.normal_(t.straight, generator=torch.Generator().manual_seed(0))
+    loss = t.training_loss(
+        torch.cat([x, y], dim=1), torch.zeros(N_ATOMS, dtype=torch.int64), 10, 0.5
+    )
+    torch.testing.assert_close(loss.x_hat, t(x).detach())
+
+
 def test_both_sites_are_remembered_in_files(tmp_path: Path) -> None:
     t = build()
     t.hook_point, t.target_hook_point = "mlp_in.3", "mlp_out.3"

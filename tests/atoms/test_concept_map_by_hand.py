@@ -471,6 +471,9 @@ def test_a_label_names_a_group_that_has_it_twice_and_more_than_others() -> None:
     six[7] = -1
     names = dict(enumerate(["b", "b", "a", "a", "a", "c", "c"]))
     assert _names.words_of_labels(np.append(six, [-1] * 12), names) == [("a", "b")]
+    # Of two as common the one that others have less.
+    names[7] = "b"
+    assert _names.words_of_labels(np.append(six, [-1] * 12), names) == [("a", "c")]
 
 
 def words(texts: list[str], ids: list[int], z: Any) -> Any:

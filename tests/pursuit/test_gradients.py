@@ -49,6 +49,21 @@ def test_gradients_equal_the_references(
         assert torch.allclose(ours, reference, atol=1e-10)
 
 
+def test_gradients_reach_atoms_before_they_are_scaled(pursuit: Any, nonnegative: bool) -> None:
+    """As torch has them, of atoms that it scales itself."""
+    x, dictionary = _problem()
+    long = (2 * dictionary).detach().requires_grad_()
+    scaled = long / long.norm(dim=1, keepdim=True)
+    ours, by_torch = (
+        torch.autograd.grad(codes.values.square().sum(), (x, long), retain_graph=True)
+        for codes in (
+            pursuit(x, long, 4, nonnegative=nonnegative, normalise=True),
+            pursuit(x, scaled, 4, nonnegative=nonnegative),
+        )
+    )
+    torch.testing.assert_close(ours, by_torch)
+
+
 def test_the_adjoint_by_torch_equals_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a GPU runs backwards, on the CPU; rows that stopped early included."""
     x, dictionary = _problem(rows=9, d_in=4, n_atoms=12)
