@@ -360,7 +360,7 @@ class ConceptAtlas:
         lengths = self._once((show, "lengths"), lambda: lengths_of(x))
         key = (show, "nearest")
         with self._lock:
-            last, found = self._computed.get(key, (-1, None))
+            last, found = self._computed.get(key, (None, None))
             if last != point:  # the card, the sentence and the edges ask one after the other
                 found = nearest_to(x, lengths, point, N_NEIGHBOURS)
                 self._computed[key] = (point, found)
