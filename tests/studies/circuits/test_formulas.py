@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from sae_nb.circuits import (
+    _decomposing,
     _graph as graphs,
     _head_scores as head_scores,
+    _kept_lost,
     _nodes,
     _proportional as proportional,
     _restoring as restoring,
@@ -75,6 +77,34 @@ def test_memory_of_a_graph_is_counted_before_it_is_made(
     batch = SimpleNamespace(token_ids=torch.zeros(1, 5))
     _nodes.check_forward(SimpleNamespace(model=model, batch=batch, start=""))
     assert asked == [16 * 10 * 20 + rows * per_row, 4 * 2 * (3 * 5 * 5 + 40 * 5 * 8)]
+
+
+def test_sizes_of_a_curve_are_from_one_to_all() -> None:
+    assert _kept_lost._numbers([1, 4], 4) == [1, 4]
+    for wrong in ([0], [5], []):
+        with pytest.raises(ValueError, match="from 1 to 4"):
+            _kept_lost._numbers(wrong, 4)
+
+
+def test_greed_takes_one_atom_at_a_time_while_enough_is_left() -> None:
+    """Of 0.3, 0.1 and 0.6 of an answer the second alone may go where 0.15 may be missing."""
+    part, taken, told = {3: 0.3, 5: 0.1, 9: 0.6}, [], []
+    search: Any = SimpleNamespace(
+        atoms=np.array([3, 5, 9]), kept=np.array([3, 5, 9]), recovered=1.0, missing=0.15
+    )
+
+    def take(atoms: np.ndarray, left: float) -> None:
+        taken.append(atoms.tolist())
+        search.kept, search.recovered = np.setdiff1d(search.kept, atoms), left
+
+    search.without = lambda sets: np.array(
+        [search.recovered - sum(part[int(i)] for i in one) for one in sets]
+    )
+    search.take, search.note = take, lambda *said: told.extend(said)
+    _decomposing._by_greed(search, 4)
+    assert taken == [[5]]
+    assert told[1] == pytest.approx([0.3, 0.1, 0.6])
+    assert told[2].tolist() == [True, False, True]
 
 
 def test_what_carries_a_share_is_the_fewest() -> None:
