@@ -85,7 +85,8 @@ PICTURE_AND_EFFECTS = (
     ".sae-nb-grid { zoom: 0.58; } .sae-nb-pairrow > :nth-child(2), .sae-nb-pairhead, "
     ".sae-nb-grid .sae-nb-caption, .sae-nb-number, .sae-nb-bar, .sae-nb-side { display: none !important; }"
     ".sae-nb-pairrow { grid-template-columns: 104px 1fr !important; padding: 4px 0 !important; "
-    "outline: 0 !important; } .sae-nb-label { white-space: normal !important; }"
+    "outline: 0 !important; } .sae-nb-label { white-space: normal !important; } "
+    ".sae-nb-pairrow:nth-child(n+7) { display: none !important; }"
 )
 """Of an input the input, and rows of atoms: their names, and what each does to the answer."""
 
@@ -448,7 +449,7 @@ def steered_text() -> Any:
     model, sae, _, catalogue = material(LANGUAGE)
     atom = named(LANGUAGE, ATOM)
     panel = sw.SteeringPanel(model, sae.hook_point, sae, [ROME], catalogue, atom=atom)
-    panel.max_new_tokens = 32
+    panel.max_new_tokens = 24
     panel.wait(120)
     panel.continue_text()
     panel.wait(120)

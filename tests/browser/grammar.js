@@ -151,7 +151,10 @@
     const frame = box(plot.querySelector(".main-svg"));
     const column = plot.closest(".sae-nb-main, .sae-nb-detail") || plot.parentElement;
     const room = column.clientWidth - parseFloat(style(column).paddingLeft) - parseFloat(style(column).paddingRight);
-    if (Math.abs(frame.width - room) > 4) found.push(`a figure misses its column by ${frame.width - room} px`);
+    // In a grid the column is one of its tracks.
+    const tracks = style(column).display === "grid" ? style(column).gridTemplateColumns.split(" ").map(parseFloat) : [room];
+    const misses = Math.min(...tracks.map((track) => Math.abs(frame.width - track)));
+    if (misses > 4) found.push(`a figure misses its column by ${misses} px`);
     for (const label of plot.querySelectorAll(".main-svg text")) {
       const r = box(label);
       if (!label.textContent.trim() || !r.width || opacity(label) === 0) continue;

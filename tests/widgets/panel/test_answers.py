@@ -60,7 +60,7 @@ def test_an_insider_word_is_explained_under_the_answer_and_a_word_of_the_data_is
     for written in (panel._frame.words.value, page):
         line, folded = written.split("<summary>atom: ")[1].split("</summary>", 1)
         assert "push:" not in line
-        assert folded.startswith("push: ")
+        assert folded.startswith("<div>push: ")
     assert (
         "2.31 logits" in page.partition("<summary>numbers</summary>")[2].partition("</details>")[0]
     )

@@ -89,15 +89,15 @@ def first_words_html(words: str) -> str:
     """Return those words as escaped HTML: the first in a line, the others folded behind it.
 
     >>> first_words_html("atom: a direction · MP: matching pursuit")
-    '<details><summary>atom: a direction <u>MP …</u></summary>MP: matching pursuit</details>'
+    '<details><summary>atom: a direction <u>MP …</u></summary><div>MP: matching pursuit</div></details>'
     """
     first, _, others = words.partition(" · ")
     if not others:
         return escape(words)
     named = ", ".join(one.partition(":")[0] for one in others.split(" · "))
     return (
-        f"<details><summary>{escape(first)} <u>{escape(named)} …</u></summary>{escape(others)}"
-        "</details>"
+        f"<details><summary>{escape(first)} <u>{escape(named)} …</u></summary>"
+        f"<div>{escape(others)}</div></details>"
     )
 
 

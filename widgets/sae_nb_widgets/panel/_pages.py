@@ -178,7 +178,7 @@ def answer_html(page: Page) -> str:
     if page.reasons or page.numbers:
         name = "how sure?" if page.reasons else "numbers"
         folded = (
-            f'<details class="sae-nb-reasons"><summary>{name}</summary>{mark_atoms(page.reasons)}'
+            f'<details class="sae-nb-reasons"><summary>{name}</summary><div>{mark_atoms(page.reasons)}</div>'
             f'<div class="sae-nb-numbers">{escape(page.numbers)}</div></details>'
         )
     words = f'<div class="sae-nb-numbers">{first_words_html(page.words)}</div>'
