@@ -221,14 +221,8 @@ def lab_module(request: pytest.FixtureRequest) -> ModuleType:
 @pytest.fixture(scope="module")
 def chromium(lab_module: ModuleType) -> Iterator[Any]:
     """A Chromium without JupyterLab, for pages that need no kernel."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=lab_module.chromium(), args=lab_module.CHROMIUM_FLAGS
-        )
-        yield launched
-        launched.close()
+    with lab_module.launched() as browser:
+        yield browser
 
 
 @pytest.fixture(autouse=True)

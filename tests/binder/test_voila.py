@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -30,35 +26,13 @@ TOP = """([plot, name]) => {
 def address(lab_module: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Voilà serving the demo, on loopback, with Binder's settings."""
     pytest.importorskip("voila", reason='needs Voilà: pip install -e ".[binder]"')
-    port = lab_module._free_port()
+    made = f"http://127.0.0.1:{(port := lab_module.free_port())}/"
     options = ["--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"]
     command = [sys.executable, "-m", "voila", str(ROOT / "notebooks" / "demo.ipynb"), *options]
-    log = tmp_path_factory.mktemp("voila") / "log"
-    with log.open("w") as stream:
-        server = subprocess.Popen(
-            ["bash", str(ROOT / "binder" / "start"), *command], stdout=stream, stderr=stream
-        )
-    made = f"http://127.0.0.1:{port}/"
-    try:
-        _wait_until_it_listens(port, server, log)
-        yield made
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def _wait_until_it_listens(port: int, server: Any, log: Path) -> None:
-    deadline = time.monotonic() + SECONDS
     # Not the page itself: asking for it would run the notebook.
-    probe = f"http://127.0.0.1:{port}/voila/static/nothing"
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            urllib.request.urlopen(probe, timeout=2)
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"Voilà did not start: {log.read_text()[-1000:]}")
+    probe, log = f"{made}voila/static/nothing", tmp_path_factory.mktemp("voila") / "log"
+    with lab_module.serving(["bash", str(ROOT / "binder" / "start"), *command], probe, log):
+        yield made
 
 
 def test_the_page_runs_by_itself_and_its_slider_answers(chromium: Any, address: str) -> None:

@@ -23,11 +23,12 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 # Without the networking flags Chromium looks for its maker's servers at every start.
 CHROMIUM_FLAGS = [
@@ -113,10 +114,58 @@ def was_left(request: Any) -> bool:
     return "ERR_ABORTED" in (request.failure or "")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens at."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
+
+
+@contextmanager
+def serving(
+    command: list[str], probe: str, log: Path, env: dict[str, str] | None = None
+) -> Iterator[None]:
+    """A server in a group of processes of its own, from the time it answers at `probe`, whatever it answers."""
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            command, env=env, stdout=stream, stderr=stream, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 180  # the first time it is compiled
+        while not _answers(probe):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command} did not start: {log.read_text()[-1000:]}")
+            time.sleep(0.1)
+        yield
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
+
+
+@contextmanager
+def launched(*flags: str) -> Iterator[Browser]:
+    """The system's Chromium, without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium(), headless=True, args=[*CHROMIUM_FLAGS, *flags]
+        )
+        yield browser
+        browser.close()
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=2).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 class Lab:
@@ -127,21 +176,20 @@ class Lab:
     def __init__(
         self, notebook: Path, out: Path, *, timeout_s: float = 180.0, dark: bool = False
     ) -> None:
-        self.notebook, self.out, self.timeout_s, self.dark = (
-            notebook.resolve(),
-            out,
-            timeout_s,
-            dark,
-        )
+        self.notebook, self.out = notebook.resolve(), out
+        self.timeout_s, self.dark = timeout_s, dark
         self.console: list[str] = []
         self.failed_requests: list[str] = []
 
     def __enter__(self) -> Self:
         self.out.mkdir(parents=True, exist_ok=True)
+        self._left = ExitStack()
         self._scratch = Path(tempfile.mkdtemp(prefix="lab_"))
+        self._left.callback(shutil.rmtree, self._scratch, ignore_errors=True)
         self._copy = self.notebook.with_name(f".labcheck-{secrets.token_hex(4)}.ipynb")
         try:
             shutil.copy(self.notebook, self._copy)
+            self._left.callback(self._copy.unlink, missing_ok=True)
             self._start_server()
             self._start_browser()
             self.open(self._copy.name)
@@ -151,13 +199,7 @@ class Lab:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if hasattr(self, "_browser"):
-            self._browser.close()
-        if hasattr(self, "_playwright"):
-            self._playwright.stop()
-        self._stop_server()
-        self._copy.unlink(missing_ok=True)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._left.close()
 
     def _environment(self) -> dict[str, str]:
         env = dict(os.environ)
@@ -180,7 +222,7 @@ class Lab:
         return env
 
     def _start_server(self) -> None:
-        token, port = secrets.token_hex(16), _free_port()
+        token, port = secrets.token_hex(16), free_port()
         self._base, self._token = f"http://127.0.0.1:{port}", token
         arguments = {
             "ServerApp.ip": "127.0.0.1",
@@ -194,44 +236,12 @@ class Lab:
         }
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
         command += [f"--{name}={value}" for name, value in arguments.items()]
-        with (self.out / "server.log").open("w") as log:
-            self._server = subprocess.Popen(
-                command,
-                env=self._environment(),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._until(
-            self._server_answers, "JupyterLab to start", 180
-        )  # the first time it is compiled
-
-    def _server_answers(self) -> bool:
-        if self._server.poll() is not None:
-            raise RuntimeError(f"JupyterLab ended; see {self.out / 'server.log'}")
-        try:
-            urllib.request.urlopen(f"{self._base}/api?token={self._token}", timeout=2).read()
-        except (urllib.error.URLError, OSError):
-            return False
-        return True
-
-    def _stop_server(self) -> None:
-        server = getattr(self, "_server", None)
-        if server is None or server.poll() is not None:
-            return
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+        probe, log = f"{self._base}/api?token={token}", self.out / "server.log"
+        self._left.enter_context(serving(command, probe, log, self._environment()))
 
     def _start_browser(self) -> None:
-        self._playwright = sync_playwright().start()
-        self._browser = self._playwright.chromium.launch(
-            executable_path=chromium(), headless=True, args=CHROMIUM_FLAGS
-        )
-        self.page = self._browser.new_page(viewport={"width": 1280, "height": 1600})
+        browser = self._left.enter_context(launched())
+        self.page = browser.new_page(viewport={"width": 1280, "height": 1600})
         self.page.set_default_timeout(self.timeout_s * 1000)
         self.page.on("console", lambda m: self._complained(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda e: self._complained(f"pageerror: {e}"))
@@ -259,10 +269,7 @@ class Lab:
         while not holds():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"waited for {what}")
-            if hasattr(self, "page"):
-                self.page.wait_for_timeout(100)
-            else:
-                time.sleep(0.1)
+            self.page.wait_for_timeout(100)
 
     def state(self) -> dict[str, Any] | None:
         """Kernel status and, for each code cell, its execution count and errors."""
