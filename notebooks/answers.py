@@ -1021,6 +1021,38 @@ right on 85 % of mixed statements and on 30 % of denials, so it reads which city
 points = 5
 
 
+# %% 42.1 check
+def looks(patterns, place, source):
+    n = torch.arange(len(patterns))
+    return patterns[n, :, :, place, source].mean(dim=0)
+
+
+# %% 42.2 check
+def exchanged(clean, corrupted, heads, n_heads):
+    x = clean.reshape(len(clean), n_heads, -1).clone()
+    x[:, heads] = corrupted.reshape(len(clean), n_heads, -1)[:, heads]
+    return x.reshape(clean.shape)
+
+
+# %% 42.3 predict
+guess = 0.6
+
+# %% 42.4 check
+because = "the same in both runs"
+
+# %% 42.5 predict
+guess = 0.5
+
+# %% 42.6 write
+said = """SmolLM2 has heads that look where each of the five kinds looks. Exchanged together they bring the whole change,
+other heads of the same layers next to nothing, and put into the other run they bring it back. But name movers bring little: the
+heads that look at the name that comes again bring most. Duplicate-token heads are there and not needed. Previous-token heads
+write the same in both runs, so that this exchange cannot see them. Paths between kinds and other sentences are open."""
+
+# %% 42.6 score
+points = 6
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

@@ -54,6 +54,7 @@ NOTEBOOKS = {
     "39": "parts",
     "40": "attention_atoms",
     "41": "lies",
+    "42": "story",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

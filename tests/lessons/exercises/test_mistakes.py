@@ -75,6 +75,8 @@ KNOWN: dict[str, str] = {
     "38.1": "_few_weights._slips",
     "41.1": "_lies._floor_slips",
     "41.3": "_lies._cell_slips",
+    "42.1": "_story._look_slips",
+    "42.2": "_story._exchange_slips",
     "lab_01.1": "_landmarks._SLIPS",
     "lab_02.1": "_similarity._SLIPS",
     "lab_03.1": "_waves._STEP_SLIPS",
