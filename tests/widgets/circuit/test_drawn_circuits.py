@@ -215,7 +215,7 @@ def asked_story(
         modality=SimpleNamespace(is_text=False), streams=False, class_names=["n0", "n1", "n2"]
     )
     circuit = Circuit(graph())
-    circuit.stations = lambda n: stations  # type: ignore[method-assign]
+    circuit.stations = lambda n: stations  # type: ignore[assignment, method-assign, misc]
     circuit.graph = SimpleNamespace(  # type: ignore[assignment]
         intervene=intervene, outcomes=outcomes, passes=SimpleNamespace(model=model, measures=True)
     )

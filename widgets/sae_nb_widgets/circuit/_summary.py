@@ -247,12 +247,13 @@ class Circuit:
             for x in (flow.before, flow.after, beside.after, flow.controlled)
         )
         tops = int(before.argmax()), int(without.argmax())
+        said, instead = outcome_names(model, tops)
         asked = [i for one in self.graph.outcomes or () for i in one or ()]
         shown = list(dict.fromkeys([*asked, *reversed(tops)]))[:MOST_ANSWERS]
         return replace(
             story, n=len(nodes), answers=tuple(outcome_names(model, shown)), before=before[shown],
             without=without[shown], without_other=without_other[shown], random=random[:, shown],
-            says=tuple(outcome_names(model, tops)),
+            says=(said, instead),
             says_shares=(float(before[tops[0]]), float(without[tops[1]])),
         )  # fmt: skip
 

@@ -641,9 +641,10 @@ def _points(summary: TrainingSummary) -> list[Points]:
         for curve in CURVES
     ]
     step, r2 = zip(*summary.looks) if len(summary.looks) > 1 else ((), ())
-    looks = (np.array(step), np.array(r2, np.float32) * np.float32(CURVES[R2].factor), None)
-    last = summary.step[-1:], curves[R2][1][-1:]
-    ends = [np.append(end, of[-1:]) for end, of in zip(last, looks)] if len(step) else ([], [])
+    held = np.array(r2, np.float32) * np.float32(CURVES[R2].factor)
+    looks: Points = (np.array(step), held, None)
+    n = -1 if len(step) else len(summary.step)
+    ends = [np.append(curves[R2][i][n:], looks[i][-1:]) for i in (0, 1)]
     return [*curves, _best(summary), looks, (*ends, None), *_strip(summary.frequency)]
 
 
