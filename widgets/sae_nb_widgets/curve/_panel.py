@@ -354,6 +354,7 @@ class CurvePanel(Panel):
                     y,
                     f"half-way: {self._place(reading.half_way[told])}",
                     "start",
+                    current_theme().font_px,
                     halo=True,
                 )
             )
@@ -396,6 +397,8 @@ class CurvePanel(Panel):
 
     def _rescale(self) -> None:
         self.plot.layout.height = HEIGHT * current_theme().font_px / PLAIN_PX
+        if self.reading is not None and not self.walking:
+            self.ring.value = self._ring(self.reading)
 
     def _drawn(self) -> go.Figure:
         """Return the view that is chosen; the walk where there is no other."""
