@@ -22,7 +22,7 @@ Share = Callable[..., float]
 
 
 def _floor(y: Tensor, c: Tensor) -> float:
-    values, at = c.unique(return_inverse=True)
+    values, at = c.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     table = torch.zeros(len(values), 2).double()
     table.index_put_((at, y.long()), torch.ones(len(y)).double(), accumulate=True)
     return float(table.amax(dim=1).sum() / len(y))
@@ -30,7 +30,7 @@ def _floor(y: Tensor, c: Tensor) -> float:
 
 def _floor_slips() -> tuple[Slip, ...]:
     def made(way: str, y: Tensor, c: Tensor) -> float:
-        n, values = len(y), c.unique()
+        n, values = len(y), c.unique()  # type: ignore[no-untyped-call]
         true = torch.tensor([float(y[c == v].sum()) for v in values])
         size = torch.tensor([float((c == v).sum()) for v in values])
         best = torch.maximum(true, size - true)

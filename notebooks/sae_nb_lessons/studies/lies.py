@@ -38,7 +38,8 @@ def by_block(n_splits: int = 5) -> pd.DataFrame:
     """Return shares right on happenings that a probe has not seen, means over splits, with a row for words alone."""
     told, model = happenings(0), sn.load_model("tiny-gpt")
     rows = {
-        f"block {i}": states(model, f"resid_post.{i}", told.texts) for i in range(model.n_layers)
+        f"block {i}": states(model, f"resid_post.{i}", told.texts)
+        for i in range(model.n_layers or 0)
     }
     rows["floor: counts of words"] = counts(told.texts)
     found = {

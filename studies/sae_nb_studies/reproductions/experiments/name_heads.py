@@ -180,7 +180,7 @@ def run(
     pairs = pairs_of(live, kind, n, seed)
     kinds = kinds_of(live, pairs)
     found = shares(live, pairs, kinds, n_random=n_random, seed=seed)
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name in (*KINDS, "needed", "enough"):
         n_heads, share, mean, largest = found.get(name, (0, 0.0, 0.0, 0.0))
         numbers |= {
