@@ -113,7 +113,7 @@ blocks
 #
 # ## 3 · Without new texts
 #
-# Often label and source only *mostly* agree, and nobody can write more. Then the few rows that disagree must count as much as
+# Often label and source only *mostly* agree, and no more texts can be had. Then the few rows that disagree must count as much as
 # the many that agree:
 
 # %%
@@ -132,7 +132,7 @@ exercise("41.3").check(over_cells)
 #
 # Can a lie be read off a model? Whether a model means to deceive cannot be checked here. Whether a statement is true can:
 # SmolLM2-135M prefers the right capital to another one for nearly all of 48 countries. Each city and each country stands in
-# as many true as false statements, so that no single word tells them apart. Again two writers: “Rome is the capital of Italy.” and “The capital of Italy is Rome.”
+# as many true as false statements, so that no single word gives it away. Again two writers: “Rome is the capital of Italy.” and “The capital of Italy is Rome.”
 
 # %%
 truth = recorded("lying_probes")
