@@ -56,7 +56,12 @@ KEYS = ("The keys to the cabinet", "The key to the cabinet")
 ATOM, OTHER = "outer space", "banks, money, debt"
 """Names of two atoms that were seen to bring their words when they are turned up."""
 
-IN_TIME = "Anna lived near the library with a small fox. One day the fox ran away and Anna wept."
+IN_TIME = (
+    "I bought this coffee machine two months ago and it has already broken twice. The milk frother "
+    "is too weak, and the water tank leaks. Customer service never answered. In 1914 the war began "
+    "after the murder of the archduke in Sarajevo. Within weeks the great powers of Europe had "
+    "mobilised their armies."
+)
 LARGEST_PICTURE = 26_000
 """Bytes: an index shows many, and the gallery has room for no more."""
 
@@ -471,14 +476,8 @@ def depth() -> Any:
 
 
 def in_time() -> Any:
-    """Return what the past of a story already said, for an SAE trained on 200 of them."""
-    model = material(STORIES)[0]
-    texts = list(sn.data.stories(200, seed=0).texts)
-    acts = sn.capture(model, texts, "resid_post.2", progress=False)
-    generator = torch.Generator().manual_seed(0)
-    sae = sn.Temporal(acts.d_in, 128, 8, bottleneck_factor=2, generator=generator)
-    sn.train(sae, acts, steps=200, batch_size=512, progress=False)
-    panel = sw.TemporalPanel(model, sae, IN_TIME)
+    """Return what the past of a text already said, by the temporal SAE that comes with the model."""
+    panel = sw.TemporalPanel(material(LANGUAGE)[0], None, IN_TIME)
     panel.wait(120)
     panel.token = panel.record.most_predicted
     return panel
@@ -626,7 +625,7 @@ def everything_linked() -> Any:
 
 def entries() -> list[Entry]:
     """Return all pages, in the order of the index; each first page of a room has a card."""
-    picture, tokens, bars = ".sae-nb-grid", ".sae-nb-strip", ".sae-nb-live"
+    picture, bars = ".sae-nb-grid", ".sae-nb-live"
     atoms = "00_tour"
     return [
         Entry(
@@ -793,10 +792,11 @@ def entries() -> list[Entry]:
         ),
         Entry(
             "time",
-            *twice("what a story's past predicts"),
+            *twice("what a text's past predicts"),
             in_time,
-            f"{tokens}, .sae-nb-sides > :first-child",
+            ".sae-nb-likeness",
             "17_time",
+            ".sae-nb-likeness { align-items: end !important; }",
         ),
         Entry(
             "pursuit",

@@ -27,7 +27,8 @@ _MEASURED = ("r2", "l0", "dead_fraction")
 def pretrained_names() -> list[str]:
     """Return the names of the SAEs that ship with the toolkit, for `load_sae` and `load_examples`.
 
-    "model/hook point" is an SAE, "model/mlp.L" the transcoder of block L's MLP.
+    "model/hook point" is an SAE, "model/mlp.L" the transcoder of block L's MLP, "model/temporal.L" the
+    temporal SAE after block L.
 
     Example
     -------
@@ -48,6 +49,8 @@ def bundled_name(sae: object) -> str:
     place = str(getattr(sae, "hook_point", None))
     if getattr(sae, "writes", None) is not None:
         place = place.replace("mlp_in.", "mlp.")
+    if getattr(sae, "reads_sequences", False):
+        place = place.replace("resid_post.", "temporal.")
     return f"{getattr(sae, 'model_name', None)}/{place}"
 
 

@@ -185,7 +185,7 @@ def load_examples(name: str) -> ExampleStore:
     Raises
     ------
     FileNotFoundError: If there is no such SAE, or a file of it is missing.
-    ValueError: If a file was cut short or altered.
+    ValueError: If a file was cut short or altered, or the SAE is one of sequences, which has no examples.
 
     Example
     -------
@@ -198,7 +198,16 @@ def load_examples(name: str) -> ExampleStore:
         raise FileNotFoundError(
             f"`name` must be one of the pretrained SAEs, {near_names(str(name))}, got {name!r}."
         )
+    if not _has_examples(folder):
+        raise ValueError(
+            f"`name` must be that of an SAE with examples, got {name!r}, which reads whole texts and brings "
+            "none. Give it yours: sw.TemporalPanel(model, sae, text), or sn.capture and decompose."
+        )
     return open_examples(folder, name)
+
+
+def _has_examples(folder: Path) -> bool:
+    return (folder / MEASUREMENTS).is_file()
 
 
 def examples_of(sae: Any) -> ExampleStore | None:
@@ -214,7 +223,7 @@ def examples_of(sae: Any) -> ExampleStore | None:
     """
     name = bundled_name(sae)
     folder = bundled_folder(name)
-    if folder is None:
+    if folder is None or not _has_examples(folder):
         return None
     identity, store = _of_bundled(folder, name)
     return store() if identity.is_same(identity_of(sae)) else None

@@ -17,19 +17,25 @@ import torch
 import sae_nb as sn
 from sae_nb.pretrained import _bundled as shelf, _examples as examples_in
 
-REAL = [
-    name for name in sn.pretrained_names() if name.startswith(("smollm2-135m/", "gemma-3-270m/"))
-]
-NAMES = [name for name in sn.pretrained_names() if "/mlp." not in name and name not in REAL]
+TEMPORAL = "smollm2-135m/temporal.16"
+PLAIN = [name for name in sn.pretrained_names() if "/mlp." not in name and name != TEMPORAL]
+REAL = [name for name in PLAIN if name.startswith(("smollm2-135m/", "gemma-3-270m/"))]
+NAMES = [name for name in PLAIN if name not in REAL]
 TRANSCODERS = [name for name in sn.pretrained_names() if "/mlp." in name]
 LARGEST = 3_800_000  # bytes of all pretrained SAEs together
 LARGEST_REAL = 36_000_000  # of the three SAEs of SmolLM2 and the one of Gemma 3
 LARGEST_FILE = 4 * 2**20  # of any file in the repository
+LARGEST_TEMPORAL = 14_000_000
 LARGEST_TRANSCODERS = 4 * 2**20  # of all transcoders together; their weights are within 3 MiB
 
 
 def test_all_together_are_small() -> None:
-    sizes = ((NAMES, LARGEST), (TRANSCODERS, LARGEST_TRANSCODERS), (REAL, LARGEST_REAL))
+    sizes = (
+        (NAMES, LARGEST),
+        (TRANSCODERS, LARGEST_TRANSCODERS),
+        (REAL, LARGEST_REAL),
+        ([TEMPORAL], LARGEST_TEMPORAL),
+    )
     for names, largest in sizes:
         files = [f for name in names for f in (shelf.BUNDLED / name).iterdir()]
         assert sum(f.stat().st_size for f in files) <= largest
@@ -160,6 +166,29 @@ def test_examples_of_a_transcoder_are_drawn(name: str) -> None:
     atom = int(examples.codes.atoms.mode().values)
     assert examples.catalogue(sae).summary(atom).n_fired > 0
     assert not examples.steered
+
+
+def test_the_temporal_sae_of_a_real_model() -> None:
+    """It knows its place, is at hand where a panel is given none, and has no examples: it reads whole texts."""
+    sae = sn.load_sae(TEMPORAL)
+    assert isinstance(sae, sn.Temporal)
+    assert (sae.model_name, sae.hook_point) == ("smollm2-135m", "resid_post.16")
+    assert (sae.d_in, sae.n_atoms, sae.k, sae.strict) == (576, 2048, 16, False)
+    assert shelf.bundled_name(sae) == TEMPORAL
+    assert examples_in.examples_of(sae) is None
+    with pytest.raises(ValueError, match=r"SAE with examples.*TemporalPanel"):
+        sn.load_examples(TEMPORAL)
+
+
+def test_the_temporal_sae_keeps_the_record_of_what_it_predicts() -> None:
+    """On held-out windows its predicted codes are slower than the new ones, the states, and random order."""
+    record = json.loads((shelf.BUNDLED / TEMPORAL / "record.json").read_text(encoding="utf-8"))
+    found = record["held-out"]
+    slow = found["lag-1"]
+    assert slow - found["novel lag-1"] > 0.3
+    assert slow - found["raw lag-1"] > 0.1
+    assert slow - found["order lost lag-1"] > 0.3
+    assert sn.load_sae(TEMPORAL).measured["r2"] == pytest.approx(1 - found["FVU"])
 
 
 def test_names_do_not_lead_elsewhere() -> None:

@@ -176,7 +176,7 @@ def in_time(
         "plain": {"previous token": np.array(previous), "running mean": np.zeros(len(names))},
     }
     known |= {
-        "by_distance": {part: np.array([0.4]) for part in ("predicted", "novel")},
+        "by_distance": {part: np.array([0.4]) for part in ("predicted", "novel", "raw")},
         "unread": 0,
     }
     known |= {"order_lost": {"predicted": 0.0, "novel": 0.0}}
@@ -257,12 +257,14 @@ def test_picture_and_words_of_a_training_have_one_number_of_one_set_of_rows(
     figure = training_figure([summary])
     title, axis = figure.layout.annotations[0].text, figure.layout.xaxis.title.text
     (star,) = (
-        star.text for star in figure.select_traces({"type": "scatter", "mode": "markers+text"})
+        mark.text
+        for mark in figure.select_traces({"type": "scatter", "mode": "markers+text"})
+        if mark.text  # the mark at the end of a line has none
     )
     large = re.findall("<b>(.+?)</b>", title)[0]
     in_words = re.findall(r"explains ([\d.]+) %", said)[-1]
     if held is None:
-        assert percents(large) == pytest.approx([0.9])
+        assert percents(large) == pytest.approx([0.88])
         assert "batch" not in title + axis + star + numbers
     else:
         assert percents(large) == pytest.approx([held])

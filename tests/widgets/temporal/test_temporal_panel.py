@@ -96,7 +96,7 @@ def test_where_the_past_predicts_the_first_screen_is_two_squares_and_curves(
     model: sn.LiveModel, sae: sn.Temporal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their numbers are the record's; bars with arcs, atoms, matrices and maps come instead, on request."""
-    monkeypatch.setattr("sae_nb_widgets.temporal._panel._beats_chance", lambda _: True)
+    monkeypatch.setattr("sae_nb_widgets.temporal._panel._stays", lambda _: True)
     panel = sw.TemporalPanel(model, sae, TEXT)
     panel.wait()
     record = panel.record

@@ -80,8 +80,9 @@ class TemporalPanel(HasAtoms):
     model
         A language or vision model; None where `given` is a signal.
     sae
-        A `Temporal` trained on sequences of that model, or on such signals. None where there is none: then
-        the panel shows what each token adds by the plain SAE that comes with the model, and says so.
+        A `Temporal` trained on sequences of that model, or on such signals. None takes the one that comes
+        with the model ("smollm2-135m"); where none does, the panel shows what each token adds by the plain SAE
+        that comes with it, and says so.
     given
         A text; or a picture, whose layers are the time; or a signal (time, d_in).
     second_text
@@ -176,12 +177,13 @@ class TemporalPanel(HasAtoms):
         place: int = 0,
         names: Sequence[str] | None = None,
     ) -> None:
-        own = _plain_of(model) if sae is None else None
-        self.lacks = "" if own is None else _lacks(own)
-        read = cast("Temporal", sae if own is None else _without_past(own))
+        named = _own_of(model) if sae is None else sae
+        plain = sae is None and not named.reads_sequences
+        self.lacks = _lacks(named) if plain else ""
+        read = _without_past(named) if plain else cast("Temporal", named)
         self.hook_point = _checked(model, read, given, hook_point)
         self.model, self.sae, self.n_atoms = model, read, int(read.n_atoms)
-        self._named = read if own is None else own
+        self._named = named
         self._asked = _Question(given, second_text, tuple(boundaries))
         self._place, self._names = place, names
         self._seen: _Answer | None = None
@@ -342,9 +344,9 @@ class TemporalPanel(HasAtoms):
         self.conclude(_answer(seen), _numbers(seen))
 
     def _view(self) -> figures.View:
-        # Two texts are compared by their bars, and what is not predicted has no part that could stay.
+        # Two texts are compared by their bars.
         record, chosen = self.record, self.lower != "none" or self.part != "none"
-        stays = record is not None and self.second_record is None and _beats_chance(record)
+        stays = record is not None and self.second_record is None and _stays(record)
         return figures.View(
             time=self.token,
             part=self.part,
@@ -487,15 +489,21 @@ LEAD = 0.05
 
 def _headline(record: TemporalSummary) -> str:
     """Say which part lasts; or that the past predicts little, or that what it predicts does not last longer."""
-    predicted, new = record.by_distance["predicted"], record.by_distance["novel"]
-    chance = record.order_lost
-    if not _beats_chance(record):
-        return "The past predicts little here"
-    if not predicted[0] >= max(new[0], chance["predicted"]) + LEAD:
-        return "What the past predicts changes as fast as what is new"
+    new, chance = record.by_distance["novel"], record.order_lost
+    if not _stays(record):
+        if not _beats_chance(record):
+            return "The past predicts little here"
+        return "The predicted part changes as fast as the rest"
     gone = len(new) > 1 and new[1] <= max(new[0] / 2, chance["novel"] + LEAD)
-    rest = "; what is new is soon gone" if gone else " longer than what is new"
-    return f"What the past predicts stays{rest}"
+    return "The predicted part stays" + (
+        "; what is new is soon gone" if gone else " longer than what is new"
+    )
+
+
+def _stays(record: TemporalSummary) -> bool:
+    """Whether the predicted part is slower than the new one, the states themselves, and random order."""
+    predicted, new, states = (record.lag1[part] for part in ("predicted", "novel", "raw"))
+    return predicted >= max(new, states, record.order_lost["predicted"]) + LEAD
 
 
 def _answer(seen: _Answer) -> str:
@@ -507,15 +515,14 @@ def _answer(seen: _Answer) -> str:
         f"{_share(first.shares[:, 0])} of the energy of this {what}'s states is predicted from earlier "
         f"{word}s, {_compared(first)}."
     )
-    if _beats_chance(first):
-        predicted, new = (
-            f"{format_number(first.lag1[part], digits=2)} "
-            f"({format_number(first.order_lost[part], digits=2)} in random order)"
-            for part in ("predicted", "novel")
+    if _stays(first) or _beats_chance(first):
+        predicted, new, states = (
+            format_number(first.lag1[part], digits=2) for part in ("predicted", "novel", "raw")
         )
+        lost = format_number(first.order_lost["predicted"], digits=2)
         said = (
-            f"From one {word} to the next the predicted part keeps a cosine of {predicted}, the new part "
-            f"of {new}. {said}"
+            f"From one {word} to the next the predicted part keeps a cosine of {predicted} ({lost} in random "
+            f"order), the new part of {new}, the states themselves of {states}. {said}"
         )
     if second is not None:
         said += f" Second text: {_share(second.shares[:, 0])}, {_compared(second)}."
@@ -569,24 +576,22 @@ def _numbers(seen: _Answer) -> str:
     return "; second text: ".join(parts)
 
 
-def _plain_of(model: LiveModel | None) -> SparseAutoencoder:
-    """Return the plain SAE that comes with a model, of the place in the middle, or say what is missing."""
+def _own_of(model: LiveModel | None) -> SparseAutoencoder:
+    """Return the temporal SAE that comes with a model, else the plain one of the place in the middle."""
     if model is None:
         raise TypeError(
             "`sae` must be an SAE of sequences such as sn.Temporal where there is no model, got None. Of "
             "model and SAE both are missing: pass one of them."
         )
-    here = f"{model.name}/resid_post."
-    names = [
-        name for name in pretrained_names() if name.startswith(here) and model.modality.is_text
-    ]
-    if not names:
-        raise ValueError(
-            f"`sae` must be given for {model.name}, got None: the model is there, and no SAE of it comes with "
-            "sae_nb, a temporal one or another. Train one: sn.train(sn.Temporal(d_in, n_atoms, k), acts)."
-        )
-    names.sort(key=lambda name: int(name.rpartition(".")[2]))
-    return load_sae(names[len(names) // 2])
+    for kind in ("temporal", "resid_post"):
+        names = [name for name in pretrained_names() if name.startswith(f"{model.name}/{kind}.")]
+        if names and model.modality.is_text:
+            names.sort(key=lambda name: int(name.rpartition(".")[2]))
+            return load_sae(names[len(names) // 2])
+    raise ValueError(
+        f"`sae` must be given for {model.name}, got None: the model is there, and no SAE of it comes with "
+        "sae_nb, a temporal one or another. Train one: sn.train(sn.Temporal(d_in, n_atoms, k), acts)."
+    )
 
 
 def _lacks(sae: SparseAutoencoder) -> str:

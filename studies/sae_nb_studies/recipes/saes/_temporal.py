@@ -349,6 +349,7 @@ def temporal_card(record: dict[str, Any]) -> str:
                     ("the same of novel codes", "novel "),
                 )
             ),
+            ["the same of the activations themselves", f"{found['raw lag-1']:.3f}", "", ""],
             ["unexplained (FVU)", f"{found['FVU']:.3f}", f"{found['shuffled FVU']:.3f}", ""],
         ],
     )
@@ -433,6 +434,7 @@ def make_temporal(
             record = about | {"form": form, "seed": seed, "curve": curve}
             shipped = as_shipped(sae.cpu(), **FILES)
             record["held-out"] = measured(shipped.to(device), fresh.float())
+            shipped.measured = {"r2": 1 - record["held-out"]["FVU"], "held_out": 1.0}
             with sae_folder(shipped.cpu(), folder / run, **FILES) as partial:
                 write_json(partial / RECORD, record)
                 write_bytes(partial / CARD, temporal_card(record).encode())
