@@ -137,7 +137,7 @@ def local_dimensions(x: Float[Tensor, "n d_in"], n_neighbours: int = 20) -> Floa
 
 def dimension_of_distances(near: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
     """Return `local_dimensions` of rows by their distances to k neighbours, rising."""
-    logs = (near[:, -1:] / near[:, :-1].clamp_min(1e-300)).log()
+    logs = (near[:, -1:] / near[:, :-1]).log()
     return (near.shape[1] - 2) / logs.sum(dim=1).clamp_min(1e-12)
 
 

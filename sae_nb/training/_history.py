@@ -218,7 +218,7 @@ class TrainingSummary:
         if len(looks) < N_STRETCHES:
             return found
         step, r2 = (np.array(column, np.float64) for column in zip(*looks))
-        trend, flat_since, gain = r2_trend(step, r2, 1 - r2)
+        trend, flat_since, gain = r2_trend(step, r2, -r2)
         return replace(found, trend=trend, flat_since=flat_since, gain=gain)
 
     @property

@@ -353,6 +353,14 @@ def test_a_refit_adds_the_nearest_atoms_and_keeps_the_largest() -> None:
     )
 
 
+def test_an_atom_that_points_away_from_what_is_left_is_not_added() -> None:
+    """Of (0.3, −0.8) atom (1, 0) leaves (0, −0.8); with (−0.6, 0.8) both would be below zero: −1, and 0.3 − 0.6."""
+    x, unit = torch.tensor([[0.3, -0.8]]), torch.tensor([[1.0, 0.0], [-0.6, 0.8]])
+    own = sn.SparseCodes.from_dense(torch.tensor([[0.3, 0.0]]))
+    found = _refitted(x, unit, own, torch.tensor([1]), False).to_dense()
+    torch.testing.assert_close(found, torch.tensor([[0.3, 0.0]]), atol=1e-4, rtol=0)
+
+
 def test_a_weight_of_the_lasso_is_the_least_with_as_many_atoms(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

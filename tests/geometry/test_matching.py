@@ -204,6 +204,12 @@ def test_atoms_bid_by_what_the_next_best_would_bring(width: int) -> None:
     assert prices == pytest.approx([first + (5 - first) - 1 + epsilon, 0, 0])
 
 
+def test_of_two_copies_the_first_has_the_nearer_partner() -> None:
+    """Its bid comes first: 1 − 0.6 and a little more, so that the other partner is worth more to the second copy."""
+    found = match_near(torch.eye(2)[[0, 0]], torch.tensor([[3.0, 4.0], [1.0, 0.0]]), seed=0)
+    assert (found.atoms.tolist(), found.others.tolist()) == ([0, 1], [1, 0])
+
+
 def test_an_atom_opposed_to_all_stays_alone() -> None:
     first = torch.tensor([[2.0, 0.0], [-1.0, -1.0], [0.0, 1.0]])
     second = torch.tensor([[3.0, 4.0], [0.0, 5.0], [4.0, 3.0], [9.0, 0.0]])

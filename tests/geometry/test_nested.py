@@ -40,6 +40,12 @@ def test_single_atoms_are_found(seed: int) -> None:
     assert recovered.min() > 0.8
 
 
+def test_what_only_leans_is_found_below_what_it_leans_on() -> None:
+    """At a cosine of 0.8 rows lie outside the cone of the fuller one, whose direction is taken out of them."""
+    x = torch.tensor([[3.0, 0.0]] * 40 + [[0.8, 0.6]] * 25)
+    torch.testing.assert_close(nested_directions(x, 8, drawn()), torch.eye(2))
+
+
 def test_rows_without_cones_give_nothing() -> None:
     assert nested_directions(torch.randn(1000, 32, generator=drawn()), 8).shape == (0, 32)
     axes = torch.eye(6).repeat_interleave(50, dim=0)

@@ -179,6 +179,15 @@ def test_a_nan_is_never_selected() -> None:
     assert codes.l0.tolist()[1] == 0
 
 
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_what_passes_a_threshold_has_its_bias_added(backend: Any) -> None:
+    """4 + 1 and 2 + 3 are above 3; 4 − 2, 5 − 3 and 6 − 4 are not."""
+    weight = torch.tensor([[4.0], [4.0], [2.0], [5.0], [6.0]])
+    bias = torch.tensor([1.0, -2.0, 3.0, -3.0, -4.0])
+    codes = threshold_encode(torch.ones(1, 1), weight, bias, thresholds=3.0, backend=backend)
+    assert (codes.atoms.tolist(), codes.values.tolist()) == ([0, 2], [5.0, 5.0])
+
+
 def test_no_rows_are_no_codes_and_no_columns_no_input() -> None:
     codes = threshold_encode(torch.zeros(0, 3), torch.eye(3), thresholds=0.5)
     assert codes.to_dense().shape == (0, 3)

@@ -28,6 +28,7 @@ def test_ranks_are_those_of_the_states_read_by_hand() -> None:
         for one, place in ((text, found.rank[block]), (OPENINGS[4], found.others[4, block])):
             seen = logits(one, block)
             assert place == 1 + int((seen > seen[answer]).sum())
+        assert found.top[block] == gpt.tokenizer.decode([int(logits(text, block).argmax())])
     assert found.answer == gpt.tokenizer.decode([answer])
     with pytest.raises(ValueError, match="place"):
         answer_ranks(gpt, text, 99)

@@ -18,6 +18,15 @@ def in_thread(work: Callable[[], None]) -> threading.Thread:
     return thread
 
 
+def test_a_lock_is_free_after_as_many_exits_as_entries() -> None:
+    lock = FairLock()
+    with lock:
+        with lock:
+            assert lock.locked
+        assert lock.locked
+    assert not lock.locked
+
+
 def test_lock_excludes() -> None:
     lock, total = FairLock(), [0]
 

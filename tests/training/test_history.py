@@ -145,6 +145,9 @@ def test_the_verdict_is_of_rows_that_stay_the_same() -> None:
     assert (few.r2_now, few.trend) == (0.8, "worsening")
     many = summary.on_fixed_rows([(20 * i, 1 - 0.9**i) for i in range(1, 21)])
     assert many.trend == "improving"
+    # A fifth more is unexplained at the last three.
+    worse = many.on_fixed_rows([(i, 0.9 if i < 18 else 0.88) for i in range(1, 21)])
+    assert (worse.trend, worse.gain) == ("worsening", pytest.approx(-0.02))
     assert summary.on_fixed_rows([]) is summary
 
 
