@@ -57,8 +57,8 @@ def test_what_is_said_of_two_corpora_is_so(atoms: list[Any], words: dict[str, An
         assert gaps == sorted(gaps, reverse=True)
     title, said = headline(found, rows), answer(found, rows)
     if any(a != b for a, b, *_ in atoms):
-        assert ("in sad" in title.lower()) == any(a > b for a, b, *_ in atoms)
-        assert ("in glad" in title.lower()) == any(b > a for a, b, *_ in atoms)
+        assert ("of sad" in title.lower()) == any(a > b for a, b, *_ in atoms)
+        assert ("of glad" in title.lower()) == any(b > a for a, b, *_ in atoms)
         every = [row for side in rows for row in side]
         most = max(abs(atoms[row.atom][0] - atoms[row.atom][1]) for row in every)
         numbers = [float(one) / 100 for one in re.findall(r"([\d.]+)\s?%", said)]
@@ -91,7 +91,7 @@ def test_named_atoms_come_before_those_that_are_known_by_a_word() -> None:
         found, np.arange(3), lambda atom: atoms[atom][2], lambda _: ("", "", "")
     )
     assert [row.called for row in first] == ["at “gate”", "dark"]
-    assert headline(found, (first, second)) == "More in sad: “gate”, “dark”; in glad: atom 2"
+    assert headline(found, (first, second)) == "Atoms of sad: “gate”, “dark”; of glad: atom 2"
     assert "For “gate” a count of words separates the two as well" in answer(found, (first, second))
     html = pairs_html(found, (first, second), "story")
     assert html.count("sae-nb-tick") == 3  # two bars of one word, and the legend

@@ -290,7 +290,7 @@ def test_heads_are_a_tab_where_the_model_has_some() -> None:
     board = sw.dashboard(sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6"))
     board.tab = "heads"
     board.heads.wait(60)
-    assert board.heads.headline.startswith("Head L")
+    assert board.heads.headline.startswith("Head ")
     board.heads.choose(7, 0)
     board.heads.wait(60)
     assert board.heads.why.cells

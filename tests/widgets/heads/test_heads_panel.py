@@ -30,7 +30,7 @@ def panel() -> Iterator[sw.HeadsPanel]:
 
 def test_it_opens_on_the_head_that_the_answer_needs(panel: sw.HeadsPanel) -> None:
     assert (panel.layer, panel.head) == (0, 2)
-    assert panel.headline == "Head L0H2 looks back at “k”"
+    assert panel.headline == "Head 2 of layer 0 looks back at “k”"
     assert panel.grid.selected == (1, 2)
     assert "falls from 100" in panel.answer
     f = induction().tokenizer.get_vocab()["f"]
@@ -47,7 +47,7 @@ def test_it_opens_on_the_head_that_the_answer_needs(panel: sw.HeadsPanel) -> Non
 def test_another_head_place_and_score_are_drawn(panel: sw.HeadsPanel) -> None:
     panel.choose(1, 3)
     panel.wait(60)
-    assert panel.headline == "Head L1H3 looks back at “f” and says it"
+    assert panel.headline == "Head 3 of layer 1 looks back at “f” and says it"
     assert panel.pushes.labels[0].strip() == "f"
     direct = sn.circuits.direct_effects(induction(), TEXT, "f").values[1, 3]
     assert dict(panel.look.pushes)["f"] == pytest.approx(direct, rel=0.2)
@@ -132,6 +132,6 @@ def test_heads_of_a_model_of_sounds_are_shown() -> None:
     panel = sw.HeadsPanel(sn.load_model("tiny-audio"), sn.data.sounds(2, seed=0))
     panel.wait(60)
     assert not panel.problem
-    assert panel.headline.startswith("Head L")
+    assert panel.headline.startswith("Head ")
     assert panel.pictures.layout.display is None
     panel.close()

@@ -143,8 +143,8 @@ def headline(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]]) -> str:
     if not any(named):
         return f"No atom tells {a} from {b}"
     if all(named):
-        return f"More in {a}: {named[0]}; in {b}: {named[1]}"
-    return f"More in {a if named[0] else b}: {named[0] or named[1]}"
+        return f"Atoms of {a}: {named[0]}; of {b}: {named[1]}"
+    return f"Atoms of {a if named[0] else b}: {named[0] or named[1]}"
 
 
 def _short(row: PairRow) -> str:
@@ -161,7 +161,11 @@ def answer(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]]) -> str:
         return "No difference is sure enough, within the limits asked for."
     first = max(every, key=lambda row: abs(row.difference))
     more = int(first.b > first.a)
-    shares, names = (first.a, first.b), summary.names
+    names = summary.names
+    shares, of_word = (  # to whole percents, as the bars are
+        [round(share, 2) for share in pair]
+        for pair in ((first.a, first.b), (first.word_a, first.word_b))
+    )
     who = (
         f"“{first.name}”" if first.name else f"The atom {first.called}".replace("atom atom", "atom")
     )
@@ -171,7 +175,7 @@ def answer(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]]) -> str:
     )
     if not np.isnan(first.word_share):
         only = "only " if first.word_share < ONLY else ""
-        share = format_percent((first.word_a, first.word_b)[more], digits=2)
+        share = format_percent(of_word[more], digits=2)
         said += f"; the word “{first.word}” stands in {only}{share}"
     as_much = [f"“{row.word}”" for row in every if row.word_share >= AS_MUCH]
     return f"{said}." + (
@@ -191,7 +195,7 @@ def pairs_html(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]], unit: 
         for n, name in zip((summary.n_a, summary.n_b), summary.names, strict=True)
     )
     sides = "".join(
-        f"<section><h4>More in {escape(name)}<span>% of {escape(unit)}s</span></h4>"
+        f"<section><h4>Atoms that fire more in {escape(name)}<span>% of {escape(unit)}s</span></h4>"
         f"{''.join(_row_html(row, key * (not i)) for i, row in enumerate(side)) or '<p>No atom.</p>'}</section>"
         for name, side in zip(summary.names, rows, strict=True)
     )

@@ -600,9 +600,9 @@ class HeadsPanel(PlayingPanel):
     def _say(self, seen: Answer, look: Look, position: int, source: int) -> None:
         """Write the head's name, and what comes of the answer without it."""
         role = named_heads(self.scores).get(look.head, "") if self.scores is not None else ""
-        self.headline = (
-            f"Head {words.head_name(look.head)} {words.looks(seen, look, position, source)}"
-        )
+        layer, head = look.head
+        looks = words.looks(seen, look, position, source)
+        self.headline = f"Head {head} of layer {layer} {looks}"
         answer, bold = words.answer(seen, look, position, source, role)
         self.conclude(answer, words.numbers(seen, look), [bold])
 

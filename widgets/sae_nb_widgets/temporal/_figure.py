@@ -520,8 +520,8 @@ def _draw_bands(
     line.x, line.y = ends, np.tile([0.0, 1.0, np.nan], len(record.boundaries))
     axis.range = [ARC_FOOT if bands == "none" else 0.0, 1.02 if which else ARC_TOP]
     axis.tickvals = ENDS
-    axis.ticktext = [f"{100 * v * top:.3g} %" if shown else format_number(top * v) for v in ENDS]
-    axis.title.text = "of the energy" if shown else "energy"
+    axis.ticktext = [f"{100 * v * top:.3g}" if shown else format_number(top * v) for v in ENDS]
+    axis.title.text = "% of the energy" if shown else "energy"
 
 
 def _hover(record: TemporalSummary, time: int, part: str, column: int) -> str:
