@@ -150,8 +150,8 @@ def measured(sae: SparseAutoencoder, material: Material, seed: int) -> dict[str,
         codes = sae.encode(test).to_dense()
         gap = time.event_gap(sae.encode(material.spliced).to_dense(), material.events)
         return numbers | _smoothness(codes) | {"event gap": gap.gap}
-    parts, spliced = time.decompose(sae, test), time.decompose(sae, material.spliced)
-    shuffled = time.decompose(sae, time.permuted_order(test, seed))
+    parts, spliced = sn.temporal.decompose(sae, test), sn.temporal.decompose(sae, material.spliced)
+    shuffled = sn.temporal.decompose(sae, time.permuted_order(test, seed))
     numbers |= {"share": predicted_share(parts), "predicted FVU": _predicted_fvu(sae, parts, test)}
     numbers |= _smoothness(dense_codes(parts, "predicted"))
     numbers |= {f"novel {k}": v for k, v in _smoothness(dense_codes(parts, "novel")).items()}
