@@ -163,13 +163,18 @@ class TemporalSummary:
 
     @property
     def most_predicted(self) -> int:
-        """The time predicted furthest above shuffled order; of a text a token that begins a word."""
-        above = np.nan_to_num(self.shares[:, 0] - self.shuffled)
+        """The time predicted furthest above its best rival; of a text a token that begins a word.
+
+        Never the first, which has no past.
+        """
+        rivals = np.nan_to_num(np.stack([self.shuffled, *self.plain.values()]))
+        above = np.nan_to_num(self.shares[:, 0] - rivals.max(axis=0))
         begins = np.array([name[:1].isspace() for name in self.names])
+        begins[0] = False
         if self.kind == "text" and begins.any():
             # The end of a word follows from its beginning: that tells little of the past.
             above = np.where(begins, above, -np.inf)
-        return int(above.argmax())
+        return 1 + int(above[1:].argmax()) if len(above) > 1 else 0
 
     def atoms_added(self, time: int, most: int = 8) -> list[tuple[int, float]]:
         """Return the atoms a time adds, strongest first, with their strengths."""

@@ -139,18 +139,26 @@ def test_boundaries_part_a_sequence_and_lie_inside(
     )
 
 
-def test_the_most_predicted_is_furthest_above_its_control(record: TemporalSummary) -> None:
-    """By 0.4, 0.3 and 0.2, the last unknown; of a text only what begins a word, if anything does."""
-    shares = np.array([[0.5, 0.5], [0.9, 0.1], [0.8, 0.2], [np.nan, np.nan]])
+def test_the_most_predicted_is_furthest_above_its_best_rival(record: TemporalSummary) -> None:
+    """By 0.4, 0.3 and 0.2, the last unknown; of a text only what begins a word, if anything does.
+
+    Each rival is the best somewhere, a guess that has no share is none, and the first time has no past.
+    """
+    plain = {
+        "previous token": np.array([0.0, 0.0, np.nan, 0.6, 0.0]),
+        "running mean": np.array([0.0, 0.1, 0.6, 0.0, 0.0]),
+    }
+    shares = np.array([[1.0, 0.0], [0.5, 0.5], [0.9, 0.1], [0.8, 0.2], [np.nan, np.nan]])
+    shuffled = np.array([0.0, 0.1, 0.2, 0.2, 0.0])
     for kind, names, most in (
-        ("signal", ("a", " b", " c", "d"), 0),
-        ("text", ("a", " b", " c", "d"), 1),
-        ("text", ("a", "b", " c", "d"), 2),
-        ("text", ("a", "b", "c", "d"), 0),
+        ("signal", (" -", "a", " b", " c", "d"), 1),
+        ("text", (" -", "a", " b", " c", "d"), 2),
+        ("text", (" -", "a", "b", " c", "d"), 3),
+        ("text", (" -", "a", "b", "c", "d"), 1),
     ):
         one = replace(
-            record, shares=shares, shuffled=np.array([0.1, 0.6, 0.6, 0.0]), names=names, kind=kind
-        )
+            record, shares=shares, shuffled=shuffled, plain=plain, names=names, kind=kind
+        )  # fmt: skip
         assert one.most_predicted == most
 
 

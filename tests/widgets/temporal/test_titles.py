@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from sae_nb_widgets.temporal._detail import _chosen
 from sae_nb_widgets.temporal._panel import _headline
 
 CURVES = st.lists(st.floats(-1, 1, allow_nan=False), min_size=1, max_size=6)
@@ -41,3 +42,17 @@ def test_the_title_says_what_its_numbers_bear_out(
         assert new[1] <= new[0] / 2 or new[1] <= lost_new + 0.0501
     if "longer than" in title:
         assert n == 1 or (new[1] > new[0] / 2 and new[1] > lost_new + 0.0499)
+
+
+def test_the_first_time_has_no_past_that_could_predict_it() -> None:
+    """Whatever share of it an SAE expects of any; of others the rivals stand beside."""
+    record = SimpleNamespace(
+        names=(" one", " two"), kind="text", first_position=1, shares=np.array([[0.39, 0.21], [0.18, 0.56]]),
+        shuffled=np.array([0.23, 0.08]), plain={"running mean": np.array([0.0, 0.21])},
+    )  # fmt: skip
+    first, second = (_chosen(record, time).replace("\u2009", " ") for time in (0, 1))
+    assert "nothing came before it; 39 %" in first
+    assert "21 % new" in first
+    assert "23 %" not in first
+    assert "18 % of its energy predicted by what came before it" in second
+    assert "shuffled order: 8.0 %, running mean: 21 %), 56 % new" in second

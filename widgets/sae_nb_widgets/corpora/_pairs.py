@@ -12,7 +12,7 @@ from sae_nb.atoms import is_content_word
 from sae_nb.corpora import CorpusSummary
 from sae_nb.figures import category_style
 from sae_nb.figures.shapes import shortened
-from sae_nb.figures.theme import escape, format_count, format_percent
+from sae_nb.figures.theme import THIN_SPACE, escape, format_count
 from sae_nb_widgets.components._base import atom_mark
 
 A_SIDE = 5
@@ -161,22 +161,18 @@ def answer(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]]) -> str:
         return "No difference is sure enough, within the limits asked for."
     first = max(every, key=lambda row: abs(row.difference))
     more = int(first.b > first.a)
-    names = summary.names
-    shares, of_word = (  # to whole percents, as the bars are
-        [round(share, 2) for share in pair]
-        for pair in ((first.a, first.b), (first.word_a, first.word_b))
-    )
+    shares, names = (first.a, first.b), summary.names
     who = (
         f"“{first.name}”" if first.name else f"The atom {first.called}".replace("atom atom", "atom")
     )
     said = (
-        f"{who} fires in {format_percent(shares[more], digits=2)} of {names[more]} and "
-        f"{format_percent(shares[1 - more], digits=2)} of {names[1 - more]}"
+        f"{who} fires in {_whole(shares[more])}{THIN_SPACE}% of {names[more]} and "
+        f"{_whole(shares[1 - more])}{THIN_SPACE}% of {names[1 - more]}"
     )
     if not np.isnan(first.word_share):
         only = "only " if first.word_share < ONLY else ""
-        share = format_percent(of_word[more], digits=2)
-        said += f"; the word “{first.word}” stands in {only}{share}"
+        share = _whole((first.word_a, first.word_b)[more])
+        said += f"; the word “{first.word}” stands in {only}{share}{THIN_SPACE}%"
     as_much = [f"“{row.word}”" for row in every if row.word_share >= AS_MUCH]
     return f"{said}." + (
         f" For {' and '.join(filter(None, (', '.join(as_much[:-1]), as_much[-1])))} a count of words "
@@ -184,6 +180,11 @@ def answer(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]]) -> str:
         if as_much
         else ""
     )
+
+
+def _whole(share: float) -> str:
+    """Return a share in percent as it is written everywhere: whole."""
+    return f"{100 * share:.0f}"
 
 
 def pairs_html(summary: CorpusSummary, rows: Sequence[Sequence[PairRow]], unit: str) -> str:
@@ -220,7 +221,7 @@ def _row_html(row: PairRow, key: Sequence[str]) -> str:
         bars += "".join(f"<small>{escape(said)}</small>" for said in key[i : i + 1])
         bars += (
             f'<span><u style="width:{100 * share:.1f}%;background:{category_style(i)[0]}"></u>{tick}</span>'
-            f"<b>{100 * share:.0f}</b>"
+            f"<b>{_whole(share)}</b>"
         )
     if key and not np.isnan(row.word_a):
         bars += f'<small><i class="sae-nb-tick"></i> word “{escape(row.word)}” in them</small>'

@@ -95,9 +95,8 @@ def answer_title(summary: InputSummary, names: AtomNames, shown: int) -> str:
         (atom for atom in atoms if names.source(atom)), key=lambda atom: atom != shown
     )
     if speaking:
-        first = speaking[0] == atoms[0]
-        speaks = "speaks" if first else f"is one of {len(atoms)} atoms that speak"
-        return f"{read}: {names.in_text(speaking[0])} {speaks} for it"
+        alone = "" if speaking[0] == atoms[0] else "is one that "
+        return f"{read}: {names.in_text(speaking[0])} {alone}speaks for it"
     return f"{read}; no atom with a name speaks for it"
 
 

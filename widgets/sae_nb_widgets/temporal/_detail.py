@@ -23,7 +23,7 @@ from sae_nb_widgets.components._concordance import word_at
 from sae_nb_widgets.components._curves import Chart, Curves, Line
 from sae_nb_widgets.panel._declaring import control, show
 from sae_nb_widgets.panel._pages import COLUMNS
-from sae_nb_widgets.temporal._figure import place_name, row_name
+from sae_nb_widgets.temporal._figure import WORDS, place_name, row_name
 
 if TYPE_CHECKING:
     from sae_nb_widgets.temporal._panel import TemporalPanel
@@ -236,9 +236,15 @@ def _chosen(record: TemporalSummary, time: int) -> str:
             *(one[time] for one in record.plain.values()),
         )
     )
+    place = f"<b>{escape(place_name(record, time))}</b>"
+    if not time:
+        return (
+            f"{place}: nothing came before it; {predicted} of its energy is what this SAE expects of any first "
+            f"{WORDS[record.kind]}, {new} new."
+        )
     beside = zip(("shuffled order", *record.plain), rivals, strict=True)
     return (
-        f"<b>{escape(place_name(record, time))}</b>: {predicted} of its energy predicted by what came before "
+        f"{place}: {predicted} of its energy predicted by what came before "
         f"it ({', '.join(f'{name}: {share}' for name, share in beside)}), {new} new."
     )
 
