@@ -48,6 +48,12 @@ def captured(name: str) -> sn.Activations:
     return sn.capture(model, samples, point, progress=False)
 
 
+def test_positions_are_called_by_what_they_are() -> None:
+    assert LANGUAGE.positions == "tokens"
+    assert VISION.positions == "patches and other tokens"
+    assert AUDIO.positions == OTHER.positions == "positions"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_model_knows_what_it_reads(name: str) -> None:

@@ -145,16 +145,16 @@ def test_the_most_predicted_is_furthest_above_its_best_rival(record: TemporalSum
     Each rival is the best somewhere, a guess that has no share is none, and the first time has no past.
     """
     plain = {
-        "previous token": np.array([0.0, 0.0, np.nan, 0.6, 0.0]),
-        "running mean": np.array([0.0, 0.1, 0.6, 0.0, 0.0]),
+        "previous token": np.array([0.0, np.nan, 0.0, 0.6, 0.0]),
+        "running mean": np.array([0.0, 0.6, 0.1, 0.0, 0.0]),
     }
-    shares = np.array([[1.0, 0.0], [0.5, 0.5], [0.9, 0.1], [0.8, 0.2], [np.nan, np.nan]])
-    shuffled = np.array([0.0, 0.1, 0.2, 0.2, 0.0])
+    shares = np.array([[1.0, 0.0], [0.9, 0.1], [0.5, 0.5], [0.8, 0.2], [np.nan, np.nan]])
+    shuffled = np.array([0.0, 0.2, 0.1, 0.2, 0.0])
     for kind, names, most in (
-        ("signal", (" -", "a", " b", " c", "d"), 1),
-        ("text", (" -", "a", " b", " c", "d"), 2),
-        ("text", (" -", "a", "b", " c", "d"), 3),
-        ("text", (" -", "a", "b", "c", "d"), 1),
+        ("signal", (" -", " b", "a", " c", "d"), 2),
+        ("text", (" -", " b", "a", " c", "d"), 1),
+        ("text", (" -", "b", "a", " c", "d"), 3),
+        ("text", (" -", "b", "a", "c", "d"), 2),
     ):
         one = replace(
             record, shares=shares, shuffled=shuffled, plain=plain, names=names, kind=kind

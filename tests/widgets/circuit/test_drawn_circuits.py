@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from sae_nb_widgets.circuit import _summary as drawing
+from sae_nb_widgets.circuit._story import bars_html
 from sae_nb_widgets.circuit._summary import Circuit, CircuitStory, summarise_flow
 
 import sae_nb as sn
@@ -248,6 +249,15 @@ def test_a_story_is_told_by_all_where_its_first_station_does_no_more_than_chance
     assert asked == [(2, 7), (3, 0), (3, 7), (2, 0)]
     assert (story.n, story.without.tolist()) == (3, pytest.approx([0.1, 0.7]))
     assert story.without_other[0] == pytest.approx(float(LOGITS[first].exp()[2]))
+
+
+def test_the_bars_of_a_story_begin_with_the_nodes_that_are_changed() -> None:
+    """Those of the first station where they decide, else all; the other set stands below."""
+    names: Any = SimpleNamespace(at=lambda position: f"at {position}")
+    for first, order in (("turned", ("the 2 at", "these 3")), ("near", ("these 3", "the 2 at"))):
+        story, _ = asked_story(first, "far", "before")
+        drawn = bars_html(story, "neurons", names, True, False)
+        assert drawn.index(f"without {order[0]}") < drawn.index(f"without {order[1]}")
 
 
 def test_a_story_of_one_station_asks_once() -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings, strategies as st
+from sae_nb_widgets.temporal import _panel
 from sae_nb_widgets.temporal._detail import _chosen
+from sae_nb_widgets.temporal._figure import View, draw_sequences, empty_figure
 from sae_nb_widgets.temporal._panel import _headline
+
+import sae_nb as sn
 
 CURVES = st.lists(st.floats(-1, 1, allow_nan=False), min_size=1, max_size=6)
 
@@ -56,3 +62,42 @@ def test_the_first_time_has_no_past_that_could_predict_it() -> None:
     assert "23 %" not in first
     assert "18 % of its energy predicted by what came before it" in second
     assert "shuffled order: 8.0 %, running mean: 21 %), 56 % new" in second
+
+
+@pytest.mark.parametrize(("stays", "beats"), [(True, False), (False, True), (False, False)])
+def test_how_long_parts_stay_is_said_where_one_stays_or_the_share_beats_its_rivals(
+    monkeypatch: pytest.MonkeyPatch, stays: bool, beats: bool
+) -> None:
+    monkeypatch.setattr(_panel, "_stays", lambda _: stays)
+    monkeypatch.setattr(_panel, "_beats_chance", lambda _: beats)
+    record = SimpleNamespace(
+        kind="text", shares=np.full((3, 2), 0.3), rivals={"shuffled order": 0.2, "previous token": 0.1},
+        lag1={"predicted": 0.4, "novel": 0.1, "raw": 0.2}, order_lost={"predicted": 0.05}, unread=0,
+    )  # fmt: skip
+    said = _panel._answer(SimpleNamespace(first=record, second=None))
+    assert ("cosine of 0.40 (0.050 in random order)" in said) == (stays or beats)
+    assert "30\u2009% of the energy of this text's states is predicted from earlier tokens" in said
+
+
+def test_without_an_sae_the_temporal_one_of_a_model_is_taken_else_the_plain_one_in_the_middle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = [f"m/resid_post.{layer}" for layer in (16, 2, 9)]
+    model = SimpleNamespace(name="m", modality=SimpleNamespace(is_text=True))
+    monkeypatch.setattr(_panel, "load_sae", lambda name: name)
+    for names, taken in ((plain, plain[2]), ([*plain, "m/temporal.16"], "m/temporal.16")):
+        monkeypatch.setattr(_panel, "pretrained_names", lambda names=names: names)
+        assert _panel._own_of(model) == taken
+
+
+def test_ticks_of_shares_are_percents_of_the_top() -> None:
+    """The largest share is .3: the axis ends there, at a twentieth."""
+    sae = sn.Temporal(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    shares = np.array([[0.3, 0.7], *5 * [[0.1, 0.9]]])
+    record = replace(sn.temporal.summarise_sequence(sae, x), shares=shares, shuffled=np.zeros(6))
+    figure = empty_figure()
+    draw_sequences(figure, record, None, View(bands="share"))
+    ticks = zip(figure.layout.yaxis.tickvals, figure.layout.yaxis.ticktext, strict=True)
+    assert all(float(said) == pytest.approx(30 * place) for place, said in ticks)
+    assert figure.layout.yaxis.title.text == "% of the energy"
