@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TABLE = re.compile(r"^## (.+)\n\n?((?:\|.*\n)+)", re.M)
@@ -57,10 +59,11 @@ def tables(printed: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def processor() -> str:
-    """What the system calls its processor."""
+    """What the system calls its processor, with the widest vectors that torch uses on it."""
     file = Path("/proc/cpuinfo")
     named = re.search(r"model name\s*: (.+)", file.read_text()) if file.is_file() else None
-    return named[1] if named else platform.machine()
+    name = named[1] if named else platform.machine()
+    return f"{name} with {torch.backends.cpu.get_cpu_capability()}"
 
 
 def commit() -> str:
