@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from sae_nb.activations._hook_point_check import other_model
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
@@ -267,10 +268,15 @@ class Decomposition(Finding, kw_only=False):
 
     @property
     def headline(self) -> str:
-        """Size, and the share of the activations' energy that was predicted, beside that of plain guesses."""
+        """Size, and the share of the activations' energy that was predicted, beside that of plain guesses.
+
+        Means are of tokens that have a past: a sequence's first has none.
+        """
         n, time, d_in = self.predicted.shape
-        share = float(self.rows(self.energy_shares)[:, 0].mean())
-        plain = [f"{name} {self.rows(one).mean():.0%}" for name, one in self.plain_shares.items()]
+        past = self.keep.clone()
+        past[:, 0] = False
+        share = float(self.energy_shares[past][:, 0].mean())
+        plain = [f"{name} {one[past].mean():.0%}" for name, one in self.plain_shares.items()]
         strict = ", strict" if self.strict else ""
         return (
             f"{n} × {time} tokens, d_in={d_in}, {share:.0%} of the energy predicted{strict} "
@@ -402,6 +408,11 @@ def decompose(
             f"predicted part. {WHY}"
         )
     sequences = x if isinstance(x, Sequences) else Sequences(x)
+    if sequences.d_in != sae.d_in and (foreign := other_model(sae, x)):
+        raise ValueError(
+            f"`x` must have width d_in={sae.d_in} to match the SAE, got {sequences.d_in}. {foreign} Use "
+            "activations of the SAE's model."
+        )
     training = sae.training
     sae.eval()
     try:

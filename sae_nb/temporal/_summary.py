@@ -138,10 +138,15 @@ class TemporalSummary:
         return len(self.names)
 
     @property
+    def predicted_share(self) -> float:
+        """Mean predicted share; the first time has no past and is left out."""
+        return float(self.shares[1:, 0].mean())
+
+    @property
     def rivals(self) -> dict[str, float]:
-        """Mean predicted share of the shuffled order and of the plain guesses."""
+        """Mean predicted share of the shuffled order and of the plain guesses, for the same times."""
         found = {"shuffled order": self.shuffled, **self.plain}
-        return {name: float(shares.mean()) for name, shares in found.items()}
+        return {name: float(shares[1:].mean()) for name, shares in found.items()}
 
     @property
     def lag1(self) -> dict[str, float]:

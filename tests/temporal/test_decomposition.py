@@ -116,19 +116,19 @@ def test_a_share_of_nothing_is_none() -> None:
 def test_shares_are_of_the_activation_whose_error_counts() -> None:
     """x − b = (3, 4) + (0, 1) + (0, 5) has 109, of which 25 and 1; another has nothing; padding is in no row."""
     predicted, novel, error = torch.zeros(3, 2, 2, 2)
-    predicted[0, 0], novel[0, 0] = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 1.0])
-    error[0, 0] = torch.tensor([0.0, 5.0])
+    predicted[0, 1], novel[0, 1] = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 1.0])
+    error[0, 1] = torch.tensor([0.0, 5.0])
     predicted[1, 1] = 9
     parts = Decomposition(
         predicted, novel, error, SparseCodes.from_dense(torch.eye(3)), torch.tensor([1.0, 0.0]),
         lengths=(2, 1), starts=(0, 2), strict=True,
     )  # fmt: skip
-    assert parts.energy_shares[0].tolist() == [pytest.approx([25 / 109, 1 / 109]), [0, 0]]
-    assert parts.rows(parts.energy)[:, 0].tolist() == [25, 0, 0]
-    assert parts.x_hat[0].tolist() == [pytest.approx([4, 5]), [1, 0]]
+    assert parts.energy_shares[0].tolist() == [[0, 0], pytest.approx([25 / 109, 1 / 109])]
+    assert parts.rows(parts.energy)[:, 0].tolist() == [0, 25, 0]
+    assert parts.x_hat[0].tolist() == [[1, 0], pytest.approx([4, 5])]
     assert parts.x_hat[1].tolist() == [[1, 0], [0, 0]]
     assert parts.headline == (
-        "2 × 2 tokens, d_in=2, 8% of the energy predicted, strict (previous token 0%, running mean 0%)"
+        "2 × 2 tokens, d_in=2, 23% of the energy predicted, strict (previous token 0%, running mean 0%)"
     )
     assert parts.codes_of(0).to_dense().tolist() == [[1, 0, 0], [0, 1, 0]]
     assert parts.codes_of(1).to_dense().tolist() == [[0, 0, 1]]
@@ -159,3 +159,68 @@ def test_plain_guesses_are_the_token_before_and_the_mean_of_all_before(strict: b
         }
     )
     assert found == {name: [pytest.approx(one) for one in both] for name, both in wanted.items()}
+
+
+def test_a_headline_leaves_out_first_tokens_which_have_no_past(sae: sn.Temporal) -> None:
+    """Of two sequences of unlike lengths: five tokens of seven."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(7, sae.d_in, generator=generator)
+    sample, position = torch.tensor([0, 0, 1, 1, 1, 1, 1]), torch.tensor([0, 1, 0, 1, 2, 3, 4])
+    parts = sn.temporal.decompose(
+        sae, sn.Activations.from_tensor(x, sample=sample, position=position)
+    )
+    has_past = position > 0
+    shares = parts.rows(parts.energy_shares)[has_past][:, 0]
+    before = parts.rows(parts.plain_shares["previous token"])[has_past]
+    assert f"{shares.mean():.0%} of the energy predicted" in parts.headline
+    assert f"previous token {before.mean():.0%}" in parts.headline
+
+
+def test_chunks_of_a_long_sequence_agree() -> None:
+    """A token's parts are those that it has as the last of a chunk as long as its past in training."""
+    sae = sn.Temporal(8, 32, 3, n_heads=2, generator=torch.Generator().manual_seed(0)).eval()
+    sae.longest_trained.fill_(6)
+    x = torch.randn(31, 8, generator=torch.Generator().manual_seed(1)).cumsum(dim=0)
+    with pytest.warns(UserWarning, match="each token sees the last 6 alone"):
+        whole = sn.temporal.decompose(sae, x)
+    with pytest.warns(UserWarning, match="A sequence of 7 tokens"):
+        chunks = {t: sn.temporal.decompose(sae, x[t - 6 : t + 1]) for t in (6, 11, 12, 13, 30)}
+    with pytest.warns(UserWarning, match="A sequence of 8 tokens"):
+        longer = sn.temporal.decompose(sae, x[23:])
+    first = sn.temporal.decompose(sae, x[:6])
+    torch.testing.assert_close(whole.predicted[:, :6], first.predicted)
+    for time, chunk in chunks.items():
+        torch.testing.assert_close(whole.predicted[:, time], chunk.predicted[:, -1])
+        torch.testing.assert_close(whole.energy_shares[:, time], chunk.energy_shares[:, -1])
+    torch.testing.assert_close(whole.predicted[:, 30], longer.predicted[:, -1])
+    shorter = sn.temporal.decompose(sae, x[25:])
+    assert (whole.predicted[:, 30] - shorter.predicted[:, -1]).abs().max() > 1e-3
+
+
+def test_a_batch_of_unlike_sequences_is_each_alone(sae: sn.Temporal) -> None:
+    """Long beside short: padding is no past and no future."""
+    generator = torch.Generator().manual_seed(4)
+    lengths = (2, 9, 4)
+    x = torch.randn(sum(lengths), sae.d_in, generator=generator)
+    sample = torch.arange(3).repeat_interleave(torch.tensor(lengths))
+    position = torch.cat([torch.arange(n) for n in lengths])
+    parts = sn.temporal.decompose(
+        sae, sn.Activations.from_tensor(x, sample=sample, position=position)
+    )
+    for i, rows in enumerate(x.split(lengths)):
+        alone = sn.temporal.decompose(sae, rows)
+        torch.testing.assert_close(
+            parts.predicted[i, : lengths[i]], alone.predicted[0], atol=1e-5, rtol=1e-4
+        )
+        assert not parts.predicted[i, lengths[i] :].any()
+
+
+def test_activations_of_another_model_are_refused_by_name(sae: sn.Temporal) -> None:
+    x = torch.randn(4, sae.d_in + 1, generator=torch.Generator().manual_seed(0))
+    acts = sn.Activations.from_tensor(
+        x, sample=torch.zeros(4, dtype=torch.long), position=torch.arange(4), model_name="an-other"
+    )
+    own = sn.Temporal(sae.d_in, 8, 2)
+    own.model_name = "the-own"
+    with pytest.raises(ValueError, match=r"rows are of an-other, the SAE is of the-own"):
+        sn.temporal.decompose(own, acts)

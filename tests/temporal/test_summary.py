@@ -42,8 +42,17 @@ def test_shares_are_of_the_activation(record: TemporalSummary, sae: sn.Temporal)
     cosine = torch.cosine_similarity(centred[1:], centred[:-1], dim=1)
     np.testing.assert_allclose(record.plain["previous token"][1:], cosine**2, rtol=1e-4)
     assert list(record.rivals) == ["shuffled order", "previous token", "running mean"]
-    assert record.rivals["running mean"] == pytest.approx(record.plain["running mean"].mean())
-    assert record.rivals["shuffled order"] == pytest.approx(record.shuffled.mean())
+    assert record.rivals["running mean"] == pytest.approx(record.plain["running mean"][1:].mean())
+    assert record.rivals["shuffled order"] == pytest.approx(record.shuffled[1:].mean())
+
+
+@pytest.mark.parametrize("time", [2, 20])
+def test_a_mean_share_is_of_times_that_have_a_past(sae: sn.Temporal, time: int) -> None:
+    """All but the first: of two the second alone."""
+    found = summarise_sequence(sae, sequence(time))
+    assert found.predicted_share == pytest.approx(found.shares[1:, 0].sum() / (time - 1))
+    assert found.rivals["shuffled order"] == pytest.approx(found.shuffled[1:].sum() / (time - 1))
+    assert found.predicted_share != pytest.approx(found.shares[:, 0].mean(), rel=0.01)
 
 
 def test_a_token_reads_from_its_past_alone(record: TemporalSummary) -> None:

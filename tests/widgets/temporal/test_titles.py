@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import sae_nb_widgets as sw
 import torch
 from hypothesis import given, settings, strategies as st
 from sae_nb_widgets.temporal import _panel
@@ -36,7 +37,8 @@ def test_the_title_says_what_its_numbers_bear_out(
         by_distance={"predicted": np.array(predicted[:n]), "novel": np.array(new[:n])},
         order_lost={"predicted": lost, "novel": lost_new},
         lag1={"predicted": predicted[0], "novel": new[0], "raw": states},
-        shares=np.full((4, 2), share),
+        n_times=4,
+        predicted_share=share,
         rivals={"shuffled order": 0.1, "previous token": 0.06},
     )
     title = _headline(record)
@@ -71,11 +73,20 @@ def test_how_long_parts_stay_is_said_where_one_stays_or_the_share_beats_its_riva
     monkeypatch.setattr(_panel, "_stays", lambda _: stays)
     monkeypatch.setattr(_panel, "_beats_chance", lambda _: beats)
     record = SimpleNamespace(
-        kind="text", shares=np.full((3, 2), 0.3), rivals={"shuffled order": 0.2, "previous token": 0.1},
+        kind="text", n_times=3, predicted_share=0.3, rivals={"shuffled order": 0.2, "previous token": 0.1},
         lag1={"predicted": 0.4, "novel": 0.1, "raw": 0.2}, order_lost={"predicted": 0.05}, unread=0,
+        fvu=0.25, first_position=1,
     )  # fmt: skip
-    said = _panel._answer(SimpleNamespace(first=record, second=None))
+    seen = SimpleNamespace(first=record, second=None)
+    said, numbers = _panel._answer(seen), _panel._numbers(seen, 2)
     assert ("cosine of 0.40 (0.050 in random order)" in said) == (stays or beats)
+    # Behind the click stands what the answer leaves out, and no more.
+    assert ("cosine of neighbours" in numbers) != (stays or beats)
+    assert ("10\u2009%" in numbers) == ("10\u2009%" not in said) == (not beats)
+    assert "20\u2009%" not in numbers
+    assert "R² 0.750" in numbers
+    assert "each token's past are the 2 before it" in numbers
+    assert "past are" not in _panel._numbers(seen, 3)
     assert "30\u2009% of the energy of this text's states is predicted from earlier tokens" in said
 
 
@@ -101,3 +112,22 @@ def test_ticks_of_shares_are_percents_of_the_top() -> None:
     ticks = zip(figure.layout.yaxis.tickvals, figure.layout.yaxis.ticktext, strict=True)
     assert all(float(said) == pytest.approx(30 * place) for place, said in ticks)
     assert figure.layout.yaxis.title.text == "% of the energy"
+
+
+def test_two_times_are_too_few_to_see_what_stays() -> None:
+    """Less their mean any two are opposite, whatever the SAE: no cosine is told."""
+    sae = sn.Temporal(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0)).eval()
+    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
+    record = sn.temporal.summarise_sequence(sae, x)
+    seen = SimpleNamespace(first=record, second=None)
+    assert record.lag1["raw"] == pytest.approx(-1)
+    assert _headline(record) == "Two moments are too few to see what stays"
+    assert "cosine" not in _panel._answer(seen) + _panel._numbers(seen, 0)
+
+
+def test_an_sae_of_another_model_is_refused_by_name() -> None:
+    sae = sn.Temporal(d_in=8, n_atoms=8, k=2)
+    sae.model_name, sae.hook_point = "the-other", "resid_post.1"
+    gpt = sn.load_model("tiny-gpt")
+    with pytest.raises(ValueError, match="d_in=128 as the states of tiny-gpt, got 8, of the-other"):
+        sw.TemporalPanel(gpt, sae, "Anna went to the sea.")

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import traitlets as t
 from torch import Tensor
 
+from sae_nb.activations import PositionPolicy
 from sae_nb.architectures import Temporal
 from sae_nb.checks import checked
 from sae_nb.dynamics import layers_in_time
@@ -58,7 +59,7 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Refused:
-    """A text that cannot be read, and its field."""
+    """A text that is too short to be taken apart, and its field."""
 
     control: str
     text: str
@@ -286,7 +287,10 @@ class TemporalPanel(HasAtoms):
             self._asked, stays = seen.asked, "what is shown"
             self.text, self.second_text = seen.asked.given, seen.asked.second or ""
             self._conclude(seen)
-        self.refuse(answer.control, "texts of at least two tokens", answer.text, stays)
+        rule = "texts of at least two tokens"
+        if PositionPolicy.for_model(cast("LiveModel", self.model)).drop_first:
+            rule += " besides the first, which is skipped"
+        self.refuse(answer.control, rule, answer.text, stays)
 
     def _clear(self) -> None:
         """Show nothing: there is nothing to read."""
@@ -297,7 +301,7 @@ class TemporalPanel(HasAtoms):
         self._likeness.value = ""
         self._detail_view.clear()
         self.conclude("")
-        self.say("Type at least two words.")
+        self.say("Type at least three words.")
 
     @property
     def ready(self) -> bool:
@@ -341,7 +345,8 @@ class TemporalPanel(HasAtoms):
             self.conclude(self.lacks, f"R² {format_number(1 - seen.first.fvu)}")
             return
         self.headline = _headline(seen.first)
-        self.conclude(_answer(seen), _numbers(seen))
+        longest = int(self.sae.longest_trained) if self.sae.n_layers else 0
+        self.conclude(_answer(seen), _numbers(seen, longest))
 
     def _view(self) -> figures.View:
         # Two texts are compared by their bars.
@@ -483,6 +488,9 @@ _FROM = {
 }
 
 
+FEWEST = 3
+"""Times from which what stays can be seen: less their mean, any two are opposite. Ours."""
+
 LEAD = 0.05
 """Cosine by which one part must be slower than another, or than random order, to be called so. Ours."""
 
@@ -490,6 +498,8 @@ LEAD = 0.05
 def _headline(record: TemporalSummary) -> str:
     """Say which part lasts; or that the past predicts little, or that what it predicts does not last longer."""
     new, chance = record.by_distance["novel"], record.order_lost
+    if record.n_times < FEWEST:
+        return f"Two {figures.WORDS[record.kind]}s are too few to see what stays"
     if not _stays(record):
         if not _beats_chance(record):
             return "The past predicts little here"
@@ -512,10 +522,10 @@ def _answer(seen: _Answer) -> str:
     what = {"text": "text", "layers": "path", "signal": "signal"}[first.kind]
     word = figures.WORDS[first.kind]
     said = (
-        f"{_share(first.shares[:, 0])} of the energy of this {what}'s states is predicted from earlier "
+        f"{_share(first)} of the energy of this {what}'s states is predicted from earlier "
         f"{word}s, {_compared(first)}."
     )
-    if _stays(first) or _beats_chance(first):
+    if _says_cosines(first):
         predicted, new, states = (
             format_number(first.lag1[part], digits=2) for part in ("predicted", "novel", "raw")
         )
@@ -525,7 +535,7 @@ def _answer(seen: _Answer) -> str:
             f"order), the new part of {new}, the states themselves of {states}. {said}"
         )
     if second is not None:
-        said += f" Second text: {_share(second.shares[:, 0])}, {_compared(second)}."
+        said += f" Second text: {_share(second)}, {_compared(second)}."
     if first.unread:
         said += (
             f" The last {format_count(first.unread)} tokens do not fit the model and were not read."
@@ -533,8 +543,13 @@ def _answer(seen: _Answer) -> str:
     return said
 
 
+def _says_cosines(record: TemporalSummary) -> bool:
+    """Whether the answer tells how long either part stays."""
+    return record.n_times >= FEWEST and (_stays(record) or _beats_chance(record))
+
+
 def _beats_chance(record: TemporalSummary) -> bool:
-    share, most = float(record.shares[:, 0].mean()), max(record.rivals.values())
+    share, most = record.predicted_share, max(record.rivals.values())
     return share > most and share >= ORDER_MATTERS * most
 
 
@@ -543,10 +558,14 @@ def _compared(record: TemporalSummary) -> str:
     rivals = _rivals(record)
     if _beats_chance(record):
         return f"more than {', '.join(rivals[:-1])} or {rivals[-1]}"
-    name = max(record.rivals, key=lambda name: record.rivals[name])
-    share, most = float(record.shares[:, 0].mean()), record.rivals[name]
+    name = _strongest(record)
+    share, most = record.predicted_share, record.rivals[name]
     how = "hardly more" if share > most else "less" if ORDER_MATTERS * share < most else "no more"
     return f"{how} than {rivals[list(record.rivals).index(name)]}"
+
+
+def _strongest(record: TemporalSummary) -> str:
+    return max(record.rivals, key=lambda name: record.rivals[name])
 
 
 def _rivals(record: TemporalSummary) -> list[str]:
@@ -557,23 +576,38 @@ def _rivals(record: TemporalSummary) -> list[str]:
     ]
 
 
-def _share(shares: np.ndarray) -> str:
-    return format_number(100 * float(shares.mean()), "%", digits=2)
+def _share(record: TemporalSummary) -> str:
+    return format_number(100 * record.predicted_share, "%", digits=2)
 
 
-def _numbers(seen: _Answer) -> str:
-    """Return the numbers for experts, and what was not read."""
-    parts = [
-        f"{', '.join(_rivals(record))}, R² {format_number(1 - record.fvu)}, cosine of "
-        f"neighbours in time: predicted {format_number(record.lag1['predicted'])}, novel "
-        f"{format_number(record.lag1['novel'])}, activations {format_number(record.lag1['raw'])}"
-        for record in (seen.first, seen.second)
-        if record is not None
-    ]
-    skipped = seen.first.first_position
+def _numbers(seen: _Answer, longest: int) -> str:
+    """Return for experts what the answer leaves out; `longest`: tokens of a sequence in training."""
+    first, second = seen.first, seen.second
+    parts = [_unsaid(first, cosines=not _says_cosines(first))]
+    skipped = first.first_position
     if skipped:
-        parts[0] += "; first token skipped" if skipped == 1 else f"; first {skipped} tokens skipped"
-    return "; second text: ".join(parts)
+        parts.append("first token skipped" if skipped == 1 else f"first {skipped} tokens skipped")
+    if 0 < longest < first.n_times:
+        parts.append(f"each token's past are the {longest} before it, as in training")
+    if second is not None:
+        parts.append(f"second text: {_unsaid(second, cosines=True)}")
+    return "; ".join(parts)
+
+
+def _unsaid(record: TemporalSummary, *, cosines: bool) -> str:
+    """Return R², the rivals that the answer does not compare with, and how alike neighbours are."""
+    parts = [f"R² {format_number(1 - record.fvu)}"]
+    if not _beats_chance(record):
+        named = list(record.rivals).index(_strongest(record))
+        others = [rival for i, rival in enumerate(_rivals(record)) if i != named]
+        parts.append(f"predicted {', '.join(others)}")
+    if cosines and record.n_times >= FEWEST:
+        told = zip(("predicted", "new", "states"), ("predicted", "novel", "raw"), strict=True)
+        parts.append(
+            "cosine of neighbours in time: "
+            + ", ".join(f"{word} {format_number(record.lag1[part])}" for word, part in told)
+        )
+    return ", ".join(parts)
 
 
 def _own_of(model: LiveModel | None) -> SparseAutoencoder:
@@ -624,12 +658,20 @@ def _checked(model: Any, sae: Any, given: Any, hook_point: str | None) -> str | 
                 f"{type(given).__name__}. Pass the model that reads it."
             )
         return None
-    if not model.modality.is_text:
-        return None
-    point = hook_point or sae.hook_point
-    if point is None:
+    point = None
+    if model.modality.is_text:
+        point = hook_point or sae.hook_point
+        if point is None:
+            raise ValueError(
+                "`hook_point` must be given, because the SAE does not say where it was trained. See "
+                "model.hook_points()."
+            )
+        point = str(model.hook_point(point))
+    width = model.width(point)
+    if width is not None and width != sae.d_in:
+        whose = f", of {sae.model_name}" if sae.model_name else ""
         raise ValueError(
-            "`hook_point` must be given, because the SAE does not say where it was trained. See "
-            "model.hook_points()."
+            f"`sae` must have d_in={width} as the states of {model.name}, got {sae.d_in}{whose}. Pass an SAE "
+            f"that was trained on {model.name}."
         )
-    return str(model.hook_point(point) if hasattr(model, "hook_point") else point)
+    return point
