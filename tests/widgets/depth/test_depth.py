@@ -93,15 +93,18 @@ def test_every_part_shares_one_cursor(panel: sw.DepthTrajectory) -> None:
 
 @pytest.mark.slow
 def test_k_and_similarity_choose_the_phases(panel: sw.DepthTrajectory) -> None:
-    """Squares, bands of the strips and the chosen point of the gain curve."""
+    """The chosen point of the gain curve; squares and bands only of phases that are claimed: here of none."""
     panel.strip = "phases"
     for similarity in ("raw", "centred", "cka"):
         panel.similarity = similarity
         for k in (2, 4):
             panel.k = k
             phases = panel.summary.phases[similarity][k]
-            assert tuple(panel.strips.cuts) == phases.cuts
-            assert np.isfinite(drawn(panel, "phases").x).sum() == 5 * k
+            claimed = panel.summary.evidence(similarity, k).supported
+            assert not claimed
+            assert tuple(panel.strips.cuts) == (0, 12)
+            assert np.isfinite(drawn(panel, "phases").x).sum() == 5
+            assert panel.answer.startswith(f"No {'two' if k == 2 else 'four'} phases are claimed")
             assert list(drawn(panel, "k").x) == [k]
             assert drawn(panel, "k").y[0] == pytest.approx(phases.gain)
             assert (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import sae_nb_widgets as sw
+from sae_nb_widgets.depth._figure import named
 
 import sae_nb as sn
 
@@ -22,4 +24,11 @@ def test_a_tied_network_shows_its_blocks_and_runs() -> None:
     panel.strip = "phases"
     panel.wait()
     assert panel.strips.bands == "every second phase"
+    # Its phases are known, and claimed: three of four blocks each, as squares and in the sentence.
+    panel.layer, panel.perturb_size, panel.k = 0, 0.0, 3
+    panel.wait()
+    assert panel.cuts == tuple(panel.strips.cuts) == (0, 4, 8, 12)
+    assert np.isfinite(named(panel.current_figure(), "phases").x).sum() == 5 * 3
+    assert panel.answer.startswith("Three phases (blocks 1–4, 5–8, 9–12) explain ")
+    assert "a smooth drift does not" in panel.answer
     panel.close()

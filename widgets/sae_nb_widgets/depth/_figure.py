@@ -181,10 +181,11 @@ class DepthFigure:
         similarity: Float[np.ndarray, "blocks blocks"],
         cuts: Sequence[int],
         gains: Float[np.ndarray, " ks"],
+        k: int,
         words: str,
     ) -> None:
         """Show a similarity matrix, its phases as squares on the diagonal, and the gain of every k."""
-        n, k = len(similarity), len(cuts) - 1
+        n = len(similarity)
         blocks = np.arange(1, n + 1, dtype=np.float32)
         low = float(similarity.min())
         signed = low < -0.05

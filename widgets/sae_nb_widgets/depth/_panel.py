@@ -289,7 +289,7 @@ class DepthTrajectory(DepthState):
         if summary is None:
             return
         gains, words = summary.gains(by), SIMILARITY_WORDS[by]
-        self.figure.show_similarity(summary.similarity[by], self.cuts, gains, words)
+        self.figure.show_similarity(summary.similarity[by], self.cuts, gains, self.k, words)
         self._draw_strips()
         if self.color_by == "phase":
             self._draw_paths()

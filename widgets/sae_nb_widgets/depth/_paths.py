@@ -190,8 +190,8 @@ def _groups(
         cuts = np.array(panel.cuts)
         phase = np.searchsorted(cuts, np.arange(layers), side="left") - 1
         names = tuple(f"blocks {a + 1}–{b}" for a, b in pairwise(cuts.tolist()))
-        groups = np.tile(np.clip(phase, 0, panel.k - 1), (n, 1))
-        return groups, names, PHASE_COLOURS[: panel.k], ("circle",) * panel.k
+        groups = np.tile(np.clip(phase, 0, len(names) - 1), (n, 1))
+        return groups, names, PHASE_COLOURS[: len(names)], ("circle",) * len(names)
     if panel.color_by == "class" and summary.classes is not None:
         numbers = np.minimum(summary.classes[paths.inputs], MOST_GROUPS - 1)
         styles = [style_of(i) for i in range(min(len(summary.class_names), MOST_GROUPS))]

@@ -134,10 +134,11 @@ class DepthState(HasAtoms, PlayingPanel):
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """Layers at which phases begin and end."""
-        if self.summary is None:
+        """Layers at which phases begin and end; where none can be claimed, depth as a whole."""
+        summary = self.summary
+        if summary is None or not summary.evidence(self.similarity, self.k).supported:
             return (0, self.n_layers)
-        return self.summary.phases[self.similarity][self.k].cuts
+        return summary.phases[self.similarity][self.k].cuts
 
     def step_picture(self, by: int) -> None:
         """Go to another input; after the last comes the first.

@@ -266,17 +266,19 @@ def _phases_answer(panel: DepthState) -> tuple[str, str]:
         return "One phase holds every block: nothing is cut. Choose more phases.", numbers
     blocks = ", ".join(f"{a + 1}–{b}" if b > a + 1 else f"{b}" for a, b in pairwise(phases.cuts))
     evidence = panel.summary.evidence(panel.similarity, panel.k)
-    drift = (
-        "but a smooth drift does as well"
-        if evidence.p_banded > evidence.level or not np.isfinite(phases.contrast)
-        else "and a smooth drift does not"
-    )
+    count = COUNTS[panel.k]
+    who = f"{count.capitalize()} phases"
+    does = "and a smooth drift does not"
+    if not evidence.supported:
+        # Those that are not more than chance are named, and not drawn.
+        who = f"No {count} phases are claimed: the best"
+        banded = evidence.p_banded > evidence.level or not np.isfinite(phases.contrast)
+        does = f"but {'a smooth drift does' if banded else 'shuffled layers do'} as well"
     contrast = ""
     if np.isfinite(phases.contrast):
         contrast = f" (contrast {format_number(phases.contrast, digits=2)})"
     return (
-        f"{COUNTS[panel.k].capitalize()} phases (blocks {blocks}) explain {_percent(phases.gain)} of "
-        f"the layer differences, {drift}{contrast}.",
+        f"{who} (blocks {blocks}) explain {_percent(phases.gain)} of the layer differences, {does}{contrast}.",
         f"{numbers}; p {format_number(evidence.p_banded)} against a smooth drift, "
         f"{format_number(evidence.p_shuffled)} against shuffled layers",
     )
