@@ -28,7 +28,7 @@ from paths import instructors, path, reading_rate, rubrics
 from public_names import api
 from readme import found
 from sites import live_atoms
-from tables import certificates, classes, definitions, families, measured, releases, words
+from tables import certificates, classes, definitions, families, measured, releases, training, words
 from three_texts import three_texts
 
 DOCS = Path(__file__).parents[1]
@@ -93,6 +93,7 @@ WRITTEN_OUT: dict[str, Callable[[str], str]] = {
     "releases": releases,
     "rubrics": rubrics,
     "table": benchmark_table,
+    "training": training,
     "words": words,
 }
 ON_THE_SITE: dict[str, Callable[[str], str]] = {

@@ -52,6 +52,26 @@ def measured(name: str) -> str:
     return table(head, rows)
 
 
+def training(name: str) -> str:
+    """What was measured along the training of a bundled temporal SAE, every second look, beside its floors."""
+    curve = json.loads((TOOL / "pretrained" / "saes" / name / "record.json").read_text())["curve"]
+    head = {
+        "predicted share": "share",
+        "in random order": "shuffled share",
+        "of the previous token": "previous token share",
+        "cosine of neighbours: predicted": "lag-1",
+        "its codes in random order": "order lost lag-1",
+        "novel": "novel lag-1",
+        "unexplained": "FVU",
+    }
+    rows = [
+        [f"{look['step']:,.0f}".replace(",", " ")]
+        + [f"{look[one]:.3f}".replace("0.", ".", 1) for one in head.values()]
+        for look in [*curve[:-1:2], curve[-1]]
+    ]
+    return table(("steps", *head), rows)
+
+
 def definitions(_: str) -> str:
     """Every definition of definitions.toml, one table per family."""
     file = TOOL / "evaluation" / "report" / "definitions.toml"
