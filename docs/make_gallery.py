@@ -62,6 +62,9 @@ IN_TIME = (
     "after the murder of the archduke in Sarajevo. Within weeks the great powers of Europe had "
     "mobilised their armies."
 )
+BUSY = 600.0
+"""Seconds that a panel's work may take: on a busy machine what takes ten takes minutes."""
+
 LARGEST_PICTURE = 26_000
 """Bytes: an index shows many, and the gallery has room for no more."""
 
@@ -199,7 +202,7 @@ nav a, .cards a { color: inherit; } nav b { color: var(--jp-ui-font-color1); }
 .sae-nb-help { width: fit-content; max-width: 100%; box-sizing: border-box; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 334px), 1fr)); gap: 16px;
   font: 15px/1.45 system-ui, sans-serif; color: var(--jp-ui-font-color1); }
-.cards article { display: flex; flex-flow: column; align-items: flex-start; padding: 8px 16px 16px;
+.cards article { display: flex; flex-flow: column; align-items: flex-start; padding: 8px 16px 10px;
   border: 1px solid var(--jp-border-color2); border-radius: 10px; }
 .cards article > a:first-child {
   align-self: stretch; padding-bottom: 8px; border-bottom: 1px solid var(--jp-border-color2);
@@ -207,7 +210,8 @@ nav a, .cards a { color: inherit; } nav b { color: var(--jp-ui-font-color1); }
 .cards img { width: 100%; aspect-ratio: 32 / 23; display: block; }
 .cards h2 { font: 600 17px/1.3 system-ui, sans-serif; margin: 10px 0 2px; }
 .cards p { margin: 2px 0 8px; font-size: 14px; color: var(--jp-ui-font-color2); }
-.cards .run { margin-top: auto; }
+.cards .foot { display: flex; gap: 12px; align-items: center; justify-content: space-between;
+  align-self: stretch; margin: auto 0 0; }
 .cards h2 a { text-decoration: none; }
 .run { display: inline-block; border: 1px solid currentColor; border-radius: 4px; padding: 2px 10px;
   font-size: 13px; text-decoration: none; }
@@ -401,7 +405,7 @@ def lens_on_picture() -> Any:
     panel = sw.InputLens(model, sae, examples=examples)
     panel.draw([SEVEN])
     panel.n_shown = 8
-    panel.wait()
+    panel.wait(BUSY)
     return panel
 
 
@@ -409,11 +413,11 @@ def lens_on_text() -> Any:
     """Return which atoms a sentence about a hospital uses."""
     model, sae, examples, _ = material(LANGUAGE)
     panel = sw.InputLens(model, sae, examples=examples)
-    panel.wait(120)
+    panel.wait(BUSY)
     panel.text = ILL
-    panel.wait(120)
+    panel.wait(BUSY)
     panel.atom = named(LANGUAGE, "medicine, doctors, hospitals")
-    panel.wait(120)
+    panel.wait(BUSY)
     return panel
 
 
@@ -424,7 +428,7 @@ def pursuit() -> Any:
     sn.train(sae, images, steps=400, batch_size=512, seed=0, progress=False)
     five = sn.data.digits("test").images.flatten(1)[20:21]
     panel = sw.PursuitStepper(five, sae, algorithms=["mp"], k=8, picture_shape=(8, 8))
-    panel.wait()
+    panel.wait(BUSY)
     panel.step = 4
     return panel
 
@@ -432,7 +436,7 @@ def pursuit() -> Any:
 def superposition() -> Any:
     """Return the toy whose features are rare enough to share two neurons."""
     panel = sw.SuperpositionToy()
-    panel.wait(120)
+    panel.wait(BUSY)
     panel.sparsity = 0.97
     return panel
 
@@ -444,7 +448,7 @@ def steered_picture() -> Any:
     sevens = pictures[model(pictures).argmax(dim=-1) == 7]
     atom = examples.match("digit 4").atom
     panel = sw.SteeringPanel(model, sae.hook_point, sae, sevens, catalogue, atom=atom)
-    panel.wait()
+    panel.wait(BUSY)
     panel.dose_response()
     return panel
 
@@ -455,9 +459,9 @@ def steered_text() -> Any:
     atom = named(LANGUAGE, ATOM)
     panel = sw.SteeringPanel(model, sae.hook_point, sae, [ROME], catalogue, atom=atom)
     panel.max_new_tokens = 24
-    panel.wait(120)
+    panel.wait(BUSY)
     panel.continue_text()
-    panel.wait(120)
+    panel.wait(BUSY)
     return panel
 
 
@@ -471,14 +475,14 @@ def depth() -> Any:
     """Return how pictures travel through the layers of the vision model."""
     model, sae, _, _ = material(VISION)
     panel = sw.DepthTrajectory(model, sn.data.scenes(256, seed=0, split="test"), sae=sae)
-    panel.wait(120)
+    panel.wait(BUSY)
     return panel
 
 
 def in_time() -> Any:
     """Return what the past of a text already said, by the temporal SAE that comes with the model."""
     panel = sw.TemporalPanel(material(LANGUAGE)[0], None, IN_TIME)
-    panel.wait(120)
+    panel.wait(BUSY)
     panel.token = panel.record.most_predicted
     return panel
 
@@ -546,14 +550,14 @@ def circuit() -> Any:
         material(LANGUAGE)[0], "neurons", KEYS[0], contrast=KEYS[1], target=(" are", " is")
     )
     panel = sw.CircuitPanel(graph)
-    panel.wait(120)
+    panel.wait(BUSY)
     return panel
 
 
 def layers_of_text() -> Any:
     """Return what the model is about to answer after each block, by the bundled lens."""
     panel = sw.LensPanel(material(LANGUAGE)[0], sn.load_lens("smollm2-135m"), HOT)
-    panel.wait(120)
+    panel.wait(BUSY)
     return panel
 
 
@@ -561,7 +565,7 @@ def changed() -> Any:
     """Return what a planted fine-tuning changed, text by text."""
     made = plant_behaviour("phrase")
     panel = sw.ChangesPanel(made.before, made.after, made.inputs(8))
-    panel.wait(240)
+    panel.wait(BUSY)
     return panel
 
 
@@ -586,7 +590,7 @@ def along_curve() -> Any:
     acts = sn.capture(adder, texts, "resid_post.0", **asked)
     found = sn.geometry.curve(acts, sums, closed=True, period=53)
     panel = sw.CurvePanel(adder, "resid_post.0", found, "3 + 4 =", by=20, noun="sums")
-    panel.wait(60)
+    panel.wait(BUSY)
     panel.where = ("tiny-modular, which adds modulo 53", *panel.where[1:])
     return panel
 
@@ -594,7 +598,7 @@ def along_curve() -> Any:
 def heads() -> Any:
     """Return the head that the next word of a sentence needs, and where it looks."""
     panel = sw.HeadsPanel(material(LANGUAGE)[0], CABINET)
-    panel.wait(240)
+    panel.wait(BUSY)
     return panel
 
 
@@ -602,10 +606,10 @@ def generation() -> Any:
     """Return a text that goes on with an atom for outer space turned up, as it is, and at random."""
     model, sae, examples, _ = material(LANGUAGE)
     panel = sw.GenerationLens(model, sae, prompt=ROME, acts=examples.acts, labels=examples.labels)
-    panel.wait(240)
+    panel.wait(BUSY)
     panel.atom = named(LANGUAGE, ATOM)
     panel.go_on(24)
-    panel.wait(240)
+    panel.wait(BUSY)
     return panel
 
 
@@ -842,7 +846,7 @@ def write_pages(chosen: Iterable[Entry], everything: list[Entry]) -> list[Entry]
             print(f"{path.name} needs {error}, and says how to fetch it", file=sys.stderr)
             continue
         if hasattr(panel, "wait"):
-            panel.wait()
+            panel.wait(BUSY)
         panel.to_html(path, share_script=True)
         panel.close()
         text = PLOT_ID.sub(f"plot-{entry.name}", path.read_text(encoding="utf-8"))
@@ -951,8 +955,8 @@ def write_index(everything: list[Entry]) -> Path:
             f'<source srcset="{image}-dark.webp" media="(prefers-color-scheme: dark)">'
             f'<img src="{image}.webp" alt="{title or answer}"></picture></a>'
             f'<h2><a href="{link}">{title or escape(room)}</a></h2><p>{answer}</p>'
-            f"<p><small>{escape(room) if title else ''}{more}</small></p>"
-            f'<a class="run" href="{run_link(first)}"{NEW_TAB}>run it</a></article>'
+            f'<p class="foot"><small>{escape(room) if title else ""}{more}</small>'
+            f'<a class="run" href="{run_link(first)}"{NEW_TAB}>run it</a></p></article>'
         )
     page = framed(
         "sae_nb: the panels",

@@ -172,7 +172,7 @@ class Captions:
             if one != atom and other != found
         ]
         evidence = LabelEvidence(
-            by="caption", f1=f1, fits=fits, n=len(firings.strong),
+            by="caption", f1=f1, fits=fits, fits_floor=units.common(found), n=len(firings.strong),
             f1_control=float(np.mean(others)) if others else math.nan,
         )  # fmt: skip
         # A place, or a long list, names an atom only if the atom is nothing but that.
@@ -376,6 +376,18 @@ class Units:
         fits = float((kind.keys(strong)[:, :, None] == keys).any(axis=(1, 2)).mean())
         hits, n = _counted(kind, firings, half, keys)
         return _f1(fits, hits.sum(), n.sum()), fits
+
+    def common(self, found: Found) -> float:
+        """Return the share of all units that a name is true of, wherever the atom fires."""
+        kind = self.kinds[found.kind]
+        said = np.flatnonzero(np.isin(kind.key, found.keys))
+        true = np.zeros(len(kind.key), dtype=bool)
+        for offset in kind.offsets:
+            at = said - offset
+            inside = (at >= 0) & (at < len(true))
+            at, by = at[inside], said[inside]
+            true[at[kind.sample[at] == kind.sample[by]]] = True
+        return float(true[kind.there].mean())
 
     def is_prefix(self, found: Found) -> bool:
         """Return whether a name has tokens before an image's patches, which show nothing of the image."""

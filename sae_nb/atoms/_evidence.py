@@ -73,6 +73,9 @@ class LabelEvidence:
     fits: float = math.nan
     """Share of the strong firings that the label is true of."""
 
+    fits_floor: float = math.nan
+    """Share of everything that could fire that it is true of: what fits by chance."""
+
     f1_control: float = math.nan
     """F1 of other atoms' labels on the same firings, mean."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -83,10 +84,13 @@ class Labels(Mapping[int, str]):
             if text == self.label(atom) and (found := measured(atom)) is not None:
                 self._evidence[atom] = (text, found)
 
-    def take_scores(self, atom: int, *, f1: float, fits: float) -> None:
-        """Take F1 of a label, and the share of the strong firings that it is true of."""
+    def take_scores(
+        self, atom: int, *, f1: float, fits: float, fits_floor: float = math.nan
+    ) -> None:
+        """Take F1 of a label, and the shares of the strong firings, and of all, that it is true of."""
         known = self.evidence(atom) or LabelEvidence()
-        self._evidence[atom] = (self.label(atom), replace(known, f1=f1, fits=fits))
+        found = replace(known, f1=f1, fits=fits, fits_floor=fits_floor)
+        self._evidence[atom] = (self.label(atom), found)
 
     def is_made(self, atom: int) -> bool:
         """Return whether an atom's label was measured or made here: False for one that a file had."""

@@ -230,6 +230,11 @@ class AtomNames:
         found = self._evidence(atom)
         return math.nan if found is None else found.fits
 
+    def fits_floor(self, atom: int) -> float:
+        """Return the share of all inputs that it is true of; NaN where not measured."""
+        found = self._evidence(atom)
+        return math.nan if found is None else found.fits_floor
+
     def source(self, atom: int) -> str:
         """Return the source of an atom's name, as its card shows it; empty without a name."""
         if self._label(atom):

@@ -26,12 +26,12 @@ ZONES = (
 TIMES = ("early", "midway", "late")
 
 _STOP_WORDS = """
-about above after again against almost also although always among anything around away because
-become been before being below between both came cannot come comes could does doing done down during
-each either else even ever everything from gave give given gives goes going gone have having here
-hers herself himself however inside into itself just kind like made make makes many maybe more most
-much must near neither never none nothing once only onto other others ours ourselves outside over
-quite rather really same seem seems shall should since some something somewhat still such sure take
+about above after again against almost also although always among another anything around away because
+become been before being below between both called came cannot come comes could does doing done down during
+each either else even ever everything first from gave give given gives goes going gone have having here
+hers herself himself however inside into itself just kind last like made make makes many maybe more most
+much must named near neither never next none nothing once only onto other others ours ourselves outside over
+quite rather really said same second seem seems shall should since some something somewhat still such sure take
 taken takes than that their theirs them themselves then there therefore these they thing things this
 those though through thus till toward towards under unless until upon used very want wants well went
 were what whatever when where whether which while whom whose will with within without would your

@@ -147,6 +147,23 @@ class Curve(Finding):
         centre, axes, _ = self._axes
         return np.asarray((x.double() - centre) @ axes.T)
 
+    def ring(self, x: Float[Tensor, "n d_in"]) -> Float[np.ndarray, "n 2"]:
+        """Return places of states by the widest frequency of a closed curve, by which it is a circle.
+
+        They are its cosine and sine as least squares reads them from a state: what other frequencies add is not
+        in them. In the two largest axes a curve of several frequencies is a tangle.
+        """
+        if not self.closed:
+            raise ValueError(
+                "`ring` is of closed curves, got an open one. Use shadow, or closed=True."
+            )
+        waves, n = self.weights[1:].double(), len(self.order)
+        widest = int(waves.norm(dim=1).reshape(2, n).amin(dim=0).argmax())
+        read = (x.double() - self.mean.double() - self.weights[0].double()) @ torch.linalg.pinv(
+            waves
+        )
+        return np.asarray(read[:, [widest, widest + n]])
+
     @property
     def length(self) -> float:
         """Length from end to end, of a closed curve once around, in model units."""

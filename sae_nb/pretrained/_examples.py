@@ -275,7 +275,11 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
                 labels.write(atom, text)
         labels.take_evidence(kept)
     for match in facts["read"]:
-        labels.take_scores(match["atom"], f1=match["f1"], fits=match["precision"])
+        # Always yes has precision p and recall 1, so an F1 of 2p / (1 + p): the floor tells p.
+        by_chance = match["floor"] / (2 - match["floor"])
+        labels.take_scores(
+            match["atom"], f1=match["f1"], fits=match["precision"], fits_floor=by_chance
+        )
     steered = [
         SteeredAtom(
             label=one["label"],

@@ -279,6 +279,19 @@ def test_a_name_is_compared_with_four_names_of_other_atoms() -> None:
     assert made.evidence.f1_control == pytest.approx(np.mean(others))
     assert (made.evidence.f1, made.evidence.fits) == pytest.approx(units.judged(own, firings))
     assert made.evidence.n == len(firings.strong)
+    assert own is not None
+    assert made.evidence.fits_floor == units.common(own)
+
+
+def test_by_chance_a_name_fits_the_share_of_all_words_that_it_is_true_of() -> None:
+    """Of eight words in two texts three are 0; six are one or stand beside one, of the same text."""
+    key, sample = [0, 1, 1, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1]
+    here = kind_of(key, sample)
+    beside = kind_of(key, sample, offsets=(-1, 0, 1))
+    units = units_of(here, beside)
+    assert units.common(Found(0, (0,))) == 3 / 8
+    assert units.common(Found(0, (0, 1))) == 1
+    assert units.common(Found(1, (0,))) == 6 / 8
 
 
 # -------------------------------------------------------------------------------------------------

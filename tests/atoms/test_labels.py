@@ -77,8 +77,8 @@ def test_labels_have_notes_and_scores() -> None:
     labels.write(4, "cat", "seen twice")
     assert (labels.label(4), labels.note(4)) == ("cat", "seen twice")
     assert (labels.label(5), labels.note(5), labels.note(3)) == ("", "", "")
-    labels.take_scores(3, f1=0.8, fits=0.6)
+    labels.take_scores(3, f1=0.8, fits=0.6, fits_floor=0.1)
     found = labels.evidence(3)
     assert found is not None
-    assert (found.f1, found.fits) == (0.8, 0.6)
+    assert (found.f1, found.fits, found.fits_floor) == (0.8, 0.6, 0.1)
     assert labels.evidence(4) is None

@@ -38,6 +38,20 @@ def test_a_planted_ring_is_found_with_its_frequencies() -> None:
     assert c.length == pytest.approx(around, rel=0.03)
 
 
+def test_by_its_widest_frequency_a_curve_of_several_is_one_circle() -> None:
+    """Also where another frequency leans into its plane: that is what the two largest axes mix."""
+    u = np.arange(12.0)
+    angle = 2 * np.pi * u[:, None] * np.array([5, 2]) / 12
+    wide, narrow = np.eye(6)[:2], 0.5 * np.eye(6)[2:4] + 0.4 * np.eye(6)[:2]
+    parts = [np.stack([np.cos(a), np.sin(a)], axis=1) for a in angle.T]
+    x = torch.from_numpy(1 + 2 * parts[0] @ wide + parts[1] @ narrow)
+    c = curve(x, u, closed=True)
+    np.testing.assert_allclose(c.ring(c.states), parts[0], atol=1e-5)
+    assert np.ptp(np.linalg.norm(c.shadow(c.states), axis=1)) > 0.5
+    with pytest.raises(ValueError, match="open"):
+        curve(x, u).ring(x)
+
+
 def test_the_gap_over_the_end_of_the_period_counts() -> None:
     """Every second residue modulo 53, 0 beside 52: frequencies up to 26 are told apart, by one gap alone."""
     u = np.arange(53.0)

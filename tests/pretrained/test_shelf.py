@@ -231,12 +231,19 @@ def test_every_label_of_a_bundled_sae_has_its_evidence(name: str) -> None:
         found, kept = examples.labels.evidence(atom), read.evidence(atom)
         assert (found.detection, found.control, found.n) == (kept.detection, kept.control, kept.n)
         assert 0.5 < found.f1 <= 1
-        assert found.fits > 0.3
+        assert found.fits > found.fits_floor > 0
         assert found.by == "attribute"
         assert 0 <= found.detection <= 1
         assert 0.3 < found.control < 0.7
         assert 0 <= found.returns <= found.n_sisters == 3
     assert read.floor < 0.01
+
+
+def test_a_digit_is_on_as_many_images_as_were_drawn() -> None:
+    """Of the thousand on which names were judged 79 show a 7."""
+    labels = sn.load_examples("tiny-vit/resid_post.6").labels
+    assert labels[217] == "digit 7"
+    assert labels.evidence(217).fits_floor == pytest.approx(0.079)
 
 
 def test_real_models_have_saes() -> None:

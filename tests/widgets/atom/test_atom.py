@@ -310,6 +310,18 @@ def test_what_it_makes_the_model_say_is_measured_and_confirmed(fours) -> None:
     assert fours.record["found_by"] == "measured on 12 other examples"
 
 
+def test_a_name_that_was_judged_has_its_share_in_the_margin_beside_chance(fours) -> None:
+    """The share in the title is drawn; without evidence, or of another atom's name, nothing is."""
+    bars = fours.cards.true_of
+    fours.atom = 217
+    assert "95" in fours.headline
+    assert bars.layout.display is None
+    assert bars.description == "“digit 7” is true"
+    assert bars.values == pytest.approx([0.947, 0.079], abs=0.001)
+    fours.atom = next(atom for atom in range(fours.n_atoms) if not fours.names.source(atom))
+    assert bars.layout.display == "none"
+
+
 def test_turning_it_up_opens_the_steering_panel_below(fours) -> None:
     """For this atom, once; pressed again it follows; a dashboard that listens is left to act itself."""
     fours.controls.turn_up.click()

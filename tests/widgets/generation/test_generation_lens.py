@@ -191,6 +191,8 @@ def test_it_opens_on_a_text_that_goes_on_in_five_ways(lens: GenerationLens, gpt:
     assert quoted in " ".join(steered.split())
     assert quoted not in " ".join(untouched.split())
     assert (lens.n_branches, lens.views.text.stale) == (1, False)
+    last = lens.views.text.prompt[-1].strip()
+    assert lens.views.text.note.startswith(f"push: from “{last}” on")
     strength = lens.controls.strength.slider
     assert strength.value * strength.size == pytest.approx(
         lens.strength * lens.scale.unit_size(lens.atom, "add")

@@ -103,6 +103,17 @@ def test_before_it_is_begun_a_page_of_it_can_be_played(quiz: sw.AtomQuiz) -> Non
     assert "<fieldset>" not in quiz.static_main()
 
 
+def test_it_opens_on_an_atom_whose_examples_show_where_it_fires() -> None:
+    """Some fire at the class token alone, and have no outline on any patch; some at nearly every patch."""
+    examples, sae = sn.load_examples("tiny-vit/resid_post.6"), sn.load_sae("tiny-vit/resid_post.6")
+    made = sw.AtomQuiz(catalogue=examples.catalogue(sae))
+    shares = [float((one.heat > 0.15 * one.heat.max()).mean()) for one in made.asked.examples]
+    assert 0 < min(shares) <= max(shares) <= 0.4
+    shows = {atom: made._shows(atom)[0] for atom in (made.atom, 425, 92)}
+    assert shows == {made.atom: True, 425: False, 92: False}
+    made.close()
+
+
 def test_a_score_is_better_than_chance_where_its_interval_is() -> None:
     """Of ten, nine are far from a fifth and two are not; nothing answered says nothing."""
     better = [

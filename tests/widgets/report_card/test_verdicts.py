@@ -131,7 +131,7 @@ def test_of_several_the_title_is_the_best_ones(drawn: list[tuple[float, float]])
     rows = plain_rows(reports)
     most = max(1 + beats(value, max(random, 0.0), 0.01) for value, random in drawn)
     assert f"in {'all two' if most == 2 else 'one of two'} tests" in headline_words(rows)
-    assert headline_words(rows).startswith(f"The best of {len(drawn)} SAEs beats")
+    assert headline_words(rows).startswith(f"The best of {len(drawn)} SAEs clearly beats")
     assert rows_html(rows).count(long) >= len(drawn)
 
 
@@ -142,7 +142,7 @@ def test_a_control_that_is_nearly_perfect_makes_the_row_hardly_better() -> None:
     assert row.meaning == "1.5 points more than a random one: too easy a test."
     assert "98.3" in rows_html([row])
     assert "99.8" in rows_html([row])
-    assert headline_words([row]) == "This SAE does not beat a random one in the one test"
+    assert headline_words([row]) == "This SAE does not clearly beat a random one in the test"
 
 
 def test_atoms_that_never_fired_are_counted_beside_their_share() -> None:

@@ -212,6 +212,13 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
         *[f"random {i}, same length" for i in (1, 2, 3)],
     ]
     assert not texts.stale
+    # Where it is pushed tells it from a GenerationLens, which leaves the beginning as it is.
+    assert texts.note.startswith("push: from “the")
+    # A page about texts has the odds of one token folded; a picture of the panel has them.
+    assert talking.current_figure() is None
+    assert talking.still_figure() is not None
+    assert talking.static_main().startswith("<details><summary>the very next word alone")
+    assert talking.static_detail() == ""
     # What comes out of it is the heading; the odds of one token are behind it.
     assert talking.headline.startswith("Atom 3 turned up: ")
     assert "3 equally long random pushes" in talking.answer
@@ -221,6 +228,8 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
     talking.wait()
     assert texts.stale
     assert "write on again" in texts.note
+    assert talking.current_figure() is not None
+    assert not talking.static_main().startswith("<details>")
     assert "andom pushes" in talking.answer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 
@@ -11,11 +12,19 @@ import traitlets as t
 from jaxtyping import Float
 
 from sae_nb.atoms import AtomEffects, AtomNames, AtomSummary, Band
-from sae_nb.figures.theme import escape, format_number, format_percent
+from sae_nb.figures.theme import (
+    CONTROL,
+    STRENGTH,
+    css_colour,
+    escape,
+    format_number,
+    format_percent,
+)
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
 from sae_nb_widgets.components import Chips, Sparkbars, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.components._base import HTML, VBox
+from sae_nb_widgets.components._find_box import plain
 from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.panel._declaring import show, small_button
 from sae_nb_widgets.panel._pages import LIVE_ONLY
@@ -93,15 +102,14 @@ class AtomDetail:
         measure: Callable[[], None] | None = None,
     ) -> None:
         self._names, self._go = names, go
+        self.true_of = ThinBars()
         self.says = Says(measure)
         self.strengths = StrengthBars(band)
         self.second = HTML()
         self.near = ThinBars(description="Close to it")
         self.near.add_class("sae-nb-near")
-        self.where = ThinBars(description="Where it fires (share of each)")
         # Next to a map there is no room for it, and the map says what is close.
-        for spare in (self.near, self.where):
-            spare.add_class("sae-nb-spare")
+        self.near.add_class("sae-nb-spare")
         self.heads = Sparkbars(
             description=HEADS, empty_text="Pass model= to see which attention heads write it."
         )
@@ -109,8 +117,8 @@ class AtomDetail:
         self._record: AtomSummary | None = None
         self._more_place = VBox()
         self.widgets: tuple[ipw.Widget, ...] = (
+            self.true_of,
             self.says.widget,
-            self.where,
             self.strengths.widget,
             self.second,
             self.near,
@@ -119,7 +127,7 @@ class AtomDetail:
         )
         self._listed: dict[Sparkbars, Sequence[int]] = {}
         self.near.observe(self._clicked, "selected")
-        for widget in (self.where, self.heads, self._more_place):
+        for widget in (self.heads, self._more_place):
             show(widget, False)
 
     def _clicked(self, change: t.Bunch) -> None:
@@ -145,6 +153,7 @@ class AtomDetail:
 
     def show(self, record: AtomSummary, effects: AtomEffects | None, working: bool) -> None:
         """Draw a record, with what was measured of its atom."""
+        self._show_name(record.atom)
         self.says.show(bool(record.n_fired), effects, working)
         self.strengths.show(record)
         show(self.strengths.widget, bool(record.n_fired))
@@ -153,10 +162,24 @@ class AtomDetail:
         cosines = record.nearest_cosines.tolist()
         notes = [format_number(cosine, digits=2) for cosine in cosines]
         self._list(self.near, record.nearest_atoms.tolist(), cosines, notes, maximum=1.0)
-        show_where(self.where, record, of_images=True)
         self._record = record
         if self._more_place.layout.display is None:
             self.more.show(record)
+
+    def _show_name(self, atom: int) -> None:
+        """Draw of how much the name is true, next to chance; hidden where that was not measured."""
+        fits, floor = self._names.fits(atom), self._names.fits_floor(atom)
+        known = bool(self._names.source(atom)) and math.isfinite(fits) and math.isfinite(floor)
+        show(self.true_of, known)
+        if known:
+            self.true_of.description = f"“{plain(self._names.short(atom))}” is true"
+            self.true_of.show(
+                ["where it is strong", "anywhere"],
+                [fits, floor],
+                notes=[format_percent(share, digits=2) for share in (fits, floor)],
+                colours=[css_colour(STRENGTH), CONTROL],
+                maximum=1.0,
+            )
 
     @cached_property
     def more(self) -> More:
@@ -209,7 +232,7 @@ class More:
         notes = [f"{format_number(lift)}×" for lift in lifts]
         self._list(self.joint, record.coactive_atoms.tolist(), lifts, notes)
         self._show_effects(record.logits_up, record.logits_down, record.logits_by)
-        show_where(self.when, record, of_images=False)
+        show_where(self.when, record)
         patches = None if record.footprint is None else record.footprint.patch_frequency
         show(self._map_place, patches is not None)
         if patches is not None:
@@ -236,12 +259,11 @@ class More:
         self.way.value = f'<div class="sae-nb-note">{escape(by)}</div>' if tokens else ""
 
 
-def show_where(bars: ThinBars, record: AtomSummary, *, of_images: bool) -> None:
-    """Draw at which places an atom fires, if inputs are images or if they are not; else hide the bars."""
+def show_where(bars: ThinBars, record: AtomSummary) -> None:
+    """Draw at which places an atom fires; hide the bars where that is not known."""
     found = record.footprint
-    shown = found is not None and (found.patch_frequency is not None) is of_images
-    show(bars, shown)
-    if found is not None and shown:
+    show(bars, found is not None)
+    if found is not None:
         shares = found.frequency.tolist()
         bars.show(
             list(found.places), shares, notes=[format_percent(share, digits=2) for share in shares]

@@ -148,7 +148,9 @@ def story_words(circuit: Circuit, story: CircuitStory) -> tuple[str, list[str]]:
         # What random changes make it say is not known, only how far they move the answer.
         asked = f"“{plain_word(story.answers[0])}”"
         chance = f"{'no random change moves' if none else 'random changes move'} {asked} as far"
-        return f"{edit}{',' * bool(other)} it says “{after}”{f'; {chance}' * tried}.", [after]
+        comma, p = "," * bool(other), format_percent(story.says_shares[1], digits=2)
+        said = f"{edit}{comma} its likeliest answer is “{after}” ({p})"
+        return f"{said}{f'; {chance}' * tried}.", [after]
     chance = "no random change does that" if none else "random changes do as much"
     shares = (format_percent(float(p[0]), digits=2) for p in (story.before, story.without))
     return f"{edit}: {' → '.join(shares)}{f'; {chance}' * tried}.", []

@@ -31,6 +31,17 @@ KINDS = {
 
 TINTED = {"up": theme.WARM, "down": theme.BLUE}
 TINT_NOTE = "tinted: longer words and numbers that only this text has"
+
+
+def pushed_note(word: str) -> str:
+    """Return the line under ways on which the model is pushed from a word of the text before on.
+
+    >>> pushed_note(" he").partition(" · ")[0]
+    'push: from “he” on'
+    """
+    return f"push: from “{visible_token(word.strip())}” on · {TINT_NOTE}"
+
+
 SPACE = " "
 LONG_WORD = 4
 """Letters of the words that are tinted: shorter ones are mostly "the" and "on"."""

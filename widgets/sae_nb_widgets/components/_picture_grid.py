@@ -109,6 +109,12 @@ def of_one_grid(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
     ]
 
 
+def outlined(heat: Float[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns"]:
+    """Return the patches of a picture that an outline goes round: where its atom fires."""
+    size = np.abs(np.nan_to_num(heat))
+    return (size > 0) & (size >= FIRES_FROM * size.max(initial=0))
+
+
 class PictureGrid(Component):
     """Pictures in a grid; hover a patch to read its strength, click to select it.
 
@@ -325,8 +331,7 @@ class PictureGrid(Component):
 
     def fires(self, index: int) -> Bool[np.ndarray, "rows columns"]:
         """Return the patches of a picture where the atom fires: from 15 % of its maximum there."""
-        size = np.abs(np.nan_to_num(self.heat_maps[index]))
-        return (size > 0) & (size >= FIRES_FROM * size.max(initial=0))
+        return outlined(self.heat_maps[index])
 
     def drawing(self, width: float) -> Drawing:
         """Return the images as strokes: as many next to each other as fit, heat over each."""

@@ -464,7 +464,8 @@ def groups_sentence(record: ConceptMapSummary) -> str:
     if not record.clusters:
         return ""
     clusters, inside = record.clusters, sum(len(c.points) for c in record.clusters)
-    listed = [f"{c.name} ({format_count(len(c.points))})" for c in clusters[:MOST_SAID]]
+    sized = [(c, format_count(len(c.points))) for c in clusters[:MOST_SAID]]
+    listed = [f"{c.name} ({size})" if c.is_named else f"one of {size}" for c, size in sized]
     n = len(clusters)
     said = f"{format_count(inside)} of {format_count(len(record.ids))} {record.show} lie in "
     if 1 < n <= MOST_SAID and len(clusters[0].points) > ONE_CLOUD * inside:

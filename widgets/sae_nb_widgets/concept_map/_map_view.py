@@ -178,7 +178,8 @@ class MapFigure:
     ) -> None:
         """Colour points by a column, write names, and say what colours mean."""
         self._column, self._words = column, list(words)
-        look = self._look = look_of(column, len(record.ids))
+        unnamed = {one.name for one in record.clusters if not one.is_named}
+        look = self._look = look_of(column, len(record.ids), unnamed)
         self._spreads = {}
         for name, bars in self.brushes.items():
             known = record.columns.get(name)

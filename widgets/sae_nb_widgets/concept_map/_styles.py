@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,19 +39,22 @@ class Look:
     """The part that does not fit into the key."""
 
 
-def look_of(column: Column | None, n_points: int) -> Look:
-    """Return how points coloured by a column look; without one they are all alike."""
+def look_of(column: Column | None, n_points: int, unnamed: Collection[str] = ()) -> Look:
+    """Return how points coloured by a column look; without one they are all alike.
+
+    Categories that are `unnamed`, such as groups with a number alone, have no entry in the key.
+    """
     if column is None:
         nothing = {"shape": "circle", "light": _rgb(theme.NEUTRAL), "dark": _rgb(theme.NEUTRAL)}
         return Look(styles=np.zeros(n_points, np.uint8), palette=[nothing])
-    return _categories(column) if column.names is not None else _numbers(column)
+    return _categories(column, unnamed) if column.names is not None else _numbers(column)
 
 
 def _rgb(colour: str) -> list[int]:
     return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
 
 
-def _categories(column: Column) -> Look:
+def _categories(column: Column, unnamed: Collection[str]) -> Look:
     """Okabe and Ito's hues, then the next shape; small categories beyond them look like none."""
     names = column.names or ()
     n_styled = min(len(names), MOST_STYLED)
@@ -61,15 +65,15 @@ def _categories(column: Column) -> Look:
         shape = theme.MARKERS[i // len(theme.PALETTE)]
         palette.append({"shape": shape, "light": colour, "dark": colour})
     counts = np.bincount(column.values[column.values >= 0], minlength=len(names))
-    legend = [
-        [i + 1, f"{name} ({format_count(counts[i])})"] for i, name in enumerate(names[:MOST_IN_KEY])
-    ]
+    told = [(i, name) for i, name in enumerate(names) if name not in unnamed]
+    legend = [[i + 1, f"{name} ({format_count(counts[i])})"] for i, name in told[:MOST_IN_KEY]]
     unknown = int((styles == 0).sum())
     if unknown:
         legend.append([0, f"{NONE} ({format_count(unknown)})"])
-    rest = len(names) - MOST_IN_KEY
-    more = f"and {format_count(rest)} more" if rest > 0 else ""
-    return Look(styles=styles, palette=palette, legend=legend, rest=more)
+    more, silent = len(told) - MOST_IN_KEY, len(names) - len(told)
+    rest = [f"and {format_count(more)} more"] * (more > 0)
+    rest += [f"and {format_count(silent)} without a name"] * (silent > 0)
+    return Look(styles=styles, palette=palette, legend=legend, rest=", ".join(rest))
 
 
 def _numbers(column: Column) -> Look:

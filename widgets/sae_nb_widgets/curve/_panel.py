@@ -96,8 +96,9 @@ class CurvePanel(Panel):
         "as at the value's own mean state. Beside it the middle between the nearest known values, and curves "
         "through known values in random order. On a walk the state is moved along the curve of all values, and "
         "straight to the same end (the chord), as a push along a direction goes.",
-        "The ring is a shadow: the curve in its two largest axes. That a model reads states on a curve does "
-        "not show that it uses the curve; a curve through words of no order can be walked as well.",
+        "A ring is a shadow: the curve by its widest frequency, which goes round many times; an open curve is "
+        "drawn in its two largest axes. That a model reads states on a curve does not show that it uses the "
+        "curve; a curve through words of no order can be walked as well.",
         "After Wurgaft et al., arXiv 2605.05115.",
     )
     stem = "curve"
@@ -320,8 +321,9 @@ class CurvePanel(Panel):
         A hidden one is filled where the curve reads it right.
         """
         curve, hidden = self.curve, np.isin(self.curve.values, reading.hidden)
+        shadow = curve.ring if curve.closed else curve.shadow
         right = np.isin(curve.values, reading.hidden[reading.on_curve == reading.hidden])
-        line, states = curve.shadow(curve.drawn), curve.shadow(curve.states)
+        line, states = shadow(curve.drawn), shadow(curve.states)
         both = np.concatenate([line, states])
         middle, extent = (both.max(0) + both.min(0)) / 2, np.ptp(both, axis=0).max()
 
@@ -360,8 +362,8 @@ class CurvePanel(Panel):
             )
         svg = Drawing(RING, RING, tuple(strokes)).to_svg()
         title = (
-            f"The {ring_word(reading)} in its two largest axes: left-out {self.noun} filled where the model "
-            "answers them"
+            f"The {ring_word(reading)} of {self.noun}: those it was fitted to in grey, left-out ones filled "
+            "where they are answered right"
         )
         return f'<div class="sae-nb-beside"><div class="sae-nb-cardtitle">{escape(title)}</div>{svg}</div>'
 

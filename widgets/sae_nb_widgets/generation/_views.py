@@ -246,7 +246,7 @@ class GenerationViews:
             ways = COMING
         if now.ways is not None:
             ways, earlier = self._ahead(now, now.ways), words.earlier_ways(now)
-        note = TINT_NOTE if len(ways) > 1 else words.written_note(now.n_new)
+        note = words.ways_note(now, len(ways))
         self.text.description = f"the text, shaded by atom {now.names.name(now.atom)}"
         self.text.unit = now.unit
         with self.fill():

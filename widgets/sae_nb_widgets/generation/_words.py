@@ -10,6 +10,7 @@ from sae_nb.figures.theme import escape, format_count, format_number
 from sae_nb.generation import Branch, Generation
 from sae_nb.steering.modes import UNITS
 from sae_nb_widgets.components._base import atom_mark
+from sae_nb_widgets.components._branches import TINT_NOTE, pushed_note
 from sae_nb_widgets.steering._words import push_words, strength_words, whole_words
 
 if TYPE_CHECKING:
@@ -90,9 +91,13 @@ def earlier_ways(now: Now) -> list[tuple[str, str]]:
     return lines[::-1]
 
 
-def written_note(n: int) -> str:
-    """Return the quiet line under a text that was written."""
-    return f"{format_count(n)} tokens written" if n else ""
+def ways_note(now: Now, n_ways: int) -> str:
+    """Return the quiet line under the text: from where it is pushed, where it goes on in several ways."""
+    if n_ways < 2:
+        return f"{format_count(now.n_new)} tokens written" if now.n_new else ""
+    if now.ways is not None:
+        return pushed_note(now.tokens[now.ways.ask.place])
+    return TINT_NOTE if now.shown.fork is None else pushed_note(now.tokens[now.shown.fork.position])
 
 
 def numbers_words(generation: Generation, branch: int, seconds: float, n: int) -> str:

@@ -81,7 +81,7 @@ def answer_words(
 def answer_title(summary: InputSummary, names: AtomNames, shown: int) -> str:
     """Return the title of one picture or sound: what it is read as, and which named atom speaks for it.
 
-    The one that is shown over it, if it does; else the one that does most.
+    The one that is shown over it, if it does; else the one that does most. Those of one name are counted.
     """
     if not summary.answers or summary.target != summary.answers[0][0]:
         return ""
@@ -94,6 +94,9 @@ def answer_title(summary: InputSummary, names: AtomNames, shown: int) -> str:
     speaking = sorted(
         (atom for atom in atoms if names.source(atom)), key=lambda atom: atom != shown
     )
+    alike = [atom for atom in speaking if names.words(atom) == names.words(speaking[0])]
+    if len(alike) > 1:
+        return f"{read}: {len(alike)} atoms called “{names.words(alike[0])}” speak for it"
     if speaking:
         alone = "" if speaking[0] == atoms[0] else "is one that "
         return f"{read}: {names.in_text(speaking[0])} {alone}speaks for it"

@@ -17,6 +17,7 @@ from sae_nb.sessions import names_of
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components._base import HTML, Button
 from sae_nb_widgets.components._chips import DOTS
+from sae_nb_widgets.components._picture_grid import outlined
 from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._declaring import Atom, Whole, reacts
 from sae_nb_widgets.panel._examples import examples_view
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
 MOST_ON_PAGE = 5
 """Questions of a page that is played without Python: that about the atom shown, and atoms with sure names."""
 
-MOST_TRIED = 12
-"""Atoms with the surest names, of which the one with the strongest examples is asked about first."""
+MOST_TRIED = 24
+"""Atoms with the surest names. Of those whose examples are all outlined the strongest is asked about first."""
+
+LARGEST_PART = 0.4
+"""Of an image, up to which an outline shows where an atom fires. Ours."""
 
 
 @checked
@@ -127,16 +131,20 @@ class AtomQuiz(HasAtoms):
         self.names = names_of(self._catalogue.sae, self._catalogue)
         self.atom = int(self._order[0])
         if atoms is None:
-            self.atom = _telling(self.names, self._order, self._strength)
+            self.atom = _telling(self.names, self._order, self._shows)
         self._build()
         with self.guarded("asking"):
             self._ask()
         self._score()
 
-    def _strength(self, atom: int) -> float:
-        """Return how strong the examples of an atom's first question are, as a share of its maximum."""
+    def _shows(self, atom: int) -> tuple[bool, float]:
+        """Return of the examples of an atom's first question whether each shows a part where it fires, and how
+        strong they are, as a share of its maximum.
+        """
         asked = ask_about(self._catalogue, atom, seed=self._seed, **self._sizes)
-        return float(np.mean([abs(one.strength) for one in asked.examples])) / asked.maximum
+        heat = [one.heat for one in asked.examples if one.heat is not None]
+        shown = all(0 < outlined(one).mean() <= LARGEST_PART for one in heat)
+        return shown, float(np.mean([abs(one.strength) for one in asked.examples])) / asked.maximum
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -225,7 +233,10 @@ class AtomQuiz(HasAtoms):
             return super().static_main()
         following = [atom for atom in self._order.tolist() if atom != self.atom]
         sure = [atom for atom in following if self.names.sureness(atom)[0] == DOTS]
-        more = sure[: MOST_ON_PAGE - 1]
+        # Those that fire at the class token alone, or nearly everywhere, have nothing to be seen.
+        more = sorted(sure[:MOST_TRIED], key=lambda one: not self._shows(one)[0])[
+            : MOST_ON_PAGE - 1
+        ]
         others = [ask_about(self._catalogue, one, seed=self._seed, **self._sizes) for one in more]
         asked = [self._asked, *others]
         named = [(one, self.names.in_text(one.atom)) for one in asked]
@@ -329,12 +340,15 @@ def _catalogue(
     return needed_examples(sae).catalogue(sae) if acts is None else AtomCatalogue(sae, acts)
 
 
-def _telling(names: AtomNames, order: np.ndarray, strength: Callable[[int], float]) -> int:
-    """Return the atom to ask about first: its name holds and its examples are strong."""
+def _telling(
+    names: AtomNames, order: np.ndarray, shows: Callable[[int], tuple[bool, float]]
+) -> int:
+    """Return the atom to ask about first: its name holds, its examples show where it fires and are strong."""
     held = set(names.surest())
-    known = [atom for atom in order.tolist() if atom in held]
-    sure = [atom for atom in known if names.sureness(atom)[0] == DOTS][:MOST_TRIED]
-    return int(max(sure, key=strength) if sure else (known or order.tolist())[0])
+    named = [atom for atom in order.tolist() if atom in held or atom in names.labels]
+    sure = [atom for atom in named if names.sureness(atom)[0] == DOTS][:MOST_TRIED]
+    known = [atom for atom in named if atom in held]
+    return int(max(sure, key=shows) if sure else (known or order.tolist())[0])
 
 
 def _order(

@@ -165,13 +165,14 @@ def _share(asked: Asked, report: Mapping[str, Measurement]) -> Measurement | Non
 
 
 def headline_words(rows: Sequence[PlainRow]) -> str:
-    """Return in how many tests an SAE beats a random one; of several the best of them."""
+    """Return in how many tests an SAE beats a random one by more than counts; of several the best of them."""
     counts = _counts(rows)
     (better, n) = max(counts.values(), key=lambda found: (found[0] / found[1], found[1]))
     who = "This SAE" if len(counts) == 1 else f"The best of {len(counts)} SAEs"
     if n == 1:
-        return f"{who} {'beats' if better else 'does not beat'} a random one in the one test"
-    return f"{who} beats a random one in {'all' if better == n else f'{NUMBERS[better]} of'} {NUMBERS[n]} tests"
+        return f"{who} {'clearly beats' if better else 'does not clearly beat'} a random one in the test"
+    many = "all" if better == n else f"{NUMBERS[better]} of"
+    return f"{who} clearly beats a random one in {many} {NUMBERS[n]} tests"
 
 
 def _counts(rows: Iterable[PlainRow]) -> dict[str, tuple[int, int]]:

@@ -17,7 +17,7 @@ from sae_nb.steering import SteeringSummary
 from sae_nb.steering.modes import Mode
 from sae_nb_widgets.components import Branches, TokenStrip
 from sae_nb_widgets.components._base import HTML, atom_mark, layout_of
-from sae_nb_widgets.components._branches import TINT_NOTE, Way
+from sae_nb_widgets.components._branches import TINT_NOTE, Way, pushed_note
 from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.panel._declaring import TIGHT, button, line, show
 from sae_nb_widgets.panel._heading import place_words
@@ -248,14 +248,17 @@ class SteeringDetail:
         record = self.continuation
         if record is None:
             return
-        note = TINT_NOTE
+        note, recipe = TINT_NOTE, record.recipe
+        words = WORDS.findall(record.prompt)
+        if words and recipe.mode == "add" and recipe.positions in (None, "all"):
+            note = pushed_note(words[0])
         if not fresh:
             note = "Of the settings before: write on again to see what these give."
-        kinds = _kinds(push, record.recipe.strength < 0)
+        kinds = _kinds(push, recipe.strength < 0)
         shown = [
             _whole(kind, row, label) for (kind, label), row in zip(kinds, record.rows, strict=True)
         ]
-        self.texts.show(WORDS.findall(record.prompt), shown, note=note, stale=not fresh)
+        self.texts.show(words, shown, note=note, stale=not fresh)
         show(self.texts, True)
 
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
-import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
@@ -60,8 +59,8 @@ from sae_nb_widgets.steering._controls import OWN_ANSWER, SteeringControls
 from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
 from sae_nb_widgets.steering._figure import CurveView, steering_figure, update_answer
 from sae_nb_widgets.steering._initial_state import find_firing, opening_atom
+from sae_nb_widgets.steering._page import HasPage
 from sae_nb_widgets.steering._queries import Question, SteeringAnswer, SteeringRuns
-from sae_nb_widgets.steering._recipes import HasRecipes
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ CURVE_POINTS, TEXTS_PX = 11, 348
 
 
 @checked(leave=("acts", "hook_point"))
-class SteeringPanel(HasRecipes):
+class SteeringPanel(HasPage):
     """What if this atom were stronger?
 
     Every change runs the live model three times, off the main thread and under the model's lock:
@@ -567,9 +566,8 @@ class SteeringPanel(HasRecipes):
         edit = words.edit_words(summary.recipe, self.names, self.scale)
         label, about = self.names.words(self.atom), summary.target_name * bool(self.target)
         outcome, said, reasons = words.tell_answer(summary, label, about)
-        record = self.cards.continuation
-        # Who names no token wants to read the story, not the odds of its first word.
-        if record is not None and record.recipe == self.current and not self.target:
+        record = self._told
+        if record is not None:
             outcome, said, texts = words.tell_texts(record.prompt, record.rows)
             reasons = f"{texts} {reasons}"
         self._draw_headline(outcome)
@@ -631,23 +629,6 @@ class SteeringPanel(HasRecipes):
         """The continuation shown; None before `continue_text`."""
         self.wait()
         return self.cards.continuation
-
-    @property
-    def record(self) -> dict[str, Any] | None:
-        """The numbers behind the figure, for the table of exported pages."""
-        if self._answer is None:
-            return None
-        curve, text = self.doses.curve, self.cards.continuation
-        shown = {"answer": self._answer.summary, "curve": curve, "continuation": text}
-        return {name: value for name, value in shown.items() if value is not None}
-
-    def above_widgets(self) -> Sequence[ipw.Widget]:
-        """Return the texts: they come before the odds of the next token."""
-        return self.cards.main
-
-    def export_name(self) -> str:
-        """Return the file name of exports: the atom and its strength."""
-        return f"{super().export_name()}_at_{self.strength:g}"
 
     @checked
     def dose_response(

@@ -38,6 +38,9 @@ RANDOM_PUSH = f"{EQUAL} random push"
 STATES_HAVE_NO_CURVE = (
     "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
 )
+NEXT_WORD = "the very next word alone, and how far states move"
+"""What a page about texts has folded."""
+
 NO_TEXT = "The text is empty. Type at least one word."
 NO_IMAGE = "There is no image. Draw or choose one above."
 

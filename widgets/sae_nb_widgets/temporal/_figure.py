@@ -203,7 +203,7 @@ def _curve(part: str) -> go.Scatter:
         mode="lines+markers+text",
         line={"color": COLOURS[part], "width": 3},
         marker={"color": COLOURS[part]},
-        textposition="top right" if part == "predicted" else "bottom right",
+        textposition="top right",
         textfont={"color": COLOURS[part]},
         cliponaxis=False,
         hovertemplate=f"{SAID[part]}, %{{x}} later: %{{y:.2f}}<extra></extra>",
@@ -579,6 +579,11 @@ def _draw_distances(figure: go.Figure, record: TemporalSummary) -> None:
     axis = figure.layout.xaxis9
     axis.tickvals, axis.ticktext = ends, list(map(str, ends))
     axis.range = [-0.06, math.log10(max(last, 2)) + 0.02]
+    drawn = np.concatenate([record.by_distance[part] for part in COLOURS])
+    drawn = np.append(drawn, [record.order_lost[part] for part in COLOURS])
+    if np.isfinite(drawn).all():  # with room for the words at the highest point
+        room = float(np.ptp(drawn)) or 1.0
+        figure.layout.yaxis9.range = [drawn.min() - 0.05 * room, drawn.max() + 0.15 * room]
     word = WORDS[record.kind]
     axis.title.text = f"{word}s later<br>(dashed grey: in random order)"
     figure.layout.annotations[8].text = f"<b>Cosine with a later {word}</b>"
