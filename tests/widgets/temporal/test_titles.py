@@ -87,7 +87,7 @@ def test_how_long_parts_stay_is_said_where_one_stays_or_the_share_beats_its_riva
     assert "R² 0.750" in numbers
     assert "each token's past are the 2 before it" in numbers
     assert "past are" not in _panel._numbers(seen, 3)
-    assert "30\u2009% of the energy of this text's states is predicted from earlier tokens" in said
+    assert "30\u2009% of this text's energy is predicted from earlier tokens" in said
 
 
 def test_without_an_sae_the_temporal_one_of_a_model_is_taken_else_the_plain_one_in_the_middle(

@@ -521,10 +521,7 @@ def _answer(seen: _Answer) -> str:
     first, second = seen.first, seen.second
     what = {"text": "text", "layers": "path", "signal": "signal"}[first.kind]
     word = figures.WORDS[first.kind]
-    said = (
-        f"{_share(first)} of the energy of this {what}'s states is predicted from earlier "
-        f"{word}s, {_compared(first)}."
-    )
+    said = f"{_share(first)} of this {what}'s energy is predicted from earlier {word}s, {_compared(first)}."
     if _says_cosines(first):
         predicted, new, states = (
             format_number(first.lag1[part], digits=2) for part in ("predicted", "novel", "raw")
@@ -532,7 +529,7 @@ def _answer(seen: _Answer) -> str:
         lost = format_number(first.order_lost["predicted"], digits=2)
         said = (
             f"From one {word} to the next the predicted part keeps a cosine of {predicted} ({lost} in random "
-            f"order), the new part of {new}, the states themselves of {states}. {said}"
+            f"order), the new part {new}, the states {states}. {said}"
         )
     if second is not None:
         said += f" Second text: {_share(second)}, {_compared(second)}."
