@@ -25,12 +25,10 @@
 # numbers, its *activation*; almost none of these numbers means anything on its own. A **sparse autoencoder** (SAE)
 # finds directions, its *atoms*, such that each activation is nearly a sum of a few of them. (Papers also call them
 # *latents* or *features*; here a *feature* is what is truly in the data, which atoms should find.) Many atoms
-# represent something you can name, and adding an atom to the running network changes its behaviour.
+# represent something you can name, and adding one to the running network changes its behaviour.
 #
-# Below is one activation of a small vision transformer, decomposed by an SAE. Then you do it yourself:
-# load a model → capture its activations → train an SAE while watching → look at its atoms → check the numbers
-# → steer. Last, the same with words: one atom changes what a language model writes. Nothing is
-# downloaded.
+# You will load a model, capture activations, train an SAE, check its numbers, look at its atoms, and steer. Last, one
+# atom changes what a language model writes. Nothing is downloaded.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -63,8 +61,8 @@ started = time.perf_counter()
 # ## One activation, taken apart
 #
 # The image shows a 0. For the patch in the frame, the network holds 64 numbers (the first row of cells). The SAE
-# writes them as a sum: a part that all patches share, plus 16 of its 512 atoms; the five strongest are drawn one by
-# one. It has never seen a label, and yet three of the five fire on zeros, and two wherever there is ink on the patch.
+# writes them as a sum: a part that all patches share, plus 16 of its 512 atoms; the five strongest are drawn. It has
+# never seen a label, and yet three of the five fire on zeros, and two wherever there is ink on the patch.
 
 # %%
 known = sn.load_examples("tiny-vit/resid_post.6")
@@ -117,8 +115,8 @@ exercise("00.1").check(rebuilt)
 # ## 1 · A live model
 #
 # A vision transformer with twelve blocks, which looks at handwritten digits; its 64 numbers for a patch are
-# its *residual stream*. The next cell is the only one that names *what* we study. Replace it by a model of
-# yours and the rest runs unchanged, for example
+# its *residual stream*. Only the next cell names *what* we study. Put a model of yours there and the rest runs
+# unchanged:
 #
 # ```python
 # model = sn.load_model("path/to/a/huggingface/checkpoint")
@@ -148,9 +146,9 @@ acts[::500].to_pandas()
 # ## 3 · A sparse autoencoder, trained in this kernel
 #
 # `TopK` (Gao et al. 2024, arXiv 2406.04093) keeps the `k` largest of `n_atoms` *pre-codes*, what the encoder gives for
-# each atom before anything is chosen, and rebuilds the activation from them (all such words are in the
-# [glossary](../docs/glossary.md)). Training runs in a thread: the panel is live, and so is the kernel. Pause it, or
-# move the learning rate under *more*. What it explains is measured on images that it is not trained on.
+# each atom before anything is chosen, and rebuilds the activation from them (such words are in the
+# [glossary](../docs/glossary.md)). The panel is live while it trains: pause it, or move the learning rate under
+# *more*. What it explains is measured on images that it is not trained on.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -176,9 +174,8 @@ exercise("00.2").check(read_off)
 #
 # The sentence under the title is the verdict. In each row below, the dot is this SAE, the solid tick its
 # *floor* (what a mean predictor or a zeroed activation gets), and the dashed tick its *control* (the same kind
-# of SAE with random atoms). Rows on what is *recovered* put the reconstruction into the running model: what
-# matters is whether the model still works on it. Click a row for its definition; *all* shows every row, and
-# `report.table` holds them.
+# of SAE with random atoms). Rows on what is *recovered* put the reconstruction into the running model: does it
+# still work? Click a row for its definition; *all* shows every row.
 
 # %%
 report = sn.evaluate(sae, test_acts, model=model, labels=labels)
@@ -189,7 +186,7 @@ card
 # ## 5 · What makes an atom fire?
 #
 # Step through the atoms, sort them, and look at weak firings too (*band*): any atom looks good in its strongest
-# examples. How many atoms never fire on these images? The card above counts them: *dead atoms*.
+# examples. Those that never fire are counted on the card above: *dead atoms*.
 
 # %%
 browser = sw.AtomBrowser(sae, test_acts, model=model)
@@ -198,9 +195,9 @@ browser
 # %% [markdown]
 # ## 6 · What if this were stronger?
 #
-# Take the answer that the model gives to the first image: which atom, added to other images, pulls them hardest
-# towards it? `best_effect` tries the likeliest, at twice each atom's 99th percentile, next to random directions of
-# the same length. Without that control every effect looks impressive.
+# Which atom, added to other images, pulls them hardest towards the answer to the first? `best_effect` tries the
+# likeliest, at twice each atom's 99th percentile, next to random directions of the same length. Without that control
+# every effect looks impressive.
 
 # %%
 effect = sn.best_effect(model, hook_point, sae, inputs[:24], by=2.0, unit="p99", acts=train_acts)
@@ -215,8 +212,8 @@ panel.atom, panel.strength = effect.atom, 2.0
 panel
 
 # %% [markdown]
-# The grey dashed bars are a random direction: that is what the atom has to beat. Try other images, move the slider
-# below zero, press *dose–response*. The panel does nothing that you cannot do in two lines:
+# The grey dashed bars are a random direction, which the atom has to beat. Move the slider below zero, press
+# *dose–response*. The panel does nothing that you cannot do in two lines:
 
 # %%
 panel.wait()  # it runs the same model
@@ -243,7 +240,7 @@ print(summary)
 # ## 8 · The same with words
 #
 # A language model: SmolLM2-135M-Instruct, in four bits, where it was fetched, else a bundled one of four blocks that
-# writes small stories. Its SAE lies ready, with examples and names: nothing is trained here.
+# writes small stories. Its SAE lies ready, with examples and names.
 
 # %% tags=["words"]
 lm = language_model()
@@ -259,8 +256,8 @@ reader.atom = lm.atom
 reader
 
 # %% [markdown] tags=["words"]
-# Where an atom fires shows what it detects. What does it *do*? That is another question. Add it to the model at
-# every position, and let the same beginning continue:
+# Where an atom fires shows what it detects. What does it *do*? Add it to the model at every position, and let the same
+# beginning continue:
 
 # %% tags=["words"]
 beginning, how = lm.plan.beginning, {"max_new_tokens": 24, "temperature": 0.7, "seed": 0}
@@ -300,8 +297,7 @@ print(f"peak memory (GB)               {(sn.sessions.peak_memory() or float('nan
 exercise_report("00")
 
 # %% [markdown] tags=["words"]
-# This is the end of the tour. Did *Run All Cells* bring you here? The topmost cell with a star, `[*]`,
-# is running; the longest are training (3), the report (4) and the search for an atom (6). Panels fill as they are
+# Did *Run All Cells* bring you here? The topmost cell with a star, `[*]`, is running; panels fill as they are
 # reached, so scroll up and read along. Continue with [superposition](01_superposition.ipynb), or with
 # [a model that talks](23_a_model_that_talks.ipynb).
 #

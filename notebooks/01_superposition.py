@@ -18,17 +18,16 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/01_superposition.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/01_superposition.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/01_superposition.html)
 #
-# You need dot products, and what a basis is; 40 minutes with the exercises, 35 seconds of computing. Afterwards you
+# You need dot products, and what a basis is; 35 minutes with the exercises, 35 seconds of computing. Afterwards you
 # can say when features share neurons, and hold a claim against random directions.
 #
-# Look at one neuron of a network and it fires for many things that have nothing in common. One
-# explanation is **superposition**: the network stores more features than it has neurons, as directions
-# that lie between the neurons' axes. Then a neuron is the wrong thing to look at, and directions are the
-# right one. But which directions?
+# One neuron of a network fires for many things that have nothing in common. One explanation is **superposition**: the
+# network stores more features than it has neurons, as directions between the neurons' axes. Then directions are the
+# right thing to look at. But which?
 #
-# In a real model the answer is unknown. So we begin with a toy in which we do (Elhage et al. 2022, arXiv
-# 2209.10652), watch superposition appear, let a sparse autoencoder (SAE) search for the directions
-# without being shown them, and only then ask the same question of a real, if small, vision transformer.
+# In a real model the answer is unknown. So we begin with a toy where it is known (Elhage et al. 2022, arXiv
+# 2209.10652), let a sparse autoencoder (SAE) search for the directions, and then ask the same of a small vision
+# transformer.
 #
 # Exercises check themselves. Replace the `...` and run the cell; a wrong answer brings a hint.
 
@@ -59,13 +58,12 @@ from sae_nb_lessons.studies import raw_rows_cosine
 # %% [markdown]
 # ## 1 · Five features, two neurons, one slider
 #
-# The toy reads five numbers, squeezes them through two neurons, and has to give the five numbers back:
+# The toy reads five numbers, squeezes them through two neurons, and has to give all five back:
 # $\hat x = \mathrm{ReLU}(W^\top W x + b)$. Each feature is 0 with probability $S$, the *sparsity*, and else
 # somewhere between 0 and 1; feature 0 matters most, feature 4 least.
 #
-# The panel trains such a toy at twelve sparsities and opens where features are rare. **Move the slider to
-# its left end, then slowly to the right** (or press ← →) and watch the arrows: one per feature, where the
-# two neurons are the axes.
+# The panel trains such a toy at twelve sparsities. **Move the slider to its left end, then slowly to the right**, and
+# watch the arrows: one per feature; the two neurons are the axes.
 
 # %%
 panel = sw.SuperpositionToy()
@@ -79,14 +77,13 @@ read_off = ...
 exercise("01.1").check(read_off)
 
 # %% [markdown]
-# At $S = 0$ the toy keeps the two features that matter most, one per dimension, and gives up the rest. The
-# rarer the features, the more it stores: four in two opposite pairs, then all five. What they cost each other is
-# in $W^\top W$: off the diagonal, everything that is not white is *interference*. The ReLU forgives the blue
-# (negative) part.
+# At $S = 0$ the toy keeps the two features that matter most, one per dimension. The rarer the features, the more it
+# stores: four in two opposite pairs, then all five. What they cost each other is in $W^\top W$: off the diagonal,
+# everything that is not white is *interference*. The ReLU forgives the blue (negative) part.
 #
 # How much room does a feature get? Its *dimensionality* is
 # $D_i = \lVert w_i\rVert^2 \,/\, \sum_j (\hat w_i \cdot w_j)^2$: 1 when it is alone in its direction, ½
-# when it shares it with one opposite. The curves at the bottom left show it at every sparsity.
+# when it shares it with one opposite. The curves at the bottom left show it.
 
 # %%
 panel.wait(180)
@@ -112,8 +109,7 @@ exercise("01.2").check(share)
 exercise("01.3")
 
 # %% [markdown]
-# Write the five rows yourself, or compute them. Any five directions that keep apart are right, whatever
-# their order and however they are turned.
+# Write the five rows, or compute them. Any order is right, and however they are turned.
 
 # %% tags=["exercise"]
 directions = ...
@@ -122,10 +118,8 @@ exercise("01.3").check(directions)
 # %% [markdown]
 # ## 2 · When does sharing begin?
 #
-# Take the smallest case: two features and one neuron. Either the first feature has the neuron to itself, or
+# The smallest case: two features and one neuron. Either the first feature has the neuron to itself, or
 # the two share it as opposites, $W = [1, -1]$. Sharing hurts only when both are on at once.
-#
-# Commit to a number before you look.
 
 # %%
 exercise("01.4")
@@ -147,18 +141,16 @@ print(f"sharing begins at a sparsity of {sn.evaluation.critical_sparsity(0.3):.2
 # %% [markdown]
 # ## 3 · Who finds the directions?
 #
-# Look at the last image of the panel. At $S = 0.97$ an SAE that was shown nothing but the two hidden
-# numbers has put an atom on every feature (the rings), and each atom separates its feature from the other
-# four. No neuron does. Nor do random directions, as many of them as there are atoms; yet in a plane they are never
-# far from anything, so nearness alone proves nothing.
+# In the panel's last image, at $S = 0.97$, an SAE that was shown only the two hidden numbers has put an atom on
+# every feature (the rings); each separates its feature from the other four. No neuron does. Nor do as many random
+# directions; yet in a plane they are never far from anything, so nearness alone proves nothing.
 #
-# So leave the plane: 32 features in 10 neurons, three times, from toy to SAE. We measure against the truth,
-# which the SAE never saw: the mean cosine of each feature with its atom, and the F1 of the best detector on fresh
-# inputs.
+# So leave the plane: 32 features in 10 neurons, three times. We measure against the truth, which the SAE never saw: the
+# mean cosine of each feature with its atom, and the F1 of the best detector on fresh inputs.
 #
-# Random directions are the easy floor. The hard one costs nothing either: **64 rows of the data, as they are**. When
-# features are rare, many rows have a single feature on, and such a row *is* that feature's direction. So the
-# features here are on one time in ten, about three together in a row, and both floors are printed.
+# Random directions are the easy floor. The hard one is **64 rows of the data, as they are**: where features are rare,
+# many rows have a single one on, and *are* its direction. So features here are on one time in ten, about three
+# together in a row, and both floors are printed.
 
 # %%
 seeds, equal = range(3), torch.ones(32)
@@ -174,8 +166,8 @@ for run, floor in zip(runs, raw, strict=True):
     print(f"   64 raw rows {floor:.2f}, random directions {run.found.cosine_floor:.2f}")
 
 # %% [markdown]
-# The claim, in all three: atoms lie on the features; raw rows, neurons and random directions do not. With a line
-# at .8, raw rows would have met it.
+# In all three, atoms lie on the features; raw rows, neurons and random directions do not. With a line at .8, raw rows
+# would have met it.
 
 # %%
 for run, floor in zip(runs, raw, strict=True):
@@ -192,9 +184,9 @@ for run, floor in zip(runs, raw, strict=True):
 # ## 4 · The same question, asked of a real model
 #
 # `tiny-vit` looks at images of handwritten digits. Halfway through, at `resid_post.6`, its class token
-# is 64 numbers: 64 neurons. A pretrained SAE takes them apart into 512 atoms. For each digit, which single
-# neuron, which single atom, which of 512 random directions detects it best? Detector and threshold are
-# chosen on 500 images and judged on 500 others; everything three times, with other images.
+# is 64 numbers: 64 neurons. A pretrained SAE takes them apart into 512 atoms. For each digit, which neuron, which atom,
+# which of 512 random directions detects it best? Detector and threshold are chosen on 500 images and judged on 500
+# others, three times.
 
 # %%
 model = sn.load_model("tiny-vit")
@@ -213,10 +205,9 @@ for seed in (10, 11, 12):
 draws[0].table
 
 # %% [markdown]
-# Take your time over this table. Atoms detect digits better than neurons do, in every draw. But so do *random
-# directions*: nothing singles out the axes of a residual stream, and there are many more directions to choose from,
-# each with its best threshold. They come so close to the atoms that "better than a neuron" is no evidence for
-# an SAE at all. Without the control we would not have noticed.
+# Atoms detect digits better than neurons do, in every draw. But so do *random directions*: nothing singles out the
+# axes of a residual stream, and there are many more directions to choose from, each with its best threshold. They come
+# so close to the atoms that "better than a neuron" is no evidence for an SAE at all.
 #
 # Where atoms do differ from random directions: a few of them are enough. Rebuild each vector from its 16 strongest.
 # The control is a dictionary of random directions, used as well as it can be.
@@ -241,12 +232,11 @@ for draw in draws:
 assert r2.value > 0.95 > 0.6 > r2.control, "few atoms are enough, few random directions are not"
 
 # %% [markdown]
-# What this does *not* show: that the atoms are the model's own parts, or all of them. In the toy we knew
-# how many features there were, and that they were independent. Here we know neither.
+# What this does *not* show: that the atoms are the model's own parts, or all of them.
 #
 # ## 5 · Write the measure
 #
-# One number summed up most of this notebook. Write it.
+# The number that summed up section 1 is yours to write.
 
 # %%
 exercise("01.5")
@@ -263,6 +253,6 @@ exercise("01.5").check(dimensionality)
 exercise_report("01")
 
 # %% [markdown]
-# **To read.** *Toy Models of Superposition* (arXiv 2209.10652): the toy of this lesson; *Linear Algebraic Structure
-# of Word Senses* (arXiv 1601.03764): senses of a word as a sparse sum, before SAEs; *The Linear Representation
-# Hypothesis and the Geometry of Large Language Models* (arXiv 2311.03658): what “a concept is a direction” can mean.
+# **To read.** *Toy Models of Superposition* (arXiv 2209.10652): this toy; *Linear Algebraic Structure of Word Senses*
+# (arXiv 1601.03764): sparse sums before SAEs; *The Linear Representation Hypothesis and the Geometry of Large Language
+# Models* (arXiv 2311.03658): what “a concept is a direction” can mean.

@@ -18,14 +18,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/03_evaluation.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/03_evaluation.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/03_evaluation.html)
 #
-# An R² of 0.96. An accuracy of 100 % with the SAE spliced into the model. An atom that detects fours. Each sounds
-# like success, until you ask what something that learned *nothing* would reach. In this notebook no number comes
-# alone: each has a **floor** (the trivial answer), a **control** (a random dictionary of the same size and L0) and an
-# **interval**.
+# An R² of 0.96. An accuracy of 100 % with the SAE spliced into the model. Each sounds like success, until you ask what
+# something that learned *nothing* would reach. Here no number comes alone: each has a **floor** (the trivial answer), a
+# **control** (a random dictionary of the same size and L0) and an **interval**.
 #
 # You need 00 and 01; 40 minutes with the exercises, 35 seconds of computing. Afterwards you can say which numbers of a
-# report card are clear of their control, compare dictionaries at an equal L0 with rows that took no choice, and
-# distinguish a benchmark that can rank SAEs from one that cannot.
+# report card are clear of their control, compare dictionaries at an equal L0, and tell a benchmark that can rank SAEs
+# from one that cannot.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -55,8 +54,8 @@ from sae_nb_widgets.panel import figure_widget
 # ## 1 · The report card
 #
 # Further right is better. The solid tick is the floor, the dashed one the control. A red ring means that one of them
-# does as well, and the test does not separate the two, even where both are nearly perfect. Click a row, or step
-# with ↑ ↓, to read what it is, how libraries differ, and which image moves it most.
+# does as well, even where both are nearly perfect: the test does not separate them. Click a row to read what it is,
+# how libraries differ, and which image moves it most.
 
 # %%
 model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -80,8 +79,7 @@ read_off = ...
 exercise("03.1").check(read_off)
 
 # %% [markdown]
-# R² and the cosine are clear. But look at the rows of the model's own answer: with *random directions* in
-# the SAE's place it still reads nearly every image. How many?
+# R² and cosine are clear. But look at the model's own answer, with *random directions* in the SAE's place:
 
 # %%
 exercise("03.2")
@@ -111,8 +109,8 @@ exercise("03.3").check(is_clear)
 # %% [markdown]
 # ## 2 · One name, many numbers
 #
-# "Explained variance" is not one quantity. Take the same rows and the same reconstructions, and add a constant to
-# each dimension of both. That changes nothing for which an SAE could be praised or blamed. And yet:
+# "Explained variance" is not one quantity. Add a constant to each dimension of rows and reconstructions. That changes
+# nothing for which an SAE could be praised or blamed. And yet:
 
 # %%
 shifted = acts.x + torch.linspace(0, 300, 64)
@@ -137,7 +135,7 @@ exercise("03.4").check(r2)
 # ## 3 · Would another seed find the same?
 #
 # Two short trainings that differ only in their seed. The floor is what two *random* dictionaries of this shape
-# reach when each atom is matched with its best partner: in 64 dimensions that is far above zero.
+# reach when each atom is matched with its best partner.
 
 # %%
 config = {"d_in": 64, "n_atoms": 128, "k": 8}
@@ -151,8 +149,8 @@ print(
 print(f"{agreement.shared_fraction:.0%} of the pairs are above 0.7")
 
 # %% [markdown]
-# Above the floor, and far below one: much of what a training finds, another training does not. Here are full
-# trainings, over five seeds, on both models:
+# Above the floor, and far below one: much of what a training finds, another does not. Full trainings, five seeds, both
+# models:
 
 # %%
 again = recorded("stability_evaluation")
@@ -171,9 +169,8 @@ again.brief(atoms)
 #
 # ## 4 · Is it useful? Probing
 #
-# Does an SAE help to predict labels? Its opponents need no SAE: logistic regression on the raw activations, on
-# principal components, on the same number of random atoms. Once with plenty of labels, once with few, on MiniLM, an
-# encoder of sentences. [AUROC](../docs/glossary.md#words-of-the-field): how often a row with the label scores above
+# Does an SAE help to predict labels, more than logistic regression on the raw activations does? Once with plenty of
+# labels, once with few, on MiniLM, an encoder of sentences. [AUROC](../docs/glossary.md#words-of-the-field): how often a row with the label scores above
 # one without.
 
 # %%
@@ -191,9 +188,9 @@ probing.brief(gains)
 #
 # ## 5 · Which dictionary? Equal L0
 #
-# This toolkit has thirty kinds of dictionary, and in every paper the paper's own comes first. Whichever it is, more
-# atoms per row explain more. So a fair comparison fixes the number of atoms and L0: 128 atoms, 8 per row. Some kinds
-# take k; those with a price or thresholds are asked for an L0 and find it during training.
+# In every paper the paper's own dictionary comes first. Whichever it is, more atoms per row explain more. So a fair
+# comparison fixes the number of atoms and L0: 128 atoms, 8 per row. Some kinds take k; those with a price or thresholds
+# are asked for an L0 and find it during training.
 
 # %%
 exercise("03.5")
@@ -212,7 +209,7 @@ five = by_count | {"MatchingPursuit": sn.MatchingPursuit(64, 128, 8)} | by_price
 simple = {"PCA": sn.fit_classical(seen, "PCA", 64, k=8)}
 
 # %% [markdown]
-# PCA may use 8 of its 64 components in each row, the largest ones. How far does that get?
+# And PCA, with the 8 largest of its 64 components in each row?
 
 # %%
 exercise("03.6")
@@ -225,8 +222,8 @@ exercise("03.6").predict(guess)
 exercise("03.6").reveal()
 
 # %% [markdown]
-# Every dictionary is trained twice, with two seeds; numbers are means over both, on images that none has seen.
-# `delta_ce` is what the model loses, in nats, with the reconstruction in its way; `accuracy` what it still reads.
+# Every dictionary is trained with two seeds; means over both, on unseen images. `delta_ce` is what the
+# model loses, in nats, with the reconstruction in its way; `accuracy` what it still reads.
 
 # %%
 live = {"test": test, "model": model, "inputs": unseen.images}
@@ -262,7 +259,7 @@ titles = {"x_title": "stability: do two seeds agree?", "y_title": "R²"}
 figure_widget(figures.trade_off_figure(points, lines, **titles), height=330)
 
 # %% [markdown]
-# A table from one model decides little about another model. The reasons carry over:
+# One table decides little about another model; the reasons carry over:
 #
 # | you need | take | because |
 # | --- | --- | --- |
@@ -278,8 +275,8 @@ figure_widget(figures.trade_off_figure(points, lines, **titles), height=330)
 #
 # ## 6 · Which benchmark can rank SAEs?
 #
-# SAEBench asks eight questions of an SAE. One of them, TPP, removes the atoms of one class and asks whether only
-# that class's probe suffers. A trained SAE gets about a quarter. And an untrained one?
+# SAEBench asks eight questions of an SAE. One, TPP, removes the atoms of one class and asks whether only that
+# class's probe suffers. A trained SAE gets about a quarter. And an untrained one?
 
 # %%
 exercise("03.8")
@@ -304,8 +301,8 @@ figure_widget(result.plot(), height=280)
 # %% [markdown]
 # ## 7 · Ask a person: you
 #
-# Four images in which an atom fires, shaded where; then five more, and it fires in one of them. Guessing
-# reaches one in five. Keys 1 … 5 answer, → moves to the next atom.
+# Four images in which an atom fires, shaded where; then five more, and it fires in one. Guessing reaches one in five.
+# Keys 1 … 5 answer, → moves on.
 
 # %%
 examples = sn.load_examples("tiny-vit/resid_post.6")
@@ -352,6 +349,5 @@ exercise_report("03")
 
 # %% [markdown]
 # **To read.** *SAEBench* (arXiv 2503.09532): the benchmarks of this lesson; *Towards Principled Evaluations of Sparse
-# Autoencoders for Interpretability and Control* (arXiv 2405.08366): SAEs held against a task whose features are
-# known; *Sparse Autoencoders Can Interpret Randomly Initialized Transformers* (arXiv 2501.17727): scores that a model
-# without training reaches too.
+# Autoencoders for Interpretability and Control* (arXiv 2405.08366): features are known; *Sparse Autoencoders Can Interpret
+# Randomly Initialized Transformers* (arXiv 2501.17727): scores without training.

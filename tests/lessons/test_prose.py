@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sae_nb_lessons import exercise, recorded
 
+from tests.lessons.exercises.answered import CELLS
 from tests.notebooks.exercised import FOLDER
 
 QUOTED = [
@@ -38,3 +41,49 @@ def test_a_question_names_the_losses_of_its_record() -> None:
     assert float(found[1]) == pytest.approx(
         recorded("few_weights").of("loss: sparse").mean, abs=0.005001
     )
+
+
+def _about(name: str, value: float, off: float = 0.05) -> Callable[[Any], bool]:
+    return lambda record: bool(abs(record.of(name).mean - value) < off)
+
+
+def _below(name: str, most: float) -> Callable[[Any], bool]:
+    return lambda record: bool(abs(record.of(name).mean) < most)
+
+
+def _largest(name: str, *others: str) -> Callable[[Any], bool]:
+    return lambda record: bool(record.of(name).mean > max(record.of(one).mean for one in others))
+
+
+SAID = [
+    ("41.4", "lying_probes", "is right on 85 % of new ones", _about("trained on mixed", 0.85, 0.005)),
+    ("41.4", "lying_probes", "Three tenths, clearly less than chance", _about("denied", 0.3, 0.05)),
+    ("41.4", "lying_probes", "clearly less than chance", lambda r: r.high("denied") < 0.5),
+    ("41.6", "lying_probes", "on SmolLM2 pairs of words were", _about("same writers, pairs of words", 1, 0.001)),
+    ("41.6", "lying_probes", "shuffled labels gave about a half", _about("same writers, shuffled", 0.5)),
+    ("41.6", "lying_probes", "right on 85 % of mixed statements", _about("trained on mixed", 0.85, 0.005)),
+    ("41.6", "lying_probes", "and on 30 % of denials", _about("denied", 0.3, 0.005)),
+    ("42.3", "name_heads", "Next to nothing.", _below("movers", 0.1)),
+    ("42.3", "name_heads", "two or three heads look there", lambda r: set(r.seeds("movers, heads")) <= {2, 3}),
+    ("42.4", "name_heads", "bring nothing, 0.00", _below("previous", 0.005)),
+    ("42.5", "name_heads", "about a twelfth of all heads", _about("needed, heads", 270 / 12, 1.5)),
+    ("42.5", "name_heads", "All of it, and more", lambda r: r.low("enough") > 1),
+    ("42.5", "name_heads", "bring back next to nothing", _below("enough, random", 0.1)),
+    ("42.6", "name_heads", "they bring the whole change", lambda r: r.low("needed") > 1),
+    ("42.6", "name_heads", "other heads of the same layers next to nothing", _below("needed, random", 0.1)),
+    ("42.6", "name_heads", "name movers bring little", _below("movers", 0.1)),
+    ("42.6", "name_heads", "comes again bring most", _largest("inhibition", "movers", "induction", "duplicate", "previous")),
+    ("42.6", "name_heads", "are there and not needed", _below("duplicate", 0.05)),
+    ("42.6", "name_heads", "write the same in both runs", _below("previous", 0.005)),
+]  # fmt: skip
+"""Exercise, record, a sentence of its question, its why or the course's answer, and what must hold of the record."""
+
+
+@pytest.mark.parametrize(("id", "record", "sentence", "holds"), SAID)
+def test_a_sentence_of_an_exercise_is_true_of_its_record(
+    id: str, record: str, sentence: str, holds: Callable[[Any], bool]
+) -> None:
+    answers = [text for (of, _), text in CELLS.items() if of == id]
+    said = " ".join(" ".join([exercise(id).question, exercise(id)._task.why, *answers]).split())
+    assert sentence in said
+    assert holds(recorded(record))

@@ -15,7 +15,7 @@ from sae_nb_lessons.classroom._process import Ended, Process
 from sae_nb_lessons.classroom._returned import Record, Returned, records, returned
 from sae_nb_lessons.classroom._table import ClassTable, Row
 from sae_nb_lessons.exercises._cells import digest, numbered
-from sae_nb_lessons.exercises._limits import SECONDS
+from sae_nb_lessons.exercises._limits import SECONDS, TRAINING
 from sae_nb_lessons.exercises._registry import numbers, untouched
 from sae_nb_lessons.exercises._verdicts import State, Verdict
 
@@ -339,7 +339,7 @@ class _Run:
 
     def _call(self, id: str, given: tuple[Any, ...]) -> Any:
         """Call the student's function: its result, its error, and what it did to its arguments arrive here."""
-        reply = self._ask("call", [id, "check"], packed(list(given)), seconds=2 * SECONDS)
+        reply = self._ask("call", [id, "check"], packed(list(given)), seconds=TRAINING + SECONDS)
         if "raised" in reply:
             raise type(str(reply["raised"])[:80] or "Exception", (Exception,), {})(
                 str(reply.get("message"))[:500]

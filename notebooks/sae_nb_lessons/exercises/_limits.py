@@ -17,6 +17,9 @@ from torch import Tensor
 SECONDS = 20.0
 """Longest that one call of a student's function may take."""
 
+TRAINING = 120.0
+"""Longest that one call may take which trains: seconds on an idle core, half a minute and more on a shared one."""
+
 AGAIN = 1.0
 """Seconds after which a function that caught the interruption is interrupted again."""
 

@@ -10,6 +10,7 @@ import torch
 
 from sae_nb_lessons.exercises._answers import Form, WrongForm, describe, function, number, words
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._limits import TRAINING
 from sae_nb_lessons.exercises._mistakes import Mistake
 from sae_nb_studies.reproductions import MeasuredClaim
 from sae_nb_lessons.studies import toy_run
@@ -195,7 +196,7 @@ TASKS = tasks(
     "own_claim",
     {
         "09.1": Answer(number(), judge=_judge_line),
-        "09.3": Answer(function(_RUN, takes="a seed"), judge=_judge_run),
+        "09.3": Answer(function(_RUN, takes="a seed", seconds=TRAINING), judge=_judge_run),
         "09.4": Answer(Form(says="a measured claim", convert=_measured), judge=_judge_card),
         "09.5": Answer(words(25)),
     },

@@ -142,8 +142,14 @@ def _judge_capture(mine: Callable[..., Tensor]) -> Mistake | str | None:
 def _left(mine: Callable[..., Tensor], ids: Tensor) -> Mistake | None:
     """Return the mistake of a hook that stays on the model, or of a state that holds on to its graph."""
     toy = _Toy(0)
+    toy.blocks[0].register_forward_hook(lambda *_: None)
     mine(toy, toy.blocks[0], ids)
-    if toy.hooks:
+    if not toy.hooks:
+        return Mistake(
+            "The block had a hook of someone else, and it is gone.",
+            "`handle.remove()` takes off the hook that `register_forward_hook` returned, and no other.",
+        )
+    if toy.hooks > 1:
         return Mistake(
             "The rows are right, and the hook is still on the block: every later run keeps states as well.",
             "`handle.remove()` when the model has run.",
@@ -153,7 +159,7 @@ def _left(mine: Callable[..., Tensor], ids: Tensor) -> Mistake | None:
         mine(toy, toy.blocks[0], ids)
     except WrongForm:
         raised = True
-    if toy.hooks:
+    if toy.hooks > 1:
         return Mistake(
             "The model raised an error, and your hook is still on the block.",
             "`try: model(ids)` and `finally: handle.remove()`.",
@@ -304,6 +310,7 @@ _LOSSES = {
     "losses 2, 9 and 6, where the splice is worse than zeros": (2.0, 9.0, 6.0),
     "losses 2, 1.5 and 6, where it is better than the model": (2.0, 1.5, 6.0),
     "losses 6, 5 and 2, where zeros are better than the model": (6.0, 5.0, 2.0),
+    "losses 2, 2 and 6, where the splice loses nothing": (2.0, 2.0, 6.0),
 }
 
 

@@ -23,6 +23,7 @@ from sae_nb_lessons.exercises._answers import (
     words,
 )
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._limits import TRAINING
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 from sae_nb_lessons.studies import (
     OwnSAE,
@@ -766,7 +767,10 @@ TASKS = tasks(
         "02.2": Answer(function(_attached(number()), takes="x and x_hat"), judge=_judge_loss),
         "02.3": Answer(function(_ANY, takes="a dictionary of shape (n, d)"), judge=_judge_unit),
         "02.4": Answer(function(_ANY, takes="x, x_hat and n"), judge=_judge_dead),
-        "02.5": Answer(function(parameters(), takes="x, n_atoms, k, steps and seed"), judge=_judge_loop),
+        "02.5": Answer(
+            function(parameters(), takes="x, n_atoms, k, steps and seed", seconds=TRAINING),
+            judge=_judge_loop,
+        ),
         "02.6": Answer(tensor(3, "n", 10), judge=_judge_toys),
         "02.7": Answer(parameters(512, 64), judge=_judge_vit),
         "02.9": Answer(number(0, 3), measure=strength_without_unit_norm),

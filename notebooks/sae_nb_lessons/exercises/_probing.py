@@ -126,6 +126,7 @@ def _columns(kind: str, z: Tensor, y: Tensor, k: int) -> Tensor:
         "varied": z.var(dim=0),
         "largest": z[y].amax(dim=0),
         "units": (on - off).abs() / z.std(dim=0),
+        "sizes": (z[y].abs().mean(dim=0) - z[~y].abs().mean(dim=0)).abs(),
         "first": -torch.arange(z.shape[1]),
     }[kind]
     return by.topk(k).indices
@@ -144,6 +145,7 @@ _SPARSE_SLIPS = tuple(
         "largest": ("You rank by the largest value where the label is true: one row decides.", "Means."),
         "first": ("You return the first k columns.", "The difference of the two means."),
         "units": ("You divide by each column's deviation. That is another good rule, and not the one asked.", "The plain difference of means."),
+        "sizes": ("You take sizes before the means: a column that is 1 in one class and −1 in the other looks the same in both.", "Means first, then the size of their difference."),
     }.items()
 )  # fmt: skip
 
@@ -157,6 +159,7 @@ def _judge_columns(mine: Callable[..., Tensor]) -> Mistake | str | None:
         z[:, 0] += 2
         z[y, 1] += 1.5
         z[~y, 2:4] += torch.tensor([1.2, 0.9])
+        z[:, 4] = torch.where(y, 1.4, -1.4)
         cases[f"12 columns, k = {k}"] = (z, y, k)
 
     return diagnose(
