@@ -131,7 +131,7 @@ def hidden_values(
     ticks = {} if names is None or len(names) > 12 else named_ticks(names.values(), names)
     return framed(
         drawn,
-        x=f"{noun}, by their place on the {ring}",
+        x=f"place on the {ring}",
         y="the model's answer there",
         height=460,
         margin=(56, 16, 62, 46),

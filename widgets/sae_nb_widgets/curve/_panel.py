@@ -362,7 +362,7 @@ class CurvePanel(Panel):
             )
         svg = Drawing(RING, RING, tuple(strokes)).to_svg()
         title = (
-            f"The {ring_word(reading)} of {self.noun}: those it was fitted to in grey, left-out ones filled "
+            f"The {ring_word(reading)} of {self.noun}: fitted ones in grey, left-out ones filled "
             "where they are answered right"
         )
         return f'<div class="sae-nb-beside"><div class="sae-nb-cardtitle">{escape(title)}</div>{svg}</div>'

@@ -59,7 +59,7 @@ def steering_figure(
             "legend": {"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
             "xaxis": {"domain": [0, 1], "anchor": "y", "zeroline": False},
             "yaxis": {"domain": [0, 1], "anchor": "x", "showgrid": False, "fixedrange": True},
-            "xaxis2": {"domain": [0, 0.42], "anchor": "y2", "visible": False},
+            "xaxis2": {"domain": [0, 0.38], "anchor": "y2", "visible": False},
             "yaxis2": {
                 "domain": [0, 0.3],
                 "anchor": "x2",
@@ -67,7 +67,7 @@ def steering_figure(
                 "zeroline": True,
                 "zerolinecolor": theme.AXIS,
             },
-            "xaxis3": {"domain": [0.6, 1], "anchor": "y3", "visible": False, "matches": "x2"},
+            "xaxis3": {"domain": [0.64, 1], "anchor": "y3", "visible": False, "matches": "x2"},
             "yaxis3": {"domain": [0, 0.3], "anchor": "x3", "visible": False, "rangemode": "tozero"},
         },
     )

@@ -528,7 +528,7 @@ def _answer(seen: _Answer) -> str:
         )
         lost = format_number(first.order_lost["predicted"], digits=2)
         said = (
-            f"From one {word} to the next the predicted part keeps a cosine of {predicted} ({lost} in random "
+            f"From {word} to {word} the predicted part keeps a cosine of {predicted} ({lost} in random "
             f"order), the new part {new}, the states {states}. {said}"
         )
     if second is not None:
