@@ -28,19 +28,28 @@ READ = 0.9
 class ReadByBlock(Finding):
     """Answers of output layers after each block; layer 0 are the embeddings."""
 
-    HEADLINE = "{names}: right at the end {last}"
+    HEADLINE = "{names}: {means} at the end {last}"
 
     names: tuple[str, ...]
     """Of each output layer what it names."""
 
     answers: Int[np.ndarray, "heads layers inputs"]
     truth: Int[np.ndarray, "heads inputs"]
+    """Class of each input; if `own`, what the model answers in the end."""
 
     right: Float[np.ndarray, "heads layers"]
-    """Share of inputs whose answer is right."""
+    """Share of inputs whose answer is that."""
 
     control: Float[np.ndarray, "heads layers"]
     """The same with the truth of another input, drawn by chance."""
+
+    own: bool = False
+    """Whether no classes were known, so that answers are held against the model's own last ones."""
+
+    @property
+    def means(self) -> str:
+        """What an answer is that fits."""
+        return "as the last answer" if self.own else "right"
 
     @property
     def last(self) -> tuple[float, ...]:
@@ -57,7 +66,12 @@ class ReadByBlock(Finding):
 
 @checked(leave=("inputs",))
 def read_by_block(
-    model: LiveModel, inputs: Inputs, states: Tensor, truth: Mapping[str, Any], *, seed: Seed = 0
+    model: LiveModel,
+    inputs: Inputs,
+    states: Tensor,
+    truth: Mapping[str, Any] | None = None,
+    *,
+    seed: Seed = 0,
 ) -> ReadByBlock | None:
     """Read the states after each block with the model's own output layers; None where there is nothing to hold
     them against.
@@ -72,7 +86,8 @@ def read_by_block(
     states
         From `capture_states(model, inputs)`, every token.
     truth
-        Class of each input by the name of a head, or by any name for a model that has one.
+        Class of each input by the name of a head, or by any name for a model that has one. None holds the
+        answers of every head against its own after the last block: when does the model settle?
     seed
         Of the other input that each answer is held against as a control.
 
@@ -95,7 +110,11 @@ def read_by_block(
         return None
     batch = next(iter(model.batches(inputs, batch_size=FEW)))
     found: list[tuple[str, np.ndarray, np.ndarray]] = []
-    for name, classes in truth.items():
+    for name in _names_of_heads(model, batch) if truth is None else ():
+        answers = _answers(model, batch, states, name)
+        if answers is not None:
+            found.append((name, answers[0], answers[0][-1]))
+    for name, classes in (truth or {}).items():
         known = np.asarray(classes.cpu() if isinstance(classes, Tensor) else classes)
         if known.shape != (len(states),) or known.dtype.kind not in "iu":
             continue
@@ -113,7 +132,15 @@ def read_by_block(
         truth=known,
         right=(said == known[:, None]).mean(axis=-1),
         control=(said == known[:, other][:, None]).mean(axis=-1),
+        own=truth is None,
     )
+
+
+def _names_of_heads(model: LiveModel, batch: Batch) -> list[str]:
+    if not callable(getattr(model.module, "forward_heads", None)):
+        return ["class"]
+    with torch.no_grad():
+        return list(model.forward(batch, method="forward_heads"))
 
 
 def _answers(

@@ -32,6 +32,21 @@ def test_the_last_answers_are_the_models_own() -> None:
     assert found.control[0, 4] == pytest.approx(float((found.answers[0, 4] == known).mean()))
 
 
+def test_without_classes_answers_are_held_against_the_last_ones() -> None:
+    """Every head that is one projection; at the end all are their own, and the control is another image's."""
+    model, made = sn.load_model("tiny-vit"), sn.data.scenes(12, seed=3, split="test")
+    states = capture_states(model, made.images)
+    found = read_by_block(model, made.images, states)
+    assert found.own
+    assert set(found.names) == {"digit", "texture"}  # the foreground is of patches
+    assert (found.truth == found.answers[:, -1]).all()
+    assert (found.right[:, -1] == 1).all()
+    digit = found.names.index("digit")
+    same = found.answers[digit, 3] == found.answers[digit, -1]
+    assert found.right[digit, 3] == pytest.approx(same.mean())
+    assert "as the last answer at the end" in str(found)
+
+
 def test_what_has_no_classes_has_no_reading() -> None:
     model, made = sn.load_model("tiny-vit"), sn.data.scenes(4, seed=3)
     states = capture_states(model, made.images)

@@ -280,3 +280,19 @@ def test_lamberts_map_keeps_areas() -> None:
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     radius = np.linalg.norm(lambert(points, north), axis=1)
     assert np.allclose(radius**2, 2 * (1 - points @ north), atol=1e-6)
+
+
+def test_of_an_own_image_it_says_from_which_block_on_its_answer_stays(model: Any) -> None:
+    """One image without a class: no title, and blocks are those from which its two answers are the last ones."""
+    image = sn.data.scenes(1, seed=3, split="test").images
+    own = sw.DepthTrajectory(model, image)
+    own.wait()
+    assert own.strip == "progress"
+    own.strip = "named"
+    for i, name in enumerate(own.read.names):
+        answers = own.read.answers[i, :, 0]
+        since = int(np.flatnonzero(np.append(-1, answers) != answers[-1])[-1])
+        assert f"its {name} from block {since} on" in own.answer
+    assert own.headline == ""
+    assert "(filled: the last one)" in own._answers.value
+    own.close()

@@ -106,7 +106,8 @@ class DepthTrajectory(DepthState):
     question = "How does the model change an input, layer by layer?"
     explanation = (
         "Of a classifier of images: how many the model's own output layers would name right if it stopped "
-        "after each block, and, dashed, how often the same answers fit another image. Else, and where “show” "
+        "after each block (without classes: as at the end), and, dashed, how often the same answers fit "
+        "another image. Else, and where “show” "
         "says so: dots are states at the layer chosen, lines the way there: of the token you follow (thick) "
         "and of three whose ends lie far apart. The strip under them measures one thing from layer to layer "
         "(“show” chooses what), dashed grey is its control. “more” holds all other ways, pushes (a "
@@ -397,8 +398,12 @@ class DepthTrajectory(DepthState):
         shown = self.strip == "named" and self.read is not None
         show(self._answers, shown)
         if self.read is not None and shown:
-            said = answers_html(self.read, self.picture, self._class_names)
-            title = f"This {noun(self)}: its answer after each block (filled: right)"
+            names, own = self._class_names, self.model.class_names
+            if self.read.own and len(self.read.names) == 1 and own:
+                names = {self.read.names[0]: own}
+            said = answers_html(self.read, self.picture, names)
+            filled = "the last one" if self.read.own else "right"
+            title = f"This {noun(self)}: its answer after each block (filled: {filled})"
             self._answers.value = f'<div class="sae-nb-cardtitle">{escape(title)}</div>{said}'
 
     # --- choosing ---------------------------------------------------------------------------------

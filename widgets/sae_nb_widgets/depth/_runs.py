@@ -190,7 +190,7 @@ class DepthRuns:
         depths = None
         if self.sae is not None:
             depths = atom_depths(self.sae, states, self._home(states.n_layers))
-        read = read_by_block(self.model, self.inputs.whole, states, self.truth)
+        read = read_by_block(self.model, self.inputs.whole, states, self.truth or None)
         return Measured(states, summary, depths, read)
 
     def _home(self, n_layers: int) -> int:

@@ -464,6 +464,8 @@ def _named(panel: DepthState) -> list[Chart]:
         )
         lines.append(chance)
     title = f"{noun(panel)}s that its output layers name right"
+    if read.own:
+        title = f"{noun(panel)}s whose answer is the last one"
     return [_chart(title, lines, high=100.0, unit="%")]
 
 
@@ -475,6 +477,9 @@ def read_title(read: ReadByBlock) -> str:
     """Return by which block what is read, nine times in ten from there on."""
     shown = [(read.names[i], read.read_by[i]) for i in _shown_heads(read)]
     known = [(name, by) for name, by in shown if by is not None]
+    if read.own:
+        said = ", its ".join(f"{name} is settled by block {by}" for name, by in known)
+        return f"Its {said}" if known else ""
     if not known:
         return f"After no block does it name the {_either(read)} nine times in ten"
     if len(known) == 1 or known[1][1] - known[0][1] >= APART:
@@ -490,6 +495,23 @@ def read_answer(read: ReadByBlock, noun: str) -> tuple[str, str]:
     when = "At the end" if layer is None else f"After block {at}"
     parts = [f"the {read.names[i]} of {_percent(float(read.right[i, at]))}" for i in shown]
     chance = " and ".join(_percent(float(read.control[i, at])) for i in shown)
+    if read.own and len(read.truth[0]) == 1:
+        since = [
+            f"its {read.names[i]} from block {_from_then_on(read.right[i], 1.0)} on" for i in shown
+        ]
+        return (
+            f"The answer for this {noun} stays what it is at the end: {', '.join(since)}.",
+            "one input: no other to compare with",
+        )
+    if read.own:
+        finals = [
+            f"the final {read.names[i]} for {_percent(float(read.right[i, at]))}" for i in shown
+        ]
+        return (
+            f"{when} its own output layers name {', '.join(finals)} of the {noun}s. Those of another {noun} "
+            f"would be named by chance in {chance}.",
+            f"settled by a block: final for nine in ten of {read.truth.shape[1]} {noun}s from there on",
+        )
     return (
         f"{when} its own output layers name {', '.join(parts)} of the {noun}s. Those of another "
         f"{noun} would be named by chance in {chance}.",
@@ -526,8 +548,10 @@ STRIPS = {
         "what it would answer by then",
         _named,
         _named_answer,
-        lambda panel: panel.read is not None or (panel.summary is None and bool(panel.runs.truth)),
-        "a classifier of images and their classes. Pass labels=",
+        lambda panel: (
+            panel.read is not None or (panel.summary is None and panel.model.modality.is_image)
+        ),
+        "a classifier of images whose answer is one projection of its last states",
     ),
     "progress": Strip("how near its final state", _progress, _progress_answer),
     "turns": Strip("how far each block turns it", _turns, _turns_answer),

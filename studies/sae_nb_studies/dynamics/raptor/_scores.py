@@ -28,12 +28,12 @@ class RaptorFit(Finding):
     """Fit of layers 1 … L, by default on images that were not trained on."""
 
     HEADLINE = (
-        "mean R² {mean_r2:.3f}, last layer {r2[-1]:.3f}; mean relative error "
-        "{relative_error.mean:.3f}"
+        "mean R² {mean_r2:.3f}, last layer {r2[-1]:.3f} of all tokens ({last_by_kind}); mean relative "
+        "error {relative_error.mean:.3f}"
     )
 
     r2: Float[Tensor, " layers"]
-    """R² of the own roll-out, about each layer's mean state."""
+    """R² of the own roll-out over all tokens, about each layer's mean state."""
 
     relative_error: Float[Tensor, " layers"]
     """‖A_l − Â_l‖ / ‖A_l‖: the ε of the block-recurrent hypothesis, relative."""
@@ -43,6 +43,11 @@ class RaptorFit(Finding):
 
     by_kind: dict[str, Float[Tensor, " layers"]]
     """R² by kind of token, about that kind's mean state."""
+
+    @property
+    def last_by_kind(self) -> str:
+        """R² at the last layer of each kind of token: about its own mean, and so unlike that of all."""
+        return ", ".join(f"{kind} {float(r2[-1]):.3f}" for kind, r2 in self.by_kind.items())
 
     @property
     def mean_r2(self) -> float:
