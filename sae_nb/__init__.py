@@ -164,6 +164,7 @@ if TYPE_CHECKING:
         calibrate_strength as calibrate_strength,
         direction as direction,
         dose_response as dose_response,
+        forecast as forecast,
         random_direction as random_direction,
         splice as splice,
         steer as steer,
@@ -223,6 +224,10 @@ def _loading() -> None:
     import sae_nb.pretrained._loading  # noqa: F401
 
 
+def _examples() -> None:
+    import sae_nb.pretrained._examples  # noqa: F401
+
+
 def _starts() -> None:
     import sae_nb.training._starts  # noqa: F401
 
@@ -255,6 +260,7 @@ _answered_by(
     card_topk_among=_card,
     continue_texts=_texts,
     kinds=_kinds,
+    known_catalogue=_examples,
     misfit=_loading,
     saelens_tensors=_saelens,
     session_panels=_panels,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from sae_nb.atoms._evidence import LabelEvidence as LabelEvidence
     from sae_nb.atoms._examples import examples_of as examples_of
+    from sae_nb.atoms._foretold import Foretold as Foretold
     from sae_nb.atoms._labels import Labels as Labels
     from sae_nb.atoms._names import AtomCard as AtomCard, AtomNames as AtomNames
     from sae_nb.atoms._pair import AtomPair as AtomPair, compare_atoms as compare_atoms

@@ -240,6 +240,7 @@ def describe_atom(
         page=page,
         missing=choice.missing,
         keeps=catalogue.keeps(atom),
+        foretold=catalogue.foretold(atom),
         nearest_atoms=near,
         nearest_cosines=cosines,
         coactive_atoms=joint,

@@ -13,9 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._above import above
+from sae_nb._hooks import Hook
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import acts_for, parts_of, reconstruction, site_names
-from sae_nb.atoms._firings import Firings, Histogram, frequency_histogram
+from sae_nb.atoms._firings import Firings, Histogram, Order, frequency_histogram
+from sae_nb.atoms._foretold import Foretold, held_forecast
 from sae_nb.atoms._second_codes import KeptFirings, held_firings
 from sae_nb.checks import Count, check_atom, checked, one_of
 from sae_nb.codes import SparseCodes
@@ -31,6 +33,9 @@ DICTIONARY_CHUNK = 16384
 NEAR_MISS_ROWS = 32_768
 NEAR_MISS_SEED = 0
 R2_ROWS = 4096
+
+known_catalogue: Hook[[object], AtomCatalogue] = Hook("known_catalogue")
+"""(sae) → atoms of a pretrained SAE on the examples that come with it."""
 
 
 @checked(leave=("acts",))
@@ -306,6 +311,35 @@ class AtomCatalogue(Firings):
         """Return how many firings of an atom another solver keeps, in a sentence; empty if not known."""
         found = self.second_code
         return "" if found is None else found.sentence(atom, self.n_rows)
+
+    # --- what pushing an atom is expected to do ---------------------------------------------------
+
+    _seen_forecast: tuple[object, Foretold | None] = (None, None)
+
+    @property
+    def forecast(self) -> Foretold | None:
+        """What `sn.forecast` foretold of these atoms; None if it was not asked."""
+        held = held_forecast(self.sae)
+        if held is None or held is not self._seen_forecast[0]:
+            found = Foretold.of(self.sae)
+            self._seen_forecast = (held_forecast(self.sae), found)
+        return self._seen_forecast[1]
+
+    def foretold(self, atom: int) -> str:
+        """Return how steady an atom's effect is expected to be, in a sentence; empty if not known."""
+        return "" if self.forecast is None else self.forecast.sentence(atom)
+
+    @checked
+    def order(self, by: Order = "frequency", *, alive_only: bool = False) -> Int[np.ndarray, " m"]:
+        """Return the atoms in order, most first (least first for "rarest" and "index").
+
+        "steadiest" is by what `sn.forecast` foretold; atoms of which it said nothing follow by frequency.
+        """
+        if by != "steadiest":
+            return super().order(by, alive_only=alive_only)
+        known = np.full(self.n_atoms, np.nan) if self.forecast is None else self.forecast.stability
+        atoms = np.lexsort((-self.frequency, np.where(np.isnan(known), np.inf, -known)))
+        return atoms[self.alive[atoms]] if alive_only else atoms
 
     # --- where rows come from ---------------------------------------------------------------------
 

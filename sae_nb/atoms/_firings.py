@@ -12,7 +12,9 @@ from jaxtyping import Bool, Float, Int
 from sae_nb.checks import check_atom, checked
 from sae_nb.codes import SparseCodes
 
-Order = Literal["frequency", "rarest", "strength", "mean strength", "99th percentile", "index"]
+Order = Literal[
+    "frequency", "rarest", "strength", "mean strength", "99th percentile", "steadiest", "index"
+]
 MOST_ROWS = 30_000
 
 
@@ -114,7 +116,8 @@ class Firings:
     def order(self, by: Order = "frequency", *, alive_only: bool = False) -> Int[np.ndarray, " m"]:
         """Return the atoms in order, most first (least first for "rarest" and "index").
 
-        "rarest" is alive atoms by rising frequency, then the dead; "strength" is the largest.
+        "rarest" is alive atoms by rising frequency, then the dead; "strength" is the largest. Codes alone know
+        nothing of what is "steadiest": that is by frequency here.
         """
         match by:
             case "index":

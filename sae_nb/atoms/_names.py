@@ -45,6 +45,9 @@ class AtomCard:
     keeps: str = ""
     """How many of its firings another solver keeps, in a sentence with its controls; empty if not known."""
 
+    foretold: str = ""
+    """How steady its effect is expected to be, and what came of a push; empty if not known."""
+
     examples: tuple[Example, ...]
     max_strength: float
     """The strongest firings, at most one per sample; the largest |z| of all."""
@@ -169,6 +172,11 @@ class AtomNames:
             return ""
         return format_percent(float(catalogue.frequency[atom]), of=catalogue.rows_in_words)
 
+    def foretold(self, atom: int) -> str:
+        """Return how steady an atom's effect is expected to be, and what came of a push; empty if not known."""
+        catalogue = self._encoded if self.knows(atom) else None
+        return "" if catalogue is None else catalogue.foretold(atom)
+
     def examples(
         self, atom: int, n: int = CARD_EXAMPLES, band: Band = "top"
     ) -> tuple[Example, ...]:
@@ -198,6 +206,7 @@ class AtomNames:
             source=self.source(atom),
             fires=self.fires(atom),
             keeps="" if catalogue is None else catalogue.keeps(atom),
+            foretold=self.foretold(atom),
             examples=self.examples(atom),
             max_strength=float(catalogue.max_strength[atom]) if catalogue else 0.0,
             badge=self.badge(atom),

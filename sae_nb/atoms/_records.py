@@ -153,6 +153,9 @@ class AtomSummary:
     keeps: str = ""
     """How many of its firings another solver keeps, next to both controls; empty if not known."""
 
+    foretold: str = ""
+    """How steady its effect is expected to be, and what came of a push; empty if not known."""
+
     nearest_atoms: Int[np.ndarray, " n"]
     """Atoms with the largest cosine, this one left out; then the cosines."""
 

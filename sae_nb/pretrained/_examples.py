@@ -21,6 +21,7 @@ from sae_nb.activations._named_positions import RECONSTRUCTED
 from sae_nb.activations._rows import MadeRows
 from sae_nb.activations._sites import acts_for
 from sae_nb.architectures._saving import KIND
+from sae_nb.atoms._catalogue import known_catalogue
 from sae_nb.atoms._labels import Labels
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
@@ -173,6 +174,11 @@ class ExampleStore:
             )
         r2 = None if self.is_drawn else self.r2
         return AtomCatalogue(sae, self.acts, codes=self.codes, labels=self.labels, r2_of_source=r2)
+
+
+@known_catalogue.answer
+def _known_catalogue(sae: object) -> AtomCatalogue:
+    return needed_examples(sae).catalogue(sae)  # type: ignore[arg-type]
 
 
 @checked

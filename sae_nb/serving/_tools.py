@@ -104,6 +104,7 @@ class Tools:
         ]
         return _answer(
             {"atom": number, "name": card.name, "fires": card.fires, "second_code": card.keeps or None,
+             "foretold": card.foretold or None,
              "examples": examples,
              "f1": None if evidence is None else evidence.f1},
             control={"f1 of another atom's name": None if evidence is None else evidence.f1_control},

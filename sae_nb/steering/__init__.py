@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         read_measure as read_measure,
         summarise_dose_response as summarise_dose_response,
     )
+    from sae_nb.steering._forecast import Forecast as Forecast, forecast as forecast
     from sae_nb.steering._nearest import NearestAtoms as NearestAtoms
     from sae_nb.steering._reading import Reading as Reading, read_unsteered as read_unsteered
     from sae_nb.steering._recipe import (

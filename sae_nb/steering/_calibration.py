@@ -142,6 +142,7 @@ class StrengthSearch:
     """Looks for the factor at which a divergence is the target; keeps the nearest it has seen.
 
     Or anything else that grows with a `power` of the factor near zero: an effect grows with the first.
+    `tolerance`: how far from the target is near enough; None: `TOLERANCE`, at most a twentieth of the target.
     After `find`: `kl`, what was found there; `reached`, whether it is the target; `n_runs`, factors tried.
 
     Example
@@ -155,10 +156,15 @@ class StrengthSearch:
     """Norm beyond which nothing is tried. snmf-mlp-decomposition."""
 
     def __init__(
-        self, kl_at: Callable[[float], float], target: float, *, power: float = 2.0
+        self,
+        kl_at: Callable[[float], float],
+        target: float,
+        *,
+        power: float = 2.0,
+        tolerance: float | None = None,
     ) -> None:
         self._kl_at, self._target, self._power = kl_at, target, power
-        self._tolerance = min(TOLERANCE, target / 20)
+        self._tolerance = min(TOLERANCE, target / 20) if tolerance is None else tolerance
         self.kl, self.reached, self.n_runs, self._factor = 0.0, False, 0, 0.0
 
     def find(self, max_runs: int, largest: float = LARGEST) -> float:

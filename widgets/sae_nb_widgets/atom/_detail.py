@@ -157,8 +157,9 @@ class AtomDetail:
         self.says.show(bool(record.n_fired), effects, working)
         self.strengths.show(record)
         show(self.strengths.widget, bool(record.n_fired))
-        self.second.value = f'<div class="sae-nb-note">{escape(record.keeps)}</div>'
-        show(self.second, bool(record.keeps))
+        known = " ".join(filter(None, (record.keeps, record.foretold)))
+        self.second.value = f'<div class="sae-nb-note">{escape(known)}</div>'
+        show(self.second, bool(known))
         cosines = record.nearest_cosines.tolist()
         notes = [format_number(cosine, digits=2) for cosine in cosines]
         self._list(self.near, record.nearest_atoms.tolist(), cosines, notes, maximum=1.0)

@@ -639,6 +639,9 @@ class AtomBrowser(HasAtoms):
     def _reorder(self) -> None:
         if self.found:
             self._order = np.array(self.found, np.int64)
+            if self.sort == "steadiest":
+                ranked = self.catalogue.order(self.sort)
+                self._order = ranked[np.isin(ranked, self._order)]
         else:
             self._order = self.catalogue.order(self.sort, alive_only=self.alive_only)
         self.controls.rank.value = escape(self._rank())

@@ -177,6 +177,7 @@ def table(
         "99th_percentile": record.p99,
         "max_strength": record.max_strength,
         "second_code": record.keeps or None,
+        "foretold": record.foretold or None,
         **_examples(record),
         **_effects(record, effects),
         "nearest_atoms": ", ".join(f"{name(a)} (cos {format_number(c)})" for a, c in neighbours),

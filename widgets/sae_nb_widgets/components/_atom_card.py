@@ -71,7 +71,9 @@ def card_content(
         "atom": card.atom,
         "name": card.name,
         "source": _SOURCES.get(card.source, ""),
-        "fires": " ".join(filter(None, (f"Fires on {card.fires}." * bool(card.fires), card.keeps))),
+        "fires": " ".join(
+            filter(None, (f"Fires on {card.fires}." * bool(card.fires), card.keeps, card.foretold))
+        ),
         "badge": None
         if card.badge is None
         else {"text": card.badge.text, "title": card.badge.title, "dots": card.badge.dots},

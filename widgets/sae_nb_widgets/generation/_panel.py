@@ -614,6 +614,7 @@ class GenerationLens(HasAtoms, PlayingPanel):
         if self.token >= 0:
             said = "" if why is None else answer_words(why, None, None, self.names)
         self._draw_title(outcome)
+        reasons = " ".join(filter(None, (reasons, self.names.foretold(self.atom))))
         self.conclude(said or words.firing(now), numbers, reasons=reasons)
 
     # --- what the panel chooses itself -----------------------------------------------------------------

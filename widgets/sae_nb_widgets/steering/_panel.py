@@ -557,8 +557,9 @@ class SteeringPanel(HasPage):
 
     def _conclude(self) -> None:
         """Report the result, in the names that atoms have now."""
+        foretold = self.names.foretold(self.atom) if self.fitted is None else ""
         if self._answer is None:
-            self.conclude("")
+            self.conclude(foretold.partition(" (")[0], reasons=foretold)
             return
         summary, writing = self._answer.summary, self._phase is Phase.WRITING
         if writing and not (self.answer or self.target):
@@ -571,7 +572,7 @@ class SteeringPanel(HasPage):
             outcome, said, texts = words.tell_texts(record.prompt, record.rows)
             reasons = f"{texts} {reasons}"
         self._draw_headline(outcome)
-        reasons = f"{reasons} {self.trust}".rstrip()
+        reasons = " ".join(filter(None, (reasons, self.trust, foretold)))
         spent = f"{words.numbers_words(summary)} · {format_duration(self._answer.seconds)}"
         self.conclude(said, spent, reasons=f"{edit}: {reasons}")
         self._show_texts()

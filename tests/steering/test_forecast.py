@@ -1,0 +1,246 @@
+"""Forecasts of pushes: statistics and effects by hand, a planted dependence that is found, and none that is not."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sae_nb as sn
+from sae_nb.atoms import AtomCatalogue, Foretold
+from sae_nb.codes import SparseCodes
+from sae_nb.statistics import rank_correlation
+from sae_nb.steering._push_statistics import push_statistics
+from sae_nb.steering._pushes import Pushes, spread_of, stability_of
+
+N = 40
+
+
+class Axes:  # as the protocol of an SAE asks for
+    """Atom j is axis j, and fires where that is positive."""
+
+    hook_point, model_name = "0", None
+
+    def __init__(self, n_atoms: int = N, d_in: int = N + 1) -> None:
+        self.n_atoms, self.d_in = n_atoms, d_in
+        self.dictionary = torch.eye(d_in)[:n_atoms]
+
+    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
+        return SparseCodes.from_dense(x[:, : self.n_atoms].relu())
+
+
+class Turned(nn.Module):
+    """Pushing axis j adds (1 − t_j) U_j + t_j s V_j to the logits, s = ±1 the last number of an input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        drawn = torch.randn(2, N, 30, generator=torch.Generator().manual_seed(0))
+        drawn = drawn - drawn.mean(dim=2, keepdim=True)
+        u, v = drawn / drawn.norm(dim=2, keepdim=True)
+        v = v - (u * v).sum(dim=1, keepdim=True) * u
+        self.u, self.v = u, v / v.norm(dim=1, keepdim=True)
+        self.t = torch.linspace(0, 1, N)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z, s = x[:, :N], x[:, N:]
+        return (z * (1 - self.t)) @ self.u + s * ((z * self.t) @ self.v)
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    made = sn.wrap(nn.Sequential(nn.Identity(), Turned()), class_names=[str(i) for i in range(30)])
+    return made
+
+
+INPUTS = torch.zeros(8, N + 1)
+INPUTS[:, N] = torch.tensor([1.0, -1.0] * 4)
+
+
+def rows(density: Tensor, n: int = 300) -> Tensor:
+    drawn = torch.rand(n, len(density), generator=torch.Generator().manual_seed(1))
+    size = torch.rand(n, len(density), generator=torch.Generator().manual_seed(2)) + 1
+    return torch.cat([size * (drawn < density), torch.zeros(n, 1)], dim=1)
+
+
+def told(model: Any, density: Tensor, **more: Any) -> Any:
+    more = {"n_pushed": N, "progress": False} | more
+    return sn.forecast(model, cast(Any, Axes()), acts=rows(density), inputs=INPUTS, **more)
+
+
+@pytest.fixture(scope="module")
+def found(model: Any) -> Any:
+    """Rare atoms act alike on all inputs, frequent ones not."""
+    return told(model, torch.linspace(0.05, 0.9, N))
+
+
+def test_statistics_by_hand() -> None:
+    """Four rows, three atoms; atom 1 is near atom 0 (cosine .6), and fires in two of its three rows."""
+    dense = torch.tensor([[1.0, 2.0, 0], [2.0, 0, 0], [3.0, 2.0, 0], [0, 0, 5.0]])
+    dictionary = torch.tensor([[1.0, 0, 0], [0.6, 0.8, 0], [0, 0, 2.0]])
+    table = push_statistics(AtomCatalogue(Axes(3, 3), dense), dictionary, np.array([0, 2]))
+    first = table.loc[0]
+    assert first["neighbours"] == 1
+    assert first["nearest"] == pytest.approx(0.6)
+    assert first["near"] == pytest.approx(0.3)  # of two others, .6 and 0
+    assert first["density"] == 0.75
+    assert first["p99"] == pytest.approx(2.98)
+    assert first["unevenness"] == pytest.approx(np.sqrt(2 / 3) / 2)
+    assert first["partners"] == pytest.approx(2 / 3 / 3)  # 2 of 3 rows with atom 1; itself counts 0
+    assert table.loc[2, ["neighbours", "unevenness", "partners"]].tolist() == [0, 0, 0]
+
+
+def test_direct_effect_by_hand() -> None:
+    """Effects (0, 0, 0, 4) have mean 1 and deviation √3: z = (−1, −1, −1, 3) / √3."""
+
+    class Head:
+        device = "cpu"
+
+        def effects(self, directions: Tensor) -> Tensor:
+            return directions @ torch.tensor([[0.0, 0, 0, 4]])
+
+    firings = AtomCatalogue(Axes(1, 1), torch.ones(2, 1))
+    row = push_statistics(firings, torch.eye(1), np.array([0]), Head()).loc[0]  # type: ignore[arg-type]
+    assert row["peak"] == pytest.approx(3 / np.sqrt(3))
+    assert row["peakedness"] == pytest.approx((3 + 81) / 9 / 4)
+
+
+def test_stability_is_the_mean_cosine_of_changes_and_no_constant_counts() -> None:
+    """Changes e₀, e₀ and −e₀, centred: one pair alike, two opposed, (1 − 1 − 1) / 3."""
+    clean = torch.zeros(3, 4)
+    change = torch.tensor([[1.0, 0, 0, 0], [2.0, 0, 0, 0], [-1.0, 0, 0, 0]])
+    assert stability_of(clean, change) == pytest.approx(-1 / 3)
+    before = torch.tensor([[0.0, 3, 0, 0], [0, 0, 5, 0], [1, 0, 0, 2]])
+    assert stability_of(before, before + change + 7) == pytest.approx(-1 / 3)
+
+
+def test_spread_counts_outcomes_whose_probability_changes() -> None:
+    """Half of p moves from one outcome to another: 2. All, from one to two others: (1 + ½ + ½)² / 1.5."""
+    halves, moved = torch.tensor([[50.0, 50.0, 0]]), torch.tensor([[50.0, 0, 50.0]])
+    assert spread_of(halves, moved) == pytest.approx(2)
+    before = torch.tensor([[50.0, 0, 0]])
+    assert spread_of(before, torch.tensor([[0.0, 50.0, 50.0]])) == pytest.approx(4 / 1.5)
+
+
+def test_a_push_reaches_the_kl_and_is_what_steer_does(model: Any) -> None:
+    """KL, stability and spread are those of the answers under `sn.steer` by that amount."""
+    push = Pushes(model, INPUTS, "0", 0.2).push(Axes().dictionary[7], 2.0)
+    assert push.reached
+    assert push.kl == pytest.approx(0.2, rel=0.2)
+    clean = model(INPUTS)
+    with sn.steer(model, "0", Axes(), 7, push.amount):  # type: ignore[arg-type]
+        steered = model(INPUTS)
+    p = clean.double().softmax(-1)
+    kl = (p * (clean.double().log_softmax(-1) - steered.double().log_softmax(-1))).sum(-1).mean()
+    assert float(kl) == pytest.approx(push.kl, abs=1e-6)
+    assert push.stability == pytest.approx(stability_of(clean, steered), abs=1e-5)
+    assert push.spread == pytest.approx(spread_of(clean, steered), abs=1e-4)
+
+
+def test_blocks_below_are_left_out_and_nothing_changes() -> None:
+    """On tiny-gpt, by the blocks that run again from the push on and by `sn.steer`: the same answers."""
+    gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    texts = [[1, 5, 9, 30, 12], [4, 8, 2, 17, 6]]
+    pushes = Pushes(gpt, texts, "resid_post.3", 0.1)
+    push = pushes.push(sae.dictionary[9].detach(), 1.0)
+    with sn.steer(gpt, "resid_post.3", sae, 9, push.amount):
+        steered = gpt(torch.tensor(texts))[:, -1]
+    clean = gpt(torch.tensor(texts))[:, -1]
+    assert push.stability == pytest.approx(stability_of(clean, steered), abs=1e-4)
+    assert push.spread == pytest.approx(spread_of(clean, steered), rel=1e-4)
+
+
+def test_a_planted_dependence_is_foretold(found: Any) -> None:
+    """Frequent atoms depend on the input: told by held-out atoms, as well as by density alone, and not by p99."""
+    row = found.fits.loc["stability"]
+    assert row["foretold"]
+    assert row["rank"] > 0.9
+    assert row["by density"] > 0.9
+    assert abs(row["by p99"]) < 0.5
+    assert row["shuffled"] < 0.6
+    table = found.table
+    t = torch.linspace(0, 1, N).numpy()
+    cosine = ((1 - t) ** 2 - t**2) / ((1 - t) ** 2 + t**2)
+    expected = (12 + 16 * cosine) / 28  # of 28 pairs of 8 inputs 12 have one sign and 16 have two
+    assert np.allclose(table["came_stability"], expected, atol=0.02)
+    assert rank_correlation(table["stability"].to_numpy(), expected) > 0.9
+    order = table["stability"].argsort().to_numpy()  # all were pushed: as the others tell it
+    third = len(table) // 3
+    came = table["came_stability"].to_numpy()
+    assert row["lower"] == pytest.approx(came[order[:third]].mean())
+    assert row["upper"] == pytest.approx(came[order[-third:]].mean())
+    low, high, _ = found.by_atom.thirds
+    assert [(came < low).sum(), (came > high).sum()] == [13, 13]  # of 40
+    assert table["says"].iloc[0].startswith("steady")
+    assert table["says"].iloc[-1].startswith("depends on the")
+
+
+def test_what_is_foretold_of_a_pushed_atom_is_by_others(model: Any) -> None:
+    """The error is that of held-out atoms: the root of the mean squared difference of both columns."""
+    found = told(model, torch.linspace(0.05, 0.9, N), n_pushed=30)
+    pushed = found.table.dropna(subset="came_stability")
+    assert len(pushed) == 30
+    error = np.sqrt(np.mean((pushed["stability"] - pushed["came_stability"]) ** 2))
+    assert found.fits.loc["stability", "error"] == pytest.approx(error)
+    assert found.table["stability"].notna().sum() == N
+
+
+def test_without_a_dependence_nothing_is_foretold(model: Any) -> None:
+    """All atoms fire equally often: "cannot be foretold here", with what came all the same."""
+    found = told(model, torch.full((N,), 0.4))
+    assert not found.fits.loc["stability", "foretold"]
+    assert found.table["stability"].isna().all()
+    assert found.table["came_stability"].notna().all()
+    assert "stability cannot be foretold here" in repr(found)
+
+
+def test_few_atoms_no_model_and_two_equal_atoms(model: Any) -> None:
+    """Ten pushed atoms tell nothing; without a model there are statistics alone; equal atoms have a cosine of 1."""
+    density = torch.linspace(0.05, 0.9, N)
+    few = told(model, density, n_pushed=10)
+    assert few.table["came_stability"].notna().sum() == 10
+    assert set(few.table["says"]) == {"cannot be foretold here"}
+    alone = told(None, density)
+    assert "nothing was pushed" in repr(alone)
+    assert len(alone.table) == N
+    assert alone.table["came_stability"].isna().all()
+    sae = Axes()
+    sae.dictionary[1] = sae.dictionary[0]
+    twins = sn.forecast(None, sae, [0, 1], acts=rows(density))  # type: ignore[arg-type]
+    assert twins.table["nearest"].tolist() == pytest.approx([1, 1])
+
+
+def test_it_stays_with_the_sae(found: Any, tmp_path: Any) -> None:
+    """Cards say it from then on; a file tells another session the same, and is refused if damaged."""
+    sae = Axes()
+    found.by_atom.keep(sae, tmp_path)
+    other = Axes()
+    other.folder = tmp_path  # type: ignore[attr-defined]
+    read = Foretold.of(other)
+    assert read is not None
+    assert [read.sentence(i) for i in range(N)] == [found.sentence(i) for i in range(N)]
+    assert read.ranks == found.by_atom.ranks
+    catalogue = AtomCatalogue(sae, rows(torch.linspace(0.05, 0.9, N)))
+    assert catalogue.foretold(3) == found.sentence(3) != ""
+    steadiest = catalogue.order("steadiest")
+    assert (np.diff(found.by_atom.stability[steadiest]) <= 0).all()
+    file = tmp_path / "forecast.json"
+    file.write_text(file.read_text().replace("n_pushed", "pushed"))
+    with pytest.raises(ValueError, match="forecast"):
+        Foretold.of(other)
+
+
+def test_bad_input(model: Any) -> None:
+    """Rules are named before anything is pushed."""
+    with pytest.raises(ValueError, match="fires 5 times or more"):
+        told(model, torch.zeros(N))
+    with pytest.raises((ValueError, IndexError), match="40"):
+        told(model, torch.full((N,), 0.5), atoms=[N])
+    with pytest.raises(ValueError, match="two at least"):
+        sn.forecast(model, Axes(), acts=rows(torch.full((N,), 0.5)), inputs=INPUTS[:1])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no two texts or images"):
+        sn.forecast(model, Axes(), acts=rows(torch.full((N,), 0.5)))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="acts"):
+        sn.forecast(model, Axes(), inputs=INPUTS)  # type: ignore[arg-type]
