@@ -65,7 +65,7 @@ def compare_all(head: Head, moved: Sequence[Tensor], rows: Rows, *, k: int) -> l
         likely = share.amax(dim=1)
         certain = (share * own).sum(dim=1)
         # Few rows of several layers in one product: the unembedding is then read from memory once.
-        at_once = max(1, most // len(own))
+        at_once = most // len(own)
         for first in range(0, len(moved), at_once):
             x = torch.stack([one[some] for one in moved[first : first + at_once]]).to(device)
             seen = head.logits(x)
