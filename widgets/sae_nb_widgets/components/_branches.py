@@ -126,7 +126,7 @@ class Branches(Component):
     >>> branches.show(["Last", " summer"], [Way("up", [" a", " film", " star"]),
     ...               Way("same", [" a", " star"]), Way("random", [" the"])], note="same seed")
     >>> branches.marked[0], branches.leaves
-    ([False, True, False], 'from “summer”')
+    ([False, True, False], 'after “summer”')
     >>> branches.selected = (1, 1)
     """
 
@@ -339,8 +339,8 @@ def _labels(rows: Sequence[Way]) -> list[str]:
 def _leaves(tokens: Sequence[str], above: bool) -> str:
     """Return after which word the ways part; `above`: the text before has a push in it already."""
     words = "".join(map(_in_text, tokens)).split()
-    after = f"from “{words[-1]}”" if words else ""
-    return ", ".join(filter(None, ["after the text above" * above, after]))
+    after = " and ".join(["the text above"] * above + [f"“{word}”" for word in words[-1:]])
+    return after and f"after {after}"
 
 
 def _in_text(token: str) -> str:

@@ -153,7 +153,7 @@ def branch_cells(
             begins = [where, names.name(one.fork.atom), amount]
         text = visible_token(generation.new_text(number))
         short = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
-        short = short if generation.new_text(number) else "not written on"
+        short = short if generation.new_text(number) else "–"
         cells.append([str(number), short, *begins])
     return cells
 

@@ -33,7 +33,7 @@ def claim(found: AnswerRanks) -> tuple[str, str]:
     if leads == last:
         title = f"{word} leads only after the last block"
     elif ahead < leads:
-        title = f"{word} starts to climb at block {ahead} and leads at {leads}"
+        title = f"{word} pulls ahead of other texts at block {ahead} and leads at {leads}"
     elif ahead == leads:
         title = f"{word} leads from block {leads} on"
     else:

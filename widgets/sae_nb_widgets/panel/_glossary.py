@@ -39,7 +39,7 @@ def an_atom(sae: SparseAutoencoder | None) -> str:
 
 
 GLOSSARY = {
-    "atom": "a direction in the model's states; it fires where a state has some of it",
+    "atom": "a direction in the model's states (of pixels: a picture); it fires where a state has some of it",
     "push": "a direction that is added to the model's states",
     "head": "a part of a block that looks at other tokens",
     "neuron": "a unit inside a block, which some inputs switch on",

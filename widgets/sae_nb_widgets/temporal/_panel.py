@@ -497,17 +497,13 @@ LEAD = 0.05
 
 def _headline(record: TemporalSummary) -> str:
     """Say which part lasts; or that the past predicts little, or that what it predicts does not last longer."""
-    new, chance = record.by_distance["novel"], record.order_lost
     if record.n_times < FEWEST:
         return f"Two {figures.WORDS[record.kind]}s are too few to see what stays"
     if not _stays(record):
         if not _beats_chance(record):
             return "The past predicts little here"
         return "The predicted part changes as fast as the rest"
-    gone = len(new) > 1 and new[1] <= max(new[0] / 2, chance["novel"] + LEAD)
-    return "The predicted part stays" + (
-        "; what is new is soon gone" if gone else " longer than what is new"
-    )
+    return "What the past predicts lasts longer than what is new"
 
 
 def _stays(record: TemporalSummary) -> bool:
