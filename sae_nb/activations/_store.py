@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,8 @@ from sae_nb.files._exchange import recover
 from sae_nb.files._tensors import read_tensors, write_tensors
 
 Verify = Literal["full", "sizes"]
+PART = re.compile(r"part-(\d+)-of-(\d+)")
+"""Folder of what one of several workers captured: its rank, and their number."""
 
 KIND = "activations"
 PROGRESS = "capture.json"
@@ -193,7 +196,8 @@ def load_activations(
 ) -> Activations | dict[str, Activations]:
     """Open activations that `capture(store=…)` or `.save` wrote; rows stay on disk.
 
-    A dict by hook point where several were captured together and none is named.
+    A dict by hook point where several were captured together and none is named. What several workers
+    captured, each to `store=folder / team.part_name`, opens as one store by the name of that folder.
 
     Parameters
     ----------
@@ -203,7 +207,7 @@ def load_activations(
 
     Raises
     ------
-    FileNotFoundError: If there is no such folder, or a file of it is missing.
+    FileNotFoundError: If there is no such folder, or a file of it, or a worker's part, is missing.
     ValueError: If the capture was not finished, or a file was cut short or altered.
 
     Example
@@ -232,6 +236,8 @@ def open_store(
     """Open a finished store; see `load_activations`."""
     recover(folder)
     folder = existing_folder(folder)
+    if not (folder / MANIFEST).is_file() and (parts := _parts(folder)):
+        return _joined([open_store(part, verify=verify) for part in parts])
     if not (folder / MANIFEST).is_file() and (folder / PROGRESS).is_file():
         rows = [sum(shard["rows"]) for shard in read_json(folder / PROGRESS)["shards"]]
         raise ValueError(
@@ -244,6 +250,33 @@ def open_store(
         point["name"]: _read_point(folder, manifest, point, samples) for point in manifest["points"]
     }
     return points if manifest["several"] else next(iter(points.values()))
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Return the stores in a folder that several workers have filled, in their order; none in any other."""
+    found = [match for path in folder.iterdir() if (match := PART.fullmatch(path.name))]
+    if not found:
+        return []
+    sizes = sorted({int(match[2]) for match in found})
+    missing = set(range(sizes[-1])) - {int(match[1]) for match in found}
+    if len(sizes) > 1 or missing:
+        what = f"misses {sorted(missing)}" if missing else f"has parts of {sizes} workers"
+        raise FileNotFoundError(
+            f"{str(folder)!r} must hold the part of every worker of one capture, but {what}. Let all "
+            "workers finish, and copy their parts here."
+        )
+    return [folder / match[0] for match in sorted(found, key=lambda match: int(match[1]))]
+
+
+def _joined(
+    parts: Sequence[Activations | dict[str, Activations]],
+) -> Activations | dict[str, Activations]:
+    from sae_nb.activations._sites import concatenate
+
+    if not isinstance(parts[0], dict):
+        return concatenate(cast("list[Activations]", parts))
+    several = cast("list[dict[str, Activations]]", parts)
+    return {name: concatenate([part[name] for part in several]) for name in several[0]}
 
 
 def _read_samples(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:

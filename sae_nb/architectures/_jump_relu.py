@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from sae_nb.architectures._one_step import OneStep, first_threshold
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import LossTerms, ramp
 from sae_nb.architectures._revival import AtomRows
 from sae_nb.architectures._sparsity import check_l0
@@ -160,7 +160,7 @@ class JumpReLU(OneStep):
         return self.log_threshold.exp() / self.scaling.scale
 
     def _begin(self, x: Rows) -> None:
-        theta = first_threshold(*self._seen(x), self.encoder, self.l0)  # type: ignore[arg-type]
+        theta = self._first_threshold(x, self.l0)  # type: ignore[arg-type]
         tiny = torch.finfo(theta.dtype).tiny
         self.log_threshold.fill_(float((theta * self.scaling.scale).clamp_min(tiny).log()))
 

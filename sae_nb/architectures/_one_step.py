@@ -182,10 +182,27 @@ class OneStep(SparseAutoencoder):
     def _fit_gain(self, codes: SparseCodes, left: Rows) -> None:
         """Multiply pre-codes by the number with which codes best explain what is left, in one scale."""
         counted = self.operator.counted
-        self._rescale(best_gain(counted(left), counted(self.operator.synthesise(codes))))
+        x_hat = self.over_atoms(self.operator.synthesise(codes))
+        self._rescale(best_gain(counted(left), counted(x_hat)))
 
     def _begin(self, x: Rows) -> None:
         """Read thresholds off the first activations, before the gain is."""
+
+    def _highest(self, x: Rows, per_row: float) -> Float[Tensor, " n"]:
+        """Return the highest pre-codes of an untrained encoder, `per_row` of them per row on average."""
+        seen, centre = self._seen(x)
+        return batch_topk_encode(seen, self.encoder.weight, k=per_row, centre=centre).values
+
+    @torch.no_grad()
+    def _first_threshold(self, x: Rows, per_row: float) -> Float[Tensor, ""]:
+        """Return the threshold above which an untrained encoder has `per_row` pre-codes per row."""
+        kept = self._highest(x, per_row)
+        if not len(kept):
+            return x.new_zeros(())
+        more = self._highest(x, min((len(kept) + 1) / len(x), self.n_atoms))
+        left_out = more.min() if len(more) > len(kept) else x.new_zeros(())
+        width = self.encoder.weight.shape[1]
+        return between(kept.min(), left_out, below(kept.min(), kept.max(), width))
 
     def _aim(self, codes: SparseCodes, left: Rows) -> None:
         """Turn the atoms to what the first codes are about; those of an SAE are their encoder's."""
@@ -316,23 +333,6 @@ def best_gain(x: Rows, x_hat: Rows) -> float:
     power = float(x_hat.square().sum())
     gain = float((x * x_hat).sum()) / power if power > 0 else 1.0
     return gain if gain > 0 else 1.0
-
-
-@torch.no_grad()
-def first_threshold(
-    x: Rows,
-    centre: Centre,
-    adjoint: LearnedAdjoint,
-    per_row: float,
-) -> Float[Tensor, ""]:
-    """Return the threshold above which an untrained encoder has `per_row` pre-codes per row, on average."""
-    kept = batch_topk_encode(x, adjoint.weight, k=per_row, centre=centre).values
-    if not len(kept):
-        return x.new_zeros(())
-    one_more = min((len(kept) + 1) / len(x), len(adjoint.weight))
-    more = batch_topk_encode(x, adjoint.weight, k=one_more, centre=centre).values
-    left_out = more.min() if len(more) > len(kept) else x.new_zeros(())
-    return between(kept.min(), left_out, below(kept.min(), kept.max(), x.shape[1]))
 
 
 def below(smallest: Tensor, largest: Tensor, n_products: int) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor, nn
 
-from sae_nb.architectures._one_step import OneStep, first_threshold
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import Prox, Rows, keep_above
 from sae_nb.checks import Weight, between, check_count, check_real
 from sae_nb.codes import SparseCodes
@@ -86,7 +86,7 @@ class Priced(OneStep):
 
     def _begin(self, x: Rows) -> None:
         start = START * self.d_in if self.l0 is None else 2 * self.l0
-        theta = first_threshold(*self._seen(x), self.encoder, min(start, self.n_atoms / 2))
+        theta = self._first_threshold(x, min(start, self.n_atoms / 2))
         self.encoder.bias.fill_(-float(theta * self.scaling.scale))
 
     def _prox(self, k: int | None) -> Prox:

@@ -332,11 +332,22 @@ def _keep_what_others_wrote(old: Path, new: Path) -> None:
             (new / name).mkdir(parents=True)
 
 
-def write_manifest(folder: str | Path, kind: str, version: int = 1, **facts: Any) -> None:
-    """Write `manifest.json`: what the folder is, each file's size and checksum, and further facts."""
-    folder = Path(folder)
+def write_manifest(
+    folder: str | Path,
+    kind: str,
+    version: int = 1,
+    *,
+    known: Mapping[str, Mapping[str, Any]] | None = None,
+    **facts: Any,
+) -> None:
+    """Write `manifest.json`: what the folder is, each file's size and checksum, and further facts.
+
+    `known`: size and checksum of files that were computed as they were written.
+    """
+    folder, known = Path(folder), known or {}
     files = {
-        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        (name := str(file.relative_to(folder))): known.get(name)
+        or {"bytes": file.stat().st_size, "sha256": sha256(file)}
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != MANIFEST
     }

@@ -2,7 +2,7 @@
 
 `train` runs to the end; `start_training` returns at once with a `TrainingRun` to pause, tune, look
 at and stop. Both take one SAE or several, which then see the same batches. In a script that `torchrun`
-starts, `with workers():` around the call makes its processes share each batch.
+starts, `with workers():` around the call makes its processes share each batch, or the atoms.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         TrainRecord as TrainRecord,
         TrainResult as TrainResult,
     )
+    from sae_nb.training._rows_of_workers import rows_of_workers as rows_of_workers
     from sae_nb.training._runs import TrainingRun as TrainingRun, start_training as start_training
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -1,10 +1,11 @@
 """Checkpoints of a training: always one whole one on disk, and none of another run taken up.
 
     folder/checkpoint.json      which of the folders below counts (replaced atomically)
-    folder/step-00000200/       manifest.json, state.json, sae-0, optimiser-0, dead-0, rng .safetensors
+    folder/step-00000200/       manifest.json, state.json, a file of tensors from each worker
 
-A new step folder is complete before `checkpoint.json` names it, and only then is the old one
-removed, so a process killed at any moment leaves a checkpoint that can be read.
+Workers write their files into a hidden folder first. A new step folder is complete before
+`checkpoint.json` names it, and only then is the old one removed, so processes killed at any moment leave
+a checkpoint that can be read.
 """
 
 from __future__ import annotations
@@ -12,12 +13,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
 
 from sae_nb.checks import checked
 from sae_nb.files._atomic import (
@@ -30,9 +29,9 @@ from sae_nb.files._atomic import (
 )
 from sae_nb.files._exchange import place, recover, remove_folder
 from sae_nb.files._locks import Lock, hold_folder
-from sae_nb.files._streams import Stream, read_parts, write_streams
-from sae_nb.files._tensors import read_tensors, write_tensors
 from sae_nb.training._config import OWN_BUSINESS, TrainConfig
+from sae_nb.training._parts import Part, part_files, read_parts_into, stored, write_parts
+from sae_nb.training._process_group import Team
 from sae_nb.training._records import History
 
 if TYPE_CHECKING:
@@ -104,20 +103,29 @@ class Checkpoints:
             self._lock.release()
 
     @contextmanager
-    def new(self, step: int) -> Iterator[Path]:
+    def new(self, step: int, known: dict[str, dict[str, Any]] | None = None) -> Iterator[Path]:
         """Write one: the block puts its files into the folder it gets, `state.json` among them.
 
         When it has ended this checkpoint is the one that counts, and those before it are removed.
+
+        Parameters
+        ----------
+        known
+            Size in bytes and SHA-256 of files that need not be read again for that.
         """
         name = f"step-{step:08d}"
         with new_folder(self.folder / name, replace=True) as unfinished:
             yield unfinished
-            write_manifest(unfinished, KIND, step=step)
+            write_manifest(unfinished, KIND, known=known, step=step)
         write_json(self.folder / POINTER, {"kind": KIND, "latest": name})
         self._tidy(name)
 
-    def latest(self) -> tuple[Path, dict[str, Any]] | None:
+    def latest(
+        self, verify: Literal["full", "sizes"] = "full"
+    ) -> tuple[Path, dict[str, Any]] | None:
         """Return the folder of the checkpoint that counts, verified, and its `state.json`; None without one.
+
+        `verify`: "full" compares checksums, "sizes" lengths alone.
 
         Raises
         ------
@@ -139,7 +147,7 @@ class Checkpoints:
                 f"{str(pointer_file)!r} must name a folder next to it, but {latest.name!r} is missing. "
                 "Put it back, or use another `checkpoint` folder, or `resume=False` to start afresh."
             )
-        read_manifest(latest, KIND)
+        read_manifest(latest, KIND, verify=verify)
         self._tidy(latest.name)
         return latest, read_json(latest / "state.json")
 
@@ -161,15 +169,18 @@ def _is_ours(path: Path) -> bool:
 
 
 def save_checkpoint(
-    checkpoints: Checkpoints,
-    state: dict[str, Any],
-    learners: list[Learner],
-    tensors: list[dict[str, dict[str, Tensor | Stream]]],
+    checkpoints: Checkpoints, state: dict[str, Any], learners: list[Learner], team: Team
 ) -> None:
-    """Write one checkpoint, then remove the one before it."""
-    # The path of a folder reveals something about a machine, and it may move.
-    state = state | {"config": state["config"] | {"checkpoint": None, "save_to": None}}
-    with checkpoints.new(state["step"]) as unfinished:
+    """Write one checkpoint, every worker its part, then remove the one before it."""
+    apart = checkpoints.folder / f".step-{state['step']:08d}.parts"
+    parts = {name: part for learner in learners for name, part in learner.parts().items()}
+    if team.is_first:  # one generator speaks for all
+        parts |= {f"rng.{device}": Part(numbers) for device, numbers in _generators(learners)}
+    known = write_parts(apart, parts, team)
+
+    def finish() -> None:
+        # The path of a folder reveals something about a machine, and it may move.
+        said = state | {"config": state["config"] | {"checkpoint": None, "save_to": None}}
         facts = [
             {
                 "live": learner.live(),
@@ -179,19 +190,19 @@ def save_checkpoint(
             }
             for learner in learners
         ]
-        write_json(unfinished / "state.json", state | {"learners": facts})
-        for i, groups in enumerate(tensors):
-            for group, held in groups.items():
-                path = unfinished / f"{group}-{i}.safetensors"
-                here = {name: t for name, t in held.items() if not isinstance(t, Stream)}
-                if len(here) == len(held):
-                    write_tensors(path, here)
-                else:
-                    write_streams(path, held)
-        devices = {learner.parameters[0].device for learner in learners}
-        generators = {"cpu": torch.get_rng_state()}
-        generators |= {str(d): torch.cuda.get_rng_state(d) for d in devices if d.type == "cuda"}
-        write_tensors(unfinished / "rng.safetensors", generators)
+        with checkpoints.new(state["step"], known) as unfinished:
+            write_json(unfinished / "state.json", said | {"learners": facts})
+            for name in known:
+                (apart / name).rename(unfinished / name)
+
+    team.first_does(finish)
+
+
+def _generators(learners: list[Learner]) -> list[tuple[str, torch.Tensor]]:
+    """States of the global generators."""
+    devices = {learner.parameters[0].device for learner in learners}
+    on_cards = [(str(d), torch.cuda.get_rng_state(d)) for d in devices if d.type == "cuda"]
+    return [("cpu", torch.get_rng_state()), *on_cards]
 
 
 def rows_trained_on(folder: Path) -> int | None:
@@ -234,42 +245,33 @@ def check_same_run(
         )
 
 
-def _of_learner(path: Path, i: int, learner: Learner, group: str) -> dict[str, Tensor]:
-    """Tensors of one SAE; of a worker that shares its atoms, that worker's rows."""
-    file = path / f"{group}-{i}.safetensors"
-    if learner.shard is None:
-        return read_tensors(file)
-    return read_parts(file, partial(learner.rows_of, group))
-
-
-def restore(path: Path, state: dict[str, Any], learners: list[Learner]) -> None:
+def restore(path: Path, state: dict[str, Any], learners: list[Learner], team: Team) -> None:
     """Put a checkpoint's tensors and numbers back into SAEs, optimisers and trackers."""
-    for i, (learner, facts) in enumerate(zip(learners, state["learners"], strict=True)):
-        saved = partial(_of_learner, path, i, learner)
-        learner.sae.load_state_dict(saved("sae"))
-        moments: dict[int, dict[str, Tensor]] = {}
-        # Adam counts parameters group by group, files in the order of the SAE.
-        groups = learner.optimiser.param_groups
-        place_of = {p: n for n, p in enumerate(p for group in groups for p in group["params"])}
-        for key, moment in saved("optimiser").items():
-            index, name = key.split(".", 1)
-            parameter = learner.parameters[int(index)]
-            if moment.shape == parameter.shape:
-                # In its parameter's layout: the fused step goes through memory, not through indices.
-                moment = torch.empty_like(parameter, requires_grad=False).copy_(moment)
-            moments.setdefault(place_of[parameter], {})[name] = moment
-        learner.optimiser.load_state_dict(learner.optimiser.state_dict() | {"state": moments})
-        learner.dead.load(saved("dead"))
+    if not part_files(path):
+        raise ValueError(
+            f"A checkpoint must hold a file of each worker, and {str(path)!r} was written by sae_nb 0.3 or "
+            "older. End that training with it, or use `resume=False` to start afresh."
+        )
+    there = stored(path)
+    parts = {
+        name: part
+        for learner in learners
+        for name, part in learner.parts(learner.room_for_moments(there)).items()
+    }
+    for name, (dtype, shape) in there.items():
+        if name.startswith("rng."):
+            parts[name] = Part(torch.empty(shape, dtype=dtype))
+    read_parts_into(path, parts, team)
+    for learner, facts in zip(learners, state["learners"], strict=True):
+        learner.take(parts)
         learner.history[:] = History.from_json(facts["history"])
         for name, value in facts["live"].items():
             learner.set(name, value)
-        if "plateau" in facts:  # older checkpoints have neither
-            learner.best.load_mean(facts["running_loss"])
-            learner.plateau.load(facts["plateau"])
+        learner.best.load_mean(facts["running_loss"])
+        learner.plateau.load(facts["plateau"])
     # Global generators: an architecture with dropout draws from them, and a resumed run must draw
     # what the uninterrupted one would have drawn.
-    generators = read_tensors(path / "rng.safetensors")
-    torch.set_rng_state(generators.pop("cpu"))
-    for device, generator in generators.items():
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state(generator, device)
+    torch.set_rng_state(parts["rng.cpu"].tensor)
+    for name, part in parts.items():
+        if name.startswith("rng.cuda") and torch.cuda.is_available():
+            torch.cuda.set_rng_state(part.tensor, name.removeprefix("rng."))

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import between, check_finite, check_k, check_real
-from sae_nb.files._streams import Stream, file_order
 from sae_nb.kernels._adam import FusedAdam
 from sae_nb.kernels._coding import check_average_k
 from sae_nb.kernels._dense import note
@@ -22,6 +21,7 @@ from sae_nb.training._adam import Adam
 from sae_nb.training._config import TrainConfig
 from sae_nb.training._dead_atoms import DeadAtoms, fire_counts
 from sae_nb.training._graph import StepGraph, StepLog, Taken
+from sae_nb.training._parts import Part
 from sae_nb.training._process_group import Team
 from sae_nb.training._records import History, TrainRecord
 from sae_nb.training._schedule import Plateau, Schedule, growing
@@ -96,7 +96,8 @@ class Learner:
         """Massive rows whose place a step gave to others."""
 
         self.dead_after = config.dead_after_tokens or DEAD_AFTER_BATCHES * rows
-        self.dead = DeadAtoms(sae.n_atoms, self.dead_after, device=device)
+        n_atoms = sae.n_atoms if shard is None else shard.n_atoms
+        self.dead = DeadAtoms(n_atoms, self.dead_after, device=device)
         self.best, self.plateau = BestState(sae), Plateau()
         self.history = History()
 
@@ -105,8 +106,8 @@ class Learner:
         if not bool(self.sae.initialised):
             generator = torch.Generator(device=self.parameters[0].device).manual_seed(seed)
             with torch.no_grad():
-                self.sae.initialise(self.place(x), generator)
-            self.team.share(self.sae)
+                (self.shard or self.sae).initialise(self.place(x), generator)
+            self.team.share([*self.sae.parameters(), *self.sae.buffers()])
 
     def place(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
         """Return rows where the parameters are, in their precision, fit for autograd."""
@@ -462,48 +463,70 @@ class Learner:
 
     # Its tensors: the atoms of one worker, and what a checkpoint holds
 
-    @torch.no_grad()
-    def cut(self, *, share: bool = True) -> None:
-        """Keep this worker's atoms only, with what Adam and the count of silence know of them."""
-        if self.shard is None or self.is_cut:
-            return
-        for parameter in self.shard.sae.atom_parameters():
-            for name, moment in self.optimiser.state.get(parameter, {}).items():
-                if moment.shape == parameter.shape:
-                    self.optimiser.state[parameter][name] = self.shard.part(moment)
-        self.shard.cut(share=share)
-        counts = self.dead.state()
-        mine = {name: self.shard.part(counts[name]) for name in DeadAtoms.BY_ATOM}
-        self.dead = DeadAtoms(self.shard.n_atoms, self.dead_after, self.parameters[0].device)
-        self.dead.load(counts | mine)
-
     @property
     def is_cut(self) -> bool:
         """Whether the SAE has this worker's atoms only."""
         return self.shard is not None and self.shard.is_cut
 
-    def tensors(self) -> dict[str, dict[str, Tensor | Stream]]:
-        """Return the content of a checkpoint, of all atoms; the other workers must `hand_over` theirs."""
-        return {
-            group: {
-                name: self.shard.stream(tensor)
-                if self.shard and self._is_part(group, name)
-                else tensor
-                for name, tensor in held.items()
+    def parts(self, moments: dict[str, Tensor] | None = None) -> dict[str, Part]:
+        """Return the content of a checkpoint; `moments`: into which those of one are read."""
+        if moments is None:
+            moments = {
+                f"{i}.{name}": value
+                for i, parameter in enumerate(self.parameters)
+                for name, value in self.optimiser.state[parameter].items()
             }
-            for group, held in self._held().items()
+        held = {"sae": self.sae.state_dict(), "optimiser": moments, "dead": self.dead.state()}
+        return {
+            f"{group}.{self.index}.{name}": self._part(group, name, tensor)
+            for group, tensors in held.items()
+            for name, tensor in tensors.items()
         }
 
-    def hand_over(self, *only: str) -> None:
-        """Give the first worker this one's rows of all groups, or of some."""
-        for group, held in self._held().items():
-            for name in file_order(held):
-                if self.shard and self._is_part(group, name) and group in (only or (group,)):
-                    self.shard.hand_over(held[name])
+    def sae_parts(self) -> dict[str, Part]:
+        """Return what the folder of the SAE holds."""
+        held = self.sae.state_dict()
+        return {name: self._part("sae", name, tensor) for name, tensor in held.items()}
 
-    def rows_of(self, group: str, name: str) -> slice | None:
-        """Return the rows of a checkpoint's tensor that are this worker's; None: all."""
-        return self.shard.mine if self.shard and self._is_part(group, name) else None
+    def _part(self, group: str, name: str, tensor: Tensor) -> Part:
+        if self.shard is None or not self._is_part(group, name):
+            return Part(tensor)
+        return Part(tensor, self.shard.mine.start, self.sae.n_atoms)
+
+    def take(self, read: dict[str, Part]) -> None:
+        """Go on with what was read into `parts`."""
+        groups = {
+            group: {
+                name.removeprefix(f"{group}.{self.index}."): part.tensor
+                for name, part in read.items()
+                if name.startswith(f"{group}.{self.index}.")
+            }
+            for group in ("sae", "optimiser", "dead")
+        }
+        self.sae.load_state_dict(groups["sae"])
+        self.dead.load(groups["dead"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        # Adam counts parameters group by group, files in the order of the SAE.
+        in_order = (p for group in self.optimiser.param_groups for p in group["params"])
+        place_of = {p: n for n, p in enumerate(in_order)}
+        for key, moment in groups["optimiser"].items():
+            index, name = key.split(".", 1)
+            moments.setdefault(place_of[self.parameters[int(index)]], {})[name] = moment
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
+
+    def room_for_moments(
+        self, stored: dict[str, tuple[torch.dtype, list[int]]]
+    ) -> dict[str, Tensor]:
+        """Return tensors for what Adam knew, by the names of a checkpoint."""
+        room, prefix = {}, f"optimiser.{self.index}."
+        for full, (dtype, _) in stored.items():
+            if full.startswith(prefix):
+                key = full.removeprefix(prefix)
+                index, name = key.split(".", 1)
+                # In its parameter's layout: the fused step goes through memory, not through indices.
+                like = torch.empty_like(self.parameters[int(index)], requires_grad=False)
+                room[key] = torch.empty((), dtype=dtype) if name == "step" else like
+        return room
 
     def _is_part(self, group: str, name: str) -> bool:
         """Whether this worker has a tensor's rows of its own atoms alone."""
@@ -516,17 +539,6 @@ class Learner:
             return any(name == known and p in own for known, p in self.sae.named_parameters())
         index, moment = name.split(".", 1)
         return self.parameters[int(index)] in own and moment != "step"
-
-    def _held(self) -> dict[str, dict[str, Tensor]]:
-        return {
-            "sae": self.sae.state_dict(),
-            "optimiser": {
-                f"{i}.{name}": value
-                for i, parameter in enumerate(self.parameters)
-                for name, value in self.optimiser.state[parameter].items()
-            },
-            "dead": self.dead.state(),
-        }
 
 
 def _cause(terms: dict[str, float]) -> str:

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.activations._massive import massive, row_norms
+from sae_nb.architectures._described import drawing, is_described, make
 from sae_nb.checks import check_finite, checked, warn_caller
 from sae_nb.checks._annotations import shows_fields
+from sae_nb.files._exchange import remove_folder
 from sae_nb.interrupts import Interrupted
 from sae_nb.kernels._backends import precision
 from sae_nb.progress import progress_bar
@@ -31,6 +33,7 @@ from sae_nb.training._checkpoint import (
 from sae_nb.training._config import TrainConfig, chosen_config
 from sae_nb.training._control import Control, claim, release
 from sae_nb.training._learner import Learner
+from sae_nb.training._parts import streams, write_parts
 from sae_nb.training._process_group import Team, current_team
 from sae_nb.training._records import (
     Callbacks,
@@ -235,13 +238,15 @@ class Training:
         self.held_out = self._hold_out(held_out, resume)
         if self.config.device is not None:
             for sae in self.given:
-                sae.to(self.config.device)
+                if not is_described(sae):
+                    sae.to(self.config.device)
         self.saes = [
             # Anything with a loss is trained itself.
             sae.trained_as() if hasattr(sae, "trained_as") else sae
             for sae in self.given
         ]
         self.identity = self.data.identity(self.saes)
+        latest = self._latest() if resume else None
         rows = self.data.rows_of_batch(self.config.batch_size)
         by_atoms = self.config.shard_atoms and not self.team.alone
         if by_atoms and self.saes != self.given:
@@ -251,27 +256,50 @@ class Training:
             )
         team = Team() if by_atoms else self.team
         shards = [Shard(sae, self.team) if by_atoms else None for sae in self.saes]
+        for sae, shard in zip(self.saes, shards, strict=True):
+            self._begin_with(sae, shard, share=latest is None)
         finite = self.data.is_finite
         self.learners = [
             Learner(sae, self.config, rows=rows, index=i, team=team, shard=shard, finite=finite)
             for i, (sae, shard) in enumerate(zip(self.saes, shards, strict=True))
         ]
-        if self.checkpoints is not None and resume:
-            self._resume(self.checkpoints)
-        self._agree()
+        if latest is not None:
+            self._resume(*latest)
         for sae in self.given:
             self.data.note_origin(sae)
 
-    def _resume(self, checkpoints: Checkpoints) -> None:
+    def _latest(self) -> tuple[Path, dict[str, Any]] | None:
+        """Return the checkpoint to go on from, the same in all workers, and what it says."""
+        if self.checkpoints is None:
+            return None
         with self.team.first_before_others():
-            latest = checkpoints.latest()
-        if latest is None:
-            return
-        path, state = latest
-        check_same_run(state, self.identity, self.config, path)
-        for learner in self.learners:
-            learner.cut(share=False)  # each worker reads its own atoms
-        restore(path, state, self.learners)
+            # Each reads its part alone, so one of them reads all to compare checksums.
+            latest = self.checkpoints.latest("full" if self.team.is_first else "sizes")
+        steps = self.team.gather(0 if latest is None else latest[1]["step"])
+        if len(set(steps)) > 1:
+            raise ValueError(
+                f"Workers must resume from one checkpoint, but are at steps {steps}. Give them a "
+                "`checkpoint` folder that all of them see."
+            )
+        if latest is not None:
+            check_same_run(latest[1], self.identity, self.config, latest[0])
+        return latest
+
+    def _begin_with(self, sae: SparseAutoencoder, shard: Shard | None, *, share: bool) -> None:
+        """Give every worker the first one's numbers, or those of a described SAE; of a shard its rows."""
+        if is_described(sae):
+            draws = drawing(sae, self.config.seed)
+            self.team.share([state := draws.get_state()])
+            make(sae, draws.set_state(state), slice(None) if shard is None else shard.mine)
+            if self.config.device is not None:
+                sae.to(self.config.device)
+        elif share:
+            self.team.share([*sae.parameters(), *sae.buffers()])
+        if shard is not None:
+            shard.cut()
+
+    def _resume(self, path: Path, state: dict[str, Any]) -> None:
+        restore(path, state, self.learners, self.team)
         self.identity = state["identity"]
         self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
         self.n_massive = state.get("n_massive", 0)
@@ -283,18 +311,6 @@ class Training:
             self.changes.append(Change(step=self.step, name="steps", value=self.config.steps))
             for learner in self.learners:
                 learner.plateau.forget()
-
-    def _agree(self) -> None:
-        """Every worker starts with the first one's weights, at one step."""
-        steps = self.team.gather(self.step)
-        if len(set(steps)) > 1:
-            raise ValueError(
-                f"Workers must resume from one checkpoint, but are at steps {steps}. Give them a "
-                "`checkpoint` folder that all of them see."
-            )
-        for learner in self.learners:
-            if not learner.is_cut:
-                self.team.share(learner.sae)
 
     def set(self, **numbers: float) -> None:
         """Change live numbers of every SAE between two steps: all of them, or none on an error."""
@@ -385,8 +401,6 @@ class Training:
         if self._has_plateaued():  # as read from the checkpoint
             return "plateau"
         batches = self._batches()
-        for learner in self.learners:
-            learner.cut()
         if any(learner.log is None for learner in self.learners):
             batches = map(self._without_massive, batches)
         for x in batches:  # 1. a batch
@@ -546,13 +560,7 @@ class Training:
             | {name: fact for name, fact in self.identity.items() if name.endswith(" tensors")},
             "changes": [asdict(change) for change in self.changes],
         }
-        if self.team.is_first:
-            tensors = [learner.tensors() for learner in self.learners]
-            save_checkpoint(self.checkpoints, state, self.learners, tensors)
-        else:
-            for learner in self.learners:
-                learner.hand_over()
-        self.team.wait()
+        save_checkpoint(self.checkpoints, state, self.learners, self.team)
         self._saved = self.step
 
     def _make_whole(self) -> None:
@@ -567,13 +575,14 @@ class Training:
 
         learner.leave()
         learner.sae.eval()
+        parts = learner.sae_parts()
+        apart = folder.with_name(f".{folder.name}.parts")
+        write_parts(apart, {n: one for n, one in parts.items() if one.n is not None}, self.team)
+        learner.sae.measured = self._measured(learner)
+        self.team.first_does(lambda: save_sae(learner.sae, folder, streams(apart, parts)))
+        learner.sae.folder = folder
         if self.team.is_first:
-            learner.sae.measured = self._measured(learner)
-            save_sae(learner.sae, folder, learner.tensors()["sae"])
-        else:
-            learner.hand_over("sae")
-            learner.sae.folder = folder
-        self.team.wait()
+            remove_folder(apart)
         if learner.shard is not None:
             learner.shard.let_go()
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import time
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,8 +21,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
-PATIENCE = timedelta(minutes=30)
-"""Longest time that a worker waits for the others. torch's default for gloo."""
+from sae_nb.checks import between
+from sae_nb.training._meeting import PATIENCE, explaining_losses, meet
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,11 @@ class Team:
         """Return which of n things in a row are this worker's: consecutive, all parts equal up to one."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
+    @property
+    def part_name(self) -> str:
+        """Name of a folder for what this worker captures: `load_activations` opens all parts as one."""
+        return f"part-{self.rank}-of-{self.size}"
+
     def sum(self, numbers: Tensor) -> Tensor:
         """Return the sum over the workers of a tensor that has one shape in all of them."""
         if self.alone:
@@ -78,12 +81,17 @@ class Team:
             for tensor in floats:
                 tensor.div_(self.size)
 
-    def share(self, module: nn.Module) -> None:
-        """Give every worker the first one's parameters and buffers."""
+    @property
+    def device(self) -> str:
+        """Where numbers lie that go from worker to worker."""
+        return "cuda" if not self.alone and dist.get_backend() == "nccl" else "cpu"
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Give every worker the first one's numbers."""
         if self.alone:
             return
         with torch.no_grad():
-            for tensor in (*module.parameters(), *module.buffers()):
+            for tensor in tensors:
                 # NCCL and gloo know no bool.
                 flat = tensor.to(torch.uint8) if tensor.dtype is torch.bool else tensor.contiguous()
                 dist.broadcast(flat, src=0)
@@ -125,14 +133,6 @@ class Team:
         if not self.alone:
             dist.broadcast(tensor, src=source)
 
-    def hand_over(self, tensor: Tensor) -> None:
-        """Send a contiguous tensor to the first worker, which must `receive` it."""
-        dist.send(tensor, dst=0)
-
-    def receive(self, into: Tensor, source: int) -> None:
-        """Write what worker `source` hands over into a contiguous tensor of the same shape."""
-        dist.recv(into, src=source)
-
     def all(self, *, mine: bool) -> bool:
         """Return whether it holds in every worker."""
         return all(self.gather(int(mine)))
@@ -141,8 +141,7 @@ class Team:
         """Return every worker's value, by rank."""
         if self.alone:
             return [mine]
-        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        numbers = torch.zeros(self.size, dtype=torch.int64, device=device)
+        numbers = torch.zeros(self.size, dtype=torch.int64, device=self.device)
         numbers[self.rank] = mine
         dist.all_reduce(numbers)
         return [int(number) for number in numbers]
@@ -157,6 +156,23 @@ class Team:
         finally:
             if self.is_first and not self.alone:
                 dist.barrier()
+
+    def first_does(self, work: Callable[[], None]) -> None:
+        """Let the first worker do something with files; where it cannot, no worker goes on."""
+        wrong: BaseException | None = None
+        if self.is_first:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - raised as soon as the others know
+                wrong = error
+        done = self.all(mine=wrong is None)
+        if wrong is not None:
+            raise wrong
+        if not done:
+            raise OSError(
+                "What the first worker writes must be written before the others go on, but it could not "
+                "write it. Its own message names the file and what to do."
+            )
 
     def wait(self) -> None:
         """Wait until every worker has arrived here."""
@@ -183,7 +199,7 @@ def current_team() -> Team:
 
 
 @contextmanager
-def workers(backend: str | None = None) -> Iterator[Team]:
+def workers(backend: str | None = None, *, patience: float = PATIENCE) -> Iterator[Team]:
     """Join the processes that `torchrun` started; `train` inside the block shares the work with them.
 
     `torchrun --nproc-per-node 2 train.py`, with the training inside `with sn.training.workers():`. A
@@ -196,6 +212,8 @@ def workers(backend: str | None = None) -> Iterator[Team]:
     ----------
     backend
         Of torch.distributed. None: nccl where every worker has a GPU of its own, else gloo.
+    patience
+        Seconds that a worker waits for the others, at the start and in a step.
 
     Yields
     ------
@@ -204,7 +222,8 @@ def workers(backend: str | None = None) -> Iterator[Team]:
 
     Raises
     ------
-    RuntimeError: If there is a process group already.
+    RuntimeError: If there is a process group already; if a worker does not come or does not live to the
+        end, or two have one rank. ValueError: If they have different versions of the package.
 
     Example
     -------
@@ -212,6 +231,7 @@ def workers(backend: str | None = None) -> Iterator[Team]:
     ...     team.size
     1
     """
+    waits = timedelta(seconds=between(patience, 0, float("inf"), name="patience", ends="()"))
     if dist.is_available() and dist.is_initialized():
         raise RuntimeError(
             "The workers must be joined once, but torch.distributed has a process group already. Leave "
@@ -228,42 +248,19 @@ def workers(backend: str | None = None) -> Iterator[Team]:
     # torch does, they would keep the group, and its threads, beyond the block: a process that ends while
     # such a thread frees a tensor is aborted.
     importlib.import_module("torch.distributed.nn")
-    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    store, rank, size = next(rendezvous("env://", timeout=waits))
     dist.init_process_group(
         backend or ("nccl" if has_gpu else "gloo"),
-        store=dist.PrefixStore(_meet(store, rank, size), store),  # type: ignore[attr-defined]
+        store=dist.PrefixStore(meet(store, rank, size, patience), store),  # type: ignore[attr-defined]
         rank=rank,
         world_size=size,
-        timeout=PATIENCE,
+        timeout=waits,
     )
     try:
-        yield current_team()
+        with explaining_losses():
+            yield current_team()
     finally:
         dist.destroy_process_group()
-
-
-def _meet(store: dist.Store, rank: int, size: int) -> str:  # type: ignore[name-defined]
-    """Agree on a name that no earlier generation of these workers has used.
-
-    torchrun keeps one store over restarts and torch writes every generation's addresses under the same
-    keys, so a worker started again may read where a dead one listened, and hang. Nothing in the
-    environment numbers the generations on every node alike. So each worker leaves a name drawn afresh,
-    and the first answers the names it finds, stale ones included, until every worker has heard it.
-    """
-    mine = uuid.uuid4().hex
-    store.set(f"here/{rank}", mine)
-    if rank != 0:
-        name = store.get(f"answer/{mine}").decode()
-        store.set(f"heard/{name}/{rank}", "")
-        return name
-    missing = set(range(1, size))
-    while missing:
-        for other in tuple(missing):
-            store.set(f"answer/{store.get(f'here/{other}').decode()}", mine)
-            if store.check([f"heard/{mine}/{other}"]):
-                missing.remove(other)
-        time.sleep(0.01)
-    return mine
 
 
 @torch.no_grad()

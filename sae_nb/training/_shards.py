@@ -14,7 +14,6 @@ Pursuits ask all workers at each of their steps: `sharded_pursuit`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -26,13 +25,13 @@ from torch import Tensor, nn
 from sae_nb.architectures._revival import REVIVALS, Dead, reaching
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import offsets_of
-from sae_nb.files._streams import Stream, in_portions, portion_rows
 from sae_nb.kernels import decode, squared_error
 from sae_nb.training._process_group import Team
 from sae_nb.training._sharded_pursuit import pursuit_loss
 
 if TYPE_CHECKING:
     from sae_nb.architectures import (
+        BatchTopK,
         MatchingPursuit,
         OrthogonalMatchingPursuit,
         SparseAutoencoder,
@@ -68,14 +67,32 @@ class Shard:
     # Cutting and joining
 
     @torch.no_grad()
-    def cut(self, *, share: bool = True) -> None:
-        """Keep this worker's rows of the first worker's SAE (or of its own), and let go of the others."""
-        if share:
-            self.team.share(self.sae)
+    def cut(self) -> None:
+        """Keep this worker's rows of its SAE, or those that were made, and let go of the others."""
         for parameter in self.sae.atom_parameters():
-            parameter.grad, parameter.data = None, self.part(parameter)
+            if len(parameter) != self.n_atoms:
+                parameter.grad, parameter.data = None, self.part(parameter)
         self.sae.over_atoms = self.whole  # type: ignore[method-assign]
         self.is_cut = True
+
+    @torch.no_grad()
+    def initialise(self, rows: Float[Tensor, "n d_in"], generator: torch.Generator) -> None:
+        """Let the SAE look at its first rows; what it asks of all its atoms is asked of all workers."""
+        asked = {
+            "_candidates": self._candidates,
+            "_highest": self._highest,
+            "fit_threshold": self._fit_threshold,
+            "over_atoms": self.team.sum,  # rounded alike in all workers
+        }
+        vars(self.sae).update(asked)
+        try:
+            self.sae.initialise(rows, generator)
+        finally:
+            for name in asked:
+                del vars(self.sae)[name]
+            self.sae.over_atoms = self.whole  # type: ignore[method-assign]
+        own = set(self.sae.atom_parameters())  # the others are one for all, and sums are rounded
+        self.team.share([p for p in self.sae.parameters() if p not in own] + [*self.sae.buffers()])
 
     @torch.no_grad()
     def make_whole(self) -> None:
@@ -84,7 +101,7 @@ class Shard:
             parameter.grad, parameter.data = None, self._everywhere(parameter.data)
         del self.sae.over_atoms
         self.is_cut = False
-        self.team.share(self.sae)
+        self.team.share([*self.sae.parameters(), *self.sae.buffers()])
 
     def let_go(self) -> None:
         """Leave the SAE without weights: its atoms are elsewhere, and what it has is a part of it."""
@@ -104,30 +121,6 @@ class Shard:
                 rows.copy_(part)
             self.team.send(rows, source=rank)
         return whole
-
-    def stream(self, part: Tensor) -> Stream:
-        """Return the rows of all atoms, of which this worker, the first, has a part; it asks for the
-        others'.
-
-        They must `hand_over` theirs, in the order in which the streams are read.
-        """
-        shape = (self.sae.n_atoms, *part.shape[1:])
-        return Stream(shape, part.dtype, lambda: self._portions(part.detach()))
-
-    def _portions(self, part: Tensor) -> Iterator[Tensor]:
-        yield from in_portions(part)
-        for rank in range(1, self.team.size):
-            of_rank = Team(rank, self.team.size).part(self.sae.n_atoms)
-            n, at_once = of_rank.stop - of_rank.start, portion_rows(part)
-            for first in range(0, n, at_once):
-                portion = part.new_empty(min(at_once, n - first), *part.shape[1:])
-                self.team.receive(portion, rank)
-                yield portion
-
-    def hand_over(self, part: Tensor) -> None:
-        """Give this worker's rows to the first one, which reads their stream."""
-        for portion in in_portions(part.detach()):
-            self.team.hand_over(portion.contiguous())
 
     # A step
 
@@ -193,7 +186,7 @@ class Shard:
             own = sae._with(TopKProx(min(sae.k, self.n_atoms)), x)
             return self._largest_by_row(own, sae.k)
         if not isinstance(sae, BatchTopK):
-            return sae._candidates(x)
+            return type(sae)._candidates(sae, x)
         own = sae._with(BatchTopKProx(min(sae.k, self.n_atoms)), x)
         codes, ends = self._largest_of_all(own, max(1, round(sae.k * len(x))))
         if ends is not None:
@@ -234,6 +227,19 @@ class Shard:
             ends = (every[selected].min(), every.max()) if bool(selected.any()) else None
             start = self.team.rank * n
         return codes.only(selected[start : start + codes.nnz]), ends
+
+    def _highest(self, x: Float[Tensor, "rows d_in"], per_row: float) -> Float[Tensor, " n"]:
+        """The highest pre-codes in all workers, before there are biases."""
+        n, own = max(1, round(per_row * len(x))), min(per_row, self.n_atoms)
+        padded = x.new_zeros(n)
+        found = type(self.sae)._highest(self.sae, x, own)[:n]
+        padded[: len(found)] = found
+        every = torch.cat(self.team.exchange(padded)).topk(n).values
+        return every[every > 0]
+
+    def _fit_threshold(self, x: Float[Tensor, "rows d_in"]) -> None:
+        sae = cast("BatchTopK", self.sae)
+        sae.threshold.copy_(sae._first_threshold(x, sae.k))
 
     # What they explain
 

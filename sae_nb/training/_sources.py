@@ -343,6 +343,9 @@ def fingerprint(source: ActivationSource) -> dict[str, Any]:
 
     Stored rows are known by the bytes of 64 of them, evenly spaced; streams by their names alone.
     """
+    of_workers: dict[str, Any] | None = getattr(source, "facts_of_workers", None)
+    if of_workers is not None:
+        return of_workers
     facts: dict[str, Any] = {
         "d_in": int(source.d_in),
         "hook_point": hook_point(source),

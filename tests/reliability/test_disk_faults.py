@@ -79,7 +79,7 @@ def _train(path: Path, version: int) -> None:
 def _read_checkpoint(path: Path) -> Any:
     latest = json.loads((path / "checkpoint.json").read_text())["latest"]
     step = json.loads((path / latest / "state.json").read_text())["step"]
-    return [load_file(path / latest / "sae-0.safetensors"), step]
+    return [load_file(path / latest / "part-00001-of-00001.safetensors"), step]
 
 
 def _save_session(path: Path, version: int) -> None:

@@ -32,7 +32,7 @@ def rows() -> torch.Tensor:
 def saes(rank: int) -> dict[str, sn.SparseAutoencoder]:
     made = torch.Generator().manual_seed(rank)
     return {
-        "topk": sn.TopK(16, N_ATOMS, 3, aux_weight=0.5, generator=made),
+        "topk": sn.TopK(16, N_ATOMS, 3, aux_weight=0.4, generator=made),
         "push-up": sn.TopK(16, N_ATOMS, 3, revival="push-up", aux_weight=0.1, generator=made),
         "batch": sn.BatchTopK(16, N_ATOMS, 3, generator=made),
         "relu": sn.ReLU(16, N_ATOMS, l0=4, aux_weight=0.1, generator=made),

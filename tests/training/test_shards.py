@@ -5,24 +5,24 @@ from __future__ import annotations
 import copy
 import json
 import runpy
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Barrier, BrokenBarrierError
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from workers_as_threads import Together, in_threads
 
 import sae_nb as sn
 from sae_nb.architectures import BatchTopKProx, TopKProx
 from sae_nb.codes import SparseCodes
 from sae_nb.pursuit import Problem
 from sae_nb.training import Team
+from sae_nb.training._loop import drawing, make
 from sae_nb.training._sharded_pursuit import pursue
 from sae_nb.training._shards import Shard
 
@@ -162,58 +162,6 @@ def _script() -> SimpleNamespace:
     return SimpleNamespace(**names)
 
 
-class Together(Team):
-    """Workers that are threads of one process."""
-
-    def __init__(self, rank: int, size: int, barrier: Barrier, board: dict[int, Tensor]) -> None:
-        super().__init__(rank, size)
-        object.__setattr__(self, "barrier", barrier)
-        object.__setattr__(self, "board", board)
-
-    def exchange(self, mine: Tensor) -> list[Tensor]:
-        self.board[self.rank] = mine
-        self.barrier.wait()
-        found = [self.board[rank] for rank in range(self.size)]
-        self.barrier.wait()
-        return found
-
-    def sum(self, numbers: Tensor) -> Tensor:
-        return torch.stack(self.exchange(numbers.detach().clone())).sum(dim=0)
-
-    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad = self.sum(parameter.grad)
-
-    def gather(self, mine: int) -> list[int]:
-        return [int(one) for one in self.exchange(torch.tensor(mine))]
-
-    def send(self, tensor: Tensor, source: int) -> None:
-        tensor.copy_(self.exchange(tensor.clone())[source])
-
-    def share(self, module: nn.Module) -> None:
-        for tensor in (*module.parameters(), *module.buffers()):
-            self.send(tensor, 0)
-
-
-def in_threads(size: int, work: Callable[[Together], Any]) -> list[Any]:
-    barrier, board = Barrier(size), {}
-
-    def of(rank: int) -> Any:
-        try:
-            return work(Together(rank, size, barrier, board))
-        except BaseException:
-            barrier.abort()  # the others wait for nobody
-            raise
-
-    with ThreadPoolExecutor(size) as pool:
-        running = [pool.submit(of, rank) for rank in range(size)]
-    wrong = [error for one in running if (error := one.exception())]
-    if wrong:  # what went wrong first, not that others were left alone
-        raise min(wrong, key=lambda error: isinstance(error, BrokenBarrierError))
-    return [one.result() for one in running]
-
-
 @pytest.mark.parametrize("kind", ["row", "batch"])
 @pytest.mark.parametrize("size", [2, 3])
 def test_ties_are_settled_as_in_one_process(kind: str, size: int) -> None:
@@ -261,7 +209,7 @@ def test_a_step_of_shards_has_the_numbers_of_one_process(kind: str, size: int) -
     def work(team: Together) -> tuple[Tensor, Any]:
         sae = copies[team.rank]
         shard = Shard(sae, team)
-        shard.cut(share=False)
+        shard.cut()
         by_atom = {id(p) for p in sae.atom_parameters()}
         loss = shard.training_loss(x, silent[shard.mine], 10, 0.5)
         assert shard.n_atoms == loss.codes.n_atoms == len(shard.part(silent))
@@ -295,6 +243,59 @@ def test_a_step_of_shards_has_the_numbers_of_one_process(kind: str, size: int) -
             assert torch.equal(p.detach(), before[name])
         for name, buffer in one.named_buffers():
             torch.testing.assert_close(dict(sae.named_buffers())[name], buffer)
+
+
+SHARED = ["TopK", "BatchTopK", "ReLU", "JumpReLU", "MatchingPursuit", "OrthogonalMatchingPursuit"]
+
+
+@pytest.mark.parametrize("kind", SHARED)
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_start_in_parts_has_the_numbers_of_one_process(kind: str, size: int) -> None:
+    """Drawn to the bit, though a worker keeps its rows alone; then scale, gain and thresholds of first rows."""
+    x = torch.randn(40, 24, generator=torch.Generator().manual_seed(1)) + 0.4
+
+    def built() -> Any:
+        sizes = {} if kind in ("ReLU", "JumpReLU") else {"k": 3}
+        return getattr(sn, kind)(24, 37, **sizes, generator=torch.Generator().manual_seed(5))
+
+    one = built()
+    drawn = {name: tensor.clone() for name, tensor in one.state_dict().items()}
+    one.initialise(x, torch.Generator().manual_seed(7))
+    moved = [name for name, tensor in one.state_dict().items() if not tensor.equal(drawn[name])]
+    assert "initialised" in moved
+
+    def work(team: Together) -> Any:
+        with torch.device("meta"):
+            sae = built()
+        shard = Shard(sae, team)
+        make(sae, drawing(sae, 0), shard.mine)
+        shard.cut()
+        by_atom = {id(p) for p in sae.atom_parameters()}
+        for name, parameter in sae.named_parameters():
+            mine = shard.mine if id(parameter) in by_atom else slice(None)
+            assert torch.equal(parameter.detach(), drawn[name][mine]), name
+        shard.initialise(x, torch.Generator().manual_seed(7))
+        assert len(sae.operator.atoms()) == shard.n_atoms < sae.n_atoms
+        shard.make_whole()
+        return sae
+
+    for sae in in_threads(size, work):
+        for name, tensor in one.state_dict().items():
+            torch.testing.assert_close(sae.state_dict()[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_a_described_sae_is_made_by_a_process_alone() -> None:
+    """By its own generator, or by the training's seed."""
+    x = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
+    trained = []
+    for described, seed in ((False, 3), (True, 3), (True, None)):
+        draws = None if seed is None else torch.Generator().manual_seed(seed)
+        with torch.device("meta" if described else "cpu"):
+            sae = sn.TopK(4, 8, 2, generator=draws)
+        sn.train(sae, x, steps=5, seed=3, progress=False)
+        trained.append(sae.dictionary)
+    assert torch.equal(trained[0], trained[1])
+    assert torch.equal(trained[0], trained[2])
 
 
 @pytest.mark.parametrize("nonnegative", [True, False])

@@ -13,7 +13,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.training import _loop as loop
-from sae_nb.training._process_group import _meet
+from sae_nb.training._meeting import meet
 from sae_nb.training._sources import TrainingData
 
 SCRIPT = Path(__file__).with_name("workers_script.py")
@@ -80,10 +80,11 @@ def test_parts_of_a_capture_open_as_one(tmp_path: Path) -> None:
     """Each worker captures its inputs into a folder of its own: rows, samples and pictures of one pass."""
     model, pictures = sn.load_model("tiny-vit"), torch.rand(7, 3, 32, 32)
     for rank in range(3):
-        mine = pictures[sn.training.Team(rank, 3).part(7)]
-        sn.capture(model, mine, "resid_post.2", store=tmp_path / f"part-{rank}", progress=False)
+        team = sn.training.Team(rank, 3)
+        mine, store = pictures[team.part(7)], tmp_path / team.part_name
+        sn.capture(model, mine, "resid_post.2", store=store, progress=False)
     whole = sn.capture(model, pictures, "resid_post.2", progress=False)
-    joined = sn.concatenate([sn.load_activations(part) for part in sorted(tmp_path.iterdir())])
+    joined = sn.load_activations(tmp_path)
     torch.testing.assert_close(joined.x[:], whole.x, rtol=1e-4, atol=1e-4)
     assert torch.equal(joined.sample, whole.sample)
     assert torch.equal(joined.context.pictures, whole.context.pictures)
@@ -94,10 +95,47 @@ def test_a_generation_does_not_meet_the_one_before_it() -> None:
     store, met = torch.distributed.HashStore(), []
     for _ in range(3):
         with ThreadPoolExecutor(3) as pool:
-            names = list(pool.map(lambda rank: _meet(store, rank, 3), (2, 1, 0)))
+            names = list(pool.map(lambda rank: meet(store, rank, 3), (2, 1, 0)))
         assert len(set(names)) == 1
         met.append(names[0])
     assert len(set(met)) == 3
+
+
+def _meetings(*workers: tuple[int, str], size: int) -> list[str]:
+    """What each of some workers, of a rank and a version, is told at the start."""
+    store = torch.distributed.HashStore()
+
+    def told(worker: tuple[int, str]) -> str:
+        try:
+            return meet(store, worker[0], size, 0.5, worker[1])
+        except (RuntimeError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        return list(pool.map(told, workers))
+
+
+def test_a_worker_that_does_not_come_is_named() -> None:
+    first, second = _meetings((0, "1"), (1, "1"), size=4)
+    assert "RuntimeError: All 4 workers must start within 0.5 seconds" in first
+    assert "rank 0 waited in vain for rank 2, rank 3" in first
+    assert "1" in second
+
+
+def test_two_workers_of_one_rank_are_refused() -> None:
+    told = _meetings((0, "1"), (1, "1"), (1, "1"), size=3)
+    assert any("two have rank 1 of 3" in one for one in told)
+    assert all("must" in one for one in told)
+
+
+def test_workers_of_two_versions_are_refused_by_all() -> None:
+    told = _meetings((0, "0.4.0"), (1, "0.4.0"), (2, "0.5.0"), size=3)
+    assert all("ValueError" in one and "['0.4.0', '0.4.0', '0.5.0']" in one for one in told)
+
+
+def test_patience_is_positive() -> None:
+    with pytest.raises(ValueError, match="patience"), sn.training.workers(patience=0):
+        pass
 
 
 def test_process_without_torchrun_is_alone() -> None:

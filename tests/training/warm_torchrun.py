@@ -2,7 +2,8 @@
 
     python warm_torchrun.py SCRIPT FOLDER MODE=WORKERS …
 
-What takes seconds to import is imported once, and not by every worker; a mode "killed" may restart once.
+What takes seconds to import is imported once, and not by every worker; a mode "killed" may restart once, a
+mode "killed-9" nine times.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import sys
 # What the scripts come to use; nothing is computed here, so no thread is left behind by a fork.
 import numba  # noqa: F401
 import safetensors.torch  # noqa: F401
-import torch._dynamo  # noqa: F401 - every torch.optim asks for it, and it is half of a start
+import torch._dynamo  # every torch.optim asks for it, and it is half of a start
+import torch.distributed.checkpoint  # noqa: F401
 from torch.distributed.run import main as torchrun
 
 import sae_nb as sn
@@ -38,7 +40,8 @@ def run(script: str, folder: str, mode: str, workers: int) -> None:
         run_alone(script, folder, mode)
         return
     options = ["--standalone", "--nproc-per-node", str(workers), "--start-method", "fork"]
-    options += ["--max-restarts", "1"] if mode == "killed" else []
+    name, _, times = mode.partition("-")
+    options += ["--max-restarts", times or "1", "--monitor-interval", "0.1"] * (name == "killed")
     torchrun([*options, "--run-path", script, folder, mode])
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -161,25 +163,61 @@ class FreeOperator(MatrixOperator, nn.Module):
         return self.weight * self.unit
 
 
+DRAWN_AT_ONCE = 2**22
+"""Numbers that are drawn together."""
+
+_KEPT: ContextVar[slice | None] = ContextVar("rows that are kept of those drawn", default=None)
+
+
+@contextmanager
+def keeping_rows(rows: slice) -> Iterator[None]:
+    """Draw every row of a dictionary in the block, and keep these alone: a worker's part of a start."""
+    token = _KEPT.set(rows)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
 def normal_rows(n: int, width: int, generator: Generator | None = None) -> Float[Tensor, "n width"]:
-    """Draw rows of standard normal numbers."""
+    """Draw rows of standard normal numbers, some at a time: of those that are not kept none is held."""
     if not isinstance(generator, Generator | None):
         raise TypeError(
             f"`generator` must be a torch.Generator or None, got {generator!r}. For a seed use "
             "torch.Generator().manual_seed(seed)."
         )
     n, width = check_count(n, name="n"), check_count(width, name="width")
-    _check_fits(n, width)
-    rows = torch.empty(n, width)
+    kept = range(n)[_KEPT.get() or slice(None)]
+    _check_fits(len(kept), width)
+    rows = torch.empty(len(kept), width)
     if rows.is_meta:
         return rows
-    if generator is None:
-        return rows.normal_()
-    return rows.copy_(torch.randn(n, width, generator=generator, device=generator.device))
+    device = rows.device if generator is None else generator.device
+    for start, stop in _draws(n, width) if device.type == "cpu" else [(0, n)]:
+        drawn = torch.randn(stop - start, width, generator=generator, device=device)
+        first, end = max(start, kept.start), min(stop, kept.stop)
+        if first < end:
+            here = slice(first - kept.start, end - kept.start)
+            rows[here] = drawn[first - start : end - start]
+    return rows
+
+
+def _draws(n: int, width: int) -> Iterator[tuple[int, int]]:
+    """Yield the rows that are drawn together, such that the numbers are those of one draw.
+
+    torch makes normal numbers from sixteen uniform ones at a time, and the last sixteen anew where some are
+    left over: only the last draw may have a rest, and must have sixteen.
+    """
+    at_once = max(16, DRAWN_AT_ONCE // width // 16 * 16)
+    for start in range(0, max(n - 15, 1), at_once):
+        stop = start + at_once
+        yield start, stop if stop + 16 <= n else n
+        if stop + 16 > n:
+            return
 
 
 def _check_fits(n_atoms: int, width: int) -> None:
-    """Refuse a dictionary that would not fit into memory together with the numbers drawn for it."""
+    """Refuse a dictionary that would not fit into memory together with its unit rows."""
     if torch.get_default_device().type != "cpu":  # on the meta device nothing is drawn
         return
     needed = 2 * torch.get_default_dtype().itemsize * n_atoms * width
@@ -210,6 +248,7 @@ class DenseOperator(MatrixOperator, nn.Module):
     def __init__(self, d_in: int, n_atoms: int, *, generator: Generator | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(random_unit_rows(n_atoms, d_in, generator))
+        self.to_draw = generator if self.weight.is_meta else None
 
     def atoms(self) -> Matrix:
         """Return the effective dictionary D, with its gradient."""

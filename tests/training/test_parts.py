@@ -1,0 +1,114 @@
+"""A checkpoint's tensors lie in one file for each worker, and any number of workers reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import sae_nb as sn
+from sae_nb.training import Team
+from sae_nb.training._parts import Part, file_name, part_files, read_parts_into, streams, write_file
+
+SCRIPT = Path(__file__).with_name("kills_script.py")
+WHOLE = torch.arange(21.0).reshape(7, 3)
+
+
+def written(folder: Path, size: int) -> dict[str, Part]:
+    """Files of several workers: rows that each has, and one number that all have, from the second."""
+    for rank in range(size):
+        mine = Team(rank, size).part(7)
+        parts = {"rows": Part(WHOLE[mine], mine.start, 7)}
+        parts |= {"flag": Part(torch.tensor(True))} if rank == size - 1 else {}
+        write_file(folder / file_name(rank, size), parts)
+    return {"rows": Part(torch.zeros(7, 3)), "flag": Part(torch.tensor(False))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("rows", [slice(0, 7), slice(1, 5), slice(6, 7)])
+def test_any_rows_are_read_from_files_of_any_number(tmp_path: Path, size: int, rows: slice) -> None:
+    wanted = written(tmp_path, size)
+    if size > 1:
+        wanted["rows"] = Part(torch.zeros(rows.stop - rows.start, 3), rows.start, 7)
+    read_parts_into(tmp_path, wanted, Team())
+    assert torch.equal(wanted["rows"].tensor, WHOLE[rows] if size > 1 else WHOLE)
+    assert wanted["flag"].tensor.shape == ()
+    assert bool(wanted["flag"].tensor)
+
+
+@pytest.mark.slow
+def test_rows_of_a_missing_file_are_missed(tmp_path: Path) -> None:
+    wanted = written(tmp_path, 3)
+    (tmp_path / file_name(1, 3)).unlink()
+    with pytest.raises(ValueError, match=r"all rows of 'rows'.*resume=False"):
+        read_parts_into(tmp_path, wanted, Team())
+
+
+def test_parts_are_streamed_as_one(tmp_path: Path) -> None:
+    written(tmp_path, 3)
+    parts = {"rows": Part(WHOLE[:2], 0, 7), "flag": Part(torch.tensor(True))}
+    found = streams(tmp_path, parts)
+    assert found["flag"] is parts["flag"].tensor
+    assert found["rows"].shape == (7, 3)
+    assert torch.equal(torch.cat(list(found["rows"].portions())), WHOLE)
+
+
+def test_a_part_knows_its_place() -> None:
+    part = Part(torch.zeros(3, 5), 4, 9)
+    assert (part.place, part.shape) == ((4, 0), (9, 5))
+    assert Part(torch.zeros(())).rows.shape == (1,)
+
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory: pytest.TempPathFactory, run_modes: Callable[..., None]) -> Path:
+    folder = tmp_path_factory.mktemp("lives")
+    run_modes(SCRIPT, folder, ("unbroken", 2), ("killed-3", 2), ("half", 2), ("other", 3))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_workers_killed_anywhere_lose_nothing(lives: Path) -> None:
+    """In a step, a save, a rename or the reading of a checkpoint: the bytes of a run that nobody killed."""
+    assert len((lives / "kills.txt").read_text().splitlines()) == 3
+    assert_same_files(lives, "unbroken", "killed-3")
+
+
+def assert_same_files(folder: Path, one: str, other: str) -> None:
+    for name in ("sae.safetensors", "config.json"):
+        bytes_of = [(folder / f"sae-{mode}" / name).read_bytes() for mode in (one, other)]
+        assert bytes_of[0] == bytes_of[1]
+    histories = [(folder / f"{mode}.json").read_text() for mode in (one, other)]
+    assert histories[0] == histories[1]
+    steps = [part_files(folder / f"checkpoint-{mode}" / "step-00000120") for mode in (one, other)]
+    assert [path.read_bytes() for path in steps[0]] == [path.read_bytes() for path in steps[1]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_another_number_of_workers_goes_on_to_rounding(lives: Path) -> None:
+    saes = [load_file(lives / f"sae-{mode}" / "sae.safetensors") for mode in ("unbroken", "other")]
+    for name, tensor in saes[0].items():
+        torch.testing.assert_close(saes[1][name], tensor, rtol=1e-3, atol=1e-4)
+    assert json.loads((lives / "other.json").read_text())[-1][0] == 120
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_checkpoint_of_workers_holds_no_pickle(lives: Path) -> None:
+    files = [path for path in (lives / "checkpoint-unbroken").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".json", ".safetensors"}
+    assert len(part_files(lives / "checkpoint-unbroken" / "step-00000120")) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_described_sae_is_saved_and_left_without_numbers(lives: Path) -> None:
+    sae: Any = sn.load_sae(lives / "sae-unbroken")
+    assert sae.dictionary.shape == (97, 16)
