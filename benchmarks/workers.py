@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import multiprocessing
 import os
 import resource
@@ -24,6 +25,7 @@ from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
+import scale
 import torch
 import torch.distributed.checkpoint
 import torch.distributed.nn  # every worker would import it anew
@@ -47,9 +49,10 @@ MIB = 2**20
 def main() -> None:
     """Measure and print tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("start", "steps", "large"))
+    tables = {"start": start, "steps": steps, "large": large, "tokens": tokens}
+    parser.add_argument("--only", choices=tables)
     only = parser.parse_args().only
-    for name, table in (("start", start), ("steps", steps), ("large", large)):
+    for name, table in tables.items():
         if only in (None, name):
             print(table(), flush=True)
 
@@ -103,6 +106,38 @@ def large() -> str:
             f"| {phase} | {most / 2**30:.2f} GiB | {every / 2**30:.2f} GiB | {seconds:.0f} |"
         )
     return headed("the largest that was run", lines)
+
+
+def tokens() -> str:
+    """What 10⁸ tokens of the width of Gemma 2 2B take, from what `scale.py` measured, and counted."""
+    n, d_in, batch, k, p = 1e8, 2304, 4096, 64, 4
+    known = scale.fitted(json.loads(scale.KEPT.read_text()))
+    sizes = (16_384, 65_536)
+    rows: dict[str, list[str]] = {}
+    for n_atoms in sizes:
+        weights = 2 * n_atoms * d_in + n_atoms + d_in
+        operations = 2 * n * d_in * n_atoms
+        hours = known["units"] * operations / known["product_gflops"] / 1e9 / 3600
+        ring = 8 * (p - 1) / p
+        for name, shown in {
+            "steps": f"{n / batch:,.0f}",
+            "**predicted**: core-hours": f"{hours:.0f}",
+            "operations of the encoder product": f"{operations:.1e}",
+            "training state": f"{20 * weights / 1e9:.2f} GB",
+            f"of each of {p} workers that share atoms": f"{20 * weights / 1e9 / p:.2f} GB",
+            f"sent a step by each of {p}, rows shared": f"{ring * weights / 1e6:.0f} MB",
+            f"sent a step by each of {p}, atoms shared": (
+                f"{batch * (ring * d_in + 4 * (p - 1) * k) / 1e6:.0f} MB"
+            ),
+            "a checkpoint": f"{12 * weights / 1e9:.2f} GB",
+            "rows on disk, fp32; half precision": f"{4 * n * d_in / 1e9:.0f} GB; {2 * n * d_in / 1e9:.0f} GB",
+        }.items():
+            rows.setdefault(name, []).append(shown)
+    lines = [
+        f"| TopK, 10⁸ tokens, batch {batch} | " + " | ".join(f"{n:,} atoms" for n in sizes) + " |"
+    ]
+    lines += [f"| {name} | {' | '.join(shown)} |" for name, shown in rows.items()]
+    return headed("10⁸ tokens of width 2304", lines)
 
 
 def headed(name: str, lines: list[str]) -> str:

@@ -93,7 +93,7 @@ def file_name(rank: int, size: int) -> str:
 
 def write_file(path: Path, parts: Mapping[str, Part]) -> None:
     """Write one file, portion by portion."""
-    places = {name: {"saved_offsets": list(part.place)} for name, part in parts.items()}
+    places = {name: {"saved_offsets": list(parts[name].place)} for name in sorted(parts)}
     tensors = {name: part.rows for name, part in parts.items()}
     write_streams(path, tensors, {PLACES: json.dumps(places)})
 
