@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import sae_nb as sn
-from sae_nb.training import Team
+from sae_nb.training import Checkpoints, Team
 from sae_nb.training._parts import Part, file_name, part_files, read_parts_into, streams, write_file
 
 SCRIPT = Path(__file__).with_name("kills_script.py")
@@ -48,6 +49,32 @@ def test_rows_of_a_missing_file_are_missed(tmp_path: Path) -> None:
     (tmp_path / file_name(1, 3)).unlink()
     with pytest.raises(ValueError, match=r"all rows of 'rows'.*resume=False"):
         read_parts_into(tmp_path, wanted, Team())
+
+
+@pytest.mark.slow
+def test_a_full_disk_of_one_worker_is_the_error_of_all() -> None:
+    """torch collects what went wrong by rank and raises it everywhere."""
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    from sae_nb.training._distributed_parts import _as_they_are
+
+    full = OSError("'run' must lie on a disk with room left, but the disk is full. Make room.")
+    with pytest.raises(OSError, match=r"^Worker 1: 'run' must lie on a disk"), _as_they_are():
+        raise CheckpointException("save", {2: (ValueError(), None), 1: (full, None)})
+    with pytest.raises(KeyboardInterrupt), _as_they_are():
+        raise CheckpointException("save", {0: (KeyboardInterrupt(), None)})
+
+
+def test_clocks_do_not_decide_which_checkpoint_counts(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "run")
+    for step, year in ((1, 2090), (2, 1980)):
+        with checkpoints.new(step) as unfinished:
+            (unfinished / "state.json").write_text(json.dumps({"step": step}))
+        seconds = (year - 1970) * 365 * 86400.0
+        for path in tmp_path.rglob("*"):
+            os.utime(path, (seconds, seconds))
+    assert checkpoints.latest() is not None
+    assert checkpoints.latest("sizes")[1] == {"step": 2}  # type: ignore[index]
 
 
 def test_parts_are_streamed_as_one(tmp_path: Path) -> None:

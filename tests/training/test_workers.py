@@ -13,7 +13,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.training import _loop as loop
-from sae_nb.training._meeting import meet
+from sae_nb.training._meeting import explaining_losses, meet
 from sae_nb.training._sources import TrainingData
 
 SCRIPT = Path(__file__).with_name("workers_script.py")
@@ -131,6 +131,18 @@ def test_two_workers_of_one_rank_are_refused() -> None:
 def test_workers_of_two_versions_are_refused_by_all() -> None:
     told = _meetings((0, "0.4.0"), (1, "0.4.0"), (2, "0.5.0"), size=3)
     assert all("ValueError" in one and "['0.4.0', '0.4.0', '0.5.0']" in one for one in told)
+
+
+def test_a_lost_worker_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the others get from gloo; other errors stay what they are."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 2)
+    lost = "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1234"
+    with pytest.raises(RuntimeError, match=r"must live.*rank 2.*checkpoint.*Connection closed"):
+        with explaining_losses():
+            raise RuntimeError(lost)
+    with pytest.raises(RuntimeError, match=r"^mat1 and mat2"), explaining_losses():
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
 def test_patience_is_positive() -> None:
