@@ -74,9 +74,9 @@ def start() -> str:
 
 
 def steps() -> str:
-    """Seconds and bytes of a step, by the way that work is shared."""
+    """CPU seconds, bytes and loss of a step, by the way that work is shared; others may use the machine."""
     lines = [
-        "| workers | shared | s a step | efficiency | MB sent a step by each | loss after 12 steps |"
+        "| workers | shared | CPU s a step of each | efficiency | MB sent a step by each | loss at the end |"
     ]
     for way in ("rows", "atoms"):
         alone = 0.0
@@ -227,7 +227,7 @@ def stepped(team: Any, shard_atoms: bool) -> dict[str, float]:
     step = Learner.step
 
     def timed(learner: Learner, *arguments: Any, **named: Any) -> Any:
-        times.append((time.perf_counter(), sent[0]))
+        times.append((time.process_time(), sent[0]))
         return step(learner, *arguments, **named)
 
     Learner.step = timed
