@@ -249,8 +249,8 @@ def restore(path: Path, state: dict[str, Any], learners: list[Learner], team: Te
     """Put a checkpoint's tensors and numbers back into SAEs, optimisers and trackers."""
     if not part_files(path):
         raise ValueError(
-            f"A checkpoint must hold a file of each worker, and {str(path)!r} was written by sae_nb 0.3 or "
-            "older. End that training with it, or use `resume=False` to start afresh."
+            f"A checkpoint must hold a file of each worker, but {str(path)!r} holds none: an earlier version "
+            "of sae_nb wrote it. End that training with that version, or use `resume=False` to start afresh."
         )
     there = stored(path)
     parts = {

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -31,7 +31,6 @@ from sae_nb.training._sharded_pursuit import pursuit_loss
 
 if TYPE_CHECKING:
     from sae_nb.architectures import (
-        BatchTopK,
         MatchingPursuit,
         OrthogonalMatchingPursuit,
         SparseAutoencoder,
@@ -78,12 +77,8 @@ class Shard:
     @torch.no_grad()
     def initialise(self, rows: Float[Tensor, "n d_in"], generator: torch.Generator) -> None:
         """Let the SAE look at its first rows; what it asks of all its atoms is asked of all workers."""
-        asked = {
-            "_candidates": self._candidates,
-            "_highest": self._highest,
-            "fit_threshold": self._fit_threshold,
-            "over_atoms": self.team.sum,  # rounded alike in all workers
-        }
+        asked = {"_candidates": self._candidates, "_highest": self._highest}
+        asked |= {"fit_threshold": self._fit_threshold, "over_atoms": self.team.sum}
         vars(self.sae).update(asked)
         try:
             self.sae.initialise(rows, generator)
@@ -91,7 +86,7 @@ class Shard:
             for name in asked:
                 del vars(self.sae)[name]
             self.sae.over_atoms = self.whole  # type: ignore[method-assign]
-        own = set(self.sae.atom_parameters())  # the others are one for all, and sums are rounded
+        own = set(self.sae.atom_parameters())  # the others are one for all
         self.team.share([p for p in self.sae.parameters() if p not in own] + [*self.sae.buffers()])
 
     @torch.no_grad()
@@ -231,14 +226,13 @@ class Shard:
     def _highest(self, x: Float[Tensor, "rows d_in"], per_row: float) -> Float[Tensor, " n"]:
         """The highest pre-codes in all workers, before there are biases."""
         n, own = max(1, round(per_row * len(x))), min(per_row, self.n_atoms)
-        padded = x.new_zeros(n)
         found = type(self.sae)._highest(self.sae, x, own)[:n]
-        padded[: len(found)] = found
+        padded = torch.cat([found, x.new_zeros(n - len(found))])
         every = torch.cat(self.team.exchange(padded)).topk(n).values
         return every[every > 0]
 
     def _fit_threshold(self, x: Float[Tensor, "rows d_in"]) -> None:
-        sae = cast("BatchTopK", self.sae)
+        sae: Any = self.sae
         sae.threshold.copy_(sae._first_threshold(x, sae.k))
 
     # What they explain
