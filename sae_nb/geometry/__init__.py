@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sae_nb.geometry._coherence import check_dictionary as check_dictionary
     from sae_nb.geometry._cones import Containment as Containment, containment as containment
     from sae_nb.geometry._cosines import largest_cosines as largest_cosines
+    from sae_nb.geometry._couplings import communities as communities, couplings as couplings
     from sae_nb.geometry._curve import Curve as Curve, curve as curve
     from sae_nb.geometry._dimension import (
         effective_rank as effective_rank,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         participation_ratio as participation_ratio,
         stable_rank as stable_rank,
     )
+    from sae_nb.geometry._found_shapes import FoundShapes as FoundShapes, find_shapes as find_shapes
     from sae_nb.geometry._layout import (
         LayoutSettings as LayoutSettings,
         cluster_points as cluster_points,
