@@ -31,7 +31,7 @@ from sae_nb.files import SaeIdentity
 from sae_nb.files._atomic import read_json, read_manifest
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.files._tensors import read_tensors
-from sae_nb.labelling import labels as read_labels
+from sae_nb.labelling import AtomLabels, labels as read_labels
 from sae_nb.pretrained._bundled import (
     MEASUREMENTS,
     bundled_folder,
@@ -233,6 +233,16 @@ def examples_of(sae: Any) -> ExampleStore | None:
         return None
     identity, store = _of_bundled(folder, name)
     return store() if identity.is_same(identity_of(sae)) else None
+
+
+def bundled_labels(sae: Any) -> AtomLabels | None:
+    """Return the names of the pretrained SAE that this one is, where it has no examples that bring them."""
+    name = bundled_name(sae)
+    folder = bundled_folder(name)
+    if folder is None or _has_examples(folder) or not (folder / ExampleStore.LABELS).is_file():
+        return None
+    identity, _ = _of_bundled(folder, name)
+    return read_labels(folder / ExampleStore.LABELS) if identity.is_same(identity_of(sae)) else None
 
 
 @lru_cache(maxsize=8)

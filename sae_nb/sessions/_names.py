@@ -10,6 +10,7 @@ from sae_nb.atoms._names import AtomNames
 from sae_nb.labelling import AtomLabels
 from sae_nb.labelling._keeping import found_labels
 from sae_nb.pretrained import examples_of
+from sae_nb.pretrained._examples import bundled_labels
 from sae_nb.sessions._annotations import Annotations
 from sae_nb.sessions._verdicts import verdicts_of
 from sae_nb.steering._nearest import shown_names
@@ -61,7 +62,8 @@ def names_of(
     if known is None:
         if catalogue is None and (examples := examples_of(sae)) is not None:
             catalogue = examples.catalogue(sae)  # type: ignore[arg-type]
-        own = getattr(sae, "given_names", None)  # of a direction, by whoever named it
+        # Of a direction, by whoever named it; of a pretrained SAE of sequences, which has no examples.
+        own = getattr(sae, "given_names", None) or bundled_labels(sae)
         measured = _with_found(own if catalogue is None else catalogue.labels or own, found)
         return _keep(sae, AtomNames(catalogue, Annotations.of(labels, sae, measured)), found)
     catalogue = catalogue or known.catalogue

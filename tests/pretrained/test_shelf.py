@@ -16,6 +16,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.pretrained import _bundled as shelf, _examples as examples_in
+from sae_nb.sessions import names_of
 
 TEMPORAL = "smollm2-135m/temporal.16"
 PLAIN = [name for name in sn.pretrained_names() if "/mlp." not in name and name != TEMPORAL]
@@ -189,6 +190,21 @@ def test_the_temporal_sae_keeps_the_record_of_what_it_predicts() -> None:
     assert slow - found["raw lag-1"] > 0.1
     assert slow - found["order lost lag-1"] > 0.3
     assert sn.load_sae(TEMPORAL).measured["r2"] == pytest.approx(1 - found["FVU"])
+
+
+def test_names_of_the_temporal_sae_told_tokens_of_unread_documents() -> None:
+    """Few and true: each by its rule, far above words of another atom; panels say them."""
+    sae = sn.load_sae(TEMPORAL)
+    names = json.loads((shelf.BUNDLED / TEMPORAL / "record.json").read_text(encoding="utf-8"))[
+        "names"
+    ]
+    found = sn.labels(shelf.BUNDLED / TEMPORAL / "labels.json")
+    assert len(found) == names["kept"] > 10 * names["by chance"]
+    evidence = [found.evidence(atom) for atom in found]
+    assert all(one.by == "rule" and one.standing == "holds" for one in evidence)
+    assert min(one.detection for one in evidence) >= names["tells"] > 0.5 + 0.3
+    atom = max(found, key=lambda one: found.evidence(one).detection)
+    assert names_of(sae).name(atom) == f"{atom} · {found[atom]}"
 
 
 def test_names_do_not_lead_elsewhere() -> None:

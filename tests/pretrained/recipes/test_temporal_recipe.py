@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import sae_nb as sn
-from sae_nb_studies.recipes.saes import _temporal as recipe
+from sae_nb_studies.recipes.saes import _temporal as recipe, _temporal_names as names
 
 NAME = "tiny-gpt/resid_post.3"
 STEPS = 50
@@ -124,3 +124,15 @@ def test_a_stopped_run_continues_and_other_seeds_share_its_activations(
     assert all(line.startswith("published 1") for line in told)
     after = json.loads((tmp_path / "out" / "published-0" / "record.json").read_text("utf-8"))
     assert (after["curve"], after["held-out"]) == (before["curve"], before["held-out"])
+
+
+def test_words_of_atoms_cover_most_of_their_strong_firings() -> None:
+    """Atom 0 fires at two words, weak firings apart; atom 1 at a different one each time, atom 2 seldom."""
+    words = [" The"] * 20 + ["the"] * 5 + [" no"] * 10 + [f" w{chr(97 + i)}x" for i in range(5)]
+    codes = torch.zeros(80, 3)
+    codes[:40, 0], codes[40:, 0] = 1.0, 0.2
+    codes[40:, 1] = 1.0
+    codes[:20, 2] = 1.0
+    tokens = words + [f" o{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(40)]
+    found = names.words_of_atoms(sn.SparseCodes.from_dense(codes), tokens, torch.ones(3))
+    assert found == {0: ("the", "no")}

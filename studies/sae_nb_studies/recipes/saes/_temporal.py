@@ -378,6 +378,16 @@ def temporal_card(record: dict[str, Any]) -> str:
         ),
         points_of,
     ]
+    if names := record.get("names"):
+        told = (
+            f"{names['kept']} atoms have a name: the words at which {names['covered']:.0%} or more of their "
+            f"strong firings in {names['seen']} windows of documents trained on are. Of {names['tried']} such "
+            "atoms those are named whose words tell tokens at which they fire from others with a balanced "
+            f"accuracy of {names['tells']} or more, in {names['fresh']} held-out windows "
+            f"({names['detection']:.3f} on average); with words of another atom {names['by chance']} would be. "
+            "What the others do has no name."
+        )
+        parts += ["## Names", filled(told)]
     return "\n\n".join(parts) + "\n"
 
 
