@@ -1053,6 +1053,49 @@ write the same in both runs, so that this exchange cannot see them. Paths betwee
 points = 6
 
 
+# %% 43.1 check
+def readings(x, v, neutral):
+    unit = v / v.norm()
+    usual = neutral @ unit
+    low, middle, high = usual.quantile(0.05), usual.quantile(0.5), usual.quantile(0.95)
+    a = x @ unit - middle
+    return torch.where(a > 0, a / (high - middle), a / (middle - low))
+
+
+# %% 43.2 check
+def log_odds(logits, up, down):
+    return (logits[:, down].logsumexp(dim=1) - logits[:, up].logsumexp(dim=1)).mean()
+
+
+# %% 43.3 check
+def gated(x, v, by, over):
+    unit = v / v.norm()
+    step = (x @ unit > over)[:, None] * by
+    return x - step * unit
+
+
+# %% 43.4 check
+def cost(clean, edited):
+    log_p, log_q = clean.log_softmax(dim=-1), edited.log_softmax(dim=-1)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1)[1:].mean()
+
+
+# %% 43.5 predict
+guess = 0.3
+
+# %% 43.6 check
+because = "it moves a token by what is over"
+
+# %% 43.7 write
+found = """The push moved the log-odds of formal next words by several nats, random directions of the same length by next to
+nothing: so the direction is about the manner. But ordinary prose paid for it, and it paid as much for random directions: the cost
+is that of the length. At equal effect the gated push cost about a third and the cap about 4 % of it, so I would cap. The watch
+reads informal beginnings above formal ones, a random direction does not. Open: other words, longer texts, other manners."""
+
+# %% 43.7 score
+points = 5
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

@@ -75,6 +75,14 @@ SAID = [
     ("42.6", "name_heads", "comes again bring most", _largest("inhibition", "movers", "induction", "duplicate", "previous")),
     ("42.6", "name_heads", "are there and not needed", _below("duplicate", 0.05)),
     ("42.6", "name_heads", "write the same in both runs", _below("previous", 0.005)),
+    ("43.5", "persona", "About as much.", _about("cost of random adding as a share of adding's", 1, 0.1)),
+    ("43.6", "persona", "about 4 % of the push's cost", _about("cost of capping as a share of adding's", 0.04, 0.01)),
+    ("43.6", "persona", "about a third of it", _about("cost of gating as a share of adding's", 0.35, 0.05)),
+    ("43.7", "persona", "of formal next words by several nats", lambda r: r.low("moved of adding") > 2),
+    ("43.7", "persona", "of the same length by next to nothing", _below("moved of random adding", 0.5)),
+    ("43.7", "persona", "it paid as much for random directions", _about("cost of random adding as a share of adding's", 1, 0.1)),
+    ("43.7", "persona", "cost about a third", _about("cost of gating as a share of adding's", 0.35, 0.05)),
+    ("43.7", "persona", "the cap about 4 % of it", _about("cost of capping as a share of adding's", 0.04, 0.01)),
 ]  # fmt: skip
 """Exercise, record, a sentence of its question, its why or the course's answer, and what must hold of the record."""
 

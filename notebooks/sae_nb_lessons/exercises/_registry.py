@@ -55,6 +55,7 @@ NOTEBOOKS = {
     "40": "attention_atoms",
     "41": "lies",
     "42": "story",
+    "43": "persona",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

@@ -43,6 +43,9 @@ class Moods(NamedTuple):
     words: tuple[Sequence[str], Sequence[str]]
     """Next words that are glad, and sad."""
 
+    trait: str = "mood"
+    groups: tuple[str, str] = ("glad", "sad")
+
 
 def moods(name: str = "") -> Moods:
     """Return SmolLM2-135M with its texts where it was fetched, else tiny-gpt; or the one that is named."""
@@ -111,7 +114,7 @@ def said(one: Moods, n_random: int = 100) -> Direction:
         *one.texts,
         positions=one.positions,
         n_random=n_random,
-        name="mood",
+        name=one.trait,
     )
     return found
 
@@ -149,7 +152,7 @@ def costs(one: Moods, found: Direction, n: int = 8) -> DataFrame:
 def monitor(one: Moods, found: Direction) -> Any:
     """Return a monitor of the direction and of a random one, with their usual range on neutral texts."""
     random = (one.hook_point, sn.random_direction(len(found.vector), 0))
-    return sn.monitor(one.model, {"mood": found, "random": random}, one.neutral)
+    return sn.monitor(one.model, {one.trait: found, "random": random}, one.neutral)
 
 
 def watched(one: Moods, meter: Any, n_new: int = 24) -> DataFrame:
@@ -157,13 +160,13 @@ def watched(one: Moods, meter: Any, n_new: int = 24) -> DataFrame:
 
     Returns
     -------
-    A row for each token that was read, the first left out, of both texts: `text` (glad, sad), `place`, `mood` and
+    A row for each token that was read, the first left out, of both texts: `text` (glad, sad), `place`, the trait and
     `random`, as distances from the usual median: ±1 at the ends of the usual range.
     """
     import pandas as pd
 
     rows = []
-    for name, texts in zip(("glad", "sad"), one.others, strict=True):
+    for name, texts in zip(one.groups, one.others, strict=True):
         with meter.watch() as seen:
             written = one.model.generate(texts[0], n_new, 0.0)
         print(f"{name}: {' '.join(str(written).split())}")
@@ -176,15 +179,15 @@ def where_read(one: Moods, seen: DataFrame) -> DataFrame:
     """Return what was watched where the direction was read: at a beginning's last token, or the mean over all."""
     if one.positions == "last":
         ends = [len(one.model.tokenizer(texts[0])["input_ids"]) - 1 for texts in one.others]
-        seen = seen[seen.place == seen.text.map(dict(zip(("glad", "sad"), ends, strict=True)))]
-    return seen.groupby("text")[["mood", "random"]].mean()
+        seen = seen[seen.place == seen.text.map(dict(zip(one.groups, ends, strict=True)))]
+    return seen.groupby("text")[[one.trait, "random"]].mean()
 
 
-def watch_chart(seen: DataFrame) -> Chart:
+def watch_chart(seen: DataFrame, trait: str = "mood") -> Chart:
     """Draw what was watched, token by token."""
     series = [
         Points(name=f"{of}, {text}", x=rows.place, y=rows[of], control=of == "random")
-        for of in ("mood", "random")
+        for of in (trait, "random")
         for text, rows in seen.groupby("text")
     ]
     return Chart(series=tuple(series), x="token", y="from the usual median, ±1 usual", height=320)
@@ -195,7 +198,7 @@ def along_others(one: Moods, found: Direction) -> DataFrame:
     import pandas as pd
 
     rows = {}
-    for name, texts in zip(("glad", "sad"), one.others, strict=True):
+    for name, texts in zip(one.groups, one.others, strict=True):
         acts = sn.capture(one.model, texts, one.hook_point, positions=one.positions, progress=False)
         value = pd.Series(found.projections(acts.x).numpy())
         rows[name] = value.groupby(np.asarray(acts.sample)).mean().to_numpy()
