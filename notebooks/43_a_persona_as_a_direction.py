@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/43_a_persona_as_a_direction.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/43_a_persona_as_a_direction.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/43_a_persona_as_a_direction.html)
 #
-# You need 35; 40 minutes with the exercises, 20 seconds of computing, more on SmolLM2. Afterwards you can watch a manner of
+# You need 35; 45 minutes with the exercises, 20 seconds of computing, more on SmolLM2. Afterwards you can watch a manner of
 # speaking token by token, push, cap and gate it, and say what that costs texts that have nothing of it, next to random
 # directions that are pushed as far.
 #
