@@ -126,6 +126,7 @@ def screened(
     return np.cumsum(first), np.concatenate([*chosen, np.zeros(0, np.int64)]).astype(np.int64)
 
 
+@checked
 def communities(
     weights: Any, *, at_most: Count = MOST, seed: Seed = 0
 ) -> list[Int[np.ndarray, " m"]]:
