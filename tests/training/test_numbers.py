@@ -114,7 +114,7 @@ def test_what_workers_pass_on_adds_up(together: Callable[..., list[Any]]) -> Non
         module = nn.Linear(2, 1)
         module.register_buffer("on", torch.tensor(team.is_first))
         nn.init.constant_(module.weight, team.rank + 7.0)
-        team.share(module)
+        team.share([*module.parameters(), *module.buffers()])
         assert module.weight.tolist() == [[7, 7]]
         assert bool(module.on)
         assert [part.tolist() for part in team.exchange(mine)] == [[0, 0], [1, 1], [2, 2]]
