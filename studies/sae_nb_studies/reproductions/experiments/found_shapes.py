@@ -35,7 +35,7 @@ def run(seed: int, *, steps: int = 1500, n: int = 16_000, n_atoms: int = 64) -> 
     sn.train(sae, train.x, sn.TrainConfig(steps=steps, batch_size=512, seed=seed), progress=False)
     found = find_shapes(sae, test.x, seed=seed)
     codes = sae.encode(test.x).detach()
-    correlated = communities(correlations(codes), seed=seed)
+    correlated = [one.tolist() for one in communities(correlations(codes), seed=seed)]
     by_correlation = find_shapes(sae, test.x, groups=correlated, seed=seed)
     rng = np.random.default_rng(seed)
     fire = np.flatnonzero(codes.count(0).numpy() >= 40)

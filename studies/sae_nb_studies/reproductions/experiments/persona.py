@@ -113,7 +113,8 @@ def edits(
     cap, _, pushes = at_equal_effect(measure, found, median)
     done = {"capping": {"moved": measure.effect(cap), "cost": measure.harm(cap)}}
     for kind, (push, size) in pushes.items():
-        name, where = ("gating", {"where": (found, median)}) if kind == "the gate" else (kind, {})
+        where: dict[str, Any] = {"where": (found, median)} if kind == "the gate" else {}
+        name = "gating" if where else kind
         done[name] = {
             "moved": measure.effect(push),
             "cost": measure.harm(push),
