@@ -26,6 +26,9 @@ ELSEWHERE = re.compile(
     r"src=[\"']https?://|<link[^>]*href=[\"']https?://|import\([\"']https?://|url\([\"']?https?://"
 )
 
+# The pages are written for the first test: minutes on two slow cores.
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def pages() -> list[Path]:
