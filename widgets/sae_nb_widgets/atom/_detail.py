@@ -12,14 +12,7 @@ import traitlets as t
 from jaxtyping import Float
 
 from sae_nb.atoms import AtomEffects, AtomNames, AtomSummary, Band
-from sae_nb.figures.theme import (
-    CONTROL,
-    STRENGTH,
-    css_colour,
-    escape,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import CONTROL, WARM, escape, format_number, format_percent
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
 from sae_nb_widgets.components import Chips, Sparkbars, ThinBars
 from sae_nb_widgets.components._atom_card import icons_of
@@ -178,7 +171,7 @@ class AtomDetail:
                 ["where it is strong", "anywhere"],
                 [fits, floor],
                 notes=[format_percent(share, digits=2) for share in (fits, floor)],
-                colours=[css_colour(STRENGTH), CONTROL],
+                colours=[WARM, CONTROL],
                 maximum=1.0,
             )
 
