@@ -23,7 +23,7 @@
 # **control** (a random dictionary of the same size and L0) and an **interval**.
 #
 # You need 00 and 01; 40 minutes with the exercises, 35 seconds of computing. Afterwards you can say which numbers of a
-# report card are clear of their control, compare dictionaries at an equal L0, and tell a benchmark that can rank SAEs
+# report card are clear of their control, compare dictionaries at an equal L0, and recognise a benchmark that can rank SAEs
 # from one that cannot.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]

@@ -74,7 +74,7 @@ d.table
 
 # %% [markdown]
 # As in 35, the best of a hundred random directions comes close. And a formal text is longer: how often the longer one of
-# two texts is the formal one needs no model at all. So to tell texts apart is not what makes the direction worth anything.
+# two texts is the formal one needs no model at all. So to separate texts is not what makes the direction worth anything.
 # Five draws of SmolLM2, each fitted on eight pairs and tried on eight others:
 
 # %%

@@ -237,7 +237,8 @@ def find_shapes(
     ...     def encode(self, acts):
     ...         near = getattr(acts, "x", acts) @ self.dictionary.T - 0.6
     ...         return SparseCodes.from_dense(near.clamp_min(0))
-    >>> found = find_shapes(OnACircle(), torch.stack([turn.cos(), turn.sin()], dim=1))
+    >>> around = torch.stack([turn.cos(), turn.sin()], dim=1)
+    >>> found = find_shapes(OnACircle(), around, groups=[range(8)])
     >>> found.kind, found.n_axes.tolist()
     (('ring',), [2])
     """

@@ -41,6 +41,7 @@ def push_statistics(
     a head, of its direct effect on the outcomes, brought to mean 0 and deviation 1: peakedness (mean of its
     fourth power) and peak (the largest).
 
+    >>> import numpy as np
     >>> import torch
     >>> from sae_nb.atoms._firings import Firings
     >>> from sae_nb.codes import SparseCodes

@@ -176,9 +176,8 @@ def save_checkpoint(
     parts = {name: part for learner in learners for name, part in learner.parts().items()}
     if team.is_first:  # one generator speaks for all
         parts |= {f"rng.{device}": Part(numbers) for device, numbers in _generators(learners)}
-    known = write_parts(apart, parts, team)
 
-    def finish() -> None:
+    def finish(known: dict[str, dict[str, Any]]) -> None:
         # The path of a folder reveals something about a machine, and it may move.
         said = state | {"config": state["config"] | {"checkpoint": None, "save_to": None}}
         facts = [
@@ -195,7 +194,12 @@ def save_checkpoint(
             for name in known:
                 (apart / name).rename(unfinished / name)
 
-    team.first_does(finish)
+    try:
+        known = write_parts(apart, parts, team)
+        team.first_does(lambda: finish(known))
+    finally:  # of a disk that is full nothing stays
+        if team.is_first:
+            shutil.rmtree(apart, ignore_errors=True)
 
 
 def _generators(learners: list[Learner]) -> list[tuple[str, torch.Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ from sae_nb.activations._massive import massive, row_norms
 from sae_nb.architectures._described import drawing, is_described, make
 from sae_nb.checks import check_finite, checked, warn_caller
 from sae_nb.checks._annotations import shows_fields
-from sae_nb.files._exchange import remove_folder
 from sae_nb.interrupts import Interrupted
 from sae_nb.kernels._backends import precision
 from sae_nb.progress import progress_bar
@@ -577,12 +577,14 @@ class Training:
         learner.sae.eval()
         parts = learner.sae_parts()
         apart = folder.with_name(f".{folder.name}.parts")
-        write_parts(apart, {n: one for n, one in parts.items() if one.n is not None}, self.team)
-        learner.sae.measured = self._measured(learner)
-        self.team.first_does(lambda: save_sae(learner.sae, folder, streams(apart, parts)))
+        try:
+            write_parts(apart, {n: one for n, one in parts.items() if one.n is not None}, self.team)
+            learner.sae.measured = self._measured(learner)
+            self.team.first_does(lambda: save_sae(learner.sae, folder, streams(apart, parts)))
+        finally:
+            if self.team.is_first:
+                shutil.rmtree(apart, ignore_errors=True)
         learner.sae.folder = folder
-        if self.team.is_first:
-            remove_folder(apart)
         if learner.shard is not None:
             learner.shard.let_go()
 
