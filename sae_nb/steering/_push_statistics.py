@@ -109,7 +109,7 @@ def _partners(
     either = n_fired[atoms][:, None] + n_fired[None] - both
     shared = both / np.maximum(either, 1)
     shared[np.arange(len(atoms)), atoms] = 0.0
-    n = min(N_NEAREST, shared.shape[1])
+    n = min(N_NEAREST, max(shared.shape[1] - 1, 1))  # not itself
     return np.asarray(np.sort(shared, axis=1)[:, -n:].mean(axis=1))
 
 

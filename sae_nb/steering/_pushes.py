@@ -98,6 +98,7 @@ def stability_of(clean: Float[Tensor, "n outcomes"], pushed: Float[Tensor, "n ou
     Changes are of log-probabilities, centred over the outcomes. 1: every input is changed alike; 0: no more
     alike than unrelated changes.
 
+    >>> import torch
     >>> clean = torch.zeros(2, 3)
     >>> stability_of(clean, torch.tensor([[1.0, 0, 0], [2.0, 0, 0]]))
     1.0
@@ -112,6 +113,7 @@ def stability_of(clean: Float[Tensor, "n outcomes"], pushed: Float[Tensor, "n ou
 def spread_of(clean: Float[Tensor, "n outcomes"], pushed: Float[Tensor, "n outcomes"]) -> float:
     """Return over how many outcomes a push spreads: (Σ|Δp|)² / Σ Δp² of an answer, mean over the inputs.
 
+    >>> import torch
     >>> clean = torch.zeros(1, 3)
     >>> round(spread_of(clean, torch.tensor([[0.0, 0.0, 50.0]])), 3)  # Δp = −1/3, −1/3, 2/3
     2.667
