@@ -10,13 +10,15 @@ a checkpoint that can be read.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from safetensors import safe_open
 
 from sae_nb.checks import checked
 from sae_nb.files._atomic import (
@@ -30,7 +32,7 @@ from sae_nb.files._atomic import (
 from sae_nb.files._exchange import place, recover, remove_folder
 from sae_nb.files._locks import Lock, hold_folder
 from sae_nb.training._config import OWN_BUSINESS, TrainConfig
-from sae_nb.training._parts import Part, part_files, read_parts_into, stored, write_parts
+from sae_nb.training._parts import Part, file_name, part_files, stored, write_file
 from sae_nb.training._process_group import Team
 from sae_nb.training._records import History
 
@@ -168,6 +170,39 @@ def _is_ours(path: Path) -> bool:
     return path.name.lstrip(".").startswith(("step-", POINTER))
 
 
+def write_parts(folder: Path, parts: Mapping[str, Part], team: Team) -> dict[str, dict[str, Any]]:
+    """Write this worker's parts, as all workers must; return size and checksum of each file of theirs.
+
+    Raises
+    ------
+    OSError: In every worker, if one of them cannot write.
+    ValueError: If the first worker does not see the files of the others.
+    """
+    if team.alone:
+        write_file(folder / file_name(0, 1), parts)
+    else:
+        from sae_nb.training._distributed_parts import save
+
+        save(folder, parts, team.size)
+    names = [file_name(rank, team.size) for rank in range(team.size)]
+    mine = folder / names[team.rank]
+    with mine.open("rb") as file:
+        digest = bytearray(hashlib.file_digest(file, "sha256").digest())
+    facts = torch.frombuffer(digest, dtype=torch.int64)
+    facts = torch.cat([torch.tensor([mine.stat().st_size]), facts]).to(team.device)
+    every = [one.cpu() for one in team.exchange(facts)]
+    seen = all((folder / name).is_file() for name in names) if team.is_first else True
+    if not team.all(mine=seen):
+        raise ValueError(
+            f"The folder of {str(folder)!r} must be one that all {team.size} workers see, but the first "
+            "does not see the files of all. Use a folder of a shared disk."
+        )
+    return {
+        name: {"bytes": int(one[0]), "sha256": one[1:].numpy().tobytes().hex()}
+        for name, one in zip(names, every, strict=True)
+    }
+
+
 def save_checkpoint(
     checkpoints: Checkpoints, state: dict[str, Any], learners: list[Learner], team: Team
 ) -> None:
@@ -247,6 +282,19 @@ def check_same_run(
             f"`steps` must be at least the {saved['step']} steps already done in {str(where)!r}, got "
             f"{config.steps}. Ask for more steps, or use `resume=False` to start afresh."
         )
+
+
+def read_parts_into(folder: Path, parts: Mapping[str, Part], team: Team) -> None:
+    """Read what this worker has into its tensors, whatever number of workers wrote them."""
+    files = part_files(folder)
+    if team.alone and len(files) == 1:
+        with safe_open(files[0], framework="pt") as file:
+            for name, part in parts.items():
+                part.rows.copy_(file.get_tensor(name))
+        return
+    from sae_nb.training._distributed_parts import load
+
+    load(folder, parts, alone=team.alone)
 
 
 def restore(path: Path, state: dict[str, Any], learners: list[Learner], team: Team) -> None:

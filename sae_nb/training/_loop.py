@@ -29,11 +29,12 @@ from sae_nb.training._checkpoint import (
     restore,
     rows_trained_on,
     save_checkpoint,
+    write_parts,
 )
 from sae_nb.training._config import TrainConfig, chosen_config
 from sae_nb.training._control import Control, claim, release
 from sae_nb.training._learner import Learner
-from sae_nb.training._parts import streams, write_parts
+from sae_nb.training._parts import streams
 from sae_nb.training._process_group import Team, current_team
 from sae_nb.training._records import (
     Callbacks,

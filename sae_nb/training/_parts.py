@@ -4,24 +4,21 @@
 
 A process alone writes one file and reads it. Several go through torch.distributed.checkpoint
 (`_distributed_parts`), which decides who writes what all of them have, and which rows of which files are
-read; it takes seconds to import.
+read; `_checkpoint` asks for it, as it takes seconds to import.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from sae_nb.files._streams import Stream, in_portions, write_streams
-from sae_nb.training._process_group import Team
 
 PLACES = "DCP_SHARDING_INFO"
 """Entry of the header, as torch's HuggingFaceStorageReader reads it: first row and column of each tensor."""
@@ -53,39 +50,6 @@ class Part:
         return torch.Size([self.first] + [0] * (self.rows.ndim - 1))
 
 
-def write_parts(folder: Path, parts: Mapping[str, Part], team: Team) -> dict[str, dict[str, Any]]:
-    """Write this worker's parts, as all workers must; return size and checksum of each file of theirs.
-
-    Raises
-    ------
-    OSError: In every worker, if one of them cannot write.
-    ValueError: If the first worker does not see the files of the others.
-    """
-    if team.alone:
-        write_file(folder / file_name(0, 1), parts)
-    else:
-        from sae_nb.training._distributed_parts import save
-
-        save(folder, parts, team.size)
-    names = [file_name(rank, team.size) for rank in range(team.size)]
-    mine = folder / names[team.rank]
-    with mine.open("rb") as file:
-        digest = bytearray(hashlib.file_digest(file, "sha256").digest())
-    facts = torch.frombuffer(digest, dtype=torch.int64)
-    facts = torch.cat([torch.tensor([mine.stat().st_size]), facts]).to(team.device)
-    every = [one.cpu() for one in team.exchange(facts)]
-    seen = all((folder / name).is_file() for name in names) if team.is_first else True
-    if not team.all(mine=seen):
-        raise ValueError(
-            f"The folder of {str(folder)!r} must be one that all {team.size} workers see, but the first "
-            "does not see the files of all. Use a folder of a shared disk."
-        )
-    return {
-        name: {"bytes": int(one[0]), "sha256": one[1:].numpy().tobytes().hex()}
-        for name, one in zip(names, every, strict=True)
-    }
-
-
 def file_name(rank: int, size: int) -> str:
     """Return the name of a worker's file."""
     return f"part-{rank + 1:05d}-of-{size:05d}.safetensors"
@@ -96,19 +60,6 @@ def write_file(path: Path, parts: Mapping[str, Part]) -> None:
     places = {name: {"saved_offsets": list(parts[name].place)} for name in sorted(parts)}
     tensors = {name: part.rows for name, part in parts.items()}
     write_streams(path, tensors, {PLACES: json.dumps(places)})
-
-
-def read_parts_into(folder: Path, parts: Mapping[str, Part], team: Team) -> None:
-    """Read what this worker has into its tensors, whatever number of workers wrote them."""
-    files = part_files(folder)
-    if team.alone and len(files) == 1:
-        with safe_open(files[0], framework="pt") as file:
-            for name, part in parts.items():
-                part.rows.copy_(file.get_tensor(name))
-        return
-    from sae_nb.training._distributed_parts import load
-
-    load(folder, parts, alone=team.alone)
 
 
 def stored(folder: Path) -> dict[str, tuple[torch.dtype, list[int]]]:

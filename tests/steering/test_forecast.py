@@ -88,7 +88,9 @@ def test_statistics_by_hand() -> None:
     assert first["density"] == 0.75
     assert first["p99"] == pytest.approx(2.98)
     assert first["unevenness"] == pytest.approx(np.sqrt(2 / 3) / 2)
-    assert first["partners"] == pytest.approx(2 / 3 / 3)  # 2 of 3 rows with atom 1; itself counts 0
+    assert first["partners"] == pytest.approx(
+        2 / 3 / 2
+    )  # 2 of 3 rows with atom 1, none with the third
     assert table.loc[2, ["neighbours", "unevenness", "partners"]].tolist() == [0, 0, 0]
 
 

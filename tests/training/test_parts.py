@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 import sae_nb as sn
 from sae_nb.training import Checkpoints, Team
-from sae_nb.training._parts import Part, file_name, part_files, read_parts_into, streams, write_file
+from sae_nb.training._checkpoint import read_parts_into
+from sae_nb.training._parts import Part, file_name, part_files, streams, write_file
 
 SCRIPT = Path(__file__).with_name("kills_script.py")
 WHOLE = torch.arange(21.0).reshape(7, 3)

@@ -19,9 +19,6 @@ from sae_nb_widgets.steering import _choices as choices, _words as words
 from sae_nb_widgets.steering._choices import ChosenStrength
 from sae_nb_widgets.steering._directions import HasDirection, name_of
 
-if TYPE_CHECKING:
-    from sae_nb_widgets.steering._controls import SteeringControls
-
 
 class HasRecipes(HasDirection):
     """Everything it takes to do the same again, kept, written and carried out."""
@@ -29,7 +26,7 @@ class HasRecipes(HasDirection):
     recipes = t.List(t.Dict(), help="Recipes that were kept, ready for JSON.")
 
     if TYPE_CHECKING:
-        controls: SteeringControls
+        controls: Any
         mode: Any
         positions: Any
         sample: Any
