@@ -17,6 +17,7 @@ def test_the_text_with_the_atom_has_its_words_and_the_others_have_not(
 ) -> None:
     """On the bundled model: turned up, untouched, along a random direction."""
     monkeypatch.setenv("SAE_NB_CACHE", str(tmp_path))
+    demo._language_model.cache_clear()
     lm, lens = language_model(), demo.writing()
     assert lens.atom == lm.atom
     lens.go_on(20)
