@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -140,3 +141,20 @@ def test_a_checkpoint_of_workers_holds_no_pickle(lives: Path) -> None:
 def test_a_described_sae_is_saved_and_left_without_numbers(lives: Path) -> None:
     sae: Any = sn.load_sae(lives / "sae-unbroken")
     assert sae.dictionary.shape == (97, 16)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_no_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written of it goes, also what is hidden."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr("sae_nb.training._checkpoint.write_json", full)
+    sae, run = sn.TopK(4, 8, 2), tmp_path / "run"
+    with pytest.raises(OSError, match="no room"):
+        sn.train(
+            sae, torch.randn(64, 4), steps=2, checkpoint=run, checkpoint_every=1, progress=False
+        )
+    assert not list(run.glob(".step-*"))
