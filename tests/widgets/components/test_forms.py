@@ -159,3 +159,14 @@ def test_an_outline_runs_around_the_patches_where_an_atom_fires(pictures: Any) -
     assert pictures.drawing(300).height > 0
     pictures.show_heat = False
     assert "<path" not in pictures.static_html()
+
+
+def test_ways_part_after_the_last_word_before_them_and_after_earlier_ones() -> None:
+    """One way parts from nothing."""
+    branches, ways = Branches(description="ways"), [Way("up", [" a"]), Way("same", [" the"])]
+    branches.show(["Last", " summer"], ways)
+    assert branches.leaves == "after “summer”"
+    branches.show(["Last", " summer"], ways, earlier=[("an atom", "Last summer")])
+    assert branches.leaves == "after the text above and “summer”"
+    branches.show(["Last", " summer"], ways[:1])
+    assert branches.leaves == ""
