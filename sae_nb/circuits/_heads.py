@@ -115,7 +115,7 @@ class Contributions(Finding):
         )
 
 
-@checked(leave=("inputs", "target", "heads"))
+@checked(leave=("inputs", "target"))
 def head_contributions(
     model: LiveModel,
     inputs: Inputs,

@@ -239,7 +239,7 @@ LEAST_CHANGE = 0.005
 """Change of a probability, or of a number of a state, below which nothing is seen to change."""
 
 
-@checked(leave=("model",))
+@checked
 def summarise_steering(
     model: LiveModel,
     inputs: Inputs,

@@ -230,7 +230,7 @@ class WeightParts(Finding):
         return layer
 
 
-@checked(leave=("read",))
+@checked
 def decompose_weights(
     module: nn.Module,
     inputs: Tensor,

@@ -30,6 +30,7 @@ def border_scores(
 
     Example
     -------
+    >>> import torch
     >>> x = torch.tensor([[[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3])
     >>> border_scores(x, 2).argmax(dim=1)  # token 3 is the third place: 2, 3, 4 have two on either side
     tensor([1])
@@ -66,6 +67,7 @@ def border_auroc(
 
     Example
     -------
+    >>> import torch
     >>> x = torch.tensor([[[1.0, 0.0]] * 6 + [[0.0, 1.0]] * 6])
     >>> border_auroc(x, torch.tensor([[0] * 6 + [1] * 6]), window=2)
     1.0
