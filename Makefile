@@ -120,12 +120,15 @@ chromium: ## get a system Chromium where the machine can
 loops: $(STAMP)
 	@$(BIN)/python tests/compiled_loops.py
 
+# What `make test` runs: everything quick, or the folders that are named.
+TESTS ?= tests
+
 RESULTS := build/test$(patsubst build/%,-%,$(filter-out .venv,$(VENV))).xml
 NOT_HERE := --ignore=tests/notebooks/test_run.py --ignore=tests/lessons/reproductions
 
 test: $(STAMP) chromium loops ## the quick tests, the tour and some panels in a browser: what an installation and a change need
 	@mkdir -p build
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow" --junitxml=$(RESULTS) tests $(NOT_HERE)
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow" --junitxml=$(RESULTS) $(TESTS) $(NOT_HERE)
 
 test-all: $(STAMP) chromium loops ## those and the slow ones: kills, Binder, gallery, real models, every panel, long use
 	@mkdir -p build

@@ -153,12 +153,10 @@ THEIR_OWN = ("planted_dictionary", "steer", "dose_response")
 """Examples that show a person's own product, or compare with their model's own answer: in their autocast."""
 
 
-@each_mode
 @pytest.mark.slow
 @pytest.mark.parametrize("package", [name for name in BY_PACKAGE if name != "sae_nb_lessons"])
-def test_every_public_name(package: str, mode: Mode) -> None:
-    """What a docstring shows is what happens, whatever mode it is tried in."""
-    left = THEIR_OWN if mode is MODES["autocast"] else ()
-    with mode():
-        failed = failed_examples(BY_PACKAGE[package], left)
+def test_every_public_name(package: str) -> None:
+    """What a docstring shows is what happens, also in both modes at once."""
+    with MODES["inference mode"](), MODES["autocast"]():
+        failed = failed_examples(BY_PACKAGE[package], THEIR_OWN)
     assert failed == ""

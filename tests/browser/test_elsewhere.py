@@ -40,13 +40,8 @@ def notebook(file: Path) -> tuple[list[str], str, str]:
     return [*options, "--IdentityProvider.token="], "api", f"notebooks/{file.name}"
 
 
-def voila(file: Path) -> tuple[list[str], str, str]:
-    """Of these, the page itself would run the notebook when asked whether it is there."""
-    return [str(file), "--no-browser", "--Voila.ip=127.0.0.1"], "voila/static/nothing", ""
-
-
 def marimo(file: Path) -> tuple[list[str], str, str]:
-    """The same, of a page without code."""
+    """The same, of a page without code, which runs by itself."""
     cell = CODE.replace("\n", "\n    ")
     made = file.with_suffix(".py")
     made.write_text(
@@ -55,14 +50,14 @@ def marimo(file: Path) -> tuple[list[str], str, str]:
     return ["run", str(made), "--headless", "--no-token"], "health", ""
 
 
-SERVERS = {"Notebook 7": notebook, "Voilà": voila, "marimo": marimo}
+SERVERS = {"Notebook 7": notebook, "marimo": marimo}
 
 
 def test_the_page_names_the_servers_that_are_tried() -> None:
-    """JupyterLab is tried by every other file here."""
+    """JupyterLab is tried by every other file here, Voilà by tests/binder."""
     rows = [line.split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines()]
     tried = {row[0].removeprefix("| ") for row in rows if row[-1].startswith("on its server")}
-    assert tried == {"JupyterLab 4", *SERVERS}
+    assert tried == {"JupyterLab 4", "Voilà", *SERVERS}
 
 
 @pytest.mark.slow
@@ -87,12 +82,11 @@ def test_a_press_is_answered(where: Any, lab_module: ModuleType, tmp_path: Path)
     ):
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
         page.set_default_timeout(150_000)
-        # Voilà's own page asks for a font elsewhere.
         page.route(
             lambda url: not url.startswith((address, "data:", "blob:")), lambda route: route.abort()
         )
         page.goto(address + place)
-        if name == "notebook":  # the others run it by themselves
+        if name == "notebook":  # the other runs it by itself
             page.locator(".jp-CodeCell").click()
             while page.locator(".jp-CodeCell .jp-InputPrompt").inner_text() == "[ ]:":
                 page.keyboard.press("Control+Enter")  # too early for its kernel, it does nothing

@@ -31,6 +31,7 @@ def tuned(gpt):
     return model
 
 
+@pytest.mark.slow
 def test_the_planted_word_comes_first_and_a_direction_carries_it(gpt, tuned):
     found = sn.diff_models(gpt, tuned, TEXTS, steps=40, n_components=2, progress=False)
     assert "garden".startswith(found.outcomes["outcome"][0].strip("␣ ·▁"))
@@ -110,6 +111,7 @@ def test_classes_of_a_shortcut_are_compared_too():
     assert any("simplest method" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_an_atom_of_one_model_alone_is_found_and_a_rotated_copy_has_none():
     data = sn.data.planted_dictionary(10, 16, 3000, 2, seed=4)
     x = data.x

@@ -34,6 +34,7 @@ def test_a_small_model_answers_all(gpt: Any, judged: tuple[Any, Any]) -> None:
     assert everything.ce_recovered.value == pytest.approx(report.ce_recovered.value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_costly_model_stops_when_the_interval_is_narrow(
     gpt: Any, judged: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_costly_model_stops_when_the_interval_is_narrow(
     assert sn.evaluate(*judged, model=gpt, n_bootstrap=0).provenance["n_samples_run"] == 40
 
 
+@pytest.mark.slow
 def test_rows_and_seconds_choose(gpt: Any, judged: tuple[Any, Any]) -> None:
     few = sn.evaluate(*judged, model=gpt, n_bootstrap=0, model_rows=50, model_batch_size=2)
     assert 50 <= few.ce_recovered.n < 100
@@ -63,6 +65,7 @@ def test_rows_and_seconds_choose(gpt: Any, judged: tuple[Any, Any]) -> None:
     assert again.ce_recovered == few.ce_recovered
 
 
+@pytest.mark.slow
 def test_labels_stay_with_their_samples(vit: Any) -> None:
     acts = sn.capture(vit, sn.data.scenes(24, seed=0), "resid_post.3", progress=False)
     sae = sn.TopK(acts.d_in, 64, 4).eval()
@@ -85,6 +88,7 @@ def test_labels_of_all_samples_are_taken_for_those_there_are(vit: Any) -> None:
     assert report["accuracy_clean"].value == pytest.approx(float(right.double().mean()))
 
 
+@pytest.mark.slow
 def test_texts_whose_logits_would_fill_memory_are_cut(
     gpt: Any, judged: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

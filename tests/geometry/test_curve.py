@@ -200,6 +200,7 @@ def test_a_picture_has_the_way_along_the_curve_and_the_chord() -> None:
     assert [one.label for one in dial.steps] == [str(i) for i in range(12)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_model_reads_left_out_residues_on_the_curve_and_not_on_the_chord(seed: int) -> None:
     """tiny-modular, resid_post.0 at "=": fitted on 27 of 53 sums."""

@@ -63,6 +63,7 @@ def found() -> FoundShapes:
     return find_shapes(ByHand(), x, coordinates=known, periods={"turn": 1.0})
 
 
+@pytest.mark.slow
 def test_groups_kinds_and_coordinates_are_those_planted(found: FoundShapes) -> None:
     assert [sorted(one.tolist()) for one in found.groups] == [
         list(range(6)), list(range(6, 12)), [12, 13],
@@ -83,6 +84,7 @@ def test_groups_kinds_and_coordinates_are_those_planted(found: FoundShapes) -> N
     assert found.table["dimension"].tolist() == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_atoms_of_a_ring_are_in_their_order_and_places_follow_the_angle(found: FoundShapes) -> None:
     steps = np.diff([*found.groups[0], found.groups[0][0]]) % AROUND
     assert set(steps.tolist()) in ({1}, {AROUND - 1})
@@ -97,6 +99,7 @@ def test_atoms_of_a_ring_are_in_their_order_and_places_follow_the_angle(found: F
     assert max(turns) > 0.99
 
 
+@pytest.mark.slow
 def test_a_ring_is_walked_along_its_states(found: FoundShapes) -> None:
     x, _ = planted()
     walked = found.curve(0, Activations.from_tensor(x, hook_point="resid_post.3"))
@@ -112,6 +115,7 @@ def test_a_ring_is_walked_along_its_states(found: FoundShapes) -> None:
         found.place(3)
 
 
+@pytest.mark.slow
 def test_it_is_saved_whole(found: FoundShapes, tmp_path) -> None:
     found.save(tmp_path / "shapes")
     again = FoundShapes.load(tmp_path / "shapes")
@@ -119,6 +123,7 @@ def test_it_is_saved_whole(found: FoundShapes, tmp_path) -> None:
     np.testing.assert_array_equal(again.place(1), found.place(1))
 
 
+@pytest.mark.slow
 def test_two_halves_of_a_seed_are_the_same_and_samples_stay_whole(found: FoundShapes) -> None:
     x, known = planted()
     again = find_shapes(ByHand(), x, coordinates=known, periods={"turn": 1.0})

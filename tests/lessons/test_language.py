@@ -37,6 +37,7 @@ def test_without_a_fetched_model_it_is_the_bundled_one_and_says_how_to_have_the_
     assert "\n" not in str(bundled)
 
 
+@pytest.mark.slow
 def test_the_atom_writes_what_it_is_named_for_and_random_directions_do_not(
     bundled: LanguageModel,
 ) -> None:
@@ -55,6 +56,7 @@ def test_what_is_continued_has_none_of_the_words(plan: Plan) -> None:
     assert not any(map(_about(plan).says, (plan.beginning, *plan.beginnings)))
 
 
+@pytest.mark.slow
 def test_where_it_was_fetched_the_real_one_is_read(smollm2: Path, cache: Path) -> None:
     (cache / "smollm2-135m").symlink_to(smollm2)
     lm = language_model()

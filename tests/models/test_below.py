@@ -161,6 +161,7 @@ def test_a_block_that_runs_twice_is_computed() -> None:
     assert below.n_kept == 0
 
 
+@pytest.mark.slow
 def test_a_report_is_the_same(gpt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row of `evaluate`, and every token's cost, as without."""
     sae = sn.load_sae("tiny-gpt/resid_post.3")

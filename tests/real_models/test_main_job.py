@@ -45,7 +45,7 @@ def _run_cells(**material: Any) -> dict[str, Any]:
     return names
 
 
-@pytest.fixture(params=["photo-vit", "minilm", "smollm2"])
+@pytest.fixture(params=["photo-vit", "minilm"])
 def material(request: pytest.FixtureRequest) -> dict[str, Any]:
     """What the tour runs on: model, inputs, labels if any, hook point."""
     labels, hook_point = None, "resid_post.3"
@@ -54,9 +54,7 @@ def material(request: pytest.FixtureRequest) -> dict[str, Any]:
         pictures, classes = request.getfixturevalue("cats_and_horses")
         inputs, labels, hook_point = pictures[:300], classes[:300], "resid_post.2"
     else:
-        # SmolLM2 runs about 80 tokens per CPU-second
-        n = 8 if request.param == "smollm2" else N_TEXTS
-        model, inputs = request.getfixturevalue("open_real")(request.param), _texts(120)[:n]
+        model, inputs = request.getfixturevalue("open_real")(request.param), _texts(120)
     return {"model": model, "inputs": inputs, "labels": labels, "hook_point": hook_point}
 
 

@@ -31,7 +31,7 @@ def test_rounds_leave_nothing_behind() -> None:
         "NUMBA_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "1",
     }
-    command = [sys.executable, str(SCRIPT), "--rounds", "12"]
+    command = [sys.executable, str(SCRIPT), "--rounds", "9"]
     done = subprocess.run(command, env=steady, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
     left = json.loads(done.stdout)[WARM:]

@@ -56,6 +56,7 @@ def test_every_method_finds_a_planted_direction(plain, method: str, n_negative: 
     assert d.scale == pytest.approx(6.0, abs=1.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_of_noise_nothing_is_believed(plain, method: str) -> None:
     """Held-out rows are not separated beyond shuffled labels, and the first words say it."""

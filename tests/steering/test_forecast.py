@@ -126,6 +126,7 @@ def test_spread_counts_outcomes_whose_probability_changes() -> None:
     assert spread_of(before, torch.tensor([[0.0, 50.0, 50.0]])) == pytest.approx(4 / 1.5)
 
 
+@pytest.mark.slow
 def test_a_push_reaches_the_kl_and_is_what_steer_does(model: Any) -> None:
     """KL, stability and spread are those of the answers under `sn.steer` by that amount."""
     push = Pushes(model, INPUTS, "0", 0.2).push(Axes().dictionary[7], 2.0)
@@ -141,6 +142,7 @@ def test_a_push_reaches_the_kl_and_is_what_steer_does(model: Any) -> None:
     assert push.spread == pytest.approx(spread_of(clean, steered), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_blocks_below_are_left_out_and_nothing_changes() -> None:
     """On tiny-gpt, by the blocks that run again from the push on and by `sn.steer`: the same answers."""
     gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
@@ -154,6 +156,7 @@ def test_blocks_below_are_left_out_and_nothing_changes() -> None:
     assert push.spread == pytest.approx(spread_of(clean, steered), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_planted_dependence_is_foretold(found: Any) -> None:
     """Frequent atoms depend on the input: told by held-out atoms, as well as by density alone, and not by p99."""
     row = found.fits.loc["stability"]
@@ -179,6 +182,7 @@ def test_a_planted_dependence_is_foretold(found: Any) -> None:
     assert table["says"].iloc[-1].startswith("depends on the")
 
 
+@pytest.mark.slow
 def test_what_is_foretold_of_a_pushed_atom_is_by_others(model: Any) -> None:
     """The error is that of held-out atoms: the root of the mean squared difference of both columns."""
     found = told(model, torch.linspace(0.05, 0.9, N), n_pushed=30)
@@ -189,6 +193,7 @@ def test_what_is_foretold_of_a_pushed_atom_is_by_others(model: Any) -> None:
     assert found.table["stability"].notna().sum() == N
 
 
+@pytest.mark.slow
 def test_without_a_dependence_nothing_is_foretold(model: Any) -> None:
     """All atoms fire equally often: "cannot be foretold here", with what came all the same."""
     found = told(model, torch.full((N,), 0.4))
@@ -214,6 +219,7 @@ def test_few_atoms_no_model_and_two_equal_atoms(model: Any) -> None:
     assert twins.table["nearest"].tolist() == pytest.approx([1, 1])
 
 
+@pytest.mark.slow
 def test_it_stays_with_the_sae(found: Any, tmp_path: Any) -> None:
     """Cards say it from then on; a file tells another session the same, and is refused if damaged."""
     sae = Axes()

@@ -138,6 +138,7 @@ def test_pairs_of_atoms_add_up_to_the_score(family: str) -> None:
     assert found.difference == pytest.approx(float(scores[2] - scores[visible].mean()), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_largest_pair_is_what_an_induction_head_looks_by(induction) -> None:
     """Atoms of layer 0's stream: without the pair the attention goes, without others it stays."""
     texts = [" ".join(row) for row in _rows(400)]

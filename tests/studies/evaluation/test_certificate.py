@@ -26,6 +26,7 @@ def planted():
     return data, sae, sn.certificate(sae, data.x, config=HOW, progress=False)
 
 
+@pytest.mark.slow
 def test_what_is_called_real_is_real_and_the_controls_have_none(planted):
     data, sae, found = planted
     true = ((sae.dictionary @ data.dictionary.T).amax(dim=1) > 0.9).numpy()
@@ -41,6 +42,7 @@ def test_what_is_called_real_is_real_and_the_controls_have_none(planted):
     assert set(found.real()) == set(np.flatnonzero(said))
 
 
+@pytest.mark.slow
 def test_another_code_is_asked_too_with_both_controls(planted):
     data, sae, found = planted
     second = sn.second_code(sae, data.x, ("omp",))
@@ -81,6 +83,7 @@ def test_a_few_exact_atoms_do_not_raise_the_bar_for_all_others():
     assert set(judged([[0.999] * 2 + [0.96] * 8])[1]) == {"real"}
 
 
+@pytest.mark.slow
 def test_a_call_that_was_interrupted_continues_to_the_same_bits(planted, tmp_path, monkeypatch):
     data, sae, _ = planted
     how = sn.TrainConfig(steps=20, batch_size=256)
@@ -102,6 +105,7 @@ def test_a_call_that_was_interrupted_continues_to_the_same_bits(planted, tmp_pat
     assert again.controls.equals(whole.controls)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ReLU", "JumpReLU", "Gated", "BatchTopK"])
 def test_sisters_of_other_rules_of_files_have_its_size_and_its_sparsity(kind, planted, tmp_path):
     x = planted[0].x
@@ -116,6 +120,7 @@ def test_sisters_of_other_rules_of_files_have_its_size_and_its_sparsity(kind, pl
     assert (found.controls["real"] <= 0.05).all()
 
 
+@pytest.mark.slow
 def test_atoms_that_return_but_lean_on_the_bias_are_not_called_real():
     data = sn.data.planted_dictionary(48, 32, 4000, 5, coherence=0.35, noise=0.04, seed=3)
     saes = [sn.ReLU(32, 64, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
@@ -131,6 +136,7 @@ def test_atoms_that_return_but_lean_on_the_bias_are_not_called_real():
     assert any("Sisters were given" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_sisters_that_learned_little_do_not_speak_against_an_atom(planted):
     data, sae, _ = planted
     sisters = [sn.TopK(20, 32, 3, generator=torch.Generator().manual_seed(seed)) for seed in (5, 6)]
@@ -142,6 +148,7 @@ def test_sisters_that_learned_little_do_not_speak_against_an_atom(planted):
     assert any("sisters explain less" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_what_an_atom_does_is_compared_with_random_directions_of_equal_cost():
     torch.manual_seed(0)
     atoms = torch.eye(8)

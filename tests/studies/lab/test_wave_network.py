@@ -50,6 +50,7 @@ def test_it_begins_as_the_wave_equation() -> None:
     assert (random.network.coupling.weight[0, 1] != 0).all()  # type: ignore[union-attr, index]
 
 
+@pytest.mark.slow
 def test_points_learn_a_size_that_they_do_not_see() -> None:
     """Better by the spectrum than without time, where the middle of both squares looks alike."""
     shapes, labels = squares()

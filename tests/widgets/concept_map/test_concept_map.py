@@ -142,6 +142,7 @@ def test_a_search_rings_the_strongest_twenty() -> None:
     assert panel.atom == panel.selected[0] == panel.finder.found.atoms[2]
 
 
+@pytest.mark.slow
 def test_it_opens_on_a_named_region(panel: sw.ConceptMap) -> None:
     """Lit, selected and named in the title; not where an atom was asked for; another atom lights all again."""
     one = made()

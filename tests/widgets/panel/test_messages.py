@@ -38,6 +38,7 @@ print(shown, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_burst_is_kept_for_a_reader_that_stands_still() -> None:
     """Six thousand messages: most are lost without a panel, none once there is one."""
     from jupyter_client.manager import start_new_kernel
