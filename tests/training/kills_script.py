@@ -1,13 +1,15 @@
 """What each worker runs while workers are killed: at random in a step, in a save, in the reading of a checkpoint.
 
-    python tests/training/warm_torchrun.py tests/training/kills_script.py FOLDER unbroken=2 killed-20=2
+    python tests/training/warm_torchrun.py tests/training/kills_script.py FOLDER unbroken-20=2 killed-20=2
 
-Mode "killed-20" dies twenty times; what is left in FOLDER must be the bytes of "unbroken", and kills.txt says
-when it died. With another number of workers, mode "other" goes on from a checkpoint of mode "half".
+Mode "killed-20" dies twenty times in 120 steps; what is left in FOLDER must be the bytes of "unbroken-20", and
+kills.txt says when it died. With another number of workers, mode "other" goes on from a checkpoint of mode
+"half", in which a disk is full afterwards.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -25,7 +27,7 @@ from sae_nb.training import _distributed_parts
 from sae_nb.training._learner import Learner
 
 torch.set_num_threads(1)
-STEPS, EVERY = 120, 3
+EVERY = 3
 MOMENTS: dict[str, tuple[Any, str, int]] = {
     "step": (Learner, "differentiate", 8),
     "save": (importlib.import_module("sae_nb.files._streams"), "_bytes", 40),
@@ -38,11 +40,13 @@ MOMENTS: dict[str, tuple[Any, str, int]] = {
 def main(folder: Path, mode: str) -> None:
     """Train as one of the workers."""
     with sn.training.workers() as team:
-        if mode.startswith("killed-"):
-            die(folder / "kills.txt", int(mode.removeprefix("killed-")), team.rank, team.size)
-        of_half = mode in ("half", "other")
+        kind, _, count = mode.partition("-")
+        n = int(count)
+        if kind == "killed":
+            die(folder / "kills.txt", n, team.rank, team.size)
+        of_half = kind in ("half", "other")
         settings: dict[str, Any] = {
-            "steps": STEPS // 2 if mode == "half" else STEPS,
+            "steps": 3 * n if kind == "half" else 6 * n,
             "batch_size": 64,
             "log_every": 5,
             "decay_fraction": 0.0,
@@ -58,6 +62,27 @@ def main(folder: Path, mode: str) -> None:
         if team.is_first:
             found = [(r.step, r.loss, r.r2, r.dead_fraction) for r in result.history]
             (folder / f"{mode}.json").write_text(json.dumps(found))
+        if kind == "half":
+            told = fill(team.rank, sae, x, settings | {"checkpoint": folder / "checkpoint-full"})
+            (folder / f"full-{team.rank}.txt").write_text(told)
+
+
+def fill(rank: int, sae: sn.TopK, x: torch.Tensor, settings: dict[str, Any]) -> str:
+    """What a worker is told when the second one's disk is full at the second checkpoint."""
+    write, times = _distributed_parts.write_file, []
+
+    def full(*arguments: Any) -> None:
+        times.append(1)
+        if rank == 1 and len(times) == 2:
+            raise OSError(errno.ENOSPC, "no room")
+        write(*arguments)
+
+    _distributed_parts.write_file = full
+    try:
+        sn.train(sae, x, **settings, shard_atoms=True, progress=False)
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def die(marks: Path, n: int, rank: int, size: int) -> None:
@@ -65,7 +90,7 @@ def die(marks: Path, n: int, rank: int, size: int) -> None:
     deaths = marks.read_text().splitlines() if marks.exists() else []
     if len(deaths) >= n:
         return
-    draws = random.Random(len(deaths))
+    draws = random.Random(20 - n + len(deaths))  # the last n of twenty
     # At first there is nothing to read.
     moment = draws.choice(list(MOMENTS)) if deaths else "save"
     left = draws.randint(1, MOMENTS[moment][2])

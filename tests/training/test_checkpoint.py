@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from warm_python import WarmPython
 
+import sae_nb as sn
 from sae_nb.training import Checkpoints, TrainConfig, TrainResult, train
 
 pytestmark = pytest.mark.slow
@@ -233,6 +234,12 @@ def test_another_sae_is_refused_by_name(
         quietly(plain_sae(**given), rows, config)
     with pytest.raises(ValueError, match="the number of SAEs was 1, this call has 2"):
         quietly([plain_sae(), plain_sae()], rows, config)
+
+
+def test_another_architecture_is_refused_by_name(rows: Tensor, config: TrainConfig) -> None:
+    quietly(sn.TopK(8, 16, 2), rows, config)
+    with pytest.raises(ValueError, match="the SAE's class was 'TopK', this call has 'BatchTopK'"):
+        quietly(sn.BatchTopK(8, 16, 2), rows, config)
 
 
 def test_other_data_are_refused(plain_sae: Any, rows: Tensor, config: TrainConfig) -> None:

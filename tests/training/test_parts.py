@@ -67,6 +67,18 @@ def test_a_full_disk_of_one_worker_is_the_error_of_all() -> None:
         raise CheckpointException("save", {0: (KeyboardInterrupt(), None)})
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_full_disk_of_one_worker_leaves_the_checkpoint_before(lives: Path) -> None:
+    """Both of two processes end and say whose disk it is; nothing of the unfinished one stays."""
+    assert all("no room" in (lives / f"full-{rank}.txt").read_text() for rank in (0, 1))
+    assert (lives / "full-0.txt").read_text().startswith("Worker 1: ")
+    latest = Checkpoints(lives / "checkpoint-full").latest()
+    assert latest is not None
+    assert latest[1]["step"] == 3
+    assert not list((lives / "checkpoint-full").glob(".step-*"))
+
+
 def test_clocks_do_not_decide_which_checkpoint_counts(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "run")
     for step, year in ((1, 2090), (2, 1980)):
@@ -97,7 +109,7 @@ def test_a_part_knows_its_place() -> None:
 @pytest.fixture(scope="module")
 def lives(tmp_path_factory: pytest.TempPathFactory, run_modes: Callable[..., None]) -> Path:
     folder = tmp_path_factory.mktemp("lives")
-    run_modes(SCRIPT, folder, ("unbroken", 2), ("killed-3", 2), ("half", 2), ("other", 3))
+    run_modes(SCRIPT, folder, ("unbroken-4", 2), ("killed-4", 2), ("half-4", 2), ("other-4", 3))
     return folder
 
 
@@ -105,8 +117,8 @@ def lives(tmp_path_factory: pytest.TempPathFactory, run_modes: Callable[..., Non
 @pytest.mark.timeout(900)
 def test_workers_killed_anywhere_lose_nothing(lives: Path) -> None:
     """In a step, a save, a rename or the reading of a checkpoint: the bytes of a run that nobody killed."""
-    assert len((lives / "kills.txt").read_text().splitlines()) == 3
-    assert_same_files(lives, "unbroken", "killed-3")
+    assert len((lives / "kills.txt").read_text().splitlines()) == 4
+    assert_same_files(lives, "unbroken-4", "killed-4")
 
 
 def assert_same_files(folder: Path, one: str, other: str) -> None:
@@ -115,31 +127,33 @@ def assert_same_files(folder: Path, one: str, other: str) -> None:
         assert bytes_of[0] == bytes_of[1]
     histories = [(folder / f"{mode}.json").read_text() for mode in (one, other)]
     assert histories[0] == histories[1]
-    steps = [part_files(folder / f"checkpoint-{mode}" / "step-00000120") for mode in (one, other)]
+    steps = [part_files(folder / f"checkpoint-{mode}" / "step-00000024") for mode in (one, other)]
     assert [path.read_bytes() for path in steps[0]] == [path.read_bytes() for path in steps[1]]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_another_number_of_workers_goes_on_to_rounding(lives: Path) -> None:
-    saes = [load_file(lives / f"sae-{mode}" / "sae.safetensors") for mode in ("unbroken", "other")]
+    saes = [
+        load_file(lives / f"sae-{mode}" / "sae.safetensors") for mode in ("unbroken-4", "other-4")
+    ]
     for name, tensor in saes[0].items():
         torch.testing.assert_close(saes[1][name], tensor, rtol=1e-3, atol=1e-4)
-    assert json.loads((lives / "other.json").read_text())[-1][0] == 120
+    assert json.loads((lives / "other-4.json").read_text())[-1][0] == 24
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_checkpoint_of_workers_holds_no_pickle(lives: Path) -> None:
-    files = [path for path in (lives / "checkpoint-unbroken").rglob("*") if path.is_file()]
+    files = [path for path in (lives / "checkpoint-unbroken-4").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".json", ".safetensors"}
-    assert len(part_files(lives / "checkpoint-unbroken" / "step-00000120")) == 2
+    assert len(part_files(lives / "checkpoint-unbroken-4" / "step-00000024")) == 2
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_described_sae_is_saved_and_left_without_numbers(lives: Path) -> None:
-    sae: Any = sn.load_sae(lives / "sae-unbroken")
+    sae: Any = sn.load_sae(lives / "sae-unbroken-4")
     assert sae.dictionary.shape == (97, 16)
 
 

@@ -31,7 +31,8 @@ def runs(
     modes = {"alone": 1, "two": 2, "killed": 2}
     run_modes(SCRIPT, folder, *modes.items())
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in modes} | {
-        "died": (folder / "died").exists()
+        "died": (folder / "died").exists(),
+        "folder": folder,
     }
 
 
@@ -67,6 +68,30 @@ def test_killed_worker_costs_nothing(runs: dict[str, Any]) -> None:
     """torchrun starts the workers again; they go on from step 20 and end where the others ended."""
     assert runs["died"]
     assert runs["killed"] == runs["two"]
+
+
+@pytest.mark.slow
+def test_workers_bring_what_each_has_captured(runs: dict[str, Any]) -> None:
+    """Of five rows two from the first one's store and three from the second's, the same in both."""
+    stores = [sn.load_activations(runs["folder"] / f"brought-two-{rank}/acts") for rank in (0, 1)]
+    assert len(stores[0]) * 4 == len(stores[1]) * 3
+    own = [one.batches(n, seed=1) for one, n in zip(stores, (2, 3), strict=True)]
+    wanted = [torch.cat([next(one) for one in own]).tolist() for _ in range(3)]
+    assert [_brought(runs, f"two-{rank}")["batches"] for rank in (0, 1)] == [wanted] * 2
+
+
+@pytest.mark.slow
+def test_one_worker_captures_and_both_train(runs: dict[str, Any]) -> None:
+    """Alike to the bit, and as one process with that live model, up to the order of sums."""
+    alone, first, second = (_brought(runs, name) for name in ("alone-0", "two-0", "two-1"))
+    for what in ("loss", "dictionary"):
+        assert first[what] == second[what]
+        found, wanted = (torch.tensor(one[what]) for one in (first, alone))
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def _brought(runs: dict[str, Any], name: str) -> dict[str, Any]:
+    return dict(json.loads((runs["folder"] / f"brought-{name}/found.json").read_text()))
 
 
 def test_parts_cover_a_batch_once() -> None:

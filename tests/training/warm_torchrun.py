@@ -18,12 +18,15 @@ import numba  # noqa: F401
 import safetensors.torch  # noqa: F401
 import torch._dynamo  # every torch.optim asks for it, and it is half of a start
 import torch.distributed.checkpoint  # noqa: F401
+from numba.core.registry import cpu_target
 from torch.distributed.run import main as torchrun
 
 import sae_nb as sn
 
 for used in ("sae_nb.kernels._cpu", "sae_nb.pursuit._cpu"):
     importlib.import_module(used)
+for context in (cpu_target.typing_context, cpu_target.target_context):
+    context.refresh()  # imports what every loop read from a file asks for
 SAES = (
     sn.TopK,
     sn.BatchTopK,

@@ -50,12 +50,33 @@ def main(folder: Path, mode: str) -> None:
         results = sn.train(trained, rows(), config, progress=False)
         weights = [sae.dictionary.detach().double() for sae in trained]
         apart = [float((team.sum(w) / team.size - w).abs().max()) for w in weights]
+        if mode != "killed":
+            brought(team, folder / f"brought-{mode}-{team.rank}")
         if team.is_first:
             report = [
                 {"loss": [h.loss for h in r.history], "r2": [h.r2 for h in r.history], "apart": far}
                 for r, far in zip(results, apart, strict=True)
             ]
             (folder / f"{mode}.json").write_text(json.dumps([team.size, report]))
+
+
+def brought(team: sn.training.Team, folder: Path) -> None:
+    """Write batches of rows that each worker captured, and how all train on rows of the first one's model."""
+    model = sn.load_model("tiny-vit")
+    pictures = torch.rand(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    mine, store = pictures[team.part(7)], folder / "acts"
+    captured = sn.capture(model, mine, "resid_post.2", store=store, progress=False)
+    batches = sn.training.rows_of_workers(captured).batches(5, seed=1)
+    live = sn.stream(model, pictures, "resid_post.2") if team.is_first else None
+    sae = sn.TopK(64, 96, 4, generator=torch.Generator().manual_seed(0))
+    source = sn.training.rows_of_workers(live)
+    result = sn.train(sae, source, steps=12, batch_size=33, log_every=3, progress=False)
+    found = {
+        "batches": [next(batches).tolist() for _ in range(3)],
+        "loss": [record.loss for record in result.history],
+        "dictionary": sae.dictionary.tolist(),
+    }
+    (folder / "found.json").write_text(json.dumps(found))
 
 
 def watch(mark: Path) -> None:
