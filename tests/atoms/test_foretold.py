@@ -44,6 +44,7 @@ def test_sentences_have_numbers_and_what_came() -> None:
     assert TOLD.sentence(3) == ""
     half = dataclasses.replace(TOLD, errors=(NAN, 2.0), stability=np.full(5, NAN))
     assert "alike" not in half.sentence(4)
+    assert "9 ± 2 outcomes" in half.sentence(4)
     assert half.words(4) == "spreads"
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue, Foretold
 from sae_nb.codes import SparseCodes
 from sae_nb.statistics import rank_correlation
+from sae_nb.steering import _forecast
 from sae_nb.steering._push_statistics import push_statistics
 from sae_nb.steering._pushes import Pushes, spread_of, stability_of
 
@@ -94,14 +97,38 @@ def test_statistics_by_hand() -> None:
     assert table.loc[2, ["neighbours", "unevenness", "partners"]].tolist() == [0, 0, 0]
 
 
+def test_ten_nearest_and_ten_partners_count() -> None:
+    """Atom j of 12 has a cosine of j/13 with atom 0, and fires in j of its 12 rows: the ten largest are 3 … 12."""
+    j = torch.arange(13.0)
+    dictionary = torch.stack([j / 13, (1 - (j / 13) ** 2).sqrt()], dim=1)
+    dictionary[0] = torch.tensor([1.0, 0])
+    fires = (torch.arange(12)[:, None] < j).float()
+    fires[:, 0] = 1
+    row = push_statistics(AtomCatalogue(Axes(13, 13), fires), dictionary, np.array([0])).loc[0]
+    assert row["neighbours"] == 10  # 3/13 is above .2
+    assert row["near"] == pytest.approx(7.5 / 13)
+    assert row["partners"] == pytest.approx(7.5 / 12)
+
+
+def test_statistics_of_two_atoms() -> None:
+    """The other one alone is near and a partner: both fire in the one row, or one of them also in another."""
+    dictionary = torch.tensor([[1.0, 0], [0.6, 0.8]])
+    for dense, partners in (([[1.0, 1], [0, 0]], 1), ([[1.0, 1], [3.0, 0]], 0.5)):
+        catalogue = AtomCatalogue(Axes(2, 2), torch.tensor(dense))
+        row = push_statistics(catalogue, dictionary, np.array([0])).loc[0]
+        assert row["near"] == pytest.approx(0.6)
+        assert row["partners"] == pytest.approx(partners)
+        assert row["unevenness"] == pytest.approx(0 if partners == 1 else 0.5)
+
+
 def test_direct_effect_by_hand() -> None:
-    """Effects (0, 0, 0, 4) have mean 1 and deviation √3: z = (−1, −1, −1, 3) / √3."""
+    """Effects (0, 0, 0, .04) have mean .01 and deviation .01 √3: z = (−1, −1, −1, 3) / √3."""
 
     class Head:
         device = "cpu"
 
         def effects(self, directions: Tensor) -> Tensor:
-            return directions @ torch.tensor([[0.0, 0, 0, 4]])
+            return directions @ torch.tensor([[0.0, 0, 0, 0.04]])
 
     firings = AtomCatalogue(Axes(1, 1), torch.ones(2, 1))
     row = push_statistics(firings, torch.eye(1), np.array([0]), Head()).loc[0]  # type: ignore[arg-type]
@@ -176,8 +203,9 @@ def test_a_planted_dependence_is_foretold(found: Any) -> None:
     came = table["came_stability"].to_numpy()
     assert row["lower"] == pytest.approx(came[order[:third]].mean())
     assert row["upper"] == pytest.approx(came[order[-third:]].mean())
-    low, high, _ = found.by_atom.thirds
+    low, high, wide = found.by_atom.thirds
     assert [(came < low).sum(), (came > high).sum()] == [13, 13]  # of 40
+    assert (table["came_spread"] > wide).sum() == 13
     assert table["says"].iloc[0].startswith("steady")
     assert table["says"].iloc[-1].startswith("depends on the")
 
@@ -201,6 +229,51 @@ def test_without_a_dependence_nothing_is_foretold(model: Any) -> None:
     assert found.table["stability"].isna().all()
     assert found.table["came_stability"].notna().all()
     assert "stability cannot be foretold here" in repr(found)
+
+
+def test_a_kl_out_of_reach_is_no_push(model: Any) -> None:
+    """No push of these answers reaches a million nats: nothing came, and it is counted."""
+    found = told(model, torch.full((N,), 0.4), target_kl=1e6, n_pushed=3)
+    assert found.facts["out of reach"] == 3
+    assert found.table[["came_stability", "came_spread", "push"]].isna().all(axis=None)
+
+
+def test_atoms_that_fire_five_times_are_in_the_table() -> None:
+    """Atom j fires in j rows."""
+    dense = (torch.arange(N)[:, None] < torch.arange(N + 1)).float()
+    found = sn.forecast(None, cast(Any, Axes()), acts=dense)
+    assert found.table.index.tolist() == list(range(5, N))
+
+
+def test_twenty_pushes_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every atom is foretold what came, the rank correlation is 1, and that of shuffles as high."""
+    monkeypatch.setattr(_forecast, "_held_out", lambda x, y, seed: y)
+    column = np.arange(30.0)
+    statistics = pd.DataFrame({"density": column, "p99": column})
+    row = _forecast._fit(statistics, pd.Series(column[:20]), 0.5, 0).row
+    assert [row["rank"], row["shuffled"], row["mean"]] == pytest.approx([1, 1, 9.5])
+    assert [row["lower"], row["upper"]] == [2.5, 16.5]  # of six each
+    assert not row["foretold"]
+    assert np.isnan(_forecast._fit(statistics, pd.Series(column[:19]), 0.5, 0).row["rank"])
+
+
+def test_texts_are_drawn_of_their_first_sixteen_tokens() -> None:
+    """The longest of those read, as drawn; a text of one token is none."""
+    texts = [[1], [2] * 16, [3] * 40, [4] * 9, [5] * 2]
+    tokens = SimpleNamespace(sample=lambda i: torch.tensor(texts[i]))
+    context = SimpleNamespace(token_ids=tokens, pictures=None)
+
+    def drawn(n: int, samples: list[int]) -> Any:
+        acts = SimpleNamespace(context=context)
+        catalogue = SimpleNamespace(acts=acts, samples=np.array(samples))
+        return _forecast._drawn_inputs(cast(Any, catalogue), n, np.random.default_rng(0))
+
+    every = [0, 0, 1, 2, 3, 4]
+    assert sorted(drawn(3, every)) == [[2] * 16, [3] * 16, [4] * 9]
+    assert sorted(drawn(9, every)) == [[2] * 16, [3] * 16, [4] * 9, [5] * 2]
+    assert drawn(9, [0, 3, 4]) == [[4] * 9, [5] * 2]
+    with pytest.raises(ValueError, match="no two texts"):
+        drawn(9, [0, 4])
 
 
 def test_few_atoms_no_model_and_two_equal_atoms(model: Any) -> None:
