@@ -84,18 +84,19 @@ class Foretold:
         numbers = []
         if np.isfinite(self.errors[0]):
             alike = f"{self.stability[atom]:.2f} ± {self.errors[0]:.2f}"
-            numbers.append(f"two {self.input_word}s change alike by {alike}")
+            numbers.append(f"at its p99 two {self.input_word}s change alike by {alike}")
         if np.isfinite(self.errors[1]):
-            numbers.append(f"over {self.spread[atom]:.0f} ± {self.errors[1]:.0f} outcomes")
+            numbers.append(
+                f"at equal KL over {self.spread[atom]:.0f} ± {self.errors[1]:.0f} outcomes"
+            )
         return f"Foretold: {words} ({', '.join(numbers)}).{self._came(atom)}"
 
     def _came(self, atom: int) -> str:
         if np.isnan(self.came_stability[atom]):
             return ""
-        return (
-            f" Pushed in {self.n_inputs} {self.input_word}s: {self.came_stability[atom]:.2f}, over "
-            f"{self.came_spread[atom]:.0f} outcomes."
-        )
+        over = self.came_spread[atom]
+        spread = "" if np.isnan(over) else f", over {over:.0f} outcomes"
+        return f" Pushed in {self.n_inputs} {self.input_word}s: {self.came_stability[atom]:.2f}{spread}."
 
 
 # -------------------------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 """A forecast of pushes: which atoms have a steady effect over inputs, and which spread, told before any push.
 
-Statistics of every atom, from the dictionary and stored codes, foretell what pushing it at equal KL does: a
-ridge regression on atoms that were really pushed, judged on those held out, beside density alone and shuffled
-effects.
+Statistics of every atom, from the dictionary and stored codes, foretell what pushing it does: a ridge
+regression on atoms that were really pushed, judged on those held out, beside density alone and shuffles.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ LEAST_RANK = 0.3
 N_SPLITS, N_FOLDS, N_SHUFFLES, N_RANDOM = 5, 6, 20, 8
 """Repeated folds; shuffles of what came, the control; random directions pushed, the floor."""
 
-TEXT_LENGTH = 16
+TEXT_LENGTH = 24
 """Tokens of a text that are read."""
 
 PENALTIES = np.logspace(-2, 3, 12)
@@ -61,15 +60,16 @@ class Forecast(Finding):
 
     table: DataFrame
     """A row per atom: says ("steady", "depends on the text", "spreads"), stability (mean cosine of the changes
-    of two inputs' log-probabilities) and spread (outcomes whose probability changes) as foretold, of an atom
-    that was pushed by the others alone; came_stability, came_spread, push (multiple of the unit atom that
-    reaches the KL) of atoms that were pushed; then its statistics before any push."""
+    of two inputs' log-probabilities, pushed by its p99) and spread (outcomes whose probability changes, at
+    equal KL) as foretold, of an atom that was pushed by the others alone; came_stability, came_spread, kl (by
+    which its p99 moves the answers), push (multiple of the unit atom that reaches the equal KL) of atoms that
+    were pushed; then its statistics before any push."""
 
     fits: DataFrame
     """A row for stability and for spread: rank (held-out rank correlation), by density, by p99 (the same by
     that column alone), shuffled (the largest of 20 shuffles), upper and lower (mean of what came of the third
-    foretold highest, and lowest), mean (of all), random (of random directions), error (root of the mean squared
-    error, held out), foretold (whether it can be told here)."""
+    foretold highest, and lowest), mean (of all), random (of random directions, as long as the median p99 or at
+    equal KL), error (root of the mean squared error, held out), foretold (whether it can be told here)."""
 
     facts: dict[str, Any]
     """SAE, hook point, atoms pushed and those that could not reach the KL, inputs, target KL, seed."""
@@ -94,8 +94,8 @@ class Forecast(Finding):
                 f"{row['shuffled']:.2f})"
             )
         return (
-            f"{len(self.table)} atoms from {facts['pushed']} pushed at KL {facts['target_kl']:g} in "
-            f"{facts['inputs']} {facts['input_word']}s; {'; '.join(said)}"
+            f"{len(self.table)} atoms from {facts['pushed']} pushed in {facts['inputs']} "
+            f"{facts['input_word']}s, by their p99 and at KL {facts['target_kl']:g}; {'; '.join(said)}"
         )
 
     def sentence(self, atom: int) -> str:
@@ -127,9 +127,9 @@ def forecast(
     """Foretell how steady the effect of each atom is over inputs, and how far it spreads, before it is pushed.
 
     Every atom's statistics come from the dictionary and one pass over stored codes. A sample of atoms is
-    pushed, each by what moves the answers by `target_kl` nats, and a ridge regression is fitted on these. It is
-    judged on atoms that it has not seen; where it does not beat every shuffle, "cannot be foretold here" is the
-    answer.
+    pushed: each by its own p99, where it is seen how steady it is, and by what moves the answers by `target_kl`
+    nats, where spread is compared. A ridge regression is fitted on these and judged on atoms that it has not
+    seen; where it does not beat every shuffle, "cannot be foretold here" is the answer.
     Panels and cards of the SAE say what was foretold from then on.
 
     Parameters
@@ -142,11 +142,11 @@ def forecast(
         Rows for the statistics. None takes the examples of a pretrained SAE.
     inputs
         Texts or images in which atoms are pushed, two or more; None draws `n_inputs` of those behind `acts`, of
-        a text its first 16 tokens.
+        a text its first 24 tokens.
     hook_point
         Where atoms are pushed; None: where the SAE reads.
     n_pushed
-        Atoms drawn to be pushed, two or three passes over the inputs each; from 20 on others can be foretold.
+        Atoms drawn to be pushed, a few passes over the inputs each; from 20 on others can be foretold.
     folder
         Keeps what was foretold next to the SAE's files, for later sessions.
     seed
@@ -159,7 +159,7 @@ def forecast(
     Source
     ------
     "Pre-Intervention Prediction of Sparse Autoencoder Steering Side Effects", arXiv 2606.08365 (abstract), for
-    the kinds of statistics. Pushes at equal KL, both measures, the shuffles and the floor are ours.
+    the kinds of statistics. Both pushes and measures, the shuffles and the floor are ours.
 
     Example
     -------
@@ -190,8 +190,7 @@ def forecast(
         pushes = Pushes(model, drawn_inputs, place, target_kl)
     rows = np.union1d(asked, able)
     statistics = push_statistics(catalogue, sae.dictionary, rows, _head_of(pushes))
-    guess = float(np.median(catalogue.p99[able]))
-    came, random = _pushed(pushes, sae, drawn, guess, seed, progress)
+    came, random = _pushed(pushes, sae, drawn, catalogue.p99[drawn], seed, progress)
     fits = {name: _fit(statistics, came[name].dropna(), random[name], seed) for name in OUTCOMES}
     by_atom = _by_atom(fits, came, able, catalogue.n_atoms, pushes, catalogue)
     by_atom.keep(sae, folder)
@@ -205,7 +204,7 @@ def forecast(
         facts={
             "hook_point": place,
             "pushed": len(drawn),
-            "out of reach": int(came["stability"].isna().sum()),
+            "out of reach": int(came["spread"].isna().sum()),
             "inputs": by_atom.n_inputs,
             "input_word": by_atom.input_word,
             "target_kl": target_kl,
@@ -252,11 +251,11 @@ def _pushed(
     pushes: Pushes | None,
     sae: SparseAutoencoder,
     atoms: Int[np.ndarray, " n"],
-    guess: float,
+    p99: Float[np.ndarray, " n"],
     seed: int,
     progress: bool,
 ) -> tuple[DataFrame, dict[str, float]]:
-    """Push atoms, a row each, NaN where the KL is out of reach; and random directions, of which means."""
+    """Push atoms, a row each, by their p99; and random directions by its median, of which means."""
     import pandas as pd
 
     found: list[Push] = []
@@ -264,19 +263,15 @@ def _pushed(
         unit = normalize(sae.dictionary.detach().float(), dim=1)
         ways = [unit[int(atom)] for atom in atoms]
         ways += [random_direction(sae.d_in, seed + i) for i in range(N_RANDOM)]
+        lengths = [*p99.tolist(), *[float(np.median(p99))] * N_RANDOM]
         with progress_bar(len(ways), "pushing atoms", "push", enabled=progress) as bar:
-            for way in ways:
-                found.append(pushes.push(way, guess))
-                reached = [one.amount for one in found if one.reached]
-                guess = float(np.median(reached)) if reached else guess
+            for way, length in zip(ways, lengths, strict=True):
+                found.append(pushes.push(way, length))
                 bar.update(1)
-    rows = [
-        (one.stability, one.spread, one.amount) if one.reached else (np.nan,) * 3 for one in found
-    ]
-    columns = [*OUTCOMES, "push"]
-    came = pd.DataFrame(
-        rows[: len(atoms)], index=pd.Index(atoms, name="atom"), columns=columns, dtype=float
-    )
+    rows = [(one.stability, one.spread, one.kl, one.amount) for one in found]
+    columns = [*OUTCOMES, "kl", "push"]
+    index = pd.Index(atoms, name="atom")
+    came = pd.DataFrame(rows[: len(atoms)], index=index, columns=columns, dtype=float)
     random = pd.DataFrame(rows[len(atoms) :], columns=columns, dtype=float).mean()
     return came, random.to_dict()
 

@@ -1,11 +1,13 @@
-"""Pushes at equal KL: how alike an atom's effect is over inputs, and over how many outcomes it spreads.
+"""Pushes: how alike an atom's effect is over inputs, and over how many outcomes it spreads.
 
-An atom is added at each position, as much of it as moves the answers by a given KL, mean over the inputs; so
-atoms are compared at the same cost, not at the same length.
+An atom is added at each position: once as strong as it is where it fires strongly, which shows how alike its
+effect is; then as much of it as moves the answers by a given KL, mean over the inputs. Spread depends on the
+length of the push, so atoms are compared at the same cost.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,16 +35,13 @@ MOST_INPUTS = 64
 class Push:
     """One direction, pushed."""
 
-    amount: float
-    """Multiple of the unit direction."""
-
-    kl: float
-    reached: bool
-    """KL(clean‖pushed) in nats, mean over the inputs; whether it is what was asked for."""
-
     stability: float
+    kl: float
+    """At the usual strength: `stability_of` the answers, and KL(clean‖pushed) in nats, mean over the inputs."""
+
+    amount: float
     spread: float
-    """`stability_of` and `spread_of` of the answers."""
+    """At equal KL: multiple of the unit direction, `spread_of` the answers; NaN where it is out of reach."""
 
 
 class Pushes:
@@ -71,24 +70,24 @@ class Pushes:
         """The inputs and their clean answers."""
         return self._answers
 
-    def push(self, unit: Float[Tensor, " d_in"], guess: float) -> Push:
-        """Push by as much as reaches the KL, looked for from `guess` on."""
-        model, tried = self._answers.model, dict[float, Tensor]()
+    def push(self, unit: Float[Tensor, " d_in"], usual: float) -> Push:
+        """Push by `usual`, and from there on look for what reaches the KL."""
+        model, pushed, kls = self._answers.model, dict[float, Tensor](), dict[float, float]()
 
         def kl_at(factor: float) -> float:
-            tried[factor] = self._answers.add(unit, factor * guess)
-            return float(self._answers.kl(tried[factor]).mean())
+            pushed[factor] = self._answers.add(unit, factor * usual)
+            kls[factor] = float(self._answers.kl(pushed[factor]).mean())
+            return kls[factor]
 
         search = StrengthSearch(kl_at, self._target, tolerance=NEAR_ENOUGH * self._target)
         with model.lock, self._below.left_out():
-            factor = search.find(MOST_RUNS, StrengthSearch.LARGEST / guess)
-        clean, pushed = self._answers.clean, tried[factor]
+            factor = search.find(MOST_RUNS, max(1.0, StrengthSearch.LARGEST / usual))
+        clean = self._answers.clean
         return Push(
-            amount=factor * guess,
-            kl=search.kl,
-            reached=search.reached,
-            stability=stability_of(clean, pushed),
-            spread=spread_of(clean, pushed),
+            stability=stability_of(clean, pushed[1.0]),
+            kl=kls[1.0],
+            amount=factor * usual if search.reached else math.nan,
+            spread=spread_of(clean, pushed[factor]) if search.reached else math.nan,
         )
 
 

@@ -42,6 +42,8 @@ def test_sentences_have_numbers_and_what_came() -> None:
     assert "Pushed in 12 texts: 0.70, over 4" in TOLD.sentence(0)
     assert "Pushed" not in TOLD.sentence(1)
     assert TOLD.sentence(3) == ""
+    far = dataclasses.replace(TOLD, came_spread=np.full(5, NAN))  # the equal KL was out of reach
+    assert far.sentence(0).endswith("Pushed in 12 texts: 0.70.")
     half = dataclasses.replace(TOLD, errors=(NAN, 2.0), stability=np.full(5, NAN))
     assert "alike" not in half.sentence(4)
     assert "9 ± 2 outcomes" in half.sentence(4)

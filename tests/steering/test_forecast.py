@@ -15,7 +15,7 @@ import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue, Foretold
 from sae_nb.codes import SparseCodes
 from sae_nb.statistics import rank_correlation
-from sae_nb.steering import _forecast
+from sae_nb.steering import _forecast, random_direction
 from sae_nb.steering._push_statistics import push_statistics
 from sae_nb.steering._pushes import Pushes, spread_of, stability_of
 
@@ -154,19 +154,39 @@ def test_spread_counts_outcomes_whose_probability_changes() -> None:
 
 
 @pytest.mark.slow
-def test_a_push_reaches_the_kl_and_is_what_steer_does(model: Any) -> None:
-    """KL, stability and spread are those of the answers under `sn.steer` by that amount."""
+def test_a_push_is_what_steer_does_and_reaches_the_kl(model: Any) -> None:
+    """Stability by the usual strength, spread by what reaches the KL: those of the answers under `sn.steer`."""
     push = Pushes(model, INPUTS, "0", 0.2).push(Axes().dictionary[7], 2.0)
-    assert push.reached
-    assert push.kl == pytest.approx(0.2, rel=0.2)
     clean = model(INPUTS)
-    with sn.steer(model, "0", Axes(), 7, push.amount):  # type: ignore[arg-type]
-        steered = model(INPUTS)
-    p = clean.double().softmax(-1)
-    kl = (p * (clean.double().log_softmax(-1) - steered.double().log_softmax(-1))).sum(-1).mean()
-    assert float(kl) == pytest.approx(push.kl, abs=1e-6)
-    assert push.stability == pytest.approx(stability_of(clean, steered), abs=1e-5)
-    assert push.spread == pytest.approx(spread_of(clean, steered), abs=1e-4)
+
+    def steered(by: float) -> tuple[Tensor, float]:
+        with sn.steer(model, "0", Axes(), 7, by):  # type: ignore[arg-type]
+            answer = model(INPUTS)
+        log_p, log_q = (one.double().log_softmax(-1) for one in (clean, answer))
+        return answer, float((log_p.exp() * (log_p - log_q)).sum(-1).mean())
+
+    usual, kl = steered(2.0)
+    assert push.kl == pytest.approx(kl, abs=1e-6)
+    assert push.stability == pytest.approx(stability_of(clean, usual), abs=1e-5)
+    equal, kl = steered(push.amount)
+    assert kl == pytest.approx(0.2, rel=0.2)
+    assert push.spread == pytest.approx(spread_of(clean, equal), abs=1e-4)
+
+
+def test_a_kl_out_of_reach_has_no_spread_and_any_usual_strength_is_pushed() -> None:
+    """Logits end at (1, 0), by whatever length: KL .12 of (½, ½), below the .2 that was asked for."""
+
+    class Turning(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.tanh()
+
+    made = sn.wrap(nn.Sequential(nn.Identity(), Turning()), class_names=["a", "b"])
+    pushes = Pushes(made, torch.zeros(2, 2), "0", 0.2)
+    push = pushes.push(torch.tensor([1.0, 0]), 5000.0)
+    p = np.exp(1) / (np.exp(1) + 1)
+    assert push.kl == pytest.approx(-np.log(2) - (np.log(p) + np.log(1 - p)) / 2, abs=1e-6)
+    assert push.stability == pytest.approx(1)
+    assert np.isnan([push.amount, push.spread]).all()
 
 
 @pytest.mark.slow
@@ -176,11 +196,66 @@ def test_blocks_below_are_left_out_and_nothing_changes() -> None:
     texts = [[1, 5, 9, 30, 12], [4, 8, 2, 17, 6]]
     pushes = Pushes(gpt, texts, "resid_post.3", 0.1)
     push = pushes.push(sae.dictionary[9].detach(), 1.0)
-    with sn.steer(gpt, "resid_post.3", sae, 9, push.amount):
-        steered = gpt(torch.tensor(texts))[:, -1]
-    clean = gpt(torch.tensor(texts))[:, -1]
-    assert push.stability == pytest.approx(stability_of(clean, steered), abs=1e-4)
-    assert push.spread == pytest.approx(spread_of(clean, steered), rel=1e-4)
+    clean, answers = gpt(torch.tensor(texts))[:, -1], []
+    for by in (1.0, push.amount):
+        with sn.steer(gpt, "resid_post.3", sae, 9, by):
+            answers.append(gpt(torch.tensor(texts))[:, -1])
+    assert push.stability == pytest.approx(stability_of(clean, answers[0]), abs=1e-4)
+    assert push.spread == pytest.approx(spread_of(clean, answers[1]), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_random_directions_are_pushed_by_the_median_p99(found: Any, model: Any) -> None:
+    """Eight of them, under `sn.steer`; the mean stands beside the atoms'."""
+    by, clean = float(found.table["p99"].median()), model(INPUTS)
+    pushed = []
+    for i in range(8):
+        with sn.steer(model, "0", direction=random_direction(N + 1, i), by=by):
+            pushed.append(model(INPUTS))
+    mean = np.mean([stability_of(clean, one) for one in pushed])
+    assert found.fits.loc["stability", "random"] == pytest.approx(mean, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("turned", "luck", "foretold"), [(1, 0.0, True), (2, 0.0, False), (1, 1.0, False)]
+)
+def test_numbers_of_a_fit_by_hand(
+    turned: int, luck: float, foretold: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came is 0 … 19. Four of five splits tell y and one −y: ranks (4 − 1) / 5, told .6 y. Two: (3 − 2) / 5.
+
+    Shuffles are told nothing, or, by luck, all.
+    """
+    y = np.arange(20.0)
+
+    def held_out(x: Any, came: Any, seed: int) -> Any:
+        if np.array_equal(came, y):
+            return -came if seed < 7 + turned else came
+        return luck * came
+
+    monkeypatch.setattr(_forecast, "_held_out", held_out)
+    statistics = pd.DataFrame({"density": np.arange(22.0), "p99": np.arange(22.0) % 7})
+    fit = _forecast._fit(statistics, pd.Series(y), 0.25, seed=7)
+    rank = 0.6 if turned == 1 else 0.2
+    row = {
+        "rank": rank,
+        "by density": rank,
+        "by p99": rank,
+        "shuffled": luck,
+        "mean": 9.5,
+        "random": 0.25,
+    }
+    assert {name: fit.row[name] for name in row} == pytest.approx(row)
+    assert fit.row["foretold"] == foretold
+    assert fit.row["lower"] == pytest.approx(2.5)  # of 0 … 5, a third of twenty
+    assert fit.row["upper"] == pytest.approx(16.5)
+    if foretold:
+        assert fit.row["error"] == pytest.approx(0.4 * np.sqrt(123.5))  # mean of y²
+        assert fit.foretold[:20].to_numpy() == pytest.approx(0.6 * y)
+        assert fit.foretold[20:].notna().all()
+    else:
+        assert np.isnan(fit.row["error"])
+        assert fit.foretold.isna().all()
 
 
 @pytest.mark.slow
@@ -232,10 +307,11 @@ def test_without_a_dependence_nothing_is_foretold(model: Any) -> None:
 
 
 def test_a_kl_out_of_reach_is_no_push(model: Any) -> None:
-    """No push of these answers reaches a million nats: nothing came, and it is counted."""
+    """No push of these answers reaches a million nats: no spread came, and it is counted."""
     found = told(model, torch.full((N,), 0.4), target_kl=1e6, n_pushed=3)
     assert found.facts["out of reach"] == 3
-    assert found.table[["came_stability", "came_spread", "push"]].isna().all(axis=None)
+    assert found.table[["came_spread", "push"]].isna().all(axis=None)
+    assert found.table["came_stability"].count() == 3
 
 
 def test_atoms_that_fire_five_times_are_in_the_table() -> None:
@@ -257,9 +333,9 @@ def test_twenty_pushes_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.isnan(_forecast._fit(statistics, pd.Series(column[:19]), 0.5, 0).row["rank"])
 
 
-def test_texts_are_drawn_of_their_first_sixteen_tokens() -> None:
+def test_texts_are_drawn_of_their_first_24_tokens() -> None:
     """The longest of those read, as drawn; a text of one token is none."""
-    texts = [[1], [2] * 16, [3] * 40, [4] * 9, [5] * 2]
+    texts = [[1], [2] * 24, [3] * 40, [4] * 9, [5] * 2]
     tokens = SimpleNamespace(sample=lambda i: torch.tensor(texts[i]))
     context = SimpleNamespace(token_ids=tokens, pictures=None)
 
@@ -269,8 +345,8 @@ def test_texts_are_drawn_of_their_first_sixteen_tokens() -> None:
         return _forecast._drawn_inputs(cast(Any, catalogue), n, np.random.default_rng(0))
 
     every = [0, 0, 1, 2, 3, 4]
-    assert sorted(drawn(3, every)) == [[2] * 16, [3] * 16, [4] * 9]
-    assert sorted(drawn(9, every)) == [[2] * 16, [3] * 16, [4] * 9, [5] * 2]
+    assert sorted(drawn(3, every)) == [[2] * 24, [3] * 24, [4] * 9]
+    assert sorted(drawn(9, every)) == [[2] * 24, [3] * 24, [4] * 9, [5] * 2]
     assert drawn(9, [0, 3, 4]) == [[4] * 9, [5] * 2]
     with pytest.raises(ValueError, match="no two texts"):
         drawn(9, [0, 4])
