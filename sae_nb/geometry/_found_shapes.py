@@ -94,6 +94,9 @@ class FoundShapes(Finding):
     """Place of each of them: around a ring from 0 to 1, along a line in standard deviations."""
 
     n_rows: int
+    n_atoms: int
+    """Of the dictionary."""
+
     n_known: int
     """Atoms that fire in 20 rows of the half that is fitted, or more, and in at most half of it."""
 
@@ -119,6 +122,18 @@ class FoundShapes(Finding):
             "which": [", ".join(map(str, group)) for group in self.groups],
         }
         return pd.DataFrame(columns)
+
+    @property
+    def of_atoms(self) -> list[str]:
+        """The shape of each atom, such as "ring 0" in group 0; "" where it draws none.
+
+        On a map: `ConceptMap(sae, acts, columns={"shape": found.of_atoms})`.
+        """
+        names = [""] * self.n_atoms
+        for i, (group, kind) in enumerate(zip(self.groups, self.kind, strict=True)):
+            for atom in group if kind != "none" else ():
+                names[int(atom)] = f"{kind} {i}"
+        return names
 
     @checked
     def place(self, group: int) -> Float[np.ndarray, " rows"]:
@@ -174,7 +189,7 @@ def find_shapes(
     sae: Any,
     acts: Activations | Float[Tensor, "n d_in"],
     *,
-    groups: Sequence[Sequence[int]] | None = None,
+    groups: Sequence[Sequence[int] | Int[np.ndarray, " m"]] | None = None,
     coordinates: Mapping[str, Any] | None = None,
     periods: Mapping[str, float] | None = None,
     n_random: Count = 5,
@@ -205,7 +220,8 @@ def find_shapes(
     acts
         Rows of many samples: an atom must fire in 20 rows of one half.
     groups
-        Of atoms, 2 to 64 each, to be looked at as they are. None: communities of the couplings.
+        Of atoms, 2 to 64 each, to be looked at as they are, such as `communities` returns. None: communities
+        of the couplings.
     coordinates
         Name to one value per row, NaN where a row has none: a month, a place. A group's order follows one if
         curves over it foretell left-out values better than over shuffled ones.
@@ -276,6 +292,7 @@ def find_shapes(
         rows=tuple(one.rows for one in found),
         places=tuple(one.places for one in found),
         n_rows=len(acts),
+        n_atoms=sae.n_atoms,
         n_known=len(known),
         n_permuted=len(chance),
     )
@@ -285,7 +302,9 @@ def find_shapes(
 # What is given.
 
 
-def _checked_group(n_atoms: int, group: Sequence[int]) -> Int[np.ndarray, " m"]:
+def _checked_group(
+    n_atoms: int, group: Sequence[int] | Int[np.ndarray, " m"]
+) -> Int[np.ndarray, " m"]:
     atoms = [check_atom(atom, n_atoms, name="groups") for atom in group]
     if not 2 <= len(set(atoms)) == len(atoms) <= MOST:
         raise ValueError(

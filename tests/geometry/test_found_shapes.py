@@ -82,6 +82,7 @@ def test_groups_kinds_and_coordinates_are_those_planted(found: FoundShapes) -> N
         "permuted"
     )
     assert found.table["dimension"].tolist() == [1, 1, 1]
+    assert found.of_atoms == 6 * ["ring 0"] + 6 * ["ring 1"] + 2 * ["line 2"]
 
 
 @pytest.mark.slow
@@ -143,8 +144,9 @@ def test_an_atom_that_is_there_twice_counts_once() -> None:
 
 
 def test_a_group_given_is_named_as_it_is() -> None:
-    found = find_shapes(ByHand(), planted()[0], groups=[[0, 6, 12], range(6)])
+    found = find_shapes(ByHand(), planted()[0], groups=[[0, 6, 12], np.arange(6)])
     assert found.kind == ("none", "ring")
+    assert found.of_atoms == ["ring 1"] * 6 + [""] * 8
 
 
 # -------------------------------------------------------------------------------------------------

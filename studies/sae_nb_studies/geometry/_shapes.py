@@ -119,7 +119,8 @@ def coactivation_shapes(
     | sphere | 3 | 0 | 1 |
     | torus | 3 or 4 | 2 | 1 |
 
-    Groups are found on half of the rows. A shape counts if the other half shows it too.
+    Groups are found on half of the rows. A shape counts if the other half shows it too. `find_shapes` looks at
+    what atoms write and cannot tell a torus or a sphere from a sheet; this looks at firings alone, and can.
 
     Parameters
     ----------

@@ -196,6 +196,10 @@ def test_a_column_colours_the_points() -> None:
     with pytest.raises(t.TraitError, match=r"`color_by` must be one of .*'score'.*got 'hue'"):
         panel.color_by = "hue"
     assert panel.color_by == "kind"
+    panel.filter = {"kind": ("sea",)}
+    np.testing.assert_array_equal(panel.shown, np.arange(N_ATOMS) % 2 == 1)
+    panel.select(np.array([1, 3]))
+    assert panel.selected == (1, 3)
 
 
 @pytest.mark.slow

@@ -48,6 +48,39 @@ def walked(adder: Any, curve: Any, by: float) -> Any:
     return panel.record
 
 
+class AroundACircle:
+    """An SAE of eight atoms around the widest circle of the sums."""
+
+    hook_point, model_name, n_atoms = POINT, "tiny-modular", 8
+
+    def __init__(self, states: torch.Tensor) -> None:
+        self.mean = states.mean(dim=0)
+        plane = torch.linalg.svd(states - self.mean, full_matrices=False).Vh[:2]
+        at = torch.arange(8) * torch.pi / 4
+        self.dictionary, self.d_in = (
+            torch.stack([at.cos(), at.sin()], dim=1) @ plane,
+            len(self.mean),
+        )
+
+    def encode(self, acts: Any) -> sn.SparseCodes:
+        near = (getattr(acts, "x", acts) - self.mean) @ self.dictionary.T
+        return sn.SparseCodes.from_dense((near - 0.6 * near.amax(dim=1, keepdim=True)).clamp_min(0))
+
+
+def test_a_found_ring_is_walked(adder: Any) -> None:
+    """From its row, without a coordinate: the sums lie on it, and the walk passes others of them."""
+    texts = [f"{a} + {(total - a) % 53} =" for total in range(53) for a in (2, 9, 20, 31, 44)]
+    acts = sn.capture(adder, texts, POINT, positions="last", drop_first=False, progress=False)
+    found = sn.geometry.find_shapes(AroundACircle(acts.x.float()), acts, groups=[np.arange(8)])
+    assert found.kind == ("ring",)
+    panel = sw.CurvePanel(adder, POINT, found.curve(0, acts), TEXT, by=0.5)
+    panel.wait(60)
+    walk = panel.record
+    assert walk is not None
+    assert len(set(walk.path.argmax(axis=1))) > 2
+    panel.close()
+
+
 def test_a_walk_is_what_steering_along_the_curve_gives(adder: Any, curve: Any) -> None:
     """Every step of the path, its end by the chord, and the middle of the chord by hand."""
     walk = walked(adder, curve, 6.0)

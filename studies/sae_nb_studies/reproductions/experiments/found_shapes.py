@@ -35,11 +35,11 @@ def run(seed: int, *, steps: int = 1500, n: int = 16_000, n_atoms: int = 64) -> 
     sn.train(sae, train.x, sn.TrainConfig(steps=steps, batch_size=512, seed=seed), progress=False)
     found = find_shapes(sae, test.x, seed=seed)
     codes = sae.encode(test.x).detach()
-    correlated = [one.tolist() for one in communities(correlations(codes), seed=seed)]
+    correlated = communities(correlations(codes), seed=seed)
     by_correlation = find_shapes(sae, test.x, groups=correlated, seed=seed)
     rng = np.random.default_rng(seed)
     fire = np.flatnonzero(codes.count(0).numpy() >= 40)
-    drawn = [rng.choice(fire, len(group), replace=False).tolist() for group in found.groups]
+    drawn = [rng.choice(fire, len(group), replace=False) for group in found.groups]
     random = find_shapes(sae, test.x, groups=drawn, seed=seed)
     return {
         **_counted(found, active, ""),
