@@ -1096,6 +1096,58 @@ reads informal beginnings above formal ones, a random direction does not. Open: 
 points = 5
 
 
+# %% 45.1 check
+def lift(fires):
+    p = fires.mean(dim=0)
+    return fires.T @ fires / len(fires) / torch.outer(p, p)
+
+
+# %% 45.2 check
+def tie(a, b, cause):
+    found = []
+    for on in (0, 1):
+        x, y = a[cause == on], b[cause == on]
+        both = (x * y).sum() + 0.5
+        neither = ((1 - x) * (1 - y)).sum() + 0.5
+        only_a = (x * (1 - y)).sum() + 0.5
+        only_b = ((1 - x) * y).sum() + 0.5
+        found.append((both * neither / (only_a * only_b)).log())
+    return torch.stack(found)
+
+
+# %% 45.3 check
+because = "a common cause"
+
+
+# %% 45.4 check
+def drawn(z, dictionary, group):
+    own = z[:, group]
+    points = own[(own != 0).any(dim=1)] @ dictionary[group]
+    return points - points.mean(dim=0)
+
+
+# %% 45.5 check
+def on_a_ring(y):
+    out = (y - y.mean(dim=0)).norm(dim=1)
+    return 1 - (out - out.mean()).square().sum() / out.square().sum()
+
+
+# %% 45.6 predict
+guess = 0.5
+
+# %% 45.7 predict
+share = 0.9
+
+# %% 45.8 write
+claim = """The search found all ten planted manifolds, six rings, two lines and two sheets, and nobody had told it of one. Groups drawn
+at random, permuted firings and the SAE before training showed none of them, so the shapes are not made by the search. Couplings take off
+what two atoms owe to a third; by correlations only about half of the groups came out. A shape in what the SAE writes need not be one that
+a model uses. Open: real models, and circles that are tiled by many atoms."""
+
+# %% 45.8 score
+points = 5
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

@@ -83,6 +83,12 @@ SAID = [
     ("43.7", "persona", "it paid as much for random directions", _about("cost of random adding as a share of adding's", 1, 0.1)),
     ("43.7", "persona", "cost about a third", _about("cost of gating as a share of adding's", 0.35, 0.05)),
     ("43.7", "persona", "the cap about 4 % of it", _about("cost of capping as a share of adding's", 0.04, 0.01)),
+    ("45.7", "found_shapes", "every one of the ten has its group", _about("groups found", 1, 0.005)),
+    ("45.7", "found_shapes", "About half,", _about("groups found, by correlations", 0.5, 0.1)),
+    ("45.7", "found_shapes", "three in ten are not one manifold", _about("precision of groups, by correlations", 0.7, 0.05)),
+    ("45.8", "found_shapes", "found all ten planted manifolds", _about("found", 1, 0.005)),
+    ("45.8", "found_shapes", "the SAE before training showed none", _below("found, before training", 0.005)),
+    ("45.8", "found_shapes", "by correlations only about half", _about("groups found, by correlations", 0.5, 0.1)),
 ]  # fmt: skip
 """Exercise, record, a sentence of its question, its why or the course's answer, and what must hold of the record."""
 
