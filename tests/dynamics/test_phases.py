@@ -20,7 +20,7 @@ from sae_nb.dynamics import (
     phase_evidence,
     segment_phases,
 )
-from sae_nb.dynamics.phases._phases import check_similarity, phases_of
+from sae_nb.dynamics.phases._phases import check_cuts, check_similarity, phases_of
 from sae_nb.models import LiveModel, load_model, wrap
 from sae_nb_studies.dynamics import recursive_max_cut
 from tests.scripts import script
@@ -164,3 +164,12 @@ def _photo_vit(assets: Path) -> LiveModel:
     module = script(path)
     vit = module.photo_vit(assets / "data" / "weights" / "vit4_cat_horse")
     return wrap(vit, preprocess=module.normalised, prefix_tokens=1, patch_grid=(8, 8))
+
+
+@pytest.mark.parametrize("cuts", [(0,), (), (1, 3), (0, 3, 3), (0, 4, 2)])
+def test_cuts_that_are_none_are_refused(cuts: tuple[int, ...]) -> None:
+    assert check_cuts((0, 2, 5), n_layers=5) == (0, 2, 5)
+    with pytest.raises(ValueError, match="0 = c_0"):
+        check_cuts(cuts)
+    with pytest.raises(ValueError, match="= 6"):
+        check_cuts((0, 2, 5), n_layers=6)

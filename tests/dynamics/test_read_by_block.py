@@ -7,11 +7,10 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.dynamics import capture_states, read_by_block
-
-pytestmark = pytest.mark.slow
+from sae_nb.dynamics import ReadByBlock, capture_states, read_by_block
 
 
+@pytest.mark.slow
 def test_the_last_answers_are_the_models_own() -> None:
     """Of both heads, on new pictures; wrong truths and those of another length are left out."""
     model, made = sn.load_model("tiny-vit"), sn.data.scenes(12, seed=3, split="test")
@@ -32,6 +31,7 @@ def test_the_last_answers_are_the_models_own() -> None:
     assert found.control[0, 4] == pytest.approx(float((found.answers[0, 4] == known).mean()))
 
 
+@pytest.mark.slow
 def test_without_classes_answers_are_held_against_the_last_ones() -> None:
     """Every head that is one projection; at the end all are their own, and the control is another image's."""
     model, made = sn.load_model("tiny-vit"), sn.data.scenes(12, seed=3, split="test")
@@ -47,6 +47,7 @@ def test_without_classes_answers_are_held_against_the_last_ones() -> None:
     assert "as the last answer at the end" in str(found)
 
 
+@pytest.mark.slow
 def test_what_has_no_classes_has_no_reading() -> None:
     model, made = sn.load_model("tiny-vit"), sn.data.scenes(4, seed=3)
     states = capture_states(model, made.images)
@@ -54,3 +55,14 @@ def test_what_has_no_classes_has_no_reading() -> None:
     tokens = sn.data.stories(2, seed=0).texts
     gpt = sn.load_model("tiny-gpt")
     assert read_by_block(gpt, list(tokens), torch.zeros(2, 5, 3, 8), {"mood": [0, 1]}) is None
+
+
+def test_what_is_read_stays_read_to_the_end() -> None:
+    """From nine answers in ten on, where the control has fewer; not where they get lost again."""
+    right = np.array([[0.95, 0.5, 0.9, 0.95], [0.95, 0.95, 0.95, 0.8], [0.2, 0.95, 1.0, 1.0]])
+    control = np.array([[0.1, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1], [0.1, 0.9, 0.95, 0.89]])
+    none = np.zeros((3, 0), int)
+    found = ReadByBlock(
+        names=("a", "b", "c"), answers=none, truth=none, right=right, control=control
+    )
+    assert found.read_by == (2, None, 3)

@@ -39,6 +39,8 @@ def measured(
     [
         (measured(0.9, 0.0, 0.5, interval=(0.8, 0.95)), "clear"),
         (measured(0.9, 0.0, 0.85, interval=(0.8, 0.95)), "not clear"),  # inside the interval
+        (measured(0.9, 0.0, 0.5, interval=(0.5, 0.95)), "not clear"),  # at either end of it
+        (measured(0.3, 0.0, 0.5, "nats_read", (0.2, 0.5)), "not clear"),
         (measured(0.9, 0.0, 0.87, interval=(0.899, 0.901)), "not clear"),  # within a twentieth
         (measured(0.3, 0.0, 0.5), "not clear"),  # the control is better
         (measured(-0.1, 0.0, None), "not clear"),  # worse than the floor

@@ -12,7 +12,8 @@ import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import FoundShapes, find_shapes
-from sae_nb.geometry._shape_fits import _by_atom, _least_arc, fits_of, span_of
+from sae_nb.geometry._found_shapes import _beyond, _half, _in_order, _permuted, _steps
+from sae_nb.geometry._shape_fits import Fit, _by_atom, _least_arc, fits_of, span_of
 
 N, AROUND = 6000, 6
 
@@ -253,3 +254,64 @@ def test_axes_and_places_are_counted() -> None:
     assert _by_atom(np.zeros((3, 1)), np.arange(3)) == 0
     np.testing.assert_allclose(_least_arc(np.array([0.0, 0.5, 1.0, 1.5]) * np.pi), 0.25)
     assert _least_arc(np.array([0.0, 0.1, 0.2])) == 0
+
+
+def test_values_are_rounded_to_steps() -> None:
+    """Eight values in four steps have the means of their quarters; of a period of 4 four parts begin at 0."""
+    values = np.array([7.0, 0, 1, 2, 3, 4, 5, 16])
+    np.testing.assert_allclose(_steps(values, None, 4), [11.5, 0.5, 0.5, 2.5, 2.5, 4.5, 4.5, 11.5])
+    around = np.array([0.0, 0.5, 1.7, 3.9, 5.0, 6.2])
+    np.testing.assert_allclose(_steps(around, 4.0, 4), [0, 0, 1, 3, 1, 2])
+    np.testing.assert_array_equal(_steps(around, 4.0, 6), around)
+
+
+def test_half_of_the_samples_are_fitted_and_stay_whole() -> None:
+    sample = np.array([4, 4, 7, 7, 9, 9, 11, 11, 12, 12])
+    first = _half(sample, np.random.default_rng(0))
+    assert first.sum() == 4  # two of five
+    assert (first[::2] == first[1::2]).all()
+
+
+def test_atoms_of_a_permuted_code_fire_as_often() -> None:
+    dense = (torch.arange(50)[:, None] < torch.tensor([3, 0, 20, 50])).float()
+    permuted = _permuted(SparseCodes.from_dense(dense), np.random.default_rng(0)).to_dense()
+    assert (permuted > 0).sum(dim=0).tolist() == [3, 0, 20, 50]
+    assert not torch.equal(permuted, dense)
+
+
+def test_a_shape_leaves_less_than_half_of_what_a_random_group_leaves() -> None:
+    assert _beyond(0.875, 0.5)
+    assert not _beyond(0.75, 0.5)  # just half
+    assert not _beyond(0.7, 0.5)
+    assert _beyond(0.1, np.nan)
+
+
+def test_atoms_lie_where_they_are_strongest() -> None:
+    """Around a ring over its end, along a line by the mean; one that is nowhere strongest is last."""
+    strongest = np.array([0, 0, 2, 2, 3])
+    group = np.array([10, 11, 12, 13])
+    ring = Fit("ring", 1.0, np.array([0.9, 0.96, 0.95, 0.15, 0.5]), True)
+    assert _in_order(group, ring, strongest).tolist() == [12, 13, 10, 11]
+    line = Fit("line", 1.0, np.array([0.9, 0.96, -3.0, 9.0, 0.5]), True)
+    assert _in_order(group, line, strongest).tolist() == [13, 10, 12, 11]
+    assert _in_order(group, line._replace(kind="sheet"), strongest).tolist() == group.tolist()
+
+
+def test_a_ring_with_a_gap_or_a_filled_middle_holds_not() -> None:
+    """An arc of .7 of the way round leaves a quarter empty; one of 13 rows near the centre is too many, of 33 not."""
+    turn = np.linspace(0, 2 * np.pi, 2000, endpoint=False)
+    ring = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    sector = (turn // (np.pi / 4)).astype(int)
+
+    def holds(y: np.ndarray, strongest: np.ndarray) -> bool:
+        return fits_of(y[::2], y[1::2], strongest[1::2])["ring"].holds
+
+    def filled(every: int) -> np.ndarray:
+        y = ring.copy()
+        y[::every] *= 0.2
+        return y
+
+    assert holds(ring, sector)
+    assert not holds(ring[:1400], sector[:1400])
+    assert holds(filled(33), sector)
+    assert not holds(filled(13), sector)

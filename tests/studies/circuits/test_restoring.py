@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import sae_nb as sn
 from sae_nb.circuits import PatchMap, patch
@@ -53,6 +54,7 @@ def test_one_place_is_what_an_edit_by_hand_does(direction: Any) -> None:
     assert "→" in found.columns[position]
     assert (found.effect[:, :4] == 0).all()  # nothing differs before the word that was changed
     assert found.effect[0, position] == pytest.approx(1, abs=1e-4)  # all that differs
+    assert found.controls is None  # there is one alone
     assert (found.clean, found.corrupted) == pytest.approx(
         [asked(logits(gpt(), text)) for text in (CLEAN, CORRUPTED)], abs=1e-4
     )
@@ -188,3 +190,13 @@ def test_several_controls_are_those_of_one_seed_after_another() -> None:
     assert (most == np.maximum(np.maximum(*several.controls), 0)).all()
     with pytest.raises(ValueError, match="n_controls"):
         patch(*given, control="One day it went home and", n_controls=2)
+
+
+def test_heads_of_a_model_of_one_block_are_the_columns() -> None:
+    settings = {"n_layer": 1, "n_head": 2, "n_embd": 8, "n_positions": 8, "vocab_size": 11}
+    torch.manual_seed(0)
+    one = sn.wrap(GPT2LMHeadModel(GPT2Config(**settings)))
+    ids = [torch.tensor([[1, word, 4, 5]]) for word in (2, 3)]
+    found = patch(one, *ids, (6, 7), "heads", progress=False)
+    assert found.columns == ("0", "1")
+    assert found.effect.shape == (1, 2)
