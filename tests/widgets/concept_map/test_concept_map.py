@@ -202,6 +202,13 @@ def test_a_column_colours_the_points() -> None:
     assert panel.selected == (1, 3)
 
 
+def test_atoms_without_a_name_are_not_called_anything() -> None:
+    panel = sw.ConceptMap(FakeTopK(), picture_acts(12).x, xy=places())
+    panel.wait()
+    panel.select([1, 3])
+    assert "called" not in panel.answer
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nearest", "co-active"])
 def test_edges_leave_the_selection_only(panel: sw.ConceptMap, kind: str) -> None:

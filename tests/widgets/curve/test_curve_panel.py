@@ -78,6 +78,7 @@ def test_a_found_ring_is_walked(adder: Any) -> None:
     walk = panel.record
     assert walk is not None
     assert len(set(walk.path.argmax(axis=1))) > 2
+    assert len({row[0] for row in panel.table.cells}) == len(walk.places)
     panel.close()
 
 

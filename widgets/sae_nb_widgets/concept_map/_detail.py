@@ -533,7 +533,7 @@ def selection_answer(
 
 def _with_label(selection: SelectionSummary) -> int:
     """Return how many of the atoms have a label that the selection is named by; 0 if it is named otherwise."""
-    named = set(selection.name.split(" · "))
+    named = set(selection.name.split(" · ")) - {""}
     return sum(label in named for label in selection.labels)
 
 

@@ -385,7 +385,8 @@ class CurvePanel(Panel):
     def _place(self, u: float) -> str:
         """Return a coordinate, or the name of the nearest value."""
         if self.value_names is None:
-            return plain_number(round(float(u), 1))
+            apart = float(np.diff(self.curve.values).min())
+            return plain_number(round(float(u), max(1, int(np.ceil(-np.log10(apart))))))
         far = np.abs(self.curve.values - u)
         if self.curve.closed and self.curve.period:
             far = np.minimum(far, self.curve.period - far)
@@ -428,7 +429,7 @@ class CurvePanel(Panel):
         to = start if walk is None else start + walk.by
         if not self.curve.closed:
             to = min(max(to, float(values[0])), float(values[-1]))
-        figure = self.curve.plot(start, to, self.value_names)
+        figure = self.curve.plot(start, to, self.value_names or [*map(self._place, values)])
         marker = {"size": 13, "color": [NOVEL, CONTROL], "symbol": ["circle", "diamond"]}
         figure.add_scatter(
             name="the dial", x=[None, None], y=[None, None], mode="markers", marker=marker,
