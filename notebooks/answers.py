@@ -1096,6 +1096,68 @@ reads informal beginnings above formal ones, a random direction does not. Open: 
 points = 5
 
 
+# %% 44.1 check
+def stability(change):
+    change = change - change.mean(dim=1, keepdim=True)
+    unit = change / change.norm(dim=1, keepdim=True)
+    n = len(unit)
+    cosines = unit @ unit.T
+    return (cosines.sum() - cosines.trace()) / (n * (n - 1))
+
+
+# %% 44.2 check
+def spread(clean, pushed):
+    change = pushed.softmax(dim=1) - clean.softmax(dim=1)
+    total, energy = change.abs().sum(dim=1), change.square().sum(dim=1)
+    return (total**2 / energy).mean()
+
+
+# %% 44.3 check
+def amount(kl_at, target):
+    low, high = 0.0, 100.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if kl_at(middle) < target:
+            low = middle
+        else:
+            high = middle
+    return middle
+
+
+# %% 44.4 check
+def held_out(fit, x, y, fold):
+    told = y.clone()
+    for i in set(fold.tolist()):
+        own, others = fold == i, fold != i
+        told[own] = fit(x[others], y[others])(x[own])
+    return told
+
+
+# %% 44.5 check
+def beyond(foretell, rank, y, orders):
+    found, chance = rank(foretell(y), y), -1.0
+    for order in orders:
+        shuffled = y[order]
+        chance = max(chance, rank(foretell(shuffled), shuffled))
+    return found - chance
+
+
+# %% 44.6 check
+because = "it knows how long the push is"
+
+# %% 44.7 predict
+guess = 0.6
+
+# %% 44.8 write
+found_out = """On held-out atoms of SmolLM2 the order of stability was predicted with a rank correlation of about .4, above the
+largest of twenty shuffles, but density alone reached as much: what is known is how often the atom fires. Spread at equal KL was not
+predicted at all. Stability was read at each atom's own p99. Atoms are steadier than random directions, so I would push this atom by its
+p99 in a dozen texts and look. Open: other blocks, longer texts, larger models."""
+
+# %% 44.8 score
+points = 5
+
+
 # %% 45.1 check
 def lift(fires):
     p = fires.mean(dim=0)

@@ -55,6 +55,14 @@ def _largest(name: str, *others: str) -> Callable[[Any], bool]:
     return lambda record: bool(record.of(name).mean > max(record.of(one).mean for one in others))
 
 
+def _ahead(name: str, other: str, by: float) -> Callable[[Any], bool]:
+    return lambda record: bool(record.of(name).mean > record.of(other).mean + by)
+
+
+def _within(name: str, other: str, by: float) -> Callable[[Any], bool]:
+    return lambda record: bool(record.of(name).mean < record.of(other).mean + by)
+
+
 SAID = [
     ("41.4", "lying_probes", "is right on 85 % of new ones", _about("trained on mixed", 0.85, 0.005)),
     ("41.4", "lying_probes", "Three tenths, clearly less than chance", _about("denied", 0.3, 0.05)),
@@ -83,6 +91,13 @@ SAID = [
     ("43.7", "persona", "it paid as much for random directions", _about("cost of random adding as a share of adding's", 1, 0.1)),
     ("43.7", "persona", "cost about a third", _about("cost of gating as a share of adding's", 0.35, 0.05)),
     ("43.7", "persona", "the cap about 4 % of it", _about("cost of capping as a share of adding's", 0.04, 0.01)),
+    ("44.7", "clean_pushes", "About .4.", _about("stability, rank", 0.4, 0.1)),
+    ("44.7", "clean_pushes", "above what shuffles reach", _ahead("stability, rank", "stability, shuffled", 0.1)),
+    ("44.7", "clean_pushes", "no more than what density alone reaches", _within("stability, rank", "stability, by density", 0.1)),
+    ("44.7", "clean_pushes", "not predicted at all", _within("spread, rank", "spread, shuffled", 0)),
+    ("44.8", "clean_pushes", "a rank correlation of about .4", _about("stability, rank", 0.4, 0.1)),
+    ("44.8", "clean_pushes", "but density alone reached as much", _within("stability, rank", "stability, by density", 0.1)),
+    ("44.8", "clean_pushes", "Atoms are steadier than random directions", lambda r: (r.seeds("stability, mean") > r.seeds("stability, random")).all()),
     ("45.7", "found_shapes", "every one of the ten has its group", _about("groups found", 1, 0.005)),
     ("45.7", "found_shapes", "About half,", _about("groups found, by correlations", 0.5, 0.1)),
     ("45.7", "found_shapes", "three in ten are not one manifold", _about("precision of groups, by correlations", 0.7, 0.05)),

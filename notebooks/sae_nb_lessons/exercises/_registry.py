@@ -56,6 +56,7 @@ NOTEBOOKS = {
     "41": "lies",
     "42": "story",
     "43": "persona",
+    "44": "knobs",
     "45": "found_shapes",
     "lab_01": "landmarks",
     "lab_02": "similarity",
