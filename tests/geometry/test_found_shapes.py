@@ -12,7 +12,7 @@ import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import FoundShapes, find_shapes
-from sae_nb.geometry._found_shapes import _beyond, _half, _in_order, _permuted, _steps
+from sae_nb.geometry._found_shapes import _beyond, _followed, _half, _in_order, _permuted, _steps
 from sae_nb.geometry._shape_fits import Fit, _by_atom, _least_arc, fits_of, span_of
 
 N, AROUND = 6000, 6
@@ -315,3 +315,35 @@ def test_a_ring_with_a_gap_or_a_filled_middle_holds_not() -> None:
     assert not holds(ring[:1400], sector[:1400])
     assert holds(filled(33), sector)
     assert not holds(filled(13), sector)
+
+
+def test_places_by_hand() -> None:
+    """Of a row in which no atom of the group fires nothing is known."""
+    one = np.ones(1)
+    found = FoundShapes(
+        groups=(np.array([1, 2]),), kind=("line",), n_axes=one, fit=one, control=one, coordinate=("",),
+        order_r2=one, order_shuffled=one, n_fired=one, rows=(np.array([1, 3]),),
+        places=(np.array([0.5, -1.0]),), n_rows=4, n_atoms=3, n_known=2, n_permuted=0,
+    )  # fmt: skip
+    np.testing.assert_array_equal(found.place(0), [np.nan, 0.5, np.nan, -1.0])
+    for group in (-1, 1):
+        with pytest.raises(ValueError, match="between 0 and 0"):
+            found.place(group)
+
+
+def test_a_group_that_fires_in_the_fitted_half_alone_is_left_out() -> None:
+    x = planted()[0][:800]
+    given = {"groups": [[12, 13]], "n_random": 1}
+    assert len(find_shapes(ByHand(), x, **given).groups) == 1
+    x[:, 4] *= torch.from_numpy(_half(np.arange(800), np.random.default_rng(0)))
+    assert find_shapes(ByHand(), x, **given).groups == ()
+
+
+def test_a_coordinate_begins_again_after_its_period() -> None:
+    """Three rounds of 24 values around a circle, two rows each: followed by the period, not by the rounds."""
+    values = np.repeat(np.arange(72.0), 2)
+    turn = 2 * np.pi * values / 24
+    y = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    name, r2, shuffled = _followed(y, np.arange(len(y)), {"hour": (values, 24.0)})
+    assert name == "hour"
+    assert r2 > 0.9 > shuffled

@@ -149,6 +149,7 @@ def test_spread_counts_outcomes_whose_probability_changes() -> None:
     """Half of p moves from one outcome to another: 2. All, from one to two others: (1 + ½ + ½)² / 1.5."""
     halves, moved = torch.tensor([[50.0, 50.0, 0]]), torch.tensor([[50.0, 0, 50.0]])
     assert spread_of(halves, moved) == pytest.approx(2)
+    assert spread_of(halves, halves) == 0
     before = torch.tensor([[50.0, 0, 0]])
     assert spread_of(before, torch.tensor([[0.0, 50.0, 50.0]])) == pytest.approx(4 / 1.5)
 
