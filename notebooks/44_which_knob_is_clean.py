@@ -118,7 +118,7 @@ came[["came_stability", "kl", "p99", "came_spread", "push"]].describe().loc[["mi
 found.fits[["mean", "random"]]
 
 # %% [markdown]
-# On this model an atom is no steadier than a random direction. And what goes with it?
+# On this model atoms are, in the mean, no steadier than random directions. And what goes with it?
 
 # %%
 figure_widget(draw_chart(length_chart(found)), height=340)
@@ -202,8 +202,8 @@ steady = {
 record.brief(steady)
 
 # %% [markdown]
-# As on tiny-gpt, one column does what all nine do; here it is density. And an atom is steadier than a random direction, in every
-# draw: most knobs are cleaner than chance, and which of them are cleanest is hardly seen without a push.
+# As on tiny-gpt, one column does what all nine do; here it is density. Unlike there, atoms are in the mean steadier than random
+# directions, in every draw.
 
 # %% [markdown]
 # ## 5 · Say it

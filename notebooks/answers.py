@@ -1151,8 +1151,8 @@ guess = 0.6
 # %% 44.8 write
 found_out = """On held-out atoms of SmolLM2 the order of stability was predicted with a rank correlation of about .4, above the
 largest of twenty shuffles, but density alone reached as much: what is known is how often the atom fires. Spread at equal KL was not
-predicted at all. Stability was read at each atom's own p99. Atoms are steadier than random directions, so I would push this atom by its
-p99 in a dozen texts and look. Open: other blocks, longer texts, larger models."""
+predicted at all. Stability was read at each atom's own p99. In the mean atoms are steadier than random directions, so I would push this atom
+by its p99 in a dozen texts and look. Open: other blocks, longer texts, larger models."""
 
 # %% 44.8 score
 points = 5

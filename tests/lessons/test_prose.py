@@ -97,7 +97,7 @@ SAID = [
     ("44.7", "clean_pushes", "not predicted at all", _within("spread, rank", "spread, shuffled", 0)),
     ("44.8", "clean_pushes", "a rank correlation of about .4", _about("stability, rank", 0.4, 0.1)),
     ("44.8", "clean_pushes", "but density alone reached as much", _within("stability, rank", "stability, by density", 0.1)),
-    ("44.8", "clean_pushes", "Atoms are steadier than random directions", lambda r: (r.seeds("stability, mean") > r.seeds("stability, random")).all()),
+    ("44.8", "clean_pushes", "In the mean atoms are steadier than random directions", lambda r: (r.seeds("stability, mean") > r.seeds("stability, random")).all()),
     ("45.7", "found_shapes", "every one of the ten has its group", _about("groups found", 1, 0.005)),
     ("45.7", "found_shapes", "About half,", _about("groups found, by correlations", 0.5, 0.1)),
     ("45.7", "found_shapes", "three in ten are not one manifold", _about("precision of groups, by correlations", 0.7, 0.05)),
