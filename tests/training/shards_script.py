@@ -17,6 +17,7 @@ from sae_nb.training._learner import Learner
 torch.set_num_threads(1)
 STEPS = 40
 SAVED = ("topk", "published", "refitted")
+KILLED = ("topk", "jump", "pursuit", "refitted")
 N_ATOMS = 97
 """Odd, so that the shards differ in size."""
 
@@ -63,6 +64,8 @@ def main(folder: Path, mode: str) -> None:
     """Train as one of the workers; in mode "killed", the last worker dies once, at step 30."""
     with sn.training.workers() as team:
         trained = saes(team.rank)
+        if mode == "killed":
+            trained = {name: trained[name] for name in KILLED}
         config = sn.TrainConfig(
             steps=STEPS,
             batch_size=130,
