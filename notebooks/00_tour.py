@@ -18,13 +18,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/00_tour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/00_tour.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/00_tour.html)
 #
-# You need Python, and that a transformer has layers; 30 minutes with the exercises, 50 seconds of computing.
+# You need Python, and that a transformer has layers; 30 minutes with the exercises, 30 seconds of computing.
 # Afterwards you can capture, train, evaluate, look and steer, on a model of yours too.
 #
 # **What is a sparse autoencoder?** A neural network turns every word, or every patch of an image, into a list of
-# numbers, its *activation*; almost none of these numbers means anything on its own. A **sparse autoencoder** (SAE)
+# numbers, its *activation*; one of these numbers alone says little. A **sparse autoencoder** (SAE)
 # finds directions, its *atoms*, such that each activation is nearly a sum of a few of them. (Papers also call them
-# *latents* or *features*; here a *feature* is what is truly in the data, which atoms should find.) Many atoms
+# *latents* or *features*; here a *feature* is what is truly in the data, which atoms should find.) Some atoms
 # represent something you can name, and adding one to the running network changes its behaviour.
 #
 # You will load a model, capture activations, train an SAE, check its numbers, look at its atoms, and steer. Last, one
@@ -148,7 +148,7 @@ acts[::500].to_pandas()
 # `TopK` (Gao et al. 2024, arXiv 2406.04093) keeps the `k` largest of `n_atoms` *pre-codes*, what the encoder gives for
 # each atom before anything is chosen, and rebuilds the activation from them (such words are in the
 # [glossary](../docs/glossary.md)). The panel is live while it trains: pause it, or move the learning rate under
-# *more*. What it explains is measured on images that it is not trained on.
+# *more*. It measures what is explained on images that the SAE is not trained on.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -160,7 +160,7 @@ monitor
 # %%
 result = run.wait()
 last = result.history[-1]
-print(f"After {result.steps} steps the SAE explains {last.r2:.0%} of the variance of its rows.")
+print(f"After {result.steps} steps the SAE explains {last.r2:.0%} of the variance of a batch.")
 
 # %%
 exercise("00.2")
@@ -185,8 +185,8 @@ card
 # %% [markdown]
 # ## 5 · What makes an atom fire?
 #
-# Step through the atoms, sort them, and look at weak firings too (*band*): any atom looks good in its strongest
-# examples. Those that never fire are counted on the card above: *dead atoms*.
+# Step through the atoms, sort them, and look at weak firings too (*band*): the strongest examples are not all that an
+# atom fires on. Those that never fire are counted on the card above: *dead atoms*.
 
 # %%
 browser = sw.AtomBrowser(sae, test_acts, model=model)
@@ -196,8 +196,7 @@ browser
 # ## 6 · What if this were stronger?
 #
 # Which atom, added to other images, pulls them hardest towards the answer to the first? `best_effect` tries the
-# likeliest, at twice each atom's 99th percentile, next to random directions of the same length. Without that control
-# every effect looks impressive.
+# likeliest, at twice each atom's 99th percentile, next to random directions of the same length.
 
 # %%
 effect = sn.best_effect(model, hook_point, sae, inputs[:24], by=2.0, unit="p99", acts=train_acts)

@@ -205,9 +205,8 @@ for seed in (10, 11, 12):
 draws[0].table
 
 # %% [markdown]
-# Atoms detect digits better than neurons do, in every draw. But so do *random directions*: nothing singles out the
-# axes of a residual stream, and there are many more directions to choose from, each with its best threshold. They come
-# so close to the atoms that "better than a neuron" is no evidence for an SAE at all.
+# Atoms detect digits better than neurons do, in every draw. But so do *random directions*, with 512 to choose from, each
+# with its best threshold. They come so close to the atoms that "better than a neuron" is no evidence for an SAE at all.
 #
 # Where atoms do differ from random directions: a few of them are enough. Rebuild each vector from its 16 strongest.
 # The control is a dictionary of random directions, used as well as it can be.

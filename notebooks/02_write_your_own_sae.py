@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/02_write_your_own_sae.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/02_write_your_own_sae.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/02_write_your_own_sae.html)
 #
-# You need tensors and gradients of torch, and 01; 85 minutes with the exercises, 25 seconds of computing.
+# You need tensors and gradients of torch, and 01; 85 minutes with the exercises, 40 seconds of computing.
 # Afterwards you can write every part of a sparse autoencoder, train it and say how good it is next to a control,
 # and recognise in a figure which part is missing.
 #

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/09_your_claim.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/09_your_claim.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/09_your_claim.html)
 #
-# You need 01, and an SAE that you understand (02); 45 minutes with the exercises, 10 seconds of computing. Afterwards
+# You need 01, and an SAE that you understand (02); 45 minutes with the exercises, 30 seconds of computing. Afterwards
 # you can turn a sentence into a claim that can fail, measure it with its floor and control, and hand it on as a page.
 #
 # Everything that this course calls a finding has the same card: a sentence, a line that was drawn beforehand, the number

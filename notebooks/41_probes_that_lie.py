@@ -107,9 +107,9 @@ exercise("41.2").reveal()
 blocks
 
 # %% [markdown]
-# Blocks 0 to 2 fall to a half: these probes read the writer. Block 3 does not, though its probe was trained on the
-# same texts: there the happening is the louder of the two. And the last column says which of the others had nothing better to
-# read: trained on mixed texts, too, blocks 0 to 2 stay near the floor.
+# Blocks 0 to 2 fall to a half: these probes read the writer. Block 3 does not: its probe, trained on the same texts, reads
+# what happened. And the last column says that the others had nothing better to read: trained on mixed texts, too, blocks 0
+# to 2 stay near the floor.
 #
 # ## 3 · Without new texts
 #

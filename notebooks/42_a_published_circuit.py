@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/42_a_published_circuit.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/42_a_published_circuit.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/42_a_published_circuit.html)
 #
-# You need 32; 35 minutes with the exercises, 5 seconds of computing (10 on SmolLM2). Afterwards you can find heads by where
+# You need 32; 35 minutes with the exercises, 10 seconds of computing (20 on SmolLM2). Afterwards you can find heads by where
 # they look, exchange a whole kind of them, say what such an exchange cannot see, and hold a published story against
 # another model.
 #
@@ -136,9 +136,8 @@ shares = {
 heads.brief(shares)
 
 # %% [markdown]
-# Heads of every kind are there, but the roles differ. In GPT-2 the name movers do the last step; here they bring next to
-# nothing, less than others of their layers: 23.3 is one of those. The heads that look at the *repeated* name bring it all. 23.3
-# is among them, and in 32 it went straight to the answer. Induction heads bring a part of it. Duplicate-token heads are not needed.
+# The roles differ. In GPT-2 the name movers do the last step; here they bring next to nothing, less than others of their
+# layers. The heads that look at the *repeated* name bring it all, induction heads a part of it, duplicate-token heads nothing.
 #
 # And one kind brings nothing at all:
 

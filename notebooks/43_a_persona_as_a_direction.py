@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/43_a_persona_as_a_direction.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/43_a_persona_as_a_direction.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/43_a_persona_as_a_direction.html)
 #
-# You need 35; 45 minutes with the exercises, 20 seconds of computing, more on SmolLM2. Afterwards you can watch a manner of
+# You need 35; 45 minutes with the exercises, 20 seconds of computing (60 on SmolLM2). Afterwards you can watch a manner of
 # speaking token by token, push, cap and gate it, and say what that costs texts that have nothing of it, next to random
 # directions that are pushed as far.
 #
@@ -59,8 +59,8 @@ pd.options.display.max_colwidth = 110
 # %% [markdown]
 # ## 1 · Say it
 #
-# Eight pairs of beginnings that say the same in two manners. What they are about stands on both sides, so the difference
-# of the means has little of it.
+# Eight beginnings in each of two manners. On SmolLM2 a pair says the same twice: what it is about stands on both sides, so
+# the difference of the means has little of it.
 
 # %%
 one = persona()

@@ -101,7 +101,9 @@ def _beside(where: Path, to: str | Path | None) -> Path:
 
 
 def _asked(notebook: Returned, said: Mapping[str, Record]) -> list[str]:
-    """Return the exercises of its lesson, then others that it has answers to."""
+    """Return the exercises of its lesson, then others that it has answers to; none of one that cannot be read."""
+    if notebook.problem:
+        return []
     own = numbers(notebook.lesson)
     others = sorted({*_mentioned("\n".join(notebook.code)), *said} - set(own))
     return [*own, *(id for id in others if id in numbers(id.partition(".")[0]))]
@@ -113,7 +115,8 @@ def _mentioned(source: str) -> list[str]:
 
 def _said(notebook: Returned) -> Iterator[Row]:
     said = records(notebook)
-    for id in _asked(notebook, said):
+    asked = _asked(notebook, said)
+    for id in asked:
         record = said.get(id, Record())
         noted = "text" if record.last.get("asked") == "write" else "predicted"
         names = {"noted": noted, "assessed": "text", "form": "cannot be judged"}
@@ -122,7 +125,7 @@ def _said(notebook: Returned) -> Iterator[Row]:
         wrong = [one["said"] for one in record.answers if one["said"]]
         answer = _text_of(record) if state == "text" else record.last.get("answer", "")
         yield _row(notebook, id, record, state, answer, wrong[-1] if wrong else "")
-    if notebook.problem or not _asked(notebook, said):
+    if not asked:
         yield _whole(notebook)
 
 
@@ -141,7 +144,6 @@ def _row(
 ) -> Row:
     checkers = {record.checker, notebook.checker} - {"", digest()}
     more = [
-        notebook.problem,
         f"checker {', '.join(sorted(checkers))} is another than {digest()}" if checkers else "",
         "an answer was shown" if record.solution else "",
         "" if id in numbers(notebook.lesson) or not notebook.lesson else "of another lesson",
@@ -166,7 +168,7 @@ def _row(
 
 def _marked(notebook: Returned, seconds: float) -> Iterator[Row]:
     said = records(notebook)
-    asked = [] if notebook.problem else _asked(notebook, said)
+    asked = _asked(notebook, said)
     if not asked:
         yield _whole(notebook)
         return

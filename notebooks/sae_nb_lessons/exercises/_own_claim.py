@@ -13,7 +13,7 @@ from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._limits import TRAINING
 from sae_nb_lessons.exercises._mistakes import Mistake
 from sae_nb_studies.reproductions import MeasuredClaim
-from sae_nb_lessons.studies import toy_run
+from sae_nb_lessons.studies import on_features, toy_run
 
 PARTS = ("claim", "floor", "control")
 PILOT = {"claim": 0.999, "floor": 0.67, "control": 0.70, "raw": 0.82}
@@ -105,7 +105,13 @@ def _judge_run(run: Run) -> Mistake | None:
             f"{' and '.join(fixed)} is the same for seeds 0 and 1: the seed does nothing there.",
             "Data, first dictionary and random directions all depend on `seed`.",
         )
-    return _judge_numbers(first, toy_run(0)) or _other_seed(other, toy_run(1))
+    third = run(2)
+    return (
+        _judge_numbers(first, toy_run(0))
+        or _other_seed(1, other)
+        or _other_seed(2, third)
+        or _one_draw(first["floor"], other["floor"], third["floor"])
+    )
 
 
 def _judge_numbers(first: Mapping[str, float], right: Mapping[str, float]) -> Mistake | None:
@@ -144,18 +150,35 @@ def _judge_numbers(first: Mapping[str, float], right: Mapping[str, float]) -> Mi
     return None
 
 
-def _other_seed(mine: Mapping[str, float], right: Mapping[str, float]) -> Mistake | None:
+def _other_seed(seed: int, mine: Mapping[str, float]) -> Mistake | None:
     """Return the mistake of a run that is right for seed 0 alone."""
+    right = toy_run(seed)
     if (
         abs(mine["claim"] - right["claim"]) <= EXACT
         and abs(mine["control"] - right["control"]) <= SAME
     ):
         return None
     return Mistake(
-        f"Seed 0 is right, and seed 1 is not: claim {mine['claim']:.3f} and control {mine['control']:.3f} in yours, "
-        f"{right['claim']:.3f} and {right['control']:.3f} on toy 1.",
+        f"Seed 0 is right, and seed {seed} is not: claim {mine['claim']:.4f} and control {mine['control']:.3f} in yours, "
+        f"{right['claim']:.4f} and {right['control']:.3f} on toy {seed}.",
         "A 0 is left somewhere: `hidden_rows(seed)`, `own_sae(…, seed)`, `scrambled(rows, seed)`, `on_features(seed, …)`.",
     )
+
+
+def _one_draw(*floors: float) -> Mistake | None:
+    """Return the mistake of a floor that holds the same directions against every toy."""
+    for drawn_from in range(100):
+        draws = torch.Generator().manual_seed(drawn_from)
+        directions = torch.randn(64, 10, generator=draws)
+        if all(
+            abs(on_features(toy, directions).mean() - floor) < EXACT
+            for toy, floor in enumerate(floors)
+        ):
+            return Mistake(
+                f"Your floors of seeds 0, 1 and 2 are those of the same 64 directions, drawn from seed {drawn_from}.",
+                "`torch.Generator().manual_seed(seed)`",
+            )
+    return None
 
 
 # --- 09.4: a card ---------------------------------------------------------------------------------

@@ -50,6 +50,9 @@ SHORT = 300
 """Steps of the loop when it is checked."""
 
 L1 = 0.01
+SCALE = 0.1
+"""Of the rows on which atoms die: no code on them reaches 1."""
+
 JUMP = 0.5
 """Length of a change that no step of Adam makes in an atom at the asked rate: it was replaced."""
 
@@ -524,9 +527,8 @@ def _returned(train: Train) -> Mistake | None:
     """Return what is wrong with the return of dead atoms, on rows that need four atoms of forty."""
     draws, watch = torch.Generator().manual_seed(3), _Watch()
     ends = torch.randn(4, 10, generator=draws)
-    x = ends[torch.randint(4, (2000,), generator=draws)] + 0.1 * torch.randn(
-        2000, 10, generator=draws
-    )
+    x = ends[torch.randint(4, (2000,), generator=draws)]
+    x = SCALE * (x + 0.1 * torch.randn(2000, 10, generator=draws))
     done = watch.run(train, x, 40, 1, 420, 0)
     if not watch.held:
         return None
@@ -542,15 +544,22 @@ def _returned(train: Train) -> Mistake | None:
 
 
 def _who_returned(watch: _Watch, held: list[list[Tensor]], x: Tensor) -> Mistake | None:
-    """Return what is wrong with the second return: who was quiet for a hundred steps returns, with a = 0."""
+    """Return what is wrong with the second return: who was quiet for a hundred steps returns, with a = 0, and no other."""
     offsets = [next(one for one in step if one.shape == (40,)) for step in watch.held]
     biases = [next(one for one in step if one.shape == (10,)) for step in watch.held]
     E = int(float(_off_unit(held[150][0])) < float(_off_unit(held[150][1])))
-    quiet = torch.ones(40, dtype=torch.bool)
+    fired = torch.zeros(40)
     for step in range(100, 200):
-        quiet &= encode(x, held[step][E], offsets[step], biases[step], 1).sum(dim=0) == 0
-    new = (held[200][E] - held[199][E]).norm(dim=1) > 1e-3
-    if (quiet & ~new).any():
+        fired += (encode(x, held[step][E], offsets[step], biases[step], 1) > 0).float().mean(dim=0)
+    quiet = fired == 0
+    moved = (held[200][E] - held[199][E]).norm(dim=1)
+    if (
+        (moved > JUMP) & (fired > 1)
+    ).any():  # on a hundredth of the rows at each step: it was drawn
+        return Mistake(
+            "You replace atoms that fire.", "`fired += (z > 0).sum(dim=0)`, and dead is who has 0."
+        )
+    if (quiet & (moved <= 1e-3)).any():
         return Mistake(
             "An atom that fired once, early on, is never replaced, however long it is quiet.",
             "After every hundred steps the count begins anew: `fired.zero_()`.",

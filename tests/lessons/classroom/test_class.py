@@ -244,6 +244,13 @@ def test_what_is_no_notebook_is_a_row_and_stops_nothing(
     assert (tmp_path / "out" / "collected.html").is_file()
 
 
+@pytest.mark.parametrize("table", [collect, mark])
+def test_a_notebook_that_cannot_be_read_is_one_row(tmp_path: Path, table: Any) -> None:
+    (tmp_path / f"{LESSON}.ipynb").touch()
+    (row,) = table(tmp_path).rows
+    assert (row.lesson, row.exercise, row.state) == ("01", "", "unread")
+
+
 def test_a_folder_without_notebooks_and_wrong_seconds_are_refused(tmp_path: Path) -> None:
     for asked, told in ((tmp_path, "holds none"), (tmp_path / "x", "neither")):
         with pytest.raises(FileNotFoundError, match=told):

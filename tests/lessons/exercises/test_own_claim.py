@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sae_nb_lessons import exercise, own_claim
@@ -48,6 +49,7 @@ def card(at_least: float, seeds: int, run: Run = measured) -> MeasuredClaim:
 @pytest.fixture(autouse=True)
 def _known_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exercises, "toy_run", measured)
+    monkeypatch.setattr(exercises, "on_features", lambda *_: np.zeros(1))
 
 
 @pytest.mark.parametrize(("id", "right", "wrong"), [("09.1", 0.9, LINES), ("09.3", measured, RUNS)])
@@ -79,6 +81,7 @@ def test_a_run_of_ones_own_is_right_and_slips_in_it_are_named(
 ) -> None:
     """On the toys themselves, as a student writes it."""
     monkeypatch.setattr(exercises, "toy_run", toy_run)
+    monkeypatch.setattr(exercises, "on_features", on_features)
     sae = cache(lambda toy, seed, k: own_sae(hidden_rows(toy), 64, k, 300, seed).D)
     mixed = cache(
         lambda seed, by, steps: own_sae(scrambled(hidden_rows(seed), by), 64, 3, steps, seed).D
@@ -88,6 +91,7 @@ def test_a_run_of_ones_own_is_right_and_slips_in_it_are_named(
     assert exercise("09.3").check(run_of(claim, floor, control))
     for run, words in (
         (run_of(claim, lambda s: hidden_rows(s)[:64], control), "that of 64 random directions"),
+        (run_of(claim, lambda _: floor(42), control), "drawn from seed 42"),
         (run_of(claim, floor, claim), "still in its data"),
         (run_of(floor, claim, control), "Are they exchanged"),
     ):

@@ -30,6 +30,7 @@ LOOPS = [
     ("and len(dead)", "and False", "none was replaced"),
     ("fired.zero_()", "pass", "is never replaced, however long"),
     ("a[dead] = 0.0", "pass", "keeps its old offset"),
+    ("(z > 0).sum", "(z > 1).sum", "You replace atoms that fire"),
 ]
 """A part of the solution, what stands there instead, and what is said to it."""
 
