@@ -104,7 +104,7 @@ exercise("41.2").predict(guess)
 exercise("41.2").reveal()
 
 # %%
-blocks
+blocks[["same writers", "writers mixed", "trained on mixed"]]
 
 # %% [markdown]
 # Blocks 0 to 2 fall to a half: these probes read the writer. Block 3 does not: its probe, trained on the same texts, reads

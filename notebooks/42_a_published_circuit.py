@@ -111,8 +111,8 @@ exercise("42.3").predict(guess)
 exercise("42.3").reveal()
 
 # %% [markdown]
-# All kinds, on the model at hand. The control exchanges as many other heads of the same layers, three times; where a layer has
-# no others, there is none.
+# All kinds, on the model at hand. The control exchanges as many *others* of the same layers, three times (*most*: the largest
+# share of the three); where a layer has no others, there is none.
 
 # %%
 found = bring(one)
@@ -193,8 +193,8 @@ exercise("42.6").score(points)
 
 # %%
 together, into = found.iloc[-2], found.iloc[-1]
-assert together.share > together["most of random"] + 0.5
-assert into.share > into["most of random"] + 0.5
+assert together.share > together.most + 0.5
+assert into.share > into.most + 0.5
 assert heads.low("inhibition") > heads.high("movers")
 assert heads.high("duplicate") < 0.1
 if one.model.name == "tiny-induction":

@@ -50,7 +50,8 @@ def story(seed: int = 0) -> Story:
 def exchanged(one: Story, n_random: int = 3) -> pd.DataFrame:
     """Return what each kind brings when it is exchanged, next to as many other heads of the same layers."""
     found = shares(one.model, one.pairs, one.kinds, n_random=n_random, seed=0)
-    table = pd.DataFrame(found, index=["heads", "share", "random heads", "most of random"]).T
-    names = KINDS | {"needed": "all of these", "enough": "all of these, put into the other run"}
+    table = pd.DataFrame(found, index=["heads", "share", "others", "most"]).T
+    names = {kind: says.partition(":")[0] for kind, says in KINDS.items()}
+    names |= {"needed": "all of these", "enough": "all of these, put into the other run"}
     order = [kind for kind in names if kind in found]
     return table.loc[order].rename(index=names).astype({"heads": int})
