@@ -51,7 +51,7 @@ def told() -> Forecast:
 
 
 def length_chart(found: Forecast) -> Chart:
-    """Draw how alike the effects of pushed atoms are, by how far their p99 moves the answers."""
+    """Draw how alike the effects of pushed atoms are, by the length of the push."""
     came = found.table.dropna(subset="came_stability")
     series = (Points(name="an atom", x=came["p99"], y=came["came_stability"]),)
-    return Chart(series=series, x="length of the push: p99", y="stability", height=320)
+    return Chart(series=series, x="length of the push: p99", y="stability", marks=True, height=320)
