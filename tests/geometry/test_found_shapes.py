@@ -340,8 +340,8 @@ def test_a_group_that_fires_in_the_fitted_half_alone_is_left_out() -> None:
 
 
 def test_a_coordinate_begins_again_after_its_period() -> None:
-    """Three rounds of 24 values around a circle, two rows each: followed by the period, not by the rounds."""
-    values = np.repeat(np.arange(72.0), 2)
+    """Five rounds of 24 values around a circle, a row each: followed by the period, not by the rounds."""
+    values = np.arange(120.0)
     turn = 2 * np.pi * values / 24
     y = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     name, r2, shuffled = _followed(y, np.arange(len(y)), {"hour": (values, 24.0)})
