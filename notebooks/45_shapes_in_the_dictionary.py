@@ -21,7 +21,7 @@
 # You need 18; 40 minutes with the exercises, 30 seconds of computing. Afterwards you can find groups of atoms that belong
 # together, see what a group draws, and say next to which controls a shape counts.
 #
-# In 18 you knew the circle and asked what atoms make of it. Here you are not told that there is one. Which atoms of a trained SAE belong
+# In 18 you knew the circle and asked what atoms make of it. Here you do not know of any. Which atoms of a trained SAE belong
 # together, and is there a ring, a line or a sheet in what they write? (After arXiv 2604.28119.)
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
