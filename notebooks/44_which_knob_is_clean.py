@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/44_which_knob_is_clean.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/44_which_knob_is_clean.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/44_which_knob_is_clean.html)
 #
-# You need 05; 30 minutes with the exercises, 20 seconds of computing. Afterwards you can measure whether an atom does the same to
+# You need 05; 30 minutes with the exercises, 9 seconds of computing. Afterwards you can measure whether an atom does the same to
 # every text and over how many words it spreads, and judge a forecast of both by atoms it has not seen, next to single columns and
 # shuffles.
 #

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/45_shapes_in_the_dictionary.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/45_shapes_in_the_dictionary.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/45_shapes_in_the_dictionary.html)
 #
-# You need 18; 40 minutes with the exercises, 30 seconds of computing. Afterwards you can find groups of atoms that belong
+# You need 18; 40 minutes with the exercises, 15 seconds of computing. Afterwards you can find groups of atoms that belong
 # together, see what a group draws, and say next to which controls a shape counts.
 #
 # In 18 you knew the circle and asked what atoms make of it. Here you do not know of any. Which atoms of a trained SAE belong

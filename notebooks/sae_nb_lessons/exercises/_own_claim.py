@@ -204,14 +204,16 @@ def _judge_card(card: MeasuredClaim) -> Mistake | None:
     numbers = [tuple(one.values()) for one in card.by_seed.values()]
     if len(set(numbers)) < len(numbers):
         return Mistake("Two seeds gave the very same numbers.", "Does `run` use its seed (09.3)?")
-    seed, mine = next(iter(card.by_seed.items()))
-    right = toy_run(int(seed))
-    for part in PARTS:
-        if abs(mine[part] - right[part]) > (0.08 if part == "floor" else SAME):
-            return Mistake(
-                f"For seed {seed} your card has a {part} of {mine[part]:.3f}, and the run of 09.3 measures {right[part]:.3f}.",
-                "`.test(run, range(5))`, with the `run` that 09.3 took.",
-            )
+    near = {"claim": EXACT, "floor": 0.08, "control": SAME}
+    for seed, mine in [*card.by_seed.items()][:3]:  # those that 09.3 has measured
+        right = toy_run(int(seed))
+        for part in PARTS:
+            if abs(mine[part] - right[part]) > near[part]:
+                return Mistake(
+                    f"For seed {seed} your card has a {part} of {mine[part]:.4f}, and the run of 09.3 measures "
+                    f"{right[part]:.4f}.",
+                    "`.test(run, range(5))`, with the `run` that 09.3 took.",
+                )
     return None
 
 

@@ -638,6 +638,11 @@ def _judge_toys(dictionaries: Tensor) -> Mistake | str | None:
             f"{N_ATOMS} are asked.",
         )
     for seed, one in enumerate(dictionaries.float()):
+        if not one.any(dim=1).all():
+            return Mistake(
+                f"{int((~one.any(dim=1)).sum())} atoms of dictionary {seed} are 0 and have no direction.",
+                "`fit` returns E, a, D, b, and the dictionary is D.",
+            )
         if _are_rows(one, hidden_rows(seed)):
             return Mistake(
                 f"Dictionary {seed} is rows of `hidden[{seed}]` as they are: the floor, {raw_cosine():.2f}.",

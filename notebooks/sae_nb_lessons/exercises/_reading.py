@@ -63,15 +63,6 @@ def _in_order(choice: str) -> tuple[float, str]:
     return (float(text), "") if text.replace(".", "").isdigit() else (0.0, choice)
 
 
-def _between(low: float, high: float, below: str, above: str) -> Answer:
-    """Ask for a share that differs a little from machine to machine; what to say to less and to more."""
-
-    def judge(answer: float) -> str | None:
-        return below if answer < low else above if answer > high else None
-
-    return Answer(number(0, 1), judge=judge)
-
-
 LENS_TEXT = "One day Clara and Anna went to the library"
 """The text of 06: at its last token the Jacobian lens settles a block before the logit lens."""
 
@@ -193,11 +184,16 @@ TASKS = tasks(
                 "This one is clear: the dashed tick lies apart from the interval.",
             ),
         ),
-        "19.3": _between(
-            0.5,
-            0.95,
-            "That is not where the dashed tick of this row is: it lies further right; 0 is the solid one.",
-            "That is what was trained, or the MLP itself (1). The dashed tick lies further left.",
+        "19.3": _read(
+            0.674,
+            0.02,
+            (0, "That is the solid tick, the MLP's mean output.", "The dashed one."),
+            (0.76, "That is the row of CE recovered, against nothing.", "The one with (mean)."),
+            (0.99, "That is what was trained.", "The dashed tick lies further left."),
+            (1, "That is the MLP itself.", "The dashed tick lies further left."),
+            (0.326, "That is what they lose. How much do they recover?", "1 minus that."),
+            (0.24, "That is the row of R².", "The row of CE recovered (mean)."),
+            (0.847, "That is the row of agreement.", "The row of CE recovered (mean)."),
         ),
         "20.2": _chosen(
             "BatchTopK",

@@ -8,11 +8,18 @@ from __future__ import annotations
 import ast
 import sys
 import tomllib
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from sae_nb_lessons import exercise
+
+from sae_nb_studies.reproductions import MeasuredClaim
+from tests.lessons.exercises.answered import CELLS, answer, handed_in
 
 EQUAL = {
     id: frozenset(one["lines"])
@@ -81,11 +88,31 @@ def flips(source: str) -> Iterator[tuple[str, str]]:
 
 
 def altered(value: Any) -> Iterator[tuple[str, Any]]:
-    """Numbers, lists and tensors with a slip: a sign, a share for its rest, a square, a factor, an order."""
+    """Numbers, lists and tensors with a slip: a sign, a share for its rest, a square, a factor, an order.
+
+    Of several tensors, and of a card's numbers over seeds, one at a time.
+    """
+    match value:
+        case (torch.Tensor() as first, *_) if any(one.shape != first.shape for one in value):
+            for i, part in enumerate(value):
+                for name, slip in altered(part):
+                    yield f"[{i}] {name}", (*value[:i], slip.to(part), *value[i + 1 :])
+            return
+        case MeasuredClaim(by_seed=by_seed):
+            for part in ("claim", "floor", "control"):
+                for name, slip in altered([one[part] for one in by_seed.values()]):
+                    slipped = zip(by_seed.items(), slip.tolist(), strict=True)
+                    new = {seed: one | {part: number} for (seed, one), number in slipped}
+                    yield f"{part}: {name}", replace(value, by_seed=new)
+            return
+        case [torch.Tensor(), *_]:
+            value = torch.stack(value)
+        case dict():
+            return
     x = torch.as_tensor(value, dtype=torch.float64)
     slips = {"-x": -x, "1 - x": 1 - x, "2 * x": 2 * x, "x / 2": x / 2, "x**2": x**2, "x + 1": x + 1,
         "x - 1": x - 1, "0 * x": 0 * x, "abs(x)": x.abs(), "100 * x": 100 * x, "x / 10": x / 10,
-        "x**0.5": x**0.5, "1 / x": 1 / x}  # fmt: skip
+        "10 * x": 10 * x, "1.5 * x": 1.5 * x, "x**0.5": x**0.5, "1 / x": 1 / x}  # fmt: skip
     if x.ndim:
         slips |= {"x / x.sum()": x / x.sum(), "x.flip(0)": x.flip(0), "x.roll(1, 0)": x.roll(1, 0)}
     for name, slip in slips.items():
@@ -167,22 +194,25 @@ def _call(name: str, *given: ast.expr, keywords: list[ast.keyword] | None = None
     return ast.Call(ast.Name(name, ast.Load()), list(given), keywords or [])
 
 
-def judged(id: str, lines: Container[str] | None = None) -> Iterator[tuple[str, Any]]:
-    """Each changed line, or those of `lines`, and what the checker says to the solution with it."""
-    from sae_nb_lessons import exercise
+def tried(id: str) -> dict[str, Callable[[], Any]]:
+    """Slips of an answer that is no function, then changed lines → what hands them in."""
+    right = answer(id)
+    slips = {} if callable(right) or isinstance(right, str) else dict(altered(right))
+    return {name: partial(copy, slip) for name, slip in slips.items()} | {
+        line: partial(handed_in, source, id) for line, source in flips(CELLS[id, "check"])
+    }
 
-    from tests.lessons.exercises.answered import CELLS, handed_in
 
-    for line, source in flips(CELLS[id, "check"]):
-        if lines is not None and line not in lines:
-            continue
+def judged(id: str, each: int = 1) -> Iterator[tuple[str, Any]]:
+    """Every n-th flip, and what the checker says to the solution with it."""
+    for flip, make in [*tried(id).items()][::each]:
         exercise(id).reset()
         try:
-            made = handed_in(source)
+            made = make()
         except Exception as error:  # noqa: BLE001 - what cannot be run cannot be handed in
-            yield line, error
+            yield flip, error
         else:
-            yield line, exercise(id).check(made)
+            yield flip, exercise(id).check(made)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ NEAR: dict[str, list[tuple[object, str]]] = {
     "16.4": [(0.35, "second neigh"), (0.89, "F1")],
     "17.1": [(10, "10 cancels"), (0.3, "10 cancels")],
     "19.2": [(0.1, "lost"), (0.96, "worth")],
-    "19.3": [(0, "dashed tick"), (0.2, "further right")],
+    "19.3": [(0, "solid tick"), (0.761, "against nothing"), (0.991, "what was trained"), (0.2, "shows more")],
     "20.2": [("ℓ1 price", "shrinks every"), ("ℓ1 price, copy", "same price")],
     "21.1": [(0.05, "of each one"), (0, "wrong with a chance")],
     "21.3": [("good story", "at the oth")],
@@ -195,11 +195,6 @@ def test_mistakes_are_named(id: str) -> None:
         verdict = exercise(id).check(answer)
         assert verdict.state == "wrong"
         assert words in verdict.message, answer
-
-
-@pytest.mark.parametrize("id", [id for id, one in ANSWERS.items() if isinstance(one, int | float)])
-def test_a_number_of_another_size_is_not_right(id: str) -> None:
-    assert not any(exercise(id).check(slip * ANSWERS[id]) for slip in (0.1, 1.5, 10))
 
 
 @pytest.mark.slow
