@@ -120,7 +120,7 @@ chromium: ## get a system Chromium where the machine can
 loops: $(STAMP)
 	@$(BIN)/python tests/compiled_loops.py
 
-# What `make test` runs: everything quick, or the folders that are named.
+# What `make test` and `make test-all` run: everything, or the folders that are named.
 TESTS ?= tests
 
 RESULTS := build/test$(patsubst build/%,-%,$(filter-out .venv,$(VENV))).xml
@@ -132,7 +132,7 @@ test: $(STAMP) chromium loops ## the quick tests, the tour and some panels in a 
 
 test-all: $(STAMP) chromium loops ## those and the slow ones: kills, Binder, gallery, real models, every panel, long use
 	@mkdir -p build
-	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/test-all.xml tests $(NOT_HERE)
+	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/test-all.xml $(TESTS) $(NOT_HERE)
 
 browser: $(STAMP) chromium loops ## of the tests, those in a real JupyterLab in Chromium
 	@mkdir -p build
