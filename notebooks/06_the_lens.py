@@ -82,7 +82,7 @@ if isinstance(mine, torch.Tensor) and mine.ndim == 2:
 exercise("06.1").check(logit_lens)
 
 # %% [markdown]
-# Early blocks name common words, whatever the text. Later blocks will change those states: what if the lens took
+# Block 0 names mostly pieces of words. Later blocks will change those states: what if the lens took
 # that into account? The **Jacobian lens** multiplies a state by J before the head reads it: the mean derivative of
 # the last states with respect to those of this block. With J = 1 it is the logit lens. J is fitted on a handful of
 # other texts; for tiny-gpt it is bundled.
@@ -194,7 +194,7 @@ rows = {
 measured.brief(rows)
 
 # %% [markdown]
-# On SmolLM2-135M the direct path is mostly wrong, at every depth:
+# On SmolLM2-135M, at an early block and at a late one:
 
 # %%
 real = recorded("lens_effects_language")

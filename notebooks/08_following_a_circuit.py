@@ -152,8 +152,9 @@ shares = {words: measured.seeds(name) for words, name in kept.items()}
 figure_widget(arms_figure(shares, floor=measured.of("random").mean, x_title="share"), height=210)
 
 # %% [markdown]
-# The strongest atoms at the same positions bring back .96, the graph's .98: nearly all of it is to know the
-# positions, not the atoms. A set of atoms is hardly *the* circuit.
+# The strongest atoms at the same positions bring back .96, the graph's .98, random atoms there .47: to know the
+# positions is half of it, and strength chooses the atoms nearly as well as the graph. A set of atoms is hardly *the*
+# circuit.
 #
 # ## 4 · Along which path?
 #
@@ -255,8 +256,8 @@ print(f"ROC-AUC over {split.n} seeds: {split.mean:.2f}, patterns held {held.mean
 
 # %% [markdown]
 # (Ranking heads by how much they *write* finds this circuit as well, since the others hardly write. So the gain to look
-# at is the one over fixed patterns.) Here are other tracers, on this model and on two more, over five seeds, all with
-# patterns held fixed:
+# at is the one over fixed patterns.) Here is the graph, on this model and on two more, over five seeds, with patterns
+# held fixed:
 
 # %%
 tracers = recorded("known_tracers")
@@ -277,8 +278,8 @@ rows = {
 tracers.brief(rows)
 
 # %% [markdown]
-# Graphs and patching find all of the induction circuit. For sums and brackets they do worse than the control, which
-# takes the parts that *write most*: where the circuit is most of the network, a tracer has little to find.
+# The graph finds all of the induction circuit, as the control does. For sums and brackets it does worse than the
+# control, which takes the parts that *write most*: where the circuit is most of the network, a tracer has little to find.
 #
 # ## 7 · A model without a dictionary
 #
