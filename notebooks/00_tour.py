@@ -203,7 +203,7 @@ effect = sn.best_effect(model, hook_point, sae, inputs[:24], by=2.0, unit="p99",
 browser.atom = effect.atom
 print(f"{browser.names.in_text(effect.atom)}, turned up: {effect.measure}")
 print(f"{effect.clean:.2f} → {effect.clean + effect.effect:.2f} on average over the inputs;")
-print(f"{len(effect.control)} random directions of that length: at most ±{effect.control_p95:.2f}.")
+print(f"{len(effect.control)} random directions that long: 95 % within ±{effect.control_p95:.2f}.")
 
 # %%
 panel = sw.SteeringPanel(model, hook_point, sae, inputs=inputs[1:17], acts=train_acts)

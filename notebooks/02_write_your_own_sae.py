@@ -305,6 +305,6 @@ assert vit["with b"].r2(rows) > 0.9
 exercise_report("02")
 
 # %% [markdown]
-# **To read.** *Sparse Autoencoders Find Highly Interpretable Features in Language Models* (arXiv 2309.08600): the ℓ1
-# loss you wrote; *Scaling and Evaluating Sparse Autoencoders* (arXiv 2406.04093): TopK, and repairs for dead atoms;
+# **To read.** *Sparse Autoencoders Find Highly Interpretable Features in Language Models* (arXiv 2309.08600): an ℓ1
+# loss; *Scaling and Evaluating Sparse Autoencoders* (arXiv 2406.04093): TopK, and repairs for dead atoms;
 # *Improving Dictionary Learning with Gated Sparse Autoencoders* (arXiv 2404.16014): why ℓ1 shrinks codes, and a cure.

@@ -19,8 +19,8 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/03_evaluation.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/03_evaluation.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/03_evaluation.html)
 #
 # An R² of 0.96. An accuracy of 100 % with the SAE spliced into the model. Each sounds like success, until you ask what
-# something that learned *nothing* would reach. Here no number comes alone: each has a **floor** (the trivial answer), a
-# **control** (a random dictionary of the same size and L0) and an **interval**.
+# something that learned *nothing* would reach. Here a number that decides has a **floor** (the trivial answer), a
+# **control** (a random dictionary of the same size and L0) or an **interval** beside it.
 #
 # You need 00 and 01; 40 minutes with the exercises, 35 seconds of computing. Afterwards you can say which numbers of a
 # report card are clear of their control, compare dictionaries at an equal L0, and recognise a benchmark that can rank SAEs

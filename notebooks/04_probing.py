@@ -23,7 +23,7 @@
 # finding.
 #
 # A probe is a small classifier on activations. If it predicts a label, the label can be read off them. This means less
-# than it seems to, because a probe on 64 random numbers predicts a lot, too. So most of this lesson is about controls.
+# than it seems to, because a probe on 64 numbers fits shuffled labels of the rows it learns from, too. So most of this lesson is about controls.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
