@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -28,7 +28,7 @@ from torch import Tensor
 from sae_nb.activations import PositionPolicy
 from sae_nb.architectures import Temporal, sae_folder
 from sae_nb.capturing import capture
-from sae_nb.checks import Count, Positive, Seed, checked
+from sae_nb.checks import Count, OneOf, Positive, Seed, checked
 from sae_nb.data import prose
 from sae_nb.files import read_json, read_tensors, write_bytes, write_json, write_tensors
 from sae_nb.models import LiveModel, load_model
@@ -46,6 +46,7 @@ ROOT = Path(__file__).parents[4]
 """The checkout, whose pages are read too."""
 
 FORMS = ("published", "strict")
+PRODUCTS = ("highest", "high", "medium")
 SIDES = ("train", "held-out")
 LAGS = (1, 2, 8, 32)
 RECORD = "record.json"
@@ -78,6 +79,10 @@ class TemporalPlan:
     grow_k: bool = False
     """Whether the novel atoms of a token grow along the training, 1 → 2 → 4 … → `k`: what both parts could
     hold is then learned by the predicted one first. Ours."""
+
+    products: Annotated[str, OneOf(PRODUCTS)] = "highest"
+    """Precision of matrix products in training, by `torch.set_float32_matmul_precision`; what is measured of
+    the finished SAE has full precision."""
 
     dead_after_tokens: Count = 1_000_000
     judged: Count = 96
@@ -319,13 +324,15 @@ def temporal_card(record: dict[str, Any]) -> str:
         f"on the activations of {model} at {hook_point}. Weights have eight bits and a scale per row; numbers "
         "are of them as loaded."
     )
+    products = plan.get("products", "highest")
+    rounded = f"matrix products of {products} precision, " if products != "highest" else ""
     made = [
         f"**Data**: {windows['train']} windows of {plan['context']} tokens of {record['texts']['sources']}. "
         "Windows lie within a document; their first tokens, and windows with a massive token, are left out. "
         f"One document of sixteen is held out ({windows['held-out']} windows).",
         f"**Training**: {plan['steps']} steps of {plan['batch_size']} tokens, learning rate "
-        f"{plan['learning_rate']:g}, seed {record['seed']}; {curve[-1]['seconds']:.0f} s on "
-        f"{record['device']}; torch {record['torch']}, {record['date']}.",
+        f"{plan['learning_rate']:g}, {rounded}seed {record['seed']}; "
+        f"{curve[-1]['seconds']:.0f} s on {record['device']}; torch {record['torch']}, {record['date']}.",
         "**Licence**: that of this project.",
     ]
     measured_here = table_of(
@@ -438,7 +445,9 @@ def make_temporal(
     for form in forms:
         for seed in seeds:
             run = f"{form}-{seed}"
+            torch.set_float32_matmul_precision(plan.products)
             sae, curve = trained(form, seed, x, fresh, plan, work / run)
+            torch.set_float32_matmul_precision("highest")
             sae.hook_point, sae.model_name = hook_point, model_name
             sae.position_policy = PositionPolicy(drop_first=True, source="training")
             record = about | {"form": form, "seed": seed, "curve": curve}
@@ -481,8 +490,6 @@ def main(arguments: Sequence[str]) -> None:
     plan = TemporalPlan(**{field.name: given.pop(field.name) for field in fields(defaults)})
     hidden = ("--texts", "--work", "--out", "--model")
     given["work"].mkdir(parents=True, exist_ok=True)
-    if given["device"].type == "cuda":
-        torch.set_float32_matmul_precision("high")  # products of its tensor cores, in TF32
     name, folder = given.pop("name"), given.pop("out")
     command = shown_command(["temporal", *arguments], hidden=hidden)
     make_temporal(name, plan, folder, command=command, **given)
