@@ -611,23 +611,21 @@ def draw_maps(figure: go.Figure, record: TemporalSummary, view: View) -> None:
 
 
 def _name_times(figure: go.Figure, record: TemporalSummary, second: TemporalSummary | None) -> None:
-    starts, names = _named_times(record)
-    step = math.ceil(len(starts) / (13 * MOST_NAMED / current_theme().font_px))
+    of_text = record.kind == "text"
+    name = word_at if of_text else lambda names, time: visible_token(names[time])
+    starts = _word_starts(record) if of_text else range(record.n_times)
+    shown = starts[:: math.ceil(len(starts) / (13 * MOST_NAMED / current_theme().font_px))]
     for axis in (figure.layout.xaxis, figure.layout.xaxis3):
-        axis.tickvals = starts[::step]
-        axis.ticktext = [plot_text(name) for name in names[::step]]
+        axis.tickvals = list(shown)
+        axis.ticktext = [plot_text(name(record.names, time)) for time in shown]
         axis.tickangle = -50
     figure.layout.annotations[1].text = "second text, aligned" if second is not None else ""
 
 
-def _named_times(record: TemporalSummary) -> tuple[list[int], list[str]]:
-    """Return the times that have a name on the axis, and the names: of a text whole words, where they begin."""
-    times = range(record.n_times)
-    if record.kind != "text":
-        return list(times), [visible_token(name) for name in record.names]
+def _word_starts(record: TemporalSummary) -> list[int]:
     joins = joins_of(record.names)
-    starts = [time for time in times if (time == 0 or joins[time]) and record.names[time].strip()]
-    return starts, [word_at(record.names, time) for time in starts]
+    times = range(record.n_times)
+    return [time for time in times if (time == 0 or joins[time]) and record.names[time].strip()]
 
 
 def _raster_title(raster: Raster, view: View) -> str:
