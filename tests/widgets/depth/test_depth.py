@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +39,8 @@ def states(model: Any, scenes: Any) -> States:
 
 class Doubling:
     """Stands for a Raptor: every block doubles the embeddings, so that directions stay."""
+
+    cuts = (0, 1, 2, 12)
 
     def roll_out(self, embeddings: torch.Tensor) -> torch.Tensor:
         return torch.stack([embeddings * 2.0**step for step in range(13)], dim=1)
@@ -131,6 +134,21 @@ def test_a_push_is_run_and_drawn(panel: sw.DepthTrajectory) -> None:
     assert drawn(panel, "pushed").visible is False
     assert not any(c["title"].startswith("how far the push") for c in panel.strips.charts)
     assert "push" not in panel.answer
+
+
+def test_a_recurrent_copy_tests_the_phases_that_it_is_cut_by(
+    panel: sw.DepthTrajectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel.strip, panel.k = "phases", 3
+    panel.wait()
+    assert "Raptor is cut after blocks 1, 2, so it tests other phases." in panel.answer
+    cuts = panel.summary.phases[panel.similarity][3].cuts
+    monkeypatch.setattr(panel.runs.raptor, "cuts", cuts, raising=False)
+    panel.token = 5
+    panel.wait()
+    own = panel.states[panel.picture, :, 5].double()
+    angle = math.degrees(math.acos(float(torch.cosine_similarity(own[0], own[-1], dim=0))))
+    assert panel.answer.count(f" {angle:.0f}° from ") == 2
 
 
 def test_raptor_is_rolled_out_over_the_path(panel: sw.DepthTrajectory) -> None:

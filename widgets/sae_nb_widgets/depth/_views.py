@@ -278,7 +278,8 @@ def _phases_answer(panel: DepthState) -> tuple[str, str]:
     if np.isfinite(phases.contrast):
         contrast = f" (contrast {format_number(phases.contrast, digits=2)})"
     return (
-        f"{who} (blocks {blocks}) explain {_percent(phases.gain)} of the layer differences, {does}{contrast}.",
+        f"{who} (blocks {blocks}) explain {_percent(phases.gain)} of the layer differences, {does}{contrast}."
+        f"{_copy_answer(panel, phases.cuts)}",
         f"{numbers}; p {format_number(evidence.p_banded)} against a smooth drift, "
         f"{format_number(evidence.p_shuffled)} against shuffled layers",
     )
@@ -340,6 +341,21 @@ def _raptor_answer(panel: DepthState) -> tuple[str, str]:
         f"Raptor ends {_degrees(angles[-1])} from where {_inside(subject(panel))} really ends; it is "
         f"furthest away {_after(panel, worst)}, by {_degrees(angles[worst])} (unrelated states: 90°).",
         "angle between the roll-out's state and the model's own",
+    )
+
+
+def _copy_answer(panel: DepthState, cuts: Sequence[int]) -> str:
+    """Return how well one block a phase, applied again and again, copies the token's path."""
+    own = tuple(getattr(panel.runs.raptor, "cuts", ()))
+    if panel.rolled is None or not own:
+        return ""
+    if own != tuple(cuts):
+        return f" Raptor is cut after blocks {', '.join(map(str, own[1:-1]))}, so it tests other phases."
+    copied = _raptor_angles(panel, panel.rolled)[-1]
+    unchanged = _raptor_angles(panel, panel.states[panel.picture, :1].float())[-1]
+    return (
+        f" A copy with one block a phase (Raptor) ends {_degrees(copied)} from where "
+        f"{_inside(subject(panel))} really ends, and the embedding is {_degrees(unchanged)} from it."
     )
 
 
