@@ -24,7 +24,7 @@ from sae_nb.pursuit import Problem
 from sae_nb.training import Team
 from sae_nb.training._loop import drawing, make
 from sae_nb.training._sharded_pursuit import pursue
-from sae_nb.training._shards import Shard
+from sae_nb.training._shards import Shard, check_can_shard
 
 SCRIPT = Path(__file__).with_name("shards_script.py")
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine
@@ -374,6 +374,13 @@ def test_what_is_exchanged_does_not_grow_with_the_atoms(n_atoms: int) -> None:
         shard.team.passed.clear()
         shard.training_loss(x, silent, 5, 0.5)
         assert sum(shard.team.passed) == expected
+
+
+def test_a_worker_must_have_an_atom() -> None:
+    sae = sn.TopK(4, 2, 1)
+    assert check_can_shard(sae, Team(0, 2)) is sae
+    with pytest.raises(ValueError, match="at least the number of workers, 3, got 2. Start fewer"):
+        check_can_shard(sae, Team(0, 3))
 
 
 @pytest.mark.slow

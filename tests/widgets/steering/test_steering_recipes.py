@@ -136,6 +136,15 @@ def test_strength_is_found_for_a_divergence(panel: sw.SteeringPanel) -> None:
     assert panel.summary.recipe.strength == 1.0
 
 
+def test_a_divergence_asked_for_before_the_first_run_is_met(vit: Any) -> None:
+    made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES)
+    made.target_kl = 0.002
+    made.wait()
+    assert made.summary.kl == pytest.approx(0.002, abs=2e-4)
+    assert made.target_kl == 0.002
+    made.close()
+
+
 def test_atoms_combine_at_a_divergence(panel: sw.SteeringPanel) -> None:
     """The atom kept by "combine" survives the run in between; both are scaled together."""
     panel.target_kl = 0.002

@@ -297,7 +297,7 @@ class SteeringPanel(HasPage):
 
     def _choose_strength(self) -> None:
         # Somebody may be setting one at this moment: only what nobody has touched is chosen here.
-        if self._opening.strength and not self.strength:
+        if self._opening.strength and not self.strength and self.target_kl is None:
             self._offer(self.scale.safe(self.atom, self.mode) or self.strength)
 
     # --- what is asked ----------------------------------------------------------------------------
