@@ -28,7 +28,17 @@ from paths import instructors, path, reading_rate, rubrics
 from public_names import api
 from readme import found
 from sites import live_atoms
-from tables import certificates, classes, definitions, families, measured, releases, training, words
+from tables import (
+    certificates,
+    classes,
+    definitions,
+    families,
+    measured,
+    releases,
+    training,
+    trainings,
+    words,
+)
 from three_texts import three_texts
 
 DOCS = Path(__file__).parents[1]
@@ -94,6 +104,7 @@ WRITTEN_OUT: dict[str, Callable[[str], str]] = {
     "rubrics": rubrics,
     "table": benchmark_table,
     "training": training,
+    "trainings": trainings,
     "words": words,
 }
 ON_THE_SITE: dict[str, Callable[[str], str]] = {

@@ -54,7 +54,7 @@ def measured(name: str) -> str:
 
 def training(name: str) -> str:
     """What was measured along the training of a bundled temporal SAE, every second look, beside its floors."""
-    curve = json.loads((TOOL / "pretrained" / "saes" / name / "record.json").read_text())["curve"]
+    curve = _trained(name)["curve"]
     head = {
         "predicted share": "share",
         "in random order": "shuffled share",
@@ -66,10 +66,42 @@ def training(name: str) -> str:
     }
     rows = [
         [f"{look['step']:,.0f}".replace(",", " ")]
-        + [f"{look[one]:.3f}".replace("0.", ".", 1) for one in head.values()]
+        + [_three_digits(look[one]) for one in head.values()]
         for look in [*curve[:-1:2], curve[-1]]
     ]
     return table(("steps", *head), rows)
+
+
+def trainings(name: str) -> str:
+    """A row for each training of a temporal SAE: that of the bundled one, and of those in docs/records."""
+    others = sorted((DOCS / "records" / name).glob("*.json"))
+    records = [_trained(name), *(json.loads(file.read_text()) for file in others)]
+    head = {
+        "predicted share": "share",
+        "in random order": "shuffled share",
+        "cosine of neighbours: predicted": "lag-1",
+        "its codes in random order": "order lost lag-1",
+        "novel": "novel lag-1",
+        "activations": "raw lag-1",
+        "unexplained": "FVU",
+    }
+    rows = [
+        [f"{one['form']}, seed {one['seed']}", f"{one['plan']['steps']:,}".replace(",", " ")]
+        + [_three_digits(one["held-out"][number]) for number in head.values()]
+        for one in records
+    ]
+    return table(("form", "steps", *head), rows)
+
+
+def _trained(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(
+        (TOOL / "pretrained" / "saes" / name / "record.json").read_text()
+    )
+    return record
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1)
 
 
 def definitions(_: str) -> str:
