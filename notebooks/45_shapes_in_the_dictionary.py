@@ -47,8 +47,9 @@ import torch
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb.geometry import communities, couplings, find_shapes
-from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons import exercise, exercise_report, figures, recorded
 from sae_nb_studies.reproductions.experiments.found_shapes import SHAPES, correlations
+from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.float_format = "{:.2f}".format
 
@@ -158,12 +159,32 @@ print(found)
 found.table.drop(columns=["coordinate", "order", "order shuffled"])
 
 # %% [markdown]
-# On the map each shape has a colour; a click in the key lights one alone. Atoms of one ring need not be near each other: across the ring
-# they point in opposite directions.
+# What three of these groups add to the rows in which they fire, seen along the two directions in which it varies most; grey: as
+# many atoms as the ring has, drawn at random. Random atoms seldom fire together, so most of their points lie on rays, one an atom.
+
+# %%
+shown = {
+    f"{kind} {i}": found.groups[i]
+    for kind in ("ring", "sheet", "line")
+    for i in [found.kind.index(kind)]
+}
+drawn_at_random = torch.randperm(64, generator=torch.Generator().manual_seed(0))[
+    : len(found.groups[0])
+]
+planes = shown | {"control: random atoms": drawn_at_random.tolist()}
+figure_widget(figures.drawn_figure(codes, sae.dictionary.detach(), planes), height=250)
+
+# %% [markdown]
+# On the map each shape has a colour, and the first ring is selected; a click in the key lights another alone. Atoms of one ring need not
+# be near each other: across the ring they point in opposite directions.
 
 # %%
 panel = sw.ConceptMap(sae, rows.x, columns={"shape": found.of_atoms})
-panel.color_by = "shape"
+panel.color_by, panel.atom, panel.selected = (
+    "shape",
+    int(found.groups[0][0]),
+    found.groups[0].tolist(),
+)
 panel
 
 # %% [markdown]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         encoder_figure as encoder_figure,
         support_figure as support_figure,
     )
+    from sae_nb_lessons.figures._shape_studies import drawn_figure as drawn_figure
     from sae_nb_lessons.figures._stability_arms import arms_figure as arms_figure
     from sae_nb_lessons.figures._steering_studies import (
         fluency_figure as fluency_figure,
