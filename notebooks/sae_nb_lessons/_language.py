@@ -175,7 +175,7 @@ class LanguageModel:
 
         Returns
         -------
-        Indexed by what was done: `share` of continuations with a word of the concept, `text` of the first.
+        Indexed by what was done: `share` of continuations with a word of the concept, `text` of the first two.
 
         Example
         -------
@@ -204,7 +204,7 @@ class LanguageModel:
             )
         texts = [str(text) for text in written]
         said = [self.says(text) for text in texts]
-        return {"share": sum(said) / len(said), "text": texts[0]}
+        return {"share": sum(said) / len(said), "text": " / ".join(texts[:2])}
 
 
 def language_model(name: str | None = None) -> LanguageModel:
