@@ -21,8 +21,8 @@
 # You need 01, and an SAE that you understand (02); 45 minutes with the exercises, 30 seconds of computing. Afterwards
 # you can turn a sentence into a claim that can fail, measure it with its floor and control, and hand it on as a page.
 #
-# Everything that this course calls a finding has the same card: a sentence, a line that was drawn beforehand, the number
-# over seeds, a floor, a control, and a verdict. Here you make one of your own.
+# A claim that was measured for this course has a card: a sentence, a line that was drawn beforehand, the number over
+# seeds, a floor, a control, and a verdict. Here you make one of your own.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -56,8 +56,10 @@ from sae_nb_widgets.panel import figure_widget
 # %% [markdown]
 # ## 1 · A claim by others
 #
-# Read one first. It claims that atoms of SpaDE, an SAE from elective 13, are on in regions of their own. Below are the
-# number, what an untrained SpaDE reaches, and what other SAEs reach:
+# Read one first. It is about [SpaDE](../docs/methods/spade.md), the SAE of elective 13, on six clouds of points in a plane,
+# three of which no straight line cuts off from the rest. It claims that SpaDE has latents for these three. *Inner F1* is
+# the mean of their F1: 1 if a latent is on at all points of its cloud and at no other, near 0 if it is on at few of them
+# or at many others. Below are the number, what an untrained SpaDE reaches, and what other SAEs reach:
 
 # %%
 seen = recorded("separability")
@@ -75,7 +77,12 @@ seen.brief(rows)
 #
 # ## 2 · The line
 #
-# Now a claim that you can measure in seconds, on the toy of 02: 32 features in 10 neurons.
+# Now a claim that you can measure in seconds, on the toy of 02: 32 features in 10 neurons. Its number is the mean cosine
+# of features with their atoms. A pilot, on a seed that is not used again:
+
+# %%
+pilot = toy_run(5) | {"64 rows of the data": on_features(5, hidden_rows(5)[:64]).mean()}
+print(", ".join(f"{name} {value:.3f}" for name, value in pilot.items()))
 
 # %%
 exercise("09.1")
@@ -91,18 +98,22 @@ exercise("09.1").check(line)
 # the same values as before, and no feature is left in them.
 #
 # We made a mistake once: a toy and a dictionary that are drawn from *one* seed begin alike, since both draw the same
-# numbers first. Random directions then had a cosine of .78 with the features. The floor gave the mistake away; here,
-# toys have seeds of their own.
+# numbers first. The last two numbers below are of random directions, from a seed of their own and from the toy's, which is
+# 1000. A floor too high gave the mistake away.
 
 # %%
 small = hidden_rows(0)[:2000]
 apart = {"rows": small, "scrambled": scrambled(small, seed=0)}
 cosines = {name: on_features(0, own_sae(one, 64, 3, 100).D).mean() for name, one in apart.items()}
-cosines["64 raw rows, untrained"] = on_features(0, hidden_rows(0)[:64]).mean()
-print(", ".join(f"{name}: mean cosine {value:.2f}" for name, value in cosines.items()))
+for seed in (0, 1000):
+    drawn = torch.randn(64, 10, generator=torch.Generator().manual_seed(seed))
+    cosines[f"random, seed {seed}"] = on_features(0, drawn).mean()
+print("mean cosine:", ", ".join(f"{name} {value:.2f}" for name, value in cosines.items()))
 
 # %% [markdown]
-# And what does R² say? The panel trains one SAE on each of the two:
+# Trained on scrambled rows, atoms are no nearer to the features than random directions. (Here 100 steps on 2 000 rows; the
+# pilot had 300 steps on ten times as many, so its atoms came nearer.) And what does R² say? The panel trains one SAE on
+# each of the two:
 
 # %%
 training = {}
@@ -122,6 +133,10 @@ exercise("09.2")
 # %% tags=["exercise"]
 read_off = ...
 exercise("09.2").check(read_off)
+
+# %% [markdown]
+# So R² alone says little: more than three quarters of the variance of scrambled rows, which hold no feature, is explained,
+# too. The cosines above tell the two apart.
 
 # %%
 exercise("09.3")
@@ -145,7 +160,8 @@ card = ...
 exercise("09.4").check(card)
 
 # %% [markdown]
-# Here is another card. Its claim is too weak on purpose: the line is at .6.
+# Write `card` into a cell of its own to see yours. Here is another card, of the same runs but for the draw of random
+# directions. Its claim is too weak on purpose: the line is at .6.
 
 # %%
 weak = own_claim(
@@ -159,9 +175,9 @@ measured = weak.test(toy_run, range(5))
 measured
 
 # %% [markdown]
-# The claim "holds", and the card itself says that this is worth nothing, because floor and control meet the line as well.
-# With a line at .9, which is above raw rows too, the same numbers are a finding. The figure shows every seed, and the
-# floor as a dashed line:
+# The number meets its line, and yet the card is headed *Open*: floor and control meet the line as well, so it says nothing.
+# To move this line now, above what was just measured, would not help: that is a description. The figure shows every seed,
+# and the floor as a dashed line:
 
 # %%
 parts = {name: [one[name] for one in measured.by_seed.values()] for name in ("claim", "control")}
@@ -198,11 +214,14 @@ exercise("09.5").score(points)
 # %%
 means = {name: one.mean for name, one in measured.summaries.items()}
 assert means["claim"] > 0.98 > 0.9 > means["control"]
-assert 0.75 < cosines["64 raw rows, untrained"] < 0.88, "raw rows come nearer than random"
+assert 0.75 < pilot["64 rows of the data"] < 0.88, "raw rows come nearer than random"
 assert 0.6 < means["floor"] < 0.75, "random directions that know nothing of the toy"
+assert cosines["random, seed 1000"] > cosines["random, seed 0"] + 0.05, "one seed for both"
 assert (measured.verdict, measured.cannot_fail) == ("holds", True)
 assert seen.of("untrained inner F1").mean > 0.9
-assert cosines["rows"] > cosines["scrambled"]
+assert cosines["rows"] > cosines["scrambled"] + 0.1
+assert abs(cosines["scrambled"] - cosines["random, seed 0"]) < 0.05
+assert results["rows"].history[-1].r2 > results["scrambled"].history[-1].r2 > 0.75
 
 # %%
 exercise_report("09")

@@ -142,7 +142,7 @@ class MeasuredClaim:
                 f"{found[part].mean:.3g} ± {found[part].sd:.2g}",
                 str(line) if part == "claim" else "",
                 met if part == "claim" else "",
-                self.verdict,
+                "open" if self.cannot_fail else self.verdict,
             )
             for part, label in labels.items()
         ]

@@ -29,7 +29,7 @@ def with_(**changed: Callable[[int], float]) -> Run:
 
 
 LINES = [
-    (0.69, "control reaches 0.7"),
+    (0.71, "control reaches 0.72"),
     (0.999, "asks for luck"),
     (95, "No cosine is above 1"),
 ]
@@ -131,7 +131,10 @@ def test_a_card_shows_number_floor_and_control_and_becomes_a_page(tmp_path: Path
     assert "<script>" not in page + shown._repr_html_()
     assert "&lt;script&gt;" in page
     assert "http" not in page
-    assert "says nothing yet" in repr(card(0.6, 5))
+    weak = card(0.6, 5)
+    assert (weak.verdict, weak.cannot_fail) == ("holds", True)
+    assert "says nothing yet" in repr(weak)
+    assert "your claim: open" in weak._repr_html_()
     assert card(0.9, 3).verdict in ("holds", "too few seeds")
     claim = own_claim("A claim.", "a number", at_least=0.9, floor="none", control="shuffled")
     with pytest.raises(TypeError, match="without calling it"):
