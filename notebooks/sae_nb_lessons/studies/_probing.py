@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import repeat
+from statistics import mean
 
 import pandas as pd
 import torch
@@ -84,21 +86,23 @@ def probe_table(
 ) -> pd.DataFrame:
     """Return test accuracies of probes on all columns, on the k farthest apart, and of six on shuffled labels.
 
-    The first `n_train` rows are trained on; the second half of all rows is tested on.
+    The first `n_train` rows are trained on; the second half of all rows is tested on. The last column is the
+    accuracy of the six on the rows and shuffled labels that they were trained on.
     """
     half, found = len(y) // 2, {}
     for name, given in columns.items():
         x = spread(given, given[:n_train])
         some, test = x[:n_train], x[half:]
         chosen = columns_apart(given[:n_train], y[:n_train], k)
-        wrong = [logistic(some, shuffled(y[:n_train], seed)) for seed in range(N_SHUFFLES)]
+        labels = [shuffled(y[:n_train], seed) for seed in range(N_SHUFFLES)]
+        wrong = [logistic(some, one) for one in labels]
         found[name] = {
             "all columns": accuracy(logistic(some, y[:n_train]), test, y[half:]),
             f"{k} columns": accuracy(
                 logistic(some[:, chosen], y[:n_train]), test[:, chosen], y[half:]
             ),
-            "control: shuffled labels": sum(accuracy(p, test, y[half:]) for p in wrong)
-            / len(wrong),
+            "control: shuffled labels": mean(accuracy(p, test, y[half:]) for p in wrong),
+            "control, training rows": mean(map(accuracy, wrong, repeat(some), labels)),
         }
     return pd.DataFrame(found).T
 
@@ -115,7 +119,6 @@ def even_digits(n: int = 1200) -> tuple[Float[Tensor, "n d"], Labels]:
 
 @cache
 def shuffled_fit() -> float:
-    """Return the accuracy on its own 60 training rows of a probe with shuffled labels."""
+    """Return the accuracy on its own 60 training rows of a probe with shuffled labels, mean over six shuffles."""
     x, y = even_digits()
-    some, wrong = spread(x[:60], x[:60]), shuffled(y[:60])
-    return accuracy(logistic(some, wrong), some, wrong)
+    return float(probe_table({"activations": x}, y, 60)["control, training rows"].iloc[0])

@@ -13,3 +13,6 @@ def test_the_table_finds_what_is_planted_and_nothing_in_shuffled_labels() -> Non
     row = probe_table({"planted": x}, labels, 600).loc["planted"]
     assert row["all columns"] > 0.95 < row["5 columns"]
     assert abs(row["control: shuffled labels"] - 0.5) < 0.2
+    noise = torch.randn(1200, 64, generator=draws)
+    row = probe_table({"noise": noise}, labels, 20).loc["noise"]
+    assert row["control, training rows"] > 0.95 > 0.7 > row["control: shuffled labels"]
