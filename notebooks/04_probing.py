@@ -23,7 +23,7 @@
 # beat.
 #
 # A probe is a small classifier on activations. If it predicts a label, the label can be read off them. This means less
-# than it seems to: a probe on 64 numbers fits most shuffled labels of 60 rows, too, and among 512 columns of any kind
+# than it seems to: a probe on 64 numbers fits most shuffled labels of 60 rows, too, and even among 512 random directions
 # there are five that go with a label. So most of this lesson is about controls.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
@@ -146,9 +146,10 @@ table = probe_table(columns, y, 600)
 table
 
 # %% [markdown]
-# Read the table by columns. *All columns*: trained or random, all latents predict parity about as well as the activations
-# they were made from. *Five columns*: five atoms do better than four of the five random dictionaries, and no better than
-# the fifth, or than five columns of the activations. So for parity five atoms are not a finding.
+# Read the table by columns. *All columns*: on images that no probe has seen, parity is read far above shuffled labels, so
+# it is in the model. Trained or random, all latents predict it about as well as the activations they were made from. *Five
+# columns*: five atoms do better than four of the five random dictionaries, and no better than the fifth, or than five
+# columns of the activations. So for parity five atoms are not a finding.
 #
 # Which five are they? **Use the panel**: do they represent digits, or parity?
 
@@ -186,7 +187,8 @@ pd.DataFrame(strengths, index=five.tolist())
 # %% [markdown]
 # ## 4 · Do SAEs help to probe?
 #
-# One label on one model decides little. Here are the labels of three models (arXiv 2502.16681): how much higher is the
+# One label on one model decides little. Here are digit and texture of images for `tiny-vit`, sentiment and plural of
+# stories for `tiny-gpt` and MiniLM, which turns sentences into vectors (arXiv 2502.16681). How much higher is the
 # [AUROC](../docs/glossary.md#words-of-the-field) (how often a row with the label scores above one without) of the best
 # probe on an SAE than that of the best probe without one? The control puts a random dictionary in the SAE's place.
 

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/05_steering.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/05_steering.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/05_steering.html)
 #
-# You need 00; 35 minutes with the exercises, 25 seconds of computing. Afterwards you can compare perturbations at
+# You need 00; 35 minutes with the exercises, 25 seconds of computing (40 with SmolLM2). Afterwards you can compare perturbations at
 # equal cost, hold an atom against directions that learned nothing, and distinguish reading from writing.
 #
 # An atom fires on fours. Add it to the activations of a seven, and the model answers four. Is that *the
@@ -324,8 +324,9 @@ print(f"random directions: at most {texts.iloc[2:].max():.0%}")
 
 # %% [markdown]
 # With this atom such words are far more frequent, and with random directions they are not. It was chosen because it is a
-# clear case; section 3 shows some that are less clear. A count of words sees neither grammar nor sense, so read: of
-# `tiny-gpt`'s texts for “bad story”, the first shown is the one of sixteen without such a word, and it is cheerful.
+# clear case; section 3 shows some that are less clear. A count of words sees neither grammar nor sense, so read. The first
+# text of SmolLM2 counts for its “massive debt mortgage”; that of `tiny-gpt`, turned towards a bad story, is the one of
+# sixteen without such a word, and it is cheerful.
 #
 # ## 7 · The checked numbers
 

@@ -111,7 +111,7 @@ for seed in (0, 1000):
 print("mean cosine:", ", ".join(f"{name} {value:.2f}" for name, value in cosines.items()))
 
 # %% [markdown]
-# Trained on scrambled rows, atoms are no nearer to the features than random directions. (Here 100 steps on 2 000 rows; the
+# Trained on scrambled rows, atoms are hardly nearer to the features than random directions. (Here 100 steps on 2 000 rows; the
 # pilot had 300 steps on ten times as many, so its atoms came nearer.) And what does R² say? The panel trains one SAE on
 # each of the two:
 
@@ -176,8 +176,8 @@ measured
 
 # %% [markdown]
 # The number meets its line, and yet the card is headed *Open*: floor and control meet the line as well, so it says nothing.
-# To move this line now, above what was just measured, would not help: that is a description. The figure shows every seed,
-# and the floor as a dashed line:
+# To move the line now, after measuring, would not help: that is a description (09.1). The figure shows every seed, and the
+# floor as a dashed line:
 
 # %%
 parts = {name: [one[name] for one in measured.by_seed.values()] for name in ("claim", "control")}

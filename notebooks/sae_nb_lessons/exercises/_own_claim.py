@@ -69,7 +69,7 @@ def _judge_line(line: float) -> Mistake | None:
         )
     if line > 0.995:
         return Mistake(
-            f"A line of {line:g} asks for luck: learned atoms are never exact.",
+            f"A line of {line:g} leaves no room: one pilot does not say by how much seeds differ.",
             "Leave a few hundredths.",
         )
     if line < PILOT["raw"] + 0.03:

@@ -30,7 +30,7 @@ def with_(**changed: Callable[[int], float]) -> Run:
 
 LINES = [
     (0.71, "control reaches 0.72"),
-    (0.999, "asks for luck"),
+    (0.999, "leaves no room"),
     (95, "No cosine is above 1"),
 ]
 RUNS = [
