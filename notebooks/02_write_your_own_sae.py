@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # Write your own SAE: about sixty lines of torch
+# # Write your own SAE: about forty lines of torch
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/02_write_your_own_sae.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/02_write_your_own_sae.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/02_write_your_own_sae.html)
 #
@@ -83,7 +83,7 @@ def encode(x, E, a, b, k):
 exercise("02.1").check(encode)
 
 # %% [markdown]
-# The decoder is `z @ D + b`. How good is it? A squared error alone has the unit of the model. Give it one of its own.
+# The decoder is `z @ D + b`. How good is it? A squared error alone has the unit of the model; a share has none.
 
 # %%
 exercise("02.2")
@@ -99,7 +99,7 @@ exercise("02.2").check(loss_of)
 # %% [markdown]
 # ## 2 · Two repairs
 #
-# Gradient descent on this loss works, except for two things that it does not mend by itself. Lengths:
+# Gradient descent on this loss leaves two things open. The first is how long an atom is:
 
 # %%
 exercise("02.3")
@@ -113,7 +113,7 @@ def unit_rows(D):
 exercise("02.3").check(unit_rows)
 
 # %% [markdown]
-# And atoms that have lost: of $n$ pre-codes only $k$ are kept, and only those get a gradient.
+# The second is atoms that have lost: of $n$ pre-codes at most $k$ are kept, and only these pass a gradient on.
 
 # %%
 exercise("02.4")
@@ -149,8 +149,8 @@ exercise("02.5").check(fit)
 # %% [markdown]
 # ## 4 · Features that we know
 #
-# Toys like that of 01: 32 features in 10 neurons, three times, with nearly four features on in each row. Your SAE
-# sees the ten numbers, never the features.
+# Toys like those of 01, with more on at once: of 32 features in 10 neurons each is on in 12 % of the rows, nearly four
+# in a row. Your SAE sees the ten numbers, never the features.
 
 # %%
 hidden = [hidden_rows(seed) for seed in range(3)]
@@ -164,8 +164,8 @@ dictionaries = ...
 exercise("02.6").check(dictionaries)
 
 # %% [markdown]
-# Two floors, with nothing trained: 64 random directions, and 64 rows of the data just as they are. Rows win, since each
-# is a sum of a few features; take 1000 of them and one lies near every feature.
+# Two floors, with nothing trained: 64 random directions, and 64 rows of the data just as they are. Rows come nearer, and
+# stay below .9.
 
 # %%
 blind = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
@@ -198,8 +198,8 @@ mine = ...
 exercise("02.7").check(mine)
 
 # %% [markdown]
-# The toolkit's, with the same number of atoms and steps, on images that neither saw. The control is a dictionary of
-# random directions, used as well as it can be.
+# The toolkit's, with the same number of atoms and steps, on images that neither saw. The control: random directions,
+# the 20 nearest to each row, at one fitted scale.
 
 # %%
 held_out = sn.capture(
@@ -225,7 +225,7 @@ exercise("02.8").check(read_off)
 # %% [markdown]
 # ## 6 · Break it
 #
-# An SAE like yours, with one part taken out at a time, on the first toy. First a bet.
+# An SAE like yours, whose learning rate falls at the end, and then with one part changed, on the first toy. First a bet.
 
 # %%
 exercise("02.9")
@@ -241,27 +241,38 @@ exercise("02.9").reveal()
 toy, whole = hidden[0], {"n_atoms": 64, "k": 3}
 kinds = {
     "whole": own_sae(toy, **whole),
+    "constant learning rate": own_sae(toy, **whole, cooled=False),
+    "free norm": own_sae(toy, **whole, unit_norm=False),
     "ℓ1, unit norm": own_sae(toy, **whole, l1=0.01),
     "ℓ1, free norm": own_sae(toy, **whole, l1=0.01, unit_norm=False),
 }
 pd.DataFrame({name: {"R²": one.r2(toy), "Σz": one.strength(toy)} for name, one in kinds.items()}).T
 
 # %% [markdown]
-# Lengths of the atoms, the longest first. Where they are free, the atoms in use have grown.
+# Where lengths are fixed, the penalty (ℓ1) changes next to nothing. Where they are free, R² is a little higher without it;
+# with it Σz is lower by a third and R² by a hundredth: atoms have grown, and codes shrunk. Lengths, the longest first:
 
 # %%
-norms = {name: one.sorted_norms() for name, one in kinds.items()}
+norms = {name: kinds[name].sorted_norms() for name in ("whole", "free norm", "ℓ1, free norm")}
 titles = {"x_title": "atom, by length", "y_title": "length"}
 figure_widget(curve_figure(norms, **titles), height=280)
 
 # %% [markdown]
-# The second break: no bias, on tiny-vit. Every row has the same large mean, so atoms are spent on what $b$ would carry.
+# The second break: no bias, on tiny-vit, one seed. Which atoms write the mean row then?
 
 # %%
 small = {"n_atoms": 512, "k": 20, "steps": 300}
 vit = {"with b": own_sae(x, **small), "without b": own_sae(x, **small, bias=False)}
-rows = held_out.x
-pd.DataFrame({name: {"R²": one.r2(rows)} for name, one in vit.items()}).T
+rows, mean = held_out.x, held_out.x.mean(dim=0)
+shares = {
+    name: float(one.most_frequent(rows, 8) @ mean / mean.square().sum())
+    for name, one in vit.items()
+}
+table = {name: {"R²": vit[name].r2(rows), "of the mean, by 8 atoms": shares[name]} for name in vit}
+pd.DataFrame(table).T
+
+# %% [markdown]
+# Without $b$ the eight most frequent atoms write most of the mean row, and fire far more often than with it:
 
 # %%
 rates = {name: one.sorted_rates(rows) for name, one in vit.items()}
@@ -269,14 +280,16 @@ titles = {"x_title": "atom, by how often it fires", "y_title": "share of rows"}
 figure_widget(curve_figure(rates, **titles), height=280)
 
 # %% [markdown]
-# The third break: 56 of 64 atoms begin asleep, with an offset so low that they never fire. Only their return wakes them.
+# The third break: 56 of 64 atoms begin asleep, with an offset so low that they never fire. With the return of dead atoms
+# some of them wake, without it none.
 
 # %%
 woken = {
     name: own_sae(toy, **whole, asleep=56, revived=back)
     for name, back in (("with their return", True), ("without", False))
 }
-pd.DataFrame({name: {"R²": one.r2(toy)} for name, one in woken.items()}).T
+firing = {name: int((one.encode(toy) > 0).any(dim=0).sum()) for name, one in woken.items()}
+pd.DataFrame({"R²": {name: one.r2(toy) for name, one in woken.items()}, "atoms that fire": firing})
 
 # %%
 exercise("02.10")
@@ -295,11 +308,19 @@ exercise("02.10").score(points)
 # %%
 held, free = kinds["ℓ1, unit norm"], kinds["ℓ1, free norm"]
 assert report.r2.value > 0.94 > 0.75 > report.r2.control
-assert free.strength(toy) < 0.7 * held.strength(toy), "the penalty is dodged"
-assert abs(free.r2(toy) - held.r2(toy)) < 0.01, "at no cost in R²"
-assert max(norms["ℓ1, free norm"][1]) > 1.5 > 1.01 > max(norms["whole"][1])
-assert vit["with b"].r2(rows) > vit["without b"].r2(rows)
-assert vit["with b"].r2(rows) > 0.9
+assert pd.DataFrame(floors).max(axis=None) < 0.9
+assert free.strength(toy) < 0.7 * kinds["free norm"].strength(toy), "the penalty is dodged"
+assert abs(held.strength(toy) / kinds["whole"].strength(toy) - 1) < 0.05, (
+    "and not where norms are 1"
+)
+assert 0 < held.r2(toy) - free.r2(toy) < 0.01
+assert max(norms["ℓ1, free norm"][1]) > 1.7 > 1.5 > max(norms["free norm"][1])
+
+# %%
+assert kinds["constant learning rate"].r2(toy) < kinds["whole"].r2(toy)
+assert 0 < vit["with b"].r2(rows) - vit["without b"].r2(rows) < 0.03
+assert shares["without b"] > 0.5 > 0.2 > shares["with b"]
+assert firing["without"] == 8 < firing["with their return"]
 
 # %%
 exercise_report("02")

@@ -587,7 +587,7 @@ def _when_returned(at: list[set[int]]) -> Mistake | None:
     if max(both) > 210:
         return Mistake(
             f"Of 420 steps your last replacement comes after step {max(both)}, and a new atom needs steps to find its "
-            "offset: R² ends far lower.",
+            "offset.",
             "In the first half only: `step < steps / 2`.",
         )
     if not both <= {100, 200} or 100 not in both:
@@ -629,12 +629,12 @@ def _judge_toys(dictionaries: Tensor) -> Mistake | str | None:
     if dictionaries.shape[1] < 32:
         return Mistake(
             f"With {dictionaries.shape[1]} atoms at least {32 - dictionaries.shape[1]} features have none.",
-            "64 are asked: with 36, two starts in three leave a feature without an atom.",
+            f"{N_ATOMS} are asked.",
         )
     if dictionaries.shape[1] > N_ATOMS:
         return Mistake(
-            f"{dictionaries.shape[1]} atoms are too many: with so many, rows of data as they are lie near every "
-            "feature, and nothing has to be learned.",
+            f"{dictionaries.shape[1]} atoms are too many: the more rows of data one takes as they are, the nearer one "
+            "lies to each feature, and the less has to be learned.",
             f"{N_ATOMS} are asked.",
         )
     for seed, one in enumerate(dictionaries.float()):

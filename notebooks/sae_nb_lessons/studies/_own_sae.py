@@ -83,6 +83,12 @@ class OwnSAE:
         """Return Σz, the mean over rows: what ℓ1 is charged on."""
         return float(self.encode(x).sum(dim=1).mean())
 
+    def most_frequent(self, x: Rows, n: int) -> Float[Tensor, " d"]:
+        """Return what the n atoms that fire most often write, the mean over rows."""
+        z = self.encode(x)
+        atoms = (z > 0).sum(dim=0).topk(n).indices
+        return z[:, atoms].mean(dim=0) @ self.D[atoms]
+
     def sorted_norms(self) -> tuple[list[int], list[float]]:
         """Return some ranks of the atoms and the norms there, the longest first: a curve."""
         return _sorted(self.D.norm(dim=1))

@@ -74,6 +74,7 @@ def as_dark_as_before(shown: dict[str, Any]) -> str:
 def ours_or_the_toolkits(shown: dict[str, Any]) -> str:
     """02.8: R² on images that neither saw, of the loop as it is asked for."""
     ours = own_sae(shown["x"], 512, 20, 800, cooled=False).r2(shown["held_out"].x)
+    assert abs(shown["report"].r2.value - ours) < 0.01
     return "the toolkit's" if shown["report"].r2.value > ours else "ours"
 
 
