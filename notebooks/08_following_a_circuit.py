@@ -45,6 +45,7 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
+import numpy as np
 import torch
 
 import sae_nb as sn
@@ -61,8 +62,8 @@ from sae_nb_widgets.panel import figure_widget
 # whose contributions can be followed.
 #
 # Attention patterns and the scales of the norms are held fixed at the values that they have on this text. Then every
-# atom is exactly a sum of three kinds of contribution: from earlier atoms, from the words, and from what the
-# transcoders miss.
+# atom is exactly a sum of contributions: from earlier atoms, from the words, from what the transcoders miss (*errors*),
+# and from constants.
 
 # %%
 gpt = sn.load_model("tiny-gpt")
@@ -72,6 +73,10 @@ graph = sn.circuits.attribution_graph(gpt, transcoders, text, target=" s")
 print(graph)
 
 # %% [markdown]
+# A node's *influence* is the share of the answer that is led back to it, along all edges by their size. `replacement` is
+# how much of the influence ends in words and not in errors; `completeness` how much of what the nodes are made of, weighted
+# by influence, is no error. `left out`: at position 0, the first token, none of the four transcoders is used.
+#
 # There are hundreds of nodes, and the panel draws those that carry most of the influence. The words are at the bottom,
 # the answer is at the top, and each atom stands above the word at which it fires. Click an atom to see its examples,
 # what feeds it and what it feeds. The slider changes it in the running model.
@@ -97,11 +102,12 @@ exercise("08.1").check(read_off)
 # %%
 cut = panel.intervene(0.0)
 print(f"live model {cut.effect:+.2f}, the graph foresaw {cut.predicted:+.2f};")
-print(f"random directions of the same size: at most {abs(cut.random).max():.2f}")
+print(f"{len(cut.random)} random directions of the same size: {cut.random.min():+.2f} to")
+print(f"{cut.random.max():+.2f}, {(cut.random < 0).sum()} of them lower the score")
 
 # %% [markdown]
-# The sign is right and the size is not: later norms give back part of what was taken away, and later MLPs do not respond
-# in proportion. Is that so for most atoms?
+# Half of what was foreseen happens. The sign is right, but nearly every random direction has it, too, and one falls
+# nearly as far: this cut alone shows little. What of more atoms?
 
 # %%
 exercise("08.2")
@@ -119,15 +125,20 @@ foreseen = {
     "correlation of foreseen and measured change": "correlation",
     "floor: random directions": "correlation, random directions",
     "measured change, of the foreseen": "slope",
+    "the same, norms held": "slope, norms held",
     "order of the sizes, the graph": "order",
     "control: order by the atom's strength": "order by strength",
 }
 measured.brief(foreseen)
 
 # %% [markdown]
+# Of the foreseen change .18 happens, and with the norms held, as the graph has them, more than all of it: the norms
+# give back what is missing. The order of the sizes is told better by the graph than by the atom's strength. So read it
+# for which atoms matter more, not for how much.
+#
 # ## 3 · Is this *the* circuit?
 #
-# Keep only the atoms of the pruned graph, and take all others out of the running model:
+# Keep only the atoms of the pruned graph (80 % of the influence), and take all others out of the running model:
 
 # %%
 small = graph.prune(nodes=0.8)
@@ -153,8 +164,8 @@ figure_widget(arms_figure(shares, floor=measured.of("random").mean, x_title="sha
 
 # %% [markdown]
 # The strongest atoms at the same positions bring back .96, the graph's .98, random atoms there .47: to know the
-# positions is half of it, and strength chooses the atoms nearly as well as the graph. A set of atoms is hardly *the*
-# circuit.
+# positions is half of it, and strength chooses the atoms nearly as well as the graph. Where another set does nearly as
+# well, this one is hardly *the* circuit.
 #
 # ## 4 · Along which path?
 #
@@ -168,6 +179,8 @@ path = panel.path(strongest, answer)
 print(" → ".join(graph.nodes["name"].iloc[path]))
 
 # %% [markdown]
+# One atom lies on it, of the first MLP; from there it leads straight to the answer.
+#
 # ## 5 · Why this digit?
 #
 # Now the same with an image. Its inputs are the patches, the class token and the
@@ -188,8 +201,16 @@ seen
 # %%
 digit = seen.intervene(0.0)
 print(seen.answer)
+print(
+    f"the chosen atom alone: live model {digit.effect:+.2f}, the graph foresaw {digit.predicted:+.2f},"
+)
+print(f"random directions at most {abs(digit.random).max():.2f}")
 
 # %% [markdown]
+# Why a 2? The graph answers with a place, patch 4,2, and the running model agrees: without the twelve atoms there it
+# sees a 4, which no random change of these sizes does. The first of the twelve, “mostly ink on a patch”, alone does little
+# of what was foreseen and hardly more than chance. So the answer is a place, and several atoms together.
+#
 # ## 6 · Where the circuit is known
 #
 # Is a graph right? You can only judge it where the answer is known. `tiny-induction` has two layers of attention and
@@ -230,39 +251,47 @@ exercise("08.4").reveal()
 print(circuit)
 
 # %% [markdown]
-# Now ask a tracer, which does not know the circuit: how much does the answer lose when one head at a time is held at its
-# mean? An AUC of 1 means that all heads of the circuit rank before all others; ½ is chance.
+# Now ask a *tracer*, a method that scores heads without knowing the circuit: how much does the answer lose when one head
+# at a time is held at its mean? An [AUC](../docs/glossary.md#words-of-the-field) of 1 means that all heads of the circuit
+# rank before all others; ½ is chance.
 
 # %%
-heads = sn.circuits.head_contributions(induction, list(circuit.inputs)[:8], method="ablation")
+texts = list(circuit.inputs)[:20]
+heads = sn.circuits.head_contributions(induction, texts[:8], method="ablation")
 found = circuit.auc(abs(heads.values).ravel())
 print(f"AUC {found:.2f}")
 
 # %% [markdown]
-# Contextual decomposition splits every activation into the part that comes from a head and the rest. The result depends
-# on how attention is split. The authors split all of it: queries, keys and patterns. If patterns are held fixed instead,
-# the method misses the head that looks back, because this head acts only by changing where others look.
+# *Contextual decomposition* (arXiv 2407.00886) splits every activation into the part that comes from a head and the rest.
+# Its authors split all of attention: queries, keys and patterns. If patterns are held fixed instead, a head that acts by
+# changing where others look should be missed. Here is what the heads of block 0 bring to the answer, text by text:
 
 # %%
+brings = {}
 for method in ("contextual", "held"):
-    brings = sn.circuits.head_contributions(induction, list(circuit.inputs)[:8], method=method)
-    sizes = abs(brings.values)
-    print(f"{method}: head 0.2 {sizes[0, 2]:.2f}, others {sizes[0, [0, 1, 3]].round(2)}")
+    each = [sn.circuits.head_contributions(induction, [one], method=method) for one in texts]
+    brings[method] = np.array([one.values[0] for one in each])
+    mean, size = brings[method].mean(axis=0), abs(brings[method]).mean(axis=0)
+    print(f"{method}: mean {mean.round(2)}, mean size {size.round(2)}")
+
+# %% [markdown]
+# With patterns held, head 0.2 (the third) brings something of either sign, which cancels: in the mean it comes last,
+# behind heads outside of the circuit. Ranked by such means:
 
 # %%
 known = recorded("known_circuits")
 split, held = known.of("contextual, AUC"), known.of("held, AUC")
-print(f"ROC-AUC over {split.n} seeds: {split.mean:.2f}, patterns held {held.mean:.2f}")
+print(f"AUC over {split.n} seeds: {split.mean:.2f}, patterns held {held.mean:.2f}")
 
 # %% [markdown]
-# (Ranking heads by how much they *write* finds this circuit as well, since the others hardly write. So the gain to look
-# at is the one over fixed patterns.) Here is the graph, on this model and on two more, over five seeds, with patterns
-# held fixed:
+# By mean size head 0.2 comes first even with patterns held. An attribution graph holds them, too, and is scored by mean
+# size here: so its AUC can be 1 where that of the means is not. The control uses no answer: how much does a part *write*?
+# The second table has two more models whose circuits are known.
 
 # %%
 tracers = recorded("known_tracers")
 rows = {
-    "induction, ROC-AUC of the graph": "tiny-induction, graph, AUC",
+    "induction, AUC of the graph": "tiny-induction, graph, AUC",
     "floor: numbers that are drawn": "drawn, AUC",
     "control: how much a part writes": "tiny-induction, size, AUC",
 }
@@ -278,8 +307,8 @@ rows = {
 tracers.brief(rows)
 
 # %% [markdown]
-# The graph finds all of the induction circuit, as the control does. For sums and brackets it does worse than the
-# control, which takes the parts that *write most*: where the circuit is most of the network, a tracer has little to find.
+# The graph finds all of the induction circuit, and so does the control: its 1 is no merit. For sums and brackets it does
+# worse than the control. So these circuits show that a graph is better than a draw, and no more.
 #
 # ## 7 · A model without a dictionary
 #
@@ -303,7 +332,8 @@ neurons.loc[neurons.says != "", ["name", "says", "value"]].tail(8)
 # `value` is how much more active a neuron is on the first text. `says` lists the next tokens that this raises by the
 # direct path; neurons that raise no more than random directions do are left out here. Are a few of them enough to turn
 # the answer? `kept` is the share of the effect that remains when only these neurons are as on the first text, `lost` is
-# the share that goes when they are not, and `random` is the same for as many other neurons.
+# the share that goes when they are as on the second, and `random` is the same for as many other neurons. More than 1 is
+# possible where the other neurons work against the answer.
 
 # %%
 turn = turning.faithfulness(k=[20, 100], n_random=2)
@@ -311,17 +341,19 @@ print(f"{turning.n_units:,} neurons in {lm.model.name}")
 turn.table
 
 # %% [markdown]
-# A few neurons can be needed and still not be enough: it is easier to take an answer away than to make it.
+# The 20 strongest are needed: without them all of the effect is gone. But they are not enough, for alone they keep less
+# than a quarter of it. A hundred are both.
 #
 # ## 8 · The checked numbers
 
 # %%
 assert cut.effect * cut.predicted > 0, "the sign was foreseen"
-assert abs(cut.effect) > abs(cut.random).max(), "more than luck does"
+assert abs(cut.effect) > abs(cut.random).max(), "more than luck does, if not by much"
+assert "its likeliest answer is “4”" in seen.answer
 assert alone.recovered > alone.random.mean() + 0.3
 assert measured.verdict("foreseen") == "partly"
 assert measured.verdict("which atoms").startswith("does not hold")
-assert digit.factor == 0.0
+assert abs(digit.random).max() < abs(digit.effect) < 0.2 * abs(digit.predicted)
 assert not gpt.interventions, "what was cut must leave no trace"
 assert circuit.without < 0.2 < 0.9 < circuit.alone
 assert found > 0.8
@@ -329,7 +361,10 @@ assert found > 0.8
 # %%
 assert tracers.verdict("known") == known.verdict("contextual") == "holds"
 assert known.low("contextual, AUC") > 0.95 > known.of("held, AUC").mean
-assert turn.lost[-1] > 0.5 > abs(turn.random).max()
+assert abs(brings["held"]).mean(axis=0).argmax() == 2 != abs(brings["held"].mean(axis=0)).argmax()
+assert turn.kept[0] < 0.25 < 0.9 < turn.kept[1]
+assert turn.lost.min() > 1
+assert abs(turn.random).max() < 0.1
 
 # %%
 exercise_report("08")

@@ -427,17 +427,21 @@ points = 4
 
 # %% 07.1 check
 def patch_map(module, blocks, clean, corrupted, measure):
+    def measured(ids, hooks):
+        handles = [block.register_forward_hook(hook) for block, hook in hooks.items()]
+        number = measure(module(ids))
+        for handle in handles:
+            handle.remove()
+        return number
+
     kept = {}
 
     def keep(block, inputs, output):
         kept[block] = output.clone()
 
-    handles = [block.register_forward_hook(keep) for block in blocks]
     with torch.no_grad():
-        end = measure(module(clean))
-        for handle in handles:
-            handle.remove()
-        start = measure(module(corrupted))
+        end = measured(clean, dict.fromkeys(blocks, keep))
+        start = measured(corrupted, {})
         shares = torch.zeros(len(blocks), clean.shape[1])
         for i, block in enumerate(blocks):
             for t in range(clean.shape[1]):
@@ -447,9 +451,7 @@ def patch_map(module, blocks, clean, corrupted, measure):
                     output[:, t] = kept[block][:, t]
                     return output
 
-                handle = block.register_forward_hook(put)
-                shares[i, t] = (measure(module(corrupted)) - start) / (end - start)
-                handle.remove()
+                shares[i, t] = (measured(corrupted, {block: put}) - start) / (end - start)
     return shares
 
 

@@ -163,7 +163,7 @@ _SLIPS = tuple(
         ("You leave the first position out.", "All of them: `range(n)` begins at 0.", _without(0)),
         ("You leave the last position out.", "All of them: `range(n)` ends at n − 1.", _without(-1)),
         ("You leave the first and the last position out.", "All of them: `range(n)`, from 0 to n − 1.", _without(0, -1)),
-        ("A block gets the clean state of the block before it.", "Block i gets `kept[i]`, which it returned itself.", partial(patch_map, kept_of=lambda kept, i: kept[i - 1])),
+        ("A block gets the clean state of the block before it.", "Block i gets what it returned itself.", partial(patch_map, kept_of=lambda kept, i: kept[i - 1])),
         ("These are differences, not shares.", "Divide them by measure(clean) − measure(corrupted).", _as_numbers(lambda s, start, end: s * (end - start))),
         ("These are the numbers that `measure` gives, not shares.", "How far is each on the way from measure(corrupted) to measure(clean)?", _as_numbers(lambda s, start, end: start + s * (end - start))),
         ("You divide by the right difference, but what you divide does not begin at 0.", "Subtract measure(corrupted) first.", _as_numbers(lambda s, start, end: s + start / (end - start))),

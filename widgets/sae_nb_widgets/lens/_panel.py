@@ -34,7 +34,7 @@ MOST_PLACES = 64
 """Tokens of a text that are shown: more would be a page of columns."""
 
 
-FITTED = "fitted on texts"
+FITTED = "fitted"
 NOT_FITTED = "not fitted: every block is read as if it were the last"
 
 LONGEST_HEADLINE = 52
@@ -614,7 +614,7 @@ def _answer(seen: _Answer, place: int, kind: str) -> tuple[str, list[str]]:
     answer = visible_token(own.names[int(own.answer[place])], bare=True)
     first, without = int(own.settles[place]), int(plain.settles[place])
     other = "" if kind == "logit" else " " + _without(plain, without)
-    own_name = NAMES[kind] if kind == "logit" else f"{NAMES[kind]} (fitted on texts)"
+    own_name = NAMES[kind] if kind == "logit" else f"{NAMES[kind]} ({FITTED})"
     if first < 0:
         last, what = own.layers[-1], "the next word" if seen.picture is None else "the answer"
         before = _on_the_way(own, len(own.layers) - 1, place, answer)
