@@ -152,7 +152,8 @@ some[["layer", "place", "kl", "logit kl", "control kl", "floor kl"]]
 
 # %% [markdown]
 # At `cls` both lenses are nearer to the answer than the floor at blocks 6 and 10. At the patches the Jacobian lens never
-# is: who takes what it reads there for the answer would do better with the mean answer. Here it misleads.
+# is, the logit lens only at block 10: who takes what the Jacobian lens reads there for the answer would do better with
+# the mean answer. Here it misleads.
 #
 # ## 4 · What does an atom do to the answer?
 #

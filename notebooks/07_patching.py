@@ -100,8 +100,8 @@ exercise("07.1").check(patch_map)
 # %% [markdown]
 # This is the toolkit's map, averaged over eight pairs. Its rows are states *before* a block, so its row 1 is your row
 # 0: what block 0 returns. Each cell is the share that comes back; 1 is all of it. On the left (the right comes in
-# section 4) it comes back, before block 0, where the letters were swapped, 2 and 6, and before block 1 one position on, at
-# 3 and 7: about half of it at each place.
+# section 4) it comes back, before block 0, where the letters were swapped, at positions 2 and 6 (the start token is 0),
+# and before block 1 one position on, at 3 and 7: about half of it at each place.
 
 # %%
 states.plot()
@@ -117,7 +117,8 @@ heads = sn.circuits.patch(*given, sites="heads", progress=False)
 heads.table[["layer", "head", "effect"]]
 
 # %% [markdown]
-# Head 0.2 is enough on its own. Each head of block 1 brings back about a fifth.
+# Head 0.2 is enough on its own. Each head of block 1 brings back about a fifth. In the known circuit (section 6 of 08) head
+# 0.2 writes at each letter which one came before, and by that the heads of block 1 choose where to look.
 #
 # ## 4 · The control
 #
@@ -223,7 +224,7 @@ print("control:", found.control_source, "· above it was:", heads.control_source
 # %% [markdown]
 # In tiny-induction head 0.2 brings the answer back again, far above its control, and the estimate misses it again.
 # In SmolLM2 two heads stand out, 26.0 and 27.8: they bring the noun's number to the verb. There the estimate agrees with
-# the exact effects. So whether a slope can be trusted is for some exact effects of the same model to say.
+# the exact effects. So before you trust a slope, hold it against some exact effects of the same model.
 
 # %%
 found.plot()

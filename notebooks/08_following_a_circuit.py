@@ -132,9 +132,10 @@ foreseen = {
 measured.brief(foreseen)
 
 # %% [markdown]
-# Of the foreseen change .18 happens, and with the norms held, as the graph has them, more than all of it: the norms
-# give back what is missing. The order of the sizes is told better by the graph than by the atom's strength. So read it
-# for which atoms matter more, not for how much.
+# The graph foresees what cutting an atom does better than what random directions do. But of the foreseen change .18
+# happens, and with the norms held, as the graph has them, more than all of it: the norms give back what is missing.
+# The order of the sizes is told better by the graph than by the atom's strength. So read it for which atoms matter more,
+# not for how much.
 #
 # ## 3 · Is this *the* circuit?
 #
@@ -330,8 +331,8 @@ neurons.loc[neurons.says != "", ["name", "says", "value"]].tail(8)
 
 # %% [markdown]
 # `value` is how much more active a neuron is on the first text. `says` lists the next tokens that this raises by the
-# direct path; neurons that raise no more than random directions do are left out here. Are a few of them enough to turn
-# the answer? `kept` is the share of the effect that remains when only these neurons are as on the first text, `lost` is
+# direct path; neurons that raise no more than random directions do are left out here. Most of the eight name neither
+# answer. Are a few enough to turn the answer? `kept` is the share of the effect that remains when only these neurons are as on the first text, `lost` is
 # the share that goes when they are as on the second, and `random` is the same for as many other neurons. More than 1 is
 # possible where the other neurons work against the answer.
 
