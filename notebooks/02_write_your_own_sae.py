@@ -66,7 +66,7 @@ pd.options.display.precision = 3
 # | $E$ | $(n, d)$ | encoder: what each atom is looked for by |
 # | $a$ | $(n,)$ | its offset: how easily it fires |
 # | $D$ | $(n, d)$ | dictionary: what each atom writes |
-# | $b$ | $(d,)$ | bias: what every row has in common |
+# | $b$ | $(d,)$ | bias: what is added to every row |
 #
 # $u$ are the *pre-codes*, $z$ the *codes*: most of a row's are 0. First the encoder. Each blank is `...`: replace it,
 # run the cell, and the check answers.

@@ -110,7 +110,7 @@ exercise("03.3").check(is_clear)
 # %% [markdown]
 # ## 2 · One name, many numbers
 #
-# "Explained variance" is not one quantity; formulas subtract different means. Add a constant to each dimension of rows and
+# "Explained variance" is not one quantity; libraries differ. Add a constant to each dimension of rows and
 # reconstructions: every error stays as it is. And yet:
 
 # %%
@@ -118,7 +118,7 @@ x_hat, offset = sae(acts.x).detach(), torch.linspace(0, 300, 64)
 two = {"as they are": (acts.x, x_hat), "shifted": (acts.x + offset, x_hat + offset)}
 formulas = {
     "each dimension's mean: ours": "r2_pooled",
-    "the same, a ratio per row: SAELens, once": "r2_pertoken",
+    "the same, a ratio for each row: SAELens (legacy)": "r2_pertoken",
     "one mean for all numbers: overcomplete": "r2_scalar",
     "no mean": "r2_uncentred",
 }
@@ -220,7 +220,7 @@ five = by_count | {"MatchingPursuit": sn.MatchingPursuit(64, 128, 8)} | by_price
 simple = {"PCA": sn.fit_classical(seen, "PCA", 64, k=8)}
 
 # %% [markdown]
-# And PCA, with the 8 largest of its 64 components in each row?
+# And PCA?
 
 # %%
 exercise("03.6")
@@ -314,8 +314,8 @@ figure_widget(result.plot(), height=280)
 # %% [markdown]
 # ## 7 · Ask a person: you
 #
-# Four images in which an atom fires, shaded where; then five more, and it fires in one. Guessing reaches one in five.
-# Keys 1 … 5 answer, → moves on.
+# Four images in which an atom fires, shaded where; then five more, and it fires in one. Guessing reaches one in five; the
+# panel has your share with its interval. Keys 1 … 5 answer, → moves on.
 
 # %%
 examples = sn.load_examples("tiny-vit/resid_post.6")
