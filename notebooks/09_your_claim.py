@@ -58,8 +58,9 @@ from sae_nb_widgets.panel import figure_widget
 #
 # Read one first. It is about [SpaDE](../docs/methods/spade.md), the SAE of elective 13, on six clouds of points in a plane,
 # three of which no straight line cuts off from the rest. It claims that SpaDE has latents for these three. *Inner F1* is
-# the mean of their F1: 1 if a latent is on at all points of its cloud and at no other, near 0 if it is on at few of them
-# or at many others. Below are the number, what an untrained SpaDE reaches, and what other SAEs reach:
+# the mean F1 of the five latents that fit each of the three best: 1 for a latent that is on at all points of its cloud
+# and at no other, near 0 for one that is on at few of them or at many others. Below are the number, what an untrained
+# SpaDE reaches, and what other SAEs reach:
 
 # %%
 seen = recorded("separability")
