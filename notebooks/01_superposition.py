@@ -21,15 +21,12 @@
 # You need dot products, and what a basis is; 35 minutes with the exercises, 35 seconds of computing. Afterwards you
 # can say when features share neurons, and hold a claim against random directions.
 #
-# One neuron of a network fires for many things that have nothing in common. One explanation is **superposition**: the
+# Many a neuron of a network fires for things that have nothing in common. One explanation is **superposition**: the
 # network stores more features than it has neurons, as directions between the neurons' axes. Then directions are the
 # right thing to look at. But which?
 #
 # In a real model the answer is unknown. So we begin with a toy where it is known (Elhage et al. 2022, arXiv
-# 2209.10652), let a sparse autoencoder (SAE) search for the directions, and then ask the same of a small vision
-# transformer.
-#
-# Exercises check themselves. Replace the `...` and run the cell; a wrong answer brings a hint.
+# 2209.10652), let a sparse autoencoder (SAE) search, and then ask the same of a small vision transformer.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -83,7 +80,7 @@ exercise("01.1").check(read_off)
 #
 # How much room does a feature get? Its *dimensionality* is
 # $D_i = \lVert w_i\rVert^2 \,/\, \sum_j (\hat w_i \cdot w_j)^2$: 1 when it is alone in its direction, ½
-# when it shares it with one opposite. The curves at the bottom left show it.
+# when it shares it with one opposite as long. The curves at the bottom left show it.
 
 # %%
 panel.wait(180)
@@ -132,25 +129,32 @@ exercise("01.4").predict(guess)
 exercise("01.4").reveal()
 
 # %% [markdown]
-# Both losses can be written down: giving the neuron away costs the variance of the other feature,
-# sharing it costs $(1 + r)(1 - S)^2/6$. They cross at
+# Both losses can be written down, where $r$ = .3 is how much the second feature matters: giving the neuron away costs
+# $r$ times that feature's variance, sharing it as $[1, -1]$ costs $(1 + r)(1 - S)^2/6$. They cross at
 
 # %%
-print(f"sharing begins at a sparsity of {sn.evaluation.critical_sparsity(0.3):.2f}")
+print(f"a sparsity of {sn.evaluation.critical_sparsity(0.3):.2f}")
+
+# %% [markdown]
+# The trained toy shares a little earlier: it may also shorten the second arrow.
 
 # %% [markdown]
 # ## 3 · Who finds the directions?
 #
-# In the panel's last image, at $S = 0.97$, an SAE that was shown only the two hidden numbers has put an atom on
-# every feature (the rings); each separates its feature from the other four. No neuron does. Nor do as many random
-# directions; yet in a plane they are never far from anything, so nearness alone proves nothing.
+# Unfolded, the panel trains an SAE on the two hidden numbers; the rings are its atoms. We measure the cosine of each
+# feature with its atom, and the *F1* of its best detector on new inputs: misses and false alarms lower it below 1.
+
+# %%
+panel.details = True
+panel.wait(180)
+print(panel.record.found.headline)
+
+# %% [markdown]
+# Atoms win on both. But in a plane random directions are never far from anything: their cosine is high too.
 #
-# So leave the plane: 32 features in 10 neurons, three times. We measure against the truth, which the SAE never saw: the
-# mean cosine of each feature with its atom, and the F1 of the best detector on fresh inputs.
-#
-# Random directions are the easy floor. The hard one is **64 rows of the data, as they are**: where features are rare,
-# many rows have a single one on, and *are* its direction. So features here are on one time in ten, about three
-# together in a row, and both floors are printed.
+# So leave the plane: 32 features in 10 neurons, three times. Random directions are the easy floor. The hard one is **64
+# rows of the data, as they are**: where features are rare, many rows have a single one on, and *are* its direction. So
+# features here are on one time in ten, about three in a row.
 
 # %%
 seeds, equal = range(3), torch.ones(32)
@@ -160,14 +164,12 @@ saes = [sn.evaluation.fit_atoms(toys[s], k=4, steps=300, n_starts=1, seed=s) for
 runs = [sn.evaluation.summarise_superposition(toys[s], saes[s], seed=s) for s in seeds]
 raw = [raw_rows_cosine(toys[s], 64, seed=s) for s in seeds]
 for run, floor in zip(runs, raw, strict=True):
-    print(
-        f"{len(run.stored)} of 32 features in {run.n_hidden} neurons; atoms {run.found.cosine:.3f},"
-    )
-    print(f"   64 raw rows {floor:.2f}, random directions {run.found.cosine_floor:.2f}")
+    print(f"{len(run.stored)} of 32 features in {run.n_hidden} neurons: {run.found.headline};")
+    print(f"   64 raw rows have cosine {floor:.3f}")
 
 # %% [markdown]
-# In all three, atoms lie on the features; raw rows, neurons and random directions do not. With a line at .8, raw rows
-# would have met it.
+# In all three, atoms lie on the features; raw rows, random directions and neurons do not. Raw rows come so near that
+# a cosine of .8 would have proved nothing. As detectors, atoms are better and not perfect.
 
 # %%
 for run, floor in zip(runs, raw, strict=True):
@@ -184,9 +186,9 @@ for run, floor in zip(runs, raw, strict=True):
 # ## 4 · The same question, asked of a real model
 #
 # `tiny-vit` looks at images of handwritten digits. Halfway through, at `resid_post.6`, its class token
-# is 64 numbers: 64 neurons. A pretrained SAE takes them apart into 512 atoms. For each digit, which neuron, which atom,
-# which of 512 random directions detects it best? Detector and threshold are chosen on 500 images and judged on 500
-# others, three times.
+# is 64 numbers, here its neurons. A pretrained SAE takes them apart into 512 atoms. Which neuron, atom, or one of 512
+# random directions detects each digit best? Detector and threshold are chosen on 500 images and judged on 500 others,
+# three times.
 
 # %%
 model = sn.load_model("tiny-vit")
@@ -202,21 +204,22 @@ for seed in (10, 11, 12):
     some, fresh = (sn.evaluation.row_factors(half, names) for half in digit.split(500))
     digits = sn.evaluation.summarise_selectivity(sae, cls[:500], some, cls[500:], fresh, seed=seed)
     draws.append(digits)
-draws[0].table
+    print(digits.headline)
+digits.table
 
 # %% [markdown]
-# Atoms detect digits better than neurons do, in every draw. But so do *random directions*, with 512 to choose from, each
-# with its best threshold. They come so close to the atoms that "better than a neuron" is no evidence for an SAE at all.
+# Atoms detect digits better than neurons do, in every draw. But so do *random directions*, with 512 to choose from, and
+# once better than the atoms: "better than a neuron" is no evidence for an SAE at all.
 #
-# Where atoms do differ from random directions: a few of them are enough. Rebuild each vector from its 16 strongest.
-# The control is a dictionary of random directions, used as well as it can be.
+# Where atoms do differ from random directions: 16 of them rebuild a vector. R² is the share of the variance that this
+# explains; the control takes 16 of 512 random directions.
 
 # %%
 r2 = sn.evaluate(sae, acts.split(0.15, seed=0)[0])["r2"]
 print(f"R² {r2.value:.2f}; with random directions in place of the atoms {r2.control:.2f}")
 
 # %% [markdown]
-# So an atom can be off almost everywhere, and one can look at where it is not:
+# With 16 of 512 on at a time, most are off, and one can look at where one is on:
 
 # %%
 browser = sw.AtomBrowser(sae, acts, model=model)
@@ -231,7 +234,8 @@ for draw in draws:
 assert r2.value > 0.95 > 0.6 > r2.control, "few atoms are enough, few random directions are not"
 
 # %% [markdown]
-# What this does *not* show: that the atoms are the model's own parts, or all of them.
+# Neurons or atoms, then? In the toy, atoms. In the real model they rebuild what as many random directions do not, and
+# detect about as well. What this does *not* show: that they are the model's own parts, or all of them.
 #
 # ## 5 · Write the measure
 #

@@ -12,6 +12,15 @@ def rebuilt(values, atoms, dictionary, bias):
     return bias + values @ dictionary[atoms]
 
 
+# %% 00.3 check
+def pushed(model, hook_point, sae, inputs, atom):
+    acts = sn.capture(model, inputs, hook_point, progress=False)
+    before = model(inputs)
+    with sn.steer(model, hook_point, sae, atom=atom, by=2.0, unit="p99", acts=acts):
+        after = model(inputs)
+    return (after.softmax(1) - before.softmax(1)).mean(dim=0)
+
+
 # %% 01.2 check
 share = 2 / 5
 

@@ -91,7 +91,7 @@ ABOVE: dict[str, Callable[[], dict[str, Any]]] = {
 
 def handed_in(source: str, id: str = "") -> Any:
     """What is handed to `check`: the last name that the answer's cell binds."""
-    names: dict[str, Any] = {"torch": torch, "json": json, "math": math} | OF_THE_TOY
+    names: dict[str, Any] = {"torch": torch, "sn": sn, "json": json, "math": math} | OF_THE_TOY
     names |= above(id)
     exec(compile(source, "answer", "exec"), names)
     last = ast.parse(source).body[-1]

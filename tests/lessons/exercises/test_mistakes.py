@@ -15,6 +15,7 @@ from tests.lessons.exercises.answered import ANSWERS
 
 KNOWN: dict[str, str] = {
     "00.1": "_tour._slips",
+    "00.3": "_tour._PUSHED_SLIPS",
     "02.1": "_own_sae._encoder_slips",
     "02.2": "_own_sae._LOSS_SLIPS",
     "02.3": "_own_sae._UNIT_SLIPS",
