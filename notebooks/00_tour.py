@@ -71,7 +71,7 @@ taken_apart = sn.atoms.sum_of_atoms(its_sae, patches, row=40, labels=known.label
 taken_apart.plot()
 
 # %% [markdown]
-# Going back, from atoms to the activation, is that sum. Write it; `exercise("00.1")` shows the question:
+# Going back, from atoms to the activation, is that sum. Write it:
 
 # %%
 exercise("00.1")
@@ -174,7 +174,7 @@ exercise("00.2").check(read_off)
 # The sentence under the title is the verdict. In each row below, the dot is this SAE, the solid tick its
 # *floor* (what a mean predictor or a zeroed activation gets), and the dashed tick its *control* (as many random
 # atoms). *Loss recovered* puts the reconstruction into the running model: 1 is as good as its own activations, 0 as
-# zeros. Click a row for its definition.
+# their mean. Click a row for its definition.
 
 # %%
 report = sn.evaluate(sae, test_acts, model=model, labels=labels)
@@ -183,13 +183,13 @@ card
 
 # %% [markdown]
 # So, can we? It rebuilds what it reads: R² is far above its control. That the model still works is no evidence for
-# these atoms: random ones recover nearly all of the loss too.
+# these atoms: random ones recover nearly all of the loss too. Some atoms never fire, the *dead* ones; random ones all do.
 
 # %% [markdown]
 # ## 5 · What makes an atom fire?
 #
 # Where the panel found a name for what an atom fires on, its title says it. Step through the atoms, sort them, and look
-# at *weak* firings too. Atoms that never fire are *dead*; the card above counts them.
+# at *weak* firings too.
 
 # %%
 browser = sw.AtomBrowser(sae, test_acts, model=model)

@@ -26,7 +26,7 @@
 # right thing to look at. But which?
 #
 # In a real model the answer is unknown. So we begin with a toy where it is known (Elhage et al. 2022, arXiv
-# 2209.10652), let a sparse autoencoder (SAE) search, and then ask the same of a small vision transformer.
+# 2209.10652), let a [sparse autoencoder](../docs/glossary.md) (SAE) search, and then ask the same of a small vision transformer.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -208,8 +208,8 @@ for seed in (10, 11, 12):
 digits.table
 
 # %% [markdown]
-# Atoms detect digits better than neurons do, in every draw. But so do *random directions*, with 512 to choose from, and
-# once better than the atoms: "better than a neuron" is no evidence for an SAE at all.
+# (The table is the last draw.) Atoms detect digits better than neurons do, in every draw. But so do *random directions*,
+# with 512 to choose from, and once better than the atoms: "better than a neuron" is no evidence for an SAE at all.
 #
 # Where atoms do differ from random directions: 16 of them rebuild a vector. R² is the share of the variance that this
 # explains; the control takes 16 of 512 random directions.
