@@ -146,8 +146,8 @@ acts[::500].to_pandas()
 # `TopK` (Gao et al. 2024, arXiv 2406.04093) keeps the `k` largest of `n_atoms` *pre-codes*, what the encoder gives for
 # each atom before anything is chosen, and rebuilds the activation from them (such words are in the
 # [glossary](../docs/glossary.md)). **R²** is the share of the variance that this explains, **L0** how many atoms are on
-# in a row. The panel is live while it trains: pause it, or move the learning rate under *more*. Its R² is of images
-# that the SAE is not trained on.
+# in a row. The panel is live while it trains: pause it, or move the learning rate under *more*. Its bold curve is of
+# images that the SAE is not trained on.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -171,10 +171,9 @@ exercise("00.2").check(read_off)
 # %% [markdown]
 # ## 4 · Can we trust it?
 #
-# The sentence under the title is the verdict. In each row below, the dot is this SAE, the solid tick its
-# *floor* (what a mean predictor or a zeroed activation gets), and the dashed tick its *control* (as many random
-# atoms). *Loss recovered* puts the reconstruction into the running model: 1 is as good as its own activations, 0 as
-# their mean. Click a row for its definition.
+# The sentence under the title is the verdict. In each row, the full dot is this SAE, the tick its *floor* (a trivial
+# answer), and the ring its *control* (as many random atoms). For the second row the model runs on with the
+# reconstruction in place of its activations.
 
 # %%
 report = sn.evaluate(sae, test_acts, model=model, labels=labels)
@@ -182,8 +181,8 @@ card = sw.ReportCard([report], saes=[sae], acts=test_acts)
 card
 
 # %% [markdown]
-# So, can we? It rebuilds what it reads: R² is far above its control. That the model still works is no evidence for
-# these atoms: random ones recover nearly all of the loss too. Some atoms never fire, the *dead* ones; random ones all do.
+# So, can we? It rebuilds what it reads: R² is far above its control. That the model answers alike is no evidence for
+# these atoms: with random ones it does too. Some atoms never fire, the *dead* ones; random ones all do.
 
 # %% [markdown]
 # ## 5 · What makes an atom fire?
@@ -215,7 +214,7 @@ panel.atom, panel.strength = effect.atom, 2.0
 panel
 
 # %% [markdown]
-# The grey bands are random directions of that length: a change inside them says nothing about the atom. Move the slider
+# The grey bars are random directions of that length: a change inside them says nothing about the atom. Move the slider
 # below zero, press *dose–response*. The same push in two lines:
 
 # %%
@@ -242,7 +241,8 @@ def pushed(model, hook_point, sae, inputs, atom):
 exercise("00.3").check(pushed)
 
 # %% [markdown]
-# The cell below fails if the tour's claims do not hold.
+# The cell below fails if the tour's claims do not hold. In its table, *recovered* is 1 where the model's loss is as with
+# its own activations, 0 where as with zeros. Random atoms come near 1 too.
 
 # %% tags=["closing"]
 summary = sn.sessions.summarise_session(model, acts, report, effect, started=started)
@@ -255,8 +255,7 @@ print(summary)
 # %% [markdown] tags=["words"]
 # ## 8 · The same with words
 #
-# A language model: SmolLM2-135M-Instruct where it was fetched, else a bundled one that writes small stories. Its SAE is
-# pretrained.
+# A language model: SmolLM2-135M-Instruct where it was fetched, else a bundled one that writes small stories.
 
 # %% tags=["words"]
 lm = language_model()
