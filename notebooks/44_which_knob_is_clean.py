@@ -204,6 +204,24 @@ record.brief(steady)
 # %% [markdown]
 # As on tiny-gpt, one column does what all nine do; here it is density. Unlike there, atoms are in the mean steadier than random
 # directions, in every draw.
+#
+# Elsewhere in the same model, after blocks 9 and 23:
+
+# %%
+elsewhere = recorded("clean_pushes_blocks")
+columns = {
+    "stability at p99, held out": "stability, rank",
+    "floor: by density alone": "stability, by density",
+    "control: largest of 20 shuffles": "stability, shuffled",
+    "neighbours alone, no fit": "stability, by neighbours",
+}
+elsewhere.brief(
+    {f"block {b}, {said}": f"block {b}, {name}" for b in (9, 23) for said, name in columns.items()}
+)
+
+# %% [markdown]
+# In the mean density alone tells less there than the largest shuffle. The number of near neighbours tells something, and after block
+# 23 it points the other way: which column tells, and in which direction, has to be fitted at each place anew.
 
 # %% [markdown]
 # ## 5 · Say it
@@ -233,6 +251,12 @@ assert record.of("stability, shuffled").mean + 0.1 < record.of("stability, rank"
 assert record.of("stability, rank").mean < by_density + 0.1
 assert record.of("spread, rank").mean < record.of("spread, shuffled").mean
 assert (record.seeds("stability, mean") > record.seeds("stability, random")).all()
+for block in (9, 23):
+    by_shuffle = elsewhere.of(f"block {block}, stability, shuffled").mean
+    assert elsewhere.of(f"block {block}, stability, by density").mean < by_shuffle
+    assert elsewhere.of(f"block {block}, stability, rank").mean > 0.25
+assert (elsewhere.seeds("block 9, stability, by neighbours") > 0).all()
+assert (elsewhere.seeds("block 23, stability, by neighbours") < 0).all()
 
 # %%
 exercise_report("44")
