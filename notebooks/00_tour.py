@@ -19,14 +19,12 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/00_tour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/00_tour.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/00_tour.html)
 #
 # You need Python, and that a transformer has layers; 35 minutes with the exercises, 30 seconds of computing.
-# Afterwards you can capture, train, evaluate, look and steer, on a model of yours too.
+# Afterwards you can capture and steer a model of yours, and have seen an SAE trained, evaluated and browsed.
 #
 # **What is a sparse autoencoder?** A neural network turns every word, or every patch of an image, into a list of
-# numbers, its *activation*. A **sparse autoencoder** (SAE) finds directions, its *atoms*, such that each activation is
-# nearly a weighted sum of a few of them. (Papers also call them *latents* or *features*; here a *feature* is what is
-# truly in the data, which atoms should find.) Some atoms represent something you can name, and adding one to the
-# running network changes its behaviour.
-# Nothing is downloaded.
+# numbers, its *activation*. A **sparse autoencoder** (SAE) finds directions, its *atoms*, such that each activation
+# is nearly a weighted sum of a few of them. (Papers say *latents* or *features*, too; here a *feature* is what atoms
+# should find.) Adding an atom to the running network can change its behaviour.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -59,8 +57,9 @@ started = time.perf_counter()
 # ## One activation, taken apart
 #
 # The image shows a 0. For the patch in the frame, the network holds 64 numbers (the first row of cells). The SAE
-# writes them as a sum: a part that all patches share, plus 16 of its 512 atoms; the five strongest are drawn. It has
-# never seen a label. Yet three of the five are named, by what they fire on, *digit 0*, and two *ink on a patch*.
+# writes them as a sum: a part that all patches share, plus 16 of its 512 atoms; the five strongest are drawn; 3 %
+# is left over. Atoms were named afterwards, by what they fire on: three of the five *digit 0*, two *ink on a patch*.
+# (The network learned digits; what such names mean, [lesson 01](01_superposition.ipynb) asks.)
 
 # %%
 known = sn.load_examples("tiny-vit/resid_post.6")
@@ -71,7 +70,7 @@ taken_apart = sn.atoms.sum_of_atoms(its_sae, patches, row=40, labels=known.label
 taken_apart.plot()
 
 # %% [markdown]
-# Going back, from atoms to the activation, is that sum. Write it:
+# Write that sum:
 
 # %%
 exercise("00.1")
@@ -86,8 +85,6 @@ exercise("00.1").check(rebuilt)
 
 # %% [markdown]
 # ## The whole job in ten lines
-#
-# Each of the next sections is one or two of these lines.
 #
 # ```python
 # import torch
@@ -129,8 +126,9 @@ labels, hook_point = inputs.digit, "resid_post.8"
 # %% [markdown]
 # ## 2 · Its activations
 #
-# A *hook point* names a place in the model. `resid_post.8` is the residual stream after block 8: of each image 64 rows
-# for its patches, and five for tokens without one. Each row of `acts` remembers where it came from.
+# A *hook point* names a place in the model. `resid_post.8` is the residual stream after block 8: of each image 64
+# rows for its patches, and five for tokens that represent no patch: *cls*, which sums up the image, and four
+# *registers*. `acts` remembers which row is which.
 
 # %%
 acts = sn.capture(model, inputs, hook_point)
@@ -143,11 +141,11 @@ acts[::500].to_pandas()
 # %% [markdown]
 # ## 3 · A sparse autoencoder, trained in this kernel
 #
-# `TopK` (Gao et al. 2024, arXiv 2406.04093) keeps the `k` largest of `n_atoms` *pre-codes*, what the encoder gives for
-# each atom before anything is chosen, and rebuilds the activation from them (such words are in the
-# [glossary](../docs/glossary.md)). **R²** is the share of the variance that this explains, **L0** how many atoms are on
-# in a row. The panel is live while it trains: pause it, or move the learning rate under *more*. Its bold curve is of
-# images that the SAE is not trained on.
+# `TopK` (Gao et al. 2024) keeps the `k` largest of `n_atoms` *pre-codes*, what the encoder gives
+# for each atom before anything is chosen, and rebuilds the activation from them (see the
+# [glossary](../docs/glossary.md)). **R²** is the share of the variance that this explains, **L0** how many atoms are
+# on in a row. The panel is live while it trains: pause it, or move the learning rate under *more*. Its bold curve is
+# of images not trained on.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -171,9 +169,8 @@ exercise("00.2").check(read_off)
 # %% [markdown]
 # ## 4 · Can we trust it?
 #
-# The sentence under the title is the verdict. In each row, the full dot is this SAE, the tick its *floor* (a trivial
-# answer), and the ring its *control* (as many random atoms). For the second row the model runs on with the
-# reconstruction in place of its activations.
+# In each row, the full dot is this SAE, the tick its *floor* (a trivial answer), and the ring its *control* (as many
+# random atoms). For the second row the model runs on with the reconstruction in place of its activations.
 
 # %%
 report = sn.evaluate(sae, test_acts, model=model, labels=labels)
@@ -182,13 +179,14 @@ card
 
 # %% [markdown]
 # So, can we? It rebuilds what it reads: R² is far above its control. That the model answers alike is no evidence for
-# these atoms: with random ones it does too. Some atoms never fire, the *dead* ones; random ones all do.
+# these atoms: with random ones it does too. Some atoms never fire in these rows; random ones all do. (Fewer were
+# *dead* in the training panel, which looks at more: its last 20 batches.)
 
 # %% [markdown]
 # ## 5 · What makes an atom fire?
 #
-# Where the panel found a name for what an atom fires on, its title says it. Step through the atoms, sort them, and look
-# at *weak* firings too.
+# Where the panel found a name, its title says it; some atoms have none. Step through them, sort them, and look at
+# *weak* firings too.
 
 # %%
 browser = sw.AtomBrowser(sae, test_acts, model=model)
@@ -197,9 +195,10 @@ browser
 # %% [markdown]
 # ## 6 · What if this were stronger?
 #
-# Which atom, added to 24 images, changes the probability of the first one's answer most? `best_effect` tries the sixteen
-# likeliest, at twice each atom's 99th percentile (one in a hundred of its firings is stronger), and random directions
-# as long. That the atom is chosen favours it.
+# In the first of 24 images the model sees 4. Which atom, added to all, changes the probability of a 4 most?
+# `best_effect` tries the sixteen whose gradient promises most, at twice each atom's 99th percentile (one in a hundred
+# of its firings is stronger), and eight random directions as long as the winner's push. That the atom is chosen
+# favours it.
 
 # %%
 effect = sn.best_effect(model, hook_point, sae, inputs[:24], by=2.0, unit="p99", acts=train_acts)
@@ -214,8 +213,9 @@ panel.atom, panel.strength = effect.atom, 2.0
 panel
 
 # %% [markdown]
-# The grey bars are random directions of that length: a change inside them says nothing about the atom. Move the slider
-# below zero, press *dose–response*. The same push in two lines:
+# The push is about twice the atom's strongest firing in the browser: no natural state. The grey bars are random
+# directions of that length: a change inside them says nothing about the atom. Move the slider
+# below zero. The same push in two lines:
 
 # %%
 panel.wait()  # it runs the same model
@@ -226,8 +226,6 @@ print(f"the largest change of one of the answer's numbers: {(after - before).abs
 
 # %% [markdown]
 # ## 7 · Yours, and the checked numbers
-#
-# Capture and steer, for any model:
 
 # %%
 exercise("00.3")
@@ -241,8 +239,8 @@ def pushed(model, hook_point, sae, inputs, atom):
 exercise("00.3").check(pushed)
 
 # %% [markdown]
-# The cell below fails if the tour's claims do not hold. In its table, *recovered* is 1 where the model's loss is as with
-# its own activations, 0 where as with zeros. Random atoms come near 1 too.
+# The cell below fails if the tour's claims do not hold. In its table, *recovered* is 1 where the model's loss is as
+# with its own activations, 0 where as with zeros. Random atoms come near 1 too.
 
 # %% tags=["closing"]
 summary = sn.sessions.summarise_session(model, acts, report, effect, started=started)
@@ -271,7 +269,8 @@ reader.atom = lm.atom
 reader
 
 # %% [markdown] tags=["words"]
-# That is what an atom fires on. What does it *do*? Add it at every position, and let the same beginning continue:
+# How well the name foretells where it fires, *how sure?* says (chance: 50 %).
+# What does it *do*? Add it at every position, and let the same beginning continue:
 
 # %% tags=["words"]
 beginning, how = lm.plan.beginning, {"max_new_tokens": 24, "temperature": 0.7, "seed": 0}
@@ -286,9 +285,9 @@ story_panel.continue_text()
 story_panel
 
 # %% [markdown] tags=["words"]
-# One text proves nothing. So sixteen beginnings are continued as they are, with the atom, and along each of two random
+# One text proves nothing: sixteen beginnings are continued as they are, with the atom, and along each of two random
 # directions as long. What share of the texts has a word that belongs to the atom's name? (We chose the words,
-# `lm.plan.words`, the atom and the first beginning with the model in front of us.)
+# `lm.plan.words`, the atom and the first beginning with the model in front of us; two texts are printed.)
 
 # %% tags=["words"]
 counted = lm.count()
@@ -316,6 +315,6 @@ exercise_report("00")
 # %% [markdown] tags=["words"]
 # Continue with [superposition](01_superposition.ipynb), or with [a model that talks](23_a_model_that_talks.ipynb).
 #
-# **To read.** *Sparse Autoencoders Find Highly Interpretable Features in Language Models* (arXiv 2309.08600): where
-# SAEs of language models began; *Scaling and Evaluating Sparse Autoencoders* (arXiv 2406.04093): the TopK encoder,
-# and how loss falls with size; *Gemma Scope* (arXiv 2408.05147): hundreds of SAEs to load instead of training.
+# **To read.** *Sparse Autoencoders Find Highly Interpretable Features in Language Models* (arXiv 2309.08600): SAEs of
+# language models; *Scaling and Evaluating Sparse Autoencoders* (arXiv 2406.04093): TopK; *Gemma
+# Scope* (arXiv 2408.05147): hundreds of SAEs to load.

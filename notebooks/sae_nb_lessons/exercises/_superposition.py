@@ -122,7 +122,7 @@ _SLIPS = tuple(
     Slip(said, hint, partial(_dimensions, kind))
     for kind, (said, hint) in {
         "length": ("You never divide by a length: ŵ_i has length 1.", "Divide row i of the products by ‖w_i‖."),
-        "itself": ("The sum leaves out j = i, so a direction that is alone divides by 0.", "Keep j = i: that term is ‖w_i‖²."),
+        "itself": ("The sum leaves out j = i, so a direction at right angles to all others divides by 0.", "Keep j = i: that term is ‖w_i‖²."),
         "root": ("The numerator is ‖w_i‖, not its square.", "`lengths**2`"),
         "square": ("You sum the products. Negative ones then cancel positive ones.", "Square each product before you sum."),
         "sizes": ("You sum absolute values. The measure sums squares.", "`** 2`, not `.abs()`."),
@@ -130,7 +130,7 @@ _SLIPS = tuple(
         "after": ("You square the sum. Each product is squared first.", "`(… ** 2).sum(dim=1)`"),
         "over": ("Your fraction is upside down.", "‖w_i‖² above, the sum below."),
         "mean": ("You take the mean over j where the measure has a sum.", "`.sum(dim=1)`"),
-        "alone": ("You return 1 for every direction, as if each were alone.", "Let the answer depend on the other rows."),
+        "alone": ("You return 1 for every direction, as if all stood at right angles.", "Let the answer depend on the other rows."),
         "equal": ("You divide the dimensions equally. That is right for a regular polygon, and not in general.", "Let the answer depend on lengths and angles."),
     }.items()
 )  # fmt: skip
