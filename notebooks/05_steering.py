@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/05_steering.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/05_steering.ipynb) [<kbd>read it executed</kbd>](https://sae-nb.github.io/sae_nb/lessons/05_steering.html)
 #
-# You need 00; 35 minutes with the exercises, 25 seconds of computing (40 with SmolLM2). Afterwards you can compare perturbations at
+# You need 00; 40 minutes with the exercises, 25 seconds of computing (40 with SmolLM2). Afterwards you can compare perturbations at
 # equal cost, hold an atom against directions that learned nothing, and distinguish reading from writing.
 #
 # An atom fires on fours. Add it to the activations of a seven, and the model answers four. Is that *the
@@ -96,8 +96,9 @@ exercise("05.2").reveal()
 
 # %% [markdown]
 # None of them does. But at the same length they also cost less: the panel's overall shift (KL) is far larger for the atom.
-# A direction that hardly moves the answer is no rival, so from here on directions are compared at equal cost. Without a
-# panel, for an SAE that is trained here: how much of an atom does it take to move the answer by a quarter of a nat?
+# A direction that hardly moves the answer is no rival, so sections 2 and 3 compare directions at equal cost (4 and 6 do so
+# at equal length, which is easier to beat). Without a panel, for an SAE that is trained here: how much of an atom does it
+# take to move the answer by a quarter of a nat?
 
 # %%
 seen = science.see_digits(seed=0, pictures=120, steps=120)
@@ -120,7 +121,8 @@ exercise("05.3").check(kl)
 # ## 2 · Success against cost
 #
 # The figure shows how the [log-odds](../docs/glossary.md#words-of-the-field) of a four, log p / (1 − p), change on eight
-# images of other digits. At the same place on the horizontal axis, all lines cost the same.
+# images of other digits, for the atom and its rivals, four random directions among them. At the same place on the
+# horizontal axis, all lines cost the same.
 
 # %%
 curves = science.curves_of(seen, seen.sae, atom, 4, others, controls=4)
@@ -130,12 +132,12 @@ figure_widget(figures.success_figure(curves), height=320)
 success = curves["success"]
 print(f"in the mean over the four costs the {curves.measure} moves by {success.value:.1f}")
 print(f"(95 %: {success.interval[0]:.1f} to {success.interval[1]:.1f}),")
-print(f"with 95 % of random directions by at most {success.control:.1f}")
+print(f"with four random directions (their 95th percentile) by {success.control:.1f}")
 
 # %% [markdown]
 # The difference of means comes next to the atom, then the choice of the untrained SAE. The nearest other atom does less
 # than half as much as the atom. That is one digit of one short run. Here are the five recorded seeds, with four digits
-# each and a fresh SAE for every seed. *Random, 95 %* is what 95 % of random directions stay below.
+# each and a fresh SAE for every seed. *Random, 95 %* is the 95th percentile of six random directions.
 
 # %%
 science_runs = recorded("steering_science")
@@ -173,9 +175,10 @@ pushes = {
 science_runs.brief(pushes)
 
 # %% [markdown]
-# In .95 of the cases the atom beats random directions. Many would stop here. **But the atom that the same choice finds
-# in an untrained SAE does nearly as well**: the trained one is clearly beyond it in .20 of the cases. Most of the effect
-# comes from choosing the atom, not from training the SAE.
+# In .95 of the cases the atom beats random directions: its mean is above their 95th percentile. Many would stop here.
+# **But the atom that the same choice finds in an untrained SAE does nearly as well.** The trained one is beyond it by .36
+# in the mean, and by a stricter test (its whole 95 % interval) clearly beyond it in .20 of the cases. The choice alone gets
+# from 1.8 to 2.2, training from there to 2.56. Without this floor we should have credited training with both.
 #
 # ## 3 · Reading is not writing
 #
@@ -215,14 +218,15 @@ science_runs.brief(fluency)
 # In the short run above, the atom that reads bad stories makes *sad* less likely, as the untrained SAE's choice does. The
 # full runs are no surer: over five seeds and both sentiments, atoms that read nearly without error do more than random
 # directions in .60 of the cases, and from seed to seed their success spreads (the column ±) by more than its mean. The
-# difference of means, which needs no SAE, goes further here; for digits it does not. What is written suffers, but less
-# than from a random direction at the same cost.
+# difference of means, which needs no SAE, goes further here; for digits it does not. What is written seems to suffer
+# (1.34 ± 1.0, clean .48: not sure over five seeds), less than from a random direction at the same cost (4.03). What is read
+# hardly suffers in the short run: its line for the atom is flat.
 #
 # ## 4 · How fragile is the explanation?
 #
 # Here is the perturbation of section 2 with the image shifted, noisy, darker or grey, with the atom added at the class
 # token alone or at the patches alone, and with half and twice the strength. It *holds* on an image where it goes beyond
-# 95 % of random directions of the same length.
+# the 95th percentile of four random directions of the same length.
 
 # %%
 by = float(curves.arms["atom"].strengths[2])
@@ -246,9 +250,9 @@ battery.table[["effect", "random 95 %", "holds"]].round(2)
 #
 # Patching gives one image the part along a direction that another image has there; it is the subject of 07. It can make
 # an effect out of two parts that have none: one that varies but is not read, and one that is read but never varies. So
-# the direction is cut in two, into what the rest of the model *reads* there and what it does not (the span of the rows of
-# its Jacobian, the slopes of its outputs, and the rest), and each part is patched alone. The last bar patches along the
-# direction's part in the eight leading principal components.
+# the direction is cut in two, into what the rest of the model *reads* there and what it does not, and each part is patched
+# alone. If one matrix reads, its rows span what is read; 05.5 asks for that. For a whole model the check takes its
+# Jacobian, the slopes of its outputs, and of it the leading directions with 99 % of its energy.
 
 # %%
 exercise("05.5")
@@ -268,9 +272,15 @@ check = sn.evaluation.illusion_check(
 figure_widget(figures.illusion_figure([check], ["atom of fours"]), height=280)
 
 # %%
+read, d_in = check.space.rank, seen.sae.d_in
+print(f"{read} of {d_in} directions are read: {read / d_in:.0%} of a random one")
 print(f"{check.light}: {check.verdict}")
 
 # %% [markdown]
+# The atom is read to 91 %, a random direction to 81 %, and patching the atom's unread part does nothing: no sign of an
+# illusion, by a weak test. The last bar patches along the atom's part in the eight leading principal components, along
+# which activations vary most. It brings three times as much as the atom, so the atom is not the best direction.
+#
 # How much does an answer depend on each atom? Gradient × activation is an estimate; taking each atom out is the exact
 # number. Do both rank atoms alike? The error of the SAE counts as one more atom.
 
@@ -293,12 +303,13 @@ parts = {
 science_runs.brief(parts)
 
 # %% [markdown]
-# It is not an illusion: the part that is read keeps the effect. But the effect is small. It is a tenth of the difference
-# between the two digits, while patching everything gives all of it. One atom is not *the* four. And the estimate ranks
+# Over five seeds, too, the part that is read keeps the effect. But the effect is small: a tenth of the difference between
+# a digit and another, while patching everything gives all of it. One atom is not *the* four. And the estimate ranks
 # atoms nearly as taking them out does.
 #
-# Here is the short run on one card. The floor of *success* is the untrained SAE's choice: the atom is beyond it for this
-# digit, and not for *sad*.
+# Here is the short run on one card. *Specificity* is success per nat, *effect spread* the deviation over the variants of
+# section 4 as a share of the mean. The floor of *success* is the untrained SAE's choice: the atom is beyond it for this
+# digit, and not for *sad*. Digits and text are two tasks, so which of them is “best” says nothing.
 
 # %%
 card = sw.ReportCard([{**curves, **battery}, {**text}], ["digits", "text"])
@@ -308,7 +319,7 @@ card
 # ## 6 · Does it write what it is named for?
 #
 # Now for a model that writes. Sixteen beginnings are continued three ways: as they are, with one named atom added, and
-# with random directions of the same size added. What share of the texts contains a word that belongs to the name? The
+# with two random directions of the same size added. What share of the texts contains a word that belongs to the name? The
 # words are those you would expect. The table shows two of the sixteen texts.
 
 # %%
@@ -325,8 +336,7 @@ print(f"random directions: at most {texts.iloc[2:].max():.0%}")
 # %% [markdown]
 # With this atom such words are far more frequent, and with random directions they are not. It was chosen because it is a
 # clear case; section 3 shows some that are less clear. A count of words sees neither grammar nor sense, so read. The first
-# text of SmolLM2 counts for its “massive debt mortgage”; that of `tiny-gpt`, turned towards a bad story, is the one of
-# sixteen without such a word, and it is cheerful.
+# text of `tiny-gpt`, turned towards a bad story, is the one of sixteen without such a word, and it is cheerful.
 #
 # ## 7 · The checked numbers
 
@@ -335,6 +345,7 @@ print(f"random directions: at most {texts.iloc[2:].max():.0%}")
 assert science_runs.of("digits, beyond random").mean > 0.9
 assert science_runs.low("digits, success") > 1
 assert science_runs.of("digits, beyond untrained").mean < 0.75
+assert (science_runs.seeds("digits, success") > science_runs.seeds("digits, untrained")).all()
 assert science_runs.low("digits, untrained") > 1
 assert science_runs.of("digits, nearest atom").mean > science_runs.of("digits, random 95 %").mean
 assert science_runs.low("digits, random at 0.25") > science_runs.high("digits, strength at 0.25")
@@ -357,6 +368,8 @@ assert text["success"].value < 0, "the wrong way"
 assert abs(curves.arms["atom"].kl[-1] - 0.5) < 0.03
 assert check.light != "red"
 assert abs(check["v_null"].value) < 0.05
+assert check["pca"].value > 2 * check["v"].value
+assert check.read_share > read / d_in
 assert texts["turned up"] > texts.drop("turned up").max() + 0.2
 
 # %%

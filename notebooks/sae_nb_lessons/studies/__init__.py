@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         even_digits as even_digits,
         probe_table as probe_table,
         random_latents as random_latents,
+        tested as tested,
     )
     from sae_nb_lessons.studies._pursuit_checks import (
         PursuitChecks as PursuitChecks,

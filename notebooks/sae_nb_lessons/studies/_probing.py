@@ -107,6 +107,12 @@ def probe_table(
     return pd.DataFrame(found).T
 
 
+def tested(x: Float[Tensor, "n d"], y: Labels, train: Labels, test: Labels) -> float:
+    """Return the accuracy on rows `test` of a probe trained on rows `train`."""
+    x = spread(x, x[train])
+    return accuracy(logistic(x[train], y[train]), x[test], y[test])
+
+
 @cache
 def even_digits(n: int = 1200) -> tuple[Float[Tensor, "n d"], Labels]:
     """Return the class token of tiny-vit's block 6 on images, and whether their digit is even."""
