@@ -195,7 +195,7 @@ browser
 # %% [markdown]
 # ## 6 · What if this were stronger?
 #
-# In the first of 24 images the model sees 4. Which atom, added to all, changes the probability of a 4 most?
+# In the first of 24 images the model sees a 4. Which atom, added to all, changes the probability of a 4 most?
 # `best_effect` tries the sixteen whose gradient promises most, at twice each atom's 99th percentile (one in a hundred
 # of its firings is stronger), and eight random directions as long as the winner's push. That the atom is chosen
 # favours it.
@@ -214,8 +214,8 @@ panel
 
 # %% [markdown]
 # The push is about twice the atom's strongest firing in the browser: no natural state. The grey bars are random
-# directions of that length: a change inside them says nothing about the atom. Move the slider
-# below zero. The same push in two lines:
+# directions of that length: a change inside them says nothing about the atom. Move the slider below zero. The same
+# push in two lines:
 
 # %%
 panel.wait()  # it runs the same model
@@ -269,7 +269,7 @@ reader.atom = lm.atom
 reader
 
 # %% [markdown] tags=["words"]
-# How well the name foretells where it fires, *how sure?* says (chance: 50 %).
+# How well the name foretells where the atom fires, *how sure?* says (chance: 50 %).
 # What does it *do*? Add it at every position, and let the same beginning continue:
 
 # %% tags=["words"]

@@ -153,7 +153,7 @@ print(panel.record.found.headline)
 # %% [markdown]
 # Atoms win on both. But in a plane random directions are never far from anything.
 #
-# So leave it: 32 features in 10 neurons, three times. The hard floor is **64 raw rows**: where features
+# So leave it: 32 features in 10 neurons, three times. The hard floor is **64 raw rows of data**: where features
 # are rare, many rows have a single one on, and *are* its direction. So features here are on one time in ten, about
 # three in a row.
 
@@ -170,8 +170,8 @@ for run, floor in zip(runs, raw, strict=True):
 
 # %% [markdown]
 # In all three, atoms lie on the features; raw rows, random directions and neurons do not. A cosine of .8
-# would have proved nothing. As detectors, atoms reach about .7 (random .5; raw rows were not tried):
-# the directions are right, but with three features on in ten neurons the code is often wrong.
+# would have proved nothing: raw rows reach it. As detectors, atoms reach about .7 (random .5; raw rows were not
+# tried): the directions are right, but with three features on in ten neurons the code is often wrong.
 
 # %%
 for run, floor in zip(runs, raw, strict=True):
@@ -187,7 +187,7 @@ for run, floor in zip(runs, raw, strict=True):
 # %% [markdown]
 # ## 4 · The same question, asked of a real model
 #
-# `tiny-vit` looks at handwritten digits. At `resid_post.6`, halfway through, its class token, which sums up the image,
+# `tiny-vit` looks at handwritten digits. At `resid_post.6` its class token, which sums up the image,
 # is 64 numbers, here called neurons. A pretrained SAE takes them apart into 512 atoms. Which neuron, atom, or one of
 # 512 random directions detects each digit best? Detector and threshold are chosen on 500 images and judged on 500
 # others, three times.
@@ -234,7 +234,7 @@ browser
 
 # %%
 for draw in draws:
-    assert draw.atoms.mean() - draw.neurons.mean() > 0.06, "atoms detect digits better than neurons"
+    assert draw.atoms.mean() - draw.neurons.mean() > 0.06, "in the mean atoms beat neurons"
     assert draw.random.mean() - draw.neurons.mean() > 0.05, "but so do random directions"
 assert r2.value > 0.95 > 0.8 > max(r2.control, neurons), "few neurons or directions rebuild less"
 
