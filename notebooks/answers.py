@@ -491,7 +491,7 @@ def hits(foreseen, measured, k):
 
 
 # %% 06.2 check
-read_off = int(lens.read_both(text)[1].settles[-1])
+read_off = int(lens.read_both(text)[1].settles[-3])
 
 
 # %% 02.1 check

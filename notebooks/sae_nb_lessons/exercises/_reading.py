@@ -63,19 +63,19 @@ def _in_order(choice: str) -> tuple[float, str]:
     return (float(text), "") if text.replace(".", "").isdigit() else (0.0, choice)
 
 
-LENS_TEXT = "One day Clara and Anna went to the library"
-"""The text of 06: at its last token the Jacobian lens settles a block before the logit lens."""
+LENS_TEXT, LENS_TOKEN = "One day Clara and Anna went to the library", -3
+"""The text of 06, and “ to”, where the Jacobian lens settles first; the panel opens with the last token."""
 
 
 @cache
 def first_block(kind: str = "logit") -> int:
-    """Return the block from which on a lens of tiny-gpt reads the model's answer at the last token of 06's text."""
+    """Return the block from which on a lens of tiny-gpt reads the model's answer at one token of 06's text."""
     import sae_nb as sn
 
     gpt = sn.load_model("tiny-gpt")
     jacobian, logit = sn.load_lens("tiny-gpt").read_both(LENS_TEXT)
-    top = (logit if kind == "logit" else jacobian).top[:, -1, 0]
-    agrees = top == int(gpt([LENS_TEXT])[0, -1].argmax())
+    top = (logit if kind == "logit" else jacobian).top[:, LENS_TOKEN, 0]
+    agrees = top == int(gpt([LENS_TEXT])[0, LENS_TOKEN].argmax())
     return len(top) - int(agrees[::-1].cumprod().sum())
 
 

@@ -89,7 +89,7 @@ def strength_at_a_quarter(shown: dict[str, Any]) -> float:
 SHOWN: list[tuple[str, str, Callable[[dict[str, Any]], object]]] = [
     ("02_write_your_own_sae", "02.8", ours_or_the_toolkits),
     ("05_steering", "05.1", strength_at_a_quarter),
-    ("06_the_lens", "06.2", lambda s: s["lens"].read_both(s["text"])[1].settles[-1]),
+    ("06_the_lens", "06.2", lambda s: s["lens"].read_both(s["text"])[1].settles[-3]),
     ("12_hierarchy", "12.2", steps_until_nothing_is_left),
     ("19_transcoders", "19.3", lambda s: s["reports"][0]["ce_recovered_mean"].control),
     (
