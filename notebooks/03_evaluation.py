@@ -23,8 +23,8 @@
 # **control** (a random dictionary of the same size and L0) or an **interval** beside it.
 #
 # You need 00 and 01; 40 minutes with the exercises, 35 seconds of computing. Afterwards you can say which numbers of a
-# report card are clear of their control, compare dictionaries at an equal L0, and tell a benchmark that can rank SAEs
-# from one that cannot.
+# report card are clear of their control, compare dictionaries at an equal L0, and say which benchmark can rank SAEs
+# and which cannot.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -316,7 +316,7 @@ scores[["score", "simple", "oracle", "random", "collapsed", "copied"]].round(2)
 # %% [markdown]
 # [RAVEL](../docs/glossary.md#words-of-the-field) changes one property of a word and asks whether others stay. It puts all
 # three below the SAE, and the simpler method just below it. TPP finds the last two, and gives random directions about as
-# much as the SAE. Only a score that tells broken SAEs apart can be asked which real one is better.
+# much as the SAE. Only a score that puts broken SAEs last can be asked which real one is better.
 #
 # ## 7 · Ask a person: you
 #

@@ -183,7 +183,7 @@ print(f"correlation of exact effects and estimates: {heads.agreement:.2f}")
 heads.table[["layer", "head", "effect", "estimated"]]
 
 # %% [markdown]
-# Over these eight heads the correlation is negative: whoever trusted the estimate would look at block 1 and pass head 0.2 over.
+# Over these eight heads the correlation is negative: by the estimate you would look at block 1 and pass head 0.2 over.
 #
 # ## 7 · Where does it act?
 #

@@ -133,7 +133,7 @@ measured.brief(foreseen)
 # %% [markdown]
 # Read the correlation of .62 against the .40 that random directions have already. Of the foreseen change .18 happens,
 # and with the norms held, as the graph has them, more than all of it: the norms give back what is missing. The order of
-# the sizes is told better by the graph than by the atom's strength (.88, .73), but over atoms of all positions. Whether
+# the sizes is predicted better by the graph than by the atom's strength (.88, .73), but over atoms of all positions. Whether
 # that is more than to know the positions, section 3 asks.
 #
 # ## 3 · Is this *the* circuit?

@@ -220,8 +220,8 @@ elsewhere.brief(
 )
 
 # %% [markdown]
-# In the mean density alone tells less there than the largest shuffle. The number of near neighbours tells something, and after block
-# 23 it points the other way: which column tells, and in which direction, has to be fitted at each place anew.
+# In the mean density alone predicts less there than the largest shuffle. The number of near neighbours predicts something, and after
+# block 23 the other way round: which column does, and in which direction, has to be fitted again at each place.
 
 # %% [markdown]
 # ## 5 · Say it
