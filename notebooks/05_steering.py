@@ -82,7 +82,7 @@ strength = ...
 exercise("05.1").check(strength)
 
 # %% [markdown]
-# Twice its percentile turns the 7 into a 4. Is that so special? Predict before you look.
+# Set the slider to 2: the model answers 4. Is that so special? Predict before you look.
 
 # %%
 exercise("05.2")
@@ -176,9 +176,9 @@ science_runs.brief(pushes)
 
 # %% [markdown]
 # In .95 of the cases the atom beats random directions: its mean is above their 95th percentile. Many would stop here.
-# **But the atom that the same choice finds in an untrained SAE does nearly as well.** The trained one is beyond it by .36
-# in the mean, and by a stricter test (its whole 95 % interval) clearly beyond it in .20 of the cases. The choice alone gets
-# from 1.8 to 2.2, training from there to 2.56. Without this floor we should have credited training with both.
+# **But the atom that the same choice finds in an untrained SAE (2.2) is beyond that percentile (1.8), too.** The trained one
+# is ahead of it in all five seeds, by .36 in the mean, and clearly (its whole 95 % interval) in .20 of the cases. Without
+# this floor we should have credited training with all of it.
 #
 # ## 3 · Reading is not writing
 #
@@ -215,9 +215,9 @@ fluency = {
 science_runs.brief(fluency)
 
 # %% [markdown]
-# In the short run above, the atom that reads bad stories makes *sad* less likely, as the untrained SAE's choice does. The
-# full runs are no surer: over five seeds and both sentiments, atoms that read nearly without error do more than random
-# directions in .60 of the cases, and from seed to seed their success spreads (the column ±) by more than its mean. The
+# In the short run above, the atom that reads bad stories makes *sad* less likely, and so do the untrained SAE's choice and most
+# of the random directions. The full runs are no surer: over five seeds and both sentiments, atoms that read nearly without
+# error have a mean (.56) below the random 95th percentile (.67), and it spreads from seed to seed by more than its size. The
 # difference of means, which needs no SAE, goes further here; for digits it does not. What is written seems to suffer
 # (1.34 ± 1.0, clean .48: not sure over five seeds), less than from a random direction at the same cost (4.03). What is read
 # hardly suffers in the short run: its line for the atom is flat.

@@ -124,6 +124,9 @@ foreseen = {
     "correlation of foreseen and measured change": "correlation",
     "floor: random directions": "correlation, random directions",
     "measured change, of the foreseen": "slope",
+    "floor: of a random direction": "slope, random directions",
+    "atoms of the last block": "slope, last block",
+    "atoms of earlier blocks": "slope, earlier blocks",
     "the same, norms held": "slope, norms held",
     "order of the sizes, the graph": "order",
     "control: order by the atom's strength": "order by strength",
@@ -131,10 +134,11 @@ foreseen = {
 measured.brief(foreseen)
 
 # %% [markdown]
-# Read the correlation of .62 against the .40 that random directions have already. Of the foreseen change .18 happens,
-# and with the norms held, as the graph has them, more than all of it: the norms give back what is missing. The order of
-# the sizes is predicted better by the graph than by the atom's strength (.88, .73), but over atoms of all positions. Whether
-# that is more than to know the positions, section 3 asks.
+# Read the correlation of .62 against the .40 that random directions have already. Of the foreseen change .18 happens
+# (.08 of a random direction's): .35 for atoms of the last block, as the one above is, and .11 for those of earlier blocks.
+# With the norms held, as the graph has them, more than all of it happens: the norms give back what is missing. The order of
+# the sizes (a rank correlation) is predicted better by the graph than by the atom's strength (.88, .73), over atoms of all
+# positions; the order within one position was not asked. Section 3 asks of sets of atoms instead.
 #
 # ## 3 · Is this *the* circuit?
 #
@@ -163,8 +167,8 @@ figure_widget(arms_figure(shares, floor=measured.of("random").mean, x_title="sha
 
 # %% [markdown]
 # The strongest atoms at the same positions bring back .96, the graph's .98, random atoms there .47: to know the
-# positions is half of it, and strength chooses the atoms nearly as well as the graph. Where another set does nearly as
-# well, this one is hardly *the* circuit.
+# positions, and how many atoms each has, is half of it, and strength chooses the atoms nearly as well as the graph. How
+# many of them are the same is not counted here; unless it is nearly all, this set is hardly *the* circuit.
 #
 # ## 4 · Along which path?
 #

@@ -14,8 +14,8 @@ from tests.notebooks.exercised import FOLDER
 
 QUOTED = [
     ("05_steering", "steering_science", "digits, beyond random", "In X of the cases the atom beats"),
-    ("05_steering", "steering_science", "digits, beyond untrained", "clearly beyond it in X of"),
-    ("05_steering", "steering_science", "sentiments, beyond random", "directions in X of the cases"),
+    ("05_steering", "steering_science", "digits, beyond untrained", "(its whole 95 % interval) in X of"),
+    ("05_steering", "steering_science", "sentiments, success", "have a mean (X) below"),
     ("08_following_a_circuit", "attribution_graphs", "recovered", "the graph's X, random"),
     ("08_following_a_circuit", "attribution_graphs", "strongest, same positions", "bring back X, the"),
     ("08_following_a_circuit", "attribution_graphs", "random, same positions", "atoms there X:"),
