@@ -320,11 +320,12 @@ card
 #
 # Now for a model that writes. Sixteen beginnings are continued three ways: as they are, with one named atom added, and
 # with two random directions of the same size added. What share of the texts contains a word that belongs to the name? The
-# words are those you would expect. The table shows two of the sixteen texts.
+# words, printed below, were chosen by hand for these texts. The table shows two of the sixteen.
 
 # %%
 lm = language_model()
 print(lm)
+print("words counted:", ", ".join(lm.plan.words))
 counted = lm.count()
 counted.style.format({"share": "{:.0%}"})
 
