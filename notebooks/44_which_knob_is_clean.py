@@ -118,7 +118,8 @@ came[["came_stability", "kl", "p99", "came_spread", "push"]].describe().loc[["mi
 found.fits[["mean", "random"]]
 
 # %% [markdown]
-# On this model atoms are, in the mean, no steadier than random directions. And what goes with it?
+# On this model atoms are, in the mean, no steadier than random directions (dashed). An atom's p99, the strength that one in a hundred of
+# its firings exceeds, is the length of its push. Are long pushes less steady?
 
 # %%
 figure_widget(draw_chart(length_chart(found)), height=340)

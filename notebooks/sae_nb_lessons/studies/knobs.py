@@ -51,7 +51,11 @@ def told() -> Forecast:
 
 
 def length_chart(found: Forecast) -> Chart:
-    """Draw how alike the effects of pushed atoms are, by the length of the push."""
+    """Draw how alike the effects of pushed atoms are, by the length of the push, beside random directions."""
     came = found.table.dropna(subset="came_stability")
-    series = (Points(name="an atom", x=came["p99"], y=came["came_stability"]),)
+    ends, random = [came["p99"].min(), came["p99"].max()], found.fits.loc["stability", "random"]
+    series = (
+        Points(name="an atom", x=came["p99"], y=came["came_stability"]),
+        Points(name="random directions, mean", x=ends, y=[random] * 2, control=True, line=True),
+    )
     return Chart(series=series, x="length of the push: p99", y="stability", marks=True, height=320)
